@@ -1,0 +1,206 @@
+"""Turn the input of a saga into JSON and back, strictly.
+
+An input is a frozen dataclass of references: order numbers, SKUs, amounts. Everything else (people, addresses, cards) stays
+with the participant that owns it. Pure: no Django import.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .exceptions import DefinitionError, InputRefused
+
+SECRET_NAME = re.compile(
+    r"(^|_)(password|passwd|secret|token|api_?key|private_?key|card_?number|pan|cvc|cvv|iban|authorization|cookie)($|_)",
+    re.IGNORECASE,
+)
+SCALARS: tuple[type, ...] = (str, bool, int, float)
+MAX_INPUT_BYTES = 64 * 1024  # a saga row is read at every step; larger facts belong to their participant
+
+
+def describe(schema: type | None) -> Any:
+    """Return the schema as plain data, for the digest of a definition.
+
+    Shape: ``[[field, type], ...]`` with nested dataclasses expanded, None when the saga takes no input.
+    """
+    if schema is None:
+        return None
+    hints = typing.get_type_hints(schema)
+    return [[field.name, _describe_type(hints[field.name])] for field in dataclasses.fields(schema)]
+
+
+def check_schema(schema: Any) -> None:
+    """Check that a class can be the input of a saga.
+
+    Raises: DefinitionError when it is not a frozen dataclass, has a field that JSON cannot carry, or one named like a secret.
+    """
+    if not (isinstance(schema, type) and dataclasses.is_dataclass(schema)):
+        raise DefinitionError(f"Meta.input must be a frozen dataclass, not {schema!r}.")
+    if not schema.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise DefinitionError(f"Meta.input {schema.__name__} must be a frozen dataclass: write @dataclass(frozen=True).")
+    hints = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        if SECRET_NAME.search(field.name):
+            raise DefinitionError(f"{schema.__name__}.{field.name} looks like a secret; inputs hold references only.")
+        _check_type(hints[field.name], f"{schema.__name__}.{field.name}")
+
+
+def dump(schema: type | None, value: Any) -> dict[str, Any]:
+    """Return the input as JSON-able data.
+
+    Raises: InputRefused when the value is not an instance of the schema, a field has the wrong type, a key looks like a
+    secret, a text cannot be stored, or the whole is larger than MAX_INPUT_BYTES.
+    """
+    if schema is None:
+        if value is not None:
+            raise InputRefused("This saga declares no input, but one was given; add Meta.input or start it with None.")
+        return {}
+    if not isinstance(value, schema):
+        raise InputRefused(f"The input must be a {schema.__name__}, not {type(value).__name__}.")
+    data = {field.name: _dump(getattr(value, field.name)) for field in dataclasses.fields(schema)}
+    load(schema, data)
+    for key in _iterate_keys(data):
+        if SECRET_NAME.search(key):
+            raise InputRefused(f"The input key {key!r} looks like a secret; store a reference to it instead.")
+    require_storable(data, "The input", MAX_INPUT_BYTES)
+    return data
+
+
+def load(schema: type | None, data: Mapping[str, Any]) -> Any:
+    """Return the typed input from its JSON form.
+
+    Returns: None when the saga takes no input.
+    Raises: InputRefused when the data do not fit the schema.
+    """
+    if schema is None:
+        return None
+    return _load_dataclass(schema, data, schema.__name__)
+
+
+def require_storable(data: Any, what: str, max_bytes: int) -> None:
+    """Check that PostgreSQL can store the data as JSON.
+
+    Raises: InputRefused with the reason (not JSON, NUL, lone surrogate, NaN, too large).
+    """
+    try:
+        text = json.dumps(data, allow_nan=False, ensure_ascii=False)
+        size = len(text.encode("utf-8"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputRefused(f"{what} is not JSON: {error}") from error
+    if "\\u0000" in text:
+        raise InputRefused(f"{what} holds a NUL character, which PostgreSQL cannot store.")
+    if size > max_bytes:
+        raise InputRefused(f"{what} has {size} bytes; at most {max_bytes} are stored.")
+
+
+def _iterate_keys(data: Any) -> Iterator[str]:
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield str(key)
+            yield from _iterate_keys(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _iterate_keys(value)
+
+
+def _describe_type(hint: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return describe(hint)
+    if arguments := typing.get_args(hint):
+        origin = typing.get_origin(hint)
+        name = "union" if _is_union(origin) else origin.__name__
+        return [name, *[_describe_type(argument) for argument in arguments]]
+    return getattr(hint, "__name__", str(hint))
+
+
+def _is_union(origin: Any) -> bool:
+    return origin is typing.Union or origin is types.UnionType
+
+
+def _check_type(hint: Any, where: str) -> None:
+    if hint in SCALARS or hint is type(None) or hint is Ellipsis:
+        return
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        check_schema(hint)
+        return
+    origin = typing.get_origin(hint)
+    if _is_union(origin) or origin in (tuple, list):
+        for argument in typing.get_args(hint):
+            _check_type(argument, where)
+        return
+    if origin is dict and typing.get_args(hint)[0] is str:
+        _check_type(typing.get_args(hint)[1], where)
+        return
+    raise DefinitionError(
+        f"{where} has type {hint!r}; inputs hold str, int, bool, float, None, lists, tuples, dicts with str keys and frozen"
+        " dataclasses of these."
+    )
+
+
+def _dump(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _dump(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [_dump(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _dump(item) for key, item in value.items()}
+    return value
+
+
+def _load_dataclass(schema: type, data: Any, where: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise InputRefused(f"{where} must be an object, not {type(data).__name__}.")
+    hints = typing.get_type_hints(schema)
+    names = {field.name for field in dataclasses.fields(schema)}
+    if unknown := sorted(set(data) - names):
+        raise InputRefused(f"{where} has unknown fields: {', '.join(map(str, unknown))}.")
+    values = {name: _load(hints[name], value, f"{where}.{name}") for name, value in data.items()}
+    try:
+        return schema(**values)
+    except TypeError as error:
+        raise InputRefused(f"{where}: {error}") from error
+
+
+def _load(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _load_dataclass(hint, value, where)
+    if _is_union(origin):
+        return _load_union(hint, value, where)
+    if origin is list and isinstance(value, list):
+        return [_load(typing.get_args(hint)[0], item, where) for item in value]
+    if origin is tuple and isinstance(value, list):
+        return _load_tuple(hint, value, where)
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _load(typing.get_args(hint)[1], item, where) for key, item in value.items()}
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint is type(None) and value is None:
+        return None
+    if hint in SCALARS and type(value) is hint:
+        return value
+    raise InputRefused(f"{where} must be {getattr(hint, '__name__', hint)}, not {type(value).__name__}.")
+
+
+def _load_union(hint: Any, value: Any, where: str) -> Any:
+    for argument in typing.get_args(hint):
+        try:
+            return _load(argument, value, where)
+        except InputRefused:
+            continue
+    raise InputRefused(f"{where} must be {hint}, not {type(value).__name__}.")
+
+
+def _load_tuple(hint: Any, value: list[Any], where: str) -> tuple[Any, ...]:
+    arguments = typing.get_args(hint)
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return tuple(_load(arguments[0], item, where) for item in value)
+    if len(arguments) != len(value):
+        raise InputRefused(f"{where} must have {len(arguments)} items, not {len(value)}.")
+    return tuple(_load(argument, item, where) for argument, item in zip(arguments, value, strict=True))
