@@ -1,0 +1,13 @@
+"""ASGI entry point: the web process, the only one that keeps a pool of database connections."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+# A pool does not survive a fork, so neither a Celery worker nor a command gets one.
+os.environ.setdefault("DATABASE_POOL_SIZE", "8")
+
+application = get_asgi_application()

@@ -1,0 +1,44 @@
+"""Create the Celery application; its settings are in config/settings.py, its queues come from the saga definitions."""
+
+from __future__ import annotations
+
+import logging.config
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+from kombu import Exchange, Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+DEFAULT_QUEUE = "sagas"
+
+
+class DefinitionQueues:
+    """List the default queue and every queue that a saga definition names, at the moment Celery asks.
+
+    The list is lazy because this module is imported before Django's apps, and with them the definitions, are loaded.
+    """
+
+    def __iter__(self) -> Iterator[Queue]:
+        """Yield one declaration for each queue name, in a fixed order."""
+        from sagas import registry
+
+        for name in sorted({DEFAULT_QUEUE, *registry.queues()}):
+            yield Queue(name, Exchange(name, type="direct"), routing_key=name)
+
+
+@setup_logging.connect(weak=False)
+def configure_logging(**_signal: Any) -> None:
+    """Give a worker the project's logging; with a receiver here Celery leaves logging alone."""
+    from django.conf import settings
+
+    logging.config.dictConfig(settings.LOGGING)
+
+
+app = Celery("config")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.add_defaults(lambda: {"task_queues": DefinitionQueues()})
+app.autodiscover_tasks()

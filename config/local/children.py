@@ -1,0 +1,146 @@
+"""Start and stop processes that must not outlive this one, whatever ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+GUARD = Path(__file__).with_name("guard.py")
+
+# Ask kindly first; SIGKILL of what is left follows by itself.
+STOP_GENTLY = ((signal.SIGTERM, 15.0),)
+
+
+class ServerDidNotStart(Exception):
+    """Tell that a local server ended before it was ready, with the end of its log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """An account of the operating system that a server runs under.
+
+    name: as the system knows it. uid, gid: its numbers.
+    """
+
+    name: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardedProcess:
+    """A running process and the guard that stops it.
+
+    name: for messages. pid: of the process itself. log: file of its output. guard: the process between.
+    """
+
+    name: str
+    pid: int
+    log: Path
+    guard: subprocess.Popen[bytes]
+
+    def is_running(self) -> bool:
+        """Tell whether the process has not ended yet."""
+        return self.guard.poll() is None
+
+    def send(self, number: signal.Signals, *, whole_group: bool = False) -> bool:
+        """Send a signal to the process, and with it to all it started when asked; never to anything else.
+
+        Returns: whether it was there to receive it.
+        """
+        line = f"{'group ' if whole_group else ''}{int(number)}\n".encode()
+        assert self.guard.stdin is not None and self.guard.stdout is not None  # noqa: S101, PT018
+        try:
+            self.guard.stdin.write(line)
+            self.guard.stdin.flush()
+            return self.guard.stdout.readline() == b"sent\n"
+        except BrokenPipeError:
+            return False
+
+    def wait(self, timeout_seconds: float) -> int:
+        """Wait for the process to end by itself.
+
+        Returns: its exit code, 256 minus the signal's number when a signal ended it.
+        Raises: subprocess.TimeoutExpired.
+        """
+        return self.guard.wait(timeout_seconds)
+
+    def stop(self) -> None:
+        """Stop the process, gently first, and wait until it is gone."""
+        assert self.guard.stdin is not None and self.guard.stdout is not None  # noqa: S101, PT018
+        with contextlib.suppress(BrokenPipeError):
+            self.guard.stdin.close()
+        self.guard.wait()
+        self.guard.stdout.close()
+
+    def read_log_end(self, lines: int = 20) -> str:
+        """Read the last lines of what the process wrote."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def start_guarded(
+    name: str,
+    command: Sequence[str | Path],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+    account: Account | None = None,
+    stop: Sequence[tuple[int, float]] = STOP_GENTLY,
+    remove: Sequence[Path] = (),
+) -> GuardedProcess:
+    """Start a process that is stopped when this one stops it, ends, or is killed.
+
+    Shape: stop is a list of (signal, seconds of patience), the gentlest first; remove lists directories that the guard
+    deletes after the process.
+    Raises: ServerDidNotStart when the command cannot be run at all.
+    """
+    order = {
+        "command": [str(part) for part in command],
+        "log": str(log),
+        "directory": str(directory or Path.cwd()),
+        "uid": account.uid if account else None,
+        "gid": account.gid if account else None,
+        "stop": [(int(number), seconds) for number, seconds in stop],
+        "remove": [str(path) for path in remove],
+    }
+    guard = subprocess.Popen(
+        [sys.executable, "-S", "-E", str(GUARD), json.dumps(order)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        # The process inherits it; on the guard's command line every user could read it.
+        env=dict(os.environ if environment is None else environment),
+        # A session of its own, so that Ctrl-C at the terminal reaches the starter alone, who then stops in order.
+        start_new_session=True,
+    )
+    assert guard.stdout is not None  # noqa: S101
+    pid = guard.stdout.readline()
+    if not pid:
+        raise ServerDidNotStart(f"{name} did not start: cannot run {command[0]}.")
+    return GuardedProcess(name=name, pid=int(pid), log=log, guard=guard)
+
+
+def wait_until_ready(process: GuardedProcess, is_ready: Callable[[], bool], *, timeout_seconds: float = 30) -> None:
+    """Wait until a started server answers.
+
+    Raises: ServerDidNotStart when it ends first or does not answer in time.
+    """
+    give_up_at = time.monotonic() + timeout_seconds
+    while not is_ready():
+        ended = not process.is_running()
+        if ended or time.monotonic() > give_up_at:
+            reason = "ended at once" if ended else f"gave no answer in {timeout_seconds:.0f} seconds"
+            end_of_log = process.read_log_end()
+            process.stop()
+            raise ServerDidNotStart(f"{process.name} {reason}. The end of its log {process.log}:\n{end_of_log}")
+        time.sleep(0.02)

