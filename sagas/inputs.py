@@ -21,6 +21,7 @@ SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 SCALARS: tuple[type, ...] = (str, bool, int, float)
+NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 MAX_INPUT_BYTES = 64 * 1024  # a saga row is read at every step; larger facts belong to their participant
 
 
@@ -93,7 +94,7 @@ def require_storable(data: Any, what: str, max_bytes: int) -> None:
         size = len(text.encode("utf-8"))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputRefused(f"{what} is not JSON: {error}") from error
-    if "\\u0000" in text:
+    if NUL_ESCAPE.search(text):
         raise InputRefused(f"{what} holds a NUL character, which PostgreSQL cannot store.")
     if size > max_bytes:
         raise InputRefused(f"{what} has {size} bytes; at most {max_bytes} are stored.")

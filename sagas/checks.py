@@ -1,0 +1,1 @@
+"""Find mistakes that need the project to be seen; registered as Django system checks."""

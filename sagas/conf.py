@@ -1,0 +1,106 @@
+"""Read the engine's settings, one dict ``SAGAS`` in the project's settings, lazily and with defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from .definition import Step
+from .retry import RetryPolicy
+from .states import Direction
+
+
+@dataclass(frozen=True, kw_only=True)
+class SagaSettings:
+    """Hold every engine setting; the names in ``SAGAS`` are these in upper case."""
+
+    database: str = "default"
+    """Alias of the engine's database."""
+    default_queue: str = "sagas"
+    """Queue of steps that name none."""
+    doorbell: str = "sagas.doorbell.ring_celery"
+    """Dotted path of the function that says "look at this saga"; ``sagas.doorbell.ring_nobody`` leaves everything to the sweep."""
+    doorbell_capacity: int = 10_000
+    """How many rings one process keeps for a slow broker; more are dropped and left to the sweep."""
+    timeout: timedelta = timedelta(seconds=10)
+    """How long one attempt may take, for steps that say nothing else."""
+    lease_margin: timedelta = timedelta(seconds=20)
+    """How much longer than the time-out an attempt's lease lasts."""
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    """Budget and delays of actions that name none."""
+    compensation_retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(attempts=10, after_budget=3600.0))
+    """Budget and delays of compensations that name none: attempts go on hourly for ever."""
+    poll_after: timedelta = timedelta(seconds=5)
+    """When a step in progress is asked again if it names no time."""
+    time_slice: timedelta = timedelta(seconds=10)
+    """How long one task keeps working on its saga before it rings for another."""
+    ring_interval: timedelta = timedelta(seconds=5)
+    """A due saga is rung for at most this often over all sweepers."""
+    sweep_interval: timedelta = timedelta(seconds=2)
+    """How often a worker sweeps."""
+    sweep_page: int = 200
+    """How many due sagas one sweep rings for."""
+    result_max_bytes: int = 64 * 1024
+    """The largest result of a step that is stored."""
+    barrier_retention: timedelta = timedelta(days=90)
+    """How long tombstones and stored results outlive anything that could still be delivered."""
+    worker_seen_within: timedelta = timedelta(seconds=30)
+    """A sweeper not seen for this long counts as gone."""
+
+    def policy(self, step: Step, direction: Direction) -> RetryPolicy:
+        """Return the retry policy of one direction of a step."""
+        if direction is Direction.ACTION:
+            return step.retry or self.retry
+        return step.compensation_retry or self.compensation_retry
+
+    def attempt_timeout(self, step: Step, direction: Direction) -> timedelta:
+        """Return how long one attempt may take."""
+        own = step.timeout if direction is Direction.ACTION else step.compensation_timeout or step.timeout
+        return own or self.timeout
+
+    def queue_of(self, step: Step) -> str:
+        """Return the queue that serves a step."""
+        return step.queue or self.default_queue
+
+
+_cached: SagaSettings | None = None
+
+
+def get_settings() -> SagaSettings:
+    """Return the engine's settings.
+
+    Raises: ImproperlyConfigured for an unknown name or a value of the wrong type.
+    """
+    global _cached  # noqa: PLW0603 - one lazily read value per process
+    if _cached is None:
+        _cached = _read(getattr(settings, "SAGAS", {}))
+    return _cached
+
+
+def _read(given: dict[str, Any]) -> SagaSettings:
+    known = {declared.name.upper(): declared for declared in fields(SagaSettings)}
+    if unknown := sorted(set(given) - set(known)):
+        raise ImproperlyConfigured(f"SAGAS has unknown settings: {', '.join(unknown)}. Known: {', '.join(sorted(known))}.")
+    defaults = SagaSettings()
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        attribute = known[name].name
+        expected = type(getattr(defaults, attribute))
+        if type(value) is not expected:
+            raise ImproperlyConfigured(f"SAGAS[{name!r}] must be a {expected.__name__}, not {value!r}.")
+        values[attribute] = value
+    return SagaSettings(**values)
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    global _cached  # noqa: PLW0603 - one lazily read value per process
+    if setting == "SAGAS":
+        _cached = None
+
+
+setting_changed.connect(_forget, dispatch_uid="sagas.conf")

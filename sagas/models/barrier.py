@@ -1,0 +1,44 @@
+"""Store, in a participant's own database, what was done under which key."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from django.db import models
+
+from ..states import Direction
+from .choices import choices_of, one_of
+
+
+class BarrierState(StrEnum):
+    """What a barrier row says."""
+
+    INTENT = "intent"  #: an external call was announced; its answer is not stored
+    DONE = "done"  #: it happened; the result is stored
+    TOMBSTONE = "tombstone"  #: a compensation came first; a late action is fenced
+
+
+class SagaBarrier(models.Model):
+    """Guard one step key, direction and epoch against repeats, late actions and empty compensations.
+
+    Source: DTM, the sub-transaction barrier.
+    """
+
+    key = models.CharField(max_length=120)
+    direction = models.CharField(max_length=12, choices=choices_of(Direction))
+    epoch = models.PositiveSmallIntegerField(default=0)
+    state = models.CharField(max_length=10, choices=choices_of(BarrierState))
+    result = models.JSONField(null=True, blank=True)
+    created_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=["key", "direction", "epoch"], name="saga_barrier_once"),
+            one_of("state", BarrierState, "saga_barrier_state_known"),
+            one_of("direction", Direction, "saga_barrier_direction_known"),
+        )
+        indexes = (models.Index(fields=["created_at"], name="saga_barrier_created"),)
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.direction} {self.epoch}"

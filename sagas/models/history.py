@@ -1,0 +1,36 @@
+"""Store what happened to a saga, append-only."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from .saga import Saga
+
+
+class SagaHistory(models.Model):
+    """Be one entry: what changed, when, by whom and why, in the transaction of the change.
+
+    A trigger refuses UPDATE and DELETE except under the setting ``sagas.retention``, which only retention sets, for its own transaction.
+    """
+
+    saga = models.ForeignKey(Saga, on_delete=models.CASCADE, related_name="history")
+    number = models.PositiveIntegerField(help_text="From 1, without gaps, per saga.")
+    at = models.DateTimeField()
+    what = models.CharField(max_length=40, help_text="Code of the event; see sagas.journal.What.")
+    step = models.CharField(max_length=60, blank=True, default="")
+    from_state = models.CharField(max_length=30, blank=True, default="")
+    to_state = models.CharField(max_length=30, blank=True, default="")
+    actor = models.CharField(max_length=200, null=True, blank=True, help_text="NULL: the engine.")  # noqa: DJ001
+    reason = models.TextField(blank=True, default="")
+    data = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        ordering = ("saga", "number")
+        verbose_name_plural = "saga history"
+        constraints = (models.UniqueConstraint(fields=["saga", "number"], name="saga_history_number_once"),)
+        indexes = (
+            models.Index(fields=["-at"], name="saga_history_by_person", condition=models.Q(actor__isnull=False)),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.what}"

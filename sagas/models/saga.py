@@ -1,0 +1,156 @@
+"""Store one run of a definition, and the business keys it is searched by."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q
+from django_fsm import FSMField, FSMModelMixin, transition
+
+from ..states import CLOSED_STATES, OPEN_STATES, AbortRequest, Attention, Hold, SagaState
+from .choices import choices_of, one_of
+
+OPEN_VALUES = sorted(state.value for state in OPEN_STATES)
+CLOSED_VALUES = sorted(state.value for state in CLOSED_STATES)
+
+
+def new_saga_id() -> UUID:
+    """Return a time-ordered UUID (version 7), so that new sagas are neighbours in every index.
+
+    Source: RFC 9562, section 5.7.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds << 80) | secrets.randbits(80)
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return UUID(int=value)
+
+
+class Saga(FSMModelMixin, models.Model):
+    """Be one run of a saga definition.
+
+    ``state``, ``hold`` and ``attention`` are separate: where it stands, what blocks it, why a person should look. The transition
+    methods below declare the legal moves; the engine makes each of them as one guarded write with its history row.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_saga_id, editable=False)
+    definition = models.CharField(max_length=60, help_text="Stored name of the definition.")
+    version = models.PositiveIntegerField(help_text="Version of the definition that it keeps.")
+    digest = models.CharField(max_length=64, help_text="Digest of the definition when it started.")
+    state = FSMField(default=SagaState.PENDING.value, protected=True, choices=choices_of(SagaState), max_length=20)
+    hold = models.CharField(max_length=30, null=True, blank=True, choices=choices_of(Hold), help_text="Blocks dispatch.")  # noqa: DJ001 - NULL: not held
+    attention = models.JSONField(default=list, blank=True, help_text="Why a person should look; blocks nothing.")
+    input = models.JSONField(default=dict, blank=True, help_text="References, as the definition's input dataclass.")
+    revision = models.PositiveIntegerField(default=1, help_text="Grows with every decision; operators act on one.")
+    history_count = models.PositiveIntegerField(default=0, help_text="Number of the last history row.")
+    cause = models.JSONField(null=True, blank=True, help_text="The first failure; never overwritten.")
+    abort_request = models.CharField(max_length=20, null=True, blank=True, choices=choices_of(AbortRequest))  # noqa: DJ001 - NULL: none
+    abort_actor = models.CharField(max_length=200, blank=True, default="")
+    abort_reason = models.CharField(max_length=500, blank=True, default="")
+    effects_left = models.JSONField(null=True, blank=True, help_text="What an abandoned saga left behind.")
+    started_by = models.CharField(max_length=200, blank=True, default="", help_text="Who started it, by value.")
+    traceparent = models.CharField(max_length=55, blank=True, default="", help_text="W3C trace context.")
+    queue = models.CharField(max_length=60, blank=True, default="", help_text="Queue of what is due next.")
+    pivot_passed_at = models.DateTimeField(null=True, blank=True)
+    deadline_at = models.DateTimeField(null=True, blank=True, help_text="When it should be over.")
+    due_at = models.DateTimeField(null=True, blank=True, help_text="When somebody must look at it again.")
+    rung_at = models.DateTimeField(null=True, blank=True, help_text="When a sweep last rang for it.")
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = (
+            one_of("state", SagaState, "saga_state_known"),
+            one_of("hold", Hold, "saga_hold_known"),
+            one_of("abort_request", AbortRequest, "saga_abort_known"),
+            models.CheckConstraint(
+                condition=Q(state__in=OPEN_VALUES, closed_at__isnull=True) | Q(state__in=CLOSED_VALUES, closed_at__isnull=False),
+                name="saga_closed_at_tells_closed",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=OPEN_VALUES) | Q(due_at__isnull=True, hold__isnull=True), name="saga_closed_is_never_due"
+            ),
+            models.CheckConstraint(
+                condition=Q(pivot_passed_at__isnull=True) | ~Q(state__in=["compensating", "compensated"]),
+                name="saga_never_compensated_after_pivot",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=["compensating", "compensated"]) | Q(cause__isnull=False), name="saga_compensates_for_a_cause"
+            ),
+        )
+        indexes = (
+            models.Index(fields=["due_at"], name="saga_due", condition=Q(due_at__isnull=False)),
+            models.Index(fields=["-created_at", "-id"], name="saga_newest"),
+            models.Index(fields=["state", "-created_at"], name="saga_state_newest"),
+            models.Index(fields=["definition", "version", "-created_at"], name="saga_definition_newest"),
+            models.Index(fields=["closed_at", "id"], name="saga_closed", condition=Q(closed_at__isnull=False)),
+            models.Index(fields=["created_at"], name="saga_open", condition=Q(closed_at__isnull=True)),
+            models.Index(fields=["hold"], name="saga_held", condition=Q(hold__isnull=False)),
+            models.Index(fields=["created_at"], name="saga_attention", condition=~Q(attention=[])),
+        )
+        permissions = (
+            ("view_payload", "Can see inputs, results and error texts of sagas"),
+            ("retry_saga", "Can retry a saga now"),
+            ("compensate_saga", "Can force a saga to compensate"),
+            ("override_saga", "Can skip and mark steps of a saga"),
+            ("pause_saga", "Can pause and resume a saga"),
+            ("cancel_saga", "Can cancel a saga"),
+            ("abandon_saga", "Can abandon a saga"),
+            ("bulk_saga", "Can act on many sagas at once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.definition} {self.id}"
+
+    @transition(field=state, source=SagaState.PENDING.value, target=SagaState.RUNNING.value)
+    def begin(self) -> None:
+        """Move when the first step is claimed."""
+
+    @transition(field=state, source=[SagaState.PENDING.value, SagaState.RUNNING.value], target=SagaState.COMPLETED.value)
+    def complete(self) -> None:
+        """Move when every step is passed."""
+
+    @transition(field=state, source=[SagaState.PENDING.value, SagaState.RUNNING.value], target=SagaState.COMPENSATING.value)
+    def turn_back(self) -> None:
+        """Move at the first definite failure, a granted abort, or an operator's word."""
+
+    @transition(field=state, source=SagaState.COMPENSATING.value, target=SagaState.COMPENSATED.value)
+    def finish_compensating(self) -> None:
+        """Move when every effect is none or removed."""
+
+    @transition(field=state, source=SagaState.COMPENSATED.value, target=SagaState.COMPENSATING.value)
+    def reopen(self) -> None:
+        """Move when a late effect shows after everything was compensated."""
+
+    @transition(field=state, source=OPEN_VALUES, target=SagaState.ABANDONED.value)
+    def abandon(self) -> None:
+        """Move when a person gives the saga up, with the list of effects left behind."""
+
+    @property
+    def attention_reasons(self) -> list[str]:
+        """Return every reason to look: the attention set and, if held, the hold."""
+        known = [reason.value for reason in Attention if reason.value in self.attention]
+        return [self.hold, *known] if self.hold else known
+
+
+class SagaKey(models.Model):
+    """Be one business key that a saga is found by, such as an order number."""
+
+    saga = models.ForeignKey(Saga, on_delete=models.CASCADE, related_name="keys")
+    name = models.CharField(max_length=40)
+    value = models.CharField(max_length=120)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=["saga", "name"], name="saga_key_once"),)
+        indexes = (
+            models.Index(fields=["name", "value"], name="saga_key_exact"),
+            models.Index(fields=["value"], name="saga_key_prefix", opclasses=["varchar_pattern_ops"]),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"

@@ -1,0 +1,24 @@
+"""Store when each sweeper was last seen."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class SagaWorker(models.Model):
+    """Be the heartbeat of one worker process or sweep command."""
+
+    name = models.CharField(max_length=200, unique=True, help_text="host:pid")
+    host = models.CharField(max_length=150)
+    pid = models.PositiveIntegerField()
+    queues = models.JSONField(default=list, blank=True)
+    version = models.CharField(max_length=40, blank=True, default="")
+    started_at = models.DateTimeField()
+    last_sweep_at = models.DateTimeField()
+    last_found = models.PositiveIntegerField(default=0, help_text="Due sagas found by the last sweep.")
+
+    class Meta:
+        indexes = (models.Index(fields=["last_sweep_at"], name="saga_worker_seen"),)
+
+    def __str__(self) -> str:
+        return self.name

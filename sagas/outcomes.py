@@ -1,0 +1,162 @@
+"""Judge how an attempt ended and what it did to the world. Pure: no Django import."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .definition import Step
+from .exceptions import Fenced, InProgress, Misconfigured, OutcomeUnknown, RetryLater, StepSignal
+from .states import Direction, Effect, Kind, Outcome
+
+MAX_MESSAGE_CHARS = 2_000
+MAX_TRACEBACK_CHARS = 16_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Say how one attempt ended."""
+
+    outcome: Outcome
+    """The outcome (rule S1)."""
+    effect: Effect
+    """What this attempt alone has done: none, maybe or yes."""
+    result: dict[str, Any] | None = None
+    """What the function returned, when it succeeded."""
+    settles: bool = False
+    """Whether a refusal answers for earlier unsettled attempts too."""
+    is_counted: bool = True
+    """Whether it counts against the attempts of the budget."""
+    after_seconds: float | None = None
+    """The least delay that the function asked for."""
+    error_class: str = ""
+    """The dotted name of the exception."""
+    message: str = ""
+    """Its text, storable."""
+    traceback: str = ""
+    """Its traceback, storable; empty for expected refusals."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptView:
+    """Show what the effect of a step is computed from."""
+
+    outcome: Outcome | None
+    """None while it runs."""
+    effect: Effect
+    """What this attempt alone has done."""
+    settles: bool
+    """Whether it answers for earlier ones."""
+
+
+def compute_effect(attempts: Iterable[AttemptView]) -> Effect:
+    """Return what a step has done to the world, from its action attempts in order.
+
+    None if all ended without an effect; maybe as soon as one is live or unknown, until a success or a settling answer.
+    """
+    effect = Effect.NONE
+    for attempt in attempts:
+        if attempt.outcome is Outcome.SUCCEEDED:
+            effect = Effect.YES
+        elif attempt.settles and effect is not Effect.YES:
+            effect = Effect.NONE
+        elif attempt.effect is Effect.MAYBE and effect is Effect.NONE:
+            effect = Effect.MAYBE
+    return effect
+
+
+def succeeded(result: dict[str, Any] | None) -> Report:
+    """Return the report of a function that came back."""
+    return Report(outcome=Outcome.SUCCEEDED, effect=Effect.YES, result=result)
+
+
+def classify(error: Exception, *, step: Step, direction: Direction, is_rolled_back: bool) -> Report:
+    """Return what an exception of a step function means (the table of rule S1).
+
+    ``is_rolled_back`` says that the function ran in a transaction which certainly did not commit.
+    """
+    known = _describe(error)
+    if isinstance(error, step.refusals(direction)):
+        return Report(
+            outcome=Outcome.REFUSED, effect=Effect.NONE, settles=is_rolled_back or step.refusal_settles, **{**known, "traceback": ""}
+        )
+    if isinstance(error, RetryLater):
+        return Report(outcome=Outcome.RETRY, effect=Effect.NONE, after_seconds=error.after_seconds, **known)
+    if isinstance(error, InProgress):
+        maybe = Effect.NONE if is_rolled_back else Effect.MAYBE
+        return Report(
+            outcome=Outcome.IN_PROGRESS, effect=maybe, is_counted=False, after_seconds=error.after_seconds, **known
+        )
+    if isinstance(error, Misconfigured):
+        return Report(outcome=Outcome.MISCONFIGURED, effect=Effect.NONE, **known)
+    if isinstance(error, Fenced):
+        return Report(outcome=Outcome.FENCED, effect=Effect.NONE, **known)
+    if is_rolled_back and not isinstance(error, OutcomeUnknown):
+        return Report(outcome=Outcome.RETRY, effect=Effect.NONE, **known)
+    return Report(outcome=Outcome.UNKNOWN, effect=Effect.MAYBE, **known)
+
+
+def unstorable(error: Exception) -> Report:
+    """Return the report of an external step whose result cannot be stored: it happened, and a person must mend the code."""
+    return Report(outcome=Outcome.MISCONFIGURED, effect=Effect.MAYBE, **_describe(error))
+
+
+def unreachable(error: Exception) -> Report:
+    """Return the report of an attempt that could not even reach its participant's database; it burns no budget."""
+    return Report(outcome=Outcome.RETRY, effect=Effect.NONE, is_counted=False, **_describe(error))
+
+
+def commit_unknown(error: Exception) -> Report:
+    """Return the report of a COMMIT that was not answered."""
+    return Report(outcome=Outcome.UNKNOWN, effect=Effect.MAYBE, **_describe(error))
+
+
+def lost_worker(*, is_rolled_back: bool, worker: str) -> Report:
+    """Return the report of an attempt whose lease ended without a record."""
+    return Report(
+        outcome=Outcome.RETRY if is_rolled_back else Outcome.UNKNOWN,
+        effect=Effect.NONE if is_rolled_back else Effect.MAYBE,
+        error_class="sagas.LostWorker",
+        message=f"No record from worker {worker or 'unknown'} before its lease ended.",
+    )
+
+
+def can_go_on_forever(step: Step, direction: Direction) -> bool:
+    """Tell whether attempts continue once the budget is spent."""
+    return direction is Direction.COMPENSATION or step.kind is Kind.RETRIABLE
+
+
+def clean_text(text: str, limit: int) -> str:
+    """Return text that PostgreSQL can store, shortened in the middle to ``limit`` characters."""
+    storable = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    if len(storable) <= limit:
+        return storable
+    half = (limit - 5) // 2
+    return f"{storable[:half]}\n...\n{storable[-half:]}"
+
+
+def _describe(error: Exception) -> dict[str, str]:
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    shown = "" if isinstance(error, StepSignal) and error.__cause__ is None else _format(error)
+    return {
+        "error_class": clean_text(name, 200),
+        "message": clean_text(_text_of(error), MAX_MESSAGE_CHARS),
+        "traceback": clean_text(shown, MAX_TRACEBACK_CHARS),
+    }
+
+
+def _text_of(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not lose the attempt
+        return "(the error has no readable text)"
+
+
+def _format(error: Exception) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - a broken __str__ must not lose the attempt
+        return "(the traceback could not be formatted)"

@@ -1,0 +1,286 @@
+"""Answer "what happens next?" from the states of a saga and its steps.
+
+The semantics of a saga without clocks, rows or brokers: ``plan`` says which steps may be claimed, whether the saga turns back or
+closes, and when to look again; ``after_action`` and ``after_compensation`` say what the end of an attempt does to its step. Pure: no
+Django import.
+
+Source: oxidecomputer/steno ``src/saga_log.rs`` (one match from state and event to state).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from .states import (
+    FORWARD_STATES,
+    PASSED_STATES,
+    UNDOABLE_EFFECTS,
+    AbortRequest,
+    Attention,
+    Direction,
+    Effect,
+    Hold,
+    Kind,
+    Outcome,
+    SagaState,
+    StepState,
+    WaitingFor,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepView:
+    """Show one step as the planner sees it."""
+
+    name: str
+    stage: int
+    """Steps of one stage may run at the same time; stages follow one another."""
+    kind: Kind
+    state: StepState
+    hold: Hold | None = None
+    due_at: datetime | None = None
+    """When it may be claimed; None: at once when pending, never while it waits without a due time."""
+    lease_until: datetime | None = None
+    """When its live attempt is given up; None: nothing is live."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SagaView:
+    """Show one saga as the planner sees it."""
+
+    state: SagaState
+    steps: tuple[StepView, ...]
+    """In order of position."""
+    hold: Hold | None = None
+    abort_request: AbortRequest | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Name a step that may be claimed now."""
+
+    step: str
+    direction: Direction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Say what happens next. At most one of turn_back, drop_abort and close is set, and then nothing else is."""
+
+    claims: tuple[Claim, ...] = ()
+    """What may be claimed now, in order."""
+    due_at: datetime | None = None
+    """When to look again although nobody rings; None: nothing will happen by itself."""
+    turn_back: bool = False
+    """The abort request is granted: the saga compensates."""
+    drop_abort: bool = False
+    """The abort request came after the pivot and is void."""
+    close: SagaState | None = None
+    """The saga is over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepMove:
+    """Say what the end of an attempt does to its step and its saga."""
+
+    state: StepState
+    waiting_for: WaitingFor | None = None
+    hold: Hold | None = None
+    attention: Attention | None = None
+    """Raised on the saga."""
+    is_asked_again: bool = False
+    """Whether a due time is set."""
+    turns_back: bool = False
+    """Whether this is the definite failure that makes the saga compensate."""
+
+
+def needs_effects(saga: SagaView) -> bool:
+    """Tell whether ``plan`` depends on what the steps have done to the world."""
+    return saga.state is SagaState.COMPENSATING or (saga.abort_request is not None and saga.state in FORWARD_STATES)
+
+
+def plan(saga: SagaView, effects: Mapping[str, Effect], now: datetime) -> Plan:
+    """Return what happens next. ``effects`` by step name, needed only when ``needs_effects`` says so."""
+    if saga.state in FORWARD_STATES:
+        return _plan_forward(saga, effects, now)
+    if saga.state is SagaState.COMPENSATING:
+        return _plan_backward(saga, effects, now)
+    return Plan()
+
+
+def is_pivot_passed(saga: SagaView) -> bool:
+    """Tell whether nothing can be compensated any more (invariant I6)."""
+    return any(step.kind is Kind.PIVOT and step.state is StepState.SUCCEEDED for step in saga.steps)
+
+
+def is_pivot_open(saga: SagaView, effects: Mapping[str, Effect]) -> bool:
+    """Tell whether the pivot has neither passed nor may be happening, so that the saga may still turn back."""
+    return all(
+        step.lease_until is None
+        and step.state not in PASSED_STATES
+        and effects.get(step.name, Effect.NONE) not in UNDOABLE_EFFECTS
+        for step in saga.steps
+        if step.kind is Kind.PIVOT
+    )
+
+
+def current_stage(saga: SagaView) -> int | None:
+    """Return the first stage with a step that is not passed, or None when all are."""
+    return next((step.stage for step in saga.steps if step.state not in PASSED_STATES), None)
+
+
+def _plan_forward(saga: SagaView, effects: Mapping[str, Effect], now: datetime) -> Plan:
+    if saga.abort_request is not None:
+        if is_pivot_passed(saga):
+            return Plan(drop_abort=True)
+        if saga.hold is None and not _has_step_hold(saga) and is_pivot_open(saga, effects):
+            return Plan(turn_back=True)
+    stage = current_stage(saga)
+    if stage is None:
+        # A paused saga closes too: there is nothing left that a pause could stop.
+        return Plan(close=SagaState.COMPLETED)
+    steps = [step for step in saga.steps if step.stage == stage]
+    return _dispatch(saga, steps, Direction.ACTION, now)
+
+
+def _plan_backward(saga: SagaView, effects: Mapping[str, Effect], now: datetime) -> Plan:
+    live = [step for step in saga.steps if step.state is StepState.RUNNING]
+    if live:
+        return Plan(due_at=_earliest(step.lease_until for step in live))
+    stage = stage_to_compensate(saga, effects)
+    if stage is None:
+        return Plan(close=SagaState.COMPENSATED)
+    steps = [step for step in saga.steps if step.stage == stage and _is_to_compensate(step, effects)]
+    return _dispatch(saga, steps, Direction.COMPENSATION, now)
+
+
+def stage_to_compensate(saga: SagaView, effects: Mapping[str, Effect]) -> int | None:
+    """Return the last stage with an effect left, or None when every effect is none or removed (invariants I4, I5)."""
+    return max((step.stage for step in saga.steps if _is_to_compensate(step, effects)), default=None)
+
+
+def _is_to_compensate(step: StepView, effects: Mapping[str, Effect]) -> bool:
+    if step.state is StepState.COMPENSATING:
+        return True
+    return step.state is not StepState.COMPENSATED and effects.get(step.name, Effect.NONE) in UNDOABLE_EFFECTS
+
+
+def _dispatch(saga: SagaView, steps: Iterable[StepView], direction: Direction, now: datetime) -> Plan:
+    claims: list[Claim] = []
+    times: list[datetime | None] = []
+    for step in steps:
+        if step.state in PASSED_STATES:
+            continue
+        if step.lease_until is not None:
+            times.append(step.lease_until)
+        elif saga.hold is None and step.hold is None:
+            due_at = _due_at(step, direction, now)
+            times.append(due_at)
+            if due_at is not None and due_at <= now:
+                claims.append(Claim(step=step.name, direction=direction))
+    return Plan(claims=tuple(claims), due_at=_earliest(times))
+
+
+def _due_at(step: StepView, direction: Direction, now: datetime) -> datetime | None:
+    """Return when a step may be claimed. A step not started in this direction is due at once."""
+    is_started = (
+        step.state in (StepState.WAITING, StepState.UNKNOWN)
+        if direction is Direction.ACTION
+        else step.state is StepState.COMPENSATING
+    )
+    if is_started:
+        return step.due_at
+    if direction is Direction.ACTION and step.state is not StepState.PENDING:
+        return None
+    return now
+
+
+def _has_step_hold(saga: SagaView) -> bool:
+    return any(step.hold is not None for step in saga.steps)
+
+
+def _earliest(times: Iterable[datetime | None]) -> datetime | None:
+    return min((time for time in times if time is not None), default=None)
+
+
+def after_action(
+    kind: Kind, outcome: Outcome, *, effect: Effect, is_budget_spent: bool, saga_state: SagaState
+) -> StepMove:
+    """Return what the end of an action attempt does. ``effect`` is the whole step's, this attempt included."""
+    if outcome is Outcome.SUCCEEDED:
+        return StepMove(state=StepState.SUCCEEDED)
+    if saga_state not in FORWARD_STATES:
+        return _after_late_action(outcome, effect)
+    if outcome is Outcome.REFUSED:
+        return _after_refusal(kind, effect)
+    if outcome is Outcome.FENCED:
+        # A tombstone without a compensation of ours: somebody else closed this key.
+        return StepMove(state=_unfinished(effect), hold=Hold.CONTRACT_VIOLATION, waiting_for=_why(effect))
+    if outcome is Outcome.MISCONFIGURED:
+        return StepMove(state=_unfinished(effect), hold=Hold.MISCONFIGURED, waiting_for=_why(effect))
+    return _after_unfinished(kind, outcome, effect, is_budget_spent)
+
+
+def _after_refusal(kind: Kind, effect: Effect) -> StepMove:
+    if kind is Kind.RETRIABLE:
+        return StepMove(state=StepState.REFUSED, hold=Hold.CONTRACT_VIOLATION)
+    if kind is Kind.PIVOT and effect in UNDOABLE_EFFECTS:
+        # An earlier attempt may have happened and nothing can undo a pivot: only a person can tell.
+        return StepMove(state=StepState.UNKNOWN, hold=Hold.OUTCOME_UNKNOWN)
+    return StepMove(state=StepState.REFUSED, turns_back=True)
+
+
+def _after_unfinished(kind: Kind, outcome: Outcome, effect: Effect, is_budget_spent: bool) -> StepMove:
+    waiting = {
+        Outcome.RETRY: StepMove(state=StepState.WAITING, waiting_for=WaitingFor.RETRY, is_asked_again=True),
+        Outcome.IN_PROGRESS: StepMove(state=StepState.WAITING, waiting_for=WaitingFor.ANSWER, is_asked_again=True),
+        Outcome.UNKNOWN: StepMove(state=StepState.UNKNOWN, is_asked_again=True),
+    }[outcome]
+    if not is_budget_spent:
+        return waiting
+    if kind is Kind.RETRIABLE:
+        return StepMove(
+            state=waiting.state,
+            waiting_for=waiting.waiting_for,
+            is_asked_again=True,
+            attention=Attention.RETRIES_EXHAUSTED,
+        )
+    if kind is Kind.PIVOT and effect in UNDOABLE_EFFECTS:
+        return StepMove(state=StepState.UNKNOWN, hold=Hold.OUTCOME_UNKNOWN)
+    return StepMove(state=waiting.state, waiting_for=waiting.waiting_for, turns_back=True)
+
+
+def _after_late_action(outcome: Outcome, effect: Effect) -> StepMove:
+    """Return what an action that was live when the saga turned back leaves: it is never asked again."""
+    if outcome is Outcome.REFUSED:
+        return StepMove(state=StepState.REFUSED)
+    return StepMove(state=_unfinished(effect), waiting_for=_why(effect))
+
+
+def _unfinished(effect: Effect) -> StepState:
+    return StepState.UNKNOWN if effect in UNDOABLE_EFFECTS else StepState.WAITING
+
+
+def _why(effect: Effect) -> WaitingFor | None:
+    return None if effect in UNDOABLE_EFFECTS else WaitingFor.RETRY
+
+
+def after_compensation(outcome: Outcome, *, is_budget_spent: bool, must_verify: bool) -> StepMove:
+    """Return what the end of a compensation attempt does. ``must_verify``: it has to be run once more before it counts."""
+    if outcome is Outcome.SUCCEEDED:
+        if must_verify:
+            return StepMove(state=StepState.COMPENSATING, waiting_for=WaitingFor.ANSWER, is_asked_again=True)
+        return StepMove(state=StepState.COMPENSATED)
+    if outcome is Outcome.REFUSED:
+        return StepMove(state=StepState.COMPENSATING, hold=Hold.COMPENSATION_REFUSED)
+    if outcome is Outcome.MISCONFIGURED:
+        return StepMove(state=StepState.COMPENSATING, hold=Hold.MISCONFIGURED)
+    waiting_for = WaitingFor.ANSWER if outcome is Outcome.IN_PROGRESS else WaitingFor.RETRY
+    return StepMove(
+        state=StepState.COMPENSATING,
+        waiting_for=waiting_for,
+        is_asked_again=True,
+        attention=Attention.COMPENSATION_FAILING if is_budget_spent else None,
+    )
