@@ -24,9 +24,9 @@ class DefinitionQueues:
 
     def __iter__(self) -> Iterator[Queue]:
         """Yield one declaration for each queue name, in a fixed order."""
-        from sagas import registry
+        from sagas import conf, registry
 
-        for name in sorted({DEFAULT_QUEUE, *registry.queues()}):
+        for name in sorted({DEFAULT_QUEUE, conf.get_settings().default_queue, *registry.queues()}):
             yield Queue(name, Exchange(name, type="direct"), routing_key=name)
 
 

@@ -14,6 +14,7 @@ import environ
 import structlog
 from django.core.exceptions import ImproperlyConfigured
 
+from config.engine_settings import read_engine_settings
 from config.local.runtime import read_runtime
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -214,7 +215,7 @@ elif _amqp_broker:
 # --- Engine and shop ------------------------------------------------------------------------------------------------
 
 # Only what differs from the engine's defaults, as one JSON object; sagas/conf.py tells every key.
-SAGAS: dict[str, Any] = env.json("SAGAS", default={})
+SAGAS: dict[str, Any] = read_engine_settings(env.str("SAGAS", default=""))
 
 PAYMENT_GATEWAY = env.str("PAYMENT_GATEWAY", default="sandbox")
 STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="")

@@ -259,10 +259,10 @@ def find_binaries(home: Path, account: Account | None) -> Path:
     binaries = package / INSTALLATION / "bin"
     if account is None or can_enter(binaries, account):
         return binaries
-    return copy_binaries(package, home / "binaries", account)
+    return copy_binaries(package, home / "binaries")
 
 
-def copy_binaries(package: Path, target: Path, account: Account) -> Path:
+def copy_binaries(package: Path, target: Path) -> Path:
     """Copy the two programs and what they load, in the layout of the wheel by which they find their libraries."""
     installation = target / WHEEL / INSTALLATION
     if not (installation / "bin" / "postgres").exists():
@@ -300,7 +300,7 @@ def stop_forgotten_server(home: Path) -> None:
 def runs_on(pid: int, data: str) -> bool:
     """Tell whether a process is a PostgreSQL of this data, and not a later one with the same number."""
     listing = subprocess.run(
-        ["ps", "-o", "command=", "-p", str(pid)],  # noqa: S607 (its place differs between systems)
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607 (its place differs between systems)
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,43 @@
+"""Read the engine's settings from one JSON object, the form that fits into an environment variable."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from sagas.conf import SagaSettings
+from sagas.exceptions import SagaError
+from sagas.retry import RetryPolicy
+
+
+def read_engine_settings(text: str) -> dict[str, Any]:
+    """Turn JSON into the dict that ``SAGAS`` holds; the engine itself refuses unknown names.
+
+    Shape: durations are numbers, retry policies are objects of RetryPolicy's arguments.
+    Units: seconds.
+    Raises: ImproperlyConfigured.
+    """
+    try:
+        given = json.loads(text or "{}")
+    except ValueError as error:
+        raise ImproperlyConfigured(f"SAGAS is not JSON: {error}.") from error
+    if not isinstance(given, dict):
+        raise ImproperlyConfigured("SAGAS must be a JSON object of engine settings.")
+    return {name: read_value(name, value) for name, value in given.items()}
+
+
+def read_value(name: str, value: object) -> object:
+    """Turn one JSON value into what the engine setting of this name holds."""
+    declared = {field.name.upper(): field.type for field in fields(SagaSettings)}.get(name)
+    if declared == "timedelta" and isinstance(value, int | float) and not isinstance(value, bool):
+        return timedelta(seconds=value)
+    if declared == "RetryPolicy" and isinstance(value, dict):
+        try:
+            return RetryPolicy(**value)
+        except (TypeError, SagaError) as error:
+            raise ImproperlyConfigured(f"SAGAS[{name!r}] is no retry policy: {error}") from error
+    return value

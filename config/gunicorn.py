@@ -1,0 +1,23 @@
+"""Configure gunicorn: ``gunicorn --config python:config.gunicorn config.wsgi``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+bind = os.environ.get("BIND", "127.0.0.1:8000")
+worker_class = "gthread"
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+threads = int(os.environ.get("WEB_THREADS", "8"))
+# Longer than the longest answer that a client may ask to wait for (30 seconds).
+timeout = 60
+graceful_timeout = 35
+keepalive = 5
+# Every thread may need one connection; config/wsgi.py gives the pool to this process alone.
+raw_env = [f"DATABASE_POOL_SIZE={os.environ.get('DATABASE_POOL_SIZE', threads)}"]
+# A heartbeat file on a slow disk would look like a stuck worker.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+# django-structlog writes one line for each request already.
+accesslog = None
+errorlog = "-"
+control_socket_disable = True

@@ -1,0 +1,31 @@
+"""Name the command lines of the project's own processes, the same for the demo and the acceptance tests."""
+
+from __future__ import annotations
+
+import sys
+
+from .runtime import ROOT
+
+MANAGE = ROOT / "manage.py"
+
+
+def manage_command(*arguments: str) -> list[str]:
+    """Return the command line of a management command."""
+    return [sys.executable, str(MANAGE), *arguments]
+
+
+def web_command(port: int, *, workers: int = 1, threads: int = 8) -> list[str]:
+    """Return the command line of a web server on 127.0.0.1."""
+    return [
+        sys.executable, "-m", "gunicorn", "--config", "python:config.gunicorn", "--bind", f"127.0.0.1:{port}",
+        "--workers", str(workers), "--threads", str(threads), "config.wsgi",
+    ]  # fmt: skip
+
+
+def worker_command(name: str, *, concurrency: int = 2, queues: str = "") -> list[str]:
+    """Return the command line of a Celery worker; without queues it serves all that the definitions name."""
+    return [
+        sys.executable, "-m", "celery", "--app", "config", "worker", "--hostname", f"{name}@%h",
+        "--concurrency", str(concurrency), *(["--queues", queues] if queues else []),
+        "--without-gossip", "--without-mingle", "--without-heartbeat",
+    ]  # fmt: skip

@@ -1,0 +1,186 @@
+"""The servers of the demo and the tests start for anybody, listen to nobody else, and never outlive their starter."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from config.local import postgres
+from config.local.children import ServerDidNotStart, start_guarded
+from config.local.postgres import LocalPostgres, start_lasting_postgres, start_throwaway_postgres
+from config.local.runtime import ROOT
+from config.local.valkey import start_valkey
+from tests.processes import wait_until
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+STUBBORN = [
+    sys.executable, "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)",
+]  # fmt: skip
+
+# Starts a Valkey, tells the process ids of server and guard, and waits to be killed.
+STARTER = """
+import sys, time
+from config.local.valkey import start_valkey
+server = start_valkey()
+print(server.process.pid, server.process.guard.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_stop_ends_the_process_and_its_children(tmp_path: Path) -> None:
+    parent = [sys.executable, "-c", f"import subprocess, time; subprocess.Popen({SLEEP!r}); time.sleep(600)"]
+    process = start_guarded("parent", parent, log=tmp_path / "log")
+    wait_until(lambda: len(psutil.Process(process.pid).children()) == 1, "the child is there")
+    child = psutil.Process(process.pid).children()[0]
+
+    process.stop()
+
+    assert not process.is_running()
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child is gone")
+
+
+def test_stop_kills_a_process_that_ignores_the_gentle_signal(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = start_guarded("stubborn", STUBBORN, log=log, stop=[(signal.SIGTERM, 0.1)])
+    wait_until(lambda: "ready" in log.read_text(), "the signal is ignored")
+
+    process.stop()
+
+    assert not psutil.pid_exists(process.pid)
+
+
+def test_signal_reaches_the_process_and_is_refused_after_its_end(tmp_path: Path) -> None:
+    process = start_guarded("sleep", SLEEP, log=tmp_path / "log")
+
+    assert process.send(signal.SIGKILL) is True
+    assert process.wait(10) == 256 - signal.SIGKILL
+    assert process.send(signal.SIGKILL) is False
+    process.stop()
+
+
+def test_command_that_cannot_run_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(ServerDidNotStart, match="nothing did not start"):
+        start_guarded("nothing", [tmp_path / "nothing"], log=tmp_path / "log")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_server_ends_with_its_starter(number: signal.Signals) -> None:
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert starter.stdout is not None
+    server, guard = (psutil.Process(int(pid)) for pid in starter.stdout.readline().split())
+
+    starter.send_signal(number)
+
+    starter.communicate()
+    wait_until(lambda: not server.is_running(), "the server is gone")
+    wait_until(lambda: not guard.is_running(), "the guard is gone")
+
+
+def test_server_ends_when_even_its_guard_is_killed() -> None:
+    server = start_valkey()
+    process = psutil.Process(server.process.pid)
+
+    server.process.guard.kill()
+
+    wait_until(lambda: not process.is_running(), "the server is gone")
+    server.process.stop()
+    shutil.rmtree(server.process.log.parent)
+
+
+def test_postgres_listens_on_no_port_and_its_socket_is_private() -> None:
+    server = start_throwaway_postgres()
+    with psycopg.connect(server.url_of("postgres")) as connection:
+        listened = connection.execute("SHOW listen_addresses").fetchone()
+    mode = server.socket_directory.stat().st_mode & 0o777
+
+    server.process.stop()
+
+    assert listened == ("",)
+    assert mode == 0o700
+    assert not server.socket_directory.exists()
+
+
+def test_lasting_postgres_keeps_its_data_in_a_path_with_a_space(open_directory: Path) -> None:
+    directory = open_directory / "postgres"
+    first = start_lasting_postgres(directory)
+    execute(first, "CREATE DATABASE kept")
+    first.process.stop()
+
+    second = start_lasting_postgres(directory)
+    found = execute(second, "SELECT datname FROM pg_database WHERE datname = 'kept'")
+    second.process.stop()
+
+    assert " " in str(directory)
+    assert second.home == first.home == directory
+    assert found == [("kept",)]
+
+
+def test_forgotten_server_is_stopped_before_the_next_start(open_directory: Path) -> None:
+    directory = open_directory / "postgres"
+    forgotten = start_lasting_postgres(directory)
+
+    second = start_lasting_postgres(directory)
+    answer = execute(second, "SELECT 1")
+    second.process.stop()
+
+    assert answer == [(1,)]
+    assert not psutil.pid_exists(forgotten.process.pid)
+    forgotten.process.stop()
+
+
+def test_postgres_never_runs_as_root_and_opens_no_directory_for_it(tmp_path: Path) -> None:
+    """As root, the account of PostgreSQL cannot reach a closed checkout, so its data lies outside."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+
+    server = start_lasting_postgres(closed / "postgres")
+    owner = psutil.Process(server.process.pid).uids().real
+    server.process.stop()
+
+    account = postgres.choose_account()
+    assert owner != 0
+    assert owner == (account.uid if account else os.geteuid())
+    assert closed.stat().st_mode & 0o777 == 0o700
+    assert server.home.is_relative_to(closed) is (account is None)
+    if account:
+        assert (closed / "postgres.location").read_text() == str(server.home)
+        shutil.rmtree(server.home)
+
+
+def test_copied_binaries_run_beside_the_data(open_directory: Path) -> None:
+    package = postgres.find_binaries(open_directory, None).parents[1]
+
+    binaries = postgres.copy_binaries(package, open_directory / "binaries")
+
+    version = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout.startswith("postgres (PostgreSQL) 18")
+    assert (binaries.parent / "share" / "postgresql" / "postgres.bki").exists()
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """Make a directory that every account reaches, as a checkout usually is; pytest's own are closed."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="sagas checkout ") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
+
+
+def execute(server: LocalPostgres, statement: str) -> list[tuple[object, ...]]:
+    """Run one statement on the maintenance database."""
+    with psycopg.connect(server.url_of("postgres"), autocommit=True) as connection:
+        cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
