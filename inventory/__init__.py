@@ -1,0 +1,1 @@
+"""Stock on hand, and the reservations that orders hold on it."""

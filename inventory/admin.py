@@ -1,0 +1,45 @@
+"""Look at stock and reservations. Nobody edits these rows by hand: quantities change through the services only."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+
+from .models import Reservation, ReservationLine, StockItem
+
+
+class ReadOnly:
+    """Refuse to add, change and delete; who has the view permission may look."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class ReservationLineInline(ReadOnly, admin.TabularInline):
+    model = ReservationLine
+    extra = 0
+
+
+@admin.register(StockItem)
+class StockItemAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("sku", "on_hand", "reserved", "shipped", "received")
+    search_fields = ("sku__startswith",)
+    show_full_result_count = False
+
+
+@admin.register(Reservation)
+class ReservationAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("key", "order_number", "state", "created_at", "released_at", "shipped_at")
+    list_filter = ("state",)
+    search_fields = ("key__startswith", "order_number__startswith")
+    search_help_text = "Beginning of an order number or of a step key"
+    ordering = ("-created_at",)
+    inlines = (ReservationLineInline,)
+    show_full_result_count = False

@@ -1,0 +1,112 @@
+"""Rows of the inventory: stock per SKU, and reservations found by step key.
+
+Quantities change only through ``inventory.services``. The CHECKs say what must never be, whoever writes.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+
+class StockItem(models.Model):
+    """Count one SKU: what is there, what is promised, what has left."""
+
+    sku = models.CharField("SKU", max_length=64, unique=True)
+    on_hand = models.PositiveBigIntegerField(default=0, help_text="Units that can be reserved.")
+    reserved = models.PositiveBigIntegerField(default=0, help_text="Units promised to orders.")
+    shipped = models.PositiveBigIntegerField(default=0, help_text="Units that left.")
+    received = models.PositiveBigIntegerField(help_text="Units ever taken in: on hand + reserved + shipped.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("sku",)
+        constraints = (
+            models.CheckConstraint(condition=Q(on_hand__gte=0), name="inventory_stock_on_hand_not_negative"),
+            models.CheckConstraint(condition=Q(reserved__gte=0), name="inventory_stock_reserved_not_negative"),
+            models.CheckConstraint(condition=Q(shipped__gte=0), name="inventory_stock_shipped_not_negative"),
+            models.CheckConstraint(
+                condition=Q(received=F("on_hand") + F("reserved") + F("shipped")),
+                name="inventory_stock_nothing_lost",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.sku
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Take a new item's quantities as received, unless the caller says what was."""
+        if self.received is None:
+            self.received = self.on_hand + self.reserved + self.shipped
+        super().save(*args, **kwargs)
+
+
+class ReservationState(models.TextChoices):
+    """Where a reservation stands; reserved becomes released or shipped, both are final."""
+
+    RESERVED = "reserved", "Reserved"
+    RELEASED = "released", "Released"
+    SHIPPED = "shipped", "Shipped"
+
+
+class Reservation(models.Model):
+    """Hold stock for an order under one step key.
+
+    A released row without lines and without an order is a tombstone: the release came first, a later reserve is fenced.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    key = models.CharField(max_length=120, unique=True, help_text="Step key of the reservation.")
+    order_number = models.CharField(max_length=64, blank=True, db_index=True, help_text="Empty on a tombstone.")
+    state = models.CharField(max_length=16, choices=ReservationState, default=ReservationState.RESERVED)
+    created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+    released_at = models.DateTimeField(null=True, blank=True)
+    shipped_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-created_at",)
+        constraints = (
+            models.CheckConstraint(condition=~Q(key=""), name="inventory_reservation_has_key"),
+            models.CheckConstraint(
+                condition=(
+                    Q(state=ReservationState.RESERVED, released_at=None, shipped_at=None)
+                    | Q(state=ReservationState.RELEASED, released_at__isnull=False, shipped_at=None)
+                    | Q(state=ReservationState.SHIPPED, released_at=None, shipped_at__isnull=False)
+                ),
+                name="inventory_reservation_state_matches_times",
+            ),
+            models.CheckConstraint(
+                condition=~Q(order_number="") | Q(state=ReservationState.RELEASED),
+                name="inventory_reservation_has_order_or_is_tombstone",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.key
+
+    @property
+    def is_tombstone(self) -> bool:
+        """Tell whether the release came before any reserve."""
+        return self.state == ReservationState.RELEASED and self.order_number == ""
+
+
+class ReservationLine(models.Model):
+    """Hold a quantity of one SKU; the SKU is known by value."""
+
+    reservation = models.ForeignKey(Reservation, on_delete=models.PROTECT, related_name="lines")
+    sku = models.CharField("SKU", max_length=64)
+    quantity = models.PositiveBigIntegerField()
+
+    class Meta:
+        ordering = ("sku",)
+        constraints = (
+            models.UniqueConstraint(fields=("reservation", "sku"), name="inventory_line_one_per_sku"),
+            models.CheckConstraint(condition=Q(quantity__gte=1), name="inventory_line_quantity_positive"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.quantity} x {self.sku}"

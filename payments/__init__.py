@@ -1,0 +1,1 @@
+"""Money held, captured, given back, through one payment gateway."""

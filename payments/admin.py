@@ -1,0 +1,138 @@
+"""Look at payments and at the sandbox provider's books. The one thing a person can do here is to clear a failure."""
+
+from __future__ import annotations
+
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+
+from .gateways.sandbox import clear_failure
+from .models import Payment, PaymentOperation, SandboxAuthorization, SandboxOperation
+
+
+class ReadOnly:
+    """Refuse to add, change and delete; who has the view permission may look."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class PaymentOperationInline(ReadOnly, admin.TabularInline):
+    model = PaymentOperation
+    fields = (
+        "kind",
+        "state",
+        "code",
+        "provider_key",
+        "reference",
+        "calls",
+        "unanswered",
+        "created_at",
+        "finished_at",
+    )
+    readonly_fields = fields
+    extra = 0
+
+
+@admin.register(Payment)
+class PaymentAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("key", "order_number", "money", "payment_method", "state", "created_at", "changed_at")
+    list_filter = ("state",)
+    search_fields = ("key__startswith", "order_number__startswith")
+    search_help_text = "Beginning of an order number or of a step key"
+    ordering = ("-created_at",)
+    fields = (
+        "key",
+        "order_number",
+        "money",
+        "refunded_money",
+        "payment_method",
+        "state",
+        "authorization_reference",
+        "created_at",
+        "changed_at",
+    )
+    readonly_fields = fields
+    inlines = (PaymentOperationInline,)
+    show_full_result_count = False
+
+    @admin.display(description="amount", ordering="amount_minor")
+    def money(self, payment: Payment) -> str:
+        return payment.amount
+
+    @admin.display(description="refunded")
+    def refunded_money(self, payment: Payment) -> str:
+        return payment.refunded
+
+
+class SandboxOperationInline(ReadOnly, admin.TabularInline):
+    model = SandboxOperation
+    fields = ("kind", "outcome", "code", "key", "calls", "lost_answers", "created_at", "last_called_at")
+    readonly_fields = fields
+    extra = 0
+
+
+@admin.register(SandboxAuthorization)
+class SandboxAuthorizationAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("key", "order_number", "money", "payment_method", "state", "is_failing", "created_at", "changed_at")
+    list_filter = ("state", "is_failing", "payment_method")
+    search_fields = ("key__startswith", "order_number__startswith")
+    search_help_text = "Beginning of an order number or of a step key"
+    ordering = ("-created_at",)
+    fields = (
+        "key",
+        "order_number",
+        "money",
+        "refunded_money",
+        "payment_method",
+        "state",
+        "is_failing",
+        "failure_cleared_at",
+        "created_at",
+        "changed_at",
+    )
+    readonly_fields = fields
+    inlines = (SandboxOperationInline,)
+    actions = ("clear_failures",)
+    show_full_result_count = False
+
+    @admin.display(description="amount", ordering="amount_minor")
+    def money(self, authorization: SandboxAuthorization) -> str:
+        return authorization.amount
+
+    @admin.display(description="refunded")
+    def refunded_money(self, authorization: SandboxAuthorization) -> str:
+        return authorization.refunded
+
+    def has_clear_failure_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("payments.clear_failure")
+
+    @admin.action(description="Clear failure", permissions=("clear_failure",))
+    def clear_failures(self, request: HttpRequest, queryset: QuerySet[SandboxAuthorization]) -> None:
+        failing = list(queryset.filter(is_failing=True))
+        for authorization in failing:
+            cleared = clear_failure(key=authorization.key)
+            self.log_change(request, cleared, "Cleared the failure: voids and refunds work again.")
+        self.message_user(
+            request,
+            f"Cleared {len(failing)} failing authorisations; retry the steps that waited for them."
+            if failing
+            else "None of the selected authorisations was failing; nothing was changed.",
+            messages.SUCCESS if failing else messages.WARNING,
+        )
+
+
+@admin.register(SandboxOperation)
+class SandboxOperationAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("key", "kind", "outcome", "code", "calls", "lost_answers", "created_at", "last_called_at")
+    list_filter = ("kind", "outcome")
+    search_fields = ("key__startswith",)
+    search_help_text = "Beginning of a step key"
+    ordering = ("-created_at",)
+    show_full_result_count = False

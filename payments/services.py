@@ -1,0 +1,242 @@
+"""Everything that moves money.
+
+Each service is harmless when repeated, safe beside itself, and works in any order under one step key. The intent is
+committed, then the gateway is called with no transaction open, then the answer is committed: so a repeat after an
+answer asks nobody, and a repeat after a lost answer asks the gateway again under the same key. A void that comes
+before its authorise leaves a tombstone here and closes the key at the provider.
+
+``key`` is always the step key of the authorisation; ``provider_key`` is the idempotency key of this very request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sagas import Fenced
+
+from . import intents
+from .exceptions import (
+    GatewayConflict,
+    GatewayKeyClosed,
+    GatewayMisconfigured,
+    GatewayUnavailable,
+    PaymentDeclined,
+    PaymentKeyReused,
+    PaymentStateConflict,
+)
+from .gateways import get_gateway
+from .gateways.base import Answer, Gateway
+from .models import Payment, PaymentOperation
+from .states import MOVES_ON_ASKING, OperationKind, OperationState, PaymentState
+
+_VOID_STATES = (PaymentState.VOIDING, PaymentState.VOIDED)
+
+
+def authorize(*, key: str, order_number: str, amount_minor: int, currency: str, payment_method: str) -> Payment:
+    """Hold the money.
+
+    Returns: the payment; a repeat gets the first one, whatever became of it since, unless it was voided.
+    Raises: PaymentDeclined, Fenced (a void came first), GatewayUnavailable, GatewayMisconfigured (nothing happened),
+        GatewayAnswerLost (call again), PaymentKeyReused.
+    Locks: the payment.
+    Tx: must not be inside one.
+    """
+    if not key or not order_number or not payment_method or amount_minor < 1:
+        raise ValueError("A payment needs a key, an order number, a payment method and an amount of at least 1.")
+    request = {
+        "order_number": order_number,
+        "amount_minor": amount_minor,
+        "currency": currency,
+        "payment_method": payment_method,
+    }
+    with intents.open_transaction():
+        payment = intents.lock_or_create(key, state=PaymentState.AUTHORIZING, **request)
+        _require_not_voided(payment)
+        if any(getattr(payment, field) != value for field, value in request.items()):
+            raise PaymentKeyReused(key)
+        known = intents.find_operation(payment, kind=OperationKind.AUTHORIZE)
+        if known is not None and known.state != OperationState.OPEN:
+            return _answer(known)
+        operation = intents.begin(
+            payment, kind=OperationKind.AUTHORIZE, provider_key=key, amount_minor=amount_minor, known=known
+        )
+    try:
+        answer = _ask(operation, lambda gateway: gateway.authorize(payment.authorization))
+    except GatewayKeyClosed as error:
+        raise _fence(key) from error
+    operation = intents.record(operation, answer)
+    _require_not_voided(operation.payment)
+    return _answer(operation)
+
+
+def capture(*, key: str, provider_key: str) -> Payment:
+    """Take the money that is held; at most once, whatever the number of calls and provider keys.
+
+    Returns: the captured payment; a repeat gets the same.
+    Raises: PaymentDeclined, PaymentNotFound, PaymentStateConflict (not held, or voided), GatewayUnavailable,
+        GatewayMisconfigured (nothing happened), GatewayAnswerLost (call again).
+    Locks: the payment.
+    Tx: must not be inside one.
+    """
+    with intents.open_transaction():
+        payment = intents.lock(key)
+        known = intents.find_operation(payment, kind=OperationKind.CAPTURE)
+        is_answered = known is not None and known.state != OperationState.OPEN
+        if known is not None and is_answered and payment.state not in _VOID_STATES:
+            return _answer(known)
+        _require_state(payment, OperationKind.CAPTURE, "Only a payment whose money is held can be captured.")
+        # A second caller asks under the first one's key: two requests, one capture.
+        operation = intents.begin(
+            payment,
+            kind=OperationKind.CAPTURE,
+            provider_key=known.provider_key if known else provider_key,
+            amount_minor=payment.amount_minor,
+            known=known,
+        )
+    try:
+        answer = _ask(
+            operation, lambda gateway: gateway.capture(key=operation.provider_key, authorization=payment.authorization)
+        )
+    except GatewayConflict as error:
+        raise _contradict(OperationKind.CAPTURE, payment, error) from error
+    return _answer(intents.record(operation, answer))
+
+
+def void(*, key: str, provider_key: str) -> Payment:
+    """Let go of the money, and see to it that none is held under the key later.
+
+    Returns: the voided payment; a tombstone when nobody had asked for one; a declined one as it is.
+    Raises: PaymentStateConflict (captured), GatewayUnavailable, GatewayMisconfigured (nothing happened),
+        GatewayAnswerLost (call again).
+    Locks: the payment.
+    Tx: must not be inside one.
+    """
+    if not key or not provider_key:
+        raise ValueError("A void needs the key of its payment and a key of its own.")
+    with intents.open_transaction():
+        payment = intents.lock_or_create(key, state=PaymentState.VOIDING)
+        known = intents.find_operation(payment, kind=OperationKind.VOID, provider_key=provider_key)
+        if payment.state == PaymentState.DECLINED or (known is not None and known.state != OperationState.OPEN):
+            return payment
+        _require_state(payment, OperationKind.VOID, "Captured money is given back by a refund.")
+        operation = intents.begin(payment, kind=OperationKind.VOID, provider_key=provider_key, known=known)
+    try:
+        answer = _ask(operation, lambda gateway: gateway.void(key=provider_key, authorization=payment.authorization))
+    except GatewayConflict as error:
+        raise _contradict(OperationKind.VOID, payment, error) from error
+    payment = intents.record(operation, answer).payment
+    _require_state(payment, OperationKind.VOID, "The gateway contradicts itself; look the payment up there.")
+    return payment
+
+
+def refund(*, key: str, provider_key: str, amount_minor: int | None = None) -> Payment:
+    """Give back captured money: this much, or all that is left of it.
+
+    Returns: the payment; a repeat under the same provider key gives nothing back a second time.
+    Raises: PaymentNotFound, PaymentStateConflict (not captured, or not that much left), PaymentDeclined,
+        PaymentKeyReused, GatewayUnavailable, GatewayMisconfigured (nothing happened), GatewayAnswerLost (call again).
+    Locks: the payment.
+    Tx: must not be inside one.
+    """
+    if not provider_key or (amount_minor is not None and amount_minor < 1):
+        raise ValueError("A refund needs a key of its own, and an amount of at least 1 if one is given.")
+    _settle_capture(key)
+    with intents.open_transaction():
+        payment = intents.lock(key)
+        known = intents.find_operation(payment, kind=OperationKind.REFUND, provider_key=provider_key)
+        if known is not None and amount_minor not in (None, known.amount_minor):
+            raise PaymentKeyReused(provider_key)
+        if known is not None and known.state != OperationState.OPEN:
+            return _answer(known)
+        operation = intents.begin(
+            payment,
+            kind=OperationKind.REFUND,
+            provider_key=provider_key,
+            amount_minor=known.amount_minor if known else _choose_refund(payment, amount_minor),
+            known=known,
+        )
+    try:
+        answer = _ask(
+            operation,
+            lambda gateway: gateway.refund(
+                key=provider_key, authorization=payment.authorization, amount_minor=operation.amount_minor
+            ),
+        )
+    except GatewayConflict as error:
+        raise _contradict(OperationKind.REFUND, payment, error) from error
+    return _answer(intents.record(operation, answer))
+
+
+def reconcile(*, key: str) -> Payment:
+    """Look up at the provider what became of everything that has no answer yet, and store what it knows.
+
+    Does nothing at the provider. A repeat of a service never looks up: it asks again under the same key.
+
+    Raises: PaymentNotFound, GatewayUnavailable, GatewayMisconfigured, GatewayAnswerLost.
+    Tx: must not be inside one.
+    """
+    with intents.open_transaction():
+        payment = intents.lock(key)
+        unanswered = intents.list_open(payment)
+    gateway = get_gateway()
+    for operation in unanswered:
+        answer = gateway.find(key=operation.provider_key)
+        if answer is not None:
+            payment = intents.record(operation, answer).payment
+    return payment
+
+
+def _ask(operation: PaymentOperation, call: Callable[[Gateway], Answer]) -> Answer:
+    """Call the gateway; when the call certainly did nothing, write that down before raising."""
+    try:
+        return call(get_gateway())
+    except (GatewayUnavailable, GatewayMisconfigured, GatewayConflict, GatewayKeyClosed):
+        intents.withdraw(operation)
+        raise
+
+
+def _answer(operation: PaymentOperation) -> Payment:
+    """Answer with what is stored: the first answer of the provider."""
+    if operation.state == OperationState.DECLINED:
+        raise PaymentDeclined(code=operation.code, key=operation.payment.key)
+    return operation.payment
+
+
+def _require_not_voided(payment: Payment) -> None:
+    if payment.state in _VOID_STATES:
+        raise _fence(payment.key)
+
+
+def _fence(key: str) -> Fenced:
+    return Fenced(f"Payment {key} was voided before; no money is held. The saga is compensating, no action is needed.")
+
+
+def _require_state(payment: Payment, kind: OperationKind, advice: str) -> None:
+    if PaymentState(payment.state) not in MOVES_ON_ASKING[kind]:
+        raise PaymentStateConflict(asked=kind.value, key=payment.key, state=payment.state, advice=advice)
+
+
+def _settle_capture(key: str) -> None:
+    """Look up a capture without an answer: a person may have marked its step as done, and nobody told this app."""
+    if intents.read(key).state == PaymentState.CAPTURING:
+        reconcile(key=key)
+
+
+def _choose_refund(payment: Payment, amount_minor: int | None) -> int:
+    """Choose how much goes back: what is asked, or all that no other refund gives or may give back."""
+    left_minor = payment.amount_minor - intents.sum_refunds(payment)
+    _require_state(payment, OperationKind.REFUND, "Only captured money can be refunded.")
+    if left_minor < (amount_minor or 1):
+        raise PaymentStateConflict(
+            asked=OperationKind.REFUND.value,
+            key=payment.key,
+            state=payment.state,
+            advice=f"Only {left_minor} of {payment.amount_minor} minor units are left to refund; ask for no more.",
+        )
+    return amount_minor or left_minor
+
+
+def _contradict(kind: OperationKind, payment: Payment, error: GatewayConflict) -> PaymentStateConflict:
+    """Learn from the provider's refusal what really happened, and say so."""
+    current = reconcile(key=payment.key)
+    return PaymentStateConflict(asked=kind.value, key=payment.key, state=current.state, advice=str(error))

@@ -1,0 +1,70 @@
+"""Look at shipments and at the sandbox carrier's books. Nobody edits these rows by hand."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+
+from .models import SandboxBooking, SandboxRequest, Shipment, ShipmentOperation
+
+
+class ReadOnly:
+    """Refuse to add, change and delete; who has the view permission may look."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class ShipmentOperationInline(ReadOnly, admin.TabularInline):
+    model = ShipmentOperation
+    fields = (
+        "kind",
+        "state",
+        "code",
+        "provider_key",
+        "reference",
+        "calls",
+        "unanswered",
+        "created_at",
+        "finished_at",
+    )
+    readonly_fields = fields
+    extra = 0
+
+
+@admin.register(Shipment)
+class ShipmentAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("key", "order_number", "postal_code", "country", "state", "created_at", "changed_at")
+    list_filter = ("state",)
+    search_fields = ("key__startswith", "order_number__startswith")
+    search_help_text = "Beginning of an order number or of a step key"
+    ordering = ("-created_at",)
+    readonly_fields = ("created_at", "changed_at")
+    inlines = (ShipmentOperationInline,)
+    show_full_result_count = False
+
+
+class SandboxRequestInline(ReadOnly, admin.TabularInline):
+    model = SandboxRequest
+    fields = ("kind", "outcome", "code", "key", "calls", "lost_answers", "created_at", "last_called_at")
+    readonly_fields = fields
+    extra = 0
+
+
+@admin.register(SandboxBooking)
+class SandboxBookingAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("key", "order_number", "postal_code", "state", "created_at", "changed_at")
+    list_filter = ("state",)
+    search_fields = ("key__startswith", "order_number__startswith")
+    search_help_text = "Beginning of an order number or of a step key"
+    ordering = ("-created_at",)
+    readonly_fields = ("created_at", "changed_at")
+    inlines = (SandboxRequestInline,)
+    show_full_result_count = False

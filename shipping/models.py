@@ -1,0 +1,118 @@
+"""Rows of the shipping: one per shipment, and one per thing asked of the carrier for it.
+
+They change only through ``shipping.services``. The sandbox carrier's own ledger is in ``shipping.carriers.ledger``.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from .carriers.base import Address
+from .carriers.ledger import SandboxBooking, SandboxRequest
+from .states import OperationKind, OperationState, ShipmentState
+
+__all__ = ["SandboxBooking", "SandboxRequest", "Shipment", "ShipmentOperation"]
+
+_CANCEL_STATES = (ShipmentState.CANCELLING, ShipmentState.CANCELLED)
+
+
+class Shipment(models.Model):
+    """Hold what is known of one shipment, found by the step key of its booking.
+
+    A cancelling or cancelled row without an order is a tombstone: the cancel came first, a later book is fenced.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    key = models.CharField(max_length=120, unique=True, help_text="Step key of the booking.")
+    order_number = models.CharField(max_length=64, blank=True, db_index=True, help_text="Empty on a tombstone.")
+    state = models.CharField(max_length=16, choices=ShipmentState, default=ShipmentState.BOOKING)
+    name = models.CharField(max_length=200, blank=True)
+    line1 = models.CharField(max_length=200, blank=True)
+    line2 = models.CharField(max_length=200, blank=True)
+    city = models.CharField(max_length=200, blank=True)
+    postal_code = models.CharField(max_length=32, blank=True)
+    country = models.CharField(max_length=2, blank=True, help_text="ISO 3166-1 alpha-2.")
+    carrier_reference = models.CharField(max_length=255, blank=True, help_text="The carrier's own name for it.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+    changed_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("-created_at",)
+        constraints = (
+            models.CheckConstraint(condition=~Q(key=""), name="shipping_shipment_has_key"),
+            models.CheckConstraint(condition=Q(state__in=ShipmentState.values), name="shipping_shipment_state_known"),
+            models.CheckConstraint(
+                condition=~Q(order_number="") & ~Q(name="") & ~Q(line1="") & Q(country__regex=r"^[A-Z]{2}$")
+                | Q(state__in=_CANCEL_STATES, order_number="", name="", line1="", country=""),
+                name="shipping_shipment_complete_or_tombstone",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=ShipmentState.BOOKED) | ~Q(carrier_reference=""),
+                name="shipping_shipment_booked_has_reference",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.key
+
+    @property
+    def is_tombstone(self) -> bool:
+        """Tell whether the cancel came before any book."""
+        return self.state in _CANCEL_STATES and self.order_number == ""
+
+    @property
+    def address(self) -> Address | None:
+        """Give the address; None on a tombstone."""
+        if self.is_tombstone:
+            return None
+        return Address(
+            name=self.name,
+            line1=self.line1,
+            line2=self.line2,
+            city=self.city,
+            postal_code=self.postal_code,
+            country=self.country,
+        )
+
+
+class ShipmentOperation(models.Model):
+    """Hold one thing asked of the carrier under one key: the intent before the call, the answer after it."""
+
+    shipment = models.ForeignKey(Shipment, on_delete=models.PROTECT, related_name="operations")
+    kind = models.CharField(max_length=16, choices=OperationKind)
+    provider_key = models.CharField(max_length=200, unique=True, help_text="The idempotency key the carrier gets.")
+    state = models.CharField(max_length=16, choices=OperationState, default=OperationState.OPEN)
+    code = models.CharField(max_length=64, blank=True, help_text="Why it was refused.")
+    reference = models.CharField(max_length=255, blank=True, help_text="The carrier's own name for it.")
+    calls = models.PositiveIntegerField(default=0, help_text="How often the carrier was asked.")
+    unanswered = models.PositiveIntegerField(default=0, help_text="Calls that may have done something.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("created_at", "pk")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("shipment",),
+                condition=Q(kind=OperationKind.BOOK),
+                name="shipping_operation_one_booking",
+            ),
+            models.CheckConstraint(condition=~Q(provider_key=""), name="shipping_operation_has_key"),
+            models.CheckConstraint(condition=Q(kind__in=OperationKind.values), name="shipping_operation_kind_known"),
+            models.CheckConstraint(
+                condition=Q(unanswered__lte=F("calls")), name="shipping_operation_unanswered_at_most_calls"
+            ),
+            models.CheckConstraint(
+                condition=Q(state=OperationState.OPEN, finished_at=None, code="")
+                | Q(state=OperationState.SUCCEEDED, finished_at__isnull=False, code="")
+                | Q(state=OperationState.REFUSED, finished_at__isnull=False) & ~Q(code=""),
+                name="shipping_operation_state_matches_answer",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.provider_key}"
