@@ -47,7 +47,7 @@ def test_stop_ends_the_process_and_its_children(tmp_path: Path) -> None:
     process.stop()
 
     assert not process.is_running()
-    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child is gone")
+    wait_until(lambda: is_gone(child), "the child is gone")
 
 
 def test_stop_kills_a_process_that_ignores_the_gentle_signal(tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_server_ends_with_its_starter(number: signal.Signals) -> None:
     starter.send_signal(number)
 
     starter.communicate()
-    wait_until(lambda: not server.is_running(), "the server is gone")
-    wait_until(lambda: not guard.is_running(), "the guard is gone")
+    wait_until(lambda: is_gone(server), "the server is gone")
+    wait_until(lambda: is_gone(guard), "the guard is gone")
 
 
 def test_server_ends_when_even_its_guard_is_killed() -> None:
@@ -95,7 +95,7 @@ def test_server_ends_when_even_its_guard_is_killed() -> None:
 
     server.process.guard.kill()
 
-    wait_until(lambda: not process.is_running(), "the server is gone")
+    wait_until(lambda: is_gone(process), "the server is gone")
     server.process.stop()
     shutil.rmtree(server.process.log.parent)
 
@@ -177,6 +177,14 @@ def open_directory() -> Iterator[Path]:
         directory = Path(name)
         directory.chmod(0o755)
         yield directory
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Tell whether a process has ended, also where nobody has collected its exit code yet."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def execute(server: LocalPostgres, statement: str) -> list[tuple[object, ...]]:

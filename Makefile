@@ -1,0 +1,98 @@
+# Everything a developer, a pipeline or a curious reader runs. `make help` lists it.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# The first Python on the path that is new enough.
+BASE_PYTHON = $(shell for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$candidate" && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+# Two processors or more: tests side by side. One: one after the other.
+TEST_PROCESSES ?= $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() or 1))' 2>/dev/null || echo 1)
+PYTEST = $(BIN)/python -m pytest
+export PORT
+
+.PHONY: help
+help: ## Show every target
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
+
+.PHONY: demo
+demo: install-demo ## Run the shop here: database, broker, worker, web server, four checkouts. PORT=8000
+	@$(BIN)/python -m config.local.demo
+
+.PHONY: smoke
+smoke: install-demo ## The same, but exit 0 when every checkout ended as expected, 1 otherwise
+	@$(BIN)/python -m config.local.demo --smoke
+
+.PHONY: test
+test: install-dev ## Run every test that needs no more than Python
+	$(PYTEST) -n $(TEST_PROCESSES)
+	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) $(wildcard tests/engine tests/participants tests/api tests/commands)
+
+.PHONY: test-browser
+test-browser: install-dev ## Run the tests that need Chromium
+	$(PYTEST) tests/browser
+
+.PHONY: test-brokers
+test-brokers: install-dev ## Run the tests that need RabbitMQ
+	$(PYTEST) tests/brokers
+
+.PHONY: test-scale
+test-scale: install-dev ## Run the tests that need millions of rows
+	$(PYTEST) tests/scale
+
+.PHONY: check
+check: install-dev ## Check format, lint, types, import contracts, project, migrations and OpenAPI schema
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+	$(BIN)/python -m config.local.run -- $(MAKE) --no-print-directory check-project
+
+# Needs a database; `check` gives it a private, empty one.
+.PHONY: check-project
+check-project:
+	$(BIN)/mypy
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py migrate --verbosity 0
+	$(BIN)/python manage.py check --database default --fail-level WARNING
+	@mkdir -p var
+	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file var/openapi.yaml
+	diff -u openapi.yaml var/openapi.yaml
+
+.PHONY: openapi
+openapi: install-dev ## Write the OpenAPI schema anew
+	$(BIN)/python -m config.local.run -- $(BIN)/python manage.py spectacular --validate --fail-on-warn --file openapi.yaml
+
+.PHONY: audit
+audit: install-dev ## Look for known vulnerabilities of the dependencies (needs the network)
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/dev.lock
+
+.PHONY: bench
+bench: ## Not there yet: there are no benchmarks so far
+	@echo "There are no benchmarks yet." >&2; exit 1
+
+.PHONY: format
+format: install-dev ## Format the code and repair what can be repaired by itself
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: lock
+lock: install-dev ## Pin the newest versions that fit together, with hashes
+	$(BIN)/python .ci/lock.py
+
+.PHONY: install
+install: install-dev ## Install everything for development into .venv
+
+# A lock is installed when it differs from the copy that the last installation left in the environment.
+.PHONY: install-demo install-dev
+install-demo install-dev: install-%: $(BIN)/python
+	@cmp -s requirements/$*.lock $(VENV)/$*.lock || { \
+		echo "Installing requirements/$*.lock" && \
+		$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-deps --require-hashes \
+			--requirement requirements/$*.lock && \
+		cp requirements/demo.lock requirements/$*.lock $(VENV)/; }
+
+$(BIN)/python:
+	@test -n "$(BASE_PYTHON)" || { echo "Python 3.11 or newer is needed; none of python3, python3.11 … is." >&2; exit 1; }
+	$(BASE_PYTHON) -m venv $(VENV)

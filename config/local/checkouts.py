@@ -1,0 +1,113 @@
+"""Know the demo's checkouts: what to send for each kind, and how each must end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from payments.gateways.ledger import LedgerOutcome, SandboxOperation
+from payments.states import OperationKind
+
+from .client import ShopClient
+
+CUSTOMER = ("customer", "customer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoCheckout:
+    """One kind of checkout and its expected end.
+
+    title: for people. sku, quantity, payment_method: what is ordered. saga_state, order_status, captures: the end.
+    """
+
+    title: str
+    sku: str
+    quantity: int
+    payment_method: str
+    saga_state: str
+    order_status: str
+    captures: int
+
+    def place(self, client: ShopClient) -> dict[str, Any]:
+        """Place it through the REST endpoint.
+
+        Returns: the order as the endpoint answered it.
+        Raises: RuntimeError when the endpoint did not accept it.
+        """
+        answer = client.check_out(
+            {
+                "lines": [{"sku": self.sku, "quantity": self.quantity}],
+                "payment_method": self.payment_method,
+                "shipping_address": {
+                    "name": "Ada Customer",
+                    "line1": "1 Harbour Street",
+                    "city": "Galway",
+                    "postal_code": "H91 E2V4",
+                    "country": "IE",
+                },
+            }
+        )
+        if answer.status != 202:
+            raise RuntimeError(f"The checkout '{self.title}' was answered {answer.status}: {answer.body}")
+        return dict(answer.body)
+
+    def find_differences(self, order: dict[str, Any]) -> list[str]:
+        """Compare how an order ended with how it must.
+
+        Returns: one sentence for each difference; nothing when all is well.
+        """
+        found = {
+            "saga": (order["saga"]["state"], self.saga_state),
+            "order": (order["status"], self.order_status),
+            "captures in the gateway's ledger": (count_captures(order["number"]), self.captures),
+        }
+        return [f"{what}: {seen}, expected {due}" for what, (seen, due) in found.items() if seen != due]
+
+
+def count_captures(order_number: str) -> int:
+    """Count in the sandbox gateway's own ledger how often money was taken for an order."""
+    return SandboxOperation.objects.filter(
+        authorization__order_number=order_number,
+        kind=OperationKind.CAPTURE,
+        outcome=LedgerOutcome.SUCCEEDED,
+    ).count()
+
+
+CHECKOUTS = (
+    DemoCheckout(
+        title="everything works",
+        sku="TEA-EARL-GREY",
+        quantity=2,
+        payment_method="pm_card_visa",
+        saga_state="completed",
+        order_status="confirmed",
+        captures=1,
+    ),
+    DemoCheckout(
+        title="out of stock",
+        sku="SCONE-SOLD-OUT",
+        quantity=1,
+        payment_method="pm_card_visa",
+        saga_state="compensated",
+        order_status="cancelled",
+        captures=0,
+    ),
+    DemoCheckout(
+        title="payment declined",
+        sku="MUG-WHITE",
+        quantity=1,
+        payment_method="pm_card_declined",
+        saga_state="compensated",
+        order_status="cancelled",
+        captures=0,
+    ),
+    DemoCheckout(
+        title="the gateway's first answer is lost",
+        sku="TEA-SENCHA",
+        quantity=1,
+        payment_method="pm_card_timeout_once",
+        saga_state="completed",
+        order_status="confirmed",
+        captures=1,
+    ),
+)

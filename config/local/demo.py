@@ -1,0 +1,164 @@
+"""Run the whole shop on this machine: ``python -m config.local.demo`` (``--smoke`` checks that it works, and ends)."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType
+
+from .children import ServerDidNotStart
+from .runtime import VAR, make_private_directory
+from .shop import RunningShop, start_shop
+
+DEFAULT_PORT = 8000
+SUPERVISION_SECONDS = 0.5
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Stopped(BaseException):
+    """Carry a stop signal from its handler to the end of the main function."""
+
+
+class DemoCannotRun(Exception):
+    """Tell in one sentence why the demo cannot run here and now, and what to do about it."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Start the shop, show its checkouts, and stay up until stopped.
+
+    Returns: 0 when all went as expected, 1 otherwise.
+    """
+    options = parse_arguments(arguments)
+    for number in STOP_SIGNALS:
+        signal.signal(number, leave)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(hold_lock())
+            port = choose_port(options.port, is_free_choice=options.smoke)
+            shop = stack.enter_context(start_shop(port, read_secret_key()))
+            has_failed = show_checkouts(shop)
+            if options.smoke:
+                return int(has_failed)
+            print_directions(shop)
+            with suppress(Stopped):
+                stay_up(shop)
+    except Stopped as stopped:
+        return 128 + int(stopped.args[0])
+    except (DemoCannotRun, ServerDidNotStart) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line; PORT may come from the environment."""
+    parser = argparse.ArgumentParser(prog="python -m config.local.demo", description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="stop after the checkouts; exit 1 if one ended wrong")
+    parser.add_argument("--port", type=int, default=os.environ.get("PORT") or None, help="default 8000; 0: a free one")
+    return parser.parse_args(arguments)
+
+
+def leave(number: int, _frame: FrameType | None) -> None:
+    """Leave the main thread wherever it is; the open contexts stop what was started, once, undisturbed."""
+    for stop_signal in STOP_SIGNALS:
+        signal.signal(stop_signal, signal.SIG_IGN)
+    raise Stopped(number)
+
+
+@contextmanager
+def hold_lock() -> Iterator[None]:
+    """Make sure that this is the checkout's only demo: they would share one directory of data.
+
+    Raises: DemoCannotRun.
+    """
+    path = make_private_directory(VAR) / "demo.lock"
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DemoCannotRun(
+                "A demo of this checkout is already running. Stop it first, with Ctrl-C there."
+            ) from error
+        yield
+
+
+def choose_port(asked: int | None, *, is_free_choice: bool) -> int:
+    """Choose the web server's port.
+
+    Raises: DemoCannotRun when the asked one, or the usual one, is taken.
+    """
+    if asked == 0 or (asked is None and is_free_choice):
+        asked = 0
+    port = DEFAULT_PORT if asked is None else asked
+    with socket.socket() as probe:
+        # A port that an earlier run used a moment ago is free for a server.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OverflowError as error:
+            raise DemoCannotRun(f"{port} is no port. Choose one from 1 to 65535.") from error
+        except OSError as error:
+            raise DemoCannotRun(
+                f"Port {port} of 127.0.0.1 is not to be had ({error.strerror}). Choose another one: make demo PORT=8001"
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def read_secret_key() -> str:
+    """Keep the demo's SECRET_KEY from run to run, so that a login in the browser outlives a restart."""
+    path = make_private_directory(VAR) / "secret_key"
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+    return path.read_text()
+
+
+def show_checkouts(shop: RunningShop) -> bool:
+    """Place one checkout of each kind and print each saga's transcript as it ends.
+
+    Returns: whether any of them ended otherwise than it must.
+    """
+    # Django must know its settings before the shop's models are imported.
+    from .showing import place_and_show
+
+    return place_and_show(shop.client, shop.supervise)
+
+
+def print_directions(shop: RunningShop) -> None:
+    """Tell where the shop is and who may log in."""
+    print(f"""
+The shop is up. Ctrl-C stops it and everything it started.
+
+  Operator console   {shop.client.url}/admin/sagas/saga/
+  REST API           {shop.client.url}/api/v1/       documentation: {shop.client.url}/api/docs/
+  Health, metrics    {shop.client.url}/readyz        {shop.client.url}/metrics
+  Logs               {VAR / "log"}
+
+  Logins             operator/operator   staff, group Saga operators
+                     viewer/viewer       staff, group Saga viewers
+                     admin/admin         superuser
+                     customer/customer   places the orders
+
+  In another terminal, on the same data:  .venv/bin/python manage.py saga_list
+""")
+
+
+def stay_up(shop: RunningShop) -> None:
+    """Keep the shop running until a signal comes or whoever started this process is gone."""
+    starter = os.getppid()
+    while os.getppid() == starter:
+        shop.supervise()
+        time.sleep(SUPERVISION_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

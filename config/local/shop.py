@@ -1,0 +1,184 @@
+"""Start the shop's processes for the demo, in order, and keep them running."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+
+from .children import GuardedProcess, ServerDidNotStart, start_guarded, wait_until_ready
+from .client import ShopClient
+from .postgres import start_lasting_postgres
+from .programs import web_command, worker_command
+from .runtime import ROOT, VAR, make_private_directory, remove_runtime, write_runtime
+from .valkey import start_valkey
+
+DATABASE = "sagas"
+URL_SETTINGS = (
+    "DATABASE_URL", "PAYMENTS_DATABASE_URL", "INVENTORY_DATABASE_URL", "SHIPPING_DATABASE_URL", "CELERY_BROKER_URL",
+)  # fmt: skip
+
+# Short, so that every ending, also the one after all retries, shows within a minute.
+DEMO_ENGINE: Mapping[str, object] = {
+    "TIMEOUT": 5,
+    "LEASE_MARGIN": 5,
+    "RETRY": {"attempts": 4, "base": 0.5, "cap": 4},
+    "COMPENSATION_RETRY": {"attempts": 4, "base": 0.5, "cap": 4, "after_budget": 30},
+    "POLL_AFTER": 2,
+    "RING_INTERVAL": 2,
+    "SWEEP_INTERVAL": 1,
+}
+
+# A process that dies at once must not be started a hundred times a second.
+RESTART_SECONDS = 2.0
+
+
+@dataclass
+class Supervised:
+    """A process that is started again whenever it dies.
+
+    process: the running one. start: makes the next one. started_at: on the monotonic clock.
+    """
+
+    process: GuardedProcess
+    start: Callable[[], GuardedProcess]
+    started_at: float = field(default_factory=time.monotonic)
+
+    def ensure_running(self) -> None:
+        """Start it again when it has died."""
+        if self.process.is_running() or time.monotonic() < self.started_at + RESTART_SECONDS:
+            return
+        print(f"The {self.process.name} has ended; starting it again.", flush=True)
+        self.process.stop()
+        self.process, self.started_at = self.start(), time.monotonic()
+
+    def stop(self) -> None:
+        """Stop the one that runs now."""
+        self.process.stop()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningShop:
+    """The started shop.
+
+    client: of its web server. servers: those that cannot be replaced. supervised: those that can.
+    """
+
+    client: ShopClient
+    servers: list[GuardedProcess]
+    supervised: list[Supervised]
+
+    def supervise(self) -> None:
+        """Start again what has died.
+
+        Raises: ServerDidNotStart when a server died that holds data.
+        """
+        for server in self.servers:
+            if not server.is_running():
+                raise ServerDidNotStart(f"{server.name} has ended. Its log {server.log} ends:\n{server.read_log_end()}")
+        for supervised in self.supervised:
+            supervised.ensure_running()
+
+
+@contextmanager
+def start_shop(port: int, secret_key: str) -> Iterator[RunningShop]:
+    """Start servers, bring the data up to date, start worker and web server; stop them in reverse order at the end.
+
+    Raises: ServerDidNotStart.
+    """
+    logs = make_private_directory(VAR / "log")
+    with ExitStack() as stack:
+        servers: list[GuardedProcess] = []
+        urls = start_servers(stack, servers)
+        environment = {**urls, **describe_demo(secret_key)}
+        os.environ.update(environment, DJANGO_SETTINGS_MODULE="config.settings")
+        prepare_data()
+        write_runtime(environment)
+        stack.callback(remove_runtime)
+        worker = start_supervised(stack, "worker", worker_command("demo"), logs)
+        web = start_supervised(stack, "web server", web_command(port), logs)
+        shop = RunningShop(client=ShopClient(url=f"http://127.0.0.1:{port}"), servers=servers, supervised=[worker, web])
+        announce("Web server and worker")
+        wait_until_ready(web.process, lambda: answers(shop.client))
+        yield shop
+        print("\nStopping.", flush=True)
+
+
+def start_servers(stack: ExitStack, servers: list[GuardedProcess]) -> dict[str, str]:
+    """Start PostgreSQL and Valkey from the wheels, unless the environment names others.
+
+    Returns: their URLs by the names of the settings.
+    """
+    urls = {name: os.environ[name] for name in URL_SETTINGS if os.environ.get(name)}
+    if "DATABASE_URL" not in urls:
+        announce("PostgreSQL")
+        postgres = start_lasting_postgres(VAR / "postgres")
+        stack.callback(postgres.process.stop)
+        servers.append(postgres.process)
+        urls["DATABASE_URL"] = postgres.create_database(DATABASE)
+    if "CELERY_BROKER_URL" not in urls:
+        announce("Valkey")
+        valkey = start_valkey()
+        stack.callback(valkey.process.stop)
+        servers.append(valkey.process)
+        urls["CELERY_BROKER_URL"] = valkey.url
+    return urls
+
+
+def describe_demo(secret_key: str) -> dict[str, str]:
+    """Give every process of the demo its settings."""
+    return {
+        "SECRET_KEY": secret_key,
+        "DEBUG": "off",
+        "HTTPS_ONLY": "off",
+        "ALLOWED_HOSTS": "127.0.0.1,localhost",
+        "PAYMENT_GATEWAY": "sandbox",
+        "SAGAS": json.dumps(DEMO_ENGINE),
+    }
+
+
+def prepare_data() -> None:
+    """Migrate every database and seed the shop; everything is there already at a second start."""
+    announce("Tables and demo data")
+    django.setup()
+    for alias in settings.DATABASES:
+        call_command("migrate", database=alias, interactive=False, verbosity=0)
+    call_command("createcachetable", verbosity=0)
+    call_command("shop_seed", verbosity=0)
+    connections.close_all()
+
+
+def start_supervised(stack: ExitStack, name: str, command: list[str], logs: Path) -> Supervised:
+    """Start a process that is started again when it dies, and stopped at the end."""
+
+    log = logs / f"{name.replace(' ', '-')}.log"
+    log.unlink(missing_ok=True)
+
+    def start() -> GuardedProcess:
+        return start_guarded(name, command, log=log, directory=ROOT)
+
+    supervised = Supervised(start(), start)
+    stack.callback(supervised.stop)
+    return supervised
+
+
+def answers(client: ShopClient) -> bool:
+    """Tell whether the web server works."""
+    try:
+        return client.request("GET", "/healthz").status == 200
+    except OSError:
+        return False
+
+
+def announce(what: str) -> None:
+    """Tell what is being started."""
+    print(f"Starting: {what}", flush=True)
