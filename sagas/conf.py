@@ -85,7 +85,9 @@ def get_settings() -> SagaSettings:
 def _read(given: dict[str, Any]) -> SagaSettings:
     known = {declared.name.upper(): declared for declared in fields(SagaSettings)}
     if unknown := sorted(set(given) - set(known)):
-        raise ImproperlyConfigured(f"SAGAS has unknown settings: {', '.join(unknown)}. Known: {', '.join(sorted(known))}.")
+        raise ImproperlyConfigured(
+            f"SAGAS has unknown settings: {', '.join(unknown)}. Known: {', '.join(sorted(known))}."
+        )
     defaults = SagaSettings()
     values: dict[str, Any] = {}
     for name, value in given.items():

@@ -94,7 +94,9 @@ def _check_exceptions(values: Iterable[type[Exception]], option: str) -> tuple[t
         if not (isinstance(value, type) and issubclass(value, Exception)):
             raise DefinitionError(f"{option} takes exception classes, not {value!r}.")
         if value in (Exception, BaseException):
-            raise DefinitionError(f"{option} must name the participant's own exceptions; {value.__name__} is every error.")
+            raise DefinitionError(
+                f"{option} must name the participant's own exceptions; {value.__name__} is every error."
+            )
     return checked
 
 
@@ -289,7 +291,9 @@ def _read_meta(cls: type[SagaDefinition], meta: type | None) -> None:
         raise DefinitionError(f"{where} needs a class Meta with at least a name (or abstract = True).")
     known = {"name", "version", "input", "deadline", "abstract"}
     if unknown := sorted(key for key in vars(meta) if not key.startswith("__") and key not in known):
-        raise DefinitionError(f"{where}.Meta has unknown options: {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
+        raise DefinitionError(
+            f"{where}.Meta has unknown options: {', '.join(unknown)}; known are {', '.join(sorted(known))}."
+        )
     name, version = getattr(meta, "name", None), getattr(meta, "version", 1)
     if not isinstance(name, str) or not STORED_NAME.fullmatch(name):
         raise DefinitionError(f"{where}.Meta.name must be a stored name such as 'checkout', not {name!r}.")

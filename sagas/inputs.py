@@ -44,7 +44,9 @@ def check_schema(schema: Any) -> None:
     if not (isinstance(schema, type) and dataclasses.is_dataclass(schema)):
         raise DefinitionError(f"Meta.input must be a frozen dataclass, not {schema!r}.")
     if not schema.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise DefinitionError(f"Meta.input {schema.__name__} must be a frozen dataclass: write @dataclass(frozen=True).")
+        raise DefinitionError(
+            f"Meta.input {schema.__name__} must be a frozen dataclass: write @dataclass(frozen=True)."
+        )
     hints = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):
         if SECRET_NAME.search(field.name):

@@ -80,7 +80,10 @@ def classify(error: Exception, *, step: Step, direction: Direction, is_rolled_ba
     known = _describe(error)
     if isinstance(error, step.refusals(direction)):
         return Report(
-            outcome=Outcome.REFUSED, effect=Effect.NONE, settles=is_rolled_back or step.refusal_settles, **{**known, "traceback": ""}
+            outcome=Outcome.REFUSED,
+            effect=Effect.NONE,
+            settles=is_rolled_back or step.refusal_settles,
+            **{**known, "traceback": ""},
         )
     if isinstance(error, RetryLater):
         return Report(outcome=Outcome.RETRY, effect=Effect.NONE, after_seconds=error.after_seconds, **known)

@@ -141,7 +141,7 @@ def _plan_forward(saga: SagaView, effects: Mapping[str, Effect], now: datetime) 
     if stage is None:
         # A paused saga closes too: there is nothing left that a pause could stop.
         return Plan(close=SagaState.COMPLETED)
-    steps = [step for step in saga.steps if step.stage == stage]
+    steps = [step for step in saga.steps if step.stage == stage and step.state not in PASSED_STATES]
     return _dispatch(saga, steps, Direction.ACTION, now)
 
 
@@ -171,8 +171,6 @@ def _dispatch(saga: SagaView, steps: Iterable[StepView], direction: Direction, n
     claims: list[Claim] = []
     times: list[datetime | None] = []
     for step in steps:
-        if step.state in PASSED_STATES:
-            continue
         if step.lease_until is not None:
             times.append(step.lease_until)
         elif saga.hold is None and step.hold is None:

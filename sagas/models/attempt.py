@@ -46,7 +46,8 @@ class SagaAttempt(models.Model):
             one_of("outcome", Outcome, "saga_attempt_outcome_known"),
             one_of("effect", ATTEMPT_EFFECTS, "saga_attempt_effect_known"),
             models.CheckConstraint(
-                condition=Q(ended_at__isnull=True, outcome__isnull=True) | Q(ended_at__isnull=False, outcome__isnull=False),
+                condition=Q(ended_at__isnull=True, outcome__isnull=True)
+                | Q(ended_at__isnull=False, outcome__isnull=False),
                 name="saga_attempt_ends_with_outcome",
             ),
         )

@@ -41,7 +41,9 @@ class Saga(FSMModelMixin, models.Model):
     version = models.PositiveIntegerField(help_text="Version of the definition that it keeps.")
     digest = models.CharField(max_length=64, help_text="Digest of the definition when it started.")
     state = FSMField(default=SagaState.PENDING.value, protected=True, choices=choices_of(SagaState), max_length=20)
-    hold = models.CharField(max_length=30, null=True, blank=True, choices=choices_of(Hold), help_text="Blocks dispatch.")  # noqa: DJ001 - NULL: not held
+    hold = models.CharField(
+        max_length=30, null=True, blank=True, choices=choices_of(Hold), help_text="Blocks dispatch."
+    )  # noqa: DJ001 - NULL: not held
     attention = models.JSONField(default=list, blank=True, help_text="Why a person should look; blocks nothing.")
     input = models.JSONField(default=dict, blank=True, help_text="References, as the definition's input dataclass.")
     revision = models.PositiveIntegerField(default=1, help_text="Grows with every decision; operators act on one.")
@@ -69,18 +71,21 @@ class Saga(FSMModelMixin, models.Model):
             one_of("hold", Hold, "saga_hold_known"),
             one_of("abort_request", AbortRequest, "saga_abort_known"),
             models.CheckConstraint(
-                condition=Q(state__in=OPEN_VALUES, closed_at__isnull=True) | Q(state__in=CLOSED_VALUES, closed_at__isnull=False),
+                condition=Q(state__in=OPEN_VALUES, closed_at__isnull=True)
+                | Q(state__in=CLOSED_VALUES, closed_at__isnull=False),
                 name="saga_closed_at_tells_closed",
             ),
             models.CheckConstraint(
-                condition=Q(state__in=OPEN_VALUES) | Q(due_at__isnull=True, hold__isnull=True), name="saga_closed_is_never_due"
+                condition=Q(state__in=OPEN_VALUES) | Q(due_at__isnull=True, hold__isnull=True),
+                name="saga_closed_is_never_due",
             ),
             models.CheckConstraint(
                 condition=Q(pivot_passed_at__isnull=True) | ~Q(state__in=["compensating", "compensated"]),
                 name="saga_never_compensated_after_pivot",
             ),
             models.CheckConstraint(
-                condition=~Q(state__in=["compensating", "compensated"]) | Q(cause__isnull=False), name="saga_compensates_for_a_cause"
+                condition=~Q(state__in=["compensating", "compensated"]) | Q(cause__isnull=False),
+                name="saga_compensates_for_a_cause",
             ),
         )
         indexes = (
@@ -111,11 +116,15 @@ class Saga(FSMModelMixin, models.Model):
     def begin(self) -> None:
         """Move when the first step is claimed."""
 
-    @transition(field=state, source=[SagaState.PENDING.value, SagaState.RUNNING.value], target=SagaState.COMPLETED.value)
+    @transition(
+        field=state, source=[SagaState.PENDING.value, SagaState.RUNNING.value], target=SagaState.COMPLETED.value
+    )
     def complete(self) -> None:
         """Move when every step is passed."""
 
-    @transition(field=state, source=[SagaState.PENDING.value, SagaState.RUNNING.value], target=SagaState.COMPENSATING.value)
+    @transition(
+        field=state, source=[SagaState.PENDING.value, SagaState.RUNNING.value], target=SagaState.COMPENSATING.value
+    )
     def turn_back(self) -> None:
         """Move at the first definite failure, a granted abort, or an operator's word."""
 

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django_fsm import FSMField, FSMModelMixin, transition
 
-from ..states import Hold, Kind, StepState, WaitingFor
+from ..states import Attention, Hold, Kind, StepState, WaitingFor
 from .choices import choices_of, one_of
 from .saga import Saga
 
@@ -27,6 +27,7 @@ class SagaStep(FSMModelMixin, models.Model):
     kind = models.CharField(max_length=20, choices=choices_of(Kind))
     state = FSMField(default=StepState.PENDING.value, protected=True, choices=choices_of(StepState), max_length=20)
     hold = models.CharField(max_length=30, null=True, blank=True, choices=choices_of(Hold))  # noqa: DJ001 - NULL: not held
+    attention = models.CharField(max_length=30, null=True, blank=True, choices=choices_of(Attention))  # noqa: DJ001 - NULL: none
     waiting_for = models.CharField(max_length=10, null=True, blank=True, choices=choices_of(WaitingFor))  # noqa: DJ001 - NULL: not waiting
     due_at = models.DateTimeField(null=True, blank=True, help_text="When it may be claimed again.")
     lease_token = models.UUIDField(null=True, blank=True, help_text="Who may record the live attempt.")
@@ -47,12 +48,11 @@ class SagaStep(FSMModelMixin, models.Model):
         constraints = (
             models.UniqueConstraint(fields=["saga", "position"], name="saga_step_position_once"),
             models.UniqueConstraint(fields=["saga", "name"], name="saga_step_name_once"),
-            models.UniqueConstraint(
-                fields=["saga"], name="saga_step_one_pivot", condition=Q(kind=Kind.PIVOT.value)
-            ),
+            models.UniqueConstraint(fields=["saga"], name="saga_step_one_pivot", condition=Q(kind=Kind.PIVOT.value)),
             one_of("kind", Kind, "saga_step_kind_known"),
             one_of("state", StepState, "saga_step_state_known"),
             one_of("hold", Hold, "saga_step_hold_known"),
+            one_of("attention", Attention, "saga_step_attention_known"),
             one_of("waiting_for", WaitingFor, "saga_step_waiting_for_known"),
             models.CheckConstraint(
                 condition=Q(lease_token__isnull=True, lease_until__isnull=True)
@@ -132,5 +132,3 @@ class SagaStep(FSMModelMixin, models.Model):
     def is_live(self) -> bool:
         """Tell whether somebody holds its lease."""
         return self.lease_token is not None
-
-

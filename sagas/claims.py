@@ -1,0 +1,141 @@
+"""Claim what a saga does next: take the lease and write the attempt, before anything runs.
+
+Tx: everything here is inside the transaction that holds the journal.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from uuid import uuid4
+
+from . import inputs, moves
+from .conf import get_settings
+from .context import StepContext
+from .definition import SagaDefinition, Step
+from .exceptions import InputRefused
+from .journal import Journal, What
+from .models import SagaAttempt, SagaStep
+from .participants import participant_database
+from .perform import Claimed, settler_of
+from .planner import Claim
+from .states import Direction, Hold, SagaState, StepState
+
+DIRECTION_EVENTS = {Direction.ACTION: What.STEP_CLAIMED, Direction.COMPENSATION: What.COMPENSATION_CLAIMED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Next:
+    """Say what follows a claim or a record."""
+
+    claimed: Claimed | None = None
+    """What this worker runs now; None: nothing."""
+    rings: tuple[str, ...] = ()
+    """Queues to ring, one ring for each further step that is due."""
+    is_worth_writing: bool = True
+    """Whether the journal changed."""
+
+
+def claim_next(journal: Journal, *, queues: frozenset[str] | None, worker: str, may_claim: bool) -> Next:
+    """Settle the saga, claim the first due step of the given queues, and say what to ring for.
+
+    ``may_claim`` False: this worker stops; everything due is rung for.
+    """
+    before = journal.saga.due_at
+    plan = moves.settle(journal)
+    settings = get_settings()
+    claimed: Claimed | None = None
+    rings: list[str] = []
+    for claim in plan.claims:
+        if journal.definition is None:
+            break
+        queue = settings.queue_of(journal.definition.step(claim.step))
+        is_ours = claimed is None and may_claim and (queues is None or queue in queues)
+        if is_ours:
+            claimed = _claim(journal, claim, worker)
+        else:
+            rings.append(queue)
+    if plan.claims:
+        # The rest of a group stays due at once, so that a lost ring is swept; else the lease is what to watch.
+        moves.refresh_due(journal)
+    is_changed = journal.is_dirty or journal.saga.due_at != before
+    return Next(claimed=claimed, rings=tuple(rings), is_worth_writing=is_changed)
+
+
+def _claim(journal: Journal, claim: Claim, worker: str) -> Claimed | None:
+    definition = journal.definition
+    if definition is None:
+        return None
+    declared = definition.step(claim.step)
+    step = journal.step(claim.step)
+    try:
+        typed_input = inputs.load(definition.input, journal.saga.input)
+    except InputRefused as error:
+        moves.set_hold(journal, step, Hold.MISCONFIGURED, reason=f"The stored input does not fit the code: {error}")
+        return None
+    attempt = _open(journal, step, declared, claim.direction, worker)
+    return _describe(journal, definition, declared, attempt, typed_input)
+
+
+def _open(journal: Journal, step: SagaStep, declared: Step, direction: Direction, worker: str) -> SagaAttempt:
+    saga, settings, before = journal.saga, get_settings(), step.state
+    if direction is Direction.ACTION:
+        step.run()
+    elif step.state != StepState.COMPENSATING:
+        step.compensate()
+        step.budget_used, step.budget_started_at = 0, None
+    timeout = settings.attempt_timeout(declared, direction)
+    number = journal.count_attempt(step, direction)
+    step.lease_token, step.lease_until = uuid4(), journal.now + timeout + settings.lease_margin
+    step.due_at, step.waiting_for = None, None
+    step.budget_used += 1
+    step.budget_started_at = step.budget_started_at or journal.now
+    step.started_at = step.started_at or journal.now
+    attempt = SagaAttempt(
+        saga_id=saga.pk, step_id=step.pk, direction=direction.value, number=number, epoch=step.epoch,
+        lease_token=step.lease_token, worker=worker[:120], started_at=journal.now, deadline_at=journal.now + timeout,
+    )  # fmt: skip
+    journal.open_attempt(attempt)
+    if saga.state == SagaState.PENDING:
+        saga.begin()
+        journal.decide()
+        journal.tell(What.SAGA_RUNNING, from_state=SagaState.PENDING.value, to_state=saga.state)
+    journal.tell(
+        DIRECTION_EVENTS[direction],
+        step=step,
+        from_state=before,
+        to_state=step.state,
+        data={"attempt": number, "worker": worker},
+    )
+    return attempt
+
+
+def _describe(
+    journal: Journal, definition: type[SagaDefinition], declared: Step, attempt: SagaAttempt, typed_input: object
+) -> Claimed:
+    settings = get_settings()
+    direction = Direction(attempt.direction)
+    timeout = settings.attempt_timeout(declared, direction)
+    context: StepContext[object] = StepContext(
+        saga_id=journal.saga.pk,
+        step=declared.name,
+        direction=direction,
+        input=typed_input,
+        results={step.name: step.result for step in journal.steps if step.result is not None},
+        attempt=attempt.number,
+        epoch=attempt.epoch,
+        expires_at=time.monotonic() + timeout.total_seconds(),
+    )
+    if direction is Direction.COMPENSATION and declared.external and declared.action is not None:
+        object.__setattr__(context, "settler", settler_of(declared.action, context))
+    database = participant_database(definition, declared)
+    return Claimed(
+        saga_id=journal.saga.pk,
+        step=declared,
+        direction=direction,
+        token=attempt.lease_token,
+        context=context,
+        timeout=timeout,
+        database=database,
+        joins_engine=not declared.external and database == settings.database,
+    )

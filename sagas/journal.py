@@ -1,0 +1,387 @@
+"""Lock one saga, collect what changes, and write all of it in one guarded statement.
+
+Every write of the engine and of an operator goes through here: saga, steps, attempts and history change together or not at
+all (invariant I8). A guard that meets a row which moved raises StaleWrite, and nothing is written.
+
+Locks: the saga row first (FOR NO KEY UPDATE), and only then are its steps read, in a statement of their own: a snapshot taken before the
+lock was granted would show siblings as they were.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import connections
+from django.db.models import DateTimeField, Func
+
+from . import clock, registry
+from .conf import get_settings
+from .definition import SagaDefinition
+from .exceptions import SagaNotFound, StaleWrite
+from .models import Saga, SagaAttempt, SagaHistory, SagaStep
+from .outcomes import AttemptView, Report, compute_effect
+from .planner import SagaView, StepView
+from .states import AbortRequest, Direction, Effect, Hold, Kind, Outcome, SagaState, StepState
+
+
+class What(StrEnum):
+    """Say what a history row tells."""
+
+    SAGA_STARTED = "saga_started"
+    SAGA_RUNNING = "saga_running"
+    SAGA_TURNED_BACK = "saga_turned_back"
+    SAGA_COMPLETED = "saga_completed"
+    SAGA_COMPENSATED = "saga_compensated"
+    SAGA_ABANDONED = "saga_abandoned"
+    SAGA_REOPENED = "saga_reopened"
+    STEP_CLAIMED = "step_claimed"
+    STEP_SUCCEEDED = "step_succeeded"
+    STEP_REFUSED = "step_refused"
+    STEP_WAITING = "step_waiting"
+    STEP_UNKNOWN = "step_unknown"
+    STEP_SKIPPED = "step_skipped"
+    COMPENSATION_CLAIMED = "compensation_claimed"
+    COMPENSATION_SUCCEEDED = "compensation_succeeded"
+    COMPENSATION_WAITING = "compensation_waiting"
+    COMPENSATION_REOPENED = "compensation_reopened"
+    LATE_ANSWER = "late_answer"
+    PIVOT_PASSED = "pivot_passed"
+    HELD = "held"
+    HOLD_CLEARED = "hold_cleared"
+    ATTENTION_RAISED = "attention_raised"
+    ATTENTION_CLEARED = "attention_cleared"
+    ABORT_REQUESTED = "abort_requested"
+    ABORT_DROPPED = "abort_dropped"
+    OPERATOR_ACTED = "operator_acted"
+
+
+SAGA_COLUMNS = (
+    "state", "hold", "attention", "revision", "history_count", "cause", "abort_request", "abort_actor", "abort_reason",
+    "effects_left", "queue", "pivot_passed_at", "due_at", "rung_at", "updated_at", "closed_at",
+)  # fmt: skip
+STEP_COLUMNS = (
+    "state", "hold", "attention", "waiting_for", "due_at", "lease_token", "lease_until", "action_attempts", "compensation_attempts",
+    "budget_used", "budget_started_at", "epoch", "result", "is_assumed", "last_error", "started_at", "finished_at",
+)  # fmt: skip
+CLOSE_COLUMNS = ("ended_at", "outcome", "effect", "settles", "error_class", "message", "traceback")
+OPEN_COLUMNS = (
+    "saga_id", "step_id", "direction", "number", "epoch", "lease_token", "worker", "started_at", "deadline_at", "is_assumed",
+    *CLOSE_COLUMNS,
+)  # fmt: skip
+HISTORY_COLUMNS = ("saga_id", "number", "at", "what", "step", "from_state", "to_state", "actor", "reason", "data")
+
+ColumnTypes = Mapping[str, str]
+
+
+def column_types(model: Any, columns: Iterable[str]) -> ColumnTypes:
+    """Return the PostgreSQL type of each column, as a record of jsonb_to_recordset declares it."""
+    connection = connections[get_settings().database]
+    found = {field.column: field.db_type(connection).split(" GENERATED")[0] for field in model._meta.concrete_fields}
+    return {column: found[column].replace("serial", "int") for column in columns}
+
+
+def as_json(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as JSON text; times, ids and enumerations as PostgreSQL reads them."""
+    return json.dumps(list(rows), default=_as_text)
+
+
+def _as_text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def record_of(model: Any, columns: Iterable[str], extra: Mapping[str, str] | None = None) -> str:
+    """Return ``v(column type, ...)``: the alias of a jsonb_to_recordset call."""
+    types = {**(extra or {}), **column_types(model, columns)}
+    return "v(" + ", ".join(f"{column} {kind}" for column, kind in types.items()) + ")"
+
+
+class Journal:
+    """Hold one locked saga, its steps, and everything that one statement will write about it.
+
+    Tx: must be created, used and written inside one transaction of the engine's database.
+    """
+
+    def __init__(self, saga: Saga, steps: list[SagaStep], now: datetime) -> None:
+        self.saga = saga
+        self.steps = steps
+        self.now = now
+        self.definition: type[SagaDefinition] | None = _find_definition(saga, steps)
+        self._old_saga = (saga.revision, saga.state, saga.history_count)
+        self._old_steps = {step.pk: _values_of(step, STEP_COLUMNS) for step in steps}
+        self._opened: list[SagaAttempt] = []
+        self._closed: dict[UUID, dict[str, Any]] = {}
+        self._closed_steps: set[int] = set()
+        self._history: list[dict[str, Any]] = []
+        self._attempts: list[SagaAttempt] | None = None
+
+    @classmethod
+    def lock(cls, saga_id: UUID, *, nowait: bool = False) -> Journal:
+        """Lock a saga row and read its steps and the time.
+
+        Raises: SagaNotFound.
+        Locks: the saga row.
+        """
+        using = get_settings().database
+        saga = Saga.objects.using(using).select_for_update(no_key=True, nowait=nowait).filter(pk=saga_id).first()
+        if saga is None:
+            raise SagaNotFound(f"There is no saga {saga_id}.")
+        steps = list(
+            SagaStep.objects.using(using)
+            .filter(saga_id=saga_id)
+            .order_by("position")
+            .annotate(db_now=Func(function="clock_timestamp", output_field=DateTimeField()))
+        )
+        now = clock.shifted(steps[0].db_now) if steps else clock.read_now(using)  # type: ignore[attr-defined]
+        return cls(saga, steps, now)
+
+    @property
+    def is_dirty(self) -> bool:
+        """Tell whether anything but due times would be written."""
+        return bool(self._history or self._opened or self._closed or self._changed_steps())
+
+    @property
+    def is_decided(self) -> bool:
+        """Tell whether this journal already counts as a decision."""
+        return self.saga.revision != self._old_saga[0]
+
+    def step(self, name: str) -> SagaStep:
+        """Return a step row by name.
+
+        Raises: KeyError.
+        """
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise KeyError(name)
+
+    def view(self) -> SagaView:
+        """Return the saga as the planner sees it."""
+        saga = self.saga
+        return SagaView(
+            state=SagaState(saga.state),
+            hold=Hold(saga.hold) if saga.hold else None,
+            abort_request=AbortRequest(saga.abort_request) if saga.abort_request else None,
+            steps=tuple(_view_of(step) for step in self.steps),
+        )
+
+    def effects(self) -> dict[str, Effect]:
+        """Return what each step has done to the world, from its attempts and what this journal adds to them."""
+        by_step: dict[int, list[AttemptView]] = {step.pk: [] for step in self.steps}
+        for attempt in self._read_attempts():
+            if attempt.direction == Direction.ACTION:
+                by_step[attempt.step_id].append(self._view_attempt(attempt))
+        effects = {}
+        for step in self.steps:
+            effect = compute_effect(by_step[step.pk])
+            is_removed = step.state == StepState.COMPENSATED
+            effects[step.name] = Effect.REMOVED if is_removed else effect
+        return effects
+
+    def attempts_of(self, step: SagaStep, direction: Direction) -> list[SagaAttempt]:
+        """Return the attempts of one direction, in order, as stored."""
+        return [a for a in self._read_attempts() if a.step_id == step.pk and a.direction == direction]
+
+    def find_attempt(self, token: UUID) -> SagaAttempt | None:
+        """Return the attempt of a lease token, or None."""
+        return next((attempt for attempt in self._read_attempts() if attempt.lease_token == token), None)
+
+    def decide(self) -> None:
+        """Count this journal as a decision: forms drawn on the old revision become stale."""
+        self.saga.revision = self._old_saga[0] + 1
+
+    def tell(
+        self,
+        what: What,
+        *,
+        step: SagaStep | None = None,
+        from_state: str = "",
+        to_state: str = "",
+        actor: str | None = None,
+        reason: str = "",
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add a history row. ``actor`` None means the engine."""
+        self.saga.history_count += 1
+        self._history.append({
+            "saga_id": self.saga.pk, "number": self.saga.history_count, "at": self.now, "what": what.value,
+            "step": step.name if step else "", "from_state": from_state, "to_state": to_state, "actor": actor,
+            "reason": reason, "data": dict(data or {}),
+        })  # fmt: skip
+
+    def open_attempt(self, attempt: SagaAttempt) -> None:
+        """Add an attempt row."""
+        self._opened.append(attempt)
+
+    def close_attempt(self, step: SagaStep, token: UUID, report: Report) -> None:
+        """Close the attempt of a token with its outcome; a definite one is never changed again."""
+        self._closed_steps.add(step.pk)
+        self._closed[token] = {
+            "ended_at": self.now, "outcome": report.outcome.value, "effect": report.effect.value, "settles": report.settles,
+            "error_class": report.error_class, "message": report.message, "traceback": report.traceback,
+        }  # fmt: skip
+
+    def assume(self, step: SagaStep, direction: Direction, report: Report, actor: str) -> None:
+        """Add an attempt row that is a person's word."""
+        number = self.count_attempt(step, direction)
+        self._opened.append(
+            SagaAttempt(
+                saga_id=self.saga.pk, step_id=step.pk, direction=direction.value, number=number, epoch=step.epoch,
+                lease_token=uuid4(), worker=actor[:120], started_at=self.now, deadline_at=self.now, is_assumed=True,
+                ended_at=self.now, outcome=report.outcome.value, effect=report.effect.value, settles=True,
+                message=report.message,
+            )
+        )  # fmt: skip
+
+    def count_attempt(self, step: SagaStep, direction: Direction) -> int:
+        """Return the number of the next attempt in this direction, and take it."""
+        if direction is Direction.ACTION:
+            step.action_attempts += 1
+            return step.action_attempts
+        step.compensation_attempts += 1
+        return step.compensation_attempts
+
+    def write(self) -> None:
+        """Write everything in one statement.
+
+        Raises: StaleWrite when a guarded row had moved.
+        Tx: the caller's.
+        """
+        self.saga.updated_at = self.now
+        self.saga.rung_at = None
+        changed = self._changed_steps()
+        closed = [{"token": token, **values} for token, values in self._closed.items()]
+        if any(attempt.ended_at is None and attempt.step_id in self._closed_steps for attempt in self._opened):
+            # One live attempt per step is a unique index, checked row by row: close first, in a statement of its own.
+            self._run([("closed", *_close_sql(closed), len(closed))])
+            closed = []
+        parts = [("saga", *self._saga_sql(), 1)]
+        if changed:
+            parts.append(("steps", *self._steps_sql(changed), len(changed)))
+        if closed:
+            parts.append(("closed", *_close_sql(closed), len(closed)))
+        if self._opened:
+            parts.append(
+                (
+                    "opened",
+                    *_insert_sql(SagaAttempt, OPEN_COLUMNS, map(_attempt_values, self._opened)),
+                    len(self._opened),
+                )
+            )
+        if self._history:
+            parts.append(("told", *_insert_sql(SagaHistory, HISTORY_COLUMNS, self._history), len(self._history)))
+        self._run(parts)
+
+    def _run(self, parts: list[tuple[str, str, list[Any], int]]) -> None:
+        clauses = ", ".join(f"{name} AS ({sql} RETURNING 1)" for name, sql, _, _ in parts)
+        counts = ", ".join(f"(SELECT count(*) FROM {name})" for name, _, _, _ in parts)
+        with connections[get_settings().database].cursor() as cursor:
+            cursor.execute(f"WITH {clauses} SELECT {counts}", [value for _, _, values, _ in parts for value in values])
+            found = cursor.fetchone()
+        for (name, _, _, expected), count in zip(parts, found, strict=True):
+            if count != expected:
+                raise StaleWrite(f"Saga {self.saga.pk}: {count} of {expected} rows of {name!r} were as expected.")
+
+    def _saga_sql(self) -> tuple[str, list[Any]]:
+        revision, state, history_count = self._old_saga
+        columns = ", ".join(SAGA_COLUMNS)
+        values = ", ".join(f"v.{column}" for column in SAGA_COLUMNS)
+        sql = (
+            f"UPDATE sagas_saga AS s SET ({columns}) = ({values})"
+            f" FROM jsonb_to_recordset(%s::jsonb) AS {record_of(Saga, SAGA_COLUMNS)}"
+            " WHERE s.id = %s AND s.revision = %s AND s.state = %s AND s.history_count = %s"
+        )
+        row = _values_of(self.saga, SAGA_COLUMNS)
+        return sql, [as_json([row]), self.saga.pk, revision, state, history_count]
+
+    def _steps_sql(self, changed: list[SagaStep]) -> tuple[str, list[Any]]:
+        columns = ", ".join(STEP_COLUMNS)
+        values = ", ".join(f"v.{column}" for column in STEP_COLUMNS)
+        guard = {"id": "bigint", "old_state": "text", "old_token": "uuid"}
+        sql = (
+            f"UPDATE sagas_sagastep AS s SET ({columns}) = ({values})"
+            f" FROM jsonb_to_recordset(%s::jsonb) AS {record_of(SagaStep, STEP_COLUMNS, guard)}"
+            " WHERE s.id = v.id AND s.state = v.old_state AND s.lease_token IS NOT DISTINCT FROM v.old_token"
+        )
+        rows = []
+        for step in changed:
+            old = self._old_steps[step.pk]
+            guards = {"id": step.pk, "old_state": old["state"], "old_token": old["lease_token"]}
+            rows.append({**_values_of(step, STEP_COLUMNS), **guards})
+        return sql, [as_json(rows)]
+
+    def _changed_steps(self) -> list[SagaStep]:
+        return [step for step in self.steps if _values_of(step, STEP_COLUMNS) != self._old_steps[step.pk]]
+
+    def _read_attempts(self) -> list[SagaAttempt]:
+        if self._attempts is None:
+            self._attempts = list(
+                SagaAttempt.objects.using(get_settings().database)
+                .filter(saga_id=self.saga.pk)
+                .defer("message", "traceback")
+                .order_by("id")
+            )
+        return [*self._attempts, *self._opened]
+
+    def _view_attempt(self, attempt: SagaAttempt) -> AttemptView:
+        closed = self._closed.get(attempt.lease_token)
+        outcome = closed["outcome"] if closed else attempt.outcome
+        return AttemptView(
+            outcome=Outcome(outcome) if outcome else None,
+            effect=Effect(closed["effect"] if closed else attempt.effect),
+            settles=bool(closed["settles"] if closed else attempt.settles),
+        )
+
+
+def _find_definition(saga: Saga, steps: list[SagaStep]) -> type[SagaDefinition] | None:
+    """Return the definition of a saga, or None when the code does not have it or not with these steps."""
+    definition = registry.find(saga.definition, saga.version)
+    if definition is None or [step.name for step in steps] != [step.name for step in definition.steps]:
+        return None
+    return definition
+
+
+def _view_of(step: SagaStep) -> StepView:
+    return StepView(
+        name=step.name,
+        stage=step.stage,
+        kind=Kind(step.kind),
+        state=StepState(step.state),
+        hold=Hold(step.hold) if step.hold else None,
+        due_at=step.due_at,
+        lease_until=step.lease_until,
+    )
+
+
+def _values_of(row: Any, columns: Iterable[str]) -> dict[str, Any]:
+    values = {column: getattr(row, column) for column in columns}
+    if isinstance(values.get("attention"), list):
+        values["attention"] = list(values["attention"])
+    return values
+
+
+def _attempt_values(attempt: SagaAttempt) -> dict[str, Any]:
+    return _values_of(attempt, OPEN_COLUMNS)
+
+
+def _close_sql(rows: list[dict[str, Any]]) -> tuple[str, list[Any]]:
+    columns = ", ".join(CLOSE_COLUMNS)
+    values = ", ".join(f"v.{column}" for column in CLOSE_COLUMNS)
+    sql = (
+        f"UPDATE sagas_sagaattempt AS a SET ({columns}) = ({values})"
+        f" FROM jsonb_to_recordset(%s::jsonb) AS {record_of(SagaAttempt, CLOSE_COLUMNS, {'token': 'uuid'})}"
+        " WHERE a.lease_token = v.token AND (a.outcome IS NULL OR a.outcome = 'unknown')"
+    )
+    return sql, [as_json(rows)]
+
+
+def _insert_sql(model: Any, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> tuple[str, list[Any]]:
+    names = ", ".join(columns)
+    values = ", ".join(f"v.{column}" for column in columns)
+    table = model._meta.db_table
+    sql = f"INSERT INTO {table} ({names}) SELECT {values} FROM jsonb_to_recordset(%s::jsonb) AS {record_of(model, columns)}"
+    return sql, [as_json(rows)]

@@ -1,0 +1,38 @@
+"""Find the database of the participant whose data a step touches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+from django.db import router
+
+from .conf import get_settings
+
+if TYPE_CHECKING:
+    from .definition import SagaDefinition, Step
+
+
+def participant_label(definition: type[SagaDefinition], step: Step) -> str:
+    """Return the app label of a step's participant: what it declares, else the definition's own app; empty if that is in no app."""
+    if step.participant is not None:
+        return step.participant
+    config = apps.get_containing_app_config(definition.__module__)
+    return config.label if config is not None else ""
+
+
+def participant_database(definition: type[SagaDefinition], step: Step) -> str:
+    """Return the alias that the router names for writes of the step's participant.
+
+    Returns: the engine's alias for an app without models, or an unknown one (a system check reports those).
+    """
+    label = participant_label(definition, step)
+    if label in apps.app_configs:
+        for model in apps.get_app_config(label).get_models():
+            return router.db_for_write(model)
+    return get_settings().database
+
+
+def runs_in_engine_database(definition: type[SagaDefinition] | None, step: Step) -> bool:
+    """Tell whether the step's data and the engine's rows commit together."""
+    return definition is not None and participant_database(definition, step) == get_settings().database

@@ -1,0 +1,178 @@
+"""Run the function of a claimed step and say how it ended.
+
+Here business code runs, with no engine lock held. Every exception becomes an outcome; nothing is decided.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
+
+from . import barrier, outcomes
+from .conf import get_settings
+from .context import StepContext
+from .definition import Step, StepFunction
+from .exceptions import Fenced, InputRefused
+from .inputs import require_storable
+from .outcomes import Report
+from .states import Direction
+
+logger = logging.getLogger(__name__)
+
+TRANSACTION_TIMEOUT_SINCE = 170_000  # PostgreSQL 17
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """Hold one live attempt: what to run, under which lease token."""
+
+    saga_id: UUID
+    step: Step
+    direction: Direction
+    token: UUID
+    context: StepContext[Any]
+    timeout: timedelta
+    database: str
+    """Alias of the participant's database."""
+    joins_engine: bool
+    """Whether the step is local and its data commit together with the engine's record."""
+
+
+def perform(claimed: Claimed) -> Report:
+    """Run an external step, or a local one whose participant has a database of its own.
+
+    Tx: must not be inside one; opens the participant's.
+    """
+    if claimed.database == get_settings().database:
+        return _call(claimed)
+    connection = connections[claimed.database]
+    try:
+        connection.close_if_unusable_or_obsolete()
+        connection.ensure_connection()
+    except (OperationalError, InterfaceError) as error:
+        return outcomes.unreachable(error)
+    if claimed.step.external:
+        return _call_behind_intent(claimed)
+    return _call_in_transaction(claimed)
+
+
+def run_function(claimed: Claimed) -> dict[str, Any] | None:
+    """Run the step function.
+
+    Raises: whatever it raises; InputRefused when the result cannot be stored.
+    """
+    result = _function(claimed)(claimed.context)
+    if result is not None and not isinstance(result, dict):
+        raise InputRefused(f"Step {claimed.step.name} returned {type(result).__name__}; a result is a dict or None.")
+    require_storable(result, f"The result of step {claimed.step.name}", get_settings().result_max_bytes)
+    return result
+
+
+def set_timeouts(using: str, timeout: timedelta) -> None:
+    """Limit the transaction that a local step runs in (rule S2).
+
+    Tx: inside the transaction; does nothing in a nested one, whose limits would outlive it.
+    """
+    connection = connections[using]
+    if connection.savepoint_ids:
+        return
+    milliseconds = str(max(1, int(timeout.total_seconds() * 1000)))
+    names = ["statement_timeout", "lock_timeout"]
+    if connection.cursor().connection.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
+        names.append("transaction_timeout")
+    calls = ", ".join(f"set_config('{name}', %s, true)" for name in names)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {calls}", [milliseconds] * len(names))
+
+
+def _function(claimed: Claimed) -> StepFunction:
+    function = claimed.step.function(claimed.direction)
+    if function is None:
+        raise InputRefused(f"Step {claimed.step.name} has no {claimed.direction.value} to run.")
+    return function
+
+
+def _call(claimed: Claimed) -> Report:
+    """Call an external step; its result must come back storable, or a person has to mend the code."""
+    try:
+        result = _function(claimed)(claimed.context)
+    except Exception as error:  # noqa: BLE001 - every error of a step function becomes an outcome
+        return outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=False)
+    try:
+        if result is not None and not isinstance(result, dict):
+            raise InputRefused(
+                f"Step {claimed.step.name} returned {type(result).__name__}; a result is a dict or None."
+            )
+        require_storable(result, f"The result of step {claimed.step.name}", get_settings().result_max_bytes)
+    except InputRefused as error:
+        return outcomes.unstorable(error)
+    return outcomes.succeeded(result)
+
+
+def _call_behind_intent(claimed: Claimed) -> Report:
+    """Announce an external call in the participant's database, make it, and store the answer there."""
+    place = _place_of(claimed)
+    try:
+        with transaction.atomic(using=claimed.database, durable=True):
+            entry = barrier.enter(*place)
+    except Fenced as error:
+        return outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
+    except DatabaseError as error:
+        return outcomes.unreachable(error)
+    if entry.is_done:
+        return outcomes.succeeded(entry.result)
+    report = outcomes.succeeded(None) if entry.is_empty else _call(claimed)
+    if report == outcomes.succeeded(report.result):
+        _store(place, report.result)
+    return report
+
+
+def _store(place: tuple[str, str, Direction, int], result: dict[str, Any] | None) -> None:
+    """Store an external answer; without it the intent stays, and a repeat asks again under the same key."""
+    try:
+        with transaction.atomic(using=place[0], durable=True):
+            barrier.finish(*place, result)
+    except DatabaseError:
+        logger.warning("Barrier result not stored.", extra={"key": place[1]}, exc_info=True)
+
+
+def _call_in_transaction(claimed: Claimed) -> Report:
+    """Run a local step in its participant's own database: barrier row and domain change commit together."""
+    place = _place_of(claimed)
+    reached = "barrier"
+    try:
+        with transaction.atomic(using=claimed.database, durable=True):
+            set_timeouts(claimed.database, claimed.timeout)
+            entry = barrier.enter(*place)
+            reached = "function"
+            if entry.is_done:
+                result = entry.result
+            else:
+                result = None if entry.is_empty else run_function(claimed)
+                barrier.finish(*place, result)
+            reached = "commit"
+    except Exception as error:  # noqa: BLE001 - every error of a step function becomes an outcome
+        connections[claimed.database].close_if_unusable_or_obsolete()
+        if reached == "commit":
+            return outcomes.commit_unknown(error)
+        if reached == "barrier" and isinstance(error, DatabaseError):
+            return outcomes.unreachable(error)
+        return outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
+    return outcomes.succeeded(result)
+
+
+def _place_of(claimed: Claimed) -> tuple[str, str, Direction, int]:
+    epoch = claimed.context.epoch if claimed.direction is Direction.COMPENSATION else 0
+    return claimed.database, claimed.context.key, claimed.direction, epoch
+
+
+def settler_of(action: StepFunction, context: StepContext[Any]) -> Callable[[], dict[str, Any] | None]:
+    """Return what ``StepContext.settle`` calls: the action, under its own key."""
+    return lambda: action(dataclasses.replace(context, direction=Direction.ACTION, settler=None))

@@ -1,0 +1,144 @@
+"""Find what is due and was not rung for: lost rings, dead workers, retries, deadlines.
+
+Many sweepers may run at once: a due saga is claimed by ``rung_at``, at most once per ring interval, oldest first. Time is the database's clock.
+
+Source: riverqueue/river ``internal/maintenance/job_rescuer.go``; oban-bg/oban ``lib/oban/plugins``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connections, transaction
+
+from . import __version__, clock, doorbell, engine
+from .conf import get_settings
+from .models import Saga, SagaWorker
+
+logger = logging.getLogger(__name__)
+
+FORGET_WORKERS_AFTER = timedelta(days=1)  # heartbeat rows of processes that are long gone
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueSaga:
+    """Name a saga that somebody must look at."""
+
+    id: UUID
+    queue: str
+
+
+def claim_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -> list[DueSaga]:
+    """Claim a page of due sagas for this sweep, oldest first.
+
+    Returns: those not rung for within the ring interval; rows locked by a worker are passed over.
+    Locks: the saga rows of the page, skipping locked ones, for one statement.
+    """
+    settings = get_settings()
+    wanted = sorted(set(queues)) if queues is not None else None
+    only = "AND queue = ANY(%(queues)s)" if wanted is not None else ""
+    now = "(clock_timestamp() + %(shift)s * interval '1 second')"
+    sql = f"""
+        WITH page AS (
+            SELECT id, due_at FROM sagas_saga
+            WHERE due_at <= {now} AND (rung_at IS NULL OR rung_at <= {now} - %(interval)s) {only}
+            ORDER BY due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+        ), rung AS (
+            UPDATE sagas_saga AS s SET rung_at = {now} FROM page WHERE s.id = page.id RETURNING s.id, s.queue, page.due_at
+        )
+        SELECT id, queue FROM rung ORDER BY due_at
+    """  # noqa: S608 - the parts are constants above
+    values = {
+        "shift": clock.shift_seconds(),
+        "interval": settings.ring_interval,
+        "limit": limit or settings.sweep_page,
+        "queues": wanted,
+    }
+    with transaction.atomic(using=settings.database), connections[settings.database].cursor() as cursor:
+        cursor.execute(sql, values)
+        return [DueSaga(id=row[0], queue=row[1]) for row in cursor.fetchall()]
+
+
+def ring_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -> int:
+    """Ring for a page of due sagas.
+
+    Returns: how many.
+    """
+    due = claim_due(limit=limit, queues=queues)
+    for saga in due:
+        doorbell.ring(saga.id, saga.queue)
+    return len(due)
+
+
+def run_due(
+    *,
+    limit: int | None = None,
+    queues: Iterable[str] | None = None,
+    worker: str = "",
+    should_stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Execute a page of due sagas in this process, without any broker. One that raises does not stop the rest.
+
+    Returns: how many sagas were looked at.
+    """
+    served = frozenset(queues) if queues is not None else None
+    count = 0
+    for saga in claim_due(limit=limit, queues=served):
+        if should_stop():
+            break
+        count += 1
+        try:
+            engine.advance(saga.id, queues=served, worker=worker or worker_name(), should_stop=should_stop)
+        except Exception:
+            logger.exception("Saga could not be advanced.", extra={"saga_id": str(saga.id)})
+    return count
+
+
+def worker_name() -> str:
+    """Return the name of this process: host:pid."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def beat(*, queues: Iterable[str], found: int, started_at: datetime | None = None) -> None:
+    """Write that this process swept just now."""
+    using = get_settings().database
+    now = clock.read_now(using)
+    SagaWorker.objects.using(using).update_or_create(
+        name=worker_name(),
+        defaults={
+            "queues": sorted(queues), "last_sweep_at": now, "last_found": found, "version": __version__,
+        },
+        create_defaults={
+            "host": platform.node()[:150], "pid": os.getpid(), "queues": sorted(queues), "version": __version__,
+            "started_at": started_at or now, "last_sweep_at": now, "last_found": found,
+        },
+    )  # fmt: skip
+    SagaWorker.objects.using(using).filter(last_sweep_at__lt=now - FORGET_WORKERS_AFTER).delete()
+
+
+def leave() -> None:
+    """Remove the heartbeat of this process when it ends in good order."""
+    SagaWorker.objects.using(get_settings().database).filter(name=worker_name()).delete()
+
+
+def oldest_due_age_seconds() -> float | None:
+    """Return how long the oldest due saga has been waiting for somebody, or None when nothing is due."""
+    using = get_settings().database
+    now = clock.read_now(using)
+    due_at = (
+        Saga.objects.using(using).filter(due_at__lte=now).order_by("due_at").values_list("due_at", flat=True).first()
+    )
+    return (now - due_at).total_seconds() if due_at else None
+
+
+def last_sweep_age_seconds() -> float | None:
+    """Return how long ago any sweeper swept, or None when none ever did."""
+    using = get_settings().database
+    seen = SagaWorker.objects.using(using).order_by("-last_sweep_at").values_list("last_sweep_at", flat=True).first()
+    return (clock.read_now(using) - seen).total_seconds() if seen else None

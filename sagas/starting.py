@@ -1,0 +1,159 @@
+"""Write a new saga: its row, its steps, its keys and its first history row, in one statement."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from django.db import connections, transaction
+
+from . import clock, doorbell, inputs
+from .conf import get_settings
+from .definition import SagaDefinition
+from .exceptions import InputRefused, SagaError
+from .journal import HISTORY_COLUMNS, OPEN_COLUMNS, What, as_json, record_of
+from .models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
+from .models.saga import new_saga_id
+from .states import Direction, Effect, Outcome, SagaState, StepState
+
+KEY_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+MAX_KEY_CHARS = 120
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+START_COLUMNS = (
+    "id", "definition", "version", "digest", "state", "attention", "input", "revision", "history_count", "abort_actor",
+    "abort_reason", "started_by", "traceparent", "queue", "deadline_at", "due_at", "created_at", "updated_at",
+)  # fmt: skip
+STEP_START_COLUMNS = (
+    "saga_id", "name", "position", "stage", "kind", "state", "action_attempts", "compensation_attempts", "budget_used", "epoch",
+    "is_assumed", "last_error", "started_at", "finished_at",
+)  # fmt: skip
+ATTEMPT_START_COLUMNS = tuple(column for column in OPEN_COLUMNS if column not in ("saga_id", "step_id"))
+
+
+def start(
+    definition: type[SagaDefinition],
+    input: Any = None,  # noqa: A002 - the word of Meta.input
+    *,
+    business_keys: Mapping[str, str] | None = None,
+    actor: str = "",
+    traceparent: str = "",
+) -> Saga:
+    """Start a saga together with the caller's own rows, and ring for it after the commit.
+
+    ``business_keys`` is what people search by, such as ``{"order": "ORD-1"}``. ``actor`` is who asked for it, by value.
+    Raises: InputRefused when the input or a key does not fit; SagaError when a step was declared as done together with the start, but no
+        transaction is open to do it in.
+    Tx: joins the caller's transaction of the engine's database; opens one of its own only if nothing has to be joined.
+    """
+    using = get_settings().database
+    keys = _check_keys(business_keys or {})
+    data = inputs.dump(definition.input, input)
+    if traceparent and not TRACEPARENT.fullmatch(traceparent):
+        traceparent = ""
+    has_step_done = any(step.action is None for step in definition.steps)
+    if has_step_done and not connections[using].in_atomic_block:
+        raise SagaError(
+            f"{definition.name}: a step without action is done by the caller; call start inside that transaction."
+        )
+    with transaction.atomic(using=using):
+        saga = _build(definition, data, actor, traceparent)
+        _insert(definition, saga, keys)
+        transaction.on_commit(lambda: doorbell.ring(saga.pk, saga.queue), using=using, robust=True)
+    return saga
+
+
+def _check_keys(keys: Mapping[str, str]) -> dict[str, str]:
+    for name, value in keys.items():
+        if not KEY_NAME.fullmatch(name):
+            raise InputRefused(f"Business key {name!r}: a name is a lower-case identifier of at most 40 characters.")
+        if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARS or "\x00" in value:
+            raise InputRefused(
+                f"Business key {name!r}: a value is text of 1 to {MAX_KEY_CHARS} characters without NUL."
+            )
+    return dict(keys)
+
+
+def _build(definition: type[SagaDefinition], data: dict[str, Any], actor: str, traceparent: str) -> Saga:
+    settings = get_settings()
+    now = clock.read_now(settings.database)
+    first = next((step for step in definition.steps if step.action is not None), None)
+    return Saga(
+        id=new_saga_id(),
+        definition=definition.name,
+        version=definition.version,
+        digest=definition.digest,
+        input=data,
+        history_count=1,
+        started_by=actor[:200],
+        traceparent=traceparent,
+        queue=settings.queue_of(first) if first else settings.default_queue,
+        deadline_at=now + definition.deadline if definition.deadline else None,
+        due_at=now,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _insert(definition: type[SagaDefinition], saga: Saga, keys: dict[str, str]) -> None:
+    steps = [_step_row(saga, step) for step in definition.steps]
+    history = {
+        "saga_id": saga.pk, "number": 1, "at": saga.created_at, "what": What.SAGA_STARTED.value, "step": "", "from_state": "",
+        "to_state": SagaState.PENDING.value, "actor": saga.started_by or None, "reason": "", "data": {"version": saga.version},
+    }  # fmt: skip
+    row = {column: getattr(saga, column) for column in START_COLUMNS}
+    clauses = [
+        _clause("saga", Saga, START_COLUMNS),
+        _clause("steps", SagaStep, STEP_START_COLUMNS, returning="id, name, saga_id"),
+        _clause("told", SagaHistory, HISTORY_COLUMNS),
+    ]
+    values = [as_json([row]), as_json(steps), as_json([history])]
+    if done := [_done_attempt(saga, step.name) for step in definition.steps if step.action is None]:
+        columns = ", ".join(ATTEMPT_START_COLUMNS)
+        picked = ", ".join(f"v.{column}" for column in ATTEMPT_START_COLUMNS)
+        record = record_of(SagaAttempt, ATTEMPT_START_COLUMNS, {"step_name": "text"})
+        clauses.append(
+            f"attempts AS (INSERT INTO sagas_sagaattempt (saga_id, step_id, {columns})"
+            f" SELECT steps.saga_id, steps.id, {picked} FROM jsonb_to_recordset(%s::jsonb) AS {record}"
+            " JOIN steps ON steps.name = v.step_name)"
+        )
+        values.append(as_json(done))
+    if keys:
+        clauses.append(_clause("keys", SagaKey, ("saga_id", "name", "value")))
+        values.append(as_json({"saga_id": saga.pk, "name": name, "value": value} for name, value in keys.items()))
+    with connections[get_settings().database].cursor() as cursor:
+        cursor.execute(f"WITH {', '.join(clauses)} SELECT 1", values)
+    saga._state.adding = False
+    saga._state.db = get_settings().database
+
+
+def _clause(name: str, model: Any, columns: tuple[str, ...], *, returning: str = "") -> str:
+    names = ", ".join(columns)
+    picked = ", ".join(f"v.{column}" for column in columns)
+    suffix = f" RETURNING {returning}" if returning else ""
+    return (
+        f"{name} AS (INSERT INTO {model._meta.db_table} ({names}) SELECT {picked}"
+        f" FROM jsonb_to_recordset(%s::jsonb) AS {record_of(model, columns)}{suffix})"
+    )
+
+
+def _step_row(saga: Saga, step: Any) -> dict[str, Any]:
+    is_done = step.action is None
+    moment = saga.created_at if is_done else None
+    return {
+        "saga_id": saga.pk, "name": step.name, "position": step.position, "stage": step.stage, "kind": step.kind.value,
+        "state": StepState.SUCCEEDED.value if is_done else StepState.PENDING.value, "action_attempts": int(is_done),
+        "compensation_attempts": 0, "budget_used": 0, "epoch": 0, "is_assumed": False, "last_error": "", "started_at": moment,
+        "finished_at": moment,
+    }  # fmt: skip
+
+
+def _done_attempt(saga: Saga, step_name: str) -> dict[str, Any]:
+    return {
+        "step_name": step_name, "direction": Direction.ACTION.value, "number": 1, "epoch": 0, "lease_token": uuid4(),
+        "worker": "", "started_at": saga.created_at, "deadline_at": saga.created_at, "is_assumed": False,
+        "ended_at": saga.created_at, "outcome": Outcome.SUCCEEDED.value, "effect": Effect.YES.value, "settles": False,
+        "error_class": "", "message": "", "traceback": "",
+    }  # fmt: skip
