@@ -91,8 +91,9 @@ install-demo install-dev: install-%: $(BIN)/python
 		echo "Installing requirements/$*.lock" && \
 		$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-deps --require-hashes \
 			--requirement requirements/$*.lock && \
-		cp requirements/demo.lock requirements/$*.lock $(VENV)/; }
+		cp requirements/demo.lock $(VENV)/demo.lock && cp requirements/$*.lock $(VENV)/$*.lock.new && \
+		mv $(VENV)/$*.lock.new $(VENV)/$*.lock; }
 
 $(BIN)/python:
 	@test -n "$(BASE_PYTHON)" || { echo "Python 3.11 or newer is needed; none of python3, python3.11 … is." >&2; exit 1; }
-	$(BASE_PYTHON) -m venv $(VENV)
+	@$(BASE_PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

@@ -1,15 +1,291 @@
-"""The settings come from the environment, and from nothing else."""
+"""The settings come from the environment, every one is documented in .env.example, and every one does what it says."""
 
 from __future__ import annotations
 
-from django.conf import settings
+import ast
+import json
+import logging
+import logging.config
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from config.celery import app
+from config.local import runtime
+from config.local.runtime import ROOT
+from sagas.retry import RetryPolicy
+
+NEEDED = {"SECRET_KEY": "a key", "DATABASE_URL": "postgres://user:word@db:5433/main"}
+OTHER_DATABASE = "postgres://user@db/other"
+
+Settings = dict[str, Any]
 
 
-def test_default_queue_is_always_declared() -> None:
-    assert "sagas" in app.amqp.queues
+def load_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    """Evaluate the settings file afresh in an environment that holds exactly these variables."""
+    for name in names_in_example():
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return runpy.run_path(str(ROOT / "config" / "settings.py"))
 
 
-def test_database_connections_have_timeouts() -> None:
-    assert settings.DATABASES["default"]["OPTIONS"]["connect_timeout"] == 3
+def names_in_example() -> set[str]:
+    """List the variables that .env.example documents."""
+    return set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+
+def names_in_code() -> set[str]:
+    """List the variables that the settings, the entry points and gunicorn's configuration read."""
+    names: set[str] = set()
+    for file in ("settings.py", "gunicorn.py", "wsgi.py"):
+        for node in ast.walk(ast.parse((ROOT / "config" / file).read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("env.", "os.environ.")) and node.args:
+                names |= {part.value for part in node.args[:1] if isinstance(part, ast.Constant)}
+    # The three participants' variables are read in one loop.
+    names |= {"PAYMENTS_DATABASE_URL", "INVENTORY_DATABASE_URL", "SHIPPING_DATABASE_URL"}
+    return names - {"DJANGO_SETTINGS_MODULE"}
+
+
+def read_options(settings: Settings) -> dict[str, Any]:
+    return dict(settings["DATABASES"]["default"]["OPTIONS"])
+
+
+# One row for each variable: a value, and what it must have changed.
+HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
+    "SECRET_KEY": ("another", lambda s: s["SECRET_KEY"], "another"),
+    "DATABASE_URL": (OTHER_DATABASE, lambda s: s["DATABASES"]["default"]["NAME"], "other"),
+    "ALLOWED_HOSTS": ("a.example,b.example", lambda s: s["ALLOWED_HOSTS"], ["a.example", "b.example"]),
+    "PAYMENTS_DATABASE_URL": (OTHER_DATABASE, lambda s: s["DATABASES"]["payments"]["NAME"], "other"),
+    "INVENTORY_DATABASE_URL": (OTHER_DATABASE, lambda s: s["DATABASES"]["inventory"]["NAME"], "other"),
+    "SHIPPING_DATABASE_URL": (OTHER_DATABASE, lambda s: s["DATABASES"]["shipping"]["NAME"], "other"),
+    "DATABASE_STATEMENT_TIMEOUT": ("7", lambda s: "statement_timeout=7s" in read_options(s)["options"], True),
+    "DATABASE_POOL_SIZE": ("5", lambda s: read_options(s)["pool"]["max_size"], 5),
+    "CELERY_BROKER_URL": ("amqp://rabbit//", lambda s: s["CELERY_BROKER_URL"], "amqp://rabbit//"),
+    "CELERY_TASK_TIME_LIMIT": ("60", lambda s: s["CELERY_TASK_TIME_LIMIT"], 60),
+    "SAGAS": (
+        '{"TIMEOUT": 2.5, "RETRY": {"attempts": 3}, "SWEEP_PAGE": 7}',
+        lambda s: s["SAGAS"],
+        {"TIMEOUT": timedelta(seconds=2.5), "RETRY": RetryPolicy(attempts=3), "SWEEP_PAGE": 7},
+    ),
+    "PAYMENT_GATEWAY": ("stripe", lambda s: s["PAYMENT_GATEWAY"], "stripe"),
+    "STRIPE_API_KEY": ("sk_test", lambda s: s["STRIPE_API_KEY"], "sk_test"),
+    "STRIPE_API_BASE": ("http://stripe.example", lambda s: s["STRIPE_API_BASE"], "http://stripe.example"),
+    "DEBUG": ("on", lambda s: (s["DEBUG"], s["HTTPS_ONLY"]), (True, False)),
+    "HTTPS_ONLY": ("off", lambda s: (s["SESSION_COOKIE_SECURE"], s["SECURE_SSL_REDIRECT"]), (False, False)),
+    "HSTS_SECONDS": ("60", lambda s: s["SECURE_HSTS_SECONDS"], 60),
+    "NUM_PROXIES": (
+        "2",
+        lambda s: (s["REST_FRAMEWORK"]["NUM_PROXIES"], s["SECURE_PROXY_SSL_HEADER"]),
+        (2, ("HTTP_X_FORWARDED_PROTO", "https")),
+    ),
+    "CSRF_TRUSTED_ORIGINS": ("https://a.example", lambda s: s["CSRF_TRUSTED_ORIGINS"], ["https://a.example"]),
+    "STATIC_ROOT": (
+        "/srv/static",
+        lambda s: (s["STATIC_ROOT"], s["WHITENOISE_USE_FINDERS"]),
+        ("/srv/static", False),
+    ),
+    "LOG_FORMAT": ("json", lambda s: s["LOG_FORMAT"], "json"),
+    "LOG_LEVEL": ("ERROR", lambda s: s["LOGGING"]["root"]["level"], "ERROR"),
+}
+HONOURED_BY_GUNICORN = {
+    "BIND": ("0.0.0.0:9000", "bind", "0.0.0.0:9000"),
+    "WEB_CONCURRENCY": ("3", "workers", 3),
+    "WEB_THREADS": ("4", "threads", 4),
+}
+
+
+def test_every_setting_is_documented_and_tested() -> None:
+    assert names_in_example() == names_in_code()
+    assert names_in_example() == {*HONOURED, *HONOURED_BY_GUNICORN}
+
+
+@pytest.mark.parametrize("name", sorted(HONOURED))
+def test_setting_is_honoured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    value, read, expected = HONOURED[name]
+
+    without = load_settings(monkeypatch, **NEEDED)
+    with_it = load_settings(monkeypatch, **{**NEEDED, name: value})
+
+    assert read(with_it) == expected
+    try:
+        default = read(without)
+    except KeyError:
+        return
+    assert default != expected
+
+
+@pytest.mark.parametrize("name", sorted(HONOURED_BY_GUNICORN))
+def test_gunicorn_honours_setting(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    value, setting, expected = HONOURED_BY_GUNICORN[name]
+    monkeypatch.setenv(name, value)
+
+    configuration = runpy.run_path(str(ROOT / "config" / "gunicorn.py"))
+
+    assert configuration[setting] == expected
+
+
+def test_gunicorn_pools_one_connection_for_each_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_POOL_SIZE", raising=False)
+    monkeypatch.setenv("WEB_THREADS", "5")
+
+    assert runpy.run_path(str(ROOT / "config" / "gunicorn.py"))["raw_env"] == ["DATABASE_POOL_SIZE=5"]
+
+
+@pytest.mark.parametrize("name", sorted(NEEDED))
+def test_missing_needed_setting_is_named(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(runtime, "RUNTIME_FILE", tmp_path / "runtime.json")
+    variables = {key: value for key, value in NEEDED.items() if key != name}
+
+    with pytest.raises(ImproperlyConfigured, match=f"{name} is not set"):
+        load_settings(monkeypatch, **variables)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "SAGAS is not JSON"),
+        ("[1]", "SAGAS must be a JSON object"),
+        ('{"RETRY": {"attempts": 0}}', "is no retry policy"),
+        ('{"RETRY": {"tries": 3}}', "is no retry policy"),
+    ],
+)
+def test_broken_engine_settings_are_refused(text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=message):
+        load_settings(monkeypatch, **NEEDED, SAGAS=text)
+
+
+def test_unknown_log_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="LOG_FORMAT is 'xml'"):
+        load_settings(monkeypatch, **NEEDED, LOG_FORMAT="xml")
+
+
+def test_participant_with_the_main_url_shares_the_main_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(monkeypatch, **NEEDED, PAYMENTS_DATABASE_URL=NEEDED["DATABASE_URL"])
+
+    assert list(settings["DATABASES"]) == ["default"]
+
+
+def test_database_connections_have_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = read_options(load_settings(monkeypatch, **NEEDED))
+
+    assert options["connect_timeout"] == 3
+    assert options["options"] == (
+        "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+    )
+
+
+def test_only_a_pool_forbids_lasting_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = load_settings(monkeypatch, **NEEDED)
+    pooled = load_settings(monkeypatch, **NEEDED, DATABASE_POOL_SIZE="4")
+
+    assert "pool" not in read_options(without)
+    assert without["DATABASES"]["default"]["CONN_MAX_AGE"] == 60
+    assert pooled["DATABASES"]["default"]["CONN_MAX_AGE"] == 0
+
+
+def test_production_is_strict_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(monkeypatch, **NEEDED)
+
+    assert settings["DEBUG"] is False
+    assert settings["ALLOWED_HOSTS"] == []
+    assert settings["SESSION_COOKIE_SECURE"] is settings["CSRF_COOKIE_SECURE"] is True
+    assert settings["SECURE_SSL_REDIRECT"] is True
+    assert settings["SECURE_HSTS_SECONDS"] == 3600
+    assert settings["X_FRAME_OPTIONS"] == "DENY"
+    assert "SECURE_PROXY_SSL_HEADER" not in settings
+
+
+def test_redis_options_go_to_redis_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = load_settings(monkeypatch, **NEEDED, CELERY_BROKER_URL="redis://broker/0")
+    rabbit = load_settings(monkeypatch, **NEEDED, CELERY_BROKER_URL="amqp://broker//")
+
+    assert redis["CELERY_WORKER_DISABLE_PREFETCH"] is True
+    assert redis["CELERY_BROKER_TRANSPORT_OPTIONS"] == {
+        "global_keyprefix": "sagas:",
+        "socket_connect_timeout": 1,
+        "socket_timeout": 5,
+        "health_check_interval": 10,
+    }
+    assert rabbit["CELERY_WORKER_DISABLE_PREFETCH"] is False
+    assert rabbit["CELERY_BROKER_TRANSPORT_OPTIONS"] == {"write_timeout": 5}
+
+
+def test_celery_reads_the_settings() -> None:
+    assert app.conf.accept_content == ["json"]
+    assert app.conf.task_acks_late is False
+    assert app.conf.task_ignore_result is True
+    assert app.conf.result_backend is None
+    assert app.conf.task_publish_retry is False
+    assert app.conf.task_create_missing_queues is False
+    assert app.conf.worker_prefetch_multiplier == 1
+    assert app.conf.worker_enable_remote_control is False
+    assert app.conf.worker_soft_shutdown_timeout == 30
+    assert app.conf.broker_connection_max_retries is None
+    assert app.conf.get("CELERY_DB_REUSE_MAX") == 1000
+
+
+def test_queues_come_from_the_definitions() -> None:
+    from sagas import registry
+
+    assert set(app.amqp.Queues(app.conf.task_queues)) == {"sagas", *registry.queues()}
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_log_line_carries_the_facts(log_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(monkeypatch, **NEEDED, LOG_FORMAT=log_format)
+    formatter = settings["LOGGING"]["formatters"]["structured"]
+    record = logging.makeLogRecord({"name": "sagas.engine", "msg": "step succeeded", "levelname": "INFO", "attempt": 3})
+
+    line = formatter["()"](**{name: value for name, value in formatter.items() if name != "()"}).format(record)
+
+    if log_format == "json":
+        assert json.loads(line).items() >= {"event": "step succeeded", "attempt": 3, "logger": "sagas.engine"}.items()
+    else:
+        assert "step succeeded" in line
+        assert "attempt=3" in line
+
+
+def test_commands_find_the_running_demo_with_nothing_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(runtime, "VAR", tmp_path)
+    monkeypatch.setattr(runtime, "RUNTIME_FILE", tmp_path / "runtime.json")
+    runtime.write_runtime({"DATABASE_URL": OTHER_DATABASE, "SECRET_KEY": "of the demo"})
+
+    settings = load_settings(monkeypatch)
+
+    assert settings["DATABASES"]["default"]["NAME"] == "other"
+    assert settings["SECRET_KEY"] == "of the demo"
+    assert (tmp_path / "runtime.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_environment_wins_over_the_running_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(runtime, "VAR", tmp_path)
+    monkeypatch.setattr(runtime, "RUNTIME_FILE", tmp_path / "runtime.json")
+    runtime.write_runtime({"DATABASE_URL": OTHER_DATABASE, "ALLOWED_HOSTS": "demo"})
+
+    settings = load_settings(monkeypatch, **NEEDED)
+
+    assert settings["DATABASES"]["default"]["NAME"] == "main"
+    assert settings["ALLOWED_HOSTS"] == []
+
+
+def test_file_of_a_killed_demo_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    file = tmp_path / "runtime.json"
+    file.write_text(json.dumps({"pid": ended.pid, "environment": {"DATABASE_URL": OTHER_DATABASE}}))
+    monkeypatch.setattr(runtime, "RUNTIME_FILE", file)
+
+    assert runtime.read_runtime() == {}
+    assert "DATABASE_URL" in os.environ

@@ -1,0 +1,179 @@
+"""``make demo`` and ``make smoke`` do what the documentation promises, in a checkout whose path has a space."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from config.local.client import ShopClient
+from config.local.runtime import ROOT
+from tests.processes import wait_until
+
+PARTS = ("config", "inventory", "manage.py", "orders", "payments", "sagas", "shipping")
+DEMO = [sys.executable, "-m", "config.local.demo"]
+UP_SECONDS = 90.0
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Copy the project to where no demo has run before."""
+    copy = tmp_path_factory.mktemp("demo") / "a checkout"
+    copy.mkdir()
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy / part)
+    yield copy
+    location = copy / "var" / "postgres.location"
+    if location.exists():
+        shutil.rmtree(location.read_text())
+
+
+def bare_environment(**variables: str) -> dict[str, str]:
+    """Keep nothing but the path: the demo and the commands beside it need no setting."""
+    return {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **variables}
+
+
+class Demo:
+    """A demo that is up, and what it prints."""
+
+    def __init__(self, checkout: Path) -> None:
+        self.output = checkout / "output.txt"
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*DEMO, "--port", "0"],
+                cwd=checkout,
+                env=bare_environment(),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        wait_until(lambda: "Ctrl-C stops it" in self.text, "the demo is up", timeout_seconds=UP_SECONDS)
+        self.url = re.findall(r"http://127\.0\.0\.1:\d+", self.text)[0]
+
+    @property
+    def text(self) -> str:
+        """Read what it has printed."""
+        text = self.output.read_text()
+        if self.process.poll() is not None and "Ctrl-C stops it" not in text:
+            raise AssertionError(f"The demo ended with {self.process.returncode}:\n{text}")
+        return text
+
+    def family(self) -> list[psutil.Process]:
+        """List all that it has started, behind the guards too."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def find(self, part: str) -> psutil.Process:
+        """Find a process behind a guard by a part of its command line."""
+        found = [child for child in self.family() if part in " ".join(child.cmdline()) and not is_guard(child)]
+        return found[0]
+
+
+def is_guard(process: psutil.Process) -> bool:
+    """Tell whether a process is a guard, whose command line names the guarded command, too."""
+    return any(part.endswith("guard.py") for part in process.cmdline())
+
+
+def have_ended(processes: list[psutil.Process]) -> bool:
+    """Tell whether none of them runs any more."""
+    for process in processes:
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE:
+                return False
+        except psutil.NoSuchProcess:
+            continue
+    return True
+
+
+@pytest.fixture
+def demo(checkout: Path) -> Iterator[Demo]:
+    """Start a demo, and stop it in any case."""
+    started = Demo(checkout)
+    yield started
+    if started.process.poll() is None:
+        started.process.terminate()
+        started.process.wait(60)
+
+
+def test_smoke_ends_well_and_again_on_the_same_data(checkout: Path) -> None:
+    for _ in range(2):
+        done = subprocess.run(
+            [*DEMO, "--smoke"], cwd=checkout, env=bare_environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.findall(r"Order \S+ is (\w+), as expected", done.stdout).count("confirmed") == 2
+        assert re.findall(r"Order \S+ is (\w+), as expected", done.stdout).count("cancelled") == 2
+        assert not (checkout / "var" / "runtime.json").exists()
+
+
+def test_demo_serves_commands_restarts_its_worker_and_ends_with_ctrl_c(demo: Demo, checkout: Path) -> None:
+    listed = subprocess.run(
+        [sys.executable, "manage.py", "saga_list", "--json"],
+        cwd=checkout, env=bare_environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    second = subprocess.run(DEMO, cwd=checkout, env=bare_environment(), capture_output=True, text=True, check=False)
+    worker = demo.find("celery")
+    worker.kill()
+    wait_until(lambda: "worker has ended; starting it again" in demo.text, "the worker is started again")
+    customer = ShopClient(url=demo.url).log_in("customer", "customer")
+    placed = customer.check_out(order_of("TEA-SENCHA"))
+    order = customer.wait_for_order(placed.body["number"], 30)
+    family = demo.family()
+
+    demo.process.send_signal(signal.SIGINT)
+
+    assert demo.process.wait(60) == 0
+    assert len(json.loads(listed.stdout)) >= 4
+    assert second.returncode == 1
+    assert "already running" in second.stderr
+    assert order["status"] == "confirmed"
+    assert have_ended(family)
+    assert not (checkout / "var" / "runtime.json").exists()
+
+
+def test_killed_demo_leaves_nothing_running(demo: Demo) -> None:
+    family = demo.family()
+
+    demo.process.kill()
+
+    assert len(family) >= 8
+    wait_until(lambda: have_ended(family), "everything has ended", timeout_seconds=60)
+
+
+def test_taken_port_is_named(checkout: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        started_at = time.monotonic()
+        done = subprocess.run(
+            DEMO, cwd=checkout, env=bare_environment(PORT=str(port)), capture_output=True, text=True, check=False
+        )
+
+    assert done.returncode == 1
+    assert f"Port {port} of 127.0.0.1 is not to be had" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - started_at < UP_SECONDS
+
+
+def order_of(sku: str) -> dict[str, object]:
+    """Write a checkout that works."""
+    return {
+        "lines": [{"sku": sku, "quantity": 1}],
+        "payment_method": "pm_card_visa",
+        "shipping_address": {"name": "A", "line1": "1 Street", "city": "Cork", "postal_code": "T12", "country": "IE"},
+    }
