@@ -156,16 +156,6 @@ for _alias, _variable in (
         DATABASES[_alias] = configure_database(_url)
 DATABASE_ROUTERS = ["config.routers.ParticipantRouter"]
 
-# Throttle counters must be shared by all web processes and survive a broker that is away, so they are rows.
-CACHES = {
-    "default": {
-        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
-        "LOCATION": "http_cache",
-        "TIMEOUT": 3600,
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
-}
-
 
 # --- Celery ---------------------------------------------------------------------------------------------------------
 
