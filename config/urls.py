@@ -1,17 +1,19 @@
-"""Map URLs to the shop's API, its documentation, the probes and the admin."""
+"""Map URLs to the shop, its API's documentation and the admin."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-urlpatterns: list[URLPattern | URLResolver] = [
+urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("", include("orders.urls")),
 ]
-if find_spec("orders.urls"):
-    urlpatterns.append(path("api/v1/", include("orders.urls")))
+
+handler400 = "orders.api.problems.refuse_bad_request"
+handler403 = "orders.api.problems.refuse_permission"
+handler404 = "orders.api.problems.refuse_unknown"
+handler500 = "orders.api.problems.report_failure"

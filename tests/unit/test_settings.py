@@ -60,6 +60,10 @@ def read_options(settings: Settings) -> dict[str, Any]:
     return dict(settings["DATABASES"]["default"]["OPTIONS"])
 
 
+def read_rates(settings: Settings) -> dict[str, str]:
+    return dict(settings["REST_FRAMEWORK"]["DEFAULT_THROTTLE_RATES"])
+
+
 # One row for each variable: a value, and what it must have changed.
 HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
     "SECRET_KEY": ("another", lambda s: s["SECRET_KEY"], "another"),
@@ -88,6 +92,10 @@ HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
         lambda s: (s["REST_FRAMEWORK"]["NUM_PROXIES"], s["SECURE_PROXY_SSL_HEADER"]),
         (2, ("HTTP_X_FORWARDED_PROTO", "https")),
     ),
+    "CHECKOUT_RATE": ("1/day", lambda s: read_rates(s)["checkout"], "1/day"),
+    "LOG_IN_RATE": ("1/day", lambda s: read_rates(s)["log-in"], "1/day"),
+    "LOG_IN_ACCOUNT_RATE": ("1/day", lambda s: read_rates(s)["log-in-account"], "1/day"),
+    "LOG_IN_ADDRESS_RATE": ("1/day", lambda s: read_rates(s)["log-in-address"], "1/day"),
     "CSRF_TRUSTED_ORIGINS": ("https://a.example", lambda s: s["CSRF_TRUSTED_ORIGINS"], ["https://a.example"]),
     "STATIC_ROOT": (
         "/srv/static",
