@@ -1,6 +1,7 @@
 """Run long business transactions over several participants and never leave one half-done.
 
-Everything needed to *write* a saga is exported here and imports no model, so it is safe at any time. What runs, shows or repairs sagas
+Everything needed to *write* a saga is exported here and imports no model, so it is safe at any time. What runs,
+shows or repairs sagas
 lives in ``sagas.engine``, ``sagas.operations``, ``sagas.recovery``, ``sagas.transcript`` and ``sagas.testing``.
 """
 

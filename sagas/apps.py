@@ -15,6 +15,6 @@ class SagasConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and import every definition."""
-        from . import checks  # noqa: F401, PLC0415 - registers itself, and needs the app registry
+        from . import checks  # noqa: F401 - registers itself, and needs the app registry
 
         autodiscover_modules("sagas")

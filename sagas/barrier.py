@@ -1,8 +1,9 @@
 """Guard a participant that has a database of its own against repeats, late actions and empty compensations.
 
-One row per (step key, direction, epoch) stands beside the participant's data and commits with them. A repeat finds the stored result; a
-compensation that comes first leaves a tombstone, and the late action is fenced. In the engine's own database the step and attempt rows
-serve instead.
+One row per (step key, direction, epoch) stands beside the participant's data and commits with them. A repeat finds
+the stored result; a
+compensation that comes first leaves a tombstone, and the late action is fenced. In the engine's own database the
+step and attempt rows serve instead.
 
 Source: DTM, the sub-transaction barrier (dtm-labs/dtm ``client/dtmcli/barrier.go``).
 """

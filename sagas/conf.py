@@ -24,7 +24,7 @@ class SagaSettings:
     default_queue: str = "sagas"
     """Queue of steps that name none."""
     doorbell: str = "sagas.doorbell.ring_celery"
-    """Dotted path of the function that says "look at this saga"; ``sagas.doorbell.ring_nobody`` leaves everything to the sweep."""
+    """Dotted path of the function that rings; ``sagas.doorbell.ring_nobody`` leaves everything to the sweep."""
     doorbell_capacity: int = 10_000
     """How many rings one process keeps for a slow broker; more are dropped and left to the sweep."""
     timeout: timedelta = timedelta(seconds=10)

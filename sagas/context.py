@@ -1,4 +1,7 @@
-"""Give a step function what it needs: its input, earlier results, its keys, and the time left. Pure: no Django import."""
+"""Give a step function what it needs: its input, earlier results, its keys, and the time left.
+
+Pure: no Django import.
+"""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@
             name = "checkout"
             version = 1
 
-Source: Garcia-Molina and Salem, *Sagas* (1987); C. Richardson, *Microservices Patterns*, ch. 4 (step kinds). Pure: no Django
-import. What needs the project (queues, participants) is a system check.
+Source: Garcia-Molina and Salem, *Sagas* (1987); C. Richardson, *Microservices Patterns*, ch. 4 (step kinds). Pure:
+no Django import. What needs the project (queues, participants) is a system check.
 """
 
 from __future__ import annotations
@@ -190,8 +190,8 @@ def Retriable(  # noqa: N802 - reads like a field of a model
 ) -> Step:
     """Declare a step after the pivot, which must succeed in the end.
 
-    ``refuses_on`` names what the participant would say if it could refuse after all: the saga is then held as a contract
-    violation instead of being retried for ever.
+    ``refuses_on`` names what the participant would say if it could refuse after all: the saga is then held as a
+    contract violation instead of being retried for ever.
     """
     return Step(
         kind=Kind.RETRIABLE,
@@ -271,8 +271,8 @@ class SagaDefinition:
 def compute_digest(definition: type[SagaDefinition]) -> str:
     """Return the digest of what running sagas depend on.
 
-    It covers names, kinds, order, groups, participants, local or external, and the input schema; not time-outs, budgets,
-    queues or code (rule S10).
+    It covers names, kinds, order, groups, participants, local or external, and the input schema; not time-outs,
+    budgets, queues or code (rule S10).
     """
     facts = {
         "name": definition.name,

@@ -1,7 +1,7 @@
 """Say "look at this saga" to a worker, without ever waiting for a broker.
 
-A ring is put into a bounded queue of this process and one daemon thread publishes it. A slow, frozen or absent broker costs nothing but the
-ring: what is not delivered is found by the sweep.
+A ring is put into a bounded queue of this process and one daemon thread publishes it. A slow, frozen or absent
+broker costs nothing but the ring: what is not delivered is found by the sweep.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Bell:
                 self._thread.start()
 
     def _publish_all(self) -> None:
-        from .tasks import advance  # noqa: PLC0415 - tasks import the engine, which imports this module
+        from .tasks import advance
 
         while True:
             saga_id, queue_name = self._rings.get()

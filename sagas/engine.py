@@ -1,7 +1,7 @@
 """Run sagas: start one, and advance one as far as it goes now.
 
-``advance`` is claim → perform → record, in a loop: recording a step and claiming the next one is one transaction, and the next step runs
-at once. A lease token decides who may record; a stale token moves nothing by itself.
+``advance`` is claim → perform → record, in a loop: recording a step and claiming the next one is one transaction,
+and the next step runs at once. A lease token decides who may record; a stale token moves nothing by itself.
 
 Source: oban-bg/oban ``lib/oban/queues/executor.ex`` (a job's life as named stages).
 """
@@ -104,10 +104,7 @@ def _step(run: _Run, claimed: Claimed) -> Claimed | None:
         "attempt": claimed.context.attempt,
     }  # fmt: skip
     logger.debug("Step started.", extra=facts)
-    if claimed.joins_engine:
-        following = _run_joined(run, claimed)
-    else:
-        following = _record(run, claimed, perform.perform(claimed))
+    following = _run_joined(run, claimed) if claimed.joins_engine else _record(run, claimed, perform.perform(claimed))
     return _ring_others(run, following)
 
 

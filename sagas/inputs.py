@@ -1,7 +1,7 @@
 """Turn the input of a saga into JSON and back, strictly.
 
-An input is a frozen dataclass of references: order numbers, SKUs, amounts. Everything else (people, addresses, cards) stays
-with the participant that owns it. Pure: no Django import.
+An input is a frozen dataclass of references: order numbers, SKUs, amounts. Everything else (people, addresses,
+cards) stays with the participant that owns it. Pure: no Django import.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def describe(schema: type | None) -> Any:
 def check_schema(schema: Any) -> None:
     """Check that a class can be the input of a saga.
 
-    Raises: DefinitionError when it is not a frozen dataclass, has a field that JSON cannot carry, or one named like a secret.
+    Raises: DefinitionError when it is not a frozen dataclass, has a field that JSON cannot carry, or one named like
+    a secret.
     """
     if not (isinstance(schema, type) and dataclasses.is_dataclass(schema)):
         raise DefinitionError(f"Meta.input must be a frozen dataclass, not {schema!r}.")
@@ -141,8 +142,8 @@ def _check_type(hint: Any, where: str) -> None:
         _check_type(typing.get_args(hint)[1], where)
         return
     raise DefinitionError(
-        f"{where} has type {hint!r}; inputs hold str, int, bool, float, None, lists, tuples, dicts with str keys and frozen"
-        " dataclasses of these."
+        f"{where} has type {hint!r}; inputs hold str, int, bool, float, None, lists, tuples, dicts with str keys"
+        " and frozen dataclasses of these."
     )
 
 

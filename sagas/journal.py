@@ -1,10 +1,10 @@
 """Lock one saga, collect what changes, and write all of it in one guarded statement.
 
-Every write of the engine and of an operator goes through here: saga, steps, attempts and history change together or not at
-all (invariant I8). A guard that meets a row which moved raises StaleWrite, and nothing is written.
+Every write of the engine and of an operator goes through here: saga, steps, attempts and history change together or
+not at all (invariant I8). A guard that meets a row which moved raises StaleWrite, and nothing is written.
 
-Locks: the saga row first (FOR NO KEY UPDATE), and only then are its steps read, in a statement of their own: a snapshot taken before the
-lock was granted would show siblings as they were.
+Locks: the saga row first (FOR NO KEY UPDATE), and only then are its steps read, in a statement of their own: a
+snapshot taken before the lock was granted would show siblings as they were.
 """
 
 from __future__ import annotations
@@ -65,13 +65,14 @@ SAGA_COLUMNS = (
     "effects_left", "queue", "pivot_passed_at", "due_at", "rung_at", "updated_at", "closed_at",
 )  # fmt: skip
 STEP_COLUMNS = (
-    "state", "hold", "attention", "waiting_for", "due_at", "lease_token", "lease_until", "action_attempts", "compensation_attempts",
+    "state", "hold", "attention", "waiting_for", "due_at", "lease_token", "lease_until", "action_attempts",
+    "compensation_attempts",
     "budget_used", "budget_started_at", "epoch", "result", "is_assumed", "last_error", "started_at", "finished_at",
 )  # fmt: skip
 CLOSE_COLUMNS = ("ended_at", "outcome", "effect", "settles", "error_class", "message", "traceback")
 OPEN_COLUMNS = (
-    "saga_id", "step_id", "direction", "number", "epoch", "lease_token", "worker", "started_at", "deadline_at", "is_assumed",
-    *CLOSE_COLUMNS,
+    "saga_id", "step_id", "direction", "number", "epoch", "lease_token", "worker", "started_at", "deadline_at",
+    "is_assumed", *CLOSE_COLUMNS,
 )  # fmt: skip
 HISTORY_COLUMNS = ("saga_id", "number", "at", "what", "step", "from_state", "to_state", "actor", "reason", "data")
 
@@ -221,8 +222,8 @@ class Journal:
         """Close the attempt of a token with its outcome; a definite one is never changed again."""
         self._closed_steps.add(step.pk)
         self._closed[token] = {
-            "ended_at": self.now, "outcome": report.outcome.value, "effect": report.effect.value, "settles": report.settles,
-            "error_class": report.error_class, "message": report.message, "traceback": report.traceback,
+            "ended_at": self.now, "outcome": report.outcome.value, "effect": report.effect.value, "settles":
+            report.settles, "error_class": report.error_class, "message": report.message, "traceback": report.traceback,
         }  # fmt: skip
 
     def assume(self, step: SagaStep, direction: Direction, report: Report, actor: str) -> None:
@@ -383,5 +384,6 @@ def _insert_sql(model: Any, columns: tuple[str, ...], rows: Iterable[Mapping[str
     names = ", ".join(columns)
     values = ", ".join(f"v.{column}" for column in columns)
     table = model._meta.db_table
-    sql = f"INSERT INTO {table} ({names}) SELECT {values} FROM jsonb_to_recordset(%s::jsonb) AS {record_of(model, columns)}"
+    record = record_of(model, columns)
+    sql = f"INSERT INTO {table} ({names}) SELECT {values} FROM jsonb_to_recordset(%s::jsonb) AS {record}"
     return sql, [as_json(rows)]

@@ -1,6 +1,7 @@
 """Apply what the planner says to a locked saga: turn back, close, hold, record the end of an attempt.
 
-Every function changes a journal and writes nothing; the caller writes it. The semantics live in ``planner``; here they meet rows.
+Every function changes a journal and writes nothing; the caller writes it. The semantics live in ``planner``; here
+they meet rows.
 
 Tx: inside the transaction that holds the journal.
 """
@@ -39,7 +40,8 @@ LAST_ERROR_CHARS = 300
 def settle(journal: Journal) -> Plan:
     """Bring a saga to where only claims or waiting are left, and set when it is due next.
 
-    Lost leases are closed, a passed deadline becomes an abort request, aborts are granted or dropped, a finished saga is closed.
+    Lost leases are closed, a passed deadline becomes an abort request, aborts are granted or dropped, a finished
+    saga is closed.
     Returns: what may be claimed.
     """
     if not SagaState(journal.saga.state).is_open:
@@ -56,7 +58,7 @@ def settle(journal: Journal) -> Plan:
 
 
 def turn_back(journal: Journal, cause: dict[str, Any], *, actor: str | None = None, reason: str = "") -> None:
-    """Make the saga compensate. The first cause stays; waits end; holds of steps are void, for their question is answered."""
+    """Make the saga compensate. The first cause stays, waits end, and holds of steps are void."""
     saga = journal.saga
     before = saga.state
     saga.turn_back()
@@ -121,10 +123,35 @@ def settle_action(journal: Journal, step: SagaStep, report: Report) -> None:
     _record_action(journal, step, report)
 
 
-def settle_compensation(journal: Journal, step: SagaStep, report: Report) -> None:
-    """Apply a definite answer to a step whose compensation is not live: a late one, or a person's word."""
+def settle_compensation(journal: Journal, step: SagaStep, report: Report, *, is_final: bool = False) -> None:
+    """Apply a definite answer to a step whose compensation is not live: a late one, or (final) a person's word."""
     clear_hold(journal, step)
-    _record_compensation(journal, step, report)
+    _record_compensation(journal, step, report, is_final=is_final)
+
+
+def abandon(journal: Journal, left: list[dict[str, Any]], *, actor: str, reason: str) -> None:
+    """Give the saga up, with what it leaves behind. An expired lease ends here: its answer would be evidence only."""
+    saga = journal.saga
+    before = saga.state
+    _expire_leases(journal)
+    clear_hold(journal, None, actor=actor, reason=reason)
+    for step in journal.steps:
+        clear_hold(journal, step, actor=actor, reason=reason)
+        set_attention(journal, step, None)
+        step.due_at = None
+    saga.abandon()
+    saga.effects_left = left
+    saga.closed_at, saga.due_at, saga.abort_request, saga.attention, saga.queue = journal.now, None, None, [], ""
+    journal.decide()
+    journal.tell(
+        What.SAGA_ABANDONED, from_state=before, to_state=saga.state, actor=actor, reason=reason, data={"left": left}
+    )
+
+
+def clear_missing_definition(journal: Journal) -> None:
+    """End the hold of a saga whose definition the code has again."""
+    if journal.saga.hold == Hold.DEFINITION_MISSING and journal.definition is not None:
+        clear_hold(journal, None, reason="The code has the definition again.")
 
 
 def reopen(journal: Journal, step: SagaStep) -> None:
@@ -202,8 +229,7 @@ def _check_definition(journal: Journal) -> bool:
     """Hold a saga whose definition the code does not have, and let it go on once the code is back (rule S10)."""
     saga = journal.saga
     if journal.definition is not None:
-        if saga.hold == Hold.DEFINITION_MISSING:
-            clear_hold(journal, None, reason="The code has the definition again.")
+        clear_missing_definition(journal)
         return True
     if saga.hold is None:
         text = f"The code has no saga definition {saga.definition!r} version {saga.version} with these steps."
@@ -343,10 +369,10 @@ def _record_action(journal: Journal, step: SagaStep, report: Report) -> None:
         turn_back(journal, cause)
 
 
-def _record_compensation(journal: Journal, step: SagaStep, report: Report) -> None:
+def _record_compensation(journal: Journal, step: SagaStep, report: Report, *, is_final: bool = False) -> None:
     is_success = report.outcome is Outcome.SUCCEEDED
     is_spent = not is_success and _is_budget_spent(journal, step, Direction.COMPENSATION, report)
-    must_verify = is_success and _must_verify(journal, step)
+    must_verify = is_success and not is_final and _must_verify(journal, step)
     move = planner.after_compensation(report.outcome, is_budget_spent=is_spent, must_verify=must_verify)
     _apply(journal, step, Direction.COMPENSATION, move, report, is_spent)
 

@@ -102,7 +102,7 @@ def classify(error: Exception, *, step: Step, direction: Direction, is_rolled_ba
 
 
 def unstorable(error: Exception) -> Report:
-    """Return the report of an external step whose result cannot be stored: it happened, and a person must mend the code."""
+    """Return the report of an external step whose result cannot be stored: it happened, and the code needs mending."""
     return Report(outcome=Outcome.MISCONFIGURED, effect=Effect.MAYBE, **_describe(error))
 
 

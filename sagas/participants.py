@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def participant_label(definition: type[SagaDefinition], step: Step) -> str:
-    """Return the app label of a step's participant: what it declares, else the definition's own app; empty if that is in no app."""
+    """Return the app label of a step's participant: what it declares, else the definition's own app.
+
+    Returns: an empty text when the definition stands in no app.
+    """
     if step.participant is not None:
         return step.participant
     config = apps.get_containing_app_config(definition.__module__)

@@ -92,11 +92,19 @@ def set_timeouts(using: str, timeout: timedelta) -> None:
         cursor.execute(f"SELECT {calls}", [milliseconds] * len(names))
 
 
+def _keep(_claimed: Claimed, function: StepFunction) -> StepFunction:
+    return function
+
+
+# What stands between the engine and every step function; only ``sagas.testing`` puts something else here.
+intercept: Callable[[Claimed, StepFunction], StepFunction] = _keep
+
+
 def _function(claimed: Claimed) -> StepFunction:
     function = claimed.step.function(claimed.direction)
     if function is None:
         raise InputRefused(f"Step {claimed.step.name} has no {claimed.direction.value} to run.")
-    return function
+    return intercept(claimed, function)
 
 
 def _call(claimed: Claimed) -> Report:

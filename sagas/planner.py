@@ -1,8 +1,9 @@
 """Answer "what happens next?" from the states of a saga and its steps.
 
-The semantics of a saga without clocks, rows or brokers: ``plan`` says which steps may be claimed, whether the saga turns back or
-closes, and when to look again; ``after_action`` and ``after_compensation`` say what the end of an attempt does to its step. Pure: no
-Django import.
+The semantics of a saga without clocks, rows or brokers: ``plan`` says which steps may be claimed, whether the saga
+turns back or
+closes, and when to look again; ``after_action`` and ``after_compensation`` say what the end of an attempt does to
+its step. Pure: no Django import.
 
 Source: oxidecomputer/steno ``src/saga_log.rs`` (one match from state and event to state).
 """
@@ -266,7 +267,7 @@ def _why(effect: Effect) -> WaitingFor | None:
 
 
 def after_compensation(outcome: Outcome, *, is_budget_spent: bool, must_verify: bool) -> StepMove:
-    """Return what the end of a compensation attempt does. ``must_verify``: it has to be run once more before it counts."""
+    """Return what the end of a compensation attempt does. ``must_verify``: it runs once more before it counts."""
     if outcome is Outcome.SUCCEEDED:
         if must_verify:
             return StepMove(state=StepState.COMPENSATING, waiting_for=WaitingFor.ANSWER, is_asked_again=True)

@@ -1,6 +1,7 @@
 """Find what is due and was not rung for: lost rings, dead workers, retries, deadlines.
 
-Many sweepers may run at once: a due saga is claimed by ``rung_at``, at most once per ring interval, oldest first. Time is the database's clock.
+Many sweepers may run at once: a due saga is claimed by ``rung_at``, at most once per ring interval, oldest first.
+Time is the database's clock.
 
 Source: riverqueue/river ``internal/maintenance/job_rescuer.go``; oban-bg/oban ``lib/oban/plugins``.
 """
@@ -50,7 +51,8 @@ def claim_due(*, limit: int | None = None, queues: Iterable[str] | None = None) 
             WHERE due_at <= {now} AND (rung_at IS NULL OR rung_at <= {now} - %(interval)s) {only}
             ORDER BY due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
         ), rung AS (
-            UPDATE sagas_saga AS s SET rung_at = {now} FROM page WHERE s.id = page.id RETURNING s.id, s.queue, page.due_at
+            UPDATE sagas_saga AS s SET rung_at = {now} FROM page WHERE s.id = page.id
+            RETURNING s.id, s.queue, page.due_at
         )
         SELECT id, queue FROM rung ORDER BY due_at
     """  # noqa: S608 - the parts are constants above

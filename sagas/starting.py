@@ -27,15 +27,15 @@ START_COLUMNS = (
     "abort_reason", "started_by", "traceparent", "queue", "deadline_at", "due_at", "created_at", "updated_at",
 )  # fmt: skip
 STEP_START_COLUMNS = (
-    "saga_id", "name", "position", "stage", "kind", "state", "action_attempts", "compensation_attempts", "budget_used", "epoch",
-    "is_assumed", "last_error", "started_at", "finished_at",
+    "saga_id", "name", "position", "stage", "kind", "state", "action_attempts", "compensation_attempts",
+    "budget_used", "epoch", "is_assumed", "last_error", "started_at", "finished_at",
 )  # fmt: skip
 ATTEMPT_START_COLUMNS = tuple(column for column in OPEN_COLUMNS if column not in ("saga_id", "step_id"))
 
 
 def start(
     definition: type[SagaDefinition],
-    input: Any = None,  # noqa: A002 - the word of Meta.input
+    input: Any = None,
     *,
     business_keys: Mapping[str, str] | None = None,
     actor: str = "",
@@ -44,8 +44,8 @@ def start(
     """Start a saga together with the caller's own rows, and ring for it after the commit.
 
     ``business_keys`` is what people search by, such as ``{"order": "ORD-1"}``. ``actor`` is who asked for it, by value.
-    Raises: InputRefused when the input or a key does not fit; SagaError when a step was declared as done together with the start, but no
-        transaction is open to do it in.
+    Raises: InputRefused when the input or a key does not fit; SagaError when a step was declared as done together
+    with the start, but no transaction is open to do it in.
     Tx: joins the caller's transaction of the engine's database; opens one of its own only if nothing has to be joined.
     """
     using = get_settings().database
@@ -100,9 +100,10 @@ def _build(definition: type[SagaDefinition], data: dict[str, Any], actor: str, t
 def _insert(definition: type[SagaDefinition], saga: Saga, keys: dict[str, str]) -> None:
     steps = [_step_row(saga, step) for step in definition.steps]
     history = {
-        "saga_id": saga.pk, "number": 1, "at": saga.created_at, "what": What.SAGA_STARTED.value, "step": "", "from_state": "",
-        "to_state": SagaState.PENDING.value, "actor": saga.started_by or None, "reason": "", "data": {"version": saga.version},
-    }  # fmt: skip
+        "saga_id": saga.pk, "number": 1, "at": saga.created_at, "what": What.SAGA_STARTED.value, "step": "",
+        "from_state": "",
+        "to_state": SagaState.PENDING.value, "actor": saga.started_by or None, "reason": "", "data": {"version":
+        saga.version}, }  # fmt: skip
     row = {column: getattr(saga, column) for column in START_COLUMNS}
     clauses = [
         _clause("saga", Saga, START_COLUMNS),
@@ -145,8 +146,8 @@ def _step_row(saga: Saga, step: Any) -> dict[str, Any]:
     return {
         "saga_id": saga.pk, "name": step.name, "position": step.position, "stage": step.stage, "kind": step.kind.value,
         "state": StepState.SUCCEEDED.value if is_done else StepState.PENDING.value, "action_attempts": int(is_done),
-        "compensation_attempts": 0, "budget_used": 0, "epoch": 0, "is_assumed": False, "last_error": "", "started_at": moment,
-        "finished_at": moment,
+        "compensation_attempts": 0, "budget_used": 0, "epoch": 0, "is_assumed": False, "last_error": "",
+        "started_at": moment, "finished_at": moment,
     }  # fmt: skip
 
 

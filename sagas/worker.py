@@ -1,7 +1,7 @@
 """Live inside a Celery worker: sweep from a thread of its main process, and know when it shuts down.
 
-Connected by signals when ``sagas.tasks`` is imported, so a project has nothing to set up. The thread stays in the parent of a prefork
-pool and survives killed children; the shutdown flag is shared memory that the children inherit.
+Connected by signals when ``sagas.tasks`` is imported, so a project has nothing to set up. The thread stays in the
+parent of a prefork pool and survives killed children; the shutdown flag is shared memory that the children inherit.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 import django.db.models.deletion
 import django_fsm
-import sagas.models.saga
 from django.db import migrations, models
+
+import sagas.models.saga
 
 
 class Migration(migrations.Migration):

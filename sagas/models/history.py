@@ -10,7 +10,8 @@ from .saga import Saga
 class SagaHistory(models.Model):
     """Be one entry: what changed, when, by whom and why, in the transaction of the change.
 
-    A trigger refuses UPDATE and DELETE except under the setting ``sagas.retention``, which only retention sets, for its own transaction.
+    A trigger refuses UPDATE and DELETE except under the setting ``sagas.retention``, which only retention sets,
+    for its own transaction.
     """
 
     saga = models.ForeignKey(Saga, on_delete=models.CASCADE, related_name="history")

@@ -32,7 +32,8 @@ def new_saga_id() -> UUID:
 class Saga(FSMModelMixin, models.Model):
     """Be one run of a saga definition.
 
-    ``state``, ``hold`` and ``attention`` are separate: where it stands, what blocks it, why a person should look. The transition
+    ``state``, ``hold`` and ``attention`` are separate: where it stands, what blocks it, why a person should look.
+    The transition
     methods below declare the legal moves; the engine makes each of them as one guarded write with its history row.
     """
 
@@ -43,7 +44,7 @@ class Saga(FSMModelMixin, models.Model):
     state = FSMField(default=SagaState.PENDING.value, protected=True, choices=choices_of(SagaState), max_length=20)
     hold = models.CharField(
         max_length=30, null=True, blank=True, choices=choices_of(Hold), help_text="Blocks dispatch."
-    )  # noqa: DJ001 - NULL: not held
+    )
     attention = models.JSONField(default=list, blank=True, help_text="Why a person should look; blocks nothing.")
     input = models.JSONField(default=dict, blank=True, help_text="References, as the definition's input dataclass.")
     revision = models.PositiveIntegerField(default=1, help_text="Grows with every decision; operators act on one.")

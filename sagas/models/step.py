@@ -16,8 +16,8 @@ UNFINISHED = [StepState.WAITING.value, StepState.UNKNOWN.value]
 class SagaStep(FSMModelMixin, models.Model):
     """Be one named position of a definition in one saga.
 
-    A step is *live* while it has a lease token: somebody may be running it until ``lease_until``. What it has done to the world is
-    computed from its attempts and never stored here.
+    A step is *live* while it has a lease token: somebody may be running it until ``lease_until``. What it has done
+    to the world is computed from its attempts and never stored here.
     """
 
     saga = models.ForeignKey(Saga, on_delete=models.CASCADE, related_name="steps")
@@ -118,7 +118,7 @@ class SagaStep(FSMModelMixin, models.Model):
         target=StepState.COMPENSATING.value,
     )
     def compensate(self) -> None:
-        """Move when its compensation is claimed. A refusal that left an earlier attempt unsettled is compensated too."""
+        """Move when its compensation is claimed; also after a refusal that left an earlier attempt unsettled."""
 
     @transition(field=state, source=StepState.COMPENSATING.value, target=StepState.COMPENSATED.value)
     def finish_compensating(self) -> None:

@@ -1,0 +1,357 @@
+"""Let a person act on a saga: every action is one function here, called alike by admin, command line and API (rule S8).
+
+Each takes an actor, a reason and the revision the decision was made on; checks the permission itself; is refused
+with the facts when it is
+not possible or not current; and writes history with before and after. ``sagas.plans`` tells beforehand what an
+action would do.
+
+Tx: each opens its own transaction; rings are sent after its commit.
+Locks: the saga row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from . import claims, doorbell, effects_left, moves, rules
+from .actors import Actor
+from .conf import get_settings
+from .exceptions import BadRequest, InputRefused, OperationRefused, StaleRevision
+from .inputs import require_storable
+from .journal import Journal, What
+from .models import SagaStep
+from .outcomes import Report
+from .rules import Operation
+from .states import AbortRequest, Direction, Effect, Hold, Kind, Outcome, StepState
+
+__all__ = [
+    "Actor",
+    "Operation",
+    "OperationResult",
+    "abandon",
+    "cancel",
+    "force_compensate",
+    "mark_compensated",
+    "mark_refused",
+    "mark_succeeded",
+    "pause",
+    "perform_operation",
+    "resume",
+    "retry_now",
+    "skip_step",
+]
+
+MIN_REASON_CHARS, MAX_REASON_CHARS = 10, 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationResult:
+    """Say what an action did."""
+
+    saga_id: UUID
+    operation: Operation
+    state: str
+    """The saga's state afterwards."""
+    revision: int
+    """The saga's revision afterwards."""
+    message: str
+    """One sentence for the person who acted."""
+    is_repeat: bool = False
+    """Whether nothing was done because it was done already."""
+
+
+def retry_now(
+    saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None, step: str | None = None
+) -> OperationResult:
+    """Make waiting or held steps due now, with a fresh budget; of one step, or of all that wait or are held."""
+
+    def act(journal: Journal, _target: SagaStep | None) -> str:
+        names = rules.retriable_steps(journal, step)
+        for name in names:
+            row = journal.step(name)
+            moves.clear_hold(journal, row, actor=actor.name, reason=reason)
+            moves.set_attention(journal, row, None)
+            row.due_at, row.budget_used, row.budget_started_at = journal.now, 0, journal.now
+        moves.clear_missing_definition(journal)
+        return f"Due now, with a fresh budget: {', '.join(names)}."
+
+    return _operate(Operation.RETRY, saga_id, actor, reason, revision, act, step=step)
+
+
+def force_compensate(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
+    """Make a saga turn back; what is live finishes first."""
+
+    def act(journal: Journal, _target: SagaStep | None) -> str:
+        cause = {"kind": "operator", "actor": actor.name, "reason": reason}
+        moves.turn_back(journal, cause, actor=actor.name, reason=reason)
+        return "The saga compensates."
+
+    return _operate(Operation.COMPENSATE, saga_id, actor, reason, revision, act)
+
+
+def skip_step(
+    saga_id: UUID,
+    *,
+    actor: Actor,
+    reason: str,
+    step: str,
+    revision: int | None = None,
+    result: Mapping[str, Any] | None = None,
+) -> OperationResult:
+    """Let the saga go on without a step; ``result`` stands in where later steps need one."""
+
+    def act(journal: Journal, target: SagaStep | None) -> str:
+        row = _require(target)
+        before = row.state
+        moves.clear_hold(journal, row, actor=actor.name, reason=reason)
+        moves.set_attention(journal, row, None)
+        row.skip()
+        row.result, row.is_assumed = _check_result(result), True
+        row.due_at, row.waiting_for, row.finished_at = None, None, journal.now
+        journal.decide()
+        journal.tell(
+            What.STEP_SKIPPED, step=row, from_state=before, to_state=row.state, actor=actor.name, reason=reason
+        )
+        return f"{row.name} is skipped."
+
+    return _operate(Operation.SKIP, saga_id, actor, reason, revision, act, step=step)
+
+
+def mark_succeeded(
+    saga_id: UUID,
+    *,
+    actor: Actor,
+    reason: str,
+    step: str,
+    evidence: str,
+    revision: int | None = None,
+    result: Mapping[str, Any] | None = None,
+) -> OperationResult:
+    """Say, with evidence, that a step happened."""
+    checked = _check_text(evidence, "The evidence")
+
+    def act(journal: Journal, target: SagaStep | None) -> str:
+        row = _require(target)
+        report = _assumed(Outcome.SUCCEEDED, Effect.YES, checked, _check_result(result))
+        _assume(journal, row, Direction.ACTION, report, actor)
+        moves.settle_action(journal, row, report)
+        return f"{row.name} counts as succeeded."
+
+    return _operate(Operation.MARK_SUCCEEDED, saga_id, actor, reason, revision, act, step=step, evidence=checked)
+
+
+def mark_refused(
+    saga_id: UUID, *, actor: Actor, reason: str, step: str, evidence: str, revision: int | None = None
+) -> OperationResult:
+    """Say, with evidence, that a step did not happen and will not; before or at the pivot the saga compensates."""
+    checked = _check_text(evidence, "The evidence")
+
+    def act(journal: Journal, target: SagaStep | None) -> str:
+        row = _require(target)
+        report = _assumed(Outcome.REFUSED, Effect.NONE, checked, None)
+        _assume(journal, row, Direction.ACTION, report, actor)
+        moves.settle_action(journal, row, report)
+        return f"{row.name} counts as refused."
+
+    return _operate(Operation.MARK_REFUSED, saga_id, actor, reason, revision, act, step=step, evidence=checked)
+
+
+def mark_compensated(
+    saga_id: UUID, *, actor: Actor, reason: str, step: str, evidence: str, revision: int | None = None
+) -> OperationResult:
+    """Say, with evidence, that a step's effect is undone."""
+    checked = _check_text(evidence, "The evidence")
+
+    def act(journal: Journal, target: SagaStep | None) -> str:
+        row = _require(target)
+        report = _assumed(Outcome.SUCCEEDED, Effect.YES, checked, None)
+        _assume(journal, row, Direction.COMPENSATION, report, actor)
+        moves.settle_compensation(journal, row, report, is_final=True)
+        return f"{row.name} counts as compensated."
+
+    return _operate(Operation.MARK_COMPENSATED, saga_id, actor, reason, revision, act, step=step, evidence=checked)
+
+
+def pause(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
+    """Hold a saga: what is live finishes and is recorded, nothing follows."""
+
+    def act(journal: Journal, _target: SagaStep | None) -> str:
+        moves.set_hold(journal, None, Hold.PAUSED, actor=actor.name, reason=reason)
+        return "The saga is paused."
+
+    return _operate(Operation.PAUSE, saga_id, actor, reason, revision, act)
+
+
+def resume(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
+    """End a pause."""
+
+    def act(journal: Journal, _target: SagaStep | None) -> str:
+        moves.clear_hold(journal, None, actor=actor.name, reason=reason)
+        return "The saga goes on."
+
+    return _operate(Operation.RESUME, saga_id, actor, reason, revision, act)
+
+
+def cancel(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
+    """Ask the saga to turn back: at once, or remembered until it is known whether the pivot happened (rule S7)."""
+
+    def act(journal: Journal, _target: SagaStep | None) -> str:
+        moves.request_abort(journal, AbortRequest.CANCEL, actor=actor.name, reason=reason)
+        for row in journal.steps:
+            # A pivot of unknown outcome stays held: the request is remembered until somebody knows.
+            if row.kind != Kind.PIVOT or row.state == StepState.WAITING:
+                moves.clear_hold(journal, row, actor=actor.name, reason=reason)
+        return "The saga is asked to turn back."
+
+    return _operate(Operation.CANCEL, saga_id, actor, reason, revision, act)
+
+
+def abandon(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
+    """Give a saga up; the list of effects that it leaves behind is stored."""
+
+    def act(journal: Journal, _target: SagaStep | None) -> str:
+        left = effects_left.list_effects(journal)
+        moves.abandon(journal, left, actor=actor.name, reason=reason)
+        names = ", ".join(effect["step"] for effect in left)
+        return f"The saga is abandoned; left behind: {names or 'nothing'}."
+
+    return _operate(Operation.ABANDON, saga_id, actor, reason, revision, act)
+
+
+def perform_operation(operation: Operation, saga_id: UUID, **arguments: Any) -> OperationResult:
+    """Call the function of an operation, with the arguments it takes.
+
+    Raises: OperationRefused and its kinds; SagaNotFound.
+    """
+    return FUNCTIONS[operation](saga_id, **arguments)
+
+
+FUNCTIONS: Mapping[Operation, Callable[..., OperationResult]] = {
+    Operation.RETRY: retry_now,
+    Operation.COMPENSATE: force_compensate,
+    Operation.SKIP: skip_step,
+    Operation.MARK_SUCCEEDED: mark_succeeded,
+    Operation.MARK_REFUSED: mark_refused,
+    Operation.MARK_COMPENSATED: mark_compensated,
+    Operation.PAUSE: pause,
+    Operation.RESUME: resume,
+    Operation.CANCEL: cancel,
+    Operation.ABANDON: abandon,
+}
+
+
+def _operate(
+    operation: Operation,
+    saga_id: UUID,
+    actor: Actor,
+    reason: str,
+    revision: int | None,
+    act: Callable[[Journal, SagaStep | None], str],
+    *,
+    step: str | None = None,
+    evidence: str = "",
+) -> OperationResult:
+    """Do one action under the saga's lock: check, act, tell, settle, write, ring."""
+    actor.require(rules.PERMISSIONS[operation])
+    checked = _check_text(reason, "The reason")
+    with transaction.atomic(using=get_settings().database):
+        journal = Journal.lock(saga_id)
+        rules.require_step(journal, operation, step)
+        if repeat := rules.find_repeat(journal, operation, step):
+            return _result(journal, operation, repeat, is_repeat=True)
+        _check_revision(journal, revision)
+        if refusal := rules.find_refusal(journal, operation, step):
+            raise OperationRefused(refusal)
+        before = rules.describe(journal)
+        message = act(journal, journal.step(step) if step else None)
+        journal.decide()
+        following = claims.claim_next(journal, queues=None, worker="", may_claim=False)
+        data = {"operation": operation.value, "before": before, "after": rules.describe(journal)}
+        if evidence:
+            data["evidence"] = evidence
+        target = journal.step(step) if step else None
+        journal.tell(
+            What.OPERATOR_ACTED, step=target, to_state=operation.value, actor=actor.name, reason=checked, data=data
+        )
+        journal.write()
+        _ring_after_commit(saga_id, following.rings)
+        return _result(journal, operation, message)
+
+
+def _ring_after_commit(saga_id: UUID, rings: tuple[str, ...]) -> None:
+    for queue in rings:
+        transaction.on_commit(
+            lambda queue=queue: doorbell.ring(saga_id, queue),  # type: ignore[misc]
+            using=get_settings().database,
+            robust=True,
+        )
+
+
+def _result(journal: Journal, operation: Operation, message: str, *, is_repeat: bool = False) -> OperationResult:
+    saga = journal.saga
+    return OperationResult(
+        saga_id=saga.pk,
+        operation=operation,
+        state=saga.state,
+        revision=saga.revision,
+        message=message,
+        is_repeat=is_repeat,
+    )
+
+
+def _check_revision(journal: Journal, revision: int | None) -> None:
+    found = journal.saga.revision
+    if revision is not None and revision != found:
+        raise StaleRevision(
+            f"Saga {journal.saga.pk} is at revision {found}, but the decision was made on {revision}: it is now"
+            f" {rules.describe(journal)}. Look again and decide anew.",
+            expected=revision,
+            found=found,
+        )
+
+
+def _check_text(text: str, what: str) -> str:
+    checked = text.strip() if isinstance(text, str) else ""
+    if not MIN_REASON_CHARS <= len(checked) <= MAX_REASON_CHARS:
+        raise BadRequest(
+            f"{what} must have {MIN_REASON_CHARS} to {MAX_REASON_CHARS} characters; it has {len(checked)}."
+        )
+    try:
+        require_storable(checked, what, 4 * MAX_REASON_CHARS)
+    except InputRefused as error:
+        raise BadRequest(str(error)) from error
+    return checked
+
+
+def _check_result(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if result is None:
+        return None
+    if not isinstance(result, Mapping):
+        raise BadRequest("The result must be a JSON object, as the step would have returned it.")
+    try:
+        require_storable(dict(result), "The result", get_settings().result_max_bytes)
+    except InputRefused as error:
+        raise BadRequest(str(error)) from error
+    return dict(result)
+
+
+def _require(step: SagaStep | None) -> SagaStep:
+    if step is None:
+        raise BadRequest("Name the step.")
+    return step
+
+
+def _assumed(outcome: Outcome, effect: Effect, evidence: str, result: dict[str, Any] | None) -> Report:
+    return Report(outcome=outcome, effect=effect, result=result, settles=True, message=evidence)
+
+
+def _assume(journal: Journal, step: SagaStep, direction: Direction, report: Report, actor: Actor) -> None:
+    """Write a person's word as an attempt of its own, so that effects stay computed from attempts alone."""
+    journal.assume(step, direction, report, actor.name)
+    step.is_assumed = True
+    journal.decide()

@@ -1,0 +1,246 @@
+"""Say when a person may do what to a saga, and why not (the table of rule S8).
+
+Nothing is changed here. The same rules refuse an action, draw its plan, and decide which buttons a page shows.
+
+Tx: inside the transaction that holds the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+
+from . import planner
+from .exceptions import BadRequest
+from .journal import Journal
+from .models import SagaStep
+from .states import (
+    FORWARD_STATES,
+    UNDOABLE_EFFECTS,
+    AbortRequest,
+    Attention,
+    Hold,
+    Kind,
+    SagaState,
+    StepState,
+)
+
+
+class Operation(StrEnum):
+    """Name what a person can do to a saga."""
+
+    RETRY = "retry"
+    COMPENSATE = "compensate"
+    SKIP = "skip"
+    MARK_SUCCEEDED = "mark_succeeded"
+    MARK_REFUSED = "mark_refused"
+    MARK_COMPENSATED = "mark_compensated"
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    ABANDON = "abandon"
+
+
+PERMISSIONS: Mapping[Operation, str] = {
+    Operation.RETRY: "retry_saga",
+    Operation.COMPENSATE: "compensate_saga",
+    Operation.SKIP: "override_saga",
+    Operation.MARK_SUCCEEDED: "override_saga",
+    Operation.MARK_REFUSED: "override_saga",
+    Operation.MARK_COMPENSATED: "override_saga",
+    Operation.PAUSE: "pause_saga",
+    Operation.RESUME: "pause_saga",
+    Operation.CANCEL: "cancel_saga",
+    Operation.ABANDON: "abandon_saga",
+}
+STEP_OPERATIONS = frozenset(
+    {Operation.SKIP, Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED}
+)
+
+
+def require_step(journal: Journal, operation: Operation, step: str | None) -> None:
+    """Check that a step is named where one is needed, and that the saga has it.
+
+    Raises: BadRequest.
+    """
+    names = [row.name for row in journal.steps]
+    if step is None and operation in STEP_OPERATIONS:
+        raise BadRequest(f"{operation.value} needs a step; this saga has: {', '.join(names)}.")
+    if step is not None and step not in names:
+        raise BadRequest(f"This saga has no step {step!r}; it has: {', '.join(names)}.")
+
+
+def find_refusal(journal: Journal, operation: Operation, step: str | None) -> str:
+    """Return why an operation is not possible now, in a sentence; an empty text when it is."""
+    state = SagaState(journal.saga.state)
+    if not state.is_open:
+        return f"The saga is {state.value}; nothing can be done to it any more."
+    return CHECKS[operation](journal, step)
+
+
+def find_repeat(journal: Journal, operation: Operation, step: str | None) -> str:
+    """Return a sentence when the operation was done already (a double click does nothing), else an empty text."""
+    saga = journal.saga
+    row = journal.step(step) if step else None
+    if (
+        operation is Operation.COMPENSATE
+        and saga.state == SagaState.COMPENSATING
+        and _cause_kind(journal) == "operator"
+    ):
+        return "The saga compensates already."
+    if operation is Operation.PAUSE and saga.hold == Hold.PAUSED:
+        return "The saga is paused already."
+    if operation is Operation.CANCEL and (
+        saga.abort_request == AbortRequest.CANCEL or _cause_kind(journal) == "cancel"
+    ):
+        return "The saga was asked to turn back already."
+    if operation is Operation.ABANDON and saga.state == SagaState.ABANDONED:
+        return "The saga is abandoned already."
+    if row is not None and row.is_assumed and row.state == MARKED_STATES.get(operation):
+        return f"{row.name} is {row.state} already."
+    return ""
+
+
+MARKED_STATES: Mapping[Operation, StepState] = {
+    Operation.SKIP: StepState.SKIPPED,
+    Operation.MARK_SUCCEEDED: StepState.SUCCEEDED,
+    Operation.MARK_REFUSED: StepState.REFUSED,
+    Operation.MARK_COMPENSATED: StepState.COMPENSATED,
+}
+
+
+def retriable_steps(journal: Journal, step: str | None) -> list[str]:
+    """Return the steps that *retry now* would make due: waiting, of unknown outcome, held, or between compensations."""
+    return [row.name for row in journal.steps if (step is None or row.name == step) and _can_be_retried(journal, row)]
+
+
+def describe(journal: Journal) -> str:
+    """Return where a saga stands, for history and stale forms: state, holds and the steps that are not at rest."""
+    saga = journal.saga
+    facts = [saga.state + (f", held: {saga.hold}" if saga.hold else "")]
+    facts += [
+        f"{row.name} {row.state}" + (f" (held: {row.hold})" if row.hold else "")
+        for row in journal.steps
+        if row.hold or row.is_live or row.due_at is not None
+    ]
+    return "; ".join(facts)
+
+
+def _cause_kind(journal: Journal) -> str:
+    return str((journal.saga.cause or {}).get("kind", ""))
+
+
+def _can_be_retried(journal: Journal, row: SagaStep) -> bool:
+    if row.is_live:
+        return False
+    if row.hold == Hold.CONTRACT_VIOLATION and row.state == StepState.REFUSED:
+        return False
+    if journal.saga.state == SagaState.COMPENSATING:
+        return row.state == StepState.COMPENSATING
+    return row.state in (StepState.WAITING, StepState.UNKNOWN)
+
+
+def _find_live(journal: Journal, step: str | None) -> str:
+    for row in journal.steps:
+        if row.lease_until is not None and row.lease_until > journal.now and step in (None, row.name):
+            until = f"{row.lease_until:%Y-%m-%d %H:%M:%S} UTC"
+            return f"{row.name} is being run, until {until} at the latest; wait for its record."
+    return ""
+
+
+def _refuse_retry(journal: Journal, step: str | None) -> str:
+    if retriable_steps(journal, step):
+        return ""
+    if live := _find_live(journal, step):
+        return live
+    if journal.saga.hold == Hold.PAUSED:
+        return "The saga is paused; resume it."
+    where = f"{step} does not wait" if step else "No step waits"
+    return f"{where} and nothing is held that a retry could answer."
+
+
+def _refuse_compensate(journal: Journal, _step: str | None) -> str:
+    if journal.saga.state not in FORWARD_STATES:
+        return f"The saga is {journal.saga.state} already."
+    return _refuse_after_pivot(journal)
+
+
+def _refuse_after_pivot(journal: Journal) -> str:
+    view = journal.view()
+    if planner.is_pivot_passed(view):
+        return "The pivot has succeeded: nothing is compensated after it. Who wants it undone starts a saga of its own."
+    if not planner.is_pivot_open(view, journal.effects()):
+        return "The pivot is live or its outcome is unknown; it must be settled first."
+    return ""
+
+
+def _refuse_skip(journal: Journal, step: str | None) -> str:
+    row = journal.step(step or "")
+    if row.kind == Kind.PIVOT:
+        return f"{row.name} is the pivot; it decides and cannot be skipped."
+    if live := _find_live(journal, step):
+        return live
+    if journal.saga.state not in FORWARD_STATES:
+        return "The saga compensates; there is nothing to skip on the way back."
+    if row.state == StepState.PENDING:
+        return ""
+    if row.state == StepState.REFUSED and row.hold == Hold.CONTRACT_VIOLATION:
+        return ""
+    if row.state == StepState.WAITING and journal.effects()[row.name] not in UNDOABLE_EFFECTS:
+        return ""
+    return f"{row.name} is {row.state} and may have had an effect; only a step without one can be skipped."
+
+
+def _refuse_mark(journal: Journal, step: str | None) -> str:
+    row = journal.step(step or "")
+    if live := _find_live(journal, step):
+        return live
+    if row.state == StepState.UNKNOWN or (row.hold is not None and row.state == StepState.WAITING):
+        return ""
+    return f"{row.name} is {row.state}; only a step of unknown outcome, or a held one, can be marked."
+
+
+def _refuse_mark_compensated(journal: Journal, step: str | None) -> str:
+    row = journal.step(step or "")
+    if live := _find_live(journal, step):
+        return live
+    is_failing = row.hold is not None or row.attention == Attention.COMPENSATION_FAILING
+    if row.state == StepState.COMPENSATING and is_failing:
+        return ""
+    return f"{row.name} is {row.state}; only a compensation that keeps failing or was refused can be marked."
+
+
+def _refuse_pause(journal: Journal, _step: str | None) -> str:
+    if journal.saga.hold is not None:
+        return f"The saga is held already: {journal.saga.hold}."
+    return ""
+
+
+def _refuse_resume(journal: Journal, _step: str | None) -> str:
+    return "" if journal.saga.hold == Hold.PAUSED else "The saga is not paused."
+
+
+def _refuse_cancel(journal: Journal, _step: str | None) -> str:
+    if journal.saga.state not in FORWARD_STATES:
+        return f"The saga is {journal.saga.state} already."
+    if planner.is_pivot_passed(journal.view()):
+        return "Too late: the pivot has succeeded."
+    return ""
+
+
+def _refuse_abandon(journal: Journal, _step: str | None) -> str:
+    return _find_live(journal, None)
+
+
+CHECKS: Mapping[Operation, Callable[[Journal, str | None], str]] = {
+    Operation.RETRY: _refuse_retry,
+    Operation.COMPENSATE: _refuse_compensate,
+    Operation.SKIP: _refuse_skip,
+    Operation.MARK_SUCCEEDED: _refuse_mark,
+    Operation.MARK_REFUSED: _refuse_mark,
+    Operation.MARK_COMPENSATED: _refuse_mark_compensated,
+    Operation.PAUSE: _refuse_pause,
+    Operation.RESUME: _refuse_resume,
+    Operation.CANCEL: _refuse_cancel,
+    Operation.ABANDON: _refuse_abandon,
+}

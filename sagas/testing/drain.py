@@ -1,0 +1,66 @@
+"""Run a saga to its end in this process, without waiting for any due time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+from .. import clock, engine
+from ..conf import get_settings
+from ..exceptions import SagaError
+from ..models import Saga
+from ..transcript import render
+from .faults import SimulatedCrash
+
+MAX_LOOKS = 500  # far more than any test needs; a saga that is still busy then goes round in circles
+
+
+class NotDrained(SagaError):
+    """Report a saga that still had something to do after the patience of ``drain``; holds its transcript."""
+
+
+def drain(saga: Saga | UUID, *, patience: timedelta = timedelta(hours=2), queues: frozenset[str] | None = None) -> Saga:
+    """Advance a saga until it is closed, or nothing will happen by itself before ``patience`` has passed.
+
+    Retry delays, leases and deadlines are not waited for: the engine's clock is moved to each due time and put back
+    at the end. A simulated crash is survived as a real one would be, by the next look at the saga.
+    Units: ``patience`` in the saga's own time.
+    Returns: the saga as stored.
+    Raises: NotDrained when it is still busy after 500 looks.
+    """
+    saga_id = saga.pk if isinstance(saga, Saga) else saga
+    with clock.restored():
+        ends_at = clock.read_now(get_settings().database) + patience
+        for _ in range(MAX_LOOKS):
+            look(saga_id, queues=queues)
+            found = read(saga_id)
+            if found.due_at is None or found.due_at > ends_at:
+                return found
+            pass_time(until_due=found)
+    raise NotDrained(f"Saga {saga_id} is still busy after {MAX_LOOKS} looks:\n{render(saga_id)}")
+
+
+def look(saga_id: UUID, *, queues: frozenset[str] | None = None, worker: str = "test") -> int:
+    """Advance a saga once, surviving a simulated crash.
+
+    Returns: how many attempts were run; 0 after a crash.
+    """
+    try:
+        return engine.advance(saga_id, queues=queues, worker=worker)
+    except SimulatedCrash:
+        return 0
+
+
+def read(saga_id: UUID) -> Saga:
+    """Return a saga as stored."""
+    return Saga.objects.using(get_settings().database).get(pk=saga_id)
+
+
+def pass_time(by: timedelta | None = None, *, until_due: Saga | None = None) -> None:
+    """Move the engine's clock, by a time or until a saga is due. It stays moved for this process."""
+    if by is not None:
+        clock.move(by)
+    if until_due is not None and until_due.due_at is not None:
+        ahead = until_due.due_at - clock.read_now(get_settings().database)
+        if ahead > timedelta():
+            clock.move(ahead)

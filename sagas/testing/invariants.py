@@ -1,0 +1,125 @@
+"""Check what must hold for a saga at any moment, from its rows alone (invariants I2 to I9)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import transaction
+
+from ..conf import get_settings
+from ..journal import Journal
+from ..models import SagaAttempt, SagaHistory
+from ..states import PASSED_STATES, UNDOABLE_EFFECTS, Direction, Effect, Kind, Outcome, SagaState, StepState
+
+
+def assert_invariants(saga_id: UUID) -> None:
+    """Check a saga.
+
+    Raises: AssertionError with every violation.
+    Locks: the saga row, for the time of the check.
+    """
+    if violations := find_violations(saga_id):
+        raise AssertionError(f"Saga {saga_id}: " + "; ".join(violations))
+
+
+def find_violations(saga_id: UUID) -> list[str]:
+    """Return every violated invariant as a sentence; an empty list is good news."""
+    with transaction.atomic(using=get_settings().database):
+        journal = Journal.lock(saga_id)
+        return [
+            *_check_attempts(journal),
+            *_check_end(journal),
+            *_check_order(journal),
+            *_check_limbo(journal),
+            *_check_history(journal),
+        ]
+
+
+def _check_attempts(journal: Journal) -> list[str]:
+    found = []
+    attempts = SagaAttempt.objects.using(get_settings().database).filter(saga_id=journal.saga.pk)
+    for step in journal.steps:
+        live = [attempt for attempt in attempts if attempt.step_id == step.pk and attempt.ended_at is None]
+        if len(live) > 1:
+            found.append(f"I2: {step.name} has {len(live)} live attempts")
+        if bool(live) != step.is_live:
+            found.append(f"I8: {step.name} has a lease without a live attempt, or the other way round")
+        for direction, count in (
+            (Direction.ACTION, step.action_attempts),
+            (Direction.COMPENSATION, step.compensation_attempts),
+        ):
+            numbers = sorted(a.number for a in attempts if a.step_id == step.pk and a.direction == direction)
+            if numbers != list(range(1, count + 1)):
+                found.append(f"I1: {step.name} made {count} attempts ({direction.value}), rows say {numbers}")
+    return found
+
+
+def _check_end(journal: Journal) -> list[str]:
+    state, effects = journal.saga.state, journal.effects()
+    if state == SagaState.COMPLETED:
+        open_steps = [step.name for step in journal.steps if step.state not in PASSED_STATES]
+        return [f"I4: completed with {', '.join(open_steps)} not passed"] if open_steps else []
+    if state == SagaState.COMPENSATED:
+        left = [name for name, effect in effects.items() if effect in UNDOABLE_EFFECTS]
+        return [f"I4: compensated with effects left by {', '.join(left)}"] if left else []
+    return []
+
+
+def _check_order(journal: Journal) -> list[str]:
+    found = []
+    effects = journal.effects()
+    has_pivot = any(s.kind == Kind.PIVOT and s.state == StepState.SUCCEEDED for s in journal.steps)
+    undone = [s for s in journal.steps if s.state in (StepState.COMPENSATING, StepState.COMPENSATED)]
+    if has_pivot and undone:
+        found.append(f"I6: {undone[0].name} is compensated although the pivot succeeded")
+    if undone and journal.saga.state in (SagaState.PENDING, SagaState.RUNNING, SagaState.COMPLETED):
+        found.append(f"I3: {undone[0].name} is compensated while the saga is {journal.saga.state}")
+    if journal.saga.state == SagaState.COMPENSATING:
+        for step in undone:
+            later = [
+                s.name
+                for s in journal.steps
+                if s.stage > step.stage and effects[s.name] in UNDOABLE_EFFECTS and s.epoch == 0
+            ]
+            if later and step.epoch == 0:
+                found.append(f"I5: {step.name} is compensated before {', '.join(later)}")
+    return found
+
+
+def _check_limbo(journal: Journal) -> list[str]:
+    saga = journal.saga
+    is_held = bool(saga.hold or any(step.hold for step in journal.steps))
+    is_live = any(step.is_live for step in journal.steps)
+    if SagaState(saga.state).is_open:
+        if saga.due_at is None and not is_held:
+            return ["I9: open, but neither due nor held"]
+        if is_live and (
+            saga.due_at is None or saga.due_at > max(s.lease_until for s in journal.steps if s.lease_until)
+        ):
+            return ["I9: a lease ends before the saga is due"]
+        return []
+    if saga.due_at is not None or is_held or (is_live and saga.state != SagaState.ABANDONED):
+        return ["I9: closed, but due, held or live"]
+    return []
+
+
+def _check_history(journal: Journal) -> list[str]:
+    rows = SagaHistory.objects.using(get_settings().database).filter(saga_id=journal.saga.pk).order_by("number")
+    numbers = list(rows.values_list("number", flat=True))
+    if numbers != list(range(1, journal.saga.history_count + 1)):
+        return [f"I8: history has gaps: {numbers}"]
+    return []
+
+
+def effect_of(saga_id: UUID, step: str) -> Effect:
+    """Return what a step has done to the world, as computed from its attempts."""
+    with transaction.atomic(using=get_settings().database):
+        return Journal.lock(saga_id).effects()[step]
+
+
+def outcomes_of(saga_id: UUID, step: str, direction: Direction = Direction.ACTION) -> list[Outcome | None]:
+    """Return the outcomes of the attempts of a step in one direction, in order; None for a live one."""
+    rows = SagaAttempt.objects.using(get_settings().database).filter(
+        saga_id=saga_id, step__name=step, direction=direction.value
+    )
+    return [Outcome(value) if value else None for value in rows.order_by("number").values_list("outcome", flat=True)]
