@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
 from .children import ServerDidNotStart
-from .runtime import VAR, make_private_directory
+from .runtime import VAR
 from .shop import RunningShop, start_shop
 
 DEFAULT_PORT = 8000
@@ -79,7 +79,8 @@ def hold_lock() -> Iterator[None]:
 
     Raises: DemoCannotRun.
     """
-    path = make_private_directory(VAR) / "demo.lock"
+    VAR.mkdir(exist_ok=True)
+    path = VAR / "demo.lock"
     with path.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,7 +115,7 @@ def choose_port(asked: int | None, *, is_free_choice: bool) -> int:
 
 def read_secret_key() -> str:
     """Keep the demo's SECRET_KEY from run to run, so that a login in the browser outlives a restart."""
-    path = make_private_directory(VAR) / "secret_key"
+    path = VAR / "secret_key"
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

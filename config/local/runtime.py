@@ -30,7 +30,7 @@ def read_runtime() -> dict[str, str]:
 
 def write_runtime(environment: Mapping[str, str]) -> None:
     """Publish the environment of this process's servers; only the owner may read it, it holds the SECRET_KEY."""
-    make_private_directory(VAR)
+    VAR.mkdir(exist_ok=True)
     draft = RUNTIME_FILE.with_suffix(".draft")
     draft.touch(mode=0o600)
     draft.chmod(0o600)
@@ -44,6 +44,9 @@ def remove_runtime() -> None:
 
 
 def make_private_directory(path: Path) -> Path:
-    """Create a directory that only its owner may enter, or leave an existing one as it is."""
+    """Create a directory that only its owner may enter, or leave an existing one as it is.
+
+    ``var`` itself is open: as root, PostgreSQL's account must get through it to its data.
+    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
