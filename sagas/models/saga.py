@@ -42,9 +42,7 @@ class Saga(FSMModelMixin, models.Model):
     version = models.PositiveIntegerField(help_text="Version of the definition that it keeps.")
     digest = models.CharField(max_length=64, help_text="Digest of the definition when it started.")
     state = FSMField(default=SagaState.PENDING.value, protected=True, choices=choices_of(SagaState), max_length=20)
-    hold = models.CharField(
-        max_length=30, null=True, blank=True, choices=choices_of(Hold), help_text="Blocks dispatch."
-    )
+    hold = models.CharField(max_length=30, null=True, blank=True, choices=choices_of(Hold))  # noqa: DJ001 - NULL: not held
     attention = models.JSONField(default=list, blank=True, help_text="Why a person should look; blocks nothing.")
     input = models.JSONField(default=dict, blank=True, help_text="References, as the definition's input dataclass.")
     revision = models.PositiveIntegerField(default=1, help_text="Grows with every decision; operators act on one.")
