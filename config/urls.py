@@ -1,4 +1,4 @@
-"""Map URLs to the shop, its API's documentation and the admin."""
+"""Map URLs to the shop, its API's documentation, the probes and the admin."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from orders import probe_views
+
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("api/v1/", include("orders.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    path("", include("orders.urls")),
+    path("healthz", probe_views.show_health, name="healthz"),
+    path("readyz", probe_views.show_readiness, name="readyz"),
+    path("metrics", probe_views.show_metrics, name="metrics"),
 ]
 
 handler400 = "orders.api.problems.refuse_bad_request"

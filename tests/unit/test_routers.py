@@ -1,0 +1,75 @@
+"""Each participant's tables are in its own database where it has one, and everything else is in the main one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from pytest_django.fixtures import SettingsWrapper
+
+from config.routers import ParticipantRouter
+from inventory.models import StockItem
+from payments.models import Payment
+from sagas.models import Saga, SagaBarrier
+
+ROUTER = ParticipantRouter()
+
+
+@pytest.fixture
+def two_databases(settings: SettingsWrapper) -> None:
+    """Give payments, and nobody else, a database of its own."""
+    settings.DATABASES = {"default": {}, "payments": {}}
+
+
+@pytest.mark.usefixtures("two_databases")
+def test_participant_uses_its_own_database_for_reading_and_writing() -> None:
+    assert ROUTER.db_for_read(Payment) == ROUTER.db_for_write(Payment) == "payments"
+    assert ROUTER.db_for_write(StockItem) == "default"
+    assert ROUTER.db_for_write(Saga) == "default"
+
+
+def test_participant_without_a_database_uses_the_main_one(settings: SettingsWrapper) -> None:
+    settings.DATABASES = {"default": {}}
+
+    assert ROUTER.db_for_write(Payment) == "default"
+    assert ROUTER.allow_migrate("default", "payments", "payment") is True
+
+
+@pytest.mark.usefixtures("two_databases")
+@pytest.mark.parametrize(
+    ("database", "app_label", "model_name", "expected"),
+    [
+        ("default", "sagas", "saga", True),
+        ("default", "sagas", "sagabarrier", True),
+        ("default", "sagas", None, True),
+        ("default", "orders", "order", True),
+        ("default", "auth", "user", True),
+        ("default", "inventory", "stockitem", True),
+        ("default", "payments", "payment", False),
+        ("payments", "payments", "payment", True),
+        ("payments", "payments", None, True),
+        ("payments", "sagas", "sagabarrier", True),
+        ("payments", "sagas", "saga", False),
+        ("payments", "sagas", None, False),
+        ("payments", "inventory", "stockitem", False),
+        ("payments", "auth", "user", False),
+    ],
+)
+def test_tables_are_made_where_they_belong(
+    database: str, app_label: str, model_name: str | None, expected: bool
+) -> None:
+    assert ROUTER.allow_migrate(database, app_label, model_name) is expected
+
+
+@pytest.mark.usefixtures("two_databases")
+def test_relations_stay_inside_one_database() -> None:
+    user: Any = get_user_model()()
+
+    assert ROUTER.allow_relation(Payment(), Payment()) is True
+    assert ROUTER.allow_relation(Payment(), user) is False
+    assert ROUTER.allow_relation(StockItem(), user) is True
+
+
+def test_barrier_is_known_to_the_router_by_its_real_name() -> None:
+    assert (SagaBarrier._meta.app_label, SagaBarrier._meta.model_name) == ("sagas", "sagabarrier")
