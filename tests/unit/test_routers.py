@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from pytest_django.fixtures import SettingsWrapper
 
+from config import routers
 from config.routers import ParticipantRouter
 from inventory.models import StockItem
 from payments.models import Payment
@@ -17,9 +18,9 @@ ROUTER = ParticipantRouter()
 
 
 @pytest.fixture
-def two_databases(settings: SettingsWrapper) -> None:
+def two_databases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give payments, and nobody else, a database of its own."""
-    settings.DATABASES = {"default": {}, "payments": {}}
+    monkeypatch.setattr(routers, "settings", SimpleNamespace(DATABASES={"default": {}, "payments": {}}))
 
 
 @pytest.mark.usefixtures("two_databases")
@@ -29,8 +30,8 @@ def test_participant_uses_its_own_database_for_reading_and_writing() -> None:
     assert ROUTER.db_for_write(Saga) == "default"
 
 
-def test_participant_without_a_database_uses_the_main_one(settings: SettingsWrapper) -> None:
-    settings.DATABASES = {"default": {}}
+def test_participant_without_a_database_uses_the_main_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routers, "settings", SimpleNamespace(DATABASES={"default": {}}))
 
     assert ROUTER.db_for_write(Payment) == "default"
     assert ROUTER.allow_migrate("default", "payments", "payment") is True
