@@ -13,11 +13,12 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import connections
-from django.db.models import DateTimeField, Func
+from django.db.models import DateTimeField, Func, Model
 
 from . import clock, registry
 from .conf import get_settings
@@ -76,14 +77,19 @@ OPEN_COLUMNS = (
 )  # fmt: skip
 HISTORY_COLUMNS = ("saga_id", "number", "at", "what", "step", "from_state", "to_state", "actor", "reason", "data")
 
-ColumnTypes = Mapping[str, str]
 
+@cache
+def record_of(model: type[Model], columns: tuple[str, ...], guards: tuple[tuple[str, str], ...] = ()) -> str:
+    """Return ``v(column type, ...)``: what a jsonb_to_recordset call yields, guard columns first.
 
-def column_types(model: Any, columns: Iterable[str]) -> ColumnTypes:
-    """Return the PostgreSQL type of each column, as a record of jsonb_to_recordset declares it."""
+    Cached: the types of a model's columns do not change while a process runs.
+    """
     connection = connections[get_settings().database]
-    found = {field.column: field.db_type(connection).split(" GENERATED")[0] for field in model._meta.concrete_fields}
-    return {column: found[column].replace("serial", "int") for column in columns}
+    found = {
+        field.column: str(field.db_type(connection)).split(" GENERATED")[0] for field in model._meta.concrete_fields
+    }
+    types = [*guards, *((column, found[column].replace("serial", "int")) for column in columns)]
+    return "v(" + ", ".join(f"{column} {kind}" for column, kind in types) + ")"
 
 
 def as_json(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -93,12 +99,6 @@ def as_json(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def _as_text(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def record_of(model: Any, columns: Iterable[str], extra: Mapping[str, str] | None = None) -> str:
-    """Return ``v(column type, ...)``: the alias of a jsonb_to_recordset call."""
-    types = {**(extra or {}), **column_types(model, columns)}
-    return "v(" + ", ".join(f"{column} {kind}" for column, kind in types.items()) + ")"
 
 
 class Journal:
@@ -302,17 +302,17 @@ class Journal:
     def _steps_sql(self, changed: list[SagaStep]) -> tuple[str, list[Any]]:
         columns = ", ".join(STEP_COLUMNS)
         values = ", ".join(f"v.{column}" for column in STEP_COLUMNS)
-        guard = {"id": "bigint", "old_state": "text", "old_token": "uuid"}
+        guards = (("id", "bigint"), ("old_state", "text"), ("old_token", "uuid"))
         sql = (
             f"UPDATE sagas_sagastep AS s SET ({columns}) = ({values})"
-            f" FROM jsonb_to_recordset(%s::jsonb) AS {record_of(SagaStep, STEP_COLUMNS, guard)}"
+            f" FROM jsonb_to_recordset(%s::jsonb) AS {record_of(SagaStep, STEP_COLUMNS, guards)}"
             " WHERE s.id = v.id AND s.state = v.old_state AND s.lease_token IS NOT DISTINCT FROM v.old_token"
         )
         rows = []
         for step in changed:
             old = self._old_steps[step.pk]
-            guards = {"id": step.pk, "old_state": old["state"], "old_token": old["lease_token"]}
-            rows.append({**_values_of(step, STEP_COLUMNS), **guards})
+            known = {"id": step.pk, "old_state": old["state"], "old_token": old["lease_token"]}
+            rows.append({**_values_of(step, STEP_COLUMNS), **known})
         return sql, [as_json(rows)]
 
     def _changed_steps(self) -> list[SagaStep]:
@@ -374,7 +374,7 @@ def _close_sql(rows: list[dict[str, Any]]) -> tuple[str, list[Any]]:
     values = ", ".join(f"v.{column}" for column in CLOSE_COLUMNS)
     sql = (
         f"UPDATE sagas_sagaattempt AS a SET ({columns}) = ({values})"
-        f" FROM jsonb_to_recordset(%s::jsonb) AS {record_of(SagaAttempt, CLOSE_COLUMNS, {'token': 'uuid'})}"
+        f" FROM jsonb_to_recordset(%s::jsonb) AS {record_of(SagaAttempt, CLOSE_COLUMNS, (('token', 'uuid'),))}"
         " WHERE a.lease_token = v.token AND (a.outcome IS NULL OR a.outcome = 'unknown')"
     )
     return sql, [as_json(rows)]

@@ -114,7 +114,7 @@ def _insert(definition: type[SagaDefinition], saga: Saga, keys: dict[str, str]) 
     if done := [_done_attempt(saga, step.name) for step in definition.steps if step.action is None]:
         columns = ", ".join(ATTEMPT_START_COLUMNS)
         picked = ", ".join(f"v.{column}" for column in ATTEMPT_START_COLUMNS)
-        record = record_of(SagaAttempt, ATTEMPT_START_COLUMNS, {"step_name": "text"})
+        record = record_of(SagaAttempt, ATTEMPT_START_COLUMNS, (("step_name", "text"),))
         clauses.append(
             f"attempts AS (INSERT INTO sagas_sagaattempt (saga_id, step_id, {columns})"
             f" SELECT steps.saga_id, steps.id, {picked} FROM jsonb_to_recordset(%s::jsonb) AS {record}"
