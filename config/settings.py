@@ -234,6 +234,9 @@ REST_FRAMEWORK: dict[str, Any] = {
         "log-in-address": env.str("LOG_IN_ADDRESS_RATE", default="100/minute"),
     },
     "EXCEPTION_HANDLER": "orders.api.problems.handle_exception",
+    # Neither OPTIONS nor ?format= is part of the contract.
+    "DEFAULT_METADATA_CLASS": None,
+    "URL_FORMAT_OVERRIDE": None,
     "NUM_PROXIES": NUM_PROXIES,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }

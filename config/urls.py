@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from orders import probe_views
+from orders.api.problems import refuse_unknown
 
 urlpatterns = [
     path("admin/", admin.site.urls),
@@ -16,6 +17,8 @@ urlpatterns = [
     path("healthz", probe_views.show_health, name="healthz"),
     path("readyz", probe_views.show_readiness, name="readyz"),
     path("metrics", probe_views.show_metrics, name="metrics"),
+    # Here and not only in handler404, because with DEBUG Django answers unknown addresses by a page of its own.
+    re_path(r"^api/", refuse_unknown),
 ]
 
 handler400 = "orders.api.problems.refuse_bad_request"

@@ -1,0 +1,82 @@
+"""Edit the catalogue, look at orders. What becomes of an order is its saga's business."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+
+from .models import Order, OrderLine, Product
+
+
+class ReadOnly:
+    """Refuse to add, change and delete; who has the view permission may look."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+@admin.register(Product)
+class ProductAdmin(admin.ModelAdmin):
+    list_display = ("sku", "name", "unit_price_minor", "currency", "is_active", "updated_at")
+    list_filter = ("is_active", "currency")
+    search_fields = ("sku__startswith", "name__istartswith")
+    search_help_text = "Beginning of a SKU or of a name"
+    readonly_fields = ("created_at", "updated_at")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> tuple[str, ...]:
+        """Keep the SKU of an existing product: stock and orders know it by this value."""
+        return (*self.readonly_fields, "sku") if obj else self.readonly_fields
+
+
+class OrderLineInline(ReadOnly, admin.TabularInline):
+    model = OrderLine
+    extra = 0
+    fields = ("position", "sku", "name", "quantity", "unit_price_minor")
+
+
+@admin.register(Order)
+class OrderAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("number", "owner", "status", "reason", "total_minor", "currency", "created_at", "saga")
+    list_filter = ("status", "reason", "currency")
+    list_select_related = ("owner",)
+    search_fields = ("number__startswith", "owner__username__exact")
+    search_help_text = "Beginning of an order number, or a user name"
+    ordering = ("-id",)
+    show_full_result_count = False
+    inlines = (OrderLineInline,)
+    fieldsets = (
+        (None, {"fields": ("number", "owner", "status", "reason", "saga", "created_at", "closed_at")}),
+        ("Money", {"fields": ("total_minor", "currency", "payment_method")}),
+        (
+            "Address",
+            {
+                "fields": (
+                    "ship_to_name",
+                    "ship_to_line1",
+                    "ship_to_line2",
+                    "ship_to_city",
+                    "ship_to_postal_code",
+                    "ship_to_country",
+                )
+            },
+        ),
+    )
+    readonly_fields = ("saga",)
+
+    @admin.display(description="saga")
+    def saga(self, order: Order) -> str:
+        """Link to the saga's page; its plain id where the console is not installed."""
+        try:
+            url = reverse("admin:sagas_saga_change", args=[order.saga_id])
+        except NoReverseMatch:
+            return str(order.saga_id)
+        return format_html('<a href="{}">{}</a>', url, order.saga_id)

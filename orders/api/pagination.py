@@ -1,0 +1,65 @@
+"""Page through orders by the last one seen, so that a page costs the same wherever it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework.exceptions import NotFound
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from .problems import Problem, RequestRefused
+
+# A bigint has at most 19 digits; what is longer was not made here.
+MAX_POSITION_DIGITS = 18
+
+
+class OrderPagination(CursorPagination):
+    """Show newest orders first; refuse cursors, sizes and parameters that are not on the list."""
+
+    ordering = "-id"
+    page_size = 20
+    page_size_query_param = "page_size"
+    max_page_size = 100
+
+    def paginate_queryset(self, queryset: QuerySet, request: Request, view: APIView | None = None) -> list[Any] | None:
+        """Return one page.
+
+        Raises: RequestRefused with 400.
+        """
+        known = {self.cursor_query_param, self.page_size_query_param}
+        if unknown := sorted(set(request.query_params) - known):
+            raise _refuse(f"There is no parameter {unknown[0][:40]!r}; known are {', '.join(sorted(known))}.")
+        page = super().paginate_queryset(queryset, request, view)
+        # Links without a host: whatever the request's Host header said, they lead back here.
+        self.base_url = request.get_full_path()
+        return page
+
+    def get_page_size(self, request: Request) -> int:
+        """Return the asked size, instead of quietly another one."""
+        text = request.query_params.get(self.page_size_query_param)
+        if text is None:
+            return self.page_size
+        if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= self.max_page_size):
+            raise _refuse(f"page_size is a number from 1 to {self.max_page_size}.")
+        return int(text)
+
+    def decode_cursor(self, request: Request) -> Any:
+        """Return the cursor, if it can be one of ours; the framework would give any text to the database."""
+        try:
+            cursor = super().decode_cursor(request)
+        except NotFound as error:
+            raise _refuse("The cursor is not one of ours; start again without it.") from error
+        if cursor is not None and not _is_position(cursor.position):
+            raise _refuse("The cursor is not one of ours; start again without it.")
+        return cursor
+
+
+def _is_position(text: str | None) -> bool:
+    return text is None or (text.isascii() and text.isdecimal() and len(text) <= MAX_POSITION_DIGITS)
+
+
+def _refuse(detail: str) -> RequestRefused:
+    return RequestRefused(Problem(status=400, code="bad-parameter", detail=detail))

@@ -1,0 +1,232 @@
+"""Answer every error as ``application/problem+json``, inside and outside of the REST framework.
+
+Source: RFC 9457.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from django.core import signals
+from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework import exceptions as drf
+from rest_framework.views import set_rollback
+
+from orders import exceptions as orders
+
+from .pointers import InputError, list_errors
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+API_PREFIX = "/api/"
+READ_ONLY_SQLSTATE = "25006"
+RETRY_AFTER_SECONDS = 5
+MAX_ERRORS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Hold one problem document."""
+
+    status: int
+    """The HTTP status."""
+    code: str
+    """The stable name of the kind of problem; its ``type`` is ``urn:problem:<code>``."""
+    detail: str
+    """What happened and what to do, for a person."""
+    errors: Sequence[InputError] = ()
+    """What is wrong with the body, each with a JSON pointer."""
+    members: Mapping[str, Any] = field(default_factory=dict)
+    """Further members of the document."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of the answer."""
+
+    def as_document(self) -> dict[str, Any]:
+        """Shape: ``{type, title, status, code, detail, errors?: [{pointer, code, detail}], ...}``."""
+        document: dict[str, Any] = {
+            "type": f"urn:problem:{self.code}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["errors"] = [
+                {"pointer": error.pointer, "code": error.code, "detail": error.detail}
+                for error in self.errors[:MAX_ERRORS]
+            ]
+        return {**document, **self.members}
+
+    def as_response(self) -> HttpResponse:
+        """Return the answer; a plain one, so that no renderer or accepted media type changes it."""
+        text = json.dumps(self.as_document(), ensure_ascii=True)
+        return HttpResponse(text, status=self.status, content_type=MEDIA_TYPE, headers=dict(self.headers))
+
+
+class RequestRefused(Exception):
+    """Carry a problem out of a parser or a header."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(problem.detail)
+
+
+def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
+    """Be the REST framework's exception handler: no exception leaves a view."""
+    set_rollback()
+    problem = describe_error(error)
+    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        request = context.get("request")
+        signals.got_request_exception.send(sender=None, request=getattr(request, "_request", request))
+        logger.error("Request failed.", exc_info=error, extra={"path": getattr(request, "path", "")})
+    return problem.as_response()
+
+
+def describe_error(error: BaseException | None) -> Problem:
+    """Return the problem that an exception means; 500 for one that nobody expected."""
+    if isinstance(error, RequestRefused):
+        return error.problem
+    if isinstance(error, orders.OrdersError):
+        return _describe_refusal(error)
+    if isinstance(error, drf.APIException):
+        return _describe_framework_error(error)
+    if isinstance(error, Http404):
+        return Problem(status=404, code="not-found", detail="There is nothing at this address.")
+    if isinstance(error, PermissionDenied):
+        return Problem(status=403, code="permission-denied", detail="You may not do this.")
+    if isinstance(error, DatabaseError | InterfaceError) and is_outage(error):
+        return Problem(
+            status=503,
+            code="database-unavailable",
+            detail="The database does not answer. Send the same request again, with the same Idempotency-Key.",
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        )
+    return Problem(status=500, code="internal-error", detail="Something went wrong here; it was written down.")
+
+
+def is_outage(error: BaseException) -> bool:
+    """Tell a database that is away, full, restarting or read-only from a statement that is wrong."""
+    if isinstance(error, InternalError):
+        return getattr(error.__cause__, "sqlstate", None) == READ_ONLY_SQLSTATE
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+def _describe_refusal(error: orders.OrdersError) -> Problem:
+    detail = str(error)
+    match error:
+        case orders.UnknownProducts():
+            unknown = [
+                InputError(
+                    pointer=f"/lines/{position}/sku", code="unknown_sku", detail=f"{sku} is not in the catalogue."
+                )
+                for position, sku in error.lines.items()
+            ]
+            return Problem(status=422, code="invalid-input", detail=detail, errors=unknown)
+        case orders.PriceChanged():
+            total = {"amount_minor": error.amount_minor, "currency": error.currency}
+            wrong = InputError(pointer="/expected_total", code="price_changed", detail=detail)
+            return Problem(status=422, code="price-changed", detail=detail, errors=[wrong], members={"total": total})
+        case orders.MixedCurrencies():
+            wrong = InputError(pointer="/lines", code="mixed_currencies", detail=detail)
+            return Problem(status=422, code="mixed-currencies", detail=detail, errors=[wrong])
+        case orders.IdempotencyKeyReused():
+            return Problem(status=422, code="idempotency-key-reused", detail=detail)
+        case orders.RequestInFlight():
+            headers = {"Retry-After": str(error.retry_after)}
+            return Problem(status=409, code="request-in-flight", detail=detail, headers=headers)
+        case orders.OrderNotFound():
+            return Problem(status=404, code="not-found", detail=detail)
+        case orders.CancelTooLate():
+            return Problem(status=409, code="too-late", detail=detail)
+        case orders.CancelNotAllowed():
+            return Problem(status=403, code="permission-denied", detail=detail)
+        case orders.LogInRefused():
+            headers = {"WWW-Authenticate": "Token"}
+            return Problem(status=401, code="log-in-refused", detail=detail, headers=headers)
+        case orders.AllowanceSpent():
+            headers = {"Retry-After": str(math.ceil(error.retry_after))}
+            return Problem(status=429, code="too-many-requests", detail=detail, headers=headers)
+    return Problem(status=500, code="internal-error", detail="Something went wrong here; it was written down.")
+
+
+FRAMEWORK_CODES: Mapping[int, str] = {
+    400: "bad-request",
+    401: "not-authenticated",
+    403: "permission-denied",
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    415: "unsupported-media-type",
+    429: "too-many-requests",
+}
+
+
+def _describe_framework_error(error: drf.APIException) -> Problem:
+    if isinstance(error, drf.ValidationError):
+        errors = list_errors(error.detail)
+        detail = f"{len(errors)} of the members are not as they must be; see errors."
+        return Problem(status=422, code="invalid-input", detail=detail, errors=errors)
+    headers = {}
+    if auth_header := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = auth_header
+    return Problem(
+        status=error.status_code,
+        code=FRAMEWORK_CODES.get(error.status_code, "bad-request"),
+        detail=str(error.detail),
+        headers=headers,
+    )
+
+
+def refuse_bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Be Django's handler400: a forged host, a body too large."""
+    if not _is_api(request):
+        return defaults.bad_request(request, exception)
+    return Problem(status=400, code="bad-request", detail="The request is malformed.").as_response()
+
+
+def refuse_permission(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Be Django's handler403."""
+    if not _is_api(request):
+        return defaults.permission_denied(request, exception)
+    return describe_error(PermissionDenied()).as_response()
+
+
+def refuse_csrf(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Be Django's CSRF failure view; its page for people, a problem for programs."""
+    if not _is_api(request):
+        from django.views.csrf import csrf_failure
+
+        return csrf_failure(request, reason)
+    return Problem(status=403, code="permission-denied", detail="The CSRF token is missing or wrong.").as_response()
+
+
+@csrf_exempt
+def refuse_unknown(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Be Django's handler404, and the view of every address below ``/api/`` that is none."""
+    if not _is_api(request):
+        return defaults.page_not_found(request, exception or Http404())
+    return describe_error(Http404()).as_response()
+
+
+def report_failure(request: HttpRequest) -> HttpResponse:
+    """Be Django's handler500, for what fails outside of a view, such as the session's database."""
+    problem = describe_error(sys.exc_info()[1])
+    if not _is_api(request) and problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return defaults.server_error(request)
+    return problem.as_response()
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path_info.startswith(API_PREFIX)

@@ -1,0 +1,74 @@
+"""Describe in the OpenAPI document what operations share: problems, and headers that have a meaning here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+
+from .headers import MAX_KEY_CHARS, MAX_WAIT_SECONDS
+from .problems import MEDIA_TYPE
+from .serializers import ProblemSerializer
+
+DESCRIPTIONS = {
+    400: "The request is malformed.",
+    401: "No credentials, or wrong ones.",
+    403: "Not allowed, or the CSRF token is missing.",
+    404: "There is nothing, or nothing of yours, at this address.",
+    405: "The method is not known here.",
+    406: "No other media type than JSON is spoken.",
+    409: "Not now; `code` tells why.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    422: "The body is not accepted; `errors` points at what.",
+    429: "Too many requests; `Retry-After` tells when to come again.",
+    500: "A mistake of the server.",
+    503: "The database is away; send the same request again.",
+}
+
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS, "pattern": "^[A-Za-z0-9_.:~/+=-]+$"},
+    OpenApiParameter.HEADER,
+    required=True,
+    description=(
+        "Visible ASCII, in double quotes or without. New for each checkout, the same for its repeats. Kept for 7 days,"
+        " and as long as the checkout is not over."
+    ),
+)
+PREFER = OpenApiParameter(
+    "Prefer",
+    str,
+    OpenApiParameter.HEADER,
+    description=f"`wait=N`: hold the answer until the checkout is over, at most N (up to {MAX_WAIT_SECONDS}) seconds.",
+)
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match", str, OpenApiParameter.HEADER, description="An `ETag` seen before: 304 if nothing has changed."
+)
+ETAG = OpenApiParameter("ETag", str, OpenApiParameter.HEADER, response=[200], description="Changes with the order.")
+LOCATION = OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[202], description="The order.")
+REPLAYED = OpenApiParameter(
+    "Idempotent-Replayed", str, OpenApiParameter.HEADER, response=[202], description="`true` for a stored answer."
+)
+APPLIED = OpenApiParameter(
+    "Preference-Applied", str, OpenApiParameter.HEADER, response=[202], description="`wait=N`, if the answer was held."
+)
+NOT_MODIFIED = OpenApiResponse(response=None, description="As it was.")
+
+
+def list_problems(*statuses: int) -> dict[tuple[int, str], Any]:
+    """Return the descriptions of these problem answers, and of those that every operation can give."""
+    always = {400, 401, 403, 404, 405, 406, 429, 500, 503}
+    return {
+        (status, MEDIA_TYPE): OpenApiResponse(response=ProblemSerializer, description=DESCRIPTIONS[status])
+        for status in sorted(always | set(statuses))
+    }
+
+
+class ShopSchema(AutoSchema):
+    """Name operations after the functions of the shop."""
+
+    def get_tags(self) -> list[str]:
+        """Return one tag for each resource."""
+        return [self.path.removeprefix("/api/v1/").split("/")[0]]

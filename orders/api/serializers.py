@@ -1,0 +1,167 @@
+"""Say what goes in and out of the API. What comes in becomes the frozen requests of ``orders.requests``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.validators import RegexValidator
+from drf_spectacular.utils import extend_schema_serializer
+from rest_framework import serializers
+
+from orders.countries import COUNTRIES
+from orders.models import CURRENCY, MAX_LINES, MAX_QUANTITY
+from orders.reasons import Reason
+from orders.requests import Address, CheckoutRequest, LineRequest, Money
+from orders.summaries import DisplayStatus
+from sagas.states import SagaState, StepState
+
+from .fields import StrictSerializer, TextField, VerbatimField, WholeNumberField
+from .parsers import MAX_WHOLE_NUMBER
+
+PAYMENT_METHOD = RegexValidator(r"\Apm_[A-Za-z0-9_]{1,60}\Z", "pm_ and up to 60 letters, digits or underscores.")
+
+
+class LogInSerializer(StrictSerializer):
+    username = TextField(max_length=150)
+    password = VerbatimField(max_length=128, trim_whitespace=False)
+
+
+class TokenSerializer(serializers.Serializer):
+    token = serializers.CharField(help_text="Send it as `Authorization: Token <token>`.")
+
+
+class NothingSerializer(StrictSerializer):
+    """Take an empty body, or an empty object."""
+
+
+class MoneyRequestSerializer(StrictSerializer):
+    amount_minor = WholeNumberField(min_value=0, max_value=MAX_WHOLE_NUMBER, help_text="In the smallest unit: cents.")
+    currency = TextField(min_length=3, max_length=3, validators=[CURRENCY], help_text="ISO 4217.")
+
+
+class LineRequestSerializer(StrictSerializer):
+    sku = TextField(max_length=64)
+    quantity = WholeNumberField(min_value=1, max_value=MAX_QUANTITY)
+
+
+class AddressSerializer(StrictSerializer):
+    name = TextField(max_length=100)
+    line1 = TextField(max_length=200)
+    line2 = TextField(max_length=200, required=False, allow_blank=True, default="")
+    city = TextField(max_length=100)
+    postal_code = TextField(max_length=20)
+    country = TextField(min_length=2, max_length=2, help_text="ISO 3166-1 alpha-2, upper case.")
+
+    def validate_country(self, value: str) -> str:
+        """Take assigned codes only."""
+        if value not in COUNTRIES:
+            raise serializers.ValidationError("Not an ISO 3166-1 alpha-2 code.", code="unknown_country")
+        return value
+
+
+@extend_schema_serializer(component_name="Checkout")
+class CheckoutSerializer(StrictSerializer):
+    lines = LineRequestSerializer(many=True, allow_empty=False, max_length=MAX_LINES, help_text="No SKU twice.")
+    payment_method = TextField(
+        validators=[PAYMENT_METHOD], help_text="The payment provider's reference, such as `pm_card_visa`."
+    )
+    shipping_address = AddressSerializer()
+    expected_total = MoneyRequestSerializer(
+        required=False, help_text="Prices are the shop's. If the total is not this, the answer is 422 `price-changed`."
+    )
+
+    def validate_lines(self, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Take each SKU once."""
+        seen: set[str] = set()
+        repeated: dict[int, Any] = {}
+        for index, line in enumerate(lines):
+            if line["sku"] in seen:
+                repeated[index] = {
+                    "sku": [serializers.ErrorDetail("This SKU is in a line above.", code="repeated_sku")]
+                }
+            seen.add(line["sku"])
+        if repeated:
+            raise serializers.ValidationError(repeated)
+        return lines
+
+    def read_request(self) -> CheckoutRequest:
+        """Return what was asked, once it is valid."""
+        data = self.validated_data
+        expected = data.get("expected_total")
+        return CheckoutRequest(
+            lines=tuple(LineRequest(**line) for line in data["lines"]),
+            payment_method=data["payment_method"],
+            shipping_address=Address(**data["shipping_address"]),
+            expected_total=Money(**expected) if expected is not None else None,
+        )
+
+
+class MoneySerializer(serializers.Serializer):
+    amount_minor = serializers.IntegerField(help_text="In the smallest unit: cents.")
+    currency = serializers.CharField(help_text="ISO 4217.")
+
+
+class OfferSerializer(serializers.Serializer):
+    sku = serializers.CharField(source="product.sku")
+    name = serializers.CharField(source="product.name")
+    unit_price = serializers.SerializerMethodField()
+    available = serializers.IntegerField(help_text="Units that can be ordered now.")
+
+    def get_unit_price(self, offer: Any) -> MoneySerializer:
+        """Show the price as money."""
+        product = offer.product
+        return MoneySerializer({"amount_minor": product.unit_price_minor, "currency": product.currency}).data
+
+
+class LineSerializer(serializers.Serializer):
+    sku = serializers.CharField()
+    name = serializers.CharField()
+    quantity = serializers.IntegerField()
+    unit_price = MoneySerializer()
+    total = MoneySerializer()
+
+
+class StepSerializer(serializers.Serializer):
+    name = serializers.CharField()
+    state = serializers.ChoiceField(choices=[state.value for state in StepState])
+    attempts = serializers.IntegerField(help_text="How often it was tried, forward and back.")
+    started_at = serializers.CharField(allow_null=True, help_text="ISO 8601, UTC.")
+    finished_at = serializers.CharField(allow_null=True, help_text="ISO 8601, UTC.")
+
+
+class SagaSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    state = serializers.ChoiceField(choices=[state.value for state in SagaState])
+    steps = StepSerializer(many=True)
+
+
+class OrderSerializer(serializers.Serializer):
+    """Describe what ``orders.summaries`` makes."""
+
+    number = serializers.CharField()
+    status = serializers.ChoiceField(choices=[status.value for status in DisplayStatus])
+    reason = serializers.ChoiceField(
+        choices=Reason.choices, allow_null=True, help_text="Why it is, or is being, cancelled or looked after."
+    )
+    lines = LineSerializer(many=True)
+    total = MoneySerializer()
+    currency = serializers.CharField(help_text="ISO 4217.")
+    saga = SagaSerializer(allow_null=True, help_text="Null once the shop no longer keeps the details.")
+    created_at = serializers.CharField(help_text="ISO 8601, UTC.")
+
+
+class InputErrorSerializer(serializers.Serializer):
+    pointer = serializers.CharField(allow_blank=True, help_text="JSON pointer (RFC 6901); empty for the whole body.")
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class ProblemSerializer(serializers.Serializer):
+    """Describe what ``orders.api.problems`` makes (RFC 9457)."""
+
+    type = serializers.CharField(help_text="`urn:problem:` and the code.")
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    code = serializers.CharField(help_text="A stable name of the kind of problem.")
+    detail = serializers.CharField()
+    errors = InputErrorSerializer(many=True, required=False)

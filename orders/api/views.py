@@ -1,0 +1,156 @@
+"""Answer requests: parse, call one service, answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from orders.log_in import log_in
+from orders.requests import compute_digest
+from orders.selectors import get_order, list_offers, list_orders
+from orders.services import CheckoutAnswer, checkout, request_cancel
+from orders.summaries import summarize
+from orders.waiting import wait_until_closed
+
+from . import headers, schema
+from .pagination import OrderPagination
+from .serializers import (
+    CheckoutSerializer,
+    LogInSerializer,
+    NothingSerializer,
+    OfferSerializer,
+    OrderSerializer,
+    TokenSerializer,
+)
+from .throttling import CheckoutThrottle, find_client_address
+
+# What an order shows is its owner's: no shared cache keeps it, and a private one asks before it uses it.
+PRIVATE = {"Cache-Control": "private, no-cache"}
+
+
+class TokenView(APIView):
+    """Give a token for a user name and a password."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    @extend_schema(
+        operation_id="log_in",
+        request=LogInSerializer,
+        responses={200: TokenSerializer, **schema.list_problems(413, 415, 422)},
+        auth=[],
+    )
+    def post(self, request: Request) -> Response:
+        """Log in."""
+        serializer = LogInSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        token = log_in(address=find_client_address(request), **serializer.validated_data)
+        return Response({"token": token}, headers={"Cache-Control": "no-store"})
+
+
+class ProductListView(APIView):
+    """Show the catalogue."""
+
+    @extend_schema(operation_id="list_products", responses={200: OfferSerializer(many=True), **schema.list_problems()})
+    def get(self, request: Request) -> Response:
+        """List what can be ordered."""
+        return Response(OfferSerializer(list_offers(), many=True).data)
+
+
+class CheckoutView(APIView):
+    """Place orders."""
+
+    throttle_classes = (CheckoutThrottle,)
+
+    @extend_schema(
+        operation_id="checkout",
+        parameters=[schema.IDEMPOTENCY_KEY, schema.PREFER, schema.LOCATION, schema.REPLAYED, schema.APPLIED],
+        request=CheckoutSerializer,
+        responses={202: OrderSerializer, **schema.list_problems(409, 413, 415, 422)},
+    )
+    def post(self, request: Request) -> Response:
+        """Place an order and start its checkout; watch it at `Location`."""
+        key = headers.read_idempotency_key(request.headers.get("Idempotency-Key"))
+        serializer = CheckoutSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        answer = checkout(
+            customer=request.user,
+            key=key,
+            digest=compute_digest(request.data),
+            request=serializer.read_request(),
+            traceparent=headers.read_traceparent(request.headers.get("traceparent")),
+        )
+        return _answer_checkout(request, answer)
+
+
+class OrderListView(APIView):
+    """Show a customer's orders."""
+
+    pagination_class = OrderPagination
+
+    @extend_schema(operation_id="list_orders", responses={200: OrderSerializer(many=True), **schema.list_problems()})
+    def get(self, request: Request) -> Response:
+        """List your orders, newest first."""
+        paginator = OrderPagination()
+        page = paginator.paginate_queryset(list_orders(request.user), request, self)
+        response = paginator.get_paginated_response(summarize(page))
+        response.headers.update(PRIVATE)
+        return response
+
+
+class OrderView(APIView):
+    """Show one order."""
+
+    @extend_schema(
+        operation_id="get_order",
+        parameters=[schema.IF_NONE_MATCH, schema.ETAG],
+        responses={200: OrderSerializer, 304: schema.NOT_MODIFIED, **schema.list_problems()},
+    )
+    def get(self, request: Request, number: str) -> Response:
+        """Show an order and how far its checkout is."""
+        (summary,) = summarize([get_order(number, viewer=request.user)])
+        tag = headers.make_entity_tag(summary)
+        validators = {"ETag": tag, **PRIVATE}
+        if headers.matches_entity_tag(request.headers.get("If-None-Match"), tag):
+            return Response(status=304, headers=validators)
+        return Response(summary, headers=validators)
+
+
+class OrderCancelView(APIView):
+    """Turn orders back."""
+
+    @extend_schema(
+        operation_id="cancel_order",
+        parameters=[schema.LOCATION],
+        request=NothingSerializer,
+        responses={202: OrderSerializer, **schema.list_problems(409, 413, 415, 422)},
+    )
+    def post(self, request: Request, number: str) -> Response:
+        """Ask for an order to be cancelled; watch it at `Location`."""
+        NothingSerializer(data=request.data).is_valid(raise_exception=True)
+        request_cancel(number=number, user=request.user)
+        (summary,) = summarize([get_order(number, viewer=request.user)])
+        return Response(summary, status=202, headers={"Location": _locate(number), **PRIVATE})
+
+
+def _answer_checkout(request: Request, answer: CheckoutAnswer) -> Response:
+    """Wait if that was asked for, and answer."""
+    extra = {"Location": _locate(answer.order_number), **PRIVATE}
+    body: Any = answer.body
+    if answer.is_replayed:
+        extra["Idempotent-Replayed"] = "true"
+    else:
+        seconds = headers.read_wait_seconds(request.headers.get("Prefer"))
+        if seconds and wait_until_closed(answer.saga_id, seconds=seconds):
+            extra["Preference-Applied"] = f"wait={seconds}"
+            (body,) = summarize([get_order(answer.order_number, viewer=request.user)])
+    return Response(body, status=answer.status, headers=extra)
+
+
+def _locate(number: str) -> str:
+    return reverse("orders:order", args=[number])

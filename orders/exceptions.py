@@ -1,0 +1,141 @@
+"""What can go wrong with orders.
+
+::
+
+    OrdersError
+    ├── CheckoutRefused            this checkout cannot be placed as asked; nothing was stored
+    │   ├── UnknownProducts        SKUs that are not in the catalogue, or not sold any more
+    │   ├── MixedCurrencies        products that are not priced in one currency
+    │   └── PriceChanged           the total is not what the customer expected
+    ├── IdempotencyError
+    │   ├── IdempotencyKeyReused   the key came with another request before
+    │   └── RequestInFlight        the first request with this key is still being worked on
+    ├── OrderNotFound              no such order, or not one of this customer
+    ├── OrderStateConflict         the order has ended the other way already
+    ├── CancelTooLate              the checkout cannot be turned back any more
+    ├── CancelNotAllowed           this person may not cancel this order
+    ├── LogInRefused               user name and password do not fit
+    └── AllowanceSpent             too many requests
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class OrdersError(Exception):
+    """Be the root of everything this app raises on purpose."""
+
+
+class CheckoutRefused(OrdersError):
+    """Say that the checkout cannot be placed as asked."""
+
+
+class UnknownProducts(CheckoutRefused):
+    """Say which lines name a SKU that cannot be ordered.
+
+    Shape: ``lines`` maps the line's position to its SKU.
+    """
+
+    def __init__(self, lines: Mapping[int, str]) -> None:
+        self.lines = dict(lines)
+        super().__init__(f"Not in the catalogue: {', '.join(self.lines.values())}; see GET /api/v1/products/.")
+
+
+class MixedCurrencies(CheckoutRefused):
+    """Say that the products are not priced in one currency."""
+
+    def __init__(self, currencies: Sequence[str]) -> None:
+        self.currencies = tuple(currencies)
+        super().__init__(
+            f"One order has one currency, these products have {', '.join(currencies)}; place one order each."
+        )
+
+
+class PriceChanged(CheckoutRefused):
+    """Say that the total is not the expected one."""
+
+    def __init__(self, *, amount_minor: int, currency: str) -> None:
+        self.amount_minor = amount_minor
+        self.currency = currency
+        super().__init__(
+            f"The total is now {amount_minor} {currency} (minor units); send it as expected_total to accept it."
+        )
+
+
+class IdempotencyError(OrdersError):
+    """Say that an idempotency key cannot be used for this request now."""
+
+
+class IdempotencyKeyReused(IdempotencyError):
+    """Say that the key belongs to another request."""
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key came with another body before; use a new key for a new checkout.")
+
+
+class RequestInFlight(IdempotencyError):
+    """Say that the first request with this key has not ended.
+
+    Units: ``retry_after`` in seconds.
+    """
+
+    retry_after = 1
+
+    def __init__(self) -> None:
+        super().__init__("The first request with this Idempotency-Key is still being worked on; ask again in a second.")
+
+
+class OrderNotFound(OrdersError):
+    """Say that this customer has no such order."""
+
+    def __init__(self, number: str) -> None:
+        self.number = number
+        super().__init__(f"There is no order {number}.")
+
+
+class OrderStateConflict(OrdersError):
+    """Say that the order has ended the other way; nothing was changed."""
+
+    def __init__(self, number: str, status: str) -> None:
+        self.number = number
+        self.status = status
+        super().__init__(f"Order {number} is {status} already and stays so.")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.number, self.status)
+
+
+class CancelTooLate(OrdersError):
+    """Say that the order cannot be cancelled any more."""
+
+    def __init__(self, number: str) -> None:
+        self.number = number
+        super().__init__(f"Order {number} cannot be cancelled any more; ask for a return instead.")
+
+
+class CancelNotAllowed(OrdersError):
+    """Say that this person may not cancel the order."""
+
+    def __init__(self, number: str) -> None:
+        self.number = number
+        super().__init__(f"You may look at order {number} but not cancel it.")
+
+
+class LogInRefused(OrdersError):
+    """Say that user name and password do not fit together."""
+
+    def __init__(self) -> None:
+        super().__init__("User name and password do not fit together.")
+
+
+class AllowanceSpent(OrdersError):
+    """Say that somebody asked too often.
+
+    Units: ``retry_after`` in seconds.
+    """
+
+    def __init__(self, *, scope: str, retry_after: float) -> None:
+        self.scope = scope
+        self.retry_after = retry_after
+        super().__init__(f"Too many requests ({scope}); try again in {retry_after:.0f} seconds.")

@@ -1,0 +1,49 @@
+"""Say in one stable word why an order ended, or is about to end, without a payment.
+
+Customers read these codes, so they tell nothing about the inside of the shop: no participant, no error text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.db import models
+
+
+class Reason(models.TextChoices):
+    """Name every reason; stored in ``Order.reason`` and shown to customers."""
+
+    OUT_OF_STOCK = "out_of_stock", "Something is sold out"
+    PAYMENT_DECLINED = "payment_declined", "The payment was declined"
+    ADDRESS_NOT_SERVED = "address_not_served", "The carrier does not serve the address"
+    CANCELLED_BY_CUSTOMER = "cancelled_by_customer", "Cancelled by the customer"
+    CANCELLED_BY_SHOP = "cancelled_by_shop", "Cancelled by the shop"
+    TOOK_TOO_LONG = "took_too_long", "It could not be finished in time"
+    TEMPORARILY_UNAVAILABLE = "temporarily_unavailable", "Something did not answer"
+    UNDER_REVIEW = "under_review", "A person looks after it"
+
+
+REFUSALS: Final[Mapping[str, Reason]] = {
+    "reserve_stock": Reason.OUT_OF_STOCK,
+    "authorize_payment": Reason.PAYMENT_DECLINED,
+    "book_shipment": Reason.ADDRESS_NOT_SERVED,
+    "capture_payment": Reason.PAYMENT_DECLINED,
+}
+
+
+def explain(cause: Mapping[str, Any], *, owner: str) -> Reason:
+    """Return the customer's word for what made the saga turn back.
+
+    ``owner`` is how the engine writes the customer down as an actor.
+    """
+    kind = cause.get("kind")
+    if kind == "refused":
+        return REFUSALS.get(str(cause.get("step")), Reason.TEMPORARILY_UNAVAILABLE)
+    if kind == "budget_spent":
+        return Reason.TEMPORARILY_UNAVAILABLE
+    if kind == "deadline":
+        return Reason.TOOK_TOO_LONG
+    if kind == "cancel" and cause.get("actor") == owner:
+        return Reason.CANCELLED_BY_CUSTOMER
+    return Reason.CANCELLED_BY_SHOP

@@ -1,0 +1,66 @@
+"""Hold what a customer asks for at the checkout, already checked for form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineRequest:
+    """Ask for a quantity of one SKU."""
+
+    sku: str
+    """The SKU as in the catalogue."""
+    quantity: int
+    """Units, 1 to MAX_QUANTITY."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Say where the goods go."""
+
+    name: str
+    """Who receives them."""
+    line1: str
+    """Street and number."""
+    line2: str
+    """Whatever else the carrier needs; empty for nothing."""
+    city: str
+    """Town."""
+    postal_code: str
+    """Postal code, as written in that country."""
+    country: str
+    """ISO 3166-1 alpha-2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Money:
+    """Hold an amount in the smallest unit of its currency."""
+
+    amount_minor: int
+    """Cents, for most currencies."""
+    currency: str
+    """ISO 4217."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckoutRequest:
+    """Ask for an order."""
+
+    lines: tuple[LineRequest, ...]
+    """At least one, no SKU twice."""
+    payment_method: str
+    """The payment provider's reference."""
+    shipping_address: Address
+    """Where the goods go."""
+    expected_total: Money | None = None
+    """What the customer saw; None: any total is accepted."""
+
+
+def compute_digest(body: Any) -> str:
+    """Return the digest by which a repeated request is recognised: the same JSON value, whatever its white space."""
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
