@@ -252,6 +252,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "orders.api.schema.describe_strictness",
+    ],
 }
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
@@ -329,6 +333,9 @@ LOGGING: dict[str, Any] = {
         # Django's own handlers would print a second time.
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
         "django.server": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
+        # Two lines for every message would drown what the engine itself tells of its steps.
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
         "kombu": {"level": "WARNING"},
     },
 }
