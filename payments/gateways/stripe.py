@@ -132,8 +132,7 @@ class StripeGateway:
         if not found:
             return None
         intent = found[0]
-        is_capture = intent.metadata.get("capture_key") == key if intent.metadata else False
-        if is_capture:
+        if getattr(intent.metadata, "capture_key", None) == key:
             return Approved(reference=intent.id) if intent.status == CAPTURED_STATUS else None
         if intent.status in (HELD_STATUS, CAPTURED_STATUS, CLOSED_STATUS):
             return Approved(reference=intent.id)
