@@ -1,0 +1,39 @@
+"""Make payments for tests, and read what the ledger made of them."""
+
+from __future__ import annotations
+
+from payments.models import Payment, SandboxAuthorization, SandboxOperation
+from payments.services import authorize
+
+KEY = "0198:authorize_payment"
+CAPTURE_KEY = "0198:capture_payment"
+VOID_KEY = "0198:authorize_payment:compensate:0"
+
+
+def authorize_with(payment_method: str = "pm_card_visa", *, key: str = KEY, amount_minor: int = 1250) -> Payment:
+    """Authorise 12.50 EUR for order A-1."""
+    return authorize(
+        key=key, order_number="A-1", amount_minor=amount_minor, currency="EUR", payment_method=payment_method
+    )
+
+
+def ledger() -> list[tuple[str, str, int, int]]:
+    """List what the ledger was asked to do and did: kind, outcome, calls, lost answers."""
+    rows = SandboxOperation.objects.order_by("pk")
+    return list(rows.values_list("kind", "outcome", "calls", "lost_answers"))
+
+
+def ledger_state(key: str = KEY) -> str:
+    """Read what the ledger holds under an authorise key."""
+    return SandboxAuthorization.objects.get(key=key).state
+
+
+def payment_state(key: str = KEY) -> str:
+    """Read where the payment stands."""
+    return Payment.objects.get(key=key).state
+
+
+def asked(key: str = KEY) -> list[tuple[str, str, int, int]]:
+    """List what the payment asked of the gateway: kind, state, calls, unanswered calls."""
+    operations = Payment.objects.get(key=key).operations.order_by("pk")
+    return list(operations.values_list("kind", "state", "calls", "unanswered"))
