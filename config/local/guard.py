@@ -20,7 +20,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
@@ -66,7 +65,8 @@ def watch_signals() -> int:
 def start_server(order: dict[str, Any]) -> subprocess.Popen[bytes]:
     """Start the process in a process group of its own, as another account where one is ordered."""
     account = {"user": order["uid"], "group": order["gid"], "extra_groups": []} if order["uid"] is not None else {}
-    with Path(order["log"]).open("ab") as log:
+    # Servers quote in their logs what they were asked, so only the starter may read them.
+    with os.fdopen(os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as log:
         return subprocess.Popen(
             order["command"],
             stdin=subprocess.DEVNULL,

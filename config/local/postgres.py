@@ -92,7 +92,7 @@ def start_throwaway_postgres() -> LocalPostgres:
     """Start a server whose data is deleted when it stops."""
     account = choose_account()
     home = create_home(SHORT_DIRECTORY, account)
-    return start_postgres(home, home, account, settings=THROWAWAY_SETTINGS, stop=STOP_AT_ONCE, remove=[home])
+    return start_postgres(home, home, account, settings=THROWAWAY_SETTINGS, stop=STOP_AT_ONCE)
 
 
 def start_lasting_postgres(directory: Path) -> LocalPostgres:
@@ -100,27 +100,26 @@ def start_lasting_postgres(directory: Path) -> LocalPostgres:
     account = choose_account()
     home = find_lasting_home(directory, account)
     stop_forgotten_server(home)
-    socket_directory = create_home(SHORT_DIRECTORY, account)
-    return start_postgres(home, socket_directory, account, settings={}, stop=STOP_IN_ORDER, remove=[socket_directory])
+    return start_postgres(home, create_home(SHORT_DIRECTORY, account), account, settings={}, stop=STOP_IN_ORDER)
 
 
 def start_postgres(
     home: Path,
-    socket_directory: Path,
+    short_home: Path,
     account: Account | None,
     *,
     settings: Mapping[str, str],
     stop: tuple[tuple[int, float], ...],
-    remove: list[Path],
 ) -> LocalPostgres:
-    """Create the cluster where there is none, and start the server on it.
+    """Create the cluster where there is none, and start the server on it; the short home goes when the server stops.
 
     Raises: ServerDidNotStart with the end of the server's log.
     """
     binaries = find_binaries(home, account)
     data = home / "data"
-    if not (data / "PG_VERSION").exists():
+    if not data.exists():
         create_cluster(binaries, data, account)
+    socket_directory = create_owned(short_home / "socket", account)
     options = [f"--{name}={value}" for name, value in {**COMMON_SETTINGS, **settings}.items()]
     process = start_guarded(
         "PostgreSQL",
@@ -130,7 +129,7 @@ def start_postgres(
         directory=home,
         account=account,
         stop=stop,
-        remove=remove,
+        remove=[short_home],
     )
     server = LocalPostgres(process=process, socket_directory=socket_directory, home=home)
     wait_until_ready(process, lambda: accepts_connections(server.url_of("postgres")))
@@ -147,10 +146,10 @@ def accepts_connections(url: str) -> bool:
 
 
 def create_cluster(binaries: Path, data: Path, account: Account | None) -> None:
-    """Initialise an empty cluster, all or nothing: a half-made one of an earlier start is made anew."""
-    shutil.rmtree(data, ignore_errors=True)
+    """Initialise an empty cluster, all or nothing: what an interrupted start left is thrown away."""
     draft = data.with_name("data.draft")
     shutil.rmtree(draft, ignore_errors=True)
+    create_owned(draft, account)
     command = [
         binaries / "initdb", "--pgdata", draft, "--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8",
         "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C",
@@ -158,7 +157,7 @@ def create_cluster(binaries: Path, data: Path, account: Account | None) -> None:
     ]  # fmt: skip
     done = subprocess.run(
         command,
-        cwd=data.parent,
+        cwd=draft,
         env=minimal_environment(),
         capture_output=True,
         text=True,
@@ -201,42 +200,48 @@ def minimal_environment() -> dict[str, str]:
 
 
 def create_home(parent: Path, account: Account | None) -> Path:
-    """Create a new directory that only the account that runs PostgreSQL (and root) may enter."""
-    home = Path(tempfile.mkdtemp(prefix="sagas-", dir=parent))
-    return give_to(home, account)
+    """Create a new directory for a server's own ones."""
+    return close_home(Path(tempfile.mkdtemp(prefix="sagas-", dir=parent)), account)
 
 
-def give_to(directory: Path, account: Account | None) -> Path:
-    """Make a directory an account's own, closed to everybody else."""
+def close_home(home: Path, account: Account | None) -> Path:
+    """Keep everybody else out of a home.
+
+    When root starts the server, the home stays root's and its account only passes through to its data: a log or a
+    program that the account could replace by a link would let it write or run as root.
+    """
+    home.chmod(0o711 if account else 0o700)
+    return home
+
+
+def create_owned(directory: Path, account: Account | None) -> Path:
+    """Create a directory that only the account that runs PostgreSQL (and root) may enter."""
+    directory.mkdir(mode=0o700)
     if account:
         os.chown(directory, account.uid, account.gid)
-    directory.chmod(0o700)
     return directory
 
 
 def find_lasting_home(directory: Path, account: Account | None) -> Path:
     """Find the directory of the data, the same at every start.
 
-    Returns: the directory itself where the account can work in it; else a private one outside, whose name is kept in a
+    Returns: the directory itself where the account gets to it; else a private one outside, whose name is kept in a
     file beside it.
     """
     note = directory.with_name(f"{directory.name}.location")
-    if note.exists():
-        noted = Path(note.read_text())
-        if noted.is_dir() and is_owned_by(noted, account):
-            return noted
+    if note.exists() and is_own(Path(note.read_text())):
+        return Path(note.read_text())
     directory.mkdir(parents=True, exist_ok=True)
-    if account is None or can_enter(give_to(directory, account), account):
-        return give_to(directory, account)
+    if account is None or can_enter(close_home(directory, account), account):
+        return close_home(directory, account)
     outside = create_home(LASTING_DIRECTORY if LASTING_DIRECTORY.is_dir() else SHORT_DIRECTORY, account)
     note.write_text(str(outside))
     return outside
 
 
-def is_owned_by(directory: Path, account: Account | None) -> bool:
-    """Tell whether a directory still belongs to the account, and is not a link that somebody put in its place."""
-    status = directory.lstat()
-    return not directory.is_symlink() and status.st_uid == (account.uid if account else os.geteuid())
+def is_own(directory: Path) -> bool:
+    """Tell whether a directory is still there and nobody has put a link or one of his own in its place."""
+    return directory.is_dir() and not directory.is_symlink() and directory.lstat().st_uid == os.geteuid()
 
 
 def can_enter(directory: Path, account: Account) -> bool:
@@ -284,20 +289,20 @@ def stop_forgotten_server(home: Path) -> None:
     The caller makes sure that nobody else may be using the data now.
     Raises: ServerDidNotStart when it does not end.
     """
-    lock = home / "data" / "postmaster.pid"
+    data = home / "data"
     try:
-        pid, data = lock.read_text().splitlines()[:2]
-    except (FileNotFoundError, ValueError):
+        pid = int((data / "postmaster.pid").read_text().splitlines()[0])
+    except (FileNotFoundError, ValueError, IndexError):
         return
     give_up_at = time.monotonic() + sum(patience for _, patience in STOP_IN_ORDER)
-    while runs_on(int(pid), data):
+    while runs_on(pid, data):
         if time.monotonic() > give_up_at:
             raise ServerDidNotStart(f"PostgreSQL process {pid} works on {data} and does not stop. Stop it by hand.")
-        os.kill(int(pid), signal.SIGINT)
+        os.kill(pid, signal.SIGINT)
         time.sleep(0.2)
 
 
-def runs_on(pid: int, data: str) -> bool:
+def runs_on(pid: int, data: Path) -> bool:
     """Tell whether a process is a PostgreSQL of this data, and not a later one with the same number."""
     listing = subprocess.run(
         ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607 (its place differs between systems)
@@ -305,4 +310,4 @@ def runs_on(pid: int, data: str) -> bool:
         text=True,
         check=False,
     )
-    return "postgres" in listing.stdout and data in listing.stdout
+    return f"postgres -D {data} " in listing.stdout

@@ -110,7 +110,7 @@ def test_postgres_listens_on_no_port_and_its_socket_is_private() -> None:
 
     assert listened == ("",)
     assert mode == 0o700
-    assert not server.socket_directory.exists()
+    assert not server.home.exists()
 
 
 def test_lasting_postgres_keeps_its_data_in_a_path_with_a_space(open_directory: Path) -> None:
@@ -148,6 +148,8 @@ def test_postgres_never_runs_as_root_and_opens_no_directory_for_it(tmp_path: Pat
 
     server = start_lasting_postgres(closed / "postgres")
     owner = psutil.Process(server.process.pid).uids().real
+    paths = (server.home, server.process.log, server.home / "data")
+    owned_by_root = [path.stat().st_uid == 0 for path in paths]
     server.process.stop()
 
     account = postgres.choose_account()
@@ -156,6 +158,7 @@ def test_postgres_never_runs_as_root_and_opens_no_directory_for_it(tmp_path: Pat
     assert closed.stat().st_mode & 0o777 == 0o700
     assert server.home.is_relative_to(closed) is (account is None)
     if account:
+        assert owned_by_root == [True, True, False]
         assert (closed / "postgres.location").read_text() == str(server.home)
         shutil.rmtree(server.home)
 
