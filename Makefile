@@ -56,6 +56,8 @@ check-project:
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py migrate --verbosity 0
 	$(BIN)/python manage.py check --database default --fail-level WARNING
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(32))') ALLOWED_HOSTS=shop.example.com \
+		$(BIN)/python manage.py check --deploy --fail-level WARNING
 	@mkdir -p var
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file var/openapi.yaml
 	diff -u openapi.yaml var/openapi.yaml
