@@ -152,7 +152,7 @@ def prepare_data() -> None:
     django.setup()
     for alias in settings.DATABASES:
         call_command("migrate", database=alias, interactive=False, verbosity=0)
-    call_command("shop_seed", verbosity=0)
+    call_command("shop_seed", "--demo-data", verbosity=0)
     connections.close_all()
 
 

@@ -46,7 +46,7 @@ def migrate_and_seed(project: Project) -> None:
     for participant in PARTICIPANTS:
         if f"{participant.upper()}_DATABASE_URL" in project.environment:
             project.manage("migrate", "--database", participant, "--verbosity", "0")
-    project.manage("shop_seed")
+    project.manage("shop_seed", "--demo-data")
 
 
 @pytest.fixture(scope="session")
