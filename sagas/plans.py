@@ -1,0 +1,441 @@
+"""Tell beforehand what an action of a person would do to a saga. Nothing is changed here.
+
+A plan is the rule's answer (``rules``) and the planner's answer to the states as they would be after the action. The
+console shows it before it asks for a reason, ``--dry-run`` prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from . import effects_left, planner, rules
+from .actors import Actor
+from .conf import get_settings
+from .journal import Journal
+from .models import SagaStep
+from .participants import participant_label
+from .planner import SagaView, StepView
+from .rules import Operation
+from .states import (
+    FORWARD_STATES,
+    PASSED_STATES,
+    AbortRequest,
+    Direction,
+    Effect,
+    Hold,
+    Kind,
+    Outcome,
+    SagaState,
+    StepState,
+)
+
+LABELS: Mapping[Operation, str] = {
+    Operation.RETRY: "Retry now",
+    Operation.COMPENSATE: "Force compensate",
+    Operation.SKIP: "Skip step",
+    Operation.MARK_SUCCEEDED: "Mark succeeded",
+    Operation.MARK_REFUSED: "Mark refused",
+    Operation.MARK_COMPENSATED: "Mark compensated",
+    Operation.PAUSE: "Pause",
+    Operation.RESUME: "Resume",
+    Operation.CANCEL: "Cancel",
+    Operation.ABANDON: "Abandon",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """Show one action or compensation that would run."""
+
+    order: int
+    """Place in the line, from 1; those with the same number may run side by side."""
+    step: str
+    """The step's name."""
+    direction: Direction
+    """Whether its action or its compensation runs."""
+    kind: Kind
+    """Compensatable, pivot or retriable."""
+    participant: str
+    """App label of who owns the data; empty when the code does not have the definition."""
+    is_external: bool | None
+    """Whether it talks to the outside world; None when the code does not have the definition."""
+    note: str = ""
+    """What is special about it: live, held, waiting until when."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveAttempt:
+    """Show an attempt that somebody may be running."""
+
+    step: str
+    """The step's name."""
+    direction: Direction
+    """Whether it is the action or the compensation."""
+    until: datetime
+    """When its lease ends."""
+    is_expired: bool
+    """Whether its lease has ended already, so that it is about to be given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectLeft:
+    """Show what a step would leave in the world."""
+
+    step: str
+    """The step's name."""
+    effect: Effect
+    """Yes or maybe."""
+    key: str
+    """The step key, by which the participant finds it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationPlan:
+    """Say what an action would do now."""
+
+    operation: Operation
+    """The action."""
+    saga_id: UUID
+    """The saga."""
+    step: str | None
+    """The step it is meant for, or None for the whole saga."""
+    revision: int
+    """The saga's revision that this was drawn from."""
+    history_count: int
+    """The number of the last history row that this was drawn from."""
+    position: str
+    """Where the saga stands, in a line."""
+    is_allowed: bool
+    """Whether the action would be done now."""
+    refusal: str
+    """Why it would not be done; empty when it would."""
+    may_act: bool
+    """Whether the actor has the permission; True when no actor was given."""
+    is_repeat: bool
+    """Whether it was done already."""
+    outcome: str
+    """What becomes of the saga, in a sentence; empty when the action would not be done."""
+    runs: tuple[PlannedRun, ...] = ()
+    """What runs next, in order."""
+    left_behind: tuple[EffectLeft, ...] = ()
+    """What stays in the world and is undone by nobody."""
+    impossible: tuple[str, ...] = ()
+    """What will not happen, and why."""
+    live: tuple[LiveAttempt, ...] = ()
+    """What is being run at this moment."""
+
+    @property
+    def label(self) -> str:
+        """The action in words."""
+        return LABELS[self.operation]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-able data.
+
+        Shape: the fields by name; ids and times as text, runs, live and left_behind as lists of objects.
+        """
+        data = asdict(self)
+        data["saga_id"] = str(self.saga_id)
+        for live in data["live"]:
+            live["until"] = live["until"].isoformat()
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
+
+    def as_text(self) -> str:
+        """Return the plan as lines of text, for a terminal."""
+        where = f" of {self.step}" if self.step else ""
+        lines = [
+            f"Plan: {self.label}{where}, saga {self.saga_id}, revision {self.revision}",
+            f"  now: {self.position}",
+        ]
+        if not self.is_allowed:
+            lines.append(f"  nothing would be done: {self.refusal}")
+        else:
+            lines.append(f"  then: {self.outcome}")
+        lines += [f"  live: {_describe_live(live)}" for live in self.live]
+        lines += [f"  {run.order:>3}. {_describe_run(run)}" for run in self.runs]
+        lines += [f"  left behind: {left.step} (effect {left.effect}, key {left.key})" for left in self.left_behind]
+        lines += [f"  not possible: {text}" for text in self.impossible]
+        return "\n".join(lines) + "\n"
+
+
+def draw_plan(
+    operation: Operation, saga_id: UUID, *, step: str | None = None, actor: Actor | None = None
+) -> OperationPlan:
+    """Return what an action would do to a saga as it stands now.
+
+    ``actor``: whose permission is looked at; None: nobody's.
+    Raises: SagaNotFound; BadRequest when a step is missing or not one of the saga's.
+    Tx: opens one. Locks: the saga row, for as long as reading takes.
+    """
+    with transaction.atomic(using=get_settings().database):
+        journal = Journal.lock(saga_id)
+        rules.require_step(journal, operation, step)
+        return plan_on(journal, operation, step=step, actor=actor)
+
+
+def plan_on(
+    journal: Journal, operation: Operation, *, step: str | None = None, actor: Actor | None = None
+) -> OperationPlan:
+    """Return the plan for a saga that was read already; the step has been checked."""
+    may_act = actor is None or actor.may(rules.PERMISSIONS[operation])
+    repeat = rules.find_repeat(journal, operation, step)
+    refusal = repeat or rules.find_refusal(journal, operation, step)
+    if actor is not None and not may_act:
+        refusal = f"{actor.name} lacks the permission sagas.{rules.PERMISSIONS[operation]}."
+    plan = OperationPlan(
+        operation=operation,
+        saga_id=journal.saga.pk,
+        step=step,
+        revision=journal.saga.revision,
+        history_count=journal.saga.history_count,
+        position=rules.describe(journal),
+        is_allowed=not refusal,
+        refusal=refusal,
+        may_act=may_act,
+        is_repeat=bool(repeat),
+        outcome="",
+        live=tuple(_list_live(journal)),
+    )
+    return plan if refusal else _foresee(journal, plan)
+
+
+def list_allowed_steps(journal: Journal, operation: Operation) -> dict[str, str]:
+    """Return for every step why an action on it is not possible now; an empty text when it is."""
+    return {
+        row.name: rules.find_repeat(journal, operation, row.name) or rules.find_refusal(journal, operation, row.name)
+        for row in journal.steps
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prospect:
+    """Hold a saga as it would stand after an action."""
+
+    view: SagaView
+    effects: Mapping[str, Effect]
+    notes: tuple[str, ...] = ()
+
+
+def _foresee(journal: Journal, plan: OperationPlan) -> OperationPlan:
+    if plan.operation is Operation.ABANDON:
+        left = tuple(
+            EffectLeft(step=found["step"], effect=Effect(found["effect"]), key=found["key"])
+            for found in effects_left.list_effects(journal)
+        )
+        outcome = "The saga is closed as abandoned; nothing runs any more, and nothing can reopen it."
+        return replace(plan, outcome=outcome, left_behind=left)
+    prospect = _settle(journal, _apply(journal, plan.operation, plan.step))
+    view = prospect.view
+    runs = tuple(_list_runs(journal, prospect))
+    return replace(
+        plan,
+        outcome=_describe_outcome(plan, view, runs),
+        runs=runs,
+        impossible=(*prospect.notes, *_list_obstacles(journal, view)),
+    )
+
+
+def _apply(journal: Journal, operation: Operation, step: str | None) -> _Prospect:
+    """Return the saga's view as the action would leave it, before the engine reacts."""
+    view, effects = journal.view(), dict(journal.effects())
+    if operation is Operation.RETRY:
+        names = rules.retriable_steps(journal, step)
+        others = [row.name for row in journal.steps if row.hold and row.name not in names]
+        notes = tuple(f"{name} stays held: the retry is not meant for it or cannot answer it." for name in others)
+        changed = {name: {"hold": None, "due_at": journal.now} for name in names}
+        return _Prospect(view=_free_definition(journal, _change_steps(view, changed)), effects=effects, notes=notes)
+    if operation is Operation.COMPENSATE:
+        return _Prospect(view=_turn_back(view), effects=effects)
+    if operation is Operation.PAUSE:
+        return _Prospect(view=replace(view, hold=Hold.PAUSED), effects=effects)
+    if operation is Operation.RESUME:
+        return _Prospect(view=replace(view, hold=None), effects=effects)
+    if operation is Operation.CANCEL:
+        return _Prospect(view=_request_cancel(view), effects=effects)
+    return _apply_to_step(journal, _Prospect(view=view, effects=effects), operation, step or "")
+
+
+def _apply_to_step(journal: Journal, prospect: _Prospect, operation: Operation, name: str) -> _Prospect:
+    row, effects = journal.step(name), dict(prospect.effects)
+    if operation is Operation.SKIP:
+        note = f"{name} gives no result unless you supply one; later steps that read it would miss it."
+        changed = {name: {"state": StepState.SKIPPED, "hold": None, "due_at": None}}
+        return replace(prospect, view=_change_steps(prospect.view, changed), notes=(note,))
+    if operation is Operation.MARK_COMPENSATED:
+        effects[name] = Effect.REMOVED
+        note = f"Whatever {name} really left behind stays: nobody asks the participant again."
+        changed = {name: {"state": StepState.COMPENSATED, "hold": None, "due_at": None}}
+        return _Prospect(view=_change_steps(prospect.view, changed), effects=effects, notes=(note,))
+    is_success = operation is Operation.MARK_SUCCEEDED
+    effects[name] = Effect.YES if is_success else Effect.NONE
+    note = (
+        f"{name} gives no result unless you supply one; later steps that read it would miss it."
+        if is_success
+        else f"If {name} did happen after all, nobody undoes it: your word counts."
+    )
+    move = planner.after_action(
+        Kind(row.kind),
+        Outcome.SUCCEEDED if is_success else Outcome.REFUSED,
+        effect=effects[name],
+        is_budget_spent=False,
+        saga_state=prospect.view.state,
+    )
+    view = _change_steps(prospect.view, {name: {"state": move.state, "hold": move.hold, "due_at": None}})
+    return _Prospect(view=_turn_back(view) if move.turns_back else view, effects=effects, notes=(note,))
+
+
+def _settle(journal: Journal, prospect: _Prospect) -> _Prospect:
+    """Return what the engine makes of it before anything is claimed: deadlines, abort requests, the end."""
+    view, saga = prospect.view, journal.saga
+    has_passed = saga.deadline_at is not None and saga.deadline_at <= journal.now
+    if has_passed and view.state in FORWARD_STATES and view.abort_request is None:
+        view = replace(view, abort_request=None if planner.is_pivot_passed(view) else AbortRequest.DEADLINE)
+    while True:
+        decided = planner.plan(view, prospect.effects, journal.now)
+        if decided.turn_back:
+            view = _turn_back(view)
+        elif decided.drop_abort:
+            view = replace(view, abort_request=None)
+        elif decided.close:
+            return replace(prospect, view=replace(view, state=decided.close))
+        else:
+            return replace(prospect, view=view)
+
+
+def _change_steps(view: SagaView, changes: Mapping[str, Mapping[str, Any]]) -> SagaView:
+    return replace(view, steps=tuple(replace(step, **changes.get(step.name, {})) for step in view.steps))
+
+
+def _turn_back(view: SagaView) -> SagaView:
+    steps = tuple(replace(step, hold=None, due_at=None) for step in view.steps)
+    return replace(view, state=SagaState.COMPENSATING, abort_request=None, steps=steps)
+
+
+def _request_cancel(view: SagaView) -> SagaView:
+    """Return the view with the request, and without the holds that a cancellation ends."""
+    kept = {step.name for step in view.steps if step.kind is Kind.PIVOT and step.state is not StepState.WAITING}
+    steps = tuple(step if step.name in kept else replace(step, hold=None) for step in view.steps)
+    return replace(view, abort_request=AbortRequest.CANCEL, steps=steps)
+
+
+def _free_definition(journal: Journal, view: SagaView) -> SagaView:
+    is_back = view.hold is Hold.DEFINITION_MISSING and journal.definition is not None
+    return replace(view, hold=None) if is_back else view
+
+
+def _list_runs(journal: Journal, prospect: _Prospect) -> Iterator[PlannedRun]:
+    """Return what would run, stage after stage, as if every attempt succeeded."""
+    view = prospect.view
+    if view.state in FORWARD_STATES:
+        left = [step for step in view.steps if step.state not in PASSED_STATES]
+        direction = Direction.ACTION
+    elif view.state is SagaState.COMPENSATING:
+        left = [step for step in reversed(view.steps) if _is_to_compensate(view, prospect.effects, step)]
+        direction = Direction.COMPENSATION
+    else:
+        return
+    stages = list(dict.fromkeys(step.stage for step in left))
+    for step in left:
+        yield _describe_planned(journal, step, stages.index(step.stage) + 1, direction)
+
+
+def _is_to_compensate(view: SagaView, effects: Mapping[str, Effect], step: StepView) -> bool:
+    alone = replace(view, steps=(step,))
+    return planner.stage_to_compensate(alone, effects) is not None
+
+
+def _describe_planned(journal: Journal, step: StepView, order: int, direction: Direction) -> PlannedRun:
+    definition = journal.definition
+    declared = definition.step(step.name) if definition is not None else None
+    return PlannedRun(
+        order=order,
+        step=step.name,
+        direction=direction,
+        kind=step.kind,
+        participant=participant_label(definition, declared) if definition is not None and declared is not None else "",
+        is_external=declared.external if declared is not None else None,
+        note=_describe_note(journal, step, direction),
+    )
+
+
+def _describe_note(journal: Journal, step: StepView, direction: Direction) -> str:
+    if step.hold is not None:
+        return f"held: {step.hold.value.replace('_', ' ')}"
+    if step.lease_until is not None:
+        is_its_own = (step.state is StepState.COMPENSATING) is (direction is Direction.COMPENSATION)
+        return "live now" if is_its_own else "its action is live now and finishes first"
+    if step.due_at is not None and step.due_at > journal.now:
+        return f"waits until {_moment(step.due_at)}"
+    if direction is Direction.ACTION and step.kind is Kind.PIVOT:
+        return "nothing is compensated after it"
+    return ""
+
+
+def _describe_outcome(plan: OperationPlan, view: SagaView, runs: tuple[PlannedRun, ...]) -> str:
+    if view.state is SagaState.COMPLETED:
+        return "The saga is completed."
+    if view.state is SagaState.COMPENSATED:
+        return "The saga is compensated; no effect is left to undo."
+    if view.hold is not None:
+        what = "What is live finishes and is recorded; nothing follows" if plan.live else "Nothing runs"
+        return f"{what} until the hold ({view.hold.value.replace('_', ' ')}) ends."
+    if held := [step.name for step in view.steps if step.hold is not None]:
+        return f"The saga stays held at {', '.join(held)}."
+    if view.abort_request is not None:
+        return "The request to turn back is remembered until it is known whether the pivot happened."
+    first = next(iter(runs), None)
+    if view.state is SagaState.COMPENSATING:
+        wait = "once the live attempt has ended, " if plan.live else ""
+        return f"The saga compensates: {wait}beginning with {first.step if first else 'nothing'}, in reverse order."
+    return f"The saga goes on with {first.step if first else 'its end'}."
+
+
+def _list_obstacles(journal: Journal, view: SagaView) -> Iterator[str]:
+    """Return what a reader of the plan might hope for and will not get."""
+    if journal.definition is None and SagaState(view.state).is_open:
+        saga = journal.saga
+        yield f"Nothing runs until the code has definition {saga.definition} version {saga.version} with these steps."
+    if view.hold is Hold.PAUSED:
+        yield "The saga is paused: nothing is claimed until somebody resumes it."
+    if planner.is_pivot_passed(view):
+        yield "The pivot has succeeded: nothing is compensated any more."
+    elif view.state is SagaState.COMPENSATING:
+        yield "Going forward again is not possible once a saga compensates: start a new one."
+
+
+def _list_live(journal: Journal) -> Iterator[LiveAttempt]:
+    for row in journal.steps:
+        if row.lease_until is not None:
+            yield LiveAttempt(
+                step=row.name,
+                direction=_direction_of(row),
+                until=row.lease_until,
+                is_expired=row.lease_until <= journal.now,
+            )
+
+
+def _direction_of(row: SagaStep) -> Direction:
+    return Direction.COMPENSATION if row.state == StepState.COMPENSATING else Direction.ACTION
+
+
+def _describe_live(live: LiveAttempt) -> str:
+    end = "its lease ended" if live.is_expired else "until"
+    return f"{live.direction} of {live.step}, {end} {_moment(live.until)}" + (
+        "" if live.is_expired else " at the latest"
+    )
+
+
+def _describe_run(run: PlannedRun) -> str:
+    place = {True: "external", False: "local", None: "definition missing"}[run.is_external]
+    who = f"{run.participant}, {place}" if run.participant else place
+    return f"{run.direction} of {run.step} ({run.kind}; {who})" + (f": {run.note}" if run.note else "")
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import json
+from uuid import uuid4
+
+import pytest
+
+from sagas import operations, plans, rules
+from sagas.actors import Actor
+from sagas.exceptions import BadRequest, SagaNotFound
+from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
+from sagas.plans import OperationPlan, draw_plan
+from sagas.rules import Operation
+from sagas.testing import drain
+from sagas.testing.drain import read
+
+from . import trips
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def steps_of(plan: OperationPlan) -> list[tuple[int, str, str]]:
+    return [(run.order, run.step, run.direction.value) for run in plan.runs]
+
+
+def test_retry_goes_on_to_the_end() -> None:
+    saga = trips.make_waiting_for_retry()
+
+    plan = draw_plan(Operation.RETRY, saga.pk)
+
+    assert plan.is_allowed
+    assert (plan.revision, plan.history_count, plan.refusal) == (saga.revision, saga.history_count, "")
+    assert steps_of(plan) == [
+        (1, "book_hotel", "action"),
+        (2, "book_flight", "action"),
+        (3, "pay", "action"),
+        (4, "send_tickets", "action"),
+    ]
+    assert [(run.participant, run.is_external) for run in plan.runs] == [
+        ("inventory", False),
+        ("shipping", True),
+        ("payments", True),
+        ("", False),
+    ]
+    assert plan.runs[2].note == "nothing is compensated after it"
+    assert plan.outcome == "The saga goes on with book_hotel."
+    assert (plan.live, plan.left_behind, plan.impossible) == ((), (), ())
+
+
+def test_force_compensate_runs_backwards_over_what_may_have_happened() -> None:
+    saga = trips.make_unknown()
+
+    plan = draw_plan(Operation.COMPENSATE, saga.pk)
+
+    assert plan.is_allowed
+    assert steps_of(plan) == [(1, "book_flight", "compensation"), (2, "book_hotel", "compensation")]
+    assert plan.outcome == "The saga compensates: beginning with book_flight, in reverse order."
+    assert plan.impossible == ("Going forward again is not possible once a saga compensates: start a new one.",)
+
+
+def test_compensations_of_a_group_stand_side_by_side() -> None:
+    saga = trips.start(trips.TourSaga)
+    with trips.faults() as fault:
+        fault.refuse("close_file", trips.RetryLater(after=3000))
+        for _ in range(3):
+            trips.look(saga.pk)
+
+    plan = draw_plan(Operation.COMPENSATE, saga.pk)
+
+    assert steps_of(plan) == [
+        (1, "book_boat", "compensation"),
+        (1, "book_bus", "compensation"),
+        (2, "open_file", "compensation"),
+    ]
+
+
+def test_live_attempt_is_shown_and_finishes_first() -> None:
+    saga = trips.make_running()
+
+    plan = draw_plan(Operation.COMPENSATE, saga.pk)
+
+    assert [(live.step, live.direction, live.is_expired) for live in plan.live] == [("book_hotel", "action", False)]
+    assert plan.live[0].until == SagaStep.objects.get(saga=saga, name="book_hotel").lease_until
+    assert [run.note for run in plan.runs] == ["its action is live now and finishes first"]
+    assert plan.outcome.startswith("The saga compensates: once the live attempt has ended, ")
+
+
+def test_force_compensate_is_refused_after_the_pivot() -> None:
+    saga = trips.make_retries_exhausted()
+
+    plan = draw_plan(Operation.COMPENSATE, saga.pk)
+
+    assert not plan.is_allowed
+    assert plan.refusal.startswith("The pivot has succeeded: nothing is compensated after it.")
+    assert (plan.runs, plan.outcome) == ((), "")
+
+
+def test_abandon_lists_what_stays_behind() -> None:
+    saga = trips.make_compensation_refused()
+
+    plan = draw_plan(Operation.ABANDON, saga.pk)
+
+    assert plan.is_allowed
+    assert plan.runs == ()
+    assert [(left.step, left.effect, left.key) for left in plan.left_behind] == [
+        ("book_hotel", "yes", f"{saga.pk}:book_hotel"),
+        ("book_flight", "yes", f"{saga.pk}:book_flight"),
+    ]
+
+
+def test_retry_of_a_paused_saga_says_that_nothing_runs() -> None:
+    saga = trips.make_waiting_for_retry()
+    operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
+
+    plan = draw_plan(Operation.RETRY, saga.pk)
+
+    assert plan.is_allowed
+    assert plan.outcome == "Nothing runs until the hold (paused) ends."
+    assert "The saga is paused: nothing is claimed until somebody resumes it." in plan.impossible
+
+
+def test_retry_after_the_deadline_turns_back() -> None:
+    saga = trips.make_misconfigured()
+    Saga.objects.filter(pk=saga.pk).update(deadline_at=saga.created_at)
+
+    plan = draw_plan(Operation.RETRY, saga.pk)
+
+    assert steps_of(plan) == [(1, "book_hotel", "compensation")]
+
+
+def test_marks_follow_the_word_of_the_person() -> None:
+    saga = trips.make_held_unknown()
+
+    happened = draw_plan(Operation.MARK_SUCCEEDED, saga.pk, step="pay")
+    did_not = draw_plan(Operation.MARK_REFUSED, saga.pk, step="pay")
+
+    assert steps_of(happened) == [(1, "send_tickets", "action")]
+    assert happened.impossible[-1] == "The pivot has succeeded: nothing is compensated any more."
+    assert steps_of(did_not) == [(1, "book_flight", "compensation"), (2, "book_hotel", "compensation")]
+
+
+def test_mark_compensated_leaves_the_rest_of_the_way_back() -> None:
+    saga = trips.make_compensation_refused()
+
+    plan = draw_plan(Operation.MARK_COMPENSATED, saga.pk, step="book_flight")
+
+    assert steps_of(plan) == [(1, "book_hotel", "compensation")]
+    assert plan.impossible[0].startswith("Whatever book_flight really left behind stays")
+
+
+def test_skip_of_the_last_step_completes() -> None:
+    saga = trips.make_contract_violation()
+
+    plan = draw_plan(Operation.SKIP, saga.pk, step="send_tickets")
+
+    assert (plan.runs, plan.outcome) == ((), "The saga is completed.")
+
+
+def test_cancel_is_remembered_while_the_pivot_is_unknown() -> None:
+    saga = trips.make_held_unknown()
+
+    plan = draw_plan(Operation.CANCEL, saga.pk)
+
+    assert plan.is_allowed
+    assert plan.outcome == "The saga stays held at pay."
+
+
+def test_pause_and_resume() -> None:
+    running = trips.make_running()
+    paused = trips.make_paused()
+
+    assert draw_plan(Operation.PAUSE, running.pk).outcome == (
+        "What is live finishes and is recorded; nothing follows until the hold (paused) ends."
+    )
+    again = draw_plan(Operation.PAUSE, paused.pk)
+    assert (again.is_allowed, again.is_repeat, again.refusal) == (False, True, "The saga is paused already.")
+    assert draw_plan(Operation.RESUME, paused.pk).outcome == "The saga goes on with book_hotel."
+
+
+def test_missing_definition_is_said() -> None:
+    saga = trips.make_waiting_for_retry()
+
+    with trips.registry.preserved():
+        trips.registry.forget("trip", 3)
+        plan = draw_plan(Operation.RETRY, saga.pk)
+
+    assert plan.impossible == ("Nothing runs until the code has definition trip version 3 with these steps.",)
+    assert {(run.participant, run.is_external) for run in plan.runs} == {("", None)}
+
+
+def test_permission_is_part_of_the_plan() -> None:
+    saga = trips.make_waiting_for_retry()
+
+    plan = draw_plan(Operation.RETRY, saga.pk, actor=Actor(name="nobody"))
+
+    assert (plan.is_allowed, plan.may_act) == (False, False)
+    assert plan.refusal == "nobody lacks the permission sagas.retry_saga."
+
+
+def test_step_must_be_named_and_known() -> None:
+    saga = trips.make_waiting_for_retry()
+
+    with pytest.raises(BadRequest, match="needs a step"):
+        draw_plan(Operation.SKIP, saga.pk)
+    with pytest.raises(BadRequest, match="has no step 'nowhere'"):
+        draw_plan(Operation.RETRY, saga.pk, step="nowhere")
+    with pytest.raises(SagaNotFound):
+        draw_plan(Operation.RETRY, uuid4())
+
+
+@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("maker", trips.MAKERS)
+def test_plan_changes_nothing_and_can_be_printed(maker: str, operation: Operation) -> None:
+    saga = trips.MAKERS[maker]()
+    before = stored(saga)
+    step = "book_flight" if operation in rules.STEP_OPERATIONS else None
+
+    plan = draw_plan(operation, saga.pk, step=step)
+
+    assert stored(saga) == before
+    assert plan.is_allowed == (not plan.refusal) == bool(plan.outcome)
+    assert json.loads(json.dumps(plan.as_dict()))["operation"] == operation.value
+    text = plan.as_text()
+    assert text.startswith(f"Plan: {plans.LABELS[operation]}")
+    assert (plan.refusal or plan.outcome) in text
+
+
+def stored(saga: Saga) -> list[list[dict[str, object]]]:
+    models = (
+        Saga.objects.filter(pk=saga.pk),
+        *(model.objects.filter(saga=saga) for model in (SagaStep, SagaAttempt, SagaHistory)),
+    )
+    return [list(rows.order_by("pk").values()) for rows in models]
+
+
+@pytest.mark.parametrize(
+    ("maker", "operation", "step"),
+    [
+        ("waiting_for_retry", Operation.RETRY, None),
+        ("unknown", Operation.COMPENSATE, None),
+        ("held_unknown", Operation.MARK_SUCCEEDED, "pay"),
+        ("held_unknown", Operation.MARK_REFUSED, "pay"),
+        ("compensation_refused", Operation.MARK_COMPENSATED, "book_flight"),
+        ("compensation_failing", Operation.RETRY, None),
+        ("paused", Operation.RESUME, None),
+        ("waiting_for_answer", Operation.CANCEL, None),
+        ("pending", Operation.CANCEL, None),
+        ("contract_violation", Operation.SKIP, "send_tickets"),
+        ("misconfigured", Operation.RETRY, "book_flight"),
+        ("running", Operation.PAUSE, None),
+    ],
+)
+def test_what_runs_is_what_the_plan_said(maker: str, operation: Operation, step: str | None) -> None:
+    saga = trips.MAKERS[maker]()
+    plan = draw_plan(operation, saga.pk, step=step)
+    last = SagaAttempt.objects.filter(saga=saga).order_by("-pk").values_list("pk", flat=True).first() or 0
+    arguments = {"step": step} if step else {}
+    if operation in (Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED):
+        arguments["evidence"] = "The participant said so on the telephone."
+
+    operations.perform_operation(operation, saga.pk, actor=trips.BOSS, reason=trips.REASON, **arguments)
+    drain(read(saga.pk))
+
+    ran = SagaAttempt.objects.filter(saga=saga, pk__gt=last, is_assumed=False).order_by("pk")
+    expected = [] if operation is Operation.PAUSE else [(run.step, run.direction.value) for run in plan.runs]
+    assert [(attempt.step.name, attempt.direction) for attempt in ran] == expected

@@ -1,0 +1,281 @@
+"""Declare a saga for these tests, and bring it into every state that a person may find it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+
+from sagas import (
+    Compensatable,
+    InProgress,
+    Misconfigured,
+    OutcomeUnknown,
+    Parallel,
+    Pivot,
+    Retriable,
+    RetryLater,
+    SagaDefinition,
+    StepContext,
+    engine,
+    operations,
+    registry,
+)
+from sagas.actors import Actor
+from sagas.models import Saga
+from sagas.states import Direction
+from sagas.testing import drain, faults
+from sagas.testing.drain import look, read
+
+BACK = Direction.COMPENSATION
+BOSS = Actor(name="boss", is_trusted=True)
+REASON = "Because the test says so."
+
+
+class SoldOut(Exception):
+    """Say that there is no seat."""
+
+
+class CardDeclined(Exception):
+    """Say that the money is not there."""
+
+
+class TooLate(Exception):
+    """Say that something cannot be undone, or not done any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TripInput:
+    """Name the order."""
+
+    order_number: str
+    """Its number."""
+
+
+def do(step: StepContext[TripInput]) -> dict[str, str]:
+    """Shape: ``{"made": step name}``."""
+    return {"made": step.step}
+
+
+def undo(step: StepContext[TripInput]) -> None:
+    """Undo nothing: the tests look at the engine's rows alone."""
+
+
+class TripSaga(SagaDefinition):
+    """Book a journey."""
+
+    book_hotel = Compensatable(do, undo, participant="inventory")
+    book_flight = Compensatable(
+        do, undo, participant="shipping", external=True, refuses_on=[SoldOut], compensation_refuses_on=[TooLate]
+    )
+    pay = Pivot(do, participant="payments", external=True, refuses_on=[CardDeclined])
+    send_tickets = Retriable(do, refuses_on=[TooLate])
+
+    class Meta:
+        name = "trip"
+        version = 3
+        input = TripInput
+        deadline = timedelta(hours=1)
+
+
+class TourSaga(SagaDefinition):
+    """Book many things side by side."""
+
+    open_file = Compensatable(do, undo)
+    bookings = Parallel(
+        book_bus=Compensatable(do, undo),
+        book_boat=Compensatable(do, undo, external=True, refuses_on=[SoldOut]),
+    )
+    close_file = Compensatable(do, undo)
+
+    class Meta:
+        name = "tour"
+        input = TripInput
+
+
+_numbers = count(1)
+
+
+def start(definition: type[SagaDefinition] = TripSaga, **keys: str) -> Saga:
+    """Start a saga that nobody has looked at."""
+    number = keys.get("order") or f"ORD-{next(_numbers):05}"
+    return engine.start(definition, TripInput(order_number=number), business_keys={"order": number, **keys})
+
+
+def make_pending() -> Saga:
+    """Return one that nobody has looked at."""
+    return start()
+
+
+def make_running() -> Saga:
+    """Return one whose first step is live."""
+    saga = start()
+    with faults() as fault:
+        fault.crash_before("book_hotel")
+        look(saga.pk)
+    return read(saga.pk)
+
+
+def make_waiting_for_retry() -> Saga:
+    """Return one whose first step failed and waits an hour."""
+    saga = start()
+    with faults() as fault:
+        fault.refuse("book_hotel", RetryLater("The hotel does not answer.", after=3000))
+        look(saga.pk)
+    return read(saga.pk)
+
+
+def make_waiting_for_answer() -> Saga:
+    """Return one whose flight is still being looked for."""
+    saga = start()
+    with faults() as fault:
+        fault.refuse("book_flight", InProgress("Still looking.", poll_after=3000))
+        look(saga.pk)
+    return read(saga.pk)
+
+
+def make_unknown() -> Saga:
+    """Return one whose flight may have been booked and is asked for again."""
+    saga = start()
+    with faults() as fault:
+        fault.lose_answer("book_flight")
+        look(saga.pk)
+    return read(saga.pk)
+
+
+def make_held_unknown() -> Saga:
+    """Return one whose payment may have happened and is not asked for any more."""
+    saga = start()
+    with faults() as fault:
+        fault.refuse("pay", OutcomeUnknown("The bank does not answer."), times=5)
+        drain(saga, patience=timedelta(minutes=30))
+    return read(saga.pk)
+
+
+def make_misconfigured() -> Saga:
+    """Return one whose credentials are wrong."""
+    saga = start()
+    with faults() as fault:
+        fault.refuse("book_flight", Misconfigured("The key of the airline is wrong."))
+        look(saga.pk)
+    return read(saga.pk)
+
+
+def make_paused() -> Saga:
+    """Return one that somebody paused."""
+    saga = start()
+    operations.pause(saga.pk, actor=BOSS, reason=REASON)
+    return read(saga.pk)
+
+
+def make_definition_missing() -> Saga:
+    """Return one whose definition the code had lost when somebody looked."""
+    saga = start()
+    with registry.preserved():
+        registry.forget("trip", 3)
+        look(saga.pk)
+    return read(saga.pk)
+
+
+def make_contract_violation() -> Saga:
+    """Return one whose last step refused although it must not."""
+    saga = start()
+    with faults() as fault:
+        fault.refuse("send_tickets", TooLate("The printer is gone."))
+        look(saga.pk)
+    return read(saga.pk)
+
+
+def make_retries_exhausted() -> Saga:
+    """Return one whose last step keeps failing, within its deadline."""
+    saga = start()
+    with faults() as fault:
+        fault.refuse("send_tickets", RuntimeError("No paper."), times=99)
+        drain(saga, patience=timedelta(minutes=3))
+    return read(saga.pk)
+
+
+def make_overdue() -> Saga:
+    """Return one whose payment holds beyond its deadline."""
+    saga = start()
+    Saga.objects.filter(pk=saga.pk).update(deadline_at=saga.created_at)
+    with faults() as fault:
+        fault.crash_before("book_hotel")
+        Saga.objects.filter(pk=saga.pk).update(deadline_at=saga.created_at + timedelta(seconds=1))
+        look(saga.pk)
+    Saga.objects.filter(pk=saga.pk).update(deadline_at=saga.created_at)
+    return read(saga.pk)
+
+
+def make_compensating() -> Saga:
+    """Return one that turned back and waits to compensate again."""
+    saga = start()
+    with faults() as fault:
+        fault.refuse("pay", CardDeclined("No money."))
+        fault.refuse("book_flight", RetryLater("Later.", after=3000), direction=BACK)
+        look(saga.pk)
+    return read(saga.pk)
+
+
+def make_compensation_failing() -> Saga:
+    """Return one whose compensation has spent its budget."""
+    saga = start()
+    with faults() as fault:
+        fault.refuse("pay", CardDeclined("No money."))
+        fault.refuse("book_flight", RuntimeError("The airline is closed."), direction=BACK, times=10)
+        drain(saga, patience=timedelta(minutes=30))
+    return read(saga.pk)
+
+
+def make_compensation_refused() -> Saga:
+    """Return one whose compensation was refused."""
+    saga = start()
+    with faults() as fault:
+        fault.refuse("pay", CardDeclined("No money."))
+        fault.refuse("book_flight", TooLate("The flight has left."), direction=BACK)
+        look(saga.pk)
+    return read(saga.pk)
+
+
+def make_completed() -> Saga:
+    """Return one that went well."""
+    return drain(start())
+
+
+def make_compensated() -> Saga:
+    """Return one that left no trace."""
+    saga = start()
+    with faults() as fault:
+        fault.refuse("book_flight", SoldOut("No seat."))
+        drain(saga)
+    return read(saga.pk)
+
+
+def make_abandoned() -> Saga:
+    """Return one that somebody gave up."""
+    saga = make_compensation_refused()
+    operations.abandon(saga.pk, actor=BOSS, reason=REASON)
+    return read(saga.pk)
+
+
+MAKERS: Mapping[str, Callable[[], Saga]] = {
+    "pending": make_pending,
+    "running": make_running,
+    "waiting_for_retry": make_waiting_for_retry,
+    "waiting_for_answer": make_waiting_for_answer,
+    "unknown": make_unknown,
+    "held_unknown": make_held_unknown,
+    "misconfigured": make_misconfigured,
+    "paused": make_paused,
+    "definition_missing": make_definition_missing,
+    "contract_violation": make_contract_violation,
+    "retries_exhausted": make_retries_exhausted,
+    "overdue": make_overdue,
+    "compensating": make_compensating,
+    "compensation_failing": make_compensation_failing,
+    "compensation_refused": make_compensation_refused,
+    "completed": make_completed,
+    "compensated": make_compensated,
+    "abandoned": make_abandoned,
+}
