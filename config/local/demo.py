@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns: 0 when all went as expected, 1 otherwise.
     """
     options = parse_arguments(arguments)
+    starter = os.getppid()
     for number in STOP_SIGNALS:
         signal.signal(number, leave)
     try:
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return int(has_failed)
             print_directions(shop)
             with suppress(Stopped):
-                stay_up(shop)
+                stay_up(shop, starter)
     except Stopped as stopped:
         return 128 + int(stopped.args[0])
     except (DemoCannotRun, ServerDidNotStart) as error:
@@ -153,9 +154,8 @@ The shop is up. Ctrl-C stops it and everything it started.
 """)
 
 
-def stay_up(shop: RunningShop) -> None:
+def stay_up(shop: RunningShop, starter: int) -> None:
     """Keep the shop running until a signal comes or whoever started this process is gone."""
-    starter = os.getppid()
     while os.getppid() == starter:
         shop.supervise()
         time.sleep(SUPERVISION_SECONDS)
