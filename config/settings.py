@@ -315,7 +315,8 @@ _shared_processors = [
     structlog.processors.StackInfoRenderer(),
 ]
 _renderers: dict[str, list[Any]] = {
-    "console": [structlog.dev.ConsoleRenderer(colors=False)],
+    # Never a traceback with local variables: they hold addresses and payment methods.
+    "console": [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)],
     "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
 }
 

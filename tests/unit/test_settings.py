@@ -263,6 +263,22 @@ def test_log_line_carries_the_facts(log_format: str, monkeypatch: pytest.MonkeyP
         assert "attempt=3" in line
 
 
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_logged_traceback_shows_no_local_variables(log_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(monkeypatch, **NEEDED, LOG_FORMAT=log_format)
+    formatter = settings["LOGGING"]["formatters"]["structured"]
+    address = "1 Harbour " + "Street"
+    try:
+        raise ValueError(f"No such house at an address of {len(address)} letters.")
+    except ValueError:
+        record = logging.makeLogRecord({"msg": "failed", "levelname": "ERROR", "exc_info": sys.exc_info()})
+
+    line = formatter["()"](**{name: value for name, value in formatter.items() if name != "()"}).format(record)
+
+    assert "No such house at an address of 16 letters." in line
+    assert address not in line
+
+
 def test_commands_find_the_running_demo_with_nothing_in_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
