@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from .problems import Problem, RequestRefused
+from .documents import Problem, RequestRefused
 
 MAX_KEY_CHARS = 255
 MAX_WAIT_SECONDS = 30

@@ -10,7 +10,7 @@ from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from .problems import Problem, RequestRefused
+from .documents import Problem, RequestRefused
 
 # A bigint has at most 19 digits; what is longer was not made here.
 MAX_POSITION_DIGITS = 18
@@ -46,19 +46,33 @@ class OrderPagination(CursorPagination):
             raise _refuse(f"page_size is a number from 1 to {self.max_page_size}.")
         return int(text)
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Describe a page for the OpenAPI document."""
+        link = _describe_link(self.cursor_query_param)
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {"next": link, "previous": link, "results": schema},
+        }
+
     def decode_cursor(self, request: Request) -> Any:
         """Return the cursor, if it can be one of ours; the framework would give any text to the database."""
         try:
             cursor = super().decode_cursor(request)
         except NotFound as error:
             raise _refuse("The cursor is not one of ours; start again without it.") from error
-        if cursor is not None and not _is_position(cursor.position):
+        if cursor is not None and (cursor.offset or not _is_position(cursor.position)):
             raise _refuse("The cursor is not one of ours; start again without it.")
         return cursor
 
 
+def _describe_link(parameter: str) -> dict[str, Any]:
+    example = f"/api/v1/orders/?{parameter}=cD00ODY%3D"
+    return {"type": ["string", "null"], "format": "uri-reference", "example": example}
+
+
 def _is_position(text: str | None) -> bool:
-    return text is None or (text.isascii() and text.isdecimal() and len(text) <= MAX_POSITION_DIGITS)
+    return text is not None and text.isascii() and text.isdecimal() and len(text) <= MAX_POSITION_DIGITS
 
 
 def _refuse(detail: str) -> RequestRefused:

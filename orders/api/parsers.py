@@ -14,8 +14,8 @@ from typing import IO, Any
 
 from rest_framework.parsers import BaseParser
 
+from .documents import MAX_ERRORS, Problem, RequestRefused
 from .pointers import InputError, append_token
-from .problems import MAX_ERRORS, Problem, RequestRefused
 
 # The largest honest body (50 lines, a long address) has about 6 kB.
 MAX_BODY_BYTES = 64 * 1024

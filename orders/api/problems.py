@@ -5,12 +5,9 @@ Source: RFC 9457.
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -25,62 +22,12 @@ from rest_framework.views import set_rollback
 
 from orders import exceptions as orders
 
+from .documents import Problem, RequestRefused
 from .pointers import InputError, list_errors
 
-logger = logging.getLogger(__name__)
-
-MEDIA_TYPE = "application/problem+json"
 API_PREFIX = "/api/"
 READ_ONLY_SQLSTATE = "25006"
 RETRY_AFTER_SECONDS = 5
-MAX_ERRORS = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """Hold one problem document."""
-
-    status: int
-    """The HTTP status."""
-    code: str
-    """The stable name of the kind of problem; its ``type`` is ``urn:problem:<code>``."""
-    detail: str
-    """What happened and what to do, for a person."""
-    errors: Sequence[InputError] = ()
-    """What is wrong with the body, each with a JSON pointer."""
-    members: Mapping[str, Any] = field(default_factory=dict)
-    """Further members of the document."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers of the answer."""
-
-    def as_document(self) -> dict[str, Any]:
-        """Shape: ``{type, title, status, code, detail, errors?: [{pointer, code, detail}], ...}``."""
-        document: dict[str, Any] = {
-            "type": f"urn:problem:{self.code}",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "code": self.code,
-            "detail": self.detail,
-        }
-        if self.errors:
-            document["errors"] = [
-                {"pointer": error.pointer, "code": error.code, "detail": error.detail}
-                for error in self.errors[:MAX_ERRORS]
-            ]
-        return {**document, **self.members}
-
-    def as_response(self) -> HttpResponse:
-        """Return the answer; a plain one, so that no renderer or accepted media type changes it."""
-        text = json.dumps(self.as_document(), ensure_ascii=True)
-        return HttpResponse(text, status=self.status, content_type=MEDIA_TYPE, headers=dict(self.headers))
-
-
-class RequestRefused(Exception):
-    """Carry a problem out of a parser or a header."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        super().__init__(problem.detail)
 
 
 def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
@@ -89,8 +36,8 @@ def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpRespon
     problem = describe_error(error)
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         request = context.get("request")
+        # Whoever writes failures down, or mails them, listens to Django's own signal.
         signals.got_request_exception.send(sender=None, request=getattr(request, "_request", request))
-        logger.error("Request failed.", exc_info=error, extra={"path": getattr(request, "path", "")})
     return problem.as_response()
 
 

@@ -7,8 +7,11 @@ from typing import Any
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
+from orders.models import MAX_LINES
+
+from .documents import MEDIA_TYPE
 from .headers import MAX_KEY_CHARS, MAX_WAIT_SECONDS
-from .problems import MEDIA_TYPE
+from .pagination import OrderPagination
 from .serializers import ProblemSerializer
 
 DESCRIPTIONS = {
@@ -54,6 +57,10 @@ REPLAYED = OpenApiParameter(
 APPLIED = OpenApiParameter(
     "Preference-Applied", str, OpenApiParameter.HEADER, response=[202], description="`wait=N`, if the answer was held."
 )
+CURSOR = OpenApiParameter("cursor", str, description="From `next` or `previous` of another page.")
+PAGE_SIZE = OpenApiParameter(
+    "page_size", {"type": "integer", "minimum": 1, "maximum": OrderPagination.max_page_size, "default": 20}
+)
 NOT_MODIFIED = OpenApiResponse(response=None, description="As it was.")
 
 
@@ -64,6 +71,16 @@ def list_problems(*statuses: int) -> dict[tuple[int, str], Any]:
         (status, MEDIA_TYPE): OpenApiResponse(response=ProblemSerializer, description=DESCRIPTIONS[status])
         for status in sorted(always | set(statuses))
     }
+
+
+def describe_strictness(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
+    """Add what the generator cannot see: bodies with unknown members are refused, and how many lines an order has."""
+    components = result["components"]["schemas"]
+    for name, component in components.items():
+        if name.endswith("Request"):
+            component["additionalProperties"] = False
+    components["CheckoutRequest"]["properties"]["lines"].update(minItems=1, maxItems=MAX_LINES)
+    return result
 
 
 class ShopSchema(AutoSchema):

@@ -1,4 +1,8 @@
-"""Say what goes in and out of the API. What comes in becomes the frozen requests of ``orders.requests``."""
+"""Say what goes in and out of the API.
+
+What comes in becomes the frozen requests of ``orders.requests``. What goes out is made by ``orders.summaries`` and
+``problems``; the serializers below describe it for the OpenAPI document, and a test holds both against each other.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,8 @@ PAYMENT_METHOD = RegexValidator(r"\Apm_[A-Za-z0-9_]{1,60}\Z", "pm_ and up to 60 
 
 
 class LogInSerializer(StrictSerializer):
+    """Name an account and its password."""
+
     username = TextField(max_length=150)
     password = VerbatimField(max_length=128, trim_whitespace=False)
 
@@ -34,17 +40,23 @@ class NothingSerializer(StrictSerializer):
     """Take an empty body, or an empty object."""
 
 
-class MoneyRequestSerializer(StrictSerializer):
+class ExpectedTotalSerializer(StrictSerializer):
+    """Name the total that the customer saw."""
+
     amount_minor = WholeNumberField(min_value=0, max_value=MAX_WHOLE_NUMBER, help_text="In the smallest unit: cents.")
     currency = TextField(min_length=3, max_length=3, validators=[CURRENCY], help_text="ISO 4217.")
 
 
-class LineRequestSerializer(StrictSerializer):
+class CheckoutLineSerializer(StrictSerializer):
+    """Ask for a quantity of one SKU of the catalogue."""
+
     sku = TextField(max_length=64)
     quantity = WholeNumberField(min_value=1, max_value=MAX_QUANTITY)
 
 
 class AddressSerializer(StrictSerializer):
+    """Say where the goods go."""
+
     name = TextField(max_length=100)
     line1 = TextField(max_length=200)
     line2 = TextField(max_length=200, required=False, allow_blank=True, default="")
@@ -61,12 +73,16 @@ class AddressSerializer(StrictSerializer):
 
 @extend_schema_serializer(component_name="Checkout")
 class CheckoutSerializer(StrictSerializer):
-    lines = LineRequestSerializer(many=True, allow_empty=False, max_length=MAX_LINES, help_text="No SKU twice.")
+    """Ask for an order. Members that are not listed are refused."""
+
+    lines = CheckoutLineSerializer(many=True, allow_empty=False, max_length=MAX_LINES, help_text="No SKU twice.")
     payment_method = TextField(
-        validators=[PAYMENT_METHOD], help_text="The payment provider's reference, such as `pm_card_visa`."
+        trim_whitespace=False,
+        validators=[PAYMENT_METHOD],
+        help_text="The payment provider's reference, such as `pm_card_visa`.",
     )
     shipping_address = AddressSerializer()
-    expected_total = MoneyRequestSerializer(
+    expected_total = ExpectedTotalSerializer(
         required=False, help_text="Prices are the shop's. If the total is not this, the answer is 422 `price-changed`."
     )
 
@@ -125,8 +141,8 @@ class StepSerializer(serializers.Serializer):
     name = serializers.CharField()
     state = serializers.ChoiceField(choices=[state.value for state in StepState])
     attempts = serializers.IntegerField(help_text="How often it was tried, forward and back.")
-    started_at = serializers.CharField(allow_null=True, help_text="ISO 8601, UTC.")
-    finished_at = serializers.CharField(allow_null=True, help_text="ISO 8601, UTC.")
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
 
 
 class SagaSerializer(serializers.Serializer):
@@ -136,7 +152,7 @@ class SagaSerializer(serializers.Serializer):
 
 
 class OrderSerializer(serializers.Serializer):
-    """Describe what ``orders.summaries`` makes."""
+    """Show an order and how far its checkout is."""
 
     number = serializers.CharField()
     status = serializers.ChoiceField(choices=[status.value for status in DisplayStatus])
@@ -147,7 +163,7 @@ class OrderSerializer(serializers.Serializer):
     total = MoneySerializer()
     currency = serializers.CharField(help_text="ISO 4217.")
     saga = SagaSerializer(allow_null=True, help_text="Null once the shop no longer keeps the details.")
-    created_at = serializers.CharField(help_text="ISO 8601, UTC.")
+    created_at = serializers.DateTimeField()
 
 
 class InputErrorSerializer(serializers.Serializer):
@@ -157,7 +173,7 @@ class InputErrorSerializer(serializers.Serializer):
 
 
 class ProblemSerializer(serializers.Serializer):
-    """Describe what ``orders.api.problems`` makes (RFC 9457)."""
+    """Say what went wrong (RFC 9457)."""
 
     type = serializers.CharField(help_text="`urn:problem:` and the code.")
     title = serializers.CharField()

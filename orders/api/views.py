@@ -93,13 +93,17 @@ class OrderListView(APIView):
 
     pagination_class = OrderPagination
 
-    @extend_schema(operation_id="list_orders", responses={200: OrderSerializer(many=True), **schema.list_problems()})
+    @extend_schema(
+        operation_id="list_orders",
+        parameters=[schema.CURSOR, schema.PAGE_SIZE],
+        responses={200: OrderSerializer(many=True), **schema.list_problems()},
+    )
     def get(self, request: Request) -> Response:
         """List your orders, newest first."""
         paginator = OrderPagination()
         page = paginator.paginate_queryset(list_orders(request.user), request, self)
         response = paginator.get_paginated_response(summarize(page))
-        response.headers.update(PRIVATE)
+        response["Cache-Control"] = PRIVATE["Cache-Control"]
         return response
 
 

@@ -1,0 +1,101 @@
+"""Fill a small shop, and talk to it over HTTP as different people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.http import HttpResponse
+from django.test import Client
+from rest_framework.authtoken.models import Token
+
+from inventory.services import ensure_stock
+from orders.models import Product
+
+PRODUCTS = {
+    "TEA-EARL-GREY": ("Earl Grey", 790, 1000),
+    "MUG-WHITE": ("White mug", 950, 1000),
+    "KETTLE-COPPER": ("Copper kettle", 12900, 1),
+    "SCONE-SOLD-OUT": ("Scone", 320, 0),
+}
+ADDRESS = {"name": "Ada", "line1": "Tea Lane 1", "city": "Bath", "postal_code": "BA1 1AA", "country": "GB"}
+
+
+def make_checkout(**changes: Any) -> dict[str, Any]:
+    """Make a body that works, changed where asked."""
+    body = {
+        "lines": [{"sku": "TEA-EARL-GREY", "quantity": 2}, {"sku": "MUG-WHITE", "quantity": 1}],
+        "payment_method": "pm_card_visa",
+        "shipping_address": ADDRESS,
+    }
+    return {**body, **changes}
+
+
+@dataclass(frozen=True)
+class Shopper:
+    """Be one person in front of the API; without a user, nobody in particular."""
+
+    user: User | None = None
+    token: str = ""
+
+    def get(self, path: str, **headers: str) -> HttpResponse:
+        """Ask for something."""
+        return Client().get(path, headers=self._headers(headers))
+
+    def post(self, path: str, body: Any = None, **headers: str) -> HttpResponse:
+        """Send a value as JSON, or bytes as they are."""
+        raw = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()
+        content_type = headers.pop("content_type", "application/json")
+        return Client().post(path, raw, content_type=content_type, headers=self._headers(headers))
+
+    def checkout(self, body: Any = None, *, key: str = "key-1", **headers: str) -> HttpResponse:
+        """Place an order."""
+        sent = make_checkout() if body is None else body
+        return self.post("/api/v1/checkout/", sent, **{"Idempotency-Key": key, **headers})
+
+    def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {**({"Authorization": f"Token {self.token}"} if self.token else {}), **headers}
+
+
+def make_shopper(username: str, **fields: Any) -> Shopper:
+    """Make an account with a token."""
+    user = User.objects.create(username=username, **fields)
+    return Shopper(user, Token.objects.create(user=user).key)
+
+
+def assert_problem(response: HttpResponse, status: int, code: str) -> dict[str, Any]:
+    """Check that the answer is this problem, and nothing of the inside of the shop."""
+    assert (response.status_code, response["Content-Type"]) == (status, "application/problem+json"), response.content
+    problem = response.json()
+    assert (problem["status"], problem["code"], problem["type"]) == (status, code, f"urn:problem:{code}")
+    assert problem["title"]
+    assert problem["detail"]
+    assert "Traceback" not in response.content.decode()
+    return problem
+
+
+def list_pointers(problem: Mapping[str, Any]) -> set[str]:
+    """Return what the errors of a problem point at."""
+    return {error["pointer"] for error in problem["errors"]}
+
+
+@pytest.fixture
+def fill_shop() -> None:
+    """Offer four products."""
+    for sku, (name, price, on_hand) in PRODUCTS.items():
+        Product.objects.create(sku=sku, name=name, unit_price_minor=price, currency="EUR")
+        ensure_stock(sku, on_hand)
+
+
+@pytest.fixture
+def customer(fill_shop: None) -> Shopper:
+    return make_shopper("customer")
+
+
+@pytest.fixture
+def stranger(fill_shop: None) -> Shopper:
+    return make_shopper("stranger")
