@@ -39,8 +39,8 @@ class LocalRabbit:
         self.names.stop()
 
 
-def start_rabbitmq() -> LocalRabbit:
-    """Start a server on a free port, with nothing kept on disk after its end.
+def start_rabbitmq(port: int | None = None) -> LocalRabbit:
+    """Start a server on a port, by default on a free one, with nothing kept on disk after its end.
 
     Raises: ServerDidNotStart when the package is not installed, or with the end of the server's log.
     """
@@ -48,7 +48,7 @@ def start_rabbitmq() -> LocalRabbit:
     if not PROGRAM.exists() or names_program is None:
         raise ServerDidNotStart("RabbitMQ is not installed here. On Debian: apt-get install rabbitmq-server")
     home = Path(tempfile.mkdtemp(prefix="sagas-"))
-    port, names_port = find_free_port(), find_free_port()
+    port, names_port = port or find_free_port(), find_free_port()
     environment = describe_server(home, port, names_port)
     names = start_guarded(
         "epmd",
