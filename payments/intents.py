@@ -91,13 +91,13 @@ def sum_refunds(payment: Payment) -> int:
     Units: the currency's smallest unit.
     """
     refunds = _operations().filter(payment=payment, kind=OperationKind.REFUND).exclude(state=OperationState.DECLINED)
-    return refunds.aggregate(total=Sum("amount_minor", default=0))["total"]
+    return int(refunds.aggregate(total=Sum("amount_minor", default=0))["total"])
 
 
 def begin(
     payment: Payment, *, kind: OperationKind, provider_key: str, amount_minor: int = 0, known: PaymentOperation | None
 ) -> PaymentOperation:
-    """Write down that the provider is about to be asked: once more, or for the first time.
+    """Write down that the provider is about to be asked: once more under the known key, or for the first time.
 
     Tx: must be inside one that commits before the call, with the payment locked.
     """

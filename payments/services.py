@@ -85,11 +85,11 @@ def capture(*, key: str, provider_key: str) -> Payment:
         if known is not None and is_answered and payment.state not in _VOID_STATES:
             return _answer(known)
         _require_state(payment, OperationKind.CAPTURE, "Only a payment whose money is held can be captured.")
-        # A second caller asks under the first one's key: two requests, one capture.
+        # A second caller asks under the first one's key, which is in ``known``: two requests, one capture.
         operation = intents.begin(
             payment,
             kind=OperationKind.CAPTURE,
-            provider_key=known.provider_key if known else provider_key,
+            provider_key=provider_key,
             amount_minor=payment.amount_minor,
             known=known,
         )

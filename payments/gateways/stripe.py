@@ -242,8 +242,10 @@ def _translate_errors(key: str) -> Iterator[None]:
 
 
 def _is_unknown_method(error: BaseException | None) -> bool:
-    is_invalid = isinstance(error, stripe.InvalidRequestError)
-    return is_invalid and (error.code, error.param) == ("resource_missing", "payment_method")
+    return isinstance(error, stripe.InvalidRequestError) and (error.code, error.param) == (
+        "resource_missing",
+        "payment_method",
+    )
 
 
 def _judge_invalid_request(key: str, error: stripe.InvalidRequestError) -> GatewayError:

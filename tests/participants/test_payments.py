@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from django.db import router, transaction
 
+from payments import intents
 from payments.exceptions import (
     GatewayAnswerLost,
     GatewayMisconfigured,
@@ -14,6 +15,7 @@ from payments.exceptions import (
     PaymentNotFound,
     PaymentStateConflict,
 )
+from payments.gateways.base import Declined
 from payments.gateways.sandbox import clear_failure
 from payments.models import Payment, PaymentOperation, SandboxAuthorization, SandboxOperation
 from payments.services import authorize, capture, reconcile, refund, void
@@ -370,6 +372,19 @@ def test_refund_fails_until_the_failure_is_cleared() -> None:
     assert SandboxAuthorization.objects.get().refunded_minor == 1250
 
 
+def test_refund_without_answer_keeps_its_amount() -> None:
+    authorize_with("pm_card_refund_fails")
+    capture(key=KEY, provider_key=CAPTURE_KEY)
+    with pytest.raises(GatewayUnavailable):
+        refund(key=KEY, provider_key="refund 1", amount_minor=1000)
+    clear_failure(key=KEY)
+
+    with pytest.raises(PaymentStateConflict, match="Only 250 of 1250"):
+        refund(key=KEY, provider_key="refund 2", amount_minor=500)
+    assert refund(key=KEY, provider_key="refund 1", amount_minor=1000).refunded_minor == 1000
+    assert SandboxAuthorization.objects.get().refunded_minor == 1000
+
+
 def test_refund_looks_up_a_capture_whose_answer_was_lost() -> None:
     authorize_with("pm_card_capture_timeout")
     with pytest.raises(GatewayAnswerLost):
@@ -431,3 +446,13 @@ def test_authorize_checks_its_arguments(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="A payment needs"):
         authorize(**(request | changes))  # type: ignore[arg-type]
     assert not Payment.objects.exists()
+
+
+def test_definite_answer_is_written_once() -> None:
+    authorize_with()
+    operation = PaymentOperation.objects.get()
+
+    assert intents.record(operation, Declined(code="late")).state == "succeeded"
+    intents.withdraw(operation)
+    assert payment_state() == "authorized"
+    assert asked() == [("authorize", "succeeded", 1, 0)]

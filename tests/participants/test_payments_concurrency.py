@@ -4,9 +4,11 @@ from functools import partial
 
 import pytest
 
-from payments.models import SandboxAuthorization
+from payments.gateways.sandbox import SandboxGateway
+from payments.models import Payment, SandboxAuthorization, SandboxOperation
 from payments.services import capture, refund, void
 
+from .gateway_contract import hold, make_authorization
 from .money import CAPTURE_KEY, KEY, VOID_KEY, authorize_with, ledger, ledger_state, payment_state
 from .side_by_side import count_types, run_side_by_side
 
@@ -65,3 +67,22 @@ def test_refunds_side_by_side_never_exceed_the_amount() -> None:
 
     assert count_types(results) == {"Payment": 2, "PaymentStateConflict": 4}
     assert SandboxAuthorization.objects.get().refunded_minor == 1000
+
+
+def test_one_refund_side_by_side_is_written_once() -> None:
+    authorize_with()
+    capture(key=KEY, provider_key=CAPTURE_KEY)
+    results = run_side_by_side([partial(refund, key=KEY, provider_key="refund 1", amount_minor=500)] * 8)
+
+    assert count_types(results) == {"Payment": 8}
+    assert Payment.objects.get().refunded_minor == 500
+    assert SandboxAuthorization.objects.get().refunded_minor == 500
+
+
+def test_ledger_counts_every_repeat() -> None:
+    authorization = make_authorization()
+    hold(SandboxGateway(), authorization)
+    results = run_side_by_side([partial(SandboxGateway().authorize, authorization)] * 8)
+
+    assert count_types(results) == {"Approved": 8}
+    assert SandboxOperation.objects.get().calls == 9

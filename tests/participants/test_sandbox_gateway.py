@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import threading
+import warnings
 
 import pytest
 from django.db import IntegrityError, connections, router, transaction
@@ -125,11 +127,15 @@ def test_error_apart_from_the_callers_transaction_leaves_it_usable(gateway: Sand
 
 def test_work_apart_leaves_no_thread_and_no_connection_behind(gateway: SandboxGateway) -> None:
     database = router.db_for_write(SandboxAuthorization)
-    with transaction.atomic(using=database):
+    with transaction.atomic(using=database), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         before = count_connections(database)
         gateway.authorize(make_authorization())
+        gc.collect()
         assert count_connections(database) == before
 
+    # A connection that is dropped instead of closed warns when it is collected.
+    assert [str(warning.message) for warning in caught] == []
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("ledger")] == []
 
 

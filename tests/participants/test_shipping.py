@@ -7,6 +7,8 @@ import pytest
 from django.db import IntegrityError, router, transaction
 
 from sagas import Fenced
+from shipping import intents
+from shipping.carriers.base import Refused
 from shipping.carriers.sandbox import SandboxCarrier
 from shipping.exceptions import AddressNotServed, CarrierAnswerLost, CarrierUnavailable, ShipmentKeyReused
 from shipping.models import SandboxBooking, SandboxRequest, Shipment, ShipmentOperation
@@ -247,3 +249,14 @@ def test_database_refuses_a_second_booking() -> None:
             booking=SandboxBooking.objects.get(), key="again", kind="book", outcome="succeeded"
         )
     assert books() == [("book", "succeeded", 1, 0)]
+
+
+def test_definite_answer_is_written_once() -> None:
+    book_to()
+    operation = ShipmentOperation.objects.get()
+
+    assert intents.record(operation, Refused(code="late")).state == "succeeded"
+    intents.withdraw(operation)
+    operation.refresh_from_db()
+    assert (operation.state, operation.calls, operation.unanswered) == ("succeeded", 1, 0)
+    assert shipment_state() == "booked"
