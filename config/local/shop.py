@@ -125,6 +125,8 @@ def start_servers(stack: ExitStack, servers: list[GuardedProcess]) -> dict[str, 
         stack.callback(postgres.process.stop)
         servers.append(postgres.process)
         urls["DATABASE_URL"] = postgres.create_database(DATABASE)
+    else:
+        print("Using the database that DATABASE_URL names; the demo's users, with known passwords, are made in it.")
     if "CELERY_BROKER_URL" not in urls:
         announce("Valkey")
         valkey = start_valkey()
