@@ -10,8 +10,9 @@ from typing import Any
 from celery import current_app
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
-from django.db.models import Min
+from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
+from kombu.exceptions import OperationalError
 
 from sagas.conf import get_settings
 from sagas.models import Saga, SagaWorker
@@ -74,8 +75,10 @@ def _check_workers() -> dict[str, Any]:
 
 
 def _check_oldest_due() -> dict[str, Any]:
-    facts = Saga.objects.filter(due_at__lte=Now()).aggregate(now=Now(), oldest=Min("due_at"))
-    age = (facts["now"] - facts["oldest"]).total_seconds() if facts["oldest"] else 0.0
+    waited = ExpressionWrapper(Now() - F("due_at"), output_field=DurationField())
+    due = Saga.objects.filter(due_at__lte=Now()).order_by("due_at").annotate(waited=waited)
+    oldest = due.values_list("waited", flat=True).first()
+    age = oldest.total_seconds() if oldest else 0.0
     status = "ok" if age <= OLDEST_DUE_LIMIT_SECONDS else "degraded"
     return {"status": status, "age_seconds": round(age, 3)}
 
@@ -91,6 +94,7 @@ class _BrokerProbe:
         self._lock = threading.Lock()
         self._asking: threading.Thread | None = None
         self._is_answering = False
+        self.started = 0
 
     @staticmethod
     @cache
@@ -103,6 +107,7 @@ class _BrokerProbe:
         with self._lock:
             if self._asking is None or not self._asking.is_alive():
                 self._is_answering = False
+                self.started += 1
                 self._asking = threading.Thread(target=self._ask, name="broker-probe", daemon=True)
                 self._asking.start()
             asking = self._asking
@@ -113,9 +118,12 @@ class _BrokerProbe:
         connection = current_app.connection_for_write()
         try:
             connection.ensure_connection(max_retries=1, timeout=BROKER_TIMEOUT_SECONDS)
-            connection.default_channel  # noqa: B018 - redis connects and pings only when a channel is made
+            # An AMQP connection begins with a talk; redis says nothing before the first command.
+            client = getattr(connection.default_channel, "client", None)
+            if client is not None:
+                client.ping()
             self._is_answering = True
-        except connection.recoverable_connection_errors:
+        except (OperationalError, *connection.connection_errors, *connection.channel_errors):
             self._is_answering = False
         finally:
             connection.release()

@@ -70,7 +70,7 @@ def make_shopper(username: str, **fields: Any) -> Shopper:
 def assert_problem(response: HttpResponse, status: int, code: str) -> dict[str, Any]:
     """Check that the answer is this problem, and nothing of the inside of the shop."""
     assert (response.status_code, response["Content-Type"]) == (status, "application/problem+json"), response.content
-    problem = response.json()
+    problem = json.loads(response.content)
     assert (problem["status"], problem["code"], problem["type"]) == (status, code, f"urn:problem:{code}")
     assert problem["title"]
     assert problem["detail"]

@@ -1,0 +1,158 @@
+"""Probes and metrics."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from threading import Thread
+
+import pytest
+from celery import Celery
+from django.db import OperationalError, connection
+from django.test import Client
+from django.utils import timezone
+
+from orders import probes
+from sagas.models import Saga, SagaWorker
+
+from .conftest import Shopper
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+def see_worker(*, seconds_ago: int) -> None:
+    seen_at = timezone.now() - timedelta(seconds=seconds_ago)
+    SagaWorker.objects.create(
+        name=f"host:{seconds_ago}", host="host", pid=seconds_ago + 1, started_at=seen_at, last_sweep_at=seen_at
+    )
+
+
+@pytest.fixture
+def frozen_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Listen like a broker, and never answer."""
+    monkeypatch.delenv("CELERY_BROKER_URL")  # Celery would take it before what the app says
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        app = Celery("frozen", broker=f"redis://127.0.0.1:{server.getsockname()[1]}/0", set_as_current=False)
+        monkeypatch.setattr(probes, "current_app", app)
+        probes._BrokerProbe.get.cache_clear()
+        yield "frozen"
+    probes._BrokerProbe.get.cache_clear()
+
+
+def test_health_looks_at_nothing(django_assert_num_queries: object) -> None:
+    with django_assert_num_queries(0):
+        response = Client().get("/healthz")
+
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_probes_are_for_reading(path: str) -> None:
+    assert Client(enforce_csrf_checks=True).post(path).status_code == 405
+    assert "no-store" in Client().get(path)["Cache-Control"]
+
+
+def test_ready_with_a_worker() -> None:
+    see_worker(seconds_ago=1)
+    see_worker(seconds_ago=3600)
+
+    response = Client().get("/readyz")
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "status": "ok",
+        "checks": {
+            "database": {"status": "ok"},
+            "migrations": {"status": "ok"},
+            "workers": {"status": "ok", "seen": 1},
+            "oldest_due": {"status": "ok", "age_seconds": 0.0},
+            "broker": {"status": "ok"},
+        },
+    }
+
+
+def test_missing_worker_is_degraded_but_ready() -> None:
+    see_worker(seconds_ago=3600)
+
+    response = Client().get("/readyz")
+
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+    assert response.json()["checks"]["workers"] == {"status": "degraded", "seen": 0}
+
+
+@pytest.mark.parametrize(("seconds_ago", "status"), [(30, "ok"), (600, "degraded")])
+def test_age_of_the_oldest_due_saga(customer: Shopper, seconds_ago: int, status: str) -> None:
+    customer.checkout()
+    Saga.objects.update(due_at=timezone.now() - timedelta(seconds=seconds_ago))
+
+    response = Client().get("/readyz")
+
+    found = response.json()["checks"]["oldest_due"]
+    assert (response.status_code, found["status"]) == (200, status)
+    assert seconds_ago <= found["age_seconds"] < seconds_ago + 30
+
+
+def test_future_due_times_are_not_old(customer: Shopper) -> None:
+    customer.checkout()
+    Saga.objects.update(due_at=timezone.now() + timedelta(hours=1))
+
+    assert Client().get("/readyz").json()["checks"]["oldest_due"] == {"status": "ok", "age_seconds": 0.0}
+
+
+def test_frozen_broker_is_degraded_within_its_time(frozen_broker: str) -> None:
+    see_worker(seconds_ago=1)
+    started = time.monotonic()
+
+    response = Client().get("/readyz")
+
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+    assert response.json()["checks"]["broker"] == {"status": "degraded"}
+    assert time.monotonic() - started < 5
+
+
+def test_frozen_broker_is_asked_once_at_a_time(frozen_broker: str) -> None:
+    probe = probes._BrokerProbe.get()
+    answers: list[bool] = []
+    askers = [Thread(target=lambda: answers.append(probe.is_answering())) for _ in range(5)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join(30)
+
+    assert answers == [False] * 5
+    assert probe.started == 1
+
+
+def test_missing_migration_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    probes._migrated.clear()
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'orders'")
+
+    response = Client().get("/readyz")
+
+    assert (response.status_code, response.json()["status"]) == (503, "failed")
+    assert response.json()["checks"]["migrations"] == {"status": "failed", "missing": 1}
+
+
+def test_database_that_is_away_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(probes, "_check_database", fail)
+
+    response = Client().get("/readyz")
+
+    assert response.status_code == 503
+    assert response.json()["checks"]["database"] == {"status": "failed"}
+
+
+def test_metrics_count_sagas(customer: Shopper) -> None:
+    customer.checkout()
+
+    response = Client().get("/metrics")
+
+    assert response.status_code == 200
+    assert response["Content-Type"].startswith("text/plain; version=")
+    assert 'definition="checkout"' in response.content.decode()
