@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sagas import clock, display, operations, registry
+from sagas.conf import get_settings
+from sagas.display import DisplayState, StepDisplay
+from sagas.display.badges import SAGA_BADGES, STEP_BADGES
+from sagas.display.times import describe_distance, describe_span
+from sagas.models import Saga, SagaStep
+from sagas.states import Attention, Hold
+from sagas.testing import assert_invariants
+
+from . import trips
+
+STATES = {
+    "pending": DisplayState.PENDING,
+    "running": DisplayState.RUNNING,
+    "waiting_for_retry": DisplayState.WAITING_FOR_RETRY,
+    "waiting_for_answer": DisplayState.WAITING_FOR_ANSWER,
+    "unknown": DisplayState.OUTCOME_UNKNOWN,
+    "held_unknown": DisplayState.HELD,
+    "misconfigured": DisplayState.HELD,
+    "paused": DisplayState.HELD,
+    "definition_missing": DisplayState.HELD,
+    "contract_violation": DisplayState.HELD,
+    "retries_exhausted": DisplayState.RETRIES_EXHAUSTED,
+    "overdue": DisplayState.OVERDUE,
+    "compensating": DisplayState.COMPENSATING,
+    "compensation_failing": DisplayState.COMPENSATION_FAILING,
+    "compensation_refused": DisplayState.HELD,
+    "completed": DisplayState.COMPLETED,
+    "compensated": DisplayState.COMPENSATED,
+    "abandoned": DisplayState.ABANDONED,
+}
+REASONS = {
+    "held_unknown": ["outcome_unknown"],
+    "misconfigured": ["misconfigured"],
+    "paused": ["paused"],
+    "definition_missing": ["definition_missing"],
+    "contract_violation": ["contract_violation"],
+    "retries_exhausted": ["retries_exhausted"],
+    "compensation_failing": ["compensation_failing"],
+    "compensation_refused": ["compensation_refused"],
+}
+
+
+def read_all(saga: Saga) -> tuple[Saga, list[SagaStep], datetime]:
+    found = Saga.objects.get(pk=saga.pk)
+    return found, list(found.steps.order_by("position")), clock.read_now(get_settings().database)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_state_is_shown_alike_by_rows_and_by_sql() -> None:
+    sagas = {name: maker() for name, maker in trips.MAKERS.items()}
+    assert sagas.keys() == STATES.keys()
+
+    for name, saga in sagas.items():
+        assert_invariants(saga.pk)
+        assert display.judge_saga(*read_all(saga)) is STATES[name], name
+
+    annotated = dict(display.annotate_display_state(Saga.objects.all()).values_list("pk", "display_state"))
+    for name, saga in sagas.items():
+        assert annotated[saga.pk] == STATES[name].value, name
+    for state in DisplayState:
+        found = set(display.filter_by_display(Saga.objects.all(), state).values_list("pk", flat=True))
+        assert found == {saga.pk for name, saga in sagas.items() if STATES[name] is state}, state
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_reason_to_look_is_found() -> None:
+    sagas = {name: maker() for name, maker in trips.MAKERS.items()}
+
+    for reason in (*Hold, *Attention):
+        found = set(display.filter_by_reason(Saga.objects.all(), reason.value).values_list("pk", flat=True))
+        assert found == {sagas[name].pk for name, reasons in REASONS.items() if reason.value in reasons}, reason
+    needing = set(Saga.objects.filter(display.needs_person()).values_list("pk", flat=True))
+    assert needing == {sagas[name].pk for name in REASONS}
+    for name, saga in sagas.items():
+        found, steps, _ = read_all(saga)
+        assert display.reasons_of(found, steps) == REASONS.get(name, []), name
+
+
+@pytest.mark.django_db(transaction=True)
+def test_open_sagas_are_counted_by_definition_and_state() -> None:
+    for name in ("pending", "paused", "misconfigured", "completed", "compensated", "abandoned"):
+        trips.MAKERS[name]()
+    trips.start(trips.TourSaga)
+
+    assert display.count_open() == [
+        {"definition": "tour", "display_state": "pending", "count": 1},
+        {"definition": "trip", "display_state": "held", "count": 2},
+        {"definition": "trip", "display_state": "pending", "count": 1},
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_deadline_makes_overdue_by_the_engines_clock() -> None:
+    saga = trips.make_waiting_for_retry()
+
+    with clock.restored():
+        clock.move(timedelta(minutes=61))
+        assert display.judge_saga(*read_all(saga)) is DisplayState.OVERDUE
+        assert display.filter_by_display(Saga.objects.all(), DisplayState.OVERDUE).get().pk == saga.pk
+    assert not display.filter_by_display(Saga.objects.all(), DisplayState.OVERDUE).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("maker", "step", "expected"),
+    [
+        ("pending", "book_hotel", StepDisplay.NOT_STARTED),
+        ("running", "book_hotel", StepDisplay.RUNNING),
+        ("waiting_for_retry", "book_hotel", StepDisplay.WAITING_FOR_RETRY),
+        ("waiting_for_answer", "book_flight", StepDisplay.WAITING_FOR_ANSWER),
+        ("unknown", "book_flight", StepDisplay.OUTCOME_UNKNOWN),
+        ("held_unknown", "pay", StepDisplay.HELD),
+        ("retries_exhausted", "send_tickets", StepDisplay.RETRIES_EXHAUSTED),
+        ("compensating", "book_flight", StepDisplay.COMPENSATION_WAITING),
+        ("compensation_failing", "book_flight", StepDisplay.COMPENSATION_FAILING),
+        ("compensated", "book_hotel", StepDisplay.COMPENSATED),
+        ("compensated", "book_flight", StepDisplay.REFUSED),
+        ("compensated", "pay", StepDisplay.NEVER_RAN),
+        ("completed", "send_tickets", StepDisplay.SUCCEEDED),
+    ],
+)
+def test_steps_are_told_apart(maker: str, step: str, expected: StepDisplay) -> None:
+    saga = trips.MAKERS[maker]()
+
+    assert display.judge_step(saga.steps.get(name=step), saga) is expected
+
+
+@pytest.mark.django_db(transaction=True)
+def test_held_and_assumed_say_why() -> None:
+    saga = trips.make_held_unknown()
+    assert display.badge_of_saga(*read_all(saga)).text == "held: outcome unknown"
+    assert display.badge_of_step(saga.steps.get(name="pay"), saga).text == "held: outcome unknown"
+
+    evidence = "The bank's own page says so."
+    operations.mark_succeeded(saga.pk, actor=trips.BOSS, reason=trips.REASON, step="pay", evidence=evidence)
+    assert display.badge_of_step(saga.steps.get(name="pay"), saga).text == "succeeded: a person's word"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("maker", "headline"),
+    [
+        ("running", "book_hotel is being run, until "),
+        ("waiting_for_retry", "book_hotel failed (attempt 1 of 5) and is tried again in "),
+        ("waiting_for_answer", "The participant is still working on book_flight; it is asked again in "),
+        ("unknown", "book_flight may have happened. It is asked again, under the same key, in "),
+        ("held_unknown", "The saga is held at pay (outcome unknown): nothing happens there until somebody acts."),
+        ("paused", "The saga is held (paused): nothing happens until somebody acts."),
+        ("retries_exhausted", "send_tickets must succeed and has spent its attempts; it is tried again in "),
+        ("overdue", "The saga goes forward and is past its deadline by "),
+        ("compensating", "The compensation of book_flight is tried again in "),
+        ("compensation_failing", "The compensation of book_flight has spent its attempts: its effect is still there."),
+        ("completed", "Every step is done. It took "),
+        ("compensated", "The saga turned back and no effect is left. It took "),
+        ("abandoned", "A person gave the saga up; left behind: book_hotel, book_flight."),
+    ],
+)
+def test_headline_says_where_it_stands(maker: str, headline: str) -> None:
+    account = display.tell(*read_all(trips.MAKERS[maker]()), with_errors=True)
+
+    assert account.headline.startswith(headline)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_errors_are_told_to_those_who_may_see_them() -> None:
+    saga = trips.make_compensation_failing()
+
+    seen = display.tell(*read_all(saga), with_errors=True)
+    hidden = display.tell(*read_all(saga), with_errors=False)
+
+    assert seen.why == (
+        "It turned back because pay refused: tests.admin.trips.CardDeclined: No money.",
+        "book_flight: RuntimeError: The airline is closed.",
+    )
+    assert hidden.why == (
+        "It turned back because pay refused: tests.admin.trips.CardDeclined",
+        "book_flight: RuntimeError",
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_lost_worker_and_absent_workers_are_told() -> None:
+    running, waiting = trips.make_running(), trips.make_pending()
+
+    with clock.restored():
+        clock.move(timedelta(minutes=5))
+        assert "has not reported: the lease ended" in display.tell(*read_all(running), with_errors=True).headline
+        advice = display.tell(*read_all(waiting), with_errors=True).advice
+    assert advice == ("It has been due for 5 min and nobody came: look whether a worker serves queue sagas.",)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_missing_definition_hides_the_limit_only() -> None:
+    saga = trips.make_waiting_for_retry()
+
+    with registry.preserved():
+        registry.forget("trip", 3)
+        headline = display.tell(*read_all(saga), with_errors=True).headline
+
+    assert headline.startswith("book_hotel failed (attempt 1) and is tried again in ")
+
+
+def test_every_state_has_a_badge_and_none_is_colour_alone() -> None:
+    assert SAGA_BADGES.keys() == set(DisplayState)
+    assert STEP_BADGES.keys() == set(StepDisplay)
+    assert all(badge.word and badge.icon for badge in (*SAGA_BADGES.values(), *STEP_BADGES.values()))
+    words = [badge.word for badge in SAGA_BADGES.values()]
+    assert len(set(words)) == len(words)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "0 s"), (0.25, "0.2 s"), (9.9, "9.9 s"), (10, "10 s"), (59.9, "59 s"), (60, "1 min"), (61, "1 min 1 s"),
+        (3600, "1 h"), (3605, "1 h"), (3725, "1 h 2 min"), (86_400 * 3 + 7_300, "3 d 2 h"),
+    ],
+)  # fmt: skip
+def test_spans_are_short(seconds: float, expected: str) -> None:
+    assert describe_span(timedelta(seconds=seconds)) == expected
+
+
+def test_distance_has_a_direction() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    assert describe_distance(now + timedelta(minutes=2), now) == "in 2 min"
+    assert describe_distance(now - timedelta(minutes=2), now) == "2 min ago"
