@@ -1,0 +1,65 @@
+"""Run a definition under every single fault, on a test database of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+from django.test.runner import DiscoverRunner
+from django.test.utils import override_settings
+from django.utils.module_loading import autodiscover_modules
+
+from ...testing import Verdict, explore, render_exploration
+from ...testing.scenario import get_scenario
+from ...testing.verdicts import as_rows
+from ..base import REFUSED, SagaCommand
+
+
+class Command(SagaCommand):
+    help = (
+        "Explore a definition: refuse, crash, lose answers, repeat, come late and interfere at every step, in both"
+        " directions, and judge where each run ends. Runs the scenario of <app>/saga_scenarios.py on a test database"
+        " that is made for it and removed afterwards. Exit code 1: at least one run ended wrong."
+    )
+    example = "manage.py saga_explore checkout\n  manage.py saga_explore checkout --json > verdicts.json"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the definition."""
+        parser.add_argument("definition", metavar="DEFINITION", help="its stored name")
+
+    def run(self, options: Mapping[str, Any]) -> None:
+        """Explore and print the verdicts; a dot for each trial on stderr, an F for a wrong one."""
+        autodiscover_modules("saga_scenarios")
+        scenario = get_scenario(options["definition"])
+        with _test_databases():
+            exploration = explore(scenario, report=self._show_progress)
+        self.stderr.write("")
+        if options["json"]:
+            self.stdout.write(json.dumps(as_rows(exploration), indent=2))
+        else:
+            self.stdout.write(render_exploration(exploration))
+        if exploration.wrong:
+            raise CommandError(
+                f"{len(exploration.wrong)} of {len(exploration.verdicts)} ended wrong.", returncode=REFUSED
+            )
+
+    def _show_progress(self, verdict: Verdict) -> None:
+        self.stderr.write("." if verdict.is_right else "F", ending="")
+        self.stderr.flush()
+
+
+@contextmanager
+def _test_databases() -> Iterator[None]:
+    """Make empty test databases beside the configured ones; no ring leaves this process meanwhile."""
+    runner = DiscoverRunner(verbosity=0, interactive=False)
+    quiet = {**getattr(settings, "SAGAS", {}), "DOORBELL": "sagas.doorbell.ring_nobody"}
+    with override_settings(SAGAS=quiet):
+        databases = runner.setup_databases()
+        try:
+            yield
+        finally:
+            runner.teardown_databases(databases)
