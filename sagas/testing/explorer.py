@@ -170,6 +170,10 @@ def _forward_trials(scenario: Scenario, step: Step) -> Iterator[Trial]:
         yield trial("late answer", lambda f, saga: _overtake(f, saga, step, Direction.ACTION))
         if is_compensatable:
             yield trial("late call", lambda f, saga: _compensate_meanwhile(f, saga, step, before=True))
+            yield trial(
+                "late call, then dies",
+                lambda f, saga: _compensate_meanwhile(f, saga, step, before=True, then_crash=True),
+            )
             yield trial("undone meanwhile", lambda f, saga: _compensate_meanwhile(f, saga, step, before=False))
     if step.external:
         yield from _person_trials(step, trial)
@@ -284,7 +288,7 @@ def _overtake(planted: Faults, saga: Saga, step: Step, direction: Direction) -> 
     planted.delay(step.name, pause, direction=direction, meanwhile=lambda: look(saga.pk, worker="other"))
 
 
-def _compensate_meanwhile(planted: Faults, saga: Saga, step: Step, *, before: bool) -> None:
+def _compensate_meanwhile(planted: Faults, saga: Saga, step: Step, *, before: bool, then_crash: bool = False) -> None:
     """Let a worker freeze around its call until its lease is over, the saga is forced back and everything is undone."""
 
     def meanwhile() -> None:
@@ -292,7 +296,8 @@ def _compensate_meanwhile(planted: Faults, saga: Saga, step: Step, *, before: bo
         _force(saga)
         drain(saga, patience=PATIENCE)
 
-    planted.delay(step.name, _longer_than_lease(step, Direction.ACTION), before=before, meanwhile=meanwhile)
+    pause = _longer_than_lease(step, Direction.ACTION)
+    planted.delay(step.name, pause, before=before, meanwhile=meanwhile, then_crash=then_crash)
 
 
 def _act_meanwhile(planted: Faults, saga: Saga, step: Step, act: Callable[[Saga], None]) -> None:

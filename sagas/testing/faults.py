@@ -82,6 +82,7 @@ class Faults:
         times: int = 1,
         meanwhile: Callable[[], object] | None = None,
         before: bool = False,
+        then_crash: bool = False,
     ) -> None:
         """Let time pass around the function, and something happen ``meanwhile``: another worker, an operator, a
         deadline.
@@ -98,9 +99,11 @@ class Faults:
         def run(function: StepFunction, context: StepContext[Any]) -> dict[str, Any] | None:
             if before:
                 pause()
-                return function(context)
             result = function(context)
-            pause()
+            if not before:
+                pause()
+            if then_crash:
+                raise SimulatedCrash(f"after {context.step}")
             return result
 
         self._plant(step, direction, times, run)

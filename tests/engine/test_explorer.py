@@ -1,0 +1,185 @@
+"""The explorer passes a sound definition and finds each mistake of a gallery (what users most often get wrong)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from sagas import Compensatable, Fenced, Pivot, Retriable, SagaDefinition, StepContext, engine, registry
+from sagas.models import Saga
+from sagas.states import Direction
+from sagas.testing import Scenario, assert_explored, explore, render_exploration
+from sagas.testing.verdicts import as_rows
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Context = StepContext[None]
+
+
+class SoldOut(Exception):
+    """The airline has no seat left."""
+
+
+class Airline:
+    """Be the world outside: holds seats and sells tickets, and honours idempotency keys."""
+
+    def __init__(self) -> None:
+        self.held: Counter[str] = Counter()
+        self.closed: set[str] = set()
+        self.sold: Counter[str] = Counter()
+
+    def hold(self, key: str) -> str:
+        """Hold one seat under the key, once; a closed key is refused."""
+        if key in self.closed:
+            raise Fenced(f"{key} is closed.")
+        self.held[key] = 1
+        return f"seat of {key}"
+
+    def drop(self, key: str) -> None:
+        """Drop what is held under the key and close it."""
+        self.closed.add(key)
+        self.held[key] = 0
+
+    def sell(self, key: str) -> None:
+        """Sell the ticket, once."""
+        self.sold[key] = 1
+
+
+airline = Airline()
+
+
+def hold(step: Context) -> dict[str, Any]:
+    return {"seat": airline.hold(step.key)}
+
+
+def drop(step: Context) -> None:
+    airline.drop(step.key)
+
+
+def pay(step: Context) -> None:
+    airline.sell(step.key)
+
+
+def print_ticket(step: Context) -> None:
+    """Local and without an effect of its own."""
+
+
+def drop_what_the_result_names(step: Context) -> None:
+    """Mistake: works only where the result arrived."""
+    airline.drop(step.results["hold_seat"]["seat"].removeprefix("seat of "))
+
+
+def hold_without_key(step: Context) -> dict[str, Any]:
+    """Mistake: every call holds one more seat."""
+    airline.held[step.key] += 1
+    return {"seat": step.key}
+
+
+def drop_and_complain(step: Context) -> None:
+    """Mistake: nothing to undo is an error."""
+    if not airline.held[step.key]:
+        raise LookupError(f"There is no seat under {step.key}.")
+    airline.drop(step.key)
+
+
+def drop_without_closing(step: Context) -> None:
+    """Mistake: a call that comes after the compensation holds a seat again, under a key that stays open."""
+    airline.held[step.key] = 0
+
+
+def forget_to_drop(step: Context) -> None:
+    """Mistake: says it is done and does nothing."""
+
+
+def make_scenario(
+    action: Callable[[Context], Any] = hold,
+    compensation: Callable[[Context], Any] = drop,
+    *,
+    external: bool = True,
+) -> Scenario:
+    class TripSaga(SagaDefinition):
+        hold_seat = Compensatable(action, compensation, external=external, refuses_on=[SoldOut])
+        pay_ticket = Pivot(pay, external=True, refuses_on=[SoldOut], refusal_settles=True)
+        issue_ticket = Retriable(print_ticket)
+
+        class Meta:
+            name = "explored-trip"
+
+    def look(saga: Saga) -> Mapping[str, int]:
+        return {
+            "seats held": airline.held[f"{saga.pk}:hold_seat"],
+            "tickets sold": airline.sold[f"{saga.pk}:pay_ticket"],
+        }
+
+    return Scenario(definition=TripSaga, start=lambda: engine.start(TripSaga), look=look)
+
+
+@pytest.fixture(autouse=True)
+def _empty_world() -> Iterator[None]:
+    airline.__init__()  # type: ignore[misc]
+    with registry.preserved():
+        yield
+
+
+def test_a_sound_definition_passes_every_trial() -> None:
+    exploration = assert_explored(make_scenario())
+    assert exploration.wrong == ()
+    assert exploration.baseline == {"seats held": 1, "tickets sold": 1}
+    tried = {(row["step"], row["direction"]) for row in as_rows(exploration)}
+    assert tried == {
+        ("hold_seat", "action"),
+        ("hold_seat", "compensation"),
+        ("pay_ticket", "action"),
+        ("issue_ticket", "action"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("mistake", "scenario", "found_by"),
+    [
+        ("a compensation that needs the result", {"compensation": drop_what_the_result_names}, "answer lost for ever"),
+        ("an action that is not idempotent", {"action": hold_without_key}, "answer lost once"),
+        ("an external step declared local", {"action": hold_without_key, "external": False}, "dies after"),
+        ("a compensation that fails on nothing to do", {"compensation": drop_and_complain}, "nothing to undo"),
+        ("a compensation that leaves the key open", {"compensation": drop_without_closing}, "late call, then dies"),
+        ("a compensation that does nothing", {"compensation": forget_to_drop}, "cancelled"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_mistake_of_the_gallery_is_found(mistake: str, scenario: dict[str, Any], found_by: str) -> None:
+    exploration = explore(make_scenario(**scenario))
+    wrong = {verdict.trial.fault for verdict in exploration.wrong}
+    assert found_by in wrong, f"{mistake} was found only by {sorted(wrong)}"
+
+
+def test_the_shortest_counterexample_is_a_transcript() -> None:
+    exploration = explore(make_scenario(compensation=forget_to_drop))
+    text = render_exploration(exploration)
+    shortest = min(len(verdict.transcript.splitlines()) for verdict in exploration.wrong)
+    assert len(exploration.wrong[0].transcript.splitlines()) == shortest
+    assert f"{len(exploration.verdicts)} trials, {len(exploration.wrong)} wrong." in text
+    assert "compensated, but seats held 1 is left" in text
+    assert "saga_compensated | compensating > compensated" in text
+
+
+def test_a_definition_that_cannot_complete_is_said_so() -> None:
+    def always_sold_out(step: Context) -> None:
+        raise SoldOut("sold out")
+
+    with pytest.raises(AssertionError, match="The undisturbed run ends compensated"):
+        explore(make_scenario(action=always_sold_out))
+
+
+def test_a_trial_whose_fault_was_not_reached_is_wrong() -> None:
+    calls: Counter[str] = Counter()
+
+    def hold_sometimes(step: Context) -> dict[str, Any]:
+        calls[str(step.direction)] += 1
+        return hold(step)
+
+    exploration = explore(make_scenario(action=hold_sometimes))
+    assert all(verdict.was_reached for verdict in exploration.verdicts)
+    assert calls[Direction.ACTION.value] > len(exploration.verdicts)
