@@ -1,0 +1,80 @@
+"""Keep deleted sagas in a file: one JSON document a line, on disk before its rows are gone."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+PLAIN, PACKED = ".ndjson", ".ndjson.gz"
+
+
+class Archive:
+    """Append documents to a new file; use it as a context manager.
+
+    Every batch of a packed archive is a gzip member of its own, so that what a killed process leaves is readable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create the file, for the eyes of its owner only.
+
+        Raises: FileExistsError rather than touch what is there; OSError; ValueError for another ending.
+        """
+        if not is_archive_name(path.name):
+            raise ValueError(f"An archive ends in {PLAIN} or {PACKED}; {path.name!r} does not.")
+        self.path = path
+        self.count = 0
+        """How many documents are safely on disk."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file; one that nothing was written to is removed."""
+        self._file.close()
+        if self.count == 0:
+            self.path.unlink()
+
+    def append(self, documents: Iterable[str]) -> None:
+        """Write documents and wait until the disk has them.
+
+        Raises: OSError; the file then ends where it ended before, unless the disk refuses that too.
+        """
+        lines = [document + "\n" for document in documents]
+        data = "".join(lines).encode()
+        start = self._file.tell()
+        try:
+            self._write(gzip.compress(data, mtime=0) if self.path.name.endswith(PACKED) else data)
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(start)
+            self._file.seek(start)
+            raise
+        if self.count == 0:
+            _sync_directory(self.path.parent)
+        self.count += len(lines)
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+
+def is_archive_name(name: str) -> bool:
+    """Tell whether a file name has an archive's ending and something before it."""
+    return any(name.endswith(ending) and name != ending for ending in (PLAIN, PACKED))
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the new file's name survive a crash of the machine, too."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

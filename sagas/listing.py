@@ -1,0 +1,193 @@
+"""Find sagas for people: one by what they have at hand, or a page by state, definition and need.
+
+Reads only, on indexes only.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+
+from . import clock, display
+from .conf import get_settings
+from .exceptions import SagaError, SagaNotFound
+from .models import Saga, SagaKey, SagaStep
+from .states import SagaState
+
+MIN_PREFIX_CHARS = 8  # the first eight characters of an id are about one minute of starts
+ID_PREFIX = re.compile(r"[0-9A-Fa-f-]{8,36}")
+ID_DIGITS = 32
+MAX_LIMIT = 1_000
+MAX_CANDIDATES = 10  # named when a prefix or a key fits several sagas
+
+
+class SeveralSagas(SagaError):
+    """Report a prefix or a business key that belongs to more than one saga."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Say which sagas to list; what is left out does not narrow."""
+
+    states: frozenset[SagaState] = frozenset()
+    """Any of these states."""
+    definition: str = ""
+    """Stored name of the definition."""
+    needs_person: bool = False
+    """Only open sagas that are held or have a reason for attention."""
+    search: str = ""
+    """The beginning of an id (8 characters or more) or of a business key."""
+    limit: int = 50
+    """At most so many, newest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedSaga:
+    """Show one saga in a line."""
+
+    id: UUID
+    definition: str
+    version: int
+    keys: dict[str, str]
+    """Business keys by name."""
+    state: str
+    display_state: str
+    """Where it stands for a person; see ``display.DisplayState``."""
+    needs: tuple[str, ...]
+    """Holds and reasons for attention, of the saga and its steps; empty: nobody has to do anything."""
+    step: str
+    """The step that is not at rest, or an empty text."""
+    step_state: str
+    attempts: int
+    """Attempts of that step in the direction the saga is going."""
+    last_error: str
+    revision: int
+    created_at: datetime
+    due_at: datetime | None
+    closed_at: datetime | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data.
+
+        Shape: the fields by name, times as ISO 8601 texts.
+        """
+        moments = {name: getattr(self, name) for name in ("created_at", "due_at", "closed_at")}
+        return {
+            "id": str(self.id), "definition": self.definition, "version": self.version, "keys": self.keys,
+            "state": self.state, "display_state": self.display_state, "needs": list(self.needs), "step": self.step,
+            "step_state": self.step_state, "attempts": self.attempts, "last_error": self.last_error,
+            "revision": self.revision,
+            **{name: moment.isoformat() if moment else None for name, moment in moments.items()},
+        }  # fmt: skip
+
+
+def find_saga(text: str, *, by_key: bool = False) -> UUID:
+    """Return the id that a text means: an id, the unique beginning of one, or, ``by_key``, a business key.
+
+    Raises: SagaNotFound; SeveralSagas.
+    """
+    found = _find_by_id(text) if is_id_prefix(text) else []
+    if not found and by_key:
+        found = _find_by_key(text)
+    if len(found) == 1:
+        return found[0].pk
+    if not found:
+        what = "id or business key" if by_key else "id"
+        raise SagaNotFound(f"There is no saga with the {what} {text!r}; saga_list shows what there is.")
+    candidates = [f"{saga.pk} ({saga.definition}, {saga.state})" for saga in found[:MAX_CANDIDATES]]
+    more = ", and more" if len(found) > MAX_CANDIDATES else ""
+    raise SeveralSagas(f"{text!r} fits several sagas; give more of the id: {', '.join(candidates)}{more}.")
+
+
+def is_id_prefix(text: str) -> bool:
+    """Tell whether a text can be a saga's id or the beginning of one, long enough to search by."""
+    digits = text.replace("-", "")
+    return bool(ID_PREFIX.fullmatch(text)) and MIN_PREFIX_CHARS <= len(digits) <= ID_DIGITS
+
+
+def list_sagas(wanted: Wanted) -> list[ListedSaga]:
+    """Return a page of sagas, newest first."""
+    using = get_settings().database
+    rows = list(_select(wanted)[: min(wanted.limit, MAX_LIMIT)])
+    ids = [saga.pk for saga in rows]
+    steps: dict[UUID, list[SagaStep]] = {pk: [] for pk in ids}
+    for step in SagaStep.objects.using(using).filter(saga_id__in=ids).order_by("position").defer("result"):
+        steps[step.saga_id].append(step)
+    keys: dict[UUID, dict[str, str]] = {pk: {} for pk in ids}
+    for key in SagaKey.objects.using(using).filter(saga_id__in=ids).order_by("name"):
+        keys[key.saga_id][key.name] = key.value
+    now = clock.read_now(using)
+    return [_describe(saga, steps[saga.pk], keys[saga.pk], now) for saga in rows]
+
+
+def _find_by_id(text: str) -> list[Saga]:
+    digits = text.replace("-", "")
+    lowest, highest = UUID(digits.ljust(ID_DIGITS, "0")), UUID(digits.ljust(ID_DIGITS, "f"))
+    rows = Saga.objects.using(get_settings().database).filter(id__range=(lowest, highest)).order_by("id")
+    return list(rows.only("definition", "state")[: MAX_CANDIDATES + 1])
+
+
+def _find_by_key(text: str) -> list[Saga]:
+    using = get_settings().database
+    holders = SagaKey.objects.using(using).filter(value=text).values("saga_id")
+    rows = Saga.objects.using(using).filter(pk__in=holders).order_by("-created_at", "-id")
+    return list(rows.only("definition", "state")[: MAX_CANDIDATES + 1])
+
+
+def _select(wanted: Wanted) -> Any:
+    using = get_settings().database
+    rows = Saga.objects.using(using).order_by("-created_at", "-id").defer("input", "effects_left")
+    if wanted.states:
+        rows = rows.filter(state__in=sorted(state.value for state in wanted.states))
+    if wanted.definition:
+        rows = rows.filter(definition=wanted.definition)
+    if wanted.needs_person:
+        rows = rows.filter(display.needs_person())
+    if wanted.search:
+        rows = rows.filter(_search(using, wanted.search))
+    return rows
+
+
+def _search(using: str, text: str) -> Q:
+    found = Q(pk__in=SagaKey.objects.using(using).filter(value__startswith=text).values("saga_id"))
+    if is_id_prefix(text):
+        digits = text.replace("-", "")
+        found |= Q(id__range=(UUID(digits.ljust(ID_DIGITS, "0")), UUID(digits.ljust(ID_DIGITS, "f"))))
+    return found
+
+
+def _describe(saga: Saga, steps: list[SagaStep], keys: dict[str, str], now: datetime) -> ListedSaga:
+    current = display.current_step(saga, steps)
+    attempts = 0
+    if current is not None:
+        is_going_back = saga.state == SagaState.COMPENSATING
+        attempts = current.compensation_attempts if is_going_back else current.action_attempts
+    return ListedSaga(
+        id=saga.pk,
+        definition=saga.definition,
+        version=saga.version,
+        keys=keys,
+        state=saga.state,
+        display_state=display.judge_saga(saga, steps, now).value,
+        needs=tuple(display.reasons_of(saga, steps)) if saga.closed_at is None else (),
+        step=current.name if current else "",
+        step_state=current.state if current else "",
+        attempts=attempts,
+        last_error=_find_error(saga, current),
+        revision=saga.revision,
+        created_at=saga.created_at,
+        due_at=saga.due_at,
+        closed_at=saga.closed_at,
+    )
+
+
+def _find_error(saga: Saga, current: SagaStep | None) -> str:
+    if current is not None and current.last_error:
+        return current.last_error.splitlines()[0]
+    text = str((saga.cause or {}).get("message") or (saga.cause or {}).get("reason") or "")
+    return text.splitlines()[0] if text else ""

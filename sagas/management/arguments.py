@@ -1,0 +1,149 @@
+"""Read what is typed at a command line, strictly: each function takes a text and returns a value.
+
+Raises: ArgumentTypeError, everywhere, with what is wrong; it ends a command with exit code 2.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import ArgumentTypeError
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from .. import registry
+from ..archive import PACKED, PLAIN, is_archive_name
+from ..conf import get_settings
+from ..definition import QUEUE_NAME, STEP_NAME, STORED_NAME, SagaDefinition
+from ..listing import MIN_PREFIX_CHARS, is_id_prefix
+
+AGE = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
+AGE_UNITS = {
+    "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1),
+}  # fmt: skip
+WHOLE = re.compile(r"[0-9]{1,9}")
+DECIMAL = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+MAX_TEXT_CHARS = 10_000
+MAX_INTERVAL_SECONDS = 3_600.0
+
+
+def text(given: str) -> str:
+    """Read any text that can be stored and shown."""
+    if len(given) > MAX_TEXT_CHARS:
+        raise ArgumentTypeError(f"is longer than {MAX_TEXT_CHARS} characters.")
+    if UNPRINTABLE.search(given):
+        raise ArgumentTypeError("contains control characters or bytes that are not UTF-8.")
+    return given
+
+
+def saga_id(given: str) -> str:
+    """Read a saga's id or the beginning of one."""
+    if not is_id_prefix(given):
+        raise ArgumentTypeError(
+            f"{given!r} is no saga id: give the UUID, or at least its first {MIN_PREFIX_CHARS} characters."
+        )
+    return given
+
+
+def saga_reference(given: str) -> str:
+    """Read a saga's id, the beginning of one, or a business key."""
+    if not text(given).strip():
+        raise ArgumentTypeError("is empty; give a saga's id or a business key such as an order number.")
+    return given
+
+
+def step_name(given: str) -> str:
+    """Read the name of a step."""
+    if not STEP_NAME.fullmatch(given):
+        raise ArgumentTypeError(f"{given!r} is no step name; saga_show lists the steps of a saga.")
+    return given
+
+
+def definition_name(given: str) -> str:
+    """Read the stored name of a definition, which the code need not have any more."""
+    if not STORED_NAME.fullmatch(given):
+        known = ", ".join(sorted({definition.name for definition in registry.all_definitions()})) or "none"
+        raise ArgumentTypeError(f"{given!r} is no name of a definition; the code has: {known}.")
+    return given
+
+
+def definition(given: str) -> type[SagaDefinition]:
+    """Read ``NAME`` (the newest version) or ``NAME@VERSION`` of a definition that the code has."""
+    name, at, version = given.partition("@")
+    found = [known for known in registry.all_definitions() if known.name == name]
+    if at:
+        found = [known for known in found if str(known.version) == version]
+    if not found:
+        known = ", ".join(f"{known.name}@{known.version}" for known in registry.all_definitions()) or "none"
+        raise ArgumentTypeError(f"the code has no saga definition {given!r}; it has: {known}.")
+    return found[-1]
+
+
+def queue_name(given: str) -> str:
+    """Read a queue that some step uses."""
+    known = sorted({get_settings().default_queue, *registry.queues()})
+    if not QUEUE_NAME.fullmatch(given) or given not in known:
+        raise ArgumentTypeError(f"no step uses a queue {given!r}; there are: {', '.join(known)}.")
+    return given
+
+
+def age(given: str) -> timedelta:
+    """Read an age such as 30d: minutes, hours, days or weeks."""
+    found = AGE.fullmatch(given)
+    if not found:
+        raise ArgumentTypeError(f"{given!r} is no age: write a whole number and m, h, d or w, such as 30d.")
+    return int(found[1]) * AGE_UNITS[found[2]]
+
+
+def interval_seconds(given: str) -> float:
+    """Read a pause in seconds."""
+    value = float(given) if DECIMAL.fullmatch(given) else 0.0
+    if not 0 < value <= MAX_INTERVAL_SECONDS:
+        raise ArgumentTypeError(f"{given!r} is no interval: give seconds, more than 0, at most 3600.")
+    return value
+
+
+class WholeNumber:
+    """Read a whole number between two limits."""
+
+    def __init__(self, lowest: int, highest: int) -> None:
+        self.lowest, self.highest = lowest, highest
+
+    def __call__(self, given: str) -> int:
+        """Read it."""
+        value = int(given) if WHOLE.fullmatch(given) else -1
+        if not self.lowest <= value <= self.highest:
+            raise ArgumentTypeError(f"{given!r} is no whole number from {self.lowest} to {self.highest}.")
+        return value
+
+
+def json_object(given: str) -> dict[str, Any]:
+    """Read a JSON object, as a step would have returned it."""
+    try:
+        value = json.loads(text(given), object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentTypeError(f"is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ArgumentTypeError('must be a JSON object such as {"reference": "A-1"}.')
+    return value
+
+
+def archive_path(given: str) -> Path:
+    """Read the name of an archive that does not exist yet."""
+    path = Path(text(given))
+    if not is_archive_name(path.name):
+        raise ArgumentTypeError(f"{given!r}: the name of an archive ends in {PLAIN} or {PACKED}.")
+    return path
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name appears twice in one object.")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number.")

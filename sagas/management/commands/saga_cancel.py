@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from ...rules import Operation
+from ..base import OperatorCommand
+
+
+class Command(OperatorCommand):
+    help = "Ask a saga to turn back: at once, or as soon as it is known that the pivot did not happen."
+    example = 'manage.py saga_cancel 0198f3a2-5c1e --reason "The customer changed his mind"'
+    operation = Operation.CANCEL

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from ... import clock, retention
+from ...archive import Archive
+from ...conf import get_settings
+from ...retention import BATCH_SIZE, MAX_BATCH_SIZE, Report, Scope
+from ...states import CLOSED_STATES, SagaState
+from .. import arguments
+from ..base import REFUSED, WRONG_CALL, SagaCommand, first_line
+from ..stopping import stoppable
+
+PROGRESS_SECONDS = 2.0
+MAX_NAMED = 10
+
+
+class Command(SagaCommand):
+    help = (
+        "Delete closed sagas with their steps, attempts, history and keys, and barrier rows older\n"
+        "than SAGAS['BARRIER_RETENTION'] in every database; never an open saga. In small\n"
+        "transactions; Ctrl-C ends it in good order. Exit code 1 when something could not be deleted."
+    )
+    example = (
+        "manage.py saga_cleanup --older-than 30d --dry-run\n"
+        "  manage.py saga_cleanup --older-than 12w --state completed --archive sagas-2026-11.ndjson.gz"
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add what goes and where to."""
+        add = parser.add_argument
+        add(
+            "--older-than",
+            required=True,
+            type=arguments.age,
+            metavar="AGE",
+            help="how long ago a saga must have been closed: 30d, also m (minutes), h, w",
+        )
+        add(
+            "--state",
+            action="append",
+            default=[],
+            choices=sorted(state.value for state in CLOSED_STATES),
+            help="only this state; may be repeated (default: completed and compensated)",
+        )
+        add("--include-abandoned", action="store_true", help="abandoned sagas, too; their effects are forgotten")
+        add(
+            "--batch-size",
+            type=arguments.WholeNumber(1, MAX_BATCH_SIZE),
+            default=BATCH_SIZE,
+            metavar="N",
+            help=f"sagas in one transaction, at most {MAX_BATCH_SIZE} (default: {BATCH_SIZE})",
+        )
+        add(
+            "--archive",
+            type=arguments.archive_path,
+            metavar="FILE",
+            help="keep each saga as a line of JSON in this new file (.ndjson or .ndjson.gz) before it is deleted",
+        )
+        add("--dry-run", action="store_true", help="count only")
+
+    def run(self, options: Mapping[str, Any]) -> None:
+        """Delete, and report."""
+        now = clock.read_now(get_settings().database)
+        scope = Scope(closed_before=now - options["older_than"], states=_choose_states(options))
+        if options["dry_run"]:
+            _refuse_existing(options["archive"])
+            self._print(retention.count_expired(scope), options)
+            return
+        with stoppable() as stop, _open_archive(options["archive"]) as archive:
+            report = retention.clean_up(
+                scope,
+                batch_size=options["batch_size"],
+                archive=archive,
+                should_stop=stop,
+                progress=self._tell_progress(options["verbosity"]),
+            )
+        self._print(report, options)
+
+    def _tell_progress(self, verbosity: int) -> Any:
+        told_at = time.monotonic()
+
+        def tell(report: Report) -> None:
+            nonlocal told_at
+            if verbosity and time.monotonic() - told_at >= PROGRESS_SECONDS:
+                told_at = time.monotonic()
+                self.stderr.write(f"{report.sagas} sagas and {report.barriers} barrier rows deleted so far.")
+
+        return tell
+
+    def _print(self, report: Report, options: Mapping[str, Any]) -> None:
+        if options["json"]:
+            self.print_json(
+                {
+                    "sagas": report.sagas, "barriers": report.barriers, "failed": [str(pk) for pk in report.failed],
+                    "unreachable": report.unreachable, "is_stopped": report.is_stopped, "dry_run": options["dry_run"],
+                }
+            )  # fmt: skip
+        else:
+            verb = "Would delete" if options["dry_run"] else "Deleted"
+            stopped = " Stopped as asked; the rest stays for the next run." if report.is_stopped else ""
+            self.stdout.write(f"{verb} {report.sagas} sagas and {report.barriers} barrier rows.{stopped}")
+        if not report.is_whole:
+            raise CommandError(_describe_failures(report), returncode=REFUSED)
+
+
+def _choose_states(options: Mapping[str, Any]) -> frozenset[SagaState]:
+    chosen = frozenset(SagaState(state) for state in options["state"]) or CLOSED_STATES - {SagaState.ABANDONED}
+    if options["include_abandoned"]:
+        return chosen | {SagaState.ABANDONED}
+    if SagaState.ABANDONED in chosen:
+        raise CommandError(
+            "--state abandoned needs --include-abandoned: the list of what those sagas left behind goes with them.",
+            returncode=WRONG_CALL,
+        )
+    return chosen
+
+
+def _refuse_existing(path: Path | None) -> None:
+    if path is not None and path.exists():
+        raise CommandError(f"{path} exists already; name a new file for the archive.", returncode=REFUSED)
+
+
+@contextmanager
+def _open_archive(path: Path | None) -> Iterator[Archive | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        with Archive(path) as archive:
+            yield archive
+    except FileExistsError as error:
+        raise CommandError(
+            f"{path} exists already; nothing was deleted. Name a new file for the archive.", returncode=REFUSED
+        ) from error
+    except OSError as error:
+        raise CommandError(
+            f"The archive {path} cannot be written: {first_line(error)}. What is not in it is not deleted.",
+            returncode=REFUSED,
+        ) from error
+
+
+def _describe_failures(report: Report) -> str:
+    parts = []
+    if report.failed:
+        named = ", ".join(str(pk) for pk in report.failed[:MAX_NAMED])
+        more = f" and {len(report.failed) - MAX_NAMED} more" if len(report.failed) > MAX_NAMED else ""
+        parts.append(f"These sagas could not be deleted (the log says why): {named}{more}.")
+    if report.unreachable:
+        parts.append(f"Barrier rows of these databases could not be cleaned up: {', '.join(report.unreachable)}.")
+    return " ".join([*parts, "Run it again once that is mended."])

@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from ...rules import Operation
+from ..base import OperatorCommand
+
+
+class Command(OperatorCommand):
+    help = "Hold a saga: what is being run finishes and is recorded, nothing follows until saga_resume."
+    example = 'manage.py saga_pause 0198f3a2-5c1e --reason "The provider is being moved"'
+    operation = Operation.PAUSE

@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from ...rules import Operation
+from ..base import OperatorCommand
+
+
+class Command(OperatorCommand):
+    help = "End the pause of a saga."
+    example = 'manage.py saga_resume 0198f3a2-5c1e --reason "The provider has been moved"'
+    operation = Operation.RESUME

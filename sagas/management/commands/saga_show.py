@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ...documents import write_documents
+from ...exceptions import SagaNotFound
+from ...listing import find_saga
+from ...transcript import render
+from .. import arguments
+from ..base import SagaCommand
+
+
+class Command(SagaCommand):
+    help = "Show the transcript of a saga: every step, attempt and history row."
+    example = "manage.py saga_show 0198f3a2-5c1e\n  manage.py saga_show ORD-7K2M9QXW4C1B --json"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the saga."""
+        parser.add_argument(
+            "id",
+            metavar="ID",
+            type=arguments.saga_reference,
+            help="the saga's id, a unique beginning of 8 characters, or a business key such as an order number",
+        )
+
+    def run(self, options: Mapping[str, Any]) -> None:
+        """Show it.
+
+        Raises: SagaNotFound when it was deleted in this moment.
+        """
+        saga_id = find_saga(options["id"], by_key=True)
+        if not options["json"]:
+            self.stdout.write(render(saga_id), ending="")
+            return
+        documents = write_documents([saga_id], pretty=True)
+        if not documents:
+            raise SagaNotFound(f"Saga {saga_id} was deleted just now.")
+        self.stdout.write(documents[0])

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ...conf import get_settings
+from .. import arguments
+from ..base import SagaCommand
+from ..stopping import stoppable
+from ..sweeping import SweepReport, sweep
+
+
+class Command(SagaCommand):
+    help = (
+        "Find due sagas that nobody was rung for, and ring for them; with --run execute them here,\n"
+        "without any broker. Once, or with --loop until SIGTERM or Ctrl-C; the step under way is\n"
+        "finished and recorded first."
+    )
+    example = "manage.py saga_sweep --loop --run\n  manage.py saga_sweep --run --queue payments --queue sagas"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add how long and how."""
+        add = parser.add_argument
+        add("--loop", action="store_true", help="go on for ever")
+        add(
+            "--interval",
+            type=arguments.interval_seconds,
+            metavar="S",
+            help="seconds between sweeps with --loop (default: SAGAS['SWEEP_INTERVAL'])",
+        )
+        add("--run", action="store_true", help="execute what is due, until nothing is")
+        add(
+            "--queue",
+            action="append",
+            type=arguments.queue_name,
+            metavar="Q",
+            help="only what is due in this queue; may be repeated (default: all)",
+        )
+
+    def run(self, options: Mapping[str, Any]) -> None:
+        """Sweep."""
+        interval = options["interval"] or get_settings().sweep_interval.total_seconds()
+        queues = frozenset(options["queue"]) if options["queue"] else None
+        with stoppable() as stop:
+            report = sweep(
+                runs=options["run"],
+                queues=queues,
+                interval_seconds=interval if options["loop"] else None,
+                stop=stop,
+                complain=self.stderr.write,
+            )
+        self._print(report, options)
+
+    def _print(self, report: SweepReport, options: Mapping[str, Any]) -> None:
+        if options["json"]:
+            self.print_json(
+                {"sweeps": report.sweeps, "found": report.found, "ran": options["run"], "is_stopped": report.is_stopped}
+            )
+            return
+        done = "Looked at" if options["run"] else "Rang for"
+        stopped = " Stopped as asked." if report.is_stopped else ""
+        self.stdout.write(f"{done} {report.found} due sagas in {report.sweeps} sweeps.{stopped}")

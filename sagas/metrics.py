@@ -1,0 +1,180 @@
+"""Tell Prometheus how the sagas are, read from the database when it asks.
+
+Needs the extra ``metrics``; nothing else of the engine imports this module. Register it once per process::
+
+    registry = CollectorRegistry()
+    registry.register(SagaCollector())
+
+What happened lately is told about a window, and from a bounded number of the newest rows, so that a scrape costs the
+same whatever has piled up. The numbers belong to the database, not to the process: scrape one process, or take max().
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error, connections, transaction
+from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
+
+from . import clock, display, recovery
+from .conf import get_settings
+from .databases import refresh_connection
+from .models import SagaWorker
+
+logger = logging.getLogger(__name__)
+
+STATEMENT_TIMEOUT = "2s"
+WINDOW = timedelta(minutes=5)
+# Newest rows of the window that are looked at. 20,000 attempts take about 30 ms to count.
+MAX_ROWS = 20_000
+# Seconds: from a local step to the longest time-out that people set.
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+COUNT_CLOSED = """
+    SELECT definition, state, count(*) FROM (
+        SELECT definition, state FROM sagas_saga WHERE closed_at >= %s ORDER BY closed_at DESC LIMIT %s
+    ) AS lately GROUP BY definition, state ORDER BY definition, state
+"""
+COUNT_REASONS = """
+    WITH opened AS (SELECT id, hold, attention FROM sagas_saga WHERE closed_at IS NULL)
+    SELECT reason, count(DISTINCT id) FROM (
+        SELECT id, hold AS reason FROM opened WHERE hold IS NOT NULL
+        UNION ALL SELECT id, jsonb_array_elements_text(attention) FROM opened WHERE attention <> '[]'
+        UNION ALL SELECT opened.id, step.hold FROM sagas_sagastep AS step JOIN opened ON opened.id = step.saga_id
+            WHERE step.hold IS NOT NULL
+    ) AS found GROUP BY reason ORDER BY reason
+"""
+COUNT_ATTEMPTS = """
+    WITH lately AS (
+        SELECT saga_id, step_id, direction, outcome, extract(epoch FROM ended_at - started_at)::float AS seconds
+        FROM sagas_sagaattempt WHERE started_at >= %s AND ended_at IS NOT NULL AND NOT is_assumed
+        ORDER BY started_at DESC LIMIT %s
+    )
+    SELECT saga.definition, step.name, lately.direction, lately.outcome,
+        width_bucket(-lately.seconds, %s::float[]) AS bounds, count(*), sum(lately.seconds)
+    FROM lately
+    JOIN sagas_sagastep AS step ON step.id = lately.step_id
+    JOIN sagas_saga AS saga ON saga.id = lately.saga_id
+    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+"""
+
+
+class SagaCollector:
+    """Collect the engine's metrics. A database that fails, or is slow, gives ``sagas_up 0`` and nothing else."""
+
+    def describe(self) -> list[Metric]:
+        """Name the metrics without asking the database, so that registering does not."""
+        return [_up(0), *_families().values()]
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the metrics; never raises what a database can raise.
+
+        Tx: opens one, of at most a few short statements.
+        """
+        try:
+            found = _read()
+        except (Error, ImproperlyConfigured) as error:
+            logger.warning("Metrics could not be read.", exc_info=error)
+            yield _up(0)
+            return
+        yield _up(1)
+        yield from found
+
+
+def _up(value: float) -> Metric:
+    return GaugeMetricFamily("sagas_up", "Whether the engine's database answered this scrape.", value=value)
+
+
+def _families() -> dict[str, Any]:
+    minutes = f"{WINDOW.total_seconds() / 60:g} minutes (at most the newest {MAX_ROWS})"
+    step = ["definition", "step", "direction"]
+    return {
+        "open": GaugeMetricFamily(
+            "sagas_open", "Open sagas by definition and display state.", labels=["definition", "state"]
+        ),
+        "closed": GaugeMetricFamily(
+            "sagas_closed_recently", f"Sagas closed in the last {minutes}.", labels=["definition", "state"]
+        ),
+        "seconds": GaugeHistogramMetricFamily(
+            "sagas_step_duration_seconds", f"How long attempts of the last {minutes} took.", labels=step
+        ),
+        "attempts": GaugeMetricFamily(
+            "sagas_attempts_recently", f"Attempts of the last {minutes} by outcome.", labels=[*step, "outcome"]
+        ),
+        "attention": GaugeMetricFamily(
+            "sagas_attention", "Open sagas that need a person, by reason (hold or attention).", labels=["reason"]
+        ),
+        "due": GaugeMetricFamily("sagas_oldest_due_age_seconds", "How long the oldest due saga has waited; 0: none."),
+        "sweep": GaugeMetricFamily("sagas_last_sweep_age_seconds", "How long ago anybody swept; absent: never."),
+        "workers": GaugeMetricFamily("sagas_workers", "Workers and sweep commands seen lately."),
+    }
+
+
+def _read() -> list[Metric]:
+    """Read every family in one transaction with a statement time-out of its own."""
+    using = get_settings().database
+    families = _families()
+    refresh_connection(using)
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute("SELECT current_setting('statement_timeout')")
+        before = cursor.fetchone()[0]
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [STATEMENT_TIMEOUT])
+        since = clock.read_now(using) - WINDOW
+        _add_sagas(families, cursor, since)
+        _add_attempts(families, cursor, since)
+        _add_reasons(families, cursor)
+        _add_progress(families, using)
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
+    return list(families.values())
+
+
+def _add_sagas(families: dict[str, Any], cursor: Any, since: Any) -> None:
+    for row in display.count_open():
+        families["open"].add_metric([row["definition"], row["display_state"]], row["count"])
+    cursor.execute(COUNT_CLOSED, [since, MAX_ROWS])
+    for definition, state, count in cursor.fetchall():
+        families["closed"].add_metric([definition, state], count)
+
+
+def _add_attempts(families: dict[str, Any], cursor: Any, since: Any) -> None:
+    # Turned round, width_bucket counts the limits that an attempt stays within, the limit itself included.
+    cursor.execute(COUNT_ATTEMPTS, [since, MAX_ROWS, [-limit for limit in reversed(BUCKETS)]])
+    outcomes: dict[tuple[str, ...], int] = {}
+    counts: dict[tuple[str, ...], list[int]] = {}
+    sums: dict[tuple[str, ...], float] = {}
+    for definition, step, direction, outcome, bounds, count, seconds in cursor.fetchall():
+        place = (definition, step, direction)
+        outcomes[*place, outcome] = outcomes.get((*place, outcome), 0) + count
+        counts.setdefault(place, [0] * (len(BUCKETS) + 1))[len(BUCKETS) - bounds] += count
+        sums[place] = sums.get(place, 0.0) + seconds
+    for labels, count in outcomes.items():
+        families["attempts"].add_metric(labels, count)
+    for place, found in counts.items():
+        families["seconds"].add_metric(place, _accumulate(found), sums[place])
+
+
+def _accumulate(counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Return Prometheus' buckets: each counts what is in it and in all below."""
+    names = [*(f"{limit:g}" for limit in BUCKETS), "+Inf"]
+    return [(name, float(sum(counts[: place + 1]))) for place, name in enumerate(names)]
+
+
+def _add_reasons(families: dict[str, Any], cursor: Any) -> None:
+    """Count every reason, also those that nobody has: an alert needs a series to look at."""
+    cursor.execute(COUNT_REASONS)
+    found = dict(cursor.fetchall())
+    for reason in display.REASONS:
+        families["attention"].add_metric([reason], found.get(reason, 0))
+
+
+def _add_progress(families: dict[str, Any], using: str) -> None:
+    families["due"].add_metric([], recovery.oldest_due_age_seconds() or 0.0)
+    age = recovery.last_sweep_age_seconds()
+    if age is not None:
+        families["sweep"].add_metric([], age)
+    since = clock.read_now(using) - get_settings().worker_seen_within
+    families["workers"].add_metric([], SagaWorker.objects.using(using).filter(last_sweep_at__gte=since).count())
