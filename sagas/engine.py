@@ -14,11 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, transaction
 
 from . import claims, doorbell, evidence, moves, outcomes, perform
 from .claims import Next
 from .conf import get_settings
+from .databases import refresh_connection
 from .exceptions import SagaNotFound
 from .journal import Journal
 from .models import SagaAttempt
@@ -83,8 +84,7 @@ def advance(
 
 
 def _claim_first(run: _Run) -> Claimed | None:
-    connection = connections[get_settings().database]
-    connection.close_if_unusable_or_obsolete()
+    refresh_connection(get_settings().database)
     try:
         with transaction.atomic(using=get_settings().database, durable=True):
             journal = Journal.lock(run.saga_id)
@@ -130,7 +130,7 @@ def _run_joined(run: _Run, claimed: Claimed) -> Next:
         )
         return Next()
     except Exception as error:  # noqa: BLE001 - every error of a step function becomes an outcome
-        connections[using].close_if_unusable_or_obsolete()
+        refresh_connection(using)
         if is_committing and following is not None and _is_recorded(claimed):
             return following
         report = outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
@@ -162,7 +162,7 @@ def _record(run: _Run, claimed: Claimed, report: Report) -> Next:
             if tries_left == 0:
                 raise
             logger.warning("Record failed; trying again.", extra={"saga_id": str(run.saga_id)}, exc_info=True)
-            connections[using].close()
+            refresh_connection(using, is_broken=True)
             time.sleep(pause)
             pause *= 2
     return Next()

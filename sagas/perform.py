@@ -18,6 +18,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from . import barrier, outcomes
 from .conf import get_settings
 from .context import StepContext
+from .databases import refresh_connection
 from .definition import Step, StepFunction
 from .exceptions import Fenced, InputRefused
 from .inputs import require_storable
@@ -54,7 +55,7 @@ def perform(claimed: Claimed) -> Report:
         return _call(claimed)
     connection = connections[claimed.database]
     try:
-        connection.close_if_unusable_or_obsolete()
+        refresh_connection(claimed.database)
         connection.ensure_connection()
     except (OperationalError, InterfaceError) as error:
         return outcomes.unreachable(error)
@@ -167,7 +168,7 @@ def _call_in_transaction(claimed: Claimed) -> Report:
                 barrier.finish(*place, result)
             reached = "commit"
     except Exception as error:  # noqa: BLE001 - every error of a step function becomes an outcome
-        connections[claimed.database].close_if_unusable_or_obsolete()
+        refresh_connection(claimed.database)
         if reached == "commit":
             return outcomes.commit_unknown(error)
         if reached == "barrier" and isinstance(error, DatabaseError):
