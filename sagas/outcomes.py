@@ -88,9 +88,13 @@ def classify(error: Exception, *, step: Step, direction: Direction, is_rolled_ba
     if isinstance(error, RetryLater):
         return Report(outcome=Outcome.RETRY, effect=Effect.NONE, after_seconds=error.after_seconds, **known)
     if isinstance(error, InProgress):
-        maybe = Effect.NONE if is_rolled_back else Effect.MAYBE
+        # Also when a local step rolled back: whoever answers "in progress" has accepted the work elsewhere.
         return Report(
-            outcome=Outcome.IN_PROGRESS, effect=maybe, is_counted=False, after_seconds=error.after_seconds, **known
+            outcome=Outcome.IN_PROGRESS,
+            effect=Effect.MAYBE,
+            is_counted=False,
+            after_seconds=error.after_seconds,
+            **known,
         )
     if isinstance(error, Misconfigured):
         return Report(outcome=Outcome.MISCONFIGURED, effect=Effect.NONE, **known)

@@ -1,0 +1,104 @@
+"""Give every engine test a world of its own, and check the invariants of whatever it left in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connections
+
+from sagas import clock, registry
+from sagas.models import Saga
+from sagas.testing import find_violations
+
+from .world import CREATE_LEDGER, ENGINE, World
+
+
+@pytest.fixture(autouse=True)
+def _own_definitions() -> Iterator[None]:
+    """Forget a test's definitions, and put the engine's clock back."""
+    with registry.preserved(), clock.restored():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _invariants(request: pytest.FixtureRequest, _own_definitions: None) -> Iterator[None]:
+    """Check I1 to I9 of every saga that a test leaves behind."""
+    if request.node.get_closest_marker("django_db") is None:
+        yield
+        return
+    request.getfixturevalue("_django_db_helper")
+    yield
+    found = {str(pk): find_violations(pk) for pk in Saga.objects.values_list("pk", flat=True)}
+    assert {pk: violations for pk, violations in found.items() if violations} == {}
+
+
+@pytest.fixture(scope="session")
+def ledgers(django_db_setup: None, django_db_blocker: Any) -> None:
+    """Create the table of effects beside every participant's data."""
+    with django_db_blocker.unblock():
+        for alias in connections:
+            with connections[alias].cursor() as cursor:
+                cursor.execute(CREATE_LEDGER)
+
+
+@pytest.fixture
+def world(ledgers: None, request: pytest.FixtureRequest) -> Iterator[World]:
+    """Play every participant; effects are gone after the test."""
+    request.getfixturevalue("_django_db_helper")
+    yield World()
+    for alias in connections:
+        with connections[alias].cursor() as cursor:
+            cursor.execute("DELETE FROM engine_test_ledger")
+
+
+@pytest.fixture(scope="module")  # it must stand before pytest-django looks which databases a test may use
+def inventory_apart(django_db_setup: None) -> Iterator[str]:
+    """Give the participant *inventory* a database of its own, also where the run has only one.
+
+    There it is the same database through a connection of its own, which commits for itself: what the engine sees of
+    a second database.
+    Returns: its alias.
+    """
+    if "inventory" in settings.DATABASES:
+        yield "inventory"
+        return
+    connections.settings["inventory"] = {**connections[ENGINE].settings_dict}
+    try:
+        yield "inventory"
+    finally:
+        connections["inventory"].close()
+        del connections["inventory"]
+        del connections.settings["inventory"]
+
+
+@pytest.fixture
+def run_elsewhere() -> Callable[[Callable[[], Any]], Any]:
+    """Run a function on another connection, as another process would."""
+
+    def run(function: Callable[[], Any]) -> Any:
+        from concurrent.futures import ThreadPoolExecutor
+
+        def call() -> Any:
+            try:
+                return function()
+            finally:
+                connections.close_all()
+
+        with closing(_Pool(ThreadPoolExecutor(max_workers=1))) as pool:
+            return pool.executor.submit(call).result(timeout=60)
+
+    return run
+
+
+class _Pool:
+    """Close an executor without waiting for a thread that a failed test left behind."""
+
+    def __init__(self, executor: Any) -> None:
+        self.executor = executor
+
+    def close(self) -> None:
+        self.executor.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,241 @@
+"""Be every participant of the sagas in these tests, and remember what was done to the world.
+
+Effects are rows of a table of its own, so that a rolled-back step leaves none, a killed process keeps what it
+committed, and every effect can be counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.apps import apps
+from django.db import connections, router, transaction
+
+from sagas import Compensatable, Pivot, Retriable, SagaDefinition, StepContext, engine
+from sagas.definition import Step
+from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
+from sagas.states import Direction
+from sagas.testing.drain import look, read
+
+ENGINE = "default"
+CREATE_LEDGER = (
+    "CREATE TABLE IF NOT EXISTS engine_test_ledger (id serial PRIMARY KEY, key text NOT NULL, what text NOT NULL)"
+)
+ACTION, COMPENSATION = Direction.ACTION, Direction.COMPENSATION
+
+
+class Refused(Exception):
+    """Be the participant's no."""
+
+
+class CannotUndo(Exception):
+    """Be the participant's no to a compensation."""
+
+
+class Broken(Exception):
+    """Be an error that nobody declared."""
+
+
+@dataclass(frozen=True)
+class After:
+    """Raise an error after the effect."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """Hold what one call of a step function was given."""
+
+    step: str
+    direction: Direction
+    provider_key: str
+    attempt: int
+    input: Any
+    results: dict[str, Any]
+
+
+def database_of(participant: str | None) -> str:
+    """Return where a participant's data are."""
+    if participant is None:
+        return ENGINE
+    return router.db_for_write(next(iter(apps.get_app_config(participant).get_models())))
+
+
+@dataclass
+class World:
+    """Play the participants.
+
+    Local functions write one row each time they run: a second row would be a second effect. External ones behave
+    like a provider: one effect for each key however often it is asked, and a cancelled key stays closed.
+    """
+
+    plans: dict[tuple[str, Direction], deque[Any]] = field(default_factory=lambda: defaultdict(deque))
+    calls: list[Call] = field(default_factory=list)
+    closes_keys: bool = True
+    """Whether the provider refuses an action under a key that was cancelled before."""
+
+    def will(self, step: str, *behaviours: Any, direction: Direction = ACTION) -> None:
+        """Say what the next calls of a step do.
+
+        An exception is raised before the effect, ``After`` after it; a dict is returned; a function is called with the
+        context and what would have happened; None: it works.
+        """
+        self.plans[step, direction].extend(behaviours)
+
+    def compensatable(self, participant: str | None = None, *, external: bool = False, **options: Any) -> Step:
+        """Declare a step that can be undone; it may be refused."""
+        return Compensatable(
+            self.action(participant, external=external),
+            self.compensation(participant, external=external),
+            participant=participant,
+            external=external,
+            **{"refuses_on": [Refused], "compensation_refuses_on": [CannotUndo], **options},
+        )
+
+    def pivot(self, participant: str | None = None, *, external: bool = False, **options: Any) -> Step:
+        """Declare a pivot; it may be refused."""
+        return Pivot(
+            self.action(participant, external=external),
+            participant=participant,
+            external=external,
+            **{"refuses_on": [Refused], **options},
+        )
+
+    def retriable(self, participant: str | None = None, *, external: bool = False, **options: Any) -> Step:
+        """Declare a retriable step."""
+        return Retriable(
+            self.action(participant, external=external), participant=participant, external=external, **options
+        )
+
+    def action(self, participant: str | None = None, *, external: bool = False) -> Callable[..., Any]:
+        """Return the function of an action."""
+
+        def act(step: StepContext[Any]) -> Any:
+            return self._play(step, lambda: self._do(step.key, participant, external=external))
+
+        return act
+
+    def compensation(self, participant: str | None = None, *, external: bool = False) -> Callable[..., Any]:
+        """Return the function of a compensation."""
+
+        def undo(step: StepContext[Any]) -> Any:
+            return self._play(step, lambda: self._undo(step.key, participant, external=external))
+
+        return undo
+
+    def count(self, saga: Saga, step: str, what: str = "done", *, participant: str | None = None) -> int:
+        """Count the effects of a step, or their removals (``undone``)."""
+        with connections[database_of(participant)].cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM engine_test_ledger WHERE key = %s AND what = %s", [f"{saga.pk}:{step}", what]
+            )
+            return int(cursor.fetchone()[0])
+
+    def called(self, step: str, direction: Direction = ACTION) -> int:
+        """Count the calls of a step function."""
+        return sum(call.step == step and call.direction is direction for call in self.calls)
+
+    def order(self, direction: Direction = COMPENSATION) -> list[str]:
+        """Return the steps in the order in which they were called in one direction."""
+        return [call.step for call in self.calls if call.direction is direction]
+
+    def _play(self, step: StepContext[Any], proceed: Callable[[], None]) -> Any:
+        self.calls.append(
+            Call(
+                step=step.step,
+                direction=step.direction,
+                provider_key=step.provider_key,
+                attempt=step.attempt,
+                input=step.input,
+                results=dict(step.results),
+            )
+        )
+        plan = self.plans[step.step, step.direction]
+        behaviour = plan.popleft() if plan else None
+        if isinstance(behaviour, BaseException):
+            raise behaviour
+        if callable(behaviour):
+            return behaviour(step, proceed)
+        proceed()
+        if isinstance(behaviour, After):
+            raise behaviour.error
+        return behaviour if behaviour is not None else {"by": step.step}
+
+    def _do(self, key: str, participant: str | None, *, external: bool) -> None:
+        with connections[database_of(participant)].cursor() as cursor:
+            if not external:
+                cursor.execute("INSERT INTO engine_test_ledger (key, what) VALUES (%s, 'done')", [key])
+                return
+            cursor.execute("SELECT what FROM engine_test_ledger WHERE key = %s", [key])
+            known = Counter(row[0] for row in cursor.fetchall())
+            if known["closed"] and self.closes_keys:
+                raise Refused("The key was closed.")
+            if known["done"] == known["undone"]:
+                cursor.execute("INSERT INTO engine_test_ledger (key, what) VALUES (%s, 'done')", [key])
+
+    def _undo(self, key: str, participant: str | None, *, external: bool) -> None:
+        with connections[database_of(participant)].cursor() as cursor:
+            if not external:
+                cursor.execute("INSERT INTO engine_test_ledger (key, what) VALUES (%s, 'undone')", [key])
+                return
+            cursor.execute("SELECT what FROM engine_test_ledger WHERE key = %s", [key])
+            known = Counter(row[0] for row in cursor.fetchall())
+            whats = ["undone"] * (known["done"] - known["undone"]) + ["closed"] * (not known["closed"])
+            for what in whats:
+                cursor.execute("INSERT INTO engine_test_ledger (key, what) VALUES (%s, %s)", [key, what])
+
+
+def define(
+    name: str = "trip",
+    *,
+    version: int = 1,
+    input: Any = None,
+    deadline: timedelta | None = None,
+    **steps: Any,
+) -> type[SagaDefinition]:
+    """Declare a definition from its steps, in order."""
+    meta = type("Meta", (), {"name": name, "version": version, "input": input, "deadline": deadline})
+    return type("Trip", (SagaDefinition,), {"__module__": __name__, "__doc__": "A trip.", "Meta": meta, **steps})
+
+
+def begin(definition: type[SagaDefinition], input: Any = None, **keys: str) -> Saga:
+    """Start a saga and commit."""
+    with transaction.atomic(using=ENGINE):
+        return engine.start(definition, input, business_keys=keys or {"trip": "T-1"})
+
+
+def work(saga: Saga, **options: Any) -> Saga:
+    """Let one worker look once.
+
+    Returns: the saga as stored afterwards.
+    """
+    look(saga.pk, **options)
+    return read(saga.pk)
+
+
+def step_of(saga: Saga | UUID, name: str) -> SagaStep:
+    """Return a step as stored."""
+    return SagaStep.objects.get(saga_id=getattr(saga, "pk", saga), name=name)
+
+
+def states(saga: Saga) -> dict[str, str]:
+    """Return the state of every step."""
+    return {step.name: step.state for step in SagaStep.objects.filter(saga_id=saga.pk).order_by("position")}
+
+
+def attempts(saga: Saga, step: str, direction: Direction = ACTION) -> list[SagaAttempt]:
+    """Return the attempts of a step in one direction."""
+    rows = SagaAttempt.objects.filter(saga_id=saga.pk, step__name=step, direction=direction.value)
+    return list(rows.order_by("number"))
+
+
+def told(saga: Saga, what: str | None = None) -> list[SagaHistory]:
+    """Return the history, or its rows of one kind."""
+    rows = SagaHistory.objects.filter(saga_id=saga.pk).order_by("number")
+    return list(rows.filter(what=what) if what else rows)
