@@ -1,0 +1,97 @@
+"""The shop's pages in the admin."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from orders.models import Order, OrderLine, Product
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+@pytest.fixture
+def admin() -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("admin"))
+    return client
+
+
+@pytest.fixture
+def order() -> Order:
+    owner = User.objects.create(username="ada")
+    placed = Order.objects.create(
+        number="ORD-7Q", owner=owner, total_minor=790, currency="EUR", saga_id=uuid4(), payment_method="pm_card_visa",
+        ship_to_name="<script>alert(1)</script>", ship_to_line1="Tea Lane 1", ship_to_city="Bath",
+        ship_to_postal_code="BA1", ship_to_country="GB",
+    )  # fmt: skip
+    OrderLine.objects.create(order=placed, position=0, sku="TEA-1", name="Tea", unit_price_minor=790, quantity=1)
+    return placed
+
+
+def test_order_page_shows_lines_and_its_saga(admin: Client, order: Order) -> None:
+    page = admin.get(f"/admin/orders/order/{order.pk}/change/").content.decode()
+
+    assert "TEA-1" in page
+    assert str(order.saga_id) in page
+    assert "<script>alert(1)" not in page
+    assert 'name="_save"' not in page
+
+
+def test_orders_are_not_changed_by_hand(admin: Client, order: Order) -> None:
+    url = f"/admin/orders/order/{order.pk}"
+
+    statuses = [
+        admin.post(f"{url}/change/", {"status": "confirmed"}).status_code,
+        admin.post(f"{url}/delete/", {"post": "yes"}).status_code,
+        admin.get("/admin/orders/order/add/").status_code,
+    ]
+
+    assert statuses == [403, 403, 403]
+    assert Order.objects.get().status == "pending"
+
+
+@pytest.mark.parametrize(
+    ("query", "count"), [("q=ORD-7Q", 1), ("q=ORD-8", 0), ("q=ada", 1), ("q=ad", 0), ("status__exact=confirmed", 0)]
+)
+def test_orders_are_found(admin: Client, order: Order, query: str, count: int) -> None:
+    page = admin.get(f"/admin/orders/order/?{query}").content.decode()
+
+    assert page.count(f"/admin/orders/order/{order.pk}/change/") == count
+
+
+def test_price_is_edited_and_the_sku_is_not(admin: Client) -> None:
+    product = Product.objects.create(sku="TEA-1", name="Tea", unit_price_minor=790, currency="EUR")
+    fields = {"sku": "OTHER-1", "name": "Tea", "unit_price_minor": "850", "currency": "EUR", "is_active": "on"}
+
+    assert admin.post(f"/admin/orders/product/{product.pk}/change/", fields).status_code == 302
+
+    product.refresh_from_db()
+    assert (product.sku, product.unit_price_minor) == ("TEA-1", 850)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("unit_price_minor", "0"), ("unit_price_minor", "-1"), ("currency", "eu"), ("unit_price_minor", "1e400")],
+)
+def test_impossible_prices_are_shown_as_errors(admin: Client, field: str, value: str) -> None:
+    product = Product.objects.create(sku="TEA-1", name="Tea", unit_price_minor=790, currency="EUR")
+    fields = {"name": "Tea", "unit_price_minor": "790", "currency": "EUR", "is_active": "on", field: value}
+
+    page = admin.post(f"/admin/orders/product/{product.pk}/change/", fields)
+
+    assert page.status_code == 200
+    assert "errorlist" in page.content.decode()
+    product.refresh_from_db()
+    assert (product.unit_price_minor, product.currency) == (790, "EUR")
+
+
+@pytest.mark.parametrize("sku", ["tea", "T", "TEA 1", "", "T" * 65])
+def test_strange_skus_are_not_added(admin: Client, sku: str) -> None:
+    fields = {"sku": sku, "name": "Tea", "unit_price_minor": "790", "currency": "EUR", "is_active": "on"}
+
+    assert admin.post("/admin/orders/product/add/", fields).status_code == 200
+    assert not Product.objects.exists()
