@@ -26,12 +26,13 @@ from config.local.programs import manage_command, web_command, worker_command
 from config.local.runtime import ROOT
 from config.local.valkey import find_free_port
 
-# So short that a lease, a sweep and every retry end within a few seconds.
+# So short that a lease, a sweep and every retry end within a few seconds; yet a time-out is long enough for a machine
+# that is busy with other tests. A compensation whose budget is spent waits for a person, not for its next attempt.
 FAST_ENGINE: Mapping[str, Any] = {
-    "TIMEOUT": 1.0,
+    "TIMEOUT": 2.0,
     "LEASE_MARGIN": 1.0,
-    "RETRY": {"attempts": 3, "base": 0.1, "cap": 0.5},
-    "COMPENSATION_RETRY": {"attempts": 3, "base": 0.1, "cap": 0.5, "after_budget": 1.0},
+    "RETRY": {"attempts": 4, "base": 0.1, "cap": 0.5},
+    "COMPENSATION_RETRY": {"attempts": 4, "base": 0.1, "cap": 0.5, "after_budget": 3600.0},
     "POLL_AFTER": 0.2,
     "TIME_SLICE": 5.0,
     "RING_INTERVAL": 0.5,
@@ -82,17 +83,22 @@ class Process:
         self.signal(signal.SIGCONT, whole_group=True)
 
     def stop(self) -> None:
-        """Stop it gently, as a supervisor would, and wait until it is gone."""
+        """Stop it gently, as a supervisor would, also when it is paused, and wait until it is gone."""
+        if self.is_running:
+            self.guarded.send(signal.SIGCONT, whole_group=True)
         self.guarded.stop()
 
-    def kill_child(self) -> int:
-        """Kill one child (of a prefork pool) with SIGKILL.
+    def kill_child(self, pid: int) -> None:
+        """Kill one child (of a prefork pool) with SIGKILL, and wait until it is gone.
 
-        Returns: its process id.
+        Raises: ProcessLookupError when it is no child of this process.
         """
-        child = self.family()[1]
-        child.kill()
-        return child.pid
+        for child in self.family()[1:]:
+            if child.pid == pid:
+                child.kill()
+                child.wait(10)
+                return
+        raise ProcessLookupError(f"{self.guarded.name} has no child {pid}; nothing was killed.")
 
     def family(self) -> list[psutil.Process]:
         """List the process itself and all that it has started."""
@@ -112,8 +118,8 @@ class Project:
     processes: list[Process] = field(default_factory=list)
 
     def with_environment(self, **changes: str) -> Project:
-        """Describe the same project with other settings; its processes are stopped separately."""
-        return Project(environment={**self.environment, **changes}, directory=self.directory)
+        """Describe the same project with other settings; what it starts is stopped together with the rest."""
+        return Project(environment={**self.environment, **changes}, directory=self.directory, processes=self.processes)
 
     def manage(
         self, *arguments: str, timeout_seconds: float = 120, check: bool = True
@@ -166,10 +172,7 @@ class Project:
     def stop_all(self) -> None:
         """Stop every process that is still there."""
         while self.processes:
-            process = self.processes.pop()
-            if process.is_running:
-                process.guarded.send(signal.SIGCONT, whole_group=True)
-            process.stop()
+            self.processes.pop().stop()
 
     def query(
         self, statement: str, parameters: Sequence[object] = (), *, database: str = "DATABASE_URL"
@@ -213,13 +216,16 @@ def answers(client: ShopClient) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, timeout_seconds: float = 30) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, *, timeout_seconds: float = 30, pause_seconds: float = 0.02
+) -> None:
     """Wait for a condition with a bound.
 
+    pause_seconds: between two looks; longer where looking costs something.
     Raises: AssertionError that names what did not happen.
     """
     give_up_at = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() > give_up_at:
             raise AssertionError(f"After {timeout_seconds:.0f} seconds still not: {what}.")
-        time.sleep(0.02)
+        time.sleep(pause_seconds)

@@ -1,78 +1,30 @@
-"""Give acceptance tests the whole project: databases of their own, a broker, and processes to start and to hurt."""
+"""Give acceptance tests the whole project: databases of their own, a broker, and processes to start and to hurt.
+
+What costs seconds to start is shared by the tests of one process: a shop with a worker for tests that hurt nothing,
+and one without for those that bring workers of their own, to hurt them.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from uuid import uuid4
 
-import psycopg
 import pytest
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
-from config.local.postgres import create_database
 from config.local.valkey import LocalValkey, start_valkey
-from tests.processes import Project, describe_project
-from tests.servers import PARTICIPANTS, SERVER_VARIABLE, count_databases, url_of_database
+from tests.servers import count_databases
 
-
-def drop_database(name: str) -> None:
-    """Drop a database and end whoever is still connected to it."""
-    with psycopg.connect(os.environ[SERVER_VARIABLE], autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def make_databases() -> dict[str, str]:
-    """Create empty databases, one or one for each participant as the run asks for.
-
-    Returns: their URLs by the names of the settings.
-    """
-    run = uuid4().hex[:8]
-    names = {"DATABASE_URL": f"acceptance_{run}"}
-    if count_databases() > 1:
-        names |= {
-            f"{participant.upper()}_DATABASE_URL": f"acceptance_{participant}_{run}" for participant in PARTICIPANTS
-        }
-    for name in names.values():
-        create_database(os.environ[SERVER_VARIABLE], name)
-    return {setting: url_of_database(name) for setting, name in names.items()}
-
-
-def migrate_and_seed(project: Project) -> None:
-    """Bring a project's databases to the state that ``make demo`` starts from."""
-    project.manage("migrate", "--verbosity", "0")
-    for participant in PARTICIPANTS:
-        if f"{participant.upper()}_DATABASE_URL" in project.environment:
-            project.manage("migrate", "--database", participant, "--verbosity", "0")
-    project.manage("shop_seed", "--demo-data")
+from .blueprints import FOUR_DATABASES, ONE_DATABASE, Blueprints, open_blueprints
+from .shops import Shop
+from .stops.points import Marks
 
 
 @pytest.fixture(scope="session")
-def seeded_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Migrate and seed databases once for the session; tests work on copies of them."""
-    urls = make_databases()
-    migrate_and_seed(describe_project(urls, "memory://", tmp_path_factory.mktemp("seed")))
-    yield urls
-    for url in urls.values():
-        drop_database(name_of(url))
-
-
-@pytest.fixture
-def project(seeded_databases: dict[str, str], broker: LocalValkey, tmp_path: Path) -> Iterator[Project]:
-    """Describe the seeded project on databases and a broker of this test's own; its processes end with it."""
-    run = uuid4().hex[:8]
-    copies = {setting: f"{name_of(url)}_{run}" for setting, url in seeded_databases.items()}
-    for setting, copy in copies.items():
-        copy_database(name_of(seeded_databases[setting]), copy)
-    project = describe_project(
-        {setting: url_of_database(copy) for setting, copy in copies.items()}, broker.url, tmp_path
-    )
-    yield project
-    project.stop_all()
-    for copy in copies.values():
-        drop_database(copy)
+def blueprints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blueprints]:
+    """Hand out copies of migrated and seeded databases."""
+    with open_blueprints(lambda: tmp_path_factory.mktemp("blueprints")) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -83,13 +35,60 @@ def broker() -> Iterator[LocalValkey]:
     server.process.stop()
 
 
-def name_of(url: str) -> str:
-    """Take the database's name out of its URL."""
-    return str(conninfo_to_dict(url)["dbname"])
+@pytest.fixture
+def project(blueprints: Blueprints, broker: LocalValkey, tmp_path: Path) -> Iterator[object]:
+    """Describe the seeded project on databases and a broker of this test's own; its processes end with it."""
+    with blueprints.copy(count_databases(), broker.url, tmp_path) as copied:
+        yield copied
 
 
-def copy_database(source: str, copy: str) -> None:
-    """Copy a database that nobody is connected to, which takes a fraction of migrating a new one."""
-    with psycopg.connect(os.environ[SERVER_VARIABLE], autocommit=True) as connection:
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        connection.execute(statement.format(sql.Identifier(copy), sql.Identifier(source)))
+@contextmanager
+def open_shop(blueprints: Blueprints, count: int, directory: Path) -> Iterator[Shop]:
+    """Start broker and web server on databases of their own, and log the customer in."""
+    with ExitStack() as stack:
+        brokers = [start_valkey()]
+        # Stopped last: a worker that ends wants to tell its broker.
+        stack.callback(lambda: [broker.process.stop() for broker in brokers])
+        project = stack.enter_context(blueprints.copy(count, brokers[-1].url, directory))
+        _, client = project.start_web(threads=12)
+        yield Shop(project=project, brokers=brokers, client=client.log_in("customer", "customer"))
+
+
+@pytest.fixture(scope="session", params=[ONE_DATABASE, FOUR_DATABASES], ids=["one-database", "four-databases"])
+def shop(
+    request: pytest.FixtureRequest, blueprints: Blueprints, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    """Run a shop with everything: for tests that hurt nothing."""
+    with open_shop(blueprints, request.param, tmp_path_factory.mktemp("shop")) as opened:
+        opened.start_worker(concurrency=2)
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def shared_quiet_shop(blueprints: Blueprints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Run a shop whose orders nobody works on."""
+    with open_shop(blueprints, ONE_DATABASE, tmp_path_factory.mktemp("quiet")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def quiet_shop(shared_quiet_shop: Shop) -> Iterator[Shop]:
+    """Lend a shop to a test that starts workers of its own; they end with it, and it must leave all orders closed."""
+    shop = shared_quiet_shop
+    yield shop
+    shop.stop_workers()
+
+
+@pytest.fixture
+def four_databases_shop(blueprints: Blueprints, tmp_path: Path) -> Iterator[Shop]:
+    """Run a shop whose participants have databases of their own, and nobody works on its orders."""
+    with open_shop(blueprints, FOUR_DATABASES, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Marks:
+    """Give the place where stopped workers and the test meet."""
+    directory = tmp_path / "marks"
+    directory.mkdir()
+    return Marks(directory=directory)

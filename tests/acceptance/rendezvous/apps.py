@@ -1,0 +1,12 @@
+"""Name the app; its saga is found like that of any other."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class RendezvousConfig(AppConfig):
+    """Be an app without models: its steps run in the engine's database."""
+
+    name = "tests.acceptance.rendezvous"
+    label = "acceptance_rendezvous"

@@ -1,0 +1,8 @@
+"""Add to the project's settings the apps that only acceptance tests need."""
+
+from __future__ import annotations
+
+from config.settings import *  # noqa: F403
+from config.settings import INSTALLED_APPS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.acceptance.stops", "tests.acceptance.rendezvous"]

@@ -1,0 +1,24 @@
+"""Name the app that puts the stops in place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from django.apps import AppConfig
+
+from .points import DIRECTORY_VARIABLE, Marks
+
+
+class StopsConfig(AppConfig):
+    """Install the stops where the environment names a directory for their marks."""
+
+    name = "tests.acceptance.stops"
+    label = "acceptance_stops"
+
+    def ready(self) -> None:
+        """Wrap what the engine calls."""
+        from .hooks import install
+
+        if directory := os.environ.get(DIRECTORY_VARIABLE):
+            install(Marks(directory=Path(directory)))

@@ -1,0 +1,71 @@
+"""Stand between the engine and every step function, in processes that are told where to mark their stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from orders.models import Order
+from sagas import perform, worker
+from sagas.definition import StepFunction
+from sagas.outcomes import Report
+from sagas.perform import Claimed
+
+from .points import Marks, Moment, StopPoint
+
+# Longer than any test waits; a stopped worker that a failed test forgot ends with its guard anyway.
+LONGEST_STOP_SECONDS = 180.0
+LOOK_SECONDS = 0.02
+
+
+def install(marks: Marks) -> None:
+    """Stop before and after step functions, and after the commit of a participant's own database."""
+    perform_unstopped = perform.perform
+
+    def intercept(claimed: Claimed, function: StepFunction) -> StepFunction:
+        def run(context: Any) -> dict[str, Any] | None:
+            stop_at(marks, claimed, Moment.BEFORE)
+            result = function(context)
+            stop_at(marks, claimed, Moment.AFTER)
+            stop_at(marks, claimed, Moment.DEATH)
+            return result
+
+        return run
+
+    def perform_and_stop(claimed: Claimed) -> Report:
+        report = perform_unstopped(claimed)
+        stop_at(marks, claimed, Moment.COMMITTED)
+        return report
+
+    perform.intercept = intercept
+    perform.perform = perform_and_stop
+
+
+def stop_at(marks: Marks, claimed: Claimed, moment: Moment) -> None:
+    """Stop once if the order of this saga says so; die every time if it says that."""
+    order_number = getattr(claimed.context.input, "order_number", "")
+    here = StopPoint(step=claimed.step.name, direction=claimed.direction.value, moment=moment)
+    if not order_number or read_point(order_number) != here:
+        return
+    if moment is Moment.DEATH:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if marks.put(order_number):
+        wait_for_permission(marks, order_number)
+
+
+def read_point(order_number: str) -> StopPoint | None:
+    """Read from an order where its saga shall stop."""
+    return StopPoint.parse(Order.objects.values_list("ship_to_line2", flat=True).get(number=order_number))
+
+
+def wait_for_permission(marks: Marks, order_number: str) -> None:
+    """Stand still until the test lets this worker go on."""
+    give_up_at = time.monotonic() + LONGEST_STOP_SECONDS
+    while time.monotonic() < give_up_at:
+        permission = marks.read_permission(order_number)
+        if permission == "now" or (permission and worker.is_shutting_down()):
+            return
+        time.sleep(LOOK_SECONDS)
+    raise TimeoutError(f"Nobody let the worker of order {order_number} go on.")

@@ -1,0 +1,91 @@
+"""Name a place to stop at. An order carries the name in its second address line, so that only its saga stops.
+
+Imports nothing of Django: tests, which run outside the project's processes, use it too.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+DIRECTORY_VARIABLE = "ACCEPTANCE_STOPS"
+"""Environment variable that names the directory of the marks; without it nobody stops."""
+
+
+class Moment(StrEnum):
+    """Say where around a step function a worker stops."""
+
+    BEFORE = "before"  #: claimed, the function has not begun
+    AFTER = "after"  #: the function is done; a local step has not committed, an external one not recorded
+    COMMITTED = "committed"  #: the participant's own database has committed, the engine has not recorded
+    DEATH = "death"  #: as AFTER, but the worker kills itself, at every attempt
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopPoint:
+    """Name one place.
+
+    step, direction, moment: where. Written as four words after ``stop at``.
+    """
+
+    step: str
+    direction: str
+    moment: Moment
+
+    def __str__(self) -> str:
+        return f"stop at {self.step} {self.direction} {self.moment}"
+
+    @classmethod
+    def parse(cls, text: str) -> StopPoint | None:
+        """Read what ``str`` wrote; None for any other text."""
+        words = text.split()
+        if words[:2] != ["stop", "at"] or len(words) != 5:
+            return None
+        return cls(step=words[2], direction=words[3], moment=Moment(words[4]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """Meet a stopped worker through files: it tells its process id, and waits to be told to go on.
+
+    directory: shared by the test and the worker.
+    """
+
+    directory: Path
+
+    def find_stopped(self, order_number: str) -> int | None:
+        """Return the process id of the worker that stopped for an order, or None when none has."""
+        mark = self._mark(order_number)
+        return int(mark.read_text()) if mark.exists() else None
+
+    def let_go(self, order_number: str, *, once_shutting_down: bool = False) -> None:
+        """Let the stopped worker go on, perhaps only after it has noticed that it shall end."""
+        draft = self.directory / f"{order_number}.draft"
+        draft.write_text("once shutting down" if once_shutting_down else "now")
+        draft.rename(self._permission(order_number))
+
+    def put(self, order_number: str) -> bool:
+        """Say that this process stops here.
+
+        Returns: False when one has stopped for this order before.
+        """
+        draft = self.directory / f"{order_number}.{os.getpid()}.draft"
+        draft.write_text(str(os.getpid()))
+        try:
+            os.link(draft, self._mark(order_number))
+        except FileExistsError:
+            return False
+        return True
+
+    def read_permission(self, order_number: str) -> str:
+        """Return when the stopped worker may go on; an empty text: not yet."""
+        permission = self._permission(order_number)
+        return permission.read_text() if permission.exists() else ""
+
+    def _mark(self, order_number: str) -> Path:
+        return self.directory / f"{order_number}.stopped"
+
+    def _permission(self, order_number: str) -> Path:
+        return self.directory / f"{order_number}.go"

@@ -1,0 +1,128 @@
+"""A worker that is asked to end finishes what it does; one that was frozen moves nothing when it thaws."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tests.processes import wait_until
+
+from .shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
+from .stops.points import Marks, Moment, StopPoint
+
+BEFORE_AUTHORIZE = StopPoint(step="authorize_payment", direction="action", moment=Moment.BEFORE)
+AFTER_AUTHORIZE = StopPoint(step="authorize_payment", direction="action", moment=Moment.AFTER)
+BEFORE_CAPTURE = StopPoint(step="capture_payment", direction="action", moment=Moment.BEFORE)
+AFTER_RESERVE = StopPoint(step="reserve_stock", direction="action", moment=Moment.AFTER)
+BEFORE_VOID = StopPoint(step="authorize_payment", direction="compensation", moment=Moment.BEFORE)
+
+
+def test_terminated_worker_finishes_its_step_and_claims_nothing_after_it(quiet_shop: Shop, marks: Marks) -> None:
+    worker = quiet_shop.start_worker("leaving", stops=marks)
+    number = quiet_shop.place(line2=str(BEFORE_AUTHORIZE))
+    wait_until_stopped(marks, [number])
+
+    worker.signal(signal.SIGTERM)
+    marks.let_go(number, once_shutting_down=True)
+
+    assert worker.guarded.wait(60) == 0
+    assert quiet_shop.list_attempts(number, "authorize_payment") == ["succeeded"]
+    assert quiet_shop.list_attempts(number, "book_shipment") == []
+    assert count_leases(quiet_shop) == 0
+    assert quiet_shop.count_in_ledger(number, "authorize") == 1
+
+    quiet_shop.start_worker("staying")
+    quiet_shop.wait_for(number, "confirmed")
+    assert quiet_shop.list_attempts(number, "authorize_payment") == ["succeeded"]
+    quiet_shop.assert_books_balance()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """One order whose worker is frozen at one place.
+
+    status: how the order ends. attempts: how those of the frozen step have ended when the frozen worker is gone, the
+    first of them its own.
+    """
+
+    point: StopPoint
+    payment_method: str = "pm_card_visa"
+    # One SKU for all but the one that holds its row.
+    sku: str = "TEA-SENCHA"
+    status: str = "confirmed"
+    attempts: tuple[str, str]
+
+
+FROZEN = (
+    # Each asks again under the same key and gets the first answer.
+    Frozen(point=BEFORE_AUTHORIZE, attempts=("succeeded", "succeeded")),
+    Frozen(point=AFTER_AUTHORIZE, attempts=("succeeded", "succeeded")),
+    Frozen(point=BEFORE_CAPTURE, attempts=("succeeded", "succeeded")),
+    # The database has ended the transaction that stood open.
+    Frozen(point=AFTER_RESERVE, sku="MUG-WHITE", attempts=("retry", "succeeded")),
+    # The key of the late authorise is closed by then.
+    Frozen(
+        point=BEFORE_AUTHORIZE, payment_method="pm_card_capture_declined", status="cancelled",
+        attempts=("unknown", "succeeded"),
+    ),
+    Frozen(
+        point=BEFORE_VOID, payment_method="pm_card_capture_declined", status="cancelled",
+        attempts=("succeeded", "succeeded"),
+    ),
+)  # fmt: skip
+
+
+def test_worker_frozen_for_longer_than_its_leases_moves_nothing_when_it_thaws(quiet_shop: Shop, marks: Marks) -> None:
+    worker = quiet_shop.start_worker("frozen", stops=marks, concurrency=len(FROZEN))
+    orders = {
+        quiet_shop.place(frozen.payment_method, sku=frozen.sku, line2=str(frozen.point)): frozen for frozen in FROZEN
+    }
+    wait_until_stopped(marks, orders)
+    worker.pause()
+    for number in orders:
+        marks.let_go(number)
+
+    quiet_shop.start_worker("awake", concurrency=2)
+    quiet_shop.wait_until_closed(orders)
+    quiet_shop.assert_books_balance()
+    before = read_sagas(quiet_shop)
+    worker.resume()
+    worker.signal(signal.SIGTERM)
+
+    assert worker.guarded.wait(60) == 0
+    assert read_sagas(quiet_shop) == before
+    quiet_shop.assert_books_balance()
+    for number, frozen in orders.items():
+        is_kept = frozen.status == "confirmed"
+        assert quiet_shop.client.get_order(number)["status"] == frozen.status, frozen
+        done = [quiet_shop.count_in_ledger(number, kind) for kind in ("authorize", "capture", "void")]
+        assert done == [1, int(is_kept), int(not is_kept)], frozen
+        attempts = quiet_shop.list_attempts(number, frozen.point.step, frozen.point.direction)
+        assert tuple(attempts) == frozen.attempts, frozen
+
+
+def wait_until_stopped(marks: Marks, numbers: Iterable[str]) -> None:
+    """Wait until a worker stands where each of these orders says."""
+    for number in numbers:
+        wait_until(
+            lambda number=number: marks.find_stopped(number) is not None,
+            f"a worker stands where order {number} says",
+            timeout_seconds=PATIENCE_SECONDS,
+            pause_seconds=LOOK_SECONDS,
+        )
+
+
+def count_leases(shop: Shop) -> int:
+    """Count the steps that some worker holds."""
+    return int(
+        shop.project.query("SELECT count(*) AS held FROM sagas_sagastep WHERE lease_token IS NOT NULL")[0]["held"]
+    )
+
+
+def read_sagas(shop: Shop) -> list[dict[str, object]]:
+    """Read what a stale worker must not move: every saga's state and revision, and its steps' states."""
+    return shop.project.query(
+        "SELECT s.id, s.state, s.revision, s.closed_at, t.name, t.state AS step_state, t.epoch, t.result"
+        " FROM sagas_saga s JOIN sagas_sagastep t ON t.saga_id = s.id ORDER BY s.id, t.position"
+    )
