@@ -1,0 +1,9 @@
+"""Show sagas to the people who operate them: the console, inside Django's own admin.
+
+Everything is rendered by the server and works without JavaScript. Nobody edits a row by hand here: a person acts
+through ``sagas.operations``, on a page that shows the plan and asks for a reason.
+"""
+
+from __future__ import annotations
+
+from . import machinery, saga_admin  # noqa: F401 - register themselves

@@ -1,0 +1,127 @@
+"""List what keeps sagas going: the workers that were seen, and the participants' barriers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db import connections, router
+from django.db.models import DateTimeField, Func, QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from .. import clock
+from ..conf import get_settings
+from ..context import step_key
+from ..display.badges import Badge, Tone
+from ..display.times import describe_distance
+from ..models import SagaBarrier, SagaStep, SagaWorker
+from .page import PAYLOAD_PERMISSION
+from .paging import CappedPaginator
+from .view_only import ViewOnly, engine_database
+
+SEEN = Badge(word="at work", icon="check", tone=Tone.GOOD)
+GONE = Badge(word="not seen", icon="warning", tone=Tone.URGENT)
+
+
+@admin.register(SagaWorker)
+class SagaWorkerAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """List the processes that sweep."""
+
+    list_display = ("name", "state", "seen", "serves", "version", "last_found", "started_at")
+    list_display_links = None
+    ordering = ("-last_sweep_at",)
+    sortable_by = ()
+    fields = ("name", "host", "pid", "queues", "version", "started_at", "last_sweep_at", "last_found")
+    show_full_result_count = False
+    paginator = CappedPaginator
+
+    class Media:
+        css = {"all": ("sagas/console.css",)}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SagaWorker]:
+        """Return the heartbeats with the database's time."""
+        now = Func(function="clock_timestamp", output_field=DateTimeField())
+        return super().get_queryset(request).using(engine_database()).annotate(db_now=now)
+
+    @admin.display(description="State")
+    def state(self, worker: SagaWorker) -> SafeString:
+        """Show whether it swept lately."""
+        age = clock.shifted(worker.db_now) - worker.last_sweep_at  # type: ignore[attr-defined]
+        badge = SEEN if age <= get_settings().worker_seen_within else GONE
+        return render_to_string("admin/sagas/includes/badge.html", {"badge": badge})
+
+    @admin.display(description="Last sweep")
+    def seen(self, worker: SagaWorker) -> str:
+        """Show when it swept last."""
+        return describe_distance(worker.last_sweep_at, clock.shifted(worker.db_now))  # type: ignore[attr-defined]
+
+    @admin.display(description="Queues", empty_value="all")
+    def serves(self, worker: SagaWorker) -> str:
+        """Show its queues."""
+        return ", ".join(map(str, worker.queues))
+
+
+class DatabaseFilter(admin.SimpleListFilter):
+    """Choose the database: every participant with one of its own has its own barrier."""
+
+    title = "database"
+    parameter_name = "database"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Return the databases that hold a barrier."""
+        return [(alias, alias) for alias in connections if router.allow_migrate_model(alias, SagaBarrier)]
+
+    def has_output(self) -> bool:
+        """Tell whether there is something to choose."""
+        return len(self.lookup_choices) > 1
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[SagaBarrier]) -> QuerySet[SagaBarrier]:
+        """Return the rows of the chosen database."""
+        value = self.value()
+        return queryset.using(value) if value in dict(self.lookup_choices) else queryset
+
+
+@admin.register(SagaBarrier)
+class SagaBarrierAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """List what participants remember of step keys."""
+
+    list_display = ("key", "direction", "epoch", "state", "created_at", "finished_at")
+    list_display_links = None
+    list_filter = (DatabaseFilter,)
+    ordering = ("-created_at", "-id")
+    sortable_by = ()
+    search_fields = ("key",)  # shows the search field; get_search_results does the work
+    search_help_text = "A saga id, or a step key: the saga id, a colon, the step"
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = CappedPaginator
+
+    def get_fields(self, request: HttpRequest, obj: SagaBarrier | None = None) -> list[str]:
+        """Return what a person may see: a stored result is a payload."""
+        shown = ["key", "direction", "epoch", "state", "created_at", "finished_at"]
+        return [*shown, "result"] if request.user.has_perm(PAYLOAD_PERMISSION) else shown
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Allow the filters and nothing else."""
+        return lookup == DatabaseFilter.parameter_name
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[SagaBarrier], search_term: str
+    ) -> tuple[QuerySet[SagaBarrier], bool]:
+        """Search whole keys: those of every step of a saga, or the one given."""
+        wanted = search_term.strip()
+        return (queryset.filter(key__in=list_step_keys(wanted)) if wanted else queryset), False
+
+
+def list_step_keys(text: str) -> list[str]:
+    """Return the step keys of a saga id, else the text as a step key itself."""
+    try:
+        saga_id = UUID(text)
+    except ValueError:
+        return [text]
+    names = SagaStep.objects.using(engine_database()).filter(saga_id=saga_id).values_list("name", flat=True)
+    return [step_key(saga_id, name) for name in names]

@@ -1,0 +1,208 @@
+"""List sagas, show one, lead to the actions. Parses, calls one function, renders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from ..models import Saga
+from . import links, operating
+from .filters import FILTERS
+from .page import build_page, may_see_payloads, name_saga
+from .paging import CappedPaginator
+from .reading import read_saga
+from .rows import attach_rows, row_of, select_for_list
+from .searching import HELP, search_sagas
+from .view_only import ViewOnly, engine_database
+
+ROWS_PER_PAGE = 50
+MAX_NUMBER_CHARS = 18  # what a bigint surely holds
+
+
+class SagaList(ChangeList):
+    """Read the rows of one page with what they show."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page."""
+        super().get_results(request)
+        rows = select_for_list(self.result_list)
+        self.result_list = attach_rows(rows, with_errors=may_see_payloads(request.user))  # type: ignore[assignment]
+
+
+@admin.register(Saga)
+class SagaAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Be the console for sagas. Subclass it to show more; ``get_links`` is meant to be overridden."""
+
+    list_display = ("state", "saga", "business_keys", "step", "attempts", "age", "next_look", "last_error")
+    list_display_links = ("saga",)
+    list_filter = FILTERS
+    list_per_page = ROWS_PER_PAGE
+    list_max_show_all = 0
+    ordering = ("-created_at", "-id")
+    sortable_by = ()
+    search_fields = ("id",)  # shows the search field; search_sagas does the work
+    search_help_text = HELP
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = CappedPaginator
+
+    class Media:
+        css = {"all": ("sagas/console.css",)}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Saga]:
+        """Return the sagas of the engine's database."""
+        return super().get_queryset(request).using(engine_database())
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the list that reads its rows in few statements."""
+        return SagaList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Saga], search_term: str
+    ) -> tuple[QuerySet[Saga], bool]:
+        """Search ids and business keys."""
+        return search_sagas(queryset, search_term), False
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Allow the filters and nothing else: a lookup made up in the URL could ask for payloads, or read a table."""
+        return lookup in {choice.parameter_name for choice in FILTERS}
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the pages of the actions."""
+        operate = path(
+            "<uuid:saga_id>/act/<slug:code>/",
+            self.admin_site.admin_view(self.operate_view),
+            name="sagas_saga_operate",
+        )
+        return [operate, *super().get_urls()]
+
+    def get_links(self, saga: Saga, keys: Mapping[str, str]) -> list[links.Link]:
+        """Return links to the pages of what the saga is about; by default those that apps have registered."""
+        return links.list_links(saga, keys)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list."""
+        return super().changelist_view(request, {"title": "Sagas", **(extra_context or {})})
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show one saga. Nothing is ever posted here."""
+        if not self.has_view_permission(request) or request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        saga_id = parse_saga_id(object_id)
+        reading = saga_id and read_saga(
+            saga_id,
+            attempts_before=parse_number(request.GET.get("attempts_before")),
+            history_before=parse_number(request.GET.get("history_before")),
+        )
+        if not reading:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        saga = reading.journal.saga
+        context = {
+            "page": build_page(reading, request.user),
+            "links": self.get_links(saga, reading.keys),
+            "title": name_saga(saga, reading.keys.values()),
+        }
+        return self.render(request, "admin/sagas/saga/page.html", {**context, **(extra_context or {})})
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Lead to the saga's own history: it is complete, the admin's is not."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        saga_id = parse_saga_id(object_id)
+        if saga_id is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        return HttpResponseRedirect(reverse("admin:sagas_saga_change", args=[saga_id]) + "#history")
+
+    def operate_view(self, request: HttpRequest, saga_id: UUID, code: str) -> HttpResponse:
+        """Show the plan of an action, or do it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return operating.answer(self, request, saga_id, code)
+
+    def render(
+        self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200
+    ) -> TemplateResponse:
+        """Return a page of the console."""
+        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        whole = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, **context}
+        return TemplateResponse(request, template, whole, status=status)
+
+    @admin.display(description="State")
+    def state(self, saga: Saga) -> SafeString:
+        """Show the badge."""
+        return render_to_string("admin/sagas/includes/badge.html", {"badge": row_of(saga).badge})
+
+    @admin.display(description="Saga")
+    def saga(self, saga: Saga) -> SafeString:
+        """Show definition and id; the row's link."""
+        text = '{} <span class="saga-quiet">{}</span> <span class="saga-id">{}</span>'
+        return format_html(text, saga.definition, saga.version, saga.pk)
+
+    @admin.display(description="Business keys")
+    def business_keys(self, saga: Saga) -> SafeString:
+        """Show every key."""
+        return format_html_join(
+            " ", '<span class="saga-key"><span class="saga-quiet">{}</span> {}</span>', row_of(saga).keys
+        )
+
+    @admin.display(description="Current step", empty_value="-")
+    def step(self, saga: Saga) -> str:
+        """Show the step it is at."""
+        return row_of(saga).step
+
+    @admin.display(description="Attempts")
+    def attempts(self, saga: Saga) -> str:
+        """Show the attempts of that step."""
+        return row_of(saga).attempts
+
+    @admin.display(description="Age")
+    def age(self, saga: Saga) -> SafeString:
+        """Show how long ago it was started."""
+        row = row_of(saga)
+        return format_html('<time datetime="{}" title="{}">{}</time>', row.started.iso, row.started.text, row.age)
+
+    @admin.display(description="Next due", empty_value="-")
+    def next_look(self, saga: Saga) -> SafeString | None:
+        """Show when it is looked at next."""
+        due = row_of(saga).due
+        if due is None:
+            return None
+        return format_html('<time datetime="{}" title="{}">{}</time>', due.iso, due.text, due.distance)
+
+    @admin.display(description="Last error", empty_value="-")
+    def last_error(self, saga: Saga) -> SafeString | None:
+        """Show the last error, in one line."""
+        error = row_of(saga).error
+        return format_html('<span class="saga-error">{}</span>', error) if error else None
+
+
+def parse_saga_id(object_id: str) -> UUID | None:
+    """Return the id that the admin put into a URL, or None when it is none."""
+    try:
+        return UUID(unquote(object_id))
+    except ValueError:
+        return None
+
+
+def parse_number(text: str | None) -> int | None:
+    """Return a positive number out of a URL, or None when it is none."""
+    if not text or not (text.isascii() and text.isdigit()) or len(text) > MAX_NUMBER_CHARS:
+        return None
+    return int(text)

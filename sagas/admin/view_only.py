@@ -1,0 +1,32 @@
+"""Refuse to add, change and delete rows by hand, to everybody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+
+from ..conf import get_settings
+
+
+class ViewOnly:
+    """Let those look who have the view permission, and nobody do more; mix it in before ModelAdmin."""
+
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse."""
+        return False
+
+
+def engine_database() -> str:
+    """Return the alias that sagas are read from."""
+    return get_settings().database
