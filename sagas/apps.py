@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -18,3 +21,12 @@ class SagasConfig(AppConfig):
         from . import checks  # noqa: F401 - registers itself, and needs the app registry
 
         autodiscover_modules("sagas")
+        if apps.is_installed("django.contrib.admin"):
+            post_migrate.connect(_ensure_groups, sender=self, dispatch_uid="sagas.admin.groups")
+
+
+def _ensure_groups(**facts: Any) -> None:
+    """Make the console's groups after every migration; accounts belong to projects that have the admin."""
+    from .admin.groups import ensure_groups_after_migrate  # needs the app registry
+
+    ensure_groups_after_migrate(**facts)
