@@ -196,7 +196,7 @@ def _unknown_trials(step: Step, trial: Callable[..., Trial], is_pivot: bool) -> 
 def _person_trials(step: Step, trial: Callable[..., Trial]) -> Iterator[Trial]:
     """Yield what a person or the clock does while an external step is under way."""
     for name, act in (("cancelled", _cancel), ("compensation forced", _force), ("paused and resumed", _pause)):
-        yield trial(name, lambda f, saga, act=act: _act_meanwhile(f, saga, step, act))  # type: ignore[misc]
+        yield trial(name, lambda f, saga, act=act: _act_meanwhile(f, saga, step, act))
     yield trial("deadline passes", lambda f, saga: _act_meanwhile(f, saga, step, _pass_deadline))
 
 
@@ -274,7 +274,7 @@ def _judge(saga: Saga, trial: Trial, effects: Mapping[str, int], baseline: Mappi
 
 def _describe_end(saga: Saga) -> str:
     holds = [saga.hold] if saga.hold else []
-    holds += list(saga.steps.exclude(hold=None).values_list("hold", flat=True))
+    holds += [step.hold for step in saga.steps.all() if step.hold]
     return ", ".join([saga.state, *(f"held: {hold}" for hold in holds), *saga.attention])
 
 
