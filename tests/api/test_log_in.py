@@ -228,7 +228,7 @@ def test_counters_name_nobody(ada: User) -> None:
     assert all(len(bucket.key) == 64 and "ada" not in bucket.key for bucket in ThrottleBucket.objects.all())
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, databases="__all__")
 def test_guesses_side_by_side_are_all_counted(ada: User, settings: Settings) -> None:
     set_rates(settings, log_in="4/hour")
 
