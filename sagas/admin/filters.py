@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -125,4 +125,4 @@ class StartedFilter(ChoiceFilter):
         return queryset.filter(created_at__gte=Now() - SPANS[value][1])
 
 
-FILTERS: Sequence[type[ChoiceFilter]] = (DisplayStateFilter, NeedsPersonFilter, DefinitionFilter, StartedFilter)
+FILTERS = (DisplayStateFilter, NeedsPersonFilter, DefinitionFilter, StartedFilter)

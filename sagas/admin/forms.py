@@ -70,7 +70,7 @@ class OperationForm(forms.Form):
     )
 
     def __init__(self, *args: Any, operation: Operation, **kwargs: Any) -> None:
-        super().__init__(*args, label_suffix="", **kwargs)
+        super().__init__(*args, **{"label_suffix": "", **kwargs})
         if operation in EVIDENCE_OPERATIONS:
             self.fields["evidence"] = WordsField(
                 label="Evidence", help_text="How you know: who said so, or where it can be seen. Kept in the history."

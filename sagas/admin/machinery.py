@@ -21,14 +21,14 @@ from ..display.times import describe_distance
 from ..models import SagaBarrier, SagaStep, SagaWorker
 from .page import PAYLOAD_PERMISSION
 from .paging import CappedPaginator
-from .view_only import ViewOnly, engine_database
+from .view_only import ViewOnlyAdmin, engine_database
 
 SEEN = Badge(word="at work", icon="check", tone=Tone.GOOD)
 GONE = Badge(word="not seen", icon="warning", tone=Tone.URGENT)
 
 
 @admin.register(SagaWorker)
-class SagaWorkerAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class SagaWorkerAdmin(ViewOnlyAdmin):
     """List the processes that sweep."""
 
     list_display = ("name", "state", "seen", "serves", "version", "last_found", "started_at")
@@ -45,7 +45,8 @@ class SagaWorkerAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     def get_queryset(self, request: HttpRequest) -> QuerySet[SagaWorker]:
         """Return the heartbeats with the database's time."""
         now = Func(function="clock_timestamp", output_field=DateTimeField())
-        return super().get_queryset(request).using(engine_database()).annotate(db_now=now)
+        workers: QuerySet[SagaWorker] = super().get_queryset(request)
+        return workers.using(engine_database()).annotate(db_now=now)
 
     @admin.display(description="State")
     def state(self, worker: SagaWorker) -> SafeString:
@@ -86,7 +87,7 @@ class DatabaseFilter(admin.SimpleListFilter):
 
 
 @admin.register(SagaBarrier)
-class SagaBarrierAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class SagaBarrierAdmin(ViewOnlyAdmin):
     """List what participants remember of step keys."""
 
     list_display = ("key", "direction", "epoch", "state", "created_at", "finished_at")
@@ -100,10 +101,10 @@ class SagaBarrierAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     show_facets = admin.ShowFacets.NEVER
     paginator = CappedPaginator
 
-    def get_fields(self, request: HttpRequest, obj: SagaBarrier | None = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Return what a person may see: a stored result is a payload."""
-        shown = ["key", "direction", "epoch", "state", "created_at", "finished_at"]
-        return [*shown, "result"] if request.user.has_perm(PAYLOAD_PERMISSION) else shown
+        shown = ("key", "direction", "epoch", "state", "created_at", "finished_at")
+        return (*shown, "result") if request.user.has_perm(PAYLOAD_PERMISSION) else shown
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow the filters and nothing else."""

@@ -9,7 +9,7 @@ from django.utils.functional import cached_property
 MAX_COUNT = 1_000  # twenty pages; whoever looks for more filters or searches
 
 
-class CappedPaginator(Paginator):
+class CappedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when it runs
     """Count up to MAX_COUNT rows: an exact count reads every row of a table with millions of them."""
 
     @cached_property

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
@@ -26,7 +26,7 @@ from .paging import CappedPaginator
 from .reading import read_saga
 from .rows import attach_rows, row_of, select_for_list
 from .searching import HELP, search_sagas
-from .view_only import ViewOnly, engine_database
+from .view_only import ViewOnlyAdmin, engine_database
 
 ROWS_PER_PAGE = 50
 MAX_NUMBER_CHARS = 18  # what a bigint surely holds
@@ -39,11 +39,11 @@ class SagaList(ChangeList):
         """Read the page."""
         super().get_results(request)
         rows = select_for_list(self.result_list)
-        self.result_list = attach_rows(rows, with_errors=may_see_payloads(request.user))  # type: ignore[assignment]
+        self.result_list = attach_rows(rows, with_errors=may_see_payloads(request.user))
 
 
 @admin.register(Saga)
-class SagaAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class SagaAdmin(ViewOnlyAdmin):
     """Be the console for sagas. Subclass it to show more; ``get_links`` is meant to be overridden."""
 
     list_display = ("state", "saga", "business_keys", "step", "attempts", "age", "next_look", "last_error")
@@ -64,7 +64,8 @@ class SagaAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Saga]:
         """Return the sagas of the engine's database."""
-        return super().get_queryset(request).using(engine_database())
+        sagas: QuerySet[Saga] = super().get_queryset(request)
+        return sagas.using(engine_database())
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list that reads its rows in few statements."""
@@ -95,7 +96,8 @@ class SagaAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list."""
-        return super().changelist_view(request, {"title": "Sagas", **(extra_context or {})})
+        response: HttpResponse = super().changelist_view(request, {"title": "Sagas", **(extra_context or {})})
+        return response
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -110,7 +112,7 @@ class SagaAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             history_before=parse_number(request.GET.get("history_before")),
         )
         if not reading:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self.lead_to_list(request, object_id)
         saga = reading.journal.saga
         context = {
             "page": build_page(reading, request.user),
@@ -127,8 +129,13 @@ class SagaAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             raise PermissionDenied
         saga_id = parse_saga_id(object_id)
         if saga_id is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self.lead_to_list(request, object_id)
         return HttpResponseRedirect(reverse("admin:sagas_saga_change", args=[saga_id]) + "#history")
+
+    def lead_to_list(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Say that there is no such saga, where another one can be found."""
+        self.message_user(request, f"There is no saga {unquote(object_id)[:100]}.", messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:sagas_saga_changelist"))
 
     def operate_view(self, request: HttpRequest, saga_id: UUID, code: str) -> HttpResponse:
         """Show the plan of an action, or do it."""
@@ -140,7 +147,7 @@ class SagaAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200
     ) -> TemplateResponse:
         """Return a page of the console."""
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         whole = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, **context}
         return TemplateResponse(request, template, whole, status=status)
 

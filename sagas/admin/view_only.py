@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import admin
 from django.http import HttpRequest
 
 from ..conf import get_settings
 
 
-class ViewOnly:
-    """Let those look who have the view permission, and nobody do more; mix it in before ModelAdmin."""
+class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic when it runs
+    """Let those look who have the view permission, and nobody do more."""
 
     actions = None
 

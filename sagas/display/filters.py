@@ -65,8 +65,8 @@ def count_open() -> list[dict[str, Any]]:
     Shape: ``[{"definition", "display_state", "count"}]``.
     """
     opened = annotate_display_state(Saga.objects.using(get_settings().database).filter(IS_OPEN).order_by())
-    counted = opened.values("definition", "display_state").annotate(count=Count("pk"))
-    return list(counted.order_by("definition", "display_state"))
+    counted = opened.values("definition", "display_state").annotate(count=Count("pk"))  # type: ignore[misc]
+    return list(counted.order_by("definition", "display_state"))  # type: ignore[misc]
 
 
 def needs_person() -> Q:
