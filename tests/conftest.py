@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from config.local.valkey import LocalValkey, start_valkey
+
+TESTS = Path(__file__).parent
+
+# Each has a make target of its own: they need Chromium, RabbitMQ, or millions of rows.
+SUITES_APART = frozenset({"browser", "brokers", "scale"})
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +27,14 @@ def valkey() -> Iterator[LocalValkey]:
 def valkey_url(valkey: LocalValkey) -> str:
     """Name the private Valkey as a broker."""
     return valkey.url
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what needs more than Python, unless it is asked for by name."""
+    if collection_path.parent != TESTS or collection_path.name not in SUITES_APART:
+        return None
+    asked_for = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
+    return None if any(path.is_relative_to(collection_path) for path in asked_for) else True
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
