@@ -153,7 +153,12 @@ def _plan_backward(saga: SagaView, effects: Mapping[str, Effect], now: datetime)
     stage = stage_to_compensate(saga, effects)
     if stage is None:
         return Plan(close=SagaState.COMPENSATED)
-    steps = [step for step in saga.steps if step.stage == stage and _is_to_compensate(step, effects)]
+    steps = [
+        step
+        for step in saga.steps
+        # A pivot that happened although it was said not to have is nobody's to undo: a person must say what now.
+        if step.stage == stage and step.kind is Kind.COMPENSATABLE and _is_to_compensate(step, effects)
+    ]
     return _dispatch(saga, steps, Direction.COMPENSATION, now)
 
 
