@@ -59,7 +59,8 @@ class Step:
     refuses_on: tuple[type[Exception], ...] = ()
     """Exceptions that mean: the participant said no and did nothing."""
     refusal_settles: bool = False
-    """Whether a refusal answers for the whole step key, also for earlier attempts whose outcome is unknown."""
+    """Whether a refusal answers for the whole step key, also for earlier attempts whose outcome is unknown; only an
+    external participant can store one."""
     compensation_timeout: timedelta | None = None
     """As timeout, for the compensation."""
     compensation_retry: RetryPolicy | None = None
@@ -67,7 +68,7 @@ class Step:
     compensation_refuses_on: tuple[type[Exception], ...] = ()
     """Exceptions that mean: this cannot be undone; the saga is held for a person."""
     verify_after: timedelta | None = None
-    """When to run a compensation of an unsettled effect once more before it counts."""
+    """When to run the compensation of an unsettled effect of an external step once more before it counts."""
     name: str = ""
     """The name in the class body; set by the definition."""
     stage: int = 0
@@ -328,6 +329,10 @@ def _collect_steps(cls: type[SagaDefinition]) -> Iterator[Step]:
             raise DefinitionError(f"{where}: two steps have this name.")
         if step.queue is not None and not QUEUE_NAME.fullmatch(step.queue):
             raise DefinitionError(f"{where}: {step.queue!r} is not a queue name.")
+        if not step.external and (step.refusal_settles or step.verify_after is not None):
+            raise DefinitionError(
+                f"{where}: refusal_settles and verify_after are for external steps; what a local one did is known."
+            )
         seen.add(name)
         yield replace(step, name=name, stage=stage, position=position)
 

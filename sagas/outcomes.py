@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from .definition import Step
@@ -13,6 +15,7 @@ from .states import Direction, Effect, Kind, Outcome
 
 MAX_MESSAGE_CHARS = 2_000
 MAX_TRACEBACK_CHARS = 16_000
+MAX_DELAY_SECONDS = 366 * 86_400.0  # what a step asks for beyond this is a mistake, and a date must come out of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,10 @@ class AttemptView:
     """What this attempt alone has done."""
     settles: bool
     """Whether it answers for earlier ones."""
+    ended_at: datetime | None = None
+    """When it ended, or when its late answer came; None while it runs."""
+    is_last_word: bool = False
+    """Whether a person has the last word on what was known until then: nothing could undo the step."""
 
 
 def compute_effect(attempts: Iterable[AttemptView]) -> Effect:
@@ -57,7 +64,7 @@ def compute_effect(attempts: Iterable[AttemptView]) -> Effect:
     None if all ended without an effect; maybe as soon as one is live or unknown, until a success or a settling answer.
     """
     effect = Effect.NONE
-    for attempt in attempts:
+    for attempt in _after_last_word(list(attempts)):
         if attempt.outcome is Outcome.SUCCEEDED:
             effect = Effect.YES
         elif attempt.settles and effect is not Effect.YES:
@@ -65,6 +72,14 @@ def compute_effect(attempts: Iterable[AttemptView]) -> Effect:
         elif attempt.effect is Effect.MAYBE and effect is Effect.NONE:
             effect = Effect.MAYBE
     return effect
+
+
+def _after_last_word(attempts: list[AttemptView]) -> list[AttemptView]:
+    """Leave out what was known before a person's last word."""
+    words = [attempt.ended_at for attempt in attempts if attempt.is_last_word and attempt.ended_at is not None]
+    if not words:
+        return attempts
+    return [attempt for attempt in attempts if attempt.ended_at is None or attempt.ended_at >= max(words)]
 
 
 def succeeded(result: dict[str, Any] | None) -> Report:
@@ -82,18 +97,19 @@ def classify(error: Exception, *, step: Step, direction: Direction, is_rolled_ba
         return Report(
             outcome=Outcome.REFUSED,
             effect=Effect.NONE,
-            settles=is_rolled_back or step.refusal_settles,
+            # A rolled-back refusal is stored nowhere, so an earlier attempt could still pass the barrier.
+            settles=step.refusal_settles,
             **{**known, "traceback": ""},
         )
     if isinstance(error, RetryLater):
-        return Report(outcome=Outcome.RETRY, effect=Effect.NONE, after_seconds=error.after_seconds, **known)
+        return Report(outcome=Outcome.RETRY, effect=Effect.NONE, after_seconds=_delay_of(error), **known)
     if isinstance(error, InProgress):
         # Also when a local step rolled back: whoever answers "in progress" has accepted the work elsewhere.
         return Report(
             outcome=Outcome.IN_PROGRESS,
             effect=Effect.MAYBE,
             is_counted=False,
-            after_seconds=error.after_seconds,
+            after_seconds=_delay_of(error),
             **known,
         )
     if isinstance(error, Misconfigured):
@@ -142,6 +158,14 @@ def clean_text(text: str, limit: int) -> str:
         return storable
     half = (limit - 5) // 2
     return f"{storable[:half]}\n...\n{storable[-half:]}"
+
+
+def _delay_of(error: RetryLater | InProgress) -> float | None:
+    """Return the delay that was asked for, as far as a calendar holds it; None for no number."""
+    asked = error.after_seconds
+    if asked is None or math.isnan(asked):
+        return None
+    return min(max(asked, 0.0), MAX_DELAY_SECONDS)
 
 
 def _describe(error: Exception) -> dict[str, str]:

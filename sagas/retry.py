@@ -26,7 +26,8 @@ class RetryPolicy:
     max_elapsed: float | None = None
     """How long after the first attempt the budget ends, whatever was used of it; None: never."""
     after_budget: float | None = None
-    """The delay once the budget is spent and attempts must go on; None: the cap."""
+    """The delay once the budget is spent and attempts must go on; None: the cap for actions, an hour for
+    compensations."""
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -50,7 +51,10 @@ class RetryPolicy:
         An explicit ``after`` raises the delay and never lowers it.
         """
         exponent = min(max(used - 1, 0), 60)
-        full = min(self.cap, self.base * self.factor**exponent)
+        try:
+            full = min(self.cap, self.base * self.factor**exponent)
+        except OverflowError:
+            full = self.cap
         drawn = (rng or random).uniform(full / 2, full)
         return max(drawn, after or 0.0)
 

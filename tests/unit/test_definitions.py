@@ -1,0 +1,288 @@
+"""Declaring a saga: the table is read in order, and mistakes are errors of the import (architecture, S5, S10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sagas import (
+    Compensatable,
+    DefinitionError,
+    Parallel,
+    Pivot,
+    Retriable,
+    RetryPolicy,
+    SagaDefinition,
+    nothing_to_undo,
+    registry,
+)
+from sagas.exceptions import DefinitionNotFound
+from sagas.states import Direction, Kind
+
+
+class No(Exception):
+    """Refuse."""
+
+
+class NotUndone(Exception):
+    """Refuse to undo."""
+
+
+def act(step: Any) -> None:
+    """Act."""
+
+
+def undo(step: Any) -> None:
+    """Undo."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trip:
+    """Name the trip."""
+
+    number: str
+    seats: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongerTrip:
+    """Name the trip, and more."""
+
+    number: str
+    seats: int = 1
+    nights: int = 0
+
+
+@pytest.fixture(autouse=True)
+def _own_registry() -> Iterator[None]:
+    with registry.preserved():
+        yield
+
+
+def declare(meta: dict[str, Any] | None = None, **body: Any) -> type[SagaDefinition]:
+    options = {"name": "trip", **(meta or {})}
+    return type("TripSaga", (SagaDefinition,), {"__module__": __name__, "Meta": type("Meta", (), options), **body})
+
+
+FULL = {
+    "book_seat": Compensatable(compensation=undo),
+    "both": Parallel(book_car=Compensatable(act, undo), book_hotel=Compensatable(act, undo)),
+    "pay": Pivot(act),
+    "sides": Parallel(send_ticket=Retriable(act), send_bill=Retriable(act)),
+    "thank": Retriable(act),
+}
+
+
+def test_the_class_body_is_the_table_of_steps() -> None:
+    saga = declare(**FULL)
+    assert [(step.name, step.kind.value, step.stage, step.position) for step in saga.steps] == [
+        ("book_seat", "compensatable", 0, 0),
+        ("book_car", "compensatable", 1, 1),
+        ("book_hotel", "compensatable", 1, 2),
+        ("pay", "pivot", 2, 3),
+        ("send_ticket", "retriable", 3, 4),
+        ("send_bill", "retriable", 3, 5),
+        ("thank", "retriable", 4, 6),
+    ]
+    assert (saga.name, saga.version, saga.input, saga.deadline) == ("trip", 1, None, None)
+    assert saga.pivot() is saga.step("pay")
+    assert saga.step("book_seat").function(Direction.ACTION) is None
+    with pytest.raises(KeyError):
+        saga.step("both")
+
+
+def test_options_of_a_step_are_kept_for_each_direction() -> None:
+    retry, retry_back = RetryPolicy(attempts=2), RetryPolicy(attempts=3)
+    second = timedelta(seconds=1)
+    saga = declare(
+        a=Compensatable(
+            act, undo, participant="inventory", external=True, queue="slow", timeout=second, retry=retry,
+            refuses_on=[No], refusal_settles=True, compensation_timeout=2 * second, compensation_retry=retry_back,
+            compensation_refuses_on=[NotUndone], verify_after=3 * second,
+        )
+    )  # fmt: skip
+    [step] = saga.steps
+    assert (step.participant, step.external, step.queue) == ("inventory", True, "slow")
+    assert (step.timeout, step.compensation_timeout, step.verify_after) == (second, 2 * second, 3 * second)
+    assert (step.retry, step.compensation_retry) == (retry, retry_back)
+    assert step.refusals(Direction.ACTION) == (No,)
+    assert step.refusals(Direction.COMPENSATION) == (NotUndone,)
+    assert step.function(Direction.COMPENSATION) is undo
+
+
+BAD_STEPS = {
+    "no compensation": lambda: Compensatable(act),
+    "compensation that is no function": lambda: Compensatable(act, "undo"),
+    "action that is no function": lambda: Compensatable("act", undo),
+    "pivot without action": lambda: Pivot(None),
+    "retriable without action": lambda: Retriable(None),
+    "refusal that is no class": lambda: Pivot(act, refuses_on=[No()]),
+    "refusal that is no exception": lambda: Pivot(act, refuses_on=[int]),
+    "refusal that is every error": lambda: Pivot(act, refuses_on=[Exception]),
+    "refusal that ends the process": lambda: Compensatable(act, undo, compensation_refuses_on=[BaseException]),
+    "time-out of no length": lambda: Pivot(act, timeout=timedelta()),
+    "time-out that is a number": lambda: Pivot(act, timeout=10),
+    "compensation time-out in the past": lambda: Compensatable(act, undo, compensation_timeout=timedelta(-1)),
+    "verification at once": lambda: Compensatable(act, undo, external=True, verify_after=timedelta()),
+    "group of one": lambda: Parallel(a=Compensatable(act, undo)),
+    "group of none": lambda: Parallel(),
+    "group of something else": lambda: Parallel(a=act, b=act),
+    "group inside a group": lambda: Parallel(
+        a=Parallel(x=Compensatable(act, undo), y=Compensatable(act, undo)), b=Compensatable(act, undo)
+    ),
+    "pivot inside a group": lambda: Parallel(a=Pivot(act), b=Retriable(act)),
+    "group step without action": lambda: Parallel(a=Compensatable(compensation=undo), b=Compensatable(act, undo)),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_STEPS)
+def test_a_step_that_contradicts_itself_is_refused(mistake: str) -> None:
+    with pytest.raises(DefinitionError):
+        BAD_STEPS[mistake]()
+
+
+OK = Compensatable(act, undo)
+BAD_DEFINITIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "no steps": ({}, {}),
+    "two pivots": ({}, {"a": Pivot(act), "b": Pivot(act)}),
+    "compensatable after the pivot": ({}, {"a": Pivot(act), "b": OK}),
+    "group of compensatables after the pivot": ({}, {"a": Pivot(act), "b": Parallel(x=OK, y=OK)}),
+    "retriable without pivot": ({}, {"a": OK, "b": Retriable(act)}),
+    "retriable before the pivot": ({}, {"a": Retriable(act), "b": Pivot(act)}),
+    "mixed group before the pivot": ({}, {"a": Parallel(x=OK, y=Retriable(act)), "b": Pivot(act)}),
+    "one name twice": ({}, {"x": OK, "g": Parallel(x=OK, y=OK)}),
+    "step name in capitals": ({}, {"A": OK}),
+    "step name with a colon": ({}, {"g": Parallel(**{"a:b": OK, "c": OK})}),
+    "step name too long": ({}, {"a" * 61: OK}),
+    "queue that is no name": ({}, {"a": Compensatable(act, undo, queue="a b")}),
+    "empty queue": ({}, {"a": Compensatable(act, undo, queue="")}),
+    "settling refusal of a local step": ({}, {"a": Compensatable(act, undo, refusal_settles=True)}),
+    "verification of a local step": ({}, {"a": Compensatable(act, undo, verify_after=timedelta(1))}),
+    "name missing": ({"name": None}, {"a": OK}),
+    "name with a space": ({"name": "my trip"}, {"a": OK}),
+    "name too long": ({"name": "a" * 61}, {"a": OK}),
+    "version zero": ({"version": 0}, {"a": OK}),
+    "version that is true": ({"version": True}, {"a": OK}),
+    "version as text": ({"version": "1"}, {"a": OK}),
+    "unknown option": ({"timeout": 3}, {"a": OK}),
+    "deadline of no length": ({"deadline": timedelta()}, {"a": OK}),
+    "deadline as a number": ({"deadline": 60}, {"a": OK}),
+    "input that is a dict": ({"input": dict}, {"a": OK}),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_DEFINITIONS)
+def test_a_definition_that_contradicts_itself_is_refused_and_not_registered(mistake: str) -> None:
+    meta, body = BAD_DEFINITIONS[mistake]
+    with pytest.raises(DefinitionError):
+        declare(meta, **body)
+    assert registry.find("trip", 1) is None
+
+
+def test_a_definition_without_meta_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="Meta"):
+        type("TripSaga", (SagaDefinition,), {"__module__": __name__, "a": OK})
+
+
+def test_an_abstract_definition_is_not_registered() -> None:
+    type("Base", (SagaDefinition,), {"__module__": __name__, "Meta": type("Meta", (), {"abstract": True})})
+    assert registry.find("trip", 1) is None
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {"a": OK},
+        {"a": Pivot(act)},
+        {"a": Compensatable(compensation=undo)},
+        {"g": Parallel(x=OK, y=OK)},
+        {"g": Parallel(x=OK, y=OK), "p": Pivot(act)},
+        {"p": Pivot(act), "g": Parallel(x=Retriable(act), y=Retriable(act))},
+        {"a" * 60: Compensatable(act, nothing_to_undo)},
+    ],
+)
+def test_smallest_definitions_are_accepted(steps: dict[str, Any]) -> None:
+    assert declare(**steps) is registry.get("trip", 1)
+
+
+def test_names_and_versions_stand_for_one_class() -> None:
+    first = declare(a=OK)
+    assert declare(a=OK) is registry.get("trip", 1)  # imported again
+    assert first is not registry.get("trip", 1)
+    body = {"__module__": __name__, "Meta": type("Meta", (), {"name": "trip"}), "a": OK}
+    with pytest.raises(DefinitionError, match="another name or version"):
+        type("OtherSaga", (SagaDefinition,), body)
+    second = declare({"version": 2}, a=OK)
+    assert registry.latest("trip") is second
+    assert [(d.name, d.version) for d in registry.all_definitions() if d.name == "trip"] == [("trip", 1), ("trip", 2)]
+
+
+def test_what_the_code_does_not_have_is_not_found() -> None:
+    declare(a=OK)
+    assert registry.find("trip", 2) is None
+    with pytest.raises(DefinitionNotFound):
+        registry.get("trip", 2)
+    with pytest.raises(DefinitionNotFound):
+        registry.latest("cruise")
+
+
+def test_preserved_forgets_what_was_declared_inside() -> None:
+    with registry.preserved():
+        declare(a=OK)
+        registry.forget("trip", 1)
+        assert registry.find("trip", 1) is None
+        declare(a=OK)
+    assert registry.find("trip", 1) is None
+
+
+def test_queues_are_those_that_steps_name() -> None:
+    before = registry.queues()
+    declare(a=Compensatable(act, undo, queue="slow"), b=OK)
+    assert registry.queues() == before | {"slow"}
+
+
+SAME_DIGEST = {
+    "time-out": {"a": Compensatable(act, undo, timeout=timedelta(1))},
+    "budget": {"a": Compensatable(act, undo, retry=RetryPolicy(attempts=9))},
+    "queue": {"a": Compensatable(act, undo, queue="slow")},
+    "code": {"a": Compensatable(lambda step: None, undo)},
+    "refusals": {"a": Compensatable(act, undo, refuses_on=[No])},
+}
+
+
+@pytest.mark.parametrize("change", SAME_DIGEST)
+def test_s10_the_digest_does_not_cover(change: str) -> None:
+    plain = declare({"input": Trip}, a=OK, b=OK).digest
+    assert declare({"input": Trip}, **{**SAME_DIGEST[change], "b": OK}).digest == plain
+
+
+OTHER_DIGEST: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "name of a step": ({}, {"a": OK, "c": OK}),
+    "kind": ({}, {"a": OK, "b": Pivot(act)}),
+    "order": ({}, {"b": OK, "a": OK}),
+    "one more step": ({}, {"a": OK, "b": OK, "c": OK}),
+    "group": ({}, {"g": Parallel(a=OK, b=OK)}),
+    "participant": ({}, {"a": OK, "b": Compensatable(act, undo, participant="inventory")}),
+    "external": ({}, {"a": OK, "b": Compensatable(act, undo, external=True)}),
+    "done with the start": ({}, {"a": Compensatable(compensation=undo), "b": OK}),
+    "input": ({"input": LongerTrip}, {"a": OK, "b": OK}),
+    "no input": ({"input": None}, {"a": OK, "b": OK}),
+    "name": ({"name": "cruise"}, {"a": OK, "b": OK}),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_DIGEST)
+def test_s10_the_digest_covers(change: str) -> None:
+    plain = declare({"input": Trip}, a=OK, b=OK)
+    meta, body = OTHER_DIGEST[change]
+    changed = declare({"input": Trip, **meta}, **body)
+    assert len(plain.digest) == 64
+    assert changed.digest != plain.digest
+
+
+def test_a_step_says_its_kind_in_stored_words() -> None:
+    assert [kind.value for kind in Kind] == ["compensatable", "pivot", "retriable"]

@@ -1,0 +1,206 @@
+"""Inputs: frozen dataclasses of references, strictly JSON, never a secret (architecture, I7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from sagas import DefinitionError, InputRefused, inputs
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line."""
+
+    sku: str
+    quantity: int
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Hold a field of every kind."""
+
+    text: str
+    count: int
+    share: float
+    flag: bool
+    lines: list[Line]
+    pair: tuple[str, int]
+    many: tuple[int, ...]
+    by_name: dict[str, int]
+    note: str | None = None
+    first: Line | None = None
+
+
+VALUE = Everything(
+    text="ä☕",
+    count=3,
+    share=0.5,
+    flag=True,
+    lines=[Line("A", 1)],
+    pair=("x", 1),
+    many=(1, 2),
+    by_name={"a": 1},
+    first=Line("B", 2),
+)
+DATA = {
+    "text": "ä☕", "count": 3, "share": 0.5, "flag": True, "lines": [{"sku": "A", "quantity": 1}], "pair": ["x", 1],
+    "many": [1, 2], "by_name": {"a": 1}, "note": None, "first": {"sku": "B", "quantity": 2},
+}  # fmt: skip
+
+
+def test_an_input_survives_json_unchanged() -> None:
+    assert inputs.dump(Everything, VALUE) == DATA
+    assert inputs.load(Everything, DATA) == VALUE
+
+
+def test_no_input_is_an_empty_object() -> None:
+    assert inputs.dump(None, None) == {}
+    assert inputs.load(None, {"left": "over"}) is None
+    with pytest.raises(InputRefused):
+        inputs.dump(None, VALUE)
+
+
+WRONG = {
+    "number for text": {"text": 1},
+    "text for a number": {"count": "3"},
+    "true for a number": {"count": True},
+    "fraction for a number": {"count": 3.5},
+    "number for true": {"flag": 1},
+    "no list": {"lines": "A"},
+    "wrong line": {"lines": [{"sku": "A"}]},
+    "line with more": {"lines": [{"sku": "A", "quantity": 1, "price": 2}]},
+    "pair of three": {"pair": ["x", 1, 2]},
+    "text among numbers": {"many": [1, "2"]},
+    "value of a wrong type": {"by_name": {"a": "1"}},
+    "none where text is needed": {"text": None},
+    "neither text nor none": {"note": 5},
+    "no object": {"first": [1]},
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_data_that_do_not_fit_are_refused(case: str) -> None:
+    with pytest.raises(InputRefused):
+        inputs.load(Everything, {**DATA, **WRONG[case]})
+
+
+@pytest.mark.parametrize(
+    "data", [None, [], "text", {**DATA, "extra": 1}, {k: v for k, v in DATA.items() if k != "text"}]
+)
+def test_a_wrong_shape_is_refused(data: Any) -> None:
+    with pytest.raises(InputRefused):
+        inputs.load(Everything, data)
+
+
+def test_whole_numbers_count_as_fractions() -> None:
+    assert inputs.load(Everything, {**DATA, "share": 2}).share == 2.0
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Hold free keys."""
+
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+STORABLE = [{"a": "x"}, {"author": "x"}, {"pants": "x"}, {"tokens_left": "3"}, {"spanish": "x"}]
+SECRET = ["password", "PASSWORD", "user_password", "secret", "api_key", "apikey", "card_number", "pan", "cvc", "iban",
+          "access_token", "authorization", "private_key"]  # fmt: skip
+
+
+@pytest.mark.parametrize("facts", STORABLE)
+def test_harmless_keys_are_stored(facts: dict[str, str]) -> None:
+    assert inputs.dump(Notes, Notes(facts)) == {"facts": facts}
+
+
+@pytest.mark.parametrize("key", SECRET)
+def test_a_key_like_a_secret_is_refused_never_altered(key: str) -> None:
+    with pytest.raises(InputRefused, match="secret"):
+        inputs.dump(Notes, Notes({key: "x"}))
+
+
+@pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800", "x" * 65_600])
+def test_what_the_database_cannot_hold_is_refused(text: str) -> None:
+    with pytest.raises(InputRefused):
+        inputs.dump(Notes, Notes({"a": text}))
+
+
+@pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "\\", "\u2028"])
+def test_text_that_only_looks_dangerous_is_stored(text: str) -> None:
+    assert inputs.dump(Notes, Notes({"a": text})) == {"facts": {"a": text}}
+
+
+@pytest.mark.parametrize("share", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_does_not_know_is_refused(share: float) -> None:
+    with pytest.raises(InputRefused):
+        inputs.dump(Everything, Everything(**{**VALUE.__dict__, "share": share}))
+
+
+def test_a_value_of_another_class_is_refused() -> None:
+    with pytest.raises(InputRefused):
+        inputs.dump(Everything, Line("A", 1))
+
+
+def test_a_result_may_be_as_large_as_its_limit() -> None:
+    inputs.require_storable({"a": "x" * 10}, "it", 19)
+    with pytest.raises(InputRefused):
+        inputs.require_storable({"a": "x" * 11}, "it", 19)
+
+
+@dataclass
+class Thawed:
+    """Be changeable."""
+
+    a: str
+
+
+@dataclass(frozen=True)
+class WithBytes:
+    """Hold what JSON cannot."""
+
+    a: bytes
+
+
+@dataclass(frozen=True)
+class WithAnyKeys:
+    """Hold keys that are no text."""
+
+    a: dict[int, str]
+
+
+@dataclass(frozen=True)
+class WithSecret:
+    """Hold a secret."""
+
+    card_number: str
+
+
+@dataclass(frozen=True)
+class WithNestedSecret:
+    """Hold one deeper."""
+
+    inner: WithSecret
+
+
+@dataclass(frozen=True)
+class WithBareList:
+    """Leave the items open."""
+
+    a: list  # type: ignore[type-arg]
+
+
+@pytest.mark.parametrize(
+    "schema", [Thawed, WithBytes, WithAnyKeys, WithSecret, WithNestedSecret, WithBareList, dict, VALUE]
+)
+def test_a_schema_that_cannot_be_an_input_is_refused(schema: Any) -> None:
+    with pytest.raises(DefinitionError):
+        inputs.check_schema(schema)
+
+
+def test_the_description_tells_names_and_types() -> None:
+    assert inputs.describe(Line) == [["sku", "str"], ["quantity", "int"]]
+    assert inputs.describe(Everything)[4] == ["lines", ["list", [["sku", "str"], ["quantity", "int"]]]]
+    assert inputs.describe(None) is None

@@ -1,0 +1,187 @@
+"""S1 and S3.2: what an ending means, and what a step has done to the world."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from sagas import Compensatable, Fenced, InProgress, Misconfigured, OutcomeUnknown, RetryLater, nothing_to_undo
+from sagas.definition import Step
+from sagas.outcomes import (
+    MAX_DELAY_SECONDS,
+    AttemptView,
+    classify,
+    clean_text,
+    commit_unknown,
+    compute_effect,
+    lost_worker,
+    succeeded,
+    unreachable,
+    unstorable,
+)
+from sagas.states import Direction, Effect, Outcome
+
+
+class No(Exception):
+    """Refuse an action."""
+
+
+class NeverAgain(No):
+    """Refuse it in a special way."""
+
+
+class NotUndone(Exception):
+    """Refuse a compensation."""
+
+
+def act(step: Any) -> None:
+    """Do nothing."""
+
+
+STEP = Compensatable(act, nothing_to_undo, external=True, refuses_on=[No], compensation_refuses_on=[NotUndone])
+SETTLING = Compensatable(act, nothing_to_undo, external=True, refuses_on=[No], refusal_settles=True)
+ACTION, COMPENSATION = Direction.ACTION, Direction.COMPENSATION
+ROLLED_BACK, AT_LARGE = True, False
+NONE, MAYBE, YES = Effect.NONE, Effect.MAYBE, Effect.YES
+
+TABLE = [
+    (No(), ACTION, ROLLED_BACK, Outcome.REFUSED, NONE),
+    (No(), ACTION, AT_LARGE, Outcome.REFUSED, NONE),
+    (NeverAgain(), ACTION, AT_LARGE, Outcome.REFUSED, NONE),
+    (No(), COMPENSATION, AT_LARGE, Outcome.UNKNOWN, MAYBE),
+    (NotUndone(), COMPENSATION, AT_LARGE, Outcome.REFUSED, NONE),
+    (NotUndone(), ACTION, ROLLED_BACK, Outcome.RETRY, NONE),
+    (RetryLater(), ACTION, ROLLED_BACK, Outcome.RETRY, NONE),
+    (RetryLater(), ACTION, AT_LARGE, Outcome.RETRY, NONE),
+    (InProgress(), ACTION, ROLLED_BACK, Outcome.IN_PROGRESS, MAYBE),
+    (InProgress(), ACTION, AT_LARGE, Outcome.IN_PROGRESS, MAYBE),
+    (OutcomeUnknown(), ACTION, ROLLED_BACK, Outcome.UNKNOWN, MAYBE),
+    (OutcomeUnknown(), ACTION, AT_LARGE, Outcome.UNKNOWN, MAYBE),
+    (ValueError(), ACTION, ROLLED_BACK, Outcome.RETRY, NONE),
+    (ValueError(), ACTION, AT_LARGE, Outcome.UNKNOWN, MAYBE),
+    (TimeoutError(), ACTION, AT_LARGE, Outcome.UNKNOWN, MAYBE),
+    (Misconfigured(), ACTION, ROLLED_BACK, Outcome.MISCONFIGURED, NONE),
+    (Misconfigured(), ACTION, AT_LARGE, Outcome.MISCONFIGURED, NONE),
+    (Fenced(), ACTION, ROLLED_BACK, Outcome.FENCED, NONE),
+    (Fenced(), ACTION, AT_LARGE, Outcome.FENCED, NONE),
+]
+
+
+@pytest.mark.parametrize(("error", "direction", "rolled_back", "outcome", "effect"), TABLE)
+def test_s1_errors(error: Exception, direction: Direction, rolled_back: bool, outcome: Outcome, effect: Effect) -> None:
+    report = classify(error, step=STEP, direction=direction, is_rolled_back=rolled_back)
+    assert (report.outcome, report.effect) == (outcome, effect)
+    assert report.is_counted is (outcome is not Outcome.IN_PROGRESS)
+    assert report.settles is False
+
+
+@pytest.mark.parametrize(("step", "settles"), [(STEP, False), (SETTLING, True)])
+@pytest.mark.parametrize("rolled_back", [True, False])
+def test_s3_a_refusal_settles_only_where_the_participant_stores_it(
+    step: Step, settles: bool, rolled_back: bool
+) -> None:
+    assert classify(No(), step=step, direction=ACTION, is_rolled_back=rolled_back).settles is settles
+
+
+@pytest.mark.parametrize(
+    ("report", "outcome", "effect", "counted"),
+    [
+        (succeeded(None), Outcome.SUCCEEDED, YES, True),
+        (unstorable(TypeError()), Outcome.MISCONFIGURED, MAYBE, True),
+        (unreachable(OSError()), Outcome.RETRY, NONE, False),
+        (commit_unknown(OSError()), Outcome.UNKNOWN, MAYBE, True),
+        (lost_worker(is_rolled_back=True, worker="w:1"), Outcome.RETRY, NONE, True),
+        (lost_worker(is_rolled_back=False, worker=""), Outcome.UNKNOWN, MAYBE, True),
+    ],
+)
+def test_s1_other_endings(report: Any, outcome: Outcome, effect: Effect, counted: bool) -> None:
+    assert (report.outcome, report.effect, report.is_counted) == (outcome, effect, counted)
+
+
+@pytest.mark.parametrize("kind", [RetryLater, InProgress])
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        (None, None), (0, 0.0), (1.5, 1.5), (timedelta(minutes=2), 120.0), (-3, 0.0), (float("nan"), None),
+        (float("inf"), MAX_DELAY_SECONDS), (1e30, MAX_DELAY_SECONDS),
+    ],
+)  # fmt: skip
+def test_s1_a_delay_is_kept_as_far_as_a_calendar_holds_it(kind: Any, asked: Any, kept: float | None) -> None:
+    error = kind(after=asked) if kind is RetryLater else kind(poll_after=asked)
+    assert classify(error, step=STEP, direction=ACTION, is_rolled_back=False).after_seconds == kept
+
+
+def test_text_is_made_storable_and_shortened_in_the_middle() -> None:
+    assert clean_text("a\x00b\ud800c", 100) == "a\ufffdb?c"
+    assert clean_text("x" * 100, 100) == "x" * 100
+    shortened = clean_text("a" * 60 + "z" * 60, 101)
+    assert len(shortened) == 101
+    assert shortened == "a" * 48 + "\n...\n" + "z" * 48
+
+
+class Unspeakable(Exception):
+    """Break when asked what went wrong."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_an_error_without_readable_text_is_an_outcome_all_the_same() -> None:
+    report = classify(Unspeakable(), step=STEP, direction=ACTION, is_rolled_back=False)
+    assert (report.outcome, report.message) == (Outcome.UNKNOWN, "(the error has no readable text)")
+
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+LIVE = (None, MAYBE)
+OK = (Outcome.SUCCEEDED, YES)
+REFUSED = (Outcome.REFUSED, NONE)
+RETRY = (Outcome.RETRY, NONE)
+UNKNOWN = (Outcome.UNKNOWN, MAYBE)
+POLL = (Outcome.IN_PROGRESS, MAYBE)
+SETTLED = (Outcome.REFUSED, NONE, True)
+
+EFFECTS = [
+    ([], NONE),
+    ([LIVE], MAYBE),
+    ([OK], YES),
+    ([REFUSED], NONE),
+    ([RETRY, RETRY, REFUSED], NONE),
+    ([RETRY, LIVE], MAYBE),
+    ([UNKNOWN], MAYBE),
+    ([POLL], MAYBE),
+    ([UNKNOWN, RETRY, RETRY], MAYBE),
+    ([UNKNOWN, REFUSED], MAYBE),
+    ([UNKNOWN, SETTLED], NONE),
+    ([UNKNOWN, SETTLED, UNKNOWN], MAYBE),
+    ([SETTLED, UNKNOWN], MAYBE),
+    ([UNKNOWN, OK], YES),
+    ([OK, RETRY], YES),
+    ([OK, REFUSED], YES),
+    ([OK, SETTLED], YES),
+    ([RETRY, OK, UNKNOWN], YES),
+]
+
+
+@pytest.mark.parametrize(("attempts", "expected"), EFFECTS)
+def test_s0_effect_of_a_step(attempts: list[tuple[Any, ...]], expected: Effect) -> None:
+    views = [
+        AttemptView(
+            outcome=attempt[0],
+            effect=attempt[1],
+            settles=len(attempt) > 2,
+            ended_at=None if attempt[0] is None else START + timedelta(seconds=number),
+        )
+        for number, attempt in enumerate(attempts)
+    ]
+    assert compute_effect(views) is expected
+
+
+@pytest.mark.parametrize(("late_by", "expected"), [(-1, NONE), (1, YES)])
+def test_s4_a_persons_last_word_stands_until_later_evidence(late_by: int, expected: Effect) -> None:
+    attempts = [
+        AttemptView(outcome=Outcome.SUCCEEDED, effect=YES, settles=False, ended_at=START + timedelta(seconds=late_by)),
+        AttemptView(outcome=Outcome.REFUSED, effect=NONE, settles=True, ended_at=START, is_last_word=True),
+    ]
+    assert compute_effect(attempts) is expected

@@ -1,0 +1,95 @@
+"""S1.1 and S1.2: delays and budgets."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+import pytest
+
+from sagas import DefinitionError, RetryPolicy
+from sagas.exceptions import as_seconds
+
+
+class Least(random.Random):
+    def uniform(self, low: float, _high: float) -> float:
+        return low
+
+
+class Most(random.Random):
+    def uniform(self, _low: float, high: float) -> float:
+        return high
+
+
+@pytest.mark.parametrize(
+    ("used", "least", "most"),
+    [(1, 0.25, 0.5), (2, 0.5, 1.0), (3, 1.0, 2.0), (6, 8.0, 16.0), (7, 15.0, 30.0), (8, 15.0, 30.0), (10_000, 15.0, 30.0)],
+)  # fmt: skip
+def test_delay_is_between_half_and_all_of_the_exponential_step(used: int, least: float, most: float) -> None:
+    policy = RetryPolicy()
+    assert policy.delay_seconds(used=used, rng=Least()) == least
+    assert policy.delay_seconds(used=used, rng=Most()) == most
+    drawn = [policy.delay_seconds(used=used, rng=random.Random(seed)) for seed in range(50)]
+    assert least <= min(drawn) < max(drawn) <= most
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"), [(None, 0.5), (0.0, 0.5), (0.2, 0.5), (0.5, 0.5), (0.6, 0.6), (90.0, 90.0)]
+)
+def test_explicit_delay_raises_and_never_lowers(after: float | None, expected: float) -> None:
+    assert RetryPolicy().delay_seconds(used=1, after=after, rng=Most()) == expected
+
+
+def test_delays_may_be_zero() -> None:
+    policy = RetryPolicy(base=0, cap=0)
+    assert policy.delay_seconds(used=3) == 0.0
+    assert policy.delay_after_budget_seconds() == 0.0
+
+
+def test_a_steep_policy_ends_at_its_cap() -> None:
+    assert RetryPolicy(base=1, factor=1e9, cap=60).delay_seconds(used=1_000, rng=Most()) == 60
+
+
+@pytest.mark.parametrize(("used", "spent"), [(0, False), (4, False), (5, True), (6, True)])
+def test_attempts_of_the_budget(used: int, spent: bool) -> None:
+    assert RetryPolicy(attempts=5).is_spent(used=used, elapsed_seconds=1e9) is spent
+
+
+@pytest.mark.parametrize(("elapsed", "spent"), [(0.0, False), (59.9, False), (60.0, True), (61.0, True)])
+def test_time_of_the_budget(elapsed: float, spent: bool) -> None:
+    policy = RetryPolicy(max_elapsed=60)
+    assert policy.has_elapsed(elapsed) is spent
+    assert policy.is_spent(used=1, elapsed_seconds=elapsed) is spent
+
+
+@pytest.mark.parametrize(
+    ("policy", "after", "expected"),
+    [
+        (RetryPolicy(cap=30), None, 30),
+        (RetryPolicy(cap=30), 40, 40),
+        (RetryPolicy(cap=30, after_budget=3600), None, 3600),
+        (RetryPolicy(cap=30, after_budget=3600), 40, 3600),
+        (RetryPolicy(cap=30, after_budget=3600), 7200, 7200),
+    ],
+)
+def test_delay_after_the_budget(policy: RetryPolicy, after: float | None, expected: float) -> None:
+    assert policy.delay_after_budget_seconds(after=after) == expected
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"attempts": 0}, {"attempts": -1}, {"base": -0.1}, {"cap": -1}, {"factor": 0.9}, {"max_elapsed": 0},
+        {"max_elapsed": -5},
+    ],
+)  # fmt: skip
+def test_nonsense_is_refused(arguments: dict[str, float]) -> None:
+    with pytest.raises(DefinitionError):
+        RetryPolicy(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(None, None), (3, 3), (2.5, 2.5), (timedelta(minutes=1, milliseconds=500), 60.5)]
+)
+def test_a_delay_is_seconds_or_a_timedelta(value: float | timedelta | None, expected: float | None) -> None:
+    assert as_seconds(value) == expected
