@@ -129,7 +129,7 @@ BAD_STEPS = {
     "compensation time-out in the past": lambda: Compensatable(act, undo, compensation_timeout=timedelta(-1)),
     "verification at once": lambda: Compensatable(act, undo, external=True, verify_after=timedelta()),
     "group of one": lambda: Parallel(a=Compensatable(act, undo)),
-    "group of none": lambda: Parallel(),
+    "group of none": Parallel,
     "group of something else": lambda: Parallel(a=act, b=act),
     "group inside a group": lambda: Parallel(
         a=Parallel(x=Compensatable(act, undo), y=Compensatable(act, undo)), b=Compensatable(act, undo)

@@ -64,13 +64,22 @@ def undo(*names: str) -> tuple[Claim, ...]:
 
 DONE = step("a", 0, SUCCEEDED)
 FORWARDS = {
-    "the first step is due at once": (running(step("a", 0, PENDING), step("b", 1, PENDING)), Plan(claims=act("a"), due_at=NOW)),
+    "the first step is due at once": (
+        running(step("a", 0, PENDING), step("b", 1, PENDING)),
+        Plan(claims=act("a"), due_at=NOW),
+    ),
     "the next step is due when the one before succeeded": (
         running(DONE, step("b", 1, PENDING)),
         Plan(claims=act("b"), due_at=NOW),
     ),
-    "a skipped step is passed, too": (running(step("a", 0, SKIPPED), step("b", 1, PENDING)), Plan(claims=act("b"), due_at=NOW)),
-    "a live step is watched until its lease ends": (running(step("a", 0, RUNNING), step("b", 1, PENDING)), Plan(due_at=LATEST)),
+    "a skipped step is passed, too": (
+        running(step("a", 0, SKIPPED), step("b", 1, PENDING)),
+        Plan(claims=act("b"), due_at=NOW),
+    ),
+    "a live step is watched until its lease ends": (
+        running(step("a", 0, RUNNING), step("b", 1, PENDING)),
+        Plan(due_at=LATEST),
+    ),
     "a waiting step is claimed when due": (
         running(step("a", 0, WAITING, due_at=NOW)),
         Plan(claims=act("a"), due_at=NOW),
@@ -113,7 +122,7 @@ FORWARDS = {
         Plan(),
     ),
     "the pivot is claimed like any step": (running(DONE, step("p", 1, PENDING, P)), Plan(claims=act("p"), due_at=NOW)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", FORWARDS)
@@ -158,14 +167,18 @@ ABORTS = {
         {"p": MAYBE},
         Plan(),
     ),
-    "after the pivot": (running(step("p", 0, SUCCEEDED, P), step("r", 1, PENDING, R), **CANCELLED), {"p": YES}, DROPPED),
+    "after the pivot": (
+        running(step("p", 0, SUCCEEDED, P), step("r", 1, PENDING, R), **CANCELLED),
+        {"p": YES},
+        DROPPED,
+    ),
     "on a paused saga it is remembered": (running(step("a", 0, PENDING), hold=Hold.PAUSED, **CANCELLED), {}, Plan()),
     "on a held step it is remembered": (
         running(step("a", 0, WAITING, hold=Hold.MISCONFIGURED), **CANCELLED),
         {},
         Plan(),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", ABORTS)
@@ -238,7 +251,11 @@ BACKWARDS = {
         {"a": YES, "b": YES},
         Plan(claims=undo("b"), due_at=NOW),
     ),
-    "a skipped step has nothing to undo": (turned(step("a", 0, SKIPPED)), {"a": NONE}, Plan(close=SagaState.COMPENSATED)),
+    "a skipped step has nothing to undo": (
+        turned(step("a", 0, SKIPPED)),
+        {"a": NONE},
+        Plan(close=SagaState.COMPENSATED),
+    ),
     "everything removed closes": (
         turned(step("a", 0, COMPENSATED), step("b", 1, REFUSED)),
         {"a": REMOVED, "b": NONE},
@@ -254,7 +271,7 @@ BACKWARDS = {
         {"a": YES, "p": YES},
         Plan(),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BACKWARDS)

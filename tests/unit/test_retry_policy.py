@@ -23,8 +23,16 @@ class Most(random.Random):
 
 @pytest.mark.parametrize(
     ("used", "least", "most"),
-    [(1, 0.25, 0.5), (2, 0.5, 1.0), (3, 1.0, 2.0), (6, 8.0, 16.0), (7, 15.0, 30.0), (8, 15.0, 30.0), (10_000, 15.0, 30.0)],
-)  # fmt: skip
+    [
+        (1, 0.25, 0.5),
+        (2, 0.5, 1.0),
+        (3, 1.0, 2.0),
+        (6, 8.0, 16.0),
+        (7, 15.0, 30.0),
+        (8, 15.0, 30.0),
+        (10_000, 15.0, 30.0),
+    ],
+)
 def test_delay_is_between_half_and_all_of_the_exponential_step(used: int, least: float, most: float) -> None:
     policy = RetryPolicy()
     assert policy.delay_seconds(used=used, rng=Least()) == least
@@ -79,10 +87,15 @@ def test_delay_after_the_budget(policy: RetryPolicy, after: float | None, expect
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"attempts": 0}, {"attempts": -1}, {"base": -0.1}, {"cap": -1}, {"factor": 0.9}, {"max_elapsed": 0},
+        {"attempts": 0},
+        {"attempts": -1},
+        {"base": -0.1},
+        {"cap": -1},
+        {"factor": 0.9},
+        {"max_elapsed": 0},
         {"max_elapsed": -5},
     ],
-)  # fmt: skip
+)
 def test_nonsense_is_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(DefinitionError):
         RetryPolicy(**arguments)
