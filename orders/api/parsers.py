@@ -19,6 +19,7 @@ from .pointers import InputError, append_token
 
 # The largest honest body (50 lines, a long address) has about 6 kB.
 MAX_BODY_BYTES = 64 * 1024
+MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 16
 MAX_WHOLE_NUMBER = 2**53 - 1
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -85,9 +86,17 @@ def parse_json(raw: bytes) -> Any:
 def _read_limited(stream: IO[bytes]) -> bytes:
     raw = stream.read(MAX_BODY_BYTES + 1)
     if len(raw) > MAX_BODY_BYTES:
+        _discard(stream)
         detail = f"A body may have {MAX_BODY_BYTES} bytes."
         raise RequestRefused(Problem(status=413, code="body-too-large", detail=detail))
     return raw
+
+
+def _discard(stream: IO[bytes]) -> None:
+    """Take the rest in, within reason: a client that is cut off while it sends does not read why."""
+    for _ in range(MAX_DISCARDED_BYTES // MAX_BODY_BYTES):
+        if not stream.read(MAX_BODY_BYTES):
+            return
 
 
 def _refuse_malformed(detail: str) -> RequestRefused:

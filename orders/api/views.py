@@ -33,7 +33,13 @@ from .throttling import CheckoutThrottle, find_client_address
 PRIVATE = {"Cache-Control": "private, no-cache"}
 
 
-class TokenView(APIView):
+class ShopView(APIView):
+    """Know the methods of the contract only; Allow headers then tell the truth."""
+
+    http_method_names = ("get", "head", "post")
+
+
+class TokenView(ShopView):
     """Give a token for a user name and a password."""
 
     authentication_classes = ()
@@ -53,7 +59,7 @@ class TokenView(APIView):
         return Response({"token": token}, headers={"Cache-Control": "no-store"})
 
 
-class ProductListView(APIView):
+class ProductListView(ShopView):
     """Show the catalogue."""
 
     @extend_schema(operation_id="list_products", responses={200: OfferSerializer(many=True), **schema.list_problems()})
@@ -62,7 +68,7 @@ class ProductListView(APIView):
         return Response(OfferSerializer(list_offers(), many=True).data)
 
 
-class CheckoutView(APIView):
+class CheckoutView(ShopView):
     """Place orders."""
 
     throttle_classes = (CheckoutThrottle,)
@@ -88,7 +94,7 @@ class CheckoutView(APIView):
         return _answer_checkout(request, answer)
 
 
-class OrderListView(APIView):
+class OrderListView(ShopView):
     """Show a customer's orders."""
 
     pagination_class = OrderPagination
@@ -107,7 +113,7 @@ class OrderListView(APIView):
         return response
 
 
-class OrderView(APIView):
+class OrderView(ShopView):
     """Show one order."""
 
     @extend_schema(
@@ -125,7 +131,7 @@ class OrderView(APIView):
         return Response(summary, headers=validators)
 
 
-class OrderCancelView(APIView):
+class OrderCancelView(ShopView):
     """Turn orders back."""
 
     @extend_schema(
