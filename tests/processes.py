@@ -170,9 +170,12 @@ class Project:
         return process
 
     def stop_all(self) -> None:
-        """Stop every process that is still there."""
+        """End every process that is still there, at once: what is left of the data is thrown away anyway."""
         while self.processes:
-            self.processes.pop().stop()
+            process = self.processes.pop()
+            if process.is_running:
+                process.kill()
+            process.stop()
 
     def query(
         self, statement: str, parameters: Sequence[object] = (), *, database: str = "DATABASE_URL"

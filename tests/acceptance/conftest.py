@@ -16,7 +16,7 @@ from config.local.valkey import LocalValkey, start_valkey
 from tests.servers import count_databases
 
 from .blueprints import FOUR_DATABASES, ONE_DATABASE, Blueprints, open_blueprints
-from .shops import Shop
+from .shops import Broker, Shop
 from .stops.points import Marks
 
 
@@ -47,9 +47,15 @@ def open_shop(blueprints: Blueprints, count: int, directory: Path) -> Iterator[S
     """Start broker and web server on databases of their own, and log the customer in."""
     with ExitStack() as stack:
         brokers = [start_valkey()]
-        # Stopped last: a worker that ends wants to tell its broker.
+        # Ended last: a worker that ends wants to tell its broker.
         stack.callback(lambda: [broker.process.stop() for broker in brokers])
-        project = stack.enter_context(blueprints.copy(count, brokers[-1].url, directory))
+        yield stack.enter_context(open_shop_on(brokers, blueprints, count, directory))
+
+
+@contextmanager
+def open_shop_on(brokers: list[Broker], blueprints: Blueprints, count: int, directory: Path) -> Iterator[Shop]:
+    """Start the web server of a shop on a broker that is there."""
+    with blueprints.copy(count, brokers[-1].url, directory) as project:
         _, client = project.start_web(threads=12)
         yield Shop(project=project, brokers=brokers, client=client.log_in("customer", "customer"))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+from config.local.children import GuardedProcess
 from config.local.client import Answer, ShopClient
-from config.local.valkey import LocalValkey, start_valkey
 from tests.processes import Process, Project, wait_until
 
 from . import books
@@ -21,6 +22,18 @@ PATIENCE_SECONDS = 90.0
 LOOK_SECONDS = 0.1
 
 
+class Broker(Protocol):
+    """A broker that a test may hurt."""
+
+    @property
+    def url(self) -> str:
+        """Name it for CELERY_BROKER_URL."""
+
+    @property
+    def process(self) -> GuardedProcess:
+        """Give its process."""
+
+
 @dataclass(kw_only=True)
 class Shop:
     """A shop that takes orders.
@@ -31,16 +44,21 @@ class Shop:
     """
 
     project: Project
-    brokers: list[LocalValkey]
+    brokers: list[Broker]
     client: ShopClient
     workers: list[Process] = field(default_factory=list)
     accepted: set[str] = field(default_factory=set)
     with_a_person: set[str] = field(default_factory=set)
 
     @property
-    def broker(self) -> LocalValkey:
+    def broker(self) -> Broker:
         """Return the broker that it uses now."""
         return self.brokers[-1]
+
+    def kill_broker(self) -> None:
+        """Kill the broker, and wait until it is gone."""
+        self.broker.process.send(signal.SIGKILL, whole_group=True)
+        self.broker.process.wait(10)
 
     def start_worker(
         self, name: str = "worker", *, stops: Marks | None = None, concurrency: int = 1, ready: bool = True
@@ -154,10 +172,6 @@ class Shop:
     def assert_books_balance(self) -> None:
         """Check by SQL that every order that this shop ever took is right."""
         books.assert_books_balance(self.project, self.accepted, with_a_person=self.with_a_person)
-
-    def restart_broker(self) -> None:
-        """Start a broker on the port of the one that is gone."""
-        self.brokers.append(start_valkey(self.broker.port))
 
 
 def describe_checkout(

@@ -1,4 +1,4 @@
-"""Give the tests of this directory the whole project on RabbitMQ."""
+"""Give the tests of this directory a shop on RabbitMQ, which takes its seconds to start, so all share one."""
 
 from __future__ import annotations
 
@@ -6,15 +6,34 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.conftest import project, seeded_databases
+from tests.acceptance.blueprints import ONE_DATABASE, Blueprints
+from tests.acceptance.conftest import blueprints, marks, open_shop_on
+from tests.acceptance.shops import Shop
 from tests.servers_rabbitmq import LocalRabbit, start_rabbitmq
 
-__all__ = ["broker", "project", "seeded_databases"]
+__all__ = ["blueprints", "marks", "quiet_shop", "rabbits"]
+
+
+@pytest.fixture(scope="session")
+def rabbits() -> Iterator[list[LocalRabbit]]:
+    """Run a RabbitMQ that a test may kill if it puts another one, on the same port, behind it."""
+    started = [start_rabbitmq()]
+    yield started
+    for rabbit in started:
+        rabbit.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_quiet_shop(
+    rabbits: list[LocalRabbit], blueprints: Blueprints, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    """Run a shop on RabbitMQ whose orders nobody works on."""
+    with open_shop_on(rabbits, blueprints, ONE_DATABASE, tmp_path_factory.mktemp("quiet")) as opened:
+        yield opened
 
 
 @pytest.fixture
-def broker() -> Iterator[LocalRabbit]:
-    """Run a RabbitMQ that a test may kill; ``start_rabbitmq(broker.port)`` brings it back."""
-    server = start_rabbitmq()
-    yield server
-    server.stop()
+def quiet_shop(shared_quiet_shop: Shop) -> Iterator[Shop]:
+    """Lend the shop to a test that starts workers of its own; they end with it."""
+    yield shared_quiet_shop
+    shared_quiet_shop.stop_workers()

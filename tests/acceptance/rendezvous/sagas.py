@@ -1,4 +1,4 @@
-"""Declare a saga whose parallel steps meet, with one step in a queue of its own."""
+"""Declare a saga whose parallel steps meet, and one with a step in a queue of its own."""
 
 from __future__ import annotations
 
@@ -8,17 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from sagas import (
-    Compensatable,
-    Parallel,
-    Pivot,
-    Retriable,
-    RetryLater,
-    RetryPolicy,
-    SagaDefinition,
-    StepContext,
-    nothing_to_undo,
-)
+from sagas import Compensatable, Parallel, Pivot, Retriable, RetryLater, SagaDefinition, StepContext, nothing_to_undo
 
 HEAVY_QUEUE = "heavy"
 OTHERS = {"left": "right", "right": "left"}
@@ -29,7 +19,7 @@ MARGIN_SECONDS = 5.0
 LOOK_SECONDS = 0.02
 
 
-class TooHeavy(Exception):
+class NotThisTime(Exception):
     """Refuse the pivot."""
 
 
@@ -46,56 +36,56 @@ class RendezvousInput:
 Step = StepContext[RendezvousInput]
 
 
-def tell(step: Step) -> dict[str, int]:
-    """Shape: ``{"pid": process id}``, as every action here."""
-    return {"pid": os.getpid()}
-
-
-def meet(step: Step) -> dict[str, int]:
+def meet(step: Step) -> None:
     """Wait until the other step of the group has begun, in whatever process.
 
     Raises: RetryLater when it did not, as if this one had not begun either.
     """
-    own = mark(step, step.step)
+    own, other = (
+        Path(step.input.directory) / f"{name}.{step.direction.value}" for name in (step.step, OTHERS[step.step])
+    )
     own.write_text(str(os.getpid()))
     give_up_at = time.monotonic() + step.remaining - MARGIN_SECONDS
-    while not mark(step, OTHERS[step.step]).exists():
+    while not other.exists():
         if time.monotonic() > give_up_at:
             own.unlink()
             raise RetryLater(f"{OTHERS[step.step]} did not begin while {step.step} ran.")
         time.sleep(LOOK_SECONDS)
-    return {"pid": os.getpid()}
 
 
-def meet_again(step: Step) -> None:
-    """Undo a meeting by a meeting."""
-    meet(step)
-
-
-def weigh(step: Step) -> dict[str, int]:
+def decide(step: Step) -> None:
     """Refuse where the input says so."""
     if step.input.is_refused:
-        raise TooHeavy("The input says so.")
-    return {"pid": os.getpid()}
+        raise NotThisTime("The input says so.")
 
 
-def mark(step: Step, name: str) -> Path:
-    """Name the file by which a step tells that it has begun."""
-    return Path(step.input.directory) / f"{name}.{step.direction.value}"
+def pass_by(_step: Step) -> None:
+    """Do nothing, well."""
 
 
 class RendezvousSaga(SagaDefinition):
-    """Meet, decide in a queue of its own, finish."""
+    """Meet, decide, finish."""
 
-    begin = Compensatable(tell, nothing_to_undo)
     meeting = Parallel(
-        left=Compensatable(meet, meet_again, timeout=MEETING_TIMEOUT),
-        right=Compensatable(meet, meet_again, external=True, timeout=MEETING_TIMEOUT),
+        left=Compensatable(meet, meet, timeout=MEETING_TIMEOUT),
+        right=Compensatable(meet, meet, external=True, timeout=MEETING_TIMEOUT),
     )
-    decide = Pivot(weigh, queue=HEAVY_QUEUE, external=True, refuses_on=[TooHeavy], retry=RetryPolicy(attempts=3))
-    finish = Retriable(tell)
+    decision = Pivot(decide, refuses_on=[NotThisTime])
+    finish = Retriable(pass_by)
 
     class Meta:
         name = "rendezvous"
         version = 1
         input = RendezvousInput
+
+
+class HeavySaga(SagaDefinition):
+    """Do something light, something heavy, something light."""
+
+    begin = Compensatable(pass_by, nothing_to_undo)
+    lift = Pivot(pass_by, queue=HEAVY_QUEUE, external=True)
+    finish = Retriable(pass_by)
+
+    class Meta:
+        name = "heavy"
+        version = 1

@@ -1,0 +1,144 @@
+"""Whatever happens to the broker, checkouts are taken as fast as ever and every saga ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import statistics
+import time
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from config.local.valkey import find_free_port, start_valkey
+from tests.processes import wait_until
+
+from .shops import PATIENCE_SECONDS, Shop
+
+ORDERS = 5
+# A request that waited for the broker would take 0.6 seconds where its port is closed, and 4 where it is frozen.
+SLOWER_AT_MOST_SECONDS = 0.4
+
+
+def test_flushed_broker_loses_no_checkout(quiet_shop: Shop) -> None:
+    numbers = [quiet_shop.place() for _ in range(ORDERS)]
+    wait_until(lambda: count_queued(quiet_shop) >= ORDERS, "the rings are queued", timeout_seconds=PATIENCE_SECONDS)
+
+    assert ask_broker(quiet_shop, "FLUSHALL") == "+OK"
+
+    assert count_queued(quiet_shop) == 0
+    quiet_shop.start_worker()
+    assert_confirmed(quiet_shop, numbers)
+
+
+def test_worker_goes_on_when_its_broker_comes_back(quiet_shop: Shop) -> None:
+    worker = quiet_shop.start_worker()
+    assert_confirmed(quiet_shop, [quiet_shop.place()])
+
+    quiet_shop.kill_broker()
+    numbers = [quiet_shop.place() for _ in range(ORDERS)]
+    restart_broker(quiet_shop)
+
+    assert_confirmed(quiet_shop, numbers)
+    assert worker.is_running
+
+
+def test_dead_broker_neither_slows_checkouts_nor_stops_them(quiet_shop: Shop) -> None:
+    quiet_shop.start_sweep()
+    with_broker = place_timed(quiet_shop)
+    assert_confirmed(quiet_shop, with_broker)
+
+    quiet_shop.kill_broker()
+    without_broker = place_timed(quiet_shop)
+
+    assert_confirmed(quiet_shop, without_broker)
+    assert_as_fast(with_broker, without_broker)
+    restart_broker(quiet_shop)
+
+
+def test_frozen_broker_neither_slows_checkouts_nor_stops_them(quiet_shop: Shop) -> None:
+    worker = quiet_shop.start_worker()
+    with_broker = place_timed(quiet_shop)
+    assert_confirmed(quiet_shop, with_broker)
+
+    quiet_shop.broker.process.send(signal.SIGSTOP)
+    meanwhile = place_timed(quiet_shop)
+    sweep = quiet_shop.start_sweep()
+    assert_confirmed(quiet_shop, meanwhile)
+    sweep.stop()
+    later = [quiet_shop.place()]
+    quiet_shop.broker.process.send(signal.SIGCONT)
+
+    assert_confirmed(quiet_shop, later)
+    assert_as_fast(with_broker, meanwhile)
+    assert worker.is_running
+
+
+def test_project_that_never_had_a_broker_is_finished_by_one_sweep(quiet_shop: Shop) -> None:
+    project = quiet_shop.project.with_environment(CELERY_BROKER_URL=f"redis://127.0.0.1:{find_free_port()}/0")
+    web, client = project.start_web()
+    shop = Shop(project=project, brokers=quiet_shop.brokers, client=client.log_in("customer", "customer"))
+    ends = {
+        shop.place(): "confirmed",
+        shop.place(sku="SCONE-SOLD-OUT"): "cancelled",
+        shop.place("pm_card_declined"): "cancelled",
+        shop.place("pm_card_capture_declined"): "cancelled",
+    }
+    quiet_shop.accepted |= shop.accepted
+    assert {number: client_status(shop, number) for number in ends} == dict.fromkeys(ends, "processing")
+
+    project.manage("saga_sweep", "--run")
+
+    assert {number: client_status(shop, number) for number in ends} == ends
+    quiet_shop.assert_books_balance()
+    web.stop()
+
+
+def place_timed(shop: Shop) -> dict[str, float]:
+    """Place orders one after the other.
+
+    Returns: how many seconds each took, by number.
+    """
+    seconds: dict[str, float] = {}
+    for _ in range(ORDERS):
+        started_at = time.monotonic()
+        seconds[shop.place()] = time.monotonic() - started_at
+    return seconds
+
+
+def assert_as_fast(usual: dict[str, float], present: dict[str, float]) -> None:
+    """Check that no request waited for a broker; the middle one, because any may be late on a busy machine."""
+    assert statistics.median(present.values()) < statistics.median(usual.values()) + SLOWER_AT_MOST_SECONDS
+
+
+def assert_confirmed(shop: Shop, numbers: Iterable[str]) -> None:
+    """Wait until these orders are confirmed, and check everything."""
+    for number in numbers:
+        shop.wait_for(number, "confirmed")
+    shop.assert_books_balance()
+
+
+def client_status(shop: Shop, number: str) -> str:
+    """Read an order's status over REST."""
+    return str(shop.client.get_order(number)["status"])
+
+
+def restart_broker(shop: Shop) -> None:
+    """Start an empty broker on the port of the killed one."""
+    shop.brokers.append(start_valkey(port_of(shop)))
+
+
+def count_queued(shop: Shop) -> int:
+    """Count the rings that wait in the broker."""
+    return int(ask_broker(shop, "LLEN sagas:sagas").removeprefix(":"))
+
+
+def ask_broker(shop: Shop, command: str) -> str:
+    """Send the broker one command of its protocol and read the one line of its answer."""
+    with socket.create_connection(("127.0.0.1", port_of(shop)), timeout=5) as connection:
+        connection.sendall(f"{command}\r\n".encode())
+        return connection.recv(1024).decode().strip()
+
+
+def port_of(shop: Shop) -> int:
+    """Return the port of the broker."""
+    return int(urlsplit(shop.broker.url).port or 0)

@@ -1,0 +1,89 @@
+"""The steps of a group run side by side on two workers, and a step with a queue of its own only where it is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.processes import Process, Project, wait_until
+
+from .rendezvous.sagas import HEAVY_QUEUE
+from .shops import LOOK_SECONDS, PATIENCE_SECONDS, SETTINGS_WITH_STOPS
+
+
+@pytest.fixture
+def samples(project: Project) -> Project:
+    """Give the project the sample sagas."""
+    return project.with_environment(DJANGO_SETTINGS_MODULE=SETTINGS_WITH_STOPS)
+
+
+def test_steps_run_where_their_queue_is_served_and_groups_side_by_side(samples: Project, tmp_path: Path) -> None:
+    light = samples.start_worker("light", queues="sagas")
+    lifted = start(samples, "heavy")
+    wait_until_rung_in_vain(samples, lifted)
+    assert find_workers(samples, lifted, "lift") == []
+
+    heavy = samples.start_worker("heavy", queues=f"sagas,{HEAVY_QUEUE}")
+    wait_until_state(samples, lifted, "completed")
+    assert set(find_workers(samples, lifted, "begin")) <= pids_of(light)
+    assert set(find_workers(samples, lifted, "lift")) <= pids_of(heavy)
+
+    completed = start(samples, "rendezvous", "--directory", str(make(tmp_path / "completed")))
+    wait_until_state(samples, completed, "completed")
+    # One after the other: two meetings at once could take a worker each, and wait for one another in vain.
+    refused = start(samples, "rendezvous", "--refused", "--directory", str(make(tmp_path / "refused")))
+    wait_until_state(samples, refused, "compensated")
+    for saga, direction in ((completed, "action"), (refused, "action"), (refused, "compensation")):
+        met = {step: find_workers(samples, saga, step, direction)[-1] for step in ("left", "right")}
+        assert len(set(met.values()) & pids_of(light)) == 1, met
+        assert len(set(met.values()) & pids_of(heavy)) == 1, met
+    assert [len(find_workers(samples, saga, "decision")) for saga in (completed, refused)] == [1, 1]
+    assert find_workers(samples, refused, "finish") == []
+
+
+def make(directory: Path) -> Path:
+    """Make a directory for marks."""
+    directory.mkdir()
+    return directory
+
+
+def start(project: Project, *arguments: str) -> str:
+    """Start a sample saga.
+
+    Returns: its id.
+    """
+    return project.manage("start_sample", *arguments).stdout.strip()
+
+
+def wait_until_state(project: Project, saga: str, state: str) -> None:
+    """Wait until a saga has a state."""
+    wait_until(
+        lambda: project.query("SELECT state FROM sagas_saga WHERE id = %s", [saga])[0]["state"] == state,
+        f"saga {saga} is {state}",
+        timeout_seconds=PATIENCE_SECONDS,
+        pause_seconds=LOOK_SECONDS,
+    )
+
+
+def wait_until_rung_in_vain(project: Project, saga: str) -> None:
+    """Wait until a sweep has rung for a step in the queue that nobody serves."""
+    statement = "SELECT count(*) AS rung FROM sagas_saga WHERE id = %s AND queue = %s AND rung_at IS NOT NULL"
+    wait_until(
+        lambda: project.query(statement, [saga, HEAVY_QUEUE])[0]["rung"] == 1,
+        f"saga {saga} was rung for in vain",
+        timeout_seconds=PATIENCE_SECONDS,
+        pause_seconds=LOOK_SECONDS,
+    )
+
+
+def find_workers(project: Project, saga: str, step: str, direction: str = "action") -> list[int]:
+    """Return the process ids of the workers that ran a step, in order of its attempts."""
+    statement = """SELECT a.worker FROM sagas_sagaattempt a JOIN sagas_sagastep t ON t.id = a.step_id
+        WHERE a.saga_id = %s AND t.name = %s AND a.direction = %s ORDER BY a.number"""
+    return [int(row["worker"].rpartition(":")[2]) for row in project.query(statement, [saga, step, direction])]
+
+
+def pids_of(worker: Process) -> set[int]:
+    """List the process ids of a worker and its children."""
+    return {process.pid for process in worker.family()}
