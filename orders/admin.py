@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
+
+from sagas.admin import links
+from sagas.admin.links import Link
+from sagas.models import Saga
 
 from .models import Order, OrderLine, Product
 
@@ -80,3 +87,21 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
         except NoReverseMatch:
             return str(order.saga_id)
         return format_html('<a href="{}">{}</a>', url, order.saga_id)
+
+
+# Where a saga's page leads to, by the order number that the participants know, too.
+LINKED_PAGES = {
+    "Order": "orders_order",
+    "Payment": "payments_payment",
+    "Reservation": "inventory_reservation",
+    "Shipment": "shipping_shipment",
+}
+
+
+def link_order(saga: Saga, number: str) -> Iterator[Link]:
+    """Lead from a checkout to what it is about; each page is found by searching for the order number."""
+    for label, page in LINKED_PAGES.items():
+        yield Link(label=f"{label} {number}", url=f"{reverse(f'admin:{page}_changelist')}?{urlencode({'q': number})}")
+
+
+links.register("order", link_order)

@@ -9,6 +9,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from orders.models import Order, OrderLine, Product
+from sagas.admin.links import list_links
+from sagas.models import Saga
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -39,6 +41,14 @@ def test_order_page_shows_lines_and_its_saga(admin: Client, order: Order) -> Non
     assert str(order.saga_id) in page
     assert "<script>alert(1)" not in page
     assert 'name="_save"' not in page
+
+
+def test_saga_leads_to_the_pages_of_its_order(admin: Client) -> None:
+    found = list_links(Saga(), {"order": "ORD-7Q", "customer": "ada"})
+
+    assert [link.label for link in found] == ["Order ORD-7Q", "Payment ORD-7Q", "Reservation ORD-7Q", "Shipment ORD-7Q"]
+    for link in found:
+        assert admin.get(link.url).status_code == 200
 
 
 def test_orders_are_not_changed_by_hand(admin: Client, order: Order) -> None:

@@ -65,10 +65,10 @@ def test_viewers_look_and_operators_act() -> None:
     run("shop_seed")
     viewer, operator = User.objects.get(username="viewer"), User.objects.get(username="operator")
 
-    for name in ("sagas.view_saga", "orders.view_order"):
+    for name in ("sagas.view_saga", "orders.view_order", "payments.view_payment", "shipping.view_shipment"):
         assert viewer.has_perm(name)
         assert operator.has_perm(name)
-    for name in ("sagas.retry_saga", "sagas.cancel_saga", "sagas.pause_saga"):
+    for name in ("sagas.retry_saga", "sagas.cancel_saga", "sagas.pause_saga", "payments.clear_failure"):
         assert not viewer.has_perm(name)
         assert operator.has_perm(name)
     for name in ("sagas.abandon_saga", "sagas.override_saga", "orders.change_product", "auth.change_user"):
