@@ -188,7 +188,7 @@ def _ask_broker(failures: list[str]) -> None:
         connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
         # An AMQP connection begins with a talk; redis says nothing before the first command.
         client = getattr(connection.default_channel, "client", None)
-        if hasattr(client, "ping"):
+        if client is not None and hasattr(client, "ping"):
             client.ping()
     except (*connection.recoverable_connection_errors, *connection.recoverable_channel_errors, OSError) as error:
         failures.append((str(error).splitlines() or [type(error).__name__])[0])

@@ -179,7 +179,9 @@ def _draw_box(definition: type[SagaDefinition], box: _Box, state: str) -> str:
     name, kind, where = _describe_step(definition, step)
     second = f"{kind}: {state}" if state else kind
     lines = [
-        _text(box.middle, box.y + (place + 1) * LINE, line, anchor="middle", weight="bold" if place == 0 else "normal")
+        _text(
+            box.middle, box.y + (place + 1) * LINE + 2, line, anchor="middle", weight="bold" if place == 0 else "normal"
+        )
         for place, line in enumerate((name, second, where))
     ]
     outer = (

@@ -153,8 +153,8 @@ def _add_attempts(families: dict[str, Any], cursor: Any, since: Any) -> None:
         sums[place] = sums.get(place, 0.0) + seconds
     for labels, count in outcomes.items():
         families["attempts"].add_metric(labels, count)
-    for place, found in counts.items():
-        families["seconds"].add_metric(place, _accumulate(found), sums[place])
+    for labels, found in counts.items():
+        families["seconds"].add_metric(labels, _accumulate(found), sums[labels])
 
 
 def _accumulate(counts: Sequence[int]) -> list[tuple[str, float]]:

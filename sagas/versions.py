@@ -75,4 +75,4 @@ def find_unknown_versions() -> list[UnknownVersion]:
 def _read_versions_in_use() -> list[dict[str, Any]]:
     rows = Saga.objects.using(get_settings().database).filter(closed_at__isnull=True)
     grouped = rows.order_by("definition", "version", "digest").values("definition", "version", "digest")
-    return list(grouped.annotate(count=Count("pk"), oldest_at=Min("created_at")))
+    return [dict(row) for row in grouped.annotate(count=Count("pk"), oldest_at=Min("created_at"))]

@@ -34,7 +34,7 @@ class HelpFormatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
 class SagaCommand(BaseCommand):
     """Be the base of every command of the engine: parse, call one function, report."""
 
-    requires_system_checks = ("sagas",)
+    requires_system_checks: tuple[str, ...] = ("sagas",)
     example: ClassVar[str] = ""
     """One or more command lines, shown by ``--help``."""
     prints_data: ClassVar[bool] = True

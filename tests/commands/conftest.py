@@ -1,0 +1,17 @@
+"""Let the code know the trip in every test of a command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sagas import SagaDefinition, clock
+
+from .cases import trips
+
+
+@pytest.fixture(autouse=True)
+def trip() -> Iterator[type[SagaDefinition]]:
+    with trips() as definition, clock.restored():
+        yield definition

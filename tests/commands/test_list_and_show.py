@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+import pytest
+
+from sagas import registry
+from sagas.models import Saga, SagaKey
+from sagas.transcript import render
+
+from .cases import compensated_trip, completed_trip, define_trip, failing_trip, run_command, start_trip, unknown_trip
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+def ids(*arguments: str) -> list[str]:
+    done = run_command("saga_list", "--json", *arguments)
+    assert (done.code, done.err) == (0, "")
+    return [saga["id"] for saga in done.json]
+
+
+def test_newest_first() -> None:
+    sagas = [start_trip(str(number)) for number in range(3)]
+
+    assert ids() == [str(saga.pk) for saga in reversed(sagas)]
+
+
+def test_filters_narrow_together() -> None:
+    completed, compensated, unknown = completed_trip("A"), compensated_trip("B"), unknown_trip("C")
+    define_trip(version=2)
+
+    assert ids("--state", "completed") == [str(completed.pk)]
+    assert ids("--state", "completed", "--state", "compensated") == [str(compensated.pk), str(completed.pk)]
+    assert ids("--state", "running", "--attention") == [str(unknown.pk)]
+    assert ids("--definition", "trip", "--limit", "2") == [str(unknown.pk), str(compensated.pk)]
+    assert ids("--definition", "checkout") == []
+    assert ids("--state", "completed", "--search", "B") == []
+
+
+def test_attention_shows_holds_and_reasons_to_look_and_nothing_closed() -> None:
+    unknown, failing = unknown_trip("A"), failing_trip("B")
+    paused, abandoned = start_trip("C"), unknown_trip("D")
+    completed_trip("E")
+    start_trip("F")
+    run_command("saga_pause", paused.pk, "--reason", "because the test says so")
+    run_command("saga_abandon", abandoned.pk, "--reason", "because the test says so")
+
+    done = run_command("saga_list", "--attention", "--json")
+
+    assert {saga["id"]: saga["needs"] for saga in done.json} == {
+        str(unknown.pk): ["outcome_unknown"],
+        str(failing.pk): ["compensation_failing"],
+        str(paused.pk): ["paused"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("TRIP-10", {"TRIP-10", "TRIP-100"}),
+        ("TRIP", {"TRIP-10", "TRIP-100"}),
+        ("RIP", set()),
+        ("TRIP_1", set()),
+        ("%", {"%"}),
+        ("trip", set()),
+    ],
+)
+def test_search_takes_the_beginning_of_a_business_key(text: str, found: set[str]) -> None:
+    for number in ("TRIP-10", "TRIP-100", "%"):
+        start_trip(number)
+
+    assert set(SagaKey.objects.filter(saga__in=ids("--search", text)).values_list("value", flat=True)) == found
+
+
+def test_search_takes_the_beginning_of_an_id() -> None:
+    saga = start_trip()
+
+    assert ids("--search", str(saga.pk)) == [str(saga.pk)]
+    assert ids("--search", saga.pk.hex[:9]) == [str(saga.pk)]
+    assert ids("--search", saga.pk.hex[:7]) == []
+
+
+def test_a_row_tells_all_that_a_line_does() -> None:
+    saga = unknown_trip("TRIP-7")
+
+    [row] = run_command("saga_list", "--json").json
+
+    assert row == {
+        "id": str(saga.pk),
+        "definition": "trip",
+        "version": 1,
+        "keys": {"trip": "TRIP-7"},
+        "state": "running",
+        "display_state": "held",
+        "needs": ["outcome_unknown"],
+        "step": "pay",
+        "step_state": "unknown",
+        "attempts": 1,
+        "last_error": "sagas.exceptions.OutcomeUnknown: no answer",
+        "revision": saga.revision,
+        "created_at": saga.created_at.isoformat(),
+        "due_at": saga.due_at.isoformat() if saga.due_at else None,
+        "closed_at": None,
+    }
+
+
+def test_a_failing_compensation_counts_its_own_attempts() -> None:
+    failing_trip()
+
+    [row] = run_command("saga_list", "--json").json
+
+    assert (row["step"], row["attempts"], row["display_state"]) == ("book_flight", 10, "compensation_failing")
+
+
+def test_the_table_has_a_line_for_each_saga() -> None:
+    saga = compensated_trip("TRIP-7")
+
+    done = run_command("saga_list")
+
+    head, line = done.out.splitlines()
+    assert head.split() == [
+        "ID", "DEFINITION", "KEYS", "STATE", "STEP", "NEEDS", "STARTED", "DUE", "LAST", "ERROR",
+    ]  # fmt: skip
+    assert line.split()[:4] == [str(saga.pk), "trip@1", "trip=TRIP-7", "compensated"]
+    assert line.endswith("full")
+
+
+def test_an_empty_list_is_no_failure() -> None:
+    done = run_command("saga_list", "--attention")
+
+    assert (done.code, done.out, done.err) == (0, "No saga fits.\n", "")
+    assert run_command("saga_list", "--json").json == []
+
+
+def test_the_number_of_queries_does_not_grow_with_the_list(django_assert_num_queries) -> None:
+    for number in range(3):
+        start_trip(str(number))
+    with django_assert_num_queries(4):
+        run_command("saga_list")
+    for number in range(3, 9):
+        start_trip(str(number))
+    with django_assert_num_queries(4):
+        run_command("saga_list")
+
+
+def test_show_prints_the_transcript() -> None:
+    saga = compensated_trip()
+
+    done = run_command("saga_show", saga.pk)
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out == render(saga.pk)
+    assert "because: refused at book_hotel: full" in done.out
+
+
+@pytest.mark.parametrize("give", [lambda saga: "TRIP-7", lambda saga: str(saga.pk)[:30], lambda saga: saga.pk.hex])
+def test_show_finds_a_saga_by_what_people_have(give) -> None:
+    start_trip("TRIP-70")
+    saga = start_trip("TRIP-7")
+
+    done = run_command("saga_show", give(saga))
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"Saga {saga.pk}\n")
+
+
+def test_show_takes_a_key_that_looks_like_an_id() -> None:
+    saga = start_trip("deadbeef")
+
+    assert f"Saga {saga.pk}\n" in run_command("saga_show", "deadbeef").out
+
+
+def test_show_lists_the_sagas_of_a_key_that_has_several() -> None:
+    first, second = completed_trip("TRIP-7"), start_trip("TRIP-7")
+
+    done = run_command("saga_show", "TRIP-7")
+
+    assert done.code == 1
+    assert f"{second.pk} (trip, pending), {first.pk} (trip, completed)" in done.err
+
+
+@pytest.mark.parametrize("given", ["TRIP-1", "01234567-89ab-7000-8000-000000000000", "'; SELECT 1", "{{ 1 }}", "<b>"])
+def test_show_of_nothing_ends_with_1(given: str) -> None:
+    done = run_command("saga_show", given)
+
+    assert done.code == 1
+    assert f"There is no saga with the id or business key {given!r}" in done.err
+    assert done.out == ""
+
+
+def test_show_prints_everything_as_one_document() -> None:
+    saga = compensated_trip("TRIP-7")
+
+    document = run_command("saga_show", saga.pk, "--json").json
+
+    assert (UUID(document["id"]), document["state"]) == (saga.pk, "compensated")
+    assert document["keys"] == {"trip": "TRIP-7"}
+    assert document["input"] == {"traveller": "Ada"}
+    assert [step["name"] for step in document["steps"]] == [step.name for step in registry.latest("trip").steps]
+    assert [(attempt["direction"], attempt["outcome"]) for attempt in document["steps"][0]["attempts"]] == [
+        ("action", "succeeded"),
+        ("compensation", "succeeded"),
+    ]
+    assert document["steps"][2]["attempts"] == []
+    assert [entry["number"] for entry in document["history"]] == list(range(1, saga.history_count + 1))
+
+
+def test_numbers_in_a_document_stay_exact() -> None:
+    saga = start_trip()
+    Saga.objects.filter(pk=saga.pk).update(input={"amount": 12345678901234567890123})
+
+    assert '"amount": 12345678901234567890123' in run_command("saga_show", saga.pk, "--json").out
+    assert json.loads(run_command("saga_show", saga.pk, "--json").out)["input"] == {"amount": 12345678901234567890123}

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from django.db import OperationalError, connections
+
+from config.local.children import GuardedProcess, start_guarded
+from config.local.programs import manage_command
+from config.local.runtime import ROOT
+from sagas import claims, clock, engine, recovery, registry
+from sagas.management.stopping import Stop
+from sagas.management.sweeping import sweep
+from sagas.models import Saga, SagaAttempt, SagaStep, SagaWorker
+from tests.processes import wait_until
+from tests.servers import PARTICIPANTS, url_of_database
+
+from .cases import define_trip, read, run_command, start_trip, unknown_trip
+from .patient.sagas import PatientInput, PatientSaga
+
+# Imported, it is known to every test of this run; only those that register it again want it.
+registry.forget(PatientSaga.name, PatientSaga.version)
+
+
+@pytest.mark.django_db(databases="__all__")
+class TestOnce:
+    def test_it_rings_for_what_is_due_and_runs_nothing(self, rings: list[tuple[UUID, str]]) -> None:
+        first, second = start_trip("A"), start_trip("B")
+        unknown_trip("C")
+        rings.clear()
+
+        done = run_command("saga_sweep")
+
+        assert (done.code, done.err) == (0, "")
+        assert done.out == "Rang for 2 due sagas in 1 sweeps.\n"
+        assert rings == [(first.pk, "sagas"), (second.pk, "sagas")]
+        assert SagaAttempt.objects.filter(saga__in=[first, second]).count() == 0
+
+    def test_it_rings_for_a_saga_once_per_ring_interval(self, rings: list[tuple[UUID, str]]) -> None:
+        start_trip()
+        run_command("saga_sweep")
+
+        assert run_command("saga_sweep", "--json").json == {
+            "sweeps": 1,
+            "found": 0,
+            "ran": False,
+            "is_stopped": False,
+        }
+        assert len(rings) == 1
+        clock.move(timedelta(seconds=6))
+        assert run_command("saga_sweep", "--json").json["found"] == 1
+
+    def test_it_writes_a_heartbeat(self) -> None:
+        start_trip()
+
+        run_command("saga_sweep")
+
+        worker = SagaWorker.objects.get()
+        assert (worker.name, worker.queues, worker.last_found) == (recovery.worker_name(), [], 1)
+
+    def test_run_executes_until_nothing_is_due(self) -> None:
+        sagas = [start_trip(str(number)) for number in range(3)]
+
+        done = run_command("saga_sweep", "--run", "--json")
+
+        assert done.code == 0
+        assert done.json["found"] >= 3
+        assert {read(saga).state for saga in sagas} == {"completed"}
+        assert SagaWorker.objects.get().queues == ["sagas"]
+
+    def test_run_does_not_wait_for_what_is_due_later(self) -> None:
+        saga = start_trip()
+        Saga.objects.filter(pk=saga.pk).update(due_at=clock.read_now("default") + timedelta(minutes=1))
+
+        assert run_command("saga_sweep", "--run", "--json").json["found"] == 0
+        assert read(saga).state == "pending"
+
+    def test_run_executes_what_was_rung_for_just_now_and_never_came(self) -> None:
+        saga = start_trip()
+        assert run_command("saga_sweep", "--json").json["found"] == 1
+
+        assert run_command("saga_sweep", "--run").code == 0
+
+        assert read(saga).state == "completed"
+
+    def test_run_takes_only_the_given_queues(self) -> None:
+        define_trip(version=2, queue="payments")
+        saga = start_trip()
+
+        run_command("saga_sweep", "--run", "--queue", "sagas")
+
+        assert (read(saga).queue, SagaStep.objects.get(saga=saga, name="pay").state) == ("payments", "pending")
+        assert SagaWorker.objects.get().queues == ["sagas"]
+
+        run_command("saga_sweep", "--run", "--queue", "sagas", "--queue", "payments")
+
+        assert read(saga).state == "completed"
+
+    def test_a_poisoned_saga_does_not_stop_those_behind_it(self, poison: Callable[[Saga], None]) -> None:
+        first, second = start_trip("A"), start_trip("B")
+        poison(first)
+
+        done = run_command("saga_sweep", "--run")
+
+        assert done.code == 0
+        assert (read(first).state, read(second).state) == ("pending", "completed")
+
+    def test_a_database_that_fails_ends_with_1_and_no_traceback(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(**_arguments: object) -> int:
+            raise OperationalError("connection refused\nIs the server running?")
+
+        monkeypatch.setattr(recovery, "ring_due", fail)
+
+        done = run_command("saga_sweep")
+
+        assert done.code == 1
+        assert "The database failed: connection refused." in done.err
+        assert "Traceback" not in done.err
+
+
+@pytest.mark.django_db(databases="__all__")
+class TestLoop:
+    def test_it_goes_on_when_the_database_fails_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        stop, complaints = Stop(), []
+        answers: Iterator[object] = iter([OperationalError("gone"), 2])
+        monkeypatch.setattr("sagas.management.sweeping.connections", ConnectionsThatStay())
+
+        def ring(**_arguments: object) -> int:
+            answer = next(answers)
+            if isinstance(answer, Exception):
+                raise answer
+            stop.is_asked = True
+            return int(str(answer))
+
+        monkeypatch.setattr(recovery, "ring_due", ring)
+
+        report = sweep(runs=False, queues=None, interval_seconds=0.01, stop=stop, complain=complaints.append)
+
+        assert (report.sweeps, report.found, report.is_stopped) == (2, 2, True)
+        assert complaints == ["The database failed (OperationalError); trying again in 0.01 s."]
+
+    def test_it_takes_its_heartbeat_away_at_the_end(self) -> None:
+        stop = Stop()
+        seen: list[int] = []
+
+        def look() -> bool:
+            seen.append(SagaWorker.objects.count())
+            stop.is_asked = len(seen) > 1
+            return stop.is_asked
+
+        looking = Looking(look)
+        sweep(runs=False, queues=None, interval_seconds=0.01, stop=looking, complain=seen.append)
+
+        assert seen == [0, 1]
+        assert SagaWorker.objects.count() == 0
+
+
+class Looking(Stop):
+    """Ask a function whether to stop."""
+
+    def __init__(self, look: Callable[[], bool]) -> None:
+        super().__init__()
+        self._look = look
+
+    def __call__(self) -> bool:
+        self.is_asked = self._look()
+        return self.is_asked
+
+
+class ConnectionsThatStay:
+    """Stand for the connections, which a test must not lose."""
+
+    def close_all(self) -> None:
+        """Keep them."""
+
+
+@pytest.mark.django_db(databases="__all__", transaction=True)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_real_loop_finishes_the_step_under_way_and_takes_no_other(number: signal.Signals, tmp_path: Path) -> None:
+    with registry.preserved():
+        registry.register(PatientSaga)
+        saga = engine.start(PatientSaga, PatientInput(directory=str(tmp_path)))
+    process = start_sweep(tmp_path, "--loop", "--run", "--interval", "0.1")
+    try:
+        wait_until((tmp_path / "started").exists, "the first step runs", timeout_seconds=60)
+        assert SagaWorker.objects.get().pid == process.pid
+        assert process.send(number)
+        (tmp_path / "go").touch()
+        code = process.wait(30)
+    finally:
+        process.stop()
+
+    log = (tmp_path / "sweep.log").read_text()
+    assert code == 0, log
+    assert "Stopped as asked." in log
+    assert "Traceback" not in log
+    assert dict(SagaStep.objects.filter(saga=saga).values_list("name", "state")) == {
+        "first": "succeeded",
+        "second": "pending",
+    }
+    assert read(saga).due_at is not None
+    assert not (tmp_path / "ran-second").exists()
+    assert not SagaStep.objects.filter(lease_token__isnull=False).exists()
+    assert not SagaWorker.objects.exists()
+
+
+@pytest.mark.django_db(databases="__all__", transaction=True)
+def test_a_second_signal_ends_it_at_once_and_the_lease_remains(tmp_path: Path) -> None:
+    with registry.preserved():
+        registry.register(PatientSaga)
+        saga = engine.start(PatientSaga, PatientInput(directory=str(tmp_path)))
+    process = start_sweep(tmp_path, "--loop", "--run")
+    try:
+        wait_until((tmp_path / "started").exists, "the first step runs", timeout_seconds=60)
+        assert process.send(signal.SIGTERM)
+        wait_until(lambda: not process.send(signal.SIGTERM) or not process.is_running(), "it is gone")
+        code = process.wait(30)
+    finally:
+        process.stop()
+
+    assert code == 256 - signal.SIGTERM
+    step = SagaStep.objects.get(saga=saga, name="first")
+    assert (step.state, step.lease_token is not None) == ("running", True)
+
+
+def start_sweep(directory: Path, *arguments: str) -> GuardedProcess:
+    """Start a sweep on the databases of this test, in a project that knows the patient saga."""
+    names = {"DATABASE_URL": "default", **{f"{name.upper()}_DATABASE_URL": name for name in PARTICIPANTS}}
+    urls = {
+        variable: url_of_database(str(connections[alias].settings_dict["NAME"]))
+        for variable, alias in names.items()
+        if alias in connections
+    }
+    settings = {"DJANGO_SETTINGS_MODULE": "tests.commands.settings", "PYTHONUNBUFFERED": "1"}
+    return start_guarded(
+        "sweep",
+        manage_command("saga_sweep", *arguments),
+        log=directory / "sweep.log",
+        environment={**os.environ, **urls, **settings},
+        directory=ROOT,
+    )
+
+
+@pytest.fixture
+def rings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, str]]:
+    """Collect rings instead of sending them."""
+    rung: list[tuple[UUID, str]] = []
+    monkeypatch.setattr("sagas.doorbell.ring", lambda saga_id, queue="": rung.append((saga_id, queue)))
+    return rung
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[Saga], None]:
+    """Make a saga's claim fail as a row does that the code cannot bear."""
+    claim_next = claims.claim_next
+
+    def poison_one(saga: Saga) -> None:
+        def claim(journal: object, **arguments: object) -> object:
+            if journal.saga.pk == saga.pk:  # type: ignore[attr-defined]
+                raise ValueError("This row cannot be borne.")
+            return claim_next(journal, **arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(claims, "claim_next", claim)
+
+    return poison_one

@@ -1,0 +1,205 @@
+"""No argument of any command ends in a traceback; wrong ones end with exit code 2 and say what to give instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands
+
+from sagas.models import Saga, SagaHistory, SagaWorker
+
+from .cases import WHY, run_command, start_trip
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+ID = "0198f3a2-5c1e-7000-8000-000000000000"
+MARK = ("--step", "pay", "--as", "succeeded", "--evidence", "it is in the provider's list")
+COMMANDS = (
+    "saga_abandon", "saga_cancel", "saga_check_versions", "saga_cleanup", "saga_compensate", "saga_doctor",
+    "saga_graph", "saga_list", "saga_pause", "saga_resolve", "saga_resume", "saga_retry", "saga_show", "saga_skip",
+    "saga_sweep",
+)  # fmt: skip
+ACTIONS = [
+    ("saga_retry",),
+    ("saga_skip", "--step", "pay"),
+    ("saga_resolve", *MARK),
+    ("saga_compensate",),
+    ("saga_pause",),
+    ("saga_resume",),
+    ("saga_cancel",),
+    ("saga_abandon",),
+]
+WRONG_IDS = ["", "1", "0198f3a", "nonsense", f"{ID}0", "ORD-1", "0198f3a2 5c1e", "../../etc/passwd", "'; DROP TABLE x"]
+WRONG_REVISIONS = ["0", "-1", "1.5", "one", "99999999999999999999", "\u0663", "NaN", ""]
+WRONG_JSON = [
+    "{", "[]", "1", "null", "NaN", '{"a": NaN}', '{"a": 1, "a": 2}', '{"a": ' + "1" * 5000 + "}",
+    "[" * 100_000, '{"a": Infinity}', "",
+]  # fmt: skip
+WRONG_CALLS = [
+    ("saga_list", "--state", "stuck"),
+    ("saga_list", "--definition", ""),
+    ("saga_list", "--definition", "Trip'"),
+    ("saga_list", "--limit", "0"),
+    ("saga_list", "--limit", "1001"),
+    ("saga_list", "--limit", "all"),
+    ("saga_list", "--limit", "\u0663"),
+    ("saga_list", "--search", "a\x00b"),
+    ("saga_list", "--search", "\udcff"),
+    ("saga_list", "--search", "x" * 20_000),
+    ("saga_list", "surplus"),
+    ("saga_list", "--atten"),
+    ("saga_show",),
+    ("saga_show", ""),
+    ("saga_show", " "),
+    ("saga_show", "\udcff"),
+    ("saga_skip", ID, *WHY),
+    ("saga_skip", ID, *WHY, "--step", ""),
+    ("saga_skip", ID, *WHY, "--step", "Pay"),
+    ("saga_retry", ID, *WHY, "--step", "pay\x00"),
+    ("saga_retry", ID, "--reason", "\udcff because it is so"),
+    ("saga_retry", ID, *WHY, "--user", "\udcff"),
+    ("saga_resolve", ID, *WHY, "--step", "pay", "--as", "succeeded"),
+    ("saga_resolve", ID, *WHY, "--step", "pay", "--as", "lost", "--evidence", "it is in the list"),
+    ("saga_resolve", ID, *WHY, "--step", "pay", "--evidence", "it is in the list"),
+    ("saga_sweep", "--interval", "0"),
+    ("saga_sweep", "--interval", "-1"),
+    ("saga_sweep", "--interval", "nan"),
+    ("saga_sweep", "--interval", "inf"),
+    ("saga_sweep", "--interval", "1e9"),
+    ("saga_sweep", "--interval", "3601"),
+    ("saga_sweep", "--queue", "nobody"),
+    ("saga_sweep", "--queue", ""),
+    ("saga_cleanup",),
+    *(
+        ("saga_cleanup", "--older-than", age)
+        for age in (
+            "",
+            "30",
+            "d",
+            "0d",
+            "-1d",
+            "1.5d",
+            "30 d",
+            "30D",
+            "1y",
+            "\u0661\u0660d",
+            "100000d",
+            "30d30d",
+            "nan",
+            "1e3d",
+        )
+    ),
+    ("saga_cleanup", "--older-than", "30d", "--batch-size", "0"),
+    ("saga_cleanup", "--older-than", "30d", "--batch-size", "1001"),
+    ("saga_cleanup", "--older-than", "30d", "--batch-size", "many"),
+    ("saga_cleanup", "--older-than", "30d", "--state", "running"),
+    ("saga_cleanup", "--older-than", "30d", "--state", "pending"),
+    ("saga_cleanup", "--older-than", "30d", "--state", "abandoned"),
+    ("saga_cleanup", "--older-than", "30d", "--archive", "sagas.json"),
+    ("saga_cleanup", "--older-than", "30d", "--archive", ".ndjson"),
+    ("saga_cleanup", "--older-than", "30d", "--archive", "a\x00.ndjson"),
+    ("saga_graph",),
+    ("saga_graph", "nothing"),
+    ("saga_graph", "trip@2"),
+    ("saga_graph", "trip@"),
+    ("saga_graph", "trip@x"),
+    ("saga_graph", "trip", "--format", "png"),
+    ("saga_check_versions", "surplus"),
+    ("saga_doctor", "surplus"),
+]
+
+
+def test_every_command_of_the_contract_is_there() -> None:
+    found = get_commands()
+
+    assert {name for name in COMMANDS if found.get(name) != "sagas"} == set()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_what_it_does_and_an_example(command: str) -> None:
+    done = run_command(command, "--help")
+
+    assert done.code == 0
+    assert done.err == ""
+    assert f"\nExample:\n  manage.py {command}" in done.out
+    assert "--no-input" in done.out
+
+
+@pytest.mark.parametrize("call", WRONG_CALLS, ids=repr)
+def test_wrong_arguments_end_with_2_and_change_nothing(call: tuple[str, ...], tmp_path: Path) -> None:
+    saga = start_trip()
+
+    done = run_command(*call)
+
+    assert done.code == 2, done
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert done.err.strip() != ""
+    assert list(Saga.objects.values_list("pk", "revision")) == [(saga.pk, 1)]
+    assert SagaHistory.objects.count() == 1
+    assert not SagaWorker.objects.exists()
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action[0])
+@pytest.mark.parametrize("given", WRONG_IDS)
+def test_a_malformed_id_ends_with_2(action: tuple[str, ...], given: str) -> None:
+    name, *rest = action
+    done = run_command(name, given, *rest, *WHY)
+
+    assert done.code == 2
+    assert "is no saga id" in done.err
+    assert "first 8 characters" in done.err
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action[0])
+def test_an_unknown_id_ends_with_1(action: tuple[str, ...]) -> None:
+    name, *rest = action
+    done = run_command(name, ID, *rest, *WHY)
+
+    assert done.code == 1
+    assert done.out == ""
+    assert f"There is no saga with the id '{ID}'" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action[0])
+@pytest.mark.parametrize("reason", [(), ("--reason", ""), ("--reason", "too short"), ("--reason", "x" * 501)])
+def test_a_reason_is_required_and_must_say_something(action: tuple[str, ...], reason: tuple[str, ...]) -> None:
+    saga = start_trip()
+    name, *rest = action
+
+    done = run_command(name, saga.pk, *rest, *reason)
+
+    assert done.code == 2
+    assert "reason" in done.err
+    assert Saga.objects.get().revision == 1
+    assert SagaHistory.objects.count() == 1
+
+
+@pytest.mark.parametrize("revision", WRONG_REVISIONS)
+def test_a_revision_is_a_whole_number(revision: str) -> None:
+    done = run_command("saga_pause", ID, *WHY, f"--revision={revision}")
+
+    assert done.code == 2
+    assert "is no whole number from 1" in done.err
+
+
+@pytest.mark.parametrize("given", WRONG_JSON, ids=lambda given: given[:12])
+@pytest.mark.parametrize("command", ["saga_skip", "saga_resolve"])
+def test_a_result_is_one_json_object(command: str, given: str) -> None:
+    mark = MARK if command == "saga_resolve" else MARK[:2]
+    done = run_command(command, ID, *WHY, *mark, f"--result={given}")
+
+    assert done.code == 2
+    assert "JSON" in done.err or "longer than" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_result_belongs_to_success_only() -> None:
+    done = run_command(
+        "saga_resolve", ID, *WHY, "--step", "pay", "--as", "refused", "--evidence", "not in the list", "--result", "{}"
+    )
+
+    assert done.code == 2
+    assert "--as succeeded only" in done.err
