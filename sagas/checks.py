@@ -62,7 +62,7 @@ def check_settings(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckM
 @register(TAG)
 def check_doorbell(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
     """Report a doorbell that is no function (E003)."""
-    settings = _read_settings()
+    settings = read_settings()
     if settings is None:
         return []
     hint = "Set SAGAS['DOORBELL'] to the dotted path of a function of a saga's id and a queue."
@@ -76,7 +76,7 @@ def check_doorbell(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckM
 @register(TAG)
 def check_databases(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
     """Report an engine's database that is not there (E004), not where its models go (E005), or no PostgreSQL (E006)."""
-    settings = _read_settings()
+    settings = read_settings()
     if settings is None:
         return []
     if settings.database not in connections.settings:
@@ -105,7 +105,7 @@ def check_routing(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMe
     barrier (E009) or with tables of the engine (E010); E011: a step done with the start of its saga must share the
     engine's database.
     """
-    settings = _read_settings()
+    settings = read_settings()
     if settings is None or settings.database not in connections.settings:
         return []
     found: list[CheckMessage] = []
@@ -138,8 +138,9 @@ def check_names(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMess
 @register(TAG)
 def check_queues(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
     """Report queues that Celery would refuse to ring (E012)."""
-    settings = _read_settings()
-    declared = timings.read_declared_queues()
+    settings = read_settings()
+    # A project may draw its queues from the definitions and settings, so these must be readable first.
+    declared = timings.read_declared_queues() if settings is not None else None
     if settings is None or declared is None:
         return []
     needed = {settings.default_queue: ["SAGAS['DEFAULT_QUEUE']"]}
@@ -157,7 +158,7 @@ def check_queues(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMes
 @register(TAG)
 def check_timings(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
     """Report time-outs that are out of order: errors (E013) and doubts (W003)."""
-    settings = _read_settings()
+    settings = read_settings()
     if settings is None:
         return []
     problems = timings.find_disorder(settings)
@@ -177,7 +178,7 @@ def check_versions(
     """
     from .versions import Problem, find_unknown_versions
 
-    settings = _read_settings()
+    settings = read_settings()
     if settings is None or settings.database not in (databases or ()):
         return []
     try:
@@ -196,7 +197,7 @@ def check_versions(
     ]
 
 
-def _read_settings() -> SagaSettings | None:
+def read_settings() -> SagaSettings | None:
     """Return the settings, or None when E001 has been reported about them."""
     if not isinstance(getattr(project, "SAGAS", {}), Mapping):
         return None

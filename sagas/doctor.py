@@ -13,9 +13,10 @@ from enum import StrEnum
 
 from celery import current_app
 from django.core.checks import CheckMessage, run_checks
-from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
 from django.db.migrations.executor import MigrationExecutor
+from kombu import Connection
+from kombu.exceptions import OperationalError as BrokerError
 
 from . import checks, clock, recovery, registry, retention, timings
 from .conf import get_settings
@@ -67,10 +68,10 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """Return every finding; nothing that asks a database which does not answer is asked twice."""
     yield from _examine_settings()
-    try:
-        using = get_settings().database
-    except ImproperlyConfigured:
+    settings = checks.read_settings()
+    if settings is None:
         return
+    using = settings.database
     yield from _look("broker", _examine_broker)
     databases = list(_look("database", lambda: _examine_database(using)))
     yield from databases
@@ -168,10 +169,12 @@ def _examine_broker() -> Iterator[Finding]:
         yield Finding(name="broker", level=Level.OK, what=f"not used: the doorbell is {get_settings().doorbell}")
         return
     failures: list[str] = []
-    thread = threading.Thread(target=_ask_broker, args=[failures], name="sagas-doctor-broker", daemon=True)
+    # Made here: the current app of Celery is another one in another thread.
+    connection = current_app.connection_for_write()
+    where = connection.as_uri()
+    thread = threading.Thread(target=_ask_broker, args=[connection, failures], name="sagas-doctor-broker", daemon=True)
     thread.start()
     thread.join(BROKER_SECONDS)
-    where = current_app.connection_for_write().as_uri()
     todo = "Sagas go on by the sweep, slower. Is the broker up, and does its URL name it rightly?"
     if thread.is_alive():
         what = f"{where} does not answer within {BROKER_SECONDS:g} s"
@@ -182,15 +185,14 @@ def _examine_broker() -> Iterator[Finding]:
         yield Finding(name="broker", level=Level.OK, what=f"{where} answers")
 
 
-def _ask_broker(failures: list[str]) -> None:
-    connection = current_app.connection_for_write()
+def _ask_broker(connection: Connection, failures: list[str]) -> None:
     try:
         connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
         # An AMQP connection begins with a talk; redis says nothing before the first command.
         client = getattr(connection.default_channel, "client", None)
         if client is not None and hasattr(client, "ping"):
             client.ping()
-    except (*connection.recoverable_connection_errors, *connection.recoverable_channel_errors, OSError) as error:
+    except (BrokerError, *connection.connection_errors, *connection.channel_errors, OSError) as error:
         failures.append((str(error).splitlines() or [type(error).__name__])[0])
     finally:
         connection.release()

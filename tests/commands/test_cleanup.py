@@ -1,0 +1,214 @@
+"""The cleanup as a command; what it deletes and keeps is proved in tests/engine/test_retention.py."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from sagas import clock, retention
+from sagas.conf import get_settings
+from sagas.models import Saga
+from sagas.retention import Report
+
+from .cases import WHY, close_at, compensated_trip, completed_trip, run_command, start_trip, unknown_trip
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+def ago(**span: int) -> Any:
+    return clock.read_now(get_settings().database) - timedelta(**span)
+
+
+@pytest.mark.parametrize(
+    ("age", "span"),
+    [
+        ("90m", timedelta(minutes=90)),
+        ("36h", timedelta(hours=36)),
+        ("30d", timedelta(days=30)),
+        ("2w", timedelta(weeks=2)),
+    ],
+)
+def test_only_what_was_closed_longer_ago_goes(age: str, span: timedelta) -> None:
+    older = close_at(completed_trip("A"), ago() - span - timedelta(seconds=1))
+    younger = close_at(completed_trip("B"), ago() - span + timedelta(seconds=30))
+    opened = start_trip("C")
+
+    done = run_command("saga_cleanup", "--older-than", age)
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "Deleted 1 sagas and 0 barrier rows.\n"
+    assert set(Saga.objects.values_list("pk", flat=True)) == {younger.pk, opened.pk}
+    assert older.pk not in Saga.objects.values_list("pk", flat=True)
+
+
+def test_a_dry_run_counts_and_deletes_nothing(tmp_path: Path) -> None:
+    close_at(completed_trip(), ago(days=31))
+
+    done = run_command("saga_cleanup", "--older-than", "30d", "--dry-run", "--archive", tmp_path / "a.ndjson")
+
+    assert (done.code, done.out) == (0, "Would delete 1 sagas and 0 barrier rows.\n")
+    assert Saga.objects.count() == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_prints_json() -> None:
+    close_at(completed_trip(), ago(days=31))
+
+    done = run_command("saga_cleanup", "--older-than", "30d", "--json", "--no-input")
+
+    assert done.json == {
+        "sagas": 1,
+        "barriers": 0,
+        "failed": [],
+        "unreachable": [],
+        "is_stopped": False,
+        "dry_run": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ((), {"abandoned"}),
+        (("--include-abandoned",), set()),
+        (("--state", "completed"), {"compensated", "abandoned"}),
+        (("--state", "compensated", "--state", "completed"), {"abandoned"}),
+        (("--state", "abandoned", "--include-abandoned"), {"completed", "compensated"}),
+    ],
+)
+def test_states(options: tuple[str, ...], left: set[str]) -> None:
+    abandoned = unknown_trip("C")
+    run_command("saga_abandon", abandoned.pk, *WHY)
+    for saga in (completed_trip("A"), compensated_trip("B"), abandoned):
+        close_at(saga, ago(days=31))
+
+    assert run_command("saga_cleanup", "--older-than", "30d", *options).code == 0
+
+    assert set(Saga.objects.values_list("state", flat=True)) == left
+
+
+def test_it_keeps_what_it_deletes_in_an_archive(tmp_path: Path) -> None:
+    sagas = [close_at(completed_trip(str(number)), ago(days=31)) for number in range(3)]
+    path = tmp_path / "sagas.ndjson.gz"
+
+    done = run_command("saga_cleanup", "--older-than", "30d", "--archive", path, "--batch-size", "1")
+
+    assert done.code == 0
+    documents = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
+    assert {document["id"] for document in documents} == {str(saga.pk) for saga in sagas}
+    assert Saga.objects.count() == 0
+
+
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+def test_an_archive_that_is_there_is_refused_before_anything_is_deleted(
+    dry_run: tuple[str, ...], tmp_path: Path
+) -> None:
+    close_at(completed_trip(), ago(days=31))
+    path = tmp_path / "sagas.ndjson"
+    path.write_text("precious")
+
+    done = run_command("saga_cleanup", "--older-than", "30d", "--archive", path, *dry_run)
+
+    assert done.code == 1
+    assert f"{path} exists already" in done.err
+    assert path.read_text() == "precious"
+    assert Saga.objects.count() == 1
+
+
+@pytest.mark.parametrize("place", ["missing/sagas.ndjson", "file/sagas.ndjson", "x" * 300 + ".ndjson"])
+def test_an_archive_that_cannot_be_made_ends_with_1_and_deletes_nothing(place: str, tmp_path: Path) -> None:
+    close_at(completed_trip(), ago(days=31))
+    (tmp_path / "file").touch()
+
+    done = run_command("saga_cleanup", "--older-than", "30d", "--archive", tmp_path / place)
+
+    assert done.code == 1
+    assert "cannot be written" in done.err
+    assert "Traceback" not in done.err
+    assert Saga.objects.count() == 1
+
+
+def test_a_disk_that_fills_up_ends_with_1_and_keeps_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close_at(completed_trip(), ago(days=31))
+
+    def fill_up(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fill_up)
+
+    done = run_command("saga_cleanup", "--older-than", "30d", "--archive", tmp_path / "a.ndjson")
+
+    assert done.code == 1
+    assert "No space left on device" in done.err
+    assert "What is not in it is not deleted." in done.err
+    assert Saga.objects.count() == 1
+
+
+def test_what_could_not_be_deleted_ends_with_1_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    saga = start_trip()
+    monkeypatch.setattr(
+        retention, "clean_up", lambda *_args, **_named: Report(sagas=4, failed=[saga.pk], unreachable=["payments"])
+    )
+
+    done = run_command("saga_cleanup", "--older-than", "30d", "--json")
+
+    assert done.code == 1
+    assert done.json["failed"] == [str(saga.pk)]
+    assert f"could not be deleted (the log says why): {saga.pk}." in done.err
+    assert "Barrier rows of these databases could not be cleaned up: payments." in done.err
+
+
+def test_a_database_that_fails_ends_with_1_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: object, **_named: object) -> Report:
+        raise OperationalError("terminating connection due to administrator command")
+
+    monkeypatch.setattr(retention, "clean_up", fail)
+
+    done = run_command("saga_cleanup", "--older-than", "30d")
+
+    assert done.code == 1
+    assert "The database failed: terminating connection" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_after_the_batch_under_way(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in range(3):
+        close_at(completed_trip(str(name)), ago(days=31))
+    before = signal.getsignal(number)
+    delete: Callable[..., int] = retention._delete_batch
+
+    def delete_and_be_asked_to_stop(*arguments: Any) -> int:
+        deleted = delete(*arguments)
+        signal.raise_signal(number)
+        return deleted
+
+    monkeypatch.setattr(retention, "_delete_batch", delete_and_be_asked_to_stop)
+
+    done = run_command("saga_cleanup", "--older-than", "30d", "--batch-size", "1")
+
+    assert done.code == 0
+    assert done.out == "Deleted 1 sagas and 0 barrier rows. Stopped as asked; the rest stays for the next run.\n"
+    assert Saga.objects.count() == 2
+    assert signal.getsignal(number) is before
+
+
+def test_it_says_how_far_it_is_when_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in range(2):
+        close_at(completed_trip(str(name)), ago(days=31))
+    moments = iter([0.0, 1.0, 3.0, 3.0, 9.0, 9.0])
+    monkeypatch.setattr("sagas.management.commands.saga_cleanup.time.monotonic", lambda: next(moments))
+
+    done = run_command("saga_cleanup", "--older-than", "30d", "--batch-size", "1")
+
+    assert done.err == "2 sagas and 0 barrier rows deleted so far.\n"
+    assert done.out == "Deleted 2 sagas and 0 barrier rows.\n"

@@ -1,0 +1,288 @@
+"""The commands that look at the code and its surroundings: versions, graph, doctor."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from celery import Celery, current_app
+from django.db import OperationalError
+from django.test import override_settings
+
+from sagas import clock, doctor, recovery, registry
+from sagas.conf import get_settings
+from sagas.models import Saga, SagaWorker
+
+from .cases import completed_trip, define_trip, run_command, start_trip
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+class TestVersions:
+    def test_all_is_well_when_the_code_has_them(self) -> None:
+        start_trip()
+
+        done = run_command("saga_check_versions")
+
+        assert (done.code, done.err) == (0, "")
+        assert done.out == "The code has every definition that open sagas run on.\n"
+        assert run_command("saga_check_versions", "--json").json == []
+
+    def test_a_version_that_is_gone_ends_with_1(self) -> None:
+        saga = start_trip("A")
+        start_trip("B")
+        registry.forget("trip", 1)
+
+        done = run_command("saga_check_versions", "--json")
+
+        assert done.code == 1
+        [found] = done.json
+        assert (found["definition"], found["version"], found["problem"], found["count"]) == ("trip", 1, "missing", 2)
+        assert found["oldest_at"] == saga.created_at.isoformat()
+        assert "2 open sagas run on trip@1, which the code does not have" in done.err
+
+    def test_a_digest_that_changed_ends_with_1(self) -> None:
+        saga = start_trip()
+        Saga.objects.filter(pk=saga.pk).update(digest="0" * 64)
+
+        done = run_command("saga_check_versions")
+
+        assert done.code == 1
+        assert done.out.splitlines()[1].split()[:2] == ["trip@1", "1"]
+        assert done.out.splitlines()[1].endswith("changed")
+        assert "make the change a new version" in done.err
+
+    def test_closed_sagas_need_no_code(self) -> None:
+        completed_trip()
+        registry.forget("trip", 1)
+
+        assert run_command("saga_check_versions").code == 0
+
+
+class TestGraph:
+    def test_svg_is_what_comes_without_saying_more(self) -> None:
+        done = run_command("saga_graph", "trip")
+
+        assert (done.code, done.err) == (0, "")
+        assert ET.fromstring(done.out).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - the project's own picture
+
+    def test_mermaid(self) -> None:
+        done = run_command("saga_graph", "trip", "--format", "mermaid")
+
+        assert done.code == 0
+        assert done.out.splitlines()[3] == "flowchart TD"
+
+    def test_the_newest_version_or_the_one_that_is_asked_for(self) -> None:
+        define_trip(version=2)
+
+        assert "Saga trip, version 2" in run_command("saga_graph", "trip").out
+        assert "Saga trip, version 1" in run_command("saga_graph", "trip@1").out
+
+    def test_an_unknown_definition_is_a_wrong_call_that_names_the_known(self) -> None:
+        done = run_command("saga_graph", "journey")
+
+        assert done.code == 2
+        assert "the code has no saga definition 'journey'; it has: checkout@1, trip@1." in done.err
+
+
+@pytest.fixture
+def sweeper() -> SagaWorker:
+    """Have a worker that was seen just now and serves what steps need."""
+    recovery.beat(queues=["sagas"], found=0)
+    return SagaWorker.objects.get()
+
+
+def examine(name: str) -> dict[str, Any]:
+    """Return what the doctor says about one thing."""
+    done = run_command("saga_doctor", "--json")
+    [finding] = [finding for finding in done.json if finding["name"] == name]
+    assert (done.code == 1) == any(finding["level"] == "fail" for finding in done.json)
+    return finding
+
+
+class TestDoctor:
+    def test_all_is_well(self, sweeper: SagaWorker) -> None:
+        done = run_command("saga_doctor")
+
+        assert (done.code, done.err) == (0, "")
+        lines = done.out.splitlines()
+        assert {line.split()[0] for line in lines} == {"ok"}
+        names = [line[6:25].strip() for line in lines if not line[6:].startswith("database ")]
+        assert names[:2] == ["settings", "broker"]
+        assert names[-8:] == [
+            "migrations", "clock", "workers", "sweeper", "oldest due", "queues", "definitions", "versions",
+        ]  # fmt: skip
+
+    def test_it_prints_json(self, sweeper: SagaWorker) -> None:
+        found = run_command("saga_doctor", "--json").json
+
+        assert {tuple(finding) for finding in found} == {("name", "level", "what", "todo")}
+
+    def test_the_database_tells_its_version_and_time_outs(self, sweeper: SagaWorker) -> None:
+        finding = examine("database")
+
+        assert finding["level"] == "ok"
+        assert finding["what"].startswith("PostgreSQL ")
+        assert "statement_timeout 30s, lock_timeout 10s, idle_in_transaction_session_timeout 1min" in finding["what"]
+
+    def test_a_database_that_is_away_ends_the_examination_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(_alias: str) -> None:
+            raise OperationalError("connection refused")
+
+        monkeypatch.setattr(doctor, "refresh_connection", fail)
+
+        done = run_command("saga_doctor", "--json")
+
+        assert done.code == 1
+        assert [(finding["name"], finding["level"]) for finding in done.json] == [
+            ("settings", "ok"),
+            ("broker", "ok"),
+            ("database", "fail"),
+        ]
+        assert done.json[-1]["what"] == "does not answer: connection refused"
+        assert done.json[-1]["todo"] != ""
+        assert "Needs mending: database." in done.err
+
+    def test_a_database_without_time_outs_is_worth_a_warning(
+        self, sweeper: SagaWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(doctor, "TIMEOUT_SETTINGS", ("transaction_timeout",))
+
+        finding = examine("database")
+
+        assert finding["level"] == "warn"
+        assert "Set transaction_timeout in OPTIONS" in finding["todo"]
+
+    def test_an_old_server_fails(self, sweeper: SagaWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(doctor, "OLDEST_SERVER", 990_000)
+
+        assert examine("database")["level"] == "fail"
+
+    def test_missing_migrations_fail_and_nothing_is_asked_of_tables_then(
+        self, monkeypatch: pytest.MonkeyPatch, sweeper: SagaWorker
+    ) -> None:
+        class Behind(doctor.MigrationExecutor):
+            def migration_plan(self, targets: Any, clean_start: bool = False) -> Any:
+                return [(self.loader.get_migration("sagas", "0001_initial"), False)]
+
+        monkeypatch.setattr(doctor, "MigrationExecutor", Behind)
+
+        done = run_command("saga_doctor", "--json")
+
+        assert done.json[-1]["name"] == "migrations"
+        assert "sagas.0001_initial on default" in done.json[-1]["what"]
+        assert done.code == 1
+
+    def test_a_sweeper_that_was_never_seen_fails(self) -> None:
+        assert examine("workers")["level"] == "fail"
+        assert examine("sweeper")["what"] == "no sweep was ever made"
+        assert examine("queues")["what"] == "nobody serves sagas"
+
+    @pytest.mark.parametrize(("seconds", "level"), [(-1, "ok"), (1, "fail")])
+    def test_a_sweeper_counts_as_gone_after_a_while(self, seconds: int, level: str, sweeper: SagaWorker) -> None:
+        age = get_settings().worker_seen_within + timedelta(seconds=seconds)
+        SagaWorker.objects.update(last_sweep_at=clock.read_now("default") - age)
+
+        assert [examine(name)["level"] for name in ("workers", "sweeper", "queues")] == [level] * 3
+
+    def test_a_queue_that_nobody_serves_fails(self, sweeper: SagaWorker) -> None:
+        define_trip(version=2, queue="payments")
+
+        finding = examine("queues")
+
+        assert (finding["level"], finding["what"]) == ("fail", "nobody serves payments")
+        assert "-Q payments" in finding["todo"]
+
+    @pytest.mark.parametrize(("seconds", "level"), [(0, "ok"), (28, "ok"), (32, "warn"), (298, "warn"), (302, "fail")])
+    def test_how_long_the_oldest_due_saga_waits(self, seconds: int, level: str, sweeper: SagaWorker) -> None:
+        saga = start_trip()
+        Saga.objects.filter(pk=saga.pk).update(due_at=clock.read_now("default") - timedelta(seconds=seconds))
+
+        assert examine("oldest due")["level"] == level
+
+    @pytest.mark.parametrize(("seconds", "level"), [(1, "ok"), (-1, "ok"), (3, "warn"), (-3600, "warn")])
+    def test_a_clock_that_differs_is_worth_a_warning(self, seconds: int, level: str, sweeper: SagaWorker) -> None:
+        clock.move(timedelta(seconds=seconds))
+
+        finding = examine("clock")
+
+        assert finding["level"] == level
+        assert ("behind" if seconds > 0 else "ahead of") in finding["what"]
+
+    def test_versions_that_the_code_does_not_have_fail(self, sweeper: SagaWorker) -> None:
+        start_trip()
+        registry.forget("trip", 1)
+
+        assert examine("version trip@1")["level"] == "fail"
+
+    def test_system_checks_are_findings(self, sweeper: SagaWorker) -> None:
+        with override_settings(SAGAS={**_sagas(), "RING_INTERVAL": timedelta()}):
+            finding = examine("sagas.E002")
+
+        assert finding["level"] == "fail"
+        assert "SAGAS['RING_INTERVAL'] is 0 s" in finding["what"]
+
+    @pytest.mark.parametrize("given", [{"TIMEOUT": 10}, {"TIME_OUT": timedelta(seconds=1)}, ["TIMEOUT"]])
+    def test_settings_that_cannot_be_read_are_a_finding(self, given: object) -> None:
+        with override_settings(SAGAS=given):
+            done = run_command("saga_doctor")
+
+        assert done.code == 1
+        assert done.out.startswith("fail  sagas.E001")
+        assert "Traceback" not in done.err
+
+
+def _sagas() -> dict[str, Any]:
+    return {"DOORBELL": "sagas.doorbell.ring_nobody"}
+
+
+class TestDoctorAndBroker:
+    @pytest.fixture
+    def app(self) -> Iterator[Celery]:
+        app, before = Celery("doctor"), current_app._get_current_object()
+        app.set_current()
+        app.conf.broker_transport_options = {"socket_connect_timeout": 1}
+        with override_settings(SAGAS={}):
+            yield app
+        before.set_current()
+
+    def test_one_that_answers(self, app: Celery, valkey_url: str, sweeper: SagaWorker) -> None:
+        app.conf.broker_write_url = valkey_url
+
+        finding = examine("broker")
+
+        assert finding["level"] == "ok"
+        assert finding["what"].startswith("redis://:**@127.0.0.1:")
+        assert finding["what"].endswith("answers")
+
+    def test_one_that_refuses_is_a_warning_since_sagas_go_on(self, app: Celery, sweeper: SagaWorker) -> None:
+        app.conf.broker_write_url = "redis://127.0.0.1:1/0"
+
+        finding = examine("broker")
+
+        assert finding["level"] == "warn"
+        assert "redis://:**@127.0.0.1:1/0" in finding["what"]
+        assert "by the sweep" in finding["todo"]
+
+    def test_one_that_is_frozen_does_not_hold_the_doctor(
+        self, app: Celery, sweeper: SagaWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(doctor, "BROKER_SECONDS", 0.2)
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            app.conf.broker_write_url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+
+            finding = examine("broker")
+
+        assert finding["level"] == "warn"
+        assert "does not answer within 0.2 s" in finding["what"]
+
+    def test_a_password_is_not_shown(self, app: Celery, sweeper: SagaWorker) -> None:
+        app.conf.broker_write_url = "redis://user:hunter2@127.0.0.1:1/0"
+
+        assert "hunter2" not in run_command("saga_doctor").out
