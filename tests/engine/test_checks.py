@@ -1,0 +1,423 @@
+"""Each system check: silent when all is well, one finding with its id and a hint when not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Celery, current_app
+from django.apps import apps
+from django.core.checks import CheckMessage, Error, Tags, Warning, run_checks
+from django.db import OperationalError, connections
+from django.test import override_settings
+from kombu import Queue
+
+from sagas import Compensatable, Pivot, RetryPolicy, SagaDefinition, checks, nothing_to_undo, registry
+from sagas.models import Saga
+from tests.commands.cases import completed_trip, start_trip, trips
+
+QUIET = {"DOORBELL": "sagas.doorbell.ring_nobody"}
+ENGINE = "default"
+APART = "apart"
+NOT_A_FUNCTION = "just a text"
+
+
+@pytest.fixture(autouse=True)
+def _only_known_definitions() -> Iterator[None]:
+    with trips():
+        registry.forget("trip", 1)
+        yield
+
+
+def do_nothing(step: object) -> None:
+    """Be a step."""
+
+
+def declare(name: str = "journey", *, module: str = "sagas", version: int = 1, **steps: Any) -> type[SagaDefinition]:
+    """Declare a definition that stands in an app's package."""
+    meta = type("Meta", (), {"name": name, "version": version})
+    return type(SagaDefinition)(f"Journey{version}", (SagaDefinition,), {"__module__": module, **steps, "Meta": meta})
+
+
+def step(**options: Any) -> Any:
+    return Compensatable(do_nothing, nothing_to_undo, **{"participant": "sagas", **options})
+
+
+def found(check: Callable[..., list[CheckMessage]], **arguments: Any) -> list[CheckMessage]:
+    messages = check(**arguments)
+    for message in messages:
+        assert message.hint
+        assert message.msg.endswith((".", "!"))
+    return messages
+
+
+def the_one(check: Callable[..., list[CheckMessage]], number: str, **arguments: Any) -> str:
+    """Return the text of the only finding, which must have this id."""
+    [message] = found(check, **arguments)
+    assert message.id == f"sagas.{number}"
+    assert isinstance(message, Error if number.startswith("E") else Warning)
+    return str(message.msg)
+
+
+def test_this_project_has_no_findings() -> None:
+    assert run_checks(tags=["sagas"]) == []
+
+
+def test_every_check_is_registered_for_the_command_check() -> None:
+    registered = {check.__name__ for check in checks_of("sagas")}
+
+    assert registered == {
+        "check_settings",
+        "check_doorbell",
+        "check_databases",
+        "check_participants",
+        "check_routing",
+        "check_names",
+        "check_queues",
+        "check_timings",
+        "check_versions",
+    }
+    assert {check.__name__ for check in checks_of("sagas") if Tags.database in check.tags} == {"check_versions"}
+
+
+def checks_of(tag: str) -> list[Any]:
+    from django.core.checks.registry import registry as django_registry
+
+    return [check for check in django_registry.registered_checks if tag in check.tags]
+
+
+@pytest.mark.parametrize("given", [[], "TIMEOUT", None, 1])
+def test_e001_settings_are_a_dict(given: object) -> None:
+    with override_settings(SAGAS=given):
+        assert "SAGAS is a" in the_one(checks.check_settings, "E001")
+        assert run_checks(tags=["sagas"]) == checks.check_settings()
+
+
+@pytest.mark.parametrize(
+    "given", [{"TIME_OUT": timedelta(seconds=1)}, {"TIMEOUT": 10}, {"SWEEP_PAGE": True}, {"DATABASE": None}]
+)
+def test_e001_settings_can_be_read(given: Mapping[str, Any]) -> None:
+    with override_settings(SAGAS=given):
+        assert "SAGAS" in the_one(checks.check_settings, "E001")
+        assert run_checks(tags=["sagas"]) == checks.check_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RING_INTERVAL", timedelta()),
+        ("SWEEP_INTERVAL", timedelta(seconds=-1)),
+        ("TIME_SLICE", timedelta()),
+        ("TIMEOUT", timedelta()),
+        ("LEASE_MARGIN", timedelta(seconds=-1)),
+        ("BARRIER_RETENTION", timedelta()),
+        ("WORKER_SEEN_WITHIN", timedelta()),
+        ("SWEEP_PAGE", 0),
+        ("DOORBELL_CAPACITY", -1),
+        ("RESULT_MAX_BYTES", 0),
+        ("DEFAULT_QUEUE", ""),
+        ("DEFAULT_QUEUE", "two words"),
+    ],
+)
+def test_e002_values_can_work(name: str, value: object) -> None:
+    with override_settings(SAGAS={**QUIET, name: value}):
+        assert f"SAGAS['{name}'] is" in the_one(checks.check_settings, "E002")
+
+
+@pytest.mark.parametrize("name", ["POLL_AFTER", "LEASE_MARGIN"])
+def test_e002_zero_means_something_for_some(name: str) -> None:
+    with override_settings(SAGAS={**QUIET, name: timedelta()}):
+        assert checks.check_settings() == []
+
+
+@pytest.mark.parametrize(
+    "path", ["sagas.doorbell.ring_loudly", "nowhere.ring", "ring", "tests.engine.test_checks.NOT_A_FUNCTION"]
+)
+def test_e003_the_doorbell_is_a_function(path: str) -> None:
+    with override_settings(SAGAS={"DOORBELL": path}):
+        assert path in the_one(checks.check_doorbell, "E003")
+
+
+def test_e003_any_function_will_do() -> None:
+    with override_settings(SAGAS={"DOORBELL": "tests.engine.test_checks.do_nothing"}):
+        assert checks.check_doorbell() == []
+
+
+def test_e004_the_engine_has_a_database() -> None:
+    with override_settings(SAGAS={**QUIET, "DATABASE": "elsewhere"}):
+        assert "'elsewhere'" in the_one(checks.check_databases, "E004")
+        assert checks.check_routing() == []
+
+
+class Router:
+    """Send an app elsewhere, and give databases what the test says."""
+
+    def __init__(self, places: Mapping[str, str], *, barrier: bool = True, engine_tables: bool = False) -> None:
+        self.places, self.barrier, self.engine_tables = places, barrier, engine_tables
+
+    def db_for_write(self, model: Any, **_hints: Any) -> str | None:
+        meta = model._meta
+        return self.places.get(f"{meta.app_label}.{meta.model_name}") or self.places.get(meta.app_label)
+
+    db_for_read = db_for_write
+
+    def allow_migrate(self, db: str, app_label: str, model_name: str | None = None, **_hints: Any) -> bool | None:
+        if db != APART or app_label != "sagas":
+            return None
+        return self.barrier if model_name == "sagabarrier" else self.engine_tables
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a second database, which nobody connects to."""
+    monkeypatch.setitem(connections.settings, APART, {**connections.settings[ENGINE], "NAME": "apart"})
+
+
+def routed(**options: Any) -> Any:
+    return override_settings(DATABASE_ROUTERS=[Router(**options)])
+
+
+def test_e005_the_engine_s_models_go_to_the_engine_s_database(apart: None) -> None:
+    with routed(places={"sagas.sagastep": APART}):
+        assert the_one(checks.check_databases, "E005") == (
+            "Routers send SagaStep to 'apart', but the engine's database is 'default'."
+        )
+    with routed(places={"sagas.sagabarrier": APART}):
+        assert checks.check_databases() == []
+
+
+def test_e006_the_databases_are_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
+    sqlite = {**connections.settings[ENGINE], "ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "OPTIONS": {}}
+    monkeypatch.setitem(connections.settings, APART, sqlite)
+    declare(book=step(participant="auth"))
+    with routed(places={"auth": APART}):
+        assert the_one(checks.check_databases, "E006") == "Database 'apart' of the sagas is sqlite, not PostgreSQL."
+    with routed(places={}):
+        assert checks.check_databases() == []
+    del connections[APART]
+
+
+def test_e007_participants_are_installed_apps() -> None:
+    declare(book=step(participant="airline"), pay=step())
+
+    text = the_one(checks.check_participants, "E007")
+
+    assert text == "Step book of saga journey@1 names the participant 'airline', which is no app."
+
+
+def test_w001_a_step_has_a_participant() -> None:
+    declare(module="nowhere", book=Compensatable(do_nothing, nothing_to_undo), pay=step())
+
+    assert "Step book of saga journey@1 names no participant" in the_one(checks.check_participants, "W001")
+
+
+def test_the_definition_s_own_app_is_the_participant() -> None:
+    declare(module="sagas.somewhere", book=Compensatable(do_nothing, nothing_to_undo))
+
+    assert checks.check_participants() == []
+
+
+def test_e008_a_participant_is_in_a_database_that_exists() -> None:
+    declare(book=step(participant="auth"))
+    with routed(places={"auth": "nowhere"}):
+        assert "'auth' to 'nowhere'" in the_one(checks.check_routing, "E008")
+
+
+def test_e008_a_participant_is_in_one_database(apart: None) -> None:
+    declare(book=step(participant="auth"))
+    with routed(places={"auth.user": APART}):
+        assert the_one(checks.check_routing, "E008") == (
+            "Models of 'auth' are in several databases: 'apart', 'default'."
+        )
+
+
+def test_e009_a_participant_apart_has_a_barrier(apart: None) -> None:
+    declare(book=step(participant="auth"))
+    with routed(places={"auth": APART}, barrier=False):
+        assert "Database 'apart' of 'auth' gets no barrier table" in the_one(checks.check_routing, "E009")
+    with routed(places={"auth": APART}):
+        assert checks.check_routing() == []
+
+
+def test_e010_a_participant_apart_has_no_tables_of_the_engine(apart: None) -> None:
+    declare(book=step(participant="auth"))
+    with routed(places={"auth": APART}, engine_tables=True):
+        assert "Database 'apart' of 'auth' would get the engine's tables" in the_one(checks.check_routing, "E010")
+
+
+def test_e011_a_step_done_with_the_start_shares_the_engine_s_database(apart: None) -> None:
+    declare(place=Compensatable(compensation=nothing_to_undo, participant="auth"))
+    with routed(places={"auth": APART}):
+        text = the_one(checks.check_routing, "E011")
+    assert text == (
+        "Step place of saga journey@1 is done together with the start of the saga, but 'auth' is in 'apart'."
+    )
+    with routed(places={}):
+        assert checks.check_routing() == []
+
+
+def test_an_app_without_models_needs_no_database(apart: None) -> None:
+    assert list(apps.get_app_config("messages").get_models()) == []
+    declare(book=step(participant="messages"))
+
+    assert checks.check_routing() == []
+
+
+def test_w002_versions_of_a_definition_come_from_one_app() -> None:
+    declare(module="sagas", book=step())
+    declare(module="django.contrib.auth", version=2, book=step())
+
+    assert the_one(checks.check_names, "W002") == (
+        "Saga definition 'journey' has versions in several places: 'auth', 'sagas'."
+    )
+
+
+def test_w002_several_versions_in_one_app_are_what_versions_are_for() -> None:
+    declare(book=step())
+    declare(version=2, book=step())
+
+    assert checks.check_names() == []
+
+
+@pytest.fixture
+def celery() -> Iterator[Celery]:
+    """Be the project's Celery app for a test."""
+    app, before = Celery("checks"), current_app._get_current_object()
+    app.set_current()
+    yield app
+    before.set_current()
+
+
+@pytest.mark.parametrize(
+    "queues",
+    [[Queue("sagas")], {"sagas": {}}, (Queue("sagas"), Queue("other")), None],
+    ids=["list", "dict", "two", "none"],
+)
+def test_e012_celery_knows_the_queues(celery: Celery, queues: Any) -> None:
+    celery.conf.task_create_missing_queues = False
+    celery.conf.task_default_queue = "sagas"
+    celery.conf.task_queues = queues
+    assert checks.check_queues() == []
+    declare(book=step(queue="airline"))
+
+    assert the_one(checks.check_queues, "E012") == (
+        "Celery does not know the queue 'airline' of Step book of saga journey@1."
+    )
+
+
+def test_e012_the_default_queue_is_known_too(celery: Celery) -> None:
+    celery.conf.task_create_missing_queues = False
+    celery.conf.task_queues = [Queue("celery")]
+
+    assert "SAGAS['DEFAULT_QUEUE']" in the_one(checks.check_queues, "E012")
+
+
+def test_e012_celery_may_make_queues_up(celery: Celery) -> None:
+    declare(book=step(queue="airline"))
+
+    assert celery.conf.task_create_missing_queues
+    assert checks.check_queues() == []
+
+
+def test_e013_celery_s_limit_comes_last(celery: Celery) -> None:
+    declare(book=step(timeout=timedelta(seconds=50)), pay=Pivot(do_nothing, participant="sagas"))
+    with override_settings(SAGAS={**QUIET, "TIME_SLICE": timedelta(seconds=10)}):
+        celery.conf.task_time_limit = 60
+        text = the_one(checks.check_timings, "E013")
+        assert "task_time_limit is 60 s" in text
+        assert "step book of journey@1 (50 s)" in text
+        celery.conf.task_time_limit = 61
+        assert checks.check_timings() == []
+        celery.conf.task_time_limit = None
+        assert checks.check_timings() == []
+
+
+def test_e013_the_time_out_of_a_compensation_counts_too(celery: Celery) -> None:
+    declare(book=step(compensation_timeout=timedelta(seconds=100)))
+    celery.conf.task_time_limit = 60
+
+    assert "(100 s)" in the_one(checks.check_timings, "E013")
+
+
+def test_e013_a_lease_outlasts_its_time_out() -> None:
+    with override_settings(SAGAS={**QUIET, "LEASE_MARGIN": timedelta()}):
+        assert "LEASE_MARGIN" in the_one(checks.check_timings, "E013")
+    with override_settings(SAGAS={**QUIET, "LEASE_MARGIN": timedelta(seconds=1)}):
+        assert checks.check_timings() == []
+
+
+@pytest.mark.parametrize(("seconds", "ids"), [(2, ["sagas.E013"]), (3, [])])
+def test_e013_a_sweeper_that_works_counts_as_seen(seconds: int, ids: list[str]) -> None:
+    given = {"SWEEP_INTERVAL": timedelta(seconds=2), "WORKER_SEEN_WITHIN": timedelta(seconds=seconds)}
+    with override_settings(SAGAS={**QUIET, **given}):
+        assert [message.id for message in found(checks.check_timings)] == ids
+
+
+@pytest.mark.parametrize(("minutes", "ids"), [(15, ["sagas.W003"]), (16, [])])
+def test_w003_barrier_rows_outlive_a_saga(minutes: int, ids: list[str]) -> None:
+    with override_settings(SAGAS={**QUIET, "BARRIER_RETENTION": timedelta(minutes=minutes)}):
+        assert [message.id for message in found(checks.check_timings)] == ids
+
+
+def test_a_retry_policy_is_no_duration() -> None:
+    with override_settings(SAGAS={**QUIET, "RETRY": RetryPolicy(attempts=1, base=0)}):
+        assert run_checks(tags=["sagas"]) == []
+
+
+@pytest.mark.django_db(databases="__all__")
+class TestVersions:
+    @pytest.fixture(autouse=True)
+    def _trip(self, _only_known_definitions: None) -> Iterator[None]:
+        with trips():
+            yield
+
+    def test_nothing_is_asked_when_no_database_is_checked(self, django_assert_num_queries: Any) -> None:
+        with django_assert_num_queries(0):
+            assert run_checks(tags=["sagas"]) == []
+            assert checks.check_versions(databases=["other"]) == []
+
+    def test_all_is_well(self) -> None:
+        start_trip()
+
+        assert checks.check_versions(databases=[ENGINE]) == []
+
+    def test_e014_a_digest_that_changed(self) -> None:
+        saga = start_trip()
+        Saga.objects.filter(pk=saga.pk).update(digest="0" * 64)
+
+        text = the_one(checks.check_versions, "E014", databases=[ENGINE])
+
+        assert text.startswith("1 open saga runs on trip@1 as it was before")
+
+    def test_w004_a_version_that_is_gone(self) -> None:
+        start_trip("A")
+        start_trip("B")
+        registry.forget("trip", 1)
+
+        text = the_one(checks.check_versions, "W004", databases=[ENGINE])
+
+        assert text.startswith("2 open sagas run on trip@1, which the code does not have")
+
+    def test_closed_sagas_do_not_count(self) -> None:
+        saga = completed_trip()
+        Saga.objects.filter(pk=saga.pk).update(digest="0" * 64)
+        registry.forget("trip", 1)
+
+        assert checks.check_versions(databases=[ENGINE]) == []
+
+    def test_before_the_first_migration_there_is_nothing_to_find(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        start_trip()
+        registry.forget("trip", 1)
+        monkeypatch.setattr(connections[ENGINE].introspection, "table_names", lambda: ["django_migrations"])
+
+        assert checks.check_versions(databases=[ENGINE]) == []
+
+    def test_w005_a_database_that_does_not_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail() -> list[str]:
+            raise OperationalError("connection refused")
+
+        monkeypatch.setattr(connections[ENGINE].introspection, "table_names", fail)
+
+        assert "OperationalError" in the_one(checks.check_versions, "W005", databases=[ENGINE])

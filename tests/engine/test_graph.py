@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from sagas import Compensatable, Parallel, Pivot, Retriable, SagaDefinition, nothing_to_undo, registry
+from sagas.graph import describe, draw_mermaid, draw_svg
+from tests.commands.cases import define_trip, trips
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture
+def trip() -> Iterator[type[SagaDefinition]]:
+    with trips() as definition:
+        yield definition
+
+
+def parse(text: str) -> ET.Element:
+    return ET.fromstring(text)  # noqa: S314 - the project's own picture
+
+
+def texts(picture: ET.Element) -> list[str]:
+    return [str(text.text) for text in picture.iter(f"{SVG}text")]
+
+
+def groups(picture: ET.Element, css_class: str) -> list[ET.Element]:
+    return [group for group in picture.iter(f"{SVG}g") if css_class in group.get("class", "").split()]
+
+
+def place(group: ET.Element) -> tuple[float, float, float, float]:
+    box = next(group.iter(f"{SVG}rect"))
+    return tuple(float(box.get(name, "nan")) for name in ("x", "y", "width", "height"))  # type: ignore[return-value]
+
+
+def test_every_step_has_a_box_with_name_kind_and_place(trip: type[SagaDefinition]) -> None:
+    picture = parse(draw_svg(trip))
+
+    assert [texts(group) for group in groups(picture, "saga-step")] == [
+        ["book_flight", "compensatable ↩", "sagas, local"],
+        ["book_hotel", "compensatable ↩", "sagas, local"],
+        ["book_car", "compensatable ↩", "sagas, local"],
+        ["pay", "pivot ◆", "sagas, external"],
+        ["send_tickets", "retriable ↻", "sagas, local"],
+    ]
+
+
+def test_kinds_differ_by_shape_too(trip: type[SagaDefinition]) -> None:
+    picture = parse(draw_svg(trip))
+
+    def shape(kind: str) -> tuple[int, set[str | None]]:
+        boxes = list(groups(picture, f"kind-{kind}")[0].iter(f"{SVG}rect"))
+        return len(boxes), {box.get("rx") for box in boxes}
+
+    shapes = [shape(kind) for kind in ("compensatable", "pivot", "retriable")]
+
+    assert len({str(found) for found in shapes}) == 3
+    assert shapes[1][0] == 2
+
+
+def test_boxes_stand_below_one_another_and_parallel_ones_side_by_side(trip: type[SagaDefinition]) -> None:
+    picture = parse(draw_svg(trip))
+    flight, hotel, car, pay, tickets = map(place, groups(picture, "saga-step"))
+
+    for above, below in pairwise((flight, hotel, pay, tickets)):
+        assert above[1] + above[3] < below[1]
+    assert hotel[1] == car[1]
+    assert hotel[0] + hotel[2] < car[0]
+    assert len(groups(picture, "saga-group")) == 1
+    x, y, width, height = place(groups(picture, "saga-group")[0])
+    assert x < hotel[0]
+    assert y < hotel[1]
+    assert x + width > car[0] + car[2]
+    assert y + height > car[1] + car[3]
+
+
+def test_everything_is_inside_the_picture(trip: type[SagaDefinition]) -> None:
+    picture = parse(draw_svg(trip))
+    _, _, width, height = map(float, picture.get("viewBox", "").split())
+
+    for box in picture.iter(f"{SVG}rect"):
+        assert float(box.get("x", "-1")) >= 0
+        assert float(box.get("x", "0")) + float(box.get("width", "0")) <= width
+        assert float(box.get("y", "0")) + float(box.get("height", "0")) <= height
+
+
+def test_arrows_lead_from_every_step_to_every_step_of_the_next_stage(trip: type[SagaDefinition]) -> None:
+    assert len(list(parse(draw_svg(trip)).iter(f"{SVG}path"))) == 2 + 2 + 1
+
+
+def test_who_does_not_see_it_hears_it(trip: type[SagaDefinition]) -> None:
+    picture = parse(draw_svg(trip))
+    title, description = picture.find(f"{SVG}title"), picture.find(f"{SVG}desc")
+
+    assert picture.get("role") == "img"
+    assert picture.get("aria-labelledby") == f"{title.get('id')} {description.get('id')}"
+    assert title.text == "Saga trip, version 1"
+    assert description.text == describe(trip)
+    assert description.text == (
+        "1: book_flight (compensatable). 2: book_hotel (compensatable) and book_car (compensatable), side by side."
+        " 3: pay (pivot). 4: send_tickets (retriable)."
+    )
+
+
+def test_alone_it_brings_colours_for_light_and_dark(trip: type[SagaDefinition]) -> None:
+    style = parse(draw_svg(trip)).find(f"{SVG}style")
+
+    assert "prefers-color-scheme:dark" in str(style.text)
+
+
+def test_inside_a_page_it_needs_no_style_of_its_own(trip: type[SagaDefinition]) -> None:
+    text = draw_svg(trip, stands_alone=False)
+
+    assert "style" not in text
+    assert set(re.findall(r'(?:fill|stroke)="([^"]+)"', text)) == {"none", "currentColor"}
+
+
+def test_states_of_one_saga_are_written_and_marked(trip: type[SagaDefinition]) -> None:
+    picture = parse(draw_svg(trip, states={"book_flight": "succeeded", "pay": "outcome unknown"}))
+
+    [pay] = groups(picture, "state-outcome-unknown")
+    assert texts(pay) == ["pay", "pivot ◆: outcome unknown", "sagas, external"]
+    assert len(groups(picture, "state-succeeded")) == 1
+
+
+@pytest.mark.parametrize("evil", ["<script>alert(1)</script>", '"><img onerror=x>', "a&b", "]]>", "' onload='x"])
+def test_text_is_escaped_everywhere(evil: str, trip: type[SagaDefinition]) -> None:
+    with registry.preserved():
+
+        class Evil(SagaDefinition):
+            first = Compensatable(lambda step: None, nothing_to_undo, participant=evil)
+
+            class Meta:
+                name = "evil"
+
+        picture = parse(draw_svg(Evil, states={"first": evil}))
+        mermaid = draw_mermaid(Evil)
+
+    assert {element.tag.removeprefix(SVG) for element in picture.iter()} <= {
+        "svg", "title", "desc", "style", "text", "g", "rect", "path",
+    }  # fmt: skip
+    assert all(not name.startswith("on") for element in picture.iter() for name in element.attrib)
+    assert f"{evil}, local" in texts(picture)
+    assert "<script" not in mermaid
+    assert "<img" not in mermaid
+    assert mermaid.count('"') == 2
+
+
+def test_long_names_fit_into_their_boxes() -> None:
+    with registry.preserved():
+        name = "a" * 60
+
+        class Long(SagaDefinition):
+            steps_side_by_side = Parallel(
+                **{name: Compensatable(lambda step: None, nothing_to_undo), "b": Compensatable(print, nothing_to_undo)}
+            )
+
+            class Meta:
+                name = "long"
+
+        picture = parse(draw_svg(Long))
+
+    for group in groups(picture, "saga-step"):
+        assert place(group)[2] >= 60 * 7.8
+
+
+def test_a_step_without_action_an_own_queue_and_nothing_to_undo_are_told() -> None:
+    with registry.preserved():
+
+        class Told(SagaDefinition):
+            place = Compensatable(compensation=print, participant="sagas")
+            quote = Compensatable(print, nothing_to_undo, participant="sagas", queue="quotes")
+            pay = Pivot(print, participant="sagas")
+            ship = Retriable(print, participant="sagas", queue="sagas")
+
+            class Meta:
+                name = "told"
+
+        lines = [texts(group) for group in groups(parse(draw_svg(Told)), "saga-step")]
+
+    assert lines[0][2] == "sagas, with the start"
+    assert lines[1][1:] == ["compensatable ↩ nothing to undo", "sagas, local, queue quotes"]
+    assert lines[3][2] == "sagas, local"
+
+
+def test_mermaid(trip: type[SagaDefinition]) -> None:
+    assert (
+        draw_mermaid(trip)
+        == """---
+title: Saga trip, version 1
+---
+flowchart TD
+  s_book_flight["book_flight<br/>compensatable ↩<br/>sagas, local"]
+  subgraph parallel1["side by side"]
+    s_book_hotel["book_hotel<br/>compensatable ↩<br/>sagas, local"]
+    s_book_car["book_car<br/>compensatable ↩<br/>sagas, local"]
+  end
+  s_pay{{"pay<br/>pivot ◆<br/>sagas, external"}}
+  s_send_tickets(["send_tickets<br/>retriable ↻<br/>sagas, local"])
+  s_book_flight --> s_book_hotel
+  s_book_flight --> s_book_car
+  s_book_hotel --> s_pay
+  s_book_car --> s_pay
+  s_pay --> s_send_tickets"""
+    )
+
+
+def test_pictures_of_two_versions_can_stand_in_one_page(trip: type[SagaDefinition]) -> None:
+    with registry.preserved():
+        other = define_trip(version=2)
+
+        names = set(re.findall(r' id="([^"]+)"', draw_svg(trip) + draw_svg(other)))
+
+    assert names == {"saga-trip-1-title", "saga-trip-1-desc", "saga-trip-2-title", "saga-trip-2-desc"}
