@@ -18,7 +18,8 @@ urlpatterns = [
     path("readyz", probe_views.show_readiness, name="readyz"),
     path("metrics", probe_views.show_metrics, name="metrics"),
     # Here and not only in handler404, because with DEBUG Django answers unknown addresses by a page of its own.
-    re_path(r"^api/", refuse_unknown),
+    # The pages for people are left to the redirect that adds a slash.
+    re_path(r"^api/(?!docs$|schema$)", refuse_unknown),
 ]
 
 handler400 = "orders.api.problems.refuse_bad_request"

@@ -69,6 +69,13 @@ def test_document_and_its_pages_are_served() -> None:
     assert all(url.startswith("/static/") for url in loaded)
 
 
+@pytest.mark.parametrize("path", ["/api/docs", "/api/schema"])
+def test_forgotten_slash_is_added_for_people(path: str) -> None:
+    response = Client().get(path)
+
+    assert (response.status_code, response["Location"]) == (301, f"{path}/")
+
+
 def test_answers_are_as_described(document: dict[str, Any], customer: Shopper) -> None:
     placed = customer.checkout()
     url = placed["Location"]
