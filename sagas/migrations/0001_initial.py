@@ -53,7 +53,6 @@ class Migration(migrations.Migration):
                             ("definition_missing", "definition missing"),
                             ("misconfigured", "misconfigured"),
                         ],
-                        help_text="Blocks dispatch.",
                         max_length=30,
                         null=True,
                     ),
