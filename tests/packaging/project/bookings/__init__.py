@@ -1,0 +1,1 @@
+"""Book seats, by a saga."""

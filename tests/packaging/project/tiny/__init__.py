@@ -1,0 +1,5 @@
+"""Be somebody's Django project that has just installed the engine."""
+
+from .celery import app as celery_app
+
+__all__ = ["celery_app"]

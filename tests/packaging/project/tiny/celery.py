@@ -1,0 +1,11 @@
+"""Create the Celery application as Celery's own guide for Django does."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tiny.settings")
+
+app = Celery("tiny")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
