@@ -69,10 +69,9 @@ def _check_keys(keys: Mapping[str, str]) -> dict[str, str]:
     for name, value in keys.items():
         if not KEY_NAME.fullmatch(name):
             raise InputRefused(f"Business key {name!r}: a name is a lower-case identifier of at most 40 characters.")
-        if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARS or "\x00" in value:
-            raise InputRefused(
-                f"Business key {name!r}: a value is text of 1 to {MAX_KEY_CHARS} characters without NUL."
-            )
+        if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARS:
+            raise InputRefused(f"Business key {name!r}: a value is text of 1 to {MAX_KEY_CHARS} characters.")
+        inputs.require_storable(value, f"Business key {name!r}", 4 * MAX_KEY_CHARS)
     return dict(keys)
 
 
