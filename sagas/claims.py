@@ -58,6 +58,9 @@ def claim_next(journal: Journal, *, queues: frozenset[str] | None, worker: str, 
     if plan.claims:
         # The rest of a group stays due at once, so that a lost ring is swept; else the lease is what to watch.
         moves.refresh_due(journal)
+        due_at = journal.saga.due_at
+        if claimed is None and before is not None and due_at is not None and before < due_at <= journal.now:
+            journal.saga.due_at = before  # still due, and nobody took it: it keeps its place among the oldest
     is_changed = journal.is_dirty or journal.saga.due_at != before
     return Next(claimed=claimed, rings=tuple(rings), is_worth_writing=is_changed)
 
@@ -87,7 +90,7 @@ def _open(journal: Journal, step: SagaStep, declared: Step, direction: Direction
     timeout = settings.attempt_timeout(declared, direction)
     number = journal.count_attempt(step, direction)
     step.lease_token, step.lease_until = uuid4(), journal.now + timeout + settings.lease_margin
-    step.due_at, step.waiting_for = None, None
+    step.due_at, step.waiting_for, step.is_assumed = None, None, False
     step.budget_used += 1
     step.budget_started_at = step.budget_started_at or journal.now
     step.started_at = step.started_at or journal.now

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +13,8 @@ from django.core.signals import setting_changed
 from .definition import Step
 from .retry import RetryPolicy
 from .states import Direction
+
+HOURLY_SECONDS = 3600.0  # compensations never end for want of attempts; hourly hurts no participant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,9 @@ class SagaSettings:
     """How much longer than the time-out an attempt's lease lasts."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     """Budget and delays of actions that name none."""
-    compensation_retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(attempts=10, after_budget=3600.0))
+    compensation_retry: RetryPolicy = field(
+        default_factory=lambda: RetryPolicy(attempts=10, after_budget=HOURLY_SECONDS)
+    )
     """Budget and delays of compensations that name none: attempts go on hourly for ever."""
     poll_after: timedelta = timedelta(seconds=5)
     """When a step in progress is asked again if it names no time."""
@@ -56,7 +60,11 @@ class SagaSettings:
         """Return the retry policy of one direction of a step."""
         if direction is Direction.ACTION:
             return step.retry or self.retry
-        return step.compensation_retry or self.compensation_retry
+        policy = step.compensation_retry or self.compensation_retry
+        if policy.after_budget is not None:
+            return policy
+        slow = self.compensation_retry.after_budget
+        return replace(policy, after_budget=HOURLY_SECONDS if slow is None else slow)
 
     def attempt_timeout(self, step: Step, direction: Direction) -> timedelta:
         """Return how long one attempt may take."""

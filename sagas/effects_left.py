@@ -6,23 +6,27 @@ from typing import Any
 
 from .context import step_key
 from .journal import Journal
-from .states import UNDOABLE_EFFECTS
+from .models import SagaStep
+from .states import UNDOABLE_EFFECTS, Effect
 
 
 def list_effects(journal: Journal) -> list[dict[str, Any]]:
     """Return the steps whose effect is yes or maybe, in order.
 
-    Shape: ``[{"step", "effect", "state", "key", "result"}]``.
+    Shape: ``[{"step", "effect", "state", "key", "result"}]``; one that showed only afterwards has ``"late": true``.
     """
     effects = journal.effects()
     return [
-        {
-            "step": step.name,
-            "effect": effects[step.name].value,
-            "state": step.state,
-            "key": step_key(journal.saga.pk, step.name),
-            "result": step.result,
-        }
-        for step in journal.steps
-        if effects[step.name] in UNDOABLE_EFFECTS
+        describe(journal, step, effects[step.name]) for step in journal.steps if effects[step.name] in UNDOABLE_EFFECTS
     ]
+
+
+def describe(journal: Journal, step: SagaStep, effect: Effect) -> dict[str, Any]:
+    """Return one entry of the list."""
+    return {
+        "step": step.name,
+        "effect": effect.value,
+        "state": step.state,
+        "key": step_key(journal.saga.pk, step.name),
+        "result": step.result,
+    }

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import logging
 
-from . import claims, moves
+from . import claims, effects_left, moves
 from .claims import Next
 from .journal import Journal, What
 from .models import SagaAttempt, SagaStep
 from .outcomes import Report
 from .perform import Claimed
-from .states import FORWARD_STATES, UNDOABLE_EFFECTS, Direction, Outcome, SagaState, StepState
+from .states import FORWARD_STATES, UNDOABLE_EFFECTS, Direction, Kind, Outcome, SagaState, StepState
 
 logger = logging.getLogger(__name__)
 
-INDEFINITE = (Outcome.UNKNOWN, Outcome.IN_PROGRESS, Outcome.FENCED)
+INDEFINITE = (Outcome.UNKNOWN, Outcome.IN_PROGRESS)
 
 
 def keep(journal: Journal, claimed: Claimed, report: Report) -> Next:
@@ -51,14 +51,19 @@ def _react_to_action(journal: Journal, step: SagaStep, report: Report) -> None:
         is_open = step.state in (StepState.WAITING, StepState.UNKNOWN)
         if is_open and report.outcome in (Outcome.SUCCEEDED, Outcome.REFUSED):
             moves.settle_action(journal, step, report)
-    elif state is SagaState.ABANDONED and has_effect:
-        left = list(journal.saga.effects_left or [])
-        journal.saga.effects_left = [*left, {"step": step.name, "effect": report.effect.value, "late": True}]
-    elif has_effect and (state is SagaState.COMPENSATED or step.state == StepState.COMPENSATED):
+    elif not has_effect:
+        return
+    elif state is SagaState.ABANDONED:
+        others = [effect for effect in journal.saga.effects_left or [] if effect["step"] != step.name]
+        found = effects_left.describe(journal, step, report.effect)
+        journal.saga.effects_left = [*others, {**found, "result": report.result, "late": True}]
+    elif state is SagaState.COMPENSATED or (
+        state is SagaState.COMPENSATING and (step.state == StepState.COMPENSATED or step.kind == Kind.PIVOT)
+    ):
         moves.reopen(journal, step)
 
 
 def _react_to_compensation(journal: Journal, step: SagaStep, attempt: SagaAttempt, report: Report) -> None:
     is_open = step.state == StepState.COMPENSATING and not step.is_live and attempt.epoch == step.epoch
     if is_open and report.outcome is Outcome.SUCCEEDED:
-        moves.settle_compensation(journal, step, report)
+        moves.settle_compensation(journal, step, report, token=attempt.lease_token)

@@ -137,8 +137,8 @@ class Journal:
             .order_by("position")
             .annotate(db_now=Func(function="clock_timestamp", output_field=DateTimeField()))
         )
-        now = clock.shifted(steps[0].db_now) if steps else clock.read_now(using)  # type: ignore[attr-defined]
-        return cls(saga, steps, now)
+        now = clock.shifted(steps[0].db_now) if steps else clock.read_now(using)
+        return cls(saga, list[SagaStep](steps), now)
 
     @property
     def is_dirty(self) -> bool:
@@ -146,9 +146,9 @@ class Journal:
         return bool(self._history or self._opened or self._closed or self._changed_steps())
 
     @property
-    def is_decided(self) -> bool:
-        """Tell whether this journal already counts as a decision."""
-        return self.saga.revision != self._old_saga[0]
+    def revision_read(self) -> int:
+        """The revision that the row had when it was locked."""
+        return self._old_saga[0]
 
     def step(self, name: str) -> SagaStep:
         """Return a step row by name.
@@ -172,13 +172,13 @@ class Journal:
 
     def effects(self) -> dict[str, Effect]:
         """Return what each step has done to the world, from its attempts and what this journal adds to them."""
-        by_step: dict[int, list[AttemptView]] = {step.pk: [] for step in self.steps}
+        by_step: dict[int, list[SagaAttempt]] = {step.pk: [] for step in self.steps}
         for attempt in self._read_attempts():
             if attempt.direction == Direction.ACTION:
-                by_step[attempt.step_id].append(self._view_attempt(attempt))
+                by_step[attempt.step_id].append(attempt)
         effects = {}
         for step in self.steps:
-            effect = compute_effect(by_step[step.pk])
+            effect = compute_effect(self._view_attempt(attempt, step) for attempt in by_step[step.pk])
             is_removed = step.state == StepState.COMPENSATED
             effects[step.name] = Effect.REMOVED if is_removed else effect
         return effects
@@ -328,13 +328,15 @@ class Journal:
             )
         return [*self._attempts, *self._opened]
 
-    def _view_attempt(self, attempt: SagaAttempt) -> AttemptView:
+    def _view_attempt(self, attempt: SagaAttempt, step: SagaStep) -> AttemptView:
         closed = self._closed.get(attempt.lease_token)
         outcome = closed["outcome"] if closed else attempt.outcome
         return AttemptView(
             outcome=Outcome(outcome) if outcome else None,
             effect=Effect(closed["effect"] if closed else attempt.effect),
             settles=bool(closed["settles"] if closed else attempt.settles),
+            ended_at=closed["ended_at"] if closed else attempt.ended_at,
+            is_last_word=attempt.is_assumed and step.kind == Kind.PIVOT,
         )
 
 

@@ -8,8 +8,9 @@ Tx: inside the transaction that holds the journal.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from . import outcomes, planner
 from .conf import get_settings
@@ -48,12 +49,15 @@ def settle(journal: Journal) -> Plan:
         journal.saga.due_at = None
         return Plan()
     if not _check_definition(journal):
+        _notice_deadline(journal)
+        journal.saga.due_at = _due_without_definition(journal)
         return Plan()
-    _expire_leases(journal)
+    expire_leases(journal)
     _notice_deadline(journal)
     plan = _decide(journal)
-    journal.saga.due_at = None if plan.close else _due_at(journal, plan)
-    journal.saga.queue = _queue_of(journal, plan)
+    if not plan.close:
+        journal.saga.due_at = _due_at(journal, plan)
+        journal.saga.queue = _queue_of(journal, plan)
     return plan
 
 
@@ -108,32 +112,61 @@ def record(journal: Journal, step: SagaStep, direction: Direction, report: Repor
         raise ValueError(f"Step {step.name} of saga {journal.saga.pk} has no live attempt to record.")
     journal.close_attempt(step, token, report)
     step.lease_token = step.lease_until = None
-    step.last_error = f"{report.error_class}: {report.message}"[:LAST_ERROR_CHARS] if report.error_class else ""
     if not report.is_counted:
         step.budget_used = max(0, step.budget_used - 1)
     if direction is Direction.ACTION:
         _record_action(journal, step, report)
     else:
-        _record_compensation(journal, step, report)
+        must_verify = report.outcome is Outcome.SUCCEEDED and _must_verify(journal, step, token)
+        _record_compensation(journal, step, report, must_verify=must_verify)
 
 
 def settle_action(journal: Journal, step: SagaStep, report: Report) -> None:
     """Apply a definite answer to a step that waits or whose outcome is unknown: a late one, or a person's word."""
     clear_hold(journal, step)
+    if step.state == StepState.REFUSED and report.outcome is Outcome.SUCCEEDED:
+        step.reconsider()
     _record_action(journal, step, report)
 
 
-def settle_compensation(journal: Journal, step: SagaStep, report: Report, *, is_final: bool = False) -> None:
-    """Apply a definite answer to a step whose compensation is not live: a late one, or (final) a person's word."""
+def settle_compensation(journal: Journal, step: SagaStep, report: Report, *, token: UUID | None = None) -> None:
+    """Apply a success to a step whose compensation is not live: the late answer of a token, or a person's word."""
+    must_verify = token is not None and _must_verify(journal, step, token)
     clear_hold(journal, step)
-    _record_compensation(journal, step, report, is_final=is_final)
+    _record_compensation(journal, step, report, must_verify=must_verify)
+
+
+def ask_again(journal: Journal, step: SagaStep, *, actor: str, reason: str) -> None:
+    """Make a step due now with a fresh budget, because a person says so."""
+    clear_hold(journal, step, actor=actor, reason=reason)
+    if step.state == StepState.REFUSED:
+        step.reconsider()
+        step.finished_at, step.waiting_for = None, WaitingFor.RETRY.value
+    if step.state in (StepState.WAITING, StepState.UNKNOWN, StepState.COMPENSATING):
+        step.due_at = journal.now
+    step.budget_used, step.budget_started_at = 0, journal.now
+
+
+def give_up_leases(journal: Journal) -> None:
+    """End every lease without asking again: the saga is about to be abandoned, and an answer would be evidence only."""
+    for step in journal.steps:
+        if step.lease_token is None:
+            continue
+        report = _describe_lost_worker(journal, step)
+        journal.close_attempt(step, step.lease_token, report)
+        before = step.state
+        step.lease_token = step.lease_until = None
+        step.last_error = _last_error_of(report)
+        if step.state == StepState.RUNNING:
+            _change_state(step, StepState.UNKNOWN)
+        what = What.STEP_UNKNOWN if step.state == StepState.UNKNOWN else What.COMPENSATION_WAITING
+        journal.tell(what, step=step, from_state=before, to_state=step.state, reason=step.last_error)
 
 
 def abandon(journal: Journal, left: list[dict[str, Any]], *, actor: str, reason: str) -> None:
-    """Give the saga up, with what it leaves behind. An expired lease ends here: its answer would be evidence only."""
+    """Give the saga up, with what it leaves behind. No lease may be left."""
     saga = journal.saga
     before = saga.state
-    _expire_leases(journal)
     clear_hold(journal, None, actor=actor, reason=reason)
     for step in journal.steps:
         clear_hold(journal, step, actor=actor, reason=reason)
@@ -141,7 +174,10 @@ def abandon(journal: Journal, left: list[dict[str, Any]], *, actor: str, reason:
         step.due_at = None
     saga.abandon()
     saga.effects_left = left
-    saga.closed_at, saga.due_at, saga.abort_request, saga.attention, saga.queue = journal.now, None, None, [], ""
+    saga.closed_at, saga.due_at, saga.abort_request, saga.queue = journal.now, None, None, ""
+    if saga.attention:
+        journal.tell(What.ATTENTION_CLEARED, reason="The saga is over.", data={"attention": saga.attention})
+        saga.attention = []
     journal.decide()
     journal.tell(
         What.SAGA_ABANDONED, from_state=before, to_state=saga.state, actor=actor, reason=reason, data={"left": left}
@@ -167,6 +203,9 @@ def reopen(journal: Journal, step: SagaStep) -> None:
         saga.reopen()
         saga.closed_at = None
         journal.tell(What.SAGA_REOPENED, from_state="compensated", to_state=saga.state)
+    if step.kind == Kind.PIVOT:
+        text = "It happened although the saga had turned back, and a pivot cannot be undone."
+        set_hold(journal, step, Hold.CONTRACT_VIOLATION, reason=text)
     journal.decide()
     raise_attention(journal, Attention.LATE_EFFECT)
 
@@ -234,25 +273,37 @@ def _check_definition(journal: Journal) -> bool:
     if saga.hold is None:
         text = f"The code has no saga definition {saga.definition!r} version {saga.version} with these steps."
         set_hold(journal, None, Hold.DEFINITION_MISSING, reason=text)
-    is_waiting = saga.hold == Hold.DEFINITION_MISSING
-    saga.due_at = journal.now + get_settings().ring_interval if is_waiting else None
     return False
 
 
-def _expire_leases(journal: Journal) -> None:
+def _due_without_definition(journal: Journal) -> datetime | None:
+    """Return when to look whether the code is back. Leases stay: what a lost worker did depends on the definition."""
+    saga, look_again = journal.saga, journal.now + get_settings().ring_interval
+    times = [look_again] if saga.hold == Hold.DEFINITION_MISSING else []
+    times += [max(step.lease_until, look_again) for step in journal.steps if step.lease_until is not None]
+    if saga.state in FORWARD_STATES and saga.deadline_at and saga.deadline_at > journal.now:
+        times.append(saga.deadline_at)
+    return min(times, default=None)
+
+
+def expire_leases(journal: Journal) -> None:
+    """Record every attempt whose lease has ended as lost; without a definition they stay."""
+    if journal.definition is None:
+        return
     for step in journal.steps:
         if step.lease_until is None or step.lease_until > journal.now:
             continue
         direction = Direction.COMPENSATION if step.state == StepState.COMPENSATING else Direction.ACTION
+        record(journal, step, direction, _describe_lost_worker(journal, step))
+
+
+def _describe_lost_worker(journal: Journal, step: SagaStep) -> Report:
+    attempt = journal.find_attempt(step.lease_token) if step.lease_token else None
+    is_rolled_back = False
+    if journal.definition is not None:
         declared = declared_step(journal, step)
         is_rolled_back = not declared.external and runs_in_engine_database(journal.definition, declared)
-        attempt = journal.find_attempt(step.lease_token) if step.lease_token else None
-        record(
-            journal,
-            step,
-            direction,
-            outcomes.lost_worker(is_rolled_back=is_rolled_back, worker=attempt.worker if attempt else ""),
-        )
+    return outcomes.lost_worker(is_rolled_back=is_rolled_back, worker=attempt.worker if attempt else "")
 
 
 def _notice_deadline(journal: Journal) -> None:
@@ -305,7 +356,7 @@ def refresh_due(journal: Journal) -> None:
     journal.saga.queue = _queue_of(journal, plan)
 
 
-def _due_at(journal: Journal, plan: Plan) -> Any:
+def _due_at(journal: Journal, plan: Plan) -> datetime | None:
     """Return the earliest of what the plan waits for and the deadline, while that still changes something."""
     saga = journal.saga
     times = [plan.due_at] if plan.due_at else []
@@ -352,6 +403,7 @@ def _record_action(journal: Journal, step: SagaStep, report: Report) -> None:
     effect = Effect.YES if is_success else journal.effects()[step.name]
     is_spent = not is_success and _is_budget_spent(journal, step, Direction.ACTION, report)
     kind = Kind(step.kind)
+    step.last_error = _last_error_of(report)
     move = planner.after_action(kind, report.outcome, effect=effect, is_budget_spent=is_spent, saga_state=state)
     if is_success:
         step.result = report.result
@@ -369,26 +421,37 @@ def _record_action(journal: Journal, step: SagaStep, report: Report) -> None:
         turn_back(journal, cause)
 
 
-def _record_compensation(journal: Journal, step: SagaStep, report: Report, *, is_final: bool = False) -> None:
+def _record_compensation(journal: Journal, step: SagaStep, report: Report, *, must_verify: bool) -> None:
     is_success = report.outcome is Outcome.SUCCEEDED
     is_spent = not is_success and _is_budget_spent(journal, step, Direction.COMPENSATION, report)
-    must_verify = is_success and not is_final and _must_verify(journal, step)
+    step.last_error = _last_error_of(report)
     move = planner.after_compensation(report.outcome, is_budget_spent=is_spent, must_verify=must_verify)
     _apply(journal, step, Direction.COMPENSATION, move, report, is_spent)
 
 
-def _must_verify(journal: Journal, step: SagaStep) -> bool:
-    """Tell whether an unsettled effect has been looked for only once, by an adapter that asks for a second look."""
-    if journal.definition is None or declared_step(journal, step).verify_after is None:
+def _must_verify(journal: Journal, step: SagaStep, token: UUID) -> bool:
+    """Tell whether a compensation that succeeded must run once more, for an adapter that asks for a second look.
+
+    An effect that was known before it began is undone by one success; one that nobody has seen takes two looks.
+    """
+    attempt = journal.find_attempt(token)
+    if attempt is None or journal.definition is None or declared_step(journal, step).verify_after is None:
         return False
-    if journal.effects()[step.name] is Effect.YES:
-        return False
-    done = [
-        attempt
-        for attempt in journal.attempts_of(step, Direction.COMPENSATION)
-        if attempt.epoch == step.epoch and attempt.outcome == Outcome.SUCCEEDED
+    seen_at = [
+        action.ended_at
+        for action in journal.attempts_of(step, Direction.ACTION)
+        if action.outcome == Outcome.SUCCEEDED and action.ended_at is not None
     ]
-    return not done
+    if seen_at:
+        return attempt.started_at < max(seen_at)
+    return not any(
+        earlier.epoch == step.epoch and earlier.outcome == Outcome.SUCCEEDED
+        for earlier in journal.attempts_of(step, Direction.COMPENSATION)
+    )
+
+
+def _last_error_of(report: Report) -> str:
+    return f"{report.error_class}: {report.message}"[:LAST_ERROR_CHARS] if report.error_class else ""
 
 
 ACTION_EVENTS = {
@@ -416,7 +479,7 @@ def _apply(
     if step.due_at is not None:
         data["due_at"] = step.due_at.isoformat()
     journal.tell(what, step=step, from_state=before, to_state=step.state, reason=step.last_error, data=data)
-    if is_over or move.attention is not None:
+    if is_over or move.attention is not None or move.hold is Hold.COMPENSATION_REFUSED:
         set_attention(journal, step, move.attention)
     if move.hold is not None:
         set_hold(journal, step, move.hold, reason=step.last_error)
@@ -437,7 +500,7 @@ def _change_state(step: SagaStep, state: StepState) -> None:
 
 def _next_due(
     journal: Journal, step: SagaStep, direction: Direction, move: StepMove, report: Report, is_spent: bool
-) -> Any:
+) -> datetime:
     settings = get_settings()
     declared = declared_step(journal, step)
     policy = settings.policy(declared, direction)
@@ -448,5 +511,8 @@ def _next_due(
     elif is_spent:
         delay = policy.delay_after_budget_seconds(after=report.after_seconds)
     else:
-        delay = policy.delay_seconds(used=max(1, step.budget_used), after=report.after_seconds)
+        # An attempt that burns no budget makes the next one wait longer all the same.
+        made = step.action_attempts if direction is Direction.ACTION else step.compensation_attempts
+        used = step.budget_used if report.is_counted else made
+        delay = policy.delay_seconds(used=max(1, used), after=report.after_seconds)
     return journal.now + timedelta(seconds=delay)

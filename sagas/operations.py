@@ -24,7 +24,7 @@ from .conf import get_settings
 from .exceptions import BadRequest, InputRefused, OperationRefused, StaleRevision
 from .inputs import require_storable
 from .journal import Journal, What
-from .models import SagaStep
+from .models import SagaHistory, SagaStep
 from .outcomes import Report
 from .rules import Operation
 from .states import AbortRequest, Direction, Effect, Hold, Kind, Outcome, StepState
@@ -73,12 +73,10 @@ def retry_now(
     def act(journal: Journal, _target: SagaStep | None) -> str:
         names = rules.retriable_steps(journal, step)
         for name in names:
-            row = journal.step(name)
-            moves.clear_hold(journal, row, actor=actor.name, reason=reason)
-            moves.set_attention(journal, row, None)
-            row.due_at, row.budget_used, row.budget_started_at = journal.now, 0, journal.now
+            moves.ask_again(journal, journal.step(name), actor=actor.name, reason=reason)
         moves.clear_missing_definition(journal)
-        return f"Due now, with a fresh budget: {', '.join(names)}."
+        blocked = f" The saga is still held: {journal.saga.hold}." if journal.saga.hold else ""
+        return f"Due now, with a fresh budget: {', '.join(names)}.{blocked}"
 
     return _operate(Operation.RETRY, saga_id, actor, reason, revision, act, step=step)
 
@@ -171,7 +169,7 @@ def mark_compensated(
         row = _require(target)
         report = _assumed(Outcome.SUCCEEDED, Effect.YES, checked, None)
         _assume(journal, row, Direction.COMPENSATION, report, actor)
-        moves.settle_compensation(journal, row, report, is_final=True)
+        moves.settle_compensation(journal, row, report)
         return f"{row.name} counts as compensated."
 
     return _operate(Operation.MARK_COMPENSATED, saga_id, actor, reason, revision, act, step=step, evidence=checked)
@@ -215,6 +213,7 @@ def abandon(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = 
     """Give a saga up; the list of effects that it leaves behind is stored."""
 
     def act(journal: Journal, _target: SagaStep | None) -> str:
+        moves.give_up_leases(journal)
         left = effects_left.list_effects(journal)
         moves.abandon(journal, left, actor=actor.name, reason=reason)
         names = ", ".join(effect["step"] for effect in left)
@@ -264,14 +263,20 @@ def _operate(
         rules.require_step(journal, operation, step)
         if repeat := rules.find_repeat(journal, operation, step):
             return _result(journal, operation, repeat, is_repeat=True)
+        if _was_done(journal, operation, actor, revision, step):
+            return _result(journal, operation, "Done already.", is_repeat=True)
         _check_revision(journal, revision)
+        if operation is not Operation.ABANDON:
+            moves.expire_leases(journal)
         if refusal := rules.find_refusal(journal, operation, step):
             raise OperationRefused(refusal)
         before = rules.describe(journal)
         message = act(journal, journal.step(step) if step else None)
         journal.decide()
         following = claims.claim_next(journal, queues=None, worker="", may_claim=False)
-        data = {"operation": operation.value, "before": before, "after": rules.describe(journal)}
+        data: dict[str, Any] = {
+            "operation": operation.value, "before": before, "after": rules.describe(journal), "revision": revision,
+        }  # fmt: skip
         if evidence:
             data["evidence"] = evidence
         target = journal.step(step) if step else None
@@ -302,6 +307,16 @@ def _result(journal: Journal, operation: Operation, message: str, *, is_repeat: 
         message=message,
         is_repeat=is_repeat,
     )
+
+
+def _was_done(journal: Journal, operation: Operation, actor: Actor, revision: int | None, step: str | None) -> bool:
+    """Tell whether the same person did the same thing on the same revision: the second half of a double click."""
+    if revision is None or revision == journal.saga.revision:
+        return False
+    rows = SagaHistory.objects.using(get_settings().database).filter(
+        saga_id=journal.saga.pk, what=What.OPERATOR_ACTED.value, to_state=operation.value, step=step or ""
+    )
+    return rows.filter(actor=actor.name, data__revision=revision).exists()
 
 
 def _check_revision(journal: Journal, revision: int | None) -> None:

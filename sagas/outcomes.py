@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from .definition import Step
 from .exceptions import Fenced, InProgress, Misconfigured, OutcomeUnknown, RetryLater, StepSignal
-from .states import Direction, Effect, Kind, Outcome
+from .states import Direction, Effect, Outcome
 
 MAX_MESSAGE_CHARS = 2_000
 MAX_TRACEBACK_CHARS = 16_000
@@ -92,48 +92,38 @@ def classify(error: Exception, *, step: Step, direction: Direction, is_rolled_ba
 
     ``is_rolled_back`` says that the function ran in a transaction which certainly did not commit.
     """
-    known = _describe(error)
     if isinstance(error, step.refusals(direction)):
-        return Report(
-            outcome=Outcome.REFUSED,
-            effect=Effect.NONE,
-            # A rolled-back refusal is stored nowhere, so an earlier attempt could still pass the barrier.
-            settles=step.refusal_settles,
-            **{**known, "traceback": ""},
-        )
+        # A rolled-back refusal is stored nowhere, so an earlier attempt could still pass the barrier.
+        refused = _report(error, Outcome.REFUSED, Effect.NONE)
+        return replace(refused, settles=step.refusal_settles, traceback="")
     if isinstance(error, RetryLater):
-        return Report(outcome=Outcome.RETRY, effect=Effect.NONE, after_seconds=_delay_of(error), **known)
+        return replace(_report(error, Outcome.RETRY, Effect.NONE), after_seconds=_delay_of(error))
     if isinstance(error, InProgress):
         # Also when a local step rolled back: whoever answers "in progress" has accepted the work elsewhere.
-        return Report(
-            outcome=Outcome.IN_PROGRESS,
-            effect=Effect.MAYBE,
-            is_counted=False,
-            after_seconds=_delay_of(error),
-            **known,
-        )
+        polled = _report(error, Outcome.IN_PROGRESS, Effect.MAYBE)
+        return replace(polled, is_counted=False, after_seconds=_delay_of(error))
     if isinstance(error, Misconfigured):
-        return Report(outcome=Outcome.MISCONFIGURED, effect=Effect.NONE, **known)
+        return _report(error, Outcome.MISCONFIGURED, Effect.NONE)
     if isinstance(error, Fenced):
-        return Report(outcome=Outcome.FENCED, effect=Effect.NONE, **known)
+        return _report(error, Outcome.FENCED, Effect.NONE)
     if is_rolled_back and not isinstance(error, OutcomeUnknown):
-        return Report(outcome=Outcome.RETRY, effect=Effect.NONE, **known)
-    return Report(outcome=Outcome.UNKNOWN, effect=Effect.MAYBE, **known)
+        return _report(error, Outcome.RETRY, Effect.NONE)
+    return _report(error, Outcome.UNKNOWN, Effect.MAYBE)
 
 
 def unstorable(error: Exception) -> Report:
     """Return the report of an external step whose result cannot be stored: it happened, and the code needs mending."""
-    return Report(outcome=Outcome.MISCONFIGURED, effect=Effect.MAYBE, **_describe(error))
+    return _report(error, Outcome.MISCONFIGURED, Effect.MAYBE)
 
 
 def unreachable(error: Exception) -> Report:
     """Return the report of an attempt that could not even reach its participant's database; it burns no budget."""
-    return Report(outcome=Outcome.RETRY, effect=Effect.NONE, is_counted=False, **_describe(error))
+    return replace(_report(error, Outcome.RETRY, Effect.NONE), is_counted=False)
 
 
 def commit_unknown(error: Exception) -> Report:
     """Return the report of a COMMIT that was not answered."""
-    return Report(outcome=Outcome.UNKNOWN, effect=Effect.MAYBE, **_describe(error))
+    return _report(error, Outcome.UNKNOWN, Effect.MAYBE)
 
 
 def lost_worker(*, is_rolled_back: bool, worker: str) -> Report:
@@ -144,11 +134,6 @@ def lost_worker(*, is_rolled_back: bool, worker: str) -> Report:
         error_class="sagas.LostWorker",
         message=f"No record from worker {worker or 'unknown'} before its lease ended.",
     )
-
-
-def can_go_on_forever(step: Step, direction: Direction) -> bool:
-    """Tell whether attempts continue once the budget is spent."""
-    return direction is Direction.COMPENSATION or step.kind is Kind.RETRIABLE
 
 
 def clean_text(text: str, limit: int) -> str:
@@ -168,15 +153,17 @@ def _delay_of(error: RetryLater | InProgress) -> float | None:
     return min(max(asked, 0.0), MAX_DELAY_SECONDS)
 
 
-def _describe(error: Exception) -> dict[str, str]:
+def _report(error: Exception, outcome: Outcome, effect: Effect) -> Report:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     shown = "" if isinstance(error, StepSignal) and error.__cause__ is None else _format(error)
-    return {
-        "error_class": clean_text(name, 200),
-        "message": clean_text(_text_of(error), MAX_MESSAGE_CHARS),
-        "traceback": clean_text(shown, MAX_TRACEBACK_CHARS),
-    }
+    return Report(
+        outcome=outcome,
+        effect=effect,
+        error_class=clean_text(name, 200),
+        message=clean_text(_text_of(error), MAX_MESSAGE_CHARS),
+        traceback=clean_text(shown, MAX_TRACEBACK_CHARS),
+    )
 
 
 def _text_of(error: Exception) -> str:

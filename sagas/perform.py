@@ -133,9 +133,13 @@ def _call_behind_intent(claimed: Claimed) -> Report:
             entry = barrier.enter(*place)
     except Fenced as error:
         return outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
-    except DatabaseError as error:
+    except (OperationalError, InterfaceError) as error:
         return outcomes.unreachable(error)
-    if entry.is_done:
+    except DatabaseError as error:
+        return outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
+    # Who asks for a second look does not want to be told what the first one saw.
+    must_look = claimed.direction is Direction.COMPENSATION and claimed.step.verify_after is not None
+    if entry.is_done and not must_look:
         return outcomes.succeeded(entry.result)
     report = outcomes.succeeded(None) if entry.is_empty else _call(claimed)
     if report == outcomes.succeeded(report.result):
@@ -148,7 +152,7 @@ def _store(place: tuple[str, str, Direction, int], result: dict[str, Any] | None
     try:
         with transaction.atomic(using=place[0], durable=True):
             barrier.finish(*place, result)
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         logger.warning("Barrier result not stored.", extra={"key": place[1]}, exc_info=True)
 
 
@@ -171,7 +175,7 @@ def _call_in_transaction(claimed: Claimed) -> Report:
         refresh_connection(claimed.database)
         if reached == "commit":
             return outcomes.commit_unknown(error)
-        if reached == "barrier" and isinstance(error, DatabaseError):
+        if reached == "barrier" and isinstance(error, (OperationalError, InterfaceError)):
             return outcomes.unreachable(error)
         return outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
     return outcomes.succeeded(result)

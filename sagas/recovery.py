@@ -14,6 +14,7 @@ import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
@@ -56,7 +57,7 @@ def claim_due(*, limit: int | None = None, queues: Iterable[str] | None = None) 
         )
         SELECT id, queue FROM rung ORDER BY due_at
     """  # noqa: S608 - the parts are constants above
-    values = {
+    values: dict[str, Any] = {
         "shift": clock.shift_seconds(),
         "interval": settings.ring_interval,
         "limit": limit or settings.sweep_page,

@@ -96,10 +96,12 @@ def find_repeat(journal: Journal, operation: Operation, step: str | None) -> str
         return "The saga was asked to turn back already."
     if operation is Operation.ABANDON and saga.state == SagaState.ABANDONED:
         return "The saga is abandoned already."
-    if row is not None and row.is_assumed and row.state == MARKED_STATES.get(operation):
+    if row is not None and row.is_assumed and row.hold is None and row.state == MARKED_STATES.get(operation):
         return f"{row.name} is {row.state} already."
     return ""
 
+
+HELD_ACTIONS = (StepState.WAITING, StepState.REFUSED)  # where a held action can stand, beside an unknown outcome
 
 MARKED_STATES: Mapping[Operation, StepState] = {
     Operation.SKIP: StepState.SKIPPED,
@@ -131,12 +133,12 @@ def _cause_kind(journal: Journal) -> str:
 
 
 def _can_be_retried(journal: Journal, row: SagaStep) -> bool:
-    if row.is_live:
+    if row.is_live or (row.kind == Kind.PIVOT and row.state == StepState.REFUSED):
         return False
-    if row.hold == Hold.CONTRACT_VIOLATION and row.state == StepState.REFUSED:
-        return False
+    if row.hold is not None:
+        return True
     if journal.saga.state == SagaState.COMPENSATING:
-        return row.state == StepState.COMPENSATING
+        return bool(row.state == StepState.COMPENSATING)
     return row.state in (StepState.WAITING, StepState.UNKNOWN)
 
 
@@ -195,9 +197,23 @@ def _refuse_mark(journal: Journal, step: str | None) -> str:
     row = journal.step(step or "")
     if live := _find_live(journal, step):
         return live
-    if row.state == StepState.UNKNOWN or (row.hold is not None and row.state == StepState.WAITING):
+    if row.state == StepState.UNKNOWN or (row.hold is not None and row.state in HELD_ACTIONS):
         return ""
     return f"{row.name} is {row.state}; only a step of unknown outcome, or a held one, can be marked."
+
+
+def _refuse_mark_succeeded(journal: Journal, step: str | None) -> str:
+    row = journal.step(step or "")
+    if row.kind == Kind.PIVOT and journal.saga.state not in FORWARD_STATES:
+        return f"{row.name} is the pivot, and the saga compensates: it can only be abandoned, or {row.name} refused."
+    return _refuse_mark(journal, step)
+
+
+def _refuse_mark_refused(journal: Journal, step: str | None) -> str:
+    row = journal.step(step or "")
+    if row.kind == Kind.RETRIABLE and row.state == StepState.REFUSED:
+        return f"{row.name} was refused already; retry it, skip it, or mark it succeeded."
+    return _refuse_mark(journal, step)
 
 
 def _refuse_mark_compensated(journal: Journal, step: str | None) -> str:
@@ -211,9 +227,7 @@ def _refuse_mark_compensated(journal: Journal, step: str | None) -> str:
 
 
 def _refuse_pause(journal: Journal, _step: str | None) -> str:
-    if journal.saga.hold is not None:
-        return f"The saga is held already: {journal.saga.hold}."
-    return ""
+    return "The saga is paused already." if journal.saga.hold == Hold.PAUSED else ""
 
 
 def _refuse_resume(journal: Journal, _step: str | None) -> str:
@@ -236,8 +250,8 @@ CHECKS: Mapping[Operation, Callable[[Journal, str | None], str]] = {
     Operation.RETRY: _refuse_retry,
     Operation.COMPENSATE: _refuse_compensate,
     Operation.SKIP: _refuse_skip,
-    Operation.MARK_SUCCEEDED: _refuse_mark,
-    Operation.MARK_REFUSED: _refuse_mark,
+    Operation.MARK_SUCCEEDED: _refuse_mark_succeeded,
+    Operation.MARK_REFUSED: _refuse_mark_refused,
     Operation.MARK_COMPENSATED: _refuse_mark_compensated,
     Operation.PAUSE: _refuse_pause,
     Operation.RESUME: _refuse_resume,

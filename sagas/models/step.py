@@ -96,7 +96,7 @@ class SagaStep(FSMModelMixin, models.Model):
     def refuse(self) -> None:
         """Move when the participant said no, now or late, or a person says it did not happen."""
 
-    @transition(field=state, source=[StepState.RUNNING.value, StepState.UNKNOWN.value], target=StepState.WAITING.value)
+    @transition(field=state, source=StepState.RUNNING.value, target=StepState.WAITING.value)
     def wait(self) -> None:
         """Move when it is asked again, or was live when the saga turned back, and nothing is open."""
 
@@ -119,6 +119,10 @@ class SagaStep(FSMModelMixin, models.Model):
     )
     def compensate(self) -> None:
         """Move when its compensation is claimed; also after a refusal that left an earlier attempt unsettled."""
+
+    @transition(field=state, source=StepState.REFUSED.value, target=StepState.WAITING.value)
+    def reconsider(self) -> None:
+        """Move when a person asks a retriable step again, or marks it, after it was refused against its contract."""
 
     @transition(field=state, source=StepState.COMPENSATING.value, target=StepState.COMPENSATED.value)
     def finish_compensating(self) -> None:

@@ -1,0 +1,67 @@
+"""Freeze a worker in the middle of a step and thaw it later: its lease is lost, its answer comes all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sagas import perform
+from sagas.engine import _record, _Run
+from sagas.models import Saga
+from sagas.outcomes import Report
+from sagas.perform import Claimed
+from sagas.testing import SimulatedCrash
+from sagas.testing.drain import look
+
+
+@dataclass
+class FrozenWorker:
+    """Hold what a worker had claimed when it froze, and, once it called, what it was answered."""
+
+    claimed: Claimed | None = None
+    report: Report | None = None
+
+    def thaw(self) -> None:
+        """Let it go on: call the function unless it had before, and record under its stale token."""
+        assert self.claimed is not None, "the worker was never frozen"
+        if self.report is None:
+            self.report = perform.perform(self.claimed)
+        _record(_run_of(self.claimed), self.claimed, self.report)
+
+
+def freeze(saga: Saga, step: str, *, before_call: bool = False, compensation: bool = False) -> FrozenWorker:
+    """Let a worker look at the saga and freeze inside a step.
+
+    ``before_call``: after the claim and before the function; else after the function returned and before the record.
+    """
+    worker = FrozenWorker()
+    real = perform.perform
+
+    def stop(claimed: Claimed) -> Report:
+        is_meant = claimed.step.name == step and (claimed.direction.value == "compensation") is compensation
+        if not is_meant or worker.claimed is not None:
+            return real(claimed)
+        worker.claimed = claimed
+        if not before_call:
+            worker.report = real(claimed)
+        raise SimulatedCrash(step)
+
+    with _replaced(stop):
+        look(saga.pk, worker="frozen")
+    assert worker.claimed is not None, f"{step} was never claimed"
+    return worker
+
+
+@contextmanager
+def _replaced(function: Callable[[Claimed], Report]) -> Iterator[None]:
+    real, perform.perform = perform.perform, function
+    try:
+        yield
+    finally:
+        perform.perform = real
+
+
+def _run_of(claimed: Claimed) -> Any:
+    return _Run(saga_id=claimed.saga_id, queues=None, worker="frozen", ends_at=float("inf"), should_stop=lambda: False)
