@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 
 from . import claims, doorbell, evidence, moves, outcomes, perform
 from .claims import Next
@@ -31,6 +31,7 @@ __all__ = ["advance", "start"]
 
 logger = logging.getLogger(__name__)
 
+CONNECTION_ERRORS = (OperationalError, InterfaceError)
 RECORD_TRIES = 5
 RECORD_PAUSE_SECONDS = 0.2  # doubled at each try; the lease margin (20 s by default) covers the sum
 
@@ -112,17 +113,18 @@ def _run_joined(run: _Run, claimed: Claimed) -> Next:
     """Run a local step in the engine's database: its effect, its record and the next claim commit together."""
     using = get_settings().database
     following: Next | None = None
-    is_committing = False
+    reached = "begin"
     try:
         with transaction.atomic(using=using, durable=True):
             perform.set_timeouts(using, claimed.timeout)
+            reached = "function"
             result = perform.run_function(claimed)
             journal = Journal.lock(run.saga_id)
             following = _record_in(run, journal, claimed, outcomes.succeeded(result))
             if following is None:
                 raise _StaleToken
             journal.write()
-            is_committing = True
+            reached = "commit"
         return following
     except _StaleToken:
         logger.warning(
@@ -131,34 +133,37 @@ def _run_joined(run: _Run, claimed: Claimed) -> Next:
         return Next()
     except Exception as error:  # noqa: BLE001 - every error of a step function becomes an outcome
         refresh_connection(using)
-        if is_committing and following is not None and _is_recorded(claimed):
-            return following
-        report = outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
-    return _record(run, claimed, report)
+        if reached == "begin" and isinstance(error, CONNECTION_ERRORS):
+            report = outcomes.unreachable(error)
+        else:
+            report = outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
+    # Only a transaction that was being committed may have been recorded although it failed.
+    unanswered = (following, outcomes.succeeded(None)) if reached == "commit" and following is not None else None
+    return _record(run, claimed, report, unanswered=unanswered)
 
 
-def _record(run: _Run, claimed: Claimed, report: Report) -> Next:
+def _record(run: _Run, claimed: Claimed, report: Report, *, unanswered: tuple[Next, Report] | None = None) -> Next:
     """Record an outcome in a transaction of its own, through restarts of the database.
 
-    A COMMIT without an answer is read again by token, never repeated blindly.
+    A COMMIT without an answer (``unanswered``: what it recorded) is read again by token, never repeated blindly.
     """
     using = get_settings().database
     pause = RECORD_PAUSE_SECONDS
-    following: Next | None = None
     for tries_left in reversed(range(RECORD_TRIES)):
         try:
-            if following is not None and _is_recorded(claimed):
-                return following
+            if unanswered is not None and _is_recorded(claimed, *unanswered):
+                return unanswered[0]
             with transaction.atomic(using=using, durable=True):
                 journal = Journal.lock(run.saga_id)
                 live = _record_in(run, journal, claimed, report)
                 following = live if live is not None else evidence.keep(journal, claimed, report)
                 journal.write()
+                unanswered = following, report
             return following
         except SagaNotFound:
             logger.warning("Saga is gone; its attempt is not recorded.", extra={"saga_id": str(run.saga_id)})
             return Next()
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             if tries_left == 0:
                 raise
             logger.warning("Record failed; trying again.", extra={"saga_id": str(run.saga_id)}, exc_info=True)
@@ -177,16 +182,19 @@ def _record_in(run: _Run, journal: Journal, claimed: Claimed, report: Report) ->
     return claims.claim_next(journal, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
 
-def _is_recorded(claimed: Claimed) -> bool:
-    """Tell whether a commit that was not answered took place.
+def _is_recorded(claimed: Claimed, following: Next, report: Report) -> bool:
+    """Tell whether a commit that was not answered took place: the next attempt that it claimed is there, or, where it
+    claimed none, this one has ended as reported.
 
     Locks: the saga row: a transaction still committing holds it, so the answer is final.
     """
     using = get_settings().database
     with transaction.atomic(using=using, durable=True):
         Journal.lock(claimed.saga_id)
-        attempt = SagaAttempt.objects.using(using).filter(lease_token=claimed.token).first()
-        return attempt is not None and attempt.outcome is not None
+        attempts = SagaAttempt.objects.using(using)
+        if following.claimed is not None:
+            return attempts.filter(lease_token=following.claimed.token).exists()
+        return attempts.filter(lease_token=claimed.token, outcome=report.outcome.value).exists()
 
 
 def _ring_others(run: _Run, following: Next) -> Claimed | None:
