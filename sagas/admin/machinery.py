@@ -31,7 +31,7 @@ GONE = Badge(word="not seen", icon="warning", tone=Tone.URGENT)
 class SagaWorkerAdmin(ViewOnlyAdmin):
     """List the processes that sweep."""
 
-    list_display = ("name", "state", "seen", "serves", "version", "last_found", "started_at")
+    list_display = ("name", "badge", "seen", "serves", "version", "last_found", "started_at")
     list_display_links = None
     ordering = ("-last_sweep_at",)
     sortable_by = ()
@@ -49,7 +49,7 @@ class SagaWorkerAdmin(ViewOnlyAdmin):
         return workers.using(engine_database()).annotate(db_now=now)
 
     @admin.display(description="State")
-    def state(self, worker: SagaWorker) -> SafeString:
+    def badge(self, worker: SagaWorker) -> SafeString:
         """Show whether it swept lately."""
         age = clock.shifted(worker.db_now) - worker.last_sweep_at  # type: ignore[attr-defined]
         badge = SEEN if age <= get_settings().worker_seen_within else GONE

@@ -339,7 +339,7 @@ def show_entry(entry: SagaHistory, now: datetime, may_see: bool) -> HistoryRow:
         at=show_moment(entry.at, now),
         what=in_words(entry.what),
         step=entry.step,
-        move=" → ".join(in_words(state) for state in (entry.from_state, entry.to_state) if state),
+        move=" → ".join(dict.fromkeys(in_words(state) for state in (entry.from_state, entry.to_state) if state)),
         actor=entry.actor if entry.actor is not None else "engine",
         reason=show_error(entry.reason, with_errors=may_see) if is_error else entry.reason,
         data=show_json(entry.data) if entry.data and (may_see or is_open_to_all) else None,

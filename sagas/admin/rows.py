@@ -29,7 +29,7 @@ class ListRow:
     step: str
     """The step it is at; empty when it is over."""
     attempts: str
-    """Attempts of that step, or of all steps when it is over."""
+    """Attempts of that step, or of all steps when it is over, in words."""
     age: str
     """How long ago it was started."""
     started: Moment
@@ -74,7 +74,7 @@ def _build_row(saga: Saga, now: datetime, with_errors: bool) -> ListRow:
         badge=badge_of_saga(saga, steps, now),
         keys=tuple((key.name, key.value) for key in saga.keys.all()),
         step=at.name if at is not None else "",
-        attempts=count_attempts(at, saga) if at is not None else str(total),
+        attempts=f"attempt {count_attempts(at, saga)}" if at is not None else f"{total} attempts",
         age=describe_span(now - saga.created_at),
         started=show_moment(saga.created_at, now),
         due=show_moment(saga.due_at, now) if saga.due_at else None,
@@ -88,5 +88,6 @@ def _find_error(saga: Saga, at: SagaStep | None, with_errors: bool) -> str:
     caused = f"{cause['error_class']}: {cause.get('message', '')}" if cause.get("error_class") else ""
     text = (at.last_error if at is not None else "") or caused
     lines = show_error(text, with_errors=with_errors).splitlines()
-    first = lines[0] if lines else ""
+    path, colon, message = (lines[0] if lines else "").partition(":")
+    first = f"{path.rpartition('.')[2]}{colon}{message}"
     return first if len(first) <= ERROR_CHARS else f"{first[:ERROR_CHARS]}…"

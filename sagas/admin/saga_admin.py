@@ -46,8 +46,8 @@ class SagaList(ChangeList):
 class SagaAdmin(ViewOnlyAdmin):
     """Be the console for sagas. Subclass it to show more; ``get_links`` is meant to be overridden."""
 
-    list_display = ("state", "saga", "business_keys", "step", "attempts", "age", "next_look", "last_error")
-    list_display_links = ("saga",)
+    list_display = ("badge", "title", "step_and_attempts", "age", "next_due", "error")
+    list_display_links = ("title",)
     list_filter = FILTERS
     list_per_page = ROWS_PER_PAGE
     list_max_show_all = 0
@@ -152,32 +152,22 @@ class SagaAdmin(ViewOnlyAdmin):
         return TemplateResponse(request, template, whole, status=status)
 
     @admin.display(description="State")
-    def state(self, saga: Saga) -> SafeString:
+    def badge(self, saga: Saga) -> SafeString:
         """Show the badge."""
         return render_to_string("admin/sagas/includes/badge.html", {"badge": row_of(saga).badge})
 
     @admin.display(description="Saga")
-    def saga(self, saga: Saga) -> SafeString:
-        """Show definition and id; the row's link."""
-        text = '{} <span class="saga-quiet">{}</span> <span class="saga-id">{}</span>'
-        return format_html(text, saga.definition, saga.version, saga.pk)
+    def title(self, saga: Saga) -> SafeString:
+        """Show definition and business keys, or the id where there are none; the row's link."""
+        keys = row_of(saga).keys or (("id", str(saga.pk)),)
+        shown = format_html_join("", '<span class="saga-key">{} <strong>{}</strong></span>', keys)
+        return format_html('<span class="saga-key">{}, version {}</span>{}', saga.definition, saga.version, shown)
 
-    @admin.display(description="Business keys")
-    def business_keys(self, saga: Saga) -> SafeString:
-        """Show every key."""
-        return format_html_join(
-            " ", '<span class="saga-key"><span class="saga-quiet">{}</span> {}</span>', row_of(saga).keys
-        )
-
-    @admin.display(description="Current step", empty_value="-")
-    def step(self, saga: Saga) -> str:
-        """Show the step it is at."""
-        return row_of(saga).step
-
-    @admin.display(description="Attempts")
-    def attempts(self, saga: Saga) -> str:
-        """Show the attempts of that step."""
-        return row_of(saga).attempts
+    @admin.display(description="Step and attempts")
+    def step_and_attempts(self, saga: Saga) -> SafeString:
+        """Show the step it is at and its attempts, or all attempts of one that is over."""
+        row = row_of(saga)
+        return format_html('{} <span class="saga-key saga-quiet">{}</span>', row.step or "over", row.attempts)
 
     @admin.display(description="Age")
     def age(self, saga: Saga) -> SafeString:
@@ -186,7 +176,7 @@ class SagaAdmin(ViewOnlyAdmin):
         return format_html('<time datetime="{}" title="{}">{}</time>', row.started.iso, row.started.text, row.age)
 
     @admin.display(description="Next due", empty_value="-")
-    def next_look(self, saga: Saga) -> SafeString | None:
+    def next_due(self, saga: Saga) -> SafeString | None:
         """Show when it is looked at next."""
         due = row_of(saga).due
         if due is None:
@@ -194,7 +184,7 @@ class SagaAdmin(ViewOnlyAdmin):
         return format_html('<time datetime="{}" title="{}">{}</time>', due.iso, due.text, due.distance)
 
     @admin.display(description="Last error", empty_value="-")
-    def last_error(self, saga: Saga) -> SafeString | None:
+    def error(self, saga: Saga) -> SafeString | None:
         """Show the last error, in one line."""
         error = row_of(saga).error
         return format_html('<span class="saga-error">{}</span>', error) if error else None

@@ -10,8 +10,10 @@ UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 def describe_span(span: timedelta) -> str:
     """Return a span in at most two units, such as ``3 h 5 min``; below ten seconds with a decimal."""
     seconds = abs(span.total_seconds())
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
-        return f"{seconds:.1f} s" if seconds else "0 s"
+        return f"{seconds:.1f} s"
     place = next(place for place, (_, size) in enumerate(UNITS) if seconds >= size)
     name, size = UNITS[place]
     whole, rest = divmod(int(seconds), size)

@@ -52,7 +52,7 @@ def read_all(saga: Saga) -> tuple[Saga, list[SagaStep], datetime]:
     return found, list(found.steps.order_by("position")), clock.read_now(get_settings().database)
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_every_state_is_shown_alike_by_rows_and_by_sql() -> None:
     sagas = {name: maker() for name, maker in trips.MAKERS.items()}
     assert sagas.keys() == STATES.keys()
@@ -69,7 +69,7 @@ def test_every_state_is_shown_alike_by_rows_and_by_sql() -> None:
         assert found == {saga.pk for name, saga in sagas.items() if STATES[name] is state}, state
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_every_reason_to_look_is_found() -> None:
     sagas = {name: maker() for name, maker in trips.MAKERS.items()}
 
@@ -83,7 +83,7 @@ def test_every_reason_to_look_is_found() -> None:
         assert display.reasons_of(found, steps) == REASONS.get(name, []), name
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_open_sagas_are_counted_by_definition_and_state() -> None:
     for name in ("pending", "paused", "misconfigured", "completed", "compensated", "abandoned"):
         trips.MAKERS[name]()
@@ -96,7 +96,7 @@ def test_open_sagas_are_counted_by_definition_and_state() -> None:
     ]
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_deadline_makes_overdue_by_the_engines_clock() -> None:
     saga = trips.make_waiting_for_retry()
 
@@ -107,7 +107,7 @@ def test_deadline_makes_overdue_by_the_engines_clock() -> None:
     assert not display.filter_by_display(Saga.objects.all(), DisplayState.OVERDUE).exists()
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("maker", "step", "expected"),
     [
@@ -132,7 +132,7 @@ def test_steps_are_told_apart(maker: str, step: str, expected: StepDisplay) -> N
     assert display.judge_step(saga.steps.get(name=step), saga) is expected
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_held_and_assumed_say_why() -> None:
     saga = trips.make_held_unknown()
     assert display.badge_of_saga(*read_all(saga)).text == "held: outcome unknown"
@@ -143,7 +143,7 @@ def test_held_and_assumed_say_why() -> None:
     assert display.badge_of_step(saga.steps.get(name="pay"), saga).text == "succeeded: a person's word"
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("maker", "headline"),
     [
@@ -168,7 +168,7 @@ def test_headline_says_where_it_stands(maker: str, headline: str) -> None:
     assert account.headline.startswith(headline)
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_errors_are_told_to_those_who_may_see_them() -> None:
     saga = trips.make_compensation_failing()
 
@@ -185,7 +185,7 @@ def test_errors_are_told_to_those_who_may_see_them() -> None:
     )
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_lost_worker_and_absent_workers_are_told() -> None:
     running, waiting = trips.make_running(), trips.make_pending()
 
@@ -196,7 +196,7 @@ def test_lost_worker_and_absent_workers_are_told() -> None:
     assert advice == ("It has been due for 5 min and nobody came: look whether a worker serves queue sagas.",)
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_missing_definition_hides_the_limit_only() -> None:
     saga = trips.make_waiting_for_retry()
 
@@ -218,7 +218,7 @@ def test_every_state_has_a_badge_and_none_is_colour_alone() -> None:
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
-        (0, "0 s"), (0.25, "0.2 s"), (9.9, "9.9 s"), (10, "10 s"), (59.9, "59 s"), (60, "1 min"), (61, "1 min 1 s"),
+        (0, "0 ms"), (0.25, "250 ms"), (9.9, "9.9 s"), (10, "10 s"), (59.9, "59 s"), (60, "1 min"), (61, "1 min 1 s"),
         (3600, "1 h"), (3605, "1 h"), (3725, "1 h 2 min"), (86_400 * 3 + 7_300, "3 d 2 h"),
     ],
 )  # fmt: skip

@@ -16,7 +16,7 @@ from sagas.testing.drain import read
 
 from . import trips
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def steps_of(plan: OperationPlan) -> list[tuple[int, str, str]]:

@@ -1,0 +1,40 @@
+"""Name the console's pages, and read what happened in the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sagas.models import Saga, SagaHistory
+from sagas.rules import Operation
+
+LIST = "/admin/sagas/saga/"
+REASON = "The bank is back, see ticket 42."
+EVIDENCE = "The bank's own page shows it."
+
+
+def page_of(saga: Saga) -> str:
+    return f"{LIST}{saga.pk}/change/"
+
+
+def action_of(saga: Saga, operation: Operation, step: str | None = None) -> str:
+    url = f"{LIST}{saga.pk}/act/{operation.value.replace('_', '-')}/"
+    return f"{url}?step={step}" if step else url
+
+
+def form_of(saga: Saga, **changes: Any) -> dict[str, Any]:
+    """Fill the form as it would be drawn now."""
+    found = Saga.objects.get(pk=saga.pk)
+    return {"reason": REASON, "revision": found.revision, "seen": found.history_count, "step": "", **changes}
+
+
+def deeds_of(saga: Saga) -> list[tuple[str, str | None, str]]:
+    """Return what people did: action, who, why."""
+    rows = SagaHistory.objects.filter(saga=saga, what="operator_acted").order_by("number")
+    return list(rows.values_list("to_state", "actor", "reason"))
+
+
+def stored(saga: Saga) -> tuple[Any, ...]:
+    """Return everything that an action could change."""
+    found = Saga.objects.get(pk=saga.pk)
+    steps = list(found.steps.order_by("position").values())
+    return Saga.objects.filter(pk=saga.pk).values().get(), steps, found.attempts.count(), found.history.count()

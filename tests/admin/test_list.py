@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import unescape
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from sagas import registry
+from sagas.admin import paging, searching
+from sagas.display import DisplayState
+from sagas.models import Saga
+from sagas.states import Attention, Hold
+
+from . import trips
+from .pages import LIST, page_of
+from .test_display import REASONS, STATES
+
+pytestmark = pytest.mark.django_db
+
+LogIn = Callable[..., Client]
+HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
+
+
+def listed(response: Any) -> set[str]:
+    assert response.status_code == 200
+    return {str(saga.pk) for saga in response.context["cl"].result_list}
+
+
+def ids(*sagas: Saga) -> set[str]:
+    return {str(saga.pk) for saga in sagas}
+
+
+def test_row_says_what_a_person_needs(log_in: LogIn) -> None:
+    saga = trips.make_compensation_failing()
+
+    text = unescape(log_in("supervisor").get(LIST).content.decode())
+
+    number = saga.keys.get().value
+    for shown in ("compensation failing", "trip, version 3", number, "book_flight", "attempt 10 of 10", "in 1 h"):
+        assert shown in text
+    assert "RuntimeError: The airline is closed." in text
+    assert "icons.svg#warning" in text
+    assert f'href="{page_of(saga)}"' in text
+
+
+def test_state_is_word_icon_and_colour(log_in: LogIn) -> None:
+    for maker in trips.MAKERS.values():
+        maker()
+
+    text = log_in("viewer").get(LIST).content.decode()
+
+    rows = text.split("<tbody>")[1].split("<tr>")[1:]
+    assert len(rows) == len(trips.MAKERS)
+    for row in rows:
+        assert row.count('class="saga-badge saga-tone-') == 1
+        assert row.count("icons.svg#") == 1
+        assert row.count("<strong>") == 2
+
+
+def test_list_costs_the_same_for_one_and_for_many(log_in: LogIn) -> None:
+    client = log_in("supervisor")
+    trips.make_compensation_failing()
+    with CaptureQueriesContext(connection) as few:
+        assert len(listed(client.get(LIST))) == 1
+    for maker in trips.MAKERS.values():
+        maker()
+    with CaptureQueriesContext(connection) as many:
+        assert len(listed(client.get(LIST, {"q": "ORD", "display": "held", "started": "24h"}))) == 6
+
+    assert len(few) <= 8
+    assert len(many) == len(few) + 1
+
+
+@pytest.mark.parametrize("state", DisplayState)
+def test_state_filter(log_in: LogIn, state: DisplayState) -> None:
+    sagas = {name: trips.MAKERS[name]() for name in STATES}
+
+    found = listed(log_in("viewer").get(LIST, {"display": state.value}))
+
+    assert found == ids(*(saga for name, saga in sagas.items() if STATES[name] is state))
+
+
+def test_filter_of_what_needs_a_person(log_in: LogIn) -> None:
+    sagas = {name: trips.MAKERS[name]() for name in STATES}
+    client = log_in("viewer")
+
+    assert listed(client.get(LIST, {"needs": "any"})) == ids(*(sagas[name] for name in REASONS))
+    for reason in (*Hold, *Attention):
+        expected = ids(*(sagas[name] for name, reasons in REASONS.items() if reason.value in reasons))
+        assert listed(client.get(LIST, {"needs": reason.value})) == expected
+
+
+def test_definition_filter_finds_also_what_the_code_has_lost(log_in: LogIn) -> None:
+    trip, tour = trips.start(), trips.start(trips.TourSaga)
+    lost = trips.start()
+    Saga.objects.filter(pk=lost.pk).update(definition="retired.flow", version=7)
+    client = log_in("viewer")
+
+    assert listed(client.get(LIST, {"definition": "trip"})) == ids(trip)
+    assert listed(client.get(LIST, {"definition": "trip:3"})) == ids(trip)
+    assert listed(client.get(LIST, {"definition": "trip:2"})) == set()
+    assert listed(client.get(LIST, {"definition": "tour"})) == ids(tour)
+    assert listed(client.get(LIST, {"definition": "retired.flow:7"})) == ids(lost)
+
+
+def test_versions_are_offered_where_there_are_several(log_in: LogIn) -> None:
+    with registry.preserved():
+
+        class NewerTrip(trips.TripSaga):
+            book_hotel = trips.Compensatable(trips.do, trips.undo)
+
+            class Meta:
+                name = "trip"
+                version = 4
+
+        text = log_in("viewer").get(LIST).content.decode()
+
+    assert "trip, version 3</a>" in text
+    assert "trip, version 4</a>" in text
+    assert "tour, version 1</a>" not in text
+
+
+def test_start_filter(log_in: LogIn) -> None:
+    young, old = trips.start(), trips.start()
+    Saga.objects.filter(pk=old.pk).update(created_at=old.created_at - trips.timedelta(hours=2))
+    client = log_in("viewer")
+
+    assert listed(client.get(LIST, {"started": "1h"})) == ids(young)
+    assert listed(client.get(LIST, {"started": "24h"})) == ids(young, old)
+
+
+def test_filters_and_search_stay_in_the_urls(log_in: LogIn) -> None:
+    trips.make_paused()
+    client = log_in("viewer")
+
+    text = unescape(client.get(LIST, {"display": "held", "q": "ORD"}).content.decode())
+
+    assert "?display=held&needs=any&q=ORD" in text
+    assert '<input type="hidden" name="display" value="held">' in text
+    assert 'name="q" value="ORD"' in text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"display": "nowhere"},
+        {"needs": "nobody"},
+        {"definition": "Trip'; DROP TABLE"},
+        {"definition": "nul\x00"},
+        {"started": "99y"},
+    ],
+)
+def test_unknown_choice_is_answered_politely(log_in: LogIn, query: dict[str, str]) -> None:
+    trips.start()
+
+    response = log_in("viewer").get(LIST, query)
+
+    assert response.status_code == 302
+    assert response["Location"] == f"{LIST}?e=1"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"input__contains": '{"order_number": "ORD-1"}'},
+        {"id__contains": "01"},
+        {"state": "running"},
+        {"steps__result__isnull": "0"},
+        {"attempts__message__icontains": "a"},
+        {"keys__value__icontains": "ORD"},
+        {"_to_field": "definition"},
+        {"nonsense": "1"},
+    ],
+)
+def test_no_other_lookup_can_be_made_up(log_in: LogIn, query: dict[str, str]) -> None:
+    trips.start()
+
+    assert log_in("admin").get(LIST, query).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"o": "3"}, {"o": "-1.2"}, {"o": "99"}, {"o": "x"}, {"all": ""}, {"p": "9" * 5000}, {"p": "-3"},
+        {"_facets": "1"}, {"_popup": "1"}, {"q": "\x00"}, {"q": "%"}, {"q": "_" * 300}, {"q": HOSTILE}, {"q": "\ufffd"},
+        {"q": "'; DROP TABLE sagas_saga; --"},
+    ],
+)  # fmt: skip
+def test_odd_queries_are_no_errors(log_in: LogIn, query: dict[str, str]) -> None:
+    trips.start()
+
+    assert log_in("viewer").get(LIST, query).status_code == 200
+
+
+def test_order_cannot_be_chosen(log_in: LogIn) -> None:
+    first, second = trips.start(), trips.start()
+
+    for order in ("1", "-1", "2.-3"):
+        found = log_in("viewer").get(LIST, {"o": order}).context["cl"].result_list
+        assert [saga.pk for saga in found] == [second.pk, first.pk]
+
+
+def test_search_by_business_key(log_in: LogIn) -> None:
+    first = trips.start(order="ORD-17", customer="ada")
+    second = trips.start(order="ORD-170", customer="bob")
+    third = trips.start(order="ada", customer="50%_off")
+    client = log_in("viewer")
+
+    for text, expected in {
+        "ORD-17": ids(first, second),
+        " ORD-170 ": ids(second),
+        "ORD-18": set(),
+        "ord-17": set(),
+        "ada": ids(first, third),
+        "customer:ada": ids(first),
+        "order=ada": ids(third),
+        "order:ORD-17": ids(first, second),
+        "50%": ids(third),
+        "5_%": set(),
+    }.items():
+        assert listed(client.get(LIST, {"q": text})) == expected, text
+
+
+def test_search_by_id(log_in: LogIn) -> None:
+    first, second = trips.start(), trips.start()
+    client, whole = log_in("viewer"), str(first.pk)
+
+    for text in (whole, whole.upper(), whole.replace("-", ""), f" {whole} "):
+        assert listed(client.get(LIST, {"q": text})) == ids(first)
+    shared = next(size for size in range(36, 0, -1) if str(second.pk).startswith(whole[:size]))
+    assert listed(client.get(LIST, {"q": whole[:shared]})) == ids(first, second)
+    assert listed(client.get(LIST, {"q": whole[: shared + 2]})) <= ids(first)
+    assert listed(client.get(LIST, {"q": whole[:-1] + ("0" if whole[-1] != "0" else "1")})) == set()
+
+
+@pytest.mark.parametrize("text", ["", "abc", "ORD-1", "g" * 8, "0" * 33, "01-02"])
+def test_what_cannot_be_an_id_is_none(text: str) -> None:
+    assert (searching.bound_ids(text) is not None) is (text == "01-02")
+
+
+def test_search_and_filter_use_their_indexes() -> None:
+    saga = trips.start(order="ORD-17")
+    whole = str(saga.pk)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+
+    def plan_of(queryset: Any) -> str:
+        return queryset.explain()
+
+    by_id = searching.search_sagas(Saga.objects.order_by("-created_at", "-id"), whole[:13])
+    assert "Seq Scan" not in plan_of(by_id)
+    keys = saga.keys.model.objects.filter(value__startswith="ORD-1")
+    assert "saga_key_prefix" in plan_of(keys)
+    for state in DisplayState:
+        from sagas.display import filter_by_display
+
+        plan = plan_of(filter_by_display(Saga.objects.order_by("-created_at", "-id"), state)[:50])
+        assert "Seq Scan" not in plan, (state, plan)
+
+
+def test_count_stops_at_its_cap(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "MAX_COUNT", 3)
+    client = log_in("viewer")
+    for _ in range(3):
+        trips.start()
+    exact = client.get(LIST)
+    assert "3 sagas" in exact.content.decode()
+    trips.start()
+    capped = client.get(LIST)
+
+    assert (capped.context["cl"].result_count, capped.context["cl"].paginator.is_capped) == (3, True)
+    assert "More than 3 sagas: filter or search to see the others." in capped.content.decode()
+    with CaptureQueriesContext(connection) as queries:
+        client.get(LIST)
+    counts = [query["sql"] for query in queries if "COUNT(" in query["sql"]]
+    assert len(counts) == 1
+    assert "LIMIT 4" in counts[0]
+
+
+def test_pages_can_be_leafed_through(log_in: LogIn) -> None:
+    made = [trips.start() for _ in range(51)]
+    client = log_in("viewer")
+
+    first, second = listed(client.get(LIST)), listed(client.get(LIST, {"p": "2"}))
+
+    assert (len(first), second) == (50, ids(made[0]))
+    for number in ("3", "-1", "99999"):
+        assert client.get(LIST, {"p": number})["Location"] == f"{LIST}?e=1"
+
+
+def test_errors_of_the_list_need_the_payload_permission(log_in: LogIn) -> None:
+    trips.make_compensation_failing()
+    client = log_in("viewer")
+
+    text = client.get(LIST).content.decode()
+    assert "RuntimeError" in text
+    assert "The airline is closed." not in text
+
+    User.objects.get(username="viewer").user_permissions.add(Permission.objects.get(codename="view_payload"))
+    assert "The airline is closed." in client.get(LIST).content.decode()
+
+
+def test_hostile_text_is_escaped(log_in: LogIn) -> None:
+    saga = trips.start(order=HOSTILE)
+    with trips.faults() as fault:
+        fault.refuse("book_hotel", trips.RetryLater(HOSTILE, after=3000))
+        trips.look(saga.pk)
+
+    for url in (LIST, f"{LIST}?q=%3Cscript%3E", page_of(saga)):
+        text = log_in("admin").get(url).content.decode()
+        assert "<script>alert" not in text
+        assert "{{ 7|add:7 }}" in text or "q=" in url
+        assert " 14'" not in unescape(text)
+
+
+def test_deadline_of_the_engine_counts_as_the_row_says(log_in: LogIn) -> None:
+    trips.make_overdue()
+
+    assert "overdue" in log_in("viewer").get(LIST).content.decode().split("<tbody>")[1]

@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from html import unescape
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+
+from sagas import operations, registry
+from sagas.admin import links, page, reading
+from sagas.admin.saga_admin import SagaAdmin
+from sagas.models import Saga, SagaAttempt, SagaBarrier, SagaHistory, SagaKey, SagaStep, SagaWorker
+
+from . import trips
+from .pages import LIST, page_of, stored
+
+pytestmark = pytest.mark.django_db
+
+LogIn = Callable[..., Client]
+HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
+
+
+def text_of(response: Any) -> str:
+    assert response.status_code == 200
+    return unescape(response.content.decode())
+
+
+def test_page_tells_the_whole_story(log_in: LogIn) -> None:
+    saga = trips.make_compensation_failing()
+
+    text = text_of(log_in("admin").get(page_of(saga)))
+
+    for shown in (
+        "The compensation of book_flight has spent its attempts: its effect is still there.",
+        "It turned back because pay refused: tests.admin.trips.CardDeclined: No money.",
+        "Find out from the error what keeps the participant from undoing it",
+        str(saga.pk),
+        saga.keys.get().value,
+        "trip, version 3",
+        "10 of 10 back, 1 forward",
+        "RuntimeError: The airline is closed.",
+        "Traceback (most recent call last)",
+        '"order_number"',
+        '"made": "book_hotel"',
+    ):
+        assert shown in text
+    assert (
+        text.count('<tr>\n        <th scope="row">book_flight</th>')
+        == SagaAttempt.objects.filter(saga=saga, step__name="book_flight").count()
+    )
+    for entry in SagaHistory.objects.filter(saga=saga):
+        assert f'<th scope="row">{entry.number}</th>' in text
+
+
+@pytest.mark.parametrize("maker", trips.MAKERS)
+@pytest.mark.parametrize("person", ["viewer", "admin"])
+def test_every_state_has_a_page_with_few_queries(log_in: LogIn, person: str, maker: str) -> None:
+    saga = trips.MAKERS[maker]()
+    client, before = log_in(person), stored(saga)
+
+    with CaptureQueriesContext(connection) as queries:
+        text = text_of(client.get(page_of(saga)))
+
+    assert len(queries) <= 9
+    assert "FOR NO KEY UPDATE" not in " ".join(query["sql"] for query in queries)
+    assert 'class="saga-banner saga-tone-' in text
+    assert stored(saga) == before
+
+
+def test_page_of_a_missing_definition(log_in: LogIn) -> None:
+    saga = trips.make_waiting_for_retry()
+
+    with registry.preserved():
+        registry.forget("trip", 3)
+        text = text_of(log_in("admin").get(page_of(saga)))
+
+    assert "book_hotel failed (attempt 1) and is tried again" in text
+
+
+def test_payloads_need_their_own_permission(log_in: LogIn) -> None:
+    saga = trips.make_compensation_failing()
+    client = log_in("operator")
+
+    text = text_of(client.get(page_of(saga)))
+    for hidden in ("The airline is closed.", "No money.", "Traceback (most", '"order_number"', '"made"', '"cause"'):
+        assert hidden not in text
+    assert "RuntimeError" in text
+    assert "need the permission sagas.view_payload" in text
+
+    User.objects.get(username="operator").user_permissions.add(Permission.objects.get(codename="view_payload"))
+    text = text_of(client.get(page_of(saga)))
+    for shown in ("The airline is closed.", "No money.", "Traceback (most", '"order_number"', '"made"', '"cause"'):
+        assert shown in text
+
+
+def test_words_of_people_are_shown_to_everybody(log_in: LogIn) -> None:
+    saga = trips.make_held_unknown()
+    evidence = "The bank's own page shows it."
+    operations.mark_succeeded(saga.pk, actor=trips.BOSS, reason=trips.REASON, step="pay", evidence=evidence)
+
+    text = text_of(log_in("viewer").get(page_of(saga)))
+
+    assert trips.REASON in text
+    assert evidence in text
+    assert "boss" in text
+    assert "(a person's word)" in text
+
+
+def test_nobody_edits_anything(log_in: LogIn) -> None:
+    saga = trips.make_completed()
+    client, before = log_in("admin"), stored(saga)
+
+    assert client.get(f"{LIST}add/").status_code == 403
+    assert client.post(f"{LIST}add/", {"definition": "x"}).status_code == 403
+    assert client.post(page_of(saga), {"state": "running", "_save": "Save"}).status_code == 403
+    assert client.put(page_of(saga)).status_code == 403
+    assert client.get(f"{LIST}{saga.pk}/delete/").status_code == 403
+    assert client.post(f"{LIST}{saga.pk}/delete/", {"post": "yes"}).status_code == 403
+    data = {"action": "delete_selected", "_selected_action": [str(saga.pk)], "post": "yes"}
+    client.post(LIST, data)
+    text = text_of(client.get(page_of(saga))) + text_of(client.get(LIST))
+    for missing in ('name="_save"', "/delete/", '/add/" class="addlink" aria-describedby="sagas', "delete_selected"):
+        assert missing not in text
+    assert stored(saga) == before
+
+
+def test_steps_attempts_and_history_have_no_pages_of_their_own() -> None:
+    for model in (SagaStep, SagaAttempt, SagaHistory, SagaKey):
+        assert not admin.site.is_registered(model)
+        with pytest.raises(NoReverseMatch):
+            reverse(f"admin:sagas_{model._meta.model_name}_changelist")
+
+
+@pytest.mark.parametrize("object_id", ["nonsense", "0", "%00", str(uuid4()), "a" * 5000, "<script>"])
+def test_unknown_id_leads_to_the_list(log_in: LogIn, object_id: str) -> None:
+    client = log_in("viewer")
+
+    response = client.get(f"{LIST}{object_id}/change/", follow=True)
+
+    assert response.redirect_chain == [(LIST, 302)]
+    assert "There is no saga" in text_of(response)
+    assert b"<script>." not in response.content
+
+
+def test_admin_history_leads_to_the_sagas_own(log_in: LogIn) -> None:
+    saga = trips.make_completed()
+
+    response = log_in("viewer").get(f"{LIST}{saga.pk}/history/")
+
+    assert (response.status_code, response["Location"]) == (302, f"{page_of(saga)}#history")
+    assert log_in("staff").get(f"{LIST}{saga.pk}/history/").status_code == 403
+    assert log_in("viewer").get(f"{LIST}nonsense/history/").status_code == 302
+
+
+def test_long_stories_are_shown_in_pages(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "ATTEMPTS_SHOWN", 4)
+    monkeypatch.setattr(reading, "HISTORY_SHOWN", 10)
+    saga = trips.make_compensation_failing()
+    client, numbers, attempts = log_in("viewer"), [], []
+    url: str | None = page_of(saga)
+
+    while url is not None:
+        shown = client.get(url).context["page"]
+        numbers = [row.number for row in shown.history] + numbers
+        url = page_of(saga) + shown.older_history_url if shown.older_history_url else None
+    url = page_of(saga)
+    while url is not None:
+        shown = client.get(url).context["page"]
+        attempts = [row.pk for row in shown.attempts] + attempts
+        url = page_of(saga) + shown.older_attempts_url if shown.older_attempts_url else None
+
+    assert numbers == list(range(1, saga.history_count + 1))
+    assert attempts == list(SagaAttempt.objects.filter(saga=saga).order_by("pk").values_list("pk", flat=True))
+
+
+@pytest.mark.parametrize("value", ["", "0", "-1", "x", "9" * 18, "9" * 19, "9" * 5000, "١٢", "1.5", "\x00"])
+def test_odd_page_numbers_are_no_errors(log_in: LogIn, value: str) -> None:
+    saga = trips.make_completed()
+
+    response = log_in("viewer").get(page_of(saga), {"history_before": value, "attempts_before": value})
+
+    assert response.status_code == 200
+
+
+def test_hostile_texts_are_escaped_everywhere(log_in: LogIn) -> None:
+    saga = trips.start(order=HOSTILE)
+    with trips.faults() as fault:
+        fault.refuse("book_hotel", trips.RetryLater(HOSTILE, after=3000))
+        trips.look(saga.pk)
+    actor = trips.Actor(name=HOSTILE, is_trusted=True)
+    operations.pause(saga.pk, actor=actor, reason=HOSTILE)
+
+    response = log_in("admin").get(page_of(saga))
+
+    assert b"<script>alert" not in response.content
+    assert text_of(response).count("{{ 7|add:7 }}") >= 6
+    for code in ("resume", "retry", "skip", "cancel"):
+        assert b"<script>alert" not in log_in("admin").get(f"{LIST}{saga.pk}/act/{code}/").content
+
+
+def test_numbers_are_shown_exactly_and_long_texts_are_cut() -> None:
+    exact = page.show_json({"amount": 123456789012345678901234567890, "name": "Ærø"})
+    assert json.loads(exact.text) == {"amount": 123456789012345678901234567890, "name": "Ærø"}
+    assert "Ærø" in exact.text
+    assert not exact.is_cut
+
+    cut = page.show_json({"text": "x" * 20_000})
+    assert (len(cut.text), cut.is_cut) == (page.MAX_JSON_CHARS, True)
+
+
+def test_links_are_made_by_those_who_know(log_in: LogIn) -> None:
+    saga = trips.start(voyage="V-17", ferry="ada")
+
+    def link_voyage(found: Saga, number: str) -> Iterable[links.Link]:
+        assert found.pk == saga.pk
+        yield links.Link(label=f"Voyage {number}", url=f"/admin/voyages/?q={number}")
+
+    def link_nowhere(found: Saga, value: str) -> Iterable[links.Link]:
+        yield links.Link(label=value, url=reverse("admin:no_such_page"))
+
+    mine = (("voyage", link_voyage), ("voyage", link_voyage), ("ferry", link_nowhere), ("train", link_voyage))
+    for name, resolver in mine:
+        links.register(name, resolver)
+    try:
+        found = links.list_links(saga, {"voyage": "V-17", "ferry": "ada"})
+        text = text_of(log_in("viewer").get(page_of(saga)))
+    finally:
+        for name, resolver in mine:
+            links.unregister(name, resolver)
+
+    assert found == [links.Link(label="Voyage V-17", url="/admin/voyages/?q=V-17")]
+    assert '<a href="/admin/voyages/?q=V-17">Voyage V-17</a>' in text
+    assert links.list_links(saga, {"voyage": "V-17", "ferry": "ada"}) == []
+
+
+def test_links_can_be_overridden(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    saga = trips.start()
+    own = [links.Link(label="Own page", url="/own/")]
+    monkeypatch.setattr(SagaAdmin, "get_links", lambda self, saga, keys: own)
+
+    assert '<a href="/own/">Own page</a>' in text_of(log_in("viewer").get(page_of(saga)))
+
+
+def test_nothing_is_inline_and_nothing_comes_from_elsewhere(log_in: LogIn) -> None:
+    saga = trips.make_compensation_failing()
+    client = log_in("admin")
+
+    for url in (LIST, page_of(saga), f"{LIST}{saga.pk}/act/retry/", "/admin/sagas/sagaworker/"):
+        text = text_of(client.get(url))
+        assert "<style" not in text
+        assert " style=" not in text
+        assert " onclick=" not in text
+        assert text.count("<script") == text.count("<script src=")
+        for address in ("http://", "https://", '"//'):
+            assert address not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_tables_and_fields_are_labelled(log_in: LogIn) -> None:
+    saga = trips.make_held_unknown()
+    client = log_in("admin")
+
+    shown = text_of(client.get(page_of(saga))).split('id="content-main"')[1]
+    assert shown.count("<caption>") == shown.count('<table class="saga-table">') == 3
+    assert "<th>" not in shown
+    form = text_of(client.get(f"{LIST}{saga.pk}/act/mark-succeeded/?step=pay"))
+    for name in ("reason", "evidence", "result"):
+        assert f'<label for="id_{name}">' in form
+        assert f'id="id_{name}_helptext"' in form
+        assert f'aria-describedby="id_{name}_helptext"' in form
+    for text in (text_of(client.get(page_of(saga))), form, text_of(client.get(LIST))):
+        assert 'aria-live="polite"' in text
+
+
+def test_workers_are_shown(log_in: LogIn) -> None:
+    now = timezone.now()
+    for name, age in (("here:1", 1), ("gone:2", 3600)):
+        SagaWorker.objects.create(
+            name=name, host=name[:4], pid=1, queues=["sagas"], started_at=now,
+            last_sweep_at=now - trips.timedelta(seconds=age),
+        )  # fmt: skip
+
+    text = text_of(log_in("viewer").get("/admin/sagas/sagaworker/"))
+
+    rows = text.split("<tbody>")[1].split("<tr>")[1:]
+    assert ["at work" in row for row in rows] == [True, False]
+    assert "not seen" in rows[1]
+    assert "1 h ago" in rows[1]
+
+
+def test_barrier_is_searched_by_whole_keys(log_in: LogIn) -> None:
+    saga, now = trips.start(), timezone.now()
+    for key in (f"{saga.pk}:book_hotel", f"{saga.pk}:pay", "other"):
+        SagaBarrier.objects.create(key=key, direction="action", state="done", result={"secret": 1}, created_at=now)
+    client = log_in("viewer")
+
+    def found(text: str) -> list[str]:
+        result = client.get("/admin/sagas/sagabarrier/", {"q": text}).context["cl"].result_list
+        return sorted(row.key for row in result)
+
+    assert found(str(saga.pk)) == [f"{saga.pk}:book_hotel", f"{saga.pk}:pay"]
+    assert found(f"{saga.pk}:pay") == [f"{saga.pk}:pay"]
+    assert found("oth") == []
+    assert len(found("")) == 3
+
+
+@pytest.mark.parametrize("model", [SagaWorker, SagaBarrier])
+def test_machinery_is_for_looking_only(log_in: LogIn, model: Any) -> None:
+    now = timezone.now()
+    if model is SagaWorker:
+        row = SagaWorker.objects.create(name="a:1", host="a", pid=1, started_at=now, last_sweep_at=now)
+    else:
+        row = SagaBarrier.objects.create(key="k", direction="action", state="done", result={"s": 1}, created_at=now)
+    base, client = f"/admin/sagas/{model._meta.model_name}/", log_in("admin")
+    before = model.objects.values().get()
+
+    assert client.get(f"{base}add/").status_code == 403
+    assert client.post(f"{base}{row.pk}/change/", {"pid": 7}).status_code == 403
+    assert client.post(f"{base}{row.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert client.get(base, {"result__isnull": "0"}).status_code in (302, 400)
+    assert model.objects.values().get() == before
+    assert log_in("staff").get(base).status_code == 403
+
+
+def test_stored_results_need_the_payload_permission(log_in: LogIn) -> None:
+    row = SagaBarrier.objects.create(
+        key="k", direction="action", state="done", result={"secret": 1}, created_at=timezone.now()
+    )
+    url = f"/admin/sagas/sagabarrier/{row.pk}/change/"
+
+    assert "secret" not in text_of(log_in("viewer").get(url))
+    assert "secret" in text_of(log_in("supervisor").get(url))
