@@ -1,0 +1,52 @@
+"""Every setting of the engine and every operator's command is documented, and nothing is that does not exist."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, fields
+from datetime import timedelta
+
+from django.core.management import get_commands
+
+from config.local.runtime import ROOT
+from sagas.conf import SagaSettings
+
+DEPLOYING = ROOT / "docs" / "deploying.md"
+NUMBER = re.compile(r"([\d.]+)(?: (s|days))?")
+UNITS = {None: 1, "s": 1, "days": 86_400}
+
+
+def read_table() -> dict[str, str]:
+    """Read the table of the engine's settings.
+
+    Returns: the documented defaults by name.
+    """
+    section = DEPLOYING.read_text().partition("## Settings of the engine")[2].partition("\n## ")[0]
+    return dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", section, re.MULTILINE))
+
+
+def test_every_engine_setting_is_documented() -> None:
+    assert set(read_table()) == {field.name.upper() for field in fields(SagaSettings)}
+
+
+def test_documented_defaults_of_numbers_and_durations_are_the_real_ones() -> None:
+    documented, real = {}, {}
+    table = read_table()
+    for field in fields(SagaSettings):
+        if field.default is MISSING or not isinstance(field.default, int | timedelta):
+            continue
+        default = field.default.total_seconds() if isinstance(field.default, timedelta) else field.default
+        real[field.name.upper()] = float(default)
+        match = NUMBER.fullmatch(table[field.name.upper()])
+        documented[field.name.upper()] = float(match[1]) * UNITS[match[2]] if match else table[field.name.upper()]
+
+    assert len(real) >= 10
+    assert documented == real
+
+
+def test_every_engine_command_is_documented() -> None:
+    commands = {name for name, app in get_commands().items() if app in {"sagas", "payments", "orders"}}
+    text = "\n".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+
+    assert {"saga_sweep", "sandbox_clear", "checkout_cleanup"} <= commands
+    assert sorted(name for name in commands if not re.search(rf"\b{name}\b", text)) == []

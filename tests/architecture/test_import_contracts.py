@@ -1,0 +1,81 @@
+"""Who may import whom is kept, and would be seen if it were not."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from config.local.runtime import ROOT
+
+PACKAGES = ("config", "inventory", "orders", "payments", "sagas", "shipping")
+
+# One import for each contract that must not be there: the file it is planted in, and the line.
+PLANTED = {
+    "Nobody imports config": ("orders/numbers.py", "import config.routers"),
+    "The engine knows no participant and no web framework beyond Django": ("sagas/clock.py", "import rest_framework"),
+    "What decides needs no Django": ("sagas/planner.py", "import django.utils.timezone"),
+    "Participants do not know one another": ("payments/money.py", "import shipping.states"),
+    "Participants do not know the orders": ("inventory/exceptions.py", "import orders.numbers"),
+    "The orders use participants by their services, exceptions and events alone": (
+        "orders/endings.py",
+        "import payments.models",
+    ),
+    "Inside the engine imports go down the page only": ("sagas/models/choices.py", "import sagas.engine"),
+}
+
+
+def read_contracts() -> list[str]:
+    """Return the names of the contracts."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return [contract["name"] for contract in project["tool"]["importlinter"]["contracts"]]
+
+
+def lint(directory: Path) -> tuple[int, dict[str, str]]:
+    """Check the contracts of a checkout.
+
+    Returns: the exit code, and KEPT or BROKEN by contract.
+    """
+    program = str(Path(sys.executable).with_name("lint-imports"))
+    done = subprocess.run(
+        [program, "--no-cache", "--no-logo"], cwd=directory, capture_output=True, text=True, check=False
+    )
+    found = re.findall(r"^(.+) (KEPT|BROKEN)(?: \(.*\))?$", done.stdout, re.MULTILINE)
+    assert found, done.stdout + done.stderr
+    return done.returncode, dict(found)
+
+
+def test_every_contract_is_kept() -> None:
+    exit_code, verdicts = lint(ROOT)
+
+    assert verdicts == dict.fromkeys(read_contracts(), "KEPT")
+    assert exit_code == 0
+
+
+def test_every_contract_would_notice_what_breaks_it(tmp_path: Path) -> None:
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for place, line in PLANTED.values():
+        with (tmp_path / place).open("a") as module:
+            module.write(f"\n{line}\n")
+
+    exit_code, verdicts = lint(tmp_path)
+
+    assert verdicts == dict.fromkeys(PLANTED, "BROKEN")
+    assert set(PLANTED) == set(read_contracts())
+    assert exit_code == 1
+
+
+@pytest.mark.parametrize("module", ["sagas", "sagas.planner", "sagas.definition", "sagas.context"])
+def test_pure_part_is_imported_without_django(module: str) -> None:
+    program = f"import sys, {module}; sys.exit('django' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
