@@ -1,0 +1,131 @@
+"""Give browser tests a real Chromium, a web server that demands a strict policy, and people to log in as."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.http import HttpRequest, HttpResponse
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+
+# Playwright keeps an event loop in this thread, which Django takes for asynchronous code.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+PASSWORD = "only for tests"
+
+
+def demand_policy(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Be a middleware that lets nothing inline run, and nothing from elsewhere."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response["Content-Security-Policy"] = POLICY
+        return response
+
+    return answer
+
+
+@dataclass
+class Visitor:
+    """A person at a browser; what the browser complains about is kept.
+
+    page: the tab. address: of the web server. complaints: errors of the console, of scripts and of loading.
+    """
+
+    page: Page
+    address: str
+    complaints: list[str] = field(default_factory=list)
+
+    def watch(self) -> None:
+        """Keep what the browser complains about."""
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("requestfailed", self._miss)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        # A page that says no by its status is an answer here, not an error.
+        is_refusal = "the server responded with a status of 4" in message.text
+        if message.type in ("error", "warning") and not is_refusal:
+            self.complaints.append(message.text)
+
+    def _miss(self, request: Request) -> None:
+        # Who goes on before a page is whole aborts what is still loading.
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(f"{request.url}: {request.failure}")
+
+    def open(self, path: str) -> None:
+        """Go to a page of the project."""
+        self.page.goto(f"{self.address}{path}")
+
+    def log_in(self, name: str) -> None:
+        """Log in by the form."""
+        self.open("/admin/login/?next=/admin/sagas/saga/")
+        self.page.get_by_label("Username").fill(name)
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_role("button", name="Log in").click()
+
+    def find(self, text: str) -> None:
+        """Search for a saga and open the first one found."""
+        self.page.get_by_role("searchbox", name="Find").fill(text)
+        self.page.get_by_role("button", name="Search").click()
+        self.page.locator("#result_list tbody th a").first.click()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Run one Chromium for the session."""
+    path = next((found for name in BROWSER_NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.fail("There is no Chromium. On Debian: apt-get install chromium")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def people(transactional_db: None) -> dict[str, User]:
+    """Make one person of each kind."""
+    found = {}
+    for name, group in (("viewer", "Saga viewers"), ("operator", "Saga operators"), ("supervisor", "Saga supervisors")):
+        found[name] = User.objects.create_user(name, password=PASSWORD, is_staff=True)
+        found[name].groups.add(Group.objects.get(name=group))
+    found["admin"] = User.objects.create_superuser("admin", password=PASSWORD)
+    return found
+
+
+@pytest.fixture
+def visit(
+    browser: Browser, live_server: Any, people: dict[str, User], settings: Any
+) -> Iterator[Callable[..., Visitor]]:
+    """Open tabs, each with a session of its own; at the end none of them may have complained."""
+    settings.MIDDLEWARE = ["tests.browser.conftest.demand_policy", *settings.MIDDLEWARE]
+    opened: list[tuple[BrowserContext, Visitor]] = []
+
+    def open_tab(**options: Any) -> Visitor:
+        context = browser.new_context(**options)
+        context.set_default_timeout(10_000)
+        visitor = Visitor(page=context.new_page(), address=live_server.url)
+        visitor.watch()
+        opened.append((context, visitor))
+        return visitor
+
+    yield open_tab
+    complaints = [complaint for _, visitor in opened for complaint in visitor.complaints]
+    for context, _ in opened:
+        context.close()
+    assert complaints == []

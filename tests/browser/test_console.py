@@ -1,0 +1,184 @@
+"""Use the console as people do: in a real browser, with and without JavaScript, under a strict policy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from sagas import operations
+from sagas.models import Saga, SagaHistory
+from sagas.testing import drain
+from tests.admin import trips
+
+from .conftest import Visitor
+
+Visit = Callable[..., Visitor]
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "var" / "screenshots"
+WIDE, NARROW = {"width": 1360, "height": 900}, {"width": 400, "height": 800}
+REASON = "The airline is open again, see ticket 42."
+
+
+def deeds_of(saga: Saga) -> list[tuple[str, str | None, str]]:
+    rows = SagaHistory.objects.filter(saga=saga, what="operator_acted").order_by("number")
+    return list(rows.values_list("to_state", "actor", "reason"))
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_operator_finds_a_saga_by_its_order_and_retries_it(visit: Visit, has_scripts: bool) -> None:
+    trips.make_completed()
+    saga = trips.make_compensation_failing()
+    number = saga.keys.get(name="order").value
+    visitor = visit(java_script_enabled=has_scripts)
+    page = visitor.page
+
+    visitor.log_in("operator")
+    visitor.find(number)
+    expect(page).to_have_title(re.compile(number))
+    expect(page.get_by_role("region", name="Where it stands")).to_contain_text("compensation failing")
+    expect(page.get_by_role("link", name="Force compensate")).to_have_count(0)
+
+    page.get_by_role("link", name="Retry now").click()
+    expect(page.get_by_role("table", name="What runs next")).to_contain_text("book_flight")
+    page.get_by_role("button", name="Retry now").click()
+    expect(page.get_by_role("alert")).to_contain_text("Not done")
+    assert deeds_of(saga) == []
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_role("button", name="Retry now").click()
+
+    expect(page.get_by_role("status")).to_contain_text("Done: Due now, with a fresh budget: book_flight.")
+    assert deeds_of(saga) == [("retry", "operator", REASON)]
+    drain(saga)
+    page.reload()
+    expect(page.get_by_role("region", name="Where it stands")).to_contain_text("compensated")
+    expect(page.get_by_role("table", name="What happened")).to_contain_text(REASON)
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_supervisor_forces_a_saga_back(visit: Visit, has_scripts: bool) -> None:
+    saga = trips.make_unknown()
+    visitor = visit(java_script_enabled=has_scripts)
+    page = visitor.page
+
+    visitor.log_in("supervisor")
+    visitor.find(saga.keys.get(name="order").value)
+    page.get_by_role("link", name="Force compensate").click()
+    plan = page.get_by_role("table", name="What runs next").get_by_role("row")
+    expect(plan).to_have_count(3)
+    expect(plan.nth(1)).to_contain_text("book_flight")
+    expect(plan.nth(2)).to_contain_text("book_hotel")
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_role("button", name="Force compensate").click()
+
+    expect(page.get_by_role("status")).to_contain_text("Done: The saga compensates.")
+    assert deeds_of(saga) == [("compensate", "supervisor", REASON)]
+    assert drain(saga).state == "compensated"
+
+
+def test_keyboard_is_enough(visit: Visit) -> None:
+    saga = trips.make_waiting_for_retry()
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("operator")
+    visitor.open(f"/admin/sagas/saga/{saga.pk}/act/retry/")
+
+    page.get_by_label("Reason").focus()
+    page.keyboard.type(REASON)
+    page.keyboard.press("Tab")
+    button = page.get_by_role("button", name="Retry now")
+    expect(button).to_be_focused()
+    assert button.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("status")).to_contain_text("Done: ")
+    assert len(deeds_of(saga)) == 1
+
+
+def test_double_click_acts_once(visit: Visit) -> None:
+    saga = trips.make_waiting_for_retry()
+    visitor = visit()
+    visitor.log_in("operator")
+    visitor.open(f"/admin/sagas/saga/{saga.pk}/act/retry/")
+
+    visitor.page.get_by_label("Reason").fill(REASON)
+    visitor.page.get_by_role("button", name="Retry now").dblclick()
+
+    expect(visitor.page.get_by_role("region", name="Where it stands")).to_be_visible()
+    assert len(deeds_of(saga)) == 1
+
+
+def test_colleague_who_was_faster_is_seen(visit: Visit) -> None:
+    saga = trips.make_waiting_for_retry()
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("operator")
+    visitor.open(f"/admin/sagas/saga/{saga.pk}/act/retry/")
+    operations.pause(saga.pk, actor=trips.BOSS, reason="A colleague was faster.")
+
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_role("button", name="Retry now").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("the saga has changed since you looked")
+    expect(page.get_by_role("table", name="History since")).to_contain_text("A colleague was faster.")
+    expect(page.get_by_label("Reason")).to_have_value(REASON)
+    assert [deed[0] for deed in deeds_of(saga)] == ["pause"]
+
+
+def test_viewer_is_offered_nothing_and_may_do_nothing(visit: Visit) -> None:
+    saga = trips.make_waiting_for_retry()
+    visitor = visit()
+    visitor.log_in("viewer")
+
+    visitor.find(saga.keys.get(name="order").value)
+    expect(visitor.page.get_by_text("There is nothing that you can do to this saga now.")).to_be_visible()
+    visitor.open(f"/admin/sagas/saga/{saga.pk}/act/retry/")
+
+    expect(visitor.page.get_by_role("alert")).to_contain_text("lacks the permission sagas.retry_saga")
+    expect(visitor.page.get_by_role("button", name="Retry now")).to_have_count(0)
+
+
+def test_hostile_text_stays_text(visit: Visit) -> None:
+    hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    saga = trips.start(order=hostile)
+    with trips.faults() as fault:
+        fault.refuse("book_hotel", trips.RetryLater(hostile, after=3000))
+        trips.look(saga.pk)
+    visitor = visit()
+    visitor.log_in("admin")
+
+    for path in ("", f"{saga.pk}/change/", f"{saga.pk}/act/retry/"):
+        visitor.open(f"/admin/sagas/saga/{path}")
+        expect(visitor.page.get_by_text("<script>alert(2)</script>").first).to_be_visible()
+        assert visitor.page.locator("img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_look_sound(visit: Visit, scheme: str, size: dict[str, int]) -> None:
+    sagas = {name: maker() for name, maker in trips.MAKERS.items()}
+    visitor = visit(color_scheme=scheme, viewport=size)
+    visitor.log_in("admin")
+    pages = {
+        "list": "",
+        "saga": f"{sagas['compensation_failing'].pk}/change/",
+        "action": f"{sagas['unknown'].pk}/act/compensate/",
+        "mark": f"{sagas['held_unknown'].pk}/act/mark-succeeded/?step=pay",
+        "refused": f"{sagas['completed'].pk}/act/compensate/",
+        "abandon": f"{sagas['compensation_refused'].pk}/act/abandon/",
+    }
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+
+    for name, path in pages.items():
+        visitor.open(f"/admin/sagas/saga/{path}")
+        width = size["width"]
+        visitor.page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{width}.png", full_page=True)
+        assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width, name
+        background = visitor.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 18)"}[scheme]
+        tiny = visitor.page.evaluate(
+            "[...document.querySelectorAll('.saga-icon')].filter(icon => icon.getBoundingClientRect().width < 8).length"
+        )
+        assert tiny == 0, name
