@@ -50,7 +50,7 @@ class Archive:
         data = "".join(lines).encode()
         start = self._file.tell()
         try:
-            self._write(gzip.compress(data, mtime=0) if self.path.name.endswith(PACKED) else data)
+            self._write(gzip.compress(data, compresslevel=6, mtime=0) if self.path.name.endswith(PACKED) else data)
             os.fsync(self._file.fileno())
         except OSError:
             self._file.truncate(start)

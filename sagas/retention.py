@@ -27,7 +27,8 @@ from .states import CLOSED_STATES, SagaState
 
 logger = logging.getLogger(__name__)
 
-# Measured on two cores with 7 steps and 22 history rows a saga: 500 take 0.25 s, so no lock comes near a second.
+# Measured on two cores with 7 steps and 20 history rows a saga: 500 take 0.12 s, and 0.36 s beside other work; 1,000
+# came near a second there. Two thirds of it are PostgreSQL's checks of the foreign keys.
 BATCH_SIZE = 500
 MAX_BATCH_SIZE = 1_000
 # A batch that takes longer is given up and tried again in halves.

@@ -217,6 +217,7 @@ class TestArchive:
         lines = (gzip.decompress(data) if name.endswith("gz") else data).decode().splitlines()
         documents = {document["id"]: document for document in map(json.loads, lines)}
         assert documents.keys() == {str(saga.pk) for saga in sagas}
+        assert not any("\r" in line for line in lines)
         document = documents[str(sagas[0].pk)]
         assert document["keys"] == {"trip": "0"}
         assert document["cause"]["message"] == "full"
@@ -389,3 +390,16 @@ class TestSideBySide:
         assert retention._delete_batch([saga.pk], scope, None) == 0
         assert ids() == {saga.pk}
         Saga.objects.filter(pk=saga.pk).update(state="compensated", closed_at=limit)
+
+
+def test_text_with_line_breaks_and_strange_characters_stays_one_line_of_json(limit: datetime, tmp_path: Path) -> None:
+    saga = close_at(completed_trip(), limit - TICK)
+    text = 'first\nsecond\r\n\u2028third\t"quoted" \\n ☕ \x7f'
+    SagaAttempt.objects.filter(saga=saga).update(message=text)
+    path = tmp_path / "sagas.ndjson"
+
+    with Archive(path) as archive:
+        clean_up(Scope(closed_before=limit), archive=archive)
+
+    [line] = path.read_bytes().decode().removesuffix("\n").split("\n")
+    assert {attempt["message"] for step in json.loads(line)["steps"] for attempt in step["attempts"]} == {text}
