@@ -27,7 +27,7 @@ smoke: install-demo ## The same, but exit 0 when every checkout ended as expecte
 
 .PHONY: test
 test: install-dev ## Run every test that needs no more than Python
-	$(PYTEST) -n $(TEST_PROCESSES)
+	$(PYTEST) -n $(TEST_PROCESSES) --dist loadgroup
 	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) $(wildcard tests/engine tests/participants tests/api tests/commands)
 
 .PHONY: test-browser

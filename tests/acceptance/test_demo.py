@@ -21,6 +21,8 @@ from config.local.client import ShopClient
 from config.local.runtime import ROOT
 from tests.processes import wait_until
 
+pytestmark = pytest.mark.xdist_group("demo")
+
 PARTS = ("config", "inventory", "manage.py", "orders", "payments", "sagas", "shipping")
 DEMO = [sys.executable, "-m", "config.local.demo"]
 UP_SECONDS = 90.0

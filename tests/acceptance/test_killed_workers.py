@@ -7,15 +7,23 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.processes import Process, wait_until
+from tests.processes import FAST_ENGINE, Process, wait_until
 
 from .shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
 from .stops.points import Marks, Moment, StopPoint
+
+pytestmark = pytest.mark.xdist_group("quiet shop")
 
 ACTIONS = ("reserve_stock", "authorize_payment", "book_shipment", "capture_payment", "ship_stock", "confirm_order")
 # In the order in which they run when the capture is declined.
 COMPENSATIONS = ("book_shipment", "authorize_payment", "reserve_stock", "place_order")
 IN_THE_ENGINES_DATABASE = ("confirm_order", "place_order")
+
+# What the settings of these tests make of: lease, then ring interval and two sweeps; nobody takes over before or after.
+# The machine's part is what a new worker needs to start where everything else wants its processors, too.
+LEASE_SECONDS = FAST_ENGINE["TIMEOUT"] + FAST_ENGINE["LEASE_MARGIN"]
+RECOVERY_SECONDS = LEASE_SECONDS + FAST_ENGINE["RING_INTERVAL"] + 2 * FAST_ENGINE["SWEEP_INTERVAL"]
+MACHINE_SECONDS = 60.0
 
 # A worker that stands in one of these may hold the row of what is ordered. So each gets a product of its own, and they
 # are placed last: nobody waits for a killed worker's lock but by the server's own time-out.
@@ -153,3 +161,14 @@ def assert_all_end_right(shop: Shop, victims: list[Victim]) -> None:
         first, *later = shop.list_attempts(victim.number, victim.point.step, victim.point.direction)
         assert first in ("retry", "unknown"), victim.point
         assert later == ["succeeded"], victim.point
+        waited_seconds = measure_takeover(shop, victim)
+        assert LEASE_SECONDS <= waited_seconds <= RECOVERY_SECONDS + MACHINE_SECONDS, victim.point
+
+
+def measure_takeover(shop: Shop, victim: Victim) -> float:
+    """Return how many seconds after the killed attempt of a step the next one began, by the database's clock."""
+    statement = """SELECT extract(epoch FROM max(a.started_at) - min(a.started_at))::float AS waited
+        FROM sagas_sagaattempt a JOIN sagas_sagastep t ON t.id = a.step_id
+        WHERE a.saga_id = %s AND t.name = %s AND a.direction = %s"""
+    parameters = [shop.saga_of(victim.number), victim.point.step, victim.point.direction]
+    return float(shop.project.query(statement, parameters)[0]["waited"])

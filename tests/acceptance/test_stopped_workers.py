@@ -6,10 +6,14 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import pytest
+
 from tests.processes import wait_until
 
 from .shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
 from .stops.points import Marks, Moment, StopPoint
+
+pytestmark = pytest.mark.xdist_group("quiet shop")
 
 BEFORE_AUTHORIZE = StopPoint(step="authorize_payment", direction="action", moment=Moment.BEFORE)
 AFTER_AUTHORIZE = StopPoint(step="authorize_payment", direction="action", moment=Moment.AFTER)
@@ -64,7 +68,7 @@ FROZEN = (
     # The key of the late authorise is closed by then.
     Frozen(
         point=BEFORE_AUTHORIZE, payment_method="pm_card_capture_declined", status="cancelled",
-        attempts=("unknown", "succeeded"),
+        attempts=("fenced", "succeeded"),
     ),
     Frozen(
         point=BEFORE_VOID, payment_method="pm_card_capture_declined", status="cancelled",
