@@ -14,23 +14,19 @@ from uuid import UUID
 
 from django.db import transaction
 
-from . import effects_left, planner, rules
+from . import effects_left, rules
 from .actors import Actor
 from .conf import get_settings
 from .journal import Journal
 from .models import SagaStep
 from .participants import participant_label
 from .planner import SagaView, StepView
+from .prospects import Prospect, foresee, list_obstacles, list_steps_left
 from .rules import Operation
 from .states import (
-    FORWARD_STATES,
-    PASSED_STATES,
-    AbortRequest,
     Direction,
     Effect,
-    Hold,
     Kind,
-    Outcome,
     SagaState,
     StepState,
 )
@@ -213,15 +209,6 @@ def list_allowed_steps(journal: Journal, operation: Operation) -> dict[str, str]
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Prospect:
-    """Hold a saga as it would stand after an action."""
-
-    view: SagaView
-    effects: Mapping[str, Effect]
-    notes: tuple[str, ...] = ()
-
-
 def _foresee(journal: Journal, plan: OperationPlan) -> OperationPlan:
     if plan.operation is Operation.ABANDON:
         left = tuple(
@@ -230,124 +217,25 @@ def _foresee(journal: Journal, plan: OperationPlan) -> OperationPlan:
         )
         outcome = "The saga is closed as abandoned; nothing runs any more, and nothing can reopen it."
         return replace(plan, outcome=outcome, left_behind=left)
-    prospect = _settle(journal, _apply(journal, plan.operation, plan.step))
+    prospect = foresee(journal, plan.operation, plan.step)
     view = prospect.view
     runs = tuple(_list_runs(journal, prospect))
     return replace(
         plan,
         outcome=_describe_outcome(plan, view, runs),
         runs=runs,
-        impossible=(*prospect.notes, *_list_obstacles(journal, view)),
+        impossible=(*prospect.notes, *list_obstacles(journal, view)),
     )
 
 
-def _apply(journal: Journal, operation: Operation, step: str | None) -> _Prospect:
-    """Return the saga's view as the action would leave it, before the engine reacts."""
-    view, effects = journal.view(), dict(journal.effects())
-    if operation is Operation.RETRY:
-        names = rules.retriable_steps(journal, step)
-        others = [row.name for row in journal.steps if row.hold and row.name not in names]
-        notes = tuple(f"{name} stays held: the retry is not meant for it or cannot answer it." for name in others)
-        changed = {name: {"hold": None, "due_at": journal.now} for name in names}
-        return _Prospect(view=_free_definition(journal, _change_steps(view, changed)), effects=effects, notes=notes)
-    if operation is Operation.COMPENSATE:
-        return _Prospect(view=_turn_back(view), effects=effects)
-    if operation is Operation.PAUSE:
-        return _Prospect(view=replace(view, hold=Hold.PAUSED), effects=effects)
-    if operation is Operation.RESUME:
-        return _Prospect(view=replace(view, hold=None), effects=effects)
-    if operation is Operation.CANCEL:
-        return _Prospect(view=_request_cancel(view), effects=effects)
-    return _apply_to_step(journal, _Prospect(view=view, effects=effects), operation, step or "")
-
-
-def _apply_to_step(journal: Journal, prospect: _Prospect, operation: Operation, name: str) -> _Prospect:
-    row, effects = journal.step(name), dict(prospect.effects)
-    if operation is Operation.SKIP:
-        note = f"{name} gives no result unless you supply one; later steps that read it would miss it."
-        changed = {name: {"state": StepState.SKIPPED, "hold": None, "due_at": None}}
-        return replace(prospect, view=_change_steps(prospect.view, changed), notes=(note,))
-    if operation is Operation.MARK_COMPENSATED:
-        effects[name] = Effect.REMOVED
-        note = f"Whatever {name} really left behind stays: nobody asks the participant again."
-        changed = {name: {"state": StepState.COMPENSATED, "hold": None, "due_at": None}}
-        return _Prospect(view=_change_steps(prospect.view, changed), effects=effects, notes=(note,))
-    is_success = operation is Operation.MARK_SUCCEEDED
-    effects[name] = Effect.YES if is_success else Effect.NONE
-    note = (
-        f"{name} gives no result unless you supply one; later steps that read it would miss it."
-        if is_success
-        else f"If {name} did happen after all, nobody undoes it: your word counts."
-    )
-    move = planner.after_action(
-        Kind(row.kind),
-        Outcome.SUCCEEDED if is_success else Outcome.REFUSED,
-        effect=effects[name],
-        is_budget_spent=False,
-        saga_state=prospect.view.state,
-    )
-    view = _change_steps(prospect.view, {name: {"state": move.state, "hold": move.hold, "due_at": None}})
-    return _Prospect(view=_turn_back(view) if move.turns_back else view, effects=effects, notes=(note,))
-
-
-def _settle(journal: Journal, prospect: _Prospect) -> _Prospect:
-    """Return what the engine makes of it before anything is claimed: deadlines, abort requests, the end."""
-    view, saga = prospect.view, journal.saga
-    has_passed = saga.deadline_at is not None and saga.deadline_at <= journal.now
-    if has_passed and view.state in FORWARD_STATES and view.abort_request is None:
-        view = replace(view, abort_request=None if planner.is_pivot_passed(view) else AbortRequest.DEADLINE)
-    while True:
-        decided = planner.plan(view, prospect.effects, journal.now)
-        if decided.turn_back:
-            view = _turn_back(view)
-        elif decided.drop_abort:
-            view = replace(view, abort_request=None)
-        elif decided.close:
-            return replace(prospect, view=replace(view, state=decided.close))
-        else:
-            return replace(prospect, view=view)
-
-
-def _change_steps(view: SagaView, changes: Mapping[str, Mapping[str, Any]]) -> SagaView:
-    return replace(view, steps=tuple(replace(step, **changes.get(step.name, {})) for step in view.steps))
-
-
-def _turn_back(view: SagaView) -> SagaView:
-    steps = tuple(replace(step, hold=None, due_at=None) for step in view.steps)
-    return replace(view, state=SagaState.COMPENSATING, abort_request=None, steps=steps)
-
-
-def _request_cancel(view: SagaView) -> SagaView:
-    """Return the view with the request, and without the holds that a cancellation ends."""
-    kept = {step.name for step in view.steps if step.kind is Kind.PIVOT and step.state is not StepState.WAITING}
-    steps = tuple(step if step.name in kept else replace(step, hold=None) for step in view.steps)
-    return replace(view, abort_request=AbortRequest.CANCEL, steps=steps)
-
-
-def _free_definition(journal: Journal, view: SagaView) -> SagaView:
-    is_back = view.hold is Hold.DEFINITION_MISSING and journal.definition is not None
-    return replace(view, hold=None) if is_back else view
-
-
-def _list_runs(journal: Journal, prospect: _Prospect) -> Iterator[PlannedRun]:
+def _list_runs(journal: Journal, prospect: Prospect) -> Iterator[PlannedRun]:
     """Return what would run, stage after stage, as if every attempt succeeded."""
-    view = prospect.view
-    if view.state in FORWARD_STATES:
-        left = [step for step in view.steps if step.state not in PASSED_STATES]
-        direction = Direction.ACTION
-    elif view.state is SagaState.COMPENSATING:
-        left = [step for step in reversed(view.steps) if _is_to_compensate(view, prospect.effects, step)]
-        direction = Direction.COMPENSATION
-    else:
-        return
+    left = list_steps_left(prospect)
+    is_back = prospect.view.state is SagaState.COMPENSATING
     stages = list(dict.fromkeys(step.stage for step in left))
     for step in left:
+        direction = Direction.COMPENSATION if is_back else Direction.ACTION
         yield _describe_planned(journal, step, stages.index(step.stage) + 1, direction)
-
-
-def _is_to_compensate(view: SagaView, effects: Mapping[str, Effect], step: StepView) -> bool:
-    alone = replace(view, steps=(step,))
-    return planner.stage_to_compensate(alone, effects) is not None
 
 
 def _describe_planned(journal: Journal, step: StepView, order: int, direction: Direction) -> PlannedRun:
@@ -394,19 +282,6 @@ def _describe_outcome(plan: OperationPlan, view: SagaView, runs: tuple[PlannedRu
         wait = "once the live attempt has ended, " if plan.live else ""
         return f"The saga compensates: {wait}beginning with {first.step if first else 'nothing'}, in reverse order."
     return f"The saga goes on with {first.step if first else 'its end'}."
-
-
-def _list_obstacles(journal: Journal, view: SagaView) -> Iterator[str]:
-    """Return what a reader of the plan might hope for and will not get."""
-    if journal.definition is None and SagaState(view.state).is_open:
-        saga = journal.saga
-        yield f"Nothing runs until the code has definition {saga.definition} version {saga.version} with these steps."
-    if view.hold is Hold.PAUSED:
-        yield "The saga is paused: nothing is claimed until somebody resumes it."
-    if planner.is_pivot_passed(view):
-        yield "The pivot has succeeded: nothing is compensated any more."
-    elif view.state is SagaState.COMPENSATING:
-        yield "Going forward again is not possible once a saga compensates: start a new one."
 
 
 def _list_live(journal: Journal) -> Iterator[LiveAttempt]:
