@@ -15,7 +15,7 @@ from celery import current_app
 from django.core.checks import CheckMessage, run_checks
 from django.db import Error, connections
 from django.db.migrations.executor import MigrationExecutor
-from kombu import Connection
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError as BrokerError
 
 from . import checks, clock, recovery, registry, retention, timings

@@ -78,7 +78,7 @@ class SagaCollector:
         try:
             found = _read()
         except (Error, ImproperlyConfigured) as error:
-            logger.warning("Metrics could not be read.", exc_info=error)
+            logger.warning("Metrics could not be read.", extra={"error": str(error)})
             yield _up(0)
             return
         yield _up(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from uuid import UUID
@@ -43,17 +42,16 @@ def sweep(
     queues: frozenset[str] | None,
     interval_seconds: float | None,
     stop: Stop,
-    complain: Callable[[str], object],
 ) -> SweepReport:
     """Sweep once, or with an interval until asked to stop; ``runs``: execute what is due until nothing is.
 
-    Raises: the database's errors when it sweeps once; in a loop it complains and goes on.
+    Raises: the database's errors when it sweeps once; in a loop it logs them and goes on.
     """
     report = SweepReport()
     if interval_seconds is None:
         _sweep_once(report, runs, queues, stop)
     else:
-        _sweep_for_ever(report, runs, queues, interval_seconds, stop, complain)
+        _sweep_for_ever(report, runs, queues, interval_seconds, stop)
     report.is_stopped = stop.is_asked
     return report
 
@@ -64,21 +62,19 @@ def _sweep_for_ever(
     queues: frozenset[str] | None,
     interval_seconds: float,
     stop: Stop,
-    complain: Callable[[str], object],
 ) -> None:
     while not stop():
         try:
             refresh_connection(get_settings().database)
             _sweep_once(report, runs, queues, stop)
         except Error as error:
-            logger.warning("Sweep failed; trying again.", exc_info=error)
-            complain(f"The database failed ({type(error).__name__}); trying again in {interval_seconds:g} s.")
+            logger.warning("Sweep failed; trying again.", extra={"error": str(error)})
             connections.close_all()
         stop.wait(interval_seconds)
     try:
         recovery.leave()
     except Error as error:
-        logger.warning("Heartbeat not removed.", exc_info=error)
+        logger.warning("Heartbeat not removed.", extra={"error": str(error)})
 
 
 def _sweep_once(report: SweepReport, runs: bool, queues: frozenset[str] | None, stop: Stop) -> None:

@@ -13,12 +13,14 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, router, transaction
 
-from sagas import clock, retention
+from sagas import clock, operations, retention
+from sagas.actors import Actor
 from sagas.archive import Archive
 from sagas.conf import get_settings
 from sagas.models import Saga, SagaAttempt, SagaBarrier, SagaHistory, SagaKey, SagaStep
 from sagas.retention import Report, Scope, barrier_databases, clean_up, count_expired
 from sagas.states import CLOSED_STATES, OPEN_STATES, SagaState
+from sagas.testing import SimulatedCrash
 from tests.commands.cases import close_at, compensated_trip, completed_trip, read, start_trip, trips, unknown_trip
 from tests.participants.side_by_side import run_side_by_side
 
@@ -41,10 +43,7 @@ def limit() -> datetime:
 
 
 def abandon(saga: Saga) -> Saga:
-    from sagas.actors import Actor
-    from sagas.operations import abandon as give_up
-
-    give_up(saga.pk, actor=Actor.of_command_line(), reason="because the test says so")
+    operations.abandon(saga.pk, actor=Actor.of_command_line(), reason="because the test says so")
     return read(saga)
 
 
@@ -245,6 +244,28 @@ class TestArchive:
 
         assert seen[0] == (1, True)
         assert saga.pk not in ids()
+
+    def test_a_crash_between_the_archive_and_the_commit_leaves_the_saga_in_both(
+        self, limit: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        saga = close_at(completed_trip(), limit - TICK)
+        append = Archive.append
+
+        def append_and_die(archive: Archive, documents: list[str]) -> None:
+            append(archive, documents)
+            raise SimulatedCrash
+
+        monkeypatch.setattr(Archive, "append", append_and_die)
+        with pytest.raises(SimulatedCrash), Archive(tmp_path / "first.ndjson") as archive:
+            clean_up(Scope(closed_before=limit), archive=archive)
+        monkeypatch.undo()
+
+        assert ids() == {saga.pk}
+        assert SagaHistory.objects.filter(saga=saga).count() == saga.history_count
+        with Archive(tmp_path / "second.ndjson") as archive:
+            assert clean_up(Scope(closed_before=limit), archive=archive).sagas == 1
+        for name in ("first.ndjson", "second.ndjson"):
+            assert json.loads((tmp_path / name).read_text())["id"] == str(saga.pk)
 
     def test_a_file_that_is_there_is_never_touched(self, tmp_path: Path) -> None:
         path = tmp_path / "sagas.ndjson"

@@ -49,7 +49,6 @@ class Command(SagaCommand):
                 queues=queues,
                 interval_seconds=interval if options["loop"] else None,
                 stop=stop,
-                complain=self.stderr.write,
             )
         self._print(report, options)
 
