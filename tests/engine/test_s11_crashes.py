@@ -1,0 +1,218 @@
+"""S11: a worker dies, a connection breaks or an answer is lost, at every boundary; the saga ends right all the same.
+
+Enumerated, never sampled: the number of boundaries is what one undisturbed run crosses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connections, transaction
+
+from sagas import Compensatable, engine
+from sagas.models import Saga, SagaStep
+from sagas.states import Direction
+from sagas.testing import drain, faults, outcomes_of
+from sagas.testing.drain import read
+
+from .boundaries import AFTER_COMMIT, BEFORE_COMMIT, count_boundaries, cut_at, kill_at
+from .world import COMPENSATION, Refused, World, begin, define
+
+pytestmark = [
+    pytest.mark.django_db(databases="__all__", transaction=True),
+    pytest.mark.usefixtures("inventory_apart"),
+]
+ACTION = Direction.ACTION
+PLACES = {"done": None, "local": None, "apart": "inventory", "external": None, "apart_external": "inventory"}
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "RECORD_PAUSE_SECONDS", 0)
+
+
+def start_forward(world: World) -> Saga:
+    """Start a saga with a step of every kind and place."""
+    return begin(
+        define(
+            local=world.compensatable(),
+            apart=world.compensatable("inventory"),
+            apart_external=world.compensatable("inventory", external=True),
+            pivot=world.pivot(external=True),
+            after=world.retriable(),
+        )
+    )
+
+
+def start_backward(world: World) -> Saga:
+    """Start a saga whose last step is refused."""
+    world.plans.clear()
+    world.will("last", *[Refused("no")] * 20)
+    return begin(
+        define(
+            done=Compensatable(compensation=world.compensation()),
+            apart=world.compensatable("inventory"),
+            apart_external=world.compensatable("inventory", external=True),
+            last=world.compensatable(),
+        )
+    )
+
+
+def start_everywhere(world: World) -> Saga:
+    """Start a saga with a step in every place, whose last step is refused."""
+    world.will("last", Refused("no"))
+    return begin(
+        define(
+            local=world.compensatable(),
+            apart=world.compensatable("inventory"),
+            external=world.compensatable(external=True),
+            apart_external=world.compensatable("inventory", external=True),
+            last=world.compensatable(),
+        )
+    )
+
+
+STARTS = {"forward": start_forward, "back": start_backward}
+
+
+def assert_ended_right(world: World, saga: Saga, way: str, where: str) -> None:
+    """Check that every effect happened once, and on the way back was undone."""
+    names = set(SagaStep.objects.filter(saga_id=saga.pk).values_list("name", flat=True))
+    found = {}
+    for step, participant in PLACES.items():
+        if step not in names:
+            continue
+        done = world.count(saga, step, participant=participant) if step != "done" else 1
+        found[step] = (done, world.count(saga, step, "undone", participant=participant))
+    if way == "forward":
+        found["pivot"] = (world.count(saga, "pivot"), 0)
+        found["after"] = (world.count(saga, "after"), 0)
+    expected = (1, 0) if way == "forward" else (1, 1)
+    assert saga.state == ("completed" if way == "forward" else "compensated"), where
+    assert found == dict.fromkeys(found, expected), where
+
+
+def drain_through(saga: Saga) -> Saga:
+    """Drain in a process that is well."""
+    connections.close_all()
+    return drain(saga)
+
+
+@pytest.mark.parametrize("way", STARTS)
+def test_s11_a_worker_killed_at_any_boundary_leaves_a_saga_that_ends_right(world: World, way: str) -> None:
+    saga = STARTS[way](world)
+    boundaries = count_boundaries(lambda: engine.advance(saga.pk))
+    print(f"{way}: {len(boundaries)} boundaries")  # noqa: T201
+    for number, kind in enumerate(boundaries):
+        saga = STARTS[way](world)
+        where = f"killed at {number}, {kind}"
+        assert kill_at(number, lambda saga=saga: engine.advance(saga.pk)), where
+        assert_ended_right(world, drain_through(saga), way, where)
+
+
+@pytest.mark.parametrize("way", STARTS)
+def test_s11_a_connection_cut_at_any_boundary_leaves_a_saga_that_ends_right(world: World, way: str) -> None:
+    saga = STARTS[way](world)
+    boundaries = count_boundaries(lambda: engine.advance(saga.pk))
+    print(f"{way}: {len(boundaries)} boundaries")  # noqa: T201
+    for number, kind in enumerate(boundaries):
+        saga = STARTS[way](world)
+        is_reached = cut_at(number, lambda saga=saga: engine.advance(saga.pk))
+        where = f"cut at {number}, {kind}"
+        assert is_reached, where
+        assert_ended_right(world, drain_through(saga), way, where)
+
+
+@pytest.mark.parametrize("kind", [BEFORE_COMMIT, AFTER_COMMIT])
+def test_s11_a_commit_without_an_answer_is_read_again_and_not_repeated_blindly(world: World, kind: str) -> None:
+    trip = define(a=world.compensatable(), b=world.compensatable(), c=world.compensatable())
+    saga = begin(trip)
+    kinds = count_boundaries(lambda: engine.advance(saga.pk))
+    commits = [number for number, found in enumerate(kinds) if found == kind]
+    assert len(commits) == 4  # the claim, and three records that claim the next or close
+    for number in commits[1:]:
+        saga = begin(trip)
+        assert cut_at(number, lambda saga=saga: engine.advance(saga.pk))
+        # The same worker went on to the end: nothing waited for a lease.
+        assert read(saga.pk).state == ("completed" if kind == AFTER_COMMIT else "running"), number
+        saga = drain_through(saga)
+        assert (saga.state, [world.count(saga, step) for step in "abc"]) == ("completed", [1, 1, 1])
+        lost = [outcomes_of(saga.pk, step) for step in "abc"]
+        retried = sum(len(outcomes) - 1 for outcomes in lost)
+        assert retried == (0 if kind == AFTER_COMMIT else 1), lost
+
+
+def test_s11_a_start_that_never_commits_leaves_nothing(world: World) -> None:
+    trip = define(a=world.compensatable())
+    kinds = count_boundaries(lambda: begin(trip))
+    before = Saga.objects.count()
+    last = len(kinds) - 1
+    assert kinds[last] == AFTER_COMMIT
+    for number in range(last):
+        assert kill_at(number, lambda: begin(trip))
+        assert (Saga.objects.count(), SagaStep.objects.exclude(saga__in=Saga.objects.all()).count()) == (before, 0)
+
+
+def test_s11_a_start_killed_after_its_commit_is_due_for_the_sweep(world: World) -> None:
+    trip = define(a=world.compensatable())
+    last = len(count_boundaries(lambda: begin(trip))) - 1
+    known = set(Saga.objects.values_list("pk", flat=True))
+    assert kill_at(last, lambda: begin(trip))
+    [saga] = Saga.objects.exclude(pk__in=known)
+    assert (saga.state, saga.due_at is not None) == ("pending", True)
+    assert drain(saga).state == "completed"
+
+
+CRASHES: dict[str, tuple[str, Direction, str]] = {
+    f"{when} the {direction.value} of {step}": (step, direction, when)
+    for step in ("local", "apart", "external", "apart_external")
+    for direction in Direction
+    for when in ("before", "after")
+}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("case", CRASHES)
+def test_s11_a_crash_around_a_step_is_survived(world: World, case: str, times: int) -> None:
+    step, direction, when = CRASHES[case]
+    saga = start_everywhere(world)
+    with faults() as fault:
+        plant: Callable[..., None] = fault.crash_before if when == "before" else fault.crash_after
+        plant(step, direction=direction, times=times)
+        saga = drain(saga)
+    assert_ended_right(world, saga, "back", case)
+    found = outcomes_of(saga.pk, step, direction)
+    assert len(found) == times + 1
+    is_joined = step == "local"
+    assert {str(outcome) for outcome in found[:-1]} == {"retry" if is_joined else "unknown"}
+
+
+def test_s11_the_last_row_of_the_matrix_a_step_that_kills_every_worker_is_given_up(world: World) -> None:
+    saga = begin(define(a=world.compensatable(), b=world.compensatable(external=True)))
+    other = begin(define("other", a=world.compensatable()))
+    with faults() as fault:
+        fault.crash_before("b", times=5)
+        saga = drain(saga)
+    assert (saga.state, world.called("b"), len(outcomes_of(saga.pk, "b"))) == ("compensated", 0, 5)
+    assert world.called("b", COMPENSATION) == 1
+    assert drain(other).state == "completed"
+
+
+def test_s11_nothing_is_recorded_when_the_database_stays_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    real = transaction.atomic
+
+    def away(*arguments: object, **options: object) -> object:
+        if world.called("a"):
+            raise OperationalError("no route to the server")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(engine.transaction, "atomic", away)
+    with pytest.raises(OperationalError, match="no route"):
+        engine.advance(saga.pk)
+    monkeypatch.undo()
+    assert read(saga.pk).due_at - saga.created_at >= timedelta(seconds=25)  # the lease is what is waited for
+    saga = drain(saga)
+    assert (saga.state, world.count(saga, "a")) == ("completed", 1)
