@@ -1,0 +1,321 @@
+"""S1.1 to S1.4: delays, budgets of each direction, and what a spent budget means for each kind of step."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connections
+
+from sagas import Compensatable, InProgress, OutcomeUnknown, Parallel, Pivot, RetryLater, RetryPolicy, nothing_to_undo
+from sagas.conf import SagaSettings
+from sagas.models import Saga
+from sagas.states import Direction, Hold, Outcome
+from sagas.testing import drain, outcomes_of, pass_time
+
+from .world import (
+    ACTION,
+    COMPENSATION,
+    Broken,
+    CannotUndo,
+    Refused,
+    World,
+    attempts,
+    begin,
+    define,
+    states,
+    step_of,
+    told,
+    work,
+)
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+ONE, TWO, THREE = RetryPolicy(attempts=1), RetryPolicy(attempts=2), RetryPolicy(attempts=3)
+AT_ONCE = RetryPolicy(attempts=4, base=0, cap=0)
+
+
+@pytest.fixture
+def most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the longest delay always."""
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+
+
+@pytest.fixture
+def least(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the shortest delay always."""
+    monkeypatch.setattr(random, "uniform", lambda low, _high: low)
+
+
+def delays(saga: Saga, step: str, direction: Direction = ACTION) -> list[float]:
+    """Return the seconds from the end of each attempt to the start of the next, and to what is due now."""
+    rows = attempts(saga, step, direction)
+    starts = [row.started_at for row in rows[1:]] + [step_of(saga, step).due_at]
+    return [round((start - row.ended_at).total_seconds(), 1) for row, start in zip(rows, starts, strict=True) if start]
+
+
+@pytest.mark.usefixtures("most")
+def test_s1_delays_grow_to_their_cap_at_most(world: World) -> None:
+    world.will("a", *[RetryLater()] * 8)
+    saga = drain(begin(define(a=world.compensatable(retry=RetryPolicy(attempts=9)))))
+    # Attempts start when the virtual clock reaches the due time, so these are the delays themselves.
+    assert delays(saga, "a") == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30], abs=0.15)
+
+
+@pytest.mark.usefixtures("least")
+def test_s1_delays_are_half_of_that_at_least(world: World) -> None:
+    world.will("a", *[RetryLater()] * 8)
+    saga = drain(begin(define(a=world.compensatable(retry=RetryPolicy(attempts=9)))))
+    assert delays(saga, "a") == pytest.approx([0.25, 0.5, 1, 2, 4, 8, 15, 15], abs=0.15)
+
+
+@pytest.mark.usefixtures("most")
+@pytest.mark.parametrize(("after", "expected"), [(0.1, 0.5), (0.5, 0.5), (40, 40), (timedelta(minutes=2), 120)])
+def test_s1_an_explicit_delay_raises_and_never_lowers(world: World, after: Any, expected: float) -> None:
+    world.will("a", RetryLater(after=after))
+    saga = work(begin(define(a=world.compensatable())))
+    step = step_of(saga, "a")
+    assert (step.due_at - attempts(saga, "a")[0].ended_at).total_seconds() == expected
+    assert saga.due_at == step.due_at
+
+
+def test_s1_a_restart_neither_resets_nor_advances_the_due_time(world: World) -> None:
+    world.will("a", RetryLater(after=40))
+    saga = work(begin(define(a=world.compensatable())))
+    due_at = saga.due_at
+    for _ in range(3):
+        saga = work(saga, worker="another")
+        assert (saga.due_at, step_of(saga, "a").due_at, world.called("a")) == (due_at, due_at, 1)
+    pass_time(until_due=saga)
+    assert work(saga).state == "completed"
+
+
+@pytest.mark.parametrize("direction", Direction)
+def test_s1_a_delay_of_nothing_is_tried_again_in_the_same_look(world: World, direction: Direction) -> None:
+    step = world.compensatable(retry=AT_ONCE, compensation_retry=AT_ONCE)
+    world.will("a", *[RetryLater()] * 3, direction=direction)
+    if direction is COMPENSATION:
+        world.will("b", Refused())
+    saga = work(begin(define(a=step, b=world.compensatable())))
+    assert saga.state == ("completed" if direction is ACTION else "compensated")
+    assert outcomes_of(saga.pk, "a", direction) == [Outcome.RETRY] * 3 + [Outcome.SUCCEEDED]
+
+
+@pytest.mark.parametrize("error", [RetryLater("busy"), Broken("x"), OutcomeUnknown("?")])
+@pytest.mark.parametrize("external", [False, True])
+def test_s1_a_compensatable_step_has_its_attempts_and_then_the_saga_compensates(
+    world: World, external: bool, error: Exception
+) -> None:
+    world.will("b", *[error] * 3)
+    saga = drain(begin(define(a=world.compensatable(), b=world.compensatable(external=external, retry=THREE))))
+    assert (saga.state, world.called("b")) == ("compensated", 3)
+    assert saga.cause["kind"] == "budget_spent"
+    assert saga.cause["step"] == "b"
+    may_have_happened = isinstance(error, OutcomeUnknown) or (external and isinstance(error, Broken))
+    assert world.called("b", COMPENSATION) == int(may_have_happened)
+    assert states(saga)["a"] == "compensated"
+
+
+def test_s1_one_attempt_less_than_the_budget_goes_on(world: World) -> None:
+    world.will("b", *[RetryLater()] * 2)
+    saga = drain(begin(define(a=world.compensatable(), b=world.compensatable(retry=THREE))))
+    assert (saga.state, world.called("b")) == ("completed", 3)
+
+
+def test_s1_a_pivot_without_effect_compensates(world: World) -> None:
+    world.will("p", *[RetryLater()] * 3)
+    saga = drain(begin(define(a=world.compensatable(), p=world.pivot(external=True, retry=THREE))))
+    assert (saga.state, world.called("p"), states(saga)) == ("compensated", 3, {"a": "compensated", "p": "waiting"})
+
+
+@pytest.mark.parametrize(
+    "endings", [[OutcomeUnknown()] * 3, [OutcomeUnknown(), RetryLater(), RetryLater()], [Broken()] * 3]
+)
+def test_s1_a_pivot_that_may_have_happened_is_held(world: World, endings: list[Exception]) -> None:
+    world.will("p", *endings)
+    saga = drain(begin(define(a=world.compensatable(), p=world.pivot(external=True, retry=THREE))))
+    step = step_of(saga, "p")
+    assert (saga.state, step.state, step.hold, saga.due_at) == ("running", "unknown", Hold.OUTCOME_UNKNOWN, None)
+    assert (world.called("p"), world.called("a", COMPENSATION)) == (3, 0)
+
+
+@pytest.mark.usefixtures("most")
+def test_s1_a_retriable_step_asks_for_a_person_and_goes_on_at_the_cap(world: World) -> None:
+    world.will("r", *[RetryLater()] * 6)
+    policy = RetryPolicy(attempts=3, cap=20)
+    saga = begin(define(p=world.pivot(), r=world.retriable(retry=policy)))
+    for number in range(1, 7):
+        saga = work(saga)
+        assert saga.attention == (["retries_exhausted"] if number >= 3 else [])
+        assert saga.state == "running"
+        pass_time(until_due=saga)
+    assert delays(saga, "r") == pytest.approx([0.5, 1, 20, 20, 20, 20], abs=0.15)
+    assert len(told(saga, "attention_raised")) == 1
+    saga = drain(saga)
+    assert (saga.state, saga.attention, step_of(saga, "r").attention) == ("completed", [], None)
+    assert len(told(saga, "attention_cleared")) == 1
+
+
+def test_s1_attention_of_one_step_is_cleared_and_of_another_stays(world: World) -> None:
+    group = Parallel(r=world.retriable(retry=ONE), s=world.retriable(retry=ONE))
+    world.will("r", RetryLater())
+    world.will("s", RetryLater(), RetryLater(after=50))
+    saga = work(begin(define(p=world.pivot(), g=group)))
+    assert saga.attention == ["retries_exhausted"]
+    pass_time(until_due=saga)
+    saga = work(saga)
+    assert states(saga) == {"p": "succeeded", "r": "succeeded", "s": "waiting"}
+    assert (saga.attention, step_of(saga, "r").attention) == (["retries_exhausted"], None)
+    saga = drain(saga)
+    assert (saga.state, saga.attention) == ("completed", [])
+
+
+@pytest.mark.usefixtures("most")
+@pytest.mark.parametrize(
+    ("policy", "slow"),
+    [
+        (None, 3600),
+        (RetryPolicy(attempts=10), 3600),
+        (RetryPolicy(attempts=10, after_budget=600), 600),
+    ],
+)
+def test_s3_a_failing_compensation_goes_on_hourly_for_ever(world: World, policy: RetryPolicy | None, slow: int) -> None:
+    world.will("a", *[RetryLater()] * 13, direction=COMPENSATION)
+    world.will("b", Refused())
+    saga = begin(define(a=world.compensatable(compensation_retry=policy), b=world.compensatable()))
+    for number in range(1, 14):
+        saga = work(saga)
+        assert saga.attention == (["compensation_failing"] if number >= 10 else []), number
+        pass_time(until_due=saga)
+    assert delays(saga, "a", COMPENSATION)[-5:] == pytest.approx([30, slow, slow, slow, slow], abs=0.15)
+    saga = drain(saga)
+    assert (saga.state, saga.attention) == ("compensated", [])
+
+
+def test_s3_the_projects_pace_holds_for_compensations_with_a_budget_of_their_own() -> None:
+    step = Compensatable(print, nothing_to_undo, compensation_retry=RetryPolicy(attempts=2))
+    faster = SagaSettings(compensation_retry=RetryPolicy(attempts=3, after_budget=15))
+    unsaid = SagaSettings(compensation_retry=RetryPolicy(attempts=3))
+    assert SagaSettings().policy(step, COMPENSATION) == RetryPolicy(attempts=2, after_budget=3600)
+    assert faster.policy(step, COMPENSATION) == RetryPolicy(attempts=2, after_budget=15)
+    assert unsaid.policy(step, COMPENSATION).after_budget == 3600
+    assert unsaid.policy(step, ACTION) == RetryPolicy()
+
+
+def test_s1_budgets_never_leak_between_directions(world: World) -> None:
+    world.will("a", RetryLater(), RetryLater())
+    world.will("a", RetryLater(), RetryLater(), direction=COMPENSATION)
+    world.will("b", Refused())
+    step = world.compensatable(retry=THREE, compensation_retry=THREE)
+    saga = drain(begin(define(a=step, b=world.compensatable())))
+    assert (saga.state, saga.attention) == ("compensated", [])
+    assert (world.called("a"), world.called("a", COMPENSATION)) == (3, 3)
+    assert [row.what for row in told(saga, "attention_raised")] == []
+    assert [row.number for row in attempts(saga, "a", COMPENSATION)] == [1, 2, 3]
+
+
+def test_s1_time_of_a_budget_is_counted_from_its_first_attempt(world: World) -> None:
+    policy = RetryPolicy(attempts=100, max_elapsed=60)
+    world.will("a", RetryLater(after=59), RetryLater(after=0.9), RetryLater())
+    saga = drain(begin(define(a=world.compensatable(retry=policy), b=world.compensatable())))
+    assert (saga.state, world.called("a")) == ("compensated", 3)
+
+
+def test_s1_polls_count_only_against_the_time_of_the_budget(world: World) -> None:
+    policy = RetryPolicy(attempts=2, max_elapsed=60)
+    world.will("a", *[InProgress(poll_after=7)] * 20)
+    saga = drain(begin(define(a=world.compensatable(external=True, retry=policy), b=world.compensatable())))
+    assert outcomes_of(saga.pk, "a") == [Outcome.IN_PROGRESS] * 10  # at 0, 7, … 63 seconds
+    assert (saga.state, world.called("a", COMPENSATION)) == ("compensated", 1)
+
+
+def test_s1_polls_without_a_time_go_on(world: World) -> None:
+    world.will("a", *[InProgress(poll_after=60)] * 40, None)
+    saga = drain(begin(define(a=world.compensatable(external=True, retry=ONE))))
+    assert (saga.state, world.called("a"), step_of(saga, "a").budget_used) == ("completed", 41, 1)
+
+
+def test_s1_a_pivot_in_progress_beyond_its_time_is_held(world: World) -> None:
+    policy = RetryPolicy(max_elapsed=60)
+    world.will("p", *[InProgress(poll_after=30)] * 20)
+    saga = drain(begin(define(a=world.compensatable(), p=world.pivot(external=True, retry=policy))))
+    assert (step_of(saga, "p").hold, world.called("a", COMPENSATION)) == (Hold.OUTCOME_UNKNOWN, 0)
+
+
+def test_s1_a_refused_compensation_ends_the_alarm_of_a_failing_one(world: World) -> None:
+    world.will("a", RetryLater(), RetryLater(), CannotUndo("gone"), direction=COMPENSATION)
+    world.will("b", Refused())
+    trip = define(a=world.compensatable(compensation_retry=ONE), b=world.compensatable())
+    saga = drain(begin(trip), patience=timedelta(days=1))
+    step = step_of(saga, "a")
+    assert (step.hold, step.attention, saga.attention) == (Hold.COMPENSATION_REFUSED, None, [])
+    assert [row.to_state for row in told(saga, "attention_raised")] == ["compensation_failing"]
+
+
+# --- a participant's database that is away --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch, inventory_apart: str) -> list[int]:
+    """Make the participant's database unreachable as long as the first number is positive."""
+    left = [0]
+    real = type(connections[inventory_apart]).ensure_connection
+
+    def ensure(self: Any) -> None:
+        if self.alias == inventory_apart and left[0] > 0:
+            left[0] -= 1
+            raise OperationalError("no route to the server")
+        real(self)
+
+    monkeypatch.setattr(type(connections[inventory_apart]), "ensure_connection", ensure)
+    return left
+
+
+@pytest.mark.parametrize("external", [False, True])
+@pytest.mark.parametrize("direction", Direction)
+def test_s1_an_unreachable_database_burns_no_attempt(
+    world: World, away: list[int], external: bool, direction: Direction
+) -> None:
+    step = world.compensatable("inventory", external=external, retry=TWO, compensation_retry=TWO)
+    saga = begin(define(a=step, b=world.compensatable(retry=TWO)))
+    if direction is COMPENSATION:
+        world.will("b", lambda _step, _proceed: away.__setitem__(0, 7) or refuse())
+    else:
+        away[0] = 7
+
+    def refuse() -> None:
+        raise Refused
+
+    saga = drain(saga)
+    assert saga.state == ("completed" if direction is ACTION else "compensated")
+    found = attempts(saga, "a", direction)
+    assert [row.outcome for row in found] == ["retry"] * 7 + ["succeeded"]
+    assert (world.called("a", direction), saga.attention) == (1, [])
+    assert [row.to_state for row in told(saga, "attention_raised")] == []
+
+
+@pytest.mark.usefixtures("most")
+def test_s1_an_unreachable_database_is_asked_ever_more_slowly(world: World, away: list[int]) -> None:
+    away[0] = 8
+    saga = drain(begin(define(a=world.compensatable("inventory", retry=TWO))))
+    assert delays(saga, "a") == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30], abs=0.15)
+
+
+def test_s1_an_unreachable_database_waits_and_compensates_at_the_deadline(world: World, away: list[int]) -> None:
+    away[0] = 10_000
+    trip = define(a=world.compensatable(), b=world.compensatable("inventory"), deadline=timedelta(minutes=3))
+    saga = drain(begin(trip))
+    away[0] = 0
+    assert (saga.state, states(saga), saga.cause["kind"]) == (
+        "compensated",
+        {"a": "compensated", "b": "waiting"},
+        "deadline",
+    )
+    assert saga.closed_at - saga.deadline_at < timedelta(seconds=5)
+    assert (world.called("b"), world.called("b", COMPENSATION)) == (0, 0)
+
+
+def test_s1_a_definition_may_consist_of_its_pivot(world: World) -> None:
+    saga = drain(begin(define(p=Pivot(world.action()))))
+    assert (saga.state, world.count(saga, "p")) == ("completed", 1)
