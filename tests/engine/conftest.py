@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -73,32 +72,3 @@ def inventory_apart(django_db_setup: None) -> Iterator[str]:
         connections["inventory"].close()
         del connections["inventory"]
         del connections.settings["inventory"]
-
-
-@pytest.fixture
-def run_elsewhere() -> Callable[[Callable[[], Any]], Any]:
-    """Run a function on another connection, as another process would."""
-
-    def run(function: Callable[[], Any]) -> Any:
-        from concurrent.futures import ThreadPoolExecutor
-
-        def call() -> Any:
-            try:
-                return function()
-            finally:
-                connections.close_all()
-
-        with closing(_Pool(ThreadPoolExecutor(max_workers=1))) as pool:
-            return pool.executor.submit(call).result(timeout=60)
-
-    return run
-
-
-class _Pool:
-    """Close an executor without waiting for a thread that a failed test left behind."""
-
-    def __init__(self, executor: Any) -> None:
-        self.executor = executor
-
-    def close(self) -> None:
-        self.executor.shutdown(wait=False, cancel_futures=True)

@@ -217,7 +217,7 @@ def test_s1_budgets_never_leak_between_directions(world: World) -> None:
 
 def test_s1_time_of_a_budget_is_counted_from_its_first_attempt(world: World) -> None:
     policy = RetryPolicy(attempts=100, max_elapsed=60)
-    world.will("a", RetryLater(after=59), RetryLater(after=0.9), RetryLater())
+    world.will("a", RetryLater(after=59), RetryLater(after=1.5), RetryLater())
     saga = drain(begin(define(a=world.compensatable(retry=policy), b=world.compensatable())))
     assert (saga.state, world.called("a")) == ("compensated", 3)
 
