@@ -29,8 +29,10 @@ STUBBORN = [
 ]  # fmt: skip
 
 # Starts a Valkey, tells the process ids of server and guard, and waits to be killed.
+# It listens to Ctrl-C also where this run itself was started in the background, which ignores it.
 STARTER = """
-import sys, time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from config.local.valkey import start_valkey
 server = start_valkey()
 print(server.process.pid, server.process.guard.pid, flush=True)
@@ -84,7 +86,7 @@ def test_server_ends_with_its_starter(number: signal.Signals) -> None:
 
     starter.send_signal(number)
 
-    starter.communicate()
+    starter.communicate(timeout=30)
     wait_until(lambda: is_gone(server), "the server is gone")
     wait_until(lambda: is_gone(guard), "the guard is gone")
 
