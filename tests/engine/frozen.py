@@ -64,4 +64,4 @@ def _replaced(function: Callable[[Claimed], Report]) -> Iterator[None]:
 
 
 def _run_of(claimed: Claimed) -> Any:
-    return _Run(saga_id=claimed.saga_id, queues=None, worker="frozen", ends_at=float("inf"), should_stop=lambda: False)
+    return _Run(saga_id=claimed.saga_id, queues=None, worker="frozen", ends_at=float("inf"), should_stop=lambda: True)
