@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterable
 from html import unescape
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.contrib import admin
@@ -140,7 +139,9 @@ def test_steps_attempts_and_history_have_no_pages_of_their_own() -> None:
             reverse(f"admin:sagas_{model._meta.model_name}_changelist")
 
 
-@pytest.mark.parametrize("object_id", ["nonsense", "0", "%00", str(uuid4()), "a" * 5000, "<script>"])
+@pytest.mark.parametrize(
+    "object_id", ["nonsense", "%00", "01a1f83c-0000-7000-8000-000000000000", "a" * 5000, "<script>"]
+)
 def test_unknown_id_leads_to_the_list(log_in: LogIn, object_id: str) -> None:
     client = log_in("viewer")
 

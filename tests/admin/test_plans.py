@@ -208,21 +208,21 @@ def test_step_must_be_named_and_known() -> None:
         draw_plan(Operation.RETRY, uuid4())
 
 
-@pytest.mark.parametrize("operation", Operation)
 @pytest.mark.parametrize("maker", trips.MAKERS)
-def test_plan_changes_nothing_and_can_be_printed(maker: str, operation: Operation) -> None:
+def test_plan_changes_nothing_and_can_be_printed(maker: str) -> None:
     saga = trips.MAKERS[maker]()
     before = stored(saga)
-    step = "book_flight" if operation in rules.STEP_OPERATIONS else None
 
-    plan = draw_plan(operation, saga.pk, step=step)
+    for operation in Operation:
+        step = "book_flight" if operation in rules.STEP_OPERATIONS else None
+        plan = draw_plan(operation, saga.pk, step=step)
 
+        assert plan.is_allowed == (not plan.refusal) == bool(plan.outcome)
+        assert json.loads(json.dumps(plan.as_dict()))["operation"] == operation.value
+        text = plan.as_text()
+        assert text.startswith(f"Plan: {plans.LABELS[operation]}")
+        assert (plan.refusal or plan.outcome) in text
     assert stored(saga) == before
-    assert plan.is_allowed == (not plan.refusal) == bool(plan.outcome)
-    assert json.loads(json.dumps(plan.as_dict()))["operation"] == operation.value
-    text = plan.as_text()
-    assert text.startswith(f"Plan: {plans.LABELS[operation]}")
-    assert (plan.refusal or plan.outcome) in text
 
 
 def stored(saga: Saga) -> list[list[dict[str, object]]]:
