@@ -1,0 +1,160 @@
+"""S5: the pivot decides once, and what comes after it must succeed in the end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from sagas import Fenced, OutcomeUnknown, RetryLater, clock, engine, operations
+from sagas.actors import Actor
+from sagas.models import Saga
+from sagas.states import Hold
+from sagas.testing import drain, pass_time
+from sagas.testing.drain import read
+
+from .world import COMPENSATION, Refused, World, attempts, begin, define, states, step_of, told, work
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+OPERATOR = Actor(name="ada", is_trusted=True)
+REASON, EVIDENCE = "because the test wants it", "the provider's page says so"
+
+
+@pytest.fixture
+def saga(world: World) -> Saga:
+    """Start a saga with an external pivot between a compensatable and a retriable step."""
+    trip = define(
+        a=world.compensatable(),
+        p=world.pivot(external=True),
+        r=world.retriable(),
+        deadline=timedelta(minutes=10),
+    )
+    return begin(trip)
+
+
+@pytest.fixture
+def before(world: World, saga: Saga) -> Saga:
+    """Stop right before the pivot is claimed."""
+    engine.advance(saga.pk, should_stop=lambda: world.called("a") > 0)
+    found = read(saga.pk)
+    assert states(found) == {"a": "succeeded", "p": "pending", "r": "pending"}
+    return found
+
+
+def test_s5_the_pivot_is_claimed_when_nothing_stands_against_it(world: World, before: Saga) -> None:
+    saga = work(before)
+    assert (saga.state, world.called("p")) == ("completed", 1)
+    assert saga.pivot_passed_at == attempts(saga, "p")[0].ended_at
+    assert len(told(saga, "pivot_passed")) == 1
+
+
+def test_s5_the_pivot_is_not_claimed_on_a_held_saga(world: World, before: Saga) -> None:
+    operations.pause(before.pk, actor=OPERATOR, reason=REASON)
+    saga = drain(before, patience=timedelta(minutes=5))
+    assert (saga.state, world.called("p")) == ("running", 0)
+
+
+def test_s5_the_pivot_is_not_claimed_when_an_abort_is_asked_for(world: World, before: Saga) -> None:
+    operations.pause(before.pk, actor=OPERATOR, reason=REASON)
+    operations.cancel(before.pk, actor=OPERATOR, reason=REASON)
+    operations.resume(before.pk, actor=OPERATOR, reason=REASON)
+    saga = drain(before)
+    assert (saga.state, world.called("p"), saga.cause["kind"]) == ("compensated", 0, "cancel")
+
+
+@pytest.mark.parametrize(("seconds", "called"), [(-60, 1), (0, 0), (60, 0)])
+def test_s5_the_pivot_is_claimed_only_before_the_deadline(
+    world: World, before: Saga, seconds: int, called: int
+) -> None:
+    ahead = before.deadline_at - clock.read_now("default") + timedelta(seconds=seconds)
+    pass_time(ahead)
+    saga = work(before)
+    assert (saga.state, world.called("p")) == ("completed" if called else "compensated", called)
+
+
+def test_s5_a_refused_pivot_compensates(world: World, saga: Saga) -> None:
+    world.will("p", Refused("declined"))
+    saga = drain(saga)
+    assert (saga.state, states(saga)) == ("compensated", {"a": "compensated", "p": "refused", "r": "pending"})
+    assert (saga.cause["step"], saga.pivot_passed_at) == ("p", None)
+
+
+def test_s5_an_unknown_pivot_goes_neither_forward_nor_back_until_known(world: World, saga: Saga) -> None:
+    world.will("p", OutcomeUnknown(), OutcomeUnknown())
+    for _ in range(2):
+        saga = work(saga)
+        assert (states(saga), saga.state) == ({"a": "succeeded", "p": "unknown", "r": "pending"}, "running")
+        pass_time(until_due=saga)
+    saga = drain(saga)
+    assert (saga.state, world.count(saga, "p")) == ("completed", 1)
+
+
+def test_s5_a_pivot_refused_after_unknown_is_held(world: World, saga: Saga) -> None:
+    world.will("p", OutcomeUnknown(), Refused())
+    saga = drain(saga)
+    step = step_of(saga, "p")
+    assert (step.state, step.hold) == ("unknown", Hold.OUTCOME_UNKNOWN)
+    assert world.called("a", COMPENSATION) == 0
+
+
+def test_s5_a_pivot_refused_for_its_whole_key_after_unknown_compensates(world: World) -> None:
+    world.will("p", OutcomeUnknown(), Refused())
+    saga = drain(begin(define(a=world.compensatable(), p=world.pivot(external=True, refusal_settles=True))))
+    assert (saga.state, states(saga)["p"]) == ("compensated", "refused")
+
+
+def test_s5_a_fenced_pivot_is_held(world: World, saga: Saga) -> None:
+    world.will("p", Fenced("tombstone"))
+    saga = drain(saga, patience=timedelta(minutes=5))
+    assert (saga.state, step_of(saga, "p").hold) == ("running", Hold.CONTRACT_VIOLATION)
+
+
+def test_s5_nothing_is_compensated_after_the_pivot(world: World, saga: Saga) -> None:
+    world.will("r", *[RetryLater(after=60)] * 30)
+    saga = drain(saga)
+    assert (saga.state, world.called("r"), world.order()) == ("completed", 31, [])
+
+
+def test_s5_a_retriable_step_that_refuses_is_held_as_a_contract_violation(world: World) -> None:
+    world.will("r", Refused("never"))
+    trip = define(p=world.pivot(), r=world.retriable(refuses_on=[Refused]), s=world.retriable())
+    saga = drain(begin(trip))
+    step = step_of(saga, "r")
+    assert (saga.state, step.state, step.hold, saga.due_at) == ("running", "refused", Hold.CONTRACT_VIOLATION, None)
+    assert world.called("s") == 0
+
+
+def test_s5_a_retriable_step_that_refuses_undeclared_is_retried(world: World) -> None:
+    world.will("r", Refused("for now"))
+    saga = drain(begin(define(p=world.pivot(), r=world.retriable())))
+    assert (saga.state, world.called("r")) == ("completed", 2)
+
+
+def violated(world: World) -> Saga:
+    world.will("r", Refused("never"))
+    return drain(begin(define(p=world.pivot(), r=world.retriable(refuses_on=[Refused]), s=world.retriable())))
+
+
+def test_s5_a_contract_violation_can_be_skipped_with_a_result(world: World) -> None:
+    saga = violated(world)
+    operations.skip_step(saga.pk, actor=OPERATOR, reason=REASON, step="r", result={"by": "hand"})
+    saga = drain(saga)
+    assert (saga.state, states(saga)) == ("completed", {"p": "succeeded", "r": "skipped", "s": "succeeded"})
+    [call] = [call for call in world.calls if call.step == "s"]
+    assert call.results["r"] == {"by": "hand"}
+
+
+def test_s5_a_contract_violation_can_be_retried_once_it_is_mended(world: World) -> None:
+    saga = violated(world)
+    operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON, step="r")
+    saga = drain(saga)
+    assert (saga.state, world.count(saga, "r")) == ("completed", 1)
+
+
+def test_s5_a_contract_violation_can_be_marked_succeeded_but_not_refused_again(world: World) -> None:
+    saga = violated(world)
+    with pytest.raises(operations.OperationRefused):
+        operations.mark_refused(saga.pk, actor=OPERATOR, reason=REASON, evidence=EVIDENCE, step="r")
+    operations.mark_succeeded(saga.pk, actor=OPERATOR, reason=REASON, evidence=EVIDENCE, step="r")
+    saga = drain(saga)
+    assert (saga.state, world.called("r")) == ("completed", 1)
