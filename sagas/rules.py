@@ -120,12 +120,19 @@ def describe(journal: Journal) -> str:
     """Return where a saga stands, for history and stale forms: state, holds and the steps that are not at rest."""
     saga = journal.saga
     facts = [saga.state + (f", held: {saga.hold}" if saga.hold else "")]
-    facts += [
-        f"{row.name} {row.state}" + (f" (held: {row.hold})" if row.hold else "")
-        for row in journal.steps
-        if row.hold or row.is_live or row.due_at is not None
-    ]
-    return "; ".join(facts)
+    if saga.abort_request:
+        facts.append(f"asked to turn back: {saga.abort_request}")
+    return "; ".join([*facts, *(_describe_step(row) for row in journal.steps if row.state not in AT_REST or row.hold)])
+
+
+AT_REST = (StepState.PENDING, StepState.SUCCEEDED, StepState.COMPENSATED)
+
+
+def _describe_step(row: SagaStep) -> str:
+    text = f"{row.name} {row.state}" + (f" (held: {row.hold})" if row.hold else "")
+    if row.due_at is None:
+        return text
+    return f"{text}, due {row.due_at:%Y-%m-%d %H:%M:%S} UTC, {row.budget_used} attempts of its budget used"
 
 
 def _cause_kind(journal: Journal) -> str:
