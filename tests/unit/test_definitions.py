@@ -60,6 +60,8 @@ class LongerTrip:
 @pytest.fixture(autouse=True)
 def _own_registry() -> Iterator[None]:
     with registry.preserved():
+        for definition in registry.all_definitions():
+            registry.forget(definition.name, definition.version)
         yield
 
 
