@@ -1,0 +1,349 @@
+"""S9: one task goes on as far as it may; the sweep finds what nobody was rung for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection, transaction
+
+from sagas import RetryLater, clock, doorbell, engine, operations, recovery
+from sagas.actors import Actor
+from sagas.conf import get_settings
+from sagas.models import Saga, SagaWorker
+from sagas.testing import drain, faults, pass_time
+from sagas.testing.drain import read
+
+from .side_by_side import run_side_by_side
+from .world import Refused, World, attempts, begin, define, states, step_of, work
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+OPERATOR = Actor(name="ada", is_trusted=True)
+REASON = "because the test wants it"
+
+
+@pytest.fixture
+def rings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, str]]:
+    """Collect rings."""
+    rung: list[tuple[UUID, str]] = []
+    monkeypatch.setattr(doorbell, "ring", lambda saga_id, queue="": rung.append((saga_id, queue)))
+    return rung
+
+
+# --- one task goes on -----------------------------------------------------------------------------------------------
+
+
+def test_s9_one_task_runs_every_step(world: World, rings: list[Any]) -> None:
+    saga = begin(define(**{name: world.compensatable() for name in "abcde"}))
+    rings.clear()
+    assert engine.advance(saga.pk) == 5
+    assert (read(saga.pk).state, rings) == ("completed", [])
+
+
+def test_s9_a_start_rings_after_the_commit_for_the_queue_of_the_first_step(
+    world: World, rings: list[Any], django_capture_on_commit_callbacks: Any
+) -> None:
+    trip = define(a=world.compensatable(queue="slow"))
+    with django_capture_on_commit_callbacks(execute=False) as callbacks:
+        saga = begin(trip)
+    assert rings == []
+    [callback] = callbacks
+    callback()
+    assert rings == [(saga.pk, "slow")]
+
+
+def test_s9_a_step_of_another_queue_is_recorded_up_to_and_rung_for(world: World, rings: list[Any]) -> None:
+    trip = define(a=world.compensatable(), b=world.compensatable(queue="slow"), c=world.compensatable())
+    saga = begin(trip)
+    rings.clear()
+    assert engine.advance(saga.pk, queues=frozenset({"sagas"})) == 1
+    assert (states(saga), rings) == ({"a": "succeeded", "b": "pending", "c": "pending"}, [(saga.pk, "slow")])
+    assert read(saga.pk).queue == "slow"
+    assert step_of(saga, "b").lease_token is None
+    rings.clear()
+    assert engine.advance(saga.pk, queues=frozenset({"slow"})) == 1
+    assert rings == [(saga.pk, "sagas")]
+    assert engine.advance(saga.pk, queues=frozenset({"slow", "sagas"})) == 1
+    assert read(saga.pk).state == "completed"
+
+
+def test_s9_a_worker_of_another_queue_moves_nothing_and_keeps_the_place_in_line(world: World, rings: list[Any]) -> None:
+    saga = begin(define(a=world.compensatable(queue="slow")))
+    due_at = saga.due_at
+    for _ in range(3):
+        assert engine.advance(saga.pk, queues=frozenset({"sagas"})) == 0
+    assert (read(saga.pk).due_at, read(saga.pk).state, world.calls) == (due_at, "pending", [])
+    assert set(rings) == {(saga.pk, "slow")}
+
+
+def test_s9_compensations_run_on_the_queue_of_their_step(world: World, rings: list[Any]) -> None:
+    trip = define(a=world.compensatable(queue="slow"), b=world.compensatable())
+    saga = begin(trip)
+    engine.advance(saga.pk, queues=frozenset({"slow"}))
+    world.will("b", Refused())
+    rings.clear()
+    engine.advance(saga.pk, queues=frozenset({"sagas"}))
+    assert (read(saga.pk).state, read(saga.pk).queue, rings) == ("compensating", "slow", [(saga.pk, "slow")])
+    engine.advance(saga.pk, queues=frozenset({"slow"}))
+    assert read(saga.pk).state == "compensated"
+
+
+def test_s9_when_its_time_slice_is_spent_a_task_records_without_claiming_and_rings(
+    world: World, rings: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = [0.0]
+    real = time.monotonic
+    monkeypatch.setattr("sagas.engine.time.monotonic", lambda: real() + ahead[0])
+    slice_seconds = get_settings().time_slice.total_seconds()
+
+    def take_long(_step: Any, proceed: Callable[[], None]) -> None:
+        ahead[0] += slice_seconds
+        proceed()
+
+    saga = begin(define(a=world.compensatable(), b=world.compensatable(), c=world.compensatable()))
+    world.will("b", take_long)
+    rings.clear()
+    assert engine.advance(saga.pk) == 2
+    assert states(saga) == {"a": "succeeded", "b": "succeeded", "c": "pending"}
+    assert (step_of(saga, "c").lease_token, rings) == (None, [(saga.pk, "sagas")])
+    assert read(saga.pk).due_at <= clock.read_now("default")
+
+
+def test_s9_when_the_worker_shuts_down_a_task_records_without_claiming_and_rings(
+    world: World, rings: list[Any]
+) -> None:
+    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    rings.clear()
+    assert engine.advance(saga.pk, should_stop=lambda: world.called("a") == 1) == 1
+    assert (states(saga), rings) == ({"a": "succeeded", "b": "pending"}, [(saga.pk, "sagas")])
+    assert engine.advance(saga.pk, should_stop=lambda: True) == 0
+    assert len(attempts(saga, "b")) == 0
+    assert engine.advance(saga.pk) == 1
+
+
+def test_s9_a_ring_for_nobody_is_ignored(world: World) -> None:
+    assert engine.advance(uuid4()) == 0
+    assert Saga.objects.count() == 0
+
+
+def test_s9_a_ring_too_many_changes_nothing(world: World) -> None:
+    saga = drain(begin(define(a=world.compensatable())))
+    before = (saga.updated_at, saga.revision, saga.history_count)
+    assert [engine.advance(saga.pk) for _ in range(3)] == [0, 0, 0]
+    saga = read(saga.pk)
+    assert ((saga.updated_at, saga.revision, saga.history_count), world.called("a")) == (before, 1)
+
+
+def test_s9_a_ring_too_early_changes_nothing(world: World) -> None:
+    world.will("a", RetryLater(after=60))
+    saga = work(begin(define(a=world.compensatable())))
+    before = (saga.updated_at, saga.due_at, saga.revision)
+    saga = work(saga)
+    assert ((saga.updated_at, saga.due_at, saga.revision), world.called("a")) == (before, 1)
+
+
+def test_s9_an_action_of_a_person_rings_for_what_it_makes_due(
+    world: World, rings: list[Any], django_capture_on_commit_callbacks: Any
+) -> None:
+    world.will("a", RetryLater(after=60))
+    saga = work(begin(define(a=world.compensatable(queue="slow"))))
+    rings.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)
+    assert rings == [(saga.pk, "slow")]
+
+
+# --- the sweep ------------------------------------------------------------------------------------------------------
+
+
+def due_ids(**options: Any) -> list[UUID]:
+    return [due.id for due in recovery.claim_due(**options)]
+
+
+@pytest.fixture
+def trip(world: World) -> Any:
+    """Declare a saga of one step."""
+    return define(a=world.compensatable())
+
+
+def test_s9_the_sweep_finds_what_is_due_and_nothing_else(world: World, trip: Any) -> None:
+    fresh = begin(trip)
+    waiting, live, paused, closed = begin(trip), begin(trip), begin(trip), begin(trip)
+    world.will("a", RetryLater(after=100))
+    work(waiting)
+    with faults() as fault:
+        fault.crash_before("a")
+        work(live)
+    operations.pause(paused.pk, actor=OPERATOR, reason=REASON)
+    drain(closed)
+    assert due_ids() == [fresh.pk]
+    pass_time(timedelta(seconds=31))
+    assert due_ids() == [fresh.pk, live.pk]  # the lease is over
+    pass_time(timedelta(seconds=70))
+    assert due_ids() == [fresh.pk, live.pk, waiting.pk]
+
+
+def test_s9_the_sweep_finds_a_passed_deadline_of_a_held_saga(world: World) -> None:
+    saga = begin(define(a=world.compensatable(), deadline=timedelta(minutes=1)))
+    operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
+    pass_time(timedelta(seconds=59))
+    assert due_ids() == []
+    pass_time(timedelta(seconds=2))
+    assert due_ids() == [saga.pk]
+
+
+def test_s9_a_due_saga_is_rung_at_most_once_per_interval(trip: Any) -> None:
+    saga = begin(trip)
+    assert due_ids() == [saga.pk]
+    assert due_ids() == []
+    pass_time(timedelta(seconds=3))
+    assert due_ids() == []
+    pass_time(timedelta(seconds=3))
+    assert due_ids() == [saga.pk]
+
+
+def test_s9_the_sweep_goes_oldest_first_a_page_at_a_time(trip: Any) -> None:
+    sagas = [begin(trip) for _ in range(5)]
+    Saga.objects.filter(pk=sagas[3].pk).update(due_at=sagas[0].due_at - timedelta(minutes=1))
+    expected = [sagas[number].pk for number in (3, 0, 1, 2, 4)]
+    assert due_ids(limit=2) == expected[:2]
+    assert due_ids(limit=2) == expected[2:4]
+    assert due_ids(limit=2) == expected[4:]
+    assert due_ids(limit=2) == []
+
+
+def test_s9_the_page_of_the_setting_is_the_default(trip: Any, settings: Any) -> None:
+    settings.SAGAS = {**settings.SAGAS, "SWEEP_PAGE": 3}
+    for _ in range(5):
+        begin(trip)
+    assert len(due_ids()) == 3
+
+
+def test_s9_the_sweep_rings_the_queue_of_what_is_due(world: World, rings: list[Any]) -> None:
+    saga = begin(define(a=world.compensatable(queue="slow")))
+    rings.clear()
+    assert recovery.ring_due() == 1
+    assert rings == [(saga.pk, "slow")]
+
+
+def test_s9_the_sweep_may_be_limited_to_queues(world: World, trip: Any) -> None:
+    slow = begin(define("slow", a=world.compensatable(queue="slow")))
+    fast = begin(trip)
+    assert due_ids(queues=["slow"]) == [slow.pk]
+    assert due_ids(queues=["sagas", "slow"]) == [fast.pk]
+    assert due_ids(queues=["nobody"]) == []
+
+
+def test_s9_the_sweep_can_execute_what_is_due_without_any_broker(world: World, trip: Any) -> None:
+    sagas = [begin(trip) for _ in range(3)]
+    assert recovery.run_due() == 3
+    assert {read(saga.pk).state for saga in sagas} == {"completed"}
+    assert attempts(sagas[0], "a")[0].worker == recovery.worker_name()
+
+
+def test_s9_a_poisoned_row_never_stops_the_rest(world: World, trip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    poisoned, *others = [begin(trip) for _ in range(3)]
+    real = engine.advance
+
+    def advance(saga_id: UUID, **options: Any) -> int:
+        if saga_id == poisoned.pk:
+            raise ZeroDivisionError("poison")
+        return real(saga_id, **options)
+
+    monkeypatch.setattr(recovery.engine, "advance", advance)
+    assert recovery.run_due() == 3
+    assert [read(saga.pk).state for saga in others] == ["completed", "completed"]
+    assert recovery.run_due() == 0  # rung just now
+    pass_time(timedelta(seconds=6))
+    later = begin(trip)
+    pass_time(timedelta(seconds=1))
+    assert due_ids(limit=1) == [poisoned.pk]
+    assert due_ids(limit=1) == [later.pk]  # the head of the page does not block what is behind it
+
+
+def test_s9_a_sweep_stops_when_it_is_told_to(world: World, trip: Any) -> None:
+    for _ in range(4):
+        begin(trip)
+    assert recovery.run_due(should_stop=lambda: world.called("a") >= 2) == 2
+    assert world.called("a") == 2
+
+
+@pytest.mark.django_db(databases="__all__", transaction=True)
+def test_s9_a_row_that_a_worker_holds_is_passed_over(world: World, trip: Any) -> None:
+    held, free = begin(trip), begin(trip)
+
+    def sweep() -> list[UUID]:
+        return due_ids()
+
+    with transaction.atomic():
+        Saga.objects.select_for_update().get(pk=held.pk)
+        [found] = run_side_by_side([sweep])
+    assert found == [free.pk]
+    assert due_ids() == [held.pk]
+
+
+@pytest.mark.django_db(databases="__all__", transaction=True)
+def test_s9_three_sweepers_at_once_ring_each_saga_once(world: World, trip: Any) -> None:
+    sagas = {begin(trip).pk for _ in range(30)}
+    for _ in range(3):
+        found = run_side_by_side([lambda: due_ids(limit=20)] * 3)
+        rung = [saga_id for page in found for saga_id in page]
+        assert len(rung) == len(set(rung))
+        rest = due_ids(limit=100)
+        assert {*rung, *rest} == sagas
+        pass_time(timedelta(seconds=6))
+
+
+def test_s9_the_clock_is_the_databases(world: World, trip: Any) -> None:
+    saga = begin(trip)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        [now] = cursor.fetchone()
+    assert abs((now - saga.created_at).total_seconds()) < 60
+    assert abs((clock.read_now("default") - now).total_seconds()) < 60
+
+
+# --- heartbeats -----------------------------------------------------------------------------------------------------
+
+
+def test_s9_a_sweeper_writes_when_it_was_last_seen(trip: Any) -> None:
+    assert recovery.last_sweep_age_seconds() is None
+    recovery.beat(queues={"slow", "sagas"}, found=2)
+    [worker] = SagaWorker.objects.all()
+    assert (worker.name, worker.queues, worker.last_found) == (recovery.worker_name(), ["sagas", "slow"], 2)
+    assert f"{worker.host}:{worker.pid}" == worker.name
+    started_at = worker.started_at
+    pass_time(timedelta(seconds=40))
+    assert 40 <= recovery.last_sweep_age_seconds() < 100
+    recovery.beat(queues=[], found=0)
+    [worker] = SagaWorker.objects.all()
+    assert (worker.started_at, worker.last_found, worker.queues) == (started_at, 0, [])
+    assert recovery.last_sweep_age_seconds() < 60
+    recovery.leave()
+    assert SagaWorker.objects.count() == 0
+
+
+def test_s9_a_sweeper_that_is_long_gone_is_forgotten() -> None:
+    recovery.beat(queues=[], found=0)
+    SagaWorker.objects.update(name="old:1")
+    pass_time(timedelta(hours=23))
+    recovery.beat(queues=[], found=0)
+    assert SagaWorker.objects.count() == 2
+    pass_time(timedelta(hours=2))
+    recovery.beat(queues=[], found=0)
+    assert [worker.name for worker in SagaWorker.objects.all()] == [recovery.worker_name()]
+
+
+def test_s9_the_age_of_the_oldest_due_saga_is_known(trip: Any) -> None:
+    assert recovery.oldest_due_age_seconds() is None
+    saga = begin(trip)
+    begin(trip)
+    pass_time(timedelta(seconds=100))
+    assert 100 <= recovery.oldest_due_age_seconds() < 160
+    drain(saga)
+    drain(Saga.objects.exclude(pk=saga.pk).get())
+    assert recovery.oldest_due_age_seconds() is None

@@ -1,0 +1,199 @@
+"""S9: ringing never blocks and never raises, whatever the broker does, and survives forks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from kombu import Connection
+
+from sagas import doorbell, tasks
+from sagas.doorbell import _Bell
+
+from .side_by_side import PATIENCE_SECONDS, run_side_by_side
+
+
+class FrozenBroker:
+    """Accept connections and never answer."""
+
+    def __init__(self) -> None:
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.accepted = threading.Event()
+        self.clients: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Name it as a broker."""
+        return f"redis://127.0.0.1:{self.server.getsockname()[1]}/0"
+
+    def close(self) -> None:
+        """Let everybody go who waits for it."""
+        self.server.close()
+        for client in self.clients:
+            client.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.server.accept()
+            except OSError:
+                return
+            self.clients.append(client)
+            self.accepted.set()
+
+
+@pytest.fixture
+def frozen_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[FrozenBroker]:
+    """Publish to a broker that accepts and never answers."""
+    broker = FrozenBroker()
+    real = tasks.advance.apply_async
+
+    def publish(**options: Any) -> None:
+        with Connection(broker.url, transport_options={"socket_timeout": PATIENCE_SECONDS}) as connection:
+            real(**options, connection=connection)
+
+    monkeypatch.setattr(tasks.advance, "apply_async", publish)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Collect what would be published."""
+    messages: list[dict[str, Any]] = []
+    monkeypatch.setattr(tasks.advance, "apply_async", lambda **options: messages.append(options))
+    return messages
+
+
+def test_s9_a_frozen_broker_holds_up_nobody(frozen_broker: FrozenBroker) -> None:
+    bell = _Bell()
+    bell.put((uuid4(), "sagas"))
+    assert frozen_broker.accepted.wait(PATIENCE_SECONDS)
+
+    def ring_often() -> int:
+        for _ in range(200):
+            bell.put((uuid4(), "sagas"))
+        return 200
+
+    assert run_side_by_side([ring_often] * 4) == [200] * 4
+    assert bell._rings.qsize() == 800
+    bell.flush(0.05)  # gives up in time
+    assert bell._rings.qsize() == 800
+
+
+def test_s9_a_full_doorbell_drops_rings_and_complains_once(
+    frozen_broker: FrozenBroker, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.SAGAS = {**settings.SAGAS, "DOORBELL_CAPACITY": 5}
+    bell = _Bell()
+    bell.put((uuid4(), "sagas"))
+    assert frozen_broker.accepted.wait(PATIENCE_SECONDS)  # the first one is in the hands of the thread
+    with caplog.at_level(logging.WARNING, "sagas.doorbell"):
+        for _ in range(50):
+            bell.put((uuid4(), "sagas"))
+    assert bell._rings.qsize() == 5
+    assert len(caplog.records) == 1
+
+
+def test_s9_a_ring_names_the_saga_and_the_queue_and_nothing_else(published: list[dict[str, Any]]) -> None:
+    bell, saga_id = _Bell(), uuid4()
+    bell.put((saga_id, "slow"))
+    bell.flush(PATIENCE_SECONDS)
+    assert published == [{"args": [str(saga_id)], "queue": "slow", "retry": False, "ignore_result": True}]
+
+
+def test_s9_a_broker_that_refuses_costs_its_ring_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def publish(**options: Any) -> None:
+        seen.append(options["args"][0])
+        if len(seen) < 3:
+            raise ConnectionError("refused")
+
+    monkeypatch.setattr(tasks.advance, "apply_async", publish)
+    bell, ids = _Bell(), [uuid4() for _ in range(4)]
+    for saga_id in ids:
+        bell.put((saga_id, "sagas"))
+    bell.flush(PATIENCE_SECONDS)
+    assert seen == [str(saga_id) for saga_id in ids]
+
+
+@pytest.mark.parametrize(
+    "path", ["no.such.module", "sagas.doorbell.no_such_function", "sagas", "", "sagas.doorbell.Ring"]
+)
+def test_s9_a_broken_doorbell_never_raises(settings: Any, path: str) -> None:
+    settings.SAGAS = {"DOORBELL": path}
+    assert doorbell.ring(uuid4()) is None
+
+
+def test_s9_the_doorbell_of_the_settings_is_rung(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rung: list[tuple[UUID, str]] = []
+    monkeypatch.setattr(doorbell, "ring_celery", lambda saga_id, queue: rung.append((saga_id, queue)))
+    monkeypatch.setattr(doorbell, "_found", {})
+    saga_id = uuid4()
+    settings.SAGAS = {"DOORBELL": "sagas.doorbell.ring_nobody"}
+    doorbell.ring(saga_id)
+    settings.SAGAS = {"DEFAULT_QUEUE": "mine"}
+    doorbell.ring(saga_id)
+    doorbell.ring(saga_id, "slow")
+    assert rung == [(saga_id, "mine"), (saga_id, "slow")]
+
+
+def in_child(work: Callable[[], bytes]) -> bytes:
+    """Return what a forked process answers."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writer, work())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        answer = pipe.read()
+    os.waitpid(pid, 0)
+    return answer
+
+
+def test_s9_a_forked_child_gets_a_doorbell_of_its_own(published: list[dict[str, Any]]) -> None:
+    doorbell.ring_celery(uuid4(), "sagas")
+    bell = doorbell._bell._bell
+    assert bell is not None
+
+    def ring_in_child() -> bytes:
+        is_new = doorbell._bell._bell is None
+        saga_id = uuid4()
+        published.clear()
+        doorbell.ring_celery(saga_id, "sagas")
+        doorbell._bell.flush(PATIENCE_SECONDS)
+        return b"%d %d" % (is_new, len([m for m in published if m["args"] == [str(saga_id)]]))
+
+    assert in_child(ring_in_child) == b"1 1"
+    assert doorbell._bell._bell is bell
+
+
+@pytest.mark.parametrize("saga_id", ["", "x", "1", None, 5, ["a"], {"a": 1}, "\x00", "0" * 5000])
+def test_s9_a_message_with_a_malformed_id_is_ignored(saga_id: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Any] = []
+    monkeypatch.setattr(tasks.engine, "advance", lambda *arguments, **_: looked.append(arguments))
+    tasks.advance(saga_id)
+    assert looked == []
+
+
+def test_s9_a_message_says_look_and_who_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Any] = []
+    monkeypatch.setattr(tasks.engine, "advance", lambda saga_id, **options: looked.append((saga_id, options)))
+    saga_id = uuid4()
+    tasks.advance(str(saga_id))
+    [(found, options)] = looked
+    assert found == saga_id
+    assert options["worker"].endswith(f":{os.getpid()}")
+    assert options["should_stop"]() is False
+    assert isinstance(options["queues"], frozenset)

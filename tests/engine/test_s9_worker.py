@@ -1,0 +1,108 @@
+"""S9: a worker sweeps from a thread of its main process and tells its children that it shuts down."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sagas import doorbell, recovery, worker
+from sagas.models import SagaWorker
+
+from .test_s9_doorbell import in_child
+from .world import World, begin, define
+
+pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
+PATIENCE_SECONDS = 30
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for a condition, with a bound."""
+    pause = threading.Event()
+    for _ in range(PATIENCE_SECONDS * 100):
+        if is_so():
+            return
+        pause.wait(0.01)
+    raise AssertionError("the condition never came true")
+
+
+@pytest.fixture
+def sweeping(settings: Any) -> Iterator[None]:
+    """Run the sweep of a worker in this process."""
+    settings.SAGAS = {
+        **settings.SAGAS,
+        "SWEEP_INTERVAL": timedelta(milliseconds=5),
+        "RING_INTERVAL": timedelta(milliseconds=20),
+    }
+    worker._start_sweeping()
+    yield
+    worker._stop_sweeping()
+
+
+@pytest.mark.usefixtures("sweeping")
+def test_s9_a_worker_sweeps_and_beats_until_it_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    rung: list[Any] = []
+    monkeypatch.setattr(doorbell, "ring", lambda saga_id, queue="": rung.append(saga_id))
+    saga = begin(define(a=world.compensatable()))
+    wait_until(lambda: rung.count(saga.pk) >= 3)  # on and on, while nobody comes
+    wait_until(lambda: SagaWorker.objects.filter(name=recovery.worker_name(), last_found=1).exists())
+    worker._stop_sweeping()
+    assert not SagaWorker.objects.exists()
+    assert not [thread for thread in threading.enumerate() if thread.name == "sagas-sweeper"]
+
+
+def test_s9_a_sweep_that_fails_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    failures: list[int] = []
+    real = recovery.ring_due
+
+    def fail_twice(**options: Any) -> int:
+        if len(failures) < 2:
+            failures.append(1)
+            raise ZeroDivisionError("poison")
+        return real(**options)
+
+    monkeypatch.setattr(recovery, "ring_due", fail_twice)
+    request.getfixturevalue("sweeping")
+    wait_until(SagaWorker.objects.exists)
+    assert len(failures) == 2
+
+
+def test_s9_the_children_of_a_worker_see_that_it_shuts_down() -> None:
+    assert not worker.is_shutting_down()
+    try:
+        worker._note_shutdown()
+        assert worker.is_shutting_down()
+        assert in_child(lambda: b"%d" % worker.is_shutting_down()) == b"1"
+    finally:
+        worker._shutting_down[0] = 0
+
+
+def test_s9_a_child_forked_before_sees_it_too() -> None:
+    ready_reader, ready_writer = os.pipe()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.read(ready_reader, 1)
+            os.write(writer, b"%d" % worker.is_shutting_down())
+        finally:
+            os._exit(0)
+    try:
+        worker._note_shutdown()
+        os.write(ready_writer, b"x")
+        assert os.read(reader, 1) == b"1"
+    finally:
+        worker._shutting_down[0] = 0
+        os.waitpid(pid, 0)
+        for end in (ready_reader, ready_writer, reader, writer):
+            os.close(end)
+
+
+def test_s9_a_worker_serves_the_queues_it_consumes_from() -> None:
+    assert "sagas" in (worker.served_queues() or frozenset())
