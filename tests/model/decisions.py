@@ -1,0 +1,151 @@
+"""Answer "what happens next?" for the model, as ``sagas.planner`` does for the engine.
+
+``test_protocol`` compares the two: state by state what may be claimed, and case by case what an outcome does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from .rows import FORWARD, PASSED, UNDOABLE, Attempt, Model, Saga, Step, is_held
+
+
+class Plan(NamedTuple):
+    """Say what happens next; a decision comes alone."""
+
+    claims: tuple[tuple[int, str], ...] = ()
+    is_due: bool = False
+    decision: str = ""
+
+
+class StepMove(NamedTuple):
+    """Say what the end of an attempt does to its step."""
+
+    state: str
+    hold: str = ""
+    is_due: bool = False
+    turns_back: bool = False
+
+
+def compute_effect(attempts: Iterable[Attempt]) -> str:
+    """Return what the actions of a step have done to the world."""
+    effect = "none"
+    for attempt in attempts:
+        if attempt.direction == "compensation":
+            continue
+        if attempt.outcome == "succeeded":
+            effect = "yes"
+        elif attempt.settles and effect != "yes":
+            effect = "none"
+        elif attempt.outcome in ("", "unknown") and effect == "none":
+            effect = "maybe"
+    return effect
+
+
+def effect_of(step: Step) -> str:
+    """Return what a step has done to the world."""
+    return "removed" if step.state == "compensated" else compute_effect(step.attempts)
+
+
+def plan(model: Model, saga: Saga) -> Plan:
+    """Return what happens next."""
+    if saga.state in FORWARD:
+        return _plan_forward(model, saga)
+    return _plan_backward(model, saga) if saga.state == "compensating" else Plan()
+
+
+def is_pivot_passed(model: Model, saga: Saga) -> bool:
+    """Tell whether nothing can be compensated any more."""
+    return any(s.kind == "pivot" and row.state == "succeeded" for s, row in zip(model.steps, saga.steps, strict=True))
+
+
+def is_pivot_open(model: Model, saga: Saga) -> bool:
+    """Tell whether the pivot has neither happened nor may be happening."""
+    for spec, row in zip(model.steps, saga.steps, strict=True):
+        is_undecided = row.token is not None or effect_of(row) in UNDOABLE
+        if spec.kind == "pivot" and (row.state in PASSED or ("abort waits" in model.rules and is_undecided)):
+            return False
+    return True
+
+
+def _plan_forward(model: Model, saga: Saga) -> Plan:
+    if saga.abort:
+        if is_pivot_passed(model, saga):
+            return Plan(decision="drop abort")
+        if not is_held(saga) and is_pivot_open(model, saga):
+            return Plan(decision="turn back")
+    open_steps = [index for index, row in enumerate(saga.steps) if row.state not in PASSED]
+    if not open_steps:
+        return Plan(decision="complete")
+    stage = model.steps[open_steps[0]].stage
+    return _dispatch(model, saga, [index for index in open_steps if model.steps[index].stage == stage], "action")
+
+
+def _plan_backward(model: Model, saga: Saga) -> Plan:
+    if "wait for live" in model.rules and any(row.state == "running" for row in saga.steps):
+        return Plan(is_due=True)
+    left = [index for index, row in enumerate(saga.steps) if _is_to_compensate(model, row)]
+    if not left:
+        return Plan(decision="finish compensating")
+    choose = max if "reverse order" in model.rules else min
+    stage = choose(model.steps[index].stage for index in left)
+    # A pivot that happened all the same stops everything here: nobody can undo it, so a person must say what now.
+    undoable = [i for i in left if model.steps[i].stage == stage and model.steps[i].kind == "compensatable"]
+    return _dispatch(model, saga, undoable, "compensation")
+
+
+def _is_to_compensate(model: Model, row: Step) -> bool:
+    if row.state in ("compensating", "compensated"):
+        return row.state == "compensating"
+    return effect_of(row) in (UNDOABLE if "maybe" in model.rules else ("yes",))
+
+
+def _dispatch(model: Model, saga: Saga, steps: Iterable[int], direction: str) -> Plan:
+    claims = []
+    is_due = False
+    begun = ("waiting", "unknown") if direction == "action" else ("compensating",)
+    for index in steps:
+        row = saga.steps[index]
+        if row.token is not None and "live lease" in model.rules:
+            is_due = True
+        elif not saga.hold and not row.hold:
+            is_fresh = row.state not in begun and (direction == "compensation" or row.state == "pending")
+            if row.is_due or is_fresh or row.token is not None:
+                is_due = True
+                claims.append((index, direction))
+    return Plan(claims=tuple(claims), is_due=is_due)
+
+
+def after_action(model: Model, kind: str, outcome: str, effect: str, is_spent: bool, saga_state: str) -> StepMove:
+    """Return what the end of an action attempt does; ``effect`` is the whole step's, this attempt included."""
+    unfinished = "unknown" if effect in UNDOABLE else "waiting"
+    if outcome == "succeeded":
+        return StepMove("succeeded")
+    if saga_state not in FORWARD:
+        return StepMove("refused" if outcome == "refused" else unfinished)
+    if outcome in ("fenced", "misconfigured"):
+        return StepMove(unfinished, hold="misconfigured" if outcome == "misconfigured" else "contract_violation")
+    is_lost_pivot = kind == "pivot" and effect in UNDOABLE and "pivot held" in model.rules
+    if outcome == "refused":
+        if kind == "retriable":
+            return StepMove("refused", hold="contract_violation")
+        if is_lost_pivot:
+            return StepMove("unknown", hold="outcome_unknown")
+        return StepMove("refused", turns_back=True)
+    state = "unknown" if outcome == "unknown" else "waiting"
+    if not is_spent or kind == "retriable":
+        return StepMove(state, is_due=True)
+    if is_lost_pivot:
+        return StepMove("unknown", hold="outcome_unknown")
+    return StepMove(state, turns_back=True)
+
+
+def after_compensation(outcome: str, must_verify: bool) -> StepMove:
+    """Return what the end of a compensation attempt does."""
+    if outcome == "succeeded" and not must_verify:
+        return StepMove("compensated")
+    if outcome in ("refused", "misconfigured"):
+        hold = "compensation_refused" if outcome == "refused" else "misconfigured"
+        return StepMove("compensating", hold=hold)
+    return StepMove("compensating", is_due=True)
