@@ -8,6 +8,10 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from orders import probe_views
 from orders.api.problems import refuse_unknown
+from orders.log_in_form import ThrottledAuthenticationForm
+
+admin.site.login_form = ThrottledAuthenticationForm
+admin.site.site_header = admin.site.site_title = "Sagas for Django"
 
 urlpatterns = [
     path("admin/", admin.site.urls),

@@ -228,6 +228,21 @@ def test_counters_name_nobody(ada: User) -> None:
     assert all(len(bucket.key) == 64 and "ada" not in bucket.key for bucket in ThrottleBucket.objects.all())
 
 
+def test_guesses_at_the_admin_are_limited_alike(ada: User, settings: Settings) -> None:
+    ada.is_staff = True
+    ada.save()
+    set_rates(settings, log_in="3/hour")
+
+    def try_admin(password: str) -> HttpResponse:
+        client = Client(REMOTE_ADDR="192.0.2.1")
+        return client.post("/admin/login/?next=/admin/", {"username": "ada", "password": password})
+
+    assert try_admin(" right horse ").status_code == 302  # uses nothing up
+    assert [b"correct username" in try_admin("wrong").content for _ in range(3)] == [True, True, True]
+    assert b"Too many tries to log in; try again in" in try_admin(" right horse ").content
+    assert log_in().status_code == 429  # one counter for both ways in
+
+
 @pytest.mark.django_db(transaction=True, databases="__all__")
 def test_guesses_side_by_side_are_all_counted(ada: User, settings: Settings) -> None:
     set_rates(settings, log_in="4/hour")
