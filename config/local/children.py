@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 GUARD = Path(__file__).with_name("guard.py")
 
@@ -39,12 +40,14 @@ class Account:
 class GuardedProcess:
     """A running process and the guard that stops it.
 
-    name: for messages. pid: of the process itself. log: file of its output. guard: the process between.
+    name: for messages. pid: of the process itself. log: file of its output. output: the same, open for reading since
+    before the start, because the guard may remove the file. guard: the process between.
     """
 
     name: str
     pid: int
     log: Path
+    output: BinaryIO
     guard: subprocess.Popen[bytes]
 
     def is_running(self) -> bool:
@@ -80,10 +83,12 @@ class GuardedProcess:
             self.guard.stdin.close()
         self.guard.wait()
         self.guard.stdout.close()
+        self.output.close()
 
     def read_log_end(self, lines: int = 20) -> str:
-        """Read the last lines of what the process wrote."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        """Read the last lines of what the process wrote, also when its log was removed; not after it was stopped."""
+        self.output.seek(0)
+        return "\n".join(self.output.read().decode(errors="replace").splitlines()[-lines:])
 
 
 def start_guarded(
@@ -112,6 +117,7 @@ def start_guarded(
         "stop": [(int(number), seconds) for number, seconds in stop],
         "remove": [str(path) for path in remove],
     }
+    output = open_log(log)
     guard = subprocess.Popen(
         [sys.executable, "-S", "-E", str(GUARD), json.dumps(order)],
         stdin=subprocess.PIPE,
@@ -126,8 +132,14 @@ def start_guarded(
     assert guard.stdout is not None  # noqa: S101
     pid = guard.stdout.readline()
     if not pid:
+        output.close()
         raise ServerDidNotStart(f"{name} did not start: cannot run {command[0]}.")
-    return GuardedProcess(name=name, pid=int(pid), log=log, guard=guard)
+    return GuardedProcess(name=name, pid=int(pid), log=log, output=output, guard=guard)
+
+
+def open_log(log: Path) -> BinaryIO:
+    """Open a log for reading, made beforehand as the guard makes it: for its owner alone."""
+    return os.fdopen(os.open(log, os.O_RDONLY | os.O_CREAT, 0o600), "rb")
 
 
 def wait_until_ready(process: GuardedProcess, is_ready: Callable[[], bool], *, timeout_seconds: float = 30) -> None:

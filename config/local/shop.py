@@ -46,20 +46,25 @@ RESTART_SECONDS = 2.0
 class Supervised:
     """A process that is started again whenever it dies.
 
-    process: the running one. start: makes the next one. started_at: on the monotonic clock.
+    title: for messages. process: the running one. start: makes the next one. started_at: on the monotonic clock.
     """
 
+    title: str
     process: GuardedProcess
     start: Callable[[], GuardedProcess]
     started_at: float = field(default_factory=time.monotonic)
 
     def ensure_running(self) -> None:
-        """Start it again when it has died."""
+        """Start it again when it has died; if that fails, say why, and try again at a later look."""
         if self.process.is_running() or time.monotonic() < self.started_at + RESTART_SECONDS:
             return
-        print(f"The {self.process.name} has ended; starting it again.", flush=True)
+        print(f"{self.title} has ended; starting it again.", flush=True)
         self.process.stop()
-        self.process, self.started_at = self.start(), time.monotonic()
+        self.started_at = time.monotonic()
+        try:
+            self.process = self.start()
+        except ServerDidNotStart as error:
+            print(error, flush=True)
 
     def stop(self) -> None:
         """Stop the one that runs now."""
@@ -98,7 +103,8 @@ def start_shop(port: int, secret_key: str) -> Iterator[RunningShop]:
     logs = make_private_directory(VAR / "log")
     with ExitStack() as stack:
         servers: list[GuardedProcess] = []
-        urls = start_servers(stack, servers)
+        supervised: list[Supervised] = []
+        urls = start_servers(stack, servers, supervised, logs)
         environment = {**urls, **describe_demo(secret_key)}
         os.environ.update(environment, DJANGO_SETTINGS_MODULE="config.settings")
         prepare_data()
@@ -106,15 +112,20 @@ def start_shop(port: int, secret_key: str) -> Iterator[RunningShop]:
         stack.callback(remove_runtime)
         worker = start_supervised(stack, "worker", worker_command("demo"), logs)
         web = start_supervised(stack, "web server", web_command(port), logs)
-        shop = RunningShop(client=ShopClient(url=f"http://127.0.0.1:{port}"), servers=servers, supervised=[worker, web])
+        supervised += [worker, web]
+        shop = RunningShop(client=ShopClient(url=f"http://127.0.0.1:{port}"), servers=servers, supervised=supervised)
         announce("Web server and worker")
         wait_until_ready(web.process, lambda: answers(shop.client))
         yield shop
         print("\nStopping.", flush=True)
 
 
-def start_servers(stack: ExitStack, servers: list[GuardedProcess]) -> dict[str, str]:
+def start_servers(
+    stack: ExitStack, servers: list[GuardedProcess], supervised: list[Supervised], logs: Path
+) -> dict[str, str]:
     """Start PostgreSQL and Valkey from the wheels, unless the environment names others.
+
+    The one that holds data joins the servers, the one that may die joins the supervised.
 
     Returns: their URLs by the names of the settings.
     """
@@ -129,11 +140,21 @@ def start_servers(stack: ExitStack, servers: list[GuardedProcess]) -> dict[str, 
         print("Using the database that DATABASE_URL names; the demo's users, with known passwords, are made in it.")
     if "CELERY_BROKER_URL" not in urls:
         announce("Valkey")
-        valkey = start_valkey()
-        stack.callback(valkey.process.stop)
-        servers.append(valkey.process)
-        urls["CELERY_BROKER_URL"] = valkey.url
+        broker, urls["CELERY_BROKER_URL"] = start_broker(logs)
+        stack.callback(broker.stop)
+        supervised.append(broker)
     return urls
+
+
+def start_broker(logs: Path) -> tuple[Supervised, str]:
+    """Start a Valkey that is started again on its port when it dies: a message is only a doorbell.
+
+    Returns: it and its URL.
+    """
+    log = logs / "valkey.log"
+    log.unlink(missing_ok=True)
+    valkey = start_valkey(log=log)
+    return Supervised("Valkey", valkey.process, lambda: start_valkey(valkey.port, log=log).process), valkey.url
 
 
 def describe_demo(secret_key: str) -> dict[str, str]:
@@ -167,7 +188,7 @@ def start_supervised(stack: ExitStack, name: str, command: list[str], logs: Path
     def start() -> GuardedProcess:
         return start_guarded(name, command, log=log, directory=ROOT)
 
-    supervised = Supervised(start(), start)
+    supervised = Supervised(f"The {name}", start(), start)
     stack.callback(supervised.stop)
     return supervised
 

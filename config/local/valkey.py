@@ -34,23 +34,26 @@ class LocalValkey:
         return f"redis://127.0.0.1:{self.port}/0"
 
 
-def start_valkey(port: int | None = None) -> LocalValkey:
-    """Start a server on a port, by default on a free one.
+def start_valkey(port: int | None = None, *, log: Path | None = None) -> LocalValkey:
+    """Start a server on a port, by default on a free one; its log goes when it stops unless a file is named.
 
     Raises: ServerDidNotStart with the end of the server's log.
     """
     if port is not None:
-        return start_valkey_on(port)
+        return start_valkey_on(port, log)
     for _ in range(STARTS - 1):
         try:
-            return start_valkey_on(find_free_port())
+            return start_valkey_on(find_free_port(), log)
         except ServerDidNotStart:
             continue
-    return start_valkey_on(find_free_port())
+    return start_valkey_on(find_free_port(), log)
 
 
-def start_valkey_on(port: int) -> LocalValkey:
-    """Start a server on exactly this port."""
+def start_valkey_on(port: int, log: Path | None = None) -> LocalValkey:
+    """Start a server on exactly this port.
+
+    Raises: ServerDidNotStart, also when another server answers there.
+    """
     home = Path(tempfile.mkdtemp(prefix="sagas-"))
     arguments = {
         "bind": "127.0.0.1",
@@ -64,12 +67,12 @@ def start_valkey_on(port: int) -> LocalValkey:
     process = start_guarded(
         "Valkey",
         [find_binary(), *(part for name, value in arguments.items() for part in (f"--{name}", value))],
-        log=home / "valkey.log",
+        log=log or home / "valkey.log",
         directory=home,
         stop=((signal.SIGTERM, 5.0),),
         remove=[home],
     )
-    wait_until_ready(process, lambda: answers_ping(port))
+    wait_until_ready(process, lambda: answers_as(process.pid, port))
     return LocalValkey(process=process, port=port)
 
 
@@ -98,11 +101,12 @@ def find_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def answers_ping(port: int) -> bool:
-    """Tell whether a server on this port answers PING."""
+def answers_as(pid: int, port: int) -> bool:
+    """Tell whether the server that answers on this port is the process with this id, and not an older server."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
+            connection.sendall(b"INFO server\r\nQUIT\r\n")
+            with connection.makefile("rb") as answer:
+                return f"process_id:{pid}".encode() in answer.read().splitlines()
     except OSError:
         return False

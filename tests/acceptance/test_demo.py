@@ -147,6 +147,20 @@ def test_demo_serves_commands_restarts_its_worker_and_ends_with_ctrl_c(demo: Dem
     assert not (checkout / "var" / "runtime.json").exists()
 
 
+def test_demo_survives_the_death_of_its_broker(demo: Demo) -> None:
+    demo.find("valkey-server").kill()
+    wait_until(lambda: "Valkey has ended; starting it again" in demo.text, "Valkey is started again")
+    customer = ShopClient(url=demo.url).log_in("customer", "customer")
+    placed = customer.check_out(order_of("TEA-SENCHA"))
+    order = customer.wait_for_order(placed.body["number"], 60)
+
+    demo.process.send_signal(signal.SIGINT)
+
+    assert order["status"] == "confirmed"
+    assert demo.process.wait(60) == 0
+    assert "Traceback" not in demo.text
+
+
 def test_killed_demo_leaves_nothing_running(demo: Demo) -> None:
     family = demo.family()
 

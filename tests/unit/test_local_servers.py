@@ -15,11 +15,12 @@ import psutil
 import psycopg
 import pytest
 
-from config.local import postgres
-from config.local.children import ServerDidNotStart, start_guarded
+from config.local import postgres, shop
+from config.local import valkey as valkey_module
+from config.local.children import GuardedProcess, ServerDidNotStart, start_guarded
 from config.local.postgres import LocalPostgres, start_lasting_postgres, start_throwaway_postgres
 from config.local.runtime import ROOT
-from config.local.valkey import start_valkey
+from config.local.valkey import find_free_port, start_valkey, start_valkey_on
 from tests.processes import wait_until
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -74,6 +75,70 @@ def test_signal_reaches_the_process_and_is_refused_after_its_end(tmp_path: Path)
 def test_command_that_cannot_run_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ServerDidNotStart, match="nothing did not start"):
         start_guarded("nothing", [tmp_path / "nothing"], log=tmp_path / "log")
+
+
+def test_log_is_read_after_the_guard_has_removed_it(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    process = start_guarded("speaker", [sys.executable, "-c", "print('farewell')"], log=home / "log", remove=[home])
+    process.wait(30)
+
+    log_end = process.read_log_end()
+    process.stop()
+
+    assert log_end == "farewell"
+    assert not home.exists()
+
+
+def test_valkey_on_a_taken_port_is_reported_with_its_log() -> None:
+    older = start_valkey()
+
+    with pytest.raises(ServerDidNotStart, match=r"(?s)Valkey ended at once.*Address already in use") as raised:
+        start_valkey_on(older.port)
+
+    older.process.stop()
+    assert str(older.port) in str(raised.value)
+
+
+def test_valkey_takes_another_port_when_the_free_one_was_taken_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    older = start_valkey()
+    found = iter([older.port, free := find_free_port()])
+    monkeypatch.setattr(valkey_module, "find_free_port", lambda: next(found))
+
+    server = start_valkey()
+
+    server.process.stop()
+    older.process.stop()
+    assert server.port == free
+
+
+def test_supervised_server_is_started_again_when_a_start_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shop, "RESTART_SECONDS", 0.0)
+    first = start_guarded("first", [sys.executable, "-c", ""], log=tmp_path / "first")
+    second = start_guarded("second", SLEEP, log=tmp_path / "second")
+    answers = iter([ServerDidNotStart("The port is taken."), second])
+
+    def start() -> GuardedProcess:
+        answer = next(answers)
+        if isinstance(answer, ServerDidNotStart):
+            raise answer
+        return answer
+
+    supervised = shop.Supervised("Valkey", first, start)
+    first.wait(30)
+
+    supervised.ensure_running()
+    supervised.ensure_running()
+    supervised.ensure_running()
+
+    is_running = supervised.process.is_running()
+    supervised.stop()
+    again = "Valkey has ended; starting it again."
+    assert capsys.readouterr().out.splitlines() == [again, "The port is taken.", again]
+    assert supervised.process is second
+    assert is_running is True
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
