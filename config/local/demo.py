@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Stopped as stopped:
         return 128 + int(stopped.args[0])
     except (DemoCannotRun, ServerDidNotStart) as error:
-        print(f"\n{error}", file=sys.stderr)
+        print(f"\n{error}", file=sys.stderr, flush=True)
         return 1
     return 0
 
@@ -137,7 +137,7 @@ def show_checkouts(shop: RunningShop) -> bool:
 
 def print_directions(shop: RunningShop) -> None:
     """Tell where the shop is and who may log in."""
-    print(f"""
+    directions = f"""
 The shop is up. Ctrl-C stops it and everything it started.
 
   Operator console   {shop.client.url}/admin/sagas/saga/
@@ -151,7 +151,9 @@ The shop is up. Ctrl-C stops it and everything it started.
                      customer/customer   places the orders
 
   In another terminal, on the same data:  .venv/bin/python manage.py saga_list
-""")
+"""
+    # A file or a pipe would keep it back until the end.
+    print(directions, flush=True)
 
 
 def stay_up(shop: RunningShop, starter: int) -> None:

@@ -137,7 +137,10 @@ def start_servers(
         servers.append(postgres.process)
         urls["DATABASE_URL"] = postgres.create_database(DATABASE)
     else:
-        print("Using the database that DATABASE_URL names; the demo's users, with known passwords, are made in it.")
+        print(
+            "Using the database that DATABASE_URL names; the demo's users, with known passwords, are made in it.",
+            flush=True,
+        )
     if "CELERY_BROKER_URL" not in urls:
         announce("Valkey")
         broker, urls["CELERY_BROKER_URL"] = start_broker(logs)

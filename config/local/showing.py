@@ -53,7 +53,8 @@ def show_end(checkout: DemoCheckout, order: dict[str, Any]) -> bool:
     """
     differences = checkout.find_differences(order)
     verdict = "NOT as expected" if differences else "as expected"
-    print(f"\n{RULE}\nCheckout: {checkout.title}. Order {order['number']} is {order['status']}, {verdict}.\n{RULE}")
+    heading = f"Checkout: {checkout.title}. Order {order['number']} is {order['status']}, {verdict}."
+    print(f"\n{RULE}\n{heading}\n{RULE}", flush=True)
     print(transcript.render(order["saga"]["id"]).rstrip(), flush=True)
     for difference in differences:
         print(f"WRONG  {difference}", flush=True)

@@ -46,8 +46,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def bare_environment(**variables: str) -> dict[str, str]:
-    """Keep nothing but the path: the demo and the commands beside it need no setting."""
-    return {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **variables}
+    """Keep nothing but the path: the demo and the commands beside it need no setting, nor unbuffered output."""
+    return {"PATH": os.environ["PATH"], **variables}
 
 
 class Demo:
