@@ -20,8 +20,16 @@ from .conf import get_settings
 from .journal import Journal
 from .models import SagaStep
 from .participants import participant_label
-from .planner import SagaView, StepView
-from .prospects import Prospect, foresee, list_obstacles, list_steps_left
+from .planner import StepView
+from .prospects import (
+    Prospect,
+    find_undecided_pivot,
+    foresee,
+    is_bound_back,
+    list_obstacles,
+    list_steps_left,
+    suppose_pivot,
+)
 from .rules import Operation
 from .states import (
     Direction,
@@ -119,6 +127,10 @@ class OperationPlan:
     """What becomes of the saga, in a sentence; empty when the action would not be done."""
     runs: tuple[PlannedRun, ...] = ()
     """What runs next, in order."""
+    undecided_pivot: str = ""
+    """The pivot for whose outcome a request to turn back waits; empty when none does."""
+    runs_if_refused: tuple[PlannedRun, ...] = ()
+    """What runs instead if that pivot turns out not to have happened, in order."""
     left_behind: tuple[EffectLeft, ...] = ()
     """What stays in the world and is undone by nobody."""
     impossible: tuple[str, ...] = ()
@@ -155,6 +167,11 @@ class OperationPlan:
             lines.append(f"  then: {self.outcome}")
         lines += [f"  live: {_describe_live(live)}" for live in self.live]
         lines += [f"  {run.order:>3}. {_describe_run(run)}" for run in self.runs]
+        if self.undecided_pivot:
+            lines.append(
+                f"  instead, if {self.undecided_pivot} did not happen:" + ("" if self.runs_if_refused else " nothing")
+            )
+        lines += [f"  {run.order:>3}. {_describe_run(run)}" for run in self.runs_if_refused]
         lines += [f"  left behind: {left.step} (effect {left.effect}, key {left.key})" for left in self.left_behind]
         lines += [f"  not possible: {text}" for text in self.impossible]
         return "\n".join(lines) + "\n"
@@ -218,23 +235,24 @@ def _foresee(journal: Journal, plan: OperationPlan) -> OperationPlan:
         outcome = "The saga is closed as abandoned; nothing runs any more, and nothing can reopen it."
         return replace(plan, outcome=outcome, left_behind=left)
     prospect = foresee(journal, plan.operation, plan.step)
-    view = prospect.view
-    runs = tuple(_list_runs(journal, prospect))
+    pivot = find_undecided_pivot(prospect)
+    refused = suppose_pivot(prospect, happened=False) if pivot else None
     return replace(
         plan,
-        outcome=_describe_outcome(plan, view, runs),
-        runs=runs,
-        impossible=(*prospect.notes, *list_obstacles(journal, view)),
+        outcome=_describe_outcome(plan, prospect),
+        runs=tuple(_list_runs(journal, prospect)),
+        undecided_pivot=pivot,
+        runs_if_refused=tuple(_list_runs(journal, refused)) if refused is not None else (),
+        impossible=(*prospect.notes, *list_obstacles(journal, prospect)),
     )
 
 
 def _list_runs(journal: Journal, prospect: Prospect) -> Iterator[PlannedRun]:
     """Return what would run, stage after stage, as if every attempt succeeded."""
     left = list_steps_left(prospect)
-    is_back = prospect.view.state is SagaState.COMPENSATING
+    direction = Direction.COMPENSATION if is_bound_back(prospect) else Direction.ACTION
     stages = list(dict.fromkeys(step.stage for step in left))
     for step in left:
-        direction = Direction.COMPENSATION if is_back else Direction.ACTION
         yield _describe_planned(journal, step, stages.index(step.stage) + 1, direction)
 
 
@@ -265,23 +283,58 @@ def _describe_note(journal: Journal, step: StepView, direction: Direction) -> st
     return ""
 
 
-def _describe_outcome(plan: OperationPlan, view: SagaView, runs: tuple[PlannedRun, ...]) -> str:
+def _describe_outcome(plan: OperationPlan, prospect: Prospect) -> str:
+    view = prospect.view
     if view.state is SagaState.COMPLETED:
         return "The saga is completed."
     if view.state is SagaState.COMPENSATED:
         return "The saga is compensated; no effect is left to undo."
+    hold, request = _describe_hold(plan, prospect), _describe_request(prospect)
+    if hold or request:
+        return " ".join(filter(None, (hold, request)))
+    first = _name_first(prospect)
+    if view.state is SagaState.COMPENSATING:
+        wait = "once the live attempt has ended, " if plan.live else ""
+        return f"The saga compensates: {wait}beginning with {first or 'nothing'}, in reverse order."
+    return f"The saga goes on with {first or 'its end'}."
+
+
+def _describe_hold(plan: OperationPlan, prospect: Prospect) -> str:
+    """Return what the holds that are left keep from happening; an empty text without any."""
+    view = prospect.view
     if view.hold is not None:
         what = "What is live finishes and is recorded; nothing follows" if plan.live else "Nothing runs"
         return f"{what} until the hold ({view.hold.value.replace('_', ' ')}) ends."
-    if held := [step.name for step in view.steps if step.hold is not None]:
-        return f"The saga stays held at {', '.join(held)}."
-    if view.abort_request is not None:
-        return "The request to turn back is remembered until it is known whether the pivot happened."
-    first = next(iter(runs), None)
-    if view.state is SagaState.COMPENSATING:
-        wait = "once the live attempt has ended, " if plan.live else ""
-        return f"The saga compensates: {wait}beginning with {first.step if first else 'nothing'}, in reverse order."
-    return f"The saga goes on with {first.step if first else 'its end'}."
+    held = [step.name for step in view.steps if step.hold is not None]
+    return f"The saga stays held at {', '.join(held)}." if held else ""
+
+
+def _describe_request(prospect: Prospect) -> str:
+    """Return what becomes of a request to turn back that is not granted at once; an empty text without any."""
+    request = prospect.view.abort_request
+    if pivot := find_undecided_pivot(prospect):
+        onwards = _name_first(suppose_pivot(prospect, happened=True))
+        backwards = _name_first(suppose_pivot(prospect, happened=False))
+        return (
+            f"The request to turn back ({request}) is remembered until it is known whether {pivot} happened. If it did,"
+            f" the request is void and the saga goes on with {onwards or 'its end'}; if not, the saga compensates,"
+            f" {_begin_back(backwards)}."
+        )
+    if request is None:
+        return ""
+    return (
+        f"The request to turn back ({request}) is remembered: once nothing holds the saga, it compensates,"
+        f" {_begin_back(_name_first(prospect))}."
+    )
+
+
+def _begin_back(first: str) -> str:
+    return f"beginning with {first}, in reverse order" if first else "with no effect to undo"
+
+
+def _name_first(prospect: Prospect) -> str:
+    """Return the step that would run first; an empty text when none would."""
+    return next((step.name for step in list_steps_left(prospect)), "")
 
 
 def _list_live(journal: Journal) -> Iterator[LiveAttempt]:

@@ -44,18 +44,46 @@ def foresee(journal: Journal, operation: Operation, step: str | None) -> Prospec
     return _settle(journal, _apply(journal, operation, step))
 
 
+def is_bound_back(prospect: Prospect) -> bool:
+    """Tell whether compensations are all that is left: now, or for a remembered request as soon as no hold is left."""
+    view = prospect.view
+    if view.state in FORWARD_STATES and view.abort_request is not None:
+        return planner.is_pivot_open(view, prospect.effects)
+    return view.state is SagaState.COMPENSATING
+
+
+def find_undecided_pivot(prospect: Prospect) -> str:
+    """Return the pivot for whose outcome a request to turn back waits; an empty text when none does."""
+    view = prospect.view
+    if view.state not in FORWARD_STATES or view.abort_request is None or is_bound_back(prospect):
+        return ""
+    return next((step.name for step in view.steps if step.kind is Kind.PIVOT), "")
+
+
+def suppose_pivot(prospect: Prospect, *, happened: bool) -> Prospect:
+    """Return how the saga would stand once it is known whether its undecided pivot happened."""
+    name = find_undecided_pivot(prospect)
+    state, effect = (StepState.SUCCEEDED, Effect.YES) if happened else (StepState.REFUSED, Effect.NONE)
+    changed = {name: {"state": state, "hold": None, "due_at": None, "lease_until": None}}
+    view = replace(_change_steps(prospect.view, changed), abort_request=None)
+    effects = {**prospect.effects, name: effect}
+    return replace(prospect, view=view if happened else _turn_back(view), effects=effects)
+
+
 def list_steps_left(prospect: Prospect) -> list[StepView]:
     """Return the steps that would still run, in the order in which they would: forward, or backward to compensate."""
     view = prospect.view
+    if is_bound_back(prospect):
+        back = _turn_back(view) if view.state in FORWARD_STATES else view
+        return [step for step in reversed(back.steps) if _is_to_compensate(back, prospect.effects, step)]
     if view.state in FORWARD_STATES:
         return [step for step in view.steps if step.state not in PASSED_STATES]
-    if view.state is SagaState.COMPENSATING:
-        return [step for step in reversed(view.steps) if _is_to_compensate(view, prospect.effects, step)]
     return []
 
 
-def list_obstacles(journal: Journal, view: SagaView) -> Iterator[str]:
+def list_obstacles(journal: Journal, prospect: Prospect) -> Iterator[str]:
     """Return what a reader of the plan might hope for and will not get."""
+    view = prospect.view
     if journal.definition is None and SagaState(view.state).is_open:
         saga = journal.saga
         yield f"Nothing runs until the code has definition {saga.definition} version {saga.version} with these steps."
@@ -65,6 +93,8 @@ def list_obstacles(journal: Journal, view: SagaView) -> Iterator[str]:
         yield "The pivot has succeeded: nothing is compensated any more."
     elif view.state is SagaState.COMPENSATING:
         yield "Going forward again is not possible once a saga compensates: start a new one."
+    elif is_bound_back(prospect):
+        yield "Going forward again is not possible once a saga was asked to turn back: start a new one."
 
 
 def _apply(journal: Journal, operation: Operation, step: str | None) -> Prospect:

@@ -44,6 +44,10 @@ def describe_state(saga: Saga, steps: Iterable[SagaStep]) -> str:
         seconds = (saga.closed_at - saga.created_at).total_seconds()
         return f"{saga.state}, {began}, closed {_moment(saga.closed_at)} after {seconds:.1f} s"
     reasons = [f"held: {saga.hold}"] if saga.hold else []
+    if saga.abort_request:
+        reasons.append(
+            f"asked to turn back: {saga.abort_request}" + (f" by {saga.abort_actor}" if saga.abort_actor else "")
+        )
     reasons += [f"held at {step.name}: {step.hold}" for step in steps if step.hold]
     reasons += [f"needs a person: {reason}" for reason in saga.attention]
     reasons += [f"next look {_moment(saga.due_at)}"] if saga.due_at else []

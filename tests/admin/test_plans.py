@@ -162,7 +162,13 @@ def test_cancel_is_remembered_while_the_pivot_is_unknown() -> None:
     plan = draw_plan(Operation.CANCEL, saga.pk)
 
     assert plan.is_allowed
-    assert plan.outcome == "The saga stays held at pay."
+    assert plan.outcome == (
+        "The saga stays held at pay. The request to turn back (cancel) is remembered until it is known whether pay"
+        " happened. If it did, the request is void and the saga goes on with send_tickets; if not, the saga"
+        " compensates, beginning with book_flight, in reverse order."
+    )
+    assert steps_of(plan) == [(1, "pay", "action"), (2, "send_tickets", "action")]
+    assert "  instead, if pay did not happen:\n    1. compensation of book_flight" in plan.as_text()
 
 
 def test_pause_and_resume() -> None:
