@@ -170,6 +170,25 @@ def test_killed_demo_leaves_nothing_running(demo: Demo) -> None:
     wait_until(lambda: have_ended(family), "everything has ended", timeout_seconds=60)
 
 
+@pytest.mark.parametrize("command", ["saga_list", "migrate", "check"])
+@pytest.mark.parametrize(
+    ("variables", "beginning"),
+    [({}, "SECRET_KEY is not set. "), ({"SECRET_KEY": "x"}, "DATABASE_URL is not set. ")],
+)
+def test_command_without_a_demo_tells_what_is_missing(
+    checkout: Path, command: str, variables: dict[str, str], beginning: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", command],
+        cwd=checkout, env=bare_environment(**variables), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(beginning)
+    assert line.endswith("start the demo with 'make demo'.")
+
+
 def test_taken_port_is_named(checkout: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
