@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -35,7 +36,7 @@ class Command(SagaCommand):
         """Explore and print the verdicts; a dot for each trial on stderr, an F for a wrong one."""
         autodiscover_modules("saga_scenarios")
         scenario = get_scenario(options["definition"])
-        with _test_databases():
+        with _test_databases(), _quiet_logs():
             exploration = explore(scenario, report=self._show_progress)
         self.stderr.write("")
         if options["json"]:
@@ -63,3 +64,14 @@ def _test_databases() -> Iterator[None]:
             yield
         finally:
             runner.teardown_databases(databases)
+
+
+@contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Keep what planted faults make engine and participants log out of the dots; the verdicts tell it all."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
