@@ -185,9 +185,9 @@ class SagaAdmin(ViewOnlyAdmin):
 
     @admin.display(description="Last error", empty_value="-")
     def error(self, saga: Saga) -> SafeString | None:
-        """Show the last error, in one line."""
+        """Show the last error, in one line; the page cuts it, its title shows more of it."""
         error = row_of(saga).error
-        return format_html('<span class="saga-error">{}</span>', error) if error else None
+        return format_html('<span class="saga-error" title="{}">{}</span>', error, error) if error else None
 
 
 def parse_saga_id(object_id: str) -> UUID | None:

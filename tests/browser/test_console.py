@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from sagas import operations
-from sagas.models import Saga, SagaHistory
+from sagas.models import Saga, SagaHistory, SagaStep
 from sagas.testing import drain
 from tests.admin import trips
 
@@ -182,3 +182,33 @@ def test_pages_look_sound(visit: Visit, scheme: str, size: dict[str, int]) -> No
             "[...document.querySelectorAll('.saga-icon')].filter(icon => icon.getBoundingClientRect().width < 8).length"
         )
         assert tiny == 0, name
+
+
+OUT_OF_STOCK = (
+    "inventory.exceptions.OutOfStock: Not enough in stock: COFFEE-MUG-BLUE-LARGE asked 12, available 3; and more."
+)
+
+
+@pytest.mark.parametrize("width", [1280, 1360])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_list_fits_a_laptop_with_its_errors_on_one_line(visit: Visit, scheme: str, width: int) -> None:
+    for maker in trips.MAKERS.values():
+        saga = maker()
+        number = f"ORD-2026-{saga.pk.hex[:10].upper()}"
+        saga.keys.filter(name="order").update(value=number)
+    SagaStep.objects.exclude(last_error="").update(last_error=OUT_OF_STOCK)
+    visitor = visit(color_scheme=scheme, viewport={"width": width, "height": 800})
+    page = visitor.page
+
+    visitor.log_in("admin")
+
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"laptop-{scheme}-{width}.png", full_page=True)
+    found = page.locator(".results").evaluate("box => [box.clientWidth, box.scrollWidth]")
+    assert found[0] == found[1]
+    errors = page.locator(".saga-error").filter(has_text="OutOfStock")
+    assert errors.count() > 3
+    assert set(errors.evaluate_all("all => all.map(one => one.title)")) == {OUT_OF_STOCK.rpartition("exceptions.")[2]}
+    lines = errors.evaluate_all("all => all.map(one => one.getClientRects().length && one.clientHeight < 30)")
+    assert set(lines) == {True}
+    assert set(errors.evaluate_all("all => all.map(one => one.scrollWidth > one.clientWidth)")) == {True}
