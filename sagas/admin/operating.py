@@ -21,7 +21,7 @@ from ..models import SagaHistory
 from ..plans import LABELS, OperationPlan, draw_plan, list_allowed_steps
 from ..rules import Operation
 from .forms import OperationForm
-from .page import GRAVE, may_see_payloads, operation_url, show_entry
+from .page import GRAVE, may_see_payloads, operation_url, show_history
 from .reading import read_history_since, read_journal, read_name
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class OperationPage:
         if plan is None or not since:
             return []
         may_see = may_see_payloads(self.request.user)
-        return [show_entry(entry, since[-1].at, may_see) for entry in since]
+        return list(show_history(since, since[-1].at, may_see))
 
     def _render(self, context: dict[str, Any], status: int = 200) -> HttpResponse:
         label = LABELS[self.operation]

@@ -22,6 +22,7 @@ from ..journal import Journal, What
 from ..models import Saga, SagaAttempt, SagaHistory, SagaStep
 from ..rules import Operation
 from ..states import Direction
+from .folding import Folded, fold, fold_error
 from .reading import SagaReading
 
 MAX_JSON_CHARS = 10_000
@@ -88,7 +89,7 @@ class StepRow:
     """From its first attempt to its end."""
     worker: str
     """Who ran its latest attempt."""
-    error: str
+    error: Folded
     """The last error; its class alone for those who may not see more."""
     result: JsonText | None
     """What it returned; None without it, or without the permission."""
@@ -114,10 +115,8 @@ class AttemptRow:
     """How long it took."""
     worker: str
     """Who ran it."""
-    error_class: str
-    """Dotted name of the exception."""
-    message: str
-    """Its text; empty without the permission."""
+    error: Folded
+    """Dotted name of the exception and its text; the name alone without the permission."""
     traceback: str
     """Where it came from; empty without the permission."""
 
@@ -138,7 +137,7 @@ class HistoryRow:
     """From where to where."""
     actor: str
     """Who did it."""
-    reason: str
+    reason: Folded
     """Why."""
     data: JsonText | None
     """Further facts; None without them, or without the permission."""
@@ -195,8 +194,8 @@ def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser) -> 
         keys=reading.keys,
         facts=tuple(_list_facts(saga, now)),
         steps=tuple(_list_steps(journal, may_see)),
-        attempts=tuple(_show_attempt(attempt, now, may_see) for attempt in reading.attempts),
-        history=tuple(show_entry(entry, now, may_see) for entry in reading.history),
+        attempts=tuple(_show_attempts_made(reading.attempts, now, may_see)),
+        history=tuple(show_history(reading.history, now, may_see)),
         choices=tuple(choice for choice in choices if not choice.refusal),
         refused=tuple(choice for choice in choices if choice.refusal),
         effects_left=tuple(saga.effects_left or ()),
@@ -296,7 +295,7 @@ def _list_steps(journal: Journal, may_see: bool) -> Iterator[StepRow]:
             due=show_moment(step.due_at, journal.now) if step.due_at else None,
             duration=_show_duration(step.started_at, step.finished_at, journal.now),
             worker=latest.worker if latest is not None else "",
-            error=show_error(step.last_error, with_errors=may_see),
+            error=fold_error(show_error(step.last_error, with_errors=may_see)),
             result=show_json(step.result) if may_see and step.result is not None else None,
         )
 
@@ -314,7 +313,18 @@ def _show_duration(started_at: datetime | None, ended_at: datetime | None, now: 
     return describe_span(ended_at - started_at) if ended_at else f"{describe_span(now - started_at)} so far"
 
 
-def _show_attempt(attempt: SagaAttempt, now: datetime, may_see: bool) -> AttemptRow:
+def _show_attempts_made(attempts: Iterable[SagaAttempt], now: datetime, may_see: bool) -> Iterator[AttemptRow]:
+    """Return the rows; an error that a step repeats is told once."""
+    seen: dict[tuple[str, ...], int] = {}
+    for attempt in attempts:
+        said = (attempt.step.name, attempt.direction, attempt.error_class, attempt.message)
+        first = seen.setdefault(said, attempt.number)
+        yield _show_attempt(attempt, now, may_see, f"attempt {first}" if first != attempt.number else "")
+
+
+def _show_attempt(attempt: SagaAttempt, now: datetime, may_see: bool, repeats: str) -> AttemptRow:
+    message = attempt.message if may_see or attempt.is_assumed else ""
+    text = ": ".join(filter(None, (attempt.error_class, message)))
     return AttemptRow(
         pk=attempt.pk,
         step=attempt.step.name,
@@ -324,15 +334,26 @@ def _show_attempt(attempt: SagaAttempt, now: datetime, may_see: bool) -> Attempt
         started=show_moment(attempt.started_at, now),
         duration=_show_duration(attempt.started_at, attempt.ended_at, now),
         worker=attempt.worker,
-        error_class=attempt.error_class,
-        message=attempt.message if may_see or attempt.is_assumed else "",
+        error=fold_error(text, repeats=repeats) if attempt.error_class else fold(text, repeats=repeats),
         traceback=attempt.traceback if may_see else "",
     )
 
 
-def show_entry(entry: SagaHistory, now: datetime, may_see: bool) -> HistoryRow:
-    """Return a history entry for a person. What the engine wrote about a step's error is shown as the error is."""
-    is_error = entry.actor is None and bool(entry.step)
+def show_history(entries: Iterable[SagaHistory], now: datetime, may_see: bool) -> Iterator[HistoryRow]:
+    """Return history for a person; an error that a step repeats is told once."""
+    seen: dict[tuple[str, str], int] = {}
+    for entry in entries:
+        first = seen.setdefault((entry.step, entry.reason), entry.number) if _is_error(entry) else entry.number
+        yield _show_entry(entry, now, may_see, f"no. {first}" if first != entry.number else "")
+
+
+def _is_error(entry: SagaHistory) -> bool:
+    """Tell whether the engine wrote about a step's error, which is shown as the error is."""
+    return entry.actor is None and bool(entry.step)
+
+
+def _show_entry(entry: SagaHistory, now: datetime, may_see: bool, repeats: str) -> HistoryRow:
+    told = show_error(entry.reason, with_errors=may_see) if _is_error(entry) else entry.reason
     is_open_to_all = entry.what == What.OPERATOR_ACTED
     return HistoryRow(
         number=entry.number,
@@ -341,7 +362,7 @@ def show_entry(entry: SagaHistory, now: datetime, may_see: bool) -> HistoryRow:
         step=entry.step,
         move=" → ".join(dict.fromkeys(in_words(state) for state in (entry.from_state, entry.to_state) if state)),
         actor=entry.actor if entry.actor is not None else "engine",
-        reason=show_error(entry.reason, with_errors=may_see) if is_error else entry.reason,
+        reason=fold_error(told, repeats=repeats) if _is_error(entry) else fold(told),
         data=show_json(entry.data) if entry.data and (may_see or is_open_to_all) else None,
     )
 
