@@ -108,6 +108,7 @@ class OperatorCommand(SagaCommand):
         actor = Actor.of_command_line(options["user"])
         saga_id = find_saga(options["id"])
         if options["dry_run"]:
+            check_words(options)
             plan = plans.draw_plan(operation, saga_id, step=options.get("step"), actor=actor)
             self._print_plan(plan, options)
             return
@@ -161,6 +162,20 @@ class OperatorCommand(SagaCommand):
             return
         self.stdout.write(result.message)
         self.stdout.write(f"Saga {result.saga_id} is {result.state}, revision {result.revision}.")
+
+
+def check_words(options: Mapping[str, Any]) -> None:
+    """Check reason and evidence before a plan as the action itself would.
+
+    Raises: BadRequest.
+    """
+    least, most = operations.MIN_REASON_CHARS, operations.MAX_REASON_CHARS
+    for name in ("evidence", "reason"):
+        if (text := options.get(name)) is None:
+            continue
+        size = len(text.strip())
+        if not least <= size <= most:
+            raise BadRequest(f"The {name} must have {least} to {most} characters; it has {size}.")
 
 
 def add_step(parser: CommandParser, *, required: bool, help_text: str) -> None:
