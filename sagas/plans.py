@@ -52,6 +52,15 @@ LABELS: Mapping[Operation, str] = {
     Operation.ABANDON: "Abandon",
 }
 
+STEP_LABELS: Mapping[Operation, str] = {
+    **{operation: f"{label}, step {{step}}" for operation, label in LABELS.items()},
+    Operation.RETRY: "Retry {step} now",
+    Operation.SKIP: "Skip {step}",
+    Operation.MARK_SUCCEEDED: "Mark {step} as succeeded",
+    Operation.MARK_REFUSED: "Mark {step} as refused",
+    Operation.MARK_COMPENSATED: "Mark {step} as compensated",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
@@ -143,6 +152,11 @@ class OperationPlan:
         """The action in words."""
         return LABELS[self.operation]
 
+    @property
+    def deed(self) -> str:
+        """The action in words, with the step it is meant for."""
+        return STEP_LABELS[self.operation].format(step=self.step) if self.step else self.label
+
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-able data.
 
@@ -156,9 +170,8 @@ class OperationPlan:
 
     def as_text(self) -> str:
         """Return the plan as lines of text, for a terminal."""
-        where = f" of {self.step}" if self.step else ""
         lines = [
-            f"Plan: {self.label}{where}, saga {self.saga_id}, revision {self.revision}",
+            f"Plan: {self.deed}, saga {self.saga_id}, revision {self.revision}",
             f"  now: {self.position}",
         ]
         if not self.is_allowed:

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from sagas import operations, plans, rules
+from sagas import operations, rules
 from sagas.actors import Actor
 from sagas.exceptions import BadRequest, SagaNotFound
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
@@ -214,6 +214,23 @@ def test_step_must_be_named_and_known() -> None:
         draw_plan(Operation.RETRY, uuid4())
 
 
+@pytest.mark.parametrize(
+    ("operation", "step", "words"),
+    [
+        (Operation.RETRY, "pay", "Retry pay now"),
+        (Operation.RETRY, None, "Retry now"),
+        (Operation.SKIP, "pay", "Skip pay"),
+        (Operation.MARK_SUCCEEDED, "pay", "Mark pay as succeeded"),
+        (Operation.MARK_REFUSED, "pay", "Mark pay as refused"),
+        (Operation.MARK_COMPENSATED, "pay", "Mark pay as compensated"),
+    ],
+)
+def test_plan_begins_with_plain_words(operation: Operation, step: str | None, words: str) -> None:
+    saga = trips.make_held_unknown()
+
+    assert draw_plan(operation, saga.pk, step=step).as_text().startswith(f"Plan: {words}, saga {saga.pk}, ")
+
+
 @pytest.mark.parametrize("maker", trips.MAKERS)
 def test_plan_changes_nothing_and_can_be_printed(maker: str) -> None:
     saga = trips.MAKERS[maker]()
@@ -226,7 +243,7 @@ def test_plan_changes_nothing_and_can_be_printed(maker: str) -> None:
         assert plan.is_allowed == (not plan.refusal) == bool(plan.outcome)
         assert json.loads(json.dumps(plan.as_dict()))["operation"] == operation.value
         text = plan.as_text()
-        assert text.startswith(f"Plan: {plans.LABELS[operation]}")
+        assert text.startswith(f"Plan: {plan.deed}, saga {saga.pk}, revision ")
         assert (plan.refusal or plan.outcome) in text
     assert stored(saga) == before
 
