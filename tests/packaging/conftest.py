@@ -48,17 +48,7 @@ def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Returns: the environment's interpreter.
     """
-    home = tmp_path_factory.mktemp("clean")
-    venv.create(home, with_pip=False)
-    python = home / "bin" / "python"
-    [site_packages] = home.glob("lib/*/site-packages")
-    for found in list_needed([*read_requirements(wheel), Requirement(DRIVER)]):
-        link_distribution(found, site_packages)
-    # Without an index: pip itself makes sure that everything the wheel requires is there already.
-    pip = [sys.executable, "-m", "pip", "--python", str(python)]
-    run([*pip, "install", "--no-index", "--quiet", "--disable-pip-version-check", str(wheel)])
-    run([*pip, "check"])
-    return python
+    return make_environment(tmp_path_factory.mktemp("clean"), wheel, DRIVER)
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +63,23 @@ def tiny_database() -> Iterator[dict[str, str]]:
         info = connection.info
         yield {"NAME": name, "HOST": info.host, "PORT": str(info.port), "USER": info.user, "PASSWORD": info.password}
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def make_environment(home: Path, wheel: Path, *beside: str) -> Path:
+    """Make an environment of the wheel, of what it requires, and of what stands beside it.
+
+    Returns: the environment's interpreter.
+    """
+    venv.create(home, with_pip=False)
+    python = home / "bin" / "python"
+    [site_packages] = home.glob("lib/*/site-packages")
+    for found in list_needed([*read_requirements(wheel), *map(Requirement, beside)]):
+        link_distribution(found, site_packages)
+    # Without an index: pip itself makes sure that everything the wheel requires is there already.
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    run([*pip, "install", "--no-index", "--quiet", "--disable-pip-version-check", str(wheel)])
+    run([*pip, "check"])
+    return python
 
 
 def read_requirements(wheel: Path) -> list[Requirement]:
