@@ -34,9 +34,10 @@ class Entry:
     """The stored result of a repeat."""
 
 
-def enter(using: str, key: str, direction: Direction, epoch: int) -> Entry:
+def enter(using: str, key: str, direction: Direction, epoch: int, *, is_local: bool = False) -> Entry:
     """Pass the barrier, or learn why not.
 
+    ``is_local``: the effect commits with the row, so what one epoch has undone no later one undoes again.
     Raises: Fenced when an action finds that its compensation came first.
     Locks: the action's barrier row, so that an action and its compensation come one after the other.
     Tx: must be inside the participant's transaction.
@@ -47,6 +48,9 @@ def enter(using: str, key: str, direction: Direction, epoch: int) -> Entry:
     row, is_new_compensation = _take(using, key, Direction.COMPENSATION, epoch, direction)
     if not is_new_compensation and row.state == BarrierState.DONE:
         return Entry(is_done=True, result=row.result)
+    if is_local and (earlier := _find_done_compensation(using, key)) is not None:
+        finish(using, key, direction, epoch, earlier.result)
+        return Entry(is_done=True, result=earlier.result)
     return Entry(is_empty=action.state == BarrierState.TOMBSTONE)
 
 
@@ -58,6 +62,11 @@ def finish(using: str, key: str, direction: Direction, epoch: int, result: dict[
     SagaBarrier.objects.using(using).filter(key=key, direction=direction.value, epoch=epoch).exclude(
         state=BarrierState.TOMBSTONE.value
     ).update(state=BarrierState.DONE.value, result=result, finished_at=clock.read_now(using))
+
+
+def _find_done_compensation(using: str, key: str) -> SagaBarrier | None:
+    done = {"direction": Direction.COMPENSATION.value, "state": BarrierState.DONE.value}
+    return SagaBarrier.objects.using(using).filter(key=key, **done).order_by("epoch").first()
 
 
 def _enter_action(using: str, row: SagaBarrier, is_new: bool) -> Entry:

@@ -82,6 +82,9 @@ def _claim(journal: Journal, claim: Claim, worker: str) -> Claimed | None:
 
 def _open(journal: Journal, step: SagaStep, declared: Step, direction: Direction, worker: str) -> SagaAttempt:
     saga, settings, before = journal.saga, get_settings(), step.state
+    if before == StepState.UNKNOWN:
+        # What a person saw at the participant is out of date once it is asked again: forms become stale.
+        journal.decide()
     if direction is Direction.ACTION:
         step.run()
     elif step.state != StepState.COMPENSATING:

@@ -34,6 +34,7 @@ def keep(journal: Journal, claimed: Claimed, report: Report) -> Next:
         return Next()
     step = journal.step(claimed.step.name)
     journal.close_attempt(step, claimed.token, report)
+    journal.decide()  # a form that was drawn before this was known is stale
     journal.tell(
         What.LATE_ANSWER, step=step, data={"attempt": attempt.number, "direction": claimed.direction.value, **facts}
     )
@@ -61,6 +62,9 @@ def _react_to_action(journal: Journal, step: SagaStep, report: Report) -> None:
         state is SagaState.COMPENSATING and (step.state == StepState.COMPENSATED or step.kind == Kind.PIVOT)
     ):
         moves.reopen(journal, step)
+    elif step.state == StepState.COMPENSATING:
+        # A provider may have remembered "nothing to undo" under the present key; what runs next uses another one.
+        step.epoch += 1
 
 
 def _react_to_compensation(journal: Journal, step: SagaStep, attempt: SagaAttempt, report: Report) -> None:

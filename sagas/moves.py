@@ -435,6 +435,8 @@ def _must_verify(journal: Journal, step: SagaStep, token: UUID) -> bool:
     An effect that was known before it began is undone by one success; one that nobody has seen takes two looks.
     """
     attempt = journal.find_attempt(token)
+    if attempt is not None and attempt.epoch != step.epoch:
+        return True  # the effect showed while it ran, so it may have missed it
     if attempt is None or journal.definition is None or declared_step(journal, step).verify_after is None:
         return False
     seen_at = [

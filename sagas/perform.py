@@ -163,7 +163,7 @@ def _call_in_transaction(claimed: Claimed) -> Report:
     try:
         with transaction.atomic(using=claimed.database, durable=True):
             set_timeouts(claimed.database, claimed.timeout)
-            entry = barrier.enter(*place)
+            entry = barrier.enter(*place, is_local=True)
             reached = "function"
             if entry.is_done:
                 result = entry.result
