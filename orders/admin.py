@@ -52,7 +52,7 @@ class OrderLineInline(ReadOnly, admin.TabularInline):
 
 @admin.register(Order)
 class OrderAdmin(ReadOnly, admin.ModelAdmin):
-    list_display = ("number", "owner", "status", "reason", "total_minor", "currency", "created_at", "saga")
+    list_display = ("number", "owner", "outcome", "total", "started", "saga_page")
     list_filter = ("status", "reason", "currency")
     list_select_related = ("owner",)
     search_fields = ("number__startswith", "owner__username__exact")
@@ -78,6 +78,30 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
         ),
     )
     readonly_fields = ("saga",)
+
+    @admin.display(description="status", ordering="status")
+    def outcome(self, order: Order) -> str:
+        """Show the status and why, in words that can be wrapped."""
+        return f"{order.status}: {order.reason.replace('_', ' ')}" if order.reason else order.status
+
+    @admin.display(description="total", ordering="total_minor")
+    def total(self, order: Order) -> str:
+        """Show the total in the currency's smallest unit."""
+        return f"{order.total_minor} {order.currency}"
+
+    @admin.display(description="created", ordering="created_at")
+    def started(self, order: Order) -> str:
+        """Show when it was placed, short enough for the list."""
+        return f"{order.created_at:%Y-%m-%d %H:%M}"
+
+    @admin.display(description="saga")
+    def saga_page(self, order: Order) -> str:
+        """Link to the saga's page by a short word: its id would take a third of the list."""
+        try:
+            url = reverse("admin:sagas_saga_change", args=[order.saga_id])
+        except NoReverseMatch:
+            return "-"
+        return format_html('<a href="{}" title="{}">open</a>', url, order.saga_id)
 
     @admin.display(description="saga")
     def saga(self, order: Order) -> str:

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
+from orders.models import Order
 from sagas import operations
-from sagas.models import Saga, SagaHistory, SagaStep
+from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
 from sagas.testing import drain
 from tests.admin import trips
 
@@ -212,3 +214,45 @@ def test_list_fits_a_laptop_with_its_errors_on_one_line(visit: Visit, scheme: st
     lines = errors.evaluate_all("all => all.map(one => one.getClientRects().length && one.clientHeight < 30)")
     assert set(lines) == {True}
     assert set(errors.evaluate_all("all => all.map(one => one.scrollWidth > one.clientWidth)")) == {True}
+
+
+def test_orders_fit_a_laptop(visit: Visit) -> None:
+    visitor = visit(viewport={"width": 1280, "height": 800})
+    for number in range(3):
+        Order.objects.create(
+            number=f"ORD-0000WWWWWWW{number}",
+            owner=User.objects.get(username="supervisor"),
+            status="cancelled",
+            reason="payment_method_not_chargeable",
+            closed_at=trips.start().created_at,
+            total_minor=123_456_789,
+            currency="EUR",
+            payment_method="pm_card",
+            ship_to_country="DE",
+            saga_id=trips.start().pk,
+        )
+
+    visitor.log_in("admin")
+    visitor.open("/admin/orders/order/")
+
+    visitor.page.screenshot(path=SCREENSHOTS / "orders-1280.png", full_page=True)
+    found = visitor.page.locator(".results").evaluate("box => [box.clientWidth, box.scrollWidth]")
+    assert found[0] == found[1]
+
+
+def test_page_of_many_failures_stays_short(visit: Visit) -> None:
+    saga = trips.make_compensation_failing()
+    SagaAttempt.objects.filter(saga=saga).update(worker="vm:871/8")
+    visitor = visit(viewport={"width": 1360, "height": 900})
+
+    visitor.log_in("admin")
+    visitor.open(f"/admin/sagas/saga/{saga.pk}/change/")
+
+    visitor.page.screenshot(path=SCREENSHOTS / "failing-1360.png", full_page=True)
+    heights = visitor.page.locator(".saga-worker").evaluate_all(
+        "all => all.map(one => one.firstChild ? (() => {"
+        "const range = document.createRange(); range.selectNodeContents(one); return range.getClientRects().length;"
+        "})() : 1)"
+    )
+    assert set(heights) == {1}
+    assert visitor.page.evaluate("document.documentElement.scrollHeight") < 4000
