@@ -130,7 +130,7 @@ class World:
         return undo
 
     def count(self, saga: Saga, step: str, what: str = "done", *, participant: str | None = None) -> int:
-        """Count the effects of a step, or their removals (``undone``)."""
+        """Count the effects of a step, or their removals (``undone``), or the looks that found nothing."""
         with connections[database_of(participant)].cursor() as cursor:
             cursor.execute(
                 "SELECT count(*) FROM engine_test_ledger WHERE key = %s AND what = %s", [f"{saga.pk}:{step}", what]
@@ -181,12 +181,13 @@ class World:
 
     def _undo(self, key: str, participant: str | None, *, external: bool) -> None:
         with connections[database_of(participant)].cursor() as cursor:
-            if not external:
-                cursor.execute("INSERT INTO engine_test_ledger (key, what) VALUES (%s, 'undone')", [key])
-                return
             cursor.execute("SELECT what FROM engine_test_ledger WHERE key = %s", [key])
             known = Counter(row[0] for row in cursor.fetchall())
-            whats = ["undone"] * (known["done"] - known["undone"]) + ["closed"] * (not known["closed"])
+            whats = ["undone"] * (known["done"] - known["undone"])
+            if external:
+                whats += ["closed"] * (not known["closed"])
+            elif not whats:
+                whats = ["nothing to undo"]
             for what in whats:
                 cursor.execute("INSERT INTO engine_test_ledger (key, what) VALUES (%s, %s)", [key, what])
 
