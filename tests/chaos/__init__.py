@@ -1,0 +1,1 @@
+"""Hurt the running project: kill and freeze processes, restart servers, cut connections, set clocks wrong."""

@@ -1,0 +1,244 @@
+"""Break things at random moments, again and again, until told to stop; then bring everything back.
+
+Each breaker works in a thread of its own and hurts only what this run has started.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import psutil
+
+from config.local.valkey import start_valkey
+from tests.acceptance.shops import Broker
+from tests.processes import Process
+
+from .estate import Estate
+from .postgres import Stop
+
+FROZEN_SECONDS = 2.0
+DATABASE_AWAY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kill:
+    """One kill: which processes died, and when, by the machine's clock, which the database shares."""
+
+    pids: frozenset[int]
+    at: float
+
+
+class Breaker(ABC, threading.Thread):
+    """Break one kind of thing at random intervals."""
+
+    def __init__(self, estate: Estate, *, every: tuple[float, float], seed: int) -> None:
+        super().__init__(name=type(self).__name__, daemon=True)
+        self.estate = estate
+        self.every = every
+        self.chance = random.Random(f"{type(self).__name__}:{seed}")
+        self.injected: Counter[str] = Counter()
+        self.failure: Exception | None = None
+        self._told_to_stop = threading.Event()
+
+    def run(self) -> None:
+        """Break until told to stop."""
+        try:
+            while not self._told_to_stop.wait(self.chance.uniform(*self.every)):
+                self.break_once()
+        except Exception as error:  # noqa: BLE001 - told to who stops it
+            self.failure = error
+
+    def finish(self) -> None:
+        """Stop breaking, and bring back what is away.
+
+        Raises: what went wrong while it broke things.
+        """
+        self._told_to_stop.set()
+        if self.is_alive():
+            self.join()
+        self.bring_back()
+        if self.failure is not None:
+            raise self.failure
+
+    @abstractmethod
+    def break_once(self) -> None:
+        """Break one thing, and count it."""
+
+    def bring_back(self) -> None:
+        """Start again what is away."""
+
+
+class WorkerBreaker(Breaker):
+    """Kill a worker, or one child of its pool, with SIGKILL; a killed worker is started again at once."""
+
+    def __init__(
+        self, estate: Estate, *, every: tuple[float, float], seed: int, workers: int = 2, children: int = 2
+    ) -> None:
+        super().__init__(estate, every=every, seed=seed)
+        self.children = children
+        self.kills: list[Kill] = []
+        self.workers = [self._start(number) for number in range(workers)]
+        self.bring_back()
+
+    def break_once(self) -> None:
+        """Kill one that is at work; one that still starts would never get to anything."""
+        ready = [number for number, worker in enumerate(self.workers) if is_ready(worker)]
+        if not ready:
+            return
+        number = self.chance.choice(ready)
+        if self.chance.random() < 0.5:
+            self.kill_child(number)
+        else:
+            self.kill_worker(number)
+
+    def kill_worker(self, number: int) -> Kill:
+        """Kill a worker with all its children, and start another one in its place."""
+        worker = self.workers[number]
+        kill = Kill(pids=frozenset(member.pid for member in worker.family()), at=time.time())
+        worker.kill()
+        self.workers[number] = self._start(number)
+        return self._note("worker killed", kill)
+
+    def kill_child(self, number: int, pid: int | None = None) -> Kill:
+        """Kill one child, any by default; its parent starts another one by itself."""
+        children = [member.pid for member in self.workers[number].family()[1:]]
+        victim = self.chance.choice(children) if pid is None and children else pid
+        kill = Kill(pids=frozenset({victim} if victim in children else ()), at=time.time())
+        if victim not in children:
+            return kill
+        try:
+            self.workers[number].kill_child(victim)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            return kill
+        return self._note("worker's child killed", kill)
+
+    def bring_back(self) -> None:
+        """Wait until every worker is at work, and start again those that ended."""
+        give_up_at = time.monotonic() + 90
+        while not all(is_ready(worker) for worker in self.workers):
+            for number, worker in enumerate(self.workers):
+                if not worker.is_running:
+                    self.workers[number] = self._start(number)
+            if time.monotonic() > give_up_at:
+                raise TimeoutError("A worker did not start.")
+            time.sleep(0.1)
+
+    def _start(self, number: int) -> Process:
+        return self.estate.shop.start_worker(f"chaos{number}", concurrency=self.children, ready=False)
+
+    def _note(self, what: str, kill: Kill) -> Kill:
+        self.injected[what] += 1
+        self.kills.append(kill)
+        return kill
+
+
+class WebBreaker(Breaker):
+    """Kill the web server's only child in the middle of whatever it answers; gunicorn starts another one."""
+
+    def break_once(self) -> None:
+        """Kill it."""
+        for child in self.estate.web.family()[1:]:
+            self.estate.web.kill_child(child.pid)
+            self.injected["web process killed"] += 1
+
+
+class BrokerBreaker(Breaker):
+    """Flush the broker, at times freeze it, at times kill it and start an empty one."""
+
+    def break_once(self) -> None:
+        """Do the next in turn."""
+        turn = sum(self.injected.values()) % 4
+        if turn == 1:
+            self._freeze()
+        elif turn == 3:
+            self._replace()
+        else:
+            ask_valkey(self.estate.shop.broker, "FLUSHALL")
+            self.injected["broker flushed"] += 1
+
+    def _freeze(self) -> None:
+        broker = self.estate.shop.broker
+        broker.process.send(signal.SIGSTOP)
+        time.sleep(FROZEN_SECONDS)
+        broker.process.send(signal.SIGCONT)
+        self.injected["broker frozen"] += 1
+
+    def _replace(self) -> None:
+        replace_broker(self.estate)
+        self.injected["broker killed"] += 1
+
+
+class DatabaseBreaker(Breaker):
+    """Restart PostgreSQL: fast, as after a power cut, and after a SIGKILL."""
+
+    def break_once(self) -> None:
+        """Do the next in turn."""
+        how = list(Stop)[sum(self.injected.values()) % len(Stop)]
+        self.estate.postgres.restart(how, away_seconds=self.chance.uniform(0, DATABASE_AWAY_SECONDS))
+        self.injected[f"database ended ({how.name.lower()})"] += 1
+
+
+@dataclass(kw_only=True)
+class Breakers:
+    """All that breaks at the same time."""
+
+    all: list[Breaker] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Begin."""
+        for breaker in self.all:
+            breaker.start()
+
+    def finish(self) -> None:
+        """Stop all before any is asked what it needs back: each may need what another one breaks."""
+        for breaker in self.all:
+            breaker._told_to_stop.set()
+        for breaker in self.all:
+            if breaker.is_alive():
+                breaker.join()
+        for breaker in self.all:
+            breaker.finish()
+
+    @property
+    def injected(self) -> Counter[str]:
+        """Count what was broken, by what it was."""
+        return sum((breaker.injected for breaker in self.all), Counter())
+
+    @property
+    def kills(self) -> list[Kill]:
+        """List the kills of workers."""
+        return [kill for breaker in self.all if isinstance(breaker, WorkerBreaker) for kill in breaker.kills]
+
+
+def is_ready(worker: Process) -> bool:
+    """Tell whether a worker runs and has begun to consume."""
+    return worker.is_running and " ready." in worker.log
+
+
+def replace_broker(estate: Estate) -> None:
+    """Kill the broker, and start an empty one on its port."""
+    estate.shop.kill_broker()
+    estate.shop.brokers.append(start_valkey(port_of(estate.shop.broker)))
+
+
+def port_of(broker: Broker) -> int:
+    """Return the port that a broker listens on."""
+    return int(urlsplit(broker.url).port or 0)
+
+
+def ask_valkey(broker: Broker, command: str) -> str:
+    """Send the broker one command of its protocol.
+
+    Returns: the first line of its answer.
+    """
+    with socket.create_connection(("127.0.0.1", port_of(broker)), timeout=5) as connection:
+        connection.sendall(f"{command}\r\n".encode())
+        return connection.recv(1024).decode().splitlines()[0]

@@ -1,0 +1,41 @@
+"""Give tests of hurt servers an estate of their own; where only workers are hurt they share acceptance's shop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.acceptance.conftest import (  # noqa: F401 - fixtures
+    blueprints,
+    broker,
+    marks,
+    project,
+    quiet_shop,
+    shared_quiet_shop,
+)
+
+from .estate import Estate, open_estate
+
+FULL_VARIABLE = "CHAOS"
+
+
+@pytest.fixture(scope="session")
+def shared_estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
+    """Run a shop on servers that are its own."""
+    with open_estate(tmp_path_factory.mktemp("estate")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def estate(shared_estate: Estate) -> Iterator[Estate]:
+    """Lend the estate to a test that starts workers of its own; it must leave every server at work."""
+    yield shared_estate
+    shared_estate.shop.stop_workers()
+
+
+@pytest.fixture(scope="session")
+def is_full() -> bool:
+    """Tell whether everything is done as often as the promise says (``make chaos``), not as time allows."""
+    return os.environ.get(FULL_VARIABLE) == "full"

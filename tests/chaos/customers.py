@@ -1,0 +1,126 @@
+"""Be many customers at once, who send a request again, under its key, until the shop has taken it."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from config.local.client import Answer, ShopClient
+
+from .kinds import Kind
+
+ACCEPTED = 202
+# Nothing is wrong with these: the database is away, or the first request under this key is still under way.
+COME_AGAIN = frozenset({409, 503})
+LONGEST_PAUSE_SECONDS = 1.0
+GIVE_UP_SECONDS = 120.0
+
+
+@dataclass(kw_only=True)
+class Sales:
+    """What the shop took.
+
+    kinds: of each accepted order, by number. first_seconds: how long each request took that was accepted at once.
+    all_seconds: how long every customer waited. answers: what came, by status; ``none`` where no answer came.
+    wrong: what must not have been answered.
+    """
+
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    first_seconds: list[float] = field(default_factory=list)
+    all_seconds: list[float] = field(default_factory=list)
+    answers: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note_answer(self, status: int | None) -> None:
+        """Count one answer, or that none came."""
+        with self._lock:
+            self.answers[str(status or "none")] += 1
+
+    def note_wrong(self, sentence: str) -> None:
+        """Keep what must not have happened."""
+        with self._lock:
+            self.wrong.append(sentence)
+
+    def note_accepted(self, number: str, kind: Kind, *, seconds: float, is_first: bool) -> None:
+        """Keep an accepted order; two requests that got one order are wrong."""
+        with self._lock:
+            if number in self.kinds:
+                self.wrong.append(f"order {number} answers two requests")
+            self.kinds[number] = kind
+            self.all_seconds.append(seconds)
+            if is_first:
+                self.first_seconds.append(seconds)
+
+
+@dataclass(kw_only=True)
+class Customers:
+    """Place checkouts from several threads.
+
+    per_second: at most so many, over all threads. may_place: waited for before each request. seed: of their choices.
+    seconds: when this time is over, nothing more is placed; None: never.
+    """
+
+    client: ShopClient
+    threads: int = 4
+    per_second: float = 20.0
+    may_place: Callable[[], bool] = lambda: True
+    seed: int = 0
+    seconds: float | None = None
+
+    def place_all(self, kinds: Sequence[Kind]) -> Sales:
+        """Place one checkout of each of these kinds, in this order, until the time is over."""
+        sales, started_at = Sales(), time.monotonic()
+
+        def place(position: int, kind: Kind) -> None:
+            wait_until_time(started_at + min(position / self.per_second, self.seconds or math.inf))
+            while not self.may_place():
+                time.sleep(0.1)
+            if self.seconds is not None and time.monotonic() > started_at + self.seconds:
+                return
+            self._place(kind, random.Random(f"{self.seed}:{position}"), sales)
+
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="customer") as executor:
+            for done in [executor.submit(place, position, kind) for position, kind in enumerate(kinds)]:
+                done.result()
+        return sales
+
+    def _place(self, kind: Kind, chance: random.Random, sales: Sales) -> None:
+        body, key, started_at = kind.describe(chance), str(uuid.UUID(int=chance.getrandbits(128))), time.monotonic()
+        is_first = True
+        while time.monotonic() < started_at + GIVE_UP_SECONDS:
+            answer = self._ask(body, key, sales)
+            if answer is not None and answer.status == ACCEPTED:
+                seconds = time.monotonic() - started_at
+                sales.note_accepted(str(answer.body["number"]), kind, seconds=seconds, is_first=is_first)
+                return
+            if answer is not None and answer.status not in COME_AGAIN:
+                sales.note_wrong(f"{kind.name} was answered {answer.status}: {answer.body}")
+                return
+            if answer is not None and "Retry-After" not in answer.headers:
+                sales.note_wrong(f"{kind.name} was answered {answer.status} without Retry-After")
+            is_first = False
+            time.sleep(chance.uniform(0.1, LONGEST_PAUSE_SECONDS))
+        sales.note_wrong(f"{kind.name} was never accepted within {GIVE_UP_SECONDS:.0f} seconds")
+
+    def _ask(self, body: dict[str, object], key: str, sales: Sales) -> Answer | None:
+        try:
+            answer = self.client.check_out(body, key=key)
+        except OSError:
+            sales.note_answer(None)
+            return None
+        sales.note_answer(answer.status)
+        return answer
+
+
+def wait_until_time(moment: float) -> None:
+    """Sleep until a moment of the monotonic clock, if it is still to come."""
+    if (left := moment - time.monotonic()) > 0:
+        time.sleep(left)

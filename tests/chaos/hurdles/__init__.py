@@ -1,0 +1,1 @@
+"""Make steps slow and clocks wrong, in processes whose environment says so."""

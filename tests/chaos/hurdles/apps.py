@@ -1,0 +1,28 @@
+"""Name the app that puts the hurdles in place."""
+
+from __future__ import annotations
+
+import os
+
+from django.apps import AppConfig
+
+CLOCK_VARIABLE = "CHAOS_CLOCK"
+"""Environment variable: how many seconds the process's clock is ahead, or ``jumping``."""
+SLOWNESS_VARIABLE = "CHAOS_STEP_SECONDS"
+"""Environment variable: how many seconds every step function takes longer, on average."""
+
+
+class HurdlesConfig(AppConfig):
+    """Install what the environment asks for."""
+
+    name = "tests.chaos.hurdles"
+    label = "chaos_hurdles"
+
+    def ready(self) -> None:
+        """Disturb this process."""
+        from . import clocks, slowness
+
+        if clock := os.environ.get(CLOCK_VARIABLE):
+            clocks.disturb(clock)
+        if seconds := float(os.environ.get(SLOWNESS_VARIABLE, "0")):
+            slowness.install(seconds)

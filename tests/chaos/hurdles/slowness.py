@@ -1,0 +1,35 @@
+"""Make step functions take time, so that a process that is killed at any moment is likely to be in one."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+from sagas import perform
+from sagas.definition import StepFunction
+from sagas.perform import Claimed
+
+# A longer nap would run into the time-out of an attempt.
+LONGEST_NAP_SECONDS = 1.0
+
+
+def install(mean_seconds: float) -> None:
+    """Sleep before and after every step function, exponentially distributed."""
+    intercept_before = perform.intercept
+
+    def nap() -> None:
+        time.sleep(min(random.expovariate(2 / mean_seconds), LONGEST_NAP_SECONDS))
+
+    def intercept(claimed: Claimed, function: StepFunction) -> StepFunction:
+        inner = intercept_before(claimed, function)
+
+        def run(context: Any) -> dict[str, Any] | None:
+            nap()
+            result = inner(context)
+            nap()
+            return result
+
+        return run
+
+    perform.intercept = intercept

@@ -1,0 +1,60 @@
+"""Know the kinds of checkouts that are placed while things break, and how each may end."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from tests.acceptance.shops import describe_checkout
+
+CONFIRMED, CANCELLED, NEEDS_PERSON = "confirmed", "cancelled", "needs a person"
+# Of any kind: a budget was spent on workers that died, or a pivot's outcome could not be learned in time.
+SPENT = frozenset({CANCELLED, NEEDS_PERSON})
+NOT_SERVED = "00000"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of checkout.
+
+    name: for the report. weight: how often it is placed. end: how it ends when nothing breaks.
+    """
+
+    name: str
+    weight: int
+    end: str
+    payment_method: str = "pm_card_visa"
+    sku: str = ""
+    postal_code: str = "H91 E2V4"
+
+    @property
+    def allowed_ends(self) -> frozenset[str]:
+        """Return how it may end whatever breaks: never better than when nothing does."""
+        return frozenset({self.end}) | SPENT
+
+    def describe(self, chance: random.Random) -> dict[str, Any]:
+        """Write the body of such a checkout."""
+        sku = self.sku or chance.choice(("TEA-EARL-GREY", "TEA-SENCHA", "MUG-WHITE"))
+        return describe_checkout(self.payment_method, sku=sku, postal_code=self.postal_code)
+
+
+KINDS = (
+    Kind(name="works", weight=40, end=CONFIRMED),
+    Kind(name="one answer lost", weight=8, end=CONFIRMED, payment_method="pm_card_timeout_once"),
+    Kind(name="one capture's answer lost", weight=8, end=CONFIRMED, payment_method="pm_card_capture_timeout_once"),
+    Kind(name="declined", weight=8, end=CANCELLED, payment_method="pm_card_declined"),
+    Kind(name="capture declined", weight=8, end=CANCELLED, payment_method="pm_card_capture_declined"),
+    Kind(name="no answer ever", weight=3, end=CANCELLED, payment_method="pm_card_timeout"),
+    Kind(name="gateway down", weight=3, end=CANCELLED, payment_method="pm_card_unavailable"),
+    Kind(name="out of stock", weight=8, end=CANCELLED, sku="SCONE-SOLD-OUT"),
+    Kind(name="last one", weight=2, end=CONFIRMED, sku="KETTLE-COPPER"),
+    Kind(name="address not served", weight=8, end=CANCELLED, postal_code=NOT_SERVED),
+    Kind(name="capture never answered", weight=2, end=NEEDS_PERSON, payment_method="pm_card_capture_timeout"),
+    Kind(name="void fails", weight=2, end=NEEDS_PERSON, payment_method="pm_card_refund_fails", postal_code=NOT_SERVED),
+)
+
+
+def choose_kinds(count: int, chance: random.Random) -> list[Kind]:
+    """Choose kinds by weight."""
+    return chance.choices(KINDS, [kind.weight for kind in KINDS], k=count)

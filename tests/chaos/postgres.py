@@ -1,0 +1,123 @@
+"""Run a PostgreSQL that may be stopped, killed and started again on the same data, which no other test uses."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from config.local.children import ServerDidNotStart
+from config.local.postgres import (
+    SHORT_DIRECTORY,
+    STOP_AT_ONCE,
+    THROWAWAY_SETTINGS,
+    LocalPostgres,
+    choose_account,
+    close_home,
+    create_home,
+    start_postgres,
+)
+
+# After a SIGKILL the old server's children end one by one; a new server does not start before.
+START_PATIENCE_SECONDS = 60.0
+STOP_PATIENCE_SECONDS = 30.0
+
+
+class Stop(Enum):
+    """Say how a server ends."""
+
+    FAST = signal.SIGINT  #: connections are cut, then a checkpoint
+    IMMEDIATE = signal.SIGQUIT  #: as after a power cut, but every process is told
+    KILLED = signal.SIGKILL  #: nobody is told anything
+
+
+class RestartablePostgres:
+    """A private server whose address stays the same while it comes and goes."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        self._account = choose_account()
+        self._settings = {**THROWAWAY_SETTINGS, **settings}
+        self.home = create_home(SHORT_DIRECTORY, self._account)
+        self.server = self._start_once()
+
+    def url_of(self, database: str) -> str:
+        """Name one of its databases."""
+        return self.server.url_of(database)
+
+    @property
+    def socket(self) -> Path:
+        """Return where it listens."""
+        return self.server.socket_directory / ".s.PGSQL.5432"
+
+    def stop(self, how: Stop) -> None:
+        """End it, and wait until it is gone."""
+        if not self.server.process.send(how.value):
+            raise ServerDidNotStart("PostgreSQL had ended by itself.")
+        self.server.process.wait(STOP_PATIENCE_SECONDS)
+
+    def start(self) -> None:
+        """Start it again after a stop, and wait until it answers."""
+        self.server.process.stop()
+        give_up_at = time.monotonic() + START_PATIENCE_SECONDS
+        while True:
+            try:
+                self.server = self._start_once()
+            except ServerDidNotStart:
+                if time.monotonic() > give_up_at:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+    def restart(self, how: Stop, *, away_seconds: float = 0.0) -> None:
+        """End it, and start it again after a while."""
+        self.stop(how)
+        time.sleep(away_seconds)
+        self.start()
+
+    def kill_backend(self, pid: int) -> None:
+        """Kill one of its own sessions with SIGKILL; the server restarts all of itself then.
+
+        Raises: ProcessLookupError when the process is none of this server's.
+        """
+        for child in psutil.Process(self.server.process.pid).children():
+            if child.pid == pid:
+                child.kill()
+                return
+        raise ProcessLookupError(f"Process {pid} is no session of this server; nothing was killed.")
+
+    def execute(self, statement: str, *, database: str = "postgres") -> None:
+        """Run a statement as its superuser, also while the server is set to read only."""
+        url = f"{self.url_of(database)}&options=-c%20default_transaction_read_only%3Doff"
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(statement)
+
+    def destroy(self) -> None:
+        """Stop it at once, and delete its data."""
+        self.server.process.stop()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def _start_once(self) -> LocalPostgres:
+        # The guard deletes the directory of the socket whenever the server ends; its name must stay.
+        run = self.home / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        run.mkdir()
+        close_home(run, self._account)
+        return start_postgres(self.home, run, self._account, settings=self._settings, stop=STOP_AT_ONCE)
+
+
+@contextmanager
+def open_postgres(**settings: str) -> Iterator[RestartablePostgres]:
+    """Run a server for as long as the block lasts."""
+    server = RestartablePostgres(settings)
+    try:
+        yield server
+    finally:
+        server.destroy()

@@ -1,0 +1,78 @@
+"""Wait until a shop has come to rest, and tell how each order ended."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import psycopg
+
+from tests.processes import Project
+
+from .kinds import CANCELLED, CONFIRMED, NEEDS_PERSON, Kind
+
+ENDS = {"completed": CONFIRMED, "compensated": CANCELLED}
+LOOK_SECONDS = 0.2
+
+# A saga that waits for a person may still be tried on, but not soon.
+RESTLESS = """
+    SELECT s.id, s.state, s.hold, s.attention, s.due_at, s.queue FROM sagas_saga s WHERE s.closed_at IS NULL
+      AND s.hold IS NULL
+      AND NOT EXISTS (SELECT 1 FROM sagas_sagastep t WHERE t.saga_id = s.id AND t.hold IS NOT NULL)
+      AND NOT (s.attention <> '[]'::jsonb AND s.due_at > clock_timestamp() + interval '10 minutes')"""
+ENDED = """
+    SELECT o.number, s.state, s.closed_at IS NULL AS is_open FROM orders_order o JOIN sagas_saga s ON s.id = o.saga_id
+    """
+
+
+def wait_until_settled(project: Project, *, patience_seconds: float) -> float:
+    """Wait until every saga is closed or waits for a person.
+
+    Returns: how many seconds that took.
+    Raises: AssertionError with those that are neither.
+    """
+    started_at = time.monotonic()
+    while restless := project.query(RESTLESS):
+        if time.monotonic() > started_at + patience_seconds:
+            rows = "\n".join(str(row) for row in restless[:20])
+            raise AssertionError(f"After {patience_seconds:.0f} seconds {len(restless)} sagas are at work:\n{rows}")
+        time.sleep(LOOK_SECONDS)
+    return time.monotonic() - started_at
+
+
+def count_restless(project: Project) -> int | None:
+    """Count the sagas that are still at work; None while the database is away."""
+    try:
+        return int(project.query(f"SELECT count(*) AS found FROM ({RESTLESS}) AS restless")[0]["found"])  # noqa: S608
+    except psycopg.OperationalError:
+        return None
+
+
+def read_ends(project: Project) -> dict[str, str]:
+    """Return how each order ended, by number."""
+    return {
+        row["number"]: NEEDS_PERSON if row["is_open"] else ENDS.get(row["state"], row["state"])
+        for row in project.query(ENDED)
+    }
+
+
+def list_with_a_person(ends: Mapping[str, str]) -> set[str]:
+    """Return the orders that wait for a person."""
+    return {number for number, end in ends.items() if end == NEEDS_PERSON}
+
+
+def find_wrong_ends(kinds: Mapping[str, Kind], ends: Mapping[str, str]) -> Iterator[str]:
+    """Yield orders that were lost, or ended as one of their kind never may."""
+    for number, kind in kinds.items():
+        end = ends.get(number, "lost")
+        if end not in kind.allowed_ends:
+            yield f"order {number} ({kind.name}) is {end}, not {' or '.join(sorted(kind.allowed_ends))}"
+
+
+def count_ends(kinds: Mapping[str, Kind], ends: Mapping[str, str]) -> dict[str, Counter[str]]:
+    """Count how the orders of each kind ended, by the name of the kind."""
+    counted: dict[str, Counter[str]] = {}
+    for number, kind in kinds.items():
+        counted.setdefault(kind.name, Counter())[ends.get(number, "lost")] += 1
+    return counted
