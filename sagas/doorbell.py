@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
+from celery import current_app
 from django.utils.module_loading import import_string
 
 from .conf import get_settings
@@ -25,8 +26,10 @@ FLUSH_SECONDS = (
     1.0  # how long a short-lived process waits at its end for the last rings; a worker's sweep covers the rest
 )
 COMPLAIN_SECONDS = 30.0  # at most one warning about the broker in this time
+ANSWER_HOLDS_SWEEPS = 3  # a broker that has not answered for so many sweeps may hold anything
 
 Ring = tuple[UUID, str]
+Question = str  # a queue whose length somebody wants to know
 _found: dict[str, Callable[[UUID, str], None]] = {}
 
 
@@ -34,12 +37,15 @@ def ring(saga_id: UUID, queue_name: str = "") -> None:
     """Ask a worker that serves the queue to look at the saga. Never blocks, never raises."""
     settings = get_settings()
     try:
-        path = settings.doorbell
-        if path not in _found:
-            _found[path] = import_string(path)
-        _found[path](saga_id, queue_name or settings.default_queue)
+        _find(settings.doorbell)(saga_id, queue_name or settings.default_queue)
     except Exception:
         logger.exception("Ring lost; the sweep will find the saga.", extra={"saga_id": str(saga_id)})
+
+
+def _find(path: str) -> Callable[[UUID, str], None]:
+    if path not in _found:
+        _found[path] = import_string(path)
+    return _found[path]
 
 
 def ring_nobody(saga_id: UUID, queue_name: str) -> None:
@@ -51,20 +57,45 @@ def ring_celery(saga_id: UUID, queue_name: str) -> None:
     _bell.put((saga_id, queue_name))
 
 
+def count_waiting(queue_name: str) -> int:
+    """Return about how many rings wait to be answered, in this process and in the broker's queue.
+
+    Never blocks: it is what the broker said the last time, and asks it anew. 0 when nothing is known, also where
+    another function than ``ring_celery`` rings.
+    """
+    if _find(get_settings().doorbell) is not ring_celery:
+        return 0
+    return _bell.count_waiting(queue_name)
+
+
 class _Bell:
     """Publish rings from one daemon thread per process, started at the first ring after a fork."""
 
     def __init__(self) -> None:
-        self._rings: queue.Queue[Ring] = queue.Queue(maxsize=get_settings().doorbell_capacity)
+        self._rings: queue.Queue[Ring | Question] = queue.Queue(maxsize=get_settings().doorbell_capacity)
+        self._asked: set[str] = set()
+        self._answers: dict[str, tuple[int, float]] = {}
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._complained_at = -COMPLAIN_SECONDS
 
-    def put(self, item: Ring) -> None:
-        """Queue a ring, or drop it when the broker cannot keep up."""
+    def count_waiting(self, queue_name: str) -> int:
+        """Return what is known, and have the broker asked again unless it has yet to answer."""
+        count, answered_at = self._answers.get(queue_name, (0, 0.0))
+        is_old = time.monotonic() - answered_at > ANSWER_HOLDS_SWEEPS * get_settings().sweep_interval.total_seconds()
+        unsent = self._rings.qsize()
+        if queue_name not in self._asked:
+            self._asked.add(queue_name)
+            self.put(queue_name)
+        return unsent + (0 if is_old else count)
+
+    def put(self, item: Ring | Question) -> None:
+        """Queue a ring or a question, or drop it when the broker cannot keep up."""
         try:
             self._rings.put_nowait(item)
         except queue.Full:
+            if isinstance(item, str):
+                self._asked.discard(item)
             self._complain("Doorbell full; ring dropped, the sweep will find the saga.")
             return
         if self._thread is None:
@@ -86,9 +117,13 @@ class _Bell:
         from .tasks import advance
 
         while True:
-            saga_id, queue_name = self._rings.get()
+            item = self._rings.get()
             try:
-                advance.apply_async(args=[str(saga_id)], queue=queue_name, retry=False, ignore_result=True)
+                if isinstance(item, str):
+                    self._asked.discard(item)
+                    self._answers[item] = _ask_broker(item), time.monotonic()
+                else:
+                    advance.apply_async(args=[str(item[0])], queue=item[1], retry=False, ignore_result=True)
             except Exception as error:  # noqa: BLE001 - whatever a broker client raises, the sweep covers it
                 self._complain(f"Ring not published: {type(error).__name__}; the sweep will find the saga.")
             finally:
@@ -101,6 +136,21 @@ class _Bell:
             logger.warning(message)
 
 
+def _ask_broker(queue_name: str) -> int:
+    """Return how many messages a queue holds that no worker has taken."""
+    declared = current_app.amqp.queues[queue_name]
+    with current_app.pool.acquire(block=True) as connection, connection.channel() as channel:
+        # Declared as it would be for a message; asking passively fails with Redis under a key prefix (kombu 5.7).
+        answer = channel.queue_declare(
+            queue=declared.name,
+            durable=declared.durable,
+            exclusive=declared.exclusive,
+            auto_delete=declared.auto_delete,
+            arguments=declared.queue_arguments,
+        )
+        return int(answer.message_count)
+
+
 class _LazyBell:
     """Make the bell of this process at its first ring; a forked child makes its own."""
 
@@ -108,9 +158,10 @@ class _LazyBell:
         self._bell: _Bell | None = None
 
     def put(self, item: Ring) -> None:
-        if self._bell is None:
-            self._bell = _Bell()
-        self._bell.put(item)
+        self._get().put(item)
+
+    def count_waiting(self, queue_name: str) -> int:
+        return self._get().count_waiting(queue_name)
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> None:
         if self._bell is not None:
@@ -118,6 +169,11 @@ class _LazyBell:
 
     def forget(self) -> None:
         self._bell = None
+
+    def _get(self) -> _Bell:
+        if self._bell is None:
+            self._bell = _Bell()
+        return self._bell
 
 
 _bell = _LazyBell()

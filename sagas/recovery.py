@@ -19,12 +19,13 @@ from uuid import UUID
 
 from django.db import connections, transaction
 
-from . import __version__, clock, doorbell, engine
+from . import __version__, clock, doorbell, engine, registry
 from .conf import get_settings
 from .models import Saga, SagaWorker
 
 logger = logging.getLogger(__name__)
 
+BUSY_PART = 4  # with a quarter of a page in its queue a worker has enough to do until the next sweep
 FORGET_WORKERS_AFTER = timedelta(days=1)  # heartbeat rows of processes that are long gone
 
 
@@ -36,21 +37,26 @@ class DueSaga:
     queue: str
 
 
-def claim_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -> list[DueSaga]:
-    """Claim a page of due sagas for this sweep, oldest first.
+def claim_due(
+    *, limit: int | None = None, queues: Iterable[str] | None = None, but_not: Iterable[str] = ()
+) -> list[DueSaga]:
+    """Claim a page of due sagas for this sweep: first those that were not rung for since they changed, oldest first.
 
+    Those that many rings have not moved come last, so that they never fill every page. ``but_not`` are queues to leave.
     Returns: those not rung for within the ring interval; rows locked by a worker are passed over.
     Locks: the saga rows of the page, skipping locked ones, for one statement.
     """
     settings = get_settings()
     wanted = sorted(set(queues)) if queues is not None else None
     only = "AND queue = ANY(%(queues)s)" if wanted is not None else ""
+    left = sorted(set(but_not))
+    only += " AND queue <> ALL(%(left)s)" if left else ""
     now = "(clock_timestamp() + %(shift)s * interval '1 second')"
     sql = f"""
         WITH page AS (
             SELECT id, due_at FROM sagas_saga
             WHERE due_at <= {now} AND (rung_at IS NULL OR rung_at <= {now} - %(interval)s) {only}
-            ORDER BY due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+            ORDER BY rung_at NULLS FIRST, due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
         ), rung AS (
             UPDATE sagas_saga AS s SET rung_at = {now} FROM page WHERE s.id = page.id
             RETURNING s.id, s.queue, page.due_at
@@ -62,6 +68,7 @@ def claim_due(*, limit: int | None = None, queues: Iterable[str] | None = None) 
         "interval": settings.ring_interval,
         "limit": limit or settings.sweep_page,
         "queues": wanted,
+        "left": left,
     }
     with transaction.atomic(using=settings.database), connections[settings.database].cursor() as cursor:
         cursor.execute(sql, values)
@@ -71,9 +78,15 @@ def claim_due(*, limit: int | None = None, queues: Iterable[str] | None = None) 
 def ring_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -> int:
     """Ring for a page of due sagas.
 
+    A queue that workers are behind with gets one ring: more would stand before the work of others and bring nothing.
     Returns: how many.
     """
-    due = claim_due(limit=limit, queues=queues)
+    page = limit or get_settings().sweep_page
+    served = set(queues) if queues is not None else {get_settings().default_queue, *registry.queues()}
+    busy = {queue for queue in served if doorbell.count_waiting(queue) > page // BUSY_PART}
+    due = claim_due(limit=page, queues=queues, but_not=busy)
+    if busy:
+        due += claim_due(limit=1, queues=busy)
     for saga in due:
         doorbell.ring(saga.id, saga.queue)
     return len(due)

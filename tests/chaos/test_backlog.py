@@ -1,0 +1,104 @@
+"""F5: nobody works for a while and checkouts pile up. They are drained oldest first, and no flood of rings follows."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from sagas import doorbell, recovery
+from sagas.models import Saga
+from tests.acceptance.shops import Shop
+from tests.commands.cases import define_trip, start_trip, trips
+
+from .breaking import ask_valkey
+from .customers import Customers
+from .kinds import KINDS
+from .settling import wait_until_settled
+
+PILE, FULL_PILE = 100, 1_000
+THREADS = 4
+# An order is numbered by its start, and may commit a little after those that its neighbours started later.
+OVERTAKEN_BY_AT_MOST = 2 * THREADS
+QUEUE = "LLEN sagas:sagas"
+
+FIRST_CLAIMS = """
+    SELECT o.number FROM orders_order o JOIN sagas_saga s ON s.id = o.saga_id
+    JOIN sagas_sagaattempt a ON a.saga_id = s.id AND a.worker <> '' AND o.number = ANY(%s)
+    GROUP BY o.number, s.created_at ORDER BY {}"""
+
+
+@pytest.mark.parametrize("is_flushed", [False, True], ids=["rung", "swept"])
+def test_pile_is_drained_oldest_first(quiet_shop: Shop, is_full: bool, is_flushed: bool) -> None:
+    count = FULL_PILE if is_full else PILE
+    sales = Customers(client=quiet_shop.client, threads=THREADS, per_second=200).place_all([KINDS[0]] * count)
+    quiet_shop.accepted |= set(sales.kinds)
+    assert (sales.wrong, len(sales.kinds)) == ([], count)
+    if is_flushed:
+        ask_valkey(quiet_shop.broker, "FLUSHALL")
+
+    quiet_shop.start_worker("alone", concurrency=1)
+    wait_until_settled(quiet_shop.project, patience_seconds=60 + count)
+
+    numbers = [sorted(sales.kinds)]
+    placed = [row["number"] for row in quiet_shop.project.query(FIRST_CLAIMS.format("s.created_at"), numbers)]
+    claimed = [row["number"] for row in quiet_shop.project.query(FIRST_CLAIMS.format("min(a.started_at)"), numbers)]
+    place_of = {number: place for place, number in enumerate(claimed)}
+    assert len(placed) == count
+    assert max(abs(place - place_of[number]) for place, number in enumerate(placed)) <= OVERTAKEN_BY_AT_MOST
+    quiet_shop.assert_books_balance()
+
+
+def test_bell_counts_what_waits_in_the_broker(quiet_shop: Shop) -> None:
+    ask_valkey(quiet_shop.broker, "FLUSHALL")
+    code = """
+from uuid import uuid4
+from sagas import doorbell
+def count():
+    doorbell._bell.flush(10)
+    doorbell.count_waiting("sagas")
+    doorbell._bell.flush(10)
+    return doorbell.count_waiting("sagas")
+nothing = count()
+for _ in range(3):
+    doorbell.ring(uuid4())
+print(nothing, count())
+"""
+    counted = quiet_shop.project.manage("shell", "--no-imports", "--command", code).stdout
+
+    assert counted.split() == ["0", ask_valkey(quiet_shop.broker, QUEUE).removeprefix(":")]
+    assert counted.split() == ["0", "3"]
+    ask_valkey(quiet_shop.broker, "FLUSHALL")
+
+
+@pytest.mark.django_db(databases="__all__")
+class TestBusyQueue:
+    def test_gets_one_ring_a_sweep_and_leaves_the_page_to_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with trips():
+            busy = [start_trip(f"busy-{number}") for number in range(4)]
+            define_trip(version=2, queue="payments")
+            other = [start_trip(f"other-{number}") for number in range(2)]
+            Saga.objects.filter(pk__in=[saga.pk for saga in other]).update(queue="payments")
+            rung = self.listen(monkeypatch, {"sagas": 3})
+
+            assert recovery.ring_due(limit=8) == 3
+
+            assert rung == [(other[0].pk, "payments"), (other[1].pk, "payments"), (busy[0].pk, "sagas")]
+
+    def test_is_one_with_more_than_a_quarter_of_a_page(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with trips():
+            for number in range(4):
+                start_trip(str(number))
+            self.listen(monkeypatch, {"sagas": 2})
+
+            assert recovery.ring_due(limit=8) == 4
+
+    def listen(self, monkeypatch: pytest.MonkeyPatch, waiting: dict[str, int]) -> list[tuple[UUID, str]]:
+        """Stand in for the broker: so many rings wait in each queue.
+
+        Returns: the rings as they come.
+        """
+        rung: list[tuple[UUID, str]] = []
+        monkeypatch.setattr(doorbell, "count_waiting", lambda queue: waiting.get(queue, 0))
+        monkeypatch.setattr(doorbell, "ring", lambda saga_id, queue="": rung.append((saga_id, queue)))
+        return rung
