@@ -1,0 +1,60 @@
+"""F10 over a real wire: COMMITs and their answers get lost between real processes and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from config.local.valkey import LocalValkey
+from tests.acceptance import books
+from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE, Blueprints
+from tests.acceptance.shops import PATIENCE_SECONDS
+from tests.servers import SERVER_VARIABLE
+
+from .customers import Customers
+from .estate import PATIENT_ENGINE
+from .kinds import KINDS
+from .proxy import Fate, PostgresProxy, open_proxy
+from .settling import find_wrong_ends, list_with_a_person, read_ends, wait_until_settled
+
+HURT = (Fate.ANSWER_LOST, Fate.DROP, Fate.LATE)
+# One saga commits about 20 times, so each meets several of them, each time at other places.
+EVERY = 7
+
+
+def hurt_some(number: int) -> Fate:
+    """Hurt every so many-th COMMIT, in turn in each way."""
+    return HURT[number // EVERY % len(HURT)] if number % EVERY == 0 else Fate.PASS
+
+
+@pytest.mark.parametrize("count", [ONE_DATABASE, FOUR_DATABASES], ids=["one-database", "four-databases"])
+def test_every_checkout_ends_right_when_commits_are_lost(
+    blueprints: Blueprints, broker: LocalValkey, tmp_path: Path, count: int
+) -> None:
+    with (
+        blueprints.copy(count, broker.url, tmp_path) as project,
+        open_proxy(os.environ[SERVER_VARIABLE]) as proxy,
+    ):
+        through = project.with_environment(SAGAS=json.dumps(PATIENT_ENGINE), **lead_through(proxy, project.environment))
+        _, client = through.start_web()
+        customers = Customers(client=client.log_in("customer", "customer"), per_second=50)
+        through.start_worker(concurrency=2)
+        proxy.decide = hurt_some
+
+        sales = customers.place_all([kind for kind in KINDS for _ in range(2)])
+        wait_until_settled(project, patience_seconds=PATIENCE_SECONDS)
+
+        proxy.decide = lambda _number: Fate.PASS
+        ends = read_ends(project)
+        assert sales.wrong == []
+        assert [proxy.fates[fate] > 0 for fate in HURT] == [True] * len(HURT)
+        assert list(find_wrong_ends(sales.kinds, ends)) == []
+        books.assert_books_balance(project, set(sales.kinds), with_a_person=list_with_a_person(ends))
+
+
+def lead_through(proxy: PostgresProxy, environment: dict[str, str]) -> dict[str, str]:
+    """Return the database settings of an environment, led through the proxy."""
+    return {name: proxy.url_of(url) for name, url in environment.items() if name.endswith("DATABASE_URL")}
