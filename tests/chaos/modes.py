@@ -1,0 +1,159 @@
+"""Run the modes of ``python -m tests.chaos.run`` and print their reports."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+from tests.acceptance import books
+
+from .breaking import WorkerBreaker, is_ready
+from .customers import Customers
+from .estate import RECOVERY_BOUND_SECONDS, Estate, open_estate
+from .kinds import choose_kinds
+from .recovering import measure_recoveries
+from .report import find_percentile, write_bound, write_counts, write_spread
+from .settling import count_restless, list_with_a_person, read_ends, wait_until_settled
+from .storm import SETTLED_WITHIN_SECONDS, Plan, run_storm
+
+# What a worker needs to start a child, fetch a message and open a connection on a busy machine.
+MACHINE_SECONDS = 5.0
+SLOWER_AT_MOST_SECONDS = 0.050
+STEP_SECONDS = 0.03
+OPEN_SAGAS = 10
+PAUSE_SECONDS = (0.3, 1.0)
+STEADY_PER_SECOND = 20.0
+LEASED = """
+    SELECT a.worker FROM sagas_sagaattempt a JOIN sagas_sagastep t ON t.lease_token = a.lease_token
+    WHERE a.ended_at IS NULL"""
+
+
+def say(text: str) -> None:
+    """Print at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def run_storm_mode(directory: Path, *, checkouts: int, seconds: float | None, per_second: float, seed: int) -> int:
+    """Place checkouts while workers, broker, database and web server die again and again."""
+    say(f"Chaos: {checkouts} checkouts, seed {seed}.")
+    calm = max(checkouts // 10, 20)
+    plan = Plan(calm=calm, checkouts=checkouts, seconds=seconds, per_second=per_second, seed=seed)
+    with open_estate(directory, step_seconds=STEP_SECONDS) as estate:
+        report = run_storm(estate, plan)
+    say(report.render())
+    return int(bool(report.wrong))
+
+
+def run_kills(directory: Path, *, kills: int, seed: int) -> int:
+    """Kill workers that are in the middle of a step, and measure how long their sagas stand still."""
+    say(f"Chaos: {kills} kills of workers at work, seed {seed}.")
+    with open_estate(directory, step_seconds=10 * STEP_SECONDS) as estate:
+        breaker = WorkerBreaker(estate, every=(0, 0), seed=seed, workers=3)
+        recoveries = kill_at_work(estate, breaker, kills, seed)
+        wrong = check_books(estate)
+    slowest = max(recoveries)
+    is_late = slowest > RECOVERY_BOUND_SECONDS + MACHINE_SECONDS
+    say(f"Killed: {write_counts(breaker.injected)}")
+    say(f"Recovery after {len(recoveries)} kills of a worker at work: {write_spread(recoveries)}")
+    say(f"  {write_bound()}")
+    say(f"Wrong: {len(wrong)}")
+    for sentence in wrong:
+        say(f"  {sentence}")
+    return int(bool(wrong) or is_late)
+
+
+def kill_at_work(estate: Estate, breaker: WorkerBreaker, kills: int, seed: int) -> list[float]:
+    """Kill so often, now a child and now a whole worker, each time one that holds a lease.
+
+    Returns: how long each kill was felt.
+    """
+    chance, hit = random.Random(seed), 0
+    while hit < kills:
+        top_up(estate, chance)
+        busy = list_busy(estate, breaker)
+        if len({number for number, _ in busy}) < 2:
+            time.sleep(0.05)
+            continue
+        number, pid = chance.choice(busy)
+        kill = breaker.kill_worker(number) if hit % 2 else breaker.kill_child(number, pid)
+        hit += bool(kill.pids & read_leased(estate))
+        time.sleep(chance.uniform(*PAUSE_SECONDS))
+    breaker.bring_back()
+    wait_until_settled(estate.project, patience_seconds=SETTLED_WITHIN_SECONDS)
+    return measure_recoveries(estate.project, breaker.kills)
+
+
+def top_up(estate: Estate, chance: random.Random) -> None:
+    """Place checkouts where fewer than enough are at work."""
+    for kind in choose_kinds(max(OPEN_SAGAS - (count_restless(estate.project) or 0), 0), chance):
+        answer = estate.shop.client.check_out(kind.describe(chance))
+        assert answer.status == 202, answer
+        estate.shop.take(answer)
+
+
+def list_busy(estate: Estate, breaker: WorkerBreaker) -> list[tuple[int, int]]:
+    """List the children that hold a lease, each with the number of its worker."""
+    leased = read_leased(estate)
+    return [
+        (number, child.pid)
+        for number, worker in enumerate(breaker.workers)
+        if is_ready(worker)
+        for child in worker.family()[1:]
+        if child.pid in leased
+    ]
+
+
+def read_leased(estate: Estate) -> set[int]:
+    """Return the processes that hold a lease, dead ones too."""
+    return {int(row["worker"].rpartition(":")[2]) for row in estate.project.query(LEASED)}
+
+
+def check_books(estate: Estate) -> list[str]:
+    """Return what is wrong with what the shop has taken."""
+    with_a_person = list_with_a_person(read_ends(estate.project))
+    return [
+        *books.find_forbidden(estate.project),
+        *books.find_differences(estate.project, estate.shop.accepted, with_a_person),
+    ]
+
+
+def run_frozen_broker(directory: Path, *, rounds: int, checkouts: int) -> int:
+    """Compare how long checkouts take while the broker works and while it is frozen, in turn.
+
+    Nobody works on the sagas meanwhile, so that both runs have the machine to themselves; afterwards all are finished.
+    """
+    say(f"Chaos: {rounds} runs of {checkouts} checkouts with a working broker, and as many with a frozen one.")
+    working: list[float] = []
+    frozen: list[float] = []
+    with open_estate(directory) as estate:
+        time_checkouts(estate, checkouts, seed=0)
+        for number in range(rounds):
+            working += time_checkouts(estate, checkouts, seed=2 * number + 1)
+            estate.shop.broker.process.send(signal.SIGSTOP)
+            frozen += time_checkouts(estate, checkouts, seed=2 * number + 2)
+            estate.shop.broker.process.send(signal.SIGCONT)
+        estate.shop.start_worker("drain", concurrency=2)
+        wait_until_settled(estate.project, patience_seconds=len(estate.shop.accepted))
+        wrong = check_books(estate)
+    slower = find_percentile(frozen, 0.99) - find_percentile(working, 0.99)
+    say(f"Checkout, broker working: {write_spread(working)}")
+    say(f"Checkout, broker frozen:  {write_spread(frozen)}")
+    say(f"The p99 differs by {slower * 1000:+.0f} ms; {SLOWER_AT_MOST_SECONDS * 1000:.0f} ms are allowed.")
+    say(f"Wrong: {len(wrong)}")
+    return int(bool(wrong) or slower > SLOWER_AT_MOST_SECONDS)
+
+
+def time_checkouts(estate: Estate, count: int, *, seed: int) -> list[float]:
+    """Place checkouts at a steady pace.
+
+    Returns: how long each took.
+    """
+    customers = Customers(client=estate.shop.client, per_second=STEADY_PER_SECOND, threads=2, seed=seed)
+    sales = customers.place_all(choose_kinds(count, random.Random(seed)))
+    assert not sales.wrong, sales.wrong
+    estate.shop.accepted |= set(sales.kinds)
+    return sales.first_seconds

@@ -1,0 +1,121 @@
+"""Let a shop take orders while everything around it breaks, and see that nothing is lost."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+
+from tests.acceptance import books
+
+from .breaking import Breakers, BrokerBreaker, DatabaseBreaker, WebBreaker, WorkerBreaker
+from .customers import Customers, Sales
+from .estate import Estate
+from .kinds import choose_kinds
+from .recovering import LOST, measure_recoveries
+from .report import Report
+from .settling import (
+    count_ends,
+    count_restless,
+    find_wrong_ends,
+    list_with_a_person,
+    read_ends,
+    wait_until_settled,
+)
+
+SETTLED_WITHIN_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Say how hard the weather is.
+
+    calm, checkouts: how many are placed before and while things break. seconds: for how long at most. per_second: at
+    most so many. backlog: no more are placed while so many sagas are at work. worker_seconds, broker_seconds,
+    database_seconds, web_seconds: between two faults of one kind.
+    """
+
+    calm: int
+    checkouts: int
+    seconds: float | None = None
+    per_second: float = 20.0
+    backlog: int = 24
+    seed: int = 0
+    worker_seconds: tuple[float, float] = (1.0, 5.0)
+    broker_seconds: tuple[float, float] = (10.0, 10.0)
+    database_seconds: tuple[float, float] = (20.0, 20.0)
+    web_seconds: tuple[float, float] = (25.0, 35.0)
+
+
+def run_storm(estate: Estate, plan: Plan) -> Report:
+    """Place checkouts in calm weather, then in the storm, then wait for rest and check everything.
+
+    Raises: AssertionError when anything is still at work a minute after the last fault.
+    """
+    workers = WorkerBreaker(estate, every=plan.worker_seconds, seed=plan.seed)
+    breakers = Breakers(
+        all=[
+            workers,
+            BrokerBreaker(estate, every=plan.broker_seconds, seed=plan.seed),
+            DatabaseBreaker(estate, every=plan.database_seconds, seed=plan.seed),
+            WebBreaker(estate, every=plan.web_seconds, seed=plan.seed),
+        ]
+    )
+    chance = random.Random(plan.seed)
+    calm = place(estate, plan, plan.calm, random.Random(chance.random()))
+    breakers.start()
+    started_at = time.monotonic()
+    try:
+        stormy = place(estate, plan, plan.checkouts, random.Random(chance.random()))
+    finally:
+        breakers.finish()
+    seconds = time.monotonic() - started_at
+    settled_seconds = wait_until_settled(estate.project, patience_seconds=SETTLED_WITHIN_SECONDS)
+    return describe(estate, calm, stormy, breakers, seconds=seconds, settled_seconds=settled_seconds)
+
+
+def place(estate: Estate, plan: Plan, count: int, chance: random.Random) -> Sales:
+    """Place so many checkouts of mixed kinds."""
+
+    def may_place() -> bool:
+        # While the database is away the customers come all the same.
+        return (count_restless(estate.project) or 0) < plan.backlog
+
+    customers = Customers(
+        client=estate.shop.client,
+        per_second=plan.per_second,
+        may_place=may_place,
+        seed=chance.getrandbits(64),
+        seconds=plan.seconds,
+    )
+    return customers.place_all(choose_kinds(count, chance))
+
+
+def describe(
+    estate: Estate, calm: Sales, stormy: Sales, breakers: Breakers, *, seconds: float, settled_seconds: float
+) -> Report:
+    """Read what came of everything."""
+    project, kinds = estate.project, {**calm.kinds, **stormy.kinds}
+    estate.shop.accepted |= set(kinds)
+    ends = read_ends(project)
+    wrong = [
+        *calm.wrong,
+        *stormy.wrong,
+        *find_wrong_ends(kinds, ends),
+        *books.find_forbidden(project),
+        *books.find_differences(project, estate.shop.accepted, list_with_a_person(ends)),
+    ]
+    return Report(
+        accepted=len(kinds),
+        seconds=seconds,
+        answers=calm.answers + stormy.answers,
+        injected=breakers.injected,
+        ends=count_ends(kinds, ends),
+        recoveries=measure_recoveries(project, breakers.kills),
+        calm_seconds=calm.first_seconds,
+        first_seconds=stormy.first_seconds,
+        all_seconds=stormy.all_seconds,
+        settled_seconds=settled_seconds,
+        lost_workers=len(project.query(LOST)),
+        wrong=wrong,
+    )

@@ -1,0 +1,34 @@
+"""While processes and servers die again and again, every checkout that was accepted ends once, and ends right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .estate import open_estate
+from .storm import Plan, run_storm
+
+# ``make chaos`` has 5,000 checkouts and longer pauses between faults of one kind.
+SHORT = Plan(
+    calm=20,
+    checkouts=400,
+    seconds=36,
+    per_second=6,
+    worker_seconds=(1.0, 5.0),
+    broker_seconds=(4.0, 6.0),
+    database_seconds=(8.0, 10.0),
+    web_seconds=(10.0, 15.0),
+)
+EVERY_FAULT = {
+    "worker killed", "worker's child killed", "web process killed", "broker flushed", "broker frozen", "broker killed",
+    "database ended (fast)", "database ended (immediate)", "database ended (killed)",
+}  # fmt: skip
+
+
+def test_nothing_is_lost_in_a_storm(tmp_path: Path) -> None:
+    with open_estate(tmp_path, step_seconds=0.03) as estate:
+        report = run_storm(estate, SHORT)
+
+    assert report.wrong == [], report.render()
+    assert set(report.injected) == EVERY_FAULT
+    assert report.lost_workers > 0
+    assert report.accepted > SHORT.calm
