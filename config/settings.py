@@ -64,6 +64,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.pools.RenewPoolsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -129,7 +130,9 @@ def configure_database(url: str) -> dict[str, Any]:
         **database.get("OPTIONS", {}),
     }
     if DATABASE_POOL_SIZE:
-        options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
+        # A connection that cannot be made is given up soon: until then its place is taken, and the pauses between its
+        # attempts double, so that a pool would stay empty for as long again as its database was away.
+        options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5, "reconnect_timeout": 1}
     return {
         **database,
         # A pool hands out checked connections itself and forbids keeping them.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.db import connections
+from django.db import InterfaceError, OperationalError, connections
+
+READ_ONLY_SQLSTATE = "25006"  # an InternalError to Django, although only the server's present state is wrong
 
 
 def refresh_connection(using: str, *, is_broken: bool = False) -> None:
@@ -17,3 +19,10 @@ def refresh_connection(using: str, *, is_broken: bool = False) -> None:
         connection.close()
     else:
         connection.close_if_unusable_or_obsolete()
+
+
+def is_away(error: Exception) -> bool:
+    """Tell a database that cannot be worked with now (away, full, restarting, read only) from a wrong statement."""
+    if isinstance(error, OperationalError | InterfaceError):
+        return True
+    return getattr(error.__cause__, "sqlstate", None) == READ_ONLY_SQLSTATE

@@ -18,7 +18,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from . import barrier, outcomes
 from .conf import get_settings
 from .context import StepContext
-from .databases import refresh_connection
+from .databases import is_away, refresh_connection
 from .definition import Step, StepFunction
 from .exceptions import Fenced, InputRefused
 from .inputs import require_storable
@@ -133,9 +133,9 @@ def _call_behind_intent(claimed: Claimed) -> Report:
             entry = barrier.enter(*place)
     except Fenced as error:
         return outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
-    except (OperationalError, InterfaceError) as error:
-        return outcomes.unreachable(error)
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
+        if is_away(error):
+            return outcomes.unreachable(error)
         return outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
     # Who asks for a second look does not want to be told what the first one saw.
     must_look = claimed.direction is Direction.COMPENSATION and claimed.step.verify_after is not None
@@ -175,7 +175,7 @@ def _call_in_transaction(claimed: Claimed) -> Report:
         refresh_connection(claimed.database)
         if reached == "commit":
             return outcomes.commit_unknown(error)
-        if reached == "barrier" and isinstance(error, (OperationalError, InterfaceError)):
+        if reached == "barrier" and is_away(error):
             return outcomes.unreachable(error)
         return outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
     return outcomes.succeeded(result)

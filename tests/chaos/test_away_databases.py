@@ -1,0 +1,214 @@
+"""F9: PostgreSQL restarted, killed, out of connections, read only. Requests are told to come again, work goes on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+
+import psycopg
+import pytest
+
+from config.local.client import Answer
+from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS, SETTINGS_WITH_STOPS, describe_checkout
+from tests.acceptance.stops.points import DIRECTORY_VARIABLE, Marks, Moment, StopPoint
+from tests.processes import Process, wait_until
+
+from .estate import MAIN, Estate
+from .postgres import Stop
+
+REFUSED_AFTER_RETURN = 2
+
+Outage = Callable[[Estate], AbstractContextManager[None]]
+
+
+@contextmanager
+def stop_server(estate: Estate) -> Iterator[None]:
+    """Take the server away."""
+    estate.postgres.stop(Stop.FAST)
+    try:
+        yield
+    finally:
+        estate.postgres.start()
+
+
+@contextmanager
+def take_all_connections(estate: Estate) -> Iterator[None]:
+    """Occupy every place, also those kept for superusers, after everybody else was thrown out."""
+    taken: list[psycopg.Connection[tuple[object, ...]]] = []
+    with psycopg.connect(estate.postgres.url_of("postgres"), autocommit=True) as connection:
+        while count_others(connection):
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s AND application_name = 'sagas'",
+                [MAIN],
+            )
+            with contextlib.suppress(psycopg.OperationalError):
+                while True:
+                    taken.append(psycopg.connect(estate.postgres.url_of("postgres"), application_name="taken"))
+    try:
+        # The place of the connection that did this.
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                taken.append(psycopg.connect(estate.postgres.url_of("postgres"), application_name="taken"))
+        yield
+    finally:
+        for connection in taken:
+            connection.close()
+
+
+def count_others(connection: psycopg.Connection[tuple[object, ...]]) -> int:
+    """Count the sessions of the project."""
+    row = connection.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND application_name = 'sagas'", [MAIN]
+    ).fetchone()
+    return int(str(row[0])) if row else 0
+
+
+@contextmanager
+def set_read_only(estate: Estate) -> Iterator[None]:
+    """Let nobody write, as a replica before it takes over."""
+    estate.postgres.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+    estate.postgres.execute("SELECT pg_reload_conf()")
+    wait_until(lambda: is_read_only(estate), "the server is read only")
+    try:
+        yield
+    finally:
+        estate.postgres.execute("ALTER SYSTEM RESET default_transaction_read_only")
+        estate.postgres.execute("SELECT pg_reload_conf()")
+        wait_until(lambda: not is_read_only(estate), "the server can be written to")
+
+
+def is_read_only(estate: Estate) -> bool:
+    """Ask the server itself."""
+    with psycopg.connect(estate.postgres.url_of(MAIN)) as connection:
+        return connection.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
+
+
+OUTAGES: dict[str, Outage] = {
+    "stopped": stop_server,
+    "out of connections": take_all_connections,
+    "read only": set_read_only,
+}
+
+
+@pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
+def test_requests_are_told_to_come_again_and_workers_go_on_by_themselves(estate: Estate, outage: Outage) -> None:
+    shop, body, key = estate.shop, describe_checkout("pm_card_visa"), f"key-of-{outage.__name__}"
+    waiting = shop.place()
+    with outage(estate):
+        worker = start_meanwhile(estate)
+        refused = [shop.client.check_out(body, key=key) for _ in range(2)]
+        readiness = shop.client.request("GET", "/readyz").status
+        liveness = shop.client.request("GET", "/healthz").status
+
+    assert [describe_refusal(answer) for answer in refused] == [(503, "5", "database-unavailable")] * 2
+    assert readiness == (200 if outage is set_read_only else 503)
+    assert liveness == 200
+    # Whoever comes first after the return may still be given what the outage has broken.
+    answers = [shop.client.check_out(body, key=key) for _ in range(REFUSED_AFTER_RETURN + 1)]
+    accepted = next(answer for answer in answers if answer.status == 202)
+    assert accepted.headers["Idempotent-Replayed"] is None
+    numbers = [waiting, shop.take(accepted)]
+    for number in numbers:
+        shop.wait_for(number, "confirmed")
+        # Nobody tried anything while the database was away.
+        assert shop.list_attempts(number, "reserve_stock") == ["succeeded"]
+        assert shop.list_attempts(number, "authorize_payment") == ["succeeded"]
+    assert worker.is_running
+    shop.assert_books_balance()
+
+
+def start_meanwhile(estate: Estate) -> Process:
+    """Start a worker that has to wait for the database."""
+    return estate.shop.start_worker("patient", ready=False)
+
+
+def describe_refusal(answer: Answer) -> tuple[int, str | None, str]:
+    """Return what a client needs to know to come again."""
+    return answer.status, answer.headers.get("Retry-After"), answer.body["code"]
+
+
+def restart_as(how: Stop) -> Callable[[Estate], None]:
+    """Return what ends the server in one way and starts it again."""
+    return lambda estate: estate.postgres.restart(how)
+
+
+def kill_session(estate: Estate) -> None:
+    """Kill one session with SIGKILL: the server throws all others out and restarts itself."""
+    with psycopg.connect(estate.postgres.url_of(MAIN)) as connection:
+        estate.postgres.kill_backend(connection.info.backend_pid)
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT pg_sleep(30)")
+
+
+ENDS: dict[str, Callable[[Estate], None]] = {
+    "fast": restart_as(Stop.FAST),
+    "immediate": restart_as(Stop.IMMEDIATE),
+    "killed": restart_as(Stop.KILLED),
+    "a session killed": kill_session,
+}
+# A worker stands in each of these while the server ends.
+POINTS = {
+    # Done and recorded, late.
+    StopPoint(step="authorize_payment", direction="action", moment=Moment.AFTER): ("TEA-EARL-GREY", ["succeeded"]),
+    # Its own first statement fails, and nobody but the step itself knows that nothing happened before.
+    StopPoint(step="capture_payment", direction="action", moment=Moment.BEFORE): (
+        "TEA-EARL-GREY",
+        ["unknown", "succeeded"],
+    ),
+    # Rolled back by the server.
+    StopPoint(step="reserve_stock", direction="action", moment=Moment.AFTER): ("MUG-WHITE", ["retry", "succeeded"]),
+}
+
+
+def test_workers_in_a_step_keep_their_answer_through_the_end_of_the_server(estate: Estate, marks: Marks) -> None:
+    worker = start_stopping(estate, marks, len(POINTS))
+    for name, end in ENDS.items():
+        placed = {estate.shop.place(sku=sku, line2=str(point)): point for point, (sku, _) in POINTS.items()}
+        wait_until_stopped(marks, placed)
+
+        end(estate)
+        for number in placed:
+            marks.let_go(number)
+
+        assert_taken_up(estate, placed, name)
+    assert worker.is_running
+    estate.shop.assert_books_balance()
+
+
+def wait_until_stopped(marks: Marks, numbers: Iterable[str]) -> None:
+    """Wait until a worker stands where each of these orders says."""
+    for number in numbers:
+        wait_until(
+            lambda number=number: marks.find_stopped(number) is not None,
+            f"a worker stands where order {number} says",
+            timeout_seconds=PATIENCE_SECONDS,
+            pause_seconds=LOOK_SECONDS,
+        )
+
+
+def assert_taken_up(estate: Estate, placed: Mapping[str, StopPoint], end: str) -> None:
+    """Wait until these orders are confirmed, and check what the stopped attempts came to, and what was done."""
+    shop = estate.shop
+    wait_until(lambda: answers_requests(estate), "requests are answered", timeout_seconds=PATIENCE_SECONDS)
+    for number, point in placed.items():
+        shop.wait_for(number, "confirmed")
+        assert shop.list_attempts(number, point.step) == POINTS[point][1], (end, point)
+        assert [shop.count_in_ledger(number, kind) for kind in ("authorize", "capture", "void")] == [1, 1, 0], end
+
+
+def start_stopping(estate: Estate, marks: Marks, concurrency: int) -> Process:
+    """Start a worker that stops where an order says, with leases that outlast the test."""
+    project = estate.project.with_environment(
+        DJANGO_SETTINGS_MODULE=SETTINGS_WITH_STOPS,
+        SAGAS='{"TIMEOUT": 30, "LEASE_MARGIN": 30, "RING_INTERVAL": 0.5, "SWEEP_INTERVAL": 0.2}',
+        **{DIRECTORY_VARIABLE: str(marks.directory)},
+    )
+    estate.shop.workers.append(project.start_worker("stopping", concurrency=concurrency))
+    return estate.shop.workers[-1]
+
+
+def answers_requests(estate: Estate) -> bool:
+    """Tell whether the web server gets at its database again."""
+    return estate.shop.client.request("GET", "/api/v1/orders/").status == 200
