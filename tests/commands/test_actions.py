@@ -247,7 +247,7 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing() -> None:
     done = run_command("saga_resolve", saga.pk, "--step", "pay", "--as", "refused", *EVIDENCE, *WHY, "--dry-run")
 
     assert done.code == 0
-    assert done.out.startswith(f"Plan: Mark refused of pay, saga {saga.pk}, revision {saga.revision}\n")
+    assert done.out.startswith(f"Plan: Mark pay as refused, saga {saga.pk}, revision {saga.revision}\n")
     assert "compensation of book_flight" in done.out
     assert read(saga).revision == saga.revision
     assert SagaHistory.objects.count() == before

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .rows import Model, Spec
-from .rules import ENGINE_RULES
+from .rules import CORE_RULES
 
 RESERVE = Spec("reserve", "compensatable", "engine", 0, takes_stock=True)
 AUTHORIZE = Spec("authorize", "compensatable", "provider", 1, can_refuse=True)
@@ -23,27 +23,27 @@ OPERATIONS = ("force compensate", "cancel", "retry", "skip", *MARKS, "pause", "r
 CHECKOUT = Model(
     name="checkout",
     steps=(RESERVE, AUTHORIZE, CAPTURE, SHIP),
-    rules=ENGINE_RULES,
+    rules=CORE_RULES,
     faults=3,
     has_deadline=True,
 )
 OPERATED = CHECKOUT._replace(
-    name="checkout with people", rules=ENGINE_RULES | {"same attempts"}, faults=2, acts=1, operations=OPERATIONS
+    name="checkout with people", rules=CORE_RULES | {"same attempts"}, faults=2, acts=1, operations=OPERATIONS
 )
 WORD = Model(
     name="a person's word",
     steps=PAYMENT,
-    rules=ENGINE_RULES | {"same attempts"},
+    rules=CORE_RULES | {"same attempts"},
     faults=2,
     attempts=3,
     acts=2,
     operations=OPERATIONS,
 )
-FORM = WORD._replace(name="a form", rules=ENGINE_RULES, attempts=2, acts=1, operations=("mark refused",))
+FORM = WORD._replace(name="a form", rules=CORE_RULES, attempts=2, acts=1, operations=("mark refused",))
 OWN_DATABASE = Model(
     name="a database of its own",
     steps=(RESERVE._replace(place="own", can_refuse=True), CAPTURE._replace(stage=1)),
-    rules=ENGINE_RULES | {"one undo"},
+    rules=CORE_RULES | {"one undo"},
     faults=3,
     acts=1,
     operations=("force compensate", "retry"),
@@ -51,24 +51,24 @@ OWN_DATABASE = Model(
 OPEN_KEYS = Model(
     name="keys that stay open",
     steps=PAYMENT,
-    rules=ENGINE_RULES | {"late epoch"},
+    rules=CORE_RULES | {"late epoch"},
     faults=3,
     acts=1,
     operations=("force compensate", "retry"),
     can_close_keys=False,
 )
-LOOKS_TWICE = OPEN_KEYS._replace(name="a second look", rules=ENGINE_RULES, looks_twice=True)
+LOOKS_TWICE = OPEN_KEYS._replace(name="a second look", rules=CORE_RULES, looks_twice=True)
 GROUP = Model(
     name="a parallel group",
     steps=(RESERVE._replace(can_refuse=True), *PAYMENT),
-    rules=ENGINE_RULES,
+    rules=CORE_RULES,
     faults=2,
     has_deadline=True,
 )
 LAST_UNIT = Model(
     name="the last unit",
     steps=(RESERVE, CAPTURE._replace(stage=1)),
-    rules=ENGINE_RULES,
+    rules=CORE_RULES,
     faults=3,
     has_deadline=True,
     has_rival=True,
