@@ -261,8 +261,8 @@ def test_s9_a_poisoned_row_never_stops_the_rest(world: World, trip: Any, monkeyp
     pass_time(timedelta(seconds=6))
     later = begin(trip)
     pass_time(timedelta(seconds=1))
+    assert due_ids(limit=1) == [later.pk]  # what changed comes first: rows that nothing moves never fill a page
     assert due_ids(limit=1) == [poisoned.pk]
-    assert due_ids(limit=1) == [later.pk]  # the head of the page does not block what is behind it
 
 
 def test_s9_a_sweep_stops_when_it_is_told_to(world: World, trip: Any) -> None:
