@@ -137,6 +137,10 @@ class World:
             )
             return int(cursor.fetchone()[0])
 
+    def put(self, key: str) -> None:
+        """Write an effect in the engine's database, as a local action does."""
+        self._do(key, None, external=False)
+
     def called(self, step: str, direction: Direction = ACTION) -> int:
         """Count the calls of a step function."""
         return sum(call.step == step and call.direction is direction for call in self.calls)
