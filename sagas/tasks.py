@@ -12,7 +12,13 @@ from . import engine, worker
 logger = logging.getLogger(__name__)
 
 
-@shared_task(name="sagas.advance", ignore_result=True, acks_late=False, serializer="json")
+@shared_task(
+    name="sagas.advance",
+    ignore_result=True,
+    acks_late=False,
+    serializer="json",
+    Strategy="sagas.strategy:take_carefully",
+)
 def advance(saga_id: str) -> None:
     """Look at a saga; repeats, strangers and malformed ids are harmless."""
     try:
