@@ -1,0 +1,119 @@
+"""F12: clocks of workers are an hour ahead, an hour behind, and jump. No lease is stolen, nothing is tried early."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
+from tests.acceptance.stops.points import DIRECTORY_VARIABLE, Marks, Moment, StopPoint
+from tests.processes import FAST_ENGINE, Process, wait_until
+
+from .estate import SETTINGS
+from .hurdles.apps import CLOCK_VARIABLE
+from .hurdles.clocks import JUMPING
+
+HOUR_SECONDS = 3600
+CLOCKS = {"ahead": str(HOUR_SECONDS), "behind": str(-HOUR_SECONDS), "jumping": JUMPING}
+LEASE = timedelta(seconds=FAST_ENGINE["TIMEOUT"] + FAST_ENGINE["LEASE_MARGIN"])
+HALF_A_BASE = timedelta(seconds=FAST_ENGINE["RETRY"]["base"] / 2)
+KINDS = {
+    "pm_card_visa": "confirmed",
+    "pm_card_timeout_once": "confirmed",
+    "pm_card_capture_timeout_once": "confirmed",
+    "pm_card_timeout": "cancelled",
+    "pm_card_unavailable": "cancelled",
+    "pm_card_capture_declined": "cancelled",
+}
+# A worker stands here for as long as half a lease, while all the others look for something to do.
+STAND = StopPoint(step="authorize_payment", direction="action", moment=Moment.BEFORE)
+
+ATTEMPTS = """
+    SELECT t.saga_id, t.name, a.direction, a.number, a.outcome, a.worker, a.started_at, a.ended_at, a.deadline_at,
+           a.error_class, lag(a.ended_at) OVER w AS ended_before, lag(a.outcome) OVER w AS outcome_before,
+           lag(a.started_at) OVER w AS started_before
+    FROM sagas_sagaattempt a JOIN sagas_sagastep t ON t.id = a.step_id JOIN orders_order o ON o.saga_id = a.saga_id
+    WHERE o.number = ANY(%s) AND a.worker <> ''
+    WINDOW w AS (PARTITION BY a.step_id, a.direction ORDER BY a.number)"""
+EVERY_TIME = """
+    SELECT min(t) AS first, max(t) AS last FROM (
+        SELECT unnest(ARRAY[s.created_at, s.updated_at, s.closed_at]) AS t
+        FROM sagas_saga s JOIN orders_order o ON o.saga_id = s.id WHERE o.number = ANY(%(numbers)s)
+        UNION ALL SELECT unnest(ARRAY[a.started_at, a.ended_at]) FROM sagas_sagaattempt a
+        JOIN orders_order o ON o.saga_id = a.saga_id WHERE o.number = ANY(%(numbers)s)
+        UNION ALL SELECT h.at FROM sagas_sagahistory h
+        JOIN orders_order o ON o.saga_id = h.saga_id WHERE o.number = ANY(%(numbers)s)) AS times"""
+
+
+def test_no_lease_is_stolen_and_nothing_tried_early(quiet_shop: Shop, marks: Marks) -> None:
+    shop = quiet_shop
+    began_at = read_clock(shop)
+    workers = [start_worker(shop, name, clock, marks) for name, clock in CLOCKS.items()]
+    standing = shop.place(line2=str(STAND))
+    numbers = {shop.place(payment_method): status for payment_method, status in KINDS.items() for _ in range(3)}
+    wait_until(
+        lambda: marks.find_stopped(standing) is not None,
+        "a worker stands in its step",
+        timeout_seconds=PATIENCE_SECONDS,
+        pause_seconds=LOOK_SECONDS,
+    )
+    stood_at = read_clock(shop)
+    wait_until(lambda: read_clock(shop) > stood_at + LEASE / 2, "half a lease has passed", pause_seconds=LOOK_SECONDS)
+    marks.let_go(standing)
+
+    shop.wait_for(standing, "confirmed")
+    for number, status in numbers.items():
+        shop.wait_for(number, status)
+
+    # The clocks were wrong: participants write down the time that their worker knows.
+    spread = shop.project.query("SELECT max(changed_at) - min(changed_at) AS spread FROM payments_payment")
+    assert spread[0]["spread"] > timedelta(hours=1)
+    rows = shop.project.query(ATTEMPTS, [[standing, *numbers]])
+    assert [describe(row) for row in rows if is_early(row)] == []
+    assert [describe(row) for row in rows if row["error_class"] == "sagas.LostWorker"] == []
+    # Each of them took part, also the one with the step that took long.
+    assert {int(row["worker"].rpartition(":")[2]) for row in rows} <= {pid for w in workers for pid in pids_of(w)}
+    assert [any(is_by(row, worker) for row in rows) for worker in workers] == [True] * len(workers)
+    times = shop.project.query(EVERY_TIME, {"numbers": [standing, *numbers]})[0]  # type: ignore[arg-type]
+    assert began_at <= times["first"]
+    assert times["last"] <= read_clock(shop)
+    assert all(worker.is_running for worker in workers)
+    shop.assert_books_balance()
+
+
+def start_worker(shop: Shop, name: str, clock: str, marks: Marks) -> Process:
+    """Start a worker whose clock is wrong."""
+    project = shop.project.with_environment(
+        **{"DJANGO_SETTINGS_MODULE": SETTINGS, CLOCK_VARIABLE: clock, DIRECTORY_VARIABLE: str(marks.directory)}
+    )
+    shop.workers.append(project.start_worker(name))
+    return shop.workers[-1]
+
+
+def is_early(row: dict[str, Any]) -> bool:
+    """Tell whether an attempt began before its predecessor's end and the least delay after it."""
+    if row["ended_before"] is None:
+        return False
+    return bool(row["started_at"] < row["ended_before"] + HALF_A_BASE)
+
+
+def describe(row: dict[str, Any]) -> str:
+    """Name an attempt that should not be."""
+    return ", ".join(f"{name}={value}" for name, value in row.items())
+
+
+def is_by(row: dict[str, Any], worker: Process) -> bool:
+    """Tell whether a worker made an attempt."""
+    return int(row["worker"].rpartition(":")[2]) in pids_of(worker)
+
+
+def pids_of(worker: Process) -> set[int]:
+    """List the process ids of a worker and its children."""
+    return {process.pid for process in worker.family()}
+
+
+def read_clock(shop: Shop) -> datetime:
+    """Return the database's time."""
+    moment = shop.project.query("SELECT clock_timestamp() AS now")[0]["now"]
+    assert isinstance(moment, datetime)
+    return moment
