@@ -93,9 +93,13 @@ def _check_limbo(journal: Journal) -> list[str]:
     if SagaState(saga.state).is_open:
         if saga.due_at is None and not is_held:
             return ["I9: open, but neither due nor held"]
-        if is_live and (
-            saga.due_at is None or saga.due_at > max(s.lease_until for s in journal.steps if s.lease_until)
-        ):
+        if not is_live:
+            return []
+        if saga.due_at is None:
+            return ["I9: live, but not due"]
+        # Without its definition nobody can say what a lost worker did: the lease stays, and somebody keeps looking.
+        looked_at = saga.updated_at + get_settings().ring_interval
+        if saga.due_at > max(looked_at, *(step.lease_until for step in journal.steps if step.lease_until)):
             return ["I9: a lease ends before the saga is due"]
         return []
     if saga.due_at is not None or is_held or (is_live and saga.state != SagaState.ABANDONED):

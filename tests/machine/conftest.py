@@ -1,0 +1,41 @@
+"""Give the machine a participant with a database of its own, and tables for its world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connections
+
+from .specs import OWN_DATABASE
+from .world import CREATE_TABLES, DROP_TABLES, ENGINE
+
+
+@pytest.fixture(scope="module")  # it must stand before pytest-django looks which databases a test may use
+def apart(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
+    """Give one participant a database of its own, also where the run has only one.
+
+    There it is the same database through a connection of its own, which commits for itself: what the engine sees of
+    a second database.
+    Returns: its alias.
+    """
+    is_borrowed = OWN_DATABASE not in settings.DATABASES
+    if is_borrowed:
+        connections.settings[OWN_DATABASE] = {**connections[ENGINE].settings_dict}
+    with django_db_blocker.unblock():
+        _run_everywhere(CREATE_TABLES)
+        yield OWN_DATABASE
+        _run_everywhere(DROP_TABLES)
+        if is_borrowed:
+            connections[OWN_DATABASE].close()
+            del connections[OWN_DATABASE]
+            del connections.settings[OWN_DATABASE]
+
+
+def _run_everywhere(statements: tuple[str, ...]) -> None:
+    for alias in (ENGINE, OWN_DATABASE):
+        for statement in statements:
+            with connections[alias].cursor() as cursor:
+                cursor.execute(statement)
