@@ -1,0 +1,73 @@
+"""Random definitions under random faults, people and time: nothing is lost, nothing happens twice, everything ends.
+
+A failure prints the moves that lead to it and the transcript of the saga. The default run is the same every time;
+``--hypothesis-seed=N`` makes another and repeats it; ``SAGAS_MACHINE_EXAMPLES=5000`` makes a long one, from a new seed
+that is printed when it fails.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
+from hypothesis import HealthCheck, Phase, Verbosity, settings
+from hypothesis.internal.conjecture.engine import ConjectureRunner
+from hypothesis.stateful import run_state_machine_as_test
+
+from .machine import SagaMachine
+from .removals import REMOVALS
+from .stage import Does
+
+pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("apart")]
+
+EXAMPLES = 150  # about a minute of one processor
+MOVES = 30
+LONG_RUN = "SAGAS_MACHINE_EXAMPLES"
+REACHED = frozenset({
+    "ended completed", "ended compensated", "ended abandoned", "pivot_passed", "late_answer", "compensation_reopened",
+    *(f"action {does}" for does in Does),
+})  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _examples_of_their_own() -> Iterator[None]:
+    """Draw every run afresh: most of hypothesis' budget would go to copies of a run with small changes, which repeat
+    the same few faults."""
+    with patch.object(ConjectureRunner, "generate_mutations_from", lambda _runner, _data: None):
+        yield
+
+
+def is_default(config: pytest.Config) -> bool:
+    """Tell whether nobody asked for another seed or a longer run."""
+    return LONG_RUN not in os.environ and config.getoption("--hypothesis-seed") is None
+
+
+def make_profile(config: pytest.Config) -> settings:
+    """Return how much is tried, and from which seed."""
+    return settings(
+        max_examples=int(os.environ.get(LONG_RUN, EXAMPLES)),
+        stateful_step_count=MOVES,
+        derandomize=is_default(config),
+        database=None,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+def test_nothing_is_lost_and_everything_ends(pytestconfig: pytest.Config) -> None:
+    SagaMachine.seen.clear()
+    run_state_machine_as_test(SagaMachine, settings=make_profile(pytestconfig))
+    assert SagaMachine.seen["ended completed"] > 0
+    if is_default(pytestconfig):
+        assert sorted(REACHED - set(SagaMachine.seen)) == []
+
+
+@pytest.mark.parametrize("rule", REMOVALS)
+def test_without_a_rule_the_machine_finds_a_violation(rule: str, pytestconfig: pytest.Config) -> None:
+    profile = settings(make_profile(pytestconfig), phases=[Phase.generate], verbosity=Verbosity.quiet)
+    remove, expected = REMOVALS[rule]
+    with remove(), pytest.raises(AssertionError, match=f"^({expected}): "):
+        run_state_machine_as_test(SagaMachine, settings=profile)
