@@ -6,7 +6,7 @@ their own databases; what belongs together is matched here, by order number and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orders.seed import PRODUCTS
@@ -98,13 +98,23 @@ MONEY = """
     GROUP BY a.id"""
 
 
-def assert_books_balance(project: Project, accepted: set[str], *, with_a_person: set[str] = frozenset()) -> None:
+SEEDED = {product.sku: product.on_hand for product in PRODUCTS}
+
+
+def assert_books_balance(
+    project: Project,
+    accepted: set[str],
+    *,
+    with_a_person: set[str] = frozenset(),
+    received: Mapping[str, int] = SEEDED,
+) -> None:
     """Check everything, once nothing happens any more.
 
     accepted: numbers of the orders that the REST endpoint accepted. with_a_person: those of them that wait for one.
+    received: all that ever came into stock, by SKU.
     Raises: AssertionError with all that is wrong, and the history of the sagas it was found in.
     """
-    found = [*find_forbidden(project), *find_differences(project, accepted, with_a_person)]
+    found = [*find_forbidden(project), *find_differences(project, accepted, with_a_person, received)]
     assert not found, "\n".join([*found, *tell_history(project, found)])
 
 
@@ -115,7 +125,9 @@ def find_forbidden(project: Project) -> Iterator[str]:
             yield f"{what}: {show(row)}"
 
 
-def find_differences(project: Project, accepted: set[str], with_a_person: set[str]) -> Iterator[str]:
+def find_differences(
+    project: Project, accepted: set[str], with_a_person: set[str], received: Mapping[str, int] = SEEDED
+) -> Iterator[str]:
     """Yield what differs between how each order ended and what each participant holds for it."""
     orders = {row["number"]: row for row in project.query(ORDERS)}
     if set(orders) != accepted:
@@ -127,7 +139,7 @@ def find_differences(project: Project, accepted: set[str], with_a_person: set[st
     closed = {number: order for number, order in orders.items() if not order["is_open"]}
     yield from find_money_differences(project, closed)
     yield from find_parcel_differences(project, closed)
-    yield from find_stock_differences(project, closed)
+    yield from find_stock_differences(project, closed, received)
 
 
 def find_money_differences(project: Project, closed: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -151,7 +163,9 @@ def find_parcel_differences(project: Project, closed: dict[str, dict[str, Any]])
             yield f"order {number} is {order['state']} and a parcel is {'' if number in booked else 'not '}booked"
 
 
-def find_stock_differences(project: Project, closed: dict[str, dict[str, Any]]) -> Iterator[str]:
+def find_stock_differences(
+    project: Project, closed: dict[str, dict[str, Any]], received: Mapping[str, int]
+) -> Iterator[str]:
     """Yield completed orders that did not ship, cancelled ones that hold stock, and stock that came from nowhere."""
     statement = "SELECT order_number, state FROM inventory_reservation WHERE order_number <> ''"
     states = {row["order_number"]: row["state"] for row in project.query(statement, database=INVENTORY)}
@@ -160,9 +174,9 @@ def find_stock_differences(project: Project, closed: dict[str, dict[str, Any]]) 
         allowed = {"shipped"} if order["state"] == "completed" else {"none", "released"}
         if state not in allowed:
             yield f"order {number} is {order['state']} and its reservation is {state}"
-    received = project.query("SELECT sku, received FROM inventory_stockitem", database=INVENTORY)
-    if {row["sku"]: row["received"] for row in received} != {product.sku: product.on_hand for product in PRODUCTS}:
-        yield f"the stock is not what was seeded: {received}"
+    stored = project.query("SELECT sku, received FROM inventory_stockitem", database=INVENTORY)
+    if {row["sku"]: row["received"] for row in stored} != dict(received):
+        yield f"the stock is not what came in: {stored}"
 
 
 def tell_history(project: Project, found: list[str]) -> Iterator[str]:
