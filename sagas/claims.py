@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from uuid import uuid4
 
-from . import inputs, moves
+from . import holds, inputs, moves
 from .conf import get_settings
 from .context import StepContext
 from .definition import SagaDefinition, Step
@@ -74,7 +74,7 @@ def _claim(journal: Journal, claim: Claim, worker: str) -> Claimed | None:
     try:
         typed_input = inputs.load(definition.input, journal.saga.input)
     except InputRefused as error:
-        moves.set_hold(journal, step, Hold.MISCONFIGURED, reason=f"The stored input does not fit the code: {error}")
+        holds.set_hold(journal, step, Hold.MISCONFIGURED, reason=f"The stored input does not fit the code: {error}")
         return None
     attempt = _open(journal, step, declared, claim.direction, worker)
     return _describe(journal, definition, declared, attempt, typed_input)

@@ -8,15 +8,14 @@ Tx: inside the transaction that holds the journal.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from . import outcomes, planner
+from . import budgets, holds, outcomes, planner
 from .conf import get_settings
-from .definition import Step
 from .journal import Journal, What
-from .models import Saga, SagaStep
+from .models import SagaStep
 from .outcomes import Report
 from .participants import runs_in_engine_database
 from .planner import Plan, StepMove
@@ -34,7 +33,6 @@ from .states import (
     WaitingFor,
 )
 
-SAGA_ATTENTION = (Attention.LATE_EFFECT.value, Attention.OVERDUE.value)
 LAST_ERROR_CHARS = 300
 
 
@@ -74,10 +72,10 @@ def turn_back(journal: Journal, cause: dict[str, Any], *, actor: str | None = No
         What.SAGA_TURNED_BACK, from_state=before, to_state=saga.state, actor=actor, reason=reason, data={"cause": cause}
     )
     for step in journal.steps:
-        clear_hold(journal, step)
+        holds.clear_hold(journal, step)
         if not step.is_live:
             step.due_at = None
-            set_attention(journal, step, None)
+            holds.set_attention(journal, step, None)
 
 
 def close(journal: Journal, state: SagaState) -> None:
@@ -117,13 +115,13 @@ def record(journal: Journal, step: SagaStep, direction: Direction, report: Repor
     if direction is Direction.ACTION:
         _record_action(journal, step, report)
     else:
-        must_verify = report.outcome is Outcome.SUCCEEDED and _must_verify(journal, step, token)
+        must_verify = report.outcome is Outcome.SUCCEEDED and budgets.must_verify(journal, step, token)
         _record_compensation(journal, step, report, must_verify=must_verify)
 
 
 def settle_action(journal: Journal, step: SagaStep, report: Report) -> None:
     """Apply a definite answer to a step that waits or whose outcome is unknown: a late one, or a person's word."""
-    clear_hold(journal, step)
+    holds.clear_hold(journal, step)
     if step.state == StepState.REFUSED and report.outcome is Outcome.SUCCEEDED:
         step.reconsider()
     _record_action(journal, step, report)
@@ -131,14 +129,14 @@ def settle_action(journal: Journal, step: SagaStep, report: Report) -> None:
 
 def settle_compensation(journal: Journal, step: SagaStep, report: Report, *, token: UUID | None = None) -> None:
     """Apply a success to a step whose compensation is not live: the late answer of a token, or a person's word."""
-    must_verify = token is not None and _must_verify(journal, step, token)
-    clear_hold(journal, step)
+    must_verify = token is not None and budgets.must_verify(journal, step, token)
+    holds.clear_hold(journal, step)
     _record_compensation(journal, step, report, must_verify=must_verify)
 
 
 def ask_again(journal: Journal, step: SagaStep, *, actor: str, reason: str) -> None:
     """Make a step due now with a fresh budget, because a person says so."""
-    clear_hold(journal, step, actor=actor, reason=reason)
+    holds.clear_hold(journal, step, actor=actor, reason=reason)
     if step.state == StepState.REFUSED:
         step.reconsider()
         step.finished_at, step.waiting_for = None, WaitingFor.RETRY.value
@@ -167,10 +165,10 @@ def abandon(journal: Journal, left: list[dict[str, Any]], *, actor: str, reason:
     """Give the saga up, with what it leaves behind. No lease may be left."""
     saga = journal.saga
     before = saga.state
-    clear_hold(journal, None, actor=actor, reason=reason)
+    holds.clear_hold(journal, None, actor=actor, reason=reason)
     for step in journal.steps:
-        clear_hold(journal, step, actor=actor, reason=reason)
-        set_attention(journal, step, None)
+        holds.clear_hold(journal, step, actor=actor, reason=reason)
+        holds.set_attention(journal, step, None)
         step.due_at = None
     saga.abandon()
     saga.effects_left = left
@@ -182,12 +180,6 @@ def abandon(journal: Journal, left: list[dict[str, Any]], *, actor: str, reason:
     journal.tell(
         What.SAGA_ABANDONED, from_state=before, to_state=saga.state, actor=actor, reason=reason, data={"left": left}
     )
-
-
-def clear_missing_definition(journal: Journal) -> None:
-    """End the hold of a saga whose definition the code has again."""
-    if journal.saga.hold == Hold.DEFINITION_MISSING and journal.definition is not None:
-        clear_hold(journal, None, reason="The code has the definition again.")
 
 
 def reopen(journal: Journal, step: SagaStep) -> None:
@@ -205,55 +197,9 @@ def reopen(journal: Journal, step: SagaStep) -> None:
         journal.tell(What.SAGA_REOPENED, from_state="compensated", to_state=saga.state)
     if step.kind == Kind.PIVOT:
         text = "It happened although the saga had turned back, and a pivot cannot be undone."
-        set_hold(journal, step, Hold.CONTRACT_VIOLATION, reason=text)
+        holds.set_hold(journal, step, Hold.CONTRACT_VIOLATION, reason=text)
     journal.decide()
-    raise_attention(journal, Attention.LATE_EFFECT)
-
-
-def set_hold(
-    journal: Journal, step: SagaStep | None, hold: Hold, *, actor: str | None = None, reason: str = ""
-) -> None:
-    """Block dispatch of a step, or of the whole saga."""
-    target: Saga | SagaStep = step if step is not None else journal.saga
-    if target.hold == hold.value:
-        return
-    if step is not None:
-        step.due_at = None
-    journal.decide()
-    journal.tell(What.HELD, step=step, from_state=target.hold or "", to_state=hold.value, actor=actor, reason=reason)
-    target.hold = hold.value
-
-
-def clear_hold(journal: Journal, step: SagaStep | None, *, actor: str | None = None, reason: str = "") -> None:
-    """End a hold, if there is one."""
-    target: Saga | SagaStep = step if step is not None else journal.saga
-    if target.hold is None:
-        return
-    journal.decide()
-    journal.tell(What.HOLD_CLEARED, step=step, from_state=target.hold, actor=actor, reason=reason)
-    target.hold = None
-
-
-def raise_attention(journal: Journal, attention: Attention) -> None:
-    """Ask a person to look at the saga, once."""
-    if attention.value in journal.saga.attention:
-        return
-    journal.saga.attention = sorted({*journal.saga.attention, attention.value})
-    journal.tell(What.ATTENTION_RAISED, to_state=attention.value)
-
-
-def set_attention(journal: Journal, step: SagaStep, attention: Attention | None) -> None:
-    """Set why a person should look at a step; the saga shows the union of its steps' reasons and its own."""
-    wanted = attention.value if attention else None
-    if step.attention == wanted:
-        return
-    if wanted:
-        journal.tell(What.ATTENTION_RAISED, step=step, to_state=wanted)
-    else:
-        journal.tell(What.ATTENTION_CLEARED, step=step, from_state=step.attention or "")
-    step.attention = wanted
-    own = {reason for reason in journal.saga.attention if reason in SAGA_ATTENTION}
-    journal.saga.attention = sorted(own | {other.attention for other in journal.steps if other.attention})
+    holds.raise_attention(journal, Attention.LATE_EFFECT)
 
 
 def request_abort(journal: Journal, request: AbortRequest, *, actor: str | None = None, reason: str = "") -> None:
@@ -268,11 +214,11 @@ def _check_definition(journal: Journal) -> bool:
     """Hold a saga whose definition the code does not have, and let it go on once the code is back (rule S10)."""
     saga = journal.saga
     if journal.definition is not None:
-        clear_missing_definition(journal)
+        holds.clear_missing_definition(journal)
         return True
     if saga.hold is None:
         text = f"The code has no saga definition {saga.definition!r} version {saga.version} with these steps."
-        set_hold(journal, None, Hold.DEFINITION_MISSING, reason=text)
+        holds.set_hold(journal, None, Hold.DEFINITION_MISSING, reason=text)
     return False
 
 
@@ -301,7 +247,7 @@ def _describe_lost_worker(journal: Journal, step: SagaStep) -> Report:
     attempt = journal.find_attempt(step.lease_token) if step.lease_token else None
     is_rolled_back = False
     if journal.definition is not None:
-        declared = declared_step(journal, step)
+        declared = budgets.declared_step(journal, step)
         is_rolled_back = not declared.external and runs_in_engine_database(journal.definition, declared)
     return outcomes.lost_worker(is_rolled_back=is_rolled_back, worker=attempt.worker if attempt else "")
 
@@ -311,10 +257,10 @@ def _notice_deadline(journal: Journal) -> None:
     if saga.deadline_at is None or saga.deadline_at > journal.now or saga.state not in FORWARD_STATES:
         return
     if planner.is_pivot_passed(journal.view()):
-        raise_attention(journal, Attention.OVERDUE)
+        holds.raise_attention(journal, Attention.OVERDUE)
         return
     if saga.hold is not None or any(step.hold for step in journal.steps):
-        raise_attention(journal, Attention.OVERDUE)
+        holds.raise_attention(journal, Attention.OVERDUE)
     if saga.abort_request is None:
         request_abort(journal, AbortRequest.DEADLINE, reason="The saga's deadline has passed.")
 
@@ -341,7 +287,7 @@ def _decide(journal: Journal) -> Plan:
 def _drop_abort(journal: Journal) -> None:
     saga = journal.saga
     if saga.abort_request == AbortRequest.DEADLINE:
-        raise_attention(journal, Attention.OVERDUE)
+        holds.raise_attention(journal, Attention.OVERDUE)
     journal.decide()
     journal.tell(What.ABORT_DROPPED, from_state=saga.abort_request or "", reason="Too late: the pivot has succeeded.")
     saga.abort_request = None
@@ -377,31 +323,11 @@ def _queue_of(journal: Journal, plan: Plan) -> str:
     return settings.queue_of(journal.definition.step(plan.claims[0].step))
 
 
-def declared_step(journal: Journal, step: SagaStep) -> Step:
-    """Return the declaration of a step row.
-
-    Raises: ValueError when the code has no definition for the saga; callers check that first.
-    """
-    if journal.definition is None:
-        raise ValueError(f"Saga {journal.saga.pk} has no definition in the code.")
-    return journal.definition.step(step.name)
-
-
-def _is_budget_spent(journal: Journal, step: SagaStep, direction: Direction, report: Report) -> bool:
-    if journal.definition is None:
-        return False
-    policy = get_settings().policy(declared_step(journal, step), direction)
-    elapsed = (journal.now - step.budget_started_at).total_seconds() if step.budget_started_at else 0.0
-    if report.outcome is Outcome.IN_PROGRESS:
-        return policy.has_elapsed(elapsed)
-    return report.is_counted and policy.is_spent(used=step.budget_used, elapsed_seconds=elapsed)
-
-
 def _record_action(journal: Journal, step: SagaStep, report: Report) -> None:
     state = SagaState(journal.saga.state)
     is_success = report.outcome is Outcome.SUCCEEDED
     effect = Effect.YES if is_success else journal.effects()[step.name]
-    is_spent = not is_success and _is_budget_spent(journal, step, Direction.ACTION, report)
+    is_spent = not is_success and budgets.is_budget_spent(journal, step, Direction.ACTION, report)
     kind = Kind(step.kind)
     step.last_error = _last_error_of(report)
     move = planner.after_action(kind, report.outcome, effect=effect, is_budget_spent=is_spent, saga_state=state)
@@ -423,33 +349,10 @@ def _record_action(journal: Journal, step: SagaStep, report: Report) -> None:
 
 def _record_compensation(journal: Journal, step: SagaStep, report: Report, *, must_verify: bool) -> None:
     is_success = report.outcome is Outcome.SUCCEEDED
-    is_spent = not is_success and _is_budget_spent(journal, step, Direction.COMPENSATION, report)
+    is_spent = not is_success and budgets.is_budget_spent(journal, step, Direction.COMPENSATION, report)
     step.last_error = _last_error_of(report)
     move = planner.after_compensation(report.outcome, is_budget_spent=is_spent, must_verify=must_verify)
     _apply(journal, step, Direction.COMPENSATION, move, report, is_spent)
-
-
-def _must_verify(journal: Journal, step: SagaStep, token: UUID) -> bool:
-    """Tell whether a compensation that succeeded must run once more, for an adapter that asks for a second look.
-
-    An effect that was known before it began is undone by one success; one that nobody has seen takes two looks.
-    """
-    attempt = journal.find_attempt(token)
-    if attempt is not None and attempt.epoch != step.epoch:
-        return True  # the effect showed while it ran, so it may have missed it
-    if attempt is None or journal.definition is None or declared_step(journal, step).verify_after is None:
-        return False
-    seen_at = [
-        action.ended_at
-        for action in journal.attempts_of(step, Direction.ACTION)
-        if action.outcome == Outcome.SUCCEEDED and action.ended_at is not None
-    ]
-    if seen_at:
-        return attempt.started_at < max(seen_at)
-    return not any(
-        earlier.epoch == step.epoch and earlier.outcome == Outcome.SUCCEEDED
-        for earlier in journal.attempts_of(step, Direction.COMPENSATION)
-    )
 
 
 def _last_error_of(report: Report) -> str:
@@ -470,7 +373,7 @@ def _apply(
     before = step.state
     _change_state(step, move.state)
     step.waiting_for = move.waiting_for.value if move.waiting_for else None
-    step.due_at = _next_due(journal, step, direction, move, report, is_spent) if move.is_asked_again else None
+    step.due_at = budgets.next_due(journal, step, direction, report, is_spent=is_spent) if move.is_asked_again else None
     is_over = move.state in (StepState.SUCCEEDED, StepState.REFUSED, StepState.COMPENSATED)
     step.finished_at = journal.now if is_over else None
     if direction is Direction.ACTION:
@@ -482,9 +385,9 @@ def _apply(
         data["due_at"] = step.due_at.isoformat()
     journal.tell(what, step=step, from_state=before, to_state=step.state, reason=step.last_error, data=data)
     if is_over or move.attention is not None or move.hold is Hold.COMPENSATION_REFUSED:
-        set_attention(journal, step, move.attention)
+        holds.set_attention(journal, step, move.attention)
     if move.hold is not None:
-        set_hold(journal, step, move.hold, reason=step.last_error)
+        holds.set_hold(journal, step, move.hold, reason=step.last_error)
 
 
 def _change_state(step: SagaStep, state: StepState) -> None:
@@ -498,23 +401,3 @@ def _change_state(step: SagaStep, state: StepState) -> None:
         StepState.COMPENSATED: step.finish_compensating,
     }
     moves[state]()
-
-
-def _next_due(
-    journal: Journal, step: SagaStep, direction: Direction, move: StepMove, report: Report, is_spent: bool
-) -> datetime:
-    settings = get_settings()
-    declared = declared_step(journal, step)
-    policy = settings.policy(declared, direction)
-    if report.outcome is Outcome.IN_PROGRESS:
-        delay = report.after_seconds if report.after_seconds is not None else settings.poll_after.total_seconds()
-    elif report.outcome is Outcome.SUCCEEDED and declared.verify_after is not None:
-        delay = declared.verify_after.total_seconds()
-    elif is_spent:
-        delay = policy.delay_after_budget_seconds(after=report.after_seconds)
-    else:
-        # An attempt that burns no budget makes the next one wait longer all the same.
-        made = step.action_attempts if direction is Direction.ACTION else step.compensation_attempts
-        used = step.budget_used if report.is_counted else made
-        delay = policy.delay_seconds(used=max(1, used), after=report.after_seconds)
-    return journal.now + timedelta(seconds=delay)

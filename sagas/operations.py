@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from . import claims, doorbell, effects_left, moves, rules
+from . import claims, doorbell, effects_left, holds, moves, rules
 from .actors import Actor
 from .conf import get_settings
 from .exceptions import BadRequest, InputRefused, OperationRefused, StaleRevision
@@ -74,7 +74,7 @@ def retry_now(
         names = rules.retriable_steps(journal, step)
         for name in names:
             moves.ask_again(journal, journal.step(name), actor=actor.name, reason=reason)
-        moves.clear_missing_definition(journal)
+        holds.clear_missing_definition(journal)
         blocked = f" The saga is still held: {journal.saga.hold}." if journal.saga.hold else ""
         return f"Due now, with a fresh budget: {', '.join(names)}.{blocked}"
 
@@ -106,8 +106,8 @@ def skip_step(
     def act(journal: Journal, target: SagaStep | None) -> str:
         row = _require(target)
         before = row.state
-        moves.clear_hold(journal, row, actor=actor.name, reason=reason)
-        moves.set_attention(journal, row, None)
+        holds.clear_hold(journal, row, actor=actor.name, reason=reason)
+        holds.set_attention(journal, row, None)
         row.skip()
         row.result, row.is_assumed = _check_result(result), True
         row.due_at, row.waiting_for, row.finished_at = None, None, journal.now
@@ -179,7 +179,7 @@ def pause(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = No
     """Hold a saga: what is live finishes and is recorded, nothing follows."""
 
     def act(journal: Journal, _target: SagaStep | None) -> str:
-        moves.set_hold(journal, None, Hold.PAUSED, actor=actor.name, reason=reason)
+        holds.set_hold(journal, None, Hold.PAUSED, actor=actor.name, reason=reason)
         return "The saga is paused."
 
     return _operate(Operation.PAUSE, saga_id, actor, reason, revision, act)
@@ -189,7 +189,7 @@ def resume(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = N
     """End a pause."""
 
     def act(journal: Journal, _target: SagaStep | None) -> str:
-        moves.clear_hold(journal, None, actor=actor.name, reason=reason)
+        holds.clear_hold(journal, None, actor=actor.name, reason=reason)
         return "The saga goes on."
 
     return _operate(Operation.RESUME, saga_id, actor, reason, revision, act)
@@ -203,7 +203,7 @@ def cancel(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = N
         for row in journal.steps:
             # A pivot of unknown outcome stays held: the request is remembered until somebody knows.
             if row.kind != Kind.PIVOT or row.state == StepState.WAITING:
-                moves.clear_hold(journal, row, actor=actor.name, reason=reason)
+                holds.clear_hold(journal, row, actor=actor.name, reason=reason)
         return "The saga is asked to turn back."
 
     return _operate(Operation.CANCEL, saga_id, actor, reason, revision, act)
