@@ -1,0 +1,81 @@
+"""F7: a broker without memory, and one that comes and goes all the time. Checkouts are taken, and every saga ends."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from config.local.valkey import start_valkey
+from tests.acceptance.shops import PATIENCE_SECONDS, Shop
+
+from .breaking import ask_valkey, port_of
+from .customers import Customers, wait_until_time
+from .kinds import NEEDS_PERSON, choose_kinds
+from .settling import count_restless, find_wrong_ends, list_with_a_person, read_ends, wait_until_settled
+
+ORDERS = 6
+RESTARTS, FULL_RESTARTS = 5, 20
+FULL_SECONDS = 60.0
+
+
+def test_broker_without_memory_neither_stops_checkouts_nor_workers(quiet_shop: Shop) -> None:
+    shop = quiet_shop
+    worker = shop.start_worker()
+    shop.wait_for(shop.place(), "confirmed")
+
+    with without_memory(shop):
+        assert "OOM" in ask_valkey(shop.broker, "SET x y")
+        numbers = [shop.place() for _ in range(ORDERS)]
+        sweep = shop.start_sweep()
+        for number in numbers:
+            shop.wait_for(number, "confirmed")
+        sweep.stop()
+        late = shop.place()
+
+    shop.wait_for(late, "confirmed")
+    assert worker.is_running
+    shop.assert_books_balance()
+
+
+def test_broker_that_restarts_all_the_time_loses_nothing(quiet_shop: Shop, is_full: bool) -> None:
+    shop, chance = quiet_shop, random.Random(7)
+    restarts = FULL_RESTARTS if is_full else RESTARTS
+    workers = [shop.start_worker(name) for name in ("one", "other")]
+
+    def restart() -> None:
+        for _ in range(restarts):
+            started_at = time.monotonic()
+            shop.kill_broker()
+            shop.brokers.append(start_valkey(port_of(shop.broker)))
+            wait_until_time(started_at + FULL_SECONDS / FULL_RESTARTS)
+
+    restarting = threading.Thread(target=restart)
+    restarting.start()
+    kinds = [kind for kind in choose_kinds(10 * restarts, chance) if kind.end != NEEDS_PERSON]
+    sales = Customers(
+        client=shop.client, per_second=5, may_place=lambda: (count_restless(shop.project) or 0) < 2 * ORDERS
+    ).place_all(kinds)
+    restarting.join()
+    wait_until_settled(shop.project, patience_seconds=PATIENCE_SECONDS)
+
+    ends = read_ends(shop.project)
+    assert sales.wrong == []
+    assert list(find_wrong_ends(sales.kinds, ends)) == []
+    assert all(worker.is_running for worker in workers)
+    shop.accepted |= set(sales.kinds)
+    assert list_with_a_person(ends) == set()
+    shop.assert_books_balance()
+
+
+@contextmanager
+def without_memory(shop: Shop) -> Iterator[None]:
+    """Let the broker refuse everything that would take memory."""
+    assert ask_valkey(shop.broker, "CONFIG SET maxmemory-policy noeviction") == "+OK"
+    assert ask_valkey(shop.broker, "CONFIG SET maxmemory 1") == "+OK"
+    try:
+        yield
+    finally:
+        assert ask_valkey(shop.broker, "CONFIG SET maxmemory 0") == "+OK"
