@@ -243,8 +243,8 @@ def _sagas() -> dict[str, Any]:
 class TestDoctorAndBroker:
     @pytest.fixture
     def app(self) -> Iterator[Celery]:
-        app, before = Celery("doctor"), current_app._get_current_object()
-        app.set_current()
+        before = current_app._get_current_object()
+        app = Celery("doctor")  # which makes itself the current one
         app.conf.broker_transport_options = {"socket_connect_timeout": 1}
         with override_settings(SAGAS={}):
             yield app

@@ -284,8 +284,8 @@ def test_w002_several_versions_in_one_app_are_what_versions_are_for() -> None:
 @pytest.fixture
 def celery() -> Iterator[Celery]:
     """Be the project's Celery app for a test."""
-    app, before = Celery("checks"), current_app._get_current_object()
-    app.set_current()
+    before = current_app._get_current_object()
+    app = Celery("checks")  # which makes itself the current one
     yield app
     before.set_current()
 
