@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connections, transaction
 
-from sagas import Compensatable, engine
-from sagas.models import Saga, SagaStep
+from sagas import Compensatable, StepContext, engine
+from sagas.models import Saga, SagaAttempt, SagaStep
 from sagas.states import Direction
 from sagas.testing import drain, faults, outcomes_of
 from sagas.testing.drain import read
@@ -144,6 +145,30 @@ def test_s11_a_commit_without_an_answer_is_read_again_and_not_repeated_blindly(w
         lost = [outcomes_of(saga.pk, step) for step in "abc"]
         retried = sum(len(outcomes) - 1 for outcomes in lost)
         assert retried == (0 if kind == AFTER_COMMIT else 1), lost
+
+
+@pytest.mark.parametrize("kind", [BEFORE_COMMIT, AFTER_COMMIT])
+@pytest.mark.parametrize("is_local", [True, False])
+def test_s11_nothing_is_called_whose_claim_was_not_committed(world: World, kind: str, is_local: bool) -> None:
+    unclaimed: list[str] = []
+
+    def check(step: StepContext[Any], proceed: Callable[[], None]) -> None:
+        live = SagaAttempt.objects.filter(saga_id=step.saga_id, step__name=step.step, ended_at=None)
+        if not live.exists():
+            unclaimed.append(step.step)
+        proceed()
+
+    trip = define(a=world.compensatable(external=not is_local), b=world.compensatable(external=True))
+    saga = begin(trip)
+    kinds = count_boundaries(lambda: engine.advance(saga.pk))
+    for number in [number for number, found in enumerate(kinds) if found == kind]:
+        world.plans.clear()
+        world.will("a", check, check)
+        world.will("b", check, check)
+        saga = begin(trip)
+        assert cut_at(number, lambda saga=saga: engine.advance(saga.pk))
+        saga = drain_through(saga)
+        assert (saga.state, world.count(saga, "b"), unclaimed) == ("completed", 1, [])
 
 
 def test_s11_a_start_that_never_commits_leaves_nothing(world: World) -> None:

@@ -1,0 +1,189 @@
+"""The public test kit: it drains, breaks, compares, and its check of the invariants sees what is wrong."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection, transaction
+
+from sagas import InProgress, RetryLater, clock
+from sagas.exceptions import SagaNotFound
+from sagas.models import Saga
+from sagas.testing import (
+    NotDrained,
+    assert_invariants,
+    assert_transcript,
+    drain,
+    effect_of,
+    faults,
+    find_violations,
+    outcomes_of,
+    pass_time,
+    transcript,
+)
+
+from .frozen import freeze
+from .world import COMPENSATION, Refused, World, begin, define, states, step_of, work
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+def test_drain_ends_at_a_closed_saga_and_puts_the_clock_back(world: World) -> None:
+    world.will("a", RetryLater(after=600))
+    before = clock.shift_seconds()
+    saga = drain(begin(define(a=world.compensatable())))
+    assert (saga.state, clock.shift_seconds()) == ("completed", before)
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(9, "running"), (11, "completed")])
+def test_drain_has_the_patience_it_is_given(world: World, minutes: int, state: str) -> None:
+    world.will("a", RetryLater(after=600))
+    assert drain(begin(define(a=world.compensatable())), patience=timedelta(minutes=minutes)).state == state
+
+
+def test_drain_gives_up_on_a_saga_that_goes_round_in_circles(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["sagas.testing.drain"], "MAX_LOOKS", 5)  # the package's name is the function
+    world.will("a", *[InProgress(poll_after=1)] * 50)
+    saga = begin(define(a=world.compensatable(external=True)))
+    with pytest.raises(NotDrained, match=str(saga.pk)):
+        drain(saga)
+    assert clock.shift_seconds() == 0.0
+
+
+def test_a_planted_fault_that_is_never_reached_fails_the_test(world: World) -> None:
+    saga = begin(define(a=world.compensatable()))
+    with pytest.raises(AssertionError, match="z"), faults() as fault:  # noqa: PT012
+        fault.refuse("z", Refused())
+        drain(saga)
+    assert states(saga) == {"a": "succeeded"}
+
+
+def test_a_planted_fault_acts_as_often_as_it_was_told(world: World) -> None:
+    saga = begin(define(a=world.compensatable(external=True)))
+    with faults() as fault:
+        fault.lose_answer("a", times=2)
+        saga = drain(saga)
+    assert [outcome.value for outcome in outcomes_of(saga.pk, "a") if outcome] == ["unknown", "unknown", "succeeded"]
+    assert world.count(saga, "a") == 1
+
+
+def test_faults_may_be_planted_on_the_way_back(world: World) -> None:
+    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    with faults() as fault:
+        fault.refuse("b", Refused())
+        fault.crash_after("a", direction=COMPENSATION)
+        saga = drain(saga)
+    assert (saga.state, world.count(saga, "a", "undone")) == ("compensated", 1)
+
+
+def test_time_may_pass_and_something_happen_around_a_function(world: World) -> None:
+    seen: list[str] = []
+    saga = begin(define(a=world.compensatable(external=True)))
+    with faults() as fault:
+        fault.delay("a", timedelta(minutes=1), meanwhile=lambda: seen.append(states(saga)["a"]))
+        work(saga)
+    assert seen == ["running"]
+    assert clock.shift_seconds() == 60.0
+
+
+def test_a_transcript_is_compared_without_blank_lines_and_indentation(world: World) -> None:
+    saga = drain(begin(define(a=world.compensatable())))
+    assert_transcript(
+        saga,
+        """
+        saga_started | - > pending
+        saga_running | pending > running
+
+        step_claimed | a | pending > running
+        step_succeeded | a | running > succeeded
+        saga_completed | running > completed
+        """,
+    )
+    with pytest.raises(AssertionError, match=r"\+step_succeeded"):
+        assert_transcript(saga, transcript(saga).replace("step_succeeded", "step_refused"))
+
+
+# What somebody wrote into the tables by hand, and what the check must then say.
+LIES: dict[str, tuple[str, str]] = {
+    "a lease without an attempt": (
+        """
+        UPDATE sagas_sagastep SET state = 'running', due_at = NULL, lease_token = gen_random_uuid(),
+        lease_until = now() + interval '1 hour' WHERE saga_id = %s AND name = 'b'
+        """,
+        "I8",
+    ),
+    "an attempt that was not counted": (
+        "UPDATE sagas_sagastep SET action_attempts = 0 WHERE saga_id = %s AND name = 'a'",
+        "I1",
+    ),
+    "completed too early": (
+        "UPDATE sagas_saga SET state = 'completed', closed_at = now(), due_at = NULL WHERE id = %s",
+        "I4",
+    ),
+    "compensated with an effect left": (
+        "UPDATE sagas_saga SET state = 'compensated', cause = '{}', closed_at = now(), due_at = NULL WHERE id = %s",
+        "I4",
+    ),
+    "undone while it runs": (
+        "UPDATE sagas_sagastep SET state = 'compensated' WHERE saga_id = %s AND name = 'a'",
+        "I3",
+    ),
+    "neither due nor held": ("UPDATE sagas_saga SET due_at = NULL WHERE id = %s", "I9"),
+    "a gap in its history": ("UPDATE sagas_saga SET history_count = history_count + 1 WHERE id = %s", "I8"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_the_check_of_the_invariants_sees(world: World, lie: str) -> None:
+    sql, invariant = LIES[lie]
+    world.will("b", RetryLater(after=60))
+    saga = work(begin(define(a=world.compensatable(), b=world.compensatable())))
+    assert find_violations(saga.pk) == []
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [saga.pk])
+        found = find_violations(saga.pk)
+        with pytest.raises(AssertionError, match=invariant):
+            assert_invariants(saga.pk)
+        transaction.set_rollback(True)
+    assert any(violation.startswith(invariant) for violation in found), found
+
+
+def test_the_check_of_the_invariants_sees_a_step_undone_out_of_order(world: World) -> None:
+    world.will("b", RetryLater(after=60), direction=COMPENSATION)
+    world.will("c", Refused())
+    saga = work(begin(define(a=world.compensatable(), b=world.compensatable(), c=world.compensatable())))
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE sagas_sagastep SET state = 'compensated' WHERE saga_id = %s AND name = 'a'", [saga.pk]
+            )
+        found = find_violations(saga.pk)
+        transaction.set_rollback(True)
+    assert [violation[:2] for violation in found] == ["I5"]
+    assert drain(saga).state == "compensated"
+
+
+def test_the_check_of_the_invariants_knows_no_stranger() -> None:
+    with pytest.raises(SagaNotFound):
+        find_violations(uuid4())
+    assert Saga.objects.count() == 0
+
+
+def test_the_effect_of_a_live_step_is_maybe(world: World) -> None:
+    saga = begin(define(a=world.compensatable(external=True)))
+    freeze(saga, "a", before_call=True)
+    assert effect_of(saga.pk, "a").value == "maybe"
+    assert outcomes_of(saga.pk, "a") == [None]
+    assert step_of(saga, "a").is_live
+
+
+def test_time_that_lies_behind_is_not_gone_back_to(world: World) -> None:
+    saga: Any = begin(define(a=world.compensatable()))
+    pass_time(timedelta(minutes=5))
+    pass_time(until_due=saga)
+    assert clock.shift_seconds() == 300.0
