@@ -34,19 +34,7 @@ class DemoCheckout:
         Returns: the order as the endpoint answered it.
         Raises: RuntimeError when the endpoint did not accept it.
         """
-        answer = client.check_out(
-            {
-                "lines": [{"sku": self.sku, "quantity": self.quantity}],
-                "payment_method": self.payment_method,
-                "shipping_address": {
-                    "name": "Ada Customer",
-                    "line1": "1 Harbour Street",
-                    "city": "Galway",
-                    "postal_code": "H91 E2V4",
-                    "country": "IE",
-                },
-            }
-        )
+        answer = client.check_out(describe_checkout(self.sku, self.quantity, self.payment_method))
         if answer.status != 202:
             raise RuntimeError(f"The checkout '{self.title}' was answered {answer.status}: {answer.body}")
         return dict(answer.body)
@@ -62,6 +50,23 @@ class DemoCheckout:
             "captures in the gateway's ledger": (count_captures(order["number"]), self.captures),
         }
         return [f"{what}: {seen}, expected {due}" for what, (seen, due) in found.items() if seen != due]
+
+
+def describe_checkout(
+    sku: str, quantity: int, payment_method: str, *, postal_code: str = "H91 E2V4"
+) -> dict[str, object]:
+    """Write the body of a checkout."""
+    return {
+        "lines": [{"sku": sku, "quantity": quantity}],
+        "payment_method": payment_method,
+        "shipping_address": {
+            "name": "Ada Customer",
+            "line1": "1 Harbour Street",
+            "city": "Galway",
+            "postal_code": postal_code,
+            "country": "IE",
+        },
+    }
 
 
 def count_captures(order_number: str) -> int:

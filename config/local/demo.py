@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return int(has_failed)
             print_directions(shop)
             with suppress(Stopped):
-                stay_up(shop, starter)
+                stay_up(shop, starter, prepare_gallery(shop))
     except Stopped as stopped:
         return 128 + int(stopped.args[0])
     except (DemoCannotRun, ServerDidNotStart) as error:
@@ -140,7 +140,7 @@ def print_directions(shop: RunningShop) -> None:
     directions = f"""
 The shop is up. Ctrl-C stops it and everything it started.
 
-  Operator console   {shop.client.url}/admin/sagas/saga/
+  Operator console   {shop.client.url}/admin/sagas/
   REST API           {shop.client.url}/api/v1/       documentation: {shop.client.url}/api/docs/
   Health, metrics    {shop.client.url}/readyz        {shop.client.url}/metrics
   Logs               {VAR / "log"}
@@ -151,15 +151,25 @@ The shop is up. Ctrl-C stops it and everything it started.
                      customer/customer   places the orders
 
   In another terminal, on the same data:  .venv/bin/python manage.py saga_list
+
+Left for you to look at in the console, as each gets there (about a minute at the first start, nothing new later):
 """
     # A file or a pipe would keep it back until the end.
     print(directions, flush=True)
 
 
-def stay_up(shop: RunningShop, starter: int) -> None:
+def prepare_gallery(shop: RunningShop) -> Callable[[], None]:
+    """Return what leaves, look by look, a saga of each interesting kind behind."""
+    from .gallery import Gallery
+
+    return Gallery(client=shop.client, say=lambda line: print(line, flush=True)).go_on
+
+
+def stay_up(shop: RunningShop, starter: int, go_on: Callable[[], None]) -> None:
     """Keep the shop running until a signal comes or whoever started this process is gone."""
     while os.getppid() == starter:
         shop.supervise()
+        go_on()
         time.sleep(SUPERVISION_SECONDS)
 
 

@@ -12,12 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
 from config.local.client import ShopClient
+from config.local.gallery import EXHIBITS
 from config.local.runtime import ROOT
 from tests.processes import wait_until
 
@@ -31,7 +33,14 @@ UP_SECONDS = 90.0
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Copy the project to where no demo has run before."""
-    copy = tmp_path_factory.mktemp("demo") / "a checkout"
+    copy = make_checkout(tmp_path_factory.mktemp("demo"))
+    yield copy
+    remove_data(copy)
+
+
+def make_checkout(directory: Path) -> Path:
+    """Copy the project into a folder whose name has a space."""
+    copy = directory / "a checkout"
     copy.mkdir()
     for part in PARTS:
         source = ROOT / part
@@ -39,8 +48,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, copy / part)
-    yield copy
-    location = copy / "var" / "postgres.location"
+    return copy
+
+
+def remove_data(checkout: Path) -> None:
+    """Remove the database, which stands elsewhere when root made it."""
+    location = checkout / "var" / "postgres.location"
     if location.exists():
         shutil.rmtree(location.read_text())
 
@@ -101,14 +114,23 @@ def have_ended(processes: list[psutil.Process]) -> bool:
     return True
 
 
-@pytest.fixture
-def demo(checkout: Path) -> Iterator[Demo]:
+@contextmanager
+def started_demo(checkout: Path) -> Iterator[Demo]:
     """Start a demo, and stop it in any case."""
     started = Demo(checkout)
-    yield started
-    if started.process.poll() is None:
-        started.process.terminate()
-        started.process.wait(60)
+    try:
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.process.terminate()
+            started.process.wait(60)
+
+
+@pytest.fixture
+def demo(checkout: Path) -> Iterator[Demo]:
+    """Run a demo for a test."""
+    with started_demo(checkout) as started:
+        yield started
 
 
 def test_smoke_ends_well_and_again_on_the_same_data(checkout: Path) -> None:
@@ -145,6 +167,26 @@ def test_demo_serves_commands_restarts_its_worker_and_ends_with_ctrl_c(demo: Dem
     assert order["status"] == "confirmed"
     assert have_ended(family)
     assert not (checkout / "var" / "runtime.json").exists()
+
+
+def test_demo_leaves_a_saga_of_each_interesting_kind_and_finds_them_again(tmp_path: Path) -> None:
+    copy = make_checkout(tmp_path)
+    left = []
+    for _ in range(2):
+        with started_demo(copy) as demo:
+            wait_until(lambda: len(list_left(demo)) == len(EXHIBITS), "all are there", timeout_seconds=2 * UP_SECONDS)
+            left.append(list_left(demo))
+    states = sorted(state for _, state in left[0])
+
+    assert states == sorted(str(exhibit.ends).replace("_", " ") for exhibit in EXHIBITS)
+    assert set(left[1]) == set(left[0])
+    remove_data(copy)
+
+
+def list_left(demo: Demo) -> list[tuple[str, str]]:
+    """Read which sagas were left, and what each shows."""
+    _, _, told = demo.text.partition("Left for you")
+    return re.findall(r"^  ([0-9a-f-]{36})  (\S+(?: \S+)*)  ", told, re.MULTILINE)
 
 
 def test_demo_survives_the_death_of_its_broker(demo: Demo) -> None:
