@@ -30,7 +30,7 @@ VIEW_PERMISSIONS = (
     "shipping.view_shipment",
     "shipping.view_shipmentoperation",
 )
-OPERATE_PERMISSIONS = ("payments.clear_failure",)
+OPERATE_PERMISSIONS = ("payments.clear_failure", "payments.look_up_payment")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,7 @@
-"""Look at payments and at the sandbox provider's books. The one thing a person can do here is to clear a failure."""
+"""Look at payments and at the sandbox provider's books.
+
+A person can look up at the provider what became of a payment, and clear a failure of the sandbox; nothing else.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from .exceptions import PaymentsError
 from .gateways.sandbox import clear_failure
 from .models import Payment, PaymentOperation, SandboxAuthorization, SandboxOperation
+from .services import describe_look_up, reconcile
+
+MOST_LOOKED_UP = 20  # each is a call to the provider while the person waits
 
 
 class ReadOnly:
@@ -60,7 +67,27 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin):
     )
     readonly_fields = fields
     inlines = (PaymentOperationInline,)
+    actions = ("look_up",)
     show_full_result_count = False
+
+    def has_look_up_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("payments.look_up_payment")
+
+    @admin.action(description="Look up at the provider", permissions=("look_up",))
+    def look_up(self, request: HttpRequest, queryset: QuerySet[Payment]) -> None:
+        for payment in queryset[:MOST_LOOKED_UP]:
+            try:
+                found = reconcile(key=payment.key)
+            except PaymentsError as error:
+                self.message_user(request, f"{payment.key}: {error} Nothing was changed.", messages.ERROR)
+                continue
+            self.log_change(request, found, f"Looked up at the provider: {found.get_state_display()}.")
+            self.message_user(request, describe_look_up(found))
+        if len(queryset[: MOST_LOOKED_UP + 1]) > MOST_LOOKED_UP:
+            limit = (
+                f"Only the first {MOST_LOOKED_UP} were looked up; each is a call to the provider. Select the rest anew."
+            )
+            self.message_user(request, limit, messages.WARNING)
 
     @admin.display(description="amount", ordering="amount_minor")
     def money(self, payment: Payment) -> str:

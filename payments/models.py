@@ -41,6 +41,7 @@ class Payment(models.Model):
 
     class Meta:
         ordering = ("-created_at",)
+        permissions = (("look_up_payment", "Can look up at the provider what became of a payment"),)
         constraints = (
             models.CheckConstraint(condition=~Q(key=""), name="payments_payment_has_key"),
             models.CheckConstraint(condition=Q(state__in=PaymentState.values), name="payments_payment_state_known"),

@@ -186,6 +186,17 @@ def reconcile(*, key: str) -> Payment:
     return payment
 
 
+def describe_look_up(payment: Payment) -> str:
+    """Say in a sentence what a look-up found, and what that means for a step of unknown outcome."""
+    unanswered = [operation.kind for operation in intents.list_open(payment)]
+    if unanswered:
+        return (
+            f"{payment.key}: the provider knows nothing of the {' and the '.join(unanswered)}; the payment stays"
+            f" {payment.state}. A request may still be on its way: look again before you mark a step as refused."
+        )
+    return f"{payment.key}: the payment is {payment.state}. Retry the step that asks: it gets this answer."
+
+
 def _ask(operation: PaymentOperation, call: Callable[[Gateway], Answer]) -> Answer:
     """Call the gateway; when the call certainly did nothing, write that down before raising."""
     try:
