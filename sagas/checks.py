@@ -26,7 +26,7 @@ from .definition import SagaDefinition, Step
 from .participants import participant_label
 
 TAG = "sagas"
-ENGINE_MODELS = ("Saga", "SagaStep", "SagaAttempt", "SagaHistory", "SagaKey", "SagaWorker")
+ENGINE_MODELS = ("Saga", "SagaStep", "SagaAttempt", "SagaHistory", "SagaKey", "SagaWorker", "SagaFigure")
 
 AppConfigs = Sequence[AppConfig] | None
 

@@ -55,6 +55,8 @@ class SagaSettings:
     """How long tombstones and stored results outlive anything that could still be delivered."""
     worker_seen_within: timedelta = timedelta(seconds=30)
     """A sweeper not seen for this long counts as gone."""
+    seal_keys: list[str] = field(default_factory=list)
+    """Secrets that seal what people did: the first seals, all verify. None: Django's SECRET_KEY and its fallbacks."""
 
     def policy(self, step: Step, direction: Direction) -> RetryPolicy:
         """Return the retry policy of one direction of a step."""

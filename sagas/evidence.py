@@ -33,7 +33,7 @@ def keep(journal: Journal, claimed: Claimed, report: Report) -> Next:
     if attempt is None or report.outcome in INDEFINITE or attempt.outcome not in (None, Outcome.UNKNOWN):
         return Next()
     step = journal.step(claimed.step.name)
-    journal.close_attempt(step, claimed.token, report)
+    journal.close_attempt(step, claimed.token, report, claimed.direction)
     journal.decide()  # a form that was drawn before this was known is stale
     journal.tell(
         What.LATE_ANSWER, step=step, data={"attempt": attempt.number, "direction": claimed.direction.value, **facts}

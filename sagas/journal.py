@@ -20,10 +20,11 @@ from uuid import UUID, uuid4
 from django.db import connections
 from django.db.models import DateTimeField, Func, Model
 
-from . import clock, registry
+from . import clock, registry, seals
 from .conf import get_settings
 from .definition import SagaDefinition
 from .exceptions import SagaNotFound, StaleWrite
+from .fingerprints import FAILED, fingerprint
 from .models import Saga, SagaAttempt, SagaHistory, SagaStep
 from .outcomes import AttemptView, Report, compute_effect
 from .planner import SagaView, StepView
@@ -63,19 +64,22 @@ class What(StrEnum):
 
 SAGA_COLUMNS = (
     "state", "hold", "attention", "revision", "history_count", "cause", "abort_request", "abort_actor", "abort_reason",
-    "effects_left", "queue", "pivot_passed_at", "due_at", "rung_at", "updated_at", "closed_at",
+    "effects_left", "queue", "pivot_passed_at", "due_at", "rung_at", "tries", "touched_at", "seal", "seal_count",
+    "updated_at", "closed_at",
 )  # fmt: skip
 STEP_COLUMNS = (
     "state", "hold", "attention", "waiting_for", "due_at", "lease_token", "lease_until", "action_attempts",
     "compensation_attempts",
     "budget_used", "budget_started_at", "epoch", "result", "is_assumed", "last_error", "started_at", "finished_at",
 )  # fmt: skip
-CLOSE_COLUMNS = ("ended_at", "outcome", "effect", "settles", "error_class", "message", "traceback")
+CLOSE_COLUMNS = ("ended_at", "outcome", "effect", "settles", "error_class", "message", "traceback", "error_group")
 OPEN_COLUMNS = (
     "saga_id", "step_id", "direction", "number", "epoch", "lease_token", "worker", "started_at", "deadline_at",
     "is_assumed", *CLOSE_COLUMNS,
 )  # fmt: skip
-HISTORY_COLUMNS = ("saga_id", "number", "at", "what", "step", "from_state", "to_state", "actor", "reason", "data")
+HISTORY_COLUMNS = (
+    "saga_id", "number", "at", "what", "step", "from_state", "to_state", "actor", "reason", "data", "seal",
+)  # fmt: skip
 
 
 @cache
@@ -208,6 +212,8 @@ class Journal:
     ) -> None:
         """Add a history row. ``actor`` None means the engine."""
         self.saga.history_count += 1
+        if what is What.OPERATOR_ACTED:
+            self.saga.touched_at = self.now
         self._history.append({
             "saga_id": self.saga.pk, "number": self.saga.history_count, "at": self.now, "what": what.value,
             "step": step.name if step else "", "from_state": from_state, "to_state": to_state, "actor": actor,
@@ -218,12 +224,15 @@ class Journal:
         """Add an attempt row."""
         self._opened.append(attempt)
 
-    def close_attempt(self, step: SagaStep, token: UUID, report: Report) -> None:
+    def close_attempt(
+        self, step: SagaStep, token: UUID, report: Report, direction: Direction = Direction.ACTION
+    ) -> None:
         """Close the attempt of a token with its outcome; a definite one is never changed again."""
         self._closed_steps.add(step.pk)
         self._closed[token] = {
             "ended_at": self.now, "outcome": report.outcome.value, "effect": report.effect.value, "settles":
             report.settles, "error_class": report.error_class, "message": report.message, "traceback": report.traceback,
+            "error_group": self._find_group(step, direction, report),
         }  # fmt: skip
 
     def assume(self, step: SagaStep, direction: Direction, report: Report, actor: str) -> None:
@@ -252,8 +261,13 @@ class Journal:
         Raises: StaleWrite when a guarded row had moved.
         Tx: the caller's.
         """
-        self.saga.updated_at = self.now
-        self.saga.rung_at = None
+        saga = self.saga
+        saga.updated_at = self.now
+        saga.rung_at = None
+        saga.tries = max(saga.tries, *(max(step.action_attempts, step.compensation_attempts) for step in self.steps), 0)
+        saga.seal, saga.seal_count = seals.seal_entries(
+            self._history, saga_id=saga.pk, seal=saga.seal, count=saga.seal_count
+        )
         changed = self._changed_steps()
         closed = [{"token": token, **values} for token, values in self._closed.items()]
         if any(attempt.ended_at is None and attempt.step_id in self._closed_steps for attempt in self._opened):
@@ -314,6 +328,11 @@ class Journal:
             known = {"id": step.pk, "old_state": old["state"], "old_token": old["lease_token"]}
             rows.append({**_values_of(step, STEP_COLUMNS), **known})
         return sql, [as_json(rows)]
+
+    def _find_group(self, step: SagaStep, direction: Direction, report: Report) -> str:
+        if report.outcome not in FAILED or not report.error_class:
+            return ""
+        return fingerprint(self.saga.definition, step.name, direction, report.error_class, report.message)
 
     def _changed_steps(self) -> list[SagaStep]:
         return [step for step in self.steps if _values_of(step, STEP_COLUMNS) != self._old_steps[step.pk]]

@@ -108,7 +108,7 @@ def record(journal: Journal, step: SagaStep, direction: Direction, report: Repor
     token = step.lease_token
     if token is None:
         raise ValueError(f"Step {step.name} of saga {journal.saga.pk} has no live attempt to record.")
-    journal.close_attempt(step, token, report)
+    journal.close_attempt(step, token, report, direction)
     step.lease_token = step.lease_until = None
     if not report.is_counted:
         step.budget_used = max(0, step.budget_used - 1)
@@ -151,7 +151,8 @@ def give_up_leases(journal: Journal) -> None:
         if step.lease_token is None:
             continue
         report = _describe_lost_worker(journal, step)
-        journal.close_attempt(step, step.lease_token, report)
+        direction = Direction.COMPENSATION if step.state == StepState.COMPENSATING else Direction.ACTION
+        journal.close_attempt(step, step.lease_token, report, direction)
         before = step.state
         step.lease_token = step.lease_until = None
         step.last_error = _last_error_of(report)

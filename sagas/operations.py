@@ -276,6 +276,7 @@ def _operate(
         following = claims.claim_next(journal, queues=None, worker="", may_claim=False)
         data: dict[str, Any] = {
             "operation": operation.value, "before": before, "after": rules.describe(journal), "revision": revision,
+            "result": message,
         }  # fmt: skip
         if evidence:
             data["evidence"] = evidence

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from django.db import connections, transaction
 
-from . import clock, doorbell, inputs
+from . import clock, doorbell, inputs, seals
 from .conf import get_settings
 from .definition import SagaDefinition
 from .exceptions import InputRefused, SagaError
@@ -24,7 +24,8 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 START_COLUMNS = (
     "id", "definition", "version", "digest", "state", "attention", "input", "revision", "history_count", "abort_actor",
-    "abort_reason", "started_by", "traceparent", "queue", "deadline_at", "due_at", "created_at", "updated_at",
+    "abort_reason", "started_by", "traceparent", "queue", "deadline_at", "due_at", "tries", "seal", "seal_count",
+    "created_at", "updated_at",
 )  # fmt: skip
 STEP_START_COLUMNS = (
     "saga_id", "name", "position", "stage", "kind", "state", "action_attempts", "compensation_attempts",
@@ -103,6 +104,7 @@ def _insert(definition: type[SagaDefinition], saga: Saga, keys: dict[str, str]) 
         "from_state": "",
         "to_state": SagaState.PENDING.value, "actor": saga.started_by or None, "reason": "", "data": {"version":
         saga.version}, }  # fmt: skip
+    saga.seal, saga.seal_count = seals.seal_entries([history], saga_id=saga.pk, seal="", count=0)
     row = {column: getattr(saga, column) for column in START_COLUMNS}
     clauses = [
         _clause("saga", Saga, START_COLUMNS),
@@ -155,5 +157,5 @@ def _done_attempt(saga: Saga, step_name: str) -> dict[str, Any]:
         "step_name": step_name, "direction": Direction.ACTION.value, "number": 1, "epoch": 0, "lease_token": uuid4(),
         "worker": "", "started_at": saga.created_at, "deadline_at": saga.created_at, "is_assumed": False,
         "ended_at": saga.created_at, "outcome": Outcome.SUCCEEDED.value, "effect": Effect.YES.value, "settles": False,
-        "error_class": "", "message": "", "traceback": "",
+        "error_class": "", "message": "", "traceback": "", "error_group": "",
     }  # fmt: skip

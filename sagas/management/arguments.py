@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from argparse import ArgumentTypeError
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,17 @@ def age(given: str) -> timedelta:
     if not found:
         raise ArgumentTypeError(f"{given!r} is no age: write a whole number and m, h, d or w, such as 30d.")
     return int(found[1]) * AGE_UNITS[found[2]]
+
+
+def moment(given: str) -> datetime:
+    """Read a point in time with its zone, as ISO 8601."""
+    try:
+        found = datetime.fromisoformat(text(given))
+    except ValueError as error:
+        raise ArgumentTypeError(f"{given!r} is no time: write it as 2026-11-20T03:00:00Z.") from error
+    if found.tzinfo is None:
+        raise ArgumentTypeError(f"{given!r} names no zone: end it in Z or in an offset such as +01:00.")
+    return found
 
 
 def interval_seconds(given: str) -> float:

@@ -2,6 +2,7 @@
 
 from .attempt import SagaAttempt
 from .barrier import BarrierState, SagaBarrier
+from .figure import SagaFigure
 from .history import SagaHistory
 from .saga import Saga, SagaKey
 from .step import SagaStep
@@ -12,6 +13,7 @@ __all__ = [
     "Saga",
     "SagaAttempt",
     "SagaBarrier",
+    "SagaFigure",
     "SagaHistory",
     "SagaKey",
     "SagaStep",

@@ -36,6 +36,9 @@ class SagaAttempt(models.Model):
     error_class = models.CharField(max_length=200, blank=True, default="")
     message = models.TextField(blank=True, default="")
     traceback = models.TextField(blank=True, default="")
+    error_group = models.CharField(
+        max_length=16, blank=True, default="", db_default="", help_text="Which failures it is one of; empty: none."
+    )
 
     class Meta:
         ordering = ("id",)
@@ -54,6 +57,8 @@ class SagaAttempt(models.Model):
         indexes = (
             models.Index(fields=["saga", "id"], name="saga_attempt_by_saga"),
             models.Index(fields=["started_at"], name="saga_attempt_started"),
+            models.Index(fields=["started_at"], name="saga_attempt_failed", condition=~Q(error_group="")),
+            models.Index(fields=["error_group", "started_at"], name="saga_attempt_group", condition=~Q(error_group="")),
         )
 
     def __str__(self) -> str:

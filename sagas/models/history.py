@@ -6,6 +6,8 @@ from django.db import models
 
 from .saga import Saga
 
+DEED = "operator_acted"  # as sagas.journal.What says it, which knows the models
+
 
 class SagaHistory(models.Model):
     """Be one entry: what changed, when, by whom and why, in the transaction of the change.
@@ -24,6 +26,9 @@ class SagaHistory(models.Model):
     actor = models.CharField(max_length=200, null=True, blank=True, help_text="NULL: the engine.")  # noqa: DJ001
     reason = models.TextField(blank=True, default="")
     data = models.JSONField(default=dict, blank=True)
+    seal = models.CharField(
+        max_length=60, blank=True, default="", db_default="", help_text="Keyed digest of an entry that names an actor."
+    )
 
     class Meta:
         ordering = ("saga", "number")
@@ -31,6 +36,9 @@ class SagaHistory(models.Model):
         constraints = (models.UniqueConstraint(fields=["saga", "number"], name="saga_history_number_once"),)
         indexes = (
             models.Index(fields=["-at"], name="saga_history_by_person", condition=models.Q(actor__isnull=False)),
+            models.Index(fields=["-at", "-id"], name="saga_history_deeds", condition=models.Q(what=DEED)),
+            models.Index(fields=["actor", "-at", "-id"], name="saga_history_deeds_of", condition=models.Q(what=DEED)),
+            models.Index(fields=["to_state", "-at", "-id"], name="saga_history_deed", condition=models.Q(what=DEED)),
         )
 
     def __str__(self) -> str:

@@ -7,13 +7,14 @@ import time
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django_fsm import FSMField, FSMModelMixin, transition
 
 from ..states import CLOSED_STATES, OPEN_STATES, AbortRequest, Attention, Hold, SagaState
 from .choices import choices_of, one_of
 
 OPEN_VALUES = sorted(state.value for state in OPEN_STATES)
+MANY_TRIES = 2  # most sagas need one attempt a step, and an index of the others stays small
 CLOSED_VALUES = sorted(state.value for state in CLOSED_STATES)
 
 
@@ -59,6 +60,14 @@ class Saga(FSMModelMixin, models.Model):
     deadline_at = models.DateTimeField(null=True, blank=True, help_text="When it should be over.")
     due_at = models.DateTimeField(null=True, blank=True, help_text="When somebody must look at it again.")
     rung_at = models.DateTimeField(null=True, blank=True, help_text="When a sweep last rang for it.")
+    tries = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="The most attempts that a step has had in one direction."
+    )
+    touched_at = models.DateTimeField(null=True, blank=True, help_text="When a person acted on it last.")
+    seal = models.CharField(
+        max_length=60, blank=True, default="", db_default="", help_text="Keyed digest of what people did to it."
+    )
+    seal_count = models.PositiveIntegerField(default=0, db_default=0, help_text="How many of its entries are sealed.")
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
@@ -96,6 +105,16 @@ class Saga(FSMModelMixin, models.Model):
             models.Index(fields=["created_at"], name="saga_open", condition=Q(closed_at__isnull=True)),
             models.Index(fields=["hold"], name="saga_held", condition=Q(hold__isnull=False)),
             models.Index(fields=["created_at"], name="saga_attention", condition=~Q(attention=[])),
+            models.Index(fields=["state", "-closed_at"], name="saga_ended", condition=Q(closed_at__isnull=False)),
+            models.Index(fields=["tries", "-created_at"], name="saga_tried", condition=Q(tries__gte=MANY_TRIES)),
+            models.Index(fields=["-created_at", "-id"], name="saga_touched", condition=Q(touched_at__isnull=False)),
+            models.Index(fields=["-touched_at"], name="saga_touched_when", condition=Q(touched_at__isnull=False)),
+            models.Index(
+                (F("closed_at") - F("created_at")).desc(),
+                F("id").desc(),
+                name="saga_slowest",
+                condition=Q(closed_at__isnull=False),
+            ),
         )
         permissions = (
             ("view_payload", "Can see inputs, results and error texts of sagas"),

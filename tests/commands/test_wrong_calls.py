@@ -18,7 +18,7 @@ MARK = ("--step", "pay", "--as", "succeeded", "--evidence", "it is in the provid
 COMMANDS = (
     "saga_abandon", "saga_cancel", "saga_check_versions", "saga_cleanup", "saga_compensate", "saga_doctor",
     "saga_graph", "saga_list", "saga_pause", "saga_resolve", "saga_resume", "saga_retry", "saga_show", "saga_skip",
-    "saga_sweep",
+    "saga_sweep", "saga_verify_log",
 )  # fmt: skip
 ACTIONS = [
     ("saga_retry",),
@@ -49,6 +49,11 @@ WRONG_CALLS = [
     ("saga_list", "--search", "x" * 20_000),
     ("saga_list", "surplus"),
     ("saga_list", "--atten"),
+    ("saga_verify_log", "--saga", "1"),
+    ("saga_verify_log", "--since", "1y"),
+    ("saga_verify_log", "--since", "1d", "--saga", ID),
+    ("saga_verify_log", "--sealed-since", "yesterday"),
+    ("saga_verify_log", "--sealed-since", "2026-11-20T03:00:00"),
     ("saga_show",),
     ("saga_show", ""),
     ("saga_show", " "),

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from ... import clock, verification
+from ...conf import get_settings
+from ...listing import find_saga
+from ...verification import Verification
+from .. import arguments
+from ..base import REFUSED, SagaCommand, describe_table
+from ..stopping import stoppable
+
+HEAD = ("SAGA", "ENTRY", "FLAW", "WHAT IS WRONG")
+
+
+class Command(SagaCommand):
+    help = (
+        "Verify that nobody changed, deleted or added what people did: numbers without gaps, and\n"
+        "the seals made with SAGAS['SEAL_KEYS']. Exit code 1 when something does not fit.\n"
+        "A saga that was deleted whole leaves nothing to verify."
+    )
+    example = (
+        "manage.py saga_verify_log --since 7d\n"
+        "  manage.py saga_verify_log --saga 0198f3a2-5c1e\n"
+        "  manage.py saga_verify_log --sealed-since 2026-11-20T03:00:00Z --json"
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add what to verify."""
+        add = parser.add_argument
+        which = parser.add_mutually_exclusive_group()
+        which.add_argument("--saga", type=arguments.saga_id, metavar="ID", help="only this saga")
+        which.add_argument(
+            "--since", type=arguments.age, metavar="AGE", help="only sagas started so lately: 7d, also m, h, w"
+        )
+        add(
+            "--sealed-since",
+            type=arguments.moment,
+            metavar="TIME",
+            help="from when on every entry of a person must have a seal, as ISO 8601 with a zone\n"
+            "(default: when the migration that brought seals was applied)",
+        )
+
+    def run(self, options: Mapping[str, Any]) -> None:
+        """Verify, and report.
+
+        Raises: CommandError when something does not fit, or it was stopped.
+        """
+        sealed_since = options["sealed_since"] or verification.read_sealed_since()
+        if options["saga"]:
+            found = verification.verify([find_saga(options["saga"])], sealed_since=sealed_since)
+        else:
+            with stoppable() as stop:
+                found = verification.verify_all(
+                    sealed_since=sealed_since, started_since=_read_start(options), should_stop=stop
+                )
+        self._print(found, options)
+
+    def _print(self, found: Verification, options: Mapping[str, Any]) -> None:
+        if options["json"]:
+            findings = [finding.as_dict() for finding in found.findings]
+            self.print_json(
+                {"sagas": found.sagas, "entries": found.entries, "is_whole": found.is_whole, "findings": findings}
+            )
+        else:
+            rows = [(str(f.saga_id), str(f.number), f.flaw.value, f.text) for f in found.findings]
+            if rows:
+                self.stdout.write("\n".join(describe_table(HEAD, rows)))
+            self.stdout.write(f"Verified {found.entries} sealed entries of {found.sagas} sagas.")
+        if not found.is_sound:
+            raise CommandError(f"{len(found.findings)} sagas do not fit their seals.", returncode=REFUSED)
+        if not found.is_whole:
+            raise CommandError("Stopped as asked before everything was verified.", returncode=REFUSED)
+
+
+def _read_start(options: Mapping[str, Any]) -> datetime | None:
+    if options["since"] is None:
+        return None
+    start: datetime = clock.read_now(get_settings().database) - options["since"]
+    return start

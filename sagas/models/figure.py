@@ -1,0 +1,19 @@
+"""Store what was counted last, so that no page counts a million rows."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class SagaFigure(models.Model):
+    """Be one set of figures, counted by a sweep; see ``sagas.figures``."""
+
+    name = models.CharField(primary_key=True, max_length=20)
+    data = models.JSONField(default=dict)
+    computed_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,81 @@
+"""``saga_verify_log`` says with its exit code whether what people did is still written as it was."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from sagas import operations
+from sagas.actors import Actor
+from sagas.models import Saga, SagaHistory
+
+from .cases import REASON, run_command, start_trip
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+def make_paused(number: str = "TRIP-1") -> Saga:
+    saga = start_trip(number)
+    operations.pause(saga.pk, actor=Actor(name="ada", is_trusted=True), reason=REASON)
+    return saga
+
+
+def tamper(saga: Saga) -> int:
+    """Change a reason as somebody who owns the table can."""
+    entry = SagaHistory.objects.get(saga=saga, what="operator_acted")
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")
+        cursor.execute("UPDATE sagas_sagahistory SET reason = 'nothing to see' WHERE id = %s", [entry.pk])
+        cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
+    return entry.number
+
+
+def test_sound_log() -> None:
+    make_paused()
+
+    done = run_command("saga_verify_log")
+
+    assert (done.code, done.out) == (0, "Verified 3 sealed entries of 1 sagas.\n")
+
+
+def test_no_sagas_at_all() -> None:
+    done = run_command("saga_verify_log", "--json")
+
+    assert (done.code, done.json) == (0, {"sagas": 0, "entries": 0, "is_whole": True, "findings": []})
+
+
+def test_changed_entry_is_named() -> None:
+    make_paused("TRIP-1")
+    saga = make_paused("TRIP-2")
+    number = tamper(saga)
+
+    text, data = run_command("saga_verify_log"), run_command("saga_verify_log", "--json", "--since", "1h")
+
+    assert (text.code, data.code) == (1, 1)
+    assert f"Entry {number} does not fit its seal" in text.out
+    assert "1 sagas do not fit their seals." in text.err
+    assert data.json["sagas"] == 2
+    found = [(finding["saga_id"], finding["number"], finding["flaw"]) for finding in data.json["findings"]]
+    assert found == [(str(saga.pk), number, "changed")]
+
+
+def test_one_saga_alone() -> None:
+    sound, changed = make_paused("TRIP-1"), make_paused("TRIP-2")
+    tamper(changed)
+
+    assert run_command("saga_verify_log", "--saga", sound.pk).code == 0
+    assert run_command("saga_verify_log", "--saga", changed.pk).code == 1
+
+
+def test_entries_from_before_seals_were_kept_need_none() -> None:
+    saga = make_paused()
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")
+        cursor.execute("UPDATE sagas_sagahistory SET seal = '' WHERE saga_id = %s", [saga.pk])
+        cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
+    Saga.objects.filter(pk=saga.pk).update(seal="", seal_count=0)
+
+    assert run_command("saga_verify_log").code == 1
+    assert run_command("saga_verify_log", "--sealed-since", "2999-01-01T00:00:00Z").code == 0

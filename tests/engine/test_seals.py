@@ -1,0 +1,306 @@
+"""What people did is sealed, and whoever changes it in the database is found out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import override_settings
+
+from sagas import Compensatable, Pivot, engine, nothing_to_undo, operations, verification
+from sagas.actors import Actor
+from sagas.models import Saga, SagaHistory
+from sagas.retention import DELETE_ORDER
+from sagas.seals import describe_entry
+from sagas.verification import Finding, Flaw
+
+from .world import begin, define
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+ADA, BOB = Actor(name="ada", is_trusted=True), Actor(name="böb \u2603", is_trusted=True)
+REASON = 'Because "the test" says so: \u00e4\u2603 \\ \n{}'
+
+
+@pytest.fixture(autouse=True)
+def _mended(db: None) -> Iterator[None]:
+    """Delete what a test did to the rows: they must not be taken for the engine's."""
+    yield
+    ids = list(Saga.objects.values_list("pk", flat=True))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('sagas.retention', 'on', true)")
+        for statement in DELETE_ORDER:
+            cursor.execute(statement, [ids])
+        cursor.execute("SELECT set_config('sagas.retention', 'off', true)")
+
+
+def do_nothing(step: Any) -> None:
+    """Be a step that costs nothing."""
+
+
+def make_touched(times: int = 2) -> Saga:
+    """Return a saga that was paused and resumed by two people, and has a tail of the engine's."""
+    saga = begin(define(s0=Compensatable(do_nothing, nothing_to_undo), pay=Pivot(do_nothing)))
+    for _ in range(times):
+        operations.pause(saga.pk, actor=ADA, reason=REASON)
+        operations.resume(saga.pk, actor=BOB, reason=REASON)
+    engine.advance(saga.pk)
+    return Saga.objects.get(pk=saga.pk)
+
+
+def verify(saga: Saga, *, sealed_since: datetime | None = None) -> Finding | None:
+    found = verification.verify([saga.pk], sealed_since=sealed_since)
+    assert found.sagas == 1
+    return found.findings[0] if found.findings else None
+
+
+def flaw_of(saga: Saga) -> tuple[str, int] | None:
+    found = verify(saga)
+    return (found.flaw.value, found.number) if found else None
+
+
+@contextmanager
+def administrator() -> Iterator[Any]:
+    """Be somebody who owns the tables: the trigger that keeps history append-only is off."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with checks still open cannot be altered
+        cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")
+        yield cursor
+        cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
+
+
+def deeds(saga: Saga) -> list[SagaHistory]:
+    return list(SagaHistory.objects.filter(saga=saga, what="operator_acted").order_by("number"))
+
+
+def test_untouched_history_fits_its_seals() -> None:
+    saga = make_touched()
+
+    found = verification.verify([saga.pk], sealed_since=saga.created_at)
+
+    named = SagaHistory.objects.filter(saga=saga, actor__isnull=False)
+    assert (found.is_sound, found.entries, saga.seal_count) == (True, named.count(), named.count())
+    assert found.entries == 8
+    assert set(SagaHistory.objects.filter(saga=saga, actor=None).values_list("seal", flat=True)) == {""}
+
+
+def test_saga_that_no_person_touched_has_no_seals_but_its_starter_s() -> None:
+    saga = begin(define(s0=Compensatable(do_nothing, nothing_to_undo)))
+    engine.advance(saga.pk)
+
+    stored = Saga.objects.get(pk=saga.pk)
+
+    assert stored.seal_count == SagaHistory.objects.filter(saga=saga, actor__isnull=False).count()
+    assert stored.touched_at is None
+    assert verify(saga, sealed_since=saga.created_at) is None
+
+
+def test_touch_is_noted_with_its_time() -> None:
+    saga = make_touched()
+
+    assert saga.touched_at == deeds(saga)[-1].at
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "actor = 'eve'", "reason = reason || '!'", "at = at - interval '1 microsecond'", "to_state = 'resume'",
+        "what = 'saga_running'", "step = 's0'", "from_state = 'x'", "data = data || '{\"revision\": 99}'",
+        "data = data - 'before'", "seal = overlay(seal placing 'AAAA' from 20)", "actor = NULL",
+    ],
+)  # fmt: skip
+def test_changed_entry_is_named(change: str) -> None:
+    saga = make_touched()
+    entry = deeds(saga)[0]
+    with administrator() as cursor:
+        cursor.execute("UPDATE sagas_sagahistory SET " + change + " WHERE id = %s", [entry.pk])  # noqa: S608
+
+    assert flaw_of(saga) == (Flaw.CHANGED.value, entry.number)
+
+
+def test_deleted_entry_is_named_by_the_gap() -> None:
+    saga = make_touched()
+    entry = deeds(saga)[1]
+    with administrator() as cursor:
+        cursor.execute("DELETE FROM sagas_sagahistory WHERE id = %s", [entry.pk])
+
+    assert flaw_of(saga) == (Flaw.MISSING.value, entry.number)
+
+
+def test_deleted_entry_of_the_engine_is_named_too() -> None:
+    saga = make_touched()
+    with administrator() as cursor:
+        cursor.execute("DELETE FROM sagas_sagahistory WHERE saga_id = %s AND what = 'step_claimed'", [saga.pk])
+
+    found = verify(saga)
+
+    assert found is not None
+    assert found.flaw is Flaw.MISSING
+
+
+def test_closing_the_gap_breaks_what_follows() -> None:
+    saga = make_touched()
+    gone = deeds(saga)[0]
+    with administrator() as cursor:
+        cursor.execute("DELETE FROM sagas_sagahistory WHERE id = %s", [gone.pk])
+        for number in range(gone.number + 1, saga.history_count + 1):
+            cursor.execute(
+                "UPDATE sagas_sagahistory SET number = number - 1 WHERE saga_id = %s AND number = %s", [saga.pk, number]
+            )
+        cursor.execute("UPDATE sagas_saga SET history_count = history_count - 1 WHERE id = %s", [saga.pk])
+
+    assert flaw_of(saga) == (Flaw.CHANGED.value, gone.number)
+
+
+def cut_off(saga: Saga, from_number: int, **values: Any) -> None:
+    with administrator() as cursor:
+        cursor.execute("DELETE FROM sagas_sagahistory WHERE saga_id = %s AND number >= %s", [saga.pk, from_number])
+    Saga.objects.filter(pk=saga.pk).update(history_count=from_number - 1, **values)
+
+
+def test_deleted_tail_is_seen_although_the_count_was_mended() -> None:
+    saga = make_touched()
+    last = deeds(saga)[-1]
+    cut_off(saga, last.number - 1)
+
+    found = verify(saga)
+
+    assert found is not None
+    assert found.flaw is Flaw.CUT
+
+
+def test_deleted_tail_is_seen_although_the_seals_were_moved() -> None:
+    saga = make_touched()
+    kept = deeds(saga)[-2]
+    sealed = SagaHistory.objects.filter(saga=saga, number__lte=kept.number).exclude(seal="").count()
+    cut_off(saga, kept.number + 1, seal_count=sealed, seal=kept.seal)
+
+    assert flaw_of(saga) == (Flaw.CUT.value, kept.number + 1)
+
+
+def test_entry_of_a_person_that_was_added_is_seen() -> None:
+    saga = make_touched()
+    with administrator() as cursor:
+        cursor.execute(
+            "INSERT INTO sagas_sagahistory (saga_id, number, at, what, step, from_state, to_state, actor, reason, data)"
+            " SELECT saga_id, %s, at, what, step, from_state, to_state, 'eve', reason, data FROM sagas_sagahistory"
+            " WHERE id = %s",
+            [saga.history_count + 1, deeds(saga)[0].pk],
+        )
+        cursor.execute("UPDATE sagas_saga SET history_count = history_count + 1 WHERE id = %s", [saga.pk])
+
+    assert flaw_of(saga) == (Flaw.UNSEALED.value, saga.history_count + 1)
+
+
+def test_entry_moved_to_another_saga_is_seen() -> None:
+    one, other = make_touched(1), make_touched(1)
+    mine, theirs = deeds(one)[0], deeds(other)[0]
+    with administrator() as cursor:
+        cursor.execute("UPDATE sagas_sagahistory SET seal = %s WHERE id = %s", [theirs.seal, mine.pk])
+
+    assert flaw_of(one) == (Flaw.CHANGED.value, mine.number)
+    assert flaw_of(other) is None
+
+
+def test_taking_every_seal_away_is_seen_from_when_seals_are_kept() -> None:
+    saga = make_touched()
+    first = SagaHistory.objects.filter(saga=saga, actor__isnull=False).earliest("number")
+    with administrator() as cursor:
+        cursor.execute("UPDATE sagas_sagahistory SET seal = '' WHERE saga_id = %s", [saga.pk])
+        cursor.execute("UPDATE sagas_saga SET seal = '', seal_count = 0 WHERE id = %s", [saga.pk])
+
+    assert verify(saga) is None
+    found = verify(saga, sealed_since=saga.created_at)
+    assert found is not None
+    assert (found.flaw, found.number) == (Flaw.UNSEALED, first.number)
+    assert verify(saga, sealed_since=datetime.now(UTC) + timedelta(hours=1)) is None
+    assert verification.read_sealed_since() is not None
+
+
+def test_keys_are_rotated_and_retired() -> None:
+    with override_settings(SAGAS={"SEAL_KEYS": ["old"]}):
+        saga = make_touched(1)
+    with override_settings(SAGAS={"SEAL_KEYS": ["new", "old"]}):
+        operations_before = deeds(saga)
+        engine.advance(saga.pk)
+        other = make_touched(1)
+        assert (flaw_of(saga), flaw_of(other), len(operations_before)) == (None, None, 2)
+    with override_settings(SAGAS={"SEAL_KEYS": ["new"]}):
+        assert flaw_of(other) is None
+        first = SagaHistory.objects.filter(saga=saga).exclude(seal="").earliest("number")
+        assert flaw_of(saga) == (Flaw.UNKNOWN_KEY.value, first.number)
+
+
+def test_one_saga_may_be_sealed_with_two_keys() -> None:
+    with override_settings(SAGAS={"SEAL_KEYS": ["old"]}):
+        saga = begin(define(s0=Compensatable(do_nothing, nothing_to_undo)))
+        operations.pause(saga.pk, actor=ADA, reason=REASON)
+    with override_settings(SAGAS={"SEAL_KEYS": ["new", "old"]}):
+        operations.resume(saga.pk, actor=BOB, reason=REASON)
+        assert flaw_of(saga) is None
+        key_ids = {entry.seal.partition(":")[0] for entry in SagaHistory.objects.filter(saga=saga).exclude(seal="")}
+        assert len(key_ids) == 2
+
+
+def test_without_keys_of_its_own_the_project_s_are_used() -> None:
+    with override_settings(SECRET_KEY="first"):
+        saga = make_touched(1)
+    with override_settings(SECRET_KEY="second", SECRET_KEY_FALLBACKS=["first"]):
+        assert flaw_of(saga) is None
+    with override_settings(SECRET_KEY="second"):
+        assert verify(saga).flaw is Flaw.UNKNOWN_KEY  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"a": 1.0, "b": [1e16, 0.1, -0.0, 10**30, 1e-7]}, {"\u2603": {"z": None, "a": [True, "\ud7ff"]}}]
+)
+def test_what_is_sealed_survives_being_stored(data: dict[str, Any]) -> None:
+    saga = begin(define(s0=Compensatable(do_nothing, nothing_to_undo)))
+    at = datetime(2026, 11, 20, 3, 0, 0, 120_000, tzinfo=UTC)
+    entry = {
+        "saga_id": saga.pk, "number": 99, "at": at, "what": "x", "step": "", "from_state": "", "to_state": "",
+        "actor": "ada", "reason": "", "data": data,
+    }  # fmt: skip
+    row = SagaHistory.objects.create(**entry)
+
+    stored = SagaHistory.objects.filter(pk=row.pk).values().get()
+
+    assert describe_entry(stored) == describe_entry(entry)
+
+
+def test_all_sagas_are_looked_at_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "PAGE", 2)
+    sagas = [make_touched(1) for _ in range(5)]
+    with administrator() as cursor:
+        cursor.execute("UPDATE sagas_sagahistory SET reason = 'x' WHERE id = %s", [deeds(sagas[4])[0].pk])
+
+    whole = verification.verify_all(sealed_since=None)
+    stopped = verification.verify_all(sealed_since=None, should_stop=lambda: True)
+    latest = verification.verify_touched(since=sagas[0].created_at, until=datetime.now(UTC), limit=3, sealed_since=None)
+
+    assert [finding.saga_id for finding in whole.findings] == [sagas[4].pk]
+    assert (whole.sagas, whole.is_whole) == (5, True)
+    assert (stopped.sagas, stopped.is_whole) == (0, False)
+    assert (latest.sagas, latest.is_whole, latest.is_sound) == (3, False, False)
+
+
+def test_colleague_who_acts_meanwhile_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    saga = make_touched(1)
+    read = verification._read
+    torn: list[bool] = []
+
+    def read_torn(saga_ids: Any) -> Any:
+        for facts in read(saga_ids):
+            if not torn:
+                torn.append(True)
+                object.__setattr__(facts, "seal_count", facts.seal_count + 1)
+            yield facts
+
+    monkeypatch.setattr(verification, "_read", read_torn)
+
+    assert verify(saga) is None
+    assert torn == [True]
