@@ -187,6 +187,10 @@ class Journal:
             effects[step.name] = Effect.REMOVED if is_removed else effect
         return effects
 
+    def attempts(self) -> list[SagaAttempt]:
+        """Return the attempts of every step, in order, as stored, without messages and tracebacks."""
+        return self._read_attempts()
+
     def attempts_of(self, step: SagaStep, direction: Direction) -> list[SagaAttempt]:
         """Return the attempts of one direction, in order, as stored."""
         return [a for a in self._read_attempts() if a.step_id == step.pk and a.direction == direction]

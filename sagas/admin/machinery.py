@@ -19,8 +19,8 @@ from ..context import step_key
 from ..display.badges import Badge, Tone
 from ..display.times import describe_distance
 from ..models import SagaBarrier, SagaStep, SagaWorker
-from .page import PAYLOAD_PERMISSION
 from .paging import CappedPaginator
+from .shown import PAYLOAD_PERMISSION
 from .view_only import ViewOnlyAdmin, engine_database
 
 SEEN = Badge(word="at work", icon="check", tone=Tone.GOOD)

@@ -21,8 +21,10 @@ from ..models import SagaHistory
 from ..plans import LABELS, OperationPlan, draw_plan, list_allowed_steps
 from ..rules import Operation
 from .forms import OperationForm
-from .page import GRAVE, may_see_payloads, operation_url, show_history
+from .history_rows import show_history
+from .page import GRAVE, operation_url
 from .reading import read_history_since, read_journal, read_name
+from .shown import may_see_payloads
 
 if TYPE_CHECKING:
     from .saga_admin import SagaAdmin
@@ -177,7 +179,7 @@ class OperationPage:
         if plan is None or not since:
             return []
         may_see = may_see_payloads(self.request.user)
-        return list(show_history(since, since[-1].at, may_see))
+        return list(show_history(since, since[-1].at, may_see=may_see))
 
     def _render(self, context: dict[str, Any], status: int = 200) -> HttpResponse:
         label = LABELS[self.operation]

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import DateTimeField, Func
+from django.db.models import DateTimeField, Func, QuerySet
 
 from .. import clock
-from ..journal import Journal
-from ..models import SagaAttempt, SagaHistory, SagaKey, SagaStep
+from ..journal import Journal, What
+from ..models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
+from .json_text import select_json
+from .selection import Only, Selection, Tab
 from .view_only import engine_database
 
 ATTEMPTS_SHOWN = 50
 HISTORY_SHOWN = 200
+# What a person looks for who asks what went wrong.
+FAILURES = (
+    What.STEP_REFUSED, What.STEP_WAITING, What.STEP_UNKNOWN, What.COMPENSATION_WAITING, What.LATE_ANSWER, What.HELD,
+    What.ATTENTION_RAISED, What.SAGA_TURNED_BACK, What.SAGA_REOPENED, What.SAGA_ABANDONED,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class SagaReading:
-    """Hold what a saga's page is made of."""
+    """Hold what a saga's page is made of; what the chosen view does not show is empty."""
 
     journal: Journal
     """Saga and steps as of one moment; for looking at, never to be written."""
+    selection: Selection
+    """What was wanted, without a step that the saga does not have."""
     keys: dict[str, str]
     """Its business keys by name."""
     attempts: list[SagaAttempt]
@@ -34,6 +43,10 @@ class SagaReading:
     """The newest entries, or those before a given one, in order."""
     has_older_history: bool
     """Whether there are entries before these."""
+    input: str
+    """Its input as JSON text, or the beginning of it."""
+    results: dict[str, str] | None
+    """What steps returned, by name, as JSON text, or the beginning of it; None: not read."""
 
     @property
     def now(self) -> datetime:
@@ -41,53 +54,52 @@ class SagaReading:
         return self.journal.now
 
 
-def read_saga(saga_id: UUID, *, attempts_before: int | None, history_before: int | None) -> SagaReading | None:
-    """Return a saga with a page of its attempts and of its history, or None when there is none.
+def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> SagaReading | None:
+    """Return a saga with what its chosen view shows, or None when there is none.
 
     Saga and steps come from one statement, so that they fit together without a lock: looking must not hold up work.
     """
     journal = read_journal(saga_id)
     if journal is None:
         return None
-    using = engine_database()
-    attempts = SagaAttempt.objects.using(using).filter(saga_id=saga_id).select_related("step").order_by("-pk")
-    if attempts_before is not None:
-        attempts = attempts.filter(pk__lt=attempts_before)
-    history = SagaHistory.objects.using(using).filter(saga_id=saga_id).order_by("-number")
-    if history_before is not None:
-        history = history.filter(number__lt=history_before)
-    some_attempts = list(attempts[: ATTEMPTS_SHOWN + 1])
-    some_history = list(history[: HISTORY_SHOWN + 1])
-    keys = SagaKey.objects.using(using).filter(saga_id=saga_id).order_by("name")
+    if selection.step not in {step.name for step in journal.steps}:
+        selection = replace(selection, step="")
+    keys = SagaKey.objects.using(engine_database()).filter(saga_id=saga_id).order_by("name")
+    attempts = list(_select_attempts(saga_id, selection)) if selection.tab is Tab.TIMELINE else []
+    history = list(_select_some_history(saga_id, selection)) if selection.tab is Tab.HISTORY else []
+    needs_payloads = with_payloads and selection.tab is Tab.STEPS
     return SagaReading(
         journal=journal,
+        selection=selection,
         keys=dict(keys.values_list("name", "value")),
-        attempts=some_attempts[:ATTEMPTS_SHOWN][::-1],
-        has_older_attempts=len(some_attempts) > ATTEMPTS_SHOWN,
-        history=some_history[:HISTORY_SHOWN][::-1],
-        has_older_history=len(some_history) > HISTORY_SHOWN,
+        attempts=attempts[:ATTEMPTS_SHOWN][::-1],
+        has_older_attempts=len(attempts) > ATTEMPTS_SHOWN,
+        history=history[:HISTORY_SHOWN][::-1],
+        has_older_history=len(history) > HISTORY_SHOWN,
+        input=_read_input(saga_id) if needs_payloads else "",
+        results=_read_results(saga_id) if needs_payloads else None,
     )
 
 
 def read_journal(saga_id: UUID) -> Journal | None:
     """Return saga and steps for looking at, or None when there is no such saga."""
+    now = Func(function="clock_timestamp", output_field=DateTimeField())
     steps: Sequence[SagaStep] = list(
         SagaStep.objects.using(engine_database())
         .filter(saga_id=saga_id)
         .select_related("saga")
         .order_by("position")
-        .annotate(db_now=Func(function="clock_timestamp", output_field=DateTimeField()))
+        .annotate(db_now=now)
     )
-    if not steps:
-        return None
-    now = clock.shifted(steps[0].db_now)  # type: ignore[attr-defined]
-    return Journal(steps[0].saga, list(steps), now)
+    if steps:
+        return Journal(steps[0].saga, list(steps), clock.shifted(steps[0].db_now))  # type: ignore[attr-defined]
+    saga = Saga.objects.using(engine_database()).annotate(db_now=now).filter(pk=saga_id).first()
+    return Journal(saga, [], clock.shifted(saga.db_now)) if saga is not None else None
 
 
 def read_history_since(saga_id: UUID, number: int) -> list[SagaHistory]:
     """Return what was written about a saga after a history row, the newest HISTORY_SHOWN of it, in order."""
-    entries = SagaHistory.objects.using(engine_database()).filter(saga_id=saga_id, number__gt=number)
-    return list(entries.order_by("-number")[:HISTORY_SHOWN])[::-1]
+    return list(select_history(saga_id).filter(number__gt=number)[:HISTORY_SHOWN])[::-1]
 
 
 def read_name(saga_id: UUID) -> str:
@@ -95,3 +107,41 @@ def read_name(saga_id: UUID) -> str:
     keys = SagaKey.objects.using(engine_database()).filter(saga_id=saga_id).order_by("name")
     found = list(keys.values_list("saga__definition", "value"))
     return " ".join([found[0][0], *(value for _, value in found)]) if found else str(saga_id)
+
+
+def select_history(saga_id: UUID) -> QuerySet[SagaHistory]:
+    """Return the history of a saga, the newest first, its data as JSON text alone (``data_text``)."""
+    entries = SagaHistory.objects.using(engine_database()).filter(saga_id=saga_id)
+    return entries.defer("data").annotate(data_text=select_json("data")).order_by("-number")
+
+
+def _select_attempts(saga_id: UUID, selection: Selection) -> QuerySet[SagaAttempt]:
+    attempts = SagaAttempt.objects.using(engine_database()).filter(saga_id=saga_id).select_related("step")
+    if selection.step:
+        attempts = attempts.filter(step__name=selection.step)
+    if selection.attempts_before is not None:
+        attempts = attempts.filter(pk__lt=selection.attempts_before)
+    return attempts.order_by("-pk")[: ATTEMPTS_SHOWN + 1]
+
+
+def _select_some_history(saga_id: UUID, selection: Selection) -> QuerySet[SagaHistory]:
+    history = select_history(saga_id)
+    if selection.step:
+        history = history.filter(step=selection.step)
+    if selection.only is Only.FAILURES:
+        history = history.filter(what__in=[what.value for what in FAILURES])
+    if selection.only is Only.PEOPLE:
+        history = history.filter(actor__isnull=False)
+    if selection.history_before is not None:
+        history = history.filter(number__lt=selection.history_before)
+    return history[: HISTORY_SHOWN + 1]
+
+
+def _read_input(saga_id: UUID) -> str:
+    sagas = Saga.objects.using(engine_database()).filter(pk=saga_id)
+    return str(sagas.values_list(select_json("input"), flat=True).get())
+
+
+def _read_results(saga_id: UUID) -> dict[str, str]:
+    steps = SagaStep.objects.using(engine_database()).filter(saga_id=saga_id, result__isnull=False)
+    return dict(steps.values_list("name", select_json("result")))

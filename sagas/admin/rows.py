@@ -13,7 +13,7 @@ from ..display import Badge, badge_of_saga, current_step
 from ..display.sentences import count_attempts, show_error
 from ..display.times import describe_span
 from ..models import Saga, SagaKey, SagaStep
-from .page import Moment, show_moment
+from .shown import Moment, show_moment
 
 ERROR_CHARS = 120
 

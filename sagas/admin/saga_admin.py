@@ -19,17 +19,18 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from ..models import Saga
-from . import links, operating
+from . import links, operating, payloads
 from .filters import FILTERS
-from .page import build_page, may_see_payloads, name_saga
+from .page import build_page, name_saga
 from .paging import CappedPaginator
 from .reading import read_saga
 from .rows import attach_rows, row_of, select_for_list
 from .searching import HELP, search_sagas
+from .selection import Tab, parse_selection
+from .shown import may_see_payloads
 from .view_only import ViewOnlyAdmin, engine_database
 
 ROWS_PER_PAGE = 50
-MAX_NUMBER_CHARS = 18  # what a bigint surely holds
 
 
 class SagaList(ChangeList):
@@ -82,13 +83,16 @@ class SagaAdmin(ViewOnlyAdmin):
         return lookup in {choice.parameter_name for choice in FILTERS}
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the pages of the actions."""
+        """Add the pages of the actions, and the files of payloads."""
         operate = path(
             "<uuid:saga_id>/act/<slug:code>/",
             self.admin_site.admin_view(self.operate_view),
             name="sagas_saga_operate",
         )
-        return [operate, *super().get_urls()]
+        payload = path(
+            "<uuid:saga_id>/payload/", self.admin_site.admin_view(self.payload_view), name="sagas_saga_payload"
+        )
+        return [operate, payload, *super().get_urls()]
 
     def get_links(self, saga: Saga, keys: Mapping[str, str]) -> list[links.Link]:
         """Return links to the pages of what the saga is about; by default those that apps have registered."""
@@ -105,21 +109,23 @@ class SagaAdmin(ViewOnlyAdmin):
         """Show one saga. Nothing is ever posted here."""
         if not self.has_view_permission(request) or request.method not in ("GET", "HEAD"):
             raise PermissionDenied
-        saga_id = parse_saga_id(object_id)
-        reading = saga_id and read_saga(
-            saga_id,
-            attempts_before=parse_number(request.GET.get("attempts_before")),
-            history_before=parse_number(request.GET.get("history_before")),
-        )
-        if not reading:
+        page = self.read_page(request, parse_saga_id(object_id))
+        if page is None:
             return self.lead_to_list(request, object_id)
+        return self.render(request, "admin/sagas/saga/page.html", {**page, **(extra_context or {})})
+
+    def read_page(self, request: HttpRequest, saga_id: UUID | None) -> dict[str, Any] | None:
+        """Return what the page of a saga shows, or None when there is no such saga."""
+        wanted, may_see = parse_selection(request.GET), may_see_payloads(request.user)
+        reading = saga_id and read_saga(saga_id, wanted, with_payloads=may_see)
+        if not reading:
+            return None
         saga = reading.journal.saga
-        context = {
+        return {
             "page": build_page(reading, request.user),
             "links": self.get_links(saga, reading.keys),
             "title": name_saga(saga, reading.keys.values()),
         }
-        return self.render(request, "admin/sagas/saga/page.html", {**context, **(extra_context or {})})
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -130,7 +136,7 @@ class SagaAdmin(ViewOnlyAdmin):
         saga_id = parse_saga_id(object_id)
         if saga_id is None:
             return self.lead_to_list(request, object_id)
-        return HttpResponseRedirect(reverse("admin:sagas_saga_change", args=[saga_id]) + "#history")
+        return HttpResponseRedirect(reverse("admin:sagas_saga_change", args=[saga_id]) + f"?tab={Tab.HISTORY}")
 
     def lead_to_list(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Say that there is no such saga, where another one can be found."""
@@ -142,6 +148,12 @@ class SagaAdmin(ViewOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         return operating.answer(self, request, saga_id, code)
+
+    def payload_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
+        """Give out one JSON value of a saga."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return payloads.answer(request, saga_id)
 
     def render(
         self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200
@@ -196,10 +208,3 @@ def parse_saga_id(object_id: str) -> UUID | None:
         return UUID(unquote(object_id))
     except ValueError:
         return None
-
-
-def parse_number(text: str | None) -> int | None:
-    """Return a positive number out of a URL, or None when it is none."""
-    if not text or not (text.isascii() and text.isdigit()) or len(text) > MAX_NUMBER_CHARS:
-        return None
-    return int(text)

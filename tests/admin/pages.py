@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from sagas.models import Saga, SagaHistory
 from sagas.rules import Operation
@@ -12,8 +13,9 @@ REASON = "The bank is back, see ticket 42."
 EVIDENCE = "The bank's own page shows it."
 
 
-def page_of(saga: Saga) -> str:
-    return f"{LIST}{saga.pk}/change/"
+def page_of(saga: Saga, tab: str = "", **query: str) -> str:
+    wanted = urlencode({**({"tab": tab} if tab else {}), **query})
+    return f"{LIST}{saga.pk}/change/{'?' if wanted else ''}{wanted}"
 
 
 def action_of(saga: Saga, operation: Operation, step: str | None = None) -> str:

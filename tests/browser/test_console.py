@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 
 from orders.models import Order
 from sagas import operations
+from sagas.admin.selection import Tab
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
 from sagas.testing import drain
 from tests.admin import trips
@@ -56,6 +57,7 @@ def test_operator_finds_a_saga_by_its_order_and_retries_it(visit: Visit, has_scr
     drain(saga)
     page.reload()
     expect(page.get_by_role("region", name="Where it stands")).to_contain_text("compensated")
+    page.get_by_role("link", name="History").click()
     expect(page.get_by_role("table", name="What happened")).to_contain_text(REASON)
 
 
@@ -151,7 +153,8 @@ def test_hostile_text_stays_text(visit: Visit) -> None:
     visitor = visit()
     visitor.log_in("admin")
 
-    for path in ("", f"{saga.pk}/change/", f"{saga.pk}/act/retry/"):
+    views = [f"{saga.pk}/change/?tab={tab}" for tab in Tab]
+    for path in ("", *views, f"{saga.pk}/act/retry/"):
         visitor.open(f"/admin/sagas/saga/{path}")
         expect(visitor.page.get_by_text("<script>alert(2)</script>").first).to_be_visible()
         assert visitor.page.locator("img[src=x]").count() == 0
@@ -165,7 +168,7 @@ def test_pages_look_sound(visit: Visit, scheme: str, size: dict[str, int]) -> No
     visitor.log_in("admin")
     pages = {
         "list": "",
-        "saga": f"{sagas['compensation_failing'].pk}/change/",
+        **{f"saga-{tab}": f"{sagas['compensation_failing'].pk}/change/?tab={tab}" for tab in Tab},
         "action": f"{sagas['unknown'].pk}/act/compensate/",
         "mark": f"{sagas['held_unknown'].pk}/act/mark-succeeded/?step=pay",
         "refused": f"{sagas['completed'].pk}/act/compensate/",
@@ -246,7 +249,7 @@ def test_page_of_many_failures_stays_short(visit: Visit) -> None:
     visitor = visit(viewport={"width": 1360, "height": 900})
 
     visitor.log_in("admin")
-    visitor.open(f"/admin/sagas/saga/{saga.pk}/change/")
+    visitor.open(f"/admin/sagas/saga/{saga.pk}/change/?tab=timeline")
 
     visitor.page.screenshot(path=SCREENSHOTS / "failing-1360.png", full_page=True)
     heights = visitor.page.locator(".saga-worker").evaluate_all(

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from sagas import Compensatable, Parallel, Pivot, Retriable, SagaDefinition, nothing_to_undo, registry
-from sagas.graph import describe, draw_mermaid, draw_svg
+from sagas.drawing.graph import Mark, Node, describe_nodes, draw_graph
+from sagas.graph import describe, draw_mermaid, draw_svg, list_nodes
+from sagas.states import Kind
 from tests.commands.cases import define_trip, trips
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -88,8 +91,8 @@ def test_everything_is_inside_the_picture(trip: type[SagaDefinition]) -> None:
         assert float(box.get("y", "0")) + float(box.get("height", "0")) <= height
 
 
-def test_arrows_lead_from_every_step_to_every_step_of_the_next_stage(trip: type[SagaDefinition]) -> None:
-    assert len(list(parse(draw_svg(trip)).iter(f"{SVG}path"))) == 2 + 2 + 1
+def test_one_arrow_leads_from_every_stage_to_the_next(trip: type[SagaDefinition]) -> None:
+    assert len(list(parse(draw_svg(trip)).iter(f"{SVG}path"))) == 3
 
 
 def test_who_does_not_see_it_hears_it(trip: type[SagaDefinition]) -> None:
@@ -119,12 +122,59 @@ def test_inside_a_page_it_needs_no_style_of_its_own(trip: type[SagaDefinition]) 
     assert set(re.findall(r'(?:fill|stroke)="([^"]+)"', text)) == {"none", "currentColor"}
 
 
-def test_states_of_one_saga_are_written_and_marked(trip: type[SagaDefinition]) -> None:
-    picture = parse(draw_svg(trip, states={"book_flight": "succeeded", "pay": "outcome unknown"}))
+def test_states_of_one_saga_are_written_marked_and_linked(trip: type[SagaDefinition]) -> None:
+    picture = parse(draw_marked(trip, {"book_flight": "succeeded", "pay": "outcome unknown"}, chosen="pay"))
 
-    [pay] = groups(picture, "state-outcome-unknown")
-    assert texts(pay) == ["pay", "pivot ◆: outcome unknown", "sagas, external"]
-    assert len(groups(picture, "state-succeeded")) == 1
+    assert picture.get("role") == "group"  # the links inside a picture would be lost
+    [pay] = groups(picture, "saga-chosen")
+    assert texts(pay) == ["pay", "pivot ◆", "sagas, external", "outcome unknown"]
+    assert [use.get("href") for use in pay.iter(f"{SVG}use")] == ["/icons.svg#outcome unknown"]
+    links = {link.get("href"): link.get("aria-label") for link in picture.iter(f"{SVG}a")}
+    assert links == {
+        "?step=book_flight": "book_flight, compensatable: succeeded",
+        "?step=pay": "pay, pivot: outcome unknown",
+    }
+    assert "pay (pivot, outcome unknown)" in str(picture.find(f"{SVG}desc").text)
+
+
+def draw_marked(definition: type[SagaDefinition], states: dict[str, str], chosen: str = "") -> str:
+    nodes = [
+        replace(
+            node,
+            mark=Mark(
+                word=states[node.name], tone="good", icon_url=f"/icons.svg#{states[node.name]}",
+                url=f"?step={node.name}", is_chosen=node.name == chosen,
+            ) if node.name in states else None,
+        )
+        for node in list_nodes(definition)
+    ]  # fmt: skip
+    description = describe_nodes(nodes)
+    return draw_graph(nodes, name="one", title="One", description=description, stands_alone=False)
+
+
+@pytest.mark.parametrize("count", [2, 4, 5, 12])
+def test_wide_groups_go_on_below_inside_their_frame(count: int) -> None:
+    nodes = [Node(name=f"step_{n}", kind=Kind.COMPENSATABLE, stage=1, lines=()) for n in range(count)]
+    first = Node(name="first", kind=Kind.COMPENSATABLE, stage=0, lines=())
+
+    picture = parse(draw_graph([first, *nodes], name="wide", title="Wide", description="", stands_alone=False))
+
+    boxes = [place(group) for group in groups(picture, "saga-step")][1:]
+    x, y, width, height = place(groups(picture, "saga-group")[0])
+    assert len({box[1] for box in boxes}) == -(-count // 4)
+    assert len({box[:2] for box in boxes}) == count
+    for box in boxes:
+        assert x < box[0]
+        assert box[0] + box[2] < x + width
+        assert y < box[1]
+        assert box[1] + box[3] < y + height
+
+
+def test_graph_of_nothing_is_a_picture() -> None:
+    picture = parse(draw_graph([], name="empty", title="Empty", description="No steps.", stands_alone=False))
+
+    assert texts(picture) == []
+    assert float(picture.get("width", "0")) > 0
 
 
 @pytest.mark.parametrize("evil", ["<script>alert(1)</script>", '"><img onerror=x>', "a&b", "]]>", "' onload='x"])
@@ -137,14 +187,15 @@ def test_text_is_escaped_everywhere(evil: str, trip: type[SagaDefinition]) -> No
             class Meta:
                 name = "evil"
 
-        picture = parse(draw_svg(Evil, states={"first": evil}))
+        alone, picture = draw_svg(Evil), parse(draw_marked(Evil, {"first": evil}))
         mermaid = draw_mermaid(Evil)
 
-    assert {element.tag.removeprefix(SVG) for element in picture.iter()} <= {
-        "svg", "title", "desc", "style", "text", "g", "rect", "path",
-    }  # fmt: skip
-    assert all(not name.startswith("on") for element in picture.iter() for name in element.attrib)
-    assert f"{evil}, local" in texts(picture)
+    for drawn in (picture, parse(alone)):
+        assert {element.tag.removeprefix(SVG) for element in drawn.iter()} <= {
+            "svg", "title", "desc", "style", "text", "g", "rect", "path", "a", "use",
+        }  # fmt: skip
+        assert all(not name.startswith("on") for element in drawn.iter() for name in element.attrib)
+        assert f"{evil}, local" in texts(drawn)
     assert "<script" not in mermaid
     assert "<img" not in mermaid
     assert mermaid.count('"') == 2

@@ -1,0 +1,48 @@
+"""Draw the graph of one saga: its steps as stored, where each stands, and what the code says of them."""
+
+from __future__ import annotations
+
+from django.templatetags.static import static
+from django.utils.safestring import SafeString
+
+from ..display import badge_of_step
+from ..drawing.graph import Mark, Node, describe_nodes, draw_graph
+from ..graph import KIND_WORDS, list_nodes
+from ..journal import Journal
+from ..models import SagaStep
+from ..states import Kind
+from .selection import Selection, Tab
+
+ICONS = "sagas/icons.svg"
+
+
+def draw_saga(journal: Journal, selection: Selection) -> SafeString:
+    """Return the picture. A definition that the code lacks, or has otherwise, is drawn from the stored steps."""
+    declared = {node.name: node.lines for node in list_nodes(journal.definition)} if journal.definition else {}
+    nodes = [
+        Node(
+            name=step.name,
+            kind=Kind(step.kind),
+            stage=step.stage,
+            lines=declared.get(step.name, (KIND_WORDS[Kind(step.kind)],)),
+            mark=_mark(step, journal, selection),
+        )
+        for step in journal.steps
+    ]
+    saga = journal.saga
+    picture = draw_graph(
+        nodes, name="saga-graph", title=f"Graph of {saga.definition}, version {saga.version}",
+        description=describe_nodes(nodes), stands_alone=False,
+    )  # fmt: skip
+    return SafeString(picture)
+
+
+def _mark(step: SagaStep, journal: Journal, selection: Selection) -> Mark:
+    badge = badge_of_step(step, journal.saga)
+    return Mark(
+        word=badge.text,
+        tone=badge.tone.value,
+        icon_url=f"{static(ICONS)}#{badge.icon}",
+        url=f"{selection.url_of_tab(Tab.STEPS, step.name)}#steps",
+        is_chosen=step.name == selection.step,
+    )

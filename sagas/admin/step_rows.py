@@ -1,0 +1,106 @@
+"""Turn the steps of one saga into the rows of its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..display import Badge, badge_of_step
+from ..display.sentences import count_attempts, show_error
+from ..journal import Journal
+from ..models import Saga, SagaAttempt, SagaStep
+from .folding import Folded, fold_error
+from .json_text import JsonText, show_json_text
+from .payloads import payload_url
+from .selection import Selection, Tab
+from .shown import Moment, show_duration, show_moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRow:
+    """Show a step."""
+
+    number: int
+    """Place in the definition, from 1."""
+    name: str
+    """Its name."""
+    kind: str
+    """Compensatable, pivot or retriable."""
+    group: str
+    """With which others it runs side by side, in words; empty for one by itself."""
+    badge: Badge
+    """Where it stands."""
+    effect: str
+    """What it has done to the world."""
+    attempts: str
+    """How many of how many."""
+    due: Moment | None
+    """When it is tried or asked again."""
+    duration: str
+    """From its first attempt to its end."""
+    worker: str
+    """Who ran its latest attempt."""
+    error: Folded
+    """The last error; its class alone for those who may not see more."""
+    result: JsonText | None
+    """What it returned; None without it, or without the permission."""
+    is_chosen: bool
+    """Whether the reader has chosen it."""
+    url: str
+    """The query that chooses it, among the steps."""
+    timeline_url: str
+    """The query that shows its attempts."""
+
+
+def list_step_rows(
+    journal: Journal, selection: Selection, results: Mapping[str, str] | None, *, may_see: bool
+) -> list[StepRow]:
+    """Return a row for every step. ``results``: JSON texts by step name; None: the view does not show any."""
+    effects, latest = journal.effects(), _find_latest(journal)
+    groups = _describe_groups(journal)
+    return [
+        StepRow(
+            number=step.position + 1,
+            name=step.name,
+            kind=step.kind,
+            group=groups[step.stage],
+            badge=badge_of_step(step, journal.saga),
+            effect=effects[step.name].value,
+            attempts=show_attempts(step, journal.saga),
+            due=show_moment(step.due_at, journal.now) if step.due_at else None,
+            duration=show_duration(step.started_at, step.finished_at, journal.now),
+            worker=latest[step.pk].worker if step.pk in latest else "",
+            error=fold_error(show_error(step.last_error, with_errors=may_see)),
+            result=_show_result(step, results),
+            is_chosen=step.name == selection.step,
+            url=selection.url_of_tab(Tab.STEPS, step.name),
+            timeline_url=selection.url_of_tab(Tab.TIMELINE, step.name),
+        )
+        for step in journal.steps
+    ]
+
+
+def show_attempts(step: SagaStep, saga: Saga) -> str:
+    """Return how many attempts a step has made of how many, back and forward."""
+    counted = count_attempts(step, saga)
+    if not step.compensation_attempts:
+        return counted
+    return f"{counted} back, {step.action_attempts} forward"
+
+
+def _find_latest(journal: Journal) -> dict[int, SagaAttempt]:
+    return {attempt.step_id: attempt for attempt in journal.attempts()}
+
+
+def _describe_groups(journal: Journal) -> dict[int, str]:
+    """Return for each stage what is said of the steps in it."""
+    sizes: dict[int, int] = {}
+    for step in journal.steps:
+        sizes[step.stage] = sizes.get(step.stage, 0) + 1
+    return {stage: f"one of {size} side by side" if size > 1 else "" for stage, size in sizes.items()}
+
+
+def _show_result(step: SagaStep, results: Mapping[str, str] | None) -> JsonText | None:
+    if results is None or step.name not in results:
+        return None
+    return show_json_text(results[step.name], payload_url(step.saga_id, of="result", step=step.name))

@@ -1,0 +1,5 @@
+"""Draw pictures as SVG text: how a definition goes, and what happened when. Pure: knows no row, no page and no Django.
+
+Every text is escaped, every picture has a title and a description, and nothing needs a style or a script: inside a page
+the classes get their colours from the page's own style sheet.
+"""

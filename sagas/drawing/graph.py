@@ -1,0 +1,232 @@
+"""Draw steps as a graph: one below the other, those of a group side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+from ..states import Kind
+from .svg import CHAR, FONT, attribute, clean, element, text_at
+
+# Pixels.
+LINE, PADDING = 18, 12
+GAP_ACROSS, GAP_DOWN, GAP_IN_GROUP, MARGIN = 24, 44, 16, 20
+TITLE_HEIGHT = 34
+MIN_BOX_WIDTH = 190
+ICON = 13
+MAX_ACROSS = 4  # wider groups go on below: four boxes fit a laptop beside the admin's menu
+
+STYLE = (
+    "<style>svg{color:#1d2430;background:#fff;font-family:ui-monospace,Menlo,Consolas,monospace}"
+    "@media (prefers-color-scheme:dark){svg{color:#e6e9ef;background:#161a21}}</style>"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """Say where a step of one saga stands."""
+
+    word: str
+    """What to read."""
+    tone: str
+    """The class of its colour, without ``saga-tone-``."""
+    icon_url: str
+    """The symbol before the word."""
+    url: str
+    """Where the step leads."""
+    is_chosen: bool = False
+    """Whether it is the one the reader has chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """Show one step."""
+
+    name: str
+    """Its name."""
+    kind: Kind
+    """It chooses the shape."""
+    stage: int
+    """Those of one stage run side by side."""
+    lines: tuple[str, ...]
+    """What to read below the name."""
+    mark: Mark | None = None
+    """Where it stands; None: a step as such."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Box:
+    """Place one node."""
+
+    node: Node
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stage:
+    """Place the nodes of one stage."""
+
+    boxes: tuple[_Box, ...]
+
+    @property
+    def is_group(self) -> bool:
+        return len(self.boxes) > 1
+
+    @property
+    def border(self) -> float:
+        return PADDING / 2 if self.is_group else 0
+
+    @property
+    def left(self) -> float:
+        return min(box.x for box in self.boxes) - self.border
+
+    @property
+    def right(self) -> float:
+        return max(box.x + box.width for box in self.boxes) + self.border
+
+    @property
+    def top(self) -> float:
+        return self.boxes[0].y - self.border
+
+    @property
+    def bottom(self) -> float:
+        return self.boxes[-1].y + self.boxes[-1].height + self.border
+
+    @property
+    def middle(self) -> float:
+        return (self.left + self.right) / 2
+
+
+def draw_graph(
+    nodes: Sequence[Node], *, name: str, title: str, description: str, stands_alone: bool = True, caption: str = ""
+) -> str:
+    """Return the graph of steps as an SVG document.
+
+    ``name``: what the ids inside begin with, so that several stand in one page. ``stands_alone``: with colours of its
+    own for light and dark; False: inside a page, which brings them. ``caption``: what to write above; the title is
+    heard, not seen.
+    """
+    stages = _place(nodes, caption)
+    width = max((stage.right for stage in stages), default=MIN_BOX_WIDTH) + MARGIN
+    height = (stages[-1].bottom if stages else TITLE_HEIGHT) + MARGIN
+    # A picture is one thing to a screen reader; links inside of it would be lost, so with links it is a group.
+    has_links = any(node.mark for node in nodes)
+    body = [
+        f'<title id="{name}-title">{clean(title)}</title>',
+        f'<desc id="{name}-desc">{clean(description)}</desc>',
+        STYLE if stands_alone else "",
+        text_at(MARGIN, MARGIN + 4, caption, weight="bold") if caption else "",
+        *(_arrow(above, below) for above, below in pairwise(stages)),
+        *(_frame(stage) for stage in stages if stage.is_group),
+        *(_draw_box(box) for stage in stages for box in stage.boxes),
+    ]
+    return element(
+        "svg", "\n", "\n".join(part for part in body if part), "\n",
+        xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width:g} {height:g}", width=width, height=height,
+        class_="saga-graph", role="group" if has_links else "img", aria_labelledby=f"{name}-title {name}-desc",
+        fill="none", stroke="currentColor", font_size=13, font_family=FONT,
+    )  # fmt: skip
+
+
+def describe_nodes(nodes: Iterable[Node]) -> str:
+    """Return a graph in sentences, for those who do not see the picture."""
+    sentences = []
+    for number, stage in enumerate(list_stages(nodes), start=1):
+        steps = " and ".join(_describe_node(node) for node in stage)
+        sentences.append(f"{number}: {steps}{', side by side' if len(stage) > 1 else ''}.")
+    return " ".join(sentences)
+
+
+def list_stages(nodes: Iterable[Node]) -> list[list[Node]]:
+    """Return the nodes by stage, in order."""
+    return [list(found) for _, found in groupby(nodes, key=lambda node: node.stage)]
+
+
+def _describe_node(node: Node) -> str:
+    return f"{node.name} ({node.kind.value}{f', {node.mark.word}' if node.mark else ''})"
+
+
+def _place(nodes: Sequence[Node], caption: str) -> list[_Stage]:
+    """Return the boxes of each stage, stages below one another, each centred; wide groups take several rows."""
+    stages = list_stages(nodes)
+    longest = max((_count_chars(node) for node in nodes), default=0)
+    width = max(MIN_BOX_WIDTH, longest * CHAR + 2 * PADDING)
+    lines = max((1 + len(node.lines) + bool(node.mark) for node in nodes), default=1)
+    height = lines * LINE + PADDING
+    widest = min(MAX_ACROSS, max((len(stage) for stage in stages), default=1))
+    whole = max(widest * width + (widest - 1) * GAP_ACROSS, len(caption) * CHAR)
+    placed, y = [], float(MARGIN + (TITLE_HEIGHT if caption else 0))
+    for stage in stages:
+        boxes = []
+        for first in range(0, len(stage), MAX_ACROSS):
+            row = stage[first : first + MAX_ACROSS]
+            used = len(row) * width + (len(row) - 1) * GAP_ACROSS
+            x = MARGIN + PADDING / 2 + (whole - used) / 2
+            boxes += [
+                _Box(node=node, x=x + place * (width + GAP_ACROSS), y=y, width=width, height=height)
+                for place, node in enumerate(row)
+            ]
+            y += height + GAP_IN_GROUP
+        placed.append(_Stage(boxes=tuple(boxes)))
+        y += GAP_DOWN - GAP_IN_GROUP
+    return placed
+
+
+def _count_chars(node: Node) -> int:
+    """Return the length of the longest line; the icon takes the place of three characters."""
+    state = len(node.mark.word) + 3 if node.mark else 0
+    return max(len(node.name), state, *map(len, node.lines))
+
+
+def _arrow(above: _Stage, below: _Stage) -> str:
+    end = below.top - 2
+    tip = f"M{below.middle - 4:g} {end - 7:g}L{below.middle:g} {end:g}L{below.middle + 4:g} {end - 7:g}"
+    return element("path", class_="saga-arrow", d=f"M{above.middle:g} {above.bottom:g}L{below.middle:g} {end:g}{tip}")
+
+
+def _frame(stage: _Stage) -> str:
+    """Return the dashed frame around steps that run side by side."""
+    rectangle = element(
+        "rect", x=stage.left, y=stage.top, width=stage.right - stage.left, height=stage.bottom - stage.top, rx=6,
+        stroke_dasharray="4 4", opacity=0.6,
+    )  # fmt: skip
+    return element("g", rectangle, class_="saga-group")
+
+
+def _draw_box(box: _Box) -> str:
+    """Return one step: square corners and a second line for the pivot, round ones for a retriable step."""
+    node, middle = box.node, box.x + box.width / 2
+    is_pivot = node.kind is Kind.PIVOT
+    radius = {Kind.COMPENSATABLE: 4, Kind.PIVOT: 0, Kind.RETRIABLE: box.height / 2 - 6}[node.kind]
+    parts = [
+        element(
+            "rect", class_="saga-box", x=box.x, y=box.y, width=box.width, height=box.height, rx=radius,
+            stroke_width=2 if is_pivot else 1,
+        )
+    ]  # fmt: skip
+    if is_pivot:
+        parts.append(element("rect", x=box.x + 4, y=box.y + 4, width=box.width - 8, height=box.height - 8))
+    for place, line in enumerate((node.name, *node.lines), start=1):
+        weight = "bold" if place == 1 else "normal"
+        parts.append(text_at(middle, box.y + place * LINE + 2, line, anchor="middle", weight=weight))
+    classes = f"saga-step kind-{node.kind.value}"
+    if node.mark is None:
+        return element("g", *parts, class_=classes)
+    parts.append(_draw_mark(node.mark, middle, box.y + (len(node.lines) + 2) * LINE + 2))
+    classes += f" saga-tone-{node.mark.tone}{' saga-chosen' if node.mark.is_chosen else ''}"
+    group = element("g", *parts, class_=classes)
+    label = f"{node.name}, {node.kind.value}: {node.mark.word}"
+    current = "true" if node.mark.is_chosen else None
+    url = attribute(node.mark.url)
+    return element("a", group, href=url, aria_label=attribute(label), aria_current=current)
+
+
+def _draw_mark(mark: Mark, middle: float, y: float) -> str:
+    """Return icon and word, together in the middle."""
+    left = middle - (len(mark.word) * CHAR + ICON + 5) / 2
+    icon = element("use", href=mark.icon_url, x=left, y=y - ICON + 2, width=ICON, height=ICON, stroke="none")
+    return icon + text_at(left + ICON + 5, y, mark.word, class_="saga-state")
