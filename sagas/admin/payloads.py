@@ -62,7 +62,7 @@ def _select(of: str, saga_id: UUID, step: str, number: int) -> QuerySet[Any]:
     if of not in rows:
         raise Http404(NO_VALUE)
     model, column, conditions = rows[of]
-    found: QuerySet[Any] = model._default_manager.using(using).filter(**conditions).annotate(
-        whole=Cast(column, TextField())
+    found: QuerySet[Any] = (
+        model._default_manager.using(using).filter(**conditions).annotate(whole=Cast(column, TextField()))
     )
     return found

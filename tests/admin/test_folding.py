@@ -41,16 +41,19 @@ def test_error_that_a_step_repeats_is_told_once(log_in: Callable[..., Client]) -
     entries = SagaHistory.objects.filter(saga=saga, reason__contains="airline").order_by("number")
     assert (attempts.count(), entries.count()) == (10, 10)
 
-    page = log_in("admin").get(page_of(saga)).content.decode()
+    client = log_in("admin")
+    attempts_page = client.get(page_of(saga, "timeline")).content.decode()
+    page = client.get(page_of(saga, "history")).content.decode()
 
-    assert page.count("same as attempt 1</summary>") == 9
+    assert attempts_page.count("same as attempt 1</summary>") == 9
+    assert attempts_page.count("<summary>RuntimeError: The airline is closed.</summary>") == 1
     assert page.count(f"same as no. {entries[0].number}</summary>") == 9
-    assert page.count("<summary>RuntimeError: The airline is closed.</summary>") == 1
+    assert page.count("<td>RuntimeError: The airline is closed.") == 1
 
 
 @pytest.mark.django_db
 def test_repeats_tell_no_more_than_the_first_one(log_in: Callable[..., Client]) -> None:
-    page = log_in("viewer").get(page_of(trips.make_compensation_failing())).content.decode()
+    page = log_in("viewer").get(page_of(trips.make_compensation_failing(), "timeline")).content.decode()
 
     assert "same as attempt 1" in page
     assert "airline" not in page
