@@ -6,6 +6,7 @@ import getpass
 import platform
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth import get_user_model
 
@@ -24,6 +25,8 @@ class Actor:
     """The account whose permissions are asked; None for the machine's own account and for owners."""
     is_trusted: bool = False
     """Whether no permission is asked: who has a shell on the machine, or acts on his own saga, needs none."""
+    bulk: UUID | None = None
+    """The bulk that he acts through; the history names it."""
 
     @classmethod
     def of_user(cls, user: Any) -> Actor:

@@ -26,7 +26,10 @@ from .definition import SagaDefinition, Step
 from .participants import participant_label
 
 TAG = "sagas"
-ENGINE_MODELS = ("Saga", "SagaStep", "SagaAttempt", "SagaHistory", "SagaKey", "SagaWorker", "SagaFigure")
+ENGINE_MODELS = (
+    "Saga", "SagaStep", "SagaAttempt", "SagaHistory", "SagaKey", "SagaWorker", "SagaFigure", "SagaBulk",
+    "SagaBulkItem",
+)  # fmt: skip
 
 AppConfigs = Sequence[AppConfig] | None
 

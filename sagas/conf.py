@@ -57,6 +57,12 @@ class SagaSettings:
     """A sweeper not seen for this long counts as gone."""
     seal_keys: list[str] = field(default_factory=list)
     """Secrets that seal what people did: the first seals, all verify. None: Django's SECRET_KEY and its fallbacks."""
+    bulk_rate: int = 20
+    """On how many sagas a second one bulk acts, over all workers."""
+    bulk_max: int = 100_000
+    """How many sagas one bulk may have; a larger set is refused."""
+    bulk_confirm_within: timedelta = timedelta(hours=1)
+    """How long after its sagas were frozen a bulk may be confirmed."""
 
     def policy(self, step: Step, direction: Direction) -> RetryPolicy:
         """Return the retry policy of one direction of a step."""

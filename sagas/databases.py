@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import InterfaceError, OperationalError, connections
 
+# Lock and statement time-outs, deadlock, serialization: Django calls them operational, but the database is well.
+STATEMENT_SQLSTATES = frozenset({"55P03", "57014", "40P01", "40001"})
 READ_ONLY_SQLSTATE = "25006"  # an InternalError to Django, although only the server's present state is wrong
 
 
@@ -26,3 +28,8 @@ def is_away(error: Exception) -> bool:
     if isinstance(error, OperationalError | InterfaceError):
         return True
     return getattr(error.__cause__, "sqlstate", None) == READ_ONLY_SQLSTATE
+
+
+def is_beyond_statement(error: Exception) -> bool:
+    """Tell a database that is away from a statement that it refused or gave up, and that others may well follow."""
+    return is_away(error) and getattr(error.__cause__, "sqlstate", None) not in STATEMENT_SQLSTATES

@@ -12,6 +12,7 @@
     │   ├── Misconfigured        nothing happened; a person must change something first
     │   └── Fenced               the participant found the tombstone of this step key
     ├── SagaNotFound             no saga has this id
+    ├── BulkNotFound             no bulk has this id
     ├── DefinitionNotFound       the code has no such definition or version
     ├── StaleWrite               a guarded write met a row that had moved (engine internal)
     └── OperationRefused         an operator's action is not possible now
@@ -79,6 +80,10 @@ class Fenced(StepSignal):
 
 class SagaNotFound(SagaError):
     """Report an id that belongs to no saga."""
+
+
+class BulkNotFound(SagaError):
+    """Report an id that belongs to no bulk."""
 
 
 class DefinitionNotFound(SagaError):

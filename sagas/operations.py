@@ -35,6 +35,7 @@ __all__ = [
     "OperationResult",
     "abandon",
     "cancel",
+    "check_text",
     "force_compensate",
     "mark_compensated",
     "mark_refused",
@@ -131,7 +132,7 @@ def mark_succeeded(
     result: Mapping[str, Any] | None = None,
 ) -> OperationResult:
     """Say, with evidence, that a step happened."""
-    checked = _check_text(evidence, "The evidence")
+    checked = check_text(evidence, "The evidence")
 
     def act(journal: Journal, target: SagaStep | None) -> str:
         row = _require(target)
@@ -147,7 +148,7 @@ def mark_refused(
     saga_id: UUID, *, actor: Actor, reason: str, step: str, evidence: str, revision: int | None = None
 ) -> OperationResult:
     """Say, with evidence, that a step did not happen and will not; before or at the pivot the saga compensates."""
-    checked = _check_text(evidence, "The evidence")
+    checked = check_text(evidence, "The evidence")
 
     def act(journal: Journal, target: SagaStep | None) -> str:
         row = _require(target)
@@ -163,7 +164,7 @@ def mark_compensated(
     saga_id: UUID, *, actor: Actor, reason: str, step: str, evidence: str, revision: int | None = None
 ) -> OperationResult:
     """Say, with evidence, that a step's effect is undone."""
-    checked = _check_text(evidence, "The evidence")
+    checked = check_text(evidence, "The evidence")
 
     def act(journal: Journal, target: SagaStep | None) -> str:
         row = _require(target)
@@ -257,7 +258,7 @@ def _operate(
 ) -> OperationResult:
     """Do one action under the saga's lock: check, act, tell, settle, write, ring."""
     actor.require(rules.PERMISSIONS[operation])
-    checked = _check_text(reason, "The reason")
+    checked = check_text(reason, "The reason")
     with transaction.atomic(using=get_settings().database):
         journal = Journal.lock(saga_id)
         rules.require_step(journal, operation, step)
@@ -280,6 +281,8 @@ def _operate(
         }  # fmt: skip
         if evidence:
             data["evidence"] = evidence
+        if actor.bulk is not None:
+            data["bulk"] = str(actor.bulk)
         target = journal.step(step) if step else None
         journal.tell(
             What.OPERATOR_ACTED, step=target, to_state=operation.value, actor=actor.name, reason=checked, data=data
@@ -331,12 +334,14 @@ def _check_revision(journal: Journal, revision: int | None) -> None:
         )
 
 
-def _check_text(text: str, what: str) -> str:
+def check_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
+    """Return a reason or evidence without the blanks around it.
+
+    Raises: BadRequest when it is too short, too long, or cannot be stored.
+    """
     checked = text.strip() if isinstance(text, str) else ""
-    if not MIN_REASON_CHARS <= len(checked) <= MAX_REASON_CHARS:
-        raise BadRequest(
-            f"{what} must have {MIN_REASON_CHARS} to {MAX_REASON_CHARS} characters; it has {len(checked)}."
-        )
+    if not least <= len(checked) <= MAX_REASON_CHARS:
+        raise BadRequest(f"{what} must have {least} to {MAX_REASON_CHARS} characters; it has {len(checked)}.")
     try:
         require_storable(checked, what, 4 * MAX_REASON_CHARS)
     except InputRefused as error:

@@ -20,6 +20,7 @@ from django.db.models import Q
 
 from . import clock
 from .archive import Archive
+from .bulk_retention import delete_expired_bulks, select_expired_bulks
 from .conf import get_settings
 from .documents import write_documents
 from .models import Saga, SagaBarrier
@@ -71,6 +72,8 @@ class Report:
     """Sagas, each with its steps, attempts, history and keys."""
     barriers: int = 0
     """Barrier rows, over all databases."""
+    bulks: int = 0
+    """Bulks that were over, and sets that were drawn and never confirmed, each with the results of its sagas."""
     failed: list[UUID] = field(default_factory=list)
     """Sagas that could not be deleted."""
     unreachable: list[str] = field(default_factory=list)
@@ -92,7 +95,7 @@ def clean_up(
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[Report], None] = lambda _report: None,
 ) -> Report:
-    """Delete the sagas of a scope, then expired barrier rows of every database, until nothing is left or it must stop.
+    """Delete the sagas of a scope, expired bulks, then expired barrier rows of every database, until nothing is left.
 
     With an ``archive`` each batch is on disk before its rows are gone. A crash between the two leaves a saga in both.
     Raises: OSError of the archive, and the database's errors when it is away; what was deleted stays deleted.
@@ -101,6 +104,7 @@ def clean_up(
     """
     report = Report()
     _delete_sagas(scope, report, _check_size(batch_size), archive, should_stop, progress)
+    report.bulks = delete_expired_bulks(scope.closed_before, should_stop=should_stop)
     for alias in barrier_databases():
         _delete_barriers(alias, report, batch_size, should_stop, progress)
     report.is_stopped = should_stop()
@@ -109,7 +113,9 @@ def clean_up(
 
 def count_expired(scope: Scope) -> Report:
     """Return what ``clean_up`` would delete now, without deleting it; barrier rows of open sagas are counted, too."""
-    report = Report(sagas=_select_expired(scope).count())
+    report = Report(
+        sagas=_select_expired(scope).count(), bulks=select_expired_bulks(scope.closed_before).order_by().count()
+    )
     for alias in barrier_databases():
         try:
             report.barriers += _select_old_barriers(alias).count()

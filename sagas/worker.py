@@ -14,7 +14,7 @@ from typing import Any
 from celery import current_app, signals
 from django.db import connections
 
-from . import recovery
+from . import bulk_running, recovery
 from .conf import get_settings
 
 logger = logging.getLogger(__name__)
@@ -84,4 +84,5 @@ def _sweep_once(queues: frozenset[str]) -> None:
     connections[get_settings().database].close_if_unusable_or_obsolete()
     page = get_settings().sweep_page
     found = recovery.ring_due(limit=page)
+    bulk_running.ring_due()
     recovery.beat(queues=queues, found=found)

@@ -18,6 +18,8 @@ VIEW = (
     "view_sagahistory",
     "view_sagabarrier",
     "view_sagaworker",
+    "view_sagabulk",
+    "view_sagabulkitem",
 )
 OPERATE = ("retry_saga", "pause_saga", "cancel_saga")
 SUPERVISE = ("view_payload", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga")

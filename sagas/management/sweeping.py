@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import Error, connections
 
-from .. import clock, engine, recovery, registry
+from .. import bulk_running, clock, engine, recovery, registry
 from ..conf import get_settings
 from ..databases import refresh_connection
 from ..models import Saga
@@ -83,6 +83,8 @@ def _sweep_once(report: SweepReport, runs: bool, queues: frozenset[str] | None, 
         _run_all(report, queues, stop)
         return
     found = recovery.ring_due(queues=queues)
+    if _serves_bulks(queues):
+        bulk_running.ring_due()
     recovery.beat(queues=(), found=found)
     report.found += found
 
@@ -94,6 +96,9 @@ def _run_all(report: SweepReport, queues: frozenset[str] | None, stop: Stop) -> 
     """
     pulse = _Pulse(queues if queues is not None else frozenset({get_settings().default_queue, *registry.queues()}))
     pulse.beat()
+    if _serves_bulks(queues):
+        # First: what it makes due is run below.
+        bulk_running.run_due(should_stop=stop)
     has_moved = True
     while has_moved and not stop():
         while not stop() and (count := recovery.run_due(limit=RUN_PAGE, queues=queues, should_stop=stop)):
@@ -101,6 +106,11 @@ def _run_all(report: SweepReport, queues: frozenset[str] | None, stop: Stop) -> 
             pulse.count(count)
         has_moved = _run_rung(report, pulse, queues, stop)
     pulse.beat()
+
+
+def _serves_bulks(queues: frozenset[str] | None) -> bool:
+    """Tell whether bulks, which belong to the default queue, are this command's business."""
+    return queues is None or get_settings().default_queue in queues
 
 
 def _run_rung(report: SweepReport, pulse: _Pulse, queues: frozenset[str] | None, stop: Stop) -> bool:

@@ -3,6 +3,7 @@
 from .attempt import SagaAttempt
 from .barrier import BarrierState, SagaBarrier
 from .figure import SagaFigure
+from .bulk import BulkResult, BulkState, SagaBulk, SagaBulkItem
 from .history import SagaHistory
 from .saga import Saga, SagaKey
 from .step import SagaStep
@@ -10,9 +11,13 @@ from .worker import SagaWorker
 
 __all__ = [
     "BarrierState",
+    "BulkResult",
+    "BulkState",
     "Saga",
     "SagaAttempt",
     "SagaBarrier",
+    "SagaBulk",
+    "SagaBulkItem",
     "SagaFigure",
     "SagaHistory",
     "SagaKey",

@@ -68,6 +68,7 @@ def test_it_prints_json() -> None:
     assert done.json == {
         "sagas": 1,
         "barriers": 0,
+        "bulks": 0,
         "failed": [],
         "unreachable": [],
         "is_stopped": False,

@@ -24,7 +24,8 @@ MAX_NAMED = 10
 class Command(SagaCommand):
     help = (
         "Delete closed sagas with their steps, attempts, history and keys, and barrier rows older\n"
-        "than SAGAS['BARRIER_RETENTION'] in every database; never an open saga. In small\n"
+        "than SAGAS['BARRIER_RETENTION'] in every database; never an open saga. Bulks that ended as\n"
+        "long ago go, too, and sets of sagas that were drawn and never confirmed. In small\n"
         "transactions; Ctrl-C ends it in good order. Exit code 1 when something could not be deleted."
     )
     example = (
@@ -98,14 +99,18 @@ class Command(SagaCommand):
         if options["json"]:
             self.print_json(
                 {
-                    "sagas": report.sagas, "barriers": report.barriers, "failed": [str(pk) for pk in report.failed],
-                    "unreachable": report.unreachable, "is_stopped": report.is_stopped, "dry_run": options["dry_run"],
+                    "sagas": report.sagas, "barriers": report.barriers, "bulks": report.bulks,
+                    "failed": [str(pk) for pk in report.failed], "unreachable": report.unreachable,
+                    "is_stopped": report.is_stopped, "dry_run": options["dry_run"],
                 }
             )  # fmt: skip
         else:
             verb = "Would delete" if options["dry_run"] else "Deleted"
             stopped = " Stopped as asked; the rest stays for the next run." if report.is_stopped else ""
-            self.stdout.write(f"{verb} {report.sagas} sagas and {report.barriers} barrier rows.{stopped}")
+            what = f"{report.sagas} sagas and {report.barriers} barrier rows"
+            if report.bulks:
+                what = f"{report.sagas} sagas, {report.bulks} bulks and {report.barriers} barrier rows"
+            self.stdout.write(f"{verb} {what}.{stopped}")
         if not report.is_whole:
             raise CommandError(_describe_failures(report), returncode=REFUSED)
 

@@ -1,0 +1,135 @@
+"""Store one action on many sagas: the frozen set, and what became of each of them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q
+
+from .choices import choices_of, one_of
+from .saga import new_saga_id
+
+BULK_ID_VERSION = 8
+
+
+def new_bulk_id() -> UUID:
+    """Return a time-ordered UUID of version 8: who answers a ring tells it from a saga's without asking the database.
+
+    Source: RFC 9562, section 5.8.
+    """
+    value = new_saga_id().int
+    return UUID(int=(value & ~(0xF << 76)) | (BULK_ID_VERSION << 76))
+
+
+class BulkState(StrEnum):
+    """Name where a bulk stands."""
+
+    DRAWN = "drawn"  #: its sagas are frozen, and nobody has confirmed it
+    RUNNING = "running"  #: confirmed; workers act on one saga after the other
+    FINISHED = "finished"  #: every saga has its result
+    STOPPED = "stopped"  #: a person ended it; what had not begun stays undone
+
+
+class BulkResult(StrEnum):
+    """Name what became of one saga of a bulk."""
+
+    DONE = "done"
+    ALREADY = "already"  #: nothing was to do: it was done before
+    STALE = "stale"  #: it moved since the set was frozen; nothing was done
+    REFUSED = "refused"  #: not possible, or not allowed; nothing was done
+    GONE = "gone"  #: the saga is deleted
+    FAILED = "failed"  #: the database refused it several times
+
+
+class SagaBulk(models.Model):
+    """Be one action that one person wants done to many sagas.
+
+    The set and each saga's revision are frozen when it is drawn, before anybody confirms it: what is confirmed is what
+    was shown, whatever a filter would find later.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_bulk_id, editable=False)
+    operation = models.CharField(max_length=20, help_text="The action; see sagas.rules.Operation.")
+    state = models.CharField(max_length=10, default=BulkState.DRAWN.value, choices=choices_of(BulkState))
+    actor = models.CharField(max_length=200, help_text="Who drew and confirmed it, by value.")
+    account = models.CharField(max_length=64, blank=True, default="", help_text="Key of the account that is asked.")
+    is_trusted = models.BooleanField(default=False, help_text="Whether no permission is asked: from a shell.")
+    reason = models.CharField(max_length=500, blank=True, default="")
+    filter = models.JSONField(null=True, blank=True, help_text="The filter by name; NULL: selected by hand.")
+    words = models.CharField(max_length=500, help_text="How the sagas were chosen, in words.")
+    total = models.PositiveIntegerField(help_text="How many sagas it has.")
+    counts = models.JSONField(null=True, blank=True, help_text="Sagas by result, once it is over.")
+    drawn_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    stopped_by = models.CharField(max_length=200, blank=True, default="", help_text="Who stopped it, by value.")
+    stop_reason = models.CharField(max_length=500, blank=True, default="")
+    due_at = models.DateTimeField(null=True, blank=True, help_text="When the next saga may be acted on.")
+    rung_at = models.DateTimeField(null=True, blank=True, help_text="When a sweep last rang for it.")
+    lease_token = models.UUIDField(null=True, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True, help_text="How long one worker has it.")
+
+    class Meta:
+        ordering = ("-drawn_at", "-id")
+        verbose_name = "bulk"
+        verbose_name_plural = "bulks"
+        constraints = (
+            one_of("state", BulkState, "saga_bulk_state_known"),
+            models.CheckConstraint(
+                condition=Q(state=BulkState.RUNNING.value, due_at__isnull=False)
+                | (~Q(state=BulkState.RUNNING.value) & Q(due_at__isnull=True, lease_token__isnull=True)),
+                name="saga_bulk_running_is_due",
+            ),
+            models.CheckConstraint(
+                condition=Q(state=BulkState.DRAWN.value) | ~Q(reason=""), name="saga_bulk_has_a_reason"
+            ),
+        )
+        indexes = (
+            models.Index(fields=["due_at"], name="saga_bulk_due", condition=Q(due_at__isnull=False)),
+            models.Index(fields=["-drawn_at", "-id"], name="saga_bulk_newest"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.operation} of {self.total} sagas"
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing of it will be done any more."""
+        return self.state in (BulkState.FINISHED, BulkState.STOPPED)
+
+    @property
+    def is_unfiltered(self) -> bool:
+        """Tell whether it was drawn from every open saga, by a filter that narrows nothing."""
+        return self.filter == {}
+
+
+class SagaBulkItem(models.Model):
+    """Be one saga of a bulk, by value: a bulk keeps no saga from being deleted."""
+
+    bulk = models.ForeignKey(SagaBulk, on_delete=models.CASCADE, related_name="items")
+    position = models.PositiveIntegerField(help_text="Place in the set, from 1.")
+    saga_id = models.UUIDField()
+    revision = models.PositiveIntegerField(help_text="The saga's revision when the set was frozen.")
+    result = models.CharField(max_length=10, null=True, blank=True, choices=choices_of(BulkResult))  # noqa: DJ001 - NULL: none yet
+    message = models.TextField(blank=True, default="")
+    failures = models.PositiveSmallIntegerField(default=0, help_text="How often the database refused it.")
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("bulk", "position")
+        constraints = (
+            models.UniqueConstraint(fields=["bulk", "saga_id"], name="saga_bulk_item_saga_once"),
+            models.UniqueConstraint(fields=["bulk", "position"], name="saga_bulk_item_position_once"),
+            one_of("result", BulkResult, "saga_bulk_item_result_known"),
+        )
+        indexes = (
+            models.Index(
+                fields=["bulk", "failures", "position"], name="saga_bulk_item_next", condition=Q(result__isnull=True)
+            ),
+            models.Index(fields=["bulk", "result", "position"], name="saga_bulk_item_result"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.position} {self.saga_id}"

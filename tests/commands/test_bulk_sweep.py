@@ -1,0 +1,43 @@
+"""``saga_sweep --run`` does what workers would do for a bulk, and what the bulk makes due."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from sagas import bulk
+from sagas.actors import Actor
+from sagas.models import Saga
+from sagas.rules import Operation
+
+from .cases import REASON, run_command, start_trip
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+BOSS = Actor(name="boss", is_trusted=True)
+
+
+def start_bulk(*sagas: Saga) -> UUID:
+    drawn = bulk.draw_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=BOSS)
+    bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+    return drawn.pk
+
+
+def test_sweep_runs_a_bulk_without_a_broker() -> None:
+    saga = start_trip()
+    started = start_bulk(saga)
+
+    assert run_command("saga_sweep", "--run").code == 0
+
+    assert Saga.objects.get(pk=saga.pk).state == "compensated"
+    assert bulk.read_progress(bulk.find_bulk(started)).counts["done"] == 1
+
+
+def test_plain_sweep_rings_for_a_bulk_and_runs_nothing() -> None:
+    started = start_bulk(start_trip())
+
+    assert run_command("saga_sweep").code == 0  # rings only
+
+    assert bulk.read_progress(bulk.find_bulk(started)).ended == 0
+    assert bulk.find_bulk(started).rung_at is not None

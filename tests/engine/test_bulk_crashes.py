@@ -1,0 +1,118 @@
+"""A worker of a bulk dies, or loses its connection, at every boundary; each saga is acted on exactly once all the same.
+
+Enumerated, never sampled: the number of boundaries is what one undisturbed run crosses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import connections
+
+from sagas import bulk, bulk_running, clock, operations
+from sagas.models import Saga, SagaBulk, SagaBulkItem
+
+from .boundaries import AFTER_COMMIT, count_boundaries, cut_at, kill_at
+from .test_bulk import (
+    BOSS,
+    COLLEAGUE,
+    PAUSE,
+    REASON,
+    deeds_of,
+    draw,
+    draw_and_start,
+    holds_of,
+    make,
+    results_of,
+    run_to_end,
+)
+from .world import World
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Break = Callable[[int, Callable[[], object]], bool]
+BREAKS: dict[str, Break] = {"killed": kill_at, "cut": cut_at}
+
+
+def start_three(world: World) -> tuple[list[Saga], SagaBulk]:
+    """Start a bulk of three, the second of which a colleague moves; its rate lets all be done at once."""
+    sagas = make(world)
+    started = draw_and_start(sagas)
+    operations.cancel(sagas[1].pk, actor=COLLEAGUE, reason=REASON)
+    SagaBulk.objects.filter(pk=started.pk).update(due_at=started.due_at - timedelta(seconds=5))
+    return sagas, started
+
+
+@pytest.mark.parametrize("way", BREAKS)
+def test_worker_that_breaks_at_any_boundary_leaves_a_bulk_that_ends_right(world: World, way: str) -> None:
+    _, started = start_three(world)
+    boundaries = count_boundaries(lambda: bulk_running.advance(started.pk))
+    assert results_of(started.pk) == ["done", "stale", "done"]
+    assert boundaries.count(AFTER_COMMIT) == 5  # the claim, three sagas, the end
+    for number, kind in enumerate(boundaries):
+        sagas, started = start_three(world)
+        where = f"{way} at {number}, {kind}"
+        assert BREAKS[way](number, lambda started=started: bulk_running.advance(started.pk)), where
+        connections.close_all()
+
+        ended = run_to_end(started.pk)
+
+        assert (ended.state, results_of(ended.pk)) == ("finished", ["done", "stale", "done"]), where
+        assert [deed for saga in sagas for deed in deeds_of(saga)] == [
+            ("pause", "boss", str(ended.pk)), ("cancel", "colleague", None), ("pause", "boss", str(ended.pk)),
+        ], where  # fmt: skip
+        assert holds_of(sagas) == ["paused", None, "paused"], where
+
+
+@pytest.mark.parametrize("way", BREAKS)
+def test_drawing_that_breaks_leaves_a_whole_set_or_none(world: World, way: str) -> None:
+    sagas = make(world)
+    boundaries = count_boundaries(lambda: draw(sagas))
+    for number, kind in enumerate(boundaries):
+        SagaBulk.objects.all().delete()
+        assert BREAKS[way](number, lambda: draw(sagas)), number
+        connections.close_all()
+
+        is_there = kind == AFTER_COMMIT
+        assert list(SagaBulk.objects.values_list("total", flat=True)) == [3] * is_there, number
+        assert SagaBulkItem.objects.count() == 3 * is_there, number
+    assert holds_of(sagas) == [None] * 3
+
+
+@pytest.mark.parametrize("way", BREAKS)
+def test_start_that_breaks_is_either_done_or_can_be_repeated(world: World, way: str) -> None:
+    sagas = make(world)
+
+    def start(drawn: SagaBulk) -> object:
+        return bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+
+    first = draw(sagas)
+    for number, kind in enumerate(count_boundaries(lambda: start(first))):
+        drawn = draw(sagas)
+        assert BREAKS[way](number, lambda drawn=drawn: start(drawn)), number
+        connections.close_all()
+
+        is_started = kind == AFTER_COMMIT
+        assert bulk.find_bulk(drawn.pk).state == ("running" if is_started else "drawn"), number
+        assert bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)[1] is not is_started, number
+        # Lost rings do not matter: the sweep finds it.
+        assert drawn.pk in set(SagaBulk.objects.filter(due_at__isnull=False).values_list("pk", flat=True))
+
+
+@pytest.mark.parametrize("way", BREAKS)
+def test_stop_that_breaks_is_either_done_or_can_be_repeated(world: World, way: str) -> None:
+    sagas = make(world)
+    first = draw_and_start(sagas)
+    for number, kind in enumerate(count_boundaries(lambda: bulk.stop_bulk(first.pk, actor=COLLEAGUE))):
+        started = draw_and_start(sagas, PAUSE)
+        assert BREAKS[way](number, lambda started=started: bulk.stop_bulk(started.pk, actor=COLLEAGUE)), number
+        connections.close_all()
+
+        is_stopped = kind == AFTER_COMMIT
+        assert bulk.find_bulk(started.pk).state == ("stopped" if is_stopped else "running"), number
+        assert bulk.stop_bulk(started.pk, actor=COLLEAGUE)[1] is not is_stopped, number
+        clock.move(timedelta(seconds=40))
+        assert bulk_running.advance(started.pk) == 0
+    assert holds_of(sagas) == [None] * 3

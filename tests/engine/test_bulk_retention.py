@@ -1,0 +1,71 @@
+"""Bulks that are over go with the age of their end; a set that can still be confirmed, or a running one, never."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from sagas import bulk, bulk_retention, clock, retention
+from sagas.models import SagaBulk, SagaBulkItem
+from sagas.retention import Scope
+
+from .side_by_side import run_elsewhere
+from .test_bulk import BOSS, draw, draw_and_start, make, run_to_end
+from .world import World
+
+pytestmark = pytest.mark.django_db
+
+
+def now() -> Any:
+    return clock.read_now("default")
+
+
+def test_what_is_over_or_forgotten_goes_and_nothing_else(world: World) -> None:
+    sagas = make(world)
+    finished, stopped = run_to_end(draw_and_start(sagas).pk), draw_and_start(sagas)
+    bulk.stop_bulk(stopped.pk, actor=BOSS)
+    running, forgotten = draw_and_start(sagas), draw(sagas)
+    clock.move(timedelta(hours=2))
+    fresh = draw(sagas)
+    scope = Scope(closed_before=now() - timedelta(hours=1))
+
+    assert retention.count_expired(scope).bulks == 3
+    report = retention.clean_up(scope)
+
+    assert (report.bulks, report.is_whole) == (3, True)
+    assert set(SagaBulk.objects.values_list("pk", flat=True)) == {running.pk, fresh.pk}
+    assert SagaBulkItem.objects.count() == 6
+    assert {finished.pk, stopped.pk, forgotten.pk}.isdisjoint(SagaBulkItem.objects.values_list("bulk_id", flat=True))
+
+
+def test_bulk_that_ended_lately_stays(world: World) -> None:
+    ended = run_to_end(draw_and_start(make(world)).pk)
+
+    assert bulk_retention.delete_expired_bulks(ended.ended_at) == 0
+    assert bulk_retention.delete_expired_bulks(ended.ended_at + timedelta(microseconds=1)) == 1
+
+
+def test_large_bulk_goes_in_batches_and_stops_when_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_retention, "BATCH_ROWS", 2)
+    ended = run_to_end(draw_and_start(make(world, 5)).pk)
+    later = ended.ended_at + timedelta(seconds=1)
+    answers = iter([False, False, True, True])
+
+    assert bulk_retention.delete_expired_bulks(later, should_stop=lambda: next(answers)) == 0
+    assert SagaBulkItem.objects.count() == 3
+    assert bulk_retention.delete_expired_bulks(later) == 1
+    assert (SagaBulk.objects.count(), SagaBulkItem.objects.count()) == (0, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_set_that_is_being_confirmed_is_passed_over(world: World) -> None:
+    drawn = draw(make(world))
+    with transaction.atomic():
+        SagaBulk.objects.select_for_update(no_key=True).get(pk=drawn.pk)
+        clock.move(timedelta(hours=2))
+
+        assert run_elsewhere(lambda: bulk_retention.delete_expired_bulks(now())) == 0
+    assert SagaBulk.objects.count() == 1
