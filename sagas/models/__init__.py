@@ -2,8 +2,8 @@
 
 from .attempt import SagaAttempt
 from .barrier import BarrierState, SagaBarrier
-from .figure import SagaFigure
 from .bulk import BulkResult, BulkState, SagaBulk, SagaBulkItem
+from .figure import SagaFigure
 from .history import SagaHistory
 from .saga import Saga, SagaKey
 from .step import SagaStep
