@@ -24,7 +24,7 @@ from config.local.children import GuardedProcess, start_guarded, wait_until_read
 from config.local.client import ShopClient
 from config.local.programs import manage_command, web_command, worker_command
 from config.local.runtime import ROOT
-from config.local.valkey import find_free_port
+from config.local.valkey import keep_free_port
 
 # So short that a lease, a sweep and every retry end within a few seconds; yet a time-out is long enough for a machine
 # that is busy with other tests. A compensation whose budget is spent waits for a person, not for its next attempt.
@@ -38,6 +38,19 @@ FAST_ENGINE: Mapping[str, Any] = {
     "RING_INTERVAL": 0.5,
     "SWEEP_INTERVAL": 0.2,
 }
+
+
+# For workers whose every attempt shall come to its own end, however slow the machine is: what is short is only how soon
+# they look again.
+UNHURRIED_ENGINE: Mapping[str, Any] = {
+    **FAST_ENGINE,
+    "TIMEOUT": 60.0,
+    "LEASE_MARGIN": 120.0,
+}
+
+# How long a test waits for what takes a second or two on an idle machine, and for a process that was killed.
+BUSY_MACHINE_SECONDS = 90.0
+KILLED_WITHIN_SECONDS = 60.0
 
 
 class Process:
@@ -69,7 +82,7 @@ class Process:
     def kill(self) -> None:
         """Kill it and all its children with SIGKILL, and wait until they are gone."""
         self.signal(signal.SIGKILL, whole_group=True)
-        self.guarded.wait(10)
+        self.guarded.wait(KILLED_WITHIN_SECONDS)
 
     def pause(self) -> None:
         """Stop it and all its children with SIGSTOP, and wait until each of them stands still."""
@@ -96,7 +109,7 @@ class Process:
         for child in self.family()[1:]:
             if child.pid == pid:
                 child.kill()
-                child.wait(10)
+                child.wait(KILLED_WITHIN_SECONDS)
                 return
         raise ProcessLookupError(f"{self.guarded.name} has no child {pid}; nothing was killed.")
 
@@ -142,10 +155,10 @@ class Project:
 
     def start_web(self, *, workers: int = 1, threads: int = 8) -> tuple[Process, ShopClient]:
         """Start gunicorn on a free port and wait until it answers."""
-        port = find_free_port()
+        port = keep_free_port()
         client = ShopClient(url=f"http://127.0.0.1:{port}")
         process = self.start("web", web_command(port, workers=workers, threads=threads))
-        wait_until_ready(process.guarded, lambda: answers(client))
+        wait_until_ready(process.guarded, lambda: answers(client), timeout_seconds=BUSY_MACHINE_SECONDS)
         return process, client
 
     def start_worker(
@@ -154,7 +167,7 @@ class Project:
         """Start a Celery worker, and wait until it consumes unless there is no broker to consume from."""
         process = self.start(name, worker_command(name, concurrency=concurrency, queues=queues))
         if ready:
-            wait_until_ready(process.guarded, lambda: " ready." in process.log, timeout_seconds=60)
+            wait_until_ready(process.guarded, lambda: " ready." in process.log, timeout_seconds=BUSY_MACHINE_SECONDS)
         return process
 
     def start_command(self, name: str, *arguments: str) -> Process:
@@ -220,7 +233,11 @@ def answers(client: ShopClient) -> bool:
 
 
 def wait_until(
-    condition: Callable[[], bool], what: str, *, timeout_seconds: float = 30, pause_seconds: float = 0.02
+    condition: Callable[[], bool],
+    what: str,
+    *,
+    timeout_seconds: float = BUSY_MACHINE_SECONDS,
+    pause_seconds: float = 0.02,
 ) -> None:
     """Wait for a condition with a bound.
 

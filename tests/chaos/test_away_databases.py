@@ -12,7 +12,7 @@ import pytest
 from config.local.client import Answer
 from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS, SETTINGS_WITH_STOPS, describe_checkout
 from tests.acceptance.stops.points import DIRECTORY_VARIABLE, Marks, Moment, StopPoint
-from tests.processes import Process, wait_until
+from tests.processes import UNHURRIED_ENGINE, Process, wait_until
 
 from .estate import MAIN, Estate
 from .postgres import Stop
@@ -55,6 +55,7 @@ def take_all_connections(estate: Estate) -> Iterator[None]:
     finally:
         for connection in taken:
             connection.close()
+        wait_until(lambda: count_taken(estate) == 0, "the server has noticed that they are free")
 
 
 def count_others(connection: psycopg.Connection[tuple[object, ...]]) -> int:
@@ -63,6 +64,17 @@ def count_others(connection: psycopg.Connection[tuple[object, ...]]) -> int:
         "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND application_name = 'sagas'", [MAIN]
     ).fetchone()
     return int(str(row[0])) if row else 0
+
+
+def count_taken(estate: Estate) -> int | None:
+    """Count the occupied places; None while not even this question finds a place."""
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taken'"
+    try:
+        with psycopg.connect(estate.postgres.url_of("postgres")) as connection:
+            row = connection.execute(statement).fetchone()
+    except psycopg.OperationalError:
+        return None
+    return int(str(row[0])) if row else None
 
 
 @contextmanager
@@ -121,7 +133,7 @@ def test_requests_are_told_to_come_again_and_workers_go_on_by_themselves(estate:
 
 def start_meanwhile(estate: Estate) -> Process:
     """Start a worker that has to wait for the database."""
-    return estate.shop.start_worker("patient", ready=False)
+    return estate.shop.with_engine(UNHURRIED_ENGINE).start_worker("patient", ready=False)
 
 
 def describe_refusal(answer: Answer) -> tuple[int, str | None, str]:

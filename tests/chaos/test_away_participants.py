@@ -14,7 +14,7 @@ from psycopg import sql
 from config.local.valkey import LocalValkey
 from tests.acceptance.blueprints import FOUR_DATABASES, Blueprints
 from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
-from tests.processes import Project, wait_until
+from tests.processes import UNHURRIED_ENGINE, Project, wait_until
 from tests.servers import SERVER_VARIABLE
 
 from .proxy import PostgresProxy, open_proxy
@@ -139,7 +139,8 @@ def test_compensations_wait_for_their_participant_too(far_shop: tuple[Shop, Post
 def start_far_worker(shop: Shop, proxy: PostgresProxy, variable: str) -> None:
     """Start a worker that reaches one participant's database through the proxy."""
     url = proxy.url_of(shop.project.environment[variable])
-    shop.workers.append(shop.project.with_environment(**{variable: url}).start_worker("far", concurrency=2))
+    project = shop.with_engine(UNHURRIED_ENGINE).project.with_environment(**{variable: url})
+    shop.workers.append(project.start_worker("far", concurrency=2))
 
 
 def wait_until_asked(shop: Shop, number: str, step: str, direction: str = "action") -> None:

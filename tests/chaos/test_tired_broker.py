@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from config.local.valkey import start_valkey
 from tests.acceptance.shops import PATIENCE_SECONDS, Shop
+from tests.processes import UNHURRIED_ENGINE
 
-from .breaking import ask_valkey, port_of
+from .breaking import ask_valkey
 from .customers import Customers, wait_until_time
 from .kinds import NEEDS_PERSON, choose_kinds
 from .settling import count_restless, find_wrong_ends, list_with_a_person, read_ends, wait_until_settled
@@ -43,22 +43,22 @@ def test_broker_without_memory_neither_stops_checkouts_nor_workers(quiet_shop: S
 def test_broker_that_restarts_all_the_time_loses_nothing(quiet_shop: Shop, is_full: bool) -> None:
     shop, chance = quiet_shop, random.Random(7)
     restarts = FULL_RESTARTS if is_full else RESTARTS
-    workers = [shop.start_worker(name) for name in ("one", "other")]
+    workers = [shop.with_engine(UNHURRIED_ENGINE).start_worker(name) for name in ("one", "other")]
 
     def restart() -> None:
         for _ in range(restarts):
             started_at = time.monotonic()
             shop.kill_broker()
-            shop.brokers.append(start_valkey(port_of(shop.broker)))
+            shop.start_broker_again()
             wait_until_time(started_at + FULL_SECONDS / FULL_RESTARTS)
 
-    restarting = threading.Thread(target=restart)
-    restarting.start()
     kinds = [kind for kind in choose_kinds(10 * restarts, chance) if kind.end != NEEDS_PERSON]
-    sales = Customers(
-        client=shop.client, per_second=5, may_place=lambda: (count_restless(shop.project) or 0) < 2 * ORDERS
-    ).place_all(kinds)
-    restarting.join()
+    with ThreadPoolExecutor(1) as executor:
+        restarting = executor.submit(restart)
+        sales = Customers(
+            client=shop.client, per_second=5, may_place=lambda: (count_restless(shop.project) or 0) < 2 * ORDERS
+        ).place_all(kinds)
+        restarting.result()
     wait_until_settled(shop.project, patience_seconds=PATIENCE_SECONDS)
 
     ends = read_ends(shop.project)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
 from tests.acceptance.stops.points import DIRECTORY_VARIABLE, Marks, Moment, StopPoint
-from tests.processes import FAST_ENGINE, Process, wait_until
+from tests.processes import UNHURRIED_ENGINE, Process, wait_until
 
 from .estate import SETTINGS
 from .hurdles.apps import CLOCK_VARIABLE
@@ -15,8 +15,10 @@ from .hurdles.clocks import JUMPING
 
 HOUR_SECONDS = 3600
 CLOCKS = {"ahead": str(HOUR_SECONDS), "behind": str(-HOUR_SECONDS), "jumping": JUMPING}
-LEASE = timedelta(seconds=FAST_ENGINE["TIMEOUT"] + FAST_ENGINE["LEASE_MARGIN"])
-HALF_A_BASE = timedelta(seconds=FAST_ENGINE["RETRY"]["base"] / 2)
+# Long enough for every worker to ring for a lease that it thinks has ended.
+STANDS_FOR = timedelta(seconds=4 * UNHURRIED_ENGINE["RING_INTERVAL"])
+HALF_A_BASE = timedelta(seconds=UNHURRIED_ENGINE["RETRY"]["base"] / 2)
+MOST_ORDERS = 100
 KINDS = {
     "pm_card_visa": "confirmed",
     "pm_card_timeout_once": "confirmed",
@@ -25,7 +27,7 @@ KINDS = {
     "pm_card_unavailable": "cancelled",
     "pm_card_capture_declined": "cancelled",
 }
-# A worker stands here for as long as half a lease, while all the others look for something to do.
+# A worker stands here for a while, and all the others look for something to do.
 STAND = StopPoint(step="authorize_payment", direction="action", moment=Moment.BEFORE)
 
 ATTEMPTS = """
@@ -58,22 +60,22 @@ def test_no_lease_is_stolen_and_nothing_tried_early(quiet_shop: Shop, marks: Mar
         pause_seconds=LOOK_SECONDS,
     )
     stood_at = read_clock(shop)
-    wait_until(lambda: read_clock(shop) > stood_at + LEASE / 2, "half a lease has passed", pause_seconds=LOOK_SECONDS)
+    wait_until(lambda: read_clock(shop) > stood_at + STANDS_FOR, "a while has passed", pause_seconds=LOOK_SECONDS)
     marks.let_go(standing)
 
     shop.wait_for(standing, "confirmed")
     for number, status in numbers.items():
         shop.wait_for(number, status)
+    # The clocks are wrong: participants write down the time that their worker knows. Who gets an order is luck.
+    while not have_all_taken_part(shop, workers, [standing, *numbers]) and len(numbers) < MOST_ORDERS:
+        numbers[number := shop.place()] = "confirmed"
+        shop.wait_for(number, "confirmed")
 
-    # The clocks were wrong: participants write down the time that their worker knows.
-    spread = shop.project.query("SELECT max(changed_at) - min(changed_at) AS spread FROM payments_payment")
-    assert spread[0]["spread"] > timedelta(hours=1)
+    assert have_all_taken_part(shop, workers, [standing, *numbers])
     rows = shop.project.query(ATTEMPTS, [[standing, *numbers]])
     assert [describe(row) for row in rows if is_early(row)] == []
     assert [describe(row) for row in rows if row["error_class"] == "sagas.LostWorker"] == []
-    # Each of them took part, also the one with the step that took long.
     assert {int(row["worker"].rpartition(":")[2]) for row in rows} <= {pid for w in workers for pid in pids_of(w)}
-    assert [any(is_by(row, worker) for row in rows) for worker in workers] == [True] * len(workers)
     times = shop.project.query(EVERY_TIME, {"numbers": [standing, *numbers]})[0]  # type: ignore[arg-type]
     assert began_at <= times["first"]
     assert times["last"] <= read_clock(shop)
@@ -83,11 +85,18 @@ def test_no_lease_is_stolen_and_nothing_tried_early(quiet_shop: Shop, marks: Mar
 
 def start_worker(shop: Shop, name: str, clock: str, marks: Marks) -> Process:
     """Start a worker whose clock is wrong."""
-    project = shop.project.with_environment(
+    project = shop.with_engine(UNHURRIED_ENGINE).project.with_environment(
         **{"DJANGO_SETTINGS_MODULE": SETTINGS, CLOCK_VARIABLE: clock, DIRECTORY_VARIABLE: str(marks.directory)}
     )
     shop.workers.append(project.start_worker(name))
     return shop.workers[-1]
+
+
+def have_all_taken_part(shop: Shop, workers: list[Process], numbers: list[str]) -> bool:
+    """Tell whether each worker has made an attempt, and payments were written by clocks an hour apart."""
+    rows = shop.project.query(ATTEMPTS, [numbers])
+    spread = shop.project.query("SELECT max(changed_at) - min(changed_at) AS spread FROM payments_payment")[0]["spread"]
+    return all(any(is_by(row, worker) for row in rows) for worker in workers) and spread > timedelta(hours=1)
 
 
 def is_early(row: dict[str, Any]) -> bool:

@@ -103,7 +103,7 @@ def test_valkey_on_a_taken_port_is_reported_with_its_log() -> None:
 def test_valkey_takes_another_port_when_the_free_one_was_taken_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     older = start_valkey()
     found = iter([older.port, free := find_free_port()])
-    monkeypatch.setattr(valkey_module, "find_free_port", lambda: next(found))
+    monkeypatch.setattr(valkey_module, "keep_free_port", lambda: next(found))
 
     server = start_valkey()
 
