@@ -42,6 +42,13 @@ test-brokers: install-dev ## Run the tests that need RabbitMQ
 test-scale: install-dev ## Run the tests that need millions of rows
 	$(PYTEST) tests/scale
 
+.PHONY: chaos
+chaos: install-dev ## Break the running shop for most of an hour and print what came of it. CHECKOUTS=5000 KILLS=200
+	$(BIN)/python -m tests.chaos.run --checkouts $(or $(CHECKOUTS),5000)
+	$(BIN)/python -m tests.chaos.run --kills $(or $(KILLS),200)
+	$(BIN)/python -m tests.chaos.run --frozen-broker --checkouts 200
+	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/chaos
+
 .PHONY: check
 check: install-dev ## Check format, lint, types, import contracts, project, migrations and OpenAPI schema
 	$(BIN)/ruff format --check

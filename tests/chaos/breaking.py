@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from config.local.valkey import start_valkey
 from tests.acceptance.shops import Broker
 from tests.processes import Process
 
@@ -37,7 +36,12 @@ class Kill:
 
 
 class Breaker(ABC, threading.Thread):
-    """Break one kind of thing at random intervals."""
+    """Break one kind of thing at random intervals.
+
+    faults: what it does, as it is counted.
+    """
+
+    faults: frozenset[str] = frozenset()
 
     def __init__(self, estate: Estate, *, every: tuple[float, float], seed: int) -> None:
         super().__init__(name=type(self).__name__, daemon=True)
@@ -78,6 +82,8 @@ class Breaker(ABC, threading.Thread):
 
 class WorkerBreaker(Breaker):
     """Kill a worker, or one child of its pool, with SIGKILL; a killed worker is started again at once."""
+
+    faults = frozenset({"worker killed", "worker's child killed"})
 
     def __init__(
         self, estate: Estate, *, every: tuple[float, float], seed: int, workers: int = 2, children: int = 2
@@ -143,6 +149,8 @@ class WorkerBreaker(Breaker):
 class WebBreaker(Breaker):
     """Kill the web server's only child in the middle of whatever it answers; gunicorn starts another one."""
 
+    faults = frozenset({"web process killed"})
+
     def break_once(self) -> None:
         """Kill it."""
         for child in self.estate.web.family()[1:]:
@@ -152,6 +160,8 @@ class WebBreaker(Breaker):
 
 class BrokerBreaker(Breaker):
     """Flush the broker, at times freeze it, at times kill it and start an empty one."""
+
+    faults = frozenset({"broker flushed", "broker frozen", "broker killed"})
 
     def break_once(self) -> None:
         """Do the next in turn."""
@@ -172,12 +182,15 @@ class BrokerBreaker(Breaker):
         self.injected["broker frozen"] += 1
 
     def _replace(self) -> None:
-        replace_broker(self.estate)
+        self.estate.shop.kill_broker()
+        self.estate.shop.start_broker_again()
         self.injected["broker killed"] += 1
 
 
 class DatabaseBreaker(Breaker):
     """Restart PostgreSQL: fast, as after a power cut, and after a SIGKILL."""
+
+    faults = frozenset(f"database ended ({how.name.lower()})" for how in Stop)
 
     def break_once(self) -> None:
         """Do the next in turn."""
@@ -213,6 +226,11 @@ class Breakers:
         return sum((breaker.injected for breaker in self.all), Counter())
 
     @property
+    def has_broken_everything(self) -> bool:
+        """Tell whether each fault was injected, or a breaker has failed, which ``finish`` tells."""
+        return any(b.failure for b in self.all) or all(b.faults <= set(b.injected) for b in self.all)
+
+    @property
     def kills(self) -> list[Kill]:
         """List the kills of workers."""
         return [kill for breaker in self.all if isinstance(breaker, WorkerBreaker) for kill in breaker.kills]
@@ -221,12 +239,6 @@ class Breakers:
 def is_ready(worker: Process) -> bool:
     """Tell whether a worker runs and has begun to consume."""
     return worker.is_running and " ready." in worker.log
-
-
-def replace_broker(estate: Estate) -> None:
-    """Kill the broker, and start an empty one on its port."""
-    estate.shop.kill_broker()
-    estate.shop.brokers.append(start_valkey(port_of(estate.shop.broker)))
 
 
 def port_of(broker: Broker) -> int:

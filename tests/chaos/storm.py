@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from tests.acceptance import books
+from tests.processes import wait_until
 
 from .breaking import Breakers, BrokerBreaker, DatabaseBreaker, WebBreaker, WorkerBreaker
 from .customers import Customers, Sales
@@ -24,6 +25,7 @@ from .settling import (
 )
 
 SETTLED_WITHIN_SECONDS = 60.0
+LONGEST_STORM = 120.0  # seconds that a slow machine may need after the last checkout to see every fault once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,7 @@ def run_storm(estate: Estate, plan: Plan) -> Report:
     started_at = time.monotonic()
     try:
         stormy = place(estate, plan, plan.checkouts, random.Random(chance.random()))
+        wait_until(lambda: breakers.has_broken_everything, "each fault was injected", timeout_seconds=LONGEST_STORM)
     finally:
         breakers.finish()
     seconds = time.monotonic() - started_at
