@@ -45,6 +45,24 @@ def test_worker_goes_on_when_its_broker_comes_back(quiet_shop: Shop) -> None:
     assert worker.is_running
 
 
+def test_worker_that_lost_its_broker_before_it_could_acknowledge_is_not_deaf(quiet_shop: Shop) -> None:
+    worker = quiet_shop.start_worker(concurrency=1)
+    assert_confirmed(quiet_shop, [quiet_shop.place()])
+    [child] = worker.family()[1:]
+    child.send_signal(signal.SIGSTOP)
+    number = quiet_shop.place()
+    # The first ring is with the worker, which acknowledges it as soon as its child has taken it; others wait behind it.
+    wait_until(lambda: count_queued(quiet_shop) > 0, "a ring waits behind another one")
+
+    quiet_shop.kill_broker()
+    child.send_signal(signal.SIGCONT)
+    assert_confirmed(quiet_shop, [number])
+    quiet_shop.start_broker_again()
+
+    assert_confirmed(quiet_shop, [quiet_shop.place()])
+    assert "Couldn't ack" in worker.log
+
+
 def test_dead_broker_neither_slows_checkouts_nor_stops_them(quiet_shop: Shop) -> None:
     quiet_shop.start_sweep()
     with_broker = place_timed(quiet_shop)
