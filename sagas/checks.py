@@ -20,7 +20,7 @@ from django.db import Error as AnyDatabaseError
 from django.db import connections, router
 from django.utils.module_loading import import_string
 
-from . import registry, timings
+from . import redaction, registry, timings
 from .conf import SagaSettings, get_settings
 from .definition import SagaDefinition, Step
 from .participants import participant_label
@@ -60,6 +60,19 @@ def check_settings(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckM
         _error("E002", problem.what, f"Change it in SAGAS: {problem.todo}")
         for problem in timings.find_wrong_values(settings)
     ]
+
+
+@register(TAG)
+def check_redaction(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
+    """Report names and patterns of secrets that cannot be used (E015)."""
+    settings = read_settings()
+    if settings is None:
+        return []
+    mistakes = redaction.find_mistakes(
+        keys=settings.redact_keys, patterns=settings.redact_patterns, exceptions=settings.redact_except
+    )
+    hint = "Change SAGAS['REDACT_KEYS'], SAGAS['REDACT_PATTERNS'] or SAGAS['REDACT_EXCEPT']."
+    return [_error("E015", mistake, hint) for mistake in mistakes]
 
 
 @register(TAG)

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from . import holds, inputs, moves
 from .conf import get_settings
-from .context import StepContext
+from .context import Results, StepContext
 from .definition import SagaDefinition, Step
 from .exceptions import InputRefused
 from .journal import Journal, What
@@ -127,7 +127,7 @@ def _describe(
         step=declared.name,
         direction=direction,
         input=typed_input,
-        results={step.name: step.result for step in journal.steps if step.result is not None},
+        results=Results({step.name: step.result for step in journal.steps if step.result is not None}),
         attempt=attempt.number,
         epoch=attempt.epoch,
         expires_at=time.monotonic() + timeout.total_seconds(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from .definition import Step
+from .redaction import Redactor
 from .retry import RetryPolicy
 from .states import Direction
 
@@ -63,6 +65,19 @@ class SagaSettings:
     """How many sagas one bulk may have; a larger set is refused."""
     bulk_confirm_within: timedelta = timedelta(hours=1)
     """How long after its sagas were frozen a bulk may be confirmed."""
+    redact_keys: list[str] = field(default_factory=list)
+    """More names, or parts of names, whose values are secrets and are stored nowhere."""
+    redact_patterns: dict[str, str] = field(default_factory=dict)
+    """More shapes of secrets: regular expressions by what the mask shall say, such as ``{"badge number": ...}``."""
+    redact_except: list[str] = field(default_factory=list)
+    """Names whose values are no secrets, whatever they look like."""
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        """What everything goes through before it is stored."""
+        return Redactor(
+            keys=tuple(self.redact_keys), patterns=self.redact_patterns, exceptions=tuple(self.redact_except)
+        )
 
     def policy(self, step: Step, direction: Direction) -> RetryPolicy:
         """Return the retry policy of one direction of a step."""

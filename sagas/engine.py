@@ -134,9 +134,9 @@ def _run_joined(run: _Run, claimed: Claimed) -> Next:
     except Exception as error:  # noqa: BLE001 - every error of a step function becomes an outcome
         refresh_connection(using)
         if reached == "begin" and isinstance(error, CONNECTION_ERRORS):
-            report = outcomes.unreachable(error)
+            report = outcomes.unreachable(error, redact=perform.redact_text)
         else:
-            report = outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
+            report = perform.judge(claimed, error, is_rolled_back=True)
     # Only a transaction that was being committed may have been recorded although it failed.
     unanswered = (following, outcomes.succeeded(None)) if reached == "commit" and following is not None else None
     return _record(run, claimed, report, unanswered=unanswered)

@@ -11,6 +11,7 @@
     │   ├── OutcomeUnknown       it may have happened
     │   ├── Misconfigured        nothing happened; a person must change something first
     │   └── Fenced               the participant found the tombstone of this step key
+    ├── ResultRedacted           a step reads what was taken out of an earlier step's result
     ├── SagaNotFound             no saga has this id
     ├── BulkNotFound             no bulk has this id
     ├── DefinitionNotFound       the code has no such definition or version
@@ -76,6 +77,10 @@ class Misconfigured(StepSignal):
 
 class Fenced(StepSignal):
     """Say that the participant holds a tombstone for this step key: its compensation came first."""
+
+
+class ResultRedacted(SagaError):
+    """Report a step that reads what was taken out of an earlier result before it was stored; a person must help."""
 
 
 class SagaNotFound(SagaError):

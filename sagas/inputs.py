@@ -11,18 +11,16 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .exceptions import DefinitionError, InputRefused
+from .redaction import DEFAULT, Redactor
 
-SECRET_NAME = re.compile(
-    r"(^|_)(password|passwd|secret|token|api_?key|private_?key|card_?number|pan|cvc|cvv|iban|authorization|cookie)($|_)",
-    re.IGNORECASE,
-)
 SCALARS: tuple[type, ...] = (str, bool, int, float)
 NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 MAX_INPUT_BYTES = 64 * 1024  # a saga row is read at every step; larger facts belong to their participant
+MAX_PLACES_TOLD = 5
 
 
 def describe(schema: type | None) -> Any:
@@ -50,16 +48,17 @@ def check_schema(schema: Any) -> None:
         )
     hints = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):
-        if SECRET_NAME.search(field.name):
+        if DEFAULT.is_secret_name(field.name):
             raise DefinitionError(f"{schema.__name__}.{field.name} looks like a secret; inputs hold references only.")
         _check_type(hints[field.name], f"{schema.__name__}.{field.name}")
 
 
-def dump(schema: type | None, value: Any) -> dict[str, Any]:
+def dump(schema: type | None, value: Any, redactor: Redactor = DEFAULT) -> dict[str, Any]:
     """Return the input as JSON-able data.
 
-    Raises: InputRefused when the value is not an instance of the schema, a field has the wrong type, a key looks like a
-    secret, a text cannot be stored, or the whole is larger than MAX_INPUT_BYTES.
+    Later steps need it as it is, so nothing in it is masked: what would have to be is refused.
+    Raises: InputRefused when the value is not an instance of the schema, a field has the wrong type, a key or a value
+    looks like a secret, a text cannot be stored, or the whole is larger than MAX_INPUT_BYTES.
     """
     if schema is None:
         if value is not None:
@@ -69,9 +68,7 @@ def dump(schema: type | None, value: Any) -> dict[str, Any]:
         raise InputRefused(f"The input must be a {schema.__name__}, not {type(value).__name__}.")
     data = {field.name: _dump(getattr(value, field.name)) for field in dataclasses.fields(schema)}
     load(schema, data)
-    for key in _iterate_keys(data):
-        if SECRET_NAME.search(key):
-            raise InputRefused(f"The input key {key!r} looks like a secret; store a reference to it instead.")
+    refuse_secrets(data, "The input", redactor)
     require_storable(data, "The input", MAX_INPUT_BYTES)
     return data
 
@@ -85,6 +82,19 @@ def load(schema: type | None, data: Mapping[str, Any]) -> Any:
     if schema is None:
         return None
     return _load_dataclass(schema, data, schema.__name__)
+
+
+def refuse_secrets(data: Any, what: str, redactor: Redactor) -> None:
+    """Check that nothing in JSON-able data looks like a secret.
+
+    Raises: InputRefused that says where and what kind, never what.
+    """
+    if found := redactor.find(data):
+        places = ", ".join(f"{finding.path} ({finding.kind})" for finding in found[:MAX_PLACES_TOLD])
+        raise InputRefused(
+            f"{what} holds what looks like a secret: {places}. Pass a reference to it instead; if it is none, name the"
+            " key in SAGAS['REDACT_EXCEPT']."
+        )
 
 
 def require_storable(data: Any, what: str, max_bytes: int) -> None:
@@ -101,16 +111,6 @@ def require_storable(data: Any, what: str, max_bytes: int) -> None:
         raise InputRefused(f"{what} holds a NUL character, which PostgreSQL cannot store.")
     if size > max_bytes:
         raise InputRefused(f"{what} has {size} bytes; at most {max_bytes} are stored.")
-
-
-def _iterate_keys(data: Any) -> Iterator[str]:
-    if isinstance(data, Mapping):
-        for key, value in data.items():
-            yield str(key)
-            yield from _iterate_keys(value)
-    elif isinstance(data, list):
-        for value in data:
-            yield from _iterate_keys(value)
 
 
 def _describe_type(hint: Any) -> Any:

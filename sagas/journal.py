@@ -214,14 +214,15 @@ class Journal:
         reason: str = "",
         data: Mapping[str, Any] | None = None,
     ) -> None:
-        """Add a history row. ``actor`` None means the engine."""
+        """Add a history row, without the secrets of its reason and data. ``actor`` None means the engine."""
+        redactor = get_settings().redactor
         self.saga.history_count += 1
         if what is What.OPERATOR_ACTED:
             self.saga.touched_at = self.now
         self._history.append({
             "saga_id": self.saga.pk, "number": self.saga.history_count, "at": self.now, "what": what.value,
             "step": step.name if step else "", "from_state": from_state, "to_state": to_state, "actor": actor,
-            "reason": reason, "data": dict(data or {}),
+            "reason": redactor.redact_text(reason), "data": redactor.redact_data(dict(data or {})),
         })  # fmt: skip
 
     def open_attempt(self, attempt: SagaAttempt) -> None:

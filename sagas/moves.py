@@ -34,6 +34,7 @@ from .states import (
 )
 
 LAST_ERROR_CHARS = 300
+MAX_ABORT_REASON_CHARS = 500  # what the column takes; a mask can be longer than what it stands for
 
 
 def settle(journal: Journal) -> Plan:
@@ -65,7 +66,7 @@ def turn_back(journal: Journal, cause: dict[str, Any], *, actor: str | None = No
     before = saga.state
     saga.turn_back()
     if saga.cause is None:
-        saga.cause = {**cause, "at": journal.now.isoformat()}
+        saga.cause = {**get_settings().redactor.redact_data(cause), "at": journal.now.isoformat()}
     saga.abort_request = None
     journal.decide()
     journal.tell(
@@ -206,7 +207,8 @@ def reopen(journal: Journal, step: SagaStep) -> None:
 def request_abort(journal: Journal, request: AbortRequest, *, actor: str | None = None, reason: str = "") -> None:
     """Remember that the saga should turn back; ``settle`` grants or drops it."""
     saga = journal.saga
-    saga.abort_request, saga.abort_actor, saga.abort_reason = request.value, actor or "", reason
+    shown = get_settings().redactor.redact_text(reason)[:MAX_ABORT_REASON_CHARS]
+    saga.abort_request, saga.abort_actor, saga.abort_reason = request.value, actor or "", shown
     journal.decide()
     journal.tell(What.ABORT_REQUESTED, to_state=request.value, actor=actor, reason=reason)
 

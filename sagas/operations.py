@@ -22,7 +22,7 @@ from . import claims, doorbell, effects_left, holds, moves, rules
 from .actors import Actor
 from .conf import get_settings
 from .exceptions import BadRequest, InputRefused, OperationRefused, StaleRevision
-from .inputs import require_storable
+from .inputs import refuse_secrets, require_storable
 from .journal import Journal, What
 from .models import SagaHistory, SagaStep
 from .outcomes import Report
@@ -346,7 +346,7 @@ def check_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
         require_storable(checked, what, 4 * MAX_REASON_CHARS)
     except InputRefused as error:
         raise BadRequest(str(error)) from error
-    return checked
+    return get_settings().redactor.redact_text(checked)
 
 
 def _check_result(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -355,6 +355,7 @@ def _check_result(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not isinstance(result, Mapping):
         raise BadRequest("The result must be a JSON object, as the step would have returned it.")
     try:
+        refuse_secrets(dict(result), "The result", get_settings().redactor)
         require_storable(dict(result), "The result", get_settings().result_max_bytes)
     except InputRefused as error:
         raise BadRequest(str(error)) from error

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from .definition import Step
-from .exceptions import Fenced, InProgress, Misconfigured, OutcomeUnknown, RetryLater, StepSignal
+from .exceptions import Fenced, InProgress, Misconfigured, OutcomeUnknown, ResultRedacted, RetryLater, StepSignal
+from .redaction import DEFAULT
 from .states import Direction, Effect, Outcome
 
 MAX_MESSAGE_CHARS = 2_000
 MAX_TRACEBACK_CHARS = 16_000
 MAX_DELAY_SECONDS = 366 * 86_400.0  # what a step asks for beyond this is a mistake, and a date must come out of it
+
+Redact = Callable[[str], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,43 +90,54 @@ def succeeded(result: dict[str, Any] | None) -> Report:
     return Report(outcome=Outcome.SUCCEEDED, effect=Effect.YES, result=result)
 
 
-def classify(error: Exception, *, step: Step, direction: Direction, is_rolled_back: bool) -> Report:
+def classify(
+    error: Exception,
+    *,
+    step: Step,
+    direction: Direction,
+    is_rolled_back: bool,
+    redact: Redact = DEFAULT.redact_text,
+) -> Report:
     """Return what an exception of a step function means (the table of rule S1).
 
-    ``is_rolled_back`` says that the function ran in a transaction which certainly did not commit.
+    ``is_rolled_back`` says that the function ran in a transaction which certainly did not commit. ``redact`` takes
+    secrets out of the error's text.
     """
     if isinstance(error, step.refusals(direction)):
         # A rolled-back refusal is stored nowhere, so an earlier attempt could still pass the barrier.
-        refused = _report(error, Outcome.REFUSED, Effect.NONE)
+        refused = _report(error, redact, Outcome.REFUSED, Effect.NONE)
         return replace(refused, settles=step.refusal_settles, traceback="")
     if isinstance(error, RetryLater):
-        return replace(_report(error, Outcome.RETRY, Effect.NONE), after_seconds=_delay_of(error))
+        return replace(_report(error, redact, Outcome.RETRY, Effect.NONE), after_seconds=_delay_of(error))
     if isinstance(error, InProgress):
         # Also when a local step rolled back: whoever answers "in progress" has accepted the work elsewhere.
-        polled = _report(error, Outcome.IN_PROGRESS, Effect.MAYBE)
+        polled = _report(error, redact, Outcome.IN_PROGRESS, Effect.MAYBE)
         return replace(polled, is_counted=False, after_seconds=_delay_of(error))
     if isinstance(error, Misconfigured):
-        return _report(error, Outcome.MISCONFIGURED, Effect.NONE)
+        return _report(error, redact, Outcome.MISCONFIGURED, Effect.NONE)
+    if isinstance(error, ResultRedacted):
+        # Nobody knows what it did before it looked for what is not there.
+        return _report(error, redact, Outcome.MISCONFIGURED, Effect.NONE if is_rolled_back else Effect.MAYBE)
     if isinstance(error, Fenced):
-        return _report(error, Outcome.FENCED, Effect.NONE)
+        return _report(error, redact, Outcome.FENCED, Effect.NONE)
     if is_rolled_back and not isinstance(error, OutcomeUnknown):
-        return _report(error, Outcome.RETRY, Effect.NONE)
-    return _report(error, Outcome.UNKNOWN, Effect.MAYBE)
+        return _report(error, redact, Outcome.RETRY, Effect.NONE)
+    return _report(error, redact, Outcome.UNKNOWN, Effect.MAYBE)
 
 
-def unstorable(error: Exception) -> Report:
+def unstorable(error: Exception, *, redact: Redact = DEFAULT.redact_text) -> Report:
     """Return the report of an external step whose result cannot be stored: it happened, and the code needs mending."""
-    return _report(error, Outcome.MISCONFIGURED, Effect.MAYBE)
+    return _report(error, redact, Outcome.MISCONFIGURED, Effect.MAYBE)
 
 
-def unreachable(error: Exception) -> Report:
+def unreachable(error: Exception, *, redact: Redact = DEFAULT.redact_text) -> Report:
     """Return the report of an attempt that could not even reach its participant's database; it burns no budget."""
-    return replace(_report(error, Outcome.RETRY, Effect.NONE), is_counted=False)
+    return replace(_report(error, redact, Outcome.RETRY, Effect.NONE), is_counted=False)
 
 
-def commit_unknown(error: Exception) -> Report:
+def commit_unknown(error: Exception, *, redact: Redact = DEFAULT.redact_text) -> Report:
     """Return the report of a COMMIT that was not answered."""
-    return _report(error, Outcome.UNKNOWN, Effect.MAYBE)
+    return _report(error, redact, Outcome.UNKNOWN, Effect.MAYBE)
 
 
 def lost_worker(*, is_rolled_back: bool, worker: str) -> Report:
@@ -153,7 +167,7 @@ def _delay_of(error: RetryLater | InProgress) -> float | None:
     return min(max(asked, 0.0), MAX_DELAY_SECONDS)
 
 
-def _report(error: Exception, outcome: Outcome, effect: Effect) -> Report:
+def _report(error: Exception, redact: Redact, outcome: Outcome, effect: Effect) -> Report:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     shown = "" if isinstance(error, StepSignal) and error.__cause__ is None else _format(error)
@@ -161,8 +175,9 @@ def _report(error: Exception, outcome: Outcome, effect: Effect) -> Report:
         outcome=outcome,
         effect=effect,
         error_class=clean_text(name, 200),
-        message=clean_text(_text_of(error), MAX_MESSAGE_CHARS),
-        traceback=clean_text(shown, MAX_TRACEBACK_CHARS),
+        # Redacted first: half a secret would not be known as one.
+        message=clean_text(redact(_text_of(error)), MAX_MESSAGE_CHARS),
+        traceback=clean_text(redact(shown), MAX_TRACEBACK_CHARS),
     )
 
 

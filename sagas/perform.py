@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
@@ -58,7 +58,7 @@ def perform(claimed: Claimed) -> Report:
         refresh_connection(claimed.database)
         connection.ensure_connection()
     except (OperationalError, InterfaceError) as error:
-        return outcomes.unreachable(error)
+        return outcomes.unreachable(error, redact=redact_text)
     if claimed.step.external:
         return _call_behind_intent(claimed)
     return _call_in_transaction(claimed)
@@ -67,13 +67,22 @@ def perform(claimed: Claimed) -> Report:
 def run_function(claimed: Claimed) -> dict[str, Any] | None:
     """Run the step function.
 
+    Returns: its result, with secrets masked.
     Raises: whatever it raises; InputRefused when the result cannot be stored.
     """
-    result = _function(claimed)(claimed.context)
-    if result is not None and not isinstance(result, dict):
-        raise InputRefused(f"Step {claimed.step.name} returned {type(result).__name__}; a result is a dict or None.")
-    require_storable(result, f"The result of step {claimed.step.name}", get_settings().result_max_bytes)
-    return result
+    return _make_storable(claimed, _function(claimed)(claimed.context))
+
+
+def judge(claimed: Claimed, error: Exception, *, is_rolled_back: bool) -> Report:
+    """Return what an exception of a step function means, without the secrets of its text."""
+    return outcomes.classify(
+        error, step=claimed.step, direction=claimed.direction, is_rolled_back=is_rolled_back, redact=redact_text
+    )
+
+
+def redact_text(text: str) -> str:
+    """Return a text as it may be stored."""
+    return get_settings().redactor.redact_text(text)
 
 
 def set_timeouts(using: str, timeout: timedelta) -> None:
@@ -108,21 +117,33 @@ def _function(claimed: Claimed) -> StepFunction:
     return intercept(claimed, function)
 
 
+def _make_storable(claimed: Claimed, result: Any) -> dict[str, Any] | None:
+    """Return a result as it is stored and handed on: its secrets are masked, wherever it goes from here.
+
+    Raises: InputRefused when it cannot be stored.
+    """
+    name = claimed.step.name
+    if result is not None and not isinstance(result, dict):
+        raise InputRefused(f"Step {name} returned {type(result).__name__}; a result is a dict or None.")
+    require_storable(result, f"The result of step {name}", get_settings().result_max_bytes)
+    masked, found = get_settings().redactor.mask_data(result)
+    if found:
+        places = [f"{finding.path} ({finding.kind})" for finding in found]
+        facts = {"saga_id": str(claimed.saga_id), "step": name, "places": places}
+        logger.warning("Secrets taken out of a result; later steps cannot read them.", extra=facts)
+    return cast("dict[str, Any] | None", masked)
+
+
 def _call(claimed: Claimed) -> Report:
     """Call an external step; its result must come back storable, or a person has to mend the code."""
     try:
         result = _function(claimed)(claimed.context)
     except Exception as error:  # noqa: BLE001 - every error of a step function becomes an outcome
-        return outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=False)
+        return judge(claimed, error, is_rolled_back=False)
     try:
-        if result is not None and not isinstance(result, dict):
-            raise InputRefused(
-                f"Step {claimed.step.name} returned {type(result).__name__}; a result is a dict or None."
-            )
-        require_storable(result, f"The result of step {claimed.step.name}", get_settings().result_max_bytes)
+        return outcomes.succeeded(_make_storable(claimed, result))
     except InputRefused as error:
-        return outcomes.unstorable(error)
-    return outcomes.succeeded(result)
+        return outcomes.unstorable(error, redact=redact_text)
 
 
 def _call_behind_intent(claimed: Claimed) -> Report:
@@ -132,11 +153,11 @@ def _call_behind_intent(claimed: Claimed) -> Report:
         with transaction.atomic(using=claimed.database, durable=True):
             entry = barrier.enter(*place)
     except Fenced as error:
-        return outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
+        return judge(claimed, error, is_rolled_back=True)
     except (DatabaseError, InterfaceError) as error:
         if is_away(error):
-            return outcomes.unreachable(error)
-        return outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
+            return outcomes.unreachable(error, redact=redact_text)
+        return judge(claimed, error, is_rolled_back=True)
     # Who asks for a second look does not want to be told what the first one saw.
     must_look = claimed.direction is Direction.COMPENSATION and claimed.step.verify_after is not None
     if entry.is_done and not must_look:
@@ -174,10 +195,10 @@ def _call_in_transaction(claimed: Claimed) -> Report:
     except Exception as error:  # noqa: BLE001 - every error of a step function becomes an outcome
         refresh_connection(claimed.database)
         if reached == "commit":
-            return outcomes.commit_unknown(error)
+            return outcomes.commit_unknown(error, redact=redact_text)
         if reached == "barrier" and is_away(error):
-            return outcomes.unreachable(error)
-        return outcomes.classify(error, step=claimed.step, direction=claimed.direction, is_rolled_back=True)
+            return outcomes.unreachable(error, redact=redact_text)
+        return judge(claimed, error, is_rolled_back=True)
     return outcomes.succeeded(result)
 
 

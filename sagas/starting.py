@@ -45,13 +45,15 @@ def start(
     """Start a saga together with the caller's own rows, and ring for it after the commit.
 
     ``business_keys`` is what people search by, such as ``{"order": "ORD-1"}``. ``actor`` is who asked for it, by value.
+    What looks like a secret is refused in the input, and masked in keys and actor.
     Raises: InputRefused when the input or a key does not fit; SagaError when a step was declared as done together
     with the start, but no transaction is open to do it in.
     Tx: joins the caller's transaction of the engine's database; opens one of its own only if nothing has to be joined.
     """
     using = get_settings().database
+    redactor = get_settings().redactor
     keys = _check_keys(business_keys or {})
-    data = inputs.dump(definition.input, input)
+    data = inputs.dump(definition.input, input, redactor)
     if traceparent and not TRACEPARENT.fullmatch(traceparent):
         traceparent = ""
     has_step_done = any(step.action is None for step in definition.steps)
@@ -60,7 +62,7 @@ def start(
             f"{definition.name}: a step without action is done by the caller; call start inside that transaction."
         )
     with transaction.atomic(using=using):
-        saga = _build(definition, data, actor, traceparent)
+        saga = _build(definition, data, redactor.redact_text(actor), traceparent)
         _insert(definition, saga, keys)
         transaction.on_commit(lambda: doorbell.ring(saga.pk, saga.queue), using=using, robust=True)
     return saga
@@ -73,7 +75,8 @@ def _check_keys(keys: Mapping[str, str]) -> dict[str, str]:
         if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARS:
             raise InputRefused(f"Business key {name!r}: a value is text of 1 to {MAX_KEY_CHARS} characters.")
         inputs.require_storable(value, f"Business key {name!r}", 4 * MAX_KEY_CHARS)
-    return dict(keys)
+    masked: dict[str, str] = get_settings().redactor.redact_data(dict(keys))
+    return {name: value[:MAX_KEY_CHARS] for name, value in masked.items()}
 
 
 def _build(definition: type[SagaDefinition], data: dict[str, Any], actor: str, traceparent: str) -> Saga:

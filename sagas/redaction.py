@@ -1,0 +1,333 @@
+"""Know secrets when they are seen, by the name they go under and by their shape, and mask them.
+
+The engine stores nothing before it went through here: errors and tracebacks, results, reasons, evidence, business
+keys. Pure: no Django import. ``sagas.conf`` makes the redactor of a project from its settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any
+
+# Parts of a name between underscores, as in ``client_secret``; ``cardNumber`` and ``card-number`` are read alike.
+SECRET_WORDS = (
+    "password", "passwd", "passphrase", "pwd", "secret", "token", "api_key", "private_key", "access_key", "card_number",
+    "pan", "cvc", "cvv", "iban", "authorization", "cookie",
+)  # fmt: skip
+# In running text these mean something else too often: "authorization: declined". Headers have rules of their own.
+WORDS_OF_PROSE = frozenset({"authorization", "cookie"})
+# Inside a longer word these mean nothing: "company: ...".
+SHORT_WORDS = frozenset({"pan", "pwd", "cvc", "cvv", "iban"})
+
+NAMED, CARD = "secret", "card number"
+KIND = re.compile(r"[a-z][a-z ]{0,39}")
+MASKED = re.compile(r"\[redacted: [a-z][a-z ]{0,39}\]")
+MASK_START = "[redacted: "
+MIN_SECRET_CHARS = 7  # "pwd=abc"; what is shorter is not looked at
+MIN_CARD, END_CARD = 10**12, 10**19
+MAX_TEXT_CHARS = 100_000  # of a longer text the middle goes unread, and is left out
+NAMES_REMEMBERED = 1024
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """Describe one shape of a secret in a text."""
+
+    kind: str
+    """What the mask says it was."""
+    pattern: re.Pattern[str]
+    """Where it is: the last group that matched, or everything where there is no group."""
+    hints: tuple[str, ...] = ()
+    """Texts in lower case, one of which every match holds; a rule without them is always tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Say where a secret is; never what it is."""
+
+    path: str
+    """The way to it through keys and list positions, masked itself."""
+    kind: str
+    """What it looks like."""
+
+
+def _rule(kind: str, pattern: str, *hints: str) -> Rule:
+    return Rule(kind=kind, pattern=re.compile(pattern, re.IGNORECASE), hints=hints)
+
+
+# As issuers group them: in fours, as American Express does, or not at all. So no UUID is ever taken for a card.
+CARD_NUMBER = re.compile(
+    r"(?<![0-9A-Za-z])(?<!\d\.)"
+    r"(?:\d{4}([ -])\d{4}\1\d{4}\1\d{1,4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{4,5}|\d{13,19})"
+    r"(?![0-9A-Za-z])"
+)
+# Visa; Mastercard; American Express; Discover; Diners Club; JCB; UnionPay; Maestro.
+CARD_ISSUER = re.compile(
+    r"4|5[0-8]|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720|3[47]|6011|64[4-9]|65|30[0-5]|36|3[89]|35(?:2[89]|[3-8]\d)"
+    r"|62|6[37]"
+)
+_UNMASKED = r"(?!\[redacted: )"
+RULES = (
+    _rule(
+        "private key",
+        r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)",
+        "private key-----",
+    ),
+    _rule("password", r"[a-z][a-z0-9+.-]{1,30}://[^\s:/@\"']{0,256}:([^\s/@\"']+)@", "://"),
+    _rule(
+        "token",
+        r"authorization[\"'\\]{0,3}\s{0,8}[:=,]\s{0,8}[\"'\\]{0,3}"
+        rf"(?:basic|bearer|token|digest|negotiate|apikey)\s{{1,8}}{_UNMASKED}([^\s\"'\\,]+)",
+        "authorization",
+    ),
+    _rule("cookie", r"cookies?[\"'\\]{0,3}\s{0,8}[:=]\s{0,8}[\"'\\]{0,3}([^\"'\\\r\n]+)", "cookie"),
+    _rule(
+        "token",
+        r"\b(?:basic|bearer|token)\s{1,8}((?=[^\s\"'\\,]{0,512}\d)[\w.~+/=-]{12,})",
+        "basic",
+        "bearer",
+        "token",
+    ),
+    _rule("token", r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?", "eyj"),
+    _rule("api key", r"(?<![a-z0-9])[sr]k_(?:live|test)_\w+", "k_live_", "k_test_"),
+    _rule(
+        "api key",
+        r"(?<![\w-])(?:whsec_|gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sg\.[\w-]{16,64}\.)[\w-]{8,}",
+        "whsec_",
+        "ghp_",
+        "gho_",
+        "ghu_",
+        "ghs_",
+        "ghr_",
+        "github_pat_",
+        "glpat-",
+        "xox",
+        "sg.",
+    ),
+    _rule("api key", r"\b(?:A[KS]IA[0-9A-Z]{16}|AIza[\w-]{35})\b", "akia", "asia", "aiza"),
+    _rule("secret", r"\b(?:pi|seti|cs|src)_\w{1,64}?_secret_\w+", "_secret_"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redactor:
+    """Find and mask secrets, by the built-in rules and those of a project.
+
+    Raises: re.error when a pattern is none, at its first use.
+    """
+
+    keys: tuple[str, ...] = ()
+    """More names, or parts of names, whose values are secrets."""
+    patterns: Mapping[str, str] = field(default_factory=dict)
+    """More shapes, as regular expressions by what the mask shall say."""
+    exceptions: tuple[str, ...] = ()
+    """Names whose values are no secrets, whatever they look like."""
+
+    def is_secret_name(self, name: str) -> bool:
+        """Tell whether what goes under a name is a secret."""
+        if name in self.exceptions:
+            return False
+        return self._names.search(_write_snake(name)) is not None
+
+    def find(self, data: Any) -> list[Finding]:
+        """Return where JSON-able data hold secrets."""
+        return self.mask_data(data)[1]
+
+    def redact_data(self, data: Any) -> Any:
+        """Return JSON-able data with secrets masked; the very same object when there are none."""
+        return self.mask_data(data)[0]
+
+    def mask_data(self, data: Any) -> tuple[Any, list[Finding]]:
+        """Return JSON-able data with secrets masked, and where they were; the very same object when there are none."""
+        if not self._is_suspect(data):
+            return data, []
+        found: list[Finding] = []
+        return self._mask(data, "", found), found
+
+    def redact_text(self, text: str) -> str:
+        """Return a text with secrets masked."""
+        if len(text) > MAX_TEXT_CHARS:
+            half = MAX_TEXT_CHARS // 2
+            text = f"{text[:half]}\n...\n{text[-half:]}"
+        if not self._is_suspect(text):
+            return text
+        lowered = text.lower()
+        for rule in self._rules:
+            if not rule.hints or any(hint in lowered for hint in rule.hints):
+                text = rule.pattern.sub(lambda match, rule=rule: _mask_match(match, rule.kind), text)  # type: ignore[misc]
+        return CARD_NUMBER.sub(_mask_card, text)
+
+    def _is_suspect(self, data: Any) -> bool:
+        """Tell quickly whether a second look is worth it: nearly everything that is stored is plain."""
+        if isinstance(data, str):
+            return len(data) >= MIN_SECRET_CHARS and (
+                bool(self.patterns) or self._hints.search(data.lower()) is not None
+            )
+        if isinstance(data, dict):
+            return any(
+                self._is_suspect(value) or not isinstance(key, str) or self._is_suspect_name(key)
+                for key, value in data.items()
+            )
+        if isinstance(data, (list, tuple)):
+            return any(self._is_suspect(item) for item in data)
+        if type(data) is int:
+            return MIN_CARD <= data < END_CARD
+        return isinstance(data, Mapping)
+
+    def _mask(self, data: Any, path: str, found: list[Finding]) -> Any:
+        if isinstance(data, str):
+            masked = self.redact_text(data)
+            if masked != data:
+                found += [Finding(path=path, kind=kind) for kind in _new_kinds(data, masked)]
+            return masked
+        if isinstance(data, Mapping):
+            return self._mask_mapping(data, path, found)
+        if isinstance(data, (list, tuple)):
+            items = [self._mask(item, f"{path}[{place}]", found) for place, item in enumerate(data)]
+            is_same = all(one is other for one, other in zip(items, data, strict=True))
+            return data if is_same else items
+        if type(data) is int and MIN_CARD <= data < END_CARD and is_card_number(str(data)):
+            found.append(Finding(path=path, kind=CARD))
+            return mask(CARD)
+        return data
+
+    def _mask_mapping(self, data: Mapping[Any, Any], path: str, found: list[Finding]) -> Any:
+        masked: dict[Any, Any] = {}
+        is_same = True
+        for key, value in data.items():
+            name = self.redact_text(key) if isinstance(key, str) else key
+            place = f"{path}.{name}" if path else str(name)
+            if name != key:
+                found.append(Finding(path=place, kind=_new_kinds(key, name)[0]))
+            if key in self.exceptions:
+                shown = value
+            elif _holds_something(value) and self.is_secret_name(str(key)):
+                found.append(Finding(path=place, kind=NAMED))
+                shown = mask(NAMED)
+            else:
+                shown = self._mask(value, place, found)
+            is_same = is_same and name is key and shown is value
+            masked[name] = shown
+        return data if is_same else masked
+
+    @cached_property
+    def _is_suspect_name(self) -> Callable[[str], bool]:
+        return lru_cache(maxsize=NAMES_REMEMBERED)(lambda name: self._is_suspect(name) or self.is_secret_name(name))
+
+    @cached_property
+    def _hints(self) -> re.Pattern[str]:
+        """Find any hint, or as many digits as a card has in one of its groupings, in a text in lower case."""
+        hints = sorted({hint for rule in self._rules for hint in rule.hints})
+        return re.compile("|".join((*map(re.escape, hints), r"\d{4}[ -]?\d{4,6}[ -]?\d{4}")))
+
+    @cached_property
+    def _names(self) -> re.Pattern[str]:
+        words = "|".join(re.escape(_write_snake(word)).replace("_", "_?") for word in (*SECRET_WORDS, *self.keys))
+        return re.compile(rf"(?:^|_)(?:{words})(?:$|_)")
+
+    @cached_property
+    def _rules(self) -> tuple[Rule, ...]:
+        own = [_own_rule(kind, pattern) for kind, pattern in self.patterns.items()]
+        return (*RULES, *own, _name_rule((*SECRET_WORDS, *self.keys)))
+
+
+def mask(kind: str) -> str:
+    """Return what stands for a secret."""
+    return f"{MASK_START}{kind}]"
+
+
+def holds_mask(data: Any) -> bool:
+    """Tell whether something in JSON-able data was masked."""
+    if isinstance(data, str):
+        return MASK_START in data and MASKED.search(data) is not None
+    if isinstance(data, Mapping):
+        return any(holds_mask(key) or holds_mask(value) for key, value in data.items())
+    if isinstance(data, (list, tuple)):
+        return any(holds_mask(item) for item in data)
+    return False
+
+
+def is_card_number(text: str) -> bool:
+    """Tell whether digits, grouped or not, are a payment card's: an issuer's first digits, and the check digit.
+
+    Source: ISO/IEC 7812-1 (Luhn's formula).
+    """
+    digits = text.replace(" ", "").replace("-", "")
+    if CARD_ISSUER.match(digits) is None:
+        return False
+    doubled = (int(digit) * (2 if place % 2 else 1) for place, digit in enumerate(reversed(digits)))
+    return sum(number - 9 if number > 9 else number for number in doubled) % 10 == 0
+
+
+def find_mistakes(*, keys: Sequence[Any], patterns: Mapping[Any, Any], exceptions: Sequence[Any]) -> Iterator[str]:
+    """Say what is wrong with a project's additions, a sentence each."""
+    for name in (*keys, *exceptions):
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{1,59}", name):
+            yield f"{name!r} is no name of a key: letters, digits, underscores and hyphens, at least two."
+    for kind, pattern in patterns.items():
+        if not isinstance(kind, str) or not KIND.fullmatch(kind):
+            yield f"{kind!r} is no kind of secret: lower-case letters and spaces, at most 40."
+        if not isinstance(pattern, str):
+            yield f"The pattern of {kind!r} is no text."
+            continue
+        try:
+            if re.compile(pattern).search("") is not None:
+                yield f"The pattern of {kind!r} finds something in an empty text, so it would mask everything."
+        except re.error as error:
+            yield f"The pattern of {kind!r} is no regular expression: {error}."
+
+
+def _own_rule(kind: str, pattern: str) -> Rule:
+    return Rule(kind=kind, pattern=re.compile(pattern))
+
+
+def _name_rule(words: tuple[str, ...]) -> Rule:
+    """Return what finds ``name=value`` and ``"name": "value"`` in a text, quoted, escaped or bare."""
+    known = [_write_snake(word) for word in words if word not in WORDS_OF_PROSE]
+    long = "|".join(re.escape(word).replace("_", "[_-]?") for word in known if word not in SHORT_WORDS)
+    short = "|".join(word for word in known if word in SHORT_WORDS)
+    value = (
+        r"(?:[bru]{0,2}\"((?:[^\"\\]|\\.)+)\"|[bru]{0,2}'((?:[^'\\]|\\.)+)'|\\{1,3}[\"']([^\"'\\]+)"
+        rf"|\w{{1,60}}\([\"']([^\"'\\]+)|{_UNMASKED}([^\s\"'\\,;&<>(){{}}\[\]]+))"
+    )
+    pattern = (
+        rf"(?:(?:{long})|(?<![a-z])(?:{short}))(?:[_-][a-z0-9]{{1,40}}){{0,3}}\\{{0,3}}[\"']?\s{{0,8}}(?:=>|:|=(?!=))"
+        rf"\s{{0,8}}{value}"
+    )
+    hints = tuple(dict.fromkeys(word.partition("_")[0] for word in known))
+    return Rule(kind=NAMED, pattern=re.compile(pattern, re.IGNORECASE), hints=hints)
+
+
+@lru_cache(maxsize=1024)
+def _write_snake(name: str) -> str:
+    return _CAMEL.sub("_", name).replace("-", "_").lower()
+
+
+def _holds_something(value: Any) -> bool:
+    return value is not None and value != "" and not isinstance(value, bool) and value != mask(NAMED)
+
+
+def _mask_match(match: re.Match[str], kind: str) -> str:
+    group = match.lastindex or 0
+    start, end = match.span(group)
+    start, end, whole = start - match.start(), end - match.start(), match[0]
+    if MASKED.fullmatch(whole[start:end]):
+        return whole
+    return f"{whole[:start]}{mask(kind)}{whole[end:]}"
+
+
+def _mask_card(match: re.Match[str]) -> str:
+    return mask(CARD) if is_card_number(match[0]) else match[0]
+
+
+def _new_kinds(before: str, after: str) -> list[str]:
+    known = MASKED.findall(before)
+    return [shown[len(MASK_START) : -1] for shown in MASKED.findall(after) if shown not in known] or [NAMED]
+
+
+DEFAULT = Redactor()
+"""What knows the built-in rules alone."""
