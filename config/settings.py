@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from config.engine_settings import read_engine_settings
 from config.local.runtime import read_runtime
+from config.log_lines import RedactingFormatter
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -329,7 +330,7 @@ LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {
         "structured": {
-            "()": structlog.stdlib.ProcessorFormatter,
+            "()": RedactingFormatter,
             "foreign_pre_chain": _shared_processors,
             "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers[LOG_FORMAT]],
         }
@@ -346,6 +347,10 @@ LOGGING: dict[str, Any] = {
         "kombu": {"level": "WARNING"},
     },
 }
+
+# Django's own reports of errors, on the page of DEBUG or in a mail, without secrets and values of variables.
+DEFAULT_EXCEPTION_REPORTER = "config.reporting.RedactingReporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.reporting.RedactingFilter"
 
 structlog.configure(
     processors=[

@@ -220,7 +220,8 @@ def _draw(
         _drop_oldest_drawn(actor)
         bulk = SagaBulk(
             operation=operation.value, actor=actor.name, account=account_of(actor), is_trusted=actor.is_trusted,
-            filter=filter, words=words[:MAX_WORDS_CHARS], total=0, drawn_at=clock.read_now(settings.database),
+            filter=settings.redactor.redact_data(filter), words=settings.redactor.redact_text(words)[:MAX_WORDS_CHARS],
+            total=0, drawn_at=clock.read_now(settings.database),
         )  # fmt: skip
         bulk.save(using=settings.database, force_insert=True)
         if count_limited(sagas) <= settings.bulk_max:

@@ -125,7 +125,7 @@ def _read(given: dict[str, Any]) -> SagaSettings:
         attribute = known[name].name
         expected = type(getattr(defaults, attribute))
         if type(value) is not expected:
-            raise ImproperlyConfigured(f"SAGAS[{name!r}] must be a {expected.__name__}, not {value!r}.")
+            raise ImproperlyConfigured(f"SAGAS[{name!r}] must be a {expected.__name__}, not a {type(value).__name__}.")
         values[attribute] = value
     return SagaSettings(**values)
 

@@ -335,7 +335,7 @@ def _check_revision(journal: Journal, revision: int | None) -> None:
 
 
 def check_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
-    """Return a reason or evidence without the blanks around it.
+    """Return a reason or evidence without the blanks around it and the secrets in it.
 
     Raises: BadRequest when it is too short, too long, or cannot be stored.
     """
@@ -346,7 +346,8 @@ def check_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
         require_storable(checked, what, 4 * MAX_REASON_CHARS)
     except InputRefused as error:
         raise BadRequest(str(error)) from error
-    return get_settings().redactor.redact_text(checked)
+    # A mask can be longer than what it stands for.
+    return get_settings().redactor.redact_text(checked)[:MAX_REASON_CHARS]
 
 
 def _check_result(result: Mapping[str, Any] | None) -> dict[str, Any] | None:

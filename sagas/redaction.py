@@ -291,7 +291,9 @@ def _name_rule(words: tuple[str, ...]) -> Rule:
     long = "|".join(re.escape(word).replace("_", "[_-]?") for word in known if word not in SHORT_WORDS)
     short = "|".join(word for word in known if word in SHORT_WORDS)
     value = (
-        r"(?:[bru]{0,2}\"((?:[^\"\\]|\\.)+)\"|[bru]{0,2}'((?:[^'\\]|\\.)+)'|\\{1,3}[\"']([^\"'\\]+)"
+        r"(?:[bru]{0,2}\"((?:[^\"\\]|\\.)+)\"|[bru]{0,2}'((?:[^'\\]|\\.)+)'"
+        # Inside quoted text, up to the quote that is escaped as the first one was.
+        r"|(\\{1,7})[\"']((?:[^\"'\\]|\\++(?![\"'])|(?!\3[\"'])\\++[\"'])+)"
         rf"|\w{{1,60}}\([\"']([^\"'\\]+)|{_UNMASKED}([^\s\"'\\,;&<>(){{}}\[\]]+))"
     )
     pattern = (

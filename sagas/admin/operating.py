@@ -15,9 +15,11 @@ from django.urls import reverse
 
 from .. import operations, rules
 from ..actors import Actor
+from ..conf import get_settings
 from ..exceptions import BadRequest, OperationRefused, PermissionRefused, SagaNotFound, StaleRevision
 from ..journal import What
 from ..models import SagaHistory
+from ..operations import MAX_REASON_CHARS
 from ..plans import LABELS, OperationPlan, draw_plan, list_allowed_steps
 from ..rules import Operation
 from .forms import OperationForm
@@ -124,9 +126,10 @@ class OperationPage:
         return self._show(plan, form, status=409, since=since, stale=text)
 
     def _find_own(self, since: list[SagaHistory], form: OperationForm, step: str | None) -> SagaHistory | None:
+        reason = get_settings().redactor.redact_text(form.cleaned_data["reason"])
         for entry in since:
             is_this = entry.what == What.OPERATOR_ACTED and entry.to_state == self.operation.value
-            is_ours = entry.actor == self.actor.name and entry.reason == form.cleaned_data["reason"]
+            is_ours = entry.actor == self.actor.name and entry.reason == reason[:MAX_REASON_CHARS]
             if is_this and is_ours and entry.step == (step or ""):
                 return entry
         return None

@@ -1,0 +1,67 @@
+"""Take secrets out of Django's reports of errors, on the page of DEBUG and in mails; log lines are in log_lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
+
+from config.log_lines import find_redactor
+
+
+class RedactingFilter(SafeExceptionReporterFilter):
+    """Mask secrets by name and shape in what Django's error reports show of settings, request and variables."""
+
+    def is_active(self, request: HttpRequest | None) -> bool:
+        """Be at work in DEBUG, too: pages of errors are copied into tickets."""
+        return True
+
+    def cleanse_setting(self, key: Any, value: Any) -> Any:
+        """Mask a setting, a header or a cookie by its name, and by its shape."""
+        cleansed = super().cleanse_setting(key, value)
+        redactor = find_redactor()
+        if isinstance(key, str) and isinstance(cleansed, str) and redactor.is_secret_name(key):
+            return self.cleansed_substitute
+        return redactor.redact_text(cleansed) if isinstance(cleansed, str) else cleansed
+
+    def get_post_parameters(self, request: HttpRequest | None) -> Any:
+        """Show no form: passwords, reasons and evidence are typed into them."""
+        return {} if request is None else dict.fromkeys(request.POST, self.cleansed_substitute)
+
+    def get_traceback_frame_variables(self, request: HttpRequest | None, tb_frame: Any) -> Any:
+        """Show variables by name and type: their values are addresses and payment methods."""
+        return [(name, f"<{type(value).__qualname__}>") for name, value in tb_frame.f_locals.items()]
+
+
+class RedactingReporter(ExceptionReporter):
+    """Make the report of an error that Django shows or mails, without secrets and without values of variables."""
+
+    def get_traceback_data(self) -> dict[str, Any]:
+        """Return what the report is made of, before a template escapes it."""
+        data: dict[str, Any] = super().get_traceback_data()
+        redact = find_redactor().redact_text
+        for name in ("exception_value", "exception_notes", "request_insecure_uri", "unicode_hint", "user_str"):
+            if isinstance(data.get(name), str):
+                data[name] = redact(data[name])
+        for frame in data["frames"]:
+            if frame.get("exc_cause") is not None:
+                frame["exc_cause"] = redact(str(frame["exc_cause"]))
+        if "request_GET_items" in data:
+            shown = [(name, self.filter.cleanse_setting(name, value)) for name, value in data["request_GET_items"]]
+            data["request_GET_items"] = [(redact(name), value) for name, value in shown]
+        return data
+
+    def get_traceback_html(self) -> Any:
+        """Return the report as a page."""
+        return _redact_lines(super().get_traceback_html())
+
+    def get_traceback_text(self) -> Any:
+        """Return the report as text."""
+        return _redact_lines(super().get_traceback_text())
+
+
+def _redact_lines(text: str) -> str:
+    """Mask secrets line by line: a report is longer than what is looked at as one text."""
+    redact = find_redactor().redact_text
+    return "\n".join(redact(line) for line in text.split("\n"))

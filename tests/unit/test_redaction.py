@@ -1,0 +1,205 @@
+"""Secrets are known by name and by shape, what only resembles one is left alone, and no text takes long."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from sagas.redaction import DEFAULT, Finding, Redactor, find_mistakes, holds_mask, is_card_number
+
+CARD = "[redacted: card number]"
+SECRET = "[redacted: secret]"
+TOKEN = "[redacted: token]"
+
+MASKED = {
+    "card in fours": ("card 4111 1111 1111 1111 declined", f"card {CARD} declined"),
+    "card with hyphens": ("5105-1051-0510-5100.", f"{CARD}."),
+    "card in one": ("pm_4242424242424242", f"pm_{CARD}"),
+    "card of fifteen": ("3782 822463 10005", CARD),
+    "card of fourteen": ("30569309025904", CARD),
+    "bearer": ("Bearer abcdef123456", f"Bearer {TOKEN}"),
+    "header": ("Authorization: Bearer abcdef", f"Authorization: Bearer {TOKEN}"),
+    "header in a dict": ("{'Authorization': 'Token abcd'}", f"{{'Authorization': 'Token {TOKEN}'}}"),
+    "header in a pair": ("('authorization', 'Basic dXNlcg==')", f"('authorization', 'Basic {TOKEN}')"),
+    "cookie": ("Set-Cookie: sessionid=abc; Path=/", "Set-Cookie: [redacted: cookie]"),
+    "web token": ("got eyJhbGciOiJIUzI1.eyJzdWIiOjF9.c2ln", f"got {TOKEN}"),
+    "stripe": ("No such key: sk_live_abc123", "No such key: [redacted: api key]"),
+    "restricted": ("rk_test_51Habc", "[redacted: api key]"),
+    "client secret": ("intent pi_3Kx_secret_9zY", f"intent {SECRET}"),
+    "github": ("ghp_0123456789abcdefghij", "[redacted: api key]"),
+    "aws": ("AKIAIOSFODNN7EXAMPLE", "[redacted: api key]"),
+    "url": ("postgres://shop:pa%40ss@db:5432/x", "postgres://shop:[redacted: password]@db:5432/x"),
+    "url without a user": ("redis://:hush@cache/0", "redis://:[redacted: password]@cache/0"),
+    "named": ("password=hunter2&page=1", f"password={SECRET}&page=1"),
+    "named in words": ("client_secret: abc", f"client_secret: {SECRET}"),
+    "named in JSON": ('{"apiKey": "a\\"b", "n": 1}', f'{{"apiKey": "{SECRET}", "n": 1}}'),
+    "named in Python": ("{'cvv': '123', 'n': 1}", f"{{'cvv': '{SECRET}', 'n': 1}}"),
+    "named in escaped JSON": ('{\\"token\\": \\"abc\\"}', f'{{\\"token\\": \\"{SECRET}\\"}}'),
+    "named, a number": ("cardNumber=1 cvv: 123", f"cardNumber={SECRET} cvv: {SECRET}"),
+    "named in a call": ("f(token=Secret('abc'))", f"f(token=Secret('{SECRET}'))"),
+    "in a query": ("GET /?access_token=abc&x=1", f"GET /?access_token={SECRET}&x=1"),
+    "private key": (
+        "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----\nrest",
+        "[redacted: private key]\nrest",
+    ),
+    "private key cut off": ("-----BEGIN PRIVATE KEY-----\nabc", "[redacted: private key]"),
+    "two": ("4111111111111111 and sk_test_x1", f"{CARD} and [redacted: api key]"),
+}
+LEFT_ALONE = [
+    "4111111111111112", "1234567890123456", "0000000000000000", "order 20261120113136123",
+    "0198f3a2-5c1e-7123-4111-411111111111", "41111111-1111-4111-8111-111111111111", "0.4111111111111111",
+    "a4111111111111111", "2026-11-20 11:31:36.123456", "company: Acme", "token authentication failed",
+    "Cannot void it: authorization: it is captured", "The basic idea", "bearer of bad news", "https://host:8000/path",
+    "a == b", "lease_token == token", "tokens_left 3", "", "x", "ORD-7K2M9QXW4C1B", "pan", "spanish: x", SECRET, CARD,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MASKED)
+def test_a_secret_in_a_text_is_masked_and_the_rest_stays(case: str) -> None:
+    text, expected = MASKED[case]
+
+    assert DEFAULT.redact_text(text) == expected
+    assert DEFAULT.redact_text(expected) == expected
+    assert DEFAULT.redact_text(f"before {text}").startswith("before ")
+
+
+@pytest.mark.parametrize("text", LEFT_ALONE)
+def test_what_only_resembles_a_secret_is_left_alone(text: str) -> None:
+    assert DEFAULT.redact_text(text) == text
+
+
+@pytest.mark.parametrize("name", ["card_number", "cardNumber", "card-number", "CARD_NUMBER", "the_card_number_used"])
+def test_names_are_known_in_every_spelling(name: str) -> None:
+    assert DEFAULT.is_secret_name(name)
+    assert DEFAULT.redact_data({name: 5}) == {name: SECRET}
+
+
+def test_data_are_masked_by_name_and_by_shape_and_told_by_place() -> None:
+    data = {
+        "ok": 1,
+        "cards": [4111111111111111, "4111111111111111", 41.5],
+        "client": {"secret": {"deep": "x"}, "name": "A"},
+        "4111111111111111": True,
+    }
+
+    masked, found = DEFAULT.mask_data(data)
+
+    assert masked == {
+        "ok": 1,
+        "cards": [CARD, CARD, 41.5],
+        "client": {"secret": SECRET, "name": "A"},
+        CARD: True,
+    }
+    assert found == [
+        Finding(path="cards[0]", kind="card number"),
+        Finding(path="cards[1]", kind="card number"),
+        Finding(path="client.secret", kind="secret"),
+        Finding(path=CARD, kind="card number"),
+    ]
+    assert "4111111111111111" not in repr(found)
+    assert DEFAULT.mask_data(masked) == (masked, [])
+
+
+@pytest.mark.parametrize("value", [None, "", True, False])
+def test_a_secret_that_is_not_there_is_not_masked(value: Any) -> None:
+    assert DEFAULT.redact_data({"token": value}) == {"token": value}
+
+
+@pytest.mark.parametrize("data", [{"a": [1, {"b": "text"}], "c": None}, [1, 2], "text", 5, None, {"n": 10**30}])
+def test_data_without_secrets_are_the_very_same_object(data: Any) -> None:
+    assert DEFAULT.redact_data(data) is data
+
+
+def test_a_line_of_json_stays_json() -> None:
+    secrets = {"password": 'a"b', "note": "Bearer abcdef123456", "url": "amqp://u:p@h//", "n": {"api_key": "x" * 50}}
+
+    line = DEFAULT.redact_text(json.dumps({"event": json.dumps(secrets), **secrets}))
+
+    shown = json.loads(line)
+    assert shown["password"] == SECRET
+    assert json.loads(shown["event"]) == {
+        "password": SECRET,
+        "note": f"Bearer {TOKEN}",
+        "url": "amqp://u:[redacted: password]@h//",
+        "n": {"api_key": SECRET},
+    }
+
+
+def test_a_project_adds_names_and_shapes_and_takes_names_out() -> None:
+    redactor = Redactor(
+        keys=("loyaltyPin",),
+        patterns={"badge number": r"BDG-(\d{4})", "pass phrase": "open sesame"},
+        exceptions=("token",),
+    )
+
+    assert redactor.redact_data({"loyalty_pin": 1, "token": "4111111111111111"}) == {
+        "loyalty_pin": SECRET,
+        "token": "4111111111111111",
+    }
+    assert redactor.redact_text("BDG-1234: open sesame") == "BDG-[redacted: badge number]: [redacted: pass phrase]"
+    assert redactor.redact_text("loyalty_pin=77") == f"loyalty_pin={SECRET}"
+
+
+@pytest.mark.parametrize(
+    ("additions", "expected"),
+    [
+        ({"keys": [5]}, "5 is no name of a key"),
+        ({"keys": ["a b"]}, "'a b' is no name of a key"),
+        ({"exceptions": [""]}, "'' is no name of a key"),
+        ({"patterns": {"Bad Kind": "x"}}, "'Bad Kind' is no kind of secret"),
+        ({"patterns": {"kind": 5}}, "The pattern of 'kind' is no text"),
+        ({"patterns": {"kind": "("}}, "The pattern of 'kind' is no regular expression"),
+        ({"patterns": {"kind": "x*"}}, "The pattern of 'kind' finds something in an empty text"),
+    ],
+)
+def test_mistakes_of_a_project_are_named(additions: dict[str, Any], expected: str) -> None:
+    [mistake] = find_mistakes(**{"keys": [], "patterns": {}, "exceptions": [], **additions})
+
+    assert mistake.startswith(expected)
+
+
+def test_luhn_and_the_issuer_decide_together() -> None:
+    assert is_card_number("4111 1111 1111 1111")
+    assert not is_card_number("4111 1111 1111 1112")
+    assert not is_card_number("9111111111111111")
+
+
+def test_masks_are_found_wherever_they_are() -> None:
+    assert holds_mask({"a": [{"b": f"x {CARD}"}]})
+    assert holds_mask({CARD: 1})
+    assert not holds_mask({"a": "[redacted]", "b": "[redacted: Anything]"})
+
+
+def test_the_middle_of_a_huge_text_is_left_out_with_its_secrets() -> None:
+    text = "a " * 100_000 + "sk_live_middle1 " + "b " * 100_000 + "sk_live_last1"
+
+    shown = DEFAULT.redact_text(text)
+
+    assert len(shown) < 101_000
+    assert "sk_live" not in shown
+    assert shown.endswith("[redacted: api key]")
+
+
+NASTY = [
+    "password", "token-a", "token='", 'token="', 'token="\\"', "eyJabcdefgh-", "://", "a://", "cookie", "cookie: ",
+    "1234 ", "4111 1111 ", "41111111", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "basic ", "bearer 1", "pi_",
+    "_secret_", "authorization: ", "password_a_b", "password\\", "password  ", "sg.", "xox", "\\\"", "password=f(",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", NASTY)
+def test_no_text_takes_longer_than_its_length(part: str) -> None:
+    def measure(size: int) -> float:
+        text = (part * size)[:size]
+        began = time.process_time()
+        DEFAULT.redact_text(text)
+        return time.process_time() - began
+
+    measure(1_000)
+    small, large = min(measure(5_000) for _ in range(3)), min(measure(80_000) for _ in range(2))
+
+    # Sixteen times the text: what were quadratic would take 256 times as long.
+    assert large < 96 * max(small, 0.0005)
