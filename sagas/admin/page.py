@@ -29,6 +29,7 @@ from .reading import SagaReading
 from .selection import Only, Selection, Tab
 from .shown import Moment, may_see_payloads, show_moment
 from .step_rows import StepRow, list_step_rows
+from .timeline_view import draw_attempts, list_legend
 
 FILTER_LABELS = {Only.ALL: "everything", Only.FAILURES: "failures", Only.PEOPLE: "people"}
 # These turn a saga for good; their buttons look the part.
@@ -101,6 +102,8 @@ class SagaPage:
     """Whether inputs, results and error texts are shown."""
     picture: SafeString
     """The picture of the view; empty where it has none."""
+    legend: tuple[Badge, ...]
+    """What its symbols mean."""
     filters: tuple[TabLink, ...]
     """What history can be narrowed to."""
     all_steps_url: str
@@ -137,6 +140,7 @@ def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser) -> 
         input=show_json_text(reading.input, payload_url(saga.pk, of="input")) if reading.input else None,
         may_see_payloads=may_see,
         picture=_draw(journal, selection),
+        legend=tuple(list_legend(journal)) if selection.tab is Tab.TIMELINE else (),
         filters=tuple(_list_filters(selection)),
         all_steps_url=Selection(tab=selection.tab, only=selection.only).url() if selection.step else "",
         older_attempts_url=selection.url(attempts_before=reading.attempts[0].pk) if reading.has_older_attempts else "",
@@ -147,6 +151,8 @@ def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser) -> 
 def _draw(journal: Journal, selection: Selection) -> SafeString:
     if selection.tab is Tab.GRAPH:
         return draw_saga(journal, selection)
+    if selection.tab is Tab.TIMELINE:
+        return draw_attempts(journal, selection)
     return SafeString("")
 
 

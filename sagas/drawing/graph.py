@@ -11,11 +11,12 @@ from .svg import CHAR, FONT, attribute, clean, element, text_at
 
 # Pixels.
 LINE, PADDING = 18, 12
-GAP_ACROSS, GAP_DOWN, GAP_IN_GROUP, MARGIN = 24, 44, 16, 20
+GAP_ACROSS, GAP_DOWN, GAP_IN_GROUP, GAP_COLUMNS, MARGIN = 24, 40, 16, 32, 20
 TITLE_HEIGHT = 34
 MIN_BOX_WIDTH = 190
 ICON = 13
 MAX_ACROSS = 4  # wider groups go on below: four boxes fit a laptop beside the admin's menu
+MAX_DOWN = 16  # stages in a column: two screens
 
 STYLE = (
     "<style>svg{color:#1d2430;background:#fff;font-family:ui-monospace,Menlo,Consolas,monospace}"
@@ -71,6 +72,7 @@ class _Stage:
     """Place the nodes of one stage."""
 
     boxes: tuple[_Box, ...]
+    column: float
 
     @property
     def is_group(self) -> bool:
@@ -111,8 +113,9 @@ def draw_graph(
     heard, not seen.
     """
     stages = _place(nodes, caption)
-    width = max((stage.right for stage in stages), default=MIN_BOX_WIDTH) + MARGIN
-    height = (stages[-1].bottom if stages else TITLE_HEIGHT) + MARGIN
+    right = max((stage.right for stage in stages), default=MIN_BOX_WIDTH)
+    width = max(right, MARGIN + len(caption) * CHAR) + MARGIN
+    height = max((stage.bottom for stage in stages), default=TITLE_HEIGHT) + MARGIN
     # A picture is one thing to a screen reader; links inside of it would be lost, so with links it is a group.
     has_links = any(node.mark for node in nodes)
     body = [
@@ -151,27 +154,42 @@ def _describe_node(node: Node) -> str:
 
 
 def _place(nodes: Sequence[Node], caption: str) -> list[_Stage]:
-    """Return the boxes of each stage, stages below one another, each centred; wide groups take several rows."""
+    """Return the boxes of each stage, stages below one another, each centred; wide groups take several rows.
+
+    What would be too long goes on in further columns.
+    """
     stages = list_stages(nodes)
+    columns = -(-len(stages) // MAX_DOWN) or 1
+    rows = -(-len(stages) // columns)
     longest = max((_count_chars(node) for node in nodes), default=0)
-    width = max(MIN_BOX_WIDTH, longest * CHAR + 2 * PADDING)
     lines = max((1 + len(node.lines) + bool(node.mark) for node in nodes), default=1)
-    height = lines * LINE + PADDING
-    widest = min(MAX_ACROSS, max((len(stage) for stage in stages), default=1))
-    whole = max(widest * width + (widest - 1) * GAP_ACROSS, len(caption) * CHAR)
-    placed, y = [], float(MARGIN + (TITLE_HEIGHT if caption else 0))
+    size = max(MIN_BOX_WIDTH, longest * CHAR + 2 * PADDING), lines * LINE + PADDING
+    placed: list[_Stage] = []
+    left, top = float(MARGIN), float(MARGIN + (TITLE_HEIGHT if caption else PADDING / 2))
+    for first in range(0, len(stages), rows or 1):
+        column = stages[first : first + rows]
+        placed += _place_column(column, left, top, size)
+        left = max(stage.right for stage in placed) + GAP_COLUMNS
+    return placed
+
+
+def _place_column(stages: Sequence[Sequence[Node]], left: float, top: float, size: tuple[float, float]) -> list[_Stage]:
+    width, height = size
+    widest = min(MAX_ACROSS, max(len(stage) for stage in stages))
+    whole = widest * width + (widest - 1) * GAP_ACROSS
+    placed, y = [], top
     for stage in stages:
         boxes = []
         for first in range(0, len(stage), MAX_ACROSS):
             row = stage[first : first + MAX_ACROSS]
             used = len(row) * width + (len(row) - 1) * GAP_ACROSS
-            x = MARGIN + PADDING / 2 + (whole - used) / 2
+            x = left + PADDING / 2 + (whole - used) / 2
             boxes += [
                 _Box(node=node, x=x + place * (width + GAP_ACROSS), y=y, width=width, height=height)
                 for place, node in enumerate(row)
             ]
             y += height + GAP_IN_GROUP
-        placed.append(_Stage(boxes=tuple(boxes)))
+        placed.append(_Stage(boxes=tuple(boxes), column=left))
         y += GAP_DOWN - GAP_IN_GROUP
     return placed
 
@@ -184,8 +202,12 @@ def _count_chars(node: Node) -> int:
 
 def _arrow(above: _Stage, below: _Stage) -> str:
     end = below.top - 2
+    line = f"M{above.middle:g} {above.bottom:g}"
+    if below.column > above.column:
+        gutter = below.column - GAP_COLUMNS / 2
+        line += f"v{GAP_IN_GROUP}H{gutter:g}V{below.top - GAP_IN_GROUP:g}H{below.middle:g}"
     tip = f"M{below.middle - 4:g} {end - 7:g}L{below.middle:g} {end:g}L{below.middle + 4:g} {end - 7:g}"
-    return element("path", class_="saga-arrow", d=f"M{above.middle:g} {above.bottom:g}L{below.middle:g} {end:g}{tip}")
+    return element("path", class_="saga-arrow", d=f"{line}L{below.middle:g} {end:g}{tip}")
 
 
 def _frame(stage: _Stage) -> str:

@@ -170,6 +170,22 @@ def test_wide_groups_go_on_below_inside_their_frame(count: int) -> None:
         assert box[1] + box[3] < y + height
 
 
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (16, 1), (17, 2), (60, 4)])
+def test_long_ways_go_on_in_further_columns(count: int, columns: int) -> None:
+    nodes = [Node(name=f"step_{n}", kind=Kind.COMPENSATABLE, stage=n, lines=("a", "b")) for n in range(count)]
+
+    picture = parse(draw_graph(nodes, name="tall", title="Tall", description="", stands_alone=False))
+
+    boxes = [place(group) for group in groups(picture, "saga-step")]
+    assert len({box[0] for box in boxes}) == columns
+    assert len({box[:2] for box in boxes}) == count
+    for one, other in pairwise(boxes):
+        assert one[1] + one[3] < other[1] or one[0] + one[2] < other[0]
+    assert len(list(picture.iter(f"{SVG}path"))) == count - 1
+    assert float(picture.get("width", "0")) < 1200
+    assert float(picture.get("height", "0")) < 2000
+
+
 def test_graph_of_nothing_is_a_picture() -> None:
     picture = parse(draw_graph([], name="empty", title="Empty", description="No steps.", stands_alone=False))
 

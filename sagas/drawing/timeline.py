@@ -1,0 +1,270 @@
+"""Draw what ran when: a lane for each step, bars for its attempts, compensations mirrored below the axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from .svg import FONT, attribute, clean, element, shorten, text_at
+from .timescale import TimeScale, fit_scale
+
+# Pixels. A character of the monospaced font at 12 px is 7.2 px wide.
+CHAR = 7.2
+LABEL_CHARS, LABEL_WIDTH = 26, 204
+LANE, BAR, AXIS, MARGIN = 26, 14, 40, 12
+MIN_BAR, ICON = 4, 12
+NARROW = 8  # bars below this width that touch are drawn as one; so the picture stays bounded
+HATCH = "saga-hatch"
+TIMES = "\u00d7"  # the multiplication sign
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """Show one attempt."""
+
+    start: float
+    """Seconds."""
+    end: float
+    """Seconds; for a live one, the end of the axis."""
+    word: str
+    """How it ended."""
+    tone: str
+    """The class of its colour, without ``saga-tone-``."""
+    icon_url: str
+    """The symbol of how it ended."""
+    label: str
+    """What to read of it."""
+    count: int = 1
+    """How many attempts it stands for."""
+    last_start: float | None = None
+    """Seconds; when the last of them began, if there are several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """Show that a step waited."""
+
+    start: float
+    """Seconds."""
+    end: float
+    """Seconds."""
+    label: str
+    """For what."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """Show one direction of one step."""
+
+    name: str
+    """The step."""
+    is_back: bool
+    """Whether these are compensations."""
+    bars: tuple[Bar, ...]
+    """In order."""
+    waits: tuple[Wait, ...]
+    """In order."""
+    url: str
+    """Where the step leads."""
+    is_chosen: bool = False
+    """Whether it is the one the reader has chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """Hold what is drawn."""
+
+    lanes: tuple[Lane, ...]
+    """Actions in the order of the steps, then compensations in the opposite one."""
+    begin: float
+    """Seconds."""
+    end: float
+    """Seconds."""
+    marks: tuple[tuple[float, str], ...]
+    """Moments worth a line, with their names."""
+    title: str
+    """What it is."""
+    description: str
+    """The same in sentences."""
+    tell_time: Callable[[float], str]
+    """Write a moment as a time of day."""
+    tell_span: Callable[[float], str]
+    """Write a number of seconds."""
+
+
+def draw_timeline(timeline: Timeline) -> str:
+    """Return the timeline as SVG for a page, which brings the colours."""
+    spans = [(bar.start, bar.end) for lane in timeline.lanes for bar in lane.bars]
+    scale = fit_scale(spans, timeline.begin, timeline.end)
+    forward = [lane for lane in timeline.lanes if not lane.is_back]
+    back = [lane for lane in timeline.lanes if lane.is_back]
+    axis = MARGIN + len(forward) * LANE
+    tops = [MARGIN + place * LANE for place in range(len(forward))]
+    tops += [axis + AXIS + place * LANE for place in range(len(back))]
+    width = LABEL_WIDTH + scale.width + 4 * MARGIN
+    height = axis + AXIS + len(back) * LANE + MARGIN
+    body = [
+        f'<title id="saga-timeline-title">{clean(timeline.title)}</title>',
+        f'<desc id="saga-timeline-desc">{clean(timeline.description)}</desc>',
+        _define_hatch(),
+        *(_draw_lane(lane, top, width) for lane, top in zip([*forward, *back], tops, strict=True)),
+        *_draw_cuts(timeline, scale, axis, height),
+        *_draw_axis(timeline, scale, axis),
+        *_draw_marks(timeline, scale, axis, height),
+        *(_draw_bars(lane, top, scale) for lane, top in zip([*forward, *back], tops, strict=True)),
+    ]
+    return element(
+        "svg", "\n", "\n".join(body), "\n",
+        xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width:g} {height:g}", width=width, height=height,
+        class_="saga-timeline", role="group", aria_labelledby="saga-timeline-title saga-timeline-desc", fill="none",
+        stroke="currentColor", font_size=12, font_family=FONT,
+    )  # fmt: skip
+
+
+def _define_hatch() -> str:
+    line = element("path", d="M0 0V6", stroke="currentColor", stroke_width=1.5)
+    pattern = element(
+        "pattern", line, id=HATCH, patternUnits="userSpaceOnUse", width=6, height=6, patternTransform="rotate(45)"
+    )
+    return element("defs", pattern)
+
+
+def _draw_lane(lane: Lane, top: float, width: float) -> str:
+    """Return name and ground of a lane. A name that is cut is whole in what is heard and pointed at."""
+    classes = f"saga-lane{' saga-chosen' if lane.is_chosen else ''}"
+    ground = element("rect", class_="saga-ground", x=0, y=top, width=width, height=LANE, stroke="none")
+    direction = "compensation" if lane.is_back else "action"
+    name = shorten(lane.name, LABEL_CHARS - 2 * lane.is_back)
+    label = text_at(MARGIN, top + LANE / 2 + 4, f"↩ {name}" if lane.is_back else name)
+    spoken = f"{lane.name}, {direction}: {sum(bar.count for bar in lane.bars)} attempts"
+    current = "true" if lane.is_chosen else None
+    link = element(
+        "a", f"<title>{clean(spoken)}</title>", label, href=attribute(lane.url), aria_label=attribute(spoken),
+        aria_current=current,
+    )  # fmt: skip
+    return element("g", ground, link, class_=classes)
+
+
+def _draw_cuts(timeline: Timeline, scale: TimeScale, axis: float, height: float) -> Iterator[str]:
+    """Yield a band for each gap that is cut out, with its length where there is room."""
+    cuts = [stretch for stretch in scale.stretches if stretch.is_cut]
+    for cut in cuts:
+        left, right = LABEL_WIDTH + cut.left, LABEL_WIDTH + cut.right
+        told = timeline.tell_span(cut.end - cut.start)
+        zigzag = f"M{left + 3:g} {axis + 4:g}l{(right - left - 6) / 4:g} -6l{(right - left - 6) / 2:g} 12"
+        band = element("rect", x=left, y=MARGIN / 2, width=right - left, height=height - MARGIN, stroke="none")
+        sides = f"M{left:g} {MARGIN / 2:g}V{height - MARGIN / 2:g}M{right:g} {MARGIN / 2:g}V{height - MARGIN / 2:g}"
+        words = text_at((left + right) / 2, axis + 34, told, anchor="middle") if _has_room(cuts, told) else ""
+        yield element(
+            "g", f"<title>{clean(told)} without any attempt, not drawn to scale</title>", band,
+            element("path", d=sides, stroke_dasharray="2 3"),
+            element("path", d=f"{zigzag}l{(right - left - 6) / 4:g} -6"), words, class_="saga-cut",
+        )  # fmt: skip
+
+
+def _has_room(cuts: Sequence[object], told: str) -> bool:
+    return len(cuts) <= 10 and len(told) * CHAR <= 72
+
+
+def _draw_axis(timeline: Timeline, scale: TimeScale, axis: float) -> Iterator[str]:
+    """Yield the line with its times: where it begins and after every cut the time of day, then what was counted on."""
+    y, reached, tick = axis + 4, -1e9, scale.tick
+    for stretch in scale.stretches:
+        left, right = LABEL_WIDTH + stretch.left, LABEL_WIDTH + stretch.right
+        if stretch.is_cut:
+            continue
+        yield element("path", class_="saga-axis", d=f"M{left:g} {y:g}H{right:g}")
+        told = timeline.tell_time(stretch.start)
+        if left < reached + 8:
+            continue
+        yield _draw_tick(left, y, told)
+        reached = left + len(told) * CHAR
+        count = 1
+        while stretch.start + count * tick <= stretch.end:
+            x = LABEL_WIDTH + scale.place(stretch.start + count * tick)
+            told = f"+{timeline.tell_span(count * tick)}"
+            if x >= reached + 8 and x + len(told) * CHAR <= LABEL_WIDTH + scale.width + 3 * MARGIN:
+                yield _draw_tick(x, y, told)
+                reached = x + len(told) * CHAR
+            count += 1
+
+
+def _draw_tick(x: float, y: float, told: str) -> str:
+    line = element("path", d=f"M{x:g} {y - 4:g}v9")
+    return element("g", line, text_at(x, y + 17, told), class_="saga-axis")
+
+
+def _draw_marks(timeline: Timeline, scale: TimeScale, axis: float, height: float) -> Iterator[str]:
+    for moment, name in timeline.marks:
+        x = LABEL_WIDTH + scale.place(moment)
+        line = element("path", d=f"M{x:g} {MARGIN / 2:g}V{height - MARGIN / 2:g}", stroke_dasharray="6 3")
+        is_late = x > LABEL_WIDTH + scale.width / 2
+        label = text_at(x + (-4 if is_late else 4), axis + 34, name, anchor="end" if is_late else "start")
+        yield element("g", line, label, class_="saga-mark")
+
+
+def _draw_bars(lane: Lane, top: float, scale: TimeScale) -> str:
+    y = top + (LANE - BAR) / 2
+    parts = [_draw_wait(wait, y, scale) for wait in lane.waits]
+    bars = merge_bars(lane.bars, scale)
+    for place, bar in enumerate(bars):
+        following = scale.place(bars[place + 1].start) if place + 1 < len(bars) else scale.width + 3 * MARGIN
+        parts.append(_draw_bar(bar, y, scale, following))
+    return "".join(parts)
+
+
+def _draw_wait(wait: Wait, y: float, scale: TimeScale) -> str:
+    left, right = scale.place(wait.start), scale.place(wait.end)
+    if right - left < MIN_BAR:
+        return ""
+    rectangle = element(
+        "rect", x=LABEL_WIDTH + left, y=y + 2, width=right - left, height=BAR - 4, fill=f"url(#{HATCH})",
+        stroke_dasharray="3 2",
+    )  # fmt: skip
+    return element("g", f"<title>{clean(wait.label)}</title>", rectangle, class_="saga-wait")
+
+
+def _draw_bar(bar: Bar, y: float, scale: TimeScale, following: float) -> str:
+    """Return a bar with its symbol inside, else beside it, if there is room at all, and how many it stands for."""
+    left, width = scale.place(bar.start), _width(bar, scale)
+    rectangle = element("rect", x=LABEL_WIDTH + left, y=y, width=width, height=BAR, rx=2)
+    x = left + 3 if width >= ICON + 4 else left + width + 2
+    room = (left + width if width >= ICON + 4 else following) - x
+    parts = [f"<title>{clean(bar.label)}</title>", rectangle]
+    if room >= ICON:
+        parts.append(
+            element("use", href=bar.icon_url, x=LABEL_WIDTH + x, y=y + 1, width=ICON, height=ICON, stroke="none")
+        )
+        x += ICON + 2
+    count = f"{TIMES}{bar.count}"
+    room = (left + width if width >= ICON + 4 + len(count) * CHAR else following) - x
+    if bar.count > 1 and room >= len(count) * CHAR:
+        x = x if width >= ICON + 4 + len(count) * CHAR else max(x, left + width + 2)
+        parts.append(text_at(LABEL_WIDTH + x, y + BAR - 3, count))
+    return element("g", *parts, class_=f"saga-attempt saga-tone-{bar.tone}")
+
+
+def merge_bars(bars: Sequence[Bar], scale: TimeScale) -> list[Bar]:
+    """Return bars in which those that are narrow and touch are one: it shows how the last of them ended."""
+    merged: list[Bar] = []
+    is_narrow = False
+    for bar in bars:
+        narrow = scale.place(bar.end) - scale.place(bar.start) < NARROW
+        before = merged[-1] if merged else None
+        if before and is_narrow and narrow and scale.place(bar.start) < _right(before, scale) + 1:
+            count = before.count + bar.count
+            label = f"{count} attempts, the last of them: {bar.label}"
+            merged[-1] = replace(bar, start=before.start, count=count, label=label, last_start=bar.start)
+        else:
+            merged.append(bar)
+        is_narrow = narrow
+    return merged
+
+
+def _width(bar: Bar, scale: TimeScale) -> float:
+    last = bar.start if bar.last_start is None else bar.last_start
+    return max(scale.place(last) + MIN_BAR, scale.place(bar.end)) - scale.place(bar.start)
+
+
+def _right(bar: Bar, scale: TimeScale) -> float:
+    return scale.place(bar.start) + _width(bar, scale)
