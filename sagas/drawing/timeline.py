@@ -11,7 +11,7 @@ from .timescale import TimeScale, fit_scale
 # Pixels. A character of the monospaced font at 12 px is 7.2 px wide.
 CHAR = 7.2
 LABEL_CHARS, LABEL_WIDTH = 26, 204
-LANE, BAR, AXIS, MARGIN = 26, 14, 40, 12
+LANE, BAR, AXIS, MARGIN = 26, 14, 40, 16
 MIN_BAR, ICON = 4, 12
 NARROW = 8  # bars below this width that touch are drawn as one; so the picture stays bounded
 HATCH = "saga-hatch"
@@ -110,7 +110,7 @@ def draw_timeline(timeline: Timeline) -> str:
         *(_draw_lane(lane, top, width) for lane, top in zip([*forward, *back], tops, strict=True)),
         *_draw_cuts(timeline, scale, axis, height),
         *_draw_axis(timeline, scale, axis),
-        *_draw_marks(timeline, scale, axis, height),
+        *_draw_marks(timeline, scale, height),
         *(_draw_bars(lane, top, scale) for lane, top in zip([*forward, *back], tops, strict=True)),
     ]
     return element(
@@ -194,12 +194,12 @@ def _draw_tick(x: float, y: float, told: str) -> str:
     return element("g", line, text_at(x, y + 17, told), class_="saga-axis")
 
 
-def _draw_marks(timeline: Timeline, scale: TimeScale, axis: float, height: float) -> Iterator[str]:
+def _draw_marks(timeline: Timeline, scale: TimeScale, height: float) -> Iterator[str]:
     for moment, name in timeline.marks:
         x = LABEL_WIDTH + scale.place(moment)
         line = element("path", d=f"M{x:g} {MARGIN / 2:g}V{height - MARGIN / 2:g}", stroke_dasharray="6 3")
         is_late = x > LABEL_WIDTH + scale.width / 2
-        label = text_at(x + (-4 if is_late else 4), axis + 34, name, anchor="end" if is_late else "start")
+        label = text_at(x + (-4 if is_late else 4), MARGIN - 5, name, anchor="end" if is_late else "start")
         yield element("g", line, label, class_="saga-mark")
 
 
