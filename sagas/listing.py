@@ -6,12 +6,13 @@ Reads only, on indexes only.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from . import clock, display
 from .conf import get_settings
@@ -66,6 +67,8 @@ class ListedSaga:
     attempts: int
     """Attempts of that step in the direction the saga is going."""
     last_error: str
+    error_class: str
+    """Of the last error, for readers who may not see its text; not part of ``as_dict``."""
     revision: int
     created_at: datetime
     due_at: datetime | None
@@ -112,8 +115,12 @@ def is_id_prefix(text: str) -> bool:
 
 def list_sagas(wanted: Wanted) -> list[ListedSaga]:
     """Return a page of sagas, newest first."""
+    return describe_sagas(list(select_sagas(wanted)[: min(wanted.limit, MAX_LIMIT)]))
+
+
+def describe_sagas(rows: Sequence[Saga]) -> list[ListedSaga]:
+    """Return each saga in a line, in the order given: three statements, however many."""
     using = get_settings().database
-    rows = list(_select(wanted)[: min(wanted.limit, MAX_LIMIT)])
     ids = [saga.pk for saga in rows]
     steps: dict[UUID, list[SagaStep]] = {pk: [] for pk in ids}
     for step in SagaStep.objects.using(using).filter(saga_id__in=ids).order_by("position").defer("result"):
@@ -139,7 +146,8 @@ def _find_by_key(text: str) -> list[Saga]:
     return list(rows.only("definition", "state")[: MAX_CANDIDATES + 1])
 
 
-def _select(wanted: Wanted) -> Any:
+def select_sagas(wanted: Wanted) -> QuerySet[Saga]:
+    """Return what is wanted, newest first, without a limit."""
     using = get_settings().database
     rows = Saga.objects.using(using).order_by("-created_at", "-id").defer("input", "effects_left")
     if wanted.states:
@@ -179,6 +187,7 @@ def _describe(saga: Saga, steps: list[SagaStep], keys: dict[str, str], now: date
         step_state=current.state if current else "",
         attempts=attempts,
         last_error=_find_error(saga, current),
+        error_class=_find_error_class(saga, current),
         revision=saga.revision,
         created_at=saga.created_at,
         due_at=saga.due_at,
@@ -191,3 +200,9 @@ def _find_error(saga: Saga, current: SagaStep | None) -> str:
         return current.last_error.splitlines()[0]
     text = str((saga.cause or {}).get("message") or (saga.cause or {}).get("reason") or "")
     return text.splitlines()[0] if text else ""
+
+
+def _find_error_class(saga: Saga, current: SagaStep | None) -> str:
+    if current is not None and current.last_error:
+        return str(current.last_error).partition(":")[0]
+    return str((saga.cause or {}).get("error_class") or "")

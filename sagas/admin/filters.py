@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any
 
-from django.contrib.admin import SimpleListFilter
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
@@ -17,36 +14,10 @@ from .. import registry
 from ..display import REASONS, DisplayState, badge_of_state, filter_by_display, filter_by_reason, needs_person
 from ..display.badges import in_words
 from ..models import Saga
+from .choosing import SPANS, ChoiceFilter
+from .narrowing import MORE_FILTERS, WindowFilter
 
 DEFINITION = re.compile(r"([a-z][a-z0-9_.-]{0,59})(?::([1-9][0-9]{0,8}))?")
-SPANS = {
-    "15m": ("Last 15 minutes", timedelta(minutes=15)),
-    "1h": ("Last hour", timedelta(hours=1)),
-    "24h": ("Last 24 hours", timedelta(hours=24)),
-    "7d": ("Last 7 days", timedelta(days=7)),
-    "30d": ("Last 30 days", timedelta(days=30)),
-}
-
-
-class ChoiceFilter(SimpleListFilter):
-    """Narrow by one value out of a list; any other value in the URL is an error, which the admin answers politely."""
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Saga]) -> QuerySet[Saga]:
-        """Return the rows that pass."""
-        value = self.value()
-        if value is None:
-            return queryset
-        if not self.accepts(value):
-            raise IncorrectLookupParameters(f"{self.parameter_name} has no choice {value!r}.")
-        return self.narrow(queryset, value)
-
-    def accepts(self, value: str) -> bool:
-        """Tell whether a value of the URL can be filtered by."""
-        return value in dict(self.lookup_choices)
-
-    def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
-        """Return the rows that have an accepted value."""
-        raise NotImplementedError
 
 
 class DisplayStateFilter(ChoiceFilter):
@@ -125,4 +96,6 @@ class StartedFilter(ChoiceFilter):
         return queryset.filter(created_at__gte=Now() - SPANS[value][1])
 
 
-FILTERS = (DisplayStateFilter, NeedsPersonFilter, DefinitionFilter, StartedFilter)
+FILTERS = (DisplayStateFilter, NeedsPersonFilter, DefinitionFilter, StartedFilter, *MORE_FILTERS)
+# Every name that the URL of the list may hold.
+PARAMETERS = frozenset({choice.parameter_name for choice in FILTERS} | set(WindowFilter.names))

@@ -19,8 +19,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from ..models import Saga
-from . import links, operating, payloads
-from .filters import FILTERS
+from . import links, operating, overview_urls, payloads, shortcuts
+from .filters import FILTERS, PARAMETERS
+from .narrowing import PlaceFilter, describe_place, find_order
 from .page import build_page, name_saga
 from .paging import CappedPaginator
 from .reading import read_saga
@@ -41,6 +42,15 @@ class SagaList(ChangeList):
         super().get_results(request)
         rows = select_for_list(self.result_list)
         self.result_list = attach_rows(rows, with_errors=may_see_payloads(request.user))
+        self.older_url = self._find_older_url(request)
+
+    def _find_older_url(self, request: HttpRequest) -> str:
+        """Return where the list goes on after the last page that is counted; empty elsewhere."""
+        is_last = self.page_num == self.paginator.num_pages
+        if not (self.paginator.is_capped and is_last and self.result_list) or find_order(request) is not None:
+            return ""
+        place = {PlaceFilter.parameter_name: describe_place(self.result_list[-1])}
+        return str(self.get_query_string(place, remove=["p"]))
 
 
 @admin.register(Saga)
@@ -61,7 +71,7 @@ class SagaAdmin(ViewOnlyAdmin):
     paginator = CappedPaginator
 
     class Media:
-        css = {"all": ("sagas/console.css",)}
+        css = {"all": ("sagas/console.css", "sagas/overview.css")}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Saga]:
         """Return the sagas of the engine's database."""
@@ -80,7 +90,11 @@ class SagaAdmin(ViewOnlyAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow the filters and nothing else: a lookup made up in the URL could ask for payloads, or read a table."""
-        return lookup in {choice.parameter_name for choice in FILTERS}
+        return lookup in PARAMETERS
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """Return the order that the URL asks for, out of a few, else newest first."""
+        return find_order(request) or self.ordering
 
     def get_urls(self) -> list[URLPattern]:
         """Add the pages of the actions, and the files of payloads."""
@@ -92,7 +106,7 @@ class SagaAdmin(ViewOnlyAdmin):
         payload = path(
             "<uuid:saga_id>/payload/", self.admin_site.admin_view(self.payload_view), name="sagas_saga_payload"
         )
-        return [operate, payload, *super().get_urls()]
+        return [operate, payload, *overview_urls.list_urls(self), *super().get_urls()]
 
     def get_links(self, saga: Saga, keys: Mapping[str, str]) -> list[links.Link]:
         """Return links to the pages of what the saga is about; by default those that apps have registered."""
@@ -100,7 +114,9 @@ class SagaAdmin(ViewOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list."""
-        response: HttpResponse = super().changelist_view(request, {"title": "Sagas", **(extra_context or {})})
+        pages = {"saga_views": shortcuts.list_views(request), "saga_pages": shortcuts.list_pages(request)}
+        context = {"title": "Sagas", **pages, **(extra_context or {})}
+        response: HttpResponse = super().changelist_view(request, context)
         return response
 
     def change_view(

@@ -1,0 +1,94 @@
+"""Answer downloads: the list as it is filtered, or one saga."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from .. import clock
+from ..documents import write_documents
+from ..export import strip_document, write_csv, write_ndjson
+from ..models import Saga
+from .shown import may_see_payloads
+from .view_only import engine_database
+
+if TYPE_CHECKING:
+    from .saga_admin import SagaAdmin
+
+logger = logging.getLogger(__name__)
+
+Writer = Callable[..., Iterator[str]]
+FORMS: Mapping[str, tuple[Writer, str]] = {
+    "csv": (write_csv, "text/csv; charset=utf-8"),
+    "ndjson": (write_ndjson, "application/x-ndjson; charset=utf-8"),
+}
+
+
+def answer(model_admin: SagaAdmin, request: HttpRequest, *, form: str) -> HttpResponseBase:
+    """Stream what the list shows under the same query.
+
+    Raises: PermissionDenied; Http404 for another form; BadRequest for a query that the list would refuse.
+    """
+    _check(model_admin, request)
+    if form not in FORMS:
+        raise Http404(f"There is no export as {form!r}.")
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    write, content_type = FORMS[form]
+    sagas = _select(model_admin, request)
+    lines = write(sagas, with_payloads=_may_have_payloads(request, "list"))
+    moment = clock.read_now(engine_database())
+    response = StreamingHttpResponse(lines, content_type=content_type)
+    return _name(response, f"sagas-{moment:%Y%m%d-%H%M%S}.{form}")
+
+
+def answer_bundle(model_admin: SagaAdmin, request: HttpRequest, *, saga_id: UUID) -> HttpResponseBase:
+    """Send one saga with everything that belongs to it, as JSON.
+
+    Raises: PermissionDenied; Http404.
+    """
+    _check(model_admin, request)
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    documents = write_documents([saga_id], pretty=True)
+    if not documents:
+        raise Http404(f"There is no saga {saga_id}.")
+    may_have = _may_have_payloads(request, str(saga_id))
+    text = documents[0] if may_have else strip_document(documents[0], indent=4)
+    return _name(HttpResponse(text + "\n", content_type="application/json"), f"saga-{saga_id}.json")
+
+
+def _check(model_admin: SagaAdmin, request: HttpRequest) -> None:
+    if not model_admin.has_view_permission(request):
+        raise PermissionDenied
+
+
+def _select(model_admin: SagaAdmin, request: HttpRequest) -> QuerySet[Saga]:
+    try:
+        sagas: QuerySet[Saga] = model_admin.get_changelist_instance(request).queryset
+    except IncorrectLookupParameters as error:
+        # The list would show everything instead; a download must not.
+        raise BadRequest("The list knows no such filter; nothing was exported.") from error
+    return sagas
+
+
+def _may_have_payloads(request: HttpRequest, what: str) -> bool:
+    may_have = may_see_payloads(request.user)
+    if may_have and request.method == "GET":
+        facts = {"user": request.user.get_username(), "exported": what, "query": request.META.get("QUERY_STRING", "")}
+        logger.info("Payloads exported.", extra=facts)
+    return may_have
+
+
+def _name(response: HttpResponseBase, filename: str) -> HttpResponseBase:
+    response["Content-Disposition"] = f'attachment; filename="{filename}"'
+    response["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,129 @@
+"""Show what failed lately, in groups, and lead to the sagas of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+
+from ..display.badges import in_words
+from ..failures import MAX_FAILURES, MAX_GROUPS, MAX_OPEN, FailureGroup, Failures, read_failures
+from .charts import Chart, draw_bars
+from .shortcuts import list_url
+from .shown import Moment, may_see_payloads, show_moment
+from .spans import find_span, list_spans
+
+if TYPE_CHECKING:
+    from .saga_admin import SagaAdmin
+
+TEMPLATE = "admin/sagas/failures.html"
+DEFAULT_SPAN = "24h"
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRow:
+    """Show a group."""
+
+    key: str
+    """What the list is filtered by."""
+    definition: str
+    step: str
+    direction: str
+    error_class: str
+    """Without its modules."""
+    error_path: str
+    """With them."""
+    pattern: str
+    """What the messages have in common; empty without the permission to see them."""
+    example: str
+    """The newest message, if it says more; empty without the permission."""
+    outcome: str
+    failures: int
+    sagas: int
+    open_sagas: int
+    first: Moment
+    last: Moment
+    trend: Chart
+    all_url: str
+    """The sagas of the group."""
+    open_url: str
+    """Those that can still be acted on."""
+
+
+def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
+    """Show the failure groups of a window.
+
+    Raises: PermissionDenied.
+    """
+    if not model_admin.has_view_permission(request):
+        raise PermissionDenied
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    span = find_span(request, DEFAULT_SPAN)
+    found = read_failures(span.length)
+    may_see = may_see_payloads(request.user)
+    context = {
+        "title": "Failure groups",
+        "span": span,
+        "spans": list_spans(),
+        "groups": list(_list_rows(found, may_see)),
+        "found": found,
+        "may_see_payloads": may_see,
+        "limits": {"failures": MAX_FAILURES, "groups": MAX_GROUPS, "open": MAX_OPEN},
+    }
+    return model_admin.render(request, TEMPLATE, context)
+
+
+def _list_rows(found: Failures, may_see: bool) -> Iterator[GroupRow]:
+    labels = list_labels(found.since, found.bucket, len(found.groups[0].trend) if found.groups else 0)
+    for group in found.groups:
+        yield _build_row(group, found, labels, may_see)
+
+
+def _build_row(group: FailureGroup, found: Failures, labels: list[str], may_see: bool) -> GroupRow:
+    return GroupRow(
+        key=group.key,
+        definition=group.definition,
+        step=group.step,
+        direction=group.direction,
+        error_class=group.error_class.rpartition(".")[2],
+        error_path=group.error_class,
+        pattern=group.pattern if may_see else "",
+        example=group.message if may_see and group.message != group.pattern else "",
+        outcome=in_words(group.outcome),
+        failures=group.failures,
+        sagas=group.sagas,
+        open_sagas=group.open_sagas,
+        first=show_moment(group.first_at, found.until),
+        last=show_moment(group.last_at, found.until),
+        trend=draw_bars(group.trend, labels, summary=describe_trend(group.trend)),
+        all_url=list_url(group=group.key),
+        open_url=list_url(group=group.key, closed="no"),
+    )
+
+
+def list_labels(since: datetime, bucket: timedelta, count: int) -> list[str]:
+    """Return what the parts of a window are called: by their beginning."""
+    pattern = "%Y-%m-%d %H:%M" if bucket * count > DAY / 2 else "%H:%M:%S"
+    return [f"{since + place * bucket:{pattern}}" for place in range(count)]
+
+
+def describe_trend(values: tuple[int, ...]) -> str:
+    """Return in a few words where a trend goes: its last third beside the one before."""
+    third = max(len(values) // 3, 1)
+    last, before = sum(values[-third:]), sum(values[-2 * third : -third])
+    if last == before:
+        direction = "steady"
+    elif not last:
+        direction = "has ceased"
+    elif not before:
+        direction = "new"
+    else:
+        direction = "rising" if last > before else "falling"
+    count = sum(values)
+    return f"{count} failure{'' if count == 1 else 's'}, {direction}"

@@ -1,0 +1,137 @@
+"""Show what people did, and verify that it is still written as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from .. import clock, verification
+from ..actors import MAX_NAME_CHARS
+from ..operator_log import Deed, DeedPage, WantedDeeds, read_deeds
+from ..plans import LABELS
+from ..rules import Operation
+from .shown import Moment, show_moment
+from .spans import find_span, list_spans
+from .view_only import engine_database
+
+if TYPE_CHECKING:
+    from .saga_admin import SagaAdmin
+
+TEMPLATE = "admin/sagas/log.html"
+DEFAULT_SPAN = "30d"
+ANY_TIME = "any"
+MAX_VERIFIED = 500  # sagas; a request may take a second or two, the command takes all
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeedRow:
+    """Show an action."""
+
+    at: Moment
+    actor: str
+    label: str
+    """The action in words."""
+    step: str
+    reason: str
+    before: str
+    after: str
+    result: str
+    evidence: str
+    revision: int | None
+    number: int
+    """Of the history entry."""
+    saga: str
+    """The saga in words."""
+    url: str
+    """Its page, at the history."""
+
+
+def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
+    """Show a page of the log; on POST also verify the sagas that were acted on in its window.
+
+    Raises: PermissionDenied.
+    """
+    if not model_admin.has_view_permission(request):
+        raise PermissionDenied
+    if request.method not in ("GET", "HEAD", "POST"):
+        return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+    length = None if request.GET.get("span") == ANY_TIME else find_span(request, DEFAULT_SPAN).length
+    wanted = _read_wanted(request, length)
+    page = read_deeds(wanted)
+    context = {
+        "title": "Operator log",
+        "rows": list(_list_rows(page)),
+        "actor": wanted.actor,
+        "operation": wanted.operation,
+        "operations": [(operation.value, LABELS[operation]) for operation in Operation],
+        "span_code": ANY_TIME if length is None else find_span(request, DEFAULT_SPAN).code,
+        "spans": [*((span.code, span.label) for span in list_spans()), (ANY_TIME, "Any time")],
+        "next_url": _describe_next(request, page),
+        "is_first": not wanted.before,
+        "newest_url": request.path,
+        "verified": _verify(length) if request.method == "POST" else None,
+        "max_verified": MAX_VERIFIED,
+    }
+    return model_admin.render(request, TEMPLATE, context)
+
+
+def _read_wanted(request: HttpRequest, length: timedelta | None) -> WantedDeeds:
+    code = request.GET.get("action", "")
+    since = clock.read_now(engine_database()) - length if length is not None else None
+    return WantedDeeds(
+        # What PostgreSQL cannot hold is nobody's name.
+        actor=request.GET.get("actor", "").strip().replace("\x00", "\ufffd")[:MAX_NAME_CHARS],
+        operation=Operation(code) if code in set(Operation) else None,
+        since=since,
+        before=request.GET.get("before", ""),
+    )
+
+
+def _list_rows(page: DeedPage) -> Iterator[DeedRow]:
+    for deed in page.deeds:
+        entry = deed.entry
+        yield DeedRow(
+            at=show_moment(entry.at, page.now),
+            actor=entry.actor or "",
+            label=_label(deed),
+            step=entry.step,
+            reason=entry.reason,
+            before=deed.before,
+            after=deed.after,
+            result=deed.result,
+            evidence=deed.evidence,
+            revision=deed.revision,
+            number=entry.number,
+            saga=" ".join([entry.saga.definition, *deed.keys]),
+            url=reverse("admin:sagas_saga_change", args=[entry.saga_id]) + "?tab=history",
+        )
+
+
+def _label(deed: Deed) -> str:
+    return LABELS[Operation(deed.operation)] if deed.operation in set(Operation) else deed.operation
+
+
+def _describe_next(request: HttpRequest, page: DeedPage) -> str:
+    if not page.next_place:
+        return ""
+    kept = {name: request.GET[name] for name in ("actor", "action", "span") if request.GET.get(name)}
+    return f"?{urlencode({**kept, 'before': page.next_place})}"
+
+
+def _verify(length: timedelta | None) -> dict[str, Any]:
+    now = clock.read_now(engine_database())
+    found = verification.verify_touched(
+        since=now - length if length is not None else now - timedelta(days=36_500),
+        until=now,
+        limit=MAX_VERIFIED,
+        sealed_since=verification.read_sealed_since(),
+    )
+    urls = [reverse("admin:sagas_saga_change", args=[finding.saga_id]) + "?tab=history" for finding in found.findings]
+    return {"report": found, "findings": list(zip(found.findings, urls, strict=True))}

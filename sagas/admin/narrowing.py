@@ -1,0 +1,289 @@
+"""Narrow the list further: by end, step, attempts, error group, a person's touch, time, and place in the list.
+
+As in ``filters``, every choice is known beforehand and every condition has an index.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.admin import ListFilter
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.expressions import OrderBy
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils import timezone
+
+from .. import registry
+from ..definition import STEP_NAME
+from ..display.filters import IS_OPEN
+from ..models import Saga, SagaAttempt, SagaStep
+from ..models.saga import MANY_TRIES
+from ..states import StepState
+from .choosing import SPANS, ChoiceFilter
+
+NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+GROUP = re.compile(r"[0-9a-f]{16}")
+# Where a step is neither over nor yet to come.
+AT_WORK = [
+    state.value
+    for state in (
+        StepState.RUNNING, StepState.WAITING, StepState.UNKNOWN, StepState.COMPENSATING, StepState.REFUSED,
+    )
+]  # fmt: skip
+SLOWEST, LONGEST = "slowest", "longest"
+ORDERS: dict[str, tuple[OrderBy, ...]] = {
+    SLOWEST: ((F("closed_at") - F("created_at")).desc(), F("id").desc()),
+    LONGEST: (F("created_at").asc(), F("id").asc()),
+}
+
+
+class ClosedFilter(ChoiceFilter):
+    """Narrow by when a saga was over, or to those that are not."""
+
+    title = "end"
+    parameter_name = "closed"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Return the choices."""
+        spans = [(value, f"Closed in the {label.lower()}") for value, (label, _) in SPANS.items()]
+        return [("no", "Still open"), ("today", "Closed today"), *spans]
+
+    def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
+        """Return the rows that are open, or were closed since then."""
+        if value == "no":
+            return queryset.filter(IS_OPEN)
+        if value == "today":
+            return queryset.filter(closed_at__gte=start_of_today())
+        return queryset.filter(closed_at__gte=Now() - SPANS[value][1])
+
+
+class StepFilter(ChoiceFilter):
+    """Narrow to the open sagas that are at a step: it is held, live or waits; also at one that the code has lost."""
+
+    title = "step it is at"
+    parameter_name = "step"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Return the steps of every definition."""
+        names = {step.name for definition in registry.all_definitions() for step in definition.steps}
+        return [(name, name) for name in sorted(names)]
+
+    def has_output(self) -> bool:
+        """Tell that the filter works although there may be no choice to show."""
+        return True
+
+    def accepts(self, value: str) -> bool:
+        """Tell whether a value could be a step."""
+        return STEP_NAME.fullmatch(value) is not None
+
+    def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
+        """Return the rows that are at the step."""
+        is_there = Q(hold__isnull=False) | Q(lease_token__isnull=False) | Q(due_at__isnull=False)
+        steps = SagaStep.objects.filter(is_there, saga=OuterRef("pk"), name=value, state__in=AT_WORK)
+        return queryset.filter(IS_OPEN, Exists(steps))
+
+
+class AttemptsFilter(ChoiceFilter):
+    """Narrow to sagas one of whose steps had at least so many attempts in one direction."""
+
+    title = "attempts of a step"
+    parameter_name = "attempts"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Return some numbers; any other can be written into the URL."""
+        numbers = sorted({2, 4, 10, *([int(value)] if (value := self.value()) and NUMBER.fullmatch(value) else [])})
+        return [(str(number), f"{number} or more") for number in numbers]
+
+    def accepts(self, value: str) -> bool:
+        """Tell whether a value is a number."""
+        return NUMBER.fullmatch(value) is not None
+
+    def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
+        """Return the rows that needed so many."""
+        number = int(value)
+        # The index begins where a second attempt was needed; every saga has one attempt, or will have.
+        return queryset.filter(tries__gte=number) if number >= MANY_TRIES else queryset
+
+
+class TouchedFilter(ChoiceFilter):
+    """Narrow by whether a person has acted on a saga."""
+
+    title = "touch of a person"
+    parameter_name = "touched"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Return the choices."""
+        return [("yes", "Touched by a person"), ("no", "Touched by nobody")]
+
+    def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
+        """Return the rows that were, or were not, acted on."""
+        return queryset.filter(touched_at__isnull=value == "no")
+
+
+class GroupFilter(ChoiceFilter):
+    """Narrow to sagas that failed in one way, at any time; the page of failures leads here."""
+
+    title = "failure group"
+    parameter_name = "group"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Return the group of the URL; which others there are is on the page of failures."""
+        value = self.value()
+        return [(value, f"Group {value[:16]}")] if value is not None else []
+
+    def accepts(self, value: str) -> bool:
+        """Tell whether a value could be a group."""
+        return GROUP.fullmatch(value) is not None
+
+    def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
+        """Return the rows with an attempt of the group."""
+        # Said twice, so that the index of failures alone is seen to fit.
+        failed = SagaAttempt.objects.exclude(error_group="").filter(saga=OuterRef("pk"), error_group=value)
+        return queryset.filter(Exists(failed))
+
+
+class OrderFilter(ChoiceFilter):
+    """Choose what comes first."""
+
+    title = "order"
+    parameter_name = "by"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Return the orders beside the usual one."""
+        return [(SLOWEST, "Slowest, of the closed ones"), (LONGEST, "Longest open")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Return the choices; the first one is the usual order."""
+        first, *others = super().choices(changelist)
+        yield {**first, "display": "Newest"}
+        yield from others
+
+    def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
+        """Return the rows that have a place in the order; ``find_order`` makes it."""
+        return queryset.filter(closed_at__isnull=value == LONGEST)
+
+
+class PlaceFilter(ChoiceFilter):
+    """Go on with what is older than a saga: how to leaf beyond the first pages."""
+
+    title = "place in the list"
+    parameter_name = "before"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Return the place of the URL."""
+        value = self.value()
+        if value is None:
+            return []
+        place = parse_place(value)
+        return [(value, f"Before {place[0]:%Y-%m-%d %H:%M:%S} UTC" if place else "")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Return the choices; the first one leads back."""
+        first, *others = super().choices(changelist)
+        yield {**first, "display": "From the newest"}
+        yield from others
+
+    def accepts(self, value: str) -> bool:
+        """Tell whether a value is a place."""
+        return parse_place(value) is not None
+
+    def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
+        """Return the rows that come later."""
+        place = parse_place(value)
+        if place is None:
+            return queryset.none()
+        at, pk = place
+        return queryset.filter(Q(created_at__lt=at) | Q(created_at=at, pk__lt=pk), created_at__lte=at)
+
+
+class WindowFilter(ListFilter):
+    """Narrow to sagas started between two moments, either of which may be left open."""
+
+    title = "start between"
+    template = "admin/sagas/filters/window.html"
+    parameter_name = "since"  # for the list's own sake: the names that the URL may hold
+    names = ("since", "until")
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
+        super().__init__(request, params, model, model_admin)
+        for name in self.names:
+            if name in params:
+                self.used_parameters[name] = str(params.pop(name)[-1])
+
+    def has_output(self) -> bool:
+        """Tell that there is a form to show."""
+        return True
+
+    def expected_parameters(self) -> list[str | None]:
+        """Return the names that the URL may hold."""
+        return list(self.names)
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Return what the form shows, and what it must keep of the URL."""
+        kept = {name: value for name, value in changelist.params.items() if name not in (*self.names, "p", "e")}
+        shown = {name: self.used_parameters.get(name, "") for name in self.names}
+        cleared = changelist.get_query_string(remove=list(self.names))
+        yield {**shown, "kept": kept, "is_set": bool(self.used_parameters), "cleared": cleared}
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Saga]) -> QuerySet[Saga]:
+        """Return the rows started between the two."""
+        limits = {"since": "created_at__gte", "until": "created_at__lt"}
+        for name, value in self.used_parameters.items():
+            if not isinstance(value, str) or not value:
+                continue
+            moment = parse_moment(value)
+            if moment is None:
+                raise IncorrectLookupParameters(f"{name} is no moment: {value!r}.")
+            queryset = queryset.filter(**{limits[name]: moment})
+        return queryset
+
+
+def find_order(request: HttpRequest) -> tuple[OrderBy, ...] | None:
+    """Return the order that the URL asks for, or None for the usual one."""
+    return ORDERS.get(request.GET.get(OrderFilter.parameter_name, ""))
+
+
+def describe_place(saga: Saga) -> str:
+    """Return the place of a saga in the list, as the URL holds it."""
+    return f"{saga.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}~{saga.pk}"
+
+
+def parse_place(text: str) -> tuple[datetime, UUID] | None:
+    """Return start and id of a place, or None when it is none."""
+    at, tilde, pk = text.partition("~")
+    moment = parse_moment(at)
+    try:
+        return (moment, UUID(pk)) if tilde and moment else None
+    except ValueError:
+        return None
+
+
+def parse_moment(text: str) -> datetime | None:
+    """Return a moment of a URL, in the zone of the admin when it names none; None when it is no moment."""
+    try:
+        found = datetime.fromisoformat(text) if len(text) <= 40 and text.isascii() else None
+        if found is None:
+            return None
+        aware = found if found.tzinfo else timezone.make_aware(found)
+        # At the ends of the calendar the database's zone could lead beyond it.
+        aware.astimezone(UTC) - timedelta(days=2)
+        aware.astimezone(UTC) + timedelta(days=2)
+    except (ValueError, OverflowError):
+        return None
+    return aware
+
+
+def start_of_today() -> datetime:
+    """Return midnight in the zone of the admin."""
+    return timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+MORE_FILTERS = (
+    ClosedFilter, StepFilter, AttemptsFilter, TouchedFilter, GroupFilter, WindowFilter, OrderFilter, PlaceFilter,
+)  # fmt: skip

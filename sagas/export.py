@@ -1,0 +1,95 @@
+"""Write many sagas out, a page at a time: as CSV for a spreadsheet, as NDJSON for a program.
+
+Pages are read by place (start and id), each with statements of its own. A cursor of the server would hold one snapshot
+for as long as a slow reader takes, and keep PostgreSQL from clearing what the engine leaves behind meanwhile; this
+holds no more than a page, in the database and in memory. Sagas that move meanwhile are told as of their page.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from .documents import strip_payloads, write_documents
+from .listing import ListedSaga, describe_sagas
+from .models import Saga
+
+PAGE = 200
+# What a spreadsheet takes for a formula, or for the end of the cell before.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+COLUMNS = (
+    "id", "definition", "version", "keys", "state", "shown_as", "needs", "step", "step_state", "attempts", "last_error",
+    "revision", "started_at", "due_at", "closed_at", "seconds",
+)  # fmt: skip
+
+
+class _Line:
+    """Take what csv writes, and give it back."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def write_csv(queryset: QuerySet[Saga], *, with_payloads: bool) -> Iterator[str]:
+    """Return the lines of a table, newest saga first; no cell of it is a formula.
+
+    ``with_payloads``: whether the texts of errors are shown, and not their class alone.
+    """
+    writer = csv.writer(_Line())
+    yield writer.writerow(COLUMNS)
+    for page in read_pages(queryset):
+        for saga in describe_sagas(page):
+            yield writer.writerow([guard_cell(cell) for cell in _list_cells(saga, with_payloads)])
+
+
+def write_ndjson(queryset: QuerySet[Saga], *, with_payloads: bool) -> Iterator[str]:
+    """Return one JSON document a line, newest page first; see ``documents`` for its shape."""
+    for page in read_pages(queryset.only("pk", "created_at")):
+        for text in write_documents(saga.pk for saga in page):
+            yield (text if with_payloads else strip_document(text)) + "\n"
+
+
+def read_pages(queryset: QuerySet[Saga]) -> Iterator[list[Saga]]:
+    """Return the sagas of a queryset, newest first, a page at a time."""
+    rows = queryset.order_by("-created_at", "-pk")
+    found = list(rows[:PAGE])
+    while found:
+        yield found
+        last = found[-1]
+        is_older = Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, pk__lt=last.pk)
+        found = list(rows.filter(is_older, created_at__lte=last.created_at)[:PAGE]) if len(found) == PAGE else []
+
+
+def strip_document(text: str, *, indent: int | None = None) -> str:
+    """Return a document as text without what only those may see who may see payloads."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(strip_payloads(json.loads(text)), ensure_ascii=False, separators=separators, indent=indent)
+
+
+def guard_cell(value: Any) -> Any:
+    """Return a cell that a spreadsheet shows and does not work out.
+
+    Source: OWASP, CSV injection.
+    """
+    if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS):
+        return f"'{value}"
+    return value
+
+
+def _list_cells(saga: ListedSaga, with_payloads: bool) -> list[Any]:
+    error = saga.last_error if with_payloads else saga.error_class
+    took = (saga.closed_at - saga.created_at).total_seconds() if saga.closed_at else ""
+    return [
+        str(saga.id), saga.definition, saga.version, "; ".join(f"{name}={value}" for name, value in saga.keys.items()),
+        saga.state, saga.display_state, "; ".join(saga.needs), saga.step, saga.step_state, saga.attempts, error,
+        saga.revision, _moment(saga.created_at), _moment(saga.due_at), _moment(saga.closed_at), took,
+    ]  # fmt: skip
+
+
+def _moment(moment: datetime | None) -> str:
+    return moment.isoformat() if moment else ""

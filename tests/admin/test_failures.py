@@ -1,0 +1,196 @@
+"""What failed is shown in groups, with a trend, and leads to its sagas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from html import unescape
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from sagas import failures
+from sagas.admin.charts import draw_bars
+from sagas.admin.failures_page import describe_trend, list_labels
+from sagas.failures import read_failures
+from sagas.models import Saga, SagaAttempt
+from sagas.testing import drain, faults
+from sagas.testing.drain import look
+
+from . import trips
+from .pages import LIST
+from .test_list import ids, listed
+from .test_narrowing import fill_tables
+
+pytestmark = pytest.mark.django_db
+
+LogIn = Callable[..., Client]
+URL = f"{LIST}failures/"
+DAY = timedelta(days=1)
+HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
+
+
+def fail(message: str, *, order: str | None = None, step: str = "book_hotel") -> Saga:
+    """Return an open saga whose step failed once so."""
+    saga = trips.start(**({"order": order} if order else {}))
+    with faults() as fault:
+        fault.refuse(step, RuntimeError(message))
+        look(saga.pk)
+    return saga
+
+
+def test_failures_of_one_kind_are_one_group(log_in: LogIn) -> None:
+    sagas = [fail(f"Room {number} at 'Hotel {number}' is taken") for number in (7, 8, 9)]
+    other = fail("The lift is broken")
+
+    found = read_failures(DAY)
+
+    assert [(group.failures, group.sagas, group.open_sagas) for group in found.groups] == [(3, 3, 3), (1, 1, 1)]
+    first, second = found.groups
+    assert (first.definition, first.step, first.direction, first.outcome) == ("trip", "book_hotel", "action", "retry")
+    assert (first.error_class, first.pattern) == ("RuntimeError", "Room # at '…' is taken")
+    assert first.message == "Room 9 at 'Hotel 9' is taken"
+    assert second.pattern == "The lift is broken"
+    assert (sum(first.trend), len(first.trend)) == (3, failures.BUCKETS)
+    client = log_in("viewer")
+    assert listed(client.get(LIST, {"group": first.key})) == ids(*sagas)
+    assert listed(client.get(LIST, {"group": second.key})) == ids(other)
+
+
+def test_page_shows_groups_and_leads_to_their_sagas(log_in: LogIn) -> None:
+    saga = fail("Room 7 is taken")
+    group = SagaAttempt.objects.get(saga=saga).error_group
+
+    text = unescape(log_in("supervisor").get(URL).content.decode())
+
+    for shown in ("trip: <strong>book_hotel</strong>", ">RuntimeError</abbr>: Room # is taken", "Room 7 is taken"):
+        assert shown in text
+    assert f'href="{LIST}?group={group}"' in text
+    assert f'href="{LIST}?group={group}&closed=no">1 open</a>' in text
+    assert 'aria-label="1 failure, new"' in text
+    assert text.count("<rect ") == 1
+    assert "style=" not in text.split('id="content"')[1].split("footer")[0]
+
+
+def test_texts_of_errors_need_the_payload_permission(log_in: LogIn) -> None:
+    fail("Room 7 of Ada Lovelace is taken")
+
+    text = log_in("viewer").get(URL).content.decode()
+
+    assert "RuntimeError" in text
+    assert "Lovelace" not in text
+    assert "is taken" not in text
+
+
+def test_who_may_look(log_in: LogIn) -> None:
+    for name, status in (("viewer", 200), ("operator", 200), ("admin", 200), ("staff", 403), ("anonymous", 302)):
+        assert log_in(name).get(URL).status_code == status, name
+    assert log_in("admin").post(URL).status_code == 405
+
+
+def test_page_of_nothing(log_in: LogIn) -> None:
+    trips.make_completed()
+
+    assert "Nothing failed in this window." in log_in("viewer").get(URL).content.decode()
+
+
+def test_closed_sagas_and_successes_are_told_apart() -> None:
+    with faults() as fault:
+        fault.refuse("book_hotel", RuntimeError("once"))
+        drain(trips.start())
+
+    [group] = read_failures(DAY).groups
+
+    assert (group.failures, group.sagas, group.open_sagas) == (1, 1, 0)
+
+
+def test_window_bounds_what_is_counted_but_not_the_first_time(log_in: LogIn) -> None:
+    old, new = fail("It is closed"), fail("It is closed")
+    SagaAttempt.objects.filter(saga=old).update(started_at=old.created_at - timedelta(days=3))
+    client = log_in("viewer")
+
+    week, day = client.get(URL, {"span": "7d"}), client.get(URL, {"span": "24h"})
+
+    assert [row.failures for row in week.context["groups"]] == [2]
+    assert [row.failures for row in day.context["groups"]] == [1]
+    assert day.context["groups"][0].first.distance == "3 d ago"
+    assert client.get(URL, {"span": "<b>"}).context["span"].code == "24h"
+    assert new.pk != old.pk
+
+
+def test_hostile_errors_are_shown_as_text(log_in: LogIn) -> None:
+    fail(f"{HOSTILE} {HOSTILE}")
+
+    text = log_in("supervisor").get(URL).content.decode()
+
+    assert "<script>alert" not in text
+    assert HOSTILE in unescape(text)
+
+
+def test_more_failures_than_are_looked_at_are_said_to_be_more(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "MAX_FAILURES", 2)
+    for number in range(3):
+        fail(f"Room {number} is taken")
+
+    response = log_in("viewer").get(URL)
+
+    assert [row.failures for row in response.context["groups"]] == [2]
+    assert "More failed in this window than is looked at" in response.content.decode()
+
+
+def test_queries_do_not_grow(log_in: LogIn) -> None:
+    client = log_in("supervisor")
+    fail("one")
+    with CaptureQueriesContext(connection) as few:
+        client.get(URL)
+    for text in ("two", "three", "four"):
+        fail(text)
+    with CaptureQueriesContext(connection) as many:
+        assert len(client.get(URL).context["groups"]) == 4
+
+    assert len(few) == len(many) <= 10
+
+
+def test_groups_are_read_by_the_index_of_failures() -> None:
+    fill_tables(20_000)
+    now = Saga.objects.latest("created_at").created_at
+    values = {
+        "since": now - DAY, "now": now, "max_failures": 100, "max_open": 100, "max_groups": 50, "buckets": 24,
+    }  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {failures.READ_GROUPS}", values)
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+
+    assert "saga_attempt_failed" in plan
+    assert "saga_attempt_group" in plan
+    assert "Seq Scan on sagas_sagaattempt" not in plan
+    assert "Seq Scan on sagas_saga " not in plan
+    assert sum(group.failures for group in read_failures(timedelta(days=30)).groups) == 2_000
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((0, 0, 0, 1, 1, 1), "3 failures, new"), ((1, 1, 1, 1, 1, 1), "6 failures, steady"),
+        ((0, 0, 1, 1, 2, 2), "6 failures, rising"), ((0, 0, 5, 5, 1, 0), "11 failures, falling"),
+        ((1, 1, 1, 1, 0, 0), "4 failures, has ceased"), ((), "0 failures, steady"),
+    ],
+)  # fmt: skip
+def test_trend_in_words(values: tuple[int, ...], words: str) -> None:
+    if words.endswith("new"):
+        values = (0, 0, 0, 0, 1, 2)
+    assert describe_trend(values) == words
+
+
+def test_chart_holds_every_value_in_its_box() -> None:
+    chart = draw_bars([0, 1, 10**9, 0.5], ["a", "b", "c", "d"], width=40, height=10, summary="x")
+
+    assert [bar.label for bar in chart.bars] == ["b: 1", "c: 1e+09", "d: 0.5"]
+    for bar in chart.bars:
+        assert 0 <= float(bar.x) <= 40
+        assert float(bar.y) >= 0
+        assert float(bar.y) + float(bar.height) == pytest.approx(10)
+    assert draw_bars([], [], summary="").bars == ()
+    assert len(list_labels(Saga.objects.none().first() or trips.start().created_at, DAY / 24, 3)) == 3

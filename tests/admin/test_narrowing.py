@@ -1,0 +1,298 @@
+"""The list is narrowed by what the URL says, on indexes, and leafed through beyond its first pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client, RequestFactory
+
+from sagas import operations
+from sagas.admin import paging, saga_admin
+from sagas.admin.narrowing import (
+    AttemptsFilter,
+    ClosedFilter,
+    GroupFilter,
+    PlaceFilter,
+    StepFilter,
+    TouchedFilter,
+    describe_place,
+    find_order,
+    parse_moment,
+    parse_place,
+)
+from sagas.models import Saga, SagaAttempt
+
+from . import trips
+from .pages import LIST
+from .test_list import ids, listed
+
+pytestmark = pytest.mark.django_db
+
+LogIn = Callable[..., Client]
+
+
+def ordered(response: Any) -> list[Saga]:
+    return [saga.pk for saga in response.context["cl"].result_list]
+
+
+def test_step_filter_finds_those_that_are_at_a_step(log_in: LogIn) -> None:
+    waiting, failing = trips.make_waiting_for_retry(), trips.make_compensation_failing()
+    trips.make_completed(), trips.make_compensated(), trips.start()
+    client = log_in("viewer")
+
+    rows = client.get(LIST).context["cl"].result_list
+    by_step: dict[str, set[str]] = {}
+    for saga in rows:
+        by_step.setdefault(saga.console_row.step, set()).add(str(saga.pk))
+
+    assert by_step["book_flight"] >= ids(failing)
+    for step in {step.name for step in trips.TripSaga.steps}:
+        found = listed(client.get(LIST, {"step": step}))
+        pending = {
+            pk for pk in by_step.get(step, set()) if not Saga.objects.get(pk=pk).steps.exclude(state="pending").exists()
+        }
+        assert found == by_step.get(step, set()) - pending, step
+    assert listed(client.get(LIST, {"step": "of_the_past"})) == set()
+    assert str(waiting.pk) in {pk for found in by_step.values() for pk in found}
+
+
+def test_attempts_filter(log_in: LogIn) -> None:
+    failing, plain = trips.make_compensation_failing(), trips.make_completed()
+    client = log_in("viewer")
+
+    assert Saga.objects.get(pk=failing.pk).tries == 10
+    assert listed(client.get(LIST, {"attempts": "10"})) == ids(failing)
+    assert listed(client.get(LIST, {"attempts": "11"})) == set()
+    assert listed(client.get(LIST, {"attempts": "1"})) == ids(failing, plain)
+    assert listed(client.get(LIST, {"attempts": "999999999"})) == set()
+
+
+def test_touch_filter(log_in: LogIn) -> None:
+    touched, untouched = trips.make_paused(), trips.make_completed()
+    client = log_in("viewer")
+
+    assert listed(client.get(LIST, {"touched": "yes"})) == ids(touched)
+    assert listed(client.get(LIST, {"touched": "no"})) == ids(untouched)
+
+
+def test_end_filter(log_in: LogIn) -> None:
+    opened, closed, old = trips.start(), trips.make_completed(), trips.make_compensated()
+    Saga.objects.filter(pk=old.pk).update(closed_at=datetime.now(UTC) - timedelta(days=3))
+    client = log_in("viewer")
+
+    assert listed(client.get(LIST, {"closed": "no"})) == ids(opened)
+    assert listed(client.get(LIST, {"closed": "today"})) == ids(closed)
+    assert listed(client.get(LIST, {"closed": "24h"})) == ids(closed)
+    assert listed(client.get(LIST, {"closed": "7d"})) == ids(closed, old)
+
+
+def test_group_filter_finds_every_saga_that_failed_so(log_in: LogIn) -> None:
+    failing, other = trips.make_compensation_failing(), trips.make_compensation_failing()
+    trips.make_completed()
+    groups = set(SagaAttempt.objects.filter(saga=failing).exclude(error_group="").values_list("error_group", flat=True))
+    client = log_in("viewer")
+
+    for group in groups:
+        response = client.get(LIST, {"group": group, "closed": "no"})
+        assert listed(response) == ids(failing, other)
+        assert f"Group {group}" in response.content.decode()
+    assert listed(client.get(LIST, {"group": "0" * 16})) == set()
+    assert "failure group" not in client.get(LIST).content.decode()
+
+
+def test_window_filter(log_in: LogIn) -> None:
+    early, late = trips.start(), trips.start()
+    Saga.objects.filter(pk=early.pk).update(created_at=datetime(2026, 11, 20, 2, 10, tzinfo=UTC))
+    Saga.objects.filter(pk=late.pk).update(created_at=datetime(2026, 11, 20, 2, 40, tzinfo=UTC))
+    client = log_in("viewer")
+
+    def find(**query: str) -> set[str]:
+        return listed(client.get(LIST, query))
+
+    assert find(since="2026-11-20T02:10", until="2026-11-20T02:40") == ids(early)
+    assert find(since="2026-11-20T02:10:01") == ids(late)
+    assert find(until="2026-11-20T03:40+01:00") == ids(early)
+    assert find(since="", until="") == ids(early, late)
+    text = unescape(client.get(LIST, {"since": "2026-11-20T02:10", "display": "pending"}).content.decode())
+    assert 'name="since" value="2026-11-20T02:10"' in text
+    assert '<input type="hidden" name="display" value="pending">' in text
+
+
+def test_orders(log_in: LogIn) -> None:
+    first, second, third = trips.make_completed(), trips.make_completed(), trips.make_completed()
+    opened, newer = trips.start(), trips.start()
+    for saga, minutes in ((first, 5), (second, 50), (third, 20)):
+        Saga.objects.filter(pk=saga.pk).update(closed_at=saga.created_at + timedelta(minutes=minutes))
+    client = log_in("viewer")
+
+    assert ordered(client.get(LIST, {"by": "slowest"})) == [second.pk, third.pk, first.pk]
+    assert ordered(client.get(LIST, {"by": "longest"})) == [opened.pk, newer.pk]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"closed": "never"}, {"step": "Step One"}, {"step": "\x00"}, {"attempts": "0"}, {"attempts": "-1"},
+        {"attempts": "1e3"}, {"attempts": "9" * 20}, {"attempts": "\u0663"}, {"touched": "maybe"},
+        {"group": "xyz"}, {"group": "A" * 16}, {"group": "'; DROP TABLE sagas_saga"}, {"by": "random"},
+        {"before": "yesterday"}, {"before": "2026-11-20T03:00:00Z~nobody"}, {"before": "~" * 300},
+        {"since": "yesterday"}, {"until": "\x00"}, {"since": "2026-13-40"}, {"until": "9" * 5000},
+        {"since": "0001-01-01T00:00"}, {"until": "9999-12-31T23:59:59"},
+    ],
+)  # fmt: skip
+def test_wrong_choice_is_answered_politely(log_in: LogIn, query: dict[str, str]) -> None:
+    trips.start()
+
+    response = log_in("viewer").get(LIST, query)
+
+    assert response.status_code == 302
+    assert response["Location"] == f"{LIST}?e=1"
+
+
+@pytest.mark.parametrize("text", ["", "~", "2026-11-20", "a~b", "2026-11-20T03:00:00Z~", "\u0662026~x"])
+def test_what_is_no_place_is_none(text: str) -> None:
+    assert parse_place(text) is None
+
+
+def test_a_place_is_read_as_it_was_written() -> None:
+    saga = trips.start()
+
+    assert parse_place(describe_place(saga)) == (saga.created_at, saga.pk)
+    assert parse_moment("2026-11-20T03:00:00") == datetime(2026, 11, 20, 3, tzinfo=UTC)
+
+
+def test_list_is_leafed_through_beyond_the_pages_that_are_counted(
+    log_in: LogIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "MAX_COUNT", 4)
+    monkeypatch.setattr(saga_admin.SagaAdmin, "list_per_page", 2)
+    made = [trips.start().pk for _ in range(9)]
+    moment = datetime(2026, 11, 20, 3, tzinfo=UTC)
+    Saga.objects.filter(pk__in=made[2:7]).update(created_at=moment)  # at once: the id decides
+    client = log_in("viewer")
+    expected = list(Saga.objects.order_by("-created_at", "-pk").values_list("pk", flat=True))
+
+    found: list[Any] = []
+    url = LIST
+    for _ in range(5):
+        first = client.get(url)
+        found += ordered(first)
+        assert first.context["cl"].older_url == ""
+        if first.context["cl"].paginator.num_pages == 1:
+            break
+        last = client.get(url + ("&" if "?" in url else "?") + "p=2")
+        found += ordered(last)
+        older = last.context["cl"].older_url
+        assert "Older ones" in last.content.decode()
+        url = LIST + older
+
+    assert found == expected
+    assert "From the newest" in client.get(url).content.decode()
+
+
+def test_other_orders_end_where_counting_ends(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "MAX_COUNT", 2)
+    for _ in range(3):
+        trips.start()
+
+    response = log_in("viewer").get(LIST, {"by": "longest"})
+
+    assert response.context["cl"].older_url == ""
+
+
+def test_filters_in_use_are_open_and_views_say_where_one_is(log_in: LogIn) -> None:
+    trips.start()
+    text = unescape(log_in("viewer").get(LIST, {"attempts": "5", "closed": "no"}).content.decode())
+
+    assert 'data-filter-title="attempts of a step" open' in text
+    assert 'data-filter-title="touch of a person">' in text
+    assert f'<a href="{LIST}?attempts=5&closed=no" aria-current="page">Retrying more than 3 times</a>' in text
+    assert ' aria-current="true">5 or more</a>' in text
+
+
+@pytest.mark.parametrize("view", ["needs=any", "display=compensated&closed=today", "by=slowest", "by=longest", ""])
+def test_every_view_is_a_list(log_in: LogIn, view: str) -> None:
+    trips.make_compensated()
+
+    response = log_in("viewer").get(f"{LIST}?{view}")
+
+    assert response.status_code == 200
+    assert sum(found.is_current for found in response.context["saga_views"]) == 1
+
+
+def fill_tables(count: int) -> None:
+    """Write closed sagas with two steps, two attempts and a few failures, and let the planner know."""
+    statements = (
+        """INSERT INTO sagas_saga (id, definition, version, digest, state, attention, input, revision, history_count,
+           abort_actor, abort_reason, started_by, traceparent, queue, created_at, updated_at, closed_at, tries, cause)
+           SELECT gen_random_uuid(), 'trip', 3, '', CASE WHEN mod(n, 50) = 0 THEN 'compensated' ELSE 'completed' END,
+           '[]', '{}', 1, 1, '', '', '', '', '', now() - n * interval '1 minute', now(),
+           now() - n * interval '1 minute' + mod(n, 97) * interval '1 second',
+           CASE WHEN mod(n, 20) = 0 THEN 3 ELSE 1 END, '{}' FROM generate_series(1, %s) AS n""",
+        """INSERT INTO sagas_sagastep (saga_id, name, position, stage, kind, state, action_attempts,
+           compensation_attempts, budget_used, epoch, is_assumed, last_error)
+           SELECT id, 'step' || n, n, n, 'compensatable', 'succeeded', 1, 0, 0, 0, false, ''
+           FROM sagas_saga, generate_series(0, 1) AS n WHERE closed_at IS NOT NULL""",
+        """INSERT INTO sagas_sagaattempt (saga_id, step_id, direction, number, epoch, lease_token, worker, started_at,
+           deadline_at, ended_at, outcome, effect, settles, is_assumed, error_class, message, traceback, error_group)
+           SELECT s.id, t.id, 'action', 1, 0, gen_random_uuid(), '', s.created_at, now(), now(), 'retry', 'none', false,
+           false, 'X', 'y', '', CASE WHEN s.tries > 1 THEN lpad(mod(t.id, 40)::text, 16, '0') ELSE '' END
+           FROM sagas_saga AS s JOIN sagas_sagastep AS t ON t.saga_id = s.id WHERE closed_at IS NOT NULL""",
+        """INSERT INTO sagas_sagahistory (saga_id, number, at, what, step, from_state, to_state, actor, reason, data)
+           SELECT id, 1, created_at, 'saga_started', '', '', '', 'customer', '', '{}' FROM sagas_saga""",
+        "ANALYZE sagas_saga, sagas_sagastep, sagas_sagaattempt, sagas_sagahistory",
+    )
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement, [count] if "%s" in statement else None)
+
+
+def test_filters_read_no_table_whole() -> None:
+    fill_tables(20_000)
+    saga = trips.make_compensation_failing()
+    trips.make_paused()
+    group = SagaAttempt.objects.filter(saga=saga).exclude(error_group="").values_list("error_group", flat=True)[0]
+    request = RequestFactory().get(LIST)
+    sagas = Saga.objects.order_by("-created_at", "-id")
+
+    def narrow(kind: Any, value: str) -> Any:
+        given = {kind.parameter_name: [value]}
+        return kind(request, given, Saga, None).queryset(request, sagas)
+
+    middle = sagas[10_000]
+    queries = {
+        "open": narrow(ClosedFilter, "no"), "today": narrow(ClosedFilter, "today"), "week": narrow(ClosedFilter, "7d"),
+        "compensated today": narrow(ClosedFilter, "today").filter(state="compensated"),
+        "step": narrow(StepFilter, "book_flight"), "attempts": narrow(AttemptsFilter, "10"),
+        "some attempts": narrow(AttemptsFilter, "3"),
+        "touched": narrow(TouchedFilter, "yes"), "rare group": narrow(GroupFilter, group),
+        "frequent group": narrow(GroupFilter, "7".rjust(16, "0")), "place": narrow(PlaceFilter, describe_place(middle)),
+        "window": sagas.filter(created_at__range=(middle.created_at - timedelta(hours=1), middle.created_at)),
+    }  # fmt: skip
+    for order in ("slowest", "longest"):
+        key = find_order(RequestFactory().get(LIST, {"by": order}))
+        queries[order] = sagas.filter(closed_at__isnull=order == "longest").order_by(*(key or ()))
+
+    for name, query in queries.items():
+        for plan in (query[:50].explain(), query.order_by()[:1001].explain()):
+            # Where nearly every row fits, reading on until enough are found is no harm.
+            is_common = name in ("week", "slowest", "place", "some attempts") and "Limit" in plan
+            assert "Seq Scan on sagas_" not in plan or is_common, f"{name}\n{plan}"
+    assert "saga_slowest" in queries["slowest"][:50].explain()
+    assert "saga_newest" in queries["place"][:50].explain()
+
+
+def test_hostile_people_and_errors_are_shown_as_text(log_in: LogIn) -> None:
+    hostile = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
+    saga = trips.start(order=hostile)
+    operations.pause(saga.pk, actor=trips.Actor(name=hostile, is_trusted=True), reason=f"Because of {hostile}")
+
+    text = log_in("admin").get(LIST, {"touched": "yes"}).content.decode()
+
+    assert "<script>alert" not in text
+    assert hostile in unescape(text)

@@ -1,0 +1,225 @@
+"""The operator log tells every action of every person, and whether somebody changed it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from sagas import operations, operator_log
+from sagas.actors import Actor
+from sagas.admin import log_page
+from sagas.models import Saga, SagaHistory
+from sagas.operator_log import WantedDeeds, read_deeds
+from sagas.rules import Operation
+
+from . import trips
+from .pages import LIST, REASON
+
+pytestmark = pytest.mark.django_db
+
+LogIn = Callable[..., Client]
+URL = f"{LIST}log/"
+ADA, BOB = Actor(name="ada", is_trusted=True), Actor(name="bob (root@host)", is_trusted=True)
+HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
+
+
+def pause(saga: Saga, actor: Actor = ADA, reason: str = REASON) -> Saga:
+    operations.pause(saga.pk, actor=actor, reason=reason)
+    return saga
+
+
+def shown(response: Any) -> list[tuple[str, str]]:
+    assert response.status_code == 200
+    return [(row.actor, row.label) for row in response.context["rows"]]
+
+
+def test_every_action_is_told_whole(log_in: LogIn) -> None:
+    saga = trips.make_held_unknown()
+    revision = Saga.objects.get(pk=saga.pk).revision
+    operations.mark_succeeded(
+        saga.pk, actor=ADA, reason=REASON, step="pay", evidence="Seen at the bank.", revision=revision
+    )
+
+    [row] = log_in("viewer").get(URL).context["rows"]
+
+    assert (row.actor, row.label, row.step, row.reason) == ("ada", "Mark succeeded", "pay", REASON)
+    assert (row.evidence, row.revision, row.result) == ("Seen at the bank.", revision, "pay counts as succeeded.")
+    assert row.before.startswith("running; pay unknown (held: outcome_unknown)")
+    assert row.after == "running"
+    assert row.saga == f"trip {saga.keys.get().value}"
+    assert row.url == f"{LIST}{saga.pk}/change/?tab=history"
+
+
+def test_newest_first_and_only_people(log_in: LogIn) -> None:
+    one = pause(trips.start())
+    pause(trips.start(), BOB)
+    operations.resume(one.pk, actor=BOB, reason=REASON)
+    trips.make_completed()
+
+    found = shown(log_in("viewer").get(URL))
+
+    assert found == [(BOB.name, "Resume"), (BOB.name, "Pause"), ("ada", "Pause")]
+
+
+def test_filters(log_in: LogIn) -> None:
+    old = pause(trips.start())
+    operations.resume(pause(trips.start(), BOB).pk, actor=BOB, reason=REASON)
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")
+        cursor.execute("UPDATE sagas_sagahistory SET at = at - interval '3 days' WHERE saga_id = %s", [old.pk])
+        cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
+    client = log_in("viewer")
+
+    assert shown(client.get(URL, {"actor": "ada"})) == [("ada", "Pause")]
+    assert shown(client.get(URL, {"actor": f" {BOB.name} ", "action": "pause"})) == [(BOB.name, "Pause")]
+    assert shown(client.get(URL, {"span": "24h"})) == [(BOB.name, "Resume"), (BOB.name, "Pause")]
+    assert len(shown(client.get(URL, {"span": "any"}))) == 3
+    assert shown(client.get(URL, {"actor": "ad"})) == []
+    assert "Nobody did anything that fits." in client.get(URL, {"actor": "nobody"}).content.decode()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"actor": "\x00"}, {"actor": "x" * 5000}, {"action": "explode"}, {"span": "99y"}, {"before": "yesterday"},
+        {"before": "9" * 18 + "-1"}, {"before": "1-" + "9" * 18}, {"before": "\u0663-1"}, {"actor": HOSTILE},
+    ],
+)  # fmt: skip
+def test_odd_queries_are_no_errors(log_in: LogIn, query: dict[str, str]) -> None:
+    pause(trips.start())
+
+    response = log_in("viewer").get(URL, query)
+
+    assert response.status_code == 200
+    assert "<script>alert" not in response.content.decode()
+
+
+def test_log_is_leafed_through(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operator_log, "PAGE", 2)
+    sagas = [pause(trips.start()) for _ in range(5)]
+    client, url, found = log_in("viewer"), URL, []
+
+    for _ in range(3):
+        response = client.get(url)
+        found += [row.url for row in response.context["rows"]]
+        url = URL + response.context["next_url"]
+        if not response.context["next_url"]:
+            break
+
+    assert found == [f"{LIST}{saga.pk}/change/?tab=history" for saga in reversed(sagas)]
+    assert "Newest" in response.content.decode()
+
+
+def test_hostile_words_are_shown_as_text(log_in: LogIn) -> None:
+    pause(trips.start(order=HOSTILE), Actor(name=HOSTILE, is_trusted=True), f"Because of {HOSTILE}")
+
+    text = log_in("admin").get(URL).content.decode()
+
+    assert "<script>alert" not in text
+    assert unescape(text).count(HOSTILE) >= 3
+
+
+def test_entry_without_the_later_facts_is_shown(log_in: LogIn) -> None:
+    saga = trips.start()
+    SagaHistory.objects.create(
+        saga=saga, number=2, at=saga.created_at, what="operator_acted", to_state="conjure", actor="merlin", data=[1]
+    )
+
+    [row] = log_in("viewer").get(URL).context["rows"]
+
+    assert (row.actor, row.label, row.before, row.result, row.revision) == ("merlin", "conjure", "", "", None)
+
+
+def test_who_may_look_and_verify(log_in: LogIn) -> None:
+    for name, status in (("viewer", 200), ("operator", 200), ("admin", 200), ("staff", 403), ("anonymous", 302)):
+        client = log_in(name)
+        assert (client.get(URL).status_code, client.post(URL).status_code) == (status, status), name
+    assert log_in("viewer").delete(URL).status_code == 405
+    strict = log_in("viewer", enforce_csrf_checks=True)
+    assert strict.post(URL).status_code == 403
+
+
+def test_sound_log_verifies(log_in: LogIn) -> None:
+    pause(trips.start())
+    pause(trips.start(), BOB)
+
+    text = log_in("viewer").post(f"{URL}?span=24h").content.decode()
+
+    assert "Nothing was changed." in text
+    assert "of 2 sagas that people acted on" in text
+
+
+def test_changed_log_is_named(log_in: LogIn) -> None:
+    saga = pause(trips.start())
+    pause(trips.start())
+    entry = SagaHistory.objects.get(saga=saga, what="operator_acted")
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")
+        cursor.execute("DELETE FROM sagas_sagahistory WHERE id = %s", [entry.pk])
+        cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
+
+    text = log_in("viewer").post(URL).content.decode()
+
+    assert "This log was changed in the database." in text
+    assert f"Saga {saga.pk}</a>: The saga tells of 3 entries, 2 are there" in text
+    assert "Nothing was changed." not in text
+
+
+def test_verifying_has_a_bound(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_page, "MAX_VERIFIED", 1)
+    pause(trips.start())
+    pause(trips.start())
+
+    assert "There are more: these are the 1 touched last" in log_in("viewer").post(URL).content.decode()
+
+
+def test_queries_do_not_grow(log_in: LogIn) -> None:
+    client = log_in("viewer")
+    pause(trips.start())
+    with CaptureQueriesContext(connection) as few:
+        client.get(URL)
+    for _ in range(5):
+        pause(trips.start())
+    with CaptureQueriesContext(connection) as many:
+        client.get(URL)
+    with CaptureQueriesContext(connection) as verifying:
+        client.post(URL)
+
+    assert len(few) == len(many) <= 10
+    assert len(verifying) <= 16
+
+
+def test_log_reads_people_s_entries_alone() -> None:
+    saga = pause(trips.start())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO sagas_sagahistory
+               (saga_id, number, at, what, step, from_state, to_state, actor, reason, data)
+               SELECT %s, 10 + n, now() - n * interval '1 second',
+               CASE WHEN mod(n, 50) = 0 THEN 'operator_acted' ELSE 'saga_started' END, '', '',
+               CASE WHEN mod(n, 500) = 0 THEN 'skip' ELSE 'retry' END, 'p' || mod(n, 7), '', '{}'
+               FROM generate_series(1, 30000) AS n""",
+            [saga.pk],
+        )
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ANALYZE sagas_sagahistory")
+    since = saga.created_at - timedelta(hours=1)
+    for wanted, index in (
+        (WantedDeeds(), "saga_history_deeds"),
+        (WantedDeeds(actor="nobody at all"), "saga_history_deeds_of"),
+        (WantedDeeds(operation=Operation.ABANDON), "saga_history_deed"),
+        (WantedDeeds(since=since, before="1700000000000000-5"), "saga_history_deeds"),
+    ):
+        plan = operator_log._select(wanted).order_by("-at", "-pk")[:51].explain()
+        assert index in plan, plan
+        assert "Seq Scan" not in plan, plan
+    assert len(read_deeds(WantedDeeds(actor="p0")).deeds) == 50
