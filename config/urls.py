@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import include, path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView
 
 from orders import probe_views
+from orders.api.docs import DocsView
 from orders.api.problems import refuse_unknown
 from orders.log_in_form import ThrottledAuthenticationForm
 
@@ -17,7 +18,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("orders.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs/", DocsView.as_view(url_name="schema"), name="docs"),
     path("healthz", probe_views.show_health, name="healthz"),
     path("readyz", probe_views.show_readiness, name="readyz"),
     path("metrics", probe_views.show_metrics, name="metrics"),

@@ -65,8 +65,8 @@ def test_document_and_its_pages_are_served() -> None:
     assert yaml.safe_load(served.content)["openapi"] == "3.1.0"
     assert page.status_code == 200
     loaded = re.findall(r'(?:src|href)="([^"]+)"', page.content.decode())
-    assert loaded
-    assert all(url.startswith("/static/") for url in loaded)
+    assert {url for url in loaded if not url.startswith("/static/")} == {"/api/schema/"}
+    assert len(loaded) > 4
 
 
 @pytest.mark.parametrize("path", ["/api/docs", "/api/schema"])

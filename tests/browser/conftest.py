@@ -1,4 +1,4 @@
-"""Give browser tests a real Chromium, a web server that demands a strict policy, and people to log in as."""
+"""Give browser tests a real Chromium, the project under its own strict policy, and people to log in as."""
 
 from __future__ import annotations
 
@@ -10,33 +10,17 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
-from django.http import HttpRequest, HttpResponse
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
 
 # Playwright keeps an event loop in this thread, which Django takes for asynchronous code.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 PASSWORD = "only for tests"
-
-
-def demand_policy(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Be a middleware that lets nothing inline run, and nothing from elsewhere."""
-
-    def answer(request: HttpRequest) -> HttpResponse:
-        response = get_response(request)
-        response["Content-Security-Policy"] = POLICY
-        return response
-
-    return answer
 
 
 @dataclass
@@ -55,6 +39,7 @@ class Visitor:
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("requestfailed", self._miss)
+        self.page.on("response", self._check_policy)
 
     def _hear(self, message: ConsoleMessage) -> None:
         # A page that says no by its status is an answer here, not an error.
@@ -66,6 +51,13 @@ class Visitor:
         # Who goes on before a page is whole aborts what is still loading.
         if request.failure != "net::ERR_ABORTED":
             self.complaints.append(f"{request.url}: {request.failure}")
+
+    def _check_policy(self, response: Response) -> None:
+        # What breaks the policy is an error of the console; but a policy that is not there breaks nothing.
+        if response.request.resource_type == "document" and "script-src 'self';" not in response.headers.get(
+            "content-security-policy", ""
+        ):
+            self.complaints.append(f"{response.url} has no strict policy.")
 
     def open(self, path: str) -> None:
         """Go to a page of the project."""
@@ -109,11 +101,8 @@ def people(transactional_db: None) -> dict[str, User]:
 
 
 @pytest.fixture
-def visit(
-    browser: Browser, live_server: Any, people: dict[str, User], settings: Any
-) -> Iterator[Callable[..., Visitor]]:
+def visit(browser: Browser, live_server: Any, people: dict[str, User]) -> Iterator[Callable[..., Visitor]]:
     """Open tabs, each with a session of its own; at the end none of them may have complained."""
-    settings.MIDDLEWARE = ["tests.browser.conftest.demand_policy", *settings.MIDDLEWARE]
     opened: list[tuple[BrowserContext, Visitor]] = []
 
     def open_tab(**options: Any) -> Visitor:
