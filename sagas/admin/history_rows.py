@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.urls import reverse
+
 from ..display.badges import in_words
 from ..display.sentences import show_error
 from ..journal import What
@@ -36,6 +38,8 @@ class HistoryRow:
     """Why."""
     data: JsonText | None
     """Further facts; None without them, or without the permission."""
+    bulk_url: str
+    """The page of the bulk through which it was done; empty when it was not."""
 
 
 def show_history(entries: Iterable[SagaHistory], now: datetime, *, may_see: bool) -> Iterator[HistoryRow]:
@@ -70,7 +74,13 @@ def _show_entry(entry: SagaHistory, now: datetime, may_see: bool, repeats: str) 
         actor=entry.actor if entry.actor is not None else "engine",
         reason=fold_error(told, repeats=repeats) if _is_error(entry) else fold(told),
         data=_show_data(entry, may_see),
+        bulk_url=_find_bulk(entry),
     )
+
+
+def _find_bulk(entry: SagaHistory) -> str:
+    bulk_id = entry.bulk_id if entry.what == What.OPERATOR_ACTED else None  # type: ignore[attr-defined]
+    return reverse("admin:sagas_sagabulk_change", args=[bulk_id]) if bulk_id else ""
 
 
 def _show_data(entry: SagaHistory, may_see: bool) -> JsonText | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db.models import DateTimeField, Func, QuerySet
+from django.db.models.fields.json import KeyTextTransform
 
 from .. import clock
 from ..journal import Journal, What
@@ -110,9 +111,13 @@ def read_name(saga_id: UUID) -> str:
 
 
 def select_history(saga_id: UUID) -> QuerySet[SagaHistory]:
-    """Return the history of a saga, the newest first, its data as JSON text alone (``data_text``)."""
+    """Return the history of a saga, the newest first, its data as JSON text alone (``data_text``).
+
+    The bulk that an entry names is beside it, as text (``bulk_id``).
+    """
     entries = SagaHistory.objects.using(engine_database()).filter(saga_id=saga_id)
-    return entries.defer("data").annotate(data_text=select_json("data")).order_by("-number")
+    facts = {"data_text": select_json("data"), "bulk_id": KeyTextTransform("bulk", "data")}
+    return entries.defer("data").annotate(**facts).order_by("-number")
 
 
 def _select_attempts(saga_id: UUID, selection: Selection) -> QuerySet[SagaAttempt]:

@@ -19,7 +19,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from ..models import Saga
-from . import links, operating, overview_urls, payloads, shortcuts
+from . import bulk_choosing, links, operating, overview_urls, payloads, shortcuts
 from .filters import FILTERS, PARAMETERS
 from .narrowing import PlaceFilter, describe_place, find_order
 from .page import build_page, name_saga
@@ -113,11 +113,22 @@ class SagaAdmin(ViewOnlyAdmin):
         return links.list_links(saga, keys)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show the list."""
+        """Show the list; what is posted are the rows ticked for a bulk."""
+        if request.method == "POST" and not self.get_actions(request):
+            raise PermissionDenied
         pages = {"saga_views": shortcuts.list_views(request), "saga_pages": shortcuts.list_pages(request)}
-        context = {"title": "Sagas", **pages, **(extra_context or {})}
+        bulks = bulk_choosing.link_to_bulks(request)
+        context = {"title": "Sagas", **pages, **bulks, **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, context)
         return response
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Return what may be done to the ticked rows."""
+        return bulk_choosing.list_actions(request)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Saga], *_: Any) -> HttpResponse | None:
+        """Lead from the ticked rows to their bulk; the filtered queryset that the admin offers is not used."""
+        return bulk_choosing.answer_selection(self, request)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

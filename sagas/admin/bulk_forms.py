@@ -1,0 +1,44 @@
+"""Ask a person for what confirming and stopping a bulk need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from ..bulk_rules import EVERYTHING
+from ..operations import MAX_REASON_CHARS
+from .forms import MAX_NUMBER, WordsField
+
+REASON_HELP = "10 to 500 characters; kept in the history of each saga for good."
+
+
+class StartForm(forms.Form):
+    """Ask for the reason; for a large set, how many sagas it has; for one that no filter narrows, the words."""
+
+    reason = WordsField(label="Reason", help_text=REASON_HELP)
+
+    def __init__(self, *args: Any, total: int, needs_count: bool, needs_words: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **{"label_suffix": "", **kwargs})
+        attributes = {"autocomplete": "off"}
+        if needs_count:
+            self.fields["count"] = forms.IntegerField(
+                label="How many sagas?", min_value=0, max_value=MAX_NUMBER, help_text=f"Type {total} to go on.",
+                widget=forms.TextInput(attrs={**attributes, "inputmode": "numeric"}),
+            )  # fmt: skip
+        if needs_words:
+            self.fields["words"] = forms.CharField(
+                label="Which sagas?", max_length=60, help_text=f"No filter narrows this set. Type: {EVERYTHING}",
+                widget=forms.TextInput(attrs=attributes),
+            )  # fmt: skip
+
+
+class StopForm(forms.Form):
+    """Ask why, if there is time."""
+
+    reason = forms.CharField(
+        label="Reason (optional)",
+        required=False,
+        max_length=MAX_REASON_CHARS,
+        widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
+    )

@@ -1,0 +1,147 @@
+"""Act on many sagas as people do at night: all of one failing provider together; a mistaken bulk is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from playwright.sync_api import expect
+
+from sagas import bulk, bulk_running, clock, operations
+from sagas.bulk_rules import EVERYTHING
+from sagas.models import SagaBulk, SagaHistory
+from tests.admin import trips
+
+from .conftest import Visitor
+from .test_console import NARROW, REASON, SCREENSHOTS, WIDE
+
+Visit = Callable[..., Visitor]
+
+
+def run(found: SagaBulk) -> None:
+    """Be the workers for as long as it takes."""
+    with clock.restored():
+        while not bulk.find_bulk(found.pk).is_over:
+            bulk_running.advance(found.pk)
+            clock.move(timedelta(seconds=10))
+
+
+def deeds() -> int:
+    return SagaHistory.objects.filter(what="operator_acted", data__has_key="bulk").count()
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_all_sagas_of_one_failing_provider_are_retried_together(visit: Visit, has_scripts: bool) -> None:
+    sagas = [trips.make_waiting_for_retry() for _ in range(300 if has_scripts else 101)]
+    total = len(sagas)
+    other = trips.make_paused()
+    visitor = visit(java_script_enabled=has_scripts, viewport=WIDE)
+    page = visitor.page
+
+    visitor.log_in("supervisor")
+    visitor.open("/admin/sagas/saga/?display=waiting_for_retry")
+    page.get_by_role("link", name="Act on everything that matches").click()
+    expect(page.locator("#content-main")).to_contain_text("state: Waiting for a retry")
+    page.get_by_role("button", name="Retry now: look at the set").click()
+    expect(page).to_have_title(re.compile(f"Retry now: {total} sagas"))
+    operations.cancel(sagas[3].pk, actor=trips.BOSS, reason=REASON)  # a colleague who was faster
+
+    button = page.get_by_role("button", name=f"Retry now: {total} sagas")
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_label("How many sagas?").fill(str(total - 1))
+    button.click()
+    expect(page.get_by_role("alert")).to_contain_text("Not done")
+    expect(page.locator(".errorlist")).to_contain_text(f"You typed {total - 1}, but this set has {total} sagas.")
+    assert deeds() == 0
+    page.get_by_label("How many sagas?").fill(str(total))
+    button.click()
+    expect(page.get_by_role("status")).to_contain_text(f"Started: workers act on {total} sagas now.")
+
+    run(SagaBulk.objects.get())
+    page.get_by_role("link", name="Stop that").click()
+    expect(page.locator("#content-main")).to_contain_text(f"{total} of {total} sagas have a result.")
+    page.get_by_role("link", name="had changed, nothing done 1").click()
+    expect(page.get_by_role("region", name="Result of each saga").get_by_role("row")).to_have_count(2)
+    assert deeds() == total - 1
+    assert other.history.filter(what="operator_acted", data__has_key="bulk").count() == 0
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_mistaken_bulk_is_refused(visit: Visit, has_scripts: bool) -> None:
+    for _ in range(3):
+        trips.make_waiting_for_retry()
+    visitor = visit(java_script_enabled=has_scripts)
+    page = visitor.page
+
+    visitor.log_in("supervisor")
+    visitor.open("/admin/sagas/sagabulk/new/?displya=held")
+    expect(page.get_by_role("alert")).to_contain_text("Filtering by displya not allowed")
+    visitor.open("/admin/sagas/saga/")
+    page.get_by_role("link", name="Act on everything that matches").click()
+    page.get_by_role("button", name="Force compensate: look at the set").click()
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_label("Which sagas?").fill("yes")
+    page.get_by_role("button", name="Force compensate: 3 sagas").click()
+    expect(page.locator(".errorlist")).to_contain_text("No filter narrows this set.")
+    page.get_by_role("link", name="Leave them as they are").click()
+
+    run_nothing = [bulk_running.run_due(), deeds(), SagaBulk.objects.get().state]
+    assert run_nothing == [0, 0, "drawn"]
+    assert EVERYTHING == "every open saga"
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_ticked_rows_lead_to_a_page_of_their_own(visit: Visit, has_scripts: bool) -> None:
+    sagas = [trips.make_waiting_for_retry() for _ in range(3)]
+    visitor = visit(java_script_enabled=has_scripts)
+    page = visitor.page
+
+    visitor.log_in("supervisor")
+    for saga in sagas[:2]:
+        page.locator(f'input[name="_selected_action"][value="{saga.pk}"]').check()
+    page.get_by_label("Action:").select_option("pause")
+    page.get_by_role("button", name="Go").click()
+    expect(page.get_by_role("table", name=re.compile("All 2 sagas")).get_by_role("row")).to_have_count(3)
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_role("button", name="Pause: 2 sagas").click()
+    page.get_by_label("Reason (optional)").fill("Wrong ones.")
+    page.get_by_role("button", name="Stop this bulk").click()
+
+    expect(page.get_by_role("status")).to_contain_text("Stopped.")
+    assert (bulk_running.run_due(), deeds()) == (0, 0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", ["wide", "narrow"])
+def test_pages_can_be_looked_at(visit: Visit, scheme: str, size: str) -> None:
+    sagas = [trips.make_waiting_for_retry() for _ in range(12)]
+    visitor = visit(color_scheme=scheme, viewport=WIDE if size == "wide" else NARROW)
+    page = visitor.page
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+
+    def look(name: str) -> None:
+        width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert width == 0, name
+        page.screenshot(path=str(SCREENSHOTS / f"bulk-{name}-{scheme}-{size}.png"), full_page=True)
+
+    visitor.log_in("supervisor")
+    look("list")
+    visitor.open("/admin/sagas/sagabulk/new/?display=waiting_for_retry")
+    look("new")
+    page.get_by_role("button", name="Cancel: look at the set").click()
+    look("confirm")
+    operations.pause(sagas[1].pk, actor=trips.BOSS, reason=REASON)
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_role("button", name="Cancel: 12 sagas").click()
+    bulk_running.advance(SagaBulk.objects.get().pk)
+    visitor.open(f"/admin/sagas/sagabulk/{SagaBulk.objects.get().pk}/change/")
+    look("running")
+    run(SagaBulk.objects.get())
+    page.reload()
+    look("finished")
+    visitor.open("/admin/sagas/sagabulk/")
+    look("bulks")
+    visitor.open("/admin/sagas/sagabulk/new/")
+    look("refused")
