@@ -12,7 +12,7 @@ from typing import Any
 
 from django.contrib.admin import AdminSite
 from django.contrib.admin.options import IS_POPUP_VAR, TO_FIELD_VAR, IncorrectLookupParameters
-from django.contrib.admin.views.main import ALL_VAR, ERROR_FLAG, IS_FACETS_VAR, ORDER_VAR, PAGE_VAR, SEARCH_VAR
+from django.contrib.admin.views.main import ALL_VAR, ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR
 from django.core.exceptions import SuspiciousOperation
 from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
@@ -27,7 +27,7 @@ EVERYTHING_PARAMETER = "everything"
 # Where in the list a person is: page, order, and the marks of the admin itself.
 PLACES = frozenset(
     {
-        PAGE_VAR, ORDER_VAR, ALL_VAR, ERROR_FLAG, IS_FACETS_VAR, IS_POPUP_VAR, TO_FIELD_VAR,
+        PAGE_VAR, ORDER_VAR, ALL_VAR, ERROR_FLAG, "_facets", IS_POPUP_VAR, TO_FIELD_VAR,
         OrderFilter.parameter_name, PlaceFilter.parameter_name,
     }
 )  # fmt: skip
@@ -75,7 +75,7 @@ def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
 def filter_query(request: HttpRequest) -> str:
     """Return the query that leads from a list to everything that matches it; by name where nothing narrows it.
 
-    What only says where in the list a person is, is left out; everything else is kept, to be refused if it is not known.
+    What only says where in the list a person is, is left out; everything else is kept, to be refused if unknown.
     """
     query = QueryDict(mutable=True)
     for name, values in request.GET.lists():
