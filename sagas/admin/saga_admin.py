@@ -11,6 +11,7 @@ from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
+from django.forms import Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -19,7 +20,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from ..models import Saga
-from . import bulk_choosing, links, operating, overview_urls, payloads, shortcuts
+from . import bulk_choosing, links, operating, overview_urls, payloads, refreshing, shortcuts
 from .filters import FILTERS, PARAMETERS
 from .narrowing import PlaceFilter, describe_place, find_order
 from .page import build_page, name_saga
@@ -72,6 +73,7 @@ class SagaAdmin(ViewOnlyAdmin):
 
     class Media:
         css = {"all": ("sagas/console.css", "sagas/overview.css")}
+        js = (Script("sagas/console.js", defer=True),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Saga]:
         """Return the sagas of the engine's database."""
@@ -106,7 +108,12 @@ class SagaAdmin(ViewOnlyAdmin):
         payload = path(
             "<uuid:saga_id>/payload/", self.admin_site.admin_view(self.payload_view), name="sagas_saga_payload"
         )
-        return [operate, payload, *overview_urls.list_urls(self), *super().get_urls()]
+        look = self.admin_site.admin_view
+        refresh = [
+            path("refresh/", look(self.refresh_list_view), name="sagas_saga_refresh_list"),
+            path("<uuid:saga_id>/refresh/", look(self.refresh_view), name="sagas_saga_refresh"),
+        ]
+        return [operate, payload, *refresh, *overview_urls.list_urls(self), *super().get_urls()]
 
     def get_links(self, saga: Saga, keys: Mapping[str, str]) -> list[links.Link]:
         """Return links to the pages of what the saga is about; by default those that apps have registered."""
@@ -152,6 +159,7 @@ class SagaAdmin(ViewOnlyAdmin):
             "page": build_page(reading, request.user),
             "links": self.get_links(saga, reading.keys),
             "title": name_saga(saga, reading.keys.values()),
+            "refresh_url": reverse("admin:sagas_saga_refresh", args=[saga.pk]),
         }
 
     def history_view(
@@ -175,6 +183,18 @@ class SagaAdmin(ViewOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         return operating.answer(self, request, saga_id, code)
+
+    def refresh_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
+        """Say what has changed on the page of a saga."""
+        if not self.has_view_permission(request) or request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        return refreshing.answer_saga(self, request, saga_id)
+
+    def refresh_list_view(self, request: HttpRequest) -> HttpResponse:
+        """Say what has changed in the list."""
+        if not self.has_view_permission(request) or request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        return refreshing.answer_list(self, request)
 
     def payload_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
         """Give out one JSON value of a saga."""

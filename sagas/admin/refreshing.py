@@ -1,0 +1,111 @@
+"""Answer what an open page of the console asks every few seconds: has anything changed, and what does it look like now.
+
+The answer names parts of the page by CSS selector. Whether anything changed is told by a stamp, before anything is
+rendered. What a page says of the present ("3 min ago") grows old by itself, so the stamp holds the time, too, coarsely.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db.models import DateTimeField, Func
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseNotModified,
+    JsonResponse,
+)
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import resolve, reverse
+from django.utils import timezone
+from django.utils.http import parse_etags
+
+from ..display.times import describe_moment
+from ..models import Saga
+from ..states import SagaState
+from .selection import parse_selection
+from .view_only import engine_database
+
+if TYPE_CHECKING:
+    from .saga_admin import SagaAdmin
+
+OPEN_SECONDS, CLOSED_SECONDS = 10, 60  # how old what a page says of the present may be
+SAGA_PARTS = {
+    "[data-part=head]": "admin/sagas/saga/parts/head.html",
+    "[data-part=view]": "admin/sagas/saga/parts/view.html",
+}
+LIST_PARTS = {"#result_list": "admin/sagas/saga/parts/list.html"}
+
+
+def answer_saga(model_admin: SagaAdmin, request: HttpRequest, saga_id: UUID) -> HttpResponse:
+    """Return the parts of a saga's page, or that nothing has changed. The caller has checked the permission.
+
+    Raises: Http404.
+    """
+    now = Func(function="clock_timestamp", output_field=DateTimeField())
+    sagas = Saga.objects.using(engine_database()).filter(pk=saga_id)
+    found = sagas.values_list("state", "revision", "history_count", "updated_at", now).first()
+    if found is None:
+        raise Http404
+    *stamp, read_at = found
+    etag = _stamp(
+        request, [saga_id, parse_selection(request.GET).url(), *stamp], read_at, is_open=SagaState(found[0]).is_open
+    )
+    if _is_known(request, etag):
+        return _say_unchanged(etag)
+    context = model_admin.read_page(request, saga_id)
+    if context is None:
+        raise Http404
+    page = context["page"]
+    return _answer(request, etag, SAGA_PARTS, context, news=f"{page.badge.text}. {page.account.headline}")
+
+
+def answer_list(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
+    """Return the rows of the list for the filters in the query, or that nothing has changed.
+
+    The list itself checks the permission.
+    """
+    # Links of rows carry the filters, which the admin takes from the list's own address.
+    request.resolver_match = resolve(reverse("admin:sagas_saga_changelist"))
+    response = model_admin.changelist_view(request)
+    context = (response.context_data if isinstance(response, TemplateResponse) else None) or {}
+    changes = context.get("cl")
+    if changes is None:
+        return HttpResponseBadRequest("There is no such list.")
+    rows: list[Saga] = list(changes.result_list)
+    stamp = [[saga.pk, saga.revision, saga.history_count, saga.updated_at] for saga in rows]
+    is_open = any(SagaState(saga.state).is_open for saga in rows)
+    etag = _stamp(request, [request.GET.urlencode(), changes.result_count, *stamp], timezone.now(), is_open=is_open)
+    if _is_known(request, etag):
+        return _say_unchanged(etag)
+    return _answer(request, etag, LIST_PARTS, context, news="")
+
+
+def _stamp(request: HttpRequest, facts: Iterable[Any], read_at: datetime, *, is_open: bool) -> str:
+    """Return the ETag. Who may do more sees more, so it holds the permissions as well."""
+    person = [request.user.pk, sorted(right for right in request.user.get_all_permissions() if "sagas." in right)]
+    bucket = int(read_at.timestamp()) // (OPEN_SECONDS if is_open else CLOSED_SECONDS)
+    return f'"{hashlib.sha256(repr([person, *facts, bucket]).encode()).hexdigest()[:32]}"'
+
+
+def _is_known(request: HttpRequest, etag: str) -> bool:
+    return etag in parse_etags(request.headers.get("If-None-Match", ""))
+
+
+def _say_unchanged(etag: str) -> HttpResponse:
+    return HttpResponseNotModified(headers={"ETag": etag})
+
+
+def _answer(
+    request: HttpRequest, etag: str, templates: dict[str, str], context: dict[str, Any], *, news: str
+) -> HttpResponse:
+    """Return the parts. Shape: ``{"at": text, "news": text, "parts": {selector: HTML}}``."""
+    parts = {selector: render_to_string(name, context, request) for selector, name in templates.items()}
+    return JsonResponse({"at": describe_moment(timezone.now()), "news": news, "parts": parts}, headers={"ETag": etag})

@@ -1,0 +1,271 @@
+"""Leave the console open and let it refresh, and use it by keyboard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from sagas import operations
+from sagas.models import Saga
+from tests.admin import trips
+
+from .conftest import Visitor
+
+Visit = Callable[..., Visitor]
+LIST = "/admin/sagas/saga/"
+
+
+def address_of(saga: Saga, tab: str = "graph") -> str:
+    return f"{LIST}{saga.pk}/change/?tab={tab}"
+
+
+def refresh_fast(visitor: Visitor) -> None:
+    """Choose every two seconds, as a person does."""
+    visitor.page.get_by_label("Refresh").select_option("2")
+    # A form in use pauses; the person goes on.
+    visitor.page.evaluate("document.activeElement.blur()")
+
+
+def test_page_of_a_saga_follows_it(visit: Visit) -> None:
+    saga = trips.make_waiting_for_retry()
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("operator")
+    visitor.open(address_of(saga))
+    expect(page.get_by_role("region", name="Where it stands")).to_contain_text("waiting for a retry")
+    refresh_fast(visitor)
+    page.mouse.move(2, 2)
+
+    operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
+
+    expect(page.get_by_role("region", name="Where it stands")).to_contain_text("held: paused")
+    expect(page.get_by_role("link", name="Resume")).to_be_visible()
+    expect(page.locator("#saga-at")).to_contain_text("as of")
+    visitor.open(address_of(saga))
+    expect(page.get_by_label("Refresh")).to_have_value("2")
+
+
+def test_nothing_moves_under_the_mouse(visit: Visit) -> None:
+    saga = trips.make_waiting_for_retry()
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("operator")
+    visitor.open(address_of(saga))
+    refresh_fast(visitor)
+    page.get_by_role("link", name="Cancel").hover()
+
+    operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
+
+    show = page.get_by_role("button", name="Show changes")
+    expect(show).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="There are changes.")).to_have_count(1)
+    expect(page.get_by_role("link", name="Pause", exact=True)).to_be_visible()
+    show.click()
+    expect(page.get_by_role("link", name="Resume")).to_be_visible()
+    expect(show).to_be_hidden()
+
+
+def test_rows_of_the_list_keep_their_place_under_the_mouse(visit: Visit) -> None:
+    saga = trips.make_waiting_for_retry()
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("viewer")
+    refresh_fast(visitor)
+    rows = page.locator("#result_list tbody tr")
+    expect(rows).to_have_count(1)
+    rows.first.hover()
+
+    operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
+    expect(rows.first).to_contain_text("held: paused")
+    other = trips.start()
+
+    expect(page.get_by_role("button", name="Show changes")).to_be_visible()
+    expect(rows).to_have_count(1)
+    page.mouse.move(2, 2)  # who takes the mouse away gets them by itself
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text(other.keys.get().value)
+    expect(page.get_by_role("button", name="Show changes")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("use", "leave", "told"),
+    [
+        ("document.querySelector('#nav-filter').focus()", "document.activeElement.blur()", "a form is in use"),
+        (
+            "getSelection().selectAllChildren(document.querySelector('h1'))",
+            "getSelection().removeAllRanges()",
+            "text is selected",
+        ),
+        (
+            "document.querySelector('#saga-help').showModal()",
+            "document.querySelector('#saga-help').close()",
+            "a dialog is open",
+        ),
+    ],
+)
+def test_refresh_pauses_while_something_is_in_use(visit: Visit, use: str, leave: str, told: str) -> None:
+    saga = trips.make_waiting_for_retry()
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("operator")
+    visitor.open(address_of(saga))
+    refresh_fast(visitor)
+    page.mouse.move(2, 2)
+
+    page.evaluate(use)
+    expect(page.locator("#saga-at")).to_have_text(f"paused: {told}")
+    operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
+    page.evaluate(leave)
+
+    expect(page.get_by_role("region", name="Where it stands")).to_contain_text("held: paused")
+
+
+def test_hidden_tabs_ask_for_nothing(visit: Visit) -> None:
+    saga = trips.make_waiting_for_retry()
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("operator")
+    visitor.open(address_of(saga))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.evaluate("Object.defineProperty(document, 'hidden', {get: () => true, configurable: true})")
+    refresh_fast(visitor)
+    expect(page.locator("#saga-at")).to_have_text("paused: this tab is hidden")
+    assert asked == []
+
+    page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#saga-at")).to_contain_text("as of")
+    assert [url.endswith("/refresh/?tab=graph") for url in asked] == [True]
+
+
+def test_open_folds_and_scroll_positions_stay(visit: Visit) -> None:
+    saga = trips.make_compensation_failing()
+    visitor = visit(viewport={"width": 500, "height": 800})
+    page = visitor.page
+    visitor.log_in("admin")
+    visitor.open(address_of(saga, "timeline"))
+    page.locator("table summary").first.click()
+    picture = page.get_by_role("region", name="Picture of the timeline")
+    picture.evaluate("box => { box.scrollLeft = 90 }")
+    refresh_fast(visitor)
+
+    with page.expect_response(re.compile("/refresh/")) as first:
+        pass
+    assert first.value.status == 200
+    expect(page.locator("#saga-at")).to_contain_text("as of")
+
+    expect(page.locator("table details[open]")).to_have_count(1)
+    assert picture.evaluate("box => box.scrollLeft") == 90
+
+
+def test_who_is_logged_out_is_told(visit: Visit) -> None:
+    saga = trips.make_waiting_for_retry()
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("operator")
+    visitor.open(address_of(saga))
+    page.context.clear_cookies()
+    refresh_fast(visitor)
+
+    expect(page.locator("#saga-at")).to_have_text("no refresh: the server says 403")
+
+
+def test_refresh_can_be_switched_off(visit: Visit) -> None:
+    saga = trips.make_waiting_for_retry()
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("operator")
+    visitor.open(address_of(saga))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    refresh_fast(visitor)
+    expect(page.locator("#saga-at")).to_contain_text("as of")
+    page.get_by_label("Refresh").select_option("0")
+
+    expect(page.locator("#saga-at")).to_be_empty()
+    visitor.open(address_of(saga))
+    expect(page.get_by_label("Refresh")).to_have_value("0")
+    assert len([url for url in asked if "/refresh/" in url]) >= 1
+
+
+def test_list_is_used_by_keyboard(visit: Visit) -> None:
+    sagas = [trips.start() for _ in range(3)]
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("operator")
+    links = page.locator("#result_list tbody th a")
+    expect(links).to_have_count(3)
+
+    page.keyboard.press("j")
+    expect(links.nth(0)).to_be_focused()
+    page.keyboard.press("j")
+    expect(links.nth(1)).to_be_focused()
+    page.keyboard.press("k")
+    page.keyboard.press("k")
+    expect(links.nth(0)).to_be_focused()
+    assert links.nth(0).evaluate("link => getComputedStyle(link).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page).to_have_title(re.compile(sagas[-1].keys.get().value))
+
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox", name="Find")).to_be_focused()
+    page.keyboard.type("jk?/")
+    expect(page.get_by_role("searchbox", name="Find")).to_have_value("jk?/")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_folds_of_rows_are_opened_by_keyboard(visit: Visit) -> None:
+    saga = trips.make_compensation_failing()
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("admin")
+    visitor.open(address_of(saga, "timeline"))
+
+    page.keyboard.press("k")
+    expect(page.locator(".saga-page tbody tr").last).to_be_focused()
+    page.keyboard.press("Enter")
+
+    expect(page.locator(".saga-page tbody tr").last.locator("details")).to_have_attribute("open", "")
+
+
+def test_help_is_reached_by_key_and_by_mouse_and_keys_can_be_switched_off(visit: Visit) -> None:
+    trips.start()
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("operator")
+    help_dialog = page.get_by_role("dialog", name="Keyboard")
+
+    page.keyboard.press("?")
+    expect(help_dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(help_dialog).to_be_hidden()
+    page.get_by_role("button", name="Keyboard (?)").click()
+    help_dialog.get_by_label("Use these keys").uncheck()
+    help_dialog.get_by_role("button", name="Close").click()
+
+    expect(help_dialog).to_be_hidden()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    page.keyboard.press("j")
+    expect(help_dialog).to_be_hidden()
+    expect(page.locator("#result_list a:focus")).to_have_count(0)
+    page.reload()
+    page.keyboard.press("?")
+    expect(help_dialog).to_be_hidden()
+
+
+def test_without_scripts_none_of_it_is_offered(visit: Visit) -> None:
+    saga = trips.make_waiting_for_retry()
+    visitor = visit(java_script_enabled=False)
+    visitor.log_in("operator")
+
+    for path in (LIST, address_of(saga)):
+        visitor.open(path)
+        expect(visitor.page.get_by_label("Refresh")).to_be_hidden()
+        expect(visitor.page.get_by_role("button", name="Keyboard")).to_have_count(0)
+        expect(visitor.page.get_by_role("dialog")).to_have_count(0)
