@@ -239,12 +239,14 @@ def test_help_is_reached_by_key_and_by_mouse_and_keys_can_be_switched_off(visit:
     page = visitor.page
     visitor.log_in("operator")
     help_dialog = page.get_by_role("dialog", name="Keyboard")
+    opener = page.get_by_role("button", name="Keyboard (?)")
 
+    expect(opener).to_be_visible()
     page.keyboard.press("?")
     expect(help_dialog).to_be_visible()
     page.keyboard.press("Escape")
     expect(help_dialog).to_be_hidden()
-    page.get_by_role("button", name="Keyboard (?)").click()
+    opener.click()
     help_dialog.get_by_label("Use these keys").uncheck()
     help_dialog.get_by_role("button", name="Close").click()
 
@@ -255,6 +257,7 @@ def test_help_is_reached_by_key_and_by_mouse_and_keys_can_be_switched_off(visit:
     expect(help_dialog).to_be_hidden()
     expect(page.locator("#result_list a:focus")).to_have_count(0)
     page.reload()
+    expect(opener).to_be_visible()
     page.keyboard.press("?")
     expect(help_dialog).to_be_hidden()
 
