@@ -212,6 +212,11 @@ elif _amqp_broker:
 # Only what differs from the engine's defaults, as one JSON object; sagas/conf.py tells every key.
 SAGAS: dict[str, Any] = read_engine_settings(env.str("SAGAS", default=""))
 
+# Who sends the mails of SAGAS["ON_ATTENTION"], and how.
+EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
+vars().update(EMAIL_CONFIG)
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="sagas@localhost")
+
 PAYMENT_GATEWAY = env.str("PAYMENT_GATEWAY", default="sandbox")
 STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="")
 STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="https://api.stripe.com")

@@ -76,6 +76,30 @@ def check_redaction(app_configs: AppConfigs = None, **kwargs: Any) -> list[Check
 
 
 @register(TAG)
+def check_alerts(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
+    """Report hooks that are no functions, or that cannot send with these settings (E016); unsigned webhooks (W006)."""
+    settings = read_settings()
+    if settings is None:
+        return []
+    found: list[CheckMessage] = []
+    for path in settings.on_attention:
+        hint = "Name the dotted path of a function of one sagas.alerts.Alert in SAGAS['ON_ATTENTION']."
+        try:
+            if not callable(import_string(path)):
+                found.append(_error("E016", f"The alert hook {path!r} is no function.", hint))
+        except (ImportError, AttributeError, TypeError) as error:
+            found.append(_error("E016", f"The alert hook {path!r} cannot be imported: {error}.", hint))
+    posts = "sagas.alerts.send_webhook" in settings.on_attention
+    if posts and not settings.alert_webhook_url.startswith(("http://", "https://")):
+        hint = "Set it to an address with http:// or https://."
+        found.append(_error("E016", "SAGAS['ALERT_WEBHOOK_URL'] names no address to post alerts to.", hint))
+    if posts and not settings.alert_webhook_secret:
+        hint = "Set SAGAS['ALERT_WEBHOOK_SECRET'] to a long random text that the receiver knows, too."
+        found.append(_warning("W006", "Webhooks are not signed: their receiver cannot tell who sent them.", hint))
+    return found
+
+
+@register(TAG)
 def check_doorbell(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
     """Report a doorbell that is no function (E003)."""
     settings = read_settings()

@@ -65,6 +65,18 @@ class SagaSettings:
     """How many sagas one bulk may have; a larger set is refused."""
     bulk_confirm_within: timedelta = timedelta(hours=1)
     """How long after its sagas were frozen a bulk may be confirmed."""
+    on_attention: list[str] = field(default_factory=list)
+    """Dotted paths of functions of one ``sagas.alerts.Alert``, called when a saga begins to need a person."""
+    console_url: str = ""
+    """Where the admin is, for links in alerts: ``https://shop.example.com/admin/``."""
+    alert_timeout: timedelta = timedelta(seconds=5)
+    """How long the senders of ``sagas.alerts`` wait for a mail server or a webhook."""
+    alert_emails: list[str] = field(default_factory=list)
+    """Who gets the mails of ``sagas.alerts.send_mail``; nobody: Django's ADMINS."""
+    alert_webhook_url: str = field(default="", repr=False)
+    """Where ``sagas.alerts.send_webhook`` posts to."""
+    alert_webhook_secret: str = field(default="", repr=False)
+    """What it signs with; empty: no signature."""
     redact_keys: list[str] = field(default_factory=list)
     """More names, or parts of names, whose values are secrets and are stored nowhere."""
     redact_patterns: dict[str, str] = field(default_factory=dict)

@@ -10,17 +10,18 @@ snapshot taken before the lock was granted would show siblings as they were.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import DateTimeField, Func, Model
 
-from . import clock, registry, seals
+from . import announcing, clock, registry, seals
+from .alerts import Alert
 from .conf import get_settings
 from .definition import SagaDefinition
 from .exceptions import SagaNotFound, StaleWrite
@@ -122,6 +123,7 @@ class Journal:
         self._closed: dict[UUID, dict[str, Any]] = {}
         self._closed_steps: set[int] = set()
         self._history: list[dict[str, Any]] = []
+        self._raised: list[tuple[int, str, str]] = []
         self._attempts: list[SagaAttempt] | None = None
 
     @classmethod
@@ -225,6 +227,9 @@ class Journal:
             "reason": redactor.redact_text(reason), "data": redactor.redact_data(dict(data or {})),
         })  # fmt: skip
 
+        if what in (What.HELD, What.ATTENTION_RAISED) and actor is None:
+            self._raised.append((self.saga.history_count, to_state, step.name if step else ""))
+
     def open_attempt(self, attempt: SagaAttempt) -> None:
         """Add an attempt row."""
         self._opened.append(attempt)
@@ -295,6 +300,20 @@ class Journal:
         if self._history:
             parts.append(("told", *_insert_sql(SagaHistory, HISTORY_COLUMNS, self._history), len(self._history)))
         self._run(parts)
+        if self._raised and (alerts := list(self._list_alerts())):
+            using = get_settings().database
+            transaction.on_commit(lambda: announcing.announce(alerts), using=using, robust=True)
+
+    def _list_alerts(self) -> Iterator[Alert]:
+        """Return what people must be told of, without what was over before it was written."""
+        saga = self.saga
+        reasons = {*saga.attention, saga.hold, *(step.hold for step in self.steps)}
+        for number, reason, step in self._raised:
+            if reason in reasons:
+                yield Alert(
+                    saga_id=saga.pk, number=number, definition=saga.definition, version=saga.version, state=saga.state,
+                    reason=reason, step=step, at=self.now,
+                )  # fmt: skip
 
     def _run(self, parts: list[tuple[str, str, list[Any], int]]) -> None:
         clauses = ", ".join(f"{name} AS ({sql} RETURNING 1)" for name, sql, _, _ in parts)

@@ -14,7 +14,7 @@ from typing import Any
 from celery import current_app, signals
 from django.db import connections
 
-from . import bulk_running, recovery
+from . import announcing, bulk_running, recovery
 from .conf import get_settings
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,12 @@ def _stop_sweeping(**_: Any) -> None:
     _stop.set()
     while _threads:
         _threads.pop().join(STOP_SECONDS)
+
+
+@signals.worker_process_shutdown.connect(dispatch_uid="sagas.worker.process_shutdown")
+def _say_last_alerts(**_: Any) -> None:
+    # A child of a prefork pool ends without the exit handlers of Python.
+    announcing.flush()
 
 
 def _sweep_for_ever() -> None:

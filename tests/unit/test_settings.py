@@ -81,6 +81,12 @@ HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
         lambda s: s["SAGAS"],
         {"TIMEOUT": timedelta(seconds=2.5), "RETRY": RetryPolicy(attempts=3), "SWEEP_PAGE": 7},
     ),
+    "EMAIL_URL": (
+        "smtp+tls://mail.example:587",
+        lambda s: (s["EMAIL_HOST"], s["EMAIL_USE_TLS"]),
+        ("mail.example", True),
+    ),
+    "DEFAULT_FROM_EMAIL": ("night@a.example", lambda s: s["DEFAULT_FROM_EMAIL"], "night@a.example"),
     "PAYMENT_GATEWAY": ("stripe", lambda s: s["PAYMENT_GATEWAY"], "stripe"),
     "STRIPE_API_KEY": ("sk_test", lambda s: s["STRIPE_API_KEY"], "sk_test"),
     "STRIPE_API_BASE": ("http://stripe.example", lambda s: s["STRIPE_API_BASE"], "http://stripe.example"),

@@ -1,0 +1,427 @@
+"""People are told once when a saga begins to need them, after the commit, and no hook can hold the engine up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core import mail
+from django.db import connections, transaction
+from django.test import override_settings
+
+from sagas import Misconfigured, OutcomeUnknown, RetryPolicy, alerts, announcing, checks, holds, operations
+from sagas.actors import Actor
+from sagas.alerts import Alert, AlertNotSent
+from sagas.journal import Journal
+from sagas.states import Attention, Hold
+from sagas.testing import pass_time
+
+from .world import COMPENSATION, Broken, Refused, World, begin, define, step_of, work
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+ONCE = RetryPolicy(attempts=1, base=0.0, cap=0.0)
+OPERATOR = Actor(name="ada", is_trusted=True)
+REASON = "because the test wants it"
+QUIET = {"DOORBELL": "sagas.doorbell.ring_nobody"}
+HOOK = "tests.engine.test_alerts.listen"
+CARD = "4111111111111111"
+
+heard: list[Alert] = []
+in_transaction: list[bool] = []
+behaviour: list[Callable[[Alert], None]] = []
+
+
+def listen(alert: Alert) -> None:
+    """Be a hook."""
+    in_transaction.append(any(connections[alias].in_atomic_block for alias in connections))
+    heard.append(alert)
+    if behaviour:
+        behaviour[0](alert)
+
+
+@pytest.fixture(autouse=True)
+def _a_listener() -> Iterator[None]:
+    """Have a listener of this test alone, with an announcer of its own."""
+    heard.clear(), in_transaction.clear(), behaviour.clear()
+    announcing._announcer.forget()
+    with override_settings(SAGAS={**QUIET, "ON_ATTENTION": [HOOK]}):
+        yield
+    announcing._announcer.forget()
+
+
+def told() -> list[tuple[str, str, str]]:
+    announcing.flush()
+    return [(alert.reason, alert.step, alert.state) for alert in heard]
+
+
+def test_a_hold_of_the_engine_is_told_once_however_often_anybody_looks(world: World) -> None:
+    world.will("b", Misconfigured("no key"))
+    saga = work(begin(define(a=world.compensatable(), b=world.compensatable(), c=world.pivot())))
+    for _ in range(3):
+        work(saga)
+
+    assert told() == [("misconfigured", "b", "running")]
+    [alert] = heard
+    assert (alert.saga_id, alert.definition, alert.version) == (saga.pk, "trip", 1)
+    row = saga.history.get(what="held")
+    assert (alert.number, alert.at) == (row.number, row.at)
+    assert in_transaction == [False]
+
+
+def test_it_is_told_again_when_it_begins_again(world: World) -> None:
+    world.will("b", Misconfigured("no key"), Misconfigured("still none"))
+    saga = work(begin(define(a=world.compensatable(), b=world.compensatable(), c=world.pivot())))
+    operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)
+    work(saga)
+
+    assert told() == [("misconfigured", "b", "running")] * 2
+    assert len({alert.id for alert in heard}) == 2
+
+
+def test_attention_is_told_for_what_it_is(world: World) -> None:
+    world.will("b", Refused("no"))
+    world.will("a", Broken("x"), direction=COMPENSATION)
+    steps = {"a": world.compensatable(compensation_retry=ONCE), "b": world.compensatable()}
+    work(begin(define(**steps)))
+
+    assert told() == [("compensation_failing", "a", "compensating")]
+
+
+def test_an_unknown_pivot_and_its_deadline_are_told(world: World) -> None:
+    world.will("b", *[OutcomeUnknown("?")] * 2)
+    steps = {"a": world.compensatable(), "b": world.pivot(external=True, retry=ONCE)}
+    saga = work(begin(define(deadline=timedelta(hours=1), **steps)))
+    pass_time(timedelta(hours=2))
+    work(saga)
+
+    assert told() == [("outcome_unknown", "b", "running"), ("overdue", "", "running")]
+
+
+def test_what_people_do_themselves_is_not_told(world: World) -> None:
+    saga = begin(define(a=world.compensatable(), b=world.pivot()))
+    operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
+    operations.resume(saga.pk, actor=OPERATOR, reason=REASON)
+
+    assert told() == []
+
+
+def test_a_rolled_back_write_tells_nothing(world: World) -> None:
+    saga = begin(define(a=world.compensatable(), b=world.pivot()))
+    with transaction.atomic():
+        journal = Journal.lock(saga.pk)
+        holds.set_hold(journal, journal.step("a"), Hold.MISCONFIGURED)
+        journal.write()
+        transaction.set_rollback(True)
+
+    assert told() == []
+    assert step_of(saga, "a").hold is None
+
+
+def test_what_is_over_before_it_is_written_is_not_told(world: World) -> None:
+    saga = begin(define(a=world.compensatable(), b=world.pivot()))
+    with transaction.atomic():
+        journal = Journal.lock(saga.pk)
+        holds.set_attention(journal, journal.step("a"), Attention.RETRIES_EXHAUSTED)
+        holds.set_attention(journal, journal.step("a"), None)
+        journal.write()
+
+    assert told() == []
+
+
+def test_nothing_is_queued_without_a_hook(world: World) -> None:
+    with override_settings(SAGAS=QUIET):
+        world.will("a", Misconfigured("no key"))
+        work(begin(define(a=world.compensatable(), b=world.pivot())))
+        assert announcing._announcer._announcer is None
+
+
+def test_a_slow_hook_holds_nobody_up_and_no_connection(world: World) -> None:
+    may_end = threading.Event()
+    behaviour.append(lambda alert: may_end.wait(30) and None)
+    world.will("a", Misconfigured("no key"), Misconfigured("no key"))
+    trip = define(a=world.compensatable(), b=world.pivot())
+    first, second = work(begin(trip)), work(begin(trip))
+
+    assert [step_of(saga, "a").hold for saga in (first, second)] == ["misconfigured", "misconfigured"]
+    assert len(heard) <= 1
+    may_end.set()
+    assert len(told()) == 2
+
+
+@pytest.mark.parametrize("error", [ValueError("planted"), SystemError("planted")])
+def test_a_hook_that_fails_is_called_again_a_few_times_and_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, world: World, error: Exception
+) -> None:
+    monkeypatch.setattr(announcing, "PAUSES_SECONDS", (0.0, 0.0))
+
+    def fail(alert: Alert) -> None:
+        raise error
+
+    behaviour.append(fail)
+    world.will("a", Misconfigured("no key"))
+    with override_settings(SAGAS={**QUIET, "ON_ATTENTION": ["no.such.hook", HOOK]}), caplog.at_level(logging.WARNING):
+        saga = work(begin(define(a=world.compensatable(), b=world.pivot())))
+        wait_until(lambda: len([record for record in caplog.records if record.message == "Alert given up."]) == 2)
+
+    assert step_of(saga, "a").hold == "misconfigured"
+    assert [alert.reason for alert in heard] == ["misconfigured"] * 3
+    assert [record.message for record in caplog.records if record.name == "sagas.announcing"].count(
+        "Alert failed; trying again."
+    ) == 4
+
+
+def test_what_the_queue_has_no_room_for_is_dropped_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(announcing, "CAPACITY", 2)
+    may_end = threading.Event()
+    behaviour.append(lambda alert: may_end.wait(30) and None)
+    with caplog.at_level(logging.WARNING):
+        announcing.announce([make_alert(number=number) for number in range(10)])
+    may_end.set()
+
+    assert 2 <= len(told()) <= 4
+    assert [record.message for record in caplog.records] == [
+        "Alerts dropped: the hooks of SAGAS['ON_ATTENTION'] are too slow."
+    ]
+
+
+def test_a_broken_setting_loses_alerts_and_nothing_else(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.will("a", Misconfigured("no key"))
+    saga = begin(define(a=world.compensatable(), b=world.pivot()))
+    with caplog.at_level(logging.ERROR), override_settings(SAGAS={**QUIET, "ON_ATTENTION": [5]}):
+        work(saga)
+        announcing.flush()
+
+    assert step_of(saga, "a").hold == "misconfigured"
+
+
+def test_the_thread_gives_its_connections_back(world: World) -> None:
+    used: list[Any] = []
+
+    def ask(alert: Alert) -> None:
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT 1")
+        used.append(connections["default"])
+
+    behaviour.append(ask)
+    world.will("a", Misconfigured("no key"))
+    work(begin(define(a=world.compensatable(), b=world.pivot())))
+
+    wait_until(lambda: bool(used) and used[0].connection is None)
+
+
+# --- The senders ---
+
+
+def make_alert(**changes: Any) -> Alert:
+    facts = {
+        "saga_id": UUID(int=7), "number": 5, "definition": "checkout", "version": 2, "state": "compensating",
+        "reason": "compensation_failing", "step": "void_payment", "at": datetime(2026, 11, 20, 3, 0, tzinfo=UTC),
+    }  # fmt: skip
+    return Alert(**{**facts, **changes})
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+class Receiver(ThreadingHTTPServer):
+    """Keep what is posted, and answer as told."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.posts: list[tuple[str, dict[str, str], bytes]] = []
+        self.status, self.headers, self.may_answer = 200, {}, threading.Event()
+        self.may_answer.set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/services/T0/B0/hush-hush"
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answer one request."""
+
+    server: Receiver
+
+    def do_POST(self) -> None:
+        """Keep the request."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.posts.append((self.path, dict(self.headers), body))
+        self.server.may_answer.wait(20)
+        self.send_response(self.server.status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    do_GET = do_POST  # noqa: N815 - the name that http.server calls
+
+    def log_message(self, *_: Any) -> None:
+        """Stay quiet."""
+
+
+@contextmanager
+def receiving(**settings: Any) -> Iterator[Receiver]:
+    server = Receiver()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    given = {
+        "ALERT_WEBHOOK_URL": server.url, "ALERT_WEBHOOK_SECRET": "shared", "CONSOLE_URL": "https://a.example/admin",
+        "ALERT_TIMEOUT": timedelta(seconds=10),
+    }  # fmt: skip
+    try:
+        with override_settings(SAGAS={**given, **settings}):
+            yield server
+    finally:
+        server.may_answer.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_webhook_posts_who_and_why_signed() -> None:
+    with receiving() as server:
+        alerts.send_webhook(make_alert())
+
+    [(path, headers, body)] = server.posts
+    assert path == "/services/T0/B0/hush-hush"
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Sagas-Signature"] == f"sha256={alerts.sign('shared', headers['Sagas-Timestamp'], body)}"
+    assert json.loads(body) == {
+        "id": f"{UUID(int=7)}:5",
+        "saga_id": str(UUID(int=7)),
+        "definition": "checkout",
+        "version": 2,
+        "state": "compensating",
+        "reason": "compensation_failing",
+        "step": "void_payment",
+        "at": "2026-11-20T03:00:00+00:00",
+        "url": f"https://a.example/admin/sagas/saga/{UUID(int=7)}/change/",
+        "text": f"Saga checkout {UUID(int=7)} needs a person: compensation failing at void_payment.",
+    }
+
+
+def test_a_signature_depends_on_secret_moment_and_body() -> None:
+    signatures = {
+        alerts.sign(*given) for given in (("a", "1", b"x"), ("b", "1", b"x"), ("a", "2", b"x"), ("a", "1", b"y"))
+    }
+
+    assert len(signatures) == 4
+    assert all(len(signature) == 64 for signature in signatures)
+
+
+def test_a_webhook_without_a_secret_is_not_signed() -> None:
+    with receiving(ALERT_WEBHOOK_SECRET="") as server:
+        alerts.send_webhook(make_alert())
+
+    assert "Sagas-Signature" not in server.posts[0][1]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(500, {}), (404, {}), (302, {"Location": "/elsewhere"}), (307, {"Location": "http://127.0.0.1:1/"})],
+)
+def test_anything_but_success_is_no_delivery_and_no_redirect_is_followed(status: int, headers: dict[str, str]) -> None:
+    with receiving() as server:
+        server.status, server.headers = status, headers
+        with pytest.raises(AlertNotSent) as caught:
+            alerts.send_webhook(make_alert())
+
+    assert str(caught.value) == f"The webhook answered {status}."
+    assert len(server.posts) == 1
+
+
+def test_a_silent_webhook_is_given_up_in_time_and_its_address_is_not_told() -> None:
+    with receiving(ALERT_TIMEOUT=timedelta(seconds=0.2)) as server:
+        server.may_answer.clear()
+        with pytest.raises(AlertNotSent) as caught:
+            alerts.send_webhook(make_alert())
+
+    assert str(caught.value) == "The webhook did not answer: TimeoutError."
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("url", ["", "file:///etc/passwd", "ftp://a.example/", "http://127.0.0.1:1/x", "http://[bad/"])
+def test_a_webhook_goes_to_web_addresses_only(url: str) -> None:
+    with override_settings(SAGAS={"ALERT_WEBHOOK_URL": url}), pytest.raises(AlertNotSent) as caught:
+        alerts.send_webhook(make_alert())
+
+    assert "passwd" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("emails", "to"), [(["night@a.example"], ["night@a.example"]), ([], ["root@a.example"])])
+def test_mail_says_who_and_why(emails: list[str], to: list[str]) -> None:
+    given = {"ALERT_EMAILS": emails, "CONSOLE_URL": "https://a.example/admin/"}
+    with override_settings(SAGAS=given, ADMINS=[("Root", "root@a.example")], EMAIL_SUBJECT_PREFIX=""):
+        alerts.send_mail(make_alert(step=""))
+
+    [sent] = mail.outbox
+    assert (sent.subject, sent.to) == ("[sagas] compensation failing: checkout", to)
+    assert sent.body == (
+        f"Saga checkout {UUID(int=7)} needs a person: compensation failing.\n"
+        "It is compensating, since 2026-11-20 03:00:00 UTC.\n"
+        f"https://a.example/admin/sagas/saga/{UUID(int=7)}/change/\n"
+    )
+
+
+def test_no_payload_reaches_a_mail_or_a_webhook(world: World) -> None:
+    with receiving(
+        **QUIET, ON_ATTENTION=["sagas.alerts.send_mail", "sagas.alerts.send_webhook"], ALERT_EMAILS=["a@b.c"]
+    ) as server:
+        world.will("a", {"note": "a private note"})
+        world.will("b", Misconfigured(f"a private error, {CARD}"))
+        saga = begin(
+            define(a=world.compensatable(), b=world.compensatable(), c=world.pivot()), customer="private-person"
+        )
+        work(saga)
+        announcing.flush(20)
+
+    [(_, _, body)] = server.posts
+    told_to_people = body.decode() + mail.outbox[0].subject + mail.outbox[0].body
+    assert str(saga.pk) in told_to_people
+    assert "private" not in told_to_people
+    assert CARD not in told_to_people
+
+
+# --- The checks ---
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"ON_ATTENTION": [HOOK]}, []),
+        ({"ON_ATTENTION": ["no.such.hook"]}, ["sagas.E016"]),
+        ({"ON_ATTENTION": ["nodots"]}, ["sagas.E016"]),
+        ({"ON_ATTENTION": [5]}, ["sagas.E016"]),
+        ({"ON_ATTENTION": ["sagas.alerts.TIME_HEADER"]}, ["sagas.E016"]),
+        ({"ON_ATTENTION": ["sagas.alerts.send_webhook"]}, ["sagas.E016", "sagas.W006"]),
+        (
+            {
+                "ON_ATTENTION": ["sagas.alerts.send_webhook"],
+                "ALERT_WEBHOOK_URL": "https://a",
+                "ALERT_WEBHOOK_SECRET": "s",
+            },
+            [],
+        ),
+    ],
+)
+def test_checks_find_hooks_that_cannot_work(given: dict[str, Any], expected: list[str]) -> None:
+    with override_settings(SAGAS=given):
+        messages = checks.check_alerts()
+
+    assert [message.id for message in messages] == expected
+    assert all(message.hint for message in messages)
