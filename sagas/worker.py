@@ -14,7 +14,7 @@ from typing import Any
 from celery import current_app, signals
 from django.db import connections
 
-from . import announcing, bulk_running, recovery
+from . import announcing, bulk_running, figures, recovery
 from .conf import get_settings
 
 logger = logging.getLogger(__name__)
@@ -92,3 +92,4 @@ def _sweep_once(queues: frozenset[str]) -> None:
     found = recovery.ring_due(limit=page)
     bulk_running.ring_due()
     recovery.beat(queues=queues, found=found)
+    figures.refresh_after_sweep()

@@ -8,7 +8,14 @@ counts. Nothing is decided on it.
 from __future__ import annotations
 
 from .badges import Badge, badge_of_saga, badge_of_state, badge_of_step
-from .filters import annotate_display_state, count_open, filter_by_display, filter_by_reason, needs_person
+from .filters import (
+    annotate_display_state,
+    count_open,
+    filter_by_display,
+    filter_by_reason,
+    needs_person,
+    select_open_states,
+)
 from .sentences import Account, tell
 from .states import REASONS, DisplayState, StepDisplay, current_step, judge_saga, judge_step, reasons_of
 
@@ -30,5 +37,6 @@ __all__ = [
     "judge_step",
     "needs_person",
     "reasons_of",
+    "select_open_states",
     "tell",
 ]

@@ -69,6 +69,12 @@ def count_open() -> list[dict[str, Any]]:
     return list(counted.order_by("definition", "display_state"))  # type: ignore[misc]
 
 
+def select_open_states() -> QuerySet[Saga, Any]:
+    """Return the query that counts the open sagas of each display state, as ``display_state`` and ``sagas``."""
+    opened = annotate_display_state(Saga.objects.using(get_settings().database).filter(IS_OPEN).order_by())
+    return opened.values("display_state").annotate(sagas=Count("pk"))  # type: ignore[misc]
+
+
 def needs_person() -> Q:
     """Return the condition of a saga that a person must see: held, or with a reason to look."""
     return IS_OPEN & (~Q(attention=[]) | _is_held())

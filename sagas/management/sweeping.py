@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import Error, connections
 
-from .. import bulk_running, clock, engine, recovery, registry
+from .. import bulk_running, clock, engine, figures, recovery, registry
 from ..conf import get_settings
 from ..databases import refresh_connection
 from ..models import Saga
@@ -86,6 +86,7 @@ def _sweep_once(report: SweepReport, runs: bool, queues: frozenset[str] | None, 
     if _serves_bulks(queues):
         bulk_running.ring_due()
     recovery.beat(queues=(), found=found)
+    figures.refresh_after_sweep()
     report.found += found
 
 
@@ -106,6 +107,7 @@ def _run_all(report: SweepReport, queues: frozenset[str] | None, stop: Stop) -> 
             pulse.count(count)
         has_moved = _run_rung(report, pulse, queues, stop)
     pulse.beat()
+    figures.refresh_after_sweep()
 
 
 def _serves_bulks(queues: frozenset[str] | None) -> bool:

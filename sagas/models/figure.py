@@ -11,6 +11,7 @@ class SagaFigure(models.Model):
     name = models.CharField(primary_key=True, max_length=20)
     data = models.JSONField(default=dict)
     computed_at = models.DateTimeField()
+    seconds = models.FloatField(default=0.0, db_default=0.0, help_text="How long counting took.")
 
     class Meta:
         default_permissions = ()

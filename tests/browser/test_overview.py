@@ -38,6 +38,7 @@ def make_a_night() -> Saga:
 
 
 PAGES = {
+    "overview-dashboard": "",
     "overview-list": "saga/?attempts=2&closed=no",
     "overview-failures": "saga/failures/",
     "overview-log": "saga/log/",
@@ -58,6 +59,20 @@ def test_pages_look_sound(visit: Visit, scheme: str, size: dict[str, int]) -> No
         assert visitor.page.evaluate("document.documentElement.scrollWidth") <= size["width"], name
         background = visitor.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 18)"}[scheme]
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_from_the_dashboard_to_what_needs_a_person(visit: Visit, has_scripts: bool) -> None:
+    make_a_night()
+    visitor = visit(java_script_enabled=has_scripts)
+    page = visitor.page
+    visitor.log_in("viewer")
+    visitor.open("/admin/sagas/")
+
+    expect(page.get_by_role("alert").first).to_contain_text("No worker and no sweeper was seen lately.")
+    page.get_by_role("link", name="Needs a person 8").click()
+
+    expect(page.locator("#result_list tbody tr")).to_have_count(8)
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])

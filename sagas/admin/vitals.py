@@ -1,0 +1,88 @@
+"""Read whether anybody is at work: one statement, nothing cached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connections
+
+from .. import clock
+from ..conf import get_settings
+
+MAX_DUE = 1_000
+LATE = timedelta(seconds=60)  # as long as work may be due before somebody is told
+
+READ = """
+    WITH moment AS (SELECT statement_timestamp() + %(shift)s * interval '1 second' AS now), oldest AS (
+        SELECT id, definition, due_at, queue FROM sagas_saga
+        WHERE due_at <= statement_timestamp() + %(shift)s * interval '1 second' ORDER BY due_at LIMIT 1
+    )
+    SELECT moment.now, oldest.id, oldest.definition, oldest.due_at, oldest.queue, (
+        SELECT name FROM sagas_sagastep
+        WHERE saga_id = oldest.id AND (due_at <= moment.now OR lease_until <= moment.now)
+        ORDER BY coalesce(due_at, lease_until), position LIMIT 1
+    ), (
+        SELECT count(*) FROM (
+            SELECT 1 FROM sagas_saga WHERE due_at <= statement_timestamp() + %(shift)s * interval '1 second'
+            LIMIT %(max_due)s + 1
+        ) AS due
+    ), (
+        SELECT count(*) FROM sagas_sagaworker WHERE last_sweep_at >= moment.now - %(seen)s * interval '1 second'
+    ), (SELECT max(last_sweep_at) FROM sagas_sagaworker)
+    FROM moment LEFT JOIN oldest ON true
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vitals:
+    """Tell whether anybody is at work."""
+
+    now: datetime
+    """When it was read."""
+    oldest_id: UUID | None
+    """The saga that has been due longest; None: nothing is due."""
+    oldest_definition: str
+    oldest_step: str
+    """The step it is at; empty when it is between steps."""
+    oldest_due_at: datetime | None
+    oldest_queue: str
+    due: int
+    """How many sagas are due; MAX_DUE + 1: more than MAX_DUE."""
+    workers: int
+    """How many sweepers were seen lately."""
+    last_sweep_at: datetime | None
+    """When anybody swept last; None: nobody is known."""
+
+    @property
+    def oldest_age(self) -> timedelta:
+        """How long the oldest due saga has waited; nothing when none is due."""
+        return self.now - self.oldest_due_at if self.oldest_due_at else timedelta()
+
+    @property
+    def is_late(self) -> bool:
+        """Tell whether work is due that nobody does."""
+        return self.oldest_age > LATE
+
+
+def read_vitals() -> Vitals:
+    """Return them."""
+    settings = get_settings()
+    values = {
+        "shift": clock.shift_seconds(), "seen": settings.worker_seen_within.total_seconds(), "max_due": MAX_DUE,
+    }  # fmt: skip
+    with connections[settings.database].cursor() as cursor:
+        cursor.execute(READ, values)
+        row = cursor.fetchone()
+    return Vitals(
+        now=row[0],
+        oldest_id=row[1],
+        oldest_definition=row[2] or "",
+        oldest_due_at=row[3],
+        oldest_queue=row[4] or "",
+        oldest_step=row[5] or "",
+        due=row[6],
+        workers=row[7],
+        last_sweep_at=row[8],
+    )

@@ -1,0 +1,21 @@
+"""Let the admin's own index of the app show the dashboard, without an AdminSite of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.template.context import Context
+
+from ..admin.dashboard import Dashboard, build_dashboard
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def saga_dashboard(context: Context) -> Dashboard | None:
+    """Return the dashboard for those who may see sagas, else None."""
+    request: Any = context.get("request")
+    if request is None or not request.user.has_perm("sagas.view_saga"):
+        return None
+    return build_dashboard()

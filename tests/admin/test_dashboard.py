@@ -1,0 +1,359 @@
+"""The front page says what a person must do, whether anybody is at work, and how it goes, in ten queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from sagas import clock, figures, recovery
+from sagas.admin.dashboard import Dashboard, build_dashboard
+from sagas.admin.vitals import read_vitals
+from sagas.admin.windows import _show_rate, _show_share, build_card
+from sagas.display import DisplayState, filter_by_display, needs_person
+from sagas.figures import DAY, HOUR, OPEN, PACES, WEEK, WINDOWS, Figures
+from sagas.models import Saga, SagaFigure, SagaWorker
+from sagas.testing import faults
+from sagas.testing.drain import look
+
+from . import trips
+from .pages import LIST
+from .test_list import listed
+from .test_narrowing import fill_tables
+
+pytestmark = pytest.mark.django_db
+
+LogIn = Callable[..., Client]
+URL = "/admin/sagas/"
+HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
+
+
+def count(*names: str) -> None:
+    figures.refresh(names or tuple(PACES), timeout="5s")
+
+
+def get(client: Client) -> Dashboard:
+    response = client.get(URL)
+    assert response.status_code == 200
+    found: Dashboard = response.context["dashboard"]
+    return found
+
+
+def tiles(dashboard: Dashboard) -> dict[str, str]:
+    return {tile.label: tile.count for tile in dashboard.tiles}
+
+
+def test_counts_are_those_of_the_lists_they_lead_to(log_in: LogIn) -> None:
+    for maker in trips.MAKERS.values():
+        maker()
+    client = log_in("viewer")
+
+    dashboard = get(client)
+
+    assert tiles(dashboard) == {
+        "Needs a person": "8", "Retrying": "1", "Overdue": "1", "Compensating": "1", "Running": "1",
+        "Closed today": "3",
+    }  # fmt: skip
+    for tile in dashboard.tiles:
+        assert len(listed(client.get(tile.url))) == int(tile.count), tile.label
+    for row in dashboard.states:
+        assert len(listed(client.get(row.url))) == int(row.count), row.badge.word
+    assert sum(int(row.count) for row in dashboard.states) == Saga.objects.filter(closed_at=None).count()
+    assert Saga.objects.filter(needs_person()).count() == 8
+    assert filter_by_display(Saga.objects.all(), DisplayState.HELD).count() == 6
+
+
+def test_empty_database(log_in: LogIn) -> None:
+    dashboard = get(log_in("viewer"))
+
+    assert set(tiles(dashboard).values()) == {"0"}
+    assert [warning.text for warning in dashboard.warnings] == ["No worker and no sweeper was seen lately."]
+    assert ("Oldest due step", "none", "") in dashboard.work
+    assert dashboard.states == dashboard.failing == ()
+    assert [dict(card.facts)["Closed"] for card in dashboard.windows] == ["0, 0.0 a minute"] * 3
+    assert [dict(card.facts)["Completed"] for card in dashboard.windows] == ["-"] * 3
+
+
+def test_who_may_look(log_in: LogIn) -> None:
+    trips.make_paused()
+    for name in ("viewer", "operator", "supervisor", "admin"):
+        assert "Sagas now" in log_in(name).get(URL).content.decode(), name
+    assert log_in("staff").get(URL).status_code == 404
+    assert log_in("anonymous").get(URL).status_code == 302
+
+
+def test_other_rights_of_the_app_show_no_dashboard(log_in: LogIn) -> None:
+    from django.contrib.auth.models import Permission, User
+
+    client = log_in("staff")
+    User.objects.get(username="staff").user_permissions.add(Permission.objects.get(codename="view_sagaworker"))
+
+    response = client.get(URL)
+
+    assert response.status_code == 200
+    assert response.context["dashboard"] is None
+    assert "Sagas now" not in response.content.decode()
+    assert SagaFigure.objects.count() == 0
+
+
+def test_at_most_ten_queries_whatever_there_is(log_in: LogIn) -> None:
+    client = log_in("viewer")
+    with CaptureQueriesContext(connection) as first:
+        get(client)
+    for maker in trips.MAKERS.values():
+        maker()
+    with CaptureQueriesContext(connection) as fresh:
+        get(client)
+    SagaFigure.objects.update(computed_at=clock.read_now("default") - timedelta(days=1))
+    with CaptureQueriesContext(connection) as stale:
+        get(client)
+
+    assert (len(first), len(fresh), len(stale)) == (10, 6, 10)
+
+
+def test_figures_are_kept_and_say_how_old_they_are(log_in: LogIn) -> None:
+    count()
+    trips.make_paused()
+    client = log_in("viewer")
+    assert tiles(get(client))["Needs a person"] == "0"
+    SagaFigure.objects.filter(name=OPEN).update(computed_at=clock.read_now("default") - timedelta(seconds=40))
+
+    dashboard = get(client)
+
+    assert tiles(dashboard)["Needs a person"] == "0"
+    assert dashboard.counted == "counted 40 s ago"
+    assert not dashboard.is_old
+
+
+def test_what_cannot_be_counted_is_shown_as_old(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    count()
+    SagaFigure.objects.update(computed_at=clock.read_now("default") - timedelta(hours=2))
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OperationalError("canceling statement due to statement timeout")
+
+    monkeypatch.setattr(figures, "refresh", refuse)
+    dashboard = get(log_in("viewer"))
+
+    assert dashboard.counted == "counted 2 h ago"
+    assert dashboard.is_old
+
+
+def test_sets_are_counted_at_their_own_pace() -> None:
+    assert set(figures.refresh(tuple(PACES), timeout="5s")) == set(PACES)
+    assert figures.refresh(tuple(PACES), timeout="5s") == {}
+    now = clock.read_now("default")
+    SagaFigure.objects.update(computed_at=now - timedelta(seconds=45))
+    assert set(figures.refresh(tuple(PACES), timeout="5s")) == {"open", "hour"}
+    SagaFigure.objects.update(computed_at=now - timedelta(seconds=45), seconds=10)
+    assert figures.refresh(tuple(PACES), timeout="5s") == {}
+    assert figures.refresh(("open",), timeout="5s", slack=4) == {}
+
+
+def test_somebody_else_counts_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        figures,
+        "REFRESH",
+        figures.REFRESH.replace(
+            "pg_try_advisory_xact_lock(hashtext('sagas_sagafigure'), hashtext(wanted.name))", "false"
+        ),
+    )
+
+    assert figures.refresh(tuple(PACES), timeout="5s") == {}
+    assert SagaFigure.objects.count() == 0
+
+
+def test_a_sweep_counts_and_no_failure_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_looked_at", float("-inf"))
+    figures.refresh_after_sweep()
+    assert SagaFigure.objects.count() == len(PACES)
+    SagaFigure.objects.all().delete()
+    figures.refresh_after_sweep()
+    assert SagaFigure.objects.count() == 0  # looked a moment ago
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(figures, "_looked_at", float("-inf"))
+    monkeypatch.setattr(figures, "refresh", refuse)
+    figures.refresh_after_sweep()
+    assert SagaFigure.objects.count() == 0
+
+
+def test_time_out_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "COUNT_FAILING", "(SELECT jsonb_build_object('x', pg_sleep(5)::text))")
+
+    with pytest.raises(OperationalError):
+        figures.refresh(("failing",), timeout="50ms")
+
+
+def test_machinery_at_work_gives_no_warning(log_in: LogIn) -> None:
+    recovery.beat(queues=["sagas"], found=0)
+    trips.make_completed()
+
+    dashboard = get(log_in("viewer"))
+
+    assert dashboard.warnings == ()
+    assert {label: text for label, text, _ in dashboard.work}["Workers and sweepers seen"] == "1"
+
+
+def test_gone_workers_and_late_work_are_said_first(log_in: LogIn) -> None:
+    recovery.beat(queues=["sagas"], found=0)
+    saga = trips.start()
+    now = clock.read_now("default")
+    SagaWorker.objects.update(last_sweep_at=now - timedelta(minutes=7))
+    Saga.objects.filter(pk=saga.pk).update(due_at=now - timedelta(minutes=5))
+
+    response = log_in("viewer").get(URL)
+
+    text = unescape(response.content.decode())
+    assert "No worker and no sweeper was seen lately. The last one was 7 min ago." in text
+    assert "Work has been due for 5 min" in text
+    assert "Look whether a worker serves queue sagas." in text
+    assert text.count('role="alert"') == 2
+    assert f"{LIST}{saga.pk}/change/" in text
+
+
+def test_oldest_due_step_is_named() -> None:
+    saga = trips.make_waiting_for_retry()
+    now = clock.read_now("default")
+    moment = now - timedelta(minutes=2)
+    Saga.objects.filter(pk=saga.pk).update(due_at=moment)
+    saga.steps.exclude(due_at=None).update(due_at=moment)
+    trips.make_completed()
+
+    vitals = read_vitals()
+
+    assert (vitals.oldest_id, vitals.oldest_definition) == (saga.pk, "trip")
+    assert vitals.oldest_step == saga.steps.exclude(due_at=None).get().name
+    assert vitals.is_late
+    assert 1 <= vitals.due <= 2
+
+
+def test_windows_tell_ends_and_durations() -> None:
+    now = clock.read_now("default")
+    for minutes, seconds, maker in (
+        (2, 10, trips.make_completed),
+        (70, 30, trips.make_completed),
+        (3, 50, trips.make_compensated),
+    ):
+        saga = maker()
+        closed_at = now - timedelta(minutes=minutes)
+        Saga.objects.filter(pk=saga.pk).update(created_at=closed_at - timedelta(seconds=seconds), closed_at=closed_at)
+
+    hour, day, week = build_dashboard().windows
+
+    assert dict(hour.facts) == {
+        "Started": "2", "Closed": "2, less than 0.1 a minute", "Completed": "50.0 % (1)", "Compensated": "50.0 % (1)",
+        "Abandoned": "0.0 % (0)", "Half took at most": "30 s", "95 of 100 took at most": "48 s",
+    }  # fmt: skip
+    assert dict(day.facts)["Closed"] == "3, less than 0.1 a minute"
+    assert sum(int(amount) for _, amount in hour.closed.rows) == 2
+    assert sum(int(amount) for _, amount in week.closed.rows) == 3
+    assert [len(card.closed.rows) for card in (hour, day, week)] == [12, 24, 28]
+    assert hour.durations.bars
+
+
+def test_steps_that_fail_most(log_in: LogIn) -> None:
+    for text in ("Room 1 is taken", "Room 2 is taken", "The lift is broken"):
+        with faults() as fault:
+            fault.refuse("book_hotel", RuntimeError(text))
+            look(trips.start().pk)
+    trips.make_compensated()
+
+    [step, *_] = get(log_in("viewer")).failing
+
+    assert (step.definition, step.step, step.direction, step.failures, step.error, step.groups) == (
+        "trip", "book_hotel", "action", "3", "RuntimeError", 2,
+    )  # fmt: skip
+    assert len(listed(log_in("viewer").get(step.url))) == 3
+
+
+def test_hostile_names_are_text(log_in: LogIn) -> None:
+    Saga.objects.filter(pk=trips.start().pk).update(definition=HOSTILE[:60], due_at=clock.read_now("default"))
+    count()
+    row = SagaFigure.objects.get(name="failing")
+    entry = {
+        "definition": HOSTILE,
+        "step": "s",
+        "direction": HOSTILE,
+        "failures": 1,
+        "groups": 1,
+        "error_class": HOSTILE,
+    }
+    row.data = {**row.data, "steps": [entry]}
+    row.save()
+
+    text = log_in("admin").get(URL).content.decode()
+
+    assert "<script>alert" not in text
+    assert HOSTILE in unescape(text)
+
+
+def test_huge_numbers_fit() -> None:
+    parts = [{"part": place, "state": "completed", "sagas": 10**12} for place in range(14)]
+    took = [{"part": place, "sagas": 10**9, "seconds": [1e9, 1e12]} for place in (1, 13, None)]
+    data = {"since": "2026-11-20T02:00:00+00:00", "until": "x", "started": 10**15, "ended": parts, "took": took}
+
+    card = build_card(HOUR, "Last hour", Figures(data=data, computed_at=None), "")
+
+    assert dict(card.facts)["Started"] == "1,000,000,000,000,000"
+    assert dict(card.facts)["Closed"].startswith("14,000,000,000,000, ")
+    assert card.note.startswith("Durations are those of the 1,000,000,000")
+    assert all(float(bar.height) <= 44 for bar in (*card.closed.bars, *card.durations.bars))
+    assert build_card(WEEK, "x", Figures(data={}, computed_at=None), "").facts == (("Figures", "not counted yet"),)
+
+
+@pytest.mark.parametrize(
+    ("value", "total", "text"),
+    [
+        (0, 0, "-"),
+        (0, 5, "0.0 % (0)"),
+        (5, 5, "100.0 % (5)"),
+        (1, 10**6, "< 0.1 % (1)"),
+        (999_999, 10**6, "> 99.9 % (999,999)"),
+    ],
+)
+def test_shares_do_not_round_to_all_or_nothing(value: int, total: int, text: str) -> None:
+    assert _show_share(value, total) == text
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(0, "0.0 a minute"), (0.01, "less than 0.1 a minute"), (5, "5.0 a minute"), (600_000, "10,000.0 a second")],
+)
+def test_rates(rate: float, text: str) -> None:
+    assert _show_rate(rate) == text
+
+
+def test_counting_reads_no_table_whole() -> None:
+    fill_tables(20_000)
+    for name in PACES:
+        data, values = figures._compile(name)
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN SELECT {data}", values)
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+        # Twenty thousand sagas a minute apart: a week holds half of them, an hour few.
+        is_wide = name == WEEK.name
+        assert "Seq Scan on sagas_" not in plan or is_wide, f"{name}\n{plan}"
+    assert [window.name for window in WINDOWS] == [HOUR.name, DAY.name, WEEK.name]
+
+
+def test_nothing_is_inline(log_in: LogIn) -> None:
+    for maker in trips.MAKERS.values():
+        maker()
+
+    text = log_in("admin").get(URL).content.decode()
+
+    body = text.split('class="saga-page saga-dashboard"')[1].split("saga-rest")[0]
+    assert " style=" not in body
+    assert "<script" not in body
+    assert "<style" not in body
+    assert body.count('<svg class="saga-chart"') == 6
+    assert body.count("Numbers</summary>") == 6
