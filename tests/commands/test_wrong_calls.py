@@ -17,8 +17,8 @@ ID = "0198f3a2-5c1e-7000-8000-000000000000"
 MARK = ("--step", "pay", "--as", "succeeded", "--evidence", "it is in the provider's list")
 COMMANDS = (
     "saga_abandon", "saga_cancel", "saga_check_versions", "saga_cleanup", "saga_compensate", "saga_doctor",
-    "saga_graph", "saga_list", "saga_pause", "saga_resolve", "saga_resume", "saga_retry", "saga_show", "saga_skip",
-    "saga_sweep", "saga_verify_log",
+    "saga_generate", "saga_graph", "saga_list", "saga_pause", "saga_resolve", "saga_resume", "saga_retry", "saga_show",
+    "saga_skip", "saga_sweep", "saga_verify_log",
 )  # fmt: skip
 ACTIONS = [
     ("saga_retry",),
@@ -104,6 +104,11 @@ WRONG_CALLS = [
     ("saga_cleanup", "--older-than", "30d", "--archive", "sagas.json"),
     ("saga_cleanup", "--older-than", "30d", "--archive", ".ndjson"),
     ("saga_cleanup", "--older-than", "30d", "--archive", "a\x00.ndjson"),
+    ("saga_generate",),
+    *(("saga_generate", "--sagas", count) for count in ("", "0", "-1", "1e6", "many", "100000001", "\u0663")),
+    ("saga_generate", "--sagas", "1", "--definition", "nothing"),
+    ("saga_generate", "--sagas", "1", "--days", "0"),
+    ("saga_generate", "--sagas", "1", "--days", "3651"),
     ("saga_graph",),
     ("saga_graph", "nothing"),
     ("saga_graph", "trip@2"),

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ... import registry
+from ...testing.generating import Mass, Written, generate
+from .. import arguments
+from ..base import SagaCommand
+from ..stopping import stoppable
+
+PROGRESS_SECONDS = 5.0
+MAX_SAGAS, MAX_DAYS = 100_000_000, 3_650
+
+
+class Command(SagaCommand):
+    help = (
+        "Fill an empty database with sagas as years of work would leave them, to see how console,\n"
+        "cleanup and queries do there: of every state, with steps, attempts, errors, history and keys.\n"
+        "No step is run. The open ones are put off for ten years, so that no worker gets to them.\n"
+        "Refuses a database that holds other sagas. Ctrl-C ends it in good order."
+    )
+    example = "manage.py saga_generate --sagas 1000000\n  manage.py saga_generate --sagas 10000 --definition checkout"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add how many of what."""
+        add = parser.add_argument
+        add("--sagas", required=True, type=arguments.WholeNumber(1, MAX_SAGAS), metavar="N", help="how many")
+        add(
+            "--definition",
+            action="append",
+            default=[],
+            type=arguments.definition,
+            metavar="NAME[@VERSION]",
+            help="only of this definition; may be repeated (default: all)",
+        )
+        add(
+            "--days",
+            type=arguments.WholeNumber(1, MAX_DAYS),
+            default=Mass.days,
+            metavar="N",
+            help=f"over how many days until now they were started (default: {Mass.days})",
+        )
+        add("--due", action="store_true", help="put nothing off: workers will run the steps of the open ones")
+        add("--among-others", action="store_true", help="also in a database that holds other sagas")
+
+    def run(self, options: Mapping[str, Any]) -> None:
+        """Write them, and report."""
+        mass = Mass(
+            sagas=options["sagas"],
+            definitions=options["definition"] or registry.all_definitions(),
+            days=options["days"],
+            is_due=options["due"],
+        )
+        with stoppable() as stop:
+            written = generate(
+                mass,
+                is_among_others=options["among_others"],
+                should_stop=stop,
+                progress=self._tell_progress(options["verbosity"]),
+            )
+        if options["json"]:
+            self.print_json(vars(written))
+            return
+        stopped = " Stopped as asked." if written.is_stopped else ""
+        self.stdout.write(
+            f"Wrote {written.sagas} sagas with {written.steps} steps, {written.attempts} attempts and"
+            f" {written.history} history rows.{stopped}"
+        )
+
+    def _tell_progress(self, verbosity: int) -> Callable[[Written], None]:
+        told_at = time.monotonic()
+
+        def tell(written: Written) -> None:
+            nonlocal told_at
+            if verbosity and time.monotonic() - told_at >= PROGRESS_SECONDS:
+                told_at = time.monotonic()
+                self.stderr.write(f"{written.sagas} sagas written so far.")
+
+        return tell

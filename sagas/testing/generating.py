@@ -1,0 +1,313 @@
+"""Fill a database with sagas as if they had been run for years, by set-based SQL: what the engine would take days for.
+
+Each is a copy of a pattern that the engine has written itself (``stories``), with times, ids, keys and numbers of its
+own. Nearly all are closed; the open ones are among the newest. Nobody gets to an open one before ten years have passed,
+unless that is asked for: a worker would run its steps, on orders that are not there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from itertools import accumulate, pairwise
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, models, transaction
+
+from .. import clock
+from ..conf import get_settings
+from ..definition import SagaDefinition
+from ..exceptions import SagaError
+from ..models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
+from .stories import GENERATED_BY, KEY, NUMBER, Story, list_stories, live
+
+BATCH = 20_000  # sagas in one transaction: about a tenth of a gigabyte, some seconds
+NEWEST_PART, OPEN_PART = 0.05, 0.004  # the open ones are among the newest twentieth, and one in 250 of all
+PARKED = timedelta(days=3_650)
+SAGA = "{saga}"
+TABLES: tuple[type[models.Model], ...] = (Saga, SagaStep, SagaAttempt, SagaHistory, SagaKey)
+UNSEALED = {"seal": "", "seal_count": 0}
+# Texts that hold a place for something of the saga's own.
+FILLED = {
+    "sagas_saga": ("input", "cause", "effects_left"), "sagas_sagastep": ("last_error", "result"),
+    "sagas_sagaattempt": ("message",), "sagas_sagahistory": ("reason", "data"),
+}  # fmt: skip
+
+
+class RealSagas(SagaError):
+    """Refuse to write among sagas that somebody may need."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mass:
+    """Say what to write.
+
+    sagas: how many. definitions: of which. days: over how long they were started. is_due: whether the open ones may be
+    worked on.
+    """
+
+    sagas: int
+    definitions: Sequence[type[SagaDefinition]]
+    days: int = 365
+    is_due: bool = False
+
+
+@dataclass(kw_only=True)
+class Written:
+    """Count what was written.
+
+    is_stopped: whether it was asked to stop before it was done.
+    """
+
+    sagas: int = 0
+    steps: int = 0
+    attempts: int = 0
+    history: int = 0
+    is_stopped: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """Hold the rows of one saga; their times in seconds since it was created."""
+
+    story: Story
+    sagas: list[dict[str, Any]]
+    steps: list[dict[str, Any]]
+    attempts: list[dict[str, Any]]
+    history: list[dict[str, Any]]
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the saga is not over."""
+        return self.sagas[0]["closed_at"] is None
+
+
+def generate(
+    mass: Mass,
+    *,
+    is_among_others: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[Written], None] = lambda _written: None,
+) -> Written:
+    """Write so many sagas, oldest first, and have PostgreSQL count them for its plans.
+
+    Raises: RealSagas when there are sagas that this function has not written, unless it may write among them.
+    Tx: must not be inside one; opens one for each batch.
+    """
+    using, written = get_settings().database, Written()
+    if not is_among_others and has_real_sagas(using):
+        raise RealSagas("This database holds sagas that saga_generate has not written; use an empty one for the test.")
+    patterns = draw_patterns(mass)
+    run = {
+        "sagas": mass.sagas, "days": mass.days, "newest": NEWEST_PART, "ends_at": clock.read_now(using),
+        "written": Saga.objects.using(using).filter(started_by=GENERATED_BY).count(),
+    }  # fmt: skip
+    for first in range(1, mass.sagas + 1, BATCH):
+        if should_stop():
+            written.is_stopped = True
+            break
+        with transaction.atomic(using=using), connections[using].cursor() as cursor:
+            _write_batch(cursor, patterns, {**run, "first": first, "last": min(first + BATCH - 1, mass.sagas)}, written)
+        progress(written)
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 0")
+        for table in TABLES:
+            cursor.execute(f"ANALYZE {table._meta.db_table}")
+    return written
+
+
+def has_real_sagas(using: str) -> bool:
+    """Tell whether there are sagas that were not generated."""
+    return Saga.objects.using(using).exclude(started_by=GENERATED_BY).exists()
+
+
+def draw_patterns(mass: Mass) -> list[Pattern]:
+    """Let one saga of every story and definition be lived, read it, and undo it.
+
+    Raises: SagaError when there is no definition.
+    """
+    using = get_settings().database
+    patterns = []
+    for definition in mass.definitions:
+        for story in list_stories(definition):
+            with clock.restored(), transaction.atomic(using=using):
+                patterns.append(_read_pattern(live(definition, story), story, mass))
+                transaction.set_rollback(True, using=using)
+    if not patterns:
+        raise SagaError("There is no saga definition with a step that does anything; nothing can be generated.")
+    return patterns
+
+
+def _read_pattern(saga_id: UUID, story: Story, mass: Mass) -> Pattern:
+    using = get_settings().database
+    saga = Saga.objects.using(using).get(pk=saga_id)
+    is_open = saga.closed_at is None
+    parked = PARKED if is_open and not mass.is_due else timedelta()
+
+    def read(row: models.Model, *also_parked: str) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for column in columns_of(type(row)):
+            value = getattr(row, column)
+            if isinstance(value, datetime):
+                later = parked if column in ("due_at", "lease_until", *also_parked) else timedelta()
+                value = (value + later - saga.created_at).total_seconds()
+            values[column] = value
+        # Entries of before a database kept seals have none; a copied seal would fit no other saga.
+        return values | {column: empty for column, empty in UNSEALED.items() if column in values}
+
+    rows = {"saga_id": saga_id}
+    steps = list(SagaStep.objects.using(using).filter(**rows).order_by("position"))
+    attempts = list(SagaAttempt.objects.using(using).filter(**rows).order_by("id"))
+    history = SagaHistory.objects.using(using).filter(**rows).order_by("number")
+    place_of = {step.pk: step.position for step in steps}
+    live_of = {attempt.step_id: f"{attempt.direction}:{attempt.number}" for attempt in attempts if not attempt.ended_at}
+    return Pattern(
+        story=story,
+        sagas=[_forget(saga_id, read(saga, *(() if story.is_late else ("deadline_at",))))],
+        steps=[_forget(saga_id, {**read(step), "live": live_of.get(step.pk)}) for step in steps],
+        attempts=[_forget(saga_id, {**read(attempt), "position": place_of[attempt.step_id]}) for attempt in attempts],
+        history=[_forget(saga_id, read(row)) for row in history],
+    )
+
+
+def _forget(saga_id: UUID, values: dict[str, Any]) -> dict[str, Any]:
+    """Put a place-holder wherever the pattern's own id stands."""
+    forgotten: dict[str, Any] = json.loads(json.dumps(values, default=str).replace(str(saga_id), SAGA))
+    return forgotten
+
+
+@cache
+def columns_of(model: type[models.Model]) -> tuple[str, ...]:
+    """Return the columns that a copy takes from its pattern."""
+    own = {"id", "saga_id", "step_id", "lease_token"}
+    return tuple(found.column for found in model._meta.concrete_fields if found.column and found.column not in own)
+
+
+def _write_batch(cursor: Any, patterns: Sequence[Pattern], numbers: Mapping[str, Any], written: Written) -> None:
+    """Write the sagas of these numbers.
+
+    Tx: must be inside one.
+    """
+    cursor.execute("SET LOCAL statement_timeout = 0")
+    cursor.execute(PATTERNS, [json.dumps(list(_share_out(patterns)))])
+    cursor.execute(NUMBERED, numbers)
+    cursor.execute("ANALYZE generated_saga")
+    written.sagas += _copy(cursor, Saga, _number(patterns, "sagas"), {"id": "n.id"})
+    written.steps += _copy(
+        cursor, SagaStep, _number(patterns, "steps"), {"saga_id": "n.id", "lease_token": _token("v.live")},
+        guards={"live": "text"},
+    )  # fmt: skip
+    written.attempts += _copy(
+        cursor, SagaAttempt, _number(patterns, "attempts"),
+        {"saga_id": "n.id", "step_id": "t.id", "lease_token": _token("v.direction || ':' || v.number")},
+        guards={"position": "integer"},
+        join="JOIN sagas_sagastep t ON t.saga_id = n.id AND t.position = v.position",
+    )  # fmt: skip
+    written.history += _copy(cursor, SagaHistory, _number(patterns, "history"), {"saga_id": "n.id"})
+    cursor.execute(KEYS)
+    # Foreign keys are checked now: inside a larger transaction they would be remembered row by row.
+    cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+    cursor.execute("DROP TABLE generated_saga, generated_pattern")
+
+
+def _number(patterns: Sequence[Pattern], table: str) -> list[dict[str, Any]]:
+    return [{"pattern": number, **row} for number, pattern in enumerate(patterns) for row in getattr(pattern, table)]
+
+
+def _share_out(patterns: Sequence[Pattern]) -> Iterator[dict[str, Any]]:
+    """Give each pattern its part of the numbers between 0 and 1, among the newest sagas and among the others."""
+    for is_newest in (False, True):
+        open_part = OPEN_PART / NEWEST_PART if is_newest else 0.0
+        weights = [
+            (open_part if pattern.is_open else 1 - open_part)
+            * pattern.story.weight
+            / sum(other.story.weight for other in patterns if other.is_open is pattern.is_open)
+            for pattern in patterns
+        ]
+        ends = [0.0, *accumulate(weights)]
+        ends[-1] = max(1.0, ends[-1])  # whatever the rounding, each number belongs to one
+        for number, (low, high) in enumerate(pairwise(ends)):
+            yield {"pattern": number, "is_newest": is_newest, "low": low, "high": high}
+
+
+PATTERNS = """
+    CREATE TEMP TABLE generated_pattern AS SELECT * FROM jsonb_to_recordset(%s::jsonb)
+    AS v(pattern integer, is_newest boolean, low double precision, high double precision)"""
+NUMBERED = """
+    CREATE TEMP TABLE generated_saga AS
+    SELECT r.n, r.at, p.pattern, 'GEN-' || upper(lpad(to_hex(%(written)s + r.n), 8, '0')) AS key,
+        (lpad(to_hex((extract(epoch FROM r.at) * 1000)::bigint), 12, '0') || '7' || substr(r.noise, 1, 3)
+         || '8' || substr(r.noise, 4, 15))::uuid AS id
+    FROM (
+        SELECT n, md5(n::text || %(ends_at)s) AS noise,
+            ('x' || substr(md5(n::text), 1, 8))::bit(32)::bigint / 4294967296.0 AS roll,
+            n > %(sagas)s * (1 - %(newest)s) AS is_newest,
+            %(ends_at)s::timestamptz - interval '1 hour'
+                - (%(sagas)s - n) * (%(days)s * interval '1 day' / %(sagas)s) AS at
+        FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n) AS r
+    JOIN generated_pattern p ON p.is_newest = r.is_newest AND r.roll >= p.low AND r.roll < p.high"""
+
+# An order of one's own, and a customer with many.
+KEYS = """
+    INSERT INTO sagas_sagakey (saga_id, name, value)
+    SELECT id, 'reference', key FROM generated_saga
+    UNION ALL SELECT id, 'customer', 'CUST-' || lpad((n %% 5000)::text, 5, '0') FROM generated_saga""".replace(
+    "%%", "%"
+)
+
+
+def _copy(
+    cursor: Any,
+    model: type[models.Model],
+    rows: list[dict[str, Any]],
+    own: dict[str, str],
+    *,
+    guards: dict[str, str] | None = None,
+    join: str = "",
+) -> int:
+    """Write the rows of one table for every saga of the batch.
+
+    own: what is not taken from the pattern, by column. guards: columns of the pattern alone.
+    Returns: how many.
+    """
+    columns, table = columns_of(model), model._meta.db_table
+    filled = {column: _fill(column, _type_of(model, column)) for column in FILLED.get(table, ())}
+    expressions = {**{column: _shift(model, column) for column in columns}, **filled, **own}
+    kinds = {column: _type_of(model, column, is_pattern=True) for column in columns}
+    record = ", ".join(f"{column} {kind}" for column, kind in ({"pattern": "integer"} | kinds | (guards or {})).items())
+    cursor.execute(
+        f"INSERT INTO {table} ({', '.join(expressions)}) SELECT {', '.join(expressions.values())}"
+        f" FROM generated_saga n JOIN jsonb_to_recordset(%s::jsonb) AS v({record}) USING (pattern) {join} ORDER BY n.n",
+        [json.dumps(rows)],
+    )
+    return int(cursor.rowcount)
+
+
+def _shift(model: type[models.Model], column: str) -> str:
+    if isinstance(model._meta.get_field(column), models.DateTimeField):
+        return f"n.at + v.{column} * interval '1 second'"
+    return f"v.{column}"
+
+
+def _fill(column: str, kind: str) -> str:
+    text = f"v.{column}::text"
+    for place, value in ((SAGA, "n.id::text"), (KEY, "n.key"), (NUMBER, "n.n::text")):
+        text = f"replace({text}, '{place}', {value})"
+    return f"{text}::{kind}"
+
+
+def _token(attempt: str) -> str:
+    """Return what makes the lease token of an attempt, the same in its own row and in its step's; NULL for NULL."""
+    return f"md5(n.id::text || ':' || v.position || ':' || {attempt})::uuid"
+
+
+def _type_of(model: type[models.Model], column: str, *, is_pattern: bool = False) -> str:
+    found = model._meta.get_field(column)
+    if is_pattern and isinstance(found, models.DateTimeField):
+        return "double precision"
+    return str(found.db_type(connections[get_settings().database]))

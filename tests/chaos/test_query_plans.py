@@ -1,0 +1,62 @@
+"""With a hundred thousand sagas nothing that is asked often reads a big table whole. ``make test-scale``: a million."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.db import connections
+
+from sagas import Compensatable, Pivot, SagaDefinition, nothing_to_undo, registry
+from sagas.conf import get_settings
+from sagas.models import Saga
+from sagas.testing.generating import Mass, generate
+from tests.scale.looks import CONSOLE, look_at_everything
+from tests.scale.plans import watch_plans
+
+SAGAS = 100_000
+MOST_QUERIES = 10
+
+
+class NotThisTime(Exception):
+    """Refuse."""
+
+
+@pytest.fixture
+def definition() -> Iterator[type[SagaDefinition]]:
+    """Declare a saga with few steps: what counts is how many sagas there are."""
+    with registry.preserved():
+
+        class Small(SagaDefinition):
+            first = Compensatable(nothing_to_undo, nothing_to_undo, refuses_on=[NotThisTime])
+            second = Pivot(nothing_to_undo, external=True, refuses_on=[NotThisTime])
+
+            class Meta:
+                name = "small"
+
+        yield Small
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_nothing_reads_a_big_table_whole_and_no_page_asks_much(definition: type[SagaDefinition]) -> None:
+    with connections[get_settings().database].cursor() as cursor:
+        # Whoever writes so much at once knows that it fits together.
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        written = generate(Mass(sagas=SAGAS, definitions=[definition]))
+        cursor.execute("SET LOCAL session_replication_role = origin")
+    assert written.sagas == Saga.objects.count() == SAGAS
+
+    findings = look_at_everything()
+
+    assert {name: found.found for name, found in findings.items() if found.found} == {}
+    pages = {name: found.queries for name, found in findings.items() if name.startswith(CONSOLE)}
+    assert {name: queries for name, queries in pages.items() if queries > MOST_QUERIES} == {}
+    assert len(pages) > 50
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_a_whole_read_would_be_seen() -> None:
+    with watch_plans() as plans:
+        list(Saga.objects.filter(started_by="nobody"))
+
+    assert [found.partition(" by: ")[0] for found in plans.found] == ["sagas_saga"]

@@ -1,0 +1,104 @@
+"""Generated sagas are what the engine would have written: no invariant is violated, and nobody gets to them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from sagas import clock, recovery, registry
+from sagas.conf import get_settings
+from sagas.models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
+from sagas.states import SagaState
+from sagas.testing import find_violations
+from sagas.testing.generating import Mass, draw_patterns, generate
+
+from .cases import completed_trip, run_command
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+# So many that each open story is there.
+SAGAS = 3_000
+SOME_CLOSED = 60
+
+
+def test_generated_sagas_are_of_every_state_and_violate_nothing() -> None:
+    written = generate(Mass(sagas=SAGAS, definitions=registry.all_definitions()))
+
+    assert (written.sagas, written.is_stopped) == (SAGAS, False)
+    assert written.sagas == Saga.objects.count()
+    assert written.steps == SagaStep.objects.count()
+    assert written.attempts == SagaAttempt.objects.count()
+    assert written.history == SagaHistory.objects.count() > 10 * SAGAS
+    states = Counter(Saga.objects.values_list("state", flat=True))
+    assert {"completed", "compensated", "abandoned", "running", "compensating"} <= set(states)
+    assert states["completed"] > states["compensated"] > states["running"]
+    sagas = [*Saga.objects.filter(closed_at=None), *Saga.objects.exclude(closed_at=None)[:SOME_CLOSED]]
+    assert {saga.pk: found for saga in sagas if (found := find_violations(saga.pk))} == {}
+    assert SagaKey.objects.filter(name="reference").values("value").distinct().count() == SAGAS
+    assert all(saga.input == {"order_number": key_of(saga)} for saga in sagas if saga.definition == "checkout")
+
+
+def test_patterns_are_what_the_engine_writes_and_nothing_of_them_stays() -> None:
+    patterns = draw_patterns(Mass(sagas=1, definitions=registry.all_definitions()))
+
+    assert {pattern.sagas[0]["state"] for pattern in patterns} == {state.value for state in SagaState}
+    holds = {row["hold"] for pattern in patterns for row in (*pattern.sagas, *pattern.steps)}
+    assert {"paused", "outcome_unknown", "misconfigured", "compensation_refused", "contract_violation"} <= holds
+    attention = {reason for pattern in patterns for reason in pattern.sagas[0]["attention"]}
+    assert attention == {"retries_exhausted", "compensation_failing", "overdue"}
+    assert Saga.objects.count() == 0
+    assert clock.shift_seconds() == 0
+
+
+def test_nobody_gets_to_the_open_ones() -> None:
+    generate(Mass(sagas=SAGAS, definitions=[registry.latest("trip")]))
+    clock.move(timedelta(days=365))
+
+    assert recovery.claim_due(limit=SAGAS) == []
+    assert Saga.objects.filter(closed_at=None).exclude(due_at=None).count() > 0
+
+
+def test_what_is_due_is_found_when_that_was_asked_for() -> None:
+    generate(Mass(sagas=SAGAS, definitions=[registry.latest("trip")], is_due=True))
+
+    found = recovery.claim_due(limit=SAGAS)
+
+    now = clock.read_now(get_settings().database)
+    assert (
+        {saga.id for saga in found} == set(Saga.objects.filter(due_at__lte=now).values_list("pk", flat=True)) != set()
+    )
+
+
+def test_the_command_adds_to_what_it_has_written() -> None:
+    first = run_command("saga_generate", "--sagas", "40", "--definition", "trip", "--days", "7", "--verbosity", "0")
+    second = run_command("saga_generate", "--sagas", "2", "--definition", "trip", "--json")
+
+    assert (first.code, first.err) == (0, "")
+    assert first.out.startswith("Wrote 40 sagas with 200 steps, ")
+    assert json.loads(second.out)["sagas"] == 2
+    assert set(Saga.objects.values_list("definition", flat=True)) == {"trip"}
+    keys = SagaKey.objects.filter(name="reference").order_by("value").values_list("value", flat=True)
+    assert list(keys) == [f"GEN-{number:08X}" for number in range(1, 43)]
+    oldest = Saga.objects.order_by("created_at")[0].created_at
+    assert oldest > clock.read_now(get_settings().database) - timedelta(days=365, hours=1, minutes=1)
+
+
+def test_the_command_refuses_to_write_among_real_sagas_unless_told_so() -> None:
+    real = completed_trip("A")
+
+    refused = run_command("saga_generate", "--sagas", "5")
+
+    assert refused.code == 1
+    assert "This database holds sagas that saga_generate has not written" in refused.err
+    assert list(Saga.objects.values_list("pk", flat=True)) == [real.pk]
+
+    assert run_command("saga_generate", "--sagas", "5", "--among-others", "--definition", "trip").code == 0
+    assert Saga.objects.count() == 6
+
+
+def key_of(saga: Saga) -> str:
+    """Return a saga's own business key."""
+    return str(saga.keys.get(name="reference").value)

@@ -1,0 +1,1 @@
+"""Try the engine on millions of rows."""

@@ -1,0 +1,176 @@
+"""Name what people and programs ask often, and look at each on a big database."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.test import Client
+
+from orders.probes import judge_readiness
+from sagas import clock, listing, recovery, registry, retention, transcript, versions
+from sagas.admin.filters import SPANS
+from sagas.conf import get_settings
+from sagas.display import REASONS, DisplayState
+from sagas.journal import Journal
+from sagas.listing import Wanted
+from sagas.metrics import SagaCollector
+from sagas.models import Saga, SagaStep
+from sagas.retention import Scope
+from sagas.states import SagaState
+
+from .plans import watch_plans
+
+CONSOLE = "console: "
+LIST = "/admin/sagas/saga/"
+ROUNDS = 5
+
+Looks = Iterator[tuple[str, Callable[[], object]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Say what one look came to.
+
+    queries: statements. found: those of them that read a big table whole. seconds: the middle of several looks, 0 when
+    they were not timed.
+    """
+
+    queries: int
+    found: list[str]
+    seconds: float = 0.0
+
+
+def list_looks() -> Looks:
+    """Yield everything, each with its name."""
+    examples = find_examples()
+    yield from list_programs(examples)
+    client = log_in()
+    for name, address in list_pages(examples).items():
+        yield f"{CONSOLE}{name}", lambda address=address: get(client, address)
+
+
+def list_programs(examples: Mapping[str, Any]) -> Looks:
+    """Yield what workers, schedulers, scrapers and commands ask."""
+    open_saga, closed = examples["running"], examples["completed"]
+    yield "sweep", lambda: recovery.claim_due(limit=200)
+    yield "sweep of some queues", lambda: recovery.claim_due(limit=200, queues=["sagas"])
+    yield "sweep but for some queues", lambda: recovery.claim_due(limit=200, but_not=["sagas"])
+    yield "oldest due", recovery.oldest_due_age_seconds
+    yield "claim", lambda: Journal.lock(open_saga).effects()
+    yield "cleanup", clean_up_a_batch
+    yield "versions in use", versions.find_unknown_versions
+    yield "transcript", lambda: transcript.render(closed)
+    yield "metrics", lambda: list(SagaCollector().collect())
+    yield "readiness", judge_readiness
+    for name, wanted in list_wishes().items():
+        yield f"saga_list, {name}", lambda wanted=wanted: listing.list_sagas(wanted)
+    yield "by the beginning of an id", lambda: listing.find_saga(str(closed))
+    yield "by key", lambda: listing.find_saga(read_key(closed), by_key=True)
+
+
+def look_at_everything(*, is_timed: bool = False) -> dict[str, Finding]:
+    """Look at everything, by name. Changes nothing.
+
+    Raises: AssertionError when something asked nothing.
+    """
+    findings = {}
+    using = get_settings().database
+    with transaction.atomic(using=using):
+        for name, look in list_looks():
+            seconds = time_look(look) if is_timed else 0.0
+            with watch_plans() as plans:
+                look()
+            assert plans.asked > 0, name
+            findings[name] = Finding(queries=plans.asked, found=plans.found, seconds=seconds)
+        transaction.set_rollback(True, using=using)
+    return findings
+
+
+def time_look(look: Callable[[], object]) -> float:
+    """Return how many seconds a look takes, in the middle."""
+    seconds = []
+    for _ in range(ROUNDS):
+        started_at = time.perf_counter()
+        look()
+        seconds.append(time.perf_counter() - started_at)
+    return statistics.median(seconds)
+
+
+def print_findings() -> None:
+    """Look at everything and print the findings as JSON; for ``manage.py shell``."""
+    sys.stdout.write(json.dumps({name: asdict(found) for name, found in look_at_everything(is_timed=True).items()}))
+
+
+def find_examples() -> dict[str, Any]:
+    """Return the id of a saga of each state that there is, and of one with a held step."""
+    sagas = Saga.objects.order_by("created_at")
+    found = {state.value: sagas.filter(state=state.value).values_list("pk", flat=True).last() for state in SagaState}
+    found["held"] = SagaStep.objects.exclude(hold=None).values_list("saga_id", flat=True).first()
+    return {name: saga_id for name, saga_id in found.items() if saga_id is not None}
+
+
+def read_key(saga_id: Any) -> str:
+    """Return the business key of a saga."""
+    return str(Saga.objects.get(pk=saga_id).keys.get(name="reference").value)
+
+
+def clean_up_a_batch() -> None:
+    """Delete one batch."""
+    stops = iter((False, True))
+    before = clock.read_now(get_settings().database) - timedelta(days=100)
+    retention.clean_up(Scope(closed_before=before), batch_size=1_000, should_stop=lambda: next(stops, True))
+
+
+def list_wishes() -> dict[str, Wanted]:
+    """Return what people list."""
+    return {
+        "newest": Wanted(),
+        "running": Wanted(states=frozenset({SagaState.RUNNING})),
+        "compensated": Wanted(states=frozenset({SagaState.COMPENSATED})),
+        "of a definition": Wanted(definition="checkout"),
+        "of an unknown definition": Wanted(definition="nothing"),
+        "needing a person": Wanted(needs_person=True),
+        "by the beginning of a key": Wanted(search="GEN-000001"),
+        "by the beginning of an id": Wanted(search="00000000"),
+        "by what nothing has": Wanted(search="zzz"),
+    }
+
+
+def list_pages(examples: Mapping[str, Any]) -> dict[str, str]:
+    """Return the addresses of the console: the list by each filter, search and depth, sagas, an action."""
+    key, saga_id = read_key(examples["completed"]), str(examples["completed"])
+    filters = {f"display={state.value}" for state in DisplayState}
+    filters |= {f"needs={reason}" for reason in ("any", *REASONS)}
+    filters |= {f"definition={name}" for name in ("checkout", "checkout:1", "nothing")}
+    filters |= {f"definition={definition.name}" for definition in registry.all_definitions()}
+    filters |= {f"started={span}" for span in SPANS}
+    searches = {f"q={text}" for text in (key, key[:-2], f"reference:{key}", "CUST-00042", saga_id, saga_id[:8], "zzz")}
+    depths = {f"p={number}" for number in (2, 10, 20)}
+    both = {"p=20&display=completed", "p=3&q=GEN-00018", "display=held&definition=checkout", "needs=any&started=30d"}
+    lists = {f"list {query}": f"{LIST}?{query}" for query in sorted(filters | searches | depths | both)}
+    sagas = {f"a saga, {name}": f"{LIST}{pk}/change/" for name, pk in examples.items()}
+    actions = {"an action": f"{LIST}{examples['held']}/act/retry/"}
+    return {"list": LIST, **lists, **sagas, **actions}
+
+
+def log_in() -> Client:
+    """Return a client of the console that may see everything."""
+    client = Client(headers={"host": "127.0.0.1"})
+    user, _ = get_user_model().objects.get_or_create(username="scale", is_staff=True, is_superuser=True)
+    client.force_login(user)
+    return client
+
+
+def get(client: Client, address: str) -> None:
+    """Open a page."""
+    response = client.get(address)
+    assert response.status_code == 200, f"{address} answered {response.status_code}"
