@@ -16,10 +16,8 @@ from django.db import transaction
 from django.test import Client
 
 from orders.probes import judge_readiness
-from sagas import clock, listing, recovery, registry, retention, transcript, versions
-from sagas.admin.filters import SPANS
+from sagas import clock, listing, recovery, retention, transcript, versions
 from sagas.conf import get_settings
-from sagas.display import REASONS, DisplayState
 from sagas.journal import Journal
 from sagas.listing import Wanted
 from sagas.metrics import SagaCollector
@@ -27,10 +25,10 @@ from sagas.models import Saga, SagaStep
 from sagas.retention import Scope
 from sagas.states import SagaState
 
+from .pages import list_pages
 from .plans import watch_plans
 
 CONSOLE = "console: "
-LIST = "/admin/sagas/saga/"
 ROUNDS = 5
 
 Looks = Iterator[tuple[str, Callable[[], object]]]
@@ -54,7 +52,7 @@ def list_looks() -> Looks:
     examples = find_examples()
     yield from list_programs(examples)
     client = log_in()
-    for name, address in list_pages(examples).items():
+    for name, address in list_pages(examples, read_key(examples["completed"])).items():
         yield f"{CONSOLE}{name}", lambda address=address: get(client, address)
 
 
@@ -143,23 +141,6 @@ def list_wishes() -> dict[str, Wanted]:
         "by the beginning of an id": Wanted(search="00000000"),
         "by what nothing has": Wanted(search="zzz"),
     }
-
-
-def list_pages(examples: Mapping[str, Any]) -> dict[str, str]:
-    """Return the addresses of the console: the list by each filter, search and depth, sagas, an action."""
-    key, saga_id = read_key(examples["completed"]), str(examples["completed"])
-    filters = {f"display={state.value}" for state in DisplayState}
-    filters |= {f"needs={reason}" for reason in ("any", *REASONS)}
-    filters |= {f"definition={name}" for name in ("checkout", "checkout:1", "nothing")}
-    filters |= {f"definition={definition.name}" for definition in registry.all_definitions()}
-    filters |= {f"started={span}" for span in SPANS}
-    searches = {f"q={text}" for text in (key, key[:-2], f"reference:{key}", "CUST-00042", saga_id, saga_id[:8], "zzz")}
-    depths = {f"p={number}" for number in (2, 10, 20)}
-    both = {"p=20&display=completed", "p=3&q=GEN-00018", "display=held&definition=checkout", "needs=any&started=30d"}
-    lists = {f"list {query}": f"{LIST}?{query}" for query in sorted(filters | searches | depths | both)}
-    sagas = {f"a saga, {name}": f"{LIST}{pk}/change/" for name, pk in examples.items()}
-    actions = {"an action": f"{LIST}{examples['held']}/act/retry/"}
-    return {"list": LIST, **lists, **sagas, **actions}
 
 
 def log_in() -> Client:

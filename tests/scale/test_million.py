@@ -12,9 +12,9 @@ import statistics
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import psycopg
 import pytest
@@ -60,34 +60,69 @@ LOOK = """
     FROM pg_stat_activity WHERE datname = current_database()"""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Million:
+    """A shop that has been open for years.
+
+    written: rows by kind. few, many: what was found when it was young, and now.
+    """
+
+    estate: Estate
+    written: Counter[str]
+    few: dict[str, Finding]
+    many: dict[str, Finding]
+
+
 @pytest.fixture(scope="module")
-def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
-    """Run a shop that has nothing in its tables yet."""
-    with open_estate(tmp_path_factory.mktemp("scale"), postgres_settings=BIG_SERVER) as opened:
-        yield opened
+def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Million]:
+    """Run a shop, fill its tables, and look at everything on the way."""
+    with open_estate(tmp_path_factory.mktemp("scale"), postgres_settings=BIG_SERVER) as estate:
+        written = fill(estate, SMALL)
+        few = look(estate)
+        written += fill(estate, SAGAS - SMALL)
+        yield Million(estate=estate, written=written, few=few, many=look(estate))
 
 
-# One test: what it needs takes a quarter of an hour to write.
-def test_million(estate: Estate) -> None:
-    written = fill(estate, SMALL)
-    few = look(estate)
-    rest = fill(estate, SAGAS - SMALL)
-    many = look(estate)
-    tell_looks(few, many)
-    assert written["sagas"] + rest["sagas"] == SAGAS
-    assert written["history"] + rest["history"] >= HISTORY_OF_EACH * SAGAS
-    assert {name: found.found for name, found in many.items() if found.found} == {}
-    pages = {name: found.queries for name, found in many.items() if name.startswith(CONSOLE)}
+def test_nothing_reads_a_big_table_whole_and_no_page_asks_much(million: Million) -> None:
+    tell_looks(million.few, million.many)
+    assert million.written["sagas"] == SAGAS
+    assert million.written["history"] >= HISTORY_OF_EACH * SAGAS
+    assert {name: found.found for name, found in million.many.items() if found.found} == {}
+    pages = {name: found.queries for name, found in million.many.items() if name.startswith(CONSOLE)}
     assert {name: queries for name, queries in pages.items() if queries > MOST_QUERIES} == {}
-    assert len(pages) > 50
-
-    clean_up_beside_checkouts(estate)
+    assert len(pages) > 100
 
 
-def fill(estate: Estate, sagas: int) -> dict[str, Any]:
+def test_closed_sagas_are_cleaned_up_beside_checkouts(million: Million) -> None:
+    estate = million.estate
+    estate.shop.start_worker("live", concurrency=2)
+    sell(estate, seconds=ROUND_SECONDS)
+    expired = count(estate, EXPIRED)
+    watch, calm, during, seconds, deleted = Watch(url=url_of(estate)), [], [], 0.0, 0
+    with watch:
+        for number in range(ROUNDS):
+            calm.append(sell(estate, seconds=ROUND_SECONDS))
+            cleanup = Cleanup(estate, name=f"cleanup-{number}")
+            during.append(sell(estate, seconds=ROUND_SECONDS))
+            deleted, seconds = deleted + cleanup.stop(), seconds + cleanup.seconds
+        cleanup = Cleanup(estate, name="cleanup-last")
+        while cleanup.is_running:
+            during[-1] += sell(estate, seconds=ROUND_SECONDS)
+        deleted, seconds = deleted + cleanup.stop(), seconds + cleanup.seconds
+    estate.shop.wait_until_closed(estate.shop.accepted)
+    tell_cleanup(watch, calm, during, deleted, seconds)
+    assert deleted >= expired
+    assert count(estate, EXPIRED) == 0
+    assert watch.looks > 100
+    assert 0 < watch.open_seconds < LONGEST_LOCK_SECONDS
+    assert watch.waited_seconds < LONGEST_LOCK_SECONDS
+    books.assert_books_balance(estate.project, estate.shop.accepted)
+
+
+def fill(estate: Estate, sagas: int) -> Counter[str]:
     """Write so many sagas, and let PostgreSQL tidy up.
 
-    Returns: what was written.
+    Returns: rows by kind.
     """
     started_at = time.monotonic()
     done = estate.project.manage(
@@ -95,8 +130,8 @@ def fill(estate: Estate, sagas: int) -> dict[str, Any]:
     )
     with psycopg.connect(estate.project.environment["DATABASE_URL"], autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
-    written: dict[str, Any] = json.loads(done.stdout)
-    say(f"Written in {time.monotonic() - started_at:.0f} s: {written}")
+    written = Counter({kind: int(rows) for kind, rows in json.loads(done.stdout).items()})
+    say(f"Written in {time.monotonic() - started_at:.0f} s: {dict(written)}")
     return written
 
 
@@ -118,32 +153,6 @@ def tell_looks(few: dict[str, Finding], many: dict[str, Finding]) -> None:
     )
     for name in slower:
         say(f"  x {ratios[name]:.2f}: {name}, {few[name].seconds * 1000:.0f} > {many[name].seconds * 1000:.0f} ms")
-
-
-def clean_up_beside_checkouts(estate: Estate) -> None:
-    """Delete everything that is old while checkouts go on, in turn with rounds of checkouts alone."""
-    estate.shop.start_worker("live", concurrency=2)
-    sell(estate, seconds=ROUND_SECONDS)
-    expired = count(estate, EXPIRED)
-    watch, calm, during, seconds, deleted = Watch(url=url_of(estate)), [], [], 0.0, 0
-    with watch:
-        for number in range(ROUNDS):
-            calm.append(sell(estate, seconds=ROUND_SECONDS))
-            cleanup = Cleanup(estate, name=f"cleanup-{number}")
-            during.append(sell(estate, seconds=ROUND_SECONDS))
-            deleted, seconds = deleted + cleanup.stop(), seconds + cleanup.seconds
-        cleanup = Cleanup(estate, name="cleanup-last")
-        while cleanup.is_running:
-            during[-1] += sell(estate, seconds=ROUND_SECONDS)
-        deleted, seconds = deleted + cleanup.stop(), seconds + cleanup.seconds
-    estate.shop.wait_until_closed(estate.shop.accepted)
-    tell_cleanup(watch, calm, during, deleted, seconds)
-    assert deleted >= expired
-    assert count(estate, EXPIRED) == 0
-    assert watch.looks > 100
-    assert watch.open_seconds < LONGEST_LOCK_SECONDS
-    assert watch.waited_seconds < LONGEST_LOCK_SECONDS
-    books.assert_books_balance(estate.project, estate.shop.accepted)
 
 
 def tell_cleanup(

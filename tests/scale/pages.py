@@ -1,0 +1,108 @@
+"""Name the console's pages: the list by each filter, order, search and depth, sagas in each view, and the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from sagas import registry
+from sagas.admin.choosing import SPANS
+from sagas.admin.filters import PARAMETERS
+from sagas.admin.narrowing import LONGEST, SLOWEST, describe_place
+from sagas.admin.selection import Only, Tab
+from sagas.display import REASONS, DisplayState
+from sagas.models import Saga, SagaAttempt
+from sagas.rules import Operation
+
+LIST = "/admin/sagas/saga/"
+DEFINITION, KEY_PREFIX, CUSTOMER = "checkout", "GEN-00018", "CUST-00042"
+NUMBERS = ("2", "4", "10")
+DEPTHS = ("2", "10", "20")
+
+
+def list_pages(examples: Mapping[str, Any], key: str) -> dict[str, str]:
+    """Return the addresses, by name.
+
+    examples: ids of sagas, by what they are examples of. key: the business key of the completed one.
+    """
+    queries = {urlencode(query): f"{LIST}?{urlencode(query)}" for query in list_queries(examples, key)}
+    return {
+        "list": LIST,
+        **{f"list {query}": address for query, address in queries.items()},
+        "list, refreshed": f"{LIST}refresh/",
+        **dict(list_saga_pages(examples)),
+        **{f"failures, {span}": f"{LIST}failures/?span={span}" for span in SPANS},
+        **{f"log {query}": f"{LIST}log/?{query}" for query in list_log_queries()},
+    }
+
+
+def list_queries(examples: Mapping[str, Any], key: str) -> Iterator[dict[str, str]]:
+    """Yield what the list is narrowed by, one after the other, then several together.
+
+    Raises: AssertionError when the list has a filter that is not among them.
+    """
+    filters = list_filter_values()
+    assert set(filters) == PARAMETERS
+    for name, values in filters.items():
+        yield from ({name: value} for value in values)
+    saga_id = str(examples["completed"])
+    searches = (key, key[:-2], f"reference:{key}", CUSTOMER, saga_id, saga_id[:8], "zzz")
+    yield from ({"q": text} for text in searches)
+    yield from ({"p": number} for number in DEPTHS)
+    yield {"p": "20", "display": "completed"}
+    yield {"p": "3", "q": KEY_PREFIX}
+    yield {"display": "held", "definition": DEFINITION}
+    yield {"needs": "any", "started": "30d"}
+    yield {"before": filters["before"][0], "display": "completed"}
+
+
+def list_filter_values() -> dict[str, list[str]]:
+    """Return the values to try of each filter, by its name in the URL."""
+    names = [definition.name for definition in registry.all_definitions()]
+    steps = sorted({step.name for definition in registry.all_definitions() for step in definition.steps})
+    group = SagaAttempt.objects.exclude(error_group="").values_list("error_group", flat=True)[0]
+    middle = find_middle()
+    return {
+        "display": [state.value for state in DisplayState],
+        "needs": ["any", *REASONS],
+        "definition": [*names, f"{names[0]}:1", "nothing"],
+        "started": list(SPANS),
+        "closed": ["no", "today", *SPANS],
+        "step": [*steps[:3], "nothing"],
+        "attempts": list(NUMBERS),
+        "touched": ["yes", "no"],
+        "group": [group, "0" * 16],
+        "since": [f"{middle.created_at:%Y-%m-%d}"],
+        "until": [f"{middle.created_at:%Y-%m-%d}"],
+        "by": [SLOWEST, LONGEST],
+        "before": [describe_place(middle)],
+    }
+
+
+def find_middle() -> Saga:
+    """Return a saga from the middle of the time."""
+    newest, oldest = Saga.objects.latest("created_at"), Saga.objects.earliest("created_at")
+    at = oldest.created_at + (newest.created_at - oldest.created_at) / 2
+    return Saga.objects.filter(created_at__gte=at - timedelta(days=1)).earliest("created_at")
+
+
+def list_saga_pages(examples: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield every view of every example, and an action."""
+    for name, saga_id in examples.items():
+        yield from ((f"{name}, {tab.value}", f"{LIST}{saga_id}/change/?tab={tab.value}") for tab in Tab)
+    page = f"{LIST}{examples['completed']}/change/?"
+    for only in (Only.FAILURES, Only.PEOPLE):
+        yield f"history, {only.value}", f"{page}tab=history&only={only.value}"
+    yield "older history", f"{page}tab=history&history_before=5"
+    yield "older attempts", f"{page}tab=timeline&attempts_before=1000"
+    yield "a saga, refreshed", f"{LIST}{examples['completed']}/refresh/"
+    yield "an action", f"{LIST}{examples['held']}/act/retry/"
+
+
+def list_log_queries() -> Iterator[str]:
+    """Yield what the operator log is narrowed by."""
+    yield from (f"span={span}" for span in (*SPANS, "any"))
+    yield f"span=any&action={Operation.ABANDON.value}"
+    yield "span=any&actor=ada"
