@@ -235,9 +235,11 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["orders.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_THROTTLE_CLASSES": ["orders.api.throttling.ScopeThrottle"],
     "DEFAULT_SCHEMA_CLASS": "orders.api.schema.ShopSchema",
     "DEFAULT_THROTTLE_RATES": {
         "checkout": env.str("CHECKOUT_RATE", default="60/minute"),
+        "sagas": env.str("OPERATOR_RATE", default="300/minute"),
         # One account from one address, one account from anywhere, any account from one address.
         "log-in": env.str("LOG_IN_RATE", default="10/minute"),
         "log-in-account": env.str("LOG_IN_ACCOUNT_RATE", default="100/hour"),
@@ -253,7 +255,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Sagas for Django: the shop",
-    "DESCRIPTION": "Place, watch and cancel orders. Each checkout is a saga.",
+    "DESCRIPTION": "Place, watch and cancel orders. Each checkout is a saga; operators act on sagas.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

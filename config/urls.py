@@ -17,6 +17,7 @@ admin.site.site_header = admin.site.site_title = "Sagas for Django"
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("orders.urls")),
+    path("api/v1/", include("sagas.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", DocsView.as_view(url_name="schema"), name="docs"),
     path("healthz", probe_views.show_health, name="healthz"),

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from orders.throttles import Allowance, parse_rate, spend
 
+if TYPE_CHECKING:
+    # The framework reads this module while it makes its views.
+    from rest_framework.views import APIView
 
-class CheckoutThrottle(BaseThrottle):
-    """Limit the checkouts of a user, whichever addresses they come from."""
 
-    scope = "checkout"
+class ScopeThrottle(BaseThrottle):
+    """Limit what a user does in the scope that a view names, whichever addresses the requests come from."""
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        """Count the request.
+        """Count the request, if the view names a scope.
 
         Raises: AllowanceSpent.
         """
-        count, period_seconds = parse_rate(api_settings.DEFAULT_THROTTLE_RATES[self.scope])
-        spend(Allowance(scope=self.scope, subject=str(request.user.pk), count=count, period_seconds=period_seconds))
+        scope = getattr(view, "throttle_scope", None)
+        if scope is None:
+            return True
+        count, period_seconds = parse_rate(api_settings.DEFAULT_THROTTLE_RATES[scope])
+        spend(Allowance(scope=scope, subject=str(request.user.pk), count=count, period_seconds=period_seconds))
         return True
 
 

@@ -15,7 +15,8 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern
 
-from orders.urls import urlpatterns
+from orders import urls as shop_urls
+from sagas.api import urls as saga_urls
 from sagas.models import Saga
 from sagas.testing import drain
 
@@ -49,13 +50,13 @@ def test_committed_document_is_in_sync() -> None:
 def test_document_is_openapi_3_1_and_has_every_address(document: dict[str, Any]) -> None:
     addresses = {
         "/api/v1/" + re.sub(r"<\w+:(\w+)>", r"{\1}", str(pattern.pattern))
-        for pattern in urlpatterns
+        for pattern in (*shop_urls.urlpatterns, *saga_urls.urlpatterns)
         if isinstance(pattern, URLPattern)
     }
 
     assert document["openapi"] == "3.1.0"
     assert set(document["paths"]) == addresses
-    assert len(addresses) == 6
+    assert len(addresses) == 14
 
 
 def test_document_and_its_pages_are_served() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import schemathesis
+from django.contrib.auth.models import Permission
 from django.core.wsgi import get_wsgi_application
 from hypothesis import HealthCheck, settings
 from pytest_django import Settings
@@ -33,7 +34,9 @@ schema = schemathesis.openapi.from_path(DOCUMENT)
 
 @pytest.fixture
 def token(customer: Shopper, settings: Settings) -> str:
-    """Be a customer whom no throttle stops."""
+    """Be a customer whom no throttle stops, and who may do everything with sagas."""
+    assert customer.user is not None
+    customer.user.user_permissions.set(Permission.objects.filter(content_type__app_label="sagas"))
     rates = dict.fromkeys(settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"], "900000/second")
     settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": rates}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -19,6 +19,7 @@ PACKAGES = ("config", "inventory", "orders", "payments", "sagas", "shipping")
 PLANTED = {
     "Nobody imports config": ("orders/numbers.py", "import config.routers"),
     "The engine knows no participant and no web framework beyond Django": ("sagas/clock.py", "import rest_framework"),
+    "The engine does not need its API": ("sagas/tasks.py", "import sagas.api.problems"),
     "What decides needs no Django": ("sagas/planner.py", "import django.utils.timezone"),
     "Participants do not know one another": ("payments/money.py", "import shipping.states"),
     "Participants do not know the orders": ("inventory/exceptions.py", "import orders.numbers"),

@@ -99,6 +99,7 @@ HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
         (2, ("HTTP_X_FORWARDED_PROTO", "https")),
     ),
     "CHECKOUT_RATE": ("1/day", lambda s: read_rates(s)["checkout"], "1/day"),
+    "OPERATOR_RATE": ("1/day", lambda s: read_rates(s)["sagas"], "1/day"),
     "LOG_IN_RATE": ("1/day", lambda s: read_rates(s)["log-in"], "1/day"),
     "LOG_IN_ACCOUNT_RATE": ("1/day", lambda s: read_rates(s)["log-in-account"], "1/day"),
     "LOG_IN_ADDRESS_RATE": ("1/day", lambda s: read_rates(s)["log-in-address"], "1/day"),

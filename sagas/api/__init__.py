@@ -1,0 +1,11 @@
+"""Let programs operate sagas over HTTP: the same functions as the console and the command line, under REST.
+
+Optional: needs the extra ``api`` (the REST framework and drf-spectacular), and nothing of the engine imports it. A
+project includes it in its URLs::
+
+    path("api/v1/", include("sagas.api.urls"))
+
+Who may do what is asked by the functions themselves; reading needs the permission to view sagas. Authentication,
+parsers, throttles (scope ``sagas``) and the answers to errors that are not the engine's are those of the project's
+REST framework settings.
+"""

@@ -1,0 +1,135 @@
+"""Say as JSON what a saga or a bulk is, for who may see it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import DateTimeField, Func
+
+from .. import bulk, clock, plans, rules
+from ..actors import Actor
+from ..conf import get_settings
+from ..display.sentences import show_error
+from ..exceptions import SagaNotFound
+from ..journal import Journal
+from ..listing import ListedSaga, describe_sagas
+from ..models import SagaBulk, SagaBulkItem, SagaStep
+from ..rules import Operation
+
+
+def describe_listed(listed: ListedSaga, *, may_see: bool) -> dict[str, Any]:
+    """Return one saga of a list."""
+    document = listed.as_dict()
+    document.pop("error_class", None)
+    return document if may_see else {**document, "last_error": listed.error_class}
+
+
+def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, Any]:
+    """Return a saga with its steps, and what may be done to it; no lock is taken, looking must not hold up work.
+
+    Raises: SagaNotFound.
+    """
+    journal = _read_journal(saga_id)
+    [listed] = describe_sagas([journal.saga])
+    effects = journal.effects()
+    steps = [_describe_step(step, effects[step.name].value, may_see=may_see) for step in journal.steps]
+    actions = [
+        plans.plan_on(journal, operation, actor=actor)
+        for operation in Operation
+        if operation not in rules.STEP_OPERATIONS
+    ]
+    return {
+        **describe_listed(listed, may_see=may_see),
+        "steps": steps,
+        "actions": [
+            {"operation": plan.operation.value, "is_allowed": plan.is_allowed, "refusal": plan.refusal}
+            for plan in actions
+        ],
+    }
+
+
+def describe_bulk(found: SagaBulk) -> dict[str, Any]:
+    """Return a bulk and how far it is."""
+    return {
+        "id": str(found.pk),
+        "operation": found.operation,
+        "state": found.state,
+        "actor": found.actor,
+        "reason": found.reason,
+        "words": found.words,
+        "filter": found.filter,
+        "total": found.total,
+        "counts": dict(bulk.read_progress(found).counts),
+        "drawn_at": found.drawn_at.isoformat(),
+        "started_at": found.started_at.isoformat() if found.started_at else None,
+        "ended_at": found.ended_at.isoformat() if found.ended_at else None,
+        "stopped_by": found.stopped_by,
+        "confirm_until": (found.drawn_at + get_settings().bulk_confirm_within).isoformat(),
+    }
+
+
+def describe_item(item: SagaBulkItem) -> dict[str, Any]:
+    """Return what became of one saga of a bulk."""
+    return {
+        "position": item.position,
+        "saga_id": str(item.saga_id),
+        "revision": item.revision,
+        "result": item.result,
+        "message": item.message,
+        "ended_at": item.ended_at.isoformat() if item.ended_at else None,
+    }
+
+
+def make_tag(document: dict[str, Any]) -> str:
+    """Return the entity tag of a document: it changes with every byte of it."""
+    text = json.dumps(document, sort_keys=True, default=str)
+    return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+
+
+def write_cursor(at: datetime, saga_id: UUID) -> str:
+    """Return the place of a saga in the list, as an opaque text."""
+    return base64.urlsafe_b64encode(f"{at.isoformat()}~{saga_id}".encode()).decode().rstrip("=")
+
+
+def read_cursor(text: str) -> tuple[datetime, UUID] | None:
+    """Return the place that a text means, or None when it was not made here."""
+    try:
+        raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)).decode()
+        at, _, saga_id = raw.partition("~")
+        moment, found = datetime.fromisoformat(at), UUID(saga_id)
+    except (ValueError, binascii.Error):
+        return None
+    return (moment, found) if moment.tzinfo is not None and write_cursor(moment, found) == text else None
+
+
+def _read_journal(saga_id: UUID) -> Journal:
+    """Read saga and steps in one statement, so that they fit together; for looking at, never to be written."""
+    rows = SagaStep.objects.using(get_settings().database).filter(saga_id=saga_id).select_related("saga")
+    now = Func(function="clock_timestamp", output_field=DateTimeField())
+    steps = list(rows.order_by("position").annotate(db_now=now))
+    if not steps:
+        raise SagaNotFound(f"There is no saga {saga_id}.")
+    return Journal(steps[0].saga, list[SagaStep](steps), clock.shifted(steps[0].db_now))
+
+
+def _describe_step(step: SagaStep, effect: str, *, may_see: bool) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "kind": step.kind,
+        "state": step.state,
+        "hold": step.hold,
+        "attention": step.attention,
+        "effect": effect,
+        "action_attempts": step.action_attempts,
+        "compensation_attempts": step.compensation_attempts,
+        "due_at": step.due_at.isoformat() if step.due_at else None,
+        "is_live": step.is_live,
+        "is_assumed": step.is_assumed,
+        "last_error": show_error(step.last_error, with_errors=may_see),
+    }

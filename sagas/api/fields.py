@@ -1,0 +1,68 @@
+"""Take exactly what the schema says: no numbers as text, no text as numbers, no unknown member."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail, ValidationError
+
+
+class TextField(serializers.CharField):
+    """Take text; the framework's own field takes numbers, too."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the text."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return str(super().to_internal_value(data))
+
+
+class WholeNumberField(serializers.IntegerField):
+    """Take a JSON whole number; the framework's own field takes text and true, too."""
+
+    def to_internal_value(self, data: Any) -> int:
+        """Return the number."""
+        if type(data) is not int:
+            self.fail("invalid")
+        return int(super().to_internal_value(data))
+
+
+class TrueField(serializers.BooleanField):
+    """Take true and nothing else: what is meant is said, and not left to be false."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        """Return true."""
+        if data is not True:
+            self.fail("invalid", input=data)
+        return True
+
+
+class ObjectField(serializers.DictField):
+    """Take a JSON object."""
+
+
+class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]  # not generic when it runs
+    """Refuse members that the schema does not have."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the known members.
+
+        Raises: ValidationError for unknown members and whatever is wrong with the known ones, together.
+        """
+        if not isinstance(data, Mapping):
+            return super().to_internal_value(data)
+        errors: dict[Any, Any] = {
+            name: [ErrorDetail("There is no such member.", code="unknown_member")]
+            for name in data
+            if name not in self.fields
+        }
+        try:
+            value = super().to_internal_value(data)
+        except ValidationError as error:
+            detail: Any = error.detail
+            errors.update(detail)
+        if errors:
+            raise ValidationError(errors)
+        return value

@@ -1,0 +1,174 @@
+"""Say what goes in and out of the API: the first part reads bodies, the second describes answers for OpenAPI."""
+
+from __future__ import annotations
+
+from rest_framework import serializers
+
+from ..bulk import MAX_SELECTED
+from ..bulk_rules import BULK_OPERATIONS
+from ..display import REASONS, DisplayState
+from ..filtering import ANY_REASON, MAX_SEARCH_CHARS
+from ..models import BulkResult, BulkState
+from ..operations import MAX_REASON_CHARS, MIN_REASON_CHARS
+from ..rules import Operation
+from .fields import ObjectField, StrictSerializer, TextField, TrueField, WholeNumberField
+
+MAX_NUMBER = 2_147_483_647  # of a PostgreSQL integer
+DISPLAY_STATES = [state.value for state in DisplayState]
+NEEDS = [ANY_REASON, *REASONS]
+
+
+class SagaActionSerializer(StrictSerializer):
+    """Ask for an action. `revision` says which state of the saga was decided on."""
+
+    reason = TextField(min_length=MIN_REASON_CHARS, max_length=MAX_REASON_CHARS)
+    revision = WholeNumberField(min_value=1, max_value=MAX_NUMBER)
+    step = TextField(max_length=60, required=False)
+    evidence = TextField(min_length=MIN_REASON_CHARS, max_length=MAX_REASON_CHARS, required=False)
+    result = ObjectField(required=False)
+
+
+class SagaFilterSerializer(StrictSerializer):
+    """Narrow to some sagas; at least one member."""
+
+    display = TextField(max_length=60, required=False)
+    needs = TextField(max_length=60, required=False)
+    definition = TextField(max_length=80, required=False)
+    search = TextField(max_length=MAX_SEARCH_CHARS, required=False)
+
+
+class SagaBulkDrawSerializer(StrictSerializer):
+    """Freeze a set of sagas: exactly one of `sagas`, `filter` and `everything`."""
+
+    operation = serializers.ChoiceField(choices=[operation.value for operation in BULK_OPERATIONS])
+    sagas = serializers.ListField(
+        child=serializers.UUIDField(), required=False, allow_empty=False, max_length=MAX_SELECTED
+    )
+    filter = SagaFilterSerializer(required=False)
+    everything = TrueField(required=False)
+
+
+class SagaBulkStartSerializer(StrictSerializer):
+    """Confirm a set: `count` for more than 100 sagas, `words` when no filter narrows them."""
+
+    reason = TextField(min_length=MIN_REASON_CHARS, max_length=MAX_REASON_CHARS)
+    count = WholeNumberField(min_value=0, max_value=MAX_NUMBER, required=False)
+    words = TextField(max_length=60, required=False)
+
+
+class SagaBulkStopSerializer(StrictSerializer):
+    """Stop a bulk; there may be no time for a reason."""
+
+    reason = TextField(max_length=MAX_REASON_CHARS, required=False, allow_blank=True)
+
+
+class SagaSummarySerializer(serializers.Serializer):  # type: ignore[type-arg]
+    id = serializers.UUIDField()
+    definition = serializers.CharField()
+    version = serializers.IntegerField()
+    keys = serializers.DictField(child=serializers.CharField())
+    state = serializers.CharField()
+    display_state = serializers.CharField()
+    needs = serializers.ListField(child=serializers.CharField())
+    step = serializers.CharField(allow_blank=True)
+    step_state = serializers.CharField(allow_blank=True)
+    attempts = serializers.IntegerField()
+    last_error = serializers.CharField(allow_blank=True, help_text="Its class alone without the payload permission.")
+    revision = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    due_at = serializers.DateTimeField(allow_null=True)
+    closed_at = serializers.DateTimeField(allow_null=True)
+
+
+class SagaStepDocumentSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    name = serializers.CharField()
+    kind = serializers.CharField()
+    state = serializers.CharField()
+    hold = serializers.CharField(allow_null=True)
+    attention = serializers.CharField(allow_null=True)
+    effect = serializers.CharField()
+    action_attempts = serializers.IntegerField()
+    compensation_attempts = serializers.IntegerField()
+    due_at = serializers.DateTimeField(allow_null=True)
+    is_live = serializers.BooleanField()
+    is_assumed = serializers.BooleanField()
+    last_error = serializers.CharField(allow_blank=True)
+
+
+class SagaActionStateSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    operation = serializers.CharField()
+    is_allowed = serializers.BooleanField()
+    refusal = serializers.CharField(allow_blank=True)
+
+
+class SagaDocumentSerializer(SagaSummarySerializer):
+    steps = SagaStepDocumentSerializer(many=True)
+    actions = SagaActionStateSerializer(many=True, help_text="Those on the whole saga, for this account.")
+
+
+class SagaPageSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    next = serializers.CharField(allow_null=True, help_text="Where the list goes on.")
+    results = SagaSummarySerializer(many=True)
+
+
+class SagaPlanSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    operation = serializers.CharField()
+    saga_id = serializers.UUIDField()
+    step = serializers.CharField(allow_null=True)
+    revision = serializers.IntegerField()
+    position = serializers.CharField()
+    is_allowed = serializers.BooleanField()
+    refusal = serializers.CharField(allow_blank=True)
+    outcome = serializers.CharField(allow_blank=True)
+    runs = serializers.ListField(child=serializers.DictField())
+    left_behind = serializers.ListField(child=serializers.DictField())
+    impossible = serializers.ListField(child=serializers.CharField())
+    live = serializers.ListField(child=serializers.DictField())
+
+
+class SagaDeedSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    saga_id = serializers.UUIDField()
+    operation = serializers.ChoiceField(choices=[operation.value for operation in Operation])
+    state = serializers.CharField()
+    revision = serializers.IntegerField()
+    message = serializers.CharField()
+    is_repeat = serializers.BooleanField()
+
+
+class SagaBulkDocumentSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    id = serializers.UUIDField()
+    operation = serializers.CharField()
+    state = serializers.ChoiceField(choices=[state.value for state in BulkState])
+    actor = serializers.CharField()
+    reason = serializers.CharField(allow_blank=True)
+    words = serializers.CharField()
+    filter = serializers.DictField(child=serializers.CharField(), allow_null=True)
+    total = serializers.IntegerField()
+    counts = serializers.DictField(child=serializers.IntegerField())
+    drawn_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    ended_at = serializers.DateTimeField(allow_null=True)
+    stopped_by = serializers.CharField(allow_blank=True)
+    confirm_until = serializers.DateTimeField()
+
+
+class SagaBulkItemSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    position = serializers.IntegerField()
+    saga_id = serializers.UUIDField()
+    revision = serializers.IntegerField()
+    result = serializers.ChoiceField(choices=[result.value for result in BulkResult], allow_null=True)
+    message = serializers.CharField(allow_blank=True)
+    ended_at = serializers.DateTimeField(allow_null=True)
+
+
+class SagaBulkItemPageSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    next = serializers.CharField(allow_null=True, help_text="Where the list goes on.")
+    results = SagaBulkItemSerializer(many=True)
+
+
+class SagaProblemSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    code = serializers.CharField()
+    detail = serializers.CharField()

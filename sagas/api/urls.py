@@ -1,0 +1,20 @@
+"""Map the addresses below ``sagas/`` to the views. Include it where the project's API is."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from . import views
+
+app_name = "sagas-api"
+
+urlpatterns = [
+    path("sagas/", views.SagaListView.as_view(), name="sagas"),
+    path("sagas/bulks/", views.SagaBulkListView.as_view(), name="bulks"),
+    path("sagas/bulks/<uuid:bulk_id>/", views.SagaBulkView.as_view(), name="bulk"),
+    path("sagas/bulks/<uuid:bulk_id>/results/", views.SagaBulkResultsView.as_view(), name="bulk-results"),
+    path("sagas/bulks/<uuid:bulk_id>/start/", views.SagaBulkStartView.as_view(), name="bulk-start"),
+    path("sagas/bulks/<uuid:bulk_id>/stop/", views.SagaBulkStopView.as_view(), name="bulk-stop"),
+    path("sagas/<uuid:saga_id>/", views.SagaView.as_view(), name="saga"),
+    path("sagas/<uuid:saga_id>/actions/<slug:action>/", views.SagaActionView.as_view(), name="action"),
+]

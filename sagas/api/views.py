@@ -1,0 +1,329 @@
+"""Answer requests: parse strictly, call one function, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotFound, ParseError
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from .. import bulk, operations, plans
+from ..actors import Actor
+from ..bulk_rules import EVERYTHING
+from ..exceptions import BadRequest, PermissionRefused
+from ..filtering import SagaFilter, parse_filter, select_matching
+from ..listing import describe_sagas
+from ..models import SagaBulk
+from ..rules import Operation
+from . import documents, schema
+from .problems import handle_exception
+from .serializers import (
+    MAX_NUMBER,
+    SagaActionSerializer,
+    SagaBulkDocumentSerializer,
+    SagaBulkDrawSerializer,
+    SagaBulkItemPageSerializer,
+    SagaBulkStartSerializer,
+    SagaBulkStopSerializer,
+    SagaDeedSerializer,
+    SagaDocumentSerializer,
+    SagaPageSerializer,
+    SagaPlanSerializer,
+)
+
+VIEW_SAGA, VIEW_BULK, VIEW_PAYLOAD = "view_saga", "view_sagabulk", "view_payload"
+PLACES = frozenset({"cursor", "page_size"})  # where in a list, and how much of it
+# Who may see it is asked anew each time: no cache keeps it without asking.
+PRIVATE = {"Cache-Control": "private, no-cache"}
+
+
+class OperatorView(APIView):
+    """Know the methods of the contract only, and let nobody look who may not."""
+
+    http_method_names = ("get", "head", "post")
+    permission_classes = (IsAuthenticated,)
+    throttle_scope = "sagas"
+    view_permission = VIEW_SAGA
+    parameters: frozenset[str] = frozenset()
+    """The query parameters of GET; any other is an error."""
+
+    def get_exception_handler(self) -> Callable[..., Any]:
+        """Return the handler that knows the engine's errors."""
+        return handle_exception
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Check credentials, throttles, the view permission and the names of the parameters."""
+        super().initial(request, *args, **kwargs)
+        if not hasattr(self, str(request.method).lower()):
+            return  # what is no method of this address is answered so, whatever else is wrong with it
+        self.actor = Actor.of_user(request.user)
+        if not request.user.is_active:
+            raise PermissionRefused("The account is not active.")
+        self.actor.require(self.view_permission)
+        known = self.parameters if request.method in ("GET", "HEAD") else frozenset()
+        for name in request.query_params:
+            if name not in known:
+                raise ParseError(f"There is no parameter {name[:40]!r} here.")
+            if len(request.query_params.getlist(name)) != 1:
+                raise ParseError(f"{name} comes several times; which one is meant?")
+
+    @property
+    def may_see(self) -> bool:
+        """Whether error texts are shown."""
+        return self.actor.may(VIEW_PAYLOAD)
+
+
+class SagaListView(OperatorView):
+    """List sagas."""
+
+    parameters = frozenset({"display", "needs", "definition", "search", "cursor", "page_size"})
+
+    @extend_schema(
+        operation_id="list_sagas",
+        parameters=[*schema.FILTERS, schema.CURSOR, schema.SIZE],
+        responses={200: SagaPageSerializer, **schema.list_problems()},
+    )
+    def get(self, request: Request) -> Response:
+        """List sagas, newest first."""
+        size = _read_number(request, "page_size", lowest=1, highest=schema.MAX_PAGE_SIZE, default=schema.PAGE_SIZE)
+        given = {name: str(value) for name, value in request.query_params.items() if name not in PLACES}
+        try:
+            rows = select_matching(parse_filter(given)).order_by("-created_at", "-pk")
+        except BadRequest as error:
+            raise ParseError(str(error)) from error
+        if "cursor" in request.query_params:
+            place = documents.read_cursor(request.query_params["cursor"])
+            if place is None:
+                raise ParseError("The cursor is not one of ours; start again without it.")
+            at, pk = place
+            rows = rows.filter(Q(created_at__lt=at) | Q(created_at=at, pk__lt=pk), created_at__lte=at)
+        page = list(rows.defer("input", "effects_left")[: size + 1])
+        found = [documents.describe_listed(listed, may_see=self.may_see) for listed in describe_sagas(page[:size])]
+        following = None
+        if len(page) > size:
+            last = page[size - 1]
+            query = request.query_params.copy()
+            query["cursor"] = documents.write_cursor(last.created_at, last.pk)
+            following = f"{request.path}?{query.urlencode()}"
+        return Response({"next": following, "results": found}, headers=PRIVATE)
+
+
+class SagaView(OperatorView):
+    """Show one saga."""
+
+    @extend_schema(
+        operation_id="get_saga",
+        parameters=[schema.IF_NONE_MATCH, schema.ETAG],
+        responses={200: SagaDocumentSerializer, 304: schema.NOT_MODIFIED, **schema.list_problems()},
+    )
+    def get(self, request: Request, saga_id: UUID) -> Response:
+        """Show a saga, its steps, and what this account may do to it."""
+        document = documents.describe_whole(saga_id, actor=self.actor, may_see=self.may_see)
+        tag = documents.make_tag(document)
+        headers = {"ETag": tag, **PRIVATE}
+        seen = {known.strip().removeprefix("W/") for known in request.headers.get("If-None-Match", "").split(",")}
+        if tag in seen or "*" in seen:
+            return Response(status=304, headers=headers)
+        return Response(document, headers=headers)
+
+
+class SagaActionView(OperatorView):
+    """Plan an action of an operator, or do it."""
+
+    parameters = frozenset({"step"})
+
+    @extend_schema(
+        operation_id="plan_saga_action",
+        parameters=[schema.ACTION, schema.STEP],
+        responses={200: SagaPlanSerializer, **schema.list_problems(422)},
+    )
+    def get(self, request: Request, saga_id: UUID, action: str) -> Response:
+        """Show what an action would do now; nothing is done."""
+        step = request.query_params.get("step")
+        if step is not None and (not 1 <= len(step) <= 60 or "\x00" in step):
+            raise ParseError("A step's name has 1 to 60 characters.")
+        plan = plans.draw_plan(find_operation(action), saga_id, step=step, actor=self.actor)
+        document = plan.as_dict()
+        known = SagaPlanSerializer().fields
+        return Response({name: document[name] for name in map(str, known)}, headers=PRIVATE)
+
+    @extend_schema(
+        operation_id="do_saga_action",
+        parameters=[schema.ACTION],
+        request=SagaActionSerializer,
+        responses={200: SagaDeedSerializer, **schema.POSTED},
+    )
+    def post(self, request: Request, saga_id: UUID, action: str) -> Response:
+        """Do an action, once. `step` for skip, the marks, and a retry of one step; `evidence` for the marks."""
+        operation = find_operation(action)
+        arguments = _read_body(SagaActionSerializer, request)
+        _require_arguments(operation, arguments)
+        done = operations.perform_operation(operation, saga_id, actor=self.actor, **arguments)
+        return Response(
+            {
+                "saga_id": str(done.saga_id), "operation": done.operation.value, "state": done.state,
+                "revision": done.revision, "message": done.message, "is_repeat": done.is_repeat,
+            },
+            headers=PRIVATE,
+        )  # fmt: skip
+
+
+class SagaBulkListView(OperatorView):
+    """Freeze sets of sagas."""
+
+    view_permission = VIEW_BULK
+
+    @extend_schema(
+        operation_id="draw_saga_bulk",
+        parameters=[schema.LOCATION],
+        request=SagaBulkDrawSerializer,
+        responses={201: SagaBulkDocumentSerializer, **schema.POSTED},
+    )
+    def post(self, request: Request) -> Response:
+        """Freeze a set of sagas for one action. Nothing is done before it is started."""
+        body = _read_body(SagaBulkDrawSerializer, request)
+        drawn = _draw(Operation(body["operation"]), body, self.actor)
+        url = reverse("sagas-api:bulk", args=[drawn.pk])
+        return Response(documents.describe_bulk(drawn), status=201, headers={"Location": url, **PRIVATE})
+
+
+class SagaBulkView(OperatorView):
+    """Show one bulk."""
+
+    view_permission = VIEW_BULK
+
+    @extend_schema(operation_id="get_saga_bulk", responses={200: SagaBulkDocumentSerializer, **schema.list_problems()})
+    def get(self, request: Request, bulk_id: UUID) -> Response:
+        """Show how far a bulk is."""
+        return Response(documents.describe_bulk(bulk.find_bulk(bulk_id)), headers=PRIVATE)
+
+
+class SagaBulkResultsView(OperatorView):
+    """Show what became of each saga of a bulk."""
+
+    view_permission = VIEW_BULK
+    parameters = frozenset({"after", "page_size"})
+
+    @extend_schema(
+        operation_id="list_saga_bulk_results",
+        parameters=[schema.AFTER, schema.SIZE],
+        responses={200: SagaBulkItemPageSerializer, **schema.list_problems()},
+    )
+    def get(self, request: Request, bulk_id: UUID) -> Response:
+        """List the sagas of a bulk in the order of the set, with their results."""
+        size = _read_number(request, "page_size", lowest=1, highest=schema.MAX_PAGE_SIZE, default=schema.PAGE_SIZE)
+        after = _read_number(request, "after", lowest=0, highest=MAX_NUMBER, default=0)
+        items = bulk.find_bulk(bulk_id).items.filter(position__gt=after).order_by("position")
+        page = list(items[: size + 1])
+        following = None
+        if len(page) > size:
+            following = f"{request.path}?after={page[size - 1].position}&page_size={size}"
+        results = [documents.describe_item(item) for item in page[:size]]
+        return Response({"next": following, "results": results}, headers=PRIVATE)
+
+
+class SagaBulkStartView(OperatorView):
+    """Confirm sets."""
+
+    view_permission = VIEW_BULK
+
+    @extend_schema(
+        operation_id="start_saga_bulk",
+        request=SagaBulkStartSerializer,
+        responses={200: SagaBulkDocumentSerializer, **schema.POSTED},
+    )
+    def post(self, request: Request, bulk_id: UUID) -> Response:
+        """Confirm a set; workers act on it from now on. A repeat changes nothing."""
+        body = _read_body(SagaBulkStartSerializer, request)
+        found, _ = bulk.start_bulk(bulk_id, actor=self.actor, **body)
+        return Response(documents.describe_bulk(found), headers=PRIVATE)
+
+
+class SagaBulkStopView(OperatorView):
+    """Stop bulks."""
+
+    view_permission = VIEW_BULK
+
+    @extend_schema(
+        operation_id="stop_saga_bulk",
+        request=SagaBulkStopSerializer,
+        responses={200: SagaBulkDocumentSerializer, **schema.POSTED},
+    )
+    def post(self, request: Request, bulk_id: UUID) -> Response:
+        """Stop a bulk: what has not begun stays undone. A repeat changes nothing."""
+        body = _read_body(SagaBulkStopSerializer, request)
+        found, _ = bulk.stop_bulk(bulk_id, actor=self.actor, **body)
+        return Response(documents.describe_bulk(found), headers=PRIVATE)
+
+
+def find_operation(action: str) -> Operation:
+    """Return the action of an address.
+
+    Raises: NotFound.
+    """
+    for operation in Operation:
+        if operation.value.replace("_", "-") == action:
+            return operation
+    raise NotFound(f"There is no action {action[:40]!r}.")
+
+
+def _read_body(kind: Any, request: Request) -> dict[str, Any]:
+    serializer = kind(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+def _require_arguments(operation: Operation, arguments: dict[str, Any]) -> None:
+    """Check that each argument means something for this action: what would be left out is an error.
+
+    Raises: BadRequest.
+    """
+    takes = {"reason", "revision", *_OPTIONAL.get(operation, ())}
+    if extra := sorted(set(arguments) - takes):
+        raise BadRequest(f"{operation.value} takes no {extra[0]}.")
+    missing = {"step", "evidence"} & set(_OPTIONAL.get(operation, ())) - set(arguments)
+    if missing and operation is not Operation.RETRY:
+        raise BadRequest(f"{operation.value} needs a {min(missing, key=('step', 'evidence').index)}.")
+
+
+_OPTIONAL: dict[Operation, tuple[str, ...]] = {
+    Operation.RETRY: ("step",),
+    Operation.SKIP: ("step", "result"),
+    Operation.MARK_SUCCEEDED: ("step", "evidence", "result"),
+    Operation.MARK_REFUSED: ("step", "evidence"),
+    Operation.MARK_COMPENSATED: ("step", "evidence"),
+}
+
+
+def _draw(operation: Operation, body: dict[str, Any], actor: Actor) -> SagaBulk:
+    ways = [name for name in ("sagas", "filter", "everything") if name in body]
+    if len(ways) != 1:
+        raise BadRequest("Name exactly one of sagas, filter and everything.")
+    if "sagas" in body:
+        return bulk.draw_selected(operation, body["sagas"], actor=actor)
+    wanted = parse_filter(body["filter"]) if "filter" in body else SagaFilter()
+    return bulk.draw_matching(
+        operation,
+        select_matching(wanted),
+        actor=actor,
+        filter=wanted.as_dict(),
+        words=wanted.words or EVERYTHING,
+        everything="everything" in body,
+    )
+
+
+def _read_number(request: Request, name: str, *, lowest: int, highest: int, default: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and lowest <= int(text) <= highest):
+        raise ParseError(f"{name} is a number from {lowest} to {highest}.")
+    return int(text)
