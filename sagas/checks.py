@@ -27,7 +27,8 @@ from .participants import participant_label
 
 TAG = "sagas"
 ENGINE_MODELS = (
-    "Saga", "SagaStep", "SagaAttempt", "SagaHistory", "SagaKey", "SagaWorker", "SagaFigure", "SagaBulk",
+    "Saga", "SagaStep", "SagaAttempt", "SagaHistory", "SagaKey", "SagaLook",
+    "SagaWorker", "SagaFigure", "SagaBulk",
     "SagaBulkItem",
 )  # fmt: skip
 

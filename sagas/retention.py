@@ -23,6 +23,7 @@ from .archive import Archive
 from .bulk_retention import delete_expired_bulks, select_expired_bulks
 from .conf import get_settings
 from .documents import write_documents
+from .looks import delete_expired_looks
 from .models import Saga, SagaBarrier
 from .states import CLOSED_STATES, SagaState
 
@@ -72,6 +73,8 @@ class Report:
     """Sagas, each with its steps, attempts, history and keys."""
     barriers: int = 0
     """Barrier rows, over all databases."""
+    looks: int = 0
+    """Old rows that tell who saw payloads."""
     bulks: int = 0
     """Bulks that were over, and sets that were drawn and never confirmed, each with the results of its sagas."""
     failed: list[UUID] = field(default_factory=list)
@@ -95,7 +98,7 @@ def clean_up(
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[Report], None] = lambda _report: None,
 ) -> Report:
-    """Delete the sagas of a scope, expired bulks, then expired barrier rows of every database, until nothing is left.
+    """Delete the sagas of a scope, expired looks and bulks, then old barrier rows everywhere, until none is left.
 
     With an ``archive`` each batch is on disk before its rows are gone. A crash between the two leaves a saga in both.
     Raises: OSError of the archive, and the database's errors when it is away; what was deleted stays deleted.
@@ -104,6 +107,7 @@ def clean_up(
     """
     report = Report()
     _delete_sagas(scope, report, _check_size(batch_size), archive, should_stop, progress)
+    report.looks = delete_expired_looks()
     report.bulks = delete_expired_bulks(scope.closed_before, should_stop=should_stop)
     for alias in barrier_databases():
         _delete_barriers(alias, report, batch_size, should_stop, progress)

@@ -6,4 +6,4 @@ through ``sagas.operations``, on a page that shows the plan and asks for a reaso
 
 from __future__ import annotations
 
-from . import bulk_admin, machinery, saga_admin  # noqa: F401 - register themselves
+from . import bulk_admin, looks_admin, machinery, saga_admin  # noqa: F401 - register themselves

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -13,7 +12,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from .. import clock
+from .. import clock, looks
 from ..documents import write_documents
 from ..export import strip_document, write_csv, write_ndjson
 from ..models import Saga
@@ -22,8 +21,6 @@ from .view_only import engine_database
 
 if TYPE_CHECKING:
     from .saga_admin import SagaAdmin
-
-logger = logging.getLogger(__name__)
 
 Writer = Callable[..., Iterator[str]]
 FORMS: Mapping[str, tuple[Writer, str]] = {
@@ -44,7 +41,7 @@ def answer(model_admin: SagaAdmin, request: HttpRequest, *, form: str) -> HttpRe
         return HttpResponseNotAllowed(["GET", "HEAD"])
     write, content_type = FORMS[form]
     sagas = _select(model_admin, request)
-    lines = write(sagas, with_payloads=_may_have_payloads(request, "list"))
+    lines = write(sagas, with_payloads=_may_have_payloads(request, looks.What.EXPORT))
     moment = clock.read_now(engine_database())
     response = StreamingHttpResponse(lines, content_type=content_type)
     return _name(response, f"sagas-{moment:%Y%m%d-%H%M%S}.{form}")
@@ -61,7 +58,7 @@ def answer_bundle(model_admin: SagaAdmin, request: HttpRequest, *, saga_id: UUID
     documents = write_documents([saga_id], pretty=True)
     if not documents:
         raise Http404(f"There is no saga {saga_id}.")
-    may_have = _may_have_payloads(request, str(saga_id))
+    may_have = _may_have_payloads(request, looks.What.BUNDLE, saga_id)
     text = documents[0] if may_have else strip_document(documents[0], indent=4)
     return _name(HttpResponse(text + "\n", content_type="application/json"), f"saga-{saga_id}.json")
 
@@ -80,12 +77,11 @@ def _select(model_admin: SagaAdmin, request: HttpRequest) -> QuerySet[Saga]:
     return sagas
 
 
-def _may_have_payloads(request: HttpRequest, what: str) -> bool:
-    may_have = may_see_payloads(request.user)
-    if may_have and request.method == "GET":
-        facts = {"user": request.user.get_username(), "exported": what, "query": request.META.get("QUERY_STRING", "")}
-        logger.info("Payloads exported.", extra=facts)
-    return may_have
+def _may_have_payloads(request: HttpRequest, what: looks.What, saga_id: UUID | None = None) -> bool:
+    if not may_see_payloads(request.user) or request.method != "GET":
+        return may_see_payloads(request.user)
+    query = request.META.get("QUERY_STRING", "")
+    return looks.note_look(request.user.get_username(), what, saga_id=saga_id, detail=query)
 
 
 def _name(response: HttpResponseBase, filename: str) -> HttpResponseBase:

@@ -7,13 +7,15 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
 from django.db import connections, router
 from django.db.models import DateTimeField, Func, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from .. import clock
+from .. import clock, looks
 from ..conf import get_settings
 from ..context import step_key
 from ..display.badges import Badge, Tone
@@ -106,6 +108,19 @@ class SagaBarrierAdmin(ViewOnlyAdmin):
         shown = ("key", "direction", "epoch", "state", "created_at", "finished_at")
         return (*shown, "result") if request.user.has_perm(PAYLOAD_PERMISSION) else shown
 
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show one row; a result in it is a payload, so the look is written down."""
+        row = self.get_object(request, unquote(object_id)) if request.user.has_perm(PAYLOAD_PERMISSION) else None
+        if row is not None and row.result is not None:
+            saga_id = find_saga_id(row.key)
+            actor = request.user.get_username()
+            if not looks.note_look(actor, looks.What.BARRIER, saga_id=saga_id, detail=row.key):
+                raise PermissionDenied
+        response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+        return response
+
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow the filters and nothing else."""
         return lookup == DatabaseFilter.parameter_name
@@ -116,6 +131,14 @@ class SagaBarrierAdmin(ViewOnlyAdmin):
         """Search whole keys: those of every step of a saga, or the one given."""
         wanted = search_term.strip()
         return (queryset.filter(key__in=list_step_keys(wanted)) if wanted else queryset), False
+
+
+def find_saga_id(key: str) -> UUID | None:
+    """Return the saga of a step key, or None when the key is another's."""
+    try:
+        return UUID(key.partition(":")[0])
+    except ValueError:
+        return None
 
 
 def list_step_keys(text: str) -> list[str]:

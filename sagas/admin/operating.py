@@ -13,7 +13,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import reverse
 
-from .. import operations, rules
+from .. import looks, operations, rules
 from ..actors import Actor
 from ..conf import get_settings
 from ..exceptions import BadRequest, OperationRefused, PermissionRefused, SagaNotFound, StaleRevision
@@ -181,7 +181,9 @@ class OperationPage:
     def _show_since(self, plan: OperationPlan | None, since: list[SagaHistory] | None) -> list[Any]:
         if plan is None or not since:
             return []
-        may_see = may_see_payloads(self.request.user)
+        may_see = may_see_payloads(self.request.user) and looks.note_look(
+            self.actor.name, looks.What.HISTORY, saga_id=self.saga_id
+        )
         return list(show_history(since, since[-1].at, may_see=may_see))
 
     def _render(self, context: dict[str, Any], status: int = 200) -> HttpResponse:

@@ -27,7 +27,7 @@ from .json_text import JsonText, show_json_text
 from .payloads import payload_url
 from .reading import SagaReading
 from .selection import Only, Selection, Tab
-from .shown import Moment, may_see_payloads, show_moment
+from .shown import Moment, show_moment
 from .step_rows import StepRow, list_step_rows
 from .timeline_view import draw_attempts, list_legend
 
@@ -114,11 +114,10 @@ class SagaPage:
     """The page of history before this; empty at the first."""
 
 
-def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser) -> SagaPage:
-    """Return the page for a person."""
+def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, may_see: bool) -> SagaPage:
+    """Return the page for a person; ``may_see`` says whether with payloads."""
     journal, selection, now = reading.journal, reading.selection, reading.now
     saga, steps = journal.saga, journal.steps
-    may_see = may_see_payloads(user)
     choices = list(list_choices(journal, Actor.of_user(user)))
     has_steps = selection.tab in (Tab.GRAPH, Tab.STEPS)
     return SagaPage(

@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from .. import looks
 from ..journal import What
 from ..models import Saga, SagaHistory, SagaStep
 from .selection import parse_number
@@ -36,7 +37,8 @@ def answer(request: HttpRequest, saga_id: UUID) -> HttpResponse:
     name = {"result": f"result-{step}", "data": f"data-{number}"}.get(of, of)
     rows: QuerySet[Any] = _select(of, saga_id, step, number)
     # The facts of what a person did are shown to everybody, and so their whole is.
-    if not may_see_payloads(request.user):
+    may_see = may_see_payloads(request.user)
+    if not may_see:
         if of != "data":
             raise PermissionDenied
         rows = rows.filter(what=What.OPERATOR_ACTED.value)
@@ -45,6 +47,8 @@ def answer(request: HttpRequest, saga_id: UUID) -> HttpResponse:
     text = rows.values_list("whole", flat=True).first()
     if text is None:
         raise Http404(NO_VALUE)
+    if may_see and not looks.note_look(request.user.get_username(), looks.What.VALUE, saga_id=saga_id, detail=name):
+        raise PermissionDenied
     response = HttpResponse(text, content_type="application/json")
     safe_name = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_") else "_" for letter in name)
     response["Content-Disposition"] = f'attachment; filename="{saga_id}-{safe_name}.json"'

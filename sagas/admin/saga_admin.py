@@ -19,13 +19,14 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from .. import looks
 from ..models import Saga
 from . import bulk_choosing, links, operating, overview_urls, payloads, refreshing, shortcuts
 from .filters import FILTERS, PARAMETERS
 from .narrowing import PlaceFilter, describe_place, find_order
 from .page import build_page, name_saga
 from .paging import CappedPaginator
-from .reading import read_saga
+from .reading import SagaReading, read_saga
 from .rows import attach_rows, row_of, select_for_list
 from .searching import HELP, search_sagas
 from .selection import Tab, parse_selection
@@ -152,11 +153,22 @@ class SagaAdmin(ViewOnlyAdmin):
         """Return what the page of a saga shows, or None when there is no such saga."""
         wanted, may_see = parse_selection(request.GET), may_see_payloads(request.user)
         reading = saga_id and read_saga(saga_id, wanted, with_payloads=may_see)
-        if not reading:
+        if not saga_id or not reading:
             return None
+        if may_see and not looks.note_look(request.user.get_username(), looks.What.PAGE, saga_id=saga_id):
+            return self.read_page_without_payloads(request, saga_id)
+        return self.describe_page(request, reading, may_see=may_see)
+
+    def read_page_without_payloads(self, request: HttpRequest, saga_id: UUID) -> dict[str, Any] | None:
+        """Return what the page shows to everybody: a look that cannot be written down is none."""
+        reading = read_saga(saga_id, parse_selection(request.GET), with_payloads=False)
+        return self.describe_page(request, reading, may_see=False) if reading else None
+
+    def describe_page(self, request: HttpRequest, reading: SagaReading, *, may_see: bool) -> dict[str, Any]:
+        """Return what a page shows of what was read."""
         saga = reading.journal.saga
         return {
-            "page": build_page(reading, request.user),
+            "page": build_page(reading, request.user, may_see=may_see),
             "links": self.get_links(saga, reading.keys),
             "title": name_saga(saga, reading.keys.values()),
             "refresh_url": reverse("admin:sagas_saga_refresh", args=[saga.pk]),

@@ -5,6 +5,7 @@ from .barrier import BarrierState, SagaBarrier
 from .bulk import BulkResult, BulkState, SagaBulk, SagaBulkItem
 from .figure import SagaFigure
 from .history import SagaHistory
+from .look import SagaLook
 from .saga import Saga, SagaKey
 from .step import SagaStep
 from .worker import SagaWorker
@@ -21,6 +22,7 @@ __all__ = [
     "SagaFigure",
     "SagaHistory",
     "SagaKey",
+    "SagaLook",
     "SagaStep",
     "SagaWorker",
 ]

@@ -78,7 +78,10 @@ def test_news_are_told_within_the_budget(log_in: LogIn, maker: str) -> None:
     for url in (*(refresh_of(saga, tab=tab) for tab in Tab), f"{LIST}refresh/"):
         with CaptureQueriesContext(connection) as queries:
             assert ask(client, url).status_code == 200
-        assert len(queries) <= 10, url
+        # Beside the budget: who looks is written down, under a savepoint only inside the transaction of a test.
+        asked = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
+        assert len([sql for sql in asked if "sagas_sagalook" not in sql]) <= 10, url
+        assert sum("sagas_sagalook" in sql for sql in asked) <= 1
     assert stored(saga) == before
 
 

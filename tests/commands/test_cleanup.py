@@ -69,6 +69,7 @@ def test_it_prints_json() -> None:
         "sagas": 1,
         "barriers": 0,
         "bulks": 0,
+        "looks": 0,
         "failed": [],
         "unreachable": [],
         "is_stopped": False,

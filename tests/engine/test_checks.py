@@ -70,6 +70,8 @@ def test_every_check_is_registered_for_the_command_check() -> None:
 
     assert registered == {
         "check_settings",
+        "check_redaction",
+        "check_alerts",
         "check_doorbell",
         "check_databases",
         "check_participants",

@@ -99,7 +99,7 @@ class Command(SagaCommand):
         if options["json"]:
             self.print_json(
                 {
-                    "sagas": report.sagas, "barriers": report.barriers, "bulks": report.bulks,
+                    "sagas": report.sagas, "barriers": report.barriers, "bulks": report.bulks, "looks": report.looks,
                     "failed": [str(pk) for pk in report.failed], "unreachable": report.unreachable,
                     "is_stopped": report.is_stopped, "dry_run": options["dry_run"],
                 }

@@ -5,6 +5,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from ... import looks
+from ...actors import Actor
 from ...documents import write_documents
 from ...exceptions import SagaNotFound
 from ...listing import find_saga
@@ -32,6 +34,8 @@ class Command(SagaCommand):
         Raises: SagaNotFound when it was deleted in this moment.
         """
         saga_id = find_saga(options["id"], by_key=True)
+        # Who has a shell here could read the tables, too: it is written down, and shown in any case.
+        looks.note_look(Actor.of_command_line().name, looks.What.TRANSCRIPT, saga_id=saga_id)
         if not options["json"]:
             self.stdout.write(render(saga_id), ending="")
             return

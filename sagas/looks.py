@@ -1,0 +1,97 @@
+"""Write down who sees inputs, results and error texts, before they are shown.
+
+A line in the log and a row that nobody can change. Who cannot be written down sees no payload: so the caller asks here
+first, and shows them only if the answer is yes.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, connections, transaction
+
+from .conf import get_settings
+from .models import SagaLook
+
+logger = logging.getLogger(__name__)
+
+REPEATED_AFTER = timedelta(minutes=10)  # a page that refreshes itself is one look
+BATCH = 5_000
+MAX_DETAIL_CHARS = 300
+STATEMENT = f"""
+    INSERT INTO {SagaLook._meta.db_table} (at, actor, what, saga_id, detail)
+    SELECT clock_timestamp(), %(actor)s, %(what)s, %(saga_id)s, %(detail)s
+    WHERE NOT %(once)s OR NOT EXISTS (
+        SELECT FROM {SagaLook._meta.db_table}
+        WHERE saga_id = %(saga_id)s AND actor = %(actor)s AND what = %(what)s AND detail = %(detail)s
+            AND at > clock_timestamp() - %(age)s
+    )
+"""  # noqa: S608 - the table's name is the model's
+
+
+class What(StrEnum):
+    """Say what was looked at."""
+
+    PAGE = "page"  #: the saga's page
+    HISTORY = "history"  #: what happened since a form was drawn
+    VALUE = "value"  #: one JSON value, taken along as a file
+    BUNDLE = "bundle"  #: the whole saga, taken along as a file
+    EXPORT = "export"  #: many sagas, taken along as a file
+    TRANSCRIPT = "transcript"  #: the whole saga, on the command line
+    BARRIER = "barrier"  #: a result stored with a participant
+    API = "api"  #: the answer of an operator's API
+
+
+TAKEN_ALONG = frozenset({What.VALUE, What.BUNDLE, What.EXPORT})
+
+
+def note_look(actor: str, what: What, *, saga_id: UUID | None = None, detail: str = "") -> bool:
+    """Write down that somebody is about to see payloads.
+
+    A repeat within REPEATED_AFTER is the same look, except where something is taken along.
+    Returns: whether they may be shown: not when it could not be written down.
+    Tx: joins the caller's, or is one of its own.
+    """
+    settings = get_settings()
+    shown = settings.redactor.redact_text(detail)[:MAX_DETAIL_CHARS]
+    facts = {"actor": actor, "what": what.value, "saga_id": str(saga_id) if saga_id else "", "detail": shown}
+    once = what not in TAKEN_ALONG and saga_id is not None
+    values: dict[str, Any] = {
+        "actor": actor[:200], "what": what.value, "saga_id": saga_id, "detail": shown, "once": once,
+        "age": REPEATED_AFTER,
+    }  # fmt: skip
+    try:
+        with transaction.atomic(using=settings.database), connections[settings.database].cursor() as cursor:
+            cursor.execute(STATEMENT, values)
+    except (DatabaseError, InterfaceError):
+        logger.exception("Look at payloads refused: it could not be written down.", extra=facts)
+        return False
+    logger.info("Payloads seen.", extra=facts)
+    return True
+
+
+def delete_expired_looks() -> int:
+    """Delete what is older than SAGAS['LOOK_RETENTION'], in batches.
+
+    Returns: how many rows.
+    Tx: must not be inside one; opens one for each batch.
+    """
+    using, count = get_settings().database, 0
+    age: Any = get_settings().look_retention
+    while True:
+        with transaction.atomic(using=using), connections[using].cursor() as cursor:
+            cursor.execute("SELECT set_config('sagas.retention', 'on', true)")
+            cursor.execute(
+                f"DELETE FROM {SagaLook._meta.db_table} WHERE id IN (SELECT id FROM {SagaLook._meta.db_table}"  # noqa: S608
+                " WHERE at < clock_timestamp() - %s ORDER BY at, id LIMIT %s FOR UPDATE SKIP LOCKED)",
+                [age, BATCH],
+            )
+            deleted = int(cursor.rowcount)
+            cursor.execute("SELECT set_config('sagas.retention', 'off', true)")
+        count += deleted
+        if deleted < BATCH:
+            return count

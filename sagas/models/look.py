@@ -1,0 +1,31 @@
+"""Store who looked at whose payloads."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class SagaLook(models.Model):
+    """Be one look at inputs, results or error texts. By value: it outlives the saga and the account.
+
+    A trigger refuses UPDATE and DELETE as for history.
+    """
+
+    at = models.DateTimeField()
+    actor = models.CharField(max_length=200, help_text="Who looked.")
+    what = models.CharField(max_length=20, help_text="At what; see sagas.looks.What.")
+    saga_id = models.UUIDField(null=True, blank=True, help_text="NULL: at many, see the detail.")
+    detail = models.CharField(max_length=300, blank=True, default="", help_text="Which part of it, or which sagas.")
+
+    class Meta:
+        ordering = ("-at", "-id")
+        verbose_name = "look at payloads"
+        verbose_name_plural = "looks at payloads"
+        indexes = (
+            models.Index(fields=["-at", "-id"], name="saga_look_newest"),
+            models.Index(fields=["saga_id", "-at"], name="saga_look_saga"),
+            models.Index(fields=["actor", "-at"], name="saga_look_actor"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.actor} {self.what}"

@@ -1,0 +1,207 @@
+"""Payloads are shown to who may see them, each look is written down first, and nobody can change what was written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import DatabaseError, connection, transaction
+from django.test import Client, override_settings
+from django.urls import reverse
+from django.utils import timezone
+
+from sagas import looks
+from sagas.actors import Actor
+from sagas.models import Saga, SagaBarrier, SagaLook
+from sagas.states import Direction
+
+from . import trips
+from .pages import LIST, page_of
+
+pytestmark = pytest.mark.django_db
+
+LogIn = Callable[..., Client]
+SECRET_WORDS = ("ORD-PRIVATE", "A private error.")
+
+
+def make_saga() -> Saga:
+    """Return a saga with an input, a result and an error that not everybody may see."""
+    saga = trips.start(order="ORD-PUBLIC")
+    Saga.objects.filter(pk=saga.pk).update(input={"order_number": "ORD-PRIVATE"})
+    with trips.faults() as fault:
+        fault.refuse("book_flight", trips.RetryLater("A private error.", after=3000))
+        trips.look(saga.pk)
+    return trips.read(saga.pk)
+
+
+def rows() -> list[tuple[str, str, Any, str]]:
+    return list(SagaLook.objects.order_by("id").values_list("actor", "what", "saga_id", "detail"))
+
+
+def make_barrier(saga: Saga, result: Any) -> str:
+    row = SagaBarrier.objects.create(
+        key=f"{saga.pk}:book_hotel", direction=Direction.ACTION.value, state="done", result=result,
+        created_at=timezone.now(), finished_at=timezone.now(),
+    )  # fmt: skip
+    return f"/admin/sagas/sagabarrier/{row.pk}/change/"
+
+
+def read(client: Client, url: str) -> tuple[int, str]:
+    response = client.get(url)
+    body = b"".join(response.streaming_content) if response.streaming else response.content  # type: ignore[attr-defined]
+    return response.status_code, body.decode()
+
+
+def find_urls(saga: Saga) -> dict[str, str]:
+    """Return every page that can show payloads."""
+    return {
+        "page": page_of(saga),
+        "history": f"{page_of(saga)}?tab=history",
+        "steps": f"{page_of(saga)}?tab=steps",
+        "value": f"{LIST}{saga.pk}/payload/?of=input",
+        "result": f"{LIST}{saga.pk}/payload/?of=result&step=book_hotel",
+        "barrier": make_barrier(saga, {"note": "A private error."}),
+        "export": reverse("admin:sagas_saga_export", args=["ndjson"]),
+        "bundle": reverse("admin:sagas_saga_bundle", args=[saga.pk]),
+    }
+
+
+@pytest.mark.parametrize("person", ["viewer", "operator"])
+def test_who_may_not_see_payloads_gets_none_and_leaves_no_trace(log_in: LogIn, person: str) -> None:
+    client = log_in(person)
+    saga = make_saga()
+
+    for name, url in find_urls(saga).items():
+        status, text = read(client, url)
+        assert status in (200, 403), name
+        assert not any(word in text for word in SECRET_WORDS), name
+    assert rows() == []
+
+
+def test_each_look_is_written_down_with_who_at_what_and_where(log_in: LogIn, caplog: pytest.LogCaptureFixture) -> None:
+    client = log_in("supervisor")
+    saga = make_saga()
+
+    with caplog.at_level(logging.INFO, "sagas.looks"):
+        found = {name: read(client, url) for name, url in find_urls(saga).items()}
+
+    assert {name: status for name, (status, _) in found.items()} == dict.fromkeys(found, 200)
+    for name in ("value", "barrier", "export", "bundle"):
+        assert any(word in found[name][1] for word in SECRET_WORDS), name
+    assert rows() == [
+        ("supervisor", "page", saga.pk, ""),
+        ("supervisor", "value", saga.pk, "input"),
+        ("supervisor", "value", saga.pk, "result-book_hotel"),
+        ("supervisor", "barrier", saga.pk, f"{saga.pk}:book_hotel"),
+        ("supervisor", "export", None, ""),
+        ("supervisor", "bundle", saga.pk, ""),
+    ]
+    assert {record.getMessage() for record in caplog.records} == {"Payloads seen."}
+    assert len(caplog.records) == 8
+
+
+def test_a_page_that_refreshes_is_one_look_until_some_time_has_passed(log_in: LogIn) -> None:
+    client, other, saga = log_in("supervisor"), log_in("admin"), make_saga()
+    for _ in range(3):
+        client.get(page_of(saga))
+        other.get(page_of(saga))
+    assert rows() == [("supervisor", "page", saga.pk, ""), ("admin", "page", saga.pk, "")]
+
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE sagas_sagalook DISABLE TRIGGER USER")
+        cursor.execute("UPDATE sagas_sagalook SET at = at - interval '11 minutes'")
+        cursor.execute("ALTER TABLE sagas_sagalook ENABLE TRIGGER USER")
+    client.get(page_of(saga))
+    assert len(rows()) == 3
+
+
+def test_what_is_taken_along_is_written_down_every_time(log_in: LogIn) -> None:
+    client, saga = log_in("supervisor"), make_saga()
+    for _ in range(2):
+        client.get(f"{LIST}{saga.pk}/payload/?of=input")
+
+    assert rows() == [("supervisor", "value", saga.pk, "input")] * 2
+
+
+def test_what_cannot_be_written_down_is_not_shown(log_in: LogIn) -> None:
+    client, saga = log_in("supervisor"), make_saga()
+    urls = find_urls(saga)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE sagas_sagalook ADD CONSTRAINT closed CHECK (actor = '') NOT VALID")
+
+    for name, url in urls.items():
+        status, text = read(client, url)
+        assert status == (403 if name in ("value", "result", "barrier") else 200), name
+        assert not any(word in text for word in SECRET_WORDS), name
+    assert rows() == []
+
+
+@pytest.mark.parametrize("statement", ["UPDATE sagas_sagalook SET actor = 'x'", "DELETE FROM sagas_sagalook"])
+def test_nobody_changes_what_was_written(statement: str) -> None:
+    looks.note_look("ada", looks.What.PAGE, saga_id=trips.start().pk)
+
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement)
+    assert len(rows()) == 1
+
+
+def test_looks_outlive_their_sagas_and_go_when_they_are_old(log_in: LogIn) -> None:
+    saga = trips.make_completed()
+    looks.note_look("ada", looks.What.PAGE, saga_id=saga.pk)
+    with override_settings(SAGAS={"DOORBELL": "sagas.doorbell.ring_nobody", "LOOK_RETENTION": timedelta(hours=1)}):
+        assert looks.delete_expired_looks() == 0
+        assert len(rows()) == 1
+    with override_settings(
+        SAGAS={"DOORBELL": "sagas.doorbell.ring_nobody", "LOOK_RETENTION": timedelta(microseconds=1)}
+    ):
+        assert looks.delete_expired_looks() == 1
+    assert rows() == []
+
+
+def test_the_command_line_is_written_down_too(capsys: pytest.CaptureFixture[str]) -> None:
+    saga = make_saga()
+    call_command("saga_show", str(saga.pk))
+
+    assert "A private error." in capsys.readouterr().out
+    assert rows() == [(Actor.of_command_line().name, "transcript", saga.pk, "")]
+
+
+def test_a_secret_in_a_query_is_not_kept(log_in: LogIn) -> None:
+    make_saga()
+    looks.note_look("ada", looks.What.EXPORT, detail="q=4111111111111111&token=abc")
+
+    assert rows()[-1][3] == "q=[redacted: card number]&token=[redacted: secret]"
+
+
+@pytest.mark.parametrize("person", ["viewer", "operator", "staff"])
+def test_looks_are_not_for_everybody(log_in: LogIn, person: str) -> None:
+    assert log_in(person).get("/admin/sagas/sagalook/").status_code == 403
+
+
+@pytest.mark.parametrize("person", ["supervisor", "admin"])
+def test_looks_are_listed_and_searched_and_never_changed(log_in: LogIn, person: str) -> None:
+    saga, other = trips.start(), trips.start()
+    looks.note_look("ada", looks.What.PAGE, saga_id=saga.pk)
+    looks.note_look("bob", looks.What.EXPORT, detail="<script>alert(1)</script>")
+    client = log_in(person)
+
+    def listed(query: str) -> list[str]:
+        text = client.get(f"/admin/sagas/sagalook/?{query}").content.decode()
+        assert "<script>alert" not in text
+        return [name for name in ("ada", "bob") if f'<td class="field-actor">{name}</td>' in text]
+
+    assert listed("") == ["ada", "bob"]
+    assert listed(f"q={saga.pk}") == ["ada"]
+    assert listed("q=bob") == ["bob"]
+    assert listed(f"q={other.pk}") == []
+    assert listed("q='--") == []
+    assert listed("q=%00") == ["ada", "bob"]
+    pk = SagaLook.objects.first().pk  # type: ignore[union-attr]
+    assert client.post(f"/admin/sagas/sagalook/{pk}/change/", {"actor": "x"}).status_code == 403
+    assert client.post(f"/admin/sagas/sagalook/{pk}/delete/", {"post": "yes"}).status_code == 403
+    assert client.get("/admin/sagas/sagalook/add/").status_code == 403
+    assert len(rows()) == 2
