@@ -19,7 +19,7 @@ from sagas.admin.saga_admin import SagaAdmin
 from sagas.admin.selection import Tab
 from sagas.models import Saga, SagaAttempt, SagaBarrier, SagaHistory, SagaKey, SagaStep, SagaWorker
 
-from . import trips
+from . import tall, trips
 from .pages import LIST, page_of, stored
 
 pytestmark = pytest.mark.django_db
@@ -338,3 +338,96 @@ def test_stored_results_need_the_payload_permission(log_in: LogIn) -> None:
 
     assert "secret" not in text_of(log_in("viewer").get(url))
     assert "secret" in text_of(log_in("supervisor").get(url))
+
+
+def test_history_is_narrowed_to_failures_people_and_a_step(log_in: LogIn) -> None:
+    saga = trips.make_held_unknown()
+    operations.mark_succeeded(
+        saga.pk, actor=trips.BOSS, reason=trips.REASON, step="pay", evidence="The bank's own page shows it."
+    )
+    client = log_in("viewer")
+
+    def numbers(**query: str) -> list[int]:
+        return [row.number for row in client.get(page_of(saga, "history", **query)).context["page"].history]
+
+    told = SagaHistory.objects.filter(saga=saga)
+    people = list(told.filter(actor="boss").order_by("number").values_list("number", flat=True))
+    failures = told.filter(what__in=["step_unknown", "held"])
+    of_pay = list(told.filter(step="pay").order_by("number").values_list("number", flat=True))
+    assert numbers() == list(range(1, Saga.objects.get(pk=saga.pk).history_count + 1))
+    assert numbers(only="people") == people != []
+    assert set(failures.values_list("number", flat=True)) <= set(numbers(only="failures")) < set(numbers())
+    assert numbers(step="pay") == of_pay
+    assert numbers(step="pay", only="people") == [number for number in people if number in of_pay]
+
+
+def test_narrowed_history_is_leafed_through_narrowed(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "HISTORY_SHOWN", 3)
+    saga = trips.make_compensation_failing()
+
+    shown = log_in("viewer").get(page_of(saga, "history", only="failures", step="book_flight")).context["page"]
+
+    last = shown.history[0].number
+    assert shown.older_history_url == f"?tab=history&step=book_flight&only=failures&history_before={last}"
+
+
+def test_step_that_the_saga_does_not_have_is_not_chosen(log_in: LogIn) -> None:
+    saga = trips.make_completed()
+
+    for tab in Tab:
+        shown = log_in("viewer").get(page_of(saga, tab, step=HOSTILE)).context["page"]
+        assert (shown.selection.step, shown.all_steps_url) == ("", "")
+
+
+def test_saga_without_steps_has_a_page(log_in: LogIn) -> None:
+    saga = trips.make_completed()
+    SagaAttempt.objects.filter(saga=saga).delete()
+    SagaStep.objects.filter(saga=saga).delete()
+    client = log_in("admin")
+
+    for tab in Tab:
+        text = text_of(client.get(page_of(saga, tab)))
+        assert "completed" in text
+    assert "This saga has no steps." in text_of(client.get(page_of(saga)))
+
+
+@pytest.mark.parametrize("person", ["viewer", "admin"])
+def test_steps_of_any_name_and_number_are_drawn(log_in: LogIn, person: str) -> None:
+    saga = trips.drain(trips.start(tall.MarathonSaga))
+    saga.steps.filter(position=7).update(name=HOSTILE)
+    client = log_in(person)
+
+    for tab in Tab:
+        with CaptureQueriesContext(connection) as queries:
+            response = client.get(page_of(saga, tab))
+        assert len(queries) <= 10
+        assert b"<script>alert" not in response.content
+        assert HOSTILE in text_of(response) or tab is Tab.HISTORY  # which keeps the old name
+    assert "with these steps; what is shown is what the saga has stored" in text_of(client.get(page_of(saga)))
+    assert client.get(page_of(saga, "steps", step=HOSTILE)).context["page"].steps[7].is_chosen
+
+
+def test_graph_shows_what_the_code_says_of_steps(log_in: LogIn) -> None:
+    saga = trips.make_completed()
+
+    text = text_of(log_in("viewer").get(page_of(saga)))
+    with registry.preserved():
+        registry.forget("trip", 3)
+        lost = text_of(log_in("viewer").get(page_of(saga)))
+
+    assert "payments, external" in text
+    assert "payments, external" not in lost
+    for shown in (text, lost):
+        assert "pivot ◆" in shown
+        assert 'aria-label="pay, pivot: succeeded"' in shown
+    assert "This code does not have trip, version 3" in lost
+
+
+def test_banner_names_the_possible_actions(log_in: LogIn) -> None:
+    saga = trips.make_compensation_failing()
+
+    assert "You may:</strong> retry now, mark compensated: book_flight, pause, abandon." in text_of(
+        log_in("supervisor").get(page_of(saga))
+    )
+    assert "You may:</strong> retry now, pause." in text_of(log_in("operator").get(page_of(saga)))
+    assert "You may:" not in text_of(log_in("viewer").get(page_of(saga)))
