@@ -16,7 +16,7 @@ from sagas.display import REASONS, DisplayState
 from sagas.models import Saga, SagaAttempt
 from sagas.rules import Operation
 
-LIST = "/admin/sagas/saga/"
+DASHBOARD, LIST = "/admin/sagas/", "/admin/sagas/saga/"
 DEFINITION, KEY_PREFIX, CUSTOMER = "checkout", "GEN-00018", "CUST-00042"
 NUMBERS = ("2", "4", "10")
 DEPTHS = ("2", "10", "20")
@@ -29,6 +29,7 @@ def list_pages(examples: Mapping[str, Any], key: str) -> dict[str, str]:
     """
     queries = {urlencode(query): f"{LIST}?{urlencode(query)}" for query in list_queries(examples, key)}
     return {
+        "dashboard": DASHBOARD,
         "list": LIST,
         **{f"list {query}": address for query, address in queries.items()},
         "list, refreshed": f"{LIST}refresh/",
