@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import psutil
 import pytest
 
 from tests.processes import UNHURRIED_ENGINE, wait_until
@@ -18,6 +19,8 @@ pytestmark = pytest.mark.xdist_group("quiet shop")
 BEFORE_AUTHORIZE = StopPoint(step="authorize_payment", direction="action", moment=Moment.BEFORE)
 AFTER_AUTHORIZE = StopPoint(step="authorize_payment", direction="action", moment=Moment.AFTER)
 BEFORE_CAPTURE = StopPoint(step="capture_payment", direction="action", moment=Moment.BEFORE)
+AFTER_CAPTURE = StopPoint(step="capture_payment", direction="action", moment=Moment.AFTER)
+LATE_AUTHORIZE = StopPoint(step="authorize_payment", direction="action", moment=Moment.LATE_DEATH)
 AFTER_RESERVE = StopPoint(step="reserve_stock", direction="action", moment=Moment.AFTER)
 BEFORE_VOID = StopPoint(step="authorize_payment", direction="compensation", moment=Moment.BEFORE)
 
@@ -42,6 +45,24 @@ def test_terminated_worker_finishes_its_step_and_claims_nothing_after_it(quiet_s
     quiet_shop.start_worker("staying")
     quiet_shop.wait_for(number, "confirmed")
     assert quiet_shop.list_attempts(number, "authorize_payment") == ["succeeded"]
+    quiet_shop.assert_books_balance()
+
+
+def test_worker_that_quits_before_its_commits_is_replaced(quiet_shop: Shop, marks: Marks) -> None:
+    lost = {AFTER_RESERVE: "retry", AFTER_AUTHORIZE: "unknown", AFTER_CAPTURE: "unknown"}
+    worker = quiet_shop.with_engine(LONG_LEASES).start_worker("quitting", stops=marks, concurrency=len(lost))
+    orders = {quiet_shop.place(sku="MUG-WHITE", line2=str(point)): point for point in reversed(lost)}
+    wait_until_stopped(marks, orders)
+
+    worker.signal(signal.SIGQUIT)
+    worker.guarded.wait(PATIENCE_SECONDS)
+    end_leases(quiet_shop)
+    quiet_shop.with_engine(UNHURRIED_ENGINE).start_worker("successor")
+
+    for number, point in orders.items():
+        quiet_shop.wait_for(number, "confirmed")
+        assert quiet_shop.list_attempts(number, point.step) == [lost[point], "succeeded"], point
+        assert [quiet_shop.count_in_ledger(number, kind) for kind in ("authorize", "capture", "void")] == [1, 1, 0]
     quiet_shop.assert_books_balance()
 
 
@@ -109,6 +130,37 @@ def test_worker_frozen_for_longer_than_its_leases_moves_nothing_when_it_thaws(qu
         assert done == [1, int(is_kept), int(not is_kept)], frozen
         attempts = quiet_shop.list_attempts(number, frozen.point.step, frozen.point.direction)
         assert tuple(attempts) == frozen.attempts, frozen
+
+
+def test_late_call_of_a_worker_that_dies_of_it_leaves_nothing_behind(quiet_shop: Shop, marks: Marks) -> None:
+    worker = quiet_shop.with_engine(LONG_LEASES).start_worker("late", stops=marks, concurrency=1)
+    number = quiet_shop.place("pm_card_capture_declined", line2=str(LATE_AUTHORIZE))
+    wait_until_stopped(marks, [number])
+    [child] = worker.family()[1:]
+    worker.pause()
+    marks.let_go(number)
+    end_leases(quiet_shop)
+    quiet_shop.with_engine(UNHURRIED_ENGINE).start_worker("awake")
+    quiet_shop.wait_for(number, "cancelled")
+    before = read_sagas(quiet_shop)
+
+    worker.resume()
+
+    # The call was made, and refused because the key is closed; nobody lived to tell.
+    wait_until(lambda: is_dead(child), "the late worker is dead")
+    assert read_sagas(quiet_shop) == before
+    assert quiet_shop.list_attempts(number, "authorize_payment") == ["unknown", "succeeded"]
+    assert [quiet_shop.count_in_ledger(number, kind) for kind in ("authorize", "capture", "void")] == [1, 0, 1]
+    assert count_late_answers(quiet_shop, [number]) == 0
+    quiet_shop.assert_books_balance()
+
+
+def is_dead(process: psutil.Process) -> bool:
+    """Tell whether a process has ended, and perhaps only its parent has not looked yet."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def wait_until_stopped(marks: Marks, numbers: Iterable[str]) -> None:

@@ -31,7 +31,11 @@ def install(marks: Marks) -> None:
     def intercept(claimed: Claimed, function: StepFunction) -> StepFunction:
         def run(context: Any) -> dict[str, Any] | None:
             stop_at(marks, claimed, Moment.BEFORE)
-            result = function(context)
+            try:
+                stop_at(marks, claimed, Moment.LATE_DEATH)
+                result = function(context)
+            finally:
+                die_late(marks, claimed)
             stop_at(marks, claimed, Moment.AFTER)
             stop_at(marks, claimed, Moment.DEATH)
             return result
@@ -57,6 +61,15 @@ def stop_at(marks: Marks, claimed: Claimed, moment: Moment) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if marks.put(order_number):
         wait_for_permission(marks, order_number)
+
+
+def die_late(marks: Marks, claimed: Claimed) -> None:
+    """Die, if this process has stopped here and was to die once it has gone on, whatever the function came to."""
+    order_number = getattr(claimed.context.input, "order_number", "")
+    point = find_point(claimed.token, order_number) if order_number else None
+    here = StopPoint(step=claimed.step.name, direction=claimed.direction.value, moment=Moment.LATE_DEATH)
+    if point == here and marks.find_stopped(order_number) == os.getpid():
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def find_point(token: UUID, order_number: str) -> StopPoint | None:

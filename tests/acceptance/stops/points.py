@@ -21,6 +21,7 @@ class Moment(StrEnum):
     AFTER = "after"  #: the function is done; a local step has not committed, an external one not recorded
     COMMITTED = "committed"  #: the participant's own database has committed, the engine has not recorded
     DEATH = "death"  #: as AFTER, but the worker kills itself, at every attempt
+    LATE_DEATH = "late-death"  #: as BEFORE, and once it has gone on and the function is done it kills itself
 
 
 @dataclass(frozen=True, kw_only=True)
