@@ -162,7 +162,10 @@ def select_sagas(wanted: Wanted) -> QuerySet[Saga]:
 
 
 def _search(using: str, text: str) -> Q:
-    found = Q(pk__in=SagaKey.objects.using(using).filter(value__startswith=text).values("saga_id"))
+    # Read first: with the keys inside its statement the planner leafs through all sagas, newest first, until it has met
+    # enough of those that it wants. Ids are in the order of time, so these are the newest.
+    keys = SagaKey.objects.using(using).filter(value__startswith=text).order_by("-saga_id")
+    found = Q(pk__in=list(keys.values_list("saga_id", flat=True)[:MAX_LIMIT]))
     if is_id_prefix(text):
         digits = text.replace("-", "")
         found |= Q(id__range=(UUID(digits.ljust(ID_DIGITS, "0")), UUID(digits.ljust(ID_DIGITS, "f"))))
