@@ -1,4 +1,4 @@
-"""What a person does at night who must know whether the money was taken: he looks it up, and the step may be retried."""
+"""What a person does at night who must know whether the money was taken: look it up, and perhaps retry the step."""
 
 from __future__ import annotations
 
@@ -92,8 +92,10 @@ def test_what_the_provider_does_not_know_stays_open(
     monkeypatch.setattr(services, "get_gateway", EmptyGateway)
 
     assert look_up(log_in("view_payment", "look_up_payment"), payment) == [
-        f"{KEY}: the provider knows nothing of the capture; the payment stays capturing. A request may still be on its"
-        " way: look again before you mark a step as refused."
+        (
+            f"{KEY}: the provider knows nothing of the capture; the payment stays capturing. A request may still be on"
+            " its way: look again before you mark a step as refused."
+        )
     ]
     assert Payment.objects.get().state == "capturing"
 
@@ -153,5 +155,5 @@ def test_the_command_prints_json(payment: Payment) -> None:
 
 
 def test_the_command_does_not_know_every_key() -> None:
-    with pytest.raises(CommandError, match="No payment has the key nonsense.* Nothing was changed"):
+    with pytest.raises(CommandError, match=r"No payment has the key nonsense.* Nothing was changed"):
         call_command("payment_look_up", "nonsense")
