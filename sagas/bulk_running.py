@@ -23,6 +23,7 @@ from uuid import UUID, uuid4
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import connections, transaction
+from django.db.models import F
 
 from . import bulk_rules, clock, doorbell
 from .actors import Actor
@@ -159,15 +160,18 @@ def _claim(bulk_id: UUID) -> _Lease | None:
 
 
 def _release(lease: _Lease, count: int) -> None:
-    """Give a bulk back; the next saga may be acted on when the rate allows it."""
+    """Give a bulk back, or end it when nothing is left; the next saga may be acted on when the rate allows it."""
     settings = get_settings()
-    sql = """
-        UPDATE sagas_sagabulk SET lease_token = NULL, lease_until = NULL, rung_at = NULL, due_at = due_at + %s
-        WHERE id = %s AND lease_token = %s
-    """
-    values: list[Any] = [timedelta(seconds=count / settings.bulk_rate), lease.bulk_id, lease.token]
-    with transaction.atomic(using=settings.database), connections[settings.database].cursor() as cursor:
-        cursor.execute(sql, values)
+    with transaction.atomic(using=settings.database, durable=True):
+        bulk = _lock_leased(lease)
+        if bulk is None:
+            return
+        if not bulk.items.filter(result__isnull=True).exists():
+            end_bulk(bulk, BulkState.FINISHED)
+            return
+        bulk.due_at = F("due_at") + timedelta(seconds=count / settings.bulk_rate)
+        bulk.lease_token = bulk.lease_until = bulk.rung_at = None
+        bulk.save(update_fields=["due_at", "lease_token", "lease_until", "rung_at"])
 
 
 def _act_or_note(lease: _Lease) -> _Turn:

@@ -11,6 +11,7 @@ from argparse import ArgumentTypeError
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from .. import registry
 from ..archive import PACKED, PLAIN, is_archive_name
@@ -45,6 +46,14 @@ def saga_id(given: str) -> str:
             f"{given!r} is no saga id: give the UUID, or at least its first {MIN_PREFIX_CHARS} characters."
         )
     return given
+
+
+def bulk_id(given: str) -> UUID:
+    """Read a bulk's id."""
+    try:
+        return UUID(given)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{given!r} is no id of a bulk; saga_bulk_show lists them.") from error
 
 
 def saga_reference(given: str) -> str:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 ID = "0198f3a2-5c1e-7000-8000-000000000000"
 MARK = ("--step", "pay", "--as", "succeeded", "--evidence", "it is in the provider's list")
 COMMANDS = (
-    "saga_abandon", "saga_cancel", "saga_check_versions", "saga_cleanup", "saga_compensate", "saga_doctor",
+    "saga_abandon", "saga_bulk", "saga_bulk_show", "saga_bulk_stop", "saga_cancel", "saga_check_versions", "saga_cleanup", "saga_compensate", "saga_doctor",
     "saga_generate", "saga_graph", "saga_list", "saga_pause", "saga_resolve", "saga_resume", "saga_retry", "saga_show",
     "saga_skip", "saga_sweep", "saga_verify_log",
 )  # fmt: skip
@@ -49,6 +49,22 @@ WRONG_CALLS = [
     ("saga_list", "--search", "x" * 20_000),
     ("saga_list", "surplus"),
     ("saga_list", "--atten"),
+    ("saga_bulk",),
+    ("saga_bulk", "abandon", "--everything"),
+    ("saga_bulk", "pause", *WHY),
+    ("saga_bulk", "pause", "--everything"),
+    ("saga_bulk", "pause", "--everything", "--reason", "short"),
+    ("saga_bulk", "pause", "--everything", "--display", "held", *WHY),
+    ("saga_bulk", "pause", "--display", "nonsense", *WHY),
+    ("saga_bulk", "pause", "--display", "", *WHY),
+    ("saga_bulk", "pause", "--search", " ", *WHY),
+    ("saga_bulk", "pause", "--definition", "X'", *WHY),
+    ("saga_bulk", "pause", "--id", "1", *WHY),
+    ("saga_bulk", "pause", "--id", ID, "--everything", *WHY),
+    ("saga_bulk", "pause", "--everything", "--count", "-1", *WHY),
+    ("saga_bulk_show", "1"),
+    ("saga_bulk_stop",),
+    ("saga_bulk_stop", "x"),
     ("saga_verify_log", "--saga", "1"),
     ("saga_verify_log", "--since", "1y"),
     ("saga_verify_log", "--since", "1d", "--saga", ID),

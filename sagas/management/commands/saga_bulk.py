@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandParser
+from django.db import transaction
+
+from ... import bulk, bulk_rules
+from ...actors import Actor
+from ...bulk_rules import BULK_OPERATIONS, EVERYTHING
+from ...conf import get_settings
+from ...exceptions import BadRequest
+from ...filtering import SagaFilter, parse_filter, select_matching
+from ...listing import find_saga
+from ...models import SagaBulk
+from ...rules import Operation
+from .. import arguments
+from ..base import MAX_REVISION, SagaCommand, check_words
+
+FILTERS = ("display", "needs", "definition", "search")
+
+
+class Command(SagaCommand):
+    help = (
+        "Do one action to many sagas: those named by --id, or the open ones that a filter finds now.\n"
+        "Workers act in the background, or saga_sweep --run; saga_bulk_show tells how far it is. More\n"
+        f"than {bulk_rules.CONFIRM_COUNT_ABOVE} sagas need --count; all of them need --everything and --words."
+    )
+    example = (
+        'manage.py saga_bulk retry --display waiting_for_retry --definition checkout --reason "The provider is back"\n'
+        f'  manage.py saga_bulk pause --everything --words "{EVERYTHING}" --count 312 --reason "..."\n'
+        "  manage.py saga_bulk cancel --search ORD-7 --dry-run"
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add what to do, and to which sagas."""
+        add = parser.add_argument
+        add("operation", choices=[operation.value for operation in BULK_OPERATIONS], help="the action")
+        add("--id", action="append", default=[], type=arguments.saga_id, metavar="ID", help="this saga; repeatable")
+        add("--display", type=arguments.text, metavar="STATE", help="only those shown so, such as held")
+        add("--needs", type=arguments.text, metavar="REASON", help="only those that need a person for it, or any")
+        add("--definition", type=arguments.text, metavar="NAME[:VERSION]", help="only this definition")
+        add("--search", type=arguments.text, metavar="TEXT", help="only where an id or a business key begins so")
+        add("--everything", action="store_true", help="every open saga; no filter beside it")
+        add("--reason", type=arguments.text, metavar="TEXT", help="why, 10 to 500 characters; kept")
+        add("--count", type=arguments.WholeNumber(0, MAX_REVISION), metavar="N", help="how many sagas you expect")
+        add("--words", type=arguments.text, default="", metavar="TEXT", help=f'"{EVERYTHING}", for --everything')
+        add("--user", type=arguments.text, metavar="NAME", help="act as this account, with its permissions")
+        add("--dry-run", action="store_true", help="say how many sagas it would be, and change nothing")
+
+    def run(self, options: Mapping[str, Any]) -> None:
+        """Draw the set and confirm it, in one transaction: what is refused leaves nothing.
+
+        Raises: BadRequest, PermissionRefused and their like.
+        """
+        operation, actor = Operation(options["operation"]), Actor.of_command_line(options["user"])
+        if options["dry_run"]:
+            self._print_count(operation, actor, options)
+            return
+        if options["reason"] is None:
+            raise BadRequest("Say why: --reason, 10 to 500 characters.")
+        check_words(options)
+        with transaction.atomic(using=get_settings().database):
+            drawn = _draw(operation, actor, options)
+            started, _ = bulk.start_bulk(
+                drawn.pk, actor=actor, reason=options["reason"], count=options["count"], words=options["words"]
+            )
+        if options["json"]:
+            self.print_json({"id": str(started.pk), "operation": started.operation, "total": started.total})
+            return
+        self.stdout.write(f"Started: {operation.value} of {started.total} sagas ({started.words}).")
+        self.stdout.write(f"manage.py saga_bulk_show {started.pk} tells how far it is.")
+
+    def _print_count(self, operation: Operation, actor: Actor, options: Mapping[str, Any]) -> None:
+        bulk_rules.require_permissions(actor, operation)
+        if options["id"]:
+            count, words = len(_find_ids(options)), bulk.SELECTED
+        else:
+            wanted = _read_filter(options)
+            count, words = bulk.count_matching(select_matching(wanted)), wanted.words or EVERYTHING
+        if options["json"]:
+            self.print_json({"operation": operation.value, "count": count, "words": words})
+        else:
+            most = get_settings().bulk_max
+            shown = str(count) if count <= most else f"more than {most}"
+            self.stdout.write(f"{operation.value} of {shown} sagas ({words}). Nothing was done.")
+
+
+def _draw(operation: Operation, actor: Actor, options: Mapping[str, Any]) -> SagaBulk:
+    if options["id"]:
+        return bulk.draw_selected(operation, _find_ids(options), actor=actor)
+    wanted = _read_filter(options)
+    return bulk.draw_matching(
+        operation,
+        select_matching(wanted),
+        actor=actor,
+        filter=wanted.as_dict(),
+        words=wanted.words or EVERYTHING,
+        everything=options["everything"],
+    )
+
+
+def _find_ids(options: Mapping[str, Any]) -> list[UUID]:
+    if options["everything"] or any(options[name] is not None for name in FILTERS):
+        raise BadRequest("Name sagas by --id, or a filter, or --everything; not several of them.")
+    return [find_saga(text) for text in options["id"]]
+
+
+def _read_filter(options: Mapping[str, Any]) -> SagaFilter:
+    wanted = parse_filter({name: options[name] for name in FILTERS if options[name] is not None})
+    bulk.require_scope(wanted.as_dict(), everything=options["everything"])
+    return wanted

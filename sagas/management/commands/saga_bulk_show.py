@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ... import bulk
+from ...conf import get_settings
+from ...models import BulkResult, SagaBulk
+from .. import arguments
+from ..base import SagaCommand, describe_table
+
+LISTED = 20
+NAMED = 50  # sagas to which nothing was done; the console shows all
+HEAD = ("BULK", "STATE", "ACTION", "SAGAS", "WHO", "SAGAS CHOSEN BY")
+
+
+class Command(SagaCommand):
+    help = "Show how far a bulk is, and to which sagas nothing was done and why; without an id, the newest bulks."
+    example = "manage.py saga_bulk_show\n  manage.py saga_bulk_show 0198f3a2-5c1e-8000-8000-000000000000 --json"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add which bulk."""
+        parser.add_argument("id", nargs="?", type=arguments.bulk_id, metavar="ID", help="the bulk's id")
+
+    def run(self, options: Mapping[str, Any]) -> None:
+        """Show it."""
+        if options["id"] is None:
+            self._list(options)
+        else:
+            self._show(bulk.find_bulk(options["id"]), options)
+
+    def _list(self, options: Mapping[str, Any]) -> None:
+        bulks = list(SagaBulk.objects.using(get_settings().database).order_by("-drawn_at", "-pk")[:LISTED])
+        if options["json"]:
+            self.print_json([_describe(found) for found in bulks])
+        elif bulks:
+            rows = [
+                (str(found.pk), found.state, found.operation, str(found.total), found.actor, found.words)
+                for found in bulks
+            ]
+            self.stdout.write("\n".join(describe_table(HEAD, rows)))
+        else:
+            self.stdout.write("There is no bulk.")
+
+    def _show(self, found: SagaBulk, options: Mapping[str, Any]) -> None:
+        progress = bulk.read_progress(found)
+        spared = found.items.filter(result__isnull=False).exclude(result=BulkResult.DONE.value).order_by("position")
+        items = list(spared[:NAMED])
+        if options["json"]:
+            named = [{"saga_id": str(i.saga_id), "result": i.result, "message": i.message} for i in items]
+            self.print_json({**_describe(found), "counts": dict(progress.counts), "nothing_done": named})
+            return
+        self.stdout.write(f"{found.operation} of {found.total} sagas ({found.words}), by {found.actor}: {found.state}")
+        told = [f"{count} {name.replace('_', ' ')}" for name, count in progress.counts.items() if count]
+        self.stdout.write(f"  {progress.ended} have a result: {', '.join(told)}")
+        for item in items:
+            self.stdout.write(f"  {item.saga_id} {item.result}: {item.message}")
+
+
+def _describe(found: SagaBulk) -> dict[str, Any]:
+    return {
+        "id": str(found.pk), "state": found.state, "operation": found.operation, "total": found.total,
+        "actor": found.actor, "reason": found.reason, "words": found.words, "filter": found.filter,
+        "drawn_at": found.drawn_at, "started_at": found.started_at, "ended_at": found.ended_at,
+        "stopped_by": found.stopped_by,
+    }  # fmt: skip

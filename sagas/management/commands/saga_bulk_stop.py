@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ... import bulk
+from ...actors import Actor
+from .. import arguments
+from ..base import SagaCommand
+
+
+class Command(SagaCommand):
+    help = "Stop a bulk: the saga that is being acted on is finished, what has not begun stays undone."
+    example = 'manage.py saga_bulk_stop 0198f3a2-5c1e-8000-8000-000000000000 --reason "Wrong provider"'
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add which bulk, and who stops it."""
+        add = parser.add_argument
+        add("id", type=arguments.bulk_id, metavar="ID", help="the bulk's id")
+        add("--reason", type=arguments.text, default="", metavar="TEXT", help="why, if there is time")
+        add("--user", type=arguments.text, metavar="NAME", help="act as this account, with its permissions")
+
+    def run(self, options: Mapping[str, Any]) -> None:
+        """Stop it."""
+        actor = Actor.of_command_line(options["user"])
+        found, is_new = bulk.stop_bulk(options["id"], actor=actor, reason=options["reason"])
+        counts = bulk.read_progress(found).counts
+        if options["json"]:
+            self.print_json({"id": str(found.pk), "state": found.state, "is_repeat": not is_new, "counts": counts})
+            return
+        self.stdout.write("Stopped." if is_new else f"It was {found.state} already.")
+        self.stdout.write(f"{counts[bulk.NOT_BEGUN]} of {found.total} sagas had not begun.")

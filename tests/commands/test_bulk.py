@@ -1,0 +1,93 @@
+"""``saga_bulk`` does one action to many sagas; ``saga_bulk_show`` and ``saga_bulk_stop`` follow it."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission, User
+
+from sagas import bulk_running
+from sagas.bulk_rules import EVERYTHING
+from sagas.models import Saga, SagaBulk, SagaHistory
+
+from .cases import REASON, WHY, completed_trip, run_command, start_trip
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+def deeds() -> list[str]:
+    return list(SagaHistory.objects.filter(what="operator_acted").values_list("to_state", flat=True))
+
+
+def test_filter_is_counted_then_acted_on() -> None:
+    saga, other = start_trip(), completed_trip("B")
+    narrow = ("saga_bulk", "pause", "--display", "pending", "--definition", "trip")
+
+    dry = run_command(*narrow, "--dry-run")
+    done = run_command(*narrow, "--count", "1", *WHY)
+    found = SagaBulk.objects.get()
+    bulk_running.run_due()
+
+    words = "display: pending; definition: trip"
+    assert (dry.code, dry.out) == (0, f"pause of 1 sagas ({words}). Nothing was done.\n")
+    assert (done.code, done.out.splitlines()[0]) == (0, f"Started: pause of 1 sagas ({words}).")
+    assert (found.reason, found.total, found.is_trusted) == (REASON, 1, True)
+    assert [Saga.objects.get(pk=pk).hold for pk in (saga.pk, other.pk)] == ["paused", None]
+    shown = run_command("saga_bulk_show", found.pk)
+    assert "finished" in shown.out
+    assert run_command("saga_bulk_show", found.pk, "--json").json["counts"]["done"] == 1
+    assert str(found.pk) in run_command("saga_bulk_show").out
+
+
+def test_named_sagas_are_acted_on_and_told_of() -> None:
+    saga, closed = start_trip(), completed_trip("B")
+
+    assert run_command("saga_bulk", "cancel", "--id", saga.pk, "--id", closed.pk, *WHY).code == 0
+    bulk_running.run_due()
+    found = SagaBulk.objects.get()
+    bulk_running.advance(found.pk)
+
+    assert deeds() == ["cancel"]
+    assert run_command("saga_bulk_stop", found.pk).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        ((), 2, "There is no filter"),
+        (("--everything",), 2, "No filter narrows this set"),
+        (("--everything", "--words", "yes"), 2, "No filter narrows this set"),
+        (("--everything", "--words", EVERYTHING, "--count", "7"), 2, "You typed 7"),
+        (("--display", "held"), 2, "No open saga matches"),
+        (("--display", "pending", "--user", "nobody"), 2, "no active user"),
+        (("--display", "pending", "--user", "ada"), 1, "lacks the permission sagas.bulk_saga"),
+    ],
+)
+def test_refused_bulk_leaves_nothing(arguments: tuple[str, ...], code: int, text: str) -> None:
+    User.objects.create_user("ada").user_permissions.add(Permission.objects.get(codename="pause_saga"))
+    start_trip()
+
+    done = run_command("saga_bulk", "pause", *arguments, *WHY)
+
+    assert (done.code, text in done.err) == (code, True), done.err
+    assert (SagaBulk.objects.count(), deeds()) == (0, [])
+
+
+def test_stop_leaves_the_rest_undone() -> None:
+    start_trip()
+    run_command("saga_bulk", "pause", "--everything", "--words", EVERYTHING, *WHY)
+    found = SagaBulk.objects.get()
+
+    stopped = run_command("saga_bulk_stop", found.pk, "--reason", "Wrong ones.")
+    again = run_command("saga_bulk_stop", found.pk, "--json")
+
+    assert (stopped.code, stopped.out) == (0, "Stopped.\n1 of 1 sagas had not begun.\n")
+    assert (again.code, again.json["is_repeat"]) == (0, True)
+    assert (bulk_running.run_due(), deeds()) == (0, [])
+
+
+def test_unknown_bulk_is_refused() -> None:
+    unknown = "0198f3a2-5c1e-8000-8000-000000000000"
+
+    for command in ("saga_bulk_show", "saga_bulk_stop"):
+        assert run_command(command, unknown).code == 1
+    assert run_command("saga_bulk_show").out == "There is no bulk.\n"
