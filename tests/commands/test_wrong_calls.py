@@ -16,10 +16,10 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 ID = "0198f3a2-5c1e-7000-8000-000000000000"
 MARK = ("--step", "pay", "--as", "succeeded", "--evidence", "it is in the provider's list")
 COMMANDS = (
-    "saga_abandon", "saga_bulk", "saga_bulk_show", "saga_bulk_stop",
-    "saga_cancel", "saga_check_versions", "saga_cleanup", "saga_compensate", "saga_doctor",
-    "saga_generate", "saga_graph", "saga_list", "saga_pause", "saga_resolve", "saga_resume", "saga_retry", "saga_show",
-    "saga_skip", "saga_sweep", "saga_verify_log",
+    "saga_abandon", "saga_bulk", "saga_bulk_show", "saga_bulk_stop", "saga_cancel", "saga_check_versions",
+    "saga_cleanup", "saga_compensate", "saga_doctor", "saga_export", "saga_generate", "saga_graph", "saga_list",
+    "saga_pause", "saga_resolve", "saga_resume", "saga_retry", "saga_show", "saga_skip", "saga_sweep",
+    "saga_verify_log",
 )  # fmt: skip
 ACTIONS = [
     ("saga_retry",),
@@ -71,6 +71,9 @@ WRONG_CALLS = [
     ("saga_verify_log", "--since", "1d", "--saga", ID),
     ("saga_verify_log", "--sealed-since", "yesterday"),
     ("saga_verify_log", "--sealed-since", "2026-11-20T03:00:00"),
+    ("saga_export", "--format", "xls"),
+    ("saga_export", "--state", "stuck"),
+    ("saga_export", "--search", "a\x00b"),
     ("saga_show",),
     ("saga_show", ""),
     ("saga_show", " "),

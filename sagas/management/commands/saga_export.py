@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ...export import write_csv, write_ndjson
+from ...listing import Wanted, select_sagas
+from ...states import SagaState
+from .. import arguments
+from ..base import SagaCommand
+
+FORMS = {"csv": write_csv, "ndjson": write_ndjson}
+
+
+class Command(SagaCommand):
+    help = (
+        "Write sagas out, newest first, as CSV (a line each; no cell is a formula) or as NDJSON (a\n"
+        "document each). Inputs, results and the texts of errors only with --payloads."
+    )
+    example = (
+        "manage.py saga_export --format csv --attention > tonight.csv\n"
+        "  manage.py saga_export --format ndjson --definition checkout --payloads | gzip > checkouts.ndjson.gz"
+    )
+    prints_data = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add what narrows, and how it is written."""
+        add = parser.add_argument
+        states = [state.value for state in SagaState]
+        add("--format", choices=sorted(FORMS), default="csv", help="how it is written (default: csv)")
+        add("--state", action="append", default=[], choices=states, help="only this state; may be repeated")
+        add("--definition", type=arguments.definition_name, metavar="NAME", help="only this definition")
+        add("--attention", action="store_true", help="only sagas that need a person")
+        add(
+            "--search", type=arguments.text, metavar="TEXT", help="only where the id or a business key begins like this"
+        )
+        add("--payloads", action="store_true", help="with inputs, results and the texts of errors")
+
+    def run(self, options: Mapping[str, Any]) -> None:
+        """Write them, a page at a time."""
+        wanted = Wanted(
+            states=frozenset(SagaState(state) for state in options["state"]),
+            definition=options["definition"] or "",
+            needs_person=options["attention"],
+            search=options["search"] or "",
+        )
+        for line in FORMS[options["format"]](select_sagas(wanted), with_payloads=options["payloads"]):
+            self.stdout.write(line, ending="")

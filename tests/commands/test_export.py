@@ -1,0 +1,46 @@
+"""``saga_export`` writes what the console exports, to be piped on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from io import StringIO
+
+import pytest
+
+from sagas.export import COLUMNS
+
+from .cases import completed_trip, failing_trip, run_command, start_trip
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+def test_table() -> None:
+    failing, done = failing_trip("TRIP-1"), completed_trip("TRIP-2")
+
+    result = run_command("saga_export")
+
+    rows = list(csv.DictReader(StringIO(result.out, newline="")))
+    assert (result.code, [row["id"] for row in rows]) == (0, [str(done.pk), str(failing.pk)])
+    assert tuple(rows[0]) == COLUMNS
+    assert rows[1]["last_error"] == "RuntimeError"
+    with_texts = run_command("saga_export", "--payloads", "--attention")
+    assert [row["last_error"] for row in csv.DictReader(StringIO(with_texts.out))] == ["RuntimeError: no answer"]
+
+
+def test_documents() -> None:
+    saga = start_trip("TRIP-1")
+    completed_trip("TRIP-2")
+
+    plain = run_command("saga_export", "--format", "ndjson", "--state", "pending")
+    whole = run_command("saga_export", "--format", "ndjson", "--search", "TRIP-1", "--payloads")
+
+    [document] = [json.loads(line) for line in plain.out.splitlines()]
+    assert (document["id"], document["has_payloads"], "input" in document) == (str(saga.pk), False, False)
+    [document] = [json.loads(line) for line in whole.out.splitlines()]
+    assert document["input"] == {"traveller": "Ada"}
+
+
+def test_nothing_fits() -> None:
+    assert run_command("saga_export", "--definition", "trip").out == ",".join(COLUMNS) + "\r\n"
+    assert run_command("saga_export", "--format", "ndjson").out == ""
