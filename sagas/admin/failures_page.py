@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
+from .. import looks
 from ..display.badges import in_words
 from ..failures import MAX_FAILURES, MAX_GROUPS, MAX_OPEN, FailureGroup, Failures, read_failures
 from .charts import Chart, draw_bars
@@ -67,6 +68,8 @@ def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
     span = find_span(request, DEFAULT_SPAN)
     found = read_failures(span.length)
     may_see = may_see_payloads(request.user)
+    if may_see and found.groups:
+        may_see = looks.note_look(request.user.get_username(), looks.What.PAGE, detail="failure groups")
     context = {
         "title": "Failure groups",
         "span": span,

@@ -15,7 +15,7 @@ from sagas import failures
 from sagas.admin.charts import draw_bars
 from sagas.admin.failures_page import describe_trend, list_labels
 from sagas.failures import read_failures
-from sagas.models import Saga, SagaAttempt
+from sagas.models import Saga, SagaAttempt, SagaLook
 from sagas.testing import drain, faults
 from sagas.testing.drain import look
 
@@ -79,6 +79,9 @@ def test_texts_of_errors_need_the_payload_permission(log_in: LogIn) -> None:
 
     text = log_in("viewer").get(URL).content.decode()
 
+    assert SagaLook.objects.count() == 0
+    log_in("supervisor").get(URL)
+    assert list(SagaLook.objects.values_list("actor", "detail")) == [("supervisor", "failure groups")]
     assert "RuntimeError" in text
     assert "Lovelace" not in text
     assert "is taken" not in text

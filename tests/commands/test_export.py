@@ -9,6 +9,7 @@ from io import StringIO
 import pytest
 
 from sagas.export import COLUMNS
+from sagas.models import SagaLook
 
 from .cases import completed_trip, failing_trip, run_command, start_trip
 
@@ -39,6 +40,7 @@ def test_documents() -> None:
     assert (document["id"], document["has_payloads"], "input" in document) == (str(saga.pk), False, False)
     [document] = [json.loads(line) for line in whole.out.splitlines()]
     assert document["input"] == {"traveller": "Ada"}
+    assert list(SagaLook.objects.values_list("what", flat=True)) == ["export"]
 
 
 def test_nothing_fits() -> None:

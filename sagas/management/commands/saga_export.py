@@ -5,6 +5,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from ... import looks
+from ...actors import Actor
 from ...export import write_csv, write_ndjson
 from ...listing import Wanted, select_sagas
 from ...states import SagaState
@@ -46,5 +48,8 @@ class Command(SagaCommand):
             needs_person=options["attention"],
             search=options["search"] or "",
         )
+        if options["payloads"]:
+            # Who has a shell here could read the tables, too: it is written down, and written out in any case.
+            looks.note_look(Actor.of_command_line().name, looks.What.EXPORT, detail=f"saga_export {wanted}")
         for line in FORMS[options["format"]](select_sagas(wanted), with_payloads=options["payloads"]):
             self.stdout.write(line, ending="")
