@@ -75,7 +75,9 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.action(description="Look up at the provider", permissions=("look_up",))
     def look_up(self, request: HttpRequest, queryset: QuerySet[Payment]) -> None:
-        for payment in queryset[:MOST_LOOKED_UP]:
+        # Once: what is looked up may leave the filter of the list.
+        chosen = list(queryset[: MOST_LOOKED_UP + 1])
+        for payment in chosen[:MOST_LOOKED_UP]:
             try:
                 found = reconcile(key=payment.key)
             except PaymentsError as error:
@@ -83,7 +85,7 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin):
                 continue
             self.log_change(request, found, f"Looked up at the provider: {found.get_state_display()}.")
             self.message_user(request, describe_look_up(found))
-        if len(queryset[: MOST_LOOKED_UP + 1]) > MOST_LOOKED_UP:
+        if len(chosen) > MOST_LOOKED_UP:
             limit = (
                 f"Only the first {MOST_LOOKED_UP} were looked up; each is a call to the provider. Select the rest anew."
             )

@@ -7,12 +7,14 @@ first, and shows them only if the answer is yes.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db.models.functions import Now
 
 from .conf import get_settings
 from .models import SagaLook
@@ -74,7 +76,13 @@ def note_look(actor: str, what: What, *, saga_id: UUID | None = None, detail: st
     return True
 
 
-def delete_expired_looks() -> int:
+def count_expired_looks() -> int:
+    """Count what ``delete_expired_looks`` would delete now."""
+    settings = get_settings()
+    return SagaLook.objects.using(settings.database).filter(at__lt=Now() - settings.look_retention).count()
+
+
+def delete_expired_looks(*, should_stop: Callable[[], bool] = lambda: False) -> int:
     """Delete what is older than SAGAS['LOOK_RETENTION'], in batches.
 
     Returns: how many rows.
@@ -82,7 +90,7 @@ def delete_expired_looks() -> int:
     """
     using, count = get_settings().database, 0
     age: Any = get_settings().look_retention
-    while True:
+    while not should_stop():
         with transaction.atomic(using=using), connections[using].cursor() as cursor:
             cursor.execute("SELECT set_config('sagas.retention', 'on', true)")
             cursor.execute(
@@ -94,4 +102,5 @@ def delete_expired_looks() -> int:
             cursor.execute("SELECT set_config('sagas.retention', 'off', true)")
         count += deleted
         if deleted < BATCH:
-            return count
+            break
+    return count

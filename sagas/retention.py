@@ -23,7 +23,7 @@ from .archive import Archive
 from .bulk_retention import delete_expired_bulks, select_expired_bulks
 from .conf import get_settings
 from .documents import write_documents
-from .looks import delete_expired_looks
+from .looks import count_expired_looks, delete_expired_looks
 from .models import Saga, SagaBarrier
 from .states import CLOSED_STATES, SagaState
 
@@ -107,7 +107,7 @@ def clean_up(
     """
     report = Report()
     _delete_sagas(scope, report, _check_size(batch_size), archive, should_stop, progress)
-    report.looks = delete_expired_looks()
+    report.looks = delete_expired_looks(should_stop=should_stop)
     report.bulks = delete_expired_bulks(scope.closed_before, should_stop=should_stop)
     for alias in barrier_databases():
         _delete_barriers(alias, report, batch_size, should_stop, progress)
@@ -118,7 +118,9 @@ def clean_up(
 def count_expired(scope: Scope) -> Report:
     """Return what ``clean_up`` would delete now, without deleting it; barrier rows of open sagas are counted, too."""
     report = Report(
-        sagas=_select_expired(scope).count(), bulks=select_expired_bulks(scope.closed_before).order_by().count()
+        sagas=_select_expired(scope).count(),
+        looks=count_expired_looks(),
+        bulks=select_expired_bulks(scope.closed_before).order_by().count(),
     )
     for alias in barrier_databases():
         try:

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 
-from sagas import clock, retention
+from sagas import clock, looks, retention
 from sagas.conf import get_settings
-from sagas.models import Saga
+from sagas.models import Saga, SagaLook
 from sagas.retention import Report
 
 from .cases import WHY, close_at, compensated_trip, completed_trip, run_command, start_trip, unknown_trip
@@ -58,6 +59,20 @@ def test_a_dry_run_counts_and_deletes_nothing(tmp_path: Path) -> None:
     assert (done.code, done.out) == (0, "Would delete 1 sagas and 0 barrier rows.\n")
     assert Saga.objects.count() == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_old_looks_are_counted_told_and_deleted_until_somebody_stops(settings: Any) -> None:
+    settings.SAGAS = {**settings.SAGAS, "LOOK_RETENTION": timedelta(days=1)}
+    for days in (0, 2, 3):
+        SagaLook.objects.create(at=timezone.now() - timedelta(days=days), actor="ada", what="page")
+
+    trial = run_command("saga_cleanup", "--older-than", "30d", "--dry-run")
+    assert looks.delete_expired_looks(should_stop=lambda: True) == 0
+    done = run_command("saga_cleanup", "--older-than", "30d")
+
+    assert trial.out == "Would delete 0 sagas, 2 looks and 0 barrier rows.\n"
+    assert done.out == "Deleted 0 sagas, 2 looks and 0 barrier rows.\n"
+    assert SagaLook.objects.count() == 1
 
 
 def test_it_prints_json() -> None:

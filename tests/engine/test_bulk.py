@@ -502,14 +502,18 @@ class StopElsewhere:
             connections.close_all()
 
     def wait_until_it_waits(self) -> None:
-        """Wait until the database says that somebody waits for a lock."""
+        """Wait until the database says that somebody waits for a lock in it; beside it stand those of other tests."""
         ends_at = time.monotonic() + 30
         while time.monotonic() < ends_at:
             with connections["default"].cursor() as cursor:
-                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                cursor.execute(WAITING)
                 if cursor.fetchone()[0]:
                     return
         raise AssertionError("Nobody waited.")
+
+
+WAITING = """SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE NOT granted AND datname = current_database()"""
 
 
 def test_stopping_needs_the_permission_and_a_start(world: World) -> None:

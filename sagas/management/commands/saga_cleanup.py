@@ -107,12 +107,16 @@ class Command(SagaCommand):
         else:
             verb = "Would delete" if options["dry_run"] else "Deleted"
             stopped = " Stopped as asked; the rest stays for the next run." if report.is_stopped else ""
-            what = f"{report.sagas} sagas and {report.barriers} barrier rows"
-            if report.bulks:
-                what = f"{report.sagas} sagas, {report.bulks} bulks and {report.barriers} barrier rows"
-            self.stdout.write(f"{verb} {what}.{stopped}")
+            self.stdout.write(f"{verb} {_describe(report)}.{stopped}")
         if not report.is_whole:
             raise CommandError(_describe_failures(report), returncode=REFUSED)
+
+
+def _describe(report: Report) -> str:
+    """Name what was deleted; bulks and looks only where there are any."""
+    parts = [f"{report.sagas} sagas"]
+    parts += [f"{count} {name}" for count, name in ((report.bulks, "bulks"), (report.looks, "looks")) if count]
+    return f"{', '.join(parts)} and {report.barriers} barrier rows"
 
 
 def _choose_states(options: Mapping[str, Any]) -> frozenset[SagaState]:
