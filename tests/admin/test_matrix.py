@@ -1,0 +1,253 @@
+"""Cross every action with every kind of person and every way to it: the exact answer, no effect where it is refused.
+
+The tables below are written out, not computed from the engine's own rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from rest_framework.authtoken.models import Token
+
+from sagas import bulk_running, clock
+from sagas.models import Saga, SagaBulk
+from sagas.rules import Operation
+from tests.commands.cases import run_command
+
+from . import trips
+from .pages import EVIDENCE, LIST, REASON, action_of, deeds_of, form_of, page_of, stored
+from .test_operations import WHERE
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+NEW = "/admin/sagas/sagabulk/new/"
+ALL = frozenset(Operation)
+ROLES: dict[str, frozenset[Operation]] = {
+    "anonymous": frozenset(),
+    "nobody": frozenset(),  # staff, without a single permission
+    "viewer": frozenset(),
+    "operator": frozenset({Operation.RETRY, Operation.PAUSE, Operation.RESUME, Operation.CANCEL}),
+    "supervisor": ALL,
+    "superuser": ALL,
+    "inactive": frozenset(),  # a superuser whose account was closed
+}
+GROUPS = {"viewer": "Saga viewers", "operator": "Saga operators", "supervisor": "Saga supervisors"}
+STRANGERS = ("anonymous", "inactive")
+IN_BULK = frozenset({Operation.RETRY, Operation.COMPENSATE, Operation.PAUSE, Operation.RESUME, Operation.CANCEL})
+MAY_BULK = ("supervisor", "superuser")
+COMMANDS: dict[Operation, tuple[str, ...]] = {
+    Operation.RETRY: ("saga_retry",),
+    Operation.COMPENSATE: ("saga_compensate",),
+    Operation.SKIP: ("saga_skip",),
+    Operation.MARK_SUCCEEDED: ("saga_resolve", "--as", "succeeded", "--evidence", EVIDENCE),
+    Operation.MARK_REFUSED: ("saga_resolve", "--as", "refused", "--evidence", EVIDENCE),
+    Operation.MARK_COMPENSATED: ("saga_resolve", "--as", "compensated", "--evidence", EVIDENCE),
+    Operation.PAUSE: ("saga_pause",),
+    Operation.RESUME: ("saga_resume",),
+    Operation.CANCEL: ("saga_cancel",),
+    Operation.ABANDON: ("saga_abandon",),
+}
+
+
+class Person:
+    """Be somebody at every door."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.client, self.token = Client(), ""
+        if role == "anonymous":
+            return
+        user = User.objects.create(
+            username=role,
+            is_staff=True,
+            is_superuser=role in ("superuser", "inactive"),
+            is_active=role != "inactive",
+        )
+        if role in GROUPS:
+            user.groups.add(Group.objects.get(name=GROUPS[role]))
+        self.client.force_login(user)
+        self.token = Token.objects.create(user=user).key
+
+    def post_json(self, path: str, body: object) -> int:
+        """Send JSON with this person's token.
+
+        Returns: the status.
+        """
+        headers = {"Authorization": f"Token {self.token}"} if self.token else {}
+        # Not the session's client: who is logged in there must not matter here.
+        return Client().post(path, body, content_type="application/json", headers=headers).status_code
+
+    def run_bulk(self) -> None:
+        """Confirm the only set there is, and be the worker."""
+        [drawn] = SagaBulk.objects.all()
+        self.client.post(f"/admin/sagas/sagabulk/{drawn.pk}/start/", {"reason": REASON})
+        with clock.restored():
+            clock.move(timedelta(seconds=5))
+            bulk_running.advance(drawn.pk)
+        SagaBulk.objects.all().delete()
+
+
+def fill(saga: Saga, operation: Operation, step: str | None) -> dict[str, object]:
+    evidence = {"evidence": EVIDENCE} if operation.value.startswith("mark") else {}
+    return form_of(saga, step=step or "", **evidence)
+
+
+def get_page(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
+    return person.client.get(action_of(saga, operation, step)).status_code
+
+
+def post_page(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
+    response = person.client.post(action_of(saga, operation), fill(saga, operation, step))
+    is_done = response.status_code == 302 and response["Location"] == page_of(saga)
+    return 200 if is_done else response.status_code
+
+
+def post_to_other_ids(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
+    """Send the form of one saga to the address of another, and of none."""
+    other = trips.start()
+    before = stored(other)
+    code = operation.value.replace("_", "-")
+    form = {**fill(saga, operation, step), "revision": 99}
+    found = person.client.post(f"{LIST}{other.pk}/act/{code}/", form).status_code
+    assert found != 302 or person.role in STRANGERS, person.role
+    assert stored(other) == before, person.role
+    return person.client.post(f"{LIST}{uuid4()}/act/{code}/", form).status_code
+
+
+def act_on_selection(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
+    form = {"action": operation.value, "index": "0", "_selected_action": [str(saga.pk)]}
+    response = person.client.post(LIST, form)
+    if response.status_code == 302 and response["Location"].startswith("/admin/sagas/sagabulk/"):
+        person.run_bulk()
+        return 200
+    # Back on the list, with a message, is this page's way to say that the request makes no sense.
+    return 400 if response.get("Location") == LIST else response.status_code
+
+
+def act_on_filter(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
+    number = saga.keys.get(name="order").value
+    response = person.client.post(f"{NEW}?q={number}", {"operation": operation.value})
+    if response.status_code == 302 and response["Location"].startswith("/admin/sagas/sagabulk/"):
+        person.run_bulk()
+        return 200
+    return response.status_code
+
+
+def act_over_http(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
+    body = {"reason": REASON, "revision": Saga.objects.get(pk=saga.pk).revision}
+    if step:
+        body["step"] = step
+    if operation.value.startswith("mark"):
+        body["evidence"] = EVIDENCE
+    return person.post_json(f"/api/v1/sagas/{saga.pk}/actions/{operation.value.replace('_', '-')}/", body)
+
+
+def act_in_bulk_over_http(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
+    status = person.post_json("/api/v1/sagas/bulks/", {"operation": operation.value, "sagas": [str(saga.pk)]})
+    if status == 201:
+        person.run_bulk()
+        return 200
+    return status
+
+
+def act_by_command(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
+    command, *more = COMMANDS[operation]
+    where = ("--step", step) if step else ()
+    done = run_command(command, saga.pk, *where, *more, "--reason", REASON, "--user", person.role)
+    return done.code
+
+
+Act = Callable[[Person, Operation, Saga, str | None], int]
+
+
+def expect_page(role: str, operation: Operation) -> int:
+    if role in STRANGERS:
+        return 302  # to the log-in
+    return 200 if operation in ROLES[role] else 403
+
+
+def expect_other(role: str, operation: Operation) -> int:
+    return 404 if operation in ROLES[role] else expect_page(role, operation)
+
+
+def expect_selection(role: str, operation: Operation) -> int:
+    if role not in MAY_BULK:
+        return 302 if role in STRANGERS else 403
+    return 200 if operation in IN_BULK else 400
+
+
+def expect_filter(role: str, operation: Operation) -> int:
+    if role in STRANGERS:
+        return 302
+    if role == "nobody":
+        return 403
+    if operation not in IN_BULK:
+        return 400  # nobody may, and the page says why
+    return 200 if role in MAY_BULK else 403
+
+
+def expect_http(role: str, operation: Operation) -> int:
+    if role in STRANGERS:
+        return 401
+    return 200 if operation in ROLES[role] else 403
+
+
+def expect_bulk_over_http(role: str, operation: Operation) -> int:
+    if role in STRANGERS:
+        return 401
+    if role == "nobody":
+        return 403
+    if operation not in IN_BULK:
+        return 422
+    return 200 if role in MAY_BULK else 403
+
+
+def expect_command(role: str, operation: Operation) -> int:
+    if role in STRANGERS:
+        return 2  # there is no active account of this name
+    return 0 if operation in ROLES[role] else 1
+
+
+PATHS: dict[str, tuple[Act, Callable[[str, Operation], int], int | None]] = {
+    "GET of the page": (get_page, expect_page, None),
+    "POST of the page": (post_page, expect_page, 200),
+    "direct address with other ids": (post_to_other_ids, expect_other, None),
+    "bulk by selection": (act_on_selection, expect_selection, 200),
+    "bulk by filter": (act_on_filter, expect_filter, 200),
+    "REST": (act_over_http, expect_http, 200),
+    "bulk by REST": (act_in_bulk_over_http, expect_bulk_over_http, 200),
+    "command line": (act_by_command, expect_command, 0),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("operation", Operation)
+def test_action_by_role_by_path(operation: Operation, path: str) -> None:
+    act, expect, done = PATHS[path]
+    maker, step = WHERE[operation]
+    saga = trips.MAKERS[maker]()
+    for role in ROLES:
+        before, deeds = stored(saga), len(deeds_of(saga))
+
+        found = act(Person(role), operation, saga, step)
+
+        assert found == expect(role, operation), role
+        if done is not None and found == done:
+            assert [deed[0] for deed in deeds_of(saga)[deeds:]] == [operation.value], role
+            assert deeds_of(saga)[-1][1].startswith(role), role
+            saga = trips.MAKERS[maker]()
+        else:
+            assert stored(saga) == before, role
+    assert SagaBulk.objects.count() == 0
+
+
+def test_table_has_every_action_and_both_answers() -> None:
+    assert set(COMMANDS) == set(WHERE) == ALL
+    for act, expect, done in PATHS.values():
+        answers = {expect(role, operation) for role in ROLES for operation in Operation}
+        assert len(answers) >= 3 or done == 0, act
