@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 STATEMENT_TIMEOUT_OF_SWEEPS, STATEMENT_TIMEOUT_OF_PAGES = "10s", "2s"
 LOOK_SECONDS = 5.0  # how often a process that sweeps looks whether something is to be counted
 PART_OF_TIME = 20  # counting that takes a second happens every twenty at most
+REST_SECONDS = 300.0  # how long pages leave alone what took them too long
 STALE = 4  # so many times its pace a set may be old before a page counts it itself
 # Newest rows that durations and failures are taken from: 100,000 sagas take a quarter of a second.
 MAX_DURATIONS, MAX_FAILURES, TOP_STEPS = 100_000, 20_000, 8
@@ -61,6 +62,7 @@ HOUR = Window(name="hour", length=timedelta(hours=1), parts=12, pace=timedelta(s
 DAY = Window(name="day", length=timedelta(hours=24), parts=24, pace=timedelta(minutes=2))
 WEEK = Window(name="week", length=timedelta(days=7), parts=28, pace=timedelta(minutes=15))
 WINDOWS = (HOUR, DAY, WEEK)
+SLOW = frozenset({DAY.name, WEEK.name})
 PACES: Mapping[str, timedelta] = {
     OPEN: timedelta(seconds=15),
     FAILING: timedelta(minutes=1),
@@ -138,6 +140,7 @@ REFRESH = """
 """
 
 _looked_at = float("-inf")
+_failed_at: dict[str, float] = {}  # when a page of this process failed to count a set
 
 
 def refresh_after_sweep() -> None:
@@ -193,11 +196,12 @@ def read_figures() -> dict[str, Figures]:
 
 
 def list_stale(found: Mapping[str, Figures], now: datetime) -> list[str]:
-    """Return the sets that nobody has counted for long, the most telling first."""
+    """Return the sets that nobody has counted for long, without those that a page of this process failed to lately."""
     old = []
     for name, pace in PACES.items():
         computed_at = found[name].computed_at
-        if computed_at is None or now - computed_at > pace * STALE:
+        is_resting = monotonic() - _failed_at.get(name, float("-inf")) < REST_SECONDS
+        if not is_resting and (computed_at is None or now - computed_at > pace * STALE):
             old.append(name)
     return old
 
@@ -211,6 +215,8 @@ def count_stale(names: Sequence[str]) -> dict[str, Figures]:
         return refresh(names, timeout=STATEMENT_TIMEOUT_OF_PAGES, slack=STALE)
     except Error as error:
         logger.warning("Figures could not be counted.", extra={"error": str(error)})
+        # The next page leaves out what is likely to have taken long, and counts the rest.
+        _failed_at.update(dict.fromkeys([name for name in names if name in SLOW] or names, monotonic()))
         return {}
 
 

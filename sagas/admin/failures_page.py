@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.urls import reverse
+from django.utils.http import urlencode
 
 from .. import looks
 from ..display.badges import in_words
 from ..failures import MAX_FAILURES, MAX_GROUPS, MAX_OPEN, FailureGroup, Failures, read_failures
+from .bulk_choosing import link_to_bulks
 from .charts import Chart, draw_bars
 from .shortcuts import list_url
 from .shown import Moment, may_see_payloads, show_moment
@@ -54,6 +57,8 @@ class GroupRow:
     """The sagas of the group."""
     open_url: str
     """Those that can still be acted on."""
+    act_url: str
+    """Where all of those are acted on at once; empty for who may not."""
 
 
 def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
@@ -74,7 +79,7 @@ def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
         "title": "Failure groups",
         "span": span,
         "spans": list_spans(),
-        "groups": list(_list_rows(found, may_see)),
+        "groups": list(_list_rows(found, may_see, may_act=bool(link_to_bulks(request).get("bulk_url")))),
         "found": found,
         "may_see_payloads": may_see,
         "limits": {"failures": MAX_FAILURES, "groups": MAX_GROUPS, "open": MAX_OPEN},
@@ -82,13 +87,14 @@ def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
     return model_admin.render(request, TEMPLATE, context)
 
 
-def _list_rows(found: Failures, may_see: bool) -> Iterator[GroupRow]:
+def _list_rows(found: Failures, may_see: bool, *, may_act: bool) -> Iterator[GroupRow]:
     labels = list_labels(found.since, found.bucket, len(found.groups[0].trend) if found.groups else 0)
     for group in found.groups:
-        yield _build_row(group, found, labels, may_see)
+        yield _build_row(group, found, labels, may_see, may_act)
 
 
-def _build_row(group: FailureGroup, found: Failures, labels: list[str], may_see: bool) -> GroupRow:
+def _build_row(group: FailureGroup, found: Failures, labels: list[str], may_see: bool, may_act: bool) -> GroupRow:
+    query = {"group": group.key, "closed": "no"}
     return GroupRow(
         key=group.key,
         definition=group.definition,
@@ -106,7 +112,8 @@ def _build_row(group: FailureGroup, found: Failures, labels: list[str], may_see:
         last=show_moment(group.last_at, found.until),
         trend=draw_bars(group.trend, labels, summary=describe_trend(group.trend)),
         all_url=list_url(group=group.key),
-        open_url=list_url(group=group.key, closed="no"),
+        open_url=list_url(**query),
+        act_url=f"{reverse('admin:sagas_sagabulk_new')}?{urlencode(query)}" if may_act and group.open_sagas else "",
     )
 
 

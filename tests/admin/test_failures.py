@@ -69,6 +69,8 @@ def test_page_shows_groups_and_leads_to_their_sagas(log_in: LogIn) -> None:
         assert shown in text
     assert f'href="{LIST}?group={group}"' in text
     assert f'href="{LIST}?group={group}&closed=no">1 open</a>' in text
+    assert f'href="/admin/sagas/sagabulk/new/?group={group}&closed=no"' in text
+    assert "sagabulk/new" not in log_in("viewer").get(URL).content.decode()
     assert 'aria-label="1 failure, new"' in text
     assert text.count("<rect ") == 1
     assert "style=" not in text.split('id="content"')[1].split("footer")[0]
