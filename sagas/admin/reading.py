@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import DateTimeField, Func, QuerySet
+from django.db.models import Case, DateTimeField, Func, QuerySet, When
 from django.db.models.fields.json import KeyTextTransform
 
 from .. import clock
@@ -69,6 +69,7 @@ def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> Sa
     attempts = list(_select_attempts(saga_id, selection)) if selection.tab is Tab.TIMELINE else []
     history = list(_select_some_history(saga_id, selection)) if selection.tab is Tab.HISTORY else []
     needs_payloads = with_payloads and selection.tab is Tab.STEPS
+    saga_input, results = _read_payloads(saga_id) if needs_payloads else ("", None)
     return SagaReading(
         journal=journal,
         selection=selection,
@@ -77,8 +78,8 @@ def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> Sa
         has_older_attempts=len(attempts) > ATTEMPTS_SHOWN,
         history=history[:HISTORY_SHOWN][::-1],
         has_older_history=len(history) > HISTORY_SHOWN,
-        input=_read_input(saga_id) if needs_payloads else "",
-        results=_read_results(saga_id) if needs_payloads else None,
+        input=saga_input,
+        results=results,
     )
 
 
@@ -142,11 +143,12 @@ def _select_some_history(saga_id: UUID, selection: Selection) -> QuerySet[SagaHi
     return history[: HISTORY_SHOWN + 1]
 
 
-def _read_input(saga_id: UUID) -> str:
+def _read_payloads(saga_id: UUID) -> tuple[str, dict[str, str]]:
+    """Return input and results in one statement; the input comes with the first step, and alone if there is none."""
+    saga_input = Case(When(position=0, then=select_json("saga__input")))
+    steps = SagaStep.objects.using(engine_database()).filter(saga_id=saga_id).order_by("position")
+    rows = list(steps.values_list("name", select_json("result"), saga_input))
+    if rows:
+        return str(rows[0][2] or ""), {name: result for name, result, _ in rows if result is not None}
     sagas = Saga.objects.using(engine_database()).filter(pk=saga_id)
-    return str(sagas.values_list(select_json("input"), flat=True).get())
-
-
-def _read_results(saga_id: UUID) -> dict[str, str]:
-    steps = SagaStep.objects.using(engine_database()).filter(saga_id=saga_id, result__isnull=False)
-    return dict(steps.values_list("name", select_json("result")))
+    return str(sagas.values_list(select_json("input"), flat=True).get()), {}

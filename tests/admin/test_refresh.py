@@ -70,10 +70,11 @@ def test_nothing_new_is_told_in_few_queries(log_in: LogIn) -> None:
     assert len(queries) <= 5
 
 
+@pytest.mark.parametrize("person", ["viewer", "supervisor", "admin"])
 @pytest.mark.parametrize("maker", ["pending", "compensation_failing", "completed"])
-def test_news_are_told_within_the_budget(log_in: LogIn, maker: str) -> None:
+def test_news_are_told_within_the_budget(log_in: LogIn, maker: str, person: str) -> None:
     saga = trips.MAKERS[maker]()
-    client, before = log_in("admin"), stored(saga)
+    client, before = log_in(person), stored(saga)
 
     for url in (*(refresh_of(saga, tab=tab) for tab in Tab), f"{LIST}refresh/"):
         with CaptureQueriesContext(connection) as queries:
