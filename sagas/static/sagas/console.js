@@ -61,7 +61,7 @@
   if (!every) return;
   const [at, show, news] = ["#saga-at", "#saga-show", "#saga-news"].map((id) => find(id));
   const url = comfort.dataset.url + location.search;
-  let etag = "", timer = 0, held = null, said = "", pointer = null;
+  let etag = "", timer = 0, turn = 0, held = null, said = "", pointer = null;
 
   document.addEventListener("pointermove", (event) => { pointer = [event.clientX, event.clientY]; });
 
@@ -125,6 +125,7 @@
   }
 
   async function refresh() {
+    const mine = ++turn;
     clearTimeout(timer);
     const seconds = Number(every.value);
     if (!seconds) { at.textContent = ""; return; }
@@ -134,10 +135,12 @@
       try {
         const headers = { Accept: "application/json", ...(etag && { "If-None-Match": etag }) };
         const response = await fetch(url, { headers, credentials: "same-origin", signal: AbortSignal.timeout(10000) });
+        if (mine !== turn) return; // a newer one is under way
         if (response.status === 304) at.textContent = `as of ${new Date().toISOString().slice(11, 19)} UTC`;
         else if (!response.ok || response.redirected) throw new Error(`the server says ${response.redirected ? 403 : response.status}`);
         else {
           const answer = await response.json();
+          if (mine !== turn) return;
           if (!whyPaused()) {
             apply(answer.parts, false);
             etag = held ? "" : response.headers.get("ETag");
@@ -145,6 +148,7 @@
           }
         }
       } catch (error) {
+        if (mine !== turn) return;
         at.textContent = `no refresh: ${error.message}`;
       }
     }
