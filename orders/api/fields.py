@@ -9,6 +9,8 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
+from sagas.conf import get_settings
+
 
 class VerbatimField(serializers.CharField):
     """Take text as it is; the framework's own field takes numbers, too."""
@@ -30,6 +32,19 @@ class TextField(VerbatimField):
         text = super().to_internal_value(data)
         if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in text):
             self.fail("control_character")
+        return text
+
+
+class PlainTextField(TextField):
+    """Take text on one line that is no secret: what customers paste by mistake must not be stored."""
+
+    default_error_messages = {"secret": "This looks like a card number or a secret, which does not belong here."}
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the text."""
+        text = super().to_internal_value(data)
+        if get_settings().redactor.redact_text(text) != text:
+            self.fail("secret")
         return text
 
 

@@ -7,6 +7,8 @@ import json
 import re
 from typing import Any
 
+from sagas.conf import get_settings
+
 from .documents import Problem, RequestRefused
 
 MAX_KEY_CHARS = 255
@@ -20,7 +22,7 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def read_idempotency_key(value: str | None) -> str:
-    """Return the key.
+    """Return the key; of one that looks like a secret its digest, which is stored as well as the key itself.
 
     Raises: RequestRefused with 400 when it is missing or malformed.
     Source: IETF draft-ietf-httpapi-idempotency-key-header; RFC 9651, section 3.3.3.
@@ -38,7 +40,8 @@ def read_idempotency_key(value: str | None) -> str:
     if not 0 < len(key) <= MAX_KEY_CHARS or not key.strip():
         detail = f"An Idempotency-Key has 1 to {MAX_KEY_CHARS} visible ASCII characters, in double quotes or without."
         raise RequestRefused(Problem(status=400, code="idempotency-key-malformed", detail=detail))
-    return key
+    is_secret = get_settings().redactor.redact_text(key) != key
+    return f"sha256:{hashlib.sha256(key.encode()).hexdigest()}" if is_secret else key
 
 
 def read_wait_seconds(value: str | None) -> int:

@@ -19,7 +19,7 @@ from orders.requests import Address, CheckoutRequest, LineRequest, Money
 from orders.summaries import DisplayStatus
 from sagas.states import SagaState, StepState
 
-from .fields import StrictSerializer, TextField, VerbatimField, WholeNumberField
+from .fields import PlainTextField, StrictSerializer, TextField, VerbatimField, WholeNumberField
 from .parsers import MAX_WHOLE_NUMBER
 
 PAYMENT_METHOD = RegexValidator(r"\Apm_[A-Za-z0-9_]{1,60}\Z", "pm_ and up to 60 letters, digits or underscores.")
@@ -57,11 +57,11 @@ class CheckoutLineSerializer(StrictSerializer):
 class AddressSerializer(StrictSerializer):
     """Say where the goods go."""
 
-    name = TextField(max_length=100)
-    line1 = TextField(max_length=200)
-    line2 = TextField(max_length=200, required=False, allow_blank=True, default="")
-    city = TextField(max_length=100)
-    postal_code = TextField(max_length=20)
+    name = PlainTextField(max_length=100)
+    line1 = PlainTextField(max_length=200)
+    line2 = PlainTextField(max_length=200, required=False, allow_blank=True, default="")
+    city = PlainTextField(max_length=100)
+    postal_code = PlainTextField(max_length=20)
     country = TextField(min_length=2, max_length=2, help_text="ISO 3166-1 alpha-2, upper case.")
 
     def validate_country(self, value: str) -> str:
@@ -76,7 +76,7 @@ class CheckoutSerializer(StrictSerializer):
     """Ask for an order. Members that are not listed are refused."""
 
     lines = CheckoutLineSerializer(many=True, allow_empty=False, max_length=MAX_LINES, help_text="No SKU twice.")
-    payment_method = TextField(
+    payment_method = PlainTextField(
         trim_whitespace=False,
         validators=[PAYMENT_METHOD],
         help_text="The payment provider's reference, such as `pm_card_visa`.",

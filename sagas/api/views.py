@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .. import bulk, operations, plans
+from .. import bulk, looks, operations, plans
 from ..actors import Actor
 from ..bulk_rules import EVERYTHING
 from ..exceptions import BadRequest, PermissionRefused
@@ -126,7 +126,8 @@ class SagaView(OperatorView):
     )
     def get(self, request: Request, saga_id: UUID) -> Response:
         """Show a saga, its steps, and what this account may do to it."""
-        document = documents.describe_whole(saga_id, actor=self.actor, may_see=self.may_see)
+        may_see = self.may_see and looks.note_look(self.actor.name, looks.What.API, saga_id=saga_id)
+        document = documents.describe_whole(saga_id, actor=self.actor, may_see=may_see)
         tag = documents.make_tag(document)
         headers = {"ETag": tag, **PRIVATE}
         seen = {known.strip().removeprefix("W/") for known in request.headers.get("If-None-Match", "").split(",")}
