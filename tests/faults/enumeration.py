@@ -1,0 +1,159 @@
+"""Take one path through the project apart: disturb it at every point, recover, and look at the books."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from django.db import Error, close_old_connections
+
+from sagas import clock
+
+from .children import Child, count_points, kill_at
+from .points import Event, Failure, watching
+
+Case = TypeVar("Case")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Path(Generic[Case]):
+    """Describe one thing that a process does, and what must be true however it ends."""
+
+    name: str
+    """As its figures are printed."""
+    prepare: Callable[[], Case]
+    """Make everything up to where the path begins, new for every point."""
+    run: Callable[[Case], object]
+    """Do it; this is what is disturbed."""
+    recover: Callable[[Case], object]
+    """Do what the world does after a death: the client's or operator's repeat, other workers, time."""
+    judge: Callable[[Case], list[str]]
+    """Say what is wrong in the end; an empty list is good news."""
+    least: int
+    """Fewer points than this mean that something is no longer seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Say what came of disturbing a path at one point."""
+
+    point: int
+    what: str
+    """What the process would have done next."""
+    problems: list[str]
+
+    def __str__(self) -> str:
+        return f"before {self.point} ({self.what}): {'; '.join(self.problems)}"
+
+
+def map_points(path: Path[Any]) -> tuple[str, ...]:
+    """Return the points of a path, after one undisturbed run that must end well.
+
+    The undisturbed run also fills what Python keeps between runs, so that every child sends the same statements.
+    """
+    with clock.restored():
+        case = path.prepare()
+        path.run(case)
+        problems = settle(path, case)
+    assert problems == [], f"{path.name} ends wrong undisturbed: {problems}"
+    with clock.restored():
+        case = path.prepare()
+        points = count_points(lambda: path.run(case))
+    assert len(points) >= path.least, f"{path.name} has {len(points)} points, it had {path.least}: {points}"
+    return points
+
+
+def kill_everywhere(path: Path[Any], points: tuple[str, ...], numbers: Iterable[int]) -> Iterator[Verdict]:
+    """Kill a process at each of the given points, each time on a case of its own."""
+    for number in numbers:
+        with clock.restored():
+            case = path.prepare()
+            kill_at(lambda case=case: path.run(case), number)
+            problems = settle(path, case)
+        yield Verdict(point=number, what=points[number - 1], problems=problems)
+
+
+def freeze_everywhere(path: Path[Any], points: tuple[str, ...], numbers: Iterable[int]) -> Iterator[Verdict]:
+    """Stop a process at each of the given points, recover without it, let it go on to its end, and recover again."""
+    for number in numbers:
+        with clock.restored():
+            case = path.prepare()
+            child = Child.start(lambda case=case: path.run(case), freezes_at=number)
+            child.wait_until_frozen()
+            problems = _recover(path, case)
+            child.thaw(clock.shift_seconds())
+            ending = child.wait_for_end()
+            if ending.error and not ending.is_database_error:
+                problems = [*problems, f"the late process ended with {ending.error}"]
+            problems = [*problems, *settle(path, case)]
+        yield Verdict(point=number, what=points[number - 1], problems=problems)
+
+
+def fail_everywhere(
+    path: Path[Any], failures: Sequence[Failure], matches: Callable[[Event], bool], *, part: int = 0, parts: int = 1
+) -> Iterator[Verdict]:
+    """Let each matching event of a path fail, one after the other, until the path has no further one.
+
+    It happens in this process, which has to go on afterwards as a worker or a web server would. Of several failures
+    each event meets one, in turns.
+    """
+    number = part + 1
+    while True:
+        trap = _Trap(number, failures[number // parts % len(failures)], matches)
+        with clock.restored():
+            case = path.prepare()
+            problems = []
+            with watching(trap.visit):
+                try:
+                    path.run(case)
+                except Error:
+                    pass  # told to whoever asked: a client, an operator, the log of a worker
+                except AssertionError as error:
+                    problems = [str(error)]
+            if trap.caught is None:
+                return
+            problems = [*problems, *settle(path, case)]
+        yield Verdict(point=number, what=str(trap.caught), problems=problems)
+        number += parts
+
+
+def settle(path: Path[Any], case: Any) -> list[str]:
+    """Recover, and judge.
+
+    Returns: what is wrong; also when recovery itself fails.
+    """
+    close_old_connections()
+    return _recover(path, case) or path.judge(case)
+
+
+def slice_of(points: tuple[str, ...], part: int, parts: int) -> range:
+    """Return every ``parts``-th point, from 1, so that the parts together have each point once."""
+    return range(1 + part, len(points) + 1, parts)
+
+
+class _Trap:
+    """Let the n-th matching event fail, once."""
+
+    def __init__(self, number: int, failure: Failure, matches: Callable[[Event], bool]) -> None:
+        self.caught: Event | None = None
+        self._left = number
+        self._failure = failure
+        self._matches = matches
+
+    def visit(self, event: Event) -> Failure | None:
+        if self.caught is not None or not self._matches(event):
+            return None
+        self._left -= 1
+        if self._left:
+            return None
+        self.caught = event
+        return self._failure
+
+
+def _recover(path: Path[Any], case: Any) -> list[str]:
+    try:
+        path.recover(case)
+    except AssertionError as error:
+        return [f"recovery failed: {error}"]
+    return []

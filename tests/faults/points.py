@@ -1,0 +1,179 @@
+"""See everything that a process does to the world, and step in: every statement, BEGIN, COMMIT and outside call.
+
+Django shows its statements to ``execute_wrapper``, but neither BEGIN nor COMMIT nor ROLLBACK: those are caught where
+psycopg sends them. Outside calls are caught at the functions that make them. What a test does with an event is its own
+business: count it, die before it, stand still before it, or let it fail.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.db import connections
+
+TABLE = re.compile(r'\b(?:FROM|INTO|UPDATE|TABLE)\s+"?([a-z][a-z_]+)', re.IGNORECASE)
+
+
+class Kind(Enum):
+    """Say what sort of thing happens."""
+
+    STATEMENT = auto()
+    """A statement that Django sends, savepoints among them."""
+    BOUNDARY = auto()
+    """COMMIT, ROLLBACK, or a BEGIN that was just sent."""
+    CALL = auto()
+    """A call that leaves the process, or what stands for one, is about to be made."""
+    ANSWER = auto()
+    """The call came back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Be one thing that is about to happen."""
+
+    kind: Kind
+    place: str
+    """Alias of the database, or the name of who is called."""
+    what: str
+    """The head of the statement, or the name of the call."""
+
+    @property
+    def is_commit(self) -> bool:
+        """Tell whether a transaction is about to be committed."""
+        return self.kind is Kind.BOUNDARY and self.what == "COMMIT"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}"
+
+
+class Failure(Enum):
+    """Name what can be done to an event instead of letting it happen; by SQLSTATE where the server says it."""
+
+    DEADLOCK = "40P01"
+    SERIALIZATION = "40001"
+    SHUTDOWN = "57P01"
+    """The server ends this connection."""
+    ANSWER_LOST = "answer lost"
+    """It happens, and the connection breaks before the answer."""
+    DROPPED = "dropped"
+    """The connection breaks before it arrives."""
+
+
+Visit = Callable[[Event], Failure | None]
+
+# Who sees the events of this process at the moment.
+_visits: list[Visit] = []
+
+
+@contextmanager
+def watching(visit: Visit) -> Iterator[None]:
+    """Show every event of this thread's databases and of all outside calls to ``visit`` before it happens."""
+    with ExitStack() as stack:
+        for alias in connections:
+            stack.enter_context(connections[alias].execute_wrapper(_show_statement))
+        stack.enter_context(_boundaries_shown())
+        _visits.append(visit)
+        try:
+            yield
+        finally:
+            _visits.remove(visit)
+
+
+def call_outside(place: str, what: str, function: Callable[[], Any]) -> Any:
+    """Make a call that leaves the process: before it and after it are points."""
+    _show(Event(kind=Kind.CALL, place=place, what=what))
+    result = function()
+    _show(Event(kind=Kind.ANSWER, place=place, what=what))
+    return result
+
+
+# Sagas that somebody was asked to look at, oldest first.
+rung: list[UUID] = []
+
+
+def ring(saga_id: UUID, queue_name: str) -> None:
+    """Be the doorbell of these tests: a call that leaves the process, and nobody hears it."""
+    call_outside("doorbell", "ring", lambda: rung.append(saga_id))
+
+
+class Watched:
+    """Stand before an object of which every method is an outside call."""
+
+    def __init__(self, place: str, target: Any) -> None:
+        self._place = place
+        self._target = target
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._target, name)
+        return lambda *args, **kwargs: call_outside(self._place, name, lambda: method(*args, **kwargs))
+
+
+def describe_statement(statement: Any) -> str:
+    """Write the head of a statement: its verb and the tables it names."""
+    text = statement if isinstance(statement, str) else str(statement)
+    verb = text.split(None, 1)[0].upper() if text.strip() else ""
+    if verb in ("SAVEPOINT", "RELEASE", "ROLLBACK", "SET"):
+        return " ".join(text.split()[:2])
+    tables = list(dict.fromkeys(TABLE.findall(text)))
+    return " ".join([verb, *(tables[:6] or [" ".join(text.split()[1:4])[:60]])])
+
+
+def _show(event: Event) -> Failure | None:
+    for visit in _visits:
+        if failure := visit(event):
+            return failure
+    return None
+
+
+def _show_statement(execute: Any, statement: Any, params: Any, many: bool, context: Any) -> Any:
+    event = Event(kind=Kind.STATEMENT, place=context["connection"].alias, what=describe_statement(statement))
+    failure = _show(event)
+    if failure is None:
+        return execute(statement, params, many, context)
+    if failure is Failure.SHUTDOWN:
+        return execute("SELECT pg_terminate_backend(pg_backend_pid())", None, False, context)
+    message = f"DO $$BEGIN RAISE 'planted' USING ERRCODE = '{failure.value}'; END$$"
+    return execute(message, None, False, context)
+
+
+@contextmanager
+def _boundaries_shown() -> Iterator[None]:
+    """Catch what psycopg sends for itself: BEGIN before a transaction's first statement, COMMIT and ROLLBACK."""
+    original = psycopg.Connection._exec_command
+
+    def send(self: Any, command: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        text = command.decode() if isinstance(command, bytes) else str(command)
+        alias = _alias_of(self)
+        # While Django sets a new connection up it is nobody's yet, and nothing happens on it.
+        event = Event(kind=Kind.BOUNDARY, place=alias, what=text.split()[0].upper())
+        if not alias or event.what == "BEGIN":
+            # The point before BEGIN is the one before the statement that it is sent for; so this is the one after.
+            result = yield from original(self, command, *args, **kwargs)
+            if alias:
+                _show(event)
+            return result
+        failure = _show(event)
+        if failure is None:
+            return (yield from original(self, command, *args, **kwargs))
+        if failure is Failure.ANSWER_LOST:
+            yield from original(self, command, *args, **kwargs)
+        self.pgconn.finish()
+        raise psycopg.OperationalError(f"planted: {failure.value}")
+
+    psycopg.Connection._exec_command = send
+    try:
+        yield
+    finally:
+        psycopg.Connection._exec_command = original
+
+
+def _alias_of(connection: Any) -> str:
+    found = [alias for alias in connections if connections[alias].connection is connection]
+    return found[0] if found else ""

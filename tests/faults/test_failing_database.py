@@ -1,0 +1,91 @@
+"""F10: the answer to a COMMIT is lost, a COMMIT is lost, and every statement meets a deadlock or a server that ends.
+
+The process lives on and has to decide what happened, by looking and never by repeating blindly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from sagas import SagaDefinition
+from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
+
+from . import bare_paths, checkouts, operators
+from .databases import BOTH, each_on
+from .enumeration import Path, fail_everywhere
+from .points import Event, Failure, Kind
+from .shop import Shopper
+
+Check = Callable[..., None]
+PARTS = 2
+
+
+def is_commit(event: Event) -> bool:
+    """Choose every COMMIT."""
+    return event.is_commit
+
+
+def is_statement(event: Event) -> bool:
+    """Choose every statement that Django sends."""
+    return event.kind is Kind.STATEMENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disturbance:
+    """Say what fails, and how; of several failures each event meets one, in turns."""
+
+    name: str
+    failures: tuple[Failure, ...]
+    chosen: Callable[[Event], bool]
+
+
+COMMITS = (
+    Disturbance(name="answer to COMMIT lost", failures=(Failure.ANSWER_LOST,), chosen=is_commit),
+    Disturbance(name="COMMIT lost", failures=(Failure.DROPPED,), chosen=is_commit),
+)
+STATEMENTS = (
+    Disturbance(name="deadlock or conflict", failures=(Failure.DEADLOCK, Failure.SERIALIZATION), chosen=is_statement),
+    Disturbance(name="session ended", failures=(Failure.SHUTDOWN,), chosen=is_statement),
+)
+
+
+def fail_in_every_way(path: Path[Any], disturbances: Iterable[Disturbance], check: Check) -> None:
+    """Let each event of a path fail in each way that is meant for it."""
+    for disturbance in disturbances:
+        check(path, disturbance.name, fail_everywhere(path, disturbance.failures, disturbance.chosen))
+
+
+@pytest.mark.parametrize("path", [checkouts.REQUEST, operators.CANCEL_REQUEST], ids=lambda path: path.name)
+def test_a_request_is_answered_or_told_to_come_again(databases: int, path: Path[Shopper], check: Check) -> None:
+    fail_in_every_way(path, [*COMMITS, *STATEMENTS], check)
+
+
+@pytest.mark.parametrize("path", operators.PATHS, ids=lambda path: path.name)
+def test_an_action_is_done_whole_or_not_at_all(databases: int, path: Path[operators.Case], check: Check) -> None:
+    fail_in_every_way(path, [*COMMITS, *STATEMENTS], check)
+
+
+@pytest.mark.parametrize("way", bare_paths.WAYS)
+def test_nothing_is_done_twice_where_only_the_engine_guards(
+    databases: int, bare_saga: type[SagaDefinition], way: str, check: Check
+) -> None:
+    fail_in_every_way(bare_paths.WAYS[way](bare_saga), [*COMMITS, *STATEMENTS], check)
+
+
+@each_on(*((count, path) for path in (checkouts.FORWARD, checkouts.BACKWARD) for count in BOTH))
+def test_a_checkout_survives_every_lost_commit(databases: int, path: Path[Shopper], check: Check) -> None:
+    fail_in_every_way(path, COMMITS, check)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("disturbance", STATEMENTS, ids=lambda disturbance: disturbance.name)
+@each_on((FOUR_DATABASES, checkouts.FORWARD), (ONE_DATABASE, checkouts.BACKWARD))
+def test_a_checkout_survives_every_failed_statement(
+    databases: int, path: Path[Shopper], disturbance: Disturbance, part: int, check: Check
+) -> None:
+    failed = fail_everywhere(path, disturbance.failures, disturbance.chosen, part=part, parts=PARTS)
+    check(path, disturbance.name, failed)

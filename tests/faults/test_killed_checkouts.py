@@ -1,0 +1,59 @@
+"""F1: kill the process before and after every statement, commit and outside call of a checkout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
+
+from . import checkouts
+from .databases import BOTH, each_on
+from .enumeration import Path, kill_everywhere, map_points, slice_of
+from .shop import Shopper
+
+# The long paths are taken in parts, so that test processes can share them.
+PARTS = 3
+Check = Callable[..., None]
+
+
+def test_a_request_that_dies_is_repeated_and_places_one_order(databases: int, check: Check) -> None:
+    points = map_points(checkouts.REQUEST)
+    check(checkouts.REQUEST, "killed", kill_everywhere(checkouts.REQUEST, points, slice_of(points, 0, 1)))
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@each_on(
+    *((count, path) for path in (checkouts.FORWARD, checkouts.BACKWARD) for count in BOTH),
+    (FOUR_DATABASES, checkouts.FORWARD_THEN_CANCELLED),
+    (ONE_DATABASE, checkouts.BACKWARD_THEN_CANCELLED),
+)
+def test_a_checkout_whose_worker_dies_ends_as_it_should(
+    databases: int, path: Path[Shopper], part: int, check: Check
+) -> None:
+    points = map_points(path)
+    check(path, "killed", kill_everywhere(path, points, slice_of(points, part, PARTS)))
+
+
+@each_on(*((FOUR_DATABASES, path) for path in checkouts.ATTEMPTS))
+def test_an_attempt_whose_worker_dies_is_settled(databases: int, path: Path[Shopper], check: Check) -> None:
+    points = map_points(path)
+    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
+
+
+def test_every_kind_of_boundary_and_call_is_a_point(databases: int) -> None:
+    """Nothing that changes the world escapes the enumeration: what must be seen on the way forward, is."""
+    points = map_points(checkouts.FORWARD)
+
+    def count(what: str) -> int:
+        return sum(point.endswith(f": {what}") for point in points)
+
+    # One claim; a record for each of six steps; intent, ledger and answer of three calls; and, with databases of
+    # their own, the participants' commits: two local steps, and two barrier writes for each of three calls.
+    commits = 1 + 6 + 3 * 3 + (2 + 2 * 3 if databases > 1 else 0)
+    assert count("COMMIT") == commits
+    assert count("BEGIN") == commits
+    assert (count("authorize"), count("capture"), count("book")) == (2, 2, 2)
+    assert sum(": SAVEPOINT" in point for point in points) == 2
+    assert points[-1] == "the end"

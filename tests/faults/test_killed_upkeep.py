@@ -1,0 +1,44 @@
+"""F1: kill sweeps, heartbeats and cleanups before and after every statement, commit and write to an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path as FilePath
+from typing import Any
+
+import pytest
+
+from sagas.archive import Archive
+
+from . import upkeep
+from .enumeration import Path, kill_everywhere, map_points, slice_of
+from .points import call_outside
+
+Check = Callable[..., None]
+
+
+@pytest.fixture
+def _archive_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every write to an archive a point."""
+    append = Archive.append
+    monkeypatch.setattr(
+        Archive,
+        "append",
+        lambda archive, documents: call_outside("archive", "append", lambda: append(archive, documents)),
+    )
+
+
+@pytest.mark.parametrize(
+    "path", [upkeep.RUN_DUE, upkeep.RING_DUE, upkeep.BEAT, upkeep.CHECKOUT_CLEANUP], ids=lambda path: path.name
+)
+def test_upkeep_that_dies_is_done_by_the_next(databases: int, path: Path[Any], check: Check) -> None:
+    points = map_points(path)
+    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
+
+
+@pytest.mark.usefixtures("_archive_shown")
+def test_a_cleanup_that_dies_loses_nothing(databases: int, tmp_path: FilePath, check: Check) -> None:
+    path = upkeep.make_cleanup_path(tmp_path)
+    points = map_points(path)
+    assert sum("archive: append" in point for point in points) == 4
+    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))

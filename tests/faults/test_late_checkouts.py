@@ -1,0 +1,37 @@
+"""F4 at every point: a worker stands still, others go on without it, and then it finishes what it began.
+
+While it stands still its lease passes and the database ends the transaction it had open, as its idle time-out does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
+
+from . import checkouts
+from .databases import each_on
+from .enumeration import Path, freeze_everywhere, map_points, slice_of
+from .shop import Shopper
+
+# The long paths are taken in parts, so that test processes can share them.
+PARTS = 3
+Check = Callable[..., None]
+
+
+def test_a_late_request_places_no_second_order(databases: int, check: Check) -> None:
+    points = map_points(checkouts.REQUEST)
+    check(checkouts.REQUEST, "frozen and late", freeze_everywhere(checkouts.REQUEST, points, slice_of(points, 0, 1)))
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@each_on(
+    (ONE_DATABASE, checkouts.FORWARD),
+    (FOUR_DATABASES, checkouts.BACKWARD),
+    (FOUR_DATABASES, checkouts.FORWARD_THEN_CANCELLED),
+)
+def test_a_late_worker_changes_nothing(databases: int, path: Path[Shopper], part: int, check: Check) -> None:
+    points = map_points(path)
+    check(path, "frozen and late", freeze_everywhere(path, points, slice_of(points, part, PARTS)))

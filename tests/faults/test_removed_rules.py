@@ -1,0 +1,191 @@
+"""Take one guarding rule away at a time: undisturbed everything still ends well, and disturbed something must not.
+
+An enumeration that finds nothing without the rule would prove nothing about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path as FilePath
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import transaction
+
+from orders import idempotency
+from payments.gateways import sandbox
+from sagas import SagaDefinition, StepContext, barrier, claims, engine, evidence, moves, outcomes, recovery
+from sagas.archive import Archive
+from sagas.barrier import Entry
+from sagas.claims import Next
+from sagas.models import BarrierState, Saga
+from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
+
+from . import bare, bare_paths, checkouts, upkeep
+from .enumeration import Path, Verdict, fail_everywhere, freeze_everywhere, kill_everywhere, map_points
+from .points import Failure, call_outside
+
+one_database = pytest.mark.parametrize("databases", [ONE_DATABASE], ids=["one"], indirect=True)
+four_databases = pytest.mark.parametrize("databases", [FOUR_DATABASES], ids=["four"], indirect=True)
+
+Disturb = Callable[[Path[Any], tuple[str, ...], Iterable[int]], Iterable[Verdict]]
+
+
+def find_violation(path: Path[Any], disturb: Disturb) -> Verdict:
+    """Disturb a path until something is wrong.
+
+    Raises: AssertionError when the rule that was taken away guards nothing.
+    """
+    points = map_points(path)
+    for verdict in disturb(path, points, range(1, len(points) + 1)):
+        if verdict.problems:
+            return verdict
+    raise AssertionError(f"{path.name}: nothing goes wrong at any of {len(points)} points without the rule")
+
+
+@one_database
+def test_without_the_lease_token_a_late_worker_repeats_a_local_step(
+    databases: int, bare_saga: type[SagaDefinition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def record_without_looking(run: Any, journal: Any, claimed: Any, report: Any) -> Next:
+        step = journal.step(claimed.step.name)
+        if step.lease_token is not None:
+            moves.record(journal, step, claimed.direction, report)
+        return claims.claim_next(journal, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
+
+    monkeypatch.setattr(engine, "_record_in", record_without_looking)
+    violation = find_violation(bare_paths.make_forward(bare_saga), freeze_everywhere)
+    assert any("doubles is [('note', 2, 0)" in problem for problem in violation.problems), violation
+
+
+@one_database
+def test_without_a_stable_key_a_repeat_is_a_second_effect(
+    databases: int, bare_saga: type[SagaDefinition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StepContext, "key", property(lambda step: f"{step.saga_id}:{step.step}:{uuid4()}"))
+    violation = find_violation(bare_paths.make_forward(bare_saga), kill_everywhere)
+    assert any("('ask', 2, 0)" in problem for problem in violation.problems), violation
+
+
+@four_databases
+def test_without_the_barrier_a_repeated_local_step_is_a_second_effect(
+    databases: int, bare_saga: type[SagaDefinition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(barrier, "enter", lambda *_place, **_options: Entry())
+    violation = find_violation(bare_paths.make_forward(bare_saga), kill_everywhere)
+    assert any("('take', 2, 0)" in problem for problem in violation.problems), violation
+
+
+@four_databases
+def test_without_the_tombstone_a_late_action_is_left_behind(
+    databases: int, bare_saga: type[SagaDefinition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def enter_unfenced(_using: str, row: Any, _is_new: bool) -> Entry:
+        return Entry(is_done=row.state == BarrierState.DONE, result=row.result)
+
+    monkeypatch.setattr(barrier, "_enter_action", enter_unfenced)
+    violation = find_violation(bare_paths.make_forward(bare_saga, is_cancelled=True), freeze_everywhere)
+    assert any("left is ['take']" in problem for problem in violation.problems), violation
+
+
+@one_database
+def test_without_evidence_of_late_answers_an_open_key_leaves_an_effect(
+    databases: int, bare_saga: type[SagaDefinition], open_keys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bare_paths.make_forward(bare_saga, is_cancelled=True)
+    with monkeypatch.context() as removed:
+        removed.setattr(evidence, "keep", lambda *_late: Next())
+        violation = find_violation(path, freeze_everywhere)
+    assert any("left is ['ask']" in problem for problem in violation.problems), violation
+    # With the rule, the late answer is what makes the saga undo the late call: at the very same point all ends well.
+    (verdict,) = freeze_everywhere(path, map_points(path), [violation.point])
+    assert verdict.problems == []
+
+
+@one_database
+def test_if_a_lost_worker_counted_as_no_effect_a_cancelled_order_would_hold_money(
+    databases: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = outcomes.lost_worker
+    monkeypatch.setattr(
+        outcomes, "lost_worker", lambda *, is_rolled_back, worker: lost(is_rolled_back=True, worker=worker)
+    )
+    violation = find_violation(checkouts.FORWARD_THEN_CANCELLED, kill_everywhere)
+    assert any("money is ['held']" in problem for problem in violation.problems), violation
+
+
+@one_database
+@pytest.mark.parametrize("disturbance", ["killed", "answer lost"])
+def test_if_the_answer_were_remembered_after_the_commit_a_repeat_would_order_twice(
+    databases: int, monkeypatch: pytest.MonkeyPatch, disturbance: str
+) -> None:
+    remember = idempotency.remember_answer
+
+    def remember_later(*args: Any, **kwargs: Any) -> None:
+        transaction.on_commit(lambda: remember(*args, **kwargs))
+
+    monkeypatch.setattr(idempotency, "remember_answer", remember_later)
+    violation = find_violation(checkouts.REQUEST, kill_everywhere if disturbance == "killed" else lose_answers)
+    assert violation.problems == ["recovery failed: 2 orders were placed"]
+
+
+@one_database
+def test_a_provider_that_does_not_know_its_keys_does_it_twice(
+    databases: int, bare_saga: type[SagaDefinition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = bare.write_unless
+    monkeypatch.setattr(bare, "write_unless", lambda alias, key, what, unless: write(alias, key, what, unless=()))
+    violation = find_violation(bare_paths.make_forward(bare_saga), kill_everywhere)
+    assert any("('ask', 2, 0)" in problem for problem in violation.problems), violation
+
+
+@one_database
+def test_a_gateway_that_does_not_know_its_keys_turns_a_good_order_down(
+    databases: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "_find_repeat", lambda *_request, **_amount: None)
+    violation = find_violation(checkouts.FORWARD, kill_everywhere)
+    assert any("saga is" in problem for problem in violation.problems), violation
+
+
+@four_databases
+def test_if_an_unanswered_commit_counted_as_rolled_back_its_effect_would_be_left(
+    databases: int, bare_saga: type[SagaDefinition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "commit_unknown", outcomes.unreachable)
+    violation = find_violation(bare_paths.make_forward(bare_saga, is_cancelled=True), lose_answers)
+    assert any("left is ['take']" in problem for problem in violation.problems), violation
+
+
+@one_database
+def test_a_sweep_that_takes_sagas_off_its_list_loses_them(databases: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = recovery.claim_due
+
+    def claim_and_forget(**options: Any) -> list[recovery.DueSaga]:
+        found = claim(**options)
+        Saga.objects.filter(pk__in=[saga.id for saga in found]).update(due_at=None)
+        return found
+
+    monkeypatch.setattr(recovery, "claim_due", claim_and_forget)
+    violation = find_violation(upkeep.RUN_DUE, kill_everywhere)
+    assert violation.problems == ["recovery failed: The sweep does not bring every saga to its end."]
+
+
+@one_database
+def test_a_cleanup_that_deletes_before_it_archives_loses_a_saga(
+    databases: int, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = Archive.append
+
+    def append_later(archive: Archive, documents: list[str]) -> None:
+        transaction.on_commit(lambda: call_outside("archive", "append", lambda: append(archive, documents)))
+
+    monkeypatch.setattr(Archive, "append", append_later)
+    violation = find_violation(upkeep.make_cleanup_path(tmp_path), kill_everywhere)
+    assert any("in no archive" in problem for problem in violation.problems), violation
+
+
+def lose_answers(path: Path[Any], _points: tuple[str, ...], _numbers: Iterable[int]) -> Iterable[Verdict]:
+    """Lose the answer to every COMMIT, in turn."""
+    return fail_everywhere(path, (Failure.ANSWER_LOST,), lambda event: event.is_commit)
