@@ -109,7 +109,7 @@ def once(shopper: Shopper) -> None:
 
 
 # One attempt each: steps that are refused, and steps that are asked again because their first answer was lost.
-ATTEMPTS = (
+REFUSED = (
     make_path(
         "reserve_stock refused", SOLD_OUT, least=10, run=once,
         shopper=lambda: make_shopper(on_hand=0),
@@ -122,6 +122,9 @@ ATTEMPTS = (
         "book_shipment refused", NOT_SERVED, least=10, run=once, shopper=partial(make_shopper, postal_code="00000"),
         before=lambda shopper: advance(shopper.saga_id, attempts=2),
     ),
+)  # fmt: skip
+ATTEMPTS = (
+    *REFUSED,
     make_path(
         "authorize_payment asked again", COMPLETED, least=10, run=once,
         shopper=partial(make_shopper, "pm_card_timeout_once"), before=wait_for_retry,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,14 +13,13 @@ from django.db import connections
 
 from config.settings import configure_database
 from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
+from tests.chaos.conftest import FULL_VARIABLE
 from tests.servers import PARTICIPANTS
-
-from .enumeration import Path
 
 BOTH = (ONE_DATABASE, FOUR_DATABASES)
 TOPOLOGY_NAMES = {ONE_DATABASE: "one", FOUR_DATABASES: "four"}
-# Set to "all", every disturbance is tried on both, as before a release; else what goes beyond kills is on one of them.
-EVERYWHERE = os.environ.get("SAGAS_TEST_FAULTS") == "all"
+# Whether everything is tried on both; else what a number of databases cannot change is tried on one of them.
+IS_FULL = os.environ.get(FULL_VARIABLE) == "full"
 
 ALIASES = {"DATABASE_URL": "default", **{f"{name.upper()}_DATABASE_URL": name for name in PARTICIPANTS}}
 
@@ -53,10 +52,17 @@ def _configure(databases: Mapping[str, object]) -> None:
     settings.DATABASES.update(databases)
 
 
-def each_on(*pairs: tuple[int, Path[Any]]) -> pytest.MarkDecorator:
-    """Run a test once for each pair of a number of databases and a path, or for every path on both."""
-    chosen = list(pairs)
-    if EVERYWHERE:
-        chosen = [(count, path) for count in BOTH for path in {path.name: path for _, path in pairs}.values()]
-    ids = [f"{TOPOLOGY_NAMES[count]}-{path.name}" for count, path in chosen]
-    return pytest.mark.parametrize(("databases", "path"), chosen, ids=ids, indirect=["databases"])
+def each_on(
+    name: str, *, one: Sequence[Any] = (), four: Sequence[Any] = (), full: Sequence[Any]
+) -> pytest.MarkDecorator:
+    """Run a test for each of these things on one database, and each of those on four; or, in full, all on both."""
+    chosen = [(count, thing) for count in BOTH for thing in full]
+    if not IS_FULL:
+        chosen = [*((ONE_DATABASE, thing) for thing in one), *((FOUR_DATABASES, thing) for thing in four)]
+    ids = [f"{TOPOLOGY_NAMES[count]}-{getattr(thing, 'name', thing)}" for count, thing in chosen]
+    return pytest.mark.parametrize(("databases", name), chosen, ids=ids, indirect=["databases"])
+
+
+def on(*counts: int) -> pytest.MarkDecorator:
+    """Run a test on these numbers of databases."""
+    return pytest.mark.parametrize("databases", counts, ids=[TOPOLOGY_NAMES[count] for count in counts], indirect=True)

@@ -8,7 +8,7 @@ business: count it, die before it, stand still before it, or let it fail.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -17,6 +17,8 @@ from uuid import UUID
 
 import psycopg
 from django.db import connections
+
+from tests.servers import PARTICIPANTS
 
 TABLE = re.compile(r'\b(?:FROM|INTO|UPDATE|TABLE)\s+"?([a-z][a-z_]+)', re.IGNORECASE)
 
@@ -123,6 +125,11 @@ def describe_statement(statement: Any) -> str:
         return " ".join(text.split()[:2])
     tables = list(dict.fromkeys(TABLE.findall(text)))
     return " ".join([verb, *(tables[:6] or [" ".join(text.split()[1:4])[:60]])])
+
+
+def find_participants(points: Iterable[str]) -> list[str]:
+    """Return those of these points, as they are written, that stand before something in a participant's database."""
+    return [point for point in points if point.partition(": ")[0] in PARTICIPANTS]
 
 
 def _show(event: Event) -> Failure | None:

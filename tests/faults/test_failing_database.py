@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from sagas import SagaDefinition
-from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
 
 from . import bare_paths, checkouts, operators
-from .databases import BOTH, each_on
+from .databases import IS_FULL, each_on
 from .enumeration import Path, fail_everywhere
 from .points import Event, Failure, Kind
 from .shop import Shopper
@@ -59,33 +58,33 @@ def fail_in_every_way(path: Path[Any], disturbances: Iterable[Disturbance], chec
         check(path, disturbance.name, fail_everywhere(path, disturbance.failures, disturbance.chosen))
 
 
-@pytest.mark.parametrize("path", [checkouts.REQUEST, operators.CANCEL_REQUEST], ids=lambda path: path.name)
+@each_on("path", one=[checkouts.REQUEST], full=[checkouts.REQUEST, operators.CANCEL_REQUEST])
 def test_a_request_is_answered_or_told_to_come_again(databases: int, path: Path[Shopper], check: Check) -> None:
     fail_in_every_way(path, [*COMMITS, *STATEMENTS], check)
 
 
-@pytest.mark.parametrize("path", operators.PATHS, ids=lambda path: path.name)
-def test_an_action_is_done_whole_or_not_at_all(databases: int, path: Path[operators.Case], check: Check) -> None:
-    fail_in_every_way(path, [*COMMITS, *STATEMENTS], check)
-
-
-@pytest.mark.parametrize("way", bare_paths.WAYS)
+@each_on("way", four=["forward"], full=list(bare_paths.WAYS))
 def test_nothing_is_done_twice_where_only_the_engine_guards(
     databases: int, bare_saga: type[SagaDefinition], way: str, check: Check
 ) -> None:
     fail_in_every_way(bare_paths.WAYS[way](bare_saga), [*COMMITS, *STATEMENTS], check)
 
 
-@each_on(*((count, path) for path in (checkouts.FORWARD, checkouts.BACKWARD) for count in BOTH))
-def test_a_checkout_survives_every_lost_commit(databases: int, path: Path[Shopper], check: Check) -> None:
-    fail_in_every_way(path, COMMITS, check)
+if IS_FULL:
 
+    @each_on("path", full=operators.PATHS)
+    def test_an_action_is_done_whole_or_not_at_all(databases: int, path: Path[operators.Case], check: Check) -> None:
+        fail_in_every_way(path, [*COMMITS, *STATEMENTS], check)
 
-@pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("disturbance", STATEMENTS, ids=lambda disturbance: disturbance.name)
-@each_on((FOUR_DATABASES, checkouts.FORWARD), (ONE_DATABASE, checkouts.BACKWARD))
-def test_a_checkout_survives_every_failed_statement(
-    databases: int, path: Path[Shopper], disturbance: Disturbance, part: int, check: Check
-) -> None:
-    failed = fail_everywhere(path, disturbance.failures, disturbance.chosen, part=part, parts=PARTS)
-    check(path, disturbance.name, failed)
+    @each_on("path", full=[checkouts.FORWARD, checkouts.BACKWARD])
+    def test_a_checkout_survives_every_lost_commit(databases: int, path: Path[Shopper], check: Check) -> None:
+        fail_in_every_way(path, COMMITS, check)
+
+    @pytest.mark.parametrize("part", range(PARTS))
+    @pytest.mark.parametrize("disturbance", STATEMENTS, ids=lambda disturbance: disturbance.name)
+    @each_on("path", full=[checkouts.FORWARD, checkouts.BACKWARD])
+    def test_a_checkout_survives_every_failed_statement(
+        databases: int, path: Path[Shopper], disturbance: Disturbance, part: int, check: Check
+    ) -> None:
+        failed = fail_everywhere(path, disturbance.failures, disturbance.chosen, part=part, parts=PARTS)
+        check(path, disturbance.name, failed)

@@ -6,29 +6,31 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
+from tests.acceptance.blueprints import FOUR_DATABASES
 
 from . import checkouts
-from .databases import BOTH, each_on
+from .databases import BOTH, each_on, on
 from .enumeration import Path, kill_everywhere, map_points, slice_of
+from .points import find_participants
 from .shop import Shopper
 
 # The long paths are taken in parts, so that test processes can share them.
-PARTS = 3
+PARTS = 2
+WAYS = (checkouts.FORWARD, checkouts.BACKWARD)
+ALL_WAYS = (*WAYS, checkouts.FORWARD_THEN_CANCELLED, checkouts.BACKWARD_THEN_CANCELLED)
 Check = Callable[..., None]
 
 
-def test_a_request_that_dies_is_repeated_and_places_one_order(databases: int, check: Check) -> None:
-    points = map_points(checkouts.REQUEST)
-    check(checkouts.REQUEST, "killed", kill_everywhere(checkouts.REQUEST, points, slice_of(points, 0, 1)))
+@each_on("path", one=[checkouts.REQUEST], full=[checkouts.REQUEST])
+def test_a_request_that_dies_is_repeated_and_places_one_order(
+    databases: int, path: Path[Shopper], check: Check
+) -> None:
+    points = map_points(path)
+    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@each_on(
-    *((count, path) for path in (checkouts.FORWARD, checkouts.BACKWARD) for count in BOTH),
-    (FOUR_DATABASES, checkouts.FORWARD_THEN_CANCELLED),
-    (ONE_DATABASE, checkouts.BACKWARD_THEN_CANCELLED),
-)
+@each_on("path", one=WAYS, four=WAYS, full=ALL_WAYS)
 def test_a_checkout_whose_worker_dies_ends_as_it_should(
     databases: int, path: Path[Shopper], part: int, check: Check
 ) -> None:
@@ -36,12 +38,19 @@ def test_a_checkout_whose_worker_dies_ends_as_it_should(
     check(path, "killed", kill_everywhere(path, points, slice_of(points, part, PARTS)))
 
 
-@each_on(*((FOUR_DATABASES, path) for path in checkouts.ATTEMPTS))
+@each_on("path", one=checkouts.REFUSED, full=checkouts.ATTEMPTS)
 def test_an_attempt_whose_worker_dies_is_settled(databases: int, path: Path[Shopper], check: Check) -> None:
     points = map_points(path)
     check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
 
 
+@on(FOUR_DATABASES)
+def test_a_request_touches_no_database_of_a_participant(databases: int) -> None:
+    """So one that dies leaves the same whether participants have databases of their own or not."""
+    assert find_participants(map_points(checkouts.REQUEST)) == []
+
+
+@on(*BOTH)
 def test_every_kind_of_boundary_and_call_is_a_point(databases: int) -> None:
     """Nothing that changes the world escapes the enumeration: what must be seen on the way forward, is."""
     points = map_points(checkouts.FORWARD)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
-
 from sagas.operations import Operation
+from tests.acceptance.blueprints import FOUR_DATABASES
 
 from . import operators
+from .databases import each_on, on
 from .enumeration import Path, kill_everywhere, map_points, slice_of
+from .points import find_participants
+from .shop import Shopper
 
 Check = Callable[..., None]
 
@@ -18,7 +20,7 @@ def test_every_action_is_enumerated() -> None:
     assert [path.name for path in operators.PATHS] == [f"operator: {operation.value}" for operation in Operation]
 
 
-@pytest.mark.parametrize("path", operators.PATHS, ids=lambda path: path.name)
+@each_on("path", one=operators.PATHS, full=operators.PATHS)
 def test_an_action_that_dies_is_done_whole_or_not_at_all(
     databases: int, path: Path[operators.Case], check: Check
 ) -> None:
@@ -26,10 +28,14 @@ def test_an_action_that_dies_is_done_whole_or_not_at_all(
     check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
 
 
-def test_a_cancel_request_that_dies_is_repeated(databases: int, check: Check) -> None:
-    points = map_points(operators.CANCEL_REQUEST)
-    check(
-        operators.CANCEL_REQUEST,
-        "killed",
-        kill_everywhere(operators.CANCEL_REQUEST, points, slice_of(points, 0, 1)),
-    )
+@each_on("path", one=[operators.CANCEL_REQUEST], full=[operators.CANCEL_REQUEST])
+def test_a_cancel_request_that_dies_is_repeated(databases: int, path: Path[Shopper], check: Check) -> None:
+    points = map_points(path)
+    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
+
+
+@on(FOUR_DATABASES)
+def test_an_action_touches_no_database_of_a_participant(databases: int) -> None:
+    """So one that dies leaves the same whether participants have databases of their own or not."""
+    paths = (*operators.PATHS, operators.CANCEL_REQUEST)
+    assert {path.name: find_participants(map_points(path)) for path in paths} == {path.name: [] for path in paths}

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from sagas.archive import Archive
+from tests.acceptance.blueprints import FOUR_DATABASES
 
 from . import upkeep
+from .databases import BOTH, each_on, on
 from .enumeration import Path, kill_everywhere, map_points, slice_of
-from .points import call_outside
+from .points import call_outside, find_participants
 
+PATHS = (upkeep.RUN_DUE, upkeep.RING_DUE, upkeep.BEAT, upkeep.CHECKOUT_CLEANUP)
 Check = Callable[..., None]
 
 
@@ -28,14 +31,19 @@ def _archive_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "path", [upkeep.RUN_DUE, upkeep.RING_DUE, upkeep.BEAT, upkeep.CHECKOUT_CLEANUP], ids=lambda path: path.name
-)
+@each_on("path", one=PATHS, full=PATHS)
 def test_upkeep_that_dies_is_done_by_the_next(databases: int, path: Path[Any], check: Check) -> None:
     points = map_points(path)
     check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
 
 
+@on(FOUR_DATABASES)
+def test_sweeps_and_heartbeats_touch_no_database_of_a_participant(databases: int) -> None:
+    """So one that dies leaves the same whether participants have databases of their own or not."""
+    assert {path.name: find_participants(map_points(path)) for path in PATHS} == {path.name: [] for path in PATHS}
+
+
+@on(*BOTH)
 @pytest.mark.usefixtures("_archive_shown")
 def test_a_cleanup_that_dies_loses_nothing(databases: int, tmp_path: FilePath, check: Check) -> None:
     path = upkeep.make_cleanup_path(tmp_path)

@@ -9,10 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
-
 from . import checkouts
-from .databases import each_on
+from .databases import IS_FULL, each_on
 from .enumeration import Path, freeze_everywhere, map_points, slice_of
 from .shop import Shopper
 
@@ -21,17 +19,16 @@ PARTS = 3
 Check = Callable[..., None]
 
 
-def test_a_late_request_places_no_second_order(databases: int, check: Check) -> None:
-    points = map_points(checkouts.REQUEST)
-    check(checkouts.REQUEST, "frozen and late", freeze_everywhere(checkouts.REQUEST, points, slice_of(points, 0, 1)))
-
-
-@pytest.mark.parametrize("part", range(PARTS))
-@each_on(
-    (ONE_DATABASE, checkouts.FORWARD),
-    (FOUR_DATABASES, checkouts.BACKWARD),
-    (FOUR_DATABASES, checkouts.FORWARD_THEN_CANCELLED),
-)
-def test_a_late_worker_changes_nothing(databases: int, path: Path[Shopper], part: int, check: Check) -> None:
+@each_on("path", one=[checkouts.REQUEST], full=[checkouts.REQUEST])
+def test_a_late_request_places_no_second_order(databases: int, path: Path[Shopper], check: Check) -> None:
     points = map_points(path)
-    check(path, "frozen and late", freeze_everywhere(path, points, slice_of(points, part, PARTS)))
+    check(path, "frozen and late", freeze_everywhere(path, points, slice_of(points, 0, 1)))
+
+
+if IS_FULL:
+
+    @pytest.mark.parametrize("part", range(PARTS))
+    @each_on("path", full=[checkouts.FORWARD, checkouts.BACKWARD, checkouts.FORWARD_THEN_CANCELLED])
+    def test_a_late_worker_changes_nothing(databases: int, path: Path[Shopper], part: int, check: Check) -> None:
+        points = map_points(path)
+        check(path, "frozen and late", freeze_everywhere(path, points, slice_of(points, part, PARTS)))

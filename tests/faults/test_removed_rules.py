@@ -6,28 +6,51 @@ An enumeration that finds nothing without the rule would prove nothing about it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path as FilePath
+from threading import Barrier
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.db import transaction
 
+from inventory import services as inventory
+from inventory.models import ReservationLine, StockItem
 from orders import idempotency
 from payments.gateways import sandbox
-from sagas import SagaDefinition, StepContext, barrier, claims, engine, evidence, moves, outcomes, recovery
+from sagas import (
+    SagaDefinition,
+    StepContext,
+    barrier,
+    claims,
+    clock,
+    engine,
+    evidence,
+    moves,
+    operations,
+    outcomes,
+    recovery,
+)
 from sagas.archive import Archive
 from sagas.barrier import Entry
 from sagas.claims import Next
+from sagas.exceptions import StaleRevision
+from sagas.journal import Journal
 from sagas.models import BarrierState, Saga
+from sagas.testing import faults, pass_time
+from sagas.testing.drain import read
 from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
+from tests.participants.side_by_side import PATIENCE_SECONDS, count_types, run_side_by_side
 
-from . import bare, bare_paths, checkouts, upkeep
+from . import bare, bare_paths, checkouts, operators, upkeep
+from .databases import on
 from .enumeration import Path, Verdict, fail_everywhere, freeze_everywhere, kill_everywhere, map_points
 from .points import Failure, call_outside
+from .shop import COMPLETED, advance, find_problems, finish, make_shopper
 
-one_database = pytest.mark.parametrize("databases", [ONE_DATABASE], ids=["one"], indirect=True)
-four_databases = pytest.mark.parametrize("databases", [FOUR_DATABASES], ids=["four"], indirect=True)
+one_database, four_databases = on(ONE_DATABASE), on(FOUR_DATABASES)
 
 Disturb = Callable[[Path[Any], tuple[str, ...], Iterable[int]], Iterable[Verdict]]
 
@@ -184,6 +207,101 @@ def test_a_cleanup_that_deletes_before_it_archives_loses_a_saga(
     monkeypatch.setattr(Archive, "append", append_later)
     violation = find_violation(upkeep.make_cleanup_path(tmp_path), kill_everywhere)
     assert any("in no archive" in problem for problem in violation.problems), violation
+
+
+@one_database
+def test_if_history_were_told_after_the_commit_a_death_would_leave_a_decision_without_it(
+    databases: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Journal._run
+
+    def run_and_tell_later(written: Journal, parts: list[Any]) -> None:
+        run(written, [part for part in parts if part[0] != "told"])
+        transaction.on_commit(lambda: run(written, [part for part in parts if part[0] == "told"]))
+
+    monkeypatch.setattr(Journal, "_run", run_and_tell_later)
+    (pause,) = [path for path in operators.PATHS if path.name == f"operator: {operations.Operation.PAUSE.value}"]
+    violation = find_violation(pause, kill_everywhere)
+    assert any("pause is half done" in problem for problem in violation.problems), violation
+
+
+def refuse_on_old_knowledge() -> list[str]:
+    """Look a lost payment up, let it be made after all, and then fill in that it was not made.
+
+    Returns: what is wrong in the end.
+    """
+    shopper = make_shopper().place()
+    operators.lose_the_payment(shopper)
+    seen, _history = operators.read_marks(shopper)
+    with faults() as planted:
+        planted.lose_answer("authorize_payment")
+        pass_time(until_due=read(shopper.find_saga()))
+        advance(shopper.saga_id, attempts=1)
+    with suppress(StaleRevision):
+        operators.act(
+            shopper, operations.Operation.MARK_REFUSED, revision=seen, step="authorize_payment",
+            evidence="The provider never saw the request.",
+        )  # fmt: skip
+    finish(shopper.saga_id)
+    return find_problems(shopper, COMPLETED)
+
+
+@one_database
+def test_without_the_revision_a_person_refuses_what_has_happened_since(
+    databases: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with clock.restored():
+        assert refuse_on_old_knowledge() == []
+    monkeypatch.setattr(operations, "_check_revision", lambda _journal, _revision: None)
+    with clock.restored():
+        problems = refuse_on_old_knowledge()
+    assert "money is ['held'], not ['captured']" in problems, problems
+
+
+def race_for_the_last(sku: str, monkeypatch: pytest.MonkeyPatch, take: Callable[..., None]) -> dict[str, int]:
+    """Let two reserve the last unit; both have looked before either takes it.
+
+    Returns: what they got.
+    """
+    inventory.ensure_stock(sku, 1)
+    both_have_looked = Barrier(2)
+    monkeypatch.setattr(
+        inventory,
+        "_take_from_hand",
+        lambda key, quantities: take(key, quantities, lambda: both_have_looked.wait(PATIENCE_SECONDS)),
+    )
+    line = inventory.Line(sku=sku, quantity=1)
+    return count_types(
+        run_side_by_side(
+            [
+                partial(inventory.reserve, key=f"{sku}:{number}", order_number=f"{sku}-{number}", lines=[line])
+                for number in range(2)
+            ]
+        )
+    )
+
+
+@one_database
+def test_without_the_conditional_update_the_last_unit_is_sold_twice(
+    databases: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_guarded = inventory._take_from_hand
+
+    def take_after_waiting(key: str, quantities: Any, wait: Callable[[], object]) -> None:
+        wait()
+        take_guarded(key, quantities)
+
+    def take_what_was_seen(key: str, quantities: Any, wait: Callable[[], object]) -> None:
+        ((sku, quantity),) = quantities.items()
+        seen = StockItem.objects.get(sku=sku)
+        assert seen.on_hand >= quantity
+        wait()
+        StockItem.objects.filter(sku=sku).update(on_hand=seen.on_hand - quantity, reserved=seen.reserved + quantity)
+
+    assert race_for_the_last("GUARDED", monkeypatch, take_after_waiting) == {"Reservation": 1, "OutOfStock": 1}
+    assert ReservationLine.objects.filter(sku="GUARDED").count() == 1
+    assert race_for_the_last("LAST", monkeypatch, take_what_was_seen) == {"Reservation": 2}
+    assert ReservationLine.objects.filter(sku="LAST").count() == 2
 
 
 def lose_answers(path: Path[Any], _points: tuple[str, ...], _numbers: Iterable[int]) -> Iterable[Verdict]:

@@ -209,7 +209,7 @@ class SagaMachine(RuleBasedStateMachine):
     def _run_to_the_end(self) -> None:
         """Sweep, work and answer until nothing is open; only what the sweep finds is looked at."""
         for _ in range(MAX_LOOKS):
-            still_open = Saga.objects.filter(pk__in=self.specs, closed_at__isnull=True)
+            still_open = Saga.objects.filter(pk__in=self.specs, closed_at__isnull=True).order_by("pk")
             if not still_open:
                 return
             for saga in still_open:

@@ -19,6 +19,8 @@ OWN_DATABASE = "inventory"  # the participant whose data the tests put behind a 
 SLOW_QUEUE = "slow"
 VERIFY_AFTER = timedelta(seconds=45)
 MAX_STEPS = 6
+# The sweep reads the real clock: between two moments of a run lies more than a busy machine takes for a statement.
+RETRY_SECONDS = 10
 
 
 class Place(StrEnum):
@@ -151,7 +153,13 @@ def _declare(spec: StepSpec, world: World) -> Any:
         "external": is_external,
         "queue": SLOW_QUEUE if spec.is_slow else None,
         "refuses_on": [Refused],
-        "retry": RetryPolicy(attempts=spec.attempts, base=1, factor=2, cap=4, max_elapsed=spec.elapsed_seconds),
+        "retry": RetryPolicy(
+            attempts=spec.attempts,
+            base=RETRY_SECONDS,
+            factor=2,
+            cap=4 * RETRY_SECONDS,
+            max_elapsed=spec.elapsed_seconds,
+        ),
     }
     action = None if spec.is_done else world.action(spec)
     if spec.kind is Kind.RETRIABLE:
@@ -162,6 +170,8 @@ def _declare(spec: StepSpec, world: World) -> Any:
         return Pivot(action, **options)
     if is_external and spec.undo is Undo.VERIFIES:
         options["verify_after"] = VERIFY_AFTER
-    options["compensation_retry"] = RetryPolicy(attempts=spec.compensation_attempts, base=1, cap=4)
+    options["compensation_retry"] = RetryPolicy(
+        attempts=spec.compensation_attempts, base=RETRY_SECONDS, cap=4 * RETRY_SECONDS
+    )
     options["compensation_refuses_on"] = [CannotUndo]
     return Compensatable(action, world.compensation(spec), **options)

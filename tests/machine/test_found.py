@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from sagas.models import Saga
 from sagas.states import Hold
 from sagas.testing import find_violations
 
 from .machine import SagaMachine
-from .specs import Place, SagaSpec, StepSpec
+from .specs import Place, StepSpec
 from .stage import Does
+from .stories import begin
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("apart")]
 
@@ -23,12 +23,6 @@ def machine() -> Iterator[SagaMachine]:
     made = SagaMachine()
     yield made
     made.teardown()
-
-
-def begin(machine: SagaMachine, *stages: tuple[StepSpec, ...]) -> Saga:
-    """Start a saga of these stages."""
-    machine.begin(spec=SagaSpec(stages=stages), cancels=False, thaws_last=False)
-    return Saga.objects.get()
 
 
 def test_a_lease_that_outlives_its_definition_is_no_limbo(machine: SagaMachine) -> None:
