@@ -124,7 +124,7 @@ def settle_action(journal: Journal, step: SagaStep, report: Report) -> None:
     """Apply a definite answer to a step that waits or whose outcome is unknown: a late one, or a person's word."""
     holds.clear_hold(journal, step)
     if step.state == StepState.REFUSED and report.outcome is Outcome.SUCCEEDED:
-        step.reconsider()
+        _reconsider(journal, step, reason="A person says that it happened.")
     _record_action(journal, step, report)
 
 
@@ -139,8 +139,7 @@ def ask_again(journal: Journal, step: SagaStep, *, actor: str, reason: str) -> N
     """Make a step due now with a fresh budget, because a person says so."""
     holds.clear_hold(journal, step, actor=actor, reason=reason)
     if step.state == StepState.REFUSED:
-        step.reconsider()
-        step.finished_at, step.waiting_for = None, WaitingFor.RETRY.value
+        _reconsider(journal, step, actor=actor, reason=reason)
     if step.state in (StepState.WAITING, StepState.UNKNOWN, StepState.COMPENSATING):
         step.due_at = journal.now
     step.budget_used, step.budget_started_at = 0, journal.now
@@ -391,6 +390,14 @@ def _apply(
         holds.set_attention(journal, step, move.attention)
     if move.hold is not None:
         holds.set_hold(journal, step, move.hold, reason=step.last_error)
+
+
+def _reconsider(journal: Journal, step: SagaStep, *, actor: str | None = None, reason: str) -> None:
+    """Take a refusal for open again."""
+    before = step.state
+    step.reconsider()
+    step.finished_at, step.waiting_for = None, WaitingFor.RETRY.value
+    journal.tell(What.STEP_WAITING, step=step, from_state=before, to_state=step.state, actor=actor, reason=reason)
 
 
 def _change_state(step: SagaStep, state: StepState) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sagas import Fenced, OutcomeUnknown, RetryLater, clock, engine, operations
 from sagas.actors import Actor
-from sagas.models import Saga
+from sagas.models import Saga, SagaHistory
 from sagas.states import Hold
 from sagas.testing import drain, pass_time
 from sagas.testing.drain import read
@@ -135,6 +135,13 @@ def violated(world: World) -> Saga:
     return drain(begin(define(p=world.pivot(), r=world.retriable(refuses_on=[Refused]), s=world.retriable())))
 
 
+def moves_of(saga: Saga, step: str) -> list[str]:
+    """Return the moves of a step as its history tells them: each begins where the one before ended."""
+    rows = SagaHistory.objects.filter(saga_id=saga.pk, step=step).exclude(what__in=("held", "hold_cleared"))
+    rows = rows.exclude(what="operator_acted").order_by("number")
+    return [f"{row.from_state} > {row.to_state}" for row in rows]
+
+
 def test_s5_a_contract_violation_can_be_skipped_with_a_result(world: World) -> None:
     saga = violated(world)
     operations.skip_step(saga.pk, actor=OPERATOR, reason=REASON, step="r", result={"by": "hand"})
@@ -149,6 +156,9 @@ def test_s5_a_contract_violation_can_be_retried_once_it_is_mended(world: World) 
     operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON, step="r")
     saga = drain(saga)
     assert (saga.state, world.count(saga, "r")) == ("completed", 1)
+    assert moves_of(saga, "r") == [
+        "pending > running", "running > refused", "refused > waiting", "waiting > running", "running > succeeded",
+    ]  # fmt: skip
 
 
 def test_s5_a_contract_violation_can_be_marked_succeeded_but_not_refused_again(world: World) -> None:
@@ -158,3 +168,6 @@ def test_s5_a_contract_violation_can_be_marked_succeeded_but_not_refused_again(w
     operations.mark_succeeded(saga.pk, actor=OPERATOR, reason=REASON, evidence=EVIDENCE, step="r")
     saga = drain(saga)
     assert (saga.state, world.called("r")) == ("completed", 1)
+    assert moves_of(saga, "r") == [
+        "pending > running", "running > refused", "refused > waiting", "waiting > succeeded",
+    ]  # fmt: skip

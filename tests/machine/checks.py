@@ -24,8 +24,6 @@ STEP_EVENTS = frozenset({
 SAGA_EVENTS = frozenset({
     "saga_running", "saga_turned_back", "saga_completed", "saga_compensated", "saga_abandoned", "saga_reopened",
 })  # fmt: skip
-# A person who asks a refused retriable step again, or marks it, is told by a row of his own.
-RECONSIDERED = (StepState.REFUSED.value, StepState.WAITING.value)
 
 
 def read_moves(model: type[Saga] | type[SagaStep]) -> set[tuple[str, str]]:
@@ -173,13 +171,12 @@ def _check_moves(saga: Saga, rows: dict[str, SagaStep], history: list[SagaHistor
         if move not in legal and (row.from_state != row.to_state or not row.step):
             found.append(f"S0: {row.number} {row.what} {row.step}: {move} is no legal move")
         before = at.setdefault(row.step, row.from_state)
-        if before != row.from_state and (before, row.from_state) != RECONSIDERED:
+        if before != row.from_state:
             found.append(f"S0: {row.number} {row.what} {row.step}: from {row.from_state}, but it was {before}")
         at[row.step] = row.to_state
     now = {"": saga.state, **{name: step.state for name, step in rows.items() if name in at}}
     wrong = {name: (told, now[name]) for name, told in at.items() if told != now[name]}
-    found += [f"S0: {name or 'saga'}: {pair}" for name, pair in wrong.items() if pair != RECONSIDERED]
-    return found
+    return [*found, *(f"S0: {name or 'saga'}: told {told}, is {row}" for name, (told, row) in wrong.items())]
 
 
 def _check_budget(spec: StepSpec, row: SagaStep, attempts: list[SagaAttempt], history: list[SagaHistory]) -> list[str]:
