@@ -49,6 +49,10 @@ chaos: install-dev ## Break the running shop for most of an hour and print what 
 	$(BIN)/python -m tests.chaos.run --frozen-broker --checkouts 200
 	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/chaos
 
+.PHONY: test-faults
+test-faults: install-dev ## Disturb every path at every point in every way, on one database and on four
+	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/faults
+
 .PHONY: check
 check: install-dev ## Check format, lint, types, import contracts, project, migrations and OpenAPI schema
 	$(BIN)/ruff format --check
