@@ -4,8 +4,10 @@ An entry of the history that names an actor gets a keyed digest over what it say
 was before, so that entries of one saga form a chain. The saga's own seal covers how many there are and the last of
 them: taking entries off the end shows, too. The key is in the settings and never in the database.
 
-Entries of the engine name nobody and are not sealed: sealing all of them would cost a third more room in the largest
-table, and what an engine did can be read from attempts and participants as well. ``sagas.verification`` verifies.
+Every chain begins with the entry that tells of the start, whoever started the saga: so each saga has a seal from its
+first commit on, and one without was stripped. Other entries of the engine name nobody and are not sealed: sealing all
+of them would cost a third more room in the largest table, and what an engine did can be read from attempts and
+participants as well. ``sagas.verification`` verifies.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from uuid import UUID
 from django.conf import settings as project
 
 from .conf import get_settings
+from .models.history import DEED
 
 KEY_ID_CHARS = 8
 SEALED_FIELDS = ("saga_id", "number", "at", "what", "step", "from_state", "to_state", "actor", "reason", "data")
@@ -51,20 +54,25 @@ def list_keys() -> tuple[SealKey, ...]:
 def seal_entries(
     entries: Iterable[MutableMapping[str, Any]], *, saga_id: UUID, seal: str, count: int
 ) -> tuple[str, int]:
-    """Give every entry that names an actor its seal, in order.
+    """Give every entry that must have one its seal, in order.
 
     ``seal`` and ``count`` are the saga's own, as they were.
     Returns: both as they must be stored with the entries.
     """
     for entry in entries:
         entry["seal"] = ""
-        if entry["actor"] is None:
+        if not needs_seal(entry):
             continue
         key = list_keys()[0]
         entry["seal"] = compute_entry_seal(key, entry, before=seal)
         count += 1
         seal = compute_saga_seal(key, saga_id, count=count, number=entry["number"], last=entry["seal"])
     return seal, count
+
+
+def needs_seal(entry: Mapping[str, Any]) -> bool:
+    """Tell whether an entry must be sealed: it begins the saga, names somebody, or tells of a person's action."""
+    return entry["number"] == 1 or entry["actor"] is not None or entry["what"] == DEED
 
 
 def compute_entry_seal(key: SealKey, entry: Mapping[str, Any], *, before: str) -> str:

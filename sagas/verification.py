@@ -1,5 +1,8 @@
 """Verify that what people did is still written as it was: no number missing, every seal fits, nothing cut off.
 
+A saga that was started since seals are kept must have one, from its first entry on: who takes all of them away is found
+by that. When it was started is read from its row and from its id, whichever is later.
+
 Reads only. A finding is looked at again under the saga's lock before it is reported, because a colleague may act
 between two reads. What a saga's rows tell is judged one saga at a time; the first thing that does not fit is named.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -21,10 +24,13 @@ from django.db.models import Q
 from . import seals
 from .conf import get_settings
 from .models import Saga, SagaHistory
+from .models.history import DEED
+from .models.saga import read_started_at
 from .seals import SealKey
 
 PAGE = 500
-SEALING_MIGRATION = "what_the_console_asks_for"  # the end of its name
+SEALING_MIGRATION = "seal_every_start"  # the end of its name
+ID_TOLERANCE = timedelta(days=1)  # the time in an id is that of a process, whose clock may be wrong
 COUNT_NUMBERS = """
     SELECT saga_id, count(*), min(number), max(number) FROM sagas_sagahistory WHERE saga_id = ANY(%s) GROUP BY saga_id
 """
@@ -39,8 +45,8 @@ class Flaw(StrEnum):
 
     MISSING = "missing"  #: an entry is not there
     CHANGED = "changed"  #: an entry does not fit its seal
-    CUT = "cut"  #: the saga's seal tells of other sealed entries than there are
-    UNSEALED = "unsealed"  #: an entry names a person and has no seal
+    CUT = "cut"  #: the saga's seal tells of other sealed entries than there are, or is gone
+    UNSEALED = "unsealed"  #: an entry that must have a seal has none
     UNKNOWN_KEY = "unknown_key"  #: it was sealed with a key that the settings do not have
 
 
@@ -82,11 +88,12 @@ class Verification:
 @dataclass(frozen=True, kw_only=True)
 class _Facts:
     saga_id: UUID
+    created_at: datetime
     history_count: int
     seal: str
     seal_count: int
     numbers: tuple[int, int, int]  # how many, first, last
-    entries: Sequence[dict[str, Any]]  # those that name somebody, or have a seal
+    entries: Sequence[dict[str, Any]]  # those that must have a seal, or have one
 
 
 def verify(
@@ -94,7 +101,8 @@ def verify(
 ) -> Verification:
     """Verify sagas by id; those that are gone are passed over.
 
-    ``sealed_since``: from when on every entry that names a person must have a seal; None: only after a sealed one.
+    ``sealed_since``: from when on every start and every entry of a person must have a seal; None: only after a sealed
+    entry of the same saga.
     """
     found = into or Verification()
     wanted = list(saga_ids)
@@ -112,20 +120,22 @@ def verify_all(
     started_since: datetime | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Verification:
-    """Verify every saga, or those started lately, a page at a time."""
+    """Verify every saga, or those whose row says that they were started lately, oldest first, a page at a time."""
     found = Verification()
-    after: UUID | None = None
+    since: Any = started_since
+    last: UUID | None = None
     while not should_stop():
-        rows = Saga.objects.using(get_settings().database).order_by("pk")
-        if started_since is not None:
-            rows = rows.filter(created_at__gte=started_since)
-        if after is not None:
-            rows = rows.filter(pk__gt=after)
-        page = list(rows.values_list("pk", flat=True)[:PAGE])
+        # In the order of saga_newest: the first of a moment is found there without those before it.
+        rows = Saga.objects.using(get_settings().database).order_by("created_at", "pk")
+        if since is not None:
+            rows = rows.filter(created_at__gte=since)
+        if last is not None:
+            rows = rows.exclude(Q(created_at=since) & Q(pk__lte=last))
+        page = list(rows.values_list("created_at", "pk")[:PAGE])
         if not page:
             return found
-        after = page[-1]
-        verify(page, sealed_since=sealed_since, into=found)
+        since, last = page[-1]
+        verify([pk for _, pk in page], sealed_since=sealed_since, into=found)
     found.is_whole = False
     return found
 
@@ -154,20 +164,22 @@ def _read(saga_ids: Sequence[UUID]) -> Iterator[_Facts]:
     using = get_settings().database
     sagas = Saga.objects.using(using).filter(pk__in=saga_ids).order_by("pk")
     entries: dict[UUID, list[dict[str, Any]]] = {}
-    sealed = SagaHistory.objects.using(using).filter(Q(actor__isnull=False) | ~Q(seal=""), saga_id__in=saga_ids)
+    must_be_sealed = Q(number=1) | Q(actor__isnull=False) | Q(what=DEED)  # as seals.needs_seal says it
+    sealed = SagaHistory.objects.using(using).filter(must_be_sealed | ~Q(seal=""), saga_id__in=saga_ids)
     for entry in sealed.order_by("saga_id", "number").values(*seals.SEALED_FIELDS, "seal"):
         entries.setdefault(entry["saga_id"], []).append(entry)
     with connections[using].cursor() as cursor:
         cursor.execute(COUNT_NUMBERS, [list(saga_ids)])
         numbers = {row[0]: (row[1], row[2], row[3]) for row in cursor.fetchall()}
-    for pk, history_count, seal, seal_count in sagas.values_list("pk", "history_count", "seal", "seal_count"):
+    for saga in sagas.only("created_at", "history_count", "seal", "seal_count"):
         yield _Facts(
-            saga_id=pk,
-            history_count=history_count,
-            seal=seal,
-            seal_count=seal_count,
-            numbers=numbers.get(pk, (0, 0, 0)),
-            entries=entries.get(pk, []),
+            saga_id=saga.pk,
+            created_at=saga.created_at,
+            history_count=saga.history_count,
+            seal=saga.seal,
+            seal_count=saga.seal_count,
+            numbers=numbers.get(saga.pk, (0, 0, 0)),
+            entries=entries.get(saga.pk, []),
         )
 
 
@@ -194,12 +206,17 @@ def _judge(facts: _Facts, sealed_since: datetime | None) -> Finding | None:
 
 def _judge_chain(facts: _Facts, sealed_since: datetime | None) -> Finding | None:
     keys = {key.id: key for key in seals.list_keys()}
+    is_sealed_from_start = sealed_since is not None and _is_started_since(facts, sealed_since)
+    if is_sealed_from_start and not facts.seal:
+        text = "The saga has no seal, although it was started since every saga gets one; the first entry is"
+        return _find(facts, 1, Flaw.CUT, f"{text} number 1.")
     before, count, number = "", 0, 0
     for entry in facts.entries:
         number = entry["number"]
         if not entry["seal"]:
-            if count or (sealed_since is not None and entry["at"] >= sealed_since):
-                text = f"Entry {number} names {entry['actor']} and has no seal."
+            is_late = sealed_since is not None and entry["at"] >= sealed_since
+            if count or is_sealed_from_start or is_late:
+                text = f"Entry {number} {_describe_need(entry)} and has no seal."
                 return _find(facts, number, Flaw.UNSEALED, text)
             continue
         key = keys.get(seals.key_id_of(entry["seal"]))
@@ -215,6 +232,17 @@ def _judge_chain(facts: _Facts, sealed_since: datetime | None) -> Finding | None
         return None
     text = f"The saga's seal tells of {facts.seal_count} sealed entries; {count} are there, or the seal was changed."
     return _find(facts, number + 1, Flaw.CUT, text)
+
+
+def _is_started_since(facts: _Facts, moment: datetime) -> bool:
+    """Tell whether a saga was started since a moment; its row alone is not believed."""
+    return facts.created_at >= moment or read_started_at(facts.saga_id) - ID_TOLERANCE >= moment
+
+
+def _describe_need(entry: dict[str, Any]) -> str:
+    if entry["actor"] is not None:
+        return f"names {entry['actor']}"
+    return "tells of a person's action" if entry["what"] == DEED else "begins the saga"
 
 
 def _fits(key: SealKey, entry: dict[str, Any], before: str) -> bool:

@@ -27,7 +27,11 @@ class SagaHistory(models.Model):
     reason = models.TextField(blank=True, default="")
     data = models.JSONField(default=dict, blank=True)
     seal = models.CharField(
-        max_length=60, blank=True, default="", db_default="", help_text="Keyed digest of an entry that names an actor."
+        max_length=60,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Keyed digest of the first entry and of people's.",
     )
 
     class Meta:

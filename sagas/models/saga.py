@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.db import models
@@ -15,6 +16,7 @@ from .choices import choices_of, one_of
 
 OPEN_VALUES = sorted(state.value for state in OPEN_STATES)
 MANY_TRIES = 2  # most sagas need one attempt a step, and an index of the others stays small
+ID_VERSION = 7
 CLOSED_VALUES = sorted(state.value for state in CLOSED_STATES)
 
 
@@ -28,6 +30,18 @@ def new_saga_id() -> UUID:
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     return UUID(int=value)
+
+
+def read_started_at(saga_id: UUID) -> datetime:
+    """Return when a process made this id, by its own clock.
+
+    Returns: the year 1970 for an id that no process of the engine made.
+    """
+    began = datetime(1970, 1, 1, tzinfo=UTC)
+    try:
+        return began + timedelta(milliseconds=saga_id.int >> 80) if saga_id.version == ID_VERSION else began
+    except OverflowError:
+        return began
 
 
 class Saga(FSMModelMixin, models.Model):

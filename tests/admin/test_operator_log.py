@@ -153,8 +153,9 @@ def test_sound_log_verifies(log_in: LogIn) -> None:
 
     text = log_in("viewer").post(f"{URL}?span=24h").content.decode()
 
-    assert "Nothing was changed." in text
-    assert "of 2 sagas that people acted on" in text
+    assert "What was looked at fits its seals." in text
+    assert "of 2 sagas whose rows say that people acted on them" in text
+    assert "manage.py saga_verify_log looks at every saga" in text
 
 
 def test_changed_log_is_named(log_in: LogIn) -> None:
@@ -171,7 +172,7 @@ def test_changed_log_is_named(log_in: LogIn) -> None:
 
     assert "This log was changed in the database." in text
     assert f"Saga {saga.pk}</a>: The saga tells of 3 entries, 2 are there" in text
-    assert "Nothing was changed." not in text
+    assert "fits its seals." not in text
 
 
 def test_verifying_has_a_bound(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:

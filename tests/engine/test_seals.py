@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 
 from sagas import Compensatable, Pivot, engine, nothing_to_undo, operations, verification
 from sagas.actors import Actor
 from sagas.models import Saga, SagaHistory
+from sagas.models.saga import read_started_at
 from sagas.retention import DELETE_ORDER
 from sagas.seals import describe_entry
 from sagas.verification import Finding, Flaw
@@ -52,6 +55,11 @@ def make_touched(times: int = 2) -> Saga:
     return Saga.objects.get(pk=saga.pk)
 
 
+def make_untouched() -> Saga:
+    """Return a saga that was started by nobody."""
+    return begin(define(s0=Compensatable(do_nothing, nothing_to_undo)))
+
+
 def verify(saga: Saga, *, sealed_since: datetime | None = None) -> Finding | None:
     found = verification.verify([saga.pk], sealed_since=sealed_since)
     assert found.sagas == 1
@@ -59,7 +67,11 @@ def verify(saga: Saga, *, sealed_since: datetime | None = None) -> Finding | Non
 
 
 def flaw_of(saga: Saga) -> tuple[str, int] | None:
-    found = verify(saga)
+    return flaw_since(saga, None)
+
+
+def flaw_since(saga: Saga, sealed_since: datetime | None) -> tuple[str, int] | None:
+    found = verify(saga, sealed_since=sealed_since)
     return (found.flaw.value, found.number) if found else None
 
 
@@ -73,6 +85,13 @@ def administrator() -> Iterator[Any]:
         cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
 
 
+def strip(saga: Saga, **values: Any) -> None:
+    """Take away every seal of a saga, as somebody who owns the tables can."""
+    with administrator() as cursor:
+        cursor.execute("UPDATE sagas_sagahistory SET seal = '' WHERE saga_id = %s", [saga.pk])
+    Saga.objects.filter(pk=saga.pk).update(seal="", seal_count=0, **values)
+
+
 def deeds(saga: Saga) -> list[SagaHistory]:
     return list(SagaHistory.objects.filter(saga=saga, what="operator_acted").order_by("number"))
 
@@ -82,20 +101,21 @@ def test_untouched_history_fits_its_seals() -> None:
 
     found = verification.verify([saga.pk], sealed_since=saga.created_at)
 
-    named = SagaHistory.objects.filter(saga=saga, actor__isnull=False)
-    assert (found.is_sound, found.entries, saga.seal_count) == (True, named.count(), named.count())
-    assert found.entries == 8
-    assert set(SagaHistory.objects.filter(saga=saga, actor=None).values_list("seal", flat=True)) == {""}
+    sealed = SagaHistory.objects.filter(saga=saga).exclude(number__gt=1, actor=None)
+    assert (found.is_sound, found.entries, saga.seal_count) == (True, sealed.count(), sealed.count())
+    assert found.entries == 9
+    unnamed = SagaHistory.objects.filter(saga=saga, actor=None)
+    assert set(unnamed.exclude(number=1).values_list("seal", flat=True)) == {""}
 
 
-def test_saga_that_no_person_touched_has_no_seals_but_its_starter_s() -> None:
-    saga = begin(define(s0=Compensatable(do_nothing, nothing_to_undo)))
+def test_saga_that_no_person_touched_has_no_seal_but_that_of_its_start() -> None:
+    saga = make_untouched()
     engine.advance(saga.pk)
 
     stored = Saga.objects.get(pk=saga.pk)
 
-    assert stored.seal_count == SagaHistory.objects.filter(saga=saga, actor__isnull=False).count()
-    assert stored.touched_at is None
+    assert list(SagaHistory.objects.filter(saga=saga).exclude(seal="").values_list("number", "actor")) == [(1, None)]
+    assert (stored.seal_count, stored.touched_at, stored.seal == "") == (1, None, False)
     assert verify(saga, sealed_since=saga.created_at) is None
 
 
@@ -208,17 +228,109 @@ def test_entry_moved_to_another_saga_is_seen() -> None:
 
 def test_taking_every_seal_away_is_seen_from_when_seals_are_kept() -> None:
     saga = make_touched()
-    first = SagaHistory.objects.filter(saga=saga, actor__isnull=False).earliest("number")
-    with administrator() as cursor:
-        cursor.execute("UPDATE sagas_sagahistory SET seal = '' WHERE saga_id = %s", [saga.pk])
-        cursor.execute("UPDATE sagas_saga SET seal = '', seal_count = 0 WHERE id = %s", [saga.pk])
+    strip(saga)
 
     assert verify(saga) is None
-    found = verify(saga, sealed_since=saga.created_at)
-    assert found is not None
-    assert (found.flaw, found.number) == (Flaw.UNSEALED, first.number)
+    assert flaw_since(saga, saga.created_at) == (Flaw.CUT.value, 1)
     assert verify(saga, sealed_since=datetime.now(UTC) + timedelta(hours=1)) is None
-    assert verification.read_sealed_since() is not None
+    assert flaw_since(saga, verification.read_sealed_since()) == (Flaw.CUT.value, 1)
+
+
+def test_taking_every_seal_and_every_name_away_is_seen() -> None:
+    saga = make_touched()
+    with administrator() as cursor:
+        cursor.execute("UPDATE sagas_sagahistory SET actor = NULL, what = 'held' WHERE actor IS NOT NULL")
+    strip(saga, touched_at=None)
+
+    assert not SagaHistory.objects.filter(saga=saga, actor__isnull=False).exists()
+    assert flaw_since(saga, verification.read_sealed_since()) == (Flaw.CUT.value, 1)
+
+
+@pytest.mark.parametrize("kept", ["number = 1", "actor IS NULL", "number < 0"])
+def test_deleting_what_people_did_and_numbering_anew_is_seen(kept: str) -> None:
+    saga = make_touched()
+    with administrator() as cursor:
+        cursor.execute(f"DELETE FROM sagas_sagahistory WHERE saga_id = %s AND NOT ({kept})", [saga.pk])  # noqa: S608
+        rows = list(SagaHistory.objects.filter(saga=saga).order_by("number"))
+        for number, row in enumerate(rows, start=1):
+            cursor.execute("UPDATE sagas_sagahistory SET number = %s WHERE id = %s", [number, row.pk])
+    strip(saga, touched_at=None, history_count=len(rows))
+
+    assert flaw_since(saga, verification.read_sealed_since()) == (Flaw.CUT.value, 1)
+
+
+def test_saga_that_nobody_touched_is_missed_its_seal_too() -> None:
+    saga = make_untouched()
+    strip(saga)
+
+    assert flaw_since(saga, saga.created_at) == (Flaw.CUT.value, 1)
+
+
+def test_acting_after_all_seals_were_taken_away_hides_nothing() -> None:
+    saga = make_untouched()
+    operations.pause(saga.pk, actor=ADA, reason=REASON)
+    with administrator() as cursor:
+        cursor.execute("UPDATE sagas_sagahistory SET actor = NULL, what = 'held' WHERE actor IS NOT NULL")
+    strip(saga)
+    operations.resume(saga.pk, actor=BOB, reason=REASON)
+
+    assert Saga.objects.get(pk=saga.pk).seal != ""
+    assert verify(saga, sealed_since=datetime.now(UTC) + timedelta(hours=1)) is None
+    assert flaw_since(saga, saga.created_at) == (Flaw.UNSEALED.value, 1)
+
+
+def test_stripped_saga_that_claims_to_be_older_is_told_by_its_id() -> None:
+    sealed_since = datetime.now(UTC) - timedelta(days=2)
+    saga = make_touched()
+    with administrator() as cursor:
+        cursor.execute(
+            "UPDATE sagas_sagahistory SET actor = NULL, what = 'held', at = at - interval '1 year'"
+            " WHERE saga_id = %s", [saga.pk],
+        )  # fmt: skip
+    strip(saga, touched_at=None, created_at=saga.created_at - timedelta(days=365))
+
+    assert flaw_since(saga, sealed_since) == (Flaw.CUT.value, 1)
+
+
+@pytest.mark.parametrize("number", [0, 1 << 127, (1 << 128) - 1, (1 << 128) - 1 - (8 << 76)])
+def test_id_that_tells_no_time_is_taken_for_old(number: int) -> None:
+    assert read_started_at(UUID(int=number)) == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def test_saga_from_before_seals_were_kept_may_be_acted_on() -> None:
+    saga = make_untouched()
+    strip(saga)
+    sealed_since = datetime.now(UTC)
+    operations.pause(saga.pk, actor=ADA, reason=REASON)
+
+    assert flaw_since(saga, sealed_since) is None
+
+    strip(saga)
+    deed = deeds(saga)[0]
+    assert flaw_since(saga, sealed_since) == (Flaw.UNSEALED.value, 2)
+    with administrator() as cursor:
+        cursor.execute("UPDATE sagas_sagahistory SET actor = NULL WHERE saga_id = %s", [saga.pk])
+    assert flaw_since(saga, sealed_since) == (Flaw.UNSEALED.value, deed.number)
+
+
+def test_lately_started_ones_are_found_without_those_before() -> None:
+    sagas = [make_touched(1) for _ in range(3)]
+    with CaptureQueriesContext(connection) as asked:
+        found = verification.verify_all(sealed_since=None, started_since=sagas[1].created_at)
+    pages = [query["sql"] for query in asked if "LIMIT" in query["sql"]]
+    with connection.cursor() as cursor:
+        for way in ("enable_seqscan", "enable_bitmapscan", "enable_sort"):
+            cursor.execute(f"SET LOCAL {way} = off")
+        plans = []
+        for page in pages:
+            cursor.execute(f"EXPLAIN {page}")
+            plans.append("\n".join(line for (line,) in cursor.fetchall()))
+
+    assert (found.sagas, len(plans)) == (2, 2)
+    for plan in plans:
+        assert "using saga_newest" in plan
+        assert "Index Cond: (created_at >= " in plan
+        assert "Sort" not in plan
 
 
 def test_keys_are_rotated_and_retired() -> None:

@@ -35,14 +35,18 @@ class Command(SagaCommand):
         which = parser.add_mutually_exclusive_group()
         which.add_argument("--saga", type=arguments.saga_id, metavar="ID", help="only this saga")
         which.add_argument(
-            "--since", type=arguments.age, metavar="AGE", help="only sagas started so lately: 7d, also m, h, w"
+            "--since",
+            type=arguments.age,
+            metavar="AGE",
+            help="only sagas whose rows say that they were started so lately: 7d,\nalso m, h, w",
         )
         add(
             "--sealed-since",
             type=arguments.moment,
             metavar="TIME",
-            help="from when on every entry of a person must have a seal, as ISO 8601 with a zone\n"
-            "(default: when the migration that brought seals was applied)",
+            help="from when on every start and every entry of a person must have a seal, as\n"
+            "ISO 8601 with a zone (default: when the migration that seals every start was\n"
+            "applied; who owns the database can change that)",
         )
 
     def run(self, options: Mapping[str, Any]) -> None:
