@@ -39,8 +39,8 @@ test-brokers: install-dev ## Run the tests that need RabbitMQ
 	$(PYTEST) tests/brokers
 
 .PHONY: test-scale
-test-scale: install-dev ## Run the tests that need millions of rows
-	$(PYTEST) tests/scale
+test-scale: install-dev ## Look at a million sagas, and clean them up beside checkouts. SCALE_SAGAS=1000000
+	$(PYTEST) -s tests/scale
 
 .PHONY: chaos
 chaos: install-dev ## Break the running shop for most of an hour and print what came of it. CHECKOUTS=5000 KILLS=200
