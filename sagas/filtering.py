@@ -8,21 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from . import display
 from .conf import get_settings
 from .display import REASONS, DisplayState
 from .exceptions import BadRequest
-from .listing import ID_DIGITS, is_id_prefix
-from .models import Saga, SagaKey
+from .models import Saga
+from .searching import search_sagas
 
 DEFINITION = re.compile(r"([a-z][a-z0-9_.-]{0,59})(?::([1-9][0-9]{0,8}))?")
 ANY_REASON = "any"
 MAX_SEARCH_CHARS = 200
-MAX_FOUND = 1_000  # by business key; who finds more searches for more of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,20 +79,9 @@ def select_matching(wanted: SagaFilter) -> QuerySet[Saga]:
         name, _, version = wanted.definition.partition(":")
         found = found.filter(definition=name)
         found = found.filter(version=int(version)) if version else found
-    return found.filter(_search(wanted.search)) if wanted.search else found
+    return search_sagas(found, wanted.search) if wanted.search else found
 
 
 def _require_choice(name: str, value: str, choices: list[str]) -> None:
     if value and value not in choices:
         raise BadRequest(f"{name} has no choice {value[:60]!r}; there are: {', '.join(choices)}.")
-
-
-def _search(text: str) -> Q:
-    wanted = text.strip()
-    keys = SagaKey.objects.using(get_settings().database).filter(value__startswith=wanted)
-    # The ids are read first: an OR over two tables would make the planner read both of them whole.
-    found = Q(pk__in=list(keys.values_list("saga_id", flat=True)[:MAX_FOUND]))
-    if is_id_prefix(wanted):
-        digits = wanted.replace("-", "")
-        found |= Q(id__range=(UUID(digits.ljust(ID_DIGITS, "0")), UUID(digits.ljust(ID_DIGITS, "f"))))
-    return found

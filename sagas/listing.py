@@ -5,24 +5,21 @@ Reads only, on indexes only.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from . import clock, display
 from .conf import get_settings
 from .exceptions import SagaError, SagaNotFound
 from .models import Saga, SagaKey, SagaStep
+from .searching import bound_ids, search_sagas
 from .states import SagaState
 
-MIN_PREFIX_CHARS = 8  # the first eight characters of an id are about one minute of starts
-ID_PREFIX = re.compile(r"[0-9A-Fa-f-]{8,36}")
-ID_DIGITS = 32
 MAX_LIMIT = 1_000
 MAX_CANDIDATES = 10  # named when a prefix or a key fits several sagas
 
@@ -94,7 +91,8 @@ def find_saga(text: str, *, by_key: bool = False) -> UUID:
 
     Raises: SagaNotFound; SeveralSagas.
     """
-    found = _find_by_id(text) if is_id_prefix(text) else []
+    bounds = bound_ids(text)
+    found = _find_by_id(bounds) if bounds else []
     if not found and by_key:
         found = _find_by_key(text)
     if len(found) == 1:
@@ -105,12 +103,6 @@ def find_saga(text: str, *, by_key: bool = False) -> UUID:
     candidates = [f"{saga.pk} ({saga.definition}, {saga.state})" for saga in found[:MAX_CANDIDATES]]
     more = ", and more" if len(found) > MAX_CANDIDATES else ""
     raise SeveralSagas(f"{text!r} fits several sagas; give more of the id: {', '.join(candidates)}{more}.")
-
-
-def is_id_prefix(text: str) -> bool:
-    """Tell whether a text can be a saga's id or the beginning of one, long enough to search by."""
-    digits = text.replace("-", "")
-    return bool(ID_PREFIX.fullmatch(text)) and MIN_PREFIX_CHARS <= len(digits) <= ID_DIGITS
 
 
 def list_sagas(wanted: Wanted) -> list[ListedSaga]:
@@ -132,10 +124,8 @@ def describe_sagas(rows: Sequence[Saga]) -> list[ListedSaga]:
     return [_describe(saga, steps[saga.pk], keys[saga.pk], now) for saga in rows]
 
 
-def _find_by_id(text: str) -> list[Saga]:
-    digits = text.replace("-", "")
-    lowest, highest = UUID(digits.ljust(ID_DIGITS, "0")), UUID(digits.ljust(ID_DIGITS, "f"))
-    rows = Saga.objects.using(get_settings().database).filter(id__range=(lowest, highest)).order_by("id")
+def _find_by_id(bounds: tuple[UUID, UUID]) -> list[Saga]:
+    rows = Saga.objects.using(get_settings().database).filter(id__range=bounds).order_by("id")
     return list(rows.only("definition", "state")[: MAX_CANDIDATES + 1])
 
 
@@ -156,20 +146,7 @@ def select_sagas(wanted: Wanted) -> QuerySet[Saga]:
         rows = rows.filter(definition=wanted.definition)
     if wanted.needs_person:
         rows = rows.filter(display.needs_person())
-    if wanted.search:
-        rows = rows.filter(_search(using, wanted.search))
-    return rows
-
-
-def _search(using: str, text: str) -> Q:
-    # Read first: with the keys inside its statement the planner leafs through all sagas, newest first, until it has met
-    # enough of those that it wants. Ids are in the order of time, so these are the newest.
-    keys = SagaKey.objects.using(using).filter(value__startswith=text).order_by("-saga_id")
-    found = Q(pk__in=list(keys.values_list("saga_id", flat=True)[:MAX_LIMIT]))
-    if is_id_prefix(text):
-        digits = text.replace("-", "")
-        found |= Q(id__range=(UUID(digits.ljust(ID_DIGITS, "0")), UUID(digits.ljust(ID_DIGITS, "f"))))
-    return found
+    return search_sagas(rows, wanted.search) if wanted.search else rows
 
 
 def _describe(saga: Saga, steps: list[SagaStep], keys: dict[str, str], now: datetime) -> ListedSaga:

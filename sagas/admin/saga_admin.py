@@ -21,6 +21,7 @@ from django.utils.safestring import SafeString
 
 from .. import looks
 from ..models import Saga
+from ..searching import HELP, search_sagas
 from . import bulk_choosing, links, operating, overview_urls, payloads, refreshing, shortcuts
 from .filters import FILTERS, PARAMETERS
 from .narrowing import PlaceFilter, describe_place, find_order
@@ -28,7 +29,6 @@ from .page import build_page, name_saga
 from .paging import CappedPaginator
 from .reading import SagaReading, read_saga
 from .rows import attach_rows, row_of, select_for_list
-from .searching import HELP, search_sagas
 from .selection import Tab, parse_selection
 from .shown import may_see_payloads
 from .view_only import ViewOnlyAdmin, engine_database
@@ -89,7 +89,7 @@ class SagaAdmin(ViewOnlyAdmin):
         self, request: HttpRequest, queryset: QuerySet[Saga], search_term: str
     ) -> tuple[QuerySet[Saga], bool]:
         """Search ids and business keys."""
-        return search_sagas(queryset, search_term), False
+        return search_sagas(queryset, search_term) if search_term.strip() else queryset, False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow the filters and nothing else: a lookup made up in the URL could ask for payloads, or read a table."""

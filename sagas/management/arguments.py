@@ -17,7 +17,7 @@ from .. import registry
 from ..archive import PACKED, PLAIN, is_archive_name
 from ..conf import get_settings
 from ..definition import QUEUE_NAME, STEP_NAME, STORED_NAME, SagaDefinition
-from ..listing import MIN_PREFIX_CHARS, is_id_prefix
+from ..searching import MIN_PREFIX_CHARS, is_id_prefix
 
 AGE = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
 AGE_UNITS = {

@@ -1,0 +1,106 @@
+"""A search leaves out nothing that it means, however many sagas it finds, and whatever narrows beside it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from sagas import bulk, searching
+from sagas.filtering import parse_filter, select_matching
+from sagas.listing import Wanted, list_sagas, select_sagas
+from sagas.models import Saga, SagaKey
+from sagas.rules import Operation
+from sagas.searching import search_sagas
+
+from . import trips
+from .pages import LIST
+from .trips import BOSS
+
+pytestmark = pytest.mark.django_db
+
+LogIn = Callable[..., Client]
+CUSTOMER = "CUST-7"
+
+
+@pytest.fixture
+def sagas(monkeypatch: pytest.MonkeyPatch) -> list[Saga]:
+    """Return seven sagas of a customer, more than a statement holds; the first one and the last one are paused."""
+    monkeypatch.setattr(searching, "MAX_READ", 3)
+    makers = [trips.make_paused, *[trips.start] * 5, trips.make_paused]
+    made = [make() for make in makers]
+    SagaKey.objects.bulk_create(SagaKey(saga=saga, name="customer", value=CUSTOMER) for saga in made)
+    trips.make_paused()  # of nobody
+    return made
+
+
+def ids(*sagas: Saga) -> list[str]:
+    return [str(saga.pk) for saga in sagas]
+
+
+def shown(response: Any) -> list[str]:
+    assert response.status_code == 200
+    return ids(*response.context["cl"].result_list)
+
+
+@pytest.mark.parametrize("text", [CUSTOMER, "CUST", "customer:CUST-7", "customer=CUST", f" {CUSTOMER} "])
+def test_all_that_are_meant_are_found_once(sagas: list[Saga], text: str) -> None:
+    assert ids(*search_sagas(Saga.objects.order_by("created_at", "pk"), text)) == ids(*sagas)
+
+
+def test_few_are_found_by_their_ids_alone(sagas: list[Saga]) -> None:
+    saga = sagas[1]
+
+    assert ids(*search_sagas(Saga.objects.all(), str(saga.pk))) == ids(saga)
+    assert ids(*search_sagas(Saga.objects.all(), f"order:{saga.keys.get(name='order').value}")) == ids(saga)
+
+
+def test_a_key_that_reads_like_an_id_finds_both(sagas: list[Saga]) -> None:
+    beginning = sagas[0].pk.hex[:24]
+    SagaKey.objects.filter(saga__in=sagas[1:], name="customer").update(value=f"{beginning}-7")
+
+    found = search_sagas(Saga.objects.order_by("created_at", "pk"), beginning)
+
+    assert set(ids(*sagas)) <= set(ids(*found))
+    assert found.count() == len(set(found)) <= 8
+
+
+def test_a_blank_text_finds_none(sagas: list[Saga]) -> None:
+    assert search_sagas(Saga.objects.all(), " ").count() == 0
+    assert list_sagas(Wanted(search=" ")) == []
+
+
+def test_list_and_export_narrow_all_that_are_found(log_in: LogIn, sagas: list[Saga]) -> None:
+    client, query = log_in("viewer"), {"q": CUSTOMER, "needs": "any"}
+
+    assert shown(client.get(LIST, query)) == ids(sagas[-1], sagas[0])
+    assert shown(client.get(LIST, {"q": CUSTOMER})) == ids(*reversed(sagas))
+    lines = b"".join(client.get(f"{LIST}export/csv/", query).streaming_content).decode()
+    assert [row["id"] for row in csv.DictReader(StringIO(lines, newline=""))] == ids(sagas[-1], sagas[0])
+
+
+def test_a_blank_search_of_the_list_does_not_narrow(log_in: LogIn, sagas: list[Saga]) -> None:
+    assert len(shown(log_in("viewer").get(LIST, {"q": "  "}))) == len(sagas) + 1
+
+
+def test_programs_narrow_all_that_are_found(sagas: list[Saga]) -> None:
+    matching = select_matching(parse_filter({"search": CUSTOMER, "needs": "any"}))
+    wanted = Wanted(search=CUSTOMER, needs_person=True)
+
+    assert ids(*matching.order_by("created_at")) == ids(sagas[0], sagas[-1])
+    assert ids(*select_sagas(wanted)) == [str(saga.id) for saga in list_sagas(wanted)] == ids(sagas[-1], sagas[0])
+
+
+def test_a_bulk_freezes_all_that_are_found(sagas: list[Saga]) -> None:
+    wanted = parse_filter({"search": CUSTOMER})
+
+    drawn = bulk.draw_matching(
+        Operation.PAUSE, select_matching(wanted), actor=BOSS, filter=wanted.as_dict(), words=wanted.words
+    )
+
+    assert drawn.total == len(sagas)
+    assert list(drawn.items.order_by("position").values_list("saga_id", flat=True)) == [saga.pk for saga in sagas]
