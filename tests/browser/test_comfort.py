@@ -123,6 +123,23 @@ def test_refresh_pauses_while_something_is_in_use(visit: Visit, use: str, leave:
     expect(page.get_by_role("region", name="Where it stands")).to_contain_text("held: paused")
 
 
+def test_refresh_pauses_while_rows_are_selected(visit: Visit) -> None:
+    saga = trips.make_waiting_for_retry()
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("admin")
+    box = page.locator("#result_list tbody input[type=checkbox]")
+    box.check()
+    refresh_fast(visitor)
+    expect(page.locator("#saga-at")).to_have_text("paused: rows are selected")
+    operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
+    box.uncheck()
+    page.evaluate("document.activeElement.blur()")
+    page.mouse.move(2, 2)
+
+    expect(page.locator("#result_list")).to_contain_text("held: paused")
+
+
 def test_hidden_tabs_ask_for_nothing(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
     visitor = visit()
