@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from .documents import strip_payloads, write_documents
 from .listing import ListedSaga, describe_sagas
 from .models import Saga
+from .places import is_below
 
 PAGE = 200
 # What a spreadsheet takes for a formula, or for the end of the cell before.
@@ -61,8 +62,8 @@ def read_pages(queryset: QuerySet[Saga]) -> Iterator[list[Saga]]:
     while found:
         yield found
         last = found[-1]
-        is_older = Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, pk__lt=last.pk)
-        found = list(rows.filter(is_older, created_at__lte=last.created_at)[:PAGE]) if len(found) == PAGE else []
+        is_older = is_below("created_at", last.created_at, last.pk)
+        found = list(rows.filter(is_older)[:PAGE]) if len(found) == PAGE else []
 
 
 def strip_document(text: str, *, indent: int | None = None) -> str:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import Prefetch, Q
+from django.db.models import Prefetch
 
 from . import clock
 from .conf import get_settings
 from .models import Saga, SagaHistory, SagaKey
 from .models.history import DEED
+from .places import is_below
 from .rules import Operation
 
 PAGE = 50
@@ -91,8 +92,7 @@ def _select(wanted: WantedDeeds) -> Any:
     if wanted.since is not None:
         rows = rows.filter(at__gte=wanted.since)
     if place := _parse_place(wanted.before):
-        at, pk = place
-        rows = rows.filter(Q(at__lt=at) | Q(at=at, pk__lt=pk), at__lte=at)
+        rows = rows.filter(is_below("at", *place))
     return rows
 
 

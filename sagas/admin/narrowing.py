@@ -24,10 +24,12 @@ from ..definition import STEP_NAME
 from ..display.filters import IS_OPEN
 from ..models import Saga, SagaAttempt, SagaStep
 from ..models.saga import MANY_TRIES
+from ..places import is_above, is_below
 from ..states import StepState
 from .choosing import SPANS, ChoiceFilter
 
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+MICROSECONDS = re.compile(r"-?[0-9]{1,18}")
 GROUP = re.compile(r"[0-9a-f]{16}")
 # Where a step is neither over nor yet to come.
 AT_WORK = [
@@ -37,8 +39,9 @@ AT_WORK = [
     )
 ]  # fmt: skip
 SLOWEST, LONGEST = "slowest", "longest"
+TOOK = F("closed_at") - F("created_at")
 ORDERS: dict[str, tuple[OrderBy, ...]] = {
-    SLOWEST: ((F("closed_at") - F("created_at")).desc(), F("id").desc()),
+    SLOWEST: (TOOK.desc(), F("id").desc()),
     LONGEST: (F("created_at").asc(), F("id").asc()),
 }
 
@@ -159,10 +162,11 @@ class OrderFilter(ChoiceFilter):
         return [(SLOWEST, "Slowest, of the closed ones"), (LONGEST, "Longest open")]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """Return the choices; the first one is the usual order."""
-        first, *others = super().choices(changelist)
-        yield {**first, "display": "Newest"}
-        yield from others
+        """Return the choices; the first one is the usual order. Each begins at its own beginning."""
+        values = [None, *(value for value, _ in self.lookup_choices)]
+        for value, choice in zip(values, super().choices(changelist), strict=True):
+            query = changelist.get_query_string({self.parameter_name: value, PlaceFilter.parameter_name: None})
+            yield {**choice, "query_string": query, **({} if value else {"display": "Newest"})}
 
     def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
         """Return the rows that have a place in the order; ``find_order`` makes it."""
@@ -170,36 +174,45 @@ class OrderFilter(ChoiceFilter):
 
 
 class PlaceFilter(ChoiceFilter):
-    """Go on with what is older than a saga: how to leaf beyond the first pages."""
+    """Go on with what comes behind a saga in the order of the list: how to leaf beyond the first pages."""
 
     title = "place in the list"
     parameter_name = "before"
+
+    def __init__(self, request: HttpRequest, *args: Any) -> None:
+        self.order = request.GET.get(OrderFilter.parameter_name, "")
+        super().__init__(request, *args)
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Return the place of the URL."""
         value = self.value()
         if value is None:
             return []
+        if slow := self._parse_slow(value):
+            return [(value, f"Not slower than {slow[0].total_seconds():.3f} s")]
         place = parse_place(value)
-        return [(value, f"Before {place[0]:%Y-%m-%d %H:%M:%S} UTC" if place else "")]
+        word = "After" if self.order == LONGEST else "Before"
+        return [(value, f"{word} {place[0]:%Y-%m-%d %H:%M:%S} UTC" if place else "")]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         """Return the choices; the first one leads back."""
         first, *others = super().choices(changelist)
-        yield {**first, "display": "From the newest"}
+        yield {**first, "display": "From the beginning" if self.order else "From the newest"}
         yield from others
 
     def accepts(self, value: str) -> bool:
         """Tell whether a value is a place."""
-        return parse_place(value) is not None
+        return self._parse_slow(value) is not None or parse_place(value) is not None
 
     def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
         """Return the rows that come later."""
-        place = parse_place(value)
-        if place is None:
-            return queryset.none()
-        at, pk = place
-        return queryset.filter(Q(created_at__lt=at) | Q(created_at=at, pk__lt=pk), created_at__lte=at)
+        if slow := self._parse_slow(value):
+            return queryset.alias(took=TOOK).filter(is_below("took", *slow))
+        place, is_behind = parse_place(value), is_above if self.order == LONGEST else is_below
+        return queryset.filter(is_behind("created_at", *place)) if place else queryset.none()
+
+    def _parse_slow(self, value: str) -> tuple[timedelta, UUID] | None:
+        return parse_slow_place(value) if self.order == SLOWEST else None
 
 
 class WindowFilter(ListFilter):
@@ -249,8 +262,10 @@ def find_order(request: HttpRequest) -> tuple[OrderBy, ...] | None:
     return ORDERS.get(request.GET.get(OrderFilter.parameter_name, ""))
 
 
-def describe_place(saga: Saga) -> str:
-    """Return the place of a saga in the list, as the URL holds it."""
+def describe_place(saga: Saga, order: str = "") -> str:
+    """Return the place of a saga in the list, as the URL holds it: its start and id, or in SLOWEST what it took."""
+    if order == SLOWEST and saga.closed_at is not None:
+        return f"{(saga.closed_at - saga.created_at) // timedelta(microseconds=1)}~{saga.pk}"
     return f"{saga.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}~{saga.pk}"
 
 
@@ -260,6 +275,15 @@ def parse_place(text: str) -> tuple[datetime, UUID] | None:
     moment = parse_moment(at)
     try:
         return (moment, UUID(pk)) if tilde and moment else None
+    except ValueError:
+        return None
+
+
+def parse_slow_place(text: str) -> tuple[timedelta, UUID] | None:
+    """Return what a saga took and its id, of a place in the order of the slowest, or None when it is none."""
+    took, _, pk = text.partition("~")
+    try:
+        return (timedelta(microseconds=int(took)), UUID(pk)) if MICROSECONDS.fullmatch(took) else None
     except ValueError:
         return None
 

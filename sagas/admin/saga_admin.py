@@ -24,7 +24,7 @@ from ..models import Saga
 from ..searching import HELP, search_sagas
 from . import bulk_choosing, links, operating, overview_urls, payloads, refreshing, shortcuts
 from .filters import FILTERS, PARAMETERS
-from .narrowing import PlaceFilter, describe_place, find_order
+from .narrowing import OrderFilter, PlaceFilter, describe_place, find_order
 from .page import build_page, name_saga
 from .paging import CappedPaginator
 from .reading import SagaReading, read_saga
@@ -44,14 +44,16 @@ class SagaList(ChangeList):
         super().get_results(request)
         rows = select_for_list(self.result_list)
         self.result_list = attach_rows(rows, with_errors=may_see_payloads(request.user))
+        self.has_own_order = find_order(request) is not None
         self.older_url = self._find_older_url(request)
 
     def _find_older_url(self, request: HttpRequest) -> str:
         """Return where the list goes on after the last page that is counted; empty elsewhere."""
         is_last = self.page_num == self.paginator.num_pages
-        if not (self.paginator.is_capped and is_last and self.result_list) or find_order(request) is not None:
+        if not (self.paginator.is_capped and is_last and self.result_list):
             return ""
-        place = {PlaceFilter.parameter_name: describe_place(self.result_list[-1])}
+        order = request.GET.get(OrderFilter.parameter_name, "")
+        place = {PlaceFilter.parameter_name: describe_place(self.result_list[-1], order)}
         return str(self.get_query_string(place, remove=["p"]))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound, ParseError
@@ -22,6 +21,7 @@ from ..exceptions import BadRequest, PermissionRefused
 from ..filtering import SagaFilter, parse_filter, select_matching
 from ..listing import describe_sagas
 from ..models import SagaBulk
+from ..places import is_below
 from ..rules import Operation
 from . import documents, schema
 from .problems import handle_exception
@@ -103,8 +103,7 @@ class SagaListView(OperatorView):
             place = documents.read_cursor(request.query_params["cursor"])
             if place is None:
                 raise ParseError("The cursor is not one of ours; start again without it.")
-            at, pk = place
-            rows = rows.filter(Q(created_at__lt=at) | Q(created_at=at, pk__lt=pk), created_at__lte=at)
+            rows = rows.filter(is_below("created_at", *place))
         page = list(rows.defer("input", "effects_left")[: size + 1])
         found = [documents.describe_listed(listed, may_see=self.may_see) for listed in describe_sagas(page[:size])]
         following = None

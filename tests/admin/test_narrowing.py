@@ -24,6 +24,7 @@ from sagas.admin.narrowing import (
     find_order,
     parse_moment,
     parse_place,
+    parse_slow_place,
 )
 from sagas.models import Saga, SagaAttempt
 
@@ -141,6 +142,7 @@ def test_orders(log_in: LogIn) -> None:
         {"attempts": "1e3"}, {"attempts": "9" * 20}, {"attempts": "\u0663"}, {"touched": "maybe"},
         {"group": "xyz"}, {"group": "A" * 16}, {"group": "'; DROP TABLE sagas_saga"}, {"by": "random"},
         {"before": "yesterday"}, {"before": "2026-11-20T03:00:00Z~nobody"}, {"before": "~" * 300},
+        {"before": "5~00000000-0000-0000-0000-000000000000"}, {"by": "slowest", "before": "5~x"},
         {"since": "yesterday"}, {"until": "\x00"}, {"since": "2026-13-40"}, {"until": "9" * 5000},
         {"since": "0001-01-01T00:00"}, {"until": "9999-12-31T23:59:59"},
     ],
@@ -152,6 +154,11 @@ def test_wrong_choice_is_answered_politely(log_in: LogIn, query: dict[str, str])
 
     assert response.status_code == 302
     assert response["Location"] == f"{LIST}?e=1"
+
+
+@pytest.mark.parametrize("text", ["", "~", "5~", "5~x", "1e3~00000000-0000-0000-0000-000000000000", "9" * 60])
+def test_what_is_no_place_among_the_slowest_is_none(text: str) -> None:
+    assert parse_slow_place(text) is None
 
 
 @pytest.mark.parametrize("text", ["", "~", "2026-11-20", "a~b", "2026-11-20T03:00:00Z~", "\u0662026~x"])
@@ -195,14 +202,35 @@ def test_list_is_leafed_through_beyond_the_pages_that_are_counted(
     assert "From the newest" in client.get(url).content.decode()
 
 
-def test_other_orders_end_where_counting_ends(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paging, "MAX_COUNT", 2)
-    for _ in range(3):
-        trips.start()
+@pytest.mark.parametrize("order", ["slowest", "longest"])
+def test_other_orders_are_leafed_through_beyond_the_counted_pages(
+    log_in: LogIn, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    monkeypatch.setattr(paging, "MAX_COUNT", 4)
+    monkeypatch.setattr(saga_admin.SagaAdmin, "list_per_page", 2)
+    made = [trips.make_completed() if order == "slowest" else trips.start() for _ in range(7)]
+    moment = datetime(2026, 11, 20, 3, tzinfo=UTC)
+    for number, saga in enumerate(made):  # some as slow and as old as others: the id decides
+        seconds = 7 - max(number, 3)
+        closed_at = moment + timedelta(seconds=60 + seconds, microseconds=1) if order == "slowest" else None
+        started_at = moment if order == "slowest" else moment - timedelta(seconds=seconds)
+        Saga.objects.filter(pk=saga.pk).update(created_at=started_at, closed_at=closed_at)
+    client, key = log_in("viewer"), find_order(RequestFactory().get(LIST, {"by": order}))
+    expected = list(Saga.objects.order_by(*(key or ())).values_list("pk", flat=True))
 
-    response = log_in("viewer").get(LIST, {"by": "longest"})
+    first = client.get(f"{LIST}?by={order}")
+    last = client.get(f"{LIST}?by={order}&p=2")
+    beyond = client.get(LIST + last.context["cl"].older_url)
+    end = client.get(LIST + last.context["cl"].older_url + "&p=2")
 
-    assert response.context["cl"].older_url == ""
+    assert "The last page leads to the next ones." in first.content.decode()
+    assert ">The next ones</a>" in last.content.decode()
+    assert [pk for page in (first, last, beyond, end) for pk in ordered(page)] == expected
+    assert end.context["cl"].older_url == ""
+    text = unescape(end.content.decode())
+    assert "From the beginning" in text
+    # Another order begins at its own beginning.
+    assert 'href="?"' in text.split('data-filter-title="order"')[1]
 
 
 def test_filters_in_use_are_open_and_views_say_where_one_is(log_in: LogIn) -> None:
@@ -277,13 +305,19 @@ def test_filters_read_no_table_whole() -> None:
     for order in ("slowest", "longest"):
         key = find_order(RequestFactory().get(LIST, {"by": order}))
         queries[order] = sagas.filter(closed_at__isnull=order == "longest").order_by(*(key or ()))
+        there = RequestFactory().get(LIST, {"by": order})
+        place = PlaceFilter(there, {"before": [describe_place(middle, order)]}, Saga, None)  # type: ignore[arg-type]
+        queries[f"{order}, beyond"] = place.queryset(there, queries[order])
 
     for name, query in queries.items():
         for plan in (query[:50].explain(), query.order_by()[:1001].explain()):
             # Where nearly every row fits, reading on until enough are found is no harm.
-            is_common = name in ("week", "slowest", "place", "some attempts") and "Limit" in plan
+            common = ("week", "slowest", "slowest, beyond", "place", "some attempts")
+            is_common = name in common and "Limit" in plan
             assert "Seq Scan on sagas_" not in plan or is_common, f"{name}\n{plan}"
     assert "saga_slowest" in queries["slowest"][:50].explain()
+    beyond = queries["slowest, beyond"][:50].explain()
+    assert "Index Cond" in beyond.split("saga_slowest")[1]
     assert "saga_newest" in queries["place"][:50].explain()
 
 
