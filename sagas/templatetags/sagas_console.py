@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import template
 from django.template.context import Context
 
-from ..admin.dashboard import Dashboard, build_dashboard
+if TYPE_CHECKING:
+    from ..admin.dashboard import Dashboard
 
 register = template.Library()
 
@@ -15,6 +16,9 @@ register = template.Library()
 @register.simple_tag(takes_context=True)
 def saga_dashboard(context: Context) -> Dashboard | None:
     """Return the dashboard for those who may see sagas, else None."""
+    # Django imports every library of tags, also in projects without the admin.
+    from ..admin.dashboard import build_dashboard
+
     request: Any = context.get("request")
     if request is None or not request.user.has_perm("sagas.view_saga"):
         return None
