@@ -111,8 +111,7 @@ def require_scope(filter: Mapping[str, str], *, everything: bool) -> None:
 
 def count_matching(sagas: QuerySet[Saga]) -> int:
     """Count the open sagas of a filter, no further than one beyond SAGAS['BULK_MAX']."""
-    opened = sagas.filter(closed_at__isnull=True).order_by()
-    return opened[: get_settings().bulk_max + 1].count()
+    return count_limited(sagas.filter(closed_at__isnull=True))
 
 
 def start_bulk(

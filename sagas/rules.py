@@ -41,6 +41,8 @@ class Operation(StrEnum):
     ABANDON = "abandon"
 
 
+# As addresses name them.
+OPERATIONS_BY_CODE: Mapping[str, Operation] = {operation.value.replace("_", "-"): operation for operation in Operation}
 PERMISSIONS: Mapping[Operation, str] = {
     Operation.RETRY: "retry_saga",
     Operation.COMPENSATE: "compensate_saga",

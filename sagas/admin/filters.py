@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,11 +12,10 @@ from django.http import HttpRequest
 from .. import registry
 from ..display import REASONS, DisplayState, badge_of_state, filter_by_display, filter_by_reason, needs_person
 from ..display.badges import in_words
+from ..filtering import DEFINITION
 from ..models import Saga
 from .choosing import SPANS, ChoiceFilter
 from .narrowing import MORE_FILTERS, WindowFilter
-
-DEFINITION = re.compile(r"([a-z][a-z0-9_.-]{0,59})(?::([1-9][0-9]{0,8}))?")
 
 
 class DisplayStateFilter(ChoiceFilter):

@@ -21,11 +21,12 @@ from ..journal import What
 from ..models import SagaHistory
 from ..operations import MAX_REASON_CHARS
 from ..plans import LABELS, OperationPlan, draw_plan, list_allowed_steps
+from ..reading import read_journal
 from ..rules import Operation
 from .forms import OperationForm
 from .history_rows import show_history
 from .page import GRAVE, operation_url
-from .reading import read_history_since, read_journal, read_name
+from .reading import read_history_since, read_name
 from .shown import may_see_payloads
 
 if TYPE_CHECKING:
@@ -207,7 +208,9 @@ def answer(model_admin: SagaAdmin, request: HttpRequest, saga_id: UUID, code: st
 
     Raises: Http404 for an action or a saga that there is not.
     """
-    operation = find_operation(code)
+    operation = rules.OPERATIONS_BY_CODE.get(code)
+    if operation is None:
+        raise Http404(f"There is no action {code!r}.")
     if request.method not in ("GET", "HEAD", "POST"):
         return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
     page = OperationPage(model_admin, request, saga_id, operation)
@@ -220,14 +223,3 @@ def answer(model_admin: SagaAdmin, request: HttpRequest, saga_id: UUID, code: st
         raise Http404(str(error)) from error
     except BadRequest as error:
         return page.refuse_request(str(error))
-
-
-def find_operation(code: str) -> Operation:
-    """Return the action of a URL.
-
-    Raises: Http404.
-    """
-    for operation in Operation:
-        if operation.value.replace("_", "-") == code:
-            return operation
-    raise Http404(f"There is no action {code!r}.")

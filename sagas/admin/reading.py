@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Case, DateTimeField, Func, QuerySet, When
+from django.db.models import Case, QuerySet, When
 from django.db.models.fields.json import KeyTextTransform
 
-from .. import clock
 from ..journal import Journal, What
 from ..models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
+from ..reading import read_journal
 from .json_text import select_json
 from .selection import Only, Selection, Tab
 from .view_only import engine_database
@@ -81,22 +80,6 @@ def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> Sa
         input=saga_input,
         results=results,
     )
-
-
-def read_journal(saga_id: UUID) -> Journal | None:
-    """Return saga and steps for looking at, or None when there is no such saga."""
-    now = Func(function="clock_timestamp", output_field=DateTimeField())
-    steps: Sequence[SagaStep] = list(
-        SagaStep.objects.using(engine_database())
-        .filter(saga_id=saga_id)
-        .select_related("saga")
-        .order_by("position")
-        .annotate(db_now=now)
-    )
-    if steps:
-        return Journal(steps[0].saga, list(steps), clock.shifted(steps[0].db_now))  # type: ignore[attr-defined]
-    saga = Saga.objects.using(engine_database()).annotate(db_now=now).filter(pk=saga_id).first()
-    return Journal(saga, [], clock.shifted(saga.db_now)) if saga is not None else None
 
 
 def read_history_since(saga_id: UUID, number: int) -> list[SagaHistory]:

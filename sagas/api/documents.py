@@ -10,16 +10,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import DateTimeField, Func
-
-from .. import bulk, clock, plans, rules
+from .. import bulk, plans, rules
 from ..actors import Actor
 from ..conf import get_settings
 from ..display.sentences import show_error
 from ..exceptions import SagaNotFound
-from ..journal import Journal
 from ..listing import ListedSaga, describe_sagas
 from ..models import SagaBulk, SagaBulkItem, SagaStep
+from ..reading import read_journal
 from ..rules import Operation
 
 
@@ -35,7 +33,9 @@ def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, A
 
     Raises: SagaNotFound.
     """
-    journal = _read_journal(saga_id)
+    journal = read_journal(saga_id)
+    if journal is None:
+        raise SagaNotFound(f"There is no saga {saga_id}.")
     [listed] = describe_sagas([journal.saga])
     effects = journal.effects()
     steps = [_describe_step(step, effects[step.name].value, may_see=may_see) for step in journal.steps]
@@ -106,16 +106,6 @@ def read_cursor(text: str) -> tuple[datetime, UUID] | None:
     except (ValueError, binascii.Error):
         return None
     return (moment, found) if moment.tzinfo is not None and write_cursor(moment, found) == text else None
-
-
-def _read_journal(saga_id: UUID) -> Journal:
-    """Read saga and steps in one statement, so that they fit together; for looking at, never to be written."""
-    rows = SagaStep.objects.using(get_settings().database).filter(saga_id=saga_id).select_related("saga")
-    now = Func(function="clock_timestamp", output_field=DateTimeField())
-    steps = list(rows.order_by("position").annotate(db_now=now))
-    if not steps:
-        raise SagaNotFound(f"There is no saga {saga_id}.")
-    return Journal(steps[0].saga, list[SagaStep](steps), clock.shifted(steps[0].db_now))
 
 
 def _describe_step(step: SagaStep, effect: str, *, may_see: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
 from ..filtering import MAX_SEARCH_CHARS
-from ..rules import Operation
+from ..rules import OPERATIONS_BY_CODE
 from .problems import MEDIA_TYPE
 from .serializers import DISPLAY_STATES, MAX_NUMBER, NEEDS, SagaProblemSerializer
 
@@ -28,7 +28,7 @@ DESCRIPTIONS = {
     500: "A mistake of the server.",
     503: "The database is away; look whether it was done before you repeat it.",
 }
-ACTION_NAMES = [operation.value.replace("_", "-") for operation in Operation]
+ACTION_NAMES = list(OPERATIONS_BY_CODE)
 
 FILTERS = [
     OpenApiParameter("display", {"type": "string", "enum": DISPLAY_STATES}, description="Where it stands."),

@@ -22,7 +22,7 @@ from ..filtering import SagaFilter, parse_filter, select_matching
 from ..listing import describe_sagas
 from ..models import SagaBulk
 from ..places import is_below
-from ..rules import Operation
+from ..rules import OPERATIONS_BY_CODE, Operation
 from . import documents, schema
 from .problems import handle_exception
 from .serializers import (
@@ -269,10 +269,9 @@ def find_operation(action: str) -> Operation:
 
     Raises: NotFound.
     """
-    for operation in Operation:
-        if operation.value.replace("_", "-") == action:
-            return operation
-    raise NotFound(f"There is no action {action[:40]!r}.")
+    if action not in OPERATIONS_BY_CODE:
+        raise NotFound(f"There is no action {action[:40]!r}.")
+    return OPERATIONS_BY_CODE[action]
 
 
 def _read_body(kind: Any, request: Request) -> dict[str, Any]:

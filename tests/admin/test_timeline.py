@@ -11,11 +11,11 @@ import pytest
 from django.test import Client
 
 from sagas import operations
-from sagas.admin.reading import read_journal
 from sagas.admin.selection import Selection, Tab
 from sagas.admin.timeline_view import draw_attempts, list_legend
 from sagas.drawing.timeline import TIMES
 from sagas.models import Saga, SagaAttempt
+from sagas.reading import read_journal
 from sagas.testing import drain
 
 from . import tall, trips

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from sagas import bulk, bulk_running, clock, operations
 from sagas.bulk_rules import EVERYTHING
 from sagas.display import DisplayState
-from sagas.models import Saga, SagaBulk
+from sagas.models import Saga, SagaAttempt, SagaBulk, SagaStep
 from sagas.rules import Operation
 from tests.admin import trips
 from tests.admin.pages import EVIDENCE, REASON, deeds_of, stored
@@ -97,6 +97,17 @@ def test_filters_and_search_narrow(enter: Enter) -> None:
     assert ids(search=str(running.pk)) == [str(running.pk)]
     assert ids(definition="trip:3", display="waiting_for_retry") == [str(running.pk)]
     assert ids(definition="trip:2") == []
+
+
+def test_saga_without_steps_is_shown(enter: Enter) -> None:
+    saga = trips.make_completed()
+    SagaAttempt.objects.filter(saga=saga).delete()
+    SagaStep.objects.filter(saga=saga).delete()
+
+    answer = enter("viewer").get(url_of(saga))
+
+    assert answer.status_code == 200
+    assert (answer.json()["id"], answer.json()["state"], answer.json()["steps"]) == (str(saga.pk), "completed", [])
 
 
 @pytest.mark.parametrize("state", DisplayState)

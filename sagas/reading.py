@@ -1,0 +1,27 @@
+"""Read a saga and its steps for looking at: without a lock, since looking must not hold up work."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db.models import DateTimeField, Func
+
+from . import clock
+from .conf import get_settings
+from .journal import Journal
+from .models import Saga, SagaStep
+
+
+def read_journal(saga_id: UUID) -> Journal | None:
+    """Return saga and steps, never to be written, or None when there is no such saga.
+
+    They come from one statement, so that they fit together; only a saga without steps needs another.
+    """
+    using = get_settings().database
+    now = Func(function="clock_timestamp", output_field=DateTimeField())
+    rows = SagaStep.objects.using(using).filter(saga_id=saga_id).select_related("saga")
+    steps = list(rows.order_by("position").annotate(db_now=now))
+    if steps:
+        return Journal(steps[0].saga, list[SagaStep](steps), clock.shifted(steps[0].db_now))
+    saga = Saga.objects.using(using).annotate(db_now=now).filter(pk=saga_id).first()
+    return Journal(saga, [], clock.shifted(saga.db_now)) if saga is not None else None
