@@ -14,13 +14,20 @@ from typing import Any
 
 # Parts of a name between underscores, as in ``client_secret``; ``cardNumber`` and ``card-number`` are read alike.
 SECRET_WORDS = (
-    "password", "passwd", "passphrase", "pwd", "secret", "token", "api_key", "private_key", "access_key", "card_number",
-    "pan", "cvc", "cvv", "iban", "authorization", "cookie",
+    "password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "api_key", "private_key", "access_key",
+    "card_number", "card_no", "security_code", "pan", "cvc", "cvv", "iban", "authorization", "cookie",
 )  # fmt: skip
 # In running text these mean something else too often: "authorization: declined". Headers have rules of their own.
 WORDS_OF_PROSE = frozenset({"authorization", "cookie"})
-# Inside a longer word these mean nothing: "company: ...".
-SHORT_WORDS = frozenset({"pan", "pwd", "cvc", "cvv", "iban"})
+# Inside a longer word these mean nothing: "company: ...", "cardnotes". All others are known there, too: "accesstoken".
+SHORT_WORDS = frozenset({"pan", "pwd", "cvc", "cvv", "iban", "card_no", "authorization", "cookie"})
+# A secret may be written in several words: what follows it on the line is masked, too, up to the next name.
+PHRASES = frozenset({"password", "passwd", "passphrase"})
+# What is said of a secret is none: "token_count", "secret_expires_at".
+HARMLESS_WORDS = "count|left|limit|total|length|size|type|kind|ttl|expiry|expires|expires_(?:at|in)|changed_at"
+HARMLESS_ENDING = re.compile(rf"_(?:{HARMLESS_WORDS})$")
+COUNTED = re.compile(r"(?:tokens|credentials|secrets)(?:_|$)")
+HARMLESS_IN_TEXT = rf"[_-](?:{HARMLESS_WORDS})\b"
 
 NAMED, CARD = "secret", "card number"
 KIND = re.compile(r"[a-z][a-z ]{0,39}")
@@ -109,6 +116,13 @@ RULES = (
         "sg.",
     ),
     _rule("api key", r"\b(?:A[KS]IA[0-9A-Z]{16}|AIza[\w-]{35})\b", "akia", "asia", "aiza"),
+    # PostgreSQL: Key (order_id, token)=(5, abc) already exists.
+    _rule(
+        "secret",
+        r"\([^()]{0,200}(?:passw|passphrase|secret|token|credential|api_?key|card_?n|security_code)[^()]{0,200}\)="
+        r"\((?!\[redacted: )(.{1,2000}?)\)(?=[\s.,;:]|\Z)",
+        ")=(",
+    ),
     _rule("secret", r"\b(?:pi|seti|cs|src)_\w{1,64}?_secret_\w+", "_secret_"),
 )
 
@@ -129,9 +143,10 @@ class Redactor:
 
     def is_secret_name(self, name: str) -> bool:
         """Tell whether what goes under a name is a secret."""
-        if name in self.exceptions:
+        written = _write_snake(name)
+        if name in self.exceptions or HARMLESS_ENDING.search(written):
             return False
-        return self._names.search(_write_snake(name)) is not None
+        return self._names.search(written) is not None
 
     def find(self, data: Any) -> list[Finding]:
         """Return where JSON-able data hold secrets."""
@@ -205,7 +220,7 @@ class Redactor:
                 found.append(Finding(path=place, kind=_new_kinds(key, name)[0]))
             if key in self.exceptions:
                 shown = value
-            elif _holds_something(value) and self.is_secret_name(str(key)):
+            elif _holds_something(value) and self.is_secret_name(str(key)) and not _is_count(str(key), value):
                 found.append(Finding(path=place, kind=NAMED))
                 shown = mask(NAMED)
             else:
@@ -226,13 +241,17 @@ class Redactor:
 
     @cached_property
     def _names(self) -> re.Pattern[str]:
-        words = "|".join(re.escape(_write_snake(word)).replace("_", "_?") for word in (*SECRET_WORDS, *self.keys))
-        return re.compile(rf"(?:^|_)(?:{words})(?:$|_)")
+        embedded = [word for word in SECRET_WORDS if word not in SHORT_WORDS]
+        bounded = [*SHORT_WORDS, *map(_write_snake, self.keys)]
+        anywhere, apart = (
+            "|".join(re.escape(word).replace("_", "_?") for word in words) for words in (embedded, bounded)
+        )
+        return re.compile(rf"(?:(?:{anywhere})|(?:^|_)(?:{apart}))s?\d{{0,2}}(?:$|_)")
 
     @cached_property
     def _rules(self) -> tuple[Rule, ...]:
         own = [_own_rule(kind, pattern) for kind, pattern in self.patterns.items()]
-        return (*RULES, *own, _name_rule((*SECRET_WORDS, *self.keys)))
+        return (*RULES, *own, *_name_rules((*SECRET_WORDS, *self.keys)))
 
 
 def mask(kind: str) -> str:
@@ -285,23 +304,34 @@ def _own_rule(kind: str, pattern: str) -> Rule:
     return Rule(kind=kind, pattern=re.compile(pattern))
 
 
-def _name_rule(words: tuple[str, ...]) -> Rule:
-    """Return what finds ``name=value`` and ``"name": "value"`` in a text, quoted, escaped or bare."""
+def _name_rules(words: tuple[str, ...]) -> tuple[Rule, Rule]:
+    """Return what finds ``name=value`` and ``"name": "value"`` in a text, quoted, escaped or bare.
+
+    A bare value goes on after a comma or semicolon, and that of a password after a blank, too, unless the next name
+    and its value begin there.
+    """
     known = [_write_snake(word) for word in words if word not in WORDS_OF_PROSE]
     long = "|".join(re.escape(word).replace("_", "[_-]?") for word in known if word not in SHORT_WORDS)
-    short = "|".join(word for word in known if word in SHORT_WORDS)
-    value = (
-        r"(?:[bru]{0,2}\"((?:[^\"\\]|\\.)+)\"|[bru]{0,2}'((?:[^'\\]|\\.)+)'"
+    short = "|".join(re.escape(word).replace("_", "[_-]?") for word in known if word in SHORT_WORDS)
+    ending = (
+        rf"s?\d{{0,2}}(?!{HARMLESS_IN_TEXT})(?:[_-][a-z0-9]{{1,40}}){{0,3}}\\{{0,3}}[\"']?"
+        r"\s{0,8}(?:=>|:|=(?!=))\s{0,8}"
+    )
+    character, no_name = r"[^\s\"'\\,;&<>(){}\[\]]", r"(?![\w.-]{1,60}\s?[=:])"
+    bare = rf"{_UNMASKED}(?!(?:null|none|true|false)\b){character}+(?:[,;]{no_name}{character}+)*"
+    quoted = (
+        r"[bru]{0,2}\"((?:[^\"\\]|\\.)+)\"|[bru]{0,2}'((?:[^'\\]|\\.)+)'"
         # Inside quoted text, up to the quote that is escaped as the first one was.
-        r"|(\\{1,7})[\"']((?:[^\"'\\]|\\++(?![\"'])|(?!\3[\"'])\\++[\"'])+)"
-        rf"|\w{{1,60}}\([\"']([^\"'\\]+)|{_UNMASKED}([^\s\"'\\,;&<>(){{}}\[\]]+))"
+        r"|(?P<escape>\\{1,7})[\"']((?:[^\"'\\]|\\++(?![\"'])|(?!(?P=escape)[\"'])\\++[\"'])+)"
+        r"|\w{1,60}\([\"']([^\"'\\]+)"
     )
-    pattern = (
-        rf"(?:(?:{long})|(?<![a-z])(?:{short}))(?:[_-][a-z0-9]{{1,40}}){{0,3}}\\{{0,3}}[\"']?\s{{0,8}}(?:=>|:|=(?!=))"
-        rf"\s{{0,8}}{value}"
-    )
+    phrase = rf"(?:{'|'.join(sorted(PHRASES))}){ending}({bare}(?:[ \t,;]{{1,3}}{no_name}{character}+){{0,12}})"
+    any_name = rf"(?:(?:{long})|(?<![a-z])(?:{short})){ending}(?:{quoted}|({bare}))"
     hints = tuple(dict.fromkeys(word.partition("_")[0] for word in known))
-    return Rule(kind=NAMED, pattern=re.compile(pattern, re.IGNORECASE), hints=hints)
+    return (
+        Rule(kind=NAMED, pattern=re.compile(phrase, re.IGNORECASE), hints=("passw", "passphrase")),
+        Rule(kind=NAMED, pattern=re.compile(any_name, re.IGNORECASE), hints=hints),
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -311,6 +341,11 @@ def _write_snake(name: str) -> str:
 
 def _holds_something(value: Any) -> bool:
     return value is not None and value != "" and not isinstance(value, bool) and value != mask(NAMED)
+
+
+def _is_count(name: str, value: Any) -> bool:
+    """Tell whether a plural names a number of things: ``{"total_tokens": 812}``."""
+    return type(value) is int and value < MIN_CARD and COUNTED.search(_write_snake(name)) is not None
 
 
 def _mask_match(match: re.Match[str], kind: str) -> str:

@@ -46,6 +46,18 @@ MASKED = {
         "[redacted: private key]\nrest",
     ),
     "private key cut off": ("-----BEGIN PRIVATE KEY-----\nabc", "[redacted: private key]"),
+    "plural": ("passwords: a", f"passwords: {SECRET}"),
+    "with a digit": ("cvv2=123 cvc2: 9", f"cvv2={SECRET} cvc2: {SECRET}"),
+    "run together": ("accesstoken=abc", f"accesstoken={SECRET}"),
+    "with a comma": ("token=Abc,123secret rest", f"token={SECRET} rest"),
+    "beside another name": ("token=abc,user=5;x", f"token={SECRET},user=5;x"),
+    "in several words": ("password: correct horse battery", f"password: {SECRET}"),
+    "in several words, before a name": ("password=correct horse host=db1", f"password={SECRET} host=db1"),
+    "in several words, in a query": ("passphrase=a b&page=1", f"passphrase={SECRET}&page=1"),
+    "PostgreSQL": (
+        "Key (order_id, token)=(5, s3cr(3)t) already exists.",
+        f"Key (order_id, token)=({SECRET}) already exists.",
+    ),
     "two": ("4111111111111111 and sk_test_x1", f"{CARD} and [redacted: api key]"),
 }
 LEFT_ALONE = [
@@ -53,7 +65,9 @@ LEFT_ALONE = [
     "0198f3a2-5c1e-7123-4111-411111111111", "41111111-1111-4111-8111-111111111111", "0.4111111111111111",
     "a4111111111111111", "2026-11-20 11:31:36.123456", "company: Acme", "token authentication failed",
     "Cannot void it: authorization: it is captured", "The basic idea", "bearer of bad news", "https://host:8000/path",
-    "a == b", "lease_token == token", "tokens_left 3", "", "x", "ORD-7K2M9QXW4C1B", "pan", "spanish: x", SECRET, CARD,
+    "a == b", "lease_token == token", "tokens_left 3", "token_count=5", "token-count: 5", '{"token": null}',
+    "password=None", "Key (number)=(ORD-1) already exists.",
+    "", "x", "ORD-7K2M9QXW4C1B", "pan", "spanish: x", SECRET, CARD,
 ]  # fmt: skip
 
 
@@ -75,6 +89,29 @@ def test_what_only_resembles_a_secret_is_left_alone(text: str) -> None:
 def test_names_are_known_in_every_spelling(name: str) -> None:
     assert DEFAULT.is_secret_name(name)
     assert DEFAULT.redact_data({name: 5}) == {name: SECRET}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tokens", "passwords", "secrets", "api_keys", "cvv2", "cvc2", "accesstoken", "userPassword", "credential",
+        "credentials", "security_code", "card_no", "cardNo",
+    ],
+)  # fmt: skip
+def test_names_are_known_in_plural_with_digits_and_inside_others(name: str) -> None:
+    assert DEFAULT.redact_data({name: "x"}) == {name: SECRET}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"token_count": 5}, {"tokens_left": 5}, {"total_tokens": 812}, {"tokens_used": 812},
+        {"secret_expires_at": "2026-11-20"}, {"company": "A"},
+        {"passenger": "A"}, {"cardnotes": "A"}, {"tokenizer": "A"},
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_secret_is_none(data: dict[str, Any]) -> None:
+    assert DEFAULT.redact_data(data) is data
 
 
 def test_data_are_masked_by_name_and_by_shape_and_told_by_place() -> None:
