@@ -325,7 +325,7 @@ def _name_rules(words: tuple[str, ...]) -> tuple[Rule, Rule]:
         r"|(?P<escape>\\{1,7})[\"']((?:[^\"'\\]|\\++(?![\"'])|(?!(?P=escape)[\"'])\\++[\"'])+)"
         r"|\w{1,60}\([\"']([^\"'\\]+)"
     )
-    phrase = rf"(?:{'|'.join(sorted(PHRASES))}){ending}({bare}(?:[ \t,;]{{1,3}}{no_name}{character}+){{0,12}})"
+    phrase = rf"(?:{'|'.join(sorted(PHRASES))}){ending}({bare}(?:[ \t]{{1,3}}{no_name}{character}+){{0,12}})"
     any_name = rf"(?:(?:{long})|(?<![a-z])(?:{short})){ending}(?:{quoted}|({bare}))"
     hints = tuple(dict.fromkeys(word.partition("_")[0] for word in known))
     return (
