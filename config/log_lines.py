@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import structlog
@@ -20,8 +21,16 @@ def find_redactor() -> Redactor:
 
 
 class RedactingFormatter(structlog.stdlib.ProcessorFormatter):
-    """Mask secrets in the whole line: message, facts and traceback, as text or as JSON."""
+    """Mask secrets in the whole line: message, facts and traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         return find_redactor().redact_text(super().format(record))
+
+
+class RedactingJsonFormatter(structlog.stdlib.ProcessorFormatter):
+    """Mask secrets in every value of a line of JSON, by name and by shape, so that it stays JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return json.dumps(find_redactor().redact_data(json.loads(super().format(record))))

@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from config.engine_settings import read_engine_settings
 from config.local.runtime import read_runtime
-from config.log_lines import RedactingFormatter
+from config.log_lines import RedactingFormatter, RedactingJsonFormatter
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -338,7 +338,7 @@ LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {
         "structured": {
-            "()": RedactingFormatter,
+            "()": RedactingJsonFormatter if LOG_FORMAT == "json" else RedactingFormatter,
             "foreign_pre_chain": _shared_processors,
             "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers[LOG_FORMAT]],
         }

@@ -177,6 +177,14 @@ def test_a_secret_in_a_query_is_not_kept(log_in: LogIn) -> None:
     assert rows()[-1][3] == "q=[redacted: card number]&token=[redacted: secret]"
 
 
+def test_a_secret_in_the_address_of_an_export_is_not_kept_either(log_in: LogIn) -> None:
+    make_saga()
+    answer = log_in("admin").get("/admin/sagas/saga/export/csv/?q=4111%201111+1111%201111")
+    b"".join(answer.streaming_content)
+
+    assert (answer.status_code, rows()[-1][3]) == (200, "q=[redacted: card number]")
+
+
 @pytest.mark.parametrize("person", ["viewer", "operator", "staff"])
 def test_looks_are_not_for_everybody(log_in: LogIn, person: str) -> None:
     assert log_in(person).get("/admin/sagas/sagalook/").status_code == 403

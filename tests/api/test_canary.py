@@ -26,7 +26,7 @@ from django.test import Client, override_settings
 from django.urls import path
 from django.utils.log import AdminEmailHandler
 
-from config.log_lines import RedactingFormatter
+from config.log_lines import RedactingFormatter, RedactingJsonFormatter
 from config.urls import urlpatterns as project_urls
 from orders.models import Order
 from payments.exceptions import GatewayAnswerLost, GatewayMisconfigured, GatewayUnavailable, PaymentDeclined
@@ -104,15 +104,13 @@ def listening() -> Iterator[Log]:
     log, root = Log(), logging.getLogger()
     declared = settings.LOGGING["formatters"]["structured"]
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    rendered = {
-        log.console: [plain],
-        log.json: [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
-    }
+    json_line = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    rendered = {log.console: (RedactingFormatter, [plain]), log.json: (RedactingJsonFormatter, json_line)}
     handlers = []
-    for stream, renderers in rendered.items():
+    for stream, (formatter, renderers) in rendered.items():
         handler = logging.StreamHandler(stream)
         handler.setFormatter(
-            RedactingFormatter(
+            formatter(
                 foreign_pre_chain=declared["foreign_pre_chain"],
                 processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
             )

@@ -270,6 +270,20 @@ def test_log_line_carries_the_facts(log_format: str, monkeypatch: pytest.MonkeyP
         assert "attempt=3" in line
 
 
+def test_log_line_stays_json_whatever_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(monkeypatch, **NEEDED, LOG_FORMAT="json")
+    formatter = settings["LOGGING"]["formatters"]["structured"]
+    facts = {"token": None, "api_key": 12345, "number": 4111111111111111, "msg": "password=hush, " + "x" * 200_000}
+    record = logging.makeLogRecord({"levelname": "INFO", **facts})
+
+    line = formatter["()"](**{name: value for name, value in formatter.items() if name != "()"}).format(record)
+
+    shown = json.loads(line)
+    assert (shown["token"], shown["api_key"]) == (None, "[redacted: secret]")
+    assert shown["number"] == "[redacted: card number]"
+    assert shown["event"].startswith("password=[redacted: secret], xxx")
+
+
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_logged_traceback_shows_no_local_variables(log_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(monkeypatch, **NEEDED, LOG_FORMAT=log_format)
