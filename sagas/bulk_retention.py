@@ -1,7 +1,8 @@
 """Delete bulks that are over, and sets that were drawn and can no longer be confirmed, with their rows.
 
-Small transactions, oldest first; a bulk that somebody else holds is passed over. What a bulk did stays in the history
-of each saga.
+A bulk is the only trace of who confirmed and who stopped it: so it is kept as long as who saw payloads, also when the
+sagas it acted on are deleted earlier. Small transactions, oldest first; a bulk that somebody else holds is passed over.
+What a bulk did stays in the history of each saga.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ PAGE = 100
 
 
 def delete_expired_bulks(ended_before: datetime, *, should_stop: Callable[[], bool] = lambda: False) -> int:
-    """Delete bulks that ended before a moment, and sets that are too old to be confirmed.
+    """Delete bulks that ended before a moment and longer than SAGAS['LOOK_RETENTION'] ago, and sets too old to confirm.
 
     Returns: how many bulks.
     Tx: must not be inside one; opens one for each batch of rows. Locks: one bulk row, skipping locked ones.
@@ -45,9 +46,10 @@ def delete_expired_bulks(ended_before: datetime, *, should_stop: Callable[[], bo
 def select_expired_bulks(ended_before: datetime) -> QuerySet[SagaBulk]:
     """Return what ``delete_expired_bulks`` would delete now, oldest first."""
     settings = get_settings()
-    drawn_before = clock.read_now(settings.database) - settings.bulk_confirm_within
-    is_over = Q(state__in=[BulkState.FINISHED.value, BulkState.STOPPED.value], ended_at__lt=ended_before)
-    is_forgotten = Q(state=BulkState.DRAWN.value, drawn_at__lt=drawn_before)
+    now = clock.read_now(settings.database)
+    told_before = min(ended_before, now - settings.look_retention)
+    is_over = Q(state__in=[BulkState.FINISHED.value, BulkState.STOPPED.value], ended_at__lt=told_before)
+    is_forgotten = Q(state=BulkState.DRAWN.value, drawn_at__lt=now - settings.bulk_confirm_within)
     return SagaBulk.objects.using(settings.database).filter(is_over | is_forgotten).order_by("drawn_at", "pk")
 
 

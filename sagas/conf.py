@@ -56,7 +56,7 @@ class SagaSettings:
     barrier_retention: timedelta = timedelta(days=90)
     """How long tombstones and stored results outlive anything that could still be delivered."""
     look_retention: timedelta = timedelta(days=400)
-    """How long it is kept who saw payloads."""
+    """How long it is kept who saw payloads, and who confirmed and stopped a bulk."""
     worker_seen_within: timedelta = timedelta(seconds=30)
     """A sweeper not seen for this long counts as gone."""
     seal_keys: list[str] = field(default_factory=list)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import Prefetch
+from django.db.models import Prefetch, Q
 
 from . import clock
 from .conf import get_settings
-from .models import Saga, SagaHistory, SagaKey
+from .models import BulkState, Saga, SagaBulk, SagaHistory, SagaKey
 from .models.history import DEED
 from .places import is_below
 from .rules import Operation
 
 PAGE = 50
+MAX_BULKS = 50  # people act on many sagas seldom; the list of bulks shows all
 PLACE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")  # microseconds since 1970, id
 
 
@@ -68,6 +69,22 @@ class DeedPage:
     """When it was read."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class BulkDeed:
+    """Tell that a person confirmed a bulk, or stopped it."""
+
+    bulk: SagaBulk
+    """Of which bulk."""
+    at: datetime
+    """When."""
+    actor: str
+    """Who."""
+    is_stop: bool
+    """Whether it was stopped then."""
+    reason: str
+    """Why; empty where somebody stopped it without a word."""
+
+
 def read_deeds(wanted: WantedDeeds) -> DeedPage:
     """Return a page of what people did, newest first; a place that is none begins at the newest."""
     using = get_settings().database
@@ -81,6 +98,34 @@ def read_deeds(wanted: WantedDeeds) -> DeedPage:
         next_place=_describe_place(shown[-1]) if len(entries) > PAGE else "",
         now=clock.read_now(using),
     )
+
+
+def read_bulk_deeds(wanted: WantedDeeds) -> list[BulkDeed]:
+    """Return who confirmed and who stopped a bulk, newest first: of the MAX_BULKS drawn last that fit.
+
+    ``wanted.before`` says nothing here.
+    """
+    rows = SagaBulk.objects.using(get_settings().database).filter(started_at__isnull=False)
+    if wanted.actor:
+        rows = rows.filter(Q(actor=wanted.actor) | Q(stopped_by=wanted.actor))
+    if wanted.operation is not None:
+        rows = rows.filter(operation=wanted.operation.value)
+    if wanted.since is not None:
+        rows = rows.filter(Q(started_at__gte=wanted.since) | Q(ended_at__gte=wanted.since))
+    deeds = [deed for bulk in rows.order_by("-drawn_at", "-pk")[:MAX_BULKS] for deed in _tell_bulk(bulk)]
+    fitting = [
+        deed
+        for deed in deeds
+        if (not wanted.actor or deed.actor == wanted.actor) and (wanted.since is None or deed.at >= wanted.since)
+    ]
+    return sorted(fitting, key=lambda deed: deed.at, reverse=True)
+
+
+def _tell_bulk(bulk: SagaBulk) -> Iterator[BulkDeed]:
+    if bulk.started_at is not None:
+        yield BulkDeed(bulk=bulk, at=bulk.started_at, actor=bulk.actor, is_stop=False, reason=bulk.reason)
+    if bulk.state == BulkState.STOPPED and bulk.ended_at is not None:
+        yield BulkDeed(bulk=bulk, at=bulk.ended_at, actor=bulk.stopped_by, is_stop=True, reason=bulk.stop_reason)
 
 
 def _select(wanted: WantedDeeds) -> Any:

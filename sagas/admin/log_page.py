@@ -14,9 +14,10 @@ from django.utils.http import urlencode
 
 from .. import clock, verification
 from ..actors import MAX_NAME_CHARS
-from ..operator_log import Deed, DeedPage, WantedDeeds, read_deeds
+from ..operator_log import MAX_BULKS, Deed, DeedPage, WantedDeeds, read_bulk_deeds, read_deeds
 from ..plans import LABELS
 from ..rules import Operation
+from .bulk_choosing import link_to_bulks
 from .shown import Moment, show_moment
 from .spans import find_span, list_spans
 from .view_only import engine_database
@@ -53,6 +54,21 @@ class DeedRow:
     """Its page, at the history."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class BulkRow:
+    """Show that a person confirmed or stopped a bulk."""
+
+    at: Moment
+    actor: str
+    what: str
+    """In words."""
+    words: str
+    """How its sagas were chosen."""
+    reason: str
+    url: str
+    """Its page."""
+
+
 def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
     """Show a page of the log; on POST also verify the sagas that were acted on in its window.
 
@@ -65,9 +81,14 @@ def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
     length = None if request.GET.get("span") == ANY_TIME else find_span(request, DEFAULT_SPAN).length
     wanted = _read_wanted(request, length)
     page = read_deeds(wanted)
+    bulks_url = link_to_bulks(request).get("bulks_url", "")
     context = {
         "title": "Operator log",
         "rows": list(_list_rows(page)),
+        "bulks_url": bulks_url,
+        # All of them stand beside the newest page: they have no place among its entries.
+        "bulk_rows": list(_list_bulks(wanted, page)) if bulks_url and not wanted.before else [],
+        "max_bulks": MAX_BULKS,
         "actor": wanted.actor,
         "operation": wanted.operation,
         "operations": [(operation.value, LABELS[operation]) for operation in Operation],
@@ -111,6 +132,20 @@ def _list_rows(page: DeedPage) -> Iterator[DeedRow]:
             number=entry.number,
             saga=" ".join([entry.saga.definition, *deed.keys]),
             url=reverse("admin:sagas_saga_change", args=[entry.saga_id]) + "?tab=history",
+        )
+
+
+def _list_bulks(wanted: WantedDeeds, page: DeedPage) -> Iterator[BulkRow]:
+    for deed in read_bulk_deeds(wanted):
+        bulk = deed.bulk
+        label = LABELS[Operation(bulk.operation)] if bulk.operation in set(Operation) else bulk.operation
+        yield BulkRow(
+            at=show_moment(deed.at, page.now),
+            actor=deed.actor,
+            what=f"{'Stopped' if deed.is_stop else 'Confirmed'}: {label}, {bulk.total} sagas",
+            words=bulk.words,
+            reason=deed.reason,
+            url=reverse("admin:sagas_sagabulk_change", args=[bulk.pk]),
         )
 
 

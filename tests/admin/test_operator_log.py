@@ -8,14 +8,15 @@ from html import unescape
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sagas import operations, operator_log
+from sagas import bulk, operations, operator_log
 from sagas.actors import Actor
 from sagas.admin import log_page
-from sagas.models import Saga, SagaHistory
+from sagas.models import Saga, SagaBulk, SagaHistory
 from sagas.operator_log import WantedDeeds, read_deeds
 from sagas.rules import Operation
 
@@ -183,6 +184,57 @@ def test_verifying_has_a_bound(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -
     assert "There are more: these are the 1 touched last" in log_in("viewer").post(URL).content.decode()
 
 
+def confirm_bulk(*sagas: Saga, actor: Actor = ADA, reason: str = REASON) -> SagaBulk:
+    drawn = bulk.draw_selected(Operation.PAUSE, [saga.pk for saga in sagas], actor=actor)
+    return bulk.start_bulk(drawn.pk, actor=actor, reason=reason)[0]
+
+
+def bulks_shown(response: Any) -> list[tuple[str, str, str]]:
+    assert response.status_code == 200
+    return [(row.actor, row.what, row.reason) for row in response.context["bulk_rows"]]
+
+
+def test_who_confirmed_and_who_stopped_a_bulk_is_told(log_in: LogIn) -> None:
+    client, found = log_in("viewer"), confirm_bulk(trips.start(), trips.start())
+    bulk.stop_bulk(found.pk, actor=BOB, reason=f"Wrong ones {HOSTILE}")
+    bulk.draw_selected(Operation.RETRY, [trips.start().pk], actor=BOB)
+    confirmed = ("ada", "Confirmed: Pause, 2 sagas", REASON)
+    stopped = (BOB.name, "Stopped: Pause, 2 sagas", f"Wrong ones {HOSTILE}")
+
+    page = client.get(URL)
+
+    assert bulks_shown(page) == [stopped, confirmed]
+    assert page.context["bulk_rows"][0].url == f"/admin/sagas/sagabulk/{found.pk}/change/"
+    assert "<script>alert" not in page.content.decode()
+    assert bulks_shown(client.get(URL, {"actor": "ada"})) == [confirmed]
+    assert bulks_shown(client.get(URL, {"actor": BOB.name})) == [stopped]
+    assert bulks_shown(client.get(URL, {"action": "pause", "span": "any"})) == [stopped, confirmed]
+    assert bulks_shown(client.get(URL, {"action": "retry"})) == []
+    assert bulks_shown(client.get(URL, {"before": "1-1"})) == []
+
+
+def test_bulk_from_before_the_window_is_told_by_its_stop(log_in: LogIn) -> None:
+    found = confirm_bulk(trips.start())
+    bulk.stop_bulk(found.pk, actor=BOB)
+    SagaBulk.objects.filter(pk=found.pk).update(started_at=found.started_at - timedelta(days=3))
+
+    assert bulks_shown(log_in("viewer").get(URL, {"span": "24h"})) == [(BOB.name, "Stopped: Pause, 1 sagas", "")]
+
+
+def test_bulks_are_told_to_who_may_see_them(log_in: LogIn, django_user_model: Any) -> None:
+    confirm_bulk(trips.start())
+    client = log_in("viewer")
+    only = Permission.objects.filter(content_type__app_label="sagas", codename="view_saga")
+    user = django_user_model.objects.get(pk=client.session["_auth_user_id"])
+    user.groups.clear()
+    user.user_permissions.set(only)
+
+    page = client.get(URL)
+
+    assert bulks_shown(page) == []
+    assert "a bulk" not in page.content.decode()
+
+
 def test_queries_do_not_grow(log_in: LogIn) -> None:
     client = log_in("viewer")
     pause(trips.start())
@@ -190,13 +242,14 @@ def test_queries_do_not_grow(log_in: LogIn) -> None:
         client.get(URL)
     for _ in range(5):
         pause(trips.start())
+        confirm_bulk(trips.start())
     with CaptureQueriesContext(connection) as many:
         client.get(URL)
     with CaptureQueriesContext(connection) as verifying:
         client.post(URL)
 
     assert len(few) == len(many) <= 10
-    assert len(verifying) <= 16
+    assert len(verifying) <= 17
 
 
 def test_log_reads_people_s_entries_alone() -> None:

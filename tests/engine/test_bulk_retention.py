@@ -19,6 +19,12 @@ from .world import World
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True)
+def _short_memory(settings: Any) -> None:
+    """Let the age that is given decide."""
+    settings.SAGAS = {**settings.SAGAS, "LOOK_RETENTION": timedelta(microseconds=1)}
+
+
 def now() -> Any:
     return clock.read_now("default")
 
@@ -43,15 +49,31 @@ def test_what_is_over_or_forgotten_goes_and_nothing_else(world: World) -> None:
 
 def test_bulk_that_ended_lately_stays(world: World) -> None:
     ended = run_to_end(draw_and_start(make(world)).pk)
+    clock.move(timedelta(hours=1))
 
     assert bulk_retention.delete_expired_bulks(ended.ended_at) == 0
     assert bulk_retention.delete_expired_bulks(ended.ended_at + timedelta(microseconds=1)) == 1
+
+
+def test_who_confirmed_and_stopped_is_kept_as_long_as_who_saw_payloads(world: World, settings: Any) -> None:
+    settings.SAGAS = {**settings.SAGAS, "LOOK_RETENTION": timedelta(days=2)}
+    ended = draw_and_start(make(world))
+    bulk.stop_bulk(ended.pk, actor=BOSS)
+    clock.move(timedelta(days=1))
+
+    assert retention.clean_up(Scope(closed_before=now())).bulks == 0
+    assert SagaBulk.objects.get(pk=ended.pk).stopped_by == BOSS.name
+    clock.move(timedelta(days=1, seconds=1))
+    assert bulk_retention.delete_expired_bulks(now() - timedelta(days=3)) == 0
+    assert retention.clean_up(Scope(closed_before=now())).bulks == 1
+    assert (SagaBulk.objects.count(), SagaBulkItem.objects.count()) == (0, 0)
 
 
 def test_large_bulk_goes_in_batches_and_stops_when_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_retention, "BATCH_ROWS", 2)
     ended = run_to_end(draw_and_start(make(world, 5)).pk)
     later = ended.ended_at + timedelta(seconds=1)
+    clock.move(timedelta(hours=1))
     answers = iter([False, False, True, True])
 
     assert bulk_retention.delete_expired_bulks(later, should_stop=lambda: next(answers)) == 0

@@ -25,8 +25,9 @@ class Command(SagaCommand):
     help = (
         "Delete closed sagas with their steps, attempts, history and keys, and barrier rows older\n"
         "than SAGAS['BARRIER_RETENTION'] in every database; never an open saga. Bulks that ended as\n"
-        "long ago go, too, and sets of sagas that were drawn and never confirmed. In small\n"
-        "transactions; Ctrl-C ends it in good order. Exit code 1 when something could not be deleted."
+        "long ago go, too, but not before SAGAS['LOOK_RETENTION'], and sets of sagas that were drawn\n"
+        "and never confirmed. In small transactions; Ctrl-C ends it in good order. Exit code 1 when\n"
+        "something could not be deleted."
     )
     example = (
         "manage.py saga_cleanup --older-than 30d --dry-run\n"
