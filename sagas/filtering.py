@@ -8,18 +8,34 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from . import display
 from .conf import get_settings
+from .definition import STEP_NAME
 from .display import REASONS, DisplayState
+from .display.filters import IS_OPEN
 from .exceptions import BadRequest
-from .models import Saga
+from .models import Saga, SagaAttempt, SagaStep
+from .models.saga import MANY_TRIES
 from .searching import search_sagas
+from .states import StepState
 
 DEFINITION = re.compile(r"([a-z][a-z0-9_.-]{0,59})(?::([1-9][0-9]{0,8}))?")
+GROUP = re.compile(r"[0-9a-f]{16}")
+NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 ANY_REASON = "any"
+TOUCHES = ("yes", "no")
+MAX_MOMENT_CHARS = 40
+# Where a step is neither over nor yet to come.
+AT_WORK = [
+    state.value
+    for state in (
+        StepState.RUNNING, StepState.WAITING, StepState.UNKNOWN, StepState.COMPENSATING, StepState.REFUSED,
+    )
+]  # fmt: skip
 MAX_SEARCH_CHARS = 200
 
 
@@ -35,6 +51,18 @@ class SagaFilter:
     """Stored name of a definition, with ``:version`` for one version."""
     search: str = ""
     """The beginning of an id (8 characters or more) or of a business key."""
+    step: str = ""
+    """The step that open sagas are at."""
+    attempts: str = ""
+    """At least so many for one step in one direction, from 2."""
+    group: str = ""
+    """A failure group, as the console's page of failures names it."""
+    touched: str = ""
+    """Whether a person has acted on it: yes or no."""
+    since: str = ""
+    """Started then or later; ISO 8601 with a zone."""
+    until: str = ""
+    """Started before then; ISO 8601 with a zone."""
 
     def as_dict(self) -> dict[str, str]:
         """Return what narrows, by name."""
@@ -43,7 +71,8 @@ class SagaFilter:
     @property
     def words(self) -> str:
         """What narrows, in words."""
-        return "; ".join(f"{name}: {value.replace('_', ' ')}" for name, value in self.as_dict().items())
+        codes = {"display": self.display.replace("_", " "), "needs": self.needs.replace("_", " ")}
+        return "; ".join(f"{name}: {codes.get(name, value)}" for name, value in self.as_dict().items())
 
 
 def parse_filter(given: Mapping[str, str]) -> SagaFilter:
@@ -63,6 +92,15 @@ def parse_filter(given: Mapping[str, str]) -> SagaFilter:
         raise BadRequest(f"{found.definition[:60]!r} is no definition: write name or name:version.")
     if len(found.search) > MAX_SEARCH_CHARS or "\x00" in found.search:
         raise BadRequest(f"A search has at most {MAX_SEARCH_CHARS} characters, and no NUL.")
+    _require_form("step", found.step, STEP_NAME, "the name of a step")
+    _require_form("group", found.group, GROUP, "a failure group")
+    _require_form("attempts", found.attempts, NUMBER, "a number")
+    if found.attempts and int(found.attempts) < MANY_TRIES:
+        raise BadRequest(f"attempts below {MANY_TRIES} would not narrow.")
+    _require_choice("touched", found.touched, list(TOUCHES))
+    for name in ("since", "until"):
+        if (text := getattr(found, name)) and _parse_moment(text) is None:
+            raise BadRequest(f"{name} is no moment with a zone, such as 2026-11-20T03:00:00Z: {text[:60]!r}.")
     return found
 
 
@@ -79,7 +117,59 @@ def select_matching(wanted: SagaFilter) -> QuerySet[Saga]:
         name, _, version = wanted.definition.partition(":")
         found = found.filter(definition=name)
         found = found.filter(version=int(version)) if version else found
+    found = _narrow_further(found, wanted)
     return search_sagas(found, wanted.search) if wanted.search else found
+
+
+def narrow_to_step(sagas: QuerySet[Saga], step: str) -> QuerySet[Saga]:
+    """Return the open sagas that are at a step: it is held, live or waits; also at one that the code has lost."""
+    is_there = Q(hold__isnull=False) | Q(lease_token__isnull=False) | Q(due_at__isnull=False)
+    steps = SagaStep.objects.filter(is_there, saga=OuterRef("pk"), name=step, state__in=AT_WORK)
+    return sagas.filter(IS_OPEN, Exists(steps))
+
+
+def narrow_to_attempts(sagas: QuerySet[Saga], number: int) -> QuerySet[Saga]:
+    """Return the sagas one of whose steps had at least so many attempts in one direction."""
+    # The index begins where a second attempt was needed; every saga has one attempt, or will have.
+    return sagas.filter(tries__gte=number) if number >= MANY_TRIES else sagas
+
+
+def narrow_to_group(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:
+    """Return the sagas with an attempt of a failure group."""
+    # Said twice, so that the index of failures alone is seen to fit.
+    failed = SagaAttempt.objects.exclude(error_group="").filter(saga=OuterRef("pk"), error_group=group)
+    return sagas.filter(Exists(failed))
+
+
+def narrow_to_touch(sagas: QuerySet[Saga], touched: str) -> QuerySet[Saga]:
+    """Return the sagas that a person has acted on (``yes``), or that nobody has (``no``)."""
+    return sagas.filter(touched_at__isnull=touched == "no")
+
+
+def _narrow_further(sagas: QuerySet[Saga], wanted: SagaFilter) -> QuerySet[Saga]:
+    found = narrow_to_step(sagas, wanted.step) if wanted.step else sagas
+    found = narrow_to_attempts(found, int(wanted.attempts)) if wanted.attempts else found
+    found = narrow_to_group(found, wanted.group) if wanted.group else found
+    found = narrow_to_touch(found, wanted.touched) if wanted.touched else found
+    found = found.filter(created_at__gte=_parse_moment(wanted.since)) if wanted.since else found
+    return found.filter(created_at__lt=_parse_moment(wanted.until)) if wanted.until else found
+
+
+def _parse_moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text) if len(text) <= MAX_MOMENT_CHARS and text.isascii() else None
+        if moment is None or moment.tzinfo is None:
+            return None
+        # At the ends of the calendar the database's zone could lead beyond it.
+        utc = moment.astimezone(UTC)
+        return utc if utc - timedelta(days=2) < utc + timedelta(days=2) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _require_form(name: str, value: str, form: re.Pattern[str], words: str) -> None:
+    if value and not form.fullmatch(value):
+        raise BadRequest(f"{name} is not {words}: {value[:60]!r}.")
 
 
 def _require_choice(name: str, value: str, choices: list[str]) -> None:

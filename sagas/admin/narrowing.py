@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.contrib.admin import ListFilter
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.expressions import OrderBy
 from django.db.models.functions import Now
 from django.http import HttpRequest
@@ -22,22 +22,12 @@ from django.utils import timezone
 from .. import registry
 from ..definition import STEP_NAME
 from ..display.filters import IS_OPEN
-from ..models import Saga, SagaAttempt, SagaStep
-from ..models.saga import MANY_TRIES
+from ..filtering import GROUP, NUMBER, narrow_to_attempts, narrow_to_group, narrow_to_step, narrow_to_touch
+from ..models import Saga
 from ..places import is_above, is_below
-from ..states import StepState
 from .choosing import SPANS, ChoiceFilter
 
-NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 MICROSECONDS = re.compile(r"-?[0-9]{1,18}")
-GROUP = re.compile(r"[0-9a-f]{16}")
-# Where a step is neither over nor yet to come.
-AT_WORK = [
-    state.value
-    for state in (
-        StepState.RUNNING, StepState.WAITING, StepState.UNKNOWN, StepState.COMPENSATING, StepState.REFUSED,
-    )
-]  # fmt: skip
 SLOWEST, LONGEST = "slowest", "longest"
 TOOK = F("closed_at") - F("created_at")
 ORDERS: dict[str, tuple[OrderBy, ...]] = {
@@ -87,9 +77,7 @@ class StepFilter(ChoiceFilter):
 
     def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
         """Return the rows that are at the step."""
-        is_there = Q(hold__isnull=False) | Q(lease_token__isnull=False) | Q(due_at__isnull=False)
-        steps = SagaStep.objects.filter(is_there, saga=OuterRef("pk"), name=value, state__in=AT_WORK)
-        return queryset.filter(IS_OPEN, Exists(steps))
+        return narrow_to_step(queryset, value)
 
 
 class AttemptsFilter(ChoiceFilter):
@@ -109,9 +97,7 @@ class AttemptsFilter(ChoiceFilter):
 
     def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
         """Return the rows that needed so many."""
-        number = int(value)
-        # The index begins where a second attempt was needed; every saga has one attempt, or will have.
-        return queryset.filter(tries__gte=number) if number >= MANY_TRIES else queryset
+        return narrow_to_attempts(queryset, int(value))
 
 
 class TouchedFilter(ChoiceFilter):
@@ -126,7 +112,7 @@ class TouchedFilter(ChoiceFilter):
 
     def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
         """Return the rows that were, or were not, acted on."""
-        return queryset.filter(touched_at__isnull=value == "no")
+        return narrow_to_touch(queryset, value)
 
 
 class GroupFilter(ChoiceFilter):
@@ -146,9 +132,7 @@ class GroupFilter(ChoiceFilter):
 
     def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
         """Return the rows with an attempt of the group."""
-        # Said twice, so that the index of failures alone is seen to fit.
-        failed = SagaAttempt.objects.exclude(error_group="").filter(saga=OuterRef("pk"), error_group=value)
-        return queryset.filter(Exists(failed))
+        return narrow_to_group(queryset, value)
 
 
 class OrderFilter(ChoiceFilter):

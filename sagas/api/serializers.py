@@ -7,7 +7,7 @@ from rest_framework import serializers
 from ..bulk import MAX_SELECTED
 from ..bulk_rules import BULK_OPERATIONS
 from ..display import REASONS, DisplayState
-from ..filtering import ANY_REASON, MAX_SEARCH_CHARS
+from ..filtering import ANY_REASON, MAX_MOMENT_CHARS, MAX_SEARCH_CHARS
 from ..models import BulkResult, BulkState
 from ..operations import MAX_REASON_CHARS, MIN_REASON_CHARS
 from ..rules import Operation
@@ -35,6 +35,12 @@ class SagaFilterSerializer(StrictSerializer):
     needs = TextField(max_length=60, required=False)
     definition = TextField(max_length=80, required=False)
     search = TextField(max_length=MAX_SEARCH_CHARS, required=False)
+    step = TextField(max_length=60, required=False)
+    attempts = TextField(max_length=9, required=False)
+    group = TextField(max_length=16, required=False)
+    touched = TextField(max_length=3, required=False)
+    since = TextField(max_length=MAX_MOMENT_CHARS, required=False)
+    until = TextField(max_length=MAX_MOMENT_CHARS, required=False)
 
 
 class SagaBulkDrawSerializer(StrictSerializer):

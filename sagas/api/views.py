@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +41,7 @@ from .serializers import (
 )
 
 VIEW_SAGA, VIEW_BULK, VIEW_PAYLOAD = "view_saga", "view_sagabulk", "view_payload"
+FILTERS = frozenset(field.name for field in fields(SagaFilter))
 PLACES = frozenset({"cursor", "page_size"})  # where in a list, and how much of it
 # Who may see it is asked anew each time: no cache keeps it without asking.
 PRIVATE = {"Cache-Control": "private, no-cache"}
@@ -84,7 +86,7 @@ class OperatorView(APIView):
 class SagaListView(OperatorView):
     """List sagas."""
 
-    parameters = frozenset({"display", "needs", "definition", "search", "cursor", "page_size"})
+    parameters = FILTERS | PLACES
 
     @extend_schema(
         operation_id="list_sagas",

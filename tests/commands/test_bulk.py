@@ -38,6 +38,22 @@ def test_filter_is_counted_then_acted_on() -> None:
     assert str(found.pk) in run_command("saga_bulk_show").out
 
 
+def test_filters_of_the_console_count_here() -> None:
+    start_trip()
+
+    def count(*narrow: str) -> str:
+        return run_command("saga_bulk", "pause", *narrow, "--dry-run").out
+
+    for narrow in (("--touched", "no"), ("--since", "2020-01-01T00:00:00Z"), ("--until", "2999-01-01T00:00:00Z")):
+        assert count(*narrow).startswith("pause of 1 sagas"), narrow
+    for narrow in (("--touched", "yes"), ("--until", "2020-01-01T00:00:00Z"), ("--attempts", "2"),
+                   ("--group", "0" * 16), ("--step", "unheard_of")):  # fmt: skip
+        assert count(*narrow).startswith("pause of 0 sagas"), narrow
+    assert run_command("saga_bulk", "pause", "--attempts", "1", *WHY).code == 2
+    assert run_command("saga_bulk", "pause", "--step", "unheard_of", "--everything", *WHY).code == 2
+    assert not SagaBulk.objects.exists()
+
+
 def test_named_sagas_are_acted_on_and_told_of() -> None:
     saga, closed = start_trip(), completed_trip("B")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
@@ -12,14 +13,14 @@ from ...actors import Actor
 from ...bulk_rules import BULK_OPERATIONS, EVERYTHING
 from ...conf import get_settings
 from ...exceptions import BadRequest
-from ...filtering import SagaFilter, parse_filter, select_matching
+from ...filtering import TOUCHES, SagaFilter, parse_filter, select_matching
 from ...listing import find_saga
 from ...models import SagaBulk
 from ...rules import Operation
 from .. import arguments
 from ..base import MAX_REVISION, SagaCommand, check_words
 
-FILTERS = ("display", "needs", "definition", "search")
+FILTERS = tuple(field.name for field in fields(SagaFilter))
 
 
 class Command(SagaCommand):
@@ -43,6 +44,14 @@ class Command(SagaCommand):
         add("--needs", type=arguments.text, metavar="REASON", help="only those that need a person for it, or any")
         add("--definition", type=arguments.text, metavar="NAME[:VERSION]", help="only this definition")
         add("--search", type=arguments.text, metavar="TEXT", help="only where an id or a business key begins so")
+        add("--step", type=arguments.text, metavar="STEP", help="only those that are at this step")
+        add("--attempts", type=arguments.text, metavar="N", help="only where a step had at least so many, from 2")
+        add(
+            "--group", type=arguments.text, metavar="GROUP", help="only this failure group, 16 digits as in the console"
+        )
+        add("--touched", choices=TOUCHES, help="only those that a person has acted on, or nobody")
+        add("--since", type=arguments.text, metavar="MOMENT", help="only those started then or later: ISO 8601, a zone")
+        add("--until", type=arguments.text, metavar="MOMENT", help="only those started before then")
         add("--everything", action="store_true", help="every open saga; no filter beside it")
         add("--reason", type=arguments.text, metavar="TEXT", help="why, 10 to 500 characters; kept")
         add("--count", type=arguments.WholeNumber(0, MAX_REVISION), metavar="N", help="how many sagas you expect")

@@ -1,0 +1,78 @@
+"""What narrows the console's list narrows the API and bulks of the command line alike, and strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from django.test import Client
+
+from sagas.exceptions import BadRequest
+from sagas.filtering import parse_filter, select_matching
+from sagas.models import Saga, SagaAttempt
+
+from . import trips
+from .pages import LIST
+
+pytestmark = pytest.mark.django_db
+
+LogIn = Callable[..., Client]
+SAGAS = "/api/v1/sagas/"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("step", "book_flight", {"failing"}),
+        ("step", "unheard_of", set()),
+        ("attempts", "10", {"failing"}),
+        ("group", "", {"failing"}),
+        ("touched", "yes", {"paused"}),
+        ("touched", "no", {"failing", "old"}),
+        ("since", "2026-01-02T00:00:00Z", {"failing", "paused"}),
+        ("since", "2026-01-01T01:00:00+01:00", {"failing", "paused", "old"}),
+        ("until", "2026-01-02T00:00:00+00:00", {"old"}),
+        ("until", "2026-01-01T00:00:00Z", set()),
+    ],
+)
+def test_each_filter_finds_the_same_everywhere(log_in: LogIn, name: str, value: str, meant: set[str]) -> None:
+    made = {"failing": trips.make_compensation_failing(), "paused": trips.make_paused(), "old": trips.start()}
+    Saga.objects.filter(pk=made["old"].pk).update(created_at=datetime(2026, 1, 1, tzinfo=UTC))
+    Saga.objects.filter(pk__in=[made["failing"].pk, made["paused"].pk]).update(
+        created_at=datetime(2026, 1, 2, tzinfo=UTC)
+    )
+    if name == "group":
+        value = SagaAttempt.objects.filter(saga=made["failing"]).exclude(error_group="").latest("pk").error_group
+    expected, client = {str(made[one].pk) for one in meant}, log_in("admin")
+
+    listed = client.get(LIST, {name: value})
+    answer = client.get(SAGAS, {name: value})
+
+    assert {str(saga.pk) for saga in listed.context["cl"].result_list} == expected
+    assert {str(saga.pk) for saga in select_matching(parse_filter({name: value}))} == expected
+    assert (answer.status_code, {saga["id"] for saga in answer.json()["results"]}) == (200, expected)
+
+
+def test_several_filters_narrow_together_and_are_told() -> None:
+    failing, _ = trips.make_compensation_failing(), trips.make_paused()
+    wanted = parse_filter({"step": "book_flight", "attempts": "2", "display": "compensation_failing"})
+
+    assert [saga.pk for saga in select_matching(wanted)] == [failing.pk]
+    assert wanted.words == "display: compensation failing; step: book_flight; attempts: 2"
+    assert not select_matching(parse_filter({"step": "book_flight", "touched": "yes"})).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("step", "Step One"), ("step", "x" * 61), ("attempts", "1"), ("attempts", "0"), ("attempts", "-2"),
+        ("attempts", "1e3"), ("attempts", "9" * 10), ("attempts", "\u0663"), ("group", "xyz"), ("group", "A" * 16),
+        ("touched", "maybe"), ("since", "yesterday"), ("since", "2026-11-20T03:00:00"), ("since", "2026-11-20"),
+        ("until", "0001-01-01T00:00:00Z"), ("until", "9999-12-31T23:59:59Z"), ("until", "9" * 5000), ("until", " "),
+        ("closed", "no"), ("by", "slowest"), ("before", "x"),
+    ],
+)  # fmt: skip
+def test_what_is_not_understood_is_refused(name: str, value: str) -> None:
+    with pytest.raises(BadRequest, match=name):
+        parse_filter({name: value})
