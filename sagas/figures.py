@@ -24,10 +24,10 @@ from .models import Saga, SagaFigure
 
 logger = logging.getLogger(__name__)
 
-STATEMENT_TIMEOUT_OF_SWEEPS, STATEMENT_TIMEOUT_OF_PAGES = "10s", "2s"
+STATEMENT_TIMEOUT_OF_SWEEPS, STATEMENT_TIMEOUT_OF_PAGES = "5s", "2s"
 LOOK_SECONDS = 5.0  # how often a process that sweeps looks whether something is to be counted
 PART_OF_TIME = 20  # counting that takes a second happens every twenty at most
-REST_SECONDS = 300.0  # how long pages leave alone what took them too long
+REST_SECONDS = 300.0  # how long a process leaves alone what it could not count in time
 STALE = 4  # so many times its pace a set may be old before a page counts it itself
 # Newest rows that durations and failures are taken from: 100,000 sagas take a quarter of a second.
 MAX_DURATIONS, MAX_FAILURES, TOP_STEPS = 100_000, 20_000, 8
@@ -140,7 +140,7 @@ REFRESH = """
 """
 
 _looked_at = float("-inf")
-_failed_at: dict[str, float] = {}  # when a page of this process failed to count a set
+_failed_at: dict[str, float] = {}  # when this process failed to count a set
 
 
 def refresh_after_sweep() -> None:
@@ -153,11 +153,13 @@ def refresh_after_sweep() -> None:
         return
     _looked_at = monotonic()
     for name in PACES:
+        if _is_resting(name):
+            continue
         try:
             refresh([name], timeout=STATEMENT_TIMEOUT_OF_SWEEPS)
         except Error as error:
             logger.warning("Figures could not be counted.", extra={"figures": name, "error": str(error)})
-            return
+            _failed_at[name] = monotonic()
 
 
 def refresh(names: Sequence[str], *, timeout: str, slack: int = 1) -> dict[str, Figures]:
@@ -200,10 +202,13 @@ def list_stale(found: Mapping[str, Figures], now: datetime) -> list[str]:
     old = []
     for name, pace in PACES.items():
         computed_at = found[name].computed_at
-        is_resting = monotonic() - _failed_at.get(name, float("-inf")) < REST_SECONDS
-        if not is_resting and (computed_at is None or now - computed_at > pace * STALE):
+        if not _is_resting(name) and (computed_at is None or now - computed_at > pace * STALE):
             old.append(name)
     return old
+
+
+def _is_resting(name: str) -> bool:
+    return monotonic() - _failed_at.get(name, float("-inf")) < REST_SECONDS
 
 
 def count_stale(names: Sequence[str]) -> dict[str, Figures]:

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.forms import Script
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -30,6 +31,7 @@ from .matching import Matching, read_matching
 from .operating import PROMISES
 from .page import GRAVE
 from .paging import CappedPaginator
+from .refreshing import BULK_PARTS, answer_parts
 from .selection import parse_number
 from .view_only import ViewOnlyAdmin, engine_database
 
@@ -55,6 +57,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
 
     class Media:
         css = {"all": ("sagas/console.css", "sagas/page.css")}
+        js = (Script("sagas/console.js", defer=True),)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Return the bulks of the engine's database."""
@@ -71,6 +74,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             path("new/", wrap(self.new_view), name="sagas_sagabulk_new"),
             path("<uuid:bulk_id>/start/", wrap(self.start_view), name="sagas_sagabulk_start"),
             path("<uuid:bulk_id>/stop/", wrap(self.stop_view), name="sagas_sagabulk_stop"),
+            path("<uuid:bulk_id>/refresh/", wrap(self.refresh_view), name="sagas_sagabulk_refresh"),
             *super().get_urls(),
         ]
 
@@ -162,6 +166,18 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         self.message_user(request, done, level)
         return HttpResponseRedirect(_url_of(found))
 
+    def refresh_view(self, request: HttpRequest, bulk_id: UUID) -> HttpResponse:
+        """Answer a page that is open and asks how far a bulk is."""
+        self._require_view(request)
+        try:
+            found = bulk.find_bulk(bulk_id)
+        except BulkNotFound as error:
+            raise Http404(str(error)) from error
+        page = self._build(request, found)
+        return answer_parts(
+            request, BULK_PARTS, {"page": page}, news=f"{page.done} of {found.total} sagas have a result."
+        )
+
     @admin.display(description="Bulk")
     def title(self, found: SagaBulk) -> SafeString:
         """Show action, number of sagas, and how they were chosen; the row's link."""
@@ -220,9 +236,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         refusal: str = "",
         status: int = 200,
     ) -> HttpResponse:
-        chosen = request.GET.get("result", "")
-        after = parse_number(request.GET.get("after")) or 0
-        page = build_bulk_page(found, chosen=chosen if chosen in RESULT_BADGES else "", after=min(after, 2**31 - 1))
+        page = self._build(request, found)
         is_running = found.state == BulkState.RUNNING
         reloads = is_running and request.method == "GET" and request.GET.get(RELOAD) == "on"
         context = {
@@ -236,11 +250,14 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             "may_stop": is_running and Actor.of_user(request.user).may(bulk_rules.BULK_PERMISSION),
             "reloads": reloads,
             "reload_seconds": RELOAD_SECONDS,
+            "refresh_url": reverse("admin:sagas_sagabulk_refresh", args=[found.pk]) if is_running else "",
         }
-        response = self._render(request, PAGE, context, status)
-        if reloads:
-            response["Refresh"] = str(RELOAD_SECONDS)
-        return response
+        return self._render(request, PAGE, context, status)
+
+    def _build(self, request: HttpRequest, found: SagaBulk) -> BulkPage:
+        chosen = request.GET.get("result", "")
+        after = parse_number(request.GET.get("after")) or 0
+        return build_bulk_page(found, chosen=chosen if chosen in RESULT_BADGES else "", after=min(after, 2**31 - 1))
 
     def _find_obstacle(self, request: HttpRequest, page: BulkPage) -> str:
         """Return why this person cannot confirm a set; an empty text when he can."""

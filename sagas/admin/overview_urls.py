@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 
-from . import export_page, failures_page, log_page
+from . import export_page, failures_page, log_page, refreshing
 
 if TYPE_CHECKING:
     from .saga_admin import SagaAdmin
@@ -27,6 +27,7 @@ def list_urls(model_admin: SagaAdmin) -> list[URLPattern]:
         return model_admin.admin_site.admin_view(view)
 
     return [
+        path("dashboard/refresh/", serve(refreshing.answer_dashboard), name="sagas_saga_refresh_dashboard"),
         path("failures/", serve(failures_page.answer), name="sagas_saga_failures"),
         path("log/", serve(log_page.answer), name="sagas_saga_log"),
         path("export/<slug:form>/", serve(export_page.answer), name="sagas_saga_export"),

@@ -7,11 +7,12 @@ rendered. What a page says of the present ("3 min ago") grows old by itself, so 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import DateTimeField, Func
 from django.http import (
     Http404,
@@ -28,8 +29,9 @@ from django.utils import timezone
 from django.utils.http import parse_etags
 
 from ..display.times import describe_moment
-from ..models import Saga
+from ..models import BulkState, Saga
 from ..states import SagaState
+from .dashboard import build_dashboard
 from .selection import parse_selection
 from .view_only import engine_database
 
@@ -40,6 +42,11 @@ OPEN_SECONDS, CLOSED_SECONDS = 10, 60  # how old what a page says of the present
 SAGA_PARTS = {
     "[data-part=head]": "admin/sagas/saga/parts/head.html",
     "[data-part=view]": "admin/sagas/saga/parts/view.html",
+}
+DASHBOARD_PARTS = {".saga-dashboard": "admin/sagas/dashboard.html"}
+# One of them is on the page: when the state changes nothing is swapped under somebody's hand, and the page offers it.
+BULK_PARTS = {
+    f"[data-part={state}]": "admin/sagas/bulk/progress.html" for state in BulkState if state != BulkState.DRAWN
 }
 LIST_PARTS = {"#result_list": "admin/sagas/saga/parts/list.html"}
 
@@ -67,6 +74,16 @@ def answer_saga(model_admin: SagaAdmin, request: HttpRequest, saga_id: UUID) -> 
     return _answer(request, etag, SAGA_PARTS, context, news=f"{page.badge.text}. {page.account.headline}")
 
 
+def answer_dashboard(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
+    """Return the dashboard, or that nothing has changed.
+
+    Raises: PermissionDenied.
+    """
+    if not request.user.has_perm("sagas.view_saga"):
+        raise PermissionDenied
+    return answer_parts(request, DASHBOARD_PARTS, {"dashboard": build_dashboard()}, news="")
+
+
 def answer_list(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
     """Return the rows of the list for the filters in the query, or that nothing has changed.
 
@@ -88,6 +105,16 @@ def answer_list(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
     return _answer(request, etag, LIST_PARTS, context, news="")
 
 
+def answer_parts(
+    request: HttpRequest, templates: Mapping[str, str], context: dict[str, Any], *, news: str
+) -> HttpResponse:
+    """Return parts of a page that is cheap to make, or that they are what the asker has. The caller has checked the
+    permission."""
+    parts = _render(request, templates, context)
+    etag = f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
+    return _say_unchanged(etag) if _is_known(request, etag) else _say(parts, etag, news=news)
+
+
 def _stamp(request: HttpRequest, facts: Iterable[Any], read_at: datetime, *, is_open: bool) -> str:
     """Return the ETag. Who may do more sees more, so it holds the permissions as well."""
     person = [request.user.pk, sorted(right for right in request.user.get_all_permissions() if "sagas." in right)]
@@ -104,8 +131,15 @@ def _say_unchanged(etag: str) -> HttpResponse:
 
 
 def _answer(
-    request: HttpRequest, etag: str, templates: dict[str, str], context: dict[str, Any], *, news: str
+    request: HttpRequest, etag: str, templates: Mapping[str, str], context: dict[str, Any], *, news: str
 ) -> HttpResponse:
+    return _say(_render(request, templates, context), etag, news=news)
+
+
+def _render(request: HttpRequest, templates: Mapping[str, str], context: dict[str, Any]) -> dict[str, str]:
+    return {selector: render_to_string(name, context, request) for selector, name in templates.items()}
+
+
+def _say(parts: Mapping[str, str], etag: str, *, news: str) -> HttpResponse:
     """Return the parts. Shape: ``{"at": text, "news": text, "parts": {selector: HTML}}``."""
-    parts = {selector: render_to_string(name, context, request) for selector, name in templates.items()}
     return JsonResponse({"at": describe_moment(timezone.now()), "news": news, "parts": parts}, headers={"ETag": etag})

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django import template
+from django.forms import Media, Script
 from django.template.context import Context
+from django.utils.safestring import SafeString
 
 if TYPE_CHECKING:
     from ..admin.dashboard import Dashboard
@@ -23,3 +25,9 @@ def saga_dashboard(context: Context) -> Dashboard | None:
     if request is None or not request.user.has_perm("sagas.view_saga"):
         return None
     return build_dashboard()
+
+
+@register.simple_tag
+def saga_script() -> SafeString:
+    """Return what loads the console's script."""
+    return Media(js=[Script("sagas/console.js", defer=True)]).render()  # type: ignore[list-item]

@@ -354,13 +354,33 @@ def test_history_of_each_saga_leads_to_the_bulk(log_in: LogIn) -> None:
 def test_running_page_reads_itself_anew_only_when_asked(log_in: LogIn) -> None:
     client = log_in("supervisor")
     found = draw(client, trips.start())
-    assert "Refresh" not in client.get(f"{url_of(found)}?reload=on")
+    reload = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
+    assert reload not in text_of(client.get(f"{url_of(found)}?reload=on"))
     client.post(url_of(found, "start"), {"reason": REASON})
 
-    assert "Refresh" not in client.get(url_of(found))
-    assert client.get(f"{url_of(found)}?reload=on")["Refresh"] == "5"
+    assert reload not in text_of(client.get(url_of(found)))
+    assert reload in text_of(client.get(f"{url_of(found)}?reload=on"))
     run(found)
-    assert "Refresh" not in client.get(f"{url_of(found)}?reload=on")
+    assert reload not in text_of(client.get(f"{url_of(found)}?reload=on"))
+
+
+def test_open_page_is_told_how_far_a_bulk_is(log_in: LogIn) -> None:
+    client = log_in("supervisor")
+    found = draw(client, trips.start())
+    client.post(url_of(found, "start"), {"reason": REASON})
+
+    first = client.get(url_of(found, "refresh"))
+    again = client.get(url_of(found, "refresh"), headers={"If-None-Match": first["ETag"]})
+    run(found)
+    over = client.get(url_of(found, "refresh"), headers={"If-None-Match": first["ETag"]})
+
+    assert (first.status_code, again.status_code, over.status_code) == (200, 304, 200)
+    assert first.json()["news"] == "0 of 1 sagas have a result."
+    assert 'data-part="running"' in first.json()["parts"]["[data-part=running]"]
+    assert 'data-part="finished"' in over.json()["parts"]["[data-part=running]"]
+    assert text_of(client.get(url_of(found))).count('data-part="finished"') == 1
+    assert log_in("staff").get(url_of(found, "refresh")).status_code == 403
+    assert client.get("/admin/sagas/sagabulk/01a1f8ad-de26-868b-9009-094b6257e07a/refresh/").status_code == 404
 
 
 def test_stop_ends_it(log_in: LogIn) -> None:
