@@ -281,11 +281,13 @@ def test_same_action_by_another_person_is_a_difference_not_a_second_click(log_in
 def test_message_is_written_after_the_deed(log_in: LogIn) -> None:
     saga = trips.make_waiting_for_retry()
 
-    response = log_in("operator").post(action_of(saga, Operation.RETRY), form_of(saga), follow=True)
+    client = log_in("operator")
+
+    response = client.post(action_of(saga, Operation.RETRY), form_of(saga), follow=True)
 
     assert "Done: Due now, with a fresh budget: book_hotel. The saga is running, revision 3." in text_of(response)
     assert 'role="status" aria-live="polite"' in text_of(response)
-    assert "The bank is back, see ticket 42." in text_of(response)
+    assert "The bank is back, see ticket 42." in text_of(client.get(page_of(saga), {"tab": "history"}))
 
 
 def test_retry_makes_the_step_due(log_in: LogIn) -> None:

@@ -98,6 +98,7 @@ def cure(shop: Shop, placed: dict[str, Deadly]) -> None:
         if deadly.needs in ("outcome_unknown", "compensation_failing"):
             shop.operate("saga_retry", number)
         cancelled = not deadly.needs or deadly.direction == "compensation"
+        shop.wait_until_closed([number])  # until its next attempt the order is still under review
         shop.wait_for(number, "cancelled" if cancelled else "confirmed")
         kinds = [shop.count_in_ledger(number, kind) for kind in ("authorize", "capture", "void")]
         assert kinds[1] == int(not cancelled), deadly
