@@ -25,10 +25,14 @@ demo: install-demo ## Run the shop here: database, broker, worker, web server, f
 smoke: install-demo ## The same, but exit 0 when every checkout ended as expected, 1 otherwise
 	@$(BIN)/python -m config.local.demo --smoke
 
+# What a database for each participant can change.
+ON_FOUR_DATABASES = tests/engine tests/participants tests/commands $(addprefix tests/api/test_, checkout.py \
+	idempotency.py orders.py prefer_wait.py probes.py)
+
 .PHONY: test
 test: install-dev ## Run every test that needs no more than Python
 	$(PYTEST) -n $(TEST_PROCESSES) --dist loadgroup
-	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) $(wildcard tests/engine tests/participants tests/api tests/commands)
+	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) $(ON_FOUR_DATABASES)
 
 .PHONY: test-browser
 test-browser: install-dev ## Run the tests that need Chromium
