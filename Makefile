@@ -8,8 +8,8 @@ BASE_PYTHON = $(shell for candidate in $(PYTHON) python3 python3.13 python3.12 p
 	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$candidate" && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-# Two processors or more: tests side by side. One: one after the other.
-TEST_PROCESSES ?= $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() or 1))' 2>/dev/null || echo 1)
+# One more than there are processors: tests of real processes wait most of the time. One processor: one after the other.
+TEST_PROCESSES ?= $(shell $(BIN)/python -c 'import os; n = os.cpu_count() or 1; print(min(4, n + (n > 1)))' 2>/dev/null || echo 1)
 PYTEST = $(BIN)/python -m pytest
 export PORT
 
@@ -36,7 +36,7 @@ test: install-dev ## Run every test that needs no more than Python
 
 .PHONY: test-browser
 test-browser: install-dev ## Run the tests that need Chromium
-	$(PYTEST) tests/browser
+	$(PYTEST) -n $(TEST_PROCESSES) tests/browser
 
 .PHONY: test-brokers
 test-brokers: install-dev ## Run the tests that need RabbitMQ
