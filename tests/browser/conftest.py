@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    Response,
+    expect,
+    sync_playwright,
+)
 
 # Playwright keeps an event loop in this thread, which Django takes for asynchronous code.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -21,6 +30,8 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 PASSWORD = "only for tests"
+# A machine that is busy with other tests answers late.
+expect.set_options(timeout=20_000)
 
 
 @dataclass
@@ -107,7 +118,7 @@ def visit(browser: Browser, live_server: Any, people: dict[str, User]) -> Iterat
 
     def open_tab(**options: Any) -> Visitor:
         context = browser.new_context(**options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         visitor = Visitor(page=context.new_page(), address=live_server.url)
         visitor.watch()
         opened.append((context, visitor))

@@ -27,8 +27,8 @@ from sagas.testing.drain import look
 from .side_by_side import run_side_by_side
 from .world import World, begin, define, told
 
-pytestmark = pytest.mark.django_db
-COMMITS = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(databases="__all__")
+COMMITS = pytest.mark.django_db(databases="__all__", transaction=True)
 
 BOSS = Actor(name="boss", is_trusted=True)
 COLLEAGUE = Actor(name="colleague", is_trusted=True)

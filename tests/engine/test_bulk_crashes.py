@@ -30,7 +30,7 @@ from .test_bulk import (
 )
 from .world import World
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
 Break = Callable[[int, Callable[[], object]], bool]
 BREAKS: dict[str, Break] = {"killed": kill_at, "cut": cut_at}

@@ -16,7 +16,7 @@ from .side_by_side import run_elsewhere
 from .test_bulk import BOSS, draw, draw_and_start, make, run_to_end
 from .world import World
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(databases="__all__")
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def test_large_bulk_goes_in_batches_and_stops_when_asked(world: World, monkeypat
     assert (SagaBulk.objects.count(), SagaBulkItem.objects.count()) == (0, 0)
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(databases="__all__", transaction=True)
 def test_set_that_is_being_confirmed_is_passed_over(world: World) -> None:
     drawn = draw(make(world))
     with transaction.atomic():
