@@ -217,7 +217,9 @@ def test_list_is_used_by_keyboard(visit: Visit) -> None:
     visitor.log_in("operator")
     links = page.locator("#result_list tbody th a")
     expect(links).to_have_count(3)
+    listens = page.get_by_role("button", name="Keyboard (?)")  # shown by the script
 
+    expect(listens).to_be_visible()
     page.keyboard.press("j")
     expect(links.nth(0)).to_be_focused()
     page.keyboard.press("j")
@@ -229,6 +231,7 @@ def test_list_is_used_by_keyboard(visit: Visit) -> None:
     page.keyboard.press("Enter")
     expect(page).to_have_title(re.compile(sagas[-1].keys.get().value))
 
+    expect(listens).to_be_visible()
     page.keyboard.press("/")
     expect(page.get_by_role("searchbox", name="Find")).to_be_focused()
     page.keyboard.type("jk?/")
