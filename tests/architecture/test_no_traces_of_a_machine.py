@@ -69,7 +69,7 @@ def test_lock_holds_hashes_and_no_address(lock: Path) -> None:
         (PERSONAL_DIRECTORY, 'open("/home' + '/ada/notes")'),
         (PERSONAL_DIRECTORY, "see /Users" + "/ada"),
         (REGISTRY, "https://pypi" + ".example/simple"),
-        (REGISTRY, "--extra-index-url" + "=https://packages.example"),
+        (REGISTRY, "--extra-" + "index-url=https://packages.example"),
     ],
 )
 def test_trace_would_be_found(pattern: re.Pattern[str], text: str) -> None:
