@@ -240,7 +240,7 @@ def _note_failure(lease: _Lease, item_id: int, error: Exception) -> _Turn:
         item.failures += 1
         if item.failures >= MAX_FAILURES:
             item.result = BulkResult.FAILED.value
-            item.message = f"Given up after {item.failures} tries: {type(error).__name__}. The log tells more."
+            item.message = f"Given up after {item.failures} failures: {type(error).__name__}. The log tells more."
             item.ended_at = clock.read_now(get_settings().database)
         item.save(update_fields=["failures", "result", "message", "ended_at"])
     return _Turn.ACTED

@@ -19,7 +19,7 @@ from .display import REASONS, DisplayState
 from .display.filters import IS_OPEN
 from .exceptions import BadRequest
 from .models import Saga, SagaAttempt, SagaStep
-from .models.saga import MANY_TRIES
+from .models.saga import MANY_ATTEMPTS
 from .searching import search_sagas
 from .states import StepState
 
@@ -95,8 +95,8 @@ def parse_filter(given: Mapping[str, str]) -> SagaFilter:
     _require_form("step", found.step, STEP_NAME, "the name of a step")
     _require_form("group", found.group, GROUP, "a failure group")
     _require_form("attempts", found.attempts, NUMBER, "a number")
-    if found.attempts and int(found.attempts) < MANY_TRIES:
-        raise BadRequest(f"attempts below {MANY_TRIES} would not narrow.")
+    if found.attempts and int(found.attempts) < MANY_ATTEMPTS:
+        raise BadRequest(f"attempts below {MANY_ATTEMPTS} would not narrow.")
     _require_choice("touched", found.touched, list(TOUCHES))
     for name in ("since", "until"):
         if (text := getattr(found, name)) and _parse_moment(text) is None:
@@ -131,7 +131,7 @@ def narrow_to_step(sagas: QuerySet[Saga], step: str) -> QuerySet[Saga]:
 def narrow_to_attempts(sagas: QuerySet[Saga], number: int) -> QuerySet[Saga]:
     """Return the sagas one of whose steps had at least so many attempts in one direction."""
     # The index begins where a second attempt was needed; every saga has one attempt, or will have.
-    return sagas.filter(tries__gte=number) if number >= MANY_TRIES else sagas
+    return sagas.filter(most_attempts__gte=number) if number >= MANY_ATTEMPTS else sagas
 
 
 def narrow_to_group(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:

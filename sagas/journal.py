@@ -65,8 +65,8 @@ class What(StrEnum):
 
 SAGA_COLUMNS = (
     "state", "hold", "attention", "revision", "history_count", "cause", "abort_request", "abort_actor", "abort_reason",
-    "effects_left", "queue", "pivot_passed_at", "due_at", "rung_at", "tries", "touched_at", "seal", "seal_count",
-    "updated_at", "closed_at",
+    "effects_left", "queue", "pivot_passed_at", "due_at", "rung_at", "most_attempts", "touched_at", "seal",
+    "seal_count", "updated_at", "closed_at",
 )  # fmt: skip
 STEP_COLUMNS = (
     "state", "hold", "attention", "waiting_for", "due_at", "lease_token", "lease_until", "action_attempts",
@@ -274,7 +274,8 @@ class Journal:
         saga = self.saga
         saga.updated_at = self.now
         saga.rung_at = None
-        saga.tries = max(saga.tries, *(max(step.action_attempts, step.compensation_attempts) for step in self.steps), 0)
+        attempts = [max(step.action_attempts, step.compensation_attempts) for step in self.steps]
+        saga.most_attempts = max(saga.most_attempts, *attempts, 0)
         saga.seal, saga.seal_count = seals.seal_entries(
             self._history, saga_id=saga.pk, seal=saga.seal, count=saga.seal_count
         )

@@ -22,6 +22,7 @@ from . import clock
 from .archive import Archive
 from .bulk_retention import delete_expired_bulks, select_expired_bulks
 from .conf import get_settings
+from .databases import is_beyond_statement
 from .documents import write_documents
 from .looks import count_expired_looks, delete_expired_looks
 from .models import Saga, SagaBarrier
@@ -164,11 +165,10 @@ def _delete_sagas(
 
 def _delete_or_halve(ids: Sequence[UUID], scope: Scope, report: Report, archive: Archive | None) -> None:
     """Delete a batch; when one row spoils it, find that row by halving and delete the rest."""
-    connection = connections[get_settings().database]
     try:
         report.sagas += _delete_batch(ids, scope, archive)
     except DatabaseError as error:
-        if not connection.is_usable():
+        if is_beyond_statement(error):
             raise
         if len(ids) == 1:
             report.failed.append(ids[0])

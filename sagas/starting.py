@@ -24,8 +24,8 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 START_COLUMNS = (
     "id", "definition", "version", "digest", "state", "attention", "input", "revision", "history_count", "abort_actor",
-    "abort_reason", "started_by", "traceparent", "queue", "deadline_at", "due_at", "tries", "seal", "seal_count",
-    "created_at", "updated_at",
+    "abort_reason", "started_by", "traceparent", "queue", "deadline_at", "due_at", "most_attempts", "seal",
+    "seal_count", "created_at", "updated_at",
 )  # fmt: skip
 STEP_START_COLUMNS = (
     "saga_id", "name", "position", "stage", "kind", "state", "action_attempts", "compensation_attempts",

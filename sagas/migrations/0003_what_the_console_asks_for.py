@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="saga",
-            name="tries",
+            name="most_attempts",
             field=models.PositiveIntegerField(
                 db_default=0, default=0, help_text="The most attempts that a step has had in one direction."
             ),
@@ -76,7 +76,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="saga",
             index=models.Index(
-                condition=models.Q(("tries__gte", 2)), fields=["tries", "-created_at"], name="saga_tried"
+                condition=models.Q(("most_attempts__gte", 2)),
+                fields=["most_attempts", "-created_at"],
+                name="saga_many_attempts",
             ),
         ),
         migrations.AddIndex(

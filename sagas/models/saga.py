@@ -15,7 +15,7 @@ from ..states import CLOSED_STATES, OPEN_STATES, AbortRequest, Attention, Hold, 
 from .choices import choices_of, one_of
 
 OPEN_VALUES = sorted(state.value for state in OPEN_STATES)
-MANY_TRIES = 2  # most sagas need one attempt a step, and an index of the others stays small
+MANY_ATTEMPTS = 2  # most sagas need one attempt a step, and an index of the others stays small
 ID_VERSION = 7
 CLOSED_VALUES = sorted(state.value for state in CLOSED_STATES)
 
@@ -74,7 +74,7 @@ class Saga(FSMModelMixin, models.Model):
     deadline_at = models.DateTimeField(null=True, blank=True, help_text="When it should be over.")
     due_at = models.DateTimeField(null=True, blank=True, help_text="When somebody must look at it again.")
     rung_at = models.DateTimeField(null=True, blank=True, help_text="When a sweep last rang for it.")
-    tries = models.PositiveIntegerField(
+    most_attempts = models.PositiveIntegerField(
         default=0, db_default=0, help_text="The most attempts that a step has had in one direction."
     )
     touched_at = models.DateTimeField(null=True, blank=True, help_text="When a person acted on it last.")
@@ -120,7 +120,11 @@ class Saga(FSMModelMixin, models.Model):
             models.Index(fields=["hold"], name="saga_held", condition=Q(hold__isnull=False)),
             models.Index(fields=["created_at"], name="saga_attention", condition=~Q(attention=[])),
             models.Index(fields=["state", "-closed_at"], name="saga_ended", condition=Q(closed_at__isnull=False)),
-            models.Index(fields=["tries", "-created_at"], name="saga_tried", condition=Q(tries__gte=MANY_TRIES)),
+            models.Index(
+                fields=["most_attempts", "-created_at"],
+                name="saga_many_attempts",
+                condition=Q(most_attempts__gte=MANY_ATTEMPTS),
+            ),
             models.Index(fields=["-created_at", "-id"], name="saga_touched", condition=Q(touched_at__isnull=False)),
             models.Index(fields=["-touched_at"], name="saga_touched_when", condition=Q(touched_at__isnull=False)),
             models.Index(

@@ -66,7 +66,7 @@ def test_attempts_filter(log_in: LogIn) -> None:
     failing, plain = trips.make_compensation_failing(), trips.make_completed()
     client = log_in("viewer")
 
-    assert Saga.objects.get(pk=failing.pk).tries == 10
+    assert Saga.objects.get(pk=failing.pk).most_attempts == 10
     assert listed(client.get(LIST, {"attempts": "10"})) == ids(failing)
     assert listed(client.get(LIST, {"attempts": "11"})) == set()
     assert listed(client.get(LIST, {"attempts": "1"})) == ids(failing, plain)
@@ -257,7 +257,8 @@ def fill_tables(count: int) -> None:
     """Write closed sagas with two steps, two attempts and a few failures, and let the planner know."""
     statements = (
         """INSERT INTO sagas_saga (id, definition, version, digest, state, attention, input, revision, history_count,
-           abort_actor, abort_reason, started_by, traceparent, queue, created_at, updated_at, closed_at, tries, cause)
+           abort_actor, abort_reason, started_by, traceparent, queue, created_at, updated_at, closed_at, most_attempts,
+           cause)
            SELECT gen_random_uuid(), 'trip', 3, '', CASE WHEN mod(n, 50) = 0 THEN 'compensated' ELSE 'completed' END,
            '[]', '{}', 1, 1, '', '', '', '', '', now() - n * interval '1 minute', now(),
            now() - n * interval '1 minute' + mod(n, 97) * interval '1 second',
@@ -269,7 +270,7 @@ def fill_tables(count: int) -> None:
         """INSERT INTO sagas_sagaattempt (saga_id, step_id, direction, number, epoch, lease_token, worker, started_at,
            deadline_at, ended_at, outcome, effect, settles, is_assumed, error_class, message, traceback, error_group)
            SELECT s.id, t.id, 'action', 1, 0, gen_random_uuid(), '', s.created_at, now(), now(), 'retry', 'none', false,
-           false, 'X', 'y', '', CASE WHEN s.tries > 1 THEN lpad(mod(t.id, 40)::text, 16, '0') ELSE '' END
+           false, 'X', 'y', '', CASE WHEN s.most_attempts > 1 THEN lpad(mod(t.id, 40)::text, 16, '0') ELSE '' END
            FROM sagas_saga AS s JOIN sagas_sagastep AS t ON t.saga_id = s.id WHERE closed_at IS NOT NULL""",
         """INSERT INTO sagas_sagahistory (saga_id, number, at, what, step, from_state, to_state, actor, reason, data)
            SELECT id, 1, created_at, 'saga_started', '', '', '', 'customer', '', '{}' FROM sagas_saga""",

@@ -36,34 +36,30 @@ def stop_server(estate: Estate) -> Iterator[None]:
 def take_all_connections(estate: Estate) -> Iterator[None]:
     """Occupy every place, also those kept for superusers, after everybody else was thrown out."""
     taken: list[psycopg.Connection[tuple[object, ...]]] = []
-    with psycopg.connect(estate.postgres.url_of("postgres"), autocommit=True) as connection:
-        while count_others(connection):
+    with psycopg.connect(estate.postgres.url_of("postgres"), application_name="taken", autocommit=True) as connection:
+        row = connection.execute("SHOW max_connections").fetchone()
+        assert row is not None
+        free = int(str(row[0])) - 1
+
+        def take() -> bool:
+            # A session that was ended or closed keeps its place for a while after nobody sees it any more.
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = %s AND application_name = 'sagas'",
                 [MAIN],
             )
             with contextlib.suppress(psycopg.OperationalError):
-                while True:
+                while len(taken) < free:
                     taken.append(psycopg.connect(estate.postgres.url_of("postgres"), application_name="taken"))
-    try:
-        # The place of the connection that did this.
-        with contextlib.suppress(psycopg.OperationalError):
-            while True:
-                taken.append(psycopg.connect(estate.postgres.url_of("postgres"), application_name="taken"))
-        yield
-    finally:
-        for connection in taken:
-            connection.close()
-        wait_until(lambda: count_taken(estate) == 0, "the server has noticed that they are free")
+            return len(taken) == free
 
-
-def count_others(connection: psycopg.Connection[tuple[object, ...]]) -> int:
-    """Count the sessions of the project."""
-    row = connection.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND application_name = 'sagas'", [MAIN]
-    ).fetchone()
-    return int(str(row[0])) if row else 0
+        try:
+            wait_until(take, "every place is taken")
+            yield
+        finally:
+            for each in taken:
+                each.close()
+    wait_until(lambda: count_taken(estate) == 0, "the server has noticed that they are free")
 
 
 def count_taken(estate: Estate) -> int | None:

@@ -372,7 +372,7 @@ def test_poisoned_saga_does_not_stop_the_others(world: World, monkeypatch: pytes
     ended = run_to_end(started.pk)
 
     assert results_of(ended.pk) == ["failed", "done", "done"]
-    assert ended.items.get(position=1).message == "Given up after 3 tries: DataError. The log tells more."
+    assert ended.items.get(position=1).message == "Given up after 3 failures: DataError. The log tells more."
     assert (holds_of(sagas), deeds_of(sagas[0])) == ([None, "paused", "paused"], [])
 
 
