@@ -25,9 +25,10 @@ demo: install-demo ## Run the shop here: database, broker, worker, web server, f
 smoke: install-demo ## The same, but exit 0 when every checkout ended as expected, 1 otherwise
 	@$(BIN)/python -m config.local.demo --smoke
 
-# What a database for each participant can change.
-ON_FOUR_DATABASES = tests/engine tests/participants tests/commands $(addprefix tests/api/test_, checkout.py \
-	idempotency.py orders.py prefer_wait.py probes.py)
+# What a database for each participant can change: the rules, the participants, and who meets them.
+ON_FOUR_DATABASES = tests/engine/test_s[0-9]* $(addprefix tests/engine/test_, random_schedules.py retention.py) \
+	tests/participants $(addprefix tests/commands/test_, actions.py cleanup.py examining.py list_and_show.py sweep.py) \
+	$(addprefix tests/api/test_, checkout.py idempotency.py orders.py prefer_wait.py probes.py)
 
 .PHONY: test
 test: install-dev ## Run every test that needs no more than Python

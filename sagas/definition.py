@@ -71,8 +71,8 @@ class Step:
     """When to run the compensation of an unsettled effect of an external step once more before it counts."""
     name: str = ""
     """The name in the class body; set by the definition."""
-    stage: int = 0
-    """Steps of one stage may run at the same time; set by the definition."""
+    rank: int = 0
+    """Steps of one rank may run at the same time; set by the definition."""
     position: int = 0
     """The place among all steps; set by the definition."""
 
@@ -278,7 +278,7 @@ def compute_digest(definition: type[SagaDefinition]) -> str:
     facts = {
         "name": definition.name,
         "steps": [
-            [step.name, step.kind.value, step.stage, step.participant, step.external, step.action is not None]
+            [step.name, step.kind.value, step.rank, step.participant, step.external, step.action is not None]
             for step in definition.steps
         ],
         "input": inputs.describe(definition.input),
@@ -308,20 +308,20 @@ def _read_meta(cls: type[SagaDefinition], meta: type | None) -> None:
 
 
 def _iterate_declared(cls: type[SagaDefinition]) -> Iterator[tuple[int, str, Step]]:
-    stage = 0
+    rank = 0
     for name, value in vars(cls).items():
         if isinstance(value, Step):
-            yield stage, name, value
+            yield rank, name, value
         elif isinstance(value, Parallel):
-            yield from ((stage, inner, step) for inner, step in value.steps.items())
+            yield from ((rank, inner, step) for inner, step in value.steps.items())
         else:
             continue
-        stage += 1
+        rank += 1
 
 
 def _collect_steps(cls: type[SagaDefinition]) -> Iterator[Step]:
     seen: set[str] = set()
-    for position, (stage, name, step) in enumerate(_iterate_declared(cls)):
+    for position, (rank, name, step) in enumerate(_iterate_declared(cls)):
         where = f"{cls.__qualname__}.{name}"
         if not STEP_NAME.fullmatch(name):
             raise DefinitionError(f"{where}: a step name is a lower-case identifier of at most 60 characters.")
@@ -334,7 +334,7 @@ def _collect_steps(cls: type[SagaDefinition]) -> Iterator[Step]:
                 f"{where}: refusal_settles and verify_after are for external steps; what a local one did is known."
             )
         seen.add(name)
-        yield replace(step, name=name, stage=stage, position=position)
+        yield replace(step, name=name, rank=rank, position=position)
 
 
 def _check_order(cls: type[SagaDefinition]) -> None:

@@ -34,7 +34,7 @@ def draw_svg(definition: type[SagaDefinition], *, stands_alone: bool = True) -> 
 def list_nodes(definition: type[SagaDefinition]) -> list[Node]:
     """Return the steps as the picture shows them."""
     return [
-        Node(name=step.name, kind=step.kind, stage=step.stage, lines=_describe_step(definition, step))
+        Node(name=step.name, kind=step.kind, rank=step.rank, lines=_describe_step(definition, step))
         for step in definition.steps
     ]
 
@@ -42,15 +42,15 @@ def list_nodes(definition: type[SagaDefinition]) -> list[Node]:
 def draw_mermaid(definition: type[SagaDefinition]) -> str:
     """Return a definition as a Mermaid flowchart."""
     lines = ["---", f"title: {_title(definition)}", "---", "flowchart TD"]
-    stages = _list_stages(definition)
-    for number, stage in enumerate(stages):
-        if len(stage) > 1:
+    ranks = _list_ranks(definition)
+    for number, rank in enumerate(ranks):
+        if len(rank) > 1:
             lines.append(f'  subgraph parallel{number}["side by side"]')
-            lines += [f"    {_mermaid_node(definition, step)}" for step in stage]
+            lines += [f"    {_mermaid_node(definition, step)}" for step in rank]
             lines.append("  end")
         else:
-            lines.append(f"  {_mermaid_node(definition, stage[0])}")
-    for before, after in pairwise(stages):
+            lines.append(f"  {_mermaid_node(definition, rank[0])}")
+    for before, after in pairwise(ranks):
         lines += [f"  s_{upper.name} --> s_{lower.name}" for upper in before for lower in after]
     return "\n".join(lines)
 
@@ -64,8 +64,8 @@ def _title(definition: type[SagaDefinition]) -> str:
     return f"Saga {definition.name}, version {definition.version}"
 
 
-def _list_stages(definition: type[SagaDefinition]) -> list[list[Step]]:
-    return [list(steps) for _, steps in groupby(definition.steps, key=lambda step: step.stage)]
+def _list_ranks(definition: type[SagaDefinition]) -> list[list[Step]]:
+    return [list(steps) for _, steps in groupby(definition.steps, key=lambda step: step.rank)]
 
 
 def _describe_step(definition: type[SagaDefinition], step: Step) -> tuple[str, str]:

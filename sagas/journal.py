@@ -395,7 +395,7 @@ def _find_definition(saga: Saga, steps: list[SagaStep]) -> type[SagaDefinition] 
 def _view_of(step: SagaStep) -> StepView:
     return StepView(
         name=step.name,
-        stage=step.stage,
+        rank=step.rank,
         kind=Kind(step.kind),
         state=StepState(step.state),
         hold=Hold(step.hold) if step.hold else None,

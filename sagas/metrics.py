@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -31,6 +31,7 @@ STATEMENT_TIMEOUT = "2s"
 WINDOW = timedelta(minutes=5)
 # Newest rows of the window that are looked at. 20,000 attempts take 70 ms to count.
 MAX_ROWS = 20_000
+MAX_BULK_SAGAS = 100_000
 # Seconds: from a local step to the longest time-out that people set.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -60,6 +61,15 @@ COUNT_ATTEMPTS = """
     JOIN sagas_sagastep AS step ON step.id = lately.step_id
     JOIN sagas_saga AS saga ON saga.id = lately.saga_id
     GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+"""
+COUNT_BULKS = """
+    WITH running AS (SELECT id, due_at FROM sagas_sagabulk WHERE due_at IS NOT NULL)
+    SELECT (SELECT count(*) FROM running), (
+        SELECT count(*) FROM (
+            SELECT FROM sagas_sagabulkitem AS item JOIN running ON running.id = item.bulk_id
+            WHERE item.result IS NULL LIMIT %s
+        ) AS found
+    ), (SELECT greatest(extract(epoch FROM %s - min(due_at)), 0)::float FROM running)
 """
 
 
@@ -111,6 +121,14 @@ def _families() -> dict[str, Any]:
         "due": GaugeMetricFamily("sagas_oldest_due_age_seconds", "How long the oldest due saga has waited; 0: none."),
         "sweep": GaugeMetricFamily("sagas_last_sweep_age_seconds", "How long ago anybody swept; absent: never."),
         "workers": GaugeMetricFamily("sagas_workers", "Workers and sweep commands seen lately."),
+        "bulks": GaugeMetricFamily("sagas_bulks_running", "Bulks that were confirmed and have not ended."),
+        "bulk_sagas": GaugeMetricFamily(
+            "sagas_bulk_sagas_left", f"Sagas that running bulks have not acted on yet (at most {MAX_BULK_SAGAS})."
+        ),
+        "bulk_due": GaugeMetricFamily(
+            "sagas_oldest_due_bulk_age_seconds",
+            "How long a running bulk has been due; 0: none is.",
+        ),
     }
 
 
@@ -123,11 +141,13 @@ def _read() -> list[Metric]:
         cursor.execute("SELECT current_setting('statement_timeout')")
         before = cursor.fetchone()[0]
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [STATEMENT_TIMEOUT])
-        since = clock.read_now(using) - WINDOW
+        now = clock.read_now(using)
+        since = now - WINDOW
         _add_sagas(families, cursor, since)
         _add_attempts(families, cursor, since)
         _add_reasons(families, cursor)
         _add_progress(families, using)
+        _add_bulks(families, cursor, now)
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
     return list(families.values())
 
@@ -178,3 +198,11 @@ def _add_progress(families: dict[str, Any], using: str) -> None:
         families["sweep"].add_metric([], age)
     since = clock.read_now(using) - get_settings().worker_seen_within
     families["workers"].add_metric([], SagaWorker.objects.using(using).filter(last_sweep_at__gte=since).count())
+
+
+def _add_bulks(families: dict[str, Any], cursor: Any, now: datetime) -> None:
+    cursor.execute(COUNT_BULKS, [MAX_BULK_SAGAS, now])
+    running, left, age = cursor.fetchone()
+    families["bulks"].add_metric([], running)
+    families["bulk_sagas"].add_metric([], left)
+    families["bulk_due"].add_metric([], age or 0.0)

@@ -36,8 +36,8 @@ class StepView:
     """Show one step as the planner sees it."""
 
     name: str
-    stage: int
-    """Steps of one stage may run at the same time; stages follow one another."""
+    rank: int
+    """Steps of one rank may run at the same time; ranks follow one another."""
     kind: Kind
     state: StepState
     hold: Hold | None = None
@@ -127,9 +127,9 @@ def is_pivot_open(saga: SagaView, effects: Mapping[str, Effect]) -> bool:
     )
 
 
-def current_stage(saga: SagaView) -> int | None:
-    """Return the first stage with a step that is not passed, or None when all are."""
-    return next((step.stage for step in saga.steps if step.state not in PASSED_STATES), None)
+def current_rank(saga: SagaView) -> int | None:
+    """Return the first rank with a step that is not passed, or None when all are."""
+    return next((step.rank for step in saga.steps if step.state not in PASSED_STATES), None)
 
 
 def _plan_forward(saga: SagaView, effects: Mapping[str, Effect], now: datetime) -> Plan:
@@ -138,11 +138,11 @@ def _plan_forward(saga: SagaView, effects: Mapping[str, Effect], now: datetime) 
             return Plan(drop_abort=True)
         if saga.hold is None and not _has_step_hold(saga) and is_pivot_open(saga, effects):
             return Plan(turn_back=True)
-    stage = current_stage(saga)
-    if stage is None:
+    rank = current_rank(saga)
+    if rank is None:
         # A paused saga closes too: there is nothing left that a pause could stop.
         return Plan(close=SagaState.COMPLETED)
-    steps = [step for step in saga.steps if step.stage == stage and step.state not in PASSED_STATES]
+    steps = [step for step in saga.steps if step.rank == rank and step.state not in PASSED_STATES]
     return _dispatch(saga, steps, Direction.ACTION, now)
 
 
@@ -150,21 +150,21 @@ def _plan_backward(saga: SagaView, effects: Mapping[str, Effect], now: datetime)
     live = [step for step in saga.steps if step.state is StepState.RUNNING]
     if live:
         return Plan(due_at=_earliest(step.lease_until for step in live))
-    stage = stage_to_compensate(saga, effects)
-    if stage is None:
+    rank = rank_to_compensate(saga, effects)
+    if rank is None:
         return Plan(close=SagaState.COMPENSATED)
     steps = [
         step
         for step in saga.steps
         # A pivot that happened although it was said not to have is nobody's to undo: a person must say what now.
-        if step.stage == stage and step.kind is Kind.COMPENSATABLE and _is_to_compensate(step, effects)
+        if step.rank == rank and step.kind is Kind.COMPENSATABLE and _is_to_compensate(step, effects)
     ]
     return _dispatch(saga, steps, Direction.COMPENSATION, now)
 
 
-def stage_to_compensate(saga: SagaView, effects: Mapping[str, Effect]) -> int | None:
-    """Return the last stage with an effect left, or None when every effect is none or removed (invariants I4, I5)."""
-    return max((step.stage for step in saga.steps if _is_to_compensate(step, effects)), default=None)
+def rank_to_compensate(saga: SagaView, effects: Mapping[str, Effect]) -> int | None:
+    """Return the last rank with an effect left, or None when every effect is none or removed (invariants I4, I5)."""
+    return max((step.rank for step in saga.steps if _is_to_compensate(step, effects)), default=None)
 
 
 def _is_to_compensate(step: StepView, effects: Mapping[str, Effect]) -> bool:

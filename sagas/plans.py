@@ -261,12 +261,12 @@ def _foresee(journal: Journal, plan: OperationPlan) -> OperationPlan:
 
 
 def _list_runs(journal: Journal, prospect: Prospect) -> Iterator[PlannedRun]:
-    """Return what would run, stage after stage, as if every attempt succeeded."""
+    """Return what would run, rank after rank, as if every attempt succeeded."""
     left = list_steps_left(prospect)
     direction = Direction.COMPENSATION if is_bound_back(prospect) else Direction.ACTION
-    stages = list(dict.fromkeys(step.stage for step in left))
+    ranks = list(dict.fromkeys(step.rank for step in left))
     for step in left:
-        yield _describe_planned(journal, step, stages.index(step.stage) + 1, direction)
+        yield _describe_planned(journal, step, ranks.index(step.rank) + 1, direction)
 
 
 def _describe_planned(journal: Journal, step: StepView, order: int, direction: Direction) -> PlannedRun:

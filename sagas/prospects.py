@@ -187,4 +187,4 @@ def _free_definition(journal: Journal, view: SagaView) -> SagaView:
 
 def _is_to_compensate(view: SagaView, effects: Mapping[str, Effect], step: StepView) -> bool:
     alone = replace(view, steps=(step,))
-    return planner.stage_to_compensate(alone, effects) is not None
+    return planner.rank_to_compensate(alone, effects) is not None

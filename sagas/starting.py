@@ -28,7 +28,7 @@ START_COLUMNS = (
     "seal_count", "created_at", "updated_at",
 )  # fmt: skip
 STEP_START_COLUMNS = (
-    "saga_id", "name", "position", "stage", "kind", "state", "action_attempts", "compensation_attempts",
+    "saga_id", "name", "position", "rank", "kind", "state", "action_attempts", "compensation_attempts",
     "budget_used", "epoch", "is_assumed", "last_error", "started_at", "finished_at",
 )  # fmt: skip
 ATTEMPT_START_COLUMNS = tuple(column for column in OPEN_COLUMNS if column not in ("saga_id", "step_id"))
@@ -148,7 +148,7 @@ def _step_row(saga: Saga, step: Any) -> dict[str, Any]:
     is_done = step.action is None
     moment = saga.created_at if is_done else None
     return {
-        "saga_id": saga.pk, "name": step.name, "position": step.position, "stage": step.stage, "kind": step.kind.value,
+        "saga_id": saga.pk, "name": step.name, "position": step.position, "rank": step.rank, "kind": step.kind.value,
         "state": StepState.SUCCEEDED.value if is_done else StepState.PENDING.value, "action_attempts": int(is_done),
         "compensation_attempts": 0, "budget_used": 0, "epoch": 0, "is_assumed": False, "last_error": "",
         "started_at": moment, "finished_at": moment,

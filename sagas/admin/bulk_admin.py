@@ -53,10 +53,9 @@ class SagaBulkAdmin(ViewOnlyAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     paginator = CappedPaginator
-    change_list_template = "admin/sagas/bulk/change_list.html"
 
     class Media:
-        css = {"all": ("sagas/console.css", "sagas/page.css")}
+        css = {"all": ("sagas/page.css",)}
         js = (Script("sagas/console.js", defer=True),)
 
     def get_queryset(self, request: HttpRequest) -> Any:

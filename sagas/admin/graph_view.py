@@ -23,7 +23,7 @@ def draw_saga(journal: Journal, selection: Selection) -> SafeString:
         Node(
             name=step.name,
             kind=Kind(step.kind),
-            stage=step.stage,
+            rank=step.rank,
             lines=declared.get(step.name, (KIND_WORDS[Kind(step.kind)],)),
             mark=_mark(step, journal, selection),
         )

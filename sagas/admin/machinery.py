@@ -41,9 +41,6 @@ class SagaWorkerAdmin(ViewOnlyAdmin):
     show_full_result_count = False
     paginator = CappedPaginator
 
-    class Media:
-        css = {"all": ("sagas/console.css",)}
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[SagaWorker]:
         """Return the heartbeats with the database's time."""
         now = Func(function="clock_timestamp", output_field=DateTimeField())

@@ -73,9 +73,10 @@ class SagaAdmin(ViewOnlyAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     paginator = CappedPaginator
+    change_list_template = "admin/sagas/saga/change_list.html"
 
     class Media:
-        css = {"all": ("sagas/console.css", "sagas/overview.css")}
+        css = {"all": ("sagas/overview.css",)}
         js = (Script("sagas/console.js", defer=True),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Saga]:

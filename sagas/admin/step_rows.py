@@ -63,7 +63,7 @@ def list_step_rows(
             number=step.position + 1,
             name=step.name,
             kind=step.kind,
-            group=groups[step.stage],
+            group=groups[step.rank],
             badge=badge_of_step(step, journal.saga),
             effect=effects[step.name].value,
             attempts=show_attempts(step, journal.saga),
@@ -93,11 +93,11 @@ def _find_latest(journal: Journal) -> dict[int, SagaAttempt]:
 
 
 def _describe_groups(journal: Journal) -> dict[int, str]:
-    """Return for each stage what is said of the steps in it."""
+    """Return for each rank what is said of the steps in it."""
     sizes: dict[int, int] = {}
     for step in journal.steps:
-        sizes[step.stage] = sizes.get(step.stage, 0) + 1
-    return {stage: f"one of {size} side by side" if size > 1 else "" for stage, size in sizes.items()}
+        sizes[step.rank] = sizes.get(step.rank, 0) + 1
+    return {rank: f"one of {size} side by side" if size > 1 else "" for rank, size in sizes.items()}
 
 
 def _show_result(step: SagaStep, results: Mapping[str, str] | None) -> JsonText | None:

@@ -14,6 +14,10 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
     """Let those look who have the view permission, and nobody do more."""
 
     actions = None
+    change_list_template = "admin/sagas/plain_list.html"
+
+    class Media:
+        css = {"all": ("sagas/console.css",)}
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse."""

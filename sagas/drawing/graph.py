@@ -16,7 +16,7 @@ TITLE_HEIGHT = 34
 MIN_BOX_WIDTH = 190
 ICON = 13
 MAX_ACROSS = 4  # wider groups go on below: four boxes fit a laptop beside the admin's menu
-MAX_DOWN = 16  # stages in a column: two screens
+MAX_DOWN = 16  # ranks in a column: two screens
 
 STYLE = (
     "<style>svg{color:#1d2430;background:#fff;font-family:ui-monospace,Menlo,Consolas,monospace}"
@@ -48,8 +48,8 @@ class Node:
     """Its name."""
     kind: Kind
     """It chooses the shape."""
-    stage: int
-    """Those of one stage run side by side."""
+    rank: int
+    """Those of one rank run side by side."""
     lines: tuple[str, ...]
     """What to read below the name."""
     mark: Mark | None = None
@@ -68,8 +68,8 @@ class _Box:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stage:
-    """Place the nodes of one stage."""
+class _Rank:
+    """Place the nodes of one rank."""
 
     boxes: tuple[_Box, ...]
     column: float
@@ -112,10 +112,10 @@ def draw_graph(
     own for light and dark; False: inside a page, which brings them. ``caption``: what to write above; the title is
     heard, not seen.
     """
-    stages = _place(nodes, caption)
-    right = max((stage.right for stage in stages), default=MIN_BOX_WIDTH)
+    ranks = _place(nodes, caption)
+    right = max((rank.right for rank in ranks), default=MIN_BOX_WIDTH)
     width = max(right, MARGIN + len(caption) * CHAR) + MARGIN
-    height = max((stage.bottom for stage in stages), default=TITLE_HEIGHT) + MARGIN
+    height = max((rank.bottom for rank in ranks), default=TITLE_HEIGHT) + MARGIN
     # A picture is one thing to a screen reader; links inside of it would be lost, so with links it is a group.
     has_links = any(node.mark for node in nodes)
     body = [
@@ -123,9 +123,9 @@ def draw_graph(
         f'<desc id="{name}-desc">{clean(description)}</desc>',
         STYLE if stands_alone else "",
         text_at(MARGIN, MARGIN + 4, caption, weight="bold") if caption else "",
-        *(_arrow(above, below) for above, below in pairwise(stages)),
-        *(_frame(stage) for stage in stages if stage.is_group),
-        *(_draw_box(box) for stage in stages for box in stage.boxes),
+        *(_arrow(above, below) for above, below in pairwise(ranks)),
+        *(_frame(rank) for rank in ranks if rank.is_group),
+        *(_draw_box(box) for rank in ranks for box in rank.boxes),
     ]
     return element(
         "svg", "\n", "\n".join(part for part in body if part), "\n",
@@ -138,50 +138,50 @@ def draw_graph(
 def describe_nodes(nodes: Iterable[Node]) -> str:
     """Return a graph in sentences, for those who do not see the picture."""
     sentences = []
-    for number, stage in enumerate(list_stages(nodes), start=1):
-        steps = " and ".join(_describe_node(node) for node in stage)
-        sentences.append(f"{number}: {steps}{', side by side' if len(stage) > 1 else ''}.")
+    for number, rank in enumerate(list_ranks(nodes), start=1):
+        steps = " and ".join(_describe_node(node) for node in rank)
+        sentences.append(f"{number}: {steps}{', side by side' if len(rank) > 1 else ''}.")
     return " ".join(sentences)
 
 
-def list_stages(nodes: Iterable[Node]) -> list[list[Node]]:
-    """Return the nodes by stage, in order."""
-    return [list(found) for _, found in groupby(nodes, key=lambda node: node.stage)]
+def list_ranks(nodes: Iterable[Node]) -> list[list[Node]]:
+    """Return the nodes by rank, in order."""
+    return [list(found) for _, found in groupby(nodes, key=lambda node: node.rank)]
 
 
 def _describe_node(node: Node) -> str:
     return f"{node.name} ({node.kind.value}{f', {node.mark.word}' if node.mark else ''})"
 
 
-def _place(nodes: Sequence[Node], caption: str) -> list[_Stage]:
-    """Return the boxes of each stage, stages below one another, each centred; wide groups take several rows.
+def _place(nodes: Sequence[Node], caption: str) -> list[_Rank]:
+    """Return the boxes of each rank, ranks below one another, each centred; wide groups take several rows.
 
     What would be too long goes on in further columns.
     """
-    stages = list_stages(nodes)
-    columns = -(-len(stages) // MAX_DOWN) or 1
-    rows = -(-len(stages) // columns)
+    ranks = list_ranks(nodes)
+    columns = -(-len(ranks) // MAX_DOWN) or 1
+    rows = -(-len(ranks) // columns)
     longest = max((_count_chars(node) for node in nodes), default=0)
     lines = max((1 + len(node.lines) + bool(node.mark) for node in nodes), default=1)
     size = max(MIN_BOX_WIDTH, longest * CHAR + 2 * PADDING), lines * LINE + PADDING
-    placed: list[_Stage] = []
+    placed: list[_Rank] = []
     left, top = float(MARGIN), float(MARGIN + (TITLE_HEIGHT if caption else PADDING / 2))
-    for first in range(0, len(stages), rows or 1):
-        column = stages[first : first + rows]
+    for first in range(0, len(ranks), rows or 1):
+        column = ranks[first : first + rows]
         placed += _place_column(column, left, top, size)
-        left = max(stage.right for stage in placed) + GAP_COLUMNS
+        left = max(rank.right for rank in placed) + GAP_COLUMNS
     return placed
 
 
-def _place_column(stages: Sequence[Sequence[Node]], left: float, top: float, size: tuple[float, float]) -> list[_Stage]:
+def _place_column(ranks: Sequence[Sequence[Node]], left: float, top: float, size: tuple[float, float]) -> list[_Rank]:
     width, height = size
-    widest = min(MAX_ACROSS, max(len(stage) for stage in stages))
+    widest = min(MAX_ACROSS, max(len(rank) for rank in ranks))
     whole = widest * width + (widest - 1) * GAP_ACROSS
     placed, y = [], top
-    for stage in stages:
+    for rank in ranks:
         boxes = []
-        for first in range(0, len(stage), MAX_ACROSS):
-            row = stage[first : first + MAX_ACROSS]
+        for first in range(0, len(rank), MAX_ACROSS):
+            row = rank[first : first + MAX_ACROSS]
             used = len(row) * width + (len(row) - 1) * GAP_ACROSS
             x = left + PADDING / 2 + (whole - used) / 2
             boxes += [
@@ -189,7 +189,7 @@ def _place_column(stages: Sequence[Sequence[Node]], left: float, top: float, siz
                 for place, node in enumerate(row)
             ]
             y += height + GAP_IN_GROUP
-        placed.append(_Stage(boxes=tuple(boxes), column=left))
+        placed.append(_Rank(boxes=tuple(boxes), column=left))
         y += GAP_DOWN - GAP_IN_GROUP
     return placed
 
@@ -200,7 +200,7 @@ def _count_chars(node: Node) -> int:
     return max(len(node.name), state, *map(len, node.lines))
 
 
-def _arrow(above: _Stage, below: _Stage) -> str:
+def _arrow(above: _Rank, below: _Rank) -> str:
     end = below.top - 2
     line = f"M{above.middle:g} {above.bottom:g}"
     if below.column > above.column:
@@ -210,10 +210,10 @@ def _arrow(above: _Stage, below: _Stage) -> str:
     return element("path", class_="saga-arrow", d=f"{line}L{below.middle:g} {end:g}{tip}")
 
 
-def _frame(stage: _Stage) -> str:
+def _frame(rank: _Rank) -> str:
     """Return the dashed frame around steps that run side by side."""
     rectangle = element(
-        "rect", x=stage.left, y=stage.top, width=stage.right - stage.left, height=stage.bottom - stage.top, rx=6,
+        "rect", x=rank.left, y=rank.top, width=rank.right - rank.left, height=rank.bottom - rank.top, rx=6,
         stroke_dasharray="4 4", opacity=0.6,
     )  # fmt: skip
     return element("g", rectangle, class_="saga-group")

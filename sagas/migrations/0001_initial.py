@@ -250,7 +250,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("name", models.CharField(max_length=60)),
                 ("position", models.PositiveSmallIntegerField(help_text="Place among all steps.")),
-                ("stage", models.PositiveSmallIntegerField(help_text="Steps of one stage may run at the same time.")),
+                ("rank", models.PositiveSmallIntegerField(help_text="Steps of one rank may run at the same time.")),
                 (
                     "kind",
                     models.CharField(

@@ -23,7 +23,7 @@ class SagaStep(FSMModelMixin, models.Model):
     saga = models.ForeignKey(Saga, on_delete=models.CASCADE, related_name="steps")
     name = models.CharField(max_length=60)
     position = models.PositiveSmallIntegerField(help_text="Place among all steps.")
-    stage = models.PositiveSmallIntegerField(help_text="Steps of one stage may run at the same time.")
+    rank = models.PositiveSmallIntegerField(help_text="Steps of one rank may run at the same time.")
     kind = models.CharField(max_length=20, choices=choices_of(Kind))
     state = FSMField(default=StepState.PENDING.value, protected=True, choices=choices_of(StepState), max_length=20)
     hold = models.CharField(max_length=30, null=True, blank=True, choices=choices_of(Hold))  # noqa: DJ001 - NULL: not held

@@ -145,7 +145,7 @@ def enumerate_trials(scenario: Scenario) -> Iterator[Trial]:
     if turning is None:
         return
     for step in reversed(scenario.definition.steps):
-        if step.compensation is not None and step.position < turning.position and step.stage < turning.stage:
+        if step.compensation is not None and step.position < turning.position and step.rank < turning.rank:
             yield from _backward_trials(scenario, step, turning.name)
 
 

@@ -79,7 +79,7 @@ def _check_order(journal: Journal) -> list[str]:
             later = [
                 s.name
                 for s in journal.steps
-                if s.stage > step.stage and effects[s.name] in UNDOABLE_EFFECTS and s.epoch == 0
+                if s.rank > step.rank and effects[s.name] in UNDOABLE_EFFECTS and s.epoch == 0
             ]
             if later and step.epoch == 0:
                 found.append(f"I5: {step.name} is compensated before {', '.join(later)}")

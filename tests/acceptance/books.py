@@ -59,7 +59,7 @@ FORBIDDEN = (
         JOIN sagas_sagahistory later ON later.saga_id = h.saga_id AND later.what = h.what AND later.number > h.number
         JOIN sagas_sagastep t ON t.saga_id = h.saga_id AND t.name = h.step AND t.epoch = 0
         JOIN sagas_sagastep u ON u.saga_id = h.saga_id AND u.name = later.step AND u.epoch = 0
-        WHERE h.what = 'compensation_succeeded' AND u.stage > t.stage"""),
+        WHERE h.what = 'compensation_succeeded' AND u.rank > t.rank"""),
     (PAYMENTS, "more than one authorisation, or more than one capture, of one order", """
         SELECT a.order_number, count(DISTINCT a.id), count(o.id) FROM payments_sandboxauthorization a
         LEFT JOIN payments_sandboxoperation o

@@ -252,7 +252,7 @@ def fill_tables(closed: int) -> None:
            abort_actor, abort_reason, started_by, traceparent, queue, created_at, updated_at, closed_at)
            SELECT gen_random_uuid(), 'trip', 3, '', 'completed', '[]', '{}', 1, 1, '', '', '', '', '',
            now() - n * interval '1 second', now(), now() FROM generate_series(1, %s) AS n""",
-        """INSERT INTO sagas_sagastep (saga_id, name, position, stage, kind, state, action_attempts,
+        """INSERT INTO sagas_sagastep (saga_id, name, position, rank, kind, state, action_attempts,
            compensation_attempts, budget_used, epoch, is_assumed, last_error)
            SELECT id, 'step' || n, n, n, 'compensatable', 'succeeded', 1, 0, 0, 0, false, ''
            FROM sagas_saga, generate_series(0, 1) AS n WHERE closed_at IS NOT NULL""",

@@ -263,7 +263,7 @@ def fill_tables(count: int) -> None:
            '[]', '{}', 1, 1, '', '', '', '', '', now() - n * interval '1 minute', now(),
            now() - n * interval '1 minute' + mod(n, 97) * interval '1 second',
            CASE WHEN mod(n, 20) = 0 THEN 3 ELSE 1 END, '{}' FROM generate_series(1, %s) AS n""",
-        """INSERT INTO sagas_sagastep (saga_id, name, position, stage, kind, state, action_attempts,
+        """INSERT INTO sagas_sagastep (saga_id, name, position, rank, kind, state, action_attempts,
            compensation_attempts, budget_used, epoch, is_assumed, last_error)
            SELECT id, 'step' || n, n, n, 'compensatable', 'succeeded', 1, 0, 0, 0, false, ''
            FROM sagas_saga, generate_series(0, 1) AS n WHERE closed_at IS NOT NULL""",

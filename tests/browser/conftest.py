@@ -80,6 +80,7 @@ class Visitor:
         self.page.get_by_label("Username").fill(name)
         self.page.get_by_label("Password").fill(PASSWORD)
         self.page.get_by_role("button", name="Log in").click()
+        self.page.wait_for_url("**/admin/sagas/saga/")
 
     def find(self, text: str) -> None:
         """Search for a saga and open the first one found."""

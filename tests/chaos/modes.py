@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.acceptance import books
-from tests.processes import UNHURRIED_ENGINE
+from tests.processes import UNHURRIED_ENGINE, wait_until
 
 from .breaking import WorkerBreaker, is_ready
 from .customers import Customers
@@ -22,6 +22,7 @@ from .storm import SETTLED_WITHIN_SECONDS, Plan, run_storm
 
 # What a worker needs to start a child, fetch a message and open a connection on a busy machine.
 MACHINE_SECONDS = 5.0
+READY_WITHIN_SECONDS = 60.0
 SLOWER_AT_MOST_SECONDS = 0.050
 STEP_SECONDS = 0.03
 OPEN_SAGAS = 10
@@ -71,10 +72,18 @@ def run_kills(directory: Path, *, kills: int, seed: int) -> int:
 def kill_at_work(estate: Estate, breaker: WorkerBreaker, kills: int, seed: int) -> list[float]:
     """Kill so often, now a child and now a whole worker, each time one that holds a lease.
 
+    Each waits until all workers are ready again: what is measured is how a saga gets over a death, not how many workers
+    a machine can start at a time.
     Returns: how long each kill was felt.
     """
     chance, hit = random.Random(seed), 0
     while hit < kills:
+        wait_until(
+            lambda: all(is_ready(worker) for worker in breaker.workers),
+            "every worker is ready",
+            timeout_seconds=READY_WITHIN_SECONDS,
+            pause_seconds=0.1,
+        )
         top_up(estate, chance)
         busy = list_busy(estate, breaker)
         if len({number for number, _ in busy}) < 2:

@@ -91,7 +91,7 @@ def test_everything_is_inside_the_picture(trip: type[SagaDefinition]) -> None:
         assert float(box.get("y", "0")) + float(box.get("height", "0")) <= height
 
 
-def test_one_arrow_leads_from_every_stage_to_the_next(trip: type[SagaDefinition]) -> None:
+def test_one_arrow_leads_from_every_rank_to_the_next(trip: type[SagaDefinition]) -> None:
     assert len(list(parse(draw_svg(trip)).iter(f"{SVG}path"))) == 3
 
 
@@ -154,8 +154,8 @@ def draw_marked(definition: type[SagaDefinition], states: dict[str, str], chosen
 
 @pytest.mark.parametrize("count", [2, 4, 5, 12])
 def test_wide_groups_go_on_below_inside_their_frame(count: int) -> None:
-    nodes = [Node(name=f"step_{n}", kind=Kind.COMPENSATABLE, stage=1, lines=()) for n in range(count)]
-    first = Node(name="first", kind=Kind.COMPENSATABLE, stage=0, lines=())
+    nodes = [Node(name=f"step_{n}", kind=Kind.COMPENSATABLE, rank=1, lines=()) for n in range(count)]
+    first = Node(name="first", kind=Kind.COMPENSATABLE, rank=0, lines=())
 
     picture = parse(draw_graph([first, *nodes], name="wide", title="Wide", description="", stands_alone=False))
 
@@ -172,7 +172,7 @@ def test_wide_groups_go_on_below_inside_their_frame(count: int) -> None:
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (16, 1), (17, 2), (60, 4)])
 def test_long_ways_go_on_in_further_columns(count: int, columns: int) -> None:
-    nodes = [Node(name=f"step_{n}", kind=Kind.COMPENSATABLE, stage=n, lines=("a", "b")) for n in range(count)]
+    nodes = [Node(name=f"step_{n}", kind=Kind.COMPENSATABLE, rank=n, lines=("a", "b")) for n in range(count)]
 
     picture = parse(draw_graph(nodes, name="tall", title="Tall", description="", stands_alone=False))
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import OperationalError, connection
@@ -12,10 +13,10 @@ from django.test import override_settings
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sagas import clock, display, metrics, recovery
+from sagas import bulk_running, clock, display, metrics, recovery
 from sagas.display import DisplayState
 from sagas.metrics import BUCKETS, SagaCollector
-from sagas.models import Saga, SagaAttempt, SagaStep, SagaWorker
+from sagas.models import Saga, SagaAttempt, SagaBulk, SagaBulkItem, SagaStep, SagaWorker
 from tests.commands.cases import (
     WHY,
     compensated_trip,
@@ -200,6 +201,23 @@ def test_sweepers() -> None:
     assert value("sagas_last_sweep_age_seconds") == pytest.approx(100, abs=30)
 
 
+def test_bulks() -> None:
+    names = ("sagas_bulks_running", "sagas_bulk_sagas_left", "sagas_oldest_due_bulk_age_seconds")
+    sagas = [start_trip(name) for name in "ABC"]
+    assert [value(name) for name in names] == [0, 0, 0]
+    started = run_command("saga_bulk", "pause", *(f"--id={saga.pk}" for saga in sagas), *WHY, "--json").json
+    SagaBulk.objects.update(due_at=clock.read_now("default") - timedelta(seconds=100))
+
+    running, left, age = (value(name) for name in names)
+    assert (running, left) == (1, 3)
+    assert age == pytest.approx(100, abs=30)
+
+    SagaBulkItem.objects.filter(position=1).update(result="done")
+    assert value("sagas_bulk_sagas_left") == 2
+    bulk_running.advance(UUID(started["id"]))
+    assert [value(name) for name in names] == [0, 0, 0]
+
+
 def test_a_database_that_fails_gives_up_0_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: object, **_named: object) -> Any:
         raise OperationalError("connection refused")
@@ -227,11 +245,11 @@ def test_settings_that_cannot_be_read_give_up_0() -> None:
 def test_a_scrape_costs_the_same_however_many_sagas_there_are(django_assert_num_queries: Any) -> None:
     collector = SagaCollector()
     start_trip("0")
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(16):
         list(collector.collect())
     for number in range(1, 6):
         unknown_trip(str(number))
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(16):
         list(collector.collect())
 
 

@@ -80,3 +80,4 @@ def test_what_the_rules_watch_is_served_before_anything_happens() -> None:
         assert f'sagas_attention{{reason="{reason}"}} 0.0' in served
     assert "sagas_oldest_due_age_seconds 0.0" in served
     assert "sagas_workers 0.0" in served
+    assert "sagas_oldest_due_bulk_age_seconds 0.0" in served

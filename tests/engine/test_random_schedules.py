@@ -96,14 +96,14 @@ def shapes(draw: Any, name: str) -> Shape:
 
 @st.composite
 def plans(draw: Any) -> tuple[list[list[Shape]], int | None]:
-    """Draw the stages of a definition, and which one is the pivot, if any."""
+    """Draw the ranks of a definition, and which one is the pivot, if any."""
     sizes = draw(st.lists(st.sampled_from([1, 1, 1, 2, 3]), min_size=1, max_size=4))
     pivot = draw(st.none() | st.integers(0, len(sizes) - 1))
-    stages = [
+    ranks = [
         [draw(shapes(f"s{number}{letter}")) for letter in "abc"[: 1 if number == pivot else size]]
         for number, size in enumerate(sizes)
     ]
-    return stages, pivot
+    return ranks, pivot
 
 
 EVENTS = st.lists(
@@ -125,7 +125,7 @@ class Play:
     """Run one example."""
 
     world: World
-    stages: list[list[Shape]]
+    ranks: list[list[Shape]]
     pivot: int | None
     frozen: list[tuple[Claimed, Report | None]] = field(default_factory=list)
     has_marks: bool = False
@@ -133,10 +133,10 @@ class Play:
     def declare(self, deadline: timedelta | None) -> Any:
         """Declare the definition, and script its endings."""
         steps: dict[str, Any] = {}
-        for number, stage in enumerate(self.stages):
-            declared = {shape.name: self._step(number, shape) for shape in stage}
+        for number, rank in enumerate(self.ranks):
+            declared = {shape.name: self._step(number, shape) for shape in rank}
             steps.update(declared if len(declared) == 1 else {f"group{number}": Parallel(**declared)})
-            for shape in stage:
+            for shape in rank:
                 self.world.will(shape.name, *(self._ending(shape, name, ACTION) for name in shape.forward))
                 back = (self._ending(shape, name, COMPENSATION) for name in shape.back)
                 self.world.will(shape.name, *back, direction=COMPENSATION)
@@ -199,7 +199,7 @@ class Play:
 
     def operate(self, saga: Saga, operation: Operation, number: int) -> None:
         """Let a person act, if he may."""
-        names = [shape.name for stage in self.stages for shape in stage]
+        names = [shape.name for rank in self.ranks for shape in rank]
         arguments: dict[str, Any] = {"actor": OPERATOR, "reason": TEXT}
         if operation in MARKS:
             arguments["step"] = names[number % len(names)]
@@ -235,12 +235,12 @@ class Play:
 
     def assert_world(self, saga: Saga) -> None:
         """Check what is left in the world."""
-        for shape in (shape for stage in self.stages for shape in stage):
+        for shape in (shape for rank in self.ranks for shape in rank):
             participant = "inventory" if shape.place in (APART, APART_EXTERNAL) else None
             done, undone = (
                 self.world.count(saga, shape.name, what, participant=participant) for what in ("done", "undone")
             )
-            left = f"{shape.name}: {done} done, {undone} undone\n{self.stages}\n{render(saga.pk)}"
+            left = f"{shape.name}: {done} done, {undone} undone\n{self.ranks}\n{render(saga.pk)}"
             assert done <= 1 or shape.place >= EXTERNAL, left
             # A person's word may differ from the world; and a call that arrives late where no key can be closed, and
             # whose answer is lost too, is the one thing that nobody can know.

@@ -363,11 +363,11 @@ def test_a_start_with_nonsense_is_refused_and_leaves_nothing(world: World, case:
     assert Saga.objects.count() == 0
 
 
-def test_a_group_is_written_with_its_stages(world: World) -> None:
+def test_a_group_is_written_with_its_ranks(world: World) -> None:
     trip = define(a=world.compensatable(), g=Parallel(x=world.compensatable(), y=world.compensatable()))
     saga = begin(trip)
     rows = SagaStep.objects.filter(saga_id=saga.pk).order_by("position")
-    assert [(row.name, row.stage, row.position) for row in rows] == [("a", 0, 0), ("x", 1, 1), ("y", 1, 2)]
+    assert [(row.name, row.rank, row.position) for row in rows] == [("a", 0, 0), ("x", 1, 1), ("y", 1, 2)]
 
 
 def test_a_deadline_is_counted_from_the_start(world: World) -> None:

@@ -321,7 +321,7 @@ def test_s1_a_definition_may_consist_of_its_pivot(world: World) -> None:
     assert (saga.state, world.count(saga, "p")) == ("completed", 1)
 
 
-def test_failed_attempts_know_their_group_and_the_saga_its_tries(world: World) -> None:
+def test_failed_attempts_know_their_group_and_the_saga_its_most_attempts(world: World) -> None:
     saga = begin(define(a=world.compensatable(), b=world.compensatable(), pay=world.pivot()))
     world.will("b", RuntimeError("line 7 is busy"), RuntimeError("line 8 is busy"), TimeoutError("line 8 is busy"))
 
@@ -329,7 +329,7 @@ def test_failed_attempts_know_their_group_and_the_saga_its_tries(world: World) -
 
     groups = list(found.attempts.order_by("id").values_list("step__name", "outcome", "error_group"))
     failed = [group for _, outcome, group in groups if outcome == "retry"]
-    assert (found.state, found.tries) == ("completed", 4)
+    assert (found.state, found.most_attempts) == ("completed", 4)
     assert failed[0] == failed[1] != failed[2]
     assert all(group for group in failed)
     assert {group for _, outcome, group in groups if outcome == "succeeded"} == {""}

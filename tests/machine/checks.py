@@ -61,7 +61,7 @@ class Checker:
             if running:
                 self.found.append(f"S3: {where} runs beside a live action")
             for later in saga_spec.steps:
-                if later.stage > spec.stage and self._is_left(claimed.saga_id, later):
+                if later.rank > spec.rank and self._is_left(claimed.saga_id, later):
                     self.found.append(f"I5: {where} runs before {later.name} is undone")
 
     def check(self, saga_id: UUID, spec: SagaSpec) -> None:

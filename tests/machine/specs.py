@@ -62,28 +62,28 @@ class StepSpec:
     """Whether it is done together with the start."""
     kind: Kind = Kind.COMPENSATABLE
     name: str = ""
-    stage: int = 0
+    rank: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SagaSpec:
     """Describe one definition."""
 
-    stages: tuple[tuple[StepSpec, ...], ...]
+    ranks: tuple[tuple[StepSpec, ...], ...]
     deadline_seconds: int | None = None
 
     @property
     def steps(self) -> list[StepSpec]:
         """Return the steps, named and in order."""
-        return list(_name_steps(self.stages))
+        return list(_name_steps(self.ranks))
 
 
-def _name_steps(stages: tuple[tuple[StepSpec, ...], ...]) -> Iterator[StepSpec]:
+def _name_steps(ranks: tuple[tuple[StepSpec, ...], ...]) -> Iterator[StepSpec]:
     position = 0
-    for number, stage in enumerate(stages):
-        for spec in stage:
+    for number, rank in enumerate(ranks):
+        for spec in rank:
             position += 1
-            yield replace(spec, name=f"s{position}", stage=number)
+            yield replace(spec, name=f"s{position}", rank=number)
 
 
 STEPS = st.builds(
@@ -97,14 +97,14 @@ STEPS = st.builds(
     is_slow=st.sampled_from([False, False, True]),
     is_done=st.sampled_from([False, False, False, True]),
 )
-STAGES = st.lists(STEPS, min_size=1, max_size=3).map(tuple)
+RANKS = st.lists(STEPS, min_size=1, max_size=3).map(tuple)
 SPECS = st.builds(
     lambda before, pivot, after, deadline: SagaSpec(
-        stages=tuple(_arrange(before, pivot, after)), deadline_seconds=deadline
+        ranks=tuple(_arrange(before, pivot, after)), deadline_seconds=deadline
     ),
-    st.lists(STAGES, min_size=1, max_size=3),
+    st.lists(RANKS, min_size=1, max_size=3),
     st.none() | STEPS,
-    st.lists(STAGES, max_size=2),
+    st.lists(RANKS, max_size=2),
     st.sampled_from([None, None, 100]),
 )
 
@@ -112,10 +112,10 @@ SPECS = st.builds(
 def _arrange(
     before: list[tuple[StepSpec, ...]], pivot: StepSpec | None, after: list[tuple[StepSpec, ...]]
 ) -> Iterator[tuple[StepSpec, ...]]:
-    """Yield stages in a legal order, six steps at most; a pivot and what follows it are cut last."""
+    """Yield ranks in a legal order, six steps at most; a pivot and what follows it are cut last."""
     left = MAX_STEPS - (1 if pivot else 0)
-    for stage in before:
-        kept = stage[:left]
+    for rank in before:
+        kept = rank[:left]
         left -= len(kept)
         if kept:
             is_alone = len(kept) == 1
@@ -123,8 +123,8 @@ def _arrange(
     if pivot is None:
         return
     yield (replace(pivot, kind=Kind.PIVOT, is_done=False),)
-    for stage in after:
-        kept = stage[:left]
+    for rank in after:
+        kept = rank[:left]
         left -= len(kept)
         if kept:
             yield tuple(replace(spec, kind=Kind.RETRIABLE, is_done=False) for spec in kept)
@@ -133,10 +133,10 @@ def _arrange(
 def define(name: str, spec: SagaSpec, world: World) -> type[SagaDefinition]:
     """Declare what a spec describes."""
     members: dict[str, Any] = {}
-    stages: dict[int, dict[str, Any]] = {}
+    ranks: dict[int, dict[str, Any]] = {}
     for step in spec.steps:
-        stages.setdefault(step.stage, {})[step.name] = _declare(step, world)
-    for number, steps in stages.items():
+        ranks.setdefault(step.rank, {})[step.name] = _declare(step, world)
+    for number, steps in ranks.items():
         if len(steps) == 1:
             members.update(steps)
         else:

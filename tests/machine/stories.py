@@ -16,9 +16,9 @@ LEASE_SECONDS = 32  # a little more
 MAX_LOOKS = 10
 
 
-def begin(machine: SagaMachine, *stages: tuple[StepSpec, ...]) -> Saga:
-    """Start a saga of these stages."""
-    machine.begin(spec=SagaSpec(stages=stages), cancels=False, thaws_last=False)
+def begin(machine: SagaMachine, *ranks: tuple[StepSpec, ...]) -> Saga:
+    """Start a saga of these ranks."""
+    machine.begin(spec=SagaSpec(ranks=ranks), cancels=False, thaws_last=False)
     return Saga.objects.get()
 
 

@@ -78,8 +78,8 @@ def _plan_forward(model: Model, saga: Saga) -> Plan:
     open_steps = [index for index, row in enumerate(saga.steps) if row.state not in PASSED]
     if not open_steps:
         return Plan(decision="complete")
-    stage = model.steps[open_steps[0]].stage
-    return _dispatch(model, saga, [index for index in open_steps if model.steps[index].stage == stage], "action")
+    rank = model.steps[open_steps[0]].rank
+    return _dispatch(model, saga, [index for index in open_steps if model.steps[index].rank == rank], "action")
 
 
 def _plan_backward(model: Model, saga: Saga) -> Plan:
@@ -89,9 +89,9 @@ def _plan_backward(model: Model, saga: Saga) -> Plan:
     if not left:
         return Plan(decision="finish compensating")
     choose = max if "reverse order" in model.rules else min
-    stage = choose(model.steps[index].stage for index in left)
+    rank = choose(model.steps[index].rank for index in left)
     # A pivot that happened all the same stops everything here: nobody can undo it, so a person must say what now.
-    undoable = [i for i in left if model.steps[i].stage == stage and model.steps[i].kind == "compensatable"]
+    undoable = [i for i in left if model.steps[i].rank == rank and model.steps[i].kind == "compensatable"]
     return _dispatch(model, saga, undoable, "compensation")
 
 

@@ -84,7 +84,7 @@ def _check_claim(model: Model, before: Saga, index: int, direction: str) -> Iter
     if spec.kind != "compensatable":
         yield f"I6: {spec.name} cannot be compensated, and its compensation was claimed"
     for other, row in zip(model.steps, before.steps, strict=True):
-        if other.stage > spec.stage and effect_of(row) in UNDOABLE:
+        if other.rank > spec.rank and effect_of(row) in UNDOABLE:
             yield f"I5: {spec.name} was compensated before {other.name}"
         if row.state == "running":
             yield f"S3: {spec.name} was compensated while the action of {other.name} was live"

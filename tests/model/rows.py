@@ -23,7 +23,7 @@ class Spec(NamedTuple):
     place: str
     """Where its effect is: ``engine`` (local, the engine's database), ``own`` (local, a database of its own) or
     ``provider`` (external)."""
-    stage: int
+    rank: int
     can_refuse: bool = False
     takes_stock: bool = False
 

@@ -189,7 +189,7 @@ def _claim_of(names: list[str], claim: Claim) -> tuple[int, str]:
 def _view_of(spec: Spec, step: Step) -> StepView:
     return StepView(
         name=spec.name,
-        stage=spec.stage,
+        rank=spec.rank,
         kind=Kind(spec.kind),
         state=StepState(step.state),
         hold=Hold(step.hold) if step.hold else None,

@@ -15,7 +15,7 @@ RESERVE = Spec("reserve", "compensatable", "engine", 0, takes_stock=True)
 AUTHORIZE = Spec("authorize", "compensatable", "provider", 1, can_refuse=True)
 CAPTURE = Spec("capture", "pivot", "provider", 2, can_refuse=True)
 SHIP = Spec("ship", "retriable", "engine", 3)
-PAYMENT = (AUTHORIZE._replace(stage=0), CAPTURE._replace(stage=1))
+PAYMENT = (AUTHORIZE._replace(rank=0), CAPTURE._replace(rank=1))
 
 MARKS = ("mark succeeded", "mark refused", "mark compensated")
 OPERATIONS = ("force compensate", "cancel", "retry", "skip", *MARKS, "pause", "resume", "abandon")
@@ -42,7 +42,7 @@ WORD = Model(
 FORM = WORD._replace(name="a form", rules=CORE_RULES, attempts=2, acts=1, operations=("mark refused",))
 OWN_DATABASE = Model(
     name="a database of its own",
-    steps=(RESERVE._replace(place="own", can_refuse=True), CAPTURE._replace(stage=1)),
+    steps=(RESERVE._replace(place="own", can_refuse=True), CAPTURE._replace(rank=1)),
     rules=CORE_RULES | {"one undo"},
     faults=3,
     acts=1,
@@ -67,7 +67,7 @@ GROUP = Model(
 )
 LAST_UNIT = Model(
     name="the last unit",
-    steps=(RESERVE, CAPTURE._replace(stage=1)),
+    steps=(RESERVE, CAPTURE._replace(rank=1)),
     rules=CORE_RULES,
     faults=3,
     has_deadline=True,

@@ -38,12 +38,14 @@ Looks = Iterator[tuple[str, Callable[[], object]]]
 class Finding:
     """Say what one look came to.
 
-    queries: statements. found: those of them that read a big table whole. seconds: the middle of several looks, 0 when
-    they were not timed.
+    queries: statements. found: those of them that read a big table whole. pages: of 8 kB, that they touched. costliest:
+    the statement that touched most, and how many. seconds: the middle of several looks, 0 when they were not timed.
     """
 
     queries: int
     found: list[str]
+    pages: int
+    costliest: tuple[int, str]
     seconds: float = 0.0
 
 
@@ -88,7 +90,13 @@ def look_at_everything(*, is_timed: bool = False) -> dict[str, Finding]:
             with watch_plans() as plans:
                 look()
             assert plans.asked > 0, name
-            findings[name] = Finding(queries=plans.asked, found=plans.found, seconds=seconds)
+            findings[name] = Finding(
+                queries=plans.asked,
+                found=plans.found,
+                pages=plans.pages,
+                costliest=plans.costliest,
+                seconds=seconds,
+            )
         transaction.set_rollback(True, using=using)
     return findings
 

@@ -1,4 +1,4 @@
-"""Look at how PostgreSQL carries out what is asked of it: never by reading a big table from end to end."""
+"""Look at how PostgreSQL carries out what is asked of it: it must read no big table, and no index, from end to end."""
 
 from __future__ import annotations
 
@@ -23,22 +23,38 @@ EXPLAINED = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
 class Plans:
     """Collect what was asked.
 
-    asked: how many statements there were, savepoints not counted. found: those that read a big table whole.
+    asked: how many statements there were, savepoints not counted. found: those that read a big table whole. pages: of
+    8 kB, of tables and indexes, that all of them touched, each as often as it was; costliest: the statement with most
+    of them, and how many.
     """
 
     asked: int = 0
     found: list[str] = field(default_factory=list)
+    pages: int = 0
+    costliest: tuple[int, str] = (0, "")
 
     def explain(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        """Be a wrapper around Django's execute: ask for the plan first."""
+        """Be a wrapper around Django's execute: carry it out once for the plan alone, and take that back.
+
+        Tx: must be in one.
+        """
         if not many and sql.lstrip().upper().startswith(EXPLAINED):
-            execute(f"EXPLAIN (FORMAT JSON) {sql}", params, many, context)
+            execute("SAVEPOINT plans", None, False, context)
+            execute(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sql}", params, many, context)
             answer = context["cursor"].fetchone()[0]
-            plan = json.loads(answer) if isinstance(answer, str) else answer
-            self.asked += 1
-            read = sorted(find_sequential_scans(plan[0]["Plan"]) & BIG_TABLES)
-            self.found += [f"{', '.join(read)} by: {' '.join(sql.split())[:600]}"] if read else []
+            execute("ROLLBACK TO SAVEPOINT plans", None, False, context)
+            execute("RELEASE SAVEPOINT plans", None, False, context)
+            self._note(sql, (json.loads(answer) if isinstance(answer, str) else answer)[0]["Plan"])
         return execute(sql, params, many, context)
+
+    def _note(self, sql: str, plan: dict[str, Any]) -> None:
+        text = " ".join(sql.split())[:600]
+        read = sorted(find_sequential_scans(plan) & BIG_TABLES)
+        pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        self.asked += 1
+        self.found += [f"{', '.join(read)} by: {text}"] if read else []
+        self.pages += pages
+        self.costliest = max(self.costliest, (pages, text))
 
 
 def find_sequential_scans(node: dict[str, Any], part: float = 1.0) -> set[str]:

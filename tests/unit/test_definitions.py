@@ -81,7 +81,7 @@ FULL = {
 
 def test_the_class_body_is_the_table_of_steps() -> None:
     saga = declare(**FULL)
-    assert [(step.name, step.kind.value, step.stage, step.position) for step in saga.steps] == [
+    assert [(step.name, step.kind.value, step.rank, step.position) for step in saga.steps] == [
         ("book_seat", "compensatable", 0, 0),
         ("book_car", "compensatable", 1, 1),
         ("book_hotel", "compensatable", 1, 2),

@@ -40,10 +40,10 @@ NONE, MAYBE, YES, REMOVED = Effect
 FORWARD, BACK = Direction
 
 
-def step(name: str, stage: int, state: StepState, kind: Kind = C, **more: object) -> StepView:
+def step(name: str, rank: int, state: StepState, kind: Kind = C, **more: object) -> StepView:
     if state is RUNNING:
         more.setdefault("lease_until", LATEST)
-    return StepView(name=name, stage=stage, kind=kind, state=state, **more)
+    return StepView(name=name, rank=rank, kind=kind, state=state, **more)
 
 
 def running(*steps: StepView, **more: object) -> SagaView:
@@ -107,7 +107,7 @@ FORWARDS = {
         running(step("a", 0, WAITING, hold=Hold.MISCONFIGURED), step("b", 0, WAITING, due_at=LATER)),
         Plan(due_at=LATER),
     ),
-    "the stage after a group waits for its last step": (
+    "the rank after a group waits for its last step": (
         running(step("a", 0, SUCCEEDED), step("b", 0, RUNNING), step("c", 1, PENDING)),
         Plan(due_at=LATEST),
     ),
