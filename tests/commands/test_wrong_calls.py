@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from django.core.management import get_commands
+from django.db import Error, InterfaceError, OperationalError
+from django.db.backends.utils import CursorWrapper
 
 from sagas.models import Saga, SagaHistory, SagaWorker
 
@@ -17,10 +19,21 @@ ID = "0198f3a2-5c1e-7000-8000-000000000000"
 MARK = ("--step", "pay", "--as", "succeeded", "--evidence", "it is in the provider's list")
 COMMANDS = (
     "saga_abandon", "saga_bulk", "saga_bulk_show", "saga_bulk_stop", "saga_cancel", "saga_check_versions",
-    "saga_cleanup", "saga_compensate", "saga_doctor", "saga_export", "saga_generate", "saga_graph", "saga_list",
-    "saga_pause", "saga_resolve", "saga_resume", "saga_retry", "saga_show", "saga_skip", "saga_sweep",
+    "saga_cleanup", "saga_compensate", "saga_doctor", "saga_explore", "saga_export", "saga_generate", "saga_graph",
+    "saga_list", "saga_pause", "saga_resolve", "saga_resume", "saga_retry", "saga_show", "saga_skip", "saga_sweep",
     "saga_verify_log",
 )  # fmt: skip
+SHOP_COMMANDS = {
+    "checkout_cleanup": "orders", "shop_seed": "orders", "payment_look_up": "payments", "sandbox_clear": "payments",
+}  # fmt: skip
+# What each needs to get as far as the database.
+SHOP_CALLS = [
+    ("checkout_cleanup",),
+    ("checkout_cleanup", "--dry-run"),
+    ("shop_seed", "--demo-data"),
+    ("payment_look_up", f"{ID}:authorize_payment"),
+    ("sandbox_clear", f"{ID}:authorize_payment"),
+]
 ACTIONS = [
     ("saga_retry",),
     ("saga_skip", "--step", "pay"),
@@ -137,16 +150,35 @@ WRONG_CALLS = [
     ("saga_graph", "trip", "--format", "png"),
     ("saga_check_versions", "surplus"),
     ("saga_doctor", "surplus"),
+    ("saga_explore",),
+    ("saga_explore", "checkout", "surplus"),
+    ("checkout_cleanup", "surplus"),
+    ("checkout_cleanup", "--dry"),
+    ("shop_seed", "surplus"),
+    ("shop_seed", "--demo"),
+    ("payment_look_up",),
+    ("payment_look_up", "\udcff"),
+    ("payment_look_up", "a\x00b"),
+    ("sandbox_clear",),
+    ("sandbox_clear", "\udcff"),
+    ("sandbox_clear", "a\x00b"),
 ]
 
 
 def test_every_command_of_the_contract_is_there() -> None:
     found = get_commands()
 
-    assert {name for name in COMMANDS if found.get(name) != "sagas"} == set()
+    wanted = dict.fromkeys(COMMANDS, "sagas") | SHOP_COMMANDS
+    assert {name: found.get(name) for name in wanted} == wanted
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_of_the_project_is_left_out() -> None:
+    own = {name for name, app in get_commands().items() if app in {"sagas", *SHOP_COMMANDS.values()}}
+
+    assert own == {*COMMANDS, *SHOP_COMMANDS}
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *SHOP_COMMANDS])
 def test_help_shows_what_it_does_and_an_example(command: str) -> None:
     done = run_command(command, "--help")
 
@@ -154,6 +186,23 @@ def test_help_shows_what_it_does_and_an_example(command: str) -> None:
     assert done.err == ""
     assert f"\nExample:\n  manage.py {command}" in done.out
     assert "--no-input" in done.out
+
+
+@pytest.mark.parametrize("failure", [OperationalError, InterfaceError])
+@pytest.mark.parametrize("call", SHOP_CALLS, ids=repr)
+def test_a_database_that_is_away_ends_a_command_of_the_shop_with_1(
+    call: tuple[str, ...], failure: type[Error], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object, **_named: object) -> None:
+        raise failure("connection refused")
+
+    monkeypatch.setattr(CursorWrapper, "execute", fail)
+
+    done = run_command(*call, "--no-input")
+
+    assert (done.code, done.out) == (1, "")
+    assert "The database failed: connection refused." in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize("call", WRONG_CALLS, ids=repr)

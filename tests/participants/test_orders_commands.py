@@ -61,6 +61,12 @@ def test_seed_does_not_touch_accounts_that_were_there() -> None:
     assert not found.is_superuser
 
 
+def test_seed_says_what_there_is() -> None:
+    assert run("shop_seed", "--no-input") == "The shop has 4 demo users and 5 demo products.\n"
+    assert json.loads(run("shop_seed", "--json")) == {"users": 4, "products": 5}
+    assert run("shop_seed", "--verbosity", "0") == ""
+
+
 def test_viewers_look_and_operators_act() -> None:
     run("shop_seed")
     viewer, operator = User.objects.get(username="viewer"), User.objects.get(username="operator")
@@ -169,8 +175,3 @@ def test_cleanup_command_fails_with_1_and_refuses_with_2(monkeypatch: pytest.Mon
         run_from_prompt(checkout_cleanup.Command(), "--nonsense")
 
     assert (failed.value.returncode, refused.value.code) == (1, 2)
-
-
-@pytest.mark.parametrize("command", [shop_seed.Command, checkout_cleanup.Command])
-def test_help_has_an_example(command: Any) -> None:
-    assert "Example: manage.py " in command.help

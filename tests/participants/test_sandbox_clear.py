@@ -59,10 +59,3 @@ def test_wrong_usage_has_exit_code_2(capsys) -> None:
         ManagementUtility(["manage.py", "sandbox_clear"]).execute()
     assert caught.value.code == 2
     assert "key" in capsys.readouterr().err
-
-
-def test_help_shows_an_example(capsys) -> None:
-    with pytest.raises(SystemExit) as caught:
-        ManagementUtility(["manage.py", "sandbox_clear", "--help"]).execute()
-    assert caught.value.code == 0
-    assert "Example: manage.py sandbox_clear" in capsys.readouterr().out

@@ -1,40 +1,37 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections.abc import Mapping
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
+from django.core.management.base import CommandParser
+from django.db import Error
 
 from orders.retention import clean_up
+from sagas.management.base import SagaCommand, first_line
 
 
-class Command(BaseCommand):
+class Command(SagaCommand):
     help = (
-        "Delete remembered checkout answers that have expired, except those of open sagas, and throttle counters that "
-        "stand at nothing. Exit code 0: done, 1: the database failed, 2: wrong arguments. "
-        "Example: manage.py checkout_cleanup --dry-run"
+        "Delete remembered checkout answers that have expired, except those of open sagas, and throttle counters that\n"
+        "stand at nothing. Exit code 0: done, 1: the database failed, 2: wrong arguments."
     )
+    example = "manage.py checkout_cleanup --dry-run"
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="Count only.")
-        parser.add_argument("--json", action="store_true", help="Print one JSON object.")
-        parser.add_argument("--no-input", action="store_true", help="Accepted for scripts; nothing is ever asked.")
+        """Add the rehearsal."""
+        parser.add_argument("--dry-run", action="store_true", help="count only")
 
-    def handle(self, *args: Any, dry_run: bool, json: bool, **options: Any) -> None:
+    def run(self, options: Mapping[str, Any]) -> None:
         """Delete, and report."""
-        try:
-            report = clean_up(dry_run=dry_run)
-        except DatabaseError as error:
-            raise CommandError(
-                f"The database failed: {error}. What was deleted stays deleted; run it again."
-            ) from error
-        self.stdout.write(_format(dataclasses.asdict(report), dry_run=dry_run, as_json=json))
+        dry_run = options["dry_run"]
+        counts = dataclasses.asdict(clean_up(dry_run=dry_run))
+        if options["json"]:
+            self.print_json({**counts, "dry_run": dry_run})
+            return
+        verb = "Would delete" if dry_run else "Deleted"
+        self.stdout.write(f"{verb} {counts['idempotency_records']} answers and {counts['throttle_buckets']} counters.")
 
-
-def _format(counts: dict[str, int], *, dry_run: bool, as_json: bool) -> str:
-    if as_json:
-        return json.dumps({**counts, "dry_run": dry_run})
-    verb = "Would delete" if dry_run else "Deleted"
-    return f"{verb} {counts['idempotency_records']} answers and {counts['throttle_buckets']} counters."
+    def describe_failure(self, error: Error) -> str:
+        """Say what a failure leaves behind."""
+        return f"The database failed: {first_line(error)}. What was deleted stays deleted; run it again."

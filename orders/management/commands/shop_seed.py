@@ -1,36 +1,49 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
+from django.db import Error
 
 from orders.seed import PRODUCTS, USERS, seed_shop
+from sagas.management.base import REFUSED, SagaCommand, first_line
 
 
-class Command(BaseCommand):
+class Command(SagaCommand):
     help = (
-        "Create the demo's users (whose passwords are their names), products and stock; what is there already stays "
-        "as it is. Example: manage.py shop_seed --demo-data"
+        "Create the demo's users (whose passwords are their names), products and stock; what is there already stays\n"
+        "as it is."
     )
+    example = "manage.py shop_seed --demo-data"
 
     def add_arguments(self, parser: CommandParser) -> None:
+        """Add the flag that says it is meant."""
         parser.add_argument(
             "--demo-data",
             action="store_true",
-            help="Do it although DEBUG is off: accounts with known passwords are made.",
+            help="do it although DEBUG is off: accounts with known passwords are made",
         )
 
-    def handle(self, *args: Any, demo_data: bool, verbosity: int, **options: Any) -> None:
+    def run(self, options: Mapping[str, Any]) -> None:
         """Seed the shop.
 
         The flag guards against a slip at a prompt; a program that calls this command has decided already.
+        Raises: CommandError when the flag is missing.
         """
-        if self._called_from_command_line and not (demo_data or settings.DEBUG):
+        if self._called_from_command_line and not (options["demo_data"] or settings.DEBUG):
             raise CommandError(
                 "This makes accounts with known passwords, one of them a superuser. Nothing was done; "
-                "for a demo, add --demo-data."
+                "for a demo, add --demo-data.",
+                returncode=REFUSED,
             )
         seed_shop()
-        if verbosity:
+        if options["json"]:
+            self.print_json({"users": len(USERS), "products": len(PRODUCTS)})
+        elif options["verbosity"]:
             self.stdout.write(f"The shop has {len(USERS)} demo users and {len(PRODUCTS)} demo products.")
+
+    def describe_failure(self, error: Error) -> str:
+        """Say that a repeat completes it."""
+        return f"The database failed: {first_line(error)}. Run it again: what is there already stays as it is."

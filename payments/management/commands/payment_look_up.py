@@ -1,38 +1,52 @@
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
+from django.db import Error
 
 from payments.exceptions import PaymentsError
+from payments.models import Payment
 from payments.services import describe_look_up, reconcile
+from sagas.management import arguments
+from sagas.management.base import REFUSED, SagaCommand, first_line
 
 
-class Command(BaseCommand):
+class Command(SagaCommand):
     help = "Look up at the provider what became of a payment whose answers were lost, and store what it knows."
+    example = "manage.py payment_look_up 01980c5e-7f10-7cc3-98c4-dc0c0c07398f:authorize_payment"
+    # The gateway's settings are checked by the project's checks, not by those of the engine alone.
+    requires_system_checks = "__all__"
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.epilog = "Example: manage.py payment_look_up 01980c5e-7f10-7cc3-98c4-dc0c0c07398f:authorize_payment"
-        parser.add_argument("key", help="the payment's key: the step key that authorised it")
-        parser.add_argument("--json", action="store_true", help="print the payment as JSON")
+        """Add the payment."""
+        parser.add_argument("key", type=arguments.text, help="the payment's key: the step key that authorised it")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def run(self, options: Mapping[str, Any]) -> None:
+        """Look up, and tell.
+
+        Raises: CommandError when there is no such payment, or the provider does not answer.
+        """
         try:
             payment = reconcile(key=options["key"])
         except PaymentsError as error:
-            raise CommandError(f"{error} Nothing was changed.") from error
-        if not options["json"]:
+            raise CommandError(f"{error} Nothing was changed.", returncode=REFUSED) from error
+        if options["json"]:
+            self.print_json(_describe(payment))
+        else:
             self.stdout.write(describe_look_up(payment))
-            return
-        operations = [
-            {"kind": operation.kind, "state": operation.state, "unanswered": operation.unanswered}
-            for operation in payment.operations.all()
-        ]
-        facts = {
-            "key": payment.key,
-            "order_number": payment.order_number,
-            "state": payment.state,
-            "operations": operations,
-        }
-        self.stdout.write(json.dumps(facts))
+
+    def describe_failure(self, error: Error) -> str:
+        """Say that a repeat is harmless."""
+        return f"The database failed: {first_line(error)}. Run it again: to look up twice changes nothing more."
+
+
+def _describe(payment: Payment) -> dict[str, Any]:
+    operations = [
+        {"kind": operation.kind, "state": operation.state, "unanswered": operation.unanswered}
+        for operation in payment.operations.all()
+    ]
+    return {
+        "key": payment.key, "order_number": payment.order_number, "state": payment.state, "operations": operations,
+    }  # fmt: skip
