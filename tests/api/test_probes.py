@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from threading import Thread
+from typing import Any
 
 import pytest
 from celery import Celery
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, connections, transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -66,6 +68,7 @@ def test_ready_with_a_worker() -> None:
         "checks": {
             "database": {"status": "ok"},
             "migrations": {"status": "ok"},
+            "participant_databases": {"status": "ok", "away": []},
             "workers": {"status": "ok", "seen": 1},
             "oldest_due": {"status": "ok", "age_seconds": 0.0},
             "broker": {"status": "ok"},
@@ -133,7 +136,68 @@ def test_missing_migration_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None
     response = Client().get("/readyz")
 
     assert (response.status_code, response.json()["status"]) == (503, "failed")
-    assert response.json()["checks"]["migrations"] == {"status": "failed", "missing": 1}
+    assert response.json()["checks"]["migrations"] == {"status": "failed", "missing": 1, "databases": ["default"]}
+
+
+@pytest.fixture(params=list(connections))
+def alias(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return the alias of each database that the run has, none of which was looked at yet."""
+    probes._migrated.clear()
+    yield request.param
+    probes._migrated.clear()
+
+
+def test_missing_migration_of_any_database_is_not_ready(alias: str) -> None:
+    see_worker(seconds_ago=1)
+    with transaction.atomic(alias):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("DELETE FROM django_migrations WHERE app = 'shipping'")
+        response = Client().get("/readyz")
+        transaction.set_rollback(True, alias)
+    afterwards = Client().get("/readyz")
+
+    found = response.json()["checks"]["migrations"]
+    assert (response.status_code, found["status"], found["databases"]) == (503, "failed", [alias])
+    assert found["missing"] >= 1
+    assert (afterwards.status_code, afterwards.json()["status"]) == (200, "ok")
+
+
+@contextmanager
+def refused() -> Iterator[int]:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        yield closed.getsockname()[1]
+
+
+@contextmanager
+def unanswered() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("outage", [refused, unanswered])
+@pytest.mark.parametrize("count", [1, 3])
+def test_participant_databases_that_are_away_are_named_and_checkouts_go_on(
+    customer: Shopper, monkeypatch: pytest.MonkeyPatch, outage: Callable[[], Any], count: int
+) -> None:
+    see_worker(seconds_ago=1)
+    # None on one database, where nothing but the main one can be away.
+    away = sorted(alias for alias in connections if alias != "default")[:count]
+    with outage() as port:
+        for alias in away:
+            # Only what connects anew is led astray: the test's own connections stay.
+            settings = {**connections.settings[alias], "HOST": "127.0.0.1", "PORT": port}
+            monkeypatch.setitem(connections.settings, alias, settings)
+        started = time.monotonic()
+        response = Client().get("/readyz")
+        took = time.monotonic() - started
+
+    checks, status = response.json()["checks"], "degraded" if away else "ok"
+    assert (response.status_code, response.json()["status"]) == (200, status)
+    assert checks["participant_databases"] == {"status": status, "away": away}
+    assert (checks["database"], checks["migrations"]) == ({"status": "ok"}, {"status": "ok"})
+    assert took < 5
+    assert customer.checkout().status_code == 202
 
 
 def test_database_that_is_away_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
