@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from . import display
 from .conf import get_settings
@@ -21,7 +21,7 @@ from .exceptions import BadRequest
 from .models import Saga, SagaAttempt, SagaStep
 from .models.saga import MANY_ATTEMPTS
 from .searching import search_sagas
-from .states import StepState
+from .states import Direction, StepState
 
 DEFINITION = re.compile(r"([a-z][a-z0-9_.-]{0,59})(?::([1-9][0-9]{0,8}))?")
 GROUP = re.compile(r"[0-9a-f]{16}")
@@ -57,6 +57,8 @@ class SagaFilter:
     """At least so many for one step in one direction, from 2."""
     group: str = ""
     """A failure group, as the console's page of failures names it."""
+    failing: str = ""
+    """A failure group that open sagas are at still: the last attempt of a step that is not over was of it."""
     touched: str = ""
     """Whether a person has acted on it: yes or no."""
     since: str = ""
@@ -94,6 +96,7 @@ def parse_filter(given: Mapping[str, str]) -> SagaFilter:
         raise BadRequest(f"A search has at most {MAX_SEARCH_CHARS} characters, and no NUL.")
     _require_form("step", found.step, STEP_NAME, "the name of a step")
     _require_form("group", found.group, GROUP, "a failure group")
+    _require_form("failing", found.failing, GROUP, "a failure group")
     _require_form("attempts", found.attempts, NUMBER, "a number")
     if found.attempts and int(found.attempts) < MANY_ATTEMPTS:
         raise BadRequest(f"attempts below {MANY_ATTEMPTS} would not narrow.")
@@ -123,8 +126,7 @@ def select_matching(wanted: SagaFilter) -> QuerySet[Saga]:
 
 def narrow_to_step(sagas: QuerySet[Saga], step: str) -> QuerySet[Saga]:
     """Return the open sagas that are at a step: it is held, live or waits; also at one that the code has lost."""
-    is_there = Q(hold__isnull=False) | Q(lease_token__isnull=False) | Q(due_at__isnull=False)
-    steps = SagaStep.objects.filter(is_there, saga=OuterRef("pk"), name=step, state__in=AT_WORK)
+    steps = SagaStep.objects.filter(_is_there(), saga=OuterRef("pk"), name=step, state__in=AT_WORK)
     return sagas.filter(IS_OPEN, Exists(steps))
 
 
@@ -141,15 +143,43 @@ def narrow_to_group(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:
     return sagas.filter(Exists(failed))
 
 
+def narrow_to_failing(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:
+    """Return the open sagas that are at a failure group still, not those that have got over it.
+
+    That is: one of its steps is held, live or waits, and its last attempt that ended, in the direction it goes, was of
+    the group.
+    """
+    same_way = SagaAttempt.objects.filter(step=OuterRef("step"), direction=OuterRef("direction"))
+    # One look by index for each attempt of the group; a join could be read the other way round, from all attempts.
+    last = same_way.filter(ended_at__isnull=False).order_by("-number").values("number")[:1]
+    is_back = Q(step__state=StepState.COMPENSATING.value)
+    goes_on = is_back & Q(direction=Direction.COMPENSATION.value) | ~is_back & Q(direction=Direction.ACTION.value)
+    failed = SagaAttempt.objects.exclude(error_group="").filter(
+        _is_there("step__"), goes_on, saga=OuterRef("pk"), error_group=group, step__state__in=AT_WORK,
+        number=Subquery(last),
+    )  # fmt: skip
+    return sagas.filter(IS_OPEN, Exists(failed))
+
+
 def narrow_to_touch(sagas: QuerySet[Saga], touched: str) -> QuerySet[Saga]:
     """Return the sagas that a person has acted on (``yes``), or that nobody has (``no``)."""
     return sagas.filter(touched_at__isnull=touched == "no")
+
+
+def _is_there(prefix: str = "") -> Q:
+    """Return the condition of a step that is held, live or waits."""
+    return (
+        Q(**{f"{prefix}hold__isnull": False})
+        | Q(**{f"{prefix}lease_token__isnull": False})
+        | Q(**{f"{prefix}due_at__isnull": False})
+    )
 
 
 def _narrow_further(sagas: QuerySet[Saga], wanted: SagaFilter) -> QuerySet[Saga]:
     found = narrow_to_step(sagas, wanted.step) if wanted.step else sagas
     found = narrow_to_attempts(found, int(wanted.attempts)) if wanted.attempts else found
     found = narrow_to_group(found, wanted.group) if wanted.group else found
+    found = narrow_to_failing(found, wanted.failing) if wanted.failing else found
     found = narrow_to_touch(found, wanted.touched) if wanted.touched else found
     found = found.filter(created_at__gte=_parse_moment(wanted.since)) if wanted.since else found
     return found.filter(created_at__lt=_parse_moment(wanted.until)) if wanted.until else found

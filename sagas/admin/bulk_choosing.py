@@ -17,7 +17,7 @@ from ..actors import Actor
 from ..exceptions import OperationRefused, PermissionRefused
 from ..plans import LABELS
 from ..rules import Operation
-from .matching import filter_query
+from .matching import filter_query, find_obstacle
 
 if TYPE_CHECKING:
     from .saga_admin import SagaAdmin
@@ -54,6 +54,9 @@ def answer_selection(model_admin: SagaAdmin, request: HttpRequest) -> HttpRespon
         return None
     if request.POST.get("select_across", "0") != "0":
         # The browser ticked more than it shows: that is a filter, and is confirmed as one.
+        if obstacle := find_obstacle(request):
+            model_admin.message_user(request, f"{obstacle} Nothing was done.", messages.ERROR)
+            return None
         query = filter_query(request)
         return HttpResponseRedirect(f"{reverse('admin:sagas_sagabulk_new')}?{query}")
     ids = _read_ids(request)
@@ -73,15 +76,18 @@ def answer_selection(model_admin: SagaAdmin, request: HttpRequest) -> HttpRespon
 def link_to_bulks(request: HttpRequest) -> dict[str, str]:
     """Return what the list needs to lead to bulks.
 
-    Shape: ``{"bulk_url", "bulks_url"}``; the first one empty for who may not act, both where the project serves none.
+    Shape: ``{"bulk_url", "bulks_url", "bulk_obstacle"}``; the first one empty for who may not act, and where the
+    obstacle says why nobody can; nothing where the project serves no bulks.
     """
     try:
         new, listed = reverse("admin:sagas_sagabulk_new"), reverse("admin:sagas_sagabulk_changelist")
     except NoReverseMatch:
         return {}
     may_act = bool(list_operations(request))
+    obstacle = find_obstacle(request) if may_act else ""
     return {
-        "bulk_url": f"{new}?{filter_query(request)}" if may_act else "",
+        "bulk_url": f"{new}?{filter_query(request)}" if may_act and not obstacle else "",
+        "bulk_obstacle": obstacle,
         "bulks_url": listed if request.user.has_perm("sagas.view_sagabulk") else "",
     }
 

@@ -56,9 +56,9 @@ class GroupRow:
     all_url: str
     """The sagas of the group."""
     open_url: str
-    """Those that can still be acted on."""
+    """Those that are open, also if they have got over it."""
     act_url: str
-    """Where all of those are acted on at once; empty for who may not."""
+    """Where all that are at it still are acted on at once; empty for who may not."""
 
 
 def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
@@ -94,7 +94,7 @@ def _list_rows(found: Failures, may_see: bool, *, may_act: bool) -> Iterator[Gro
 
 
 def _build_row(group: FailureGroup, found: Failures, labels: list[str], may_see: bool, may_act: bool) -> GroupRow:
-    query = {"group": group.key, "closed": "no"}
+    failing = urlencode({"failing": group.key})
     return GroupRow(
         key=group.key,
         definition=group.definition,
@@ -112,8 +112,8 @@ def _build_row(group: FailureGroup, found: Failures, labels: list[str], may_see:
         last=show_moment(group.last_at, found.until),
         trend=draw_bars(group.trend, labels, summary=describe_trend(group.trend)),
         all_url=list_url(group=group.key),
-        open_url=list_url(**query),
-        act_url=f"{reverse('admin:sagas_sagabulk_new')}?{urlencode(query)}" if may_act and group.open_sagas else "",
+        open_url=list_url(group=group.key, closed="no"),
+        act_url=f"{reverse('admin:sagas_sagabulk_new')}?{failing}" if may_act and group.open_sagas else "",
     )
 
 

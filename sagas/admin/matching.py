@@ -21,7 +21,7 @@ from ..bulk import require_scope
 from ..bulk_rules import EVERYTHING
 from ..exceptions import BadRequest
 from ..models import Saga
-from .narrowing import OrderFilter, PlaceFilter
+from .narrowing import SLOWEST, OrderFilter, PlaceFilter
 
 EVERYTHING_PARAMETER = "everything"
 # Where in the list a person is: page, order, and the marks of the admin itself.
@@ -72,10 +72,23 @@ def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
     )
 
 
+def find_obstacle(request: HttpRequest) -> str:
+    """Return why nobody can act on everything that a list shows; an empty text when somebody can.
+
+    A place narrows a list, and so does one of its orders; neither is a filter that a set could be drawn by.
+    """
+    if SLOWEST in request.GET.getlist(OrderFilter.parameter_name):
+        return "The slowest are closed sagas, and nothing can be done to closed ones. Choose another order."
+    if any(request.GET.getlist(PlaceFilter.parameter_name)):
+        return "This list begins behind a place, and a place is no filter. Go back to its beginning."
+    return ""
+
+
 def filter_query(request: HttpRequest) -> str:
     """Return the query that leads from a list to everything that matches it; by name where nothing narrows it.
 
-    What only says where in the list a person is, is left out; everything else is kept, to be refused if unknown.
+    What only says where in the list a person is, is left out, so ask ``find_obstacle`` first; everything else is kept,
+    to be refused if unknown.
     """
     query = QueryDict(mutable=True)
     for name, values in request.GET.lists():

@@ -22,7 +22,15 @@ from django.utils import timezone
 from .. import registry
 from ..definition import STEP_NAME
 from ..display.filters import IS_OPEN
-from ..filtering import GROUP, NUMBER, narrow_to_attempts, narrow_to_group, narrow_to_step, narrow_to_touch
+from ..filtering import (
+    GROUP,
+    NUMBER,
+    narrow_to_attempts,
+    narrow_to_failing,
+    narrow_to_group,
+    narrow_to_step,
+    narrow_to_touch,
+)
 from ..models import Saga
 from ..places import is_above, is_below
 from .choosing import SPANS, ChoiceFilter
@@ -133,6 +141,17 @@ class GroupFilter(ChoiceFilter):
     def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
         """Return the rows with an attempt of the group."""
         return narrow_to_group(queryset, value)
+
+
+class FailingFilter(GroupFilter):
+    """Narrow to open sagas that fail in one way now; the page of failures acts on these."""
+
+    title = "what it fails with now"
+    parameter_name = "failing"
+
+    def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
+        """Return the rows that have not got over it."""
+        return narrow_to_failing(queryset, value)
 
 
 class OrderFilter(ChoiceFilter):
@@ -293,5 +312,6 @@ def start_of_today() -> datetime:
 
 
 MORE_FILTERS = (
-    ClosedFilter, StepFilter, AttemptsFilter, TouchedFilter, GroupFilter, WindowFilter, OrderFilter, PlaceFilter,
+    ClosedFilter, StepFilter, AttemptsFilter, TouchedFilter, GroupFilter, FailingFilter, WindowFilter, OrderFilter,
+    PlaceFilter,
 )  # fmt: skip

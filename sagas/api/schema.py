@@ -53,6 +53,11 @@ FILTERS = [
         description="At least so many for one step in one direction.",
     ),
     OpenApiParameter("group", {"type": "string", "pattern": "^[0-9a-f]{16}$"}, description="A failure group."),
+    OpenApiParameter(
+        "failing",
+        {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+        description="A failure group that open sagas are at still.",
+    ),
     OpenApiParameter("touched", {"type": "string", "enum": list(TOUCHES)}, description="Whether a person has acted."),
     OpenApiParameter("since", MOMENT, description="Started then or later; with a zone."),
     OpenApiParameter("until", MOMENT, description="Started before then; with a zone."),

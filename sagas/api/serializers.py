@@ -38,6 +38,7 @@ class SagaFilterSerializer(StrictSerializer):
     step = TextField(max_length=60, required=False)
     attempts = TextField(max_length=9, required=False)
     group = TextField(max_length=16, required=False)
+    failing = TextField(max_length=16, required=False)
     touched = TextField(max_length=3, required=False)
     since = TextField(max_length=MAX_MOMENT_CHARS, required=False)
     until = TextField(max_length=MAX_MOMENT_CHARS, required=False)

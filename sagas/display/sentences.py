@@ -60,17 +60,24 @@ def show_error(text: str, *, with_errors: bool) -> str:
 
 
 def count_attempts(step: SagaStep, saga: Saga) -> str:
-    """Return ``n of max`` for the direction that the step is going, or went last."""
+    """Return ``n of max`` of the present budget, in the direction that the step is going, or went last.
+
+    All attempts stand behind it where the budget knows of others: it was made fresh by a person, or polls cost none.
+    """
     is_back = bool(step.compensation_attempts) or step.state == StepState.COMPENSATING
-    used = step.compensation_attempts if is_back else step.action_attempts
+    made = step.compensation_attempts if is_back else step.action_attempts
     limit = _limit_of(step, saga, Direction.COMPENSATION if is_back else Direction.ACTION)
-    return f"{used} of {limit}" if limit is not None else str(used)
+    if limit is None:
+        return str(made)
+    return f"{step.budget_used} of {limit}" + (f", {made} in all" if made != step.budget_used else "")
 
 
 def _limit_of(step: SagaStep, saga: Saga, direction: Direction) -> int | None:
     definition = registry.find(saga.definition, saga.version)
     declared = next((found for found in definition.steps if found.name == step.name), None) if definition else None
-    return get_settings().policy(declared, direction).attempts if declared is not None else None
+    if declared is None or (direction is Direction.ACTION and declared.action is None):
+        return None
+    return get_settings().policy(declared, direction).attempts
 
 
 def _tell_held(facts: _Facts) -> str:
@@ -176,6 +183,8 @@ def _tell_length(facts: _Facts) -> str:
 
 
 def _tell_due(step: SagaStep, facts: _Facts) -> str:
+    if step.is_live:
+        return "now"
     if step.due_at is None or step.due_at <= facts.now:
         return "as soon as a worker is free"
     return f"{describe_distance(step.due_at, facts.now)}, at {describe_moment(step.due_at)}"

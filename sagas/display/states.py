@@ -147,11 +147,14 @@ def judge_step(step: SagaStep, saga: Saga) -> StepDisplay:
 
 
 def current_step(saga: Saga, steps: Sequence[SagaStep]) -> SagaStep | None:
-    """Return the step that a saga is at: held, live or waiting, else the next one; None when it is over."""
+    """Return the step that a saga is at, else the next one; None when it is over.
+
+    Where several are at work it is the one that makes the saga show its display state: they are asked in its order.
+    """
     if not SagaState(saga.state).is_open:
         return None
     backwards = saga.state == SagaState.COMPENSATING
-    for is_meant in (_is_held, _is_live, _is_waiting):
+    for is_meant in (_is_held, _is_exhausted, _is_live, _is_unknown, _is_failed, _is_waiting):
         if found := [step for step in steps if is_meant(step)]:
             return found[-1 if backwards else 0]
     if backwards:
@@ -165,6 +168,18 @@ def _is_held(step: SagaStep) -> bool:
 
 def _is_live(step: SagaStep) -> bool:
     return step.is_live
+
+
+def _is_exhausted(step: SagaStep) -> bool:
+    return step.attention is not None and (step.is_live or step.due_at is not None)
+
+
+def _is_unknown(step: SagaStep) -> bool:
+    return step.due_at is not None and step.state == StepState.UNKNOWN
+
+
+def _is_failed(step: SagaStep) -> bool:
+    return step.due_at is not None and step.state == StepState.WAITING and step.waiting_for != WaitingFor.ANSWER
 
 
 def _is_waiting(step: SagaStep) -> bool:

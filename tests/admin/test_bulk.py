@@ -143,6 +143,31 @@ def test_all_across_pages_is_confirmed_as_a_filter(log_in: LogIn) -> None:
     assert SagaBulk.objects.count() == 0
 
 
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("by=slowest", "The slowest are closed sagas"),
+        ("by=slowest&definition=trip", "The slowest are closed sagas"),
+        ("before=2999-01-01T00:00:00Z~01a1f8dc-f172-7cb4-bfee-2d59bbfa6039", "a place is no filter"),
+    ],
+)
+def test_what_narrows_but_is_no_filter_leads_to_no_set(log_in: LogIn, query: str, reason: str) -> None:
+    trips.make_completed()
+    saga, client = trips.make_paused(), log_in("supervisor")
+    form = {"action": "resume", "index": "0", "select_across": "1", "_selected_action": [str(saga.pk)]}
+
+    shown = text_of(client.get(f"{LIST}?{query}"))
+    refused = client.post(f"{LIST}?{query}", form)
+
+    assert (NEW in shown, reason in shown) == (False, True)
+    assert refused["Location"] == f"{LIST}?{query}"
+    said = text_of(client.get(refused["Location"]))
+    assert f"{reason}" in said
+    assert "Nothing was done." in said
+    assert SagaBulk.objects.count() == 0
+    assert reason not in text_of(log_in("viewer").get(f"{LIST}?{query}"))
+
+
 # --- By filter ------------------------------------------------------------------------------------------------------
 
 

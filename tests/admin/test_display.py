@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -8,13 +11,16 @@ from sagas import clock, display, operations, registry
 from sagas.conf import get_settings
 from sagas.display import DisplayState, StepDisplay
 from sagas.display.badges import SAGA_BADGES, STEP_BADGES
+from sagas.display.sentences import count_attempts
 from sagas.display.times import describe_distance, describe_span
 from sagas.models import Saga, SagaStep
 from sagas.states import Attention, Hold
-from sagas.testing import assert_invariants
+from sagas.testing import assert_invariants, faults
+from sagas.testing.drain import look
 
 from . import trips
 
+NOW = datetime(2026, 11, 20, 3, tzinfo=UTC)
 STATES = {
     "pending": DisplayState.PENDING,
     "running": DisplayState.RUNNING,
@@ -205,6 +211,90 @@ def test_missing_definition_hides_the_limit_only() -> None:
         headline = display.tell(*read_all(saga), with_errors=True).headline
 
     assert headline.startswith("book_hotel failed (attempt 1) and is tried again in ")
+
+
+SIDE_BY_SIDE = {
+    "exhausted": {"state": "waiting", "waiting_for": "retry", "attention": "retries_exhausted"},
+    "live": {"state": "running", "lease_token": uuid4(), "lease_until": NOW + timedelta(minutes=1)},
+    "unknown": {"state": "unknown"},
+    "retry": {"state": "waiting", "waiting_for": "retry"},
+    "answer": {"state": "waiting", "waiting_for": "answer"},
+}
+
+
+def make_side_by_side(*kinds: str, state: str = "running") -> tuple[Saga, list[SagaStep]]:
+    """Return a tour, not stored, whose bookings are of these kinds, in this order."""
+    saga = Saga(definition="tour", version=1, state=state, created_at=NOW, attention=[])
+    steps = [SagaStep(saga=saga, name="open_file", position=0, rank=0, state="succeeded")]
+    for position, kind in enumerate(kinds, start=1):
+        facts: dict[str, Any] = dict(SIDE_BY_SIDE[kind])
+        saga.attention = [facts["attention"]] if "attention" in facts else saga.attention
+        due_at = None if "lease_token" in facts else NOW + timedelta(minutes=position)
+        steps.append(SagaStep(saga=saga, name=kind, position=position, rank=1, due_at=due_at, **facts))
+    return saga, steps
+
+
+@pytest.mark.parametrize(("first", "second"), list(combinations(SIDE_BY_SIDE, 2)))
+def test_side_by_side_the_step_that_makes_the_state_is_told(first: str, second: str) -> None:
+    headlines = set()
+    for kinds in ((first, second), (second, first)):
+        saga, steps = make_side_by_side(*kinds)
+        at = display.current_step(saga, steps)
+        assert at is not None
+        assert at.name == first
+        headlines.add(display.tell(saga, steps, NOW, with_errors=True).headline.split(" in ")[0])
+    [headline] = headlines
+    assert first in headline
+    assert second not in headline
+
+
+def test_on_the_way_back_the_failing_compensation_is_told() -> None:
+    for order in (0, 1), (1, 0):
+        waiting = {"state": "compensating", "waiting_for": "retry"}
+        facts = [
+            {**waiting, "name": "failing", "attention": "compensation_failing"},
+            {"state": "compensating", "name": "live", "lease_token": uuid4(), "lease_until": NOW},
+        ]
+        saga = Saga(definition="tour", version=1, state="compensating", attention=["compensation_failing"])
+        steps = [
+            SagaStep(
+                saga=saga,
+                position=place,
+                rank=1,
+                due_at=None if "lease_until" in facts[number] else NOW,
+                **facts[number],
+            )
+            for place, number in enumerate(order)
+        ]
+
+        at = display.current_step(saga, steps)
+
+        assert at is not None
+        assert at.name == "failing"
+
+
+@pytest.mark.django_db
+def test_attempts_are_counted_against_the_present_budget() -> None:
+    saga = trips.make_compensation_failing()
+    step = saga.steps.get(name="book_flight")
+    assert count_attempts(step, saga) == "10 of 10"
+
+    operations.retry_now(saga.pk, actor=trips.BOSS, reason=trips.REASON)
+    with faults() as fault:
+        fault.refuse("book_flight", RuntimeError("The airline is closed."), direction=trips.BACK, times=2)
+        look(saga.pk)
+    step.refresh_from_db()
+
+    assert (step.budget_used, step.compensation_attempts) == (1, 11)
+    assert count_attempts(step, saga) == "1 of 10, 11 in all"
+
+
+@pytest.mark.django_db
+def test_polls_burn_no_budget_and_are_counted_beside_it() -> None:
+    saga = trips.make_waiting_for_answer()
+
+    assert count_attempts(saga.steps.get(name="book_flight"), saga) == "0 of 5, 1 in all"
+    assert count_attempts(saga.steps.get(name="book_hotel"), saga) == "1 of 5"
 
 
 def test_every_state_has_a_badge_and_none_is_colour_alone() -> None:

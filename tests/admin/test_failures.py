@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sagas import failures
+from sagas import RetryLater, clock, failures
 from sagas.admin.charts import draw_bars
 from sagas.admin.failures_page import describe_trend, list_labels
 from sagas.failures import read_failures
@@ -69,11 +69,43 @@ def test_page_shows_groups_and_leads_to_their_sagas(log_in: LogIn) -> None:
         assert shown in text
     assert f'href="{LIST}?group={group}"' in text
     assert f'href="{LIST}?group={group}&closed=no">1 open</a>' in text
-    assert f'href="/admin/sagas/sagabulk/new/?group={group}&closed=no"' in text
+    assert f'href="/admin/sagas/sagabulk/new/?failing={group}"' in text
     assert "sagabulk/new" not in log_in("viewer").get(URL).content.decode()
     assert 'aria-label="1 failure, new"' in text
     assert text.count("<rect ") == 1
     assert "style=" not in text.split('id="content"')[1].split("footer")[0]
+
+
+def test_only_what_fails_so_now_is_acted_on(log_in: LogIn) -> None:
+    failing = fail("Room 7 is taken")
+    group = SagaAttempt.objects.get(saga=failing).error_group
+    over = fail("Room 8 is taken")  # open still: it goes on, and fails elsewhere
+    with faults() as fault:
+        fault.refuse("book_flight", RetryLater("The lift is broken.", after=3000))
+        drain(over, patience=timedelta(minutes=1))
+    other = fail("Room 9 is taken")  # at the same step, but with another error now
+    with faults() as fault:
+        fault.refuse("book_hotel", RetryLater("The lift is broken.", after=3000))
+        drain(other, patience=timedelta(minutes=1))
+    back = trips.make_compensation_failing()
+    [back_group] = set(
+        SagaAttempt.objects.filter(saga=back, direction="compensation").values_list("error_group", flat=True)
+    )
+    live = fail("Room 10 is taken")  # being tried again: that attempt has not ended
+    with faults() as fault, clock.restored():
+        clock.move(timedelta(minutes=1))
+        fault.crash_before("book_hotel")
+        look(live.pk)
+    client = log_in("supervisor")
+
+    assert set(SagaAttempt.objects.filter(error_group=group).values_list("saga", flat=True)) == {
+        saga.pk for saga in (failing, over, other, live)
+    }
+    assert listed(client.get(LIST, {"failing": group})) == ids(failing, live)
+    assert listed(client.get(LIST, {"failing": back_group})) == ids(back)
+    offered = unescape(client.get(f"/admin/sagas/sagabulk/new/?failing={group}").content.decode())
+    assert f"what it fails with now: Group {group}" in offered
+    assert "<dd>2. Closed ones are left out" in offered
 
 
 def test_texts_of_errors_need_the_payload_permission(log_in: LogIn) -> None:

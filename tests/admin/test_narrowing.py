@@ -16,6 +16,7 @@ from sagas.admin import paging, saga_admin
 from sagas.admin.narrowing import (
     AttemptsFilter,
     ClosedFilter,
+    FailingFilter,
     GroupFilter,
     PlaceFilter,
     StepFilter,
@@ -140,7 +141,8 @@ def test_orders(log_in: LogIn) -> None:
     [
         {"closed": "never"}, {"step": "Step One"}, {"step": "\x00"}, {"attempts": "0"}, {"attempts": "-1"},
         {"attempts": "1e3"}, {"attempts": "9" * 20}, {"attempts": "\u0663"}, {"touched": "maybe"},
-        {"group": "xyz"}, {"group": "A" * 16}, {"group": "'; DROP TABLE sagas_saga"}, {"by": "random"},
+        {"group": "xyz"}, {"failing": "xyz"}, {"group": "A" * 16}, {"group": "'; DROP TABLE sagas_saga"},
+        {"by": "random"},
         {"before": "yesterday"}, {"before": "2026-11-20T03:00:00Z~nobody"}, {"before": "~" * 300},
         {"before": "5~00000000-0000-0000-0000-000000000000"}, {"by": "slowest", "before": "5~x"},
         {"since": "yesterday"}, {"until": "\x00"}, {"since": "2026-13-40"}, {"until": "9" * 5000},
@@ -300,7 +302,9 @@ def test_filters_read_no_table_whole() -> None:
         "step": narrow(StepFilter, "book_flight"), "attempts": narrow(AttemptsFilter, "10"),
         "some attempts": narrow(AttemptsFilter, "3"),
         "touched": narrow(TouchedFilter, "yes"), "rare group": narrow(GroupFilter, group),
-        "frequent group": narrow(GroupFilter, "7".rjust(16, "0")), "place": narrow(PlaceFilter, describe_place(middle)),
+        "frequent group": narrow(GroupFilter, "7".rjust(16, "0")), "failing": narrow(FailingFilter, group),
+        "frequent failing": narrow(FailingFilter, "7".rjust(16, "0")),
+        "place": narrow(PlaceFilter, describe_place(middle)),
         "window": sagas.filter(created_at__range=(middle.created_at - timedelta(hours=1), middle.created_at)),
     }  # fmt: skip
     for order in ("slowest", "longest"):

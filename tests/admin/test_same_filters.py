@@ -28,6 +28,7 @@ SAGAS = "/api/v1/sagas/"
         ("step", "unheard_of", set()),
         ("attempts", "10", {"failing"}),
         ("group", "", {"failing"}),
+        ("failing", "", {"failing"}),
         ("touched", "yes", {"paused"}),
         ("touched", "no", {"failing", "old"}),
         ("since", "2026-01-02T00:00:00Z", {"failing", "paused"}),
@@ -42,7 +43,7 @@ def test_each_filter_finds_the_same_everywhere(log_in: LogIn, name: str, value: 
     Saga.objects.filter(pk__in=[made["failing"].pk, made["paused"].pk]).update(
         created_at=datetime(2026, 1, 2, tzinfo=UTC)
     )
-    if name == "group":
+    if name in ("group", "failing"):
         value = SagaAttempt.objects.filter(saga=made["failing"]).exclude(error_group="").latest("pk").error_group
     expected, client = {str(made[one].pk) for one in meant}, log_in("admin")
 
@@ -68,7 +69,8 @@ def test_several_filters_narrow_together_and_are_told() -> None:
     [
         ("step", "Step One"), ("step", "x" * 61), ("attempts", "1"), ("attempts", "0"), ("attempts", "-2"),
         ("attempts", "1e3"), ("attempts", "9" * 10), ("attempts", "\u0663"), ("group", "xyz"), ("group", "A" * 16),
-        ("touched", "maybe"), ("since", "yesterday"), ("since", "2026-11-20T03:00:00"), ("since", "2026-11-20"),
+        ("failing", "xyz"), ("touched", "maybe"), ("since", "yesterday"),
+        ("since", "2026-11-20T03:00:00"), ("since", "2026-11-20"),
         ("until", "0001-01-01T00:00:00Z"), ("until", "9999-12-31T23:59:59Z"), ("until", "9" * 5000), ("until", " "),
         ("closed", "no"), ("by", "slowest"), ("before", "x"),
     ],

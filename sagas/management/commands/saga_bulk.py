@@ -49,6 +49,7 @@ class Command(SagaCommand):
         add(
             "--group", type=arguments.text, metavar="GROUP", help="only this failure group, 16 digits as in the console"
         )
+        add("--failing", type=arguments.text, metavar="GROUP", help="only those that are at this failure group still")
         add("--touched", choices=TOUCHES, help="only those that a person has acted on, or nobody")
         add("--since", type=arguments.text, metavar="MOMENT", help="only those started then or later: ISO 8601, a zone")
         add("--until", type=arguments.text, metavar="MOMENT", help="only those started before then")
