@@ -21,7 +21,7 @@ class RedactingFilter(SafeExceptionReporterFilter):
         """Mask a setting, a header or a cookie by its name, and by its shape."""
         cleansed = super().cleanse_setting(key, value)
         redactor = find_redactor()
-        if isinstance(key, str) and isinstance(cleansed, str) and redactor.is_secret_name(key):
+        if isinstance(key, str) and isinstance(cleansed, str) and redactor.is_secret(key, cleansed):
             return self.cleansed_substitute
         return redactor.redact_text(cleansed) if isinstance(cleansed, str) else cleansed
 

@@ -12,29 +12,46 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
+from .card_numbers import HINT, is_card_value, mask_cards
+
 # Parts of a name between underscores, as in ``client_secret``; ``cardNumber`` and ``card-number`` are read alike.
 SECRET_WORDS = (
     "password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "api_key", "private_key", "access_key",
-    "card_number", "card_no", "security_code", "pan", "cvc", "cvv", "iban", "authorization", "cookie",
+    "card_number", "card_no", "security_code", "pan", "cvc", "cvv", "iban", "authorization", "cookie", "passcode",
+    "session_id", "otp", "jwt",
 )  # fmt: skip
 # In running text these mean something else too often: "authorization: declined". Headers have rules of their own.
 WORDS_OF_PROSE = frozenset({"authorization", "cookie"})
 # Inside a longer word these mean nothing: "company: ...", "cardnotes". All others are known there, too: "accesstoken".
-SHORT_WORDS = frozenset({"pan", "pwd", "cvc", "cvv", "iban", "card_no", "authorization", "cookie"})
+SHORT_WORDS = frozenset({"pan", "pwd", "cvc", "cvv", "iban", "card_no", "authorization", "cookie", "otp", "jwt"})
+# Secrets only where a name ends with them: a "pin_code" is a postal code, an "auth_mode" a setting.
+LAST_WORDS = frozenset({"pin", "auth"})
 # A secret may be written in several words: what follows it on the line is masked, too, up to the next name.
 PHRASES = frozenset({"password", "passwd", "passphrase"})
-# What is said of a secret is none: "token_count", "secret_expires_at".
+# What is said of a secret is none: "token_count", "secret_expires_at"; if it is a number, a date, or yes or no.
 HARMLESS_WORDS = "count|left|limit|total|length|size|type|kind|ttl|expiry|expires|expires_(?:at|in)|changed_at"
 HARMLESS_ENDING = re.compile(rf"_(?:{HARMLESS_WORDS})$")
+HARMLESS_VALUE = (
+    r"(?:[-+]?\d{1,13}(?:\.\d{1,9})?(?:\s?(?:ms|s|m|h|d|(?:second|minute|hour|day|byte|character)s?|%))?"
+    r"|\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[-+]\d\d:?\d\d)?)?|null|none|true|false)"
+)
+IS_HARMLESS = re.compile(HARMLESS_VALUE, re.IGNORECASE)
 COUNTED = re.compile(r"(?:tokens|credentials|secrets)(?:_|$)")
-HARMLESS_IN_TEXT = rf"[_-](?:{HARMLESS_WORDS})\b"
+_ASSIGNED = r"\\{0,3}[\"']?\s{0,8}(?:=>|:|=(?!=))\s{0,8}"
+HARMLESS_IN_TEXT = (
+    rf"[_-](?:{HARMLESS_WORDS}){_ASSIGNED}"
+    rf"(?:\\{{0,3}}[\"']?{HARMLESS_VALUE}(?=[\s\"'\\,;&<>(){{}}\[\]]|\.?(?:\s|\Z))|datetime\.\w{{1,20}}\(|timedelta\()"
+)
+# A name and its value in two places: ``{"name": "password", "value": "hunter2"}``.
+NAME_KEYS = frozenset({"name", "key", "field", "header", "parameter"})
+VALUE_KEYS = frozenset({"value", "values", "content", "data"})
 
 NAMED, CARD = "secret", "card number"
 KIND = re.compile(r"[a-z][a-z ]{0,39}")
 MASKED = re.compile(r"\[redacted: [a-z][a-z ]{0,39}\]")
 MASK_START = "[redacted: "
 MIN_SECRET_CHARS = 7  # "pwd=abc"; what is shorter is not looked at
-MIN_CARD, END_CARD = 10**12, 10**19
+MIN_COUNT = 10**12  # no number of things is as large
 MAX_TEXT_CHARS = 100_000  # of a longer text the middle goes unread, and is left out
 NAMES_REMEMBERED = 1024
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -66,17 +83,6 @@ def _rule(kind: str, pattern: str, *hints: str) -> Rule:
     return Rule(kind=kind, pattern=re.compile(pattern, re.IGNORECASE), hints=hints)
 
 
-# As issuers group them: in fours, as American Express does, or not at all. So no UUID is ever taken for a card.
-CARD_NUMBER = re.compile(
-    r"(?<![0-9A-Za-z])(?<!\d\.)"
-    r"(?:\d{4}([ -])\d{4}\1\d{4}\1\d{1,4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{4,5}|\d{13,19})"
-    r"(?![0-9A-Za-z])"
-)
-# Visa; Mastercard; American Express; Discover; Diners Club; JCB; UnionPay; Maestro.
-CARD_ISSUER = re.compile(
-    r"4|5[0-8]|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720|3[47]|6011|64[4-9]|65|30[0-5]|36|3[89]|35(?:2[89]|[3-8]\d)"
-    r"|62|6[37]"
-)
 _UNMASKED = r"(?!\[redacted: )"
 RULES = (
     _rule(
@@ -84,7 +90,13 @@ RULES = (
         r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)",
         "private key-----",
     ),
-    _rule("password", r"[a-z][a-z0-9+.-]{1,30}://[^\s:/@\"']{0,256}:([^\s/@\"']+)@", "://"),
+    # Up to the last @ before a slash; or, where a slash is in it, up to the first: "host:8000/path" is no password.
+    _rule(
+        "password",
+        r"[a-z][a-z0-9+.-]{1,30}://[^\s:/@\"']{0,256}:"
+        r"(?:([^\s/\"']{1,256})|(?!\d{1,5}[/?#])([^\s@\"']{1,256}))@",
+        "://",
+    ),
     _rule(
         "token",
         r"authorization[\"'\\]{0,3}\s{0,8}[:=,]\s{0,8}[\"'\\]{0,3}"
@@ -99,8 +111,35 @@ RULES = (
         "bearer",
         "token",
     ),
+    _rule(
+        "token",
+        r"\b(?:bearer\s{1,8}([\w.~+/-]{19,}[\w~+/-]=*)|(?:basic|token)\s{1,8}([a-z]{24,}=*))(?![^\s\"'\\,;.)}\]])",
+        "basic",
+        "bearer",
+        "token",
+    ),
+    # In words, as customers write: "cvv 123", "the OTP is 123456".
+    _rule(
+        "secret",
+        r"(?<![a-z])(?:cvv2?|cvc2?|security code)\s{1,8}(?:(?:is|was|code|number|no\.?)\s{1,4}){0,2}(\d{3,4})(?!\w)",
+        "cvv",
+        "cvc",
+        "security code",
+    ),
+    _rule(
+        "secret",
+        r"(?<![a-z])(?:otp|passcode)\s{1,8}(?:(?:is|was|code|number|no\.?)\s{1,4}){0,2}(\d{4,8})(?!\w)",
+        "otp",
+        "passcode",
+    ),
     _rule("token", r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?", "eyj"),
     _rule("api key", r"(?<![a-z0-9])[sr]k_(?:live|test)_\w+", "k_live_", "k_test_"),
+    _rule(
+        "api key",
+        r"(?<![\w-])(?:sk-(?:proj|ant|svcacct|admin|or|live|test)-[\w-]{8,}|sk-[a-z0-9]{32,}|npm_[a-z0-9]{20,}(?!\w))",
+        "sk-",
+        "npm_",
+    ),
     _rule(
         "api key",
         r"(?<![\w-])(?:whsec_|gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sg\.[\w-]{16,64}\.)[\w-]{8,}",
@@ -143,10 +182,13 @@ class Redactor:
 
     def is_secret_name(self, name: str) -> bool:
         """Tell whether what goes under a name is a secret."""
-        written = _write_snake(name)
-        if name in self.exceptions or HARMLESS_ENDING.search(written):
+        return HARMLESS_ENDING.search(_write_snake(name)) is None and self._is_telling(name)
+
+    def is_secret(self, name: str, value: Any) -> bool:
+        """Tell whether this value is a secret because of the name it goes under."""
+        if not _holds_something(value) or not self._is_telling(name) or _is_count(name, value):
             return False
-        return self._names.search(written) is not None
+        return not (HARMLESS_ENDING.search(_write_snake(name)) and _is_harmless(value))
 
     def find(self, data: Any) -> list[Finding]:
         """Return where JSON-able data hold secrets."""
@@ -174,7 +216,10 @@ class Redactor:
         for rule in self._rules:
             if not rule.hints or any(hint in lowered for hint in rule.hints):
                 text = rule.pattern.sub(lambda match, rule=rule: _mask_match(match, rule.kind), text)  # type: ignore[misc]
-        return CARD_NUMBER.sub(_mask_card, text)
+        return mask_cards(text, mask(CARD))
+
+    def _is_telling(self, name: str) -> bool:
+        return name not in self.exceptions and self._names.search(_write_snake(name)) is not None
 
     def _is_suspect(self, data: Any) -> bool:
         """Tell quickly whether a second look is worth it: nearly everything that is stored is plain."""
@@ -183,15 +228,31 @@ class Redactor:
                 bool(self.patterns) or self._hints.search(data.lower()) is not None
             )
         if isinstance(data, dict):
-            return any(
-                self._is_suspect(value) or not isinstance(key, str) or self._is_suspect_name(key)
-                for key, value in data.items()
+            return (
+                any(
+                    self._is_suspect(value) or not isinstance(key, str) or self._is_suspect_name(key)
+                    for key, value in data.items()
+                )
+                or self._names_another(data) is not None
             )
         if isinstance(data, (list, tuple)):
-            return any(self._is_suspect(item) for item in data)
-        if type(data) is int:
-            return MIN_CARD <= data < END_CARD
+            return any(self._is_suspect(item) for item in data) or self._is_secret_pair(data)
+        if type(data) in (int, float):
+            return is_card_value(data)
         return isinstance(data, Mapping)
+
+    def _is_secret_pair(self, data: Sequence[Any]) -> bool:
+        """Tell whether this is a header or a parameter, ``["Cookie", "sid=abc"]``, and no two names."""
+        if len(data) != 2 or not isinstance(data[0], str) or not isinstance(data[1], (str, int, float)):
+            return False
+        return self.is_secret(data[0], data[1]) and not (isinstance(data[1], str) and self._is_telling(data[1]))
+
+    def _names_another(self, data: Mapping[Any, Any]) -> str | None:
+        """Return the secret name that one value of a mapping gives to another."""
+        for key, name in data.items():
+            if isinstance(key, str) and isinstance(name, str) and key.lower() in NAME_KEYS and self._is_telling(name):
+                return name
+        return None
 
     def _mask(self, data: Any, path: str, found: list[Finding]) -> Any:
         if isinstance(data, str):
@@ -202,17 +263,20 @@ class Redactor:
         if isinstance(data, Mapping):
             return self._mask_mapping(data, path, found)
         if isinstance(data, (list, tuple)):
+            if self._is_secret_pair(data):
+                found.append(Finding(path=f"{path}[1]", kind=NAMED))
+                return [self._mask(data[0], f"{path}[0]", found), mask(NAMED)]
             items = [self._mask(item, f"{path}[{place}]", found) for place, item in enumerate(data)]
             is_same = all(one is other for one, other in zip(items, data, strict=True))
             return data if is_same else items
-        if type(data) is int and MIN_CARD <= data < END_CARD and is_card_number(str(data)):
+        if is_card_value(data):
             found.append(Finding(path=path, kind=CARD))
             return mask(CARD)
         return data
 
     def _mask_mapping(self, data: Mapping[Any, Any], path: str, found: list[Finding]) -> Any:
         masked: dict[Any, Any] = {}
-        is_same = True
+        is_same, another = True, self._names_another(data)
         for key, value in data.items():
             name = self.redact_text(key) if isinstance(key, str) else key
             place = f"{path}.{name}" if path else str(name)
@@ -220,7 +284,9 @@ class Redactor:
                 found.append(Finding(path=place, kind=_new_kinds(key, name)[0]))
             if key in self.exceptions:
                 shown = value
-            elif _holds_something(value) and self.is_secret_name(str(key)) and not _is_count(str(key), value):
+            elif self.is_secret(str(key), value) or (
+                another is not None and str(key).lower() in VALUE_KEYS and self.is_secret(another, value)
+            ):
                 found.append(Finding(path=place, kind=NAMED))
                 shown = mask(NAMED)
             else:
@@ -231,13 +297,13 @@ class Redactor:
 
     @cached_property
     def _is_suspect_name(self) -> Callable[[str], bool]:
-        return lru_cache(maxsize=NAMES_REMEMBERED)(lambda name: self._is_suspect(name) or self.is_secret_name(name))
+        return lru_cache(maxsize=NAMES_REMEMBERED)(lambda name: self._is_suspect(name) or self._is_telling(name))
 
     @cached_property
     def _hints(self) -> re.Pattern[str]:
         """Find any hint, or as many digits as a card has in one of its groupings, in a text in lower case."""
         hints = sorted({hint for rule in self._rules for hint in rule.hints})
-        return re.compile("|".join((*map(re.escape, hints), r"\d{4}[ -]?\d{4,6}[ -]?\d{4}")))
+        return re.compile("|".join((*map(re.escape, hints), HINT)))
 
     @cached_property
     def _names(self) -> re.Pattern[str]:
@@ -246,7 +312,10 @@ class Redactor:
         anywhere, apart = (
             "|".join(re.escape(word).replace("_", "_?") for word in words) for words in (embedded, bounded)
         )
-        return re.compile(rf"(?:(?:{anywhere})|(?:^|_)(?:{apart}))s?\d{{0,2}}(?:$|_)")
+        last = "|".join(sorted(LAST_WORDS))
+        return re.compile(
+            rf"(?:(?:{anywhere})|(?:^|_)(?:{apart}))s?\d{{0,2}}(?:$|_)|(?:^|_)(?:{last})\d{{0,2}}(?:_(?:{HARMLESS_WORDS}))?$"
+        )
 
     @cached_property
     def _rules(self) -> tuple[Rule, ...]:
@@ -268,18 +337,6 @@ def holds_mask(data: Any) -> bool:
     if isinstance(data, (list, tuple)):
         return any(holds_mask(item) for item in data)
     return False
-
-
-def is_card_number(text: str) -> bool:
-    """Tell whether digits, grouped or not, are a payment card's: an issuer's first digits, and the check digit.
-
-    Source: ISO/IEC 7812-1 (Luhn's formula).
-    """
-    digits = text.replace(" ", "").replace("-", "")
-    if CARD_ISSUER.match(digits) is None:
-        return False
-    doubled = (int(digit) * (2 if place % 2 else 1) for place, digit in enumerate(reversed(digits)))
-    return sum(number - 9 if number > 9 else number for number in doubled) % 10 == 0
 
 
 def find_mistakes(*, keys: Sequence[Any], patterns: Mapping[Any, Any], exceptions: Sequence[Any]) -> Iterator[str]:
@@ -304,7 +361,7 @@ def _own_rule(kind: str, pattern: str) -> Rule:
     return Rule(kind=kind, pattern=re.compile(pattern))
 
 
-def _name_rules(words: tuple[str, ...]) -> tuple[Rule, Rule]:
+def _name_rules(words: tuple[str, ...]) -> tuple[Rule, ...]:
     """Return what finds ``name=value`` and ``"name": "value"`` in a text, quoted, escaped or bare.
 
     A bare value goes on after a comma or semicolon, and that of a password after a blank, too, unless the next name
@@ -327,10 +384,16 @@ def _name_rules(words: tuple[str, ...]) -> tuple[Rule, Rule]:
     )
     phrase = rf"(?:{'|'.join(sorted(PHRASES))}){ending}({bare}(?:[ \t]{{1,3}}{no_name}{character}+){{0,12}})"
     any_name = rf"(?:(?:{long})|(?<![a-z])(?:{short})){ending}(?:{quoted}|({bare}))"
+    # "auth: refused" is prose, so a colon counts only after a quoted one.
+    last_word = (
+        rf"(?<![a-z])(?:pin\d{{0,2}}{_ASSIGNED}|auth\d{{0,2}}\\{{0,3}}(?:[\"']\s{{0,8}}(?:=>|:|=)|\s{{0,8}}=(?!=))\s{{0,8}})"
+        rf"(?:{quoted}|({bare}))"
+    )
     hints = tuple(dict.fromkeys(word.partition("_")[0] for word in known))
     return (
         Rule(kind=NAMED, pattern=re.compile(phrase, re.IGNORECASE), hints=("passw", "passphrase")),
         Rule(kind=NAMED, pattern=re.compile(any_name, re.IGNORECASE), hints=hints),
+        Rule(kind=NAMED, pattern=re.compile(last_word, re.IGNORECASE), hints=tuple(sorted(LAST_WORDS))),
     )
 
 
@@ -343,9 +406,16 @@ def _holds_something(value: Any) -> bool:
     return value is not None and value != "" and not isinstance(value, bool) and value != mask(NAMED)
 
 
+def _is_harmless(value: Any) -> bool:
+    """Tell whether this may be said of a secret: a number, or a text of one, or a date."""
+    if isinstance(value, str):
+        return IS_HARMLESS.fullmatch(value) is not None
+    return isinstance(value, (int, float)) and not is_card_value(value)
+
+
 def _is_count(name: str, value: Any) -> bool:
     """Tell whether a plural names a number of things: ``{"total_tokens": 812}``."""
-    return type(value) is int and value < MIN_CARD and COUNTED.search(_write_snake(name)) is not None
+    return type(value) is int and value < MIN_COUNT and COUNTED.search(_write_snake(name)) is not None
 
 
 def _mask_match(match: re.Match[str], kind: str) -> str:
@@ -355,10 +425,6 @@ def _mask_match(match: re.Match[str], kind: str) -> str:
     if MASKED.fullmatch(whole[start:end]):
         return whole
     return f"{whole[:start]}{mask(kind)}{whole[end:]}"
-
-
-def _mask_card(match: re.Match[str]) -> str:
-    return mask(CARD) if is_card_number(match[0]) else match[0]
 
 
 def _new_kinds(before: str, after: str) -> list[str]:

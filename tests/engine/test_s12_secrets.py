@@ -72,6 +72,10 @@ class Facts:
     [
         (Facts(note=HUSH), "note (card number), note (api key), note (secret), note (token)"),
         (Facts(facts={"client_secret": "x"}), "facts.client_secret (secret)"),
+        (Facts(note="4111.1111.1111.1111"), "note (card number)"),
+        (Facts(facts={"passcode": "x", "shipping": "x"}), "facts.passcode (secret)"),
+        (Facts(facts={"password_length": "hunter2"}), "facts.password_length (secret)"),
+        (Facts(facts={"name": "pin", "value": "x1"}), "facts.value (secret)"),
         (Facts(facts={"apiKey": "x"}), "facts.apiKey (secret)"),
         (Facts(facts={CARD: "x"}), "facts.[redacted: card number] (card number)"),
         (Facts(number=int(CARD)), "number (card number)"),

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sagas.redaction import DEFAULT, Finding, Redactor, find_mistakes, holds_mask, is_card_number
+from sagas.card_numbers import is_card_number
+from sagas.redaction import DEFAULT, Finding, Redactor, find_mistakes, holds_mask
 
 CARD = "[redacted: card number]"
 SECRET = "[redacted: secret]"
@@ -26,6 +27,36 @@ MASKED = {
     "header in a pair": ("('authorization', 'Basic dXNlcg==')", f"('authorization', 'Basic {TOKEN}')"),
     "cookie": ("Set-Cookie: sessionid=abc; Path=/", "Set-Cookie: [redacted: cookie]"),
     "web token": ("got eyJhbGciOiJIUzI1.eyJzdWIiOjF9.c2ln", f"got {TOKEN}"),
+    "card with dots": ("4111.1111.1111.1111", CARD),
+    "card with two blanks": ("4111  1111  1111  1111", CARD),
+    "card with hard blanks": ("4111\xa01111\xa01111\xa01111", CARD),
+    "card with hard blanks in JSON": ('{"a": "4111\\u00a01111\\u00a01111\\u00a01111"}', f'{{"a": "{CARD}"}}'),
+    "card in lines": ("4111\n1111\r\n1111\n1111", CARD),
+    "card in lines in JSON": ('"4111\\n1111\\n1111\\n1111"', f'"{CARD}"'),
+    "card after letters": ("x4111111111111111", f"x{CARD}"),
+    "card between letters": ("card4111111111111111EUR", f"card{CARD}EUR"),
+    "card with its code": ("4111 1111 1111 1111 123", f"{CARD} 123"),
+    "card after four digits": ("1234 4111 1111 1111 1111", f"1234 {CARD}"),
+    "card in full width": ("\uff14111\uff11\uff11\uff11111111111", CARD),
+    "card as a float": ("n=4111111111111111.0", f"n={CARD}.0"),
+    "bearer of letters": ("Bearer abcdefghijklmnopqrstuv.", f"Bearer {TOKEN}."),
+    "basic of letters": ("Basic QWxhZGRpbjpvcGVuIHNlcWxyZXQ=", f"Basic {TOKEN}"),
+    "url with a slash": ("https://user:pa/ss@host/", "https://user:[redacted: password]@host/"),
+    "url with two ats": ("https://user:p@ss@host/a@b", "https://user:[redacted: password]@host/a@b"),
+    "code in words": ("cvv 123, CVC2 is 9876", f"cvv {SECRET}, CVC2 is {SECRET}"),
+    "one-time code in words": ("your OTP is 123456!", f"your OTP is {SECRET}!"),
+    "passcode": ("passcode=abc", f"passcode={SECRET}"),
+    "one-time code": ("otp: 123456", f"otp: {SECRET}"),
+    "pin": ("pin: 1234, PIN=99, card_pin=1", f"pin: {SECRET}, PIN={SECRET}, card_pin={SECRET}"),
+    "auth": ("http_auth=abc; 'auth': 'x'", f"http_auth={SECRET}; 'auth': '{SECRET}'"),
+    "web token by name": ("jwt=abc", f"jwt={SECRET}"),
+    "session": ("session_id=abc&sessionId=9", f"session_id={SECRET}&sessionId={SECRET}"),
+    "harmless name, secret value": (
+        "password_length=hunter2 secret_type: x9",
+        f"password_length={SECRET} secret_type: {SECRET}",
+    ),
+    "project key": ("sk-proj-abcd_efgh-1234", "[redacted: api key]"),
+    "package token": ("//registry/:_x npm_" + "aB3" * 12, "//registry/:_x [redacted: api key]"),
     "stripe": ("No such key: sk_live_abc123", "No such key: [redacted: api key]"),
     "restricted": ("rk_test_51Habc", "[redacted: api key]"),
     "client secret": ("intent pi_3Kx_secret_9zY", f"intent {SECRET}"),
@@ -63,9 +94,17 @@ MASKED = {
 LEFT_ALONE = [
     "4111111111111112", "1234567890123456", "0000000000000000", "order 20261120113136123",
     "0198f3a2-5c1e-7123-4111-411111111111", "41111111-1111-4111-8111-111111111111", "0.4111111111111111",
-    "a4111111111111111", "2026-11-20 11:31:36.123456", "company: Acme", "token authentication failed",
+    "a4b4111111111111111", "ab4111111111111111ab12", "2026-11-20 11:31:36.123456", "company: Acme",
+    "token authentication failed",
     "Cannot void it: authorization: it is captured", "The basic idea", "bearer of bad news", "https://host:8000/path",
     "a == b", "lease_token == token", "tokens_left 3", "token_count=5", "token-count: 5", '{"token": null}',
+    "4111.1111", "IP 41.11.11.11", "https://host:8000/path/user@example.com", "ORD-4111-1111", "EUR 1,234.50",
+    "shipping: 12", "spinning=4", "author: Ada", "authorize: yes", "auth: refused", "auth_mode=basic",
+    "pin_code: 560001", "pinned=1", "option: 5", "sessions: 5", "session 12 began", "token_ttl=30 s",
+    "secret_expires_at: 2026-11-20T10:00:00Z", '{"password_length": 12, "x": 1}', "token_count=5.",
+    "sk-learn-and-more", "npm_config_registry_of_a_very_long_name", "bearer responsibilities", "a cvv check",
+    "authorize_payment refused", "11:31:36.123456 4111 ms", "SKU TEA-EARL-GREY-4111",
+    "2026-11-20T11:31:36.123456+00:00",
     "password=None", "Key (number)=(ORD-1) already exists.",
     "", "x", "ORD-7K2M9QXW4C1B", "pan", "spanish: x", SECRET, CARD,
 ]  # fmt: skip
@@ -95,7 +134,8 @@ def test_names_are_known_in_every_spelling(name: str) -> None:
     "name",
     [
         "tokens", "passwords", "secrets", "api_keys", "cvv2", "cvc2", "accesstoken", "userPassword", "credential",
-        "credentials", "security_code", "card_no", "cardNo",
+        "credentials", "security_code", "card_no", "cardNo", "passcode", "otp", "otp_code", "pin", "card_pin", "jwt",
+        "auth", "basicAuth", "session_id", "checkoutSessionId", "password_length", "secret_type",
     ],
 )  # fmt: skip
 def test_names_are_known_in_plural_with_digits_and_inside_others(name: str) -> None:
@@ -107,11 +147,39 @@ def test_names_are_known_in_plural_with_digits_and_inside_others(name: str) -> N
     [
         {"token_count": 5}, {"tokens_left": 5}, {"total_tokens": 812}, {"tokens_used": 812},
         {"secret_expires_at": "2026-11-20"}, {"company": "A"},
+        {"secret_expires_at": None}, {"password_length": "12"}, {"token_ttl": 1.5}, {"token_expires": True},
         {"passenger": "A"}, {"cardnotes": "A"}, {"tokenizer": "A"},
+        {"shipping": "A"}, {"spinning": "A"}, {"pinned": "A"}, {"pin_code": "560001"}, {"author": "A"},
+        {"authorize": "A"}, {"authorized_at": "A"}, {"auth_mode": "A"}, {"optics": "A"}, {"sessions": "A"},
+        {"sku": "TEA-4111", "amount_minor": 4111111111, "id": "0198f3a2-5c1e-7123-4111-411111111111"},
+        {"name": "Ada", "value": "hunter2"}, {"name": "shipping", "value": "A"}, {"name": "token_count", "value": 5},
+        [["Accept", "text/html"]], ["token", "cookie"], ["otp"], [41.5, 4111111111111112.0, float("inf")],
     ],
 )  # fmt: skip
-def test_what_is_said_of_a_secret_is_none(data: dict[str, Any]) -> None:
+def test_what_is_said_of_a_secret_is_none(data: Any) -> None:
     assert DEFAULT.redact_data(data) is data
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (4111111111111111.0, CARD),
+        (-4111111111111111, CARD),
+        ([["Cookie", "sid=abc"], ["Accept", "text/html"]], [["Cookie", SECRET], ["Accept", "text/html"]]),
+        ([("X-Api-Key", "abc")], [["X-Api-Key", SECRET]]),
+        ({"name": "password", "value": "hunter2"}, {"name": "password", "value": SECRET}),
+        ({"Key": "Set-Cookie", "Value": ["a=b"]}, {"Key": "Set-Cookie", "Value": SECRET}),
+        ({"password_length": "hunter2"}, {"password_length": SECRET}),
+        ({"secret_type": "hunter"}, {"secret_type": SECRET}),
+        ({"token_limit": {"is": "hunter"}}, {"token_limit": SECRET}),
+    ],
+)
+def test_a_secret_is_found_however_it_is_kept(data: Any, expected: Any) -> None:
+    masked, found = DEFAULT.mask_data(data)
+
+    assert masked == expected
+    assert len(found) == 1
+    assert DEFAULT.mask_data(masked) == (masked, [])
 
 
 def test_data_are_masked_by_name_and_by_shape_and_told_by_place() -> None:
@@ -224,6 +292,9 @@ NASTY = [
     "password", "token-a", "token='", 'token="', 'token="\\"', "eyJabcdefgh-", "://", "a://", "cookie", "cookie: ",
     "1234 ", "4111 1111 ", "41111111", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "basic ", "bearer 1", "pi_",
     "_secret_", "authorization: ", "password_a_b", "password\\", "password  ", "sg.", "xox", "\\\"", "password=f(",
+    "4111.", "4111  ", "x4111", "4111\\n", "cvv ", "otp is ", "pin", "pin:", "auth", "auth='", "a://b:c/", "://a:b",
+    "sk-proj-", "sk-", "npm_", "bearer ab", "basic a", "token_count=", "password_length=", "abc ", "x", "4", "4111/",
+    "secret_type: 5",
 ]  # fmt: skip
 
 
