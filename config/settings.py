@@ -227,6 +227,9 @@ STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="https://api.stripe.com")
 # How many proxies stand before the web server, so that throttles see the client's address and not a header's.
 NUM_PROXIES = env.int("NUM_PROXIES", default=0)
 
+# Half of the web process's threads may be held by ``Prefer: wait``; of a single one none.
+MOST_WAITING_REQUESTS = env.int("WEB_THREADS", default=8) // 2
+
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "orders.api.authentication.StrictTokenAuthentication",

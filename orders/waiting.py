@@ -10,13 +10,14 @@ import threading
 import time
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection
 
 from sagas.models import Saga
 from sagas.states import SagaState
 
-# Of the threads of one web process at most this many may be asleep here.
-MAX_WAITERS = 4
+# Of the threads of one web process at most this many may be asleep here: never all, so that somebody answers.
+MAX_WAITERS: int = settings.MOST_WAITING_REQUESTS
 FIRST_PAUSE_SECONDS = 0.05
 # A customer does not notice half a second; a database notices a thousand waiters who ask ten times as often.
 LONGEST_PAUSE_SECONDS = 0.5

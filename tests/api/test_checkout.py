@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import transaction
+from rest_framework.authtoken.models import Token
 
+from config.local.runtime import ROOT
 from inventory.services import availability
 from orders.models import Order, OrderStatus, Product
+from orders.seed import seed_shop
 from payments.models import Payment
 from sagas import operations
 from sagas.actors import Actor
@@ -26,6 +31,28 @@ def place_and_drain(customer: Shopper, body: dict[str, Any]) -> tuple[dict[str, 
     assert placed.status_code == 202, placed.content
     saga = drain(Saga.objects.get())
     return customer.get(placed["Location"]).json(), saga
+
+
+def find_documented_body(page: str, beginning: str) -> dict[str, Any]:
+    """Return the JSON object that a page shows after this text."""
+    text = (ROOT / page).read_text()
+    body, _ = json.JSONDecoder().raw_decode(text, text.index(beginning) + len(beginning))
+    assert isinstance(body, dict)
+    return body
+
+
+@pytest.mark.parametrize(("page", "beginning"), [("docs/api.md", "```json\n"), ("README.md", "application/json' -d '")])
+def test_documented_checkouts_are_accepted_as_they_stand(page: str, beginning: str) -> None:
+    seed_shop()
+    customer = User.objects.get(username="customer")
+    shopper = Shopper(customer, Token.objects.create(user=customer).key)
+    body = find_documented_body(page, beginning)
+
+    response = shopper.checkout(body)
+
+    assert response.status_code == 202, response.content
+    assert response.json()["total"] == body.get("expected_total", response.json()["total"])
+    assert "lines" in body
 
 
 def test_accepted_checkout_answers_202_with_the_order_and_its_address(customer: Shopper) -> None:

@@ -7,11 +7,12 @@ from datetime import timedelta
 from threading import Event, Thread
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
 
 from inventory.services import availability
-from orders import services
+from orders import idempotency, services
 from orders.api.serializers import CheckoutSerializer
 from orders.models import IdempotencyRecord, Order
 from orders.requests import CheckoutRequest
@@ -153,6 +154,51 @@ def test_request_whose_first_one_is_not_committed_is_told_to_come_again(customer
     assert other_key.status_code == 202
     assert_problem(customer.checkout(), 422, "idempotency-key-reused")
     assert Order.objects.count() == 2
+
+
+def test_repeat_of_a_committed_request_waits_for_no_other(customer: Shopper) -> None:
+    first = customer.checkout()
+    is_locked, may_end = Event(), Event()
+
+    def hold_key() -> None:
+        with transaction.atomic():
+            idempotency.lock_key(customer.user, "key-1")
+            is_locked.set()
+            assert may_end.wait(30)
+        connection.close()
+
+    other = Thread(target=hold_key)
+    other.start()
+    try:
+        assert is_locked.wait(30)
+        again = customer.checkout()
+    finally:
+        may_end.set()
+        other.join(30)
+
+    assert (again.status_code, again["Idempotent-Replayed"]) == (202, "true")
+    assert again.content == first.content
+    assert Order.objects.count() == 1
+
+
+def test_request_that_is_committed_before_the_lock_is_taken_is_found(
+    customer: Shopper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock_key, first = idempotency.lock_key, []
+
+    def lose_the_race(user: User, key: str) -> None:
+        monkeypatch.setattr(idempotency, "lock_key", lock_key)
+        [response] = run_side_by_side([customer.checkout])
+        first.append(response)
+        lock_key(user, key)
+
+    monkeypatch.setattr(idempotency, "lock_key", lose_the_race)
+
+    again = customer.checkout()
+
+    assert (again.status_code, again["Idempotent-Replayed"]) == (202, "true")
+    assert again.content == first[0].content
+    assert Order.objects.count() == 1
 
 
 def test_one_key_many_times_at_once_places_one_order(customer: Shopper) -> None:

@@ -103,6 +103,7 @@ HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
     "LOG_IN_RATE": ("1/day", lambda s: read_rates(s)["log-in"], "1/day"),
     "LOG_IN_ACCOUNT_RATE": ("1/day", lambda s: read_rates(s)["log-in-account"], "1/day"),
     "LOG_IN_ADDRESS_RATE": ("1/day", lambda s: read_rates(s)["log-in-address"], "1/day"),
+    "WEB_THREADS": ("5", lambda s: s["MOST_WAITING_REQUESTS"], 2),
     "CSRF_TRUSTED_ORIGINS": ("https://a.example", lambda s: s["CSRF_TRUSTED_ORIGINS"], ["https://a.example"]),
     "STATIC_ROOT": (
         "/srv/static",
@@ -147,6 +148,11 @@ def test_gunicorn_honours_setting(name: str, monkeypatch: pytest.MonkeyPatch) ->
     configuration = runpy.run_path(str(ROOT / "config" / "gunicorn.py"))
 
     assert configuration[setting] == expected
+
+
+@pytest.mark.parametrize(("threads", "most"), [("1", 0), ("2", 1), ("3", 1), ("8", 4), ("40", 20)])
+def test_some_thread_never_waits_for_a_checkout(threads: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(monkeypatch, **NEEDED, WEB_THREADS=threads)["MOST_WAITING_REQUESTS"] == most
 
 
 def test_gunicorn_pools_one_connection_for_each_thread(monkeypatch: pytest.MonkeyPatch) -> None:
