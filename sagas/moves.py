@@ -378,6 +378,9 @@ def _apply(
     step.due_at = budgets.next_due(journal, step, direction, report, is_spent=is_spent) if move.is_asked_again else None
     is_over = move.state in (StepState.SUCCEEDED, StepState.REFUSED, StepState.COMPENSATED)
     step.finished_at = journal.now if is_over else None
+    if is_over:
+        # What a person would undo or decide is no longer what the form showed.
+        journal.decide()
     if direction is Direction.ACTION:
         what = ACTION_EVENTS[move.state]
     else:

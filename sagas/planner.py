@@ -11,7 +11,7 @@ Source: oxidecomputer/steno ``src/saga_log.rs`` (one match from state and event 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from .states import (
@@ -140,9 +140,13 @@ def _plan_forward(saga: SagaView, effects: Mapping[str, Effect], now: datetime) 
             return Plan(turn_back=True)
     rank = current_rank(saga)
     if rank is None:
-        # A paused saga closes too: there is nothing left that a pause could stop.
-        return Plan(close=SagaState.COMPLETED)
+        # A paused saga closes too: there is nothing left that a pause could stop. One that is to turn back when its
+        # hold is over does not.
+        return Plan(close=SagaState.COMPLETED) if saga.abort_request is None else Plan()
     steps = [step for step in saga.steps if step.rank == rank and step.state not in PASSED_STATES]
+    if saga.abort_request is not None and all(step.kind is not Kind.PIVOT for step in steps):
+        # Only a pivot is asked again, to know whether to turn back.
+        steps = [step for step in steps if step.lease_until is not None]
     return _dispatch(saga, steps, Direction.ACTION, now)
 
 
@@ -159,7 +163,9 @@ def _plan_backward(saga: SagaView, effects: Mapping[str, Effect], now: datetime)
         # A pivot that happened although it was said not to have is nobody's to undo: a person must say what now.
         if step.rank == rank and step.kind is Kind.COMPENSATABLE and _is_to_compensate(step, effects)
     ]
-    return _dispatch(saga, steps, Direction.COMPENSATION, now)
+    found = _dispatch(saga, steps, Direction.COMPENSATION, now)
+    # A late effect may have reopened a later step, or held the pivot, while an earlier one was being compensated.
+    return replace(found, due_at=_earliest([found.due_at, *(step.lease_until for step in saga.steps)]))
 
 
 def rank_to_compensate(saga: SagaView, effects: Mapping[str, Effect]) -> int | None:

@@ -116,9 +116,10 @@ def test_double_click_acts_once(visit: Visit) -> None:
     assert len(deeds_of(saga)) == 1
 
 
-def test_colleague_who_was_faster_is_seen(visit: Visit) -> None:
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_colleague_who_was_faster_is_seen(visit: Visit, has_scripts: bool) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit()
+    visitor = visit(java_script_enabled=has_scripts)
     page = visitor.page
     visitor.log_in("operator")
     visitor.open(f"/admin/sagas/saga/{saga.pk}/act/retry/")

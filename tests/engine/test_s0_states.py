@@ -310,6 +310,19 @@ def test_s0_the_revision_grows_with_decisions_and_not_with_asking_again(world: W
     assert saga.revision == after_first + 1
 
 
+def test_s0_the_revision_grows_when_a_step_is_over(world: World, saga: Saga) -> None:
+    world.will("p", RetryLater())
+    before = saga.revision
+    saga = work(saga)
+    assert states(saga)["a"] == "succeeded"
+    assert saga.revision > before + 1  # it began to run, and a succeeded
+    drawn_on = saga.revision
+    world.will("p", Refused())
+    pass_time(until_due=saga)
+    saga = drain(saga)
+    assert (states(saga)["a"], saga.revision > drawn_on + 1) == ("compensated", True)
+
+
 def test_s0_every_hold_counts_as_attention() -> None:
     held = Saga(state="running", hold=Hold.PAUSED.value, attention=[Attention.OVERDUE.value])
     assert held.attention_reasons == ["paused", "overdue"]

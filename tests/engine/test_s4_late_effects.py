@@ -347,6 +347,24 @@ def test_s4_late_success_of_a_pivot_marked_refused_is_held_for_a_person(
     assert (saga.state, world.count(saga, "a", "undone")) == ("compensated", 1)
 
 
+def test_s4_a_compensation_that_was_live_when_the_pivot_succeeded_late_is_watched(world: World) -> None:
+    saga = begin(define(a=world.compensatable(external=True), p=world.pivot(external=True)))
+    frozen = freeze(saga, "p", before_call=True)
+    lose_lease(saga)
+    mark_refused(saga, "p")
+    freeze(saga, "a", before_call=True, compensation=True)
+    frozen.thaw()
+    saga.refresh_from_db()
+    assert step_of(saga, "p").hold == Hold.CONTRACT_VIOLATION
+    assert saga.due_at == step_of(saga, "a").lease_until
+    saga = lose_lease(saga)
+    assert step_of(saga, "a").lease_until is None
+    assert (saga.state, outcomes_of(saga.pk, "a", COMPENSATION)) == ("compensating", [Outcome.UNKNOWN])
+    mark_refused(saga, "p")
+    saga = drain(saga)
+    assert (saga.state, world.count(saga, "a", "undone")) == ("compensated", 1)
+
+
 def test_s4_late_success_of_a_pivot_marked_refused_can_be_abandoned(world: World, pivotal: Saga) -> None:
     frozen = freeze(pivotal, "p", before_call=True)
     lose_lease(pivotal)

@@ -13,7 +13,7 @@ from sagas import Misconfigured, OutcomeUnknown, Parallel, RetryLater, StepConte
 from sagas.actors import Actor
 from sagas.models import Saga
 from sagas.states import Outcome
-from sagas.testing import drain, outcomes_of, pass_time
+from sagas.testing import drain, find_violations, outcomes_of, pass_time
 from sagas.testing.drain import read
 
 from .frozen import freeze
@@ -230,6 +230,28 @@ def test_s6_a_held_sibling_does_not_stop_the_others(world: World) -> None:
     assert (states(saga), saga.state) == ({"x": "waiting", "y": "succeeded", "z": "pending"}, "running")
     operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)
     assert drain(saga).state == "completed"
+
+
+def test_s6_a_deadline_beside_a_held_sibling_claims_nothing_more(world: World) -> None:
+    group = group_of(world, "w", "x", "y", "z", external=True)
+    saga = begin(define(g=group, deadline=timedelta(seconds=15)))
+    world.will("w", Misconfigured("no key"))
+    world.will("x", RetryLater(after=600))
+    live = freeze(saga, "y", before_call=True)
+    by_deadline(saga)
+    for seconds in (0, 60, 900):
+        pass_time(timedelta(seconds=seconds))
+        saga = work(saga)
+        assert (saga.state, saga.abort_request, saga.attention) == ("running", "deadline", ["overdue"])
+        assert find_violations(saga.pk) == []
+    live.thaw()
+    assert states(saga) == {"w": "waiting", "x": "waiting", "y": "succeeded", "z": "pending"}
+    assert [world.called(name) for name in "wxyz"] == [1, 1, 1, 0]
+    operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)
+    saga = drain(saga)
+    assert (saga.state, saga.cause["kind"]) == ("compensated", "deadline")
+    assert states(saga) == {"w": "waiting", "x": "waiting", "y": "compensated", "z": "pending"}
+    assert [world.called(name) for name in "wxyz"] == [1, 1, 1, 0]
 
 
 def test_s6_a_group_after_the_pivot_ends_the_saga_once(world: World) -> None:

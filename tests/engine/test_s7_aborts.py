@@ -11,7 +11,7 @@ from sagas import InProgress, Misconfigured, OutcomeUnknown, RetryLater, RetryPo
 from sagas.actors import Actor
 from sagas.models import Saga
 from sagas.states import Hold
-from sagas.testing import drain, pass_time
+from sagas.testing import drain, find_violations, pass_time
 from sagas.testing.drain import read
 
 from .frozen import freeze
@@ -247,6 +247,22 @@ def test_s7_a_cancel_on_a_paused_saga_is_remembered(world: World, saga: Saga) ->
     operations.resume(saga.pk, actor=OPERATOR, reason=REASON)
     found = drain(saga)
     assert (found.state, found.cause["kind"], found.cause["actor"]) == ("compensated", "cancel", "ada")
+
+
+def test_s7_an_abort_of_a_paused_saga_is_granted_although_its_last_step_has_ended(world: World, abort: Any) -> None:
+    saga = begin(define(a=world.compensatable(external=True), deadline=DEADLINE))
+    frozen = freeze(saga, "a")
+    operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
+    abort(saga)
+    work(saga)
+    frozen.thaw()
+    saga = read(saga.pk)
+    assert (saga.state, saga.hold, states(saga)) == ("running", Hold.PAUSED, {"a": "succeeded"})
+    assert saga.abort_request in ABORTS
+    assert find_violations(saga.pk) == []
+    operations.resume(saga.pk, actor=OPERATOR, reason=REASON)
+    saga = drain(saga)
+    assert (saga.state, saga.cause["kind"] in ABORTS, world.count(saga, "a", "undone")) == ("compensated", True, 1)
 
 
 def test_s7_a_cancel_clears_the_holds_of_steps(world: World, saga: Saga) -> None:

@@ -680,6 +680,18 @@ def test_s8_somebody_elses_click_on_the_same_revision_is_stale(world: World, sag
     assert len(told(saga, "operator_acted")) == 1
 
 
+@pytest.mark.parametrize("operation", [Operation.COMPENSATE, Operation.PAUSE, Operation.CANCEL])
+def test_s8_a_plan_is_stale_when_another_step_has_succeeded(world: World, saga: Saga, operation: Operation) -> None:
+    world.will("b", RetryLater())
+    world.will("p", RetryLater())
+    revision = work(saga).revision
+    pass_time(until_due=read(saga.pk))
+    assert states(work(saga))["b"] == "succeeded"
+    with pytest.raises(StaleRevision):
+        perform(operation, saga, "a", revision=revision)
+    assert told(saga, "operator_acted") == []
+
+
 @pytest.mark.parametrize("operation", [RETRY, SKIP, SUCCEEDED, REFUSED, ABANDON])
 def test_s8_a_live_lease_is_refused_with_until_when(world: World, saga: Saga, operation: Operation) -> None:
     live(world, saga)

@@ -77,9 +77,13 @@ def _plan_forward(model: Model, saga: Saga) -> Plan:
             return Plan(decision="turn back")
     open_steps = [index for index, row in enumerate(saga.steps) if row.state not in PASSED]
     if not open_steps:
-        return Plan(decision="complete")
+        return Plan(decision="" if saga.abort else "complete")
     rank = model.steps[open_steps[0]].rank
-    return _dispatch(model, saga, [index for index in open_steps if model.steps[index].rank == rank], "action")
+    steps = [index for index in open_steps if model.steps[index].rank == rank]
+    if saga.abort and all(model.steps[index].kind != "pivot" for index in steps):
+        # Only a pivot is asked again, to know whether to turn back.
+        steps = [index for index in steps if saga.steps[index].token is not None]
+    return _dispatch(model, saga, steps, "action")
 
 
 def _plan_backward(model: Model, saga: Saga) -> Plan:
@@ -92,7 +96,9 @@ def _plan_backward(model: Model, saga: Saga) -> Plan:
     rank = choose(model.steps[index].rank for index in left)
     # A pivot that happened all the same stops everything here: nobody can undo it, so a person must say what now.
     undoable = [i for i in left if model.steps[i].rank == rank and model.steps[i].kind == "compensatable"]
-    return _dispatch(model, saga, undoable, "compensation")
+    found = _dispatch(model, saga, undoable, "compensation")
+    is_live = "live lease" in model.rules and any(row.token is not None for row in saga.steps)
+    return found._replace(is_due=found.is_due or is_live)
 
 
 def _is_to_compensate(model: Model, row: Step) -> bool:

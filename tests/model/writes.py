@@ -9,6 +9,7 @@ from . import decisions
 from .decisions import StepMove, effect_of
 from .rows import FORWARD, UNDOABLE, Attempt, Hand, Model, Saga, Spec, Step, change_step, is_stale
 
+OVER = ("succeeded", "refused", "compensated")
 DEFINITE_ALREADY = ("succeeded", "refused", "retry", "fenced", "misconfigured")
 
 
@@ -142,7 +143,7 @@ def _apply(model: Model, saga: Saga, hand: Hand) -> Saga:
     else:
         move = decisions.after_compensation(hand.answer, _must_verify(model, step, hand))
     saga = change_step(saga, hand.step, lambda row: _move(row, move))
-    if move.hold or (kind == "pivot" and hand.answer == "succeeded"):
+    if move.hold or move.state in OVER:
         saga = _decide(saga)
     if move.turns_back and saga.state in FORWARD and "turn back at once" in model.rules:
         saga = turn_back(saga)

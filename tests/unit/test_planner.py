@@ -178,6 +178,27 @@ ABORTS = {
         {},
         Plan(),
     ),
+    "on a paused saga whose last step ended it is remembered": (
+        running(DONE, hold=Hold.PAUSED, **CANCELLED),
+        {"a": YES},
+        Plan(),
+    ),
+    "when the last step has ended and no pivot forbids it": (running(DONE, **CANCELLED), {"a": YES}, GRANTED),
+    "beside a held sibling nothing is begun": (
+        running(step("a", 0, WAITING, hold=Hold.MISCONFIGURED), step("b", 0, PENDING), **CANCELLED),
+        {},
+        Plan(),
+    ),
+    "beside a held sibling nothing is asked again": (
+        running(step("a", 0, WAITING, hold=Hold.MISCONFIGURED), step("b", 0, UNKNOWN, due_at=EARLIER), **CANCELLED),
+        {"b": MAYBE},
+        Plan(),
+    ),
+    "beside a held sibling a live step is watched": (
+        running(step("a", 0, WAITING, hold=Hold.MISCONFIGURED), step("b", 0, RUNNING), **CANCELLED),
+        {"b": MAYBE},
+        Plan(due_at=LATEST),
+    ),
 }
 
 
@@ -265,6 +286,11 @@ BACKWARDS = {
         turned(step("a", 0, SUCCEEDED), step("p", 1, REFUSED, P, hold=Hold.CONTRACT_VIOLATION)),
         {"a": YES, "p": YES},
         Plan(),
+    ),
+    "a compensation that was live when a pivot happened all the same is watched": (
+        turned(step("a", 0, COMPENSATING, lease_until=LATER), step("p", 1, REFUSED, P, hold=Hold.CONTRACT_VIOLATION)),
+        {"a": YES, "p": YES},
+        Plan(due_at=LATER),
     ),
     "not even when nobody held it": (
         turned(step("a", 0, SUCCEEDED), step("p", 1, REFUSED, P)),
