@@ -11,6 +11,7 @@ from django.http import HttpRequest
 
 from ..models import Saga
 
+MAX_SHOWN_CHARS = 60  # of a value that is none
 SPANS = {
     "15m": ("Last 15 minutes", timedelta(minutes=15)),
     "1h": ("Last hour", timedelta(hours=1)),
@@ -20,10 +21,16 @@ SPANS = {
 }
 
 
+class QueryRefused(Exception):
+    """Report a query of the list that cannot be followed; it says what would be understood."""
+
+
 class ChoiceFilter(SimpleListFilter):
-    """Narrow by one value out of a list; any other value in the URL is an error, which the admin answers politely."""
+    """Narrow by one value out of a list; any other value in the URL is an error, and no rows are shown for it."""
 
     template = "admin/sagas/filters/choice.html"
+    form = ""
+    """What a value looks like where it may be another one than the choices."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Saga]) -> QuerySet[Saga]:
         """Return the rows that pass."""
@@ -31,7 +38,7 @@ class ChoiceFilter(SimpleListFilter):
         if value is None:
             return queryset
         if not self.accepts(value):
-            raise IncorrectLookupParameters(f"{self.parameter_name} has no choice {value!r}.")
+            raise IncorrectLookupParameters(refuse(self.parameter_name, value, self.form or self._list_values()))
         return self.narrow(queryset, value)
 
     def accepts(self, value: str) -> bool:
@@ -41,3 +48,12 @@ class ChoiceFilter(SimpleListFilter):
     def narrow(self, queryset: QuerySet[Saga], value: str) -> QuerySet[Saga]:
         """Return the rows that have an accepted value."""
         raise NotImplementedError
+
+    def _list_values(self) -> str:
+        return f"one of {', '.join(str(value) for value, _ in self.lookup_choices)}"
+
+
+def refuse(name: str, value: str, form: str) -> str:
+    """Return the sentence that a value of a parameter is none, and what would be one."""
+    shown = value if len(value) <= MAX_SHOWN_CHARS else f"{value[:MAX_SHOWN_CHARS]}…"
+    return f"{name} has no choice {shown!r}. It is {form}."

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -16,6 +15,7 @@ from .. import clock, looks
 from ..documents import write_documents
 from ..export import strip_document, write_csv, write_ndjson
 from ..models import Saga
+from .choosing import QueryRefused
 from .shown import may_see_payloads
 from .view_only import engine_database
 
@@ -32,7 +32,9 @@ FORMS: Mapping[str, tuple[Writer, str]] = {
 def answer(model_admin: SagaAdmin, request: HttpRequest, *, form: str) -> HttpResponseBase:
     """Stream what the list shows under the same query.
 
-    Raises: PermissionDenied; Http404 for another form; BadRequest for a query that the list would refuse.
+    A query that the list refuses is refused alike: a download must not hold everything instead.
+
+    Raises: PermissionDenied; Http404 for another form.
     """
     _check(model_admin, request)
     if form not in FORMS:
@@ -40,7 +42,10 @@ def answer(model_admin: SagaAdmin, request: HttpRequest, *, form: str) -> HttpRe
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     write, content_type = FORMS[form]
-    sagas = _select(model_admin, request)
+    try:
+        sagas: QuerySet[Saga] = model_admin.get_changelist_instance(request).queryset
+    except QueryRefused as error:
+        return model_admin.refuse_query(request, f"{error} Nothing was exported.")
     lines = write(sagas, with_payloads=_may_have_payloads(request, looks.What.EXPORT))
     moment = clock.read_now(engine_database())
     response = StreamingHttpResponse(lines, content_type=content_type)
@@ -66,15 +71,6 @@ def answer_bundle(model_admin: SagaAdmin, request: HttpRequest, *, saga_id: UUID
 def _check(model_admin: SagaAdmin, request: HttpRequest) -> None:
     if not model_admin.has_view_permission(request):
         raise PermissionDenied
-
-
-def _select(model_admin: SagaAdmin, request: HttpRequest) -> QuerySet[Saga]:
-    try:
-        sagas: QuerySet[Saga] = model_admin.get_changelist_instance(request).queryset
-    except IncorrectLookupParameters as error:
-        # The list would show everything instead; a download must not.
-        raise BadRequest("The list knows no such filter; nothing was exported.") from error
-    return sagas
 
 
 def _may_have_payloads(request: HttpRequest, what: looks.What, saga_id: UUID | None = None) -> bool:

@@ -53,6 +53,7 @@ class DefinitionFilter(ChoiceFilter):
 
     title = "definition"
     parameter_name = "definition"
+    form = "the stored name of a definition, or name:version"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Return the choices: versions only where there are several."""

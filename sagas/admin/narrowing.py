@@ -33,7 +33,7 @@ from ..filtering import (
 )
 from ..models import Saga
 from ..places import is_above, is_below
-from .choosing import SPANS, ChoiceFilter
+from .choosing import SPANS, ChoiceFilter, refuse
 
 MICROSECONDS = re.compile(r"-?[0-9]{1,18}")
 SLOWEST, LONGEST = "slowest", "longest"
@@ -69,6 +69,7 @@ class StepFilter(ChoiceFilter):
 
     title = "step it is at"
     parameter_name = "step"
+    form = "the name of a step: small letters, digits and underscores"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Return the steps of every definition."""
@@ -93,6 +94,7 @@ class AttemptsFilter(ChoiceFilter):
 
     title = "attempts of a step"
     parameter_name = "attempts"
+    form = "a number from 1 on"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Return some numbers; any other can be written into the URL."""
@@ -128,6 +130,7 @@ class GroupFilter(ChoiceFilter):
 
     title = "failure group"
     parameter_name = "group"
+    form = "16 hexadecimal digits, as the page of failures has them"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Return the group of the URL; which others there are is on the page of failures."""
@@ -181,6 +184,7 @@ class PlaceFilter(ChoiceFilter):
 
     title = "place in the list"
     parameter_name = "before"
+    form = "a place that the list itself leads to, in the same order"
 
     def __init__(self, request: HttpRequest, *args: Any) -> None:
         self.order = request.GET.get(OrderFilter.parameter_name, "")
@@ -255,7 +259,7 @@ class WindowFilter(ListFilter):
                 continue
             moment = parse_moment(value)
             if moment is None:
-                raise IncorrectLookupParameters(f"{name} is no moment: {value!r}.")
+                raise IncorrectLookupParameters(refuse(name, value, "a moment such as 2026-11-20T03:00:00Z"))
             queryset = queryset.filter(**{limits[name]: moment})
         return queryset
 

@@ -7,8 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.forms import Script
@@ -23,6 +24,7 @@ from .. import looks
 from ..models import Saga
 from ..searching import HELP, search_sagas
 from . import bulk_choosing, links, operating, overview_urls, payloads, refreshing, shortcuts
+from .choosing import QueryRefused
 from .filters import FILTERS, PARAMETERS
 from .narrowing import OrderFilter, PlaceFilter, describe_place, find_order
 from .page import build_page, name_saga
@@ -34,14 +36,31 @@ from .shown import may_see_payloads
 from .view_only import ViewOnlyAdmin, engine_database
 
 ROWS_PER_PAGE = 50
+MAX_PAGE = 1_000_000  # a greater number says nothing to anybody
 
 
 class SagaList(ChangeList):
-    """Read the rows of one page with what they show."""
+    """Read the rows of one page with what they show.
+
+    Raises: IncorrectLookupParameters for a value that a filter does not have, a search that cannot be read, and a page
+    that there is not. What was asked for is not shown unnarrowed instead.
+    """
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Saga]:
+        """Return what the filters and the search find."""
+        if self.query != request.GET.get(SEARCH_VAR, ""):
+            raise IncorrectLookupParameters("The search cannot be read. Take out what is no text.")
+        found: QuerySet[Saga] = super().get_queryset(request, *args, **kwargs)
+        return found
 
     def get_results(self, request: HttpRequest) -> None:
         """Read the page."""
-        super().get_results(request)
+        try:
+            super().get_results(request)
+        except IncorrectLookupParameters as error:
+            raise IncorrectLookupParameters(
+                f"The list has no page {self.page_num if self.page_num < MAX_PAGE else 'so far on'}."
+            ) from error
         rows = select_for_list(self.result_list)
         self.result_list = attach_rows(rows, with_errors=may_see_payloads(request.user))
         self.has_own_order = find_order(request) is not None
@@ -83,6 +102,17 @@ class SagaAdmin(ViewOnlyAdmin):
         """Return the sagas of the engine's database."""
         sagas: QuerySet[Saga] = super().get_queryset(request)
         return sagas.using(engine_database())
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Return the list.
+
+        Raises: QueryRefused; the admin itself would show everything instead.
+        """
+        try:
+            found: ChangeList = super().get_changelist_instance(request)
+        except IncorrectLookupParameters as error:
+            raise QueryRefused(str(error)) from error
+        return found
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list that reads its rows in few statements."""
@@ -130,8 +160,16 @@ class SagaAdmin(ViewOnlyAdmin):
         pages = {"saga_views": shortcuts.list_views(request), "saga_pages": shortcuts.list_pages(request)}
         bulks = bulk_choosing.link_to_bulks(request)
         context = {"title": "Sagas", **pages, **bulks, **(extra_context or {})}
-        response: HttpResponse = super().changelist_view(request, context)
+        try:
+            response: HttpResponse = super().changelist_view(request, context)
+        except QueryRefused as error:
+            return self.refuse_query(request, str(error))
         return response
+
+    def refuse_query(self, request: HttpRequest, refusal: str) -> HttpResponse:
+        """Say what of a query is wrong, and show no rows."""
+        context = {"title": "Sagas", "refusal": refusal, "saga_views": shortcuts.list_views(request)}
+        return self.render(request, "admin/sagas/saga/refused.html", context, 400)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Return what may be done to the ticked rows."""

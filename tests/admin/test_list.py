@@ -157,13 +157,31 @@ def test_filters_and_search_stay_in_the_urls(log_in: LogIn) -> None:
         {"started": "99y"},
     ],
 )
-def test_unknown_choice_is_answered_politely(log_in: LogIn, query: dict[str, str]) -> None:
-    trips.start()
+def test_unknown_choice_shows_no_rows_and_says_which_there_are(log_in: LogIn, query: dict[str, str]) -> None:
+    saga, client = trips.start(), log_in("viewer")
+    [(name, value)] = query.items()
+    known = {"display": "held, ", "needs": "any, ", "definition": "name:version", "started": "15m, 1h, 24h, 7d, 30d."}
 
-    response = log_in("viewer").get(LIST, query)
+    for also in ({}, {"e": "1"}, {"closed": "no"}):
+        response = client.get(LIST, {**query, **also})
+        text = unescape(response.content.decode())
+        assert response.status_code == 400
+        assert str(saga.pk) not in text
+        assert f"{name} has no choice {value!r}. It is " in text
+        assert known[name] in text
+    assert client.get(f"{LIST}refresh/", query).status_code == 400
 
-    assert response.status_code == 302
-    assert response["Location"] == f"{LIST}?e=1"
+
+@pytest.mark.parametrize("path", ["", "export/csv/", "export/ndjson/", "refresh/"])
+def test_search_that_cannot_be_read_finds_nothing(log_in: LogIn, path: str) -> None:
+    saga, client = trips.start(), log_in("admin")
+
+    response = client.get(f"{LIST}{path}", {"q": "ORD\x00"})
+
+    assert (response.status_code, response.streaming) == (400, False)
+    assert str(saga.pk) not in response.content.decode()
+    if path != "refresh/":
+        assert "The search cannot be read." in response.content.decode()
 
 
 @pytest.mark.parametrize(
@@ -188,8 +206,8 @@ def test_no_other_lookup_can_be_made_up(log_in: LogIn, query: dict[str, str]) ->
 @pytest.mark.parametrize(
     "query",
     [
-        {"o": "3"}, {"o": "-1.2"}, {"o": "99"}, {"o": "x"}, {"all": ""}, {"p": "9" * 5000}, {"p": "-3"},
-        {"_facets": "1"}, {"_popup": "1"}, {"q": "\x00"}, {"q": "%"}, {"q": "_" * 300}, {"q": HOSTILE}, {"q": "\ufffd"},
+        {"o": "3"}, {"o": "-1.2"}, {"o": "99"}, {"o": "x"}, {"all": ""}, {"p": "9" * 5000},
+        {"_facets": "1"}, {"_popup": "1"}, {"q": "%"}, {"q": "_" * 300}, {"q": HOSTILE}, {"q": "\ufffd"},
         {"q": "'; DROP TABLE sagas_saga; --"},
     ],
 )  # fmt: skip
@@ -318,7 +336,9 @@ def test_pages_can_be_leafed_through(log_in: LogIn) -> None:
 
     assert (len(first), second) == (50, ids(made[0]))
     for number in ("3", "-1", "99999"):
-        assert client.get(LIST, {"p": number})["Location"] == f"{LIST}?e=1"
+        response = client.get(LIST, {"p": number})
+        assert response.status_code == 400
+        assert f"The list has no page {number}." in response.content.decode()
 
 
 def test_errors_of_the_list_need_the_payload_permission(log_in: LogIn) -> None:

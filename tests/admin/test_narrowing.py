@@ -149,13 +149,16 @@ def test_orders(log_in: LogIn) -> None:
         {"since": "0001-01-01T00:00"}, {"until": "9999-12-31T23:59:59"},
     ],
 )  # fmt: skip
-def test_wrong_choice_is_answered_politely(log_in: LogIn, query: dict[str, str]) -> None:
-    trips.start()
+def test_wrong_choice_shows_no_rows_and_says_what_is_wrong(log_in: LogIn, query: dict[str, str]) -> None:
+    saga, client = trips.start(), log_in("viewer")
 
-    response = log_in("viewer").get(LIST, query)
-
-    assert response.status_code == 302
-    assert response["Location"] == f"{LIST}?e=1"
+    for url in (LIST, f"{LIST}export/csv/"):
+        response = client.get(url, query)
+        text = unescape(response.content.decode())
+        assert response.status_code == 400
+        assert str(saga.pk) not in text
+        assert f"{list(query)[-1]} has no choice " in text
+        assert ". It is " in text
 
 
 @pytest.mark.parametrize("text", ["", "~", "5~", "5~x", "1e3~00000000-0000-0000-0000-000000000000", "9" * 60])
