@@ -26,7 +26,7 @@ class DefinitionQueues:
         """Yield one declaration for each queue name, in a fixed order."""
         from sagas import conf, registry
 
-        for name in sorted({DEFAULT_QUEUE, conf.get_settings().default_queue, *registry.queues()}):
+        for name in sorted({DEFAULT_QUEUE, conf.get_settings().common_queue, *registry.queues()}):
             yield Queue(name, Exchange(name, type="direct"), routing_key=name)
 
 

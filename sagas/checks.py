@@ -184,7 +184,7 @@ def check_queues(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMes
     declared = timings.read_declared_queues() if settings is not None else None
     if settings is None or declared is None:
         return []
-    needed = {settings.default_queue: ["SAGAS['DEFAULT_QUEUE']"]}
+    needed = {settings.common_queue: [timings.name_of_common_queue(settings)]}
     for place in _list_places():
         if place.step.queue:
             needed.setdefault(place.step.queue, []).append(str(place))

@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
+from celery import current_app
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
@@ -25,8 +26,8 @@ class SagaSettings:
 
     database: str = "default"
     """Alias of the engine's database."""
-    default_queue: str = "sagas"
-    """Queue of steps that name none."""
+    default_queue: str = ""
+    """Queue of steps that name none; empty: Celery's ``task_default_queue``, which a worker serves unless told else."""
     doorbell: str = "sagas.doorbell.ring_celery"
     """Dotted path of the function that rings; ``sagas.doorbell.ring_nobody`` leaves everything to the sweep."""
     doorbell_capacity: int = 10_000
@@ -110,7 +111,12 @@ class SagaSettings:
 
     def queue_of(self, step: Step) -> str:
         """Return the queue that serves a step."""
-        return step.queue or self.default_queue
+        return step.queue or self.common_queue
+
+    @property
+    def common_queue(self) -> str:
+        """The queue of steps that name none, asked for anew: Celery's app may be made after this was read."""
+        return self.default_queue or str(current_app.conf.task_default_queue)
 
 
 _cached: SagaSettings | None = None

@@ -250,7 +250,7 @@ def _examine_oldest_due() -> Iterator[Finding]:
 
 def _examine_queues() -> Iterator[Finding]:
     """Compare the queues that steps use with those that somebody seen lately serves."""
-    needed = {get_settings().default_queue, *registry.queues()}
+    needed = {get_settings().common_queue, *registry.queues()}
     served = {queue for worker in _list_seen() for queue in worker.queues}
     if missing := sorted(needed - served):
         todo = f"Start a worker with -Q {','.join(missing)}."

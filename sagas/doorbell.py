@@ -37,7 +37,7 @@ def ring(saga_id: UUID, queue_name: str = "") -> None:
     """Ask a worker that serves the queue to look at the saga. Never blocks, never raises."""
     settings = get_settings()
     try:
-        _find(settings.doorbell)(saga_id, queue_name or settings.default_queue)
+        _find(settings.doorbell)(saga_id, queue_name or settings.common_queue)
     except Exception:
         logger.exception("Ring lost; the sweep will find the saga.", extra={"saga_id": str(saga_id)})
 

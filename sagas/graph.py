@@ -72,7 +72,7 @@ def _describe_step(definition: type[SagaDefinition], step: Step) -> tuple[str, s
     """Return the two lines below the name of a step: its kind, and where it runs."""
     where = participant_label(definition, step) or "no participant"
     place = "with the start" if step.action is None else "external" if step.external else "local"
-    queue = f", queue {step.queue}" if step.queue and step.queue != get_settings().default_queue else ""
+    queue = f", queue {step.queue}" if step.queue and step.queue != get_settings().common_queue else ""
     kind = KIND_WORDS[step.kind]
     if step.compensation is nothing_to_undo:
         kind += " nothing to undo"

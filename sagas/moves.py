@@ -319,7 +319,7 @@ def _queue_of(journal: Journal, plan: Plan) -> str:
     if not plan.claims or journal.definition is None:
         waiting = [step for step in journal.steps if step.due_at is not None and step.hold is None]
         if not waiting or journal.definition is None:
-            return journal.saga.queue or settings.default_queue
+            return journal.saga.queue or settings.common_queue
         first = min(waiting, key=lambda step: step.due_at or journal.now)
         return settings.queue_of(journal.definition.step(first.name))
     return settings.queue_of(journal.definition.step(plan.claims[0].step))

@@ -82,7 +82,7 @@ def ring_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -
     Returns: how many.
     """
     page = limit or get_settings().sweep_page
-    served = set(queues) if queues is not None else {get_settings().default_queue, *registry.queues()}
+    served = set(queues) if queues is not None else {get_settings().common_queue, *registry.queues()}
     busy = {queue for queue in served if doorbell.count_waiting(queue) > page // BUSY_PART}
     due = claim_due(limit=page, queues=queues, but_not=busy)
     if busy:

@@ -92,7 +92,7 @@ def _build(definition: type[SagaDefinition], data: dict[str, Any], actor: str, t
         history_count=1,
         started_by=actor[:200],
         traceparent=traceparent,
-        queue=settings.queue_of(first) if first else settings.default_queue,
+        queue=settings.queue_of(first) if first else settings.common_queue,
         deadline_at=now + definition.deadline if definition.deadline else None,
         due_at=now,
         created_at=now,

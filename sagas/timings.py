@@ -36,10 +36,16 @@ def find_wrong_values(settings: SagaSettings) -> Iterator[Problem]:
             yield Problem(what=f"SAGAS[{name!r}] is {_seconds(value)}.", todo="a positive timedelta.")
         elif isinstance(value, int) and value < 1:
             yield Problem(what=f"SAGAS[{name!r}] is {value}.", todo="a whole number from 1.")
-    if not QUEUE_NAME.fullmatch(settings.default_queue):
+    if not QUEUE_NAME.fullmatch(settings.common_queue):
         yield Problem(
-            what=f"SAGAS['DEFAULT_QUEUE'] is {settings.default_queue!r}.", todo="a queue name, such as 'sagas'."
+            what=f"{name_of_common_queue(settings)} is {settings.common_queue!r}.",
+            todo="DEFAULT_QUEUE is a queue name, such as 'sagas'.",
         )
+
+
+def name_of_common_queue(settings: SagaSettings) -> str:
+    """Return which setting names the queue of steps that name none."""
+    return "SAGAS['DEFAULT_QUEUE']" if settings.default_queue else "Celery's task_default_queue"
 
 
 def find_disorder(settings: SagaSettings) -> list[Problem]:

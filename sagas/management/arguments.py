@@ -92,7 +92,7 @@ def definition(given: str) -> type[SagaDefinition]:
 
 def queue_name(given: str) -> str:
     """Read a queue that some step uses."""
-    known = sorted({get_settings().default_queue, *registry.queues()})
+    known = sorted({get_settings().common_queue, *registry.queues()})
     if not QUEUE_NAME.fullmatch(given) or given not in known:
         raise ArgumentTypeError(f"no step uses a queue {given!r}; there are: {', '.join(known)}.")
     return given

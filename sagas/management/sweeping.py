@@ -95,7 +95,7 @@ def _run_all(report: SweepReport, queues: frozenset[str] | None, stop: Stop) -> 
 
     The second may be on its way to a worker, or lost with a broker; running it twice is harmless, its claim decides.
     """
-    pulse = _Pulse(queues if queues is not None else frozenset({get_settings().default_queue, *registry.queues()}))
+    pulse = _Pulse(queues if queues is not None else frozenset({get_settings().common_queue, *registry.queues()}))
     pulse.beat()
     if _serves_bulks(queues):
         # First: what it makes due is run below.
@@ -112,7 +112,7 @@ def _run_all(report: SweepReport, queues: frozenset[str] | None, stop: Stop) -> 
 
 def _serves_bulks(queues: frozenset[str] | None) -> bool:
     """Tell whether bulks, which belong to the default queue, are this command's business."""
-    return queues is None or get_settings().default_queue in queues
+    return queues is None or get_settings().common_queue in queues
 
 
 def _run_rung(report: SweepReport, pulse: _Pulse, queues: frozenset[str] | None, stop: Stop) -> bool:

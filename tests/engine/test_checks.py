@@ -119,7 +119,6 @@ def test_e001_settings_can_be_read(given: Mapping[str, Any]) -> None:
         ("SWEEP_PAGE", 0),
         ("DOORBELL_CAPACITY", -1),
         ("RESULT_MAX_BYTES", 0),
-        ("DEFAULT_QUEUE", ""),
         ("DEFAULT_QUEUE", "two words"),
     ],
 )
@@ -283,6 +282,12 @@ def test_w002_several_versions_in_one_app_are_what_versions_are_for() -> None:
     assert checks.check_names() == []
 
 
+def test_e002_the_queue_that_celery_names_can_work(celery: Celery) -> None:
+    celery.conf.task_default_queue = "two words"
+
+    assert "Celery's task_default_queue is 'two words'" in the_one(checks.check_settings, "E002")
+
+
 @pytest.fixture
 def celery() -> Iterator[Celery]:
     """Be the project's Celery app for a test."""
@@ -312,8 +317,12 @@ def test_e012_celery_knows_the_queues(celery: Celery, queues: Any) -> None:
 def test_e012_the_default_queue_is_known_too(celery: Celery) -> None:
     celery.conf.task_create_missing_queues = False
     celery.conf.task_queues = [Queue("celery")]
+    assert checks.check_queues() == []
 
-    assert "SAGAS['DEFAULT_QUEUE']" in the_one(checks.check_queues, "E012")
+    with override_settings(SAGAS={**QUIET, "DEFAULT_QUEUE": "mine"}):
+        assert "SAGAS['DEFAULT_QUEUE']" in the_one(checks.check_queues, "E012")
+    celery.conf.task_default_queue = "other"
+    assert "'other' of Celery's task_default_queue" in the_one(checks.check_queues, "E012")
 
 
 def test_e012_celery_may_make_queues_up(celery: Celery) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from celery import Celery, current_app
 from kombu import Connection
 
 from sagas import doorbell, tasks
@@ -144,6 +145,25 @@ def test_s9_the_doorbell_of_the_settings_is_rung(settings: Any, monkeypatch: pyt
     doorbell.ring(saga_id)
     doorbell.ring(saga_id, "slow")
     assert rung == [(saga_id, "mine"), (saga_id, "slow")]
+
+
+def test_s9_without_a_queue_of_the_engine_s_own_it_rings_where_a_plain_worker_listens(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[str] = []
+    monkeypatch.setattr(doorbell, "ring_celery", lambda _saga_id, queue: rung.append(queue))
+    monkeypatch.setattr(doorbell, "_found", {})
+    settings.SAGAS = {}
+    before = current_app._get_current_object()
+    app = Celery("somebody_s")  # which makes itself the current one
+    try:
+        doorbell.ring(uuid4())
+        app.conf.task_default_queue = "theirs"
+        doorbell.ring(uuid4())
+    finally:
+        before.set_current()
+    doorbell.ring(uuid4())
+    assert rung == ["celery", "theirs", current_app.conf.task_default_queue]
 
 
 def in_child(work: Callable[[], bytes]) -> bytes:

@@ -61,6 +61,7 @@ def test_engine_is_imported_from_the_wheel_and_needs_nothing_of_the_shop(tiny: R
     assert Path(seen["engine"]).is_relative_to(clean_python.parents[1])
     assert seen["present"] == []
     assert seen["has_task"] is True
+    assert seen["queues_of_a_plain_worker"] == [seen["queue_of_steps"]]
 
 
 def test_new_project_passes_every_check_with_and_without_the_admin(tiny: Run) -> None:

@@ -16,6 +16,7 @@ from django.db import transaction  # noqa: E402
 from tiny.celery import app  # noqa: E402
 
 import sagas  # noqa: E402
+from sagas.conf import get_settings  # noqa: E402
 from sagas.engine import start  # noqa: E402
 
 
@@ -50,6 +51,8 @@ def describe_installation() -> dict[str, object]:
         "engine": sagas.__file__,
         "present": [name for name in absent if importlib.util.find_spec(name)],
         "has_task": "sagas.advance" in app.tasks,
+        "queue_of_steps": get_settings().common_queue,
+        "queues_of_a_plain_worker": list(app.amqp.queues.consume_from),
     }
 
 

@@ -11,7 +11,6 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", **json.loads(os.environ["TINY_DATABASE"])}}
 STATIC_URL = "static/"
 CELERY_BROKER_URL = "memory://"
-CELERY_TASK_DEFAULT_QUEUE = "sagas"
 CELERY_TASK_IGNORE_RESULT = True
 
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "bookings"]
