@@ -41,7 +41,7 @@ def claim_next(journal: Journal, *, queues: frozenset[str] | None, worker: str, 
 
     ``may_claim`` False: this worker stops; everything due is rung for.
     """
-    before = journal.saga.due_at
+    before, queues_before = journal.saga.due_at, _queues_of(journal)
     plan = moves.settle(journal)
     settings = get_settings()
     claimed: Claimed | None = None
@@ -61,8 +61,12 @@ def claim_next(journal: Journal, *, queues: frozenset[str] | None, worker: str, 
         due_at = journal.saga.due_at
         if claimed is None and before is not None and due_at is not None and before < due_at <= journal.now:
             journal.saga.due_at = before  # still due, and nobody took it: it keeps its place among the oldest
-    is_changed = journal.is_dirty or journal.saga.due_at != before
+    is_changed = journal.is_dirty or journal.saga.due_at != before or _queues_of(journal) != queues_before
     return Next(claimed=claimed, rings=tuple(rings), is_worth_writing=is_changed)
+
+
+def _queues_of(journal: Journal) -> list[str]:
+    return [journal.saga.queue, *journal.saga.other_queues]
 
 
 def _claim(journal: Journal, claim: Claim, worker: str) -> Claimed | None:

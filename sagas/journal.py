@@ -65,8 +65,8 @@ class What(StrEnum):
 
 SAGA_COLUMNS = (
     "state", "hold", "attention", "revision", "history_count", "cause", "abort_request", "abort_actor", "abort_reason",
-    "effects_left", "queue", "pivot_passed_at", "due_at", "rung_at", "most_attempts", "touched_at", "seal",
-    "seal_count", "updated_at", "closed_at",
+    "effects_left", "queue", "other_queues", "pivot_passed_at", "due_at", "rung_at", "most_attempts", "touched_at",
+    "seal", "seal_count", "updated_at", "closed_at",
 )  # fmt: skip
 STEP_COLUMNS = (
     "state", "hold", "attention", "waiting_for", "due_at", "lease_token", "lease_until", "action_attempts",

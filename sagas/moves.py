@@ -56,7 +56,7 @@ def settle(journal: Journal) -> Plan:
     plan = _decide(journal)
     if not plan.close:
         journal.saga.due_at = _due_at(journal, plan)
-        journal.saga.queue = _queue_of(journal, plan)
+        _set_queues(journal, plan)
     return plan
 
 
@@ -87,7 +87,8 @@ def close(journal: Journal, state: SagaState) -> None:
         saga.complete()
     else:
         saga.finish_compensating()
-    saga.closed_at, saga.due_at, saga.abort_request, saga.queue = journal.now, None, None, ""
+    saga.closed_at, saga.due_at, saga.abort_request = journal.now, None, None
+    saga.queue, saga.other_queues = "", []
     journal.decide()
     if saga.hold:
         journal.tell(What.HOLD_CLEARED, from_state=saga.hold, reason="The saga is over.")
@@ -173,7 +174,8 @@ def abandon(journal: Journal, left: list[dict[str, Any]], *, actor: str, reason:
         step.due_at = None
     saga.abandon()
     saga.effects_left = left
-    saga.closed_at, saga.due_at, saga.abort_request, saga.queue = journal.now, None, None, ""
+    saga.closed_at, saga.due_at, saga.abort_request = journal.now, None, None
+    saga.queue, saga.other_queues = "", []
     if saga.attention:
         journal.tell(What.ATTENTION_CLEARED, reason="The saga is over.", data={"attention": saga.attention})
         saga.attention = []
@@ -301,7 +303,7 @@ def refresh_due(journal: Journal) -> None:
     effects = journal.effects() if planner.needs_effects(view) else {}
     plan = planner.plan(view, effects, journal.now)
     journal.saga.due_at = _due_at(journal, plan)
-    journal.saga.queue = _queue_of(journal, plan)
+    _set_queues(journal, plan)
 
 
 def _due_at(journal: Journal, plan: Plan) -> datetime | None:
@@ -313,16 +315,17 @@ def _due_at(journal: Journal, plan: Plan) -> datetime | None:
     return min(times, default=None)
 
 
-def _queue_of(journal: Journal, plan: Plan) -> str:
-    """Return the queue that serves what is due next."""
-    settings = get_settings()
-    if not plan.claims or journal.definition is None:
-        waiting = [step for step in journal.steps if step.due_at is not None and step.hold is None]
-        if not waiting or journal.definition is None:
-            return journal.saga.queue or settings.common_queue
-        first = min(waiting, key=lambda step: step.due_at or journal.now)
-        return settings.queue_of(journal.definition.step(first.name))
-    return settings.queue_of(journal.definition.step(plan.claims[0].step))
+def _set_queues(journal: Journal, plan: Plan) -> None:
+    """Set which queues the sweep rings: of what is due, and of what else waits, since each may be served by others."""
+    saga, settings, definition = journal.saga, get_settings(), journal.definition
+    if definition is None:
+        saga.queue = saga.queue or settings.common_queue
+        return
+    waiting = [step for step in journal.steps if step.due_at is not None and step.hold is None]
+    waiting.sort(key=lambda step: step.due_at or journal.now)
+    names = [claim.step for claim in plan.claims] + [step.name for step in waiting]
+    queues = list(dict.fromkeys(settings.queue_of(definition.step(name)) for name in names))
+    saga.queue, *saga.other_queues = queues or [saga.queue or settings.common_queue]
 
 
 def _record_action(journal: Journal, step: SagaStep, report: Report) -> None:

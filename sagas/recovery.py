@@ -34,7 +34,8 @@ class DueSaga:
     """Name a saga that somebody must look at."""
 
     id: UUID
-    queue: str
+    queues: tuple[str, ...]
+    """Where to ring: more than one when steps of one group name several."""
 
 
 def claim_due(
@@ -42,15 +43,17 @@ def claim_due(
 ) -> list[DueSaga]:
     """Claim a page of due sagas for this sweep: first those that were not rung for since they changed, oldest first.
 
-    Those that many rings have not moved come last, so that they never fill every page. ``but_not`` are queues to leave.
+    Those that many rings have not moved come last, so that they never fill every page. ``queues``: only those with work
+    in one of these, with all their queues, because who claims for one of them keeps the others from being rung for.
+    ``but_not`` are queues to leave.
     Returns: those not rung for within the ring interval; rows locked by a worker are passed over.
     Locks: the saga rows of the page, skipping locked ones, for one statement.
     """
     settings = get_settings()
     wanted = sorted(set(queues)) if queues is not None else None
-    only = "AND queue = ANY(%(queues)s)" if wanted is not None else ""
+    only = "AND (queue = ANY(%(queues)s) OR other_queues && %(queues)s::varchar[])" if wanted is not None else ""
     left = sorted(set(but_not))
-    only += " AND queue <> ALL(%(left)s)" if left else ""
+    only += " AND (queue <> ALL(%(left)s) OR NOT other_queues <@ %(left)s::varchar[])" if left else ""
     now = "(clock_timestamp() + %(shift)s * interval '1 second')"
     sql = f"""
         WITH page AS (
@@ -59,9 +62,9 @@ def claim_due(
             ORDER BY rung_at NULLS FIRST, due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
         ), rung AS (
             UPDATE sagas_saga AS s SET rung_at = {now} FROM page WHERE s.id = page.id
-            RETURNING s.id, s.queue, page.due_at
+            RETURNING s.id, s.queue || s.other_queues AS queues, page.due_at
         )
-        SELECT id, queue FROM rung ORDER BY due_at
+        SELECT id, queues FROM rung ORDER BY due_at
     """  # noqa: S608 - the parts are constants above
     values: dict[str, Any] = {
         "shift": clock.shift_seconds(),
@@ -72,7 +75,8 @@ def claim_due(
     }
     with transaction.atomic(using=settings.database), connections[settings.database].cursor() as cursor:
         cursor.execute(sql, values)
-        return [DueSaga(id=row[0], queue=row[1]) for row in cursor.fetchall()]
+        found = cursor.fetchall()
+    return [DueSaga(id=pk, queues=tuple(queue for queue in named if queue not in left)) for pk, named in found]
 
 
 def ring_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -> int:
@@ -88,7 +92,8 @@ def ring_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -
     if busy:
         due += claim_due(limit=1, queues=busy)
     for saga in due:
-        doorbell.ring(saga.id, saga.queue)
+        for queue in saga.queues:
+            doorbell.ring(saga.id, queue)
     return len(due)
 
 

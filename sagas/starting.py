@@ -24,8 +24,8 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 START_COLUMNS = (
     "id", "definition", "version", "digest", "state", "attention", "input", "revision", "history_count", "abort_actor",
-    "abort_reason", "started_by", "traceparent", "queue", "deadline_at", "due_at", "most_attempts", "seal",
-    "seal_count", "created_at", "updated_at",
+    "abort_reason", "started_by", "traceparent", "queue", "other_queues", "deadline_at", "due_at", "most_attempts",
+    "seal", "seal_count", "created_at", "updated_at",
 )  # fmt: skip
 STEP_START_COLUMNS = (
     "saga_id", "name", "position", "rank", "kind", "state", "action_attempts", "compensation_attempts",
@@ -82,7 +82,7 @@ def _check_keys(keys: Mapping[str, str]) -> dict[str, str]:
 def _build(definition: type[SagaDefinition], data: dict[str, Any], actor: str, traceparent: str) -> Saga:
     settings = get_settings()
     now = clock.read_now(settings.database)
-    first = next((step for step in definition.steps if step.action is not None), None)
+    queues = _list_first_queues(definition)
     return Saga(
         id=new_saga_id(),
         definition=definition.name,
@@ -92,12 +92,20 @@ def _build(definition: type[SagaDefinition], data: dict[str, Any], actor: str, t
         history_count=1,
         started_by=actor[:200],
         traceparent=traceparent,
-        queue=settings.queue_of(first) if first else settings.common_queue,
+        queue=queues[0],
+        other_queues=queues[1:],
         deadline_at=now + definition.deadline if definition.deadline else None,
         due_at=now,
         created_at=now,
         updated_at=now,
     )
+
+
+def _list_first_queues(definition: type[SagaDefinition]) -> list[str]:
+    settings = get_settings()
+    todo = [step for step in definition.steps if step.action is not None]
+    first = [settings.queue_of(step) for step in todo if step.rank == todo[0].rank]
+    return list(dict.fromkeys(first)) or [settings.common_queue]
 
 
 def _insert(definition: type[SagaDefinition], saga: Saga, keys: dict[str, str]) -> None:

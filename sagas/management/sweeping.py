@@ -8,6 +8,7 @@ from time import monotonic
 from uuid import UUID
 
 from django.db import Error, connections
+from django.db.models import Q
 
 from .. import bulk_running, clock, engine, figures, recovery, registry
 from ..conf import get_settings
@@ -139,7 +140,7 @@ def _list_due(queues: frozenset[str] | None) -> list[UUID]:
     using = get_settings().database
     rows = Saga.objects.using(using).filter(due_at__lte=clock.read_now(using))
     if queues is not None:
-        rows = rows.filter(queue__in=sorted(queues))
+        rows = rows.filter(Q(queue__in=sorted(queues)) | Q(other_queues__overlap=sorted(queues)))
     return list(rows.order_by("due_at").values_list("pk", flat=True)[:RUNG_PAGE])
 
 

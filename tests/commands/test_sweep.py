@@ -101,6 +101,15 @@ class TestOnce:
 
         assert read(saga).state == "completed"
 
+    def test_run_takes_what_a_group_has_in_the_given_queue_also_when_it_was_rung_for(self) -> None:
+        saga = start_trip()
+        Saga.objects.filter(pk=saga.pk).update(queue="stopped", other_queues=["sagas"])
+        assert run_command("saga_sweep", "--json").json["found"] == 1
+
+        run_command("saga_sweep", "--run", "--queue", "sagas")
+
+        assert read(saga).state == "completed"
+
     def test_a_poisoned_saga_does_not_stop_those_behind_it(self, poison: Callable[[Saga], None]) -> None:
         first, second = start_trip("A"), start_trip("B")
         poison(first)

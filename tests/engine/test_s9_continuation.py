@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection, transaction
 
-from sagas import RetryLater, clock, doorbell, engine, operations, recovery
+from sagas import Parallel, RetryLater, clock, doorbell, engine, operations, recovery
 from sagas.actors import Actor
 from sagas.conf import get_settings
 from sagas.models import Saga, SagaWorker
@@ -236,6 +236,56 @@ def test_s9_the_sweep_may_be_limited_to_queues(world: World, trip: Any) -> None:
     assert due_ids(queues=["slow"]) == [slow.pk]
     assert due_ids(queues=["sagas", "slow"]) == [fast.pk]
     assert due_ids(queues=["nobody"]) == []
+
+
+def group_of_two_queues(world: World) -> Any:
+    """Declare a saga that begins with a group whose steps are served by different workers."""
+    return define(g=Parallel(x=world.compensatable(queue="stopped"), y=world.compensatable(queue="slow")))
+
+
+def test_s9_the_sweep_rings_every_queue_of_a_group_although_nobody_serves_the_first(
+    world: World, rings: list[Any]
+) -> None:
+    saga = begin(group_of_two_queues(world))
+    rings.clear()
+    assert recovery.ring_due() == 1
+    assert rings == [(saga.pk, "stopped"), (saga.pk, "slow")]
+    engine.advance(saga.pk, queues=frozenset({"slow"}))
+    assert states(saga) == {"x": "pending", "y": "succeeded"}
+    rings.clear()
+    assert recovery.ring_due() == 1
+    assert rings == [(saga.pk, "stopped")]
+
+
+def test_s9_the_sweep_rings_the_queue_of_a_retry_although_nobody_serves_what_was_due_before(
+    world: World, rings: list[Any]
+) -> None:
+    world.will("y", RetryLater(after=60))
+    saga = begin(group_of_two_queues(world))
+    engine.advance(saga.pk, queues=frozenset({"slow"}))
+    pass_time(timedelta(seconds=61))
+    rings.clear()
+    assert recovery.ring_due() == 1
+    assert set(rings) == {(saga.pk, "stopped"), (saga.pk, "slow")}
+
+
+def test_s9_a_queue_that_a_saga_needs_finds_it_whichever_is_named_first(world: World) -> None:
+    saga = begin(group_of_two_queues(world))
+    for options in ({"queues": ["slow"]}, {"but_not": ["stopped"]}, {"queues": ["slow", "stopped"]}):
+        assert due_ids(**options) == [saga.pk]
+        pass_time(timedelta(seconds=6))
+    assert due_ids(but_not=["stopped", "slow"]) == []
+    assert due_ids(queues=["nobody"]) == []
+    [found] = recovery.claim_due(but_not=["stopped"])
+    assert found.queues == ("slow",)
+
+
+def test_s9_who_executes_one_queue_runs_its_steps_of_a_group(world: World) -> None:
+    saga = begin(group_of_two_queues(world))
+    assert recovery.run_due(queues=["slow"]) == 1
+    assert states(saga) == {"x": "pending", "y": "succeeded"}
+    assert recovery.run_due(queues=["stopped"]) == 1
+    assert (read(saga.pk).state, read(saga.pk).queue, read(saga.pk).other_queues) == ("completed", "", [])
 
 
 def test_s9_the_sweep_can_execute_what_is_due_without_any_broker(world: World, trip: Any) -> None:
