@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections
-from django.db.models import Q
 
 from . import clock
 from .exceptions import Fenced
@@ -42,9 +41,9 @@ def enter(using: str, key: str, direction: Direction, epoch: int, *, is_local: b
     Locks: the action's barrier row, so that an action and its compensation come one after the other.
     Tx: must be inside the participant's transaction.
     """
-    action, is_new = _take(using, key, Direction.ACTION, 0, direction)
+    action, _ = _take(using, key, Direction.ACTION, 0, direction)
     if direction is Direction.ACTION:
-        return _enter_action(using, action, is_new)
+        return _enter_action(using, action)
     row, is_new_compensation = _take(using, key, Direction.COMPENSATION, epoch, direction)
     if not is_new_compensation and row.state == BarrierState.DONE:
         return Entry(is_done=True, result=row.result)
@@ -69,11 +68,10 @@ def _find_done_compensation(using: str, key: str) -> SagaBarrier | None:
     return SagaBarrier.objects.using(using).filter(key=key, **done).order_by("epoch").first()
 
 
-def _enter_action(using: str, row: SagaBarrier, is_new: bool) -> Entry:
-    is_compensated = Q(key=row.key, direction=Direction.COMPENSATION.value)
-    if not is_new and (
-        row.state == BarrierState.TOMBSTONE or SagaBarrier.objects.using(using).filter(is_compensated).exists()
-    ):
+def _enter_action(using: str, row: SagaBarrier) -> Entry:
+    # Looked for beside a new row, too: the action's own may have been lost, and the compensation's not.
+    compensations = SagaBarrier.objects.using(using).filter(key=row.key, direction=Direction.COMPENSATION.value)
+    if row.state == BarrierState.TOMBSTONE or compensations.exists():
         raise Fenced(f"The compensation of {row.key} came first; the action is refused.")
     if row.state == BarrierState.DONE:
         return Entry(is_done=True, result=row.result)

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, Error, connections, router, transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from . import clock
 from .archive import Archive
@@ -117,7 +117,7 @@ def clean_up(
 
 
 def count_expired(scope: Scope) -> Report:
-    """Return what ``clean_up`` would delete now, without deleting it; barrier rows of open sagas are counted, too."""
+    """Return what ``clean_up`` would delete now, without deleting it; barrier rows at most: also of open sagas."""
     report = Report(
         sagas=_select_expired(scope).count(),
         looks=count_expired_looks(),
@@ -247,19 +247,22 @@ def _delete_barriers(
 
 
 def _select_old_barriers(alias: str) -> Any:
+    """Select the rows of keys whose youngest row is old: together they say what happened under a key."""
     until = clock.read_now(alias) - get_settings().barrier_retention
-    return SagaBarrier.objects.using(alias).filter(created_at__lt=until)
+    rows = SagaBarrier.objects.using(alias)
+    return rows.filter(~Exists(rows.filter(key=OuterRef("key"), created_at__gte=until)), created_at__lt=until)
 
 
 def _delete_barrier_rows(alias: str, ids: Sequence[int]) -> int:
-    """Delete rows, except those that a saga may still ask for."""
+    """Delete every row of these rows' keys, except of keys that a saga may still ask for, or that somebody holds."""
     rows = SagaBarrier.objects.using(alias)
-    sagas = {pk: _saga_of(key) for pk, key in rows.filter(pk__in=ids).values_list("pk", "key")}
+    sagas = {key: _saga_of(key) for key in rows.filter(pk__in=ids).values_list("key", flat=True)}
     needed = _find_needed({saga for saga in sagas.values() if saga is not None})
-    wanted = [pk for pk, saga in sagas.items() if saga not in needed]
+    wanted = rows.filter(key__in=[key for key, saga in sagas.items() if saga not in needed])
     with transaction.atomic(using=alias):
-        free = list(rows.filter(pk__in=wanted).select_for_update(skip_locked=True).values_list("pk", flat=True))
-        count, _ = rows.filter(pk__in=free).delete()
+        free = set(wanted.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        held = [key for pk, key in wanted.values_list("pk", "key") if pk not in free]
+        count, _ = rows.filter(pk__in=free).exclude(key__in=held).delete()
     return count
 
 

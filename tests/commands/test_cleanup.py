@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from sagas import clock, looks, retention
 from sagas.conf import get_settings
-from sagas.models import Saga, SagaLook
+from sagas.models import Saga, SagaBarrier, SagaLook
 from sagas.retention import Report
 
 from .cases import WHY, close_at, compensated_trip, completed_trip, run_command, start_trip, unknown_trip
@@ -59,6 +59,19 @@ def test_a_dry_run_counts_and_deletes_nothing(tmp_path: Path) -> None:
     assert (done.code, done.out) == (0, "Would delete 1 sagas and 0 barrier rows.\n")
     assert Saga.objects.count() == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_that_barrier_rows_of_open_sagas_may_stay() -> None:
+    long_ago = ago(days=1000)
+    SagaBarrier.objects.create(
+        key=f"{start_trip().pk}:pay", direction="action", state="done", created_at=long_ago, finished_at=long_ago
+    )
+
+    trial = run_command("saga_cleanup", "--older-than", "30d", "--dry-run")
+    done = run_command("saga_cleanup", "--older-than", "30d")
+
+    assert trial.out == "Would delete 0 sagas and at most 1 barrier rows.\n"
+    assert done.out == "Deleted 0 sagas and 0 barrier rows.\n"
 
 
 def test_old_looks_are_counted_told_and_deleted_until_somebody_stops(settings: Any) -> None:

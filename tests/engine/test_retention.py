@@ -13,13 +13,14 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, router, transaction
 
-from sagas import clock, operations, retention
+from sagas import barrier, clock, operations, retention
 from sagas.actors import Actor
 from sagas.archive import Archive
 from sagas.conf import get_settings
+from sagas.exceptions import Fenced
 from sagas.models import Saga, SagaAttempt, SagaBarrier, SagaHistory, SagaKey, SagaStep
 from sagas.retention import Report, Scope, barrier_databases, clean_up, count_expired
-from sagas.states import CLOSED_STATES, OPEN_STATES, SagaState
+from sagas.states import CLOSED_STATES, OPEN_STATES, Direction, SagaState
 from sagas.testing import SimulatedCrash
 from tests.commands.cases import close_at, compensated_trip, completed_trip, read, start_trip, trips, unknown_trip
 from tests.participants.side_by_side import run_side_by_side
@@ -311,10 +312,10 @@ class TestArchive:
 
 
 class TestBarriers:
-    def put(self, alias: str, saga_id: object, age: timedelta) -> int:
+    def put(self, alias: str, saga_id: object, age: timedelta, *, direction: str = "action") -> int:
         now = clock.read_now(alias)
         row = SagaBarrier.objects.using(alias).create(
-            key=f"{saga_id}:reserve", direction="action", state="done", created_at=now - age, finished_at=now - age
+            key=f"{saga_id}:reserve", direction=direction, state="done", created_at=now - age, finished_at=now - age
         )
         return row.pk
 
@@ -330,6 +331,31 @@ class TestBarriers:
         assert report.barriers == len(kept)
         for alias, pk in kept.items():
             assert list(SagaBarrier.objects.using(alias).values_list("pk", flat=True)) == [pk]
+
+    def test_rows_of_one_key_go_together_when_the_youngest_is_old(self, limit: datetime) -> None:
+        alias = barrier_databases()[-1]
+        retained = get_settings().barrier_retention
+        young, old = uuid4(), uuid4()
+        kept = {
+            self.put(alias, young, retained * 3),
+            self.put(alias, young, retained - timedelta(minutes=1), direction="compensation"),
+        }
+        self.put(alias, old, retained * 3)
+        self.put(alias, old, retained + timedelta(minutes=1), direction="compensation")
+
+        assert count_expired(Scope(closed_before=limit)).barriers == 2
+        report = clean_up(Scope(closed_before=limit), batch_size=1)
+
+        assert report.barriers == 2
+        assert set(SagaBarrier.objects.using(alias).values_list("pk", flat=True)) == kept
+
+    def test_a_late_action_is_fenced_although_its_own_row_is_gone(self) -> None:
+        alias = barrier_databases()[-1]
+        with transaction.atomic(using=alias):
+            self.put(alias, "k", timedelta(), direction="compensation")
+            with pytest.raises(Fenced):
+                barrier.enter(alias, "k:reserve", Direction.ACTION, 0)
+            transaction.set_rollback(True, using=alias)
 
     def test_a_saga_that_may_still_ask_keeps_its_rows(self, limit: datetime) -> None:
         alias = barrier_databases()[-1]

@@ -104,7 +104,7 @@ def test_without_the_barrier_a_repeated_local_step_is_a_second_effect(
 def test_without_the_tombstone_a_late_action_is_left_behind(
     databases: int, bare_saga: type[SagaDefinition], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def enter_unfenced(_using: str, row: Any, _is_new: bool) -> Entry:
+    def enter_unfenced(_using: str, row: Any) -> Entry:
         return Entry(is_done=row.state == BarrierState.DONE, result=row.result)
 
     monkeypatch.setattr(barrier, "_enter_action", enter_unfenced)

@@ -65,7 +65,7 @@ def _share_budgets() -> Iterator[None]:
 
 @contextmanager
 def _ignore_tombstones() -> Iterator[None]:
-    def enter(_using: str, row: Any, _is_new: bool) -> Entry:
+    def enter(_using: str, row: Any) -> Entry:
         return Entry(is_done=row.state == BarrierState.DONE, result=row.result)
 
     with patch.object(barrier, "_enter_action", enter):

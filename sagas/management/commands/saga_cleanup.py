@@ -108,16 +108,17 @@ class Command(SagaCommand):
         else:
             verb = "Would delete" if options["dry_run"] else "Deleted"
             stopped = " Stopped as asked; the rest stays for the next run." if report.is_stopped else ""
-            self.stdout.write(f"{verb} {_describe(report)}.{stopped}")
+            self.stdout.write(f"{verb} {_describe(report, is_trial=options['dry_run'])}.{stopped}")
         if not report.is_whole:
             raise CommandError(_describe_failures(report), returncode=REFUSED)
 
 
-def _describe(report: Report) -> str:
-    """Name what was deleted; bulks and looks only where there are any."""
+def _describe(report: Report, *, is_trial: bool) -> str:
+    """Name what was deleted; bulks and looks only where there are any. A trial does not ask whose barrier rows are."""
     parts = [f"{report.sagas} sagas"]
     parts += [f"{count} {name}" for count, name in ((report.bulks, "bulks"), (report.looks, "looks")) if count]
-    return f"{', '.join(parts)} and {report.barriers} barrier rows"
+    at_most = "at most " if is_trial and report.barriers else ""
+    return f"{', '.join(parts)} and {at_most}{report.barriers} barrier rows"
 
 
 def _choose_states(options: Mapping[str, Any]) -> frozenset[SagaState]:
