@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig, apps
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -22,7 +22,15 @@ class SagasConfig(AppConfig):
 
         autodiscover_modules("sagas")
         if apps.is_installed("django.contrib.admin"):
+            pre_migrate.connect(_note_permissions, sender=self, dispatch_uid="sagas.admin.groups")
             post_migrate.connect(_ensure_groups, sender=self, dispatch_uid="sagas.admin.groups")
+
+
+def _note_permissions(**facts: Any) -> None:
+    """Note which permissions there are before a migration."""
+    from .admin.groups import note_permissions_before_migrate  # needs the app registry
+
+    note_permissions_before_migrate(**facts)
 
 
 def _ensure_groups(**facts: Any) -> None:

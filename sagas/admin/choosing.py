@@ -38,7 +38,7 @@ class ChoiceFilter(SimpleListFilter):
         if value is None:
             return queryset
         if not self.accepts(value):
-            raise IncorrectLookupParameters(refuse(self.parameter_name, value, self.form or self._list_values()))
+            raise IncorrectLookupParameters(refuse(str(self.parameter_name), value, self.form or self._list_values()))
         return self.narrow(queryset, value)
 
     def accepts(self, value: str) -> bool:

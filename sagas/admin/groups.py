@@ -8,7 +8,8 @@ from typing import Any
 from django.apps import AppConfig, apps
 from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
-from django.db import DEFAULT_DB_ALIAS, router
+from django.contrib.contenttypes.models import ContentType
+from django.db import DEFAULT_DB_ALIAS, connections, router
 
 VIEW = (
     "view_saga",
@@ -31,21 +32,49 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def ensure_groups(using: str = DEFAULT_DB_ALIAS) -> None:
-    """Make the groups and give them their permissions; what a group has beyond them is left to it.
+def ensure_groups(using: str = DEFAULT_DB_ALIAS, *, known: frozenset[str] | None = None) -> None:
+    """Make the groups; give new ones all of their permissions, and those that were there the new permissions alone.
 
-    Tx: none needed; doing it twice changes nothing, and permissions that were taken away come back.
+    So what an administrator took from a group, or gave to it, stays. ``known``: the permissions that were there before;
+    by default those that are there now.
+
+    Tx: none needed; doing it twice changes nothing.
     """
+    known = read_permissions(using) if known is None else known
     # The order of INSTALLED_APPS decides whether the permissions are there yet.
     create_permissions(apps.get_app_config("sagas"), verbosity=0, using=using)
-    known = Permission.objects.using(using).filter(content_type__app_label="sagas")
-    permissions = {permission.codename: permission for permission in known}
+    own = Permission.objects.using(using).filter(content_type__app_label="sagas")
+    permissions = {permission.codename: permission for permission in own}
     for name, codenames in GROUPS.items():
-        group, _ = Group.objects.using(using).get_or_create(name=name)
-        group.permissions.add(*(permissions[codename] for codename in codenames))
+        group, is_new = Group.objects.using(using).get_or_create(name=name)
+        granted = [codename for codename in codenames if is_new or codename not in known]
+        group.permissions.add(*(permissions[codename] for codename in granted))
+
+
+def read_permissions(using: str) -> frozenset[str]:
+    """Return the codes of this app's permissions that a database has; none where it has no such table yet."""
+    tables = {Permission._meta.db_table, ContentType._meta.db_table}
+    if not tables <= set(connections[using].introspection.table_names()):
+        return frozenset()
+    own = Permission.objects.using(using).filter(content_type__app_label="sagas")
+    return frozenset(own.values_list("codename", flat=True))
+
+
+def note_permissions_before_migrate(app_config: AppConfig, using: str, **_: Any) -> None:
+    """Receive pre_migrate of this app: when the groups are made, others may have made new permissions already."""
+    if _holds_accounts(using):
+        _known_before[using] = read_permissions(using)
 
 
 def ensure_groups_after_migrate(app_config: AppConfig, using: str, **_: Any) -> None:
     """Receive post_migrate of this app; does nothing for a database that holds no accounts."""
-    if router.allow_migrate_model(using, Group) and router.allow_migrate_model(using, Permission):
-        ensure_groups(using)
+    if _holds_accounts(using):
+        ensure_groups(using, known=_known_before.pop(using, None))
+
+
+_known_before: dict[str, frozenset[str]] = {}
+"""Permissions by database, from before the migration that is running in this process."""
+
+
+def _holds_accounts(using: str) -> bool:
+    return router.allow_migrate_model(using, Group) and router.allow_migrate_model(using, Permission)

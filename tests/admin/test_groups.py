@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
@@ -33,31 +35,40 @@ def test_supervisors_have_everything_that_the_console_asks_for() -> None:
     assert codenames("Saga supervisors") == {p.codename for p in own if not p.codename.startswith(edits)}
 
 
-def test_doing_it_again_changes_nothing_and_mends_what_is_missing() -> None:
-    operators = Group.objects.get(name="Saga operators")
-    extra = Permission.objects.get(codename="view_user")
-    operators.permissions.add(extra)
-    Group.objects.get(name="Saga viewers").permissions.clear()
-    Group.objects.get(name="Saga supervisors").delete()
+def migrate() -> None:
+    call_command("migrate", "sagas", verbosity=0)
 
-    ensure_groups()
-    ensure_groups()
+
+@pytest.mark.parametrize("again", [ensure_groups, migrate])
+def test_what_was_taken_or_given_stays(again: Callable[[], None]) -> None:
+    Group.objects.get(name="Saga operators").permissions.add(Permission.objects.get(codename="view_user"))
+    Group.objects.get(name="Saga supervisors").permissions.remove(Permission.objects.get(codename="abandon_saga"))
+    Group.objects.get(name="Saga viewers").delete()
+
+    again()
+    again()
 
     assert codenames("Saga viewers") == VIEW
     assert codenames("Saga operators") == OPERATE | {"view_user"}
-    assert codenames("Saga supervisors") == ALL
+    assert codenames("Saga supervisors") == ALL - {"abandon_saga"}
     assert Group.objects.filter(name__in=GROUPS).count() == 3
 
 
-def test_permissions_are_made_when_they_are_missing() -> None:
-    Permission.objects.filter(codename="bulk_saga").delete()
+@pytest.mark.parametrize("again", [ensure_groups, migrate])
+def test_new_permissions_are_given_once(again: Callable[[], None]) -> None:
+    Group.objects.get(name="Saga supervisors").permissions.remove(Permission.objects.get(codename="abandon_saga"))
+    Permission.objects.filter(codename__in=["bulk_saga", "view_saga"]).delete()
 
-    ensure_groups()
+    again()
 
-    assert codenames("Saga supervisors") == ALL
+    assert codenames("Saga supervisors") == ALL - {"abandon_saga"}
+    assert (codenames("Saga viewers"), codenames("Saga operators")) == (VIEW, OPERATE)
+    Group.objects.get(name="Saga supervisors").permissions.remove(Permission.objects.get(codename="bulk_saga"))
+    again()
+    assert codenames("Saga supervisors") == ALL - {"abandon_saga", "bulk_saga"}
 
 
-def test_migrate_command_mends_the_groups() -> None:
+def test_migrate_command_makes_the_groups_that_are_not_there() -> None:
     Group.objects.filter(name__in=GROUPS).delete()
 
     call_command("migrate", "sagas", verbosity=0)
