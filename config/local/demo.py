@@ -9,10 +9,12 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from .children import ServerDidNotStart
 from .runtime import VAR
@@ -37,9 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns: 0 when all went as expected, 1 otherwise.
     """
     options = parse_arguments(arguments)
-    starter = os.getppid()
     for number in STOP_SIGNALS:
         signal.signal(number, leave)
+    watch_starter(os.getppid())
     try:
         with ExitStack() as stack:
             stack.enter_context(hold_lock())
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return int(has_failed)
             print_directions(shop)
             with suppress(Stopped):
-                stay_up(shop, starter, prepare_gallery(shop))
+                stay_up(shop, prepare_gallery(shop))
     except Stopped as stopped:
         return 128 + int(stopped.args[0])
     except (DemoCannotRun, ServerDidNotStart) as error:
@@ -72,6 +74,19 @@ def leave(number: int, _frame: FrameType | None) -> None:
     for stop_signal in STOP_SIGNALS:
         signal.signal(stop_signal, signal.SIG_IGN)
     raise Stopped(number)
+
+
+def watch_starter(starter: int) -> None:
+    """Let this process stop, as a signal would, as soon as whoever started it is gone, whatever it does meanwhile."""
+    main_thread = threading.get_ident()
+
+    def watch() -> None:
+        while os.getppid() == starter:
+            time.sleep(SUPERVISION_SECONDS)
+        # To the thread, not to the process: another one would take it, and a wait of the main thread would go on.
+        signal.pthread_kill(main_thread, signal.SIGTERM)
+
+    threading.Thread(target=watch, name="watch-starter", daemon=True).start()
 
 
 @contextmanager
@@ -165,9 +180,9 @@ def prepare_gallery(shop: RunningShop) -> Callable[[], None]:
     return Gallery(client=shop.client, say=lambda line: print(line, flush=True)).go_on
 
 
-def stay_up(shop: RunningShop, starter: int, go_on: Callable[[], None]) -> None:
-    """Keep the shop running until a signal comes or whoever started this process is gone."""
-    while os.getppid() == starter:
+def stay_up(shop: RunningShop, go_on: Callable[[], None]) -> NoReturn:
+    """Keep the shop running until ``Stopped`` ends it."""
+    while True:
         shop.supervise()
         go_on()
         time.sleep(SUPERVISION_SECONDS)

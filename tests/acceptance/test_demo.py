@@ -212,6 +212,28 @@ def test_killed_demo_leaves_nothing_running(demo: Demo) -> None:
     wait_until(lambda: have_ended(family), "everything has ended", timeout_seconds=60)
 
 
+@pytest.mark.parametrize("options", [[], ["--smoke"]], ids=["demo", "smoke"])
+def test_demo_whose_starter_dies_while_it_starts_ends_at_once(checkout: Path, options: list[str]) -> None:
+    output = checkout / "output-of-an-orphan.txt"
+    demo = [*DEMO, "--port", "0", *options]
+    with output.open("wb") as file:
+        starter = subprocess.Popen(
+            [sys.executable, "-c", f"import subprocess; subprocess.run({demo!r})"],
+            cwd=checkout, env=bare_environment(), stdout=file, stderr=file, start_new_session=True,
+        )  # fmt: skip
+    wait_until(lambda: "Starting: Valkey" in output.read_text(), "it has begun", timeout_seconds=UP_SECONDS)
+    family = psutil.Process(starter.pid).children(recursive=True)
+
+    starter.kill()
+    starter.wait(60)
+
+    assert len(family) >= 3
+    wait_until(lambda: have_ended(family), "everything has ended", timeout_seconds=UP_SECONDS)
+    assert "Starting: Valkey" in output.read_text()
+    assert "Order" not in output.read_text()
+    assert not (checkout / "var" / "runtime.json").exists()
+
+
 @pytest.mark.parametrize("command", ["saga_list", "migrate", "check"])
 @pytest.mark.parametrize(
     ("variables", "beginning"),
