@@ -11,6 +11,7 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 
 from .exceptions import BadRequest, PermissionRefused
+from .models.history import SHELL_MARK
 
 MAX_NAME_CHARS = 200
 
@@ -52,7 +53,7 @@ class Actor:
         user = model._default_manager.filter(**{model.USERNAME_FIELD: username}, is_active=True).first()
         if user is None:
             raise BadRequest(f"There is no active user {username!r}; give --user the name of one, or leave it out.")
-        return cls(name=f"{username} ({account})"[:MAX_NAME_CHARS], user=user)
+        return cls(name=f"{username}{SHELL_MARK}{account})"[:MAX_NAME_CHARS], user=user)
 
     def require(self, permission: str) -> None:
         """Check a permission of the app ``sagas``.

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import Prefetch, Q
+from django.db.models import Prefetch, Q, QuerySet, Value
 
 from . import clock
 from .conf import get_settings
 from .models import BulkState, Saga, SagaBulk, SagaHistory, SagaKey
-from .models.history import DEED
+from .models.history import DEED, SHELL_MARK, person_of
 from .places import is_below
 from .rules import Operation
 
 PAGE = 50
-MAX_BULKS = 50  # people act on many sagas seldom; the list of bulks shows all
 PLACE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")  # microseconds since 1970, id
 
 
@@ -27,7 +26,7 @@ class WantedDeeds:
     """Say which actions to read; what is left out does not narrow."""
 
     actor: str = ""
-    """Whose, by the exact name."""
+    """Whose, by the exact name; what an account did in a shell, with the machine's account beside its name, counts."""
     operation: Operation | None = None
     """Which action."""
     since: datetime | None = None
@@ -59,17 +58,6 @@ class Deed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeedPage:
-    """Hold a page of actions."""
-
-    deeds: tuple[Deed, ...]
-    next_place: str
-    """Where the next page begins; empty at the end."""
-    now: datetime
-    """When it was read."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class BulkDeed:
     """Tell that a person confirmed a bulk, or stopped it."""
 
@@ -85,53 +73,86 @@ class BulkDeed:
     """Why; empty where somebody stopped it without a word."""
 
 
-def read_deeds(wanted: WantedDeeds) -> DeedPage:
+@dataclass(frozen=True, kw_only=True)
+class DeedPage:
+    """Hold a page of what people did to sagas and to bulks, both of the same stretch of time."""
+
+    deeds: tuple[Deed, ...]
+    bulks: tuple[BulkDeed, ...]
+    next_place: str
+    """Where the next page begins; empty at the end."""
+    now: datetime
+    """When it was read."""
+
+
+def read_deeds(wanted: WantedDeeds, *, with_bulks: bool = False) -> DeedPage:
     """Return a page of what people did, newest first; a place that is none begins at the newest."""
     using = get_settings().database
     keys = SagaKey.objects.using(using).order_by("name")
     sagas = Saga.objects.using(using).only("definition").prefetch_related(Prefetch("keys", keys))
     rows = _select(wanted).order_by("-at", "-pk").prefetch_related(Prefetch("saga", sagas))
-    entries = list(rows[: PAGE + 1])
-    shown = entries[:PAGE]
+    found: list[SagaHistory | BulkDeed] = [*rows[: PAGE + 1], *(_read_bulks(wanted) if with_bulks else ())]
+    # At one moment entries come before bulks, which have no number to go on from.
+    found.sort(key=lambda one: (one.at, isinstance(one, SagaHistory)), reverse=True)
+    shown = found[: _count_page(found)]
     return DeedPage(
-        deeds=tuple(_tell(entry) for entry in shown),
-        next_place=_describe_place(shown[-1]) if len(entries) > PAGE else "",
+        deeds=tuple(_tell(one) for one in shown if isinstance(one, SagaHistory)),
+        bulks=tuple(one for one in shown if isinstance(one, BulkDeed)),
+        next_place=_describe_place(shown[-1]) if len(found) > len(shown) else "",
         now=clock.read_now(using),
     )
 
 
-def read_bulk_deeds(wanted: WantedDeeds) -> list[BulkDeed]:
-    """Return who confirmed and who stopped a bulk, newest first: of the MAX_BULKS drawn last that fit.
+def _count_page(found: Sequence[SagaHistory | BulkDeed]) -> int:
+    """Return how many are shown: bulks of one moment are not parted, as the next page begins below it."""
+    count = PAGE
+    while 0 < count < len(found) and isinstance(found[count - 1], BulkDeed) and found[count].at == found[count - 1].at:
+        count += 1
+    return count
 
-    ``wanted.before`` says nothing here.
-    """
+
+def _read_bulks(wanted: WantedDeeds) -> list[BulkDeed]:
+    """Return who confirmed and who stopped a bulk, the newest that fit, of each more than a page has."""
     rows = SagaBulk.objects.using(get_settings().database).filter(started_at__isnull=False)
-    if wanted.actor:
-        rows = rows.filter(Q(actor=wanted.actor) | Q(stopped_by=wanted.actor))
     if wanted.operation is not None:
         rows = rows.filter(operation=wanted.operation.value)
+    started = _narrow_bulks(rows, wanted, at="started_at", actor="actor")
+    stopped = _narrow_bulks(rows.filter(state=BulkState.STOPPED.value), wanted, at="ended_at", actor="stopped_by")
+    starts = started.annotate(is_stop=Value(value=False))[: PAGE + 1]
+    stops = stopped.annotate(is_stop=Value(value=True))[: PAGE + 1]
+    return [_tell_bulk(found, is_stop=found.is_stop) for found in starts.union(stops, all=True)]
+
+
+def _narrow_bulks(rows: QuerySet[SagaBulk], wanted: WantedDeeds, *, at: str, actor: str) -> QuerySet[SagaBulk]:
+    rows = rows.filter(**{f"{at}__isnull": False}).order_by(f"-{at}", "-pk")
+    if wanted.actor:
+        rows = rows.filter(_is_by(wanted.actor, actor))
     if wanted.since is not None:
-        rows = rows.filter(Q(started_at__gte=wanted.since) | Q(ended_at__gte=wanted.since))
-    deeds = [deed for bulk in rows.order_by("-drawn_at", "-pk")[:MAX_BULKS] for deed in _tell_bulk(bulk)]
-    fitting = [
-        deed
-        for deed in deeds
-        if (not wanted.actor or deed.actor == wanted.actor) and (wanted.since is None or deed.at >= wanted.since)
-    ]
-    return sorted(fitting, key=lambda deed: deed.at, reverse=True)
+        rows = rows.filter(**{f"{at}__gte": wanted.since})
+    if place := _parse_place(wanted.before):
+        moment, number = place
+        rows = rows.filter(**{f"{at}__lte" if number else f"{at}__lt": moment})
+    return rows
 
 
-def _tell_bulk(bulk: SagaBulk) -> Iterator[BulkDeed]:
-    if bulk.started_at is not None:
-        yield BulkDeed(bulk=bulk, at=bulk.started_at, actor=bulk.actor, is_stop=False, reason=bulk.reason)
-    if bulk.state == BulkState.STOPPED and bulk.ended_at is not None:
-        yield BulkDeed(bulk=bulk, at=bulk.ended_at, actor=bulk.stopped_by, is_stop=True, reason=bulk.stop_reason)
+def _tell_bulk(bulk: SagaBulk, *, is_stop: bool) -> BulkDeed:
+    at = bulk.ended_at if is_stop else bulk.started_at
+    actor, reason = (bulk.stopped_by, bulk.stop_reason) if is_stop else (bulk.actor, bulk.reason)
+    return BulkDeed(bulk=bulk, at=at or bulk.drawn_at, actor=actor, is_stop=is_stop, reason=reason)
+
+
+def _is_by(person: str, field: str = "actor") -> Q:
+    """Return the condition that a person acted, on the page or in a shell."""
+    return Q(**{field: person}) | Q(**{f"{field}__startswith": f"{person}{SHELL_MARK}"})
 
 
 def _select(wanted: WantedDeeds) -> Any:
     rows = SagaHistory.objects.using(get_settings().database).filter(what=DEED)
     if wanted.actor:
-        rows = rows.filter(actor=wanted.actor)
+        # The first says nothing new; it is what the index holds.
+        rows = rows.alias(person=person_of("actor")).filter(
+            _is_by(wanted.actor), person=wanted.actor.partition(SHELL_MARK)[0]
+        )
     if wanted.operation is not None:
         rows = rows.filter(to_state=wanted.operation.value)
     if wanted.since is not None:
@@ -160,10 +181,11 @@ def _list_keys(keys: Sequence[SagaKey] | Any) -> tuple[str, ...]:
     return tuple(key.value for key in keys)
 
 
-def _describe_place(entry: SagaHistory) -> str:
-    since = entry.at - datetime(1970, 1, 1, tzinfo=UTC)
+def _describe_place(last: SagaHistory | BulkDeed) -> str:
+    """Return the place behind an entry, or with the number 0 behind everything of a moment."""
+    since = last.at - datetime(1970, 1, 1, tzinfo=UTC)
     microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-    return f"{microseconds}-{entry.pk}"
+    return f"{microseconds}-{last.pk if isinstance(last, SagaHistory) else 0}"
 
 
 def _parse_place(text: str) -> tuple[datetime, int] | None:

@@ -14,7 +14,7 @@ from django.utils.http import urlencode
 
 from .. import clock, verification
 from ..actors import MAX_NAME_CHARS
-from ..operator_log import MAX_BULKS, Deed, DeedPage, WantedDeeds, read_bulk_deeds, read_deeds
+from ..operator_log import Deed, DeedPage, WantedDeeds, read_deeds
 from ..plans import LABELS
 from ..rules import Operation
 from .bulk_choosing import link_to_bulks
@@ -80,15 +80,13 @@ def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
         return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
     length = None if request.GET.get("span") == ANY_TIME else find_span(request, DEFAULT_SPAN).length
     wanted = _read_wanted(request, length)
-    page = read_deeds(wanted)
     bulks_url = link_to_bulks(request).get("bulks_url", "")
+    page = read_deeds(wanted, with_bulks=bool(bulks_url))
     context = {
         "title": "Operator log",
         "rows": list(_list_rows(page)),
         "bulks_url": bulks_url,
-        # All of them stand beside the newest page: they have no place among its entries.
-        "bulk_rows": list(_list_bulks(wanted, page)) if bulks_url and not wanted.before else [],
-        "max_bulks": MAX_BULKS,
+        "bulk_rows": list(_list_bulks(page)),
         "actor": wanted.actor,
         "operation": wanted.operation,
         "operations": [(operation.value, LABELS[operation]) for operation in Operation],
@@ -135,8 +133,8 @@ def _list_rows(page: DeedPage) -> Iterator[DeedRow]:
         )
 
 
-def _list_bulks(wanted: WantedDeeds, page: DeedPage) -> Iterator[BulkRow]:
-    for deed in read_bulk_deeds(wanted):
+def _list_bulks(page: DeedPage) -> Iterator[BulkRow]:
+    for deed in page.bulks:
         bulk = deed.bulk
         label = LABELS[Operation(bulk.operation)] if bulk.operation in set(Operation) else bulk.operation
         yield BulkRow(

@@ -83,7 +83,9 @@ def test_filters(log_in: LogIn) -> None:
     assert shown(client.get(URL, {"actor": f" {BOB.name} ", "action": "pause"})) == [(BOB.name, "Pause")]
     assert shown(client.get(URL, {"span": "24h"})) == [(BOB.name, "Resume"), (BOB.name, "Pause")]
     assert len(shown(client.get(URL, {"span": "any"}))) == 3
-    assert shown(client.get(URL, {"actor": "ad"})) == []
+    assert shown(client.get(URL, {"actor": "bob"})) == [(BOB.name, "Resume"), (BOB.name, "Pause")]
+    for nobody in ("ad", "bob (", "bob (root", "bo", "b%", "(root@host)", "_ob"):
+        assert shown(client.get(URL, {"actor": nobody})) == [], nobody
     assert "Nobody did anything that fits." in client.get(URL, {"actor": "nobody"}).content.decode()
 
 
@@ -208,9 +210,40 @@ def test_who_confirmed_and_who_stopped_a_bulk_is_told(log_in: LogIn) -> None:
     assert "<script>alert" not in page.content.decode()
     assert bulks_shown(client.get(URL, {"actor": "ada"})) == [confirmed]
     assert bulks_shown(client.get(URL, {"actor": BOB.name})) == [stopped]
+    assert bulks_shown(client.get(URL, {"actor": "bob"})) == [stopped]
     assert bulks_shown(client.get(URL, {"action": "pause", "span": "any"})) == [stopped, confirmed]
     assert bulks_shown(client.get(URL, {"action": "retry"})) == []
     assert bulks_shown(client.get(URL, {"before": "1-1"})) == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_bulks_are_leafed_through_with_the_rest(log_in: LogIn, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(operator_log, "PAGE", size)
+    made: list[tuple[str, str]] = []
+    moment = trips.start().created_at + timedelta(minutes=1)
+    for number in range(4):
+        made.append(("deed", f"{LIST}{pause(trips.start()).pk}/change/?tab=history"))
+        found = confirm_bulk(trips.start())
+        made.append(("bulk", f"/admin/sagas/sagabulk/{found.pk}/change/"))
+        if number % 2:
+            bulk.stop_bulk(found.pk, actor=BOB)
+            made.append(("bulk", f"/admin/sagas/sagabulk/{found.pk}/change/"))
+    for found in (confirm_bulk(trips.start()), confirm_bulk(trips.start())):  # of one moment, and beyond all others
+        SagaBulk.objects.filter(pk=found.pk).update(started_at=moment)
+        made.append(("bulk", f"/admin/sagas/sagabulk/{found.pk}/change/"))
+    client, url, told = log_in("viewer"), URL, list[tuple[str, str]]()
+
+    for _ in range(len(made) + 1):
+        context = client.get(url, {"span": "any"} if url == URL else None).context
+        page = [("deed", row.url) for row in context["rows"]] + [("bulk", row.url) for row in context["bulk_rows"]]
+        assert 1 <= len(page) <= max(size, 2)
+        told += page
+        url = URL + context["next_url"]
+        if not context["next_url"]:
+            break
+
+    assert sorted(told) == sorted(made)
+    assert set(made[-2:]) <= set(told[: max(size, 2)])
 
 
 def test_bulk_from_before_the_window_is_told_by_its_stop(log_in: LogIn) -> None:
@@ -269,7 +302,8 @@ def test_log_reads_people_s_entries_alone() -> None:
     since = saga.created_at - timedelta(hours=1)
     for wanted, index in (
         (WantedDeeds(), "saga_history_deeds"),
-        (WantedDeeds(actor="nobody at all"), "saga_history_deeds_of"),
+        (WantedDeeds(actor="nobody at all"), "saga_history_deeds_by"),
+        (WantedDeeds(actor="p0 (root@host)"), "saga_history_deeds_by"),
         (WantedDeeds(operation=Operation.ABANDON), "saga_history_deed"),
         (WantedDeeds(since=since, before="1700000000000000-5"), "saga_history_deeds"),
     ):
