@@ -27,6 +27,8 @@ class Report:
     """What was broken, how often."""
     ends: Mapping[str, Counter[str]]
     """How the orders of each kind ended."""
+    share_confirmed: float
+    """Which part of the checkouts that work was confirmed."""
     recoveries: Sequence[float]
     """How long each kill of a worker at work was felt."""
     calm_seconds: Sequence[float]
@@ -52,6 +54,7 @@ class Report:
         yield f"Broken: {write_counts(self.injected)}"
         yield f"Attempts lost with their worker: {self.lost_workers}"
         yield from write_ends(self.ends)
+        yield f"Confirmed of those that work: {self.share_confirmed:.1%}"
         yield f"Recovery after {len(self.recoveries)} kills of a worker at work: {write_spread(self.recoveries)}"
         yield f"  {write_bound()}"
         yield f"Checkout, nothing broken: {write_spread(self.calm_seconds)}"

@@ -10,7 +10,7 @@ import psycopg
 
 from tests.processes import Project
 
-from .kinds import CANCELLED, CONFIRMED, NEEDS_PERSON, Kind
+from .kinds import CANCELLED, CONFIRMED, CONFIRMED_AT_LEAST, NEEDS_PERSON, WORKS, Kind
 
 ENDS = {"completed": CONFIRMED, "compensated": CANCELLED}
 LOOK_SECONDS = 0.2
@@ -68,6 +68,19 @@ def find_wrong_ends(kinds: Mapping[str, Kind], ends: Mapping[str, str]) -> Itera
         end = ends.get(number, "lost")
         if end not in kind.allowed_ends:
             yield f"order {number} ({kind.name}) is {end}, not {' or '.join(sorted(kind.allowed_ends))}"
+
+
+def find_share_confirmed(kinds: Mapping[str, Kind], ends: Mapping[str, str]) -> float:
+    """Return which part of the checkouts that work when nothing breaks was confirmed; 1 where there was none."""
+    meant = [number for number, kind in kinds.items() if kind.name == WORKS]
+    return sum(ends.get(number) == CONFIRMED for number in meant) / len(meant) if meant else 1.0
+
+
+def find_lost_business(share_confirmed: float) -> list[str]:
+    """Say that too few checkouts worked: to cancel everything, or to leave it to a person, is no way through a storm."""
+    if share_confirmed >= CONFIRMED_AT_LEAST:
+        return []
+    return [f"{share_confirmed:.1%} of those that work were confirmed, not {CONFIRMED_AT_LEAST:.0%}"]
 
 
 def count_ends(kinds: Mapping[str, Kind], ends: Mapping[str, str]) -> dict[str, Counter[str]]:

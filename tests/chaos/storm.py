@@ -18,6 +18,8 @@ from .report import Report
 from .settling import (
     count_ends,
     count_restless,
+    find_lost_business,
+    find_share_confirmed,
     find_wrong_ends,
     list_with_a_person,
     read_ends,
@@ -101,10 +103,12 @@ def describe(
     project, kinds = estate.project, {**calm.kinds, **stormy.kinds}
     estate.shop.accepted |= set(kinds)
     ends = read_ends(project)
+    share_confirmed = find_share_confirmed(kinds, ends)
     wrong = [
         *calm.wrong,
         *stormy.wrong,
         *find_wrong_ends(kinds, ends),
+        *find_lost_business(share_confirmed),
         *books.find_forbidden(project),
         *books.find_differences(project, estate.shop.accepted, list_with_a_person(ends)),
     ]
@@ -114,6 +118,7 @@ def describe(
         answers=calm.answers + stormy.answers,
         injected=breakers.injected,
         ends=count_ends(kinds, ends),
+        share_confirmed=share_confirmed,
         recoveries=measure_recoveries(project, breakers.kills),
         calm_seconds=calm.first_seconds,
         first_seconds=stormy.first_seconds,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from .estate import open_estate
+from .kinds import CANCELLED, CONFIRMED, KINDS, NEEDS_PERSON
+from .settling import find_lost_business, find_share_confirmed, find_wrong_ends
 from .storm import Plan, run_storm
 
 # ``make chaos`` has 5,000 checkouts and longer pauses between faults of one kind.
@@ -25,6 +27,7 @@ EVERY_FAULT = {
 
 
 def test_nothing_is_lost_in_a_storm(tmp_path: Path) -> None:
+    """The report says, too, when fewer than nine in ten of the checkouts that work were confirmed."""
     with open_estate(tmp_path, step_seconds=0.03) as estate:
         report = run_storm(estate, SHORT)
 
@@ -32,3 +35,17 @@ def test_nothing_is_lost_in_a_storm(tmp_path: Path) -> None:
     assert set(report.injected) == EVERY_FAULT
     assert report.lost_workers > 0
     assert report.accepted > SHORT.calm
+
+
+def test_a_storm_in_which_everything_is_cancelled_or_held_is_found_out() -> None:
+    works, declined = KINDS[0], next(kind for kind in KINDS if kind.name == "declined")
+    kinds = {**{f"works-{number}": works for number in range(10)}, "declined": declined}
+    confirmed = {**dict.fromkeys(kinds, CONFIRMED), "declined": CANCELLED}
+    two_lost = {**confirmed, "works-0": CANCELLED, "works-1": NEEDS_PERSON}
+
+    assert list(find_wrong_ends(kinds, two_lost)) == []
+    assert find_share_confirmed(kinds, confirmed) == 1
+    assert find_lost_business(find_share_confirmed(kinds, {**confirmed, "works-0": CANCELLED})) == []
+    assert find_lost_business(find_share_confirmed(kinds, two_lost)) == [
+        "80.0% of those that work were confirmed, not 90%"
+    ]

@@ -91,16 +91,26 @@ def freeze_everywhere(path: Path[Any], points: tuple[str, ...], numbers: Iterabl
 
 
 def fail_everywhere(
-    path: Path[Any], failures: Sequence[Failure], matches: Callable[[Event], bool], *, part: int = 0, parts: int = 1
+    path: Path[Any],
+    failures: Sequence[Failure],
+    matches: Callable[[Event], bool],
+    *,
+    part: int = 0,
+    parts: int = 1,
+    in_every_way: bool = False,
 ) -> Iterator[Verdict]:
-    """Let each matching event of a path fail, one after the other, until the path has no further one.
+    """Let each matching event of a path fail, one after the other.
 
     It happens in this process, which has to go on afterwards as a worker or a web server would. Of several failures
-    each event meets one, in turns.
+    each event meets one, in turns, or, ``in_every_way``, all of them.
+    Raises: AssertionError when an event that an undisturbed run has is not met.
     """
-    number = part + 1
-    while True:
-        trap = _Trap(number, failures[number // parts % len(failures)], matches)
+    count = count_events(path, matches)
+    chosen = [(number, failures[number // parts % len(failures)]) for number in range(part + 1, count + 1, parts)]
+    if in_every_way:
+        chosen = [(number, failure) for number in range(part + 1, count + 1, parts) for failure in failures]
+    for number, failure in chosen:
+        trap = _Trap(number, failure, matches)
         with clock.restored():
             case = path.prepare()
             problems = []
@@ -111,11 +121,24 @@ def fail_everywhere(
                     pass  # told to whoever asked: a client, an operator, the log of a worker
                 except AssertionError as error:
                     problems = [str(error)]
-            if trap.caught is None:
-                return
+            assert trap.caught is not None, f"{path.name}: event {number} of {count} was not met"
             problems = [*problems, *settle(path, case)]
-        yield Verdict(point=number, what=str(trap.caught), problems=problems)
-        number += parts
+        yield Verdict(point=number, what=f"{trap.caught}, {failure.name}", problems=problems)
+
+
+def count_events(path: Path[Any], matches: Callable[[Event], bool]) -> int:
+    """Count the matching events of a path, in its second undisturbed run, as the first one fills what Python keeps."""
+    counts = []
+    for _ in range(2):
+        trap = _Trap(0, Failure.DROPPED, matches)
+        with clock.restored():
+            case = path.prepare()
+            with watching(trap.visit):
+                path.run(case)
+            problems = settle(path, case)
+        assert problems == [], f"{path.name} ends wrong undisturbed: {problems}"
+        counts.append(trap.seen)
+    return counts[-1]
 
 
 def settle(path: Path[Any], case: Any) -> list[str]:
@@ -133,19 +156,20 @@ def slice_of(points: tuple[str, ...], part: int, parts: int) -> range:
 
 
 class _Trap:
-    """Let the n-th matching event fail, once."""
+    """Let the n-th matching event fail, once; none for 0. ``seen``: how many matching events there were until then."""
 
     def __init__(self, number: int, failure: Failure, matches: Callable[[Event], bool]) -> None:
         self.caught: Event | None = None
-        self._left = number
+        self.seen = 0
+        self._number = number
         self._failure = failure
         self._matches = matches
 
     def visit(self, event: Event) -> Failure | None:
         if self.caught is not None or not self._matches(event):
             return None
-        self._left -= 1
-        if self._left:
+        self.seen += 1
+        if self.seen != self._number:
             return None
         self.caught = event
         return self._failure

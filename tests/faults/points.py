@@ -132,6 +132,24 @@ def find_participants(points: Iterable[str]) -> list[str]:
     return [point for point in points if point.partition(": ")[0] in PARTICIPANTS]
 
 
+def number_beside_participants(points: Iterable[str]) -> list[int]:
+    """Return the numbers of the points before and after whatever changes a participant's database.
+
+    Between two of them a death leaves the same in every participant's database: what is in an open transaction is gone,
+    and what was committed stays. So these are all that a number of databases can change.
+    """
+    chosen, is_inside, was_change = [], False, False
+    for number, point in enumerate(points, start=1):
+        place, _, what = point.partition(": ")
+        is_change = place in PARTICIPANTS and (what == "COMMIT" or not is_inside)
+        if what != "BEGIN" and (is_change or was_change):
+            chosen.append(number)
+        if place in PARTICIPANTS and what in ("BEGIN", "COMMIT"):
+            is_inside = what == "BEGIN"
+        was_change = is_change and what != "BEGIN"
+    return chosen
+
+
 def _show(event: Event) -> Failure | None:
     for visit in _visits:
         if failure := visit(event):

@@ -5,7 +5,7 @@ The process lives on and has to decide what happened, by looking and never by re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ from sagas import SagaDefinition
 
 from . import bare_paths, checkouts, operators
 from .databases import IS_FULL, each_on
-from .enumeration import Path, fail_everywhere
-from .points import Event, Failure, Kind
+from .enumeration import Path, Verdict, fail_everywhere
+from .points import Event, Failure, Kind, call_outside
 from .shop import Shopper
 
 Check = Callable[..., None]
@@ -35,7 +35,7 @@ def is_statement(event: Event) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Disturbance:
-    """Say what fails, and how; of several failures each event meets one, in turns."""
+    """Say what fails, and how; of several failures each event meets one, in turns, and in full all of them."""
 
     name: str
     failures: tuple[Failure, ...]
@@ -52,10 +52,33 @@ STATEMENTS = (
 )
 
 
+def fail(path: Path[Any], disturbance: Disturbance, *, part: int = 0, parts: int = 1) -> Iterator[Verdict]:
+    """Let each event that is meant fail."""
+    failures, chosen = disturbance.failures, disturbance.chosen
+    return fail_everywhere(path, failures, chosen, part=part, parts=parts, in_every_way=IS_FULL)
+
+
+def test_an_event_that_is_no_longer_met_is_no_silent_end() -> None:
+    runs = iter([3, 3, 3, 1])
+
+    def run(_case: None) -> None:
+        for _ in range(next(runs)):
+            call_outside("gateway", "authorize", lambda: None)
+
+    path: Path[None] = Path(
+        name="a shrinking path", prepare=lambda: None, run=run, recover=lambda _: None, judge=lambda _: [], least=1
+    )
+    verdicts = fail_everywhere(path, (Failure.DROPPED,), lambda event: event.kind is Kind.CALL)
+
+    assert next(verdicts).point == 1
+    with pytest.raises(AssertionError, match="event 2 of 3 was not met"):
+        list(verdicts)
+
+
 def fail_in_every_way(path: Path[Any], disturbances: Iterable[Disturbance], check: Check) -> None:
     """Let each event of a path fail in each way that is meant for it."""
     for disturbance in disturbances:
-        check(path, disturbance.name, fail_everywhere(path, disturbance.failures, disturbance.chosen))
+        check(path, disturbance.name, fail(path, disturbance))
 
 
 @each_on("path", one=[checkouts.REQUEST], full=[checkouts.REQUEST, operators.CANCEL_REQUEST])
@@ -86,5 +109,4 @@ if IS_FULL:
     def test_a_checkout_survives_every_failed_statement(
         databases: int, path: Path[Shopper], disturbance: Disturbance, part: int, check: Check
     ) -> None:
-        failed = fail_everywhere(path, disturbance.failures, disturbance.chosen, part=part, parts=PARTS)
-        check(path, disturbance.name, failed)
+        check(path, disturbance.name, fail(path, disturbance, part=part, parts=PARTS))

@@ -7,17 +7,19 @@ from collections.abc import Callable
 import pytest
 
 from tests.acceptance.blueprints import FOUR_DATABASES
+from tests.servers import PARTICIPANTS
 
 from . import checkouts
 from .databases import BOTH, each_on, on
 from .enumeration import Path, kill_everywhere, map_points, slice_of
-from .points import find_participants
+from .points import find_participants, number_beside_participants
 from .shop import Shopper
 
 # The long paths are taken in parts, so that test processes can share them.
 PARTS = 2
 WAYS = (checkouts.FORWARD, checkouts.BACKWARD)
 ALL_WAYS = (*WAYS, checkouts.FORWARD_THEN_CANCELLED, checkouts.BACKWARD_THEN_CANCELLED)
+COMMITS = tuple(f"{name}: COMMIT" for name in PARTICIPANTS)
 Check = Callable[..., None]
 
 
@@ -30,13 +32,29 @@ def test_a_request_that_dies_is_repeated_and_places_one_order(
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-# The way back begins with the way forward, up to the pivot.
+# The way back begins with the claim of the pivot; on four databases the way forward is taken below.
 @each_on("path", one=WAYS, four=[checkouts.BACKWARD], full=ALL_WAYS)
 def test_a_checkout_whose_worker_dies_ends_as_it_should(
     databases: int, path: Path[Shopper], part: int, check: Check
 ) -> None:
     points = map_points(path)
     check(path, "killed", kill_everywhere(path, points, slice_of(points, part, PARTS)))
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@on(FOUR_DATABASES)
+def test_a_checkout_whose_worker_dies_between_two_databases_ends_as_it_should(
+    databases: int, part: int, check: Check
+) -> None:
+    """Every step forward, wherever it matters that its participant has a database of its own."""
+    path, points = checkouts.FORWARD, map_points(checkouts.FORWARD)
+    chosen = number_beside_participants(points)
+    commits = [number for number, point in enumerate(points, start=1) if point in COMMITS]
+    # Two local steps; for each of three calls two barrier writes, intent, ledger and answer. A death before and after.
+    assert len(commits) == 2 + (2 + 3) * 3
+    assert {*commits, *(number + 1 for number in commits)} <= set(chosen)
+
+    check(path, "killed beside a participant", kill_everywhere(path, points, chosen[part::PARTS]))
 
 
 @each_on("path", one=checkouts.REFUSED, full=checkouts.ATTEMPTS)
