@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from http.client import HTTPException
 from typing import Any
 from uuid import UUID
@@ -85,7 +85,7 @@ def send_mail(alert: Alert) -> None:
     """Send a mail to SAGAS['ALERT_EMAILS'], or to Django's ADMINS where that names nobody."""
     settings = get_settings()
     subject = f"[sagas] {alert.reason.replace('_', ' ')}: {alert.definition}"
-    lines = [alert.text, f"It is {alert.state}, since {alert.at:%Y-%m-%d %H:%M:%S} UTC.", alert.url]
+    lines = [alert.text, f"It is {alert.state}. Raised at {alert.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC.", alert.url]
     body = "\n".join(line for line in lines if line) + "\n"
     with mail.get_connection(timeout=settings.alert_timeout.total_seconds()) as connection:
         if settings.alert_emails:

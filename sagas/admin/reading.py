@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Case, QuerySet, When
+from django.db.models import Case, Q, QuerySet, When
 from django.db.models.fields.json import KeyTextTransform
 
 from ..journal import Journal, What
 from ..models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from ..reading import read_journal
+from ..states import Outcome
 from .json_text import select_json
 from .selection import Only, Selection, Tab
 from .view_only import engine_database
@@ -23,6 +24,8 @@ FAILURES = (
     What.STEP_REFUSED, What.STEP_WAITING, What.STEP_UNKNOWN, What.COMPENSATION_WAITING, What.LATE_ANSWER, What.HELD,
     What.ATTENTION_RAISED, What.SAGA_TURNED_BACK, What.SAGA_REOPENED, What.SAGA_ABANDONED,
 )  # fmt: skip
+# Waiting is told of these, too, and nothing went wrong: a participant is at work, or a success is looked at once more.
+NO_FAILURES = (Outcome.IN_PROGRESS, Outcome.SUCCEEDED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +121,9 @@ def _select_some_history(saga_id: UUID, selection: Selection) -> QuerySet[SagaHi
     if selection.step:
         history = history.filter(step=selection.step)
     if selection.only is Only.FAILURES:
-        history = history.filter(what__in=[what.value for what in FAILURES])
+        # Of one that keeps no outcome the second condition is unknown, which is not true.
+        went_wrong = Q(data__outcome__isnull=True) | ~Q(data__outcome__in=[outcome.value for outcome in NO_FAILURES])
+        history = history.filter(went_wrong, what__in=[what.value for what in FAILURES])
     if selection.only is Only.PEOPLE:
         history = history.filter(actor__isnull=False)
     if selection.history_before is not None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ import pytest
 from sagas import clock, display, operations, registry
 from sagas.conf import get_settings
 from sagas.display import DisplayState, StepDisplay
-from sagas.display.badges import SAGA_BADGES, STEP_BADGES
+from sagas.display.badges import SAGA_BADGES, STEP_BADGES, in_words
 from sagas.display.sentences import count_attempts
 from sagas.display.times import describe_distance, describe_span
 from sagas.models import Saga, SagaStep
@@ -303,6 +304,16 @@ def test_every_state_has_a_badge_and_none_is_colour_alone() -> None:
     assert all(badge.word and badge.icon for badge in (*SAGA_BADGES.values(), *STEP_BADGES.values()))
     words = [badge.word for badge in SAGA_BADGES.values()]
     assert len(set(words)) == len(words)
+
+
+def test_every_state_and_every_hold_has_its_row_in_the_guide() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "operating.md").read_text()
+    table = guide.partition("| shown | meaning | do |")[2].partition("\n\n")[0]
+    shown = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
+
+    held = [f"held: {in_words(hold.value)}" for hold in Hold]
+    states = [badge.word for state, badge in SAGA_BADGES.items() if state is not DisplayState.HELD]
+    assert sorted(shown) == sorted([*states, *held, in_words(Attention.LATE_EFFECT.value)])
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
-from sagas import operations, registry
+from sagas import InProgress, RetryLater, operations, registry
 from sagas.admin import links, reading
 from sagas.admin.saga_admin import SagaAdmin
 from sagas.admin.selection import Tab
 from sagas.models import Saga, SagaAttempt, SagaBarrier, SagaHistory, SagaKey, SagaStep, SagaWorker
+from sagas.testing import drain, faults
 
 from . import tall, trips
 from .pages import LIST, page_of, stored
@@ -359,6 +360,20 @@ def test_history_is_narrowed_to_failures_people_and_a_step(log_in: LogIn) -> Non
     assert set(failures.values_list("number", flat=True)) <= set(numbers(only="failures")) < set(numbers())
     assert numbers(step="pay") == of_pay
     assert numbers(step="pay", only="people") == [number for number in people if number in of_pay]
+
+
+def test_waiting_for_an_answer_is_no_failure(log_in: LogIn) -> None:
+    saga = trips.start()
+    with faults() as fault:
+        fault.refuse("book_flight", InProgress("Still looking.", poll_after=0), times=2)
+        fault.refuse("book_flight", RetryLater("No line."))
+        drain(saga)
+    waited = SagaHistory.objects.filter(saga=saga, what="step_waiting").order_by("number")
+    assert [entry.data["outcome"] for entry in waited] == ["in_progress", "in_progress", "retry"]
+
+    shown = log_in("viewer").get(page_of(saga, "history", only="failures")).context["page"].history
+
+    assert [row.number for row in shown] == [waited[2].number]
 
 
 def test_narrowed_history_is_leafed_through_narrowed(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:

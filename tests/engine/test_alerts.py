@@ -373,7 +373,7 @@ def test_mail_says_who_and_why(emails: list[str], to: list[str]) -> None:
     assert (sent.subject, sent.to) == ("[sagas] compensation failing: checkout", to)
     assert sent.body == (
         f"Saga checkout {UUID(int=7)} needs a person: compensation failing.\n"
-        "It is compensating, since 2026-11-20 03:00:00 UTC.\n"
+        "It is compensating. Raised at 2026-11-20 03:00:00 UTC.\n"
         f"https://a.example/admin/sagas/saga/{UUID(int=7)}/change/\n"
     )
 
