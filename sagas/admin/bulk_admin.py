@@ -9,7 +9,6 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.forms import Script
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -56,7 +55,6 @@ class SagaBulkAdmin(ViewOnlyAdmin):
 
     class Media:
         css = {"all": ("sagas/page.css",)}
-        js = (Script("sagas/console.js", defer=True),)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Return the bulks of the engine's database."""

@@ -56,4 +56,5 @@ class SagaLookAdmin(ViewOnlyAdmin):
         """Lead to the saga, which may be gone."""
         if look.saga_id is None:
             return None
-        return format_html('<a href="{}">{}</a>', reverse("admin:sagas_saga_change", args=[look.saga_id]), look.saga_id)
+        url = reverse("admin:sagas_saga_change", args=[look.saga_id])
+        return format_html('<a href="{}" data-open>{}</a>', url, look.saga_id)

@@ -12,7 +12,6 @@ from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.forms import Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -96,7 +95,6 @@ class SagaAdmin(ViewOnlyAdmin):
 
     class Media:
         css = {"all": ("sagas/overview.css",)}
-        js = (Script("sagas/console.js", defer=True),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Saga]:
         """Return the sagas of the engine's database."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.forms import Script
 from django.http import HttpRequest
 
 from ..conf import get_settings
@@ -18,6 +19,7 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
 
     class Media:
         css = {"all": ("sagas/console.css",)}
+        js = (Script("sagas/console.js", defer=True),)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from playwright.sync_api import expect
 
-from sagas import operations
-from sagas.models import Saga
+from sagas import RetryLater, bulk, looks, operations
+from sagas.models import Saga, SagaBarrier, SagaWorker
+from sagas.rules import Operation
+from sagas.testing import faults
+from sagas.testing.drain import look
 from tests.admin import trips
 
 from .conftest import Visitor
@@ -237,6 +241,64 @@ def test_list_is_used_by_keyboard(visit: Visit) -> None:
     page.keyboard.type("jk?/")
     expect(page.get_by_role("searchbox", name="Find")).to_have_value("jk?/")
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("path", "link"),
+    [
+        ("/admin/sagas/saga/log/", ".saga-deeds tbody tr td.saga-what a"),
+        ("/admin/sagas/saga/failures/", ".saga-groups > tbody > tr td.saga-links a:last-child"),
+        ("/admin/sagas/", "section table.saga-table > tbody > tr > td a"),
+        ("/admin/sagas/sagabulk/", "#result_list tbody th a"),
+        ("/admin/sagas/sagalook/", "#result_list tbody .field-saga a"),
+    ],
+)
+def test_every_list_is_used_by_keyboard(visit: Visit, path: str, link: str) -> None:
+    for message in ("The hotel is full.", "The lift is broken."):
+        saga = trips.start()
+        with faults() as fault:
+            fault.refuse("book_hotel", RetryLater(message, after=3000))
+            look(saga.pk)
+        operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
+        bulk.draw_selected(Operation.RESUME, [saga.pk], actor=trips.BOSS)
+        looks.note_look("boss", looks.What.VALUE, saga_id=saga.pk)
+    trips.start()  # another state, for the dashboard
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("admin")
+    visitor.open(path)
+    expect(page.get_by_role("button", name="Keyboard (?)")).to_be_visible()
+
+    page.keyboard.press("j")
+    expect(page.locator(link).first).to_be_focused()
+    page.keyboard.press("j")
+    expect(page.locator(link).nth(1)).to_be_focused()
+    url = page.locator(link).nth(1).evaluate("link => link.href")
+    page.keyboard.press("Enter")
+
+    expect(page).to_have_url(url)
+
+
+@pytest.mark.parametrize("path", ["/admin/sagas/sagaworker/", "/admin/sagas/sagabarrier/"])
+def test_rows_without_a_link_are_walked_through(visit: Visit, path: str) -> None:
+    now = trips.start().created_at
+    for number in range(2):
+        SagaWorker.objects.create(
+            name=f"w{number}", host="h", pid=number, started_at=now, last_sweep_at=now - timedelta(seconds=number)
+        )
+        SagaBarrier.objects.create(key=f"k{number}", direction="action", state="done", created_at=now)
+    visitor = visit()
+    page = visitor.page
+    visitor.log_in("admin")
+    visitor.open(path)
+    expect(page.get_by_role("button", name="Keyboard (?)")).to_be_visible()
+
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+
+    expect(page.locator("#result_list tbody tr").nth(1)).to_be_focused()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
 
 
 def test_folds_of_rows_are_opened_by_keyboard(visit: Visit) -> None:

@@ -19,14 +19,16 @@
   find("#saga-help-close").addEventListener("click", () => help.close());
 
   const FIELDS = "input, textarea, select, [contenteditable]";
-  const listRows = () => all("#result_list tbody tr, .saga-page .saga-table tbody tr");
+  // Rows of tables inside a fold belong to it, and cannot be reached while it is shut.
+  const listRows = () => all("#result_list tbody tr, .saga-page .saga-table tbody tr")
+    .filter((row) => !row.parentElement.closest("details"));
 
   function moveRow(step) {
     const rows = listRows();
     const at = rows.findIndex((row) => row.contains(document.activeElement));
     const row = rows[at < 0 ? (step > 0 ? 0 : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, at + step))];
     if (!row) return;
-    const target = find("th a", row) || row;
+    const target = find("[data-open]", row) || find("th a", row) || row;
     if (target === row) row.tabIndex = -1;
     target.focus();
   }
