@@ -15,8 +15,8 @@ from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
-from sagas.conf import get_settings
-from sagas.models import Saga, SagaWorker
+from sagas import recovery
+from sagas.models import Saga
 
 PROBE_TIMEOUT_SECONDS = 1.0
 # A worker that lives picks a due saga up within a ring interval and a sweep or two; this is several of both.
@@ -109,7 +109,7 @@ def _select_one(alias: str) -> None:
 
 
 def _check_workers() -> dict[str, Any]:
-    seen = SagaWorker.objects.filter(last_sweep_at__gt=Now() - get_settings().worker_seen_within).count()
+    seen = recovery.seen_workers().count()
     return {"status": "ok" if seen else "degraded", "seen": seen}
 
 

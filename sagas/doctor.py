@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from celery import current_app
@@ -21,7 +21,6 @@ from kombu.exceptions import OperationalError as BrokerError
 from . import checks, clock, recovery, registry, retention, timings
 from .conf import get_settings
 from .databases import refresh_connection
-from .models import SagaWorker
 from .versions import find_unknown_versions
 
 BROKER_SECONDS = 3.0
@@ -213,7 +212,7 @@ def _examine_clock() -> Iterator[Finding]:
 
 
 def _examine_workers() -> Iterator[Finding]:
-    seen = _list_seen()
+    seen = list(recovery.seen_workers().order_by("name"))
     if seen:
         names = ", ".join(f"{worker.name} ({worker.version})" for worker in seen[:5])
         more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
@@ -251,7 +250,7 @@ def _examine_oldest_due() -> Iterator[Finding]:
 def _examine_queues() -> Iterator[Finding]:
     """Compare the queues that steps use with those that somebody seen lately serves."""
     needed = {get_settings().common_queue, *registry.queues()}
-    served = {queue for worker in _list_seen() for queue in worker.queues}
+    served = {queue for worker in recovery.seen_workers() for queue in worker.queues}
     if missing := sorted(needed - served):
         todo = f"Start a worker with -Q {','.join(missing)}."
         yield Finding(name="queues", level=Level.FAIL, what=f"nobody serves {', '.join(missing)}", todo=todo)
@@ -276,12 +275,6 @@ def _examine_versions() -> Iterator[Finding]:
         yield Finding(name=name, level=Level.FAIL, what=version.describe(), todo=todo)
     if not unknown:
         yield Finding(name="versions", level=Level.OK, what="the code has all that open sagas run on")
-
-
-def _list_seen() -> list[SagaWorker]:
-    using = get_settings().database
-    since: datetime = clock.read_now(using) - max(get_settings().worker_seen_within, timedelta())
-    return list(SagaWorker.objects.using(using).filter(last_sweep_at__gte=since).order_by("name"))
 
 
 LOOKS: dict[str, Callable[[], Iterator[Finding]]] = {

@@ -23,7 +23,6 @@ from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily
 from . import clock, display, recovery
 from .conf import get_settings
 from .databases import refresh_connection
-from .models import SagaWorker
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +119,7 @@ def _families() -> dict[str, Any]:
         ),
         "due": GaugeMetricFamily("sagas_oldest_due_age_seconds", "How long the oldest due saga has waited; 0: none."),
         "sweep": GaugeMetricFamily("sagas_last_sweep_age_seconds", "How long ago anybody swept; absent: never."),
-        "workers": GaugeMetricFamily("sagas_workers", "Workers and sweep commands seen lately."),
+        "workers": GaugeMetricFamily("sagas_workers", "Workers and sweep commands seen lately that execute steps."),
         "bulks": GaugeMetricFamily("sagas_bulks_running", "Bulks that were confirmed and have not ended."),
         "bulk_sagas": GaugeMetricFamily(
             "sagas_bulk_sagas_left", f"Sagas that running bulks have not acted on yet (at most {MAX_BULK_SAGAS})."
@@ -146,7 +145,7 @@ def _read() -> list[Metric]:
         _add_sagas(families, cursor, since)
         _add_attempts(families, cursor, since)
         _add_reasons(families, cursor)
-        _add_progress(families, using)
+        _add_progress(families)
         _add_bulks(families, cursor, now)
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
     return list(families.values())
@@ -191,13 +190,12 @@ def _add_reasons(families: dict[str, Any], cursor: Any) -> None:
         families["attention"].add_metric([reason], found.get(reason, 0))
 
 
-def _add_progress(families: dict[str, Any], using: str) -> None:
+def _add_progress(families: dict[str, Any]) -> None:
     families["due"].add_metric([], recovery.oldest_due_age_seconds() or 0.0)
     age = recovery.last_sweep_age_seconds()
     if age is not None:
         families["sweep"].add_metric([], age)
-    since = clock.read_now(using) - get_settings().worker_seen_within
-    families["workers"].add_metric([], SagaWorker.objects.using(using).filter(last_sweep_at__gte=since).count())
+    families["workers"].add_metric([], recovery.seen_workers().count())
 
 
 def _add_bulks(families: dict[str, Any], cursor: Any, now: datetime) -> None:

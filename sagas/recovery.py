@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
+from django.db.models import QuerySet
 
 from . import __version__, clock, doorbell, engine, registry
 from .conf import get_settings
@@ -127,7 +128,7 @@ def worker_name() -> str:
 
 
 def beat(*, queues: Iterable[str], found: int, started_at: datetime | None = None) -> None:
-    """Write that this process swept just now."""
+    """Write that this process swept just now. ``queues``: those whose steps it executes; none when it only rings."""
     using = get_settings().database
     now = clock.read_now(using)
     SagaWorker.objects.using(using).update_or_create(
@@ -141,6 +142,18 @@ def beat(*, queues: Iterable[str], found: int, started_at: datetime | None = Non
         },
     )  # fmt: skip
     SagaWorker.objects.using(using).filter(last_sweep_at__lt=now - FORGET_WORKERS_AFTER).delete()
+
+
+def stop_serving() -> None:
+    """Write that this process executes nothing any more; its last sweep stays known."""
+    SagaWorker.objects.using(get_settings().database).filter(name=worker_name()).update(queues=[])
+
+
+def seen_workers() -> QuerySet[SagaWorker]:
+    """Select who was seen lately and executes steps: who only rings, or has ended, serves no queue."""
+    using = get_settings().database
+    since = clock.read_now(using) - get_settings().worker_seen_within
+    return SagaWorker.objects.using(using).filter(last_sweep_at__gte=since).exclude(queues=[])
 
 
 def leave() -> None:

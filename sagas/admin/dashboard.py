@@ -134,10 +134,10 @@ def _list_warnings(vitals: Vitals) -> Iterator[Warning]:
     workers = reverse("admin:sagas_sagaworker_changelist")
     if not vitals.workers:
         seen = (
-            f"The last one was {describe_distance(vitals.last_sweep_at, vitals.now)}." if vitals.last_sweep_at else ""
+            f"The last sweep was {describe_distance(vitals.last_sweep_at, vitals.now)}." if vitals.last_sweep_at else ""
         )
         yield Warning(
-            text=f"No worker and no sweeper was seen lately. {seen}".strip(),
+            text=f"No worker was seen lately. {seen}".strip(),
             advice="Start a worker, or manage.py saga_sweep --loop --run; manage.py saga_doctor tells what is wrong.",
             url=workers,
         )
@@ -187,7 +187,7 @@ def _list_states(data: Mapping[str, Any]) -> Iterator[StateRow]:
 
 def _list_work(vitals: Vitals) -> Iterator[tuple[str, str, str]]:
     workers = reverse("admin:sagas_sagaworker_changelist")
-    yield "Workers and sweepers seen", f"{vitals.workers:,}", workers
+    yield "Workers seen", f"{vitals.workers:,}", workers
     swept = describe_distance(vitals.last_sweep_at, vitals.now) if vitals.last_sweep_at else "never"
     yield "Last sweep", swept, workers
     due = f"more than {MAX_DUE:,}" if vitals.due > MAX_DUE else f"{vitals.due:,}"

@@ -59,10 +59,10 @@ class SagaWorkerAdmin(ViewOnlyAdmin):
         """Show when it swept last."""
         return describe_distance(worker.last_sweep_at, clock.shifted(worker.db_now))  # type: ignore[attr-defined]
 
-    @admin.display(description="Queues", empty_value="all")
+    @admin.display(description="Queues")
     def serves(self, worker: SagaWorker) -> str:
         """Show its queues."""
-        return ", ".join(map(str, worker.queues))
+        return ", ".join(map(str, worker.queues)) or "none: it rings only, or has ended"
 
 
 class DatabaseFilter(admin.SimpleListFilter):

@@ -29,7 +29,8 @@ READ = """
             LIMIT %(max_due)s + 1
         ) AS due
     ), (
-        SELECT count(*) FROM sagas_sagaworker WHERE last_sweep_at >= moment.now - %(seen)s * interval '1 second'
+        SELECT count(*) FROM sagas_sagaworker
+        WHERE last_sweep_at >= moment.now - %(seen)s * interval '1 second' AND queues <> '[]'
     ), (SELECT max(last_sweep_at) FROM sagas_sagaworker)
     FROM moment LEFT JOIN oldest ON true
 """
@@ -51,7 +52,7 @@ class Vitals:
     due: int
     """How many sagas are due; MAX_DUE + 1: more than MAX_DUE."""
     workers: int
-    """How many sweepers were seen lately."""
+    """How many processes that execute steps were seen lately."""
     last_sweep_at: datetime | None
     """When anybody swept last; None: nobody is known."""
 

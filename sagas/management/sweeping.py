@@ -51,6 +51,7 @@ def sweep(
     report = SweepReport()
     if interval_seconds is None:
         _sweep_once(report, runs, queues, stop)
+        recovery.stop_serving()
     else:
         _sweep_for_ever(report, runs, queues, interval_seconds, stop)
     report.is_stopped = stop.is_asked

@@ -74,7 +74,7 @@ def test_empty_database(log_in: LogIn) -> None:
     dashboard = get(log_in("viewer"))
 
     assert set(tiles(dashboard).values()) == {"0"}
-    assert [warning.text for warning in dashboard.warnings] == ["No worker and no sweeper was seen lately."]
+    assert [warning.text for warning in dashboard.warnings] == ["No worker was seen lately."]
     assert ("Oldest due step", "none", "") in dashboard.work
     assert dashboard.states == dashboard.failing == ()
     assert [dict(card.facts)["Closed"] for card in dashboard.windows] == ["0, 0.0 a minute"] * 3
@@ -237,7 +237,7 @@ def test_machinery_at_work_gives_no_warning(log_in: LogIn) -> None:
     dashboard = get(log_in("viewer"))
 
     assert dashboard.warnings == ()
-    assert {label: text for label, text, _ in dashboard.work}["Workers and sweepers seen"] == "1"
+    assert {label: text for label, text, _ in dashboard.work}["Workers seen"] == "1"
 
 
 def test_gone_workers_and_late_work_are_said_first(log_in: LogIn) -> None:
@@ -250,7 +250,7 @@ def test_gone_workers_and_late_work_are_said_first(log_in: LogIn) -> None:
     response = log_in("viewer").get(URL)
 
     text = unescape(response.content.decode())
-    assert re.search(r"No worker and no sweeper was seen lately\. The last one was 7 min( \d+ s)? ago\.", text)
+    assert re.search(r"No worker was seen lately\. The last sweep was 7 min( \d+ s)? ago\.", text)
     assert "Work has been due for 5 min" in text
     assert "Look whether a worker serves queue sagas." in text
     assert text.count('role="alert"') == 2

@@ -24,11 +24,12 @@ from .conftest import Shopper
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 
-def see_worker(*, seconds_ago: int) -> None:
+def see_worker(*, seconds_ago: int, queues: tuple[str, ...] = ("sagas",)) -> None:
     seen_at = timezone.now() - timedelta(seconds=seconds_ago)
     SagaWorker.objects.create(
-        name=f"host:{seconds_ago}", host="host", pid=seconds_ago + 1, started_at=seen_at, last_sweep_at=seen_at
-    )
+        name=f"host:{seconds_ago}", host="host", pid=seconds_ago + 1, started_at=seen_at, last_sweep_at=seen_at,
+        queues=list(queues),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -78,6 +79,7 @@ def test_ready_with_a_worker() -> None:
 
 def test_missing_worker_is_degraded_but_ready() -> None:
     see_worker(seconds_ago=3600)
+    see_worker(seconds_ago=1, queues=())  # who only rings executes nothing
 
     response = Client().get("/readyz")
 

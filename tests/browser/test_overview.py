@@ -69,7 +69,7 @@ def test_from_the_dashboard_to_what_needs_a_person(visit: Visit, has_scripts: bo
     visitor.log_in("viewer")
     visitor.open("/admin/sagas/")
 
-    expect(page.get_by_role("alert").first).to_contain_text("No worker and no sweeper was seen lately.")
+    expect(page.get_by_role("alert").first).to_contain_text("No worker was seen lately.")
     page.get_by_role("link", name="Needs a person 8").click()
 
     expect(page.locator("#result_list tbody tr")).to_have_count(8)

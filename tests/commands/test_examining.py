@@ -182,6 +182,11 @@ class TestDoctor:
         assert examine("sweeper")["what"] == "no sweep was ever made"
         assert examine("queues")["what"] == "nobody serves sagas"
 
+    def test_who_only_rings_is_a_sweeper_and_no_worker(self) -> None:
+        recovery.beat(queues=[], found=0)
+
+        assert [examine(name)["level"] for name in ("workers", "sweeper", "queues")] == ["fail", "ok", "fail"]
+
     @pytest.mark.parametrize(("seconds", "level"), [(-1, "ok"), (1, "fail")])
     def test_a_sweeper_counts_as_gone_after_a_while(self, seconds: int, level: str, sweeper: SagaWorker) -> None:
         age = get_settings().worker_seen_within + timedelta(seconds=seconds)

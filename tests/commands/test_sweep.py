@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -71,7 +72,22 @@ class TestOnce:
         assert done.code == 0
         assert done.json["found"] >= 3
         assert {read(saga).state for saga in sagas} == {"completed"}
-        assert SagaWorker.objects.get().queues == ["sagas"]
+
+    def test_run_once_counts_as_a_worker_while_it_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        start_trip()
+        seen: list[list[str]] = []
+        real = engine.advance
+
+        def advance(saga_id: UUID, **options: Any) -> int:
+            seen.append(recovery.seen_workers().get().queues)
+            return real(saga_id, **options)
+
+        monkeypatch.setattr(engine, "advance", advance)
+        run_command("saga_sweep", "--run")
+
+        assert seen[0] == ["sagas"]
+        assert not recovery.seen_workers().exists()
+        assert recovery.last_sweep_age_seconds() < 60
 
     def test_run_does_not_wait_for_what_is_due_later(self) -> None:
         saga = start_trip()
@@ -95,7 +111,6 @@ class TestOnce:
         run_command("saga_sweep", "--run", "--queue", "sagas")
 
         assert (read(saga).queue, SagaStep.objects.get(saga=saga, name="pay").state) == ("payments", "pending")
-        assert SagaWorker.objects.get().queues == ["sagas"]
 
         run_command("saga_sweep", "--run", "--queue", "sagas", "--queue", "payments")
 

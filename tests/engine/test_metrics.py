@@ -193,6 +193,8 @@ def test_how_long_the_oldest_due_saga_waits() -> None:
 def test_sweepers() -> None:
     assert value("sagas_workers") == 0
     assert value("sagas_last_sweep_age_seconds") is None
+    recovery.beat(queues=[], found=0)
+    assert value("sagas_workers") == 0
     recovery.beat(queues=["sagas"], found=0)
     assert value("sagas_workers") == 1
     SagaWorker.objects.update(last_sweep_at=clock.read_now("default") - timedelta(seconds=100))
