@@ -12,11 +12,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-
 from . import effects_left, rules
 from .actors import Actor
-from .conf import get_settings
 from .journal import Journal
 from .models import SagaStep
 from .participants import participant_label
@@ -30,6 +27,7 @@ from .prospects import (
     list_steps_left,
     suppose_pivot,
 )
+from .reading import get_journal, look_ahead
 from .rules import Operation
 from .states import (
     Direction,
@@ -148,6 +146,11 @@ class OperationPlan:
     """What is being run at this moment."""
 
     @property
+    def is_live(self) -> bool:
+        """Whether an attempt is being run whose lease has not ended."""
+        return any(not live.is_expired for live in self.live)
+
+    @property
     def label(self) -> str:
         """The action in words."""
         return LABELS[self.operation]
@@ -197,12 +200,11 @@ def draw_plan(
 
     ``actor``: whose permission is looked at; None: nobody's.
     Raises: SagaNotFound; BadRequest when a step is missing or not one of the saga's.
-    Tx: opens one. Locks: the saga row, for as long as reading takes.
+    Tx: none needed. Locks: none; looking must not hold up work, nor wait for it.
     """
-    with transaction.atomic(using=get_settings().database):
-        journal = Journal.lock(saga_id)
-        rules.require_step(journal, operation, step)
-        return plan_on(journal, operation, step=step, actor=actor)
+    journal = get_journal(saga_id)
+    rules.require_step(journal, operation, step)
+    return plan_on(journal, operation, step=step, actor=actor)
 
 
 def plan_on(
@@ -211,7 +213,7 @@ def plan_on(
     """Return the plan for a saga that was read already; the step has been checked."""
     may_act = actor is None or actor.may(rules.PERMISSIONS[operation])
     repeat = rules.find_repeat(journal, operation, step)
-    refusal = repeat or rules.find_refusal(journal, operation, step)
+    refusal = repeat or rules.find_refusal(look_ahead(journal), operation, step)
     if actor is not None and not may_act:
         refusal = f"{actor.name} lacks the permission sagas.{rules.PERMISSIONS[operation]}."
     plan = OperationPlan(
@@ -228,15 +230,22 @@ def plan_on(
         outcome="",
         live=tuple(_list_live(journal)),
     )
-    return plan if refusal else _foresee(journal, plan)
+    return plan if refusal else _foresee(look_ahead(journal), plan)
+
+
+def find_obstacle(journal: Journal, operation: Operation, step: str | None = None) -> str:
+    """Return why an action is not possible now, or that it was done already; an empty text when it is possible."""
+    return rules.find_repeat(journal, operation, step) or rules.find_refusal(look_ahead(journal), operation, step)
 
 
 def list_allowed_steps(journal: Journal, operation: Operation) -> dict[str, str]:
     """Return for every step why an action on it is not possible now; an empty text when it is."""
-    return {
-        row.name: rules.find_repeat(journal, operation, row.name) or rules.find_refusal(journal, operation, row.name)
-        for row in journal.steps
-    }
+    return {row.name: find_obstacle(journal, operation, row.name) for row in journal.steps}
+
+
+def list_retriable_steps(journal: Journal) -> list[str]:
+    """Return the steps that *retry now* would make due."""
+    return rules.retriable_steps(look_ahead(journal), None)
 
 
 def _foresee(journal: Journal, plan: OperationPlan) -> OperationPlan:
@@ -307,7 +316,7 @@ def _describe_outcome(plan: OperationPlan, prospect: Prospect) -> str:
         return " ".join(filter(None, (hold, request)))
     first = _name_first(prospect)
     if view.state is SagaState.COMPENSATING:
-        wait = "once the live attempt has ended, " if plan.live else ""
+        wait = "once the live attempt has ended, " if plan.is_live else ""
         return f"The saga compensates: {wait}beginning with {first or 'nothing'}, in reverse order."
     return f"The saga goes on with {first or 'its end'}."
 
@@ -316,7 +325,7 @@ def _describe_hold(plan: OperationPlan, prospect: Prospect) -> str:
     """Return what the holds that are left keep from happening; an empty text without any."""
     view = prospect.view
     if view.hold is not None:
-        what = "What is live finishes and is recorded; nothing follows" if plan.live else "Nothing runs"
+        what = "What is live finishes and is recorded; nothing follows" if plan.is_live else "Nothing runs"
         return f"{what} until the hold ({view.hold.value.replace('_', ' ')}) ends."
     held = [step.name for step in view.steps if step.hold is not None]
     return f"The saga stays held at {', '.join(held)}." if held else ""

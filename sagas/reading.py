@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from uuid import UUID
 
 from django.db.models import DateTimeField, Func
 
-from . import clock
+from . import clock, moves
 from .conf import get_settings
+from .exceptions import SagaNotFound
 from .journal import Journal
 from .models import Saga, SagaStep
 
@@ -25,3 +27,23 @@ def read_journal(saga_id: UUID) -> Journal | None:
         return Journal(steps[0].saga, list[SagaStep](steps), clock.shifted(steps[0].db_now))
     saga = Saga.objects.using(using).annotate(db_now=now).filter(pk=saga_id).first()
     return Journal(saga, [], clock.shifted(saga.db_now)) if saga is not None else None
+
+
+def get_journal(saga_id: UUID) -> Journal:
+    """Return saga and steps, never to be written.
+
+    Raises: SagaNotFound.
+    """
+    journal = read_journal(saga_id)
+    if journal is None:
+        raise SagaNotFound(f"There is no saga {saga_id}.")
+    return journal
+
+
+def look_ahead(journal: Journal) -> Journal:
+    """Return the saga as a person's action would find it: attempts whose lease has ended are given up, on a copy."""
+    if not any(row.lease_until is not None and row.lease_until <= journal.now for row in journal.steps):
+        return journal
+    ahead = deepcopy(journal)
+    moves.expire_leases(ahead)
+    return ahead

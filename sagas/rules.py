@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from . import planner
+from .conf import get_settings
 from .exceptions import BadRequest
-from .journal import Journal
-from .models import SagaStep
+from .journal import Journal, What
+from .models import SagaHistory, SagaStep
 from .states import (
     FORWARD_STATES,
     UNDOABLE_EFFECTS,
@@ -92,6 +93,8 @@ def find_repeat(journal: Journal, operation: Operation, step: str | None) -> str
         return "The saga compensates already."
     if operation is Operation.PAUSE and saga.hold == Hold.PAUSED:
         return "The saga is paused already."
+    if operation is Operation.RESUME and _was_resumed(journal):
+        return "The saga was resumed already."
     if operation is Operation.CANCEL and (
         saga.abort_request == AbortRequest.CANCEL or _cause_kind(journal) == "cancel"
     ):
@@ -101,6 +104,17 @@ def find_repeat(journal: Journal, operation: Operation, step: str | None) -> str
     if row is not None and row.is_assumed and row.hold is None and row.state == MARKED_STATES.get(operation):
         return f"{row.name} is {row.state} already."
     return ""
+
+
+def _was_resumed(journal: Journal) -> bool:
+    """Tell whether the last that people did about a pause was to end it; asked only of what a person has touched."""
+    saga = journal.saga
+    if saga.hold == Hold.PAUSED or saga.touched_at is None or not SagaState(saga.state).is_open:
+        return False
+    acts = SagaHistory.objects.using(get_settings().database).filter(
+        saga_id=saga.pk, what=What.OPERATOR_ACTED.value, to_state__in=[Operation.PAUSE, Operation.RESUME]
+    )
+    return acts.order_by("-number").values_list("to_state", flat=True).first() == Operation.RESUME
 
 
 HELD_ACTIONS = (StepState.WAITING, StepState.REFUSED)  # where a held action can stand, beside an unknown outcome

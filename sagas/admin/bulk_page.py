@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import connections
 from django.urls import reverse
 
-from .. import bulk, clock, rules
+from .. import bulk, clock, plans
 from ..bulk_rules import CONFIRM_COUNT_ABOVE
 from ..conf import get_settings
 from ..display import Badge
@@ -195,7 +195,7 @@ def _show_sample(saga: Saga, steps: list[SagaStep], operation: Operation) -> Sam
         url=_url_of(saga.pk),
         badge=row.badge,
         step=row.step,
-        refusal=rules.find_repeat(journal, operation, None) or rules.find_refusal(journal, operation, None),
+        refusal=plans.find_obstacle(journal, operation),
     )
 
 

@@ -21,7 +21,7 @@ from ..journal import What
 from ..models import SagaHistory
 from ..operations import MAX_REASON_CHARS
 from ..plans import LABELS, OperationPlan, draw_plan, list_allowed_steps
-from ..reading import read_journal
+from ..reading import get_journal
 from ..rules import Operation
 from .forms import OperationForm
 from .history_rows import show_history
@@ -144,9 +144,7 @@ class OperationPage:
         return name or None if self.operation in TAKES_STEP else None
 
     def _offer_steps(self) -> HttpResponse:
-        journal = read_journal(self.saga_id)
-        if journal is None:
-            raise SagaNotFound(f"There is no saga {self.saga_id}.")
+        journal = get_journal(self.saga_id)
         refusals = list_allowed_steps(journal, self.operation)
         steps = [
             {"name": name, "refusal": refusal, "url": operation_url(journal.saga, self.operation, name)}

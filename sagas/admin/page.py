@@ -181,14 +181,13 @@ def list_choices(journal: Journal, actor: Actor) -> Iterator[Choice]:
         elif operation in rules.STEP_OPERATIONS:
             yield from _choose_steps(journal, operation)
         else:
-            refusal = rules.find_repeat(journal, operation, None) or rules.find_refusal(journal, operation, None)
-            yield _choose(journal, operation, refusal)
+            yield _choose(journal, operation, plans.find_obstacle(journal, operation))
             yield from _choose_one_retry(journal, operation)
 
 
 def _choose_one_retry(journal: Journal, operation: Operation) -> Iterator[Choice]:
     """Offer to retry one step alone where several could be."""
-    names = rules.retriable_steps(journal, None) if operation is Operation.RETRY else []
+    names = plans.list_retriable_steps(journal) if operation is Operation.RETRY else []
     if len(names) > 1:
         yield from (_choose(journal, operation, "", name) for name in names)
 

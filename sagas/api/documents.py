@@ -14,10 +14,9 @@ from .. import bulk, plans, rules
 from ..actors import Actor
 from ..conf import get_settings
 from ..display.sentences import show_error
-from ..exceptions import SagaNotFound
 from ..listing import ListedSaga, describe_sagas
 from ..models import SagaBulk, SagaBulkItem, SagaStep
-from ..reading import read_journal
+from ..reading import get_journal
 from ..rules import Operation
 
 
@@ -33,9 +32,7 @@ def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, A
 
     Raises: SagaNotFound.
     """
-    journal = read_journal(saga_id)
-    if journal is None:
-        raise SagaNotFound(f"There is no saga {saga_id}.")
+    journal = get_journal(saga_id)
     [listed] = describe_sagas([journal.saga])
     effects = journal.effects()
     steps = [_describe_step(step, effects[step.name].value, may_see=may_see) for step in journal.steps]

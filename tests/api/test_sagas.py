@@ -337,6 +337,7 @@ def test_bulk_is_drawn_started_watched_and_repeated_without_effect(enter: Enter)
     url = drawn["Location"]
     assert (drawn.status_code, drawn.json()["total"], drawn.json()["words"]) == (201, 2, "display: held; needs: paused")
     operations.resume(second.pk, actor=trips.BOSS, reason=REASON)
+    operations.pause(second.pk, actor=trips.BOSS, reason=REASON)
     assert boss.post(f"{url}start/", {"reason": REASON, "count": 2}).json()["state"] == "running"
     assert boss.post(f"{url}start/", {"reason": REASON, "count": 2}).json()["state"] == "running"
     with clock.restored():

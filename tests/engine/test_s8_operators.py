@@ -12,11 +12,12 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
-from sagas import Misconfigured, OutcomeUnknown, Parallel, RetryLater, operations, registry
+from sagas import Misconfigured, OutcomeUnknown, Parallel, RetryLater, operations, plans, registry
 from sagas.actors import Actor
 from sagas.exceptions import BadRequest, OperationRefused, PermissionRefused, SagaNotFound, StaleRevision
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
 from sagas.models.saga import new_saga_id
+from sagas.reading import read_journal
 from sagas.rules import PERMISSIONS, Operation
 from sagas.states import Hold, Outcome
 from sagas.testing import drain, faults, outcomes_of, pass_time
@@ -241,6 +242,9 @@ def test_s8_what_is_allowed_when(world: World, situation: Callable[[World, Saga]
     saga = start(world)
     situation(world, saga)
     before = read(saga.pk)
+    plan = plans.draw_plan(operation, saga.pk, step=step if operation in NEEDS_STEP else None)
+    assert plan.is_allowed is (operation in allowed)
+    assert (plan.revision, plan.history_count) == (before.revision, before.history_count)
 
     if operation not in allowed:
         is_repeat = (situation, operation) in {(paused, PAUSE), (abandoned, ABANDON)}
@@ -251,6 +255,7 @@ def test_s8_what_is_allowed_when(world: World, situation: Callable[[World, Saga]
             with pytest.raises(OperationRefused) as refused:
                 perform(operation, saga, step)
             assert len(str(refused.value)) > 20
+            assert str(refused.value) == plan.refusal
         assert picture(saga) == stored
         return
 
@@ -284,6 +289,39 @@ def test_s8_every_allowed_action_leads_to_an_end_or_a_hold(
         assert saga.state == "abandoned"
     if operation in (COMPENSATE, CANCEL) and not held:
         assert saga.state == "compensated" if situation not in (pivot_unknown, pivot_live, pivot_held) else "completed"
+
+
+def test_s8_a_second_resume_finds_it_done_and_one_without_a_pause_is_refused(world: World) -> None:
+    saga = start(world)
+    with pytest.raises(OperationRefused):
+        perform(RESUME, saga, "a")
+    paused(world, saga)
+    assert not perform(RESUME, saga, "a").is_repeat
+    stored = picture(saga)
+    again = perform(RESUME, saga, "a")
+    assert (again.is_repeat, again.message) == (True, "The saga was resumed already.")
+    assert picture(saga) == stored
+    paused(world, saga)
+    assert not perform(RESUME, saga, "a").is_repeat
+
+
+def test_s8_a_plan_on_an_ended_lease_tells_what_the_action_finds_and_writes_nothing(world: World) -> None:
+    saga = start(world)
+    expired(world, saga)
+    stored = picture(saga)
+
+    plan = plans.draw_plan(RETRY, saga.pk)
+    back = plans.draw_plan(COMPENSATE, saga.pk)
+
+    assert ([live.is_expired for live in plan.live], plan.outcome) == ([True], "The saga goes on with a.")
+    assert next((run.step, run.direction.value, run.note) for run in plan.runs) == ("a", "action", "")
+    assert (back.outcome, [run.note for run in back.runs]) == (
+        "The saga compensates: beginning with a, in reverse order.",
+        [""],
+    )
+    assert plans.list_retriable_steps(read_journal(saga.pk)) == ["a"]
+    assert plans.list_allowed_steps(read_journal(saga.pk), REFUSED)["a"] == ""
+    assert picture(saga) == stored
 
 
 # --- what each action does ------------------------------------------------------------------------------------------

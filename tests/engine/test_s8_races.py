@@ -7,12 +7,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from sagas import RetryLater, engine, operations
 from sagas.actors import Actor
 from sagas.exceptions import OperationRefused, StaleRevision
 from sagas.models import Saga
 from sagas.operations import OperationResult
+from sagas.plans import OperationPlan, draw_plan
+from sagas.rules import Operation
 from sagas.testing import drain
 from sagas.testing.drain import read
 
@@ -47,6 +50,20 @@ def test_s8_cancel_against_completion_has_one_winner(world: World, start: Callab
         charged, undone = world.count(saga, "p"), world.count(saga, "a", "undone")
         assert (saga.state, charged, undone) in {("completed", 1, 0), ("compensated", 0, world.count(saga, "a"))}
     assert ends <= {"completed", "compensated"}
+
+
+def test_s8_a_plan_is_drawn_while_somebody_else_holds_the_saga(start: Callable[[], Saga]) -> None:
+    saga = start()
+
+    def draw() -> OperationPlan:
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '1s'")
+        return draw_plan(Operation.PAUSE, saga.pk)
+
+    with transaction.atomic():
+        Saga.objects.select_for_update().get(pk=saga.pk)
+        plan = run_elsewhere(draw)
+    assert (plan.is_allowed, plan.revision) == (True, saga.revision)
 
 
 def test_s8_a_cancel_that_waits_for_the_row_sees_the_pivot_passed(world: World, start: Callable[[], Saga]) -> None:
