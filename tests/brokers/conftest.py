@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.blueprints import ONE_DATABASE, Blueprints
-from tests.acceptance.conftest import blueprints, marks, open_shop_on
+from tests.acceptance.conftest import blueprints, marks, open_shop_on, project
 from tests.acceptance.shops import Shop
 from tests.servers_rabbitmq import LocalRabbit, start_rabbitmq
 
-__all__ = ["blueprints", "marks", "quiet_shop", "rabbits"]
+__all__ = ["blueprints", "broker", "marks", "project", "quiet_shop", "rabbits", "shop"]
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +37,17 @@ def quiet_shop(shared_quiet_shop: Shop) -> Iterator[Shop]:
     """Lend the shop to a test that starts workers of its own; they end with it."""
     yield shared_quiet_shop
     shared_quiet_shop.stop_workers()
+
+
+@pytest.fixture(scope="module")
+def shop(shared_quiet_shop: Shop) -> Iterator[Shop]:
+    """Lend the shop, with a worker, to a module whose tests hurt nothing."""
+    shared_quiet_shop.start_worker(concurrency=2)
+    yield shared_quiet_shop
+    shared_quiet_shop.stop_workers()
+
+
+@pytest.fixture
+def broker(rabbits: list[LocalRabbit]) -> LocalRabbit:
+    """Lend the server to a test that has databases of its own; its rings mean nothing to the shop's workers."""
+    return rabbits[-1]

@@ -1,0 +1,17 @@
+"""Workers on RabbitMQ serve their queues, and are replaced, as on Valkey: tests of ``tests/acceptance`` again."""
+
+from __future__ import annotations
+
+from tests.acceptance import test_killed_workers as killed_workers
+from tests.acceptance.shops import Shop
+from tests.acceptance.stops.points import Marks, Moment
+from tests.acceptance.test_parallel_groups import (
+    samples,
+    test_steps_run_where_their_queue_is_served_and_groups_side_by_side,
+)
+
+__all__ = ["samples", "test_steps_run_where_their_queue_is_served_and_groups_side_by_side"]
+
+
+def test_killed_worker_is_replaced_by_another_one(quiet_shop: Shop, marks: Marks) -> None:
+    killed_workers.test_killed_worker_is_replaced_by_another_one(quiet_shop, marks, Moment.AFTER)
