@@ -8,6 +8,10 @@ from __future__ import annotations
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+
+from sagas.searching import read_step_key
 
 from .exceptions import PaymentsError
 from .gateways.sandbox import clear_failure
@@ -49,13 +53,14 @@ class PaymentOperationInline(ReadOnly, admin.TabularInline):
 
 @admin.register(Payment)
 class PaymentAdmin(ReadOnly, admin.ModelAdmin):
-    list_display = ("key", "order_number", "money", "payment_method", "state", "created_at", "changed_at")
+    list_display = ("key", "order_number", "money", "payment_method", "state", "created_at", "changed_at", "saga_page")
     list_filter = ("state",)
-    search_fields = ("key__startswith", "order_number__startswith")
-    search_help_text = "Beginning of an order number or of a step key"
+    search_fields = ("key__startswith", "order_number__startswith", "authorization_reference__startswith")
+    search_help_text = "Beginning of an order number, of a step key, or of the provider's reference"
     ordering = ("-created_at",)
     fields = (
         "key",
+        "saga",
         "order_number",
         "money",
         "refunded_money",
@@ -98,6 +103,31 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin):
     @admin.display(description="refunded")
     def refunded_money(self, payment: Payment) -> str:
         return payment.refunded
+
+    @admin.display(description="saga")
+    def saga_page(self, payment: Payment) -> str:
+        """Link to the saga's page by a short word."""
+        return link_saga(payment.key, "open")
+
+    @admin.display(description="saga")
+    def saga(self, payment: Payment) -> str:
+        """Link to the saga's page by its id."""
+        return link_saga(payment.key)
+
+
+def link_saga(step_key: str, words: str = "") -> str:
+    """Link to the page of the saga that a step key belongs to, by its id or by these words.
+
+    Returns: a dash when the key is of no saga; the plain id where the console is not installed.
+    """
+    saga_id = read_step_key(step_key)
+    if saga_id is None:
+        return "-"
+    try:
+        url = reverse("admin:sagas_saga_change", args=[saga_id])
+    except NoReverseMatch:
+        return str(saga_id)
+    return format_html('<a href="{}" title="{}">{}</a>', url, saga_id, words or saga_id)
 
 
 class SandboxOperationInline(ReadOnly, admin.TabularInline):

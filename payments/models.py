@@ -35,7 +35,9 @@ class Payment(models.Model):
     currency = models.CharField(max_length=3, blank=True)
     payment_method = models.CharField(max_length=64, blank=True)
     state = models.CharField(max_length=16, choices=PaymentState, default=PaymentState.AUTHORIZING)
-    authorization_reference = models.CharField(max_length=255, blank=True, help_text="The provider's own name for it.")
+    authorization_reference = models.CharField(
+        max_length=255, blank=True, db_index=True, help_text="The provider's own name for it."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     changed_at = models.DateTimeField(default=timezone.now, editable=False)
 

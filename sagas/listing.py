@@ -87,14 +87,14 @@ class ListedSaga:
 
 
 def find_saga(text: str, *, by_key: bool = False) -> UUID:
-    """Return the id that a text means: an id, the unique beginning of one, or, ``by_key``, a business key.
+    """Return the id that a text means: an id, its unique beginning, a step key, or, ``by_key``, a business key.
 
     Raises: SagaNotFound; SeveralSagas.
     """
     bounds = bound_ids(text)
     found = _find_by_id(bounds) if bounds else []
     if not found and by_key:
-        found = _find_by_key(text)
+        found = _find_by_key(text) or _find_by_key(text.upper())
     if len(found) == 1:
         return found[0].pk
     if not found:

@@ -235,7 +235,9 @@ def test_search_by_business_key(log_in: LogIn) -> None:
         "ORD-17": ids(first, second),
         " ORD-170 ": ids(second),
         "ORD-18": set(),
-        "ord-17": set(),
+        "ord-17": ids(first, second),
+        "ord-18": set(),
+        "order:ord-170": ids(second),
         "ada": ids(first, third),
         "customer:ada": ids(first),
         "order=ada": ids(third),
@@ -294,6 +296,7 @@ def test_search_and_filters_read_no_table_whole() -> None:
     queries |= {
         text: search_sagas(newest, text) for text in ("ORD-17", "order:ORD-17", "OLD-", str(saga.pk), str(saga.pk)[:13])
     }
+    queries |= {text: search_sagas(newest, text) for text in ("ord-17", "order:ord-17", f"{saga.pk}:pay")}
     queries |= {"needs a person": newest.filter(needs_person()), "nothing": newest}
     queries["needs a person, of many"] = search_sagas(newest.filter(needs_person()), "OLD-")
 

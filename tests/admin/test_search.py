@@ -12,7 +12,7 @@ from django.test import Client
 
 from sagas import bulk, searching
 from sagas.filtering import parse_filter, select_matching
-from sagas.listing import Wanted, list_sagas, select_sagas
+from sagas.listing import Wanted, find_saga, list_sagas, select_sagas
 from sagas.models import Saga, SagaKey
 from sagas.rules import Operation
 from sagas.searching import search_sagas
@@ -67,6 +67,31 @@ def test_a_key_that_reads_like_an_id_finds_both(sagas: list[Saga]) -> None:
 
     assert set(ids(*sagas)) <= set(ids(*found))
     assert found.count() == len(set(found)) <= 8
+
+
+@pytest.mark.parametrize("ending", [":pay", ":pay:compensate:0", ":"])
+def test_the_key_of_a_step_finds_its_saga(log_in: LogIn, sagas: list[Saga], ending: str) -> None:
+    text = f"{sagas[1].pk}{ending}"
+
+    assert ids(*search_sagas(Saga.objects.all(), text)) == ids(sagas[1])
+    assert shown(log_in("viewer").get(LIST, {"q": text})) == ids(sagas[1])
+    assert find_saga(text) == sagas[1].pk
+    assert search_sagas(Saga.objects.all(), f"{str(sagas[1].pk)[:-1]}{ending}").count() == 0
+
+
+@pytest.mark.parametrize("text", ["cust-7", "Cust", "customer:cust-7", "customer=Cust"])
+def test_a_number_in_small_letters_is_found(sagas: list[Saga], text: str) -> None:
+    assert ids(*search_sagas(Saga.objects.order_by("created_at", "pk"), text)) == ids(*sagas)
+    assert list_sagas(Wanted(search="cust-8")) == []
+
+
+def test_what_is_found_as_it_is_typed_is_all(sagas: list[Saga]) -> None:
+    SagaKey.objects.filter(saga=sagas[2], name="customer").update(value="cust-7")
+
+    assert ids(*search_sagas(Saga.objects.all(), "cust-7")) == ids(sagas[2])
+    assert find_saga("cust-7", by_key=True) == sagas[2].pk
+    SagaKey.objects.filter(saga=sagas[3], name="customer").update(value="CUST-9")
+    assert find_saga("cust-9", by_key=True) == sagas[3].pk
 
 
 def test_a_blank_text_finds_none(sagas: list[Saga]) -> None:

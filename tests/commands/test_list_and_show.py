@@ -63,7 +63,8 @@ def test_attention_shows_holds_and_reasons_to_look_and_nothing_closed() -> None:
         ("RIP", set()),
         ("TRIP_1", set()),
         ("%", {"%"}),
-        ("trip", set()),
+        ("trip", {"TRIP-10", "TRIP-100"}),
+        ("rip", set()),
     ],
 )
 def test_search_takes_the_beginning_of_a_business_key(text: str, found: set[str]) -> None:

@@ -111,6 +111,18 @@ def test_rows_are_found_by_order_number_and_key(rows: None, model: type[Model]) 
     assert client.get(list_url(model), {"state__exact": "lost"}).context["cl"].result_count == 0
 
 
+def test_a_payment_is_found_by_the_providers_reference_and_leads_to_its_saga(rows: None) -> None:
+    client, saga_id = log_in(is_superuser=True), "0198f3a2-5c1e-7000-8000-000000000000"
+    for page in (list_url(Payment), page_url(Payment)):
+        assert "/admin/sagas/saga/0198" not in client.get(page).content.decode()
+    Payment.objects.update(authorization_reference="pi_3Nq8", key=f"{saga_id}:authorize_payment")
+
+    for text, count in {"pi_3Nq8": 1, "pi_3": 1, "pi_4": 0}.items():
+        assert client.get(list_url(Payment), {"q": text}).context["cl"].result_count == count
+    for page in (list_url(Payment), page_url(Payment)):
+        assert f'href="{reverse("admin:sagas_saga_change", args=[saga_id])}"' in client.get(page).content.decode()
+
+
 def test_money_is_shown_with_its_currency(rows: None) -> None:
     client = log_in(is_superuser=True)
 
