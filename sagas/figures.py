@@ -243,7 +243,7 @@ def _compile_open() -> tuple[str, list[Any]]:
     needs_sql, needs_values = needs.query.sql_with_params()
     states_sql, states_values = display.select_open_states().query.sql_with_params()
     sql = COUNT_OPEN.format(states=states_sql, needs=needs_sql)
-    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     return sql, [*states_values, *needs_values, midnight]
 
 

@@ -45,6 +45,7 @@ class What(StrEnum):
     EXPORT = "export"  #: many sagas, taken along as a file
     TRANSCRIPT = "transcript"  #: the whole saga, on the command line
     BARRIER = "barrier"  #: a result stored with a participant
+    LIST = "list"  #: one line of error of many sagas, on the command line or through the API
     API = "api"  #: the answer of an operator's API
 
 

@@ -32,7 +32,7 @@ from .page import GRAVE
 from .paging import CappedPaginator
 from .refreshing import BULK_PARTS, answer_parts
 from .selection import parse_number
-from .view_only import ViewOnlyAdmin, engine_database
+from .view_only import ViewOnlyAdmin, engine_database, moment_column
 
 NEW, PAGE = "admin/sagas/bulk/new.html", "admin/sagas/bulk/page.html"
 RELOAD_SECONDS = 5
@@ -43,8 +43,9 @@ RELOAD = "reload"
 class SagaBulkAdmin(ViewOnlyAdmin):
     """Be the console for bulks."""
 
-    list_display = ("title", "badge", "who", "drawn_at", "ended_at")
+    list_display = ("title", "badge", "who", "drawn", "ended")
     list_display_links = ("title",)
+    drawn, ended = moment_column("drawn_at", "Drawn"), moment_column("ended_at", "Ended")
     list_per_page = 50
     list_max_show_all = 0
     ordering = ("-drawn_at", "-id")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied
@@ -118,9 +118,9 @@ def _build_row(group: FailureGroup, found: Failures, labels: list[str], may_see:
 
 
 def list_labels(since: datetime, bucket: timedelta, count: int) -> list[str]:
-    """Return what the parts of a window are called: by their beginning."""
-    pattern = "%Y-%m-%d %H:%M" if bucket * count > DAY / 2 else "%H:%M:%S"
-    return [f"{since + place * bucket:{pattern}}" for place in range(count)]
+    """Return what the parts of a window are called: by their beginning, in UTC."""
+    pattern, first = "%Y-%m-%d %H:%M" if bucket * count > DAY / 2 else "%H:%M:%S", since.astimezone(UTC)
+    return [f"{first + place * bucket:{pattern}} UTC" for place in range(count)]
 
 
 def describe_trend(values: tuple[int, ...]) -> str:

@@ -13,15 +13,17 @@ from django.utils.safestring import SafeString
 
 from ..models import SagaLook
 from .paging import CappedPaginator
-from .view_only import ViewOnlyAdmin, engine_database
+from .view_only import ViewOnlyAdmin, engine_database, moment_column
 
 
 @admin.register(SagaLook)
 class SagaLookAdmin(ViewOnlyAdmin):
     """List looks, newest first; nobody changes them, the database sees to that."""
 
-    list_display = ("at", "actor", "what", "saga", "detail")
+    list_display = ("moment", "actor", "what", "saga", "detail")
     list_display_links = None
+    moment = moment_column("at", "When")
+    fields = readonly_fields = ("moment", "actor", "what", "saga", "detail")
     ordering = ("-at", "-id")
     sortable_by = ()
     search_fields = ("actor",)  # shows the search field; get_search_results does the work

@@ -23,7 +23,7 @@ from ..display.times import describe_distance
 from ..models import SagaBarrier, SagaStep, SagaWorker
 from .paging import CappedPaginator
 from .shown import PAYLOAD_PERMISSION
-from .view_only import ViewOnlyAdmin, engine_database
+from .view_only import ViewOnlyAdmin, engine_database, moment_column
 
 SEEN = Badge(word="at work", icon="check", tone=Tone.GOOD)
 GONE = Badge(word="not seen", icon="warning", tone=Tone.URGENT)
@@ -33,11 +33,13 @@ GONE = Badge(word="not seen", icon="warning", tone=Tone.URGENT)
 class SagaWorkerAdmin(ViewOnlyAdmin):
     """List the processes that sweep."""
 
-    list_display = ("name", "badge", "seen", "serves", "version", "last_found", "started_at")
+    list_display = ("name", "badge", "seen", "serves", "version", "last_found", "started")
     list_display_links = None
     ordering = ("-last_sweep_at",)
     sortable_by = ()
-    fields = ("name", "host", "pid", "queues", "version", "started_at", "last_sweep_at", "last_found")
+    started, swept = moment_column("started_at", "Started"), moment_column("last_sweep_at", "Last sweep")
+    fields = ("name", "host", "pid", "queues", "version", "started", "swept", "last_found")
+    readonly_fields = ("started", "swept")
     show_full_result_count = False
     paginator = CappedPaginator
 
@@ -89,8 +91,10 @@ class DatabaseFilter(admin.SimpleListFilter):
 class SagaBarrierAdmin(ViewOnlyAdmin):
     """List what participants remember of step keys."""
 
-    list_display = ("key", "direction", "epoch", "state", "created_at", "finished_at")
+    list_display = ("key", "direction", "epoch", "state", "created", "finished")
     list_display_links = None
+    created, finished = moment_column("created_at", "Created"), moment_column("finished_at", "Finished")
+    readonly_fields = ("created", "finished")
     list_filter = (DatabaseFilter,)
     ordering = ("-created_at", "-id")
     sortable_by = ()
@@ -102,7 +106,7 @@ class SagaBarrierAdmin(ViewOnlyAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Return what a person may see: a stored result is a payload."""
-        shown = ("key", "direction", "epoch", "state", "created_at", "finished_at")
+        shown = ("key", "direction", "epoch", "state", "created", "finished")
         return (*shown, "result") if request.user.has_perm(PAYLOAD_PERMISSION) else shown
 
     def change_view(

@@ -22,6 +22,7 @@ from django.utils import timezone
 from .. import registry
 from ..definition import STEP_NAME
 from ..display.filters import IS_OPEN
+from ..display.times import describe_moment
 from ..filtering import (
     GROUP,
     NUMBER,
@@ -199,7 +200,7 @@ class PlaceFilter(ChoiceFilter):
             return [(value, f"Not slower than {slow[0].total_seconds():.3f} s")]
         place = parse_place(value)
         word = "After" if self.order == LONGEST else "Before"
-        return [(value, f"{word} {place[0]:%Y-%m-%d %H:%M:%S} UTC" if place else "")]
+        return [(value, f"{word} {describe_moment(place[0])}" if place else "")]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         """Return the choices; the first one leads back."""
@@ -225,7 +226,7 @@ class PlaceFilter(ChoiceFilter):
 class WindowFilter(ListFilter):
     """Narrow to sagas started between two moments, either of which may be left open."""
 
-    title = "start between"
+    title = "start between (UTC)"
     template = "admin/sagas/filters/window.html"
     parameter_name = "since"  # for the list's own sake: the names that the URL may hold
     names = ("since", "until")
@@ -296,12 +297,12 @@ def parse_slow_place(text: str) -> tuple[timedelta, UUID] | None:
 
 
 def parse_moment(text: str) -> datetime | None:
-    """Return a moment of a URL, in the zone of the admin when it names none; None when it is no moment."""
+    """Return a moment of a URL, in UTC when it names no zone; None when it is no moment."""
     try:
         found = datetime.fromisoformat(text) if len(text) <= 40 and text.isascii() else None
         if found is None:
             return None
-        aware = found if found.tzinfo else timezone.make_aware(found)
+        aware = found if found.tzinfo else found.replace(tzinfo=UTC)
         # At the ends of the calendar the database's zone could lead beyond it.
         aware.astimezone(UTC) - timedelta(days=2)
         aware.astimezone(UTC) + timedelta(days=2)
@@ -311,8 +312,8 @@ def parse_moment(text: str) -> datetime | None:
 
 
 def start_of_today() -> datetime:
-    """Return midnight in the zone of the admin."""
-    return timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    """Return the last midnight in UTC, as everything in the console is."""
+    return timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 MORE_FILTERS = (

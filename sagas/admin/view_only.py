@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
@@ -9,6 +10,7 @@ from django.forms import Script
 from django.http import HttpRequest
 
 from ..conf import get_settings
+from ..display.times import describe_moment
 
 
 class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic when it runs
@@ -32,6 +34,17 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse."""
         return False
+
+
+def moment_column(field: str, label: str) -> Callable[[Any, Any], str | None]:
+    """Return a column that shows a moment as all of the console does; the admin's own is local and names no zone."""
+
+    @admin.display(description=label, empty_value="-")
+    def show(_admin: Any, row: Any) -> str | None:
+        moment = getattr(row, field)
+        return describe_moment(moment) if moment is not None else None
+
+    return show
 
 
 def engine_database() -> str:

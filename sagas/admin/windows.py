@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..display.times import describe_span
@@ -133,6 +133,6 @@ def _list_labels(data: Mapping[str, Any], window: Window) -> list[str]:
     """Return from when on each part is."""
     if not data:
         return [f"{place + 1}" for place in range(window.parts)]
-    since = datetime.fromisoformat(data["since"])
+    since = datetime.fromisoformat(data["since"]).astimezone(UTC)
     pattern = "%H:%M" if window.length <= timedelta(days=1) else "%a %d %H:%M"
-    return [f"from {since + place * window.length / window.parts:{pattern}}" for place in range(window.parts)]
+    return [f"from {since + place * window.length / window.parts:{pattern}} UTC" for place in range(window.parts)]

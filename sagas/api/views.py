@@ -107,7 +107,12 @@ class SagaListView(OperatorView):
                 raise ParseError("The cursor is not one of ours; start again without it.")
             rows = rows.filter(is_below("created_at", *place))
         page = list(rows.defer("input", "effects_left")[: size + 1])
-        found = [documents.describe_listed(listed, may_see=self.may_see) for listed in describe_sagas(page[:size])]
+        rows_shown = describe_sagas(page[:size])
+        may_see = self.may_see
+        if may_see and any(listed.last_error for listed in rows_shown):
+            asked = ", ".join(f"{name}={value}" for name, value in request.query_params.items())
+            may_see = looks.note_look(self.actor.name, looks.What.LIST, detail=asked)
+        found = [documents.describe_listed(listed, may_see=may_see) for listed in rows_shown]
         following = None
         if len(page) > size:
             last = page[size - 1]

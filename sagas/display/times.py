@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -30,5 +30,5 @@ def describe_distance(moment: datetime, now: datetime) -> str:
 
 
 def describe_moment(moment: datetime) -> str:
-    """Return a moment to the second."""
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    """Return a moment to the second, in UTC whatever the zone of the project is."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -102,6 +103,35 @@ def test_each_look_is_written_down_with_who_at_what_and_where(log_in: LogIn, cap
     ]
     assert {record.getMessage() for record in caplog.records} == {"Payloads seen."}
     assert len(caplog.records) == 8
+
+
+def test_lists_with_texts_of_errors_are_a_look_each(log_in: LogIn) -> None:
+    trips.make_completed()
+    url = "/api/v1/sagas/"
+    for person in ("viewer", "supervisor"):
+        assert log_in(person).get(url).status_code == 200
+    call_command("saga_list", json=True, stdout=StringIO())
+    assert rows() == []  # there is no error to see
+
+    saga = trips.make_compensation_failing()
+    assert "The airline is closed." not in log_in("viewer").get(url).content.decode()
+    assert rows() == []
+    client, out = log_in("supervisor"), StringIO()
+    for _ in range(2):
+        assert "The airline is closed." in client.get(url, {"definition": "trip"}).content.decode()
+    call_command("saga_list", json=True, stdout=out)
+
+    assert "The airline is closed." in out.getvalue()
+    assert rows() == [
+        ("supervisor", "list", None, "definition=trip"),
+        ("supervisor", "list", None, "definition=trip"),
+        (Actor.of_command_line().name, "list", None, "saga_list"),
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE sagas_sagalook ADD CONSTRAINT closed CHECK (actor = '') NOT VALID")
+    answer = client.get(url)
+    assert (answer.status_code, answer.json()["results"][0]["id"]) == (200, str(saga.pk))
+    assert "The airline is closed." not in answer.content.decode()
 
 
 def test_a_page_that_refreshes_is_one_look_until_some_time_has_passed(log_in: LogIn) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from html import unescape
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.test import Client, RequestFactory
 
-from sagas import operations
+from sagas import bulk, looks, operations
 from sagas.admin import paging, saga_admin
 from sagas.admin.narrowing import (
     AttemptsFilter,
@@ -26,8 +26,11 @@ from sagas.admin.narrowing import (
     parse_moment,
     parse_place,
     parse_slow_place,
+    start_of_today,
 )
-from sagas.models import Saga, SagaAttempt
+from sagas.display.times import describe_moment
+from sagas.models import Saga, SagaAttempt, SagaBarrier, SagaBulk, SagaWorker
+from sagas.rules import Operation
 
 from . import trips
 from .pages import LIST
@@ -123,6 +126,30 @@ def test_window_filter(log_in: LogIn) -> None:
     text = unescape(client.get(LIST, {"since": "2026-11-20T02:10", "display": "pending"}).content.decode())
     assert 'name="since" value="2026-11-20T02:10"' in text
     assert '<input type="hidden" name="display" value="pending">' in text
+
+
+def test_times_are_read_and_shown_in_utc_whatever_the_zone_of_the_project(log_in: LogIn, settings: Any) -> None:
+    settings.TIME_ZONE = "Asia/Tokyo"
+    moment = datetime(2026, 11, 20, 2, 10, tzinfo=UTC)
+    early, late = trips.make_completed(), trips.make_completed()
+    drawn = bulk.draw_selected(Operation.PAUSE, [late.pk], actor=trips.BOSS)
+    Saga.objects.filter(pk=early.pk).update(created_at=moment)
+    SagaBulk.objects.filter(pk=drawn.pk).update(drawn_at=moment)
+    SagaWorker.objects.create(name="w", host="h", pid=1, started_at=moment, last_sweep_at=moment)
+    SagaBarrier.objects.create(key="k", direction="action", state="done", created_at=moment)
+    looks.note_look("boss", looks.What.VALUE, saga_id=late.pk)
+    client, shown = log_in("admin"), "2026-11-20 02:10:00 UTC"
+    midnight = start_of_today()
+
+    assert listed(client.get(LIST, {"since": "2026-11-20T02:10", "until": "2026-11-20T02:11"})) == ids(early)
+    page = unescape(client.get(LIST, {"before": describe_place(Saga.objects.get(pk=early.pk))}).content.decode())
+    assert ">From (UTC)</label>" in page
+    assert f"Before {shown}" in page
+    for path in ("sagabulk/", "sagaworker/", f"sagaworker/{SagaWorker.objects.get().pk}/change/", "sagabarrier/"):
+        assert shown in client.get(f"/admin/sagas/{path}").content.decode(), path
+    assert " UTC</td>" in client.get("/admin/sagas/sagalook/").content.decode()
+    assert (midnight.utcoffset(), midnight.hour, midnight.minute) == (timedelta(), 0, 0)
+    assert describe_moment(moment.astimezone(timezone(timedelta(hours=9)))) == shown
 
 
 def test_orders(log_in: LogIn) -> None:

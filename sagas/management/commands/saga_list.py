@@ -6,6 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from ... import looks
+from ...actors import Actor
 from ...listing import MAX_LIMIT, ListedSaga, Wanted, list_sagas
 from ...states import SagaState
 from .. import arguments
@@ -55,6 +57,9 @@ class Command(SagaCommand):
                 limit=options["limit"],
             )
         )
+        if any(saga.last_error for saga in found):
+            # Who has a shell here could read the tables, too: it is written down, and shown in any case.
+            looks.note_look(Actor.of_command_line().name, looks.What.LIST, detail="saga_list")
         if options["json"]:
             self.print_json([saga.as_dict() for saga in found])
         elif found:
