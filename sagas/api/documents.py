@@ -14,10 +14,14 @@ from .. import bulk, plans, rules
 from ..actors import Actor
 from ..conf import get_settings
 from ..display.sentences import show_error
+from ..journal import Journal
 from ..listing import ListedSaga, describe_sagas
 from ..models import SagaBulk, SagaBulkItem, SagaStep
 from ..reading import get_journal
 from ..rules import Operation
+
+# A retry may be meant for one step, or for all that wait.
+STEP_ACTIONS = rules.STEP_OPERATIONS | {Operation.RETRY}
 
 
 def describe_listed(listed: ListedSaga, *, may_see: bool) -> dict[str, Any]:
@@ -34,8 +38,14 @@ def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, A
     """
     journal = get_journal(saga_id)
     [listed] = describe_sagas([journal.saga])
-    effects = journal.effects()
-    steps = [_describe_step(step, effects[step.name].value, may_see=may_see) for step in journal.steps]
+    effects, possible = journal.effects(), _list_possible(journal, actor)
+    steps = [
+        {
+            **_describe_step(step, effects[step.name].value, may_see=may_see),
+            "actions": [operation.value for operation, refusals in possible.items() if not refusals[step.name]],
+        }
+        for step in journal.steps
+    ]
     actions = [
         plans.plan_on(journal, operation, actor=actor)
         for operation in Operation
@@ -53,6 +63,11 @@ def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, A
 
 def describe_bulk(found: SagaBulk) -> dict[str, Any]:
     """Return a bulk and how far it is."""
+    return {**describe_listed_bulk(found), "counts": dict(bulk.read_progress(found).counts)}
+
+
+def describe_listed_bulk(found: SagaBulk) -> dict[str, Any]:
+    """Return one bulk of a list; how far it is would be a statement for each."""
     return {
         "id": str(found.pk),
         "operation": found.operation,
@@ -62,7 +77,6 @@ def describe_bulk(found: SagaBulk) -> dict[str, Any]:
         "words": found.words,
         "filter": found.filter,
         "total": found.total,
-        "counts": dict(bulk.read_progress(found).counts),
         "drawn_at": found.drawn_at.isoformat(),
         "started_at": found.started_at.isoformat() if found.started_at else None,
         "ended_at": found.ended_at.isoformat() if found.ended_at else None,
@@ -103,6 +117,15 @@ def read_cursor(text: str) -> tuple[datetime, UUID] | None:
     except (ValueError, binascii.Error):
         return None
     return (moment, found) if moment.tzinfo is not None and write_cursor(moment, found) == text else None
+
+
+def _list_possible(journal: Journal, actor: Actor) -> dict[Operation, dict[str, str]]:
+    """Return for each action on a step that an account may do, why it is not possible on which step now."""
+    return {
+        operation: plans.list_allowed_steps(journal, operation)
+        for operation in Operation
+        if operation in STEP_ACTIONS and actor.may(rules.PERMISSIONS[operation])
+    }
 
 
 def _describe_step(step: SagaStep, effect: str, *, may_see: bool) -> dict[str, Any]:

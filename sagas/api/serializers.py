@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rest_framework import serializers
 
 from ..bulk import MAX_SELECTED
@@ -100,6 +102,10 @@ class SagaStepDocumentSerializer(serializers.Serializer):  # type: ignore[type-a
     is_live = serializers.BooleanField()
     is_assumed = serializers.BooleanField()
     last_error = serializers.CharField(allow_blank=True)
+    actions = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Those that this account may do to it now: retry, skip, the marks.",
+    )
 
 
 class SagaActionStateSerializer(serializers.Serializer):  # type: ignore[type-arg]
@@ -142,21 +148,30 @@ class SagaDeedSerializer(serializers.Serializer):  # type: ignore[type-arg]
     is_repeat = serializers.BooleanField()
 
 
-class SagaBulkDocumentSerializer(serializers.Serializer):  # type: ignore[type-arg]
+class SagaBulkSummarySerializer(serializers.Serializer):  # type: ignore[type-arg]
     id = serializers.UUIDField()
     operation = serializers.CharField()
-    state = serializers.ChoiceField(choices=[state.value for state in BulkState])
+    state: Any = serializers.CharField()
     actor = serializers.CharField()
     reason = serializers.CharField(allow_blank=True)
     words = serializers.CharField()
     filter = serializers.DictField(child=serializers.CharField(), allow_null=True)
     total = serializers.IntegerField()
-    counts = serializers.DictField(child=serializers.IntegerField())
     drawn_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     ended_at = serializers.DateTimeField(allow_null=True)
     stopped_by = serializers.CharField(allow_blank=True)
     confirm_until = serializers.DateTimeField()
+
+
+class SagaBulkDocumentSerializer(SagaBulkSummarySerializer):
+    state = serializers.ChoiceField(choices=[state.value for state in BulkState])
+    counts = serializers.DictField(child=serializers.IntegerField())
+
+
+class SagaBulkPageSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    next = serializers.CharField(allow_null=True, help_text="Where the list goes on.")
+    results = SagaBulkSummarySerializer(many=True)
 
 
 class SagaBulkItemSerializer(serializers.Serializer):  # type: ignore[type-arg]

@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 from .. import bulk, looks, operations, plans
 from ..actors import Actor
 from ..bulk_rules import EVERYTHING
+from ..conf import get_settings
 from ..exceptions import BadRequest, PermissionRefused
 from ..filtering import SagaFilter, parse_filter, select_matching
 from ..listing import describe_sagas
@@ -32,6 +33,7 @@ from .serializers import (
     SagaBulkDocumentSerializer,
     SagaBulkDrawSerializer,
     SagaBulkItemPageSerializer,
+    SagaBulkPageSerializer,
     SagaBulkStartSerializer,
     SagaBulkStopSerializer,
     SagaDeedSerializer,
@@ -101,24 +103,13 @@ class SagaListView(OperatorView):
             rows = select_matching(parse_filter(given)).order_by("-created_at", "-pk")
         except BadRequest as error:
             raise ParseError(str(error)) from error
-        if "cursor" in request.query_params:
-            place = documents.read_cursor(request.query_params["cursor"])
-            if place is None:
-                raise ParseError("The cursor is not one of ours; start again without it.")
-            rows = rows.filter(is_below("created_at", *place))
-        page = list(rows.defer("input", "effects_left")[: size + 1])
-        rows_shown = describe_sagas(page[:size])
+        page, following = _read_page(request, rows.defer("input", "effects_left"), "created_at", size)
+        listed = describe_sagas(page)
         may_see = self.may_see
-        if may_see and any(listed.last_error for listed in rows_shown):
+        if may_see and any(saga.last_error for saga in listed):
             asked = ", ".join(f"{name}={value}" for name, value in request.query_params.items())
             may_see = looks.note_look(self.actor.name, looks.What.LIST, detail=asked)
-        found = [documents.describe_listed(listed, may_see=may_see) for listed in rows_shown]
-        following = None
-        if len(page) > size:
-            last = page[size - 1]
-            query = request.query_params.copy()
-            query["cursor"] = documents.write_cursor(last.created_at, last.pk)
-            following = f"{request.path}?{query.urlencode()}"
+        found = [documents.describe_listed(saga, may_see=may_see) for saga in listed]
         return Response({"next": following, "results": found}, headers=PRIVATE)
 
 
@@ -184,9 +175,23 @@ class SagaActionView(OperatorView):
 
 
 class SagaBulkListView(OperatorView):
-    """Freeze sets of sagas."""
+    """List bulks, and freeze sets of sagas."""
 
     view_permission = VIEW_BULK
+    parameters = PLACES
+
+    @extend_schema(
+        operation_id="list_saga_bulks",
+        parameters=[schema.CURSOR, schema.SIZE],
+        responses={200: SagaBulkPageSerializer, **schema.list_problems()},
+    )
+    def get(self, request: Request) -> Response:
+        """List bulks, those drawn last first; also sets that nobody has confirmed."""
+        size = _read_number(request, "page_size", lowest=1, highest=schema.MAX_PAGE_SIZE, default=schema.PAGE_SIZE)
+        rows = SagaBulk.objects.using(get_settings().database).order_by("-drawn_at", "-pk")
+        page, following = _read_page(request, rows, "drawn_at", size)
+        results = [documents.describe_listed_bulk(found) for found in page]
+        return Response({"next": following, "results": results}, headers=PRIVATE)
 
     @extend_schema(
         operation_id="draw_saga_bulk",
@@ -324,6 +329,25 @@ def _draw(operation: Operation, body: dict[str, Any], actor: Actor) -> SagaBulk:
         words=wanted.words or EVERYTHING,
         everything="everything" in body,
     )
+
+
+def _read_page(request: Request, rows: Any, field: str, size: int) -> tuple[list[Any], str | None]:
+    """Return a page of rows, the greatest of a field first, and the address of the next one.
+
+    Raises: ParseError.
+    """
+    if "cursor" in request.query_params:
+        place = documents.read_cursor(request.query_params["cursor"])
+        if place is None:
+            raise ParseError("The cursor is not one of ours; start again without it.")
+        rows = rows.filter(is_below(field, *place))
+    page = list(rows[: size + 1])
+    if len(page) <= size:
+        return page, None
+    last = page[size - 1]
+    query = request.query_params.copy()
+    query["cursor"] = documents.write_cursor(getattr(last, field), last.pk)
+    return page[:size], f"{request.path}?{query.urlencode()}"
 
 
 def _read_number(request: Request, name: str, *, lowest: int, highest: int, default: int) -> int:

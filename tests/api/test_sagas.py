@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from sagas import bulk, bulk_running, clock, operations
+from sagas import bulk, bulk_running, clock, operations, rules
 from sagas.bulk_rules import EVERYTHING
 from sagas.display import DisplayState
 from sagas.models import Saga, SagaAttempt, SagaBulk, SagaStep
@@ -170,6 +170,30 @@ def test_saga_tells_its_steps_and_what_may_be_done(enter: Enter) -> None:
     assert allowed["abandon"] == "operator lacks the permission sagas.abandon_saga."
     assert "retry" not in allowed
     assert "result" not in found["steps"][0]
+
+
+def test_each_step_tells_what_may_be_done_to_it(enter: Enter) -> None:
+    failing, unknown = trips.make_compensation_failing(), trips.make_held_unknown()
+    refused = trips.make_contract_violation()
+
+    people = {name: enter(name) for name in ("viewer", "operator", "supervisor")}
+
+    def actions(person: str, saga: Saga) -> dict[str, list[str]]:
+        steps = people[person].get(url_of(saga)).json()["steps"]
+        return {step["name"]: step["actions"] for step in steps if step["actions"]}
+
+    assert actions("supervisor", failing) == {"book_flight": ["retry", "mark_compensated"]}
+    assert actions("supervisor", unknown) == {
+        "pay": ["retry", "mark_succeeded", "mark_refused"], "send_tickets": ["skip"],
+    }  # fmt: skip
+    assert "skip" in actions("supervisor", refused)["send_tickets"]
+    assert actions("operator", unknown) == {"pay": ["retry"]}
+    assert actions("viewer", unknown) == {}
+    assert actions("supervisor", trips.make_completed()) == {}
+    for name, listed in actions("supervisor", unknown).items():
+        for operation in rules.STEP_OPERATIONS | {Operation.RETRY}:
+            plan = people["supervisor"].get(f"{url_of(unknown, operation)}?step={name}").json()
+            assert plan["is_allowed"] == (operation.value in listed), (name, operation)
 
 
 def test_entity_tag_changes_with_the_saga(enter: Enter) -> None:
@@ -352,6 +376,30 @@ def test_bulk_is_drawn_started_watched_and_repeated_without_effect(enter: Enter)
     assert (item["saga_id"], item["result"]) == (str(second.pk), "stale")
     assert [deed[0] for deed in deeds_of(first)] == ["pause", "resume"]
     assert boss.post(f"{url}stop/", {}).json()["state"] == "finished"
+
+
+def test_bulks_are_listed_newest_first_and_leafed_through(enter: Enter) -> None:
+    boss, saga = enter("supervisor"), trips.start()
+    made = [bulk.draw_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS) for _ in range(5)]
+    bulk.start_bulk(made[0].pk, actor=trips.BOSS, reason=REASON)
+    found: list[Any] = []
+    url = f"{BULKS}?page_size=2"
+    while url:
+        page = boss.get(url).json()
+        found += page["results"]
+        url = page["next"]
+
+    assert [one["id"] for one in found] == [str(one.pk) for one in reversed(made)]
+    assert [one["state"] for one in found] == [*["drawn"] * 4, "running"]
+    assert (found[-1]["reason"], found[-1]["total"]) == (REASON, 1)
+    assert set(boss.get(f"{BULKS}{made[0].pk}/").json()) - set(found[0]) == {"counts"}
+    assert enter("viewer").get(BULKS).status_code == 200
+    assert_problem(enter("nobody").get(BULKS), 403, "permission-denied")
+    for query in ("cursor=x", "page_size=0", "page_size=101", "display=held", "state=running"):
+        assert_problem(boss.get(f"{BULKS}?{query}"), 400, "bad-request")
+    with CaptureQueriesContext(connection) as queries:
+        boss.get(BULKS)
+    assert len(queries) <= 10
 
 
 def test_bulk_by_selection_and_stop(enter: Enter) -> None:

@@ -101,8 +101,8 @@ def test_list_is_narrowed_to_a_window_of_time(visit: Visit, has_scripts: bool) -
     visitor.log_in("viewer")
     page.locator("summary", has_text="By start between (UTC)").click()
 
-    page.get_by_label("From", exact=True).fill("2020-01-01T00:00:00")
-    page.get_by_label("To", exact=True).fill("2020-01-02T00:00:00")
+    page.get_by_label("From (UTC)").fill("2020-01-01T00:00:00")
+    page.get_by_label("To (UTC)").fill("2020-01-02T00:00:00")
     page.get_by_role("button", name="Show").click()
 
     expect(page.get_by_text("0 sagas")).to_be_visible()
