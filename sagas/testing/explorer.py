@@ -3,10 +3,13 @@
 What is enumerated for each step: a refusal; an attempt that failed without an effect; a worker that dies before and
 after the function; an answer that is lost once, for ever, or that was never asked for; a function that runs twice; an
 answer that comes after another worker took over; a call that comes after everything was undone; a deadline; and an
-operator who cancels, forces compensation, or pauses and resumes.
+operator who cancels, forces compensation, or pauses and resumes. On the way back also a compensation that is refused,
+or that keeps failing.
 
 A run is right when it ends completed with exactly the effects of an undisturbed run, or compensated with none. A
-person may be asked only where nobody can know: at a pivot whose answer never comes.
+person may be asked only where nobody can know or help, at a pivot whose answer never comes or a compensation that is
+refused or keeps failing; the saga must then say so, and leave no more than an undisturbed run has at any moment. What a
+person or the clock cannot do at that moment, such as to cancel after the pivot, is counted apart.
 
 Source: oxidecomputer/steno (run-twice and inject switches of its REPL), applied to every node in turn.
 """
@@ -16,7 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Thread
 from typing import Any
+
+from django.db import connections
 
 from .. import clock, operations
 from ..actors import Actor
@@ -38,6 +44,7 @@ EXPLORER = Actor(name="explorer", is_trusted=True)
 REASON = "The explorer tries this."
 
 Plant = Callable[[Faults, Saga], None]
+Act = Callable[[Saga], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +78,18 @@ class Verdict:
     """The saga's history."""
     was_reached: bool
     """Whether the fault acted at all."""
+    was_possible: bool = True
+    """Whether the person or the clock could do at that moment what was tried."""
+
+    @property
+    def is_wrong(self) -> bool:
+        """Tell whether the fault was not reached, or the run ended as it must not."""
+        return not self.was_reached or bool(self.problems)
 
     @property
     def is_right(self) -> bool:
-        """Tell whether the run was reached and ended as it should."""
-        return self.was_reached and not self.problems
+        """Tell whether the fault acted and the run ended as it should."""
+        return self.was_possible and not self.is_wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +103,14 @@ class Exploration:
 
     @property
     def wrong(self) -> tuple[Verdict, ...]:
-        """Return the verdicts that are not right, the shortest transcript first."""
-        found = [verdict for verdict in self.verdicts if not verdict.is_right]
+        """Return the verdicts that are wrong, the shortest transcript first."""
+        found = [verdict for verdict in self.verdicts if verdict.is_wrong]
         return tuple(sorted(found, key=lambda verdict: len(verdict.transcript.splitlines())))
+
+    @property
+    def not_possible(self) -> tuple[Verdict, ...]:
+        """Return the verdicts on what could not be done, so that nothing but its refusal was shown."""
+        return tuple(verdict for verdict in self.verdicts if not verdict.was_possible and not verdict.is_wrong)
 
 
 def explore(scenario: Scenario, *, report: Callable[[Verdict], None] = lambda verdict: None) -> Exploration:
@@ -101,10 +120,10 @@ def explore(scenario: Scenario, *, report: Callable[[Verdict], None] = lambda ve
     Raises: AssertionError when even the undisturbed run does not complete.
     Tx: must not be inside one; needs a test database, for its rows stay.
     """
-    baseline = _run_baseline(scenario)
+    baseline, most = _run_baseline(scenario)
     verdicts = []
     for trial in enumerate_trials(scenario):
-        verdict = _try(scenario, trial, baseline)
+        verdict = _try(scenario, trial, baseline, most)
         verdicts.append(verdict)
         report(verdict)
     return Exploration(definition=scenario.definition.name, baseline=baseline, verdicts=tuple(verdicts))
@@ -175,8 +194,7 @@ def _forward_trials(scenario: Scenario, step: Step) -> Iterator[Trial]:
                 lambda f, saga: _compensate_meanwhile(f, saga, step, before=True, then_crash=True),
             )
             yield trial("undone meanwhile", lambda f, saga: _compensate_meanwhile(f, saga, step, before=False))
-    if step.external:
-        yield from _person_trials(step, trial)
+    yield from _person_trials(step, trial, Direction.ACTION)
 
 
 def _unknown_trials(step: Step, trial: Callable[..., Trial], is_pivot: bool) -> Iterator[Trial]:
@@ -193,18 +211,30 @@ def _unknown_trials(step: Step, trial: Callable[..., Trial], is_pivot: bool) -> 
         )
 
 
-def _person_trials(step: Step, trial: Callable[..., Trial]) -> Iterator[Trial]:
-    """Yield what a person or the clock does while an external step is under way."""
-    for name, act in (("cancelled", _cancel), ("compensation forced", _force), ("paused and resumed", _pause)):
-        yield trial(name, lambda f, saga, act=act: _act_meanwhile(f, saga, step, act))
-    yield trial("deadline passes", lambda f, saga: _act_meanwhile(f, saga, step, _pass_deadline))
+def _person_trials(step: Step, trial: Callable[..., Trial], direction: Direction) -> Iterator[Trial]:
+    """Yield what a person or the clock does while a step is under way."""
+    acts = (("cancelled", _cancel), ("compensation forced", _force), ("paused and resumed", _pause))
+    for name, act in (*acts, ("deadline passes", _pass_deadline)):
+        yield trial(name, lambda f, saga, act=act: f.attempt(step.name, lambda: _apart(act, saga), direction=direction))
 
 
 def _backward_trials(scenario: Scenario, step: Step, turning: str) -> Iterator[Trial]:
     back = Direction.COMPENSATION
 
-    def trial(fault: str, plant: Plant) -> Trial:
-        return Trial(fault=fault, step=step.name, direction=back, plant=plant, turns_back_at=turning)
+    def trial(fault: str, plant: Plant, *, may_need_person: bool = False) -> Trial:
+        return Trial(
+            fault=fault, step=step.name, direction=back, plant=plant, turns_back_at=turning,
+            may_need_person=may_need_person,
+        )  # fmt: skip
+
+    if step.compensation_refuses_on:
+        refusal = _make_bare(step.compensation_refuses_on[0])
+        yield trial("refused", lambda f, _: f.refuse(step.name, refusal, direction=back), may_need_person=True)
+    yield trial(
+        "keeps failing",
+        lambda f, _: f.refuse(step.name, RetryLater("explored"), direction=back, times=ALWAYS),
+        may_need_person=True,
+    )
 
     yield trial("retry once", lambda f, _: f.refuse(step.name, RetryLater("explored"), direction=back))
     yield trial("dies before", lambda f, _: f.crash_before(step.name, direction=back))
@@ -216,6 +246,7 @@ def _backward_trials(scenario: Scenario, step: Step, turning: str) -> Iterator[T
         yield trial("late answer", lambda f, saga: _overtake(f, saga, step, back))
     if step.external and step.action is not None:
         yield trial("nothing to undo", lambda f, _: _never_done(f, step))
+    yield from _person_trials(step, trial, back)
 
 
 def _turning_step(scenario: Scenario) -> Step | None:
@@ -230,14 +261,33 @@ def _refusal(scenario: Scenario, step: Step) -> Exception:
     return step.refuses_on[0]("explored")
 
 
-def _run_baseline(scenario: Scenario) -> Mapping[str, int]:
-    saga = drain(scenario.start(), patience=PATIENCE)
+def _make_bare(kind: type[Exception]) -> Exception:
+    """Make an exception of a class without what its constructor asks for: a compensation's refusal is only held."""
+    return kind.__new__(kind, "explored")
+
+
+def _run_baseline(scenario: Scenario) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Run undisturbed.
+
+    Returns: what is left in the end, and the most that there was of each effect at any moment.
+    """
+    started, most = scenario.start(), dict[str, int]()
+
+    def observe() -> None:
+        for name, count in scenario.look(read(started.pk)).items():
+            most[name] = max(count, most.get(name, 0))
+
+    with faults(must_be_reached=False) as planted:
+        for step in scenario.definition.steps:
+            planted.delay(step.name, timedelta(), meanwhile=observe)
+        saga = drain(started, patience=PATIENCE)
     if saga.state != SagaState.COMPLETED:
         raise AssertionError(f"The undisturbed run ends {saga.state}; it must complete.\n{transcript(saga)}")
-    return dict(scenario.look(saga))
+    observe()
+    return dict(scenario.look(saga)), most
 
 
-def _try(scenario: Scenario, trial: Trial, baseline: Mapping[str, int]) -> Verdict:
+def _try(scenario: Scenario, trial: Trial, baseline: Mapping[str, int], most: Mapping[str, int]) -> Verdict:
     with clock.restored():
         saga = scenario.start()
         with faults(must_be_reached=False) as planted:
@@ -246,19 +296,22 @@ def _try(scenario: Scenario, trial: Trial, baseline: Mapping[str, int]) -> Verdi
                 planted.refuse(step.name, _refusal(scenario, step))
             trial.plant(planted, saga)
             saga = drain(saga, patience=PATIENCE)
-            was_reached = planted.planted[-1].reached > 0
+            fault = planted.planted[-1]
     effects = dict(scenario.look(saga))
     return Verdict(
         trial=trial,
         end=_describe_end(saga),
         effects=effects,
-        problems=tuple(_judge(saga, trial, effects, baseline)),
+        problems=tuple(_judge(saga, trial, effects, baseline, most)),
         transcript=transcript(saga),
-        was_reached=was_reached,
+        was_reached=fault.reached > 0,
+        was_possible=fault.was_possible,
     )
 
 
-def _judge(saga: Saga, trial: Trial, effects: Mapping[str, int], baseline: Mapping[str, int]) -> Iterator[str]:
+def _judge(
+    saga: Saga, trial: Trial, effects: Mapping[str, int], baseline: Mapping[str, int], most: Mapping[str, int]
+) -> Iterator[str]:
     yield from find_violations(saga.pk)
     if saga.state == SagaState.COMPLETED:
         for name in sorted({*effects, *baseline}):
@@ -270,6 +323,12 @@ def _judge(saga: Saga, trial: Trial, effects: Mapping[str, int], baseline: Mappi
                 yield f"compensated, but {name} {count} is left"
     elif not trial.may_need_person:
         yield "needs a person, although the fault was passing"
+    else:
+        if not saga.attention and not saga.hold and not any(step.hold for step in saga.steps.all()):
+            yield "stands still and asks nobody"
+        for name, count in sorted(effects.items()):
+            if count > most.get(name, 0):
+                yield f"{name} {count} is left, an undisturbed run has at most {most.get(name, 0)}"
 
 
 def _describe_end(saga: Saga) -> str:
@@ -300,8 +359,28 @@ def _compensate_meanwhile(planted: Faults, saga: Saga, step: Step, *, before: bo
     planted.delay(step.name, pause, before=before, meanwhile=meanwhile, then_crash=then_crash)
 
 
-def _act_meanwhile(planted: Faults, saga: Saga, step: Step, act: Callable[[Saga], None]) -> None:
-    planted.delay(step.name, timedelta(), before=True, meanwhile=lambda: act(saga))
+def _apart(act: Act, saga: Saga) -> bool:
+    """Act on connections of its own, as a person does: a local step is inside a transaction.
+
+    Returns: whether it was possible.
+    """
+    done: list[bool | BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(act(saga))
+        except BaseException as error:  # noqa: BLE001 - told to who waits for the thread
+            done.append(error)
+        finally:
+            connections.close_all()
+
+    thread = Thread(target=run)
+    thread.start()
+    thread.join()
+    [result] = done
+    if isinstance(result, BaseException):
+        raise AssertionError(f"An act of a person failed: {result}") from result
+    return result
 
 
 def _never_done(planted: Faults, step: Step) -> None:
@@ -314,28 +393,34 @@ def _longer_than_lease(step: Step, direction: Direction) -> timedelta:
     return settings.attempt_timeout(step, direction) + settings.lease_margin + timedelta(seconds=60)
 
 
-def _cancel(saga: Saga) -> None:
-    _try_operation(lambda: operations.cancel(saga.pk, actor=EXPLORER, reason=REASON))
+def _cancel(saga: Saga) -> bool:
+    return _try_operation(lambda: operations.cancel(saga.pk, actor=EXPLORER, reason=REASON))
 
 
-def _force(saga: Saga) -> None:
-    _try_operation(lambda: operations.force_compensate(saga.pk, actor=EXPLORER, reason=REASON))
+def _force(saga: Saga) -> bool:
+    return _try_operation(lambda: operations.force_compensate(saga.pk, actor=EXPLORER, reason=REASON))
 
 
-def _pause(saga: Saga) -> None:
-    _try_operation(lambda: operations.pause(saga.pk, actor=EXPLORER, reason=REASON))
-    _try_operation(lambda: operations.resume(saga.pk, actor=EXPLORER, reason=REASON))
+def _pause(saga: Saga) -> bool:
+    is_paused = _try_operation(lambda: operations.pause(saga.pk, actor=EXPLORER, reason=REASON))
+    return is_paused and _try_operation(lambda: operations.resume(saga.pk, actor=EXPLORER, reason=REASON))
 
 
-def _pass_deadline(saga: Saga) -> None:
+def _pass_deadline(saga: Saga) -> bool:
     found = read(saga.pk)
-    if found.deadline_at is not None:
-        pass_time(found.deadline_at - clock.read_now(get_settings().database) + timedelta(seconds=1))
+    if found.deadline_at is None:
+        return False
+    pass_time(found.deadline_at - clock.read_now(get_settings().database) + timedelta(seconds=1))
+    return True
 
 
-def _try_operation(operate: Callable[[], Any]) -> None:
-    """Act as a person would; what is refused at this moment (after the pivot, say) changes nothing."""
+def _try_operation(operate: Callable[[], Any]) -> bool:
+    """Act as a person would; what is refused at this moment (after the pivot, say) changes nothing.
+
+    Returns: whether it was possible.
+    """
     try:
         operate()
     except OperationRefused:
-        return
+        return False
+    return True

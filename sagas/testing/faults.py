@@ -30,6 +30,7 @@ class _Fault:
     times: int
     run: Callable[[StepFunction, StepContext[Any]], dict[str, Any] | None]
     reached: int = 0
+    was_possible: bool = True
 
 
 @dataclass
@@ -107,6 +108,16 @@ class Faults:
             return result
 
         self._plant(step, direction, times, run)
+
+    def attempt(self, step: str, act: Callable[[], bool], *, direction: Direction = ACTION) -> None:
+        """Let somebody act before the function, who says whether that was possible."""
+
+        def run(function: StepFunction, context: StepContext[Any]) -> dict[str, Any] | None:
+            fault.was_possible = act()
+            return function(context)
+
+        self._plant(step, direction, 1, run)
+        fault = self.planted[-1]
 
     def run_twice(self) -> None:
         """Run every function twice; an idempotent one does not mind."""

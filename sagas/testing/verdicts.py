@@ -18,7 +18,7 @@ def render_exploration(exploration: Exploration) -> str:
         "",
         *_align([HEADINGS, *rows]),
         "",
-        f"{len(rows)} trials, {len(wrong)} wrong.",
+        f"{len(rows)} trials, {len(wrong)} wrong, {len(exploration.not_possible)} not possible.",
     ]
     if wrong:
         lines += ["", "Shortest counterexample", describe(wrong[0])]
@@ -28,7 +28,7 @@ def render_exploration(exploration: Exploration) -> str:
 def as_rows(exploration: Exploration) -> list[dict[str, object]]:
     """Return the verdicts as JSON-able rows.
 
-    Shape: ``[{step, direction, fault, end, effects: {name: count}, is_right, problems: [text]}]``.
+    Shape: ``[{step, direction, fault, end, effects: {name: count}, is_right, was_possible, problems: [text]}]``.
     """
     return [
         {
@@ -38,6 +38,7 @@ def as_rows(exploration: Exploration) -> list[dict[str, object]]:
             "end": verdict.end,
             "effects": dict(verdict.effects),
             "is_right": verdict.is_right,
+            "was_possible": verdict.was_possible,
             "problems": list(verdict.problems) if verdict.was_reached else ["the fault was never reached"],
         }
         for verdict in exploration.verdicts
@@ -46,7 +47,7 @@ def as_rows(exploration: Exploration) -> list[dict[str, object]]:
 
 def _row_of(verdict: Verdict) -> tuple[str, ...]:
     trial = verdict.trial
-    mark = "ok" if verdict.is_right else "WRONG"
+    mark = "WRONG" if verdict.is_wrong else "ok" if verdict.was_possible else "not possible"
     return (trial.step, trial.direction.value, trial.fault, verdict.end, _list_effects(verdict.effects), mark)
 
 

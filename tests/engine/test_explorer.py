@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from sagas import Compensatable, Fenced, Pivot, Retriable, SagaDefinition, StepContext, engine, registry
 from sagas.models import Saga
 from sagas.states import Direction
-from sagas.testing import Scenario, assert_explored, explore, render_exploration
+from sagas.testing import Scenario, assert_explored, drain, explore, render_exploration
+from sagas.testing.explorer import enumerate_trials
 from sagas.testing.verdicts import as_rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -21,6 +23,13 @@ Context = StepContext[None]
 
 class SoldOut(Exception):
     """The airline has no seat left."""
+
+
+class Flown(Exception):
+    """The seat was used; its constructor asks for more than a text."""
+
+    def __init__(self, *, seat: str) -> None:
+        super().__init__(seat)
 
 
 class Airline:
@@ -78,6 +87,11 @@ def hold_without_key(step: Context) -> dict[str, Any]:
     return {"seat": step.key}
 
 
+def pay_without_key(step: Context) -> None:
+    """Mistake: every call sells one more ticket."""
+    airline.sold[step.key] += 1
+
+
 def drop_and_complain(step: Context) -> None:
     """Mistake: nothing to undo is an error."""
     if not airline.held[step.key]:
@@ -99,10 +113,13 @@ def make_scenario(
     compensation: Callable[[Context], Any] = drop,
     *,
     external: bool = True,
+    payment: Callable[[Context], Any] = pay,
 ) -> Scenario:
     class TripSaga(SagaDefinition):
-        hold_seat = Compensatable(action, compensation, external=external, refuses_on=[SoldOut])
-        pay_ticket = Pivot(pay, external=True, refuses_on=[SoldOut], refusal_settles=True)
+        hold_seat = Compensatable(
+            action, compensation, external=external, refuses_on=[SoldOut], compensation_refuses_on=[Flown]
+        )
+        pay_ticket = Pivot(payment, external=True, refuses_on=[SoldOut], refusal_settles=True)
         issue_ticket = Retriable(print_ticket)
 
         class Meta:
@@ -160,7 +177,7 @@ def test_the_shortest_counterexample_is_a_transcript() -> None:
     text = render_exploration(exploration)
     shortest = min(len(verdict.transcript.splitlines()) for verdict in exploration.wrong)
     assert len(exploration.wrong[0].transcript.splitlines()) == shortest
-    assert f"{len(exploration.verdicts)} trials, {len(exploration.wrong)} wrong." in text
+    assert f"{len(exploration.verdicts)} trials, {len(exploration.wrong)} wrong, " in text
     assert "compensated, but seats held 1 is left" in text
     assert "saga_compensated | compensating > compensated" in text
 
@@ -174,12 +191,66 @@ def test_a_definition_that_cannot_complete_is_said_so() -> None:
 
 
 def test_a_trial_whose_fault_was_not_reached_is_wrong() -> None:
-    calls: Counter[str] = Counter()
+    scenario = make_scenario()
+    started = dataclasses.replace(scenario, start=lambda: drain(scenario.start()))
 
-    def hold_sometimes(step: Context) -> dict[str, Any]:
-        calls[str(step.direction)] += 1
-        return hold(step)
+    exploration = explore(started)
 
-    exploration = explore(make_scenario(action=hold_sometimes))
-    assert all(verdict.was_reached for verdict in exploration.verdicts)
-    assert calls[Direction.ACTION.value] > len(exploration.verdicts)
+    assert exploration.verdicts
+    assert exploration.wrong
+    assert len(exploration.wrong) == len(exploration.verdicts)
+    assert not any(verdict.was_reached or verdict.is_right or verdict.problems for verdict in exploration.verdicts)
+    assert "wrong: the fault was never reached" in render_exploration(exploration)
+    with pytest.raises(AssertionError, match="the fault was never reached"):
+        assert_explored(started)
+
+
+def test_what_nobody_could_do_is_counted_apart_and_not_as_right() -> None:
+    exploration = assert_explored(make_scenario())
+
+    refused = {(v.trial.step, v.trial.direction.value, v.trial.fault) for v in exploration.not_possible}
+    assert {fault for step, _, fault in refused if step == "issue_ticket"} == {
+        "cancelled", "compensation forced", "deadline passes",
+    }  # fmt: skip
+    # The definition has no deadline, and what turns back already cannot be turned back.
+    assert {(step, way) for step, way, fault in refused if fault == "deadline passes"} == {
+        ("hold_seat", "action"), ("pay_ticket", "action"), ("issue_ticket", "action"), ("hold_seat", "compensation"),
+    }  # fmt: skip
+    assert ("hold_seat", "compensation", "cancelled") in refused
+    assert ("hold_seat", "action", "cancelled") not in refused
+    assert not any(verdict.is_right for verdict in exploration.not_possible)
+    assert f"0 wrong, {len(refused)} not possible." in render_exploration(exploration)
+    rows = [row for row in as_rows(exploration) if not row["was_possible"]]
+    assert len(rows) == len(refused)
+
+
+def test_people_act_at_every_step_in_both_directions() -> None:
+    tried = {(t.step, t.direction.value, t.fault) for t in enumerate_trials(make_scenario())}
+
+    acts = ("cancelled", "compensation forced", "paused and resumed", "deadline passes")
+    places = [("hold_seat", "action"), ("pay_ticket", "action"), ("issue_ticket", "action")]
+    assert {(*place, act) for place in [*places, ("hold_seat", "compensation")] for act in acts} <= tried
+
+
+def test_a_compensation_that_is_refused_or_keeps_failing_is_held_for_a_person() -> None:
+    exploration = assert_explored(make_scenario())
+
+    ends = {
+        verdict.trial.fault: verdict.end
+        for verdict in exploration.verdicts
+        if verdict.trial.direction is Direction.COMPENSATION and verdict.trial.may_need_person
+    }
+    assert ends == {
+        "refused": "compensating, held: compensation_refused",
+        "keeps failing": "compensating, compensation_failing",
+    }
+
+
+def test_an_effect_too_many_is_found_where_a_person_may_be_needed() -> None:
+    exploration = explore(make_scenario(payment=pay_without_key))
+
+    problems = {v.trial.fault: v.problems for v in exploration.wrong if v.trial.may_need_person}
+    assert problems.keys() == {"answer lost for ever"}
+    [problem] = problems["answer lost for ever"]
+    assert problem.startswith("tickets sold ")
+    assert problem.endswith(" is left, an undisturbed run has at most 1")

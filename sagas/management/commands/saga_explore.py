@@ -33,7 +33,7 @@ class Command(SagaCommand):
         parser.add_argument("definition", metavar="DEFINITION", help="its stored name")
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Explore and print the verdicts; a dot for each trial on stderr, an F for a wrong one."""
+        """Explore and print the verdicts; on stderr a dot for each trial, F for a wrong one, - for one not possible."""
         autodiscover_modules("saga_scenarios")
         scenario = get_scenario(options["definition"])
         with _test_databases(), _quiet_logs():
@@ -49,7 +49,7 @@ class Command(SagaCommand):
             )
 
     def _show_progress(self, verdict: Verdict) -> None:
-        self.stderr.write("." if verdict.is_right else "F", ending="")
+        self.stderr.write("F" if verdict.is_wrong else "." if verdict.was_possible else "-", ending="")
         self.stderr.flush()
 
 
