@@ -15,7 +15,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection
 from django.utils import timezone
 
-from .exceptions import IdempotencyKeyReused, RequestInFlight
+from .exceptions import IdempotencyKeyReused
 from .models import IdempotencyRecord, Order
 
 KEPT_FOR = timedelta(days=7)
@@ -33,12 +33,12 @@ class StoredAnswer:
     """The body, in the order of the first answer."""
 
 
-def lock_key(user: AbstractBaseUser, key: str) -> None:
+def lock_key(user: AbstractBaseUser, key: str) -> bool:
     """Take the key for this transaction.
 
     A lock is needed because nobody sees the row of an uncommitted request; an advisory one, because there is no row
     yet.
-    Raises: RequestInFlight when another transaction has it.
+    Returns: False when another transaction has it.
     Locks: an advisory lock, released with the transaction.
     Tx: must be inside one.
     """
@@ -48,8 +48,7 @@ def lock_key(user: AbstractBaseUser, key: str) -> None:
             "SELECT pg_try_advisory_xact_lock(%s)", [int.from_bytes(scope[:8], byteorder="big", signed=True)]
         )
         (is_mine,) = cursor.fetchone()
-    if not is_mine:
-        raise RequestInFlight
+    return bool(is_mine)
 
 
 def find_answer(user: AbstractBaseUser, key: str, *, digest: str) -> StoredAnswer | None:

@@ -18,7 +18,7 @@ from sagas.states import AbortRequest, SagaState
 
 from . import idempotency
 from .endings import confirm_order, reject_order
-from .exceptions import CancelNotAllowed, CancelTooLate, MixedCurrencies, PriceChanged, UnknownProducts
+from .exceptions import CancelNotAllowed, CancelTooLate, MixedCurrencies, PriceChanged, RequestInFlight, UnknownProducts
 from .idempotency import StoredAnswer
 from .models import Order, OrderLine, OrderStatus, Product
 from .numbers import draw_order_number
@@ -57,19 +57,17 @@ def checkout(
 
     Raises: RequestInFlight, IdempotencyKeyReused, UnknownProducts, MixedCurrencies, PriceChanged; nothing is stored
     then.
-    Locks: the key, by an advisory lock, unless an answer is stored.
+    Locks: the key, by an advisory lock.
     Tx: opens one.
     """
-    # Repeats of what was committed long ago need no lock, and so do not get in each other's way.
-    known = idempotency.find_answer(customer, key, digest=digest)
-    if known is not None:
-        return _answer(known, is_replayed=True)
     with transaction.atomic():
-        idempotency.lock_key(customer, key)
-        # The first request may have been committed since.
+        is_mine = idempotency.lock_key(customer, key)
+        # Read without the lock, too: whoever has it may be another repeat of what was committed long ago.
         known = idempotency.find_answer(customer, key, digest=digest)
         if known is not None:
             return _answer(known, is_replayed=True)
+        if not is_mine:
+            raise RequestInFlight
         order, lines = _place(customer, request, traceparent)
         answer = StoredAnswer(order=order, status=ACCEPTED, body=summarize_new(order, lines))
         idempotency.remember_answer(customer, key, digest=digest, answer=answer)

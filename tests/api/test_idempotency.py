@@ -186,11 +186,11 @@ def test_request_that_is_committed_before_the_lock_is_taken_is_found(
 ) -> None:
     lock_key, first = idempotency.lock_key, []
 
-    def lose_the_race(user: User, key: str) -> None:
+    def lose_the_race(user: User, key: str) -> bool:
         monkeypatch.setattr(idempotency, "lock_key", lock_key)
         [response] = run_side_by_side([customer.checkout])
         first.append(response)
-        lock_key(user, key)
+        return lock_key(user, key)
 
     monkeypatch.setattr(idempotency, "lock_key", lose_the_race)
 
