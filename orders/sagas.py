@@ -43,6 +43,7 @@ class CheckoutSaga(SagaDefinition):
         refuses_on=[PaymentDeclined],
         refusal_settles=True,
         compensation_refuses_on=[PaymentStateConflict],
+        business_keys={"payment": "reference"},
     )
     book_shipment = Compensatable(
         steps.book_shipment,

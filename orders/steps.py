@@ -59,7 +59,7 @@ def release_stock(step: Step) -> None:
 
 
 def authorize_payment(step: Step) -> dict[str, Any]:
-    """Shape: ``{"payment": id}``."""
+    """Shape: ``{"payment": id, "reference": the provider's own name for it}``."""
     order = _get_order(step)
     with _translate_gateway(), _translate_mistakes():
         payment = payments.authorize(
@@ -69,7 +69,7 @@ def authorize_payment(step: Step) -> dict[str, Any]:
             currency=order.currency,
             payment_method=order.payment_method,
         )
-    return {"payment": str(payment.pk)}
+    return {"payment": str(payment.pk), "reference": payment.authorization_reference}
 
 
 def void_payment(step: Step) -> None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from . import inputs, registry
+from . import inputs, redaction, registry
 from .exceptions import DefinitionError
 from .retry import RetryPolicy
 from .states import Direction, Kind
@@ -33,6 +33,8 @@ from .states import Direction, Kind
 StepFunction = Callable[..., "dict[str, Any] | None"]
 STEP_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 STORED_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,59}")
+KEY_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+MAX_KEY_CHARS = 120
 QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 
 
@@ -69,6 +71,9 @@ class Step:
     """Exceptions that mean: this cannot be undone; the saga is held for a person."""
     verify_after: timedelta | None = None
     """When to run the compensation of an unsettled effect of an external step once more before it counts."""
+    business_keys: tuple[tuple[str, str], ...] = ()
+    """What its success adds to the business keys of the saga: pairs of a key's name and of the name of its value in the
+    result."""
     name: str = ""
     """The name in the class body; set by the definition."""
     rank: int = 0
@@ -83,6 +88,22 @@ class Step:
     def refusals(self, direction: Direction) -> tuple[type[Exception], ...]:
         """Return the exceptions that count as a refusal in this direction."""
         return self.refuses_on if direction is Direction.ACTION else self.compensation_refuses_on
+
+    def read_keys(self, result: Mapping[str, Any] | None) -> dict[str, str]:
+        """Return the business keys in a result of the action.
+
+        What is not there, is masked, or is no text or whole number of a key's length gives none: the step has happened
+        all the same.
+        """
+        texts = {name: _text_of_key((result or {}).get(field_name)) for name, field_name in self.business_keys}
+        return {name: text for name, text in texts.items() if text}
+
+
+def _text_of_key(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | str) or redaction.holds_mask(value):
+        return ""
+    text = str(value)
+    return text if len(text) <= MAX_KEY_CHARS else ""
 
 
 def nothing_to_undo(step: Any) -> None:
@@ -115,6 +136,18 @@ def _check_function(value: Any, option: str, *, optional: bool) -> StepFunction 
     return value  # type: ignore[no-any-return]
 
 
+def _check_business_keys(values: Mapping[str, str] | None, action: StepFunction | None) -> tuple[tuple[str, str], ...]:
+    pairs = tuple((values or {}).items())
+    if pairs and action is None:
+        raise DefinitionError("business_keys need an action, whose result they are read from; give them to start.")
+    for name, field_name in pairs:
+        if not isinstance(name, str) or not KEY_NAME.fullmatch(name):
+            raise DefinitionError(f"business_keys: {name!r} is no lower-case identifier of at most 40 characters.")
+        if not isinstance(field_name, str) or not field_name:
+            raise DefinitionError(f"business_keys: {name!r} names a value of the result, not {field_name!r}.")
+    return pairs
+
+
 def Compensatable(  # noqa: N802 - reads like a field of a model
     action: StepFunction | None = None,
     compensation: StepFunction | None = None,
@@ -130,6 +163,7 @@ def Compensatable(  # noqa: N802 - reads like a field of a model
     compensation_retry: RetryPolicy | None = None,
     compensation_refuses_on: Iterable[type[Exception]] = (),
     verify_after: timedelta | None = None,
+    business_keys: Mapping[str, str] | None = None,
 ) -> Step:
     """Declare a step that can be undone.
 
@@ -151,6 +185,7 @@ def Compensatable(  # noqa: N802 - reads like a field of a model
         compensation_retry=compensation_retry,
         compensation_refuses_on=_check_exceptions(compensation_refuses_on, "compensation_refuses_on"),
         verify_after=_check_duration(verify_after, "verify_after"),
+        business_keys=_check_business_keys(business_keys, action),
     )
 
 
@@ -164,6 +199,7 @@ def Pivot(  # noqa: N802 - reads like a field of a model
     retry: RetryPolicy | None = None,
     refuses_on: Iterable[type[Exception]] = (),
     refusal_settles: bool = False,
+    business_keys: Mapping[str, str] | None = None,
 ) -> Step:
     """Declare the go-or-no-go step: once it succeeded nothing is compensated any more."""
     return Step(
@@ -176,6 +212,7 @@ def Pivot(  # noqa: N802 - reads like a field of a model
         retry=retry,
         refuses_on=_check_exceptions(refuses_on, "refuses_on"),
         refusal_settles=refusal_settles,
+        business_keys=_check_business_keys(business_keys, action),
     )
 
 
@@ -188,6 +225,7 @@ def Retriable(  # noqa: N802 - reads like a field of a model
     timeout: timedelta | None = None,
     retry: RetryPolicy | None = None,
     refuses_on: Iterable[type[Exception]] = (),
+    business_keys: Mapping[str, str] | None = None,
 ) -> Step:
     """Declare a step after the pivot, which must succeed in the end.
 
@@ -203,6 +241,7 @@ def Retriable(  # noqa: N802 - reads like a field of a model
         timeout=_check_duration(timeout, "timeout"),
         retry=retry,
         refuses_on=_check_exceptions(refuses_on, "refuses_on"),
+        business_keys=_check_business_keys(business_keys, action),
     )
 
 

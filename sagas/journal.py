@@ -26,7 +26,7 @@ from .conf import get_settings
 from .definition import SagaDefinition
 from .exceptions import SagaNotFound, StaleWrite
 from .fingerprints import FAILED, fingerprint
-from .models import Saga, SagaAttempt, SagaHistory, SagaStep
+from .models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from .outcomes import AttemptView, Report, compute_effect
 from .planner import SagaView, StepView
 from .states import AbortRequest, Direction, Effect, Hold, Kind, Outcome, SagaState, StepState
@@ -73,6 +73,7 @@ STEP_COLUMNS = (
     "compensation_attempts",
     "budget_used", "budget_started_at", "epoch", "result", "is_assumed", "last_error", "started_at", "finished_at",
 )  # fmt: skip
+KEY_COLUMNS = ("saga_id", "name", "value")
 CLOSE_COLUMNS = ("ended_at", "outcome", "effect", "settles", "error_class", "message", "traceback", "error_group")
 OPEN_COLUMNS = (
     "saga_id", "step_id", "direction", "number", "epoch", "lease_token", "worker", "started_at", "deadline_at",
@@ -123,6 +124,7 @@ class Journal:
         self._closed: dict[UUID, dict[str, Any]] = {}
         self._closed_steps: set[int] = set()
         self._history: list[dict[str, Any]] = []
+        self._keys: dict[str, str] = {}
         self._raised: list[tuple[int, str, str]] = []
         self._attempts: list[SagaAttempt] | None = None
 
@@ -230,6 +232,10 @@ class Journal:
         if what in (What.HELD, What.ATTENTION_RAISED) and actor is None:
             self._raised.append((self.saga.history_count, to_state, step.name if step else ""))
 
+    def add_keys(self, keys: Mapping[str, str]) -> None:
+        """Add business keys, without secrets; one of a name that is there already is replaced."""
+        self._keys |= get_settings().redactor.redact_data(dict(keys))
+
     def open_attempt(self, attempt: SagaAttempt) -> None:
         """Add an attempt row."""
         self._opened.append(attempt)
@@ -300,6 +306,8 @@ class Journal:
             )
         if self._history:
             parts.append(("told", *_insert_sql(SagaHistory, HISTORY_COLUMNS, self._history), len(self._history)))
+        if self._keys:
+            parts.append(("keys", *self._keys_sql(), len(self._keys)))
         self._run(parts)
         if self._raised and (alerts := list(self._list_alerts())):
             using = get_settings().database
@@ -353,6 +361,11 @@ class Journal:
             known = {"id": step.pk, "old_state": old["state"], "old_token": old["lease_token"]}
             rows.append({**_values_of(step, STEP_COLUMNS), **known})
         return sql, [as_json(rows)]
+
+    def _keys_sql(self) -> tuple[str, list[Any]]:
+        rows = [{"saga_id": self.saga.pk, "name": name, "value": value} for name, value in self._keys.items()]
+        sql, values = _insert_sql(SagaKey, KEY_COLUMNS, rows)
+        return f"{sql} ON CONFLICT (saga_id, name) DO UPDATE SET value = EXCLUDED.value", values
 
     def _find_group(self, step: SagaStep, direction: Direction, report: Report) -> str:
         if report.outcome not in FAILED or not report.error_class:

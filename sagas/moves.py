@@ -338,6 +338,8 @@ def _record_action(journal: Journal, step: SagaStep, report: Report) -> None:
     move = planner.after_action(kind, report.outcome, effect=effect, is_budget_spent=is_spent, saga_state=state)
     if is_success:
         step.result = report.result
+        if journal.definition is not None:
+            journal.add_keys(journal.definition.step(step.name).read_keys(report.result))
     _apply(journal, step, Direction.ACTION, move, report, is_spent)
     if is_success and kind is Kind.PIVOT:
         journal.saga.pivot_passed_at = journal.now

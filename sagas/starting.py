@@ -11,15 +11,13 @@ from django.db import connections, transaction
 
 from . import clock, doorbell, inputs, seals
 from .conf import get_settings
-from .definition import SagaDefinition
+from .definition import KEY_NAME, MAX_KEY_CHARS, SagaDefinition
 from .exceptions import InputRefused, SagaError
 from .journal import HISTORY_COLUMNS, OPEN_COLUMNS, What, as_json, record_of
 from .models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from .models.saga import new_saga_id
 from .states import Direction, Effect, Outcome, SagaState, StepState
 
-KEY_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-MAX_KEY_CHARS = 120
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 START_COLUMNS = (

@@ -17,6 +17,7 @@ from orders.seed import seed_shop
 from payments.models import Payment
 from sagas import operations
 from sagas.actors import Actor
+from sagas.listing import find_saga
 from sagas.models import Saga, SagaKey
 from sagas.testing import assert_invariants, drain, faults
 
@@ -106,6 +107,9 @@ def test_completed_checkout_is_confirmed_and_paid_once(customer: Shopper) -> Non
     assert Order.objects.get().status == OrderStatus.CONFIRMED
     assert [(payment.state, payment.amount_minor) for payment in Payment.objects.all()] == [("captured", 2530)]
     assert availability(["TEA-EARL-GREY"]) == {"TEA-EARL-GREY": 998}
+    reference = Payment.objects.get().authorization_reference
+    assert reference
+    assert find_saga(reference, by_key=True) == saga.pk
     assert_invariants(saga.pk)
 
 

@@ -130,6 +130,9 @@ BAD_STEPS = {
     "time-out that is a number": lambda: Pivot(act, timeout=10),
     "compensation time-out in the past": lambda: Compensatable(act, undo, compensation_timeout=timedelta(-1)),
     "verification at once": lambda: Compensatable(act, undo, external=True, verify_after=timedelta()),
+    "business key of a step without action": lambda: Compensatable(compensation=undo, business_keys={"payment": "id"}),
+    "business key whose name is none": lambda: Pivot(act, business_keys={"Payment": "id"}),
+    "business key of no value": lambda: Retriable(act, business_keys={"payment": ""}),
     "group of one": lambda: Parallel(a=Compensatable(act, undo)),
     "group of none": Parallel,
     "group of something else": lambda: Parallel(a=act, b=act),
@@ -253,6 +256,7 @@ SAME_DIGEST = {
     "queue": {"a": Compensatable(act, undo, queue="slow")},
     "code": {"a": Compensatable(lambda step: None, undo)},
     "refusals": {"a": Compensatable(act, undo, refuses_on=[No])},
+    "business keys": {"a": Compensatable(act, undo, business_keys={"payment": "id"})},
 }
 
 
