@@ -75,6 +75,7 @@ def list_filter_values() -> dict[str, list[str]]:
         "attempts": list(NUMBERS),
         "touched": ["yes", "no"],
         "group": [group, "0" * 16],
+        "failing": [group, "0" * 16],
         "since": [f"{middle.created_at:%Y-%m-%d}"],
         "until": [f"{middle.created_at:%Y-%m-%d}"],
         "by": [SLOWEST, LONGEST],

@@ -31,9 +31,14 @@ from tests.processes import BUSY_MACHINE_SECONDS, UNHURRIED_ENGINE
 from .looks import CONSOLE, Finding
 
 SAGAS = int(os.environ.get("SCALE_SAGAS", "1000000"))
-SMALL = 10_000
+SMALL, MIDDLE = (
+    10_000,
+    100_000,
+)  # where the console's caps (a thousand rows, twenty thousand attempts) do not, and do reach
 MOST_QUERIES = 10
 SLOWER_AT_MOST = 1.5
+# What reads a table or an index from end to end touches ten times as many pages of a million sagas as of 100,000.
+MORE_PAGES_AT_MOST, MORE_PAGES_ALWAYS = 2.0, 2_000
 HISTORY_OF_EACH = 8
 
 # The smallest age that the command takes, and more than the newest generated saga needs.
@@ -66,12 +71,13 @@ LOOK = """
 class Million:
     """A shop that has been open for years.
 
-    written: rows by kind. few, many: what was found when it was young, and now.
+    written: rows by kind. few, some, many: what was found when it was young, when it was known, and now.
     """
 
     estate: Estate
     written: Counter[str]
     few: dict[str, Finding]
+    some: dict[str, Finding]
     many: dict[str, Finding]
 
 
@@ -81,8 +87,10 @@ def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Million]:
     with open_estate(tmp_path_factory.mktemp("scale"), postgres_settings=BIG_SERVER) as estate:
         written = fill(estate, SMALL)
         few = look(estate)
-        written += fill(estate, SAGAS - SMALL)
-        yield Million(estate=estate, written=written, few=few, many=look(estate))
+        written += fill(estate, min(MIDDLE, SAGAS // 2) - SMALL)
+        some = look(estate)
+        written += fill(estate, SAGAS - written["sagas"])
+        yield Million(estate=estate, written=written, few=few, some=some, many=look(estate))
 
 
 def test_nothing_reads_a_big_table_whole_and_no_page_asks_much(million: Million) -> None:
@@ -93,6 +101,20 @@ def test_nothing_reads_a_big_table_whole_and_no_page_asks_much(million: Million)
     pages = {name: found.queries for name, found in million.many.items() if name.startswith(CONSOLE)}
     assert {name: queries for name, queries in pages.items() if queries > MOST_QUERIES} == {}
     assert len(pages) > 100
+
+
+def test_nothing_touches_more_pages_of_more_sagas(million: Million) -> None:
+    some, many = million.some, million.many
+    grown = {name: (some[name].pages, many[name].pages) for name in some if name in many}
+    for name, (before, now) in sorted(grown.items(), key=lambda item: -item[1][1])[:20]:
+        say(f"  {before} > {now} pages: {name}")
+    too_many = {
+        name: (before, now, many[name].costliest[1])
+        for name, (before, now) in grown.items()
+        if now > MORE_PAGES_AT_MOST * before + MORE_PAGES_ALWAYS
+    }
+    assert too_many == {}
+    assert len(grown) > 100
 
 
 def test_closed_sagas_are_cleaned_up_beside_checkouts(million: Million) -> None:
