@@ -7,9 +7,12 @@ import sys
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
+from pytest_django import Settings
 
 from orders.models import IdempotencyRecord, Order, Product
-from sagas.models import Saga
+from sagas.models import Saga, SagaBulk, SagaHistory
+from sagas.rules import Operation
 
 from .conftest import ADDRESS, Shopper, assert_problem, list_pointers, make_checkout
 
@@ -31,6 +34,11 @@ def without(name: str) -> dict[str, Any]:
     body = make_checkout()
     del body[name]
     return body
+
+
+def write_path(operation: Operation) -> str:
+    """Write an action as its address does."""
+    return operation.value.replace("_", "-")
 
 
 def dump(value: Any) -> bytes:
@@ -203,6 +211,65 @@ def test_many_members_are_answered_with_few_errors(customer: Shopper) -> None:
     problem = assert_problem(customer.checkout(body), 422, "invalid-input")
 
     assert len(problem["errors"]) == 20
+
+
+def test_a_hundred_thousand_members_are_too_many(customer: Shopper) -> None:
+    body = {f"m{number}": number for number in range(100_000)}
+
+    assert_problem(customer.checkout(body), 413, "body-too-large")
+    assert_nothing_was_stored()
+
+
+# Every address that takes a body, with what it needs to get that far; ``{}``: an order, a saga or a bulk that is there.
+WRITING = {
+    "log-in": "/api/v1/auth/token/",
+    "checkout": "/api/v1/checkout/",
+    "cancel": "/api/v1/orders/{order}/cancel/",
+    **{f"saga: {name}": f"/api/v1/sagas/{{saga}}/actions/{name}/" for name in map(write_path, Operation)},
+    "bulk: draw": "/api/v1/sagas/bulks/",
+    "bulk: start": "/api/v1/sagas/bulks/{bulk}/start/",
+    "bulk: stop": "/api/v1/sagas/bulks/{bulk}/stop/",
+}
+BAD_JSON: dict[str, bytes] = {
+    **MALFORMED,
+    **{name: raw for name, (raw, _) in ODD_JSON.items()},
+    "NUL in a value": b'{"reason": "a\\u0000b", "username": "a\\u0000b", "payment_method": "a\\u0000b"}',
+    "NUL in a name": b'{"a\\u0000b": 1}',
+    "lone surrogate in a value": b'{"reason": "\\ud800", "username": "\\ud800", "payment_method": "\\udfff"}',
+    "lone surrogate in a name": b'{"\\ud800": 1}',
+    "huge number": b'{"revision": ' + b"9" * 5_000 + b', "count": ' + b"9" * 5_000 + b"}",
+    "list": b"[]",
+    "100,000 members": dump({f"m{number}": number for number in range(100_000)}),
+}
+
+
+@pytest.mark.parametrize("path", WRITING.values(), ids=WRITING.keys())
+def test_no_address_that_writes_takes_bad_json(customer: Shopper, settings: Settings, path: str) -> None:
+    rates = dict.fromkeys(settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"], "900000/second")
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": rates}
+    assert customer.user is not None
+    customer.user.user_permissions.set(Permission.objects.filter(content_type__app_label="sagas"))
+    number = customer.checkout(key="prepared").json()["number"]
+    saga = Order.objects.get(number=number).saga_id
+    drawn = customer.post("/api/v1/sagas/bulks/", {"operation": "pause", "sagas": [str(saga)]})
+    assert drawn.status_code == 201, drawn.content
+    url = path.format(order=number, saga=saga, bulk=drawn["Location"].rstrip("/").rpartition("/")[2])
+    before = read_rows()
+
+    for name, raw in BAD_JSON.items():
+        answer = customer.post(url, raw, **{"Idempotency-Key": name.replace(" ", "-")})
+        assert answer.status_code in {400, 413, 422}, (name, answer.status_code, answer.content)
+        assert answer["Content-Type"] == "application/problem+json"
+        assert "Traceback" not in answer.content.decode()
+
+    assert read_rows() == before
+
+
+def read_rows() -> list[Any]:
+    """Read what a body could have changed."""
+    return [
+        list(model.objects.order_by("pk").values()) for model in (Order, Saga, SagaHistory, SagaBulk, IdempotencyRecord)
+    ]
 
 
 @pytest.mark.parametrize(
