@@ -22,6 +22,7 @@ class Message:
     """One message as it lies in the broker.
 
     name: for a failing test. body: its bytes or text. task: what it says it is for; None: it says nothing at all.
+    queue: where it lies.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Message:
     content_encoding: str = "utf-8"
     task: str | None = TASK
     headers: dict[str, Any] = field(default_factory=dict)
+    queue: str = QUEUE
 
 
 class WriteFile:
@@ -42,9 +44,9 @@ class WriteFile:
         return Path.write_text, (self.path, "unpickled")
 
 
-def ring(*arguments: Any, name: str = "", **keywords: Any) -> Message:
+def ring(*arguments: Any, name: str = "", queue: str = QUEUE, **keywords: Any) -> Message:
     """Make a message in the form that Celery sends."""
-    return Message(name=name or str(arguments), body=json.dumps([arguments, keywords, {}]))
+    return Message(name=name or str(arguments), body=json.dumps([arguments, keywords, {}]), queue=queue)
 
 
 def list_junk(canary: Path) -> Iterator[Message]:
@@ -85,11 +87,11 @@ def list_junk(canary: Path) -> Iterator[Message]:
 
 
 def publish(broker_url: str, messages: list[Message]) -> None:
-    """Put the messages into the queue, in this order."""
+    """Put the messages into their queues, in this order."""
     with Connection(broker_url, transport_options={"global_keyprefix": "sagas:"}) as connection:
-        queue = Queue(QUEUE, Exchange(QUEUE, type="direct"), routing_key=QUEUE)
         producer = connection.Producer()
         for message in messages:
+            queue = Queue(message.queue, Exchange(message.queue, type="direct"), routing_key=message.queue)
             task = {"task": message.task, "lang": "py", "root_id": None, "argsrepr": "", "kwargsrepr": ""}
             identity = str(uuid4())
             headers = {**task, "id": identity, **message.headers} if message.task else message.headers
@@ -100,6 +102,6 @@ def publish(broker_url: str, messages: list[Message]) -> None:
                 headers=headers,
                 correlation_id=identity,
                 exchange=queue.exchange,
-                routing_key=QUEUE,
+                routing_key=message.queue,
                 declare=[queue],
             )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
-from tests.processes import wait_until
+from tests.processes import Process, wait_until
 
 from .breaking import ask_valkey
-from .messages import Message, list_junk, publish, ring
+from .estate import SETTINGS
+from .hurdles.apps import CLOCK_VARIABLE
+from .hurdles.sagas import OTHER_QUEUE
+from .messages import QUEUE, Message, list_junk, publish, ring
 from .settling import wait_until_settled
 
 TIMES = 5
+HOUR_SECONDS = 3600
 SEED = 8
 KINDS = {
     "pm_card_visa": "confirmed",
@@ -52,6 +57,45 @@ def test_messages_of_any_number_order_age_and_form_change_nothing(quiet_shop: Sh
     shop.assert_books_balance()
 
 
+def test_messages_an_hour_late_in_other_envelopes_and_on_other_queues_change_nothing(quiet_shop: Shop) -> None:
+    shop = quiet_shop
+    done, waiting = shop.place(), shop.place()
+    for_done, for_waiting = shop.saga_of(done), shop.saga_of(waiting)
+
+    # A worker of another queue gets what belongs to sagas of this one: it is not its to do.
+    stranger = start_worker(shop, "stranger", queues=OTHER_QUEUE)
+    publish(shop.broker.url, [ring(saga, queue=OTHER_QUEUE) for saga in (for_done, for_waiting) for _ in range(TIMES)])
+    wait_until_empty(shop, OTHER_QUEUE)
+    assert stranger.is_running
+    stranger.stop()
+    assert shop.project.query("SELECT id FROM sagas_sagaattempt WHERE worker <> ''") == []
+
+    # For one saga in the envelope of another: what is in it counts. Its worker lives an hour later than its sender.
+    envelope = {"id": for_done, "root_id": for_done, "parent_id": for_waiting, "group": for_done}
+    mixed = [replace(ring(for_waiting), headers=envelope), replace(ring(for_done), headers={"id": for_waiting})]
+    publish(shop.broker.url, mixed * TIMES)
+    worker = start_worker(shop, "late", clock_seconds=HOUR_SECONDS)
+    shop.wait_for(done, "confirmed")
+    shop.wait_for(waiting, "confirmed")
+    wait_until_empty(shop)
+    wait_until_settled(shop.project, patience_seconds=PATIENCE_SECONDS)
+    before = read_everything(shop)
+    publish(shop.broker.url, mixed * TIMES)
+    wait_until_empty(shop)
+    assert_still_answers(shop)
+
+    assert read_everything(shop)[: len(before)] == before
+    assert worker.is_running
+    shop.assert_books_balance()
+
+
+def start_worker(shop: Shop, name: str, *, queues: str = "", clock_seconds: int = 0) -> Process:
+    """Start a worker of other queues, or one whose clock is ahead."""
+    project = shop.project.with_environment(**{"DJANGO_SETTINGS_MODULE": SETTINGS, CLOCK_VARIABLE: str(clock_seconds)})
+    shop.workers.append(project.start_worker(name, queues=queues))
+    return shop.workers[-1]
+
+
 def test_canary_would_sing(tmp_path: Path) -> None:
     import pickle
 
@@ -64,10 +108,10 @@ def test_canary_would_sing(tmp_path: Path) -> None:
     assert canary.read_text() == "unpickled"
 
 
-def wait_until_empty(shop: Shop) -> None:
+def wait_until_empty(shop: Shop, queue: str = QUEUE) -> None:
     """Wait until the worker has taken every message."""
     wait_until(
-        lambda: ask_valkey(shop.broker, "LLEN sagas:sagas") == ":0",
+        lambda: ask_valkey(shop.broker, f"LLEN sagas:{queue}") == ":0",
         "the queue is empty",
         timeout_seconds=PATIENCE_SECONDS,
         pause_seconds=LOOK_SECONDS,
