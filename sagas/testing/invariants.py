@@ -1,4 +1,8 @@
-"""Check what must hold for a saga at any moment, from its rows alone (invariants I2 to I9)."""
+"""Check what must hold for a saga at any moment, as far as its rows alone tell.
+
+Of I1 that is the count of attempts, of I8 leases, attempts and the numbers of the history, and I2 to I6 and I9. Rows do
+not tell I7 (what each call was given), nor the order in which things were committed.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def _own_definitions() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _invariants(request: pytest.FixtureRequest, _own_definitions: None) -> Iterator[None]:
-    """Check I1 to I9 of every saga that a test leaves behind."""
+    """Check what rows tell of I1 to I9 of every saga that a test leaves behind."""
     if request.node.get_closest_marker("django_db") is None:
         yield
         return
@@ -46,12 +46,15 @@ def ledgers(django_db_setup: None, django_db_blocker: Any) -> None:
 
 @pytest.fixture
 def world(ledgers: None, request: pytest.FixtureRequest) -> Iterator[World]:
-    """Play every participant; effects are gone after the test."""
+    """Play every participant, and check I7 of all calls; effects are gone after the test."""
     request.getfixturevalue("_django_db_helper")
-    yield World()
+    played = World()
+    yield played
+    changed = played.find_changed_calls()
     for alias in connections:
         with connections[alias].cursor() as cursor:
             cursor.execute("DELETE FROM engine_test_ledger")
+    assert changed == []
 
 
 @pytest.fixture(scope="module")  # it must stand before pytest-django looks which databases a test may use

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from django.db import connection, transaction
 from sagas import InProgress, RetryLater, clock
 from sagas.exceptions import SagaNotFound
 from sagas.models import Saga
+from sagas.states import Direction
 from sagas.testing import (
     NotDrained,
     assert_invariants,
@@ -27,7 +29,7 @@ from sagas.testing import (
 )
 
 from .frozen import freeze
-from .world import COMPENSATION, Refused, World, begin, define, states, step_of, work
+from .world import COMPENSATION, Call, Refused, World, begin, define, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -187,3 +189,26 @@ def test_time_that_lies_behind_is_not_gone_back_to(world: World) -> None:
     pass_time(timedelta(minutes=5))
     pass_time(until_due=saga)
     assert clock.shift_seconds() == 300.0
+
+
+def test_calls_with_another_key_or_input_are_seen() -> None:
+    world, key = World(), "saga:pay"
+    good = Call(
+        step="pay",
+        direction=Direction.ACTION,
+        key=key,
+        epoch=0,
+        provider_key=key,
+        attempt=1,
+        input={"n": 1},
+        results={},
+    )
+    undo = replace(good, direction=Direction.COMPENSATION, provider_key=f"{key}:compensate:0")
+
+    world.calls = [good, replace(good, attempt=2), undo, replace(undo, epoch=1, provider_key=f"{key}:compensate:1")]
+    assert world.find_changed_calls() == []
+    world.calls += [replace(good, attempt=3, input={"n": 2}), replace(good, attempt=4, provider_key=f"{key}:4")]
+    assert world.find_changed_calls() == [
+        "I7: pay, attempt 3, has another input than attempt 1",
+        "I7: pay, attempt 4, has the key saga:pay:4, not saga:pay",
+    ]

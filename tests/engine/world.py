@@ -54,6 +54,9 @@ class Call:
 
     step: str
     direction: Direction
+    key: str
+    """Of the step: the same whatever the direction and the attempt."""
+    epoch: int
     provider_key: str
     attempt: int
     input: Any
@@ -149,11 +152,28 @@ class World:
         """Return the steps in the order in which they were called in one direction."""
         return [call.step for call in self.calls if call.direction is direction]
 
+    def find_changed_calls(self) -> list[str]:
+        """Return every call without the key of its operation, or with another input than the first attempt (I7)."""
+        found, first = [], dict[tuple[str, Direction, int], Call]()
+        for call in self.calls:
+            epoch = call.epoch if call.direction is COMPENSATION else 0
+            key = f"{call.key}:compensate:{epoch}" if call.direction is COMPENSATION else call.key
+            if call.provider_key != key or not call.key.endswith(f":{call.step}"):
+                found.append(f"I7: {call.step}, attempt {call.attempt}, has the key {call.provider_key}, not {key}")
+            before = first.setdefault((call.key, call.direction, epoch), call)
+            if call.input != before.input:
+                found.append(
+                    f"I7: {call.step}, attempt {call.attempt}, has another input than attempt {before.attempt}"
+                )
+        return found
+
     def _play(self, step: StepContext[Any], proceed: Callable[[], None]) -> Any:
         self.calls.append(
             Call(
                 step=step.step,
                 direction=step.direction,
+                key=step.key,
+                epoch=step.epoch,
                 provider_key=step.provider_key,
                 attempt=step.attempt,
                 input=step.input,
