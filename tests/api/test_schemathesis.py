@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
 from django.contrib.auth.models import Permission
 from django.core.wsgi import get_wsgi_application
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from pytest_django import Settings
 from schemathesis.checks import CHECKS
+from schemathesis.core.failures import FailureGroup
+
+from orders.models import Order
 
 from .conftest import Shopper
 
@@ -50,3 +54,44 @@ def test_made_up_requests(case: schemathesis.Case, token: str) -> None:
     checks = CHECKS.get_by_names(CHECK_NAMES)
 
     case.call_and_validate(headers={"Authorization": f"Token {token}"}, checks=checks)
+
+
+WITH_IDS = schema.include(path_regex=r"\{")
+
+
+@WITH_IDS.parametrize()
+@settings(
+    max_examples=5, phases=[Phase.generate], deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+def test_made_up_requests_for_what_is_there(case: schemathesis.Case, customer: Shopper, token: str) -> None:
+    """An order, a saga and a bulk that are there, so that what is made up gets as far as them."""
+    found = Order.objects.first()
+    number = found.number if found else customer.checkout().json()["number"]
+    saga = Order.objects.get(number=number).saga_id
+    drawn = customer.post("/api/v1/sagas/bulks/", {"operation": "pause", "sagas": [str(saga)]})
+    assert drawn.status_code == 201, drawn.content
+    known = {"number": number, "saga_id": str(saga), "bulk_id": drawn["Location"].rstrip("/").rpartition("/")[2]}
+    case.path_parameters = {name: known.get(name, value) for name, value in case.path_parameters.items()}
+    case.operation.app = get_wsgi_application()
+
+    # What was wrong with the id is gone, so a negative case may be right now.
+    names = tuple(name for name in CHECK_NAMES if name != "negative_data_rejection")
+    response = case.call_and_validate(headers={"Authorization": f"Token {token}"}, checks=CHECKS.get_by_names(names))
+    anonymous = case.call(headers={"Authorization": "Token of-nobody"})
+
+    assert response.status_code != 401
+    assert anonymous.status_code == 401 if response.status_code < 400 else 400 <= anonymous.status_code < 500
+
+
+def test_a_planted_500_is_found(token: str) -> None:
+    def fail(_environment: Any, start_response: Any) -> list[bytes]:
+        start_response("500 Internal Server Error", [("Content-Type", "application/problem+json")])
+        return [b"{}"]
+
+    operation = schema["/api/v1/products/"]["GET"]
+    case = operation.Case()
+    case.operation.app = fail
+
+    with pytest.raises(FailureGroup) as caught:
+        case.call_and_validate(checks=CHECKS.get_by_names(["not_a_server_error"]))
+    assert "Server error" in str(caught.value)
