@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterable
+from statistics import median
 from urllib.parse import urlsplit
 
 import pytest
@@ -128,11 +129,11 @@ def place_timed(shop: Shop) -> dict[str, float]:
 
 
 def assert_as_fast(usual: dict[str, float], present: dict[str, float]) -> None:
-    """Check that requests do not wait for a broker; the fastest ones, because any may be late on a busy machine.
+    """Check that requests do not wait for a broker; those in the middle, because any may be late on a busy machine.
 
     How late the slowest are is measured by ``make chaos``.
     """
-    assert min(present.values()) < min(usual.values()) + SLOWER_AT_MOST_SECONDS
+    assert median(present.values()) < median(usual.values()) + SLOWER_AT_MOST_SECONDS
 
 
 def assert_confirmed(shop: Shop, numbers: Iterable[str]) -> None:

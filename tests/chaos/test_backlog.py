@@ -10,6 +10,7 @@ from sagas import doorbell, recovery
 from sagas.models import Saga
 from tests.acceptance.shops import Shop
 from tests.commands.cases import define_trip, start_trip, trips
+from tests.processes import wait_until
 
 from .breaking import ask_valkey
 from .customers import Customers
@@ -34,6 +35,8 @@ def test_pile_is_drained_oldest_first(quiet_shop: Shop, is_full: bool, is_flushe
     sales = Customers(client=quiet_shop.client, threads=THREADS, per_second=200).place_all([KINDS[0]] * count)
     quiet_shop.accepted |= set(sales.kinds)
     assert (sales.wrong, len(sales.kinds)) == ([], count)
+    # A ring that came after the flush would put its saga first.
+    wait_until(lambda: int(ask_valkey(quiet_shop.broker, QUEUE).removeprefix(":")) >= count, "all rings are there")
     if is_flushed:
         ask_valkey(quiet_shop.broker, "FLUSHALL")
 

@@ -58,6 +58,7 @@ def fail(path: Path[Any], disturbance: Disturbance, *, part: int = 0, parts: int
     return fail_everywhere(path, failures, chosen, part=part, parts=parts, in_every_way=IS_FULL)
 
 
+@pytest.mark.django_db(databases="__all__", transaction=True)
 def test_an_event_that_is_no_longer_met_is_no_silent_end() -> None:
     runs = iter([3, 3, 3, 1])
 
