@@ -240,7 +240,11 @@ def find_obstacle(journal: Journal, operation: Operation, step: str | None = Non
 
 def list_allowed_steps(journal: Journal, operation: Operation) -> dict[str, str]:
     """Return for every step why an action on it is not possible now; an empty text when it is."""
-    return {row.name: find_obstacle(journal, operation, row.name) for row in journal.steps}
+    ahead = look_ahead(journal)
+    return {
+        row.name: rules.find_repeat(journal, operation, row.name) or rules.find_refusal(ahead, operation, row.name)
+        for row in journal.steps
+    }
 
 
 def list_retriable_steps(journal: Journal) -> list[str]:
