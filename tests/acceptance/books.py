@@ -50,7 +50,8 @@ FORBIDDEN = (
     (ENGINE, "history with gaps", """
         SELECT s.id, s.history_count, count(h.id), max(h.number) FROM sagas_saga s
         LEFT JOIN sagas_sagahistory h ON h.saga_id = s.id GROUP BY s.id
-        HAVING count(h.id) <> s.history_count OR max(h.number) <> s.history_count OR min(h.number) <> 1"""),
+        HAVING count(h.id) <> s.history_count OR max(h.number) <> s.history_count
+            OR coalesce(min(h.number), 0) <> 1"""),
     (ENGINE, "an action that began after the saga turned back", """
         SELECT h.saga_id, h.step, h.number FROM sagas_sagahistory h JOIN sagas_sagahistory b USING (saga_id)
         WHERE h.what = 'step_claimed' AND b.what = 'saga_turned_back' AND h.number > b.number"""),
