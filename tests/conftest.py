@@ -6,13 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.test import override_settings
 
 from config.local.valkey import LocalValkey, start_valkey
+
+from .emptying import emptying_what_is_filled
 
 TESTS = Path(__file__).parent
 
 # Each has a make target of its own: they need Chromium, RabbitMQ, or millions of rows.
 SUITES_APART = frozenset({"browser", "brokers", "scale"})
+
+QUICK_HASH = "django.contrib.auth.hashers.MD5PasswordHasher"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _little_time_between_tests() -> Iterator[None]:
+    """Empty databases quickly, and make passwords by a quick hash: a million rounds of the real one show nothing."""
+    with emptying_what_is_filled(), override_settings(PASSWORD_HASHERS=[QUICK_HASH]):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -25,11 +25,6 @@ URL = "/api/v1/auth/token/"
 NOBODY = Shopper()
 
 
-@pytest.fixture(autouse=True)
-def hash_quickly(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def ada(fill_shop: None) -> User:
     return User.objects.create_user("ada", password=" right horse ")

@@ -43,7 +43,6 @@ def token(customer: Shopper, settings: Settings) -> str:
     customer.user.user_permissions.set(Permission.objects.filter(content_type__app_label="sagas"))
     rates = dict.fromkeys(settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"], "900000/second")
     settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": rates}
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     return customer.token
 
 
