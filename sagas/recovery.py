@@ -84,16 +84,19 @@ def ring_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -
     """Ring for a page of due sagas.
 
     A queue that workers are behind with gets one ring: more would stand before the work of others and bring nothing.
+    One that this code does not know, because older or newer code has its step, is rung for in the common queue: who
+    looks there knows it, or holds the saga with the reason.
     Returns: how many.
     """
-    page = limit or get_settings().sweep_page
-    served = set(queues) if queues is not None else {get_settings().common_queue, *registry.queues()}
+    page, common = limit or get_settings().sweep_page, get_settings().common_queue
+    known = {common, *registry.queues()}
+    served = set(queues) if queues is not None else known
     busy = {queue for queue in served if doorbell.count_waiting(queue) > page // BUSY_PART}
     due = claim_due(limit=page, queues=queues, but_not=busy)
     if busy:
         due += claim_due(limit=1, queues=busy)
     for saga in due:
-        for queue in saga.queues:
+        for queue in dict.fromkeys(name if name in known | served else common for name in saga.queues):
             doorbell.ring(saga.id, queue)
     return len(due)
 

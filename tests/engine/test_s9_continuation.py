@@ -11,10 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection, transaction
 
-from sagas import Parallel, RetryLater, clock, doorbell, engine, operations, recovery
+from sagas import Parallel, RetryLater, clock, doorbell, engine, operations, recovery, registry
 from sagas.actors import Actor
 from sagas.conf import get_settings
 from sagas.models import Saga, SagaWorker
+from sagas.states import Hold
 from sagas.testing import drain, faults, pass_time
 from sagas.testing.drain import read
 
@@ -228,6 +229,20 @@ def test_s9_the_sweep_rings_the_queue_of_what_is_due(world: World, rings: list[A
     rings.clear()
     assert recovery.ring_due() == 1
     assert rings == [(saga.pk, "slow")]
+
+
+def test_s9_the_sweep_rings_the_common_queue_for_one_that_other_code_names(world: World, rings: list[Any]) -> None:
+    saga = begin(define(a=world.compensatable(queue="slow")))
+    registry.forget("trip", 1)
+    rings.clear()
+    assert recovery.ring_due() == 1
+    assert rings == [(saga.pk, "sagas")]
+    saga = work(saga)
+    assert (saga.hold, attempts(saga, "a")) == (Hold.DEFINITION_MISSING, [])
+    pass_time(until_due=saga)
+    rings.clear()
+    assert recovery.ring_due(queues=["slow"]) == 1
+    assert rings == [(saga.pk, "slow")]  # somebody who names the queue knows it
 
 
 def test_s9_the_sweep_may_be_limited_to_queues(world: World, trip: Any) -> None:

@@ -10,6 +10,8 @@ CLOCK_VARIABLE = "CHAOS_CLOCK"
 """Environment variable: how many seconds the process's clock is ahead, or ``jumping``."""
 SLOWNESS_VARIABLE = "CHAOS_STEP_SECONDS"
 """Environment variable: how many seconds every step function takes longer, on average."""
+VERSIONS_VARIABLE = "CHAOS_VERSIONS"
+"""Environment variable: which versions of a saga the process's code has, such as ``1,2``."""
 
 
 class HurdlesConfig(AppConfig):

@@ -1,10 +1,14 @@
-"""Name a queue that no saga of the shop uses, so that a worker can serve it."""
+"""Declare sagas beside those of the shop: one for its queue, and one in the versions that the process's code has."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from sagas import Pivot, SagaDefinition, StepContext
+
+from .apps import VERSIONS_VARIABLE
+from .versions import declare
 
 OTHER_QUEUE = "elsewhere"
 
@@ -20,3 +24,6 @@ class ElsewhereSaga(SagaDefinition):
 
     class Meta:
         name = "chaos-elsewhere"
+
+
+declare(os.environ.get(VERSIONS_VARIABLE, ""))

@@ -1,0 +1,182 @@
+"""F6: old and new code run side by side, and a version goes away while sagas of it are open.
+
+Nobody crashes, each saga is run by workers that know its version alone, and one that nobody knows is held with the
+reason, at no cost, until somebody does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS
+from tests.processes import Process, Project, wait_until
+
+from .estate import SETTINGS
+from .hurdles.apps import VERSIONS_VARIABLE
+
+SAGAS = 4  # of each version, at each time; every other one is refused and turns back
+LOOKS = 2  # so often somebody looks at what nobody can run
+OPEN = ""  # no gate
+MISSING = "definition_missing"
+
+STANDING = """
+    SELECT s.id::text, s.state, s.hold, s.revision, s.history_count, s.closed_at IS NULL AS is_open,
+           s.due_at,
+           (SELECT count(*) FROM sagas_sagaattempt a WHERE a.saga_id = s.id) AS attempts,
+           (SELECT max(h.reason) FROM sagas_sagahistory h WHERE h.saga_id = s.id AND h.to_state = s.hold) AS reason
+    FROM sagas_saga s WHERE s.id = ANY(%s::uuid[]) ORDER BY s.id"""
+RUNS = """
+    SELECT a.saga_id::text, t.name, a.direction, a.outcome, a.worker FROM sagas_sagaattempt a
+    JOIN sagas_sagastep t ON t.id = a.step_id WHERE a.saga_id = ANY(%s::uuid[]) ORDER BY a.id"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Releases:
+    """Run releases of one project, each with the versions that its code has."""
+
+    project: Project
+
+    def of(self, versions: str) -> Project:
+        """Return the project as this release has it."""
+        return self.project.with_environment(**{"DJANGO_SETTINGS_MODULE": SETTINGS, VERSIONS_VARIABLE: versions})
+
+    def start_worker(self, name: str, versions: str) -> Deployed:
+        """Start a worker of a release."""
+        worker = self.of(versions).start_worker(name, concurrency=2)
+        return Deployed(worker=worker, pids=pids_of(worker))
+
+    def start_sagas(self, *gates: str) -> dict[str, dict[int, list[str]]]:
+        """Start sagas of both versions at each gate, as a web server of the newest release does.
+
+        Returns: their ids by gate and version.
+        """
+        code = f"from tests.chaos.hurdles.versions import start; start({SAGAS}, *{gates})"
+        told = json.loads(self.of("1,2").manage("shell", "--no-imports", "--command", code).stdout)
+        return {gate: {int(version): ids for version, ids in started.items()} for gate, started in told.items()}
+
+    def look(self, sagas: Iterable[str]) -> list[dict[str, Any]]:
+        """Read where sagas stand."""
+        return self.project.query(STANDING, [list(sagas)])
+
+    def wait_until_closed(self, sagas: Iterable[str]) -> None:
+        """Wait until sagas are over."""
+        self.wait_until_all(sagas, "is_open", False)
+
+    def wait_until_all(self, sagas: Iterable[str], column: str, value: object) -> None:
+        """Wait until sagas stand like this."""
+        ids = list(sagas)
+        wait_until(
+            lambda: all(row[column] == value for row in self.look(ids)),
+            f"{column} of {', '.join(ids)} is {value}",
+            timeout_seconds=PATIENCE_SECONDS,
+            pause_seconds=LOOK_SECONDS,
+        )
+
+    def wait_for_looks(self, sagas: Iterable[str]) -> None:
+        """Wait until a worker has looked again at each of these sagas, a few times, and put off the next look."""
+        for _ in range(LOOKS):
+            seen = {row["id"]: row["due_at"] for row in self.look(sagas)}
+            wait_until(
+                lambda seen=seen: all(row["due_at"] > seen[row["id"]] for row in self.look(seen)),
+                f"somebody has looked again at {', '.join(seen)}",
+                timeout_seconds=PATIENCE_SECONDS,
+                pause_seconds=LOOK_SECONDS,
+            )
+
+    def assert_held_at_no_cost(self, sagas: Iterable[str], version: int) -> None:
+        """Check that sagas of a version that nobody has are held, with the reason, and are left alone otherwise."""
+        self.wait_until_all(sagas, "hold", MISSING)
+        before = self.look(sagas)
+        self.wait_for_looks(sagas)
+        after = self.look(sagas)
+        for row in after:
+            assert f"'chaos-parcel' version {version} " in row["reason"]
+            assert row["due_at"] is not None
+        unmoved = ("id", "state", "hold", "revision", "history_count", "attempts")
+        assert [[row[name] for name in unmoved] for row in after] == [[row[name] for name in unmoved] for row in before]
+
+    def list_runs(self, sagas: Iterable[str]) -> list[dict[str, Any]]:
+        """Read every attempt of sagas."""
+        return self.project.query(RUNS, [list(sagas)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """Hold a worker, and the processes that it had when it was ready."""
+
+    worker: Process
+    pids: frozenset[int]
+
+    def assert_well(self) -> None:
+        """Check that no process of it has ended, and that it has met nothing that it could not deal with."""
+        assert pids_of(self.worker) == self.pids
+        assert "Traceback" not in self.worker.log
+
+
+@pytest.fixture
+def releases(project: Project) -> Releases:
+    """Run releases on databases and a broker of their own."""
+    return Releases(project=project)
+
+
+def test_each_saga_is_run_by_code_that_knows_its_version(releases: Releases, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    first = releases.start_sagas(OPEN)[OPEN]
+    old = releases.start_worker("old", "1")
+    releases.wait_until_closed(first[1])
+    releases.assert_held_at_no_cost(first[2], 2)
+    assert releases.list_runs(first[2]) == []
+
+    new = releases.start_worker("new", "2")
+    mixed, gated = releases.start_sagas(OPEN, str(gate)).values()
+    releases.wait_until_closed([*first[2], *mixed[1], *mixed[2]])
+    old.assert_well()
+    old.worker.stop()
+    releases.assert_held_at_no_cost(gated[1], 1)
+    waiting = releases.list_runs(gated[1])
+
+    gate.touch()
+    releases.wait_until_closed(gated[2])
+    releases.wait_for_looks(gated[1])
+    assert releases.list_runs(gated[1]) == waiting
+    back = releases.start_worker("back", "1,2")
+    releases.wait_until_closed(gated[1])
+
+    new.assert_well()
+    back.assert_well()
+    knows = {1: old.pids | back.pids, 2: new.pids | back.pids}
+    for version, pids in knows.items():
+        sagas = [*first[version], *mixed[version], *gated[version]]
+        runs = releases.list_runs(sagas)
+        assert {int(run["worker"].rpartition(":")[2]) for run in runs} <= pids
+        assert_done_once(runs, sagas, version)
+        assert sorted(row["state"] for row in releases.look(sagas)) == sorted(
+            ["completed", "compensated"] * (len(sagas) // 2)
+        )
+
+
+def assert_done_once(runs: list[dict[str, Any]], sagas: list[str], version: int) -> None:
+    """Check that each step of each saga was done once in each direction, and that no attempt came to nothing.
+
+    Each waits at its gate as often as it is asked; that costs no attempt of its budget.
+    """
+    insure = ["insure"] if version == 2 else []
+    completed = sorted((name, "action", "succeeded") for name in ["pack", *insure, "decision", "send"])
+    compensated = sorted([
+        *((name, direction, "succeeded") for name in ["pack", *insure] for direction in ("action", "compensation")),
+        ("decision", "action", "refused"),
+    ])  # fmt: skip
+    for saga in sagas:
+        mine = [run for run in runs if run["saga_id"] == saga and run["outcome"] != "in_progress"]
+        assert sorted((run["name"], run["direction"], run["outcome"]) for run in mine) in (completed, compensated), saga
+
+
+def pids_of(worker: Process) -> frozenset[int]:
+    """List the process ids of a worker and its children."""
+    return frozenset(process.pid for process in worker.family())
