@@ -1,0 +1,93 @@
+"""Take one rule of bulk actions away at a time: the test that is there for it must fail, with what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from sagas import bulk_running, operations
+from sagas.models import SagaBulk, SagaBulkItem
+from tests.removed import must_fail
+
+from . import test_bulk, test_bulk_crashes
+from .world import World
+
+Patch = pytest.MonkeyPatch
+
+
+def act_under_any_lease(patch: Patch) -> None:
+    patch.setattr(
+        bulk_running, "_lock_leased", lambda lease: SagaBulk.objects.select_for_update().get(pk=lease.bulk_id)
+    )
+
+
+def act_on_any_revision(patch: Patch) -> None:
+    patch.setattr(operations, "_check_revision", lambda _journal, _revision: None)
+
+
+def write_results_after_the_commit(patch: Patch) -> None:
+    save = SagaBulkItem.save
+
+    def save_later(item: SagaBulkItem, **options: Any) -> None:
+        transaction.on_commit(lambda: save(item, **options))
+
+    patch.setattr(SagaBulkItem, "save", save_later)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """One rule of bulks.
+
+    remove: what they do without. play: the test that is there for it. told: by what it fails then.
+    """
+
+    remove: Callable[[Patch], None]
+    play: Callable[[World, Patch], None]
+    told: str
+
+
+CONTROLS = {
+    "the lease token": Control(
+        remove=act_under_any_lease,
+        play=test_bulk.test_worker_whose_lease_went_to_another_does_nothing_more,
+        told="assert 3 == 0",
+    ),
+    "the revision": Control(
+        remove=act_on_any_revision,
+        play=lambda world, _: test_bulk.test_saga_that_a_colleague_moved_is_stale_and_stays_as_he_left_it(world),
+        told=r"assert \['done', .* == \['stale', ",
+    ),
+}
+CRASHES = {
+    "the result in the commit of the action": Control(
+        remove=write_results_after_the_commit,
+        play=lambda world, _: test_bulk_crashes.test_worker_that_breaks_at_any_boundary_leaves_a_bulk_that_ends_right(
+            world, "cut"
+        ),
+        told="cut at .*, after COMMIT",
+    ),
+}
+
+
+def assert_told(control: Control, world: World) -> None:
+    """Play a test without its rule, and see it fail with what it is there to say."""
+    with pytest.MonkeyPatch.context() as patch:
+        control.remove(patch)
+        with must_fail(control.told):
+            control.play(world, patch)
+
+
+@pytest.mark.django_db(databases="__all__")
+@pytest.mark.parametrize("rule", CONTROLS)
+def test_without_a_rule_of_bulks_its_test_fails(world: World, rule: str) -> None:
+    assert_told(CONTROLS[rule], world)
+
+
+@pytest.mark.django_db(databases="__all__", transaction=True)
+@pytest.mark.parametrize("rule", CRASHES)
+def test_without_a_rule_against_deaths_its_test_fails(world: World, rule: str) -> None:
+    assert_told(CRASHES[rule], world)
