@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 
+from orders.seed import seed_shop
+from sagas import clock
 from tests.acceptance.conftest import (  # noqa: F401 - fixtures
     blueprints,
     broker,
@@ -33,6 +37,14 @@ def estate(shared_estate: Estate) -> Iterator[Estate]:
     """Lend the estate to a test that starts workers of its own; it must leave every server at work."""
     yield shared_estate
     shared_estate.shop.stop_workers()
+
+
+@pytest.fixture
+def customer(transactional_db: None) -> Iterator[Any]:
+    """Fill the shop of this process's own database, and give its customer."""
+    with clock.restored():
+        seed_shop()
+        yield get_user_model().objects.get(username="customer")
 
 
 @pytest.fixture(scope="session")

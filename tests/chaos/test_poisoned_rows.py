@@ -43,7 +43,7 @@ def test_saga_that_changed_is_rung_for_before_those_that_rings_do_not_move() -> 
             Saga.objects.filter(pk=behind.pk).update(rung_at=None)
             clock.move(get_settings().ring_interval / SWEEPS_IN_AN_INTERVAL + timedelta(milliseconds=1))
 
-        first = next(number for number, page in enumerate(seen) if behind.pk in page)
+        first = next((number for number, page in enumerate(seen) if behind.pk in page), None)
         assert first == POISONED // PAGE
         assert all(behind.pk in page for page in seen[first:])
         # The others are not forgotten either, each in its turn.

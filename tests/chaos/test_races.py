@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.db import connections
 
 from config.local.valkey import LocalValkey
@@ -20,7 +18,6 @@ from orders import services
 from orders.exceptions import CancelTooLate
 from orders.models import Order
 from orders.requests import Address, CheckoutRequest, LineRequest
-from orders.seed import seed_shop
 from sagas import OperationRefused, clock, engine, operations, recovery
 from sagas.actors import Actor
 from sagas.exceptions import StaleRevision
@@ -45,18 +42,21 @@ REASON = "because the race says so"
 LAST_PLACE = 7
 
 
-@pytest.fixture
-def customer(transactional_db: None) -> Iterator[Any]:
-    """Fill the shop of this process's own database, and give its customer."""
-    with clock.restored():
-        seed_shop()
-        yield get_user_model().objects.get(username="customer")
-
-
 @pytest.mark.django_db(transaction=True, databases="__all__")
 def test_one_of_operator_deadline_and_workers_decides(customer: Any, is_full: bool, tmp_path: Path) -> None:
+    ends = race_for_a_decision(customer, FULL_ROUNDS if is_full else ROUNDS, tmp_path)
+
+    # Otherwise nobody had to race.
+    assert set(ends) >= ({"completed", "operator", "deadline"} if is_full else {"completed", "operator"}), ends
+
+
+def race_for_a_decision(customer: Any, rounds: int, directory: Path) -> Counter[str]:
+    """Let two workers, a deadline and an operator meet, each round at another place of a saga.
+
+    Returns: how often who decided.
+    """
     chance, ends, accepted = random.Random(13), Counter[str](), set()
-    for number in range(FULL_ROUNDS if is_full else ROUNDS):
+    for number in range(rounds):
         order = place(customer, chance)
         accepted.add(order.number)
         advance_to(order.saga_id, number % LAST_PLACE)
@@ -77,15 +77,24 @@ def test_one_of_operator_deadline_and_workers_decides(customer: Any, is_full: bo
         saga = drain(order.saga_id)
         assert find_violations(saga.pk) == []
         ends[judge_decision(saga, results)] += 1
-    assert_books_balance(accepted, tmp_path)
-    # Otherwise nobody had to race.
-    assert set(ends) >= ({"completed", "operator", "deadline"} if is_full else {"completed", "operator"}), ends
+    assert_books_balance(accepted, directory)
+    return ends
 
 
 @pytest.mark.django_db(transaction=True, databases="__all__")
 def test_cancel_is_granted_or_too_late(customer: Any, is_full: bool, tmp_path: Path) -> None:
+    ends = race_for_the_pivot(customer, FULL_ROUNDS if is_full else ROUNDS, tmp_path)
+
+    assert set(ends) >= ({"cancelled", "too late", "dropped"} if is_full else {"cancelled", "too late"}), ends
+
+
+def race_for_the_pivot(customer: Any, rounds: int, directory: Path) -> Counter[str]:
+    """Let a worker and a customer who cancels meet around the pivot.
+
+    Returns: how often he was told what.
+    """
     chance, ends, accepted = random.Random(31), Counter[str](), set()
-    for number in range(FULL_ROUNDS if is_full else ROUNDS):
+    for number in range(rounds):
         order = place(customer, chance, ("pm_card_visa",))
         accepted.add(order.number)
         # Around the pivot, where it matters.
@@ -102,14 +111,24 @@ def test_cancel_is_granted_or_too_late(customer: Any, is_full: bool, tmp_path: P
         saga = drain(order.saga_id)
         assert find_violations(saga.pk) == []
         ends[judge_cancel(saga, results[1])] += 1
-    assert_books_balance(accepted, tmp_path)
-    assert set(ends) >= ({"cancelled", "too late", "dropped"} if is_full else {"cancelled", "too late"}), ends
+    assert_books_balance(accepted, directory)
+    return ends
 
 
 @pytest.mark.django_db(transaction=True, databases="__all__")
 def test_sweepers_share_what_is_due(customer: Any, is_full: bool) -> None:
+    winners = share_what_is_due(customer, FULL_SWEEPS if is_full else SWEEPS)
+
+    assert len(winners) == 3 or not is_full, winners
+
+
+def share_what_is_due(customer: Any, rounds: int) -> set[int]:
+    """Let three sweepers claim what is due at the same time.
+
+    Returns: which of them ever got something.
+    """
     chance, winners = random.Random(7), set[int]()
-    for _ in range(FULL_SWEEPS if is_full else SWEEPS):
+    for _ in range(rounds):
         sagas = {place(customer, chance).saga_id for _ in range(30)}
 
         swept = sweep_side_by_side(3)
@@ -118,7 +137,7 @@ def test_sweepers_share_what_is_due(customer: Any, is_full: bool) -> None:
         winners |= {number for number, found in enumerate(swept) if found}
         # They stay out of the next rounds.
         Saga.objects.filter(pk__in=sagas).update(due_at=clock.read_now("default") + timedelta(days=1))
-    assert len(winners) == 3 or not is_full, winners
+    return winners
 
 
 def sweep_side_by_side(count: int) -> list[list[UUID]]:

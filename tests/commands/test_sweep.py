@@ -15,6 +15,7 @@ from config.local.children import GuardedProcess, start_guarded
 from config.local.programs import manage_command
 from config.local.runtime import ROOT
 from sagas import claims, clock, engine, recovery, registry
+from sagas.management import sweeping
 from sagas.management.stopping import Stop
 from sagas.management.sweeping import sweep
 from sagas.models import Saga, SagaAttempt, SagaStep, SagaWorker
@@ -133,6 +134,18 @@ class TestOnce:
 
         assert done.code == 0
         assert (read(first).state, read(second).state) == ("pending", "completed")
+
+    def test_if_one_that_raises_ended_the_page_those_behind_it_would_wait(
+        self, poison: Callable[[Saga], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def raise_again(*_: object, **__: object) -> None:
+            raise  # noqa: PLE0704 - called where an error is handled
+
+        # Two nets: one where due sagas are run, one where those are that were rung for just now.
+        for net in (recovery, sweeping):
+            monkeypatch.setattr(net.logger, "exception", raise_again)
+        with pytest.raises(ValueError, match="cannot be borne"):
+            self.test_a_poisoned_saga_does_not_stop_those_behind_it(poison)
 
     def test_a_database_that_fails_ends_with_1_and_no_traceback(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(**_arguments: object) -> int:

@@ -1,0 +1,101 @@
+"""Take one guarding rule away at a time: the test that is there for it must fail, with what it says.
+
+These are the rules whose absence shows in one process; the others are in ``removed_at_work.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import pytest
+from django.db.models import QuerySet
+
+from sagas import clock, engine, perform, planner, recovery
+from sagas.definition import StepFunction
+from sagas.models import Saga
+from sagas.perform import Claimed
+from tests.participants.side_by_side import PATIENCE_SECONDS
+from tests.removed import must_fail, rewrite
+
+from . import test_backlog, test_poisoned_rows, test_races
+
+# One is enough where all who race are made to meet.
+FEW = 1
+NAP_SECONDS = 0.05
+in_memory = pytest.mark.django_db(databases="__all__")
+on_disk = pytest.mark.django_db(databases="__all__", transaction=True)
+
+
+@on_disk
+def test_without_the_lock_of_the_saga_two_decide(
+    customer: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(QuerySet, "select_for_update", lambda rows, **_how: rows)
+    with must_fail(r"assert \[(StaleWrite|IntegrityError|IntegrityErr)"):
+        test_races.race_for_a_decision(customer, test_races.ROUNDS, tmp_path)
+
+
+@on_disk
+def test_if_a_live_pivot_could_be_turned_back_its_answer_would_find_no_place(
+    customer: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planner, "is_pivot_open", lambda _saga, _effects: True)
+    monkeypatch.setattr(engine, "RECORD_PAUSE_SECONDS", 0.0)
+    nap_in_steps(monkeypatch)
+    with must_fail("saga_never_compensated_after_pivot"):
+        test_races.race_for_the_pivot(customer, test_races.ROUNDS, tmp_path)
+
+
+@on_disk
+def test_if_sweepers_looked_first_and_claimed_then_all_would_ring(
+    customer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    everybody_has_looked = Barrier(3)
+
+    def look_and_claim(*, limit: int) -> list[recovery.DueSaga]:
+        now = clock.read_now("default")
+        page = list(Saga.objects.filter(due_at__lte=now, rung_at=None).order_by("due_at")[:limit])
+        everybody_has_looked.wait(PATIENCE_SECONDS)
+        Saga.objects.filter(pk__in=[saga.pk for saga in page]).update(rung_at=now)
+        return [recovery.DueSaga(id=saga.pk, queues=()) for saga in page]
+
+    monkeypatch.setattr(recovery, "claim_due", look_and_claim)
+    with must_fail(r"\): 3} != {.*\): 1}"):
+        test_races.share_what_is_due(customer, FEW)
+
+
+@in_memory
+def test_if_sweeps_always_took_the_oldest_those_behind_poisoned_rows_would_starve(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rewrite(monkeypatch, "ORDER BY rung_at NULLS FIRST, due_at", "ORDER BY due_at")
+    with must_fail("assert None == "):
+        test_poisoned_rows.test_saga_that_changed_is_rung_for_before_those_that_rings_do_not_move()
+
+
+@in_memory
+def test_if_a_busy_queue_were_rung_on_its_rings_would_fill_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "BUSY_PART", 0.01)
+    with must_fail("assert 6 == 3"):
+        test_backlog.TestBusyQueue().test_gets_one_ring_a_sweep_and_leaves_the_page_to_others(monkeypatch)
+
+
+def nap_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every step take long enough that others meet it."""
+
+    def intercept(_claimed: Claimed, function: StepFunction) -> StepFunction:
+        def run(context: Any) -> Any:
+            time.sleep(NAP_SECONDS)
+            return function(context)
+
+        return run
+
+    monkeypatch.setattr(perform, "intercept", intercept)
