@@ -65,7 +65,7 @@ class Customers:
     """Place checkouts from several threads.
 
     per_second: at most so many, over all threads. may_place: waited for before each request. seed: of their choices.
-    seconds: when this time is over, nothing more is placed; None: never.
+    seconds: when this time is over, nothing more is placed; None: never. progress: told after each, how many are done.
     """
 
     client: ShopClient
@@ -74,6 +74,7 @@ class Customers:
     may_place: Callable[[], bool] = lambda: True
     seed: int = 0
     seconds: float | None = None
+    progress: Callable[[int], None] = lambda _done: None
 
     def place_all(self, kinds: Sequence[Kind]) -> Sales:
         """Place one checkout of each of these kinds, in this order, until the time is over."""
@@ -88,8 +89,10 @@ class Customers:
             self._place(kind, random.Random(f"{self.seed}:{position}"), sales)
 
         with ThreadPoolExecutor(self.threads, thread_name_prefix="customer") as executor:
-            for done in [executor.submit(place, position, kind) for position, kind in enumerate(kinds)]:
+            placing = [executor.submit(place, position, kind) for position, kind in enumerate(kinds)]
+            for number, done in enumerate(placing, 1):
                 done.result()
+                self.progress(number)
         return sales
 
     def _place(self, kind: Kind, chance: random.Random, sales: Sales) -> None:

@@ -27,6 +27,7 @@ SLOWER_AT_MOST_SECONDS = 0.050
 STEP_SECONDS = 0.03
 OPEN_SAGAS = 10
 PAUSE_SECONDS = (0.3, 1.0)
+TELL_EVERY_SECONDS = 30.0
 STEADY_PER_SECOND = 20.0
 DRAIN_SECONDS = 3.0  # for each order, where others want the machine, too
 LEASED = """
@@ -40,13 +41,28 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+class Progress:
+    """Say now and then how far a long run has come."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total = what, total
+        self.started_at = self.told_at = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        """Say it, unless it was said a moment ago."""
+        now = time.monotonic()
+        if now >= self.told_at + TELL_EVERY_SECONDS:
+            self.told_at = now
+            say(f"  {now - self.started_at:.0f} s: {done} of {self.total} {self.what}")
+
+
 def run_storm_mode(directory: Path, *, checkouts: int, seconds: float | None, per_second: float, seed: int) -> int:
     """Place checkouts while workers, broker, database and web server die again and again."""
     say(f"Chaos: {checkouts} checkouts, seed {seed}.")
     calm = max(checkouts // 10, 20)
     plan = Plan(calm=calm, checkouts=checkouts, seconds=seconds, per_second=per_second, seed=seed)
     with open_estate(directory, step_seconds=STEP_SECONDS) as estate:
-        report = run_storm(estate, plan)
+        report = run_storm(estate, plan, progress=Progress("checkouts placed", checkouts))
     say(report.render())
     return int(bool(report.wrong))
 
@@ -76,7 +92,7 @@ def kill_at_work(estate: Estate, breaker: WorkerBreaker, kills: int, seed: int) 
     a machine can start at a time.
     Returns: how long each kill was felt.
     """
-    chance, hit = random.Random(seed), 0
+    chance, hit, progress = random.Random(seed), 0, Progress("kills", kills)
     while hit < kills:
         wait_until(
             lambda: all(is_ready(worker) for worker in breaker.workers),
@@ -92,6 +108,7 @@ def kill_at_work(estate: Estate, breaker: WorkerBreaker, kills: int, seed: int) 
         number, pid = chance.choice(busy)
         kill = breaker.kill_worker(number) if hit % 2 else breaker.kill_child(number, pid)
         hit += bool(kill.pids & read_leased(estate))
+        progress(hit)
         time.sleep(chance.uniform(*PAUSE_SECONDS))
     breaker.bring_back()
     wait_until_settled(estate.project, patience_seconds=SETTLED_WITHIN_SECONDS)
@@ -141,12 +158,14 @@ def run_frozen_broker(directory: Path, *, rounds: int, checkouts: int) -> int:
     working: list[float] = []
     frozen: list[float] = []
     with open_estate(directory) as estate:
+        progress = Progress("pairs of runs", rounds)
         time_checkouts(estate, checkouts, seed=0)
         for number in range(rounds):
             working += time_checkouts(estate, checkouts, seed=2 * number + 1)
             estate.shop.broker.process.send(signal.SIGSTOP)
             frozen += time_checkouts(estate, checkouts, seed=2 * number + 2)
             estate.shop.broker.process.send(signal.SIGCONT)
+            progress(number + 1)
         slower = find_percentile(frozen, 0.99) - find_percentile(working, 0.99)
         say(f"Checkout, broker working: {write_spread(working)}")
         say(f"Checkout, broker frozen:  {write_spread(frozen)}")

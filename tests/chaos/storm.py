@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.acceptance import books
@@ -51,9 +52,10 @@ class Plan:
     web_seconds: tuple[float, float] = (25.0, 35.0)
 
 
-def run_storm(estate: Estate, plan: Plan) -> Report:
+def run_storm(estate: Estate, plan: Plan, *, progress: Callable[[int], None] = lambda _placed: None) -> Report:
     """Place checkouts in calm weather, then in the storm, then wait for rest and check everything.
 
+    progress: told after each checkout that was placed in the storm, how many they are.
     Raises: AssertionError when anything is still at work a minute after the last fault.
     """
     workers = WorkerBreaker(estate, every=plan.worker_seconds, seed=plan.seed)
@@ -70,7 +72,7 @@ def run_storm(estate: Estate, plan: Plan) -> Report:
     breakers.start()
     started_at = time.monotonic()
     try:
-        stormy = place(estate, plan, plan.checkouts, random.Random(chance.random()))
+        stormy = place(estate, plan, plan.checkouts, random.Random(chance.random()), progress=progress)
         wait_until(lambda: breakers.has_broken_everything, "each fault was injected", timeout_seconds=LONGEST_STORM)
     finally:
         breakers.finish()
@@ -79,7 +81,14 @@ def run_storm(estate: Estate, plan: Plan) -> Report:
     return describe(estate, calm, stormy, breakers, seconds=seconds, settled_seconds=settled_seconds)
 
 
-def place(estate: Estate, plan: Plan, count: int, chance: random.Random) -> Sales:
+def place(
+    estate: Estate,
+    plan: Plan,
+    count: int,
+    chance: random.Random,
+    *,
+    progress: Callable[[int], None] = lambda _placed: None,
+) -> Sales:
     """Place so many checkouts of mixed kinds."""
 
     def may_place() -> bool:
@@ -92,6 +101,7 @@ def place(estate: Estate, plan: Plan, count: int, chance: random.Random) -> Sale
         may_place=may_place,
         seed=chance.getrandbits(64),
         seconds=plan.seconds,
+        progress=progress,
     )
     return customers.place_all(choose_kinds(count, chance))
 

@@ -39,7 +39,7 @@ MOST_QUERIES = 10
 SLOWER_AT_MOST = 1.5
 # What reads a table or an index from end to end touches ten times as many pages of a million sagas as of 100,000.
 MORE_PAGES_AT_MOST, MORE_PAGES_ALWAYS = 2.0, 2_000
-HISTORY_OF_EACH = 8
+HISTORY_OF_EACH = 10
 
 # The smallest age that the command takes, and more than the newest generated saga needs.
 AGE = "1h"
