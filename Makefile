@@ -69,7 +69,7 @@ check: install-dev ## Check format, lint, types, import contracts, project, migr
 .PHONY: check-project
 check-project:
 	$(BIN)/mypy
-	$(BIN)/python manage.py makemigrations --check --dry-run
+	EXTRA_APPS=config.local.workshop $(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py migrate --verbosity 0
 	$(BIN)/python manage.py check --database default --fail-level WARNING
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(32))') ALLOWED_HOSTS=shop.example.com \

@@ -62,6 +62,7 @@ INSTALLED_APPS = [
     "payments",
     "inventory",
     "shipping",
+    *env.list("EXTRA_APPS", default=[]),
 ]
 
 MIDDLEWARE = [

@@ -15,6 +15,7 @@ from .models import Product
 
 VIEWERS = "Saga viewers"
 OPERATORS = "Saga operators"
+SUPERVISORS = "Saga supervisors"
 # Beside what the engine gives these groups: the rows that a saga is about, and the sandbox that misbehaves on request.
 VIEW_PERMISSIONS = (
     "orders.view_order",
@@ -63,6 +64,7 @@ class DemoProduct:
 
 USERS = (
     DemoUser(username="operator", group=OPERATORS, is_staff=True),
+    DemoUser(username="supervisor", group=SUPERVISORS, is_staff=True),
     DemoUser(username="viewer", group=VIEWERS, is_staff=True),
     DemoUser(username="admin", is_staff=True, is_superuser=True),
     DemoUser(username="customer"),
@@ -84,7 +86,8 @@ def seed_shop() -> None:
     with transaction.atomic():
         ensure_groups()
         _grant(VIEWERS, VIEW_PERMISSIONS)
-        _grant(OPERATORS, (*VIEW_PERMISSIONS, *OPERATE_PERMISSIONS))
+        for group in (OPERATORS, SUPERVISORS):
+            _grant(group, (*VIEW_PERMISSIONS, *OPERATE_PERMISSIONS))
         for user in USERS:
             _ensure_user(user)
         for product in PRODUCTS:

@@ -160,10 +160,11 @@ The shop is up. Ctrl-C stops it and everything it started.
   Health, metrics    {shop.client.url}/readyz        {shop.client.url}/metrics
   Logs               {VAR / "log"}
 
-  Logins             operator/operator   staff, group Saga operators
-                     viewer/viewer       staff, group Saga viewers
-                     admin/admin         superuser
-                     customer/customer   places the orders
+  Logins             operator/operator       staff, group Saga operators
+                     supervisor/supervisor   staff, group Saga supervisors
+                     viewer/viewer           staff, group Saga viewers
+                     admin/admin             superuser
+                     customer/customer       places the orders
 
   In another terminal, on the same data:  .venv/bin/python manage.py saga_list
 

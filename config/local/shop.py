@@ -168,6 +168,7 @@ def describe_demo(secret_key: str) -> dict[str, str]:
         "HTTPS_ONLY": "off",
         "ALLOWED_HOSTS": "127.0.0.1,localhost",
         "PAYMENT_GATEWAY": "sandbox",
+        "EXTRA_APPS": "config.local.workshop",
         "SAGAS": json.dumps(DEMO_ENGINE),
     }
 

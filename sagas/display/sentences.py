@@ -82,6 +82,9 @@ def _limit_of(step: SagaStep, saga: Saga, direction: Direction) -> int | None:
 
 def _tell_held(facts: _Facts) -> str:
     saga = facts.saga
+    if saga.hold == Hold.DEFINITION_MISSING:
+        missing = f"version {saga.version} of {saga.definition}"
+        return f"The saga is held: this code has no {missing}. It goes on by itself as soon as the code has it."
     if saga.hold:
         return f"The saga is held ({in_words(saga.hold)}): nothing happens until somebody acts."
     names = [f"{step.name} ({in_words(step.hold)})" for step in facts.steps if step.hold]
@@ -166,7 +169,9 @@ def _tell_failing(facts: _Facts) -> str:
 
 
 def _tell_completed(facts: _Facts) -> str:
-    return f"Every step is done. It took {_tell_length(facts)}."
+    skipped = [step.name for step in facts.steps if step.state == StepState.SKIPPED]
+    done = f"Every step is done, but {', '.join(skipped)}, skipped by a person" if skipped else "Every step is done"
+    return f"{done}. It took {_tell_length(facts)}."
 
 
 def _tell_compensated(facts: _Facts) -> str:
@@ -221,6 +226,10 @@ def _list_reasons(facts: _Facts, state: DisplayState) -> Iterator[str]:
         yield "It is past its deadline, too."
     if Attention.LATE_EFFECT.value in facts.saga.attention:
         yield "An effect showed after it had been compensated, so it compensates again."
+    elif late := [step.name for step in facts.steps if step.epoch]:
+        yield f"An answer of {', '.join(late)} came after its compensation had begun, so it was compensated again."
+    if assumed := [step.name for step in facts.steps if step.is_assumed and step.state != StepState.SKIPPED]:
+        yield f"A person's word decided {', '.join(assumed)}; the history says whose, and on what evidence."
 
 
 def _tell_cause(facts: _Facts) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -19,8 +20,15 @@ class NotDrained(SagaError):
     """Report a saga that still had something to do after the patience of ``drain``; holds its transcript."""
 
 
-def drain(saga: Saga | UUID, *, patience: timedelta = timedelta(hours=2), queues: frozenset[str] | None = None) -> Saga:
-    """Advance a saga until it is closed, or nothing will happen by itself before ``patience`` has passed.
+def drain(
+    saga: Saga | UUID,
+    *,
+    patience: timedelta = timedelta(hours=2),
+    queues: frozenset[str] | None = None,
+    until: Callable[[Saga], bool] = lambda _saga: False,
+) -> Saga:
+    """Advance a saga until it is closed, or nothing will happen by itself before ``patience`` has passed, or ``until``
+    is true of it.
 
     Retry delays, leases and deadlines are not waited for: the engine's clock is moved to each due time and put back
     at the end. A simulated crash is survived as a real one would be, by the next look at the saga.
@@ -34,7 +42,7 @@ def drain(saga: Saga | UUID, *, patience: timedelta = timedelta(hours=2), queues
         for _ in range(MAX_LOOKS):
             look(saga_id, queues=queues)
             found = read(saga_id)
-            if found.due_at is None or found.due_at > ends_at:
+            if found.due_at is None or found.due_at > ends_at or until(found):
                 return found
             pass_time(until_due=found)
     raise NotDrained(f"Saga {saga_id} is still busy after {MAX_LOOKS} looks:\n{render(saga_id)}")

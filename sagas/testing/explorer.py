@@ -24,14 +24,14 @@ from typing import Any
 
 from django.db import connections
 
-from .. import clock, operations
+from .. import clock, operations, registry
 from ..actors import Actor
 from ..conf import get_settings
 from ..definition import Step
 from ..exceptions import OperationRefused, OutcomeUnknown, RetryLater
 from ..models import Saga
 from ..participants import runs_in_engine_database
-from ..states import Direction, Kind, SagaState
+from ..states import Attention, Direction, Kind, SagaState
 from .drain import drain, look, pass_time, read
 from .faults import Faults, faults
 from .invariants import find_violations
@@ -40,6 +40,7 @@ from .transcripts import transcript
 
 ALWAYS = 10_000  # more attempts than any budget
 PATIENCE = timedelta(hours=6)  # several hourly rounds of a compensation that keeps failing
+ROUNDS = 3  # so often is a compensation tried beyond its budget before its saga counts as left to a person
 EXPLORER = Actor(name="explorer", is_trusted=True)
 REASON = "The explorer tries this."
 
@@ -295,7 +296,7 @@ def _try(scenario: Scenario, trial: Trial, baseline: Mapping[str, int], most: Ma
                 step = scenario.definition.step(trial.turns_back_at)
                 planted.refuse(step.name, _refusal(scenario, step))
             trial.plant(planted, saga)
-            saga = drain(saga, patience=PATIENCE)
+            saga = drain(saga, patience=PATIENCE, until=_fails_for_ever)
             fault = planted.planted[-1]
     effects = dict(scenario.look(saga))
     return Verdict(
@@ -329,6 +330,18 @@ def _judge(
         for name, count in sorted(effects.items()):
             if count > most.get(name, 0):
                 yield f"{name} {count} is left, an undisturbed run has at most {most.get(name, 0)}"
+
+
+def _fails_for_ever(saga: Saga) -> bool:
+    """Tell whether a compensation has spent its budget and was tried on, as soon as the project's settings say."""
+    if Attention.COMPENSATION_FAILING.value not in saga.attention:
+        return False
+    definition = registry.get(saga.definition, saga.version)
+    failing = saga.steps.filter(attention=Attention.COMPENSATION_FAILING.value)
+    return all(
+        step.budget_used >= get_settings().policy(definition.step(step.name), Direction.COMPENSATION).attempts + ROUNDS
+        for step in failing
+    )
 
 
 def _describe_end(saga: Saga) -> str:

@@ -21,6 +21,8 @@ import pytest
 from config.local.client import ShopClient
 from config.local.gallery import EXHIBITS
 from config.local.runtime import ROOT
+from sagas.display.states import DisplayState
+from sagas.states import Hold
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.xdist_group("demo")
@@ -171,20 +173,42 @@ def test_demo_serves_commands_restarts_its_worker_and_ends_with_ctrl_c(demo: Dem
 
 def test_demo_leaves_a_saga_of_each_interesting_kind_and_finds_them_again(tmp_path: Path) -> None:
     copy = make_checkout(tmp_path)
-    left = []
-    for _ in range(2):
-        with started_demo(copy) as demo:
-            wait_until(lambda: len(list_left(demo)) == len(EXHIBITS), "all are there", timeout_seconds=2 * UP_SECONDS)
-            left.append(list_left(demo))
-    states = sorted(state for _, state in left[0])
+    with started_demo(copy) as demo:
+        first = list_left(demo)
+        deployed = run_manage(copy, "workshop_deploy")
+        [bulk] = [pk for pk, state in first if state == "bulk"]
+        shown = json.loads(run_manage(copy, "saga_bulk_show", bulk, "--json"))
+    with started_demo(copy) as demo:
+        second = list_left(demo)
 
-    assert states == sorted(str(exhibit.ends).replace("_", " ") for exhibit in EXHIBITS)
-    assert set(left[1]) == set(left[0])
+    assert sorted(state for _, state in first) == sorted([*(exhibit.label for exhibit in EXHIBITS), "bulk"])
+    assert (shown["actor"], shown["counts"]["done"], shown["counts"]["refused"]) == ("supervisor", 3, 1)
+    assert re.fullmatch(r"\S{36} is completed\.\n", deployed)
+    # Nothing is placed again, and what was mended meanwhile is not told again.
+    assert set(second) < set(first)
+    assert {state for _, state in set(first) - set(second)} == {"bulk", "held: definition missing"}
     remove_data(copy)
 
 
+def test_demo_has_an_exhibit_of_each_reason_and_each_state_that_lasts() -> None:
+    passing = {DisplayState.PENDING, DisplayState.RUNNING, DisplayState.COMPENSATING}
+
+    assert {exhibit.ends for exhibit in EXHIBITS} == set(DisplayState) - passing
+    assert {exhibit.hold for exhibit in EXHIBITS} == {*Hold, None}
+    assert {exhibit.person for exhibit in EXHIBITS} == {"", "operator", "supervisor", "admin"}
+
+
+def run_manage(checkout: Path, *arguments: str) -> str:
+    """Run a management command on the running demo and return what it prints."""
+    command = [sys.executable, "manage.py", *arguments]
+    return subprocess.run(
+        command, cwd=checkout, env=bare_environment(), capture_output=True, text=True, check=True
+    ).stdout
+
+
 def list_left(demo: Demo) -> list[tuple[str, str]]:
-    """Read which sagas were left, and what each shows."""
+    """Read which sagas were left, and what each shows, when all are there."""
+    wait_until(lambda: "That was all." in demo.text, "all are there", timeout_seconds=2 * UP_SECONDS)
     _, _, told = demo.text.partition("Left for you")
     return re.findall(r"^  ([0-9a-f-]{36})  (\S+(?: \S+)*)  ", told, re.MULTILINE)
 

@@ -16,7 +16,7 @@ from sagas.display.sentences import count_attempts
 from sagas.display.times import describe_distance, describe_span
 from sagas.models import Saga, SagaStep
 from sagas.states import Attention, Hold
-from sagas.testing import assert_invariants, faults
+from sagas.testing import assert_invariants, drain, faults
 from sagas.testing.drain import look
 
 from . import trips
@@ -148,6 +148,28 @@ def test_held_and_assumed_say_why() -> None:
     evidence = "The bank's own page says so."
     operations.mark_succeeded(saga.pk, actor=trips.BOSS, reason=trips.REASON, step="pay", evidence=evidence)
     assert display.badge_of_step(saga.steps.get(name="pay"), saga).text == "succeeded: a person's word"
+    told = display.tell(*read_all(saga), with_errors=True)
+    assert told.why == ("A person's word decided pay; the history says whose, and on what evidence.",)
+
+
+@pytest.mark.django_db
+def test_what_a_person_skipped_is_not_told_as_done() -> None:
+    saga = trips.make_contract_violation()
+    operations.skip_step(saga.pk, actor=trips.BOSS, reason=trips.REASON, step="send_tickets")
+
+    told = display.tell(*read_all(drain(saga)), with_errors=True)
+
+    assert told.headline.startswith("Every step is done, but send_tickets, skipped by a person. It took ")
+    assert told.why == ()
+
+
+def test_answer_that_came_late_is_told_when_it_is_over() -> None:
+    saga = Saga(definition="tour", version=1, state="compensated", created_at=NOW, closed_at=NOW, attention=[])
+    step = SagaStep(saga=saga, name="book", position=0, rank=0, state="compensated", epoch=1)
+
+    told = display.tell(saga, [step], NOW, with_errors=True)
+
+    assert told.why == ("An answer of book came after its compensation had begun, so it was compensated again.",)
 
 
 @pytest.mark.django_db
@@ -160,6 +182,7 @@ def test_held_and_assumed_say_why() -> None:
         ("unknown", "book_flight may have happened. It is asked again, under the same key, in "),
         ("held_unknown", "The saga is held at pay (outcome unknown): nothing happens there until somebody acts."),
         ("paused", "The saga is held (paused): nothing happens until somebody acts."),
+        ("definition_missing", "The saga is held: this code has no version 3 of trip. It goes on by itself as soon as"),
         ("retries_exhausted", "send_tickets must succeed and has spent its attempts; it is tried again in "),
         ("overdue", "The saga goes forward and is past its deadline by "),
         ("compensating", "The compensation of book_flight is tried again in "),

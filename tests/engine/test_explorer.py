@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
-from sagas import Compensatable, Fenced, Pivot, Retriable, SagaDefinition, StepContext, engine, registry
+from sagas import Compensatable, Fenced, Pivot, Retriable, RetryPolicy, SagaDefinition, StepContext, engine, registry
 from sagas.models import Saga
 from sagas.states import Direction
-from sagas.testing import Scenario, assert_explored, drain, explore, render_exploration
+from sagas.testing import Scenario, assert_explored, drain, explore, explorer, render_exploration
 from sagas.testing.explorer import enumerate_trials
 from sagas.testing.verdicts import as_rows
 
@@ -244,6 +245,21 @@ def test_a_compensation_that_is_refused_or_keeps_failing_is_held_for_a_person() 
         "refused": "compensating, held: compensation_refused",
         "keeps failing": "compensating, compensation_failing",
     }
+
+
+def test_a_compensation_that_is_tried_on_every_few_seconds_is_given_up_as_well(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = RetryPolicy(attempts=4, base=0.5, cap=4, after_budget=30)
+    settings.SAGAS = {**settings.SAGAS, "COMPENSATION_RETRY": policy}
+    scenario = make_scenario()
+    wanted = [trial for trial in enumerate_trials(scenario) if trial.fault == "keeps failing"]
+    monkeypatch.setattr(explorer, "enumerate_trials", lambda _scenario: iter(wanted))
+
+    [failing] = assert_explored(scenario).verdicts
+
+    assert failing.end == "compensating, compensation_failing"
+    assert failing.transcript.count("compensation_claimed") == policy.attempts + explorer.ROUNDS
 
 
 def test_an_effect_too_many_is_found_where_a_person_may_be_needed() -> None:

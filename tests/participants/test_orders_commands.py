@@ -44,6 +44,7 @@ def test_seed_makes_the_demo_and_changes_nothing_when_run_again() -> None:
     facts = ("username", "is_staff", "is_superuser", "groups__name")
     assert set(User.objects.values_list(*facts)) == {
         ("operator", True, False, "Saga operators"),
+        ("supervisor", True, False, "Saga supervisors"),
         ("viewer", True, False, "Saga viewers"),
         ("admin", True, True, None),
         ("customer", False, False, None),
@@ -62,8 +63,8 @@ def test_seed_does_not_touch_accounts_that_were_there() -> None:
 
 
 def test_seed_says_what_there_is() -> None:
-    assert run("shop_seed", "--no-input") == "The shop has 4 demo users and 5 demo products.\n"
-    assert json.loads(run("shop_seed", "--json")) == {"users": 4, "products": 5}
+    assert run("shop_seed", "--no-input") == "The shop has 5 demo users and 5 demo products.\n"
+    assert json.loads(run("shop_seed", "--json")) == {"users": 5, "products": 5}
     assert run("shop_seed", "--verbosity", "0") == ""
 
 

@@ -69,6 +69,7 @@ HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
     "SECRET_KEY": ("another", lambda s: s["SECRET_KEY"], "another"),
     "DATABASE_URL": (OTHER_DATABASE, lambda s: s["DATABASES"]["default"]["NAME"], "other"),
     "ALLOWED_HOSTS": ("a.example,b.example", lambda s: s["ALLOWED_HOSTS"], ["a.example", "b.example"]),
+    "EXTRA_APPS": ("trips,hotels", lambda s: s["INSTALLED_APPS"][-2:], ["trips", "hotels"]),
     "PAYMENTS_DATABASE_URL": (OTHER_DATABASE, lambda s: s["DATABASES"]["payments"]["NAME"], "other"),
     "INVENTORY_DATABASE_URL": (OTHER_DATABASE, lambda s: s["DATABASES"]["inventory"]["NAME"], "other"),
     "SHIPPING_DATABASE_URL": (OTHER_DATABASE, lambda s: s["DATABASES"]["shipping"]["NAME"], "other"),

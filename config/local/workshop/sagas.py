@@ -1,0 +1,67 @@
+"""Declare the engravings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sagas import Compensatable, Parallel, Pivot, Retriable, RetryPolicy, SagaDefinition, nothing_to_undo
+
+from . import steps
+
+# What is asked once an hour stays as it is until somebody comes to look.
+HOURLY = RetryPolicy(attempts=20, base=3600, cap=3600)
+PATIENT = RetryPolicy(attempts=20)
+# Spent within seconds; from then on it is tried every ten minutes.
+SOON_SPENT = RetryPolicy(attempts=3, base=0.5, cap=2, after_budget=600)
+MOMENT = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngravingInput:
+    """Name the job; everything else is read from it."""
+
+    job: str
+    """The job's number."""
+
+
+class EngravingSaga(SagaDefinition):
+    """Have a mug engraved and sent, or give everything back."""
+
+    note_job = Compensatable(compensation=steps.strike_job)  # written together with the saga
+    book_bench = Compensatable(
+        steps.book_bench,
+        steps.free_bench,
+        external=True,
+        timeout=MOMENT,
+        retry=PATIENT,
+        compensation_refuses_on=[steps.BenchNotFreed],
+    )
+    prepare = Parallel(
+        cut_stencil=Compensatable(steps.cut_stencil, nothing_to_undo, external=True, retry=HOURLY),
+        pick_mug=Compensatable(steps.pick_mug, nothing_to_undo),
+    )
+    engrave = Pivot(steps.engrave, external=True, refuses_on=[steps.MugSpoilt])
+    send_mug = Retriable(steps.send_mug, external=True, retry=SOON_SPENT, refuses_on=[steps.AddressGone])
+    note_sent = Retriable(steps.note_sent)
+
+    class Meta:
+        name = "engraving"
+        version = 1
+        input = EngravingInput
+
+
+class ExpressEngravingSaga(SagaDefinition):
+    """Have a mug engraved within a deadline that is over soon."""
+
+    note_job = Compensatable(compensation=steps.strike_job)
+    book_bench = Compensatable(steps.book_bench, steps.free_bench, external=True, retry=PATIENT)
+    engrave = Pivot(steps.engrave, external=True)
+    send_mug = Retriable(steps.send_mug, external=True, retry=HOURLY)
+    note_sent = Retriable(steps.note_sent)
+
+    class Meta:
+        name = "express_engraving"
+        version = 1
+        input = EngravingInput
+        deadline = timedelta(seconds=20)

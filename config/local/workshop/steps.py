@@ -1,0 +1,111 @@
+"""The steps of an engraving: each asks a workshop, a stencil cutter or a courier that only pretends."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.db.models import QuerySet
+
+from sagas import InProgress, Misconfigured, OutcomeUnknown, RetryLater, StepContext
+
+from .models import Job, JobStatus
+from .troubles import Trouble
+
+if TYPE_CHECKING:
+    from .sagas import EngravingInput
+
+    Step = StepContext[EngravingInput]
+
+LATER = timedelta(hours=1)
+POLL_AFTER = timedelta(minutes=10)
+LONGEST_SILENCE_SECONDS = 40.0
+PAUSE_SECONDS = 0.2
+
+
+class MugSpoilt(Exception):
+    """The mug broke; nothing was engraved."""
+
+
+class BenchNotFreed(Exception):
+    """The workshop does not give the bench back."""
+
+
+class AddressGone(Exception):
+    """The courier says that nobody lives there any more."""
+
+
+def strike_job(step: Step) -> None:
+    """Strike the job off."""
+    _find_job(step).update(status=JobStatus.STRUCK)
+
+
+def book_bench(step: Step) -> None:
+    """Book a bench in the workshop."""
+    trouble = _read_trouble(step)
+    if trouble == Trouble.CLOSED:
+        raise RetryLater(f"The workshop is closed; nothing was booked for {step.key}.", after=LATER)
+    if trouble == Trouble.BUSY:
+        raise InProgress(f"The workshop is looking for a bench for {step.key}.", poll_after=POLL_AFTER)
+    if trouble == Trouble.SLOW and step.attempt == 1:
+        _wait_until_struck(step)
+
+
+def free_bench(step: Step) -> None:
+    """Give the bench back; no bench is fine, too."""
+    if _read_trouble(step) == Trouble.SPOILT:
+        raise BenchNotFreed(f"The workshop keeps the bench of {step.key} until the broken mug is paid.")
+
+
+def cut_stencil(step: Step) -> None:
+    """Have the stencil cut."""
+    if _read_trouble(step) == Trouble.SILENT:
+        raise OutcomeUnknown(f"The stencil cutter did not answer to {step.key}; it may have cut the stencil.")
+
+
+def pick_mug(step: Step) -> None:
+    """Pick a mug from the shelf."""
+    _find_job(step).get()
+
+
+def engrave(step: Step) -> None:
+    """Engrave it, after which there is no way back."""
+    trouble = _read_trouble(step)
+    if trouble == Trouble.NO_ACCOUNT:
+        raise Misconfigured("The workshop knows no account of this shop; nothing was engraved. Open one, then retry.")
+    if trouble == Trouble.SPOILT:
+        raise MugSpoilt("The mug broke; nothing was engraved.")
+
+
+def send_mug(step: Step) -> None:
+    """Hand the mug to the courier."""
+    trouble = _read_trouble(step)
+    if trouble == Trouble.NO_COURIER:
+        raise RetryLater("There is no courier; the mug stands ready.")
+    if trouble == Trouble.COURIER_TOMORROW:
+        raise RetryLater("The courier comes tomorrow; the mug stands ready.", after=LATER)
+    if trouble == Trouble.SENT_BACK:
+        raise AddressGone("The courier brought the mug back: nobody lives at this address any more.")
+
+
+def note_sent(step: Step) -> None:
+    """End the job well."""
+    _find_job(step).update(status=JobStatus.SENT)
+
+
+def _find_job(step: Step) -> QuerySet[Job]:
+    return Job.objects.filter(number=step.input.job)
+
+
+def _read_trouble(step: Step) -> str:
+    return _find_job(step).get().trouble
+
+
+def _wait_until_struck(step: Step) -> None:
+    """Book the bench, and keep the answer back until the shop has given the job up: its lease is lost by then."""
+    give_up_at = time.monotonic() + LONGEST_SILENCE_SECONDS
+    while time.monotonic() < give_up_at:
+        if _find_job(step).get().status == JobStatus.STRUCK:
+            return
+        time.sleep(PAUSE_SECONDS)
