@@ -1,8 +1,9 @@
 """Fill a database with sagas as if they had been run for years, by set-based SQL: what the engine would take days for.
 
 Each is a copy of a pattern that the engine has written itself (``stories``), with times, ids, keys and numbers of its
-own. Nearly all are closed; the open ones are among the newest. Nobody gets to an open one before ten years have passed,
-unless that is asked for: a worker would run its steps, on orders that are not there.
+own. Nearly all are closed; the open ones are among the newest, and the very newest are one of each pattern. Nobody gets
+to an open one before ten years have passed, unless that is asked for: a worker would run its steps, on orders that are
+not there.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .stories import GENERATED_BY, KEY, NUMBER, Story, list_stories, live
 
 BATCH = 20_000  # sagas in one transaction: about a tenth of a gigabyte, some seconds
 NEWEST_PART, OPEN_PART = 0.05, 0.004  # the open ones are among the newest twentieth, and one in 250 of all
+FEWEST_FOR_EACH = 20  # times as many sagas as patterns, or chance alone decides which are there
 PARKED = timedelta(days=3_650)
 SAGA = "{saga}"
 TABLES: tuple[type[models.Model], ...] = (Saga, SagaStep, SagaAttempt, SagaHistory, SagaKey)
@@ -104,6 +106,7 @@ def generate(
     patterns = draw_patterns(mass)
     run = {
         "sagas": mass.sagas, "days": mass.days, "newest": NEWEST_PART, "ends_at": clock.read_now(using),
+        "one_of_each": len(patterns) if mass.sagas >= FEWEST_FOR_EACH * len(patterns) else 0,
         "written": Saga.objects.using(using).filter(started_by=GENERATED_BY).count(),
     }  # fmt: skip
     for first in range(1, mass.sagas + 1, BATCH):
@@ -250,7 +253,9 @@ NUMBERED = """
             %(ends_at)s::timestamptz - interval '1 hour'
                 - (%(sagas)s - n) * (%(days)s * interval '1 day' / %(sagas)s) AS at
         FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n) AS r
-    JOIN generated_pattern p ON p.is_newest = r.is_newest AND r.roll >= p.low AND r.roll < p.high"""
+    JOIN generated_pattern p ON p.is_newest = r.is_newest AND CASE
+        WHEN r.n > %(sagas)s - %(one_of_each)s THEN p.pattern = %(sagas)s - r.n
+        ELSE r.roll >= p.low AND r.roll < p.high END"""
 
 # An order of one's own, and a customer with many.
 KEYS = """

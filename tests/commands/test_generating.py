@@ -19,7 +19,7 @@ from .cases import completed_trip, run_command
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
-# So many that each open story is there.
+# So many that one of each story is there.
 SAGAS = 3_000
 SOME_CLOSED = 60
 
@@ -51,6 +51,18 @@ def test_patterns_are_what_the_engine_writes_and_nothing_of_them_stays() -> None
     assert attention == {"retries_exhausted", "compensation_failing", "overdue"}
     assert Saga.objects.count() == 0
     assert clock.shift_seconds() == 0
+
+
+def test_one_of_each_pattern_is_there_however_rare_it_is() -> None:
+    mass = Mass(sagas=SAGAS, definitions=[registry.latest("trip")])
+    patterns = draw_patterns(mass)
+
+    generate(mass)
+
+    newest = Saga.objects.order_by("-created_at")[: len(patterns)]
+    wanted = [(pattern.sagas[0]["state"], pattern.sagas[0]["hold"]) for pattern in patterns]
+    assert [(saga.state, saga.hold) for saga in newest] == wanted
+    assert len(patterns) < SAGAS / 20
 
 
 def test_nobody_gets_to_the_open_ones() -> None:
