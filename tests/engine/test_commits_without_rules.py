@@ -1,0 +1,75 @@
+"""Take one rule about lost commits and workers away: the test that is there for it must fail, with what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from sagas import engine, outcomes
+from tests.removed import must_fail
+
+from . import test_s11_crashes as kept
+from .boundaries import AFTER_COMMIT, BEFORE_COMMIT
+from .world import World
+
+Patch = pytest.MonkeyPatch
+
+
+def believe_every_commit(patch: Patch) -> None:
+    patch.setattr(engine, "_is_recorded", lambda *_what: True)
+
+
+def repeat_every_commit(patch: Patch) -> None:
+    patch.setattr(engine, "_is_recorded", lambda *_what: False)
+
+
+def count_no_lost_worker(patch: Patch) -> None:
+    report = outcomes.lost_worker
+    patch.setattr(outcomes, "lost_worker", lambda **who: replace(report(**who), is_counted=False))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """One rule.
+
+    remove: what the engine does without. play: the test that is there for it. told: by what it fails then.
+    """
+
+    remove: Callable[[Patch], None]
+    play: Callable[[World], Any]
+    told: str
+
+
+CONTROLS = {
+    "a COMMIT without an answer is read again: it may not be there": Control(
+        remove=believe_every_commit,
+        play=lambda world: kept.test_s11_nothing_is_called_whose_claim_was_not_committed(world, BEFORE_COMMIT, True),
+        told=r"\['b'",
+    ),
+    "a COMMIT without an answer is read again: it may be there": Control(
+        remove=repeat_every_commit,
+        play=lambda world: kept.test_s11_a_commit_without_an_answer_is_read_again_and_not_repeated_blindly(
+            world, AFTER_COMMIT
+        ),
+        told="assert 'running' == ",
+    ),
+    "a lost worker counts": Control(
+        remove=count_no_lost_worker,
+        play=kept.test_s11_the_last_row_of_the_matrix_a_step_that_kills_every_worker_is_given_up,
+        told=r"assert \('completed', ",
+    ),
+}
+
+
+@pytest.mark.django_db(databases="__all__", transaction=True)
+@pytest.mark.parametrize("rule", CONTROLS)
+def test_without_a_rule_about_what_is_lost_its_test_fails(world: World, rule: str, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(engine, "RECORD_PAUSE_SECONDS", 0)
+    control = CONTROLS[rule]
+    with pytest.MonkeyPatch.context() as patch:
+        control.remove(patch)
+        with must_fail(control.told):
+            control.play(world)
