@@ -20,8 +20,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from .. import looks
+from ..display.times import describe_moment
 from ..models import Saga
-from ..searching import HELP, search_sagas
+from ..searching import HELP, MAX_KEYS, MAX_LOOKED_THROUGH, Search, search_sagas
 from . import bulk_choosing, links, operating, overview_urls, payloads, refreshing, shortcuts
 from .choosing import QueryRefused
 from .filters import FILTERS, PARAMETERS
@@ -49,21 +50,38 @@ class SagaList(ChangeList):
         """Return what the filters and the search find."""
         if self.query != request.GET.get(SEARCH_VAR, ""):
             raise IncorrectLookupParameters("The search cannot be read. Take out what is no text.")
-        found: QuerySet[Saga] = super().get_queryset(request, *args, **kwargs)
-        return found
+        text, self.query = self.query, ""
+        try:
+            self.unsearched: QuerySet[Saga] = super().get_queryset(request, *args, **kwargs)
+        finally:
+            self.query = text
+        self.search = Search(self.unsearched.db, text) if text.strip() else None
+        return self.search.narrow(self.unsearched) if self.search else self.unsearched
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the page."""
+        """Read the page. Of what very many keys begin with, it shows those among the newest sagas, and says so."""
+        whole, oldest = self.queryset, None
+        if self.search:
+            self.queryset, oldest = self.search.narrow_newest(self.unsearched)
         try:
             super().get_results(request)
         except IncorrectLookupParameters as error:
             raise IncorrectLookupParameters(
                 f"The list has no page {self.page_num if self.page_num < MAX_PAGE else 'so far on'}."
             ) from error
+        finally:
+            self.queryset = whole
+        self.searched_back = self._tell_how_far(oldest) if oldest else None
         rows = select_for_list(self.result_list)
         self.result_list = attach_rows(rows, with_errors=may_see_payloads(request.user))
         self.has_own_order = find_order(request) is not None
         self.older_url = self._find_older_url(request)
+
+    def _tell_how_far(self, oldest: Saga) -> dict[str, Any]:
+        """Return how far back a search has looked, and where it goes on; other orders do not go on from there."""
+        place = {PlaceFilter.parameter_name: describe_place(oldest)}
+        url = "" if OrderFilter.parameter_name in self.params else self.get_query_string(place, remove=["p"])
+        return {"keys": MAX_KEYS, "sagas": MAX_LOOKED_THROUGH, "at": describe_moment(oldest.created_at), "url": url}
 
     def _find_older_url(self, request: HttpRequest) -> str:
         """Return where the list goes on after the last page that is counted; empty elsewhere."""

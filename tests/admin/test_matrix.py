@@ -14,8 +14,9 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
-from sagas import bulk_running, clock
-from sagas.models import Saga, SagaBulk
+from sagas import bulk, bulk_running, clock, looks
+from sagas.actors import Actor
+from sagas.models import BulkState, Saga, SagaBulk, SagaLook
 from sagas.rules import Operation
 from tests.commands.cases import run_command
 
@@ -25,7 +26,9 @@ from .test_operations import WHERE
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
-NEW = "/admin/sagas/sagabulk/new/"
+BULKS = "/admin/sagas/sagabulk/"
+NEW = f"{BULKS}new/"
+REST = "/api/v1/sagas/"
 ALL = frozenset(Operation)
 ROLES: dict[str, frozenset[Operation]] = {
     "anonymous": frozenset(),
@@ -83,9 +86,10 @@ class Person:
         return Client().post(path, body, content_type="application/json", headers=headers).status_code
 
     def run_bulk(self) -> None:
-        """Confirm the only set there is, and be the worker."""
+        """Confirm the only set there is, if that is still to be done, and be the worker."""
         [drawn] = SagaBulk.objects.all()
-        self.client.post(f"/admin/sagas/sagabulk/{drawn.pk}/start/", {"reason": REASON})
+        if drawn.state == BulkState.DRAWN:
+            self.client.post(f"{BULKS}{drawn.pk}/start/", {"reason": REASON})
         with clock.restored():
             clock.move(timedelta(seconds=5))
             bulk_running.advance(drawn.pk)
@@ -144,15 +148,32 @@ def act_over_http(person: Person, operation: Operation, saga: Saga, step: str | 
         body["step"] = step
     if operation.value.startswith("mark"):
         body["evidence"] = EVIDENCE
-    return person.post_json(f"/api/v1/sagas/{saga.pk}/actions/{operation.value.replace('_', '-')}/", body)
+    return person.post_json(f"{REST}{saga.pk}/actions/{operation.value.replace('_', '-')}/", body)
 
 
 def act_in_bulk_over_http(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
-    status = person.post_json("/api/v1/sagas/bulks/", {"operation": operation.value, "sagas": [str(saga.pk)]})
+    status = person.post_json(f"{REST}bulks/", {"operation": operation.value, "sagas": [str(saga.pk)]})
     if status == 201:
         person.run_bulk()
         return 200
     return status
+
+
+def act_in_bulk_wholly_over_http(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
+    """Draw and start as programs do."""
+    status = person.post_json(f"{REST}bulks/", {"operation": operation.value, "sagas": [str(saga.pk)]})
+    if status == 201:
+        [drawn] = SagaBulk.objects.all()
+        status = person.post_json(f"{REST}bulks/{drawn.pk}/start/", {"reason": REASON})
+        person.run_bulk()
+    return status
+
+
+def act_in_bulk_by_command(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
+    done = run_command("saga_bulk", operation.value, "--id", saga.pk, "--reason", REASON, "--user", person.role)
+    if done.code == 0:
+        person.run_bulk()
+    return done.code
 
 
 def act_by_command(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
@@ -213,6 +234,12 @@ def expect_command(role: str, operation: Operation) -> int:
     return 0 if operation in ROLES[role] else 1
 
 
+def expect_bulk_by_command(role: str, operation: Operation) -> int:
+    if role in STRANGERS or operation not in IN_BULK:
+        return 2  # no such account, or no such choice
+    return 0 if role in MAY_BULK else 1
+
+
 PATHS: dict[str, tuple[Act, Callable[[str, Operation], int], int | None]] = {
     "GET of the page": (get_page, expect_page, None),
     "POST of the page": (post_page, expect_page, 200),
@@ -221,7 +248,9 @@ PATHS: dict[str, tuple[Act, Callable[[str, Operation], int], int | None]] = {
     "bulk by filter": (act_on_filter, expect_filter, 200),
     "REST": (act_over_http, expect_http, 200),
     "bulk by REST": (act_in_bulk_over_http, expect_bulk_over_http, 200),
+    "bulk by REST alone": (act_in_bulk_wholly_over_http, expect_bulk_over_http, 200),
     "command line": (act_by_command, expect_command, 0),
+    "bulk by command line": (act_in_bulk_by_command, expect_bulk_by_command, 0),
 }
 
 
@@ -251,3 +280,119 @@ def test_table_has_every_action_and_both_answers() -> None:
     for act, expect, done in PATHS.values():
         answers = {expect(role, operation) for role in ROLES for operation in Operation}
         assert len(answers) >= 3 or done == 0, act
+
+
+def draw_as(person: Person, operation: Operation, saga: Saga) -> SagaBulk:
+    """Freeze a set for somebody who had all rights then, and has those of the role now."""
+    if person.role == "anonymous":
+        return bulk.draw_selected(operation, [saga.pk], actor=trips.BOSS)
+    user = User.objects.get(username=person.role)
+    User.objects.filter(pk=user.pk).update(is_superuser=True, is_active=True)
+    drawn = bulk.draw_selected(operation, [saga.pk], actor=Actor.of_user(User.objects.get(pk=user.pk)))
+    User.objects.filter(pk=user.pk).update(is_superuser=user.is_superuser, is_active=user.is_active)
+    return drawn
+
+
+def start_as_boss(saga: Saga) -> SagaBulk:
+    """Start a bulk that everybody with the permission may stop."""
+    drawn = bulk.draw_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
+    return bulk.start_bulk(drawn.pk, actor=trips.BOSS, reason=REASON)[0]
+
+
+def start_over_http(person: Person, drawn: SagaBulk) -> int:
+    return person.post_json(f"{REST}bulks/{drawn.pk}/start/", {"reason": REASON})
+
+
+def stop_over_http(person: Person, drawn: SagaBulk) -> int:
+    return person.post_json(f"{REST}bulks/{drawn.pk}/stop/", {})
+
+
+def start_on_page(person: Person, drawn: SagaBulk) -> int:
+    return person.client.post(f"{BULKS}{drawn.pk}/start/", {"reason": REASON}).status_code
+
+
+def stop_on_page(person: Person, drawn: SagaBulk) -> int:
+    return person.client.post(f"{BULKS}{drawn.pk}/stop/", {}).status_code
+
+
+def stop_by_command(person: Person, drawn: SagaBulk) -> int:
+    return run_command("saga_bulk_stop", drawn.pk, "--user", person.role).code
+
+
+# By which way: what is done, whether that is a stop, and the answers to strangers, to those who may not, who may.
+SWITCHES: dict[str, tuple[Callable[[Person, SagaBulk], int], bool, tuple[int, int, int]]] = {
+    "start by REST": (start_over_http, False, (401, 403, 200)),
+    "start on the page": (start_on_page, False, (302, 403, 302)),
+    "stop by REST": (stop_over_http, True, (401, 403, 200)),
+    "stop on the page": (stop_on_page, True, (302, 403, 302)),
+    "stop by command line": (stop_by_command, True, (2, 1, 0)),
+}
+
+
+@pytest.mark.parametrize("way", SWITCHES)
+def test_starting_and_stopping_a_bulk_by_role(way: str) -> None:
+    switch, is_stop, (to_strangers, to_others, to_the_permitted) = SWITCHES[way]
+    saga = trips.make_waiting_for_retry()
+    for role in ROLES:
+        person = Person(role)
+        drawn = start_as_boss(saga) if is_stop else draw_as(person, Operation.PAUSE, saga)
+        before = SagaBulk.objects.filter(pk=drawn.pk).values().get()
+
+        found = switch(person, drawn)
+
+        after = SagaBulk.objects.filter(pk=drawn.pk).values().get()
+        if role in MAY_BULK:
+            assert (role, found, after["state"]) == (role, to_the_permitted, "stopped" if is_stop else "running")
+        else:
+            assert (role, found) == (role, to_strangers if role in STRANGERS else to_others)
+            assert after == before, role
+    assert deeds_of(saga) == []
+
+
+# What is read, and whether it holds what the permission for payloads is needed for.
+READ: dict[str, tuple[str, bool]] = {
+    "list": (LIST, True),
+    "list, refreshed": (f"{LIST}refresh/", True),
+    "page": (f"{LIST}{{saga}}/change/?tab=steps", True),
+    "page, refreshed": (f"{LIST}{{saga}}/refresh/?tab=steps", True),
+    "dashboard, refreshed": (f"{LIST}dashboard/refresh/", False),
+    "failures": (f"{LIST}failures/", True),
+    "log": (f"{LIST}log/", False),
+    "export as CSV": (f"{LIST}export/csv/", True),
+    "export as NDJSON": (f"{LIST}export/ndjson/", True),
+    "bundle": (f"{LIST}{{saga}}/bundle/", True),
+    "bulks": (BULKS, False),
+    "bulk": (f"{BULKS}{{bulk}}/change/", False),
+    "bulk, refreshed": (f"{BULKS}{{bulk}}/refresh/", False),
+}
+SEE_PAYLOADS = ("supervisor", "superuser")
+SECRET = "The airline is closed."
+
+
+@pytest.mark.parametrize("what", READ)
+def test_reading_by_role(what: str) -> None:
+    path, holds_payloads = READ[what]
+    saga = trips.make_compensation_failing()
+    before, url = stored(saga), path.format(saga=saga.pk, bulk=start_as_boss(saga).pk)
+    for role in ROLES:
+        response = Person(role).client.get(url)
+
+        expected = 302 if role in STRANGERS else 403 if role == "nobody" else 200
+        assert (role, response.status_code) == (role, expected)
+        text = b"".join(response).decode()
+        assert (role, SECRET in text) == (role, holds_payloads and role in SEE_PAYLOADS)
+    assert stored(saga) == before
+    seen = SagaLook.objects.filter(what__in=[looks.What.PAGE, looks.What.EXPORT, looks.What.BUNDLE])
+    assert set(seen.values_list("actor", flat=True)) <= set(SEE_PAYLOADS)
+
+
+def test_values_and_verification_by_role() -> None:
+    saga = trips.make_compensation_failing()
+    for role in ROLES:
+        client = Person(role).client
+        value = client.get(f"{LIST}{saga.pk}/payload/?of=input")
+        verified = client.post(f"{LIST}log/", {})
+
+        stranger = 302 if role in STRANGERS else None
+        assert (role, value.status_code) == (role, stranger or (200 if role in SEE_PAYLOADS else 403))
+        assert (role, verified.status_code) == (role, stranger or (403 if role == "nobody" else 200))

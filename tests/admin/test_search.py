@@ -29,8 +29,8 @@ CUSTOMER = "CUST-7"
 
 @pytest.fixture
 def sagas(monkeypatch: pytest.MonkeyPatch) -> list[Saga]:
-    """Return seven sagas of a customer, more than a statement holds; the first one and the last one are paused."""
-    monkeypatch.setattr(searching, "MAX_READ", 3)
+    """Return seven sagas of a customer, more than are sorted; the first one and the last one are paused."""
+    monkeypatch.setattr(searching, "MAX_KEYS", 3)
     makers = [trips.make_paused, *[trips.start] * 5, trips.make_paused]
     made = [make() for make in makers]
     SagaKey.objects.bulk_create(SagaKey(saga=saga, name="customer", value=CUSTOMER) for saga in made)
@@ -129,3 +129,62 @@ def test_a_bulk_freezes_all_that_are_found(sagas: list[Saga]) -> None:
 
     assert drawn.total == len(sagas)
     assert list(drawn.items.order_by("position").values_list("saga_id", flat=True)) == [saga.pk for saga in sagas]
+
+
+def test_a_common_search_looks_through_the_newest_and_says_so(
+    log_in: LogIn, sagas: list[Saga], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "MAX_LOOKED_THROUGH", 4)
+    client = log_in("viewer")
+    newest = Saga.objects.order_by("-created_at", "-id")[:4]
+    found = [*newest]
+
+    response = client.get(LIST, {"q": CUSTOMER})
+
+    assert shown(response) == ids(*found[1:])  # the newest of all is of nobody
+    back = response.context["cl"].searched_back
+    assert "business keys begin so" in response.content.decode()
+    assert f"back to {back['at']}" in response.content.decode()
+    older = client.get(LIST + back["url"])
+    assert shown(older) == ids(*reversed(sagas[:4]))
+    assert older.context["cl"].searched_back is None
+    assert "business keys begin so" not in older.content.decode()
+
+
+def test_a_common_search_looks_through_what_narrows_beside_it(
+    log_in: LogIn, sagas: list[Saga], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "MAX_LOOKED_THROUGH", 4)
+    client = log_in("viewer")
+
+    for query in ({"needs": "any"}, {"display": "held"}, {"needs": "any", "by": "longest"}):
+        response = client.get(LIST, {"q": CUSTOMER, **query})
+        assert set(shown(response)) == set(ids(sagas[-1], sagas[0])), query
+        assert response.context["cl"].searched_back is None
+    slowest = client.get(LIST, {"q": CUSTOMER, "by": "longest"})
+    assert set(shown(slowest)) == set(ids(*sagas[4:]))
+    assert slowest.context["cl"].searched_back["url"] == ""
+
+
+def test_exports_and_bulks_of_a_common_search_are_whole(
+    log_in: LogIn, sagas: list[Saga], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "MAX_LOOKED_THROUGH", 2)
+    client = log_in("supervisor")
+
+    lines = b"".join(client.get(f"{LIST}export/csv/", {"q": CUSTOMER}).streaming_content).decode()
+    bulk_page = client.get(f"/admin/sagas/sagabulk/new/?q={CUSTOMER}")
+
+    assert [row["id"] for row in csv.DictReader(StringIO(lines, newline=""))] == ids(*reversed(sagas))
+    assert bulk_page.context["count"] == len(sagas)
+
+
+def test_names_of_keys_narrow_a_common_beginning(sagas: list[Saga], monkeypatch: pytest.MonkeyPatch) -> None:
+    SagaKey.objects.create(saga=sagas[0], name="friend", value=CUSTOMER)
+
+    assert ids(*search_sagas(Saga.objects.all(), "friend:CUST")) == ids(sagas[0])
+    assert ids(*search_sagas(Saga.objects.all(), "friend:cust")) == ids(sagas[0])
+    assert search_sagas(Saga.objects.all(), "payment:CUST").count() == 0
+    monkeypatch.setattr(searching, "MAX_KEYS", 100)
+    assert ids(*search_sagas(Saga.objects.all(), "friend:CUST")) == ids(sagas[0])
+    assert search_sagas(Saga.objects.all(), "payment:CUST").count() == 0

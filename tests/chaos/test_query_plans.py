@@ -7,15 +7,17 @@ from collections.abc import Iterator
 import pytest
 from django.db import connections
 
-from sagas import Compensatable, Pivot, SagaDefinition, nothing_to_undo, registry
+from sagas import Compensatable, Pivot, SagaDefinition, nothing_to_undo, registry, searching
 from sagas.conf import get_settings
 from sagas.models import Saga
 from sagas.testing.generating import Mass, generate
 from tests.scale.looks import CONSOLE, look_at_everything
+from tests.scale.pages import OLDEST
 from tests.scale.plans import watch_plans
 
 SAGAS = 100_000
 MOST_QUERIES = 10
+PAGES_OF_A_SAGA = 15  # that a search looks through: its row and its keys, counted, and once more for the rows shown
 
 
 class NotThisTime(Exception):
@@ -52,6 +54,10 @@ def test_nothing_reads_a_big_table_whole_and_no_page_asks_much(definition: type[
     pages = {name: found.queries for name, found in findings.items() if name.startswith(CONSOLE)}
     assert {name: queries for name, queries in pages.items() if queries > MOST_QUERIES} == {}
     assert len(pages) > 50
+    # However many keys begin so, and however old their sagas are; a walk to the oldest touches three times as many.
+    searches = {name: found.pages for name, found in findings.items() if "q=" in name}
+    assert {name: n for name, n in searches.items() if n > PAGES_OF_A_SAGA * searching.MAX_LOOKED_THROUGH} == {}
+    assert f"{CONSOLE}list q={OLDEST}" in searches
 
 
 @pytest.mark.django_db(databases="__all__")

@@ -18,6 +18,9 @@ from sagas.rules import Operation
 
 DASHBOARD, LIST = "/admin/sagas/", "/admin/sagas/saga/"
 DEFINITION, KEY_PREFIX, CUSTOMER = "checkout", "GEN-00018", "CUST-00042"
+# What very many keys begin with: those of all sagas, in capitals or not, by name or not, and of the oldest alone.
+OLDEST = "GEN-0000"
+COMMON = ("GEN-", "gen-0", "CUST-", "reference:GEN-0", "customer:GEN-0", OLDEST)
 NUMBERS = ("2", "4", "10")
 DEPTHS = ("2", "10", "20")
 
@@ -50,7 +53,8 @@ def list_queries(examples: Mapping[str, Any], key: str) -> Iterator[dict[str, st
         yield from ({name: value} for value in values)
     saga_id = str(examples["completed"])
     searches = (key, key[:-2], f"reference:{key}", CUSTOMER, saga_id, saga_id[:8], "zzz")
-    yield from ({"q": text} for text in searches)
+    yield from ({"q": text} for text in (*searches, *COMMON))
+    yield from ({"q": OLDEST, name: value} for name, value in (("display", "completed"), ("by", SLOWEST), ("p", "2")))
     yield from ({"p": number} for number in DEPTHS)
     yield {"p": "20", "display": "completed"}
     yield {"p": "3", "q": KEY_PREFIX}
