@@ -55,8 +55,8 @@ chaos: install-dev ## Break the running shop for most of an hour and print what 
 	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/chaos
 
 .PHONY: test-faults
-test-faults: install-dev ## Disturb every path at every point in every way, on one database and on four
-	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/faults
+test-faults: install-dev ## Disturb every path at every point in every way, and search the models in full
+	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/faults tests/machine tests/model
 
 .PHONY: check
 check: install-dev ## Check format, lint, types, import contracts, project, migrations and OpenAPI schema

@@ -12,8 +12,8 @@ from django.db import transaction
 
 from ..conf import get_settings
 from ..journal import Journal
-from ..models import SagaAttempt, SagaHistory
-from ..states import PASSED_STATES, UNDOABLE_EFFECTS, Direction, Effect, Kind, Outcome, SagaState, StepState
+from ..models import SagaAttempt, SagaHistory, SagaStep
+from ..states import PASSED_STATES, UNDOABLE_EFFECTS, Direction, Effect, Hold, Kind, Outcome, SagaState, StepState
 
 
 def assert_invariants(saga_id: UUID) -> None:
@@ -83,11 +83,16 @@ def _check_order(journal: Journal) -> list[str]:
             later = [
                 s.name
                 for s in journal.steps
-                if s.rank > step.rank and effects[s.name] in UNDOABLE_EFFECTS and s.epoch == 0
+                if s.rank > step.rank and effects[s.name] in UNDOABLE_EFFECTS and s.epoch == 0 and not _is_late_pivot(s)
             ]
             if later and step.epoch == 0:
                 found.append(f"I5: {step.name} is compensated before {', '.join(later)}")
     return found
+
+
+def _is_late_pivot(step: SagaStep) -> bool:
+    """Tell whether a pivot happened after a person had said that it did not: what went before was right then (S4)."""
+    return step.kind == Kind.PIVOT and step.hold == Hold.CONTRACT_VIOLATION
 
 
 def _check_limbo(journal: Journal) -> list[str]:

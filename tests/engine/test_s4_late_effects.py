@@ -13,7 +13,7 @@ from sagas.actors import Actor
 from sagas.exceptions import Fenced
 from sagas.models import BarrierState, Saga, SagaBarrier
 from sagas.states import Direction, Effect, Hold, Outcome
-from sagas.testing import drain, effect_of, outcomes_of, pass_time
+from sagas.testing import drain, effect_of, find_violations, outcomes_of, pass_time
 
 from .frozen import freeze
 from .world import COMPENSATION, Broken, Refused, World, attempts, begin, define, states, step_of, told, work
@@ -357,6 +357,7 @@ def test_s4_a_compensation_that_was_live_when_the_pivot_succeeded_late_is_watche
     saga.refresh_from_db()
     assert step_of(saga, "p").hold == Hold.CONTRACT_VIOLATION
     assert saga.due_at == step_of(saga, "a").lease_until
+    assert find_violations(saga.pk) == []  # what was right when it was claimed is no compensation out of order
     saga = lose_lease(saga)
     assert step_of(saga, "a").lease_until is None
     assert (saga.state, outcomes_of(saga.pk, "a", COMPENSATION)) == ("compensating", [Outcome.UNKNOWN])

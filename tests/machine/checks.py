@@ -43,21 +43,29 @@ class Checker:
     """What was seen while functions ran; an error raised there would only become an outcome."""
 
     def check_call(self, claimed: Any, spec: StepSpec, saga_spec: SagaSpec, observer: Any) -> None:
-        """Look from another connection, while a function of a live attempt is about to run (I1, I3, I5, S3)."""
+        """Look from another connection, while a function of a live attempt is about to run (I1, I3, I5, S3, S7, S8)."""
         with observer.cursor() as cursor:
             cursor.execute(
-                "SELECT s.state, a.ended_at IS NULL, (SELECT count(*) FROM sagas_sagastep r"
-                " WHERE r.saga_id = s.id AND r.state = 'running') FROM sagas_saga s LEFT JOIN sagas_sagaattempt a"
+                "SELECT s.state, s.hold, s.abort_request, a.ended_at IS NULL, (SELECT count(*) FROM sagas_sagastep r"
+                " WHERE r.saga_id = s.id AND r.state = 'running'), s.pivot_passed_at IS NULL"
+                " AND s.deadline_at <= a.started_at FROM sagas_saga s LEFT JOIN sagas_sagaattempt a"
                 " ON a.saga_id = s.id AND a.lease_token = %s WHERE s.id = %s",
                 [claimed.token, claimed.saga_id],
             )
-            state, is_live, running = cursor.fetchone()
+            state, hold, abort, is_live, running, is_overdue = cursor.fetchone()
         where = f"{claimed.direction.value} of {spec.name}"
         if not is_live:
             self.found.append(f"I1: {where} runs without a committed attempt")
         if state != {"action": "running", "compensation": "compensating"}[claimed.direction.value]:
             self.found.append(f"I3: {where} runs while the saga is {state}")
-        if claimed.direction is Direction.COMPENSATION:
+        if hold is not None:
+            self.found.append(f"S8: {where} runs although the saga is held: {hold}")
+        if claimed.direction is Direction.ACTION:
+            # A pivot that may have happened is asked again, to know whether to turn back.
+            is_asked_again = spec.kind is Kind.PIVOT and claimed.context.attempt > 1
+            if (abort or is_overdue) and not is_asked_again:
+                self.found.append(f"S7: {where} runs although the saga is to turn back: {abort or 'overdue'}")
+        else:
             if running:
                 self.found.append(f"S3: {where} runs beside a live action")
             for later in saga_spec.steps:
@@ -90,6 +98,7 @@ class Checker:
             if step.place is Place.JOINED and key not in self.world.by_hand:
                 found += _check_joined(step, mine, counted)
         found += self._check_pivot(saga_id, spec, counts)
+        found += _check_abort(journal.saga, history)
         if found:
             raise AssertionError("\n".join(found))
 
@@ -177,6 +186,14 @@ def _check_moves(saga: Saga, rows: dict[str, SagaStep], history: list[SagaHistor
     now = {"": saga.state, **{name: step.state for name, step in rows.items() if name in at}}
     wrong = {name: (told, now[name]) for name, told in at.items() if told != now[name]}
     return [*found, *(f"S0: {name or 'saga'}: told {told}, is {row}" for name, (told, row) in wrong.items())]
+
+
+def _check_abort(saga: Saga, history: list[SagaHistory]) -> list[str]:
+    """Check that whoever asked the saga to turn back was heard, or told that it was too late (S7)."""
+    asked = [row.what for row in history if row.what in ("abort_requested", "abort_dropped")]
+    if saga.state == SagaState.COMPLETED and asked[-1:] == ["abort_requested"]:
+        return ["S7: completed although it was asked to turn back, and nobody was told that it was too late"]
+    return []
 
 
 def _check_budget(spec: StepSpec, row: SagaStep, attempts: list[SagaAttempt], history: list[SagaHistory]) -> list[str]:

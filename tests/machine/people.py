@@ -87,12 +87,12 @@ def _answer(world: World, saga_id: UUID, spec: StepSpec, row: SagaStep) -> list[
         if world.net(spec, f"{saga_id}:{spec.name}"):
             return _try(world, saga_id, spec, Operation.MARK_SUCCEEDED, Operation.ABANDON)
         return _try(world, saga_id, spec, Operation.MARK_REFUSED)
-    if row.state == StepState.REFUSED:
-        return _try(world, saga_id, spec, Operation.MARK_SUCCEEDED, Operation.SKIP)
     is_back = Saga.objects.get(pk=saga_id).state == SagaState.COMPENSATING
     if spec.kind is Kind.PIVOT and is_back:
         # It happened although a person had said that it did not: nobody can undo it.
         return _try(world, saga_id, spec, Operation.ABANDON)
+    if row.state == StepState.REFUSED:
+        return _try(world, saga_id, spec, Operation.MARK_SUCCEEDED, Operation.SKIP)
     return _try(world, saga_id, spec, Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED)
 
 

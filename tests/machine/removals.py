@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from sagas import barrier, claims, engine, moves, planner
+from django.db import IntegrityError
+
+from sagas import barrier, budgets, claims, clock, engine, evidence, moves, outcomes, planner, retention
 from sagas.barrier import Entry
-from sagas.models import BarrierState
-from sagas.states import Direction, StepState
+from sagas.claims import Next
+from sagas.conf import get_settings
+from sagas.models import BarrierState, SagaBarrier
+from sagas.planner import Plan
+from sagas.states import PASSED_STATES, Direction, Hold, SagaState, StepState
 
 from . import stories
 from .machine import SagaMachine
@@ -72,6 +77,131 @@ def _ignore_tombstones() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _forget_late_answers() -> Iterator[None]:
+    with patch.object(evidence, "keep", lambda journal, claimed, report: Next()):
+        yield
+
+
+@contextmanager
+def _take_lost_workers_for_idle() -> Iterator[None]:
+    def describe(_journal: Any, _step: Any) -> Any:
+        return outcomes.lost_worker(is_rolled_back=True, worker="")
+
+    with patch.object(moves, "_describe_lost_worker", describe):
+        yield
+
+
+@contextmanager
+def _overlook_deadlines() -> Iterator[None]:
+    with patch.object(moves, "_notice_deadline", lambda journal: None):
+        yield
+
+
+@contextmanager
+def _let_the_pivot_decide_nothing() -> Iterator[None]:
+    with (
+        patch.object(planner, "is_pivot_passed", lambda saga: False),
+        patch.object(planner, "is_pivot_open", lambda saga, effects: True),
+    ):
+        yield
+
+
+@contextmanager
+def _undo_first_things_first() -> Iterator[None]:
+    def rank_to_compensate(saga: Any, effects: Any) -> int | None:
+        return min((step.rank for step in saga.steps if planner._is_to_compensate(step, effects)), default=None)
+
+    with patch.object(planner, "rank_to_compensate", rank_to_compensate):
+        yield
+
+
+@contextmanager
+def _try_for_ever() -> Iterator[None]:
+    with patch.object(budgets, "is_budget_spent", lambda journal, step, direction, report: False):
+        yield
+
+
+@contextmanager
+def _claim_although_paused() -> Iterator[None]:
+    real = planner._dispatch
+
+    def dispatch(saga: Any, steps: Any, direction: Direction, now: Any) -> Plan:
+        return real(_without(saga, hold=None) if saga.hold is Hold.PAUSED else saga, steps, direction, now)
+
+    with patch.object(planner, "_dispatch", dispatch):
+        yield
+
+
+@contextmanager
+def _complete_what_is_to_turn_back() -> Iterator[None]:
+    real = planner._plan_forward
+
+    def plan(saga: Any, effects: Any, now: Any) -> Plan:
+        found = real(saga, effects, now)
+        is_done = all(step.state in PASSED_STATES for step in saga.steps)
+        return Plan(close=SagaState.COMPLETED) if found == Plan() and is_done else found
+
+    with patch.object(planner, "_plan_forward", plan):
+        yield
+
+
+@contextmanager
+def _begin_beside_held_siblings() -> Iterator[None]:
+    real = planner._plan_forward
+
+    def plan(saga: Any, effects: Any, now: Any) -> Plan:
+        found = real(saga, effects, now)
+        is_waiting = not (found.turn_back or found.drop_abort or found.close)
+        return real(_without(saga, abort_request=None), effects, now) if is_waiting else found
+
+    with patch.object(planner, "_plan_forward", plan):
+        yield
+
+
+@contextmanager
+def _watch_one_rank_of_compensations() -> Iterator[None]:
+    real = planner._plan_backward
+
+    def plan(saga: Any, effects: Any, now: Any) -> Plan:
+        rank = planner.rank_to_compensate(saga, effects)
+        is_settled = rank is None or any(step.state is StepState.RUNNING for step in saga.steps)
+        steps = saga.steps if is_settled else tuple(step for step in saga.steps if step.rank == rank)
+        return real(_without(saga, steps=steps), effects, now)
+
+    with patch.object(planner, "_plan_backward", plan):
+        yield
+
+
+@contextmanager
+def _trust_new_barrier_rows() -> Iterator[None]:
+    real_take, real_enter = barrier._take, barrier._enter_action
+
+    def take(*arguments: Any) -> Any:
+        row, row.is_new = taken = real_take(*arguments)
+        return taken
+
+    def enter(using: str, row: Any) -> Entry:
+        return Entry() if row.is_new else real_enter(using, row)
+
+    with patch.object(barrier, "_take", take), patch.object(barrier, "_enter_action", enter):
+        yield
+
+
+@contextmanager
+def _expire_barrier_rows_one_by_one() -> Iterator[None]:
+    def select(alias: str) -> Any:
+        until = clock.read_now(alias) - get_settings().barrier_retention
+        return SagaBarrier.objects.using(alias).filter(created_at__lt=until)
+
+    with patch.object(retention, "_select_old_barriers", select):
+        yield
+
+
+def _without(saga: Any, **changes: Any) -> Any:
+    return dataclasses.replace(saga, **changes)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Removal:
     """Describe a rule that can be missing."""
@@ -80,20 +210,70 @@ class Removal:
     """Take it out, inside the block."""
     play: Callable[[SagaMachine], None]
     """Make the moves that end well with the rule, and must be seen to go wrong without."""
-    expected: str
-    """What must be seen then, as the beginning of a regular expression."""
+    seen: str
+    """What must be seen then: rules and invariants that are broken, or a constraint of the database that forbids it."""
+
+    is_drawn: bool = True
+    """Whether the machine can come by it: it knows neither lost rows nor months."""
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """Return what may tell."""
+        return AssertionError, IntegrityError
+
+    @property
+    def expected(self) -> str:
+        """Return how the text of the error begins, as a regular expression."""
+        return rf"^(({self.seen}): |new row .* violates check constraint \"({self.seen})\")"
 
 
 REMOVALS: Mapping[str, Removal] = {
     "only the live lease token records": Removal(
-        remove=_record_under_any_token, play=stories.come_back_late_to_a_local_step, expected="I8|I10|S0"
+        remove=_record_under_any_token, play=stories.come_back_late_to_a_local_step, seen="I8|I10|S0"
     ),
     "compensation waits for live actions": Removal(
-        remove=_compensate_beside_live_actions, play=stories.turn_back_beside_a_live_action, expected="S3"
+        remove=_compensate_beside_live_actions, play=stories.turn_back_beside_a_live_action, seen="S3"
     ),
-    "a late effect reopens": Removal(remove=_never_reopen, play=stories.act_after_the_end, expected="I4|S0"),
-    "budgets are per direction": Removal(remove=_share_budgets, play=stories.try_often_and_turn_back, expected="S1"),
+    "a late effect reopens": Removal(remove=_never_reopen, play=stories.act_after_the_end, seen="I4|S0"),
+    "a late answer is kept": Removal(remove=_forget_late_answers, play=stories.act_after_the_end, seen="I4|S0"),
+    "budgets are per direction": Removal(remove=_share_budgets, play=stories.try_often_and_turn_back, seen="S1"),
     "a tombstone fences a late action": Removal(
-        remove=_ignore_tombstones, play=stories.act_behind_a_tombstone, expected="S0|I10"
+        remove=_ignore_tombstones, play=stories.act_behind_a_tombstone, seen="S0|I10"
+    ),
+    "a lost worker leaves an unknown outcome": Removal(
+        remove=_take_lost_workers_for_idle, play=stories.lose_a_worker_after_its_call, seen="S0|I10"
+    ),
+    "no action begins after the deadline": Removal(
+        remove=_overlook_deadlines, play=stories.go_on_after_the_deadline, seen="S7"
+    ),
+    "nothing turns back after the pivot": Removal(
+        remove=_let_the_pivot_decide_nothing,
+        play=stories.turn_back_after_the_pivot,
+        seen="saga_never_compensated_after_pivot",
+    ),
+    "what came last is undone first": Removal(remove=_undo_first_things_first, play=stories.undo_two_steps, seen="I5"),
+    "a spent budget ends the attempts": Removal(
+        remove=_try_for_ever, play=stories.try_more_often_than_allowed, seen="S1"
+    ),
+    "nothing is claimed while a saga is paused": Removal(
+        remove=_claim_although_paused, play=stories.look_at_a_paused_saga, seen="S8"
+    ),
+    "a remembered abort outlives the last step": Removal(
+        remove=_complete_what_is_to_turn_back, play=stories.end_the_last_step_of_a_paused_saga, seen="S7"
+    ),
+    "nothing begins beside a held sibling once the saga is to turn back": Removal(
+        remove=_begin_beside_held_siblings, play=stories.reach_the_deadline_beside_a_held_sibling, seen="S7"
+    ),
+    "every live compensation is watched": Removal(
+        remove=_watch_one_rank_of_compensations, play=stories.pass_the_pivot_beside_a_live_compensation, seen="I9"
+    ),
+    "a compensation is looked for beside every action": Removal(
+        remove=_trust_new_barrier_rows, play=stories.act_when_its_barrier_row_is_lost, seen="S0|I10", is_drawn=False
+    ),
+    "the barrier rows of one key expire together": Removal(
+        remove=_expire_barrier_rows_one_by_one,
+        play=stories.act_when_its_barrier_rows_are_old,
+        seen="I10",
+        is_drawn=False,
     ),
 }

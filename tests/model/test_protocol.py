@@ -14,15 +14,31 @@ from sagas import planner
 from sagas.outcomes import AttemptView, compute_effect
 from sagas.planner import Claim, SagaView, StepView
 from sagas.states import AbortRequest, Effect, Hold, Kind, Outcome, SagaState, StepState
+from tests.faults.databases import IS_FULL
 
 from . import decisions
 from .rows import Attempt, Model, Saga, Spec, State, Step
 from .rules import ALL_RULES, CORE_RULES, RULES
 from .search import explore
-from .variants import GROUP, LOOKS_TWICE, NEEDLESS, OPEN_KEYS, OPERATED, OWN_DATABASE, REMOVALS, RUNS, WORD, Run, remove
+from .variants import (
+    GROUP,
+    LOOKS_TWICE,
+    NEEDLESS,
+    OPEN_KEYS,
+    OPERATED,
+    OWN_DATABASE,
+    REMOVALS,
+    RUNS,
+    WORD,
+    Run,
+    complete,
+    remove,
+)
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
+# Those that take a few seconds together; all of them in the full version.
+SMALL_RUNS = tuple(run for run in RUNS if run.states < 30_000)
 ENDS = {"completed", "compensated", "running, held"}
 ANY = Model(name="any", steps=(), rules=CORE_RULES, faults=0)
 
@@ -38,6 +54,16 @@ def test_no_schedule_breaks_an_invariant(run: Run) -> None:
     assert f"| {run.model.name} |" in PAGE.read_text()
     assert f"| {result.states:,} | {result.transitions:,} |" in PAGE.read_text(), "the page shows other figures"
     assert all(end in ("completed", "compensated", "abandoned") or end.endswith(", held") for end in result.ends)
+
+
+@pytest.mark.parametrize("run", RUNS if IS_FULL else SMALL_RUNS, ids=lambda run: run.model.name)
+def test_all_rules_together_hinder_nothing(run: Run) -> None:
+    result = explore(complete(run.model))
+    sys.stdout.write(f"{run.model.name}, all rules: {result}\n")
+    assert result.violation == "", str(result)
+    assert result.ends >= ENDS, "the search did not come to these endings"
+    shown = next(line for line in PAGE.read_text().splitlines() if line.startswith(f"| {run.model.name} |"))
+    assert shown.endswith(f"| {result.states:,} |"), "the page shows another figure"
 
 
 @pytest.mark.parametrize("rule", REMOVALS)

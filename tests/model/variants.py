@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .rows import Model, Spec
-from .rules import CORE_RULES
+from .rules import ALL_RULES, CORE_RULES
 
 RESERVE = Spec("reserve", "compensatable", "engine", 0, takes_stock=True)
 AUTHORIZE = Spec("authorize", "compensatable", "provider", 1, can_refuse=True)
@@ -94,6 +94,20 @@ RUNS = (
     Run(GROUP, 20_000),
     Run(LAST_UNIT, 2_000),
 )
+
+
+def complete(model: Model) -> Model:
+    """Return a model with all rules together, as the engine has them; the others show what holds without some."""
+    return model._replace(rules=ALL_RULES)
+
+
+BEYOND = (
+    complete(CHECKOUT._replace(faults=4)),
+    complete(GROUP._replace(faults=3)),
+    complete(OWN_DATABASE._replace(acts=2, faults=2, operations=OPERATIONS)),
+    complete(OPEN_KEYS._replace(acts=2, faults=2, operations=OPERATIONS)),
+)
+"""Wider than the tests search, with all rules."""
 
 
 class Removal(NamedTuple):
