@@ -1,21 +1,30 @@
-"""The path of every operator action: done once or not at all, and a repeat makes it done."""
+"""The paths of every operator action: done once or not at all, and a repeat makes it done.
+
+Each action is taken in the states that it is there for, and sends the revision that it was decided on, as the console
+does: so a repeat of what was done is known as one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
+from uuid import UUID
 
+from inventory.exceptions import ReservationStateConflict
 from payments import services as payments
 from payments.exceptions import PaymentStateConflict
-from sagas import OperationRefused, OutcomeUnknown, operations
+from sagas import OutcomeUnknown, SagaDefinition, operations
 from sagas.actors import Actor
 from sagas.context import step_key
 from sagas.operations import Operation, OperationResult
 from sagas.states import Direction
-from sagas.testing import faults
+from sagas.testing import SimulatedCrash, faults
+from sagas.testing.drain import pass_time, read
 
+from .bare import BARE_COMPENSATED, read_bare, start_bare
 from .checkouts import CANCELLED, CANCELLED_WORLD, DECLINED, NOT_SERVED
 from .enumeration import Path
 from .shop import (
@@ -26,6 +35,7 @@ from .shop import (
     Shopper,
     World,
     advance,
+    describe_differences,
     fetch,
     find_problems,
     finish,
@@ -36,11 +46,30 @@ OPERATOR = Actor(name="operator", is_trusted=True)
 REASON = "Looked it up at the provider."
 
 
+MANY = 1_000
+"""More attempts than any budget has."""
+
+
+class Subject(Protocol):
+    """Be whose saga somebody acts on."""
+
+    @property
+    def saga_id(self) -> UUID | None:
+        """Name the saga."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bare:
+    """Be nobody: a saga of participants that guard themselves against nothing."""
+
+    saga_id: UUID | None
+
+
 @dataclass(kw_only=True)
 class Case:
     """Hold a saga that somebody is about to act on."""
 
-    shopper: Shopper
+    shopper: Any
     revision: int
     """Of the saga, before the action."""
     history: int
@@ -50,54 +79,62 @@ class Case:
 def make_path(
     operation: Operation,
     *worlds: World,
-    before: Callable[[Shopper], object],
+    where: str = "",
+    before: Callable[[Any], object] = lambda _shopper: None,
     shopper: Callable[[], Shopper] = make_shopper,
-    then: Callable[[Shopper], object] = lambda _shopper: None,
+    place: Callable[[], Subject] | None = None,
+    judge: Callable[[Any], list[str]] | None = None,
+    then: Callable[[Any], object] = lambda _shopper: None,
+    sends_revision: bool = True,
     **arguments: Any,
 ) -> Path[Case]:
-    """Describe one action. ``before``: brings the saga to where it is allowed. ``then``: what people do after it."""
+    """Describe one action.
+
+    ``where``: in which state, for its name. ``before``: brings the saga to where it is allowed. ``place``, ``judge``:
+    of a saga that is no checkout. ``then``: what people do after it.
+    """
 
     def prepare() -> Case:
-        placed = shopper().place()
+        placed = place() if place is not None else shopper().place()
         before(placed)
         revision, history = read_marks(placed)
         return Case(shopper=placed, revision=revision, history=history)
 
+    def take(case: Case) -> OperationResult:
+        return act(case.shopper, operation, **arguments, revision=case.revision if sends_revision else None)
+
     def recover(case: Case) -> None:
+        done = count_acts(case.shopper, operation)
         assert_done_whole_or_not_at_all(case, operation)
-        refusal = ""
-        try:
-            act(case.shopper, operation, **arguments)
-        except OperationRefused as refused:
-            refusal = str(refused)
-        assert not refusal or count_acts(case.shopper, operation) == 1, f"refused, and not done: {refusal}"
+        result = take(case)
+        assert not sends_revision or result.is_repeat == bool(done), f"done {done} times before, now: {result}"
         then(case.shopper)
         finish(case.shopper.saga_id)
 
     return Path(
-        name=f"operator: {operation.value}",
+        name=f"operator: {operation.value}{', ' if where else ''}{where}",
         prepare=prepare,
-        run=lambda case: act(case.shopper, operation, **arguments),
+        run=take,
         recover=recover,
-        judge=lambda case: find_problems(case.shopper, *worlds),
+        judge=lambda case: judge(case.shopper) if judge is not None else find_problems(case.shopper, *worlds),
         least=6,
     )
 
 
-def act(shopper: Shopper, operation: Operation, **arguments: Any) -> OperationResult:
+def act(shopper: Subject, operation: Operation, **arguments: Any) -> OperationResult:
     """Do something to the saga, as a person does."""
     assert shopper.saga_id is not None
     return operations.perform_operation(operation, shopper.saga_id, actor=OPERATOR, reason=REASON, **arguments)
 
 
-def read_marks(shopper: Shopper) -> tuple[int, int]:
+def read_marks(shopper: Subject) -> tuple[int, int]:
     """Return revision and history number of the saga."""
     statement = "SELECT revision, history_count FROM sagas_saga WHERE id = %s"
     ((revision, history),) = fetch("default", statement, shopper.saga_id)
     return revision, history
 
 
-def count_acts(shopper: Shopper, operation: Operation) -> int:
+def count_acts(shopper: Subject, operation: Operation) -> int:
     """Count how often the history tells of the action."""
     statement = (
         "SELECT count(*) FROM sagas_sagahistory WHERE saga_id = %s AND what = 'operator_acted' AND to_state = %s"
@@ -127,14 +164,62 @@ def lose_the_payment(shopper: Shopper) -> None:
         advance(shopper.saga_id)
 
 
-def refuse_the_void(shopper: Shopper) -> None:
-    """Let the compensation of the payment be refused, and let go of the money by hand."""
+def hold_the_capture(shopper: Shopper) -> None:
+    """Spend the pivot's attempts on answers that are lost, though it never happened: a person is asked."""
+    with faults() as planted:
+        planted.refuse("capture_payment", OutcomeUnknown("The line went dead."), times=MANY)
+        finish(shopper.saga_id)
+
+
+def lose_the_worker_of_the_payment(shopper: Shopper) -> None:
+    """Leave a live attempt behind: the money is held, and nobody will tell."""
+    with faults() as planted:
+        planted.crash_after("authorize_payment")
+        with suppress(SimulatedCrash):
+            advance(shopper.saga_id)
+
+
+def lose_the_void(shopper: Shopper, times: int = 1) -> None:
+    """Turn back, and lose the answers of the void."""
+    with faults() as planted:
+        error = OutcomeUnknown("The line went dead.")
+        planted.refuse("authorize_payment", error, direction=Direction.COMPENSATION, times=times)
+        (finish if times == MANY else advance)(shopper.saga_id)
+
+
+def hold_the_void(shopper: Shopper) -> None:
+    """Turn back, and let the compensation of the payment be refused."""
     key = step_key(str(shopper.saga_id), "authorize_payment")
     with faults() as planted:
         conflict = PaymentStateConflict(asked="void", key=key, state="captured", advice="Ask the provider.")
         planted.refuse("authorize_payment", conflict, direction=Direction.COMPENSATION)
         finish(shopper.saga_id)
+
+
+def let_go_by_hand(shopper: Shopper) -> None:
+    """Let go of the money at the provider."""
+    key = step_key(str(shopper.saga_id), "authorize_payment")
     payments.void(key=key, provider_key=f"{key}:by-hand")
+
+
+def refuse_the_void(shopper: Shopper) -> None:
+    """Let the compensation of the payment be refused, and let go of the money by hand."""
+    hold_the_void(shopper)
+    let_go_by_hand(shopper)
+
+
+def fail_to_void(shopper: Shopper) -> None:
+    """Spend all attempts of the compensation, and let go of the money by hand."""
+    lose_the_void(shopper, MANY)
+    let_go_by_hand(shopper)
+
+
+def break_the_contract(shopper: Shopper) -> None:
+    """Let a step after the pivot be refused, which it never should."""
+    key = step_key(str(shopper.saga_id), "ship_stock")
+    with faults() as planted:
+        planted.refuse("ship_stock", ReservationStateConflict("It is gone.", key=key))
+        finish(shopper.saga_id)
 
 
 def pause(shopper: Shopper) -> None:
@@ -155,28 +240,40 @@ ABANDONED: World = {
     "acts": ["abandon"],
 }  # fmt: skip
 
+PAUSED_IN_VAIN: World = {**NOT_SERVED, "acts": ["pause", "resume"]}
+# The authorisation stands; what the capture did nobody knows.
+ABANDONED_AT_THE_CAPTURE: World = {
+    **ABANDONED, "money": ["held"], "parcels": ["booked"],
+    "effects left": [
+        ("authorize_payment", "yes"), ("book_shipment", "yes"), ("capture_payment", "maybe"), ("place_order", "yes"),
+        ("reserve_stock", "yes"),
+    ],
+}  # fmt: skip
+ABANDONED_AT_THE_VOID: World = {
+    **ABANDONED, "money": ["held"],
+    "effects left": [("authorize_payment", "yes"), ("place_order", "yes"), ("reserve_stock", "yes")],
+}  # fmt: skip
+
 unreachable = partial(make_shopper, "pm_card_unavailable")
+not_served = partial(make_shopper, postal_code="00000")
+unsure = partial(make_shopper, "pm_card_capture_timeout_once")
+
+
+def wait(shopper: Shopper) -> None:
+    """Go on as far as it goes now."""
+    advance(shopper.saga_id)
+
 
 PATHS = (
+    make_path(Operation.RETRY, {**COMPLETED, "acts": ["retry"]}, shopper=unsure, before=wait),
     make_path(
-        Operation.RETRY,
-        {**COMPLETED, "acts": ["retry"]},
-        # Asked for again by somebody who did not see that it was done: a second decision, with the same effect.
-        {**COMPLETED, "acts": ["retry", "retry"]},
-        shopper=partial(make_shopper, "pm_card_capture_timeout_once"),
-        before=lambda shopper: advance(shopper.saga_id),
-    ),
-    make_path(
-        Operation.COMPENSATE,
-        {**TURNED_BACK, "acts": ["compensate"]},
-        shopper=unreachable,
-        before=wait_at_the_payment,
+        Operation.COMPENSATE, {**TURNED_BACK, "acts": ["compensate"]}, shopper=unreachable, before=wait_at_the_payment
     ),
     make_path(
         Operation.SKIP,
         {**COMPLETED, "parcels": [], "acts": ["skip"]},
         shopper=partial(make_shopper, postal_code="00003"),
-        before=lambda shopper: advance(shopper.saga_id),
+        before=wait,
         step="book_shipment",
         result={"shipment": "by hand"},
     ),
@@ -198,26 +295,159 @@ PATHS = (
     make_path(
         Operation.MARK_COMPENSATED,
         {**NOT_SERVED, "acts": ["mark_compensated"]},
-        shopper=partial(make_shopper, postal_code="00000"),
+        shopper=not_served,
         before=refuse_the_void,
         step="authorize_payment",
         evidence="The provider let go of it by hand.",
     ),
-    make_path(
-        Operation.PAUSE,
-        RESUMED,
-        before=lambda _shopper: None,
-        then=resume,
-    ),
+    make_path(Operation.PAUSE, RESUMED, then=resume),
     make_path(Operation.RESUME, RESUMED, before=pause),
-    make_path(
-        Operation.CANCEL,
-        {**TURNED_BACK, "acts": ["cancel"]},
-        shopper=unreachable,
-        before=wait_at_the_payment,
-    ),
+    make_path(Operation.CANCEL, {**TURNED_BACK, "acts": ["cancel"]}, shopper=unreachable, before=wait_at_the_payment),
     make_path(Operation.ABANDON, ABANDONED, shopper=unreachable, before=wait_at_the_payment),
 )
+"""Each action in the state that it is asked for most."""
+
+
+def wait_until_due(shopper: Shopper) -> None:
+    """Let time pass until somebody should look."""
+    assert shopper.saga_id is not None
+    pass_time(until_due=read(shopper.saga_id))
+
+
+def pause_beside_a_live_attempt(shopper: Shopper) -> None:
+    """Pause while an attempt is live, whose worker is lost, and wait until that is known."""
+    lose_the_worker_of_the_payment(shopper)
+    pause(shopper)
+    wait_until_due(shopper)
+    wait(shopper)
+
+
+def pause_on_the_way_back(shopper: Shopper) -> None:
+    """Pause between two attempts of a compensation."""
+    lose_the_void(shopper)
+    pause(shopper)
+
+
+SECOND_PATHS = (
+    make_path(Operation.RETRY, {**COMPLETED, "acts": ["retry"]}, where="of a held pivot", before=hold_the_capture),
+    make_path(Operation.COMPENSATE, {**TURNED_BACK, "acts": ["compensate"]}, where="before anything"),
+    make_path(
+        Operation.SKIP,
+        {**COMPLETED, "parcels": [], "acts": ["skip"]},
+        where="of a step to come",
+        shopper=partial(make_shopper, "pm_card_timeout_once"),
+        before=wait,
+        step="book_shipment",
+        result={"shipment": "by hand"},
+    ),
+    make_path(
+        Operation.MARK_SUCCEEDED,
+        {**COMPLETED, "acts": ["mark_succeeded"]},
+        where="before it is asked again",
+        shopper=partial(make_shopper, postal_code="00001"),
+        before=wait,
+        step="book_shipment",
+        evidence="The carrier's page shows the booking.",
+    ),
+    make_path(
+        Operation.MARK_REFUSED,
+        {**DECLINED, "acts": ["mark_refused"]},
+        where="of a held pivot",
+        before=hold_the_capture,
+        step="capture_payment",
+        evidence="The provider's page shows no capture.",
+    ),
+    make_path(
+        Operation.MARK_COMPENSATED,
+        {**NOT_SERVED, "acts": ["mark_compensated"]},
+        where="of a failing compensation",
+        shopper=not_served,
+        before=fail_to_void,
+        step="authorize_payment",
+        evidence="The provider let go of it by hand.",
+    ),
+    make_path(
+        Operation.PAUSE, RESUMED, where="beside a live attempt", before=lose_the_worker_of_the_payment, then=resume
+    ),
+    make_path(Operation.RESUME, RESUMED, where="after a lost attempt", before=pause_beside_a_live_attempt),
+    make_path(
+        Operation.CANCEL, {**COMPLETED, "acts": ["cancel"]}, where="of an unknown pivot", shopper=unsure, before=wait
+    ),
+    make_path(Operation.ABANDON, ABANDONED_AT_THE_CAPTURE, where="at a held pivot", before=hold_the_capture),
+)
+"""Each action in another state, where it goes another way through the engine."""
+
+FURTHER_PATHS = (
+    # Asked for again by somebody who did not see that it was done: a second decision, with the same effect.
+    make_path(
+        Operation.RETRY,
+        {**COMPLETED, "acts": ["retry"]},
+        {**COMPLETED, "acts": ["retry", "retry"]},
+        where="without a revision",
+        shopper=unsure,
+        before=wait,
+        sends_revision=False,
+    ),
+    make_path(
+        Operation.RETRY,
+        {**NOT_SERVED, "acts": ["retry"]},
+        where="of a failing compensation",
+        shopper=not_served,
+        before=partial(lose_the_void, times=MANY),
+    ),
+    make_path(
+        Operation.COMPENSATE,
+        {**TURNED_BACK, "acts": ["compensate"]},
+        where="beside a live attempt",
+        before=lose_the_worker_of_the_payment,
+    ),
+    make_path(
+        Operation.SKIP,
+        {**COMPLETED, "reservations": ["reserved"], "stock": (ON_HAND - QUANTITY, QUANTITY, 0), "acts": ["skip"]},
+        where="of a broken contract",
+        before=break_the_contract,
+        step="ship_stock",
+    ),
+    make_path(
+        Operation.PAUSE, PAUSED_IN_VAIN, where="on the way back", shopper=not_served, before=lose_the_void, then=resume
+    ),
+    make_path(
+        Operation.RESUME, PAUSED_IN_VAIN, where="on the way back", shopper=not_served, before=pause_on_the_way_back
+    ),
+    make_path(
+        Operation.CANCEL,
+        {**TURNED_BACK, "acts": ["pause", "cancel", "resume"]},
+        where="of a paused saga",
+        before=pause,
+        then=resume,
+    ),
+    make_path(
+        Operation.ABANDON,
+        ABANDONED_AT_THE_VOID,
+        where="at a refused compensation",
+        shopper=not_served,
+        before=hold_the_void,
+    ),
+)
+"""And in others, in the full version."""
+
+
+def make_group_path(definition: type[SagaDefinition]) -> Path[Case]:
+    """Describe how a saga is made to compensate in the middle of a group: one step done, its sibling lost."""
+
+    def stop_inside(bare: Bare) -> None:
+        with faults() as planted:
+            planted.crash_after("ask")
+            with suppress(SimulatedCrash):
+                advance(bare.saga_id)
+
+    return make_path(
+        Operation.COMPENSATE,
+        where="inside a group",
+        place=lambda: Bare(saga_id=start_bare(definition)),
+        before=stop_inside,
+        judge=lambda bare: describe_differences(read_bare(bare.saga_id), BARE_COMPENSATED),
+    )
 
 
 def prepare_cancel() -> Shopper:

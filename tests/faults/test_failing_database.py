@@ -96,7 +96,7 @@ def test_nothing_is_done_twice_where_only_the_engine_guards(
 
 if IS_FULL:
 
-    @each_on("path", full=operators.PATHS)
+    @each_on("path", full=[*operators.PATHS, *operators.SECOND_PATHS, *operators.FURTHER_PATHS])
     def test_an_action_is_done_whole_or_not_at_all(databases: int, path: Path[operators.Case], check: Check) -> None:
         fail_in_every_way(path, [*COMMITS, *STATEMENTS], check)
 

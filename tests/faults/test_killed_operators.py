@@ -4,26 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sagas import SagaDefinition
 from sagas.operations import Operation
-from tests.acceptance.blueprints import FOUR_DATABASES
+from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
 
 from . import operators
-from .databases import each_on, on
+from .databases import IS_FULL, each_on, on
 from .enumeration import Path, kill_everywhere, map_points, slice_of
 from .points import find_participants
 from .shop import Shopper
 
 Check = Callable[..., None]
+ALL_PATHS = (*operators.PATHS, *operators.SECOND_PATHS, *operators.FURTHER_PATHS)
 
 
-def test_every_action_is_enumerated() -> None:
-    assert [path.name for path in operators.PATHS] == [f"operator: {operation.value}" for operation in Operation]
+def test_every_action_is_enumerated_in_more_than_one_state() -> None:
+    names = [f"operator: {operation.value}" for operation in Operation]
+    assert [path.name for path in operators.PATHS] == names
+    assert [path.name.partition(",")[0] for path in operators.SECOND_PATHS] == names
+    assert len({path.name for path in ALL_PATHS}) == len(ALL_PATHS) > 2 * len(names)
 
 
-@each_on("path", one=operators.PATHS, full=operators.PATHS)
+@each_on("path", one=[*operators.PATHS, *operators.SECOND_PATHS], full=ALL_PATHS)
 def test_an_action_that_dies_is_done_whole_or_not_at_all(
     databases: int, path: Path[operators.Case], check: Check
 ) -> None:
+    points = map_points(path)
+    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
+
+
+@on(ONE_DATABASE)
+def test_turning_back_a_group_that_dies_is_done_whole_or_not_at_all(
+    databases: int, bare_saga: type[SagaDefinition], check: Check
+) -> None:
+    path = operators.make_group_path(bare_saga)
     points = map_points(path)
     check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
 
@@ -37,5 +51,5 @@ def test_a_cancel_request_that_dies_is_repeated(databases: int, path: Path[Shopp
 @on(FOUR_DATABASES)
 def test_an_action_touches_no_database_of_a_participant(databases: int) -> None:
     """So one that dies leaves the same whether participants have databases of their own or not."""
-    paths = (*operators.PATHS, operators.CANCEL_REQUEST)
+    paths = (*(ALL_PATHS if IS_FULL else operators.PATHS), operators.CANCEL_REQUEST)
     assert {path.name: find_participants(map_points(path)) for path in paths} == {path.name: [] for path in paths}
