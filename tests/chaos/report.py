@@ -97,3 +97,18 @@ def find_percentile(values: Sequence[float], part: float) -> float:
     if len(values) == 1 or part >= 1:
         return max(values)
     return statistics.quantiles(sorted(values), n=1000, method="inclusive")[max(round(part * 1000) - 1, 0)]
+
+
+def find_middle_p99(rounds: Sequence[Sequence[float]]) -> float:
+    """Return the median of the rounds' 99th percentiles, which one disturbed round does not move."""
+    return statistics.median(find_percentile(values, 0.99) for values in rounds)
+
+
+def is_slower(
+    calm: Sequence[Sequence[float]], beside: Sequence[Sequence[float]], *, ratio: float, slack_seconds: float
+) -> bool:
+    """Tell whether alternating rounds beside something were slower than allowed, against those without it.
+
+    ratio, slack_seconds: what is allowed; the slack is for what a machine does to a figure of a few milliseconds.
+    """
+    return find_middle_p99(beside) > ratio * find_middle_p99(calm) + slack_seconds

@@ -24,7 +24,7 @@ from tests.acceptance import books
 from tests.chaos.customers import Customers
 from tests.chaos.estate import Estate, open_estate
 from tests.chaos.kinds import KINDS
-from tests.chaos.report import find_percentile, write_spread
+from tests.chaos.report import find_middle_p99, find_percentile, is_slower, write_spread
 from tests.chaos.settling import wait_until_settled
 from tests.processes import BUSY_MACHINE_SECONDS, UNHURRIED_ENGINE
 
@@ -46,6 +46,8 @@ AGE = "1h"
 ROUNDS, ROUND_SECONDS, PER_SECOND = 6, 20.0, 5.0
 DRAIN_SECONDS = 3.0  # for each order, where others want the machine, too
 LONGEST_LOCK_SECONDS = 1.0
+# Of the checkouts' p99 beside the cleanup; the slack is for a machine that others use.
+P99_RATIO, P99_SLACK_SECONDS = 1.2, 0.010
 LOOK_SECONDS = 0.02
 PATIENCE_SECONDS = 7_200.0
 
@@ -140,6 +142,7 @@ def test_closed_sagas_are_cleaned_up_beside_checkouts(million: Million) -> None:
     assert watch.looks > 100
     assert 0 < watch.open_seconds < LONGEST_LOCK_SECONDS
     assert watch.waited_seconds < LONGEST_LOCK_SECONDS
+    assert not is_slower(calm, during, ratio=P99_RATIO, slack_seconds=P99_SLACK_SECONDS)
     books.assert_books_balance(estate.project, estate.shop.accepted)
 
 
@@ -148,6 +151,8 @@ def fill(estate: Estate, sagas: int) -> Counter[str]:
 
     Returns: rows by kind.
     """
+    if not sagas:
+        return Counter()
     started_at = time.monotonic()
     done = estate.project.manage(
         "saga_generate", "--sagas", str(sagas), "--json", "--no-input", timeout_seconds=PATIENCE_SECONDS
@@ -190,9 +195,11 @@ def tell_cleanup(
     say(f"Longest transaction {watch.open_seconds * 1000:.0f} ms, longest wait {watch.waited_seconds * 1000:.0f} ms.")
     say(f"Checkout without it: {write_spread(alone)}")
     say(f"Checkout beside it:  {write_spread(beside)}")
+    before, beside_it = find_middle_p99(calm), find_middle_p99(during)
     say(
-        f"p99 beside it to p99 without: all x {find_percentile(beside, 0.99) / find_percentile(alone, 0.99):.2f},"
-        f" rounds x {', '.join(f'{ratio:.2f}' for ratio in ratios)}; x 1.20 is wanted on a machine of one's own"
+        f"p99 beside it to p99 without: rounds x {', '.join(f'{ratio:.2f}' for ratio in ratios)}; in the middle"
+        f" {before * 1000:.0f} > {beside_it * 1000:.0f} ms, x {beside_it / before:.2f};"
+        f" x {P99_RATIO:.2f} and {P99_SLACK_SECONDS * 1000:.0f} ms are allowed"
     )
 
 
