@@ -22,7 +22,7 @@ from django.db import connections, models, transaction
 from .. import clock
 from ..conf import get_settings
 from ..definition import SagaDefinition
-from ..exceptions import SagaError
+from ..exceptions import BadRequest, SagaError
 from ..models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from .stories import GENERATED_BY, KEY, NUMBER, Story, list_stories, live
 
@@ -48,14 +48,20 @@ class RealSagas(SagaError):
 class Mass:
     """Say what to write.
 
-    sagas: how many. definitions: of which. days: over how long they were started. is_due: whether the open ones may be
-    worked on.
+    sagas: how many. definitions: of which. days: over how long they were started. open: how many of them are, about; at
+    most one in twenty; None: one in 250. is_due: whether the open ones may be worked on.
     """
 
     sagas: int
     definitions: Sequence[type[SagaDefinition]]
     days: int = 365
+    open: int | None = None
     is_due: bool = False
+
+    @property
+    def open_part(self) -> float:
+        """Return which part of the newest ones are open."""
+        return (OPEN_PART if self.open is None else self.open / self.sagas) / NEWEST_PART
 
 
 @dataclass(kw_only=True)
@@ -97,13 +103,16 @@ def generate(
 ) -> Written:
     """Write so many sagas, oldest first, and have PostgreSQL count them for its plans.
 
-    Raises: RealSagas when there are sagas that this function has not written, unless it may write among them.
+    Raises: RealSagas when there are sagas that this function has not written, unless it may write among them;
+        BadRequest when more are to be open than the newest are.
     Tx: must not be inside one; opens one for each batch.
     """
     using, written = get_settings().database, Written()
+    if mass.open_part > 1:
+        raise BadRequest(f"At most {int(mass.sagas * NEWEST_PART)} of {mass.sagas} sagas can be open, not {mass.open}.")
     if not is_among_others and has_real_sagas(using):
         raise RealSagas("This database holds sagas that saga_generate has not written; use an empty one for the test.")
-    patterns = draw_patterns(mass)
+    patterns = [pattern for pattern in draw_patterns(mass) if mass.open != 0 or not pattern.is_open]
     run = {
         "sagas": mass.sagas, "days": mass.days, "newest": NEWEST_PART, "ends_at": clock.read_now(using),
         "one_of_each": len(patterns) if mass.sagas >= FEWEST_FOR_EACH * len(patterns) else 0,
@@ -114,7 +123,9 @@ def generate(
             written.is_stopped = True
             break
         with transaction.atomic(using=using), connections[using].cursor() as cursor:
-            _write_batch(cursor, patterns, {**run, "first": first, "last": min(first + BATCH - 1, mass.sagas)}, written)
+            _write_batch(
+                cursor, mass, patterns, {**run, "first": first, "last": min(first + BATCH - 1, mass.sagas)}, written
+            )
         progress(written)
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = 0")
@@ -190,13 +201,15 @@ def columns_of(model: type[models.Model]) -> tuple[str, ...]:
     return tuple(found.column for found in model._meta.concrete_fields if found.column and found.column not in own)
 
 
-def _write_batch(cursor: Any, patterns: Sequence[Pattern], numbers: Mapping[str, Any], written: Written) -> None:
+def _write_batch(
+    cursor: Any, mass: Mass, patterns: Sequence[Pattern], numbers: Mapping[str, Any], written: Written
+) -> None:
     """Write the sagas of these numbers.
 
     Tx: must be inside one.
     """
     cursor.execute("SET LOCAL statement_timeout = 0")
-    cursor.execute(PATTERNS, [json.dumps(list(_share_out(patterns)))])
+    cursor.execute(PATTERNS, [json.dumps(list(_share_out(patterns, mass.open_part)))])
     cursor.execute(NUMBERED, numbers)
     cursor.execute("ANALYZE generated_saga")
     written.sagas += _copy(cursor, Saga, _number(patterns, "sagas"), {"id": "n.id"})
@@ -222,10 +235,10 @@ def _number(patterns: Sequence[Pattern], table: str) -> list[dict[str, Any]]:
     return [{"pattern": number, **row} for number, pattern in enumerate(patterns) for row in getattr(pattern, table)]
 
 
-def _share_out(patterns: Sequence[Pattern]) -> Iterator[dict[str, Any]]:
+def _share_out(patterns: Sequence[Pattern], open_part_of_newest: float) -> Iterator[dict[str, Any]]:
     """Give each pattern its part of the numbers between 0 and 1, among the newest sagas and among the others."""
     for is_newest in (False, True):
-        open_part = OPEN_PART / NEWEST_PART if is_newest else 0.0
+        open_part = open_part_of_newest if is_newest else 0.0
         weights = [
             (open_part if pattern.is_open else 1 - open_part)
             * pattern.story.weight

@@ -10,6 +10,7 @@ import pytest
 
 from sagas import clock, recovery, registry
 from sagas.conf import get_settings
+from sagas.exceptions import BadRequest
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from sagas.states import SagaState
 from sagas.testing import find_violations
@@ -63,6 +64,20 @@ def test_one_of_each_pattern_is_there_however_rare_it_is() -> None:
     wanted = [(pattern.sagas[0]["state"], pattern.sagas[0]["hold"]) for pattern in patterns]
     assert [(saga.state, saga.hold) for saga in newest] == wanted
     assert len(patterns) < SAGAS / 20
+
+
+@pytest.mark.parametrize(("wanted", "fewest", "most"), [(0, 0, 0), (100, 75, 160)])
+def test_about_as_many_are_open_as_asked_for(wanted: int, fewest: int, most: int) -> None:
+    generate(Mass(sagas=SAGAS, definitions=[registry.latest("trip")], open=wanted))
+
+    assert fewest <= Saga.objects.filter(closed_at=None).count() <= most
+    assert Saga.objects.count() == SAGAS
+
+
+def test_more_open_ones_than_new_ones_are_refused() -> None:
+    with pytest.raises(BadRequest, match="At most 150 of 3000 sagas can be open, not 151"):
+        generate(Mass(sagas=SAGAS, definitions=[registry.latest("trip")], open=151))
+    assert Saga.objects.count() == 0
 
 
 def test_nobody_gets_to_the_open_ones() -> None:

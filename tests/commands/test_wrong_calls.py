@@ -142,6 +142,7 @@ WRONG_CALLS = [
     ("saga_generate", "--sagas", "1", "--definition", "nothing"),
     ("saga_generate", "--sagas", "1", "--days", "0"),
     ("saga_generate", "--sagas", "1", "--days", "3651"),
+    *(("saga_generate", "--sagas", "100", "--open", count) for count in ("-1", "many", "6", "")),
     ("saga_graph",),
     ("saga_graph", "nothing"),
     ("saga_graph", "trip@2"),

@@ -36,6 +36,8 @@ SMALL, MIDDLE = (
     100_000,
 )  # where the console's caps (a thousand rows, twenty thousand attempts) do not, and do reach
 MOST_QUERIES = 10
+# As many at every size: a list of what open sagas do reads those, however many are closed.
+OPEN = 400
 SLOWER_AT_MOST = 1.5
 # What reads a table or an index from end to end touches ten times as many pages of a million sagas as of 100,000.
 MORE_PAGES_AT_MOST, MORE_PAGES_ALWAYS = 2.0, 2_000
@@ -87,7 +89,7 @@ class Million:
 def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Million]:
     """Run a shop, fill its tables, and look at everything on the way."""
     with open_estate(tmp_path_factory.mktemp("scale"), postgres_settings=BIG_SERVER) as estate:
-        written = fill(estate, SMALL)
+        written = fill(estate, SMALL, still_open=OPEN)
         few = look(estate)
         written += fill(estate, min(MIDDLE, SAGAS // 2) - SMALL)
         some = look(estate)
@@ -146,17 +148,16 @@ def test_closed_sagas_are_cleaned_up_beside_checkouts(million: Million) -> None:
     books.assert_books_balance(estate.project, estate.shop.accepted)
 
 
-def fill(estate: Estate, sagas: int) -> Counter[str]:
-    """Write so many sagas, and let PostgreSQL tidy up.
+def fill(estate: Estate, sagas: int, *, still_open: int = 0) -> Counter[str]:
+    """Write so many sagas, about so many of them still open, and let PostgreSQL tidy up.
 
     Returns: rows by kind.
     """
     if not sagas:
         return Counter()
     started_at = time.monotonic()
-    done = estate.project.manage(
-        "saga_generate", "--sagas", str(sagas), "--json", "--no-input", timeout_seconds=PATIENCE_SECONDS
-    )
+    size = ("--sagas", str(sagas), "--open", str(still_open))
+    done = estate.project.manage("saga_generate", *size, "--json", "--no-input", timeout_seconds=PATIENCE_SECONDS)
     with psycopg.connect(estate.project.environment["DATABASE_URL"], autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
     written = Counter({kind: int(rows) for kind, rows in json.loads(done.stdout).items()})

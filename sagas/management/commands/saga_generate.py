@@ -44,6 +44,12 @@ class Command(SagaCommand):
             metavar="N",
             help=f"over how many days until now they were started (default: {Mass.days})",
         )
+        add(
+            "--open",
+            type=arguments.WholeNumber(0, MAX_SAGAS),
+            metavar="N",
+            help="how many of them are open, about; at most one in twenty (default: one in 250)",
+        )
         add("--due", action="store_true", help="put nothing off: workers will run the steps of the open ones")
         add("--among-others", action="store_true", help="also in a database that holds other sagas")
 
@@ -53,6 +59,7 @@ class Command(SagaCommand):
             sagas=options["sagas"],
             definitions=options["definition"] or registry.all_definitions(),
             days=options["days"],
+            open=options["open"],
             is_due=options["due"],
         )
         with stoppable() as stop:
