@@ -174,7 +174,10 @@ def _examine_broker() -> Iterator[Finding]:
     thread = threading.Thread(target=_ask_broker, args=[connection, failures], name="sagas-doctor-broker", daemon=True)
     thread.start()
     thread.join(BROKER_SECONDS)
-    todo = "Sagas go on by the sweep, slower. Is the broker up, and does its URL name it rightly?"
+    todo = (
+        "Is it up, and does its URL name it rightly? Sagas are accepted, and go on when it is back; saga_sweep --loop"
+        " --run goes on with them without it."
+    )
     if thread.is_alive():
         what = f"{where} does not answer within {BROKER_SECONDS:g} s"
         yield Finding(name="broker", level=Level.WARN, what=what, todo=todo)

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 STATEMENT_TIMEOUT_OF_SWEEPS, STATEMENT_TIMEOUT_OF_PAGES = "5s", "2s"
 LOOK_SECONDS = 5.0  # how often a process that sweeps looks whether something is to be counted
 PART_OF_TIME = 20  # counting that takes a second happens every twenty at most
+# What is counted within milliseconds is counted this often, so that a young project sees its day and its week, too.
+QUICK_PACE_SECONDS, QUICK_PART_OF_TIME = 15.0, 2_000
 REST_SECONDS = 300.0  # how long a process leaves alone what it could not count in time
 STALE = 4  # so many times its pace a set may be old before a page counts it itself
 # Newest rows that durations and failures are taken from: 100,000 sagas take a quarter of a second.
@@ -132,7 +134,9 @@ REFRESH = """
     WHERE NOT EXISTS (
         SELECT 1 FROM sagas_sagafigure AS known
         WHERE known.name = wanted.name
-        AND known.computed_at > {now} - greatest(wanted.pace, known.seconds * {part}) * interval '1 second'
+        AND known.computed_at > {now} - greatest(
+            least(wanted.pace, greatest({quick_pace}, known.seconds * {quick_part})), known.seconds * {part}
+        ) * interval '1 second'
     ) AND pg_try_advisory_xact_lock(hashtext('sagas_sagafigure'), hashtext(wanted.name))
     ON CONFLICT (name) DO UPDATE
     SET data = excluded.data, computed_at = excluded.computed_at, seconds = excluded.seconds
@@ -178,7 +182,10 @@ def refresh(names: Sequence[str], *, timeout: str, slack: int = 1) -> dict[str, 
         wanted.append("(%s::text, %s::float)")
         values += data_values
     paces = [value for name in names for value in (name, PACES[name].total_seconds() * slack)]
-    sql = REFRESH.format(data=f"CASE name {' '.join(cases)} END", now=now, wanted=", ".join(wanted), part=PART_OF_TIME)
+    sql = REFRESH.format(
+        data=f"CASE name {' '.join(cases)} END", now=now, wanted=", ".join(wanted), part=PART_OF_TIME,
+        quick_pace=QUICK_PACE_SECONDS, quick_part=QUICK_PART_OF_TIME,
+    )  # fmt: skip
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [timeout])
         cursor.execute(sql, [*values, *paces])

@@ -255,7 +255,14 @@ IS_LIVE = frozenset({DisplayState.RUNNING})
 IS_HELD = frozenset({DisplayState.HELD})
 
 EXHIBITS = (
-    # First, because a worker waits with it until its lease is lost.
+    # First, because its deadline is near; then what a worker holds until its lease is lost.
+    Exhibit(
+        name="overdue",
+        title="its deadline passed after the pivot, when there is no way back: mend the job, then retry",
+        origin=Engraving(trouble=Trouble.COURIER_TOMORROW, definition="express_engraving"),
+        ends=DisplayState.OVERDUE,
+        tells=What.PIVOT_PASSED,
+    ),
     Exhibit(
         name="late-effect",
         title="an answer came after everything was undone: it was undone again",
@@ -383,12 +390,6 @@ EXHIBITS = (
         title="a step that must succeed has spent its attempts, and is tried on: mend the job, then retry",
         origin=Engraving(trouble=Trouble.NO_COURIER),
         ends=DisplayState.RETRIES_EXHAUSTED,
-    ),
-    Exhibit(
-        name="overdue",
-        title="its deadline passed after the pivot, when there is no way back: mend the job, then retry",
-        origin=Engraving(trouble=Trouble.COURIER_TOMORROW, definition="express_engraving"),
-        ends=DisplayState.OVERDUE,
     ),
     Exhibit(
         name="too-late",

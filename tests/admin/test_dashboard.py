@@ -156,8 +156,10 @@ def test_sets_are_counted_at_their_own_pace() -> None:
     assert set(figures.refresh(tuple(PACES), timeout="5s")) == set(PACES)
     assert figures.refresh(tuple(PACES), timeout="5s") == {}
     now = clock.read_now("default")
-    SagaFigure.objects.update(computed_at=now - timedelta(seconds=45))
+    SagaFigure.objects.update(computed_at=now - timedelta(seconds=45), seconds=1)
     assert set(figures.refresh(tuple(PACES), timeout="5s")) == {"open", "hour"}
+    SagaFigure.objects.update(computed_at=now - timedelta(seconds=20), seconds=0.001)
+    assert set(figures.refresh(tuple(PACES), timeout="5s")) == set(PACES)
     SagaFigure.objects.update(computed_at=now - timedelta(seconds=45), seconds=10)
     assert figures.refresh(tuple(PACES), timeout="5s") == {}
     assert figures.refresh(("open",), timeout="5s", slack=4) == {}

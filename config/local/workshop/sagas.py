@@ -64,4 +64,4 @@ class ExpressEngravingSaga(SagaDefinition):
         name = "express_engraving"
         version = 1
         input = EngravingInput
-        deadline = timedelta(seconds=20)
+        deadline = timedelta(seconds=25)

@@ -22,9 +22,9 @@ from ..base import REFUSED, SagaCommand
 
 class Command(SagaCommand):
     help = (
-        "Explore a definition: refuse, crash, lose answers, repeat, come late and interfere at every step, in both"
-        " directions, and judge where each run ends. Runs the scenario of <app>/saga_scenarios.py on a test database"
-        " that is made for it and removed afterwards. Exit code 1: at least one run ended wrong."
+        "Explore a definition: refuse, crash, lose answers, repeat, come late and interfere at every step,\n"
+        "in both directions, and judge where each run ends. Runs the scenario of <app>/saga_scenarios.py on a\n"
+        "test database that is made for it and removed afterwards. Exit code 1: at least one run ended wrong."
     )
     example = "manage.py saga_explore checkout\n  manage.py saga_explore checkout --json > verdicts.json"
 
