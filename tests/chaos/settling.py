@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import psycopg
 
+from sagas.testing.stories import GENERATED_BY
 from tests.processes import Project
 
 from .kinds import CANCELLED, CONFIRMED, CONFIRMED_AT_LEAST, NEEDS_PERSON, WORKS, Kind
@@ -15,12 +16,12 @@ from .kinds import CANCELLED, CONFIRMED, CONFIRMED_AT_LEAST, NEEDS_PERSON, WORKS
 ENDS = {"completed": CONFIRMED, "compensated": CANCELLED}
 LOOK_SECONDS = 0.2
 
-# A saga that waits for a person may still be tried on, but not soon.
-RESTLESS = """
+# A saga that waits for a person may still be tried on, but not soon. Generated ones are put off for years.
+RESTLESS = f"""
     SELECT s.id, s.state, s.hold, s.attention, s.due_at, s.queue FROM sagas_saga s WHERE s.closed_at IS NULL
-      AND s.hold IS NULL
+      AND s.hold IS NULL AND s.started_by <> '{GENERATED_BY}'
       AND NOT EXISTS (SELECT 1 FROM sagas_sagastep t WHERE t.saga_id = s.id AND t.hold IS NOT NULL)
-      AND NOT (s.attention <> '[]'::jsonb AND s.due_at > clock_timestamp() + interval '10 minutes')"""
+      AND NOT (s.attention <> '[]'::jsonb AND s.due_at > clock_timestamp() + interval '10 minutes')"""  # noqa: S608
 ENDED = """
     SELECT o.number, s.state, s.closed_at IS NULL AS is_open FROM orders_order o JOIN sagas_saga s ON s.id = o.saga_id
     """
