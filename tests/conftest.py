@@ -11,6 +11,7 @@ from django.test import override_settings
 from config.local.valkey import LocalValkey, start_valkey
 
 from .emptying import emptying_what_is_filled
+from .lanes import make_scheduler
 
 TESTS = Path(__file__).parent
 
@@ -47,6 +48,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     asked_for = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
     return None if any(path.is_relative_to(collection_path) for path in asked_for) else True
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Keep the tests of a lane together (``--dist loadgroup``)."""
+    return make_scheduler(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -60,14 +60,7 @@ def open_shop_on(brokers: list[Broker], blueprints: Blueprints, count: int, dire
         yield Shop(project=project, brokers=brokers, client=client.log_in("customer", "customer"))
 
 
-# With ``--dist loadgroup`` each shop is started by one worker of pytest-xdist only; without it by each.
-@pytest.fixture(
-    scope="session",
-    params=[
-        pytest.param(ONE_DATABASE, id="one-database", marks=pytest.mark.xdist_group("shop on one database")),
-        pytest.param(FOUR_DATABASES, id="four-databases", marks=pytest.mark.xdist_group("shop on four databases")),
-    ],
-)
+@pytest.fixture(scope="session", params=[ONE_DATABASE, FOUR_DATABASES], ids=["one-database", "four-databases"])
 def shop(
     request: pytest.FixtureRequest, blueprints: Blueprints, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Shop]:

@@ -9,14 +9,10 @@ from collections.abc import Iterable
 from statistics import median
 from urllib.parse import urlsplit
 
-import pytest
-
 from config.local.valkey import keep_free_port
 from tests.processes import wait_until
 
 from .shops import PATIENCE_SECONDS, Shop
-
-pytestmark = pytest.mark.xdist_group("quiet shop")
 
 ORDERS = 5
 # A request that waited for the broker would take 0.6 seconds where its port is closed, and 4 where it is frozen.

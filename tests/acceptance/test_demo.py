@@ -25,8 +25,6 @@ from sagas.display.states import DisplayState
 from sagas.states import Hold
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 PARTS = ("config", "inventory", "manage.py", "orders", "payments", "sagas", "shipping")
 DEMO = [sys.executable, "-m", "config.local.demo"]
 UP_SECONDS = 90.0

@@ -12,8 +12,6 @@ from tests.processes import FAST_ENGINE, Process, wait_until
 from .shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
 from .stops.points import Marks, Moment, StopPoint
 
-pytestmark = pytest.mark.xdist_group("quiet shop")
-
 ACTIONS = ("reserve_stock", "authorize_payment", "book_shipment", "capture_payment", "ship_stock", "confirm_order")
 # In the order in which they run when the capture is declined.
 COMPENSATIONS = ("book_shipment", "authorize_payment", "reserve_stock", "place_order")

@@ -7,14 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import psutil
-import pytest
 
 from tests.processes import UNHURRIED_ENGINE, wait_until
 
 from .shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
 from .stops.points import Marks, Moment, StopPoint
-
-pytestmark = pytest.mark.xdist_group("quiet shop")
 
 BEFORE_AUTHORIZE = StopPoint(step="authorize_payment", direction="action", moment=Moment.BEFORE)
 AFTER_AUTHORIZE = StopPoint(step="authorize_payment", direction="action", moment=Moment.AFTER)
