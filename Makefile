@@ -26,8 +26,9 @@ smoke: install-demo ## The same, but exit 0 when every checkout ended as expecte
 	@$(BIN)/python -m config.local.demo --smoke
 
 # What a database for each participant can change: the rules, the participants, and who meets them.
-ON_FOUR_DATABASES = $(filter-out %/test_s8_operators.py, $(wildcard tests/engine/test_s[0-9]*.py)) tests/engine/test_retention.py \
-	tests/participants $(addprefix tests/commands/test_, actions.py cleanup.py examining.py list_and_show.py sweep.py) \
+ON_FOUR_DATABASES = $(filter-out $(addprefix %/test_s8_, actions.py allowed.py demands.py), $(wildcard tests/engine/test_s[0-9]*.py)) \
+	tests/engine/test_retention.py tests/participants \
+	$(addprefix tests/commands/test_, actions.py cleanup.py examining.py list_and_show.py sweep.py) \
 	$(addprefix tests/api/test_, checkout.py idempotency.py orders.py prefer_wait.py probes.py)
 
 .PHONY: test

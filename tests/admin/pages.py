@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from html import unescape
 from typing import Any
 from urllib.parse import urlencode
+
+from django.test import Client
 
 from sagas.models import Saga, SagaHistory
 from sagas.rules import Operation
 
+LogIn = Callable[..., Client]
 LIST = "/admin/sagas/saga/"
 REASON = "The bank is back, see ticket 42."
 EVIDENCE = "The bank's own page shows it."
+
+
+def text_of(response: Any) -> str:
+    """Read what a person reads."""
+    return unescape(response.content.decode())
 
 
 def page_of(saga: Saga, tab: str = "", **query: str) -> str:

@@ -21,8 +21,8 @@ from sagas.rules import Operation
 from tests.commands.cases import run_command
 
 from . import trips
+from .operating import WHERE
 from .pages import EVIDENCE, LIST, REASON, action_of, deeds_of, form_of, page_of, stored
-from .test_operations import WHERE
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.http import HttpResponse
 from django.test import Client
 from rest_framework.authtoken.models import Token
@@ -22,6 +22,7 @@ PRODUCTS = {
     "KETTLE-COPPER": ("Copper kettle", 12900, 1),
     "SCONE-SOLD-OUT": ("Scone", 320, 0),
 }
+GROUPS = {"viewer": "Saga viewers", "operator": "Saga operators", "supervisor": "Saga supervisors"}
 ADDRESS = {"name": "Ada", "line1": "Tea Lane 1", "city": "Bath", "postal_code": "BA1 1AA", "country": "GB"}
 
 
@@ -59,6 +60,9 @@ class Shopper:
 
     def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {**({"Authorization": f"Token {self.token}"} if self.token else {}), **headers}
+
+
+Enter = Callable[..., Shopper]
 
 
 def make_shopper(username: str, **fields: Any) -> Shopper:
@@ -99,3 +103,17 @@ def customer(fill_shop: None) -> Shopper:
 @pytest.fixture
 def stranger(fill_shop: None) -> Shopper:
     return make_shopper("stranger")
+
+
+@pytest.fixture
+def enter() -> Enter:
+    """Return a function that makes a person of a group, with a token."""
+
+    def make(name: str) -> Shopper:
+        found = make_shopper(name, is_superuser=name == "admin")
+        if name in GROUPS:
+            assert found.user is not None
+            found.user.groups.add(Group.objects.get(name=GROUPS[name]))
+        return found
+
+    return make

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from threading import Event, Thread
 
@@ -124,30 +126,35 @@ def test_record_expires_after_seven_days(customer: Shopper) -> None:
     assert abs(record.created_at - timezone.now()) < timedelta(minutes=1)
 
 
-def test_request_whose_first_one_is_not_committed_is_told_to_come_again(customer: Shopper) -> None:
-    is_placed, may_commit = Event(), Event()
+@contextmanager
+def uncommitted(work: Callable[[], object]) -> Iterator[None]:
+    """Do some work on another connection, and commit it when the block ends."""
+    is_done, may_commit = Event(), Event()
 
-    def place_slowly() -> None:
+    def commit_late() -> None:
         with transaction.atomic():
-            services.checkout(
-                customer=customer.user,
-                key="key-1",
-                digest="0" * 64,
-                request=_make_request(),
-            )
-            is_placed.set()
+            work()
+            is_done.set()
             assert may_commit.wait(30)
         connection.close()
 
-    first = Thread(target=place_slowly)
-    first.start()
+    other = Thread(target=commit_late)
+    other.start()
     try:
-        assert is_placed.wait(30)
-        meanwhile = customer.checkout()
-        other_key = customer.checkout(key="key-2")
+        assert is_done.wait(30)
+        yield
     finally:
         may_commit.set()
-        first.join(30)
+        other.join(30)
+
+
+def test_request_whose_first_one_is_not_committed_is_told_to_come_again(customer: Shopper) -> None:
+    def place() -> None:
+        services.checkout(customer=customer.user, key="key-1", digest="0" * 64, request=_make_request())
+
+    with uncommitted(place):
+        meanwhile = customer.checkout()
+        other_key = customer.checkout(key="key-2")
 
     assert_problem(meanwhile, 409, "request-in-flight")
     assert meanwhile["Retry-After"] == "1"
@@ -158,23 +165,9 @@ def test_request_whose_first_one_is_not_committed_is_told_to_come_again(customer
 
 def test_repeat_of_a_committed_request_waits_for_no_other(customer: Shopper) -> None:
     first = customer.checkout()
-    is_locked, may_end = Event(), Event()
 
-    def hold_key() -> None:
-        with transaction.atomic():
-            idempotency.lock_key(customer.user, "key-1")
-            is_locked.set()
-            assert may_end.wait(30)
-        connection.close()
-
-    other = Thread(target=hold_key)
-    other.start()
-    try:
-        assert is_locked.wait(30)
+    with uncommitted(lambda: idempotency.lock_key(customer.user, "key-1")):
         again = customer.checkout()
-    finally:
-        may_end.set()
-        other.join(30)
 
     assert (again.status_code, again["Idempotent-Replayed"]) == (202, "true")
     assert again.content == first.content

@@ -13,6 +13,7 @@ from sagas import clock, registry
 from sagas.models import Saga
 from sagas.testing import find_violations
 
+from .situations import start
 from .world import CREATE_LEDGER, ENGINE, World
 
 
@@ -55,6 +56,12 @@ def world(ledgers: None, request: pytest.FixtureRequest) -> Iterator[World]:
         with connections[alias].cursor() as cursor:
             cursor.execute("DELETE FROM engine_test_ledger")
     assert changed == []
+
+
+@pytest.fixture
+def saga(world: World) -> Saga:
+    """Start a saga with a step of each kind; a module that needs another one has its own."""
+    return start(world)
 
 
 @pytest.fixture(scope="module")  # it must stand before pytest-django looks which databases a test may use

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sagas import perform
@@ -13,7 +14,12 @@ from sagas.models import Saga
 from sagas.outcomes import Report
 from sagas.perform import Claimed
 from sagas.testing import SimulatedCrash
-from sagas.testing.drain import look
+from sagas.testing.drain import look, pass_time
+
+from .world import work
+
+# Longer than a lease.
+LEASE = timedelta(seconds=31)
 
 
 @dataclass
@@ -52,6 +58,12 @@ def freeze(saga: Saga, step: str, *, before_call: bool = False, compensation: bo
         look(saga.pk, worker="frozen")
     assert worker.claimed is not None, f"{step} was never claimed"
     return worker
+
+
+def lose_lease(saga: Saga) -> Saga:
+    """Let the lease of the frozen worker end, and another worker notice."""
+    pass_time(LEASE)
+    return work(saga)
 
 
 @contextmanager

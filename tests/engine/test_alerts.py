@@ -19,19 +19,16 @@ from django.db import connections, transaction
 from django.test import override_settings
 
 from sagas import Misconfigured, OutcomeUnknown, RetryPolicy, alerts, announcing, checks, holds, operations
-from sagas.actors import Actor
 from sagas.alerts import Alert, AlertNotSent
 from sagas.journal import Journal
 from sagas.states import Attention, Hold
 from sagas.testing import pass_time
 
-from .world import COMPENSATION, Broken, Refused, World, begin, define, step_of, work
+from .world import COMPENSATION, OPERATOR, REASON, Broken, Refused, World, begin, define, step_of, work
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 ONCE = RetryPolicy(attempts=1, base=0.0, cap=0.0)
-OPERATOR = Actor(name="ada", is_trusted=True)
-REASON = "because the test wants it"
 QUIET = {"DOORBELL": "sagas.doorbell.ring_nobody"}
 HOOK = "tests.engine.test_alerts.listen"
 CARD = "4111111111111111"

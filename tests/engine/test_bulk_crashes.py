@@ -15,7 +15,7 @@ from sagas import bulk, bulk_running, clock, operations
 from sagas.models import Saga, SagaBulk, SagaBulkItem
 
 from .boundaries import AFTER_COMMIT, count_boundaries, cut_at, kill_at
-from .test_bulk import (
+from .bulks import (
     BOSS,
     COLLEAGUE,
     PAUSE,

@@ -12,8 +12,8 @@ from sagas import bulk, bulk_retention, clock, retention
 from sagas.models import SagaBulk, SagaBulkItem
 from sagas.retention import Scope
 
+from .bulks import BOSS, draw, draw_and_start, make, run_to_end
 from .side_by_side import run_elsewhere
-from .test_bulk import BOSS, draw, draw_and_start, make, run_to_end
 from .world import World
 
 pytestmark = pytest.mark.django_db(databases="__all__")

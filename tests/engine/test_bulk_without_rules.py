@@ -13,7 +13,7 @@ from sagas import bulk_running, operations
 from sagas.models import SagaBulk, SagaBulkItem
 from tests.removed import must_fail
 
-from . import test_bulk, test_bulk_crashes
+from . import test_bulk_acting, test_bulk_crashes
 from .world import World
 
 Patch = pytest.MonkeyPatch
@@ -53,12 +53,12 @@ class Control:
 CONTROLS = {
     "the lease token": Control(
         remove=act_under_any_lease,
-        play=test_bulk.test_worker_whose_lease_went_to_another_does_nothing_more,
+        play=test_bulk_acting.test_worker_whose_lease_went_to_another_does_nothing_more,
         told="assert 3 == 0",
     ),
     "the revision": Control(
         remove=act_on_any_revision,
-        play=lambda world, _: test_bulk.test_saga_that_a_colleague_moved_is_stale_and_stays_as_he_left_it(world),
+        play=lambda world, _: test_bulk_acting.test_saga_that_a_colleague_moved_is_stale_and_stays_as_he_left_it(world),
         told=r"assert \['done', .* == \['stale', ",
     ),
 }

@@ -26,7 +26,6 @@ from sagas import (
     operations,
     perform,
 )
-from sagas.actors import Actor
 from sagas.engine import _record
 from sagas.exceptions import OperationRefused
 from sagas.models import Saga, SagaStep
@@ -39,11 +38,10 @@ from sagas.testing.drain import look, read
 from sagas.transcript import render
 
 from .frozen import _run_of
-from .world import ACTION, COMPENSATION, After, Broken, CannotUndo, Refused, World, begin, define
+from .world import ACTION, COMPENSATION, OPERATOR, After, Broken, CannotUndo, Refused, World, begin, define
 
 pytestmark = [pytest.mark.django_db(databases="__all__"), pytest.mark.usefixtures("ledgers")]
 
-OPERATOR = Actor(name="ada", is_trusted=True)
 TEXT = "because the test wants it"
 LOCAL, APART, EXTERNAL, APART_EXTERNAL = range(4)
 FREEZE_BEFORE, FREEZE_AFTER = "freeze before the call", "freeze after the call"

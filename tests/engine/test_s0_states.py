@@ -12,7 +12,6 @@ from django.db import IntegrityError, connection, transaction
 from django_fsm import TransitionNotAllowed
 
 from sagas import Compensatable, InputRefused, Parallel, RetryLater, operations
-from sagas.actors import Actor
 from sagas.exceptions import SagaNotFound, StaleWrite
 from sagas.journal import Journal, What
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
@@ -21,12 +20,9 @@ from sagas.outcomes import succeeded
 from sagas.states import Attention, Hold, SagaState, StepState
 from sagas.testing import drain, pass_time
 
-from .world import Refused, World, attempts, begin, define, states, step_of, told, work
+from .world import OPERATOR, REASON, Refused, World, attempts, begin, define, states, step_of, told, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
-
-OPERATOR = Actor(name="ada", is_trusted=True)
-REASON = "because the test wants it"
 
 
 @pytest.fixture

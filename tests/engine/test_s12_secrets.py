@@ -11,7 +11,6 @@ from django.db import connections
 from django.test import override_settings
 
 from sagas import InputRefused, Misconfigured, OutcomeUnknown, RetryLater, bulk, checks, operations
-from sagas.actors import Actor
 from sagas.conf import get_settings
 from sagas.exceptions import BadRequest
 from sagas.models import Saga, SagaBarrier, SagaHistory
@@ -23,6 +22,7 @@ from sagas.transcript import render
 
 from .world import (
     COMPENSATION,
+    OPERATOR,
     Broken,
     CannotUndo,
     Refused,
@@ -38,7 +38,6 @@ from .world import (
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
-OPERATOR = Actor(name="ada", is_trusted=True)
 CARD, KEY = "4111111111111111", "sk_live_51Hq0abcdef"
 HUSH = f"card {CARD}, key {KEY}, password=hush-hush, Bearer abcdef0123456789"
 SHOWN = "card [redacted: card number], key [redacted: api key], password=[redacted: secret], Bearer [redacted: token]"

@@ -17,7 +17,6 @@ from sagas import (
     nothing_to_undo,
     operations,
 )
-from sagas.actors import Actor
 from sagas.states import Effect, Hold
 from sagas.testing import drain, effect_of, faults, pass_time
 
@@ -25,6 +24,8 @@ from .frozen import freeze
 from .world import (
     ACTION,
     COMPENSATION,
+    OPERATOR,
+    REASON,
     Broken,
     CannotUndo,
     Refused,
@@ -39,8 +40,6 @@ from .world import (
 )
 
 pytestmark = pytest.mark.django_db(databases="__all__")
-OPERATOR = Actor(name="ada", is_trusted=True)
-REASON = "because the test wants it"
 ONE = RetryPolicy(attempts=1)
 
 

@@ -1,35 +1,35 @@
-"""S4: the barrier, tombstones, and answers that come when nobody waits for them any more."""
+"""S4: answers that come when nobody waits for them any more."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from sagas import OutcomeUnknown, RetryLater, StepContext, barrier, operations
-from sagas.actors import Actor
+from sagas import OutcomeUnknown, RetryLater, operations
 from sagas.exceptions import Fenced
-from sagas.models import BarrierState, Saga, SagaBarrier
-from sagas.states import Direction, Effect, Hold, Outcome
+from sagas.models import Saga
+from sagas.states import Effect, Hold, Outcome
 from sagas.testing import drain, effect_of, find_violations, outcomes_of, pass_time
 
-from .frozen import freeze
-from .world import COMPENSATION, Broken, Refused, World, attempts, begin, define, states, step_of, told, work
+from .frozen import LEASE, freeze, lose_lease
+from .world import (
+    COMPENSATION,
+    EVIDENCE,
+    OPERATOR,
+    REASON,
+    Broken,
+    Refused,
+    World,
+    begin,
+    define,
+    states,
+    step_of,
+    told,
+    work,
+)
 
 pytestmark = pytest.mark.django_db(databases="__all__")
-
-OPERATOR = Actor(name="ada", is_trusted=True)
-REASON, EVIDENCE = "because the test wants it", "the provider's page says so"
-ACTION = Direction.ACTION
-LEASE = timedelta(seconds=31)
-
-
-def lose_lease(saga: Saga) -> Saga:
-    """Let the lease of the frozen worker end, and another worker notice."""
-    pass_time(LEASE)
-    return work(saga)
 
 
 @pytest.fixture
@@ -377,260 +377,3 @@ def test_s4_late_success_of_a_pivot_marked_refused_can_be_abandoned(world: World
     assert saga.state == "abandoned"
     assert [(left["step"], left["effect"]) for left in saga.effects_left] == [("p", "yes")]
     assert [row.data["attention"] for row in told(saga, "attention_cleared")] == [["late_effect"]]
-
-
-# --- the barrier of a participant with a database of its own --------------------------------------------------------
-
-
-@pytest.fixture
-def apart(world: World, inventory_apart: str) -> Callable[..., Saga]:
-    """Start a saga whose second step stands in a database of its own."""
-
-    def start(*, external: bool = False, **options: Any) -> Saga:
-        step = world.compensatable("inventory", external=external, **options)
-        return begin(define(a=world.compensatable(), b=step, c=world.compensatable()))
-
-    return start
-
-
-def rows(saga: Saga) -> list[tuple[str, int, str]]:
-    found = SagaBarrier.objects.using("inventory").filter(key=f"{saga.pk}:b").order_by("id")
-    return [(row.direction, row.epoch, row.state) for row in found]
-
-
-def count(world: World, saga: Saga, what: str = "done") -> int:
-    return world.count(saga, "b", what, participant="inventory")
-
-
-def test_s4_the_barrier_row_commits_with_the_effect(world: World, apart: Callable[..., Saga]) -> None:
-    saga = drain(apart())
-    assert (saga.state, rows(saga), count(world, saga)) == ("completed", [("action", 0, "done")], 1)
-
-
-def test_s4_a_repeat_returns_the_stored_result(world: World, apart: Callable[..., Saga]) -> None:
-    world.will("b", {"seat": "12A"})
-    saga = apart()
-    freeze(saga, "b")  # dies between the participant's commit and the engine's
-    saga = drain(lose_lease(saga))
-    assert (saga.state, step_of(saga, "b").result) == ("completed", {"seat": "12A"})
-    assert (world.called("b"), count(world, saga)) == (1, 1)
-    assert outcomes_of(saga.pk, "b") == [Outcome.UNKNOWN, Outcome.SUCCEEDED]
-
-
-def test_s4_a_repeated_compensation_returns_its_stored_result(world: World, apart: Callable[..., Saga]) -> None:
-    world.will("c", Refused())
-    saga = apart()
-    freeze(saga, "b", compensation=True)
-    saga = drain(lose_lease(saga))
-    assert (saga.state, world.called("b", COMPENSATION), count(world, saga, "undone")) == ("compensated", 1, 1)
-    assert rows(saga) == [("action", 0, "done"), ("compensation", 0, "done")]
-
-
-def test_s4_an_empty_compensation_leaves_a_tombstone_that_fences_the_late_action(
-    world: World, apart: Callable[..., Saga]
-) -> None:
-    saga = apart()
-    frozen = freeze(saga, "b", before_call=True)
-    operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
-    saga = drain(lose_lease(saga))
-    assert (saga.state, world.called("b", COMPENSATION)) == ("compensated", 0)
-    assert rows(saga) == [("action", 0, "tombstone"), ("compensation", 0, "done")]
-
-    frozen.thaw()
-
-    saga.refresh_from_db()
-    assert (saga.state, count(world, saga), world.called("b")) == ("compensated", 0, 0)
-    assert outcomes_of(saga.pk, "b") == [Outcome.FENCED]
-
-
-def test_s4_a_late_action_after_a_real_compensation_is_fenced(world: World, apart: Callable[..., Saga]) -> None:
-    saga = apart()
-    first = freeze(saga, "b", before_call=True)
-    world.will("c", Refused())
-    saga = drain(lose_lease(saga))
-    assert (saga.state, count(world, saga), count(world, saga, "undone")) == ("compensated", 1, 1)
-    first.thaw()
-    assert (count(world, saga), world.called("b")) == (1, 1)
-    saga.refresh_from_db()
-    assert saga.state == "compensated"
-
-
-def test_s4_a_refusal_after_an_unsettled_attempt_leaves_a_tombstone(world: World, apart: Callable[..., Saga]) -> None:
-    saga = apart()
-    frozen = freeze(saga, "b", before_call=True)
-    world.will("b", Refused("no"))
-    saga = drain(lose_lease(saga))
-    assert (saga.state, states(saga)["b"]) == ("compensated", "compensated")
-    assert rows(saga) == [("action", 0, "tombstone"), ("compensation", 0, "done")]
-    frozen.thaw()  # a rolled-back refusal had answered for one attempt only
-    assert count(world, saga) == 0
-
-
-@pytest.mark.parametrize("times", [1, 3])
-def test_s4_an_external_step_leaves_an_intent_and_then_its_result(
-    world: World, apart: Callable[..., Saga], times: int
-) -> None:
-    seen: list[Any] = []
-    saga = apart(external=True)
-
-    def look(_step: StepContext[Any], proceed: Callable[[], None]) -> dict[str, Any]:
-        seen.append(rows(saga))
-        proceed()
-        if len(seen) < times:
-            raise Broken("lost")
-        return {"n": len(seen)}
-
-    world.will("b", *[look] * times)
-    saga = drain(saga)
-    assert seen == [[("action", 0, "intent")]] * times
-    assert (rows(saga), step_of(saga, "b").result) == ([("action", 0, "done")], {"n": times})
-    assert count(world, saga) == 1
-
-
-def test_s4_an_external_action_behind_a_tombstone_is_never_called(world: World, apart: Callable[..., Saga]) -> None:
-    saga = apart(external=True)
-    frozen = freeze(saga, "b", before_call=True)
-    operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
-    saga = drain(lose_lease(saga))
-    frozen.thaw()
-    assert (world.called("b"), world.called("b", COMPENSATION), outcomes_of(saga.pk, "b")) == (0, 0, [Outcome.FENCED])
-
-
-def enter(key: str, direction: Direction, epoch: int = 0) -> barrier.Entry:
-    return barrier.enter("inventory", key, direction, epoch)
-
-
-def test_s4_a_tombstone_of_any_epoch_fences(inventory_apart: str) -> None:
-    from django.db import transaction
-
-    with transaction.atomic(using="inventory"):
-        assert enter("k:b", Direction.COMPENSATION, 3).is_empty
-        barrier.finish("inventory", "k:b", Direction.COMPENSATION, 3, None)
-        with pytest.raises(Fenced):
-            enter("k:b", ACTION)
-        assert SagaBarrier.objects.using("inventory").get(key="k:b", direction="action").state == BarrierState.TOMBSTONE
-        barrier.finish("inventory", "k:b", ACTION, 0, {"late": True})  # never turns a tombstone into a result
-        assert SagaBarrier.objects.using("inventory").get(key="k:b", direction="action").state == BarrierState.TOMBSTONE
-        transaction.set_rollback(True, using="inventory")
-
-
-def test_s4_each_epoch_of_a_compensation_runs_once(inventory_apart: str) -> None:
-    from django.db import transaction
-
-    with transaction.atomic(using="inventory"):
-        assert not enter("k:b", ACTION).is_done
-        barrier.finish("inventory", "k:b", ACTION, 0, {"n": 1})
-        assert enter("k:b", ACTION) == barrier.Entry(is_done=True, result={"n": 1})
-        for epoch in (0, 1):
-            assert enter("k:b", Direction.COMPENSATION, epoch) == barrier.Entry()
-            barrier.finish("inventory", "k:b", Direction.COMPENSATION, epoch, {"epoch": epoch})
-            assert enter("k:b", Direction.COMPENSATION, epoch) == barrier.Entry(is_done=True, result={"epoch": epoch})
-        with pytest.raises(Fenced):
-            enter("k:b", ACTION)
-        transaction.set_rollback(True, using="inventory")
-
-
-# --- external compensations that cannot close a key -----------------------------------------------------------------
-
-
-def test_s4_settle_repeats_the_action_under_its_key_and_undoes_what_it_shows(world: World) -> None:
-    world.closes_keys = False
-    asked: list[Any] = []
-
-    def undo(step: StepContext[Any], proceed: Callable[[], None]) -> None:
-        asked.append((step.settle(), step.provider_key, step.key))
-        proceed()
-
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
-    frozen = freeze(saga, "a", before_call=True)
-    world.will("a", undo, direction=COMPENSATION)
-    operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
-    saga = drain(lose_lease(saga))
-    assert asked == [({"by": "a"}, f"{saga.pk}:a:compensate:0", f"{saga.pk}:a")]
-    assert [(call.direction, call.provider_key) for call in world.calls] == [
-        (COMPENSATION, f"{saga.pk}:a:compensate:0"),
-        (ACTION, f"{saga.pk}:a"),
-    ]
-    assert (saga.state, world.count(saga, "a"), world.count(saga, "a", "undone")) == ("compensated", 1, 1)
-    assert frozen.claimed is not None
-
-
-def test_s4_settle_belongs_into_the_compensation_of_an_external_step(world: World) -> None:
-    errors: list[str] = []
-
-    def ask(step: StepContext[Any], _proceed: Callable[[], None]) -> None:
-        try:
-            step.settle()
-        except Exception as error:
-            errors.append(type(error).__name__)
-            raise
-
-    world.will("a", ask)
-    world.will("b", ask)
-    saga = begin(define(a=world.compensatable(), b=world.compensatable(external=True)))
-    saga = drain(saga)
-    assert (saga.state, errors) == ("completed", ["SagaError", "SagaError"])
-
-
-VERIFY = timedelta(minutes=3)
-
-
-@pytest.fixture(params=[None, "inventory"])
-def verifying(request: pytest.FixtureRequest, world: World, inventory_apart: str) -> Callable[[], Saga]:
-    """Start a saga whose provider can neither close a key nor be settled."""
-    world.closes_keys = False
-
-    def start() -> Saga:
-        step = world.compensatable(request.param, external=True, verify_after=VERIFY)
-        return begin(define(a=step, b=world.compensatable()))
-
-    return start
-
-
-def test_s4_an_unsettled_effect_is_looked_up_again_before_compensated_is_claimed(
-    world: World, verifying: Callable[[], Saga]
-) -> None:
-    world.will("a", Broken("answer lost"), *[RetryLater()] * 4)
-    saga = begin_and_fail(verifying())
-    step = step_of(saga, "a")
-    assert (saga.state, step.state, step.waiting_for) == ("compensating", "compensating", "answer")
-    [looked] = attempts(saga, "a", COMPENSATION)
-    assert step.due_at - looked.ended_at == VERIFY
-    saga = drain(saga)
-    assert (saga.state, world.called("a", COMPENSATION)) == ("compensated", 2)
-
-
-def begin_and_fail(saga: Saga) -> Saga:
-    """Advance until the first compensation has run."""
-    for _ in range(20):
-        saga = work(saga)
-        if attempts(saga, "a", COMPENSATION):
-            return saga
-        pass_time(until_due=saga)
-    raise AssertionError("the saga never turned back")
-
-
-def test_s4_a_known_effect_is_undone_by_one_look(world: World, verifying: Callable[[], Saga]) -> None:
-    world.will("b", Refused())
-    saga = drain(verifying())
-    assert (saga.state, world.called("a", COMPENSATION)) == ("compensated", 1)
-
-
-def test_s4_an_effect_that_shows_during_the_look_takes_another(world: World, verifying: Callable[[], Saga]) -> None:
-    saga = verifying()
-    frozen = freeze(saga, "a", before_call=True)
-    operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
-    pass_time(LEASE)
-
-    def look(_step: StepContext[Any], proceed: Callable[[], None]) -> None:
-        proceed()  # finds nothing
-        frozen.thaw()  # and only then the frozen call arrives
-
-    # With a database of its own the barrier fences the frozen call, and there is nothing to see.
-    world.will("a", look, direction=COMPENSATION)
-    saga = drain(saga)
-    assert saga.state == "compensated"
-    is_apart = SagaBarrier.objects.using("inventory").filter(key=f"{saga.pk}:a").exists()
-    participant = "inventory" if is_apart else None
-    done, undone = (world.count(saga, "a", what, participant=participant) for what in ("done", "undone"))
-    assert done == undone == (0 if is_apart else 1)

@@ -7,17 +7,28 @@ from datetime import timedelta
 import pytest
 
 from sagas import Fenced, OutcomeUnknown, RetryLater, clock, engine, operations
-from sagas.actors import Actor
 from sagas.models import Saga, SagaHistory
 from sagas.states import Hold
 from sagas.testing import drain, pass_time
 from sagas.testing.drain import read
 
-from .world import COMPENSATION, Refused, World, attempts, begin, define, states, step_of, told, work
+from .world import (
+    COMPENSATION,
+    EVIDENCE,
+    OPERATOR,
+    REASON,
+    Refused,
+    World,
+    attempts,
+    begin,
+    define,
+    states,
+    step_of,
+    told,
+    work,
+)
 
 pytestmark = pytest.mark.django_db(databases="__all__")
-OPERATOR = Actor(name="ada", is_trusted=True)
-REASON, EVIDENCE = "because the test wants it", "the provider's page says so"
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from sagas import Misconfigured, OutcomeUnknown, Parallel, RetryLater, StepContext, doorbell, engine, operations
-from sagas.actors import Actor
 from sagas.models import Saga
 from sagas.states import Outcome
 from sagas.testing import drain, find_violations, outcomes_of, pass_time
@@ -18,11 +17,9 @@ from sagas.testing.drain import read
 
 from .frozen import freeze
 from .side_by_side import PATIENCE_SECONDS, run_side_by_side
-from .world import ACTION, COMPENSATION, Refused, World, begin, define, states, step_of, told, work
+from .world import ACTION, COMPENSATION, OPERATOR, REASON, Refused, World, begin, define, states, step_of, told, work
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
-OPERATOR = Actor(name="ada", is_trusted=True)
-REASON = "because the test wants it"
 ROUNDS = 20
 
 

@@ -8,18 +8,29 @@ from typing import Any
 import pytest
 
 from sagas import InProgress, Misconfigured, OutcomeUnknown, RetryLater, RetryPolicy, operations, registry
-from sagas.actors import Actor
 from sagas.models import Saga
 from sagas.states import Hold
 from sagas.testing import drain, find_violations, pass_time
 from sagas.testing.drain import read
 
 from .frozen import freeze
-from .world import COMPENSATION, Refused, World, attempts, begin, define, states, step_of, told, work
+from .world import (
+    COMPENSATION,
+    EVIDENCE,
+    OPERATOR,
+    REASON,
+    Refused,
+    World,
+    attempts,
+    begin,
+    define,
+    states,
+    step_of,
+    told,
+    work,
+)
 
 pytestmark = pytest.mark.django_db(databases="__all__")
-OPERATOR = Actor(name="ada", is_trusted=True)
-REASON, EVIDENCE = "because the test wants it", "the provider's page says so"
 DEADLINE = timedelta(minutes=10)
 BEYOND = DEADLINE + timedelta(seconds=1)
 

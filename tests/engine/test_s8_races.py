@@ -20,11 +20,10 @@ from sagas.testing import drain
 from sagas.testing.drain import read
 
 from .side_by_side import run_elsewhere, run_side_by_side
-from .world import World, attempts, begin, define, states, step_of, told, work
+from .world import OPERATOR, REASON, World, attempts, begin, define, states, step_of, told, work
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
-OPERATOR, OTHER = Actor(name="ada", is_trusted=True), Actor(name="eve", is_trusted=True)
-REASON = "because the test wants it"
+OTHER = Actor(name="eve", is_trusted=True)
 ROUNDS = 15
 
 

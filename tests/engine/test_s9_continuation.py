@@ -12,7 +12,6 @@ import pytest
 from django.db import connection, transaction
 
 from sagas import Parallel, RetryLater, clock, doorbell, engine, operations, recovery, registry
-from sagas.actors import Actor
 from sagas.conf import get_settings
 from sagas.models import Saga, SagaWorker
 from sagas.states import Hold
@@ -20,11 +19,9 @@ from sagas.testing import drain, faults, pass_time
 from sagas.testing.drain import read
 
 from .side_by_side import run_side_by_side
-from .world import Refused, World, attempts, begin, define, states, step_of, work
+from .world import OPERATOR, REASON, Refused, World, attempts, begin, define, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
-OPERATOR = Actor(name="ada", is_trusted=True)
-REASON = "because the test wants it"
 
 
 @pytest.fixture

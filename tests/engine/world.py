@@ -17,6 +17,7 @@ from django.apps import apps
 from django.db import connections, router, transaction
 
 from sagas import Compensatable, Pivot, Retriable, SagaDefinition, StepContext, engine
+from sagas.actors import Actor
 from sagas.definition import Step
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
 from sagas.states import Direction
@@ -27,6 +28,8 @@ CREATE_LEDGER = (
     "CREATE TABLE IF NOT EXISTS engine_test_ledger (id serial PRIMARY KEY, key text NOT NULL, what text NOT NULL)"
 )
 ACTION, COMPENSATION = Direction.ACTION, Direction.COMPENSATION
+OPERATOR = Actor(name="ada", is_trusted=True)
+REASON, EVIDENCE = "because the test wants it", "the provider's page says so"
 
 
 class Refused(Exception):

@@ -1,0 +1,52 @@
+"""Choose sagas for a bulk as a person does in the list, and run it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.test import Client
+
+from sagas import bulk, bulk_running, clock
+from sagas.models import Saga, SagaBulk
+from sagas.rules import Operation
+
+from .pages import LIST, text_of
+
+BULKS = "/admin/sagas/sagabulk/"
+NEW = f"{BULKS}new/"
+PAUSE = Operation.PAUSE
+
+
+def url_of(found: SagaBulk, what: str = "change") -> str:
+    return f"{BULKS}{found.pk}/{what}/"
+
+
+def tick(client: Client, *sagas: Saga, operation: Operation = PAUSE, **more: Any) -> Any:
+    ids = [str(saga.pk) for saga in sagas]
+    return client.post(LIST, {"action": operation.value, "index": "0", "_selected_action": ids, **more})
+
+
+def draw(client: Client, *sagas: Saga, operation: Operation = PAUSE) -> SagaBulk:
+    response = tick(client, *sagas, operation=operation)
+    found = SagaBulk.objects.latest("drawn_at")
+    assert (response.status_code, response["Location"]) == (302, url_of(found))
+    return found
+
+
+def draw_matching(client: Client, operation: Operation = PAUSE, **filter: str) -> SagaBulk:
+    response = client.post(f"{NEW}?{urlencode(filter)}", {"operation": operation.value})
+    assert response.status_code == 302, text_of(response)
+    return SagaBulk.objects.get(pk=response["Location"].split("/")[4])
+
+
+def run(found: SagaBulk) -> SagaBulk:
+    with clock.restored():
+        clock.move(timedelta(seconds=10))
+        bulk_running.advance(found.pk)
+    return bulk.find_bulk(found.pk)
+
+
+def chosen_of(found: SagaBulk) -> list[Any]:
+    return list(found.items.order_by("position").values_list("saga_id", flat=True))

@@ -1,0 +1,264 @@
+"""Choose many sagas from the list: by the rows that are ticked, and by everything that matches a filter."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import override_settings
+
+from sagas import bulk, operations
+from sagas.bulk_rules import BULK_OPERATIONS, EVERYTHING, REASONS_AGAINST
+from sagas.models import SagaBulk
+from sagas.plans import LABELS
+from sagas.rules import Operation
+
+from . import trips
+from .bulks import NEW, chosen_of, draw, draw_matching, run, tick, url_of
+from .pages import LIST, REASON, LogIn, deeds_of, stored, text_of
+from .trips import BOSS
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("operation", BULK_OPERATIONS)
+def test_ticked_sagas_are_shown_confirmed_and_acted_on(log_in: LogIn, operation: Operation) -> None:
+    maker = trips.make_paused if operation is Operation.RESUME else trips.make_waiting_for_retry
+    sagas, other = [maker(), maker()], maker()
+    before = stored(other)
+    client = log_in("supervisor")
+    assert f'<option value="{operation.value}">' in client.get(LIST).content.decode()
+
+    found = draw(client, *sagas, operation=operation)
+    shown = text_of(client.get(url_of(found)))
+    assert f"{LABELS[operation]}: 2 sagas" in shown
+    assert shown.count("would be done") == 2
+    assert [deeds_of(saga)[1:] if operation is Operation.RESUME else deeds_of(saga) for saga in sagas] == [[], []]
+
+    started = client.post(url_of(found, "start"), {"reason": REASON})
+    assert (started.status_code, started["Location"]) == (302, f"{url_of(found)}?reload=on")
+    ended = run(found)
+
+    assert (ended.state, ended.counts["done"]) == ("finished", 2)
+    assert [deeds_of(saga)[-1] for saga in sagas] == [(operation.value, "supervisor", REASON)] * 2
+    assert stored(other) == before
+
+
+def test_ticked_rows_are_acted_on_even_if_the_filter_finds_them_no_more(log_in: LogIn) -> None:
+    saga, client = trips.make_paused(), log_in("supervisor")
+    operations.resume(saga.pk, actor=BOSS, reason=REASON)
+
+    response = client.post(
+        f"{LIST}?display=held", {"action": "pause", "index": "0", "_selected_action": [str(saga.pk)]}
+    )
+
+    assert response.status_code == 302
+    assert chosen_of(SagaBulk.objects.get()) == [saga.pk]
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ({"action": ""}, "Choose an action"),
+        ({"action": "abandon"}, "Choose an action"),
+        ({"action": "nonsense"}, "Choose an action"),
+        ({"index": "7"}, "Choose an action"),
+        ({"index": "²"}, "Choose an action"),
+        ({"_selected_action": ["x"]}, "is no saga"),
+        ({"_selected_action": ["x' OR 1=1 --", "\x00"]}, "is no saga"),
+        ({"_selected_action": [str(uuid4())]}, "There is no saga"),
+    ],
+)
+def test_odd_selections_do_nothing(log_in: LogIn, form: dict[str, Any], text: str) -> None:
+    saga = trips.start()
+    before = stored(saga)
+
+    response = tick(log_in("supervisor"), saga, **form)
+
+    assert response.status_code == 302 or "Nothing" in text_of(response) or text in text_of(response)
+    assert (SagaBulk.objects.count(), stored(saga)) == (0, before)
+
+
+def test_all_across_pages_is_confirmed_as_a_filter(log_in: LogIn) -> None:
+    saga, client = trips.make_paused(), log_in("supervisor")
+    form = {"action": "resume", "index": "0", "select_across": "1", "_selected_action": [str(saga.pk)]}
+
+    narrowed, whole = client.post(f"{LIST}?display=held&p=1", form), client.post(LIST, form)
+
+    assert narrowed["Location"] == f"{NEW}?display=held"
+    assert whole["Location"] == f"{NEW}?everything=1"
+    assert SagaBulk.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("by=slowest", "The slowest are closed sagas"),
+        ("by=slowest&definition=trip", "The slowest are closed sagas"),
+        ("before=2999-01-01T00:00:00Z~01a1f8dc-f172-7cb4-bfee-2d59bbfa6039", "a place is no filter"),
+    ],
+)
+def test_what_narrows_but_is_no_filter_leads_to_no_set(log_in: LogIn, query: str, reason: str) -> None:
+    trips.make_completed()
+    saga, client = trips.make_paused(), log_in("supervisor")
+    form = {"action": "resume", "index": "0", "select_across": "1", "_selected_action": [str(saga.pk)]}
+
+    shown = text_of(client.get(f"{LIST}?{query}"))
+    refused = client.post(f"{LIST}?{query}", form)
+
+    assert (NEW in shown, reason in shown) == (False, True)
+    assert refused["Location"] == f"{LIST}?{query}"
+    said = text_of(client.get(refused["Location"]))
+    assert f"{reason}" in said
+    assert "Nothing was done." in said
+    assert SagaBulk.objects.count() == 0
+    assert reason not in text_of(log_in("viewer").get(f"{LIST}?{query}"))
+
+
+def test_list_leads_to_everything_that_matches_its_filter(log_in: LogIn) -> None:
+    held, _, _ = trips.make_paused(), trips.start(), trips.make_abandoned()
+    client = log_in("supervisor")
+
+    page = text_of(client.get(LIST, {"display": "held", "p": "1", "o": "1", "since": "", "by": "longest"}))
+    assert f'href="{NEW}?display=held"' in page
+    assert f'href="{NEW}?everything=1"' in text_of(client.get(LIST))
+
+    offered = text_of(client.get(f"{NEW}?display=held"))
+    assert "state: Held" in offered
+    assert "<dd>1. Closed ones are left out" in offered
+    for operation in BULK_OPERATIONS:
+        assert f'name="operation" value="{operation.value}"' in offered
+    for operation, reason in REASONS_AGAINST.items():
+        assert f'value="{operation.value}"' not in offered
+        assert reason in offered
+    found = draw_matching(client, Operation.RESUME, display="held")
+    assert (chosen_of(found), found.words, found.filter) == ([held.pk], "state: Held", {"display": "held"})
+
+
+def test_every_filter_and_the_search_narrow_the_set(log_in: LogIn) -> None:
+    saga, client = trips.make_paused(), log_in("supervisor")
+    trips.start(trips.TourSaga)
+    number = saga.keys.get().value
+
+    for filter in (
+        {"display": "held"}, {"needs": "paused"}, {"q": number}, {"touched": "yes"},
+        {"since": "2020-01-01", "until": "2999-01-01", "definition": "trip"},
+        {"definition": "trip:3", "started": "1h"},
+    ):  # fmt: skip
+        found = draw_matching(client, **filter)
+        assert (chosen_of(found), found.filter) == ([saga.pk], filter)
+    assert found.words == "definition: trip:3; start: Last hour"
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("", "There is no filter"),
+        ("everything=2", "has no choice"),
+        ("everything=1&display=held", "two different things"),
+        ("display=nonsense", "not understood"),
+        ("display=", "is empty"),
+        ("since=&until=", "is empty"),
+        ("since=nonsense", "not understood"),
+        ("attempts=1", "finds every saga"),
+        ("by=longest", "is a place in the list"),
+        ("display=held&before=2026-11-20T00:00:00Z~01a1f8dc-f172-7cb4-bfee-2d59bbfa6039", "is a place in the list"),
+        ("definition=%00", "not understood"),
+        ("display=held&display=running", "comes 2 times"),
+        ("displayy=held", "Filtering by displayy not allowed"),
+        ("display=held&state=running", "Filtering by state not allowed"),
+        ("display=held&p=2", "is a place in the list"),
+        ("display=held&_facets=1", "is a place in the list"),
+        ("display=held&e=1", "is a place in the list"),
+        ("steps__result__isnull=0", "not allowed"),
+        ("q=", "is empty"),
+        ("q=%20%20", "is empty"),
+        ("q=a%00b", "search cannot be read"),
+        ("display=held&q=a%00b", "search cannot be read"),
+    ],
+)
+def test_lost_or_tampered_filter_is_an_error(log_in: LogIn, query: str, text: str) -> None:
+    saga, client = trips.make_paused(), log_in("admin")
+    before = stored(saga)
+
+    for response in (client.get(f"{NEW}?{query}"), client.post(f"{NEW}?{query}", {"operation": "resume"})):
+        assert response.status_code == 400
+        assert text in text_of(response)
+    assert (SagaBulk.objects.count(), stored(saga)) == (0, before)
+
+
+def test_set_is_what_was_frozen_whatever_the_filter_finds_later(log_in: LogIn) -> None:
+    first, client = trips.make_paused(), log_in("supervisor")
+    found = draw_matching(client, Operation.RESUME, display="held")
+    second = trips.make_paused()
+    before = stored(second)
+
+    client.post(f"{url_of(found, 'start')}?display=running&everything=1", {"reason": REASON})
+    run(found)
+
+    assert (len(deeds_of(first)), stored(second)) == (2, before)
+
+
+def test_everything_is_confirmed_in_words(log_in: LogIn) -> None:
+    saga, client = trips.start(), log_in("supervisor")
+    assert "no filter narrows them" in text_of(client.get(f"{NEW}?everything=1"))
+    found = draw_matching(client, everything="1")
+    shown = text_of(client.get(url_of(found)))
+    assert f"Type: {EVERYTHING}" in shown
+
+    for words in ("", "yes", "Every open saga"):
+        refused = client.post(url_of(found, "start"), {"reason": REASON, "words": words})
+        assert refused.status_code == 400
+    assert bulk.find_bulk(found.pk).state == "drawn"
+    assert client.post(url_of(found, "start"), {"reason": REASON, "words": EVERYTHING}).status_code == 302
+    run(found)
+    assert len(deeds_of(saga)) == 1
+
+
+def test_count_is_typed_for_more_than_a_hundred(log_in: LogIn) -> None:
+    for _ in range(101):
+        trips.start()
+    client = log_in("supervisor")
+    found = draw_matching(client, definition="trip")
+    assert "Type 101 to go on." in text_of(client.get(url_of(found)))
+
+    for count in ("", "100", "abc", "101.5", "9" * 40, "-101"):
+        refused = client.post(url_of(found, "start"), {"reason": REASON, "count": count})
+        assert refused.status_code == 400, count
+    assert bulk.find_bulk(found.pk).state == "drawn"
+    assert client.post(url_of(found, "start"), {"reason": REASON, "count": "101"}).status_code == 302
+    assert bulk.find_bulk(found.pk).state == "running"
+
+
+def test_too_many_are_refused_before_and_after_choosing(log_in: LogIn) -> None:
+    for _ in range(3):
+        trips.start()
+    client = log_in("supervisor")
+
+    with override_settings(SAGAS={"BULK_MAX": 2}):
+        offered = text_of(client.get(f"{NEW}?definition=trip"))
+        posted = client.post(f"{NEW}?definition=trip", {"operation": "pause"})
+
+    assert "More than 2 sagas match" in offered
+    assert 'name="operation"' not in offered
+    assert (posted.status_code, SagaBulk.objects.count()) == (400, 0)
+    assert "More than 2 sagas match, the most that one bulk may have (SAGAS['BULK_MAX'])" in text_of(posted)
+
+
+@pytest.mark.parametrize("operation", ["", "nonsense", "skip", "mark_succeeded", "abandon", "\x00"])
+def test_what_is_not_done_in_bulk_is_refused(log_in: LogIn, operation: str) -> None:
+    saga = trips.start()
+    before = stored(saga)
+
+    response = log_in("admin").post(f"{NEW}?definition=trip", {"operation": operation})
+
+    assert (response.status_code, SagaBulk.objects.count(), stored(saga)) == (400, 0, before)
+
+
+def test_nothing_matches(log_in: LogIn) -> None:
+    trips.make_completed()
+
+    client = log_in("supervisor")
+    assert "No open saga matches" in text_of(client.get(f"{NEW}?definition=trip"))
+    assert client.post(f"{NEW}?definition=trip", {"operation": "pause"}).status_code == 400

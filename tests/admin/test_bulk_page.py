@@ -1,0 +1,235 @@
+"""The page of a bulk: it is confirmed there once, watched and stopped."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from sagas import bulk, operations
+from sagas.admin import bulk_page
+from sagas.models import SagaBulk, SagaBulkItem
+from sagas.rules import Operation
+
+from . import trips
+from .bulks import BULKS, NEW, draw, draw_matching, run, url_of
+from .pages import LIST, REASON, LogIn, deeds_of, page_of, text_of
+from .trips import BOSS
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("reason", ["", "short", "x" * 501])
+def test_reason_is_required(log_in: LogIn, reason: str) -> None:
+    saga, client = trips.start(), log_in("supervisor")
+    found = draw(client, saga)
+
+    response = client.post(url_of(found, "start"), {"reason": reason})
+
+    assert response.status_code == 400
+    assert "the form needs your attention" in text_of(response)
+    assert (bulk.find_bulk(found.pk).state, deeds_of(saga)) == ("drawn", [])
+
+
+def test_second_click_starts_nothing(log_in: LogIn) -> None:
+    saga, client = trips.start(), log_in("supervisor")
+    found = draw(client, saga)
+
+    first = client.post(url_of(found, "start"), {"reason": REASON}, follow=True)
+    second = client.post(url_of(found, "start"), {"reason": REASON}, follow=True)
+    run(found)
+
+    assert "Started: workers act on 1 sagas now." in text_of(first)
+    assert "It was started already, and only once." in text_of(second)
+    assert deeds_of(saga) == [("pause", "supervisor", REASON)]
+
+
+def test_results_say_what_became_of_each_saga(log_in: LogIn) -> None:
+    moved, done, closed = trips.start(), trips.start(), trips.make_completed()
+    client = log_in("supervisor")
+    found = draw(client, moved, done, closed)
+    assert "not possible: The saga is completed" in text_of(client.get(url_of(found)))
+    operations.cancel(moved.pk, actor=BOSS, reason=REASON)
+    client.post(url_of(found, "start"), {"reason": REASON})
+    run(found)
+
+    page = text_of(client.get(url_of(found)))
+
+    assert "3 of 3 sagas have a result." in page
+    for shown in ("had changed, nothing done 1", "done 1", "refused 1", "at revision", "The saga is paused."):
+        assert shown in page
+    assert page.count('href="/admin/sagas/saga/0') == 3
+    only = text_of(client.get(url_of(found), {"result": "stale"}))
+    assert only.count('href="/admin/sagas/saga/0') == 1
+    assert deeds_of(moved) == [("cancel", "boss", REASON)]
+
+
+def test_history_of_each_saga_leads_to_the_bulk(log_in: LogIn) -> None:
+    saga, client = trips.start(), log_in("supervisor")
+    found = draw(client, saga)
+    client.post(url_of(found, "start"), {"reason": REASON})
+    run(found)
+
+    assert f'<a href="{url_of(found)}">as one of a bulk</a>' in text_of(client.get(f"{page_of(saga)}?tab=history"))
+
+
+def test_running_page_reads_itself_anew_only_when_asked(log_in: LogIn) -> None:
+    client = log_in("supervisor")
+    found = draw(client, trips.start())
+    reload = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
+    assert reload not in text_of(client.get(f"{url_of(found)}?reload=on"))
+    client.post(url_of(found, "start"), {"reason": REASON})
+
+    assert reload not in text_of(client.get(url_of(found)))
+    assert reload in text_of(client.get(f"{url_of(found)}?reload=on"))
+    run(found)
+    assert reload not in text_of(client.get(f"{url_of(found)}?reload=on"))
+
+
+def test_open_page_is_told_how_far_a_bulk_is(log_in: LogIn) -> None:
+    client = log_in("supervisor")
+    found = draw(client, trips.start())
+    client.post(url_of(found, "start"), {"reason": REASON})
+
+    first = client.get(url_of(found, "refresh"))
+    again = client.get(url_of(found, "refresh"), headers={"If-None-Match": first["ETag"]})
+    run(found)
+    over = client.get(url_of(found, "refresh"), headers={"If-None-Match": first["ETag"]})
+
+    assert (first.status_code, again.status_code, over.status_code) == (200, 304, 200)
+    assert first.json()["news"] == "0 of 1 sagas have a result."
+    assert 'data-part="running"' in first.json()["parts"]["[data-part=running]"]
+    assert 'data-part="finished"' in over.json()["parts"]["[data-part=running]"]
+    assert text_of(client.get(url_of(found))).count('data-part="finished"') == 1
+    assert log_in("staff").get(url_of(found, "refresh")).status_code == 403
+    assert client.get("/admin/sagas/sagabulk/01a1f8ad-de26-868b-9009-094b6257e07a/refresh/").status_code == 404
+
+
+def test_stop_ends_it(log_in: LogIn) -> None:
+    saga, client = trips.start(), log_in("supervisor")
+    found = draw(client, saga)
+    assert client.post(url_of(found, "stop")).status_code == 409
+    client.post(url_of(found, "start"), {"reason": REASON})
+
+    stopped = client.post(url_of(found, "stop"), {"reason": "Wrong provider."}, follow=True)
+    again = client.post(url_of(found, "stop"), {}, follow=True)
+    run(found)
+
+    assert "Stopped." in text_of(stopped)
+    assert "by supervisor: Wrong provider." in text_of(stopped)
+    assert "It was over already." in text_of(again)
+    assert (deeds_of(saga), bulk.find_bulk(found.pk).stop_reason) == ([], "Wrong provider.")
+
+
+def test_somebody_else_may_look_and_stop_but_not_confirm(log_in: LogIn) -> None:
+    saga = trips.start()
+    found = draw(log_in("supervisor"), saga)
+    other = log_in("admin")
+
+    page = other.get(url_of(found))
+    posted = other.post(url_of(found, "start"), {"reason": REASON})
+
+    assert "supervisor drew this set" in text_of(page)
+    assert "<textarea" not in text_of(page)
+    assert (posted.status_code, bulk.find_bulk(found.pk).state) == (403, "drawn")
+
+
+def test_set_that_was_not_confirmed_in_time_is_refused(log_in: LogIn) -> None:
+    saga, client = trips.start(), log_in("supervisor")
+    found = draw(client, saga)
+    SagaBulk.objects.filter(pk=found.pk).update(drawn_at=found.drawn_at - timedelta(hours=2))
+
+    assert "frozen too long ago" in text_of(client.get(url_of(found)))
+    posted = client.post(url_of(found, "start"), {"reason": REASON})
+
+    assert (posted.status_code, bulk.find_bulk(found.pk).state, deeds_of(saga)) == (409, "drawn", [])
+
+
+def test_unknown_bulks_are_not_found(log_in: LogIn) -> None:
+    client = log_in("supervisor")
+
+    assert client.get(f"{BULKS}{uuid4()}/change/")["Location"] == BULKS
+    assert client.get(f"{BULKS}nonsense/change/")["Location"] == BULKS
+    for what in ("start", "stop"):
+        assert client.post(f"{BULKS}{uuid4()}/{what}/", {"reason": REASON}).status_code == 404
+        assert client.post(f"{BULKS}nonsense/{what}/", {"reason": REASON}, follow=True).status_code == 200
+
+
+def test_nothing_happens_on_get_or_without_a_token(log_in: LogIn) -> None:
+    saga = trips.start()
+    client = log_in("supervisor")
+    found = draw(client, saga)
+    strict = log_in("supervisor", enforce_csrf_checks=True)
+
+    assert client.get(url_of(found, "start")).status_code == 403
+    assert client.get(url_of(found, "stop")).status_code == 403
+    for url in (url_of(found, "start"), url_of(found, "stop"), f"{NEW}?definition=trip", LIST):
+        assert strict.post(url, {"reason": REASON, "operation": "pause"}).status_code == 403
+    assert (bulk.find_bulk(found.pk).state, SagaBulk.objects.count()) == ("drawn", 1)
+
+
+def test_nobody_adds_edits_or_deletes_a_bulk_by_hand(log_in: LogIn) -> None:
+    client = log_in("admin")
+    found = draw(client, trips.start())
+
+    assert client.get(f"{BULKS}add/").status_code in (302, 403)
+    assert client.post(f"{BULKS}{found.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert client.post(url_of(found), {"total": "5"}).status_code == 403
+    assert client.get(BULKS, {"state": "drawn"}).status_code == 400
+    assert SagaBulk.objects.get().total == 1
+
+
+def test_list_of_bulks_shows_the_newest_first(log_in: LogIn) -> None:
+    client, saga = log_in("supervisor"), trips.start()
+    first, second = draw(client, saga), draw(client, saga, operation=Operation.CANCEL)
+
+    page = text_of(log_in("viewer").get(BULKS))
+
+    assert page.index(url_of(second)) < page.index(url_of(first))
+    assert "Cancel: 1 sagas" in page
+    assert "selected by hand" in page
+
+
+def test_pages_cost_the_same_for_few_and_for_many(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_page, "ITEMS_SHOWN", 12)
+    client = log_in("supervisor")
+    few, many = draw(client, trips.start()), draw(client, *(trips.start() for _ in range(30)))
+
+    def count(url: str) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(url).status_code == 200
+        return len(queries)
+
+    assert count(url_of(few)) == count(url_of(many)) <= 13
+    for found in (few, many):
+        client.post(url_of(found, "start"), {"reason": REASON})
+        run(found)
+    assert count(url_of(few)) == count(url_of(many)) <= 13
+    assert "after=12" in text_of(client.get(url_of(many)))
+    assert text_of(client.get(f"{url_of(many)}?after=24")).count('href="/admin/sagas/saga/0') == 6
+    assert client.get(f"{url_of(many)}?after=99999999999").status_code == 200
+    assert client.get(f"{url_of(many)}?after=x&result=nonsense").status_code == 200
+
+
+def test_hostile_text_is_escaped(log_in: LogIn) -> None:
+    hostile = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
+    client = log_in("admin")
+    trips.start(order=hostile)
+
+    found = draw_matching(client, q=hostile)
+    client.post(url_of(found, "start"), {"reason": hostile})
+    for url in (url_of(found), BULKS, f"{NEW}?{urlencode({'q': hostile})}", f"{NEW}?{urlencode({hostile: 1})}"):
+        assert "<script>alert" not in client.get(url).content.decode()
+
+
+def test_items_are_not_registered_and_users_keep_no_bulk() -> None:
+    from django.contrib import admin
+
+    assert SagaBulk in admin.site._registry
+    assert SagaBulkItem not in admin.site._registry
+    assert User not in {field.related_model for field in SagaBulk._meta.fields}

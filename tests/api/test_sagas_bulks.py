@@ -1,0 +1,143 @@
+"""Act on many sagas over HTTP."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from sagas import bulk, bulk_running, clock, operations
+from sagas.bulk_rules import EVERYTHING
+from sagas.models import SagaBulk
+from sagas.rules import Operation
+from tests.admin import trips
+from tests.admin.pages import REASON, deeds_of, stored
+
+from .conftest import Enter, assert_problem
+from .operating import BULKS, SAGAS
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+def test_bulk_is_drawn_started_watched_and_repeated_without_effect(enter: Enter) -> None:
+    first, second = trips.make_paused(), trips.make_paused()
+    boss = enter("supervisor")
+
+    drawn = boss.post(BULKS, {"operation": "resume", "filter": {"display": "held", "needs": "paused"}})
+    url = drawn["Location"]
+    assert (drawn.status_code, drawn.json()["total"], drawn.json()["words"]) == (201, 2, "display: held; needs: paused")
+    operations.resume(second.pk, actor=trips.BOSS, reason=REASON)
+    operations.pause(second.pk, actor=trips.BOSS, reason=REASON)
+    assert boss.post(f"{url}start/", {"reason": REASON, "count": 2}).json()["state"] == "running"
+    assert boss.post(f"{url}start/", {"reason": REASON, "count": 2}).json()["state"] == "running"
+    with clock.restored():
+        clock.move(timedelta(seconds=5))
+        bulk_running.run_due()
+
+    ended = boss.get(url).json()
+    assert (ended["state"], ended["counts"]["done"], ended["counts"]["stale"]) == ("finished", 1, 1)
+    page = boss.get(f"{url}results/?page_size=1").json()
+    assert [item["result"] for item in page["results"]] == ["done"]
+    [item] = boss.get(page["next"]).json()["results"]
+    assert (item["saga_id"], item["result"]) == (str(second.pk), "stale")
+    assert [deed[0] for deed in deeds_of(first)] == ["pause", "resume"]
+    assert boss.post(f"{url}stop/", {}).json()["state"] == "finished"
+
+
+def test_bulks_are_listed_newest_first_and_leafed_through(enter: Enter) -> None:
+    boss, saga = enter("supervisor"), trips.start()
+    made = [bulk.draw_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS) for _ in range(5)]
+    bulk.start_bulk(made[0].pk, actor=trips.BOSS, reason=REASON)
+    found: list[Any] = []
+    url = f"{BULKS}?page_size=2"
+    while url:
+        page = boss.get(url).json()
+        found += page["results"]
+        url = page["next"]
+
+    assert [one["id"] for one in found] == [str(one.pk) for one in reversed(made)]
+    assert [one["state"] for one in found] == [*["drawn"] * 4, "running"]
+    assert (found[-1]["reason"], found[-1]["total"]) == (REASON, 1)
+    assert set(boss.get(f"{BULKS}{made[0].pk}/").json()) - set(found[0]) == {"counts"}
+    assert enter("viewer").get(BULKS).status_code == 200
+    assert_problem(enter("nobody").get(BULKS), 403, "permission-denied")
+    for query in ("cursor=x", "page_size=0", "page_size=101", "display=held", "state=running"):
+        assert_problem(boss.get(f"{BULKS}?{query}"), 400, "bad-request")
+    with CaptureQueriesContext(connection) as queries:
+        boss.get(BULKS)
+    assert len(queries) <= 10
+
+
+def test_bulk_by_selection_and_stop(enter: Enter) -> None:
+    saga, boss = trips.start(), enter("supervisor")
+    url = boss.post(BULKS, {"operation": "pause", "sagas": [str(saga.pk)]})["Location"]
+    assert_problem(boss.post(f"{url}stop/", {}), 409, "refused")
+    boss.post(f"{url}start/", {"reason": REASON})
+
+    stopped = boss.post(f"{url}stop/", {"reason": "Wrong."}).json()
+
+    assert (stopped["state"], stopped["stopped_by"], bulk_running.run_due()) == ("stopped", "supervisor", 0)
+    assert deeds_of(saga) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"operation": "pause"},
+        {"operation": "pause", "filter": {}},
+        {"operation": "pause", "filter": None},
+        {"operation": "pause", "filter": {"display": ""}},
+        {"operation": "pause", "filter": {"display": "nonsense"}},
+        {"operation": "pause", "filter": {"displayy": "held"}},
+        {"operation": "pause", "filter": {"display": ["held"]}},
+        {"operation": "pause", "filter": {"search": " "}},
+        {"operation": "pause", "everything": False},
+        {"operation": "pause", "everything": "true"},
+        {"operation": "pause", "everything": 1},
+        {"operation": "pause", "everything": True, "filter": {"display": "pending"}},
+        {"operation": "pause", "everything": True, "sagas": []},
+        {"operation": "pause", "sagas": []},
+        {"operation": "pause", "sagas": ["x"]},
+        {"operation": "pause", "sagas": [str(uuid4())]},
+        {"operation": "pause", "sagas": [1]},
+        {"operation": "pause", "sagas": "all"},
+        {"operation": "abandon", "everything": True},
+        {"operation": "skip", "everything": True},
+        {"operation": None, "everything": True},
+        {"operation": "pause", "everything": True, "limit": 1},
+        {"operation": "pause", "filter": {"display": "held"}},
+    ],
+)
+def test_lost_or_wrong_set_is_refused(enter: Enter, body: Any) -> None:
+    saga = trips.start()
+    before = stored(saga)
+
+    assert_problem(enter("admin").post(BULKS, body), 422, "invalid-input")
+
+    assert (SagaBulk.objects.count(), stored(saga)) == (0, before)
+
+
+def test_everything_is_confirmed_in_words(enter: Enter) -> None:
+    trips.start()
+    admin = enter("admin")
+    url = admin.post(BULKS, {"operation": "pause", "everything": True})["Location"]
+
+    for words in ({}, {"words": "yes"}, {"count": 1}):
+        assert_problem(admin.post(f"{url}start/", {"reason": REASON, **words}), 422, "invalid-input")
+    assert SagaBulk.objects.get().state == "drawn"
+    assert admin.post(f"{url}start/", {"reason": REASON, "words": EVERYTHING}).status_code == 200
+
+
+def test_permission_to_view_bulks_is_asked(enter: Enter) -> None:
+    drawn = bulk.draw_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
+    person = enter("nobody")
+    User.objects.get(username="nobody").user_permissions.add(Permission.objects.get(codename="view_saga"))
+
+    assert person.get(SAGAS).status_code == 200
+    assert_problem(person.get(f"{BULKS}{drawn.pk}/"), 403, "permission-denied")

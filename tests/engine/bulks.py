@@ -1,0 +1,73 @@
+"""Draw bulks, start them and see what became of their sagas."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.contrib.auth.models import Permission, User
+
+from sagas import bulk, bulk_running, clock
+from sagas.actors import Actor
+from sagas.models import Saga, SagaBulk, SagaBulkItem
+from sagas.rules import Operation
+
+from .world import World, begin, define, told
+
+COMMITS = pytest.mark.django_db(databases="__all__", transaction=True)
+BOSS = Actor(name="boss", is_trusted=True)
+COLLEAGUE = Actor(name="colleague", is_trusted=True)
+REASON = "The provider is back, see ticket 42."
+PAUSE = Operation.PAUSE
+
+
+def make(world: World, count: int = 3) -> list[Saga]:
+    """Start sagas that nobody has looked at."""
+    trip = define(a=world.compensatable(), b=world.compensatable())
+    return [begin(trip) for _ in range(count)]
+
+
+def draw(sagas: list[Saga], operation: Operation = PAUSE, actor: Actor = BOSS) -> SagaBulk:
+    return bulk.draw_selected(operation, [saga.pk for saga in sagas], actor=actor)
+
+
+def draw_and_start(sagas: list[Saga], operation: Operation = PAUSE, actor: Actor = BOSS) -> SagaBulk:
+    drawn = draw(sagas, operation, actor)
+    count = drawn.total if drawn.total > 100 else None
+    found, is_new = bulk.start_bulk(drawn.pk, actor=actor, reason=REASON, count=count)
+    assert is_new
+    return found
+
+
+def run_to_end(bulk_id: UUID) -> SagaBulk:
+    """Let workers look, and time pass, until the bulk is over."""
+    with clock.restored():
+        for _ in range(200):
+            bulk_running.advance(bulk_id)
+            found = bulk.find_bulk(bulk_id)
+            if found.is_over:
+                return found
+            clock.move(timedelta(seconds=40))  # beyond any lease
+    raise AssertionError("The bulk never ended.")
+
+
+def results_of(bulk_id: UUID) -> list[str | None]:
+    items = SagaBulkItem.objects.filter(bulk_id=bulk_id).order_by("position")
+    return list(items.values_list("result", flat=True))
+
+
+def deeds_of(saga: Saga) -> list[tuple[str, str | None, Any]]:
+    return [(row.to_state, row.actor, row.data.get("bulk")) for row in told(saga, "operator_acted")]
+
+
+def holds_of(sagas: list[Saga]) -> list[str | None]:
+    found = dict(Saga.objects.values_list("pk", "hold"))
+    return [found[saga.pk] for saga in sagas]
+
+
+def make_user(*codenames: str, name: str = "ada") -> User:
+    user = User.objects.create_user(name)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    return User.objects.get(pk=user.pk)

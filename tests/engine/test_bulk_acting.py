@@ -1,0 +1,355 @@
+"""A bulk acts on each saga exactly once or not at all, at its pace, until it is stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connections, transaction
+from django.test import override_settings
+
+from sagas import bulk, bulk_running, clock, operations, tasks
+from sagas.actors import Actor
+from sagas.exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRefused
+from sagas.models import BulkState, SagaBulk
+from sagas.retention import DELETE_ORDER
+from sagas.rules import Operation
+
+from .bulks import (
+    BOSS,
+    COLLEAGUE,
+    COMMITS,
+    REASON,
+    deeds_of,
+    draw,
+    draw_and_start,
+    holds_of,
+    make,
+    make_user,
+    results_of,
+    run_to_end,
+)
+from .side_by_side import run_side_by_side
+from .world import World
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+def test_saga_that_a_colleague_moved_is_stale_and_stays_as_he_left_it(world: World) -> None:
+    sagas = make(world, 4)
+    operations.pause(sagas[3].pk, actor=BOSS, reason=REASON)
+    started = draw_and_start(sagas, Operation.COMPENSATE)
+    operations.pause(sagas[0].pk, actor=COLLEAGUE, reason=REASON)
+    operations.force_compensate(sagas[1].pk, actor=COLLEAGUE, reason=REASON)
+
+    ended = run_to_end(started.pk)
+
+    assert results_of(ended.pk) == ["stale", "stale", "done", "done"]
+    assert deeds_of(sagas[0]) == [("pause", "colleague", None)]
+    assert deeds_of(sagas[1]) == [("compensate", "colleague", None)]
+    message = ended.items.get(position=1).message
+    assert "at revision 2, but the decision was made on 1" in message
+    assert "held: paused" in message
+
+
+def test_each_saga_gets_its_own_answer(world: World) -> None:
+    done, paused, closed, gone = make(world, 4)
+    operations.pause(paused.pk, actor=COLLEAGUE, reason=REASON)
+    operations.force_compensate(closed.pk, actor=COLLEAGUE, reason=REASON)
+    started = draw_and_start([done, paused, closed, gone])
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT set_config('sagas.retention', 'on', false)")
+        for statement in DELETE_ORDER:
+            cursor.execute(statement, [[gone.pk]])
+        cursor.execute("SELECT set_config('sagas.retention', '', false)")
+
+    ended = run_to_end(started.pk)
+
+    found = list(ended.items.order_by("position").values_list("result", "message"))
+    assert found == [
+        ("done", "The saga is paused."),
+        ("already", "The saga is paused already."),
+        ("refused", "The saga is compensated; nothing can be done to it any more."),
+        ("gone", "The saga is deleted."),
+    ]
+    assert (ended.counts["not_begun"], len(deeds_of(paused)), len(deeds_of(closed))) == (0, 1, 1)
+
+
+def test_poisoned_saga_does_not_stop_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    sagas = make(world)
+    started = draw_and_start(sagas)
+    real, poisoned = bulk_running.perform_operation, sagas[0].pk
+
+    def perform(operation: Operation, saga_id: UUID, **arguments: Any) -> Any:
+        found = real(operation, saga_id, **arguments)
+        if saga_id == poisoned:
+            with connections["default"].cursor() as cursor:
+                cursor.execute("SELECT 1 / 0")
+        return found
+
+    monkeypatch.setattr(bulk_running, "perform_operation", perform)
+    ended = run_to_end(started.pk)
+
+    assert results_of(ended.pk) == ["failed", "done", "done"]
+    assert ended.items.get(position=1).message == "Given up after 3 failures: DataError. The log tells more."
+    assert (holds_of(sagas), deeds_of(sagas[0])) == ([None, "paused", "paused"], [])
+
+
+def take_permission(user: User) -> None:
+    user.user_permissions.remove(Permission.objects.get(codename="pause_saga"))
+
+
+def take_bulk_permission(user: User) -> None:
+    user.user_permissions.remove(Permission.objects.get(codename="bulk_saga"))
+
+
+def deactivate(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def delete(user: User) -> None:
+    user.delete()
+
+
+@pytest.mark.parametrize(
+    ("lapse", "text"),
+    [
+        (take_permission, "ada lacks the permission sagas.pause_saga."),
+        (take_bulk_permission, "ada lacks the permission sagas.bulk_saga."),
+        (deactivate, "The account of ada is not active any more."),
+        (delete, "The account of ada does not exist any more."),
+    ],
+)
+def test_who_may_not_any_more_has_the_rest_refused(world: World, lapse: Callable[[User], None], text: str) -> None:
+    sagas, user = make(world), make_user("pause_saga", "bulk_saga")
+    started = draw_and_start(sagas, actor=Actor.of_user(user))
+    assert bulk_running.advance(started.pk) == 1
+    lapse(user)
+
+    ended = run_to_end(started.pk)
+
+    assert (ended.state, results_of(ended.pk)) == ("finished", ["done", "refused", "refused"])
+    assert set(ended.items.filter(result="refused").values_list("message", flat=True)) == {text}
+    assert holds_of(sagas) == ["paused", None, None]
+
+
+def test_new_account_of_the_same_name_inherits_no_bulk(world: World) -> None:
+    sagas, user = make(world), make_user("pause_saga", "bulk_saga")
+    started = draw_and_start(sagas, actor=Actor.of_user(user))
+    user.delete()
+    make_user("pause_saga", "bulk_saga")
+
+    run_to_end(started.pk)
+
+    assert (results_of(started.pk), holds_of(sagas)) == (["refused"] * 3, [None] * 3)
+
+
+def test_rate_is_kept_over_all_workers(world: World) -> None:
+    with override_settings(SAGAS={"BULK_RATE": 2}):
+        started = draw_and_start(make(world, 30))
+        done = [bulk_running.advance(started.pk), bulk_running.advance(started.pk)]
+        clock.move(timedelta(seconds=2))
+        done.append(bulk_running.advance(started.pk))
+        clock.move(timedelta(hours=1))
+        before = clock.read_now("default")
+        done.append(bulk_running.advance(started.pk))  # an idle time counts ten seconds
+        after = clock.read_now("default")
+        due_at = bulk.find_bulk(started.pk).due_at
+
+    half_a_second = timedelta(seconds=0.5)  # 21 sagas at 2 a second, less the ten seconds
+    assert done == [1, 0, 4, 21]
+    assert before + half_a_second <= due_at <= after + half_a_second
+
+
+def test_stopping_leaves_what_has_not_begun(world: World) -> None:
+    sagas = make(world)
+    started = draw_and_start(sagas)
+    assert bulk_running.advance(started.pk) == 1
+
+    stopped, is_new = bulk.stop_bulk(started.pk, actor=COLLEAGUE)
+
+    assert (stopped.state, is_new, stopped.stopped_by) == ("stopped", True, "colleague")
+    assert (stopped.counts["done"], stopped.counts["not_begun"]) == (1, 2)
+    clock.move(timedelta(minutes=1))
+    assert (bulk_running.advance(started.pk), holds_of(sagas)) == (0, ["paused", None, None])
+    assert bulk.stop_bulk(started.pk, actor=BOSS)[1] is False
+    assert bulk.start_bulk(started.pk, actor=BOSS, reason=REASON)[1] is False
+    assert bulk.find_bulk(started.pk).stopped_by == "colleague"
+
+
+@COMMITS
+def test_stop_in_the_middle_of_a_saga_waits_for_it_and_nothing_follows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sagas = make(world)
+    started = draw_and_start(sagas)
+    clock.move(timedelta(seconds=5))
+    real = bulk_running.perform_operation
+    stops: list[StopElsewhere] = []
+
+    def perform(operation: Operation, saga_id: UUID, **arguments: Any) -> Any:
+        found = real(operation, saga_id, **arguments)
+        if not stops:
+            stops.append(StopElsewhere(started.pk))
+            stops[0].wait_until_it_waits()
+        return found
+
+    monkeypatch.setattr(bulk_running, "perform_operation", perform)
+    count = bulk_running.advance(started.pk)
+    stops[0].thread.join(30)
+
+    # The stop waited for its lock first, so it comes before the next saga.
+    assert (count, bulk.find_bulk(started.pk).state) == (1, "stopped")
+    assert holds_of(sagas) == ["paused", None, None]
+
+
+class StopElsewhere:
+    """Stop a bulk from a connection of its own."""
+
+    def __init__(self, bulk_id: UUID) -> None:
+        self.bulk_id = bulk_id
+        self.thread = threading.Thread(target=self._stop)
+        self.thread.start()
+
+    def _stop(self) -> None:
+        try:
+            bulk.stop_bulk(self.bulk_id, actor=COLLEAGUE)
+        finally:
+            connections.close_all()
+
+    def wait_until_it_waits(self) -> None:
+        """Wait until the database says that somebody waits for a lock in it; beside it stand those of other tests."""
+        ends_at = time.monotonic() + 30
+        while time.monotonic() < ends_at:
+            with connections["default"].cursor() as cursor:
+                cursor.execute(WAITING)
+                if cursor.fetchone()[0]:
+                    return
+        raise AssertionError("Nobody waited.")
+
+
+# pg_stat_activity would be read once in the transaction that asks, before anybody waits.
+WAITING = """SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+
+
+def test_stopping_needs_the_permission_and_a_start(world: World) -> None:
+    drawn = draw(make(world))
+    started = draw_and_start(make(world))
+
+    with pytest.raises(PermissionRefused):
+        bulk.stop_bulk(started.pk, actor=Actor.of_user(make_user("pause_saga")))
+    with pytest.raises(OperationRefused, match="was not started"):
+        bulk.stop_bulk(drawn.pk, actor=BOSS)
+    with pytest.raises(BadRequest):
+        bulk.stop_bulk(started.pk, actor=BOSS, reason="x" * 501)
+    with pytest.raises(BulkNotFound):
+        bulk.stop_bulk(uuid4(), actor=BOSS)
+    assert (bulk.find_bulk(started.pk).state, bulk.find_bulk(drawn.pk).state) == ("running", "drawn")
+
+
+@COMMITS
+def test_workers_side_by_side_do_everything_once(world: World) -> None:
+    sagas = make(world, 12)
+    started = draw_and_start(sagas)
+    clock.move(timedelta(seconds=10))
+
+    counts = run_side_by_side([lambda: bulk_running.advance(started.pk)] * 4)
+
+    assert sorted(counts) == [0, 0, 0, 12]
+    run_to_end(started.pk)
+    assert [len(deeds_of(saga)) for saga in sagas] == [1] * 12
+
+
+def test_worker_whose_lease_went_to_another_does_nothing_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    sagas = make(world)
+    started = draw_and_start(sagas)
+    clock.move(timedelta(seconds=5))
+    real = bulk_running._act_or_note
+    taken: list[object] = []
+
+    def act(lease: Any) -> Any:
+        if not taken:
+            clock.move(timedelta(seconds=31))
+            taken.append(bulk_running._claim(started.pk))
+        return real(lease)
+
+    monkeypatch.setattr(bulk_running, "_act_or_note", act)
+
+    # The other one has it, and has not acted yet: every saga is still to be done.
+    assert bulk_running.advance(started.pk) == 0
+    assert (len(taken), [deeds_of(saga) for saga in sagas]) == (1, [[]] * 3)
+    run_to_end(started.pk)
+    assert [len(deeds_of(saga)) for saga in sagas] == [1] * 3
+
+
+def test_sweep_rings_for_a_due_bulk_once_in_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    rung: list[UUID] = []
+    monkeypatch.setattr(bulk_running.doorbell, "ring", rung.append)
+    started = draw_and_start(make(world))
+    rung.clear()
+
+    assert [bulk_running.ring_due(), bulk_running.ring_due()] == [1, 0]
+    clock.move(timedelta(seconds=6))
+    assert bulk_running.ring_due() == 1
+    assert rung == [started.pk] * 2
+    assert bulk_running._claim(started.pk) is not None
+    clock.move(timedelta(seconds=6))
+    assert bulk_running.ring_due() == 0  # somebody has it
+    clock.move(timedelta(seconds=31))
+    assert bulk_running.ring_due() == 1
+
+
+def test_ring_for_a_bulk_reaches_it_by_the_task_of_the_sagas(world: World) -> None:
+    sagas = make(world, 1)
+    started = draw_and_start(sagas)
+
+    tasks.advance(str(started.pk))
+    tasks.advance(str(bulk.find_bulk(started.pk).pk))
+
+    assert holds_of(sagas) == ["paused"]
+    assert (bulk_running.is_bulk_id(started.pk), bulk_running.is_bulk_id(sagas[0].pk)) == (True, False)
+    tasks.advance(str(SagaBulk().pk))  # a stranger is harmless
+
+
+@COMMITS
+def test_starting_rings_after_the_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    rung: list[UUID] = []
+    drawn = draw(make(world))
+    monkeypatch.setattr(bulk.doorbell, "ring", rung.append)
+
+    with transaction.atomic():
+        bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+        assert rung == []
+    assert rung == [drawn.pk]
+
+
+def test_run_due_survives_a_bulk_that_raises(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = draw_and_start(make(world, 1)), draw_and_start(make(world, 1))
+    real = bulk_running._claim
+
+    def claim(bulk_id: UUID) -> Any:
+        if bulk_id == first.pk:
+            raise ValueError("odd")
+        return real(bulk_id)
+
+    monkeypatch.setattr(bulk_running, "_claim", claim)
+
+    assert bulk_running.run_due() == 1
+    assert (results_of(first.pk), results_of(second.pk)) == ([None], ["done"])
+    assert bulk_running.run_due(should_stop=lambda: True) == 0
+
+
+def test_state_constraints_hold(world: World) -> None:
+    started = draw_and_start(make(world, 1))
+
+    for values in ({"due_at": None}, {"state": "finished"}, {"state": "odd"}, {"reason": ""}):
+        with pytest.raises(Exception, match="saga_bulk"), transaction.atomic():
+            SagaBulk.objects.filter(pk=started.pk).update(**values)
+    assert bulk.find_bulk(started.pk).state == BulkState.RUNNING

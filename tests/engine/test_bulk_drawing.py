@@ -1,0 +1,260 @@
+"""The set of a bulk is frozen when it is drawn, and confirmed once, by somebody who may."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import override_settings
+
+from sagas import RetryLater, bulk, bulk_running, clock, operations
+from sagas.actors import Actor
+from sagas.bulk_rules import BULK_OPERATIONS, EVERYTHING, REASONS_AGAINST
+from sagas.exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRefused
+from sagas.models import Saga, SagaBulk, SagaBulkItem
+from sagas.rules import Operation
+from sagas.states import Hold
+from sagas.testing.drain import look
+
+from .bulks import (
+    BOSS,
+    COLLEAGUE,
+    COMMITS,
+    PAUSE,
+    REASON,
+    deeds_of,
+    draw,
+    draw_and_start,
+    holds_of,
+    make,
+    make_user,
+    results_of,
+    run_to_end,
+)
+from .side_by_side import run_side_by_side
+from .world import World, begin, define, told
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+def test_drawing_freezes_sagas_and_revisions_and_does_nothing(world: World) -> None:
+    sagas = make(world)
+
+    drawn = draw(sagas)
+
+    assert (drawn.state, drawn.total, drawn.words, drawn.filter) == ("drawn", 3, "selected by hand", None)
+    items = SagaBulkItem.objects.filter(bulk=drawn).order_by("position")
+    assert list(items.values_list("position", "saga_id", "revision", "result")) == [
+        (number, saga.pk, saga.revision, None) for number, saga in enumerate(sagas, start=1)
+    ]
+    assert bulk_running.advance(drawn.pk) == 0
+    assert (holds_of(sagas), bulk_running.ring_due(), bulk_running.run_due()) == ([None] * 3, 0, 0)
+
+
+def test_filter_set_holds_open_sagas_only_and_is_never_looked_for_again(world: World) -> None:
+    first, second, closed = make(world)
+    operations.cancel(closed.pk, actor=BOSS, reason=REASON)
+    drawn = bulk.draw_matching(
+        PAUSE, Saga.objects.filter(pk__in=[first.pk, second.pk]), actor=BOSS, filter={"q": "T-1"}, words="found by T-1"
+    )
+    later = make(world, 1)
+    bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+
+    ended = run_to_end(drawn.pk)
+
+    assert (ended.counts["done"], ended.total, ended.filter) == (2, 2, {"q": "T-1"})
+    assert holds_of([first, second, closed, *later]) == [Hold.PAUSED, Hold.PAUSED, None, None]
+
+
+def test_filter_leaves_closed_sagas_out(world: World) -> None:
+    opened, closed = make(world, 2)
+    operations.force_compensate(closed.pk, actor=BOSS, reason=REASON)
+    assert Saga.objects.get(pk=closed.pk).state == "compensated"
+
+    drawn = bulk.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={}, words=EVERYTHING, everything=True)
+
+    assert list(drawn.items.values_list("saga_id", flat=True)) == [opened.pk]
+    assert bulk.count_matching(Saga.objects.all()) == 1
+
+
+@pytest.mark.parametrize(
+    ("filter", "everything", "text"),
+    [({}, False, "There is no filter"), ({"q": "T-1"}, True, "two different things")],
+)
+def test_lost_filter_is_refused(world: World, filter: dict[str, str], everything: bool, text: str) -> None:
+    make(world)
+
+    with pytest.raises(BadRequest, match=text):
+        bulk.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter=filter, words="x", everything=everything)
+    assert SagaBulk.objects.count() == 0
+
+
+def test_set_beyond_the_limit_is_refused_and_leaves_nothing(world: World) -> None:
+    sagas = make(world, 4)
+
+    with override_settings(SAGAS={"BULK_MAX": 3}):
+        with pytest.raises(BadRequest, match="More than 3 sagas match"):
+            bulk.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={"q": "x"}, words="x")
+        assert (bulk.count_matching(Saga.objects.all()), SagaBulk.objects.count()) == (4, 0)
+        assert draw(sagas[:3]).total == 3
+
+
+def test_empty_and_unknown_selections_are_refused(world: World) -> None:
+    [saga] = make(world, 1)
+    stranger = uuid4()
+
+    for wanted, text in (([], "No saga is selected"), ([saga.pk, stranger], str(stranger))):
+        with pytest.raises(BadRequest, match=text):
+            bulk.draw_selected(PAUSE, wanted, actor=BOSS)
+    with pytest.raises(BadRequest, match="1001 sagas are selected"):
+        bulk.draw_selected(PAUSE, [uuid4() for _ in range(1001)], actor=BOSS)
+    with pytest.raises(BadRequest, match="No open saga matches: nobody"):
+        bulk.draw_matching(PAUSE, Saga.objects.none(), actor=BOSS, filter={"q": "x"}, words="nobody")
+    assert SagaBulk.objects.count() == 0
+
+
+@pytest.mark.parametrize("operation", REASONS_AGAINST)
+def test_what_needs_a_look_at_each_saga_cannot_be_done_in_bulk(world: World, operation: Operation) -> None:
+    with pytest.raises(BadRequest, match="is done to one saga at a time"):
+        draw(make(world), operation)
+    assert set(REASONS_AGAINST) | set(BULK_OPERATIONS) == set(Operation)
+    assert SagaBulk.objects.count() == 0
+
+
+@pytest.mark.parametrize("codenames", [(), ("bulk_saga",), ("pause_saga",)])
+def test_drawing_and_starting_need_both_permissions(world: World, codenames: tuple[str, ...]) -> None:
+    sagas = make(world)
+    actor = Actor.of_user(make_user(*codenames))
+    drawn = draw(sagas)
+    SagaBulk.objects.filter(pk=drawn.pk).update(account=str(actor.user.pk), actor=actor.name)
+
+    with pytest.raises(PermissionRefused, match="ada lacks the permission sagas"):
+        draw(sagas, actor=actor)
+    with pytest.raises(PermissionRefused, match="ada lacks the permission sagas"):
+        bulk.start_bulk(drawn.pk, actor=actor, reason=REASON)
+    assert SagaBulk.objects.get().state == "drawn"
+
+
+def test_one_person_keeps_ten_unconfirmed_sets(world: World) -> None:
+    sagas = make(world, 1)
+    started, other = draw_and_start(sagas), draw(sagas, actor=COLLEAGUE)
+
+    drawn = [draw(sagas).pk for _ in range(12)]
+
+    kept = set(SagaBulk.objects.values_list("pk", flat=True))
+    assert kept == {*drawn[2:], started.pk, other.pk}
+
+
+def test_confirmed_set_is_acted_on_once_and_every_history_names_it(world: World) -> None:
+    sagas = make(world)
+    started = draw_and_start(sagas)
+
+    ended = run_to_end(started.pk)
+
+    assert (ended.state, results_of(ended.pk)) == ("finished", ["done"] * 3)
+    assert ended.counts == {
+        "done": 3, "already": 0, "stale": 0, "refused": 0, "gone": 0, "failed": 0, "not_begun": 0,
+    }  # fmt: skip
+    assert [deeds_of(saga) for saga in sagas] == [[("pause", "boss", str(ended.pk))]] * 3
+    assert told(sagas[0], "operator_acted")[0].reason == REASON
+    assert (ended.reason, ended.due_at, ended.lease_token) == (REASON, None, None)
+    assert bulk_running.advance(ended.pk) == 0
+
+
+@pytest.mark.parametrize("operation", BULK_OPERATIONS)
+def test_every_bulk_action_does_what_it_does_to_one(world: World, operation: Operation) -> None:
+    trip = define(a=world.compensatable(), b=world.compensatable())
+    sagas = [begin(trip) for _ in range(2)]
+    for saga in sagas:
+        if operation is Operation.RESUME:
+            operations.pause(saga.pk, actor=COLLEAGUE, reason=REASON)
+        if operation is Operation.RETRY:
+            world.will("a", RetryLater("Later.", after=3000))
+            look(saga.pk)
+    expected = {
+        Operation.RETRY: ("running", None), Operation.PAUSE: ("pending", "paused"), Operation.RESUME:
+        ("pending", None), Operation.CANCEL: ("compensated", None), Operation.COMPENSATE: ("compensated", None),
+    }  # fmt: skip
+
+    ended = run_to_end(draw_and_start(sagas, operation).pk)
+
+    assert results_of(ended.pk) == ["done", "done"]
+    found = [(saga.state, saga.hold) for saga in Saga.objects.filter(pk__in=[saga.pk for saga in sagas])]
+    assert found == [expected[operation]] * 2
+
+
+def test_second_click_starts_nothing(world: World) -> None:
+    started = draw_and_start(make(world))
+    due_at = started.due_at
+
+    found, is_new = bulk.start_bulk(started.pk, actor=BOSS, reason=REASON)
+
+    assert (found.state, is_new, bulk.find_bulk(started.pk).due_at) == ("running", False, due_at)
+    run_to_end(started.pk)
+    assert bulk.start_bulk(started.pk, actor=BOSS, reason=REASON)[1] is False
+    assert bulk.find_bulk(started.pk).state == "finished"
+
+
+@COMMITS
+def test_clicks_side_by_side_start_it_once(world: World) -> None:
+    sagas = make(world)
+    drawn = draw(sagas)
+
+    found = run_side_by_side([lambda: bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)] * 4)
+
+    assert sorted(is_new for _, is_new in found) == [False, False, False, True]
+    run_to_end(drawn.pk)
+    assert [len(deeds_of(saga)) for saga in sagas] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("reason", ["", "short", " " * 20, "x" * 501, "a\x00" * 10, None])
+def test_reason_is_required(world: World, reason: Any) -> None:
+    drawn = draw(make(world))
+
+    with pytest.raises(BadRequest, match="The reason"):
+        bulk.start_bulk(drawn.pk, actor=BOSS, reason=reason)
+    assert bulk.find_bulk(drawn.pk).state == "drawn"
+
+
+def test_large_set_is_confirmed_by_its_count(world: World) -> None:
+    drawn = draw(make(world, 101))
+
+    for count in (None, 100, 102, 0):
+        with pytest.raises(BadRequest, match=r"101|type how many"):
+            bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON, count=count)
+    assert bulk.find_bulk(drawn.pk).state == "drawn"
+    assert bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON, count=101)[1] is True
+
+
+def test_wrong_count_is_refused_for_small_sets_too(world: World) -> None:
+    drawn = draw(make(world))
+
+    with pytest.raises(BadRequest, match="You typed 4, but this set has 3 sagas"):
+        bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON, count=4)
+    assert bulk.find_bulk(drawn.pk).state == "drawn"
+
+
+def test_set_without_a_filter_is_confirmed_in_words(world: World) -> None:
+    make(world)
+    drawn = bulk.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={}, words=EVERYTHING, everything=True)
+
+    for words in ("", "every saga", "Every open saga", "yes"):
+        with pytest.raises(BadRequest, match="No filter narrows this set"):
+            bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON, words=words)
+    assert bulk.find_bulk(drawn.pk).state == "drawn"
+    assert bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON, words=f" {EVERYTHING} ")[1] is True
+
+
+def test_old_set_and_a_set_of_somebody_else_are_not_confirmed(world: World) -> None:
+    drawn = draw(make(world))
+
+    with pytest.raises(PermissionRefused, match="boss drew this set"):
+        bulk.start_bulk(drawn.pk, actor=COLLEAGUE, reason=REASON)
+    clock.move(timedelta(hours=1, seconds=1))
+    with pytest.raises(OperationRefused, match="frozen too long ago"):
+        bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+    with pytest.raises(BulkNotFound):
+        bulk.start_bulk(uuid4(), actor=BOSS, reason=REASON)
+    assert bulk.find_bulk(drawn.pk).state == "drawn"

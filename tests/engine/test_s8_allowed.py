@@ -1,0 +1,142 @@
+"""S8: what a person may do when, and that a saga comes to its end, or a hold, whatever he does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from sagas import plans
+from sagas.exceptions import OperationRefused
+from sagas.models import Saga, SagaStep
+from sagas.reading import read_journal
+from sagas.rules import Operation
+from sagas.testing import drain
+from sagas.testing.drain import read
+
+from .situations import (
+    ABANDON,
+    CANCEL,
+    COMPENSATE,
+    NEEDS_EVIDENCE,
+    NEEDS_STEP,
+    PAUSE,
+    REFUSED,
+    RESUME,
+    RETRY,
+    SHORT,
+    TABLE,
+    abandoned,
+    expired,
+    orphaned,
+    paused,
+    perform,
+    picture,
+    pivot_held,
+    pivot_live,
+    pivot_unknown,
+    start,
+)
+from .world import (
+    EVIDENCE,
+    REASON,
+    World,
+    told,
+)
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+CASES = [
+    pytest.param(situation, operation, id=f"{situation.__name__}-{operation.value}")
+    for situation in TABLE
+    for operation in Operation
+]
+
+
+@pytest.mark.parametrize(("situation", "operation"), CASES)
+def test_s8_what_is_allowed_when(world: World, situation: Callable[[World, Saga], None], operation: Operation) -> None:
+    step, allowed = TABLE[situation]
+    saga = start(world)
+    situation(world, saga)
+    before = read(saga.pk)
+    plan = plans.draw_plan(operation, saga.pk, step=step if operation in NEEDS_STEP else None)
+    assert plan.is_allowed is (operation in allowed)
+    assert (plan.revision, plan.history_count) == (before.revision, before.history_count)
+
+    if operation not in allowed:
+        is_repeat = (situation, operation) in {(paused, PAUSE), (abandoned, ABANDON)}
+        stored = picture(saga)
+        if is_repeat:
+            assert perform(operation, saga, step).is_repeat
+        else:
+            with pytest.raises(OperationRefused) as refused:
+                perform(operation, saga, step)
+            assert len(str(refused.value)) > 20
+            assert str(refused.value) == plan.refusal
+        assert picture(saga) == stored
+        return
+
+    result = perform(operation, saga, step, revision=before.revision)
+
+    found = read(saga.pk)
+    assert (result.is_repeat, result.revision, result.state) == (False, before.revision + 1, found.state)
+    assert found.revision == before.revision + 1
+    acted = told(saga, "operator_acted")[-1]
+    assert (acted.actor, acted.reason, acted.to_state) == ("ada", REASON, operation.value)
+    assert acted.data["operation"] == operation.value
+    assert acted.data["before"] != acted.data["after"]
+    assert acted.data["revision"] == before.revision
+    assert acted.data.get("evidence") == (EVIDENCE if operation in NEEDS_EVIDENCE else None)
+
+
+@pytest.mark.parametrize(
+    ("situation", "operation"), [case for case in CASES if case.values[1] in TABLE[case.values[0]][1]]
+)
+def test_s8_every_allowed_action_leads_to_an_end_or_a_hold(
+    world: World, situation: Callable[[World, Saga], None], operation: Operation
+) -> None:
+    step, _ = TABLE[situation]
+    saga = start(world)
+    situation(world, saga)
+    perform(operation, saga, step)
+    saga = drain(saga, patience=SHORT if situation is orphaned else timedelta(hours=2))
+    held = bool(saga.hold) or SagaStep.objects.filter(saga_id=saga.pk, hold__isnull=False).exists()
+    assert held is not bool(saga.closed_at)
+    if operation is ABANDON:
+        assert saga.state == "abandoned"
+    if operation in (COMPENSATE, CANCEL) and not held:
+        assert saga.state == "compensated" if situation not in (pivot_unknown, pivot_live, pivot_held) else "completed"
+
+
+def test_s8_a_second_resume_finds_it_done_and_one_without_a_pause_is_refused(world: World) -> None:
+    saga = start(world)
+    with pytest.raises(OperationRefused):
+        perform(RESUME, saga, "a")
+    paused(world, saga)
+    assert not perform(RESUME, saga, "a").is_repeat
+    stored = picture(saga)
+    again = perform(RESUME, saga, "a")
+    assert (again.is_repeat, again.message) == (True, "The saga was resumed already.")
+    assert picture(saga) == stored
+    paused(world, saga)
+    assert not perform(RESUME, saga, "a").is_repeat
+
+
+def test_s8_a_plan_on_an_ended_lease_tells_what_the_action_finds_and_writes_nothing(world: World) -> None:
+    saga = start(world)
+    expired(world, saga)
+    stored = picture(saga)
+
+    plan = plans.draw_plan(RETRY, saga.pk)
+    back = plans.draw_plan(COMPENSATE, saga.pk)
+
+    assert ([live.is_expired for live in plan.live], plan.outcome) == ([True], "The saga goes on with a.")
+    assert next((run.step, run.direction.value, run.note) for run in plan.runs) == ("a", "action", "")
+    assert (back.outcome, [run.note for run in back.runs]) == (
+        "The saga compensates: beginning with a, in reverse order.",
+        [""],
+    )
+    assert plans.list_retriable_steps(read_journal(saga.pk)) == ["a"]
+    assert plans.list_allowed_steps(read_journal(saga.pk), REFUSED)["a"] == ""
+    assert picture(saga) == stored
