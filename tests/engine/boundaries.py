@@ -7,6 +7,7 @@ statement and what follows it, so a boundary after each would find nothing new.)
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -70,16 +71,27 @@ def kill_at(number: int, work: Callable[[], object]) -> bool:
 
     Returns: whether it was reached.
     """
-    connections.close_all()  # a socket must not be shared
     pid = os.fork()
     if pid == 0:
         try:
+            gc.disable()  # it would write to, and so copy, every page that is shared with the parent
+            _forget_connections()
             with watched(_Countdown(number, lambda _connection, _kind: os.kill(os.getpid(), signal.SIGKILL))):
                 work()
         finally:
             os._exit(0)
     _, status = os.waitpid(pid, 0)
     return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+# What a child inherited and must neither use nor close: its parent still does.
+_inherited: list[BaseDatabaseWrapper] = []
+
+
+def _forget_connections() -> None:
+    for alias in connections:
+        _inherited.append(connections[alias])
+        del connections[alias]
 
 
 def cut_at(number: int, work: Callable[[], object]) -> bool:

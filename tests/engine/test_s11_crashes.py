@@ -112,7 +112,7 @@ def test_s11_a_worker_killed_at_any_boundary_leaves_a_saga_that_ends_right(world
         saga = STARTS[way](world)
         where = f"killed at {number}, {kind}"
         assert kill_at(number, lambda saga=saga: engine.advance(saga.pk)), where
-        assert_ended_right(world, drain_through(saga), way, where)
+        assert_ended_right(world, drain(saga), way, where)
 
 
 @pytest.mark.parametrize("way", STARTS)
