@@ -153,11 +153,6 @@ class Journal:
         """Tell whether anything but due times would be written."""
         return bool(self._history or self._opened or self._closed or self._changed_steps())
 
-    @property
-    def revision_read(self) -> int:
-        """The revision that the row had when it was locked."""
-        return self._old_saga[0]
-
     def step(self, name: str) -> SagaStep:
         """Return a step row by name.
 

@@ -95,10 +95,10 @@ def set_timeouts(using: str, timeout: timedelta) -> None:
         return
     milliseconds = str(max(1, int(timeout.total_seconds() * 1000)))
     names = ["statement_timeout", "lock_timeout"]
-    if connection.cursor().connection.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
-        names.append("transaction_timeout")
-    calls = ", ".join(f"set_config('{name}', %s, true)" for name in names)
     with connection.cursor() as cursor:
+        if cursor.connection.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
+            names.append("transaction_timeout")
+        calls = ", ".join(f"set_config('{name}', %s, true)" for name in names)
         cursor.execute(f"SELECT {calls}", [milliseconds] * len(names))
 
 

@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models import F, Q
 from django_fsm import FSMField, FSMModelMixin, transition
 
-from ..states import CLOSED_STATES, OPEN_STATES, AbortRequest, Attention, Hold, SagaState
+from ..states import CLOSED_STATES, OPEN_STATES, AbortRequest, Hold, SagaState
 from .choices import choices_of, one_of
 
 OPEN_VALUES = sorted(state.value for state in OPEN_STATES)
@@ -183,12 +183,6 @@ class Saga(FSMModelMixin, models.Model):
     @transition(field=state, source=OPEN_VALUES, target=SagaState.ABANDONED.value)
     def abandon(self) -> None:
         """Move when a person gives the saga up, with the list of effects left behind."""
-
-    @property
-    def attention_reasons(self) -> list[str]:
-        """Return every reason to look: the attention set and, if held, the hold."""
-        known = [reason.value for reason in Attention if reason.value in self.attention]
-        return [self.hold, *known] if self.hold else known
 
 
 class SagaKey(models.Model):

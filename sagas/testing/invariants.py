@@ -40,8 +40,7 @@ def find_violations(saga_id: UUID) -> list[str]:
 
 
 def _check_attempts(journal: Journal) -> list[str]:
-    found = []
-    attempts = SagaAttempt.objects.using(get_settings().database).filter(saga_id=journal.saga.pk)
+    found, attempts = [], journal.attempts()
     for step in journal.steps:
         live = [attempt for attempt in attempts if attempt.step_id == step.pk and attempt.ended_at is None]
         if len(live) > 1:

@@ -17,7 +17,7 @@ from sagas.journal import Journal, What
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
 from sagas.models.saga import new_saga_id
 from sagas.outcomes import succeeded
-from sagas.states import Attention, Hold, SagaState, StepState
+from sagas.states import SagaState, StepState
 from sagas.testing import drain, pass_time
 
 from .world import OPERATOR, REASON, Refused, World, attempts, begin, define, states, step_of, told, work
@@ -317,12 +317,6 @@ def test_s0_the_revision_grows_when_a_step_is_over(world: World, saga: Saga) -> 
     pass_time(until_due=saga)
     saga = drain(saga)
     assert (states(saga)["a"], saga.revision > drawn_on + 1) == ("compensated", True)
-
-
-def test_s0_every_hold_counts_as_attention() -> None:
-    held = Saga(state="running", hold=Hold.PAUSED.value, attention=[Attention.OVERDUE.value])
-    assert held.attention_reasons == ["paused", "overdue"]
-    assert Saga(state="running").attention_reasons == []
 
 
 def test_s0_ids_are_ordered_by_time() -> None:
