@@ -15,6 +15,7 @@ from config.local.valkey import start_valkey
 from tests.processes import BUSY_MACHINE_SECONDS, KILLED_WITHIN_SECONDS, Process, Project, wait_until
 
 from . import books
+from .removals.apps import RULE_VARIABLE
 from .stops.points import DIRECTORY_VARIABLE, Marks
 
 SETTINGS_WITH_STOPS = "tests.acceptance.settings"
@@ -41,7 +42,7 @@ class Shop:
 
     project: databases and settings. brokers: what its doorbell rings, the present one last. client: its customer.
     workers: what tests started to work on its orders. accepted, with_a_person: orders that it took so far, and those of
-    them that wait for a person.
+    them that wait for a person. patience_seconds: how long it waits for anything to happen.
     """
 
     project: Project
@@ -50,6 +51,7 @@ class Shop:
     workers: list[Process] = field(default_factory=list)
     accepted: set[str] = field(default_factory=set)
     with_a_person: set[str] = field(default_factory=set)
+    patience_seconds: float = PATIENCE_SECONDS
 
     @property
     def broker(self) -> Broker:
@@ -68,6 +70,11 @@ class Shop:
     def with_engine(self, engine: Mapping[str, Any]) -> Shop:
         """Return the same shop, whose workers started from there have other settings of the engine."""
         return replace(self, project=self.project.with_environment(SAGAS=json.dumps(engine)))
+
+    def without(self, rule: str) -> Shop:
+        """Return the same shop, whose processes started from there are without a guarding rule (``removals``)."""
+        project = self.project.with_environment(**{"DJANGO_SETTINGS_MODULE": SETTINGS_WITH_STOPS, RULE_VARIABLE: rule})
+        return replace(self, project=project)
 
     def start_worker(
         self, name: str = "worker", *, stops: Marks | None = None, concurrency: int = 1, ready: bool = True
@@ -121,7 +128,7 @@ class Shop:
 
         Raises: AssertionError with the saga's transcript when it has another one in the end.
         """
-        order = self.client.wait_for_order(number, PATIENCE_SECONDS)
+        order = self.client.wait_for_order(number, self.patience_seconds)
         assert order["status"] == status, f"{order}\n{self.project.manage('saga_show', order['saga']['id']).stdout}"
         return order
 
@@ -133,7 +140,7 @@ class Shop:
         wait_until(
             lambda: self.project.query(statement, [wanted])[0]["open"] == 0,
             f"the sagas of {', '.join(wanted)} are closed",
-            timeout_seconds=PATIENCE_SECONDS,
+            timeout_seconds=self.patience_seconds,
             pause_seconds=LOOK_SECONDS,
         )
 
@@ -144,7 +151,7 @@ class Shop:
         wait_until(
             lambda: self.project.query(statement, wanted)[0]["held"] == 1,
             f"order {number} is held: {reason}",
-            timeout_seconds=PATIENCE_SECONDS,
+            timeout_seconds=self.patience_seconds,
             pause_seconds=LOOK_SECONDS,
         )
 

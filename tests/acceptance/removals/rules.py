@@ -1,0 +1,127 @@
+"""Take a rule out of the process that calls this; it stays away until the process ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from celery import current_app
+from django.db import connections
+from django.db.backends.utils import CursorWrapper
+
+from inventory import services as inventory
+from inventory.models import StockItem
+from orders import idempotency
+from sagas import claims, clock, engine, evidence, moves
+from sagas.claims import Next
+
+LOOK_SECONDS = 0.05
+
+
+def tell_time_by_the_machine() -> None:
+    """Decide by the clock of the host."""
+
+    def shift_seconds() -> float:
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            return float((datetime.now(UTC) - cursor.fetchone()[0]).total_seconds())
+
+    clock.shifted = lambda _moment: datetime.now(UTC)
+    clock.shift_seconds = shift_seconds
+
+
+def take_stock_that_was_seen() -> None:
+    """Look whether there is enough, and then take it."""
+
+    def take(key: str, quantities: Mapping[str, int]) -> None:
+        for sku, quantity in quantities.items():
+            seen = StockItem.objects.get(sku=sku)
+            if seen.on_hand < quantity:
+                raise inventory.OutOfStock(key=key, shortages=[])
+            time.sleep(LOOK_SECONDS)
+            left = {"on_hand": seen.on_hand - quantity, "reserved": seen.reserved + quantity}
+            StockItem.objects.filter(sku=sku).update(**left)
+
+    inventory._take_from_hand = take
+
+
+def let_everybody_use_a_key() -> None:
+    """Let two requests under one key go on at once."""
+    idempotency.lock_key = lambda _user, _key: True
+
+
+def ring_for_the_oldest_always() -> None:
+    """Ring for the same sagas again while nothing moves them."""
+    rewrite("ORDER BY rung_at NULLS FIRST, due_at", "ORDER BY due_at")
+
+
+def accept_pickles() -> None:
+    """Unpack whatever a message holds."""
+    current_app.conf.update(accept_content=["json", "pickle"])
+
+
+def serve_every_queue() -> None:
+    """Do what belongs to queues of others."""
+    advance = engine.advance
+
+    def advance_any(saga_id: UUID, *, queues: Any = None, **who: Any) -> int:
+        return advance(saga_id, **who)
+
+    engine.advance = advance_any
+
+
+def go_on_while_shutting_down() -> None:
+    """Claim the next step although the worker shall end."""
+    advance = engine.advance
+
+    def advance_on(saga_id: UUID, *, should_stop: Any = None, **who: Any) -> int:
+        return advance(saga_id, **who)
+
+    engine.advance = advance_on
+
+
+def record_under_any_token() -> None:
+    """Record whatever comes back, whoever has the lease."""
+
+    def record(run: Any, journal: Any, claimed: Any, report: Any) -> Next:
+        moves.record(journal, journal.step(claimed.step.name), claimed.direction, report)
+        return claims.claim_next(journal, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
+
+    engine._record_in = record
+
+
+def keep_no_late_answers() -> None:
+    """Forget what a stale worker has to tell."""
+    evidence.keep = lambda *_late: Next()
+
+
+def believe_in_every_lease() -> None:
+    """Wait for every worker that ever claimed, also when its lease has ended."""
+    moves.expire_leases = lambda _journal: None
+
+
+def rewrite(old: str, new: str) -> None:
+    """Let a part of every statement be another one."""
+    execute = CursorWrapper.execute
+
+    def execute_rewritten(cursor: CursorWrapper, sql: Any, parameters: Any = None) -> Any:
+        return execute(cursor, sql.replace(old, new), parameters)
+
+    CursorWrapper.execute = execute_rewritten
+
+
+REMOVALS: Mapping[str, Callable[[], None]] = {
+    "the database's clock": tell_time_by_the_machine,
+    "the conditional update of stock": take_stock_that_was_seen,
+    "the lock of a key": let_everybody_use_a_key,
+    "those first that were not rung for": ring_for_the_oldest_always,
+    "JSON alone": accept_pickles,
+    "queues of its own alone": serve_every_queue,
+    "no claim while shutting down": go_on_while_shutting_down,
+    "the lease token": record_under_any_token,
+    "evidence of late answers": keep_no_late_answers,
+    "the end of a lease": believe_in_every_lease,
+}
