@@ -29,17 +29,35 @@ class Emptying:
     def empty(self, case: Any) -> None:
         """Empty all databases of a test case; by Django's flush where a table has grown, or what it makes changed."""
         aliases = case._databases_names(include_mirrors=False)
-        filled = {alias: read_filled(alias) for alias in aliases}
-        if all(self._is_intact(alias, filled[alias]) and not has_grown(alias) for alias in aliases):
-            for alias in aliases:
-                delete_rows(alias, filled[alias].keys() - self._made[alias].keys())
-            return
-        self._flush(case)
-        self._made.update({alias: read_filled(alias) for alias in aliases})
+        if not all(self._delete(alias) for alias in aliases):
+            self._flush(case)
+            self._made.update({alias: read_filled(alias) for alias in aliases})
+
+    def _delete(self, alias: str) -> bool:
+        """Delete what was filled, unless that is not all there is to do.
+
+        Tx: opens one; two aliases may name one database, and wait for each other.
+        """
+        with transaction.atomic(using=alias):
+            lock_tables(alias)
+            filled = read_filled(alias)
+            if not self._is_intact(alias, filled) or has_grown(alias):
+                return False
+            delete_rows(alias, filled.keys() - self._made[alias].keys())
+        return True
 
     def _is_intact(self, alias: str, filled: Mapping[str, str]) -> bool:
         made = self._made.get(alias)
         return made is not None and {table: filled.get(table) for table in made} == made
+
+
+def lock_tables(alias: str) -> None:
+    """Wait, as truncating does, for whoever still writes: a server's thread that outlives its test.
+
+    Tx: must be inside one.
+    """
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"LOCK TABLE {', '.join(map(quote, list_tables(alias)))} IN SHARE ROW EXCLUSIVE MODE")
 
 
 def read_filled(alias: str) -> Mapping[str, str]:
@@ -67,10 +85,13 @@ def has_grown(alias: str) -> bool:
 
 
 def delete_rows(alias: str, tables: Iterable[str]) -> None:
-    """Delete all rows of tables to which no other rows refer, past the trigger that lets no history be deleted."""
+    """Delete all rows of tables to which no other rows refer, past the trigger that lets no history be deleted.
+
+    Tx: must be inside one.
+    """
     statements = [f"DELETE FROM {quote(table)}" for table in sorted(tables)]  # noqa: S608
     if statements:
-        with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+        with connections[alias].cursor() as cursor:
             cursor.execute("; ".join(["SET LOCAL session_replication_role = replica", *statements]))
 
 

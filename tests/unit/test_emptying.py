@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from threading import Event, Thread, Timer
 from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
-from django.db import connections
+from django.db import connections, transaction
 
 from inventory.services import ensure_stock
 from orders.sagas import CheckoutSaga
@@ -81,3 +82,24 @@ def test_grown_tables_are_truncated(emptier: Emptier, monkeypatch: pytest.Monkey
 
     assert not User.objects.exists()
     assert emptier.flushed == list(connections) * 2
+
+
+def test_it_waits_for_whoever_still_writes(emptier: Emptier) -> None:
+    is_written, may_commit = Event(), Event()
+
+    def write_late() -> None:
+        with transaction.atomic():
+            User.objects.create(username="late")
+            is_written.set()
+            may_commit.wait(30)
+        connections.close_all()
+
+    late = Thread(target=write_late)
+    late.start()
+    assert is_written.wait(30)
+    Timer(0.1, may_commit.set).start()
+    emptier.empty()
+    late.join(30)
+
+    assert not User.objects.exists()
+    assert emptier.flushed == list(connections)
