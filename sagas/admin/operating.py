@@ -45,6 +45,8 @@ PROMISES = {
     Operation.CANCEL: "Asks the saga to turn back as soon as that is possible.",
     Operation.ABANDON: "Gives the saga up for good. What it has done to the world stays, and nobody undoes it.",
 }
+# Beside a way back "Cancel" alone would read as one more way back.
+OF_A_WHOLE_SAGA = frozenset({Operation.PAUSE, Operation.RESUME, Operation.CANCEL, Operation.ABANDON})
 TAKES_STEP = rules.STEP_OPERATIONS | {Operation.RETRY}
 
 
@@ -190,6 +192,7 @@ class OperationPage:
         shared = {
             "title": label,
             "label": label,
+            "button": f"{label} the saga" if self.operation in OF_A_WHOLE_SAGA else label,
             "promise": PROMISES[self.operation],
             "is_grave": self.operation in GRAVE,
             "saga_name": read_name(self.saga_id),

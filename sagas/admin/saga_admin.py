@@ -32,10 +32,11 @@ from .paging import CappedPaginator
 from .reading import SagaReading, read_saga
 from .rows import attach_rows, row_of, select_for_list
 from .selection import Tab, parse_selection
-from .shown import may_see_payloads
+from .shown import Moment, may_see_payloads
 from .view_only import ViewOnlyAdmin, engine_database
 
 ROWS_PER_PAGE = 50
+MAX_ERROR_CHARS = 30  # surely fit into their column
 MAX_PAGE = 1_000_000  # a greater number says nothing to anybody
 
 
@@ -97,7 +98,7 @@ class SagaList(ChangeList):
 class SagaAdmin(ViewOnlyAdmin):
     """Be the console for sagas. Subclass it to show more; ``get_links`` is meant to be overridden."""
 
-    list_display = ("badge", "title", "step_and_attempts", "age", "next_due", "error")
+    list_display = ("badge", "title", "step_and_attempts", "age", "next_due")
     list_display_links = ("title",)
     list_filter = FILTERS
     list_per_page = ROWS_PER_PAGE
@@ -291,31 +292,38 @@ class SagaAdmin(ViewOnlyAdmin):
         shown = format_html_join("", '<span class="saga-key">{} <strong>{}</strong></span>', keys)
         return format_html('<span class="saga-key">{}, version {}</span>{}', saga.definition, saga.version, shown)
 
-    @admin.display(description="Step and attempts")
+    @admin.display(description="Step, attempts and last error")
     def step_and_attempts(self, saga: Saga) -> SafeString:
-        """Show the step it is at and its attempts, or all attempts of one that is over."""
-        row = row_of(saga)
-        return format_html('{} <span class="saga-key saga-quiet">{}</span>', row.step or "over", row.attempts)
+        """Show the step it is at and its attempts, or all attempts of one that is over, and the last error in a line.
 
-    @admin.display(description="Age")
+        Where the page cuts that line, it can be unfolded.
+        """
+        row, error = row_of(saga), format_html("")
+        if row.error:
+            fold = '<details class="saga-error"><summary data-keep="error">{}</summary></details>'
+            error = format_html(fold if len(row.error) > MAX_ERROR_CHARS else "{}", row.error)
+        shown = '{} <span class="saga-key saga-quiet">{}</span>{}'
+        return format_html(shown, row.step or "over", row.attempts, error)
+
+    @admin.display(description="Age, start (UTC)")
     def age(self, saga: Saga) -> SafeString:
         """Show how long ago it was started."""
         row = row_of(saga)
-        return format_html('<time datetime="{}" title="{}">{}</time>', row.started.iso, row.started.text, row.age)
+        return _show_beside(row.age, row.started)
 
-    @admin.display(description="Next due", empty_value="-")
+    @admin.display(description="Next due (UTC)", empty_value="-")
     def next_due(self, saga: Saga) -> SafeString | None:
         """Show when it is looked at next."""
         due = row_of(saga).due
         if due is None:
             return None
-        return format_html('<time datetime="{}" title="{}">{}</time>', due.iso, due.text, due.distance)
+        return _show_beside(due.distance, due)
 
-    @admin.display(description="Last error", empty_value="-")
-    def error(self, saga: Saga) -> SafeString | None:
-        """Show the last error, in one line; the page cuts it, its title shows more of it."""
-        error = row_of(saga).error
-        return format_html('<span class="saga-error" title="{}">{}</span>', error, error) if error else None
+
+def _show_beside(distance: str, moment: Moment) -> SafeString:
+    """Show how far a moment is away, and below it when that is; the column says that it is UTC."""
+    text = moment.text.removesuffix(" UTC")
+    return format_html('{}<time class="saga-key saga-quiet" datetime="{}">{}</time>', distance, moment.iso, text)
 
 
 def parse_saga_id(object_id: str) -> UUID | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.forms import Script
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from ..conf import get_settings
 from ..display.times import describe_moment
@@ -22,6 +22,12 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
     class Media:
         css = {"all": ("sagas/console.css",)}
         js = (Script("sagas/console.js", defer=True),)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the rows under their name; nothing is selected here, as the admin's own title says."""
+        title = str(self.opts.verbose_name_plural).capitalize()
+        response: HttpResponse = super().changelist_view(request, {"title": title, **(extra_context or {})})
+        return response
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse."""

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 from playwright.sync_api import expect
 
-from sagas import bulk, bulk_running, clock, operations
+from sagas import bulk_running, operations
 from sagas.bulk_rules import EVERYTHING
 from sagas.models import SagaBulk, SagaHistory
 from tests.admin import trips
 
-from .conftest import Visitor
-from .test_console import NARROW, REASON, SCREENSHOTS, WIDE
-
-Visit = Callable[..., Visitor]
-
-
-def run(found: SagaBulk) -> None:
-    """Be the workers for as long as it takes."""
-    with clock.restored():
-        while not bulk.find_bulk(found.pk).is_over:
-            bulk_running.advance(found.pk)
-            clock.move(timedelta(seconds=10))
+from .conftest import Visit
+from .looking import WIDE
+from .scenes import REASON, run
 
 
 def deeds() -> int:
@@ -115,37 +104,3 @@ def test_ticked_rows_lead_to_a_page_of_their_own(visit: Visit, has_scripts: bool
 
     expect(page.get_by_role("status").filter(has_text="Stopped.")).to_be_visible()
     assert (bulk_running.run_due(), deeds()) == (0, 0)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", ["wide", "narrow"])
-def test_pages_can_be_looked_at(visit: Visit, scheme: str, size: str) -> None:
-    sagas = [trips.make_waiting_for_retry() for _ in range(12)]
-    visitor = visit(color_scheme=scheme, viewport=WIDE if size == "wide" else NARROW)
-    page = visitor.page
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-
-    def look(name: str) -> None:
-        width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert width == 0, name
-        page.screenshot(path=str(SCREENSHOTS / f"bulk-{name}-{scheme}-{size}.png"), full_page=True)
-
-    visitor.log_in("supervisor")
-    look("list")
-    visitor.open("/admin/sagas/sagabulk/new/?display=waiting_for_retry")
-    look("new")
-    page.get_by_role("button", name="Cancel: look at the set").click()
-    look("confirm")
-    operations.pause(sagas[1].pk, actor=trips.BOSS, reason=REASON)
-    page.get_by_label("Reason").fill(REASON)
-    page.get_by_role("button", name="Cancel: 12 sagas").click()
-    bulk_running.advance(SagaBulk.objects.get().pk)
-    visitor.open(f"/admin/sagas/sagabulk/{SagaBulk.objects.get().pk}/change/")
-    look("running")
-    run(SagaBulk.objects.get())
-    page.reload()
-    look("finished")
-    visitor.open("/admin/sagas/sagabulk/")
-    look("bulks")
-    visitor.open("/admin/sagas/sagabulk/new/")
-    look("refused")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -16,9 +15,8 @@ from sagas.testing import faults
 from sagas.testing.drain import look
 from tests.admin import trips
 
-from .conftest import Visitor
+from .conftest import Visit, Visitor
 
-Visit = Callable[..., Visitor]
 LIST = "/admin/sagas/saga/"
 
 

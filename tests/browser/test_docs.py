@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from playwright.sync_api import expect
 
 from orders.seed import seed_shop
 
-from .conftest import Visitor
-
-Visit = Callable[..., Visitor]
+from .conftest import Visit
 
 
 def test_docs_show_the_document_and_try_a_request(visit: Visit) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -16,9 +15,8 @@ from sagas.testing import drain
 from tests.acceptance.shops import describe_checkout
 from tests.api.conftest import make_shopper
 
-from .conftest import Visitor
+from .conftest import Visit, Visitor
 
-Visit = Callable[..., Visitor]
 REASON = "Looked it up, see ticket 4711."
 STANDS = "Where it stands"
 

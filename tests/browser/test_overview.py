@@ -1,64 +1,14 @@
-"""Look at the pages about many sagas in a real browser: light and dark, wide and narrow, with and without scripts."""
+"""Use the pages about many sagas in a real browser, with and without scripts."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from sagas import operations
-from sagas.models import Saga
-from sagas.testing import faults
-from sagas.testing.drain import look
-from tests.admin import trips
-
-from .conftest import Visitor
-
-Visit = Callable[..., Visitor]
-SCREENSHOTS = Path(__file__).resolve().parents[2] / "var" / "screenshots"
-WIDE, NARROW = {"width": 1360, "height": 900}, {"width": 400, "height": 800}
-REASON = "The airline is open again, see ticket 42."
-
-
-def make_a_night() -> Saga:
-    """Make one saga of each kind, some failures of a few kinds, and two people at work."""
-    sagas = {name: maker() for name, maker in trips.MAKERS.items()}
-    for number in range(12):
-        with faults() as fault:
-            error = ConnectionError(f"No answer from 10.0.0.{number}:5432 after {number}.5 s; tried 'main' and 'spare'")
-            fault.refuse("book_hotel", error if number % 3 else RuntimeError("The lift is out of order."))
-            look(trips.start().pk)
-    for name in ("held_unknown", "compensation_failing", "retries_exhausted"):
-        operations.pause(sagas[name].pk, actor=trips.BOSS, reason="Wait for the call of the bank, ticket 4711.")
-        operations.resume(sagas[name].pk, actor=trips.Actor(name="operator", is_trusted=True), reason=REASON)
-    return sagas["compensation_failing"]
-
-
-PAGES = {
-    "overview-dashboard": "",
-    "overview-list": "saga/?attempts=2&closed=no",
-    "overview-failures": "saga/failures/",
-    "overview-log": "saga/log/",
-}
-
-
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_look_sound(visit: Visit, scheme: str, size: dict[str, int]) -> None:
-    make_a_night()
-    visitor = visit(color_scheme=scheme, viewport=size)
-    visitor.log_in("admin")
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-
-    for name, path in PAGES.items():
-        visitor.open(f"/admin/sagas/{path}")
-        visitor.page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{size['width']}.png", full_page=True)
-        assert visitor.page.evaluate("document.documentElement.scrollWidth") <= size["width"], name
-        background = visitor.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 18)"}[scheme]
+from .conftest import Visit
+from .scenes import make_a_night
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])

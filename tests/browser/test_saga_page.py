@@ -2,90 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import expect
 
 from sagas import registry
 from sagas.admin.selection import Tab
 from sagas.models import Saga
-from tests.admin import tall, trips
+from tests.admin import trips
 
-from .conftest import Visitor
-
-Visit = Callable[..., Visitor]
-SCREENSHOTS = Path(__file__).resolve().parents[2] / "var" / "screenshots"
-WIDE, NARROW = {"width": 1360, "height": 900}, {"width": 400, "height": 800}
-SIZES = pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
-
-
-def make_long_story() -> Saga:
-    """Return one that was refused at once, and whose compensation has failed, first often, then hourly."""
-    saga = tall.age(trips.make_compensation_failing(), timedelta(hours=200))
-    hours = [(timedelta(hours=hour), timedelta(hours=hour, seconds=2)) for hour in range(1, 200)]
-    tall.add_attempts(saga, "book_flight", hours, direction="compensation")
-    return saga
-
-
-def make_marathon() -> Saga:
-    return trips.drain(trips.start(tall.MarathonSaga))
-
-
-def make_crowd() -> Saga:
-    saga = trips.start(tall.CrowdSaga)
-    with trips.faults() as fault:
-        fault.refuse("ask_guest_7", trips.RetryLater("Not at home.", after=3000))
-        trips.look(saga.pk)
-    return saga
-
-
-def make_missing() -> Saga:
-    saga = trips.make_waiting_for_retry()
-    Saga.objects.filter(pk=saga.pk).update(version=99, hold="definition_missing")
-    return saga
-
-
-STORIES = {
-    "failing": trips.make_compensation_failing,
-    "unknown": trips.make_held_unknown,
-    "completed": trips.make_completed,
-    "long": make_long_story,
-    "marathon": make_marathon,
-    "crowd": make_crowd,
-    "missing": make_missing,
-}
+from .conftest import Visit
+from .scenes import make_missing
 
 
 def address_of(saga: Saga, tab: str = "") -> str:
     return f"/admin/sagas/saga/{saga.pk}/change/{'?' if tab else ''}{tab and f'tab={tab}'}"
-
-
-@SIZES
-@SCHEMES
-def test_views_look_sound(visit: Visit, scheme: str, size: dict[str, int]) -> None:
-    sagas = {name: maker() for name, maker in STORIES.items()}
-    visitor = visit(color_scheme=scheme, viewport=size)
-    page = visitor.page
-    visitor.log_in("admin")
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-
-    for name, saga in sagas.items():
-        for tab in Tab:
-            visitor.open(address_of(saga, tab))
-            page.screenshot(path=SCREENSHOTS / f"page-{name}-{tab}-{scheme}-{size['width']}.png", full_page=True)
-            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], (name, tab)
-            expect(page.locator("#content-main").get_by_role("table")).to_have_count(1)
-            pictures = page.locator(".saga-picture > svg")
-            assert pictures.count() == (tab in (Tab.GRAPH, Tab.TIMELINE))
-            if pictures.count():
-                box = pictures.bounding_box()
-                assert box is not None
-                assert box["width"] < 3000
-                assert box["height"] < 7000
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])

@@ -1,0 +1,139 @@
+"""Look at a page as people do: light and dark, wide and narrow, with a screen reader, and without scripts."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from .conftest import Visitor
+
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "var" / "screenshots"
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
+# Colours do not depend on the width, nor does anything's place on the colours: two show everything, four are nicer.
+LOOKS = (("light", WIDE), ("dark", NARROW), ("dark", WIDE), ("light", NARROW))
+IS_FULL = os.environ.get("CHAOS") == "full"
+BACKGROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 18)"}
+AXE = Axe()
+OPTIONS = {
+    "resultTypes": ["violations"],
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+}
+# The admin's own header and menu are not ours to mend.
+OURS = {"include": [["#content-start"]]}
+# What is wrong with the page at its present size and in its present colours, a line each.
+FIND_FAULTS = """() => {
+    const all = (selector) => [...document.querySelectorAll(`#content-start ${selector}`)];
+    const shown = (one) => one.getClientRects().length > 0;
+    const html = (one) => one.outerHTML.slice(0, 160);
+    const faults = [];
+    const add = (fault, found) => found.forEach((one) => faults.push(`${fault}: ${one}`));
+    const root = document.documentElement;
+    if (root.scrollWidth > root.clientWidth) faults.push(`${root.scrollWidth - root.clientWidth} px too wide`);
+    add("tiny icon", all(".saga-icon").filter(shown).filter((one) => one.getBoundingClientRect().width < 8).map(html));
+    const breaks = (one) => {
+        const texts = document.createTreeWalker(one, NodeFilter.SHOW_TEXT);
+        for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+            for (const word of text.data.matchAll(/[^\\s-]+/g)) {
+                const range = document.createRange();
+                range.setStart(text, word.index);
+                range.setEnd(text, word.index + word[0].length);
+                if (new Set([...range.getClientRects()].map((line) => Math.round(line.top))).size > 1) return word[0];
+            }
+        }
+        return "";
+    };
+    const short = ".saga-badge, .saga-button, .saga-tile-label, thead th, dt";
+    add("broken word", all(short).filter(shown).map(breaks).filter(Boolean));
+    // Who cannot point at it cannot read it. Two are the admin's own, and say what stands beside them.
+    add("text in a title alone", all("[title]:not([name=index], .section)").map(html));
+    const isScrolled = (one) => one.scrollWidth > one.clientWidth && !one.matches(".saga-picture");
+    if (innerWidth >= 1280) add("scrolled on a laptop", all(".saga-scroll, .results").filter(isScrolled).map(html));
+    const isCut = (one) => getComputedStyle(one).textOverflow === "ellipsis" && one.scrollWidth > one.clientWidth;
+    const isLost = (one) => shown(one) && isCut(one) && !one.closest("summary");
+    add("text cut off for good", all("*").filter(isLost).map(html));
+    return faults;
+}"""
+# Without what the scripts add: refresh, keys, and the admin's own count of ticked rows.
+READ = """() => {
+    for (const one of document.querySelectorAll("#saga-comfort, .action-counter, noscript")) one.remove();
+    return document.querySelector("#content").innerText;
+}"""
+SPAN = r"\d+(?:\.\d)? (?:ms|s|min|h|d)\b"
+TIME = re.compile(rf"(?:in )?{SPAN}(?: {SPAN})?(?: ago)?|just now|\b\d\d:\d\d:\d\d\b")
+
+
+def examine(visitor: Visitor) -> list[str]:
+    """Return what axe complains of (WCAG 2.2, A and AA), a line each.
+
+    It writes styles of its own into the page, which the page's policy forbids: that is heard, and no complaint.
+    """
+    before = list(visitor.complaints)
+    found = AXE.run(visitor.page, OURS, OPTIONS).response["violations"]
+    visitor.complaints[:] = before
+    return [f"{one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
+
+
+class Looker:
+    """Look at pages one after the other, and keep what is wrong with them.
+
+    visitor: with scripts. plain: the same person without. faults: what was found, each with the name of the page.
+    """
+
+    def __init__(self, visitor: Visitor, plain: Visitor) -> None:
+        self.visitor, self.plain = visitor, plain
+        self.faults: list[str] = []
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+
+    def look(self, name: str, path: str = "", *, opens_folds: bool = False) -> None:
+        """Look at the page that is open, or at the one of a path, which must say the same without scripts."""
+        page = self.visitor.page
+        if path:
+            self.visitor.open(path)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        for scheme, size in LOOKS if IS_FULL else LOOKS[:2]:
+            _dress(page, scheme, size)
+            found: list[str] = page.evaluate(FIND_FAULTS)
+            if page.evaluate("getComputedStyle(document.body).backgroundColor") != BACKGROUNDS[scheme]:
+                found.append("wrong background")
+            page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{size['width']}.png", full_page=True)
+            if (scheme, size) in LOOKS[:2]:
+                found += self._examine(opens_folds)
+            self.faults += [f"{name}, {scheme}, {size['width']}: {one}" for one in found]
+        if path:
+            self.plain.open(path)
+            self.compare(name)
+
+    def _examine(self, opens_folds: bool) -> list[str]:
+        if not opens_folds:
+            return examine(self.visitor)
+        folds = self.visitor.page.locator(".saga-page details:not([open])")
+        folds.evaluate_all("all => { window.folds = all; all.forEach(one => { one.open = true }) }")
+        found = examine(self.visitor)
+        self.visitor.page.evaluate("window.folds.forEach(one => { one.open = false })")
+        return found
+
+    def require_sound(self) -> None:
+        """Fail with all that was found."""
+        if self.faults:
+            pytest.fail("\n".join(self.faults), pytrace=False)
+
+    def compare(self, name: str) -> None:
+        """Find what a page says with scripts alone; both visitors have it open, the one without at any width."""
+        said, plain = _read(self.visitor.page), set(_read(self.plain.page))
+        self.faults += [f"{name}, not without scripts: {line}" for line in said if line not in plain]
+
+
+def _dress(page: Page, scheme: Any, size: Any) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size(size)
+
+
+def _read(page: Page) -> list[str]:
+    text: str = page.evaluate(READ)
+    return sorted({TIME.sub("T", line).strip() for line in text.splitlines()})

@@ -1,0 +1,121 @@
+"""Make what there is to look at: sagas with a story each, a night with trouble, bulks in every state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from django.contrib.auth.models import User
+from django.db import connection
+
+from sagas import bulk, bulk_running, clock, looks, operations
+from sagas.actors import Actor
+from sagas.bulk_rules import Operation
+from sagas.models import Saga, SagaBarrier, SagaBulk, SagaHistory, SagaWorker
+from sagas.testing import faults
+from sagas.testing.drain import look
+from tests.admin import tall, trips
+
+REASON = "The airline is open again, see ticket 42."
+OPERATOR = Actor(name="operator", is_trusted=True)
+
+
+def make_a_night() -> dict[str, Saga]:
+    """Make one saga of each kind, some failures of a few kinds, and two people at work. Returns: the sagas by kind."""
+    sagas = {name: maker() for name, maker in trips.MAKERS.items()}
+    for number in range(12):
+        with faults() as fault:
+            error = ConnectionError(f"No answer from 10.0.0.{number}:5432 after {number}.5 s; tried 'main' and 'spare'")
+            fault.refuse("book_hotel", error if number % 3 else RuntimeError("The lift is out of order."))
+            look(trips.start().pk)
+    for name in ("held_unknown", "compensation_failing", "retries_exhausted"):
+        operations.pause(sagas[name].pk, actor=trips.BOSS, reason="Wait for the call of the bank, ticket 4711.")
+        operations.resume(sagas[name].pk, actor=OPERATOR, reason=REASON)
+    return sagas
+
+
+def make_long_story() -> Saga:
+    """Return one that was refused at once, and whose compensation has failed, first often, then hourly."""
+    saga = tall.age(trips.make_compensation_failing(), timedelta(hours=200))
+    hours = [(timedelta(hours=hour), timedelta(hours=hour, seconds=2)) for hour in range(1, 200)]
+    tall.add_attempts(saga, "book_flight", hours, direction="compensation")
+    return saga
+
+
+def make_marathon() -> Saga:
+    """Return one of sixty steps."""
+    return trips.drain(trips.start(tall.MarathonSaga))
+
+
+def make_crowd() -> Saga:
+    """Return one that asks twelve at once."""
+    saga = trips.start(tall.CrowdSaga)
+    with trips.faults() as fault:
+        fault.refuse("ask_guest_7", trips.RetryLater("Not at home.", after=3000))
+        trips.look(saga.pk)
+    return saga
+
+
+def make_missing() -> Saga:
+    """Return one whose version the code does not have."""
+    saga = trips.make_waiting_for_retry()
+    Saga.objects.filter(pk=saga.pk).update(version=99, hold="definition_missing")
+    return saga
+
+
+STORIES: Mapping[str, Callable[[], Saga]] = {
+    "failing": trips.make_compensation_failing,
+    "unknown": trips.make_held_unknown,
+    "completed": trips.make_completed,
+    "long": make_long_story,
+    "marathon": make_marathon,
+    "crowd": make_crowd,
+    "missing": make_missing,
+}
+
+
+def make_machinery(saga: Saga) -> None:
+    """Make what the pages about workers, barriers and looks show."""
+    for number in range(2):
+        SagaWorker.objects.create(
+            name=f"host-{number}:871/8",
+            host=f"host-{number}",
+            pid=871,
+            started_at=saga.created_at,
+            last_sweep_at=saga.created_at,
+        )
+        SagaBarrier.objects.create(
+            key=f"{saga.pk}:step_{number}", direction="action", state="done", created_at=saga.created_at
+        )
+    looks.note_look("operator", looks.What.PAGE, saga_id=saga.pk)
+    looks.note_look("supervisor", looks.What.EXPORT, detail="display=compensation_failing, started=24h")  # fmt: skip
+
+
+def tamper(saga: Saga) -> None:
+    """Change the reasons of what people did to a saga, as somebody who owns the table can."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")
+        SagaHistory.objects.filter(saga=saga, what="operator_acted").update(reason="nothing to see")
+        cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
+
+
+def draw(sagas: list[Saga]) -> SagaBulk:
+    """Freeze a set for the administrator."""
+    return bulk.draw_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=_administrator())
+
+
+def start(sagas: list[Saga]) -> SagaBulk:
+    """Freeze and confirm a set."""
+    return bulk.start_bulk(draw(sagas).pk, actor=_administrator(), reason=REASON)[0]
+
+
+def run(found: SagaBulk) -> None:
+    """Be the workers for as long as it takes."""
+    with clock.restored():
+        while not bulk.find_bulk(found.pk).is_over:
+            bulk_running.advance(found.pk)
+            clock.move(timedelta(seconds=10))
+
+
+def _administrator() -> Actor:
+    return Actor.of_user(User.objects.get(username="admin"))
