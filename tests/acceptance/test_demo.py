@@ -144,27 +144,30 @@ def test_smoke_ends_well_and_again_on_the_same_data(checkout: Path) -> None:
         assert not (checkout / "var" / "runtime.json").exists()
 
 
-def test_demo_serves_commands_restarts_its_worker_and_ends_with_ctrl_c(demo: Demo, checkout: Path) -> None:
-    listed = subprocess.run(
-        [sys.executable, "manage.py", "saga_list", "--json"],
-        cwd=checkout, env=bare_environment(), capture_output=True, text=True, check=True,
-    )  # fmt: skip
+def test_demo_serves_commands_survives_its_worker_and_its_broker_and_ends_with_ctrl_c(
+    demo: Demo, checkout: Path
+) -> None:
+    listed = run_manage(checkout, "saga_list", "--json")
     second = subprocess.run(DEMO, cwd=checkout, env=bare_environment(), capture_output=True, text=True, check=False)
-    worker = demo.find("celery")
-    worker.kill()
-    wait_until(lambda: "worker has ended; starting it again" in demo.text, "the worker is started again")
     customer = ShopClient(url=demo.url).log_in("customer", "customer")
-    placed = customer.check_out(order_of("TEA-SENCHA"))
-    order = customer.wait_for_order(placed.body["number"], UP_SECONDS)
+    ended = []
+    for program, title in (("celery", "The worker"), ("valkey-server", "Valkey")):
+        demo.find(program).kill()
+        wait_until(
+            lambda title=title: f"{title} has ended; starting it again" in demo.text, f"{title} is started again"
+        )
+        placed = customer.check_out(order_of("TEA-SENCHA"))
+        ended.append(customer.wait_for_order(placed.body["number"], UP_SECONDS)["status"])
     family = demo.family()
 
     demo.process.send_signal(signal.SIGINT)
 
     assert demo.process.wait(60) == 0
-    assert len(json.loads(listed.stdout)) >= 4
+    assert len(json.loads(listed)) >= 4
     assert second.returncode == 1
     assert "already running" in second.stderr
-    assert order["status"] == "confirmed"
+    assert ended == ["confirmed", "confirmed"]
+    assert "Traceback" not in demo.text
     assert have_ended(family)
     assert not (checkout / "var" / "runtime.json").exists()
 
@@ -209,20 +212,6 @@ def list_left(demo: Demo) -> list[tuple[str, str]]:
     wait_until(lambda: "That was all." in demo.text, "all are there", timeout_seconds=2 * UP_SECONDS)
     _, _, told = demo.text.partition("Left for you")
     return re.findall(r"^  ([0-9a-f-]{36})  (\S+(?: \S+)*)  ", told, re.MULTILINE)
-
-
-def test_demo_survives_the_death_of_its_broker(demo: Demo) -> None:
-    demo.find("valkey-server").kill()
-    wait_until(lambda: "Valkey has ended; starting it again" in demo.text, "Valkey is started again")
-    customer = ShopClient(url=demo.url).log_in("customer", "customer")
-    placed = customer.check_out(order_of("TEA-SENCHA"))
-    order = customer.wait_for_order(placed.body["number"], UP_SECONDS)
-
-    demo.process.send_signal(signal.SIGINT)
-
-    assert order["status"] == "confirmed"
-    assert demo.process.wait(60) == 0
-    assert "Traceback" not in demo.text
 
 
 def test_killed_demo_leaves_nothing_running(demo: Demo) -> None:
