@@ -7,6 +7,7 @@ reason, at no cost, until somebody does.
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS
-from tests.processes import Process, Project, wait_until
+from tests.processes import UNHURRIED_ENGINE, Process, Project, wait_until
 
 from .estate import SETTINGS
 from .hurdles.apps import VERSIONS_VARIABLE
@@ -44,7 +45,8 @@ class Releases:
 
     def of(self, versions: str) -> Project:
         """Return the project as this release has it."""
-        return self.project.with_environment(**{"DJANGO_SETTINGS_MODULE": SETTINGS, VERSIONS_VARIABLE: versions})
+        changes = {"DJANGO_SETTINGS_MODULE": SETTINGS, "SAGAS": json.dumps(UNHURRIED_ENGINE)}
+        return self.project.with_environment(**changes, **{VERSIONS_VARIABLE: versions})
 
     def start_worker(self, name: str, versions: str) -> Deployed:
         """Start a worker of a release."""
@@ -118,6 +120,11 @@ class Deployed:
         assert pids_of(self.worker) == self.pids
         assert "Traceback" not in self.worker.log
 
+    def end(self) -> None:
+        """End it gently, however long that takes: what it runs is finished and recorded."""
+        self.worker.signal(signal.SIGTERM)
+        assert self.worker.guarded.wait(PATIENCE_SECONDS) == 0
+
 
 @pytest.fixture
 def releases(project: Project) -> Releases:
@@ -137,7 +144,7 @@ def test_each_saga_is_run_by_code_that_knows_its_version(releases: Releases, tmp
     mixed, gated = releases.start_sagas(OPEN, str(gate)).values()
     releases.wait_until_closed([*first[2], *mixed[1], *mixed[2]])
     old.assert_well()
-    old.worker.stop()
+    old.end()
     releases.assert_held_at_no_cost(gated[1], 1)
     waiting = releases.list_runs(gated[1])
 
