@@ -271,7 +271,7 @@ class TestDoctorAndBroker:
 
         assert finding["level"] == "warn"
         assert "redis://:**@127.0.0.1:1/0" in finding["what"]
-        assert "by the sweep" in finding["todo"]
+        assert "saga_sweep --loop --run" in finding["todo"]
 
     def test_one_that_is_frozen_does_not_hold_the_doctor(
         self, app: Celery, sweeper: SagaWorker, monkeypatch: pytest.MonkeyPatch
