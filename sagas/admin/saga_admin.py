@@ -298,7 +298,7 @@ class SagaAdmin(ViewOnlyAdmin):
 
         Where the page cuts that line, it can be unfolded.
         """
-        row, error = row_of(saga), format_html("")
+        row, error = row_of(saga), SafeString("")
         if row.error:
             fold = '<details class="saga-error"><summary data-keep="error">{}</summary></details>'
             error = format_html(fold if len(row.error) > MAX_ERROR_CHARS else "{}", row.error)

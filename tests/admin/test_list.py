@@ -64,6 +64,15 @@ def test_state_is_word_icon_and_colour(log_in: LogIn) -> None:
         assert row.count("<strong>") == 2
 
 
+@pytest.mark.filterwarnings("error::django.utils.deprecation.RemovedInNextVersionWarning")
+@pytest.mark.parametrize("path", ["/admin/", LIST, f"{LIST}failures/", f"{LIST}log/"])
+def test_overviews_ask_django_for_nothing_that_its_next_version_lacks(log_in: LogIn, path: str) -> None:
+    for maker in trips.MAKERS.values():
+        maker()
+
+    assert log_in("supervisor").get(path).status_code == 200
+
+
 def test_list_costs_the_same_for_one_and_for_many(log_in: LogIn) -> None:
     client = log_in("supervisor")
     trips.make_compensation_failing()
