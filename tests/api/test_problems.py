@@ -107,6 +107,15 @@ def test_database_that_is_away(customer: Shopper, monkeypatch: pytest.MonkeyPatc
     assert response["Retry-After"] == "5"
 
 
+def test_if_outages_were_mistakes_nobody_would_be_told_to_come_again(
+    customer: Shopper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(problems, "is_outage", lambda _error: False)
+    # A mistake of the server is raised where the request was made.
+    with pytest.raises(OperationalError, match="away"):
+        test_database_that_is_away(customer, monkeypatch, OperationalError("away"))
+
+
 @pytest.mark.parametrize("error", [DataError("x"), InternalError("x"), DatabaseError("x"), ValueError("x")])
 def test_wrong_statement_is_no_outage(error: Exception) -> None:
     assert problems.describe_error(error).status == 500

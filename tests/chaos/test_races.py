@@ -158,27 +158,22 @@ def sweep_side_by_side(count: int) -> list[list[UUID]]:
 def test_no_more_is_sold_than_was_there(
     blueprints: Blueprints, broker: LocalValkey, tmp_path: Path, is_full: bool
 ) -> None:
+    count = FULL_CROWD if is_full else CROWD
     with blueprints.copy(ONE_DATABASE, broker.url, tmp_path) as project:
+        stock_up(project, UNITS)
         _, client = project.start_web(threads=16)
         shop = Shop(project=project, brokers=[broker], client=client.log_in("customer", "customer"))
-        sell_out(shop, FULL_CROWD if is_full else CROWD)
+        for name in ("one", "other"):
+            shop.start_worker(name, concurrency=2)
+        body = describe_checkout("pm_card_visa", sku="KETTLE-COPPER")
+        with ThreadPoolExecutor(AT_ONCE) as crowd:
+            answers = list(crowd.map(lambda _: shop.client.check_out(body), range(count)))
+        numbers = {shop.take(answer) for answer in answers}
+        wait_until_settled(project, patience_seconds=PATIENCE_SECONDS + count)
 
-
-def sell_out(shop: Shop, count: int) -> None:
-    """Let a crowd want one kettle each of a few."""
-    project = shop.project
-    stock_up(project, UNITS)
-    for name in ("one", "other"):
-        shop.start_worker(name, concurrency=2)
-    body = describe_checkout("pm_card_visa", sku="KETTLE-COPPER")
-    with ThreadPoolExecutor(AT_ONCE) as crowd:
-        answers = list(crowd.map(lambda _: shop.client.check_out(body), range(count)))
-    numbers = {shop.take(answer) for answer in answers}
-    wait_until_settled(project, patience_seconds=PATIENCE_SECONDS + count)
-
-    ends = Counter(row["status"] for row in project.query("SELECT status FROM orders_order"))
-    assert (len(numbers), ends) == (count, {"confirmed": UNITS, "cancelled": count - UNITS})
-    books.assert_books_balance(project, shop.accepted, received={**books.SEEDED, "KETTLE-COPPER": UNITS})
+        ends = Counter(row["status"] for row in project.query("SELECT status FROM orders_order"))
+        assert (len(numbers), ends) == (count, {"confirmed": UNITS, "cancelled": count - UNITS})
+        books.assert_books_balance(project, shop.accepted, received={**books.SEEDED, "KETTLE-COPPER": UNITS})
 
 
 def test_one_key_fifty_times_places_one_order(quiet_shop: Shop) -> None:

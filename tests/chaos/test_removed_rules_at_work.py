@@ -52,11 +52,6 @@ def with_web(shop: Shop, rule: str) -> Shop:
 # --- Races ----------------------------------------------------------------------------------------------------------
 
 
-def test_without_the_conditional_update_more_is_sold_than_was_there(doomed_shop: Shop) -> None:
-    with must_fail(r"'confirmed': (?!10\b)|stock that does not add up"):
-        test_races.sell_out(doomed_shop.without("the conditional update of stock"), test_races.CROWD)
-
-
 def test_without_the_lock_of_a_key_a_repeat_meets_an_error(doomed_shop: Shop) -> None:
     with must_fail("assert {.*500"):
         test_races.test_one_key_fifty_times_places_one_order(with_web(doomed_shop, "the lock of a key"))

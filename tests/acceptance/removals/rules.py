@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,13 +11,9 @@ from celery import current_app
 from django.db import connections
 from django.db.backends.utils import CursorWrapper
 
-from inventory import services as inventory
-from inventory.models import StockItem
 from orders import idempotency
 from sagas import claims, clock, engine, evidence, moves
 from sagas.claims import Next
-
-LOOK_SECONDS = 0.05
 
 
 def tell_time_by_the_machine() -> None:
@@ -31,21 +26,6 @@ def tell_time_by_the_machine() -> None:
 
     clock.shifted = lambda _moment: datetime.now(UTC)
     clock.shift_seconds = shift_seconds
-
-
-def take_stock_that_was_seen() -> None:
-    """Look whether there is enough, and then take it."""
-
-    def take(key: str, quantities: Mapping[str, int]) -> None:
-        for sku, quantity in quantities.items():
-            seen = StockItem.objects.get(sku=sku)
-            if seen.on_hand < quantity:
-                raise inventory.OutOfStock(key=key, shortages=[])
-            time.sleep(LOOK_SECONDS)
-            left = {"on_hand": seen.on_hand - quantity, "reserved": seen.reserved + quantity}
-            StockItem.objects.filter(sku=sku).update(**left)
-
-    inventory._take_from_hand = take
 
 
 def let_everybody_use_a_key() -> None:
@@ -115,7 +95,6 @@ def rewrite(old: str, new: str) -> None:
 
 REMOVALS: Mapping[str, Callable[[], None]] = {
     "the database's clock": tell_time_by_the_machine,
-    "the conditional update of stock": take_stock_that_was_seen,
     "the lock of a key": let_everybody_use_a_key,
     "those first that were not rung for": ring_for_the_oldest_always,
     "JSON alone": accept_pickles,
