@@ -12,7 +12,7 @@ from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -183,10 +183,10 @@ class SagaAdmin(ViewOnlyAdmin):
             return self.refuse_query(request, str(error))
         return response
 
-    def refuse_query(self, request: HttpRequest, refusal: str) -> HttpResponse:
-        """Say what of a query is wrong, and show no rows."""
+    def refuse_query(self, request: HttpRequest, refusal: str, status: int = 400) -> HttpResponse:
+        """Say what of a query is wrong, and lead to the list; show no rows."""
         context = {"title": "Sagas", "refusal": refusal, "saga_views": shortcuts.list_views(request)}
-        return self.render(request, "admin/sagas/saga/refused.html", context, 400)
+        return self.render(request, "admin/sagas/saga/refused.html", context, status)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Return what may be done to the ticked rows."""
@@ -252,7 +252,10 @@ class SagaAdmin(ViewOnlyAdmin):
         """Show the plan of an action, or do it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return operating.answer(self, request, saga_id, code)
+        try:
+            return operating.answer(self, request, saga_id, code)
+        except Http404 as error:
+            return self.refuse_query(request, str(error), status=404)
 
     def refresh_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
         """Say what has changed on the page of a saga."""

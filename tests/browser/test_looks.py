@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import expect
 
-from sagas import bulk, bulk_running, operations
+from sagas import bulk, bulk_running, operations, searching
 from sagas.admin.selection import Tab
 from sagas.models import SagaBulk
 from sagas.rules import Operation
@@ -20,7 +20,7 @@ from tests.admin.pages import LIST, action_of, page_of
 
 from . import scenes
 from .conftest import Visit
-from .looking import NARROW, Looker, examine
+from .looking import LOOKS_ALONE, NARROW, Looker, examine
 from .scenes import REASON
 
 BULKS = "/admin/sagas/sagabulk/"
@@ -64,6 +64,7 @@ def test_pages_of_actions(looker: Looker) -> None:
     looker.look("act-step-for-mark", action_of(sagas["held_unknown"], Operation.MARK_SUCCEEDED))
     looker.look("act-step-for-skip", action_of(sagas["contract_violation"], Operation.SKIP))
     looker.look("act-refused", action_of(sagas["completed"], Operation.COMPENSATE))
+    looker.look("act-gone", f"{LIST}00000000-0000-0000-0000-000000000000/act/retry/")
     looker.look("act-abandon", action_of(sagas["compensation_refused"], Operation.ABANDON))
 
     for one in (page, plain):
@@ -128,6 +129,19 @@ def test_pages_about_many_sagas(looker: Looker) -> None:
     looker.look("help")
 
 
+def test_page_of_a_common_search(looker: Looker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "MAX_KEYS", 2)
+    monkeypatch.setattr(searching, "MAX_LOOKED_THROUGH", 2)
+    for _ in range(3):
+        trips.start()
+
+    looker.look("list-common", f"{LIST}?q=ORD")
+
+    expect(looker.visitor.page.get_by_role("status").filter(has_text="business keys begin so")).to_be_visible()
+    looker.visitor.page.get_by_role("link", name="look through older ones").click()
+    expect(looker.visitor.page.locator("#result_list tbody tr")).to_have_count(1)
+
+
 def test_pages_with_nothing_on_them(looker: Looker) -> None:
     looker.look("empty-dashboard", "/admin/sagas/")
     looker.look("empty-list", LIST)
@@ -183,6 +197,8 @@ def test_axe_would_find_something(visit: Visit) -> None:
 
     found = {complaint.partition(":")[0] for complaint in examine(visitor)}
     assert found >= {"empty-heading", "image-alt", "color-contrast"}
+    again = {complaint.partition(":")[0] for complaint in examine(visitor, LOOKS_ALONE)}
+    assert again == {"color-contrast"}
 
 
 def url_of(found: SagaBulk) -> str:
