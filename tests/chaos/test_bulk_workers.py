@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.acceptance.shops import PATIENCE_SECONDS, Shop
+from tests.acceptance.shops import Shop
 from tests.processes import FAST_ENGINE, wait_until
 
 # One a second, and up to eleven at once where nobody acted for a while: some are left at each kill.
@@ -67,5 +67,5 @@ def wait_until_ended(shop: Shop, bulk_id: str, count: int) -> None:
     wait_until(
         lambda: shop.project.query(statement, [bulk_id])[0]["ended"] >= count,
         f"{count} sagas of the bulk have a result",
-        timeout_seconds=PATIENCE_SECONDS,
+        timeout_seconds=shop.patience_seconds,
     )

@@ -19,8 +19,10 @@ from tests.acceptance.stops.points import Marks, Moment
 from tests.removed import must_fail
 
 from . import (
+    test_bulk_workers,
     test_poisoned_rows,
     test_races,
+    test_tired_broker,
     test_wild_messages,
     test_wrong_clocks,
 )
@@ -89,7 +91,21 @@ def test_if_sweeps_always_took_the_oldest_a_worker_would_never_get_behind_poison
         )
 
 
+def test_without_sweeps_what_the_broker_refused_is_lost(doomed_shop: Shop) -> None:
+    with must_fail(NOBODY_BEGAN):
+        test_tired_broker.test_broker_without_memory_neither_stops_checkouts_nor_workers(
+            impatiently(doomed_shop.without("the sweep"))
+        )
+
+
 # --- Workers that die, freeze and end -------------------------------------------------------------------------------
+
+
+def test_without_the_sweep_of_bulks_nobody_takes_over_from_a_dead_worker(doomed_shop: Shop) -> None:
+    with must_fail("still not: .* sagas of the bulk have a result"):
+        test_bulk_workers.test_bulk_outlives_its_workers_and_acts_once_on_each_saga(
+            impatiently(doomed_shop.without("the sweep of bulks")), False
+        )
 
 
 def test_if_leases_never_ended_nobody_would_take_over_from_a_dead_worker(doomed_shop: Shop, marks: Marks) -> None:

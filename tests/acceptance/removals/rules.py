@@ -12,8 +12,9 @@ from django.db import connections
 from django.db.backends.utils import CursorWrapper
 
 from orders import idempotency
-from sagas import claims, clock, engine, evidence, moves
+from sagas import bulk_running, claims, clock, engine, evidence, moves, recovery
 from sagas.claims import Next
+from sagas.management import sweeping
 
 
 def tell_time_by_the_machine() -> None:
@@ -63,6 +64,17 @@ def go_on_while_shutting_down() -> None:
     engine.advance = advance_on
 
 
+def sweep_nothing() -> None:
+    """Trust the broker to deliver every ring."""
+    recovery.claim_due = lambda **_which: []
+    sweeping._list_due = lambda _queues: []
+
+
+def sweep_no_bulks() -> None:
+    """Trust the worker that has a bulk to live."""
+    bulk_running.ring_due = lambda: 0
+
+
 def record_under_any_token() -> None:
     """Record whatever comes back, whoever has the lease."""
 
@@ -100,6 +112,8 @@ REMOVALS: Mapping[str, Callable[[], None]] = {
     "JSON alone": accept_pickles,
     "queues of its own alone": serve_every_queue,
     "no claim while shutting down": go_on_while_shutting_down,
+    "the sweep": sweep_nothing,
+    "the sweep of bulks": sweep_no_bulks,
     "the lease token": record_under_any_token,
     "evidence of late answers": keep_no_late_answers,
     "the end of a lease": believe_in_every_lease,
