@@ -71,6 +71,7 @@ READ = """() => {
     return document.querySelector("#content").innerText;
 }"""
 SPAN = r"\d+(?:\.\d)? (?:ms|s|min|h|d)\b"
+NUMBER = re.compile(r"\d+")
 TIME = re.compile(rf"(?:in )?{SPAN}(?: {SPAN})?(?: ago)?|just now|\b\d\d:\d\d:\d\d\b")
 
 
@@ -144,4 +145,5 @@ def _dress(page: Page, scheme: Any, size: Any) -> None:
 
 def _read(page: Page) -> list[str]:
     text: str = page.evaluate(READ)
-    return sorted({TIME.sub("T", line).strip() for line in text.splitlines()})
+    # Between two visits time goes by: more is due, and older.
+    return sorted({NUMBER.sub("0", TIME.sub("T", line)).strip() for line in text.splitlines()})
