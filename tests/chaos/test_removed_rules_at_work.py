@@ -20,6 +20,7 @@ from tests.removed import must_fail
 
 from . import (
     test_bulk_workers,
+    test_deadly_steps,
     test_poisoned_rows,
     test_races,
     test_tired_broker,
@@ -30,6 +31,7 @@ from . import (
 # What never happens is not waited for as long as what only comes late.
 SHORT_PATIENCE_SECONDS = 45.0
 NOBODY_BEGAN = "(?s)'status': 'processing'.* pending, started"
+LOST_AGAIN = "(?s)'status': 'processing'.* action 5: [^\\n]*\\n *sagas.LostWorker"
 
 
 @pytest.fixture
@@ -99,6 +101,13 @@ def test_without_sweeps_what_the_broker_refused_is_lost(doomed_shop: Shop) -> No
 
 
 # --- Workers that die, freeze and end -------------------------------------------------------------------------------
+
+
+def test_if_a_lost_worker_did_not_count_a_deadly_step_would_kill_for_ever(doomed_shop: Shop, marks: Marks) -> None:
+    with must_fail(LOST_AGAIN):
+        test_deadly_steps.test_step_that_kills_its_worker_gets_its_attempts_and_no_more(
+            impatiently(doomed_shop.without("lost workers counted")), marks
+        )
 
 
 def test_without_the_sweep_of_bulks_nobody_takes_over_from_a_dead_worker(doomed_shop: Shop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from django.db import connections
 from django.db.backends.utils import CursorWrapper
 
 from orders import idempotency
-from sagas import bulk_running, claims, clock, engine, evidence, moves, recovery
+from sagas import bulk_running, claims, clock, engine, evidence, moves, outcomes, recovery
 from sagas.claims import Next
 from sagas.management import sweeping
 
@@ -37,6 +38,12 @@ def let_everybody_use_a_key() -> None:
 def ring_for_the_oldest_always() -> None:
     """Ring for the same sagas again while nothing moves them."""
     rewrite("ORDER BY rung_at NULLS FIRST, due_at", "ORDER BY due_at")
+
+
+def count_no_lost_worker() -> None:
+    """Leave a lost worker out of the budget."""
+    report = outcomes.lost_worker
+    outcomes.lost_worker = lambda **who: replace(report(**who), is_counted=False)
 
 
 def accept_pickles() -> None:
@@ -109,6 +116,7 @@ REMOVALS: Mapping[str, Callable[[], None]] = {
     "the database's clock": tell_time_by_the_machine,
     "the lock of a key": let_everybody_use_a_key,
     "those first that were not rung for": ring_for_the_oldest_always,
+    "lost workers counted": count_no_lost_worker,
     "JSON alone": accept_pickles,
     "queues of its own alone": serve_every_queue,
     "no claim while shutting down": go_on_while_shutting_down,
