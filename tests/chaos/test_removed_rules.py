@@ -36,7 +36,7 @@ def test_without_the_lock_of_the_saga_two_decide(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(QuerySet, "select_for_update", lambda rows, **_how: rows)
-    with must_fail(r"assert \[(StaleWrite|IntegrityError|IntegrityErr)"):
+    with must_fail(r"assert \[(StaleWrite|IntegrityErr|TransitionNo)"):
         test_races.race_for_a_decision(customer, test_races.ROUNDS, tmp_path)
 
 
