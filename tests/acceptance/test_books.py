@@ -20,8 +20,10 @@ from django.db import connections, transaction
 from orders import services
 from orders.requests import Address, CheckoutRequest, LineRequest
 from orders.seed import seed_shop
+from payments.gateways import sandbox as sandbox_gateway
 from sagas import clock
 from sagas.testing import drain
+from shipping.carriers import sandbox as sandbox_carrier
 from tests.processes import Project
 
 from . import books
@@ -279,8 +281,10 @@ class Court:
 
 
 @pytest.fixture
-def court(tmp_path: Path) -> Iterator[Court]:
-    """Let one checkout be confirmed, one cancelled, and one wait for a person."""
+def court(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Court]:
+    """Let one checkout be confirmed, one cancelled, and one wait for a person; the providers' books roll back, too."""
+    for provider in (sandbox_gateway, sandbox_carrier):
+        monkeypatch.setattr(provider, "commit_apart", lambda _database, work: work())
     with clock.restored():
         yield Court(project=UncommittedProject(environment={}, directory=tmp_path), names=place_orders())
 
