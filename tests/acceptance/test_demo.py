@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from config.local.client import ShopClient
-from config.local.gallery import EXHIBITS
+from config.local.exhibits import EXHIBITS
 from config.local.runtime import ROOT
 from sagas.display.states import DisplayState
 from sagas.states import Hold
