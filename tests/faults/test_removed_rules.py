@@ -44,7 +44,7 @@ from sagas.testing.drain import read
 from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
 from tests.participants.side_by_side import PATIENCE_SECONDS, count_types, run_side_by_side
 
-from . import bare, bare_paths, checkouts, operators, upkeep
+from . import bare, bare_paths, checkouts, operators, situations, upkeep
 from .databases import on
 from .enumeration import Path, Verdict, fail_everywhere, freeze_everywhere, kill_everywhere, map_points
 from .points import Failure, call_outside
@@ -231,14 +231,14 @@ def refuse_on_old_knowledge() -> list[str]:
     Returns: what is wrong in the end.
     """
     shopper = make_shopper().place()
-    operators.lose_the_payment(shopper)
+    situations.lose_the_payment(shopper)
     seen, _history = operators.read_marks(shopper)
     with faults() as planted:
         planted.lose_answer("authorize_payment")
         pass_time(until_due=read(shopper.find_saga()))
         advance(shopper.saga_id, attempts=1)
     with suppress(StaleRevision):
-        operators.act(
+        situations.act(
             shopper, operations.Operation.MARK_REFUSED, revision=seen, step="authorize_payment",
             evidence="The provider never saw the request.",
         )  # fmt: skip
