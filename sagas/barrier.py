@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db import connections
 
-from . import clock
+from . import clock, transactions
 from .exceptions import Fenced
 from .models import BarrierState, SagaBarrier
 from .states import Direction
@@ -82,7 +82,7 @@ def _take(using: str, key: str, direction: Direction, epoch: int, arriving: Dire
     """Insert the row or lock the one that is there. A compensation that inserts the action's row leaves a tombstone."""
     is_tombstone = arriving is Direction.COMPENSATION and direction is Direction.ACTION
     state = BarrierState.TOMBSTONE if is_tombstone else BarrierState.INTENT
-    now = clock.read_now(using)
+    now = transactions.read_now(using)
     with connections[using].cursor() as cursor:
         cursor.execute(
             "INSERT INTO sagas_sagabarrier (key, direction, epoch, state, created_at) VALUES (%s, %s, %s, %s, %s)"

@@ -31,6 +31,7 @@ from .exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRe
 from .models import BulkResult, BulkState, Saga, SagaBulk, SagaBulkItem
 from .operations import check_text
 from .rules import Operation
+from .transactions import own_transaction
 
 MAX_SELECTED = 1_000  # by hand; more is a filter
 MAX_DRAWN = 10  # sets of one person that nobody has confirmed; the oldest give way
@@ -126,7 +127,7 @@ def start_bulk(
     Locks: the bulk row. Tx: opens one.
     """
     settings = get_settings()
-    with transaction.atomic(using=settings.database):
+    with own_transaction(settings.database, joins=True):
         bulk = _lock(bulk_id)
         require_permissions(actor, Operation(bulk.operation))
         if (bulk.account, bulk.actor) != (account_of(actor), actor.name):
@@ -155,7 +156,7 @@ def stop_bulk(bulk_id: UUID, *, actor: Actor, reason: str = "") -> tuple[SagaBul
     """
     actor.require(BULK_PERMISSION)
     checked = check_text(reason, "The reason", least=0)
-    with transaction.atomic(using=get_settings().database):
+    with own_transaction(get_settings().database, joins=True):
         bulk = _lock(bulk_id)
         if bulk.is_over:
             return bulk, False
@@ -215,7 +216,7 @@ def _draw(
     require_bulk_operation(operation)
     require_permissions(actor, operation)
     settings = get_settings()
-    with transaction.atomic(using=settings.database):
+    with own_transaction(settings.database, joins=True):
         _drop_oldest_drawn(actor)
         bulk = SagaBulk(
             operation=operation.value, actor=actor.name, account=account_of(actor), is_trusted=actor.is_trusted,

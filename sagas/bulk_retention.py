@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from . import clock
 from .conf import get_settings
 from .models import BulkState, SagaBulk, SagaBulkItem
+from .transactions import own_transaction
 
 BATCH_ROWS = 5_000  # rows of sagas in one transaction; they have no children, and go several times as fast as sagas
 PAGE = 100
@@ -61,7 +61,7 @@ def _delete_bulk(bulk_id: UUID, ended_before: datetime, should_stop: Callable[[]
     using = get_settings().database
     items: Any = SagaBulkItem.objects.using(using).filter(bulk_id=bulk_id)
     while not should_stop():
-        with transaction.atomic(using=using):
+        with own_transaction(using):
             free = select_expired_bulks(ended_before).filter(pk=bulk_id).select_for_update(skip_locked=True)
             bulk = free.first()
             if bulk is None:

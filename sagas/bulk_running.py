@@ -22,7 +22,7 @@ from uuid import UUID, uuid4
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import F
 
 from . import bulk_rules, clock, doorbell
@@ -35,6 +35,7 @@ from .models import BulkResult, BulkState, SagaBulk, SagaBulkItem
 from .models.bulk import BULK_ID_VERSION
 from .operations import perform_operation
 from .rules import Operation
+from .transactions import own_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def ring_due() -> int:
         "interval": settings.ring_interval,
         "limit": settings.sweep_page,
     }
-    with transaction.atomic(using=settings.database), connections[settings.database].cursor() as cursor:
+    with own_transaction(settings.database), connections[settings.database].cursor() as cursor:
         cursor.execute(sql, values)
         found = [row[0] for row in cursor.fetchall()]
     for bulk_id in found:
@@ -151,7 +152,7 @@ def _claim(bulk_id: UUID) -> _Lease | None:
         "shift": clock.shift_seconds(), "token": token, "lease": settings.time_slice + settings.lease_margin,
         "burst": BURST, "id": bulk_id,
     }  # fmt: skip
-    with transaction.atomic(using=settings.database), connections[settings.database].cursor() as cursor:
+    with own_transaction(settings.database), connections[settings.database].cursor() as cursor:
         cursor.execute(sql, values)
         row = cursor.fetchone()
     if row is None:
@@ -162,7 +163,7 @@ def _claim(bulk_id: UUID) -> _Lease | None:
 def _release(lease: _Lease, count: int) -> None:
     """Give a bulk back, or end it when nothing is left; the next saga may be acted on when the rate allows it."""
     settings = get_settings()
-    with transaction.atomic(using=settings.database, durable=True):
+    with own_transaction(settings.database, durable=True):
         bulk = _lock_leased(lease)
         if bulk is None:
             return
@@ -179,7 +180,7 @@ def _act_or_note(lease: _Lease) -> _Turn:
     using = get_settings().database
     tried: list[SagaBulkItem] = []
     try:
-        with transaction.atomic(using=using, durable=True):
+        with own_transaction(using, durable=True):
             return _act_on_next(lease, tried)
     except Exception as error:
         if not tried or is_beyond_statement(error):
@@ -231,7 +232,7 @@ def _act(bulk: SagaBulk, item: SagaBulkItem, actor: Actor, operation: Operation)
 
 
 def _note_failure(lease: _Lease, item_id: int, error: Exception) -> _Turn:
-    with transaction.atomic(using=get_settings().database, durable=True):
+    with own_transaction(get_settings().database, durable=True):
         bulk = _lock_leased(lease)
         if bulk is None:
             return _Turn.OVER

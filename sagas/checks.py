@@ -116,14 +116,16 @@ def check_doorbell(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckM
 
 @register(TAG)
 def check_databases(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report an engine's database that is not there (E004), not where its models go (E005), or no PostgreSQL (E006)."""
+    """Report an engine's database that is not there (E004), not where its models go (E005), no PostgreSQL (E006), or
+    one of the sagas' that does not commit by itself (E018).
+    """
     settings = read_settings()
     if settings is None:
         return []
     if settings.database not in connections.settings:
         hint = f"Set SAGAS['DATABASE'] to one of: {', '.join(connections.settings)}."
         return [_error("E004", f"SAGAS['DATABASE'] is {settings.database!r}, which DATABASES does not have.", hint)]
-    return [*_check_engine_routing(settings), *_check_vendors(settings)]
+    return [*_check_engine_routing(settings), *_check_vendors(settings), *_check_autocommit(settings)]
 
 
 @register(TAG)
@@ -264,14 +266,28 @@ def _check_engine_routing(settings: SagaSettings) -> list[CheckMessage]:
     return found
 
 
-def _check_vendors(settings: SagaSettings) -> list[CheckMessage]:
+def _list_aliases(settings: SagaSettings) -> list[str]:
+    """Return the databases of the engine and of all participants, as far as DATABASES has them."""
     aliases = {settings.database}
     for place in _list_places():
         aliases |= _find_aliases(place.label) & set(connections.settings)
+    return sorted(aliases)
+
+
+def _check_autocommit(settings: SagaSettings) -> list[CheckMessage]:
+    hint = "Remove it: the engine commits its own transactions, and so does Django with its default."
+    return [
+        _error("E018", f"DATABASES[{alias!r}]['AUTOCOMMIT'] is off: nothing that sagas write would be committed.", hint)
+        for alias in _list_aliases(settings)
+        if not connections[alias].settings_dict["AUTOCOMMIT"]
+    ]
+
+
+def _check_vendors(settings: SagaSettings) -> list[CheckMessage]:
     hint = "Use django.db.backends.postgresql: locks, leases and the barrier rely on it."
     return [
         _error("E006", f"Database {alias!r} of the sagas is {connections[alias].vendor}, not PostgreSQL.", hint)
-        for alias in sorted(aliases)
+        for alias in _list_aliases(settings)
         if connections[alias].vendor != "postgresql"
     ]
 

@@ -13,13 +13,13 @@ from . import holds, inputs, moves
 from .conf import get_settings
 from .context import Results, StepContext
 from .definition import SagaDefinition, Step
-from .exceptions import InputRefused
+from .exceptions import InputRefused, Misconfigured, describe_error
 from .journal import Journal, What
 from .models import SagaAttempt, SagaStep
-from .participants import participant_database
+from .participants import require_participant_database
 from .perform import Claimed, settler_of
 from .planner import Claim
-from .states import Direction, Hold, SagaState, StepState
+from .states import FORWARD_STATES, PASSED_STATES, Direction, Hold, SagaState, StepState
 
 DIRECTION_EVENTS = {Direction.ACTION: What.STEP_CLAIMED, Direction.COMPENSATION: What.COMPENSATION_CLAIMED}
 
@@ -34,6 +34,8 @@ class Next:
     """Queues to ring, one ring for each further step that is due."""
     is_worth_writing: bool = True
     """Whether the journal changed."""
+    interrupt: BaseException | None = None
+    """What asked this process to end while the step ran; raised again once the others are rung for."""
 
 
 def claim_next(journal: Journal, *, queues: frozenset[str] | None, worker: str, may_claim: bool) -> Next:
@@ -65,23 +67,56 @@ def claim_next(journal: Journal, *, queues: frozenset[str] | None, worker: str, 
     return Next(claimed=claimed, rings=tuple(rings), is_worth_writing=is_changed)
 
 
+def hold_unclaimable(journal: Journal, error: Exception) -> None:
+    """Hold the first step that is not over, because the project's own code raised where only it could say what next."""
+    is_forward = journal.saga.state in FORWARD_STATES
+    todo = [step for step in journal.steps if step.state not in PASSED_STATES] if is_forward else journal.steps[::-1]
+    step = todo[0] if todo else journal.steps[-1]
+    reason = f"The project's code keeps this step from being claimed: {describe_error(error)}"
+    holds.set_hold(journal, step, Hold.MISCONFIGURED, reason=reason)
+    leases = [other.lease_until for other in journal.steps if other.lease_until and other.lease_until > journal.now]
+    journal.saga.due_at = min(leases, default=None)
+
+
 def _queues_of(journal: Journal) -> list[str]:
     return [journal.saga.queue, *journal.saga.other_queues]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """Hold what the project's own code says of a step, asked for before its attempt is opened."""
+
+    typed_input: object
+    database: str
+    """Alias of the participant's database."""
+
+
 def _claim(journal: Journal, claim: Claim, worker: str) -> Claimed | None:
+    """Open an attempt; where the project's code does not allow for one, hold the step with the reason instead."""
     definition = journal.definition
     if definition is None:
         return None
     declared = definition.step(claim.step)
     step = journal.step(claim.step)
     try:
-        typed_input = inputs.load(definition.input, journal.saga.input)
+        prepared = _prepare(journal, definition, declared)
     except InputRefused as error:
         holds.set_hold(journal, step, Hold.MISCONFIGURED, reason=f"The stored input does not fit the code: {error}")
         return None
+    except Misconfigured as error:
+        holds.set_hold(journal, step, Hold.MISCONFIGURED, reason=str(error))
+        return None
     attempt = _open(journal, step, declared, claim.direction, worker)
-    return _describe(journal, definition, declared, attempt, typed_input)
+    return _describe(journal, declared, attempt, prepared)
+
+
+def _prepare(journal: Journal, definition: type[SagaDefinition], declared: Step) -> _Prepared:
+    """Ask the project's input class and its database routers.
+
+    Raises: InputRefused; Misconfigured when a router fails or names no database of DATABASES.
+    """
+    typed_input = inputs.load(definition.input, journal.saga.input)
+    return _Prepared(typed_input=typed_input, database=require_participant_database(definition, declared))
 
 
 def _open(journal: Journal, step: SagaStep, declared: Step, direction: Direction, worker: str) -> SagaAttempt:
@@ -120,9 +155,7 @@ def _open(journal: Journal, step: SagaStep, declared: Step, direction: Direction
     return attempt
 
 
-def _describe(
-    journal: Journal, definition: type[SagaDefinition], declared: Step, attempt: SagaAttempt, typed_input: object
-) -> Claimed:
+def _describe(journal: Journal, declared: Step, attempt: SagaAttempt, prepared: _Prepared) -> Claimed:
     settings = get_settings()
     direction = Direction(attempt.direction)
     timeout = settings.attempt_timeout(declared, direction)
@@ -130,7 +163,7 @@ def _describe(
         saga_id=journal.saga.pk,
         step=declared.name,
         direction=direction,
-        input=typed_input,
+        input=prepared.typed_input,
         results=Results({step.name: step.result for step in journal.steps if step.result is not None}),
         attempt=attempt.number,
         epoch=attempt.epoch,
@@ -138,7 +171,6 @@ def _describe(
     )
     if direction is Direction.COMPENSATION and declared.external and declared.action is not None:
         object.__setattr__(context, "settler", settler_of(declared.action, context))
-    database = participant_database(definition, declared)
     return Claimed(
         saga_id=journal.saga.pk,
         step=declared,
@@ -146,6 +178,6 @@ def _describe(
         token=attempt.lease_token,
         context=context,
         timeout=timeout,
-        database=database,
-        joins_engine=not declared.external and database == settings.database,
+        database=prepared.database,
+        joins_engine=not declared.external and prepared.database == settings.database,
     )

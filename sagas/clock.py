@@ -1,13 +1,14 @@
 """Tell the time of the engine: the database's clock, plus the shift that tests set.
 
-No decision of the engine depends on the clock of the machine it runs on.
+No decision of the engine depends on the clock of the machine it runs on, nor on the time zone of the project or of
+a session.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from django.db import connections
@@ -18,13 +19,21 @@ _shift = timedelta()
 def read_now(using: str) -> datetime:
     """Return the present time by the database's clock, aware, in UTC."""
     with connections[using].cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
+        cursor.execute("SELECT clock_timestamp() AT TIME ZONE 'UTC'")
         return shifted(cast("datetime", cursor.fetchone()[0]))
 
 
 def shifted(moment: datetime) -> datetime:
-    """Return a moment read from the database as the engine should see it."""
-    return moment + _shift
+    """Return a moment read from the database, aware in UTC or naive in UTC, as the engine should see it."""
+    return as_utc(moment) + _shift
+
+
+def as_utc(moment: datetime) -> datetime:
+    """Return a moment aware, in UTC; one without a zone is taken for UTC already.
+
+    Arithmetic in any other zone is wrong by an hour where clocks are put back.
+    """
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def shift_seconds() -> float:

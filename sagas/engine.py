@@ -11,16 +11,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError
 
-from . import claims, doorbell, evidence, moves, outcomes, perform
+from . import claims, doorbell, evidence, moves, outcomes, perform, transactions
 from .claims import Next
 from .conf import get_settings
-from .databases import refresh_connection
-from .exceptions import SagaNotFound
+from .databases import is_conflict, refresh_connection
+from .exceptions import SagaError, SagaNotFound, WorkerDied
 from .journal import Journal
 from .models import SagaAttempt
 from .outcomes import Report
@@ -31,7 +32,8 @@ __all__ = ["advance", "start"]
 
 logger = logging.getLogger(__name__)
 
-CONNECTION_ERRORS = (OperationalError, InterfaceError)
+CONNECTION_ERRORS = (OperationalError, InterfaceError, transactions.ConnectionBent)
+CLAIM_TRIES = 3
 RECORD_TRIES = 5
 RECORD_PAUSE_SECONDS = 0.2  # doubled at each try; the lease margin (20 s by default) covers the sum
 
@@ -54,6 +56,20 @@ class _Run:
     def may_go_on(self) -> bool:
         return not self.should_stop() and time.monotonic() < self.ends_at
 
+    def ending(self) -> _Run:
+        """Return the same for a process that must end: it records, and claims nothing more."""
+        return replace(self, should_stop=lambda: True)
+
+
+@dataclass(kw_only=True)
+class _Joined:
+    """Hold how far the transaction of a local step got."""
+
+    reached: str = "begin"
+    """Where an error comes from: begin, function, record or commit."""
+    following: Next = field(default_factory=Next)
+    """What it claimed, once it was recorded."""
+
 
 def advance(
     saga_id: UUID,
@@ -67,6 +83,7 @@ def advance(
     ``queues`` are those that this worker serves (None: all); steps of others are rung for.
     Returns: how many attempts were run; 0 also when there is no such saga or another worker has it.
     Locks: the saga row, only while claiming and recording.
+    Raises: SystemExit or KeyboardInterrupt that a step function raised, once its attempt is recorded.
     Tx: must not be inside one.
     """
     run = _Run(
@@ -85,76 +102,116 @@ def advance(
 
 
 def _claim_first(run: _Run) -> Claimed | None:
-    refresh_connection(get_settings().database)
-    try:
-        with transaction.atomic(using=get_settings().database, durable=True):
-            journal = Journal.lock(run.saga_id)
-            following = claims.claim_next(journal, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
-            if following.is_worth_writing:
-                journal.write()
-    except SagaNotFound:
-        logger.info("Ring for an unknown saga ignored.", extra={"saga_id": str(run.saga_id)})
-        return None
-    return _ring_others(run, following)
+    using = get_settings().database
+    refresh_connection(using)
+    for tries_left in reversed(range(CLAIM_TRIES)):
+        try:
+            return _ring_others(run, _claim_once(run, using))
+        except SagaNotFound:
+            logger.info("Ring for an unknown saga ignored.", extra={"saga_id": str(run.saga_id)})
+            return None
+        except (DatabaseError, InterfaceError, transactions.ConnectionBent) as error:
+            # Also of a search path that foreign code left behind, where the engine's tables are not.
+            refresh_connection(using, is_broken=True)
+            may_pass = is_conflict(error) or isinstance(error, ProgrammingError | transactions.ConnectionBent)
+            if tries_left == 0 or not may_pass:
+                raise
+        except (SagaError, ImproperlyConfigured):
+            raise  # of the engine itself, or of every saga
+        except Exception as error:
+            logger.exception("Saga cannot be advanced; it is held.", extra={"saga_id": str(run.saga_id)})
+            _hold(run, using, error)
+            return None
+    return None
+
+
+def _claim_once(run: _Run, using: str) -> Next:
+    with transactions.own_transaction(using, durable=True):
+        journal = Journal.lock(run.saga_id, checks_session=True)
+        following = claims.claim_next(journal, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
+        if following.is_worth_writing:
+            journal.write()
+    return following
+
+
+def _hold(run: _Run, using: str, error: Exception) -> None:
+    """Hold a saga that the project's code keeps from being claimed: somebody must be shown it, with the reason."""
+    with transactions.own_transaction(using, durable=True):
+        journal = Journal.lock(run.saga_id)
+        claims.hold_unclaimable(journal, error)
+        journal.write()
 
 
 def _step(run: _Run, claimed: Claimed) -> Claimed | None:
     """Perform one claimed step, record it, and return the next one if this worker goes on."""
-    facts = {
-        "saga_id": str(run.saga_id), "step": claimed.step.name, "direction": claimed.direction.value,
-        "attempt": claimed.context.attempt,
-    }  # fmt: skip
-    logger.debug("Step started.", extra=facts)
+    logger.debug("Step started.", extra=perform.facts_of(claimed))
     following = _run_joined(run, claimed) if claimed.joins_engine else _record(run, claimed, perform.perform(claimed))
     return _ring_others(run, following)
 
 
 def _run_joined(run: _Run, claimed: Claimed) -> Next:
     """Run a local step in the engine's database: its effect, its record and the next claim commit together."""
-    using = get_settings().database
-    following: Next | None = None
-    reached = "begin"
+    joined = _Joined()
     try:
-        with transaction.atomic(using=using, durable=True):
-            perform.set_timeouts(using, claimed.timeout)
-            reached = "function"
-            result = perform.run_function(claimed)
-            journal = Journal.lock(run.saga_id)
-            following = _record_in(run, journal, claimed, outcomes.succeeded(result))
-            if following is None:
-                raise _StaleToken
-            journal.write()
-            reached = "commit"
-        return following
+        _commit_joined(run, claimed, joined)
+        return joined.following
     except _StaleToken:
-        logger.warning(
-            "Stale local attempt rolled back.", extra={"saga_id": str(run.saga_id), "step": claimed.step.name}
-        )
+        logger.warning("Stale local attempt rolled back.", extra=perform.facts_of(claimed))
         return Next()
-    except Exception as error:  # noqa: BLE001 - every error of a step function becomes an outcome
-        refresh_connection(using)
-        if reached == "begin" and isinstance(error, CONNECTION_ERRORS):
-            report = outcomes.unreachable(error, redact=perform.redact_text)
-        else:
-            report = perform.judge(claimed, error, is_rolled_back=True)
+    except WorkerDied:
+        raise
+    except BaseException as error:  # noqa: BLE001 - every error of a step function becomes an outcome
+        refresh_connection(get_settings().database, is_broken=isinstance(error, transactions.ConnectionBent))
+        report = _judge_joined(claimed, joined, error)
     # Only a transaction that was being committed may have been recorded although it failed.
-    unanswered = (following, outcomes.succeeded(None)) if reached == "commit" and following is not None else None
+    unanswered = (joined.following, outcomes.succeeded(None)) if joined.reached == "commit" else None
     return _record(run, claimed, report, unanswered=unanswered)
+
+
+def _commit_joined(run: _Run, claimed: Claimed, joined: _Joined) -> None:
+    using = get_settings().database
+    with transactions.own_transaction(using, durable=True, keeps_isolation=True):
+        perform.set_timeouts(using, claimed.timeout)
+        joined.reached = "function"
+        result = perform.run_function(claimed)
+        joined.reached = "record"
+        journal = Journal.lock(run.saga_id)
+        following = _record_in(run, journal, claimed, outcomes.succeeded(result))
+        if following is None:
+            raise _StaleToken
+        journal.write()
+        transactions.log_failing_callbacks(using, perform.facts_of(claimed))
+        joined.following, joined.reached = following, "commit"
+
+
+def _judge_joined(claimed: Claimed, joined: _Joined, error: BaseException) -> Report:
+    """Return what an error means that certainly rolled a local step back, unless it was one of the COMMIT."""
+    is_the_engines = joined.reached != "function" and is_conflict(error)
+    if is_the_engines or (joined.reached == "begin" and isinstance(error, CONNECTION_ERRORS)):
+        return outcomes.faultless(error, redact=perform.redact_text)
+    return perform.judge(claimed, error, is_rolled_back=True)
 
 
 def _record(run: _Run, claimed: Claimed, report: Report, *, unanswered: tuple[Next, Report] | None = None) -> Next:
     """Record an outcome in a transaction of its own, through restarts of the database.
 
-    A COMMIT without an answer (``unanswered``: what it recorded) is read again by token, never repeated blindly.
+    A COMMIT without an answer (``unanswered``: what it recorded) is read again by token, never repeated blindly. Where
+    the process must end, nothing more is claimed.
     """
+    if report.interrupt is None:
+        return _try_to_record(run, claimed, report, unanswered)
+    return replace(_try_to_record(run.ending(), claimed, report, unanswered), interrupt=report.interrupt)
+
+
+def _try_to_record(run: _Run, claimed: Claimed, report: Report, unanswered: tuple[Next, Report] | None) -> Next:
     using = get_settings().database
     pause = RECORD_PAUSE_SECONDS
     for tries_left in reversed(range(RECORD_TRIES)):
         try:
             if unanswered is not None and _is_recorded(claimed, *unanswered):
                 return unanswered[0]
-            with transaction.atomic(using=using, durable=True):
-                journal = Journal.lock(run.saga_id)
+            with transactions.own_transaction(using, durable=True):
+                journal = Journal.lock(run.saga_id, checks_session=True)
                 live = _record_in(run, journal, claimed, report)
                 following = live if live is not None else evidence.keep(journal, claimed, report)
                 journal.write()
@@ -163,7 +220,7 @@ def _record(run: _Run, claimed: Claimed, report: Report, *, unanswered: tuple[Ne
         except SagaNotFound:
             logger.warning("Saga is gone; its attempt is not recorded.", extra={"saga_id": str(run.saga_id)})
             return Next()
-        except (DatabaseError, InterfaceError):
+        except (DatabaseError, InterfaceError, transactions.ConnectionBent):
             if tries_left == 0:
                 raise
             logger.warning("Record failed; trying again.", extra={"saga_id": str(run.saga_id)}, exc_info=True)
@@ -189,8 +246,8 @@ def _is_recorded(claimed: Claimed, following: Next, report: Report) -> bool:
     Locks: the saga row: a transaction still committing holds it, so the answer is final.
     """
     using = get_settings().database
-    with transaction.atomic(using=using, durable=True):
-        Journal.lock(claimed.saga_id)
+    with transactions.own_transaction(using, durable=True):
+        Journal.lock(claimed.saga_id, checks_session=True)
         attempts = SagaAttempt.objects.using(using)
         if following.claimed is not None:
             return attempts.filter(lease_token=following.claimed.token).exists()
@@ -200,4 +257,6 @@ def _is_recorded(claimed: Claimed, following: Next, report: Report) -> bool:
 def _ring_others(run: _Run, following: Next) -> Claimed | None:
     for queue in following.rings:
         doorbell.ring(run.saga_id, queue)
+    if following.interrupt is not None:
+        raise following.interrupt
     return following.claimed

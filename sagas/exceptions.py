@@ -79,6 +79,10 @@ class Fenced(StepSignal):
     """Say that the participant holds a tombstone for this step key: its compensation came first."""
 
 
+class WorkerDied(BaseException):
+    """Stand for the death of a worker in tests: what it leaves is all that was committed, so nothing is recorded."""
+
+
 class ResultRedacted(SagaError):
     """Report a step that reads what was taken out of an earlier result before it was stored; a person must help."""
 
@@ -118,6 +122,19 @@ class PermissionRefused(OperationRefused):
 
 class BadRequest(OperationRefused):
     """Report an action whose reason, step or value is missing or malformed."""
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the class and the text of an error, also of one whose text cannot be had."""
+    return f"{type(error).__name__}: {text_of(error)}"
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an error; a broken ``__str__`` must not lose what happened."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - it is the project's
+        return "(the error has no readable text)"
 
 
 def as_seconds(value: float | timedelta | None) -> float | None:

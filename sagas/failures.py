@@ -43,8 +43,8 @@ READ_GROUPS = """
         ) AS found GROUP BY error_group
     )
     SELECT counted.error_group, failures, sagas, open_sagas, saga.definition, step.name, attempt.direction,
-        attempt.outcome, attempt.error_class, attempt.message, attempt.started_at, (
-            SELECT min(started_at) FROM sagas_sagaattempt AS first
+        attempt.outcome, attempt.error_class, attempt.message, attempt.started_at AT TIME ZONE 'UTC', (
+            SELECT min(started_at) AT TIME ZONE 'UTC' FROM sagas_sagaattempt AS first
             WHERE first.error_group = counted.error_group AND first.error_group <> ''
         ), trend, (SELECT count(*) FROM lately), (SELECT count(*) FROM opened)
     FROM counted JOIN trends USING (error_group)
@@ -137,7 +137,7 @@ def _build(row: Sequence[Any]) -> FailureGroup:
         error_class=row[8],
         message=row[9],
         pattern=describe_pattern(row[9]),
-        last_at=row[10],
-        first_at=row[11],
+        last_at=clock.as_utc(row[10]),
+        first_at=clock.as_utc(row[11]),
         trend=tuple(int(trend.get(str(place), 0)) for place in range(1, BUCKETS + 1)),
     )

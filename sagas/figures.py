@@ -15,12 +15,13 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from django.db import Error, connections, transaction
+from django.db import Error, connections
 from django.utils import timezone
 
 from . import clock, display
 from .conf import get_settings
 from .models import Saga, SagaFigure
+from .transactions import own_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ REFRESH = """
     ) AND pg_try_advisory_xact_lock(hashtext('sagas_sagafigure'), hashtext(wanted.name))
     ON CONFLICT (name) DO UPDATE
     SET data = excluded.data, computed_at = excluded.computed_at, seconds = excluded.seconds
-    RETURNING name, data::text, computed_at
+    RETURNING name, data::text, computed_at AT TIME ZONE 'UTC'
 """
 
 _looked_at = float("-inf")
@@ -186,11 +187,11 @@ def refresh(names: Sequence[str], *, timeout: str, slack: int = 1) -> dict[str, 
         data=f"CASE name {' '.join(cases)} END", now=now, wanted=", ".join(wanted), part=PART_OF_TIME,
         quick_pace=QUICK_PACE_SECONDS, quick_part=QUICK_PART_OF_TIME,
     )  # fmt: skip
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+    with own_transaction(using, joins=True), connections[using].cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [timeout])
         cursor.execute(sql, [*values, *paces])
         found = cursor.fetchall()
-    return {name: Figures(data=json.loads(text), computed_at=computed_at) for name, text, computed_at in found}
+    return {name: Figures(data=json.loads(text), computed_at=clock.as_utc(at)) for name, text, at in found}
 
 
 def read_figures() -> dict[str, Figures]:

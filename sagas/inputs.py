@@ -7,18 +7,16 @@ cards) stays with the participant that owns it. Pure: no Django import.
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any
 
-from .exceptions import DefinitionError, InputRefused
+from .exceptions import DefinitionError, InputRefused, describe_error
+from .json_values import require_storable
 from .redaction import DEFAULT, Redactor
 
 SCALARS: tuple[type, ...] = (str, bool, int, float)
-NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 MAX_INPUT_BYTES = 64 * 1024  # a saga row is read at every step; larger facts belong to their participant
 MAX_PLACES_TOLD = 5
 
@@ -97,22 +95,6 @@ def refuse_secrets(data: Any, what: str, redactor: Redactor) -> None:
         )
 
 
-def require_storable(data: Any, what: str, max_bytes: int) -> None:
-    """Check that PostgreSQL can store the data as JSON.
-
-    Raises: InputRefused with the reason (not JSON, NUL, lone surrogate, NaN, too large).
-    """
-    try:
-        text = json.dumps(data, allow_nan=False, ensure_ascii=False)
-        size = len(text.encode("utf-8"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputRefused(f"{what} is not JSON: {error}") from error
-    if NUL_ESCAPE.search(text):
-        raise InputRefused(f"{what} holds a NUL character, which PostgreSQL cannot store.")
-    if size > max_bytes:
-        raise InputRefused(f"{what} has {size} bytes; at most {max_bytes} are stored.")
-
-
 def _describe_type(hint: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return describe(hint)
@@ -167,8 +149,9 @@ def _load_dataclass(schema: type, data: Any, where: str) -> Any:
     values = {name: _load(hints[name], value, f"{where}.{name}") for name, value in data.items()}
     try:
         return schema(**values)
-    except TypeError as error:
-        raise InputRefused(f"{where}: {error}") from error
+    except Exception as error:
+        # The class is the project's: it may check more than it did when the saga was started.
+        raise InputRefused(f"{where}: {describe_error(error)}") from error
 
 
 def _load(hint: Any, value: Any, where: str) -> Any:
@@ -182,7 +165,7 @@ def _load(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, list):
         return _load_tuple(hint, value, where)
     if origin is dict and isinstance(value, Mapping):
-        return {key: _load(typing.get_args(hint)[1], item, where) for key, item in value.items()}
+        return _load_dict(typing.get_args(hint)[1], value, where)
     if hint is float and type(value) is int:
         return float(value)
     if hint is type(None) and value is None:
@@ -190,6 +173,13 @@ def _load(hint: Any, value: Any, where: str) -> Any:
     if hint in SCALARS and type(value) is hint:
         return value
     raise InputRefused(f"{where} must be {getattr(hint, '__name__', hint)}, not {type(value).__name__}.")
+
+
+def _load_dict(hint: Any, value: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    for key in value:
+        if not isinstance(key, str):
+            raise InputRefused(f"{where} has the key {key!r:.100}, a {type(key).__name__}; keys are texts.")
+    return {key: _load(hint, item, where) for key, item in value.items()}
 
 
 def _load_union(hint: Any, value: Any, where: str) -> Any:

@@ -18,15 +18,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import connections, transaction
-from django.db.models import DateTimeField, Func, Model
+from django.db.models import Model, TextField
+from django.db.models.expressions import RawSQL
 
-from . import announcing, clock, registry, seals
+from . import announcing, clock, registry, seals, transactions
 from .alerts import Alert
 from .conf import get_settings
 from .definition import SagaDefinition
 from .exceptions import SagaNotFound, StaleWrite
 from .fingerprints import FAILED, fingerprint
 from .models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
+from .models.fields import database_now
 from .outcomes import AttemptView, Report, compute_effect
 from .planner import SagaView, StepView
 from .states import AbortRequest, Direction, Effect, Hold, Kind, Outcome, SagaState, StepState
@@ -129,22 +131,24 @@ class Journal:
         self._attempts: list[SagaAttempt] | None = None
 
     @classmethod
-    def lock(cls, saga_id: UUID, *, nowait: bool = False) -> Journal:
+    def lock(cls, saga_id: UUID, *, nowait: bool = False, checks_session: bool = False) -> Journal:
         """Lock a saga row and read its steps and the time.
 
-        Raises: SagaNotFound.
+        ``checks_session``: the transaction begins with it, on a connection that foreign code may have bent.
+        Raises: SagaNotFound; ConnectionBent.
         Locks: the saga row.
         """
         using = get_settings().database
         saga = Saga.objects.using(using).select_for_update(no_key=True, nowait=nowait).filter(pk=saga_id).first()
         if saga is None:
             raise SagaNotFound(f"There is no saga {saga_id}.")
-        steps = list(
-            SagaStep.objects.using(using)
-            .filter(saga_id=saga_id)
-            .order_by("position")
-            .annotate(db_now=Func(function="clock_timestamp", output_field=DateTimeField()))
-        )
+        rows: Any = SagaStep.objects.using(using).filter(saga_id=saga_id).order_by("position")
+        rows = rows.annotate(db_now=database_now())
+        if checks_session:
+            rows = rows.annotate(session=RawSQL(transactions.SESSION_SQL, (), TextField()))  # noqa: S611 - a constant
+        steps = list(rows)
+        if checks_session and steps:
+            transactions.require_same_session(using, steps[0].session)
         now = clock.shifted(steps[0].db_now) if steps else clock.read_now(using)
         return cls(saga, list[SagaStep](steps), now)
 

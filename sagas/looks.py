@@ -13,11 +13,12 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db import DatabaseError, InterfaceError, connections
 from django.db.models.functions import Now
 
 from .conf import get_settings
 from .models import SagaLook
+from .transactions import own_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def note_look(actor: str, what: What, *, saga_id: UUID | None = None, detail: st
         "age": REPEATED_AFTER,
     }  # fmt: skip
     try:
-        with transaction.atomic(using=settings.database), connections[settings.database].cursor() as cursor:
+        with own_transaction(settings.database, joins=True), connections[settings.database].cursor() as cursor:
             cursor.execute(STATEMENT, values)
     except (DatabaseError, InterfaceError):
         logger.exception("Look at payloads refused: it could not be written down.", extra=facts)
@@ -92,7 +93,7 @@ def delete_expired_looks(*, should_stop: Callable[[], bool] = lambda: False) -> 
     using, count = get_settings().database, 0
     age: Any = get_settings().look_retention
     while not should_stop():
-        with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        with own_transaction(using), connections[using].cursor() as cursor:
             cursor.execute("SELECT set_config('sagas.retention', 'on', true)")
             cursor.execute(
                 f"DELETE FROM {SagaLook._meta.db_table} WHERE id IN (SELECT id FROM {SagaLook._meta.db_table}"  # noqa: S608

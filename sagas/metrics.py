@@ -17,12 +17,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error, connections, transaction
+from django.db import Error, connections
 from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 
 from . import clock, display, recovery
 from .conf import get_settings
 from .databases import refresh_connection
+from .transactions import own_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ def _read() -> list[Metric]:
     using = get_settings().database
     families = _families()
     refresh_connection(using)
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+    with own_transaction(using, joins=True), connections[using].cursor() as cursor:
         cursor.execute("SELECT current_setting('statement_timeout')")
         before = cursor.fetchone()[0]
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [STATEMENT_TIMEOUT])

@@ -16,18 +16,21 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from . import claims, doorbell, effects_left, holds, moves, rules
 from .actors import Actor
 from .conf import get_settings
+from .databases import SERIALIZATION_SQLSTATE, sqlstate_of
 from .exceptions import BadRequest, InputRefused, OperationRefused, StaleRevision
-from .inputs import refuse_secrets, require_storable
+from .inputs import refuse_secrets
 from .journal import Journal, What
+from .json_values import require_storable
 from .models import SagaHistory, SagaStep
 from .outcomes import Report
 from .rules import Operation
 from .states import AbortRequest, Direction, Effect, Hold, Kind, Outcome, StepState
+from .transactions import own_transaction
 
 __all__ = [
     "Actor",
@@ -259,8 +262,8 @@ def _operate(
     """Do one action under the saga's lock: check, act, tell, settle, write, ring."""
     actor.require(rules.PERMISSIONS[operation])
     checked = check_text(reason, "The reason")
-    with transaction.atomic(using=get_settings().database):
-        journal = Journal.lock(saga_id)
+    with own_transaction(get_settings().database, joins=True):
+        journal = _lock(saga_id)
         rules.require_step(journal, operation, step)
         if repeat := rules.find_repeat(journal, operation, step):
             return _result(journal, operation, repeat, is_repeat=True)
@@ -290,6 +293,21 @@ def _operate(
         journal.write()
         _ring_after_commit(saga_id, following.rings)
         return _result(journal, operation, message)
+
+
+def _lock(saga_id: UUID) -> Journal:
+    """Lock the saga, as Journal.lock does.
+
+    Raises: OperationRefused when the caller's transaction is too strict to see what has become of it.
+    """
+    try:
+        return Journal.lock(saga_id)
+    except OperationalError as error:
+        if sqlstate_of(error) != SERIALIZATION_SQLSTATE:
+            raise
+        raise OperationRefused(
+            f"Saga {saga_id} moved after this request's transaction began, so it was not acted on. Do it again."
+        ) from error
 
 
 def _ring_after_commit(saga_id: UUID, rings: tuple[str, ...]) -> None:
@@ -356,8 +374,8 @@ def _check_result(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not isinstance(result, Mapping):
         raise BadRequest("The result must be a JSON object, as the step would have returned it.")
     try:
-        refuse_secrets(dict(result), "The result", get_settings().redactor)
         require_storable(dict(result), "The result", get_settings().result_max_bytes)
+        refuse_secrets(dict(result), "The result", get_settings().redactor)
     except InputRefused as error:
         raise BadRequest(str(error)) from error
     return dict(result)

@@ -5,12 +5,21 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from .definition import Step
-from .exceptions import Fenced, InProgress, Misconfigured, OutcomeUnknown, ResultRedacted, RetryLater, StepSignal
+from .exceptions import (
+    Fenced,
+    InProgress,
+    Misconfigured,
+    OutcomeUnknown,
+    ResultRedacted,
+    RetryLater,
+    StepSignal,
+    text_of,
+)
 from .redaction import DEFAULT
 from .states import Direction, Effect, Outcome
 
@@ -43,6 +52,8 @@ class Report:
     """Its text, storable."""
     traceback: str = ""
     """Its traceback, storable; empty for expected refusals."""
+    interrupt: BaseException | None = field(default=None, compare=False, repr=False)
+    """What asked this process to end; raised again once the report is recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +102,7 @@ def succeeded(result: dict[str, Any] | None) -> Report:
 
 
 def classify(
-    error: Exception,
+    error: BaseException,
     *,
     step: Step,
     direction: Direction,
@@ -125,17 +136,28 @@ def classify(
     return _report(error, redact, Outcome.UNKNOWN, Effect.MAYBE)
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Tell an error that asks the process to end from one that only a step function meant.
+
+    A cancelled coroutine, for one, is as little an ``Exception`` as Ctrl-C is, and no reason to end a worker.
+    """
+    return isinstance(error, SystemExit | KeyboardInterrupt)
+
+
 def unstorable(error: Exception, *, redact: Redact = DEFAULT.redact_text) -> Report:
     """Return the report of an external step whose result cannot be stored: it happened, and the code needs mending."""
     return _report(error, redact, Outcome.MISCONFIGURED, Effect.MAYBE)
 
 
-def unreachable(error: Exception, *, redact: Redact = DEFAULT.redact_text) -> Report:
-    """Return the report of an attempt that could not even reach its participant's database; it burns no budget."""
+def faultless(error: BaseException, *, redact: Redact = DEFAULT.redact_text) -> Report:
+    """Return the report of an attempt that failed through no fault of its step; it burns no budget.
+
+    Its participant's database could not be reached, or the engine's own statements met a conflict.
+    """
     return replace(_report(error, redact, Outcome.RETRY, Effect.NONE), is_counted=False)
 
 
-def commit_unknown(error: Exception, *, redact: Redact = DEFAULT.redact_text) -> Report:
+def commit_unknown(error: BaseException, *, redact: Redact = DEFAULT.redact_text) -> Report:
     """Return the report of a COMMIT that was not answered."""
     return _report(error, redact, Outcome.UNKNOWN, Effect.MAYBE)
 
@@ -167,7 +189,7 @@ def _delay_of(error: RetryLater | InProgress) -> float | None:
     return min(max(asked, 0.0), MAX_DELAY_SECONDS)
 
 
-def _report(error: Exception, redact: Redact, outcome: Outcome, effect: Effect) -> Report:
+def _report(error: BaseException, redact: Redact, outcome: Outcome, effect: Effect) -> Report:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     shown = "" if isinstance(error, StepSignal) and error.__cause__ is None else _format(error)
@@ -176,19 +198,13 @@ def _report(error: Exception, redact: Redact, outcome: Outcome, effect: Effect) 
         effect=effect,
         error_class=clean_text(name, 200),
         # Redacted first: half a secret would not be known as one.
-        message=clean_text(redact(_text_of(error)), MAX_MESSAGE_CHARS),
+        message=clean_text(redact(text_of(error)), MAX_MESSAGE_CHARS),
         traceback=clean_text(redact(shown), MAX_TRACEBACK_CHARS),
+        interrupt=error if is_interrupt(error) else None,
     )
 
 
-def _text_of(error: Exception) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not lose the attempt
-        return "(the error has no readable text)"
-
-
-def _format(error: Exception) -> str:
+def _format(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001 - a broken __str__ must not lose the attempt

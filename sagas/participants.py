@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.apps import apps
-from django.db import router
+from django.db import connections, router
 
 from .conf import get_settings
+from .exceptions import Misconfigured, describe_error
 
 if TYPE_CHECKING:
     from .definition import SagaDefinition, Step
@@ -36,6 +37,26 @@ def participant_database(definition: type[SagaDefinition], step: Step) -> str:
     return get_settings().database
 
 
+def require_participant_database(definition: type[SagaDefinition], step: Step) -> str:
+    """Return the alias that the project's routers name for writes of the step's participant.
+
+    Raises: Misconfigured when a router raises, or names what DATABASES does not have.
+    """
+    where = f"the participant {participant_label(definition, step)!r} of step {step.name}"
+    try:
+        alias = participant_database(definition, step)
+    except Exception as error:
+        raise Misconfigured(f"A database router failed for {where}: {describe_error(error)}") from error
+    if alias not in connections.settings:
+        raise Misconfigured(f"A database router names {alias!r} for {where}, which DATABASES does not have.")
+    return alias
+
+
 def runs_in_engine_database(definition: type[SagaDefinition] | None, step: Step) -> bool:
-    """Tell whether the step's data and the engine's rows commit together."""
-    return definition is not None and participant_database(definition, step) == get_settings().database
+    """Tell whether the step's data and the engine's rows commit together; not where a router cannot say so."""
+    if definition is None:
+        return False
+    try:
+        return require_participant_database(definition, step) == get_settings().database
+    except Misconfigured:
+        return False

@@ -13,15 +13,15 @@ from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
-from . import barrier, outcomes
+from . import barrier, outcomes, transactions
 from .conf import get_settings
 from .context import StepContext
-from .databases import is_away, refresh_connection
+from .databases import is_away, is_conflict, refresh_connection
 from .definition import Step, StepFunction
-from .exceptions import Fenced, InputRefused
-from .inputs import require_storable
+from .exceptions import Fenced, InputRefused, WorkerDied
+from .json_values import as_stored
 from .outcomes import Report
 from .states import Direction
 
@@ -53,12 +53,11 @@ def perform(claimed: Claimed) -> Report:
     """
     if claimed.database == get_settings().database:
         return _call(claimed)
-    connection = connections[claimed.database]
     try:
         refresh_connection(claimed.database)
-        connection.ensure_connection()
+        connections[claimed.database].ensure_connection()
     except (OperationalError, InterfaceError) as error:
-        return outcomes.unreachable(error, redact=redact_text)
+        return outcomes.faultless(error, redact=redact_text)
     if claimed.step.external:
         return _call_behind_intent(claimed)
     return _call_in_transaction(claimed)
@@ -67,17 +66,25 @@ def perform(claimed: Claimed) -> Report:
 def run_function(claimed: Claimed) -> dict[str, Any] | None:
     """Run the step function.
 
-    Returns: its result, with secrets masked.
+    Returns: its result as it is stored, with secrets masked.
     Raises: whatever it raises; InputRefused when the result cannot be stored.
     """
-    return _make_storable(claimed, _function(claimed)(claimed.context))
+    return _make_storable(claimed, _invoke(claimed))
 
 
-def judge(claimed: Claimed, error: Exception, *, is_rolled_back: bool) -> Report:
+def judge(claimed: Claimed, error: BaseException, *, is_rolled_back: bool) -> Report:
     """Return what an exception of a step function means, without the secrets of its text."""
     return outcomes.classify(
         error, step=claimed.step, direction=claimed.direction, is_rolled_back=is_rolled_back, redact=redact_text
     )
+
+
+def facts_of(claimed: Claimed) -> dict[str, Any]:
+    """Return what log lines say of an attempt."""
+    return {
+        "saga_id": str(claimed.saga_id), "step": claimed.step.name, "direction": claimed.direction.value,
+        "attempt": claimed.context.attempt,
+    }  # fmt: skip
 
 
 def redact_text(text: str) -> str:
@@ -86,8 +93,9 @@ def redact_text(text: str) -> str:
 
 
 def set_timeouts(using: str, timeout: timedelta) -> None:
-    """Limit the transaction that a local step runs in (rule S2).
+    """Limit the transaction that a local step runs in (rule S2), and check its session in the same statement.
 
+    Raises: ConnectionBent.
     Tx: inside the transaction; does nothing in a nested one, whose limits would outlive it.
     """
     connection = connections[using]
@@ -99,7 +107,9 @@ def set_timeouts(using: str, timeout: timedelta) -> None:
         if cursor.connection.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
             names.append("transaction_timeout")
         calls = ", ".join(f"set_config('{name}', %s, true)" for name in names)
-        cursor.execute(f"SELECT {calls}", [milliseconds] * len(names))
+        cursor.execute(f"SELECT {calls}, {transactions.SESSION_SQL}", [milliseconds] * len(names))
+        session = cursor.fetchone()[-1]
+    transactions.require_same_session(using, session)
 
 
 def _keep(_claimed: Claimed, function: StepFunction) -> StepFunction:
@@ -117,6 +127,13 @@ def _function(claimed: Claimed) -> StepFunction:
     return intercept(claimed, function)
 
 
+def _invoke(claimed: Claimed) -> Any:
+    """Call the step function; what it does to a connection ends with it."""
+    function = _function(claimed)
+    with transactions.guarded_connections():
+        return function(claimed.context)
+
+
 def _make_storable(claimed: Claimed, result: Any) -> dict[str, Any] | None:
     """Return a result as it is stored and handed on: its secrets are masked, wherever it goes from here.
 
@@ -125,8 +142,10 @@ def _make_storable(claimed: Claimed, result: Any) -> dict[str, Any] | None:
     name = claimed.step.name
     if result is not None and not isinstance(result, dict):
         raise InputRefused(f"Step {name} returned {type(result).__name__}; a result is a dict or None.")
-    require_storable(result, f"The result of step {name}", get_settings().result_max_bytes)
-    masked, found = get_settings().redactor.mask_data(result)
+    if result is None:
+        return None
+    stored = as_stored(result, f"The result of step {name}", get_settings().result_max_bytes)
+    masked, found = get_settings().redactor.mask_data(stored)
     if found:
         places = [f"{finding.path} ({finding.kind})" for finding in found]
         facts = {"saga_id": str(claimed.saga_id), "step": name, "places": places}
@@ -137,8 +156,10 @@ def _make_storable(claimed: Claimed, result: Any) -> dict[str, Any] | None:
 def _call(claimed: Claimed) -> Report:
     """Call an external step; its result must come back storable, or a person has to mend the code."""
     try:
-        result = _function(claimed)(claimed.context)
-    except Exception as error:  # noqa: BLE001 - every error of a step function becomes an outcome
+        result = _invoke(claimed)
+    except WorkerDied:
+        raise
+    except BaseException as error:  # noqa: BLE001 - every error of a step function becomes an outcome
         return judge(claimed, error, is_rolled_back=False)
     try:
         return outcomes.succeeded(_make_storable(claimed, result))
@@ -150,13 +171,14 @@ def _call_behind_intent(claimed: Claimed) -> Report:
     """Announce an external call in the participant's database, make it, and store the answer there."""
     place = _place_of(claimed)
     try:
-        with transaction.atomic(using=claimed.database, durable=True):
+        with transactions.own_transaction(claimed.database, durable=True):
             entry = barrier.enter(*place)
     except Fenced as error:
         return judge(claimed, error, is_rolled_back=True)
-    except (DatabaseError, InterfaceError) as error:
-        if is_away(error):
-            return outcomes.unreachable(error, redact=redact_text)
+    except (DatabaseError, InterfaceError, transactions.ConnectionBent) as error:
+        refresh_connection(claimed.database, is_broken=True)
+        if is_away(error) or isinstance(error, transactions.ConnectionBent):
+            return outcomes.faultless(error, redact=redact_text)
         return judge(claimed, error, is_rolled_back=True)
     # Who asks for a second look does not want to be told what the first one saw.
     must_look = claimed.direction is Direction.COMPENSATION and claimed.step.verify_after is not None
@@ -171,7 +193,7 @@ def _call_behind_intent(claimed: Claimed) -> Report:
 def _store(place: tuple[str, str, Direction, int], result: dict[str, Any] | None) -> None:
     """Store an external answer; without it the intent stays, and a repeat asks again under the same key."""
     try:
-        with transaction.atomic(using=place[0], durable=True):
+        with transactions.own_transaction(place[0], durable=True):
             barrier.finish(*place, result)
     except (DatabaseError, InterfaceError):
         logger.warning("Barrier result not stored.", extra={"key": place[1]}, exc_info=True)
@@ -182,7 +204,7 @@ def _call_in_transaction(claimed: Claimed) -> Report:
     place = _place_of(claimed)
     reached = "barrier"
     try:
-        with transaction.atomic(using=claimed.database, durable=True):
+        with transactions.own_transaction(claimed.database, durable=True, keeps_isolation=True):
             set_timeouts(claimed.database, claimed.timeout)
             entry = barrier.enter(*place, is_local=True)
             reached = "function"
@@ -190,14 +212,21 @@ def _call_in_transaction(claimed: Claimed) -> Report:
                 result = entry.result
             else:
                 result = None if entry.is_empty else run_function(claimed)
+                reached = "barrier"
                 barrier.finish(*place, result)
+            transactions.log_failing_callbacks(claimed.database, facts_of(claimed))
             reached = "commit"
-    except Exception as error:  # noqa: BLE001 - every error of a step function becomes an outcome
-        refresh_connection(claimed.database)
-        if reached == "commit":
+    except WorkerDied:
+        raise
+    except BaseException as error:  # noqa: BLE001 - every error of a step function becomes an outcome
+        is_bent = isinstance(error, transactions.ConnectionBent)
+        refresh_connection(claimed.database, is_broken=is_bent)
+        if reached != "function" and is_conflict(error):
+            return outcomes.faultless(error, redact=redact_text)
+        if reached == "commit" and not is_bent:
             return outcomes.commit_unknown(error, redact=redact_text)
-        if reached == "barrier" and is_away(error):
-            return outcomes.unreachable(error, redact=redact_text)
+        if reached == "barrier" and (is_bent or is_away(error)):
+            return outcomes.faultless(error, redact=redact_text)
         return judge(claimed, error, is_rolled_back=True)
     return outcomes.succeeded(result)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from copy import deepcopy
 from uuid import UUID
 
-from django.db.models import DateTimeField, Func
-
 from . import clock, moves
 from .conf import get_settings
 from .exceptions import SagaNotFound
 from .journal import Journal
 from .models import Saga, SagaStep
+from .models.fields import database_now
 
 
 def read_journal(saga_id: UUID) -> Journal | None:
@@ -20,7 +19,7 @@ def read_journal(saga_id: UUID) -> Journal | None:
     They come from one statement, so that they fit together; only a saga without steps needs another.
     """
     using = get_settings().database
-    now = Func(function="clock_timestamp", output_field=DateTimeField())
+    now = database_now()
     rows = SagaStep.objects.using(using).filter(saga_id=saga_id).select_related("saga")
     steps = list(rows.order_by("position").annotate(db_now=now))
     if steps:

@@ -17,12 +17,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import QuerySet
 
 from . import __version__, clock, doorbell, engine, registry
 from .conf import get_settings
 from .models import Saga, SagaWorker
+from .transactions import own_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def claim_due(
         "queues": wanted,
         "left": left,
     }
-    with transaction.atomic(using=settings.database), connections[settings.database].cursor() as cursor:
+    with own_transaction(settings.database), connections[settings.database].cursor() as cursor:
         cursor.execute(sql, values)
         found = cursor.fetchall()
     return [DueSaga(id=pk, queues=tuple(queue for queue in named if queue not in left)) for pk, named in found]
@@ -168,14 +169,12 @@ def oldest_due_age_seconds() -> float | None:
     """Return how long the oldest due saga has been waiting for somebody, or None when nothing is due."""
     using = get_settings().database
     now = clock.read_now(using)
-    due_at = (
-        Saga.objects.using(using).filter(due_at__lte=now).order_by("due_at").values_list("due_at", flat=True).first()
-    )
-    return (now - due_at).total_seconds() if due_at else None
+    oldest = Saga.objects.using(using).filter(due_at__lte=now).order_by("due_at").only("due_at").first()
+    return (now - oldest.due_at).total_seconds() if oldest is not None and oldest.due_at is not None else None
 
 
 def last_sweep_age_seconds() -> float | None:
     """Return how long ago any sweeper swept, or None when none ever did."""
     using = get_settings().database
-    seen = SagaWorker.objects.using(using).order_by("-last_sweep_at").values_list("last_sweep_at", flat=True).first()
-    return (clock.read_now(using) - seen).total_seconds() if seen else None
+    newest = SagaWorker.objects.using(using).order_by("-last_sweep_at").only("last_sweep_at").first()
+    return (clock.read_now(using) - newest.last_sweep_at).total_seconds() if newest is not None else None

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, Error, connections, router, transaction
+from django.db import DatabaseError, Error, connections, router
 from django.db.models import Exists, OuterRef, Q
 
 from . import clock
@@ -27,6 +27,7 @@ from .documents import write_documents
 from .looks import count_expired_looks, delete_expired_looks
 from .models import Saga, SagaBarrier
 from .states import CLOSED_STATES, SagaState
+from .transactions import own_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +186,7 @@ def _delete_batch(ids: Sequence[UUID], scope: Scope, archive: Archive | None) ->
     Returns: how many sagas.
     """
     using = get_settings().database
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+    with own_transaction(using), connections[using].cursor() as cursor:
         _limit(cursor, retention="on")
         rows = _select_expired(scope).filter(pk__in=ids).order_by("pk").select_for_update(skip_locked=True)
         locked = list(rows.values_list("pk", flat=True))
@@ -222,7 +223,7 @@ def _page(rows: Any, moment: str, after: Cursor | None, size: int) -> list[Curso
     if after is not None:
         at, pk = after
         rows = rows.filter(Q(**{f"{moment}__gt": at}) | Q(**{moment: at, "pk__gt": pk}), **{f"{moment}__gte": at})
-    return list(rows.order_by(moment, "pk").values_list(moment, "pk")[:size])
+    return [(getattr(row, moment), row.pk) for row in rows.order_by(moment, "pk").only(moment)[:size]]
 
 
 def _delete_barriers(
@@ -259,7 +260,7 @@ def _delete_barrier_rows(alias: str, ids: Sequence[int]) -> int:
     sagas = {key: _saga_of(key) for key in rows.filter(pk__in=ids).values_list("key", flat=True)}
     needed = _find_needed({saga for saga in sagas.values() if saga is not None})
     wanted = rows.filter(key__in=[key for key, saga in sagas.items() if saga not in needed])
-    with transaction.atomic(using=alias):
+    with own_transaction(alias):
         free = set(wanted.select_for_update(skip_locked=True).values_list("pk", flat=True))
         held = [key for pk, key in wanted.values_list("pk", "key") if pk not in free]
         count, _ = rows.filter(pk__in=free).exclude(key__in=held).delete()

@@ -17,16 +17,18 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
-from django.db.models import Q
+from django.db.models import ExpressionWrapper, F, Q
 
 from . import seals
 from .conf import get_settings
 from .models import Saga, SagaHistory
+from .models.fields import MomentField
 from .models.history import DEED
 from .models.saga import read_started_at
 from .seals import SealKey
+from .transactions import own_transaction
 
 PAGE = 500
 SEALING_MIGRATION = "seal_every_start"  # the end of its name
@@ -131,7 +133,7 @@ def verify_all(
             rows = rows.filter(created_at__gte=since)
         if last is not None:
             rows = rows.exclude(Q(created_at=since) & Q(pk__lte=last))
-        page = list(rows.values_list("created_at", "pk")[:PAGE])
+        page = [(saga.created_at, saga.pk) for saga in rows.only("created_at")[:PAGE]]
         if not page:
             return found
         since, last = page[-1]
@@ -156,7 +158,8 @@ def read_sealed_since() -> datetime | None:
     if not recorder.has_table():
         return None
     rows = recorder.migration_qs.filter(app="sagas", name__endswith=SEALING_MIGRATION)
-    applied: datetime | None = rows.values_list("applied", flat=True).first()
+    rows = rows.annotate(moment=ExpressionWrapper(F("applied"), output_field=MomentField()))
+    applied: datetime | None = rows.values_list("moment", flat=True).first()
     return applied
 
 
@@ -189,7 +192,7 @@ def _judge_locked(saga_id: UUID, sealed_since: datetime | None) -> Finding | Non
     Locks: the saga row.
     """
     using = get_settings().database
-    with transaction.atomic(using=using):
+    with own_transaction(using, joins=True):
         list(Saga.objects.using(using).select_for_update(no_key=True).filter(pk=saga_id).values_list("pk"))
         return next((found for facts in _read([saga_id]) if (found := _judge(facts, sealed_since))), None)
 

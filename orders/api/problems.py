@@ -13,7 +13,7 @@ from typing import Any
 
 from django.core import signals
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
+from django.db import DatabaseError, InterfaceError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
@@ -21,12 +21,12 @@ from rest_framework import exceptions as drf
 from rest_framework.views import set_rollback
 
 from orders import exceptions as orders
+from sagas.databases import is_away
 
 from .documents import Problem, RequestRefused
 from .pointers import InputError, list_errors
 
 API_PREFIX = "/api/"
-READ_ONLY_SQLSTATE = "25006"
 RETRY_AFTER_SECONDS = 5
 
 
@@ -65,9 +65,7 @@ def describe_error(error: BaseException | None) -> Problem:
 
 def is_outage(error: BaseException) -> bool:
     """Tell a database that is away, full, restarting or read-only from a statement that is wrong."""
-    if isinstance(error, InternalError):
-        return getattr(error.__cause__, "sqlstate", None) == READ_ONLY_SQLSTATE
-    return isinstance(error, OperationalError | InterfaceError)
+    return is_away(error)
 
 
 def _describe_refusal(error: orders.OrdersError) -> Problem:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 
+from ..conf import get_settings
+from ..exceptions import InputRefused
+from ..json_values import parse_json
 from ..operations import MAX_REASON_CHARS, MIN_REASON_CHARS
 from ..rules import Operation
 
@@ -48,9 +50,9 @@ class ResultField(forms.CharField):
         if not text:
             return None
         try:
-            found = json.loads(text, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            raise ValidationError("This is not JSON that can be stored.") from error
+            found = parse_json(text, "The result", get_settings().result_max_bytes)
+        except InputRefused as error:
+            raise ValidationError(str(error)) from error
         if not isinstance(found, dict):
             raise ValidationError('Write a JSON object, such as {"payment": "…"}.')
         return found
@@ -85,7 +87,3 @@ class OperationForm(forms.Form):
         """Return what was asked for, as the action's function takes it."""
         names = ("reason", "revision", "evidence", "result")
         return {name: self.cleaned_data[name] for name in names if name in self.cleaned_data}
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON.")

@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import connections, router
-from django.db.models import DateTimeField, Func, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
@@ -21,6 +21,7 @@ from ..context import step_key
 from ..display.badges import Badge, Tone
 from ..display.times import describe_distance
 from ..models import SagaBarrier, SagaStep, SagaWorker
+from ..models.fields import database_now
 from .paging import CappedPaginator
 from .shown import PAYLOAD_PERMISSION
 from .view_only import ViewOnlyAdmin, engine_database, moment_column
@@ -45,7 +46,7 @@ class SagaWorkerAdmin(ViewOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SagaWorker]:
         """Return the heartbeats with the database's time."""
-        now = Func(function="clock_timestamp", output_field=DateTimeField())
+        now = database_now()
         workers: QuerySet[SagaWorker] = super().get_queryset(request)
         return workers.using(engine_database()).annotate(db_now=now)
 

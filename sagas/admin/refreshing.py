@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import DateTimeField, Func
 from django.http import (
     Http404,
     HttpRequest,
@@ -30,6 +29,7 @@ from django.utils.http import parse_etags
 
 from ..display.times import describe_moment
 from ..models import BulkState, Saga
+from ..models.fields import database_now
 from ..states import SagaState
 from .dashboard import build_dashboard
 from .selection import parse_selection
@@ -56,7 +56,7 @@ def answer_saga(model_admin: SagaAdmin, request: HttpRequest, saga_id: UUID) -> 
 
     Raises: Http404.
     """
-    now = Func(function="clock_timestamp", output_field=DateTimeField())
+    now = database_now()
     sagas = Saga.objects.using(engine_database()).filter(pk=saga_id)
     found = sagas.values_list("state", "revision", "history_count", "updated_at", now).first()
     if found is None:

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import DateTimeField, Func, Prefetch, QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from .. import clock
 from ..display import Badge, badge_of_saga, current_step
 from ..display.sentences import count_attempts, show_error
 from ..display.times import describe_span
 from ..models import Saga, SagaKey, SagaStep
+from ..models.fields import database_now
 from .shown import Moment, show_moment
 
 ERROR_CHARS = 120
@@ -46,7 +47,7 @@ def select_for_list(queryset: QuerySet[Saga]) -> QuerySet[Saga]:
     keys = SagaKey.objects.using(queryset.db).order_by("name")
     return (
         queryset.defer("input", "effects_left")
-        .annotate(db_now=Func(function="clock_timestamp", output_field=DateTimeField()))
+        .annotate(db_now=database_now())
         .prefetch_related(Prefetch("steps", steps), Prefetch("keys", keys))
     )
 

@@ -19,7 +19,8 @@ READ = """
         SELECT id, definition, due_at, queue FROM sagas_saga
         WHERE due_at <= statement_timestamp() + %(shift)s * interval '1 second' ORDER BY due_at LIMIT 1
     )
-    SELECT moment.now, oldest.id, oldest.definition, oldest.due_at, oldest.queue, (
+    SELECT moment.now AT TIME ZONE 'UTC', oldest.id, oldest.definition, oldest.due_at AT TIME ZONE 'UTC',
+        oldest.queue, (
         SELECT name FROM sagas_sagastep
         WHERE saga_id = oldest.id AND (due_at <= moment.now OR lease_until <= moment.now)
         ORDER BY coalesce(due_at, lease_until), position LIMIT 1
@@ -31,7 +32,7 @@ READ = """
     ), (
         SELECT count(*) FROM sagas_sagaworker
         WHERE last_sweep_at >= moment.now - %(seen)s * interval '1 second' AND queues <> '[]'
-    ), (SELECT max(last_sweep_at) FROM sagas_sagaworker)
+    ), (SELECT max(last_sweep_at) AT TIME ZONE 'UTC' FROM sagas_sagaworker)
     FROM moment LEFT JOIN oldest ON true
 """
 
@@ -77,13 +78,13 @@ def read_vitals() -> Vitals:
         cursor.execute(READ, values)
         row = cursor.fetchone()
     return Vitals(
-        now=row[0],
+        now=clock.as_utc(row[0]),
         oldest_id=row[1],
         oldest_definition=row[2] or "",
-        oldest_due_at=row[3],
+        oldest_due_at=clock.as_utc(row[3]) if row[3] else None,
         oldest_queue=row[4] or "",
         oldest_step=row[5] or "",
         due=row[6],
         workers=row[7],
-        last_sweep_at=row[8],
+        last_sweep_at=clock.as_utc(row[8]) if row[8] else None,
     )

@@ -5,7 +5,6 @@ Raises: ArgumentTypeError, everywhere, with what is wrong; it ends a command wit
 
 from __future__ import annotations
 
-import json
 import re
 from argparse import ArgumentTypeError
 from datetime import datetime, timedelta
@@ -17,6 +16,8 @@ from .. import registry
 from ..archive import PACKED, PLAIN, is_archive_name
 from ..conf import get_settings
 from ..definition import QUEUE_NAME, STEP_NAME, STORED_NAME, SagaDefinition
+from ..exceptions import InputRefused
+from ..json_values import parse_json
 from ..searching import MIN_PREFIX_CHARS, is_id_prefix
 
 AGE = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
@@ -142,9 +143,9 @@ class WholeNumber:
 def json_object(given: str) -> dict[str, Any]:
     """Read a JSON object, as a step would have returned it."""
     try:
-        value = json.loads(text(given), object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ArgumentTypeError(f"is not JSON: {error}") from error
+        value = parse_json(given, "The object", get_settings().result_max_bytes)
+    except InputRefused as error:
+        raise ArgumentTypeError(str(error)) from error
     if not isinstance(value, dict):
         raise ArgumentTypeError('must be a JSON object such as {"reference": "A-1"}.')
     return value
@@ -156,14 +157,3 @@ def archive_path(given: str) -> Path:
     if not is_archive_name(path.name):
         raise ArgumentTypeError(f"{given!r}: the name of an archive ends in {PLAIN} or {PACKED}.")
     return path
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name appears twice in one object.")
-    return found
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number.")

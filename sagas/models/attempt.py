@@ -7,6 +7,7 @@ from django.db.models import Q
 
 from ..states import Direction, Effect, Outcome
 from .choices import choices_of, one_of
+from .fields import MomentField
 from .saga import Saga
 from .step import SagaStep
 
@@ -26,9 +27,9 @@ class SagaAttempt(models.Model):
     epoch = models.PositiveSmallIntegerField(default=0)
     lease_token = models.UUIDField(unique=True)
     worker = models.CharField(max_length=120, blank=True, default="")
-    started_at = models.DateTimeField()
-    deadline_at = models.DateTimeField(help_text="When its time-out ends.")
-    ended_at = models.DateTimeField(null=True, blank=True)
+    started_at = MomentField()
+    deadline_at = MomentField(help_text="When its time-out ends.")
+    ended_at = MomentField(null=True, blank=True)
     outcome = models.CharField(max_length=15, null=True, blank=True, choices=choices_of(Outcome))  # noqa: DJ001 - NULL: live
     effect = models.CharField(max_length=10, default=Effect.MAYBE.value, choices=choices_of(ATTEMPT_EFFECTS))
     settles = models.BooleanField(default=False, help_text="Whether it answers for earlier unsettled attempts too.")

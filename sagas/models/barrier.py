@@ -8,6 +8,7 @@ from django.db import models
 
 from ..states import Direction
 from .choices import choices_of, one_of
+from .fields import MomentField
 
 
 class BarrierState(StrEnum):
@@ -29,8 +30,8 @@ class SagaBarrier(models.Model):
     epoch = models.PositiveSmallIntegerField(default=0)
     state = models.CharField(max_length=10, choices=choices_of(BarrierState))
     result = models.JSONField(null=True, blank=True)
-    created_at = models.DateTimeField()
-    finished_at = models.DateTimeField(null=True, blank=True)
+    created_at = MomentField()
+    finished_at = MomentField(null=True, blank=True)
 
     class Meta:
         constraints = (

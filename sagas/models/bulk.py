@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Q
 
 from .choices import choices_of, one_of
+from .fields import MomentField
 from .saga import new_saga_id
 
 BULK_ID_VERSION = 8
@@ -61,15 +62,15 @@ class SagaBulk(models.Model):
     words = models.CharField(max_length=500, help_text="How the sagas were chosen, in words.")
     total = models.PositiveIntegerField(help_text="How many sagas it has.")
     counts = models.JSONField(null=True, blank=True, help_text="Sagas by result, once it is over.")
-    drawn_at = models.DateTimeField()
-    started_at = models.DateTimeField(null=True, blank=True)
-    ended_at = models.DateTimeField(null=True, blank=True)
+    drawn_at = MomentField()
+    started_at = MomentField(null=True, blank=True)
+    ended_at = MomentField(null=True, blank=True)
     stopped_by = models.CharField(max_length=200, blank=True, default="", help_text="Who stopped it, by value.")
     stop_reason = models.CharField(max_length=500, blank=True, default="")
-    due_at = models.DateTimeField(null=True, blank=True, help_text="When the next saga may be acted on.")
-    rung_at = models.DateTimeField(null=True, blank=True, help_text="When a sweep last rang for it.")
+    due_at = MomentField(null=True, blank=True, help_text="When the next saga may be acted on.")
+    rung_at = MomentField(null=True, blank=True, help_text="When a sweep last rang for it.")
     lease_token = models.UUIDField(null=True, blank=True)
-    lease_until = models.DateTimeField(null=True, blank=True, help_text="How long one worker has it.")
+    lease_until = MomentField(null=True, blank=True, help_text="How long one worker has it.")
 
     class Meta:
         ordering = ("-drawn_at", "-id")
@@ -115,7 +116,7 @@ class SagaBulkItem(models.Model):
     result = models.CharField(max_length=10, null=True, blank=True, choices=choices_of(BulkResult))  # noqa: DJ001 - NULL: none yet
     message = models.TextField(blank=True, default="")
     failures = models.PositiveSmallIntegerField(default=0, help_text="How often the database refused it.")
-    ended_at = models.DateTimeField(null=True, blank=True)
+    ended_at = MomentField(null=True, blank=True)
 
     class Meta:
         ordering = ("bulk", "position")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from django.db import models
 
+from .fields import MomentField
+
 
 class SagaFigure(models.Model):
     """Be one set of figures, counted by a sweep; see ``sagas.figures``."""
 
     name = models.CharField(primary_key=True, max_length=20)
     data = models.JSONField(default=dict)
-    computed_at = models.DateTimeField()
+    computed_at = MomentField()
     seconds = models.FloatField(default=0.0, db_default=0.0, help_text="How long counting took.")
 
     class Meta:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import F, Func, Value
 
+from .fields import MomentField
 from .saga import Saga
 
 DEED = "operator_acted"  # as sagas.journal.What says it, which knows the models
@@ -25,7 +26,7 @@ class SagaHistory(models.Model):
 
     saga = models.ForeignKey(Saga, on_delete=models.CASCADE, related_name="history")
     number = models.PositiveIntegerField(help_text="From 1, without gaps, per saga.")
-    at = models.DateTimeField()
+    at = MomentField()
     what = models.CharField(max_length=40, help_text="Code of the event; see sagas.journal.What.")
     step = models.CharField(max_length=60, blank=True, default="")
     from_state = models.CharField(max_length=30, blank=True, default="")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from .fields import MomentField
+
 
 class SagaLook(models.Model):
     """Be one look at inputs, results or error texts. By value: it outlives the saga and the account.
@@ -11,7 +13,7 @@ class SagaLook(models.Model):
     A trigger refuses UPDATE and DELETE as for history.
     """
 
-    at = models.DateTimeField()
+    at = MomentField()
     actor = models.CharField(max_length=200, help_text="Who looked.")
     what = models.CharField(max_length=20, help_text="At what; see sagas.looks.What.")
     saga_id = models.UUIDField(null=True, blank=True, help_text="NULL: at many, see the detail.")

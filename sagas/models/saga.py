@@ -14,6 +14,7 @@ from django_fsm import FSMField, FSMModelMixin, transition
 
 from ..states import CLOSED_STATES, OPEN_STATES, AbortRequest, Hold, SagaState
 from .choices import choices_of, one_of
+from .fields import MomentField
 
 OPEN_VALUES = sorted(state.value for state in OPEN_STATES)
 MANY_ATTEMPTS = 2  # most sagas need one attempt a step, and an index of the others stays small
@@ -78,21 +79,21 @@ class Saga(FSMModelMixin, models.Model):
         blank=True,
         help_text="Queues of what else is due or waits, in a group.",
     )
-    pivot_passed_at = models.DateTimeField(null=True, blank=True)
-    deadline_at = models.DateTimeField(null=True, blank=True, help_text="When it should be over.")
-    due_at = models.DateTimeField(null=True, blank=True, help_text="When somebody must look at it again.")
-    rung_at = models.DateTimeField(null=True, blank=True, help_text="When a sweep last rang for it.")
+    pivot_passed_at = MomentField(null=True, blank=True)
+    deadline_at = MomentField(null=True, blank=True, help_text="When it should be over.")
+    due_at = MomentField(null=True, blank=True, help_text="When somebody must look at it again.")
+    rung_at = MomentField(null=True, blank=True, help_text="When a sweep last rang for it.")
     most_attempts = models.PositiveIntegerField(
         default=0, db_default=0, help_text="The most attempts that a step has had in one direction."
     )
-    touched_at = models.DateTimeField(null=True, blank=True, help_text="When a person acted on it last.")
+    touched_at = MomentField(null=True, blank=True, help_text="When a person acted on it last.")
     seal = models.CharField(
         max_length=60, blank=True, default="", db_default="", help_text="Keyed digest of what people did to it."
     )
     seal_count = models.PositiveIntegerField(default=0, db_default=0, help_text="How many of its entries are sealed.")
-    created_at = models.DateTimeField()
-    updated_at = models.DateTimeField()
-    closed_at = models.DateTimeField(null=True, blank=True)
+    created_at = MomentField()
+    updated_at = MomentField()
+    closed_at = MomentField(null=True, blank=True)
 
     class Meta:
         ordering = ("-created_at", "-id")

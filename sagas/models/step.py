@@ -8,6 +8,7 @@ from django_fsm import FSMField, FSMModelMixin, transition
 
 from ..states import Attention, Hold, Kind, StepState, WaitingFor
 from .choices import choices_of, one_of
+from .fields import MomentField
 from .saga import Saga
 
 UNFINISHED = [StepState.WAITING.value, StepState.UNKNOWN.value]
@@ -29,19 +30,19 @@ class SagaStep(FSMModelMixin, models.Model):
     hold = models.CharField(max_length=30, null=True, blank=True, choices=choices_of(Hold))  # noqa: DJ001 - NULL: not held
     attention = models.CharField(max_length=30, null=True, blank=True, choices=choices_of(Attention))  # noqa: DJ001 - NULL: none
     waiting_for = models.CharField(max_length=10, null=True, blank=True, choices=choices_of(WaitingFor))  # noqa: DJ001 - NULL: not waiting
-    due_at = models.DateTimeField(null=True, blank=True, help_text="When it may be claimed again.")
+    due_at = MomentField(null=True, blank=True, help_text="When it may be claimed again.")
     lease_token = models.UUIDField(null=True, blank=True, help_text="Who may record the live attempt.")
-    lease_until = models.DateTimeField(null=True, blank=True, help_text="When the live attempt is given up.")
+    lease_until = MomentField(null=True, blank=True, help_text="When the live attempt is given up.")
     action_attempts = models.PositiveIntegerField(default=0)
     compensation_attempts = models.PositiveIntegerField(default=0)
     budget_used = models.PositiveIntegerField(default=0, help_text="Attempts counted against the present budget.")
-    budget_started_at = models.DateTimeField(null=True, blank=True)
+    budget_started_at = MomentField(null=True, blank=True)
     epoch = models.PositiveSmallIntegerField(default=0, help_text="How often its compensation was reopened.")
     result = models.JSONField(null=True, blank=True)
     is_assumed = models.BooleanField(default=False, help_text="Whether its present state is a person's word.")
     last_error = models.CharField(max_length=300, blank=True, default="")
-    started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
+    started_at = MomentField(null=True, blank=True)
+    finished_at = MomentField(null=True, blank=True)
 
     class Meta:
         ordering = ("saga", "position")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from .fields import MomentField
+
 
 class SagaWorker(models.Model):
     """Be the heartbeat of one worker process or sweep command."""
@@ -13,8 +15,8 @@ class SagaWorker(models.Model):
     pid = models.PositiveIntegerField()
     queues = models.JSONField(default=list, blank=True)
     version = models.CharField(max_length=40, blank=True, default="")
-    started_at = models.DateTimeField()
-    last_sweep_at = models.DateTimeField()
+    started_at = MomentField()
+    last_sweep_at = MomentField()
     last_found = models.PositiveIntegerField(default=0, help_text="Due sagas found by the last sweep.")
 
     class Meta:

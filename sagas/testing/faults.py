@@ -11,13 +11,13 @@ from typing import Any
 from .. import clock, perform
 from ..context import StepContext
 from ..definition import StepFunction
-from ..exceptions import OutcomeUnknown
+from ..exceptions import OutcomeUnknown, WorkerDied
 from ..states import Direction
 
 ACTION, COMPENSATION = Direction.ACTION, Direction.COMPENSATION
 
 
-class SimulatedCrash(BaseException):
+class SimulatedCrash(WorkerDied):
     """Stand for a worker that dies; no code under test may survive it, so it is no Exception."""
 
 

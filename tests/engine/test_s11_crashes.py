@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connections, transaction
 
-from sagas import Compensatable, StepContext, engine
+from sagas import Compensatable, StepContext, engine, transactions
 from sagas.models import Saga, SagaAttempt, SagaStep
 from sagas.states import Direction
 from sagas.testing import drain, faults, outcomes_of
@@ -234,14 +234,14 @@ def test_s11_the_last_row_of_the_matrix_a_step_that_kills_every_worker_is_given_
 
 def test_s11_nothing_is_recorded_when_the_database_stays_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
-    real = transaction.atomic
+    real = transactions.own_transaction
 
     def away(*arguments: object, **options: object) -> object:
         if world.called("a"):
             raise OperationalError("no route to the server")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(engine.transaction, "atomic", away)
+    monkeypatch.setattr(transactions, "own_transaction", away)
     with pytest.raises(OperationalError, match="no route"):
         engine.advance(saga.pk)
     monkeypatch.undo()

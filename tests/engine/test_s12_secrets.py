@@ -176,7 +176,7 @@ def test_a_result_is_masked_before_it_is_stored_anywhere(
     assert find_leaks() == []
     [record] = [record for record in caplog.records if record.name == "sagas.perform"]
     assert record.step == "a"  # type: ignore[attr-defined]
-    assert record.places[0] == "client_secret (secret)"  # type: ignore[attr-defined]
+    assert "client_secret (secret)" in record.places  # type: ignore[attr-defined]
     assert not any(secret in str(vars(record)) for secret in SECRETS)
 
 

@@ -39,8 +39,8 @@ def test_if_what_never_began_counted_a_participant_that_is_away_would_burn_the_b
     world: World, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, external: bool
 ) -> None:
     left: list[int] = request.getfixturevalue("away")
-    report = outcomes.unreachable
-    monkeypatch.setattr(outcomes, "unreachable", lambda error, **how: replace(report(error, **how), is_counted=True))
+    report = outcomes.faultless
+    monkeypatch.setattr(outcomes, "faultless", lambda error, **how: replace(report(error, **how), is_counted=True))
     with must_fail("assert 'compensated' == "):
         test_s1_retries.test_s1_an_unreachable_database_burns_no_attempt(world, left, external, Direction.ACTION)
     # It gave up before the database was back.

@@ -176,7 +176,7 @@ def test_a_gateway_that_does_not_know_its_keys_turns_a_good_order_down(
 def test_if_an_unanswered_commit_counted_as_rolled_back_its_effect_would_be_left(
     databases: int, bare_saga: type[SagaDefinition], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes, "commit_unknown", outcomes.unreachable)
+    monkeypatch.setattr(outcomes, "commit_unknown", outcomes.faultless)
     violation = find_violation(bare_paths.make_forward(bare_saga, is_cancelled=True), lose_answers)
     assert any("left is ['take']" in problem for problem in violation.problems), violation
 

@@ -14,7 +14,7 @@ from django.db import OperationalError, connections
 
 from sagas import InProgress, Misconfigured, OutcomeUnknown, RetryLater, StepContext, doorbell, engine, perform
 from sagas.definition import StepFunction
-from sagas.exceptions import Fenced
+from sagas.exceptions import Fenced, WorkerDied
 from sagas.outcomes import Report
 from sagas.perform import Claimed
 from sagas.states import Direction
@@ -48,7 +48,7 @@ class Does(StrEnum):
     COMMIT_LOST = "commit_lost"  #: the COMMIT itself is lost
 
 
-class Died(BaseException):
+class Died(WorkerDied):
     """Stand for a worker that is gone, or frozen for good as far as its task knows."""
 
 

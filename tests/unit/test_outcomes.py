@@ -16,9 +16,9 @@ from sagas.outcomes import (
     clean_text,
     commit_unknown,
     compute_effect,
+    faultless,
     lost_worker,
     succeeded,
-    unreachable,
     unstorable,
 )
 from sagas.states import Direction, Effect, Outcome
@@ -90,7 +90,7 @@ def test_s3_a_refusal_settles_only_where_the_participant_stores_it(
     [
         (succeeded(None), Outcome.SUCCEEDED, YES, True),
         (unstorable(TypeError()), Outcome.MISCONFIGURED, MAYBE, True),
-        (unreachable(OSError()), Outcome.RETRY, NONE, False),
+        (faultless(OSError()), Outcome.RETRY, NONE, False),
         (commit_unknown(OSError()), Outcome.UNKNOWN, MAYBE, True),
         (lost_worker(is_rolled_back=True, worker="w:1"), Outcome.RETRY, NONE, True),
         (lost_worker(is_rolled_back=False, worker=""), Outcome.UNKNOWN, MAYBE, True),

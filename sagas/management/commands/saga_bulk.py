@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandParser
-from django.db import transaction
 
 from ... import bulk, bulk_rules
 from ...actors import Actor
@@ -17,6 +16,7 @@ from ...filtering import TOUCHES, SagaFilter, parse_filter, select_matching
 from ...listing import find_saga
 from ...models import SagaBulk
 from ...rules import Operation
+from ...transactions import own_transaction
 from .. import arguments
 from ..base import MAX_REVISION, SagaCommand, check_words
 
@@ -72,7 +72,7 @@ class Command(SagaCommand):
         if options["reason"] is None:
             raise BadRequest("Say why: --reason, 10 to 500 characters.")
         check_words(options)
-        with transaction.atomic(using=get_settings().database):
+        with own_transaction(get_settings().database, joins=True):
             drawn = _draw(operation, actor, options)
             started, _ = bulk.start_bulk(
                 drawn.pk, actor=actor, reason=options["reason"], count=options["count"], words=options["words"]

@@ -1,0 +1,218 @@
+"""The engine's own transactions: on connections that foreign code has not bent, at READ COMMITTED.
+
+Step functions, and whatever else runs in a worker, have the same connections in their hands. They may leave autocommit
+off, a transaction open, another isolation level, schema search path or role behind. A transaction that then only seems
+to commit would break every promise, so each of the engine's own begins with a look at its connection.
+
+Source: Django, ``django.db.transaction.Atomic`` (with autocommit off, its outermost block commits nothing).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, transaction
+
+from . import clock
+from .databases import drop_connection
+from .exceptions import SagaError
+
+logger = logging.getLogger(__name__)
+
+IDLE = 0  # of libpq's transaction status, in both drivers
+# What changes the meaning of a statement, or whether it lasts, and outlives the transaction that set it.
+SESSION_SETTINGS = (
+    "search_path", "role", "session_authorization", "default_transaction_isolation", "default_transaction_read_only",
+    "session_replication_role", "synchronous_commit", "row_security",
+)  # fmt: skip
+# An expression: every transaction of the engine reads it in a statement that it needs anyway.
+SESSION_SQL = "concat_ws(chr(10), " + ", ".join(f"current_setting('{name}')" for name in SESSION_SETTINGS) + ")"
+
+
+class ConnectionBent(SagaError):
+    """Report a connection that foreign code has left in another state; it must be dropped and the work done anew."""
+
+
+@contextmanager
+def own_transaction(
+    using: str, *, durable: bool = False, keeps_isolation: bool = False, joins: bool = False
+) -> Iterator[None]:
+    """Open a transaction of the engine's own; inside a caller's (only tests and operators have one) join that.
+
+    ``keeps_isolation``: at the project's isolation level, as for step functions; otherwise READ COMMITTED. ``joins``:
+    the project's code may call it with autocommit turned off, and commits for itself then.
+    Raises: ImproperlyConfigured where the project turned autocommit off; ConnectionBent when a transaction was left
+    open inside; RuntimeError when it must be durable and is not the outermost.
+    """
+    connection: Any = connections[using]
+    if connection.in_atomic_block or (joins and not connection.get_autocommit()):
+        with transaction.atomic(using=using, durable=durable):
+            yield
+        return
+    straighten(using)
+    is_over, sets_isolation = False, not keeps_isolation and connection.vendor == "postgresql"
+    isolation = _at_read_committed(connection) if sets_isolation else nullcontext()
+    try:
+        with isolation, transaction.atomic(using=using, durable=durable):
+            if sets_isolation:
+                _set_read_committed(connection)
+            yield
+        is_over = True
+    finally:
+        if connection.in_atomic_block:
+            # Somebody entered a block and never left it: what should have been the COMMIT released a savepoint.
+            abandon_connection(using)
+            if is_over:
+                raise ConnectionBent(f"A transaction was left open on {using!r}; everything in it is rolled back.")
+
+
+def straighten(using: str) -> None:
+    """Make sure that a connection is open and commits what is committed; drop one that foreign code has bent.
+
+    Raises: ImproperlyConfigured where a new connection does not commit, either.
+    Tx: must not be inside one.
+    """
+    connection = connections[using]
+    if connection.connection is not None and not _is_straight(connection):
+        logger.warning("Connection dropped: foreign code left it changed.", extra={"database": using})
+        abandon_connection(using)
+    connection.ensure_connection()
+    if not connection.autocommit:
+        raise ImproperlyConfigured(
+            f"DATABASES[{using!r}]['AUTOCOMMIT'] is False: nothing that the engine writes would be committed."
+            " Remove it (see the check sagas.E018)."
+        )
+
+
+def abandon_connection(using: str) -> None:
+    """Close a connection whatever state it is in; the next one begins outside any block."""
+    connection = connections[using]
+    connection.in_atomic_block, connection.atomic_blocks, connection.savepoint_ids = False, [], []
+    drop_connection(using)
+
+
+@contextmanager
+def guarded_connections() -> Iterator[None]:
+    """Let foreign code run, and drop every connection that it leaves in a block, without autocommit, or exchanged."""
+    before = {found.alias: (found.connection, _depth_of(found)) for found in connections.all(initialized_only=True)}
+    try:
+        yield
+    finally:
+        for found in connections.all(initialized_only=True):
+            raw, depth = before.get(found.alias, (None, 0))
+            if depth or found.connection is None:
+                continue  # a caller's transaction is the caller's
+            if _depth_of(found) or not _is_straight(found):
+                logger.warning("Connection dropped: a step left it changed.", extra={"database": found.alias})
+                abandon_connection(found.alias)
+            elif raw is not None and found.connection is not raw:
+                abandon_connection(found.alias)  # opened by the step: nobody knows what its session was like before
+
+
+def require_same_session(using: str, found: str) -> None:
+    """Check that a connection has the settings with which the engine met it first.
+
+    ``found``: the value of SESSION_SQL.
+    Raises: ConnectionBent. The caller drops the connection; the next one is taken as it comes.
+    """
+    connection: Any = connections[using]
+    if _is_nested(connection):
+        return  # it cannot be dropped: a caller's transaction is under way
+    raw = connection.connection
+    known, expected = getattr(connection, "sagas_session", (None, ""))
+    if known is not raw:
+        connection.sagas_session = (raw, found)
+    elif found != expected:
+        pairs = zip(SESSION_SETTINGS, found.split("\n"), expected.split("\n"), strict=True)
+        changed = ", ".join(name for name, now, before in pairs if now != before)
+        logger.warning(
+            "Connection dropped: a step changed its session.", extra={"database": using, "settings": changed}
+        )
+        raise ConnectionBent(f"Foreign code changed {changed} of the session on {using!r}.")
+
+
+def read_now(using: str) -> Any:
+    """Return the present time as ``clock.read_now``, and check the session in the same statement.
+
+    Raises: ConnectionBent.
+    """
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"SELECT clock_timestamp() AT TIME ZONE 'UTC', {SESSION_SQL}")
+        now, session = cursor.fetchone()
+    require_same_session(using, session)
+    return clock.shifted(now)
+
+
+def log_failing_callbacks(using: str, facts: dict[str, Any]) -> None:
+    """Have each on_commit callback of the transaction under way called, whatever those before it raise.
+
+    Django stops at the first that raises, and takes that for an error of the COMMIT.
+    Tx: must be inside one; does nothing in a nested one, whose callbacks belong to the caller.
+    """
+    connection: Any = connections[using]
+    if _is_nested(connection):
+        return
+    connection.run_on_commit = [
+        (savepoints, _logging(callback, facts), robust) for savepoints, callback, robust in connection.run_on_commit
+    ]
+
+
+def _logging(callback: Any, facts: dict[str, Any]) -> Any:
+    def call() -> None:
+        try:
+            callback()
+        except Exception:
+            logger.exception("An on_commit callback of a step failed.", extra=facts)
+
+    return call
+
+
+def _is_nested(connection: Any) -> bool:
+    return len(connection.atomic_blocks) > 1
+
+
+def _depth_of(connection: Any) -> int:
+    return len(connection.atomic_blocks)
+
+
+def _is_straight(connection: Any) -> bool:
+    """Tell whether a connection that is in no block commits each statement, in Django's eyes and the driver's."""
+    if connection.vendor != "postgresql":
+        return True  # the engine refuses such databases by a check
+    if connection.in_atomic_block or not connection.autocommit:
+        return False
+    raw = connection.connection
+    return not raw.closed and bool(raw.autocommit) and int(raw.info.transaction_status) == IDLE
+
+
+@contextmanager
+def _at_read_committed(connection: Any) -> Iterator[None]:
+    """Have transactions that begin inside run at READ COMMITTED, by what the driver says at BEGIN."""
+    from django.db.backends.postgresql.psycopg_any import IsolationLevel, is_psycopg3  # needs a driver
+
+    raw = connection.connection
+    if not is_psycopg3 or raw.isolation_level == IsolationLevel.READ_COMMITTED:
+        yield
+        return
+    before, raw.isolation_level = raw.isolation_level, IsolationLevel.READ_COMMITTED
+    try:
+        yield
+    finally:
+        if not raw.closed and raw.info.transaction_status == IDLE:
+            raw.isolation_level = before
+
+
+def _set_read_committed(connection: Any) -> None:
+    """Say by a statement what psycopg2 cannot say at BEGIN.
+
+    Tx: must be the first statement of one.
+    """
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3  # needs a driver
+
+    if not is_psycopg3:
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")

@@ -1,0 +1,251 @@
+"""What a step does to a connection ends with the step: the engine's transactions commit, where they should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, transaction
+
+from sagas import checks, claims, engine
+from sagas.models import SagaAttempt
+from sagas.states import Outcome
+from sagas.testing import drain, outcomes_of
+from sagas.testing.drain import read
+
+from .world import COMPENSATION, ENGINE, World, begin, define, states
+
+pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
+
+
+def run(sql: str, using: str = ENGINE) -> None:
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql)
+
+
+@pytest.fixture(autouse=True)
+def _other_schema() -> Iterator[None]:
+    """Have a table of effects in another schema, too."""
+    run("CREATE SCHEMA other; CREATE TABLE other.engine_test_ledger (LIKE public.engine_test_ledger INCLUDING ALL)")
+    yield
+    connections[ENGINE].close()
+    run("DROP SCHEMA other CASCADE")
+
+
+def leave_a_block() -> None:
+    transaction.atomic(using=ENGINE).__enter__()
+
+
+def begin_by_hand() -> None:
+    run("BEGIN")
+
+
+def raw_connection() -> Any:
+    connections[ENGINE].ensure_connection()
+    return connections[ENGINE].connection
+
+
+def turn_the_drivers_off() -> None:
+    raw_connection().autocommit = False
+    run("SELECT 1")
+
+
+def open_another() -> None:
+    connections[ENGINE].close()
+    run("SET search_path = other, public")
+
+
+BENT = {
+    "autocommit off": lambda: transaction.set_autocommit(False, using=ENGINE),
+    "autocommit off, and something written": lambda: (
+        transaction.set_autocommit(False, using=ENGINE),
+        run("CREATE TABLE never_there ()"),
+    ),
+    "a block that is never left": leave_a_block,
+    "two blocks that are never left": lambda: (leave_a_block(), leave_a_block()),
+    "BEGIN": begin_by_hand,
+    "BEGIN that failed": lambda: run("BEGIN") or run_failing(),
+    "autocommit of the driver off": turn_the_drivers_off,
+    "search path": lambda: run("SET search_path = other, public"),
+    "search path without the engine's tables": lambda: run("SET search_path = other"),
+    "role": lambda: run("SET ROLE pg_monitor"),
+    "isolation level of the session": lambda: run("SET default_transaction_isolation = serializable"),
+    "read only": lambda: run("SET default_transaction_read_only = on"),
+    "commits that do not last": lambda: run("SET synchronous_commit = off"),
+    "triggers off": lambda: run("SET session_replication_role = replica"),
+    "time zone": lambda: run("SET TIME ZONE 'Asia/Tokyo'"),
+    "closed": connections[ENGINE].close,
+    "closed behind Django's back": lambda: raw_connection().close(),
+    "exchanged": open_another,
+}  # fmt: skip
+
+
+def run_failing() -> None:
+    try:
+        run("SELECT nothing")
+    except Exception:  # noqa: BLE001 - what stays behind is the point
+        return
+
+
+@pytest.mark.parametrize("bent", BENT)
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_external_step_that_bends_its_connection_changes_nothing_else(
+    world: World, bent: str, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trip = define(one=world.compensatable(external=True), two=world.compensatable(external=True),
+                  three=world.compensatable(), four=world.compensatable(external=True))  # fmt: skip
+    saga = begin(trip)
+    committed: list[int] = []
+
+    def bend(step: Any, proceed: Any) -> None:
+        proceed()
+        BENT[bent]()
+        if fails:
+            raise TimeoutError("no answer")
+
+    def look_from_outside(step: Any, proceed: Any) -> None:
+        other = connections.create_connection(ENGINE)
+        with other.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM sagas_sagaattempt WHERE saga_id = %s AND outcome IS NULL", [saga.pk])
+            committed.append(cursor.fetchone()[0])
+        other.close()
+        proceed()
+
+    world.will("two", bend)
+    world.will("four", look_from_outside)
+    assert drain(saga).state == "completed"
+    connections[ENGINE].close()
+    assert (read(saga.pk).state, set(states(saga).values())) == ("completed", {"succeeded"})
+    assert committed == [1]  # the claim that was made before the call
+    assert [world.count(saga, step) for step in ("one", "two", "three", "four")] == [1, 1, 1, 1]
+    expected = [Outcome.UNKNOWN, Outcome.SUCCEEDED] if fails else [Outcome.SUCCEEDED]
+    assert outcomes_of(saga.pk, "two") == expected
+
+
+SESSION = [name for name in BENT if "search" in name or name in ("role", "read only", "triggers off")]
+
+
+@pytest.mark.parametrize("bent", SESSION)
+def test_another_saga_in_the_same_process_is_not_touched(world: World, bent: str) -> None:
+    first, second = (
+        begin(define(a=world.compensatable(), b=world.compensatable(external=True))),
+        begin(define("second", a=world.compensatable(), b=world.compensatable())),
+    )
+    world.will("b", lambda step, proceed: proceed() or BENT[bent]())
+    with connections[ENGINE].cursor() as cursor:
+        cursor.execute("SHOW search_path")
+        before = cursor.fetchone()[0]
+    connections.settings[ENGINE]["CONN_MAX_AGE"], kept = 60, connections.settings[ENGINE]["CONN_MAX_AGE"]
+    try:
+        engine.advance(first.pk)
+        engine.advance(second.pk)
+    finally:
+        connections.settings[ENGINE]["CONN_MAX_AGE"] = kept
+    assert (read(first.pk).state, read(second.pk).state) == ("completed", "completed")
+    assert [world.count(second, step) for step in ("a", "b")] == [1, 1]
+    with connections[ENGINE].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM other.engine_test_ledger")
+        assert cursor.fetchone()[0] == 0
+        cursor.execute("SHOW search_path")
+        assert cursor.fetchone()[0] == before
+
+
+@pytest.mark.parametrize("bent", SESSION)
+@pytest.mark.parametrize("participant", [None, "inventory"])
+def test_what_a_local_step_sets_for_the_session_does_not_reach_the_next(
+    world: World, inventory_apart: str, bent: str, participant: str | None
+) -> None:
+    if bent == "search path without the engine's tables" and participant is None:
+        return  # its own record could not be written: it is rolled back, like any failing step
+    saga = begin(define(a=world.compensatable(participant), b=world.compensatable(participant)))
+    sql = {"search path": "SET search_path = other, public", "role": "SET ROLE pg_monitor"}.get(bent, "SELECT 1")
+    using = inventory_apart if participant else ENGINE
+    world.will("a", lambda step, proceed: proceed() or run(sql, using))
+    assert drain(saga).state == "completed"
+    assert [world.count(saga, step, participant=participant) for step in ("a", "b")] == [1, 1]
+
+
+@pytest.mark.parametrize("participant", [None, "inventory"])
+def test_a_local_step_that_leaves_a_block_open_is_rolled_back_and_told_of(
+    world: World, inventory_apart: str, participant: str | None
+) -> None:
+    using = inventory_apart if participant else ENGINE
+    saga = begin(define(a=world.compensatable(participant), b=world.compensatable()))
+    world.will("a", lambda step, proceed: proceed() or transaction.atomic(using=using).__enter__())
+    assert drain(saga).state == "completed"
+    assert outcomes_of(saga.pk, "a") == [Outcome.RETRY, Outcome.SUCCEEDED]
+    assert world.count(saga, "a", participant=participant) == 1
+    first = SagaAttempt.objects.filter(saga_id=saga.pk, step__name="a").order_by("number")[0]
+    assert first.error_class == "sagas.transactions.ConnectionBent"
+    assert "A transaction was left open" in first.message
+
+
+@pytest.mark.parametrize("bent", ["autocommit off", "a block that is never left", "search path"])
+def test_a_compensation_that_bends_its_connection_changes_nothing_else(world: World, bent: str) -> None:
+    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable(external=True),
+                        c=world.compensatable(external=True)))  # fmt: skip
+    from .world import Refused
+
+    world.will("c", Refused("no"))
+    world.will("b", lambda step, proceed: proceed() or BENT[bent](), direction=COMPENSATION)
+    assert drain(saga).state == "compensated"
+    connections[ENGINE].close()
+    assert read(saga.pk).state == "compensated"
+    assert [world.count(saga, step, "undone") for step in ("a", "b")] == [1, 1]
+
+
+def test_bent_between_two_sagas_by_anybody(world: World) -> None:
+    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    transaction.set_autocommit(False, using=ENGINE)
+    engine.advance(saga.pk)
+    connections[ENGINE].close()
+    assert read(saga.pk).state == "completed"
+
+
+def test_a_connection_that_cannot_be_made_straight_is_an_error_and_nothing_is_called(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    with monkeypatch.context() as patched:
+        patched.setitem(connections.settings[ENGINE], "AUTOCOMMIT", False)
+        connections[ENGINE].close()
+        with pytest.raises(ImproperlyConfigured, match=r"DATABASES\['default'\]\['AUTOCOMMIT'\] is False"):
+            engine.advance(saga.pk)
+        [found] = checks.check_databases()
+        assert (found.id, "'default'" in found.msg) == ("sagas.E018", True)
+        connections[ENGINE].close()
+    assert (world.calls, checks.check_databases()) == ([], [])
+    assert drain(saga).state == "completed"
+
+
+def test_a_saga_started_in_a_transaction_by_hand_is_part_of_it(world: World) -> None:
+    trip = define(a=world.compensatable(), b=world.compensatable())
+    transaction.set_autocommit(False, using=ENGINE)
+    try:
+        lost = engine.start(trip)
+        transaction.rollback(using=ENGINE)
+        kept = engine.start(trip)
+        transaction.commit(using=ENGINE)
+    finally:
+        transaction.set_autocommit(True, using=ENGINE)
+    connections[ENGINE].close()
+    assert drain(kept).state == "completed"
+    assert engine.advance(lost.pk) == 0
+
+
+def test_the_session_is_looked_at_before_each_transaction_without_a_statement_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    seen: list[str] = []
+    claim_next = claims.claim_next
+    monkeypatch.setattr(
+        claims, "claim_next", lambda *args, **options: seen.append("claim") or claim_next(*args, **options)
+    )
+    with connections[ENGINE].execute_wrapper(lambda execute, sql, *rest: seen.append(sql) or execute(sql, *rest)):
+        engine.advance(saga.pk)
+    looks = [sql for sql in seen if "session_replication_role" in sql]
+    assert len(looks) == 3  # the claim, and each local step
+    assert not [sql for sql in seen if sql.startswith("SHOW")]

@@ -1,0 +1,65 @@
+"""Callbacks that steps register for the commit: one that fails is told of, and keeps no other from being called."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from sagas import engine
+from sagas.states import Outcome
+from sagas.testing import drain, outcomes_of
+
+from .world import World, begin, define
+
+pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
+
+
+def fail() -> None:
+    raise OSError("the mail server is away")
+
+
+@pytest.mark.parametrize("participant", [None, "inventory"])
+def test_a_failing_callback_is_logged_once_and_the_others_are_called(
+    world: World, inventory_apart: str, participant: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    using = participant and inventory_apart
+    called: list[str] = []
+
+    def register(step: Any, proceed: Any) -> None:
+        proceed()
+        transaction.on_commit(fail, using=using)
+        transaction.on_commit(lambda: called.append("second"), using=using)
+        transaction.on_commit(lambda: called.append("robust"), using=using, robust=True)
+
+    saga = begin(define(a=world.compensatable(participant), b=world.compensatable()))
+    world.will("a", register)
+    with caplog.at_level(logging.INFO):
+        engine.advance(saga.pk)
+    assert drain(saga).state == "completed"
+    assert outcomes_of(saga.pk, "a") == [Outcome.SUCCEEDED]
+    assert called == ["second", "robust"]
+    [record] = [record for record in caplog.records if "on_commit" in record.message]
+    assert (record.levelno, record.step, record.saga_id) == (logging.ERROR, "a", str(saga.pk))  # type: ignore[attr-defined]
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], OSError)
+
+
+def test_a_saga_that_the_step_starts_is_rung_for_although_a_callback_before_it_fails(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[Any] = []
+    monkeypatch.setattr("sagas.doorbell.ring", lambda saga_id, queue="": rung.append(saga_id))
+    other = define("other", a=world.compensatable(), b=world.compensatable())
+    started: list[Any] = []
+
+    def start_other(step: Any, proceed: Any) -> None:
+        transaction.on_commit(fail)
+        started.append(engine.start(other).pk)
+
+    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    world.will("a", start_other)
+    engine.advance(saga.pk)
+    assert started[0] in rung

@@ -1,0 +1,105 @@
+"""Errors that are no ``Exception``: recorded like any other, and only those that end the process go on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from sagas import engine
+from sagas.states import Outcome
+from sagas.testing import drain, outcomes_of
+from sagas.testing.drain import pass_time, read
+
+from .world import COMPENSATION, After, World, attempts, begin, define, states, step_of, told
+
+pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
+
+
+class Odd(BaseException):
+    """Be an error that some library derives from BaseException."""
+
+
+def cancelled(step: Any, proceed: Any) -> None:
+    """Be a step that awaits a task which somebody cancelled."""
+
+    async def pay() -> None:
+        task = asyncio.create_task(asyncio.sleep(60))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    asyncio.run(pay())
+
+
+PLACES = {"local": {}, "local in a database of its own": {"participant": "inventory"}, "external": {"external": True}}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("behaviour", "error_class"),
+    [
+        (cancelled, "asyncio.exceptions.CancelledError"),
+        (asyncio.CancelledError("why"), "asyncio.exceptions.CancelledError"),
+        (GeneratorExit(), "GeneratorExit"),
+        (After(Odd("odd")), f"{__name__}.Odd"),
+    ],
+)
+def test_it_is_an_outcome_with_class_and_traceback_and_the_saga_goes_on(
+    world: World, inventory_apart: str, place: str, behaviour: Any, error_class: str
+) -> None:
+    saga = begin(define(a=world.compensatable(**PLACES[place]), b=world.compensatable()))
+    world.will("a", behaviour)
+    assert engine.advance(saga.pk) == 1
+    first = Outcome.UNKNOWN if place == "external" else Outcome.RETRY
+    [attempt] = attempts(saga, "a")
+    assert (attempt.outcome, attempt.error_class, attempt.ended_at is not None) == (first, error_class, True)
+    assert "Traceback" in attempt.traceback
+    assert step_of(saga, "a").due_at is not None  # asked again, without waiting for a lease
+    assert drain(saga).state == "completed"
+    participant = PLACES[place].get("participant")
+    assert world.count(saga, "a", participant=participant) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_what_ends_the_process_is_recorded_first_and_nothing_more_is_claimed(
+    world: World, inventory_apart: str, place: str, error: BaseException
+) -> None:
+    saga = begin(define(a=world.compensatable(**PLACES[place]), b=world.compensatable()))
+    world.will("a", After(error))
+    with pytest.raises(type(error)):
+        engine.advance(saga.pk)
+    [attempt] = attempts(saga, "a")
+    assert (attempt.error_class, attempt.ended_at is not None) == (type(error).__name__, True)
+    assert states(saga)["b"] == "pending"
+    assert attempts(saga, "b") == []
+    assert drain(saga).state == "completed"
+
+
+def test_a_compensation_that_is_cancelled_is_tried_again(world: World) -> None:
+    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable(), c=world.compensatable()))
+    world.will("b", *[asyncio.CancelledError()] * 5)
+    world.will("a", asyncio.CancelledError(), direction=COMPENSATION)
+    assert drain(saga).state == "compensated"
+    assert outcomes_of(saga.pk, "a", COMPENSATION) == [Outcome.UNKNOWN, Outcome.SUCCEEDED]
+
+
+def test_an_interrupt_while_the_answer_of_a_commit_is_awaited_loses_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+
+    def interrupt_once() -> None:
+        raise KeyboardInterrupt
+
+    world.will("a", lambda step, proceed: proceed() or transaction.on_commit(interrupt_once))
+    with pytest.raises(KeyboardInterrupt):
+        engine.advance(saga.pk)
+    assert states(saga)["a"] == "succeeded"
+    pass_time(read(saga.pk).due_at - read(saga.pk).updated_at)  # type: ignore[operator]
+    assert drain(saga).state == "completed"
+    assert world.count(saga, "a") == 1
+    assert [row.what for row in told(saga, "step_succeeded")] == ["step_succeeded"] * 2
