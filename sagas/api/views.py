@@ -10,6 +10,7 @@ from uuid import UUID
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound, ParseError
+from rest_framework.parsers import JSONParser
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -26,6 +27,7 @@ from ..models import SagaBulk
 from ..places import is_below
 from ..rules import OPERATIONS_BY_CODE, Operation
 from . import documents, schema
+from .parsers import LimitedJSONParser
 from .problems import handle_exception
 from .serializers import (
     MAX_NUMBER,
@@ -62,6 +64,10 @@ class OperatorView(APIView):
     def get_exception_handler(self) -> Callable[..., Any]:
         """Return the handler that knows the engine's errors."""
         return handle_exception
+
+    def get_parsers(self) -> list[Any]:
+        """Return the project's parsers, the framework's own one for JSON with limits."""
+        return [LimitedJSONParser() if type(parser) is JSONParser else parser for parser in super().get_parsers()]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Check credentials, throttles, the view permission and the names of the parameters."""
