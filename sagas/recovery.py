@@ -8,6 +8,7 @@ Source: riverqueue/river ``internal/maintenance/job_rescuer.go``; oban-bg/oban `
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
@@ -53,9 +54,9 @@ def claim_due(
     """
     settings = get_settings()
     wanted = sorted(set(queues)) if queues is not None else None
-    only = "AND (queue = ANY(%(queues)s) OR other_queues && %(queues)s::varchar[])" if wanted is not None else ""
+    only = "AND (queue = ANY(%(queues)s) OR other_queues ?| %(queues)s::text[])" if wanted is not None else ""
     left = sorted(set(but_not))
-    only += " AND (queue <> ALL(%(left)s) OR NOT other_queues <@ %(left)s::varchar[])" if left else ""
+    only += " AND (queue <> ALL(%(left)s) OR NOT other_queues <@ to_jsonb(%(left)s::text[]))" if left else ""
     now = "(clock_timestamp() + %(shift)s * interval '1 second')"
     sql = f"""
         WITH page AS (
@@ -64,9 +65,9 @@ def claim_due(
             ORDER BY rung_at NULLS FIRST, due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
         ), rung AS (
             UPDATE sagas_saga AS s SET rung_at = {now} FROM page WHERE s.id = page.id
-            RETURNING s.id, s.queue || s.other_queues AS queues, page.due_at
+            RETURNING s.id, jsonb_build_array(s.queue) || s.other_queues AS queues, page.due_at
         )
-        SELECT id, queues FROM rung ORDER BY due_at
+        SELECT id, queues::text FROM rung ORDER BY due_at
     """  # noqa: S608 - the parts are constants above
     values: dict[str, Any] = {
         "shift": clock.shift_seconds(),
@@ -78,7 +79,7 @@ def claim_due(
     with own_transaction(settings.database), connections[settings.database].cursor() as cursor:
         cursor.execute(sql, values)
         found = cursor.fetchall()
-    return [DueSaga(id=pk, queues=tuple(queue for queue in named if queue not in left)) for pk, named in found]
+    return [DueSaga(id=pk, queues=tuple(name for name in json.loads(named) if name not in left)) for pk, named in found]
 
 
 def ring_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -> int:

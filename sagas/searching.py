@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import BooleanField, Count, Exists, F, Func, OrderBy, OuterRef, Q, QuerySet, Subquery
 from django.db.models.lookups import IsNull
 
@@ -39,6 +38,12 @@ class _Bytewise(OrderBy):
     template = "%(expression)s USING ~<~ /* ASC */"  # Django looks for the direction, and finds it in the comment
 
 
+class _Array(Subquery):
+    """An array of the values that a subquery gives."""
+
+    template = "(ARRAY(%(subquery)s))"
+
+
 class _OneOf(Func):
     """Tell whether a value is one of those that a subquery gives.
 
@@ -51,7 +56,7 @@ class _OneOf(Func):
     output_field = BooleanField()
 
     def __init__(self, name: str, values: QuerySet[SagaKey, Any]) -> None:
-        super().__init__(F(name), ArraySubquery(values, template="(ARRAY(%(subquery)s))"))
+        super().__init__(F(name), _Array(values))
 
 
 @dataclass(frozen=True)

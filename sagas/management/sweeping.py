@@ -141,7 +141,7 @@ def _list_due(queues: frozenset[str] | None) -> list[UUID]:
     using = get_settings().database
     rows = Saga.objects.using(using).filter(due_at__lte=clock.read_now(using))
     if queues is not None:
-        rows = rows.filter(Q(queue__in=sorted(queues)) | Q(other_queues__overlap=sorted(queues)))
+        rows = rows.filter(Q(queue__in=sorted(queues)) | Q(other_queues__has_any_keys=sorted(queues)))
     return list(rows.order_by("due_at").values_list("pk", flat=True)[:RUNG_PAGE])
 
 

@@ -7,7 +7,6 @@ import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django_fsm import FSMField, FSMModelMixin, transition
@@ -72,12 +71,8 @@ class Saga(FSMModelMixin, models.Model):
     started_by = models.CharField(max_length=200, blank=True, default="", help_text="Who started it, by value.")
     traceparent = models.CharField(max_length=55, blank=True, default="", help_text="W3C trace context.")
     queue = models.CharField(max_length=60, blank=True, default="", help_text="Queue of what is due next.")
-    other_queues = ArrayField(
-        models.CharField(max_length=60),
-        default=list,
-        db_default=[],
-        blank=True,
-        help_text="Queues of what else is due or waits, in a group.",
+    other_queues = models.JSONField(
+        default=list, db_default=[], blank=True, help_text="Queues of what else is due or waits, in a group."
     )
     pivot_passed_at = MomentField(null=True, blank=True)
     deadline_at = MomentField(null=True, blank=True, help_text="When it should be over.")
