@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from config.engine_settings import read_engine_settings
 from config.local.runtime import read_runtime
 from config.log_lines import RedactingFormatter, RedactingJsonFormatter
+from config.mailers import describe_mail_server
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -214,8 +215,7 @@ elif _amqp_broker:
 SAGAS: dict[str, Any] = read_engine_settings(env.str("SAGAS", default=""))
 
 # Who sends the mails of SAGAS["ON_ATTENTION"], and how.
-EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
-vars().update(EMAIL_CONFIG)
+vars().update(describe_mail_server(env.email_url("EMAIL_URL", default="consolemail://")))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="sagas@localhost")
 
 PAYMENT_GATEWAY = env.str("PAYMENT_GATEWAY", default="sandbox")

@@ -20,6 +20,7 @@ from http.client import HTTPException
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings as project
 from django.core import mail
 
 from . import __version__
@@ -87,11 +88,30 @@ def send_mail(alert: Alert) -> None:
     subject = f"[sagas] {alert.reason.replace('_', ' ')}: {alert.definition}"
     lines = [alert.text, f"It is {alert.state}. Raised at {alert.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC.", alert.url]
     body = "\n".join(line for line in lines if line) + "\n"
-    with mail.get_connection(timeout=settings.alert_timeout.total_seconds()) as connection:
-        if settings.alert_emails:
-            mail.send_mail(subject, body, None, settings.alert_emails, connection=connection)
-        else:
-            mail.mail_admins(subject, body, connection=connection)
+    message = mail.EmailMessage(subject, body, None, settings.alert_emails)
+    if not settings.alert_emails:
+        message = mail.EmailMessage(
+            f"{project.EMAIL_SUBJECT_PREFIX}{subject}", body, project.SERVER_EMAIL, _list_admins()
+        )
+    if message.to:
+        _make_mailer(settings.alert_timeout.total_seconds()).send_messages([message])
+
+
+def _list_admins() -> list[str]:
+    """Return the addresses of ADMINS: until Django 6.0 pairs of name and address, since then addresses."""
+    return [admin if isinstance(admin, str) else admin[1] for admin in project.ADMINS]
+
+
+def _make_mailer(timeout_seconds: float) -> Any:
+    """Return what sends mails, and waits for its server no longer than this.
+
+    Arguments of Django's functions for one connection go away with Django 6.1's ``mailers``; only SMTP waits.
+    """
+    mailers = getattr(mail, "mailers", None)
+    mailer = mail.get_connection() if mailers is None else mailers["default"]
+    if hasattr(mailer, "timeout"):
+        mailer.timeout = timeout_seconds
+    return mailer
 
 
 def send_webhook(alert: Alert) -> None:

@@ -99,7 +99,8 @@ def _look(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
 
 def _examine_settings() -> Iterator[Finding]:
     """Tell what the system checks say about settings, definitions, routing and time-outs."""
-    found: list[CheckMessage] = run_checks(tags=[checks.TAG])
+    # Without databases: whether they answer is asked later, and since Django 6.0 none named means all of them.
+    found: list[CheckMessage] = run_checks(tags=[checks.TAG], databases=[])
     shown = [message for message in found if not message.is_silenced()]
     for message in shown:
         level = Level.FAIL if message.is_serious() else Level.WARN

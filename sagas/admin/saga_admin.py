@@ -188,11 +188,18 @@ class SagaAdmin(ViewOnlyAdmin):
         context = {"title": "Sagas", "refusal": refusal, "saga_views": shortcuts.list_views(request)}
         return self.render(request, "admin/sagas/saga/refused.html", context, status)
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Return what may be done to the ticked rows."""
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        """Return what may be done to the ticked rows; the page of one saga has buttons of its own.
+
+        ``action_location``: since Django 6.1, for which of its pages; None: the list.
+        """
+        if action_location is not None and action_location.name != "CHANGE_LIST":
+            return {}
         return bulk_choosing.list_actions(request)
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Saga], *_: Any) -> HttpResponse | None:
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Saga], action_location: Any = None
+    ) -> HttpResponse | None:
         """Lead from the ticked rows to their bulk; the filtered queryset that the admin offers is not used."""
         return bulk_choosing.answer_selection(self, request)
 

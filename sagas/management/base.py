@@ -40,6 +40,11 @@ class SagaCommand(BaseCommand):
     prints_data: ClassVar[bool] = True
     """Whether there is ``--json``."""
 
+    def get_check_kwargs(self, options: dict[str, Any]) -> Any:
+        """Return what is checked before the command runs: no database, which since Django 6.0 must be said."""
+        wanted: Any = super().get_check_kwargs(options)
+        return {**wanted, "databases": []}
+
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Add what every command takes."""
         kwargs.update(formatter_class=HelpFormatter, allow_abbrev=False, epilog=f"Example:\n  {self.example}")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.test import override_settings
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.test import RequestFactory, override_settings
 
 from sagas import bulk, operations
+from sagas.admin.saga_admin import SagaAdmin
 from sagas.bulk_rules import BULK_OPERATIONS, EVERYTHING, REASONS_AGAINST
-from sagas.models import SagaBulk
+from sagas.models import Saga, SagaBulk
 from sagas.plans import LABELS
 from sagas.rules import Operation
 
@@ -43,6 +47,24 @@ def test_ticked_sagas_are_shown_confirmed_and_acted_on(log_in: LogIn, operation:
     assert (ended.state, ended.counts["done"]) == ("finished", 2)
     assert [deeds_of(saga)[-1] for saga in sagas] == [(operation.value, "supervisor", REASON)] * 2
     assert stored(other) == before
+
+
+class Location(Enum):
+    """Django 6.1's places of actions, ``django.contrib.admin.options.ActionLocation``."""
+
+    CHANGE_LIST = "CHANGE_LIST"
+    CHANGE_FORM = "CHANGE_FORM"
+
+
+def test_actions_are_of_the_list_and_not_of_the_page_of_one_saga(log_in: LogIn) -> None:
+    log_in("supervisor")
+    request = RequestFactory().get(LIST)
+    request.user = get_user_model()._default_manager.get(username="supervisor")
+    console = SagaAdmin(Saga, admin.site)
+
+    assert set(console.get_actions(request, Location.CHANGE_LIST)) == set(BULK_OPERATIONS)
+    assert set(console.get_actions(request)) == set(BULK_OPERATIONS)
+    assert console.get_actions(request, action_location=Location.CHANGE_FORM) == {}
 
 
 def test_ticked_rows_are_acted_on_even_if_the_filter_finds_them_no_more(log_in: LogIn) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from smtplib import SMTPServerDisconnected
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +20,7 @@ from django.core import mail
 from django.db import connections, transaction
 from django.test import override_settings
 
+from config.mailers import describe_mail_server
 from sagas import Misconfigured, OutcomeUnknown, RetryPolicy, alerts, announcing, checks, holds, operations
 from sagas.alerts import Alert, AlertNotSent
 from sagas.journal import Journal
@@ -360,19 +363,54 @@ def test_a_webhook_goes_to_web_addresses_only(url: str) -> None:
     assert "passwd" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("emails", "to"), [(["night@a.example"], ["night@a.example"]), ([], ["root@a.example"])])
-def test_mail_says_who_and_why(emails: list[str], to: list[str]) -> None:
+ROOT_MAIL = "root@a.example"
+
+
+@pytest.mark.parametrize("admins", [[("Root", ROOT_MAIL)], [ROOT_MAIL]], ids=["pairs", "addresses"])
+@pytest.mark.parametrize(
+    ("emails", "sent_as"),
+    [
+        (["night@a.example"], ("[sagas] compensation failing: checkout", "shop@a.example", ["night@a.example"])),
+        ([], ("[shop] [sagas] compensation failing: checkout", "server@a.example", [ROOT_MAIL])),
+    ],
+)
+def test_mail_says_who_and_why(emails: list[str], sent_as: tuple[object, ...], admins: list[Any]) -> None:
     given = {"ALERT_EMAILS": emails, "CONSOLE_URL": "https://a.example/admin/"}
-    with override_settings(SAGAS=given, ADMINS=[("Root", "root@a.example")], EMAIL_SUBJECT_PREFIX=""):
+    names = {"DEFAULT_FROM_EMAIL": "shop@a.example", "SERVER_EMAIL": "server@a.example"}
+    with override_settings(SAGAS=given, ADMINS=admins, EMAIL_SUBJECT_PREFIX="[shop] ", **names):
         alerts.send_mail(make_alert(step=""))
 
     [sent] = mail.outbox
-    assert (sent.subject, sent.to) == ("[sagas] compensation failing: checkout", to)
+    assert (sent.subject, sent.from_email, sent.to) == sent_as
     assert sent.body == (
         f"Saga checkout {UUID(int=7)} needs a person: compensation failing.\n"
         "It is compensating. Raised at 2026-11-20 03:00:00 UTC.\n"
         f"https://a.example/admin/sagas/saga/{UUID(int=7)}/change/\n"
     )
+
+
+def test_nobody_to_mail_to_is_no_failure() -> None:
+    with override_settings(SAGAS={"ALERT_EMAILS": []}, ADMINS=[]):
+        alerts.send_mail(make_alert())
+
+    assert mail.outbox == []
+
+
+def test_a_silent_mail_server_is_given_up_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = server.getsockname()
+        with override_mail_server(host, port), pytest.raises(SMTPServerDisconnected, match="timed out"):
+            alerts.send_mail(make_alert())
+
+
+@contextmanager
+def override_mail_server(host: str, port: int) -> Iterator[None]:
+    """Send mails by SMTP, in the settings' form of the installed Django, and wait shortly for the server."""
+    backend = "django.core.mail.backends.smtp.EmailBackend"
+    given: dict[str, Any] = {"EMAIL_BACKEND": backend, "EMAIL_HOST": host, "EMAIL_PORT": port}
+    engine = {"ALERT_EMAILS": ["night@a.example"], "ALERT_TIMEOUT": timedelta(seconds=0.2)}
+    with override_settings(SAGAS=engine, **describe_mail_server(given)):
+        yield
 
 
 def test_no_payload_reaches_a_mail_or_a_webhook(world: World) -> None:

@@ -62,7 +62,7 @@ def the_one(check: Callable[..., list[CheckMessage]], number: str, **arguments: 
 
 
 def test_this_project_has_no_findings() -> None:
-    assert run_checks(tags=["sagas"]) == []
+    assert run_checks(tags=["sagas"], databases=[]) == []
 
 
 def test_every_check_is_registered_for_the_command_check() -> None:
@@ -94,7 +94,7 @@ def checks_of(tag: str) -> list[Any]:
 def test_e001_settings_are_a_dict(given: object) -> None:
     with override_settings(SAGAS=given):
         assert "SAGAS is a" in the_one(checks.check_settings, "E001")
-        assert run_checks(tags=["sagas"]) == checks.check_settings()
+        assert run_checks(tags=["sagas"], databases=[]) == checks.check_settings()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_e001_settings_are_a_dict(given: object) -> None:
 def test_e001_settings_can_be_read(given: Mapping[str, Any]) -> None:
     with override_settings(SAGAS=given):
         assert "SAGAS" in the_one(checks.check_settings, "E001")
-        assert run_checks(tags=["sagas"]) == checks.check_settings()
+        assert run_checks(tags=["sagas"], databases=[]) == checks.check_settings()
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_w003_barrier_rows_outlive_a_saga(minutes: int, ids: list[str]) -> None:
 
 def test_a_retry_policy_is_no_duration() -> None:
     with override_settings(SAGAS={**QUIET, "RETRY": RetryPolicy(attempts=1, base=0)}):
-        assert run_checks(tags=["sagas"]) == []
+        assert run_checks(tags=["sagas"], databases=[]) == []
 
 
 @pytest.mark.django_db(databases="__all__")
@@ -386,7 +386,7 @@ class TestVersions:
 
     def test_nothing_is_asked_when_no_database_is_checked(self, django_assert_num_queries: Any) -> None:
         with django_assert_num_queries(0):
-            assert run_checks(tags=["sagas"]) == []
+            assert run_checks(tags=["sagas"], databases=[]) == []
             assert checks.check_versions(databases=["other"]) == []
 
     def test_all_is_well(self) -> None:

@@ -50,7 +50,7 @@ def test_wheel_requires_django_celery_and_fsm_alone(wheel: Path) -> None:
         metadata = Parser().parsestr(archive.read(name).decode())
     required = {line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
 
-    assert required == {"Django>=5.2", "django-fsm-2<5,>=4.2.4", "celery<5.8,>=5.6.2"}
+    assert required == {"Django<6.2,>=5.2", "django-fsm-2<5,>=4.2.4", "celery<5.8,>=5.6.2"}
     assert "metrics" in metadata.get_all("Provides-Extra", [])
     assert metadata["License-Expression"] == "MIT"
 
