@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
+from django.db import router
 
 from .exceptions import BadRequest, PermissionRefused
 from .models.history import SHELL_MARK
@@ -49,8 +50,8 @@ class Actor:
         account = f"{_os_account()}@{platform.node()}"
         if username is None:
             return cls(name=account[:MAX_NAME_CHARS], is_trusted=True)
-        model = get_user_model()
-        user = model._default_manager.filter(**{model.USERNAME_FIELD: username}, is_active=True).first()
+        named = {get_user_model().USERNAME_FIELD: username}
+        user = select_accounts().filter(**named, is_active=True).first()
         if user is None:
             raise BadRequest(f"There is no active user {username!r}; give --user the name of one, or leave it out.")
         return cls(name=f"{username}{SHELL_MARK}{account})"[:MAX_NAME_CHARS], user=user)
@@ -66,6 +67,12 @@ class Actor:
     def may(self, permission: str) -> bool:
         """Tell whether the actor has a permission of the app ``sagas``."""
         return self.is_trusted or (self.user is not None and bool(self.user.has_perm(f"sagas.{permission}")))
+
+
+def select_accounts() -> Any:
+    """Return the project's accounts, where they are written: a replica may not have the one that was made just now."""
+    model = get_user_model()
+    return model._default_manager.using(router.db_for_write(model))
 
 
 def _os_account() -> str:

@@ -141,7 +141,7 @@ def start_bulk(
         _require_confirmation(bulk, count, words)
         bulk.state, bulk.reason = BulkState.RUNNING.value, checked
         bulk.started_at = bulk.due_at = now
-        bulk.save(update_fields=["state", "reason", "started_at", "due_at"])
+        bulk.save(using=settings.database, update_fields=["state", "reason", "started_at", "due_at"])
         transaction.on_commit(lambda: doorbell.ring(bulk_id), using=settings.database, robust=True)
         return bulk, True
 
@@ -189,6 +189,11 @@ def find_bulk(bulk_id: UUID) -> SagaBulk:
     return bulk
 
 
+def select_items(bulk_id: UUID) -> QuerySet[SagaBulkItem]:
+    """Return the sagas of a bulk."""
+    return SagaBulkItem.objects.using(get_settings().database).filter(bulk_id=bulk_id)
+
+
 def read_progress(bulk: SagaBulk) -> Progress:
     """Return how far a bulk is; of one that is over, as it was written at its end."""
     return Progress(total=bulk.total, counts=bulk.counts or count_results(bulk.pk, bulk.total))
@@ -199,7 +204,7 @@ def count_results(bulk_id: UUID, total: int) -> dict[str, int]:
 
     Shape: every result of BulkResult, and ``not_begun``.
     """
-    items = SagaBulkItem.objects.using(get_settings().database).filter(bulk_id=bulk_id, result__isnull=False)
+    items = select_items(bulk_id).filter(result__isnull=False)
     found = dict(items.order_by().values_list("result").annotate(Count("pk")))
     counts = {result.value: found.get(result.value, 0) for result in BulkResult}
     return {**counts, NOT_BEGUN: total - sum(counts.values())}

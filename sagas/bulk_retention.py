@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -59,7 +58,7 @@ def _delete_bulk(bulk_id: UUID, ended_before: datetime, should_stop: Callable[[]
     Returns: whether it is gone; not when somebody holds it, or when it was time to stop.
     """
     using = get_settings().database
-    items: Any = SagaBulkItem.objects.using(using).filter(bulk_id=bulk_id)
+    items = SagaBulkItem.objects.using(using).filter(bulk_id=bulk_id)
     while not should_stop():
         with own_transaction(using):
             free = select_expired_bulks(ended_before).filter(pk=bulk_id).select_for_update(skip_locked=True)
@@ -69,6 +68,6 @@ def _delete_bulk(bulk_id: UUID, ended_before: datetime, should_stop: Callable[[]
             batch = list(items.order_by("pk").values_list("pk", flat=True)[:BATCH_ROWS])
             items.filter(pk__in=batch).delete()
             if len(batch) < BATCH_ROWS:
-                bulk.delete()
+                bulk.delete(using=using)
                 return True
     return False

@@ -20,14 +20,13 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import connections
 from django.db.models import F
 
 from . import bulk_rules, clock, doorbell
-from .actors import Actor
-from .bulk import end_bulk, wait_in_line
+from .actors import Actor, select_accounts
+from .bulk import end_bulk, select_items, wait_in_line
 from .conf import get_settings
 from .databases import is_beyond_statement, refresh_connection
 from .exceptions import OperationRefused, SagaNotFound, StaleRevision
@@ -167,12 +166,12 @@ def _release(lease: _Lease, count: int) -> None:
         bulk = _lock_leased(lease)
         if bulk is None:
             return
-        if not bulk.items.filter(result__isnull=True).exists():
+        if not select_items(bulk.pk).filter(result__isnull=True).exists():
             end_bulk(bulk, BulkState.FINISHED)
             return
         bulk.due_at = F("due_at") + timedelta(seconds=count / settings.bulk_rate)
         bulk.lease_token = bulk.lease_until = bulk.rung_at = None
-        bulk.save(update_fields=["due_at", "lease_token", "lease_until", "rung_at"])
+        bulk.save(using=settings.database, update_fields=["due_at", "lease_token", "lease_until", "rung_at"])
 
 
 def _act_or_note(lease: _Lease) -> _Turn:
@@ -195,7 +194,7 @@ def _act_on_next(lease: _Lease, tried: list[SagaBulkItem]) -> _Turn:
     bulk = _lock_leased(lease)
     if bulk is None:
         return _Turn.OVER
-    waiting = bulk.items.filter(result__isnull=True).order_by("failures", "position")
+    waiting = select_items(bulk.pk).filter(result__isnull=True).order_by("failures", "position")
     item = waiting.first()
     if item is None:
         end_bulk(bulk, BulkState.FINISHED)
@@ -209,7 +208,7 @@ def _act_on_next(lease: _Lease, tried: list[SagaBulkItem]) -> _Turn:
         return _Turn.OVER
     item.result, item.message = _act(bulk, item, actor, operation)
     item.ended_at = clock.read_now(get_settings().database)
-    item.save(update_fields=["result", "message", "ended_at"])
+    item.save(using=get_settings().database, update_fields=["result", "message", "ended_at"])
     return _Turn.ACTED
 
 
@@ -232,18 +231,19 @@ def _act(bulk: SagaBulk, item: SagaBulkItem, actor: Actor, operation: Operation)
 
 
 def _note_failure(lease: _Lease, item_id: int, error: Exception) -> _Turn:
-    with own_transaction(get_settings().database, durable=True):
+    using = get_settings().database
+    with own_transaction(using, durable=True):
         bulk = _lock_leased(lease)
         if bulk is None:
             return _Turn.OVER
         # Read anew: the row in memory may hold a result that was rolled back.
-        item = bulk.items.get(pk=item_id)
+        item = select_items(bulk.pk).get(pk=item_id)
         item.failures += 1
         if item.failures >= MAX_FAILURES:
             item.result = BulkResult.FAILED.value
             item.message = f"Given up after {item.failures} failures: {type(error).__name__}. The log tells more."
-            item.ended_at = clock.read_now(get_settings().database)
-        item.save(update_fields=["failures", "result", "message", "ended_at"])
+            item.ended_at = clock.read_now(using)
+        item.save(using=using, update_fields=["failures", "result", "message", "ended_at"])
     return _Turn.ACTED
 
 
@@ -261,9 +261,8 @@ def _find_actor(bulk: SagaBulk) -> Actor:
     """Return who started a bulk, with the permissions of this moment; without an account when that is gone."""
     user = None
     if bulk.account:
-        model = get_user_model()
         try:
-            user = model._default_manager.filter(pk=bulk.account).first()
+            user = select_accounts().filter(pk=bulk.account).first()
         except (ValueError, ValidationError):
             user = None
     is_trusted = bulk.is_trusted and not bulk.account

@@ -118,6 +118,8 @@ def check_doorbell(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckM
 def check_databases(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
     """Report an engine's database that is not there (E004), not where its models go (E005), no PostgreSQL (E006), or
     one of the sagas' that does not commit by itself (E018).
+
+    Where routers read the engine's models from does not matter: whoever asks for them asks the engine's database.
     """
     settings = read_settings()
     if settings is None:

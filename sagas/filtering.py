@@ -126,7 +126,9 @@ def select_matching(wanted: SagaFilter) -> QuerySet[Saga]:
 
 def narrow_to_step(sagas: QuerySet[Saga], step: str) -> QuerySet[Saga]:
     """Return the open sagas that are at a step: it is held, live or waits; also at one that the code has lost."""
-    steps = SagaStep.objects.filter(_is_there(), saga=OuterRef("pk"), name=step, state__in=AT_WORK)
+    steps = SagaStep.objects.using(get_settings().database).filter(
+        _is_there(), saga=OuterRef("pk"), name=step, state__in=AT_WORK
+    )
     return sagas.filter(IS_OPEN, Exists(steps))
 
 
@@ -139,7 +141,8 @@ def narrow_to_attempts(sagas: QuerySet[Saga], number: int) -> QuerySet[Saga]:
 def narrow_to_group(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:
     """Return the sagas with an attempt of a failure group."""
     # Said twice, so that the index of failures alone is seen to fit.
-    failed = SagaAttempt.objects.exclude(error_group="").filter(saga=OuterRef("pk"), error_group=group)
+    attempts = SagaAttempt.objects.using(get_settings().database)
+    failed = attempts.exclude(error_group="").filter(saga=OuterRef("pk"), error_group=group)
     return sagas.filter(Exists(failed))
 
 
@@ -149,12 +152,13 @@ def narrow_to_failing(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:
     That is: one of its steps is held, live or waits, and its last attempt that ended, in the direction it goes, was of
     the group.
     """
-    same_way = SagaAttempt.objects.filter(step=OuterRef("step"), direction=OuterRef("direction"))
+    attempts = SagaAttempt.objects.using(get_settings().database)
+    same_way = attempts.filter(step=OuterRef("step"), direction=OuterRef("direction"))
     # One look by index for each attempt of the group; a join could be read the other way round, from all attempts.
     last = same_way.filter(ended_at__isnull=False).order_by("-number").values("number")[:1]
     is_back = Q(step__state=StepState.COMPENSATING.value)
     goes_on = is_back & Q(direction=Direction.COMPENSATION.value) | ~is_back & Q(direction=Direction.ACTION.value)
-    failed = SagaAttempt.objects.exclude(error_group="").filter(
+    failed = attempts.exclude(error_group="").filter(
         _is_there("step__"), goes_on, saga=OuterRef("pk"), error_group=group, step__state__in=AT_WORK,
         number=Subquery(last),
     )  # fmt: skip

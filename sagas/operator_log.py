@@ -89,7 +89,7 @@ def read_deeds(wanted: WantedDeeds, *, with_bulks: bool = False) -> DeedPage:
     """Return a page of what people did, newest first; a place that is none begins at the newest."""
     using = get_settings().database
     keys = SagaKey.objects.using(using).order_by("name")
-    sagas = Saga.objects.using(using).only("definition").prefetch_related(Prefetch("keys", keys))
+    sagas = Saga.objects.using(using).only("definition").prefetch_related(Prefetch("keys", keys, to_attr="listed_keys"))
     rows = _select(wanted).order_by("-at", "-pk").prefetch_related(Prefetch("saga", sagas))
     found: list[SagaHistory | BulkDeed] = [*rows[: PAGE + 1], *(_read_bulks(wanted) if with_bulks else ())]
     # At one moment entries come before bulks, which have no number to go on from.
@@ -173,12 +173,8 @@ def _tell(entry: SagaHistory) -> Deed:
         result=str(data.get("result", "")),
         evidence=str(data.get("evidence", "")),
         revision=revision if isinstance(revision, int) else None,
-        keys=_list_keys(entry.saga.keys.all()),
+        keys=tuple(key.value for key in entry.saga.listed_keys),  # type: ignore[attr-defined]
     )
-
-
-def _list_keys(keys: Sequence[SagaKey] | Any) -> tuple[str, ...]:
-    return tuple(key.value for key in keys)
 
 
 def _describe_place(last: SagaHistory | BulkDeed) -> str:

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.apps import apps
 from django.db import DatabaseError, Error, connections, router
 from django.db.models import Exists, OuterRef, Q
 
@@ -133,9 +134,13 @@ def count_expired(scope: Scope) -> Report:
 
 
 def barrier_databases() -> list[str]:
-    """Return the aliases that hold a barrier table, by the project's routers, the engine's first."""
+    """Return the aliases that hold a barrier table, by the project's routers, the engine's first.
+
+    One that no model is written to is a replica of another, and has its rows.
+    """
     own = get_settings().database
-    aliases = [alias for alias in connections if router.allow_migrate_model(alias, SagaBarrier)]
+    written = {router.db_for_write(model) for model in apps.get_models()}
+    aliases = [alias for alias in connections if alias in written and router.allow_migrate_model(alias, SagaBarrier)]
     return sorted({own, *aliases}, key=lambda alias: (alias != own, alias))
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from .conf import get_settings
 from .exceptions import SagaNotFound
-from .models import Saga, SagaAttempt, SagaHistory, SagaStep
+from .models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from .states import StepState
 
 
@@ -24,7 +24,8 @@ def render(saga_id: UUID) -> str:
     steps = list(SagaStep.objects.using(using).filter(saga_id=saga_id).order_by("position"))
     attempts = list(SagaAttempt.objects.using(using).filter(saga_id=saga_id).order_by("id"))
     history = SagaHistory.objects.using(using).filter(saga_id=saga_id).order_by("number")
-    keys = ", ".join(f"{key.name} {key.value}" for key in saga.keys.using(using).order_by("name"))
+    found = SagaKey.objects.using(using).filter(saga_id=saga_id).order_by("name")
+    keys = ", ".join(f"{key.name} {key.value}" for key in found)
     lines = [f"Saga {saga.pk}", f"  {saga.definition} version {saga.version}" + (f", {keys}" if keys else "")]
     lines += [
         f"  {describe_state(saga, steps)}",

@@ -178,7 +178,7 @@ def _count_kinds(found: SagaBulk) -> tuple[tuple[str, str, int], ...]:
 
 
 def _read_sample(found: SagaBulk, operation: Operation) -> tuple[SampleRow, ...]:
-    ids = list(found.items.order_by("position").values_list("saga_id", flat=True)[:SAMPLE_SIZE])
+    ids = list(bulk.select_items(found.pk).order_by("position").values_list("saga_id", flat=True)[:SAMPLE_SIZE])
     sagas = _read_sagas(ids)
     steps: dict[UUID, list[SagaStep]] = {pk: [] for pk in sagas}
     # Whole rows, unlike those of a list: the rules look at all of them.
@@ -201,7 +201,7 @@ def _show_sample(saga: Saga, steps: list[SagaStep], operation: Operation) -> Sam
 
 def _read_items(found: SagaBulk, chosen: str, after: int, now: datetime) -> tuple[ItemRow, ...]:
     """Return one more than are shown, to tell whether there are more."""
-    items = found.items.filter(position__gt=after).order_by("position")
+    items = bulk.select_items(found.pk).filter(position__gt=after).order_by("position")
     if chosen:
         items = items.filter(result__isnull=True) if chosen == bulk.NOT_BEGUN else items.filter(result=chosen)
     page = list(items[: ITEMS_SHOWN + 1])

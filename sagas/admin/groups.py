@@ -11,6 +11,8 @@ from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db import DEFAULT_DB_ALIAS, connections, router
 
+_Link: Any = Group.permissions.through  # a related manager would ask the routers, not the database that is migrated
+
 VIEW = (
     "view_saga",
     "view_sagakey",
@@ -48,7 +50,8 @@ def ensure_groups(using: str = DEFAULT_DB_ALIAS, *, known: frozenset[str] | None
     for name, codenames in GROUPS.items():
         group, is_new = Group.objects.using(using).get_or_create(name=name)
         granted = [codename for codename in codenames if is_new or codename not in known]
-        group.permissions.add(*(permissions[codename] for codename in granted))
+        links = [_Link(group_id=group.pk, permission_id=permissions[codename].pk) for codename in granted]
+        _Link.objects.using(using).bulk_create(links, ignore_conflicts=True)
 
 
 def read_permissions(using: str) -> frozenset[str]:

@@ -9,7 +9,6 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db import connections, router
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -22,6 +21,7 @@ from ..display.badges import Badge, Tone
 from ..display.times import describe_distance
 from ..models import SagaBarrier, SagaStep, SagaWorker
 from ..models.fields import database_now
+from ..retention import barrier_databases
 from .paging import CappedPaginator
 from .shown import PAYLOAD_PERMISSION
 from .view_only import ViewOnlyAdmin, engine_database, moment_column
@@ -48,7 +48,7 @@ class SagaWorkerAdmin(ViewOnlyAdmin):
         """Return the heartbeats with the database's time."""
         now = database_now()
         workers: QuerySet[SagaWorker] = super().get_queryset(request)
-        return workers.using(engine_database()).annotate(db_now=now)
+        return workers.annotate(db_now=now)
 
     @admin.display(description="State")
     def badge(self, worker: SagaWorker) -> SafeString:
@@ -76,7 +76,7 @@ class DatabaseFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Return the databases that hold a barrier."""
-        return [(alias, alias) for alias in connections if router.allow_migrate_model(alias, SagaBarrier)]
+        return [(alias, alias) for alias in barrier_databases()]
 
     def has_output(self) -> bool:
         """Tell whether there is something to choose."""

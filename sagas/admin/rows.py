@@ -48,7 +48,9 @@ def select_for_list(queryset: QuerySet[Saga]) -> QuerySet[Saga]:
     return (
         queryset.defer("input", "effects_left")
         .annotate(db_now=database_now())
-        .prefetch_related(Prefetch("steps", steps), Prefetch("keys", keys))
+        .prefetch_related(
+            Prefetch("steps", steps, to_attr="listed_steps"), Prefetch("keys", keys, to_attr="listed_keys")
+        )
     )
 
 
@@ -68,12 +70,13 @@ def row_of(saga: Saga) -> ListRow:
 
 
 def _build_row(saga: Saga, now: datetime, with_errors: bool) -> ListRow:
-    steps = list(saga.steps.all())
+    steps: list[SagaStep] = saga.listed_steps  # type: ignore[attr-defined]
+    keys: list[SagaKey] = saga.listed_keys  # type: ignore[attr-defined]
     at = current_step(saga, steps)
     total = sum(step.action_attempts + step.compensation_attempts for step in steps)
     return ListRow(
         badge=badge_of_saga(saga, steps, now),
-        keys=tuple((key.name, key.value) for key in saga.keys.all()),
+        keys=tuple((key.name, key.value) for key in keys),
         step=at.name if at is not None else "",
         attempts=f"attempt {count_attempts(at, saga)}" if at is not None else f"{total} attempts",
         age=describe_span(now - saga.created_at),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.forms import Script
 from django.http import HttpRequest, HttpResponse
 
@@ -28,6 +29,11 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
         title = str(self.opts.verbose_name_plural).capitalize()
         response: HttpResponse = super().changelist_view(request, {"title": title, **(extra_context or {})})
         return response
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return the rows of the engine's database, whatever a router says of reading."""
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.using(engine_database())
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse."""

@@ -239,7 +239,7 @@ class SagaBulkResultsView(OperatorView):
         """List the sagas of a bulk in the order of the set, with their results."""
         size = _read_number(request, "page_size", lowest=1, highest=schema.MAX_PAGE_SIZE, default=schema.PAGE_SIZE)
         after = _read_number(request, "after", lowest=0, highest=MAX_NUMBER, default=0)
-        items = bulk.find_bulk(bulk_id).items.filter(position__gt=after).order_by("position")
+        items = bulk.select_items(bulk.find_bulk(bulk_id).pk).filter(position__gt=after).order_by("position")
         page = list(items[: size + 1])
         following = None
         if len(page) > size:

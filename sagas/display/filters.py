@@ -129,7 +129,7 @@ def _is_between_steps() -> Q:
 
 
 def _has_step(*conditions: Q, **values: Any) -> Q:
-    return Q(Exists(SagaStep.objects.filter(*conditions, saga=OuterRef("pk"), **values)))
+    return Q(Exists(SagaStep.objects.using(get_settings().database).filter(*conditions, saga=OuterRef("pk"), **values)))
 
 
 def _pays_attention(reason: Attention) -> Q:

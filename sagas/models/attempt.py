@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from ..states import Direction, Effect, Outcome
+from .base import EngineModel
 from .choices import choices_of, one_of
 from .fields import MomentField
 from .saga import Saga
@@ -14,7 +15,7 @@ from .step import SagaStep
 ATTEMPT_EFFECTS = (Effect.NONE, Effect.MAYBE, Effect.YES)
 
 
-class SagaAttempt(models.Model):
+class SagaAttempt(EngineModel):
     """Be one execution, written by the claim before anything runs and closed by the record.
 
     A definite outcome is written once and never changed; *unknown* may still become definite.

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import models
 from django.db.models import Q
 
+from .base import EngineModel
 from .choices import choices_of, one_of
 from .fields import MomentField
 from .saga import new_saga_id
@@ -44,7 +45,7 @@ class BulkResult(StrEnum):
     FAILED = "failed"  #: the database refused it several times
 
 
-class SagaBulk(models.Model):
+class SagaBulk(EngineModel):
     """Be one action that one person wants done to many sagas.
 
     The set and each saga's revision are frozen when it is drawn, before anybody confirms it: what is confirmed is what
@@ -106,7 +107,7 @@ class SagaBulk(models.Model):
         return self.filter == {}
 
 
-class SagaBulkItem(models.Model):
+class SagaBulkItem(EngineModel):
     """Be one saga of a bulk, by value: a bulk keeps no saga from being deleted."""
 
     bulk = models.ForeignKey(SagaBulk, on_delete=models.CASCADE, related_name="items")

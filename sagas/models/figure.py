@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.db import models
 
+from .base import EngineModel
 from .fields import MomentField
 
 
-class SagaFigure(models.Model):
+class SagaFigure(EngineModel):
     """Be one set of figures, counted by a sweep; see ``sagas.figures``."""
 
     name = models.CharField(primary_key=True, max_length=20)

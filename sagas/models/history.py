@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import F, Func, Value
 
+from .base import EngineModel
 from .fields import MomentField
 from .saga import Saga
 
@@ -17,7 +18,7 @@ def person_of(field: str) -> Func:
     return Func(F(field), Value(SHELL_MARK), Value(1), function="split_part", output_field=models.CharField())
 
 
-class SagaHistory(models.Model):
+class SagaHistory(EngineModel):
     """Be one entry: what changed, when, by whom and why, in the transaction of the change.
 
     A trigger refuses UPDATE and DELETE except under the setting ``sagas.retention``, which only retention sets,

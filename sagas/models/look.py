@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.db import models
 
+from .base import EngineModel
 from .fields import MomentField
 
 
-class SagaLook(models.Model):
+class SagaLook(EngineModel):
     """Be one look at inputs, results or error texts. By value: it outlives the saga and the account.
 
     A trigger refuses UPDATE and DELETE as for history.

@@ -12,6 +12,7 @@ from django.db.models import F, Q
 from django_fsm import FSMField, FSMModelMixin, transition
 
 from ..states import CLOSED_STATES, OPEN_STATES, AbortRequest, Hold, SagaState
+from .base import EngineModel
 from .choices import choices_of, one_of
 from .fields import MomentField
 
@@ -45,7 +46,7 @@ def read_started_at(saga_id: UUID) -> datetime:
         return began
 
 
-class Saga(FSMModelMixin, models.Model):
+class Saga(FSMModelMixin, EngineModel):
     """Be one run of a saga definition.
 
     ``state``, ``hold`` and ``attention`` are separate: where it stands, what blocks it, why a person should look.
@@ -181,7 +182,7 @@ class Saga(FSMModelMixin, models.Model):
         """Move when a person gives the saga up, with the list of effects left behind."""
 
 
-class SagaKey(models.Model):
+class SagaKey(EngineModel):
     """Be one business key that a saga is found by, such as an order number."""
 
     saga = models.ForeignKey(Saga, on_delete=models.CASCADE, related_name="keys")

@@ -7,6 +7,7 @@ from django.db.models import Q
 from django_fsm import FSMField, FSMModelMixin, transition
 
 from ..states import Attention, Hold, Kind, StepState, WaitingFor
+from .base import EngineModel
 from .choices import choices_of, one_of
 from .fields import MomentField
 from .saga import Saga
@@ -14,7 +15,7 @@ from .saga import Saga
 UNFINISHED = [StepState.WAITING.value, StepState.UNKNOWN.value]
 
 
-class SagaStep(FSMModelMixin, models.Model):
+class SagaStep(FSMModelMixin, EngineModel):
     """Be one named position of a definition in one saga.
 
     A step is *live* while it has a lease token: somebody may be running it until ``lease_until``. What it has done

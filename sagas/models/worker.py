@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.db import models
 
+from .base import EngineModel
 from .fields import MomentField
 
 
-class SagaWorker(models.Model):
+class SagaWorker(EngineModel):
     """Be the heartbeat of one worker process or sweep command."""
 
     name = models.CharField(max_length=200, unique=True, help_text="host:pid")

@@ -23,13 +23,14 @@ from threading import Thread
 from typing import Any
 
 from django.db import connections
+from django.db.models import QuerySet
 
 from .. import clock, operations, registry
 from ..actors import Actor
 from ..conf import get_settings
 from ..definition import Step
 from ..exceptions import OperationRefused, OutcomeUnknown, RetryLater
-from ..models import Saga
+from ..models import Saga, SagaStep
 from ..participants import runs_in_engine_database
 from ..states import Attention, Direction, Kind, SagaState
 from .drain import drain, look, pass_time, read
@@ -325,11 +326,15 @@ def _judge(
     elif not trial.may_need_person:
         yield "needs a person, although the fault was passing"
     else:
-        if not saga.attention and not saga.hold and not any(step.hold for step in saga.steps.all()):
+        if not saga.attention and not saga.hold and not any(step.hold for step in _select_steps(saga)):
             yield "stands still and asks nobody"
         for name, count in sorted(effects.items()):
             if count > most.get(name, 0):
                 yield f"{name} {count} is left, an undisturbed run has at most {most.get(name, 0)}"
+
+
+def _select_steps(saga: Saga) -> QuerySet[SagaStep]:
+    return SagaStep.objects.using(get_settings().database).filter(saga_id=saga.pk)
 
 
 def _fails_for_ever(saga: Saga) -> bool:
@@ -337,7 +342,7 @@ def _fails_for_ever(saga: Saga) -> bool:
     if Attention.COMPENSATION_FAILING.value not in saga.attention:
         return False
     definition = registry.get(saga.definition, saga.version)
-    failing = saga.steps.filter(attention=Attention.COMPENSATION_FAILING.value)
+    failing = _select_steps(saga).filter(attention=Attention.COMPENSATION_FAILING.value)
     return all(
         step.budget_used >= get_settings().policy(definition.step(step.name), Direction.COMPENSATION).attempts + ROUNDS
         for step in failing
@@ -346,7 +351,7 @@ def _fails_for_ever(saga: Saga) -> bool:
 
 def _describe_end(saga: Saga) -> str:
     holds = [saga.hold] if saga.hold else []
-    holds += [step.hold for step in saga.steps.all() if step.hold]
+    holds += [step.hold for step in _select_steps(saga) if step.hold]
     return ", ".join([saga.state, *(f"held: {hold}" for hold in holds), *saga.attention])
 
 

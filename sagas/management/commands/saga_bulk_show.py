@@ -46,7 +46,12 @@ class Command(SagaCommand):
 
     def _show(self, found: SagaBulk, options: Mapping[str, Any]) -> None:
         progress = bulk.read_progress(found)
-        spared = found.items.filter(result__isnull=False).exclude(result=BulkResult.DONE.value).order_by("position")
+        spared = (
+            bulk.select_items(found.pk)
+            .filter(result__isnull=False)
+            .exclude(result=BulkResult.DONE.value)
+            .order_by("position")
+        )
         items = list(spared[:NAMED])
         if options["json"]:
             named = [{"saga_id": str(i.saga_id), "result": i.result, "message": i.message} for i in items]

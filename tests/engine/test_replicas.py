@@ -1,0 +1,210 @@
+"""No row of the engine is read from a replica, which may be late or empty, whatever the project's routers say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.shortcuts import get_object_or_404
+from django.test import override_settings
+
+from sagas import (
+    OutcomeUnknown,
+    bulk,
+    bulk_running,
+    checks,
+    clock,
+    engine,
+    figures,
+    operations,
+    recovery,
+    retention,
+    verification,
+)
+from sagas.actors import Actor, select_accounts
+from sagas.admin.groups import GROUPS, ensure_groups
+from sagas.failures import read_failures
+from sagas.filtering import SagaFilter, select_matching
+from sagas.listing import Wanted, find_saga, list_sagas
+from sagas.metrics import SagaCollector
+from sagas.models import Saga, SagaBarrier, SagaStep
+from sagas.operator_log import WantedDeeds, read_deeds
+from sagas.retention import Scope
+from sagas.testing import assert_invariants, pass_time
+from sagas.testing.drain import look, read
+from tests.commands.cases import run_command
+from tests.replicas import (
+    EMPTY,
+    READ_ONLY,
+    REPLICA,
+    EngineFromReplica,
+    PrimaryReplica,
+    opened_replica,
+    reading_from_replica,
+)
+
+from .bulks import COMMITS, REASON, deeds_of, draw_and_start, holds_of, make, results_of, run_to_end
+from .world import ENGINE, OPERATOR, World, begin, define, states
+
+pytestmark = COMMITS
+KINDS = {"late": (PrimaryReplica, READ_ONLY), "empty": (EngineFromReplica, EMPTY)}
+
+
+@pytest.fixture(scope="module", params=KINDS)  # it must stand before pytest-django looks which databases there are
+def router(request: pytest.FixtureRequest, django_db_setup: None) -> Iterator[type]:
+    """Have a replica, and return the router that reads from it."""
+    kind, options = KINDS[request.param]
+    with opened_replica(options):
+        yield kind
+
+
+@pytest.fixture
+def asked(router: type, world: World) -> Iterator[list[str]]:
+    """Read from the replica, and let none of it be of the engine."""
+    with reading_from_replica(router) as found:
+        yield found
+    assert found == []
+
+
+def test_a_replica_that_is_asked_would_be_seen(router: type, world: World) -> None:
+    with reading_from_replica(router) as found, pytest.raises(AssertionError, match="A replica was asked"):
+        Saga.objects.using(REPLICA).exists()
+
+    assert len(found) == 1
+
+
+def test_a_bulk_is_done_saga_by_saga(asked: list[str], world: World) -> None:
+    sagas = make(world, 5)
+
+    started = draw_and_start(sagas)
+    bulk_running.advance(started.pk)
+    found = run_to_end(started.pk)
+
+    assert (found.state, results_of(found.pk)) == ("finished", ["done"] * 5)
+    assert holds_of(sagas) == ["paused"] * 5
+    assert [deeds_of(saga) for saga in sagas] == [[("pause", "boss", str(found.pk))]] * 5
+    assert bulk.read_progress(found).counts["done"] == 5
+
+
+def test_a_failure_in_a_bulk_is_counted(asked: list[str], world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("broken")
+
+    started = draw_and_start(make(world, 1))
+    monkeypatch.setattr(bulk_running, "perform_operation", fail)
+
+    found = run_to_end(started.pk)
+
+    assert (found.state, results_of(found.pk)) == ("finished", ["failed"])
+
+
+def test_a_saga_runs_is_operated_swept_and_deleted(asked: list[str], world: World) -> None:
+    world.will("b", OutcomeUnknown("no answer"))
+    saga = begin(define(a=world.compensatable(), b=world.compensatable(external=True), p=world.pivot()))
+
+    operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
+    look(saga.pk)
+    operations.resume(saga.pk, actor=OPERATOR, reason=REASON)
+    assert recovery.ring_due() == 1
+    engine.advance(saga.pk)
+    pass_time(timedelta(minutes=5))
+    operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)
+    assert recovery.run_due() == 1
+    recovery.beat(queues=["sagas"], found=0)
+
+    assert (read(saga.pk).state, states(saga)) == ("completed", dict.fromkeys(("a", "b", "p"), "succeeded"))
+    assert_invariants(saga.pk)
+    assert len(read_deeds(WantedDeeds(), with_bulks=True).deeds) == 3
+    found = retention.clean_up(Scope(closed_before=clock.read_now(ENGINE) + timedelta(days=1)))
+    assert (found.sagas, found.is_whole, found.unreachable) == (1, True, [])
+    recovery.leave()
+
+
+def test_what_counts_and_looks_up_asks_the_engines_database(asked: list[str], world: World) -> None:
+    world.will("a", ValueError("broken"))
+    saga = begin(define(a=world.compensatable(), p=world.pivot()))
+    look(saga.pk)
+
+    figures.count_stale(list(figures.PACES))
+    assert list(SagaCollector().collect())
+    assert [found.id for found in list_sagas(Wanted(search="T-1"))] == [saga.pk]
+    assert find_saga("T-1", by_key=True) == find_saga(str(saga.pk)[:8]) == saga.pk
+    [group] = read_failures(timedelta(hours=1)).groups
+    for narrowed in ({"failing": group.key}, {"group": group.key}, {"step": "a"}, {"needs": "any"}, {"search": "T-1"}):
+        list(select_matching(SagaFilter(**narrowed)))
+    assert select_matching(SagaFilter(failing=group.key)).get().pk == saga.pk
+    assert verification.verify_all(sealed_since=verification.read_sealed_since()).is_sound
+
+
+def test_commands_ask_the_engines_database(asked: list[str], world: World, tmp_path: Path) -> None:
+    sagas = make(world, 2)
+    waiting = draw_and_start(sagas)
+    kept = tmp_path / "kept.ndjson.gz"
+    calls: list[tuple[object, ...]] = [
+        ("saga_list",), ("saga_list", "--attention"), ("saga_show", sagas[0].pk), ("saga_export", "--format", "ndjson"),
+        ("saga_pause", sagas[0].pk, "--reason", REASON, "--dry-run"), ("saga_pause", sagas[0].pk, "--reason", REASON),
+        ("saga_bulk", "resume", "--display", "held", "--reason", REASON), ("saga_bulk_show",),
+        ("saga_bulk_show", waiting.pk), ("saga_bulk_stop", waiting.pk), ("saga_sweep", "--run"), ("saga_sweep",),
+        ("saga_verify_log",), ("saga_check_versions",), ("saga_cleanup", "--older-than", "1d", "--dry-run"),
+        ("saga_cleanup", "--older-than", "1d", "--archive", kept),
+    ]  # fmt: skip
+
+    ended = {call: run_command(*call) for call in calls}
+
+    assert {call: done.err for call, done in ended.items() if done.code} == {}
+    assert "A replica was asked" not in run_command("saga_doctor").out
+    assert [read(saga.pk).state for saga in sagas] == ["completed"] * 2
+
+
+def test_a_query_without_an_alias_goes_to_the_engines_database(asked: list[str], world: World) -> None:
+    """In a project's own code, too, which looks for its saga just after it was started."""
+    [saga] = make(world, 1)
+    step = saga.steps.get(name="a")
+    found = get_object_or_404(Saga, pk=saga.pk)
+    found.refresh_from_db()
+
+    assert [found._state.db, step._state.db, step.saga._state.db] == [ENGINE] * 3
+    assert SagaStep.objects.get(pk=step.pk).saga == saga
+    assert [Saga.objects.db, Saga.objects.all().db, Saga.objects.using(None).db] == [ENGINE] * 3
+    assert [Saga._default_manager.db, Saga._base_manager.db, saga.history.db] == [ENGINE] * 3
+    assert Saga.objects.using(REPLICA).db == Saga.objects.db_manager(REPLICA).all().db == REPLICA
+    assert Saga.objects.filter(keys__value="T-1", steps__name="a").count() == 1
+    assert [row.saga.pk for row in SagaStep.objects.prefetch_related("saga").filter(name="a")] == [saga.pk]
+    assert len(Saga.objects.prefetch_related("steps", "keys").get().steps.all()) == 2
+
+
+def test_the_engines_database_is_the_one_of_the_settings() -> None:
+    with override_settings(SAGAS={"DATABASE": "elsewhere"}):
+        assert [Saga.objects.db, Saga.objects.all().db, SagaStep._base_manager.db] == ["elsewhere"] * 3
+    assert SagaBarrier.objects.db == ENGINE
+
+
+def test_reading_elsewhere_is_no_finding_of_the_checks(asked: list[str]) -> None:
+    assert [*checks.check_databases(), *checks.check_routing()] == []
+
+
+def test_a_replica_holds_no_barrier_of_its_own(asked: list[str]) -> None:
+    assert REPLICA not in retention.barrier_databases()
+    assert retention.barrier_databases()[0] == ENGINE
+
+
+def test_groups_are_made_where_migrate_makes_them(asked: list[str]) -> None:
+    Group.objects.using(ENGINE).all().delete()
+
+    ensure_groups(ENGINE)
+
+    links = Group.permissions.through.objects.using(ENGINE)
+    assert {name: links.filter(group__name=name).count() for name in GROUPS} == {
+        name: len(codenames) for name, codenames in GROUPS.items()
+    }
+
+
+def test_an_account_that_the_replica_does_not_have_yet_is_found(asked: list[str]) -> None:
+    user = User.objects.create_superuser("ada")
+
+    assert select_accounts().get(pk=user.pk)._state.db == ENGINE
+    assert Actor.of_command_line("ada").user == user

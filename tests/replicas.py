@@ -1,0 +1,76 @@
+"""Replicas that must not be asked for rows of the engine, and routers that would have them asked for everything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connections
+from django.db.models import Model
+from django.test import override_settings
+
+PRIMARY, REPLICA = "default", "replica"
+ENGINE_TABLE = re.compile(r"\bsagas_saga\w*")
+ROUTERS = ("config.routers.ParticipantRouter",)
+
+# What a replica is instead of a copy: a second connection that may only read, or one that finds no table at all.
+READ_ONLY, EMPTY = "-c default_transaction_read_only=on", "-c search_path=nowhere"
+
+
+class PrimaryReplica:
+    """The router of Django's documentation: whatever is read is read from the replica."""
+
+    def db_for_read(self, model: type[Model], **_hints: Any) -> str:
+        """Read from the replica."""
+        return REPLICA
+
+    def allow_relation(self, first: Model, second: Model, **_hints: Any) -> bool:
+        """Allow every relation: both databases hold the same rows."""
+        return True
+
+
+class EngineFromReplica:
+    """A router that sends the engine elsewhere for reading alone."""
+
+    def db_for_read(self, model: type[Model], **_hints: Any) -> str | None:
+        """Read the engine's rows from the replica."""
+        return REPLICA if model._meta.app_label == "sagas" else None
+
+
+@contextmanager
+def opened_replica(options: str) -> Iterator[None]:
+    """Have an alias for a replica. As a mirror it is not emptied after a test."""
+    primary = connections[PRIMARY].settings_dict
+    given = primary["OPTIONS"].get("options", "")
+    connections.settings[REPLICA] = {
+        **primary,
+        "OPTIONS": {**primary["OPTIONS"], "options": f"{given} {options}".strip()},
+        "TEST": {**primary["TEST"], "MIRROR": PRIMARY},
+    }
+    try:
+        yield
+    finally:
+        connections[REPLICA].close()
+        del connections[REPLICA]
+        del connections.settings[REPLICA]
+
+
+@contextmanager
+def reading_from_replica(router: type) -> Iterator[list[str]]:
+    """Route reads to the replica, and refuse those of the engine's tables.
+
+    Returns: the statements that were refused; to be asserted empty, since the engine survives much.
+    """
+    asked: list[str] = []
+
+    def refuse(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        if ENGINE_TABLE.search(sql):
+            asked.append(sql)
+            raise AssertionError(f"A replica was asked for rows of the engine: {sql}")
+        return execute(sql, params, many, context)
+
+    path = f"{router.__module__}.{router.__qualname__}"
+    with override_settings(DATABASE_ROUTERS=[path, *ROUTERS]), connections[REPLICA].execute_wrapper(refuse):
+        yield asked
