@@ -6,6 +6,7 @@
     ├── CheckoutRefused            this checkout cannot be placed as asked; nothing was stored
     │   ├── UnknownProducts        SKUs that are not in the catalogue, or not sold any more
     │   ├── MixedCurrencies        products that are not priced in one currency
+    │   ├── TotalNotChargeable     the payment provider cannot take this total
     │   └── PriceChanged           the total is not what the customer expected
     ├── IdempotencyError
     │   ├── IdempotencyKeyReused   the key came with another request before
@@ -50,6 +51,14 @@ class MixedCurrencies(CheckoutRefused):
         super().__init__(
             f"One order has one currency, these products have {', '.join(currencies)}; place one order each."
         )
+
+
+class TotalNotChargeable(CheckoutRefused):
+    """The payment provider does not take the currency of the products, or cannot express their total."""
+
+    def __init__(self, total: str) -> None:
+        self.total = total
+        super().__init__(f"The payment provider cannot take {total}; order other products or another quantity.")
 
 
 class PriceChanged(CheckoutRefused):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from uuid import UUID
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 
+from payments import services as payments
+from payments.exceptions import AmountNotChargeable, GatewayMisconfigured
+from payments.money import format_money
 from sagas import OperationRefused, SagaNotFound, engine, operations
 from sagas.actors import Actor
 from sagas.exceptions import PermissionRefused
@@ -18,7 +22,15 @@ from sagas.states import AbortRequest, SagaState
 
 from . import idempotency
 from .endings import confirm_order, reject_order
-from .exceptions import CancelNotAllowed, CancelTooLate, MixedCurrencies, PriceChanged, RequestInFlight, UnknownProducts
+from .exceptions import (
+    CancelNotAllowed,
+    CancelTooLate,
+    MixedCurrencies,
+    PriceChanged,
+    RequestInFlight,
+    TotalNotChargeable,
+    UnknownProducts,
+)
 from .idempotency import StoredAnswer
 from .models import Order, OrderLine, OrderStatus, Product
 from .numbers import draw_order_number
@@ -26,6 +38,8 @@ from .requests import CheckoutRequest, LineRequest, Money
 from .sagas import CheckoutInput, CheckoutSaga
 from .selectors import get_order
 from .summaries import summarize_new
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["CheckoutAnswer", "checkout", "confirm_order", "place_order", "reject_order", "request_cancel"]
 
@@ -55,8 +69,8 @@ def checkout(
 ) -> CheckoutAnswer:
     """Place an order once for each idempotency key: order, saga and the remembered answer are one transaction.
 
-    Raises: RequestInFlight, IdempotencyKeyReused, UnknownProducts, MixedCurrencies, PriceChanged; nothing is stored
-    then.
+    Raises: RequestInFlight, IdempotencyKeyReused, UnknownProducts, MixedCurrencies, TotalNotChargeable, PriceChanged;
+    nothing is stored then.
     Locks: the key, by an advisory lock.
     Tx: opens one.
     """
@@ -77,7 +91,7 @@ def checkout(
 def place_order(*, customer: AbstractBaseUser, request: CheckoutRequest, traceparent: str = "") -> Order:
     """Store a pending order at today's prices, and start its saga with it.
 
-    Raises: UnknownProducts, MixedCurrencies, PriceChanged; nothing is stored then.
+    Raises: UnknownProducts, MixedCurrencies, TotalNotChargeable, PriceChanged; nothing is stored then.
     Tx: opens one, or joins the caller's.
     """
     with transaction.atomic():
@@ -111,6 +125,7 @@ def _place(customer: AbstractBaseUser, request: CheckoutRequest, traceparent: st
     total = _add_up(request.lines, products)
     if request.expected_total not in (None, total):
         raise PriceChanged(amount_minor=total.amount_minor, currency=total.currency)
+    _require_chargeable(total)
     number = draw_order_number()
     saga = engine.start(
         CheckoutSaga,
@@ -138,6 +153,18 @@ def _add_up(lines: tuple[LineRequest, ...], products: Mapping[str, Product]) -> 
         raise MixedCurrencies(currencies)
     amount_minor = sum(products[line.sku].unit_price_minor * line.quantity for line in lines)
     return Money(amount_minor=amount_minor, currency=currencies[0])
+
+
+def _require_chargeable(total: Money) -> None:
+    try:
+        payments.require_chargeable(amount_minor=total.amount_minor, currency=total.currency)
+    except AmountNotChargeable as error:
+        # The customer can do something about it; the message for the shop is in the log.
+        logger.warning("checkout refused: %s", error)
+        raise TotalNotChargeable(format_money(total.amount_minor, total.currency)) from error
+    except GatewayMisconfigured:
+        # The step that asks the provider says so to an operator; the order is accepted, and waits.
+        return
 
 
 def _store_order(

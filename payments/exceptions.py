@@ -8,7 +8,9 @@ PaymentsError
 └── GatewayError
     ├── GatewayUnavailable      certainly nothing happened: try again later
     ├── GatewayAnswerLost       it may have happened: ask again under the same key
+    │   └── GatewayAmountDiffers the provider's books show another amount than was asked
     ├── GatewayMisconfigured    nothing happened until a person changes the set-up
+    │   └── AmountNotChargeable the provider cannot express this amount; nothing happened
     ├── GatewayConflict         the provider refused because of what it did before
     └── GatewayKeyClosed        the provider was told never to authorise under this key
 
@@ -72,8 +74,25 @@ class GatewayAnswerLost(GatewayError):
     """Say that the request went out and no answer came; what was asked may have happened."""
 
 
+class GatewayAmountDiffers(GatewayAnswerLost):
+    """The provider did something under our key, but not with the amount that was asked."""
+
+    def __init__(self, *, asked: str, found: str, key: str) -> None:
+        self.asked = asked
+        self.found = found
+        super().__init__(
+            f"The provider's books show {found} for request {key}, asked were {asked} (in the provider's own units). "
+            "Compare the two in the provider's dashboard before you mark the step.",
+            key=key,
+        )
+
+
 class GatewayMisconfigured(GatewayError):
     """Say that the provider cannot be asked before a person changes the set-up; nothing happened."""
+
+
+class AmountNotChargeable(GatewayMisconfigured):
+    """The provider does not take this currency, or has no way to write this amount; nothing happened."""
 
 
 class GatewayConflict(GatewayError):

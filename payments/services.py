@@ -32,12 +32,20 @@ from .states import MOVES_ON_ASKING, OperationKind, OperationState, PaymentState
 _VOID_STATES = (PaymentState.VOIDING, PaymentState.VOIDED)
 
 
+def require_chargeable(*, amount_minor: int, currency: str) -> None:
+    """Return if the provider can take and give back this amount; asks nobody and stores nothing.
+
+    Raises: AmountNotChargeable, GatewayMisconfigured.
+    """
+    get_gateway().require_chargeable(amount_minor=amount_minor, currency=currency)
+
+
 def authorize(*, key: str, order_number: str, amount_minor: int, currency: str, payment_method: str) -> Payment:
     """Hold the money.
 
     Returns: the payment; a repeat gets the first one, whatever became of it since, unless it was voided.
-    Raises: PaymentDeclined, Fenced (a void came first), GatewayUnavailable, GatewayMisconfigured (nothing happened),
-        GatewayAnswerLost (call again), PaymentKeyReused.
+    Raises: PaymentDeclined, Fenced (a void came first), GatewayUnavailable, GatewayMisconfigured, AmountNotChargeable
+        (nothing happened), GatewayAnswerLost (call again), PaymentKeyReused.
     Locks: the payment.
     Tx: must not be inside one.
     """
@@ -141,6 +149,9 @@ def refund(*, key: str, provider_key: str, amount_minor: int | None = None) -> P
     if not provider_key or (amount_minor is not None and amount_minor < 1):
         raise ValueError("A refund needs a key of its own, and an amount of at least 1 if one is given.")
     _settle_capture(key)
+    if amount_minor is not None:
+        # Before the intent: one that can never be carried out would keep back its part of what is left to refund.
+        require_chargeable(amount_minor=amount_minor, currency=intents.read(key).currency)
     with intents.open_transaction():
         payment = intents.lock(key)
         known = intents.find_operation(payment, kind=OperationKind.REFUND, provider_key=provider_key)
@@ -180,7 +191,7 @@ def reconcile(*, key: str) -> Payment:
         unanswered = intents.list_open(payment)
     gateway = get_gateway()
     for operation in unanswered:
-        answer = gateway.find(key=operation.provider_key)
+        answer = gateway.find(key=operation.provider_key, authorization=payment.authorization)
         if answer is not None:
             payment = intents.record(operation, answer).payment
     return payment

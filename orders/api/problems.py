@@ -86,6 +86,9 @@ def _describe_refusal(error: orders.OrdersError) -> Problem:
         case orders.MixedCurrencies():
             wrong = InputError(pointer="/lines", code="mixed_currencies", detail=detail)
             return Problem(status=422, code="mixed-currencies", detail=detail, errors=[wrong])
+        case orders.TotalNotChargeable():
+            wrong = InputError(pointer="/lines", code="total_not_chargeable", detail=detail)
+            return Problem(status=422, code="total-not-chargeable", detail=detail, errors=[wrong])
         case orders.IdempotencyKeyReused():
             return Problem(status=422, code="idempotency-key-reused", detail=detail)
         case orders.RequestInFlight():

@@ -74,8 +74,15 @@ class Gateway(Protocol):
     def refund(self, *, key: str, authorization: Authorization, amount_minor: int) -> Answer:
         """Give back a part of the captured amount."""
 
-    def find(self, *, key: str) -> Answer | None:
+    def find(self, *, key: str, authorization: Authorization) -> Answer | None:
         """Look up what became of the request with this idempotency key, without doing anything.
 
         Returns: None when the provider knows of no such request.
+        Raises: also GatewayAmountDiffers, when the provider's books show another amount than the authorisation's.
+        """
+
+    def require_chargeable(self, *, amount_minor: int, currency: str) -> None:
+        """Return if the provider can take and give back this amount; asks nobody.
+
+        Raises: AmountNotChargeable.
         """

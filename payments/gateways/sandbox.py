@@ -108,7 +108,10 @@ class SandboxGateway:
     def refund(self, *, key: str, authorization: Authorization, amount_minor: int) -> Answer:
         return _serve(lambda: _refund(key, authorization.key, amount_minor))
 
-    def find(self, *, key: str) -> Answer | None:
+    def require_chargeable(self, *, amount_minor: int, currency: str) -> None:
+        """Return: the ledger takes every amount in every currency."""
+
+    def find(self, *, key: str, authorization: Authorization) -> Answer | None:
         operation = _operations().filter(key=key).first()
         return None if operation is None else _get_answer(operation)
 

@@ -17,6 +17,8 @@ from requests import ConnectTimeout
 from urllib3.exceptions import NewConnectionError
 
 from payments.exceptions import (
+    AmountNotChargeable,
+    GatewayAmountDiffers,
     GatewayAnswerLost,
     GatewayConflict,
     GatewayError,
@@ -26,11 +28,12 @@ from payments.exceptions import (
 )
 
 from .base import Answer, Approved, Authorization, Declined
+from .stripe_amounts import convert_to_stripe
 
 # Connect and read. Together below a step's default time-out of 10 s, so that the caller still records the outcome.
 TIMEOUTS_SECONDS = (2, 6)
-# A closed key is used up by an intent of this size, which is cancelled at once and never confirmed.
-CLOSING_AMOUNT_MINOR = 100
+# A closed key is used up by an intent of this size (in Stripe's units), which is cancelled at once and never confirmed.
+CLOSING_AMOUNT = 100
 CLOSING_CURRENCY = "usd"
 CLOSED_STATUS = "canceled"
 HELD_STATUS = "requires_capture"
@@ -62,11 +65,16 @@ class StripeGateway:
             api_key=getattr(settings, "STRIPE_API_KEY", ""), api_base=getattr(settings, "STRIPE_API_BASE", "") or ""
         )
 
+    def require_chargeable(self, *, amount_minor: int, currency: str) -> None:
+        convert_to_stripe(amount_minor, currency)
+
     def authorize(self, authorization: Authorization) -> Answer:
+        amount = _convert_whole(authorization, authorization.key)
+
         def ask() -> Answer:
             intent = self._client.v1.payment_intents.create(
                 {
-                    "amount": authorization.amount_minor,
+                    "amount": amount,
                     "currency": authorization.currency.lower(),
                     "payment_method": authorization.payment_method,
                     "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
@@ -82,15 +90,19 @@ class StripeGateway:
                     f"Stripe left authorisation {authorization.key} {intent.status}: not held, not declined; void it.",
                     key=authorization.key,
                 )
+            _require_same(amount, authorization, (intent.amount, intent.currency), authorization.key)
             return Approved(reference=intent.id)
 
         return _decline_or_translate(authorization.key, ask)
 
     def capture(self, *, key: str, authorization: Authorization) -> Answer:
+        amount = _convert_whole(authorization, key)
+
         def ask() -> Answer:
             intent = self._client.v1.payment_intents.capture(
                 _require_reference(authorization), {"metadata": {"capture_key": key}}, {"idempotency_key": key}
             )
+            _require_same(amount, authorization, (intent.amount_received, intent.currency), key)
             return Approved(reference=intent.id)
 
         return _decline_or_translate(key, ask)
@@ -98,7 +110,7 @@ class StripeGateway:
     def void(self, *, key: str, authorization: Authorization) -> Answer:
         reference = authorization.reference
         if not reference:
-            settled = self._settle(authorization) if authorization.is_known else self._close(authorization.key)
+            settled = self._settle(authorization) if _can_repeat(authorization) else self._close(authorization.key)
             if isinstance(settled, Declined) or not settled.reference:
                 return Approved(reference="")
             reference = settled.reference
@@ -111,10 +123,13 @@ class StripeGateway:
             raise error
 
     def refund(self, *, key: str, authorization: Authorization, amount_minor: int) -> Answer:
+        amount = convert_to_stripe(amount_minor, authorization.currency, key=key)
+
         def ask() -> Answer:
             refund = self._client.v1.refunds.create(
-                {"payment_intent": _require_reference(authorization), "amount": amount_minor}, {"idempotency_key": key}
+                {"payment_intent": _require_reference(authorization), "amount": amount}, {"idempotency_key": key}
             )
+            _require_same(amount, authorization, (refund.amount, refund.currency), key)
             return (
                 Declined(code=refund.failure_reason or "refund_failed")
                 if refund.status in ("failed", "canceled")
@@ -123,7 +138,7 @@ class StripeGateway:
 
         return _decline_or_translate(key, ask)
 
-    def find(self, *, key: str) -> Answer | None:
+    def find(self, *, key: str, authorization: Authorization) -> Answer | None:
         """Look up an authorise or a capture by the key in its metadata; Stripe's search lags by up to a minute."""
         quoted = key.replace("\\", "\\\\").replace('"', '\\"')
         query = f'metadata["authorize_key"]:"{quoted}" OR metadata["capture_key"]:"{quoted}"'
@@ -132,11 +147,13 @@ class StripeGateway:
         if not found:
             return None
         intent = found[0]
-        if getattr(intent.metadata, "capture_key", None) == key:
-            return Approved(reference=intent.id) if intent.status == CAPTURED_STATUS else None
-        if intent.status in (HELD_STATUS, CAPTURED_STATUS, CLOSED_STATUS):
-            return Approved(reference=intent.id)
-        return None
+        is_capture = getattr(intent.metadata, "capture_key", None) == key
+        if intent.status not in ((CAPTURED_STATUS,) if is_capture else (HELD_STATUS, CAPTURED_STATUS, CLOSED_STATUS)):
+            return None
+        if authorization.is_known:
+            booked = (intent.amount_received if is_capture else intent.amount, intent.currency)
+            _require_same(_convert_whole(authorization, key), authorization, booked, key)
+        return Approved(reference=intent.id)
 
     def _settle(self, authorization: Authorization) -> Answer:
         """Learn the reference of an authorise whose answer never came, by repeating it under its key."""
@@ -151,7 +168,7 @@ class StripeGateway:
             with _translate_errors(key):
                 intent = self._client.v1.payment_intents.create(
                     {
-                        "amount": CLOSING_AMOUNT_MINOR,
+                        "amount": CLOSING_AMOUNT,
                         "currency": CLOSING_CURRENCY,
                         "capture_method": "manual",
                         "metadata": {"closed_key": key},
@@ -164,7 +181,7 @@ class StripeGateway:
 
     def _find_late_authorization(self, key: str, cause: GatewayError) -> Approved:
         """Find the authorisation that took the key before it could be closed."""
-        found = self.find(key=key)
+        found = self.find(key=key, authorization=Authorization(key=key))
         if isinstance(found, Approved):
             return found
         raise GatewayAnswerLost(
@@ -179,6 +196,32 @@ class StripeGateway:
     def _read_status(self, reference: str, key: str) -> str:
         with _translate_errors(key):
             return self._client.v1.payment_intents.retrieve(reference).status
+
+
+def _convert_whole(authorization: Authorization, key: str) -> int:
+    """Return all of an authorisation in Stripe's units."""
+    return convert_to_stripe(authorization.amount_minor, authorization.currency, key=key)
+
+
+def _can_repeat(authorization: Authorization) -> bool:
+    """Tell whether the authorise can have been sent, so that repeating it settles what became of it."""
+    if not authorization.is_known:
+        return False
+    try:
+        _convert_whole(authorization, authorization.key)
+    except AmountNotChargeable:
+        return False
+    return True
+
+
+def _require_same(amount: int, authorization: Authorization, booked: tuple[int, str], key: str) -> None:
+    """Compare what Stripe booked with what was asked, both in Stripe's units.
+
+    Raises: GatewayAmountDiffers.
+    """
+    asked = (amount, authorization.currency.lower())
+    if booked != asked:
+        raise GatewayAmountDiffers(asked=f"{asked[0]} {asked[1]}", found=f"{booked[0]} {booked[1]}", key=key)
 
 
 def _require_reference(authorization: Authorization) -> str:

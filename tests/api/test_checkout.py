@@ -217,6 +217,31 @@ def test_products_of_two_currencies_make_no_order(customer: Shopper) -> None:
     assert not Order.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("currency", "total"), [("IQD", "2.530 IQD"), ("MGA", "25.30 MGA"), ("ABC", "2530 ABC (minor units)")]
+)
+def test_total_that_the_provider_cannot_take_makes_no_order(
+    customer: Shopper, settings: Any, currency: str, total: str
+) -> None:
+    settings.PAYMENT_GATEWAY, settings.STRIPE_API_KEY = "stripe", "sk_test_1"
+    Product.objects.update(currency=currency)
+
+    problem = assert_problem(customer.checkout(), 422, "total-not-chargeable")
+
+    assert problem["detail"] == f"The payment provider cannot take {total}; order other products or another quantity."
+    assert list_pointers(problem) == {"/lines"}
+    assert not Order.objects.exists()
+    assert not Saga.objects.exists()
+
+
+def test_gateway_that_is_not_set_up_is_the_shops_affair_and_the_order_is_accepted(
+    customer: Shopper, settings: Any
+) -> None:
+    settings.PAYMENT_GATEWAY, settings.STRIPE_API_KEY = "stripe", ""
+
+    assert customer.checkout().status_code == 202
+
+
 def test_unknown_and_withdrawn_products_are_pointed_at(customer: Shopper) -> None:
     Product.objects.filter(sku="MUG-WHITE").update(is_active=False)
     lines = [{"sku": sku, "quantity": 1} for sku in ("TEA-EARL-GREY", "MUG-WHITE", "NO-SUCH-SKU")]

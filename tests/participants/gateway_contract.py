@@ -128,7 +128,8 @@ class GatewayContract:
         authorization = hold(gateway, make_authorization())
         key = f"{authorization.key}:capture"
 
-        assert gateway.find(key=authorization.key) == Approved(reference=authorization.reference)
-        assert gateway.find(key=key) is None
+        approved = Approved(reference=authorization.reference)
+        assert gateway.find(key=authorization.key, authorization=authorization) == approved
+        assert gateway.find(key=key, authorization=authorization) is None
         captured = gateway.capture(key=key, authorization=authorization)
-        assert gateway.find(key=key) == captured
+        assert gateway.find(key=key, authorization=authorization) == captured

@@ -35,6 +35,7 @@ class FakeStripe:
         self.requests: list[str] = []
         self.answers_to_lose = 0
         self.refuse_with: Refusal | None = None
+        self.off_by = 0
 
     def answer(self, method: str, path: str, form: dict[str, str], key: str, api_key: str) -> tuple[int, dict]:
         """Answer one request; a key seen before gets its first answer, or an error when the request differs."""
@@ -68,6 +69,7 @@ class FakeStripe:
                 return self.intents[intent_id]
             case ("POST", "payment_intents", intent_id, "capture"):
                 intent = self.move(intent_id, {"requires_capture"}, "succeeded")
+                intent["amount_received"] = intent["amount"] + self.off_by
                 intent["metadata"]["capture_key"] = form["metadata[capture_key]"]
                 return intent
             case ("POST", "payment_intents", intent_id, "cancel"):
@@ -87,7 +89,8 @@ class FakeStripe:
         self.intents[intent_id] = {
             "id": intent_id,
             "object": "payment_intent",
-            "amount": int(form["amount"]),
+            "amount": int(form["amount"]) + self.off_by,
+            "amount_received": 0,
             "currency": form["currency"],
             "status": "requires_capture" if form.get("confirm") == "true" else "requires_payment_method",
             "metadata": metadata,
@@ -101,8 +104,15 @@ class FakeStripe:
             raise Refusal(400, "invalid_request_error", "payment_intent_unexpected_state")
         if given_back + int(form["amount"]) > intent["amount"]:
             raise Refusal(400, "invalid_request_error", "charge_already_refunded")
-        refund = {"id": f"re_{len(self.refunds) + 1}", "object": "refund", "status": "succeeded"}
-        self.refunds.append(refund | {"payment_intent": intent["id"], "amount": int(form["amount"])})
+        refund = {
+            "id": f"re_{len(self.refunds) + 1}",
+            "object": "refund",
+            "status": "succeeded",
+            "payment_intent": intent["id"],
+            "amount": int(form["amount"]) + self.off_by,
+            "currency": intent["currency"],
+        }
+        self.refunds.append(refund)
         return refund
 
     def move(self, intent_id: str, before: set[str], after: str) -> dict:

@@ -16,7 +16,7 @@ from django.urls import reverse
 from payments import services
 from payments.admin import MOST_LOOKED_UP
 from payments.exceptions import GatewayAnswerLost, GatewayUnavailable
-from payments.gateways.base import Answer
+from payments.gateways.base import Answer, Authorization
 from payments.models import Payment
 from payments.services import capture
 
@@ -54,14 +54,14 @@ def log_in() -> Callable[..., Client]:
 class AwayGateway:
     """Be a provider that cannot be reached."""
 
-    def find(self, *, key: str) -> Answer | None:
+    def find(self, *, key: str, authorization: Authorization) -> Answer | None:
         raise GatewayUnavailable("The provider cannot be reached.", key=key)
 
 
 class EmptyGateway:
     """Be a provider that never heard of anything."""
 
-    def find(self, *, key: str) -> Answer | None:
+    def find(self, *, key: str, authorization: Authorization) -> Answer | None:
         return None
 
 

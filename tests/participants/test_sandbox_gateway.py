@@ -100,7 +100,7 @@ def test_find_sees_a_capture_that_never_answers(gateway: SandboxGateway) -> None
         with pytest.raises(GatewayAnswerLost):
             gateway.capture(key="capture", authorization=authorization)
 
-    found = gateway.find(key="capture")
+    found = gateway.find(key="capture", authorization=authorization)
     assert found == Approved(reference=SandboxOperation.objects.get(kind="capture").reference)
     assert ledger() == [("authorize", "succeeded", 1, 0), ("capture", "succeeded", 2, 2)]
 
