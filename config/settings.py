@@ -68,7 +68,6 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "config.headers.ContentSecurityPolicyMiddleware",
-    "config.pools.RenewPoolsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -133,15 +132,17 @@ def configure_database(url: str) -> dict[str, Any]:
         "options": " ".join(f"-c {name}={value}" for name, value in timeouts.items()),
         **database.get("OPTIONS", {}),
     }
-    if DATABASE_POOL_SIZE:
-        # A connection that cannot be made is given up soon: until then its place is taken, and the pauses between its
-        # attempts double, so that a pool would stay empty for as long again as its database was away.
-        options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5, "reconnect_timeout": 1}
+    if not DATABASE_POOL_SIZE:
+        return {**database, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, "OPTIONS": options}
+    # A connection that cannot be made is given up soon: until then its place is taken, and the pauses between its
+    # attempts double, so that a pool would stay empty for as long again as its database was away.
+    options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 1, "reconnect_timeout": 1}
     return {
         **database,
-        # A pool hands out checked connections itself and forbids keeping them.
-        "CONN_MAX_AGE": 0 if DATABASE_POOL_SIZE else 60,
-        "CONN_HEALTH_CHECKS": True,
+        # It checks each connection before it hands it out, so neither Django nor the pool has to.
+        "ENGINE": "config.postgresql",
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": False,
         "OPTIONS": options,
     }
 

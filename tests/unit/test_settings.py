@@ -212,7 +212,9 @@ def test_only_a_pool_forbids_lasting_connections(monkeypatch: pytest.MonkeyPatch
 
     assert "pool" not in read_options(without)
     assert without["DATABASES"]["default"]["CONN_MAX_AGE"] == 60
+    assert without["DATABASES"]["default"]["ENGINE"] == "django.db.backends.postgresql"
     assert pooled["DATABASES"]["default"]["CONN_MAX_AGE"] == 0
+    assert pooled["DATABASES"]["default"]["ENGINE"] == "config.postgresql"
 
 
 def test_production_is_strict_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
