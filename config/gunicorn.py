@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from config.reading import read_number
+
 bind = os.environ.get("BIND", "127.0.0.1:8000")
 worker_class = "gthread"
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
-threads = int(os.environ.get("WEB_THREADS", "8"))
+workers = read_number("WEB_CONCURRENCY", os.environ.get("WEB_CONCURRENCY", "2"), at_least=1)
+threads = read_number("WEB_THREADS", os.environ.get("WEB_THREADS", "8"), at_least=1)
 # Longer than the longest answer that a client may ask to wait for (30 seconds).
 timeout = 60
 graceful_timeout = 35

@@ -18,6 +18,7 @@ from config.engine_settings import read_engine_settings
 from config.local.runtime import read_runtime
 from config.log_lines import RedactingFormatter, RedactingJsonFormatter
 from config.mailers import describe_mail_server
+from config.reading import read_number, read_rate
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -110,8 +111,10 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # --- Databases ------------------------------------------------------------------------------------------------------
 
-DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", default=0)
-DATABASE_STATEMENT_TIMEOUT = env.int("DATABASE_STATEMENT_TIMEOUT", default=30)
+DATABASE_POOL_SIZE = read_number("DATABASE_POOL_SIZE", env.str("DATABASE_POOL_SIZE", default="0"))
+DATABASE_STATEMENT_TIMEOUT = read_number(
+    "DATABASE_STATEMENT_TIMEOUT", env.str("DATABASE_STATEMENT_TIMEOUT", default="30")
+)
 
 
 def configure_database(url: str) -> dict[str, Any]:
@@ -227,10 +230,10 @@ STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="https://api.stripe.com")
 # --- REST -----------------------------------------------------------------------------------------------------------
 
 # How many proxies stand before the web server, so that throttles see the client's address and not a header's.
-NUM_PROXIES = env.int("NUM_PROXIES", default=0)
+NUM_PROXIES = read_number("NUM_PROXIES", env.str("NUM_PROXIES", default="0"))
 
 # Half of the web process's threads may be held by ``Prefer: wait``; of a single one none.
-MOST_WAITING_REQUESTS = env.int("WEB_THREADS", default=8) // 2
+MOST_WAITING_REQUESTS = read_number("WEB_THREADS", env.str("WEB_THREADS", default="8"), at_least=1) // 2
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -243,12 +246,12 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_THROTTLE_CLASSES": ["orders.api.throttling.ScopeThrottle"],
     "DEFAULT_SCHEMA_CLASS": "orders.api.schema.ShopSchema",
     "DEFAULT_THROTTLE_RATES": {
-        "checkout": env.str("CHECKOUT_RATE", default="60/minute"),
-        "sagas": env.str("OPERATOR_RATE", default="300/minute"),
+        "checkout": read_rate("CHECKOUT_RATE", env.str("CHECKOUT_RATE", default="60/minute")),
+        "sagas": read_rate("OPERATOR_RATE", env.str("OPERATOR_RATE", default="300/minute")),
         # One account from one address, one account from anywhere, any account from one address.
-        "log-in": env.str("LOG_IN_RATE", default="10/minute"),
-        "log-in-account": env.str("LOG_IN_ACCOUNT_RATE", default="100/hour"),
-        "log-in-address": env.str("LOG_IN_ADDRESS_RATE", default="100/minute"),
+        "log-in": read_rate("LOG_IN_RATE", env.str("LOG_IN_RATE", default="10/minute")),
+        "log-in-account": read_rate("LOG_IN_ACCOUNT_RATE", env.str("LOG_IN_ACCOUNT_RATE", default="100/hour")),
+        "log-in-address": read_rate("LOG_IN_ADDRESS_RATE", env.str("LOG_IN_ADDRESS_RATE", default="100/minute")),
     },
     "EXCEPTION_HANDLER": "orders.api.problems.handle_exception",
     # Neither OPTIONS nor ?format= is part of the contract.
@@ -299,7 +302,7 @@ STORAGES = {
 # Off only where no TLS is in front: the demo on 127.0.0.1, and DEBUG.
 HTTPS_ONLY = env.bool("HTTPS_ONLY", default=not DEBUG)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
-SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=3600) if HTTPS_ONLY else 0
+SECURE_HSTS_SECONDS = read_number("HSTS_SECONDS", env.str("HSTS_SECONDS", default="3600")) if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = False
 # Whether all of a domain is served over TLS alone is not for one of its sites to say.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]

@@ -10,7 +10,8 @@ from rest_framework.authtoken.models import Token
 from rest_framework.settings import api_settings
 
 from .exceptions import LogInRefused
-from .throttles import Allowance, give_back, parse_rate, spend
+from .rates import parse_rate
+from .throttles import Allowance, give_back, spend
 
 
 def log_in(*, username: str, password: str, address: str) -> str:
@@ -46,8 +47,8 @@ def list_allowances(username: str, address: str) -> list[Allowance]:
     }
     allowances = []
     for scope, subject in subjects.items():
-        count, period_seconds = parse_rate(api_settings.DEFAULT_THROTTLE_RATES[scope])
-        allowances.append(Allowance(scope=scope, subject=subject, count=count, period_seconds=period_seconds))
+        rate = parse_rate(api_settings.DEFAULT_THROTTLE_RATES[scope])
+        allowances.append(Allowance(scope=scope, subject=subject, rate=rate))
     return allowances
 
 

@@ -12,7 +12,6 @@ that would reach further than one period from now.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,9 +19,8 @@ from django.db import connection
 
 from .exceptions import AllowanceSpent
 from .models import ThrottleBucket
+from .rates import Rate
 
-RATE = re.compile(r"([1-9][0-9]{0,5})/(second|minute|hour|day)")
-SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _TABLE = ThrottleBucket._meta.db_table
 
 _SPEND = f"""
@@ -48,27 +46,15 @@ class Allowance:
     """What is limited, as shown to who is refused."""
     subject: str
     """Who is limited; stored only as a digest."""
-    count: int
-    """How often in a period, and how often at once."""
-    period_seconds: int
-    """The period."""
+    rate: Rate
+    """How often."""
 
     @property
     def parameters(self) -> dict[str, str | float]:
         """Return what the statements take."""
         digest = hashlib.sha256(f"{self.scope}\n{self.subject}".encode("utf-8", "surrogatepass")).hexdigest()
-        return {"key": digest, "step": self.period_seconds / self.count, "period": float(self.period_seconds)}
-
-
-def parse_rate(rate: str) -> tuple[int, int]:
-    """Return count and seconds of a rate such as ``120/minute``.
-
-    Raises: ValueError.
-    """
-    match = RATE.fullmatch(rate)
-    if match is None:
-        raise ValueError(f"{rate!r} is not a rate; write a number, a slash, and second, minute, hour or day.")
-    return int(match[1]), SECONDS[match[2]]
+        period = self.rate.period_seconds
+        return {"key": digest, "step": period / self.rate.count, "period": float(period)}
 
 
 def spend(allowance: Allowance) -> None:

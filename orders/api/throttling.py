@@ -8,7 +8,8 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
 
-from orders.throttles import Allowance, parse_rate, spend
+from orders.rates import parse_rate
+from orders.throttles import Allowance, spend
 
 if TYPE_CHECKING:
     # The framework reads this module while it makes its views.
@@ -26,8 +27,8 @@ class ScopeThrottle(BaseThrottle):
         scope = getattr(view, "throttle_scope", None)
         if scope is None:
             return True
-        count, period_seconds = parse_rate(api_settings.DEFAULT_THROTTLE_RATES[scope])
-        spend(Allowance(scope=scope, subject=str(request.user.pk), count=count, period_seconds=period_seconds))
+        rate = parse_rate(api_settings.DEFAULT_THROTTLE_RATES[scope])
+        spend(Allowance(scope=scope, subject=str(request.user.pk), rate=rate))
         return True
 
 
