@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from config.reading import read_number
 
 bind = os.environ.get("BIND", "127.0.0.1:8000")
-worker_class = "gthread"
+# gthread, with problem documents for what never reaches Django.
+worker_class = "config.front_server.ProblemWorker"
 workers = read_number("WEB_CONCURRENCY", os.environ.get("WEB_CONCURRENCY", "2"), at_least=1)
 threads = read_number("WEB_THREADS", os.environ.get("WEB_THREADS", "8"), at_least=1)
 # Longer than the longest answer that a client may ask to wait for (30 seconds).
@@ -23,3 +25,15 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 accesslog = None
 errorlog = "-"
 control_socket_disable = True
+
+# gunicorn believes a peer on 127.0.0.1, and every peer on a Unix socket, without being asked. Nothing of it is needed:
+# what NUM_PROXIES says is read by Django alone.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
+header_map = "drop"
+
+
+def pre_request(_worker: Any, req: Any) -> None:
+    """Let config/bodies.py end the connection of a request whose body it leaves unread."""
+    req.body.force_close = req.force_close

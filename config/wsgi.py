@@ -6,8 +6,10 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from .bodies import BodyKeeper
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 # A pool does not survive a fork, so neither a Celery worker nor a command gets one.
 os.environ.setdefault("DATABASE_POOL_SIZE", "8")
 
-application = get_wsgi_application()
+application = BodyKeeper(get_wsgi_application())

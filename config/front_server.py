@@ -1,0 +1,71 @@
+"""A worker of gunicorn whose own refusals, of requests that never reach Django, are problem documents, too."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+from orders.api.documents import MEDIA_TYPE, Problem
+
+STATUS_LINE = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
+DETAILS = {
+    400: ("bad-request", "The request is malformed."),
+    403: ("permission-denied", "This is not allowed here."),
+    414: ("uri-too-long", "The request's address is too long."),
+    417: ("expectation-failed", "The only expectation that is understood is 100-continue."),
+    431: ("headers-too-large", "The request's headers are too many, or too long."),
+    500: ("internal-error", "Something went wrong here; it was written down."),
+    501: ("not-implemented", "Of transfer codings only chunked is understood."),
+}
+
+
+class Recorder:
+    """Stand for a connection while gunicorn writes its page of an error."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def sendall(self, data: bytes) -> None:
+        """Keep what is sent."""
+        self.written += data
+
+    def gettimeout(self) -> float:
+        """Be a connection that does not wait."""
+        return 0.0
+
+
+class ProblemWorker(ThreadWorker):  # type: ignore[misc]
+    """Answer as gunicorn's threaded worker does, and its errors as this project does."""
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Log as gunicorn does, and answer with the status that it chose."""
+        recorder = Recorder()
+        super().handle_error(req, recorder, addr, exc)
+        if not recorder.written:
+            return
+        try:
+            client.sendall(make_answer(recorder.written))
+        except OSError:
+            self.log.debug("The client has gone before its error was sent.")
+
+
+def make_answer(page: bytes) -> bytes:
+    """Return the problem for gunicorn's page of an error; the page itself when its status cannot be read."""
+    match = STATUS_LINE.match(page)
+    if match is None:
+        return page
+    status = int(match[1])
+    code, detail = DETAILS.get(status, DETAILS[400])
+    body = Problem(status=status, code=code, detail=detail).as_response().content
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+        "Connection: close\r\n"
+        f"Content-Type: {MEDIA_TYPE}\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
+        "\r\n"
+    )
+    return head.encode("ascii") + body
