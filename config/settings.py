@@ -314,6 +314,9 @@ SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 USE_X_FORWARDED_HOST = USE_X_FORWARDED_PORT = False
 if NUM_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# There is one log-in page, and after it one place for whoever came from nowhere, or from a foreign one.
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "admin:index"
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 CSRF_FAILURE_VIEW = "orders.api.problems.refuse_csrf"
 SESSION_ENGINE = "orders.sessions"

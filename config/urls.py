@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
 from orders import probe_views
@@ -14,7 +16,19 @@ from orders.log_in_form import ThrottledAuthenticationForm
 admin.site.login_form = ThrottledAuthenticationForm
 admin.site.site_header = admin.site.site_title = "Sagas for Django"
 
+
+class FaviconView(RedirectView):
+    """Lead browsers that ask without being told where to the icon."""
+
+    def get_redirect_url(self, *args: object, **kwargs: object) -> str:
+        """Name the file as it is called after its collection."""
+        return static("orders/favicon.ico")
+
+
 urlpatterns = [
+    # The shop has no pages for customers. Here leads what looks for a site: "View site" of the admin, a bare address.
+    path("", RedirectView.as_view(pattern_name="docs"), name="home"),
+    path("favicon.ico", FaviconView.as_view(), name="favicon"),
     path("admin/", admin.site.urls),
     path("api/v1/", include("orders.urls")),
     path("api/v1/", include("sagas.api.urls")),
