@@ -79,6 +79,11 @@ check-project:
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file var/openapi.yaml
 	diff -u openapi.yaml var/openapi.yaml
 
+.PHONY: clean
+clean: ## Remove the demo's data and logs (var/), and what it and the tests left outside; stops nothing
+	@test -n "$(BASE_PYTHON)" || { echo "Python 3.11 or newer is needed." >&2; exit 1; }
+	@$(BASE_PYTHON) -c 'import sys; sys.path.insert(0, "config"); from local.clean import main; sys.exit(main())'
+
 .PHONY: openapi
 openapi: install-dev ## Write the OpenAPI schema anew
 	$(BIN)/python -m config.local.run -- $(BIN)/python manage.py spectacular --validate --fail-on-warn --file openapi.yaml

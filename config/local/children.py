@@ -101,11 +101,12 @@ def start_guarded(
     account: Account | None = None,
     stop: Sequence[tuple[int, float]] = STOP_GENTLY,
     remove: Sequence[Path] = (),
+    hold: Sequence[Path] = (),
 ) -> GuardedProcess:
     """Start a process that is stopped when this one stops it, ends, or is killed.
 
     Shape: stop is a list of (signal, seconds of patience), the gentlest first; remove lists directories that the guard
-    deletes after the process.
+    deletes after the process; hold lists those whose lock (see homes) it and the process keep meanwhile.
     Raises: ServerDidNotStart when the command cannot be run at all.
     """
     order = {
@@ -116,6 +117,7 @@ def start_guarded(
         "gid": account.gid if account else None,
         "stop": [(int(number), seconds) for number, seconds in stop],
         "remove": [str(path) for path in remove],
+        "hold": [str(path) for path in hold],
     }
     output = open_log(log)
     guard = subprocess.Popen(

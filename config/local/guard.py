@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import select
@@ -65,6 +66,7 @@ def watch_signals() -> int:
 def start_server(order: dict[str, Any]) -> subprocess.Popen[bytes]:
     """Start the process in a process group of its own, as another account where one is ordered."""
     account = {"user": order["uid"], "group": order["gid"], "extra_groups": []} if order["uid"] is not None else {}
+    locks = lock_directories(order["hold"])
     # Servers quote in their logs what they were asked, so only the starter may read them.
     with os.fdopen(os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as log:
         return subprocess.Popen(
@@ -74,9 +76,22 @@ def start_server(order: dict[str, Any]) -> subprocess.Popen[bytes]:
             stderr=log,
             cwd=order["directory"],
             process_group=0,
+            # Its locks are let go of when the last process of the server has ended.
+            pass_fds=locks,
             preexec_fn=prepare_death_signal(order["stop"][0][0]),  # noqa: PLW1509 (the guard has one thread)
             **account,
         )
+
+
+def lock_directories(directories: list[str]) -> list[int]:
+    """Take the locks of directories that have one, beside whoever else uses them."""
+    locks = []
+    for directory in directories:
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(os.path.join(directory, "lock"), os.O_RDWR)  # noqa: PTH118 (starts faster)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            locks.append(descriptor)
+    return locks
 
 
 def prepare_death_signal(number: int) -> Callable[[], None] | None:

