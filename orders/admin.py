@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 
 from sagas.admin import links
+from sagas.admin.addresses import find_saga_url
 from sagas.admin.links import Link
 from sagas.models import Saga
 
@@ -97,20 +96,14 @@ class OrderAdmin(ReadOnly, admin.ModelAdmin):
     @admin.display(description="saga")
     def saga_page(self, order: Order) -> str:
         """Link to the saga's page by a short word: its id would take a third of the list."""
-        try:
-            url = reverse("admin:sagas_saga_change", args=[order.saga_id])
-        except NoReverseMatch:
-            return "-"
-        return format_html('<a href="{}" title="{}">open</a>', url, order.saga_id)
+        url = find_saga_url(self.admin_site.name, order.saga_id)
+        return format_html('<a href="{}" title="{}">open</a>', url, order.saga_id) if url else "-"
 
     @admin.display(description="saga")
     def saga(self, order: Order) -> str:
-        """Link to the saga's page; its plain id where the console is not installed."""
-        try:
-            url = reverse("admin:sagas_saga_change", args=[order.saga_id])
-        except NoReverseMatch:
-            return str(order.saga_id)
-        return format_html('<a href="{}">{}</a>', url, order.saga_id)
+        """Link to the saga's page; its plain id where this site does not show sagas."""
+        url = find_saga_url(self.admin_site.name, order.saga_id)
+        return format_html('<a href="{}">{}</a>', url, order.saga_id) if url else str(order.saga_id)
 
 
 # Where a saga's page leads to, by the order number that the participants know, too.
@@ -125,7 +118,7 @@ LINKED_PAGES = {
 def link_order(saga: Saga, number: str) -> Iterator[Link]:
     """Lead from a checkout to what it is about; each page is found by searching for the order number."""
     for label, page in LINKED_PAGES.items():
-        yield Link(label=f"{label} {number}", url=f"{reverse(f'admin:{page}_changelist')}?{urlencode({'q': number})}")
+        yield Link(label=f"{label} {number}", page=f"{page}_changelist", query={"q": number})
 
 
 links.register("order", link_order)

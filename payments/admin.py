@@ -8,9 +8,9 @@ from __future__ import annotations
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 
+from sagas.admin.addresses import find_saga_url
 from sagas.searching import read_step_key
 
 from .exceptions import PaymentsError
@@ -107,25 +107,24 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin):
     @admin.display(description="saga")
     def saga_page(self, payment: Payment) -> str:
         """Link to the saga's page by a short word."""
-        return link_saga(payment.key, "open")
+        return link_saga(payment.key, self.admin_site.name, "open")
 
     @admin.display(description="saga")
     def saga(self, payment: Payment) -> str:
         """Link to the saga's page by its id."""
-        return link_saga(payment.key)
+        return link_saga(payment.key, self.admin_site.name)
 
 
-def link_saga(step_key: str, words: str = "") -> str:
+def link_saga(step_key: str, site: str, words: str = "") -> str:
     """Link to the page of the saga that a step key belongs to, by its id or by these words.
 
-    Returns: a dash when the key is of no saga; the plain id where the console is not installed.
+    Returns: a dash when the key is of no saga; the plain id where the admin site of this name does not show sagas.
     """
     saga_id = read_step_key(step_key)
     if saga_id is None:
         return "-"
-    try:
-        url = reverse("admin:sagas_saga_change", args=[saga_id])
-    except NoReverseMatch:
+    url = find_saga_url(site, saga_id)
+    if not url:
         return str(saga_id)
     return format_html('<a href="{}" title="{}">{}</a>', url, saga_id, words or saga_id)
 

@@ -12,7 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -24,6 +24,7 @@ from ..exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionR
 from ..models import BulkState, SagaBulk
 from ..plans import LABELS
 from ..rules import Operation
+from .addresses import find_url
 from .bulk_forms import StartForm, StopForm
 from .bulk_page import RESULT_BADGES, STATE_BADGES, BulkPage, build_bulk_page
 from .matching import Matching, read_matching
@@ -85,7 +86,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Lead to the bulk itself: it says what became of each saga."""
-        return HttpResponseRedirect(reverse("admin:sagas_sagabulk_change", args=[object_id]))
+        return HttpResponseRedirect(find_url(self.admin_site.name, "sagas_sagabulk_change", object_id))
 
     def new_view(self, request: HttpRequest) -> HttpResponse:
         """Show what a filter finds and which actions there are; freeze the set for the one that is chosen."""
@@ -108,7 +109,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             return self._render(request, NEW, {"refusal": str(error)}, 403)
         except BadRequest as error:
             return self._render(request, NEW, {"refusal": str(error)}, 400)
-        return HttpResponseRedirect(_url_of(drawn))
+        return HttpResponseRedirect(self._url_of(drawn))
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -121,7 +122,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             found = bulk.find_bulk(UUID(unquote(object_id)))
         except (ValueError, BulkNotFound):
             self.message_user(request, f"There is no bulk {unquote(object_id)[:100]}.", messages.WARNING)
-            return HttpResponseRedirect(reverse("admin:sagas_sagabulk_changelist"))
+            return HttpResponseRedirect(find_url(self.admin_site.name, "sagas_sagabulk_changelist"))
         return self._show(request, found)
 
     def start_view(self, request: HttpRequest, bulk_id: UUID) -> HttpResponse:
@@ -143,7 +144,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             self.message_user(request, f"Started: workers act on {found.total} sagas now.", messages.SUCCESS)
         else:
             self.message_user(request, "It was started already, and only once.", messages.INFO)
-        return HttpResponseRedirect(f"{_url_of(found)}?{RELOAD}=on")
+        return HttpResponseRedirect(f"{self._url_of(found)}?{RELOAD}=on")
 
     def stop_view(self, request: HttpRequest, bulk_id: UUID) -> HttpResponse:
         """Stop a bulk."""
@@ -162,7 +163,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             return self._show(request, found, refusal=str(error), status=status)
         done, level = ("Stopped.", messages.SUCCESS) if is_new else ("It was over already.", messages.INFO)
         self.message_user(request, done, level)
-        return HttpResponseRedirect(_url_of(found))
+        return HttpResponseRedirect(self._url_of(found))
 
     def refresh_view(self, request: HttpRequest, bulk_id: UUID) -> HttpResponse:
         """Answer a page that is open and asks how far a bulk is."""
@@ -234,7 +235,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         refusal: str = "",
         status: int = 200,
     ) -> HttpResponse:
-        page = self._build(request, found)
+        page, site = self._build(request, found), self.admin_site.name
         is_running = found.state == BulkState.RUNNING
         reloads = is_running and request.method == "GET" and request.GET.get(RELOAD) == "on"
         context = {
@@ -248,14 +249,20 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             "may_stop": is_running and Actor.of_user(request.user).may(bulk_rules.BULK_PERMISSION),
             "reloads": reloads,
             "reload_seconds": RELOAD_SECONDS,
-            "refresh_url": reverse("admin:sagas_sagabulk_refresh", args=[found.pk]) if is_running else "",
+            "start_url": find_url(site, "sagas_sagabulk_start", found.pk),
+            "stop_url": find_url(site, "sagas_sagabulk_stop", found.pk),
+            "refresh_url": find_url(site, "sagas_sagabulk_refresh", found.pk) if is_running else "",
         }
         return self._render(request, PAGE, context, status)
 
     def _build(self, request: HttpRequest, found: SagaBulk) -> BulkPage:
         chosen = request.GET.get("result", "")
         after = parse_number(request.GET.get("after")) or 0
-        return build_bulk_page(found, chosen=chosen if chosen in RESULT_BADGES else "", after=min(after, 2**31 - 1))
+        chosen = chosen if chosen in RESULT_BADGES else ""
+        return build_bulk_page(found, site=self.admin_site.name, chosen=chosen, after=min(after, 2**31 - 1))
+
+    def _url_of(self, found: SagaBulk) -> str:
+        return find_url(self.admin_site.name, "sagas_sagabulk_change", found.pk)
 
     def _find_obstacle(self, request: HttpRequest, page: BulkPage) -> str:
         """Return why this person cannot confirm a set; an empty text when he can."""
@@ -286,7 +293,12 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         request.current_app = self.admin_site.name
         page = context.get("page")
         title = f"{page.label}: {page.bulk.total} sagas" if page is not None else "Act on everything that matches"
-        shared = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, "title": title}
+        bulks_url = find_url(self.admin_site.name, "sagas_sagabulk_changelist")
+        shared = {
+            **self.admin_site.each_context(request), "opts": self.opts, "media": self.media, "title": title,
+            # To what the set was drawn from, where this site shows it.
+            "list_url": find_url(self.admin_site.name, "sagas_saga_changelist") or bulks_url, "bulks_url": bulks_url,
+        }  # fmt: skip
         return TemplateResponse(request, template, {**shared, **context}, status=status)
 
 
@@ -299,7 +311,3 @@ def _find_operation(text: str) -> Operation:
         return Operation(text)
     except ValueError as error:
         raise BadRequest("Choose one of the actions.") from error
-
-
-def _url_of(found: SagaBulk) -> str:
-    return reverse("admin:sagas_sagabulk_change", args=[found.pk])

@@ -10,13 +10,13 @@ from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import NoReverseMatch, reverse
 
 from .. import bulk, bulk_rules
 from ..actors import Actor
 from ..exceptions import OperationRefused, PermissionRefused
 from ..plans import LABELS
 from ..rules import Operation
+from .addresses import find_url, site_of
 from .matching import filter_query, find_obstacle
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def answer_selection(model_admin: SagaAdmin, request: HttpRequest) -> HttpRespon
     Returns: None to show the list again, with a message.
     Raises: PermissionDenied.
     """
-    operation = _read_operation(request)
+    operation, site = _read_operation(request), model_admin.admin_site.name
     if operation is None:
         model_admin.message_user(request, "Choose an action for the ticked sagas.", messages.WARNING)
         return None
@@ -58,7 +58,7 @@ def answer_selection(model_admin: SagaAdmin, request: HttpRequest) -> HttpRespon
             model_admin.message_user(request, f"{obstacle} Nothing was done.", messages.ERROR)
             return None
         query = filter_query(request)
-        return HttpResponseRedirect(f"{reverse('admin:sagas_sagabulk_new')}?{query}")
+        return HttpResponseRedirect(f"{find_url(site, 'sagas_sagabulk_new')}?{query}")
     ids = _read_ids(request)
     if ids is None:
         model_admin.message_user(request, "What is ticked is no saga. Nothing was done.", messages.ERROR)
@@ -70,18 +70,18 @@ def answer_selection(model_admin: SagaAdmin, request: HttpRequest) -> HttpRespon
     except OperationRefused as error:
         model_admin.message_user(request, f"{error} Nothing was done.", messages.ERROR)
         return None
-    return HttpResponseRedirect(reverse("admin:sagas_sagabulk_change", args=[drawn.pk]))
+    return HttpResponseRedirect(find_url(site, "sagas_sagabulk_change", drawn.pk))
 
 
 def link_to_bulks(request: HttpRequest) -> dict[str, str]:
     """Return what the list needs to lead to bulks.
 
     Shape: ``{"bulk_url", "bulks_url", "bulk_obstacle"}``; the first one empty for who may not act, and where the
-    obstacle says why nobody can; nothing where the project serves no bulks.
+    obstacle says why nobody can; nothing where the admin site has no bulks.
     """
-    try:
-        new, listed = reverse("admin:sagas_sagabulk_new"), reverse("admin:sagas_sagabulk_changelist")
-    except NoReverseMatch:
+    site = site_of(request)
+    new, listed = find_url(site, "sagas_sagabulk_new"), find_url(site, "sagas_sagabulk_changelist")
+    if not (new and listed):
         return {}
     may_act = bool(list_operations(request))
     obstacle = find_obstacle(request) if may_act else ""

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections
-from django.urls import reverse
 
 from .. import bulk, clock, plans
 from ..bulk_rules import CONFIRM_COUNT_ABOVE
@@ -20,6 +19,7 @@ from ..journal import Journal
 from ..models import BulkResult, BulkState, Saga, SagaBulk, SagaBulkItem, SagaStep
 from ..plans import LABELS
 from ..rules import Operation
+from .addresses import find_saga_url
 from .rows import attach_rows, row_of, select_for_list
 from .shown import Moment, show_moment
 from .view_only import engine_database
@@ -52,7 +52,7 @@ class SampleRow:
     name: str
     """Definition and business keys."""
     url: str
-    """Its page."""
+    """Its page; empty where the site does not show sagas."""
     badge: Badge
     """Where it stands."""
     step: str
@@ -70,7 +70,9 @@ class ItemRow:
     name: str
     """Definition and business keys, or the id of one that is deleted."""
     url: str
-    """Its page; empty when it is deleted."""
+    """Its page; empty when it is deleted, and where the site does not show sagas."""
+    is_gone: bool
+    """Whether it is deleted."""
     badge: Badge
     """The result."""
     message: str
@@ -131,8 +133,8 @@ class BulkPage:
     """After which position the next page begins; None on the last one."""
 
 
-def build_bulk_page(found: SagaBulk, *, chosen: str, after: int) -> BulkPage:
-    """Return the page of a bulk; of one that was started with the results after a position."""
+def build_bulk_page(found: SagaBulk, *, site: str, chosen: str, after: int) -> BulkPage:
+    """Return the page of a bulk on an admin site; of one that was started with the results after a position."""
     now = clock.read_now(engine_database())
     expires_at = found.drawn_at + get_settings().bulk_confirm_within
     operation = Operation(found.operation)
@@ -143,7 +145,7 @@ def build_bulk_page(found: SagaBulk, *, chosen: str, after: int) -> BulkPage:
         for code, badge in RESULT_BADGES.items()
         if progress.counts[code]
     )
-    items = () if is_drawn else _read_items(found, chosen, after, now)
+    items = () if is_drawn else _read_items(found, site, chosen, after, now)
     return BulkPage(
         bulk=found,
         operation=operation,
@@ -158,7 +160,7 @@ def build_bulk_page(found: SagaBulk, *, chosen: str, after: int) -> BulkPage:
         done=progress.ended,
         counts=counted,
         kinds=_count_kinds(found) if is_drawn else (),
-        sample=_read_sample(found, operation) if is_drawn else (),
+        sample=_read_sample(found, operation, site) if is_drawn else (),
         items=items[:ITEMS_SHOWN],
         chosen=chosen,
         next_after=items[ITEMS_SHOWN - 1].position if len(items) > ITEMS_SHOWN else None,
@@ -177,43 +179,44 @@ def _count_kinds(found: SagaBulk) -> tuple[tuple[str, str, int], ...]:
         return tuple(cursor.fetchall())
 
 
-def _read_sample(found: SagaBulk, operation: Operation) -> tuple[SampleRow, ...]:
+def _read_sample(found: SagaBulk, operation: Operation, site: str) -> tuple[SampleRow, ...]:
     ids = list(bulk.select_items(found.pk).order_by("position").values_list("saga_id", flat=True)[:SAMPLE_SIZE])
     sagas = _read_sagas(ids)
     steps: dict[UUID, list[SagaStep]] = {pk: [] for pk in sagas}
     # Whole rows, unlike those of a list: the rules look at all of them.
     for step in SagaStep.objects.using(engine_database()).filter(saga_id__in=list(sagas)).order_by("position"):
         steps[step.saga_id].append(step)
-    return tuple(_show_sample(sagas[pk], steps[pk], operation) for pk in ids if pk in sagas)
+    return tuple(_show_sample(sagas[pk], steps[pk], operation, site) for pk in ids if pk in sagas)
 
 
-def _show_sample(saga: Saga, steps: list[SagaStep], operation: Operation) -> SampleRow:
+def _show_sample(saga: Saga, steps: list[SagaStep], operation: Operation, site: str) -> SampleRow:
     journal = Journal(saga, steps, clock.shifted(saga.db_now))  # type: ignore[attr-defined]
     row = row_of(saga)
     return SampleRow(
         name=_name(saga),
-        url=_url_of(saga.pk),
+        url=find_saga_url(site, saga.pk),
         badge=row.badge,
         step=row.step,
         refusal=plans.find_obstacle(journal, operation),
     )
 
 
-def _read_items(found: SagaBulk, chosen: str, after: int, now: datetime) -> tuple[ItemRow, ...]:
+def _read_items(found: SagaBulk, site: str, chosen: str, after: int, now: datetime) -> tuple[ItemRow, ...]:
     """Return one more than are shown, to tell whether there are more."""
     items = bulk.select_items(found.pk).filter(position__gt=after).order_by("position")
     if chosen:
         items = items.filter(result__isnull=True) if chosen == bulk.NOT_BEGUN else items.filter(result=chosen)
     page = list(items[: ITEMS_SHOWN + 1])
     sagas = _read_sagas(item.saga_id for item in page)
-    return tuple(_show_item(item, sagas.get(item.saga_id), now) for item in page)
+    return tuple(_show_item(item, sagas.get(item.saga_id), site, now) for item in page)
 
 
-def _show_item(item: SagaBulkItem, saga: Saga | None, now: datetime) -> ItemRow:
+def _show_item(item: SagaBulkItem, saga: Saga | None, site: str, now: datetime) -> ItemRow:
     return ItemRow(
         position=item.position,
         name=_name(saga) if saga is not None else str(item.saga_id),
-        url=_url_of(item.saga_id) if saga is not None else "",
+        url=find_saga_url(site, item.saga_id) if saga is not None else "",
+        is_gone=saga is None,
         badge=RESULT_BADGES[item.result or bulk.NOT_BEGUN],
         message=item.message,
         at=show_moment(item.ended_at, now) if item.ended_at else None,
@@ -227,7 +230,3 @@ def _read_sagas(ids: Iterable[UUID]) -> dict[UUID, Any]:
 
 def _name(saga: Saga) -> str:
     return " ".join([saga.definition, *(value for _, value in row_of(saga).keys)])
-
-
-def _url_of(saga_id: UUID) -> str:
-    return reverse("admin:sagas_saga_change", args=[saga_id])

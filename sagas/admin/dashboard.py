@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.urls import reverse
-
 from .. import figures
 from ..display import Badge, DisplayState, badge_of_state
 from ..display.badges import Tone
 from ..display.times import describe_distance, describe_moment, describe_span
 from ..figures import DAY, FAILING, HOUR, OPEN, WEEK, Figures
+from .addresses import find_saga_url, find_url
 from .shortcuts import list_url
 from .vitals import MAX_DUE, Vitals, read_vitals
 from .windows import WindowCard, build_card
@@ -97,28 +96,28 @@ class Dashboard:
     log_url: str
 
 
-def build_dashboard() -> Dashboard:
-    """Return the dashboard as of now, counting what nobody has counted for long."""
+def build_dashboard(site: str) -> Dashboard:
+    """Return the dashboard of an admin site as of now, counting what nobody has counted for long."""
     vitals = read_vitals()
     found = figures.read_figures()
     if stale := figures.list_stale(found, vitals.now):
         found |= figures.count_stale(stale)
     opened = found[OPEN]
     return Dashboard(
-        warnings=tuple(_list_warnings(vitals)),
-        tiles=tuple(_list_tiles(opened.data)),
-        states=tuple(_list_states(opened.data)),
+        warnings=tuple(_list_warnings(vitals, site)),
+        tiles=tuple(_list_tiles(opened.data, site)),
+        states=tuple(_list_states(opened.data, site)),
         counted=describe_counting(opened, vitals.now),
         is_old=opened.computed_at is None or vitals.now - opened.computed_at > OLD_AFTER,
-        work=tuple(_list_work(vitals)),
+        work=tuple(_list_work(vitals, site)),
         windows=tuple(
             build_card(window, label, found[window.name], describe_counting(found[window.name], vitals.now))
             for window, label in WINDOW_LABELS.items()
         ),
-        failing=tuple(_list_failing(found[FAILING].data)),
+        failing=tuple(_list_failing(found[FAILING].data, site)),
         failing_counted=describe_counting(found[FAILING], vitals.now),
-        failures_url=reverse("admin:sagas_saga_failures"),
-        log_url=reverse("admin:sagas_saga_log"),
+        failures_url=find_url(site, "sagas_saga_failures"),
+        log_url=find_url(site, "sagas_saga_log"),
     )
 
 
@@ -130,8 +129,8 @@ def describe_counting(counted: Figures, now: datetime) -> str:
     return "counted just now" if age < timedelta(seconds=1) else f"counted {describe_span(age)} ago"
 
 
-def _list_warnings(vitals: Vitals) -> Iterator[Warning]:
-    workers = reverse("admin:sagas_sagaworker_changelist")
+def _list_warnings(vitals: Vitals, site: str) -> Iterator[Warning]:
+    workers = find_url(site, "sagas_sagaworker_changelist")
     if not vitals.workers:
         seen = (
             f"The last sweep was {describe_distance(vitals.last_sweep_at, vitals.now)}." if vitals.last_sweep_at else ""
@@ -145,16 +144,16 @@ def _list_warnings(vitals: Vitals) -> Iterator[Warning]:
         yield Warning(
             text=f"Work has been due for {describe_span(vitals.oldest_age)} and nobody has done it.",
             advice=f"Look whether a worker serves queue {vitals.oldest_queue}.",
-            url=reverse("admin:sagas_saga_change", args=[vitals.oldest_id]),
+            url=find_saga_url(site, vitals.oldest_id),
         )
 
 
-def _list_tiles(data: Mapping[str, Any]) -> Iterator[Tile]:
+def _list_tiles(data: Mapping[str, Any], site: str) -> Iterator[Tile]:
     needs = int(data.get("needs", 0))
     yield Tile(
         label="Needs a person",
         count=show_count(needs, data),
-        url=list_url(needs="any"),
+        url=list_url(site, needs="any"),
         badge=Badge(word="", icon="hand" if needs else "check", tone=Tone.URGENT if needs else Tone.GOOD),
     )
     states = data.get("states", {})
@@ -162,12 +161,12 @@ def _list_tiles(data: Mapping[str, Any]) -> Iterator[Tile]:
         count, badge = int(states.get(state.value, 0)), badge_of_state(state)
         tone = badge.tone if count else Tone.QUIET
         shown = Badge(word="", icon=badge.icon, tone=tone)
-        yield Tile(label=label, count=show_count(count, data), url=list_url(display=state.value), badge=shown)
+        yield Tile(label=label, count=show_count(count, data), url=list_url(site, display=state.value), badge=shown)
     today = {state: int(data.get("today", {}).get(state.value, 0)) for state in CLOSED_STATES}
     yield Tile(
         label="Closed today",
         count=show_count(sum(today.values()), data),
-        url=list_url(closed="today"),
+        url=list_url(site, closed="today"),
         badge=Badge(word="", icon="check", tone=Tone.QUIET),
         detail=", ".join(f"{count:,} {state.value}" for state, count in today.items() if count),
     )
@@ -178,15 +177,15 @@ def show_count(count: int, data: Mapping[str, Any]) -> str:
     return f"{count:,}" if data else "-"
 
 
-def _list_states(data: Mapping[str, Any]) -> Iterator[StateRow]:
+def _list_states(data: Mapping[str, Any], site: str) -> Iterator[StateRow]:
     states = data.get("states", {})
     for state in DisplayState:
         if count := int(states.get(state.value, 0)):
-            yield StateRow(badge=badge_of_state(state), count=f"{count:,}", url=list_url(display=state.value))
+            yield StateRow(badge=badge_of_state(state), count=f"{count:,}", url=list_url(site, display=state.value))
 
 
-def _list_work(vitals: Vitals) -> Iterator[tuple[str, str, str]]:
-    workers = reverse("admin:sagas_sagaworker_changelist")
+def _list_work(vitals: Vitals, site: str) -> Iterator[tuple[str, str, str]]:
+    workers = find_url(site, "sagas_sagaworker_changelist")
     yield "Workers seen", f"{vitals.workers:,}", workers
     swept = describe_distance(vitals.last_sweep_at, vitals.now) if vitals.last_sweep_at else "never"
     yield "Last sweep", swept, workers
@@ -197,10 +196,10 @@ def _list_work(vitals: Vitals) -> Iterator[tuple[str, str, str]]:
         return
     where = f"{vitals.oldest_definition}: {vitals.oldest_step or 'the next step'}"
     since = f"for {describe_span(vitals.oldest_age)}, since {describe_moment(vitals.oldest_due_at)}"
-    yield "Oldest due step", f"{where}, {since}", reverse("admin:sagas_saga_change", args=[vitals.oldest_id])
+    yield "Oldest due step", f"{where}, {since}", find_saga_url(site, vitals.oldest_id)
 
 
-def _list_failing(data: Mapping[str, Any]) -> Iterator[FailingStep]:
+def _list_failing(data: Mapping[str, Any], site: str) -> Iterator[FailingStep]:
     for row in data.get("steps", []):
         yield FailingStep(
             definition=row["definition"],
@@ -209,5 +208,5 @@ def _list_failing(data: Mapping[str, Any]) -> Iterator[FailingStep]:
             failures=f"{row['failures']:,}",
             error=str(row["error_class"]).rpartition(".")[2],
             groups=row["groups"],
-            url=list_url(step=row["step"]),
+            url=list_url(site, step=row["step"]),
         )

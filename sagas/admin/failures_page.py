@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.urls import reverse
-from django.utils.http import urlencode
 
 from .. import looks
 from ..display.badges import in_words
 from ..failures import MAX_FAILURES, MAX_GROUPS, MAX_OPEN, FailureGroup, Failures, read_failures
+from .addresses import find_url
 from .bulk_choosing import link_to_bulks
 from .charts import Chart, draw_bars
 from .shortcuts import list_url
@@ -75,11 +74,13 @@ def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
     may_see = may_see_payloads(request.user)
     if may_see and found.groups:
         may_see = looks.note_look(request.user.get_username(), looks.What.PAGE, detail="failure groups")
+    site = model_admin.admin_site.name
+    may_act = bool(link_to_bulks(request).get("bulk_url"))
     context = {
         "title": "Failure groups",
         "span": span,
         "spans": list_spans(),
-        "groups": list(_list_rows(found, may_see, may_act=bool(link_to_bulks(request).get("bulk_url")))),
+        "groups": list(_list_rows(found, site, may_see, may_act=may_act)),
         "found": found,
         "may_see_payloads": may_see,
         "limits": {"failures": MAX_FAILURES, "groups": MAX_GROUPS, "open": MAX_OPEN},
@@ -87,14 +88,16 @@ def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
     return model_admin.render(request, TEMPLATE, context)
 
 
-def _list_rows(found: Failures, may_see: bool, *, may_act: bool) -> Iterator[GroupRow]:
+def _list_rows(found: Failures, site: str, may_see: bool, *, may_act: bool) -> Iterator[GroupRow]:
     labels = list_labels(found.since, found.bucket, len(found.groups[0].trend) if found.groups else 0)
     for group in found.groups:
-        yield _build_row(group, found, labels, may_see, may_act)
+        yield _build_row(group, found, labels, site, may_see=may_see, may_act=may_act)
 
 
-def _build_row(group: FailureGroup, found: Failures, labels: list[str], may_see: bool, may_act: bool) -> GroupRow:
-    failing = urlencode({"failing": group.key})
+def _build_row(
+    group: FailureGroup, found: Failures, labels: list[str], site: str, *, may_see: bool, may_act: bool
+) -> GroupRow:
+    failing = find_url(site, "sagas_sagabulk_new", query={"failing": group.key})
     return GroupRow(
         key=group.key,
         definition=group.definition,
@@ -111,9 +114,9 @@ def _build_row(group: FailureGroup, found: Failures, labels: list[str], may_see:
         first=show_moment(group.first_at, found.until),
         last=show_moment(group.last_at, found.until),
         trend=draw_bars(group.trend, labels, summary=describe_trend(group.trend)),
-        all_url=list_url(group=group.key),
-        open_url=list_url(group=group.key, closed="no"),
-        act_url=f"{reverse('admin:sagas_sagabulk_new')}?{failing}" if may_act and group.open_sagas else "",
+        all_url=list_url(site, group=group.key),
+        open_url=list_url(site, group=group.key, closed="no"),
+        act_url=failing if may_act and group.open_sagas else "",
     )
 
 

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.urls import reverse
-
 from ..display.badges import in_words
 from ..display.sentences import show_error
 from ..journal import What
 from ..models import SagaHistory
+from .addresses import find_url
 from .folding import Folded, fold, fold_error
 from .json_text import JsonText, show_json_text
 from .payloads import payload_url
@@ -42,15 +41,15 @@ class HistoryRow:
     """The page of the bulk through which it was done; empty when it was not."""
 
 
-def show_history(entries: Iterable[SagaHistory], now: datetime, *, may_see: bool) -> Iterator[HistoryRow]:
+def show_history(entries: Iterable[SagaHistory], now: datetime, *, site: str, may_see: bool) -> Iterator[HistoryRow]:
     """Return history for a person; an error that a step repeats is told once.
 
-    ``entries``: read by ``reading.select_history``.
+    ``entries``: read by ``reading.select_history``. ``site``: the admin site that it leads to pages of.
     """
     seen: dict[tuple[str, str], int] = {}
     for entry in entries:
         first = seen.setdefault((entry.step, entry.reason), entry.number) if _is_error(entry) else entry.number
-        yield _show_entry(entry, now, may_see, f"no. {first}" if first != entry.number else "")
+        yield _show_entry(entry, now, site, may_see, f"no. {first}" if first != entry.number else "")
 
 
 def is_open_to_all(what: str) -> bool:
@@ -63,7 +62,7 @@ def _is_error(entry: SagaHistory) -> bool:
     return entry.actor is None and bool(entry.step)
 
 
-def _show_entry(entry: SagaHistory, now: datetime, may_see: bool, repeats: str) -> HistoryRow:
+def _show_entry(entry: SagaHistory, now: datetime, site: str, may_see: bool, repeats: str) -> HistoryRow:
     told = show_error(entry.reason, with_errors=may_see) if _is_error(entry) else entry.reason
     return HistoryRow(
         number=entry.number,
@@ -73,18 +72,18 @@ def _show_entry(entry: SagaHistory, now: datetime, may_see: bool, repeats: str) 
         move=" → ".join(dict.fromkeys(in_words(state) for state in (entry.from_state, entry.to_state) if state)),
         actor=entry.actor if entry.actor is not None else "engine",
         reason=fold_error(told, repeats=repeats) if _is_error(entry) else fold(told),
-        data=_show_data(entry, may_see),
-        bulk_url=_find_bulk(entry),
+        data=_show_data(entry, site, may_see),
+        bulk_url=_find_bulk(entry, site),
     )
 
 
-def _find_bulk(entry: SagaHistory) -> str:
+def _find_bulk(entry: SagaHistory, site: str) -> str:
     bulk_id = entry.bulk_id if entry.what == What.OPERATOR_ACTED else None  # type: ignore[attr-defined]
-    return reverse("admin:sagas_sagabulk_change", args=[bulk_id]) if bulk_id else ""
+    return find_url(site, "sagas_sagabulk_change", bulk_id) if bulk_id else ""
 
 
-def _show_data(entry: SagaHistory, may_see: bool) -> JsonText | None:
+def _show_data(entry: SagaHistory, site: str, may_see: bool) -> JsonText | None:
     text = str(entry.data_text)  # type: ignore[attr-defined]
     if text == "{}" or not (may_see or is_open_to_all(entry.what)):
         return None
-    return show_json_text(text, payload_url(entry.saga_id, of="data", number=entry.number))
+    return show_json_text(text, payload_url(site, entry.saga_id, of="data", number=entry.number))

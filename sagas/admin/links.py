@@ -4,7 +4,7 @@
 
     # orders/admin.py
     def link_order(saga: Saga, number: str) -> Iterable[Link]:
-        yield Link(label=f"Order {number}", url=reverse("admin:orders_order_changelist") + f"?q={number}")
+        yield Link(label=f"Order {number}", page="orders_order_changelist", query={"q": number})
 
     links.register("order", link_order)
 """
@@ -12,21 +12,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from django.urls import NoReverseMatch
 
 from ..models import Saga
+from .addresses import find_url
 
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """Lead somewhere."""
+    """A way to a page of the admin, or to any other address.
+
+    Raises: ValueError when both are named.
+    """
 
     label: str
     """What to read."""
-    url: str
-    """Where it leads."""
+    url: str = ""
+    """Where it leads, if that is no page of the admin."""
+    page: str = ""
+    """A page of the admin by its name, such as ``orders_order_changelist``: it is looked for on the site that the
+    reader is on, and the link is left out where that site does not have it."""
+    args: tuple[Any, ...] = ()
+    """What the address of the page is made with, such as the id of an object."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """What stands behind the question mark of the page."""
+
+    def __post_init__(self) -> None:
+        if self.url and self.page:
+            raise ValueError(
+                f"The link {self.label!r} has an address and names a page of the admin; it needs one of them."
+            )
 
 
 Resolver = Callable[[Saga, str], Iterable[Link]]
@@ -62,3 +80,14 @@ def list_links(saga: Saga, keys: Mapping[str, str]) -> list[Link]:
             except NoReverseMatch:
                 continue
     return found
+
+
+def resolve_links(found: Iterable[Link], site: str) -> list[Link]:
+    """Return links with their addresses on an admin site, without those whose page the site does not have."""
+    resolved = (
+        replace(link, url=find_url(site, link.page, *link.args, query=link.query), page="", query={}, args=())
+        if link.page
+        else link
+        for link in found
+    )
+    return [link for link in resolved if link.url]

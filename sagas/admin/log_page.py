@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.urls import reverse
 from django.utils.http import urlencode
 
 from .. import clock, verification
@@ -17,6 +16,7 @@ from ..actors import MAX_NAME_CHARS
 from ..operator_log import Deed, DeedPage, WantedDeeds, read_deeds
 from ..plans import LABELS
 from ..rules import Operation
+from .addresses import find_saga_url, find_url
 from .bulk_choosing import link_to_bulks
 from .shown import Moment, show_moment
 from .spans import find_span, list_spans
@@ -82,11 +82,12 @@ def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
     wanted = _read_wanted(request, length)
     bulks_url = link_to_bulks(request).get("bulks_url", "")
     page = read_deeds(wanted, with_bulks=bool(bulks_url))
+    site = model_admin.admin_site.name
     context = {
         "title": "Operator log",
-        "rows": list(_list_rows(page)),
+        "rows": list(_list_rows(page, site)),
         "bulks_url": bulks_url,
-        "bulk_rows": list(_list_bulks(page)),
+        "bulk_rows": list(_list_bulks(page, site)),
         "actor": wanted.actor,
         "operation": wanted.operation,
         "operations": [(operation.value, LABELS[operation]) for operation in Operation],
@@ -95,7 +96,7 @@ def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
         "next_url": _describe_next(request, page),
         "is_first": not wanted.before,
         "newest_url": request.path,
-        "verified": _verify(length) if request.method == "POST" else None,
+        "verified": _verify(length, site) if request.method == "POST" else None,
         "max_verified": MAX_VERIFIED,
     }
     return model_admin.render(request, TEMPLATE, context)
@@ -113,7 +114,7 @@ def _read_wanted(request: HttpRequest, length: timedelta | None) -> WantedDeeds:
     )
 
 
-def _list_rows(page: DeedPage) -> Iterator[DeedRow]:
+def _list_rows(page: DeedPage, site: str) -> Iterator[DeedRow]:
     for deed in page.deeds:
         entry = deed.entry
         yield DeedRow(
@@ -129,11 +130,11 @@ def _list_rows(page: DeedPage) -> Iterator[DeedRow]:
             revision=deed.revision,
             number=entry.number,
             saga=" ".join([entry.saga.definition, *deed.keys]),
-            url=reverse("admin:sagas_saga_change", args=[entry.saga_id]) + "?tab=history",
+            url=find_saga_url(site, entry.saga_id, tab="history"),
         )
 
 
-def _list_bulks(page: DeedPage) -> Iterator[BulkRow]:
+def _list_bulks(page: DeedPage, site: str) -> Iterator[BulkRow]:
     for deed in page.bulks:
         bulk = deed.bulk
         label = LABELS[Operation(bulk.operation)] if bulk.operation in set(Operation) else bulk.operation
@@ -143,7 +144,7 @@ def _list_bulks(page: DeedPage) -> Iterator[BulkRow]:
             what=f"{'Stopped' if deed.is_stop else 'Confirmed'}: {label}, {bulk.total} sagas",
             words=bulk.words,
             reason=deed.reason,
-            url=reverse("admin:sagas_sagabulk_change", args=[bulk.pk]),
+            url=find_url(site, "sagas_sagabulk_change", bulk.pk),
         )
 
 
@@ -158,7 +159,7 @@ def _describe_next(request: HttpRequest, page: DeedPage) -> str:
     return f"?{urlencode({**kept, 'before': page.next_place})}"
 
 
-def _verify(length: timedelta | None) -> dict[str, Any]:
+def _verify(length: timedelta | None, site: str) -> dict[str, Any]:
     now = clock.read_now(engine_database())
     found = verification.verify_touched(
         since=now - length if length is not None else now - timedelta(days=36_500),
@@ -166,5 +167,5 @@ def _verify(length: timedelta | None) -> dict[str, Any]:
         limit=MAX_VERIFIED,
         sealed_since=verification.read_sealed_since(),
     )
-    urls = [reverse("admin:sagas_saga_change", args=[finding.saga_id]) + "?tab=history" for finding in found.findings]
+    urls = [find_saga_url(site, finding.saga_id, tab="history") for finding in found.findings]
     return {"report": found, "findings": list(zip(found.findings, urls, strict=True))}

@@ -7,11 +7,11 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..models import SagaLook
+from .addresses import find_saga_url
 from .paging import CappedPaginator
 from .view_only import ViewOnlyAdmin, engine_database, moment_column
 
@@ -54,9 +54,11 @@ class SagaLookAdmin(ViewOnlyAdmin):
             return queryset.filter(actor=wanted), False
 
     @admin.display(description="Saga", empty_value="many")
-    def saga(self, look: SagaLook) -> SafeString | None:
+    def saga(self, look: SagaLook) -> SafeString | str | None:
         """Lead to the saga, which may be gone."""
         if look.saga_id is None:
             return None
-        url = reverse("admin:sagas_saga_change", args=[look.saga_id])
+        url = find_saga_url(self.admin_site.name, look.saga_id)
+        if not url:
+            return str(look.saga_id)
         return format_html('<a href="{}" data-open>{}</a>', url, look.saga_id)

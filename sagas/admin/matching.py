@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.admin import AdminSite
+from django.contrib.admin.exceptions import NotRegistered
 from django.contrib.admin.options import IS_POPUP_VAR, TO_FIELD_VAR, IncorrectLookupParameters
 from django.contrib.admin.views.main import ALL_VAR, ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR
 from django.core.exceptions import SuspiciousOperation
@@ -52,7 +53,7 @@ def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
     """Return what the parameters of a URL find.
 
     Raises: BadRequest for a parameter that is unknown, comes twice, is empty, or has no such choice; for no parameter
-    at all; and for a filter together with everything.
+    at all; for a filter together with everything; and on a site that does not list sagas.
     """
     filter = {name: _read_once(request, name) for name in request.GET}
     everything = filter.pop(EVERYTHING_PARAMETER, None)
@@ -108,7 +109,10 @@ def _read_once(request: HttpRequest, name: str) -> str:
 
 def _build_list(admin_site: AdminSite, request: HttpRequest, filter: dict[str, str]) -> Any:
     """Return the list that the console would show, without reading a row of it."""
-    model_admin: Any = admin_site.get_model_admin(Saga)
+    try:
+        model_admin: Any = admin_site.get_model_admin(Saga)
+    except NotRegistered as error:
+        raise BadRequest("This site does not list sagas, so that nothing can be chosen from their list.") from error
     if PLACES & set(filter):
         raise BadRequest(f"{_show(min(PLACES & set(filter)))} is a place in the list and no filter.")
     asked = copy(request)

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import reverse
 
 from .. import looks, operations, rules
 from ..actors import Actor
@@ -23,6 +22,7 @@ from ..operations import MAX_REASON_CHARS
 from ..plans import LABELS, OperationPlan, draw_plan, list_allowed_steps
 from ..reading import get_journal
 from ..rules import Operation
+from .addresses import find_saga_url
 from .forms import OperationForm
 from .history_rows import show_history
 from .page import GRAVE, operation_url
@@ -58,6 +58,7 @@ class OperationPage:
         self.request = request
         self.saga_id = saga_id
         self.operation = operation
+        self.site = model_admin.admin_site.name
         self.actor = Actor.of_user(request.user)
 
     def ask(self) -> HttpResponse:
@@ -149,7 +150,7 @@ class OperationPage:
         journal = get_journal(self.saga_id)
         refusals = list_allowed_steps(journal, self.operation)
         steps = [
-            {"name": name, "refusal": refusal, "url": operation_url(journal.saga, self.operation, name)}
+            {"name": name, "refusal": refusal, "url": operation_url(self.site, journal.saga, self.operation, name)}
             for name, refusal in refusals.items()
         ]
         is_possible = not all(refusals.values())
@@ -185,7 +186,7 @@ class OperationPage:
         may_see = may_see_payloads(self.request.user) and looks.note_look(
             self.actor.name, looks.What.HISTORY, saga_id=self.saga_id
         )
-        return list(show_history(since, since[-1].at, may_see=may_see))
+        return list(show_history(since, since[-1].at, site=self.site, may_see=may_see))
 
     def _render(self, context: dict[str, Any], status: int = 200) -> HttpResponse:
         label = LABELS[self.operation]
@@ -201,7 +202,7 @@ class OperationPage:
         return self.model_admin.render(self.request, TEMPLATE, {**shared, **context}, status)
 
     def _saga_url(self) -> str:
-        return reverse("admin:sagas_saga_change", args=[self.saga_id])
+        return find_saga_url(self.site, self.saga_id)
 
 
 def answer(model_admin: SagaAdmin, request: HttpRequest, saga_id: UUID, code: str) -> HttpResponse:

@@ -8,8 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.urls import reverse
-from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from .. import plans, rules
@@ -20,6 +18,7 @@ from ..display.times import describe_span
 from ..journal import Journal
 from ..models import Saga
 from ..rules import Operation
+from .addresses import find_url
 from .attempt_rows import AttemptRow, show_attempts_made
 from .graph_view import draw_saga
 from .history_rows import HistoryRow, show_history
@@ -114,11 +113,11 @@ class SagaPage:
     """The page of history before this; empty at the first."""
 
 
-def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, may_see: bool) -> SagaPage:
-    """Return the page for a person; ``may_see`` says whether with payloads."""
+def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, site: str, may_see: bool) -> SagaPage:
+    """Return the page for a person on an admin site; ``may_see`` says whether with payloads."""
     journal, selection, now = reading.journal, reading.selection, reading.now
     saga, steps = journal.saga, journal.steps
-    choices = list(list_choices(journal, Actor.of_user(user)))
+    choices = list(list_choices(journal, Actor.of_user(user), site))
     has_steps = selection.tab in (Tab.GRAPH, Tab.STEPS)
     return SagaPage(
         saga=saga,
@@ -130,13 +129,15 @@ def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, 
         keys=reading.keys,
         facts=tuple(_list_facts(saga, now)),
         is_definition_missing=journal.definition is None,
-        steps=tuple(list_step_rows(journal, selection, reading.results, may_see=may_see) if has_steps else ()),
+        steps=tuple(
+            list_step_rows(journal, selection, reading.results, site=site, may_see=may_see) if has_steps else ()
+        ),
         attempts=tuple(show_attempts_made(reading.attempts, now, may_see=may_see)),
-        history=tuple(show_history(reading.history, now, may_see=may_see)),
+        history=tuple(show_history(reading.history, now, site=site, may_see=may_see)),
         choices=tuple(choice for choice in choices if not choice.refusal),
         refused=tuple(choice for choice in choices if choice.refusal),
         effects_left=tuple(saga.effects_left or ()),
-        input=show_json_text(reading.input, payload_url(saga.pk, of="input")) if reading.input else None,
+        input=show_json_text(reading.input, payload_url(site, saga.pk, of="input")) if reading.input else None,
         may_see_payloads=may_see,
         picture=_draw(journal, selection),
         legend=tuple(list_legend(journal)) if selection.tab is Tab.TIMELINE else (),
@@ -167,45 +168,45 @@ def _list_filters(selection: Selection) -> Iterator[TabLink]:
         yield TabLink(label=label, url=narrowed.url(), is_current=only is selection.only)
 
 
-def operation_url(saga: Saga, operation: Operation, step: str | None = None) -> str:
+def operation_url(site: str, saga: Saga, operation: Operation, step: str | None = None) -> str:
     """Return the page of an action."""
-    url = reverse("admin:sagas_saga_operate", args=[saga.pk, operation.value.replace("_", "-")])
-    return f"{url}?{urlencode({'step': step})}" if step else url
+    code = operation.value.replace("_", "-")
+    return find_url(site, "sagas_saga_operate", saga.pk, code, query={"step": step} if step else None)
 
 
-def list_choices(journal: Journal, actor: Actor) -> Iterator[Choice]:
+def list_choices(journal: Journal, actor: Actor, site: str) -> Iterator[Choice]:
     """Return every action, with why it is not possible where it is not; those on steps once for each that allows it."""
     for operation in Operation:
         if not actor.may(rules.PERMISSIONS[operation]):
-            yield _choose(journal, operation, f"needs the permission sagas.{rules.PERMISSIONS[operation]}")
+            yield _choose(site, journal, operation, f"needs the permission sagas.{rules.PERMISSIONS[operation]}")
         elif operation in rules.STEP_OPERATIONS:
-            yield from _choose_steps(journal, operation)
+            yield from _choose_steps(site, journal, operation)
         else:
-            yield _choose(journal, operation, plans.find_obstacle(journal, operation))
-            yield from _choose_one_retry(journal, operation)
+            yield _choose(site, journal, operation, plans.find_obstacle(journal, operation))
+            yield from _choose_one_retry(site, journal, operation)
 
 
-def _choose_one_retry(journal: Journal, operation: Operation) -> Iterator[Choice]:
+def _choose_one_retry(site: str, journal: Journal, operation: Operation) -> Iterator[Choice]:
     """Offer to retry one step alone where several could be."""
     names = plans.list_retriable_steps(journal) if operation is Operation.RETRY else []
     if len(names) > 1:
-        yield from (_choose(journal, operation, "", name) for name in names)
+        yield from (_choose(site, journal, operation, "", name) for name in names)
 
 
-def _choose_steps(journal: Journal, operation: Operation) -> Iterator[Choice]:
+def _choose_steps(site, journal: Journal, operation: Operation) -> Iterator[Choice]:
     refusals = plans.list_allowed_steps(journal, operation)
     allowed = [name for name, refusal in refusals.items() if not refusal]
     if not allowed:
-        yield _choose(journal, operation, "no step allows it now")
+        yield _choose(site, journal, operation, "no step allows it now")
     for name in allowed:
-        yield _choose(journal, operation, "", name)
+        yield _choose(site, journal, operation, "", name)
 
 
-def _choose(journal: Journal, operation: Operation, refusal: str, step: str | None = None) -> Choice:
+def _choose(site: str, journal: Journal, operation: Operation, refusal: str, step: str | None = None) -> Choice:
     label = plans.LABELS[operation]
     return Choice(
         label=f"{label}: {step}" if step else label,
-        url=operation_url(journal.saga, operation, step),
+        url=operation_url(site, journal.saga, operation, step),
         refusal=refusal,
         is_grave=operation in GRAVE,
     )

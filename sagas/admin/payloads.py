@@ -9,12 +9,11 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import reverse
-from django.utils.http import urlencode
 
 from .. import looks
 from ..journal import What
 from ..models import Saga, SagaHistory, SagaStep
+from .addresses import find_url
 from .selection import parse_number
 from .shown import may_see_payloads
 from .view_only import engine_database
@@ -22,9 +21,9 @@ from .view_only import engine_database
 NO_VALUE = "There is no such value."
 
 
-def payload_url(saga_id: UUID, **query: str | int) -> str:
+def payload_url(site: str, saga_id: UUID, **query: str | int) -> str:
     """Return where a value is: ``of="input"``, ``of="result"`` with ``step``, or ``of="data"`` with ``number``."""
-    return f"{reverse('admin:sagas_saga_payload', args=[saga_id])}?{urlencode(query)}"
+    return find_url(site, "sagas_saga_payload", saga_id, query=query)
 
 
 def answer(request: HttpRequest, saga_id: UUID) -> HttpResponse:

@@ -23,7 +23,7 @@ from django.http import (
 )
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import resolve, reverse
+from django.urls import ResolverMatch
 from django.utils import timezone
 from django.utils.http import parse_etags
 
@@ -81,7 +81,7 @@ def answer_dashboard(model_admin: SagaAdmin, request: HttpRequest) -> HttpRespon
     """
     if not request.user.has_perm("sagas.view_saga"):
         raise PermissionDenied
-    return answer_parts(request, DASHBOARD_PARTS, {"dashboard": build_dashboard()}, news="")
+    return answer_parts(request, DASHBOARD_PARTS, {"dashboard": build_dashboard(model_admin.admin_site.name)}, news="")
 
 
 def answer_list(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
@@ -89,8 +89,7 @@ def answer_list(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
 
     The list itself checks the permission.
     """
-    # Links of rows carry the filters, which the admin takes from the list's own address.
-    request.resolver_match = resolve(reverse("admin:sagas_saga_changelist"))
+    request.resolver_match = _match_list(request)
     response = model_admin.changelist_view(request)
     context = (response.context_data if isinstance(response, TemplateResponse) else None) or {}
     changes = context.get("cl")
@@ -103,6 +102,24 @@ def answer_list(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
     if _is_known(request, etag):
         return _say_unchanged(etag)
     return _answer(request, etag, LIST_PARTS, context, news="")
+
+
+def _match_list(request: HttpRequest) -> ResolverMatch | None:
+    """Return how the address of the list on the same site would have been resolved.
+
+    Links of rows carry the filters, which the admin takes from the query of the list's own address alone.
+    """
+    match = request.resolver_match
+    if match is None:
+        return None
+    return ResolverMatch(
+        match.func,
+        (),
+        {},
+        url_name="sagas_saga_changelist",
+        app_names=[*match.app_names],
+        namespaces=[*match.namespaces],
+    )
 
 
 def answer_parts(

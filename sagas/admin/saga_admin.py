@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -24,6 +24,7 @@ from ..display.times import describe_moment
 from ..models import Saga
 from ..searching import HELP, MAX_KEYS, MAX_LOOKED_THROUGH, Search, search_sagas
 from . import bulk_choosing, links, operating, overview_urls, payloads, refreshing, shortcuts
+from .addresses import find_saga_url, find_url
 from .choosing import QueryRefused
 from .filters import FILTERS, PARAMETERS
 from .narrowing import OrderFilter, PlaceFilter, describe_place, find_order
@@ -167,7 +168,10 @@ class SagaAdmin(ViewOnlyAdmin):
         return [operate, payload, *refresh, *overview_urls.list_urls(self), *super().get_urls()]
 
     def get_links(self, saga: Saga, keys: Mapping[str, str]) -> list[links.Link]:
-        """Return links to the pages of what the saga is about; by default those that apps have registered."""
+        """Return links to the pages of what the saga is about; by default those that apps have registered.
+
+        A link that names a page of the admin leads to it on this site, or is left out where the site does not have it.
+        """
         return links.list_links(saga, keys)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -231,12 +235,13 @@ class SagaAdmin(ViewOnlyAdmin):
 
     def describe_page(self, request: HttpRequest, reading: SagaReading, *, may_see: bool) -> dict[str, Any]:
         """Return what a page shows of what was read."""
-        saga = reading.journal.saga
+        saga, site = reading.journal.saga, self.admin_site.name
         return {
-            "page": build_page(reading, request.user, may_see=may_see),
-            "links": self.get_links(saga, reading.keys),
+            "page": build_page(reading, request.user, site=site, may_see=may_see),
+            "links": links.resolve_links(self.get_links(saga, reading.keys), site),
             "title": name_saga(saga, reading.keys.values()),
-            "refresh_url": reverse("admin:sagas_saga_refresh", args=[saga.pk]),
+            "bundle_url": find_url(site, "sagas_saga_bundle", saga.pk),
+            "refresh_url": find_url(site, "sagas_saga_refresh", saga.pk),
         }
 
     def history_view(
@@ -248,12 +253,12 @@ class SagaAdmin(ViewOnlyAdmin):
         saga_id = parse_saga_id(object_id)
         if saga_id is None:
             return self.lead_to_list(request, object_id)
-        return HttpResponseRedirect(reverse("admin:sagas_saga_change", args=[saga_id]) + f"?tab={Tab.HISTORY}")
+        return HttpResponseRedirect(find_saga_url(self.admin_site.name, saga_id, tab=Tab.HISTORY))
 
     def lead_to_list(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Say that there is no such saga, where another one can be found."""
         self.message_user(request, f"There is no saga {unquote(object_id)[:100]}.", messages.WARNING)
-        return HttpResponseRedirect(reverse("admin:sagas_saga_changelist"))
+        return HttpResponseRedirect(find_url(self.admin_site.name, "sagas_saga_changelist"))
 
     def operate_view(self, request: HttpRequest, saga_id: UUID, code: str) -> HttpResponse:
         """Show the plan of an action, or do it."""

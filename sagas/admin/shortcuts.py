@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.http import urlencode
 
+from .addresses import find_url, site_of
 from .links import Link
 from .narrowing import LONGEST, SLOWEST
 
@@ -38,8 +37,9 @@ class View:
 
 def list_views(request: HttpRequest) -> list[View]:
     """Return the built-in views of the list."""
+    site = site_of(request)
     now = {name: value for name, value in request.GET.items() if name not in NO_FILTERS}
-    return [View(label=label, url=list_url(**query), is_current=now == query) for label, query in VIEWS.items()]
+    return [View(label=label, url=list_url(site, **query), is_current=now == query) for label, query in VIEWS.items()]
 
 
 def list_pages(request: HttpRequest) -> list[Link]:
@@ -47,17 +47,16 @@ def list_pages(request: HttpRequest) -> list[Link]:
     query = request.GET.copy()
     for name in NO_FILTERS:
         query.pop(name, None)
-    suffix = f"?{query.urlencode()}" if query else ""
+    site, suffix = site_of(request), f"?{query.urlencode()}" if query else ""
     return [
-        Link(label="Dashboard", url=reverse("admin:app_list", args=["sagas"])),
-        Link(label="Failure groups", url=reverse("admin:sagas_saga_failures")),
-        Link(label="Operator log", url=reverse("admin:sagas_saga_log")),
-        Link(label="Export as CSV", url=reverse("admin:sagas_saga_export", args=["csv"]) + suffix),
-        Link(label="Export as NDJSON", url=reverse("admin:sagas_saga_export", args=["ndjson"]) + suffix),
+        Link(label="Dashboard", url=find_url(site, "app_list", "sagas")),
+        Link(label="Failure groups", url=find_url(site, "sagas_saga_failures")),
+        Link(label="Operator log", url=find_url(site, "sagas_saga_log")),
+        Link(label="Export as CSV", url=find_url(site, "sagas_saga_export", "csv") + suffix),
+        Link(label="Export as NDJSON", url=find_url(site, "sagas_saga_export", "ndjson") + suffix),
     ]
 
 
-def list_url(**query: str) -> str:
-    """Return the address of the list under filters."""
-    url = reverse("admin:sagas_saga_changelist")
-    return f"{url}?{urlencode(query)}" if query else url
+def list_url(site: str, **query: str) -> str:
+    """Return the address of the list under filters; empty where the site does not have the list."""
+    return find_url(site, "sagas_saga_changelist", query=query)

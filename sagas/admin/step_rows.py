@@ -53,7 +53,7 @@ class StepRow:
 
 
 def list_step_rows(
-    journal: Journal, selection: Selection, results: Mapping[str, str] | None, *, may_see: bool
+    journal: Journal, selection: Selection, results: Mapping[str, str] | None, *, site: str, may_see: bool
 ) -> list[StepRow]:
     """Return a row for every step. ``results``: JSON texts by step name; None: the view does not show any."""
     effects, latest = journal.effects(), _find_latest(journal)
@@ -71,7 +71,7 @@ def list_step_rows(
             duration=show_duration(step.started_at, step.finished_at, journal.now),
             worker=latest[step.pk].worker if step.pk in latest else "",
             error=fold_error(show_error(step.last_error, with_errors=may_see)),
-            result=_show_result(step, results),
+            result=_show_result(step, results, site),
             is_chosen=step.name == selection.step,
             url=selection.url_of_tab(Tab.STEPS, step.name),
             timeline_url=selection.url_of_tab(Tab.TIMELINE, step.name),
@@ -100,7 +100,7 @@ def _describe_groups(journal: Journal) -> dict[int, str]:
     return {rank: f"one of {size} side by side" if size > 1 else "" for rank, size in sizes.items()}
 
 
-def _show_result(step: SagaStep, results: Mapping[str, str] | None) -> JsonText | None:
+def _show_result(step: SagaStep, results: Mapping[str, str] | None, site: str) -> JsonText | None:
     if results is None or step.name not in results:
         return None
-    return show_json_text(results[step.name], payload_url(step.saga_id, of="result", step=step.name))
+    return show_json_text(results[step.name], payload_url(site, step.saga_id, of="result", step=step.name))

@@ -17,14 +17,16 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def saga_dashboard(context: Context) -> Dashboard | None:
-    """Return the dashboard for those who may see sagas, else None."""
+    """Return the dashboard for those who may see sagas, on a site that shows them; else None."""
     # Django imports every library of tags, also in projects without the admin.
+    from ..admin.addresses import find_url, site_of
     from ..admin.dashboard import build_dashboard
 
     request: Any = context.get("request")
     if request is None or not request.user.has_perm("sagas.view_saga"):
         return None
-    return build_dashboard()
+    site = site_of(request)
+    return build_dashboard(site) if find_url(site, "sagas_saga_changelist") else None
 
 
 @register.simple_tag

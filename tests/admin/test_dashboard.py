@@ -286,7 +286,7 @@ def test_windows_tell_ends_and_durations() -> None:
         closed_at = now - timedelta(minutes=minutes)
         Saga.objects.filter(pk=saga.pk).update(created_at=closed_at - timedelta(seconds=seconds), closed_at=closed_at)
 
-    hour, day, week = build_dashboard().windows
+    hour, day, week = build_dashboard("admin").windows
 
     assert dict(hour.facts) == {
         "Started": "2", "Closed": "2, less than 0.1 a minute", "Completed": "50.0 % (1)", "Compensated": "50.0 % (1)",

@@ -79,7 +79,7 @@ def test_numbers_are_shown_exactly(log_in: LogIn, saga: Saga) -> None:
 
 @pytest.mark.parametrize("query", [{"of": "input"}, {"of": "result", "step": "pay"}])
 def test_download_is_exact_and_whole(log_in: LogIn, saga: Saga, query: dict[str, str]) -> None:
-    response = log_in("supervisor").get(payload_url(saga.pk, **query))
+    response = log_in("supervisor").get(payload_url("admin", saga.pk, **query))
 
     assert response.status_code == 200
     assert response["Content-Type"] == "application/json"
@@ -95,7 +95,7 @@ def test_what_is_cut_is_downloaded_whole(log_in: LogIn, saga: Saga) -> None:
     client = log_in("supervisor")
 
     page = client.get(page_of(saga, "steps")).content.decode()
-    whole = client.get(payload_url(saga.pk, of="result", step="pay"))
+    whole = client.get(payload_url("admin", saga.pk, of="result", step="pay"))
 
     assert "Download the whole of it" in page
     assert page.count("x" * 9_000) == 1
@@ -107,7 +107,7 @@ def test_what_is_cut_is_downloaded_whole(log_in: LogIn, saga: Saga) -> None:
 @pytest.mark.parametrize("query", [{"of": "input"}, {"of": "result", "step": "pay"}, {"of": "data", "number": "1"}])
 def test_download_needs_the_permission(log_in: LogIn, saga: Saga, person: str, query: dict[str, str]) -> None:
     SagaHistory.objects.filter(saga=saga)  # the first entry is the engine's
-    response = log_in(person).get(payload_url(saga.pk, **query))
+    response = log_in(person).get(payload_url("admin", saga.pk, **query))
 
     assert response.status_code == (302 if person == "anonymous" else 403)
     assert b"1.10" not in response.content
@@ -121,9 +121,9 @@ def test_words_of_people_are_given_out_to_everybody(log_in: LogIn) -> None:
     number = SagaHistory.objects.get(saga=saga, what="operator_acted").number
     client = log_in("viewer")
 
-    assert "The bank's own page" in client.get(payload_url(saga.pk, of="data", number=number)).content.decode()
+    assert "The bank's own page" in client.get(payload_url("admin", saga.pk, of="data", number=number)).content.decode()
     assert "<summary>Data</summary>" in client.get(page_of(saga, "history", only="people")).content.decode()
-    assert client.get(payload_url(saga.pk, of="data", number=1)).status_code == 403
+    assert client.get(payload_url("admin", saga.pk, of="data", number=1)).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_words_of_people_are_given_out_to_everybody(log_in: LogIn) -> None:
     ],
 )  # fmt: skip
 def test_values_that_are_not_there_are_not_found(log_in: LogIn, saga: Saga, query: dict[str, str]) -> None:
-    assert log_in("admin").get(payload_url(saga.pk, **query)).status_code == 404
+    assert log_in("admin").get(payload_url("admin", saga.pk, **query)).status_code == 404
 
 
 def test_values_of_no_saga_are_not_found(log_in: LogIn) -> None:
-    assert log_in("admin").get(payload_url(Saga().pk, of="input")).status_code == 404
+    assert log_in("admin").get(payload_url("admin", Saga().pk, of="input")).status_code == 404

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 
 from sagas.admin import links
+from sagas.admin.addresses import find_saga_url
 from sagas.admin.links import Link
 from sagas.models import Saga
 
@@ -65,12 +64,13 @@ class JobAdmin(admin.ModelAdmin):
     @admin.display(description="saga")
     def saga_page(self, job: Job) -> str:
         """Link to the saga's page."""
-        return format_html('<a href="{}">{}</a>', reverse("admin:sagas_saga_change", args=[job.saga_id]), job.saga_id)
+        url = find_saga_url(self.admin_site.name, job.saga_id)
+        return format_html('<a href="{}">{}</a>', url, job.saga_id) if url else str(job.saga_id)
 
 
 def link_job(saga: Saga, number: str) -> Iterator[Link]:
     """Lead from a saga to its job."""
-    yield Link(label=f"Job {number}", url=f"{reverse('admin:workshop_job_changelist')}?{urlencode({'q': number})}")
+    yield Link(label=f"Job {number}", page="workshop_job_changelist", query={"q": number})
 
 
 links.register("job", link_job)

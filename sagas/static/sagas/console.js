@@ -36,7 +36,7 @@
   function search() {
     const field = find("#searchbar");
     if (field) { field.focus(); field.select(); }
-    else location.assign(`${comfort.dataset.search}#searchbar`);
+    else if (comfort.dataset.search) location.assign(`${comfort.dataset.search}#searchbar`);
   }
 
   const actions = {

@@ -1,0 +1,42 @@
+"""Find the pages of the admin on the site that is looked at.
+
+A project may have several admin sites, under any names: what is reached on one of them leads to pages of the same one,
+where the same people have their accounts and rights. Nothing else in the console, nor in what registers links with it,
+reverses an address of the admin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.http import urlencode
+
+
+def find_url(site: str, page: str, *args: Any, query: Mapping[str, str | int] | None = None) -> str:
+    """Return the address of a page of the admin; empty where the site does not have it.
+
+    ``site``: the name of the site. ``page``: as the admin calls it, such as ``orders_order_changelist``.
+    """
+    try:
+        url = reverse(f"admin:{page}", args=args, current_app=site)
+    except NoReverseMatch:
+        return ""
+    return f"{url}?{urlencode(query)}" if query else url
+
+
+def find_saga_url(site: str, saga_id: UUID | None, *, tab: str = "") -> str:
+    """Return the page of a saga; empty without a saga, and where the site does not have the page."""
+    if saga_id is None:
+        return ""
+    return find_url(site, "sagas_saga_change", saga_id, query={"tab": tab} if tab else None)
+
+
+def site_of(request: HttpRequest) -> str:
+    """Return the name of the site that a request is for."""
+    named: str | None = getattr(request, "current_app", None)
+    match = request.resolver_match
+    return named or (match.namespace if match is not None else "")
