@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django import forms
@@ -13,6 +14,21 @@ from .forms import MAX_NUMBER, WordsField
 REASON_HELP = "10 to 500 characters; kept in the history of each saga for good."
 
 
+# Digits in groups of three, or of two before the last three, between marks that are all alike.
+GROUPED = re.compile(r"\d{1,3}(?P<mark>[.,'\u2019_ \u00a0\u2009\u202f])(?:\d{2,3}(?P=mark))*\d{3}")
+
+
+class CountField(forms.IntegerField):
+    """Take a count as people write one, whatever their country: 1200, 1.200, 1,200, 1 200 or 1'200."""
+
+    def to_python(self, value: Any) -> int | None:
+        """Return the count; a mark between groups of digits is no decimal point, for sagas are whole."""
+        text = value.strip() if isinstance(value, str) else value
+        if isinstance(text, str) and (found := GROUPED.fullmatch(text)):
+            text = text.replace(found["mark"], "")
+        return super().to_python(text)
+
+
 class StartForm(forms.Form):
     """Ask for the reason; for a large set, how many sagas it has; for one that no filter narrows, the words."""
 
@@ -22,7 +38,7 @@ class StartForm(forms.Form):
         super().__init__(*args, **{"label_suffix": "", **kwargs})
         attributes = {"autocomplete": "off"}
         if needs_count:
-            self.fields["count"] = forms.IntegerField(
+            self.fields["count"] = CountField(
                 label="How many sagas?", min_value=0, max_value=MAX_NUMBER, help_text=f"Type {total} to go on.",
                 widget=forms.TextInput(attrs={**attributes, "inputmode": "numeric"}),
             )  # fmt: skip

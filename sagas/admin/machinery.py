@@ -24,7 +24,7 @@ from ..models.fields import database_now
 from ..retention import barrier_databases
 from .paging import CappedPaginator
 from .shown import PAYLOAD_PERMISSION
-from .view_only import ViewOnlyAdmin, engine_database, moment_column
+from .view_only import ViewOnlyAdmin, engine_database, moment_column, number_column
 
 SEEN = Badge(word="at work", icon="check", tone=Tone.GOOD)
 GONE = Badge(word="not seen", icon="warning", tone=Tone.URGENT)
@@ -34,13 +34,14 @@ GONE = Badge(word="not seen", icon="warning", tone=Tone.URGENT)
 class SagaWorkerAdmin(ViewOnlyAdmin):
     """List the processes that sweep."""
 
-    list_display = ("name", "badge", "seen", "serves", "version", "last_found", "started")
+    list_display = ("name", "badge", "seen", "serves", "version", "found", "started")
     list_display_links = None
     ordering = ("-last_sweep_at",)
     sortable_by = ()
     started, swept = moment_column("started_at", "Started"), moment_column("last_sweep_at", "Last sweep")
-    fields = ("name", "host", "pid", "queues", "version", "started", "swept", "last_found")
-    readonly_fields = ("started", "swept")
+    process, found = number_column("pid", "Pid"), number_column("last_found", "Last found")
+    fields = ("name", "host", "process", "queues", "version", "started", "swept", "found")
+    readonly_fields = ("process", "started", "swept", "found")
     show_full_result_count = False
     paginator = CappedPaginator
 
@@ -92,10 +93,11 @@ class DatabaseFilter(admin.SimpleListFilter):
 class SagaBarrierAdmin(ViewOnlyAdmin):
     """List what participants remember of step keys."""
 
-    list_display = ("key", "direction", "epoch", "state", "created", "finished")
+    list_display = ("key", "direction", "round", "state", "created", "finished")
     list_display_links = None
     created, finished = moment_column("created_at", "Created"), moment_column("finished_at", "Finished")
-    readonly_fields = ("created", "finished")
+    round = number_column("epoch", "Epoch")
+    readonly_fields = ("round", "created", "finished")
     list_filter = (DatabaseFilter,)
     ordering = ("-created_at", "-id")
     sortable_by = ()
@@ -107,7 +109,7 @@ class SagaBarrierAdmin(ViewOnlyAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Return what a person may see: a stored result is a payload."""
-        shown = ("key", "direction", "epoch", "state", "created", "finished")
+        shown = ("key", "direction", "round", "state", "created", "finished")
         return (*shown, "result") if request.user.has_perm(PAYLOAD_PERMISSION) else shown
 
     def change_view(

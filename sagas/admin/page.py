@@ -193,7 +193,7 @@ def _choose_one_retry(site: str, journal: Journal, operation: Operation) -> Iter
         yield from (_choose(site, journal, operation, "", name) for name in names)
 
 
-def _choose_steps(site, journal: Journal, operation: Operation) -> Iterator[Choice]:
+def _choose_steps(site: str, journal: Journal, operation: Operation) -> Iterator[Choice]:
     refusals = plans.list_allowed_steps(journal, operation)
     allowed = [name for name, refusal in refusals.items() if not refusal]
     if not allowed:

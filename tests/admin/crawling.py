@@ -38,7 +38,8 @@ class Reader(HTMLParser):
 def kind_of(url: str) -> str:
     """Return what kind of page an address is of: ids and values of the query do not matter."""
     split = urlsplit(url)
-    names = sorted({name for name, _ in parse_qsl(split.query, keep_blank_values=True)})
+    query = parse_qsl(split.query, keep_blank_values=True)
+    names = sorted({f"tab={value}" if name == "tab" else name for name, value in query})
     return f"{ID.sub('*', split.path)}?{','.join(names)}"
 
 
