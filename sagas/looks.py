@@ -25,13 +25,14 @@ logger = logging.getLogger(__name__)
 REPEATED_AFTER = timedelta(minutes=10)  # a page that refreshes itself is one look
 BATCH = 5_000
 MAX_DETAIL_CHARS = 300
+# Each parameter says its type: where the server binds them, it looks at every use of one, and they would differ.
 STATEMENT = f"""
     INSERT INTO {SagaLook._meta.db_table} (at, actor, what, saga_id, detail)
-    SELECT clock_timestamp(), %(actor)s, %(what)s, %(saga_id)s, %(detail)s
-    WHERE NOT %(once)s OR NOT EXISTS (
+    SELECT clock_timestamp(), %(actor)s::varchar, %(what)s::varchar, %(saga_id)s::uuid, %(detail)s::varchar
+    WHERE NOT %(once)s::boolean OR NOT EXISTS (
         SELECT FROM {SagaLook._meta.db_table}
-        WHERE saga_id = %(saga_id)s AND actor = %(actor)s AND what = %(what)s AND detail = %(detail)s
-            AND at > clock_timestamp() - %(age)s
+        WHERE saga_id = %(saga_id)s::uuid AND actor = %(actor)s::varchar AND what = %(what)s::varchar
+            AND detail = %(detail)s::varchar AND at > clock_timestamp() - %(age)s::interval
     )
 """  # noqa: S608 - the table's name is the model's
 
@@ -97,7 +98,7 @@ def delete_expired_looks(*, should_stop: Callable[[], bool] = lambda: False) -> 
             cursor.execute("SELECT set_config('sagas.retention', 'on', true)")
             cursor.execute(
                 f"DELETE FROM {SagaLook._meta.db_table} WHERE id IN (SELECT id FROM {SagaLook._meta.db_table}"  # noqa: S608
-                " WHERE at < clock_timestamp() - %s ORDER BY at, id LIMIT %s FOR UPDATE SKIP LOCKED)",
+                " WHERE at < clock_timestamp() - %s::interval ORDER BY at, id LIMIT %s FOR UPDATE SKIP LOCKED)",
                 [age, BATCH],
             )
             deleted = int(cursor.rowcount)

@@ -184,6 +184,11 @@ def _describe_place(last: SagaHistory | BulkDeed) -> str:
     return f"{microseconds}-{last.pk if isinstance(last, SagaHistory) else 0}"
 
 
+def is_place(text: str) -> bool:
+    """Tell whether a page of the log can begin at a place."""
+    return _parse_place(text) is not None
+
+
 def _parse_place(text: str) -> tuple[datetime, int] | None:
     found = PLACE.fullmatch(text)
     if not found:

@@ -9,7 +9,14 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -27,12 +34,12 @@ from ..rules import Operation
 from .addresses import find_url
 from .bulk_forms import StartForm, StopForm
 from .bulk_page import RESULT_BADGES, STATE_BADGES, BulkPage, build_bulk_page
+from .choosing import QueryRefused, read_choice, read_number
 from .matching import Matching, read_matching
 from .operating import PROMISES
 from .page import GRAVE
 from .paging import CappedPaginator
 from .refreshing import BULK_PARTS, answer_parts
-from .selection import parse_number
 from .view_only import ViewOnlyAdmin, engine_database, moment_column
 
 NEW, PAGE = "admin/sagas/bulk/new.html", "admin/sagas/bulk/page.html"
@@ -79,8 +86,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the bulks, newest first."""
-        response: HttpResponse = super().changelist_view(request, {"title": "Bulks", **(extra_context or {})})
-        return response
+        return super().changelist_view(request, extra_context)
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -123,7 +129,10 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         except (ValueError, BulkNotFound):
             self.message_user(request, f"There is no bulk {unquote(object_id)[:100]}.", messages.WARNING)
             return HttpResponseRedirect(find_url(self.admin_site.name, "sagas_sagabulk_changelist"))
-        return self._show(request, found)
+        try:
+            return self._show(request, found)
+        except QueryRefused as error:
+            return self.refuse_query(request, str(error))
 
     def start_view(self, request: HttpRequest, bulk_id: UUID) -> HttpResponse:
         """Confirm a set."""
@@ -172,7 +181,10 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             found = bulk.find_bulk(bulk_id)
         except BulkNotFound as error:
             raise Http404(str(error)) from error
-        page = self._build(request, found)
+        try:
+            page = self._build(request, found)
+        except QueryRefused as error:
+            return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
         return answer_parts(
             request, BULK_PARTS, {"page": page}, news=f"{page.done} of {found.total} sagas have a result."
         )
@@ -256,10 +268,15 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         return self._render(request, PAGE, context, status)
 
     def _build(self, request: HttpRequest, found: SagaBulk) -> BulkPage:
-        chosen = request.GET.get("result", "")
-        after = parse_number(request.GET.get("after")) or 0
-        chosen = chosen if chosen in RESULT_BADGES else ""
-        return build_bulk_page(found, site=self.admin_site.name, chosen=chosen, after=min(after, 2**31 - 1))
+        """Return the page of a bulk; after a form that was posted from its beginning.
+
+        Raises: QueryRefused for a result or a place in the set that there is not.
+        """
+        if request.method == "POST":
+            return build_bulk_page(found, site=self.admin_site.name, chosen="", after=0)
+        chosen = read_choice(request, "result", RESULT_BADGES)
+        after = read_number(request, "after", highest=found.total) or 0
+        return build_bulk_page(found, site=self.admin_site.name, chosen=chosen, after=after)
 
     def _url_of(self, found: SagaBulk) -> str:
         return find_url(self.admin_site.name, "sagas_sagabulk_change", found.pk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from django.contrib.admin import SimpleListFilter
@@ -10,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from ..models import Saga
+from .selection import parse_number
 
 MAX_SHOWN_CHARS = 60  # of a value that is none
 SPANS = {
@@ -51,6 +53,41 @@ class ChoiceFilter(SimpleListFilter):
 
     def _list_values(self) -> str:
         return f"one of {', '.join(str(value) for value, _ in self.lookup_choices)}"
+
+
+def read_once(request: HttpRequest, name: str) -> str:
+    """Return a parameter of the URL; empty when it is not there.
+
+    Raises: QueryRefused when it comes several times: nobody knows which one is meant.
+    """
+    values = request.GET.getlist(name)
+    if len(values) > 1:
+        raise QueryRefused(f"{name} comes {len(values)} times; which one is meant?")
+    return values[0] if values else ""
+
+
+def read_choice(request: HttpRequest, name: str, choices: Collection[str]) -> str:
+    """Return a parameter of the URL that is one of a few; empty when it is not there, or empty.
+
+    Raises: QueryRefused.
+    """
+    value = read_once(request, name)
+    if value and value not in choices:
+        raise QueryRefused(refuse(name, value, f"one of {', '.join(choices)}"))
+    return value
+
+
+def read_number(request: HttpRequest, name: str, *, highest: int | None = None) -> int | None:
+    """Return a number from 1 on out of the URL, from where a list goes on; None when it is not there, or empty.
+
+    Raises: QueryRefused.
+    """
+    value = read_once(request, name)
+    found = parse_number(value)
+    if value and (not found or (highest is not None and found > highest)):
+        form = "a number from 1" + (f" to {highest}" if highest is not None else " on")
+        raise QueryRefused(refuse(name, value, f"{form}, as the page itself leads to"))
+    return found
 
 
 def refuse(name: str, value: str, form: str) -> str:

@@ -16,6 +16,7 @@ from ..failures import MAX_FAILURES, MAX_GROUPS, MAX_OPEN, FailureGroup, Failure
 from .addresses import find_url
 from .bulk_choosing import link_to_bulks
 from .charts import Chart, draw_bars
+from .choosing import QueryRefused
 from .shortcuts import list_url
 from .shown import Moment, may_see_payloads, show_moment
 from .spans import find_span, list_spans
@@ -69,7 +70,10 @@ def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
-    span = find_span(request, DEFAULT_SPAN)
+    try:
+        span = find_span(request, DEFAULT_SPAN)
+    except QueryRefused as error:
+        return model_admin.refuse_query(request, str(error))
     found = read_failures(span.length)
     may_see = may_see_payloads(request.user)
     if may_see and found.groups:

@@ -13,13 +13,14 @@ from django.utils.http import urlencode
 
 from .. import clock, verification
 from ..actors import MAX_NAME_CHARS
-from ..operator_log import Deed, DeedPage, WantedDeeds, read_deeds
+from ..operator_log import Deed, DeedPage, WantedDeeds, is_place, read_deeds
 from ..plans import LABELS
 from ..rules import Operation
 from .addresses import find_saga_url, find_url
 from .bulk_choosing import link_to_bulks
+from .choosing import QueryRefused, read_choice, read_once, refuse
 from .shown import Moment, show_moment
-from .spans import find_span, list_spans
+from .spans import Span, find_span, list_spans
 from .view_only import engine_database
 
 if TYPE_CHECKING:
@@ -78,8 +79,12 @@ def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     if request.method not in ("GET", "HEAD", "POST"):
         return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-    length = None if request.GET.get("span") == ANY_TIME else find_span(request, DEFAULT_SPAN).length
-    wanted = _read_wanted(request, length)
+    try:
+        span = _read_span(request)
+        wanted = _read_wanted(request, span.length if span else None)
+    except QueryRefused as error:
+        return model_admin.refuse_query(request, str(error))
+    length = span.length if span else None
     bulks_url = link_to_bulks(request).get("bulks_url", "")
     page = read_deeds(wanted, with_bulks=bool(bulks_url))
     site = model_admin.admin_site.name
@@ -91,7 +96,7 @@ def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
         "actor": wanted.actor,
         "operation": wanted.operation,
         "operations": [(operation.value, LABELS[operation]) for operation in Operation],
-        "span_code": ANY_TIME if length is None else find_span(request, DEFAULT_SPAN).code,
+        "span_code": span.code if span else ANY_TIME,
         "spans": [*((span.code, span.label) for span in list_spans()), (ANY_TIME, "Any time")],
         "next_url": _describe_next(request, page),
         "is_first": not wanted.before,
@@ -102,15 +107,32 @@ def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
     return model_admin.render(request, TEMPLATE, context)
 
 
+def _read_span(request: HttpRequest) -> Span | None:
+    """Return the window of the URL, or None for any time.
+
+    Raises: QueryRefused.
+    """
+    if read_once(request, "span") == ANY_TIME:
+        return None
+    return find_span(request, DEFAULT_SPAN)
+
+
 def _read_wanted(request: HttpRequest, length: timedelta | None) -> WantedDeeds:
-    code = request.GET.get("action", "")
+    """Return what the URL asks for.
+
+    Raises: QueryRefused.
+    """
+    code = read_choice(request, "action", list(Operation))
+    before = read_once(request, "before")
+    if before and not is_place(before):
+        raise QueryRefused(refuse("before", before, "a place that the log itself leads to"))
     since = clock.read_now(engine_database()) - length if length is not None else None
     return WantedDeeds(
         # What PostgreSQL cannot hold is nobody's name.
-        actor=request.GET.get("actor", "").strip().replace("\x00", "\ufffd")[:MAX_NAME_CHARS],
-        operation=Operation(code) if code in set(Operation) else None,
+        actor=read_once(request, "actor").strip().replace("\x00", "\ufffd")[:MAX_NAME_CHARS],
+        operation=Operation(code) if code else None,
         since=since,
-        before=request.GET.get("before", ""),
+        before=before,
     )
 
 

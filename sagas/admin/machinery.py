@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -22,6 +23,7 @@ from ..display.times import describe_distance
 from ..models import SagaBarrier, SagaStep, SagaWorker
 from ..models.fields import database_now
 from ..retention import barrier_databases
+from .choosing import refuse
 from .paging import CappedPaginator
 from .shown import PAYLOAD_PERMISSION
 from .view_only import ViewOnlyAdmin, engine_database, moment_column, number_column
@@ -80,13 +82,18 @@ class DatabaseFilter(admin.SimpleListFilter):
         return [(alias, alias) for alias in barrier_databases()]
 
     def has_output(self) -> bool:
-        """Tell whether there is something to choose."""
-        return len(self.lookup_choices) > 1
+        """Tell whether there is something to choose, or to refuse."""
+        return len(self.lookup_choices) > 1 or self.value() is not None
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[SagaBarrier]) -> QuerySet[SagaBarrier]:
         """Return the rows of the chosen database."""
         value = self.value()
-        return queryset.using(value) if value in dict(self.lookup_choices) else queryset
+        if value is None:
+            return queryset
+        if value not in dict(self.lookup_choices):
+            form = f"one of {', '.join(alias for alias, _ in self.lookup_choices)}"
+            raise IncorrectLookupParameters(refuse(str(self.parameter_name), value, form))
+        return queryset.using(value)
 
 
 @admin.register(SagaBarrier)

@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.functional import cached_property
 
+MAX_SHOWN_CHARS = 20
 MAX_COUNT = 1_000  # twenty pages; whoever looks for more filters or searches
+PAGE = re.compile(r"[1-9][0-9]{0,6}")  # a greater number says nothing to anybody
+
+
+class PagedList(ChangeList):
+    """A list that has the pages that it has: the admin shows the first one instead of one that there is not.
+
+    Raises: IncorrectLookupParameters.
+    """
+
+    def __init__(self, request: HttpRequest, *args: Any) -> None:
+        asked = request.GET.getlist(PAGE_VAR)
+        if len(asked) > 1:
+            raise IncorrectLookupParameters(f"{PAGE_VAR} comes {len(asked)} times; which page is meant?")
+        if asked and asked[0] and not PAGE.fullmatch(asked[0]):
+            shown = asked[0] if len(asked[0]) <= MAX_SHOWN_CHARS else "so far on"
+            raise IncorrectLookupParameters(f"The list has no page {shown}.")
+        super().__init__(request, *args)
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the rows of the page."""
+        if self.query != request.GET.get(SEARCH_VAR, ""):
+            raise IncorrectLookupParameters("The search cannot be read. Take out what is no text.")
+        try:
+            super().get_results(request)
+        except IncorrectLookupParameters as error:
+            raise IncorrectLookupParameters(f"The list has no page {self.page_num}.") from error
+        # A list that fits on one page is not divided, and the admin does not look at the number.
+        if self.page_num > self.paginator.num_pages:
+            raise IncorrectLookupParameters(f"The list has no page {self.page_num}.")
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when it runs

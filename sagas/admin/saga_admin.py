@@ -9,12 +9,11 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
-from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect
 from django.template.loader import render_to_string
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -25,23 +24,22 @@ from ..models import Saga
 from ..searching import HELP, MAX_KEYS, MAX_LOOKED_THROUGH, Search, search_sagas
 from . import bulk_choosing, links, operating, overview_urls, payloads, refreshing, shortcuts
 from .addresses import find_saga_url, find_url
-from .choosing import QueryRefused
+from .choosing import QueryRefused, read_choice, read_number
 from .filters import FILTERS, PARAMETERS
 from .narrowing import OrderFilter, PlaceFilter, describe_place, find_order
 from .page import build_page, name_saga
-from .paging import CappedPaginator
+from .paging import CappedPaginator, PagedList
 from .reading import SagaReading, read_saga
 from .rows import attach_rows, row_of, select_for_list
-from .selection import Tab, parse_selection
+from .selection import Only, Tab, parse_selection
 from .shown import Moment, may_see_payloads
-from .view_only import ViewOnlyAdmin, engine_database
+from .view_only import REFUSED, ViewOnlyAdmin, engine_database
 
 ROWS_PER_PAGE = 50
 MAX_ERROR_CHARS = 30  # surely fit into their column
-MAX_PAGE = 1_000_000  # a greater number says nothing to anybody
 
 
-class SagaList(ChangeList):
+class SagaList(PagedList):
     """Read the rows of one page with what they show.
 
     Raises: IncorrectLookupParameters for a value that a filter does not have, a search that cannot be read, and a page
@@ -67,10 +65,6 @@ class SagaList(ChangeList):
             self.queryset, oldest = self.search.narrow_newest(self.unsearched)
         try:
             super().get_results(request)
-        except IncorrectLookupParameters as error:
-            raise IncorrectLookupParameters(
-                f"The list has no page {self.page_num if self.page_num < MAX_PAGE else 'so far on'}."
-            ) from error
         finally:
             self.queryset = whole
         self.searched_back = self._tell_how_far(oldest) if oldest else None
@@ -121,18 +115,7 @@ class SagaAdmin(ViewOnlyAdmin):
         sagas: QuerySet[Saga] = super().get_queryset(request)
         return sagas.using(engine_database())
 
-    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """Return the list.
-
-        Raises: QueryRefused; the admin itself would show everything instead.
-        """
-        try:
-            found: ChangeList = super().get_changelist_instance(request)
-        except IncorrectLookupParameters as error:
-            raise QueryRefused(str(error)) from error
-        return found
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SagaList]:
         """Return the list that reads its rows in few statements."""
         return SagaList
 
@@ -181,16 +164,16 @@ class SagaAdmin(ViewOnlyAdmin):
         pages = {"saga_views": shortcuts.list_views(request), "saga_pages": shortcuts.list_pages(request)}
         bulks = bulk_choosing.link_to_bulks(request)
         context = {"title": "Sagas", **pages, **bulks, **(extra_context or {})}
-        try:
-            response: HttpResponse = super().changelist_view(request, context)
-        except QueryRefused as error:
-            return self.refuse_query(request, str(error))
+        response: HttpResponse = super().changelist_view(request, context)
         return response
 
     def refuse_query(self, request: HttpRequest, refusal: str, status: int = 400) -> HttpResponse:
-        """Say what of a query is wrong, and lead to the list; show no rows."""
-        context = {"title": "Sagas", "refusal": refusal, "saga_views": shortcuts.list_views(request)}
-        return self.render(request, "admin/sagas/saga/refused.html", context, status)
+        """Say what of a query is wrong, and lead to the list and its views; show no rows."""
+        context = {
+            "title": "Sagas", "refusal": refusal, "nothing": "No saga is shown.",
+            "saga_views": shortcuts.list_views(request),
+        }  # fmt: skip
+        return self.render(request, REFUSED, context, status)
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         """Return what may be done to the ticked rows; the page of one saga has buttons of its own.
@@ -213,6 +196,10 @@ class SagaAdmin(ViewOnlyAdmin):
         """Show one saga. Nothing is ever posted here."""
         if not self.has_view_permission(request) or request.method not in ("GET", "HEAD"):
             raise PermissionDenied
+        try:
+            require_selection(request)
+        except QueryRefused as error:
+            return self.refuse_query(request, str(error))
         page = self.read_page(request, parse_saga_id(object_id))
         if page is None:
             return self.lead_to_list(request, object_id)
@@ -273,6 +260,10 @@ class SagaAdmin(ViewOnlyAdmin):
         """Say what has changed on the page of a saga."""
         if not self.has_view_permission(request) or request.method not in ("GET", "HEAD"):
             raise PermissionDenied
+        try:
+            require_selection(request)
+        except QueryRefused as error:
+            return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
         return refreshing.answer_saga(self, request, saga_id)
 
     def refresh_list_view(self, request: HttpRequest) -> HttpResponse:
@@ -286,14 +277,6 @@ class SagaAdmin(ViewOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         return payloads.answer(request, saga_id)
-
-    def render(
-        self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200
-    ) -> TemplateResponse:
-        """Return a page of the console."""
-        request.current_app = self.admin_site.name
-        whole = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, **context}
-        return TemplateResponse(request, template, whole, status=status)
 
     @admin.display(description="State")
     def badge(self, saga: Saga) -> SafeString:
@@ -339,6 +322,17 @@ def _show_beside(distance: str, moment: Moment) -> SafeString:
     """Show how far a moment is away, and below it when that is; the column says that it is UTC."""
     text = moment.text.removesuffix(" UTC")
     return format_html('{}<time class="saga-key saga-quiet" datetime="{}">{}</time>', distance, moment.iso, text)
+
+
+def require_selection(request: HttpRequest) -> None:
+    """Check what the URL of a saga's page says of its view and of where its lists go on.
+
+    Raises: QueryRefused. A step that the saga does not have is no error: it is not chosen.
+    """
+    read_choice(request, "tab", list(Tab))
+    read_choice(request, "only", list(Only))
+    for name in ("attempts_before", "history_before"):
+        read_number(request, name)
 
 
 def parse_saga_id(object_id: str) -> UUID | None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from django.http import HttpRequest
 
-from .choosing import SPANS
+from .choosing import SPANS, read_choice
 
 PARAMETER = "span"
 
@@ -30,6 +30,9 @@ def list_spans() -> list[Span]:
 
 
 def find_span(request: HttpRequest, default: str) -> Span:
-    """Return the window of a URL; anything else is the default."""
+    """Return the window of a URL, or the default one where it names none.
+
+    Raises: QueryRefused.
+    """
     spans = {span.code: span for span in list_spans()}
-    return spans.get(request.GET.get(PARAMETER, ""), spans[default])
+    return spans[read_choice(request, PARAMETER, spans) or default]

@@ -6,12 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.forms import Script
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 
 from ..conf import get_settings
 from ..display.times import describe_moment
+from .addresses import find_url
+from .choosing import QueryRefused
+from .paging import PagedList
+
+REFUSED = "admin/sagas/refused.html"
 
 
 class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic when it runs
@@ -25,15 +33,55 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
         js = (Script("sagas/console.js", defer=True),)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show the rows under their name; nothing is selected here, as the admin's own title says."""
-        title = str(self.opts.verbose_name_plural).capitalize()
-        response: HttpResponse = super().changelist_view(request, {"title": title, **(extra_context or {})})
+        """Show the rows under their name; nothing is selected here, as the admin's own title says.
+
+        A query that cannot be followed is answered with 400 and without rows.
+        """
+        context = {"title": self.list_title, **(extra_context or {})}
+        try:
+            response: HttpResponse = super().changelist_view(request, context)
+        except QueryRefused as error:
+            return self.refuse_query(request, str(error))
         return response
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Return the rows of the engine's database, whatever a router says of reading."""
         rows: QuerySet[Any] = super().get_queryset(request)
         return rows.using(engine_database())
+    @property
+    def list_title(self) -> str:
+        """What the list is called."""
+        return str(self.opts.verbose_name_plural).capitalize()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[PagedList]:
+        """Return the list that knows its pages."""
+        return PagedList
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Return the list.
+
+        Raises: QueryRefused; the admin itself would show everything instead.
+        """
+        try:
+            found: ChangeList = super().get_changelist_instance(request)
+        except IncorrectLookupParameters as error:
+            raise QueryRefused(str(error)) from error
+        return found
+
+    def refuse_query(self, request: HttpRequest, refusal: str, status: int = 400) -> HttpResponse:
+        """Say what of a query is wrong, and lead to the list; show no rows."""
+        context = {"title": self.list_title, "refusal": refusal, "nothing": "Nothing is shown."}
+        return self.render(request, REFUSED, context, status)
+
+    def render(
+        self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200
+    ) -> TemplateResponse:
+        """Return a page of the console."""
+        request.current_app = self.admin_site.name
+        list_url = find_url(self.admin_site.name, f"{self.opts.app_label}_{self.opts.model_name}_changelist")
+        shared = {"opts": self.opts, "media": self.media, "list_url": list_url, "list_title": self.list_title}
+        whole = {**self.admin_site.each_context(request), **shared, **context}
+        return TemplateResponse(request, template, whole, status=status)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse."""

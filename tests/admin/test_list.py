@@ -215,7 +215,7 @@ def test_no_other_lookup_can_be_made_up(log_in: LogIn, query: dict[str, str]) ->
 @pytest.mark.parametrize(
     "query",
     [
-        {"o": "3"}, {"o": "-1.2"}, {"o": "99"}, {"o": "x"}, {"all": ""}, {"p": "9" * 5000},
+        {"o": "3"}, {"o": "-1.2"}, {"o": "99"}, {"o": "x"}, {"all": ""}, {"p": ""},
         {"_facets": "1"}, {"_popup": "1"}, {"q": "%"}, {"q": "_" * 300}, {"q": HOSTILE}, {"q": "\ufffd"},
         {"q": "'; DROP TABLE sagas_saga; --"},
     ],

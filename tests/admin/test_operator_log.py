@@ -92,8 +92,8 @@ def test_filters(log_in: LogIn) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        {"actor": "\x00"}, {"actor": "x" * 5000}, {"action": "explode"}, {"span": "99y"}, {"before": "yesterday"},
-        {"before": "9" * 18 + "-1"}, {"before": "1-" + "9" * 18}, {"before": "\u0663-1"}, {"actor": HOSTILE},
+        {"actor": "\x00"}, {"actor": "x" * 5000}, {"actor": HOSTILE}, {"before": "9" * 15 + "-1"},
+        {"before": "1-" + "9" * 18}, {"before": ""}, {"span": ""}, {"action": ""},
     ],
 )  # fmt: skip
 def test_odd_queries_are_no_errors(log_in: LogIn, query: dict[str, str]) -> None:
