@@ -1,0 +1,113 @@
+"""Work where the server binds the parameters of statements: each parameter must have one type there."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connections
+from django.db.backends.postgresql.base import ServerBindingCursor
+from prometheus_client import CollectorRegistry, generate_latest
+
+from sagas import bulk_running, clock, doctor, figures, looks, operations, recovery, retention, verification
+from sagas.listing import Wanted, find_saga, list_sagas
+from sagas.metrics import SagaCollector
+from sagas.models import Saga, SagaLook
+from sagas.operator_log import WantedDeeds, read_deeds
+from sagas.rules import Operation
+
+from . import trips
+from .bulks import draw, draw_matching, run, url_of
+from .crawling import crawl
+from .pages import LIST, REASON, LogIn, action_of, form_of, page_of, text_of
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _bind_on_the_server(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the connections of this test do as with OPTIONS["server_side_binding"]."""
+    for connection in connections.all():
+        connection.ensure_connection()
+        monkeypatch.setitem(connection.settings_dict["OPTIONS"], "server_side_binding", True)
+        monkeypatch.setattr(connection.features, "uses_server_side_binding", True)
+        monkeypatch.setattr(connection.connection, "cursor_factory", ServerBindingCursor)
+
+
+@pytest.fixture
+def saga() -> Saga:
+    """Have a saga of every kind, and return one that waits."""
+    return {name: maker() for name, maker in trips.MAKERS.items()}["waiting_for_retry"]
+
+
+def test_looks_are_written_down(saga: Saga) -> None:
+    for what in looks.What:
+        assert looks.note_look("ada", what, saga_id=saga.pk, detail="why")
+        assert looks.note_look("ada", what, saga_id=saga.pk, detail="why")
+        assert looks.note_look("ada", what)
+
+    found = list(SagaLook.objects.filter(saga_id=saga.pk).values_list("what", flat=True))
+    taken_along_twice = [what.value for what in looks.TAKEN_ALONG]
+    assert sorted(found) == sorted([*(what.value for what in looks.What), *taken_along_twice])
+
+
+def test_every_page_shows_what_it_shows_elsewhere(log_in: LogIn, saga: Saga) -> None:
+    client = log_in("admin")
+    found = crawl(client, "/admin/sagas/")
+
+    assert {url: status for url, (status, _) in found.items() if status not in (200, 302)} == {}
+    assert len(found) > 60
+    steps = text_of(client.get(page_of(saga, "steps")))
+    assert "Input of the saga" in steps
+    for query in (
+        "needs=any",
+        "q=ORD",
+        f"q={str(saga.pk)[:9]}",
+        "q=order:ORD",
+        "by=slowest",
+        "attempts=2",
+        "touched=yes",
+    ):
+        assert client.get(f"{LIST}?{query}").status_code == 200, query
+        assert client.get(f"{LIST}export/csv/?{query}").getvalue().count(b"\n") > 0, query
+
+
+def test_actions_and_bulks_are_done(log_in: LogIn, saga: Saga) -> None:
+    client = log_in("admin")
+    assert client.post(action_of(saga, Operation.PAUSE), form_of(saga)).status_code == 302
+    assert client.post(action_of(saga, Operation.RESUME), form_of(saga)).status_code == 302
+    bulks = [draw(client, saga), draw_matching(client, needs="any"), draw_matching(client, q="ORD", since="2020-01-01")]
+    for found in bulks:
+        assert client.post(url_of(found, "start"), {"reason": REASON, "count": str(found.total)}).status_code == 302
+    bulk_running.ring_due()
+
+    assert [run(found).state for found in bulks] == ["finished"] * 3
+    assert bulks[0].total == 1
+    assert min(found.total for found in bulks[1:]) > 3
+
+
+def test_engine_looks_after_its_sagas(saga: Saga) -> None:
+    operations.pause(saga.pk, actor=trips.BOSS, reason=REASON)
+    verified = verification.verify_all(sealed_since=None)
+    with clock.restored():
+        clock.move(timedelta(hours=2))
+        swept = recovery.ring_due(limit=5) + recovery.run_due(limit=50)
+    recovery.beat(queues=["sagas"], found=1)
+    closed = Saga.objects.filter(closed_at__isnull=False).exclude(state="abandoned").count()
+    report = retention.clean_up(retention.Scope(closed_before=clock.read_now("default") + timedelta(days=1)))
+
+    assert (verified.is_sound, verified.entries > 20) == (True, True)
+    assert swept > 5
+    assert (report.sagas, report.is_whole) == (closed, True)
+    assert closed > 2
+
+
+def test_facts_are_read(saga: Saga) -> None:
+    assert find_saga(str(saga.pk)[:13]) == saga.pk
+    assert len(list_sagas(Wanted(needs_person=True, search="ORD"))) > 3
+    assert set(figures.refresh([*figures.read_figures()], timeout="20s")) == set(figures.read_figures())
+    assert read_deeds(WantedDeeds(actor="boss", since=saga.created_at - timedelta(days=1)), with_bulks=True).deeds
+    registry = CollectorRegistry()
+    registry.register(SagaCollector())
+    assert b"sagas_open" in generate_latest(registry)
+    assert [finding for finding in doctor.examine() if finding.level == "error"] == []
