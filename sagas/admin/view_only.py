@@ -48,6 +48,7 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
         """Return the rows of the engine's database, whatever a router says of reading."""
         rows: QuerySet[Any] = super().get_queryset(request)
         return rows.using(engine_database())
+
     @property
     def list_title(self) -> str:
         """What the list is called."""
