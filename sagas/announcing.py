@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from django.db import connections
 from django.utils.module_loading import import_string
 
+from . import shapes
 from .alerts import Alert
 from .conf import get_settings
 
@@ -118,7 +119,7 @@ class _Announcer:
     def _make(self, call: _Call) -> None:
         facts = {"hook": call.hook, "saga_id": str(call.alert.saga_id), "reason": call.alert.reason}
         try:
-            import_string(call.hook)(call.alert)
+            shapes.require_finished(import_string(call.hook)(call.alert), call.hook)
         except Exception:
             if call.tries >= len(PAUSES_SECONDS) or len(self._later) >= CAPACITY:
                 logger.exception("Alert given up.", extra=facts)

@@ -18,7 +18,7 @@ class SagasConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and import every definition."""
-        from . import checks  # noqa: F401 - registers itself, and needs the app registry
+        from . import checks, checks_of_functions  # noqa: F401 - register themselves, and need the app registry
 
         autodiscover_modules("sagas")
         if apps.is_installed("django.contrib.admin"):

@@ -20,22 +20,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from . import inputs, redaction, registry
+from . import inputs, options, redaction, registry
 from .exceptions import DefinitionError
 from .retry import RetryPolicy
 from .states import Direction, Kind
 
-StepFunction = Callable[..., "dict[str, Any] | None"]
+StepFunction = options.StepFunction
+KEY_NAME, MAX_KEY_CHARS, QUEUE_NAME = options.KEY_NAME, options.MAX_KEY_CHARS, options.QUEUE_NAME
 STEP_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 STORED_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,59}")
-KEY_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-MAX_KEY_CHARS = 120
-QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +79,21 @@ class Step:
     position: int = 0
     """The place among all steps; set by the definition."""
 
+    def __post_init__(self) -> None:
+        """Check every option that does not need the whole definition.
+
+        Raises: DefinitionError.
+        """
+        options.check_participant(self.participant)
+        options.check_queue(self.queue)
+        options.check_flag(self.external, "external")
+        options.check_flag(self.refusal_settles, "refusal_settles")
+        options.check_policy(self.retry, "retry")
+        options.check_policy(self.compensation_retry, "compensation_retry")
+        options.check_timeout(self.timeout, "timeout", is_local=not self.external)
+        options.check_timeout(self.compensation_timeout, "compensation_timeout", is_local=not self.external)
+        options.check_duration(self.verify_after, "verify_after")
+
     def function(self, direction: Direction) -> StepFunction | None:
         """Return the function that an attempt in this direction runs."""
         return self.action if direction is Direction.ACTION else self.compensation
@@ -110,44 +123,6 @@ def nothing_to_undo(step: Any) -> None:
     """Be the compensation of a step that leaves nothing behind, such as a query or a quote."""
 
 
-def _check_exceptions(values: Iterable[type[Exception]], option: str) -> tuple[type[Exception], ...]:
-    checked = tuple(values)
-    for value in checked:
-        if not (isinstance(value, type) and issubclass(value, Exception)):
-            raise DefinitionError(f"{option} takes exception classes, not {value!r}.")
-        if value in (Exception, BaseException):
-            raise DefinitionError(
-                f"{option} must name the participant's own exceptions; {value.__name__} is every error."
-            )
-    return checked
-
-
-def _check_duration(value: timedelta | None, option: str) -> timedelta | None:
-    if value is not None and (not isinstance(value, timedelta) or value <= timedelta()):
-        raise DefinitionError(f"{option} must be a positive timedelta, not {value!r}.")
-    return value
-
-
-def _check_function(value: Any, option: str, *, optional: bool) -> StepFunction | None:
-    if value is None and optional:
-        return None
-    if not callable(value):
-        raise DefinitionError(f"{option} must be a function that takes one StepContext, not {value!r}.")
-    return value  # type: ignore[no-any-return]
-
-
-def _check_business_keys(values: Mapping[str, str] | None, action: StepFunction | None) -> tuple[tuple[str, str], ...]:
-    pairs = tuple((values or {}).items())
-    if pairs and action is None:
-        raise DefinitionError("business_keys need an action, whose result they are read from; give them to start.")
-    for name, field_name in pairs:
-        if not isinstance(name, str) or not KEY_NAME.fullmatch(name):
-            raise DefinitionError(f"business_keys: {name!r} is no lower-case identifier of at most 40 characters.")
-        if not isinstance(field_name, str) or not field_name:
-            raise DefinitionError(f"business_keys: {name!r} names a value of the result, not {field_name!r}.")
-    return pairs
-
-
 def Compensatable(  # noqa: N802 - reads like a field of a model
     action: StepFunction | None = None,
     compensation: StepFunction | None = None,
@@ -172,20 +147,20 @@ def Compensatable(  # noqa: N802 - reads like a field of a model
     """
     return Step(
         kind=Kind.COMPENSATABLE,
-        action=_check_function(action, "action", optional=True),
-        compensation=_check_function(compensation, "compensation", optional=False),
+        action=options.check_function(action, "action", optional=True),
+        compensation=options.check_function(compensation, "compensation", optional=False),
         participant=participant,
         external=external,
         queue=queue,
-        timeout=_check_duration(timeout, "timeout"),
+        timeout=timeout,
         retry=retry,
-        refuses_on=_check_exceptions(refuses_on, "refuses_on"),
+        refuses_on=options.check_exceptions(refuses_on, "refuses_on"),
         refusal_settles=refusal_settles,
-        compensation_timeout=_check_duration(compensation_timeout, "compensation_timeout"),
+        compensation_timeout=compensation_timeout,
         compensation_retry=compensation_retry,
-        compensation_refuses_on=_check_exceptions(compensation_refuses_on, "compensation_refuses_on"),
-        verify_after=_check_duration(verify_after, "verify_after"),
-        business_keys=_check_business_keys(business_keys, action),
+        compensation_refuses_on=options.check_exceptions(compensation_refuses_on, "compensation_refuses_on"),
+        verify_after=verify_after,
+        business_keys=options.check_business_keys(business_keys, action),
     )
 
 
@@ -204,15 +179,15 @@ def Pivot(  # noqa: N802 - reads like a field of a model
     """Declare the go-or-no-go step: once it succeeded nothing is compensated any more."""
     return Step(
         kind=Kind.PIVOT,
-        action=_check_function(action, "action", optional=False),
+        action=options.check_function(action, "action", optional=False),
         participant=participant,
         external=external,
         queue=queue,
-        timeout=_check_duration(timeout, "timeout"),
+        timeout=timeout,
         retry=retry,
-        refuses_on=_check_exceptions(refuses_on, "refuses_on"),
+        refuses_on=options.check_exceptions(refuses_on, "refuses_on"),
         refusal_settles=refusal_settles,
-        business_keys=_check_business_keys(business_keys, action),
+        business_keys=options.check_business_keys(business_keys, action),
     )
 
 
@@ -234,14 +209,14 @@ def Retriable(  # noqa: N802 - reads like a field of a model
     """
     return Step(
         kind=Kind.RETRIABLE,
-        action=_check_function(action, "action", optional=False),
+        action=options.check_function(action, "action", optional=False),
         participant=participant,
         external=external,
         queue=queue,
-        timeout=_check_duration(timeout, "timeout"),
+        timeout=timeout,
         retry=retry,
-        refuses_on=_check_exceptions(refuses_on, "refuses_on"),
-        business_keys=_check_business_keys(business_keys, action),
+        refuses_on=options.check_exceptions(refuses_on, "refuses_on"),
+        business_keys=options.check_business_keys(business_keys, action),
     )
 
 
@@ -285,6 +260,7 @@ class SagaDefinition:
         meta = cls.__dict__.get("Meta")
         if meta is not None and getattr(meta, "abstract", False):
             return
+        _check_names(cls)
         _read_meta(cls, meta)
         cls.steps = tuple(_collect_steps(cls))
         _check_order(cls)
@@ -308,6 +284,9 @@ class SagaDefinition:
         return next((step for step in cls.steps if step.kind is Kind.PIVOT), None)
 
 
+RESERVED = frozenset({"name", "version", "input", "deadline", "steps", "digest", "step", "pivot"})
+
+
 def compute_digest(definition: type[SagaDefinition]) -> str:
     """Return the digest of what running sagas depend on.
 
@@ -323,6 +302,20 @@ def compute_digest(definition: type[SagaDefinition]) -> str:
         "input": inputs.describe(definition.input),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _check_names(cls: type[SagaDefinition]) -> None:
+    """Refuse steps that the class would lose: under a name of its own, or left behind in a base class."""
+    where = f"{cls.__module__}.{cls.__qualname__}"
+    if taken := sorted(RESERVED & vars(cls).keys()):
+        raise DefinitionError(f"{where}.{taken[0]}: every definition has an attribute of this name; choose another.")
+    for base in cls.__mro__[1:]:
+        left = [name for name, value in vars(base).items() if isinstance(value, Step | Parallel)]
+        if missing := [name for name in left if name not in vars(cls)]:
+            raise DefinitionError(
+                f"{where} does not repeat {', '.join(missing)} of {base.__qualname__}: steps are not inherited."
+                " Write every step into the class, so that one body shows the whole saga."
+            )
 
 
 def _read_meta(cls: type[SagaDefinition], meta: type | None) -> None:
@@ -341,7 +334,7 @@ def _read_meta(cls: type[SagaDefinition], meta: type | None) -> None:
         raise DefinitionError(f"{where}.Meta.version must be a whole number from 1, not {version!r}.")
     cls.name, cls.version = name, version
     cls.input, cls.deadline = getattr(meta, "input", None), getattr(meta, "deadline", None)
-    _check_duration(cls.deadline, f"{where}.Meta.deadline")
+    options.check_duration(cls.deadline, f"{where}.Meta.deadline", longest=options.MAX_DEADLINE)
     if cls.input is not None:
         inputs.check_schema(cls.input)
 
@@ -366,8 +359,6 @@ def _collect_steps(cls: type[SagaDefinition]) -> Iterator[Step]:
             raise DefinitionError(f"{where}: a step name is a lower-case identifier of at most 60 characters.")
         if name in seen:
             raise DefinitionError(f"{where}: two steps have this name.")
-        if step.queue is not None and not QUEUE_NAME.fullmatch(step.queue):
-            raise DefinitionError(f"{where}: {step.queue!r} is not a queue name.")
         if not step.external and (step.refusal_settles or step.verify_after is not None):
             raise DefinitionError(
                 f"{where}: refusal_settles and verify_after are for external steps; what a local one did is known."

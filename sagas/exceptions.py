@@ -26,6 +26,7 @@ Pure: no Django import.
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 
@@ -138,7 +139,16 @@ def text_of(error: BaseException) -> str:
 
 
 def as_seconds(value: float | timedelta | None) -> float | None:
-    """Return a duration in seconds, or None when none was given."""
+    """Return a duration in seconds, or None when none was given.
+
+    A signal must not lose its meaning because of its delay: what is no number gives None, and what is too large for one
+    gives infinity.
+    """
     if isinstance(value, timedelta):
         return value.total_seconds()
-    return value
+    try:
+        return None if value is None else float(value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return None

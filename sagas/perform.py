@@ -15,12 +15,12 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
-from . import barrier, outcomes, transactions
+from . import barrier, outcomes, shapes, transactions
 from .conf import get_settings
 from .context import StepContext
 from .databases import is_away, is_conflict, refresh_connection
 from .definition import Step, StepFunction
-from .exceptions import Fenced, InputRefused, WorkerDied
+from .exceptions import Fenced, InputRefused, Misconfigured, WorkerDied
 from .json_values import as_stored
 from .outcomes import Report
 from .states import Direction
@@ -137,9 +137,10 @@ def _invoke(claimed: Claimed) -> Any:
 def _make_storable(claimed: Claimed, result: Any) -> dict[str, Any] | None:
     """Return a result as it is stored and handed on: its secrets are masked, wherever it goes from here.
 
-    Raises: InputRefused when it cannot be stored.
+    Raises: InputRefused when it cannot be stored; Misconfigured when it is work that nobody has done yet.
     """
     name = claimed.step.name
+    shapes.require_finished(result, f"Step {name}")
     if result is not None and not isinstance(result, dict):
         raise InputRefused(f"Step {name} returned {type(result).__name__}; a result is a dict or None.")
     if result is None:
@@ -163,7 +164,7 @@ def _call(claimed: Claimed) -> Report:
         return judge(claimed, error, is_rolled_back=False)
     try:
         return outcomes.succeeded(_make_storable(claimed, result))
-    except InputRefused as error:
+    except (InputRefused, Misconfigured) as error:
         return outcomes.unstorable(error, redact=redact_text)
 
 

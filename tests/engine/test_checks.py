@@ -73,6 +73,7 @@ def test_every_check_is_registered_for_the_command_check() -> None:
         "check_redaction",
         "check_alerts",
         "check_doorbell",
+        "check_functions",
         "check_databases",
         "check_participants",
         "check_routing",

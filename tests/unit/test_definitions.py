@@ -15,6 +15,7 @@ from sagas import (
     Parallel,
     Pivot,
     Retriable,
+    RetryLater,
     RetryPolicy,
     SagaDefinition,
     nothing_to_undo,
@@ -130,6 +131,27 @@ BAD_STEPS = {
     "time-out that is a number": lambda: Pivot(act, timeout=10),
     "compensation time-out in the past": lambda: Compensatable(act, undo, compensation_timeout=timedelta(-1)),
     "verification at once": lambda: Compensatable(act, undo, external=True, verify_after=timedelta()),
+    "time-out that PostgreSQL cannot count": lambda: Pivot(act, timeout=timedelta(days=25)),
+    "time-out of more than a year": lambda: Pivot(act, external=True, timeout=timedelta(days=367)),
+    "compensation time-out of an age": lambda: Compensatable(act, undo, compensation_timeout=timedelta.max),
+    "verification after an age": lambda: Compensatable(act, undo, external=True, verify_after=timedelta.max),
+    "queue that is no name": lambda: Compensatable(act, undo, queue="a b"),
+    "queue that is no text": lambda: Pivot(act, queue=7),
+    "empty queue": lambda: Compensatable(act, undo, queue=""),
+    "participant that is no text": lambda: Pivot(act, participant=act),
+    "participant that is a path": lambda: Pivot(act, participant="shop.payments"),
+    "empty participant": lambda: Pivot(act, participant=""),
+    "external that is a text": lambda: Pivot(act, external="no"),
+    "external that is None": lambda: Pivot(act, external=None),
+    "settling that is a number": lambda: Pivot(act, external=True, refusal_settles=1),
+    "retry that is a dict": lambda: Pivot(act, retry={"attempts": 3}),
+    "retry that is a class": lambda: Pivot(act, retry=RetryPolicy),
+    "compensation retry that is a number": lambda: Compensatable(act, undo, compensation_retry=3),
+    "refusal outside of a list": lambda: Pivot(act, refuses_on=No),
+    "refusals that are a text": lambda: Pivot(act, refuses_on="No"),
+    "refusals that are None": lambda: Pivot(act, refuses_on=None),
+    "refusal with another meaning": lambda: Pivot(act, refuses_on=[RetryLater]),
+    "business keys in a list": lambda: Pivot(act, business_keys=["payment"]),
     "business key of a step without action": lambda: Compensatable(compensation=undo, business_keys={"payment": "id"}),
     "business key whose name is none": lambda: Pivot(act, business_keys={"Payment": "id"}),
     "business key of no value": lambda: Retriable(act, business_keys={"payment": ""}),
@@ -163,8 +185,11 @@ BAD_DEFINITIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "step name in capitals": ({}, {"A": OK}),
     "step name with a colon": ({}, {"g": Parallel(**{"a:b": OK, "c": OK})}),
     "step name too long": ({}, {"a" * 61: OK}),
-    "queue that is no name": ({}, {"a": Compensatable(act, undo, queue="a b")}),
-    "empty queue": ({}, {"a": Compensatable(act, undo, queue="")}),
+    "step named like the name": ({}, {"name": OK}),
+    "step named like the input": ({}, {"input": OK}),
+    "pivot named pivot": ({}, {"pivot": Pivot(act)}),
+    "group named steps": ({}, {"steps": Parallel(x=OK, y=OK)}),
+    "deadline of a century": ({"deadline": timedelta(36_600)}, {"a": OK}),
     "settling refusal of a local step": ({}, {"a": Compensatable(act, undo, refusal_settles=True)}),
     "verification of a local step": ({}, {"a": Compensatable(act, undo, verify_after=timedelta(1))}),
     "name missing": ({"name": None}, {"a": OK}),
@@ -196,6 +221,25 @@ def test_a_definition_without_meta_is_refused() -> None:
 def test_an_abstract_definition_is_not_registered() -> None:
     type("Base", (SagaDefinition,), {"__module__": __name__, "Meta": type("Meta", (), {"abstract": True})})
     assert registry.find("trip", 1) is None
+
+
+def test_steps_of_a_base_class_are_not_lost_in_silence() -> None:
+    first = declare(a=OK, b=OK)
+    body = {"__module__": __name__, "Meta": type("Meta", (), {"name": "trip", "version": 2}), "b": OK, "c": OK}
+    with pytest.raises(DefinitionError, match=r"does not repeat a of TripSaga: steps are not inherited"):
+        type("LongTripSaga", (first,), dict(body))
+    second = type("LongTripSaga", (first,), {**body, "a": OK})
+    assert [step.name for step in second.steps] == ["b", "c", "a"]
+
+
+def test_longest_durations_are_accepted() -> None:
+    year = timedelta(days=366)
+    saga = declare(
+        {"deadline": 10 * year},
+        a=Compensatable(act, undo, timeout=timedelta(days=24)),
+        b=Compensatable(act, undo, external=True, timeout=year, verify_after=year),
+    )
+    assert [step.timeout for step in saga.steps] == [timedelta(days=24), year]
 
 
 @pytest.mark.parametrize(

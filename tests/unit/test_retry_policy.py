@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import random
 from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from sagas import DefinitionError, RetryPolicy
+from sagas import DefinitionError, RetryLater, RetryPolicy
 from sagas.exceptions import as_seconds
 
 
@@ -94,15 +97,48 @@ def test_delay_after_the_budget(policy: RetryPolicy, after: float | None, expect
         {"factor": 0.9},
         {"max_elapsed": 0},
         {"max_elapsed": -5},
+        {"after_budget": -1},
+        {"attempts": 2.0},
+        {"attempts": True},
+        {"attempts": "3"},
+        {"attempts": 1_000_001},
+        {"max_elapsed": True},
+        {"factor": math.inf},
+        {"base": timedelta(seconds=1)},
+        {"base": 10**400},
+        {"base": None},
+        {"cap": 366 * 86_400 + 1},
+        *({name: value} for name in ("base", "cap", "factor", "max_elapsed", "after_budget") for value in (
+            math.nan, math.inf, -math.inf, "5", [1], True,
+        )),
     ],
-)
-def test_nonsense_is_refused(arguments: dict[str, float]) -> None:
-    with pytest.raises(DefinitionError):
+    ids=str,
+)  # fmt: skip
+def test_nonsense_is_refused_by_name(arguments: dict[str, Any]) -> None:
+    [name] = arguments
+    with pytest.raises(DefinitionError, match=rf"^RetryPolicy\.{name} must be "):
         RetryPolicy(**arguments)
 
 
+def test_longest_delays_are_a_year() -> None:
+    year = 366 * 86_400
+    policy = RetryPolicy(attempts=1_000_000, base=year, cap=year, max_elapsed=year, after_budget=year)
+    assert policy.delay_seconds(used=999_999, rng=Most()) == year
+
+
 @pytest.mark.parametrize(
-    ("value", "expected"), [(None, None), (3, 3), (2.5, 2.5), (timedelta(minutes=1, milliseconds=500), 60.5)]
+    ("value", "expected"),
+    [
+        (None, None),
+        (3, 3),
+        (2.5, 2.5),
+        (Decimal("2.5"), 2.5),
+        (timedelta(minutes=1, milliseconds=500), 60.5),
+        (10**400, math.inf),
+        ("soon", None),
+        ([3], None),
+    ],
 )
-def test_a_delay_is_seconds_or_a_timedelta(value: float | timedelta | None, expected: float | None) -> None:
+def test_a_delay_is_seconds_or_a_timedelta(value: Any, expected: float | None) -> None:
     assert as_seconds(value) == expected
+    assert RetryLater(after=value).after_seconds == expected

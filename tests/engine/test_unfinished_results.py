@@ -1,0 +1,77 @@
+"""A step function that returns a coroutine or a generator has done nothing: held at once, and asked no second time."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from sagas.states import Effect, Outcome
+from sagas.testing import drain, effect_of, outcomes_of
+
+from .world import COMPENSATION, Refused, World, begin, define, step_of
+
+pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
+
+
+async def act_later() -> None:
+    """Act in a loop."""
+
+
+async def yield_later() -> AsyncIterator[None]:
+    """Yield in a loop."""
+    yield
+
+
+def yield_one() -> Iterator[None]:
+    """Yield."""
+    yield
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings() -> Iterator[None]:
+    """Fail of any coroutine that was never awaited, also of one that is collected later."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+        gc.collect()
+
+
+@pytest.mark.parametrize("make", [act_later, yield_later, yield_one])
+@pytest.mark.parametrize(
+    ("options", "effect"), [({}, Effect.NONE), ({"external": True}, Effect.MAYBE)], ids=["local", "external"]
+)
+def test_unfinished_result_of_an_action_holds_the_saga(
+    world: World, make: Callable[[], Any], options: dict[str, Any], effect: Effect
+) -> None:
+    world.will("a", lambda _step, _proceed: make())
+    saga = drain(begin(define(a=world.compensatable(**options), b=world.compensatable())))
+
+    step = step_of(saga, "a")
+    assert (saga.state, step.hold, saga.due_at) == ("running", "misconfigured", None)
+    assert step.last_error.startswith("sagas.exceptions.Misconfigured: Step a returned a ")
+    assert outcomes_of(saga.pk, "a") == [Outcome.MISCONFIGURED]
+    assert effect_of(saga.pk, "a") is effect
+    assert (world.called("a"), world.called("b")) == (1, 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"external": True}], ids=["local", "external"])
+def test_unfinished_result_of_a_compensation_holds_the_saga(world: World, options: dict[str, Any]) -> None:
+    world.will("b", Refused())
+    world.will("a", lambda _step, _proceed: act_later(), direction=COMPENSATION)
+    saga = drain(begin(define(a=world.compensatable(**options), b=world.compensatable())))
+
+    assert (saga.state, step_of(saga, "a").hold) == ("compensating", "misconfigured")
+    assert outcomes_of(saga.pk, "a", COMPENSATION) == [Outcome.MISCONFIGURED]
+    assert world.count(saga, "a") == 1
+
+
+def test_unfinished_result_in_a_participants_own_database_holds_the_saga(inventory_apart: str, world: World) -> None:
+    world.will("a", lambda _step, _proceed: act_later())
+    saga = drain(begin(define(a=world.compensatable("inventory"), b=world.compensatable())))
+
+    assert (saga.state, step_of(saga, "a").hold, world.called("a")) == ("running", "misconfigured", 1)
+    assert effect_of(saga.pk, "a") is Effect.NONE
