@@ -1,14 +1,19 @@
 """Run long business transactions over several participants and never leave one half-done.
 
-Everything needed to *write* a saga is exported here and imports no model, so it is safe at any time. What runs,
-shows or repairs sagas
-lives in ``sagas.engine``, ``sagas.operations``, ``sagas.recovery``, ``sagas.transcript`` and ``sagas.testing``.
+Everything that a project's own code needs is exported here: what a saga is written with, and what starts, finds, wakes
+and reads one. The names that work on rows are imported when they are first used, so importing this package touches no
+model and is safe at any time. What operators do stands in ``sagas.operations``, the test kit in ``sagas.testing``.
 """
+
+import importlib
+import typing
 
 from .context import StepContext
 from .definition import Compensatable, Parallel, Pivot, Retriable, SagaDefinition, nothing_to_undo
+from .ending import SagaClosed
 from .exceptions import (
     DefinitionError,
+    DefinitionNotFound,
     Fenced,
     InProgress,
     InputRefused,
@@ -19,12 +24,21 @@ from .exceptions import (
     RetryLater,
     SagaError,
     SagaNotFound,
+    StepNotFound,
 )
 from .retry import RetryPolicy
+
+if typing.TYPE_CHECKING:
+    from .async_start import astart
+    from .finding import find, query
+    from .starting import start
+    from .summary import SagaSummary, StepSummary, summarize
+    from .waking import WakeResult, wake
 
 __all__ = [
     "Compensatable",
     "DefinitionError",
+    "DefinitionNotFound",
     "Fenced",
     "InProgress",
     "InputRefused",
@@ -37,10 +51,46 @@ __all__ = [
     "Retriable",
     "RetryLater",
     "RetryPolicy",
+    "SagaClosed",
     "SagaDefinition",
     "SagaError",
     "SagaNotFound",
+    "SagaSummary",
     "StepContext",
+    "StepNotFound",
+    "StepSummary",
+    "WakeResult",
+    "astart",
+    "find",
     "nothing_to_undo",
+    "query",
+    "start",
+    "summarize",
+    "wake",
 ]
 __version__ = "0.1.0"
+
+# What needs the models, and where it stands.
+_LAZY = {
+    "SagaSummary": "summary",
+    "StepSummary": "summary",
+    "WakeResult": "waking",
+    "astart": "async_start",
+    "find": "finding",
+    "query": "finding",
+    "start": "starting",
+    "summarize": "summary",
+    "wake": "waking",
+}
+
+
+def __getattr__(name: str) -> typing.Any:
+    """Import a name that needs the models when it is first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List what there is, imported or not."""
+    return sorted({*globals(), *_LAZY})

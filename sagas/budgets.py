@@ -41,7 +41,9 @@ def is_budget_spent(journal: Journal, step: SagaStep, direction: Direction, repo
 
 
 def next_due(journal: Journal, step: SagaStep, direction: Direction, report: Report, *, is_spent: bool) -> datetime:
-    """Return when the step is asked again."""
+    """Return when the step is asked again: at once if somebody woke it while it was asked."""
+    if step.is_woken and report.outcome is not Outcome.SUCCEEDED:  # a second look at a success is not hurried
+        return journal.now
     settings = get_settings()
     declared = declared_step(journal, step)
     made = step.action_attempts if direction is Direction.ACTION else step.compensation_attempts

@@ -1,13 +1,14 @@
-"""System checks of the functions that settings name by a dotted path: are they called as they can be called?"""
+"""System checks of hooks and of the functions that settings name: can they be called as they are, and in time?"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, register
+from celery import current_app
+from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
-from . import shapes
+from . import registry, shapes, timings
 from .checks import TAG, AppConfigs, read_settings
 
 
@@ -29,3 +30,20 @@ def check_functions(app_configs: AppConfigs = None, **kwargs: Any) -> list[Check
             what = f"SAGAS[{setting!r}] names {path!r}, which cannot be called as it is: {mistake}"
             found.append(Error(what, hint=f"Name a normal function of {takes}.", id=f"{TAG}.E026"))
     return found
+
+
+@register(TAG)
+def check_hook_timeout(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
+    """Report a worker that Celery would kill while it waits for an on_closed hook (W010)."""
+    settings, limit = read_settings(), current_app.conf.task_time_limit
+    if settings is None or limit is None or not any(found.on_closed for found in registry.all_definitions()):
+        return []
+    timeout, whose = timings.find_longest_timeout(settings)
+    needed = (settings.time_slice + timeout + settings.hook_timeout).total_seconds()
+    if limit > needed:
+        return []
+    what = (
+        f"Celery's task_time_limit is {limit:g} s, but a task may take SAGAS['TIME_SLICE'], the time-out of {whose} and"
+        f" SAGAS['HOOK_TIMEOUT'] one after the other: {needed:g} s."
+    )
+    return [Warning(what, hint="Make task_time_limit longer, or the others shorter.", id=f"{TAG}.W010")]

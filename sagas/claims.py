@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from uuid import uuid4
 
-from . import holds, inputs, moves
+from . import closing, holds, inputs, moves
 from .conf import get_settings
 from .context import Results, StepContext
 from .definition import SagaDefinition, Step
@@ -32,6 +32,8 @@ class Next:
     """What this worker runs now; None: nothing."""
     rings: tuple[str, ...] = ()
     """Queues to ring, one ring for each further step that is due."""
+    call: closing.HookCall | None = None
+    """The call of an on_closed hook that this worker has taken, to be made after the commit."""
     is_worth_writing: bool = True
     """Whether the journal changed."""
     interrupt: BaseException | None = None
@@ -63,8 +65,13 @@ def claim_next(journal: Journal, *, queues: frozenset[str] | None, worker: str, 
         due_at = journal.saga.due_at
         if claimed is None and before is not None and due_at is not None and before < due_at <= journal.now:
             journal.saga.due_at = before  # still due, and nobody took it: it keeps its place among the oldest
-    is_changed = journal.is_dirty or journal.saga.due_at != before or _queues_of(journal) != queues_before
-    return Next(claimed=claimed, rings=tuple(rings), is_worth_writing=is_changed)
+    call = closing.take(journal) if may_claim else None
+    if call is None and closing.is_owed(journal):
+        rings.append(settings.common_queue)
+    is_changed = (
+        call is not None or journal.is_dirty or journal.saga.due_at != before or _queues_of(journal) != queues_before
+    )
+    return Next(claimed=claimed, rings=tuple(rings), call=call, is_worth_writing=is_changed)
 
 
 def hold_unclaimable(journal: Journal, error: Exception) -> None:
@@ -132,7 +139,7 @@ def _open(journal: Journal, step: SagaStep, declared: Step, direction: Direction
     timeout = settings.attempt_timeout(declared, direction)
     number = journal.count_attempt(step, direction)
     step.lease_token, step.lease_until = uuid4(), journal.now + timeout + settings.lease_margin
-    step.due_at, step.waiting_for, step.is_assumed = None, None, False
+    step.due_at, step.waiting_for, step.is_assumed, step.is_woken = None, None, False, False
     step.budget_used += 1
     step.budget_started_at = step.budget_started_at or journal.now
     step.started_at = step.started_at or journal.now

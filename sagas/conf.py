@@ -44,6 +44,8 @@ class SagaSettings:
     """Budget and delays of compensations that name none: attempts go on hourly for ever."""
     poll_after: timedelta = timedelta(seconds=5)
     """When a step in progress is asked again if it names no time."""
+    hook_timeout: timedelta = timedelta(seconds=10)
+    """How long a worker waits for a hook of ``Meta.on_closed``; one that takes longer is called again."""
     time_slice: timedelta = timedelta(seconds=10)
     """How long one task keeps working on its saga before it rings for another."""
     ring_interval: timedelta = timedelta(seconds=5)

@@ -250,6 +250,8 @@ class SagaDefinition:
     """The frozen dataclass of the input, or None, from Meta."""
     deadline: ClassVar[timedelta | None]
     """How long after the start the saga should be over, or None, from Meta."""
+    on_closed: ClassVar[options.HookFunction | None]
+    """What is called with one SagaClosed when a saga is over, or None, from Meta."""
     steps: ClassVar[tuple[Step, ...]]
     """The steps in order."""
     digest: ClassVar[str]
@@ -284,7 +286,7 @@ class SagaDefinition:
         return next((step for step in cls.steps if step.kind is Kind.PIVOT), None)
 
 
-RESERVED = frozenset({"name", "version", "input", "deadline", "steps", "digest", "step", "pivot"})
+RESERVED = frozenset({"name", "version", "input", "deadline", "on_closed", "steps", "digest", "step", "pivot"})
 
 
 def compute_digest(definition: type[SagaDefinition]) -> str:
@@ -308,7 +310,10 @@ def _check_names(cls: type[SagaDefinition]) -> None:
     """Refuse steps that the class would lose: under a name of its own, or left behind in a base class."""
     where = f"{cls.__module__}.{cls.__qualname__}"
     if taken := sorted(RESERVED & vars(cls).keys()):
-        raise DefinitionError(f"{where}.{taken[0]}: every definition has an attribute of this name; choose another.")
+        raise DefinitionError(
+            f"{where}.{taken[0]}: every definition has an attribute of this name; choose another."
+            " (A hook on_closed stands in Meta.)"
+        )
     for base in cls.__mro__[1:]:
         left = [name for name, value in vars(base).items() if isinstance(value, Step | Parallel)]
         if missing := [name for name in left if name not in vars(cls)]:
@@ -322,7 +327,7 @@ def _read_meta(cls: type[SagaDefinition], meta: type | None) -> None:
     where = f"{cls.__module__}.{cls.__qualname__}"
     if meta is None:
         raise DefinitionError(f"{where} needs a class Meta with at least a name (or abstract = True).")
-    known = {"name", "version", "input", "deadline", "abstract"}
+    known = {"name", "version", "input", "deadline", "on_closed", "abstract"}
     if unknown := sorted(key for key in vars(meta) if not key.startswith("__") and key not in known):
         raise DefinitionError(
             f"{where}.Meta has unknown options: {', '.join(unknown)}; known are {', '.join(sorted(known))}."
@@ -335,6 +340,7 @@ def _read_meta(cls: type[SagaDefinition], meta: type | None) -> None:
     cls.name, cls.version = name, version
     cls.input, cls.deadline = getattr(meta, "input", None), getattr(meta, "deadline", None)
     options.check_duration(cls.deadline, f"{where}.Meta.deadline", longest=options.MAX_DEADLINE)
+    cls.on_closed = options.check_hook(getattr(meta, "on_closed", None), f"{where}.Meta.on_closed")
     if cls.input is not None:
         inputs.check_schema(cls.input)
 

@@ -18,7 +18,7 @@ from django.db.migrations.executor import MigrationExecutor
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError as BrokerError
 
-from . import checks, clock, recovery, registry, retention, timings
+from . import checks, clock, owed_hooks, recovery, registry, retention, timings
 from .conf import get_settings
 from .databases import refresh_connection
 from .versions import find_unknown_versions
@@ -251,6 +251,19 @@ def _examine_oldest_due() -> Iterator[Finding]:
     yield Finding(name="oldest due", level=level, what=f"waits for {age:.1f} s", todo=todo)
 
 
+def _examine_hooks() -> Iterator[Finding]:
+    """Tell how many on_closed hooks are owed; one that is under way, or was closed just now, is nothing to say of."""
+    owed = owed_hooks.count_owed()
+    now = clock.read_now(get_settings().database)
+    age = (now - owed.oldest_closed_at).total_seconds() if owed.oldest_closed_at else 0.0
+    if age <= OLDEST_DUE_WARN_SECONDS:
+        yield Finding(name="closed hooks", level=Level.OK, what=f"{owed.count} owed" if owed.count else "none is owed")
+        return
+    what = f"{owed.count} owed, the oldest for {age:.0f} s, {owed.failing} of them called in vain"
+    todo = "Look for 'Hook failed' in the log of the workers; a hook is called again until it returns."
+    yield Finding(name="closed hooks", level=Level.WARN, what=what, todo=todo)
+
+
 def _examine_queues() -> Iterator[Finding]:
     """Compare the queues that steps use with those that somebody seen lately serves."""
     needed = {get_settings().common_queue, *registry.queues()}
@@ -286,6 +299,7 @@ LOOKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "workers": _examine_workers,
     "sweeper": _examine_sweeper,
     "oldest due": _examine_oldest_due,
+    "closed hooks": _examine_hooks,
     "queues": _examine_queues,
     "definitions": _examine_definitions,
     "versions": _examine_versions,

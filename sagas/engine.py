@@ -17,7 +17,7 @@ from uuid import UUID
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError
 
-from . import claims, doorbell, evidence, moves, outcomes, perform, transactions
+from . import claims, closing, doorbell, evidence, moves, outcomes, perform, transactions
 from .claims import Next
 from .conf import get_settings
 from .databases import is_conflict, refresh_connection
@@ -257,6 +257,8 @@ def _is_recorded(claimed: Claimed, following: Next, report: Report) -> bool:
 def _ring_others(run: _Run, following: Next) -> Claimed | None:
     for queue in following.rings:
         doorbell.ring(run.saga_id, queue)
+    if following.call is not None:
+        closing.call(following.call)
     if following.interrupt is not None:
         raise following.interrupt
     return following.claimed

@@ -13,6 +13,7 @@
     │   └── Fenced               the participant found the tombstone of this step key
     ├── ResultRedacted           a step reads what was taken out of an earlier step's result
     ├── SagaNotFound             no saga has this id
+    ├── StepNotFound             a saga has no step of this name
     ├── BulkNotFound             no bulk has this id
     ├── DefinitionNotFound       the code has no such definition or version
     ├── StaleWrite               a guarded write met a row that had moved (engine internal)
@@ -90,6 +91,12 @@ class ResultRedacted(SagaError):
 
 class SagaNotFound(SagaError):
     """Report an id that belongs to no saga."""
+
+
+class StepNotFound(SagaError, KeyError):
+    """Report a step name that a saga does not have; names those that it has."""
+
+    __str__ = Exception.__str__  # KeyError would show the message in quotes
 
 
 class BulkNotFound(SagaError):

@@ -50,6 +50,7 @@ class What(StrEnum):
     STEP_WAITING = "step_waiting"
     STEP_UNKNOWN = "step_unknown"
     STEP_SKIPPED = "step_skipped"
+    STEP_WOKEN = "step_woken"
     COMPENSATION_CLAIMED = "compensation_claimed"
     COMPENSATION_SUCCEEDED = "compensation_succeeded"
     COMPENSATION_WAITING = "compensation_waiting"
@@ -68,12 +69,13 @@ class What(StrEnum):
 SAGA_COLUMNS = (
     "state", "hold", "attention", "revision", "history_count", "cause", "abort_request", "abort_actor", "abort_reason",
     "effects_left", "queue", "other_queues", "pivot_passed_at", "due_at", "rung_at", "most_attempts", "touched_at",
-    "seal", "seal_count", "updated_at", "closed_at",
+    "seal", "seal_count", "updated_at", "closed_at", "hook_due_at", "hook_tries",
 )  # fmt: skip
 STEP_COLUMNS = (
     "state", "hold", "attention", "waiting_for", "due_at", "lease_token", "lease_until", "action_attempts",
     "compensation_attempts",
-    "budget_used", "budget_started_at", "epoch", "result", "is_assumed", "last_error", "started_at", "finished_at",
+    "budget_used", "budget_started_at", "epoch", "result", "is_assumed", "is_woken", "last_error", "started_at",
+    "finished_at",
 )  # fmt: skip
 KEY_COLUMNS = ("saga_id", "name", "value")
 CLOSE_COLUMNS = ("ended_at", "outcome", "effect", "settles", "error_class", "message", "traceback", "error_group")

@@ -20,7 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
 from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 
-from . import clock, display, recovery
+from . import clock, display, owed_hooks, recovery
 from .conf import get_settings
 from .databases import refresh_connection
 from .transactions import own_transaction
@@ -121,6 +121,13 @@ def _families() -> dict[str, Any]:
         "due": GaugeMetricFamily("sagas_oldest_due_age_seconds", "How long the oldest due saga has waited; 0: none."),
         "sweep": GaugeMetricFamily("sagas_last_sweep_age_seconds", "How long ago anybody swept; absent: never."),
         "workers": GaugeMetricFamily("sagas_workers", "Workers and sweep commands seen lately that execute steps."),
+        "hooks": GaugeMetricFamily(
+            "sagas_closed_hooks_owed",
+            f"Closed sagas whose on_closed hook was not called with success (at most {owed_hooks.MAX_COUNTED}).",
+        ),
+        "hooks_closed": GaugeMetricFamily(
+            "sagas_oldest_owed_hook_age_seconds", "How long ago the oldest of these sagas was closed; 0: none."
+        ),
         "bulks": GaugeMetricFamily("sagas_bulks_running", "Bulks that were confirmed and have not ended."),
         "bulk_sagas": GaugeMetricFamily(
             "sagas_bulk_sagas_left", f"Sagas that running bulks have not acted on yet (at most {MAX_BULK_SAGAS})."
@@ -148,6 +155,7 @@ def _read() -> list[Metric]:
         _add_reasons(families, cursor)
         _add_progress(families)
         _add_bulks(families, cursor, now)
+        _add_hooks(families, now)
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
     return list(families.values())
 
@@ -205,3 +213,10 @@ def _add_bulks(families: dict[str, Any], cursor: Any, now: datetime) -> None:
     families["bulks"].add_metric([], running)
     families["bulk_sagas"].add_metric([], left)
     families["bulk_due"].add_metric([], age or 0.0)
+
+
+def _add_hooks(families: dict[str, Any], now: datetime) -> None:
+    owed = owed_hooks.count_owed()
+    families["hooks"].add_metric([], owed.count)
+    age = (now - owed.oldest_closed_at).total_seconds() if owed.oldest_closed_at else 0.0
+    families["hooks_closed"].add_metric([], max(0.0, age))

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from . import budgets, holds, outcomes, planner
+from . import budgets, closing, holds, outcomes, planner
 from .conf import get_settings
 from .journal import Journal, What
 from .models import SagaStep
@@ -89,6 +89,7 @@ def close(journal: Journal, state: SagaState) -> None:
         saga.finish_compensating()
     saga.closed_at, saga.due_at, saga.abort_request = journal.now, None, None
     saga.queue, saga.other_queues = "", []
+    closing.owe(journal)
     journal.decide()
     if saga.hold:
         journal.tell(What.HOLD_CLEARED, from_state=saga.hold, reason="The saga is over.")
@@ -155,7 +156,7 @@ def give_up_leases(journal: Journal) -> None:
         direction = Direction.COMPENSATION if step.state == StepState.COMPENSATING else Direction.ACTION
         journal.close_attempt(step, step.lease_token, report, direction)
         before = step.state
-        step.lease_token = step.lease_until = None
+        step.lease_token, step.lease_until, step.is_woken = None, None, False
         step.last_error = _last_error_of(report)
         if step.state == StepState.RUNNING:
             _change_state(step, StepState.UNKNOWN)
@@ -176,6 +177,7 @@ def abandon(journal: Journal, left: list[dict[str, Any]], *, actor: str, reason:
     saga.effects_left = left
     saga.closed_at, saga.due_at, saga.abort_request = journal.now, None, None
     saga.queue, saga.other_queues = "", []
+    closing.owe(journal)
     if saga.attention:
         journal.tell(What.ATTENTION_CLEARED, reason="The saga is over.", data={"attention": saga.attention})
         saga.attention = []
@@ -197,6 +199,7 @@ def reopen(journal: Journal, step: SagaStep) -> None:
     if saga.state == SagaState.COMPENSATED:
         saga.reopen()
         saga.closed_at = None
+        closing.forgive(journal)
         journal.tell(What.SAGA_REOPENED, from_state="compensated", to_state=saga.state)
     if step.kind == Kind.PIVOT:
         text = "It happened although the saga had turned back, and a pivot cannot be undone."
@@ -381,6 +384,7 @@ def _apply(
     _change_state(step, move.state)
     step.waiting_for = move.waiting_for.value if move.waiting_for else None
     step.due_at = budgets.next_due(journal, step, direction, report, is_spent=is_spent) if move.is_asked_again else None
+    step.is_woken = False
     is_over = move.state in (StepState.SUCCEEDED, StepState.REFUSED, StepState.COMPENSATED)
     step.finished_at = journal.now if is_over else None
     if is_over:

@@ -219,7 +219,7 @@ def _limit(cursor: Any, *, retention: str) -> None:
 
 def _select_expired(scope: Scope) -> Any:
     states = sorted(state.value for state in scope.states)
-    rows = Saga.objects.using(get_settings().database)
+    rows = Saga.objects.using(get_settings().database).filter(hook_due_at__isnull=True)  # on_closed was called
     return rows.filter(closed_at__lt=scope.closed_before, state__in=states)
 
 

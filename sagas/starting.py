@@ -50,7 +50,7 @@ def start(
     """
     using = get_settings().database
     redactor = get_settings().redactor
-    keys = _check_keys(business_keys or {})
+    keys = check_keys(business_keys or {})
     data = inputs.dump(definition.input, input, redactor)
     if traceparent and not TRACEPARENT.fullmatch(traceparent):
         traceparent = ""
@@ -66,7 +66,11 @@ def start(
     return saga
 
 
-def _check_keys(keys: Mapping[str, str]) -> dict[str, str]:
+def check_keys(keys: Mapping[str, str]) -> dict[str, str]:
+    """Return business keys as they are stored: with secrets masked.
+
+    Raises: InputRefused for a name or a value that cannot be one.
+    """
     for name, value in keys.items():
         if not KEY_NAME.fullmatch(name):
             raise InputRefused(f"Business key {name!r}: a name is a lower-case identifier of at most 40 characters.")

@@ -14,7 +14,7 @@ from typing import Any
 from celery import current_app, signals
 from django.db import connections
 
-from . import announcing, bulk_running, figures, recovery
+from . import announcing, bulk_running, figures, owed_hooks, recovery
 from .conf import get_settings
 
 logger = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ def _sweep_once(queues: frozenset[str]) -> None:
     connections[get_settings().database].close_if_unusable_or_obsolete()
     page = get_settings().sweep_page
     found = recovery.ring_due(limit=page)
+    owed_hooks.ring_owed(limit=page)
     bulk_running.ring_due()
     recovery.beat(queues=queues, found=found)
     figures.refresh_after_sweep()

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import Error, connections
 from django.db.models import Q
 
-from .. import bulk_running, clock, engine, figures, recovery, registry
+from .. import bulk_running, clock, engine, figures, owed_hooks, recovery, registry
 from ..conf import get_settings
 from ..databases import refresh_connection
 from ..models import Saga
@@ -85,7 +85,8 @@ def _sweep_once(report: SweepReport, runs: bool, queues: frozenset[str] | None, 
         _run_all(report, queues, stop)
         return
     found = recovery.ring_due(queues=queues)
-    if _serves_bulks(queues):
+    if _serves_common_queue(queues):
+        owed_hooks.ring_owed()
         bulk_running.ring_due()
     recovery.beat(queues=(), found=found)
     figures.refresh_after_sweep()
@@ -99,7 +100,7 @@ def _run_all(report: SweepReport, queues: frozenset[str] | None, stop: Stop) -> 
     """
     pulse = _Pulse(queues if queues is not None else frozenset({get_settings().common_queue, *registry.queues()}))
     pulse.beat()
-    if _serves_bulks(queues):
+    if _serves_common_queue(queues):
         # First: what it makes due is run below.
         bulk_running.run_due(should_stop=stop)
     has_moved = True
@@ -108,12 +109,14 @@ def _run_all(report: SweepReport, queues: frozenset[str] | None, stop: Stop) -> 
             report.found += count
             pulse.count(count)
         has_moved = _run_rung(report, pulse, queues, stop)
+        if _serves_common_queue(queues):
+            report.found += owed_hooks.run_owed(should_stop=stop, progress=pulse.count)
     pulse.beat()
     figures.refresh_after_sweep()
 
 
-def _serves_bulks(queues: frozenset[str] | None) -> bool:
-    """Tell whether bulks, which belong to the default queue, are this command's business."""
+def _serves_common_queue(queues: frozenset[str] | None) -> bool:
+    """Tell whether bulks and hooks, which belong to the common queue, are this command's business."""
     return queues is None or get_settings().common_queue in queues
 
 

@@ -83,6 +83,12 @@ class Saga(FSMModelMixin, EngineModel):
         default=0, db_default=0, help_text="The most attempts that a step has had in one direction."
     )
     touched_at = MomentField(null=True, blank=True, help_text="When a person acted on it last.")
+    hook_due_at = MomentField(
+        null=True, blank=True, help_text="When on_closed is to be called; empty: nothing is owed."
+    )
+    hook_tries = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="How often on_closed was called for this end without success."
+    )
     seal = models.CharField(
         max_length=60, blank=True, default="", db_default="", help_text="Keyed digest of what people did to it."
     )
@@ -107,6 +113,10 @@ class Saga(FSMModelMixin, EngineModel):
                 name="saga_closed_is_never_due",
             ),
             models.CheckConstraint(
+                condition=Q(hook_due_at__isnull=True) | Q(closed_at__isnull=False),
+                name="saga_hook_is_owed_after_the_end",
+            ),
+            models.CheckConstraint(
                 condition=Q(pivot_passed_at__isnull=True) | ~Q(state__in=["compensating", "compensated"]),
                 name="saga_never_compensated_after_pivot",
             ),
@@ -117,6 +127,7 @@ class Saga(FSMModelMixin, EngineModel):
         )
         indexes = (
             models.Index(fields=["due_at"], name="saga_due", condition=Q(due_at__isnull=False)),
+            models.Index(fields=["hook_due_at"], name="saga_hook_due", condition=Q(hook_due_at__isnull=False)),
             models.Index(fields=["-created_at", "-id"], name="saga_newest"),
             models.Index(fields=["state", "-created_at"], name="saga_state_newest"),
             models.Index(fields=["definition", "version", "-created_at"], name="saga_definition_newest"),

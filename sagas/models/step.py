@@ -41,6 +41,9 @@ class SagaStep(FSMModelMixin, EngineModel):
     epoch = models.PositiveSmallIntegerField(default=0, help_text="How often its compensation was reopened.")
     result = models.JSONField(null=True, blank=True)
     is_assumed = models.BooleanField(default=False, help_text="Whether its present state is a person's word.")
+    is_woken = models.BooleanField(
+        default=False, db_default=False, help_text="Whether it is asked again as soon as its live attempt ends."
+    )
     last_error = models.CharField(max_length=300, blank=True, default="")
     started_at = MomentField(null=True, blank=True)
     finished_at = MomentField(null=True, blank=True)
@@ -63,6 +66,9 @@ class SagaStep(FSMModelMixin, EngineModel):
             ),
             models.CheckConstraint(
                 condition=~Q(state="running") | Q(lease_token__isnull=False), name="saga_step_running_is_leased"
+            ),
+            models.CheckConstraint(
+                condition=Q(is_woken=False) | Q(lease_token__isnull=False), name="saga_step_woken_only_while_live"
             ),
             models.CheckConstraint(
                 condition=Q(due_at__isnull=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from .. import clock, engine
+from .. import clock, closing, engine
 from ..conf import get_settings
 from ..exceptions import SagaError
 from ..models import Saga
@@ -31,21 +32,34 @@ def drain(
     is true of it.
 
     Retry delays, leases and deadlines are not waited for: the engine's clock is moved to each due time and put back
-    at the end. A simulated crash is survived as a real one would be, by the next look at the saga.
+    at the end. A simulated crash is survived as a real one would be, by the next look at the saga. A hook of
+    ``Meta.on_closed`` is called in this thread; one that fails is called again while patience lasts.
     Units: ``patience`` in the saga's own time.
     Returns: the saga as stored.
     Raises: NotDrained when it is still busy after 500 looks.
     """
     saga_id = saga.pk if isinstance(saga, Saga) else saga
-    with clock.restored():
+    with clock.restored(), hooks_called_here():
         ends_at = clock.read_now(get_settings().database) + patience
         for _ in range(MAX_LOOKS):
             look(saga_id, queues=queues)
             found = read(saga_id)
-            if found.due_at is None or found.due_at > ends_at or until(found):
+            due_at = found.due_at or found.hook_due_at
+            if due_at is None or due_at > ends_at or until(found):
                 return found
-            pass_time(until_due=found)
+            _pass_time_until(due_at)
     raise NotDrained(f"Saga {saga_id} is still busy after {MAX_LOOKS} looks:\n{render(saga_id)}")
+
+
+@contextmanager
+def hooks_called_here() -> Iterator[None]:
+    """Call hooks in the thread that advances a saga, as only that one sees what a test has not committed."""
+    before = closing.run
+    closing.run = closing.run_here
+    try:
+        yield
+    finally:
+        closing.run = before
 
 
 def look(saga_id: UUID, *, queues: frozenset[str] | None = None, worker: str = "test") -> int:
@@ -69,6 +83,10 @@ def pass_time(by: timedelta | None = None, *, until_due: Saga | None = None) -> 
     if by is not None:
         clock.move(by)
     if until_due is not None and until_due.due_at is not None:
-        ahead = until_due.due_at - clock.read_now(get_settings().database)
-        if ahead > timedelta():
-            clock.move(ahead)
+        _pass_time_until(until_due.due_at)
+
+
+def _pass_time_until(moment: datetime) -> None:
+    ahead = moment - clock.read_now(get_settings().database)
+    if ahead > timedelta():
+        clock.move(ahead)

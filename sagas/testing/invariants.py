@@ -99,6 +99,8 @@ def _check_limbo(journal: Journal) -> list[str]:
     is_held = bool(saga.hold or any(step.hold for step in journal.steps))
     is_live = any(step.is_live for step in journal.steps)
     if SagaState(saga.state).is_open:
+        if saga.hook_due_at is not None:
+            return ["I9: open, but the hook of its end is owed"]
         if saga.due_at is None and not is_held:
             return ["I9: open, but neither due nor held"]
         if not is_live:

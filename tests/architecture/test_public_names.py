@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from types import ModuleType
 
 import pytest
@@ -20,10 +22,9 @@ def read_documentation() -> str:
 
 
 def list_names(module: ModuleType) -> set[str]:
-    """List what a module holds, without private names and its submodules."""
-    return {
-        name for name, value in vars(module).items() if not name.startswith("_") and not isinstance(value, ModuleType)
-    }
+    """List what a module holds, also what it imports when it is first used, without private names and submodules."""
+    names = {name for name in dir(module) if not name.startswith("_")}
+    return {name for name in names if not isinstance(getattr(module, name), ModuleType)}
 
 
 @pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)
@@ -42,3 +43,21 @@ def test_every_public_name_is_documented(module: ModuleType) -> None:
 @pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)
 def test_every_public_name_has_a_docstring(module: ModuleType) -> None:
     assert [name for name in module.__all__ if not (getattr(module, name).__doc__ or "").strip()] == []
+
+
+def test_names_that_need_the_models_are_imported_when_they_are_used() -> None:
+    program = (
+        "import sys, sagas; assert 'start' in dir(sagas); assert 'sagas.models' not in sys.modules;"
+        "from django.conf import settings; settings.configure(INSTALLED_APPS=['sagas'], SAGAS={});"
+        "import django; django.setup();"
+        "from sagas import start, find, wake, astart, query, summarize;"
+        "assert sagas.start is start; import sagas.engine; assert sagas.engine.start is start;"
+        "import asyncio; assert asyncio.iscoroutinefunction(astart)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'sagas' has no attribute 'begin'"):
+        _ = sagas.begin

@@ -113,8 +113,9 @@ class TestDoctor:
         assert {line.split()[0] for line in lines} == {"ok"}
         names = [line[6:25].strip() for line in lines if not line[6:].startswith("database ")]
         assert names[:2] == ["settings", "broker"]
-        assert names[-8:] == [
-            "migrations", "clock", "workers", "sweeper", "oldest due", "queues", "definitions", "versions",
+        assert names[-9:] == [
+            "migrations", "clock", "workers", "sweeper", "oldest due", "closed hooks", "queues", "definitions",
+            "versions",
         ]  # fmt: skip
 
     def test_it_prints_json(self, sweeper: SagaWorker) -> None:

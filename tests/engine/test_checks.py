@@ -74,6 +74,7 @@ def test_every_check_is_registered_for_the_command_check() -> None:
         "check_alerts",
         "check_doorbell",
         "check_functions",
+        "check_hook_timeout",
         "check_databases",
         "check_participants",
         "check_routing",

@@ -225,10 +225,12 @@ def define(
     version: int = 1,
     input: Any = None,
     deadline: timedelta | None = None,
+    on_closed: Any = None,
     **steps: Any,
 ) -> type[SagaDefinition]:
     """Declare a definition from its steps, in order."""
-    meta = type("Meta", (), {"name": name, "version": version, "input": input, "deadline": deadline})
+    options = {"name": name, "version": version, "input": input, "deadline": deadline, "on_closed": on_closed}
+    meta = type("Meta", (), options)
     return type("Trip", (SagaDefinition,), {"__module__": __name__, "__doc__": "A trip.", "Meta": meta, **steps})
 
 

@@ -1,0 +1,106 @@
+"""Find hooks of closed sagas that are owed and due: lost rings, dead workers, failed calls.
+
+Rings and runs only; ``sagas.closing`` takes a call and makes it. A hook is called wherever a worker comes by, and rung
+for in the common queue.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, transaction
+
+from . import clock, doorbell, engine, recovery
+from .conf import get_settings
+from .models import Saga
+
+logger = logging.getLogger(__name__)
+
+MAX_COUNTED = 10_000  # beyond that nobody needs the number, and a page must not wait for it
+BUSY_PART = 4  # as for sagas: with a quarter of a page in its queue a worker has enough to do
+CLAIM_OWED = """
+    WITH page AS (
+        SELECT id FROM sagas_saga
+        WHERE hook_due_at <= {now} AND (rung_at IS NULL OR rung_at <= {now} - %(interval)s)
+        ORDER BY rung_at NULLS FIRST, hook_due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE sagas_saga AS saga SET rung_at = {now} FROM page WHERE saga.id = page.id RETURNING saga.id
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwedHooks:
+    """How many calls are owed."""
+
+    count: int
+    """Calls that were not made, or failed; at most MAX_COUNTED are counted."""
+    failing: int
+    """Those of them that were called before, and failed or were not answered."""
+    oldest_closed_at: datetime | None
+    """When the oldest of their sagas was closed; None: nothing is owed."""
+    most_tries: int
+    """The most tries that one of them has had."""
+
+
+def ring_owed(*, limit: int | None = None) -> int:
+    """Ring for a page of hooks that are due, each at most once per ring interval over all sweepers.
+
+    Returns: how many.
+    Locks: the saga rows of the page, skipping locked ones, for one statement.
+    """
+    settings = get_settings()
+    page = limit or settings.sweep_page
+    if doorbell.count_waiting(settings.common_queue) > page // BUSY_PART:
+        page = 1
+    values: dict[str, Any] = {"shift": clock.shift_seconds(), "interval": settings.ring_interval, "limit": page}
+    sql = CLAIM_OWED.format(now="(clock_timestamp() + %(shift)s * interval '1 second')")
+    with transaction.atomic(using=settings.database), connections[settings.database].cursor() as cursor:
+        cursor.execute(sql, values)
+        found = [row[0] for row in cursor.fetchall()]
+    for saga_id in found:
+        doorbell.ring(saga_id, settings.common_queue)
+    return len(found)
+
+
+def run_owed(
+    *, should_stop: Callable[[], bool] = lambda: False, progress: Callable[[int], None] = lambda _count: None
+) -> int:
+    """Call every hook that is due now in this process, without any broker, each once. One that fails stops no other.
+
+    Returns: how many sagas were looked at.
+    """
+    count = 0
+    for saga_id in _list_due():
+        if should_stop():
+            break
+        count += 1
+        try:
+            engine.advance(saga_id, worker=recovery.worker_name(), should_stop=should_stop)
+        except Exception:
+            logger.exception("Hook could not be called.", extra={"saga_id": str(saga_id)})
+        progress(1)
+    return count
+
+
+def count_owed() -> OwedHooks:
+    """Count the calls that are owed."""
+    using = get_settings().database
+    rows = Saga.objects.using(using).filter(hook_due_at__isnull=False).order_by("hook_due_at")
+    found = list(rows.values_list("hook_tries", "closed_at")[:MAX_COUNTED])
+    return OwedHooks(
+        count=len(found),
+        failing=sum(tries > 1 for tries, _ in found),
+        oldest_closed_at=min((closed_at for _, closed_at in found if closed_at is not None), default=None),
+        most_tries=max((tries for tries, _ in found), default=0),
+    )
+
+
+def _list_due() -> list[UUID]:
+    using = get_settings().database
+    rows = Saga.objects.using(using).filter(hook_due_at__lte=clock.read_now(using)).order_by("hook_due_at")
+    return list(rows.values_list("pk", flat=True)[: get_settings().sweep_page])
