@@ -79,7 +79,7 @@ class _Announcer:
             self._complain()
             return
         with self._lock:
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._work, name="sagas-alerts", daemon=True)
                 self._thread.start()
 
@@ -93,8 +93,10 @@ class _Announcer:
         while True:
             call = self._take()
             if call is not None:
-                self._make(call)
-                self._calls.task_done()
+                try:
+                    self._make(call)
+                finally:
+                    self._calls.task_done()
             self._repeat()
 
     def _take(self) -> _Call | None:
@@ -102,12 +104,18 @@ class _Announcer:
         try:
             return self._calls.get_nowait()
         except queue.Empty:
-            connections.close_all()
+            self._close_connections()
         pause = min((call.due - time.monotonic() for call in self._later), default=IDLE_SECONDS)
         try:
             return self._calls.get(timeout=max(0.0, pause))
         except queue.Empty:
             return None
+
+    def _close_connections(self) -> None:
+        try:
+            connections.close_all()
+        except Exception:
+            logger.warning("A database connection could not be closed.", exc_info=True)
 
     def _repeat(self) -> None:
         now = time.monotonic()
@@ -120,7 +128,8 @@ class _Announcer:
         facts = {"hook": call.hook, "saga_id": str(call.alert.saga_id), "reason": call.alert.reason}
         try:
             shapes.require_finished(import_string(call.hook)(call.alert), call.hook)
-        except Exception:
+        except BaseException:
+            # Also of a hook that calls sys.exit(): it may not silence all others for good.
             if call.tries >= len(PAUSES_SECONDS) or len(self._later) >= CAPACITY:
                 logger.exception("Alert given up.", extra=facts)
                 return

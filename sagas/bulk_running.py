@@ -34,6 +34,7 @@ from .models import BulkResult, BulkState, SagaBulk, SagaBulkItem
 from .models.bulk import BULK_ID_VERSION
 from .operations import perform_operation
 from .rules import Operation
+from .survival import ends_process
 from .transactions import own_transaction
 
 logger = logging.getLogger(__name__)
@@ -128,7 +129,9 @@ def run_due(*, should_stop: Callable[[], bool] = lambda: False) -> int:
             break
         try:
             count += advance(bulk_id, should_stop=should_stop)
-        except Exception:
+        except BaseException as error:
+            if ends_process(error):
+                raise
             logger.exception("Bulk could not be advanced.", extra={"bulk_id": str(bulk_id)})
     return count
 

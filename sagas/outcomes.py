@@ -22,6 +22,7 @@ from .exceptions import (
 )
 from .redaction import DEFAULT
 from .states import Direction, Effect, Outcome
+from .survival import ends_process
 
 MAX_MESSAGE_CHARS = 2_000
 MAX_TRACEBACK_CHARS = 16_000
@@ -136,14 +137,6 @@ def classify(
     return _report(error, redact, Outcome.UNKNOWN, Effect.MAYBE)
 
 
-def is_interrupt(error: BaseException) -> bool:
-    """Tell an error that asks the process to end from one that only a step function meant.
-
-    A cancelled coroutine, for one, is as little an ``Exception`` as Ctrl-C is, and no reason to end a worker.
-    """
-    return isinstance(error, SystemExit | KeyboardInterrupt)
-
-
 def unstorable(error: Exception, *, redact: Redact = DEFAULT.redact_text) -> Report:
     """Return the report of an external step whose result cannot be stored: it happened, and the code needs mending."""
     return _report(error, redact, Outcome.MISCONFIGURED, Effect.MAYBE)
@@ -200,7 +193,7 @@ def _report(error: BaseException, redact: Redact, outcome: Outcome, effect: Effe
         # Redacted first: half a secret would not be known as one.
         message=clean_text(redact(text_of(error)), MAX_MESSAGE_CHARS),
         traceback=clean_text(redact(shown), MAX_TRACEBACK_CHARS),
-        interrupt=error if is_interrupt(error) else None,
+        interrupt=error if ends_process(error) else None,
     )
 
 

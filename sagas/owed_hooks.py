@@ -13,11 +13,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connections, transaction
+from django.db import connections
 
 from . import clock, doorbell, engine, recovery
 from .conf import get_settings
 from .models import Saga
+from .survival import ends_process
+from .transactions import own_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ def ring_owed(*, limit: int | None = None) -> int:
         page = 1
     values: dict[str, Any] = {"shift": clock.shift_seconds(), "interval": settings.ring_interval, "limit": page}
     sql = CLAIM_OWED.format(now="(clock_timestamp() + %(shift)s * interval '1 second')")
-    with transaction.atomic(using=settings.database), connections[settings.database].cursor() as cursor:
+    with own_transaction(settings.database), connections[settings.database].cursor() as cursor:
         cursor.execute(sql, values)
         found = [row[0] for row in cursor.fetchall()]
     for saga_id in found:
@@ -81,7 +83,9 @@ def run_owed(
         count += 1
         try:
             engine.advance(saga_id, worker=recovery.worker_name(), should_stop=should_stop)
-        except Exception:
+        except BaseException as error:
+            if ends_process(error):
+                raise
             logger.exception("Hook could not be called.", extra={"saga_id": str(saga_id)})
         progress(1)
     return count

@@ -24,6 +24,7 @@ from django.db.models import QuerySet
 from . import __version__, clock, doorbell, engine, registry
 from .conf import get_settings
 from .models import Saga, SagaWorker
+from .survival import ends_process
 from .transactions import own_transaction
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ def run_due(
 ) -> int:
     """Execute a page of due sagas in this process, without any broker. One that raises does not stop the rest.
 
+    Raises: SystemExit and KeyboardInterrupt, which somebody wants to end the process with.
     Returns: how many sagas were looked at.
     """
     served = frozenset(queues) if queues is not None else None
@@ -122,7 +124,9 @@ def run_due(
         count += 1
         try:
             engine.advance(saga.id, queues=served, worker=worker or worker_name(), should_stop=should_stop)
-        except Exception:
+        except BaseException as error:
+            if ends_process(error):
+                raise
             logger.exception("Saga could not be advanced.", extra={"saga_id": str(saga.id)})
     return count
 

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
-from time import monotonic
-from uuid import UUID
 
 from django.db import Error, connections
-from django.db.models import Q
 
-from .. import bulk_running, clock, engine, figures, owed_hooks, recovery, registry
+from .. import bulk_running, figures, owed_hooks, recovery
 from ..conf import get_settings
 from ..databases import refresh_connection
-from ..models import Saga
+from ..survival import ends_process
+from ..sweeping import logger, run_all_due, serves_common_queue
 from .stopping import Stop
-
-logger = logging.getLogger(__name__)
-
-# One saga at a time: several commands share the work evenly, a stop leaves nothing claimed behind, and the heartbeat
-# is never older than one saga's time slice.
-RUN_PAGE = 1
-# Due sagas that were rung for lately are looked at in pages of this size, once each.
-RUNG_PAGE = 100
 
 
 @dataclass(kw_only=True)
@@ -35,6 +24,10 @@ class SweepReport:
     """Sagas rung for, or looked at; one may count several times."""
     is_stopped: bool = False
     """Whether it ended because it was asked to."""
+
+    def note_found(self, count: int) -> None:
+        """Count sagas."""
+        self.found += count
 
 
 def sweep(
@@ -72,6 +65,11 @@ def _sweep_for_ever(
         except Error as error:
             logger.warning("Sweep failed; trying again.", extra={"error": str(error)})
             connections.close_all()
+        except BaseException as error:
+            if ends_process(error):
+                raise
+            logger.exception("Sweep failed; trying again.")
+            connections.close_all()
         stop.wait(interval_seconds)
     try:
         recovery.leave()
@@ -82,85 +80,12 @@ def _sweep_for_ever(
 def _sweep_once(report: SweepReport, runs: bool, queues: frozenset[str] | None, stop: Stop) -> None:
     report.sweeps += 1
     if runs:
-        _run_all(report, queues, stop)
+        run_all_due(queues=queues, should_stop=stop, note_found=report.note_found)
         return
     found = recovery.ring_due(queues=queues)
-    if _serves_common_queue(queues):
+    if serves_common_queue(queues):
         owed_hooks.ring_owed()
         bulk_running.ring_due()
     recovery.beat(queues=(), found=found)
     figures.refresh_after_sweep()
-    report.found += found
-
-
-def _run_all(report: SweepReport, queues: frozenset[str] | None, stop: Stop) -> None:
-    """Run what is due until nothing is: first what nobody was rung for, then what was rung for and is due all the same.
-
-    The second may be on its way to a worker, or lost with a broker; running it twice is harmless, its claim decides.
-    """
-    pulse = _Pulse(queues if queues is not None else frozenset({get_settings().common_queue, *registry.queues()}))
-    pulse.beat()
-    if _serves_common_queue(queues):
-        # First: what it makes due is run below.
-        bulk_running.run_due(should_stop=stop)
-    has_moved = True
-    while has_moved and not stop():
-        while not stop() and (count := recovery.run_due(limit=RUN_PAGE, queues=queues, should_stop=stop)):
-            report.found += count
-            pulse.count(count)
-        has_moved = _run_rung(report, pulse, queues, stop)
-        if _serves_common_queue(queues):
-            report.found += owed_hooks.run_owed(should_stop=stop, progress=pulse.count)
-    pulse.beat()
-    figures.refresh_after_sweep()
-
-
-def _serves_common_queue(queues: frozenset[str] | None) -> bool:
-    """Tell whether bulks and hooks, which belong to the common queue, are this command's business."""
-    return queues is None or get_settings().common_queue in queues
-
-
-def _run_rung(report: SweepReport, pulse: _Pulse, queues: frozenset[str] | None, stop: Stop) -> bool:
-    """Run due sagas that were rung for within the ring interval, each once.
-
-    Returns: whether any of them did something, so that another look is worth it.
-    """
-    has_moved = False
-    for saga_id in _list_due(queues):
-        if stop():
-            break
-        report.found += 1
-        try:
-            attempts = engine.advance(saga_id, queues=queues, worker=recovery.worker_name(), should_stop=stop)
-        except Exception:
-            logger.exception("Saga could not be advanced.", extra={"saga_id": str(saga_id)})
-            continue
-        has_moved = has_moved or attempts > 0
-        pulse.count(1)
-    return has_moved
-
-
-def _list_due(queues: frozenset[str] | None) -> list[UUID]:
-    using = get_settings().database
-    rows = Saga.objects.using(using).filter(due_at__lte=clock.read_now(using))
-    if queues is not None:
-        rows = rows.filter(Q(queue__in=sorted(queues)) | Q(other_queues__has_any_keys=sorted(queues)))
-    return list(rows.order_by("due_at").values_list("pk", flat=True)[:RUNG_PAGE])
-
-
-class _Pulse:
-    """Beat at most once per sweep interval while sagas are run."""
-
-    def __init__(self, queues: frozenset[str]) -> None:
-        self.queues = queues
-        self.found = 0
-        self._beat_at = monotonic()
-
-    def count(self, found: int) -> None:
-        self.found += found
-        if monotonic() - self._beat_at >= get_settings().sweep_interval.total_seconds():
-            self.beat()
-
-    def beat(self) -> None:
-        recovery.beat(queues=self.queues, found=self.found)
-        self._beat_at = monotonic()
+    report.note_found(found)

@@ -13,9 +13,8 @@ from django.db import connections
 from django.db.backends.utils import CursorWrapper
 
 from orders import idempotency
-from sagas import bulk_running, claims, clock, engine, evidence, moves, outcomes, recovery
+from sagas import bulk_running, claims, clock, engine, evidence, moves, outcomes, recovery, sweeping
 from sagas.claims import Next
-from sagas.management import sweeping
 
 
 def tell_time_by_the_machine() -> None:
