@@ -18,7 +18,9 @@ class SagasConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and import every definition."""
-        from . import checks, checks_of_functions  # noqa: F401 - register themselves, and need the app registry
+        # They register themselves, and need the app registry. Without the task a worker would refuse every ring, so it
+        # must not hang on the project's autodiscover_tasks().
+        from . import checks, checks_of_celery, checks_of_functions, tasks  # noqa: F401
 
         autodiscover_modules("sagas")
         if apps.is_installed("django.contrib.admin"):

@@ -52,6 +52,8 @@ class SagaSettings:
     """A due saga is rung for at most this often over all sweepers."""
     sweep_interval: timedelta = timedelta(seconds=2)
     """How often a worker sweeps."""
+    sweep_runs: bool = False
+    """Whether a worker's sweeper executes what is due, one saga after the other, while no ring can come in."""
     sweep_page: int = 200
     """How many due sagas one sweep rings for."""
     result_max_bytes: int = 64 * 1024

@@ -18,6 +18,7 @@ from uuid import UUID
 from celery import current_app
 from django.utils.module_loading import import_string
 
+from . import eager
 from .conf import get_settings
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ FLUSH_SECONDS = (
     1.0  # how long a short-lived process waits at its end for the last rings; a worker's sweep covers the rest
 )
 COMPLAIN_SECONDS = 30.0  # at most one warning about the broker in this time
+STUCK_SECONDS = 5.0  # a broker that takes longer for one ring counts as away
 ANSWER_HOLDS_SWEEPS = 3  # a broker that has not answered for so many sweeps may hold anything
 
 Ring = tuple[UUID, str]
@@ -53,8 +55,23 @@ def ring_nobody(saga_id: UUID, queue_name: str) -> None:
 
 
 def ring_celery(saga_id: UUID, queue_name: str) -> None:
-    """Hand the ring to the thread that publishes through Celery."""
+    """Hand the ring to the thread that publishes through Celery, or answer it here if Celery is eager."""
+    if current_app.conf.task_always_eager:
+        from .tasks import look
+
+        eager.answer(saga_id, look)
+        return
     _bell.put((saga_id, queue_name))
+
+
+def rings_celery() -> bool:
+    """Return whether rings go to Celery; else nobody is rung for, or somebody whom the engine does not know."""
+    return _find(get_settings().doorbell) is ring_celery
+
+
+def is_failing() -> bool:
+    """Return whether the broker did not take the latest ring of this process, or lets it wait."""
+    return _bell.is_failing()
 
 
 def count_waiting(queue_name: str) -> int:
@@ -63,7 +80,7 @@ def count_waiting(queue_name: str) -> int:
     Never blocks: it is what the broker said the last time, and asks it anew. 0 when nothing is known, also where
     another function than ``ring_celery`` rings.
     """
-    if _find(get_settings().doorbell) is not ring_celery:
+    if not rings_celery() or current_app.conf.task_always_eager:
         return 0
     return _bell.count_waiting(queue_name)
 
@@ -78,6 +95,13 @@ class _Bell:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._complained_at = -COMPLAIN_SECONDS
+        self._has_failed = False
+        self._busy_since: float | None = None
+
+    def is_failing(self) -> bool:
+        """Return whether the latest publishing failed, or takes too long."""
+        since = self._busy_since
+        return self._has_failed or (since is not None and time.monotonic() - since > STUCK_SECONDS)
 
     def count_waiting(self, queue_name: str) -> int:
         """Return what is known, and have the broker asked again unless it has yet to answer."""
@@ -98,7 +122,7 @@ class _Bell:
                 self._asked.discard(item)
             self._complain("Doorbell full; ring dropped, the sweep will find the saga.")
             return
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._start()
 
     def flush(self, seconds: float) -> None:
@@ -109,25 +133,32 @@ class _Bell:
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._publish_all, name="sagas-doorbell", daemon=True)
                 self._thread.start()
 
     def _publish_all(self) -> None:
-        from .tasks import advance
-
         while True:
             item = self._rings.get()
+            self._busy_since = time.monotonic()
             try:
-                if isinstance(item, str):
-                    self._asked.discard(item)
-                    self._answers[item] = _ask_broker(item), time.monotonic()
-                else:
-                    advance.apply_async(args=[str(item[0])], queue=item[1], retry=False, ignore_result=True)
-            except Exception as error:  # noqa: BLE001 - whatever a broker client raises, the sweep covers it
+                self._publish(item)
+                self._has_failed = False
+            except BaseException as error:  # noqa: BLE001 - whatever a broker client raises, the sweep covers it
+                self._has_failed = True
                 self._complain(f"Ring not published: {type(error).__name__}; the sweep will find the saga.")
             finally:
+                self._busy_since = None
                 self._rings.task_done()
+
+    def _publish(self, item: Ring | Question) -> None:
+        from .tasks import advance
+
+        if isinstance(item, str):
+            self._asked.discard(item)
+            self._answers[item] = _ask_broker(item), time.monotonic()
+        else:
+            advance.apply_async(args=[str(item[0])], queue=item[1], retry=False, ignore_result=True)
 
     def _complain(self, message: str) -> None:
         now = time.monotonic()
@@ -162,6 +193,9 @@ class _LazyBell:
 
     def count_waiting(self, queue_name: str) -> int:
         return self._get().count_waiting(queue_name)
+
+    def is_failing(self) -> bool:
+        return self._bell is not None and self._bell.is_failing()
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> None:
         if self._bell is not None:

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError
 
-from . import claims, closing, doorbell, evidence, moves, outcomes, perform, transactions
+from . import claims, closing, doorbell, eager, evidence, moves, outcomes, perform, transactions
 from .claims import Next
 from .conf import get_settings
 from .databases import is_conflict, refresh_connection
@@ -94,10 +94,11 @@ def advance(
         should_stop=should_stop,
     )
     count = 0
-    claimed = _claim_first(run)
-    while claimed is not None:
-        count += 1
-        claimed = _step(run, claimed)
+    with eager.held_back():
+        claimed = _claim_first(run)
+        while claimed is not None:
+            count += 1
+            claimed = _step(run, claimed)
     return count
 
 

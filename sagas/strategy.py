@@ -1,7 +1,9 @@
-"""Hand the messages of a task on as Celery does, but let none end the worker, or leave it deaf.
+"""Give Celery the messages of a task in a form that cannot hurt the worker, and do not let it go deaf.
 
-Celery takes a message apart before anything of the task runs, and an error there is one of the whole worker: it ends,
-its broker gives the message back, and the next worker ends of it too.
+Celery takes a message apart in the worker's main process, and an error there is one of the whole worker: it ends, its
+broker gives the message back, and the next worker ends of it too. So a message is examined before Celery sees it, and
+what Celery sees is written anew. Whatever is raised after that is no fault of the message: with a pool that executes
+at once (``solo``), it is the task's.
 
 Where the broker dies before a message is acknowledged, kombu (5.7) keeps it in the account of what the worker may have
 at once, for ever. A worker that may have no more stops reading from its broker, so it never learns that the connection
@@ -10,23 +12,26 @@ is gone, nor makes another one.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
-from celery.exceptions import InvalidTaskError
 from celery.worker import strategy
+from kombu import Message
 from kombu.transport import virtual
 
-# What taking a body apart raises that is not the list of three that it should be.
-MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
+from .envelopes import CONTENT_TYPE, Envelope, MalformedMessage, read_envelope
+
+logger = logging.getLogger(__name__)
+
+COMPLAIN_SECONDS = 30.0  # at most one warning about rings for other queues in this time
 
 
 def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """Be the strategy of a task.
-
-    Returns: what handles a message; it raises what makes Celery drop a malformed one with one line in the log.
-    """
+    """Return what handles the messages of a task: malformed ones are acknowledged with one line in the log."""
     take = strategy.default(task, app, consumer, **options)
+    strays = _Strays()
 
     def handle(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **more: Any) -> Any:
         def and_let_go(answer: Any) -> Callable[..., Any]:
@@ -40,11 +45,33 @@ def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callab
             return answer_and_let_go
 
         try:
-            return take(message, body, and_let_go(ack), and_let_go(reject), callbacks, **more)
-        except MALFORMED as error:
-            raise InvalidTaskError(f"The message is malformed: {type(error).__name__}.") from error
+            envelope = read_envelope(message, body)
+        except MalformedMessage as error:
+            drop(message, consumer, f"Malformed message for {task.name} dropped: {error}.")
+            return None
+        served = list_consumed(consumer)
+        if envelope.queue and envelope.queue not in served:
+            drop(message, consumer, strays.describe(envelope.queue, served))
+            return None
+        clean = _write(message, envelope, task.name, served)
+        return take(clean, None, and_let_go(ack), and_let_go(reject), callbacks, **more)
 
     return handle
+
+
+def list_consumed(consumer: Any) -> list[str]:
+    """Return the queues that a worker consumes from at present, under all their names."""
+    return sorted({name for queue in consumer.task_consumer.queues for name in (queue.name, queue.alias) if name})
+
+
+def drop(message: Any, consumer: Any, why: str) -> None:
+    """Acknowledge a message that is of no use. An empty reason is not logged."""
+    if why:
+        logger.warning(why)
+    try:
+        message.ack_log_error(logger, consumer.connection_errors)
+    finally:
+        consumer.call_soon(let_go, message)
 
 
 def let_go(message: Any) -> None:
@@ -55,3 +82,42 @@ def let_go(message: Any) -> None:
     account = getattr(message.channel, "qos", None)
     if isinstance(account, virtual.QoS) and not message.acknowledged:
         virtual.QoS.ack(account, message.delivery_tag)
+
+
+def _write(message: Any, envelope: Envelope, task: str, served: list[str]) -> Message:
+    """Return the message that Celery gets: it has the other's place at the broker, and nothing else of it."""
+    delivery = message.delivery_info if isinstance(message.delivery_info, dict) else {}
+    routing_key = delivery.get("routing_key")
+    return Message(
+        body=envelope.as_body(),
+        content_type=CONTENT_TYPE,
+        content_encoding="utf-8",
+        headers=envelope.as_headers(task, served),
+        properties={"correlation_id": envelope.message_id},
+        delivery_info={
+            "exchange": "",
+            "routing_key": routing_key if isinstance(routing_key, str) else "",
+            "redelivered": delivery.get("redelivered") is True,
+        },
+        channel=message.channel,
+        delivery_tag=message.delivery_tag,
+        accept=message.accept,
+    )
+
+
+class _Strays:
+    """Rings for queues that this worker does not consume from: executed here, they would come back at once for ever."""
+
+    def __init__(self) -> None:
+        self._complained_at = -COMPLAIN_SECONDS
+
+    def describe(self, queue: str, served: list[str]) -> str:
+        """Return what to log, or nothing when that was said a moment ago."""
+        now = time.monotonic()
+        if now - self._complained_at < COMPLAIN_SECONDS:
+            return ""
+        self._complained_at = now
+        return (
+            f"Ring for queue {queue!r} dropped: it came to a worker of {', '.join(served)}. Does task_routes, or a"
+            " binding at the broker, send it elsewhere? manage.py check tells."
+        )

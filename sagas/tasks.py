@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 from uuid import UUID
 
-from celery import shared_task
+from celery import Task, shared_task
 
 from . import bulk_running, engine, worker
+from .envelopes import QUEUE_HEADER, SERVED_HEADER
 
 logger = logging.getLogger(__name__)
 
 
+class RingTask(Task):
+    """A task whose messages are JSON whatever the project's own are, and name the queue that was rung for."""
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
+        """Publish a ring."""
+        headers = {**(options.pop("headers", None) or {}), QUEUE_HEADER: options.get("queue")}
+        publish: Any = super().apply_async
+        return publish(args, kwargs, **{**options, "headers": headers, "serializer": "json"})
+
+
 @shared_task(
+    base=RingTask,
     name="sagas.advance",
     ignore_result=True,
     acks_late=False,
@@ -26,9 +39,22 @@ def advance(saga_id: str) -> None:
     except (ValueError, TypeError, AttributeError):
         logger.warning("Ring with a malformed saga id ignored.")
         return
+    # Written by the main process, which knows best: a child has the queues of the moment at which it was forked.
+    served = advance.request.get(SERVED_HEADER)
+    try:
+        look(wanted, queues=worker.served_queues() if served is None else frozenset(served))
+    except Exception:
+        raise
+    except BaseException as error:
+        if worker.must_end_with(error):
+            raise
+        # A pool without children can lose nothing but the whole worker, and the attempt is recorded by now.
+        logger.exception("A step tried to end its worker.", extra={"saga_id": saga_id})
+
+
+def look(wanted: UUID, queues: frozenset[str] | None = None) -> None:
+    """Do what can be done now for a saga or a bulk. ``queues``: those that are served here; None: all."""
     if bulk_running.is_bulk_id(wanted):
         bulk_running.advance(wanted, should_stop=worker.is_shutting_down)
         return
-    engine.advance(
-        wanted, queues=worker.served_queues(), worker=worker.process_name(), should_stop=worker.is_shutting_down
-    )
+    engine.advance(wanted, queues=queues, worker=worker.process_name(), should_stop=worker.is_shutting_down)

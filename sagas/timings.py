@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 from celery import current_app
+from kombu.exceptions import SerializerNotInstalled
+from kombu.serialization import prepare_accept_content
 
 from . import registry
 from .conf import SagaSettings
 from .definition import QUEUE_NAME
+from .envelopes import CONTENT_TYPE
 from .states import Direction
 
 ZERO = timedelta()
@@ -34,7 +39,7 @@ def find_wrong_values(settings: SagaSettings) -> Iterator[Problem]:
         name, value = declared.name.upper(), getattr(settings, declared.name)
         if isinstance(value, timedelta) and (value < ZERO or (value == ZERO and declared.name not in MAY_BE_ZERO)):
             yield Problem(what=f"SAGAS[{name!r}] is {_seconds(value)}.", todo="a positive timedelta.")
-        elif isinstance(value, int) and value < 1:
+        elif isinstance(value, int) and not isinstance(value, bool) and value < 1:
             yield Problem(what=f"SAGAS[{name!r}] is {value}.", todo="a whole number from 1.")
     if not QUEUE_NAME.fullmatch(settings.common_queue):
         yield Problem(
@@ -82,6 +87,15 @@ def read_declared_queues() -> frozenset[str] | None:
     return frozenset(getattr(queue, "name", queue) for queue in queues)
 
 
+def accepts_rings() -> bool:
+    """Return whether a worker with Celery's present settings takes JSON, which all rings are."""
+    try:
+        accepted = prepare_accept_content(current_app.conf.accept_content)
+    except SerializerNotInstalled:
+        return False
+    return accepted is None or CONTENT_TYPE in accepted
+
+
 def _check_lease(settings: SagaSettings) -> Iterator[Problem]:
     """Check that an attempt which uses its whole time-out can still be recorded under its lease (rule S2)."""
     if settings.lease_margin <= ZERO:
@@ -93,15 +107,30 @@ def _check_lease(settings: SagaSettings) -> Iterator[Problem]:
 
 def _check_celery(settings: SagaSettings) -> Iterator[Problem]:
     """Check that Celery's last resort comes last (rule S2)."""
-    limit = current_app.conf.task_time_limit
+    conf = current_app.conf
     timeout, whose = find_longest_timeout(settings)
     needed = settings.time_slice + timeout
-    if limit is not None and limit <= needed.total_seconds():
-        yield Problem(
-            what=f"Celery's task_time_limit is {limit:g} s, but a task may take SAGAS['TIME_SLICE']"
-            f" ({_seconds(settings.time_slice)}) and then the time-out of {whose} ({_seconds(timeout)}).",
-            todo=f"Make task_time_limit longer than {_seconds(needed)}, or the others shorter.",
-        )
+    limits = {"time_limit": conf.task_time_limit, "soft_time_limit": conf.task_soft_time_limit}
+    for name, general in limits.items():
+        # As Celery does: what is not set, or 0, for the task alone leaves the general limit.
+        limit = read_task_option(name, None) or general
+        if limit is not None and limit <= needed.total_seconds():
+            yield Problem(
+                what=f"Celery's task_{name} is {limit:g} s, but a task may take SAGAS['TIME_SLICE']"
+                f" ({_seconds(settings.time_slice)}) and then the time-out of {whose} ({_seconds(timeout)}).",
+                todo=f"Make task_{name} longer than {_seconds(needed)}, or the others shorter; for the engine's task"
+                f" alone: task_annotations = {{'sagas.advance': {{{name!r}: ...}}}}.",
+            )
+
+
+def read_task_option(name: str, otherwise: Any) -> Any:
+    """Return an option of the engine's task as ``task_annotations`` sets it."""
+    task = SimpleNamespace(name="sagas.advance")
+    value = otherwise
+    for annotation in current_app.annotations:
+        for found in (annotation.annotate_any(), annotation.annotate(task)):
+            value = (found or {}).get(name, value)
+    return value
 
 
 def _check_watch(settings: SagaSettings) -> Iterator[Problem]:

@@ -9,8 +9,12 @@ from collections.abc import Iterable
 from statistics import median
 from urllib.parse import urlsplit
 
+import pytest
+
+from config.local.children import wait_until_ready
+from config.local.programs import worker_command
 from config.local.valkey import keep_free_port
-from tests.processes import wait_until
+from tests.processes import UNHURRIED_ENGINE, Process, wait_until
 
 from .shops import PATIENCE_SECONDS, Shop
 
@@ -159,3 +163,69 @@ def ask_broker(shop: Shop, command: str) -> str:
 def port_of(shop: Shop) -> int:
     """Return the port of the broker."""
     return int(urlsplit(shop.broker.url).port or 0)
+
+
+def test_worker_that_starts_without_its_broker_sweeps_and_serves_nothing_until_it_is_there(quiet_shop: Shop) -> None:
+    port = port_of(quiet_shop)
+    quiet_shop.kill_broker()
+    number = quiet_shop.place()
+    worker = quiet_shop.start_worker(ready=False)
+
+    wait_until(lambda: list_beats(quiet_shop, worker) == [[]], "it sweeps", timeout_seconds=PATIENCE_SECONDS)
+    assert quiet_shop.list_attempts(number, "reserve_stock") == []
+    assert port_of(quiet_shop) == port
+    quiet_shop.start_broker_again()
+
+    assert_confirmed(quiet_shop, [number])
+    wait_until(lambda: list_beats(quiet_shop, worker) == [["sagas"]], "it serves", timeout_seconds=PATIENCE_SECONDS)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_worker_that_is_asked_to_executes_without_its_broker(quiet_shop: Shop, pool: str) -> None:
+    shop = quiet_shop.with_engine({**UNHURRIED_ENGINE, "SWEEP_RUNS": True})
+    worker = start_worker_in_pool(shop, pool)
+    assert_confirmed(quiet_shop, [quiet_shop.place()])
+    ran_before = count_runs_by(shop, worker)
+    quiet_shop.kill_broker()
+
+    assert_confirmed(quiet_shop, [quiet_shop.place()])
+    assert count_runs_by(shop, worker) > ran_before or pool != "prefork"
+    wait_until(lambda: list_beats(shop, worker) == [["sagas"]], "it serves", timeout_seconds=PATIENCE_SECONDS)
+    quiet_shop.start_broker_again()
+    assert_confirmed(quiet_shop, [quiet_shop.place()])
+    worker.stop()
+
+    assert list_beats(shop, worker) == []
+
+
+def test_worker_that_executes_without_a_broker_from_its_start_ends_in_good_order(quiet_shop: Shop) -> None:
+    quiet_shop.kill_broker()
+    number = quiet_shop.place()
+    shop = quiet_shop.with_engine({**UNHURRIED_ENGINE, "SWEEP_RUNS": True})
+    worker = shop.start_worker(ready=False)
+
+    assert_confirmed(quiet_shop, [number])
+    worker.stop()
+
+    assert list_beats(shop, worker) == []
+    quiet_shop.start_broker_again()
+
+
+def start_worker_in_pool(shop: Shop, pool: str) -> Process:
+    """Start a worker with another pool than Celery's usual one, and wait until it consumes."""
+    worker = shop.project.start(pool, [*worker_command(pool, concurrency=1), "--pool", pool])
+    shop.workers.append(worker)
+    wait_until_ready(worker.guarded, lambda: " ready." in worker.log, timeout_seconds=PATIENCE_SECONDS)
+    return worker
+
+
+def list_beats(shop: Shop, worker: Process) -> list[list[str]]:
+    """Read which queues a worker says that it serves; an empty list when it has never swept, or has left."""
+    statement = "SELECT queues FROM sagas_sagaworker WHERE pid = %s"
+    return [row["queues"] for row in shop.project.query(statement, [worker.pid])]
+
+
+def count_runs_by(shop: Shop, worker: Process) -> int:
+    """Count the attempts that the main process of a worker made."""
+    statement = "SELECT count(*) AS made FROM sagas_sagaattempt WHERE worker LIKE '%%:' || %s"
+    return int(shop.project.query(statement, [str(worker.pid)])[0]["made"])

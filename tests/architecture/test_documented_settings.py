@@ -33,7 +33,7 @@ def test_documented_defaults_of_numbers_and_durations_are_the_real_ones() -> Non
     documented, real = {}, {}
     table = read_table()
     for field in fields(SagaSettings):
-        if field.default is MISSING or not isinstance(field.default, int | timedelta):
+        if field.default is MISSING or type(field.default) not in {int, timedelta}:
             continue
         default = field.default.total_seconds() if isinstance(field.default, timedelta) else field.default
         real[field.name.upper()] = float(default)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import pickle
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,8 @@ class Message:
     """One message as it lies in the broker.
 
     name: for a failing test. body: its bytes or text. task: what it says it is for; None: it says nothing at all.
-    queue: where it lies.
+    queue: where it lies. without: which of the headers that Celery always sends are missing. properties: more of the
+    message's own, such as ``reply_to``. compression: what kombu packs the body with.
     """
 
     name: str
@@ -32,6 +34,9 @@ class Message:
     task: str | None = TASK
     headers: dict[str, Any] = field(default_factory=dict)
     queue: str = QUEUE
+    without: tuple[str, ...] = ()
+    properties: dict[str, Any] = field(default_factory=dict)
+    compression: str | None = None
 
 
 class WriteFile:
@@ -86,6 +91,81 @@ def list_junk(canary: Path) -> Iterator[Message]:
     yield Message(name="unknown type", body="<saga/>", content_type="application/xml")
 
 
+# What Celery (5.7) and kombu read of a message before the task runs.
+HEADERS = (
+    "task", "id", "root_id", "parent_id", "group", "group_index", "shadow", "eta", "expires", "retries", "timelimit",
+    "argsrepr", "kwargsrepr", "origin", "lang", "ignore_result", "replaced_task_nesting", "stamped_headers", "stamps",
+    "compression", "headers", "utc", "meth", "sagas_queue", "sagas_served",
+)  # fmt: skip
+PROPERTIES = ("reply_to", "correlation_id")
+BAD_VALUES: dict[str, Any] = {
+    "list": ["x", "y"],
+    "mapping": {"a": {"b": [1]}},
+    "nested": [[[[[{"x": [None]}]]]]],
+    "negative": -1,
+    "huge": 10**30,
+    "fraction": 1.5,
+    "NaN": float("nan"),
+    "infinite": float("inf"),
+    "true": True,
+    "text": "x",
+    "NUL": "a\x00b",
+    "surrogate": "\ud800",
+    "long": "x" * 100_000,
+    "empty list": [],
+    "pair of numbers": [1e-9, 1e-9],
+    "pair of infinities": [float("inf"), float("-inf")],
+    "year 9999": "9999-12-31T23:59:59+00:00",
+}
+BOMB_BYTES = 64 * 1024 * 1024
+
+
+def list_malformed(saga_id: str, *, names: tuple[str, ...] = HEADERS) -> Iterator[Message]:
+    """Yield rings whose headers, properties, bodies and options are each wrong in one way, or at least unheard of."""
+    body = json.dumps([[saga_id], {}, {}])
+    for name in names:
+        for kind, value in BAD_VALUES.items():
+            yield Message(name=f"header {name} {kind}", body=body, headers={name: value})
+        yield Message(name=f"header {name} missing", body=body, without=(name,))
+    for name in PROPERTIES:
+        for kind, value in BAD_VALUES.items():
+            yield Message(name=f"property {name} {kind}", body=body, properties={name: value})
+    for kind, value in BAD_VALUES.items():
+        for option in ("callbacks", "errbacks", "chain", "chord", "id", "timelimit"):
+            yield Message(name=f"option {option} {kind}", body=json.dumps([[saga_id], {}, {option: value}]))
+        # Protocol 1 keeps everything in the body; the hybrid of both has the task in its headers, too.
+        old = {"task": TASK, "id": str(uuid4()), "args": [saga_id], "kwargs": {}}
+        for name in ("task", "id", "args", "kwargs", "timelimit", "expires", "eta", "retries", "callbacks", "taskset"):
+            for task in (None, TASK):
+                wrong = json.dumps({**old, name: value})
+                yield Message(name=f"protocol 1 {name} {kind}", body=wrong, task=task, without=("id",))
+    for content_type in ("application/data", "application/text", "x", "application/JSON"):
+        for encoding in ("zlib_codec", "rot13", "utf-16", "no-such", "binary"):
+            yield Message(
+                name=f"{content_type} {encoding}",
+                body=body.encode(),
+                content_type=content_type,
+                content_encoding=encoding,
+            )
+    yield from list_bombs()
+    yield Message(name="other task without id", task="orders.refund", body="[[], {}, {}]", without=("id",))
+
+
+def list_bombs() -> Iterator[Message]:
+    """Yield messages that are small and unpack to much, by kombu or by a codec that they name."""
+    zeros = b"0" * BOMB_BYTES
+    for method in ("gzip", "bzip2", "lzma"):
+        yield Message(name=f"bomb in {method}", body=zeros, compression=method)
+    packed = zlib.compress(zeros)
+    for content_type in ("application/data", "application/json"):
+        yield Message(
+            name=f"bomb in a codec as {content_type}",
+            body=packed,
+            content_type=content_type,
+            content_encoding="zlib_codec",
+        )
+
+
 def publish(broker_url: str, messages: list[Message]) -> None:
     """Put the messages into their queues, in this order."""
     with Connection(broker_url, transport_options={"global_keyprefix": "sagas:"}) as connection:
@@ -95,12 +175,15 @@ def publish(broker_url: str, messages: list[Message]) -> None:
             task = {"task": message.task, "lang": "py", "root_id": None, "argsrepr": "", "kwargsrepr": ""}
             identity = str(uuid4())
             headers = {**task, "id": identity, **message.headers} if message.task else message.headers
+            for name in message.without:
+                headers.pop(name, None)
             producer.publish(
                 message.body,
                 content_type=message.content_type,
                 content_encoding=message.content_encoding,
                 headers=headers,
-                correlation_id=identity,
+                compression=message.compression,
+                **{"correlation_id": identity, **message.properties},
                 exchange=queue.exchange,
                 routing_key=message.queue,
                 declare=[queue],

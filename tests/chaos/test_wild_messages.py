@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from config.local.children import wait_until_ready
+from config.local.programs import worker_command
 from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
 from tests.processes import Process, wait_until
 
@@ -14,12 +19,13 @@ from .breaking import ask_valkey
 from .estate import SETTINGS
 from .hurdles.apps import CLOCK_VARIABLE
 from .hurdles.sagas import OTHER_QUEUE
-from .messages import QUEUE, Message, list_junk, publish, ring
+from .messages import BOMB_BYTES, QUEUE, Message, list_junk, list_malformed, publish, ring
 from .settling import wait_until_settled
 
 TIMES = 5
 HOUR_SECONDS = 3600
 SEED = 8
+MEMORY_MAX_BYTES = 4 * BOMB_BYTES  # a worker has about 100 MB; a bomb that goes off in it adds several times its size
 KINDS = {
     "pm_card_visa": "confirmed",
     "pm_card_timeout_once": "confirmed",
@@ -88,6 +94,35 @@ def test_messages_an_hour_late_in_other_envelopes_and_on_other_queues_change_not
     assert read_everything(shop)[: len(before)] == before
     assert worker.is_running
     shop.assert_books_balance()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_no_part_of_a_message_can_hurt_a_worker(quiet_shop: Shop, pool: str) -> None:
+    shop = quiet_shop
+    done = shop.saga_of(shop.place())
+    worker = shop.project.start("wild", [*worker_command("wild", concurrency=1), "--pool", pool])
+    shop.workers.append(worker)
+    wait_until_ready(worker.guarded, lambda: " ready." in worker.log, timeout_seconds=PATIENCE_SECONDS)
+    shop.wait_until_closed(shop.accepted)
+    family = {member.pid for member in worker.family()}
+    before = read_everything(shop)
+
+    messages = list(list_malformed(done))
+    publish(shop.broker.url, messages)
+    wait_until_empty(shop)
+    assert_still_answers(shop)
+    wait_until(lambda: ask_valkey(shop.broker, "ZCARD sagas:unacked_index") == ":0", "all messages are acknowledged")
+
+    assert worker.is_running
+    assert {member.pid for member in worker.family()} == family  # not even a child ended
+    assert read_everything(shop)[: len(before)] == before
+    assert largest_memory_bytes(worker) < MEMORY_MAX_BYTES
+
+
+def largest_memory_bytes(worker: Process) -> int:
+    """Return the most that a worker's main process ever had in memory."""
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
 
 
 def start_worker(shop: Shop, name: str, *, queues: str = "", clock_seconds: int = 0) -> Process:

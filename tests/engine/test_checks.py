@@ -82,6 +82,10 @@ def test_every_check_is_registered_for_the_command_check() -> None:
         "check_queues",
         "check_timings",
         "check_versions",
+        "check_accepted_content",
+        "check_routes",
+        "check_application",
+        "check_rate_limit",
     }
     assert {check.__name__ for check in checks_of("sagas") if Tags.database in check.tags} == {"check_versions"}
 

@@ -1,0 +1,58 @@
+"""Ask Celery which application publishes from here, and where its routes would send a ring."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from celery import current_app
+from celery.app import default_app
+from celery.exceptions import QueueNotFound
+
+TASK = "sagas.advance"
+EXAMPLE = str(UUID(int=0))
+
+
+def read_names() -> tuple[str, str | None]:
+    """Return the names of the application of this thread, and of the one of threads that have made none themselves;
+    None for the second: it is the same.
+    """
+    current = current_app._get_current_object()  # noqa: SLF001 - the only way from a proxy to what it stands for
+    default = default_app._get_current_object()  # noqa: SLF001
+    return str(current.main), None if default is None or default is current else str(default.main)
+
+
+def is_fallback() -> bool:
+    """Return whether the application is the one that Celery makes up where a project has made none."""
+    app = current_app._get_current_object()  # noqa: SLF001
+    return app.main == "default" and not app.fixups
+
+
+def find_route_fault(queue: str) -> str:
+    """Return what would become of a ring for a queue instead of getting there, or nothing."""
+    app = current_app
+    # A set of queues of its own: looking a queue up adds it, and a plain worker consumes from all it has.
+    queues = app.amqp.Queues(app.conf.task_queues)
+    router = app.amqp.Router(queues=queues)
+    try:
+        options = router.route({"queue": queue}, TASK, [EXAMPLE], {})
+    except QueueNotFound:
+        return ""  # E012
+    except Exception as error:  # noqa: BLE001 - the project's own routers are called
+        return f"are lost: a router of task_routes raises {type(error).__name__}"
+    return _compare(queue, options)
+
+
+def _compare(name: str, options: dict[str, Any]) -> str:
+    queue = options["queue"]
+    if name not in (queue.name, queue.alias):
+        return f"are sent to queue {queue.name!r} by task_routes"
+    exchange, key = options.get("exchange"), options.get("routing_key")
+    kind = options.get("exchange_type") or queue.exchange.type
+    if (not exchange or not key) and kind == "direct":
+        return ""
+    own_exchange, own_key = queue.exchange.name, queue.routing_key
+    sent_to = exchange or own_exchange, key or own_key
+    if sent_to == (own_exchange, own_key):
+        return ""
+    return f"are sent to exchange {sent_to[0]!r} with routing key {sent_to[1]!r} by task_routes"

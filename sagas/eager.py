@@ -1,0 +1,86 @@
+"""Answer rings where they are made: what ``task_always_eager`` asks for, as projects set it in tests and on a desk.
+
+A ring is answered in the thread that rings, after the commit, on the connections that are open there, for steps of any
+queue, and never inside another saga's step. Retries, deadlines and what is rung for inside a transaction wait for a
+sweep, or for ``sagas.testing.drain``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from django.db import connections, transaction
+
+logger = logging.getLogger(__name__)
+
+
+Look = Callable[[UUID], None]
+
+
+class _Waiting(threading.local):
+    """Rings of one thread that are not answered yet; None: they may be answered at once."""
+
+    rings: deque[tuple[UUID, Look]] | None = None
+
+
+_waiting = _Waiting()
+
+
+def answer(saga_id: UUID, look: Look) -> None:
+    """Look at a saga or a bulk now, or as soon as what this thread does for another one is over.
+
+    Raises: KeyboardInterrupt alone.
+    """
+    if _waiting.rings is not None:
+        _waiting.rings.append((saga_id, look))
+        return
+    with held_back():
+        answer(saga_id, look)
+
+
+@contextmanager
+def held_back(*, is_answered: bool = True) -> Iterator[None]:
+    """Keep the rings that are made inside, and answer them at the end, unless an exception comes out or nobody wants
+    them answered.
+    """
+    if _waiting.rings is not None:
+        yield
+        return
+    rings: deque[tuple[UUID, Look]] = deque()
+    _waiting.rings = rings
+    try:
+        yield
+        while rings and is_answered:
+            _call(*rings.popleft())
+    finally:
+        _waiting.rings = None
+
+
+def _call(saga_id: UUID, look: Look) -> None:
+    if _is_in_transaction():
+        logger.info("Ring inside a transaction left to the sweep.", extra={"saga_id": str(saga_id)})
+        return
+    try:
+        look(saga_id)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        # Who rings has committed, and must not fail; a sweep finds the saga.
+        logger.exception("Saga could not be advanced.", extra={"saga_id": str(saga_id)})
+
+
+def _is_in_transaction() -> bool:
+    """Return whether a transaction is open that a step must not join; the one of a TestCase does not count."""
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            try:
+                with transaction.atomic(using=connection.alias, durable=True, savepoint=False):
+                    pass
+            except RuntimeError:
+                return True
+    return False

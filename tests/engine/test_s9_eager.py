@@ -1,0 +1,183 @@
+"""S9: with eager Celery a ring is answered where it is made: after the commit, for any queue, and never for ever."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.db import transaction
+
+from sagas import Parallel, doorbell, eager, engine
+from sagas.models import Saga, SagaAttempt
+from sagas.testing import drain, faults
+from sagas.testing.drain import read
+
+from .world import Broken, World, begin, define
+
+DATABASES = "__all__"
+RINGING = {"DOORBELL": "sagas.doorbell.ring_celery"}
+commits = pytest.mark.django_db(databases=DATABASES, transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _eager(settings: Any) -> Iterator[None]:
+    """Be a project whose Celery is eager."""
+    settings.SAGAS = RINGING
+    current_app.conf.task_always_eager = True
+    yield
+    current_app.conf.task_always_eager = False
+
+
+def bells() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "sagas-doorbell"]
+
+
+@commits
+def test_s9_eager_a_saga_runs_when_its_start_is_committed_and_in_this_thread(world: World) -> None:
+    before = bells()
+    with transaction.atomic():
+        saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+        assert world.calls == []
+
+    assert read(saga.pk).state == "completed"
+    # No thread: its connection would keep a test database from being dropped.
+    assert bells() == before
+    assert doorbell.count_waiting("sagas") == 0
+
+
+@commits
+def test_s9_eager_steps_of_other_queues_run_too_and_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: Counter[Any] = Counter()
+    real = engine.advance
+    monkeypatch.setattr(engine, "advance", lambda saga_id, **who: looks.update([saga_id]) or real(saga_id, **who))
+
+    saga = begin(define(a=world.compensatable(), b=world.compensatable(queue="slow")))
+
+    assert read(saga.pk).state == "completed"
+    assert looks[saga.pk] == 1
+    assert doorbell._bell._bell is None or doorbell._bell._bell._rings.empty()
+
+
+@commits
+def test_s9_eager_the_steps_of_a_group_run_one_after_the_other(world: World) -> None:
+    inside: list[str] = []
+    deepest: list[int] = []
+
+    def note(name: str) -> Any:
+        def behave(_context: Any, work: Any) -> Any:
+            inside.append(name)
+            deepest.append(len(inside))
+            inside.remove(name)
+            return work()
+
+        return behave
+
+    for name in "abc":
+        world.will(name, note(name))
+    steps = {name: world.compensatable(external=True) for name in "abc"}
+    saga = begin(define(group=Parallel(**steps)))
+
+    assert read(saga.pk).state == "completed"
+    assert deepest == [1, 1, 1]  # no step waits, with its time running, until others are done
+
+
+@commits
+def test_s9_eager_a_saga_that_a_step_starts_runs_after_that_step(world: World) -> None:
+    begun: list[Saga] = []
+
+    def start_another(_context: Any, work: Any) -> Any:
+        begun.append(begin(define("other", a=world.compensatable())))
+        assert read(begun[0].pk).state == "pending"
+        return work()
+
+    world.will("a", start_another)
+    saga = begin(define(a=world.compensatable(external=True)))
+
+    assert [read(pk).state for pk in (saga.pk, begun[0].pk)] == ["completed", "completed"]
+
+
+@commits
+def test_s9_eager_what_is_due_later_waits_for_whoever_drains(world: World) -> None:
+    world.will("a", Broken("not now"))
+    saga = begin(define(a=world.compensatable(external=True)))
+    assert read(saga.pk).state == "running"
+
+    assert drain(saga).state == "completed"
+    assert [attempt.number for attempt in SagaAttempt.objects.filter(saga_id=saga.pk)] == [1, 2]
+
+
+@commits
+def test_s9_eager_a_crash_is_no_error_of_who_rang(world: World) -> None:
+    with faults() as planted:
+        planted.crash_before("a")
+        saga = begin(define(a=world.compensatable()))
+        assert drain(saga).state == "completed"
+
+
+@commits
+@pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit(), ZeroDivisionError()], ids=repr)
+def test_s9_eager_nothing_that_a_step_raises_comes_out_of_a_ring(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def advance(*_: object, **__: object) -> int:
+        raise error
+
+    monkeypatch.setattr(engine, "advance", advance)
+    saga = begin(define(a=world.compensatable()))
+    monkeypatch.undo()
+    assert eager._waiting.rings is None
+
+    doorbell.ring(saga.pk)
+    assert read(saga.pk).state == "completed"
+
+
+@commits
+def test_s9_eager_ctrl_c_ends_what_it_should(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def advance(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    saga = drain(begin(define(a=world.compensatable())))
+    monkeypatch.setattr(engine, "advance", advance)
+    with pytest.raises(KeyboardInterrupt):
+        doorbell.ring(saga.pk)
+    assert eager._waiting.rings is None
+
+
+@commits
+def test_s9_eager_a_ring_inside_a_transaction_is_left_to_the_sweep(world: World) -> None:
+    with transaction.atomic():
+        saga = begin(define(a=world.compensatable()))
+        doorbell.ring(saga.pk)
+        assert read(saga.pk).state == "pending"
+    assert read(saga.pk).state == "completed"  # by the ring after the commit
+
+
+@commits
+def test_s9_a_change_of_the_setting_is_obeyed_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    rung: list[Any] = []
+    monkeypatch.setattr(doorbell._bell, "put", rung.append)
+    current_app.conf.task_always_eager = False
+    saga = begin(define(a=world.compensatable()))
+    assert rung == [(saga.pk, "sagas")]
+    current_app.conf.task_always_eager = True
+
+    doorbell.ring(saga.pk)
+    assert read(saga.pk).state == "completed"
+    assert len(rung) == 1
+
+
+@pytest.mark.django_db(databases=DATABASES)
+def test_s9_eager_in_a_test_that_rolls_back_callbacks_are_the_test_s_own(
+    world: World, django_capture_on_commit_callbacks: Any
+) -> None:
+    saga = begin(define(a=world.compensatable()))
+    assert read(saga.pk).state == "pending"
+
+    with django_capture_on_commit_callbacks(execute=True):
+        other = begin(define("other", a=world.compensatable()))
+        assert read(other.pk).state == "pending"
+    assert (read(saga.pk).state, read(other.pk).state) == ("pending", "completed")

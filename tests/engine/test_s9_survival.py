@@ -1,0 +1,233 @@
+"""S9: what ends no process ends no loop either: sweeps, alerts and rings go on after any exception of one saga."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from celery.exceptions import WorkerShutdown, WorkerTerminate
+
+from sagas import announcing, bulk_running, doorbell, engine, recovery, sweeping, tasks, worker
+from sagas.alerts import Alert
+from sagas.doorbell import _Bell
+from sagas.management.stopping import Stop
+from sagas.management.sweeping import sweep
+from sagas.models import SagaWorker
+from sagas.testing.drain import read
+
+from . import test_alerts
+from .bulks import draw_and_start, make
+from .side_by_side import PATIENCE_SECONDS
+from .test_alerts import HOOK, QUIET
+from .test_s9_worker import sweeping as sweeping_worker  # noqa: F401 - a fixture
+from .test_s9_worker import wait_until
+from .world import World, begin, define
+
+pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
+
+STRAYS = [asyncio.CancelledError(), GeneratorExit(), BaseException("odd")]
+ENDS = [SystemExit(3), KeyboardInterrupt()]
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, saga_id: object, error: BaseException) -> None:
+    """Let an exception escape whenever this saga is advanced."""
+    real = engine.advance
+
+    def advance(wanted: Any, **options: Any) -> int:
+        if wanted == saga_id:
+            raise error
+        return real(wanted, **options)
+
+    monkeypatch.setattr(engine, "advance", advance)
+
+
+@pytest.mark.parametrize("error", STRAYS, ids=repr)
+def test_s9_a_stray_exception_of_one_saga_does_not_keep_others_from_being_run(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    first, second = (begin(define(a=world.compensatable())) for _ in range(2))
+    poison(monkeypatch, first.pk, error)
+
+    assert recovery.run_due() == 2
+
+    assert (read(first.pk).state, read(second.pk).state) == ("pending", "completed")
+
+
+@pytest.mark.parametrize("error", ENDS, ids=repr)
+@pytest.mark.parametrize(
+    "run", [recovery.run_due, lambda: sweeping.run_all_due(queues=None, should_stop=lambda: False)], ids=["page", "all"]
+)
+def test_s9_who_wants_the_process_to_end_is_heard(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException, run: Callable[[], object]
+) -> None:
+    poison(monkeypatch, begin(define(a=world.compensatable())).pk, error)
+
+    with pytest.raises(type(error)):
+        run()
+
+
+def test_s9_what_was_rung_for_just_now_survives_a_stray_exception_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (begin(define(a=world.compensatable())) for _ in range(2))
+    assert len(recovery.claim_due()) == 2  # as if they had been rung for
+    poison(monkeypatch, first.pk, asyncio.CancelledError())
+
+    sweeping.run_all_due(queues=None, should_stop=lambda: False)
+
+    assert (read(first.pk).state, read(second.pk).state) == ("pending", "completed")
+
+
+@pytest.mark.parametrize("error", STRAYS, ids=repr)
+def test_s9_a_stray_exception_of_one_bulk_does_not_stop_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    started = [draw_and_start(make(world, 1)) for _ in range(2)]
+    seen: list[object] = []
+
+    def advance(bulk_id: object, **_: object) -> int:
+        seen.append(bulk_id)
+        if len(seen) == 1:
+            raise error
+        return 1
+
+    monkeypatch.setattr(bulk_running, "advance", advance)
+
+    assert bulk_running.run_due() == 1
+    assert len(seen) == len(started)
+
+
+@pytest.mark.parametrize("error", STRAYS, ids=repr)
+def test_s9_the_loop_of_the_command_goes_on_after_a_stray_exception(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    stop, sweeps = Stop(), []
+
+    def ring_due(**_: object) -> int:
+        sweeps.append(1)
+        if len(sweeps) == 1:
+            raise error
+        stop.is_asked = True
+        return 0
+
+    monkeypatch.setattr(recovery, "ring_due", ring_due)
+
+    assert sweep(runs=False, queues=None, interval_seconds=0.01, stop=stop).sweeps == 2
+
+
+def test_s9_the_loop_of_the_command_ends_when_somebody_wants_it_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ring_due(**_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recovery, "ring_due", ring_due)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(runs=False, queues=None, interval_seconds=0.01, stop=Stop())
+
+
+@pytest.mark.parametrize("error", [*STRAYS, SystemExit(1)], ids=repr)
+def test_s9_no_exception_ends_the_sweeper_of_a_worker(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, error: BaseException
+) -> None:
+    real, failures = recovery.ring_due, []
+
+    def ring_due(**options: Any) -> int:
+        if not failures:
+            failures.append(1)
+            raise error
+        return real(**options)
+
+    monkeypatch.setattr(recovery, "ring_due", ring_due)
+    request.getfixturevalue("sweeping_worker")
+    wait_until(SagaWorker.objects.exists)
+
+
+def test_s9_a_broker_client_that_ends_its_thread_does_not_end_the_doorbell(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def publish(**options: Any) -> None:
+        seen.append(options["args"][0])
+        if len(seen) == 1:
+            raise SystemExit
+
+    monkeypatch.setattr(tasks.advance, "apply_async", publish)
+    bell, ids = _Bell(), [uuid4(), uuid4()]
+    bell.put((ids[0], "sagas"))
+    bell.flush(PATIENCE_SECONDS)
+    assert bell.is_failing()
+    bell.put((ids[1], "sagas"))
+    bell.flush(PATIENCE_SECONDS)
+
+    assert seen == [str(saga_id) for saga_id in ids]
+    assert not bell.is_failing()
+
+
+def test_s9_a_broker_that_does_not_answer_counts_as_failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_free, is_there = threading.Event(), threading.Event()
+
+    def publish(**_: object) -> None:
+        is_there.set()
+        is_free.wait(PATIENCE_SECONDS)
+
+    monkeypatch.setattr(tasks.advance, "apply_async", publish)
+    monkeypatch.setattr(doorbell, "STUCK_SECONDS", 0.0)
+    bell = _Bell()
+    bell.put((uuid4(), "sagas"))
+    assert is_there.wait(PATIENCE_SECONDS)
+    assert bell.is_failing()
+    is_free.set()
+    bell.flush(PATIENCE_SECONDS)
+    assert not bell.is_failing()
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit()], ids=repr)
+def test_s9_a_hook_that_ends_its_thread_does_not_silence_the_others(settings: Any, error: BaseException) -> None:
+    settings.SAGAS = {**QUIET, "ON_ATTENTION": [HOOK]}
+    announcing._announcer.forget()
+    test_alerts.heard.clear()
+
+    def fail_once(_alert: Alert) -> None:
+        if len(test_alerts.heard) == 1:
+            raise error
+
+    test_alerts.behaviour[:] = [fail_once]
+    try:
+        for number in range(2):
+            announcing.announce([an_alert(number)])
+            announcing.flush()
+        wait_until(lambda: "step 1" in [alert.step for alert in test_alerts.heard])
+    finally:
+        test_alerts.behaviour.clear()
+        announcing._announcer.forget()
+
+
+def an_alert(number: int) -> Alert:
+    values: dict[str, Any] = {field.name: None for field in fields(Alert)}
+    return Alert(**{**values, "saga_id": uuid4(), "step": f"step {number}", "reason": "hold"})
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), GeneratorExit()], ids=repr)
+def test_s9_a_step_does_not_end_the_main_process_of_a_worker(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    saga_id = uuid4()
+    poison(monkeypatch, saga_id, error)
+    with pytest.raises(type(error)):  # a child of a prefork pool, which another one replaces; and no worker at all
+        tasks.advance(str(saga_id))
+    monkeypatch.setattr(worker, "_main_pids", [os.getpid()])
+
+    tasks.advance(str(saga_id))
+
+
+@pytest.mark.parametrize("error", [WorkerShutdown(0), WorkerTerminate(1)], ids=repr)
+def test_s9_celery_ends_its_worker_through_a_task(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    saga_id = uuid4()
+    poison(monkeypatch, saga_id, error)
+    monkeypatch.setattr(worker, "_main_pids", [os.getpid()])
+    with pytest.raises(type(error)):
+        tasks.advance(str(saga_id))

@@ -1,0 +1,147 @@
+"""A message is read with suspicion: what Celery gets was written here, and what is malformed says which part is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from sagas.envelopes import BODY_MAX_BYTES, MalformedMessage, read_envelope
+
+SAGA = "01a22413-3bad-72aa-87a0-acd83a93cca0"
+ID = "3f0c4c1e-5f5c-4b43-9c5f-0a3d7a5a7c55"
+
+
+@dataclass
+class Taken:
+    """Be a message of kombu."""
+
+    body: Any = field(default_factory=lambda: json.dumps([[SAGA], {}, {}]))
+    headers: Any = field(default_factory=lambda: {"task": "sagas.advance", "id": ID})
+    properties: Any = field(default_factory=dict)
+    content_type: Any = "application/json"
+    content_encoding: Any = "utf-8"
+
+
+def with_header(name: str, value: Any) -> Taken:
+    return Taken(headers={"task": "sagas.advance", "id": ID, name: value})
+
+
+def fault_of(message: Taken, payload: Any = None) -> str:
+    with pytest.raises(MalformedMessage) as caught:
+        read_envelope(message, payload)
+    return str(caught.value)
+
+
+def test_what_celery_sends_is_read() -> None:
+    headers = {
+        "lang": "py", "task": "sagas.advance", "id": ID, "shadow": None, "eta": None, "expires": None, "group": None,
+        "group_index": None, "retries": 0, "timelimit": [None, None], "root_id": "root", "parent_id": "parent",
+        "argsrepr": "['x']", "kwargsrepr": "{}", "origin": "gen1@host", "ignore_result": True,
+        "replaced_task_nesting": 0, "stamped_headers": None, "stamps": {}, "sagas_queue": "slow",
+    }  # fmt: skip
+    found = read_envelope(Taken(headers=headers, properties={"reply_to": "", "correlation_id": ID, "priority": 0}))
+
+    assert (str(found.saga_id), found.message_id, found.queue) == (SAGA, ID, "slow")
+    assert (found.root_id, found.parent_id, found.origin, found.extras) == ("root", "parent", "gen1@host", {})
+
+
+@pytest.mark.parametrize("payload_in_headers", [True, False])
+def test_a_message_of_protocol_1_is_read(payload_in_headers: bool) -> None:
+    payload = {"task": "sagas.advance", "id": ID, "args": [SAGA], "kwargs": {}, "utc": True, "timelimit": [None, None]}
+    headers = {"task": "sagas.advance", "id": ID} if payload_in_headers else {}
+
+    assert str(read_envelope(Taken(headers=headers), payload).saga_id) == SAGA
+
+
+def test_celery_learns_nothing_of_what_the_sender_wrote_but_ids() -> None:
+    honest = {"eta": "2030-01-01T00:00:00", "expires": "2001-01-01T00:00:00", "timelimit": [5, 4], "retries": 7}
+    found = read_envelope(Taken(headers={"task": "sagas.advance", "id": ID, **honest}))
+
+    headers = found.as_headers("sagas.advance", ["sagas"])
+    assert {name: headers[name] for name in honest} == {
+        "eta": None, "expires": None, "timelimit": [None, None], "retries": 0,
+    }  # fmt: skip
+    assert headers["sagas_served"] == ["sagas"]
+    assert json.loads(found.as_body()) == [[SAGA], {}, {}]
+
+
+def test_plain_headers_of_tracers_are_kept_and_no_others() -> None:
+    theirs = {"traceparent": "00-ab-cd-01", "sentry-task-enqueued-time": 1.5, "headers": {"baggage": "a=b"}}
+    harmful = {"called_directly": True, "update": 5, "sagas_served": ["all"], "nested": {"a": 1}, "long": "x" * 9000}
+    found = read_envelope(Taken(headers={"task": "sagas.advance", "id": ID, **theirs, **harmful}))
+
+    assert found.extras == theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("timelimit", ["x", "y"]), ("timelimit", [1]), ("timelimit", [float("nan"), None]), ("timelimit", 5),
+        ("timelimit", {"a": 1}), ("timelimit", [10**30, 1]), ("timelimit", [-1, None]), ("timelimit", [True, None]),
+        ("expires", "soon"), ("expires", 5), ("eta", ["x"]), ("eta", "\x00"), ("retries", "x"), ("retries", -1),
+        ("retries", 1.5), ("retries", True), ("group", {}), ("root_id", ["x"]), ("parent_id", 5), ("origin", []),
+        ("id", ["x"]), ("id", "\x00"), ("id", "\ud800"), ("id", "x" * 256), ("lang", {}), ("shadow", ["x"]),
+        ("stamps", ["x"]), ("stamped_headers", "x"), ("stamped_headers", [[]]), ("ignore_result", "yes"),
+        ("replaced_task_nesting", "x"), ("argsrepr", 5), ("kwargsrepr", []), ("headers", []), ("compression", []),
+        ("sagas_queue", ["x"]), ("meth", 1), ("taskset", {}), ("utc", "x"), ("group_index", "x"),
+    ],
+)  # fmt: skip
+def test_a_wrong_header_is_named(name: str, value: Any) -> None:
+    assert fault_of(with_header(name, value)) == f"its header {name!r} is a wrong {type(value).__name__}"
+
+
+@pytest.mark.parametrize("value", ["", None])
+def test_a_message_needs_an_id(value: Any) -> None:
+    assert fault_of(with_header("id", value)) == "it has no header 'id'"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("reply_to", ["x"]), ("correlation_id", 5), ("priority", "x"), ("delivery_info", "x")]
+)
+def test_a_wrong_property_is_named(name: str, value: Any) -> None:
+    assert fault_of(Taken(properties={name: value})) == f"its property {name!r} is a wrong {type(value).__name__}"
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (None, "its body is a wrong NoneType"),
+        ({}, "its body is a wrong dict"),
+        (b"\xff\xfe", "its body is no JSON"),
+        ("[" * BODY_MAX_BYTES, "its body is no JSON"),
+        ("[" * (BODY_MAX_BYTES + 1), f"its body is larger than {BODY_MAX_BYTES} bytes"),
+        ("5", "its body is no list of arguments, keywords and options"),
+        ("[[], {}, {}, {}]", "its body is no list of arguments, keywords and options"),
+        ("[1, 2, 3]", "its arguments are no list and mapping"),
+        ("[[], {}, {}]", "it names not exactly one saga"),
+        (f'[["{SAGA}", "{SAGA}"], {{}}, {{}}]', "it names not exactly one saga"),
+        (f'[["{SAGA}"], {{"saga_id": "{SAGA}"}}, {{}}]', "it names not exactly one saga"),
+        (f'[[], {{"saga": "{SAGA}"}}, {{}}]', "it names not exactly one saga"),
+        ('[["x"], {}, {}]', "the id of its saga is no UUID"),
+        ("[[5], {}, {}]", "the id of its saga is no UUID"),
+        (f'[["{SAGA}"], {{}}, []]', "its options are no mapping"),
+        (f'[["{SAGA}"], {{}}, {{"chord": []}}]', "its option 'chord' is a wrong list"),
+        (f'[["{SAGA}"], {{}}, {{"chain": "x"}}]', "its option 'chain' is a wrong str"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_a_wrong_body_is_told(body: Any, fault: str) -> None:
+    assert fault_of(Taken(body=body)) == fault
+
+
+@pytest.mark.parametrize("content_type", ["application/data", "application/x-python-serialize", None, 5, []])
+def test_another_content_type_is_refused(content_type: Any) -> None:
+    assert fault_of(Taken(content_type=content_type)) == "its content type is not application/json"
+
+
+@pytest.mark.parametrize("encoding", ["zlib_codec", "rot13", "utf-16", 5, ["utf-8"]])
+def test_another_encoding_is_refused(encoding: Any) -> None:
+    assert fault_of(Taken(content_encoding=encoding)) == "its content encoding is not utf-8"
+
+
+def test_headers_and_properties_are_mappings() -> None:
+    assert fault_of(Taken(headers=[1])) == "its headers are no mapping"
+    assert fault_of(Taken(properties=[1])) == "its properties are no mapping"
