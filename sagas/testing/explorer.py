@@ -1,10 +1,10 @@
 """Run a definition under every single fault, at every step, in both directions, and judge where each run ends.
 
-What is enumerated for each step: a refusal; an attempt that failed without an effect; a worker that dies before and
-after the function; an answer that is lost once, for ever, or that was never asked for; a function that runs twice; an
-answer that comes after another worker took over; a call that comes after everything was undone; a deadline; and an
-operator who cancels, forces compensation, or pauses and resumes. On the way back also a compensation that is refused,
-or that keeps failing.
+What is enumerated for each step, as far as it can happen to it: a refusal; an attempt that failed without an effect; a
+worker that dies before and after the function; an answer that is lost once, for ever, or that was never asked for; an
+external function that runs twice (a local one commits once, with the record of it); an answer that comes after another
+worker took over; a call that comes after everything was undone; a deadline; and an operator who cancels, forces
+compensation, or pauses and resumes. On the way back also a compensation that is refused, or that keeps failing.
 
 A run is right when it ends completed with exactly the effects of an undisturbed run, or compensated with none. A
 person may be asked only where nobody can know or help, at a pivot whose answer never comes or a compensation that is
@@ -184,7 +184,7 @@ def _forward_trials(scenario: Scenario, step: Step) -> Iterator[Trial]:
         yield trial("retries spent", lambda f, _: f.refuse(step.name, RetryLater("explored"), times=ALWAYS))
     yield trial("dies before", lambda f, _: f.crash_before(step.name))
     yield trial("dies after", lambda f, _: f.crash_after(step.name))
-    yield trial("runs twice", lambda f, _: _run_twice(f, step.name, Direction.ACTION))
+    yield from _repeat_trials(scenario, step, trial, Direction.ACTION)
     if step.external:
         yield from _unknown_trials(step, trial, is_pivot)
     if step.external or not runs_in_engine_database(scenario.definition, step):
@@ -197,6 +197,20 @@ def _forward_trials(scenario: Scenario, step: Step) -> Iterator[Trial]:
             )
             yield trial("undone meanwhile", lambda f, saga: _compensate_meanwhile(f, saga, step, before=False))
     yield from _person_trials(step, trial, Direction.ACTION)
+
+
+def _repeat_trials(
+    scenario: Scenario, step: Step, trial: Callable[..., Trial], direction: Direction
+) -> Iterator[Trial]:
+    """Yield how a function can run again after it did its work.
+
+    Twice with both effects kept: an external one alone. A local one commits once, with the engine's record or with a
+    barrier row; in a database of its own a worker can also die between its function and that commit.
+    """
+    if step.external:
+        yield trial("runs twice", lambda f, _: f.repeat(step.name, direction=direction))
+    elif not runs_in_engine_database(scenario.definition, step):
+        yield trial("dies before its commit", lambda f, _: f.crash_before_commit(step.name, direction=direction))
 
 
 def _unknown_trials(step: Step, trial: Callable[..., Trial], is_pivot: bool) -> Iterator[Trial]:
@@ -241,7 +255,7 @@ def _backward_trials(scenario: Scenario, step: Step, turning: str) -> Iterator[T
     yield trial("retry once", lambda f, _: f.refuse(step.name, RetryLater("explored"), direction=back))
     yield trial("dies before", lambda f, _: f.crash_before(step.name, direction=back))
     yield trial("dies after", lambda f, _: f.crash_after(step.name, direction=back))
-    yield trial("runs twice", lambda f, _: _run_twice(f, step.name, back))
+    yield from _repeat_trials(scenario, step, trial, back)
     if step.external:
         yield trial("answer lost once", lambda f, _: f.lose_answer(step.name, direction=back))
     if step.external or not runs_in_engine_database(scenario.definition, step):
@@ -353,10 +367,6 @@ def _describe_end(saga: Saga) -> str:
     holds = [saga.hold] if saga.hold else []
     holds += [step.hold for step in _select_steps(saga) if step.hold]
     return ", ".join([saga.state, *(f"held: {hold}" for hold in holds), *saga.attention])
-
-
-def _run_twice(planted: Faults, step: str, direction: Direction) -> None:
-    planted.repeat(step, direction=direction)
 
 
 def _overtake(planted: Faults, saga: Saga, step: Step, direction: Direction) -> None:

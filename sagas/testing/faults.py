@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
+
 from .. import clock, perform
 from ..context import StepContext
 from ..definition import StepFunction
 from ..exceptions import OutcomeUnknown, WorkerDied
+from ..outcomes import Report
+from ..perform import Claimed
 from ..states import Direction
 
 ACTION, COMPENSATION = Direction.ACTION, Direction.COMPENSATION
@@ -29,6 +33,9 @@ class _Fault:
     direction: Direction
     times: int
     run: Callable[[StepFunction, StepContext[Any]], dict[str, Any] | None]
+    """Acts at the function, inside the transaction of a local step."""
+    around: Callable[[Callable[[], Report]], Report] | None = None
+    """Acts outside the transaction of a local step in a database of its own; None: it acts at the function."""
     reached: int = 0
     was_possible: bool = True
 
@@ -56,14 +63,27 @@ class Faults:
 
         self._plant(step, direction, times, run)
 
+    def crash_before_commit(self, step: str, *, direction: Direction = ACTION, times: int = 1) -> None:
+        """Die after the function, before what a local one wrote is committed."""
+
+        def run(function: StepFunction, context: StepContext[Any]) -> None:
+            function(context)
+            raise SimulatedCrash(f"after {context.step}, before its commit")
+
+        self._plant(step, direction, times, run)
+
     def crash_after(self, step: str, *, direction: Direction = ACTION, times: int = 1) -> None:
-        """Die after the function, before the record."""
+        """Die after the function, before the record; a local step in a database of its own has committed by then."""
 
         def run(function: StepFunction, context: StepContext[Any]) -> None:
             function(context)
             raise SimulatedCrash(f"after {context.step}")
 
-        self._plant(step, direction, times, run)
+        def around(go: Callable[[], Report]) -> Report:
+            go()
+            raise SimulatedCrash(f"after {step}")
+
+        self._plant(step, direction, times, run, around)
 
     def lose_answer(self, step: str, *, direction: Direction = ACTION, times: int = 1) -> None:
         """Run the function and lose what it returned: the outcome is unknown."""
@@ -88,8 +108,8 @@ class Faults:
         """Let time pass around the function, and something happen ``meanwhile``: another worker, an operator, a
         deadline.
 
-        ``before``: the worker sleeps before the call instead of after it. A local step holds its transaction open
-        meanwhile.
+        ``before``: the worker sleeps before the call instead of after it. A local step in the engine's database holds
+        its transaction open meanwhile; one in a database of its own has not begun it, or has committed it.
         """
 
         def pause() -> None:
@@ -98,16 +118,20 @@ class Faults:
                 meanwhile()
 
         def run(function: StepFunction, context: StepContext[Any]) -> dict[str, Any] | None:
+            result: dict[str, Any] | None = around(lambda: function(context))
+            return result
+
+        def around(go: Callable[[], Any]) -> Any:
             if before:
                 pause()
-            result = function(context)
+            result = go()
             if not before:
                 pause()
             if then_crash:
-                raise SimulatedCrash(f"after {context.step}")
+                raise SimulatedCrash(f"after {step}")
             return result
 
-        self._plant(step, direction, times, run)
+        self._plant(step, direction, times, run, around)
 
     def attempt(self, step: str, act: Callable[[], bool], *, direction: Direction = ACTION) -> None:
         """Let somebody act before the function, who says whether that was possible."""
@@ -120,11 +144,15 @@ class Faults:
         fault = self.planted[-1]
 
     def run_twice(self) -> None:
-        """Run every function twice; an idempotent one does not mind."""
+        """Run every function twice, as it can happen; an idempotent one does not mind.
+
+        What the first run of a local one wrote is rolled back: it commits once, with the record of it. What it did
+        elsewhere stays.
+        """
         self.runs_twice = True
 
     def repeat(self, step: str, *, direction: Direction = ACTION, times: int = 1) -> None:
-        """Run the function of one step twice under one claim."""
+        """Run the function of one external step twice under one claim."""
 
         def run(function: StepFunction, context: StepContext[Any]) -> dict[str, Any] | None:
             function(context)
@@ -141,19 +169,46 @@ class Faults:
         if missed:
             raise AssertionError(f"Planted faults that were never reached: {', '.join(missed)}.")
 
-    def wrap(self, claimed: perform.Claimed, function: StepFunction) -> StepFunction:
+    def wrap(self, claimed: Claimed, function: StepFunction) -> StepFunction:
         """Return the function that runs instead of a claimed step's own."""
+        fault = self._find(claimed, is_around=False)
+        if fault is not None:
+            return lambda context: fault.run(function, context)
+        return _repeat(claimed, function) if self.runs_twice else function
+
+    def perform(self, claimed: Claimed, go: Callable[[Claimed], Report]) -> Report:
+        """Perform a claimed step that is not local to the engine's database, with a fault around it."""
+        fault = self._find(claimed, is_around=True)
+        return fault.around(lambda: go(claimed)) if fault is not None and fault.around is not None else go(claimed)
+
+    def _find(self, claimed: Claimed, *, is_around: bool) -> _Fault | None:
+        """Return the planted fault that acts now, and count it."""
+        is_apart = not claimed.step.external and not claimed.joins_engine
         for fault in self.planted:
             is_meant = fault.step == claimed.step.name and fault.direction is claimed.direction
-            if is_meant and fault.reached < fault.times:
+            acts_around = is_apart and fault.around is not None
+            if is_meant and fault.reached < fault.times and acts_around is is_around:
                 fault.reached += 1
-                return lambda context: fault.run(function, context)
-        if self.runs_twice:
-            return lambda context: (function(context), function(context))[1]
-        return function
+                return fault
+        return None
 
-    def _plant(self, step: str, direction: Direction, times: int, run: Any) -> None:
-        self.planted.append(_Fault(step=step, direction=direction, times=times, run=run))
+    def _plant(self, step: str, direction: Direction, times: int, run: Any, around: Any = None) -> None:
+        self.planted.append(_Fault(step=step, direction=direction, times=times, run=run, around=around))
+
+
+def _repeat(claimed: Claimed, function: StepFunction) -> StepFunction:
+    """Return a function that runs twice; of a local one the first run is rolled back, as after a crash."""
+
+    def run(context: StepContext[Any]) -> dict[str, Any] | None:
+        if claimed.step.external:
+            function(context)
+        else:
+            with transaction.atomic(using=claimed.database):
+                function(context)
+                transaction.set_rollback(True, using=claimed.database)
+        return function(context)
+
+    return run
 
 
 @contextmanager
@@ -163,11 +218,12 @@ def faults(*, must_be_reached: bool = True) -> Iterator[Faults]:
     Raises: AssertionError at the end when a planted fault was never reached, unless ``must_be_reached`` is False.
     """
     planted = Faults()
-    before = perform.intercept
+    intercept, go = perform.intercept, perform.perform
     perform.intercept = planted.wrap
+    perform.perform = lambda claimed: planted.perform(claimed, go)
     try:
         yield planted
     finally:
-        perform.intercept = before
+        perform.intercept, perform.perform = intercept, go
     if must_be_reached:
         planted.assert_reached()

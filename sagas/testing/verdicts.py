@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
+from ..text_tables import Column, describe_table
+from ..visible_text import escape
 from .explorer import Exploration, Verdict, describe
 
-HEADINGS = ("step", "direction", "fault", "end", "left", "")
+COLUMNS = (
+    Column(title="verdict"),
+    Column(title="step", least=14),
+    Column(title="direction"),
+    Column(title="fault", least=16),
+    Column(title="end", least=16),
+    Column(title="left", least=12),
+)
 
 
-def render_exploration(exploration: Exploration) -> str:
-    """Return the whole exploration as text."""
+def render_exploration(exploration: Exploration, *, width: int | None = None) -> str:
+    """Return the whole exploration as text.
+
+    ``width``: of the terminal that the table has to fit, in columns; None: as wide as it needs to be.
+    """
     rows = [_row_of(verdict) for verdict in exploration.verdicts]
     wrong = exploration.wrong
     lines = [
         f"{exploration.definition}: an undisturbed run leaves {_list_effects(exploration.baseline)}.",
         "",
-        *_align([HEADINGS, *rows]),
+        *describe_table(COLUMNS, rows, width),
         "",
         f"{len(rows)} trials, {len(wrong)} wrong, {len(exploration.not_possible)} not possible.",
     ]
     if wrong:
-        lines += ["", "Shortest counterexample", describe(wrong[0])]
-    return "\n".join(lines) + "\n"
+        lines += ["", "Shortest counterexample", *describe(wrong[0]).split("\n")]
+    return "\n".join(escape(line) for line in lines) + "\n"
 
 
 def as_rows(exploration: Exploration) -> list[dict[str, object]]:
@@ -48,14 +60,8 @@ def as_rows(exploration: Exploration) -> list[dict[str, object]]:
 def _row_of(verdict: Verdict) -> tuple[str, ...]:
     trial = verdict.trial
     mark = "WRONG" if verdict.is_wrong else "ok" if verdict.was_possible else "not possible"
-    return (trial.step, trial.direction.value, trial.fault, verdict.end, _list_effects(verdict.effects), mark)
+    return (mark, trial.step, trial.direction.value, trial.fault, verdict.end, _list_effects(verdict.effects))
 
 
 def _list_effects(effects: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in effects.items() if count) or "nothing"
-
-
-def _align(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    listed = list(rows)
-    widths = [max(len(row[column]) for row in listed) for column in range(len(HEADINGS))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in listed]
