@@ -13,7 +13,7 @@ import pytest
 
 from config.local.runtime import ROOT
 
-from .conftest import run
+from .environments import run
 
 PROJECT = Path(__file__).with_name("project")
 Run = Callable[..., str]
