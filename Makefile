@@ -36,12 +36,16 @@ test: install-dev ## Run every test that needs no more than Python
 	$(PYTEST) -n $(TEST_PROCESSES) --dist loadgroup
 	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) $(ON_FOUR_DATABASES)
 
+.PHONY: test-matrix
+test-matrix: install-dev ## Try the wheel on every Python and Django at hand: the README's tutorial, a foreign project
+	$(BIN)/python -m tests.foreign.pairs
+
 .PHONY: test-browser
 test-browser: install-dev ## Run the tests that need Chromium
 	$(PYTEST) -n $(TEST_PROCESSES) tests/browser
 
 .PHONY: test-brokers
-test-brokers: install-dev ## Run the tests that need RabbitMQ
+test-brokers: install-dev ## Run the tests that need RabbitMQ and PgBouncer
 	$(PYTEST) tests/brokers
 
 .PHONY: test-scale

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import override_settings
@@ -12,6 +13,7 @@ from django.test import override_settings
 from config.local.valkey import LocalValkey, start_valkey
 
 from .emptying import emptying_what_is_filled
+from .foreign import table as foreign
 from .lanes import make_scheduler
 
 TESTS = Path(__file__).parent
@@ -61,6 +63,14 @@ def pytest_collection_finish() -> None:
     """Leave what all tests and modules take up out of every later collection of garbage, and of what forks copy."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what was driven under which setting of a foreign project, and write it down, where that was tested."""
+    reports = [report for found in ("passed", "failed") for report in terminalreporter.stats.get(found, ())]
+    if lines := foreign.list_lines(reports):
+        terminalreporter.section("foreign projects")
+        terminalreporter.write_line(foreign.write(lines))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -11,7 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Their tests start shops, or environments, which those of one process share; and they wait most of the time. So each of
 # these directories is the business of one process, beside others that keep the processors busy.
-LANES = frozenset({"acceptance", "chaos", "packaging"})
+LANES = frozenset({"acceptance", "chaos", "foreign", "packaging"})
 # What waits for nothing and shares nothing.
 BESIDE_LANES = ("tests/chaos/test_query_plans.py", "tests/acceptance/test_books.py")
 

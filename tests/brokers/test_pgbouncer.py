@@ -1,0 +1,49 @@
+"""A foreign project behind PgBouncer in transaction mode: no two transactions need the same connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.foreign.conftest import estate, wheel
+from tests.foreign.estate import Estate
+from tests.foreign.settings_table import BEHIND_PGBOUNCER, WORKER_BEHIND_PGBOUNCER, Setting
+from tests.foreign.test_settings import judge, run_with_worker
+from tests.servers_pgbouncer import LocalPgBouncer, start_pgbouncer
+
+__all__ = ["estate", "wheel"]
+
+
+@pytest.fixture(scope="module")
+def bouncer(estate: Estate) -> Iterator[LocalPgBouncer]:
+    """Run a PgBouncer before the run's server."""
+    started = start_pgbouncer(estate.describe("postgres"))
+    yield started
+    started.process.stop()
+
+
+def behind(bouncer: LocalPgBouncer, databases: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Return how the project reaches its databases."""
+    return {alias: bouncer.stand_before(parameters) for alias, parameters in databases.items()}
+
+
+def test_everything_works_behind_pgbouncer(estate: Estate, bouncer: LocalPgBouncer, record_property: Any) -> None:
+    setting: Setting = BEHIND_PGBOUNCER
+    with estate.databases(setting) as databases:
+        found = estate.drive(setting, behind(bouncer, databases), *setting.expected)
+
+    judge(setting, found, record_property)
+
+
+def test_worker_works_behind_pgbouncer(
+    estate: Estate, bouncer: LocalPgBouncer, valkey_url: str, tmp_path: Path, record_property: Any
+) -> None:
+    setting: Setting = WORKER_BEHIND_PGBOUNCER
+    with estate.databases(setting) as databases:
+        found, log = run_with_worker(setting, estate, behind(bouncer, databases), valkey_url, tmp_path)
+
+    judge(setting, found, record_property)
+    assert "Traceback" not in log

@@ -1,0 +1,188 @@
+"""Act on sagas in the console as an operator does, by what the pages themselves offer."""
+
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.urls import resolve, reverse
+from ferries.models import Crossing
+from ferries.views import ENGINE_DATABASE
+
+from sagas.models import Saga, SagaBulk, SagaLook
+from sagas.operations import pause, resume
+
+from .feats import feat
+from .pages import Visitor
+from .running import OPERATOR, cure, find, place, prefix, settle, waits
+
+REASON = "The bank is open again, see its page."
+TALL = 1_000
+MANY_PAGES, MOST_PAGES = 30, 50
+
+
+def site_url(name, *arguments):
+    """Return the address of a page of the site that operators use."""
+    return reverse(f"{settings.CONSOLE_SITE}:{name}", args=arguments)
+
+
+def make_user(name, group=None):
+    """Create an account that may enter the admin, a superuser where no group is named."""
+    model = get_user_model()
+    user = model(**{model.USERNAME_FIELD: f"{name}@example.com"}, is_staff=True, is_superuser=group is None)
+    user.save()
+    if group:
+        user.groups.add(Group.objects.get(name=group))
+    return user
+
+
+_visitors = {}
+
+
+def visit_as(name, group=None):
+    """Return the browser of an account, which is created at its first visit."""
+    if name not in _visitors:
+        _visitors[name] = Visitor(make_user(name, group))
+    return _visitors[name]
+
+
+def place_waiting(count):
+    """Book crossings whose bank is closed for an hour, then let it open.
+
+    Returns: the ids of their sagas.
+    """
+    placed = [place("bank") for _ in range(count)]
+    ids = [saga_id for saga_id, _ in placed]
+    settle(*ids, until=waits)
+    for _, crossing in placed:
+        cure(crossing)
+    return ids
+
+
+def open_operation(visitor, saga_id, code):
+    """Go to the page of an operation over the link on the saga's page."""
+    page = visitor.get(site_url("sagas_saga_change", saga_id))
+    links = {link for link in page.links if f"/{saga_id}/act/{code}/" in link}
+    assert links, f"{page.url} ({page.status}) offers no {code}: {page.read()[:600]}"
+    [link] = links
+    return visitor.get(link)
+
+
+@feat
+def retry_from_console():
+    """Retry one from its page."""
+    visitor = visit_as("operator", "Saga operators")
+    [saga_id] = place_waiting(1)
+    form = open_operation(visitor, saga_id, "retry").form_with("reason")
+    answer = visitor.submit(form, reason=REASON)
+    where = answer.url == site_url("sagas_saga_change", saga_id)
+    return [answer.status, where, *settle(saga_id)]
+
+
+@feat
+def operate_from_console():
+    """Pause one, resume it and cancel it."""
+    visitor = visit_as("operator", "Saga operators")
+    [saga_id] = place_waiting(1)
+    found = []
+    for code in ("pause", "resume", "cancel"):
+        form = open_operation(visitor, saga_id, code).form_with("reason")
+        found.append([visitor.submit(form, reason=REASON).status, find(saga_id).hold])
+    return [found, *settle(saga_id)]
+
+
+@feat
+def bulk_from_console():
+    """Tick three in the list and retry them at once."""
+    visitor = visit_as("supervisor", "Saga supervisors")
+    ids = place_waiting(3)
+    ticked = visitor.get(site_url("sagas_saga_changelist")).form_with("action")
+    drawn = visitor.submit(ticked, action="retry", index="0", _selected_action=ids)
+    started = visitor.submit(drawn.form_with("reason"), reason=REASON)
+    bulk_id = started.url.partition("/sagabulk/")[2].partition("/")[0]
+    states = settle(*ids)
+    bulk = SagaBulk.objects.using(ENGINE_DATABASE).get(pk=bulk_id)
+    page = visitor.get(site_url("sagas_sagabulk_change", bulk_id))
+    return [started.status, bulk.state, page.progress, states]
+
+
+@feat
+def show_payload():
+    """Show a result to a superuser, and note it."""
+    visitor = visit_as("superuser")
+    saga_id, _ = place()
+    settle(saga_id)
+    page = visitor.get(site_url("sagas_saga_change", saga_id) + "?tab=steps&step=hold_places")
+    looks = SagaLook.objects.using(ENGINE_DATABASE).filter(saga_id=saga_id).count()
+    return ["cabin-7" in page.text, looks]
+
+
+@feat
+def open_every_page():
+    """Open what the console's pages lead to, and what their scripts ask for.
+
+    Returns: what did not open; what leads out of the site; numbers for machines that are written for readers; whether
+    there were many pages.
+    """
+    visitor = visit_as("superuser")
+    root = site_url("index")
+    [saga_id] = place_waiting(1)
+    waiting = [root, site_url("sagas_saga_changelist"), site_url("sagas_saga_change", saga_id)]
+    seen, kinds, failed, outside, numbers = set(), set(), [], set(), set()
+    while waiting and len(seen) < MOST_PAGES:
+        url = waiting.pop(0)
+        if url in seen:
+            continue
+        seen.add(url)
+        page = visitor.get(url)
+        if page.status != 200 and not is_refusal(url, page):
+            failed.append([url, page.status])
+        numbers |= set(page.odd_numbers)
+        for link in {*page.links, *(form.action for form in page.forms)}:
+            path = urlsplit(link).path
+            if not path.startswith(root):
+                outside.add(path)
+            elif f"{root}sagas/" in path and (kind := kind_of(link)) not in kinds:
+                kinds.add(kind)
+                waiting.append(link)
+    return [failed, sorted(outside - {prefix() or "/"}), sorted(numbers), len(seen) >= MANY_PAGES]
+
+
+def kind_of(link):
+    """Return which view shows a page with which names in its query; one page of a kind is enough."""
+    parts = urlsplit(link)
+    found = resolve(parts.path.removeprefix(prefix()))
+    return found.view_name, found.kwargs.get("code"), *sorted(part.partition("=")[0] for part in parts.query.split("&"))
+
+
+def is_refusal(url, page):
+    """Tell whether a page says properly that this operation is not possible now."""
+    return page.status in (405, 409) and ("/act/" in url or "/start/" in url or "/stop/" in url)
+
+
+@feat
+def grow_tall():
+    """Let one have a thousand entries of history, as after many operations."""
+    saga_id, _ = place("bank")
+    settle(saga_id, until=waits)
+    while find(saga_id).history_count < TALL:
+        pause(UUID(saga_id), actor=OPERATOR, reason=REASON)
+        resume(UUID(saga_id), actor=OPERATOR, reason=REASON)
+    return find(saga_id).history_count
+
+
+@feat
+def operate_tall_saga():
+    """Pause, resume and retry the one with a thousand entries."""
+    visitor = visit_as("operator", "Saga operators")
+    saga = Saga.objects.using(ENGINE_DATABASE).get(history_count__gte=TALL)
+    Crossing.objects.update(trouble="")
+    found = []
+    for code in ("pause", "resume", "retry"):
+        form = open_operation(visitor, saga.pk, code).form_with("reason")
+        status = visitor.submit(form, reason=REASON).status
+        found.append([status, find(saga.pk).hold])
+        if status != 200:
+            return found
+    return [*found, *settle(saga.pk)]

@@ -1,0 +1,194 @@
+"""Start sagas as a project does, let them run, and look at the world afterwards."""
+
+import threading
+import time
+from io import StringIO
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from django.test import Client
+from django.urls import reverse
+from ferries.models import Crossing, Deal, Ferry
+from ferries.sagas import CareInput, CareSaga
+from ferries.views import ENGINE_DATABASE, TooLate, book, book_and_fail, book_crossing
+
+from sagas import engine
+from sagas.actors import Actor
+from sagas.engine import start
+from sagas.models import Saga, SagaAttempt, SagaStep
+from sagas.operations import retry_now
+
+from .feats import feat
+
+PATIENCE_SECONDS = 60.0
+SWEEPS_SECONDS = 5.0  # what sweeps have not done by then they will not do
+OPERATOR = Actor(name="the driver", is_trusted=True)
+REASON = "The other side works again."
+SIDE_BY_SIDE, THREADS = 2, 4
+
+
+def order(command, *arguments, **options):
+    """Run a management command.
+
+    Returns: what it printed.
+    """
+    printed = StringIO()
+    call_command(command, *arguments, stdout=printed, stderr=StringIO(), **options)
+    return printed.getvalue()
+
+
+def prefix():
+    """Return what a server in front puts before every path."""
+    return settings.FORCE_SCRIPT_NAME or getattr(settings, "SERVER_PREFIX", "") or ""
+
+
+def find(saga_id):
+    return Saga.objects.using(ENGINE_DATABASE).get(pk=saga_id)
+
+
+def post(view, **values):
+    """Post to a page of the project as a customer does."""
+    return Client(SCRIPT_NAME=prefix()).post(reverse(view).removeprefix(prefix()), values)
+
+
+def place(trouble=""):
+    """Book a crossing over HTTP.
+
+    Returns: the id of its saga and the crossing.
+    """
+    answer = post(book, trouble=trouble)
+    assert answer.status_code == 201, answer.content
+    return answer.json()["saga"], Crossing.objects.get(pk=answer.json()["crossing"])
+
+
+def has_worker():
+    return settings.SAGAS["DOORBELL"] == "sagas.doorbell.ring_celery"
+
+
+def settle(*saga_ids, until=lambda saga: saga.closed_at is not None):
+    """Let sagas run until it is true of each of them: by a sweep, or by the worker that rings reach.
+
+    Returns: their states.
+    """
+    give_up_at = time.monotonic() + (PATIENCE_SECONDS if has_worker() else SWEEPS_SECONDS)
+    is_late = False
+    while not is_late:
+        if not has_worker():
+            order("saga_sweep", run=True)
+        if all(until(find(saga_id)) for saga_id in saga_ids):
+            break
+        # Again, because a bulk takes its time between two sagas.
+        time.sleep(0.05)
+        is_late = time.monotonic() > give_up_at
+    return [find(saga_id).state for saga_id in saga_ids]
+
+
+def waits(saga):
+    """Tell whether a saga waits an hour for the port or for the bank."""
+    slow = SagaStep.objects.using(ENGINE_DATABASE).filter(saga_id=saga.pk, name__in=("reserve_berth", "pay"))
+    return slow.filter(waiting_for__isnull=False).exists()
+
+
+def cure(crossing):
+    """Let the other side of a crossing work again."""
+    Crossing.objects.filter(pk=crossing.pk).update(trouble="")
+
+
+def look_at(crossing):
+    """Return what a crossing has left in the world."""
+    found = Crossing.objects.select_related("ferry").get(pk=crossing.pk)
+    return {
+        "status": found.status,
+        "free": found.ferry.free_places,
+        "cars": found.cars_on_board,
+        "meals": found.meals,
+    }
+
+
+def count_deals(saga_id):
+    """Return how many deals of a saga the port and the bank have open."""
+    return Deal.objects.filter(key__startswith=str(saga_id), is_open=True).count()
+
+
+@feat
+def book_from_view():
+    """Start one from a view."""
+    saga_id, _ = place()
+    return find(saga_id).definition
+
+
+@feat
+def fail_after_starting():
+    """Start one in a view that fails afterwards."""
+    before = Saga.objects.using(ENGINE_DATABASE).count()
+    try:
+        post(book_and_fail)
+    except TooLate:
+        return Saga.objects.using(ENGINE_DATABASE).count() - before
+    raise AssertionError("The view did not fail.")
+
+
+@feat
+def complete():
+    """Complete one."""
+    saga_id, crossing = place()
+    return [*settle(saga_id), look_at(crossing), count_deals(saga_id)]
+
+
+@feat
+def compensate():
+    """Let the pivot refuse."""
+    saga_id, crossing = place("declined")
+    return [*settle(saga_id), look_at(crossing), count_deals(saga_id)]
+
+
+@feat
+def wait_and_wake():
+    """Let a step be in progress, then wake it."""
+    saga_id, crossing = place("port")
+    before = settle(saga_id, until=waits)
+    cure(crossing)
+    retry_now(find(saga_id).pk, actor=OPERATOR, reason=REASON)
+    return [*before, *settle(saga_id), look_at(crossing)["status"]]
+
+
+@feat
+def start_from_function():
+    """Start one outside any request."""
+    saga, crossing = book_crossing()
+    return [*settle(saga.pk), look_at(crossing)["status"]]
+
+
+@feat
+def run_side_by_side():
+    """Run groups of local steps in several threads at once.
+
+    Returns: how the sagas ended, how their attempts did, how many there were, and what escaped from the engine.
+    """
+    ferries = [Ferry.objects.create(free_places=9) for _ in range(SIDE_BY_SIDE)]
+    started = [start(CareSaga, CareInput(ferry=ferry.pk)).pk for ferry in ferries]
+    gate, escaped = threading.Barrier(THREADS), set()
+
+    def advance_all():
+        try:
+            gate.wait(PATIENCE_SECONDS)
+            give_up_at = time.monotonic() + PATIENCE_SECONDS
+            while any(find(pk).closed_at is None for pk in started) and time.monotonic() < give_up_at:
+                for pk in started:
+                    try:
+                        engine.advance(pk)
+                    except Exception as error:  # noqa: BLE001 - nothing may escape
+                        escaped.add(f"{type(error).__name__}: {error}")
+                time.sleep(0.02)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=advance_all) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(2 * PATIENCE_SECONDS)
+    ends = sorted(find(pk).state for pk in started)
+    outcomes = SagaAttempt.objects.using(ENGINE_DATABASE).filter(saga_id__in=started).values_list("outcome", flat=True)
+    return [ends, sorted(set(outcomes)), len(outcomes), sorted(escaped)]

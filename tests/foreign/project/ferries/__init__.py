@@ -1,0 +1,1 @@
+"""Sell crossings, by a saga."""

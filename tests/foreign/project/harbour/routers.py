@@ -1,0 +1,36 @@
+"""Routers that foreign projects have, made as Django's documentation shows them."""
+
+ENGINE_TABLES_OF_PARTICIPANTS = {"sagabarrier"}
+
+
+class ReadReplica:
+    """Everything about sagas is read from a replica and written to the primary database."""
+
+    def db_for_read(self, model, **hints):
+        return "replica" if model._meta.app_label == "sagas" else "default"
+
+    def db_for_write(self, model, **hints):
+        return "default"
+
+    def allow_relation(self, one, other, **hints):
+        return True
+
+    def allow_migrate(self, db, app_label, **hints):
+        return db == "default"
+
+
+class EngineApart:
+    """The engine has a database of its own; the project's rows and accounts stay in the default one."""
+
+    def db_for_read(self, model, **hints):
+        return "engine" if model._meta.app_label == "sagas" else "default"
+
+    db_for_write = db_for_read
+
+    def allow_relation(self, one, other, **hints):
+        return None
+
+    def allow_migrate(self, db, app_label, model_name=None, **hints):
+        if app_label == "sagas":
+            return db == "engine" or model_name in ENGINE_TABLES_OF_PARTICIPANTS
+        return db == "default"

@@ -1,0 +1,19 @@
+"""People who log in by their address."""
+
+from uuid import uuid4
+
+from django.contrib.auth.base_user import BaseUserManager
+from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
+from django.db import models
+
+
+class Person(AbstractBaseUser, PermissionsMixin):
+    """An account without a user name, whose key is no number."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    address = models.EmailField(unique=True)
+    is_staff = models.BooleanField(default=False)
+    is_active = models.BooleanField(default=True)
+    objects = BaseUserManager()
+
+    USERNAME_FIELD = "address"

@@ -1,0 +1,65 @@
+"""Find the Pythons of this machine, and the Djangos that the configured index has for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.version import Version
+
+# Prints the version of a Python that can make environments.
+WHICH = "import sys, venv; print('.'.join(map(str, sys.version_info[:2])))"
+
+
+def find_python(version: str) -> Path | None:
+    """Find an interpreter of a version: on the path, among pyenv's, or where uv finds one.
+
+    Returns: None when there is none that runs.
+    """
+    return next((path for path in list_candidates(version) if is_version(path, version)), None)
+
+
+def list_candidates(version: str) -> Iterator[Path]:
+    """List where an interpreter may be, the likeliest first. What pyenv puts on the path may refuse to run."""
+    program = f"python{version}"
+    if found := shutil.which(program):
+        yield Path(found)
+    homes = [os.environ.get("PYENV_ROOT", ""), str(Path.home() / ".pyenv")]
+    for home in filter(None, homes):
+        found_versions = Path(home, "versions").glob(f"{version}.*/bin/{program}")
+        yield from sorted(found_versions, key=lambda path: path.parents[1].name, reverse=True)
+    command = [sys.executable, "-m", "uv", "python", "find", "--no-project", "--no-python-downloads", version]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        yield Path(done.stdout.strip())
+
+
+def is_version(path: Path, version: str) -> bool:
+    """Tell whether an interpreter runs, can make environments, and is of this version."""
+    done = subprocess.run([str(path), "-c", WHICH], capture_output=True, text=True, check=False)
+    return done.returncode == 0 and done.stdout.strip() == version
+
+
+def list_djangos(python: str) -> list[Version]:
+    """List the releases of Django that the index has for a version of Python, the newest first.
+
+    Raises: AssertionError with pip's words when the index cannot be asked.
+    """
+    command = [
+        sys.executable, "-m", "pip", "index", "versions", "Django", "--json", "--python-version", python,
+        "--disable-pip-version-check",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"The index does not tell which Djangos there are:\n{done.stderr}"
+    versions = [Version(text) for text in json.loads(done.stdout)["versions"]]
+    return sorted((found for found in versions if not found.is_prerelease), reverse=True)
+
+
+def find_newest(releases: list[Version], series: str) -> Version | None:
+    """Return the newest patch release of a series such as ``6.0``, or None when there is none."""
+    return next((found for found in releases if f"{found.major}.{found.minor}" == series), None)

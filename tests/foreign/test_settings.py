@@ -1,0 +1,107 @@
+"""Whatever a foreign project sets: it works as ever, or ``manage.py check`` refuses it and tells the way out."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .estate import PROJECT, Databases, Estate, how_to_repeat
+from .settings_table import SETTINGS, Setting
+from .table import PROPERTY, Line, as_property, compare, short
+
+WITHOUT_WORKER = [setting for setting in SETTINGS if not setting.worker and not setting.refused]
+WITH_WORKER = [setting for setting in SETTINGS if setting.worker]
+REFUSED = [setting for setting in SETTINGS if setting.refused]
+
+
+def by_name(settings: list[Setting]) -> Any:
+    return pytest.mark.parametrize("setting", settings, ids=lambda setting: setting.name)
+
+
+def words_of(setting: Setting) -> str:
+    """Return what is set, in the words of the variation and of what the test sets beside it."""
+    module = ast.parse((PROJECT / "harbour" / "variations.py").read_text())
+    [function] = [node for node in module.body if getattr(node, "name", "") == setting.variation]
+    assert isinstance(function, ast.FunctionDef)
+    parts = [(ast.get_docstring(function) or "").strip()]
+    parts += [f"{name} = {value} by ALTER DATABASE" for name, value in setting.database_defaults.items()]
+    parts += [setting.driver] if setting.driver != "psycopg" else []
+    parts += [" ".join(setting.worker)] if setting.worker else []
+    return ", ".join(parts)
+
+
+def judge(setting: Setting, found: dict[str, Any], record: Any) -> None:
+    """Put a setting into the table, and fail unless everything came out as expected."""
+    line = compare(setting, words_of(setting), found)
+    record(PROPERTY, as_property(line))
+    assert found == dict(setting.expected), f"By hand: {how_to_repeat(setting)}"
+
+
+def run_with_worker(
+    setting: Setting, estate: Estate, databases: Databases, broker_url: str, directory: Path
+) -> tuple[dict[str, Any], str]:
+    """Drive a setting beside its worker.
+
+    Returns: what came of it, and the worker's log.
+    """
+    log = directory / "worker.log"
+    worker = estate.start_worker(setting, databases, broker_url, log)
+    try:
+        found = estate.drive(setting, databases, *setting.expected, broker_url=broker_url)
+    finally:
+        worker.stop()
+    return found, log.read_text()
+
+
+@by_name(WITHOUT_WORKER)
+def test_setting_changes_nothing(setting: Setting, estate: Estate, record_property: Any) -> None:
+    with estate.databases(setting) as databases:
+        found = estate.drive(setting, databases, *setting.expected)
+
+    judge(setting, found, record_property)
+
+
+@by_name(WITH_WORKER)
+def test_worker_does_all_that_is_due(
+    setting: Setting, estate: Estate, valkey_url: str, tmp_path: Path, record_property: Any
+) -> None:
+    with estate.databases(setting) as databases:
+        found, log = run_with_worker(setting, estate, databases, valkey_url, tmp_path)
+
+    judge(setting, found, record_property)
+    assert "Traceback" not in log
+    assert "ERROR" not in log
+
+
+@by_name(REFUSED)
+def test_setting_is_refused_with_the_way_out(setting: Setting, estate: Estate, record_property: Any) -> None:
+    with estate.databases(setting) as databases:
+        complaints: Any = estate.drive(setting, databases, "complaints")["complaints"]
+
+    refusal = "; ".join(f"{number} {short(text)} {short(hint)}" for number, text, hint in complaints)
+    found = tuple(number for number, _, _ in complaints)
+    wrong = () if found == setting.refused else (("check", f"{list(found)}, not {list(setting.refused)}"),)
+    line = Line(name=setting.name, words=words_of(setting), driven=("check",), wrong=wrong, refusal=refusal)
+    record_property(PROPERTY, as_property(line))
+    assert found == setting.refused, f"By hand: {how_to_repeat(setting)}"
+    assert all(len(hint) > len("None") for _, _, hint in complaints)
+
+
+def test_every_variation_of_the_project_is_tried() -> None:
+    module = ast.parse((PROJECT / "harbour" / "variations.py").read_text())
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
+    variations = {
+        node.name
+        for node in functions
+        if any(isinstance(one, ast.Name) and one.id == "variation" for one in node.decorator_list)
+    }
+
+    assert len({setting.name for setting in SETTINGS}) == len(SETTINGS)
+    # PgBouncer is a package of Debian: it is tried in tests/brokers.
+    assert variations == {setting.variation for setting in SETTINGS} | {
+        "behind_pgbouncer",
+        "worker_behind_pgbouncer",
+    }
