@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, ActionForm
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     from .saga_admin import SagaAdmin
 
 Action = tuple[Callable[..., None], str, str]
+
+
+class TickedForm(ActionForm):
+    """Choice of an action for the ticked rows.
+
+    django-unfold shows its button only once its own attribute on the choice says that an action is chosen; no other
+    admin knows the attribute.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.fields["action"].widget.attrs["x-model"] = "action"
 
 
 def list_actions(request: HttpRequest) -> dict[str, Action]:

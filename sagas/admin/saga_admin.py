@@ -106,6 +106,7 @@ class SagaAdmin(ViewOnlyAdmin):
     show_facets = admin.ShowFacets.NEVER
     paginator = CappedPaginator
     change_list_template = "admin/sagas/saga/change_list.html"
+    action_form = bulk_choosing.TickedForm
 
     class Media:
         css = {"all": ("sagas/overview.css",)}

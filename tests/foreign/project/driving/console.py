@@ -186,3 +186,17 @@ def operate_tall_saga():
         if status != 200:
             return found
     return [*found, *settle(saga.pk)]
+
+
+@feat
+def set_the_scene():
+    """Leave an operator who can log in, and crossings that wait for a bank that has opened meanwhile.
+
+    Returns: the operator's name and the ids of the sagas.
+    """
+    user = make_user("operator", "Saga supervisors")
+    user.set_password("operator")
+    user.save()
+    saga_id, _ = place()
+    settle(saga_id)
+    return [user.get_username(), [saga_id, *place_waiting(4)]]

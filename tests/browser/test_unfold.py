@@ -1,0 +1,169 @@
+"""The console in the browser of a project whose admin is django-unfold's: pages open, and what is pressed is done."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+
+from config.local.children import start_guarded, wait_until_ready
+from config.local.valkey import keep_free_port
+from tests.foreign.conftest import estate, wheel
+from tests.foreign.estate import Databases, Estate
+from tests.foreign.settings_table import BY_NAME
+
+from .looking import SCREENSHOTS
+
+__all__ = ["estate", "wheel"]
+
+UNFOLD = BY_NAME["unfold"]
+REASON = "The bank is open again, see its page."
+WIDE = {"width": 1440, "height": 900}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harbour:
+    """The foreign project behind a web server.
+
+    address: of the server. sagas: ids, the completed one first. estate, databases: to let sagas run.
+    """
+
+    address: str
+    operator: str
+    sagas: list[str]
+    estate: Estate
+    databases: Databases
+
+    def settle(self) -> None:
+        """Sweep until nothing is due."""
+        for _ in range(3):
+            self.estate.run(UNFOLD, self.databases, "manage.py", "saga_sweep", "--run")
+
+    def list_states(self) -> dict[str, str]:
+        """Return the state of every saga by its id."""
+        listed = json.loads(self.estate.run(UNFOLD, self.databases, "manage.py", "saga_list", "--json"))
+        return {saga["id"]: saga["state"] for saga in listed}
+
+
+@pytest.fixture(scope="module")
+def harbour(estate: Estate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
+    """Serve the project with django-unfold, and some sagas to look at."""
+    with estate.databases(UNFOLD) as databases:
+        scene: Any = estate.drive(UNFOLD, databases, "set_the_scene")["set_the_scene"]
+        port = keep_free_port()
+        server = start_guarded(
+            "web",
+            [estate.pythons["psycopg"], "manage.py", "runserver", "--noreload", "--insecure", f"127.0.0.1:{port}"],
+            log=tmp_path_factory.mktemp("unfold") / "web.log",
+            environment=estate.environment(UNFOLD, databases),
+            directory=estate.directory,
+        )
+        address = f"http://127.0.0.1:{port}"
+        wait_until_ready(server, lambda: answers(f"{address}/admin/login/"), timeout_seconds=90)
+        yield Harbour(address=address, operator=scene[0], sagas=scene[1], estate=estate, databases=databases)
+        server.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, harbour: Harbour) -> Iterator[Page]:
+    """Open a tab and log in by the form; nothing may go wrong in it."""
+    complaints: list[str] = []
+    context = browser.new_context(viewport=WIDE)
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+    page.on(
+        "console", lambda said: complaints.append(f"{said.location['url']}: {said.text}") if is_fault(said) else None
+    )
+    page.on("response", lambda got: complaints.append(f"{got.url}: {got.status}") if got.status >= 400 else None)
+    page.goto(f"{harbour.address}/admin/login/?next=/admin/sagas/saga/")
+    page.locator("input[name=username]").fill(harbour.operator)
+    page.locator("input[name=password]").fill("operator")
+    page.locator("form button[type=submit]").click()
+    expect(page.locator("#result_list tbody tr")).to_have_count(len(harbour.sagas))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def is_fault(said: ConsoleMessage) -> bool:
+    """Tell whether the browser complains; that a project has no icon is its own business."""
+    return said.type == "error" and not said.location["url"].endswith("/favicon.ico")
+
+
+def answers(url: str) -> bool:
+    """Tell whether a page opens."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own server
+            return response.status == 200
+    except OSError:
+        return False
+
+
+def shoot(page: Page, name: str) -> None:
+    """Keep a picture of the page, for people to look at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"unfold-{name}.png", full_page=True)
+
+
+def test_pages_open(harbour: Harbour, page: Page) -> None:
+    saga = f"/admin/sagas/saga/{harbour.sagas[1]}"
+    pages = {
+        "list": "/admin/sagas/saga/",
+        "overview": "/admin/sagas/",
+        "failures": "/admin/sagas/saga/failures/",
+        "log": "/admin/sagas/saga/log/",
+        "bulks": "/admin/sagas/sagabulk/",
+        "graph": f"{saga}/change/",
+        "timeline": f"{saga}/change/?tab=timeline",
+        "steps": f"{saga}/change/?tab=steps",
+        "history": f"{saga}/change/?tab=history",
+        "operation": f"{saga}/act/retry/",
+    }
+    for name, path in pages.items():
+        response = page.goto(f"{harbour.address}{path}")
+        assert response is not None
+        assert response.status == 200, path
+        shoot(page, name)
+        too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert too_wide <= 0, f"{path} is {too_wide} px too wide"
+
+
+def test_saga_is_retried_from_its_page(harbour: Harbour, page: Page) -> None:
+    saga_id = harbour.sagas[1]
+    page.goto(f"{harbour.address}/admin/sagas/saga/{saga_id}/change/")
+    page.locator(f"a[href*='{saga_id}/act/retry/']").first.click()
+    page.locator("[name=reason]").fill(REASON)
+    page.locator("form.saga-form button[type=submit]").click()
+
+    expect(page.get_by_text("Due now, with a fresh budget").first).to_be_visible()
+    shoot(page, "retried")
+    harbour.settle()
+    assert harbour.list_states()[saga_id] == "completed"
+
+
+def test_ticked_sagas_are_retried_together(harbour: Harbour, page: Page) -> None:
+    ticked = harbour.sagas[2:4]
+    page.goto(f"{harbour.address}/admin/sagas/saga/")
+    for saga_id in ticked:
+        page.locator(f"input[name=_selected_action][value='{saga_id}']").check()
+    page.locator("select[name=action]").select_option("retry")
+    shoot(page, "ticked")
+    page.get_by_role("button", name="Run").click()
+    page.locator("[name=reason]").fill(REASON)
+    shoot(page, "bulk")
+    page.locator("form.saga-form button[type=submit]").click()
+
+    expect(page.locator("progress")).to_have_attribute("max", "2")
+    harbour.settle()
+    page.goto(page.url.partition("?")[0])
+    expect(page.locator("progress")).to_have_attribute("value", "2")
+    shoot(page, "bulk-done")
+    states = harbour.list_states()
+    assert [states[saga_id] for saga_id in ticked] == ["completed", "completed"]
+    assert states[harbour.sagas[4]] == "running"
