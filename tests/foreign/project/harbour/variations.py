@@ -58,12 +58,6 @@ def serializable(settings):
 
 
 @variation
-def serializable_by_libpq(settings):
-    """default_transaction_isolation = serializable in libpq's options"""
-    options_of(settings)["options"] += " -c default_transaction_isolation=serializable"
-
-
-@variation
 def autocommit_off(settings):
     """AUTOCOMMIT = False"""
     settings["DATABASES"]["default"]["AUTOCOMMIT"] = False
