@@ -18,6 +18,7 @@ from sagas import claims, clock, engine, recovery, registry
 from sagas.management import sweeping
 from sagas.management.stopping import Stop
 from sagas.management.sweeping import sweep
+from sagas.exceptions import StaleWrite
 from sagas.models import Saga, SagaAttempt, SagaStep, SagaWorker
 from tests.processes import wait_until
 from tests.servers import PARTICIPANTS, url_of_database
@@ -144,7 +145,7 @@ class TestOnce:
         # Two nets: one where due sagas are run, one where those are that were rung for just now.
         for net in (recovery, sweeping):
             monkeypatch.setattr(net.logger, "exception", raise_again)
-        with pytest.raises(ValueError, match="cannot be borne"):
+        with pytest.raises(StaleWrite, match="cannot be borne"):
             self.test_a_poisoned_saga_does_not_stop_those_behind_it(poison)
 
     def test_a_database_that_fails_ends_with_1_and_no_traceback(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +299,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[Saga], None]:
     def poison_one(saga: Saga) -> None:
         def claim(journal: object, **arguments: object) -> object:
             if journal.saga.pk == saga.pk:  # type: ignore[attr-defined]
-                raise ValueError("This row cannot be borne.")
+                raise StaleWrite("This row cannot be borne.")
             return claim_next(journal, **arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(claims, "claim_next", claim)
