@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.db import router
 
 from .exceptions import BadRequest, PermissionRefused
@@ -50,9 +51,9 @@ class Actor:
         account = f"{_os_account()}@{platform.node()}"
         if username is None:
             return cls(name=account[:MAX_NAME_CHARS], is_trusted=True)
-        named = {get_user_model().USERNAME_FIELD: username}
-        user = select_accounts().filter(**named, is_active=True).first()
-        if user is None:
+        user = find_account(get_user_model().USERNAME_FIELD, username)
+        # Not every model of accounts has a column for it.
+        if user is None or not user.is_active:
             raise BadRequest(f"There is no active user {username!r}; give --user the name of one, or leave it out.")
         return cls(name=f"{username}{SHELL_MARK}{account})"[:MAX_NAME_CHARS], user=user)
 
@@ -69,10 +70,17 @@ class Actor:
         return self.is_trusted or (self.user is not None and bool(self.user.has_perm(f"sagas.{permission}")))
 
 
-def select_accounts() -> Any:
-    """Return the project's accounts, where they are written: a replica may not have the one that was made just now."""
+def find_account(field: str, value: str) -> Any:
+    """Return the account with a value in a field, or None; also for a text that the field cannot have.
+
+    It is looked for where accounts are written: a replica may not have the one that was made just now.
+    """
     model = get_user_model()
-    return model._default_manager.using(router.db_for_write(model))
+    accounts = model._default_manager.using(router.db_for_write(model))
+    try:
+        return accounts.filter(**{field: value}).first()
+    except (ValueError, ValidationError):
+        return None
 
 
 def _os_account() -> str:

@@ -20,12 +20,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.core.exceptions import ValidationError
 from django.db import connections
 from django.db.models import F
 
 from . import bulk_rules, clock, doorbell
-from .actors import Actor, select_accounts
+from .actors import Actor, find_account
 from .bulk import end_bulk, select_items, wait_in_line
 from .conf import get_settings
 from .databases import is_beyond_statement, refresh_connection
@@ -262,11 +261,6 @@ def _lock_leased(lease: _Lease) -> SagaBulk | None:
 
 def _find_actor(bulk: SagaBulk) -> Actor:
     """Return who started a bulk, with the permissions of this moment; without an account when that is gone."""
-    user = None
-    if bulk.account:
-        try:
-            user = select_accounts().filter(pk=bulk.account).first()
-        except (ValueError, ValidationError):
-            user = None
+    user = find_account("pk", bulk.account) if bulk.account else None
     is_trusted = bulk.is_trusted and not bulk.account
     return Actor(name=bulk.actor, user=user, is_trusted=is_trusted)

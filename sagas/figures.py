@@ -171,7 +171,7 @@ def refresh(names: Sequence[str], *, timeout: str, slack: int = 1) -> dict[str, 
     """Count the sets that are older than ``slack`` times their pace, and that nobody else counts now: one statement.
 
     Returns: those that were counted.
-    Tx: opens one.
+    Tx: opens one, or joins the caller's.
     """
     using, now = get_settings().database, _now_sql()
     cases: list[str] = []
@@ -187,10 +187,17 @@ def refresh(names: Sequence[str], *, timeout: str, slack: int = 1) -> dict[str, 
         data=f"CASE name {' '.join(cases)} END", now=now, wanted=", ".join(wanted), part=PART_OF_TIME,
         quick_pace=QUICK_PACE_SECONDS, quick_part=QUICK_PART_OF_TIME,
     )  # fmt: skip
+    is_joined = connections[using].in_atomic_block
     with own_transaction(using, joins=True), connections[using].cursor() as cursor:
-        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [timeout])
+        cursor.execute(
+            "SELECT current_setting('statement_timeout'), set_config('statement_timeout', %s, true)", [timeout]
+        )
+        before = cursor.fetchone()[0]
         cursor.execute(sql, [*values, *paces])
         found = cursor.fetchall()
+        if is_joined:
+            # The rest of a request shares the transaction (ATOMIC_REQUESTS), and may take longer.
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
     return {name: Figures(data=json.loads(text), computed_at=clock.as_utc(at)) for name, text, at in found}
 
 

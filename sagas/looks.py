@@ -54,14 +54,15 @@ class What(StrEnum):
 TAKEN_ALONG = frozenset({What.VALUE, What.BUNDLE, What.EXPORT})
 
 
-def note_look(actor: str, what: What, *, saga_id: UUID | None = None, detail: str = "") -> bool:
+def note_look(actor: object, what: What, *, saga_id: UUID | None = None, detail: str = "") -> bool:
     """Write down that somebody is about to see payloads.
 
+    ``actor``: the name of the account, which need not be a text in every project.
     A repeat within REPEATED_AFTER is the same look, except where something is taken along.
     Returns: whether they may be shown: not when it could not be written down.
     Tx: joins the caller's, or is one of its own.
     """
-    settings = get_settings()
+    settings, actor = get_settings(), str(actor)
     shown = settings.redactor.redact_text(detail)[:MAX_DETAIL_CHARS]
     facts = {"actor": actor, "what": what.value, "saga_id": str(saga_id) if saga_id else "", "detail": shown}
     once = what not in TAKEN_ALONG and saga_id is not None

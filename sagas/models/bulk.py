@@ -56,7 +56,7 @@ class SagaBulk(EngineModel):
     operation = models.CharField(max_length=20, help_text="The action; see sagas.rules.Operation.")
     state = models.CharField(max_length=10, default=BulkState.DRAWN.value, choices=choices_of(BulkState))
     actor = models.CharField(max_length=200, help_text="Who drew and confirmed it, by value.")
-    account = models.CharField(max_length=64, blank=True, default="", help_text="Key of the account that is asked.")
+    account = models.CharField(max_length=255, blank=True, default="", help_text="Key of the account that is asked.")
     is_trusted = models.BooleanField(default=False, help_text="Whether no permission is asked: from a shell.")
     reason = models.CharField(max_length=500, blank=True, default="")
     filter = models.JSONField(null=True, blank=True, help_text="The filter by name; NULL: selected by hand.")

@@ -15,10 +15,10 @@ from config.local.children import GuardedProcess, start_guarded
 from config.local.programs import manage_command
 from config.local.runtime import ROOT
 from sagas import claims, clock, engine, recovery, registry
+from sagas.exceptions import StaleWrite
 from sagas.management import sweeping
 from sagas.management.stopping import Stop
 from sagas.management.sweeping import sweep
-from sagas.exceptions import StaleWrite
 from sagas.models import Saga, SagaAttempt, SagaStep, SagaWorker
 from tests.processes import wait_until
 from tests.servers import PARTICIPANTS, url_of_database

@@ -25,7 +25,7 @@ from sagas import (
     retention,
     verification,
 )
-from sagas.actors import Actor, select_accounts
+from sagas.actors import Actor, find_account
 from sagas.admin.groups import GROUPS, ensure_groups
 from sagas.failures import read_failures
 from sagas.filtering import SagaFilter, select_matching
@@ -206,5 +206,5 @@ def test_groups_are_made_where_migrate_makes_them(asked: list[str]) -> None:
 def test_an_account_that_the_replica_does_not_have_yet_is_found(asked: list[str]) -> None:
     user = User.objects.create_superuser("ada")
 
-    assert select_accounts().get(pk=user.pk)._state.db == ENGINE
+    assert find_account("pk", str(user.pk))._state.db == ENGINE
     assert Actor.of_command_line("ada").user == user

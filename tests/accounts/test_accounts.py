@@ -1,0 +1,26 @@
+"""The engine works with a project's own accounts, and where each request is a transaction (``ATOMIC_REQUESTS``)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from config.local.runtime import ROOT
+
+WITHIN_SECONDS = 240
+
+
+@pytest.mark.parametrize("model", ["people.Person", "people.Member"])
+def test_operators_act_with_accounts_of_any_kind(model: str) -> None:
+    environment = {**os.environ, "ACCOUNTS_MODEL": model, "DJANGO_SETTINGS_MODULE": "tests.accounts.settings"}
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "test", "tests.accounts.trials"],
+        cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=WITHIN_SECONDS,
+        check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Ran 5 tests" in done.stderr

@@ -1,0 +1,143 @@
+"""What operators do in a project with accounts of its own; carried out by ``test_accounts`` in that project."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.test import Client, TransactionTestCase
+
+from sagas import Compensatable, Pivot, SagaDefinition, bulk, bulk_running, clock, engine, nothing_to_undo
+from sagas.actors import Actor
+from sagas.models import Saga, SagaBulk, SagaHistory, SagaLook
+from sagas.rules import Operation
+from tests.commands.cases import run_command
+
+REASON = "The bank is back, see ticket 42."
+LONG_MAIL = f"{'a' * 230}@example.com"
+CONSOLE, API = "/admin/sagas/", "/api/sagas/"
+
+
+class Small(SagaDefinition):
+    first = Compensatable(nothing_to_undo, nothing_to_undo, participant="sagas")
+    second = Pivot(nothing_to_undo, participant="sagas")
+
+    class Meta:
+        name = "small"
+
+
+def make_account(email: str, number: int, *groups: str) -> Any:
+    """Make an account of the project's kind, in groups of the console."""
+    model = get_user_model()
+    values: dict[str, Any] = {"email": email}
+    if model.USERNAME_FIELD == "number":
+        values["number"] = number
+    account = model._default_manager.create(**values)
+    account.groups.set(Group.objects.filter(name__in=groups))
+    return account
+
+
+class AccountTests(TransactionTestCase):
+    """Act in every way, as an account without a user name."""
+
+    serialized_rollback = True
+
+    def setUp(self) -> None:
+        self.boss = make_account(LONG_MAIL, 7, "Saga supervisors")
+        self.name = str(self.boss.get_username())[:200]
+        self.client = Client()
+        self.client.force_login(self.boss)
+        self.saga = engine.start(Small)
+
+    def list_deeds(self) -> list[tuple[str, str | None]]:
+        """Return what people did, and who."""
+        rows = SagaHistory.objects.filter(what="operator_acted").order_by("pk")
+        return list(rows.values_list("to_state", "actor"))
+
+    def test_console_shows_and_acts_in_the_name_of_the_account(self) -> None:
+        page = f"{CONSOLE}saga/{self.saga.pk}/"
+        for address in (
+            CONSOLE, f"{CONSOLE}saga/", f"{page}change/?tab=history", f"{page}refresh/", f"{CONSOLE}saga/refresh/",
+            f"{CONSOLE}saga/log/?span=24h", f"{CONSOLE}saga/failures/", f"{CONSOLE}sagabulk/", f"{page}bundle/",
+            f"{CONSOLE}sagalook/?q={self.name}", f"{page}payload/?of=input", f"{CONSOLE}sagabulk/new/?closed=no",
+        ):  # fmt: skip
+            assert self.client.get(address).status_code == 200, address
+        export = self.client.get(f"{CONSOLE}saga/export/ndjson/")
+        assert str(self.saga.pk) in b"".join(export.streaming_content).decode()
+
+        saga = Saga.objects.get()
+        form = {"reason": REASON, "revision": saga.revision, "seen": saga.history_count, "step": ""}
+        assert self.client.post(f"{page}act/pause/", form).status_code == 302
+        assert self.client.post(f"{page}act/cancel/", form).status_code == 409
+
+        assert self.list_deeds() == [("pause", self.name)]
+        assert set(SagaLook.objects.values_list("actor", flat=True)) == {self.name}
+        assert set(SagaLook.objects.values_list("what", flat=True)) == {"page", "history", "bundle", "value", "export"}
+        assert self.name in self.client.get(f"{CONSOLE}saga/log/?span=24h").content.decode()
+
+    def test_bulk_is_done_by_the_account_while_it_may(self) -> None:
+        engine.start(Small)
+        draw = {
+            "action": "pause",
+            "index": "0",
+            "_selected_action": [str(pk) for pk in Saga.objects.values_list("pk", flat=True)],
+        }
+        page = self.client.post(f"{CONSOLE}saga/", draw)["Location"]
+        start = page.replace("/change/", "/start/")
+        assert self.client.post(start, {"reason": REASON}).status_code == 302
+        found = SagaBulk.objects.get()
+        assert (found.account, found.actor) == (str(self.boss.pk), self.name)
+        with clock.restored():
+            clock.move(timedelta(seconds=10))
+            bulk_running.advance(found.pk)
+        assert bulk.find_bulk(found.pk).counts["done"] == 2
+        assert self.list_deeds() == [("pause", self.name)] * 2
+
+        again = bulk.draw_selected(Operation.RESUME, [self.saga.pk], actor=Actor.of_user(self.boss))
+        bulk.start_bulk(again.pk, actor=Actor.of_user(self.boss), reason=REASON)
+        self.boss.groups.clear()
+        bulk_running.advance(again.pk)
+        assert bulk.find_bulk(again.pk).counts["refused"] == 1
+
+    def test_api_answers_and_acts_in_the_name_of_the_account(self) -> None:
+        post: dict[str, Any] = {"content_type": "application/json"}
+        act = f"{API}{self.saga.pk}/actions/pause/"
+        for address in (API, f"{API}{self.saga.pk}/", act, f"{API}bulks/"):
+            assert self.client.get(address).status_code == 200, address
+        done = self.client.post(act, {"reason": REASON, "revision": 1}, **post)
+        stale = self.client.post(act.replace("pause", "cancel"), {"reason": REASON, "revision": 1}, **post)
+        drawn = self.client.post(f"{API}bulks/", {"operation": "resume", "sagas": [str(self.saga.pk)]}, **post)
+        started = self.client.post(f"{drawn['Location']}start/", {"reason": REASON}, **post)
+
+        assert [done.status_code, stale.status_code, started.status_code] == [200, 409, 200]
+        assert self.list_deeds() == [("pause", self.name)]
+        assert SagaBulk.objects.get().account == str(self.boss.pk)
+
+    def test_command_acts_as_the_account_that_is_named_as_it_logs_in(self) -> None:
+        make_account("nobody@example.com", 8)
+        name = str(self.boss.get_username())
+        other = "8" if name == "7" else "nobody@example.com"
+        act = ("saga_pause", self.saga.pk, "--reason", REASON, "--user")
+
+        assert run_command(*act, other).code == 1
+        for unknown in ("9", "nobody", "\x00"):
+            done = run_command(*act, unknown)
+            assert done.code == 2, unknown
+            assert "Traceback" not in done.err
+        assert run_command(*act, name).code == 0
+
+        [(deed, actor)] = self.list_deeds()
+        assert (deed, actor) == ("pause", f"{name} ({Actor.of_command_line().name})"[:200])
+
+    def test_an_account_that_is_not_active_does_nothing(self) -> None:
+        if not any(field.name == "is_active" for field in get_user_model()._meta.get_fields()):
+            return
+        get_user_model()._default_manager.update(is_active=False)
+
+        done = run_command("saga_pause", self.saga.pk, "--reason", REASON, "--user", self.boss.get_username())
+
+        assert done.code == 2
+        assert "There is no active user" in done.err
+        assert self.list_deeds() == []

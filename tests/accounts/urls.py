@@ -1,0 +1,11 @@
+"""The console, and the API for operators."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/", include("sagas.api.urls")),
+]
