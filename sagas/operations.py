@@ -31,6 +31,7 @@ from .outcomes import Report
 from .rules import Operation
 from .states import AbortRequest, Direction, Effect, Hold, Kind, Outcome, StepState
 from .transactions import own_transaction
+from .visible import count_visible
 
 __all__ = [
     "Actor",
@@ -43,6 +44,7 @@ __all__ = [
     "mark_compensated",
     "mark_refused",
     "mark_succeeded",
+    "measure_text",
     "pause",
     "perform_operation",
     "resume",
@@ -352,14 +354,26 @@ def _check_revision(journal: Journal, revision: int | None) -> None:
         )
 
 
+def measure_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
+    """Return a reason or evidence without the blanks around it; empty when nothing of it can be seen.
+
+    Raises: BadRequest when too little of it can be seen, or when it is too long.
+    """
+    checked = text.strip() if isinstance(text, str) else ""
+    visible = count_visible(checked)
+    if visible < least:
+        raise BadRequest(f"{what} needs {least} characters that can be seen, blanks not counted; it has {visible}.")
+    if len(checked) > MAX_REASON_CHARS:
+        raise BadRequest(f"{what} must have at most {MAX_REASON_CHARS} characters; it has {len(checked)}.")
+    return checked if visible else ""
+
+
 def check_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
     """Return a reason or evidence without the blanks around it and the secrets in it.
 
     Raises: BadRequest when it is too short, too long, or cannot be stored.
     """
-    checked = text.strip() if isinstance(text, str) else ""
-    if not least <= len(checked) <= MAX_REASON_CHARS:
-        raise BadRequest(f"{what} must have {least} to {MAX_REASON_CHARS} characters; it has {len(checked)}.")
+    checked = measure_text(text, what, least=least)
     try:
         require_storable(checked, what, 4 * MAX_REASON_CHARS)
     except InputRefused as error:

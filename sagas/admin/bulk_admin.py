@@ -27,6 +27,7 @@ from .. import bulk, bulk_rules
 from ..actors import Actor
 from ..bulk_rules import BULK_OPERATIONS, REASONS_AGAINST
 from ..conf import get_settings
+from ..display.texts import set_apart
 from ..exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRefused
 from ..models import BulkState, SagaBulk
 from ..plans import LABELS
@@ -193,7 +194,9 @@ class SagaBulkAdmin(ViewOnlyAdmin):
     def title(self, found: SagaBulk) -> SafeString:
         """Show action, number of sagas, and how they were chosen; the row's link."""
         label = LABELS[Operation(found.operation)]
-        return format_html('{}: {} sagas<span class="saga-key saga-quiet">{}</span>', label, found.total, found.words)
+        return format_html(
+            '{}: {} sagas<span class="saga-key saga-quiet">{}</span>', label, found.total, set_apart(found.words)
+        )
 
     @admin.display(description="State")
     def badge(self, found: SagaBulk) -> SafeString:
@@ -204,7 +207,9 @@ class SagaBulkAdmin(ViewOnlyAdmin):
     @admin.display(description="Who and why")
     def who(self, found: SagaBulk) -> SafeString:
         """Show who drew it and the reason."""
-        return format_html('{}<span class="saga-key saga-quiet">{}</span>', found.actor, found.reason)
+        return format_html(
+            '{}<span class="saga-key saga-quiet">{}</span>', set_apart(found.actor), set_apart(found.reason)
+        )
 
     def _offer(self, request: HttpRequest, matching: Matching) -> HttpResponse:
         count = bulk.count_matching(matching.sagas)

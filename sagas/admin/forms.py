@@ -8,9 +8,9 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from ..conf import get_settings
-from ..exceptions import InputRefused
+from ..exceptions import BadRequest, InputRefused
 from ..json_values import parse_json
-from ..operations import MAX_REASON_CHARS, MIN_REASON_CHARS
+from ..operations import MAX_REASON_CHARS, MIN_REASON_CHARS, measure_text
 from ..rules import Operation
 
 EVIDENCE_OPERATIONS = frozenset({Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED})
@@ -32,6 +32,17 @@ class WordsField(forms.CharField):
     def to_python(self, value: Any) -> str:
         """Return the text with plain line ends."""
         return str(super().to_python(value) or "").replace("\r\n", "\n").strip()
+
+    def run_validators(self, value: Any) -> None:
+        """Check the length, and how much of it can be seen.
+
+        Raises: ValidationError.
+        """
+        super().run_validators(value)
+        try:
+            measure_text(value, str(self.label))
+        except BadRequest as error:
+            raise ValidationError(str(error)) from error
 
 
 class ResultField(forms.CharField):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from django.db.models import F, TextField
 from django.db.models.functions import Cast, Left
 
+from ..visible import show_invisible
+
 MAX_JSON_CHARS = 10_000
 INDENT = "  "
 PIECE = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
@@ -34,8 +36,8 @@ def select_json(field: str) -> Left:
 
 
 def show_json_text(text: str, url: str = "") -> JsonText:
-    """Return JSON text, or the beginning of it, for a person."""
-    shown = lay_out(text)
+    """Return JSON text, or the beginning of it, for a person: what could not be seen is an escape, as JSON knows it."""
+    shown = show_invisible(lay_out(text), keep_lines=True)
     is_cut = len(text) > MAX_JSON_CHARS or len(shown) > MAX_JSON_CHARS
     return JsonText(text=shown[:MAX_JSON_CHARS], is_cut=is_cut, url=url)
 

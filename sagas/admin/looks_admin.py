@@ -13,17 +13,18 @@ from django.utils.safestring import SafeString
 from ..models import SagaLook
 from .addresses import find_saga_url
 from .paging import CappedPaginator
-from .view_only import ViewOnlyAdmin, engine_database, moment_column
+from .view_only import ViewOnlyAdmin, engine_database, moment_column, text_column
 
 
 @admin.register(SagaLook)
 class SagaLookAdmin(ViewOnlyAdmin):
     """List looks, newest first; nobody changes them, the database sees to that."""
 
-    list_display = ("moment", "actor", "what", "saga", "detail")
+    list_display = ("moment", "who", "what", "saga", "which")
     list_display_links = None
     moment = moment_column("at", "When")
-    fields = readonly_fields = ("moment", "actor", "what", "saga", "detail")
+    who, which = text_column("actor", "Actor"), text_column("detail", "Detail")
+    fields = readonly_fields = ("moment", "who", "what", "saga", "which")
     ordering = ("-at", "-id")
     sortable_by = ()
     search_fields = ("actor",)  # shows the search field; get_search_results does the work

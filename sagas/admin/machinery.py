@@ -19,6 +19,7 @@ from .. import clock, looks
 from ..conf import get_settings
 from ..context import step_key
 from ..display.badges import Badge, Tone
+from ..display.texts import set_apart
 from ..display.times import describe_distance
 from ..models import SagaBarrier, SagaStep, SagaWorker
 from ..models.fields import database_now
@@ -26,7 +27,7 @@ from ..retention import barrier_databases
 from .choosing import refuse
 from .paging import CappedPaginator
 from .shown import PAYLOAD_PERMISSION
-from .view_only import ViewOnlyAdmin, engine_database, moment_column, number_column
+from .view_only import ViewOnlyAdmin, engine_database, moment_column, number_column, text_column
 
 SEEN = Badge(word="at work", icon="check", tone=Tone.GOOD)
 GONE = Badge(word="not seen", icon="warning", tone=Tone.URGENT)
@@ -36,14 +37,15 @@ GONE = Badge(word="not seen", icon="warning", tone=Tone.URGENT)
 class SagaWorkerAdmin(ViewOnlyAdmin):
     """List the processes that sweep."""
 
-    list_display = ("name", "badge", "seen", "serves", "version", "found", "started")
+    list_display = ("worker", "badge", "seen", "serves", "release", "found", "started")
     list_display_links = None
     ordering = ("-last_sweep_at",)
     sortable_by = ()
     started, swept = moment_column("started_at", "Started"), moment_column("last_sweep_at", "Last sweep")
     process, found = number_column("pid", "Pid"), number_column("last_found", "Last found")
-    fields = ("name", "host", "process", "queues", "version", "started", "swept", "found")
-    readonly_fields = ("process", "started", "swept", "found")
+    worker, machine = text_column("name", "Name"), text_column("host", "Host")
+    release = text_column("version", "Version")
+    fields = readonly_fields = ("worker", "machine", "process", "serves", "release", "started", "swept", "found")
     show_full_result_count = False
     paginator = CappedPaginator
 
@@ -68,7 +70,7 @@ class SagaWorkerAdmin(ViewOnlyAdmin):
     @admin.display(description="Queues")
     def serves(self, worker: SagaWorker) -> str:
         """Show its queues."""
-        return ", ".join(map(str, worker.queues)) or "none: it rings only, or has ended"
+        return set_apart(", ".join(map(str, worker.queues))) if worker.queues else "none: it rings only, or has ended"
 
 
 class DatabaseFilter(admin.SimpleListFilter):
@@ -100,11 +102,11 @@ class DatabaseFilter(admin.SimpleListFilter):
 class SagaBarrierAdmin(ViewOnlyAdmin):
     """List what participants remember of step keys."""
 
-    list_display = ("key", "direction", "round", "state", "created", "finished")
+    list_display = ("step", "direction", "round", "state", "created", "finished")
     list_display_links = None
     created, finished = moment_column("created_at", "Created"), moment_column("finished_at", "Finished")
-    round = number_column("epoch", "Epoch")
-    readonly_fields = ("round", "created", "finished")
+    step, round = text_column("key", "Key"), number_column("epoch", "Epoch")
+    readonly_fields = ("step", "round", "created", "finished")
     list_filter = (DatabaseFilter,)
     ordering = ("-created_at", "-id")
     sortable_by = ()
@@ -116,7 +118,7 @@ class SagaBarrierAdmin(ViewOnlyAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Return what a person may see: a stored result is a payload."""
-        shown = ("key", "direction", "round", "state", "created", "finished")
+        shown = ("step", "direction", "round", "state", "created", "finished")
         return (*shown, "result") if request.user.has_perm(PAYLOAD_PERMISSION) else shown
 
     def change_view(

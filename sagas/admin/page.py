@@ -18,6 +18,7 @@ from ..display.times import describe_span
 from ..journal import Journal
 from ..models import Saga
 from ..rules import Operation
+from ..visible import show_invisible
 from .addresses import find_url
 from .attempt_rows import AttemptRow, show_attempts_made
 from .graph_view import draw_saga
@@ -239,4 +240,4 @@ def _list_facts(saga: Saga, now: datetime) -> Iterator[tuple[str, Any]]:
 def name_saga(saga: Saga, keys: Iterable[str]) -> str:
     """Return how a saga is called in titles: its definition and its business keys, else its id."""
     values = list(keys)
-    return " ".join([saga.definition, *values]) if values else f"{saga.definition} {saga.pk}"
+    return show_invisible(" ".join([saga.definition, *values]) if values else f"{saga.definition} {saga.pk}")

@@ -13,6 +13,7 @@ from ..journal import Journal, What
 from ..models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from ..reading import read_journal
 from ..states import Outcome
+from ..visible import show_invisible
 from .json_text import select_json
 from .selection import Only, Selection, Tab
 from .view_only import engine_database
@@ -94,7 +95,7 @@ def read_name(saga_id: UUID) -> str:
     """Return how a saga is called in titles: its definition and its business keys, else its id."""
     keys = SagaKey.objects.using(engine_database()).filter(saga_id=saga_id).order_by("name")
     found = list(keys.values_list("saga__definition", "value"))
-    return " ".join([found[0][0], *(value for _, value in found)]) if found else str(saga_id)
+    return show_invisible(" ".join([found[0][0], *(value for _, value in found)])) if found else str(saga_id)
 
 
 def select_history(saga_id: UUID) -> QuerySet[SagaHistory]:

@@ -19,6 +19,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from .. import looks
+from ..display.texts import set_apart
 from ..display.times import describe_moment
 from ..models import Saga
 from ..searching import HELP, MAX_KEYS, MAX_LOOKED_THROUGH, Search, search_sagas
@@ -287,7 +288,7 @@ class SagaAdmin(ViewOnlyAdmin):
     @admin.display(description="Saga")
     def title(self, saga: Saga) -> SafeString:
         """Show definition and business keys, or the id where there are none; the row's link."""
-        keys = row_of(saga).keys or (("id", str(saga.pk)),)
+        keys = [(name, set_apart(value)) for name, value in row_of(saga).keys or (("id", str(saga.pk)),)]
         shown = format_html_join("", '<span class="saga-key">{} <strong>{}</strong></span>', keys)
         return format_html('<span class="saga-key">{}, version {}</span>{}', saga.definition, saga.version, shown)
 
@@ -300,7 +301,7 @@ class SagaAdmin(ViewOnlyAdmin):
         row, error = row_of(saga), SafeString("")
         if row.error:
             fold = '<details class="saga-error"><summary data-keep="error">{}</summary></details>'
-            error = format_html(fold if len(row.error) > MAX_ERROR_CHARS else "{}", row.error)
+            error = format_html(fold if len(row.error) > MAX_ERROR_CHARS else "{}", set_apart(row.error))
         shown = '{} <span class="saga-key saga-quiet">{}</span>{}'
         return format_html(shown, row.step or "over", row.attempts, error)
 

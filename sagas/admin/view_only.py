@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from ..conf import get_settings
+from ..display.texts import set_apart
 from ..display.times import describe_moment
 from .addresses import find_url
 from .choosing import QueryRefused
@@ -114,6 +115,16 @@ def number_column(field: str, label: str) -> Callable[[Any, Any], str]:
     @admin.display(description=label)
     def show(_admin: Any, row: Any) -> str:
         return str(getattr(row, field))
+
+    return show
+
+
+def text_column(field: str, label: str) -> Callable[[Any, Any], str]:
+    """Return a column that shows a text from outside: the admin's own shows it as it is."""
+
+    @admin.display(description=label)
+    def show(_admin: Any, row: Any) -> str:
+        return set_apart(getattr(row, field))
 
     return show
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from xml.sax.saxutils import escape, quoteattr
+
+from ..visible import show_invisible
 
 # Pixels. A character of the monospaced font at 13 px is 7.8 px wide in the fonts that browsers bring.
 CHAR = 7.8
 FONT = "ui-monospace, Menlo, Consolas, monospace"
-# What XML forbids even as an entity, and what turns the direction of the text after it around.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 
 
 def element(tag: str, *children: str, **attributes: str | float | None) -> str:
@@ -27,13 +26,13 @@ def element(tag: str, *children: str, **attributes: str | float | None) -> str:
 
 
 def clean(text: str) -> str:
-    """Return a text as SVG: escaped, and without what is no character there."""
-    return escape(UNPRINTABLE.sub("\ufffd", text))
+    """Return a text as SVG: escaped, and with what nobody could see, or is no character there, as an escape."""
+    return escape(show_invisible(text))
 
 
 def attribute(text: str) -> str:
     """Return a text that an attribute may hold; ``element`` escapes it."""
-    return UNPRINTABLE.sub("\ufffd", text)
+    return show_invisible(text)
 
 
 def text_at(

@@ -174,13 +174,9 @@ def check_words(options: Mapping[str, Any]) -> None:
 
     Raises: BadRequest.
     """
-    least, most = operations.MIN_REASON_CHARS, operations.MAX_REASON_CHARS
     for name in ("evidence", "reason"):
-        if (text := options.get(name)) is None:
-            continue
-        size = len(text.strip())
-        if not least <= size <= most:
-            raise BadRequest(f"The {name} must have {least} to {most} characters; it has {size}.")
+        if (text := options.get(name)) is not None:
+            operations.measure_text(text, f"The {name}")
 
 
 def add_step(parser: CommandParser, *, required: bool, help_text: str) -> None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from django.db import models
 
 from ..states import Direction
+from ..visible import show_invisible
 from .choices import choices_of, one_of
 from .fields import MomentField
 
@@ -42,4 +43,4 @@ class SagaBarrier(models.Model):
         indexes = (models.Index(fields=["created_at"], name="saga_barrier_created"),)
 
     def __str__(self) -> str:
-        return f"{self.key} {self.direction} {self.epoch}"
+        return show_invisible(f"{self.key} {self.direction} {self.epoch}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from ..visible import show_invisible
 from .base import EngineModel
 from .fields import MomentField
 
@@ -31,4 +32,4 @@ class SagaLook(EngineModel):
         )
 
     def __str__(self) -> str:
-        return f"{self.actor} {self.what}"
+        return show_invisible(f"{self.actor} {self.what}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from ..visible import show_invisible
 from .base import EngineModel
 from .fields import MomentField
 
@@ -24,4 +25,4 @@ class SagaWorker(EngineModel):
         indexes = (models.Index(fields=["last_sweep_at"], name="saga_worker_seen"),)
 
     def __str__(self) -> str:
-        return self.name
+        return show_invisible(self.name)

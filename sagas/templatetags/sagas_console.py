@@ -1,4 +1,4 @@
-"""Let the admin's own index of the app show the dashboard, without an AdminSite of its own."""
+"""Let templates show texts from outside, and the admin's own index of the app the dashboard."""
 
 from __future__ import annotations
 
@@ -9,10 +9,30 @@ from django.forms import Media, Script
 from django.template.context import Context
 from django.utils.safestring import SafeString
 
+from ..display.texts import set_apart, show_invisible
+
 if TYPE_CHECKING:
     from ..admin.dashboard import Dashboard
 
 register = template.Library()
+
+
+@register.filter
+def foreign(value: Any) -> SafeString:
+    """Return a text from outside in one line: hidden characters are shown, and it is isolated from its surroundings."""
+    return set_apart(value)
+
+
+@register.filter
+def foreign_lines(value: Any) -> SafeString:
+    """Return a text from outside that stands in a block of its own, with its line ends."""
+    return set_apart(value, keep_lines=True)
+
+
+@register.filter
+def visibly(value: Any) -> str:
+    """Return a text from outside for an attribute or a title, where there can be no element; still to be escaped."""
+    return show_invisible(str(value))
 
 
 @register.simple_tag(takes_context=True)

@@ -230,14 +230,14 @@ def test_looks_are_listed_and_searched_and_never_changed(log_in: LogIn, person: 
     def listed(query: str) -> list[str]:
         text = client.get(f"/admin/sagas/sagalook/?{query}").content.decode()
         assert "<script>alert" not in text
-        return [name for name in ("ada", "bob") if f'<td class="field-actor">{name}</td>' in text]
+        return [name for name in ("ada", "bob") if f'<td class="field-who">{name}</td>' in text]
 
     assert listed("") == ["ada", "bob"]
     assert listed(f"q={saga.pk}") == ["ada"]
     assert listed("q=bob") == ["bob"]
     assert listed(f"q={other.pk}") == []
     assert listed("q='--") == []
-    assert listed("q=%00") == ["ada", "bob"]
+    assert listed("q=%00") == []
     pk = SagaLook.objects.first().pk  # type: ignore[union-attr]
     assert client.post(f"/admin/sagas/sagalook/{pk}/change/", {"actor": "x"}).status_code == 403
     assert client.post(f"/admin/sagas/sagalook/{pk}/delete/", {"post": "yes"}).status_code == 403
