@@ -11,14 +11,14 @@ BIN := $(VENV)/bin
 # One more than there are processors: tests of real processes wait most of the time. One processor: one after the other.
 TEST_PROCESSES ?= $(shell $(BIN)/python -c 'import os; n = os.cpu_count() or 1; print(min(4, n + (n > 1)))' 2>/dev/null || echo 1)
 PYTEST = $(BIN)/python -m pytest
-export PORT
+export PORT TRANSCRIPTS
 
 .PHONY: help
 help: ## Show every target
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 .PHONY: demo
-demo: install-demo ## Run the shop here: database, broker, worker, web server, four checkouts. PORT=8000
+demo: install-demo ## Run the shop here: database, broker, worker, web server, four checkouts. PORT=8000 TRANSCRIPTS=1
 	@$(BIN)/python -m config.local.demo
 
 .PHONY: smoke

@@ -22,6 +22,8 @@ from .shop import RunningShop, start_shop
 
 DEFAULT_PORT = 8000
 SUPERVISION_SECONDS = 0.5
+# In the directory of the logs: a line for each saga that the demo leaves to look at.
+LEFT_BEHIND = "left-behind.txt"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -47,12 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
             stack.enter_context(hold_lock())
             port = choose_port(options.port, is_free_choice=options.smoke)
             shop = stack.enter_context(start_shop(port, read_secret_key()))
-            has_failed = show_checkouts(shop)
+            has_failed = show_checkouts(shop, with_transcripts=options.transcripts)
             if options.smoke:
                 return int(has_failed)
             print_directions(shop)
             with suppress(Stopped):
-                stay_up(shop, prepare_gallery(shop))
+                stay_up(shop, prepare_gallery(shop, is_shown=options.transcripts))
     except Stopped as stopped:
         return 128 + int(stopped.args[0])
     except (DemoCannotRun, ServerDidNotStart) as error:
@@ -62,9 +64,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line; PORT may come from the environment."""
+    """Read the command line; PORT and TRANSCRIPTS may come from the environment."""
     parser = argparse.ArgumentParser(prog="python -m config.local.demo", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="stop after the checkouts; exit 1 if one ended wrong")
+    parser.add_argument(
+        "--transcripts",
+        action="store_true",
+        default=os.environ.get("TRANSCRIPTS", "") not in {"", "0"},
+        help="print the whole transcript of each checkout, and each saga that is left to look at",
+    )
     parser.add_argument("--port", type=int, default=os.environ.get("PORT") or None, help="default 8000; 0: a free one")
     return parser.parse_args(arguments)
 
@@ -139,46 +147,51 @@ def read_secret_key() -> str:
     return path.read_text()
 
 
-def show_checkouts(shop: RunningShop) -> bool:
-    """Place one checkout of each kind and print each saga's transcript as it ends.
+def show_checkouts(shop: RunningShop, *, with_transcripts: bool) -> bool:
+    """Place one checkout of each kind and print a line for each as it ends.
 
     Returns: whether any of them ended otherwise than it must.
     """
     # Django must know its settings before the shop's models are imported.
     from .showing import place_and_show
 
-    return place_and_show(shop.client, shop.supervise)
+    return place_and_show(shop.client, shop.supervise, with_transcripts=with_transcripts)
 
 
 def print_directions(shop: RunningShop) -> None:
     """Tell where the shop is and who may log in."""
+    url = shop.client.url
     directions = f"""
-The shop is up. Ctrl-C stops it and everything it started.
-
-  Operator console   {shop.client.url}/admin/sagas/
-  REST API           {shop.client.url}/api/v1/       documentation: {shop.client.url}/api/docs/
-  Health, metrics    {shop.client.url}/readyz        {shop.client.url}/metrics
-  Logs               {VAR / "log"}
-
-  Logins             operator/operator       staff, group Saga operators
-                     supervisor/supervisor   staff, group Saga supervisors
-                     viewer/viewer           staff, group Saga viewers
-                     admin/admin             superuser
-                     customer/customer       places the orders
-
-  In another terminal, on the same data:  .venv/bin/python manage.py saga_list
-
-Left for you to look at in the console, as each gets there (about a minute at the first start, nothing new later):
+The shop is up at {url}/ and stays until Ctrl-C stops it and everything it started.
+  Console   {url}/admin/sagas/  as operator, supervisor, viewer or admin; each name is its password
+  REST API  {url}/api/v1/       as customer, password customer; documentation: {url}/api/docs/
+  Probes    {url}/readyz        {url}/metrics; logs: {VAR / "log"}
+  Commands  .venv/bin/python manage.py saga_list   in another terminal, on the same data
 """
     # A file or a pipe would keep it back until the end.
-    print(directions, flush=True)
+    print(directions.rstrip(), flush=True)
 
 
-def prepare_gallery(shop: RunningShop) -> Callable[[], None]:
+def prepare_gallery(shop: RunningShop, *, is_shown: bool) -> Callable[[], None]:
     """Return what leaves, look by look, a saga of each interesting kind behind."""
     from .gallery import Gallery
 
-    return Gallery(client=shop.client, say=lambda line: print(line, flush=True)).go_on
+    log = VAR / "log" / LEFT_BEHIND
+    log.unlink(missing_ok=True)
+
+    def tell(line: str) -> None:
+        with log.open("a") as file:
+            file.write(f"{line}\n")
+        if is_shown:
+            print(line, flush=True)
+
+    def tell_end() -> None:
+        print(
+            f"Sagas in every kind of trouble wait in the console; docs/demo.md tells what to do, {log} lists them.",
+            flush=True,
+        )
+
+    return Gallery(client=shop.client, say=tell, end=tell_end).go_on
 
 
 def stay_up(shop: RunningShop, go_on: Callable[[], None]) -> NoReturn:

@@ -44,11 +44,12 @@ class Visit:
 class Gallery:
     """Bring the exhibits to where they are worth a look.
 
-    client: of the shop. say: tells a line of each that has arrived.
+    client: of the shop. say: tells a line of each that has arrived. end: tells that all have.
     """
 
     client: ShopClient
     say: Callable[[str], None]
+    end: Callable[[], None]
     visits: list[Visit] | None = None
     bulk_id: UUID | None = None
     is_over: bool = False
@@ -62,7 +63,7 @@ class Gallery:
             if not self.visits and not self.is_over:
                 self.is_over = self._has_acted_on_many()
                 if self.is_over:
-                    self.say("That was all.")
+                    self.end()
         except (DatabaseError, OSError, OperationRefused, RuntimeError):
             return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,9 @@ DEMO_ENGINE: Mapping[str, object] = {
     "RING_INTERVAL": 2,
     "SWEEP_INTERVAL": 1,
 }
+
+# What the line says that tells of the start.
+_announced: list[str] = []
 
 # A process that dies at once must not be started a hundred times a second.
 RESTART_SECONDS = 2.0
@@ -107,15 +111,16 @@ def start_shop(port: int, secret_key: str) -> Iterator[RunningShop]:
         urls = start_servers(stack, servers, supervised, logs)
         environment = {**urls, **describe_demo(secret_key)}
         os.environ.update(environment, DJANGO_SETTINGS_MODULE="config.settings")
-        prepare_data()
+        prepare_data(log=logs / "demo.log")
         write_runtime(environment)
         stack.callback(remove_runtime)
         worker = start_supervised(stack, "worker", worker_command("demo"), logs)
         web = start_supervised(stack, "web server", web_command(port), logs)
         supervised += [worker, web]
         shop = RunningShop(client=ShopClient(url=f"http://127.0.0.1:{port}"), servers=servers, supervised=supervised)
-        announce("Web server and worker")
+        announce("web server and worker")
         wait_until_ready(web.process, lambda: answers(shop.client))
+        print(".", flush=True)
         yield shop
         print("\nStopping.", flush=True)
 
@@ -173,14 +178,29 @@ def describe_demo(secret_key: str) -> dict[str, str]:
     }
 
 
-def prepare_data() -> None:
-    """Migrate every database and seed the shop; everything is there already at a second start."""
-    announce("Tables and demo data")
+def prepare_data(*, log: Path | None = None) -> None:
+    """Migrate every database and seed the shop; everything is there already at a second start.
+
+    log: where this process's own log lines and warnings go; to its output without one.
+    """
+    announce("tables and demo data")
     django.setup()
+    if log is not None:
+        write_log_to(log)
     for alias in settings.DATABASES:
         call_command("migrate", database=alias, interactive=False, verbosity=0)
     call_command("shop_seed", "--demo-data", verbosity=0)
     connections.close_all()
+
+
+def write_log_to(log: Path) -> None:
+    """Keep log lines and warnings of this process off the terminal, which tells how the demo goes."""
+    log.unlink(missing_ok=True)
+    logging.captureWarnings(True)
+    stream = os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a")
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(stream)
 
 
 def start_supervised(stack: ExitStack, name: str, command: list[str], logs: Path) -> Supervised:
@@ -206,5 +226,6 @@ def answers(client: ShopClient) -> bool:
 
 
 def announce(what: str) -> None:
-    """Tell what is being started."""
-    print(f"Starting: {what}", flush=True)
+    """Tell on one line, as it grows, what is being started."""
+    print(f"{', ' if _announced else 'Starting: '}{what}", end="", flush=True)
+    _announced.append(what)

@@ -1,4 +1,4 @@
-"""Show the demo's checkouts: place them, print the transcript of each as it ends, compare it with its expected end.
+"""Show the demo's checkouts: place them, print a line for each as it ends, compare it with its expected end.
 
 Imported late: Django must be set up before.
 """
@@ -17,11 +17,10 @@ from .client import OPEN_STATUSES, ShopClient
 # The longest expected ending takes a few seconds; a machine under load may need more.
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.2
-RULE = "-" * 78
 
 
-def place_and_show(shop: ShopClient, supervise: Callable[[], None]) -> bool:
-    """Place every checkout, then print each one's transcript as it ends.
+def place_and_show(shop: ShopClient, supervise: Callable[[], None], *, with_transcripts: bool) -> bool:
+    """Place every checkout, then print a line for each as it ends, and its transcript when asked.
 
     Returns: whether any of them ended otherwise than it must, or not in time.
     """
@@ -36,7 +35,7 @@ def place_and_show(shop: ShopClient, supervise: Callable[[], None]) -> bool:
             order = customer.get_order(number)
             if has_ended(order) or is_late:
                 del open_orders[number]
-                has_failed |= show_end(checkout, order)
+                has_failed |= show_end(checkout, order, with_transcript=with_transcripts)
         time.sleep(POLL_SECONDS)
     return has_failed
 
@@ -46,16 +45,16 @@ def has_ended(order: dict[str, Any]) -> bool:
     return order["status"] not in OPEN_STATUSES and order["saga"]["state"] not in {"pending", "running", "compensating"}
 
 
-def show_end(checkout: DemoCheckout, order: dict[str, Any]) -> bool:
-    """Print one saga's transcript and what is wrong with it.
+def show_end(checkout: DemoCheckout, order: dict[str, Any], *, with_transcript: bool) -> bool:
+    """Print how one checkout ended, and what is wrong with that.
 
-    Returns: whether anything is.
+    Returns: whether anything is; then the transcript is printed, too.
     """
     differences = checkout.find_differences(order)
     verdict = "NOT as expected" if differences else "as expected"
-    heading = f"Checkout: {checkout.title}. Order {order['number']} is {order['status']}, {verdict}."
-    print(f"\n{RULE}\n{heading}\n{RULE}", flush=True)
-    print(transcript.render(order["saga"]["id"]).rstrip(), flush=True)
+    print(f"Checkout, {checkout.title}: order {order['number']} is {order['status']}, {verdict}.", flush=True)
     for difference in differences:
         print(f"WRONG  {difference}", flush=True)
+    if with_transcript or differences:
+        print(f"\n{transcript.render(order['saga']['id']).rstrip()}\n", flush=True)
     return bool(differences)

@@ -28,6 +28,9 @@ from tests.processes import wait_until
 PARTS = ("config", "inventory", "manage.py", "orders", "payments", "sagas", "shipping")
 DEMO = [sys.executable, "-m", "config.local.demo"]
 UP_SECONDS = 90.0
+UP = "until Ctrl-C stops it"
+ALL_THERE = "Sagas in every kind of trouble wait in the console"
+ENDED = re.compile(r"^Checkout, ([^:]+): order ORD-[0-9A-Z]+ is (\w+), as expected\.$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -63,28 +66,37 @@ def bare_environment(**variables: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], **variables}
 
 
+ENDS = {
+    "everything works": "confirmed",
+    "out of stock": "cancelled",
+    "payment declined": "cancelled",
+    "the gateway's first answer is lost": "confirmed",
+}
+
+
 class Demo:
     """A demo that is up, and what it prints."""
 
-    def __init__(self, checkout: Path) -> None:
+    def __init__(self, checkout: Path, **variables: str) -> None:
+        self.checkout = checkout
         self.output = checkout / "output.txt"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [*DEMO, "--port", "0"],
                 cwd=checkout,
-                env=bare_environment(),
+                env=bare_environment(**variables),
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
-        wait_until(lambda: "Ctrl-C stops it" in self.text, "the demo is up", timeout_seconds=UP_SECONDS)
+        wait_until(lambda: UP in self.text, "the demo is up", timeout_seconds=UP_SECONDS)
         self.url = re.findall(r"http://127\.0\.0\.1:\d+", self.text)[0]
 
     @property
     def text(self) -> str:
         """Read what it has printed."""
         text = self.output.read_text()
-        if self.process.poll() is not None and "Ctrl-C stops it" not in text:
+        if self.process.poll() is not None and UP not in text:
             raise AssertionError(f"The demo ended with {self.process.returncode}:\n{text}")
         return text
 
@@ -115,9 +127,9 @@ def have_ended(processes: list[psutil.Process]) -> bool:
 
 
 @contextmanager
-def started_demo(checkout: Path) -> Iterator[Demo]:
+def started_demo(checkout: Path, **variables: str) -> Iterator[Demo]:
     """Start a demo, and stop it in any case."""
-    started = Demo(checkout)
+    started = Demo(checkout, **variables)
     try:
         yield started
     finally:
@@ -139,8 +151,10 @@ def test_smoke_ends_well_and_again_on_the_same_data(checkout: Path) -> None:
             [*DEMO, "--smoke"], cwd=checkout, env=bare_environment(), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert re.findall(r"Order \S+ is (\w+), as expected", done.stdout).count("confirmed") == 2
-        assert re.findall(r"Order \S+ is (\w+), as expected", done.stdout).count("cancelled") == 2
+        assert dict(ENDED.findall(done.stdout)) == ENDS
+        # The start, the four, an empty line and the end.
+        assert len(done.stdout.splitlines()) == 7
+        assert done.stderr == ""
         assert not (checkout / "var" / "runtime.json").exists()
 
 
@@ -176,12 +190,16 @@ def test_demo_leaves_a_saga_of_each_interesting_kind_and_finds_them_again(tmp_pa
     copy = make_checkout(tmp_path)
     with started_demo(copy) as demo:
         first = list_left(demo)
+        text = demo.text
         deployed = run_manage(copy, "workshop_deploy")
         [bulk] = [pk for pk, state in first if state == "bulk"]
         shown = json.loads(run_manage(copy, "saga_bulk_show", bulk, "--json"))
     with started_demo(copy) as demo:
         second = list_left(demo)
 
+    # The start, the four checkouts, addresses and log-ins, and where the rest is; nothing of any log.
+    assert len(text.splitlines()) == 12
+    assert [text.count(word) for word in ("as expected", "[info", "[warning", "Warning")] == [4, 0, 0, 0]
     assert sorted(state for _, state in first) == sorted([*(exhibit.label for exhibit in EXHIBITS), "bulk"])
     assert (shown["actor"], shown["counts"]["done"], shown["counts"]["refused"]) == ("supervisor", 3, 1)
     assert re.fullmatch(r"\S{36} is completed\.\n", deployed)
@@ -209,9 +227,18 @@ def run_manage(checkout: Path, *arguments: str) -> str:
 
 def list_left(demo: Demo) -> list[tuple[str, str]]:
     """Read which sagas were left, and what each shows, when all are there."""
-    wait_until(lambda: "That was all." in demo.text, "all are there", timeout_seconds=2 * UP_SECONDS)
-    _, _, told = demo.text.partition("Left for you")
+    wait_until(lambda: ALL_THERE in demo.text, "all are there", timeout_seconds=2 * UP_SECONDS)
+    told = (demo.checkout / "var" / "log" / "left-behind.txt").read_text()
     return re.findall(r"^  ([0-9a-f-]{36})  (\S+(?: \S+)*)  ", told, re.MULTILINE)
+
+
+def test_whole_transcripts_are_printed_when_asked_for(checkout: Path) -> None:
+    environment = bare_environment(TRANSCRIPTS="1")
+    done = subprocess.run([*DEMO, "--smoke"], cwd=checkout, env=environment, capture_output=True, text=True, check=True)
+
+    assert dict(ENDED.findall(done.stdout)) == ENDS
+    assert len(re.findall(r"^Saga [0-9a-f-]{36}$", done.stdout, re.MULTILINE)) == 4
+    assert "capture_payment" in done.stdout
 
 
 def test_killed_demo_leaves_nothing_running(demo: Demo) -> None:
@@ -234,7 +261,7 @@ def test_demo_whose_starter_dies_while_it_starts_ends_at_once(checkout: Path, op
             [sys.executable, "-c", f"import subprocess; subprocess.run({demo!r})"],
             cwd=checkout, env=bare_environment(), stdout=file, stderr=file, start_new_session=True,
         )  # fmt: skip
-    wait_until(lambda: "Starting: Valkey" in output.read_text(), "it has begun", timeout_seconds=UP_SECONDS)
+    wait_until(lambda: ", Valkey" in output.read_text(), "it has begun", timeout_seconds=UP_SECONDS)
     family = psutil.Process(starter.pid).children(recursive=True)
 
     starter.kill()
@@ -242,8 +269,8 @@ def test_demo_whose_starter_dies_while_it_starts_ends_at_once(checkout: Path, op
 
     assert len(family) >= 3
     wait_until(lambda: have_ended(family), "everything has ended", timeout_seconds=UP_SECONDS)
-    assert "Starting: Valkey" in output.read_text()
-    assert "Order" not in output.read_text()
+    assert output.read_text().startswith("Starting: PostgreSQL, Valkey")
+    assert "order" not in output.read_text()
     assert not (checkout / "var" / "runtime.json").exists()
 
 

@@ -19,10 +19,10 @@ from config.local.valkey import start_valkey
 from config.postgresql.base import DatabaseWrapper
 from tests.acceptance.blueprints import migrate_and_seed
 from tests.acceptance.shops import describe_checkout
+from tests.browsing import Browser
 from tests.processes import Project, describe_project, wait_until
 from tests.servers import PARTICIPANTS
 
-from .browsing import Browser
 from .postgres import RestartablePostgres, Stop, open_postgres
 
 POOLED = 5

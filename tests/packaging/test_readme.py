@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from config.local.children import start_guarded, wait_until_ready
+from config.local.valkey import keep_free_port
+from tests.browsing import Browser
 from tests.servers import SERVER_VARIABLE
 
-from .environments import make_environment, new_database
-from .tutorial import BOOK, Tutorial, follow, libpq_variables, read_beside
+from .environments import make_environment, new_database, run
+from .tutorial import BOOK, Tutorial, follow, libpq_variables, read_beside, read_command
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +37,51 @@ def test_every_block_runs_without_a_broker_and_the_saga_is_completed(tutorial: T
     assert "completed" in last["python manage.py saga_list"]
     assert "python manage.py test" in tutorial.outputs
     assert tutorial.list_states()[0] == "completed"
+
+
+def test_console_shows_the_trip_to_the_user_that_the_reader_makes(tutorial: Tutorial) -> None:
+    [saga] = [saga["id"] for saga in json.loads(tutorial.run("python manage.py saga_list --json"))][-1:]
+    # The reader types what these variables say.
+    answers = {f"DJANGO_SUPERUSER_{name}": value for name, value in (("USERNAME", "ada"), ("PASSWORD", "lovelace"))}
+    made = run(
+        ["/bin/sh", "-c", f"{read_command('python manage.py createsuperuser')} --noinput --email ada@example.com"],
+        directory=tutorial.directory,
+        **tutorial.variables,
+        **answers,
+    )
+    port = keep_free_port()
+    server = start_guarded(
+        "runserver",
+        [*read_command("python manage.py runserver").split(), "--noreload", str(port)],
+        log=tutorial.directory / "runserver.log",
+        environment={**tutorial.variables, "HOME": str(tutorial.directory)},
+        directory=tutorial.directory,
+    )
+    reader = Browser(f"http://127.0.0.1:{port}")
+    wait_until_ready(server, lambda: accepts(port), timeout_seconds=60)
+
+    reader.log_in("ada", "lovelace")
+    pages = {path: reader.ask(path) for path in ("/admin/", "/admin/sagas/saga/", f"/admin/sagas/saga/{saga}/change/")}
+    style = reader.ask("/static/sagas/page.css")[0]
+    server.stop()
+
+    assert "Superuser created" in made
+    assert [status for status, _ in pages.values()] == [200, 200, 200]
+    assert 'href="/admin/sagas/saga/"' in pages["/admin/"][1]
+    assert f'href="/admin/sagas/saga/{saga}/change/' in pages["/admin/sagas/saga/"][1]
+    for word in ("completed", "place_trip", "hold_seats", "pay", "confirm_trip"):
+        assert word in pages[f"/admin/sagas/saga/{saga}/change/"][1]
+    assert style == 200
+    assert "Traceback" not in (tutorial.directory / "runserver.log").read_text()
+
+
+def accepts(port: int) -> bool:
+    """Tell whether somebody listens there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_worker_completes_a_trip_as_soon_as_there_is_a_broker(tutorial: Tutorial) -> None:

@@ -21,8 +21,14 @@ SECTION = "## Write a saga in ten minutes"
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\S+\.py)(: add)?\n")
 
-# The environment and the database are there already; the worker runs for ever and is started apart.
-DONE_OTHERWISE = ("pip install ", "createdb ", "celery ")
+# The environment and the database are there already; worker, account and web server are tried apart.
+DONE_OTHERWISE = (
+    "pip install ",
+    "createdb ",
+    "celery ",
+    "python manage.py createsuperuser",
+    "python manage.py runserver",
+)
 BOOK = "from trips.models import *; from trips.sagas import *; book_trip(Flight.objects.create(free_seats=9), seats=2)"
 
 
@@ -55,7 +61,7 @@ class Tutorial:
         """
         settings = (self.directory / "agency" / "settings.py").read_text()
         [port] = re.findall(r"redis://127\.0\.0\.1:(\d+)/0", settings)
-        [command] = [line for _, text in read_blocks() for line in re.findall(r"^\$ (celery .*)$", text, re.MULTILINE)]
+        command = read_command("celery ")
         before = len(self.list_states())
         log = self.directory / "worker.log"
         broker = start_valkey(int(port))
@@ -110,6 +116,17 @@ def read_blocks() -> list[tuple[str, str]]:
     """
     section = (ROOT / "README.md").read_text().partition(f"{SECTION}\n")[2].partition("\n## ")[0]
     return BLOCK.findall(section)
+
+
+def read_command(beginning: str) -> str:
+    """Read the one command of the tutorial that begins so."""
+    [command] = [
+        line
+        for _, text in read_blocks()
+        for line in re.findall(r"^\$ (.*)$", text, re.MULTILINE)
+        if line.startswith(beginning)
+    ]
+    return command
 
 
 def read_beside() -> list[str]:

@@ -141,6 +141,20 @@ def test_supervised_server_is_started_again_when_a_start_has_failed(
     assert is_running is True
 
 
+def test_log_lines_and_warnings_of_the_demo_itself_go_to_a_file(tmp_path: Path) -> None:
+    speak = (
+        "import logging, pathlib, sys, warnings; from config.local.shop import write_log_to; logging.basicConfig();"
+        " write_log_to(pathlib.Path(sys.argv[1])); logging.warning('a line'); warnings.warn('a warning')"
+    )
+    command = [sys.executable, "-c", speak, str(tmp_path / "demo.log")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    log = (tmp_path / "demo.log").read_text()
+    assert (done.stdout, done.stderr) == ("", "")
+    assert "a line" in log
+    assert "a warning" in log
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_server_ends_with_its_starter(number: signal.Signals) -> None:
     starter = subprocess.Popen(
