@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import warnings
+from typing import Any
 
+import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from orders.rates import parse_rate
@@ -31,3 +34,24 @@ def read_number(name: str, text: str, *, at_least: int = 0) -> int:
     if not NUMBER.fullmatch(text) or int(text) < at_least:
         raise ImproperlyConfigured(f"{name} is {text!a}. Write a whole number from {at_least}, in digits.")
     return int(text)
+
+
+def read_database_url(name: str, url: str) -> dict[str, Any]:
+    """Return a PostgreSQL URL in Django's form.
+
+    Raises: ImproperlyConfigured, without the URL, which may hold a password.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            database: dict[str, Any] = environ.Env.db_url_config(url)
+    except ValueError:
+        # Its text, and so that of a traceback, quotes a part of the password.
+        database = {}
+    if database.get("ENGINE") != "django.db.backends.postgresql" or not database["NAME"]:
+        raise ImproperlyConfigured(
+            f"{name} cannot be read. Write postgres://user:password@host:port/name, with / @ # % ? : and spaces in user"
+            " name and password percent-encoded (%2F %40 %23 %25 %3F %3A %20); or leave the password out, and give it"
+            " in PGPASSWORD."
+        )
+    return database

@@ -18,7 +18,7 @@ from config.engine_settings import read_engine_settings
 from config.local.runtime import read_runtime
 from config.log_lines import RedactingFormatter, RedactingJsonFormatter
 from config.mailers import describe_mail_server
-from config.reading import read_number, read_rate
+from config.reading import read_database_url, read_number, read_rate
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -119,12 +119,12 @@ DATABASE_STATEMENT_TIMEOUT = read_number(
 )
 
 
-def configure_database(url: str) -> dict[str, Any]:
-    """Turn a database URL into Django's form, with the time-outs that keep a lost server from holding a worker.
+def configure_database(name: str, url: str) -> dict[str, Any]:
+    """Turn a variable's database URL into Django's form, with time-outs that keep a lost server from holding a worker.
 
     Units: DATABASE_STATEMENT_TIMEOUT in seconds, 0 means none.
     """
-    database = environ.Env.db_url_config(url)
+    database = read_database_url(name, url)
     timeouts = {
         "statement_timeout": f"{DATABASE_STATEMENT_TIMEOUT}s",
         "lock_timeout": "10s",
@@ -135,7 +135,7 @@ def configure_database(url: str) -> dict[str, Any]:
         "tcp_user_timeout": 30_000,
         "application_name": "sagas",
         "options": " ".join(f"-c {name}={value}" for name, value in timeouts.items()),
-        **database.get("OPTIONS", {}),
+        **(database.get("OPTIONS") or {}),
     }
     if not DATABASE_POOL_SIZE:
         return {**database, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, "OPTIONS": options}
@@ -158,7 +158,7 @@ if not _main_database_url:
         "DATABASE_URL is not set. Name a PostgreSQL database, e.g. postgres://user:password@host:5432/name, "
         "or start the demo with 'make demo'."
     )
-DATABASES = {"default": configure_database(_main_database_url)}
+DATABASES = {"default": configure_database("DATABASE_URL", _main_database_url)}
 for _alias, _variable in (
     ("payments", "PAYMENTS_DATABASE_URL"),
     ("inventory", "INVENTORY_DATABASE_URL"),
@@ -166,7 +166,7 @@ for _alias, _variable in (
 ):
     _url = env.str(_variable, default="")
     if _url and _url != _main_database_url:
-        DATABASES[_alias] = configure_database(_url)
+        DATABASES[_alias] = configure_database(_variable, _url)
 DATABASE_ROUTERS = ["config.routers.ParticipantRouter"]
 
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any
+from urllib.parse import quote
 
+import psycopg
 import pytest
 import yaml
+from django.core.exceptions import ImproperlyConfigured
+from psycopg import sql
 
 from config import health
+from config.local.postgres import LocalPostgres, accepts_connections, start_throwaway_postgres
 from config.local.runtime import ROOT
+from tests.processes import wait_until
+
+from .test_settings import NEEDED, load_settings
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 INSTRUCTIONS = {
@@ -100,15 +113,138 @@ def test_compose_publishes_the_web_server_alone_and_only_here() -> None:
     assert ports == {"web": ["127.0.0.1:${PORT:-8000}:8000"]}
 
 
-def test_compose_passes_only_documented_settings_and_no_secret() -> None:
-    compose = read_compose()
+# What the compose file sets itself, what belongs to the image, and what no container may have.
+NOT_PASSED_ON = {"BIND", "STATIC_ROOT", "DEBUG"}
+WEB_ALONE = {
+    "NUM_PROXIES", "CSRF_TRUSTED_ORIGINS", "HSTS_SECONDS", "CHECKOUT_RATE", "OPERATOR_RATE", "LOG_IN_RATE",
+    "LOG_IN_ACCOUNT_RATE", "LOG_IN_ADDRESS_RATE", "WEB_CONCURRENCY", "WEB_THREADS", "DATABASE_POOL_SIZE",
+}  # fmt: skip
+HOSTILE_PASSWORD = """a/b@c#d%e:f?g&h=i+j k$l'm"n\\o[p]{q}%40é"""
+
+
+def resolve(service: str, **given: str) -> dict[str, str]:
+    """Return the environment of a container as compose makes it from variables.
+
+    Source: the Compose Specification, "environment" (a key without a value) and "Interpolation".
+    """
+    resolved = {}
+    for name, value in read_compose()["services"][service]["environment"].items():
+        if value is None:
+            if name in given:
+                resolved[name] = given[name]
+        else:
+            resolved[name] = re.sub(r"\$\{(\w+):([-?])([^}]*)\}", lambda found: fill(found, given), str(value))
+    return resolved
+
+
+def fill(found: re.Match[str], given: dict[str, str]) -> str:
+    """Return what stands for one ``${NAME:-default}`` or ``${NAME:?message}``."""
+    if found[2] == "?":
+        assert given.get(found[1]), found[3]
+    return given.get(found[1]) or found[3]
+
+
+def test_compose_passes_on_every_setting_to_the_services_that_read_it() -> None:
     documented = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    services = read_compose()["services"]
+    passed = {name: {*services[name]["environment"]} - {"PGPASSWORD"} for name in ("migrate", "web", "worker")}
 
-    environment = compose["services"]["web"]["environment"]
+    assert passed["web"] == documented - NOT_PASSED_ON
+    assert passed["worker"] == passed["migrate"] == documented - NOT_PASSED_ON - WEB_ALONE
+    assert services["web"]["environment"]["SECRET_KEY"].startswith("${SECRET_KEY:?")
+    assert services["postgres"]["environment"]["POSTGRES_PASSWORD"].startswith("${POSTGRES_PASSWORD:?")
 
-    assert {*environment} <= documented
-    assert environment["SECRET_KEY"].startswith("${SECRET_KEY:?")
-    assert "${POSTGRES_PASSWORD:?" in environment["DATABASE_URL"]
+
+def test_compose_gives_no_container_an_empty_setting_or_a_password_in_a_url() -> None:
+    for service in ("migrate", "web", "worker"):
+        resolved = resolve(service, SECRET_KEY="key", POSTGRES_PASSWORD=HOSTILE_PASSWORD)
+
+        assert resolved == {
+            "SECRET_KEY": "key",
+            "DATABASE_URL": "postgres://sagas@postgres:5432/sagas",
+            "PGPASSWORD": HOSTILE_PASSWORD,
+            "CELERY_BROKER_URL": "redis://valkey:6379/0",
+            "ALLOWED_HOSTS": "localhost,127.0.0.1",
+            "HTTPS_ONLY": "off",
+        }
+
+
+@pytest.fixture(scope="module")
+def locked_postgres() -> Iterator[LocalPostgres]:
+    """Start a PostgreSQL that asks for a password of every kind of character."""
+    server = start_throwaway_postgres()
+    with psycopg.connect(server.create_database("sagas"), autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER ROLE sagas PASSWORD {}").format(sql.Literal(HOSTILE_PASSWORD)))
+        (server.home / "data" / "pg_hba.conf").write_text("local all all scram-sha-256\n")
+        connection.execute("SELECT pg_reload_conf()")
+    yield server
+    server.process.stop()
+
+
+def run_service(service: str, code: str, server: LocalPostgres, **given: str) -> str:
+    """Run Python with the project's settings in the environment of a container, on a database that is here."""
+    environment = resolve(service, SECRET_KEY="key", **given)
+    url = environment["DATABASE_URL"].replace("@postgres:5432/", "@/")
+    environment["DATABASE_URL"] = f"{url}?host={server.socket_directory}"
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "--no-imports", "--command", code],
+        cwd=ROOT, env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+ASK = """
+from django.conf import settings
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("SELECT current_user")
+    print(cursor.fetchone()[0], settings.SAGAS, settings.EMAIL_HOST, settings.EMAIL_PORT, settings.NUM_PROXIES)
+"""
+
+
+def test_password_of_any_characters_and_settings_reach_the_project(locked_postgres: LocalPostgres) -> None:
+    wait_until(lambda: not accepts_connections(locked_postgres.url_of("sagas")), "a password is asked for")
+    given = {
+        "POSTGRES_PASSWORD": HOSTILE_PASSWORD,
+        "SAGAS": '{"SWEEP_PAGE": 7}',
+        "EMAIL_URL": "smtp+tls://a:b@mail.example:587",
+        "NUM_PROXIES": "2",
+    }
+
+    right = run_service("web", ASK, locked_postgres, **given)
+    wrong = run_service("web", ASK, locked_postgres, **{**given, "POSTGRES_PASSWORD": "wrong"})
+
+    assert right == "sagas {'SWEEP_PAGE': 7} mail.example 587 2\n"
+    assert "password authentication failed" in wrong
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "PAYMENTS_DATABASE_URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://sagas:secret/word@postgres:5432/sagas", "postgres://sagas:secret?word@postgres:5432/sagas",
+        "postgres://a@b:secret/c", "postgres://a:secret@b", "postgres://a:secret@b/", "sqlite:///secret",
+        "mysql://a:secret@b/c", "secret",
+    ],
+)  # fmt: skip
+def test_url_that_cannot_be_read_is_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str, url: str
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match=rf"^{variable} cannot be read\. Write postgres://") as caught:
+        load_settings(monkeypatch, **{**NEEDED, variable: url})
+
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("password", [HOSTILE_PASSWORD, "/@#%:? ", "%40"])
+def test_encoded_password_is_read_as_it_was(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    url = f"postgres://sagas:{quote(password, safe='')}@postgres:5432/sagas"
+
+    [database] = load_settings(monkeypatch, **{**NEEDED, "DATABASE_URL": url})["DATABASES"].values()
+
+    assert (database["USER"], database["PASSWORD"], database["HOST"], database["PORT"]) == (
+        "sagas", password, "postgres", 5432,
+    )  # fmt: skip
 
 
 def test_no_lock_holds_an_address() -> None:
