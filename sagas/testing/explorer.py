@@ -2,9 +2,10 @@
 
 What is enumerated for each step, as far as it can happen to it: a refusal; an attempt that failed without an effect; a
 worker that dies before and after the function; an answer that is lost once, for ever, or that was never asked for; an
-external function that runs twice (a local one commits once, with the record of it); an answer that comes after another
-worker took over; a call that comes after everything was undone; a deadline; and an operator who cancels, forces
-compensation, or pauses and resumes. On the way back also a compensation that is refused, or that keeps failing.
+external function that runs twice; a local one that is rolled back (it commits once, with the record of it); an answer
+that comes after another worker took over; a call that comes after everything was undone; a deadline; and an operator
+who cancels, forces compensation, or pauses and resumes. On the way back also a compensation that is refused, or that
+keeps failing.
 
 A run is right when it ends completed with exactly the effects of an undisturbed run, or compensated with none. A
 person may be asked only where nobody can know or help, at a pivot whose answer never comes or a compensation that is
@@ -205,11 +206,14 @@ def _repeat_trials(
     """Yield how a function can run again after it did its work.
 
     Twice with both effects kept: an external one alone. A local one commits once, with the engine's record or with a
-    barrier row; in a database of its own a worker can also die between its function and that commit.
+    barrier row, but may be rolled back before; in a database of its own a worker can also die between its function and
+    that commit.
     """
     if step.external:
         yield trial("runs twice", lambda f, _: f.repeat(step.name, direction=direction))
-    elif not runs_in_engine_database(scenario.definition, step):
+        return
+    yield trial("rolled back once", lambda f, _: f.roll_back(step.name, direction=direction))
+    if not runs_in_engine_database(scenario.definition, step):
         yield trial("dies before its commit", lambda f, _: f.crash_before_commit(step.name, direction=direction))
 
 

@@ -13,7 +13,7 @@ from django.db import transaction
 from .. import clock, perform
 from ..context import StepContext
 from ..definition import StepFunction
-from ..exceptions import OutcomeUnknown, WorkerDied
+from ..exceptions import OutcomeUnknown, RetryLater, WorkerDied
 from ..outcomes import Report
 from ..perform import Claimed
 from ..states import Direction
@@ -60,6 +60,15 @@ class Faults:
 
         def run(_function: StepFunction, context: StepContext[Any]) -> None:
             raise SimulatedCrash(f"before {context.step}")
+
+        self._plant(step, direction, times, run)
+
+    def roll_back(self, step: str, *, direction: Direction = ACTION, times: int = 1) -> None:
+        """Run a local function and let its transaction fail, as a deadlock or a serialization failure does."""
+
+        def run(function: StepFunction, context: StepContext[Any]) -> None:
+            function(context)
+            raise RetryLater(f"The transaction of {context.step} was rolled back.")
 
         self._plant(step, direction, times, run)
 

@@ -186,6 +186,8 @@ def test_the_saga_of_the_readme_ends_right_under_every_fault() -> None:
     assert exploration.baseline == {"seats held": 2, "taken": 2, "confirmed": 1}
     twice = {(v.trial.step, v.trial.direction.value) for v in exploration.verdicts if v.trial.fault == "runs twice"}
     assert twice == {("pay", "action")}
+    rolled_back = [v.trial.step for v in exploration.verdicts if v.trial.fault == "rolled back once"]
+    assert rolled_back == ["hold_seats", "confirm_trip", "hold_seats", "place_trip"]
 
 
 @pytest.mark.parametrize(
@@ -193,8 +195,8 @@ def test_the_saga_of_the_readme_ends_right_under_every_fault() -> None:
     [
         ({"pay": pay_without_key}, "runs twice"),
         ({"hold_seats": charge_in_a_local_step}, "dies after"),
+        ({"hold_seats": charge_in_a_local_step}, "rolled back once"),
     ],
-    ids=["an external step that is not idempotent", "an external step that is declared local"],
 )
 @pytest.mark.usefixtures("_trips")
 def test_a_mistake_beside_local_steps_is_found(
@@ -278,7 +280,7 @@ def test_an_external_call_in_a_local_step_of_another_database_is_found(monkeypat
 
     exploration = explore(scenario)
 
-    assert {verdict.trial.fault for verdict in exploration.wrong} == {"dies before its commit"}
+    assert {verdict.trial.fault for verdict in exploration.wrong} == {"dies before its commit", "rolled back once"}
 
 
 @pytest.mark.usefixtures("_apart")
