@@ -38,6 +38,11 @@ MAX_DRAWN = 10  # sets of one person that nobody has confirmed; the oldest give 
 MAX_WORDS_CHARS = 500
 SELECTED = "selected by hand"
 NOT_BEGUN = "not_begun"
+# By the names of the API and of the console.
+SEARCHES = frozenset({"search", "q"})
+WIDE_FILTERS = SEARCHES | {"since", "until"}
+IDLE_FILTERS = {"closed": "no"}  # a bulk takes open sagas only
+EDGE = 1_000  # so many of the oldest and of the newest sagas are asked whether a filter leaves one out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,20 +99,43 @@ def draw_matching(
     Raises: PermissionRefused; BadRequest, also when nothing matches, or more than SAGAS['BULK_MAX'] sagas do.
     Tx: opens one.
     """
-    require_scope(filter, everything=everything)
+    require_scope(filter, everything=everything, sagas=sagas)
     opened = sagas.filter(closed_at__isnull=True)
     return _draw(operation, opened, actor=actor, filter=dict(filter), words=words)
 
 
-def require_scope(filter: Mapping[str, str], *, everything: bool) -> None:
+def require_scope(filter: Mapping[str, str], *, everything: bool, sagas: QuerySet[Saga] | None = None) -> None:
     """Check that a filter narrows, or that everything is asked for by name.
 
+    ``sagas``: what the filter finds, open and closed; None: whether it really narrows is not asked yet.
     Raises: BadRequest.
     """
     if not filter and not everything:
         raise BadRequest("There is no filter. Filter the list first, or ask for every open saga by name.")
     if filter and everything:
         raise BadRequest("A filter and every open saga are two different things; ask for one of them.")
+    if filter and sagas is not None and not _narrows(filter, sagas):
+        names = " and ".join(sorted(filter))
+        raise BadRequest(f"The filter on {names} narrows nothing. Filter further, or ask for every open saga by name.")
+
+
+def _narrows(filter: Mapping[str, str], sagas: QuerySet[Saga]) -> bool:
+    """Tell whether a filter leaves any saga out, as far as the newest and the oldest tell.
+
+    A state, a step or a definition says what is meant, whatever there happens to be now. A window of starts and the
+    beginning of an id or a key can be chosen so wide that they say nothing. One saga is never everything by a search.
+    """
+    telling = {name for name, value in filter.items() if IDLE_FILTERS.get(name) != value}
+    if telling - WIDE_FILTERS:
+        return True
+    if not telling:
+        return False
+    rows = Saga.objects.using(get_settings().database)
+    edges = {*rows.order_by("created_at", "pk").values_list("pk", flat=True)[:EDGE]}
+    edges |= {*rows.order_by("-created_at", "-pk").values_list("pk", flat=True)[:EDGE]}
+    if len(edges) == 1 and telling <= SEARCHES:
+        return True
+    return sagas.filter(pk__in=edges).order_by().count() < len(edges)
 
 
 def count_matching(sagas: QuerySet[Saga]) -> int:
@@ -138,7 +166,7 @@ def start_bulk(
         if now > bulk.drawn_at + settings.bulk_confirm_within:
             raise OperationRefused("This set was frozen too long ago to be confirmed. Draw it anew.")
         checked = check_text(reason, "The reason")
-        _require_confirmation(bulk, count, words)
+        check_confirmation(bulk, count, words)
         bulk.state, bulk.reason = BulkState.RUNNING.value, checked
         bulk.started_at = bulk.due_at = now
         bulk.save(using=settings.database, update_fields=["state", "reason", "started_at", "due_at"])
@@ -283,10 +311,15 @@ def _drop_oldest_drawn(actor: Actor) -> None:
     SagaBulk.objects.using(using).filter(pk__in=free).delete()
 
 
-def _require_confirmation(bulk: SagaBulk, count: int | None, words: str) -> None:
-    if bulk.is_unfiltered and words.strip() != EVERYTHING:
+def check_confirmation(bulk: SagaBulk, count: int | None, words: str, *, is_whole: bool = True) -> None:
+    """Check what is typed to confirm a set.
+
+    ``is_whole``: whether what is missing is refused, too, and not only what is wrong.
+    Raises: BadRequest.
+    """
+    if bulk.is_unfiltered and words.strip() != EVERYTHING and (is_whole or words):
         raise BadRequest(f"No filter narrows this set. To act on all {bulk.total} open sagas, type: {EVERYTHING}")
-    if count is None and bulk.total > CONFIRM_COUNT_ABOVE:
+    if is_whole and count is None and bulk.total > CONFIRM_COUNT_ABOVE:
         raise BadRequest(f"This set has more than {CONFIRM_COUNT_ABOVE} sagas: type how many it has.")
     if count is not None and count != bulk.total:
         raise BadRequest(f"You typed {count}, but this set has {bulk.total} sagas.")

@@ -22,6 +22,7 @@ from .models import Saga, SagaAttempt, SagaStep
 from .models.saga import MANY_ATTEMPTS
 from .searching import search_sagas
 from .states import Direction, StepState
+from .visible_text import has_visible
 
 DEFINITION = re.compile(r"([a-z][a-z0-9_.-]{0,59})(?::([1-9][0-9]{0,8}))?")
 GROUP = re.compile(r"[0-9a-f]{16}")
@@ -85,7 +86,7 @@ def parse_filter(given: Mapping[str, str]) -> SagaFilter:
     known = set(asdict(SagaFilter()))
     if unknown := sorted(set(given) - known):
         raise BadRequest(f"There is no filter {unknown[0][:60]!r}; there are: {', '.join(sorted(known))}.")
-    if empty := sorted(name for name, value in given.items() if not value.strip()):
+    if empty := sorted(name for name, value in given.items() if not has_visible(value)):
         raise BadRequest(f"The filter {empty[0]} is empty and would not narrow.")
     found = SagaFilter(**given)
     _require_choice("display", found.display, [state.value for state in DisplayState])

@@ -65,6 +65,7 @@ def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
     found = _build_list(admin_site, request, filter)
     if filter and not _narrows(found):
         raise BadRequest("This filter finds every saga. Ask for every open saga by name if that is meant.")
+    require_scope(filter, everything=everything is not None, sagas=found.queryset)
     return Matching(
         sagas=found.queryset,
         filter=filter,

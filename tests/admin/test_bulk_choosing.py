@@ -178,6 +178,10 @@ def test_every_filter_and_the_search_narrow_the_set(log_in: LogIn) -> None:
     [
         ("", "There is no filter"),
         ("everything=2", "has no choice"),
+        ("since=2000-01-01", "narrows nothing"),
+        ("until=2999-01-01", "narrows nothing"),
+        ("closed=no", "narrows nothing"),
+        ("closed=no&since=2000-01-01&until=2999-01-01", "narrows nothing"),
         ("everything=1&display=held", "two different things"),
         ("display=nonsense", "not understood"),
         ("display=", "is empty"),

@@ -39,18 +39,98 @@ def test_filter_is_counted_then_acted_on() -> None:
 
 
 def test_filters_of_the_console_count_here() -> None:
+    moment = completed_trip("B").closed_at.isoformat()
     start_trip()
 
     def count(*narrow: str) -> str:
         return run_command("saga_bulk", "pause", *narrow, "--dry-run").out
 
-    for narrow in (("--touched", "no"), ("--since", "2020-01-01T00:00:00Z"), ("--until", "2999-01-01T00:00:00Z")):
+    for narrow in (("--touched", "no"), ("--since", moment)):
         assert count(*narrow).startswith("pause of 1 sagas"), narrow
     for narrow in (("--touched", "yes"), ("--until", "2020-01-01T00:00:00Z"), ("--attempts", "2"),
                    ("--group", "0" * 16), ("--step", "unheard_of")):  # fmt: skip
         assert count(*narrow).startswith("pause of 0 sagas"), narrow
     assert run_command("saga_bulk", "pause", "--attempts", "1", *WHY).code == 2
     assert run_command("saga_bulk", "pause", "--step", "unheard_of", "--everything", *WHY).code == 2
+    assert not SagaBulk.objects.exists()
+
+
+NARROWS_NOTHING = [
+    ("--since", "2000-01-01T00:00:00Z"),
+    ("--until", "2999-01-01T00:00:00Z"),
+    ("--since", "2000-01-01T00:00:00Z", "--until", "2999-01-01T00:00:00+14:00"),
+    ("--search", "T"),
+    ("--search", "trip", "--since", "2000-01-01T00:00:00Z"),
+]
+
+
+@pytest.mark.parametrize("narrow", NARROWS_NOTHING, ids=" ".join)
+@pytest.mark.parametrize("form", [WHY, ("--dry-run",)], ids=["real", "dry"])
+def test_a_filter_that_narrows_nothing_is_none(narrow: tuple[str, ...], form: tuple[str, ...]) -> None:
+    for number in range(3):
+        start_trip(f"TRIP-{number}")
+
+    done = run_command("saga_bulk", "pause", *narrow, *form)
+
+    assert done.code == 2
+    assert "narrows nothing" in done.err
+    assert "every open saga by name" in done.err
+    assert not SagaBulk.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "narrow", [("--display", "pending"), ("--definition", "trip"), ("--touched", "no"), ("--search", "TRIP-0")]
+)
+def test_a_filter_that_says_what_is_meant_narrows_whatever_there_is(narrow: tuple[str, ...]) -> None:
+    start_trip("TRIP-0")
+
+    assert run_command("saga_bulk", "pause", *narrow, *WHY).code == 0
+
+
+def test_a_window_that_leaves_out_a_closed_saga_narrows() -> None:
+    moment = completed_trip("B").closed_at.isoformat()
+    start_trip()
+
+    assert run_command("saga_bulk", "pause", "--since", moment, *WHY).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "There is no filter"),
+        (("--display", "held"), "No open saga matches"),
+        (("--display", "pending", "--count", "7"), "You typed 7"),
+        (("--display", "pending", "--reason", "short"), "The reason must have"),
+        (("--everything", "--words", "yes"), "No filter narrows this set"),
+        (("--id", "0198f3a2-5c1e-7000-8000-000000000000"), "There is no saga"),
+    ],
+)
+def test_a_dry_run_is_refused_as_the_real_run_is(arguments: tuple[str, ...], text: str) -> None:
+    start_trip()
+
+    dry, real = (
+        run_command("saga_bulk", "pause", *arguments, *(() if "--reason" in arguments else WHY), *form)
+        for form in (("--dry-run",), ())
+    )
+
+    assert dry.code == real.code != 0
+    assert dry.err == real.err
+    assert text in dry.err
+    assert not SagaBulk.objects.exists()
+
+
+def test_a_dry_run_says_what_is_still_to_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(2):
+        start_trip(str(number))
+    monkeypatch.setattr("sagas.bulk_rules.CONFIRM_COUNT_ABOVE", 1)
+
+    done = run_command("saga_bulk", "pause", "--everything", "--dry-run")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        f"pause of 2 sagas ({EVERYTHING}). Nothing was done.",
+        f'To do it, give --count 2 and --words "{EVERYTHING}" as well.',
+    ]
     assert not SagaBulk.objects.exists()
 
 

@@ -154,17 +154,48 @@ def test_an_archive_that_is_there_is_refused_before_anything_is_deleted(
     assert Saga.objects.count() == 1
 
 
-@pytest.mark.parametrize("place", ["missing/sagas.ndjson", "file/sagas.ndjson", "x" * 300 + ".ndjson"])
-def test_an_archive_that_cannot_be_made_ends_with_1_and_deletes_nothing(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("missing/sagas.ndjson", "cannot be written: No such file or directory."),
+        ("file/sagas.ndjson", "cannot be written: Not a directory."),
+        ("x" * 300 + ".ndjson", "cannot be written: File name too long."),
+        ("directory.ndjson", "exists already"),
+        ("pipe.ndjson", "exists already"),
+        ("dangling.ndjson", "exists already"),
+        ("full.ndjson", "exists already"),
+    ],
+    ids=lambda value: value[:20],
+)
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)], ids=["real", "dry"])
+def test_an_archive_that_cannot_be_made_ends_with_1_and_deletes_nothing(
+    place: str, text: str, dry_run: tuple[str, ...], tmp_path: Path
+) -> None:
     close_at(completed_trip(), ago(days=31))
     (tmp_path / "file").touch()
+    (tmp_path / "directory.ndjson").mkdir()
+    os.mkfifo(tmp_path / "pipe.ndjson")
+    (tmp_path / "dangling.ndjson").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "full.ndjson").symlink_to("/dev/full")
+    before = sorted(tmp_path.iterdir())
 
-    done = run_command("saga_cleanup", "--older-than", "30d", "--archive", tmp_path / place)
+    done = run_command("saga_cleanup", "--older-than", "30d", "--archive", tmp_path / place, *dry_run)
 
-    assert done.code == 1
-    assert "cannot be written" in done.err
+    assert (done.code, done.out) == (1, "")
+    assert text in done.err
     assert "Traceback" not in done.err
+    assert sorted(tmp_path.iterdir()) == before
     assert Saga.objects.count() == 1
+
+
+def test_a_dry_run_leaves_no_archive(tmp_path: Path) -> None:
+    close_at(completed_trip(), ago(days=31))
+    path = tmp_path / "sagas.ndjson.gz"
+
+    done = run_command("saga_cleanup", "--older-than", "30d", "--archive", path, "--dry-run")
+
+    assert (done.code, done.out) == (0, "Would delete 1 sagas and 0 barrier rows.\n")
+    assert not path.exists()
 
 
 def test_a_disk_that_fills_up_ends_with_1_and_keeps_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

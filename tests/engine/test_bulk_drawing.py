@@ -96,7 +96,7 @@ def test_set_beyond_the_limit_is_refused_and_leaves_nothing(world: World) -> Non
 
     with override_settings(SAGAS={"BULK_MAX": 3}):
         with pytest.raises(BadRequest, match="More than 3 sagas match"):
-            bulk.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={"q": "x"}, words="x")
+            bulk.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={"definition": "x"}, words="x")
         assert (bulk.count_matching(Saga.objects.all()), SagaBulk.objects.count()) == (4, 0)
         assert draw(sagas[:3]).total == 3
 

@@ -67,7 +67,7 @@ class Command(SagaCommand):
         """
         operation, actor = Operation(options["operation"]), Actor.of_command_line(options["user"])
         if options["dry_run"]:
-            self._print_count(operation, actor, options)
+            self._try(operation, actor, options)
             return
         if options["reason"] is None:
             raise BadRequest("Say why: --reason, 10 to 500 characters.")
@@ -83,10 +83,30 @@ class Command(SagaCommand):
         self.stdout.write(f"Started: {operation.value} of {started.total} sagas ({started.words}).")
         self.stdout.write(f"manage.py saga_bulk_show {started.pk} tells how far it is.")
 
-    def _print_count(self, operation: Operation, actor: Actor, options: Mapping[str, Any]) -> None:
+    def _try(self, operation: Operation, actor: Actor, options: Mapping[str, Any]) -> None:
+        """Say how many sagas it would be, then draw the set, check what was given to confirm it, and forget it.
+
+        Raises: BadRequest and its like, as the real run does; what was left out for now is named.
+        """
+        check_words(options)
         bulk_rules.require_permissions(actor, operation)
+        self._print_count(operation, options)
+        using = get_settings().database
+        with transaction.atomic(using=using):
+            drawn = _draw(operation, actor, options)
+            bulk.check_confirmation(drawn, options["count"], options["words"], is_whole=False)
+            transaction.set_rollback(True, using=using)
+        needed = []
+        if options["count"] is None and drawn.total > bulk_rules.CONFIRM_COUNT_ABOVE:
+            needed.append(f"--count {drawn.total}")
+        if drawn.is_unfiltered and not options["words"]:
+            needed.append(f'--words "{EVERYTHING}"')
+        if needed and not options["json"]:
+            self.stdout.write(f"To do it, give {' and '.join(needed)} as well.")
+
+    def _print_count(self, operation: Operation, options: Mapping[str, Any]) -> None:
         if options["id"]:
-            count, words = len(_find_ids(options)), bulk.SELECTED
+            count, words = len(set(_find_ids(options))), bulk.SELECTED
         else:
             wanted = _read_filter(options)
             count, words = bulk.count_matching(select_matching(wanted)), wanted.words or EVERYTHING

@@ -72,8 +72,10 @@ class Command(SagaCommand):
         now = clock.read_now(get_settings().database)
         scope = Scope(closed_before=now - options["older_than"], states=_choose_states(options))
         if options["dry_run"]:
-            _refuse_existing(options["archive"])
-            self._print(retention.count_expired(scope), options)
+            with _open_archive(options["archive"]):
+                # Made and removed again: whatever would keep the real run from writing it keeps this one, too.
+                report = retention.count_expired(scope)
+            self._print(report, options)
             return
         with stoppable() as stop, _open_archive(options["archive"]) as archive:
             report = retention.clean_up(
@@ -133,13 +135,9 @@ def _choose_states(options: Mapping[str, Any]) -> frozenset[SagaState]:
     return chosen
 
 
-def _refuse_existing(path: Path | None) -> None:
-    if path is not None and path.exists():
-        raise CommandError(f"{path} exists already; name a new file for the archive.", returncode=REFUSED)
-
-
 @contextmanager
 def _open_archive(path: Path | None) -> Iterator[Archive | None]:
+    """Open the archive; what cannot be written to is refused before anything is deleted."""
     if path is None:
         yield None
         return
@@ -151,8 +149,10 @@ def _open_archive(path: Path | None) -> Iterator[Archive | None]:
             f"{path} exists already; nothing was deleted. Name a new file for the archive.", returncode=REFUSED
         ) from error
     except OSError as error:
+        # Its own text repeats the path as Python writes it.
         raise CommandError(
-            f"The archive {path} cannot be written: {first_line(error)}. What is not in it is not deleted.",
+            f"The archive {path} cannot be written: {error.strerror or first_line(error)}."
+            " What is not in it is not deleted.",
             returncode=REFUSED,
         ) from error
 
