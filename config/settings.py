@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from config.engine_settings import read_engine_settings
 from config.local.runtime import read_runtime
-from config.log_lines import RedactingFormatter, RedactingJsonFormatter
+from config.log_lines import RedactingFormatter, RedactingJsonFormatter, show_invisible
 from config.mailers import describe_mail_server
 from config.reading import read_database_url, read_number, read_rate
 
@@ -348,7 +348,10 @@ _shared_processors = [
 ]
 _renderers: dict[str, list[Any]] = {
     # Never a traceback with local variables: they hold addresses and payment methods.
-    "console": [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)],
+    "console": [
+        show_invisible,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ],
     "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
 }
 

@@ -54,11 +54,14 @@ class What(StrEnum):
 TAKEN_ALONG = frozenset({What.VALUE, What.BUNDLE, What.EXPORT})
 
 
-def note_look(actor: object, what: What, *, saga_id: UUID | None = None, detail: str = "") -> bool:
+def note_look(
+    actor: object, what: What, *, saga_id: UUID | None = None, detail: str = "", level: int = logging.INFO
+) -> bool:
     """Write down that somebody is about to see payloads.
 
     ``actor``: the name of the account, which need not be a text in every project.
     A repeat within REPEATED_AFTER is the same look, except where something is taken along.
+    ``level``: of the line in the log; the row is written in any case.
     Returns: whether they may be shown: not when it could not be written down.
     Tx: joins the caller's, or is one of its own.
     """
@@ -76,7 +79,7 @@ def note_look(actor: object, what: What, *, saga_id: UUID | None = None, detail:
     except (DatabaseError, InterfaceError):
         logger.exception("Look at payloads refused: it could not be written down.", extra=facts)
         return False
-    logger.info("Payloads seen.", extra=facts)
+    logger.log(level, "Payloads seen.", extra=facts)
     return True
 
 

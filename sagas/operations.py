@@ -39,6 +39,7 @@ __all__ = [
     "OperationResult",
     "abandon",
     "cancel",
+    "check_result",
     "check_text",
     "force_compensate",
     "mark_compensated",
@@ -115,7 +116,7 @@ def skip_step(
         holds.clear_hold(journal, row, actor=actor.name, reason=reason)
         holds.set_attention(journal, row, None)
         row.skip()
-        row.result, row.is_assumed = _check_result(result), True
+        row.result, row.is_assumed = check_result(result), True
         row.due_at, row.waiting_for, row.finished_at = None, None, journal.now
         journal.decide()
         journal.tell(
@@ -141,7 +142,7 @@ def mark_succeeded(
 
     def act(journal: Journal, target: SagaStep | None) -> str:
         row = _require(target)
-        report = _assumed(Outcome.SUCCEEDED, Effect.YES, checked, _check_result(result))
+        report = _assumed(Outcome.SUCCEEDED, Effect.YES, checked, check_result(result))
         _assume(journal, row, Direction.ACTION, report, actor)
         moves.settle_action(journal, row, report)
         return f"{row.name} counts as succeeded."
@@ -371,7 +372,7 @@ def measure_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
 def check_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
     """Return a reason or evidence without the blanks around it and the secrets in it.
 
-    Raises: BadRequest when it is too short, too long, or cannot be stored.
+    Raises: BadRequest when it is too short, too long, or cannot be stored. What nobody can see does not make it longer.
     """
     checked = measure_text(text, what, least=least)
     try:
@@ -382,7 +383,11 @@ def check_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
     return get_settings().redactor.redact_text(checked)[:MAX_REASON_CHARS]
 
 
-def _check_result(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def check_result(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return a result that a person gives in place of a step.
+
+    Raises: BadRequest when it cannot be stored or looks like a secret.
+    """
     if result is None:
         return None
     if not isinstance(result, Mapping):

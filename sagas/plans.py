@@ -36,6 +36,7 @@ from .states import (
     SagaState,
     StepState,
 )
+from .visible_text import escape
 
 LABELS: Mapping[Operation, str] = {
     Operation.RETRY: "Retry now",
@@ -190,7 +191,7 @@ class OperationPlan:
         lines += [f"  {run.order:>3}. {_describe_run(run)}" for run in self.runs_if_refused]
         lines += [f"  left behind: {left.step} (effect {left.effect}, key {left.key})" for left in self.left_behind]
         lines += [f"  not possible: {text}" for text in self.impossible]
-        return "\n".join(lines) + "\n"
+        return "\n".join(escape(line) for line in lines) + "\n"
 
 
 def draw_plan(

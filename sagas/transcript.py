@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
+
+from django.db.models import Model, QuerySet
 
 from .conf import get_settings
 from .exceptions import SagaNotFound
 from .models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from .states import StepState
+from .visible_text import escape, take_first_line
+
+Row = TypeVar("Row", bound=Model)
+MAX_TEXT_CHARS = 500  # of an error or a reason, where the transcript is bounded
 
 
-def render(saga_id: UUID) -> str:
+def render(saga_id: UUID, *, newest: int | None = None) -> str:
     """Return the transcript of a saga: where it stands, every step, every attempt, every history row.
 
+    What is invisible in its texts is shown as an escape, so a line is always a line.
+    ``newest``: at most so many attempts and history rows, the newest, with the beginnings of their texts; it says what
+    it leaves out. None: everything.
     Raises: SagaNotFound.
     """
     using = get_settings().database
@@ -22,20 +32,26 @@ def render(saga_id: UUID) -> str:
     if saga is None:
         raise SagaNotFound(f"There is no saga {saga_id}.")
     steps = list(SagaStep.objects.using(using).filter(saga_id=saga_id).order_by("position"))
-    attempts = list(SagaAttempt.objects.using(using).filter(saga_id=saga_id).order_by("id"))
-    history = SagaHistory.objects.using(using).filter(saga_id=saga_id).order_by("number")
+    attempts = _take_newest(SagaAttempt.objects.using(using).filter(saga_id=saga_id), "id", newest)
+    history = _take_newest(SagaHistory.objects.using(using).filter(saga_id=saga_id), "number", newest)
+    most = None if newest is None else MAX_TEXT_CHARS
     found = SagaKey.objects.using(using).filter(saga_id=saga_id).order_by("name")
     keys = ", ".join(f"{key.name} {key.value}" for key in found)
     lines = [f"Saga {saga.pk}", f"  {saga.definition} version {saga.version}" + (f", {keys}" if keys else "")]
     lines += [
         f"  {describe_state(saga, steps)}",
-        *_describe_cause(saga),
+        *_describe_cause(saga, most),
         "",
         "Steps",
-        *_describe_steps(steps, attempts),
+        *_describe_steps(steps, attempts, most),
+        *([f"  (only the newest {newest} attempts are shown)"] if len(attempts) == newest else []),
+        "",
+        "History",
     ]
-    lines += ["", "History", *(_describe_entry(row) for row in history)]
-    return "\n".join(lines) + "\n"
+    if history and (earlier := history[0].number - 1) and newest is not None:
+        lines.append(f"  ({earlier} earlier entries are not shown)")
+    lines += [_describe_entry(row, most) for row in history]
+    return "\n".join(escape(line) for line in lines) + "\n"
 
 
 def describe_state(saga: Saga, steps: Iterable[SagaStep]) -> str:
@@ -55,15 +71,21 @@ def describe_state(saga: Saga, steps: Iterable[SagaStep]) -> str:
     return ", ".join([saga.state, began, *reasons])
 
 
-def _describe_cause(saga: Saga) -> list[str]:
+def _take_newest(rows: QuerySet[Row], order: str, newest: int | None) -> list[Row]:
+    if newest is None:
+        return list(rows.order_by(order))
+    return list(rows.order_by(f"-{order}")[:newest])[::-1]
+
+
+def _describe_cause(saga: Saga, most: int | None) -> list[str]:
     if not saga.cause:
         return []
     where = f" at {saga.cause['step']}" if saga.cause.get("step") else ""
-    text = saga.cause.get("message") or saga.cause.get("reason") or ""
+    text = str(saga.cause.get("message") or saga.cause.get("reason") or "")[:most]
     return [f"  because: {saga.cause.get('kind', '')}{where}{': ' + text if text else ''}"]
 
 
-def _describe_steps(steps: list[SagaStep], attempts: list[SagaAttempt]) -> list[str]:
+def _describe_steps(steps: list[SagaStep], attempts: list[SagaAttempt], most: int | None) -> list[str]:
     lines = []
     for step in steps:
         state = step.state + (f" ({step.hold})" if step.hold else "")
@@ -74,28 +96,28 @@ def _describe_steps(steps: list[SagaStep], attempts: list[SagaAttempt]) -> list[
             f"       {line}"
             for attempt in attempts
             if attempt.step_id == step.pk
-            for line in _describe_attempt(attempt)
+            for line in _describe_attempt(attempt, most)
         ]
     return lines
 
 
-def _describe_attempt(attempt: SagaAttempt) -> list[str]:
+def _describe_attempt(attempt: SagaAttempt, most: int | None) -> list[str]:
     outcome = attempt.outcome or "running"
     seconds = f" in {(attempt.ended_at - attempt.started_at).total_seconds():.3f} s" if attempt.ended_at else ""
     by = f" by {attempt.worker}" if attempt.worker else ""
     assumed = ", assumed" if attempt.is_assumed else ""
     lines = [f"{attempt.direction} {attempt.number}: {outcome}{seconds}, {_moment(attempt.started_at)}{by}{assumed}"]
     if attempt.error_class or attempt.message:
-        first_line = attempt.message.splitlines()[0] if attempt.message else ""
+        first_line = take_first_line(attempt.message, at_most=most)
         lines.append(f"  {attempt.error_class}: {first_line}" if attempt.error_class else f"  {first_line}")
     return lines
 
 
-def _describe_entry(row: SagaHistory) -> str:
+def _describe_entry(row: SagaHistory, most: int | None) -> str:
     move = f" {row.from_state or '-'} > {row.to_state or '-'}" if row.from_state or row.to_state else ""
     step = f" {row.step}" if row.step else ""
     by = f" by {row.actor}" if row.actor else ""
-    reason = f": {row.reason.splitlines()[0]}" if row.reason else ""
+    reason = f": {take_first_line(row.reason, at_most=most)}" if row.reason else ""
     return f"  {row.number:>3} {_moment(row.at)} {row.what}{step}{move}{by}{reason}"
 
 

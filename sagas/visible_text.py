@@ -9,11 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Control, format, surrogate, private use, unassigned; separators of lines and paragraphs.
-INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Drawn as nothing, though Unicode counts them among letters, marks and symbols: Default_Ignorable_Code_Point, and a
-# Braille pattern without dots.
-BLANKS = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+from .visible import count_visible, is_hidden
+
 SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 NOT_PLAIN = re.compile(r"[^\x20-\x7e\n]")
 # The medial vowels and final consonants of Hangul are drawn into the syllable before them.
@@ -26,7 +23,7 @@ def escape(text: str, *, keep: str = "") -> str:
 
     ``keep``: characters that stay as they are, such as a newline.
     """
-    if text.isprintable() and not BLANKS.search(text):
+    if text.isascii() and text.isprintable():
         return text
     return "".join(character if character in keep else _show(character) for character in text)
 
@@ -38,12 +35,7 @@ def escape_json(text: str) -> str:
 
 def has_visible(text: str) -> bool:
     """Tell whether a text shows anything at all."""
-    return any(is_visible(character) and not character.isspace() for character in text)
-
-
-def is_visible(character: str) -> bool:
-    """Tell whether a character is drawn, or is a space."""
-    return unicodedata.category(character) not in INVISIBLE_CATEGORIES and not BLANKS.match(character)
+    return count_visible(text) > 0
 
 
 def measure(text: str) -> int:
@@ -80,7 +72,7 @@ def take_first_line(text: str, *, at_most: int | None = None) -> str:
 
 
 def _show(character: str) -> str:
-    if is_visible(character):
+    if not is_hidden(character):
         return character
     code = ord(character)
     if character in SHORT_ESCAPES:

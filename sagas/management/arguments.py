@@ -19,6 +19,7 @@ from ..definition import QUEUE_NAME, STEP_NAME, STORED_NAME, SagaDefinition
 from ..exceptions import InputRefused
 from ..json_values import parse_json
 from ..searching import MIN_PREFIX_CHARS, is_id_prefix
+from ..visible_text import has_visible
 
 AGE = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
 AGE_UNITS = {
@@ -37,6 +38,13 @@ def text(given: str) -> str:
         raise ArgumentTypeError(f"is longer than {MAX_TEXT_CHARS} characters.")
     if UNPRINTABLE.search(given):
         raise ArgumentTypeError("contains control characters or bytes that are not UTF-8.")
+    return given
+
+
+def search_text(given: str) -> str:
+    """Read what to search for; an empty text would find everything."""
+    if not has_visible(text(given)):
+        raise ArgumentTypeError("is empty and would not narrow; leave it out to get everything.")
     return given
 
 

@@ -6,25 +6,31 @@ Exit codes: 0 done; 1 refused, failed, or nothing found where the command says s
 from __future__ import annotations
 
 import json
-import os
-import sys
+import logging
+import shutil
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter, OutputWrapper
 from django.db import Error
 
-from .. import operations, plans
+from .. import looks, operations, plans
 from ..actors import Actor
 from ..exceptions import BadRequest, OperationRefused, SagaError, StaleRevision
 from ..listing import find_saga
 from ..rules import Operation
+from ..text_tables import Column, describe_table
+from ..visible_text import take_first_line
 from . import arguments
+from .output import OutputFailed, SafeOutput, SafeParser
 
 DONE, REFUSED, WRONG_CALL = 0, 1, 2
 MAX_REVISION = 2_147_483_647
+UNKNOWN_WIDTH = (80, 24)
+MAX_ERROR_CHARS = 1_000
 
 
 class HelpFormatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
@@ -39,6 +45,27 @@ class SagaCommand(BaseCommand):
     """One or more command lines, shown by ``--help``."""
     prints_data: ClassVar[bool] = True
     """Whether there is ``--json``."""
+    prints_table: ClassVar[bool] = False
+    """Whether there is ``--wide``."""
+
+    @property
+    def stdout(self) -> SafeOutput:
+        """Where the command prints what it was asked for."""
+        return self._stdout
+
+    @stdout.setter
+    def stdout(self, wrapper: OutputWrapper) -> None:
+        # Django sets it, at first and for call_command(stdout=...); so no command prints past the escape.
+        self._stdout = SafeOutput(wrapper._out)  # noqa: SLF001
+
+    @property
+    def stderr(self) -> SafeOutput:
+        """Where the command prints errors and progress."""
+        return self._stderr
+
+    @stderr.setter
+    def stderr(self, wrapper: OutputWrapper) -> None:
+        self._stderr = SafeOutput(wrapper._out, must_arrive=False)  # noqa: SLF001
 
     def get_check_kwargs(self, options: dict[str, Any]) -> Any:
         """Return what is checked before the command runs: no database, which since Django 6.0 must be said."""
@@ -49,9 +76,14 @@ class SagaCommand(BaseCommand):
         """Add what every command takes."""
         kwargs.update(formatter_class=HelpFormatter, allow_abbrev=False, epilog=f"Example:\n  {self.example}")
         parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.__class__ = SafeParser  # Django names the class itself
         parser.add_argument("--no-input", action="store_true", help="for scripts: never ask (no command asks anything)")
         if self.prints_data:
             parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+        if self.prints_table:
+            parser.add_argument(
+                "--wide", action="store_true", help="print every column in full, however wide the terminal is"
+            )
         return parser
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -59,21 +91,18 @@ class SagaCommand(BaseCommand):
 
         Raises: CommandError.
         """
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
         try:
             self.run(options)
             self.stdout.flush()
+        except OutputFailed as error:
+            if not error.is_reader_gone:
+                raise CommandError(str(error), returncode=REFUSED) from error
         except BadRequest as error:
             raise CommandError(str(error), returncode=WRONG_CALL) from error
         except (SagaError, ImproperlyConfigured) as error:
             raise CommandError(str(error), returncode=REFUSED) from error
         except Error as error:
             raise CommandError(self.describe_failure(error), returncode=REFUSED) from error
-        except BrokenPipeError:
-            # The reader (head, less) has seen enough; what is left must not fail at exit either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def run(self, options: Mapping[str, Any]) -> None:
         """Do the one thing this command is for."""
@@ -85,7 +114,31 @@ class SagaCommand(BaseCommand):
 
     def print_json(self, data: object) -> None:
         """Print data as JSON."""
-        self.stdout.write(json.dumps(data, indent=2, default=str))
+        self.stdout.write_json(json.dumps(data, indent=2, default=str))
+
+    def print_lines(self, lines: Iterable[str]) -> None:
+        """Print lines of text."""
+        self.stdout.write_lines(lines)
+
+    def print_text(self, text: str) -> None:
+        """Print lines whose data were escaped where the lines were made."""
+        self.stdout.write_lines(text.removesuffix("\n").split("\n"))
+
+    def print_table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]], options: Mapping[str, Any]) -> None:
+        """Print a table that fits the terminal, or, ``--wide``, all of it."""
+        self.print_lines(describe_table(columns, rows, self.find_width(options)))
+
+    def find_width(self, options: Mapping[str, Any]) -> int | None:
+        """Return how many columns the terminal has, or None for a table that is not to be cut."""
+        return None if options["wide"] else shutil.get_terminal_size(UNKNOWN_WIDTH).columns
+
+    def note_look(self, what: looks.What, *, saga_id: UUID | None = None, detail: str = "") -> None:
+        """Write down that whoever types the command is about to see payloads.
+
+        Who has a shell here could read the tables, too: they are shown in any case. The log of a command is that
+        person's own terminal, where a line about it would look like a fault: it is a row, and a line only for DEBUG.
+        """
+        looks.note_look(Actor.of_command_line().name, what, saga_id=saga_id, detail=detail, level=logging.DEBUG)
 
 
 class OperatorCommand(SagaCommand):
@@ -114,6 +167,7 @@ class OperatorCommand(SagaCommand):
         saga_id = find_saga(options["id"])
         if options["dry_run"]:
             check_words(options)
+            operations.check_result(self.collect_arguments(options).get("result"))
             plan = plans.draw_plan(operation, saga_id, step=options.get("step"), actor=actor)
             self._print_plan(plan, options)
             return
@@ -145,7 +199,7 @@ class OperatorCommand(SagaCommand):
         if options["json"]:
             self.print_json(plan.as_dict())
         else:
-            self.stdout.write(plan.as_text(), ending="")
+            self.print_text(plan.as_text())
         revision = options["revision"]
         if revision is not None and revision != plan.revision:
             raise StaleRevision(
@@ -196,13 +250,4 @@ def add_result(parser: CommandParser) -> None:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its name."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
-
-
-def describe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table as lines; columns are as wide as they need to be."""
-    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
-    ]
+    return take_first_line(str(error).strip(), at_most=MAX_ERROR_CHARS).rstrip(".") or type(error).__name__

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from uuid import UUID
 
 import pytest
 
 from sagas import registry
-from sagas.models import Saga, SagaKey
+from sagas.models import Saga, SagaKey, SagaLook
 from sagas.transcript import render
 
 from .cases import compensated_trip, completed_trip, define_trip, failing_trip, run_command, start_trip, unknown_trip
@@ -120,11 +121,40 @@ def test_the_table_has_a_line_for_each_saga() -> None:
     done = run_command("saga_list")
 
     head, line = done.out.splitlines()
-    assert head.split() == [
-        "ID", "DEFINITION", "KEYS", "STATE", "STEP", "NEEDS", "STARTED", "DUE", "LAST", "ERROR",
+    assert head.split() == ["ID", "STATE", "KEYS", "STEP", "LAST", "ERROR"]
+    assert line.split()[:3] == [str(saga.pk), "compensated", "trip=TRIP-7"]
+    assert max(map(len, (head, line))) <= 80
+
+
+def test_the_table_fits_the_terminal_and_is_whole_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    saga = unknown_trip("T" * 60)
+    widths = {}
+    for columns in (20, 60, 80, 120, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        out = run_command("saga_list").out
+        assert out.splitlines()[1].split()[0] == str(saga.pk)
+        widths[columns] = max(map(len, out.splitlines()))
+    wide = run_command("saga_list", "--wide").out
+
+    assert widths[20] == 36
+    assert all(width <= columns for columns, width in widths.items() if columns > 36)
+    assert wide.splitlines()[0].split() == [
+        "ID", "STATE", "KEYS", "STEP", "LAST", "ERROR", "NEEDS", "STARTED", "DEFINITION", "DUE",
     ]  # fmt: skip
-    assert line.split()[:4] == [str(saga.pk), "trip@1", "trip=TRIP-7", "compensated"]
-    assert line.endswith("full")
+    assert f"trip={'T' * 60}" in wide
+    assert "sagas.exceptions.OutcomeUnknown: no answer" in wide
+
+
+@pytest.mark.parametrize("call", [("saga_list",), ("saga_show", "TRIP-1"), ("saga_export", "--payloads")])
+def test_a_look_says_nothing_beside_what_was_asked(call: tuple[str, ...], caplog: pytest.LogCaptureFixture) -> None:
+    unknown_trip("TRIP-1")
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+
+    done = run_command(*call)
+
+    assert (done.code, done.err, caplog.records) == (0, "", [])
+    assert SagaLook.objects.count() == 1
 
 
 def test_an_empty_list_is_no_failure() -> None:

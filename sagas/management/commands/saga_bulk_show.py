@@ -8,17 +8,26 @@ from django.core.management.base import CommandParser
 from ... import bulk
 from ...conf import get_settings
 from ...models import BulkResult, SagaBulk
+from ...text_tables import Column
 from .. import arguments
-from ..base import SagaCommand, describe_table
+from ..base import SagaCommand
 
 LISTED = 20
 NAMED = 50  # sagas to which nothing was done; the console shows all
-HEAD = ("BULK", "STATE", "ACTION", "SAGAS", "WHO", "SAGAS CHOSEN BY")
+COLUMNS = (
+    Column(title="BULK"),
+    Column(title="STATE"),
+    Column(title="ACTION"),
+    Column(title="SAGAS"),
+    Column(title="SAGAS CHOSEN BY", least=16),
+    Column(title="WHO", least=12),
+)
 
 
 class Command(SagaCommand):
     help = "Show how far a bulk is, and to which sagas nothing was done and why; without an id, the newest bulks."
     example = "manage.py saga_bulk_show\n  manage.py saga_bulk_show 0198f3a2-5c1e-8000-8000-000000000000 --json"
+    prints_table = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add which bulk."""
@@ -37,10 +46,10 @@ class Command(SagaCommand):
             self.print_json([_describe(found) for found in bulks])
         elif bulks:
             rows = [
-                (str(found.pk), found.state, found.operation, str(found.total), found.actor, found.words)
+                (str(found.pk), found.state, found.operation, str(found.total), found.words, found.actor)
                 for found in bulks
             ]
-            self.stdout.write("\n".join(describe_table(HEAD, rows)))
+            self.print_table(COLUMNS, rows, options)
         else:
             self.stdout.write("There is no bulk.")
 

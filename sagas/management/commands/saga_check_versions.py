@@ -5,10 +5,17 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from ...text_tables import Column
 from ...versions import find_unknown_versions
-from ..base import REFUSED, SagaCommand, describe_table
+from ..base import REFUSED, SagaCommand
 
-HEAD = ("DEFINITION", "OPEN SAGAS", "OLDEST FROM", "WHAT IS WRONG")
+COLUMNS = (
+    Column(title="DEFINITION", least=24),
+    Column(title="OPEN SAGAS"),
+    Column(title="OLDEST FROM"),
+    Column(title="WHAT IS WRONG"),
+)
+MAX_NAMED = 10
 
 
 class Command(SagaCommand):
@@ -17,6 +24,7 @@ class Command(SagaCommand):
         "Run it with the new code before that replaces the old."
     )
     example = "manage.py saga_check_versions && ./deploy"
+    prints_table = True
 
     def run(self, options: Mapping[str, Any]) -> None:
         """Look.
@@ -30,8 +38,10 @@ class Command(SagaCommand):
             rows = [
                 (v.name_and_version, str(v.count), f"{v.oldest_at:%Y-%m-%d %H:%M:%S}", v.problem.value) for v in found
             ]
-            self.stdout.write("\n".join(describe_table(HEAD, rows)))
+            self.print_table(COLUMNS, rows, options)
         else:
             self.stdout.write("The code has every definition that open sagas run on.")
         if found:
-            raise CommandError(" ".join(version.describe() for version in found), returncode=REFUSED)
+            told = [version.describe() for version in found[:MAX_NAMED]]
+            told += [f"{len(found) - MAX_NAMED} more are listed above."] if len(found) > MAX_NAMED else []
+            raise CommandError(" ".join(told), returncode=REFUSED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ class Command(SagaCommand):
         "test database that is made for it and removed afterwards. Exit code 1: at least one run ended wrong."
     )
     example = "manage.py saga_explore checkout\n  manage.py saga_explore checkout --json > verdicts.json"
+    prints_table = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the definition."""
@@ -40,9 +40,9 @@ class Command(SagaCommand):
             exploration = explore(scenario, report=self._show_progress)
         self.stderr.write("")
         if options["json"]:
-            self.stdout.write(json.dumps(as_rows(exploration), indent=2))
+            self.print_json(as_rows(exploration))
         else:
-            self.stdout.write(render_exploration(exploration))
+            self.print_text(render_exploration(exploration, width=self.find_width(options)))
         if exploration.wrong:
             raise CommandError(
                 f"{len(exploration.wrong)} of {len(exploration.verdicts)} ended wrong.", returncode=REFUSED

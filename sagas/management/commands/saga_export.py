@@ -6,7 +6,6 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ... import looks
-from ...actors import Actor
 from ...export import write_csv, write_ndjson
 from ...listing import Wanted, select_sagas
 from ...states import SagaState
@@ -36,7 +35,10 @@ class Command(SagaCommand):
         add("--definition", type=arguments.definition_name, metavar="NAME", help="only this definition")
         add("--attention", action="store_true", help="only sagas that need a person")
         add(
-            "--search", type=arguments.text, metavar="TEXT", help="only where the id or a business key begins like this"
+            "--search",
+            type=arguments.search_text,
+            metavar="TEXT",
+            help="only where the id or a business key begins like this",
         )
         add("--payloads", action="store_true", help="with inputs, results and the texts of errors")
 
@@ -49,7 +51,9 @@ class Command(SagaCommand):
             search=options["search"] or "",
         )
         if options["payloads"]:
-            # Who has a shell here could read the tables, too: it is written down, and written out in any case.
-            looks.note_look(Actor.of_command_line().name, looks.What.EXPORT, detail=f"saga_export {wanted}")
+            self.note_look(looks.What.EXPORT, detail=f"saga_export {wanted}")
         for line in FORMS[options["format"]](select_sagas(wanted), with_payloads=options["payloads"]):
-            self.stdout.write(line, ending="")
+            if options["format"] == "csv":
+                self.stdout.write_file(line)
+            else:
+                self.stdout.write_json(line.removesuffix("\n"))

@@ -32,4 +32,4 @@ class Command(SagaCommand):
 
     def run(self, options: Mapping[str, Any]) -> None:
         """Draw it."""
-        self.stdout.write(FORMATS[options["format"]](options["definition"]))
+        self.stdout.write_file(FORMATS[options["format"]](options["definition"]) + "\n")

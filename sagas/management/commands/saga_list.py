@@ -7,23 +7,35 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ... import looks
-from ...actors import Actor
 from ...listing import MAX_LIMIT, ListedSaga, Wanted, list_sagas
 from ...states import SagaState
+from ...text_tables import Column
 from .. import arguments
-from ..base import SagaCommand, describe_table
+from ..base import SagaCommand
 
-HEAD = ("ID", "DEFINITION", "KEYS", "STATE", "STEP", "NEEDS", "STARTED", "DUE", "LAST ERROR")
-MAX_ERROR_CHARS = 60
+COLUMNS = (
+    Column(title="ID"),
+    Column(title="STATE", least=10),
+    Column(title="KEYS", least=14),
+    Column(title="STEP", least=12),
+    Column(title="LAST ERROR", least=20),
+    Column(title="NEEDS", least=12),
+    Column(title="STARTED"),
+    Column(title="DEFINITION", least=12),
+    Column(title="DUE"),
+)
 
 
 class Command(SagaCommand):
-    help = "List sagas, newest first."
+    help = (
+        "List sagas, newest first: as much of each as fits the terminal; --wide prints all of it, --json for programs."
+    )
     example = (
         "manage.py saga_list --attention\n"
         "  manage.py saga_list --definition checkout --state compensating --state compensated --limit 20\n"
         "  manage.py saga_list --search ORD-7K"
     )
+    prints_table = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add what narrows the list."""
@@ -34,7 +46,7 @@ class Command(SagaCommand):
         add("--attention", action="store_true", help="only sagas that need a person: held, or worth a look")
         add(
             "--search",
-            type=arguments.text,
+            type=arguments.search_text,
             metavar="TEXT",
             help="only where the id (8 characters or more) or a business key begins like this",
         )
@@ -58,29 +70,27 @@ class Command(SagaCommand):
             )
         )
         if any(saga.last_error for saga in found):
-            # Who has a shell here could read the tables, too: it is written down, and shown in any case.
-            looks.note_look(Actor.of_command_line().name, looks.What.LIST, detail="saga_list")
+            self.note_look(looks.What.LIST, detail="saga_list")
         if options["json"]:
             self.print_json([saga.as_dict() for saga in found])
         elif found:
-            self.stdout.write("\n".join(describe_table(HEAD, [_describe(saga) for saga in found])))
+            self.print_table(COLUMNS, [_describe(saga) for saga in found], options)
         else:
             self.stdout.write("No saga fits.")
 
 
 def _describe(saga: ListedSaga) -> tuple[str, ...]:
     step = f"{saga.step} {saga.step_state}, attempt {saga.attempts}" if saga.step else "-"
-    error = saga.last_error if len(saga.last_error) <= MAX_ERROR_CHARS else saga.last_error[: MAX_ERROR_CHARS - 1] + "…"
     return (
         str(saga.id),
-        f"{saga.definition}@{saga.version}",
-        " ".join(f"{name}={value}" for name, value in saga.keys.items()) or "-",
         saga.display_state.replace("_", " "),
+        " ".join(f"{name}={value}" for name, value in saga.keys.items()) or "-",
         step,
+        saga.last_error or "-",
         ", ".join(saga.needs) or "-",
         _moment(saga.created_at),
+        f"{saga.definition}@{saga.version}",
         _moment(saga.due_at),
-        error or "-",
     )
 
 

@@ -6,13 +6,14 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ... import looks
-from ...actors import Actor
 from ...documents import write_documents
 from ...exceptions import SagaNotFound
 from ...listing import find_saga
 from ...transcript import render
 from .. import arguments
 from ..base import SagaCommand
+
+NEWEST = 200
 
 
 class Command(SagaCommand):
@@ -27,6 +28,11 @@ class Command(SagaCommand):
             type=arguments.saga_reference,
             help="the saga's id, a unique beginning of 8 characters, or a business key such as an order number",
         )
+        parser.add_argument(
+            "--all",
+            action="store_true",
+            help=f"all attempts and history rows with their whole texts, not the newest {NEWEST} of each",
+        )
 
     def run(self, options: Mapping[str, Any]) -> None:
         """Show it.
@@ -34,12 +40,11 @@ class Command(SagaCommand):
         Raises: SagaNotFound when it was deleted in this moment.
         """
         saga_id = find_saga(options["id"], by_key=True)
-        # Who has a shell here could read the tables, too: it is written down, and shown in any case.
-        looks.note_look(Actor.of_command_line().name, looks.What.TRANSCRIPT, saga_id=saga_id)
+        self.note_look(looks.What.TRANSCRIPT, saga_id=saga_id)
         if not options["json"]:
-            self.stdout.write(render(saga_id), ending="")
+            self.print_text(render(saga_id, newest=None if options["all"] else NEWEST))
             return
         documents = write_documents([saga_id], pretty=True)
         if not documents:
             raise SagaNotFound(f"Saga {saga_id} was deleted just now.")
-        self.stdout.write(documents[0])
+        self.stdout.write_json(documents[0])

@@ -9,12 +9,19 @@ from django.core.management.base import CommandError, CommandParser
 from ... import clock, verification
 from ...conf import get_settings
 from ...listing import find_saga
+from ...text_tables import Column
 from ...verification import Verification
 from .. import arguments
-from ..base import REFUSED, SagaCommand, describe_table
+from ..base import REFUSED, SagaCommand
 from ..stopping import stoppable
 
-HEAD = ("SAGA", "ENTRY", "FLAW", "WHAT IS WRONG")
+COLUMNS = (
+    Column(title="SAGA"),
+    Column(title="FLAW"),
+    Column(title="WHAT IS WRONG", least=28),
+    Column(title="ENTRY"),
+)
+MAX_LISTED = 1_000  # --json has all
 
 
 class Command(SagaCommand):
@@ -28,6 +35,7 @@ class Command(SagaCommand):
         "  manage.py saga_verify_log --saga 0198f3a2-5c1e\n"
         "  manage.py saga_verify_log --sealed-since 2026-11-20T03:00:00Z --json"
     )
+    prints_table = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add what to verify."""
@@ -71,9 +79,12 @@ class Command(SagaCommand):
                 {"sagas": found.sagas, "entries": found.entries, "is_whole": found.is_whole, "findings": findings}
             )
         else:
-            rows = [(str(f.saga_id), str(f.number), f.flaw.value, f.text) for f in found.findings]
-            if rows:
-                self.stdout.write("\n".join(describe_table(HEAD, rows)))
+            listed = found.findings[:MAX_LISTED]
+            if listed:
+                rows = [(str(f.saga_id), f.flaw.value, f.text, str(f.number)) for f in listed]
+                self.print_table(COLUMNS, rows, options)
+            if more := len(found.findings) - len(listed):
+                self.stdout.write(f"{more} more do not fit; --json lists all.")
             self.stdout.write(f"Verified {found.entries} sealed entries of {found.sagas} sagas.")
         if not found.is_sound:
             raise CommandError(f"{len(found.findings)} sagas do not fit their seals.", returncode=REFUSED)
