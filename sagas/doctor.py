@@ -30,6 +30,7 @@ OLDEST_DUE_WARN_SECONDS, OLDEST_DUE_FAIL_SECONDS = 30.0, 300.0
 SKEW_WARN_SECONDS = 2.0
 TIMEOUT_SETTINGS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 OLDEST_SERVER = 150_000
+MAX_VERSIONS = 20  # named one by one
 
 
 class Level(StrEnum):
@@ -286,10 +287,13 @@ def _examine_definitions() -> Iterator[Finding]:
 
 def _examine_versions() -> Iterator[Finding]:
     unknown = find_unknown_versions()
-    for version in unknown:
+    for version in unknown[:MAX_VERSIONS]:
         name = f"version {version.name_and_version}"
         todo = "Bring the version back until saga_check_versions reports no open saga of it."
         yield Finding(name=name, level=Level.FAIL, what=version.describe(), todo=todo)
+    if (more := len(unknown) - MAX_VERSIONS) > 0:
+        todo = "List them with saga_check_versions."
+        yield Finding(name="versions", level=Level.FAIL, what=f"{more} more that the code lacks", todo=todo)
     if not unknown:
         yield Finding(name="versions", level=Level.OK, what="the code has all that open sagas run on")
 

@@ -77,7 +77,8 @@ def note_look(
         with own_transaction(settings.database, joins=True), connections[settings.database].cursor() as cursor:
             cursor.execute(STATEMENT, values)
     except (DatabaseError, InterfaceError):
-        logger.exception("Look at payloads refused: it could not be written down.", extra=facts)
+        text = "Look at payloads refused: it could not be written down."
+        logger.error(text, extra=facts, exc_info=level >= logging.INFO)  # no traceback on the terminal of a command
         return False
     logger.log(level, "Payloads seen.", extra=facts)
     return True

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import BaseCommand, load_command_class
+from django.utils import timezone
 
 from sagas import clock
 from sagas.conf import get_settings
@@ -173,6 +174,22 @@ def test_no_command_goes_past_its_output() -> None:
     for path in Path().glob("*/management/**/*.py"):
         if path.name != "output.py":
             assert not re.search(r"\bprint\(|sys\.std(out|err)", path.read_text()), path
+
+
+def test_a_thousand_unknown_versions_are_told_in_a_few_lines() -> None:
+    now = timezone.now()
+    Saga.objects.bulk_create(
+        Saga(definition=f"lost-{number}", version=1, digest="x", created_at=now, updated_at=now, input={})
+        for number in range(1_000)
+    )
+
+    doctor, versions = run_command("saga_doctor"), run_command("saga_check_versions")
+
+    assert sum(line.startswith("fail  version ") for line in doctor.out.splitlines()) == 20
+    assert "980 more that the code lacks" in doctor.out
+    assert len(versions.out.splitlines()) == 1_001
+    assert "990 more are listed above." in versions.err
+    assert len(versions.err) < 2_000
 
 
 def test_long_stories_are_bounded_unless_all_is_asked_for() -> None:
