@@ -262,9 +262,12 @@ class SagaDefinition:
         meta = cls.__dict__.get("Meta")
         if meta is not None and getattr(meta, "abstract", False):
             return
-        _check_names(cls)
+        _check_bases(cls)
+        steps = tuple(_collect_steps(cls))
+        for name in METHODS & vars(cls).keys():
+            delattr(cls, name)  # a step may have this name, and the method is found all the same
         _read_meta(cls, meta)
-        cls.steps = tuple(_collect_steps(cls))
+        cls.steps = steps
         _check_order(cls)
         cls.digest = compute_digest(cls)
         registry.register(cls)
@@ -286,7 +289,7 @@ class SagaDefinition:
         return next((step for step in cls.steps if step.kind is Kind.PIVOT), None)
 
 
-RESERVED = frozenset({"name", "version", "input", "deadline", "on_closed", "steps", "digest", "step", "pivot"})
+METHODS = frozenset({"step", "pivot"})
 
 
 def compute_digest(definition: type[SagaDefinition]) -> str:
@@ -306,20 +309,14 @@ def compute_digest(definition: type[SagaDefinition]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _check_names(cls: type[SagaDefinition]) -> None:
-    """Refuse steps that the class would lose: under a name of its own, or left behind in a base class."""
-    where = f"{cls.__module__}.{cls.__qualname__}"
-    if taken := sorted(RESERVED & vars(cls).keys()):
-        raise DefinitionError(
-            f"{where}.{taken[0]}: every definition has an attribute of this name; choose another."
-            " (A hook on_closed stands in Meta.)"
-        )
+def _check_bases(cls: type[SagaDefinition]) -> None:
+    """Refuse to leave steps behind in a base class."""
     for base in cls.__mro__[1:]:
         left = [name for name, value in vars(base).items() if isinstance(value, Step | Parallel)]
         if missing := [name for name in left if name not in vars(cls)]:
             raise DefinitionError(
-                f"{where} does not repeat {', '.join(missing)} of {base.__qualname__}: steps are not inherited."
-                " Write every step into the class, so that one body shows the whole saga."
+                f"{cls.__module__}.{cls.__qualname__} does not repeat {', '.join(missing)} of {base.__qualname__}:"
+                " steps are not inherited. Write every step into the class, so that one body shows the whole saga."
             )
 
 
@@ -340,6 +337,8 @@ def _read_meta(cls: type[SagaDefinition], meta: type | None) -> None:
     cls.name, cls.version = name, version
     cls.input, cls.deadline = getattr(meta, "input", None), getattr(meta, "deadline", None)
     options.check_duration(cls.deadline, f"{where}.Meta.deadline", longest=options.MAX_DEADLINE)
+    if "on_closed" in vars(cls):
+        raise DefinitionError(f"{where}.on_closed: the hook stands in class Meta, and no step has this name.")
     cls.on_closed = options.check_hook(getattr(meta, "on_closed", None), f"{where}.Meta.on_closed")
     if cls.input is not None:
         inputs.check_schema(cls.input)

@@ -189,14 +189,19 @@ def _list_work(vitals: Vitals, site: str) -> Iterator[tuple[str, str, str]]:
     yield "Workers seen", f"{vitals.workers:,}", workers
     swept = describe_distance(vitals.last_sweep_at, vitals.now) if vitals.last_sweep_at else "never"
     yield "Last sweep", swept, workers
-    due = f"more than {MAX_DUE:,}" if vitals.due > MAX_DUE else f"{vitals.due:,}"
-    yield "Due now", due, ""
+    yield "Due now", _count_up_to(vitals.due), ""
+    if vitals.owed_hooks:
+        yield "Closed sagas whose on_closed hook is owed", _count_up_to(vitals.owed_hooks), ""
     if vitals.oldest_due_at is None:
         yield "Oldest due step", "none", ""
         return
     where = f"{vitals.oldest_definition}: {vitals.oldest_step or 'the next step'}"
     since = f"for {describe_span(vitals.oldest_age)}, since {describe_moment(vitals.oldest_due_at)}"
     yield "Oldest due step", f"{where}, {since}", find_saga_url(site, vitals.oldest_id)
+
+
+def _count_up_to(count: int) -> str:
+    return f"more than {MAX_DUE:,}" if count > MAX_DUE else f"{count:,}"
 
 
 def _list_failing(data: Mapping[str, Any], site: str) -> Iterator[FailingStep]:

@@ -32,7 +32,9 @@ READ = """
     ), (
         SELECT count(*) FROM sagas_sagaworker
         WHERE last_sweep_at >= moment.now - %(seen)s * interval '1 second' AND queues <> '[]'
-    ), (SELECT max(last_sweep_at) AT TIME ZONE 'UTC' FROM sagas_sagaworker)
+    ), (SELECT max(last_sweep_at) AT TIME ZONE 'UTC' FROM sagas_sagaworker), (
+        SELECT count(*) FROM (SELECT 1 FROM sagas_saga WHERE hook_due_at IS NOT NULL LIMIT %(max_due)s + 1) AS owed
+    )
     FROM moment LEFT JOIN oldest ON true
 """
 
@@ -56,6 +58,8 @@ class Vitals:
     """How many processes that execute steps were seen lately."""
     last_sweep_at: datetime | None
     """When anybody swept last; None: nobody is known."""
+    owed_hooks: int
+    """How many calls of on_closed hooks are owed; MAX_DUE + 1: more than MAX_DUE."""
 
     @property
     def oldest_age(self) -> timedelta:
@@ -87,4 +91,5 @@ def read_vitals() -> Vitals:
         due=row[6],
         workers=row[7],
         last_sweep_at=clock.as_utc(row[8]) if row[8] else None,
+        owed_hooks=row[9],
     )

@@ -272,6 +272,15 @@ def test_gone_workers_and_late_work_are_said_first(log_in: LogIn) -> None:
     assert f"{LIST}{saga.pk}/change/" in text
 
 
+def test_owed_hooks_are_told_only_where_there_are_some() -> None:
+    saga = trips.MAKERS["completed"]()
+    label = "Closed sagas whose on_closed hook is owed"
+    assert label not in {name for name, _text, _url in build_dashboard().work}
+
+    Saga.objects.filter(pk=saga.pk).update(hook_due_at=saga.closed_at)
+    assert (label, "1", "") in build_dashboard().work
+
+
 def test_oldest_due_step_is_named() -> None:
     saga = trips.make_waiting_for_retry()
     now = clock.read_now("default")

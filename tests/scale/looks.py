@@ -15,8 +15,9 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.test import Client
 
+import sagas
 from orders.probes import judge_readiness
-from sagas import clock, listing, recovery, retention, transcript, versions
+from sagas import clock, listing, owed_hooks, recovery, retention, transcript, versions
 from sagas.conf import get_settings
 from sagas.journal import Journal
 from sagas.listing import Wanted
@@ -61,6 +62,7 @@ def list_looks() -> Looks:
 def list_programs(examples: Mapping[str, Any]) -> Looks:
     """Yield what workers, schedulers, scrapers and commands ask."""
     open_saga, closed = examples["running"], examples["completed"]
+    definition = Saga.objects.using(get_settings().database).get(pk=closed).definition
     yield "sweep", lambda: recovery.claim_due(limit=200)
     yield "sweep of some queues", lambda: recovery.claim_due(limit=200, queues=["sagas"])
     yield "sweep but for some queues", lambda: recovery.claim_due(limit=200, but_not=["sagas"])
@@ -75,6 +77,14 @@ def list_programs(examples: Mapping[str, Any]) -> Looks:
         yield f"saga_list, {name}", lambda wanted=wanted: listing.list_sagas(wanted)
     yield "by the beginning of an id", lambda: listing.find_saga(str(closed))
     yield "by key", lambda: listing.find_saga(read_key(closed), by_key=True)
+    yield "sweep of owed hooks", owed_hooks.ring_owed
+    yield "owed hooks", owed_hooks.count_owed
+    yield "find", lambda: sagas.find(definition, reference=read_key(closed))
+    yield "find one of many", lambda: sagas.find(customer="CUST-00001")
+    yield "find by two keys", lambda: sagas.find(definition, customer="CUST-00001", reference="no such")
+    yield "query of what is open", lambda: list(sagas.query(definition, is_open=True)[:20])
+    yield "query of what needs attention", lambda: list(sagas.query(needs_attention=True)[:20])
+    yield "summary", lambda: sagas.summarize(closed)
 
 
 def look_at_everything(*, is_timed: bool = False) -> dict[str, Finding]:

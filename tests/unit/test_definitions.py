@@ -37,6 +37,10 @@ def act(step: Any) -> None:
     """Act."""
 
 
+async def tell_later(closed: Any) -> None:
+    """Tell in a loop."""
+
+
 def undo(step: Any) -> None:
     """Undo."""
 
@@ -185,10 +189,11 @@ BAD_DEFINITIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "step name in capitals": ({}, {"A": OK}),
     "step name with a colon": ({}, {"g": Parallel(**{"a:b": OK, "c": OK})}),
     "step name too long": ({}, {"a" * 61: OK}),
-    "step named like the name": ({}, {"name": OK}),
-    "step named like the input": ({}, {"input": OK}),
-    "pivot named pivot": ({}, {"pivot": Pivot(act)}),
-    "group named steps": ({}, {"steps": Parallel(x=OK, y=OK)}),
+    "hook outside of Meta": ({}, {"a": OK, "on_closed": act}),
+    "hook that is no function": ({"on_closed": "tell"}, {"a": OK}),
+    "hook that takes nothing": ({"on_closed": lambda: None}, {"a": OK}),
+    "hook that is a method of Meta": ({"on_closed": lambda self, closed: None}, {"a": OK}),
+    "hook of a coroutine": ({"on_closed": tell_later}, {"a": OK}),
     "deadline of a century": ({"deadline": timedelta(36_600)}, {"a": OK}),
     "settling refusal of a local step": ({}, {"a": Compensatable(act, undo, refusal_settles=True)}),
     "verification of a local step": ({}, {"a": Compensatable(act, undo, verify_after=timedelta(1))}),
@@ -221,6 +226,22 @@ def test_a_definition_without_meta_is_refused() -> None:
 def test_an_abstract_definition_is_not_registered() -> None:
     type("Base", (SagaDefinition,), {"__module__": __name__, "Meta": type("Meta", (), {"abstract": True})})
     assert registry.find("trip", 1) is None
+
+
+@pytest.mark.parametrize("hook", [act, lambda closed: None, staticmethod(act), None, print])
+def test_hook_stands_in_meta(hook: Any) -> None:
+    found = declare({"on_closed": hook}, a=OK).on_closed
+    assert found is (hook.__func__ if isinstance(hook, staticmethod) else hook)
+
+
+def test_step_may_have_the_name_of_an_attribute_of_its_definition() -> None:
+    names = ("name", "version", "input", "deadline", "steps", "digest", "step")
+    saga = declare({"input": Trip}, **dict.fromkeys(names, OK), pivot=Pivot(act))
+    assert [step.name for step in saga.steps] == [*names, "pivot"]
+    assert (saga.name, saga.version, saga.input, saga.deadline) == ("trip", 1, Trip, None)
+    assert saga.pivot() is saga.step("pivot")
+    assert saga.step("step").name == "step"
+    assert saga.step("input").kind is Kind.COMPENSATABLE
 
 
 def test_steps_of_a_base_class_are_not_lost_in_silence() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandParser
+from django.db import transaction
 
 from ... import bulk, bulk_rules
 from ...actors import Actor
@@ -92,7 +93,7 @@ class Command(SagaCommand):
         bulk_rules.require_permissions(actor, operation)
         self._print_count(operation, options)
         using = get_settings().database
-        with transaction.atomic(using=using):
+        with own_transaction(using, joins=True):
             drawn = _draw(operation, actor, options)
             bulk.check_confirmation(drawn, options["count"], options["words"], is_whole=False)
             transaction.set_rollback(True, using=using)
