@@ -95,7 +95,7 @@ def call(taken: HookCall) -> None:
             _note_missing(taken, closed)
         else:
             run(taken, hook, closed)
-    except (DatabaseError, InterfaceError):
+    except Exception:
         logger.warning("Hook not called; trying again later.", extra={"saga_id": str(taken.saga_id)}, exc_info=True)
 
 

@@ -28,8 +28,8 @@ BUSY_PART = 4  # as for sagas: with a quarter of a page in its queue a worker ha
 CLAIM_OWED = """
     WITH page AS (
         SELECT id FROM sagas_saga
-        WHERE hook_due_at <= {now} AND (rung_at IS NULL OR rung_at <= {now} - %(interval)s)
-        ORDER BY rung_at NULLS FIRST, hook_due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+        WHERE hook_due_at <= {now} AND (rung_at IS NULL OR rung_at <= {now} - %(interval)s::interval)
+        ORDER BY rung_at NULLS FIRST, hook_due_at LIMIT %(limit)s::bigint FOR NO KEY UPDATE SKIP LOCKED
     )
     UPDATE sagas_saga AS saga SET rung_at = {now} FROM page WHERE saga.id = page.id RETURNING saga.id
 """
@@ -60,7 +60,7 @@ def ring_owed(*, limit: int | None = None) -> int:
     if doorbell.count_waiting(settings.common_queue) > page // BUSY_PART:
         page = 1
     values: dict[str, Any] = {"shift": clock.shift_seconds(), "interval": settings.ring_interval, "limit": page}
-    sql = CLAIM_OWED.format(now="(clock_timestamp() + %(shift)s * interval '1 second')")
+    sql = CLAIM_OWED.format(now="(clock_timestamp() + %(shift)s::float8 * interval '1 second')")
     with own_transaction(settings.database), connections[settings.database].cursor() as cursor:
         cursor.execute(sql, values)
         found = [row[0] for row in cursor.fetchall()]
