@@ -164,12 +164,12 @@ SETTINGS = (
     serves("worker", "worker_gevent", "--pool", "gevent", "--concurrency", "20"),
     serves("worker_on_connection_pool", "worker_threads", "--pool", "threads", "--concurrency", "4"),
     serves("worker_on_repeatable_read", "worker_on_repeatable_read", "--pool", "threads", "--concurrency", "4"),
-    works("eager_without_rings", OWN_TESTS),
+    works("eager", {"run_eagerly": ["completed", "compensated"]}, CONSOLE, OWN_TESTS),
+    works("eager_without_rings"),
     works("pickle_beside_json"),
     # Refused by manage.py check
     Setting(variation="autocommit_off", refused=("sagas.E018",)),
-    Setting(variation="eager", refused=("sagas.E022",)),
-    Setting(variation="pickle_alone", refused=("sagas.E023",)),
+    Setting(variation="pickle_alone", refused=("sagas.E022",)),
 )
 
 # PgBouncer is a package of Debian, so these are tried in tests/brokers. It takes no options of libpq; the limits that

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("sagas", "0010_queues_without_arrays"),
+        ("sagas", "0011_accounts_with_long_keys"),
     ]
 
     operations = [
