@@ -24,7 +24,7 @@ RUNNING: Mapping[str, Any] = {
     "wait_and_wake": ["running", "completed", "confirmed"],
     "start_from_function": ["completed", "confirmed"],
 }
-THREADS: Mapping[str, Any] = {"run_side_by_side": [["completed"] * 2, ["succeeded"], 10, []]}
+THREADS: Mapping[str, Any] = {"run_side_by_side": [["completed"] * 2, 1, []]}
 CONSOLE: Mapping[str, Any] = {
     "retry_from_console": [200, True, "completed"],
     "operate_from_console": [[[200, "paused"], [200, None], [200, None]], "compensated"],
