@@ -64,6 +64,14 @@ def read_rates(settings: Settings) -> dict[str, str]:
     return dict(settings["REST_FRAMEWORK"]["DEFAULT_THROTTLE_RATES"])
 
 
+def read_mail_server(settings: Settings) -> tuple[object, object]:
+    """Return host and use of TLS, in the form of Django 6.1 or in the older one."""
+    if "MAILERS" in settings:
+        options = settings["MAILERS"]["default"]["OPTIONS"]
+        return options["host"], options["use_tls"]
+    return settings["EMAIL_HOST"], settings["EMAIL_USE_TLS"]
+
+
 # One row for each variable: a value, and what it must have changed.
 HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
     "SECRET_KEY": ("another", lambda s: s["SECRET_KEY"], "another"),
@@ -84,7 +92,7 @@ HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
     ),
     "EMAIL_URL": (
         "smtp+tls://mail.example:587",
-        lambda s: (s["EMAIL_HOST"], s["EMAIL_USE_TLS"]),
+        read_mail_server,
         ("mail.example", True),
     ),
     "DEFAULT_FROM_EMAIL": ("night@a.example", lambda s: s["DEFAULT_FROM_EMAIL"], "night@a.example"),
