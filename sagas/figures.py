@@ -11,12 +11,11 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
 
 from django.db import Error, connections
-from django.utils import timezone
 
 from . import clock, display
 from .conf import get_settings
@@ -258,7 +257,7 @@ def _compile_open() -> tuple[str, list[Any]]:
     needs_sql, needs_values = needs.query.sql_with_params()
     states_sql, states_values = display.select_open_states().query.sql_with_params()
     sql = COUNT_OPEN.format(states=states_sql, needs=needs_sql)
-    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return sql, [*states_values, *needs_values, midnight]
 
 

@@ -15,6 +15,7 @@ from .conf import get_settings
 from .exceptions import BadRequest
 from .journal import Journal, What
 from .models import SagaHistory, SagaStep
+from .moments import in_utc
 from .states import (
     FORWARD_STATES,
     UNDOABLE_EFFECTS,
@@ -148,7 +149,7 @@ def _describe_step(row: SagaStep) -> str:
     text = f"{row.name} {row.state}" + (f" (held: {row.hold})" if row.hold else "")
     if row.due_at is None:
         return text
-    return f"{text}, due {row.due_at:%Y-%m-%d %H:%M:%S} UTC, {row.budget_used} attempts of its budget used"
+    return f"{text}, due {in_utc(row.due_at):%Y-%m-%d %H:%M:%S} UTC, {row.budget_used} attempts of its budget used"
 
 
 def _cause_kind(journal: Journal) -> str:
@@ -168,7 +169,7 @@ def _can_be_retried(journal: Journal, row: SagaStep) -> bool:
 def _find_live(journal: Journal, step: str | None) -> str:
     for row in journal.steps:
         if row.lease_until is not None and row.lease_until > journal.now and step in (None, row.name):
-            until = f"{row.lease_until:%Y-%m-%d %H:%M:%S} UTC"
+            until = f"{in_utc(row.lease_until):%Y-%m-%d %H:%M:%S} UTC"
             return f"{row.name} is being run, until {until} at the latest; wait for its record."
     return ""
 

@@ -17,7 +17,6 @@ from django.db.models import F, QuerySet
 from django.db.models.expressions import OrderBy
 from django.db.models.functions import Now
 from django.http import HttpRequest
-from django.utils import timezone
 
 from .. import registry
 from ..definition import STEP_NAME
@@ -313,7 +312,7 @@ def parse_moment(text: str) -> datetime | None:
 
 def start_of_today() -> datetime:
     """Return the last midnight in UTC, as everything in the console is."""
-    return timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 MORE_FILTERS = (

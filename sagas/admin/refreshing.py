@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -24,7 +24,6 @@ from django.http import (
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import ResolverMatch
-from django.utils import timezone
 from django.utils.http import parse_etags
 
 from ..display.times import describe_moment
@@ -98,7 +97,7 @@ def answer_list(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
     rows: list[Saga] = list(changes.result_list)
     stamp = [[saga.pk, saga.revision, saga.history_count, saga.updated_at] for saga in rows]
     is_open = any(SagaState(saga.state).is_open for saga in rows)
-    etag = _stamp(request, [request.GET.urlencode(), changes.result_count, *stamp], timezone.now(), is_open=is_open)
+    etag = _stamp(request, [request.GET.urlencode(), changes.result_count, *stamp], datetime.now(UTC), is_open=is_open)
     if _is_known(request, etag):
         return _say_unchanged(etag)
     return _answer(request, etag, LIST_PARTS, context, news="")
@@ -159,4 +158,6 @@ def _render(request: HttpRequest, templates: Mapping[str, str], context: dict[st
 
 def _say(parts: Mapping[str, str], etag: str, *, news: str) -> HttpResponse:
     """Return the parts. Shape: ``{"at": text, "news": text, "parts": {selector: HTML}}``."""
-    return JsonResponse({"at": describe_moment(timezone.now()), "news": news, "parts": parts}, headers={"ETag": etag})
+    return JsonResponse(
+        {"at": describe_moment(datetime.now(UTC)), "news": news, "parts": parts}, headers={"ETag": etag}
+    )

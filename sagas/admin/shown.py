@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ..display.times import describe_distance, describe_moment, describe_span
+from ..moments import in_utc
 
 PAYLOAD_PERMISSION = "sagas.view_payload"
 
@@ -25,7 +26,7 @@ class Moment:
 
 def show_moment(moment: datetime, now: datetime) -> Moment:
     """Return a point in time for a person."""
-    return Moment(iso=moment.isoformat(), text=describe_moment(moment), distance=describe_distance(moment, now))
+    return Moment(iso=in_utc(moment).isoformat(), text=describe_moment(moment), distance=describe_distance(moment, now))
 
 
 def show_duration(started_at: datetime | None, ended_at: datetime | None, now: datetime) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+
+from ..moments import in_utc
 
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -25,10 +27,10 @@ def describe_span(span: timedelta) -> str:
 
 def describe_distance(moment: datetime, now: datetime) -> str:
     """Return how far a moment is away: ``in 5 min`` or ``5 min ago``."""
-    span = moment - now
+    span = in_utc(moment) - in_utc(now)
     return f"in {describe_span(span)}" if span > timedelta() else f"{describe_span(span)} ago"
 
 
 def describe_moment(moment: datetime) -> str:
     """Return a moment to the second, in UTC whatever the zone of the project is."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{in_utc(moment):%Y-%m-%d %H:%M:%S} UTC"
