@@ -1,4 +1,4 @@
-"""Mend two habits of a worker's main process: it dies of messages that belong to no task, and oversleeps.
+"""Mend habits of a worker's main process: it dies of messages that belong to no task, and it oversleeps.
 
 Celery (5.7) looks a message's task up before anything of that task could examine the message. What is no name of a task
 ends the worker there, and so does a message for an unknown task that has no id.
@@ -6,10 +6,12 @@ ends the worker there, and so does a message for an unknown task that has no id.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery.concurrency import thread
+from kombu.utils import functional
 
 from . import envelopes
 from .strategy import drop
@@ -53,6 +55,14 @@ def wake_after_tasks(consumer: Any) -> None:
         return result
 
     pool.on_apply = apply_and_wake  # type: ignore[method-assign]
+
+
+def share_thread_while_waiting() -> None:
+    """Let the greenlets of a pool run while the worker waits for its broker.
+
+    kombu (5.7) is imported before gevent patches ``time.sleep``, and stops the whole process between two tries.
+    """
+    functional.sleep = time.sleep
 
 
 def _do_nothing() -> None:

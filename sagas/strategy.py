@@ -60,8 +60,11 @@ def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callab
 
 
 def list_consumed(consumer: Any) -> list[str]:
-    """Return the queues that a worker consumes from at present, under all their names."""
-    return sorted({name for queue in consumer.task_consumer.queues for name in (queue.name, queue.alias) if name})
+    """Return the queues that a worker consumes from, or will when it is connected again, under all their names."""
+    # There is none between two connections.
+    present = consumer.task_consumer
+    queues = consumer.app.amqp.queues.consume_from.values() if present is None else present.queues
+    return sorted({name for queue in list(queues) for name in (queue.name, queue.alias) if name})
 
 
 def drop(message: Any, consumer: Any, why: str) -> None:

@@ -50,6 +50,8 @@ def advance(saga_id: str) -> None:
             raise
         # A pool without children can lose nothing but the whole worker, and the attempt is recorded by now.
         logger.exception("A step tried to end its worker.", extra={"saga_id": saga_id})
+    finally:
+        worker.release_connections()
 
 
 def look(wanted: UUID, queues: frozenset[str] | None = None) -> None:

@@ -19,7 +19,7 @@ from django.db import close_old_connections, connections
 
 from . import announcing, bulk_running, doorbell, figures, owed_hooks, recovery, sweeping, timings
 from .conf import get_settings
-from .consuming import guard_handler, wake_after_tasks
+from .consuming import guard_handler, share_thread_while_waiting, wake_after_tasks
 from .decompression import limit_decompression
 from .strategy import list_consumed
 
@@ -66,6 +66,12 @@ def must_end_with(error: BaseException) -> bool:
     return not is_main or isinstance(error, WorkerShutdown | WorkerTerminate)
 
 
+def release_connections() -> None:
+    """Close the database connections of a greenlet, which ends with its task; else they would stay open for a while."""
+    if _consumers and os.getpid() in _main_pids and _consumers[0].pool.is_green:
+        connections.close_all()
+
+
 class SweepStep(bootsteps.StartStopStep):
     """The start of the sweeper: after a pool has forked, before the worker waits for its broker."""
 
@@ -107,6 +113,7 @@ def _join_worker(sender: Any, **_: Any) -> None:
     _consumers.clear()
     _is_consuming.clear()
     limit_decompression()
+    share_thread_while_waiting()
 
 
 def _start_sweeping(**_: Any) -> None:

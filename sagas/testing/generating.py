@@ -253,10 +253,10 @@ def _share_out(patterns: Sequence[Pattern], open_part_of_newest: float) -> Itera
 
 
 PATTERNS = """
-    CREATE TEMP TABLE generated_pattern AS SELECT * FROM jsonb_to_recordset(%s::jsonb)
+    CREATE TEMP TABLE generated_pattern ON COMMIT DROP AS SELECT * FROM jsonb_to_recordset(%s::jsonb)
     AS v(pattern integer, is_newest boolean, low double precision, high double precision)"""
 NUMBERED = """
-    CREATE TEMP TABLE generated_saga AS
+    CREATE TEMP TABLE generated_saga ON COMMIT DROP AS
     SELECT r.n, r.at, p.pattern, 'GEN-' || upper(lpad(to_hex(%(written)s + r.n), 8, '0')) AS key,
         (lpad(to_hex((extract(epoch FROM r.at) * 1000)::bigint), 12, '0') || '7' || substr(r.noise, 1, 3)
          || '8' || substr(r.noise, 4, 15))::uuid AS id

@@ -113,6 +113,14 @@ def test_s9_a_ring_for_a_queue_that_is_not_served_here_is_not_executed(
     assert len(handle(Taken({"sagas_queue": "short"}))) == 1
 
 
+def test_s9_between_two_connections_the_queues_are_those_it_will_consume_from() -> None:
+    between = consumer()
+    between.task_consumer = None
+    between.app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from={"a": Queue("a")})))
+
+    assert strategy.list_consumed(between) == ["a"]
+
+
 def test_s9_a_ring_says_which_queue_it_is_for_and_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: dict[str, Any] = {}
     monkeypatch.setattr("celery.Task.apply_async", lambda _self, _args, _kwargs, **options: sent.update(options))

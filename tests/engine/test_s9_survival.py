@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import fields
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from celery.exceptions import WorkerShutdown, WorkerTerminate
+from django.db import connections
+from kombu.utils import functional
 
-from sagas import announcing, bulk_running, doorbell, engine, recovery, sweeping, tasks, worker
+from sagas import announcing, bulk_running, consuming, doorbell, engine, recovery, sweeping, tasks, worker
 from sagas.alerts import Alert
 from sagas.doorbell import _Bell
 from sagas.management.stopping import Stop
@@ -231,3 +235,27 @@ def test_s9_celery_ends_its_worker_through_a_task(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(worker, "_main_pids", [os.getpid()])
     with pytest.raises(type(error)):
         tasks.advance(str(saga_id))
+
+
+@pytest.mark.parametrize(("is_green", "left"), [(True, False), (False, True)], ids=["greenlet", "thread"])
+def test_s9_a_greenlet_leaves_no_connection_behind(monkeypatch: pytest.MonkeyPatch, is_green: bool, left: bool) -> None:
+    pool = SimpleNamespace(is_green=is_green)
+    monkeypatch.setattr(worker, "_main_pids", [os.getpid()])
+    monkeypatch.setattr(worker, "_consumers", [SimpleNamespace(pool=pool)])
+    monkeypatch.setattr(worker, "served_queues", lambda: None)
+
+    tasks.advance(str(uuid4()))
+
+    assert (connections["default"].connection is not None) is left
+
+
+def test_s9_a_worker_that_waits_for_its_broker_lets_greenlets_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def patched(_seconds: float) -> None:
+        """Be what gevent puts into ``time``."""
+
+    monkeypatch.setattr(functional, "sleep", functional.sleep)
+    monkeypatch.setattr(time, "sleep", patched)
+
+    consuming.share_thread_while_waiting()
+
+    assert functional.sleep is patched
