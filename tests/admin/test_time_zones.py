@@ -95,7 +95,7 @@ def test_downloads_and_commands_tell_the_same_moments_in_every_zone(
     def read_all() -> list[set[Any]]:
         urls = [f"{LIST}export/csv/", f"{LIST}export/ndjson/", f"{LIST}{saga.pk}/bundle/"]
         found: list[set[Any]] = [read_moments(client.get(url).getvalue().decode()) for url in urls]
-        for command in (["saga_show", str(saga.pk)], ["saga_list"], ["saga_list", "--json"]):
+        for command in (["saga_show", str(saga.pk)], ["saga_list", "--wide"], ["saga_list", "--json"]):
             call_command(*command)
             found.append(set(re.findall(r"\d\d:\d\d:\d\d", capsys.readouterr().out)))
         return found
