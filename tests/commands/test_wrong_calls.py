@@ -48,7 +48,8 @@ WRONG_IDS = ["", "1", "0198f3a", "nonsense", f"{ID}0", "ORD-1", "0198f3a2 5c1e",
 WRONG_REVISIONS = ["0", "-1", "1.5", "one", "99999999999999999999", "\u0663", "NaN", ""]
 WRONG_JSON = [
     "{", "[]", "1", "null", "NaN", '{"a": NaN}', '{"a": 1, "a": 2}', '{"a": ' + "1" * 5000 + "}",
-    "[" * 100_000, '{"a": Infinity}', "",
+    "[" * 100_000, '{"a": Infinity}', "", '{"a": ' * 600 + "1" + "}" * 600, '{"a": 1e400}', '{"a": "\\u0000"}',
+    '{"a": "\\ud800"}', '{"a": "\udcff"}', '{"a": "' + "x" * 1_000_000 + '"}',
 ]  # fmt: skip
 WRONG_CALLS = [
     ("saga_list", "--state", "stuck"),
@@ -279,7 +280,7 @@ def test_a_revision_is_a_whole_number(revision: str) -> None:
     assert "is no whole number from 1" in done.err
 
 
-@pytest.mark.parametrize("given", WRONG_JSON, ids=lambda given: given[:12])
+@pytest.mark.parametrize("given", WRONG_JSON, ids=range(len(WRONG_JSON)))
 @pytest.mark.parametrize("command", ["saga_skip", "saga_resolve"])
 def test_a_result_is_one_json_object(command: str, given: str) -> None:
     mark = MARK if command == "saga_resolve" else MARK[:2]
