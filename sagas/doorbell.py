@@ -69,6 +69,11 @@ def rings_celery() -> bool:
     return _find(get_settings().doorbell) is ring_celery
 
 
+def rings_anybody() -> bool:
+    """Return whether rings go anywhere; else all is left to sweeps that run what is due."""
+    return _find(get_settings().doorbell) is not ring_nobody
+
+
 def is_failing() -> bool:
     """Return whether the broker did not take the latest ring of this process, or lets it wait."""
     return _bell.is_failing()

@@ -197,8 +197,8 @@ def _must_stop_running() -> bool:
 
 
 def _can_take_rings() -> bool:
-    """Return whether this worker executes steps that are rung for: it is connected, and reads the messages."""
-    return _is_consuming.is_set() and timings.accepts_rings()
+    """Return whether this worker executes what is due: somebody rings, it is connected, and reads the messages."""
+    return doorbell.rings_anybody() and _is_consuming.is_set() and timings.accepts_rings()
 
 
 def _longest_attempt_seconds() -> float:

@@ -249,6 +249,43 @@ def test_s9_a_greenlet_leaves_no_connection_behind(monkeypatch: pytest.MonkeyPat
     assert (connections["default"].connection is not None) is left
 
 
+@pytest.mark.parametrize(
+    ("bell", "is_consuming", "runs", "serves"),
+    [
+        ("ring_celery", True, False, True),
+        ("ring_celery", False, False, False),
+        ("ring_celery", False, True, True),
+        ("ring_nobody", True, False, False),
+        ("ring_nobody", True, True, True),
+    ],
+)
+def test_s9_a_worker_counts_as_serving_only_if_it_executes_what_is_due(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, bell: str, is_consuming: bool, runs: bool, serves: bool
+) -> None:
+    settings.SAGAS = {"DOORBELL": f"sagas.doorbell.{bell}", "SWEEP_RUNS": runs}
+    state = threading.Event()
+    if is_consuming:
+        state.set()
+    monkeypatch.setattr(worker, "_is_consuming", state)
+
+    worker._sweep_once(frozenset({"sagas"}))
+
+    assert SagaWorker.objects.get().queues == (["sagas"] if serves else [])
+    assert recovery.seen_workers().exists() is serves
+
+
+def test_s9_a_worker_that_runs_what_is_due_runs_it(
+    world: World, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_stop", threading.Event())
+    settings.SAGAS = {"DOORBELL": "sagas.doorbell.ring_nobody", "SWEEP_RUNS": True}
+    ours, theirs = begin(define(a=world.compensatable())), begin(define("other", a=world.compensatable(queue="slow")))
+
+    worker._sweep_once(frozenset({"sagas"}))
+
+    assert (read(ours.pk).state, read(theirs.pk).state) == ("completed", "pending")
+
+
 def test_s9_a_worker_that_waits_for_its_broker_lets_greenlets_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def patched(_seconds: float) -> None:
         """Be what gevent puts into ``time``."""
