@@ -122,7 +122,7 @@ def test_definition_filter_finds_also_what_the_code_has_lost(log_in: LogIn) -> N
 def test_versions_are_offered_where_there_are_several(log_in: LogIn) -> None:
     with registry.preserved():
 
-        class NewerTrip(trips.TripSaga):
+        class NewerTrip(trips.SagaDefinition):
             book_hotel = trips.Compensatable(trips.do, trips.undo)
 
             class Meta:
