@@ -1,6 +1,6 @@
 """Find mistakes that need the project to be seen; registered as Django system checks.
 
-Settings, databases and routing are here; queues and time-outs in ``checks_of_workers``; what open sagas need is asked
+Settings, databases and routing are here; queues and time-outs in ``checks_of_celery``; what open sagas need is asked
 only when databases are checked. A check never touches a database but that one.
 
 Source: django/django ``django/contrib/auth/checks.py``.
