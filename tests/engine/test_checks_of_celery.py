@@ -97,7 +97,7 @@ def test_e022_such_a_worker_does_not_count_as_serving(celery: Celery, monkeypatc
         {"sagas.advance": {"exchange": "elsewhere"}},
         [lambda *_, **__: None],
     ],
-    ids=str,
+    ids=["none", "others", "all", "a queue", "a queue and a priority", "an exchange alone", "a function"],
 )
 def test_e023_routes_that_leave_rings_alone_are_fine(celery: Celery, routes: Any) -> None:
     configure(celery, task_routes=routes)
