@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import Count, QuerySet
 
 from . import clock, doorbell
@@ -170,7 +170,7 @@ def start_bulk(
         bulk.state, bulk.reason = BulkState.RUNNING.value, checked
         bulk.started_at = bulk.due_at = now
         bulk.save(using=settings.database, update_fields=["state", "reason", "started_at", "due_at"])
-        transaction.on_commit(lambda: doorbell.ring(bulk_id), using=settings.database, robust=True)
+        doorbell.ring_after_commit(bulk_id)
         return bulk, True
 
 

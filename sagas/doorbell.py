@@ -12,10 +12,12 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from uuid import UUID
 
 from celery import current_app
+from django.db import transaction
 from django.utils.module_loading import import_string
 
 from . import eager
@@ -42,6 +44,15 @@ def ring(saga_id: UUID, queue_name: str = "") -> None:
         _find(settings.doorbell)(saga_id, queue_name or settings.common_queue)
     except Exception:
         logger.exception("Ring lost; the sweep will find the saga.", extra={"saga_id": str(saga_id)})
+
+
+def ring_after_commit(saga_id: UUID, queues: Iterable[str] = ("",)) -> None:
+    """Ring for a saga or a bulk once what is written now is committed, in each of the queues.
+
+    Tx: of the engine's database; without one at once.
+    """
+    for name in queues:
+        transaction.on_commit(partial(ring, saga_id, name), using=get_settings().database, robust=True)
 
 
 def _find(path: str) -> Callable[[UUID, str], None]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import OperationalError, transaction
+from django.db import OperationalError
 
 from . import claims, doorbell, effects_left, holds, moves, rules
 from .actors import Actor
@@ -294,7 +294,7 @@ def _operate(
             What.OPERATOR_ACTED, step=target, to_state=operation.value, actor=actor.name, reason=checked, data=data
         )
         journal.write()
-        _ring_after_commit(saga_id, following.rings)
+        doorbell.ring_after_commit(saga_id, following.rings)
         return _result(journal, operation, message)
 
 
@@ -311,15 +311,6 @@ def _lock(saga_id: UUID) -> Journal:
         raise OperationRefused(
             f"Saga {saga_id} moved after this request's transaction began, so it was not acted on. Do it again."
         ) from error
-
-
-def _ring_after_commit(saga_id: UUID, rings: tuple[str, ...]) -> None:
-    for queue in rings:
-        transaction.on_commit(
-            lambda queue=queue: doorbell.ring(saga_id, queue),  # type: ignore[misc]
-            using=get_settings().database,
-            robust=True,
-        )
 
 
 def _result(journal: Journal, operation: Operation, message: str, *, is_repeat: bool = False) -> OperationResult:

@@ -62,7 +62,7 @@ def start(
     with transaction.atomic(using=using):
         saga = _build(definition, data, redactor.redact_text(actor), traceparent)
         _insert(definition, saga, keys)
-        transaction.on_commit(lambda: doorbell.ring(saga.pk, saga.queue), using=using, robust=True)
+        doorbell.ring_after_commit(saga.pk, [saga.queue])
     return saga
 
 

@@ -81,7 +81,7 @@ def wake(saga: Saga | UUID | str, step: str | None = None, *, actor: str = "", r
         following = claims.claim_next(journal, queues=None, worker="", may_claim=False)
         if following.is_worth_writing:
             journal.write()
-        _ring_after_commit(saga_id, following.rings)
+        doorbell.ring_after_commit(saga_id, following.rings)
     return result
 
 
@@ -144,13 +144,4 @@ def _wake_step(journal: Journal, step: SagaStep, actor: str, reason: str) -> Non
             actor=get_settings().redactor.redact_text(actor)[:MAX_NAME_CHARS] or None,
             reason=reason[:MAX_REASON_CHARS],
             data={"is_live": step.is_live},
-        )
-
-
-def _ring_after_commit(saga_id: UUID, queues: Iterable[str]) -> None:
-    for queue in queues:
-        transaction.on_commit(
-            lambda queue=queue: doorbell.ring(saga_id, queue),  # type: ignore[misc]
-            using=get_settings().database,
-            robust=True,
         )
