@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from ..actors import MAX_NAME_CHARS
 from ..models import SagaLook
 from .addresses import find_saga_url
 from .paging import CappedPaginator
@@ -52,7 +53,7 @@ class SagaLookAdmin(ViewOnlyAdmin):
         try:
             return queryset.filter(saga_id=UUID(wanted)), False
         except ValueError:
-            return queryset.filter(actor=wanted), False
+            return queryset.filter(actor=wanted[:MAX_NAME_CHARS]), False
 
     @admin.display(description="Saga", empty_value="many")
     def saga(self, look: SagaLook) -> SafeString | str | None:

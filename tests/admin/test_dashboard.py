@@ -224,7 +224,7 @@ def test_open_dashboard_asks_whether_anything_changed(log_in: LogIn) -> None:
 
     first = client.get(url).json()
 
-    assert first["parts"][".saga-dashboard"].startswith('<div class="saga-page saga-dashboard">')
+    assert first["parts"][".saga-dashboard"].startswith('<div class="saga-page saga-dashboard" lang="en" dir="ltr">')
     assert f'data-url="{url}"' in client.get("/admin/sagas/").content.decode()
     assert log_in("staff").get(url).status_code == 403
 

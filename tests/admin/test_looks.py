@@ -243,3 +243,12 @@ def test_looks_are_listed_and_searched_and_never_changed(log_in: LogIn, person: 
     assert client.post(f"/admin/sagas/sagalook/{pk}/delete/", {"post": "yes"}).status_code == 403
     assert client.get("/admin/sagas/sagalook/add/").status_code == 403
     assert len(rows()) == 2
+
+
+def test_looks_of_a_name_of_any_length_are_found(log_in: LogIn) -> None:
+    name = f"{'x' * 220}@example.com"
+    assert looks.note_look(name, looks.What.LIST)
+
+    text = log_in("admin").get("/admin/sagas/sagalook/", {"q": name}).content.decode()
+
+    assert f'<td class="field-who">{name[:200]}</td>' in text

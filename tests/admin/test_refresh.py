@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import PermissionsMixin
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -199,3 +200,16 @@ def test_script_is_small_and_loads_nothing(log_in: LogIn) -> None:
         text = log_in("viewer").get(url).content.decode()
         assert text.count('<script src="/static/sagas/console.js" defer></script>') == 1
         assert 'id="saga-comfort" hidden' in text
+
+
+@pytest.mark.parametrize("what", ["", "change"])
+def test_account_needs_no_more_than_the_admin_asks_of_it(
+    log_in: LogIn, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    saga, client = trips.start(), log_in("admin")
+    monkeypatch.delattr(PermissionsMixin, "get_all_permissions")
+
+    url = refresh_of(saga) if what else f"{LIST}refresh/"
+    first = ask(client, url)
+
+    assert (first.status_code, ask(client, url, first["ETag"]).status_code) == (200, 304)
