@@ -100,14 +100,16 @@ def test_nobody_else_gets_payloads(log_in: LogIn, path: str) -> None:
     saga = trips.make_compensation_failing()
     abandoned = trips.make_abandoned()
     steps = Saga.objects.get(pk=saga.pk).steps
-    steps.filter(name="book_hotel").update(result={"card": "4242"})
-    Saga.objects.filter(pk=abandoned.pk).update(effects_left=[{"step": "pay", "key": "k", "result": {"card": "4242"}}])
+    steps.filter(name="book_hotel").update(result={"card": "ends in 4242"})
+    Saga.objects.filter(pk=abandoned.pk).update(
+        effects_left=[{"step": "pay", "key": "k", "result": {"card": "ends in 4242"}}]
+    )
     client = log_in("viewer")
     for pk in (saga.pk, abandoned.pk):
         response = client.get(f"{LIST}{pk}/bundle/" if path == "bundle" else f"{LIST}{path}")
         text = read_text(response) if response.streaming else response.content.decode()
 
-        for hidden in (SECRET, "4242", "order_number", "Traceback", '"traceback"', '"input"', '"result":{'):
+        for hidden in (SECRET, "ends in 4242", "order_number", "Traceback", '"traceback"', '"input"', '"result":{'):
             assert hidden not in text, hidden
     assert "RuntimeError" in read_text(client.get(url_of("ndjson")))
 
