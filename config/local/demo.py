@@ -164,7 +164,7 @@ def print_directions(shop: RunningShop) -> None:
     directions = f"""
 The shop is up at {url}/ and stays until Ctrl-C stops it and everything it started.
   Console   {url}/admin/sagas/  as operator, supervisor, viewer or admin; each name is its password
-  REST API  {url}/api/v1/       as customer, password customer; documentation: {url}/api/docs/
+  REST API  {url}/api/docs/     its documentation; log in as customer, password customer
   Probes    {url}/readyz        {url}/metrics; logs: {VAR / "log"}
   Commands  .venv/bin/python manage.py saga_list   in another terminal, on the same data
 """

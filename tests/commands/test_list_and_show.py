@@ -6,11 +6,20 @@ from uuid import UUID
 
 import pytest
 
-from sagas import registry
+from sagas import engine, registry
 from sagas.models import Saga, SagaKey, SagaLook
 from sagas.transcript import render
 
-from .cases import compensated_trip, completed_trip, define_trip, failing_trip, run_command, start_trip, unknown_trip
+from .cases import (
+    TripInput,
+    compensated_trip,
+    completed_trip,
+    define_trip,
+    failing_trip,
+    run_command,
+    start_trip,
+    unknown_trip,
+)
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -124,6 +133,20 @@ def test_the_table_has_a_line_for_each_saga() -> None:
     assert head.split() == ["ID", "STATE", "KEYS", "STEP", "LAST", "ERROR"]
     assert line.split()[:3] == [str(saga.pk), "compensated", "trip=TRIP-7"]
     assert max(map(len, (head, line))) <= 80
+
+
+def test_a_key_that_other_sagas_share_comes_last_and_is_what_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in ("ORD-MKER5ACP78ZN", "ORD-TH6MC0BW5VN7"):
+        keys = {"customer": "customer", "order": number}
+        engine.start(registry.latest("trip"), TripInput(traveller="Ada"), business_keys=keys)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    lines = run_command("saga_list").out.splitlines()[1:]
+
+    assert [line[38:] for line in lines] == [
+        "pending  order=ORD-TH6MC0BW5VN7 cu…  -",
+        "pending  order=ORD-MKER5ACP78ZN cu…  -",
+    ]
 
 
 def test_the_table_fits_the_terminal_and_is_whole_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:

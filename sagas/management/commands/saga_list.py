@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -16,7 +17,7 @@ from ..base import SagaCommand
 COLUMNS = (
     Column(title="ID"),
     Column(title="STATE", least=10),
-    Column(title="KEYS", least=14),
+    Column(title="KEYS", least=22),
     Column(title="STEP", least=12),
     Column(title="LAST ERROR", least=20),
     Column(title="NEEDS", least=12),
@@ -74,17 +75,23 @@ class Command(SagaCommand):
         if options["json"]:
             self.print_json([saga.as_dict() for saga in found])
         elif found:
-            self.print_table(COLUMNS, [_describe(saga) for saga in found], options)
+            shared = Counter(pair for saga in found for pair in saga.keys.items())
+            self.print_table(COLUMNS, [_describe(saga, shared) for saga in found], options)
         else:
             self.stdout.write("No saga fits.")
 
 
-def _describe(saga: ListedSaga) -> tuple[str, ...]:
+def _describe(saga: ListedSaga, shared: Mapping[tuple[str, str], int]) -> tuple[str, ...]:
+    """Return a row.
+
+    ``shared``: how many of the listed sagas have a key. The rarest come first, because a cell is cut at its end.
+    """
+    keys = sorted(saga.keys.items(), key=lambda pair: shared[pair])
     step = f"{saga.step} {saga.step_state}, attempt {saga.attempts}" if saga.step else "-"
     return (
         str(saga.id),
         saga.display_state.replace("_", " "),
-        " ".join(f"{name}={value}" for name, value in saga.keys.items()) or "-",
+        " ".join(f"{name}={value}" for name, value in keys) or "-",
         step,
         saga.last_error or "-",
         ", ".join(saga.needs) or "-",
