@@ -100,7 +100,7 @@ def test_a_window_that_leaves_out_a_closed_saga_narrows() -> None:
         ((), "There is no filter"),
         (("--display", "held"), "No open saga matches"),
         (("--display", "pending", "--count", "7"), "You typed 7"),
-        (("--display", "pending", "--reason", "short"), "The reason must have"),
+        (("--display", "pending", "--reason", "short"), "The reason needs 10 characters"),
         (("--everything", "--words", "yes"), "No filter narrows this set"),
         (("--id", "0198f3a2-5c1e-7000-8000-000000000000"), "There is no saga"),
     ],

@@ -145,8 +145,13 @@ class TestOnce:
         # Two nets: one where due sagas are run, one where those are that were rung for just now.
         for net in (recovery, sweeping):
             monkeypatch.setattr(net.logger, "exception", raise_again)
-        with pytest.raises(StaleWrite, match="cannot be borne"):
-            self.test_a_poisoned_saga_does_not_stop_those_behind_it(poison)
+        first, second = start_trip("A"), start_trip("B")
+        poison(first)
+
+        done = run_command("saga_sweep", "--run")
+
+        assert (done.code, done.err) == (1, "CommandError: This row cannot be borne.\n")
+        assert (read(first).state, read(second).state) == ("pending", "pending")
 
     def test_a_database_that_fails_ends_with_1_and_no_traceback(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(**_arguments: object) -> int:
