@@ -61,7 +61,7 @@ class AccountTests(TransactionTestCase):
         for address in (
             CONSOLE, f"{CONSOLE}saga/", f"{page}change/?tab=history", f"{page}refresh/", f"{CONSOLE}saga/refresh/",
             f"{CONSOLE}saga/log/?span=24h", f"{CONSOLE}saga/failures/", f"{CONSOLE}sagabulk/", f"{page}bundle/",
-            f"{CONSOLE}sagalook/?q={self.name}", f"{page}payload/?of=input", f"{CONSOLE}sagabulk/new/?closed=no",
+            f"{CONSOLE}sagalook/?q={self.name}", f"{page}payload/?of=input", f"{CONSOLE}sagabulk/new/?needs=any",
         ):  # fmt: skip
             assert self.client.get(address).status_code == 200, address
         export = self.client.get(f"{CONSOLE}saga/export/ndjson/")

@@ -75,8 +75,8 @@ def test_pages_show_what_the_engines_database_holds(asked: list[str], log_in: Lo
         f"{LIST}{saga.pk}/payload/?of=input",
     ]
     others = [
-        CONSOLE, f"{LIST}refresh/", f"{LIST}{saga.pk}/refresh/", f"{LIST}failures/?span=any", f"{LIST}log/?span=any",
-        f"{LIST}log/?span=any&verify=on", BULKS, url_of(found), f"{NEW}?display=waiting_for_retry",
+        CONSOLE, f"{LIST}refresh/", f"{LIST}{saga.pk}/refresh/", f"{LIST}failures/?span=7d", f"{LIST}log/?span=7d",
+        f"{LIST}log/?span=7d&verify=on", BULKS, url_of(found), f"{NEW}?display=waiting_for_retry",
         f"{CONSOLE}sagalook/", f"{CONSOLE}sagalook/?q={saga.pk}", f"{CONSOLE}sagaworker/", f"{CONSOLE}sagabarrier/",
         f"{CONSOLE}sagabarrier/?q={saga.pk}", "/admin/",
         *(action_of(saga, operation) for operation in (Operation.PAUSE, Operation.CANCEL, Operation.RETRY)),

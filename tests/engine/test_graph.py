@@ -198,11 +198,12 @@ def test_text_is_escaped_everywhere(evil: str, trip: type[SagaDefinition]) -> No
     with registry.preserved():
 
         class Evil(SagaDefinition):
-            first = Compensatable(lambda step: None, nothing_to_undo, participant=evil)
+            first = Compensatable(lambda step: None, nothing_to_undo)
 
             class Meta:
                 name = "evil"
 
+        object.__setattr__(Evil.steps[0], "participant", evil)  # no declaration can name it so
         alone, picture = draw_svg(Evil), parse(draw_marked(Evil, {"first": evil}))
         mermaid = draw_mermaid(Evil)
 

@@ -34,7 +34,7 @@ def using_databases(environment: Mapping[str, str]) -> Iterator[None]:
     before, kept = dict(settings.DATABASES), {alias: connections[alias] for alias in connections}
     for alias in before:
         del connections[alias]
-    _configure(connections.configure_settings({alias: configure_database(url) for alias, url in wanted.items()}))
+    _configure(connections.configure_settings({alias: configure_database(alias, url) for alias, url in wanted.items()}))
     try:
         yield
     finally:

@@ -54,7 +54,7 @@ def list_queries(examples: Mapping[str, Any], key: str) -> Iterator[dict[str, st
     saga_id = str(examples["completed"])
     searches = (key, key[:-2], f"reference:{key}", CUSTOMER, saga_id, saga_id[:8], "zzz")
     yield from ({"q": text} for text in (*searches, *COMMON))
-    yield from ({"q": OLDEST, name: value} for name, value in (("display", "completed"), ("by", SLOWEST), ("p", "2")))
+    yield from ({"q": OLDEST, name: value} for name, value in (("display", "completed"), ("by", SLOWEST)))
     yield from ({"p": number} for number in DEPTHS)
     yield {"p": "20", "display": "completed"}
     yield {"p": "3", "q": KEY_PREFIX}
