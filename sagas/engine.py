@@ -176,7 +176,7 @@ def _commit_joined(run: _Run, claimed: Claimed, joined: _Joined) -> None:
         joined.reached = "function"
         result = perform.run_function(claimed)
         joined.reached = "record"
-        journal = Journal.lock(run.saga_id)
+        journal = Journal.lock(run.saga_id, checks_mark=True)
         following = _record_in(run, journal, claimed, outcomes.succeeded(result))
         if following is None:
             raise _StaleToken

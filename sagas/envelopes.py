@@ -9,7 +9,6 @@ Source: celery/celery ``celery/worker/request.py``, ``celery/worker/strategy.py`
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -109,7 +108,8 @@ def _is_limit(value: Any) -> bool:
     if value is None:
         return True
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and 0 <= value <= NUMBER_MAX
+    # NaN is between nothing and nothing; math.isfinite would raise for a whole number beyond any float.
+    return is_number and 0 <= value <= NUMBER_MAX
 
 
 def _is_pair_of_limits(value: Any) -> bool:

@@ -11,6 +11,7 @@
     │   ├── OutcomeUnknown       it may have happened
     │   ├── Misconfigured        nothing happened; a person must change something first
     │   └── Fenced               the participant found the tombstone of this step key
+    ├── TransactionEnded         a local step committed or rolled back the transaction that it runs in
     ├── ResultRedacted           a step reads what was taken out of an earlier step's result
     ├── SagaNotFound             no saga has this id
     ├── StepNotFound             a saga has no step of this name
@@ -89,6 +90,10 @@ class ResultRedacted(SagaError):
     """Report a step that reads what was taken out of an earlier result before it was stored; a person must help."""
 
 
+class TransactionEnded(SagaError):
+    """Report a local step that ended its transaction itself: what it wrote and its record do not commit together."""
+
+
 class SagaNotFound(SagaError):
     """Report an id that belongs to no saga."""
 
@@ -141,7 +146,7 @@ def text_of(error: BaseException) -> str:
     """Return the text of an error; a broken ``__str__`` must not lose what happened."""
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - it is the project's
+    except BaseException:  # noqa: BLE001 - it is the project's
         return "(the error has no readable text)"
 
 

@@ -40,15 +40,8 @@ def check_schema(schema: Any) -> None:
     """
     if not (isinstance(schema, type) and dataclasses.is_dataclass(schema)):
         raise DefinitionError(f"Meta.input must be a frozen dataclass, not {schema!r}.")
-    if not schema.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise DefinitionError(
-            f"Meta.input {schema.__name__} must be a frozen dataclass: write @dataclass(frozen=True)."
-        )
-    hints = typing.get_type_hints(schema)
-    for field in dataclasses.fields(schema):
-        if DEFAULT.is_secret_name(field.name):
-            raise DefinitionError(f"{schema.__name__}.{field.name} looks like a secret; inputs hold references only.")
-        _check_type(hints[field.name], f"{schema.__name__}.{field.name}")
+    _check_frozen(schema, "Meta.input")
+    _check_fields(schema, ())
 
 
 def dump(schema: type | None, value: Any, redactor: Redactor = DEFAULT) -> dict[str, Any]:
@@ -56,7 +49,8 @@ def dump(schema: type | None, value: Any, redactor: Redactor = DEFAULT) -> dict[
 
     Later steps need it as it is, so nothing in it is masked: what would have to be is refused.
     Raises: InputRefused when the value is not an instance of the schema, a field has the wrong type, a key or a value
-    looks like a secret, a text cannot be stored, or the whole is larger than MAX_INPUT_BYTES.
+    looks like a secret, a text cannot be stored, the whole is larger than MAX_INPUT_BYTES, or steps would be handed
+    something else.
     """
     if schema is None:
         if value is not None:
@@ -65,9 +59,10 @@ def dump(schema: type | None, value: Any, redactor: Redactor = DEFAULT) -> dict[
     if not isinstance(value, schema):
         raise InputRefused(f"The input must be a {schema.__name__}, not {type(value).__name__}.")
     data = {field.name: _dump(getattr(value, field.name)) for field in dataclasses.fields(schema)}
-    load(schema, data)
+    read = load(schema, data)
     refuse_secrets(data, "The input", redactor)
     require_storable(data, "The input", MAX_INPUT_BYTES)
+    _require_same(value, read, schema.__name__)
     return data
 
 
@@ -95,6 +90,59 @@ def refuse_secrets(data: Any, what: str, redactor: Redactor) -> None:
         )
 
 
+def _check_frozen(schema: Any, where: str) -> None:
+    if not schema.__dataclass_params__.frozen:
+        raise DefinitionError(f"{where} {schema.__name__} must be a frozen dataclass: write @dataclass(frozen=True).")
+
+
+def _check_fields(schema: type, outer: tuple[type, ...]) -> None:
+    name = schema.__name__
+    if schema in outer:
+        raise DefinitionError(f"{name} contains itself; an input has a fixed depth. Give a list of references instead.")
+    try:
+        hints = typing.get_type_hints(schema)
+    except Exception as error:
+        raise DefinitionError(
+            f"The types of {name} cannot be read ({describe_error(error)}). Name only what its module can import, and"
+            " declare the class there, not in a function."
+        ) from error
+    if passed := [key for key, hint in hints.items() if isinstance(hint, dataclasses.InitVar)]:
+        raise DefinitionError(f"{name}.{passed[0]} is an InitVar, which is not stored: make it a field.")
+    for field in dataclasses.fields(schema):
+        if DEFAULT.is_secret_name(field.name):
+            raise DefinitionError(f"{name}.{field.name} looks like a secret; inputs hold references only.")
+        if not field.init:
+            raise DefinitionError(f"{name}.{field.name} has init=False, so it cannot be read back: make it a property.")
+        _check_type(hints[field.name], f"{name}.{field.name}", (*outer, schema))
+
+
+def _require_same(given: Any, read: Any, where: str) -> None:
+    """Check that steps will be handed what was given, value for value.
+
+    A class may change its own fields, and the classes of a union may look alike as JSON.
+    Raises: InputRefused.
+    """
+    if dataclasses.is_dataclass(given) and not isinstance(given, type):
+        if type(given) is not type(read):
+            raise InputRefused(
+                f"{where} is a {type(given).__name__}, but would be read back as a {type(read).__name__}: give the"
+                " classes of a union fields of different names."
+            )
+        for field in dataclasses.fields(given):
+            _require_same(getattr(given, field.name), getattr(read, field.name), f"{where}.{field.name}")
+    elif isinstance(given, dict):
+        for key, value in given.items():
+            _require_same(value, read[key], f"{where}.{key}")
+    elif isinstance(given, list | tuple):
+        for place, (one, other) in enumerate(zip(given, read, strict=True)):
+            _require_same(one, other, f"{where}[{place}]")
+    elif given != read:
+        raise InputRefused(
+            f"{where} is {given!r:.100}, but would be read back as {read!r:.100}: its class changes it in __init__ or"
+            " __post_init__ each time, or its type cannot hold it."
+        )
+
+
 def _describe_type(hint: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return describe(hint)
@@ -109,19 +157,20 @@ def _is_union(origin: Any) -> bool:
     return origin is typing.Union or origin is types.UnionType
 
 
-def _check_type(hint: Any, where: str) -> None:
+def _check_type(hint: Any, where: str, outer: tuple[type, ...]) -> None:
     if hint in SCALARS or hint is type(None) or hint is Ellipsis:
         return
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        check_schema(hint)
+        _check_frozen(hint, where)
+        _check_fields(hint, outer)
         return
     origin = typing.get_origin(hint)
     if _is_union(origin) or origin in (tuple, list):
         for argument in typing.get_args(hint):
-            _check_type(argument, where)
+            _check_type(argument, where, outer)
         return
     if origin is dict and typing.get_args(hint)[0] is str:
-        _check_type(typing.get_args(hint)[1], where)
+        _check_type(typing.get_args(hint)[1], where, outer)
         return
     raise DefinitionError(
         f"{where} has type {hint!r}; inputs hold str, int, bool, float, None, lists, tuples, dicts with str keys"
@@ -149,8 +198,11 @@ def _load_dataclass(schema: type, data: Any, where: str) -> Any:
     values = {name: _load(hints[name], value, f"{where}.{name}") for name, value in data.items()}
     try:
         return schema(**values)
-    except Exception as error:
-        # The class is the project's: it may check more than it did when the saga was started.
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        # The class is the project's: it may check more than it did when the saga was started. An exit, too, would
+        # otherwise end each worker that looks at this saga, one after the other.
         raise InputRefused(f"{where}: {describe_error(error)}") from error
 
 
@@ -167,12 +219,19 @@ def _load(hint: Any, value: Any, where: str) -> Any:
     if origin is dict and isinstance(value, Mapping):
         return _load_dict(typing.get_args(hint)[1], value, where)
     if hint is float and type(value) is int:
-        return float(value)
+        return _read_float(value, where)
     if hint is type(None) and value is None:
         return None
     if hint in SCALARS and type(value) is hint:
         return value
     raise InputRefused(f"{where} must be {getattr(hint, '__name__', hint)}, not {type(value).__name__}.")
+
+
+def _read_float(value: int, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise InputRefused(f"{where} is beyond what a float can hold.") from None
 
 
 def _load_dict(hint: Any, value: Mapping[Any, Any], where: str) -> dict[str, Any]:
@@ -183,7 +242,9 @@ def _load_dict(hint: Any, value: Mapping[Any, Any], where: str) -> dict[str, Any
 
 
 def _load_union(hint: Any, value: Any, where: str) -> Any:
-    for argument in typing.get_args(hint):
+    # A whole number of a union that has both stays one.
+    exact = [argument for argument in typing.get_args(hint) if argument is type(value)]
+    for argument in [*exact, *typing.get_args(hint)]:
         try:
             return _load(argument, value, where)
         except InputRefused:

@@ -133,24 +133,33 @@ class Journal:
         self._attempts: list[SagaAttempt] | None = None
 
     @classmethod
-    def lock(cls, saga_id: UUID, *, nowait: bool = False, checks_session: bool = False) -> Journal:
+    def lock(
+        cls, saga_id: UUID, *, nowait: bool = False, checks_session: bool = False, checks_mark: bool = False
+    ) -> Journal:
         """Lock a saga row and read its steps and the time.
 
         ``checks_session``: the transaction begins with it, on a connection that foreign code may have bent.
-        Raises: SagaNotFound; ConnectionBent.
+        ``checks_mark``: a local step has run in it, which may have ended it.
+        Raises: SagaNotFound; ConnectionBent; TransactionEnded.
         Locks: the saga row.
         """
         using = get_settings().database
         saga = Saga.objects.using(using).select_for_update(no_key=True, nowait=nowait).filter(pk=saga_id).first()
         if saga is None:
+            if checks_session:
+                transactions.read_now(using)  # perhaps it is only that the tables of somebody else are found
             raise SagaNotFound(f"There is no saga {saga_id}.")
         rows: Any = SagaStep.objects.using(using).filter(saga_id=saga_id).order_by("position")
         rows = rows.annotate(db_now=database_now())
         if checks_session:
             rows = rows.annotate(session=RawSQL(transactions.SESSION_SQL, (), TextField()))  # noqa: S611 - a constant
+        if checks_mark:
+            rows = rows.annotate(mark=RawSQL(transactions.IS_MARKED_SQL, (), TextField()))  # noqa: S611 - a constant
         steps = list(rows)
-        if checks_session and steps:
-            transactions.require_same_session(using, steps[0].session)
+        if checks_session:
+            transactions.require_same_session(using, steps[0].session) if steps else transactions.read_now(using)
+        if checks_mark and steps:
+            transactions.require_marked(using, steps[0].mark)
         now = clock.shifted(steps[0].db_now) if steps else clock.read_now(using)
         return cls(saga, list[SagaStep](steps), now)
 

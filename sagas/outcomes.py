@@ -18,6 +18,7 @@ from .exceptions import (
     ResultRedacted,
     RetryLater,
     StepSignal,
+    TransactionEnded,
     text_of,
 )
 from .redaction import DEFAULT
@@ -115,6 +116,9 @@ def classify(
     ``is_rolled_back`` says that the function ran in a transaction which certainly did not commit. ``redact`` takes
     secrets out of the error's text.
     """
+    if isinstance(error, TransactionEnded):
+        # What it wrote before may be committed, may be lost, and asking again may do it twice.
+        return _report(error, redact, Outcome.MISCONFIGURED, Effect.MAYBE)
     if isinstance(error, step.refusals(direction)):
         # A rolled-back refusal is stored nowhere, so an earlier attempt could still pass the barrier.
         refused = _report(error, redact, Outcome.REFUSED, Effect.NONE)

@@ -45,7 +45,9 @@ def require_participant_database(definition: type[SagaDefinition], step: Step) -
     where = f"the participant {participant_label(definition, step)!r} of step {step.name}"
     try:
         alias = participant_database(definition, step)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise Misconfigured(f"A database router failed for {where}: {describe_error(error)}") from error
     if alias not in connections.settings:
         raise Misconfigured(f"A database router names {alias!r} for {where}, which DATABASES does not have.")

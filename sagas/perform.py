@@ -20,7 +20,7 @@ from .conf import get_settings
 from .context import StepContext
 from .databases import is_away, is_conflict, refresh_connection
 from .definition import Step, StepFunction
-from .exceptions import Fenced, InputRefused, Misconfigured, WorkerDied
+from .exceptions import Fenced, InputRefused, SagaError, WorkerDied
 from .json_values import as_stored
 from .outcomes import Report
 from .states import Direction
@@ -64,19 +64,26 @@ def perform(claimed: Claimed) -> Report:
 
 
 def run_function(claimed: Claimed) -> dict[str, Any] | None:
-    """Run the step function.
+    """Run the function of a local step in its transaction.
 
     Returns: its result as it is stored, with secrets masked.
-    Raises: whatever it raises; InputRefused when the result cannot be stored.
+    Raises: whatever it raises; InputRefused when the result cannot be stored; TransactionEnded.
     """
-    return _make_storable(claimed, _invoke(claimed))
+    try:
+        result = _invoke(claimed)
+    finally:
+        transactions.require_open(claimed.database)
+    return _make_storable(claimed, result)
 
 
 def judge(claimed: Claimed, error: BaseException, *, is_rolled_back: bool) -> Report:
     """Return what an exception of a step function means, without the secrets of its text."""
-    return outcomes.classify(
-        error, step=claimed.step, direction=claimed.direction, is_rolled_back=is_rolled_back, redact=redact_text
-    )
+    known: dict[str, Any] = {"step": claimed.step, "direction": claimed.direction, "is_rolled_back": is_rolled_back}
+    try:
+        return outcomes.classify(error, redact=redact_text, **known)
+    except Exception:  # noqa: BLE001 - of the error's own class; the attempt must not be lost
+        unreadable = SagaError("The step raised an error that cannot be read: its class or its text raises another.")
+        return outcomes.classify(unreadable, redact=redact_text, **known)
 
 
 def facts_of(claimed: Claimed) -> dict[str, Any]:
@@ -93,7 +100,7 @@ def redact_text(text: str) -> str:
 
 
 def set_timeouts(using: str, timeout: timedelta) -> None:
-    """Limit the transaction that a local step runs in (rule S2), and check its session in the same statement.
+    """Limit the transaction that a local step runs in (rule S2), check its session and mark it in the same statement.
 
     Raises: ConnectionBent.
     Tx: inside the transaction; does nothing in a nested one, whose limits would outlive it.
@@ -107,7 +114,8 @@ def set_timeouts(using: str, timeout: timedelta) -> None:
         if cursor.connection.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
             names.append("transaction_timeout")
         calls = ", ".join(f"set_config('{name}', %s, true)" for name in names)
-        cursor.execute(f"SELECT {calls}, {transactions.SESSION_SQL}", [milliseconds] * len(names))
+        sql = f"SELECT {calls}, {transactions.MARK_SQL}, {transactions.SESSION_SQL}"
+        cursor.execute(sql, [milliseconds] * len(names))
         session = cursor.fetchone()[-1]
     transactions.require_same_session(using, session)
 
@@ -137,7 +145,8 @@ def _invoke(claimed: Claimed) -> Any:
 def _make_storable(claimed: Claimed, result: Any) -> dict[str, Any] | None:
     """Return a result as it is stored and handed on: its secrets are masked, wherever it goes from here.
 
-    Raises: InputRefused when it cannot be stored; Misconfigured when it is work that nobody has done yet.
+    Raises: InputRefused when it cannot be stored; Misconfigured when it is work that nobody has done yet; whatever a
+    subclass of dict raises.
     """
     name = claimed.step.name
     shapes.require_finished(result, f"Step {name}")
@@ -164,7 +173,7 @@ def _call(claimed: Claimed) -> Report:
         return judge(claimed, error, is_rolled_back=False)
     try:
         return outcomes.succeeded(_make_storable(claimed, result))
-    except (InputRefused, Misconfigured) as error:
+    except Exception as error:  # noqa: BLE001 - reading a result may run the project's code, as of a subclass of dict
         return outcomes.unstorable(error, redact=redact_text)
 
 
@@ -213,6 +222,8 @@ def _call_in_transaction(claimed: Claimed) -> Report:
                 result = entry.result
             else:
                 result = None if entry.is_empty else run_function(claimed)
+                if not entry.is_empty:
+                    _require_marked(claimed.database)
                 reached = "barrier"
                 barrier.finish(*place, result)
             transactions.log_failing_callbacks(claimed.database, facts_of(claimed))
@@ -230,6 +241,13 @@ def _call_in_transaction(claimed: Claimed) -> Report:
             return outcomes.faultless(error, redact=redact_text)
         return judge(claimed, error, is_rolled_back=True)
     return outcomes.succeeded(result)
+
+
+def _require_marked(using: str) -> None:
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"SELECT {transactions.IS_MARKED_SQL}")
+        [found] = cursor.fetchone()
+    transactions.require_marked(using, found)
 
 
 def _place_of(claimed: Claimed) -> tuple[str, str, Direction, int]:

@@ -19,7 +19,7 @@ from django.db import connections, transaction
 
 from . import clock
 from .databases import drop_connection
-from .exceptions import SagaError
+from .exceptions import SagaError, TransactionEnded
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,20 @@ SESSION_SETTINGS = (
     "session_replication_role", "synchronous_commit", "row_security",
 )  # fmt: skip
 # An expression: every transaction of the engine reads it in a statement that it needs anyway.
-SESSION_SQL = "concat_ws(chr(10), " + ", ".join(f"current_setting('{name}')" for name in SESSION_SETTINGS) + ")"
+# Temporary tables are found before all others, so one may stand in front of a table of the engine or of another step.
+TEMPORARY_SQL = (
+    "CASE WHEN pg_my_temp_schema() = 0 THEN 0"
+    " ELSE (SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema()) END"
+)
+SESSION_SQL = (
+    "concat_ws(chr(10), " + ", ".join(f"current_setting('{name}')" for name in SESSION_SETTINGS) + f", {TEMPORARY_SQL})"
+)
+SESSION_PARTS = (*SESSION_SETTINGS, "temporary tables")
+# Set for one transaction, so that it is gone with that one, whoever ended it.
+MARK_SQL = "set_config('sagas.local_step', 'open', true)"
+IS_MARKED_SQL = "coalesce(current_setting('sagas.local_step', true), '')"
+# Of the driver's connection: what changes the rows that a cursor gives, or how a transaction begins.
+DRIVER_SETTINGS = ("row_factory", "cursor_factory", "isolation_level", "read_only", "readonly", "deferrable")
 
 
 class ConnectionBent(SagaError):
@@ -98,10 +111,14 @@ def abandon_connection(using: str) -> None:
 @contextmanager
 def guarded_connections() -> Iterator[None]:
     """Let foreign code run, and drop every connection that it leaves in a block, without autocommit, or exchanged."""
-    before = {found.alias: (found.connection, _depth_of(found)) for found in connections.all(initialized_only=True)}
+    opened = connections.all(initialized_only=True)
+    before = {found.alias: (found.connection, _depth_of(found)) for found in opened}
+    habits = {found.alias: (found, _Habits(found)) for found in opened}
     try:
         yield
     finally:
+        for found, habit in habits.values():
+            habit.restore(found)
         for found in connections.all(initialized_only=True):
             raw, depth = before.get(found.alias, (None, 0))
             if depth or found.connection is None:
@@ -127,7 +144,7 @@ def require_same_session(using: str, found: str) -> None:
     if known is not raw:
         connection.sagas_session = (raw, found)
     elif found != expected:
-        pairs = zip(SESSION_SETTINGS, found.split("\n"), expected.split("\n"), strict=True)
+        pairs = zip(SESSION_PARTS, found.split("\n"), expected.split("\n"), strict=True)
         changed = ", ".join(name for name, now, before in pairs if now != before)
         logger.warning(
             "Connection dropped: a step changed its session.", extra={"database": using, "settings": changed}
@@ -145,6 +162,30 @@ def read_now(using: str) -> Any:
         now, session = cursor.fetchone()
     require_same_session(using, session)
     return clock.shifted(now)
+
+
+def require_marked(using: str, found: str) -> None:
+    """Check that a local step runs in the transaction that was opened for it, and has not ended that.
+
+    ``found``: the value of IS_MARKED_SQL.
+    Raises: TransactionEnded.
+    """
+    if not found and not _is_nested(connections[using]):
+        raise TransactionEnded(
+            f"The step ended its transaction on {using!r} by a COMMIT or ROLLBACK of its own. What it wrote may be"
+            " committed without its record, or lost: look, mend the code, and say what happened."
+        )
+
+
+def require_open(using: str) -> None:
+    """Check by the driver alone that the transaction of a local step is open still.
+
+    Raises: TransactionEnded.
+    """
+    connection: Any = connections[using]
+    raw = connection.connection
+    if connection.vendor == "postgresql" and raw is not None and not raw.closed:
+        require_marked(using, "" if int(raw.info.transaction_status) == IDLE else "open")
 
 
 def log_failing_callbacks(using: str, facts: dict[str, Any]) -> None:
@@ -169,6 +210,29 @@ def _logging(callback: Any, facts: dict[str, Any]) -> Any:
             logger.exception("An on_commit callback of a step failed.", extra=facts)
 
     return call
+
+
+class _Habits:
+    """What Django and the driver do with every statement on a connection, as it was before a step."""
+
+    def __init__(self, connection: Any) -> None:
+        self._wrappers = list(connection.execute_wrappers)
+        self._raw = raw = connection.connection
+        self._settings = {name: getattr(raw, name) for name in DRIVER_SETTINGS if hasattr(raw, name)}
+
+    def restore(self, connection: Any) -> None:
+        """Put back what a step changed; a connection on which that is not possible is closed."""
+        connection.execute_wrappers[:] = self._wrappers
+        raw = self._raw
+        if raw is None or raw is not connection.connection or raw.closed:
+            return
+        try:
+            for name, value in self._settings.items():
+                if getattr(raw, name) != value:
+                    setattr(raw, name, value)
+        except Exception:
+            logger.warning("Connection closed: a step changed it.", extra={"database": connection.alias}, exc_info=True)
+            raw.close()
 
 
 def _is_nested(connection: Any) -> bool:

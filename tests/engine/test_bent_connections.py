@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
+from psycopg.rows import dict_row
 
 from sagas import checks, claims, engine
 from sagas.models import SagaAttempt
@@ -79,7 +80,20 @@ BENT = {
     "closed": connections[ENGINE].close,
     "closed behind Django's back": lambda: raw_connection().close(),
     "exchanged": open_another,
+    "rows as dicts": lambda: setattr(raw_connection(), "row_factory", dict_row),
+    "the driver's isolation level": lambda: setattr(raw_connection(), "isolation_level", 4),
+    "the driver's read only": lambda: setattr(raw_connection(), "read_only", True),
+    "a wrapper of every statement": lambda: connections[ENGINE].execute_wrappers.append(refuse_statements),
+    "a temporary table before the sagas": lambda: run("CREATE TEMP TABLE sagas_saga (LIKE public.sagas_saga)"),
+    "a temporary table before the steps": lambda: run("CREATE TEMP TABLE sagas_sagastep (LIKE public.sagas_sagastep)"),
+    "a temporary table before the effects": lambda: run(
+        "CREATE TEMP TABLE engine_test_ledger (LIKE public.engine_test_ledger INCLUDING ALL)"
+    ),
 }  # fmt: skip
+
+
+def refuse_statements(*_: Any) -> None:
+    raise RuntimeError("nothing is let through")
 
 
 def run_failing() -> None:
@@ -124,7 +138,14 @@ def test_an_external_step_that_bends_its_connection_changes_nothing_else(
     assert outcomes_of(saga.pk, "two") == expected
 
 
-SESSION = [name for name in BENT if "search" in name or name in ("role", "read only", "triggers off")]
+SESSION = [
+    name
+    for name in BENT
+    if "search" in name
+    or "temporary" in name
+    or "wrapper" in name
+    or name in ("role", "read only", "triggers off", "rows as dicts")
+]
 
 
 @pytest.mark.parametrize("bent", SESSION)

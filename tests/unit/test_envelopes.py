@@ -93,6 +93,14 @@ def test_a_wrong_header_is_named(name: str, value: Any) -> None:
     assert fault_of(with_header(name, value)) == f"its header {name!r} is a wrong {type(value).__name__}"
 
 
+@pytest.mark.parametrize("value", [10**400, -(10**400), 10**4299])
+def test_numbers_beyond_any_float_are_dropped_or_left_out(value: int) -> None:
+    assert fault_of(with_header("timelimit", [value, None])) == "its header 'timelimit' is a wrong list"
+    assert fault_of(with_header("retries", value)) == "its header 'retries' is a wrong int"
+    assert read_envelope(with_header("attempt", value)).extras == {}
+    assert read_envelope(with_header("headers", {"attempt": value})).extras == {}
+
+
 @pytest.mark.parametrize("value", ["", None])
 def test_a_message_needs_an_id(value: Any) -> None:
     assert fault_of(with_header("id", value)) == "it has no header 'id'"

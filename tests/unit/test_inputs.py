@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import pytest
@@ -204,3 +204,126 @@ def test_the_description_tells_names_and_types() -> None:
     assert inputs.describe(Line) == [["sku", "str"], ["quantity", "int"]]
     assert inputs.describe(Everything)[4] == ["lines", ["list", [["sku", "str"], ["quantity", "int"]]]]
     assert inputs.describe(None) is None
+
+
+@dataclass(frozen=True)
+class Card:
+    """Pay by card."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class Invoice:
+    """Pay by invoice."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class Payment:
+    """Hold one of two classes that look alike as JSON."""
+
+    by: Card | Invoice
+
+
+@dataclass(frozen=True)
+class InCents:
+    """Change the amount at each reading."""
+
+    amount: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "amount", self.amount * 100)
+
+
+@dataclass(frozen=True)
+class Upper:
+    """Change the code to what it would change no further."""
+
+    code: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", self.code.upper())
+
+
+@dataclass(frozen=True)
+class Share:
+    """Hold a fraction."""
+
+    of: float
+
+
+@dataclass(frozen=True)
+class Either:
+    """Hold a whole number or a fraction."""
+
+    value: float | int
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Payment(Invoice("1")), "Payment.by is a Invoice, but would be read back as a Card"),
+        (InCents(1), "InCents.amount is 100, but would be read back as 10000"),
+        (Share(2**53 + 1), "Share.of is 9007199254740993, but would be read back as 9007199254740992.0"),
+        (Share(10**400), "Share.of is beyond what a float can hold."),
+    ],
+)
+def test_what_steps_would_not_be_handed_as_it_was_given_is_refused(value: Any, message: str) -> None:
+    with pytest.raises(InputRefused) as caught:
+        inputs.dump(type(value), value)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("value", [Payment(Card("1")), Upper("a"), Share(1), Either(2**53 + 1), Either(0.5)])
+def test_what_is_read_back_as_it_was_given_is_taken(value: Any) -> None:
+    read = inputs.load(type(value), inputs.dump(type(value), value))
+    assert (read, repr(read.value) if isinstance(value, Either) else "") == (
+        value, repr(value.value) if isinstance(value, Either) else ""
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Node:
+    """Hold one of its own kind."""
+
+    next: Node | None = None
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Name a class that is not there."""
+
+    what: Nowhere  # type: ignore[name-defined]  # noqa: F821
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Take a value that is not stored."""
+
+    code: str
+    salt: InitVar[str] = "s"
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Hold a field that nobody gives."""
+
+    code: str
+    length: int = field(init=False, default=0)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (Node, "Node contains itself"),
+        (Elsewhere, "The types of Elsewhere cannot be read (NameError: name 'Nowhere' is not defined)"),
+        (Passed, "Passed.salt is an InitVar, which is not stored: make it a field."),
+        (Computed, "Computed.length has init=False, so it cannot be read back: make it a property."),
+    ],
+)
+def test_a_class_that_cannot_be_read_back_is_refused_where_it_is_declared(schema: type, message: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        inputs.check_schema(schema)
+    assert str(caught.value).startswith(message)

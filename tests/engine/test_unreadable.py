@@ -1,0 +1,103 @@
+"""Errors and results whose own code raises lose no attempt: it ends with an outcome, and is not run again for that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from sagas import engine, inputs
+from sagas.models import SagaAttempt
+from sagas.states import Effect, Hold, Outcome
+from sagas.testing import drain, outcomes_of
+
+from .world import World, begin, define, step_of
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+class ExitingText(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class WithoutName(type):
+    @property
+    def __module__(cls) -> str:
+        raise RuntimeError("it has none")
+
+
+class Nameless(Exception, metaclass=WithoutName):
+    pass
+
+
+class OwnText(str):
+    def replace(self, *_: Any) -> str:
+        raise RuntimeError("not to be replaced")
+
+
+class StrangeText(Exception):
+    def __str__(self) -> str:
+        return OwnText("strange")
+
+
+@pytest.mark.parametrize("error", [ExitingText, Nameless, StrangeText])
+@pytest.mark.parametrize("external", [False, True])
+def test_an_error_that_cannot_be_read_is_an_outcome(world: World, error: type[Exception], external: bool) -> None:
+    saga = begin(define(a=world.compensatable(external=external), b=world.compensatable()))
+    world.will("a", error())
+    assert engine.advance(saga.pk) == 1
+    [attempt] = SagaAttempt.objects.filter(saga_id=saga.pk)
+    expected = (Outcome.UNKNOWN, Effect.MAYBE) if external else (Outcome.RETRY, Effect.NONE)
+    assert (attempt.outcome, attempt.effect) == expected
+    assert "read" in attempt.message
+    assert drain(saga).state == "completed"
+
+
+class RaisingDict(dict[str, Any]):
+    def items(self) -> Any:
+        raise LookupError("no items")
+
+
+class RaisingName:
+    def __repr__(self) -> str:
+        raise ValueError("no name")
+
+
+@pytest.mark.parametrize(
+    ("result", "error_class"),
+    [
+        (RaisingDict(a=1), "LookupError"),
+        ({RaisingName(): 1}, "ValueError"),
+        (lambda step, proceed: proceed() or step.results["zero"], "sagas.exceptions.ResultRedacted"),
+        (lambda step, proceed: proceed() or {"all": [step.results["zero"]]}, "sagas.exceptions.ResultRedacted"),
+    ],
+    ids=["items", "key", "masked", "masked inside"],
+)
+def test_a_result_that_cannot_be_read_is_misconfigured_and_the_provider_is_called_once(
+    world: World, result: Any, error_class: str
+) -> None:
+    saga = begin(define(zero=world.compensatable(), a=world.compensatable(external=True), b=world.compensatable()))
+    world.will("zero", {"password": "correct horse", "id": 1})
+    world.will("a", result)
+    drain(saga)
+    assert (step_of(saga, "a").hold, world.called("a"), world.count(saga, "a")) == (Hold.MISCONFIGURED, 1, 1)
+    attempt = SagaAttempt.objects.get(saga_id=saga.pk, step__name="a")
+    assert (attempt.effect, attempt.error_class) == (Effect.MAYBE, error_class)
+
+
+@dataclass(frozen=True)
+class Ticket:
+    seat: str
+
+    def __post_init__(self) -> None:
+        if self.seat == "sold":
+            raise SystemExit(3)
+
+
+def test_an_input_class_that_exits_ends_no_worker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    saga = begin(define(a=world.compensatable(), b=world.compensatable(), input=Ticket), Ticket("free"))
+    monkeypatch.setattr(inputs, "_load", lambda *_: "sold")
+    assert engine.advance(saga.pk) == 0
+    assert (step_of(saga, "a").hold, outcomes_of(saga.pk, "a")) == (Hold.MISCONFIGURED, [])
