@@ -26,6 +26,7 @@ from .visible_text import has_visible
 
 DEFINITION = re.compile(r"([a-z][a-z0-9_.-]{0,59})(?::([1-9][0-9]{0,8}))?")
 GROUP = re.compile(r"[0-9a-f]{16}")
+UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 ANY_REASON = "any"
 TOUCHES = ("yes", "no")
@@ -86,6 +87,8 @@ def parse_filter(given: Mapping[str, str]) -> SagaFilter:
     known = set(asdict(SagaFilter()))
     if unknown := sorted(set(given) - known):
         raise BadRequest(f"There is no filter {unknown[0][:60]!r}; there are: {', '.join(sorted(known))}.")
+    if wrong := sorted(name for name, value in given.items() if not isinstance(value, str)):
+        raise BadRequest(f"The filter {wrong[0]} is text, not {type(given[wrong[0]]).__name__}.")
     if empty := sorted(name for name, value in given.items() if not has_visible(value)):
         raise BadRequest(f"The filter {empty[0]} is empty and would not narrow.")
     found = SagaFilter(**given)
@@ -93,8 +96,8 @@ def parse_filter(given: Mapping[str, str]) -> SagaFilter:
     _require_choice("needs", found.needs, [ANY_REASON, *REASONS])
     if found.definition and not DEFINITION.fullmatch(found.definition):
         raise BadRequest(f"{found.definition[:60]!r} is no definition: write name or name:version.")
-    if len(found.search) > MAX_SEARCH_CHARS or "\x00" in found.search:
-        raise BadRequest(f"A search has at most {MAX_SEARCH_CHARS} characters, and no NUL.")
+    if len(found.search) > MAX_SEARCH_CHARS or UNSTORABLE.search(found.search):
+        raise BadRequest(f"A search has at most {MAX_SEARCH_CHARS} characters, no NUL and no half of a character.")
     _require_form("step", found.step, STEP_NAME, "the name of a step")
     _require_form("group", found.group, GROUP, "a failure group")
     _require_form("failing", found.failing, GROUP, "a failure group")

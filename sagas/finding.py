@@ -16,6 +16,7 @@ from .conf import get_settings
 from .definition import SagaDefinition
 from .display import DisplayState
 from .exceptions import DefinitionNotFound, InputRefused
+from .json_values import require_text
 from .models import Saga, SagaKey
 from .starting import check_keys
 
@@ -73,12 +74,16 @@ def query(
     """
     rows = _select(definition, _read_keys(key, {})).defer("input", "effects_left")
     if is_open is not None:
+        if not isinstance(is_open, bool):
+            raise InputRefused(f"is_open is True, False or None, not {is_open!r}.")
         rows = rows.filter(closed_at__isnull=is_open)
     if needs_attention:
         rows = rows.filter(display.needs_person())
     if started_since is not None:
-        if started_since.tzinfo is None:
-            raise InputRefused("started_since needs a time zone: django.utils.timezone.now() has one.")
+        if not isinstance(started_since, datetime) or started_since.tzinfo is None:
+            raise InputRefused(
+                f"started_since needs a time zone, as django.utils.timezone.now() has; it is {started_since!r}."
+            )
         rows = rows.filter(created_at__gte=started_since)
     return rows if display_state is None else display.filter_by_display(rows, _read_display(display_state))
 
@@ -94,10 +99,14 @@ def _select(definition: AnyDefinition | None, keys: Iterable[dict[str, str]]) ->
 
 
 def _read_name(definition: AnyDefinition) -> str:
-    if isinstance(definition, type) and issubclass(definition, SagaDefinition):
+    if isinstance(definition, type) and issubclass(definition, SagaDefinition) and definition is not SagaDefinition:
         return definition.name
     if not isinstance(definition, str):
         raise DefinitionNotFound(f"{definition!r} is neither a saga definition nor the stored name of one.")
+    try:
+        require_text(definition, "The name of a definition")
+    except InputRefused as error:
+        raise DefinitionNotFound(str(error)) from None
     known = sorted({found.name for found in registry.all_definitions()})
     # A definition that the code has no more may have sagas that are found all the same.
     is_known = definition in known or Saga.objects.using(get_settings().database).filter(definition=definition).exists()

@@ -57,6 +57,17 @@ def require_storable(data: Any, what: str, max_bytes: int) -> None:
     _serialize(data, what, max_bytes)
 
 
+def require_text(value: Any, what: str) -> str:
+    """Return a text of any length that PostgreSQL can store.
+
+    Raises: InputRefused for what is no text, and for NUL and lone surrogates.
+    """
+    if not isinstance(value, str):
+        raise InputRefused(f"{what} is text, not {type(value).__name__}.")
+    _serialize(value, what, 6 * len(value) + 2)
+    return value
+
+
 def as_stored(data: Any, what: str, max_bytes: int) -> Any:
     """Return a value as it comes back from a ``jsonb`` column: plain lists, texts and numbers, keys in its order.
 

@@ -44,15 +44,16 @@ def start(
 
     ``business_keys`` is what people search by, such as ``{"order": "ORD-1"}``. ``actor`` is who asked for it, by value.
     What looks like a secret is refused in the input, and masked in keys and actor.
-    Raises: InputRefused when the input or a key does not fit; SagaError when a step was declared as done together
-    with the start, but no transaction is open to do it in.
+    Raises: InputRefused when the input, a key or the actor does not fit; SagaError when a step was declared as done
+    together with the start, but no transaction is open to do it in.
     Tx: joins the caller's transaction of the engine's database; opens one of its own only if nothing has to be joined.
     """
     using = get_settings().database
     redactor = get_settings().redactor
     keys = check_keys(business_keys or {})
     data = inputs.dump(definition.input, input, redactor)
-    if traceparent and not TRACEPARENT.fullmatch(traceparent):
+    json_values.require_text(actor, "The actor")
+    if not isinstance(traceparent, str) or not TRACEPARENT.fullmatch(traceparent):
         traceparent = ""
     has_step_done = any(step.action is None for step in definition.steps)
     if has_step_done and not connections[using].in_atomic_block:
@@ -71,8 +72,10 @@ def check_keys(keys: Mapping[str, str]) -> dict[str, str]:
 
     Raises: InputRefused for a name or a value that cannot be one.
     """
+    if not isinstance(keys, Mapping):
+        raise InputRefused(f"Business keys are a dict of texts by name, not {type(keys).__name__}.")
     for name, value in keys.items():
-        if not KEY_NAME.fullmatch(name):
+        if not isinstance(name, str) or not KEY_NAME.fullmatch(name):
             raise InputRefused(f"Business key {name!r}: a name is a lower-case identifier of at most 40 characters.")
         if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARS:
             raise InputRefused(f"Business key {name!r}: a value is text of 1 to {MAX_KEY_CHARS} characters.")

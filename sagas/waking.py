@@ -13,12 +13,13 @@ from uuid import UUID
 
 from django.db import transaction
 
-from . import claims, doorbell, moves
+from . import claims, doorbell, json_values, moves
 from .conf import get_settings
 from .exceptions import SagaNotFound, StepNotFound
 from .journal import Journal, What
 from .models import Saga, SagaStep
 from .states import Direction, Outcome, SagaState, StepState
+from .transactions import own_transaction
 
 MAX_NAME_CHARS, MAX_REASON_CHARS = 200, 500
 
@@ -64,13 +65,16 @@ def wake(saga: Saga | UUID | str, step: str | None = None, *, actor: str = "", r
 
     Budgets stay as they are: a poll of a step in progress costs none, an attempt after a failure costs one as ever.
     Waking twice is harmless. ``actor`` and ``reason`` go into the history.
-    Raises: SagaNotFound; StepNotFound, which names the steps that there are.
+    Raises: SagaNotFound; StepNotFound, which names the steps that there are; InputRefused for an actor or a reason that
+    cannot be stored.
     Tx: joins the caller's transaction of the engine's database, so that what the step waits for and the wake commit
-    together; opens one of its own if there is none. Rings after the commit.
+    together; opens one of its own, at READ COMMITTED, if there is none. Rings after the commit.
     Locks: the saga row, until the caller's commit. Write the rows that steps read before you call it.
     """
     saga_id = read_id(saga)
-    with transaction.atomic(using=get_settings().database):
+    json_values.require_text(actor, "The actor")
+    json_values.require_text(reason, "The reason")
+    with own_transaction(get_settings().database, joins=True):
         journal = Journal.lock(saga_id)
         chosen = _choose(journal, step)
         if SagaState(journal.saga.state).is_open:

@@ -78,3 +78,9 @@ def test_several_filters_narrow_together_and_are_told() -> None:
 def test_what_is_not_understood_is_refused(name: str, value: str) -> None:
     with pytest.raises(BadRequest, match=name):
         parse_filter({name: value})
+
+
+@pytest.mark.parametrize("text", ["ab\ud800", "ab\x00", 5, None])
+def test_what_no_database_could_look_for_is_refused(text: object) -> None:
+    with pytest.raises(BadRequest, match="search"):
+        parse_filter({"search": text})  # type: ignore[dict-item]

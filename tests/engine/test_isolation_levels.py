@@ -10,11 +10,12 @@ import pytest
 from django.db import OperationalError, connections, transaction
 from psycopg import IsolationLevel
 
-from sagas import Parallel, claims, engine, operations
+from sagas import InProgress, Parallel, claims, engine, operations
 from sagas.exceptions import OperationRefused
 from sagas.retry import RetryPolicy
 from sagas.states import Outcome
 from sagas.testing import drain, outcomes_of
+from sagas.waking import wake
 
 from .world import ENGINE, OPERATOR, REASON, World, begin, define, step_of
 
@@ -129,6 +130,28 @@ def test_an_operator_in_a_stricter_transaction_is_told_to_do_it_again(world: Wor
         with pytest.raises(OperationRefused, match="moved after this request's transaction began"):
             operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
         assert read_level() == "repeatable read"  # the caller's transaction goes on
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_a_wake_runs_at_read_committed_or_in_the_callers_transaction(
+    world: World, level: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level(name)
+    seen: list[str] = []
+    claim_next = claims.claim_next
+
+    def look_and_claim(*args: Any, **options: Any) -> Any:
+        seen.append(read_level())
+        return claim_next(*args, **options)
+
+    world.will("a", InProgress())
+    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    engine.advance(saga.pk)
+    monkeypatch.setattr(claims, "claim_next", look_and_claim)
+    assert wake(saga).due == ("a",)
+    with transaction.atomic(using=ENGINE):
+        assert wake(saga).due == ("a",)
+    assert seen == ["read committed", name]
 
 
 def test_a_claim_that_loses_a_conflict_is_made_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

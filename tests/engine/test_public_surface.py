@@ -20,6 +20,7 @@ from sagas import (
     InputRefused,
     Misconfigured,
     Parallel,
+    SagaDefinition,
     SagaError,
     SagaNotFound,
     operations,
@@ -186,15 +187,42 @@ class TestQuery:
 
     @pytest.mark.parametrize(
         "arguments",
-        [{"display_state": "lost"}, {"started_since": datetime(2026, 1, 1)}, {"key": 7}],  # noqa: DTZ001 - what is wrong
+        [
+            {"display_state": "lost"},
+            {"started_since": datetime(2026, 1, 1)},  # noqa: DTZ001 - what is wrong
+            {"started_since": "2026-01-01"},
+            {"is_open": "yes"},
+            {"key": 7},
+        ],
         ids=str,
     )
     def test_what_cannot_be_is_refused(self, trip: Any, arguments: dict[str, Any]) -> None:
         with pytest.raises(InputRefused):
             sagas.query(trip, **arguments)
 
+    @pytest.mark.parametrize("definition", ["no\x00pe", "\ud800", SagaDefinition])
+    def test_a_name_that_no_definition_can_have_is_not_found(self, trip: Any, definition: Any) -> None:
+        with pytest.raises(DefinitionNotFound):
+            sagas.query(definition)
+
     def test_it_asks_the_database_of_the_engine(self, trip: Any) -> None:
         assert sagas.query(trip).db == "default"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"actor": "a\x00"}, "The actor holds a NUL"),
+        ({"actor": None}, "The actor is text, not NoneType."),
+        ({"business_keys": {5: "x"}}, "Business key 5: a name is"),
+        ({"business_keys": ["x"]}, "Business keys are a dict of texts by name, not list."),
+    ],
+)
+def test_what_cannot_be_stored_starts_nothing(world: World, options: Any, message: str) -> None:
+    trip = define("short", a=world.compensatable(), b=world.compensatable())
+    with pytest.raises(InputRefused, match=f"^{message}"):
+        sagas.start(trip, **options)
+    assert sagas.start(trip, traceparent=None).traceparent == ""  # type: ignore[arg-type]
 
 
 class TestSummarize:

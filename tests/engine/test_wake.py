@@ -14,6 +14,7 @@ from django.db import connection, connections, transaction
 
 from sagas import (
     InProgress,
+    InputRefused,
     Misconfigured,
     Parallel,
     RetryLater,
@@ -358,3 +359,16 @@ def rings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     found: list[Any] = []
     monkeypatch.setattr(doorbell, "ring", lambda saga_id, queue: found.append((saga_id, queue)))
     return found
+
+
+@pytest.mark.parametrize("named", ["actor", "reason"])
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800", None, 5])
+def test_an_actor_or_a_reason_that_cannot_be_stored_is_refused_and_the_callers_rows_stay(
+    world: World, named: str, text: Any
+) -> None:
+    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    with transaction.atomic():
+        approve(saga)
+        with pytest.raises(InputRefused, match=f"The {named} "):
+            wake(saga, **{named: text})
+    assert world.count(saga, "approval", "approved") == 1

@@ -49,7 +49,7 @@ def test_json_text_stays_what_it_was() -> None:
     [
         ("ten or more", 9), ("  ", 0), ("\u200b" * 40, 0), ("\u202e\x1b\n\t", 0), ("e\u0301\u0301\u0301", 1),
         ("\u0301" * 12, 0), ("\u00a0\u2003\u3000", 0), ("\u3164\u2800\ufe0f", 0), ("東京の銀行", 5), ("…!?👍", 4),
-        ("\U000e0041" * 20, 0), ("नमस्ते", 4), ("", 0),
+        ("\U00016fe4", 0), ("\U000e0041" * 20, 0), ("नमस्ते", 4), ("", 0),
     ],
 )  # fmt: skip
 def test_count_is_of_what_can_be_seen(text: str, count: int) -> None:
