@@ -21,6 +21,7 @@ from .perform import Claimed, settler_of
 from .planner import Claim
 from .states import FORWARD_STATES, PASSED_STATES, Direction, Hold, SagaState, StepState
 
+BACK_STATES = frozenset({StepState.PENDING, StepState.REFUSED, StepState.COMPENSATED})  # nothing is there to undo
 DIRECTION_EVENTS = {Direction.ACTION: What.STEP_CLAIMED, Direction.COMPENSATION: What.COMPENSATION_CLAIMED}
 
 
@@ -76,13 +77,17 @@ def claim_next(journal: Journal, *, queues: frozenset[str] | None, worker: str, 
 
 def hold_unclaimable(journal: Journal, error: Exception) -> None:
     """Hold the first step that is not over, because the project's own code raised where only it could say what next."""
-    is_forward = journal.saga.state in FORWARD_STATES
-    todo = [step for step in journal.steps if step.state not in PASSED_STATES] if is_forward else journal.steps[::-1]
+    saga = journal.saga
+    if is_forward := saga.state in FORWARD_STATES:
+        todo = [step for step in journal.steps if step.state not in PASSED_STATES]
+    else:
+        todo = [step for step in reversed(journal.steps) if step.state not in BACK_STATES]
     step = todo[0] if todo else journal.steps[-1]
     reason = f"The project's code keeps this step from being claimed: {describe_error(error)}"
     holds.set_hold(journal, step, Hold.MISCONFIGURED, reason=reason)
-    leases = [other.lease_until for other in journal.steps if other.lease_until and other.lease_until > journal.now]
-    journal.saga.due_at = min(leases, default=None)
+    times = [other.lease_until for other in journal.steps if other.lease_until]
+    times += [saga.deadline_at] if is_forward and saga.deadline_at else []
+    saga.due_at = min((moment for moment in times if moment > journal.now), default=None)
 
 
 def _queues_of(journal: Journal) -> list[str]:

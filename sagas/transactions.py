@@ -20,6 +20,7 @@ from django.db import connections, transaction
 from . import clock
 from .databases import drop_connection
 from .exceptions import SagaError, TransactionEnded
+from .survival import ends_process
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def abandon_connection(using: str) -> None:
 
 @contextmanager
 def guarded_connections() -> Iterator[None]:
-    """Let foreign code run, and drop every connection that it leaves in a block, without autocommit, or exchanged."""
+    """Let foreign code run; drop every connection that it leaves in a block, without autocommit, or newly opened."""
     opened = connections.all(initialized_only=True)
     before = {found.alias: (found.connection, _depth_of(found)) for found in opened}
     habits = {found.alias: (found, _Habits(found)) for found in opened}
@@ -126,8 +127,9 @@ def guarded_connections() -> Iterator[None]:
             if _depth_of(found) or not _is_straight(found):
                 logger.warning("Connection dropped: a step left it changed.", extra={"database": found.alias})
                 abandon_connection(found.alias)
-            elif raw is not None and found.connection is not raw:
-                abandon_connection(found.alias)  # opened by the step: nobody knows what its session was like before
+            elif found.vendor == "postgresql" and found.connection is not raw:
+                # Opened by the step, perhaps for the first time: nobody knows what its session was like before.
+                abandon_connection(found.alias)
 
 
 def require_same_session(using: str, found: str) -> None:
@@ -206,7 +208,9 @@ def _logging(callback: Any, facts: dict[str, Any]) -> Any:
     def call() -> None:
         try:
             callback()
-        except Exception:
+        except BaseException as error:
+            if ends_process(error):
+                raise
             logger.exception("An on_commit callback of a step failed.", extra=facts)
 
     return call

@@ -32,7 +32,7 @@ def _other_schema() -> Iterator[None]:
     run("CREATE SCHEMA other; CREATE TABLE other.engine_test_ledger (LIKE public.engine_test_ledger INCLUDING ALL)")
     yield
     connections[ENGINE].close()
-    run("DROP SCHEMA other CASCADE")
+    run("DROP SCHEMA IF EXISTS other CASCADE")
 
 
 def leave_a_block() -> None:
@@ -270,3 +270,37 @@ def test_the_session_is_looked_at_before_each_transaction_without_a_statement_mo
     looks = [sql for sql in seen if "session_replication_role" in sql]
     assert len(looks) == 3  # the claim, and each local step
     assert not [sql for sql in seen if sql.startswith("SHOW")]
+
+
+def give_dicts(using: str) -> None:
+    connections[using].ensure_connection()
+    connections[using].connection.row_factory = dict_row
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [
+        lambda using: run("SET search_path = other, public", using),
+        lambda using: run("CREATE TEMP TABLE engine_test_ledger (LIKE public.engine_test_ledger INCLUDING ALL)", using),
+        give_dicts,
+    ],
+    ids=["search path", "temporary table", "rows as dicts"],
+)
+def test_a_connection_that_a_step_opens_to_another_database_ends_with_it(
+    world: World, inventory_apart: str, bend: Any
+) -> None:
+    run("CREATE SCHEMA IF NOT EXISTS other; CREATE TABLE IF NOT EXISTS other.engine_test_ledger"
+        " (LIKE public.engine_test_ledger INCLUDING ALL)", inventory_apart)  # fmt: skip
+    connections[inventory_apart].close()
+    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable("inventory")))
+    world.will("a", lambda step, proceed: proceed() or bend(inventory_apart))
+    settings = connections.settings[inventory_apart]
+    settings["CONN_MAX_AGE"], kept = 60, settings["CONN_MAX_AGE"]
+    try:
+        engine.advance(saga.pk)
+    finally:
+        settings["CONN_MAX_AGE"] = kept
+        connections[inventory_apart].close()
+        run("DROP SCHEMA other CASCADE", inventory_apart)
+    assert read(saga.pk).state == "completed"
+    assert world.count(saga, "b", participant="inventory") == 1

@@ -47,6 +47,27 @@ def test_a_failing_callback_is_logged_once_and_the_others_are_called(
     assert isinstance(record.exc_info[1], OSError)
 
 
+@pytest.mark.parametrize("participant", [None, "inventory"])
+def test_what_a_callback_raises_need_be_no_exception(
+    world: World, inventory_apart: str, participant: str | None
+) -> None:
+    using = participant and inventory_apart
+    called: list[str] = []
+
+    def end() -> None:
+        raise GeneratorExit
+
+    def register(step: Any, proceed: Any) -> None:
+        proceed()
+        transaction.on_commit(end, using=using)
+        transaction.on_commit(lambda: called.append("second"), using=using)
+
+    saga = begin(define(a=world.compensatable(participant), b=world.compensatable()))
+    world.will("a", register)
+    engine.advance(saga.pk)
+    assert (outcomes_of(saga.pk, "a"), called) == ([Outcome.SUCCEEDED], ["second"])
+
+
 def test_a_saga_that_the_step_starts_is_rung_for_although_a_callback_before_it_fails(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

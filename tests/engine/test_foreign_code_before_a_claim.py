@@ -201,6 +201,36 @@ def test_whatever_else_raises_before_a_claim_is_a_hold_with_the_reason(
     assert drain(saga).state == "completed"
 
 
+def test_a_saga_that_such_code_holds_keeps_its_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_queue(self: Any, step: Any) -> str:
+        raise LookupError("no queue")
+
+    trip = define(a=world.compensatable(), b=world.compensatable(), deadline=timedelta(minutes=5))
+    saga = begin(trip)
+    with monkeypatch.context() as patched:
+        patched.setattr(SagaSettings, "queue_of", find_queue)
+        work(saga)
+    assert read(saga.pk).due_at == saga.deadline_at
+    pass_time(timedelta(minutes=6))
+    saga = work(saga)
+    assert (saga.attention, saga.abort_request) == (["overdue"], "deadline")
+
+
+def test_while_it_compensates_such_code_holds_the_step_that_is_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_queue(self: Any, step: Any) -> str:
+        raise LookupError("no queue")
+
+    saga = begin(define(a=world.compensatable(), b=world.compensatable(), c=world.compensatable()))
+    engine.advance(saga.pk, should_stop=_after_one())
+    operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
+    with monkeypatch.context() as patched:
+        patched.setattr(SagaSettings, "queue_of", find_queue)
+        work(saga)
+    assert [step.name for step in saga.steps.all() if step.hold] == ["a"]
+
+
 def test_a_step_of_a_group_is_held_and_its_siblings_run(world: World, strict: Any) -> None:
     from sagas import Parallel
 
