@@ -120,8 +120,8 @@ def _claim_first(run: _Run) -> Claimed | None:
         except (SagaError, ImproperlyConfigured):
             raise  # of the engine itself, or of every saga
         except Exception as error:
-            logger.exception("Saga cannot be advanced; it is held.", extra={"saga_id": str(run.saga_id)})
             _hold(run, using, error)
+            logger.exception("Saga cannot be advanced; it is held.", extra={"saga_id": str(run.saga_id)})
             return None
     return None
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import router
+from django.db import router, transaction
 
 from sagas import engine, operations
 from sagas.conf import SagaSettings
@@ -199,6 +199,15 @@ def test_whatever_else_raises_before_a_claim_is_a_hold_with_the_reason(
     assert held.reason == "The project's code keeps this step from being claimed: LookupError: no queue"
     operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON, step="a")
     assert drain(saga).state == "completed"
+
+
+@pytest.mark.django_db(databases="__all__", transaction=True)
+def test_a_hold_that_could_not_be_written_is_not_told_of(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    with transaction.atomic(), pytest.raises(RuntimeError, match="durable atomic block"):
+        engine.advance(saga.pk)
+    assert [record.message for record in caplog.records if "held" in record.message] == []
+    assert step_of(saga, "a").hold is None
 
 
 def test_a_saga_that_such_code_holds_keeps_its_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
