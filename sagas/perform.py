@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
@@ -71,8 +72,13 @@ def run_function(claimed: Claimed) -> dict[str, Any] | None:
     """
     try:
         result = _invoke(claimed)
-    finally:
-        transactions.require_open(claimed.database)
+    except WorkerDied:
+        raise
+    except BaseException:
+        with suppress(DatabaseError, InterfaceError):  # what the step raised tells more
+            transactions.require_kept(claimed.database)
+        raise
+    transactions.require_open(claimed.database)
     return _make_storable(claimed, result)
 
 
@@ -223,7 +229,7 @@ def _call_in_transaction(claimed: Claimed) -> Report:
             else:
                 result = None if entry.is_empty else run_function(claimed)
                 if not entry.is_empty:
-                    _require_marked(claimed.database)
+                    transactions.require_kept(claimed.database)
                 reached = "barrier"
                 barrier.finish(*place, result)
             transactions.log_failing_callbacks(claimed.database, facts_of(claimed))
@@ -241,13 +247,6 @@ def _call_in_transaction(claimed: Claimed) -> Report:
             return outcomes.faultless(error, redact=redact_text)
         return judge(claimed, error, is_rolled_back=True)
     return outcomes.succeeded(result)
-
-
-def _require_marked(using: str) -> None:
-    with connections[using].cursor() as cursor:
-        cursor.execute(f"SELECT {transactions.IS_MARKED_SQL}")
-        [found] = cursor.fetchone()
-    transactions.require_marked(using, found)
 
 
 def _place_of(claimed: Claimed) -> tuple[str, str, Direction, int]:

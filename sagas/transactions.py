@@ -24,7 +24,7 @@ from .survival import ends_process
 
 logger = logging.getLogger(__name__)
 
-IDLE = 0  # of libpq's transaction status, in both drivers
+IDLE, IN_TRANSACTION = 0, 2  # of libpq's transaction status, in both drivers
 # What changes the meaning of a statement, or whether it lasts, and outlives the transaction that set it.
 SESSION_SETTINGS = (
     "search_path", "role", "session_authorization", "default_transaction_isolation", "default_transaction_read_only",
@@ -184,10 +184,30 @@ def require_open(using: str) -> None:
 
     Raises: TransactionEnded.
     """
+    if _status_of(using) == IDLE:
+        require_marked(using, "")
+
+
+def require_kept(using: str) -> None:
+    """Check that the transaction of a local step is the one that was opened for it, by a statement if it takes one.
+
+    One that the database has given up takes none: nobody knows, and it is rolled back.
+    Raises: TransactionEnded.
+    """
+    require_open(using)
+    connection: Any = connections[using]
+    if _status_of(using) == IN_TRANSACTION and not connection.needs_rollback:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {IS_MARKED_SQL}")
+            [found] = cursor.fetchone()
+        require_marked(using, found)
+
+
+def _status_of(using: str) -> int | None:
     connection: Any = connections[using]
     raw = connection.connection
-    if connection.vendor == "postgresql" and raw is not None and not raw.closed:
-        require_marked(using, "" if int(raw.info.transaction_status) == IDLE else "open")
+    is_open = connection.vendor == "postgresql" and raw is not None and not raw.closed
+    return int(raw.info.transaction_status) if is_open else None
 
 
 def log_failing_callbacks(using: str, facts: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ def test_a_step_that_ends_its_transaction_is_held(
     assert "ended its transaction on" in attempt.message
 
 
-@pytest.mark.parametrize("ended", ["COMMIT", "commit of the driver"])
+@pytest.mark.parametrize("ended", ["COMMIT", "COMMIT, and another one begun", "commit of the driver"])
 @pytest.mark.parametrize("participant", [None, "inventory"])
 def test_what_was_committed_before_an_error_is_not_done_again(
     world: World, inventory_apart: str, ended: str, participant: str | None
