@@ -261,5 +261,8 @@ def _ring_others(run: _Run, following: Next) -> Claimed | None:
     if following.call is not None:
         closing.call(following.call)
     if following.interrupt is not None:
+        if following.claimed is not None:
+            # The commit whose callback asked for the end has claimed it; left alone, it would count as lost.
+            _step(run.ending(), following.claimed)
         raise following.interrupt
     return following.claimed

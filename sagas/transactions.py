@@ -24,7 +24,7 @@ from .survival import ends_process
 
 logger = logging.getLogger(__name__)
 
-IDLE, IN_TRANSACTION = 0, 2  # of libpq's transaction status, in both drivers
+IDLE, IN_TRANSACTION, IN_ERROR = 0, 2, 3  # of libpq's transaction status, in both drivers
 # What changes the meaning of a statement, or whether it lasts, and outlives the transaction that set it.
 SESSION_SETTINGS = (
     "search_path", "role", "session_authorization", "default_transaction_isolation", "default_transaction_read_only",
@@ -63,7 +63,9 @@ def own_transaction(
     open inside; RuntimeError when it must be durable and is not the outermost.
     """
     connection: Any = connections[using]
-    if connection.in_atomic_block or (joins and not connection.get_autocommit()):
+    # One begun by hand is the caller's, too: Django refuses to join it, and dropping it would lose what is in it.
+    is_by_hand = joins and (not connection.get_autocommit() or _status_of(using) in (IN_TRANSACTION, IN_ERROR))
+    if connection.in_atomic_block or is_by_hand:
         with transaction.atomic(using=using, durable=durable):
             yield
         return

@@ -9,6 +9,7 @@ import pytest
 from django.db import transaction
 
 from sagas import engine
+from sagas.models import SagaStep
 from sagas.states import Outcome
 from sagas.testing import drain, outcomes_of
 
@@ -66,6 +67,20 @@ def test_what_a_callback_raises_need_be_no_exception(
     world.will("a", register)
     engine.advance(saga.pk)
     assert (outcomes_of(saga.pk, "a"), called) == ([Outcome.SUCCEEDED], ["second"])
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_a_callback_that_ends_the_process_leaves_no_claim_behind(world: World, external: bool) -> None:
+    def end() -> None:
+        raise SystemExit(3)
+
+    saga = begin(define(a=world.compensatable(), b=world.pivot(external=external), c=world.retriable()))
+    world.will("a", lambda step, proceed: proceed() or transaction.on_commit(end))
+    with pytest.raises(SystemExit):
+        engine.advance(saga.pk)
+    assert [outcomes_of(saga.pk, step) for step in "abc"] == [[Outcome.SUCCEEDED], [Outcome.SUCCEEDED], []]
+    assert SagaStep.objects.filter(saga_id=saga.pk, lease_token__isnull=False).count() == 0
+    assert drain(saga).state == "completed"
 
 
 def test_a_saga_that_the_step_starts_is_rung_for_although_a_callback_before_it_fails(

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import ProgrammingError, connection, connections, transaction
 
 from sagas import (
     InProgress,
@@ -371,4 +371,15 @@ def test_an_actor_or_a_reason_that_cannot_be_stored_is_refused_and_the_callers_r
         approve(saga)
         with pytest.raises(InputRefused, match=f"The {named} "):
             wake(saga, **{named: text})
+    assert world.count(saga, "approval", "approved") == 1
+
+
+def test_a_transaction_begun_by_hand_is_not_dropped_by_a_wake(world: World) -> None:
+    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        approve(saga)
+        with pytest.raises(ProgrammingError):
+            wake(saga)
+        cursor.execute("COMMIT")
     assert world.count(saga, "approval", "approved") == 1
