@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import transaction
-
 from . import claims, doorbell, json_values, moves
 from .conf import get_settings
 from .exceptions import SagaNotFound, StepNotFound
