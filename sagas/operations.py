@@ -25,7 +25,7 @@ from .databases import SERIALIZATION_SQLSTATE, sqlstate_of
 from .exceptions import BadRequest, InputRefused, OperationRefused, StaleRevision
 from .inputs import refuse_secrets
 from .journal import Journal, What
-from .json_values import require_storable
+from .json_values import require_storable, require_text
 from .models import SagaHistory, SagaStep
 from .outcomes import Report
 from .rules import Operation
@@ -367,7 +367,7 @@ def check_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
     """
     checked = measure_text(text, what, least=least)
     try:
-        require_storable(checked, what, 4 * MAX_REASON_CHARS)
+        require_text(checked, what)
     except InputRefused as error:
         raise BadRequest(str(error)) from error
     # A mask can be longer than what it stands for.

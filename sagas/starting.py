@@ -79,7 +79,7 @@ def check_keys(keys: Mapping[str, str]) -> dict[str, str]:
             raise InputRefused(f"Business key {name!r}: a name is a lower-case identifier of at most 40 characters.")
         if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARS:
             raise InputRefused(f"Business key {name!r}: a value is text of 1 to {MAX_KEY_CHARS} characters.")
-        json_values.require_storable(value, f"Business key {name!r}", 4 * MAX_KEY_CHARS)
+        json_values.require_text(value, f"Business key {name!r}")
     masked: dict[str, str] = get_settings().redactor.redact_data(dict(keys))
     return {name: value[:MAX_KEY_CHARS] for name, value in masked.items()}
 

@@ -225,6 +225,13 @@ def test_what_cannot_be_stored_starts_nothing(world: World, options: Any, messag
     assert sagas.start(trip, traceparent=None).traceparent == ""  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("value", ["\U0001f600" * 120, "\x01" * 120, '"' * 120])
+def test_a_key_of_120_characters_of_any_kind_is_found(world: World, value: str) -> None:
+    trip = define("short", a=world.compensatable(), b=world.compensatable())
+    saga = sagas.start(trip, business_keys={"trip": value})
+    assert sagas.find(trip, trip=value) == saga
+
+
 class TestSummarize:
     def test_everything_that_a_project_may_read(self, trip: Any, world: World) -> None:
         world.will("b", Refused("fully booked"))

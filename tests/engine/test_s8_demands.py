@@ -88,7 +88,7 @@ def test_s8_every_action_needs_a_reason(world: World, saga: Saga, operation: Ope
     assert picture(saga) == stored
 
 
-@pytest.mark.parametrize("reason", ["ten of them!", "x" * 500])
+@pytest.mark.parametrize("reason", ["ten of them!", "x" * 500, "\U0001f600" * 500])
 def test_s8_a_reason_may_have_ten_to_five_hundred_characters(world: World, saga: Saga, reason: str) -> None:
     operations.pause(saga.pk, actor=OPERATOR, reason=reason)
     assert told(saga, "operator_acted")[0].reason == reason

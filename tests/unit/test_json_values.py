@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sagas.exceptions import InputRefused
-from sagas.json_values import MAX_DEPTH, as_stored, parse_json, require_storable
+from sagas.json_values import MAX_DEPTH, as_stored, parse_json, require_storable, require_text
 
 MANY = 10_000_000
 
@@ -118,3 +118,8 @@ def test_what_is_stored_is_plain_and_in_the_order_of_jsonb() -> None:
     assert stored == {"bb": [1, 2], "a": "red", "ä": 3, "c": [10**22, 0.0, 1e-7, 1.0, 2.5, True, None], "red": 1}
     assert [type(stored[name]) for name in ("a", "ä")] == [str, int]
     assert [type(value) for value in stored["c"]] == [int, float, float, float, float, bool, type(None)]
+
+
+@pytest.mark.parametrize("text", ["", "\U0001f600" * 500, '\x01"\\\n' * 200])
+def test_a_text_is_measured_by_whoever_asks(text: str) -> None:
+    assert require_text(text, "It") == text
