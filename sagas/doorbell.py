@@ -13,7 +13,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from uuid import UUID
 
 from celery import current_app
@@ -52,7 +51,12 @@ def ring_after_commit(saga_id: UUID, queues: Iterable[str] = ("",)) -> None:
     Tx: of the engine's database; without one at once.
     """
     for name in queues:
-        transaction.on_commit(partial(ring, saga_id, name), using=get_settings().database, robust=True)
+        # A function, since Django asks a callback that fails for its name.
+        transaction.on_commit(
+            lambda name=name: ring(saga_id, name),  # type: ignore[misc]
+            using=get_settings().database,
+            robust=True,
+        )
 
 
 def _find(path: str) -> Callable[[UUID, str], None]:

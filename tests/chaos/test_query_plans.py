@@ -62,6 +62,9 @@ def test_nothing_reads_a_big_table_whole_and_no_page_asks_much(definition: type[
 
 @pytest.mark.django_db(databases="__all__")
 def test_a_whole_read_would_be_seen() -> None:
+    with connections[get_settings().database].cursor() as cursor:
+        # What the test before has written and taken back may make a walk through an index look cheaper.
+        cursor.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
     with watch_plans() as plans:
         list(Saga.objects.filter(started_by="nobody"))
 

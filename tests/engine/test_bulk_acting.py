@@ -322,7 +322,7 @@ def test_ring_for_a_bulk_reaches_it_by_the_task_of_the_sagas(world: World) -> No
 def test_starting_rings_after_the_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     rung: list[UUID] = []
     drawn = draw(make(world))
-    monkeypatch.setattr(bulk.doorbell, "ring", rung.append)
+    monkeypatch.setattr(bulk.doorbell, "ring", lambda bulk_id, queue="": rung.append(bulk_id))
 
     with transaction.atomic():
         bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
