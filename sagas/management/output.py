@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import CommandParser, OutputWrapper
@@ -37,7 +38,9 @@ class SafeOutput(OutputWrapper):
         self._sink = out
         self._must_arrive = must_arrive
         if hasattr(out, "reconfigure"):
-            out.reconfigure(errors="backslashreplace")
+            # It flushes first, to a reader who may have gone; the next write tells of that.
+            with suppress(OSError):
+                out.reconfigure(errors="backslashreplace")
 
     def write(  # type: ignore[override]
         self, msg: str = "", style_func: Callable[[str], str] | None = None, ending: str | None = None

@@ -253,6 +253,15 @@ def test_killed_demo_leaves_nothing_running(demo: Demo) -> None:
 @pytest.mark.parametrize("options", [[], ["--smoke"]], ids=["demo", "smoke"])
 def test_demo_whose_starter_dies_while_it_starts_ends_at_once(checkout: Path, options: list[str]) -> None:
     output = checkout / "output-of-an-orphan.txt"
+    # On a busy machine a demo can be past its start before anybody sees that it has begun; then another one is killed.
+    assert any(kill_starter(checkout, output, options) for _ in range(5))
+
+
+def kill_starter(checkout: Path, output: Path, options: list[str]) -> bool:
+    """Kill who started a demo, and see it end.
+
+    Returns: whether it was still starting.
+    """
     # A demo that was killed could not remove it.
     (checkout / "var" / "runtime.json").unlink(missing_ok=True)
     demo = [*DEMO, "--port", "0", *options]
@@ -266,12 +275,15 @@ def test_demo_whose_starter_dies_while_it_starts_ends_at_once(checkout: Path, op
 
     starter.kill()
     starter.wait(60)
+    is_starting = "order" not in output.read_text()
 
-    assert len(family) >= 3
     wait_until(lambda: have_ended(family), "everything has ended", timeout_seconds=UP_SECONDS)
     assert output.read_text().startswith("Starting: PostgreSQL, Valkey")
-    assert "order" not in output.read_text()
     assert not (checkout / "var" / "runtime.json").exists()
+    if is_starting:
+        assert len(family) >= 3
+        assert "order" not in output.read_text()
+    return is_starting
 
 
 @pytest.mark.parametrize("command", ["saga_list", "migrate", "check"])
