@@ -141,7 +141,7 @@ def refuse(problem: Problem, start_response: StartResponse) -> list[bytes]:
 
 
 def linger(connection: socket.socket) -> None:
-    """Say that nothing more will be sent, and throw away what still comes."""
+    """Close the sending side, and discard what still comes."""
     give_up_at = time.monotonic() + LINGER_SECONDS
     taken = 0
     try:

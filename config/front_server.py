@@ -33,7 +33,7 @@ class Recorder:
         self.written += data
 
     def gettimeout(self) -> float:
-        """Be a connection that does not wait."""
+        """A connection that does not wait."""
         return 0.0
 
 

@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def is_demo_running() -> bool:
-    """Tell whether the demo holds its lock."""
+    """Return whether the demo holds its lock."""
     try:
         descriptor = os.open(VAR / "demo.lock", os.O_RDWR)
     except FileNotFoundError:

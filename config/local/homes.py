@@ -113,7 +113,7 @@ def locked_for_removal(home: Path) -> Iterator[bool]:
 
 
 def is_own(directory: Path) -> bool:
-    """Tell whether a directory is still there and nobody has put a link or one of his own in its place."""
+    """Return whether a directory is still there and no other one or link has taken its place."""
     try:
         return directory.is_dir() and not directory.is_symlink() and directory.lstat().st_uid == os.geteuid()
     except OSError:

@@ -226,6 +226,6 @@ def answers(client: ShopClient) -> bool:
 
 
 def announce(what: str) -> None:
-    """Tell on one line, as it grows, what is being started."""
+    """Print on one line, as it grows, what is being started."""
     print(f"{', ' if _announced else 'Starting: '}{what}", end="", flush=True)
     _announced.append(what)
