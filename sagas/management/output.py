@@ -124,9 +124,12 @@ class SafeParser(CommandParser):
         return super().error(escape(message))
 
     def exit(self, status: int = 0, message: str | None = None) -> Any:
-        """End the command after its help was read, or was not."""
-        SafeOutput(sys.stdout, must_arrive=False).flush()
-        return super().exit(status, message)
+        """End the command after its help or its complaint was read, or was not."""
+        if message:
+            self._print_message(message, sys.stderr)
+        for stream in (sys.stdout, sys.stderr):
+            SafeOutput(stream, must_arrive=False).flush()
+        sys.exit(status)
 
 
 def _escape_around_colours(text: str) -> str:

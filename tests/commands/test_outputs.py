@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -165,12 +166,18 @@ def test_a_stream_of_its_own_that_takes_ascii_alone_gets_ascii() -> None:
         ("| true", 0),
         ("--help | true", 0),
         ("--nothing 2>&1 | true", 2),
+        ("--nothing 2> /dev/full", 2),
+        ("--nothing 2>&-", 2),
     ],
 )
 def test_a_process_ends_without_a_traceback(rest: str, code: int) -> None:
+    # Streams without a buffer would never fail at exit.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     line = f"{shlex.join(manage_command('saga_graph', 'checkout'))} {rest}; echo code ${{PIPESTATUS[0]}} >&2"
 
-    done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
 
     assert done.stderr.splitlines()[-1] == f"code {code}", done.stderr
     assert "Traceback" not in done.stderr
