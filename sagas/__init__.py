@@ -8,8 +8,9 @@ model and is safe at any time. What operators do stands in ``sagas.operations``,
 import importlib
 import typing
 
+from ._version import __version__ as __version__
 from .context import StepContext
-from .definition import Compensatable, Parallel, Pivot, Retriable, SagaDefinition, nothing_to_undo
+from .definition import SagaDefinition
 from .ending import SagaClosed
 from .exceptions import (
     DefinitionError,
@@ -27,6 +28,7 @@ from .exceptions import (
     StepNotFound,
 )
 from .retry import RetryPolicy
+from .steps import Compensatable, Parallel, Pivot, Retriable, nothing_to_undo
 
 if typing.TYPE_CHECKING:
     from .async_start import astart
@@ -68,7 +70,6 @@ __all__ = [
     "summarize",
     "wake",
 ]
-__version__ = "0.1.0"
 
 # What needs the models, and where it stands.
 _LAZY = {

@@ -23,7 +23,7 @@ from uuid import UUID
 from django.conf import settings as project
 from django.core import mail
 
-from . import __version__
+from ._version import __version__
 from .conf import get_settings
 from .exceptions import SagaError
 

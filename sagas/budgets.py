@@ -14,12 +14,12 @@ from typing import TypeVar
 from uuid import UUID
 
 from .conf import get_settings
-from .definition import Step
 from .journal import Journal
 from .models import SagaStep
 from .outcomes import MAX_DELAY_SECONDS, Report
 from .retry import RetryPolicy
 from .states import Direction, Outcome
+from .steps import Step
 
 logger = logging.getLogger(__name__)
 

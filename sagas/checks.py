@@ -22,8 +22,9 @@ from django.utils.module_loading import import_string
 
 from . import redaction, registry, timings
 from .conf import SagaSettings, get_settings
-from .definition import SagaDefinition, Step
+from .definition import SagaDefinition
 from .participants import participant_label
+from .steps import Step
 
 TAG = "sagas"
 ENGINE_MODELS = (

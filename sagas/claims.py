@@ -12,7 +12,7 @@ from uuid import uuid4
 from . import closing, holds, inputs, moves
 from .conf import get_settings
 from .context import Results, StepContext
-from .definition import SagaDefinition, Step
+from .definition import SagaDefinition
 from .exceptions import InputRefused, Misconfigured, describe_error
 from .journal import Journal, What
 from .models import SagaAttempt, SagaStep
@@ -20,6 +20,7 @@ from .participants import require_participant_database
 from .perform import Claimed, settler_of
 from .planner import Claim
 from .states import FORWARD_STATES, PASSED_STATES, Direction, Hold, SagaState, StepState
+from .steps import Step
 
 BACK_STATES = frozenset({StepState.PENDING, StepState.REFUSED, StepState.COMPENSATED})  # nothing is there to undo
 DIRECTION_EVENTS = {Direction.ACTION: What.STEP_CLAIMED, Direction.COMPENSATION: What.COMPENSATION_CLAIMED}

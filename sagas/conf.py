@@ -12,10 +12,10 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from .definition import Step
 from .redaction import Redactor
 from .retry import RetryPolicy
 from .states import Direction
+from .steps import Step
 
 HOURLY_SECONDS = 3600.0  # compensations never end for want of attempts; hourly hurts no participant
 

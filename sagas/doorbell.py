@@ -20,6 +20,7 @@ from django.db import transaction
 from django.utils.module_loading import import_string
 
 from . import eager
+from .celery_apps import TASK
 from .conf import get_settings
 
 logger = logging.getLogger(__name__)
@@ -72,9 +73,7 @@ def ring_nobody(saga_id: UUID, queue_name: str) -> None:
 def ring_celery(saga_id: UUID, queue_name: str) -> None:
     """Hand the ring to the thread that publishes through Celery, or answer it here if Celery is eager."""
     if current_app.conf.task_always_eager:
-        from .tasks import look
-
-        eager.answer(saga_id, look)
+        eager.answer(saga_id, current_app.tasks[TASK].look)
         return
     _bell.put((saga_id, queue_name))
 
@@ -172,13 +171,11 @@ class _Bell:
                 self._rings.task_done()
 
     def _publish(self, item: Ring | Question) -> None:
-        from .tasks import advance
-
         if isinstance(item, str):
             self._asked.discard(item)
             self._answers[item] = _ask_broker(item), time.monotonic()
         else:
-            advance.apply_async(args=[str(item[0])], queue=item[1], retry=False, ignore_result=True)
+            current_app.tasks[TASK].apply_async(args=[str(item[0])], queue=item[1], retry=False, ignore_result=True)
 
     def _complain(self, message: str) -> None:
         now = time.monotonic()

@@ -12,13 +12,13 @@ from typing import Any
 from django.db.models import BooleanField, F, Func, QuerySet, Subquery
 
 from . import display, registry
+from .business_keys import check_keys
 from .conf import get_settings
 from .definition import SagaDefinition
 from .display import DisplayState
 from .exceptions import DefinitionNotFound, InputRefused
 from .json_values import require_text
 from .models import Saga, SagaKey
-from .starting import check_keys
 
 AnyDefinition = type[SagaDefinition] | str
 Key = str | Mapping[str, str]

@@ -9,10 +9,11 @@ from __future__ import annotations
 from itertools import groupby, pairwise
 
 from .conf import get_settings
-from .definition import SagaDefinition, Step, nothing_to_undo
+from .definition import SagaDefinition
 from .drawing.graph import Node, describe_nodes, draw_graph
 from .participants import participant_label
 from .states import Kind
+from .steps import Step, nothing_to_undo
 
 KIND_WORDS = {
     Kind.COMPENSATABLE: "compensatable ↩", Kind.PIVOT: "pivot ◆", Kind.RETRIABLE: "retriable ↻",

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from .definition import Step
 from .exceptions import (
     Fenced,
     InProgress,
@@ -23,6 +22,7 @@ from .exceptions import (
 )
 from .redaction import DEFAULT
 from .states import Direction, Effect, Outcome
+from .steps import Step
 from .survival import ends_process
 
 MAX_MESSAGE_CHARS = 2_000

@@ -11,7 +11,8 @@ from .conf import get_settings
 from .exceptions import Misconfigured, describe_error
 
 if TYPE_CHECKING:
-    from .definition import SagaDefinition, Step
+    from .definition import SagaDefinition
+    from .steps import Step
 
 
 def participant_label(definition: type[SagaDefinition], step: Step) -> str:

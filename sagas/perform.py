@@ -20,11 +20,12 @@ from . import barrier, outcomes, shapes, transactions
 from .conf import get_settings
 from .context import StepContext
 from .databases import is_away, is_conflict, refresh_connection
-from .definition import Step, StepFunction
 from .exceptions import Fenced, InputRefused, SagaError, WorkerDied
 from .json_values import as_stored
+from .options import StepFunction
 from .outcomes import Report
 from .states import Direction
+from .steps import Step
 
 logger = logging.getLogger(__name__)
 

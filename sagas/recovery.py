@@ -21,7 +21,8 @@ from uuid import UUID
 from django.db import connections
 from django.db.models import QuerySet
 
-from . import __version__, clock, doorbell, engine, registry
+from . import clock, doorbell, engine, registry
+from ._version import __version__
 from .conf import get_settings
 from .models import Saga, SagaWorker
 from .survival import ends_process

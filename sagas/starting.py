@@ -10,9 +10,10 @@ from uuid import uuid4
 from django.db import connections, transaction
 
 from . import clock, doorbell, inputs, json_values, seals
+from .business_keys import check_keys
 from .conf import get_settings
-from .definition import KEY_NAME, MAX_KEY_CHARS, SagaDefinition
-from .exceptions import InputRefused, SagaError
+from .definition import SagaDefinition
+from .exceptions import SagaError
 from .journal import HISTORY_COLUMNS, OPEN_COLUMNS, What, as_json, record_of
 from .models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from .models.saga import new_saga_id
@@ -65,23 +66,6 @@ def start(
         _insert(definition, saga, keys)
         doorbell.ring_after_commit(saga.pk, [saga.queue])
     return saga
-
-
-def check_keys(keys: Mapping[str, str]) -> dict[str, str]:
-    """Return business keys as they are stored: with secrets masked.
-
-    Raises: InputRefused for a name or a value that cannot be one.
-    """
-    if not isinstance(keys, Mapping):
-        raise InputRefused(f"Business keys are a dict of texts by name, not {type(keys).__name__}.")
-    for name, value in keys.items():
-        if not isinstance(name, str) or not KEY_NAME.fullmatch(name):
-            raise InputRefused(f"Business key {name!r}: a name is a lower-case identifier of at most 40 characters.")
-        if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARS:
-            raise InputRefused(f"Business key {name!r}: a value is text of 1 to {MAX_KEY_CHARS} characters.")
-        json_values.require_text(value, f"Business key {name!r}")
-    masked: dict[str, str] = get_settings().redactor.redact_data(dict(keys))
-    return {name: value[:MAX_KEY_CHARS] for name, value in masked.items()}
 
 
 def _build(definition: type[SagaDefinition], data: dict[str, Any], actor: str, traceparent: str) -> Saga:

@@ -9,6 +9,7 @@ from uuid import UUID
 from celery import Task, shared_task
 
 from . import bulk_running, engine, worker
+from .celery_apps import TASK
 from .envelopes import QUEUE_HEADER, SERVED_HEADER
 
 logger = logging.getLogger(__name__)
@@ -23,10 +24,18 @@ class RingTask(Task):
         publish: Any = super().apply_async
         return publish(args, kwargs, **{**options, "headers": headers, "serializer": "json"})
 
+    @staticmethod
+    def look(wanted: UUID, queues: frozenset[str] | None = None) -> None:
+        """Do what can be done now for a saga or a bulk. ``queues``: those that are served here; None: all."""
+        if bulk_running.is_bulk_id(wanted):
+            bulk_running.advance(wanted, should_stop=worker.is_shutting_down)
+            return
+        engine.advance(wanted, queues=queues, worker=worker.process_name(), should_stop=worker.is_shutting_down)
+
 
 @shared_task(
     base=RingTask,
-    name="sagas.advance",
+    name=TASK,
     ignore_result=True,
     acks_late=False,
     serializer="json",
@@ -42,7 +51,7 @@ def advance(saga_id: str) -> None:
     # Written by the main process, which knows best: a child has the queues of the moment at which it was forked.
     served = advance.request.get(SERVED_HEADER)
     try:
-        look(wanted, queues=worker.served_queues() if served is None else frozenset(served))
+        advance.look(wanted, queues=worker.served_queues() if served is None else frozenset(served))
     except Exception:
         raise
     except BaseException as error:
@@ -52,11 +61,3 @@ def advance(saga_id: str) -> None:
         logger.exception("A step tried to end its worker.", extra={"saga_id": saga_id})
     finally:
         worker.release_connections()
-
-
-def look(wanted: UUID, queues: frozenset[str] | None = None) -> None:
-    """Do what can be done now for a saga or a bulk. ``queues``: those that are served here; None: all."""
-    if bulk_running.is_bulk_id(wanted):
-        bulk_running.advance(wanted, should_stop=worker.is_shutting_down)
-        return
-    engine.advance(wanted, queues=queues, worker=worker.process_name(), should_stop=worker.is_shutting_down)

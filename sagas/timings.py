@@ -14,8 +14,8 @@ from kombu.serialization import prepare_accept_content
 
 from . import registry
 from .conf import SagaSettings
-from .definition import QUEUE_NAME
 from .envelopes import CONTENT_TYPE
+from .options import QUEUE_NAME
 from .states import Direction
 
 ZERO = timedelta()

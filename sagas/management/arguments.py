@@ -15,9 +15,10 @@ from uuid import UUID
 from .. import registry
 from ..archive import PACKED, PLAIN, is_archive_name
 from ..conf import get_settings
-from ..definition import QUEUE_NAME, STEP_NAME, STORED_NAME, SagaDefinition
+from ..definition import STEP_NAME, STORED_NAME, SagaDefinition
 from ..exceptions import InputRefused
 from ..json_values import parse_json
+from ..options import QUEUE_NAME
 from ..searching import MIN_PREFIX_CHARS, is_id_prefix
 from ..visible_text import has_visible
 

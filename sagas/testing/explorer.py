@@ -29,11 +29,11 @@ from django.db.models import QuerySet
 from .. import clock, operations, registry
 from ..actors import Actor
 from ..conf import get_settings
-from ..definition import Step
 from ..exceptions import OperationRefused, OutcomeUnknown, RetryLater
 from ..models import Saga, SagaStep
 from ..participants import runs_in_engine_database
 from ..states import Attention, Direction, Kind, SagaState
+from ..steps import Step
 from .drain import drain, look, pass_time, read
 from .faults import Faults, faults
 from .invariants import find_violations

@@ -12,8 +12,8 @@ from django.db import transaction
 
 from .. import clock, perform
 from ..context import StepContext
-from ..definition import StepFunction
 from ..exceptions import OutcomeUnknown, RetryLater, WorkerDied
+from ..options import StepFunction
 from ..outcomes import Report
 from ..perform import Claimed
 from ..states import Direction

@@ -18,12 +18,13 @@ from uuid import UUID
 from .. import claims, clock, inputs, moves, operations, starting
 from ..actors import Actor
 from ..conf import get_settings
-from ..definition import SagaDefinition, Step
+from ..definition import SagaDefinition
 from ..journal import Journal
 from ..operations import Operation
 from ..outcomes import Report
 from ..perform import Claimed
 from ..states import Direction, Effect, Kind, Outcome
+from ..steps import Step
 
 GENERATED_BY = "saga_generate"
 """Who starts these sagas, by value; so that they are told from real ones."""

@@ -14,8 +14,8 @@ import pytest
 from django.db.models import QuerySet
 
 from sagas import clock, engine, perform, planner, recovery
-from sagas.definition import StepFunction
 from sagas.models import Saga
+from sagas.options import StepFunction
 from sagas.perform import Claimed
 from tests.participants.side_by_side import PATIENCE_SECONDS
 from tests.removed import must_fail, rewrite

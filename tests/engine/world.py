@@ -18,9 +18,9 @@ from django.db import connections, router, transaction
 
 from sagas import Compensatable, Pivot, Retriable, SagaDefinition, StepContext, engine
 from sagas.actors import Actor
-from sagas.definition import Step
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
 from sagas.states import Direction
+from sagas.steps import Step
 from sagas.testing.drain import look, read
 
 ENGINE = "default"

@@ -13,8 +13,8 @@ from uuid import UUID
 from django.db import OperationalError, connections
 
 from sagas import InProgress, Misconfigured, OutcomeUnknown, RetryLater, StepContext, doorbell, engine, perform
-from sagas.definition import StepFunction
 from sagas.exceptions import Fenced, WorkerDied
+from sagas.options import StepFunction
 from sagas.outcomes import Report
 from sagas.perform import Claimed
 from sagas.states import Direction

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from sagas import Compensatable, Fenced, InProgress, Misconfigured, OutcomeUnknown, RetryLater, nothing_to_undo
-from sagas.definition import Step
 from sagas.outcomes import (
     MAX_DELAY_SECONDS,
     AttemptView,
@@ -22,6 +21,7 @@ from sagas.outcomes import (
     unstorable,
 )
 from sagas.states import Direction, Effect, Outcome
+from sagas.steps import Step
 
 
 class No(Exception):

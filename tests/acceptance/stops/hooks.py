@@ -10,7 +10,7 @@ from uuid import UUID
 
 from orders.models import Order
 from sagas import perform, worker
-from sagas.definition import StepFunction
+from sagas.options import StepFunction
 from sagas.outcomes import Report
 from sagas.perform import Claimed
 

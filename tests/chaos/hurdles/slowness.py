@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from sagas import perform
-from sagas.definition import StepFunction
+from sagas.options import StepFunction
 from sagas.perform import Claimed
 
 # A longer nap would run into the time-out of an attempt.

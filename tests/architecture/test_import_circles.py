@@ -1,0 +1,39 @@
+"""No modules import one another in a circle, not even for type checkers alone."""
+
+from __future__ import annotations
+
+import graphlib
+
+import grimp
+import pytest
+
+
+def sort_modules(graph: grimp.ImportGraph) -> list[str]:
+    """Return the modules so that each stands after everything that it imports.
+
+    Raises: CycleError, which names a circle.
+    """
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    return list(graphlib.TopologicalSorter(imports).static_order())
+
+
+def read_graph() -> grimp.ImportGraph:
+    """Return the imports of the engine, outside its admin."""
+    graph = grimp.build_graph("sagas", cache_dir=None)
+    for module in {name for name in graph.modules if name.startswith("sagas.admin")}:
+        graph.remove_module(module)
+    return graph
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    in_order = sort_modules(read_graph())
+
+    assert in_order.index("sagas.definition") < in_order.index("sagas.registry") < in_order.index("sagas.tasks")
+
+
+def test_a_circle_would_be_found() -> None:
+    graph = read_graph()
+    graph.add_import(importer="sagas.doorbell", imported="sagas.tasks")
+
+    with pytest.raises(graphlib.CycleError, match=r"sagas\.doorbell"):
+        sort_modules(graph)
