@@ -25,8 +25,8 @@ from django.db.models import QuerySet
 from . import clock, registry, shapes
 from .conf import get_settings
 from .databases import refresh_connection
+from .draft import SagaDraft
 from .ending import SagaClosed
-from .journal import Journal
 from .models import Saga, SagaKey
 from .options import HookFunction
 from .retry import RetryPolicy
@@ -52,31 +52,31 @@ class HookCall:
     """Its number, from 1."""
 
 
-def owe(journal: Journal) -> None:
+def owe(draft: SagaDraft) -> None:
     """Note that the hook is to be called, if the definition has one; without the definition nobody knows."""
-    definition = journal.definition
+    definition = draft.definition
     has_hook = definition is None or definition.on_closed is not None
-    journal.saga.hook_due_at, journal.saga.hook_tries = (journal.now if has_hook else None), 0
+    draft.saga.hook_due_at, draft.saga.hook_tries = (draft.now if has_hook else None), 0
 
 
-def forgive(journal: Journal) -> None:
+def forgive(draft: SagaDraft) -> None:
     """End the debt: the saga is open again, and its next end is another one."""
-    journal.saga.hook_due_at, journal.saga.hook_tries = None, 0
+    draft.saga.hook_due_at, draft.saga.hook_tries = None, 0
 
 
-def is_owed(journal: Journal) -> bool:
+def is_owed(draft: SagaDraft) -> bool:
     """Tell whether a call is due now."""
-    return journal.saga.hook_due_at is not None and journal.saga.hook_due_at <= journal.now
+    return draft.saga.hook_due_at is not None and draft.saga.hook_due_at <= draft.now
 
 
-def take(journal: Journal) -> HookCall | None:
+def take(draft: SagaDraft) -> HookCall | None:
     """Take the call for this process until its lease ends, or None when none is due."""
-    saga = journal.saga
-    if not is_owed(journal) or saga.closed_at is None:
+    saga = draft.saga
+    if not is_owed(draft) or saga.closed_at is None:
         return None
     settings = get_settings()
     saga.hook_tries += 1
-    saga.hook_due_at = journal.now + settings.hook_timeout + settings.lease_margin
+    saga.hook_due_at = draft.now + settings.hook_timeout + settings.lease_margin
     return HookCall(saga_id=saga.pk, closed_at=saga.closed_at, tries=saga.hook_tries)
 
 

@@ -5,28 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from .context import step_key
-from .journal import Journal
 from .models import SagaStep
+from .snapshot import SagaSnapshot
 from .states import UNDOABLE_EFFECTS, Effect
 
 
-def list_effects(journal: Journal) -> list[dict[str, Any]]:
+def list_effects(snapshot: SagaSnapshot) -> list[dict[str, Any]]:
     """Return the steps whose effect is yes or maybe, in order.
 
     Shape: ``[{"step", "effect", "state", "key", "result"}]``; one that showed only afterwards has ``"late": true``.
     """
-    effects = journal.effects()
+    effects = snapshot.effects()
     return [
-        describe(journal, step, effects[step.name]) for step in journal.steps if effects[step.name] in UNDOABLE_EFFECTS
+        describe(snapshot, step, effects[step.name])
+        for step in snapshot.steps
+        if effects[step.name] in UNDOABLE_EFFECTS
     ]
 
 
-def describe(journal: Journal, step: SagaStep, effect: Effect) -> dict[str, Any]:
+def describe(snapshot: SagaSnapshot, step: SagaStep, effect: Effect) -> dict[str, Any]:
     """Return one entry of the list."""
     return {
         "step": step.name,
         "effect": effect.value,
         "state": step.state,
-        "key": step_key(journal.saga.pk, step.name),
+        "key": step_key(snapshot.saga.pk, step.name),
         "result": step.result,
     }

@@ -22,11 +22,11 @@ from .claims import Next
 from .conf import get_settings
 from .databases import is_conflict, refresh_connection
 from .exceptions import SagaError, SagaNotFound, WorkerDied
-from .journal import Journal
 from .models import SagaAttempt
 from .outcomes import Report
 from .perform import Claimed
 from .starting import start
+from .unit_of_work import SagaUnitOfWork
 
 __all__ = ["advance", "start"]
 
@@ -128,19 +128,19 @@ def _claim_first(run: _Run) -> Claimed | None:
 
 def _claim_once(run: _Run, using: str) -> Next:
     with transactions.own_transaction(using, durable=True):
-        journal = Journal.lock(run.saga_id, checks_session=True)
-        following = claims.claim_next(journal, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
+        work = SagaUnitOfWork.lock(run.saga_id, checks_session=True)
+        following = claims.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
         if following.is_worth_writing:
-            journal.write()
+            work.write()
     return following
 
 
 def _hold(run: _Run, using: str, error: Exception) -> None:
     """Hold a saga that the project's code keeps from being claimed: somebody must be shown it, with the reason."""
     with transactions.own_transaction(using, durable=True):
-        journal = Journal.lock(run.saga_id)
-        claims.hold_unclaimable(journal, error)
-        journal.write()
+        work = SagaUnitOfWork.lock(run.saga_id)
+        claims.hold_unclaimable(work, error)
+        work.write()
 
 
 def _step(run: _Run, claimed: Claimed) -> Claimed | None:
@@ -176,11 +176,11 @@ def _commit_joined(run: _Run, claimed: Claimed, joined: _Joined) -> None:
         joined.reached = "function"
         result = perform.run_function(claimed)
         joined.reached = "record"
-        journal = Journal.lock(run.saga_id, checks_mark=True)
-        following = _record_in(run, journal, claimed, outcomes.succeeded(result))
+        work = SagaUnitOfWork.lock(run.saga_id, checks_mark=True)
+        following = _record_in(run, work, claimed, outcomes.succeeded(result))
         if following is None:
             raise _StaleToken
-        journal.write()
+        work.write()
         transactions.log_failing_callbacks(using, perform.facts_of(claimed))
         joined.following, joined.reached = following, "commit"
 
@@ -212,10 +212,10 @@ def _try_to_record(run: _Run, claimed: Claimed, report: Report, unanswered: tupl
             if unanswered is not None and _is_recorded(claimed, *unanswered):
                 return unanswered[0]
             with transactions.own_transaction(using, durable=True):
-                journal = Journal.lock(run.saga_id, checks_session=True)
-                live = _record_in(run, journal, claimed, report)
-                following = live if live is not None else evidence.keep(journal, claimed, report)
-                journal.write()
+                work = SagaUnitOfWork.lock(run.saga_id, checks_session=True)
+                live = _record_in(run, work, claimed, report)
+                following = live if live is not None else evidence.keep(work, claimed, report)
+                work.write()
                 unanswered = following, report
             return following
         except SagaNotFound:
@@ -231,13 +231,13 @@ def _try_to_record(run: _Run, claimed: Claimed, report: Report, unanswered: tupl
     return Next()
 
 
-def _record_in(run: _Run, journal: Journal, claimed: Claimed, report: Report) -> Next | None:
+def _record_in(run: _Run, work: SagaUnitOfWork, claimed: Claimed, report: Report) -> Next | None:
     """Record under the lease token and claim what follows; None when the token is stale."""
-    step = journal.step(claimed.step.name)
+    step = work.step(claimed.step.name)
     if step.lease_token != claimed.token:
         return None
-    moves.record(journal, step, claimed.direction, report)
-    return claims.claim_next(journal, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
+    moves.record(work, step, claimed.direction, report)
+    return claims.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
 
 def _is_recorded(claimed: Claimed, following: Next, report: Report) -> bool:
@@ -248,7 +248,7 @@ def _is_recorded(claimed: Claimed, following: Next, report: Report) -> bool:
     """
     using = get_settings().database
     with transactions.own_transaction(using, durable=True):
-        Journal.lock(claimed.saga_id, checks_session=True)
+        SagaUnitOfWork.lock(claimed.saga_id, checks_session=True)
         attempts = SagaAttempt.objects.using(using)
         if following.claimed is not None:
             return attempts.filter(lease_token=following.claimed.token).exists()

@@ -23,14 +23,15 @@ from .actors import Actor
 from .conf import get_settings
 from .databases import SERIALIZATION_SQLSTATE, sqlstate_of
 from .exceptions import BadRequest, InputRefused, OperationRefused, StaleRevision
+from .history_events import HistoryEvent
 from .inputs import refuse_secrets
-from .journal import Journal, What
 from .json_values import require_storable, require_text
 from .models import SagaHistory, SagaStep
 from .outcomes import Report
 from .rules import Operation
 from .states import AbortRequest, Direction, Effect, Hold, Kind, Outcome, StepState
 from .transactions import own_transaction
+from .unit_of_work import SagaUnitOfWork
 from .visible import count_visible
 
 __all__ = [
@@ -77,12 +78,12 @@ def retry_now(
 ) -> OperationResult:
     """Make waiting or held steps due now, with a fresh budget; of one step, or of all that wait or are held."""
 
-    def act(journal: Journal, _target: SagaStep | None) -> str:
-        names = rules.retriable_steps(journal, step)
+    def act(work: SagaUnitOfWork, _target: SagaStep | None) -> str:
+        names = rules.retriable_steps(work, step)
         for name in names:
-            moves.ask_again(journal, journal.step(name), actor=actor.name, reason=reason)
-        holds.clear_missing_definition(journal)
-        blocked = f" The saga is still held: {journal.saga.hold}." if journal.saga.hold else ""
+            moves.ask_again(work, work.step(name), actor=actor.name, reason=reason)
+        holds.clear_missing_definition(work)
+        blocked = f" The saga is still held: {work.saga.hold}." if work.saga.hold else ""
         return f"Due now, with a fresh budget: {', '.join(names)}.{blocked}"
 
     return _operate(Operation.RETRY, saga_id, actor, reason, revision, act, step=step)
@@ -91,9 +92,9 @@ def retry_now(
 def force_compensate(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
     """Make a saga turn back; what is live finishes first."""
 
-    def act(journal: Journal, _target: SagaStep | None) -> str:
+    def act(work: SagaUnitOfWork, _target: SagaStep | None) -> str:
         cause = {"kind": "operator", "actor": actor.name, "reason": reason}
-        moves.turn_back(journal, cause, actor=actor.name, reason=reason)
+        moves.turn_back(work, cause, actor=actor.name, reason=reason)
         return "The saga compensates."
 
     return _operate(Operation.COMPENSATE, saga_id, actor, reason, revision, act)
@@ -110,17 +111,17 @@ def skip_step(
 ) -> OperationResult:
     """Let the saga go on without a step; ``result`` stands in where later steps need one."""
 
-    def act(journal: Journal, target: SagaStep | None) -> str:
+    def act(work: SagaUnitOfWork, target: SagaStep | None) -> str:
         row = _require(target)
         before = row.state
-        holds.clear_hold(journal, row, actor=actor.name, reason=reason)
-        holds.set_attention(journal, row, None)
+        holds.clear_hold(work, row, actor=actor.name, reason=reason)
+        holds.set_attention(work, row, None)
         row.skip()
         row.result, row.is_assumed = check_result(result), True
-        row.due_at, row.waiting_for, row.finished_at = None, None, journal.now
-        journal.decide()
-        journal.tell(
-            What.STEP_SKIPPED, step=row, from_state=before, to_state=row.state, actor=actor.name, reason=reason
+        row.due_at, row.waiting_for, row.finished_at = None, None, work.now
+        work.bump_revision()
+        work.add_history(
+            HistoryEvent.STEP_SKIPPED, step=row, from_state=before, to_state=row.state, actor=actor.name, reason=reason
         )
         return f"{row.name} is skipped."
 
@@ -140,11 +141,11 @@ def mark_succeeded(
     """Say, with evidence, that a step happened."""
     checked = check_text(evidence, "The evidence")
 
-    def act(journal: Journal, target: SagaStep | None) -> str:
+    def act(work: SagaUnitOfWork, target: SagaStep | None) -> str:
         row = _require(target)
         report = _assumed(Outcome.SUCCEEDED, Effect.YES, checked, check_result(result))
-        _assume(journal, row, Direction.ACTION, report, actor)
-        moves.settle_action(journal, row, report)
+        _assume(work, row, Direction.ACTION, report, actor)
+        moves.settle_action(work, row, report)
         return f"{row.name} counts as succeeded."
 
     return _operate(Operation.MARK_SUCCEEDED, saga_id, actor, reason, revision, act, step=step, evidence=checked)
@@ -156,11 +157,11 @@ def mark_refused(
     """Say, with evidence, that a step did not happen and will not; before or at the pivot the saga compensates."""
     checked = check_text(evidence, "The evidence")
 
-    def act(journal: Journal, target: SagaStep | None) -> str:
+    def act(work: SagaUnitOfWork, target: SagaStep | None) -> str:
         row = _require(target)
         report = _assumed(Outcome.REFUSED, Effect.NONE, checked, None)
-        _assume(journal, row, Direction.ACTION, report, actor)
-        moves.settle_action(journal, row, report)
+        _assume(work, row, Direction.ACTION, report, actor)
+        moves.settle_action(work, row, report)
         return f"{row.name} counts as refused."
 
     return _operate(Operation.MARK_REFUSED, saga_id, actor, reason, revision, act, step=step, evidence=checked)
@@ -172,11 +173,11 @@ def mark_compensated(
     """Say, with evidence, that a step's effect is undone."""
     checked = check_text(evidence, "The evidence")
 
-    def act(journal: Journal, target: SagaStep | None) -> str:
+    def act(work: SagaUnitOfWork, target: SagaStep | None) -> str:
         row = _require(target)
         report = _assumed(Outcome.SUCCEEDED, Effect.YES, checked, None)
-        _assume(journal, row, Direction.COMPENSATION, report, actor)
-        moves.settle_compensation(journal, row, report)
+        _assume(work, row, Direction.COMPENSATION, report, actor)
+        moves.settle_compensation(work, row, report)
         return f"{row.name} counts as compensated."
 
     return _operate(Operation.MARK_COMPENSATED, saga_id, actor, reason, revision, act, step=step, evidence=checked)
@@ -185,8 +186,8 @@ def mark_compensated(
 def pause(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
     """Hold a saga: what is live finishes and is recorded, nothing follows."""
 
-    def act(journal: Journal, _target: SagaStep | None) -> str:
-        holds.set_hold(journal, None, Hold.PAUSED, actor=actor.name, reason=reason)
+    def act(work: SagaUnitOfWork, _target: SagaStep | None) -> str:
+        holds.set_hold(work, None, Hold.PAUSED, actor=actor.name, reason=reason)
         return "The saga is paused."
 
     return _operate(Operation.PAUSE, saga_id, actor, reason, revision, act)
@@ -195,8 +196,8 @@ def pause(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = No
 def resume(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
     """End a pause."""
 
-    def act(journal: Journal, _target: SagaStep | None) -> str:
-        holds.clear_hold(journal, None, actor=actor.name, reason=reason)
+    def act(work: SagaUnitOfWork, _target: SagaStep | None) -> str:
+        holds.clear_hold(work, None, actor=actor.name, reason=reason)
         return "The saga goes on."
 
     return _operate(Operation.RESUME, saga_id, actor, reason, revision, act)
@@ -205,12 +206,12 @@ def resume(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = N
 def cancel(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
     """Ask the saga to turn back: at once, or remembered until it is known whether the pivot happened (rule S7)."""
 
-    def act(journal: Journal, _target: SagaStep | None) -> str:
-        moves.request_abort(journal, AbortRequest.CANCEL, actor=actor.name, reason=reason)
-        for row in journal.steps:
+    def act(work: SagaUnitOfWork, _target: SagaStep | None) -> str:
+        moves.request_abort(work, AbortRequest.CANCEL, actor=actor.name, reason=reason)
+        for row in work.steps:
             # A pivot of unknown outcome stays held: the request is remembered until somebody knows.
             if row.kind != Kind.PIVOT or row.state == StepState.WAITING:
-                holds.clear_hold(journal, row, actor=actor.name, reason=reason)
+                holds.clear_hold(work, row, actor=actor.name, reason=reason)
         return "The saga is asked to turn back."
 
     return _operate(Operation.CANCEL, saga_id, actor, reason, revision, act)
@@ -219,10 +220,10 @@ def cancel(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = N
 def abandon(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
     """Give a saga up; the list of effects that it leaves behind is stored."""
 
-    def act(journal: Journal, _target: SagaStep | None) -> str:
-        moves.give_up_leases(journal)
-        left = effects_left.list_effects(journal)
-        moves.abandon(journal, left, actor=actor.name, reason=reason)
+    def act(work: SagaUnitOfWork, _target: SagaStep | None) -> str:
+        moves.give_up_leases(work)
+        left = effects_left.list_effects(work)
+        moves.abandon(work, left, actor=actor.name, reason=reason)
         names = ", ".join(effect["step"] for effect in left)
         return f"The saga is abandoned; left behind: {names or 'nothing'}."
 
@@ -257,7 +258,7 @@ def _operate(
     actor: Actor,
     reason: str,
     revision: int | None,
-    act: Callable[[Journal, SagaStep | None], str],
+    act: Callable[[SagaUnitOfWork, SagaStep | None], str],
     *,
     step: str | None = None,
     evidence: str = "",
@@ -266,45 +267,50 @@ def _operate(
     actor.require(rules.PERMISSIONS[operation])
     checked = check_text(reason, "The reason")
     with own_transaction(get_settings().database, joins=True):
-        journal = _lock(saga_id)
-        rules.require_step(journal, operation, step)
-        if repeat := rules.find_repeat(journal, operation, step):
-            return _result(journal, operation, repeat, is_repeat=True)
-        if _was_done(journal, operation, actor, revision, step):
-            return _result(journal, operation, "Done already.", is_repeat=True)
-        _check_revision(journal, revision)
+        work = _lock(saga_id)
+        rules.require_step(work, operation, step)
+        if repeat := rules.find_repeat(work, operation, step):
+            return _result(work, operation, repeat, is_repeat=True)
+        if _was_done(work, operation, actor, revision, step):
+            return _result(work, operation, "Done already.", is_repeat=True)
+        _check_revision(work, revision)
         if operation is not Operation.ABANDON:
-            moves.expire_leases(journal)
-        if refusal := rules.find_refusal(journal, operation, step):
+            moves.expire_leases(work)
+        if refusal := rules.find_refusal(work, operation, step):
             raise OperationRefused(refusal)
-        before = rules.describe(journal)
-        message = act(journal, journal.step(step) if step else None)
-        journal.decide()
-        following = claims.claim_next(journal, queues=None, worker="", may_claim=False)
+        before = rules.describe(work)
+        message = act(work, work.step(step) if step else None)
+        work.bump_revision()
+        following = claims.claim_next(work, queues=None, worker="", may_claim=False)
         data: dict[str, Any] = {
-            "operation": operation.value, "before": before, "after": rules.describe(journal), "revision": revision,
+            "operation": operation.value, "before": before, "after": rules.describe(work), "revision": revision,
             "result": message,
         }  # fmt: skip
         if evidence:
             data["evidence"] = evidence
         if actor.bulk is not None:
             data["bulk"] = str(actor.bulk)
-        target = journal.step(step) if step else None
-        journal.tell(
-            What.OPERATOR_ACTED, step=target, to_state=operation.value, actor=actor.name, reason=checked, data=data
+        target = work.step(step) if step else None
+        work.add_history(
+            HistoryEvent.OPERATOR_ACTED,
+            step=target,
+            to_state=operation.value,
+            actor=actor.name,
+            reason=checked,
+            data=data,
         )
-        journal.write()
+        work.write()
         doorbell.ring_after_commit(saga_id, following.rings)
-        return _result(journal, operation, message)
+        return _result(work, operation, message)
 
 
-def _lock(saga_id: UUID) -> Journal:
-    """Lock the saga, as Journal.lock does.
+def _lock(saga_id: UUID) -> SagaUnitOfWork:
+    """Lock the saga, as SagaUnitOfWork.lock does.
 
     Raises: OperationRefused when the caller's transaction is too strict to see what has become of it.
     """
     try:
-        return Journal.lock(saga_id)
+        return SagaUnitOfWork.lock(saga_id)
     except OperationalError as error:
         if sqlstate_of(error) != SERIALIZATION_SQLSTATE:
             raise
@@ -313,8 +319,8 @@ def _lock(saga_id: UUID) -> Journal:
         ) from error
 
 
-def _result(journal: Journal, operation: Operation, message: str, *, is_repeat: bool = False) -> OperationResult:
-    saga = journal.saga
+def _result(work: SagaUnitOfWork, operation: Operation, message: str, *, is_repeat: bool = False) -> OperationResult:
+    saga = work.saga
     return OperationResult(
         saga_id=saga.pk,
         operation=operation,
@@ -325,22 +331,22 @@ def _result(journal: Journal, operation: Operation, message: str, *, is_repeat: 
     )
 
 
-def _was_done(journal: Journal, operation: Operation, actor: Actor, revision: int | None, step: str | None) -> bool:
+def _was_done(work: SagaUnitOfWork, operation: Operation, actor: Actor, revision: int | None, step: str | None) -> bool:
     """Tell whether the same person did the same thing on the same revision: the second half of a double click."""
-    if revision is None or revision == journal.saga.revision:
+    if revision is None or revision == work.saga.revision:
         return False
     rows = SagaHistory.objects.using(get_settings().database).filter(
-        saga_id=journal.saga.pk, what=What.OPERATOR_ACTED.value, to_state=operation.value, step=step or ""
+        saga_id=work.saga.pk, what=HistoryEvent.OPERATOR_ACTED.value, to_state=operation.value, step=step or ""
     )
     return rows.filter(actor=actor.name, data__revision=revision).exists()
 
 
-def _check_revision(journal: Journal, revision: int | None) -> None:
-    found = journal.saga.revision
+def _check_revision(work: SagaUnitOfWork, revision: int | None) -> None:
+    found = work.saga.revision
     if revision is not None and revision != found:
         raise StaleRevision(
-            f"Saga {journal.saga.pk} is at revision {found}, but the decision was made on {revision}: it is now"
-            f" {rules.describe(journal)}. Look again and decide anew.",
+            f"Saga {work.saga.pk} is at revision {found}, but the decision was made on {revision}: it is now"
+            f" {rules.describe(work)}. Look again and decide anew.",
             expected=revision,
             found=found,
         )
@@ -401,8 +407,8 @@ def _assumed(outcome: Outcome, effect: Effect, evidence: str, result: dict[str, 
     return Report(outcome=outcome, effect=effect, result=result, settles=True, message=evidence)
 
 
-def _assume(journal: Journal, step: SagaStep, direction: Direction, report: Report, actor: Actor) -> None:
+def _assume(work: SagaUnitOfWork, step: SagaStep, direction: Direction, report: Report, actor: Actor) -> None:
     """Write a person's word as an attempt of its own, so that effects stay computed from attempts alone."""
-    journal.assume(step, direction, report, actor.name)
+    work.assume(step, direction, report, actor.name)
     step.is_assumed = True
-    journal.decide()
+    work.bump_revision()

@@ -21,8 +21,7 @@ from .exceptions import (
     text_of,
 )
 from .redaction import DEFAULT
-from .states import Direction, Effect, Outcome
-from .steps import Step
+from .states import Effect, Outcome
 from .survival import ends_process
 
 MAX_MESSAGE_CHARS = 2_000
@@ -106,23 +105,24 @@ def succeeded(result: dict[str, Any] | None) -> Report:
 def classify(
     error: BaseException,
     *,
-    step: Step,
-    direction: Direction,
+    refusals: tuple[type[Exception], ...],
+    refusal_settles: bool = False,
     is_rolled_back: bool,
     redact: Redact = DEFAULT.redact_text,
 ) -> Report:
     """Return what an exception of a step function means (the table of rule S1).
 
+    ``refusals`` are the exceptions by which the participant says no; ``refusal_settles``: for earlier attempts, too.
     ``is_rolled_back`` says that the function ran in a transaction which certainly did not commit. ``redact`` takes
     secrets out of the error's text.
     """
     if isinstance(error, TransactionEnded):
         # What it wrote before may be committed, may be lost, and asking again may do it twice.
         return _report(error, redact, Outcome.MISCONFIGURED, Effect.MAYBE)
-    if isinstance(error, step.refusals(direction)):
+    if isinstance(error, refusals):
         # A rolled-back refusal is stored nowhere, so an earlier attempt could still pass the barrier.
         refused = _report(error, redact, Outcome.REFUSED, Effect.NONE)
-        return replace(refused, settles=step.refusal_settles, traceback="")
+        return replace(refused, settles=refusal_settles, traceback="")
     if isinstance(error, RetryLater):
         return replace(_report(error, redact, Outcome.RETRY, Effect.NONE), after_seconds=_delay_of(error))
     if isinstance(error, InProgress):

@@ -85,7 +85,10 @@ def run_function(claimed: Claimed) -> dict[str, Any] | None:
 
 def judge(claimed: Claimed, error: BaseException, *, is_rolled_back: bool) -> Report:
     """Return what an exception of a step function means, without the secrets of its text."""
-    known: dict[str, Any] = {"step": claimed.step, "direction": claimed.direction, "is_rolled_back": is_rolled_back}
+    known: dict[str, Any] = {
+        "refusals": claimed.step.refusals(claimed.direction), "refusal_settles": claimed.step.refusal_settles,
+        "is_rolled_back": is_rolled_back,
+    }  # fmt: skip
     try:
         return outcomes.classify(error, redact=redact_text, **known)
     except Exception:  # noqa: BLE001 - of the error's own class; the attempt must not be lost

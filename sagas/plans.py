@@ -14,7 +14,6 @@ from uuid import UUID
 
 from . import effects_left, rules
 from .actors import Actor
-from .journal import Journal
 from .models import SagaStep
 from .participants import participant_label
 from .planner import StepView
@@ -27,8 +26,9 @@ from .prospects import (
     list_steps_left,
     suppose_pivot,
 )
-from .reading import get_journal, look_ahead
+from .reading import look_ahead
 from .rules import Operation
+from .snapshot import SagaSnapshot
 from .states import (
     Direction,
     Effect,
@@ -203,88 +203,88 @@ def draw_plan(
     Raises: SagaNotFound; BadRequest when a step is missing or not one of the saga's.
     Tx: none needed. Locks: none; looking must not hold up work, nor wait for it.
     """
-    journal = get_journal(saga_id)
-    rules.require_step(journal, operation, step)
-    return plan_on(journal, operation, step=step, actor=actor)
+    snapshot = SagaSnapshot.load(saga_id)
+    rules.require_step(snapshot, operation, step)
+    return plan_on(snapshot, operation, step=step, actor=actor)
 
 
 def plan_on(
-    journal: Journal, operation: Operation, *, step: str | None = None, actor: Actor | None = None
+    snapshot: SagaSnapshot, operation: Operation, *, step: str | None = None, actor: Actor | None = None
 ) -> OperationPlan:
     """Return the plan for a saga that was read already; the step has been checked."""
     may_act = actor is None or actor.may(rules.PERMISSIONS[operation])
-    repeat = rules.find_repeat(journal, operation, step)
-    refusal = repeat or rules.find_refusal(look_ahead(journal), operation, step)
+    repeat = rules.find_repeat(snapshot, operation, step)
+    refusal = repeat or rules.find_refusal(look_ahead(snapshot), operation, step)
     if actor is not None and not may_act:
         refusal = f"{actor.name} lacks the permission sagas.{rules.PERMISSIONS[operation]}."
     plan = OperationPlan(
         operation=operation,
-        saga_id=journal.saga.pk,
+        saga_id=snapshot.saga.pk,
         step=step,
-        revision=journal.saga.revision,
-        history_count=journal.saga.history_count,
-        position=rules.describe(journal),
+        revision=snapshot.saga.revision,
+        history_count=snapshot.saga.history_count,
+        position=rules.describe(snapshot),
         is_allowed=not refusal,
         refusal=refusal,
         may_act=may_act,
         is_repeat=bool(repeat),
         outcome="",
-        live=tuple(_list_live(journal)),
+        live=tuple(_list_live(snapshot)),
     )
-    return plan if refusal else _foresee(look_ahead(journal), plan)
+    return plan if refusal else _foresee(look_ahead(snapshot), plan)
 
 
-def find_obstacle(journal: Journal, operation: Operation, step: str | None = None) -> str:
+def find_obstacle(snapshot: SagaSnapshot, operation: Operation, step: str | None = None) -> str:
     """Return why an action is not possible now, or that it was done already; an empty text when it is possible."""
-    return rules.find_repeat(journal, operation, step) or rules.find_refusal(look_ahead(journal), operation, step)
+    return rules.find_repeat(snapshot, operation, step) or rules.find_refusal(look_ahead(snapshot), operation, step)
 
 
-def list_allowed_steps(journal: Journal, operation: Operation) -> dict[str, str]:
+def list_allowed_steps(snapshot: SagaSnapshot, operation: Operation) -> dict[str, str]:
     """Return for every step why an action on it is not possible now; an empty text when it is."""
-    ahead = look_ahead(journal)
+    ahead = look_ahead(snapshot)
     return {
-        row.name: rules.find_repeat(journal, operation, row.name) or rules.find_refusal(ahead, operation, row.name)
-        for row in journal.steps
+        row.name: rules.find_repeat(snapshot, operation, row.name) or rules.find_refusal(ahead, operation, row.name)
+        for row in snapshot.steps
     }
 
 
-def list_retriable_steps(journal: Journal) -> list[str]:
+def list_retriable_steps(snapshot: SagaSnapshot) -> list[str]:
     """Return the steps that *retry now* would make due."""
-    return rules.retriable_steps(look_ahead(journal), None)
+    return rules.retriable_steps(look_ahead(snapshot), None)
 
 
-def _foresee(journal: Journal, plan: OperationPlan) -> OperationPlan:
+def _foresee(snapshot: SagaSnapshot, plan: OperationPlan) -> OperationPlan:
     if plan.operation is Operation.ABANDON:
         left = tuple(
             EffectLeft(step=found["step"], effect=Effect(found["effect"]), key=found["key"])
-            for found in effects_left.list_effects(journal)
+            for found in effects_left.list_effects(snapshot)
         )
         outcome = "The saga is closed as abandoned; nothing runs any more, and nothing can reopen it."
         return replace(plan, outcome=outcome, left_behind=left)
-    prospect = foresee(journal, plan.operation, plan.step)
+    prospect = foresee(snapshot, plan.operation, plan.step)
     pivot = find_undecided_pivot(prospect)
     refused = suppose_pivot(prospect, happened=False) if pivot else None
     return replace(
         plan,
         outcome=_describe_outcome(plan, prospect),
-        runs=tuple(_list_runs(journal, prospect)),
+        runs=tuple(_list_runs(snapshot, prospect)),
         undecided_pivot=pivot,
-        runs_if_refused=tuple(_list_runs(journal, refused)) if refused is not None else (),
-        impossible=(*prospect.notes, *list_obstacles(journal, prospect)),
+        runs_if_refused=tuple(_list_runs(snapshot, refused)) if refused is not None else (),
+        impossible=(*prospect.notes, *list_obstacles(snapshot, prospect)),
     )
 
 
-def _list_runs(journal: Journal, prospect: Prospect) -> Iterator[PlannedRun]:
+def _list_runs(snapshot: SagaSnapshot, prospect: Prospect) -> Iterator[PlannedRun]:
     """Return what would run, rank after rank, as if every attempt succeeded."""
     left = list_steps_left(prospect)
     direction = Direction.COMPENSATION if is_bound_back(prospect) else Direction.ACTION
     ranks = list(dict.fromkeys(step.rank for step in left))
     for step in left:
-        yield _describe_planned(journal, step, ranks.index(step.rank) + 1, direction)
+        yield _describe_planned(snapshot, step, ranks.index(step.rank) + 1, direction)
 
 
-def _describe_planned(journal: Journal, step: StepView, order: int, direction: Direction) -> PlannedRun:
-    definition = journal.definition
+def _describe_planned(snapshot: SagaSnapshot, step: StepView, order: int, direction: Direction) -> PlannedRun:
+    definition = snapshot.definition
     declared = definition.step(step.name) if definition is not None else None
     return PlannedRun(
         order=order,
@@ -293,17 +293,17 @@ def _describe_planned(journal: Journal, step: StepView, order: int, direction: D
         kind=step.kind,
         participant=participant_label(definition, declared) if definition is not None and declared is not None else "",
         is_external=declared.external if declared is not None else None,
-        note=_describe_note(journal, step, direction),
+        note=_describe_note(snapshot, step, direction),
     )
 
 
-def _describe_note(journal: Journal, step: StepView, direction: Direction) -> str:
+def _describe_note(snapshot: SagaSnapshot, step: StepView, direction: Direction) -> str:
     if step.hold is not None:
         return f"held: {step.hold.value.replace('_', ' ')}"
     if step.lease_until is not None:
         is_its_own = (step.state is StepState.COMPENSATING) is (direction is Direction.COMPENSATION)
         return "live now" if is_its_own else "its action is live now and finishes first"
-    if step.due_at is not None and step.due_at > journal.now:
+    if step.due_at is not None and step.due_at > snapshot.now:
         return f"waits until {_moment(step.due_at)}"
     if direction is Direction.ACTION and step.kind is Kind.PIVOT:
         return "nothing is compensated after it"
@@ -364,14 +364,14 @@ def _name_first(prospect: Prospect) -> str:
     return next((step.name for step in list_steps_left(prospect)), "")
 
 
-def _list_live(journal: Journal) -> Iterator[LiveAttempt]:
-    for row in journal.steps:
+def _list_live(snapshot: SagaSnapshot) -> Iterator[LiveAttempt]:
+    for row in snapshot.steps:
         if row.lease_until is not None:
             yield LiveAttempt(
                 step=row.name,
                 direction=_direction_of(row),
                 until=row.lease_until,
-                is_expired=row.lease_until <= journal.now,
+                is_expired=row.lease_until <= snapshot.now,
             )
 
 

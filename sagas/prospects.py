@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import planner, rules
-from .journal import Journal
 from .planner import SagaView, StepView
 from .rules import Operation
+from .snapshot import SagaSnapshot
 from .states import (
     FORWARD_STATES,
     PASSED_STATES,
@@ -39,9 +39,9 @@ class Prospect:
     """What the person should know who acts."""
 
 
-def foresee(journal: Journal, operation: Operation, step: str | None) -> Prospect:
+def foresee(snapshot: SagaSnapshot, operation: Operation, step: str | None) -> Prospect:
     """Return how the saga would stand; not for *abandon*, after which nothing happens."""
-    return _settle(journal, _apply(journal, operation, step))
+    return _settle(snapshot, _apply(snapshot, operation, step))
 
 
 def is_bound_back(prospect: Prospect) -> bool:
@@ -81,11 +81,11 @@ def list_steps_left(prospect: Prospect) -> list[StepView]:
     return []
 
 
-def list_obstacles(journal: Journal, prospect: Prospect) -> Iterator[str]:
+def list_obstacles(snapshot: SagaSnapshot, prospect: Prospect) -> Iterator[str]:
     """Return what a reader of the plan might hope for and will not get."""
     view = prospect.view
-    if journal.definition is None and SagaState(view.state).is_open:
-        saga = journal.saga
+    if snapshot.definition is None and SagaState(view.state).is_open:
+        saga = snapshot.saga
         yield f"Nothing runs until the code has definition {saga.definition} version {saga.version} with these steps."
     if view.hold is Hold.PAUSED:
         yield "The saga is paused: nothing is claimed until somebody resumes it."
@@ -97,15 +97,15 @@ def list_obstacles(journal: Journal, prospect: Prospect) -> Iterator[str]:
         yield "Going forward again is not possible once a saga was asked to turn back: start a new one."
 
 
-def _apply(journal: Journal, operation: Operation, step: str | None) -> Prospect:
+def _apply(snapshot: SagaSnapshot, operation: Operation, step: str | None) -> Prospect:
     """Return the saga's view as the action would leave it, before the engine reacts."""
-    view, effects = journal.view(), dict(journal.effects())
+    view, effects = snapshot.view(), dict(snapshot.effects())
     if operation is Operation.RETRY:
-        names = rules.retriable_steps(journal, step)
-        others = [row.name for row in journal.steps if row.hold and row.name not in names]
+        names = rules.retriable_steps(snapshot, step)
+        others = [row.name for row in snapshot.steps if row.hold and row.name not in names]
         notes = tuple(f"{name} stays held: the retry is not meant for it or cannot answer it." for name in others)
-        changed = {name: {"hold": None, "due_at": journal.now} for name in names}
-        return Prospect(view=_free_definition(journal, _change_steps(view, changed)), effects=effects, notes=notes)
+        changed = {name: {"hold": None, "due_at": snapshot.now} for name in names}
+        return Prospect(view=_free_definition(snapshot, _change_steps(view, changed)), effects=effects, notes=notes)
     if operation is Operation.COMPENSATE:
         return Prospect(view=_turn_back(view), effects=effects)
     if operation is Operation.PAUSE:
@@ -114,11 +114,11 @@ def _apply(journal: Journal, operation: Operation, step: str | None) -> Prospect
         return Prospect(view=replace(view, hold=None), effects=effects)
     if operation is Operation.CANCEL:
         return Prospect(view=_request_cancel(view), effects=effects)
-    return _apply_to_step(journal, Prospect(view=view, effects=effects), operation, step or "")
+    return _apply_to_step(snapshot, Prospect(view=view, effects=effects), operation, step or "")
 
 
-def _apply_to_step(journal: Journal, prospect: Prospect, operation: Operation, name: str) -> Prospect:
-    row, effects = journal.step(name), dict(prospect.effects)
+def _apply_to_step(snapshot: SagaSnapshot, prospect: Prospect, operation: Operation, name: str) -> Prospect:
+    row, effects = snapshot.step(name), dict(prospect.effects)
     if operation is Operation.SKIP:
         note = f"{name} gives no result unless you supply one; later steps that read it would miss it."
         changed = {name: {"state": StepState.SKIPPED, "hold": None, "due_at": None}}
@@ -146,14 +146,14 @@ def _apply_to_step(journal: Journal, prospect: Prospect, operation: Operation, n
     return Prospect(view=_turn_back(view) if move.turns_back else view, effects=effects, notes=(note,))
 
 
-def _settle(journal: Journal, prospect: Prospect) -> Prospect:
+def _settle(snapshot: SagaSnapshot, prospect: Prospect) -> Prospect:
     """Return what the engine makes of it before anything is claimed: deadlines, abort requests, the end."""
-    view, saga = prospect.view, journal.saga
-    has_passed = saga.deadline_at is not None and saga.deadline_at <= journal.now
+    view, saga = prospect.view, snapshot.saga
+    has_passed = saga.deadline_at is not None and saga.deadline_at <= snapshot.now
     if has_passed and view.state in FORWARD_STATES and view.abort_request is None:
         view = replace(view, abort_request=None if planner.is_pivot_passed(view) else AbortRequest.DEADLINE)
     while True:
-        decided = planner.plan(view, prospect.effects, journal.now)
+        decided = planner.plan(view, prospect.effects, snapshot.now)
         if decided.turn_back:
             view = _turn_back(view)
         elif decided.drop_abort:
@@ -180,8 +180,8 @@ def _request_cancel(view: SagaView) -> SagaView:
     return replace(view, abort_request=AbortRequest.CANCEL, steps=steps)
 
 
-def _free_definition(journal: Journal, view: SagaView) -> SagaView:
-    is_back = view.hold is Hold.DEFINITION_MISSING and journal.definition is not None
+def _free_definition(snapshot: SagaSnapshot, view: SagaView) -> SagaView:
+    is_back = view.hold is Hold.DEFINITION_MISSING and snapshot.definition is not None
     return replace(view, hold=None) if is_back else view
 
 

@@ -9,14 +9,15 @@ from uuid import uuid4
 
 from django.db import connections, transaction
 
-from . import clock, doorbell, inputs, json_values, seals
+from . import clock, doorbell, inputs, json_values, seals, statements
 from .business_keys import check_keys
 from .conf import get_settings
 from .definition import SagaDefinition
 from .exceptions import SagaError
-from .journal import HISTORY_COLUMNS, OPEN_COLUMNS, What, as_json, record_of
-from .models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
+from .history_events import HistoryEvent
+from .models import Saga, SagaHistory, SagaKey, SagaStep
 from .models.saga import new_saga_id
+from .statements import HISTORY_COLUMNS, KEY_COLUMNS, OPEN_COLUMNS
 from .states import Direction, Effect, Outcome, SagaState, StepState
 
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -100,45 +101,31 @@ def _list_first_queues(definition: type[SagaDefinition]) -> list[str]:
 def _insert(definition: type[SagaDefinition], saga: Saga, keys: dict[str, str]) -> None:
     steps = [_step_row(saga, step) for step in definition.steps]
     history = {
-        "saga_id": saga.pk, "number": 1, "at": saga.created_at, "what": What.SAGA_STARTED.value, "step": "",
+        "saga_id": saga.pk, "number": 1, "at": saga.created_at, "what": HistoryEvent.SAGA_STARTED.value, "step": "",
         "from_state": "",
         "to_state": SagaState.PENDING.value, "actor": saga.started_by or None, "reason": "", "data": {"version":
         saga.version}, }  # fmt: skip
     saga.seal, saga.seal_count = seals.seal_entries([history], saga_id=saga.pk, seal="", count=0)
-    row = {column: getattr(saga, column) for column in START_COLUMNS}
-    clauses = [
-        _clause("saga", Saga, START_COLUMNS),
-        _clause("steps", SagaStep, STEP_START_COLUMNS, returning="id, name, saga_id"),
-        _clause("told", SagaHistory, HISTORY_COLUMNS),
-    ]
-    values = [as_json([row]), as_json(steps), as_json([history])]
+    row = statements.values_of(saga, START_COLUMNS)
+    parts = {
+        "saga": statements.insert(Saga, START_COLUMNS, [row]),
+        "steps": statements.insert(SagaStep, STEP_START_COLUMNS, steps),
+        "told": statements.insert(SagaHistory, HISTORY_COLUMNS, [history]),
+    }
     if done := [_done_attempt(saga, step.name) for step in definition.steps if step.action is None]:
-        columns = ", ".join(ATTEMPT_START_COLUMNS)
-        picked = ", ".join(f"v.{column}" for column in ATTEMPT_START_COLUMNS)
-        record = record_of(SagaAttempt, ATTEMPT_START_COLUMNS, (("step_name", "text"),))
-        clauses.append(
-            f"attempts AS (INSERT INTO sagas_sagaattempt (saga_id, step_id, {columns})"
-            f" SELECT steps.saga_id, steps.id, {picked} FROM jsonb_to_recordset(%s::jsonb) AS {record}"
-            " JOIN steps ON steps.name = v.step_name)"
-        )
-        values.append(as_json(done))
+        parts["attempts"] = statements.insert_first_attempts(ATTEMPT_START_COLUMNS, done)
     if keys:
-        clauses.append(_clause("keys", SagaKey, ("saga_id", "name", "value")))
-        values.append(as_json({"saga_id": saga.pk, "name": name, "value": value} for name, value in keys.items()))
+        rows = [{"saga_id": saga.pk, "name": name, "value": value} for name, value in keys.items()]
+        parts["keys"] = statements.insert(SagaKey, KEY_COLUMNS, rows)
+    # The attempts need the ids that the steps were given.
+    clauses = ", ".join(
+        f"{name} AS ({sql} RETURNING saga_id, id, name)" if name == "steps" else f"{name} AS ({sql})"
+        for name, (sql, _) in parts.items()
+    )
     with connections[get_settings().database].cursor() as cursor:
-        cursor.execute(f"WITH {', '.join(clauses)} SELECT 1", values)
+        cursor.execute(f"WITH {clauses} SELECT 1", [value for _, values in parts.values() for value in values])
     saga._state.adding = False
     saga._state.db = get_settings().database
-
-
-def _clause(name: str, model: Any, columns: tuple[str, ...], *, returning: str = "") -> str:
-    names = ", ".join(columns)
-    picked = ", ".join(f"v.{column}" for column in columns)
-    suffix = f" RETURNING {returning}" if returning else ""
-    return (
-        f"{name} AS (INSERT INTO {model._meta.db_table} ({names}) SELECT {picked}"
-        f" FROM jsonb_to_recordset(%s::jsonb) AS {record_of(model, columns)}{suffix})"
-    )
 
 
 def _step_row(saga: Saga, step: Any) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from uuid import UUID
 
 from . import display
 from .conf import get_settings
-from .journal import Journal
 from .models import Saga, SagaKey, SagaStep
-from .reading import get_journal
+from .snapshot import SagaSnapshot
 from .states import SagaState
 from .waking import read_id
 
@@ -105,15 +104,15 @@ def summarize(saga: Saga | UUID | str) -> SagaSummary:
     Raises: SagaNotFound.
     Statements: two.
     """
-    journal = get_journal(read_id(saga))
-    row, steps = journal.saga, journal.steps
+    snapshot = SagaSnapshot.load(read_id(saga))
+    row, steps = snapshot.saga, snapshot.steps
     keys = SagaKey.objects.using(get_settings().database).filter(saga_id=row.pk).order_by("name")
     return SagaSummary(
         id=row.pk,
         definition=row.definition,
         version=row.version,
         state=row.state,
-        display_state=display.judge_saga(row, steps, journal.now).value,
+        display_state=display.judge_saga(row, steps, snapshot.now).value,
         is_open=SagaState(row.state).is_open,
         needs=tuple(display.reasons_of(row, steps)) if row.closed_at is None else (),
         business_keys=dict(keys.values_list("name", "value")),
@@ -126,16 +125,16 @@ def summarize(saga: Saga | UUID | str) -> SagaSummary:
         started_at=row.created_at,
         deadline_at=row.deadline_at,
         closed_at=row.closed_at,
-        steps=tuple(_summarize_step(journal, step) for step in steps),
+        steps=tuple(_summarize_step(snapshot, step) for step in steps),
     )
 
 
-def _summarize_step(journal: Journal, step: SagaStep) -> StepSummary:
+def _summarize_step(snapshot: SagaSnapshot, step: SagaStep) -> StepSummary:
     return StepSummary(
         name=step.name,
         kind=step.kind,
         state=step.state,
-        display_state=display.judge_step(step, journal.saga).value,
+        display_state=display.judge_step(step, snapshot.saga).value,
         hold=step.hold or "",
         result=step.result,
         action_attempts=step.action_attempts,

@@ -14,10 +14,11 @@ from uuid import UUID
 from . import claims, doorbell, json_values, moves
 from .conf import get_settings
 from .exceptions import SagaNotFound, StepNotFound
-from .journal import Journal, What
+from .history_events import HistoryEvent
 from .models import Saga, SagaStep
 from .states import Direction, Outcome, SagaState, StepState
 from .transactions import own_transaction
+from .unit_of_work import SagaUnitOfWork
 
 MAX_NAME_CHARS, MAX_REASON_CHARS = 200, 500
 
@@ -73,16 +74,16 @@ def wake(saga: Saga | UUID | str, step: str | None = None, *, actor: str = "", r
     json_values.require_text(actor, "The actor")
     json_values.require_text(reason, "The reason")
     with own_transaction(get_settings().database, joins=True):
-        journal = Journal.lock(saga_id)
-        chosen = _choose(journal, step)
-        if SagaState(journal.saga.state).is_open:
-            moves.expire_leases(journal)
-        result = _describe(journal, chosen)
+        work = SagaUnitOfWork.lock(saga_id)
+        chosen = _choose(work, step)
+        if SagaState(work.saga.state).is_open:
+            moves.expire_leases(work)
+        result = _describe(work, chosen)
         for name in (*result.due, *result.marked):
-            _wake_step(journal, journal.step(name), actor, reason)
-        following = claims.claim_next(journal, queues=None, worker="", may_claim=False)
+            _wake_step(work, work.step(name), actor, reason)
+        following = claims.claim_next(work, queues=None, worker="", may_claim=False)
         if following.is_worth_writing:
-            journal.write()
+            work.write()
         doorbell.ring_after_commit(saga_id, following.rings)
     return result
 
@@ -100,46 +101,46 @@ def read_id(saga: Saga | UUID | str) -> UUID:
         raise SagaNotFound(f"{saga!r} is no saga, nor the id of one.") from None
 
 
-def _choose(journal: Journal, step: str | None) -> list[SagaStep]:
+def _choose(work: SagaUnitOfWork, step: str | None) -> list[SagaStep]:
     if step is None:
-        return journal.steps
+        return work.steps
     try:
-        return [journal.step(step)]
+        return [work.step(step)]
     except KeyError:
-        names = ", ".join(row.name for row in journal.steps)
-        raise StepNotFound(f"Saga {journal.saga.pk} has no step {step!r}; it has: {names}.") from None
+        names = ", ".join(row.name for row in work.steps)
+        raise StepNotFound(f"Saga {work.saga.pk} has no step {step!r}; it has: {names}.") from None
 
 
-def _describe(journal: Journal, steps: Iterable[SagaStep]) -> WakeResult:
-    state = SagaState(journal.saga.state)
+def _describe(work: SagaUnitOfWork, steps: Iterable[SagaStep]) -> WakeResult:
+    state = SagaState(work.saga.state)
     rows = list(steps) if state.is_open else []
     return WakeResult(
-        saga_id=journal.saga.pk,
+        saga_id=work.saga.pk,
         state=state.value,
-        hold=journal.saga.hold or "",
-        due=tuple(row.name for row in rows if row.due_at is not None and not _is_second_look(journal, row)),
+        hold=work.saga.hold or "",
+        due=tuple(row.name for row in rows if row.due_at is not None and not _is_second_look(work, row)),
         marked=tuple(row.name for row in rows if row.is_live),
         held=tuple(row.name for row in rows if row.hold is not None),
     )
 
 
-def _is_second_look(journal: Journal, step: SagaStep) -> bool:
+def _is_second_look(work: SagaUnitOfWork, step: SagaStep) -> bool:
     """Tell whether a compensation that succeeded waits to look once more (``verify_after``): that wait has a reason."""
     if step.state != StepState.COMPENSATING:
         return False
-    attempts = journal.attempts_of(step, Direction.COMPENSATION)
+    attempts = work.attempts_of(step, Direction.COMPENSATION)
     return bool(attempts) and attempts[-1].outcome == Outcome.SUCCEEDED and attempts[-1].epoch == step.epoch
 
 
-def _wake_step(journal: Journal, step: SagaStep, actor: str, reason: str) -> None:
+def _wake_step(work: SagaUnitOfWork, step: SagaStep, actor: str, reason: str) -> None:
     if step.is_live:
         is_new, step.is_woken = not step.is_woken, True
     else:
-        is_new = step.due_at is not None and step.due_at > journal.now
-        step.due_at = journal.now if is_new else step.due_at
+        is_new = step.due_at is not None and step.due_at > work.now
+        step.due_at = work.now if is_new else step.due_at
     if is_new:
-        journal.tell(
-            What.STEP_WOKEN,
+        work.add_history(
+            HistoryEvent.STEP_WOKEN,
             step=step,
             from_state=step.state,
             to_state=step.state,

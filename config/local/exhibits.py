@@ -14,7 +14,7 @@ from sagas import operations, registry
 from sagas.actors import Actor
 from sagas.display.badges import SAGA_BADGES, in_words
 from sagas.display.states import DisplayState
-from sagas.journal import What
+from sagas.history_events import HistoryEvent
 from sagas.states import Hold
 
 from .checkouts import CUSTOMER, describe_checkout
@@ -77,7 +77,7 @@ class Exhibit:
     person: str = ""
     act: Act | None = None
     acts_in: frozenset[DisplayState] = frozenset()
-    tells: What | None = None
+    tells: HistoryEvent | None = None
 
     @property
     def label(self) -> str:
@@ -147,7 +147,7 @@ EXHIBITS = (
         title="its deadline passed after the pivot, when there is no way back: mend the job, then retry",
         origin=Engraving(trouble=Trouble.COURIER_TOMORROW, definition="express_engraving"),
         ends=DisplayState.OVERDUE,
-        tells=What.PIVOT_PASSED,
+        tells=HistoryEvent.PIVOT_PASSED,
     ),
     Exhibit(
         name="late-effect",
@@ -157,7 +157,7 @@ EXHIBITS = (
         person="operator",
         act=_cancel,
         ends=DisplayState.COMPENSATED,
-        tells=What.SAGA_REOPENED,
+        tells=HistoryEvent.SAGA_REOPENED,
     ),
     Exhibit(
         name="pivot-declined",

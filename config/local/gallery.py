@@ -18,7 +18,7 @@ from sagas.actors import Actor
 from sagas.conf import get_settings
 from sagas.display.states import CLOSED, DisplayState, judge_saga, reasons_of
 from sagas.exceptions import OperationRefused
-from sagas.journal import What
+from sagas.history_events import HistoryEvent
 from sagas.models import Saga, SagaBulk, SagaHistory, SagaKey
 from sagas.rules import Operation
 from sagas.states import Hold
@@ -73,7 +73,7 @@ class Gallery:
 
     def _place(self, customer: ShopClient, exhibit: Exhibit) -> Visit:
         saga_id = exhibit.origin.place(customer, exhibit.name)
-        is_to_act = exhibit.act is not None and not has_in_history(saga_id, What.OPERATOR_ACTED)
+        is_to_act = exhibit.act is not None and not has_in_history(saga_id, HistoryEvent.OPERATOR_ACTED)
         return Visit(exhibit=exhibit, saga_id=saga_id, is_to_act=is_to_act)
 
     def _has_arrived(self, visit: Visit) -> bool:
@@ -115,7 +115,7 @@ class Gallery:
         return True
 
 
-def has_in_history(saga_id: UUID, what: What) -> bool:
+def has_in_history(saga_id: UUID, what: HistoryEvent) -> bool:
     """Tell whether a saga's history holds an entry of this kind."""
     using = get_settings().database
     return SagaHistory.objects.using(using).filter(saga_id=saga_id, what=what.value).exists()

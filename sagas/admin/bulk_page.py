@@ -15,10 +15,10 @@ from ..bulk_rules import CONFIRM_COUNT_ABOVE
 from ..conf import get_settings
 from ..display import Badge
 from ..display.badges import Tone
-from ..journal import Journal
 from ..models import BulkResult, BulkState, Saga, SagaBulk, SagaBulkItem, SagaStep
 from ..plans import LABELS
 from ..rules import Operation
+from ..snapshot import SagaSnapshot
 from .addresses import find_saga_url
 from .rows import attach_rows, row_of, select_for_list
 from .shown import Moment, show_moment
@@ -190,14 +190,14 @@ def _read_sample(found: SagaBulk, operation: Operation, site: str) -> tuple[Samp
 
 
 def _show_sample(saga: Saga, steps: list[SagaStep], operation: Operation, site: str) -> SampleRow:
-    journal = Journal(saga, steps, clock.shifted(saga.db_now))  # type: ignore[attr-defined]
+    snapshot = SagaSnapshot(saga, steps, clock.shifted(saga.db_now))  # type: ignore[attr-defined]
     row = row_of(saga)
     return SampleRow(
         name=_name(saga),
         url=find_saga_url(site, saga.pk),
         badge=row.badge,
         step=row.step,
-        refusal=plans.find_obstacle(journal, operation),
+        refusal=plans.find_obstacle(snapshot, operation),
     )
 
 

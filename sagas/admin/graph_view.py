@@ -8,28 +8,28 @@ from django.utils.safestring import SafeString
 from ..display import badge_of_step
 from ..drawing.graph import Mark, Node, describe_nodes, draw_graph
 from ..graph import KIND_WORDS, list_nodes
-from ..journal import Journal
 from ..models import SagaStep
+from ..snapshot import SagaSnapshot
 from ..states import Kind
 from .selection import Selection, Tab
 
 ICONS = "sagas/icons.svg"
 
 
-def draw_saga(journal: Journal, selection: Selection) -> SafeString:
+def draw_saga(snapshot: SagaSnapshot, selection: Selection) -> SafeString:
     """Return the picture. A definition that the code lacks, or has otherwise, is drawn from the stored steps."""
-    declared = {node.name: node.lines for node in list_nodes(journal.definition)} if journal.definition else {}
+    declared = {node.name: node.lines for node in list_nodes(snapshot.definition)} if snapshot.definition else {}
     nodes = [
         Node(
             name=step.name,
             kind=Kind(step.kind),
             rank=step.rank,
             lines=declared.get(step.name, (KIND_WORDS[Kind(step.kind)],)),
-            mark=_mark(step, journal, selection),
+            mark=_mark(step, snapshot, selection),
         )
-        for step in journal.steps
+        for step in snapshot.steps
     ]
-    saga = journal.saga
+    saga = snapshot.saga
     picture = draw_graph(
         nodes, name="saga-graph", title=f"Graph of {saga.definition}, version {saga.version}",
         description=describe_nodes(nodes), stands_alone=False,
@@ -37,8 +37,8 @@ def draw_saga(journal: Journal, selection: Selection) -> SafeString:
     return SafeString(picture)
 
 
-def _mark(step: SagaStep, journal: Journal, selection: Selection) -> Mark:
-    badge = badge_of_step(step, journal.saga)
+def _mark(step: SagaStep, snapshot: SagaSnapshot, selection: Selection) -> Mark:
+    badge = badge_of_step(step, snapshot.saga)
     return Mark(
         word=badge.text,
         tone=badge.tone.value,

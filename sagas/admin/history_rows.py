@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ..display.badges import in_words
 from ..display.sentences import show_error
-from ..journal import What
+from ..history_events import HistoryEvent
 from ..models import SagaHistory
 from .addresses import find_url
 from .folding import Folded, fold, fold_error
@@ -54,7 +54,7 @@ def show_history(entries: Iterable[SagaHistory], now: datetime, *, site: str, ma
 
 def is_open_to_all(what: str) -> bool:
     """Tell whether the facts of an entry are the words of people, which everybody sees."""
-    return what == What.OPERATOR_ACTED
+    return what == HistoryEvent.OPERATOR_ACTED
 
 
 def _is_error(entry: SagaHistory) -> bool:
@@ -78,7 +78,7 @@ def _show_entry(entry: SagaHistory, now: datetime, site: str, may_see: bool, rep
 
 
 def _find_bulk(entry: SagaHistory, site: str) -> str:
-    bulk_id = entry.bulk_id if entry.what == What.OPERATOR_ACTED else None  # type: ignore[attr-defined]
+    bulk_id = entry.bulk_id if entry.what == HistoryEvent.OPERATOR_ACTED else None  # type: ignore[attr-defined]
     return find_url(site, "sagas_sagabulk_change", bulk_id) if bulk_id else ""
 
 

@@ -16,12 +16,12 @@ from .. import looks, operations, rules
 from ..actors import Actor
 from ..conf import get_settings
 from ..exceptions import BadRequest, OperationRefused, PermissionRefused, SagaNotFound, StaleRevision
-from ..journal import What
+from ..history_events import HistoryEvent
 from ..models import SagaHistory
 from ..operations import MAX_REASON_CHARS
 from ..plans import LABELS, OperationPlan, draw_plan, list_allowed_steps
-from ..reading import get_journal
 from ..rules import Operation
+from ..snapshot import SagaSnapshot
 from .addresses import find_saga_url
 from .forms import OperationForm
 from .history_rows import show_history
@@ -132,7 +132,7 @@ class OperationPage:
     def _find_own(self, since: list[SagaHistory], form: OperationForm, step: str | None) -> SagaHistory | None:
         reason = get_settings().redactor.redact_text(form.cleaned_data["reason"])
         for entry in since:
-            is_this = entry.what == What.OPERATOR_ACTED and entry.to_state == self.operation.value
+            is_this = entry.what == HistoryEvent.OPERATOR_ACTED and entry.to_state == self.operation.value
             is_ours = entry.actor == self.actor.name and entry.reason == reason[:MAX_REASON_CHARS]
             if is_this and is_ours and entry.step == (step or ""):
                 return entry
@@ -147,10 +147,10 @@ class OperationPage:
         return name or None if self.operation in TAKES_STEP else None
 
     def _offer_steps(self) -> HttpResponse:
-        journal = get_journal(self.saga_id)
-        refusals = list_allowed_steps(journal, self.operation)
+        snapshot = SagaSnapshot.load(self.saga_id)
+        refusals = list_allowed_steps(snapshot, self.operation)
         steps = [
-            {"name": name, "refusal": refusal, "url": operation_url(self.site, journal.saga, self.operation, name)}
+            {"name": name, "refusal": refusal, "url": operation_url(self.site, snapshot.saga, self.operation, name)}
             for name, refusal in refusals.items()
         ]
         is_possible = not all(refusals.values())

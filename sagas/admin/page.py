@@ -15,9 +15,9 @@ from ..actors import Actor
 from ..display import Account, Badge, badge_of_saga, tell
 from ..display.badges import in_words
 from ..display.times import describe_span
-from ..journal import Journal
 from ..models import Saga
 from ..rules import Operation
+from ..snapshot import SagaSnapshot
 from ..visible import show_invisible
 from .addresses import find_url
 from .attempt_rows import AttemptRow, show_attempts_made
@@ -116,9 +116,9 @@ class SagaPage:
 
 def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, site: str, may_see: bool) -> SagaPage:
     """Return the page for a person on an admin site; ``may_see`` says whether with payloads."""
-    journal, selection, now = reading.journal, reading.selection, reading.now
-    saga, steps = journal.saga, journal.steps
-    choices = list(list_choices(journal, Actor.of_user(user), site))
+    snapshot, selection, now = reading.snapshot, reading.selection, reading.now
+    saga, steps = snapshot.saga, snapshot.steps
+    choices = list(list_choices(snapshot, Actor.of_user(user), site))
     has_steps = selection.tab in (Tab.GRAPH, Tab.STEPS)
     return SagaPage(
         saga=saga,
@@ -129,9 +129,9 @@ def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, 
         account=tell(saga, steps, now, with_errors=may_see),
         keys=reading.keys,
         facts=tuple(_list_facts(saga, now)),
-        is_definition_missing=journal.definition is None,
+        is_definition_missing=snapshot.definition is None,
         steps=tuple(
-            list_step_rows(journal, selection, reading.results, site=site, may_see=may_see) if has_steps else ()
+            list_step_rows(snapshot, selection, reading.results, site=site, may_see=may_see) if has_steps else ()
         ),
         attempts=tuple(show_attempts_made(reading.attempts, now, may_see=may_see)),
         history=tuple(show_history(reading.history, now, site=site, may_see=may_see)),
@@ -140,8 +140,8 @@ def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, 
         effects_left=tuple(saga.effects_left or ()),
         input=show_json_text(reading.input, payload_url(site, saga.pk, of="input")) if reading.input else None,
         may_see_payloads=may_see,
-        picture=_draw(journal, selection),
-        legend=tuple(list_legend(journal)) if selection.tab is Tab.TIMELINE else (),
+        picture=_draw(snapshot, selection),
+        legend=tuple(list_legend(snapshot)) if selection.tab is Tab.TIMELINE else (),
         filters=tuple(_list_filters(selection)),
         all_steps_url=Selection(tab=selection.tab, only=selection.only).url() if selection.step else "",
         older_attempts_url=selection.url(attempts_before=reading.attempts[0].pk) if reading.has_older_attempts else "",
@@ -149,11 +149,11 @@ def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, 
     )
 
 
-def _draw(journal: Journal, selection: Selection) -> SafeString:
+def _draw(snapshot: SagaSnapshot, selection: Selection) -> SafeString:
     if selection.tab is Tab.GRAPH:
-        return draw_saga(journal, selection)
+        return draw_saga(snapshot, selection)
     if selection.tab is Tab.TIMELINE:
-        return draw_attempts(journal, selection)
+        return draw_attempts(snapshot, selection)
     return SafeString("")
 
 
@@ -175,39 +175,39 @@ def operation_url(site: str, saga: Saga, operation: Operation, step: str | None 
     return find_url(site, "sagas_saga_operate", saga.pk, code, query={"step": step} if step else None)
 
 
-def list_choices(journal: Journal, actor: Actor, site: str) -> Iterator[Choice]:
+def list_choices(snapshot: SagaSnapshot, actor: Actor, site: str) -> Iterator[Choice]:
     """Return every action, with why it is not possible where it is not; those on steps once for each that allows it."""
     for operation in Operation:
         if not actor.may(rules.PERMISSIONS[operation]):
-            yield _choose(site, journal, operation, f"needs the permission sagas.{rules.PERMISSIONS[operation]}")
+            yield _choose(site, snapshot, operation, f"needs the permission sagas.{rules.PERMISSIONS[operation]}")
         elif operation in rules.STEP_OPERATIONS:
-            yield from _choose_steps(site, journal, operation)
+            yield from _choose_steps(site, snapshot, operation)
         else:
-            yield _choose(site, journal, operation, plans.find_obstacle(journal, operation))
-            yield from _choose_one_retry(site, journal, operation)
+            yield _choose(site, snapshot, operation, plans.find_obstacle(snapshot, operation))
+            yield from _choose_one_retry(site, snapshot, operation)
 
 
-def _choose_one_retry(site: str, journal: Journal, operation: Operation) -> Iterator[Choice]:
+def _choose_one_retry(site: str, snapshot: SagaSnapshot, operation: Operation) -> Iterator[Choice]:
     """Offer to retry one step alone where several could be."""
-    names = plans.list_retriable_steps(journal) if operation is Operation.RETRY else []
+    names = plans.list_retriable_steps(snapshot) if operation is Operation.RETRY else []
     if len(names) > 1:
-        yield from (_choose(site, journal, operation, "", name) for name in names)
+        yield from (_choose(site, snapshot, operation, "", name) for name in names)
 
 
-def _choose_steps(site: str, journal: Journal, operation: Operation) -> Iterator[Choice]:
-    refusals = plans.list_allowed_steps(journal, operation)
+def _choose_steps(site: str, snapshot: SagaSnapshot, operation: Operation) -> Iterator[Choice]:
+    refusals = plans.list_allowed_steps(snapshot, operation)
     allowed = [name for name, refusal in refusals.items() if not refusal]
     if not allowed:
-        yield _choose(site, journal, operation, "no step allows it now")
+        yield _choose(site, snapshot, operation, "no step allows it now")
     for name in allowed:
-        yield _choose(site, journal, operation, "", name)
+        yield _choose(site, snapshot, operation, "", name)
 
 
-def _choose(site: str, journal: Journal, operation: Operation, refusal: str, step: str | None = None) -> Choice:
+def _choose(site: str, snapshot: SagaSnapshot, operation: Operation, refusal: str, step: str | None = None) -> Choice:
     label = plans.LABELS[operation]
     return Choice(
         label=f"{label}: {step}" if step else label,
-        url=operation_url(site, journal.saga, operation, step),
+        url=operation_url(site, snapshot.saga, operation, step),
         refusal=refusal,
         is_grave=operation in GRAVE,
     )

@@ -11,7 +11,7 @@ from django.db.models.functions import Cast
 from django.http import Http404, HttpRequest, HttpResponse
 
 from .. import looks
-from ..journal import What
+from ..history_events import HistoryEvent
 from ..models import Saga, SagaHistory, SagaStep
 from .addresses import find_url
 from .selection import parse_number
@@ -40,7 +40,7 @@ def answer(request: HttpRequest, saga_id: UUID) -> HttpResponse:
     if not may_see:
         if of != "data":
             raise PermissionDenied
-        rows = rows.filter(what=What.OPERATOR_ACTED.value)
+        rows = rows.filter(what=HistoryEvent.OPERATOR_ACTED.value)
         if not rows.exists():
             raise PermissionDenied
     text = rows.values_list("whole", flat=True).first()

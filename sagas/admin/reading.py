@@ -9,9 +9,9 @@ from uuid import UUID
 from django.db.models import Case, Q, QuerySet, When
 from django.db.models.fields.json import KeyTextTransform
 
-from ..journal import Journal, What
+from ..history_events import HistoryEvent
 from ..models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
-from ..reading import read_journal
+from ..snapshot import SagaSnapshot
 from ..states import Outcome
 from ..visible import show_invisible
 from .json_text import select_json
@@ -22,9 +22,17 @@ ATTEMPTS_SHOWN = 50
 HISTORY_SHOWN = 200
 # What a person looks for who asks what went wrong.
 FAILURES = (
-    What.STEP_REFUSED, What.STEP_WAITING, What.STEP_UNKNOWN, What.COMPENSATION_WAITING, What.LATE_ANSWER, What.HELD,
-    What.ATTENTION_RAISED, What.SAGA_TURNED_BACK, What.SAGA_REOPENED, What.SAGA_ABANDONED,
-)  # fmt: skip
+    HistoryEvent.STEP_REFUSED,
+    HistoryEvent.STEP_WAITING,
+    HistoryEvent.STEP_UNKNOWN,
+    HistoryEvent.COMPENSATION_WAITING,
+    HistoryEvent.LATE_ANSWER,
+    HistoryEvent.HELD,
+    HistoryEvent.ATTENTION_RAISED,
+    HistoryEvent.SAGA_TURNED_BACK,
+    HistoryEvent.SAGA_REOPENED,
+    HistoryEvent.SAGA_ABANDONED,
+)
 # Waiting is told of these, too, and nothing went wrong: a participant is at work, or a success is looked at once more.
 NO_FAILURES = (Outcome.IN_PROGRESS, Outcome.SUCCEEDED)
 
@@ -33,7 +41,7 @@ NO_FAILURES = (Outcome.IN_PROGRESS, Outcome.SUCCEEDED)
 class SagaReading:
     """Hold what a saga's page is made of; what the chosen view does not show is empty."""
 
-    journal: Journal
+    snapshot: SagaSnapshot
     """Saga and steps as of one moment; for looking at, never to be written."""
     selection: Selection
     """What was wanted, without a step that the saga does not have."""
@@ -55,7 +63,7 @@ class SagaReading:
     @property
     def now(self) -> datetime:
         """When it was read, by the engine's clock."""
-        return self.journal.now
+        return self.snapshot.now
 
 
 def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> SagaReading | None:
@@ -63,10 +71,10 @@ def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> Sa
 
     Saga and steps come from one statement, so that they fit together without a lock: looking must not hold up work.
     """
-    journal = read_journal(saga_id)
-    if journal is None:
+    snapshot = SagaSnapshot.find(saga_id)
+    if snapshot is None:
         return None
-    if selection.step not in {step.name for step in journal.steps}:
+    if selection.step not in {step.name for step in snapshot.steps}:
         selection = replace(selection, step="")
     keys = SagaKey.objects.using(engine_database()).filter(saga_id=saga_id).order_by("name")
     attempts = list(_select_attempts(saga_id, selection)) if selection.tab is Tab.TIMELINE else []
@@ -74,7 +82,7 @@ def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> Sa
     needs_payloads = with_payloads and selection.tab is Tab.STEPS
     saga_input, results = _read_payloads(saga_id) if needs_payloads else ("", None)
     return SagaReading(
-        journal=journal,
+        snapshot=snapshot,
         selection=selection,
         keys=dict(keys.values_list("name", "value")),
         attempts=attempts[:ATTEMPTS_SHOWN][::-1],

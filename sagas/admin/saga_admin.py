@@ -224,7 +224,7 @@ class SagaAdmin(ViewOnlyAdmin):
 
     def describe_page(self, request: HttpRequest, reading: SagaReading, *, may_see: bool) -> dict[str, Any]:
         """Return what a page shows of what was read."""
-        saga, site = reading.journal.saga, self.admin_site.name
+        saga, site = reading.snapshot.saga, self.admin_site.name
         return {
             "page": build_page(reading, request.user, site=site, may_see=may_see),
             "links": links.resolve_links(self.get_links(saga, reading.keys), site),

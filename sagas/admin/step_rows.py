@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ..display import Badge, badge_of_step
 from ..display.sentences import count_attempts, show_error
-from ..journal import Journal
 from ..models import Saga, SagaAttempt, SagaStep
+from ..snapshot import SagaSnapshot
 from .folding import Folded, fold_error
 from .json_text import JsonText, show_json_text
 from .payloads import payload_url
@@ -53,22 +53,22 @@ class StepRow:
 
 
 def list_step_rows(
-    journal: Journal, selection: Selection, results: Mapping[str, str] | None, *, site: str, may_see: bool
+    snapshot: SagaSnapshot, selection: Selection, results: Mapping[str, str] | None, *, site: str, may_see: bool
 ) -> list[StepRow]:
     """Return a row for every step. ``results``: JSON texts by step name; None: the view does not show any."""
-    effects, latest = journal.effects(), _find_latest(journal)
-    groups = _describe_groups(journal)
+    effects, latest = snapshot.effects(), _find_latest(snapshot)
+    groups = _describe_groups(snapshot)
     return [
         StepRow(
             number=step.position + 1,
             name=step.name,
             kind=step.kind,
             group=groups[step.rank],
-            badge=badge_of_step(step, journal.saga),
+            badge=badge_of_step(step, snapshot.saga),
             effect=effects[step.name].value,
-            attempts=show_attempts(step, journal.saga),
-            due=show_moment(step.due_at, journal.now) if step.due_at else None,
-            duration=show_duration(step.started_at, step.finished_at, journal.now),
+            attempts=show_attempts(step, snapshot.saga),
+            due=show_moment(step.due_at, snapshot.now) if step.due_at else None,
+            duration=show_duration(step.started_at, step.finished_at, snapshot.now),
             worker=latest[step.pk].worker if step.pk in latest else "",
             error=fold_error(show_error(step.last_error, with_errors=may_see)),
             result=_show_result(step, results, site),
@@ -76,7 +76,7 @@ def list_step_rows(
             url=selection.url_of_tab(Tab.STEPS, step.name),
             timeline_url=selection.url_of_tab(Tab.TIMELINE, step.name),
         )
-        for step in journal.steps
+        for step in snapshot.steps
     ]
 
 
@@ -88,14 +88,14 @@ def show_attempts(step: SagaStep, saga: Saga) -> str:
     return f"{counted} back, {step.action_attempts} forward"
 
 
-def _find_latest(journal: Journal) -> dict[int, SagaAttempt]:
-    return {attempt.step_id: attempt for attempt in journal.attempts()}
+def _find_latest(snapshot: SagaSnapshot) -> dict[int, SagaAttempt]:
+    return {attempt.step_id: attempt for attempt in snapshot.attempts()}
 
 
-def _describe_groups(journal: Journal) -> dict[int, str]:
+def _describe_groups(snapshot: SagaSnapshot) -> dict[int, str]:
     """Return for each rank what is said of the steps in it."""
     sizes: dict[int, int] = {}
-    for step in journal.steps:
+    for step in snapshot.steps:
         sizes[step.rank] = sizes.get(step.rank, 0) + 1
     return {rank: f"one of {size} side by side" if size > 1 else "" for rank, size in sizes.items()}
 

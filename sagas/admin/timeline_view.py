@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString
 from ..display.badges import Badge, Tone, in_words
 from ..display.times import describe_moment, describe_span
 from ..drawing.timeline import Bar, Lane, Timeline, Wait, draw_timeline
-from ..journal import Journal
 from ..models import SagaAttempt, SagaStep
+from ..snapshot import SagaSnapshot
 from ..states import CLOSED_STATES, Direction, Outcome
 from .graph_view import ICONS
 from .selection import Selection, Tab
@@ -33,19 +33,19 @@ OUTCOMES = {
 UNSETTLED = frozenset({Outcome.RETRY, Outcome.IN_PROGRESS, Outcome.UNKNOWN, Outcome.MISCONFIGURED})
 
 
-def draw_attempts(journal: Journal, selection: Selection) -> SafeString:
+def draw_attempts(snapshot: SagaSnapshot, selection: Selection) -> SafeString:
     """Return the picture; empty when nothing has been tried."""
-    lanes = tuple(_list_lanes(journal, selection))
+    lanes = tuple(_list_lanes(snapshot, selection))
     if not lanes:
         return SafeString("")
-    begin = journal.saga.created_at
-    end = max(journal.saga.closed_at or journal.now, *(_end_of(attempt, journal) for attempt in journal.attempts()))
+    begin = snapshot.saga.created_at
+    end = max(snapshot.saga.closed_at or snapshot.now, *(_end_of(attempt, snapshot) for attempt in snapshot.attempts()))
     timeline = Timeline(
         lanes=lanes,
         begin=0.0,
         end=(end - begin).total_seconds(),
-        marks=tuple(_list_marks(journal, end)),
-        title=f"Timeline of {journal.saga.definition}, from {describe_moment(begin)} to {describe_moment(end)}",
+        marks=tuple(_list_marks(snapshot, end)),
+        title=f"Timeline of {snapshot.saga.definition}, from {describe_moment(begin)} to {describe_moment(end)}",
         description=" ".join(_describe_lane(lane) for lane in lanes),
         tell_time=lambda seconds: f"{begin + timedelta(seconds=seconds):%H:%M:%S}",
         tell_span=lambda seconds: describe_span(timedelta(seconds=seconds)),
@@ -53,47 +53,47 @@ def draw_attempts(journal: Journal, selection: Selection) -> SafeString:
     return SafeString(draw_timeline(timeline))
 
 
-def badge_of_attempt(attempt: SagaAttempt, journal: Journal) -> Badge:
+def badge_of_attempt(attempt: SagaAttempt, snapshot: SagaSnapshot) -> Badge:
     """Return how an attempt ended."""
     if attempt.outcome is None:
-        return LIVE if _lease_of(attempt, journal) > journal.now else LOST
+        return LIVE if _lease_of(attempt, snapshot) > snapshot.now else LOST
     outcome = Outcome(attempt.outcome)
     if attempt.direction == Direction.COMPENSATION and outcome is Outcome.SUCCEEDED:
         return COMPENSATED
     return OUTCOMES[outcome]
 
 
-def list_legend(journal: Journal) -> list[Badge]:
+def list_legend(snapshot: SagaSnapshot) -> list[Badge]:
     """Return what the colours and symbols of the picture mean, each once."""
-    return list({badge.word: badge for badge in (badge_of_attempt(a, journal) for a in journal.attempts())}.values())
+    return list({badge.word: badge for badge in (badge_of_attempt(a, snapshot) for a in snapshot.attempts())}.values())
 
 
-def _list_lanes(journal: Journal, selection: Selection) -> Iterator[Lane]:
+def _list_lanes(snapshot: SagaSnapshot, selection: Selection) -> Iterator[Lane]:
     found: dict[tuple[int, str], list[SagaAttempt]] = {}
-    for attempt in journal.attempts():
+    for attempt in snapshot.attempts():
         found.setdefault((attempt.step_id, attempt.direction), []).append(attempt)
     for direction in Direction:
         is_back = direction is Direction.COMPENSATION
-        for step in reversed(journal.steps) if is_back else journal.steps:
+        for step in reversed(snapshot.steps) if is_back else snapshot.steps:
             attempts = found.get((step.pk, direction.value))
             if attempts:
                 yield Lane(
                     name=step.name,
                     is_back=is_back,
-                    bars=tuple(_bar(attempt, step, journal) for attempt in attempts),
-                    waits=tuple(_list_waits(attempts, step, journal)),
+                    bars=tuple(_bar(attempt, step, snapshot) for attempt in attempts),
+                    waits=tuple(_list_waits(attempts, step, snapshot)),
                     url=f"{selection.url_of_tab(Tab.TIMELINE, step.name)}#attempts",
                     is_chosen=step.name == selection.step,
                 )
 
 
-def _bar(attempt: SagaAttempt, step: SagaStep, journal: Journal) -> Bar:
-    badge, end = badge_of_attempt(attempt, journal), _end_of(attempt, journal)
+def _bar(attempt: SagaAttempt, step: SagaStep, snapshot: SagaSnapshot) -> Bar:
+    badge, end = badge_of_attempt(attempt, snapshot), _end_of(attempt, snapshot)
     word = f"{badge.word} (a person's word)" if attempt.is_assumed else badge.word
     took = describe_span(end - attempt.started_at)
     return Bar(
-        start=_seconds(attempt.started_at, journal),
-        end=_seconds(end, journal),
+        start=_seconds(attempt.started_at, snapshot),
+        end=_seconds(end, snapshot),
         word=word,
         tone=badge.tone.value,
         icon_url=f"{static(ICONS)}#{badge.icon}",
@@ -101,31 +101,31 @@ def _bar(attempt: SagaAttempt, step: SagaStep, journal: Journal) -> Bar:
     )
 
 
-def _list_waits(attempts: Sequence[SagaAttempt], step: SagaStep, journal: Journal) -> Iterator[Wait]:
+def _list_waits(attempts: Sequence[SagaAttempt], step: SagaStep, snapshot: SagaSnapshot) -> Iterator[Wait]:
     """Yield the spans in which a step waited to be tried or asked again, or for a person."""
     for before, after in pairwise(attempts):
         if before.ended_at and before.outcome in UNSETTLED and after.started_at > before.ended_at:
-            yield _wait(step, before.ended_at, after.started_at, f"after {in_words(before.outcome)}", journal)
+            yield _wait(step, before.ended_at, after.started_at, f"after {in_words(before.outcome)}", snapshot)
     last = attempts[-1]
-    latest = max(attempt.pk for attempt in journal.attempts() if attempt.step_id == step.pk)
+    latest = max(attempt.pk for attempt in snapshot.attempts() if attempt.step_id == step.pk)
     if last.ended_at is None or last.pk != latest:
         return
     if step.hold:
-        yield _wait(step, last.ended_at, journal.now, f"held, {in_words(step.hold)}", journal)
+        yield _wait(step, last.ended_at, snapshot.now, f"held, {in_words(step.hold)}", snapshot)
     elif step.due_at is not None:
-        yield _wait(step, last.ended_at, journal.now, f"after {in_words(last.outcome or '')}", journal)
+        yield _wait(step, last.ended_at, snapshot.now, f"after {in_words(last.outcome or '')}", snapshot)
 
 
-def _wait(step: SagaStep, start: datetime, end: datetime, why: str, journal: Journal) -> Wait:
+def _wait(step: SagaStep, start: datetime, end: datetime, why: str, snapshot: SagaSnapshot) -> Wait:
     label = f"{step.name} waited {describe_span(end - start)}, {why}"
-    return Wait(start=_seconds(start, journal), end=_seconds(end, journal), label=label)
+    return Wait(start=_seconds(start, snapshot), end=_seconds(end, snapshot), label=label)
 
 
-def _list_marks(journal: Journal, end: datetime) -> Iterator[tuple[float, str]]:
-    saga = journal.saga
+def _list_marks(snapshot: SagaSnapshot, end: datetime) -> Iterator[tuple[float, str]]:
+    saga = snapshot.saga
     if saga.deadline_at and saga.created_at < saga.deadline_at < end:
-        yield _seconds(saga.deadline_at, journal), "deadline"
-    yield _seconds(end, journal), in_words(saga.state) if saga.state in CLOSED_STATES else "now"
+        yield _seconds(saga.deadline_at, snapshot), "deadline"
+    yield _seconds(end, snapshot), in_words(saga.state) if saga.state in CLOSED_STATES else "now"
 
 
 def _describe_lane(lane: Lane) -> str:
@@ -134,14 +134,14 @@ def _describe_lane(lane: Lane) -> str:
     return f"{lane.name} was {kind} {times}, the last time: {lane.bars[-1].word}."
 
 
-def _lease_of(attempt: SagaAttempt, journal: Journal) -> datetime:
-    step = next((step for step in journal.steps if step.pk == attempt.step_id), None)
+def _lease_of(attempt: SagaAttempt, snapshot: SagaSnapshot) -> datetime:
+    step = next((step for step in snapshot.steps if step.pk == attempt.step_id), None)
     return (step.lease_until if step else None) or attempt.deadline_at
 
 
-def _end_of(attempt: SagaAttempt, journal: Journal) -> datetime:
-    return attempt.ended_at or journal.now
+def _end_of(attempt: SagaAttempt, snapshot: SagaSnapshot) -> datetime:
+    return attempt.ended_at or snapshot.now
 
 
-def _seconds(moment: datetime, journal: Journal) -> float:
-    return (moment - journal.saga.created_at).total_seconds()
+def _seconds(moment: datetime, snapshot: SagaSnapshot) -> float:
+    return (moment - snapshot.saga.created_at).total_seconds()

@@ -14,11 +14,10 @@ from .. import bulk, plans, rules
 from ..actors import Actor
 from ..conf import get_settings
 from ..display.sentences import show_error
-from ..journal import Journal
 from ..listing import ListedSaga, describe_sagas
 from ..models import SagaBulk, SagaBulkItem, SagaStep
-from ..reading import get_journal
 from ..rules import Operation
+from ..snapshot import SagaSnapshot
 
 # A retry may be meant for one step, or for all that wait.
 STEP_ACTIONS = rules.STEP_OPERATIONS | {Operation.RETRY}
@@ -36,18 +35,18 @@ def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, A
 
     Raises: SagaNotFound.
     """
-    journal = get_journal(saga_id)
-    [listed] = describe_sagas([journal.saga])
-    effects, possible = journal.effects(), _list_possible(journal, actor)
+    snapshot = SagaSnapshot.load(saga_id)
+    [listed] = describe_sagas([snapshot.saga])
+    effects, possible = snapshot.effects(), _list_possible(snapshot, actor)
     steps = [
         {
             **_describe_step(step, effects[step.name].value, may_see=may_see),
             "actions": [operation.value for operation, refusals in possible.items() if not refusals[step.name]],
         }
-        for step in journal.steps
+        for step in snapshot.steps
     ]
     actions = [
-        plans.plan_on(journal, operation, actor=actor)
+        plans.plan_on(snapshot, operation, actor=actor)
         for operation in Operation
         if operation not in rules.STEP_OPERATIONS
     ]
@@ -119,10 +118,10 @@ def read_cursor(text: str) -> tuple[datetime, UUID] | None:
     return (moment, found) if moment.tzinfo is not None and write_cursor(moment, found) == text else None
 
 
-def _list_possible(journal: Journal, actor: Actor) -> dict[Operation, dict[str, str]]:
+def _list_possible(snapshot: SagaSnapshot, actor: Actor) -> dict[Operation, dict[str, str]]:
     """Return for each action on a step that an account may do, why it is not possible on which step now."""
     return {
-        operation: plans.list_allowed_steps(journal, operation)
+        operation: plans.list_allowed_steps(snapshot, operation)
         for operation in Operation
         if operation in STEP_ACTIONS and actor.may(rules.PERMISSIONS[operation])
     }

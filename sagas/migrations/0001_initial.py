@@ -441,7 +441,12 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("number", models.PositiveIntegerField(help_text="From 1, without gaps, per saga.")),
                 ("at", models.DateTimeField()),
-                ("what", models.CharField(help_text="Code of the event; see sagas.journal.What.", max_length=40)),
+                (
+                    "what",
+                    models.CharField(
+                        help_text="Code of the event; see sagas.history_events.HistoryEvent.", max_length=40
+                    ),
+                ),
                 ("step", models.CharField(blank=True, default="", max_length=60)),
                 ("from_state", models.CharField(blank=True, default="", max_length=30)),
                 ("to_state", models.CharField(blank=True, default="", max_length=30)),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import F, Func, Value
 
+from ..history_events import HistoryEvent
 from .base import EngineModel
 from .fields import MomentField
 from .saga import Saga
 
-DEED = "operator_acted"  # as sagas.journal.What says it, which knows the models
+DEED = HistoryEvent.OPERATOR_ACTED.value
 SHELL_MARK = " ("  # between an account and that of the machine, for who acts in a shell: ada (root@host)
 
 
@@ -28,7 +29,7 @@ class SagaHistory(EngineModel):
     saga = models.ForeignKey(Saga, on_delete=models.CASCADE, related_name="history")
     number = models.PositiveIntegerField(help_text="From 1, without gaps, per saga.")
     at = MomentField()
-    what = models.CharField(max_length=40, help_text="Code of the event; see sagas.journal.What.")
+    what = models.CharField(max_length=40, help_text="Code of the event; see sagas.history_events.HistoryEvent.")
     step = models.CharField(max_length=60, blank=True, default="")
     from_state = models.CharField(max_length=30, blank=True, default="")
     to_state = models.CharField(max_length=30, blank=True, default="")

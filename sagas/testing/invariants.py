@@ -11,9 +11,9 @@ from uuid import UUID
 from django.db import transaction
 
 from ..conf import get_settings
-from ..journal import Journal
 from ..models import SagaAttempt, SagaHistory, SagaStep
 from ..states import PASSED_STATES, UNDOABLE_EFFECTS, Direction, Effect, Hold, Kind, Outcome, SagaState, StepState
+from ..unit_of_work import SagaUnitOfWork
 
 
 def assert_invariants(saga_id: UUID) -> None:
@@ -29,19 +29,19 @@ def assert_invariants(saga_id: UUID) -> None:
 def find_violations(saga_id: UUID) -> list[str]:
     """Return every violated invariant as a sentence; an empty list is good news."""
     with transaction.atomic(using=get_settings().database):
-        journal = Journal.lock(saga_id)
+        work = SagaUnitOfWork.lock(saga_id)
         return [
-            *_check_attempts(journal),
-            *_check_end(journal),
-            *_check_order(journal),
-            *_check_limbo(journal),
-            *_check_history(journal),
+            *_check_attempts(work),
+            *_check_end(work),
+            *_check_order(work),
+            *_check_limbo(work),
+            *_check_history(work),
         ]
 
 
-def _check_attempts(journal: Journal) -> list[str]:
-    found, attempts = [], journal.attempts()
-    for step in journal.steps:
+def _check_attempts(work: SagaUnitOfWork) -> list[str]:
+    found, attempts = [], work.attempts()
+    for step in work.steps:
         live = [attempt for attempt in attempts if attempt.step_id == step.pk and attempt.ended_at is None]
         if len(live) > 1:
             found.append(f"I2: {step.name} has {len(live)} live attempts")
@@ -57,10 +57,10 @@ def _check_attempts(journal: Journal) -> list[str]:
     return found
 
 
-def _check_end(journal: Journal) -> list[str]:
-    state, effects = journal.saga.state, journal.effects()
+def _check_end(work: SagaUnitOfWork) -> list[str]:
+    state, effects = work.saga.state, work.effects()
     if state == SagaState.COMPLETED:
-        open_steps = [step.name for step in journal.steps if step.state not in PASSED_STATES]
+        open_steps = [step.name for step in work.steps if step.state not in PASSED_STATES]
         return [f"I4: completed with {', '.join(open_steps)} not passed"] if open_steps else []
     if state == SagaState.COMPENSATED:
         left = [name for name, effect in effects.items() if effect in UNDOABLE_EFFECTS]
@@ -68,20 +68,20 @@ def _check_end(journal: Journal) -> list[str]:
     return []
 
 
-def _check_order(journal: Journal) -> list[str]:
+def _check_order(work: SagaUnitOfWork) -> list[str]:
     found = []
-    effects = journal.effects()
-    has_pivot = any(s.kind == Kind.PIVOT and s.state == StepState.SUCCEEDED for s in journal.steps)
-    undone = [s for s in journal.steps if s.state in (StepState.COMPENSATING, StepState.COMPENSATED)]
+    effects = work.effects()
+    has_pivot = any(s.kind == Kind.PIVOT and s.state == StepState.SUCCEEDED for s in work.steps)
+    undone = [s for s in work.steps if s.state in (StepState.COMPENSATING, StepState.COMPENSATED)]
     if has_pivot and undone:
         found.append(f"I6: {undone[0].name} is compensated although the pivot succeeded")
-    if undone and journal.saga.state in (SagaState.PENDING, SagaState.RUNNING, SagaState.COMPLETED):
-        found.append(f"I3: {undone[0].name} is compensated while the saga is {journal.saga.state}")
-    if journal.saga.state == SagaState.COMPENSATING:
+    if undone and work.saga.state in (SagaState.PENDING, SagaState.RUNNING, SagaState.COMPLETED):
+        found.append(f"I3: {undone[0].name} is compensated while the saga is {work.saga.state}")
+    if work.saga.state == SagaState.COMPENSATING:
         for step in undone:
             later = [
                 s.name
-                for s in journal.steps
+                for s in work.steps
                 if s.rank > step.rank and effects[s.name] in UNDOABLE_EFFECTS and s.epoch == 0 and not _is_late_pivot(s)
             ]
             if later and step.epoch == 0:
@@ -94,10 +94,10 @@ def _is_late_pivot(step: SagaStep) -> bool:
     return step.kind == Kind.PIVOT and step.hold == Hold.CONTRACT_VIOLATION
 
 
-def _check_limbo(journal: Journal) -> list[str]:
-    saga = journal.saga
-    is_held = bool(saga.hold or any(step.hold for step in journal.steps))
-    is_live = any(step.is_live for step in journal.steps)
+def _check_limbo(work: SagaUnitOfWork) -> list[str]:
+    saga = work.saga
+    is_held = bool(saga.hold or any(step.hold for step in work.steps))
+    is_live = any(step.is_live for step in work.steps)
     if SagaState(saga.state).is_open:
         if saga.hook_due_at is not None:
             return ["I9: open, but the hook of its end is owed"]
@@ -109,7 +109,7 @@ def _check_limbo(journal: Journal) -> list[str]:
             return ["I9: live, but not due"]
         # Without its definition nobody can say what a lost worker did: the lease stays, and somebody keeps looking.
         looked_at = saga.updated_at + get_settings().ring_interval
-        if saga.due_at > max(looked_at, *(step.lease_until for step in journal.steps if step.lease_until)):
+        if saga.due_at > max(looked_at, *(step.lease_until for step in work.steps if step.lease_until)):
             return ["I9: a lease ends before the saga is due"]
         return []
     if saga.due_at is not None or is_held or (is_live and saga.state != SagaState.ABANDONED):
@@ -117,10 +117,10 @@ def _check_limbo(journal: Journal) -> list[str]:
     return []
 
 
-def _check_history(journal: Journal) -> list[str]:
-    rows = SagaHistory.objects.using(get_settings().database).filter(saga_id=journal.saga.pk).order_by("number")
+def _check_history(work: SagaUnitOfWork) -> list[str]:
+    rows = SagaHistory.objects.using(get_settings().database).filter(saga_id=work.saga.pk).order_by("number")
     numbers = list(rows.values_list("number", flat=True))
-    if numbers != list(range(1, journal.saga.history_count + 1)):
+    if numbers != list(range(1, work.saga.history_count + 1)):
         return [f"I8: history has gaps: {numbers}"]
     return []
 
@@ -128,7 +128,7 @@ def _check_history(journal: Journal) -> list[str]:
 def effect_of(saga_id: UUID, step: str) -> Effect:
     """Return what a step has done to the world, as computed from its attempts."""
     with transaction.atomic(using=get_settings().database):
-        return Journal.lock(saga_id).effects()[step]
+        return SagaUnitOfWork.lock(saga_id).effects()[step]
 
 
 def outcomes_of(saga_id: UUID, step: str, direction: Direction = Direction.ACTION) -> list[Outcome | None]:

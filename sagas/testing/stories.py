@@ -19,12 +19,12 @@ from .. import claims, clock, inputs, moves, operations, starting
 from ..actors import Actor
 from ..conf import get_settings
 from ..definition import SagaDefinition
-from ..journal import Journal
 from ..operations import Operation
 from ..outcomes import Report
 from ..perform import Claimed
 from ..states import Direction, Effect, Kind, Outcome
 from ..steps import Step
+from ..unit_of_work import SagaUnitOfWork
 
 GENERATED_BY = "saga_generate"
 """Who starts these sagas, by value; so that they are told from real ones."""
@@ -187,19 +187,19 @@ def live(definition: type[SagaDefinition], story: Story) -> UUID:
             _go_on(saga.pk, Story(name=story.name, weight=0))
     if story.is_late and definition.deadline:
         clock.move(definition.deadline)
-        _settle(Journal.lock(saga.pk), may_claim=False)
+        _settle(SagaUnitOfWork.lock(saga.pk), may_claim=False)
     return saga.pk
 
 
 def _go_on(saga_id: UUID, story: Story) -> None:
     answers, claimed = list(story.answers), None
     for _ in range(MAX_MOVES):
-        journal = Journal.lock(saga_id)
+        work = SagaUnitOfWork.lock(saga_id)
         if claimed is not None:
-            moves.record(journal, journal.step(claimed.step.name), claimed.direction, _answer(claimed, story, answers))
+            moves.record(work, work.step(claimed.step.name), claimed.direction, _answer(claimed, story, answers))
         is_enough = claimed is not None and _is_at(claimed, story) and not answers and story.stand is Stand.WAITING
-        claimed = _settle(journal, may_claim=not is_enough)
-        if is_enough or (claimed is None and not _wait(journal)):
+        claimed = _settle(work, may_claim=not is_enough)
+        if is_enough or (claimed is None and not _wait(work)):
             return
         if claimed is not None and _is_at(claimed, story) and not answers and story.stand is Stand.LIVE:
             return
@@ -210,22 +210,22 @@ def _is_at(claimed: Claimed, story: Story) -> bool:
     return (claimed.step.name, claimed.direction) == (story.place, story.direction)
 
 
-def _settle(journal: Journal, *, may_claim: bool) -> Claimed | None:
-    following = claims.claim_next(journal, queues=None, worker=WORKER, may_claim=may_claim)
+def _settle(work: SagaUnitOfWork, *, may_claim: bool) -> Claimed | None:
+    following = claims.claim_next(work, queues=None, worker=WORKER, may_claim=may_claim)
     if following.is_worth_writing:
-        journal.write()
+        work.write()
     return following.claimed
 
 
-def _wait(journal: Journal) -> bool:
+def _wait(work: SagaUnitOfWork) -> bool:
     """Let the time pass until the saga is due.
 
     Returns: False when it is over or held.
     """
-    due_at = journal.saga.due_at
-    if due_at is None or journal.saga.hold or any(step.hold for step in journal.steps):
+    due_at = work.saga.due_at
+    if due_at is None or work.saga.hold or any(step.hold for step in work.steps):
         return False
-    clock.move(max(due_at - journal.now, timedelta()))
+    clock.move(max(due_at - work.now, timedelta()))
     return True
 
 

@@ -15,7 +15,7 @@ from sagas.admin.selection import Selection, Tab
 from sagas.admin.timeline_view import draw_attempts, list_legend
 from sagas.drawing.timeline import TIMES
 from sagas.models import Saga, SagaAttempt
-from sagas.reading import read_journal
+from sagas.snapshot import SagaSnapshot
 from sagas.testing import drain
 
 from . import tall, trips
@@ -29,9 +29,9 @@ SECOND = timedelta(seconds=1)
 
 
 def draw(saga: Saga, step: str = "") -> ET.Element:
-    journal = read_journal(saga.pk)
-    assert journal is not None
-    return ET.fromstring(draw_attempts(journal, Selection(tab=Tab.TIMELINE, step=step)))  # noqa: S314
+    snapshot = SagaSnapshot.find(saga.pk)
+    assert snapshot is not None
+    return ET.fromstring(draw_attempts(snapshot, Selection(tab=Tab.TIMELINE, step=step)))  # noqa: S314
 
 
 def groups(picture: ET.Element, css_class: str) -> list[ET.Element]:
@@ -57,7 +57,7 @@ def test_every_attempt_is_a_bar_in_every_state(maker: str) -> None:
     attempts = SagaAttempt.objects.filter(saga=saga)
 
     if not attempts:
-        assert draw_attempts(read_journal(saga.pk), Selection()) == ""  # type: ignore[arg-type]
+        assert draw_attempts(SagaSnapshot.find(saga.pk), Selection()) == ""  # type: ignore[arg-type]
         return
     told = titles(draw(saga), "saga-attempt")
 
@@ -186,10 +186,10 @@ def test_hostile_names_stay_text() -> None:
 
 def test_legend_names_every_outcome_once(log_in: LogIn) -> None:
     saga = trips.make_compensation_failing()
-    journal = read_journal(saga.pk)
-    assert journal is not None
+    snapshot = SagaSnapshot.find(saga.pk)
+    assert snapshot is not None
 
-    assert [badge.word for badge in list_legend(journal)] == ["succeeded", "refused", "unknown"]
+    assert [badge.word for badge in list_legend(snapshot)] == ["succeeded", "refused", "unknown"]
     text = log_in("viewer").get(page_of(saga, "timeline")).content.decode()
     assert text.split('aria-label="What the picture shows"')[1].split("</ul>")[0].count("saga-badge") == 3
     assert 'role="group" aria-labelledby="saga-timeline-title saga-timeline-desc"' in text

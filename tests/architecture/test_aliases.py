@@ -140,7 +140,7 @@ def test_each_form_without_an_alias_would_be_found(code: str) -> None:
     [
         "Saga.objects.using(alias).filter(pk=1)", "Saga._default_manager.using(alias).all()",
         "objects = EngineManager()",
-        "journal.steps", "[step.name for step in journal.steps]", "reading.keys.values()", "data.items()",
+        "snapshot.steps", "[step.name for step in snapshot.steps]", "reading.keys.values()", "data.items()",
         "bulk.save(using=alias, update_fields=['state'])", "items.filter(pk__in=batch).delete()",
         "SagaBulk.objects.using(alias).filter(pk=1).delete()", "transaction.atomic(using=alias, durable=True)",
         "transaction.on_commit(ring, using=alias)", "from django.db import connections", "connections[alias].cursor()",

@@ -27,6 +27,7 @@ PLANTED = {
         "orders/endings.py",
         "import payments.models",
     ),
+    "Who can write a saga is known": ("sagas/summary.py", "import sagas.unit_of_work"),
     "Inside the engine imports go down the page only": ("sagas/models/choices.py", "import sagas.engine"),
 }
 

@@ -302,10 +302,10 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[Saga], None]:
     claim_next = claims.claim_next
 
     def poison_one(saga: Saga) -> None:
-        def claim(journal: object, **arguments: object) -> object:
-            if journal.saga.pk == saga.pk:  # type: ignore[attr-defined]
+        def claim(work: object, **arguments: object) -> object:
+            if work.saga.pk == saga.pk:  # type: ignore[attr-defined]
                 raise StaleWrite("This row cannot be borne.")
-            return claim_next(journal, **arguments)  # type: ignore[arg-type]
+            return claim_next(work, **arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(claims, "claim_next", claim)
 

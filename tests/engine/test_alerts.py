@@ -23,9 +23,9 @@ from django.test import override_settings
 from config.mailers import describe_mail_server
 from sagas import Misconfigured, OutcomeUnknown, RetryPolicy, alerts, announcing, checks, holds, operations
 from sagas.alerts import Alert, AlertNotSent
-from sagas.journal import Journal
 from sagas.states import Attention, Hold
 from sagas.testing import pass_time
+from sagas.unit_of_work import SagaUnitOfWork
 
 from .world import COMPENSATION, OPERATOR, REASON, Broken, Refused, World, begin, define, step_of, work
 
@@ -118,9 +118,9 @@ def test_what_people_do_themselves_is_not_told(world: World) -> None:
 def test_a_rolled_back_write_tells_nothing(world: World) -> None:
     saga = begin(define(a=world.compensatable(), b=world.pivot()))
     with transaction.atomic():
-        journal = Journal.lock(saga.pk)
-        holds.set_hold(journal, journal.step("a"), Hold.MISCONFIGURED)
-        journal.write()
+        unit = SagaUnitOfWork.lock(saga.pk)
+        holds.set_hold(unit, unit.step("a"), Hold.MISCONFIGURED)
+        unit.write()
         transaction.set_rollback(True)
 
     assert told() == []
@@ -130,10 +130,10 @@ def test_a_rolled_back_write_tells_nothing(world: World) -> None:
 def test_what_is_over_before_it_is_written_is_not_told(world: World) -> None:
     saga = begin(define(a=world.compensatable(), b=world.pivot()))
     with transaction.atomic():
-        journal = Journal.lock(saga.pk)
-        holds.set_attention(journal, journal.step("a"), Attention.RETRIES_EXHAUSTED)
-        holds.set_attention(journal, journal.step("a"), None)
-        journal.write()
+        unit = SagaUnitOfWork.lock(saga.pk)
+        holds.set_attention(unit, unit.step("a"), Attention.RETRIES_EXHAUSTED)
+        holds.set_attention(unit, unit.step("a"), None)
+        unit.write()
 
     assert told() == []
 

@@ -30,11 +30,11 @@ from sagas import (
 )
 from sagas.checks_of_functions import check_hook_timeout
 from sagas.conf import get_settings
-from sagas.journal import Journal
 from sagas.metrics import SagaCollector
 from sagas.models import Saga
 from sagas.testing import SimulatedCrash, assert_invariants, drain, pass_time
 from sagas.testing.drain import look, read
+from sagas.unit_of_work import SagaUnitOfWork
 
 from .frozen import freeze, lose_lease
 from .side_by_side import PATIENCE_SECONDS, run_elsewhere
@@ -506,11 +506,11 @@ class TestInsideATestsTransaction:
         saga = drain(begin(define(on_closed=fail_twice, a=world.compensatable())))
         assert (len(answers), saga.hook_due_at) == (3, None)
 
-    def test_journal_of_an_open_saga_owes_nothing(self, saga: Saga) -> None:
+    def test_open_saga_owes_no_call(self, saga: Saga) -> None:
         with transaction.atomic():
-            journal = Journal.lock(saga.pk)
-        assert closing.is_owed(journal) is False
-        assert closing.take(journal) is None
+            unit = SagaUnitOfWork.lock(saga.pk)
+        assert closing.is_owed(unit) is False
+        assert closing.take(unit) is None
 
 
 @pytest.fixture(autouse=True)

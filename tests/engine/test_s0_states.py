@@ -13,12 +13,13 @@ from django_fsm import TransitionNotAllowed
 
 from sagas import Compensatable, InputRefused, Parallel, RetryLater, operations
 from sagas.exceptions import SagaNotFound, StaleWrite
-from sagas.journal import Journal, What
+from sagas.history_events import HistoryEvent
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
 from sagas.models.saga import new_saga_id
 from sagas.outcomes import succeeded
 from sagas.states import SagaState, StepState
 from sagas.testing import drain, pass_time
+from sagas.unit_of_work import SagaUnitOfWork
 
 from .world import OPERATOR, REASON, Refused, World, attempts, begin, define, states, step_of, told, work
 
@@ -229,11 +230,11 @@ MOVED_BY_OTHERS: dict[str, str] = {
 @pytest.mark.parametrize("what", MOVED_BY_OTHERS)
 def test_s0_a_write_on_a_row_that_moved_is_refused_whole(saga: Saga, what: str) -> None:
     with pytest.raises(StaleWrite), transaction.atomic():  # noqa: PT012
-        journal = Journal.lock(saga.pk)
+        unit = SagaUnitOfWork.lock(saga.pk)
         execute(MOVED_BY_OTHERS[what], saga.pk)
-        journal.step("a").skip()
-        journal.tell(What.STEP_SKIPPED, step=journal.step("a"))
-        journal.write()
+        unit.step("a").skip()
+        unit.add_history(HistoryEvent.STEP_SKIPPED, step=unit.step("a"))
+        unit.write()
     assert states(saga)["a"] == "pending"
     assert [row.what for row in told(saga)] == ["saga_started"]
 
@@ -245,16 +246,16 @@ def test_s0_a_definite_outcome_is_written_once(world: World, saga: Saga, outcome
     [attempt] = attempts(saga, "a")
     execute("UPDATE sagas_sagaattempt SET outcome = %s WHERE id = %s", outcome, attempt.pk)
     with pytest.raises(StaleWrite), transaction.atomic():  # noqa: PT012
-        journal = Journal.lock(saga.pk)
-        journal.close_attempt(journal.step("a"), attempt.lease_token, succeeded(None))
-        journal.write()
+        unit = SagaUnitOfWork.lock(saga.pk)
+        unit.close_attempt(unit.step("a"), attempt.lease_token, succeeded(None))
+        unit.write()
     attempt.refresh_from_db()
     assert attempt.outcome == outcome
 
 
-def test_s0_there_is_no_journal_of_an_unknown_saga() -> None:
+def test_s0_an_unknown_saga_cannot_be_locked() -> None:
     with pytest.raises(SagaNotFound), transaction.atomic():
-        Journal.lock(uuid4())
+        SagaUnitOfWork.lock(uuid4())
     assert Saga.objects.count() == 0
 
 

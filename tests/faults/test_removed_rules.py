@@ -37,10 +37,10 @@ from sagas.archive import Archive
 from sagas.barrier import Entry
 from sagas.claims import Next
 from sagas.exceptions import StaleRevision
-from sagas.journal import Journal
 from sagas.models import BarrierState, Saga
 from sagas.testing import faults, pass_time
 from sagas.testing.drain import read
+from sagas.unit_of_work import SagaUnitOfWork
 from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
 from tests.participants.side_by_side import PATIENCE_SECONDS, count_types, run_side_by_side
 
@@ -71,11 +71,11 @@ def find_violation(path: Path[Any], disturb: Disturb) -> Verdict:
 def test_without_the_lease_token_a_late_worker_repeats_a_local_step(
     databases: int, bare_saga: type[SagaDefinition], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def record_without_looking(run: Any, journal: Any, claimed: Any, report: Any) -> Next:
-        step = journal.step(claimed.step.name)
+    def record_without_looking(run: Any, work: Any, claimed: Any, report: Any) -> Next:
+        step = work.step(claimed.step.name)
         if step.lease_token is not None:
-            moves.record(journal, step, claimed.direction, report)
-        return claims.claim_next(journal, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
+            moves.record(work, step, claimed.direction, report)
+        return claims.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
     monkeypatch.setattr(engine, "_record_in", record_without_looking)
     violation = find_violation(bare_paths.make_forward(bare_saga), freeze_everywhere)
@@ -213,13 +213,13 @@ def test_a_cleanup_that_deletes_before_it_archives_loses_a_saga(
 def test_if_history_were_told_after_the_commit_a_death_would_leave_a_decision_without_it(
     databases: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Journal._run
+    run = SagaUnitOfWork._run
 
-    def run_and_tell_later(written: Journal, parts: list[Any]) -> None:
+    def run_and_tell_later(written: SagaUnitOfWork, parts: list[Any]) -> None:
         run(written, [part for part in parts if part[0] != "told"])
         transaction.on_commit(lambda: run(written, [part for part in parts if part[0] == "told"]))
 
-    monkeypatch.setattr(Journal, "_run", run_and_tell_later)
+    monkeypatch.setattr(SagaUnitOfWork, "_run", run_and_tell_later)
     (pause,) = [path for path in operators.PATHS if path.name == f"operator: {operations.Operation.PAUSE.value}"]
     violation = find_violation(pause, kill_everywhere)
     assert any("pause is half done" in problem for problem in violation.problems), violation
@@ -252,7 +252,7 @@ def test_without_the_revision_a_person_refuses_what_has_happened_since(
 ) -> None:
     with clock.restored():
         assert refuse_on_old_knowledge() == []
-    monkeypatch.setattr(operations, "_check_revision", lambda _journal, _revision: None)
+    monkeypatch.setattr(operations, "_check_revision", lambda _work, _revision: None)
     with clock.restored():
         problems = refuse_on_old_knowledge()
     assert "money is ['held'], not ['captured']" in problems, problems

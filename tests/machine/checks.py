@@ -8,10 +8,10 @@ from uuid import UUID
 
 from django.db import connections, transaction
 
-from sagas.journal import Journal
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
 from sagas.states import UNDOABLE_EFFECTS, Direction, Effect, Kind, Outcome, SagaState, StepState
 from sagas.testing import find_violations
+from sagas.unit_of_work import SagaUnitOfWork
 
 from .specs import Place, SagaSpec, StepSpec, Undo
 from .stage import Stage
@@ -79,26 +79,24 @@ class Checker:
         """
         found = [*self.found, *find_violations(saga_id)]
         with transaction.atomic(using=ENGINE):
-            journal = Journal.lock(saga_id)
-            effects = journal.effects()
-        attempts = [
-            attempt for step in journal.steps for way in Direction for attempt in journal.attempts_of(step, way)
-        ]
+            unit = SagaUnitOfWork.lock(saga_id)
+            effects = unit.effects()
+        attempts = [attempt for step in unit.steps for way in Direction for attempt in unit.attempts_of(step, way)]
         history = list(SagaHistory.objects.filter(saga_id=saga_id).order_by("number"))
-        rows = {step.name: step for step in journal.steps}
+        rows = {step.name: step for step in unit.steps}
         found += self._compare_definite(attempts)
-        found += _check_moves(journal.saga, rows, history)
+        found += _check_moves(unit.saga, rows, history)
         counts = self.world.count_all(saga_id, spec.steps)
         for step in spec.steps:
             row, key = rows[step.name], f"{saga_id}:{step.name}"
             mine = [attempt for attempt in attempts if attempt.step_id == row.pk]
             found += _check_budget(step, row, mine, history)
             counted = counts[step.name]
-            found += self._check_effect(journal.saga, step, row, effects[step.name], counted)
+            found += self._check_effect(unit.saga, step, row, effects[step.name], counted)
             if step.place is Place.JOINED and key not in self.world.by_hand:
                 found += _check_joined(step, mine, counted)
         found += self._check_pivot(saga_id, spec, counts)
-        found += _check_abort(journal.saga, history)
+        found += _check_abort(unit.saga, history)
         if found:
             raise AssertionError("\n".join(found))
 

@@ -25,12 +25,12 @@ from .machine import SagaMachine
 
 @contextmanager
 def _record_under_any_token() -> Iterator[None]:
-    def record(run: Any, journal: Any, claimed: Any, report: Any) -> Any:
-        step = journal.step(claimed.step.name)
+    def record(run: Any, work: Any, claimed: Any, report: Any) -> Any:
+        step = work.step(claimed.step.name)
         is_back = claimed.direction is Direction.COMPENSATION
         if step.lease_token is not None and is_back == (step.state == StepState.COMPENSATING):
-            moves.record(journal, step, claimed.direction, report)
-        return claims.claim_next(journal, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
+            moves.record(work, step, claimed.direction, report)
+        return claims.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
     with patch.object(engine, "_record_in", record):
         yield
@@ -50,7 +50,7 @@ def _compensate_beside_live_actions() -> Iterator[None]:
 
 @contextmanager
 def _never_reopen() -> Iterator[None]:
-    with patch.object(moves, "reopen", lambda journal, step: None):
+    with patch.object(moves, "reopen", lambda work, step: None):
         yield
 
 
@@ -58,9 +58,9 @@ def _never_reopen() -> Iterator[None]:
 def _share_budgets() -> Iterator[None]:
     real = claims._open
 
-    def open_attempt(journal: Any, step: Any, declared: Any, direction: Direction, worker: str) -> Any:
+    def open_attempt(work: Any, step: Any, declared: Any, direction: Direction, worker: str) -> Any:
         used = step.budget_used
-        attempt = real(journal, step, declared, direction, worker)
+        attempt = real(work, step, declared, direction, worker)
         step.budget_used = used + 1
         return attempt
 
@@ -79,13 +79,13 @@ def _ignore_tombstones() -> Iterator[None]:
 
 @contextmanager
 def _forget_late_answers() -> Iterator[None]:
-    with patch.object(evidence, "keep", lambda journal, claimed, report: Next()):
+    with patch.object(evidence, "keep", lambda work, claimed, report: Next()):
         yield
 
 
 @contextmanager
 def _take_lost_workers_for_idle() -> Iterator[None]:
-    def describe(_journal: Any, _step: Any) -> Any:
+    def describe(_work: Any, _step: Any) -> Any:
         return outcomes.lost_worker(is_rolled_back=True, worker="")
 
     with patch.object(moves, "_describe_lost_worker", describe):
@@ -94,7 +94,7 @@ def _take_lost_workers_for_idle() -> Iterator[None]:
 
 @contextmanager
 def _overlook_deadlines() -> Iterator[None]:
-    with patch.object(moves, "_notice_deadline", lambda journal: None):
+    with patch.object(moves, "_notice_deadline", lambda work: None):
         yield
 
 
@@ -118,7 +118,7 @@ def _undo_first_things_first() -> Iterator[None]:
 
 @contextmanager
 def _try_for_ever() -> Iterator[None]:
-    with patch.object(budgets, "is_budget_spent", lambda journal, step, direction, report: False):
+    with patch.object(budgets, "is_spent", lambda budget, report: False):
         yield
 
 

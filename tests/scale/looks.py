@@ -19,12 +19,12 @@ import sagas
 from orders.probes import judge_readiness
 from sagas import clock, listing, owed_hooks, recovery, retention, transcript, versions
 from sagas.conf import get_settings
-from sagas.journal import Journal
 from sagas.listing import Wanted
 from sagas.metrics import SagaCollector
 from sagas.models import Saga, SagaStep
 from sagas.retention import Scope
 from sagas.states import SagaState
+from sagas.unit_of_work import SagaUnitOfWork
 
 from .pages import list_pages
 from .plans import watch_plans
@@ -67,7 +67,7 @@ def list_programs(examples: Mapping[str, Any]) -> Looks:
     yield "sweep of some queues", lambda: recovery.claim_due(limit=200, queues=["sagas"])
     yield "sweep but for some queues", lambda: recovery.claim_due(limit=200, but_not=["sagas"])
     yield "oldest due", recovery.oldest_due_age_seconds
-    yield "claim", lambda: Journal.lock(open_saga).effects()
+    yield "claim", lambda: SagaUnitOfWork.lock(open_saga).effects()
     yield "cleanup", clean_up_a_batch
     yield "versions in use", versions.find_unknown_versions
     yield "transcript", lambda: transcript.render(closed)

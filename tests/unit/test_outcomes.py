@@ -71,7 +71,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("error", "direction", "rolled_back", "outcome", "effect"), TABLE)
 def test_s1_errors(error: Exception, direction: Direction, rolled_back: bool, outcome: Outcome, effect: Effect) -> None:
-    report = classify(error, step=STEP, direction=direction, is_rolled_back=rolled_back)
+    report = classify(error, refusals=STEP.refusals(direction), is_rolled_back=rolled_back)
     assert (report.outcome, report.effect) == (outcome, effect)
     assert report.is_counted is (outcome is not Outcome.IN_PROGRESS)
     assert report.settles is False
@@ -82,7 +82,8 @@ def test_s1_errors(error: Exception, direction: Direction, rolled_back: bool, ou
 def test_s3_a_refusal_settles_only_where_the_participant_stores_it(
     step: Step, settles: bool, rolled_back: bool
 ) -> None:
-    assert classify(No(), step=step, direction=ACTION, is_rolled_back=rolled_back).settles is settles
+    report = classify(No(), refusals=step.refuses_on, refusal_settles=step.refusal_settles, is_rolled_back=rolled_back)
+    assert report.settles is settles
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_s1_other_endings(report: Any, outcome: Outcome, effect: Effect, counted
 )  # fmt: skip
 def test_s1_a_delay_is_kept_as_far_as_a_calendar_holds_it(kind: Any, asked: Any, kept: float | None) -> None:
     error = kind(after=asked) if kind is RetryLater else kind(poll_after=asked)
-    assert classify(error, step=STEP, direction=ACTION, is_rolled_back=False).after_seconds == kept
+    assert classify(error, refusals=STEP.refusals(ACTION), is_rolled_back=False).after_seconds == kept
 
 
 def test_text_is_made_storable_and_shortened_in_the_middle() -> None:
@@ -129,7 +130,7 @@ class Unspeakable(Exception):
 
 
 def test_an_error_without_readable_text_is_an_outcome_all_the_same() -> None:
-    report = classify(Unspeakable(), step=STEP, direction=ACTION, is_rolled_back=False)
+    report = classify(Unspeakable(), refusals=STEP.refusals(ACTION), is_rolled_back=False)
     assert (report.outcome, report.message) == (Outcome.UNKNOWN, "(the error has no readable text)")
 
 

@@ -84,9 +84,9 @@ def sweep_no_bulks() -> None:
 def record_under_any_token() -> None:
     """Record whatever comes back, whoever has the lease."""
 
-    def record(run: Any, journal: Any, claimed: Any, report: Any) -> Next:
-        moves.record(journal, journal.step(claimed.step.name), claimed.direction, report)
-        return claims.claim_next(journal, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
+    def record(run: Any, work: Any, claimed: Any, report: Any) -> Next:
+        moves.record(work, work.step(claimed.step.name), claimed.direction, report)
+        return claims.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
     engine._record_in = record
 
@@ -98,7 +98,7 @@ def keep_no_late_answers() -> None:
 
 def believe_in_every_lease() -> None:
     """Wait for every worker that ever claimed, also when its lease has ended."""
-    moves.expire_leases = lambda _journal: None
+    moves.expire_leases = lambda _work: None
 
 
 def rewrite(old: str, new: str) -> None:
