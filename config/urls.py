@@ -8,10 +8,11 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
-from orders import probe_views
 from orders.api.docs import DocsView
 from orders.api.problems import refuse_unknown
 from orders.log_in_form import ThrottledAuthenticationForm
+from sagas.metrics import show_metrics
+from sagas.probes import show_health, show_readiness
 
 admin.site.login_form = ThrottledAuthenticationForm
 admin.site.site_header = admin.site.site_title = "Sagas for Django"
@@ -34,9 +35,9 @@ urlpatterns = [
     path("api/v1/", include("sagas.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", DocsView.as_view(url_name="schema"), name="docs"),
-    path("healthz", probe_views.show_health, name="healthz"),
-    path("readyz", probe_views.show_readiness, name="readyz"),
-    path("metrics", probe_views.show_metrics, name="metrics"),
+    path("healthz", show_health, name="healthz"),
+    path("readyz", show_readiness, name="readyz"),
+    path("metrics", show_metrics, name="metrics"),
     # Here and not only in handler404, because with DEBUG Django answers unknown addresses by a page of its own.
     # The pages for people are left to the redirect that adds a slash.
     re_path(r"^api/(?!docs$|schema$)", refuse_unknown),

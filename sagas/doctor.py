@@ -5,32 +5,30 @@ Every look is bounded in time, and one that fails does not keep the others from 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from celery import current_app
 from django.core.checks import CheckMessage, run_checks
-from django.db import Error, connections
-from django.db.migrations.executor import MigrationExecutor
-from kombu.connection import Connection
-from kombu.exceptions import OperationalError as BrokerError
+from django.db import Error
 
-from . import checks, clock, owed_hooks, recovery, registry, retention, timings
+from . import checks, clock, health, owed_hooks, registry, retention, timings
 from .conf import get_settings
-from .databases import refresh_connection
+from .health import DatabaseServer, NoAnswer
+from .liveness import LATE, read_liveness
 from .versions import find_unknown_versions
 
-BROKER_SECONDS = 3.0
-# Far more than a ring interval and two sweeps: whoever waits so long was not rung for, or found no free worker.
-OLDEST_DUE_WARN_SECONDS, OLDEST_DUE_FAIL_SECONDS = 30.0, 300.0
+SERVER_SECONDS = 3.0  # how long the broker, and the participants' databases together, may take
+OLDEST_DUE_FAIL_SECONDS = 300.0
 # The engine decides by the database's clock alone; logs and ids of another clock only confuse readers.
 SKEW_WARN_SECONDS = 2.0
-TIMEOUT_SETTINGS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 OLDEST_SERVER = 150_000
 MAX_VERSIONS = 20  # named one by one
+CHECK_SERVER = "Is the server up, and does the URL in the settings name it rightly?"
+START_WORKER = "Start a Celery worker, or manage.py saga_sweep --loop --run."
 
 
 class Level(StrEnum):
@@ -43,7 +41,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Tell about one dependency or setting."""
+    """What was found about one dependency or setting."""
 
     name: str
     level: Level
@@ -51,6 +49,12 @@ class Finding:
     """What was found."""
     todo: str = ""
     """What to do; empty when all is well."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """The same for programs, where there is anything to measure."""
+    participant: str = ""
+    """The alias, if it is about a participant's own database."""
+    is_unread: bool = False
+    """Whether nothing could be read, because the engine's database failed meanwhile."""
 
     def as_line(self) -> str:
         """Return it as a line of text."""
@@ -68,34 +72,39 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """Return every finding; nothing that asks a database which does not answer is asked twice."""
     yield from _examine_settings()
-    settings = checks.read_settings()
-    if settings is None:
-        return
-    using = settings.database
-    yield from _look("broker", _examine_broker)
-    databases = list(_look("database", lambda: _examine_database(using)))
+    if checks.read_settings() is not None:
+        yield from examine_surroundings(LOOKS, seconds=SERVER_SECONDS)
+
+
+def examine_surroundings(looks: Iterable[str], *, seconds: float) -> Iterator[Finding]:
+    """Return the findings about broker, databases and migrations, and those of some of the LOOKS if tables can be read.
+
+    ``seconds``: how long the broker may take, and how long the participants' databases.
+    """
+    yield from _examine_broker(seconds)
+    using = get_settings().database
+    databases = list(_look("database", lambda: [_judge_server("database", health.read_server(using))]))
     yield from databases
     if any(finding.level is Level.FAIL for finding in databases):
         return
-    for alias in retention.barrier_databases():
-        if alias != using:
-            yield from _look(f"database {alias}", lambda alias=alias: _examine_database(alias))  # type: ignore[misc]
-    migrations = list(_look("migrations", _examine_migrations))
+    others = health.ask_databases([alias for alias in retention.barrier_databases() if alias != using], seconds)
+    yield from (_judge_participant(alias, answer) for alias, answer in others.items())
+    answering = [alias for alias, answer in others.items() if isinstance(answer, DatabaseServer)]
+    migrations = list(_look("migrations", lambda: _examine_migrations(using, answering)))
     yield from migrations
-    if any(finding.level is Level.FAIL for finding in migrations):
+    if any(finding.level is Level.FAIL and not finding.participant for finding in migrations):
         return
-    for name, look in LOOKS.items():
-        yield from _look(name, look)
+    for name in looks:
+        yield from _look(name, LOOKS[name])
 
 
-def _look(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+def _look(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
     """Make one look; a database that fails meanwhile is a finding, too."""
     try:
         return list(look())
     except Error as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        todo = "Is the server up, and does the URL in the settings name it rightly?"
-        return [Finding(name=name, level=Level.FAIL, what=f"does not answer: {lines[0]}", todo=todo)]
+        what = f"does not answer: {health.describe_error(error)}"
+        return [Finding(name=name, level=Level.FAIL, what=what, todo=CHECK_SERVER, is_unread=True)]
 
 
 def _examine_settings() -> Iterator[Finding]:
@@ -123,83 +132,64 @@ def _examine_settings() -> Iterator[Finding]:
     )
 
 
-def _examine_database(alias: str) -> Iterator[Finding]:
-    name = "database" if alias == get_settings().database else f"database {alias}"
-    refresh_connection(alias)
-    with connections[alias].cursor() as cursor:
-        cursor.execute("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
-        number, version = cursor.fetchone()
-        cursor.execute(f"SELECT {', '.join('current_setting(%s)' for _ in TIMEOUT_SETTINGS)}", TIMEOUT_SETTINGS)
-        values = dict(zip(TIMEOUT_SETTINGS, cursor.fetchone(), strict=True))
-        cursor.execute("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool")
-        is_read_only = cursor.fetchone()[0]
-    told = ", ".join(f"{setting} {value}" for setting, value in values.items())
-    unlimited = [setting for setting, value in values.items() if value == "0"]
-    what = f"PostgreSQL {version.split()[0]}, {told}"
-    if number < OLDEST_SERVER:
-        yield Finding(name=name, level=Level.FAIL, what=what, todo="The engine needs PostgreSQL 15 or newer.")
-    elif is_read_only:
-        yield Finding(name=name, level=Level.FAIL, what=f"{what}, read-only", todo="Connect to the primary server.")
+def _judge_server(name: str, server: DatabaseServer, participant: str = "") -> Finding:
+    told = ", ".join(f"{setting} {value}" for setting, value in server.timeouts.items())
+    unlimited = [setting for setting, value in server.timeouts.items() if value == "0"]
+    level, what, todo = Level.OK, f"PostgreSQL {server.version}, {told}", ""
+    if server.number < OLDEST_SERVER:
+        level, todo = Level.FAIL, "The engine needs PostgreSQL 15 or newer."
+    elif server.is_read_only:
+        level, what, todo = Level.FAIL, f"{what}, read-only", "Connect to the primary server."
     elif unlimited:
+        level = Level.WARN
         todo = (
             f"Set {', '.join(unlimited)} in OPTIONS, so that a lost client or a slow query cannot hold locks for ever."
         )
-        yield Finding(name=name, level=Level.WARN, what=what, todo=todo)
-    else:
-        yield Finding(name=name, level=Level.OK, what=what)
+    return Finding(name=name, level=level, what=what, todo=todo, participant=participant)
 
 
-def _examine_migrations() -> Iterator[Finding]:
-    """Look at the engine's tables, and at the barrier's in the other databases."""
-    missing: list[str] = []
-    for alias in retention.barrier_databases():
-        executor = MigrationExecutor(connections[alias])
-        targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "sagas"]
-        plan = executor.migration_plan(targets)
-        missing += [f"{migration.app_label}.{migration.name} on {alias}" for migration, _ in plan]
-    if missing:
-        what = f"not applied: {', '.join(missing)}"
-        yield Finding(name="migrations", level=Level.FAIL, what=what, todo="Run manage.py migrate for each database.")
-    else:
+def _judge_participant(alias: str, answer: DatabaseServer | NoAnswer) -> Finding:
+    name = f"database {alias}"
+    if isinstance(answer, DatabaseServer):
+        return _judge_server(name, answer, alias)
+    what = f"does not answer: {answer.reason}"
+    return Finding(name=name, level=Level.FAIL, what=what, todo=CHECK_SERVER, participant=alias)
+
+
+def _examine_migrations(using: str, others: Iterable[str]) -> Iterator[Finding]:
+    """Look at the migrations of every app in the engine's database and in those of participants that answer."""
+    missing = {using: health.list_missing_migrations(using)}
+    for alias in others:
+        try:
+            missing[alias] = health.list_missing_migrations(alias)
+        except Error as error:
+            yield _judge_participant(alias, NoAnswer(reason=health.describe_error(error)))
+    named = [f"{migration} on {alias}" for alias, migrations in missing.items() for migration in migrations]
+    if not named:
         yield Finding(name="migrations", level=Level.OK, what="all applied")
+        return
+    yield Finding(
+        name="migrations",
+        level=Level.FAIL,
+        what=f"not applied: {', '.join(named)}",
+        todo="Run manage.py migrate for each database.",
+        facts={"missing": len(named), "databases": sorted(alias for alias, found in missing.items() if found)},
+    )
 
 
-def _examine_broker() -> Iterator[Finding]:
-    """Ask the broker in a thread: a frozen one lets its callers wait without limit."""
+def _examine_broker(seconds: float) -> Iterator[Finding]:
     if get_settings().doorbell != "sagas.doorbell.ring_celery":
         yield Finding(name="broker", level=Level.OK, what=f"not used: the doorbell is {get_settings().doorbell}")
         return
-    failures: list[str] = []
-    # Made here: the current app of Celery is another one in another thread.
-    connection = current_app.connection_for_write()
-    where = connection.as_uri()
-    thread = threading.Thread(target=_ask_broker, args=[connection, failures], name="sagas-doctor-broker", daemon=True)
-    thread.start()
-    thread.join(BROKER_SECONDS)
+    where, failure = health.ask_broker(seconds)
+    if failure is None:
+        yield Finding(name="broker", level=Level.OK, what=f"{where} answers")
+        return
     todo = (
         "Is it up, and does its URL name it rightly? Sagas are accepted, and go on when it is back; saga_sweep --loop"
         " --run goes on with them without it."
     )
-    if thread.is_alive():
-        what = f"{where} does not answer within {BROKER_SECONDS:g} s"
-        yield Finding(name="broker", level=Level.WARN, what=what, todo=todo)
-    elif failures:
-        yield Finding(name="broker", level=Level.WARN, what=f"{where}: {failures[0]}", todo=todo)
-    else:
-        yield Finding(name="broker", level=Level.OK, what=f"{where} answers")
-
-
-def _ask_broker(connection: Connection, failures: list[str]) -> None:
-    try:
-        connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
-        # An AMQP connection begins with a talk; redis says nothing before the first command.
-        client = getattr(connection.default_channel, "client", None)
-        if client is not None and hasattr(client, "ping"):
-            client.ping()
-    except (BrokerError, *connection.connection_errors, *connection.channel_errors, OSError) as error:
-        failures.append((str(error).splitlines() or [type(error).__name__])[0])
-    finally:
-        connection.release()
+    yield Finding(name="broker", level=Level.WARN, what=f"{where}: {failure.reason}", todo=todo)
 
 
 def _examine_clock() -> Iterator[Finding]:
@@ -217,39 +207,37 @@ def _examine_clock() -> Iterator[Finding]:
 
 
 def _examine_workers() -> Iterator[Finding]:
-    seen = list(recovery.seen_workers().order_by("name"))
+    seen = read_liveness().workers
+    level, todo = (Level.OK, "") if seen else (Level.FAIL, START_WORKER)
     if seen:
         names = ", ".join(f"{worker.name} ({worker.version})" for worker in seen[:5])
-        more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
-        yield Finding(name="workers", level=Level.OK, what=f"{len(seen)} seen: {names}{more}")
+        what = f"{len(seen)} seen: {names}{f' and {len(seen) - 5} more' if len(seen) > 5 else ''}"
     else:
-        within = get_settings().worker_seen_within.total_seconds()
-        todo = "Start a Celery worker, or manage.py saga_sweep --loop --run."
-        yield Finding(name="workers", level=Level.FAIL, what=f"none seen within {within:g} s", todo=todo)
+        what = f"none seen within {get_settings().worker_seen_within.total_seconds():g} s"
+    yield Finding(name="workers", level=level, what=what, todo=todo, facts={"seen": len(seen)})
 
 
 def _examine_sweeper() -> Iterator[Finding]:
-    age, limit = recovery.last_sweep_age_seconds(), get_settings().worker_seen_within.total_seconds()
+    age = read_liveness().last_sweep_age
     if age is None:
-        todo = "Start a Celery worker, or manage.py saga_sweep --loop --run."
-        yield Finding(name="sweeper", level=Level.FAIL, what="no sweep was ever made", todo=todo)
-    elif age > limit:
+        yield Finding(name="sweeper", level=Level.FAIL, what="no sweep was ever made", todo=START_WORKER)
+        return
+    level, todo = Level.OK, ""
+    if age > get_settings().worker_seen_within:
+        level = Level.FAIL
         todo = "Lost rings and dead workers are noticed by nobody: start a worker or manage.py saga_sweep --loop."
-        yield Finding(name="sweeper", level=Level.FAIL, what=f"last sweep {age:.1f} s ago", todo=todo)
-    else:
-        yield Finding(name="sweeper", level=Level.OK, what=f"last sweep {age:.1f} s ago")
+    yield Finding(name="sweeper", level=level, what=f"last sweep {age.total_seconds():.1f} s ago", todo=todo)
 
 
 def _examine_oldest_due() -> Iterator[Finding]:
-    age = recovery.oldest_due_age_seconds()
-    if age is None:
-        yield Finding(name="oldest due", level=Level.OK, what="nothing is due")
-        return
-    level = Level.OK
-    if age > OLDEST_DUE_WARN_SECONDS:
+    found = read_liveness()
+    age = found.oldest_due_age.total_seconds()
+    what = f"waits for {age:.1f} s" if found.oldest_due_at else "nothing is due"
+    level, todo = Level.OK, ""
+    if found.is_late:
         level = Level.FAIL if age > OLDEST_DUE_FAIL_SECONDS else Level.WARN
-    todo = "" if level is Level.OK else "Add workers, or look with saga_list what they are busy with."
-    yield Finding(name="oldest due", level=level, what=f"waits for {age:.1f} s", todo=todo)
+        todo = "Add workers, or look with saga_list what they are busy with."
+    yield Finding(name="oldest due", level=level, what=what, todo=todo, facts={"age_seconds": round(age, 3)})
 
 
 def _examine_hooks() -> Iterator[Finding]:
@@ -257,7 +245,7 @@ def _examine_hooks() -> Iterator[Finding]:
     owed = owed_hooks.count_owed()
     now = clock.read_now(get_settings().database)
     age = (now - owed.oldest_closed_at).total_seconds() if owed.oldest_closed_at else 0.0
-    if age <= OLDEST_DUE_WARN_SECONDS:
+    if age <= LATE.total_seconds():
         yield Finding(name="closed hooks", level=Level.OK, what=f"{owed.count} owed" if owed.count else "none is owed")
         return
     what = f"{owed.count} owed, the oldest for {age:.0f} s, {owed.failing} of them called in vain"
@@ -268,7 +256,7 @@ def _examine_hooks() -> Iterator[Finding]:
 def _examine_queues() -> Iterator[Finding]:
     """Compare the queues that steps use with those that somebody seen lately serves."""
     needed = {get_settings().common_queue, *registry.queues()}
-    served = {queue for worker in recovery.seen_workers() for queue in worker.queues}
+    served = {queue for worker in read_liveness().workers for queue in worker.queues}
     if missing := sorted(needed - served):
         todo = f"Start a worker with -Q {','.join(missing)}."
         yield Finding(name="queues", level=Level.FAIL, what=f"nobody serves {', '.join(missing)}", todo=todo)

@@ -1,6 +1,7 @@
 """Tell Prometheus how the sagas are, read from the database when it asks.
 
-Needs the extra ``metrics``; nothing else of the engine imports this module. Register it once per process::
+Needs the extra ``metrics``; nothing else of the engine imports this module. Mount ``show_metrics``, or register the
+collector once per process::
 
     registry = CollectorRegistry()
     registry.register(SagaCollector())
@@ -14,15 +15,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from . import clock, display, owed_hooks, recovery
+from . import clock, display, owed_hooks
 from .conf import get_settings
 from .databases import refresh_connection
+from .liveness import read_liveness
 from .transactions import own_transaction
 
 logger = logging.getLogger(__name__)
@@ -93,6 +102,21 @@ class SagaCollector:
             return
         yield _up(1)
         yield from found
+
+
+@csrf_exempt
+@require_safe
+@never_cache
+def show_metrics(request: HttpRequest) -> HttpResponse:
+    """Show the metrics to Prometheus, read at this moment."""
+    return HttpResponse(generate_latest(_get_registry()), content_type=CONTENT_TYPE_LATEST)
+
+
+@cache
+def _get_registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(SagaCollector())
+    return registry
 
 
 def _up(value: float) -> Metric:
@@ -200,11 +224,11 @@ def _add_reasons(families: dict[str, Any], cursor: Any) -> None:
 
 
 def _add_progress(families: dict[str, Any]) -> None:
-    families["due"].add_metric([], recovery.oldest_due_age_seconds() or 0.0)
-    age = recovery.last_sweep_age_seconds()
-    if age is not None:
-        families["sweep"].add_metric([], age)
-    families["workers"].add_metric([], recovery.seen_workers().count())
+    found = read_liveness()
+    families["due"].add_metric([], found.oldest_due_age.total_seconds())
+    if found.last_sweep_age is not None:
+        families["sweep"].add_metric([], found.last_sweep_age.total_seconds())
+    families["workers"].add_metric([], len(found.workers))
 
 
 def _add_bulks(families: dict[str, Any], cursor: Any, now: datetime) -> None:

@@ -19,12 +19,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections
-from django.db.models import QuerySet
 
 from . import clock, doorbell, engine, registry
 from ._version import __version__
 from .conf import get_settings
-from .models import Saga, SagaWorker
+from .models import SagaWorker
 from .survival import ends_process
 from .transactions import own_transaction
 
@@ -159,28 +158,6 @@ def stop_serving() -> None:
     SagaWorker.objects.using(get_settings().database).filter(name=worker_name()).update(queues=[])
 
 
-def seen_workers() -> QuerySet[SagaWorker]:
-    """Select who was seen lately and executes steps: who only rings, or has ended, serves no queue."""
-    using = get_settings().database
-    since = clock.read_now(using) - get_settings().worker_seen_within
-    return SagaWorker.objects.using(using).filter(last_sweep_at__gte=since).exclude(queues=[])
-
-
 def leave() -> None:
     """Remove the heartbeat of this process when it ends in good order."""
     SagaWorker.objects.using(get_settings().database).filter(name=worker_name()).delete()
-
-
-def oldest_due_age_seconds() -> float | None:
-    """Return how long the oldest due saga has been waiting for somebody, or None when nothing is due."""
-    using = get_settings().database
-    now = clock.read_now(using)
-    oldest = Saga.objects.using(using).filter(due_at__lte=now).order_by("due_at").only("due_at").first()
-    return (now - oldest.due_at).total_seconds() if oldest is not None and oldest.due_at is not None else None
-
-
-def last_sweep_age_seconds() -> float | None:
-    """Return how long ago any sweeper swept, or None when none ever did."""
-    using = get_settings().database
-    newest = SagaWorker.objects.using(using).order_by("-last_sweep_at").only("last_sweep_at").first()
-    return (clock.read_now(using) - newest.last_sweep_at).total_seconds() if newest is not None else None

@@ -12,9 +12,9 @@ from ..display import Badge, DisplayState, badge_of_state
 from ..display.badges import Tone
 from ..display.times import describe_distance, describe_moment, describe_span
 from ..figures import DAY, FAILING, HOUR, OPEN, WEEK, Figures
+from ..liveness import MAX_DUE, Liveness, read_liveness
 from .addresses import find_saga_url, find_url
 from .shortcuts import list_url
-from .vitals import MAX_DUE, Vitals, read_vitals
 from .windows import WindowCard, build_card
 
 WINDOW_LABELS = {HOUR: "Last hour", DAY: "Last 24 hours", WEEK: "Last 7 days"}
@@ -98,24 +98,24 @@ class Dashboard:
 
 def build_dashboard(site: str) -> Dashboard:
     """Return the dashboard of an admin site as of now, counting what nobody has counted for long."""
-    vitals = read_vitals()
+    liveness = read_liveness()
     found = figures.read_figures()
-    if stale := figures.list_stale(found, vitals.now):
+    if stale := figures.list_stale(found, liveness.now):
         found |= figures.count_stale(stale)
     opened = found[OPEN]
     return Dashboard(
-        warnings=tuple(_list_warnings(vitals, site)),
+        warnings=tuple(_list_warnings(liveness, site)),
         tiles=tuple(_list_tiles(opened.data, site)),
         states=tuple(_list_states(opened.data, site)),
-        counted=describe_counting(opened, vitals.now),
-        is_old=opened.computed_at is None or vitals.now - opened.computed_at > OLD_AFTER,
-        work=tuple(_list_work(vitals, site)),
+        counted=describe_counting(opened, liveness.now),
+        is_old=opened.computed_at is None or liveness.now - opened.computed_at > OLD_AFTER,
+        work=tuple(_list_work(liveness, site)),
         windows=tuple(
-            build_card(window, label, found[window.name], describe_counting(found[window.name], vitals.now))
+            build_card(window, label, found[window.name], describe_counting(found[window.name], liveness.now))
             for window, label in WINDOW_LABELS.items()
         ),
         failing=tuple(_list_failing(found[FAILING].data, site)),
-        failing_counted=describe_counting(found[FAILING], vitals.now),
+        failing_counted=describe_counting(found[FAILING], liveness.now),
         failures_url=find_url(site, "sagas_saga_failures"),
         log_url=find_url(site, "sagas_saga_log"),
     )
@@ -129,22 +129,24 @@ def describe_counting(counted: Figures, now: datetime) -> str:
     return "counted just now" if age < timedelta(seconds=1) else f"counted {describe_span(age)} ago"
 
 
-def _list_warnings(vitals: Vitals, site: str) -> Iterator[Warning]:
+def _list_warnings(liveness: Liveness, site: str) -> Iterator[Warning]:
     workers = find_url(site, "sagas_sagaworker_changelist")
-    if not vitals.workers:
+    if not liveness.workers:
         seen = (
-            f"The last sweep was {describe_distance(vitals.last_sweep_at, vitals.now)}." if vitals.last_sweep_at else ""
+            f"The last sweep was {describe_distance(liveness.last_sweep_at, liveness.now)}."
+            if liveness.last_sweep_at
+            else ""
         )
         yield Warning(
             text=f"No worker was seen lately. {seen}".strip(),
             advice="Start a worker, or manage.py saga_sweep --loop --run; manage.py saga_doctor tells what is wrong.",
             url=workers,
         )
-    if vitals.is_late:
+    if liveness.is_late:
         yield Warning(
-            text=f"Work has been due for {describe_span(vitals.oldest_age)} and nobody has done it.",
-            advice=f"Look whether a worker serves queue {vitals.oldest_queue}.",
-            url=find_saga_url(site, vitals.oldest_id),
+            text=f"Work has been due for {describe_span(liveness.oldest_due_age)} and nobody has done it.",
+            advice=f"Look whether a worker serves queue {liveness.oldest_queue}.",
+            url=find_saga_url(site, liveness.oldest_id),
         )
 
 
@@ -184,20 +186,20 @@ def _list_states(data: Mapping[str, Any], site: str) -> Iterator[StateRow]:
             yield StateRow(badge=badge_of_state(state), count=f"{count:,}", url=list_url(site, display=state.value))
 
 
-def _list_work(vitals: Vitals, site: str) -> Iterator[tuple[str, str, str]]:
+def _list_work(liveness: Liveness, site: str) -> Iterator[tuple[str, str, str]]:
     workers = find_url(site, "sagas_sagaworker_changelist")
-    yield "Workers seen", f"{vitals.workers:,}", workers
-    swept = describe_distance(vitals.last_sweep_at, vitals.now) if vitals.last_sweep_at else "never"
+    yield "Workers seen", f"{len(liveness.workers):,}", workers
+    swept = describe_distance(liveness.last_sweep_at, liveness.now) if liveness.last_sweep_at else "never"
     yield "Last sweep", swept, workers
-    yield "Due now", _count_up_to(vitals.due), ""
-    if vitals.owed_hooks:
-        yield "Closed sagas whose on_closed hook is owed", _count_up_to(vitals.owed_hooks), ""
-    if vitals.oldest_due_at is None:
+    yield "Due now", _count_up_to(liveness.due), ""
+    if liveness.owed_hooks:
+        yield "Closed sagas whose on_closed hook is owed", _count_up_to(liveness.owed_hooks), ""
+    if liveness.oldest_due_at is None:
         yield "Oldest due step", "none", ""
         return
-    where = f"{vitals.oldest_definition}: {vitals.oldest_step or 'the next step'}"
-    since = f"for {describe_span(vitals.oldest_age)}, since {describe_moment(vitals.oldest_due_at)}"
-    yield "Oldest due step", f"{where}, {since}", find_saga_url(site, vitals.oldest_id)
+    where = f"{liveness.oldest_definition}: {liveness.oldest_step or 'the next step'}"
+    since = f"for {describe_span(liveness.oldest_due_age)}, since {describe_moment(liveness.oldest_due_at)}"
+    yield "Oldest due step", f"{where}, {since}", find_saga_url(site, liveness.oldest_id)
 
 
 def _count_up_to(count: int) -> str:

@@ -15,10 +15,10 @@ from django.test.utils import CaptureQueriesContext
 
 from sagas import clock, figures, recovery
 from sagas.admin.dashboard import Dashboard, build_dashboard
-from sagas.admin.vitals import read_vitals
 from sagas.admin.windows import _show_rate, _show_share, build_card
 from sagas.display import DisplayState, filter_by_display, needs_person
 from sagas.figures import DAY, HOUR, OPEN, PACES, WEEK, WINDOWS, Figures
+from sagas.liveness import read_liveness
 from sagas.models import Saga, SagaFigure, SagaWorker
 from sagas.testing import faults
 from sagas.testing.drain import look
@@ -289,12 +289,12 @@ def test_oldest_due_step_is_named() -> None:
     saga.steps.exclude(due_at=None).update(due_at=moment)
     trips.make_completed()
 
-    vitals = read_vitals()
+    liveness = read_liveness()
 
-    assert (vitals.oldest_id, vitals.oldest_definition) == (saga.pk, "trip")
-    assert vitals.oldest_step == saga.steps.exclude(due_at=None).get().name
-    assert vitals.is_late
-    assert 1 <= vitals.due <= 2
+    assert (liveness.oldest_id, liveness.oldest_definition) == (saga.pk, "trip")
+    assert liveness.oldest_step == saga.steps.exclude(due_at=None).get().name
+    assert liveness.is_late
+    assert 1 <= liveness.due <= 2
 
 
 def test_windows_tell_ends_and_durations() -> None:

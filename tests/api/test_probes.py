@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from celery import Celery
 from django.db import OperationalError, connection, connections, transaction
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils import timezone
 
-from orders import probes
+from sagas import doctor, health
 from sagas.models import Saga, SagaWorker
 
 from .conftest import Shopper
@@ -33,15 +33,13 @@ def see_worker(*, seconds_ago: int, queues: tuple[str, ...] = ("sagas",)) -> Non
 
 
 @pytest.fixture
-def frozen_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def frozen_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Listen like a broker, and never answer."""
     monkeypatch.delenv("CELERY_BROKER_URL")  # Celery would take it before what the app says
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("127.0.0.1", 0)) as server, override_settings(SAGAS={}):
         app = Celery("frozen", broker=f"redis://127.0.0.1:{server.getsockname()[1]}/0", set_as_current=False)
-        monkeypatch.setattr(probes, "current_app", app)
-        probes._BrokerProbe.get.cache_clear()
-        yield "frozen"
-    probes._BrokerProbe.get.cache_clear()
+        monkeypatch.setattr(health, "current_app", app)
+        yield server
 
 
 def test_health_looks_at_nothing(django_assert_num_queries: object) -> None:
@@ -106,7 +104,7 @@ def test_future_due_times_are_not_old(customer: Shopper) -> None:
     assert Client().get("/readyz").json()["checks"]["oldest_due"] == {"status": "ok", "age_seconds": 0.0}
 
 
-def test_frozen_broker_is_degraded_within_its_time(frozen_broker: str) -> None:
+def test_frozen_broker_is_degraded_within_its_time(frozen_broker: socket.socket) -> None:
     see_worker(seconds_ago=1)
     started = time.monotonic()
 
@@ -117,21 +115,28 @@ def test_frozen_broker_is_degraded_within_its_time(frozen_broker: str) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_frozen_broker_is_asked_once_at_a_time(frozen_broker: str) -> None:
-    probe = probes._BrokerProbe.get()
-    answers: list[bool] = []
-    askers = [Thread(target=lambda: answers.append(probe.is_answering())) for _ in range(5)]
+def test_frozen_broker_is_asked_once_at_a_time(frozen_broker: socket.socket) -> None:
+    answers: list[str] = []
+
+    def ask() -> None:
+        _, failure = health.ask_broker(0.5)
+        answers.append(failure.reason if failure else "")
+
+    askers = [Thread(target=ask) for _ in range(5)]
     for asker in askers:
         asker.start()
     for asker in askers:
         asker.join(30)
 
-    assert answers == [False] * 5
-    assert probe.started == 1
+    assert answers == ["does not answer within 0.5 s"] * 5
+    frozen_broker.setblocking(False)
+    frozen_broker.accept()
+    with pytest.raises(BlockingIOError):
+        frozen_broker.accept()
 
 
 def test_missing_migration_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    probes._migrated.clear()
+    health._migrated.clear()
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_migrations WHERE app = 'orders'")
 
@@ -144,9 +149,9 @@ def test_missing_migration_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture(params=list(connections))
 def alias(request: pytest.FixtureRequest) -> Iterator[str]:
     """Return the alias of each database that the run has, none of which was looked at yet."""
-    probes._migrated.clear()
+    health._migrated.clear()
     yield request.param
-    probes._migrated.clear()
+    health._migrated.clear()
 
 
 def test_missing_migration_of_any_database_is_not_ready(alias: str) -> None:
@@ -203,15 +208,42 @@ def test_participant_databases_that_are_away_are_named_and_checkouts_go_on(
 
 
 def test_database_that_is_away_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(connection, "cursor", fail)
+
+    response = Client().get("/readyz")
+
+    assert response.status_code == 503
+    assert response.json() == {
+        "status": "failed",
+        "checks": {"database": {"status": "failed"}, "broker": {"status": "ok"}},
+    }
+
+
+def test_database_that_fails_meanwhile_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise OperationalError("away")
 
-    monkeypatch.setattr(probes, "_check_database", fail)
+    monkeypatch.setattr(doctor, "read_liveness", fail)
 
     response = Client().get("/readyz")
 
     assert response.status_code == 503
     assert response.json()["checks"]["database"] == {"status": "failed"}
+    assert "workers" not in response.json()["checks"]
+
+
+def test_advice_of_the_doctor_leaves_it_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    see_worker(seconds_ago=1)
+    monkeypatch.setattr(health, "TIMEOUT_SETTINGS", ("transaction_timeout",))
+    [finding] = [finding for finding in doctor.examine() if finding.name == "database"]
+
+    response = Client().get("/readyz")
+
+    assert finding.level is doctor.Level.WARN
+    assert (response.status_code, response.json()["status"]) == (200, "ok")
 
 
 def test_metrics_count_sagas(customer: Shopper) -> None:

@@ -16,6 +16,7 @@ from config.local.programs import manage_command
 from config.local.runtime import ROOT
 from sagas import claims, clock, engine, recovery, registry
 from sagas.exceptions import StaleWrite
+from sagas.liveness import read_liveness
 from sagas.management import sweeping
 from sagas.management.stopping import Stop
 from sagas.management.sweeping import sweep
@@ -77,19 +78,19 @@ class TestOnce:
 
     def test_run_once_counts_as_a_worker_while_it_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         start_trip()
-        seen: list[list[str]] = []
+        seen: list[frozenset[str]] = []
         real = engine.advance
 
         def advance(saga_id: UUID, **options: Any) -> int:
-            seen.append(recovery.seen_workers().get().queues)
+            seen.extend(worker.queues for worker in read_liveness().workers)
             return real(saga_id, **options)
 
         monkeypatch.setattr(engine, "advance", advance)
         run_command("saga_sweep", "--run")
 
-        assert seen[0] == ["sagas"]
-        assert not recovery.seen_workers().exists()
-        assert recovery.last_sweep_age_seconds() < 60
+        assert seen[0] == {"sagas"}
+        assert read_liveness().workers == ()
+        assert read_liveness().last_sweep_age < timedelta(seconds=60)
 
     def test_run_does_not_wait_for_what_is_due_later(self) -> None:
         saga = start_trip()

@@ -247,11 +247,11 @@ def test_settings_that_cannot_be_read_give_up_0() -> None:
 def test_a_scrape_costs_the_same_however_many_sagas_there_are(django_assert_num_queries: Any) -> None:
     collector = SagaCollector()
     start_trip("0")
-    with django_assert_num_queries(17):
+    with django_assert_num_queries(13):
         list(collector.collect())
     for number in range(1, 6):
         unknown_trip(str(number))
-    with django_assert_num_queries(17):
+    with django_assert_num_queries(13):
         list(collector.collect())
 
 

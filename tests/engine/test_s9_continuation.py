@@ -13,6 +13,7 @@ from django.db import connection, transaction
 
 from sagas import Parallel, RetryLater, clock, doorbell, engine, operations, recovery, registry
 from sagas.conf import get_settings
+from sagas.liveness import read_liveness
 from sagas.models import Saga, SagaWorker
 from sagas.states import Hold
 from sagas.testing import drain, faults, pass_time
@@ -373,18 +374,18 @@ def test_s9_the_clock_is_the_databases(world: World, trip: Any) -> None:
 
 
 def test_s9_a_sweeper_writes_when_it_was_last_seen(trip: Any) -> None:
-    assert recovery.last_sweep_age_seconds() is None
+    assert read_liveness().last_sweep_age is None
     recovery.beat(queues={"slow", "sagas"}, found=2)
     [worker] = SagaWorker.objects.all()
     assert (worker.name, worker.queues, worker.last_found) == (recovery.worker_name(), ["sagas", "slow"], 2)
     assert f"{worker.host}:{worker.pid}" == worker.name
     started_at = worker.started_at
     pass_time(timedelta(seconds=40))
-    assert 40 <= recovery.last_sweep_age_seconds() < 100
+    assert timedelta(seconds=40) <= read_liveness().last_sweep_age < timedelta(seconds=100)
     recovery.beat(queues=[], found=0)
     [worker] = SagaWorker.objects.all()
     assert (worker.started_at, worker.last_found, worker.queues) == (started_at, 0, [])
-    assert recovery.last_sweep_age_seconds() < 60
+    assert read_liveness().last_sweep_age < timedelta(seconds=60)
     recovery.leave()
     assert SagaWorker.objects.count() == 0
 
@@ -401,11 +402,11 @@ def test_s9_a_sweeper_that_is_long_gone_is_forgotten() -> None:
 
 
 def test_s9_the_age_of_the_oldest_due_saga_is_known(trip: Any) -> None:
-    assert recovery.oldest_due_age_seconds() is None
+    assert read_liveness().oldest_due_at is None
     saga = begin(trip)
     begin(trip)
     pass_time(timedelta(seconds=100))
-    assert 100 <= recovery.oldest_due_age_seconds() < 160
+    assert timedelta(seconds=100) <= read_liveness().oldest_due_age < timedelta(seconds=160)
     drain(saga)
     drain(Saga.objects.exclude(pk=saga.pk).get())
-    assert recovery.oldest_due_age_seconds() is None
+    assert read_liveness().oldest_due_at is None

@@ -16,10 +16,11 @@ from django.db import transaction
 from django.test import Client
 
 import sagas
-from orders.probes import judge_readiness
-from sagas import clock, listing, owed_hooks, recovery, retention, transcript, versions
+from sagas import clock, listing, owed_hooks, probes, recovery, retention, transcript, versions
 from sagas.conf import get_settings
+from sagas.doctor import examine_surroundings
 from sagas.listing import Wanted
+from sagas.liveness import read_liveness
 from sagas.metrics import SagaCollector
 from sagas.models import Saga, SagaStep
 from sagas.retention import Scope
@@ -66,13 +67,13 @@ def list_programs(examples: Mapping[str, Any]) -> Looks:
     yield "sweep", lambda: recovery.claim_due(limit=200)
     yield "sweep of some queues", lambda: recovery.claim_due(limit=200, queues=["sagas"])
     yield "sweep but for some queues", lambda: recovery.claim_due(limit=200, but_not=["sagas"])
-    yield "oldest due", recovery.oldest_due_age_seconds
+    yield "liveness", read_liveness
     yield "claim", lambda: SagaUnitOfWork.lock(open_saga).effects()
     yield "cleanup", clean_up_a_batch
     yield "versions in use", versions.find_unknown_versions
     yield "transcript", lambda: transcript.render(closed)
     yield "metrics", lambda: list(SagaCollector().collect())
-    yield "readiness", judge_readiness
+    yield "readiness", lambda: list(examine_surroundings(probes.LOOKS, seconds=probes.PROBE_SECONDS))
     for name, wanted in list_wishes().items():
         yield f"saga_list, {name}", lambda wanted=wanted: listing.list_sagas(wanted)
     yield "by the beginning of an id", lambda: listing.find_saga(str(closed))

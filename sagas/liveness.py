@@ -1,18 +1,20 @@
-"""Read whether anybody is at work: one statement, nothing cached."""
+"""Liveness of the engine, in one statement: who sweeps and executes, what is due, and for how long."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import connections
 
-from .. import clock
-from ..conf import get_settings
+from . import clock
+from .conf import get_settings
 
-MAX_DUE = 1_000
-LATE = timedelta(seconds=60)  # as long as work may be due before somebody is told
+MAX_DUE = 1_000  # due sagas and owed hooks are counted so far
+# Far more than a ring interval and a few sweeps: work that is due so long was not rung for, or finds no free worker.
+LATE = timedelta(seconds=60)
 
 READ = """
     WITH moment AS (SELECT statement_timestamp() + %(shift)s * interval '1 second' AS now), oldest AS (
@@ -30,8 +32,8 @@ READ = """
             LIMIT %(max_due)s + 1
         ) AS due
     ), (
-        SELECT count(*) FROM sagas_sagaworker
-        WHERE last_sweep_at >= moment.now - %(seen)s * interval '1 second' AND queues <> '[]'
+        SELECT coalesce(jsonb_agg(jsonb_build_array(name, version, queues) ORDER BY name), '[]')::text
+        FROM sagas_sagaworker WHERE last_sweep_at >= moment.now - %(seen)s * interval '1 second' AND queues <> '[]'
     ), (SELECT max(last_sweep_at) AT TIME ZONE 'UTC' FROM sagas_sagaworker), (
         SELECT count(*) FROM (SELECT 1 FROM sagas_saga WHERE hook_due_at IS NOT NULL LIMIT %(max_due)s + 1) AS owed
     )
@@ -40,8 +42,18 @@ READ = """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vitals:
-    """Tell whether anybody is at work."""
+class SeenWorker:
+    """A process that executes steps and was seen lately."""
+
+    name: str
+    version: str
+    """Of the engine."""
+    queues: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Liveness:
+    """The state of sweeping and executing at one moment."""
 
     now: datetime
     """When it was read."""
@@ -54,26 +66,31 @@ class Vitals:
     oldest_queue: str
     due: int
     """How many sagas are due; MAX_DUE + 1: more than MAX_DUE."""
-    workers: int
-    """How many processes that execute steps were seen lately."""
+    workers: tuple[SeenWorker, ...]
+    """The processes that execute steps, by name; one that only rings, or has ended, serves no queue."""
     last_sweep_at: datetime | None
-    """When anybody swept last; None: nobody is known."""
+    """When any process swept last; None: no sweep is known."""
     owed_hooks: int
     """How many calls of on_closed hooks are owed; MAX_DUE + 1: more than MAX_DUE."""
 
     @property
-    def oldest_age(self) -> timedelta:
+    def oldest_due_age(self) -> timedelta:
         """How long the oldest due saga has waited; nothing when none is due."""
         return self.now - self.oldest_due_at if self.oldest_due_at else timedelta()
 
     @property
+    def last_sweep_age(self) -> timedelta | None:
+        """How long ago the last sweep was; None: no sweep is known."""
+        return self.now - self.last_sweep_at if self.last_sweep_at else None
+
+    @property
     def is_late(self) -> bool:
-        """Tell whether work is due that nobody does."""
-        return self.oldest_age > LATE
+        """Whether work has been due for so long that no worker seems to do it."""
+        return self.oldest_due_age > LATE
 
 
-def read_vitals() -> Vitals:
-    """Return them."""
+def read_liveness() -> Liveness:
+    """Return the liveness of this moment; nothing is cached."""
     settings = get_settings()
     values = {
         "shift": clock.shift_seconds(), "seen": settings.worker_seen_within.total_seconds(), "max_due": MAX_DUE,
@@ -81,7 +98,7 @@ def read_vitals() -> Vitals:
     with connections[settings.database].cursor() as cursor:
         cursor.execute(READ, values)
         row = cursor.fetchone()
-    return Vitals(
+    return Liveness(
         now=clock.as_utc(row[0]),
         oldest_id=row[1],
         oldest_definition=row[2] or "",
@@ -89,7 +106,10 @@ def read_vitals() -> Vitals:
         oldest_queue=row[4] or "",
         oldest_step=row[5] or "",
         due=row[6],
-        workers=row[7],
+        workers=tuple(
+            SeenWorker(name=name, version=version, queues=frozenset(queues))
+            for name, version, queues in json.loads(row[7])
+        ),
         last_sweep_at=clock.as_utc(row[8]) if row[8] else None,
         owed_hooks=row[9],
     )
