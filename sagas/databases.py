@@ -28,6 +28,12 @@ def refresh_connection(using: str, *, is_broken: bool = False) -> None:
         connection.close_if_unusable_or_obsolete()
 
 
+def refresh_connections() -> None:
+    """Refresh every connection that this thread has."""
+    for connection in connections.all(initialized_only=True):
+        refresh_connection(connection.alias)
+
+
 def drop_connection(using: str) -> None:
     """Close a connection for good, so that no pool hands it out again."""
     connection = connections[using]

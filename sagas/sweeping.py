@@ -1,9 +1,9 @@
-"""Execute what is due in this process, without any broker: for ``saga_sweep --run``, and for a worker that has none."""
+"""One sweep: ring for what is due, or execute it in this process, without any broker."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from uuid import UUID
 
@@ -21,6 +21,22 @@ logger = logging.getLogger(__name__)
 RUN_PAGE = 1
 # Due sagas that were rung for lately are looked at in pages of this size, once each.
 RUNG_PAGE = 100
+
+
+def ring_all_due(*, queues: frozenset[str] | None, serving: Iterable[str]) -> int:
+    """Ring for a page of what is due in these queues (None: in all), and write the heartbeat.
+
+    ``serving``: the queues whose steps this process executes; none when it only rings.
+    Returns: for how many sagas.
+    Raises: the database's errors when it is away.
+    """
+    found = recovery.ring_due(queues=queues)
+    if serves_common_queue(queues):
+        owed_hooks.ring_owed()
+        bulk_running.ring_due()
+    recovery.beat(queues=serving, found=found)
+    figures.refresh_after_sweep()
+    return found
 
 
 def run_all_due(

@@ -17,11 +17,12 @@ from celery import bootsteps, current_app, signals
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 from django.db import close_old_connections, connections
 
-from . import announcing, bulk_running, doorbell, figures, owed_hooks, recovery, sweeping, timings
+from . import announcing, doorbell, recovery, sweeping, timings
 from .conf import get_settings
 from .consuming import guard_handler, share_thread_while_waiting, wake_after_tasks
 from .decompression import limit_decompression
 from .strategy import list_consumed
+from .sweep_loop import sweep_loop
 
 logger = logging.getLogger(__name__)
 
@@ -148,32 +149,25 @@ def _say_last_alerts(**_: Any) -> None:
 
 def _sweep_for_ever() -> None:
     """Sweep and beat until the worker ends; no error ends it."""
-    while not _stop.wait(get_settings().sweep_interval.total_seconds()):
-        try:
-            close_old_connections()
-            _sweep_once(served_queues() or frozenset())
-        except BaseException:
-            # Also of a step that calls sys.exit(): it may not end the sweep of this worker for good.
-            logger.exception("Sweep failed; trying again.")
-            connections.close_all()
     try:
-        recovery.leave()
-    except Exception:
-        logger.warning("Heartbeat not removed.", exc_info=True)
+        # Meanwhile the worker connects: until then it would take its broker for away.
+        _wait()
+        # Also a step that calls sys.exit() may not end the sweep of this worker for good.
+        sweep_loop(_sweep_once, should_stop=_stop.is_set, wait=_wait, must_end_with=lambda _: False)
     finally:
         connections.close_all()
 
 
-def _sweep_once(queues: frozenset[str]) -> None:
+def _wait() -> None:
+    _stop.wait(get_settings().sweep_interval.total_seconds())
+
+
+def _sweep_once() -> None:
+    queues = served_queues() or frozenset()
     if _must_run_sagas():
         _run_sagas(queues)
-        return
-    page = get_settings().sweep_page
-    found = recovery.ring_due(limit=page)
-    owed_hooks.ring_owed(limit=page)
-    bulk_running.ring_due()
-    recovery.beat(queues=queues if _can_take_rings() else (), found=found)
-    figures.refresh_after_sweep()
+    else:
+        sweeping.ring_all_due(queues=None, serving=queues if _can_take_rings() else ())
 
 
 def _run_sagas(queues: frozenset[str]) -> None:

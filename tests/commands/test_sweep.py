@@ -14,10 +14,9 @@ from django.db import OperationalError, connections
 from config.local.children import GuardedProcess, start_guarded
 from config.local.programs import manage_command
 from config.local.runtime import ROOT
-from sagas import claims, clock, engine, recovery, registry
+from sagas import claims, clock, engine, recovery, registry, sweeping
 from sagas.exceptions import StaleWrite
 from sagas.liveness import read_liveness
-from sagas.management import sweeping
 from sagas.management.stopping import Stop
 from sagas.management.sweeping import sweep
 from sagas.models import Saga, SagaAttempt, SagaStep, SagaWorker
@@ -172,7 +171,7 @@ class TestLoop:
     def test_it_goes_on_when_the_database_fails_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
         stop = Stop()
         answers: Iterator[object] = iter([OperationalError("gone"), 2])
-        monkeypatch.setattr("sagas.management.sweeping.connections", ConnectionsThatStay())
+        monkeypatch.setattr("sagas.sweep_loop.connections", ConnectionsThatStay())
 
         def ring(**_arguments: object) -> int:
             answer = next(answers)

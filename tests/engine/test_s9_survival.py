@@ -268,8 +268,9 @@ def test_s9_a_worker_counts_as_serving_only_if_it_executes_what_is_due(
     if is_consuming:
         state.set()
     monkeypatch.setattr(worker, "_is_consuming", state)
+    monkeypatch.setattr(worker, "served_queues", lambda: frozenset({"sagas"}))
 
-    worker._sweep_once(frozenset({"sagas"}))
+    worker._sweep_once()
 
     assert SagaWorker.objects.get().queues == (["sagas"] if serves else [])
     assert bool(read_liveness().workers) is serves
@@ -282,7 +283,8 @@ def test_s9_a_worker_that_runs_what_is_due_runs_it(
     settings.SAGAS = {"DOORBELL": "sagas.doorbell.ring_nobody", "SWEEP_RUNS": True}
     ours, theirs = begin(define(a=world.compensatable())), begin(define("other", a=world.compensatable(queue="slow")))
 
-    worker._sweep_once(frozenset({"sagas"}))
+    monkeypatch.setattr(worker, "served_queues", lambda: frozenset({"sagas"}))
+    worker._sweep_once()
 
     assert (read(ours.pk).state, read(theirs.pk).state) == ("completed", "pending")
 
