@@ -15,8 +15,10 @@ What it does wrong is chosen by the payment method, like a provider's test cards
 anything else                   declined as ``unknown_payment_method``
 ==============================  =====================================================================
 
-A lost answer raises at once; nobody waits for real. The ledger is committed apart from the caller's transaction (see
-``apart``). Lock order: the authorization row, then its operations.
+A lost answer raises at once; nobody waits for real. A real provider keeps its books elsewhere: when the merchant's
+transaction rolls back, the money stays held. So the ledger is committed autonomously; else a caller's rollback would
+take its rows along, and every test of a lost answer would pass for the wrong reason. Lock order: the authorization row,
+then its operations.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ from payments.exceptions import (
     PaymentKeyReused,
 )
 from payments.states import OperationKind
+from sagas.autonomous_transaction import commit_autonomously
 
-from .apart import commit_apart
 from .base import Answer, Approved, Authorization, Declined
 from .ledger import LedgerOutcome, LedgerState, SandboxAuthorization, SandboxOperation
 
@@ -139,12 +141,12 @@ def clear_failure(*, key: str) -> SandboxAuthorization:
             logger.info("sandbox failure cleared", extra={"authorization_key": key})
         return row
 
-    return commit_apart(_database(), clear)
+    return commit_autonomously(_database(), clear)
 
 
 def _serve(work: Callable[[], SandboxOperation]) -> Answer:
     """Commit the ledger's work, then answer, or lose the answer."""
-    operation = commit_apart(_database(), lambda: _count_call(work()))
+    operation = commit_autonomously(_database(), lambda: _count_call(work()))
     if _is_answer_lost(operation):
         raise GatewayAnswerLost(
             f"The sandbox's answer to {operation.kind} {operation.key} was lost; it may have happened, "

@@ -10,8 +10,9 @@ What it does wrong is chosen by the postal code, in any country:
 ``00004``  booked; the first answer to its first cancel is lost, a repeat gets it
 =========  ====================================================================
 
-A lost answer raises at once; nobody waits for real. The ledger is committed apart from the caller's transaction (see
-``apart``). Lock order: the booking row, then its requests.
+A lost answer raises at once; nobody waits for real. A real carrier keeps its books elsewhere: when the shop's
+transaction rolls back, the parcel stays booked, so the ledger is committed autonomously. Lock order: the booking row,
+then its requests.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from django.db import router
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from sagas.autonomous_transaction import commit_autonomously
 from shipping.exceptions import CarrierAnswerLost, CarrierKeyClosed, CarrierUnavailable, ShipmentKeyReused
 from shipping.states import OperationKind
 
-from .apart import commit_apart
 from .base import NOT_SERVED, Address, Answer, Done, Quote, Refused
 from .ledger import BookingState, RequestOutcome, SandboxBooking, SandboxRequest
 
@@ -62,7 +63,7 @@ class SandboxCarrier:
 
 def _serve(work: Callable[[], SandboxRequest]) -> Answer:
     """Commit the ledger's work, then answer, or lose the answer."""
-    request = commit_apart(_database(), lambda: _count_call(work()))
+    request = commit_autonomously(_database(), lambda: _count_call(work()))
     if _is_answer_lost(request):
         raise CarrierAnswerLost(
             f"The sandbox carrier's answer to {request.kind} {request.key} was lost; it may have happened, "

@@ -284,7 +284,7 @@ class Court:
 def court(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Court]:
     """Let one checkout be confirmed, one cancelled, and one wait for a person; the providers' books roll back, too."""
     for provider in (sandbox_gateway, sandbox_carrier):
-        monkeypatch.setattr(provider, "commit_apart", lambda _database, work: work())
+        monkeypatch.setattr(provider, "commit_autonomously", lambda _database, work: work())
     with clock.restored():
         yield Court(project=UncommittedProject(environment={}, directory=tmp_path), names=place_orders())
 

@@ -13,10 +13,10 @@ from payments.exceptions import (
     GatewayUnavailable,
     PaymentKeyReused,
 )
-from payments.gateways import apart
 from payments.gateways.base import Approved, Authorization
 from payments.gateways.sandbox import BEHAVIOURS, SandboxGateway, clear_failure
 from payments.models import SandboxAuthorization, SandboxOperation
+from sagas import autonomous_transaction
 
 from .gateway_contract import GatewayContract, hold, make_authorization
 from .money import ledger
@@ -136,11 +136,11 @@ def test_work_apart_leaves_no_thread_and_no_connection_behind(gateway: SandboxGa
 
     # A connection that is dropped instead of closed warns when it is collected.
     assert [str(warning.message) for warning in caught] == []
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("ledger")] == []
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("autonomous")] == []
 
 
 def test_work_outside_a_transaction_starts_no_thread(gateway: SandboxGateway, monkeypatch) -> None:
-    monkeypatch.setattr(apart, "ThreadPoolExecutor", None)
+    monkeypatch.setattr(autonomous_transaction, "ThreadPoolExecutor", None)
     gateway.authorize(make_authorization())
 
     assert ledger() == [("authorize", "succeeded", 1, 0)]
