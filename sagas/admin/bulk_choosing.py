@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -17,10 +17,8 @@ from ..exceptions import OperationRefused, PermissionRefused
 from ..plans import LABELS
 from ..rules import Operation
 from .addresses import find_url, site_of
+from .console_admin import ConsoleAdmin
 from .matching import filter_query, find_obstacle
-
-if TYPE_CHECKING:
-    from .saga_admin import SagaAdmin
 
 Action = tuple[Callable[..., None], str, str]
 
@@ -54,7 +52,7 @@ def list_operations(request: HttpRequest) -> list[Operation]:
     return [operation for operation in bulk_rules.BULK_OPERATIONS if not bulk_rules.find_lapse(actor, operation)]
 
 
-def answer_selection(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse | None:
+def answer_selection(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse | None:
     """Freeze the ticked sagas and lead to the page where they are confirmed.
 
     Returns: None to show the list again, with a message.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
@@ -16,11 +15,9 @@ from ..documents import write_documents
 from ..export import strip_document, write_csv, write_ndjson
 from ..models import Saga
 from .choosing import QueryRefused
+from .console_admin import ConsoleAdmin
 from .shown import may_see_payloads
 from .view_only import engine_database
-
-if TYPE_CHECKING:
-    from .saga_admin import SagaAdmin
 
 Writer = Callable[..., Iterator[str]]
 FORMS: Mapping[str, tuple[Writer, str]] = {
@@ -29,7 +26,7 @@ FORMS: Mapping[str, tuple[Writer, str]] = {
 }
 
 
-def answer(model_admin: SagaAdmin, request: HttpRequest, *, form: str) -> HttpResponseBase:
+def answer(model_admin: ConsoleAdmin, request: HttpRequest, *, form: str) -> HttpResponseBase:
     """Stream what the list shows under the same query.
 
     A query that the list refuses is refused alike: a download must not hold everything instead.
@@ -52,7 +49,7 @@ def answer(model_admin: SagaAdmin, request: HttpRequest, *, form: str) -> HttpRe
     return _name(response, f"sagas-{moment:%Y%m%d-%H%M%S}.{form}")
 
 
-def answer_bundle(model_admin: SagaAdmin, request: HttpRequest, *, saga_id: UUID) -> HttpResponseBase:
+def answer_bundle(model_admin: ConsoleAdmin, request: HttpRequest, *, saga_id: UUID) -> HttpResponseBase:
     """Send one saga with everything that belongs to it, as JSON.
 
     Raises: PermissionDenied; Http404.
@@ -68,7 +65,7 @@ def answer_bundle(model_admin: SagaAdmin, request: HttpRequest, *, saga_id: UUID
     return _name(HttpResponse(text + "\n", content_type="application/json"), f"saga-{saga_id}.json")
 
 
-def _check(model_admin: SagaAdmin, request: HttpRequest) -> None:
+def _check(model_admin: ConsoleAdmin, request: HttpRequest) -> None:
     if not model_admin.has_view_permission(request):
         raise PermissionDenied
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -17,12 +16,10 @@ from .addresses import find_url
 from .bulk_choosing import link_to_bulks
 from .charts import Chart, draw_bars
 from .choosing import QueryRefused
+from .console_admin import ConsoleAdmin
 from .shortcuts import list_url
 from .shown import Moment, may_see_payloads, show_moment
 from .spans import find_span, list_spans
-
-if TYPE_CHECKING:
-    from .saga_admin import SagaAdmin
 
 TEMPLATE = "admin/sagas/failures.html"
 DEFAULT_SPAN = "24h"
@@ -61,7 +58,7 @@ class GroupRow:
     """Where all that are at it still are acted on at once; empty for who may not."""
 
 
-def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
+def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     """Show the failure groups of a window.
 
     Raises: PermissionDenied.

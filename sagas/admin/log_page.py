@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -19,12 +19,10 @@ from ..rules import Operation
 from .addresses import find_saga_url, find_url
 from .bulk_choosing import link_to_bulks
 from .choosing import QueryRefused, read_choice, read_once, refuse
+from .console_admin import ConsoleAdmin
 from .shown import Moment, show_moment
 from .spans import Span, find_span, list_spans
 from .view_only import engine_database
-
-if TYPE_CHECKING:
-    from .saga_admin import SagaAdmin
 
 TEMPLATE = "admin/sagas/log.html"
 DEFAULT_SPAN = "30d"
@@ -70,7 +68,7 @@ class BulkRow:
     """Its page."""
 
 
-def answer(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
+def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     """Show a page of the log; on POST also verify the sagas that were acted on in its window.
 
     Raises: PermissionDenied.

@@ -6,7 +6,7 @@ One page for all of them: which there are, who may, when, and what they do is th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -23,14 +23,12 @@ from ..plans import LABELS, OperationPlan, draw_plan, list_allowed_steps
 from ..rules import Operation
 from ..snapshot import SagaSnapshot
 from .addresses import find_saga_url
+from .console_admin import ConsoleAdmin
 from .forms import OperationForm
 from .history_rows import show_history
 from .page import GRAVE, operation_url
 from .reading import read_history_since, read_name
 from .shown import may_see_payloads
-
-if TYPE_CHECKING:
-    from .saga_admin import SagaAdmin
 
 TEMPLATE = "admin/sagas/saga/operation.html"
 PROMISES = {
@@ -53,7 +51,7 @@ TAKES_STEP = rules.STEP_OPERATIONS | {Operation.RETRY}
 class OperationPage:
     """Answer one request about one action on one saga."""
 
-    def __init__(self, model_admin: SagaAdmin, request: HttpRequest, saga_id: UUID, operation: Operation) -> None:
+    def __init__(self, model_admin: ConsoleAdmin, request: HttpRequest, saga_id: UUID, operation: Operation) -> None:
         self.model_admin = model_admin
         self.request = request
         self.saga_id = saga_id
@@ -205,7 +203,7 @@ class OperationPage:
         return find_saga_url(self.site, self.saga_id)
 
 
-def answer(model_admin: SagaAdmin, request: HttpRequest, saga_id: UUID, code: str) -> HttpResponse:
+def answer(model_admin: ConsoleAdmin, request: HttpRequest, saga_id: UUID, code: str) -> HttpResponse:
     """Answer a request for the page of an action.
 
     Raises: Http404 for an action or a saga that there is not.

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 
 from . import export_page, failures_page, log_page, refreshing
-
-if TYPE_CHECKING:
-    from .saga_admin import SagaAdmin
+from .console_admin import ConsoleAdmin
 
 Answer = Callable[..., HttpResponseBase]
 
 
-def list_urls(model_admin: SagaAdmin) -> list[URLPattern]:
+def list_urls(model_admin: ConsoleAdmin) -> list[URLPattern]:
     """Return the addresses; each view checks the permission itself."""
 
     def serve(answer: Answer) -> Callable[..., HttpResponseBase]:

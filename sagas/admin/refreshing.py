@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
@@ -30,13 +30,12 @@ from ..display.times import describe_moment
 from ..models import BulkState, Saga
 from ..models.fields import database_now
 from ..states import SagaState
+from .console_admin import ConsoleAdmin
 from .dashboard import build_dashboard
 from .groups import OPERATE, SUPERVISE, VIEW
+from .saga_page import read_page
 from .selection import parse_selection
 from .view_only import engine_database
-
-if TYPE_CHECKING:
-    from .saga_admin import SagaAdmin
 
 OPEN_SECONDS, CLOSED_SECONDS = 10, 60  # how old what a page says of the present may be
 SAGA_PARTS = {
@@ -52,7 +51,7 @@ CODES = (*VIEW, *OPERATE, *SUPERVISE)
 LIST_PARTS = {"#result_list": "admin/sagas/saga/parts/list.html"}
 
 
-def answer_saga(model_admin: SagaAdmin, request: HttpRequest, saga_id: UUID) -> HttpResponse:
+def answer_saga(model_admin: ConsoleAdmin, request: HttpRequest, saga_id: UUID) -> HttpResponse:
     """Return the parts of a saga's page, or that nothing has changed. The caller has checked the permission.
 
     Raises: Http404.
@@ -68,14 +67,14 @@ def answer_saga(model_admin: SagaAdmin, request: HttpRequest, saga_id: UUID) -> 
     )
     if _is_known(request, etag):
         return _say_unchanged(etag)
-    context = model_admin.read_page(request, saga_id)
+    context = read_page(model_admin, request, saga_id)
     if context is None:
         raise Http404
     page = context["page"]
     return _answer(request, etag, SAGA_PARTS, context, news=f"{page.badge.text}. {page.account.headline}")
 
 
-def answer_dashboard(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
+def answer_dashboard(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     """Return the dashboard, or that nothing has changed.
 
     Raises: PermissionDenied.
@@ -85,7 +84,7 @@ def answer_dashboard(model_admin: SagaAdmin, request: HttpRequest) -> HttpRespon
     return answer_parts(request, DASHBOARD_PARTS, {"dashboard": build_dashboard(model_admin.admin_site.name)}, news="")
 
 
-def answer_list(model_admin: SagaAdmin, request: HttpRequest) -> HttpResponse:
+def answer_list(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     """Return the rows of the list for the filters in the query, or that nothing has changed.
 
     The list itself checks the permission.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -18,23 +17,22 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from .. import looks
 from ..display.texts import set_apart
 from ..display.times import describe_moment
 from ..models import Saga
 from ..searching import HELP, MAX_KEYS, MAX_LOOKED_THROUGH, Search, search_sagas
-from . import bulk_choosing, links, operating, overview_urls, payloads, refreshing, shortcuts
+from . import bulk_choosing, operating, overview_urls, payloads, refreshing, shortcuts
 from .addresses import find_saga_url, find_url
 from .choosing import QueryRefused, read_choice, read_number
+from .console_admin import ConsoleAdmin
 from .filters import FILTERS, PARAMETERS
 from .narrowing import OrderFilter, PlaceFilter, describe_place, find_order
-from .page import build_page, name_saga
 from .paging import CappedPaginator, PagedList
-from .reading import SagaReading, read_saga
 from .rows import attach_rows, row_of, select_for_list
-from .selection import Only, Tab, parse_selection
+from .saga_page import read_page
+from .selection import Only, Tab
 from .shown import Moment, may_see_payloads
-from .view_only import REFUSED, ViewOnlyAdmin, engine_database
+from .view_only import engine_database
 
 ROWS_PER_PAGE = 50
 MAX_ERROR_CHARS = 30  # surely fit into their column
@@ -91,7 +89,7 @@ class SagaList(PagedList):
 
 
 @admin.register(Saga)
-class SagaAdmin(ViewOnlyAdmin):
+class SagaAdmin(ConsoleAdmin):
     """Be the console for sagas. Subclass it to show more; ``get_links`` is meant to be overridden."""
 
     list_display = ("badge", "title", "step_and_attempts", "age", "next_due")
@@ -152,13 +150,6 @@ class SagaAdmin(ViewOnlyAdmin):
         ]
         return [operate, payload, *refresh, *overview_urls.list_urls(self), *super().get_urls()]
 
-    def get_links(self, saga: Saga, keys: Mapping[str, str]) -> list[links.Link]:
-        """Return links to the pages of what the saga is about; by default those that apps have registered.
-
-        A link that names a page of the admin leads to it on this site, or is left out where the site does not have it.
-        """
-        return links.list_links(saga, keys)
-
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list; what is posted are the rows ticked for a bulk."""
         if request.method == "POST" and not self.get_actions(request):
@@ -168,14 +159,6 @@ class SagaAdmin(ViewOnlyAdmin):
         context = {"title": "Sagas", **pages, **bulks, **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, context)
         return response
-
-    def refuse_query(self, request: HttpRequest, refusal: str, status: int = 400) -> HttpResponse:
-        """Say what of a query is wrong, and lead to the list and its views; show no rows."""
-        context = {
-            "title": "Sagas", "refusal": refusal, "nothing": "No saga is shown.",
-            "saga_views": shortcuts.list_views(request),
-        }  # fmt: skip
-        return self.render(request, REFUSED, context, status)
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         """Return what may be done to the ticked rows; the page of one saga has buttons of its own.
@@ -202,36 +185,11 @@ class SagaAdmin(ViewOnlyAdmin):
             require_selection(request)
         except QueryRefused as error:
             return self.refuse_query(request, str(error))
-        page = self.read_page(request, parse_saga_id(object_id))
+        saga_id = parse_saga_id(object_id)
+        page = read_page(self, request, saga_id) if saga_id else None
         if page is None:
             return self.lead_to_list(request, object_id)
         return self.render(request, "admin/sagas/saga/page.html", {**page, **(extra_context or {})})
-
-    def read_page(self, request: HttpRequest, saga_id: UUID | None) -> dict[str, Any] | None:
-        """Return what the page of a saga shows, or None when there is no such saga."""
-        wanted, may_see = parse_selection(request.GET), may_see_payloads(request.user)
-        reading = saga_id and read_saga(saga_id, wanted, with_payloads=may_see)
-        if not saga_id or not reading:
-            return None
-        if may_see and not looks.note_look(request.user.get_username(), looks.What.PAGE, saga_id=saga_id):
-            return self.read_page_without_payloads(request, saga_id)
-        return self.describe_page(request, reading, may_see=may_see)
-
-    def read_page_without_payloads(self, request: HttpRequest, saga_id: UUID) -> dict[str, Any] | None:
-        """Return what the page shows to everybody: a look that cannot be written down is none."""
-        reading = read_saga(saga_id, parse_selection(request.GET), with_payloads=False)
-        return self.describe_page(request, reading, may_see=False) if reading else None
-
-    def describe_page(self, request: HttpRequest, reading: SagaReading, *, may_see: bool) -> dict[str, Any]:
-        """Return what a page shows of what was read."""
-        saga, site = reading.snapshot.saga, self.admin_site.name
-        return {
-            "page": build_page(reading, request.user, site=site, may_see=may_see),
-            "links": links.resolve_links(self.get_links(saga, reading.keys), site),
-            "title": name_saga(saga, reading.keys.values()),
-            "bundle_url": find_url(site, "sagas_saga_bundle", saga.pk),
-            "refresh_url": find_url(site, "sagas_saga_refresh", saga.pk),
-        }
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
