@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from inventory.exceptions import OutOfStock, ReservationStateConflict
@@ -12,14 +11,6 @@ from shipping.exceptions import AddressNotServed
 
 from . import steps
 from .exceptions import OrderStateConflict
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckoutInput:
-    """Name the order; everything else is read from it."""
-
-    order_number: str
-    """The order's number."""
 
 
 class CheckoutSaga(SagaDefinition):
@@ -62,5 +53,5 @@ class CheckoutSaga(SagaDefinition):
     class Meta:
         name = "checkout"
         version = 1
-        input = CheckoutInput
+        input = steps.CheckoutInput
         deadline = timedelta(minutes=15)

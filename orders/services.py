@@ -35,8 +35,9 @@ from .idempotency import StoredAnswer
 from .models import Order, OrderLine, OrderStatus, Product
 from .numbers import draw_order_number
 from .requests import CheckoutRequest, LineRequest, Money
-from .sagas import CheckoutInput, CheckoutSaga
+from .sagas import CheckoutSaga
 from .selectors import get_order
+from .steps import CheckoutInput
 from .summaries import summarize_new
 
 logger = logging.getLogger(__name__)

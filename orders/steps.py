@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from inventory import services as inventory
 from inventory.exceptions import ReservationKeyReused, ReservationNotFound
@@ -31,10 +32,16 @@ from . import endings
 from .models import Order
 from .reasons import explain
 
-if TYPE_CHECKING:
-    from .sagas import CheckoutInput
 
-    Step = StepContext[CheckoutInput]
+@dataclass(frozen=True, kw_only=True)
+class CheckoutInput:
+    """Name the order; everything else is read from it."""
+
+    order_number: str
+    """The order's number."""
+
+
+Step = StepContext[CheckoutInput]
 
 
 def reject_order(step: Step) -> None:

@@ -13,7 +13,8 @@ from django.contrib.auth.models import User
 from inventory.exceptions import OutOfStock, ReservationKeyReused, ReservationNotFound, ReservationStateConflict
 from orders import steps
 from orders.models import Order, OrderLine
-from orders.sagas import CheckoutInput, CheckoutSaga
+from orders.sagas import CheckoutSaga
+from orders.steps import CheckoutInput
 from payments.exceptions import (
     GatewayAnswerLost,
     GatewayMisconfigured,

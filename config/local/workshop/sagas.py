@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from sagas import Compensatable, Parallel, Pivot, Retriable, RetryPolicy, SagaDefinition, nothing_to_undo
@@ -15,14 +14,6 @@ PATIENT = RetryPolicy(attempts=20)
 # Spent within seconds; from then on it is tried every ten minutes.
 SOON_SPENT = RetryPolicy(attempts=3, base=0.5, cap=2, after_budget=600)
 MOMENT = timedelta(seconds=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngravingInput:
-    """Name the job; everything else is read from it."""
-
-    job: str
-    """The job's number."""
 
 
 class EngravingSaga(SagaDefinition):
@@ -48,7 +39,7 @@ class EngravingSaga(SagaDefinition):
     class Meta:
         name = "engraving"
         version = 1
-        input = EngravingInput
+        input = steps.EngravingInput
 
 
 class ExpressEngravingSaga(SagaDefinition):
@@ -63,5 +54,5 @@ class ExpressEngravingSaga(SagaDefinition):
     class Meta:
         name = "express_engraving"
         version = 1
-        input = EngravingInput
+        input = steps.EngravingInput
         deadline = timedelta(seconds=25)

@@ -10,7 +10,7 @@ from sagas import SagaDefinition
 from sagas.engine import start
 
 from .models import Job
-from .sagas import EngravingInput
+from .steps import EngravingInput
 from .troubles import Trouble
 
 

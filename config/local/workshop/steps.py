@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from django.db.models import QuerySet
 
@@ -13,15 +13,21 @@ from sagas import InProgress, Misconfigured, OutcomeUnknown, RetryLater, StepCon
 from .models import Job, JobStatus
 from .troubles import Trouble
 
-if TYPE_CHECKING:
-    from .sagas import EngravingInput
-
-    Step = StepContext[EngravingInput]
-
 LATER = timedelta(hours=1)
 POLL_AFTER = timedelta(minutes=10)
 LONGEST_SILENCE_SECONDS = 40.0
 PAUSE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngravingInput:
+    """Name the job; everything else is read from it."""
+
+    job: str
+    """The job's number."""
+
+
+Step = StepContext[EngravingInput]
 
 
 class MugSpoilt(Exception):

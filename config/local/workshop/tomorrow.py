@@ -8,7 +8,7 @@ from __future__ import annotations
 from sagas import Compensatable, Pivot, Retriable, SagaDefinition
 
 from . import steps
-from .sagas import PATIENT, EngravingInput
+from .sagas import PATIENT
 
 
 class GiftEngravingSaga(SagaDefinition):
@@ -24,4 +24,4 @@ class GiftEngravingSaga(SagaDefinition):
     class Meta:
         name = "engraving"
         version = 2
-        input = EngravingInput
+        input = steps.EngravingInput
