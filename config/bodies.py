@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 
-from orders.api.documents import MEDIA_TYPE, Problem
+from sagas.api.problem_documents import MEDIA_TYPE, Problem
 
 # How much of a body is thrown away, and for how long, after an answer that did not wait for it: a client that is cut
 # off while it sends does not read why.

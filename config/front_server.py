@@ -8,7 +8,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from orders.api.documents import MEDIA_TYPE, Problem
+from sagas.api.problem_documents import MEDIA_TYPE, Problem
 
 STATUS_LINE = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 DETAILS = {

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 from rest_framework.settings import api_settings
 
-from orders.api.documents import Problem
+from sagas.api.problem_documents import Problem
 
 # Of these the entry of the first proxy that is ours is kept.
 CHAINS = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from typing import Any
 
+from sagas.api.problem_documents import Problem, RequestRefused
 from sagas.conf import get_settings
-
-from .documents import Problem, RequestRefused
 
 MAX_KEY_CHARS = 255
 MAX_WAIT_SECONDS = 30
@@ -17,7 +14,6 @@ MAX_WAIT_SECONDS = 30
 QUOTED_KEY = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 BARE_KEY = re.compile(r"[!#-+\--:<-\[\]-~]+")
 WAIT = re.compile(r'wait[ \t]*=[ \t]*"?([0-9]+)"?', re.IGNORECASE)
-ENTITY_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -55,22 +51,6 @@ def read_wait_seconds(value: str | None) -> int:
             digits = match[1].lstrip("0")[:4]
             return min(int(digits or "0"), MAX_WAIT_SECONDS)
     return 0
-
-
-def make_entity_tag(body: Any) -> str:
-    """Return a strong validator of a JSON body."""
-    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    return f'"{digest[:32]}"'
-
-
-def matches_entity_tag(value: str | None, tag: str) -> bool:
-    """Tell whether an If-None-Match header names the tag, by weak comparison.
-
-    Source: RFC 9110, section 13.1.2.
-    """
-    if value is None:
-        return False
-    return value.strip() == "*" or tag in ENTITY_TAG.findall(value)
 
 
 def read_traceparent(value: str | None) -> str:

@@ -10,7 +10,7 @@ from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from .documents import Problem, RequestRefused
+from sagas.api.problem_documents import Problem, RequestRefused
 
 # A bigint has at most 19 digits; what is longer was not made here.
 MAX_POSITION_DIGITS = 18

@@ -21,10 +21,9 @@ from rest_framework import exceptions as drf
 from rest_framework.views import set_rollback
 
 from orders import exceptions as orders
+from sagas.api.pointers import list_errors
+from sagas.api.problem_documents import InputError, Problem, RequestRefused
 from sagas.databases import is_away
-
-from .documents import Problem, RequestRefused
-from .pointers import InputError, list_errors
 
 API_PREFIX = "/api/"
 RETRY_AFTER_SECONDS = 5

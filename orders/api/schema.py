@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiParameter
 
 from orders.models import MAX_LINES
+from sagas.api import schema
 
-from .documents import MEDIA_TYPE
 from .headers import MAX_KEY_CHARS, MAX_WAIT_SECONDS
 from .pagination import OrderPagination
 from .serializers import ProblemSerializer
 
 DESCRIPTIONS = {
+    **schema.DESCRIPTIONS,
     400: "The request is malformed.",
-    401: "No credentials, or wrong ones.",
     403: "Not allowed, or the CSRF token is missing.",
     404: "There is nothing, or nothing of yours, at this address.",
-    405: "The method is not known here.",
-    406: "No other media type than JSON is spoken.",
     409: "Not now; `code` tells why.",
-    413: "The body is too large.",
-    415: "The body is not JSON.",
     422: "The body is not accepted; `errors` points at what.",
-    429: "Too many requests; `Retry-After` tells when to come again.",
-    500: "A mistake of the server.",
     503: "The database is away; send the same request again.",
 }
+list_problems = partial(schema.list_problems, serializer=ProblemSerializer, descriptions=DESCRIPTIONS)
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -46,10 +42,6 @@ PREFER = OpenApiParameter(
     OpenApiParameter.HEADER,
     description=f"`wait=N`: hold the answer until the checkout is over, at most N (up to {MAX_WAIT_SECONDS}) seconds.",
 )
-IF_NONE_MATCH = OpenApiParameter(
-    "If-None-Match", str, OpenApiParameter.HEADER, description="An `ETag` seen before: 304 if nothing has changed."
-)
-ETAG = OpenApiParameter("ETag", str, OpenApiParameter.HEADER, response=[200], description="Changes with the order.")
 LOCATION = OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[202], description="The order.")
 REPLAYED = OpenApiParameter(
     "Idempotent-Replayed", str, OpenApiParameter.HEADER, response=[202], description="`true` for a stored answer."
@@ -61,16 +53,6 @@ CURSOR = OpenApiParameter("cursor", str, description="From `next` or `previous` 
 PAGE_SIZE = OpenApiParameter(
     "page_size", {"type": "integer", "minimum": 1, "maximum": OrderPagination.max_page_size, "default": 20}
 )
-NOT_MODIFIED = OpenApiResponse(response=None, description="As it was.")
-
-
-def list_problems(*statuses: int) -> dict[tuple[int, str], Any]:
-    """Return the descriptions of these problem answers, and of those that every operation can give."""
-    always = {400, 401, 403, 404, 405, 406, 429, 500, 503}
-    return {
-        (status, MEDIA_TYPE): OpenApiResponse(response=ProblemSerializer, description=DESCRIPTIONS[status])
-        for status in sorted(always | set(statuses))
-    }
 
 
 def describe_strictness(result: dict[str, Any], **_context: Any) -> dict[str, Any]:

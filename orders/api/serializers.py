@@ -17,10 +17,12 @@ from orders.models import CURRENCY, MAX_LINES, MAX_QUANTITY
 from orders.reasons import Reason
 from orders.requests import Address, CheckoutRequest, LineRequest, Money
 from orders.summaries import DisplayStatus
+from sagas.api.fields import StrictSerializer, TextField, WholeNumberField
+from sagas.api.parsers import MAX_WHOLE_NUMBER
+from sagas.api.serializers import SagaInputErrorSerializer, SagaProblemSerializer
 from sagas.states import SagaState, StepState
 
-from .fields import PlainTextField, StrictSerializer, TextField, VerbatimField, WholeNumberField
-from .parsers import MAX_WHOLE_NUMBER
+from .fields import LineField, PlainLineField
 
 PAYMENT_METHOD = RegexValidator(r"\Apm_[A-Za-z0-9_]{1,60}\Z", "pm_ and up to 60 letters, digits or underscores.")
 
@@ -28,8 +30,8 @@ PAYMENT_METHOD = RegexValidator(r"\Apm_[A-Za-z0-9_]{1,60}\Z", "pm_ and up to 60 
 class LogInSerializer(StrictSerializer):
     """Name an account and its password."""
 
-    username = TextField(max_length=150)
-    password = VerbatimField(max_length=128, trim_whitespace=False)
+    username = LineField(max_length=150)
+    password = TextField(max_length=128, trim_whitespace=False)
 
 
 class TokenSerializer(serializers.Serializer):
@@ -44,25 +46,25 @@ class ExpectedTotalSerializer(StrictSerializer):
     """Name the total that the customer saw."""
 
     amount_minor = WholeNumberField(min_value=0, max_value=MAX_WHOLE_NUMBER, help_text="In the smallest unit: cents.")
-    currency = TextField(min_length=3, max_length=3, validators=[CURRENCY], help_text="ISO 4217.")
+    currency = LineField(min_length=3, max_length=3, validators=[CURRENCY], help_text="ISO 4217.")
 
 
 class CheckoutLineSerializer(StrictSerializer):
     """Ask for a quantity of one SKU of the catalogue."""
 
-    sku = TextField(max_length=64)
+    sku = LineField(max_length=64)
     quantity = WholeNumberField(min_value=1, max_value=MAX_QUANTITY)
 
 
 class AddressSerializer(StrictSerializer):
     """Say where the goods go."""
 
-    name = PlainTextField(max_length=100)
-    line1 = PlainTextField(max_length=200)
-    line2 = PlainTextField(max_length=200, required=False, allow_blank=True, default="")
-    city = PlainTextField(max_length=100)
-    postal_code = PlainTextField(max_length=20)
-    country = TextField(min_length=2, max_length=2, help_text="ISO 3166-1 alpha-2, upper case.")
+    name = PlainLineField(max_length=100)
+    line1 = PlainLineField(max_length=200)
+    line2 = PlainLineField(max_length=200, required=False, allow_blank=True, default="")
+    city = PlainLineField(max_length=100)
+    postal_code = PlainLineField(max_length=20)
+    country = LineField(min_length=2, max_length=2, help_text="ISO 3166-1 alpha-2, upper case.")
 
     def validate_country(self, value: str) -> str:
         """Take assigned codes only."""
@@ -76,7 +78,7 @@ class CheckoutSerializer(StrictSerializer):
     """Ask for an order. Members that are not listed are refused."""
 
     lines = CheckoutLineSerializer(many=True, allow_empty=False, max_length=MAX_LINES, help_text="No SKU twice.")
-    payment_method = PlainTextField(
+    payment_method = PlainLineField(
         trim_whitespace=False,
         validators=[PAYMENT_METHOD],
         help_text="The payment provider's reference, such as `pm_card_visa`.",
@@ -166,18 +168,11 @@ class OrderSerializer(serializers.Serializer):
     created_at = serializers.DateTimeField()
 
 
-class InputErrorSerializer(serializers.Serializer):
-    pointer = serializers.CharField(allow_blank=True, help_text="JSON pointer (RFC 6901); empty for the whole body.")
-    code = serializers.CharField()
-    detail = serializers.CharField()
+class InputErrorSerializer(SagaInputErrorSerializer):
+    pass
 
 
-class ProblemSerializer(serializers.Serializer):
-    """Say what went wrong (RFC 9457)."""
+class ProblemSerializer(SagaProblemSerializer):
+    """A problem document (RFC 9457)."""
 
-    type = serializers.CharField(help_text="`urn:problem:` and the code.")
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    code = serializers.CharField(help_text="A stable name of the kind of problem.")
-    detail = serializers.CharField()
     errors = InputErrorSerializer(many=True, required=False)

@@ -16,6 +16,8 @@ from orders.selectors import get_order, list_offers, list_orders
 from orders.services import CheckoutAnswer, checkout, request_cancel
 from orders.summaries import summarize
 from orders.waiting import wait_until_closed
+from sagas.api.entity_tags import make_entity_tag, matches_entity_tag
+from sagas.api.schema import ETAG, IF_NONE_MATCH, NOT_MODIFIED
 
 from . import headers, schema
 from .pagination import OrderPagination
@@ -118,15 +120,15 @@ class OrderView(ShopView):
 
     @extend_schema(
         operation_id="get_order",
-        parameters=[schema.IF_NONE_MATCH, schema.ETAG],
-        responses={200: OrderSerializer, 304: schema.NOT_MODIFIED, **schema.list_problems()},
+        parameters=[IF_NONE_MATCH, ETAG],
+        responses={200: OrderSerializer, 304: NOT_MODIFIED, **schema.list_problems()},
     )
     def get(self, request: Request, number: str) -> Response:
         """Show an order and how far its checkout is."""
         (summary,) = summarize([get_order(number, viewer=request.user)])
-        tag = headers.make_entity_tag(summary)
+        tag = make_entity_tag(summary)
         validators = {"ETag": tag, **PRIVATE}
-        if headers.matches_entity_tag(request.headers.get("If-None-Match"), tag):
+        if matches_entity_tag(request.headers.get("If-None-Match"), tag):
             return Response(status=304, headers=validators)
         return Response(summary, headers=validators)
 

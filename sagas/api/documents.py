@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import json
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -94,12 +92,6 @@ def describe_item(item: SagaBulkItem) -> dict[str, Any]:
         "message": item.message,
         "ended_at": item.ended_at.isoformat() if item.ended_at else None,
     }
-
-
-def make_tag(document: dict[str, Any]) -> str:
-    """Return the entity tag of a document: it changes with every byte of it."""
-    text = json.dumps(document, sort_keys=True, default=str)
-    return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 
 def write_cursor(at: datetime, saga_id: UUID) -> str:

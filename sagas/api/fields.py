@@ -1,4 +1,4 @@
-"""Take exactly what the schema says: no numbers as text, no text as numbers, no unknown member."""
+"""Fields that take exactly what the schema says: no numbers as text, no text as numbers, no unknown member."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 
 
 class TextField(serializers.CharField):
-    """Take text; the framework's own field takes numbers, too."""
+    """Text; the framework's own field takes numbers, too."""
 
     def to_internal_value(self, data: Any) -> str:
         """Return the text."""
@@ -20,7 +20,7 @@ class TextField(serializers.CharField):
 
 
 class WholeNumberField(serializers.IntegerField):
-    """Take a JSON whole number; the framework's own field takes text and true, too."""
+    """A JSON whole number; the framework's own field takes text, true, and digits of other scripts, too."""
 
     def to_internal_value(self, data: Any) -> int:
         """Return the number."""
@@ -30,7 +30,7 @@ class WholeNumberField(serializers.IntegerField):
 
 
 class TrueField(serializers.BooleanField):
-    """Take true and nothing else: what is meant is said, and not left to be false."""
+    """Only true: a member that means something when it is false would be left out."""
 
     def to_internal_value(self, data: Any) -> bool:
         """Return true."""
@@ -39,12 +39,8 @@ class TrueField(serializers.BooleanField):
         return True
 
 
-class ObjectField(serializers.DictField):
-    """Take a JSON object."""
-
-
 class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]  # not generic when it runs
-    """Refuse members that the schema does not have."""
+    """A serializer that refuses unknown members: a client that sets a price must not believe it did."""
 
     def to_internal_value(self, data: Any) -> Any:
         """Return the known members.
@@ -54,7 +50,7 @@ class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]  # not
         if not isinstance(data, Mapping):
             return super().to_internal_value(data)
         errors: dict[Any, Any] = {
-            name: [ErrorDetail("There is no such member.", code="unknown_member")]
+            name: [ErrorDetail("There is no such member, or it is not yours to set.", code="unknown_member")]
             for name in data
             if name not in self.fields
         }

@@ -5,9 +5,7 @@ Source: RFC 9457.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpResponse
@@ -23,15 +21,17 @@ from ..exceptions import (
     SagaNotFound,
     StaleRevision,
 )
-
-MEDIA_TYPE = "application/problem+json"
+from .problem_documents import Problem, RequestRefused
 
 
 def handle_exception(error: Exception, context: Mapping[str, Any]) -> Any:
-    """Be the exception handler of this package's views."""
+    """Answer an exception of this package's views."""
     if isinstance(error, SagaError):
         set_rollback()
         return describe_refusal(error)
+    if isinstance(error, RequestRefused):
+        set_rollback()
+        return error.problem.as_response()
     handle: Any = api_settings.EXCEPTION_HANDLER
     return handle(error, context)
 
@@ -56,11 +56,4 @@ def describe_refusal(error: SagaError) -> HttpResponse:
             status, code = 409, "refused"
         case _:
             status, code = 409, "not-possible"
-    return make_problem(status, code, str(error), **members)
-
-
-def make_problem(status: int, code: str, detail: str, **members: Any) -> HttpResponse:
-    """Return a problem document; a plain answer, so that no renderer or accepted media type changes it."""
-    document = {"type": f"urn:problem:{code}", "title": HTTPStatus(status).phrase, "status": status, "code": code}
-    text = json.dumps({**document, "detail": detail, **members})
-    return HttpResponse(text, status=status, content_type=MEDIA_TYPE)
+    return Problem(status=status, code=code, detail=str(error), members=members).as_response()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
 from ..filtering import MAX_MOMENT_CHARS, MAX_SEARCH_CHARS, TOUCHES
 from ..rules import OPERATIONS_BY_CODE
-from .problems import MEDIA_TYPE
+from .problem_documents import MEDIA_TYPE
 from .serializers import DISPLAY_STATES, MAX_NUMBER, NEEDS, SagaProblemSerializer
 
 MAX_PAGE_SIZE = 100
@@ -77,11 +78,13 @@ LOCATION = OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[
 NOT_MODIFIED = OpenApiResponse(response=None, description="As it was.")
 
 
-def list_problems(*statuses: int) -> dict[Any, Any]:
+def list_problems(
+    *statuses: int, serializer: Any = SagaProblemSerializer, descriptions: Mapping[int, str] = DESCRIPTIONS
+) -> dict[Any, Any]:
     """Return the descriptions of these problem answers, and of those that every operation can give."""
     always = {400, 401, 403, 404, 405, 406, 429, 500, 503}
     return {
-        (status, MEDIA_TYPE): OpenApiResponse(response=SagaProblemSerializer, description=DESCRIPTIONS[status])
+        (status, MEDIA_TYPE): OpenApiResponse(response=serializer, description=descriptions[status])
         for status in sorted(always | set(statuses))
     }
 

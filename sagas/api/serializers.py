@@ -13,7 +13,7 @@ from ..filtering import ANY_REASON, MAX_MOMENT_CHARS, MAX_SEARCH_CHARS
 from ..models import BulkResult, BulkState
 from ..operations import MAX_REASON_CHARS, MIN_REASON_CHARS
 from ..rules import Operation
-from .fields import ObjectField, StrictSerializer, TextField, TrueField, WholeNumberField
+from .fields import StrictSerializer, TextField, TrueField, WholeNumberField
 
 MAX_NUMBER = 2_147_483_647  # of a PostgreSQL integer
 DISPLAY_STATES = [state.value for state in DisplayState]
@@ -27,7 +27,7 @@ class SagaActionSerializer(StrictSerializer):
     revision = WholeNumberField(min_value=1, max_value=MAX_NUMBER)
     step = TextField(max_length=60, required=False)
     evidence = TextField(min_length=MIN_REASON_CHARS, max_length=MAX_REASON_CHARS, required=False)
-    result = ObjectField(required=False)
+    result = serializers.DictField(required=False)
 
 
 class SagaFilterSerializer(StrictSerializer):
@@ -188,9 +188,18 @@ class SagaBulkItemPageSerializer(serializers.Serializer):  # type: ignore[type-a
     results = SagaBulkItemSerializer(many=True)
 
 
-class SagaProblemSerializer(serializers.Serializer):  # type: ignore[type-arg]
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
+class SagaInputErrorSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    pointer = serializers.CharField(allow_blank=True, help_text="JSON pointer (RFC 6901); empty for the whole body.")
     code = serializers.CharField()
     detail = serializers.CharField()
+
+
+class SagaProblemSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    """A problem document (RFC 9457)."""
+
+    type = serializers.CharField(help_text="`urn:problem:` and the code.")
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    code = serializers.CharField(help_text="A stable name of the kind of problem.")
+    detail = serializers.CharField()
+    errors: Any = SagaInputErrorSerializer(many=True, required=False)

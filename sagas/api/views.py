@@ -27,7 +27,8 @@ from ..models import SagaBulk
 from ..places import is_below
 from ..rules import OPERATIONS_BY_CODE, Operation
 from . import documents, schema
-from .parsers import LimitedJSONParser
+from .entity_tags import make_entity_tag, matches_entity_tag
+from .parsers import StrictJSONParser
 from .problems import handle_exception
 from .serializers import (
     MAX_NUMBER,
@@ -66,8 +67,8 @@ class OperatorView(APIView):
         return handle_exception
 
     def get_parsers(self) -> list[Any]:
-        """Return the project's parsers, the framework's own one for JSON with limits."""
-        return [LimitedJSONParser() if type(parser) is JSONParser else parser for parser in super().get_parsers()]
+        """Return the project's parsers, a strict one instead of the framework's own for JSON."""
+        return [StrictJSONParser() if type(parser) is JSONParser else parser for parser in super().get_parsers()]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Check credentials, throttles, the view permission and the names of the parameters."""
@@ -131,10 +132,9 @@ class SagaView(OperatorView):
         """Show a saga, its steps, and what this account may do to it."""
         may_see = self.may_see and looks.note_look(self.actor.name, looks.What.API, saga_id=saga_id)
         document = documents.describe_whole(saga_id, actor=self.actor, may_see=may_see)
-        tag = documents.make_tag(document)
+        tag = make_entity_tag(document)
         headers = {"ETag": tag, **PRIVATE}
-        seen = {known.strip().removeprefix("W/") for known in request.headers.get("If-None-Match", "").split(",")}
-        if tag in seen or "*" in seen:
+        if matches_entity_tag(request.headers.get("If-None-Match"), tag):
             return Response(status=304, headers=headers)
         return Response(document, headers=headers)
 

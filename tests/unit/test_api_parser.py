@@ -6,32 +6,37 @@ import io
 from typing import Any
 
 import pytest
-from rest_framework.exceptions import ParseError
 from rest_framework.parsers import FormParser, JSONParser
 
-from sagas.api.parsers import MAX_BODY_BYTES, LimitedJSONParser
+from sagas.api.parsers import StrictJSONParser
+from sagas.api.problem_documents import MEDIA_TYPE, RequestRefused
+from sagas.api.problems import handle_exception
 from sagas.api.views import SagaListView
 
 
 @pytest.mark.parametrize(
-    ("body", "why"),
+    ("body", "status", "why"),
     [
-        (b"[" * 100_000, "nested deeper than 64 levels"),
-        (b'{"a": ' + b"9" * 5_000 + b"}", "a number has 5000 digits"),
-        (b'{"a": 1, "a": 2}', "appears twice"),
-        (b'{"a": NaN}', "NaN"),
-        (b'{"a": "\\u0000"}', "NUL"),
-        (b"\xff", "utf-8"),
-        (b'"' + b"x" * MAX_BODY_BYTES + b'"', "at most 262144"),
+        (b"[" * 100_000, 400, "nested deeper than 64 levels"),
+        (b"[" * 65 + b"]" * 65, 400, "nested deeper than 64 levels"),
+        (b'{"a": ' + b"9" * 5_000 + b"}", 422, "number_too_large"),
+        (b'{"a": 1, "a": 2}', 422, "repeated_member"),
+        (b'{"a": NaN}', 400, "NaN"),
+        (b'{"a": "\\u0000"}', 422, "text_not_accepted"),
+        (b"\xff", 400, "utf-8"),
+        (b'"' + b"x" * StrictJSONParser.max_bytes + b'"', 413, "262144 bytes"),
     ],
 )
-def test_bodies_that_bring_parsers_down_are_refused(body: bytes, why: str) -> None:
-    with pytest.raises(ParseError, match=why):
-        LimitedJSONParser().parse(io.BytesIO(body))
+def test_bodies_that_bring_parsers_down_are_refused(body: bytes, status: int, why: str) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        StrictJSONParser().parse(io.BytesIO(body))
+    answer = handle_exception(refused.value, {})
+    assert (answer.status_code, answer["Content-Type"]) == (status, MEDIA_TYPE)
+    assert why in answer.content.decode()
 
 
 def test_a_body_is_read() -> None:
-    assert LimitedJSONParser().parse(io.BytesIO('{"reason": "grün"}'.encode())) == {"reason": "grün"}
+    assert StrictJSONParser().parse(io.BytesIO('{"reason": "grün"}'.encode())) == {"reason": "grün"}
 
 
 def test_the_frameworks_parser_is_replaced_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,4 +45,4 @@ def test_the_frameworks_parser_is_replaced_and_no_other(monkeypatch: pytest.Monk
 
     view: Any = SagaListView()
     monkeypatch.setattr(view, "parser_classes", [JSONParser, FormParser, Own])
-    assert [type(parser) for parser in view.get_parsers()] == [LimitedJSONParser, FormParser, Own]
+    assert [type(parser) for parser in view.get_parsers()] == [StrictJSONParser, FormParser, Own]

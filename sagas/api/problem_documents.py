@@ -1,4 +1,4 @@
-"""Hold a problem document, and carry it out of whatever finds the problem.
+"""Problem documents, usable before Django is set up and without the REST framework.
 
 Source: RFC 9457.
 """
@@ -13,15 +13,25 @@ from typing import Any
 
 from django.http import HttpResponse
 
-from .pointers import InputError
-
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputError:
+    """What is wrong with one member of a body."""
+
+    pointer: str
+    """Where: a JSON pointer (RFC 6901), empty for the whole body."""
+    code: str
+    """A stable name."""
+    detail: str
+    """For a person."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Hold one problem document."""
+    """One problem document."""
 
     status: int
     """The HTTP status."""
@@ -59,7 +69,7 @@ class Problem:
 
 
 class RequestRefused(Exception):
-    """Carry a problem out of a parser or a header."""
+    """A problem found by a parser or in a header."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

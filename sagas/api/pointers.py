@@ -1,4 +1,4 @@
-"""Point at what is wrong in a JSON body.
+"""JSON pointers to what is wrong in a body.
 
 Source: RFC 6901 (JSON pointer).
 """
@@ -6,22 +6,11 @@ Source: RFC 6901 (JSON pointer).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from rest_framework.settings import api_settings
 
-
-@dataclass(frozen=True, kw_only=True)
-class InputError:
-    """Say what is wrong with one member of a body."""
-
-    pointer: str
-    """Where: a JSON pointer, empty for the whole body."""
-    code: str
-    """A stable name."""
-    detail: str
-    """For a person."""
+from .problem_documents import InputError
 
 
 def append_token(pointer: str, token: str | int) -> str:
