@@ -5,6 +5,7 @@ PostgreSQL builds the text, so numbers stay exact and no stored value can fail t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
@@ -49,7 +50,13 @@ def write_documents(saga_ids: Iterable[UUID], *, pretty: bool = False) -> list[s
         return [row[0] for row in cursor.fetchall()]
 
 
-def strip_payloads(document: dict[str, Any]) -> dict[str, Any]:
+def strip_document(text: str, *, indent: int | None = None) -> str:
+    """Return a document as text without what only those may see who may see payloads."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(_strip_payloads(json.loads(text)), ensure_ascii=False, separators=separators, indent=indent)
+
+
+def _strip_payloads(document: dict[str, Any]) -> dict[str, Any]:
     """Return a document without input, results, and texts and tracebacks of errors; their classes stay.
 
     What people wrote and did stays, too: everybody who may look may know who did what, and why.

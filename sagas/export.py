@@ -8,15 +8,13 @@ holds no more than a page, in the database and in memory. Sagas that move meanwh
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
 
-from .documents import strip_payloads, write_documents
+from .documents import strip_document, write_documents
 from .listing import ListedSaga, describe_sagas
 from .models import Saga
 from .places import is_below
@@ -32,8 +30,8 @@ OVERLOOKED = r"(?:(?!\t)[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2
 FORMULA = re.compile(rf"(^|[;,|\t])({OVERLOOKED}[{FORMULA_START}])")
 BREAK_START = re.compile(r"^(?=[ ]*[\t\r\n])")
 COLUMNS = (
-    "id", "definition", "version", "keys", "state", "shown_as", "needs", "step", "step_state", "attempts", "last_error",
-    "revision", "started_at", "due_at", "closed_at", "seconds",
+    "id", "definition", "version", "keys", "state", "display_state", "needs", "step", "step_state", "attempts",
+    "last_error", "revision", "created_at", "due_at", "closed_at", "seconds",
 )  # fmt: skip
 
 
@@ -74,12 +72,6 @@ def read_pages(queryset: QuerySet[Saga]) -> Iterator[list[Saga]]:
         found = list(rows.filter(is_older)[:PAGE]) if len(found) == PAGE else []
 
 
-def strip_document(text: str, *, indent: int | None = None) -> str:
-    """Return a document as text without what only those may see who may see payloads."""
-    separators = (",", ":") if indent is None else None
-    return json.dumps(strip_payloads(json.loads(text)), ensure_ascii=False, separators=separators, indent=indent)
-
-
 def guard_cell(value: Any) -> Any:
     """Return a cell that a spreadsheet shows and does not work out; its invisible characters become escapes.
 
@@ -95,14 +87,8 @@ def guard_cell(value: Any) -> Any:
 
 
 def _list_cells(saga: ListedSaga, with_payloads: bool) -> list[Any]:
-    error = saga.last_error if with_payloads else saga.error_class
-    took = (saga.closed_at - saga.created_at).total_seconds() if saga.closed_at else ""
-    return [
-        str(saga.id), saga.definition, saga.version, "; ".join(f"{name}={value}" for name, value in saga.keys.items()),
-        saga.state, saga.display_state, "; ".join(saga.needs), saga.step, saga.step_state, saga.attempts, error,
-        saga.revision, _moment(saga.created_at), _moment(saga.due_at), _moment(saga.closed_at), took,
-    ]  # fmt: skip
-
-
-def _moment(moment: datetime | None) -> str:
-    return moment.isoformat() if moment else ""
+    took = (saga.closed_at - saga.created_at).total_seconds() if saga.closed_at else None
+    document = {**saga.as_dict(with_errors=with_payloads), "seconds": took}
+    document["keys"] = "; ".join(f"{name}={value}" for name, value in saga.keys.items())
+    document["needs"] = "; ".join(saga.needs)
+    return ["" if document[name] is None else document[name] for name in COLUMNS]

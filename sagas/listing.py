@@ -71,8 +71,8 @@ class ListedSaga:
     due_at: datetime | None
     closed_at: datetime | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data.
+    def as_dict(self, *, with_errors: bool = True) -> dict[str, Any]:
+        """Return plain data; without ``with_errors`` the class of the last error instead of its text.
 
         Shape: the fields by name, times as ISO 8601 texts.
         """
@@ -80,8 +80,8 @@ class ListedSaga:
         return {
             "id": str(self.id), "definition": self.definition, "version": self.version, "keys": self.keys,
             "state": self.state, "display_state": self.display_state, "needs": list(self.needs), "step": self.step,
-            "step_state": self.step_state, "attempts": self.attempts, "last_error": self.last_error,
-            "revision": self.revision,
+            "step_state": self.step_state, "attempts": self.attempts,
+            "last_error": self.last_error if with_errors else self.error_class, "revision": self.revision,
             **{name: moment.isoformat() if moment else None for name, moment in moments.items()},
         }  # fmt: skip
 

@@ -12,7 +12,7 @@ Locks: the saga row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
@@ -71,6 +71,10 @@ class OperationResult:
     """One sentence for the person who acted."""
     is_repeat: bool = False
     """Whether nothing was done because it was done already."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name as JSON-able data."""
+        return {**asdict(self), "saga_id": str(self.saga_id), "operation": self.operation.value}
 
 
 def retry_now(

@@ -11,8 +11,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.http.response import HttpResponseBase
 
 from .. import clock, looks
-from ..documents import write_documents
-from ..export import strip_document, write_csv, write_ndjson
+from ..documents import strip_document, write_documents
+from ..export import write_csv, write_ndjson
 from ..models import Saga
 from .choosing import QueryRefused
 from .console_admin import ConsoleAdmin

@@ -1,4 +1,4 @@
-"""Say as JSON what a saga or a bulk is, for who may see it."""
+"""A saga as JSON with what an account may do to it, and the cursor of a list."""
 
 from __future__ import annotations
 
@@ -8,24 +8,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from .. import bulk, plans, rules
+from .. import plans, rules
 from ..actors import Actor
-from ..conf import get_settings
 from ..display.sentences import show_error
-from ..listing import ListedSaga, describe_sagas
-from ..models import SagaBulk, SagaBulkItem, SagaStep
+from ..listing import describe_sagas
+from ..models import SagaStep
 from ..rules import Operation
 from ..snapshot import SagaSnapshot
 
 # A retry may be meant for one step, or for all that wait.
 STEP_ACTIONS = rules.STEP_OPERATIONS | {Operation.RETRY}
-
-
-def describe_listed(listed: ListedSaga, *, may_see: bool) -> dict[str, Any]:
-    """Return one saga of a list."""
-    document = listed.as_dict()
-    document.pop("error_class", None)
-    return document if may_see else {**document, "last_error": listed.error_class}
 
 
 def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, Any]:
@@ -49,48 +41,12 @@ def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, A
         if operation not in rules.STEP_OPERATIONS
     ]
     return {
-        **describe_listed(listed, may_see=may_see),
+        **listed.as_dict(with_errors=may_see),
         "steps": steps,
         "actions": [
             {"operation": plan.operation.value, "is_allowed": plan.is_allowed, "refusal": plan.refusal}
             for plan in actions
         ],
-    }
-
-
-def describe_bulk(found: SagaBulk) -> dict[str, Any]:
-    """Return a bulk and how far it is."""
-    return {**describe_listed_bulk(found), "counts": dict(bulk.read_progress(found).counts)}
-
-
-def describe_listed_bulk(found: SagaBulk) -> dict[str, Any]:
-    """Return one bulk of a list; how far it is would be a statement for each."""
-    return {
-        "id": str(found.pk),
-        "operation": found.operation,
-        "state": found.state,
-        "actor": found.actor,
-        "reason": found.reason,
-        "words": found.words,
-        "filter": found.filter,
-        "total": found.total,
-        "drawn_at": found.drawn_at.isoformat(),
-        "started_at": found.started_at.isoformat() if found.started_at else None,
-        "ended_at": found.ended_at.isoformat() if found.ended_at else None,
-        "stopped_by": found.stopped_by,
-        "confirm_until": (found.drawn_at + get_settings().bulk_confirm_within).isoformat(),
-    }
-
-
-def describe_item(item: SagaBulkItem) -> dict[str, Any]:
-    """Return what became of one saga of a bulk."""
-    return {
-        "position": item.position,
-        "saga_id": str(item.saga_id),
-        "revision": item.revision,
-        "result": item.result,
-        "message": item.message,
-        "ended_at": item.ended_at.isoformat() if item.ended_at else None,
     }
 
 

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .. import bulk, looks, operations, plans
+from .. import bulk, bulk_documents, looks, operations, plans
 from ..actors import Actor
 from ..bulk_rules import EVERYTHING
 from ..conf import get_settings
@@ -116,7 +116,7 @@ class SagaListView(OperatorView):
         if may_see and any(saga.last_error for saga in listed):
             asked = ", ".join(f"{name}={value}" for name, value in request.query_params.items())
             may_see = looks.note_look(self.actor.name, looks.What.LIST, detail=asked)
-        found = [documents.describe_listed(saga, may_see=may_see) for saga in listed]
+        found = [saga.as_dict(with_errors=may_see) for saga in listed]
         return Response({"next": following, "results": found}, headers=PRIVATE)
 
 
@@ -171,13 +171,7 @@ class SagaActionView(OperatorView):
         arguments = _read_body(SagaActionSerializer, request)
         _require_arguments(operation, arguments)
         done = operations.perform_operation(operation, saga_id, actor=self.actor, **arguments)
-        return Response(
-            {
-                "saga_id": str(done.saga_id), "operation": done.operation.value, "state": done.state,
-                "revision": done.revision, "message": done.message, "is_repeat": done.is_repeat,
-            },
-            headers=PRIVATE,
-        )  # fmt: skip
+        return Response(done.as_dict(), headers=PRIVATE)
 
 
 class SagaBulkListView(OperatorView):
@@ -196,7 +190,7 @@ class SagaBulkListView(OperatorView):
         size = _read_number(request, "page_size", lowest=1, highest=schema.MAX_PAGE_SIZE, default=schema.PAGE_SIZE)
         rows = SagaBulk.objects.using(get_settings().database).order_by("-drawn_at", "-pk")
         page, following = _read_page(request, rows, "drawn_at", size)
-        results = [documents.describe_listed_bulk(found) for found in page]
+        results = [bulk_documents.describe_listed_bulk(found) for found in page]
         return Response({"next": following, "results": results}, headers=PRIVATE)
 
     @extend_schema(
@@ -210,7 +204,7 @@ class SagaBulkListView(OperatorView):
         body = _read_body(SagaBulkDrawSerializer, request)
         drawn = _draw(Operation(body["operation"]), body, self.actor)
         url = reverse("sagas-api:bulk", args=[drawn.pk])
-        return Response(documents.describe_bulk(drawn), status=201, headers={"Location": url, **PRIVATE})
+        return Response(bulk_documents.describe_bulk(drawn), status=201, headers={"Location": url, **PRIVATE})
 
 
 class SagaBulkView(OperatorView):
@@ -221,7 +215,7 @@ class SagaBulkView(OperatorView):
     @extend_schema(operation_id="get_saga_bulk", responses={200: SagaBulkDocumentSerializer, **schema.list_problems()})
     def get(self, request: Request, bulk_id: UUID) -> Response:
         """Show how far a bulk is."""
-        return Response(documents.describe_bulk(bulk.find_bulk(bulk_id)), headers=PRIVATE)
+        return Response(bulk_documents.describe_bulk(bulk.find_bulk(bulk_id)), headers=PRIVATE)
 
 
 class SagaBulkResultsView(OperatorView):
@@ -244,7 +238,7 @@ class SagaBulkResultsView(OperatorView):
         following = None
         if len(page) > size:
             following = f"{request.path}?after={page[size - 1].position}&page_size={size}"
-        results = [documents.describe_item(item) for item in page[:size]]
+        results = [bulk_documents.describe_item(item) for item in page[:size]]
         return Response({"next": following, "results": results}, headers=PRIVATE)
 
 
@@ -262,7 +256,7 @@ class SagaBulkStartView(OperatorView):
         """Confirm a set; workers act on it from now on. A repeat changes nothing."""
         body = _read_body(SagaBulkStartSerializer, request)
         found, _ = bulk.start_bulk(bulk_id, actor=self.actor, **body)
-        return Response(documents.describe_bulk(found), headers=PRIVATE)
+        return Response(bulk_documents.describe_bulk(found), headers=PRIVATE)
 
 
 class SagaBulkStopView(OperatorView):
@@ -279,7 +273,7 @@ class SagaBulkStopView(OperatorView):
         """Stop a bulk: what has not begun stays undone. A repeat changes nothing."""
         body = _read_body(SagaBulkStopSerializer, request)
         found, _ = bulk.stop_bulk(bulk_id, actor=self.actor, **body)
-        return Response(documents.describe_bulk(found), headers=PRIVATE)
+        return Response(bulk_documents.describe_bulk(found), headers=PRIVATE)
 
 
 def find_operation(action: str) -> Operation:

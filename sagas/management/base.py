@@ -212,12 +212,7 @@ class OperatorCommand(SagaCommand):
 
     def _print_result(self, result: operations.OperationResult, options: Mapping[str, Any]) -> None:
         if options["json"]:
-            self.print_json(
-                {
-                    "saga_id": str(result.saga_id), "operation": result.operation.value, "state": result.state,
-                    "revision": result.revision, "message": result.message, "is_repeat": result.is_repeat,
-                }
-            )  # fmt: skip
+            self.print_json(result.as_dict())
             return
         self.stdout.write(result.message)
         self.stdout.write(f"Saga {result.saga_id} is {result.state}, revision {result.revision}.")

@@ -52,10 +52,10 @@ def test_table_holds_what_the_list_shows(log_in: LogIn) -> None:
     last = rows[1]
     assert tuple(last) == COLUMNS
     assert (last["definition"], last["version"], last["state"]) == ("trip", "3", "compensating")
-    assert (last["shown_as"], last["needs"]) == ("compensation_failing", "compensation_failing")
+    assert (last["display_state"], last["needs"]) == ("compensation_failing", "compensation_failing")
     assert (last["step"], last["attempts"], last["last_error"]) == ("book_flight", "10", f"RuntimeError: {SECRET}")
     assert last["keys"] == f"order={saga.keys.get().value}"
-    assert (rows[0]["shown_as"], float(rows[0]["seconds"]) > 0) == ("completed", True)
+    assert (rows[0]["display_state"], float(rows[0]["seconds"]) > 0) == ("completed", True)
 
 
 @pytest.mark.parametrize("form", ["csv", "ndjson"])

@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 
 from sagas import bulk_running
+from sagas.bulk_documents import describe_bulk
 from sagas.bulk_rules import EVERYTHING
 from sagas.models import Saga, SagaBulk, SagaHistory
 
@@ -34,7 +35,10 @@ def test_filter_is_counted_then_acted_on() -> None:
     assert [Saga.objects.get(pk=pk).hold for pk in (saga.pk, other.pk)] == ["paused", None]
     shown = run_command("saga_bulk_show", found.pk)
     assert "finished" in shown.out
-    assert run_command("saga_bulk_show", found.pk, "--json").json["counts"]["done"] == 1
+    found.refresh_from_db()
+    document = run_command("saga_bulk_show", found.pk, "--json").json
+    assert document == {**describe_bulk(found), "nothing_done": []}
+    assert (document["counts"]["done"], document["drawn_at"]) == (1, found.drawn_at.isoformat())
     assert str(found.pk) in run_command("saga_bulk_show").out
 
 

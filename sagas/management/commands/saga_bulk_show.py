@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ... import bulk
+from ...bulk_documents import describe_bulk, describe_item, describe_listed_bulk
 from ...conf import get_settings
 from ...models import BulkResult, SagaBulk
 from ...text_tables import Column
@@ -43,7 +44,7 @@ class Command(SagaCommand):
     def _list(self, options: Mapping[str, Any]) -> None:
         bulks = list(SagaBulk.objects.using(get_settings().database).order_by("-drawn_at", "-pk")[:LISTED])
         if options["json"]:
-            self.print_json([_describe(found) for found in bulks])
+            self.print_json([describe_listed_bulk(found) for found in bulks])
         elif bulks:
             rows = [
                 (str(found.pk), found.state, found.operation, str(found.total), found.words, found.actor)
@@ -54,7 +55,6 @@ class Command(SagaCommand):
             self.stdout.write("There is no bulk.")
 
     def _show(self, found: SagaBulk, options: Mapping[str, Any]) -> None:
-        progress = bulk.read_progress(found)
         spared = (
             bulk.select_items(found.pk)
             .filter(result__isnull=False)
@@ -63,20 +63,11 @@ class Command(SagaCommand):
         )
         items = list(spared[:NAMED])
         if options["json"]:
-            named = [{"saga_id": str(i.saga_id), "result": i.result, "message": i.message} for i in items]
-            self.print_json({**_describe(found), "counts": dict(progress.counts), "nothing_done": named})
+            self.print_json({**describe_bulk(found), "nothing_done": [describe_item(item) for item in items]})
             return
+        progress = bulk.read_progress(found)
         self.stdout.write(f"{found.operation} of {found.total} sagas ({found.words}), by {found.actor}: {found.state}")
         told = [f"{count} {name.replace('_', ' ')}" for name, count in progress.counts.items() if count]
         self.stdout.write(f"  {progress.ended} have a result: {', '.join(told)}")
         for item in items:
             self.stdout.write(f"  {item.saga_id} {item.result}: {item.message}")
-
-
-def _describe(found: SagaBulk) -> dict[str, Any]:
-    return {
-        "id": str(found.pk), "state": found.state, "operation": found.operation, "total": found.total,
-        "actor": found.actor, "reason": found.reason, "words": found.words, "filter": found.filter,
-        "drawn_at": found.drawn_at, "started_at": found.started_at, "ended_at": found.ended_at,
-        "stopped_by": found.stopped_by,
-    }  # fmt: skip
