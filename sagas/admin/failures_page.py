@@ -11,10 +11,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
 from .. import looks
 from ..display.badges import in_words
+from ..drawing.charts import Chart, draw_bars
 from ..failures import MAX_FAILURES, MAX_GROUPS, MAX_OPEN, FailureGroup, Failures, read_failures
 from .addresses import find_url
 from .bulk_choosing import link_to_bulks
-from .charts import Chart, draw_bars
 from .choosing import QueryRefused
 from .console_admin import ConsoleAdmin
 from .shortcuts import list_url

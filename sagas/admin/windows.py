@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..display.times import describe_span
+from ..drawing.charts import Chart, draw_bars
 from ..figures import MAX_DURATIONS, Figures, Window
-from .charts import Chart, draw_bars
 
 WIDTH, HEIGHT = 260, 44
 

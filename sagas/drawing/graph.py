@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from ..states import Kind
-from .svg import CHAR, FONT, attribute, clean, element, text_at
+from .svg import CHAR, attribute, draw_picture, element, symbol_at, text_at
 
 # Pixels.
 LINE, PADDING = 18, 12
@@ -116,22 +116,14 @@ def draw_graph(
     right = max((rank.right for rank in ranks), default=MIN_BOX_WIDTH)
     width = max(right, MARGIN + len(caption) * CHAR) + MARGIN
     height = max((rank.bottom for rank in ranks), default=TITLE_HEIGHT) + MARGIN
-    # A picture is one thing to a screen reader; links inside of it would be lost, so with links it is a group.
-    has_links = any(node.mark for node in nodes)
-    body = [
-        f'<title id="{name}-title">{clean(title)}</title>',
-        f'<desc id="{name}-desc">{clean(description)}</desc>',
+    return draw_picture(
         STYLE if stands_alone else "",
         text_at(MARGIN, MARGIN + 4, caption, weight="bold") if caption else "",
         *(_arrow(above, below) for above, below in pairwise(ranks)),
         *(_frame(rank) for rank in ranks if rank.is_group),
         *(_draw_box(box) for rank in ranks for box in rank.boxes),
-    ]
-    return element(
-        "svg", "\n", "\n".join(part for part in body if part), "\n",
-        xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width:g} {height:g}", width=width, height=height,
-        class_="saga-graph", role="group" if has_links else "img", aria_labelledby=f"{name}-title {name}-desc",
-        fill="none", stroke="currentColor", font_size=13, font_family=FONT,
+        name=name, title=title, description=description, width=width, height=height,
+        has_links=any(node.mark for node in nodes), class_="saga-graph", font_size=13,
     )  # fmt: skip
 
 
@@ -250,5 +242,5 @@ def _draw_box(box: _Box) -> str:
 def _draw_mark(mark: Mark, middle: float, y: float) -> str:
     """Return icon and word, together in the middle."""
     left = middle - (len(mark.word) * CHAR + ICON + 5) / 2
-    icon = element("use", href=mark.icon_url, x=left, y=y - ICON + 2, width=ICON, height=ICON, stroke="none")
+    icon = symbol_at(left, y - ICON + 2, mark.icon_url, size=ICON)
     return icon + text_at(left + ICON + 5, y, mark.word, class_="saga-state")

@@ -35,6 +35,42 @@ def attribute(text: str) -> str:
     return show_invisible(text)
 
 
+def tooltip(text: str) -> str:
+    """Return what is read when an element is pointed at, and heard instead of it."""
+    return f"<title>{clean(text)}</title>"
+
+
+def symbol_at(x: float, y: float, url: str, *, size: float) -> str:
+    """Return a symbol of a file of symbols."""
+    return element("use", href=url, x=x, y=y, width=size, height=size, stroke="none")
+
+
+def draw_picture(
+    *parts: str,
+    name: str,
+    title: str,
+    description: str,
+    width: float,
+    height: float,
+    has_links: bool,
+    **more: str | float,
+) -> str:
+    """Return a whole picture. To a screen reader it is one thing; links inside would be lost, so with links a group.
+
+    ``name``: what the ids inside begin with, so that several stand in one page. ``more``: attributes.
+    """
+    heading = [
+        f'<title id="{name}-title">{clean(title)}</title>',
+        f'<desc id="{name}-desc">{clean(description)}</desc>',
+    ]
+    return element(
+        "svg", "\n", "\n".join([*heading, *filter(None, parts)]), "\n",
+        xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width:g} {height:g}", width=width, height=height,
+        role="group" if has_links else "img", aria_labelledby=f"{name}-title {name}-desc", fill="none",
+        stroke="currentColor", font_family=FONT, **more,
+    )  # fmt: skip
+
+
 def text_at(
     x: float, y: float, text: str, *, anchor: str = "start", weight: str = "normal", class_: str | None = None
 ) -> str:

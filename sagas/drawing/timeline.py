@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from .svg import FONT, attribute, clean, element, shorten, text_at
+from .svg import attribute, draw_picture, element, shorten, symbol_at, text_at, tooltip
 from .timescale import TimeScale, fit_scale
 
 # Pixels. A character of the monospaced font at 12 px is 7.2 px wide.
@@ -103,21 +103,15 @@ def draw_timeline(timeline: Timeline) -> str:
     tops += [axis + AXIS + place * LANE for place in range(len(back))]
     width = LABEL_WIDTH + scale.width + 4 * MARGIN
     height = axis + AXIS + len(back) * LANE + MARGIN
-    body = [
-        f'<title id="saga-timeline-title">{clean(timeline.title)}</title>',
-        f'<desc id="saga-timeline-desc">{clean(timeline.description)}</desc>',
+    return draw_picture(
         _define_hatch(),
         *(_draw_lane(lane, top, width) for lane, top in zip([*forward, *back], tops, strict=True)),
         *_draw_cuts(timeline, scale, axis, height),
         *_draw_axis(timeline, scale, axis),
         *_draw_marks(timeline, scale, height),
         *(_draw_bars(lane, top, scale) for lane, top in zip([*forward, *back], tops, strict=True)),
-    ]
-    return element(
-        "svg", "\n", "\n".join(body), "\n",
-        xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width:g} {height:g}", width=width, height=height,
-        class_="saga-timeline", role="group", aria_labelledby="saga-timeline-title saga-timeline-desc", fill="none",
-        stroke="currentColor", font_size=12, font_family=FONT,
+        name="saga-timeline", title=timeline.title, description=timeline.description, width=width, height=height,
+        has_links=True, class_="saga-timeline", font_size=12,
     )  # fmt: skip
 
 
@@ -139,7 +133,7 @@ def _draw_lane(lane: Lane, top: float, width: float) -> str:
     spoken = f"{lane.name}, {direction}: {sum(bar.count for bar in lane.bars)} attempts"
     current = "true" if lane.is_chosen else None
     link = element(
-        "a", f"<title>{clean(spoken)}</title>", label, href=attribute(lane.url), aria_label=attribute(spoken),
+        "a", tooltip(spoken), label, href=attribute(lane.url), aria_label=attribute(spoken),
         aria_current=current,
     )  # fmt: skip
     return element("g", ground, link, class_=classes)
@@ -156,7 +150,7 @@ def _draw_cuts(timeline: Timeline, scale: TimeScale, axis: float, height: float)
         sides = f"M{left:g} {MARGIN / 2:g}V{height - MARGIN / 2:g}M{right:g} {MARGIN / 2:g}V{height - MARGIN / 2:g}"
         words = text_at((left + right) / 2, axis + 34, told, anchor="middle") if _has_room(cuts, told) else ""
         yield element(
-            "g", f"<title>{clean(told)} without any attempt, not drawn to scale</title>", band,
+            "g", tooltip(f"{told} without any attempt, not drawn to scale"), band,
             element("path", d=sides, stroke_dasharray="2 3"),
             element("path", d=f"{zigzag}l{(right - left - 6) / 4:g} -6"), words, class_="saga-cut",
         )  # fmt: skip
@@ -221,7 +215,7 @@ def _draw_wait(wait: Wait, y: float, scale: TimeScale) -> str:
         "rect", x=LABEL_WIDTH + left, y=y + 2, width=right - left, height=BAR - 4, fill=f"url(#{HATCH})",
         stroke_dasharray="3 2",
     )  # fmt: skip
-    return element("g", f"<title>{clean(wait.label)}</title>", rectangle, class_="saga-wait")
+    return element("g", tooltip(wait.label), rectangle, class_="saga-wait")
 
 
 def _draw_bar(bar: Bar, y: float, scale: TimeScale, following: float) -> str:
@@ -230,11 +224,9 @@ def _draw_bar(bar: Bar, y: float, scale: TimeScale, following: float) -> str:
     rectangle = element("rect", x=LABEL_WIDTH + left, y=y, width=width, height=BAR, rx=2)
     x = left + 3 if width >= ICON + 4 else left + width + 2
     room = (left + width if width >= ICON + 4 else following) - x
-    parts = [f"<title>{clean(bar.label)}</title>", rectangle]
+    parts = [tooltip(bar.label), rectangle]
     if room >= ICON:
-        parts.append(
-            element("use", href=bar.icon_url, x=LABEL_WIDTH + x, y=y + 1, width=ICON, height=ICON, stroke="none")
-        )
+        parts.append(symbol_at(LABEL_WIDTH + x, y + 1, bar.icon_url, size=ICON))
         x += ICON + 2
     count = f"{TIMES}{bar.count}"
     room = (left + width if width >= ICON + 4 + len(count) * CHAR else following) - x

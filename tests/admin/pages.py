@@ -6,9 +6,11 @@ from collections.abc import Callable
 from html import unescape
 from typing import Any
 from urllib.parse import urlencode
+from xml.etree import ElementTree
 
 from django.test import Client
 
+from sagas.drawing.charts import Chart
 from sagas.models import Saga, SagaHistory
 from sagas.rules import Operation
 
@@ -50,3 +52,8 @@ def stored(saga: Saga) -> tuple[Any, ...]:
     found = Saga.objects.get(pk=saga.pk)
     steps = list(found.steps.order_by("position").values())
     return Saga.objects.filter(pk=saga.pk).values().get(), steps, found.attempts.count(), found.history.count()
+
+
+def find_bars(chart: Chart) -> list[ElementTree.Element]:
+    """Return the bars of a chart, as drawn."""
+    return ElementTree.fromstring(chart.svg).findall("rect")  # noqa: S314 - drawn here
