@@ -64,11 +64,12 @@ test-faults: install-dev ## Disturb every path at every point in every way, and 
 	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/faults tests/machine tests/model
 
 .PHONY: check
-check: install-dev ## Check format, lint, types, import contracts, project, migrations and OpenAPI schema
+check: install-dev ## Check format, lint, types, imports, project, migrations, OpenAPI schema and documentation
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
 	$(BIN)/python -m config.local.run -- $(MAKE) --no-print-directory check-project
+	$(MAKE) --no-print-directory docs
 
 # Needs a database; `check` gives it a private, empty one.
 .PHONY: check-project
@@ -82,6 +83,11 @@ check-project:
 	@mkdir -p var
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file var/openapi.yaml
 	diff -u openapi.yaml var/openapi.yaml
+
+# From nothing (-E): what is not read again gives no warning.
+.PHONY: docs
+docs: install-dev ## Build the documentation into var/docs; every warning is an error
+	$(BIN)/sphinx-build -E -W --keep-going -n -q docs var/docs
 
 .PHONY: clean
 clean: ## Remove the demo's data and logs (var/), and what it and the tests left outside; stops nothing

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCKS = {
     "demo": ["shop", "local"],
     "image": ["shop", "stripe"],
-    "dev": ["shop", "local", "metrics", "stripe", "test", "dev"],
+    "dev": ["shop", "local", "metrics", "stripe", "test", "dev", "docs"],
 }
 ADDRESS = re.compile(r"https?://|file://|--(extra-)?index-url|--find-links|^-[if] ", re.MULTILINE)
 

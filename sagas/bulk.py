@@ -4,7 +4,7 @@ A set is drawn first: its sagas and their revisions are frozen in rows, and noth
 many there are, by which filter, and some of them; confirming starts exactly this set, once. ``bulk_running`` does the
 work in the background. What a filter would find later, or a request that lost its filter, changes nothing any more.
 
-Source: the mistakes of other consoles, docs/operating.md.
+Source: the mistakes of other consoles, docs/how-to/operating.md.
 """
 
 from __future__ import annotations

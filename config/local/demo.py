@@ -187,7 +187,7 @@ def prepare_gallery(shop: RunningShop, *, is_shown: bool) -> Callable[[], None]:
 
     def tell_end() -> None:
         print(
-            f"Sagas in every kind of trouble wait in the console; docs/demo.md tells what to do, {log} lists them.",
+            f"Sagas in every kind of trouble wait in the console: see docs/how-to/demo.md and {log}.",
             flush=True,
         )
 

@@ -330,7 +330,7 @@ def test_every_state_has_a_badge_and_none_is_colour_alone() -> None:
 
 
 def test_every_state_and_every_hold_has_its_row_in_the_guide() -> None:
-    guide = (Path(__file__).resolve().parents[2] / "docs" / "operating.md").read_text()
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "operating.md").read_text()
     table = guide.partition("| shown | meaning | do |")[2].partition("\n\n")[0]
     shown = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
 

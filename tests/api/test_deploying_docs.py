@@ -1,4 +1,4 @@
-"""The commands of docs/deploying.md for a fresh shop in containers lead from nothing to an order."""
+"""The commands of docs/how-to/deploying.md for a fresh shop in containers lead from nothing to an order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from config.local.runtime import ROOT
 from orders.models import Order
 
 PREFIX = "docker compose exec web python manage.py "
-SECTION = (ROOT / "docs" / "deploying.md").read_text().partition("## With compose\n")[2].partition("\n## ")[0]
+SECTION = (
+    (ROOT / "docs" / "how-to" / "deploying.md").read_text().partition("## With compose\n")[2].partition("\n## ")[0]
+)
 CONSOLE = "\n".join(re.findall(r"^```console\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL))
 COMMANDS = [shlex.split(line) for line in re.findall(rf"^\$ {PREFIX}(.*)$", CONSOLE, re.MULTILINE)]
 

@@ -11,7 +11,7 @@ from django.core.management import get_commands
 from config.local.runtime import ROOT
 from sagas.conf import SagaSettings
 
-DEPLOYING = ROOT / "docs" / "deploying.md"
+DEPLOYING = ROOT / "docs" / "how-to" / "deploying.md"
 NUMBER = re.compile(r"([\d.]+)(?: (s|days))?")
 UNITS = {None: 1, "s": 1, "days": 86_400}
 
@@ -46,7 +46,7 @@ def test_documented_defaults_of_numbers_and_durations_are_the_real_ones() -> Non
 
 def test_every_engine_command_is_documented() -> None:
     commands = {name for name, app in get_commands().items() if app in {"sagas", "payments", "orders"}}
-    text = "\n".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    text = "\n".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
 
     assert {"saga_sweep", "sandbox_clear", "checkout_cleanup"} <= commands
     assert sorted(name for name in commands if not re.search(rf"\b{name}\b", text)) == []

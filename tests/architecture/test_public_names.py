@@ -18,7 +18,7 @@ PUBLIC = (sagas, sagas.testing)
 
 def read_documentation() -> str:
     """Return the text of the README and of all pages."""
-    return "\n".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
+    return "\n".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))))
 
 
 def list_names(module: ModuleType) -> set[str]:

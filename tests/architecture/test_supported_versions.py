@@ -27,7 +27,7 @@ def read_named(path: str, product: str) -> list[str]:
     return re.findall(r"\d\.\d+", max(re.findall(NAMED.format(product), text), key=len))
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/deploying.md"])
+@pytest.mark.parametrize("path", ["README.md", "docs/how-to/deploying.md"])
 def test_pages_name_the_versions_of_the_classifiers(path: str) -> None:
     assert read_named(path, "Python") == list_classified(PYTHON)
     assert read_named(path, "Django") == list_classified(DJANGO)

@@ -1,4 +1,4 @@
-"""Schedules that the model of the protocol found, on the real engine (docs/protocol.md names the rules)."""
+"""Schedules that the model of the protocol found, on the real engine (docs/reference/protocol.md names the rules)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from sagas.display import REASONS
 from sagas.metrics import SagaCollector
 from sagas.states import Outcome, SagaState
 
-RULES = ROOT / "docs" / "prometheus-rules.yaml"
+RULES = ROOT / "docs" / "reference" / "prometheus-rules.yaml"
 METRIC = re.compile(r"\b(sagas_[a-z_]+)(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'([a-z_]+)(=~|!~|!=|=)"([^"]*)"')
 GROUPING = re.compile(r"\b(?:by|without|on|ignoring) \(([^)]*)\)")

@@ -1,4 +1,4 @@
-"""Every recipe of docs/how-to.md works as it is written: its blocks are the files of an app, and each is run."""
+"""The recipes of docs/how-to/recipes.md: their blocks are the files of an app, and each is run as written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sagas.states import Outcome
 from sagas.testing import assert_invariants, drain, faults, outcomes_of, pass_time
 from sagas.testing.drain import hooks_called_here, look, read
 
-PAGE = ROOT / "docs" / "how-to.md"
+PAGE = ROOT / "docs" / "how-to" / "recipes.md"
 BLOCK = re.compile(r"^```python\n# stays/(\w+)\.py\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ACTOR = operations.Actor(name="ada", is_trusted=True)
 

@@ -1,4 +1,4 @@
-"""Say what must hold in every state and for every move; the numbers are those of ``docs/semantics.md``."""
+"""Say what must hold in every state and for every move; the numbers are those of ``docs/reference/semantics.md``."""
 
 from __future__ import annotations
 

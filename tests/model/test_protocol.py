@@ -36,7 +36,7 @@ from .variants import (
 )
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
-PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "protocol.md"
 # Those that take a few seconds together; all of them in the full version.
 SMALL_RUNS = tuple(run for run in RUNS if run.states < 30_000)
 ENDS = {"completed", "compensated", "running, held"}

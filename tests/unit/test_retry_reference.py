@@ -1,4 +1,4 @@
-"""docs/retry-policy.md tells the fields, defaults and delays that there are."""
+"""docs/reference/retry-policy.md tells the fields, defaults and delays that there are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from config.local.runtime import ROOT
 from sagas import RetryPolicy
 from sagas.conf import SagaSettings
 
-PAGE = (ROOT / "docs" / "retry-policy.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "retry-policy.md").read_text()
 
 
 class Ends(random.Random):
