@@ -20,7 +20,8 @@ SECTION = (
     (ROOT / "docs" / "how-to" / "deploying.md").read_text().partition("## With compose\n")[2].partition("\n## ")[0]
 )
 CONSOLE = "\n".join(re.findall(r"^```console\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL))
-COMMANDS = [shlex.split(line) for line in re.findall(rf"^\$ {PREFIX}(.*)$", CONSOLE, re.MULTILINE)]
+JOINED = CONSOLE.replace("\\\n", " ")
+COMMANDS = [shlex.split(line) for line in re.findall(rf"^\$ {PREFIX}(.*)$", JOINED, re.MULTILINE)]
 
 
 @pytest.mark.django_db(transaction=True, databases="__all__")
@@ -35,7 +36,7 @@ def test_fresh_shop_gets_a_user_a_product_stock_and_an_order(monkeypatch: pytest
     call_command(*token, stdout=(printed := StringIO()))
 
     [(headers, body)] = re.findall(
-        r"curl -X POST \S+/api/v1/checkout/ (.*?)-d '(.*?)'$", CONSOLE, re.MULTILINE | re.DOTALL
+        r"curl -X POST \S+/api/v1/checkout/ (.*?)-d '(.*?)'$", JOINED, re.MULTILINE | re.DOTALL
     )
     sent = dict(re.findall(r"-H '([^:]+): ([^']+)'", headers))
     key = printed.getvalue().split()[2]

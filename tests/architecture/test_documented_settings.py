@@ -11,34 +11,30 @@ from django.core.management import get_commands
 from config.local.runtime import ROOT
 from sagas.conf import SagaSettings
 
-DEPLOYING = ROOT / "docs" / "how-to" / "deploying.md"
+PAGE = ROOT / "docs" / "reference" / "settings.md"
 NUMBER = re.compile(r"([\d.]+)(?: (s|days))?")
 UNITS = {None: 1, "s": 1, "days": 86_400}
 
 
-def read_table() -> dict[str, str]:
-    """Read the table of the engine's settings.
-
-    Returns: the documented defaults by name.
-    """
-    section = DEPLOYING.read_text().partition("## Settings of the engine")[2].partition("\n## ")[0]
-    return dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", section, re.MULTILINE))
+def read_defaults() -> dict[str, str]:
+    """Return the documented defaults of the engine's settings by name."""
+    return dict(re.findall(r"^- `([A-Z_]+)` \((.*?)\):", PAGE.read_text(), re.MULTILINE))
 
 
 def test_every_engine_setting_is_documented() -> None:
-    assert set(read_table()) == {field.name.upper() for field in fields(SagaSettings)}
+    assert set(read_defaults()) == {field.name.upper() for field in fields(SagaSettings)}
 
 
 def test_documented_defaults_of_numbers_and_durations_are_the_real_ones() -> None:
     documented, real = {}, {}
-    table = read_table()
+    defaults = read_defaults()
     for field in fields(SagaSettings):
         if field.default is MISSING or type(field.default) not in {int, timedelta}:
             continue
         default = field.default.total_seconds() if isinstance(field.default, timedelta) else field.default
         real[field.name.upper()] = float(default)
-        match = NUMBER.fullmatch(table[field.name.upper()])
-        documented[field.name.upper()] = float(match[1]) * UNITS[match[2]] if match else table[field.name.upper()]
+        match = NUMBER.fullmatch(defaults[field.name.upper()])
+        documented[field.name.upper()] = float(match[1]) * UNITS[match[2]] if match else defaults[field.name.upper()]
 
     assert len(real) >= 10
     assert documented == real

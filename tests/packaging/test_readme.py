@@ -16,7 +16,7 @@ from tests.browsing import Browser
 from tests.servers import SERVER_VARIABLE
 
 from .environments import make_environment, new_database, run
-from .tutorial import BOOK, Tutorial, follow, libpq_variables, read_beside, read_command
+from .tutorial import BOOK, Tutorial, follow, libpq_variables, read_beside, read_command, read_second_part
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_every_block_runs_without_a_broker_and_the_saga_is_completed(tutorial: T
     assert len(tutorial.outputs) == 7
     assert f'python manage.py shell -c "{BOOK}"' in tutorial.outputs
     assert "no issues" in last["python manage.py check --database default"]
-    assert "Looked at 1 due sagas" in last["python manage.py saga_sweep --run        # with --loop: for ever"]
+    assert "Looked at 1 due sagas" in last["python manage.py saga_sweep --run        # with --loop: forever"]
     assert "completed" in last["python manage.py saga_list"]
     assert "python manage.py test" in tutorial.outputs
     assert tutorial.list_states()[0] == "completed"
@@ -92,3 +92,17 @@ def test_worker_completes_a_trip_as_soon_as_there_is_a_broker(tutorial: Tutorial
     assert before == 1
     assert tutorial.list_states() == ["completed", "completed"]
     assert "Traceback" not in log
+
+
+def test_second_part_leads_from_a_held_saga_to_a_completed_one_and_to_the_explorer(tutorial: Tutorial) -> None:
+    blocks = read_second_part()
+    at_hold = next(index for index, (_, text) in enumerate(blocks) if "saga_list --attention" in text) + 1
+    tutorial.follow(blocks[:at_hold], {})
+    [held] = [saga for saga in json.loads(tutorial.run("python manage.py saga_list --json")) if saga["needs"]]
+    tutorial.follow([(language, text.replace(" ID", f" {held['id']}")) for language, text in blocks[at_hold:]], {})
+
+    assert held["needs"] == ["outcome_unknown"]
+    assert "held" in tutorial.outputs["python manage.py saga_list --attention"]
+    assert "The bank answers again" in tutorial.outputs[f"python manage.py saga_show {held['id']}"]
+    assert set(tutorial.list_states()) == {"completed"}
+    assert "seats held" in tutorial.outputs["python manage.py saga_explore trip"]

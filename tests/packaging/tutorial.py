@@ -17,6 +17,7 @@ from tests.processes import wait_until
 
 from .environments import run
 
+PAGE = ROOT / "docs" / "tutorial.md"
 SECTION = "## Write a saga in ten minutes"
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\S+\.py)(: add)?\n")
@@ -29,7 +30,10 @@ DONE_OTHERWISE = (
     "python manage.py createsuperuser",
     "python manage.py runserver",
 )
-BOOK = "from trips.models import *; from trips.sagas import *; book_trip(Flight.objects.create(free_seats=9), seats=2)"
+BOOK = (
+    "from trips.models import *; from trips.sagas import *; \\\n"
+    "    book_trip(Flight.objects.create(free_seats=9), seats=2)"
+)
 
 
 @dataclass(kw_only=True)
@@ -49,6 +53,16 @@ class Tutorial:
         Returns: what it printed.
         """
         return run(["/bin/sh", "-c", command], directory=self.directory, **self.variables)
+
+    def follow(self, blocks: list[tuple[str, str]], given: Mapping[str, str]) -> None:
+        """Write the files and run the commands of these blocks, in their order."""
+        for language, text in blocks:
+            if language == "python":
+                write_file(self.directory, text, given)
+                continue
+            for command in re.findall(r"^\$ ((?:.*\\\n)*.*)$", text, re.MULTILINE):
+                if not command.startswith(DONE_OTHERWISE):
+                    self.outputs[command] = self.run(command)
 
     def list_states(self) -> list[str]:
         """List the states of all sagas."""
@@ -93,13 +107,7 @@ def follow(python: Path, directory: Path, agency: Mapping[str, str]) -> Tutorial
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
     followed = Tutorial(directory=directory, variables={**agency, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"})
     given = {'"NAME": "agency"': f'"NAME": "{agency["PGDATABASE"]}"', "redis://127.0.0.1:6379/0": url}
-    for language, text in read_blocks():
-        if language == "python":
-            write_file(directory, text, given)
-            continue
-        for command in re.findall(r"^\$ (.*?)$", text, re.MULTILINE):
-            if not command.startswith(DONE_OTHERWISE):
-                followed.outputs[command] = followed.run(command)
+    followed.follow(read_blocks(), given)
     return followed
 
 
@@ -116,6 +124,11 @@ def read_blocks() -> list[tuple[str, str]]:
     """
     section = (ROOT / "README.md").read_text().partition(f"{SECTION}\n")[2].partition("\n## ")[0]
     return BLOCK.findall(section)
+
+
+def read_second_part() -> list[tuple[str, str]]:
+    """Read the code of docs/tutorial.md, which goes on where the README ends; ``ID`` stands for the held saga."""
+    return BLOCK.findall(PAGE.read_text())
 
 
 def read_command(beginning: str) -> str:
@@ -135,7 +148,7 @@ def read_beside() -> list[str]:
     return shlex.split(line)[4:]
 
 
-def write_file(directory: Path, text: str, given: dict[str, str]) -> None:
+def write_file(directory: Path, text: str, given: Mapping[str, str]) -> None:
     """Write a block to the file that its first line names, or add it there, with the names of this run's servers."""
     match = FILE.match(text)
     assert match is not None, f"This block does not begin with the name of its file:\n{text}"
