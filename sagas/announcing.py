@@ -11,9 +11,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import queue
-import threading
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -22,24 +19,23 @@ from django.utils.module_loading import import_string
 
 from . import shapes
 from .alerts import Alert
+from .background_queue import BackgroundQueue
 from .conf import get_settings
+from .rare_warnings import RareWarnings
 
 logger = logging.getLogger(__name__)
 
 CAPACITY = 1_000  # alerts that one process keeps for slow hooks
 PAUSES_SECONDS = (1.0, 10.0, 60.0)  # before a hook that failed is called again; then it is given up
-IDLE_SECONDS = 3600.0
 FLUSH_SECONDS = 5.0  # how long a process that ends waits for its last alerts
-COMPLAIN_SECONDS = 30.0  # at most one warning about a full queue in this time
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Call:
-    """Hold one hook that is to be told of one alert."""
+    """One hook that is to be called with one alert."""
 
     hook: str
     alert: Alert
-    due: float = 0.0
     tries: int = 0
 
 
@@ -51,118 +47,41 @@ def announce(alerts: Iterable[Alert]) -> None:
     try:
         for hook in get_settings().on_attention:
             for alert in alerts:
-                _announcer.put(_Call(hook=hook, alert=alert))
+                if not _queue.put(_Call(hook=hook, alert=alert)):
+                    _warnings.warn("Alerts dropped: the hooks of SAGAS['ON_ATTENTION'] are too slow.")
     except Exception:
         logger.exception("Alerts lost; the sagas keep their attention.")
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> None:
     """Wait until every hook was called once for everything announced so far, at most so long."""
-    _announcer.flush(seconds)
+    _queue.flush(seconds)
 
 
-class _Announcer:
-    """Call hooks from one daemon thread, started at the first alert."""
-
-    def __init__(self) -> None:
-        self._calls: queue.Queue[_Call] = queue.Queue(maxsize=CAPACITY)
-        self._later: list[_Call] = []
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._complained_at = -COMPLAIN_SECONDS
-
-    def put(self, call: _Call) -> None:
-        """Queue a call, or drop it when the hooks cannot keep up."""
-        try:
-            self._calls.put_nowait(call)
-        except queue.Full:
-            self._complain()
-            return
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="sagas-alerts", daemon=True)
-                self._thread.start()
-
-    def flush(self, seconds: float) -> None:
-        """Wait until nothing is queued, at most so long; calls that wait for their next try are not waited for."""
-        end = time.monotonic() + seconds
-        while self._calls.unfinished_tasks and time.monotonic() < end:
-            time.sleep(0.01)
-
-    def _work(self) -> None:
-        while True:
-            call = self._take()
-            if call is not None:
-                try:
-                    self._make(call)
-                finally:
-                    self._calls.task_done()
-            self._repeat()
-
-    def _take(self) -> _Call | None:
-        """Return the next call, or None when one that failed is due again."""
-        try:
-            return self._calls.get_nowait()
-        except queue.Empty:
-            self._close_connections()
-        pause = min((call.due - time.monotonic() for call in self._later), default=IDLE_SECONDS)
-        try:
-            return self._calls.get(timeout=max(0.0, pause))
-        except queue.Empty:
-            return None
-
-    def _close_connections(self) -> None:
-        try:
-            connections.close_all()
-        except Exception:
-            logger.warning("A database connection could not be closed.", exc_info=True)
-
-    def _repeat(self) -> None:
-        now = time.monotonic()
-        due = [call for call in self._later if call.due <= now]
-        self._later = [call for call in self._later if call.due > now]
-        for call in due:
-            self._make(call)
-
-    def _make(self, call: _Call) -> None:
-        facts = {"hook": call.hook, "saga_id": str(call.alert.saga_id), "reason": call.alert.reason}
-        try:
-            shapes.require_finished(import_string(call.hook)(call.alert), call.hook)
-        except BaseException:
-            # Also of a hook that calls sys.exit(): it may not silence all others for good.
-            if call.tries >= len(PAUSES_SECONDS) or len(self._later) >= CAPACITY:
-                logger.exception("Alert given up.", extra=facts)
-                return
-            logger.warning("Alert failed; trying again.", extra=facts, exc_info=True)
-            due = time.monotonic() + PAUSES_SECONDS[call.tries]
-            self._later.append(replace(call, due=due, tries=call.tries + 1))
-
-    def _complain(self) -> None:
-        now = time.monotonic()
-        if now - self._complained_at >= COMPLAIN_SECONDS:
-            self._complained_at = now
-            logger.warning("Alerts dropped: the hooks of SAGAS['ON_ATTENTION'] are too slow.")
+def _make(call: _Call) -> None:
+    shapes.require_finished(import_string(call.hook)(call.alert), call.hook)
 
 
-class _LazyAnnouncer:
-    """Make the announcer of this process at its first alert; a forked child makes its own."""
-
-    def __init__(self) -> None:
-        self._announcer: _Announcer | None = None
-
-    def put(self, call: _Call) -> None:
-        if self._announcer is None:
-            self._announcer = _Announcer()
-        self._announcer.put(call)
-
-    def flush(self, seconds: float) -> None:
-        if self._announcer is not None:
-            self._announcer.flush(seconds)
-
-    def forget(self) -> None:
-        self._announcer = None
+def _try_again(call: _Call, error: BaseException, may_repeat: bool) -> tuple[_Call, float] | None:
+    """Return the next try of a call that failed, or None when it is given up."""
+    facts = {"hook": call.hook, "saga_id": str(call.alert.saga_id), "reason": call.alert.reason}
+    if call.tries >= len(PAUSES_SECONDS) or not may_repeat:
+        logger.error("Alert given up.", extra=facts, exc_info=error)
+        return None
+    logger.warning("Alert failed; trying again.", extra=facts, exc_info=error)
+    return replace(call, tries=call.tries + 1), PAUSES_SECONDS[call.tries]
 
 
-_announcer = _LazyAnnouncer()
-os.register_at_fork(after_in_child=_announcer.forget)
+def _close_connections() -> None:
+    try:
+        connections.close_all()
+    except Exception:
+        logger.warning("A database connection could not be closed.", exc_info=True)
+
+
+_warnings = RareWarnings(logger)
+_queue = BackgroundQueue(
+    _make, on_error=_try_again, thread_name="sagas-alerts", capacity=lambda: CAPACITY, on_idle=_close_connections
+)
+os.register_at_fork(after_in_child=_queue.forget)
 atexit.register(flush)

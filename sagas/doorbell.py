@@ -9,8 +9,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable
 from uuid import UUID
@@ -20,15 +18,16 @@ from django.db import transaction
 from django.utils.module_loading import import_string
 
 from . import eager
+from .background_queue import BackgroundQueue
 from .celery_apps import TASK
 from .conf import get_settings
+from .rare_warnings import RareWarnings
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = (
     1.0  # how long a short-lived process waits at its end for the last rings; a worker's sweep covers the rest
 )
-COMPLAIN_SECONDS = 30.0  # at most one warning about the broker in this time
 STUCK_SECONDS = 5.0  # a broker that takes longer for one ring counts as away
 ANSWER_HOLDS_SWEEPS = 3  # a broker that has not answered for so many sweeps may hold anything
 
@@ -105,28 +104,33 @@ def count_waiting(queue_name: str) -> int:
 
 
 class _Bell:
-    """Publish rings from one daemon thread per process, started at the first ring after a fork."""
+    """What waits to be published from this process, and what the broker has said about its queues."""
 
     def __init__(self) -> None:
-        self._rings: queue.Queue[Ring | Question] = queue.Queue(maxsize=get_settings().doorbell_capacity)
+        self.queue: BackgroundQueue[Ring | Question] = BackgroundQueue(
+            self._publish,
+            on_error=self._note_failure,
+            thread_name="sagas-doorbell",
+            capacity=lambda: get_settings().doorbell_capacity,
+        )
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, in a forked child."""
+        self.queue.forget()
         self._asked: set[str] = set()
         self._answers: dict[str, tuple[int, float]] = {}
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self._complained_at = -COMPLAIN_SECONDS
-        self._has_failed = False
-        self._busy_since: float | None = None
+        self._warnings = RareWarnings(logger)
 
     def is_failing(self) -> bool:
         """Return whether the latest publishing failed, or takes too long."""
-        since = self._busy_since
-        return self._has_failed or (since is not None and time.monotonic() - since > STUCK_SECONDS)
+        return self.queue.has_failed or self.queue.busy_seconds > STUCK_SECONDS
 
     def count_waiting(self, queue_name: str) -> int:
         """Return what is known, and have the broker asked again unless it has yet to answer."""
         count, answered_at = self._answers.get(queue_name, (0, 0.0))
         is_old = time.monotonic() - answered_at > ANSWER_HOLDS_SWEEPS * get_settings().sweep_interval.total_seconds()
-        unsent = self._rings.qsize()
+        unsent = self.queue.count()
         if queue_name not in self._asked:
             self._asked.add(queue_name)
             self.put(queue_name)
@@ -134,41 +138,14 @@ class _Bell:
 
     def put(self, item: Ring | Question) -> None:
         """Queue a ring or a question, or drop it when the broker cannot keep up."""
-        try:
-            self._rings.put_nowait(item)
-        except queue.Full:
+        if not self.queue.put(item):
             if isinstance(item, str):
                 self._asked.discard(item)
-            self._complain("Doorbell full; ring dropped, the sweep will find the saga.")
-            return
-        if self._thread is None or not self._thread.is_alive():
-            self._start()
+            self._warnings.warn("Doorbell full; ring dropped, the sweep will find the saga.")
 
-    def flush(self, seconds: float) -> None:
+    def flush(self, seconds: float = FLUSH_SECONDS) -> None:
         """Wait until every ring is out, at most so long."""
-        end = time.monotonic() + seconds
-        while self._rings.unfinished_tasks and time.monotonic() < end:
-            time.sleep(0.01)
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._publish_all, name="sagas-doorbell", daemon=True)
-                self._thread.start()
-
-    def _publish_all(self) -> None:
-        while True:
-            item = self._rings.get()
-            self._busy_since = time.monotonic()
-            try:
-                self._publish(item)
-                self._has_failed = False
-            except BaseException as error:  # noqa: BLE001 - whatever a broker client raises, the sweep covers it
-                self._has_failed = True
-                self._complain(f"Ring not published: {type(error).__name__}; the sweep will find the saga.")
-            finally:
-                self._busy_since = None
-                self._rings.task_done()
+        self.queue.flush(seconds)
 
     def _publish(self, item: Ring | Question) -> None:
         if isinstance(item, str):
@@ -177,11 +154,9 @@ class _Bell:
         else:
             current_app.tasks[TASK].apply_async(args=[str(item[0])], queue=item[1], retry=False, ignore_result=True)
 
-    def _complain(self, message: str) -> None:
-        now = time.monotonic()
-        if now - self._complained_at >= COMPLAIN_SECONDS:
-            self._complained_at = now
-            logger.warning(message)
+    def _note_failure(self, _item: Ring | Question, error: BaseException, _may_repeat: bool) -> None:
+        """Leave the ring to the sweep, whatever the broker's client has raised."""
+        self._warnings.warn(f"Ring not published: {type(error).__name__}; the sweep will find the saga.")
 
 
 def _ask_broker(queue_name: str) -> int:
@@ -199,34 +174,6 @@ def _ask_broker(queue_name: str) -> int:
         return int(answer.message_count)
 
 
-class _LazyBell:
-    """Make the bell of this process at its first ring; a forked child makes its own."""
-
-    def __init__(self) -> None:
-        self._bell: _Bell | None = None
-
-    def put(self, item: Ring) -> None:
-        self._get().put(item)
-
-    def count_waiting(self, queue_name: str) -> int:
-        return self._get().count_waiting(queue_name)
-
-    def is_failing(self) -> bool:
-        return self._bell is not None and self._bell.is_failing()
-
-    def flush(self, seconds: float = FLUSH_SECONDS) -> None:
-        if self._bell is not None:
-            self._bell.flush(seconds)
-
-    def forget(self) -> None:
-        self._bell = None
-
-    def _get(self) -> _Bell:
-        if self._bell is None:
-            self._bell = _Bell()
-        return self._bell
-
-
-_bell = _LazyBell()
+_bell = _Bell()
 os.register_at_fork(after_in_child=_bell.forget)
 atexit.register(_bell.flush)

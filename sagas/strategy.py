@@ -13,7 +13,6 @@ is gone, nor makes another one.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,16 +21,15 @@ from kombu import Message
 from kombu.transport import virtual
 
 from .envelopes import CONTENT_TYPE, Envelope, MalformedMessage, read_envelope
+from .rare_warnings import RareWarnings
 
 logger = logging.getLogger(__name__)
-
-COMPLAIN_SECONDS = 30.0  # at most one warning about rings for other queues in this time
 
 
 def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
     """Return what handles the messages of a task: malformed ones are acknowledged with one line in the log."""
     take = strategy.default(task, app, consumer, **options)
-    strays = _Strays()
+    strays = RareWarnings(logger)
 
     def handle(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **more: Any) -> Any:
         def and_let_go(answer: Any) -> Callable[..., Any]:
@@ -51,7 +49,12 @@ def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callab
             return None
         served = list_consumed(consumer)
         if envelope.queue and envelope.queue not in served:
-            drop(message, consumer, strays.describe(envelope.queue, served))
+            # Executed here, they would come back at once for ever.
+            strays.warn(
+                f"Ring for queue {envelope.queue!r} dropped: it came to a worker of {', '.join(served)}. Does"
+                " task_routes, or a binding at the broker, send it elsewhere? manage.py check tells."
+            )
+            drop(message, consumer)
             return None
         clean = _write(message, envelope, task.name, served)
         return take(clean, None, and_let_go(ack), and_let_go(reject), callbacks, **more)
@@ -67,8 +70,8 @@ def list_consumed(consumer: Any) -> list[str]:
     return sorted({name for queue in list(queues) for name in (queue.name, queue.alias) if name})
 
 
-def drop(message: Any, consumer: Any, why: str) -> None:
-    """Acknowledge a message that is of no use. An empty reason is not logged."""
+def drop(message: Any, consumer: Any, why: str = "") -> None:
+    """Acknowledge a message that is of no use, and log why."""
     if why:
         logger.warning(why)
     try:
@@ -106,21 +109,3 @@ def _write(message: Any, envelope: Envelope, task: str, served: list[str]) -> Me
         delivery_tag=message.delivery_tag,
         accept=message.accept,
     )
-
-
-class _Strays:
-    """Rings for queues that this worker does not consume from: executed here, they would come back at once for ever."""
-
-    def __init__(self) -> None:
-        self._complained_at = -COMPLAIN_SECONDS
-
-    def describe(self, queue: str, served: list[str]) -> str:
-        """Return what to log, or nothing when that was said a moment ago."""
-        now = time.monotonic()
-        if now - self._complained_at < COMPLAIN_SECONDS:
-            return ""
-        self._complained_at = now
-        return (
-            f"Ring for queue {queue!r} dropped: it came to a worker of {', '.join(served)}. Does task_routes, or a"
-            " binding at the broker, send it elsewhere? manage.py check tells."
-        )

@@ -53,10 +53,10 @@ def listen(alert: Alert) -> None:
 def _a_listener() -> Iterator[None]:
     """Have a listener of this test alone, with an announcer of its own."""
     heard.clear(), in_transaction.clear(), behaviour.clear()
-    announcing._announcer.forget()
+    announcing._queue.forget()
     with override_settings(SAGAS={**QUIET, "ON_ATTENTION": [HOOK]}):
         yield
-    announcing._announcer.forget()
+    announcing._queue.forget()
 
 
 def told() -> list[tuple[str, str, str]]:
@@ -142,7 +142,7 @@ def test_nothing_is_queued_without_a_hook(world: World) -> None:
     with override_settings(SAGAS=QUIET):
         world.will("a", Misconfigured("no key"))
         work(begin(define(a=world.compensatable(), b=world.pivot())))
-        assert announcing._announcer._announcer is None
+        assert not announcing._queue.has_thread
 
 
 def test_a_slow_hook_holds_nobody_up_and_no_connection(world: World) -> None:

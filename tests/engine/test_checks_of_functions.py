@@ -75,7 +75,7 @@ def test_functions_that_are_not_there_are_left_to_their_own_checks() -> None:
 @pytest.mark.django_db(databases="__all__", transaction=True)
 def test_alert_hook_that_returns_a_coroutine_has_failed(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.will("a", Misconfigured("no key"))
-    announcing._announcer.forget()
+    announcing._queue.forget()
     with (
         override_settings(SAGAS={"DOORBELL": QUIET, "ON_ATTENTION": [f"{HERE}.return_later"]}),
         caplog.at_level(logging.WARNING),
@@ -85,7 +85,7 @@ def test_alert_hook_that_returns_a_coroutine_has_failed(world: World, caplog: py
         work(begin(define(a=world.compensatable())))
         announcing.flush()
 
-    announcing._announcer.forget()
+    announcing._queue.forget()
     [record] = [record for record in caplog.records if record.name == "sagas.announcing"]
     assert record.getMessage() == "Alert failed; trying again."
     assert "returned a coroutine, which nobody runs" in str(record.exc_info and record.exc_info[1])

@@ -59,7 +59,7 @@ def test_s9_eager_steps_of_other_queues_run_too_and_once(world: World, monkeypat
 
     assert read(saga.pk).state == "completed"
     assert looks[saga.pk] == 1
-    assert doorbell._bell._bell is None or doorbell._bell._bell._rings.empty()
+    assert doorbell._bell.queue.count() == 0
 
 
 @commits

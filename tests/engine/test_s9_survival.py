@@ -193,7 +193,7 @@ def test_s9_a_broker_that_does_not_answer_counts_as_failing(monkeypatch: pytest.
 @pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit()], ids=repr)
 def test_s9_a_hook_that_ends_its_thread_does_not_silence_the_others(settings: Any, error: BaseException) -> None:
     settings.SAGAS = {**QUIET, "ON_ATTENTION": [HOOK]}
-    announcing._announcer.forget()
+    announcing._queue.forget()
     test_alerts.heard.clear()
 
     def fail_once(_alert: Alert) -> None:
@@ -208,7 +208,7 @@ def test_s9_a_hook_that_ends_its_thread_does_not_silence_the_others(settings: An
         wait_until(lambda: "step 1" in [alert.step for alert in test_alerts.heard])
     finally:
         test_alerts.behaviour.clear()
-        announcing._announcer.forget()
+        announcing._queue.forget()
 
 
 def an_alert(number: int) -> Alert:

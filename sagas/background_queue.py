@@ -1,0 +1,127 @@
+"""A bounded queue of this process, and one daemon thread that handles what is put into it.
+
+Whoever puts something in neither waits nor fails, however slow or broken what handles it is. The thread starts with the
+first item and again after a fork, ends with no error of the handler, and lets the process end.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+IDLE_SECONDS = 3600.0  # how long the thread sleeps at most; an item wakes it
+
+Item = TypeVar("Item")
+Repeat = tuple[Item, float]
+"""What is to be handled again, and after how many seconds."""
+
+
+class BackgroundQueue(Generic[Item]):
+    """Items of this process that one thread handles, in order; a repeat when its time has come."""
+
+    def __init__(
+        self,
+        handle: Callable[[Item], None],
+        *,
+        on_error: Callable[[Item, BaseException, bool], Repeat[Item] | None],
+        thread_name: str,
+        capacity: Callable[[], int],
+        on_idle: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Set up a queue; its thread starts with the first item.
+
+        ``on_error`` gets what ``handle`` raised and whether there is room for a repeat. It returns the repeat that it
+        wants, if any; ``flush`` does not wait for that. ``on_idle`` is called before the thread waits.
+        """
+        self._handle, self._on_error, self._on_idle = handle, on_error, on_idle
+        self._thread_name, self._capacity = thread_name, capacity
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: a forked child leaves what is queued to its parent."""
+        self.has_failed = False
+        self._lock = threading.Lock()
+        self._items: queue.Queue[Item] | None = None
+        self._thread: threading.Thread | None = None
+        self._busy_since: float | None = None
+
+    def put(self, item: Item) -> bool:
+        """Queue an item. Never blocks.
+
+        Returns: whether there was room for it.
+        """
+        with self._lock:
+            if self._items is None:
+                self._items = queue.Queue(maxsize=self._capacity())
+            try:
+                self._items.put_nowait(item)
+            except queue.Full:
+                return False
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._work, args=(self._items,), name=self._thread_name, daemon=True
+                )
+                self._thread.start()
+        return True
+
+    def flush(self, seconds: float) -> None:
+        """Wait until every item was handled once, at most so long."""
+        items, end = self._items, time.monotonic() + seconds
+        while items is not None and items.unfinished_tasks and time.monotonic() < end:
+            time.sleep(0.01)
+
+    def count(self) -> int:
+        """Return how many items wait."""
+        return self._items.qsize() if self._items is not None else 0
+
+    @property
+    def has_thread(self) -> bool:
+        """Whether anything was put in, in this process."""
+        return self._thread is not None
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the item that is being handled has been."""
+        since = self._busy_since
+        return time.monotonic() - since if since is not None else 0.0
+
+    def _work(self, items: queue.Queue[Item]) -> None:
+        later: list[tuple[float, Item]] = []
+        while True:
+            self._take_one(items, later)
+            now = time.monotonic()
+            due = [item for moment, item in later if moment <= now]
+            later[:] = [(moment, item) for moment, item in later if moment > now]
+            for item in due:
+                self._handle_one(item, later)
+
+    def _take_one(self, items: queue.Queue[Item], later: list[tuple[float, Item]]) -> None:
+        """Handle the next item; come back without one when a repeat is due."""
+        try:
+            item = items.get_nowait()
+        except queue.Empty:
+            self._on_idle()
+            pause = min((moment - time.monotonic() for moment, _ in later), default=IDLE_SECONDS)
+            try:
+                item = items.get(timeout=max(0.0, pause))
+            except queue.Empty:
+                return
+        try:
+            self._handle_one(item, later)
+        finally:
+            items.task_done()
+
+    def _handle_one(self, item: Item, later: list[tuple[float, Item]]) -> None:
+        self._busy_since = time.monotonic()
+        try:
+            self._handle(item)
+            self.has_failed = False
+        except BaseException as error:  # noqa: BLE001 - also of code that calls sys.exit(): the others must go on
+            self.has_failed = True
+            if repeat := self._on_error(item, error, len(later) < self._capacity()):
+                later.append((time.monotonic() + repeat[1], repeat[0]))
+        finally:
+            self._busy_since = None
