@@ -1,9 +1,8 @@
-"""Let a person act on a saga: every action is one function here, called alike by admin, command line and API (rule S8).
+"""What operators do to a saga: a function for each operation, called alike by admin, command line and API (rule S8).
 
 Each takes an actor, a reason and the revision the decision was made on; checks the permission itself; is refused
-with the facts when it is
-not possible or not current; and writes history with before and after. ``sagas.plans`` tells beforehand what an
-action would do.
+with the facts when it is not possible or not current; and writes history with before and after. What an operation
+changes stands in ``operation_changes``, which ``sagas.plans`` runs beforehand on a draft.
 
 Tx: each opens its own transaction; rings are sent after its commit.
 Locks: the saga row.
@@ -18,7 +17,7 @@ from uuid import UUID
 
 from django.db import OperationalError
 
-from . import claims, doorbell, effects_left, holds, moves, rules
+from . import doorbell, rules
 from .actors import Actor
 from .conf import get_settings
 from .databases import SERIALIZATION_SQLSTATE, sqlstate_of
@@ -26,10 +25,9 @@ from .exceptions import BadRequest, InputRefused, OperationRefused, StaleRevisio
 from .history_events import HistoryEvent
 from .inputs import refuse_secrets
 from .json_values import require_storable, require_text
-from .models import SagaHistory, SagaStep
-from .outcomes import Report
+from .models import SagaHistory
+from .operation_changes import OperationRequest, apply
 from .rules import Operation
-from .states import AbortRequest, Direction, Effect, Hold, Kind, Outcome, StepState
 from .transactions import own_transaction
 from .unit_of_work import SagaUnitOfWork
 from .visible import count_visible
@@ -81,27 +79,12 @@ def retry_now(
     saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None, step: str | None = None
 ) -> OperationResult:
     """Make waiting or held steps due now, with a fresh budget; of one step, or of all that wait or are held."""
-
-    def act(work: SagaUnitOfWork, _target: SagaStep | None) -> str:
-        names = rules.retriable_steps(work, step)
-        for name in names:
-            moves.ask_again(work, work.step(name), actor=actor.name, reason=reason)
-        holds.clear_missing_definition(work)
-        blocked = f" The saga is still held: {work.saga.hold}." if work.saga.hold else ""
-        return f"Due now, with a fresh budget: {', '.join(names)}.{blocked}"
-
-    return _operate(Operation.RETRY, saga_id, actor, reason, revision, act, step=step)
+    return _operate(Operation.RETRY, saga_id, actor, reason, revision, step=step)
 
 
 def force_compensate(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
     """Make a saga turn back; what is live finishes first."""
-
-    def act(work: SagaUnitOfWork, _target: SagaStep | None) -> str:
-        cause = {"kind": "operator", "actor": actor.name, "reason": reason}
-        moves.turn_back(work, cause, actor=actor.name, reason=reason)
-        return "The saga compensates."
-
-    return _operate(Operation.COMPENSATE, saga_id, actor, reason, revision, act)
+    return _operate(Operation.COMPENSATE, saga_id, actor, reason, revision)
 
 
 def skip_step(
@@ -114,22 +97,7 @@ def skip_step(
     result: Mapping[str, Any] | None = None,
 ) -> OperationResult:
     """Let the saga go on without a step; ``result`` stands in where later steps need one."""
-
-    def act(work: SagaUnitOfWork, target: SagaStep | None) -> str:
-        row = _require(target)
-        before = row.state
-        holds.clear_hold(work, row, actor=actor.name, reason=reason)
-        holds.set_attention(work, row, None)
-        row.skip()
-        row.result, row.is_assumed = check_result(result), True
-        row.due_at, row.waiting_for, row.finished_at = None, None, work.now
-        work.bump_revision()
-        work.add_history(
-            HistoryEvent.STEP_SKIPPED, step=row, from_state=before, to_state=row.state, actor=actor.name, reason=reason
-        )
-        return f"{row.name} is skipped."
-
-    return _operate(Operation.SKIP, saga_id, actor, reason, revision, act, step=step)
+    return _operate(Operation.SKIP, saga_id, actor, reason, revision, step=step, result=result)
 
 
 def mark_succeeded(
@@ -142,96 +110,44 @@ def mark_succeeded(
     revision: int | None = None,
     result: Mapping[str, Any] | None = None,
 ) -> OperationResult:
-    """Say, with evidence, that a step happened."""
-    checked = check_text(evidence, "The evidence")
-
-    def act(work: SagaUnitOfWork, target: SagaStep | None) -> str:
-        row = _require(target)
-        report = _assumed(Outcome.SUCCEEDED, Effect.YES, checked, check_result(result))
-        _assume(work, row, Direction.ACTION, report, actor)
-        moves.settle_action(work, row, report)
-        return f"{row.name} counts as succeeded."
-
-    return _operate(Operation.MARK_SUCCEEDED, saga_id, actor, reason, revision, act, step=step, evidence=checked)
+    """Record, with evidence, that a step happened."""
+    return _operate(
+        Operation.MARK_SUCCEEDED, saga_id, actor, reason, revision, step=step, evidence=evidence, result=result
+    )
 
 
 def mark_refused(
     saga_id: UUID, *, actor: Actor, reason: str, step: str, evidence: str, revision: int | None = None
 ) -> OperationResult:
-    """Say, with evidence, that a step did not happen and will not; before or at the pivot the saga compensates."""
-    checked = check_text(evidence, "The evidence")
-
-    def act(work: SagaUnitOfWork, target: SagaStep | None) -> str:
-        row = _require(target)
-        report = _assumed(Outcome.REFUSED, Effect.NONE, checked, None)
-        _assume(work, row, Direction.ACTION, report, actor)
-        moves.settle_action(work, row, report)
-        return f"{row.name} counts as refused."
-
-    return _operate(Operation.MARK_REFUSED, saga_id, actor, reason, revision, act, step=step, evidence=checked)
+    """Record, with evidence, that a step did not happen and will not; before or at the pivot the saga compensates."""
+    return _operate(Operation.MARK_REFUSED, saga_id, actor, reason, revision, step=step, evidence=evidence)
 
 
 def mark_compensated(
     saga_id: UUID, *, actor: Actor, reason: str, step: str, evidence: str, revision: int | None = None
 ) -> OperationResult:
-    """Say, with evidence, that a step's effect is undone."""
-    checked = check_text(evidence, "The evidence")
-
-    def act(work: SagaUnitOfWork, target: SagaStep | None) -> str:
-        row = _require(target)
-        report = _assumed(Outcome.SUCCEEDED, Effect.YES, checked, None)
-        _assume(work, row, Direction.COMPENSATION, report, actor)
-        moves.settle_compensation(work, row, report)
-        return f"{row.name} counts as compensated."
-
-    return _operate(Operation.MARK_COMPENSATED, saga_id, actor, reason, revision, act, step=step, evidence=checked)
+    """Record, with evidence, that a step's effect is undone."""
+    return _operate(Operation.MARK_COMPENSATED, saga_id, actor, reason, revision, step=step, evidence=evidence)
 
 
 def pause(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
     """Hold a saga: what is live finishes and is recorded, nothing follows."""
-
-    def act(work: SagaUnitOfWork, _target: SagaStep | None) -> str:
-        holds.set_hold(work, None, Hold.PAUSED, actor=actor.name, reason=reason)
-        return "The saga is paused."
-
-    return _operate(Operation.PAUSE, saga_id, actor, reason, revision, act)
+    return _operate(Operation.PAUSE, saga_id, actor, reason, revision)
 
 
 def resume(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
     """End a pause."""
-
-    def act(work: SagaUnitOfWork, _target: SagaStep | None) -> str:
-        holds.clear_hold(work, None, actor=actor.name, reason=reason)
-        return "The saga goes on."
-
-    return _operate(Operation.RESUME, saga_id, actor, reason, revision, act)
+    return _operate(Operation.RESUME, saga_id, actor, reason, revision)
 
 
 def cancel(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
     """Ask the saga to turn back: at once, or remembered until it is known whether the pivot happened (rule S7)."""
-
-    def act(work: SagaUnitOfWork, _target: SagaStep | None) -> str:
-        moves.request_abort(work, AbortRequest.CANCEL, actor=actor.name, reason=reason)
-        for row in work.steps:
-            # A pivot of unknown outcome stays held: the request is remembered until somebody knows.
-            if row.kind != Kind.PIVOT or row.state == StepState.WAITING:
-                holds.clear_hold(work, row, actor=actor.name, reason=reason)
-        return "The saga is asked to turn back."
-
-    return _operate(Operation.CANCEL, saga_id, actor, reason, revision, act)
+    return _operate(Operation.CANCEL, saga_id, actor, reason, revision)
 
 
 def abandon(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
     """Give a saga up; the list of effects that it leaves behind is stored."""
-
-    def act(work: SagaUnitOfWork, _target: SagaStep | None) -> str:
-        moves.give_up_leases(work)
-        left = effects_left.list_effects(work)
-        moves.abandon(work, left, actor=actor.name, reason=reason)
-        names = ", ".join(effect["step"] for effect in left)
-        return f"The saga is abandoned; left behind: {names or 'nothing'}."
-
-    return _operate(Operation.ABANDON, saga_id, actor, reason, revision, act)
+    return _operate(Operation.ABANDON, saga_id, actor, reason, revision)
 
 
 def perform_operation(operation: Operation, saga_id: UUID, **arguments: Any) -> OperationResult:
@@ -262,14 +178,23 @@ def _operate(
     actor: Actor,
     reason: str,
     revision: int | None,
-    act: Callable[[SagaUnitOfWork, SagaStep | None], str],
     *,
     step: str | None = None,
-    evidence: str = "",
+    evidence: str | None = None,
+    result: Mapping[str, Any] | None = None,
 ) -> OperationResult:
-    """Do one action under the saga's lock: check, act, tell, settle, write, ring."""
+    """Do one operation under the saga's lock: check, change, write, ring."""
     actor.require(rules.PERMISSIONS[operation])
-    checked = check_text(reason, "The reason")
+    facts: dict[str, Any] = {"revision": revision} | ({"bulk": str(actor.bulk)} if actor.bulk is not None else {})
+    request = OperationRequest(
+        operation=operation,
+        step=step,
+        actor=actor.name,
+        reason=check_text(reason, "The reason"),
+        evidence="" if evidence is None else check_text(evidence, "The evidence"),
+        result=check_result(result),
+        facts=facts,
+    )
     with own_transaction(get_settings().database, joins=True):
         work = _lock(saga_id)
         rules.require_step(work, operation, step)
@@ -278,34 +203,10 @@ def _operate(
         if _was_done(work, operation, actor, revision, step):
             return _result(work, operation, "Done already.", is_repeat=True)
         _check_revision(work, revision)
-        if operation is not Operation.ABANDON:
-            moves.expire_leases(work)
-        if refusal := rules.find_refusal(work, operation, step):
-            raise OperationRefused(refusal)
-        before = rules.describe(work)
-        message = act(work, work.step(step) if step else None)
-        work.bump_revision()
-        following = claims.claim_next(work, queues=None, worker="", may_claim=False)
-        data: dict[str, Any] = {
-            "operation": operation.value, "before": before, "after": rules.describe(work), "revision": revision,
-            "result": message,
-        }  # fmt: skip
-        if evidence:
-            data["evidence"] = evidence
-        if actor.bulk is not None:
-            data["bulk"] = str(actor.bulk)
-        target = work.step(step) if step else None
-        work.add_history(
-            HistoryEvent.OPERATOR_ACTED,
-            step=target,
-            to_state=operation.value,
-            actor=actor.name,
-            reason=checked,
-            data=data,
-        )
+        change = apply(work, request)
         work.write()
-        doorbell.ring_after_commit(saga_id, following.rings)
-        return _result(work, operation, message)
+        doorbell.ring_after_commit(saga_id, change.rings)
+        return _result(work, operation, change.message)
 
 
 def _lock(saga_id: UUID) -> SagaUnitOfWork:
@@ -399,20 +300,3 @@ def check_result(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
     except InputRefused as error:
         raise BadRequest(str(error)) from error
     return dict(result)
-
-
-def _require(step: SagaStep | None) -> SagaStep:
-    if step is None:
-        raise BadRequest("Name the step.")
-    return step
-
-
-def _assumed(outcome: Outcome, effect: Effect, evidence: str, result: dict[str, Any] | None) -> Report:
-    return Report(outcome=outcome, effect=effect, result=result, settles=True, message=evidence)
-
-
-def _assume(work: SagaUnitOfWork, step: SagaStep, direction: Direction, report: Report, actor: Actor) -> None:
-    """Write a person's word as an attempt of its own, so that effects stay computed from attempts alone."""
-    work.assume(step, direction, report, actor.name)
-    step.is_assumed = True
-    work.bump_revision()

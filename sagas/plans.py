@@ -1,7 +1,7 @@
-"""Tell beforehand what an action of a person would do to a saga. Nothing is changed here.
+"""Preview of an operation of an operator: what it would do to a saga now. Nothing is written.
 
-A plan is the rule's answer (``rules``) and the planner's answer to the states as they would be after the action. The
-console shows it before it asks for a reason, ``--dry-run`` prints it.
+The operation itself is run on a draft of the saga (``simulation``). The console shows the plan before it asks for a
+reason, ``--dry-run`` prints it.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from . import effects_left, rules
+from . import rules
 from .actors import Actor
 from .models import SagaStep
 from .participants import participant_label
 from .planner import StepView
-from .prospects import (
-    Prospect,
-    find_undecided_pivot,
-    foresee,
-    is_bound_back,
-    list_obstacles,
-    list_steps_left,
-    suppose_pivot,
-)
-from .reading import look_ahead
 from .rules import Operation
+from .simulation import (
+    Simulation,
+    assume_pivot,
+    find_undecided_pivot,
+    is_bound_back,
+    list_notes,
+    list_steps_left,
+    look_ahead,
+    simulate,
+)
 from .snapshot import SagaSnapshot
 from .states import (
     Direction,
@@ -213,8 +213,7 @@ def plan_on(
 ) -> OperationPlan:
     """Return the plan for a saga that was read already; the step has been checked."""
     may_act = actor is None or actor.may(rules.PERMISSIONS[operation])
-    repeat = rules.find_repeat(snapshot, operation, step)
-    refusal = repeat or rules.find_refusal(look_ahead(snapshot), operation, step)
+    refusal = find_obstacle(snapshot, operation, step)
     if actor is not None and not may_act:
         refusal = f"{actor.name} lacks the permission sagas.{rules.PERMISSIONS[operation]}."
     plan = OperationPlan(
@@ -227,11 +226,11 @@ def plan_on(
         is_allowed=not refusal,
         refusal=refusal,
         may_act=may_act,
-        is_repeat=bool(repeat),
+        is_repeat=bool(rules.find_repeat(snapshot, operation, step)),
         outcome="",
         live=tuple(_list_live(snapshot)),
     )
-    return plan if refusal else _foresee(look_ahead(snapshot), plan)
+    return plan if refusal else _preview(plan, simulate(snapshot, operation, step))
 
 
 def find_obstacle(snapshot: SagaSnapshot, operation: Operation, step: str | None = None) -> str:
@@ -253,34 +252,32 @@ def list_retriable_steps(snapshot: SagaSnapshot) -> list[str]:
     return rules.retriable_steps(look_ahead(snapshot), None)
 
 
-def _foresee(snapshot: SagaSnapshot, plan: OperationPlan) -> OperationPlan:
+def _preview(plan: OperationPlan, simulation: Simulation) -> OperationPlan:
     if plan.operation is Operation.ABANDON:
         left = tuple(
             EffectLeft(step=found["step"], effect=Effect(found["effect"]), key=found["key"])
-            for found in effects_left.list_effects(snapshot)
+            for found in simulation.draft.saga.effects_left or ()
         )
         outcome = "The saga is closed as abandoned; nothing runs any more, and nothing can reopen it."
         return replace(plan, outcome=outcome, left_behind=left)
-    prospect = foresee(snapshot, plan.operation, plan.step)
-    pivot = find_undecided_pivot(prospect)
-    refused = suppose_pivot(prospect, happened=False) if pivot else None
+    pivot = find_undecided_pivot(simulation)
     return replace(
         plan,
-        outcome=_describe_outcome(plan, prospect),
-        runs=tuple(_list_runs(snapshot, prospect)),
+        outcome=_describe_outcome(plan, simulation),
+        runs=tuple(_list_runs(simulation)),
         undecided_pivot=pivot,
-        runs_if_refused=tuple(_list_runs(snapshot, refused)) if refused is not None else (),
-        impossible=(*prospect.notes, *list_obstacles(snapshot, prospect)),
+        runs_if_refused=tuple(_list_runs(assume_pivot(simulation, happened=False))) if pivot else (),
+        impossible=tuple(list_notes(simulation, plan.operation, plan.step)),
     )
 
 
-def _list_runs(snapshot: SagaSnapshot, prospect: Prospect) -> Iterator[PlannedRun]:
+def _list_runs(simulation: Simulation) -> Iterator[PlannedRun]:
     """Return what would run, rank after rank, as if every attempt succeeded."""
-    left = list_steps_left(prospect)
-    direction = Direction.COMPENSATION if is_bound_back(prospect) else Direction.ACTION
+    left = list_steps_left(simulation)
+    direction = Direction.COMPENSATION if is_bound_back(simulation) else Direction.ACTION
     ranks = list(dict.fromkeys(step.rank for step in left))
     for step in left:
-        yield _describe_planned(snapshot, step, ranks.index(step.rank) + 1, direction)
+        yield _describe_planned(simulation.draft, step, ranks.index(step.rank) + 1, direction)
 
 
 def _describe_planned(snapshot: SagaSnapshot, step: StepView, order: int, direction: Direction) -> PlannedRun:
@@ -310,25 +307,25 @@ def _describe_note(snapshot: SagaSnapshot, step: StepView, direction: Direction)
     return ""
 
 
-def _describe_outcome(plan: OperationPlan, prospect: Prospect) -> str:
-    view = prospect.view
+def _describe_outcome(plan: OperationPlan, simulation: Simulation) -> str:
+    view = simulation.view
     if view.state is SagaState.COMPLETED:
         return "The saga is completed."
     if view.state is SagaState.COMPENSATED:
         return "The saga is compensated; no effect is left to undo."
-    hold, request = _describe_hold(plan, prospect), _describe_request(prospect)
+    hold, request = _describe_hold(plan, simulation), _describe_request(simulation)
     if hold or request:
         return " ".join(filter(None, (hold, request)))
-    first = _name_first(prospect)
+    first = _name_first(simulation)
     if view.state is SagaState.COMPENSATING:
         wait = "once the live attempt has ended, " if plan.is_live else ""
         return f"The saga compensates: {wait}beginning with {first or 'nothing'}, in reverse order."
     return f"The saga goes on with {first or 'its end'}."
 
 
-def _describe_hold(plan: OperationPlan, prospect: Prospect) -> str:
+def _describe_hold(plan: OperationPlan, simulation: Simulation) -> str:
     """Return what the holds that are left keep from happening; an empty text without any."""
-    view = prospect.view
+    view = simulation.view
     if view.hold is not None:
         what = "What is live finishes and is recorded; nothing follows" if plan.is_live else "Nothing runs"
         return f"{what} until the hold ({view.hold.value.replace('_', ' ')}) ends."
@@ -336,12 +333,12 @@ def _describe_hold(plan: OperationPlan, prospect: Prospect) -> str:
     return f"The saga stays held at {', '.join(held)}." if held else ""
 
 
-def _describe_request(prospect: Prospect) -> str:
+def _describe_request(simulation: Simulation) -> str:
     """Return what becomes of a request to turn back that is not granted at once; an empty text without any."""
-    request = prospect.view.abort_request
-    if pivot := find_undecided_pivot(prospect):
-        onwards = _name_first(suppose_pivot(prospect, happened=True))
-        backwards = _name_first(suppose_pivot(prospect, happened=False))
+    request = simulation.view.abort_request
+    if pivot := find_undecided_pivot(simulation):
+        onwards = _name_first(assume_pivot(simulation, happened=True))
+        backwards = _name_first(assume_pivot(simulation, happened=False))
         return (
             f"The request to turn back ({request}) is remembered until it is known whether {pivot} happened. If it did,"
             f" the request is void and the saga goes on with {onwards or 'its end'}; if not, the saga compensates,"
@@ -351,7 +348,7 @@ def _describe_request(prospect: Prospect) -> str:
         return ""
     return (
         f"The request to turn back ({request}) is remembered: once nothing holds the saga, it compensates,"
-        f" {_begin_back(_name_first(prospect))}."
+        f" {_begin_back(_name_first(simulation))}."
     )
 
 
@@ -359,9 +356,9 @@ def _begin_back(first: str) -> str:
     return f"beginning with {first}, in reverse order" if first else "with no effect to undo"
 
 
-def _name_first(prospect: Prospect) -> str:
+def _name_first(simulation: Simulation) -> str:
     """Return the step that would run first; an empty text when none would."""
-    return next((step.name for step in list_steps_left(prospect)), "")
+    return next((step.name for step in list_steps_left(simulation)), "")
 
 
 def _list_live(snapshot: SagaSnapshot) -> Iterator[LiveAttempt]:

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
+from django.db import InternalError, connections, transaction
 
 from sagas import operations, rules
 from sagas.actors import Actor
+from sagas.conf import get_settings
+from sagas.draft import SagaDraft
 from sagas.exceptions import BadRequest, SagaNotFound
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
 from sagas.plans import OperationPlan, draw_plan
 from sagas.rules import Operation
+from sagas.simulation import simulate
+from sagas.snapshot import SagaSnapshot
 from sagas.testing import drain
 from sagas.testing.drain import read
 
@@ -236,8 +243,7 @@ def test_plan_changes_nothing_and_can_be_printed(maker: str) -> None:
     saga = trips.MAKERS[maker]()
     before = stored(saga)
 
-    for operation in Operation:
-        step = "book_flight" if operation in rules.STEP_OPERATIONS else None
+    for operation, step in each_operation():
         plan = draw_plan(operation, saga.pk, step=step)
 
         assert plan.is_allowed == (not plan.refusal) == bool(plan.outcome)
@@ -246,6 +252,49 @@ def test_plan_changes_nothing_and_can_be_printed(maker: str) -> None:
         assert text.startswith(f"Plan: {plan.deed}, saga {saga.pk}, revision ")
         assert (plan.refusal or plan.outcome) in text
     assert stored(saga) == before
+
+
+@contextmanager
+def read_only() -> Iterator[None]:
+    """Have PostgreSQL refuse every write and every lock of a row."""
+    using = get_settings().database
+    with transaction.atomic(using=using):
+        with connections[using].cursor() as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+        yield
+        transaction.set_rollback(True, using=using)
+
+
+@pytest.mark.parametrize("maker", trips.MAKERS)
+def test_plan_is_drawn_where_nothing_can_be_written(maker: str) -> None:
+    saga = trips.MAKERS[maker]()
+    expected = [draw_plan(operation, saga.pk, step=step) for operation, step in each_operation()]
+
+    with read_only():
+        plans = [draw_plan(operation, saga.pk, step=step) for operation, step in each_operation()]
+
+    assert plans == expected
+
+
+def test_the_operation_itself_would_be_noticed_there() -> None:
+    saga = trips.make_waiting_for_retry()
+
+    with pytest.raises(InternalError, match="read-only transaction"), read_only():
+        operations.retry_now(saga.pk, actor=trips.BOSS, reason=trips.REASON)
+
+
+def test_what_a_plan_is_drawn_on_cannot_be_written() -> None:
+    saga = trips.make_waiting_for_retry()
+
+    simulation = simulate(SagaSnapshot.load(saga.pk), Operation.RETRY, None)
+
+    assert type(simulation.draft) is SagaDraft
+    assert simulation.draft.is_dirty
+    assert not hasattr(simulation.draft, "write")
+
+
+def each_operation() -> list[tuple[Operation, str | None]]:
+    return [(operation, "book_flight" if operation in rules.STEP_OPERATIONS else None) for operation in Operation]
 
 
 def stored(saga: Saga) -> list[list[dict[str, object]]]:
