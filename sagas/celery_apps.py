@@ -10,6 +10,7 @@ from celery.app import default_app
 from celery.exceptions import QueueNotFound
 
 TASK = "sagas.advance"
+CONTENT_TYPE = "application/json"  # of every message of the engine
 EXAMPLE = str(UUID(int=0))
 
 

@@ -15,10 +15,11 @@ from celery import current_app
 from django.core.checks import CheckMessage, run_checks
 from django.db import Error
 
-from . import checks, clock, health, owed_hooks, registry, retention, timings
+from . import checks, clock, health, hook_backlog, registry, timings
 from .conf import get_settings
 from .health import DatabaseServer, NoAnswer
 from .liveness import LATE, read_liveness
+from .participants import barrier_databases
 from .versions import find_unknown_versions
 
 SERVER_SECONDS = 3.0  # how long the broker, and the participants' databases together, may take
@@ -87,7 +88,7 @@ def examine_surroundings(looks: Iterable[str], *, seconds: float) -> Iterator[Fi
     yield from databases
     if any(finding.level is Level.FAIL for finding in databases):
         return
-    others = health.ask_databases([alias for alias in retention.barrier_databases() if alias != using], seconds)
+    others = health.ask_databases([alias for alias in barrier_databases() if alias != using], seconds)
     yield from (_judge_participant(alias, answer) for alias, answer in others.items())
     answering = [alias for alias, answer in others.items() if isinstance(answer, DatabaseServer)]
     migrations = list(_look("migrations", lambda: _examine_migrations(using, answering)))
@@ -242,7 +243,7 @@ def _examine_oldest_due() -> Iterator[Finding]:
 
 def _examine_hooks() -> Iterator[Finding]:
     """Tell how many on_closed hooks are owed; one that is under way, or was closed just now, is nothing to say of."""
-    owed = owed_hooks.count_owed()
+    owed = hook_backlog.count_owed()
     now = clock.read_now(get_settings().database)
     age = (now - owed.oldest_closed_at).total_seconds() if owed.oldest_closed_at else 0.0
     if age <= LATE.total_seconds():

@@ -17,7 +17,8 @@ from uuid import UUID
 
 from celery.app.task import Context
 
-CONTENT_TYPE = "application/json"
+from .celery_apps import CONTENT_TYPE
+
 ENCODINGS = frozenset({"", "utf-8", "utf8", "ascii", "us-ascii"})
 BODY_MAX_BYTES = 16 * 1024  # a ring has about 80; what is larger is not even parsed
 TEXT_MAX_LENGTH = 255  # of an id, a host or a queue

@@ -28,7 +28,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from . import clock, display, owed_hooks
+from . import clock, display, hook_backlog
 from .conf import get_settings
 from .databases import refresh_connection
 from .liveness import read_liveness
@@ -147,7 +147,7 @@ def _families() -> dict[str, Any]:
         "workers": GaugeMetricFamily("sagas_workers", "Workers and sweep commands seen lately that execute steps."),
         "hooks": GaugeMetricFamily(
             "sagas_closed_hooks_owed",
-            f"Closed sagas whose on_closed hook was not called with success (at most {owed_hooks.MAX_COUNTED}).",
+            f"Closed sagas whose on_closed hook was not called with success (at most {hook_backlog.MAX_COUNTED}).",
         ),
         "hooks_closed": GaugeMetricFamily(
             "sagas_oldest_owed_hook_age_seconds", "How long ago the oldest of these sagas was closed; 0: none."
@@ -240,7 +240,7 @@ def _add_bulks(families: dict[str, Any], cursor: Any, now: datetime) -> None:
 
 
 def _add_hooks(families: dict[str, Any], now: datetime) -> None:
-    owed = owed_hooks.count_owed()
+    owed = hook_backlog.count_owed()
     families["hooks"].add_metric([], owed.count)
     age = (now - owed.oldest_closed_at).total_seconds() if owed.oldest_closed_at else 0.0
     families["hooks_closed"].add_metric([], max(0.0, age))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +21,6 @@ from .transactions import own_transaction
 
 logger = logging.getLogger(__name__)
 
-MAX_COUNTED = 10_000  # beyond that nobody needs the number, and a page must not wait for it
 BUSY_PART = 4  # as for sagas: with a quarter of a page in its queue a worker has enough to do
 CLAIM_OWED = """
     WITH page AS (
@@ -33,20 +30,6 @@ CLAIM_OWED = """
     )
     UPDATE sagas_saga AS saga SET rung_at = {now} FROM page WHERE saga.id = page.id RETURNING saga.id
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwedHooks:
-    """How many calls are owed."""
-
-    count: int
-    """Calls that were not made, or failed; at most MAX_COUNTED are counted."""
-    failing: int
-    """Those of them that were called before, and failed or were not answered."""
-    oldest_closed_at: datetime | None
-    """When the oldest of their sagas was closed; None: nothing is owed."""
-    most_tries: int
-    """The most tries that one of them has had."""
 
 
 def ring_owed(*, limit: int | None = None) -> int:
@@ -89,19 +72,6 @@ def run_owed(
             logger.exception("Hook could not be called.", extra={"saga_id": str(saga_id)})
         progress(1)
     return count
-
-
-def count_owed() -> OwedHooks:
-    """Count the calls that are owed."""
-    using = get_settings().database
-    rows = Saga.objects.using(using).filter(hook_due_at__isnull=False).order_by("hook_due_at")
-    found = list(rows.values_list("hook_tries", "closed_at")[:MAX_COUNTED])
-    return OwedHooks(
-        count=len(found),
-        failing=sum(tries > 1 for tries, _ in found),
-        oldest_closed_at=min((closed_at for _, closed_at in found if closed_at is not None), default=None),
-        most_tries=max((tries for tries, _ in found), default=0),
-    )
 
 
 def _list_due() -> list[UUID]:

@@ -1,4 +1,4 @@
-"""Find the database of the participant whose data a step touches."""
+"""Databases of participants: the one that a step works on, and all that hold a barrier."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.db import connections, router
 
 from .conf import get_settings
 from .exceptions import Misconfigured, describe_error
+from .models import SagaBarrier
 
 if TYPE_CHECKING:
     from .definition import SagaDefinition
@@ -63,3 +64,14 @@ def runs_in_engine_database(definition: type[SagaDefinition] | None, step: Step)
         return require_participant_database(definition, step) == get_settings().database
     except Misconfigured:
         return False
+
+
+def barrier_databases() -> list[str]:
+    """Return the aliases that hold a barrier table, by the project's routers, the engine's first.
+
+    One that no model is written to is a replica of another, and has its rows.
+    """
+    own = get_settings().database
+    written = {router.db_for_write(model) for model in apps.get_models()}
+    aliases = [alias for alias in connections if alias in written and router.allow_migrate_model(alias, SagaBarrier)]
+    return sorted({own, *aliases}, key=lambda alias: (alias != own, alias))

@@ -15,8 +15,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.apps import apps
-from django.db import DatabaseError, Error, connections, router
+from django.db import DatabaseError, Error, connections
 from django.db.models import Exists, OuterRef, Q
 
 from . import clock
@@ -27,6 +26,7 @@ from .databases import is_beyond_statement
 from .documents import write_documents
 from .looks import count_expired_looks, delete_expired_looks
 from .models import Saga, SagaBarrier
+from .participants import barrier_databases
 from .states import CLOSED_STATES, SagaState
 from .transactions import own_transaction
 
@@ -131,17 +131,6 @@ def count_expired(scope: Scope) -> Report:
         except Error as error:
             _note_unreachable(report, alias, error)
     return report
-
-
-def barrier_databases() -> list[str]:
-    """Return the aliases that hold a barrier table, by the project's routers, the engine's first.
-
-    One that no model is written to is a replica of another, and has its rows.
-    """
-    own = get_settings().database
-    written = {router.db_for_write(model) for model in apps.get_models()}
-    aliases = [alias for alias in connections if alias in written and router.allow_migrate_model(alias, SagaBarrier)]
-    return sorted({own, *aliases}, key=lambda alias: (alias != own, alias))
 
 
 def _check_size(batch_size: int) -> int:

@@ -20,7 +20,8 @@ from celery.worker import strategy
 from kombu import Message
 from kombu.transport import virtual
 
-from .envelopes import CONTENT_TYPE, Envelope, MalformedMessage, read_envelope
+from .celery_apps import CONTENT_TYPE
+from .envelopes import Envelope, MalformedMessage, read_envelope
 from .rare_warnings import RareWarnings
 
 logger = logging.getLogger(__name__)

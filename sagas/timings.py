@@ -13,8 +13,8 @@ from kombu.exceptions import SerializerNotInstalled
 from kombu.serialization import prepare_accept_content
 
 from . import registry
+from .celery_apps import CONTENT_TYPE
 from .conf import SagaSettings
-from .envelopes import CONTENT_TYPE
 from .options import QUEUE_NAME
 from .states import Direction
 

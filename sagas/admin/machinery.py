@@ -23,7 +23,7 @@ from ..display.texts import set_apart
 from ..display.times import describe_distance
 from ..models import SagaBarrier, SagaStep, SagaWorker
 from ..models.fields import database_now
-from ..retention import barrier_databases
+from ..participants import barrier_databases
 from .choosing import refuse
 from .paging import CappedPaginator
 from .shown import PAYLOAD_PERMISSION

@@ -23,6 +23,7 @@ from sagas import (
     doctor,
     doorbell,
     engine,
+    hook_backlog,
     operations,
     owed_hooks,
     registry,
@@ -409,13 +410,13 @@ def test_owed_calls_are_counted(world: World, listener: Listener) -> None:
     trip = define(on_closed=listener, a=world.compensatable())
     first = work(begin(trip))
     work(begin(trip))
-    assert owed_hooks.count_owed() == owed_hooks.OwedHooks(
+    assert hook_backlog.count_owed() == hook_backlog.OwedHooks(
         count=2, failing=0, oldest_closed_at=first.closed_at, most_tries=1
     )
     with override_settings(SAGAS={**QUIET}):
         pass_time(timedelta(seconds=5))
         owed_hooks.run_owed()
-    assert owed_hooks.count_owed().count == 1
+    assert hook_backlog.count_owed().count == 1
 
 
 def test_doctor_and_metrics_tell_what_is_owed(saga: Saga, listener: Listener) -> None:

@@ -21,6 +21,7 @@ from sagas import (
     engine,
     figures,
     operations,
+    participants,
     recovery,
     retention,
     verification,
@@ -188,8 +189,8 @@ def test_reading_elsewhere_is_no_finding_of_the_checks(asked: list[str]) -> None
 
 
 def test_a_replica_holds_no_barrier_of_its_own(asked: list[str]) -> None:
-    assert REPLICA not in retention.barrier_databases()
-    assert retention.barrier_databases()[0] == ENGINE
+    assert REPLICA not in participants.barrier_databases()
+    assert participants.barrier_databases()[0] == ENGINE
 
 
 def test_groups_are_made_where_migrate_makes_them(asked: list[str]) -> None:

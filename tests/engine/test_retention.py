@@ -20,7 +20,8 @@ from sagas.archive import Archive
 from sagas.conf import get_settings
 from sagas.exceptions import Fenced
 from sagas.models import Saga, SagaAttempt, SagaBarrier, SagaHistory, SagaKey, SagaStep
-from sagas.retention import Report, Scope, barrier_databases, clean_up, count_expired
+from sagas.participants import barrier_databases
+from sagas.retention import Report, Scope, clean_up, count_expired
 from sagas.states import CLOSED_STATES, OPEN_STATES, Direction, SagaState
 from sagas.testing import SimulatedCrash
 from tests.commands.cases import close_at, compensated_trip, completed_trip, read, start_trip, trips, unknown_trip

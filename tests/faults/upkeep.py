@@ -16,7 +16,7 @@ from django.db import connections
 
 from sagas import recovery
 from sagas.conf import get_settings
-from sagas.retention import barrier_databases
+from sagas.participants import barrier_databases
 from sagas.testing.drain import pass_time
 
 from . import points

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.test import Client
 
 import sagas
-from sagas import clock, listing, owed_hooks, probes, recovery, retention, transcript, versions
+from sagas import clock, hook_backlog, listing, owed_hooks, probes, recovery, retention, transcript, versions
 from sagas.conf import get_settings
 from sagas.doctor import examine_surroundings
 from sagas.listing import Wanted
@@ -79,7 +79,7 @@ def list_programs(examples: Mapping[str, Any]) -> Looks:
     yield "by the beginning of an id", lambda: listing.find_saga(str(closed))
     yield "by key", lambda: listing.find_saga(read_key(closed), by_key=True)
     yield "sweep of owed hooks", owed_hooks.ring_owed
-    yield "owed hooks", owed_hooks.count_owed
+    yield "owed hooks", hook_backlog.count_owed
     yield "find", lambda: sagas.find(definition, reference=read_key(closed))
     yield "find one of many", lambda: sagas.find(customer="CUST-00001")
     yield "find by two keys", lambda: sagas.find(definition, customer="CUST-00001", reference="no such")
