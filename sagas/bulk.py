@@ -31,6 +31,7 @@ from .exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRe
 from .models import BulkResult, BulkState, Saga, SagaBulk, SagaBulkItem
 from .operations import check_text
 from .rules import Operation
+from .states import SagaState
 from .transactions import own_transaction
 
 MAX_SELECTED = 1_000  # by hand; more is a filter
@@ -38,10 +39,8 @@ MAX_DRAWN = 10  # sets of one person that nobody has confirmed; the oldest give 
 MAX_WORDS_CHARS = 500
 SELECTED = "selected by hand"
 NOT_BEGUN = "not_begun"
-# By the names of the API and of the console.
-SEARCHES = frozenset({"search", "q"})
-WIDE_FILTERS = SEARCHES | {"since", "until"}
-IDLE_FILTERS = {"closed": "no"}  # a bulk takes open sagas only
+WIDE_FILTERS = frozenset({"search", "since", "until"})
+OPEN_STATES = frozenset(state.value for state in SagaState if state.is_open)
 EDGE = 1_000  # so many of the oldest and of the newest sagas are asked whether a filter leaves one out
 
 
@@ -125,7 +124,7 @@ def _narrows(filter: Mapping[str, str], sagas: QuerySet[Saga]) -> bool:
     A state, a step or a definition says what is meant, whatever there happens to be now. A window of starts and the
     beginning of an id or a key can be chosen so wide that they say nothing. One saga is never everything by a search.
     """
-    telling = {name for name, value in filter.items() if IDLE_FILTERS.get(name) != value}
+    telling = {name for name, value in filter.items() if not _is_idle(name, value)}
     if telling - WIDE_FILTERS:
         return True
     if not telling:
@@ -133,9 +132,14 @@ def _narrows(filter: Mapping[str, str], sagas: QuerySet[Saga]) -> bool:
     rows = Saga.objects.using(get_settings().database)
     edges = {*rows.order_by("created_at", "pk").values_list("pk", flat=True)[:EDGE]}
     edges |= {*rows.order_by("-created_at", "-pk").values_list("pk", flat=True)[:EDGE]}
-    if len(edges) == 1 and telling <= SEARCHES:
+    if len(edges) == 1 and telling == {"search"}:
         return True
     return sagas.filter(pk__in=edges).order_by().count() < len(edges)
+
+
+def _is_idle(name: str, value: str) -> bool:
+    """Tell whether a criterion names what a bulk takes anyway: every open saga."""
+    return (name, value) == ("closed", "no") or (name == "state" and set(value.split(",")) >= OPEN_STATES)
 
 
 def count_matching(sagas: QuerySet[Saga]) -> int:

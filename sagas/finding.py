@@ -11,14 +11,16 @@ from typing import Any
 
 from django.db.models import BooleanField, F, Func, QuerySet, Subquery
 
-from . import display, registry
+from . import registry
 from .business_keys import check_keys
 from .conf import get_settings
 from .definition import SagaDefinition
 from .display import DisplayState
-from .exceptions import DefinitionNotFound, InputRefused
+from .exceptions import BadRequest, DefinitionNotFound, InputRefused
 from .json_values import require_text
 from .models import Saga, SagaKey
+from .saga_conditions import ANY_REASON
+from .saga_filter import SagaFilter, parse_criterion
 
 AnyDefinition = type[SagaDefinition] | str
 Key = str | Mapping[str, str]
@@ -77,15 +79,16 @@ def query(
         if not isinstance(is_open, bool):
             raise InputRefused(f"is_open is True, False or None, not {is_open!r}.")
         rows = rows.filter(closed_at__isnull=is_open)
-    if needs_attention:
-        rows = rows.filter(display.needs_person())
-    if started_since is not None:
-        if not isinstance(started_since, datetime) or started_since.tzinfo is None:
-            raise InputRefused(
-                f"started_since needs a time zone, as django.utils.timezone.now() has; it is {started_since!r}."
-            )
-        rows = rows.filter(created_at__gte=started_since)
-    return rows if display_state is None else display.filter_by_display(rows, _read_display(display_state))
+    if started_since is not None and (not isinstance(started_since, datetime) or started_since.tzinfo is None):
+        raise InputRefused(
+            f"started_since needs a time zone, as django.utils.timezone.now() has; it is {started_since!r}."
+        )
+    wanted = SagaFilter(
+        display="" if display_state is None else _read_display(display_state),
+        needs=ANY_REASON if needs_attention else "",
+        since=started_since,
+    )
+    return wanted.narrow(rows)
 
 
 def _select(definition: AnyDefinition | None, keys: Iterable[dict[str, str]]) -> QuerySet[Saga]:
@@ -128,8 +131,8 @@ def _read_keys(key: Any, named: Mapping[str, Any]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in checked.items()]
 
 
-def _read_display(state: DisplayState | str) -> DisplayState:
+def _read_display(state: DisplayState | str) -> str:
     try:
-        return DisplayState(state)
-    except ValueError:
-        raise InputRefused(f"{state!r} is no display state; there are: {', '.join(DisplayState)}.") from None
+        return str(parse_criterion("display", state, called="display_state"))
+    except BadRequest as error:
+        raise InputRefused(str(error)) from None

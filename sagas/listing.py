@@ -11,37 +11,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
-
 from . import clock, display
 from .conf import get_settings
 from .exceptions import SagaError, SagaNotFound
 from .models import Saga, SagaKey, SagaStep
-from .searching import bound_ids, search_sagas
+from .saga_filter import SagaFilter
+from .searching import bound_ids
 from .states import SagaState
 
-MAX_LIMIT = 1_000
+DEFAULT_LIMIT, MAX_LIMIT = 50, 1_000
 MAX_CANDIDATES = 10  # named when a prefix or a key fits several sagas
 
 
 class SeveralSagas(SagaError):
     """Report a prefix or a business key that belongs to more than one saga."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """Say which sagas to list; what is left out does not narrow."""
-
-    states: frozenset[SagaState] = frozenset()
-    """Any of these states."""
-    definition: str = ""
-    """Stored name of the definition."""
-    needs_person: bool = False
-    """Only open sagas that are held or have a reason for attention."""
-    search: str = ""
-    """The beginning of an id (8 characters or more) or of a business key."""
-    limit: int = 50
-    """At most so many, newest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +88,9 @@ def find_saga(text: str, *, by_key: bool = False) -> UUID:
     raise SeveralSagas(f"{text!r} fits several sagas; give more of the id: {', '.join(candidates)}{more}.")
 
 
-def list_sagas(wanted: Wanted) -> list[ListedSaga]:
+def list_sagas(wanted: SagaFilter, limit: int = DEFAULT_LIMIT) -> list[ListedSaga]:
     """Return a page of sagas, newest first."""
-    return describe_sagas(list(select_sagas(wanted)[: min(wanted.limit, MAX_LIMIT)]))
+    return describe_sagas(list(wanted.select()[: min(limit, MAX_LIMIT)]))
 
 
 def describe_sagas(rows: Sequence[Saga]) -> list[ListedSaga]:
@@ -134,19 +117,6 @@ def _find_by_key(text: str) -> list[Saga]:
     holders = SagaKey.objects.using(using).filter(value=text).values("saga_id")
     rows = Saga.objects.using(using).filter(pk__in=holders).order_by("-created_at", "-id")
     return list(rows.only("definition", "state")[: MAX_CANDIDATES + 1])
-
-
-def select_sagas(wanted: Wanted) -> QuerySet[Saga]:
-    """Return what is wanted, newest first, without a limit."""
-    using = get_settings().database
-    rows = Saga.objects.using(using).order_by("-created_at", "-id").defer("input", "effects_left")
-    if wanted.states:
-        rows = rows.filter(state__in=sorted(state.value for state in wanted.states))
-    if wanted.definition:
-        rows = rows.filter(definition=wanted.definition)
-    if wanted.needs_person:
-        rows = rows.filter(display.needs_person())
-    return search_sagas(rows, wanted.search) if wanted.search else rows
 
 
 def _describe(saga: Saga, steps: list[SagaStep], keys: dict[str, str], now: datetime) -> ListedSaga:

@@ -13,13 +13,14 @@ from .. import looks
 from ..display.badges import in_words
 from ..drawing.charts import Chart, draw_bars
 from ..failures import MAX_FAILURES, MAX_GROUPS, MAX_OPEN, FailureGroup, Failures, read_failures
+from ..time_windows import TIME_WINDOWS
 from .addresses import find_url
 from .bulk_choosing import link_to_bulks
 from .choosing import QueryRefused
 from .console_admin import ConsoleAdmin
 from .shortcuts import list_url
 from .shown import Moment, may_see_payloads, show_moment
-from .spans import find_span, list_spans
+from .spans import find_window
 
 TEMPLATE = "admin/sagas/failures.html"
 DEFAULT_SPAN = "24h"
@@ -68,7 +69,7 @@ def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     try:
-        span = find_span(request, DEFAULT_SPAN)
+        span = find_window(request, DEFAULT_SPAN)
     except QueryRefused as error:
         return model_admin.refuse_query(request, str(error))
     found = read_failures(span.length)
@@ -80,7 +81,7 @@ def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     context = {
         "title": "Failure groups",
         "span": span,
-        "spans": list_spans(),
+        "spans": list(TIME_WINDOWS.values()),
         "groups": list(_list_rows(found, site, may_see, may_act=may_act)),
         "found": found,
         "may_see_payloads": may_see,

@@ -16,12 +16,14 @@ from ..actors import MAX_NAME_CHARS
 from ..operator_log import Deed, DeedPage, WantedDeeds, is_place, read_deeds
 from ..plans import LABELS
 from ..rules import Operation
+from ..saga_filter import refuse_value
+from ..time_windows import TIME_WINDOWS, TimeWindow
 from .addresses import find_saga_url, find_url
 from .bulk_choosing import link_to_bulks
-from .choosing import QueryRefused, read_choice, read_once, refuse
+from .choosing import QueryRefused, read_choice, read_once
 from .console_admin import ConsoleAdmin
 from .shown import Moment, show_moment
-from .spans import Span, find_span, list_spans
+from .spans import find_window
 from .view_only import engine_database
 
 TEMPLATE = "admin/sagas/log.html"
@@ -95,7 +97,7 @@ def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
         "operation": wanted.operation,
         "operations": [(operation.value, LABELS[operation]) for operation in Operation],
         "span_code": span.code if span else ANY_TIME,
-        "spans": [*((span.code, span.label) for span in list_spans()), (ANY_TIME, "Any time")],
+        "spans": [*((span.code, span.label) for span in TIME_WINDOWS.values()), (ANY_TIME, "Any time")],
         "next_url": _describe_next(request, page),
         "is_first": not wanted.before,
         "newest_url": request.path,
@@ -105,14 +107,14 @@ def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     return model_admin.render(request, TEMPLATE, context)
 
 
-def _read_span(request: HttpRequest) -> Span | None:
+def _read_span(request: HttpRequest) -> TimeWindow | None:
     """Return the window of the URL, or None for any time.
 
     Raises: QueryRefused.
     """
     if read_once(request, "span") == ANY_TIME:
         return None
-    return find_span(request, DEFAULT_SPAN)
+    return find_window(request, DEFAULT_SPAN)
 
 
 def _read_wanted(request: HttpRequest, length: timedelta | None) -> WantedDeeds:
@@ -123,7 +125,7 @@ def _read_wanted(request: HttpRequest, length: timedelta | None) -> WantedDeeds:
     code = read_choice(request, "action", list(Operation))
     before = read_once(request, "before")
     if before and not is_place(before):
-        raise QueryRefused(refuse("before", before, "a place that the log itself leads to"))
+        raise QueryRefused(refuse_value("before", before, "a place that the log itself leads to"))
     since = clock.read_now(engine_database()) - length if length is not None else None
     return WantedDeeds(
         # What PostgreSQL cannot hold is nobody's name.

@@ -24,7 +24,7 @@ from ..display.times import describe_distance
 from ..models import SagaBarrier, SagaStep, SagaWorker
 from ..models.fields import database_now
 from ..participants import barrier_databases
-from .choosing import refuse
+from ..saga_filter import refuse_value
 from .paging import CappedPaginator
 from .shown import PAYLOAD_PERMISSION
 from .view_only import ViewOnlyAdmin, engine_database, moment_column, number_column, text_column
@@ -94,7 +94,7 @@ class DatabaseFilter(admin.SimpleListFilter):
             return queryset
         if value not in dict(self.lookup_choices):
             form = f"one of {', '.join(alias for alias, _ in self.lookup_choices)}"
-            raise IncorrectLookupParameters(refuse(str(self.parameter_name), value, form))
+            raise IncorrectLookupParameters(refuse_value(str(self.parameter_name), value, form))
         return queryset.using(value)
 
 

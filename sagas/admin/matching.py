@@ -6,15 +6,12 @@ filter without choices is left out. Whoever acts on all that matches must know t
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
-from typing import Any
 
 from django.contrib.admin import AdminSite
 from django.contrib.admin.exceptions import NotRegistered
-from django.contrib.admin.options import IS_POPUP_VAR, TO_FIELD_VAR, IncorrectLookupParameters
+from django.contrib.admin.options import IS_POPUP_VAR, TO_FIELD_VAR
 from django.contrib.admin.views.main import ALL_VAR, ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR
-from django.core.exceptions import SuspiciousOperation
 from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 
@@ -22,7 +19,9 @@ from ..bulk import require_scope
 from ..bulk_rules import EVERYTHING
 from ..exceptions import BadRequest
 from ..models import Saga
-from .narrowing import SLOWEST, OrderFilter, PlaceFilter
+from ..saga_filter import MAX_SHOWN_CHARS, SagaFilter, parse_filter, refuse_value
+from .filters import DRAWN, WindowFilter, add_zone
+from .list_order import SLOWEST, OrderFilter, PlaceFilter
 
 EVERYTHING_PARAMETER = "everything"
 # Where in the list a person is: page, order, and the marks of the admin itself.
@@ -32,7 +31,6 @@ PLACES = frozenset(
         OrderFilter.parameter_name, PlaceFilter.parameter_name,
     }
 )  # fmt: skip
-MAX_SHOWN_CHARS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,23 +53,20 @@ def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
     Raises: BadRequest for a parameter that is unknown, comes twice, is empty, or has no such choice; for no parameter
     at all; for a filter together with everything; and on a site that does not list sagas.
     """
-    filter = {name: _read_once(request, name) for name in request.GET}
-    everything = filter.pop(EVERYTHING_PARAMETER, None)
+    given = {name: _read_once(request, name) for name in request.GET}
+    everything = given.pop(EVERYTHING_PARAMETER, None)
     if everything not in (None, "1"):
-        raise BadRequest(f"{EVERYTHING_PARAMETER} has no choice {_show(everything or '')}.")
-    require_scope(filter, everything=everything is not None)
-    if empty := [name for name, value in filter.items() if not value.strip()]:
-        raise BadRequest(f"The filter {_show(min(empty))} is empty and would not narrow.")
-    found = _build_list(admin_site, request, filter)
-    if filter and not _narrows(found):
-        raise BadRequest("This filter finds every saga. Ask for every open saga by name if that is meant.")
-    require_scope(filter, everything=everything is not None, sagas=found.queryset)
-    return Matching(
-        sagas=found.queryset,
-        filter=filter,
-        words=_tell(found, filter) if filter else EVERYTHING,
-        is_everything=everything is not None,
-    )
+        raise BadRequest(refuse_value(EVERYTHING_PARAMETER, everything, "1, or left out"))
+    require_scope(given, everything=everything is not None)
+    wanted = _read_filter(given)
+    try:
+        # What a project's own admin leaves out of its list is left out here, too.
+        sagas = wanted.narrow(admin_site.get_model_admin(Saga).get_queryset(request))
+    except NotRegistered as error:
+        raise BadRequest("This site does not list sagas, so that nothing can be chosen from their list.") from error
+    filter = wanted.as_dict()
+    require_scope(filter, everything=everything is not None, sagas=sagas)
+    return Matching(sagas=sagas, filter=filter, words=wanted.words or EVERYTHING, is_everything=everything is not None)
 
 
 def find_obstacle(request: HttpRequest) -> str:
@@ -104,68 +99,18 @@ def filter_query(request: HttpRequest) -> str:
 def _read_once(request: HttpRequest, name: str) -> str:
     values = request.GET.getlist(name)
     if len(values) != 1:
-        raise BadRequest(f"{_show(name)} comes {len(values)} times; which one is meant?")
+        raise BadRequest(f"{name[:MAX_SHOWN_CHARS]} comes {len(values)} times; which one is meant?")
     return values[0]
 
 
-def _build_list(admin_site: AdminSite, request: HttpRequest, filter: dict[str, str]) -> Any:
-    """Return the list that the console would show, without reading a row of it."""
-    try:
-        model_admin: Any = admin_site.get_model_admin(Saga)
-    except NotRegistered as error:
-        raise BadRequest("This site does not list sagas, so that nothing can be chosen from their list.") from error
-    if PLACES & set(filter):
-        raise BadRequest(f"{_show(min(PLACES & set(filter)))} is a place in the list and no filter.")
-    asked = copy(request)
-    query = QueryDict(mutable=True)
-    query.update(filter)
-    asked.GET = query  # type: ignore[assignment]  # mutable, and read only
-    kind = type("MatchingList", (model_admin.get_changelist(request),), {"get_results": _read_nothing})
-    try:
-        found = kind(
-            asked, Saga, (), (), model_admin.get_list_filter(request), None, model_admin.get_search_fields(request),
-            False, 1, 1, (), model_admin, (), "",
-        )  # fmt: skip
-    except IncorrectLookupParameters as error:
-        raise BadRequest(f"The filter is not understood: {error}") from error
-    except SuspiciousOperation as error:
-        raise BadRequest(f"The filter is not allowed: {_show(str(error))}") from error
-    _require_all_used(found, filter)
-    return found
-
-
-def _narrows(found: Any) -> bool:
-    """Tell whether the list has a condition that it would not have without a filter."""
-    return str(found.queryset.query.where) != str(found.root_queryset.query.where)
-
-
-def _read_nothing(_list: Any, _request: HttpRequest) -> None:
-    """Be ``get_results`` of a list whose rows nobody looks at."""
-
-
-def _require_all_used(found: Any, filter: dict[str, str]) -> None:
-    """Check that the list has narrowed by each parameter.
+def _read_filter(given: dict[str, str]) -> SagaFilter:
+    """Return the filter of the parameters, each of them one that the list draws, or its search.
 
     Raises: BadRequest.
     """
-    used = {name: value for spec in found.filter_specs for name, value in spec.used_parameters.items()}
-    for name, value in filter.items():
-        if name != SEARCH_VAR and used.get(name) != value:
-            raise BadRequest(f"There is no filter {_show(name)} now.")
-
-
-def _tell(found: Any, filter: dict[str, str]) -> str:
-    """Return a filter in words: of each one its title and the choice as the list shows it."""
-    parts = []
-    for spec in found.filter_specs:
-        labels = dict(getattr(spec, "lookup_choices", ()))
-        several = len(spec.expected_parameters()) > 1
-        for name, value in spec.used_parameters.items():
-            parts.append(f"{spec.title}{f' ({name})' if several else ''}: {labels.get(value, value)}")
-    if SEARCH_VAR in filter:
-        parts.append(f"search: {filter[SEARCH_VAR].strip()}")
-    return "; ".join(_show(part) for part in parts)
-
-
-def _show(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
+    if places := PLACES & set(given):
+        raise BadRequest(f"{min(places)} is a place in the list and no filter.")
+    if unknown := set(given) - DRAWN - {SEARCH_VAR}:
+        raise BadRequest(f"The list has no filter {min(unknown)[:MAX_SHOWN_CHARS]!r}.")
+    named = {"search" if name == SEARCH_VAR else name: text for name, text in given.items()}
+    return parse_filter({name: add_zone(text) if name in WindowFilter.names else text for name, text in named.items()})

@@ -26,7 +26,7 @@ from .addresses import find_saga_url, find_url
 from .choosing import QueryRefused, read_choice, read_number
 from .console_admin import ConsoleAdmin
 from .filters import FILTERS, PARAMETERS
-from .narrowing import OrderFilter, PlaceFilter, describe_place, find_order
+from .list_order import OrderFilter, PlaceFilter, describe_place, find_order
 from .paging import CappedPaginator, PagedList
 from .rows import attach_rows, row_of, select_for_list
 from .saga_page import read_page

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from .addresses import find_url, site_of
 from .links import Link
-from .narrowing import LONGEST, SLOWEST
+from .list_order import LONGEST, SLOWEST
 
 MANY_RETRIES = 3
 VIEWS: Mapping[str, Mapping[str, str]] = {

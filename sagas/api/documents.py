@@ -13,6 +13,7 @@ from ..actors import Actor
 from ..display.sentences import show_error
 from ..listing import describe_sagas
 from ..models import SagaStep
+from ..places import read_place, write_place
 from ..rules import Operation
 from ..snapshot import SagaSnapshot
 
@@ -52,18 +53,17 @@ def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, A
 
 def write_cursor(at: datetime, saga_id: UUID) -> str:
     """Return the place of a saga in the list, as an opaque text."""
-    return base64.urlsafe_b64encode(f"{at.isoformat()}~{saga_id}".encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(write_place(at, saga_id).encode()).decode().rstrip("=")
 
 
 def read_cursor(text: str) -> tuple[datetime, UUID] | None:
     """Return the place that a text means, or None when it was not made here."""
     try:
         raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)).decode()
-        at, _, saga_id = raw.partition("~")
-        moment, found = datetime.fromisoformat(at), UUID(saga_id)
     except (ValueError, binascii.Error):
         return None
-    return (moment, found) if moment.tzinfo is not None and write_cursor(moment, found) == text else None
+    place = read_place(raw)
+    return place if place and write_cursor(*place) == text else None
 
 
 def _list_possible(snapshot: SagaSnapshot, actor: Actor) -> dict[Operation, dict[str, str]]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
-from ..filtering import MAX_MOMENT_CHARS, MAX_SEARCH_CHARS, TOUCHES
 from ..rules import OPERATIONS_BY_CODE
+from ..saga_filter import CRITERIA
 from .problem_documents import MEDIA_TYPE
-from .serializers import DISPLAY_STATES, MAX_NUMBER, NEEDS, SagaProblemSerializer
+from .serializers import MAX_NUMBER, SagaProblemSerializer
 
 MAX_PAGE_SIZE = 100
 PAGE_SIZE = 50
@@ -31,37 +31,8 @@ DESCRIPTIONS = {
 }
 ACTION_NAMES = list(OPERATIONS_BY_CODE)
 
-MOMENT = {"type": "string", "format": "date-time", "maxLength": MAX_MOMENT_CHARS}
 FILTERS = [
-    OpenApiParameter("display", {"type": "string", "enum": DISPLAY_STATES}, description="Where it stands."),
-    OpenApiParameter("needs", {"type": "string", "enum": NEEDS}, description="Why a person must look."),
-    OpenApiParameter(
-        "definition",
-        {"type": "string", "pattern": "^[a-z][a-z0-9_.-]{0,59}(:[1-9][0-9]{0,8})?$"},
-        description="Stored name, or name:version.",
-    ),
-    OpenApiParameter(
-        "search",
-        {"type": "string", "minLength": 1, "maxLength": MAX_SEARCH_CHARS, "pattern": r"\S"},
-        description="The beginning of an id (8 characters or more) or of a business key.",
-    ),
-    OpenApiParameter(
-        "step", {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,59}$"}, description="The step that open sagas are at."
-    ),
-    OpenApiParameter(
-        "attempts",
-        {"type": "integer", "minimum": 2, "maximum": 999_999_999},
-        description="At least so many for one step in one direction.",
-    ),
-    OpenApiParameter("group", {"type": "string", "pattern": "^[0-9a-f]{16}$"}, description="A failure group."),
-    OpenApiParameter(
-        "failing",
-        {"type": "string", "pattern": "^[0-9a-f]{16}$"},
-        description="A failure group that open sagas are at still.",
-    ),
-    OpenApiParameter("touched", {"type": "string", "enum": list(TOUCHES)}, description="Whether a person has acted."),
-    OpenApiParameter("since", MOMENT, description="Started then or later; with a zone."),
-    OpenApiParameter("until", MOMENT, description="Started before then; with a zone."),
+    OpenApiParameter(name, dict(criterion.schema), description=criterion.help) for name, criterion in CRITERIA.items()
 ]
 CURSOR = OpenApiParameter("cursor", str, description="From `next` of another page.")
 SIZE = OpenApiParameter("page_size", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE})

@@ -8,16 +8,13 @@ from rest_framework import serializers
 
 from ..bulk import MAX_SELECTED
 from ..bulk_rules import BULK_OPERATIONS
-from ..display import REASONS, DisplayState
-from ..filtering import ANY_REASON, MAX_MOMENT_CHARS, MAX_SEARCH_CHARS
 from ..models import BulkResult, BulkState
 from ..operations import MAX_REASON_CHARS, MIN_REASON_CHARS
 from ..rules import Operation
+from ..saga_filter import CRITERIA
 from .fields import StrictSerializer, TextField, TrueField, WholeNumberField
 
 MAX_NUMBER = 2_147_483_647  # of a PostgreSQL integer
-DISPLAY_STATES = [state.value for state in DisplayState]
-NEEDS = [ANY_REASON, *REASONS]
 
 
 class SagaActionSerializer(StrictSerializer):
@@ -33,17 +30,9 @@ class SagaActionSerializer(StrictSerializer):
 class SagaFilterSerializer(StrictSerializer):
     """Narrow to some sagas; at least one member."""
 
-    display = TextField(max_length=60, required=False)
-    needs = TextField(max_length=60, required=False)
-    definition = TextField(max_length=80, required=False)
-    search = TextField(max_length=MAX_SEARCH_CHARS, required=False)
-    step = TextField(max_length=60, required=False)
-    attempts = TextField(max_length=9, required=False)
-    group = TextField(max_length=16, required=False)
-    failing = TextField(max_length=16, required=False)
-    touched = TextField(max_length=3, required=False)
-    since = TextField(max_length=MAX_MOMENT_CHARS, required=False)
-    until = TextField(max_length=MAX_MOMENT_CHARS, required=False)
+    def get_fields(self) -> dict[str, Any]:
+        """Return a text for each criterion."""
+        return {name: TextField(max_length=criterion.max_chars, required=False) for name, criterion in CRITERIA.items()}
 
 
 class SagaBulkDrawSerializer(StrictSerializer):

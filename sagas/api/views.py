@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
@@ -21,11 +20,11 @@ from ..actors import Actor
 from ..bulk_rules import EVERYTHING
 from ..conf import get_settings
 from ..exceptions import BadRequest, PermissionRefused
-from ..filtering import SagaFilter, parse_filter, select_matching
 from ..listing import describe_sagas
 from ..models import SagaBulk
 from ..places import is_below
 from ..rules import OPERATIONS_BY_CODE, Operation
+from ..saga_filter import CRITERIA, SagaFilter, parse_filter
 from . import documents, schema
 from .entity_tags import make_entity_tag, matches_entity_tag
 from .parsers import StrictJSONParser
@@ -46,7 +45,6 @@ from .serializers import (
 )
 
 VIEW_SAGA, VIEW_BULK, VIEW_PAYLOAD = "view_saga", "view_sagabulk", "view_payload"
-FILTERS = frozenset(field.name for field in fields(SagaFilter))
 PLACES = frozenset({"cursor", "page_size"})  # where in a list, and how much of it
 # Who may see it is asked anew each time: no cache keeps it without asking.
 PRIVATE = {"Cache-Control": "private, no-cache"}
@@ -95,7 +93,7 @@ class OperatorView(APIView):
 class SagaListView(OperatorView):
     """List sagas."""
 
-    parameters = FILTERS | PLACES
+    parameters = PLACES.union(CRITERIA)
 
     @extend_schema(
         operation_id="list_sagas",
@@ -107,10 +105,10 @@ class SagaListView(OperatorView):
         size = _read_number(request, "page_size", lowest=1, highest=schema.MAX_PAGE_SIZE, default=schema.PAGE_SIZE)
         given = {name: str(value) for name, value in request.query_params.items() if name not in PLACES}
         try:
-            rows = select_matching(parse_filter(given)).order_by("-created_at", "-pk")
+            rows = parse_filter(given).select()
         except BadRequest as error:
             raise ParseError(str(error)) from error
-        page, following = _read_page(request, rows.defer("input", "effects_left"), "created_at", size)
+        page, following = _read_page(request, rows, "created_at", size)
         listed = describe_sagas(page)
         may_see = self.may_see
         if may_see and any(saga.last_error for saga in listed):
@@ -323,7 +321,7 @@ def _draw(operation: Operation, body: dict[str, Any], actor: Actor) -> SagaBulk:
     wanted = parse_filter(body["filter"]) if "filter" in body else SagaFilter()
     return bulk.draw_matching(
         operation,
-        select_matching(wanted),
+        wanted.select(),
         actor=actor,
         filter=wanted.as_dict(),
         words=wanted.words or EVERYTHING,

@@ -15,12 +15,12 @@ from uuid import UUID
 from .. import registry
 from ..archive import PACKED, PLAIN, is_archive_name
 from ..conf import get_settings
-from ..definition import STEP_NAME, STORED_NAME, SagaDefinition
+from ..definition import STEP_NAME, SagaDefinition
 from ..exceptions import InputRefused
 from ..json_values import parse_json
+from ..moments import TIMESTAMP_FORM, read_timestamp
 from ..options import QUEUE_NAME
 from ..searching import MIN_PREFIX_CHARS, is_id_prefix
-from ..visible_text import has_visible
 
 AGE = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
 AGE_UNITS = {
@@ -39,13 +39,6 @@ def text(given: str) -> str:
         raise ArgumentTypeError(f"is longer than {MAX_TEXT_CHARS} characters.")
     if UNPRINTABLE.search(given):
         raise ArgumentTypeError("contains control characters or bytes that are not UTF-8.")
-    return given
-
-
-def search_text(given: str) -> str:
-    """Read what to search for; an empty text would find everything."""
-    if not has_visible(text(given)):
-        raise ArgumentTypeError("is empty and would not narrow; leave it out to get everything.")
     return given
 
 
@@ -80,14 +73,6 @@ def step_name(given: str) -> str:
     return given
 
 
-def definition_name(given: str) -> str:
-    """Read the stored name of a definition, which the code need not have any more."""
-    if not STORED_NAME.fullmatch(given):
-        known = ", ".join(sorted({definition.name for definition in registry.all_definitions()})) or "none"
-        raise ArgumentTypeError(f"{given!r} is no name of a definition; the code has: {known}.")
-    return given
-
-
 def definition(given: str) -> type[SagaDefinition]:
     """Read ``NAME`` (the newest version) or ``NAME@VERSION`` of a definition that the code has."""
     name, at, version = given.partition("@")
@@ -118,12 +103,9 @@ def age(given: str) -> timedelta:
 
 def moment(given: str) -> datetime:
     """Read a point in time with its zone, as ISO 8601."""
-    try:
-        found = datetime.fromisoformat(text(given))
-    except ValueError as error:
-        raise ArgumentTypeError(f"{given!r} is no time: write it as 2026-11-20T03:00:00Z.") from error
-    if found.tzinfo is None:
-        raise ArgumentTypeError(f"{given!r} names no zone: end it in Z or in an offset such as +01:00.")
+    found = read_timestamp(given)
+    if found is None:
+        raise ArgumentTypeError(f"must be {TIMESTAMP_FORM}, not {text(given)!r}.")
     return found
 
 

@@ -104,7 +104,7 @@ def test_only_what_fails_so_now_is_acted_on(log_in: LogIn) -> None:
     assert listed(client.get(LIST, {"failing": group})) == ids(failing, live)
     assert listed(client.get(LIST, {"failing": back_group})) == ids(back)
     offered = unescape(client.get(f"/admin/sagas/sagabulk/new/?failing={group}").content.decode())
-    assert f"what it fails with now: Group {group}" in offered
+    assert f"failing: {group}" in offered
     assert "<dd>2. Closed ones are left out" in offered
 
 

@@ -114,7 +114,7 @@ def test_failures_of_a_window_that_there_is_not_are_none(log_in: LogIn) -> None:
 def test_barriers_of_a_database_that_there_is_not_are_none(log_in: LogIn) -> None:
     answer = log_in("admin").get("/admin/sagas/sagabarrier/", {"database": "elsewhere"})
 
-    assert (answer.status_code, "database has no choice" in text_of(answer)) == (400, True)
+    assert (answer.status_code, "database must be one of" in text_of(answer)) == (400, True)
 
 
 def test_action_on_a_saga_that_there_is_not_leads_to_the_list(log_in: LogIn) -> None:

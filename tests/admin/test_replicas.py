@@ -10,7 +10,7 @@ from django.test import Client
 
 from sagas import recovery
 from sagas.admin.filters import PARAMETERS
-from sagas.admin.narrowing import describe_place
+from sagas.admin.list_order import describe_place
 from sagas.admin.selection import Tab
 from sagas.models import Saga, SagaAttempt, SagaBulk
 from sagas.rules import Operation

@@ -9,8 +9,8 @@ import pytest
 from django.test import Client
 
 from sagas.exceptions import BadRequest
-from sagas.filtering import parse_filter, select_matching
 from sagas.models import Saga, SagaAttempt
+from sagas.saga_filter import parse_filter
 
 from . import trips
 from .pages import LIST
@@ -35,6 +35,9 @@ SAGAS = "/api/v1/sagas/"
         ("since", "2026-01-01T01:00:00+01:00", {"failing", "paused", "old"}),
         ("until", "2026-01-02T00:00:00+00:00", {"old"}),
         ("until", "2026-01-01T00:00:00Z", set()),
+        ("closed", "no", {"failing", "paused", "old"}),
+        ("closed", "today", set()),
+        ("started", "24h", set()),
     ],
 )
 def test_each_filter_finds_the_same_everywhere(log_in: LogIn, name: str, value: str, meant: set[str]) -> None:
@@ -51,7 +54,7 @@ def test_each_filter_finds_the_same_everywhere(log_in: LogIn, name: str, value: 
     answer = client.get(SAGAS, {name: value})
 
     assert {str(saga.pk) for saga in listed.context["cl"].result_list} == expected
-    assert {str(saga.pk) for saga in select_matching(parse_filter({name: value}))} == expected
+    assert {str(saga.pk) for saga in parse_filter({name: value}).select()} == expected
     assert (answer.status_code, {saga["id"] for saga in answer.json()["results"]}) == (200, expected)
 
 
@@ -59,9 +62,10 @@ def test_several_filters_narrow_together_and_are_told() -> None:
     failing, _ = trips.make_compensation_failing(), trips.make_paused()
     wanted = parse_filter({"step": "book_flight", "attempts": "2", "display": "compensation_failing"})
 
-    assert [saga.pk for saga in select_matching(wanted)] == [failing.pk]
+    assert [saga.pk for saga in wanted.select()] == [failing.pk]
+    assert parse_filter(wanted.as_dict()) == wanted
     assert wanted.words == "display: compensation failing; step: book_flight; attempts: 2"
-    assert not select_matching(parse_filter({"step": "book_flight", "touched": "yes"})).exists()
+    assert not parse_filter({"step": "book_flight", "touched": "yes"}).select().exists()
 
 
 @pytest.mark.parametrize(
@@ -72,12 +76,25 @@ def test_several_filters_narrow_together_and_are_told() -> None:
         ("failing", "xyz"), ("touched", "maybe"), ("since", "yesterday"),
         ("since", "2026-11-20T03:00:00"), ("since", "2026-11-20"),
         ("until", "0001-01-01T00:00:00Z"), ("until", "9999-12-31T23:59:59Z"), ("until", "9" * 5000), ("until", " "),
-        ("closed", "no"), ("by", "slowest"), ("before", "x"),
+        ("closed", "never"), ("started", "2h"), ("state", "held"), ("state", "pending,"),
+        ("by", "slowest"), ("before", "x"),
     ],
 )  # fmt: skip
 def test_what_is_not_understood_is_refused(name: str, value: str) -> None:
     with pytest.raises(BadRequest, match=name):
         parse_filter({name: value})
+
+
+def test_several_states_are_one_criterion(log_in: LogIn) -> None:
+    made = {"running": trips.make_paused(), "pending": trips.start(), "completed": trips.make_completed()}
+    Saga.objects.filter(pk=made["running"].pk).update(state="running")
+    wanted = parse_filter({"state": "running,completed"})
+
+    answer = log_in("admin").get(SAGAS, {"state": "running,completed"})
+
+    assert {saga.pk for saga in wanted.select()} == {made["running"].pk, made["completed"].pk}
+    assert {saga["id"] for saga in answer.json()["results"]} == {str(saga.pk) for saga in wanted.select()}
+    assert (wanted.as_dict(), parse_filter(wanted.as_dict())) == ({"state": "completed,running"}, wanted)
 
 
 @pytest.mark.parametrize("text", ["ab\ud800", "ab\x00", 5, None])

@@ -11,10 +11,10 @@ import pytest
 from django.test import Client
 
 from sagas import bulk, searching
-from sagas.filtering import parse_filter, select_matching
-from sagas.listing import Wanted, find_saga, list_sagas, select_sagas
+from sagas.listing import find_saga, list_sagas
 from sagas.models import Saga, SagaKey
 from sagas.rules import Operation
+from sagas.saga_filter import SagaFilter, parse_filter
 from sagas.searching import search_sagas
 
 from . import trips
@@ -82,7 +82,7 @@ def test_the_key_of_a_step_finds_its_saga(log_in: LogIn, sagas: list[Saga], endi
 @pytest.mark.parametrize("text", ["cust-7", "Cust", "customer:cust-7", "customer=Cust"])
 def test_a_number_in_small_letters_is_found(sagas: list[Saga], text: str) -> None:
     assert ids(*search_sagas(Saga.objects.order_by("created_at", "pk"), text)) == ids(*sagas)
-    assert list_sagas(Wanted(search="cust-8")) == []
+    assert list_sagas(SagaFilter(search="cust-8")) == []
 
 
 def test_what_is_found_as_it_is_typed_is_all(sagas: list[Saga]) -> None:
@@ -96,7 +96,7 @@ def test_what_is_found_as_it_is_typed_is_all(sagas: list[Saga]) -> None:
 
 def test_a_blank_text_finds_none(sagas: list[Saga]) -> None:
     assert search_sagas(Saga.objects.all(), " ").count() == 0
-    assert list_sagas(Wanted(search=" ")) == []
+    assert list_sagas(SagaFilter(search=" ")) == []
 
 
 def test_list_and_export_narrow_all_that_are_found(log_in: LogIn, sagas: list[Saga]) -> None:
@@ -113,18 +113,18 @@ def test_a_blank_search_of_the_list_does_not_narrow(log_in: LogIn, sagas: list[S
 
 
 def test_programs_narrow_all_that_are_found(sagas: list[Saga]) -> None:
-    matching = select_matching(parse_filter({"search": CUSTOMER, "needs": "any"}))
-    wanted = Wanted(search=CUSTOMER, needs_person=True)
+    matching = parse_filter({"search": CUSTOMER, "needs": "any"}).select()
+    wanted = SagaFilter(search=CUSTOMER, needs="any")
 
     assert ids(*matching.order_by("created_at")) == ids(sagas[0], sagas[-1])
-    assert ids(*select_sagas(wanted)) == [str(saga.id) for saga in list_sagas(wanted)] == ids(sagas[-1], sagas[0])
+    assert ids(*wanted.select()) == [str(saga.id) for saga in list_sagas(wanted)] == ids(sagas[-1], sagas[0])
 
 
 def test_a_bulk_freezes_all_that_are_found(sagas: list[Saga]) -> None:
     wanted = parse_filter({"search": CUSTOMER})
 
     drawn = bulk.draw_matching(
-        Operation.PAUSE, select_matching(wanted), actor=BOSS, filter=wanted.as_dict(), words=wanted.words
+        Operation.PAUSE, wanted.select(), actor=BOSS, filter=wanted.as_dict(), words=wanted.words
     )
 
     assert drawn.total == len(sagas)

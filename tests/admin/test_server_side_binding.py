@@ -10,11 +10,12 @@ from django.db.backends.postgresql.base import ServerBindingCursor
 from prometheus_client import CollectorRegistry, generate_latest
 
 from sagas import bulk_running, clock, doctor, figures, looks, operations, recovery, retention, verification
-from sagas.listing import Wanted, find_saga, list_sagas
+from sagas.listing import find_saga, list_sagas
 from sagas.metrics import SagaCollector
 from sagas.models import Saga, SagaLook
 from sagas.operator_log import WantedDeeds, read_deeds
 from sagas.rules import Operation
+from sagas.saga_filter import SagaFilter
 
 from . import trips
 from .bulks import draw, draw_matching, run, url_of
@@ -108,7 +109,7 @@ def test_engine_looks_after_its_sagas(saga: Saga) -> None:
 
 def test_facts_are_read(saga: Saga) -> None:
     assert find_saga(str(saga.pk)[:13]) == saga.pk
-    assert len(list_sagas(Wanted(needs_person=True, search="ORD"))) > 3
+    assert len(list_sagas(SagaFilter(needs="any", search="ORD"))) > 3
     assert set(figures.refresh([*figures.read_figures()], timeout="20s")) == set(figures.read_figures())
     assert read_deeds(WantedDeeds(actor="boss", since=saga.created_at - timedelta(days=1)), with_bulks=True).deeds
     registry = CollectorRegistry()

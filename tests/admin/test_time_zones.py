@@ -12,10 +12,11 @@ from django.core.management import call_command
 from sagas import clock, doctor, looks, recovery
 from sagas.admin.shown import show_moment
 from sagas.display.times import describe_moment
-from sagas.listing import Wanted, list_sagas
+from sagas.listing import list_sagas
 from sagas.models import Saga, SagaBarrier, SagaBulk
 from sagas.moments import in_utc
 from sagas.rules import Operation
+from sagas.saga_filter import SagaFilter
 from sagas.testing import drain, find_violations
 
 from . import trips
@@ -120,7 +121,7 @@ def test_engine_works_in_every_zone(log_in: LogIn, project: str) -> None:
         with clock.restored():
             clock.move(timedelta(hours=2))
             swept = recovery.run_due(limit=50)
-        listed = list_sagas(Wanted(needs_person=True))
+        listed = list_sagas(SagaFilter(needs="any"))
         now = clock.read_now("default")
         examined = [finding for finding in doctor.examine() if finding.name == "clock"]
         pages = crawl(client, "/admin/sagas/")

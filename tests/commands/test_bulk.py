@@ -63,6 +63,8 @@ NARROWS_NOTHING = [
     ("--since", "2000-01-01T00:00:00Z"),
     ("--until", "2999-01-01T00:00:00Z"),
     ("--since", "2000-01-01T00:00:00Z", "--until", "2999-01-01T00:00:00+14:00"),
+    ("--closed", "no"),
+    ("--state", "pending", "--state", "running,compensating"),
     ("--search", "T"),
     ("--search", "trip", "--since", "2000-01-01T00:00:00Z"),
 ]
@@ -83,7 +85,14 @@ def test_a_filter_that_narrows_nothing_is_none(narrow: tuple[str, ...], form: tu
 
 
 @pytest.mark.parametrize(
-    "narrow", [("--display", "pending"), ("--definition", "trip"), ("--touched", "no"), ("--search", "TRIP-0")]
+    "narrow",
+    [
+        ("--display", "pending"),
+        ("--definition", "trip"),
+        ("--touched", "no"),
+        ("--search", "TRIP-0"),
+        ("--state", "pending"),
+    ],
 )
 def test_a_filter_that_says_what_is_meant_narrows_whatever_there_is(narrow: tuple[str, ...]) -> None:
     start_trip("TRIP-0")

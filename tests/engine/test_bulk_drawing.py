@@ -57,14 +57,14 @@ def test_filter_set_holds_open_sagas_only_and_is_never_looked_for_again(world: W
     first, second, closed = make(world)
     operations.cancel(closed.pk, actor=BOSS, reason=REASON)
     drawn = bulk.draw_matching(
-        PAUSE, Saga.objects.filter(pk__in=[first.pk, second.pk]), actor=BOSS, filter={"q": "T-1"}, words="found by T-1"
+        PAUSE, Saga.objects.filter(pk__in=[first.pk, second.pk]), actor=BOSS, filter={"search": "T-1"}, words="by T-1"
     )
     later = make(world, 1)
     bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
 
     ended = run_to_end(drawn.pk)
 
-    assert (ended.counts["done"], ended.total, ended.filter) == (2, 2, {"q": "T-1"})
+    assert (ended.counts["done"], ended.total, ended.filter) == (2, 2, {"search": "T-1"})
     assert holds_of([first, second, closed, *later]) == [Hold.PAUSED, Hold.PAUSED, None, None]
 
 
@@ -81,7 +81,7 @@ def test_filter_leaves_closed_sagas_out(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("filter", "everything", "text"),
-    [({}, False, "There is no filter"), ({"q": "T-1"}, True, "two different things")],
+    [({}, False, "There is no filter"), ({"search": "T-1"}, True, "two different things")],
 )
 def test_lost_filter_is_refused(world: World, filter: dict[str, str], everything: bool, text: str) -> None:
     make(world)
@@ -111,7 +111,7 @@ def test_empty_and_unknown_selections_are_refused(world: World) -> None:
     with pytest.raises(BadRequest, match="1001 sagas are selected"):
         bulk.draw_selected(PAUSE, [uuid4() for _ in range(1001)], actor=BOSS)
     with pytest.raises(BadRequest, match="No open saga matches: nobody"):
-        bulk.draw_matching(PAUSE, Saga.objects.none(), actor=BOSS, filter={"q": "x"}, words="nobody")
+        bulk.draw_matching(PAUSE, Saga.objects.none(), actor=BOSS, filter={"search": "x"}, words="nobody")
     assert SagaBulk.objects.count() == 0
 
 

@@ -29,12 +29,12 @@ from sagas import (
 from sagas.actors import Actor, find_account
 from sagas.admin.groups import GROUPS, ensure_groups
 from sagas.failures import read_failures
-from sagas.filtering import SagaFilter, select_matching
-from sagas.listing import Wanted, find_saga, list_sagas
+from sagas.listing import find_saga, list_sagas
 from sagas.metrics import SagaCollector
 from sagas.models import Saga, SagaBarrier, SagaStep
 from sagas.operator_log import WantedDeeds, read_deeds
 from sagas.retention import Scope
+from sagas.saga_filter import SagaFilter
 from sagas.testing import assert_invariants, pass_time
 from sagas.testing.drain import look, read
 from tests.commands.cases import run_command
@@ -132,12 +132,12 @@ def test_what_counts_and_looks_up_asks_the_engines_database(asked: list[str], wo
 
     figures.count_stale(list(figures.PACES))
     assert list(SagaCollector().collect())
-    assert [found.id for found in list_sagas(Wanted(search="T-1"))] == [saga.pk]
+    assert [found.id for found in list_sagas(SagaFilter(search="T-1"))] == [saga.pk]
     assert find_saga("T-1", by_key=True) == find_saga(str(saga.pk)[:8]) == saga.pk
     [group] = read_failures(timedelta(hours=1)).groups
     for narrowed in ({"failing": group.key}, {"group": group.key}, {"step": "a"}, {"needs": "any"}, {"search": "T-1"}):
-        list(select_matching(SagaFilter(**narrowed)))
-    assert select_matching(SagaFilter(failing=group.key)).get().pk == saga.pk
+        list(SagaFilter(**narrowed).select())
+    assert SagaFilter(failing=group.key).select().get().pk == saga.pk
     assert verification.verify_all(sealed_since=verification.read_sealed_since()).is_sound
 
 

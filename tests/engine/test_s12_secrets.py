@@ -297,7 +297,7 @@ def test_a_bulk_keeps_no_secret(world: World) -> None:
     world.will("a", RetryLater("wait", after=60))
     work(begin(define(a=world.compensatable(), b=world.compensatable()), trip="T-1"))
     drawn = bulk.draw_matching(
-        Operation.RETRY, Saga.objects.all(), actor=OPERATOR, filter={"q": CARD}, words=f"found by {CARD}"
+        Operation.RETRY, Saga.objects.all(), actor=OPERATOR, filter={"search": CARD}, words=f"found by {CARD}"
     )
     bulk.start_bulk(drawn.pk, actor=OPERATOR, reason=HUSH)
 

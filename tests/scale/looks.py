@@ -19,11 +19,11 @@ import sagas
 from sagas import clock, hook_backlog, listing, owed_hooks, probes, recovery, retention, transcript, versions
 from sagas.conf import get_settings
 from sagas.doctor import examine_surroundings
-from sagas.listing import Wanted
 from sagas.liveness import read_liveness
 from sagas.metrics import SagaCollector
 from sagas.models import Saga, SagaStep
 from sagas.retention import Scope
+from sagas.saga_filter import SagaFilter
 from sagas.states import SagaState
 from sagas.unit_of_work import SagaUnitOfWork
 
@@ -147,18 +147,18 @@ def clean_up_a_batch() -> None:
     retention.clean_up(Scope(closed_before=before), batch_size=1_000, should_stop=lambda: next(stops, True))
 
 
-def list_wishes() -> dict[str, Wanted]:
+def list_wishes() -> dict[str, SagaFilter]:
     """Return what people list."""
     return {
-        "newest": Wanted(),
-        "running": Wanted(states=frozenset({SagaState.RUNNING})),
-        "compensated": Wanted(states=frozenset({SagaState.COMPENSATED})),
-        "of a definition": Wanted(definition="checkout"),
-        "of an unknown definition": Wanted(definition="nothing"),
-        "needing a person": Wanted(needs_person=True),
-        "by the beginning of a key": Wanted(search="GEN-000001"),
-        "by the beginning of an id": Wanted(search="00000000"),
-        "by what nothing has": Wanted(search="zzz"),
+        "newest": SagaFilter(),
+        "running": SagaFilter(state=frozenset({SagaState.RUNNING})),
+        "compensated": SagaFilter(state=frozenset({SagaState.COMPENSATED})),
+        "of a definition": SagaFilter(definition="checkout"),
+        "of an unknown definition": SagaFilter(definition="nothing"),
+        "needing a person": SagaFilter(needs="any"),
+        "by the beginning of a key": SagaFilter(search="GEN-000001"),
+        "by the beginning of an id": SagaFilter(search="00000000"),
+        "by what nothing has": SagaFilter(search="zzz"),
     }
 
 

@@ -8,13 +8,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sagas import registry
-from sagas.admin.choosing import SPANS
 from sagas.admin.filters import PARAMETERS
-from sagas.admin.narrowing import LONGEST, SLOWEST, describe_place
+from sagas.admin.list_order import LONGEST, SLOWEST, describe_place
 from sagas.admin.selection import Only, Tab
 from sagas.display import REASONS, DisplayState
 from sagas.models import Saga, SagaAttempt
 from sagas.rules import Operation
+from sagas.time_windows import TIME_WINDOWS
 
 DASHBOARD, LIST = "/admin/sagas/", "/admin/sagas/saga/"
 DEFINITION, KEY_PREFIX, CUSTOMER = "checkout", "GEN-00018", "CUST-00042"
@@ -37,7 +37,7 @@ def list_pages(examples: Mapping[str, Any], key: str) -> dict[str, str]:
         **{f"list {query}": address for query, address in queries.items()},
         "list, refreshed": f"{LIST}refresh/",
         **dict(list_saga_pages(examples)),
-        **{f"failures, {span}": f"{LIST}failures/?span={span}" for span in SPANS},
+        **{f"failures, {span}": f"{LIST}failures/?span={span}" for span in TIME_WINDOWS},
         **{f"log {query}": f"{LIST}log/?{query}" for query in list_log_queries()},
     }
 
@@ -73,8 +73,8 @@ def list_filter_values() -> dict[str, list[str]]:
         "display": [state.value for state in DisplayState],
         "needs": ["any", *REASONS],
         "definition": [*names, f"{names[0]}:1", "nothing"],
-        "started": list(SPANS),
-        "closed": ["no", "today", *SPANS],
+        "started": list(TIME_WINDOWS),
+        "closed": ["no", "today", *TIME_WINDOWS],
         "step": [*steps[:3], "nothing"],
         "attempts": list(NUMBERS),
         "touched": ["yes", "no"],
@@ -109,6 +109,6 @@ def list_saga_pages(examples: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def list_log_queries() -> Iterator[str]:
     """Yield what the operator log is narrowed by."""
-    yield from (f"span={span}" for span in (*SPANS, "any"))
+    yield from (f"span={span}" for span in (*TIME_WINDOWS, "any"))
     yield f"span=any&action={Operation.ABANDON.value}"
     yield "span=any&actor=ada"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
@@ -13,15 +12,14 @@ from ...actors import Actor
 from ...bulk_rules import BULK_OPERATIONS, EVERYTHING
 from ...conf import get_settings
 from ...exceptions import BadRequest
-from ...filtering import TOUCHES, SagaFilter, parse_filter, select_matching
 from ...listing import find_saga
 from ...models import SagaBulk
 from ...rules import Operation
+from ...saga_filter import SagaFilter
 from ...transactions import own_transaction
 from .. import arguments
 from ..base import MAX_REVISION, SagaCommand, check_words
-
-FILTERS = tuple(field.name for field in fields(SagaFilter))
+from ..filter_options import add_filter_options, has_filter, read_filter
 
 
 class Command(SagaCommand):
@@ -41,19 +39,7 @@ class Command(SagaCommand):
         add = parser.add_argument
         add("operation", choices=[operation.value for operation in BULK_OPERATIONS], help="the action")
         add("--id", action="append", default=[], type=arguments.saga_id, metavar="ID", help="this saga; repeatable")
-        add("--display", type=arguments.text, metavar="STATE", help="only those shown so, such as held")
-        add("--needs", type=arguments.text, metavar="REASON", help="only those that need a person for it, or any")
-        add("--definition", type=arguments.text, metavar="NAME[:VERSION]", help="only this definition")
-        add("--search", type=arguments.text, metavar="TEXT", help="only where an id or a business key begins so")
-        add("--step", type=arguments.text, metavar="STEP", help="only those that are at this step")
-        add("--attempts", type=arguments.text, metavar="N", help="only where a step had at least so many, from 2")
-        add(
-            "--group", type=arguments.text, metavar="GROUP", help="only this failure group, 16 digits as in the console"
-        )
-        add("--failing", type=arguments.text, metavar="GROUP", help="only those that are at this failure group still")
-        add("--touched", choices=TOUCHES, help="only those that a person has acted on, or nobody")
-        add("--since", type=arguments.text, metavar="MOMENT", help="only those started then or later: ISO 8601, a zone")
-        add("--until", type=arguments.text, metavar="MOMENT", help="only those started before then")
+        add_filter_options(parser)
         add("--everything", action="store_true", help="every open saga; no filter beside it")
         add("--reason", type=arguments.text, metavar="TEXT", help="why, 10 to 500 characters; kept")
         add("--count", type=arguments.WholeNumber(0, MAX_REVISION), metavar="N", help="how many sagas you expect")
@@ -110,7 +96,7 @@ class Command(SagaCommand):
             count, words = len(set(_find_ids(options))), bulk.SELECTED
         else:
             wanted = _read_filter(options)
-            count, words = bulk.count_matching(select_matching(wanted)), wanted.words or EVERYTHING
+            count, words = bulk.count_matching(wanted.select()), wanted.words or EVERYTHING
         if options["json"]:
             self.print_json({"operation": operation.value, "count": count, "words": words})
         else:
@@ -125,7 +111,7 @@ def _draw(operation: Operation, actor: Actor, options: Mapping[str, Any]) -> Sag
     wanted = _read_filter(options)
     return bulk.draw_matching(
         operation,
-        select_matching(wanted),
+        wanted.select(),
         actor=actor,
         filter=wanted.as_dict(),
         words=wanted.words or EVERYTHING,
@@ -134,12 +120,12 @@ def _draw(operation: Operation, actor: Actor, options: Mapping[str, Any]) -> Sag
 
 
 def _find_ids(options: Mapping[str, Any]) -> list[UUID]:
-    if options["everything"] or any(options[name] is not None for name in FILTERS):
+    if options["everything"] or has_filter(options):
         raise BadRequest("Name sagas by --id, or a filter, or --everything; not several of them.")
     return [find_saga(text) for text in options["id"]]
 
 
 def _read_filter(options: Mapping[str, Any]) -> SagaFilter:
-    wanted = parse_filter({name: options[name] for name in FILTERS if options[name] is not None})
+    wanted = read_filter(options)
     bulk.require_scope(wanted.as_dict(), everything=options["everything"])
     return wanted

@@ -7,10 +7,8 @@ from django.core.management.base import CommandParser
 
 from ... import looks
 from ...export import write_csv, write_ndjson
-from ...listing import Wanted, select_sagas
-from ...states import SagaState
-from .. import arguments
 from ..base import SagaCommand
+from ..filter_options import add_filter_options, read_filter
 
 FORMS = {"csv": write_csv, "ndjson": write_ndjson}
 
@@ -29,30 +27,16 @@ class Command(SagaCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add what narrows, and how it is written."""
         add = parser.add_argument
-        states = [state.value for state in SagaState]
+        add_filter_options(parser, with_attention=True)
         add("--format", choices=sorted(FORMS), default="csv", help="how it is written (default: csv)")
-        add("--state", action="append", default=[], choices=states, help="only this state; may be repeated")
-        add("--definition", type=arguments.definition_name, metavar="NAME", help="only this definition")
-        add("--attention", action="store_true", help="only sagas that need a person")
-        add(
-            "--search",
-            type=arguments.search_text,
-            metavar="TEXT",
-            help="only where the id or a business key begins like this",
-        )
         add("--payloads", action="store_true", help="with inputs, results and the texts of errors")
 
     def run(self, options: Mapping[str, Any]) -> None:
         """Write them, a page at a time."""
-        wanted = Wanted(
-            states=frozenset(SagaState(state) for state in options["state"]),
-            definition=options["definition"] or "",
-            needs_person=options["attention"],
-            search=options["search"] or "",
-        )
+        wanted = read_filter(options)
         if options["payloads"]:
-            self.note_look(looks.What.EXPORT, detail=f"saga_export {wanted}")
-        for line in FORMS[options["format"]](select_sagas(wanted), with_payloads=options["payloads"]):
+            self.note_look(looks.What.EXPORT, detail=f"saga_export {wanted.words}".strip())
+        for line in FORMS[options["format"]](wanted.select(), with_payloads=options["payloads"]):
             if options["format"] == "csv":
                 self.stdout.write_file(line)
             else:

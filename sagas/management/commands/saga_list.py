@@ -8,11 +8,11 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ... import looks
-from ...listing import MAX_LIMIT, ListedSaga, Wanted, list_sagas
-from ...states import SagaState
+from ...listing import DEFAULT_LIMIT, MAX_LIMIT, ListedSaga, list_sagas
 from ...text_tables import Column
 from .. import arguments
 from ..base import SagaCommand
+from ..filter_options import add_filter_options, read_filter
 
 COLUMNS = (
     Column(title="ID"),
@@ -40,36 +40,18 @@ class Command(SagaCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add what narrows the list."""
-        add = parser.add_argument
-        states = [state.value for state in SagaState]
-        add("--state", action="append", default=[], choices=states, help="only this state; may be repeated")
-        add("--definition", type=arguments.definition_name, metavar="NAME", help="only this definition")
-        add("--attention", action="store_true", help="only sagas that need a person: held, or worth a look")
-        add(
-            "--search",
-            type=arguments.search_text,
-            metavar="TEXT",
-            help="only where the id (8 characters or more) or a business key begins like this",
-        )
-        add(
+        add_filter_options(parser, with_attention=True)
+        parser.add_argument(
             "--limit",
             type=arguments.WholeNumber(1, MAX_LIMIT),
-            default=Wanted.limit,
+            default=DEFAULT_LIMIT,
             metavar="N",
-            help=f"at most so many, up to {MAX_LIMIT} (default: {Wanted.limit})",
+            help=f"at most so many, up to {MAX_LIMIT} (default: {DEFAULT_LIMIT})",
         )
 
     def run(self, options: Mapping[str, Any]) -> None:
         """List them."""
-        found = list_sagas(
-            Wanted(
-                states=frozenset(SagaState(state) for state in options["state"]),
-                definition=options["definition"] or "",
-                needs_person=options["attention"],
-                search=options["search"] or "",
-                limit=options["limit"],
-            )
-        )
+        found = list_sagas(read_filter(options), options["limit"])
         if any(saga.last_error for saga in found):
             self.note_look(looks.What.LIST, detail="saga_list")
         if options["json"]:
