@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.contrib.auth import authenticate
 from rest_framework.authtoken.models import Token
@@ -17,20 +19,30 @@ from .throttles import Allowance, give_back, spend
 def log_in(*, username: str, password: str, address: str) -> str:
     """Return the user's token.
 
-    Every try is counted before the password is looked at, so guesses side by side are counted too; a try that
-    succeeds is given back.
     Raises: LogInRefused, AllowanceSpent.
+    Tx: must not be inside one.
+    """
+    with count_try(username, address):
+        user = authenticate(username=username, password=password)
+        if user is None:
+            raise LogInRefused
+    token, _ = Token.objects.get_or_create(user=user)
+    return token.key
+
+
+@contextmanager
+def count_try(username: str, address: str) -> Iterator[None]:
+    """Count a try before the password is checked inside, so that guesses side by side are all counted.
+
+    It is given back unless the check raises.
+    Raises: AllowanceSpent.
     Tx: must not be inside one.
     """
     allowances = list_allowances(username, address)
     for allowance in allowances:
         spend(allowance)
-    user = authenticate(username=username, password=password)
-    if user is None:
-        raise LogInRefused
+    yield
     give_back(allowances)
-    token, _ = Token.objects.get_or_create(user=user)
-    return token.key
 
 
 def list_allowances(username: str, address: str) -> list[Allowance]:

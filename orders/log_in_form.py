@@ -9,8 +9,7 @@ from django.core.exceptions import ValidationError
 from rest_framework.throttling import BaseThrottle
 
 from .exceptions import AllowanceSpent
-from .log_in import list_allowances
-from .throttles import give_back, spend
+from .log_in import count_try
 
 
 class ThrottledAuthenticationForm(AdminAuthenticationForm):
@@ -25,15 +24,11 @@ class ThrottledAuthenticationForm(AdminAuthenticationForm):
         if username is None or self.cleaned_data.get("password") is None:
             return super().clean()
         address = BaseThrottle().get_ident(self.request) or ""
-        allowances = list_allowances(username, address)
         try:
-            for allowance in allowances:
-                spend(allowance)
+            with count_try(username, address):
+                return super().clean()
         except AllowanceSpent as error:
             seconds = f"{error.retry_after:.0f}"
             raise ValidationError(
                 f"Too many tries to log in; try again in {seconds} seconds.", code="too-many-tries"
             ) from error
-        cleaned = super().clean()
-        give_back(allowances)
-        return cleaned
