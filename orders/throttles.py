@@ -28,12 +28,11 @@ _SPEND = f"""
     VALUES (%(key)s, clock_timestamp() + %(step)s * interval '1 second')
     ON CONFLICT (key) DO UPDATE
     SET free_at = greatest(bucket.free_at, clock_timestamp()) + %(step)s * interval '1 second'
-    WHERE greatest(bucket.free_at, clock_timestamp()) + (%(step)s - %(period)s) * interval '1 second'
-        <= clock_timestamp()
+    WHERE bucket.free_at <= clock_timestamp() + %(burst)s * interval '1 second'
     RETURNING 1
 """  # noqa: S608 - the table's name is the model's
 _WAIT = f"""
-    SELECT extract(epoch FROM free_at - clock_timestamp()) + %(step)s - %(period)s FROM {_TABLE} WHERE key = %(key)s
+    SELECT extract(epoch FROM free_at - clock_timestamp()) - %(burst)s FROM {_TABLE} WHERE key = %(key)s
 """  # noqa: S608 - the table's name is the model's
 _GIVE_BACK = f"UPDATE {_TABLE} SET free_at = free_at - %(step)s * interval '1 second' WHERE key = %(key)s"  # noqa: S608
 
@@ -53,8 +52,8 @@ class Allowance:
     def parameters(self) -> dict[str, str | float]:
         """Return what the statements take."""
         digest = hashlib.sha256(f"{self.scope}\n{self.subject}".encode("utf-8", "surrogatepass")).hexdigest()
-        period = self.rate.period_seconds
-        return {"key": digest, "step": period / self.rate.count, "period": float(period)}
+        step = self.rate.period_seconds / self.rate.count
+        return {"key": digest, "step": step, "burst": self.rate.period_seconds - step}
 
 
 def spend(allowance: Allowance) -> None:
