@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -68,6 +68,9 @@ class Finding:
         Shape: ``{name, level, what, todo}``.
         """
         return {"name": self.name, "level": self.level.value, "what": self.what, "todo": self.todo}
+
+
+Rule = tuple[bool, Level, str]
 
 
 def examine() -> Iterator[Finding]:
@@ -133,28 +136,31 @@ def _examine_settings() -> Iterator[Finding]:
     )
 
 
+def _judge(name: str, what: str, *rules: Rule, participant: str = "", **facts: Any) -> Finding:
+    """Return a finding at the level of the first rule that applies, with what it says to do; OK when none does."""
+    level, todo = next(((level, todo) for applies, level, todo in rules if applies), (Level.OK, ""))
+    return Finding(name=name, level=level, what=what, todo=todo, participant=participant, facts=facts)
+
+
 def _judge_server(name: str, server: DatabaseServer, participant: str = "") -> Finding:
     told = ", ".join(f"{setting} {value}" for setting, value in server.timeouts.items())
     unlimited = [setting for setting, value in server.timeouts.items() if value == "0"]
-    level, what, todo = Level.OK, f"PostgreSQL {server.version}, {told}", ""
-    if server.number < OLDEST_SERVER:
-        level, todo = Level.FAIL, "The engine needs PostgreSQL 15 or newer."
-    elif server.is_read_only:
-        level, what, todo = Level.FAIL, f"{what}, read-only", "Connect to the primary server."
-    elif unlimited:
-        level = Level.WARN
-        todo = (
-            f"Set {', '.join(unlimited)} in OPTIONS, so that a lost client or a slow query cannot hold locks for ever."
-        )
-    return Finding(name=name, level=level, what=what, todo=todo, participant=participant)
+    limit = f"Set {', '.join(unlimited)} in OPTIONS, so that a lost client or a slow query cannot hold locks for ever."
+    return _judge(
+        name,
+        f"PostgreSQL {server.version}, {told}{', read-only' if server.is_read_only else ''}",
+        (server.number < OLDEST_SERVER, Level.FAIL, "The engine needs PostgreSQL 15 or newer."),
+        (server.is_read_only, Level.FAIL, "Connect to the primary server."),
+        (bool(unlimited), Level.WARN, limit),
+        participant=participant,
+    )
 
 
 def _judge_participant(alias: str, answer: DatabaseServer | NoAnswer) -> Finding:
     name = f"database {alias}"
     if isinstance(answer, DatabaseServer):
         return _judge_server(name, answer, alias)
-    what = f"does not answer: {answer.reason}"
-    return Finding(name=name, level=Level.FAIL, what=what, todo=CHECK_SERVER, participant=alias)
+    return _judge(name, f"does not answer: {answer.reason}", (True, Level.FAIL, CHECK_SERVER), participant=alias)
 
 
 def _examine_migrations(using: str, others: Iterable[str]) -> Iterator[Finding]:
@@ -166,31 +172,26 @@ def _examine_migrations(using: str, others: Iterable[str]) -> Iterator[Finding]:
         except Error as error:
             yield _judge_participant(alias, NoAnswer(reason=health.describe_error(error)))
     named = [f"{migration} on {alias}" for alias, migrations in missing.items() for migration in migrations]
-    if not named:
-        yield Finding(name="migrations", level=Level.OK, what="all applied")
-        return
-    yield Finding(
-        name="migrations",
-        level=Level.FAIL,
-        what=f"not applied: {', '.join(named)}",
-        todo="Run manage.py migrate for each database.",
-        facts={"missing": len(named), "databases": sorted(alias for alias, found in missing.items() if found)},
-    )
+    facts: dict[str, Any] = {
+        "missing": len(named),
+        "databases": sorted(alias for alias, found in missing.items() if found),
+    }
+    what = f"not applied: {', '.join(named)}" if named else "all applied"
+    todo = "Run manage.py migrate for each database."
+    yield _judge("migrations", what, (bool(named), Level.FAIL, todo), **facts if named else {})
 
 
 def _examine_broker(seconds: float) -> Iterator[Finding]:
     if get_settings().doorbell != "sagas.doorbell.ring_celery":
-        yield Finding(name="broker", level=Level.OK, what=f"not used: the doorbell is {get_settings().doorbell}")
+        yield _judge("broker", f"not used: the doorbell is {get_settings().doorbell}")
         return
     where, failure = health.ask_broker(seconds)
-    if failure is None:
-        yield Finding(name="broker", level=Level.OK, what=f"{where} answers")
-        return
     todo = (
         "Is it up, and does its URL name it rightly? Sagas are accepted, and go on when it is back; saga_sweep --loop"
         " --run goes on with them without it."
     )
-    yield Finding(name="broker", level=Level.WARN, what=f"{where}: {failure.reason}", todo=todo)
+    what = f"{where}: {failure.reason}" if failure else f"{where} answers"
+    yield _judge("broker", what, (failure is not None, Level.WARN, todo))
 
 
 def _examine_clock() -> Iterator[Finding]:
@@ -200,78 +201,64 @@ def _examine_clock() -> Iterator[Finding]:
     # Half of the way there and back is the moment at which the database most likely looked at its clock.
     skew = (before + (after - before) / 2 - told).total_seconds()
     what = f"this machine is {abs(skew):.3f} s {'ahead of' if skew > 0 else 'behind'} the database"
-    if abs(skew) > SKEW_WARN_SECONDS:
-        todo = "Set this machine's clock by NTP; sagas go by the database's, but logs and new ids do not."
-        yield Finding(name="clock", level=Level.WARN, what=what, todo=todo)
-    else:
-        yield Finding(name="clock", level=Level.OK, what=what)
+    todo = "Set this machine's clock by NTP; sagas go by the database's, but logs and new ids do not."
+    yield _judge("clock", what, (abs(skew) > SKEW_WARN_SECONDS, Level.WARN, todo))
 
 
 def _examine_workers() -> Iterator[Finding]:
     seen = read_liveness().workers
-    level, todo = (Level.OK, "") if seen else (Level.FAIL, START_WORKER)
-    if seen:
-        names = ", ".join(f"{worker.name} ({worker.version})" for worker in seen[:5])
-        what = f"{len(seen)} seen: {names}{f' and {len(seen) - 5} more' if len(seen) > 5 else ''}"
-    else:
-        what = f"none seen within {get_settings().worker_seen_within.total_seconds():g} s"
-    yield Finding(name="workers", level=level, what=what, todo=todo, facts={"seen": len(seen)})
+    names = ", ".join(f"{worker.name} ({worker.version})" for worker in seen[:5])
+    more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
+    none = f"none seen within {get_settings().worker_seen_within.total_seconds():g} s"
+    what = f"{len(seen)} seen: {names}{more}" if seen else none
+    yield _judge("workers", what, (not seen, Level.FAIL, START_WORKER), seen=len(seen))
 
 
 def _examine_sweeper() -> Iterator[Finding]:
     age = read_liveness().last_sweep_age
-    if age is None:
-        yield Finding(name="sweeper", level=Level.FAIL, what="no sweep was ever made", todo=START_WORKER)
-        return
-    level, todo = Level.OK, ""
-    if age > get_settings().worker_seen_within:
-        level = Level.FAIL
-        todo = "Lost rings and dead workers are noticed by nobody: start a worker or manage.py saga_sweep --loop."
-    yield Finding(name="sweeper", level=level, what=f"last sweep {age.total_seconds():.1f} s ago", todo=todo)
+    what = f"last sweep {age.total_seconds():.1f} s ago" if age is not None else "no sweep was ever made"
+    todo = "Lost rings and dead workers are noticed by nobody: start a worker or manage.py saga_sweep --loop."
+    is_old = age is not None and age > get_settings().worker_seen_within
+    yield _judge("sweeper", what, (age is None, Level.FAIL, START_WORKER), (is_old, Level.FAIL, todo))
 
 
 def _examine_oldest_due() -> Iterator[Finding]:
     found = read_liveness()
     age = found.oldest_due_age.total_seconds()
-    what = f"waits for {age:.1f} s" if found.oldest_due_at else "nothing is due"
-    level, todo = Level.OK, ""
-    if found.is_late:
-        level = Level.FAIL if age > OLDEST_DUE_FAIL_SECONDS else Level.WARN
-        todo = "Add workers, or look with saga_list what they are busy with."
-    yield Finding(name="oldest due", level=level, what=what, todo=todo, facts={"age_seconds": round(age, 3)})
+    todo = "Add workers, or look with saga_list what they are busy with."
+    yield _judge(
+        "oldest due",
+        f"waits for {age:.1f} s" if found.oldest_due_at else "nothing is due",
+        (age > OLDEST_DUE_FAIL_SECONDS, Level.FAIL, todo),
+        (found.is_late, Level.WARN, todo),
+        age_seconds=round(age, 3),
+    )
 
 
 def _examine_hooks() -> Iterator[Finding]:
     """Tell how many on_closed hooks are owed; one that is under way, or was closed just now, is nothing to say of."""
     owed = hook_backlog.count_owed()
     now = clock.read_now(get_settings().database)
-    age = (now - owed.oldest_closed_at).total_seconds() if owed.oldest_closed_at else 0.0
-    if age <= LATE.total_seconds():
-        yield Finding(name="closed hooks", level=Level.OK, what=f"{owed.count} owed" if owed.count else "none is owed")
-        return
-    what = f"{owed.count} owed, the oldest for {age:.0f} s, {owed.failing} of them called in vain"
+    age = now - owed.oldest_closed_at if owed.oldest_closed_at else timedelta()
+    what = f"{owed.count} owed" if owed.count else "none is owed"
+    if age > LATE:
+        what += f", the oldest for {age.total_seconds():.0f} s, {owed.failing} of them called in vain"
     todo = "Look for 'Hook failed' in the log of the workers; a hook is called again until it returns."
-    yield Finding(name="closed hooks", level=Level.WARN, what=what, todo=todo)
+    yield _judge("closed hooks", what, (age > LATE, Level.WARN, todo))
 
 
 def _examine_queues() -> Iterator[Finding]:
     """Compare the queues that steps use with those that somebody seen lately serves."""
     needed = {get_settings().common_queue, *registry.queues()}
-    served = {queue for worker in read_liveness().workers for queue in worker.queues}
-    if missing := sorted(needed - served):
-        todo = f"Start a worker with -Q {','.join(missing)}."
-        yield Finding(name="queues", level=Level.FAIL, what=f"nobody serves {', '.join(missing)}", todo=todo)
-    else:
-        yield Finding(name="queues", level=Level.OK, what=f"served: {', '.join(sorted(needed))}")
+    missing = sorted(needed - {queue for worker in read_liveness().workers for queue in worker.queues})
+    what = f"nobody serves {', '.join(missing)}" if missing else f"served: {', '.join(sorted(needed))}"
+    yield _judge("queues", what, (bool(missing), Level.FAIL, f"Start a worker with -Q {','.join(missing)}."))
 
 
 def _examine_definitions() -> Iterator[Finding]:
     known = [f"{definition.name}@{definition.version}" for definition in registry.all_definitions()]
-    if not known:
-        todo = "Write <app>/sagas.py in an installed app."
-        yield Finding(name="definitions", level=Level.WARN, what="the code has none", todo=todo)
-    else:
-        yield Finding(name="definitions", level=Level.OK, what=", ".join(known))
+    todo = "Write <app>/sagas.py in an installed app."
+    yield _judge("definitions", ", ".join(known) or "the code has none", (not known, Level.WARN, todo))
 
 
 def _examine_versions() -> Iterator[Finding]:
