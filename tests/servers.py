@@ -60,6 +60,7 @@ def prepare_environment() -> None:
         ALLOWED_HOSTS="testserver,localhost,127.0.0.1",
         HTTPS_ONLY="off",
         CELERY_BROKER_URL="memory://",
+        EXTRA_APPS="benchmarks",
         # Tests say themselves when a worker looks.
         SAGAS='{"DOORBELL": "sagas.doorbell.ring_nobody"}',
         LOG_LEVEL="WARNING",

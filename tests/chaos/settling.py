@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import psycopg
 
-from sagas.testing.stories import GENERATED_BY
+from benchmarks.stories import GENERATED_BY
 from tests.processes import Project
 
 from .kinds import CANCELLED, CONFIRMED, CONFIRMED_AT_LEAST, NEEDS_PERSON, WORKS, Kind

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from django.db import connections
 
+from benchmarks.generating import Mass, generate
 from sagas import Compensatable, Pivot, SagaDefinition, nothing_to_undo, registry, searching
 from sagas.conf import get_settings
 from sagas.models import Saga
-from sagas.testing.generating import Mass, generate
 from tests.scale.looks import CONSOLE, look_at_everything
 from tests.scale.pages import OLDEST
 from tests.scale.plans import watch_plans

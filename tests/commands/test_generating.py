@@ -8,13 +8,13 @@ from datetime import timedelta
 
 import pytest
 
+from benchmarks.generating import Mass, draw_patterns, generate
 from sagas import clock, recovery, registry
 from sagas.conf import get_settings
 from sagas.exceptions import BadRequest
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from sagas.states import SagaState
 from sagas.testing import find_violations
-from sagas.testing.generating import Mass, draw_patterns, generate
 
 from .cases import completed_trip, run_command
 

@@ -19,7 +19,7 @@ from sagas.management.base import SagaCommand
 from sagas.models import Saga, SagaAttempt, SagaBulk, SagaHistory, SagaKey, SagaStep, SagaWorker
 
 from .cases import WHY, run_command, start_trip, unknown_trip
-from .test_wrong_calls import COMMANDS, SHOP_COMMANDS
+from .test_wrong_calls import COMMANDS, OTHER_COMMANDS
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -161,7 +161,7 @@ def test_a_reason_must_be_seen(reason: str, dry_run: tuple[str, ...]) -> None:
 
 
 def test_every_command_prints_through_the_escape(capsys: pytest.CaptureFixture[str]) -> None:
-    for name, app in [*((name, "sagas") for name in COMMANDS), *SHOP_COMMANDS.items()]:
+    for name, app in [*((name, "sagas") for name in COMMANDS), *OTHER_COMMANDS.items()]:
         command: BaseCommand = load_command_class(app, name)
         assert isinstance(command, SagaCommand), name
         command.stdout.write(HOSTILE)

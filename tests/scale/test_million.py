@@ -156,7 +156,8 @@ def fill(estate: Estate, sagas: int, *, still_open: int = 0) -> Counter[str]:
         return Counter()
     started_at = time.monotonic()
     size = ("--sagas", str(sagas), "--open", str(still_open))
-    done = estate.project.manage("saga_generate", *size, "--json", "--no-input", timeout_seconds=PATIENCE_SECONDS)
+    project = estate.project.with_environment(EXTRA_APPS="benchmarks")
+    done = project.manage("saga_generate", *size, "--json", "--no-input", timeout_seconds=PATIENCE_SECONDS)
     with psycopg.connect(estate.project.environment["DATABASE_URL"], autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
     written = Counter({kind: int(rows) for kind, rows in json.loads(done.stdout).items()})

@@ -10,10 +10,10 @@ from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import connections, transaction
 
+from benchmarks.generating import Mass, generate
 from inventory.services import ensure_stock
 from orders.sagas import CheckoutSaga
 from sagas.models import SagaHistory
-from sagas.testing.generating import Mass, generate
 from tests import emptying
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")

@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import registry
-from ...testing.generating import Mass, Written, generate
-from .. import arguments
-from ..base import SagaCommand
-from ..stopping import stoppable
+from benchmarks.generating import Mass, Written, generate
+from sagas import registry
+from sagas.management import arguments
+from sagas.management.base import SagaCommand
+from sagas.management.stopping import stoppable
 
 PROGRESS_SECONDS = 5.0
 MAX_SAGAS, MAX_DAYS = 100_000_000, 3_650
@@ -20,7 +20,7 @@ class Command(SagaCommand):
     help = (
         "Fill an empty database with sagas as years of work would leave them, to see how console,\n"
         "cleanup and queries do there: of every state, with steps, attempts, errors, history and keys.\n"
-        "No step is run. The open ones are put off for ten years, so that no worker gets to them.\n"
+        "No step is run. Open sagas are due ten years ahead, so no worker picks them up.\n"
         "Refuses a database that holds other sagas. Ctrl-C ends it in good order."
     )
     example = "manage.py saga_generate --sagas 1000000\n  manage.py saga_generate --sagas 10000 --definition checkout"

@@ -15,16 +15,16 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from .. import claims, clock, inputs, moves, operations, starting
-from ..actors import Actor
-from ..conf import get_settings
-from ..definition import SagaDefinition
-from ..operations import Operation
-from ..outcomes import Report
-from ..perform import Claimed
-from ..states import Direction, Effect, Kind, Outcome
-from ..steps import Step
-from ..unit_of_work import SagaUnitOfWork
+from sagas import claims, clock, inputs, moves, operations, starting
+from sagas.actors import Actor
+from sagas.conf import get_settings
+from sagas.definition import SagaDefinition
+from sagas.operations import Operation
+from sagas.outcomes import Report
+from sagas.perform import Claimed
+from sagas.states import Direction, Effect, Kind, Outcome
+from sagas.steps import Step
+from sagas.unit_of_work import SagaUnitOfWork
 
 GENERATED_BY = "saga_generate"
 """Who starts these sagas, by value; so that they are told from real ones."""

@@ -1,9 +1,8 @@
 """Fill a database with sagas as if they had been run for years, by set-based SQL: what the engine would take days for.
 
 Each is a copy of a pattern that the engine has written itself (``stories``), with times, ids, keys and numbers of its
-own. Nearly all are closed; the open ones are among the newest, and the very newest are one of each pattern. Nobody gets
-to an open one before ten years have passed, unless that is asked for: a worker would run its steps, on orders that are
-not there.
+own. Nearly all are closed; the open ones are among the newest, and the very newest are one of each pattern. Open sagas
+are due ten years ahead unless the caller asks otherwise: a worker would run their steps, on orders that are not there.
 """
 
 from __future__ import annotations
@@ -19,11 +18,12 @@ from uuid import UUID
 
 from django.db import connections, models, transaction
 
-from .. import clock
-from ..conf import get_settings
-from ..definition import SagaDefinition
-from ..exceptions import BadRequest, SagaError
-from ..models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
+from sagas import clock
+from sagas.conf import get_settings
+from sagas.definition import SagaDefinition
+from sagas.exceptions import BadRequest, SagaError
+from sagas.models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
+
 from .stories import GENERATED_BY, KEY, NUMBER, Story, list_stories, live
 
 BATCH = 20_000  # sagas in one transaction: about a tenth of a gigabyte, some seconds

@@ -1,0 +1,11 @@
+"""The app's configuration."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class BenchmarksConfig(AppConfig):
+    """Benchmarks of the engine."""
+
+    name = "benchmarks"
