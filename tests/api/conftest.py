@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.http import HttpResponse
 from django.test import Client
+from pytest_django import Settings
 from rest_framework.authtoken.models import Token
 
 from inventory.services import ensure_stock
@@ -87,6 +88,13 @@ def list_pointers(problem: Mapping[str, Any]) -> set[str]:
     return {error["pointer"] for error in problem["errors"]}
 
 
+def set_rates(settings: Settings, **rates: str) -> None:
+    """Change rates, by their names with underscores."""
+    named = {name.replace("_", "-"): rate for name, rate in rates.items()}
+    known = settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": {**known, **named}}
+
+
 @pytest.fixture
 def fill_shop() -> None:
     """Offer four products."""
@@ -103,6 +111,15 @@ def customer(fill_shop: None) -> Shopper:
 @pytest.fixture
 def stranger(fill_shop: None) -> Shopper:
     return make_shopper("stranger")
+
+
+@pytest.fixture
+def almighty(customer: Shopper, settings: Settings) -> Shopper:
+    """Return a customer with every permission on sagas and without throttles."""
+    assert customer.user is not None
+    customer.user.user_permissions.set(Permission.objects.filter(content_type__app_label="sagas"))
+    set_rates(settings, **dict.fromkeys(settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"], "900000/second"))
+    return customer
 
 
 @pytest.fixture

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from orders.models import Order
 from sagas.models import Saga
 from sagas.rules import Operation
 from tests.admin.pages import EVIDENCE, REASON
 
+from .conftest import Shopper
+
 SAGAS = "/api/v1/sagas/"
 BULKS = f"{SAGAS}bulks/"
+
+
+def find_ids(customer: Shopper, number: str) -> dict[str, str]:
+    """Return the ids of an order's saga and of a bulk of it, drawn now, as ``saga_id`` and ``bulk_id``."""
+    saga_id = str(Order.objects.get(number=number).saga_id)
+    drawn = customer.post(BULKS, {"operation": "pause", "sagas": [saga_id]})
+    assert drawn.status_code == 201, drawn.content
+    return {"saga_id": saga_id, "bulk_id": drawn["Location"].rstrip("/").rpartition("/")[2]}
 
 
 def url_of(saga: Saga, operation: Operation | None = None) -> str:

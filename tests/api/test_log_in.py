@@ -17,7 +17,7 @@ from rest_framework.authtoken.models import Token
 from orders.models import Order, ThrottleBucket
 from tests.participants.side_by_side import run_side_by_side
 
-from .conftest import Shopper, assert_problem, list_pointers, make_checkout, make_shopper
+from .conftest import Shopper, assert_problem, list_pointers, make_checkout, make_shopper, set_rates
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -28,13 +28,6 @@ NOBODY = Shopper()
 @pytest.fixture
 def ada(fill_shop: None) -> User:
     return User.objects.create_user("ada", password=" right horse ")
-
-
-def set_rates(settings: Settings, **rates: str) -> None:
-    """Change rates, by their names with underscores."""
-    named = {name.replace("_", "-"): rate for name, rate in rates.items()}
-    known = settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]
-    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": {**known, **named}}
 
 
 def log_in(

@@ -13,7 +13,7 @@ from tests.admin import trips
 from tests.admin.operating import WHERE
 from tests.admin.pages import EVIDENCE, REASON, deeds_of, stored
 
-from .conftest import Enter, assert_problem, list_pointers
+from .conftest import Enter, assert_problem, list_pointers, set_rates
 from .operating import BULKS, SAGAS, body_of, url_of
 
 pytestmark = pytest.mark.django_db(databases="__all__")
@@ -145,8 +145,7 @@ def test_addresses_that_are_none(enter: Enter) -> None:
 
 
 def test_requests_are_throttled(enter: Enter, settings: Any) -> None:
-    rates = {**settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"], "sagas": "2/day"}
-    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": rates}
+    set_rates(settings, sagas="2/day")
     saga, operator, other = trips.start(), enter("operator"), enter("supervisor")
     for _ in range(2):
         assert operator.get(SAGAS).status_code == 200

@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 import schemathesis
-from django.contrib.auth.models import Permission
 from django.core.wsgi import get_wsgi_application
 from hypothesis import HealthCheck, Phase, settings
-from pytest_django import Settings
 from schemathesis.checks import CHECKS
 from schemathesis.core.failures import FailureGroup
 
 from orders.models import Order
 
 from .conftest import Shopper
+from .operating import find_ids
 
 # A WSGI application closes connections that are inside a transaction when a request ends.
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -36,23 +35,13 @@ CHECK_NAMES = (
 schema = schemathesis.openapi.from_path(DOCUMENT)
 
 
-@pytest.fixture
-def token(customer: Shopper, settings: Settings) -> str:
-    """Be a customer whom no throttle stops, and who may do everything with sagas."""
-    assert customer.user is not None
-    customer.user.user_permissions.set(Permission.objects.filter(content_type__app_label="sagas"))
-    rates = dict.fromkeys(settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"], "900000/second")
-    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": rates}
-    return customer.token
-
-
 @schema.parametrize()
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_made_up_requests(case: schemathesis.Case, token: str) -> None:
+def test_made_up_requests(case: schemathesis.Case, almighty: Shopper) -> None:
     case.operation.app = get_wsgi_application()
     checks = CHECKS.get_by_names(CHECK_NAMES)
 
-    case.call_and_validate(headers={"Authorization": f"Token {token}"}, checks=checks)
+    case.call_and_validate(headers={"Authorization": f"Token {almighty.token}"}, checks=checks)
 
 
 WITH_IDS = schema.include(path_regex=r"\{")
@@ -62,27 +51,26 @@ WITH_IDS = schema.include(path_regex=r"\{")
 @settings(
     max_examples=5, phases=[Phase.generate], deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-def test_made_up_requests_for_what_is_there(case: schemathesis.Case, customer: Shopper, token: str) -> None:
+def test_made_up_requests_for_what_is_there(case: schemathesis.Case, almighty: Shopper) -> None:
     """An order, a saga and a bulk that are there, so that what is made up gets as far as them."""
     found = Order.objects.first()
-    number = found.number if found else customer.checkout().json()["number"]
-    saga = Order.objects.get(number=number).saga_id
-    drawn = customer.post("/api/v1/sagas/bulks/", {"operation": "pause", "sagas": [str(saga)]})
-    assert drawn.status_code == 201, drawn.content
-    known = {"number": number, "saga_id": str(saga), "bulk_id": drawn["Location"].rstrip("/").rpartition("/")[2]}
+    number = found.number if found else almighty.checkout().json()["number"]
+    known = {"number": number, **find_ids(almighty, number)}
     case.path_parameters = {name: known.get(name, value) for name, value in case.path_parameters.items()}
     case.operation.app = get_wsgi_application()
 
     # What was wrong with the id is gone, so a negative case may be right now.
     names = tuple(name for name in CHECK_NAMES if name != "negative_data_rejection")
-    response = case.call_and_validate(headers={"Authorization": f"Token {token}"}, checks=CHECKS.get_by_names(names))
+    response = case.call_and_validate(
+        headers={"Authorization": f"Token {almighty.token}"}, checks=CHECKS.get_by_names(names)
+    )
     anonymous = case.call(headers={"Authorization": "Token of-nobody"})
 
     assert response.status_code != 401
     assert anonymous.status_code == 401 if response.status_code < 400 else 400 <= anonymous.status_code < 500
 
 
-def test_a_planted_500_is_found(token: str) -> None:
+def test_a_planted_500_is_found() -> None:
     def fail(_environment: Any, start_response: Any) -> list[bytes]:
         start_response("500 Internal Server Error", [("Content-Type", "application/problem+json")])
         return [b"{}"]
