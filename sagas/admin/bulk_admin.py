@@ -39,11 +39,15 @@ from .choosing import QueryRefused, read_choice, read_number
 from .matching import Matching, read_matching
 from .operating import PROMISES
 from .page import GRAVE
+from .page_parts import answer_parts
 from .paging import CappedPaginator
-from .refreshing import BULK_PARTS, answer_parts
 from .view_only import ViewOnlyAdmin, engine_database, moment_column
 
 NEW, PAGE = "admin/sagas/bulk/new.html", "admin/sagas/bulk/page.html"
+# One of them is on the page: when the state changes nothing is swapped under somebody's hand, and the page offers it.
+BULK_PARTS = {
+    f"[data-part={state}]": "admin/sagas/bulk/progress.html" for state in BulkState if state != BulkState.DRAWN
+}
 RELOAD_SECONDS = 5
 RELOAD = "reload"
 

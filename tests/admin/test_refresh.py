@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from sagas import operations
-from sagas.admin import refreshing
+from sagas.admin import page_parts
 from sagas.admin.selection import Tab
 from sagas.models import Saga
 
@@ -29,8 +29,8 @@ HOSTILE = "<script>alert(1)</script>"
 @pytest.fixture(autouse=True)
 def _stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no time pass for stamps: what a page says of the present grows old by itself."""
-    monkeypatch.setattr(refreshing, "OPEN_SECONDS", 10**12)
-    monkeypatch.setattr(refreshing, "CLOSED_SECONDS", 10**12)
+    monkeypatch.setattr(page_parts, "OPEN_SECONDS", 10**12)
+    monkeypatch.setattr(page_parts, "CLOSED_SECONDS", 10**12)
 
 
 def refresh_of(saga: Saga, **query: str) -> str:
@@ -110,7 +110,7 @@ def test_time_itself_is_news_in_the_end(log_in: LogIn, monkeypatch: pytest.Monke
     client = log_in("operator")
     etag = ask(client, refresh_of(saga))["ETag"]
 
-    monkeypatch.setattr(refreshing, "OPEN_SECONDS", 1e-6)
+    monkeypatch.setattr(page_parts, "OPEN_SECONDS", 1e-6)
 
     assert ask(client, refresh_of(saga), etag).status_code == 200
 
