@@ -35,6 +35,7 @@ UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 MAX_SEARCH_CHARS = 200
 MAX_SHOWN_CHARS = 60  # of a value that is refused
 STATES = tuple(state.value for state in SagaState)
+SEVERAL_STATES = re.compile(f"({'|'.join(STATES)})(,({'|'.join(STATES)})){{0,{len(STATES) - 1}}}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +187,7 @@ def _time(help: str, narrow: Callable[[QuerySet[Saga], Any], QuerySet[Saga]]) ->
 
 
 def _read_states(text: str) -> frozenset[SagaState] | None:
-    names = text.split(",")
-    return frozenset(map(SagaState, names)) if set(names) <= set(STATES) else None
+    return frozenset(map(SagaState, text.split(","))) if SEVERAL_STATES.fullmatch(text) else None
 
 
 def _read_attempts(text: str) -> int | None:
@@ -210,7 +210,7 @@ CRITERIA: Mapping[str, Criterion] = {
         narrow=conditions.filter_by_states,
         read=_read_states,
         form=lambda: f"one or several, separated by commas, of {', '.join(STATES)}",
-        schema={"type": "string", "pattern": f"^({'|'.join(STATES)})(,({'|'.join(STATES)}))*$", "maxLength": 100},
+        schema={"type": "string", "pattern": f"^{SEVERAL_STATES.pattern}$"},
         max_chars=100,
     ),
     "display": _choose(
