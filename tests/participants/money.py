@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import pytest
+
+from payments.exceptions import GatewayAnswerLost
 from payments.models import Payment, SandboxAuthorization, SandboxOperation
-from payments.services import authorize
+from payments.services import authorize, capture
 
 KEY = "0198:authorize_payment"
 CAPTURE_KEY = "0198:capture_payment"
 VOID_KEY = "0198:authorize_payment:compensate:0"
 
 
-def authorize_with(payment_method: str = "pm_card_visa", *, key: str = KEY, amount_minor: int = 1250) -> Payment:
+def authorize_with(
+    payment_method: str = "pm_card_visa", *, key: str = KEY, order_number: str = "A-1", amount_minor: int = 1250
+) -> Payment:
     """Authorise 12.50 EUR for order A-1."""
     return authorize(
-        key=key, order_number="A-1", amount_minor=amount_minor, currency="EUR", payment_method=payment_method
+        key=key, order_number=order_number, amount_minor=amount_minor, currency="EUR", payment_method=payment_method
     )
+
+
+def take_money(payment_method: str = "pm_card_visa") -> Payment:
+    """Authorise and capture."""
+    authorize_with(payment_method)
+    return capture(key=KEY, provider_key=CAPTURE_KEY)
+
+
+def lose_capture(payment_method: str = "pm_card_capture_timeout") -> None:
+    """Authorise, and capture without an answer."""
+    authorize_with(payment_method)
+    with pytest.raises(GatewayAnswerLost):
+        capture(key=KEY, provider_key=CAPTURE_KEY)
 
 
 def ledger() -> list[tuple[str, str, int, int]]:

@@ -15,25 +15,22 @@ from django.urls import reverse
 
 from payments import services
 from payments.admin import MOST_LOOKED_UP
-from payments.exceptions import GatewayAnswerLost, GatewayUnavailable
+from payments.exceptions import GatewayUnavailable
 from payments.gateways.base import Answer, Authorization
 from payments.models import Payment
 from payments.services import capture
 
-from .money import KEY, authorize_with
+from .money import CAPTURE_KEY, KEY, lose_capture
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
-CAPTURE_KEY = "0198:capture_payment"
 LIST = "admin:payments_payment_changelist"
 
 
 @pytest.fixture
 def payment() -> Payment:
     """Take money without an answer."""
-    authorize_with("pm_card_capture_timeout")
-    with pytest.raises(GatewayAnswerLost):
-        capture(key=KEY, provider_key=CAPTURE_KEY)
+    lose_capture()
     return Payment.objects.get(key=KEY)
 
 

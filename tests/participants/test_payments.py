@@ -18,7 +18,7 @@ from payments.exceptions import (
 from payments.gateways.base import Declined
 from payments.gateways.sandbox import clear_failure
 from payments.models import Payment, PaymentOperation, SandboxAuthorization, SandboxOperation
-from payments.services import authorize, capture, reconcile, refund, void
+from payments.services import capture, reconcile, refund, void
 from sagas import Fenced
 
 from .money import (
@@ -29,7 +29,9 @@ from .money import (
     authorize_with,
     ledger,
     ledger_state,
+    lose_capture,
     payment_state,
+    take_money,
 )
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
@@ -140,8 +142,7 @@ def test_capture_takes_the_money_once() -> None:
 
 
 def test_authorize_repeated_after_the_capture_returns_the_payment() -> None:
-    authorize_with()
-    capture(key=KEY, provider_key=CAPTURE_KEY)
+    take_money()
 
     assert authorize_with().state == "captured"
     assert ledger() == [("authorize", "succeeded", 1, 0), ("capture", "succeeded", 1, 0)]
@@ -160,22 +161,12 @@ def test_declined_capture_is_stored_and_leaves_the_money_held() -> None:
     assert ledger_state() == "voided"
 
 
-def test_lost_capture_is_resolved_by_a_repeat() -> None:
-    authorize_with("pm_card_capture_timeout_once")
-    with pytest.raises(GatewayAnswerLost):
-        capture(key=KEY, provider_key=CAPTURE_KEY)
+@pytest.mark.parametrize("provider_key", [CAPTURE_KEY, "another key"])
+def test_lost_capture_is_resolved_by_a_repeat_and_is_one_capture(provider_key: str) -> None:
+    lose_capture("pm_card_capture_timeout_once")
     assert payment_state() == "capturing"
 
-    assert capture(key=KEY, provider_key=CAPTURE_KEY).state == "captured"
-    assert ledger() == [("authorize", "succeeded", 1, 0), ("capture", "succeeded", 2, 1)]
-
-
-def test_lost_capture_repeated_under_another_key_is_one_capture() -> None:
-    authorize_with("pm_card_capture_timeout_once")
-    with pytest.raises(GatewayAnswerLost):
-        capture(key=KEY, provider_key=CAPTURE_KEY)
-
-    assert capture(key=KEY, provider_key="another key").state == "captured"
+    assert capture(key=KEY, provider_key=provider_key).state == "captured"
     assert ledger() == [("authorize", "succeeded", 1, 0), ("capture", "succeeded", 2, 1)]
     assert SandboxOperation.objects.get(kind="capture").key == CAPTURE_KEY
 
@@ -265,8 +256,7 @@ def test_authorize_whose_key_the_provider_closed_is_fenced() -> None:
 
 
 def test_void_of_captured_money_is_refused() -> None:
-    authorize_with()
-    capture(key=KEY, provider_key=CAPTURE_KEY)
+    take_money()
 
     with pytest.raises(PaymentStateConflict) as caught:
         void(key=KEY, provider_key=VOID_KEY)
@@ -277,9 +267,7 @@ def test_void_of_captured_money_is_refused() -> None:
 
 
 def test_void_after_a_capture_whose_answer_was_lost_is_refused_and_learns_the_truth() -> None:
-    authorize_with("pm_card_capture_timeout")
-    with pytest.raises(GatewayAnswerLost):
-        capture(key=KEY, provider_key=CAPTURE_KEY)
+    lose_capture()
 
     with pytest.raises(PaymentStateConflict) as caught:
         void(key=KEY, provider_key=VOID_KEY)
@@ -317,81 +305,6 @@ def test_void_fails_until_the_failure_is_cleared() -> None:
     assert void(key=KEY, provider_key=VOID_KEY).state == "voided"
     assert ledger_state() == "voided"
     assert ledger() == [("authorize", "succeeded", 1, 0), ("void", "succeeded", 1, 0)]
-
-
-def test_refund_gives_everything_back_once() -> None:
-    authorize_with()
-    capture(key=KEY, provider_key=CAPTURE_KEY)
-    first = refund(key=KEY, provider_key="refund 1")
-    second = refund(key=KEY, provider_key="refund 1")
-
-    assert first.state == second.state == "refunded"
-    assert second.refunded_minor == 1250
-    assert SandboxAuthorization.objects.get().refunded_minor == 1250
-    assert ledger()[2:] == [("refund", "succeeded", 1, 0)]
-
-
-def test_refunds_add_up_to_the_amount_and_no_more() -> None:
-    authorize_with()
-    capture(key=KEY, provider_key=CAPTURE_KEY)
-
-    assert refund(key=KEY, provider_key="refund 1", amount_minor=1000).state == "captured"
-    with pytest.raises(PaymentStateConflict):
-        refund(key=KEY, provider_key="refund 2", amount_minor=251)
-    with pytest.raises(PaymentKeyReused):
-        refund(key=KEY, provider_key="refund 1", amount_minor=999)
-    assert refund(key=KEY, provider_key="refund 3").state == "refunded"
-    with pytest.raises(PaymentStateConflict):
-        refund(key=KEY, provider_key="refund 4")
-
-    assert SandboxAuthorization.objects.get().refunded_minor == 1250
-    amounts = SandboxOperation.objects.filter(kind="refund").order_by("pk").values_list("amount_minor", flat=True)
-    assert list(amounts) == [1000, 250]
-
-
-def test_refund_needs_captured_money() -> None:
-    with pytest.raises(PaymentNotFound):
-        refund(key=KEY, provider_key="refund 1")
-    authorize_with()
-    with pytest.raises(PaymentStateConflict):
-        refund(key=KEY, provider_key="refund 1")
-
-    assert ledger() == [("authorize", "succeeded", 1, 0)]
-
-
-def test_refund_fails_until_the_failure_is_cleared() -> None:
-    authorize_with("pm_card_refund_fails")
-    capture(key=KEY, provider_key=CAPTURE_KEY)
-    with pytest.raises(GatewayUnavailable):
-        refund(key=KEY, provider_key="refund 1")
-    assert SandboxAuthorization.objects.get().refunded_minor == 0
-
-    clear_failure(key=KEY)
-
-    assert refund(key=KEY, provider_key="refund 1").state == "refunded"
-    assert SandboxAuthorization.objects.get().refunded_minor == 1250
-
-
-def test_refund_without_answer_keeps_its_amount() -> None:
-    authorize_with("pm_card_refund_fails")
-    capture(key=KEY, provider_key=CAPTURE_KEY)
-    with pytest.raises(GatewayUnavailable):
-        refund(key=KEY, provider_key="refund 1", amount_minor=1000)
-    clear_failure(key=KEY)
-
-    with pytest.raises(PaymentStateConflict, match="Only 250 of 1250"):
-        refund(key=KEY, provider_key="refund 2", amount_minor=500)
-    assert refund(key=KEY, provider_key="refund 1", amount_minor=1000).refunded_minor == 1000
-    assert SandboxAuthorization.objects.get().refunded_minor == 1000
-
-
-def test_refund_looks_up_a_capture_whose_answer_was_lost() -> None:
-    authorize_with("pm_card_capture_timeout")
-    with pytest.raises(GatewayAnswerLost):
-        capture(key=KEY, provider_key=CAPTURE_KEY)
-
-    assert refund(key=KEY, provider_key="refund 1").state == "refunded"
-    assert ledger()[1:] == [("capture", "succeeded", 1, 1), ("refund", "succeeded", 1, 0)]
 
 
 def test_provider_key_of_another_operation_is_refused() -> None:
@@ -436,15 +349,8 @@ def test_misconfigured_gateway_did_nothing(settings) -> None:
     "changes", [{"key": ""}, {"order_number": ""}, {"amount_minor": 0}, {"amount_minor": -1}, {"payment_method": ""}]
 )
 def test_authorize_checks_its_arguments(changes: dict[str, object]) -> None:
-    request = {
-        "key": KEY,
-        "order_number": "A-1",
-        "amount_minor": 1250,
-        "currency": "EUR",
-        "payment_method": "pm_card_visa",
-    }
     with pytest.raises(ValueError, match="A payment needs"):
-        authorize(**(request | changes))  # type: ignore[arg-type]
+        authorize_with(**changes)  # type: ignore[arg-type]
     assert not Payment.objects.exists()
 
 
