@@ -107,7 +107,7 @@ def _look(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
     try:
         return list(look())
     except Error as error:
-        what = f"does not answer: {health.describe_error(error)}"
+        what = f"does not answer: {health.shorten_error(error)}"
         return [Finding(name=name, level=Level.FAIL, what=what, todo=CHECK_SERVER, is_unread=True)]
 
 
@@ -170,7 +170,7 @@ def _examine_migrations(using: str, others: Iterable[str]) -> Iterator[Finding]:
         try:
             missing[alias] = health.list_missing_migrations(alias)
         except Error as error:
-            yield _judge_participant(alias, NoAnswer(reason=health.describe_error(error)))
+            yield _judge_participant(alias, NoAnswer(reason=health.shorten_error(error)))
     named = [f"{migration} on {alias}" for alias, migrations in missing.items() for migration in migrations]
     facts: dict[str, Any] = {
         "missing": len(named),

@@ -121,7 +121,7 @@ def list_missing_migrations(alias: str) -> list[str]:
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
 
 
-def describe_error(error: BaseException) -> str:
+def shorten_error(error: BaseException) -> str:
     """Return the first line of an error's text, or the name of its class."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
@@ -144,7 +144,7 @@ def _ping(connection: Connection, seconds: float) -> bool | NoAnswer:
         if client is not None and hasattr(client, "ping"):
             client.ping()
     except (BrokerError, *connection.connection_errors, *connection.channel_errors, OSError) as error:
-        return NoAnswer(reason=describe_error(error))
+        return NoAnswer(reason=shorten_error(error))
     finally:
         connection.release()
     return True
@@ -155,6 +155,6 @@ def _read_apart(alias: str) -> DatabaseServer | NoAnswer:
     try:
         return read_server(alias)
     except Error as error:
-        return NoAnswer(reason=describe_error(error))
+        return NoAnswer(reason=shorten_error(error))
     finally:
         connections[alias].close()

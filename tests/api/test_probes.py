@@ -222,6 +222,17 @@ def test_database_that_is_away_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> 
     }
 
 
+def test_database_that_takes_no_writes_is_not_ready() -> None:
+    see_worker(seconds_ago=1)
+    with connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION READ ONLY")
+
+    response = Client().get("/readyz")
+
+    assert (response.status_code, response.json()["status"]) == (503, "failed")
+    assert response.json()["checks"]["database"] == {"status": "failed"}
+
+
 def test_database_that_fails_meanwhile_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise OperationalError("away")
