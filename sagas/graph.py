@@ -6,11 +6,11 @@ attributes and ``currentColor`` only, so it also stands inside a page with a str
 
 from __future__ import annotations
 
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from .conf import get_settings
 from .definition import SagaDefinition
-from .drawing.graph import Node, describe_nodes, draw_graph
+from .drawing.graph import Node, describe_nodes, draw_graph, list_ranks
 from .participants import participant_label
 from .states import Kind
 from .steps import Step, nothing_to_undo
@@ -43,14 +43,14 @@ def list_nodes(definition: type[SagaDefinition]) -> list[Node]:
 def draw_mermaid(definition: type[SagaDefinition]) -> str:
     """Return a definition as a Mermaid flowchart."""
     lines = ["---", f"title: {_title(definition)}", "---", "flowchart TD"]
-    ranks = _list_ranks(definition)
+    ranks = list_ranks(list_nodes(definition))
     for number, rank in enumerate(ranks):
         if len(rank) > 1:
             lines.append(f'  subgraph parallel{number}["side by side"]')
-            lines += [f"    {_mermaid_node(definition, step)}" for step in rank]
+            lines += [f"    {_mermaid_node(node)}" for node in rank]
             lines.append("  end")
         else:
-            lines.append(f"  {_mermaid_node(definition, rank[0])}")
+            lines.append(f"  {_mermaid_node(rank[0])}")
     for before, after in pairwise(ranks):
         lines += [f"  s_{upper.name} --> s_{lower.name}" for upper in before for lower in after]
     return "\n".join(lines)
@@ -65,10 +65,6 @@ def _title(definition: type[SagaDefinition]) -> str:
     return f"Saga {definition.name}, version {definition.version}"
 
 
-def _list_ranks(definition: type[SagaDefinition]) -> list[list[Step]]:
-    return [list(steps) for _, steps in groupby(definition.steps, key=lambda step: step.rank)]
-
-
 def _describe_step(definition: type[SagaDefinition], step: Step) -> tuple[str, str]:
     """Return the two lines below the name of a step: its kind, and where it runs."""
     where = participant_label(definition, step) or "no participant"
@@ -80,12 +76,12 @@ def _describe_step(definition: type[SagaDefinition], step: Step) -> tuple[str, s
     return kind, f"{where}, {place}{queue}"
 
 
-def _mermaid_node(definition: type[SagaDefinition], step: Step) -> str:
+def _mermaid_node(node: Node) -> str:
     opening, closing = {
         Kind.COMPENSATABLE: ("[", "]"), Kind.PIVOT: ("{{", "}}"), Kind.RETRIABLE: ("([", "])"),
-    }[step.kind]  # fmt: skip
-    text = "<br/>".join(_escape_mermaid(line) for line in (step.name, *_describe_step(definition, step)))
-    return f's_{step.name}{opening}"{text}"{closing}'
+    }[node.kind]  # fmt: skip
+    text = "<br/>".join(_escape_mermaid(line) for line in (node.name, *node.lines))
+    return f's_{node.name}{opening}"{text}"{closing}'
 
 
 def _escape_mermaid(text: str) -> str:
