@@ -42,12 +42,12 @@ FILLED = {
 
 
 class RealSagas(SagaError):
-    """Refuse to write among sagas that somebody may need."""
+    """There are sagas that were not generated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mass:
-    """Say what to write.
+    """What to write.
 
     sagas: how many. definitions: of which. days: over how long they were started. open: how many of them are, about; at
     most one in twenty; None: one in 250. is_due: whether the open ones may be worked on.
@@ -67,7 +67,7 @@ class Mass:
 
 @dataclass(kw_only=True)
 class Written:
-    """Count what was written.
+    """How much was written.
 
     is_stopped: whether it was asked to stop before it was done.
     """
@@ -81,7 +81,7 @@ class Written:
 
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """Hold the rows of one saga; their times in seconds since it was created."""
+    """The rows of one saga; their times in seconds since it was created."""
 
     story: Story
     sagas: list[dict[str, Any]]
@@ -91,7 +91,7 @@ class Pattern:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether the saga is not over."""
+        """Return whether the saga is open."""
         return self.sagas[0]["closed_at"] is None
 
 
@@ -136,12 +136,12 @@ def generate(
 
 
 def has_real_sagas(using: str) -> bool:
-    """Tell whether there are sagas that were not generated."""
+    """Return whether there are sagas that were not generated."""
     return Saga.objects.using(using).exclude(started_by=GENERATED_BY).exists()
 
 
 def draw_patterns(mass: Mass) -> list[Pattern]:
-    """Let one saga of every story and definition be lived, read it, and undo it.
+    """Run one saga of every story and definition, read its rows, and roll it back.
 
     Raises: SagaError when there is no definition.
     """

@@ -1,4 +1,4 @@
-"""Live one saga of every kind through the engine, as patterns for many.
+"""Sagas of every kind, run through the engine as patterns for many.
 
 The engine itself writes the patterns' rows, so they are what it would write; the caller rolls everything back. No step
 function is ever called: what an attempt answers is part of the story.
@@ -50,7 +50,7 @@ ERRORS = (
 
 
 class Stand(Enum):
-    """Say where a story stops."""
+    """Where a story stops."""
 
     BEGINNING = auto()  #: nobody has claimed anything
     LIVE = auto()  #: after the answers the next attempt at the place is under way
@@ -60,7 +60,7 @@ class Stand(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """Say how one saga goes.
+    """How one saga goes.
 
     name: for reports. weight: how common it is among the open or among the closed. place, direction: where something
     happens. answers: of the attempts there, in order; all others succeed. refuses: the step that turns the saga back.
@@ -153,7 +153,7 @@ def _list_past_the_pivot(definition: type[SagaDefinition], steps: list[Step]) ->
 
 
 def _spread(name: str, weight: float, steps: list[Step], **facts: Any) -> Iterator[Story]:
-    """Let the same happen at a few of these steps, each with an error of its own."""
+    """Yield the same story at a few of these steps, each with an error of its own."""
     steps = steps[:: max(1, len(steps) // FEW)]
     for number, step in enumerate(steps):
         yield Story(name=name, weight=weight / len(steps), place=step.name, error=number % len(ERRORS), **facts)
@@ -169,7 +169,7 @@ def _attempts_of(step: Step) -> int:
 
 
 def live(definition: type[SagaDefinition], story: Story) -> UUID:
-    """Let one saga go as the story says.
+    """Run one saga as the story says.
 
     Returns: its id.
     Tx: must be inside one, which the caller rolls back; moves the engine's clock.
@@ -218,7 +218,7 @@ def _settle(work: SagaUnitOfWork, *, may_claim: bool) -> Claimed | None:
 
 
 def _wait(work: SagaUnitOfWork) -> bool:
-    """Let the time pass until the saga is due.
+    """Move the clock to when the saga is due.
 
     Returns: False when it is over or held.
     """

@@ -18,7 +18,7 @@ from .models import Order, OrderLine, Product
 
 
 class ReadOnly:
-    """Refuse to add, change and delete; who has the view permission may look."""
+    """A read-only admin for users with the view permission."""
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False

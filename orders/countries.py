@@ -1,4 +1,4 @@
-"""Name the countries of ISO 3166-1 by their two letters."""
+"""The countries of ISO 3166-1 by their two letters."""
 
 from __future__ import annotations
 

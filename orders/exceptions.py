@@ -25,15 +25,15 @@ from collections.abc import Mapping, Sequence
 
 
 class OrdersError(Exception):
-    """Be the root of everything this app raises on purpose."""
+    """Root of everything this app raises on purpose."""
 
 
 class CheckoutRefused(OrdersError):
-    """Say that the checkout cannot be placed as asked."""
+    """The checkout cannot be placed as asked."""
 
 
 class UnknownProducts(CheckoutRefused):
-    """Say which lines name a SKU that cannot be ordered.
+    """Lines name a SKU that cannot be ordered.
 
     Shape: ``lines`` maps the line's position to its SKU.
     """
@@ -44,7 +44,7 @@ class UnknownProducts(CheckoutRefused):
 
 
 class MixedCurrencies(CheckoutRefused):
-    """Say that the products are not priced in one currency."""
+    """The products are not priced in one currency."""
 
     def __init__(self, currencies: Sequence[str]) -> None:
         self.currencies = tuple(currencies)
@@ -62,7 +62,7 @@ class TotalNotChargeable(CheckoutRefused):
 
 
 class PriceChanged(CheckoutRefused):
-    """Say that the total is not the expected one."""
+    """The total is not the expected one."""
 
     def __init__(self, *, amount_minor: int, currency: str) -> None:
         self.amount_minor = amount_minor
@@ -73,18 +73,18 @@ class PriceChanged(CheckoutRefused):
 
 
 class IdempotencyError(OrdersError):
-    """Say that an idempotency key cannot be used for this request now."""
+    """The idempotency key cannot be used for this request now."""
 
 
 class IdempotencyKeyReused(IdempotencyError):
-    """Say that the key belongs to another request."""
+    """The key belongs to another request."""
 
     def __init__(self) -> None:
         super().__init__("This Idempotency-Key came with another body before; use a new key for a new checkout.")
 
 
 class RequestInFlight(IdempotencyError):
-    """Say that the first request with this key has not ended.
+    """The first request with this key has not ended.
 
     Units: ``retry_after`` in seconds.
     """
@@ -96,7 +96,7 @@ class RequestInFlight(IdempotencyError):
 
 
 class OrderNotFound(OrdersError):
-    """Say that this customer has no such order."""
+    """This customer has no such order."""
 
     def __init__(self, number: str) -> None:
         self.number = number
@@ -104,7 +104,7 @@ class OrderNotFound(OrdersError):
 
 
 class OrderStateConflict(OrdersError):
-    """Say that the order has ended the other way; nothing was changed."""
+    """The order has ended the other way; nothing was changed."""
 
     def __init__(self, number: str, status: str) -> None:
         self.number = number
@@ -116,7 +116,7 @@ class OrderStateConflict(OrdersError):
 
 
 class CancelTooLate(OrdersError):
-    """Say that the order cannot be cancelled any more."""
+    """The order cannot be cancelled any more."""
 
     def __init__(self, number: str) -> None:
         self.number = number
@@ -124,7 +124,7 @@ class CancelTooLate(OrdersError):
 
 
 class CancelNotAllowed(OrdersError):
-    """Say that this person may not cancel the order."""
+    """This user may not cancel the order."""
 
     def __init__(self, number: str) -> None:
         self.number = number
@@ -132,14 +132,14 @@ class CancelNotAllowed(OrdersError):
 
 
 class LogInRefused(OrdersError):
-    """Say that user name and password do not fit together."""
+    """User name or password is wrong."""
 
     def __init__(self) -> None:
         super().__init__("User name and password do not fit together.")
 
 
 class AllowanceSpent(OrdersError):
-    """Say that somebody asked too often.
+    """Too many requests.
 
     Units: ``retry_after`` in seconds.
     """

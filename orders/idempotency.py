@@ -23,7 +23,7 @@ KEPT_FOR = timedelta(days=7)
 
 @dataclass(frozen=True, kw_only=True)
 class StoredAnswer:
-    """Hold the first answer to a request."""
+    """The first answer to a request."""
 
     order: Order
     """The order that it placed."""

@@ -21,7 +21,7 @@ CURRENCY = RegexValidator(r"\A[A-Z]{3}\Z", "Three upper-case letters, as in ISO 
 
 
 class Product(models.Model):
-    """Offer one SKU at one price."""
+    """One SKU at one price."""
 
     sku = models.CharField("SKU", max_length=64, unique=True, validators=[SKU])
     name = models.CharField(max_length=200)
@@ -57,7 +57,7 @@ class OrderStatus(models.TextChoices):
 
 
 class Order(models.Model):
-    """Be what one customer asked for, at the prices of that moment."""
+    """What one customer asked for, at the prices of that moment."""
 
     number = models.CharField(max_length=20, unique=True, editable=False)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="orders")
@@ -103,7 +103,7 @@ class Order(models.Model):
 
 
 class OrderLine(models.Model):
-    """Keep one product of an order as it was when it was ordered."""
+    """One product of an order as it was when it was ordered."""
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
     position = models.PositiveSmallIntegerField()
@@ -136,7 +136,7 @@ class OrderLine(models.Model):
 
 
 class IdempotencyRecord(models.Model):
-    """Remember the answer to one checkout request, in the transaction of its order."""
+    """The answer to one checkout request, stored in the transaction of its order."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)

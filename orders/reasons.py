@@ -1,4 +1,4 @@
-"""Say in one stable word why an order ended, or is about to end, without a payment.
+"""Stable words for why an order ended, or is about to end, without a payment.
 
 Customers read these codes, so they tell nothing about the inside of the shop: no participant, no error text.
 """
@@ -12,7 +12,7 @@ from django.db import models
 
 
 class Reason(models.TextChoices):
-    """Name every reason; stored in ``Order.reason`` and shown to customers."""
+    """Every reason; stored in ``Order.reason`` and shown to customers."""
 
     OUT_OF_STOCK = "out_of_stock", "Something is sold out"
     PAYMENT_DECLINED = "payment_declined", "The payment was declined"

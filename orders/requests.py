@@ -1,4 +1,4 @@
-"""Hold what a customer asks for at the checkout, already checked for form."""
+"""Checkout requests of customers, already validated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class LineRequest:
-    """Ask for a quantity of one SKU."""
+    """A quantity of one SKU."""
 
     sku: str
     """The SKU as in the catalogue."""
@@ -20,7 +20,7 @@ class LineRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Say where the goods go."""
+    """A shipping address."""
 
     name: str
     """Who receives them."""
@@ -38,7 +38,7 @@ class Address:
 
 @dataclass(frozen=True, kw_only=True)
 class Money:
-    """Hold an amount in the smallest unit of its currency."""
+    """An amount in the smallest unit of its currency."""
 
     amount_minor: int
     """Cents, for most currencies."""
@@ -48,7 +48,7 @@ class Money:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckoutRequest:
-    """Ask for an order."""
+    """A request for an order."""
 
     lines: tuple[LineRequest, ...]
     """At least one, no SKU twice."""

@@ -19,7 +19,7 @@ OPEN_VALUES = [state.value for state in OPEN_STATES]
 
 @dataclass(frozen=True, kw_only=True)
 class CleanupReport:
-    """Say what was deleted, or would be."""
+    """What was deleted, or would be."""
 
     idempotency_records: int
     """Answers to checkout requests."""

@@ -1,4 +1,4 @@
-"""Tell ``manage.py saga_explore`` how a checkout is started and what it leaves in the world.
+"""The scenario of ``manage.py saga_explore``: how a checkout is started and what it leaves behind.
 
 What is left is read from the sandbox providers' own ledgers and the stock's rows, as somebody outside would: by
 value, through the app registry, and not from what the participants believe.

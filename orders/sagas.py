@@ -1,4 +1,4 @@
-"""Declare the checkout."""
+"""The checkout saga."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .exceptions import OrderStateConflict
 
 
 class CheckoutSaga(SagaDefinition):
-    """Turn a placed order into a paid, shipped one, or leave no trace of it."""
+    """Pay for and ship a placed order, or undo everything."""
 
     place_order = Compensatable(  # created together with the saga
         compensation=steps.reject_order, compensation_refuses_on=[OrderStateConflict]

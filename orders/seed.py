@@ -36,7 +36,7 @@ OPERATE_PERMISSIONS = ("payments.clear_failure", "payments.look_up_payment")
 
 @dataclass(frozen=True, kw_only=True)
 class DemoUser:
-    """Describe one account; its password is its name."""
+    """One account; its password is its name."""
 
     username: str
     """Name and password."""
@@ -50,7 +50,7 @@ class DemoUser:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoProduct:
-    """Describe one product."""
+    """One product."""
 
     sku: str
     """Its SKU."""

@@ -15,7 +15,7 @@ from .models import Order, Product
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """Show one product with what is left of it."""
+    """One product and how much of it is left."""
 
     product: Product
     """The product."""

@@ -1,4 +1,4 @@
-"""Place orders and turn them back. What ends them is in ``endings``, called by the saga."""
+"""Checkout and cancellation of orders. The saga ends them by ``endings``."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TURNED_BACK = frozenset({SagaState.COMPENSATING.value, SagaState.COMPENSATED.val
 
 @dataclass(frozen=True, kw_only=True)
 class CheckoutAnswer:
-    """Hold the answer to a checkout request."""
+    """The answer to a checkout request."""
 
     order_number: str
     """The order."""

@@ -1,4 +1,4 @@
-"""Translate between the checkout saga and the participants: one adapter for each action and compensation.
+"""Steps of the checkout saga: one adapter to a participant for each action and compensation.
 
 An adapter reads what it needs from the order, calls one service, and says in the engine's words how that ended. It
 decides nothing and catches only what the participant documents.
@@ -35,7 +35,7 @@ from .reasons import explain
 
 @dataclass(frozen=True, kw_only=True)
 class CheckoutInput:
-    """Name the order; everything else is read from it."""
+    """The input of a checkout; everything else is read from the order."""
 
     order_number: str
     """The order's number."""
@@ -45,7 +45,7 @@ Step = StepContext[CheckoutInput]
 
 
 def reject_order(step: Step) -> None:
-    """Cancel the order, for the reason that made the saga turn back."""
+    """Cancel the order, with the reason why the saga compensates."""
     order = _get_order(step)
     cause = Saga.objects.values_list("cause", flat=True).get(pk=step.saga_id)
     endings.reject_order(number=order.number, reason=explain(cause, owner=Actor.of_owner(order.owner).name))
@@ -80,7 +80,7 @@ def authorize_payment(step: Step) -> dict[str, Any]:
 
 
 def void_payment(step: Step) -> None:
-    """Let go of the money; works without an authorisation, too, and closes its key at the provider."""
+    """Void the authorisation, if there is one, and close its key at the provider."""
     with _translate_gateway():
         payments.void(key=step.key, provider_key=step.provider_key)
 
@@ -102,7 +102,7 @@ def book_shipment(step: Step) -> dict[str, Any]:
 
 
 def cancel_shipment(step: Step) -> None:
-    """Cancel the booking; works without one, too, and closes its key at the carrier."""
+    """Cancel the booking, if there is one, and close its key at the carrier."""
     with _translate_carrier():
         shipping.cancel(key=step.key, provider_key=step.provider_key)
 
@@ -121,7 +121,7 @@ def ship_stock(step: Step) -> None:
 
 
 def confirm_order(step: Step) -> None:
-    """End the order well."""
+    """Confirm the order."""
     endings.confirm_order(number=step.input.order_number)
 
 
@@ -153,7 +153,7 @@ def _translate_carrier() -> Iterator[None]:
 
 @contextmanager
 def _translate_mistakes() -> Iterator[None]:
-    """Hold the saga for a person where asking again would get the same answer for ever, and nothing was done."""
+    """Hold the saga where nothing was done and a retry would get the same answer."""
     try:
         yield
     except (

@@ -1,4 +1,4 @@
-"""Show an order and its saga as plain data, the one form that the API answers with and remembers.
+"""Orders and their sagas as plain data: the form in which the API answers and stores its answers.
 
 What an order looks like to its customer is read from the saga, because the saga is the truth about what is going
 on; the order's own status takes over once retention has deleted the saga.
@@ -41,7 +41,7 @@ StepRow = Mapping[str, Any]
 
 
 class DisplayStatus(StrEnum):
-    """Say in the customer's words where an order stands."""
+    """Where an order stands, in the customer's words."""
 
     PROCESSING = "processing"  #: the saga works on it
     CONFIRMED = "confirmed"  #: paid, and the goods are on their way

@@ -12,7 +12,7 @@ app_name = "orders"
 
 
 class OrderNumberConverter(StringConverter):
-    """Match order numbers only, so that no other text reaches the database."""
+    """A converter that matches order numbers only, so that no other text reaches the database."""
 
     regex = NUMBER_PATTERN
 

@@ -1,4 +1,4 @@
-"""Let a request wait for its saga to end, at a bounded price.
+"""Requests that wait for their saga to end, at a bounded cost.
 
 While it sleeps a waiting request holds no database connection, and only a few requests of a process may wait at
 once: the others would otherwise find no free thread.

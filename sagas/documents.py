@@ -1,4 +1,4 @@
-"""Write a saga with everything that belongs to it as one JSON document, for archives and export.
+"""A saga with everything that belongs to it as one JSON document, for archives and export.
 
 PostgreSQL builds the text, so numbers stay exact and no stored value can fail to be read.
 """

@@ -1,4 +1,4 @@
-"""Write many sagas out, a page at a time: as CSV for a spreadsheet, as NDJSON for a program.
+"""Exports of many sagas, a page at a time: CSV for a spreadsheet, NDJSON for a program.
 
 Pages are read by place (start and id), each with statements of its own. A cursor of the server would hold one snapshot
 for as long as a slow reader takes, and keep PostgreSQL from clearing what the engine leaves behind meanwhile; this

@@ -1,4 +1,4 @@
-"""Draw a definition as a picture: SVG with a layout of its own, or Mermaid text.
+"""Pictures of definitions: SVG with a layout of its own, or Mermaid text.
 
 Kinds are told by words and shapes, not by colour alone. All text is escaped. The drawing itself uses presentation
 attributes and ``currentColor`` only, so it also stands inside a page with a strict content security policy.

@@ -1,4 +1,4 @@
-"""Tell a saga's whole story as text, for the command line, the console and a mail to a colleague."""
+"""A saga's whole story as text, for the command line, the console and a mail to a colleague."""
 
 from __future__ import annotations
 

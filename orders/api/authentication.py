@@ -9,7 +9,7 @@ from rest_framework.exceptions import AuthenticationFailed
 
 
 class StrictTokenAuthentication(TokenAuthentication):
-    """Look up only what can be a token; PostgreSQL would answer a NUL with an error."""
+    """Token authentication that looks up only what can be a token: PostgreSQL answers a NUL with an error."""
 
     def authenticate_credentials(self, key: str) -> tuple[Any, Any]:
         """Return user and token.

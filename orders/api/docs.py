@@ -16,7 +16,7 @@ POLICY = (
 
 
 class DocsView(SpectacularSwaggerView):
-    """Serve Swagger's page; what starts it is a static file that reads the page's data attributes."""
+    """Swagger's page, started by a static file that reads the page's data attributes."""
 
     template_name = "orders/docs.html"
 

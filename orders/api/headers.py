@@ -1,4 +1,4 @@
-"""Read and write the request and response headers that the API gives a meaning."""
+"""Request headers to which the API gives a meaning."""
 
 from __future__ import annotations
 

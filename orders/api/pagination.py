@@ -1,4 +1,4 @@
-"""Page through orders by the last one seen, so that a page costs the same wherever it is."""
+"""Keyset pagination of orders: every page costs the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_POSITION_DIGITS = 18
 
 
 class OrderPagination(CursorPagination):
-    """Show newest orders first; refuse cursors, sizes and parameters that are not on the list."""
+    """Newest orders first; unknown cursors, sizes and parameters are refused."""
 
     ordering = "-id"
     page_size = 20

@@ -30,7 +30,7 @@ RETRY_AFTER_SECONDS = 5
 
 
 def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
-    """Be the REST framework's exception handler: no exception leaves a view."""
+    """Answer any exception of a view; the REST framework's exception handler."""
     set_rollback()
     problem = describe_error(error)
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -63,7 +63,7 @@ def describe_error(error: BaseException | None) -> Problem:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Tell a database that is away, full, restarting or read-only from a statement that is wrong."""
+    """Return whether the database is away, full, restarting or read-only, and no statement is wrong."""
     return is_away(error)
 
 
@@ -137,21 +137,21 @@ def _describe_framework_error(error: drf.APIException) -> Problem:
 
 
 def refuse_bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Be Django's handler400: a forged host, a body too large."""
+    """Answer a forged host or a body too large; Django's handler400."""
     if not _is_api(request):
         return defaults.bad_request(request, exception)
     return Problem(status=400, code="bad-request", detail="The request is malformed.").as_response()
 
 
 def refuse_permission(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Be Django's handler403."""
+    """Answer a refused permission; Django's handler403."""
     if not _is_api(request):
         return defaults.permission_denied(request, exception)
     return describe_error(PermissionDenied()).as_response()
 
 
 def refuse_csrf(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Be Django's CSRF failure view; its page for people, a problem for programs."""
+    """Answer a failed CSRF check: Django's page in a browser, a problem below ``/api/``."""
     if not _is_api(request):
         from django.views.csrf import csrf_failure
 
@@ -161,14 +161,14 @@ def refuse_csrf(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 @csrf_exempt
 def refuse_unknown(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Be Django's handler404, and the view of every address below ``/api/`` that is none."""
+    """Answer an unknown address; Django's handler404, and the catch-all view below ``/api/``."""
     if not _is_api(request):
         return defaults.page_not_found(request, exception or Http404())
     return describe_error(Http404()).as_response()
 
 
 def report_failure(request: HttpRequest) -> HttpResponse:
-    """Be Django's handler500, for what fails outside of a view, such as the session's database."""
+    """Answer a failure outside of views, such as of the session's database; Django's handler500."""
     problem = describe_error(sys.exc_info()[1])
     if not _is_api(request) and problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return defaults.server_error(request)

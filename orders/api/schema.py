@@ -1,4 +1,4 @@
-"""Describe in the OpenAPI document what operations share: problems, and headers that have a meaning here."""
+"""What operations share in the OpenAPI document: problems, and the headers that the shop reads or sends."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def describe_strictness(result: dict[str, Any], **_context: Any) -> dict[str, An
 
 
 class ShopSchema(AutoSchema):
-    """Name operations after the functions of the shop."""
+    """A schema generator that tags operations by resource."""
 
     def get_tags(self) -> list[str]:
         """Return one tag for each resource."""

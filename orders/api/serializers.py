@@ -1,4 +1,4 @@
-"""Say what goes in and out of the API.
+"""Serializers of the shop's requests and answers.
 
 What comes in becomes the frozen requests of ``orders.requests``. What goes out is made by ``orders.summaries`` and
 ``problems``; the serializers below describe it for the OpenAPI document, and a test holds both against each other.
@@ -28,7 +28,7 @@ PAYMENT_METHOD = RegexValidator(r"\Apm_[A-Za-z0-9_]{1,60}\Z", "pm_ and up to 60 
 
 
 class LogInSerializer(StrictSerializer):
-    """Name an account and its password."""
+    """An account and its password."""
 
     username = LineField(max_length=150)
     password = TextField(max_length=128, trim_whitespace=False)
@@ -39,25 +39,25 @@ class TokenSerializer(serializers.Serializer):
 
 
 class NothingSerializer(StrictSerializer):
-    """Take an empty body, or an empty object."""
+    """An empty body, or an empty object."""
 
 
 class ExpectedTotalSerializer(StrictSerializer):
-    """Name the total that the customer saw."""
+    """The total that the customer saw."""
 
     amount_minor = WholeNumberField(min_value=0, max_value=MAX_WHOLE_NUMBER, help_text="In the smallest unit: cents.")
     currency = LineField(min_length=3, max_length=3, validators=[CURRENCY], help_text="ISO 4217.")
 
 
 class CheckoutLineSerializer(StrictSerializer):
-    """Ask for a quantity of one SKU of the catalogue."""
+    """A quantity of one SKU of the catalogue."""
 
     sku = LineField(max_length=64)
     quantity = WholeNumberField(min_value=1, max_value=MAX_QUANTITY)
 
 
 class AddressSerializer(StrictSerializer):
-    """Say where the goods go."""
+    """A shipping address."""
 
     name = PlainLineField(max_length=100)
     line1 = PlainLineField(max_length=200)
@@ -75,7 +75,7 @@ class AddressSerializer(StrictSerializer):
 
 @extend_schema_serializer(component_name="Checkout")
 class CheckoutSerializer(StrictSerializer):
-    """Ask for an order. Members that are not listed are refused."""
+    """A request for an order. Members that are not listed are refused."""
 
     lines = CheckoutLineSerializer(many=True, allow_empty=False, max_length=MAX_LINES, help_text="No SKU twice.")
     payment_method = PlainLineField(
@@ -154,7 +154,7 @@ class SagaSerializer(serializers.Serializer):
 
 
 class OrderSerializer(serializers.Serializer):
-    """Show an order and how far its checkout is."""
+    """An order and the progress of its checkout."""
 
     number = serializers.CharField()
     status = serializers.ChoiceField(choices=[status.value for status in DisplayStatus])

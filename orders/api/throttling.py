@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ScopeThrottle(BaseThrottle):
-    """Limit what a user does in the scope that a view names, whichever addresses the requests come from."""
+    """A limit for each user in the scope of a view, whichever addresses the requests come from."""
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         """Count the request, if the view names a scope.

@@ -1,4 +1,4 @@
-"""Answer requests: parse, call one service, answer."""
+"""The shop's views: each parses, calls one service, and answers."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ PRIVATE = {"Cache-Control": "private, no-cache"}
 
 
 class ShopView(APIView):
-    """Know the methods of the contract only; Allow headers then tell the truth."""
+    """Base of all views, with the methods of the contract only, so that Allow headers are right."""
 
     http_method_names = ("get", "head", "post")
 
 
 class TokenView(ShopView):
-    """Give a token for a user name and a password."""
+    """Tokens for a user name and a password."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -62,7 +62,7 @@ class TokenView(ShopView):
 
 
 class ProductListView(ShopView):
-    """Show the catalogue."""
+    """The catalogue."""
 
     @extend_schema(operation_id="list_products", responses={200: OfferSerializer(many=True), **schema.list_problems()})
     def get(self, request: Request) -> Response:
@@ -71,7 +71,7 @@ class ProductListView(ShopView):
 
 
 class CheckoutView(ShopView):
-    """Place orders."""
+    """Checkouts."""
 
     throttle_scope = "checkout"
 
@@ -97,7 +97,7 @@ class CheckoutView(ShopView):
 
 
 class OrderListView(ShopView):
-    """Show a customer's orders."""
+    """A customer's orders."""
 
     pagination_class = OrderPagination
 
@@ -116,7 +116,7 @@ class OrderListView(ShopView):
 
 
 class OrderView(ShopView):
-    """Show one order."""
+    """One order."""
 
     @extend_schema(
         operation_id="get_order",
@@ -134,7 +134,7 @@ class OrderView(ShopView):
 
 
 class OrderCancelView(ShopView):
-    """Turn orders back."""
+    """Cancel requests."""
 
     @extend_schema(
         operation_id="cancel_order",

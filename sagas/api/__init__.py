@@ -1,4 +1,4 @@
-"""Let programs operate sagas over HTTP: the same functions as the console and the command line, under REST.
+"""The operators' REST API: the same functions as the console and the command line.
 
 Optional: needs the extra ``api`` (the REST framework and drf-spectacular), and nothing of the engine imports it. A
 project includes it in its URLs::

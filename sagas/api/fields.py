@@ -30,7 +30,7 @@ class WholeNumberField(serializers.IntegerField):
 
 
 class TrueField(serializers.BooleanField):
-    """Only true: a member that means something when it is false would be left out."""
+    """Only ``true``, so that the client states what it wants."""
 
     def to_internal_value(self, data: Any) -> bool:
         """Return true."""

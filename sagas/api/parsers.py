@@ -41,7 +41,7 @@ class _RepeatedMembers(dict[str, Any]):
 
 
 class StrictJSONParser(BaseParser):
-    """A parser of ``application/json`` that no depth, size or number brings down."""
+    """Parser of ``application/json`` with limits on size, depth and numbers."""
 
     media_type = "application/json"
     max_bytes: ClassVar[int] = 256 * 1024  # a result of the default size, with everything around it escaped

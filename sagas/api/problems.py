@@ -1,4 +1,4 @@
-"""Answer what the engine refuses as ``application/problem+json``; other errors are left to the project's handler.
+"""Problem documents of what the engine refuses; other errors are left to the project's handler.
 
 Source: RFC 9457.
 """

@@ -1,4 +1,4 @@
-"""Describe in the OpenAPI document what the operations share."""
+"""What the operations share in the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say what goes in and out of the API: the first part reads bodies, the second describes answers for OpenAPI."""
+"""Serializers: the first part reads bodies, the second describes answers for OpenAPI."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_NUMBER = 2_147_483_647  # of a PostgreSQL integer
 
 
 class SagaActionSerializer(StrictSerializer):
-    """Ask for an action. `revision` says which state of the saga was decided on."""
+    """A request for an action. `revision` is that of the saga's state on which it was decided."""
 
     reason = TextField(min_length=MIN_REASON_CHARS, max_length=MAX_REASON_CHARS)
     revision = WholeNumberField(min_value=1, max_value=MAX_NUMBER)
@@ -28,7 +28,7 @@ class SagaActionSerializer(StrictSerializer):
 
 
 class SagaFilterSerializer(StrictSerializer):
-    """Narrow to some sagas; at least one member."""
+    """A filter of sagas; at least one member."""
 
     def get_fields(self) -> dict[str, Any]:
         """Return a text for each criterion."""
@@ -36,7 +36,7 @@ class SagaFilterSerializer(StrictSerializer):
 
 
 class SagaBulkDrawSerializer(StrictSerializer):
-    """Freeze a set of sagas: exactly one of `sagas`, `filter` and `everything`."""
+    """A set of sagas to freeze: exactly one of `sagas`, `filter` and `everything`."""
 
     operation = serializers.ChoiceField(choices=[operation.value for operation in BULK_OPERATIONS])
     sagas = serializers.ListField(
@@ -47,7 +47,7 @@ class SagaBulkDrawSerializer(StrictSerializer):
 
 
 class SagaBulkStartSerializer(StrictSerializer):
-    """Confirm a set: `count` for more than 100 sagas, `words` when no filter narrows them."""
+    """A confirmation of a set: `count` for more than 100 sagas, `words` when there is no filter."""
 
     reason = TextField(min_length=MIN_REASON_CHARS, max_length=MAX_REASON_CHARS)
     count = WholeNumberField(min_value=0, max_value=MAX_NUMBER, required=False)
@@ -55,7 +55,7 @@ class SagaBulkStartSerializer(StrictSerializer):
 
 
 class SagaBulkStopSerializer(StrictSerializer):
-    """Stop a bulk; there may be no time for a reason."""
+    """A request to stop a bulk; the reason is optional."""
 
     reason = TextField(max_length=MAX_REASON_CHARS, required=False, allow_blank=True)
 

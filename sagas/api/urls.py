@@ -1,4 +1,4 @@
-"""Map the addresses below ``sagas/`` to the views. Include it where the project's API is."""
+"""Addresses below ``sagas/``. Include them where the project's API is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer requests: parse strictly, call one function, answer."""
+"""The operators' views: each parses strictly, calls one function, and answers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ PRIVATE = {"Cache-Control": "private, no-cache"}
 
 
 class OperatorView(APIView):
-    """Know the methods of the contract only, and let nobody look who may not."""
+    """Base of all views: the methods of the contract only, and a view permission."""
 
     http_method_names = ("get", "head", "post")
     permission_classes = (IsAuthenticated,)
@@ -91,7 +91,7 @@ class OperatorView(APIView):
 
 
 class SagaListView(OperatorView):
-    """List sagas."""
+    """Lists of sagas."""
 
     parameters = PLACES.union(CRITERIA)
 
@@ -119,7 +119,7 @@ class SagaListView(OperatorView):
 
 
 class SagaView(OperatorView):
-    """Show one saga."""
+    """One saga."""
 
     @extend_schema(
         operation_id="get_saga",
@@ -138,7 +138,7 @@ class SagaView(OperatorView):
 
 
 class SagaActionView(OperatorView):
-    """Plan an action of an operator, or do it."""
+    """Actions of operators, planned or done."""
 
     parameters = frozenset({"step"})
 
@@ -173,7 +173,7 @@ class SagaActionView(OperatorView):
 
 
 class SagaBulkListView(OperatorView):
-    """List bulks, and freeze sets of sagas."""
+    """Lists of bulks, and frozen sets of sagas."""
 
     view_permission = VIEW_BULK
     parameters = PLACES
@@ -206,7 +206,7 @@ class SagaBulkListView(OperatorView):
 
 
 class SagaBulkView(OperatorView):
-    """Show one bulk."""
+    """One bulk."""
 
     view_permission = VIEW_BULK
 
@@ -217,7 +217,7 @@ class SagaBulkView(OperatorView):
 
 
 class SagaBulkResultsView(OperatorView):
-    """Show what became of each saga of a bulk."""
+    """The results of a bulk, one for each saga."""
 
     view_permission = VIEW_BULK
     parameters = frozenset({"after", "page_size"})
@@ -241,7 +241,7 @@ class SagaBulkResultsView(OperatorView):
 
 
 class SagaBulkStartView(OperatorView):
-    """Confirm sets."""
+    """Confirmations of sets."""
 
     view_permission = VIEW_BULK
 
@@ -258,7 +258,7 @@ class SagaBulkStartView(OperatorView):
 
 
 class SagaBulkStopView(OperatorView):
-    """Stop bulks."""
+    """Requests to stop bulks."""
 
     view_permission = VIEW_BULK
 

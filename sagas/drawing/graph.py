@@ -1,4 +1,4 @@
-"""Draw steps as a graph: one below the other, those of a group side by side."""
+"""Steps as a graph: one below the other, those of a group side by side."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STYLE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """Say where a step of one saga stands."""
+    """The state of a step of one saga."""
 
     word: str
     """What to read."""
@@ -42,7 +42,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """Show one step."""
+    """One step."""
 
     name: str
     """Its name."""
@@ -58,7 +58,7 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class _Box:
-    """Place one node."""
+    """A node and its place."""
 
     node: Node
     x: float
@@ -69,7 +69,7 @@ class _Box:
 
 @dataclass(frozen=True, kw_only=True)
 class _Rank:
-    """Place the nodes of one rank."""
+    """The nodes of one rank and their places."""
 
     boxes: tuple[_Box, ...]
     column: float

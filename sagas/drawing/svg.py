@@ -1,4 +1,4 @@
-"""Put SVG elements together, every name and text escaped."""
+"""SVG elements, every name and text escaped."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def attribute(text: str) -> str:
 
 
 def tooltip(text: str) -> str:
-    """Return what is read when an element is pointed at, and heard instead of it."""
+    """Return the text that a pointer shows and a screen reader reads."""
     return f"<title>{clean(text)}</title>"
 
 
 def symbol_at(x: float, y: float, url: str, *, size: float) -> str:
-    """Return a symbol of a file of symbols."""
+    """Return a symbol from a file of symbols."""
     return element("use", href=url, x=x, y=y, width=size, height=size, stroke="none")
 
 
@@ -55,7 +55,7 @@ def draw_picture(
     has_links: bool,
     **more: str | float,
 ) -> str:
-    """Return a whole picture. To a screen reader it is one thing; links inside would be lost, so with links a group.
+    """Return a whole picture: one image to screen readers, or a group, so that its links can be reached.
 
     ``name``: what the ids inside begin with, so that several stand in one page. ``more``: attributes.
     """

@@ -1,4 +1,4 @@
-"""Draw what ran when: a lane for each step, bars for its attempts, compensations mirrored below the axis."""
+"""Timelines: a lane for each step, bars for its attempts, compensations mirrored below the axis."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMES = "\u00d7"  # the multiplication sign
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """Show one attempt."""
+    """One attempt."""
 
     start: float
     """Seconds."""
@@ -42,7 +42,7 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """Show that a step waited."""
+    """A time in which a step waited."""
 
     start: float
     """Seconds."""
@@ -54,7 +54,7 @@ class Wait:
 
 @dataclass(frozen=True, kw_only=True)
 class Lane:
-    """Show one direction of one step."""
+    """One direction of one step."""
 
     name: str
     """The step."""
@@ -72,7 +72,7 @@ class Lane:
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """Hold what is drawn."""
+    """Everything that is drawn."""
 
     lanes: tuple[Lane, ...]
     """Actions in the order of the steps, then compensations in the opposite one."""

@@ -26,7 +26,7 @@ STEPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """Be a span of time that is drawn, or that is cut out."""
+    """A span of time that is drawn, or that is cut out."""
 
     start: float
     """Seconds."""
@@ -42,7 +42,7 @@ class Stretch:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeScale:
-    """Place moments, given in seconds, on an axis of pixels from 0."""
+    """An axis: moments in seconds to pixels from 0."""
 
     stretches: tuple[Stretch, ...]
     """In order, without holes."""

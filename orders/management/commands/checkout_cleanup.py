@@ -33,5 +33,5 @@ class Command(SagaCommand):
         self.stdout.write(f"{verb} {counts['idempotency_records']} answers and {counts['throttle_buckets']} counters.")
 
     def describe_failure(self, error: Error) -> str:
-        """Say what a failure leaves behind."""
+        """Return what a failure leaves behind."""
         return f"The database failed: {first_line(error)}. What was deleted stays deleted; run it again."

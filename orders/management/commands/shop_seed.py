@@ -45,5 +45,5 @@ class Command(SagaCommand):
             self.stdout.write(f"The shop has {len(USERS)} demo users and {len(PRODUCTS)} demo products.")
 
     def describe_failure(self, error: Error) -> str:
-        """Say that a repeat completes it."""
+        """Return the advice to repeat the command."""
         return f"The database failed: {first_line(error)}. Run it again: what is there already stays as it is."
