@@ -25,8 +25,9 @@ demo: install-demo ## Run the shop here: database, broker, worker, web server, f
 smoke: install-demo ## The same, but exit 0 when every checkout ended as expected, 1 otherwise
 	@$(BIN)/python -m config.local.demo --smoke
 
-# What a database for each participant can change: the rules, the participants, and who meets them.
-ON_FOUR_DATABASES = $(filter-out $(addprefix %/test_s8_, actions.py allowed.py demands.py), $(wildcard tests/engine/test_s[0-9]*.py)) \
+# What might meet a participant's database: the rules, the participants, and who meets them. What does is listed in a
+# file; `make test-faults` runs all of it, and sees that nothing is missing there.
+MAY_MEET_PARTICIPANTS = $(filter-out $(addprefix %/test_s8_, actions.py allowed.py demands.py), $(wildcard tests/engine/test_s[0-9]*.py)) \
 	tests/engine/test_retention.py tests/participants \
 	$(addprefix tests/commands/test_, actions.py cleanup.py examining.py list_and_show.py sweep.py) \
 	$(addprefix tests/api/test_, checkout.py idempotency.py orders.py prefer_wait.py probes.py)
@@ -34,11 +35,11 @@ ON_FOUR_DATABASES = $(filter-out $(addprefix %/test_s8_, actions.py allowed.py d
 .PHONY: test
 test: install-dev ## Run every test that needs no more than Python
 	$(PYTEST) -n $(TEST_PROCESSES) --dist loadgroup
-	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) $(ON_FOUR_DATABASES)
+	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) @tests/on_four_databases.txt
 
 .PHONY: test-matrix
-test-matrix: install-dev ## Try the wheel on every Python and Django at hand: the README's tutorial, a foreign project
-	$(BIN)/python -m tests.foreign.pairs
+test-matrix: install-dev ## Try the wheel on every Python and Django at hand: the README's tutorial, a foreign project. PAIRS=--ends
+	$(BIN)/python -m tests.foreign.pairs $(PAIRS)
 
 .PHONY: test-browser
 test-browser: install-dev ## Run the tests that need Chromium
@@ -57,11 +58,20 @@ chaos: install-dev ## Break the running shop for most of an hour and print what 
 	$(BIN)/python -m tests.chaos.run --checkouts $(or $(CHECKOUTS),5000)
 	$(BIN)/python -m tests.chaos.run --kills $(or $(KILLS),200)
 	$(BIN)/python -m tests.chaos.run --frozen-broker --checkouts 200
-	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/chaos
+	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/chaos tests/acceptance
+
+# What is disturbed point by point, searched, or done without a rule.
+FAULT_TESTS = tests/faults tests/machine tests/model $(wildcard tests/engine/test_*_without_rules.py) \
+	tests/chaos/test_removed_rules.py
 
 .PHONY: test-faults
 test-faults: install-dev ## Disturb every path at every point in every way, and search the models in full
-	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/faults tests/machine tests/model
+	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) $(FAULT_TESTS)
+	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) -p tests.touched $(MAY_MEET_PARTICIPANTS)
+
+.PHONY: count-proofs
+count-proofs: install-dev ## Count crash points, schedules, controls and removed rules of `make test` and `make test-faults`
+	$(BIN)/python -m tests.proofs $(FAULT_TESTS)
 
 .PHONY: check
 check: install-dev ## Check format, lint, types, imports, project, migrations, OpenAPI schema and documentation

@@ -12,6 +12,7 @@ from django.test import override_settings
 
 from config.local.valkey import LocalValkey, start_valkey
 
+from .depth import leave_to_full_runs
 from .emptying import emptying_what_is_filled
 from .foreign import table as foreign
 from .lanes import make_scheduler
@@ -51,6 +52,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     asked_for = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
     return None if any(path.is_relative_to(collection_path) for path in asked_for) else True
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known that leaves a test to full runs."""
+    config.addinivalue_line("markers", "full: left to `make test-faults` or `make chaos`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to full runs what is theirs."""
+    leave_to_full_runs(config, items)
 
 
 @pytest.hookimpl(optionalhook=True)

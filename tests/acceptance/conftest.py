@@ -60,7 +60,14 @@ def open_shop_on(brokers: list[Broker], blueprints: Blueprints, count: int, dire
         yield Shop(project=project, brokers=brokers, client=client.log_in("customer", "customer"))
 
 
-@pytest.fixture(scope="session", params=[ONE_DATABASE, FOUR_DATABASES], ids=["one-database", "four-databases"])
+# Four databases commit everything that one does, and more.
+SHOPS = [
+    pytest.param(ONE_DATABASE, id="one-database", marks=pytest.mark.full),
+    pytest.param(FOUR_DATABASES, id="four-databases"),
+]
+
+
+@pytest.fixture(scope="session", params=SHOPS)
 def shop(
     request: pytest.FixtureRequest, blueprints: Blueprints, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Shop]:

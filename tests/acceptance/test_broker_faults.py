@@ -180,7 +180,9 @@ def test_worker_that_starts_without_its_broker_sweeps_and_serves_nothing_until_i
     wait_until(lambda: list_beats(quiet_shop, worker) == [["sagas"]], "it serves", timeout_seconds=PATIENCE_SECONDS)
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize(
+    "pool", ["prefork", *(pytest.param(pool, marks=pytest.mark.full) for pool in ("threads", "solo"))]
+)
 def test_worker_that_is_asked_to_executes_without_its_broker(quiet_shop: Shop, pool: str) -> None:
     shop = quiet_shop.with_engine({**UNHURRIED_ENGINE, "SWEEP_RUNS": True})
     worker = start_worker_in_pool(shop, pool)

@@ -145,17 +145,28 @@ def demo(checkout: Path) -> Iterator[Demo]:
         yield started
 
 
-def test_smoke_ends_well_and_again_on_the_same_data(checkout: Path) -> None:
-    for _ in range(2):
-        done = subprocess.run(
-            [*DEMO, "--smoke"], cwd=checkout, env=bare_environment(), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert dict(ENDED.findall(done.stdout)) == ENDS
-        # The start, the four, an empty line and the end.
-        assert len(done.stdout.splitlines()) == 7
-        assert done.stderr == ""
-        assert not (checkout / "var" / "runtime.json").exists()
+def test_smoke_ends_well_and_again_on_the_same_data_with_whole_transcripts(checkout: Path) -> None:
+    first, again = run_smoke(checkout), run_smoke(checkout, TRANSCRIPTS="1")
+
+    # The start, the four, an empty line and the end.
+    assert len(first.splitlines()) == 7
+    assert len(re.findall(r"^Saga [0-9a-f-]{36}$", again, re.MULTILINE)) == 4
+    assert "capture_payment" in again
+
+
+def run_smoke(checkout: Path, **variables: str) -> str:
+    """Run the smoke test, and see it end well.
+
+    Returns: what it printed.
+    """
+    done = subprocess.run(
+        [*DEMO, "--smoke"], cwd=checkout, env=bare_environment(**variables), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert dict(ENDED.findall(done.stdout)) == ENDS
+    assert done.stderr == ""
+    assert not (checkout / "var" / "runtime.json").exists()
+    return done.stdout
 
 
 def test_demo_serves_commands_survives_its_worker_and_its_broker_and_ends_with_ctrl_c(
@@ -186,7 +197,9 @@ def test_demo_serves_commands_survives_its_worker_and_its_broker_and_ends_with_c
     assert not (checkout / "var" / "runtime.json").exists()
 
 
-def test_demo_leaves_a_saga_of_each_interesting_kind_and_finds_them_again(tmp_path: Path) -> None:
+def test_demo_leaves_a_saga_of_each_interesting_kind_finds_them_again_and_leaves_nothing_running_when_killed(
+    tmp_path: Path,
+) -> None:
     copy = make_checkout(tmp_path)
     with started_demo(copy) as demo:
         first = list_left(demo)
@@ -196,7 +209,11 @@ def test_demo_leaves_a_saga_of_each_interesting_kind_and_finds_them_again(tmp_pa
         shown = json.loads(run_manage(copy, "saga_bulk_show", bulk, "--json"))
     with started_demo(copy) as demo:
         second = list_left(demo)
+        family = demo.family()
+        demo.process.kill()
+        wait_until(lambda: have_ended(family), "everything has ended", timeout_seconds=60)
 
+    assert len(family) >= 8
     # The start, the four checkouts, addresses and log-ins, and where the rest is; nothing of any log.
     assert len(text.splitlines()) == 12
     assert [text.count(word) for word in ("as expected", "[info", "[warning", "Warning")] == [4, 0, 0, 0]
@@ -232,25 +249,7 @@ def list_left(demo: Demo) -> list[tuple[str, str]]:
     return re.findall(r"^  ([0-9a-f-]{36})  (\S+(?: \S+)*)  ", told, re.MULTILINE)
 
 
-def test_whole_transcripts_are_printed_when_asked_for(checkout: Path) -> None:
-    environment = bare_environment(TRANSCRIPTS="1")
-    done = subprocess.run([*DEMO, "--smoke"], cwd=checkout, env=environment, capture_output=True, text=True, check=True)
-
-    assert dict(ENDED.findall(done.stdout)) == ENDS
-    assert len(re.findall(r"^Saga [0-9a-f-]{36}$", done.stdout, re.MULTILINE)) == 4
-    assert "capture_payment" in done.stdout
-
-
-def test_killed_demo_leaves_nothing_running(demo: Demo) -> None:
-    family = demo.family()
-
-    demo.process.kill()
-
-    assert len(family) >= 8
-    wait_until(lambda: have_ended(family), "everything has ended", timeout_seconds=60)
-
-
-@pytest.mark.parametrize("options", [[], ["--smoke"]], ids=["demo", "smoke"])
+@pytest.mark.parametrize("options", [[], pytest.param(["--smoke"], marks=pytest.mark.full)], ids=["demo", "smoke"])
 def test_demo_whose_starter_dies_while_it_starts_ends_at_once(checkout: Path, options: list[str]) -> None:
     output = checkout / "output-of-an-orphan.txt"
     # On a busy machine a demo can be past its start before anybody sees that it has begun; then another one is killed.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +11,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.depth import IS_FULL
+
 from .conftest import Visitor
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "var" / "screenshots"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 # Colours do not depend on the width, nor does anything's place on the colours: two show everything, four are nicer.
 LOOKS = (("light", WIDE), ("dark", NARROW), ("dark", WIDE), ("light", NARROW))
-IS_FULL = os.environ.get("CHAOS") == "full"
 BACKGROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 18)"}
 AXE = Axe().axe_script
 # WCAG 2.2, A and AA; and of that what another size, or other colours, can change.

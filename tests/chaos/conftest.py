@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,12 +18,9 @@ from tests.acceptance.conftest import (  # noqa: F401 - fixtures
     quiet_shop,
     shared_quiet_shop,
 )
+from tests.depth import IS_FULL
 
 from .estate import Estate, open_estate
-
-FULL_VARIABLE = "CHAOS"
-# Each of these ruins a shop of its own.
-collect_ignore = [] if os.environ.get(FULL_VARIABLE) == "full" else ["test_removed_rules_at_work.py"]
 
 
 @pytest.fixture(scope="session")
@@ -52,4 +48,4 @@ def customer(transactional_db: None) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def is_full() -> bool:
     """Tell whether everything is done as often as the promise says (``make chaos``), not as time allows."""
-    return os.environ.get(FULL_VARIABLE) == "full"
+    return IS_FULL

@@ -17,6 +17,8 @@ from tests.processes import UNHURRIED_ENGINE, Process, wait_until
 from .estate import MAIN, Estate
 from .postgres import Stop
 
+pytestmark = pytest.mark.full
+
 Outage = Callable[[Estate], AbstractContextManager[None]]
 
 

@@ -19,6 +19,8 @@ from tests.servers import SERVER_VARIABLE
 
 from .proxy import PostgresProxy, open_proxy
 
+pytestmark = pytest.mark.full
+
 # More often than the budget of a step has attempts.
 ASKED_IN_VAIN = 6
 

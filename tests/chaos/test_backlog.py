@@ -29,6 +29,7 @@ FIRST_CLAIMS = """
     GROUP BY o.number, s.created_at ORDER BY {}"""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("is_flushed", [False, True], ids=["rung", "swept"])
 def test_pile_is_drained_oldest_first(quiet_shop: Shop, is_full: bool, is_flushed: bool) -> None:
     count = FULL_PILE if is_full else PILE

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.acceptance.shops import Shop
 from tests.processes import FAST_ENGINE, wait_until
 
@@ -19,6 +21,7 @@ DEEDS = """
     WHERE h.what = 'operator_acted' AND o.number = ANY(%s) ORDER BY o.number"""
 
 
+@pytest.mark.full
 def test_bulk_outlives_its_workers_and_acts_once_on_each_saga(quiet_shop: Shop, is_full: bool) -> None:
     shop, killed_at = quiet_shop.with_engine(SLOW_BULKS), FULLY_KILLED_AT if is_full else KILLED_AT
     sagas = killed_at[-1] + AT_ONCE

@@ -25,6 +25,8 @@ from tests.servers import PARTICIPANTS
 
 from .postgres import RestartablePostgres, Stop, open_postgres
 
+pytestmark = pytest.mark.full
+
 POOLED = 5
 # What each first request after a restart needs: nothing but probes, a token, a session, and each participant's tables.
 PAGES = {

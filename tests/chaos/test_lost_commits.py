@@ -15,12 +15,13 @@ from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE, Blueprints
 from tests.acceptance.shops import PATIENCE_SECONDS
 from tests.servers import SERVER_VARIABLE
 
-from .conftest import FULL_VARIABLE
 from .customers import Customers
 from .estate import PATIENT_ENGINE
 from .kinds import KINDS
 from .proxy import Fate, PostgresProxy, open_proxy
 from .settling import find_wrong_ends, list_with_a_person, read_ends, wait_until_settled
+
+pytestmark = pytest.mark.full
 
 HURT = (Fate.ANSWER_LOST, Fate.DROP, Fate.LATE)
 # One saga commits about 20 times, so each meets several of them, each time at other places.
@@ -41,11 +42,8 @@ def hurt_some(number: int) -> Fate:
 # row that another one does too are as good as impossible.
 ENGINE = {**PATIENT_ENGINE, "COMPENSATION_RETRY": {**PATIENT_ENGINE["COMPENSATION_RETRY"], "attempts": 10}}
 
-# Four databases commit everything that one does, and more.
-COUNTS = [FOUR_DATABASES, ONE_DATABASE] if os.environ.get(FULL_VARIABLE) == "full" else [FOUR_DATABASES]
 
-
-@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("count", [FOUR_DATABASES, ONE_DATABASE])
 def test_every_checkout_ends_right_when_commits_are_lost(
     blueprints: Blueprints, broker: LocalValkey, tmp_path: Path, count: int
 ) -> None:

@@ -22,6 +22,8 @@ from tests.removed import must_fail, rewrite
 
 from . import test_backlog, test_poisoned_rows, test_races
 
+pytestmark = pytest.mark.full
+
 # One is enough where all who race are made to meet.
 FEW = 1
 NAP_SECONDS = 0.05

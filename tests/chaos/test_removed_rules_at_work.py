@@ -1,6 +1,6 @@
 """Take one guarding rule out of real processes: the test that is there for it must fail, with what it says.
 
-Each ruins a shop of its own, which takes time: with ``CHAOS=full`` alone (``make chaos``).
+Each ruins a shop of its own, which takes time: in full runs alone (``make chaos``).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from . import (
     test_wild_messages,
     test_wrong_clocks,
 )
+
+pytestmark = pytest.mark.full
 
 # What never happens is not waited for as long as what only comes late.
 SHORT_PATIENCE_SECONDS = 45.0

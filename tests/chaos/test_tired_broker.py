@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import pytest
+
 from tests.acceptance.shops import PATIENCE_SECONDS, Shop
 from tests.processes import UNHURRIED_ENGINE
 
@@ -40,6 +42,7 @@ def test_broker_without_memory_neither_stops_checkouts_nor_workers(quiet_shop: S
     shop.assert_books_balance()
 
 
+@pytest.mark.full
 def test_broker_that_restarts_all_the_time_loses_nothing(quiet_shop: Shop, is_full: bool) -> None:
     shop, chance = quiet_shop, random.Random(7)
     restarts = FULL_RESTARTS if is_full else RESTARTS

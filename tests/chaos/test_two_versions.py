@@ -21,6 +21,8 @@ from tests.processes import UNHURRIED_ENGINE, Process, Project, wait_until
 from .estate import SETTINGS
 from .hurdles.apps import VERSIONS_VARIABLE
 
+pytestmark = pytest.mark.full
+
 SAGAS = 4  # of each version, at each time; every other one is refused and turns back
 LOOKS = 2  # so often somebody looks at what nobody can run
 OPEN = ""  # no gate

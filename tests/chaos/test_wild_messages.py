@@ -96,7 +96,9 @@ def test_messages_an_hour_late_in_other_envelopes_and_on_other_queues_change_not
     shop.assert_books_balance()
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize(
+    "pool", ["prefork", *(pytest.param(pool, marks=pytest.mark.full) for pool in ("threads", "solo"))]
+)
 def test_no_part_of_a_message_can_hurt_a_worker(quiet_shop: Shop, pool: str) -> None:
     shop = quiet_shop
     number = shop.place()

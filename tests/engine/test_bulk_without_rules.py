@@ -16,6 +16,8 @@ from tests.removed import must_fail
 from . import test_bulk_acting, test_bulk_crashes
 from .world import World
 
+pytestmark = pytest.mark.full
+
 Patch = pytest.MonkeyPatch
 
 

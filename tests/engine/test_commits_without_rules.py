@@ -15,6 +15,8 @@ from . import test_s11_crashes as kept
 from .boundaries import AFTER_COMMIT, BEFORE_COMMIT
 from .world import World
 
+pytestmark = pytest.mark.full
+
 Patch = pytest.MonkeyPatch
 
 

@@ -18,6 +18,8 @@ from tests.removed import NOT_REFUSED, must_fail, rewrite
 
 from . import test_retention as kept
 
+pytestmark = pytest.mark.full
+
 Patch = pytest.MonkeyPatch
 
 

@@ -14,7 +14,7 @@ from . import test_s1_retries, test_s9_continuation
 from .test_s1_retries import away  # noqa: F401 - a fixture
 from .world import World, define
 
-pytestmark = [pytest.mark.django_db(databases="__all__"), pytest.mark.usefixtures("inventory_apart")]
+pytestmark = [pytest.mark.full, pytest.mark.django_db(databases="__all__"), pytest.mark.usefixtures("inventory_apart")]
 
 
 def test_if_a_sweep_took_the_youngest_first_a_pile_would_stand_on_its_head(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,13 +12,11 @@ from django.db import connections
 
 from config.settings import configure_database
 from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
-from tests.chaos.conftest import FULL_VARIABLE
+from tests.depth import IS_FULL
 from tests.servers import PARTICIPANTS
 
 BOTH = (ONE_DATABASE, FOUR_DATABASES)
 TOPOLOGY_NAMES = {ONE_DATABASE: "one", FOUR_DATABASES: "four"}
-# Whether everything is tried on both; else what a number of databases cannot change is tried on one of them.
-IS_FULL = os.environ.get(FULL_VARIABLE) == "full"
 
 ALIASES = {"DATABASE_URL": "default", **{f"{name.upper()}_DATABASE_URL": name for name in PARTICIPANTS}}
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from zlib import crc32
 
 from django.db import Error, close_old_connections
 
 from sagas import clock
+from tests.depth import IS_FULL
 
 from .children import Child, count_points, kill_at
 from .points import Event, Failure, watching
 
 Case = TypeVar("Case")
+SHARES = 3  # so many runs would take all points of the shop's paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +154,21 @@ def settle(path: Path[Any], case: Any) -> list[str]:
     return _recover(path, case) or path.judge(case)
 
 
-def slice_of(points: tuple[str, ...], part: int, parts: int) -> range:
+def slice_of(points: tuple[str, ...], part: int = 0, parts: int = 1) -> range:
     """Return every ``parts``-th point, from 1, so that the parts together have each point once."""
     return range(1 + part, len(points) + 1, parts)
+
+
+def share_of(path: Path[Any], numbers: Sequence[int]) -> Sequence[int]:
+    """Return these points of a path in full, and else a third of them: the same in every run, but in no rhythm.
+
+    The shop's paths repeat what the engine's own paths show point by point, so a third of them is enough between two
+    full runs.
+    """
+    if IS_FULL:
+        return numbers
+    drawn = sorted(numbers, key=lambda number: crc32(f"{path.name} {number}".encode()))
+    return sorted(drawn[: math.ceil(len(drawn) / SHARES)])
 
 
 class _Trap:

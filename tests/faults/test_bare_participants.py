@@ -17,14 +17,14 @@ Check = Callable[..., None]
 def test_a_dead_worker_doubles_nothing(databases: int, bare_saga: type[SagaDefinition], way: str, check: Check) -> None:
     path = WAYS[way](bare_saga)
     points = map_points(path)
-    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
+    check(path, "killed", kill_everywhere(path, points, slice_of(points)))
 
 
 @each_on("way", one=["forward"], four=["cancelled"], full=list(WAYS))
 def test_a_late_worker_doubles_nothing(databases: int, bare_saga: type[SagaDefinition], way: str, check: Check) -> None:
     path = WAYS[way](bare_saga)
     points = map_points(path)
-    check(path, "frozen and late", freeze_everywhere(path, points, slice_of(points, 0, 1)))
+    check(path, "frozen and late", freeze_everywhere(path, points, slice_of(points)))
 
 
 @each_on("way", one=["cancelled"], full=["cancelled"])
@@ -33,4 +33,4 @@ def test_a_late_call_at_a_provider_that_cannot_close_keys_is_undone(
 ) -> None:
     path = WAYS[way](bare_saga)
     points = map_points(path)
-    check(path, "late, keys left open", freeze_everywhere(path, points, slice_of(points, 0, 1)))
+    check(path, "late, keys left open", freeze_everywhere(path, points, slice_of(points)))

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from sagas import SagaDefinition
+from tests.depth import IS_FULL
 
 from . import bare_paths, checkouts, operators
-from .databases import IS_FULL, each_on
-from .enumeration import Path, Verdict, fail_everywhere
+from .databases import each_on
+from .enumeration import SHARES, Path, Verdict, fail_everywhere
 from .points import Event, Failure, Kind, call_outside
 from .shop import Shopper
 
@@ -50,6 +51,7 @@ STATEMENTS = (
     Disturbance(name="deadlock or conflict", failures=(Failure.DEADLOCK, Failure.SERIALIZATION), chosen=is_statement),
     Disturbance(name="session ended", failures=(Failure.SHUTDOWN,), chosen=is_statement),
 )
+EVERY_WAY = (*COMMITS, *STATEMENTS)
 
 
 def fail(path: Path[Any], disturbance: Disturbance, *, part: int = 0, parts: int = 1) -> Iterator[Verdict]:
@@ -76,33 +78,33 @@ def test_an_event_that_is_no_longer_met_is_no_silent_end() -> None:
         list(verdicts)
 
 
-def fail_in_every_way(path: Path[Any], disturbances: Iterable[Disturbance], check: Check) -> None:
-    """Let each event of a path fail in each way that is meant for it."""
+def fail_in_every_way(path: Path[Any], check: Check, disturbances: Iterable[Disturbance], *, parts: int = 1) -> None:
+    """Let each event of a path, or one of so many, fail in each way that is meant for it."""
     for disturbance in disturbances:
-        check(path, disturbance.name, fail(path, disturbance))
+        check(path, disturbance.name, fail(path, disturbance, parts=parts))
 
 
 @each_on("path", one=[checkouts.REQUEST], full=[checkouts.REQUEST, operators.CANCEL_REQUEST])
 def test_a_request_is_answered_or_told_to_come_again(databases: int, path: Path[Shopper], check: Check) -> None:
-    fail_in_every_way(path, [*COMMITS, *STATEMENTS], check)
+    fail_in_every_way(path, check, EVERY_WAY, parts=1 if IS_FULL else SHARES)
 
 
 @each_on("way", four=["forward"], full=list(bare_paths.WAYS))
 def test_nothing_is_done_twice_where_only_the_engine_guards(
     databases: int, bare_saga: type[SagaDefinition], way: str, check: Check
 ) -> None:
-    fail_in_every_way(bare_paths.WAYS[way](bare_saga), [*COMMITS, *STATEMENTS], check)
+    fail_in_every_way(bare_paths.WAYS[way](bare_saga), check, EVERY_WAY)
 
 
 if IS_FULL:
 
     @each_on("path", full=[*operators.PATHS, *operators.SECOND_PATHS, *operators.FURTHER_PATHS])
     def test_an_action_is_done_whole_or_not_at_all(databases: int, path: Path[operators.Case], check: Check) -> None:
-        fail_in_every_way(path, [*COMMITS, *STATEMENTS], check)
+        fail_in_every_way(path, check, EVERY_WAY)
 
     @each_on("path", full=[checkouts.FORWARD, checkouts.BACKWARD])
     def test_a_checkout_survives_every_lost_commit(databases: int, path: Path[Shopper], check: Check) -> None:
-        fail_in_every_way(path, COMMITS, check)
+        fail_in_every_way(path, check, COMMITS)
 
     @pytest.mark.parametrize("part", range(PARTS))
     @pytest.mark.parametrize("disturbance", STATEMENTS, ids=lambda disturbance: disturbance.name)

@@ -7,16 +7,17 @@ from collections.abc import Callable
 import pytest
 
 from tests.acceptance.blueprints import FOUR_DATABASES
+from tests.depth import IS_FULL
 from tests.servers import PARTICIPANTS
 
 from . import checkouts
 from .databases import BOTH, each_on, on
-from .enumeration import Path, kill_everywhere, map_points, slice_of
+from .enumeration import Path, kill_everywhere, map_points, share_of, slice_of
 from .points import find_participants, number_beside_participants
 from .shop import Shopper
 
 # The long paths are taken in parts, so that test processes can share them.
-PARTS = 2
+PARTS = 2 if IS_FULL else 1
 WAYS = (checkouts.FORWARD, checkouts.BACKWARD)
 ALL_WAYS = (*WAYS, checkouts.FORWARD_THEN_CANCELLED, checkouts.BACKWARD_THEN_CANCELLED)
 COMMITS = tuple(f"{name}: COMMIT" for name in PARTICIPANTS)
@@ -28,7 +29,7 @@ def test_a_request_that_dies_is_repeated_and_places_one_order(
     databases: int, path: Path[Shopper], check: Check
 ) -> None:
     points = map_points(path)
-    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
+    check(path, "killed", kill_everywhere(path, points, share_of(path, slice_of(points))))
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -38,7 +39,7 @@ def test_a_checkout_whose_worker_dies_ends_as_it_should(
     databases: int, path: Path[Shopper], part: int, check: Check
 ) -> None:
     points = map_points(path)
-    check(path, "killed", kill_everywhere(path, points, slice_of(points, part, PARTS)))
+    check(path, "killed", kill_everywhere(path, points, share_of(path, slice_of(points, part, PARTS))))
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -54,13 +55,13 @@ def test_a_checkout_whose_worker_dies_between_two_databases_ends_as_it_should(
     assert len(commits) == 2 + (2 + 3) * 3
     assert {*commits, *(number + 1 for number in commits)} <= set(chosen)
 
-    check(path, "killed beside a participant", kill_everywhere(path, points, chosen[part::PARTS]))
+    check(path, "killed beside a participant", kill_everywhere(path, points, share_of(path, chosen[part::PARTS])))
 
 
 @each_on("path", one=checkouts.REFUSED, full=checkouts.ATTEMPTS)
 def test_an_attempt_whose_worker_dies_is_settled(databases: int, path: Path[Shopper], check: Check) -> None:
     points = map_points(path)
-    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
+    check(path, "killed", kill_everywhere(path, points, share_of(path, slice_of(points))))
 
 
 @on(FOUR_DATABASES)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from sagas import SagaDefinition
 from sagas.operations import Operation
 from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
+from tests.depth import IS_FULL
 
 from . import operators
-from .databases import IS_FULL, each_on, on
-from .enumeration import Path, kill_everywhere, map_points, slice_of
+from .databases import each_on, on
+from .enumeration import Path, kill_everywhere, map_points, share_of, slice_of
 from .points import find_participants
 from .shop import Shopper
 
@@ -30,7 +31,7 @@ def test_an_action_that_dies_is_done_whole_or_not_at_all(
     databases: int, path: Path[operators.Case], check: Check
 ) -> None:
     points = map_points(path)
-    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
+    check(path, "killed", kill_everywhere(path, points, share_of(path, slice_of(points))))
 
 
 @on(ONE_DATABASE)
@@ -39,13 +40,13 @@ def test_turning_back_a_group_that_dies_is_done_whole_or_not_at_all(
 ) -> None:
     path = operators.make_group_path(bare_saga)
     points = map_points(path)
-    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
+    check(path, "killed", kill_everywhere(path, points, share_of(path, slice_of(points))))
 
 
 @each_on("path", one=[operators.CANCEL_REQUEST], full=[operators.CANCEL_REQUEST])
 def test_a_cancel_request_that_dies_is_repeated(databases: int, path: Path[Shopper], check: Check) -> None:
     points = map_points(path)
-    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
+    check(path, "killed", kill_everywhere(path, points, share_of(path, slice_of(points))))
 
 
 @on(FOUR_DATABASES)

@@ -13,7 +13,7 @@ from tests.acceptance.blueprints import FOUR_DATABASES
 
 from . import upkeep
 from .databases import BOTH, each_on, on
-from .enumeration import Path, kill_everywhere, map_points, slice_of
+from .enumeration import Path, kill_everywhere, map_points, share_of, slice_of
 from .points import call_outside, find_participants
 
 PATHS = (upkeep.RUN_DUE, upkeep.RING_DUE, upkeep.BEAT, upkeep.CHECKOUT_CLEANUP)
@@ -34,7 +34,7 @@ def _archive_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 @each_on("path", one=PATHS, full=PATHS)
 def test_upkeep_that_dies_is_done_by_the_next(databases: int, path: Path[Any], check: Check) -> None:
     points = map_points(path)
-    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
+    check(path, "killed", kill_everywhere(path, points, share_of(path, slice_of(points))))
 
 
 @on(FOUR_DATABASES)
@@ -49,4 +49,4 @@ def test_a_cleanup_that_dies_loses_nothing(databases: int, tmp_path: FilePath, c
     path = upkeep.make_cleanup_path(tmp_path)
     points = map_points(path)
     assert sum("archive: append" in point for point in points) == 4
-    check(path, "killed", kill_everywhere(path, points, slice_of(points, 0, 1)))
+    check(path, "killed", kill_everywhere(path, points, share_of(path, slice_of(points))))

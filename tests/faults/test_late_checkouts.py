@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.depth import IS_FULL
+
 from . import checkouts
-from .databases import IS_FULL, each_on
-from .enumeration import Path, freeze_everywhere, map_points, slice_of
+from .databases import each_on
+from .enumeration import Path, freeze_everywhere, map_points, share_of, slice_of
 from .shop import Shopper
 
 # The long paths are taken in parts, so that test processes can share them.
@@ -22,7 +24,7 @@ Check = Callable[..., None]
 @each_on("path", one=[checkouts.REQUEST], full=[checkouts.REQUEST])
 def test_a_late_request_places_no_second_order(databases: int, path: Path[Shopper], check: Check) -> None:
     points = map_points(path)
-    check(path, "frozen and late", freeze_everywhere(path, points, slice_of(points, 0, 1)))
+    check(path, "frozen and late", freeze_everywhere(path, points, share_of(path, slice_of(points))))
 
 
 if IS_FULL:

@@ -78,7 +78,7 @@ class Estate:
         made: dict[str, str] = {}
         try:
             for alias, template in self.templates[setting.layout.template].items():
-                made[alias] = f"foreign_{setting.variation}_{uuid4().hex[:8]}"
+                made[alias] = f"foreign_{setting.variations[0]}_{uuid4().hex[:8]}"
                 self.execute("CREATE DATABASE {} TEMPLATE {}", made[alias], template)
             if setting.layout is Layout.REPLICA:
                 made["replica"] = f"foreign_replica_{uuid4().hex[:8]}"

@@ -68,7 +68,8 @@ class Layout(Enum):
 class Setting:
     """One way to set a project up.
 
-    variation: its function in the project's ``harbour/variations.py``. expected: what is driven, and what comes of it.
+    variation: its function in the project's ``harbour/variations.py``, or several joined by a plus sign, set together
+    because they have nothing to do with one another. expected: what is driven, and what comes of it.
     refused: the checks that refuse it instead. driver: of the database. layout: of the databases. database_defaults:
     what ``ALTER DATABASE … SET`` sets. clock: the moment at which the database's clock begins. worker: options of the
     worker that runs beside it. label: where one variation is tried in several ways.
@@ -88,6 +89,11 @@ class Setting:
     def name(self) -> str:
         """The name of its test and of its line in the table."""
         return self.label or self.variation
+
+    @property
+    def variations(self) -> list[str]:
+        """What is set together."""
+        return self.variation.split("+")
 
 
 def isolated(level: str) -> dict[str, str]:
@@ -116,6 +122,7 @@ def serves(variation: str, label: str, *worker: str, **options: Any) -> Setting:
     return Setting(variation=variation, label=label, worker=worker, expected=BESIDE_A_WORKER, **options)
 
 
+OF_THREADS = ("--pool", "threads", "--concurrency", "4")
 THE_DOUBLED_HOUR = {"doctor": ["clock", "workers", "queues"]}
 TALL = {"operate_tall_saga": [[200, "paused"], [200, None], [200, None], "completed"]}
 TALL_ALONE = {"check": [], **TALL, "bulk_from_console": CONSOLE["bulk_from_console"]}
@@ -123,50 +130,38 @@ TALL_ALONE = {"check": [], **TALL, "bulk_from_console": CONSOLE["bulk_from_conso
 SETTINGS = (
     works("default", THREADS, CONSOLE, PAGES, OWN_TESTS),
     # The database
-    works("read_committed", THREADS),
-    works("repeatable_read", THREADS, CONSOLE),
-    works("serializable", THREADS, CONSOLE),
+    works("read_committed+connections_for_a_minute+time_zone+eager_without_rings", THREADS),
+    works("repeatable_read+no_translation", THREADS, CONSOLE),
+    works("serializable+connections_for_ever", THREADS, CONSOLE),
     works("default", THREADS, label="repeatable_read_of_database", database_defaults=isolated("repeatable read")),
     works("default", THREADS, label="serializable_of_database", database_defaults=isolated("serializable")),
-    works("atomic_requests", CONSOLE),
-    works("server_side_binding", THREADS, CONSOLE),
-    works("connections_for_a_minute", THREADS),
-    works("connections_for_ever", THREADS),
-    works("connection_pool", THREADS, CONSOLE),
+    works("atomic_requests+time_zone_of_database", CONSOLE),
+    works("server_side_binding+right_to_left", THREADS, CONSOLE),
+    works("connection_pool+naive_times_far_west", THREADS, CONSOLE),
     works("default", THREADS, CONSOLE, driver="psycopg2", label="psycopg2"),
-    works("read_replica", CONSOLE, PAGES, layout=Layout.REPLICA),
+    works("read_replica+naive_times", CONSOLE, PAGES, layout=Layout.REPLICA),
     works("engine_database", THREADS, CONSOLE, PAGES, OWN_TESTS, layout=Layout.APART),
     # Time and language
-    works("naive_times", CONSOLE, PAGES),
-    works("naive_times_far_west"),
-    works("time_zone"),
-    works("time_zone_of_database", CONSOLE),
     works("naive_times_in_the_doubled_hour", CONSOLE, THE_DOUBLED_HOUR, clock="2026-10-25 00:10:00+00"),
     works("time_zone_of_database_in_the_doubled_hour", THE_DOUBLED_HOUR, clock="2026-10-25 01:10:00+00"),
     Setting(variation="separators_de", expected=TALL_ALONE, layout=Layout.TALL),
     Setting(variation="separators_fr", expected=TALL_ALONE, layout=Layout.TALL),
     Setting(variation="separators_en", expected=TALL_ALONE, layout=Layout.TALL),
     shows("separators_everywhere", TALL, layout=Layout.TALL),
-    Setting(variation="no_translation", expected={"check": [], **CONSOLE}),
-    Setting(variation="right_to_left", expected={"check": [], **CONSOLE}),
     # The admin
     shows("site_alone"),
     shows("site_beside"),
-    shows("site_instead"),
+    shows("site_instead+prefix_of_the_server"),
     works("no_admin", OWN_TESTS),
     shows("unfold"),
     works("user_model", CONSOLE, layout=Layout.PEOPLE),
-    works("forced_prefix", PAGES),
-    shows("prefix_of_the_server"),
+    works("forced_prefix+pickle_beside_json", PAGES),
     # Celery
     serves("worker", "worker_prefork", "--pool", "prefork", "--concurrency", "2"),
     serves("worker", "worker_solo", "--pool", "solo", driver="psycopg2"),
     serves("worker", "worker_gevent", "--pool", "gevent", "--concurrency", "20"),
-    serves("worker_on_connection_pool", "worker_threads", "--pool", "threads", "--concurrency", "4"),
-    serves("worker_on_repeatable_read", "worker_on_repeatable_read", "--pool", "threads", "--concurrency", "4"),
+    serves("worker_on_connection_pool+worker_on_repeatable_read", "worker_threads", *OF_THREADS),
     works("eager", {"run_eagerly": ["completed", "compensated"]}, CONSOLE, OWN_TESTS),
-    works("eager_without_rings"),
-    works("pickle_beside_json"),
     # Refused by manage.py check
     Setting(variation="autocommit_off", refused=("sagas.E018",)),
     Setting(variation="pickle_alone", refused=("sagas.E022",)),
@@ -177,8 +172,7 @@ SETTINGS = (
 LIMITS = {"statement_timeout": "30s", "lock_timeout": "20s", "idle_in_transaction_session_timeout": "60s"}
 BEHIND_PGBOUNCER = works("behind_pgbouncer", THREADS, CONSOLE, database_defaults=LIMITS)
 WORKER_BEHIND_PGBOUNCER = serves(
-    "worker_behind_pgbouncer", "worker_behind_pgbouncer", "--pool", "threads", "--concurrency", "4",
-    database_defaults=LIMITS,
-)  # fmt: skip
+    "worker_behind_pgbouncer", "worker_behind_pgbouncer", *OF_THREADS, database_defaults=LIMITS
+)
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -41,11 +41,14 @@ class Line:
         return f"refused: {self.refusal}" if self.refusal else "works"
 
 
-def compare(setting: Setting, words: str, found: Mapping[str, Any]) -> Line:
-    """Compare what came of a setting that must work with what was expected."""
+def compare(setting: Setting, name: str, words: str, found: Mapping[str, Any]) -> Line:
+    """Compare what came of a setting that must work with what was expected.
+
+    name: of its line.
+    """
     names = list(dict.fromkeys([*setting.expected, *found]))
     wrong = [(name, short(found.get(name))) for name in names if found.get(name) != setting.expected.get(name)]
-    return Line(name=setting.name, words=words, driven=tuple(setting.expected), wrong=tuple(wrong))
+    return Line(name=name, words=words, driven=tuple(setting.expected), wrong=tuple(wrong))
 
 
 def short(value: Any, limit: int = 160) -> str:

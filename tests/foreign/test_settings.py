@@ -21,22 +21,32 @@ def by_name(settings: list[Setting]) -> Any:
     return pytest.mark.parametrize("setting", settings, ids=lambda setting: setting.name)
 
 
-def words_of(setting: Setting) -> str:
-    """Return what is set, in the words of the variation and of what the test sets beside it."""
+def list_variations() -> dict[str, str]:
+    """Return what each variation of the project sets, in its own words."""
     module = ast.parse((PROJECT / "harbour" / "variations.py").read_text())
-    [function] = [node for node in module.body if getattr(node, "name", "") == setting.variation]
-    assert isinstance(function, ast.FunctionDef)
-    parts = [(ast.get_docstring(function) or "").strip()]
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
+    return {
+        node.name: (ast.get_docstring(node) or "").strip()
+        for node in functions
+        if any(isinstance(one, ast.Name) and one.id == "variation" for one in node.decorator_list)
+    }
+
+
+def words_of(setting: Setting, variation: str) -> str:
+    """Return what is set, in the words of the variation and of what the test sets beside it."""
+    parts = [list_variations()[variation]]
     parts += [f"{name} = {value} by ALTER DATABASE" for name, value in setting.database_defaults.items()]
     parts += [setting.driver] if setting.driver != "psycopg" else []
     parts += [" ".join(setting.worker)] if setting.worker else []
+    parts += [f"beside {other}" for other in setting.variations if other != variation]
     return ", ".join(parts)
 
 
 def judge(setting: Setting, found: dict[str, Any], record: Any) -> None:
-    """Put a setting into the table, and fail unless everything came out as expected."""
-    line = compare(setting, words_of(setting), found)
-    record(PROPERTY, as_property(line))
+    """Put each thing that a setting sets into the table, and fail unless everything came out as expected."""
+    for variation in setting.variations:
+        name = variation if len(setting.variations) > 1 else setting.name
+        record(PROPERTY, as_property(compare(setting, name, words_of(setting, variation), found)))
     assert found == dict(setting.expected), f"By hand: {how_to_repeat(setting)}"
 
 
@@ -84,24 +94,18 @@ def test_setting_is_refused_with_the_way_out(setting: Setting, estate: Estate, r
     refusal = "; ".join(f"{number} {short(text)} {short(hint)}" for number, text, hint in complaints)
     found = tuple(number for number, _, _ in complaints)
     wrong = () if found == setting.refused else (("check", f"{list(found)}, not {list(setting.refused)}"),)
-    line = Line(name=setting.name, words=words_of(setting), driven=("check",), wrong=wrong, refusal=refusal)
+    line = Line(
+        name=setting.name, words=words_of(setting, setting.variation), driven=("check",), wrong=wrong, refusal=refusal
+    )
     record_property(PROPERTY, as_property(line))
     assert found == setting.refused, f"By hand: {how_to_repeat(setting)}"
     assert all(len(hint) > len("None") for _, _, hint in complaints)
 
 
 def test_every_variation_of_the_project_is_tried() -> None:
-    module = ast.parse((PROJECT / "harbour" / "variations.py").read_text())
-    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
-    variations = {
-        node.name
-        for node in functions
-        if any(isinstance(one, ast.Name) and one.id == "variation" for one in node.decorator_list)
-    }
-
     assert len({setting.name for setting in SETTINGS}) == len(SETTINGS)
     # PgBouncer is a package of Debian: it is tried in tests/brokers.
-    assert variations == {setting.variation for setting in SETTINGS} | {
+    assert set(list_variations()) == {name for setting in SETTINGS for name in setting.variations} | {
         "behind_pgbouncer",
         "worker_behind_pgbouncer",
     }

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis.internal.conjecture.engine import ConjectureRunner
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.faults.databases import IS_FULL
+from tests.depth import IS_FULL
 
 from .machine import SagaMachine
 from .removals import OFTEN, REMOVALS, SELDOM
@@ -25,7 +25,8 @@ from .stage import Does
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("apart")]
 
-EXAMPLES = 150  # about a minute of one processor
+# About half a minute of one processor for each hundred.
+EXAMPLES = 300 if IS_FULL else 100
 MOVES = 30
 LONG_RUN = "SAGAS_MACHINE_EXAMPLES"
 REACHED = frozenset({

@@ -24,7 +24,7 @@ SETTING = Setting(variation="one", expected={"complete": "completed", "doctor": 
     ],
 )
 def test_whatever_differs_is_told(found: dict[str, object], result: str) -> None:
-    assert compare(SETTING, "a setting", found).result == result
+    assert compare(SETTING, SETTING.name, "a setting", found).result == result
 
 
 def test_line_survives_the_way_to_another_process() -> None:

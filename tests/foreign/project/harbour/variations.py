@@ -13,12 +13,13 @@ def variation(function):
     return function
 
 
-def apply(name, settings):
-    """Change the settings as the named variation does.
+def apply(names, settings):
+    """Change the settings as the named variations do, several being joined by a plus sign.
 
     Raises: KeyError for a name that there is not.
     """
-    VARIATIONS[name](settings)
+    for name in names.split("+"):
+        VARIATIONS[name](settings)
 
 
 def options_of(settings, alias="default"):
