@@ -114,6 +114,8 @@ def test_console_lines_are_commands_that_there_are(text: str) -> None:
 
 def require_command(words: list[str]) -> None:
     """Fail unless these words, if any, call a program rightly."""
+    while words and re.match(r"[A-Z_]+=", words[0]):
+        words = words[1:]
     managed = next(
         (words[index + 1 :] for index in range(len(words)) if MANAGE.search(" ".join(words[: index + 1]))), []
     )
