@@ -13,11 +13,12 @@ No test framework is imported; use it with pytest, unittest or a shell.
 """
 
 from .drain import NotDrained, drain, pass_time
-from .explorer import Exploration, Trial, Verdict, assert_explored, explore
+from .explorer import Exploration, Verdict, assert_explored, explore
 from .faults import Faults, SimulatedCrash, faults
 from .invariants import assert_invariants, effect_of, find_violations, outcomes_of
 from .scenario import Scenario, register_scenario
 from .transcripts import assert_transcript, transcript
+from .trials import Trial
 from .verdicts import render_exploration
 
 __all__ = [

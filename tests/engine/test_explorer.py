@@ -14,7 +14,7 @@ from sagas import Compensatable, Fenced, Pivot, Retriable, RetryPolicy, SagaDefi
 from sagas.models import Saga
 from sagas.states import Direction
 from sagas.testing import Scenario, assert_explored, drain, explore, explorer, render_exploration
-from sagas.testing.explorer import enumerate_trials
+from sagas.testing.trials import enumerate_trials
 from sagas.testing.verdicts import as_rows
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,7 +18,7 @@ from sagas.engine import start
 from sagas.models import Saga, SagaBarrier
 from sagas.states import Direction
 from sagas.testing import Scenario, assert_explored, drain, explore, explorer, faults
-from sagas.testing.explorer import enumerate_trials
+from sagas.testing.trials import enumerate_trials
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
