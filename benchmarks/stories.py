@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from sagas import claims, clock, inputs, moves, operations, starting
+from sagas import claims, clock, inputs, operations, starting, step_transitions
 from sagas.actors import Actor
 from sagas.conf import get_settings
 from sagas.definition import SagaDefinition
@@ -196,7 +196,9 @@ def _go_on(saga_id: UUID, story: Story) -> None:
     for _ in range(MAX_MOVES):
         work = SagaUnitOfWork.lock(saga_id)
         if claimed is not None:
-            moves.record(work, work.step(claimed.step.name), claimed.direction, _answer(claimed, story, answers))
+            step_transitions.record(
+                work, work.step(claimed.step.name), claimed.direction, _answer(claimed, story, answers)
+            )
         is_enough = claimed is not None and _is_at(claimed, story) and not answers and story.stand is Stand.WAITING
         claimed = _settle(work, may_claim=not is_enough)
         if is_enough or (claimed is None and not _wait(work)):

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from uuid import uuid4
 
-from . import closing, holds, inputs, moves
+from . import closing, holds, inputs, settle
 from .conf import get_settings
 from .context import Results, StepContext
 from .definition import SagaDefinition
@@ -32,7 +32,7 @@ DIRECTION_EVENTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Next:
-    """Say what follows a claim or a record."""
+    """What follows a claim or a record."""
 
     claimed: Claimed | None = None
     """What this worker runs now; None: nothing."""
@@ -52,7 +52,7 @@ def claim_next(draft: SagaDraft, *, queues: frozenset[str] | None, worker: str, 
     ``may_claim`` False: this worker stops; everything due is rung for.
     """
     before, queues_before = draft.saga.due_at, _queues_of(draft)
-    plan = moves.settle(draft)
+    plan = settle.settle(draft)
     settings = get_settings()
     claimed: Claimed | None = None
     rings: list[str] = []
@@ -67,7 +67,7 @@ def claim_next(draft: SagaDraft, *, queues: frozenset[str] | None, worker: str, 
             rings.append(queue)
     if plan.claims:
         # The rest of a group stays due at once, so that a lost ring is swept; else the lease is what to watch.
-        moves.refresh_due(draft)
+        settle.refresh_due(draft)
         due_at = draft.saga.due_at
         if claimed is None and before is not None and due_at is not None and before < due_at <= draft.now:
             draft.saga.due_at = before  # still due, and nobody took it: it keeps its place among the oldest
@@ -99,7 +99,7 @@ def _queues_of(draft: SagaDraft) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Prepared:
-    """Hold what the project's own code says of a step, asked for before its attempt is opened."""
+    """What the project's own code says of a step, asked for before its attempt is opened."""
 
     typed_input: object
     database: str

@@ -65,7 +65,7 @@ def forgive(draft: SagaDraft) -> None:
 
 
 def is_owed(draft: SagaDraft) -> bool:
-    """Tell whether a call is due now."""
+    """Return whether a call is due now."""
     return draft.saga.hook_due_at is not None and draft.saga.hook_due_at <= draft.now
 
 

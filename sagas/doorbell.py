@@ -1,4 +1,4 @@
-"""Say "look at this saga" to a worker, without ever waiting for a broker.
+"""Wake-ups: messages that ask a worker to look at a saga, sent without ever waiting for a broker.
 
 A ring is put into a bounded queue of this process and one daemon thread publishes it. A slow, frozen or absent
 broker costs nothing but the ring: what is not delivered is found by the sweep.
@@ -66,7 +66,7 @@ def _find(path: str) -> Callable[[UUID, str], None]:
 
 
 def ring_nobody(saga_id: UUID, queue_name: str) -> None:
-    """Be the doorbell of a project without a broker, and of tests: everything is left to the sweep."""
+    """Leave everything to the sweep: for projects without a broker, and for tests."""
 
 
 def ring_celery(saga_id: UUID, queue_name: str) -> None:

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError
 
-from . import claims, closing, doorbell, eager, evidence, moves, outcomes, perform, transactions
+from . import claims, closing, doorbell, eager, evidence, outcomes, perform, step_transitions, transactions
 from .claims import Next
 from .conf import get_settings
 from .databases import is_conflict, refresh_connection
@@ -44,7 +44,7 @@ class _StaleToken(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """Hold what stays the same while one worker works on one saga."""
+    """What stays the same while one worker works on one saga."""
 
     saga_id: UUID
     queues: frozenset[str] | None
@@ -63,7 +63,7 @@ class _Run:
 
 @dataclass(kw_only=True)
 class _Joined:
-    """Hold how far the transaction of a local step got."""
+    """How far the transaction of a local step got."""
 
     reached: str = "begin"
     """Where an error comes from: begin, function, record or commit."""
@@ -236,12 +236,12 @@ def _record_in(run: _Run, work: SagaUnitOfWork, claimed: Claimed, report: Report
     step = work.step(claimed.step.name)
     if step.lease_token != claimed.token:
         return None
-    moves.record(work, step, claimed.direction, report)
+    step_transitions.record(work, step, claimed.direction, report)
     return claims.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
 
 def _is_recorded(claimed: Claimed, following: Next, report: Report) -> bool:
-    """Tell whether a commit that was not answered took place: the next attempt that it claimed is there, or, where it
+    """Return whether a commit that was not answered took place: the next attempt that it claimed is there, or, where it
     claimed none, this one has ended as reported.
 
     Locks: the saga row: a transaction still committing holds it, so the answer is final.

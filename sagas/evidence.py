@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from . import claims, effects_left, moves
+from . import claims, effects_left, step_transitions
 from .claims import Next
 from .draft import SagaDraft
 from .history_events import HistoryEvent
@@ -54,7 +54,7 @@ def _react_to_action(draft: SagaDraft, step: SagaStep, report: Report) -> None:
     if state in FORWARD_STATES:
         is_open = step.state in (StepState.WAITING, StepState.UNKNOWN)
         if is_open and report.outcome in (Outcome.SUCCEEDED, Outcome.REFUSED):
-            moves.settle_action(draft, step, report)
+            step_transitions.settle_action(draft, step, report)
     elif not has_effect:
         return
     elif state is SagaState.ABANDONED:
@@ -64,7 +64,7 @@ def _react_to_action(draft: SagaDraft, step: SagaStep, report: Report) -> None:
     elif state is SagaState.COMPENSATED or (
         state is SagaState.COMPENSATING and (step.state == StepState.COMPENSATED or step.kind == Kind.PIVOT)
     ):
-        moves.reopen(draft, step)
+        step_transitions.reopen(draft, step)
     elif step.state == StepState.COMPENSATING:
         # A provider may have remembered "nothing to undo" under the present key; what runs next uses another one.
         step.epoch += 1
@@ -73,4 +73,4 @@ def _react_to_action(draft: SagaDraft, step: SagaStep, report: Report) -> None:
 def _react_to_compensation(draft: SagaDraft, step: SagaStep, attempt: SagaAttempt, report: Report) -> None:
     is_open = step.state == StepState.COMPENSATING and not step.is_live and attempt.epoch == step.epoch
     if is_open and report.outcome is Outcome.SUCCEEDED:
-        moves.settle_compensation(draft, step, report, token=attempt.lease_token)
+        step_transitions.settle_compensation(draft, step, report, token=attempt.lease_token)

@@ -1,4 +1,4 @@
-"""Hold a saga or a step, and ask a person to look; end both again, with a history row for each.
+"""Hold a saga or a step, and ask an operator to look; end both again, with a history row for each.
 
 Tx: inside the transaction that holds the draft.
 """
@@ -46,7 +46,7 @@ def clear_missing_definition(draft: SagaDraft) -> None:
 
 
 def raise_attention(draft: SagaDraft, attention: Attention) -> None:
-    """Ask a person to look at the saga, once."""
+    """Ask an operator to look at the saga, once."""
     if attention.value in draft.saga.attention:
         return
     draft.saga.attention = sorted({*draft.saga.attention, attention.value})

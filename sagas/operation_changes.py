@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import claims, effects_left, holds, moves, rules
+from . import claims, effects_left, holds, rules, saga_transitions, step_transitions
 from .draft import SagaDraft
 from .exceptions import BadRequest, OperationRefused
 from .history_events import HistoryEvent
@@ -68,7 +68,7 @@ def apply(draft: SagaDraft, request: OperationRequest) -> OperationChange:
     """
     operation = request.operation
     if operation is not Operation.ABANDON:
-        moves.expire_leases(draft)
+        step_transitions.expire_leases(draft)
     if refusal := rules.find_refusal(draft, operation, request.step):
         raise OperationRefused(refusal)
     before = rules.describe(draft)
@@ -96,13 +96,13 @@ def settle_as_told(draft: SagaDraft, row: SagaStep, *, happened: bool, request: 
     """Settle the action of a step by an operator's word, written as an attempt of its own, and let the saga react."""
     outcome, effect = (Outcome.SUCCEEDED, Effect.YES) if happened else (Outcome.REFUSED, Effect.NONE)
     report = _assume(draft, row, Direction.ACTION, outcome, effect, request)
-    moves.settle_action(draft, row, report)
+    step_transitions.settle_action(draft, row, report)
 
 
 def _retry(draft: SagaDraft, request: OperationRequest) -> str:
     names = rules.retriable_steps(draft, request.step)
     for name in names:
-        moves.ask_again(draft, draft.step(name), actor=request.actor, reason=request.reason)
+        step_transitions.ask_again(draft, draft.step(name), actor=request.actor, reason=request.reason)
     holds.clear_missing_definition(draft)
     blocked = f" The saga is still held: {draft.saga.hold}." if draft.saga.hold else ""
     return f"Due now, with a fresh budget: {', '.join(names)}.{blocked}"
@@ -110,7 +110,7 @@ def _retry(draft: SagaDraft, request: OperationRequest) -> str:
 
 def _compensate(draft: SagaDraft, request: OperationRequest) -> str:
     cause = {"kind": "operator", "actor": request.actor, "reason": request.reason}
-    moves.turn_back(draft, cause, actor=request.actor, reason=request.reason)
+    saga_transitions.turn_back(draft, cause, actor=request.actor, reason=request.reason)
     return "The saga compensates."
 
 
@@ -149,7 +149,7 @@ def _mark_refused(draft: SagaDraft, request: OperationRequest) -> str:
 def _mark_compensated(draft: SagaDraft, request: OperationRequest) -> str:
     row = request.find_step(draft)
     report = _assume(draft, row, Direction.COMPENSATION, Outcome.SUCCEEDED, Effect.YES, request)
-    moves.settle_compensation(draft, row, report)
+    step_transitions.settle_compensation(draft, row, report)
     return f"{row.name} counts as compensated."
 
 
@@ -164,7 +164,7 @@ def _resume(draft: SagaDraft, request: OperationRequest) -> str:
 
 
 def _cancel(draft: SagaDraft, request: OperationRequest) -> str:
-    moves.request_abort(draft, AbortRequest.CANCEL, actor=request.actor, reason=request.reason)
+    saga_transitions.request_abort(draft, AbortRequest.CANCEL, actor=request.actor, reason=request.reason)
     for row in draft.steps:
         # A pivot of unknown outcome stays held: the request is remembered until somebody knows.
         if row.kind != Kind.PIVOT or row.state == StepState.WAITING:
@@ -173,9 +173,9 @@ def _cancel(draft: SagaDraft, request: OperationRequest) -> str:
 
 
 def _abandon(draft: SagaDraft, request: OperationRequest) -> str:
-    moves.give_up_leases(draft)
+    step_transitions.give_up_leases(draft)
     left = effects_left.list_effects(draft)
-    moves.abandon(draft, left, actor=request.actor, reason=request.reason)
+    saga_transitions.abandon(draft, left, actor=request.actor, reason=request.reason)
     names = ", ".join(effect["step"] for effect in left)
     return f"The saga is abandoned; left behind: {names or 'nothing'}."
 

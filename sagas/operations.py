@@ -28,6 +28,7 @@ from .json_values import require_storable, require_text
 from .models import SagaHistory
 from .operation_changes import OperationRequest, apply
 from .rules import Operation
+from .snapshot import SagaSnapshot
 from .transactions import own_transaction
 from .unit_of_work import SagaUnitOfWork
 from .visible import count_visible
@@ -57,7 +58,7 @@ MIN_REASON_CHARS, MAX_REASON_CHARS = 10, 500
 
 @dataclass(frozen=True, kw_only=True)
 class OperationResult:
-    """Say what an action did."""
+    """What an operation did."""
 
     saga_id: UUID
     operation: Operation
@@ -66,7 +67,7 @@ class OperationResult:
     revision: int
     """The saga's revision afterwards."""
     message: str
-    """One sentence for the person who acted."""
+    """One sentence for the operator."""
     is_repeat: bool = False
     """Whether nothing was done because it was done already."""
 
@@ -224,8 +225,8 @@ def _lock(saga_id: UUID) -> SagaUnitOfWork:
         ) from error
 
 
-def _result(work: SagaUnitOfWork, operation: Operation, message: str, *, is_repeat: bool = False) -> OperationResult:
-    saga = work.saga
+def _result(snapshot: SagaSnapshot, operation: Operation, message: str, *, is_repeat: bool = False) -> OperationResult:
+    saga = snapshot.saga
     return OperationResult(
         saga_id=saga.pk,
         operation=operation,
@@ -236,22 +237,24 @@ def _result(work: SagaUnitOfWork, operation: Operation, message: str, *, is_repe
     )
 
 
-def _was_done(work: SagaUnitOfWork, operation: Operation, actor: Actor, revision: int | None, step: str | None) -> bool:
-    """Tell whether the same person did the same thing on the same revision: the second half of a double click."""
-    if revision is None or revision == work.saga.revision:
+def _was_done(
+    snapshot: SagaSnapshot, operation: Operation, actor: Actor, revision: int | None, step: str | None
+) -> bool:
+    """Return whether the same operator did the same thing on the same revision: the second half of a double click."""
+    if revision is None or revision == snapshot.saga.revision:
         return False
     rows = SagaHistory.objects.using(get_settings().database).filter(
-        saga_id=work.saga.pk, what=HistoryEvent.OPERATOR_ACTED.value, to_state=operation.value, step=step or ""
+        saga_id=snapshot.saga.pk, what=HistoryEvent.OPERATOR_ACTED.value, to_state=operation.value, step=step or ""
     )
     return rows.filter(actor=actor.name, data__revision=revision).exists()
 
 
-def _check_revision(work: SagaUnitOfWork, revision: int | None) -> None:
-    found = work.saga.revision
+def _check_revision(snapshot: SagaSnapshot, revision: int | None) -> None:
+    found = snapshot.saga.revision
     if revision is not None and revision != found:
         raise StaleRevision(
-            f"Saga {work.saga.pk} is at revision {found}, but the decision was made on {revision}: it is now"
-            f" {rules.describe(work)}. Look again and decide anew.",
+            f"Saga {snapshot.saga.pk} is at revision {found}, but the decision was made on {revision}: it is now"
+            f" {rules.describe(snapshot)}. Look again and decide anew.",
             expected=revision,
             found=found,
         )

@@ -33,7 +33,7 @@ Redact = Callable[[str], str]
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Say how one attempt ended."""
+    """How one attempt ended."""
 
     outcome: Outcome
     """The outcome (rule S1)."""
@@ -59,7 +59,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptView:
-    """Show what the effect of a step is computed from."""
+    """What the effect of a step is computed from."""
 
     outcome: Outcome | None
     """None while it runs."""

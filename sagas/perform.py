@@ -34,7 +34,7 @@ TRANSACTION_TIMEOUT_SINCE = 170_000  # PostgreSQL 17
 
 @dataclass(frozen=True, kw_only=True)
 class Claimed:
-    """Hold one live attempt: what to run, under which lease token."""
+    """One live attempt: what to run, under which lease token."""
 
     saga_id: UUID
     step: Step

@@ -33,7 +33,7 @@ from .states import (
 
 @dataclass(frozen=True, kw_only=True)
 class StepView:
-    """Show one step as the planner sees it."""
+    """One step as the planner sees it."""
 
     name: str
     rank: int
@@ -49,7 +49,7 @@ class StepView:
 
 @dataclass(frozen=True, kw_only=True)
 class SagaView:
-    """Show one saga as the planner sees it."""
+    """One saga as the planner sees it."""
 
     state: SagaState
     steps: tuple[StepView, ...]
@@ -60,7 +60,7 @@ class SagaView:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """Name a step that may be claimed now."""
+    """A step that may be claimed now."""
 
     step: str
     direction: Direction
@@ -68,7 +68,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Say what happens next. At most one of turn_back, drop_abort and close is set, and then nothing else is."""
+    """What happens next. At most one of turn_back, drop_abort and close is set, and then nothing else is."""
 
     claims: tuple[Claim, ...] = ()
     """What may be claimed now, in order."""
@@ -84,7 +84,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class StepMove:
-    """Say what the end of an attempt does to its step and its saga."""
+    """What the end of an attempt does to its step and its saga."""
 
     state: StepState
     waiting_for: WaitingFor | None = None
@@ -98,7 +98,7 @@ class StepMove:
 
 
 def needs_effects(saga: SagaView) -> bool:
-    """Tell whether ``plan`` depends on what the steps have done to the world."""
+    """Return whether ``plan`` depends on what the steps have done to the world."""
     return saga.state is SagaState.COMPENSATING or (saga.abort_request is not None and saga.state in FORWARD_STATES)
 
 
@@ -112,12 +112,12 @@ def plan(saga: SagaView, effects: Mapping[str, Effect], now: datetime) -> Plan:
 
 
 def is_pivot_passed(saga: SagaView) -> bool:
-    """Tell whether nothing can be compensated any more (invariant I6)."""
+    """Return whether nothing can be compensated any more (invariant I6)."""
     return any(step.kind is Kind.PIVOT and step.state is StepState.SUCCEEDED for step in saga.steps)
 
 
 def is_pivot_open(saga: SagaView, effects: Mapping[str, Effect]) -> bool:
-    """Tell whether the pivot has neither passed nor may be happening, so that the saga may still turn back."""
+    """Return whether the pivot has neither passed nor may be happening, so that the saga may still turn back."""
     return all(
         step.lease_until is None
         and step.state not in PASSED_STATES

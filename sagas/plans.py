@@ -63,7 +63,7 @@ STEP_LABELS: Mapping[Operation, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """Show one action or compensation that would run."""
+    """One action or compensation that would run."""
 
     order: int
     """Place in the line, from 1; those with the same number may run side by side."""
@@ -83,7 +83,7 @@ class PlannedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveAttempt:
-    """Show an attempt that somebody may be running."""
+    """An attempt that a worker may be running."""
 
     step: str
     """The step's name."""
@@ -97,7 +97,7 @@ class LiveAttempt:
 
 @dataclass(frozen=True, kw_only=True)
 class EffectLeft:
-    """Show what a step would leave in the world."""
+    """What a step would leave in the world."""
 
     step: str
     """The step's name."""
@@ -109,7 +109,7 @@ class EffectLeft:
 
 @dataclass(frozen=True, kw_only=True)
 class OperationPlan:
-    """Say what an action would do now."""
+    """What an operation would do now."""
 
     operation: Operation
     """The action."""

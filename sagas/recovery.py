@@ -35,7 +35,7 @@ FORGET_WORKERS_AFTER = timedelta(days=1)  # heartbeat rows of processes that are
 
 @dataclass(frozen=True, kw_only=True)
 class DueSaga:
-    """Name a saga that somebody must look at."""
+    """A saga that a worker must look at."""
 
     id: UUID
     queues: tuple[str, ...]

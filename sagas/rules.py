@@ -1,4 +1,4 @@
-"""Say when a person may do what to a saga, and why not (the table of rule S8).
+"""Preconditions of what operators do to a saga: when it is possible, and why not (the table of rule S8).
 
 Nothing is changed here. The same rules refuse an action, draw its plan, and decide which buttons a page shows.
 
@@ -30,7 +30,7 @@ from .states import (
 
 
 class Operation(StrEnum):
-    """Name what a person can do to a saga."""
+    """What an operator can do to a saga."""
 
     RETRY = "retry"
     COMPENSATE = "compensate"
@@ -109,7 +109,7 @@ def find_repeat(snapshot: SagaSnapshot, operation: Operation, step: str | None) 
 
 
 def _was_resumed(snapshot: SagaSnapshot) -> bool:
-    """Tell whether the last that people did about a pause was to end it; asked only of what a person has touched."""
+    """Return whether the last operation on a pause ended it; asked only of sagas that were operated on."""
     saga = snapshot.saga
     if saga.hold == Hold.PAUSED or saga.touched_at is None or not SagaState(saga.state).is_open:
         return False

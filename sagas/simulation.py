@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from . import claims, moves, operation_changes, planner
+from . import claims, operation_changes, planner, saga_transitions, step_transitions
 from .draft import SagaDraft
 from .operation_changes import OperationRequest
 from .planner import SagaView, StepView
@@ -51,7 +51,7 @@ def look_ahead(snapshot: SagaSnapshot) -> SagaSnapshot:
     if not any(row.lease_until is not None and row.lease_until <= snapshot.now for row in snapshot.steps):
         return snapshot
     ahead = SagaDraft.of(snapshot)
-    moves.expire_leases(ahead)
+    step_transitions.expire_leases(ahead)
     return ahead
 
 
@@ -127,7 +127,7 @@ def _turn_back(simulation: Simulation) -> Simulation:
     if simulation.view.state is SagaState.COMPENSATING:
         return simulation
     draft = deepcopy(simulation.draft)
-    moves.turn_back(draft, {})
+    saga_transitions.turn_back(draft, {})
     return Simulation(draft)
 
 

@@ -204,7 +204,7 @@ def Retriable(  # noqa: N802 - reads like a field of a model
 
 @dataclass(frozen=True, init=False)
 class Parallel:
-    """Group steps of one kind that may run at the same time."""
+    """Steps of one kind that may run at the same time."""
 
     steps: Mapping[str, Step] = field(default_factory=dict)
 

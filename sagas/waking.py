@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from . import claims, doorbell, json_values, moves
+from . import claims, doorbell, json_values, step_transitions
 from .conf import get_settings
 from .exceptions import SagaNotFound, StepNotFound
 from .history_events import HistoryEvent
 from .models import Saga, SagaStep
+from .snapshot import SagaSnapshot
 from .states import Direction, Outcome, SagaState, StepState
 from .transactions import own_transaction
 from .unit_of_work import SagaUnitOfWork
@@ -41,7 +42,7 @@ class WakeResult:
 
     @property
     def is_heard(self) -> bool:
-        """Tell whether some step is asked again because of this wake, or of an earlier one."""
+        """Return whether some step is asked again because of this wake, or of an earlier one."""
         return bool(self.due or self.marked)
 
     @property
@@ -77,7 +78,7 @@ def wake(saga: Saga | UUID | str, step: str | None = None, *, actor: str = "", r
         work = SagaUnitOfWork.lock(saga_id)
         chosen = _choose(work, step)
         if SagaState(work.saga.state).is_open:
-            moves.expire_leases(work)
+            step_transitions.expire_leases(work)
         result = _describe(work, chosen)
         for name in (*result.due, *result.marked):
             _wake_step(work, work.step(name), actor, reason)
@@ -101,34 +102,34 @@ def read_id(saga: Saga | UUID | str) -> UUID:
         raise SagaNotFound(f"{saga!r} is no saga, nor the id of one.") from None
 
 
-def _choose(work: SagaUnitOfWork, step: str | None) -> list[SagaStep]:
+def _choose(snapshot: SagaSnapshot, step: str | None) -> list[SagaStep]:
     if step is None:
-        return work.steps
+        return snapshot.steps
     try:
-        return [work.step(step)]
+        return [snapshot.step(step)]
     except KeyError:
-        names = ", ".join(row.name for row in work.steps)
-        raise StepNotFound(f"Saga {work.saga.pk} has no step {step!r}; it has: {names}.") from None
+        names = ", ".join(row.name for row in snapshot.steps)
+        raise StepNotFound(f"Saga {snapshot.saga.pk} has no step {step!r}; it has: {names}.") from None
 
 
-def _describe(work: SagaUnitOfWork, steps: Iterable[SagaStep]) -> WakeResult:
-    state = SagaState(work.saga.state)
+def _describe(snapshot: SagaSnapshot, steps: Iterable[SagaStep]) -> WakeResult:
+    state = SagaState(snapshot.saga.state)
     rows = list(steps) if state.is_open else []
     return WakeResult(
-        saga_id=work.saga.pk,
+        saga_id=snapshot.saga.pk,
         state=state.value,
-        hold=work.saga.hold or "",
-        due=tuple(row.name for row in rows if row.due_at is not None and not _is_second_look(work, row)),
+        hold=snapshot.saga.hold or "",
+        due=tuple(row.name for row in rows if row.due_at is not None and not _is_second_look(snapshot, row)),
         marked=tuple(row.name for row in rows if row.is_live),
         held=tuple(row.name for row in rows if row.hold is not None),
     )
 
 
-def _is_second_look(work: SagaUnitOfWork, step: SagaStep) -> bool:
-    """Tell whether a compensation that succeeded waits to look once more (``verify_after``): that wait has a reason."""
+def _is_second_look(snapshot: SagaSnapshot, step: SagaStep) -> bool:
+    """Return whether a compensation that succeeded waits for its second look (``verify_after``), for a reason."""
     if step.state != StepState.COMPENSATING:
         return False
-    attempts = work.attempts_of(step, Direction.COMPENSATION)
+    attempts = snapshot.attempts_of(step, Direction.COMPENSATION)
     return bool(attempts) and attempts[-1].outcome == Outcome.SUCCEEDED and attempts[-1].epoch == step.epoch
 
 

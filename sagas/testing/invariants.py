@@ -12,6 +12,7 @@ from django.db import transaction
 
 from ..conf import get_settings
 from ..models import SagaAttempt, SagaHistory, SagaStep
+from ..snapshot import SagaSnapshot
 from ..states import PASSED_STATES, UNDOABLE_EFFECTS, Direction, Effect, Hold, Kind, Outcome, SagaState, StepState
 from ..unit_of_work import SagaUnitOfWork
 
@@ -39,9 +40,9 @@ def find_violations(saga_id: UUID) -> list[str]:
         ]
 
 
-def _check_attempts(work: SagaUnitOfWork) -> list[str]:
-    found, attempts = [], work.attempts()
-    for step in work.steps:
+def _check_attempts(snapshot: SagaSnapshot) -> list[str]:
+    found, attempts = [], snapshot.attempts()
+    for step in snapshot.steps:
         live = [attempt for attempt in attempts if attempt.step_id == step.pk and attempt.ended_at is None]
         if len(live) > 1:
             found.append(f"I2: {step.name} has {len(live)} live attempts")
@@ -57,10 +58,10 @@ def _check_attempts(work: SagaUnitOfWork) -> list[str]:
     return found
 
 
-def _check_end(work: SagaUnitOfWork) -> list[str]:
-    state, effects = work.saga.state, work.effects()
+def _check_end(snapshot: SagaSnapshot) -> list[str]:
+    state, effects = snapshot.saga.state, snapshot.effects()
     if state == SagaState.COMPLETED:
-        open_steps = [step.name for step in work.steps if step.state not in PASSED_STATES]
+        open_steps = [step.name for step in snapshot.steps if step.state not in PASSED_STATES]
         return [f"I4: completed with {', '.join(open_steps)} not passed"] if open_steps else []
     if state == SagaState.COMPENSATED:
         left = [name for name, effect in effects.items() if effect in UNDOABLE_EFFECTS]
@@ -68,20 +69,20 @@ def _check_end(work: SagaUnitOfWork) -> list[str]:
     return []
 
 
-def _check_order(work: SagaUnitOfWork) -> list[str]:
+def _check_order(snapshot: SagaSnapshot) -> list[str]:
     found = []
-    effects = work.effects()
-    has_pivot = any(s.kind == Kind.PIVOT and s.state == StepState.SUCCEEDED for s in work.steps)
-    undone = [s for s in work.steps if s.state in (StepState.COMPENSATING, StepState.COMPENSATED)]
+    effects = snapshot.effects()
+    has_pivot = any(s.kind == Kind.PIVOT and s.state == StepState.SUCCEEDED for s in snapshot.steps)
+    undone = [s for s in snapshot.steps if s.state in (StepState.COMPENSATING, StepState.COMPENSATED)]
     if has_pivot and undone:
         found.append(f"I6: {undone[0].name} is compensated although the pivot succeeded")
-    if undone and work.saga.state in (SagaState.PENDING, SagaState.RUNNING, SagaState.COMPLETED):
-        found.append(f"I3: {undone[0].name} is compensated while the saga is {work.saga.state}")
-    if work.saga.state == SagaState.COMPENSATING:
+    if undone and snapshot.saga.state in (SagaState.PENDING, SagaState.RUNNING, SagaState.COMPLETED):
+        found.append(f"I3: {undone[0].name} is compensated while the saga is {snapshot.saga.state}")
+    if snapshot.saga.state == SagaState.COMPENSATING:
         for step in undone:
             later = [
                 s.name
-                for s in work.steps
+                for s in snapshot.steps
                 if s.rank > step.rank and effects[s.name] in UNDOABLE_EFFECTS and s.epoch == 0 and not _is_late_pivot(s)
             ]
             if later and step.epoch == 0:
@@ -94,10 +95,10 @@ def _is_late_pivot(step: SagaStep) -> bool:
     return step.kind == Kind.PIVOT and step.hold == Hold.CONTRACT_VIOLATION
 
 
-def _check_limbo(work: SagaUnitOfWork) -> list[str]:
-    saga = work.saga
-    is_held = bool(saga.hold or any(step.hold for step in work.steps))
-    is_live = any(step.is_live for step in work.steps)
+def _check_limbo(snapshot: SagaSnapshot) -> list[str]:
+    saga = snapshot.saga
+    is_held = bool(saga.hold or any(step.hold for step in snapshot.steps))
+    is_live = any(step.is_live for step in snapshot.steps)
     if SagaState(saga.state).is_open:
         if saga.hook_due_at is not None:
             return ["I9: open, but the hook of its end is owed"]
@@ -109,7 +110,7 @@ def _check_limbo(work: SagaUnitOfWork) -> list[str]:
             return ["I9: live, but not due"]
         # Without its definition nobody can say what a lost worker did: the lease stays, and somebody keeps looking.
         looked_at = saga.updated_at + get_settings().ring_interval
-        if saga.due_at > max(looked_at, *(step.lease_until for step in work.steps if step.lease_until)):
+        if saga.due_at > max(looked_at, *(step.lease_until for step in snapshot.steps if step.lease_until)):
             return ["I9: a lease ends before the saga is due"]
         return []
     if saga.due_at is not None or is_held or (is_live and saga.state != SagaState.ABANDONED):
@@ -117,10 +118,10 @@ def _check_limbo(work: SagaUnitOfWork) -> list[str]:
     return []
 
 
-def _check_history(work: SagaUnitOfWork) -> list[str]:
-    rows = SagaHistory.objects.using(get_settings().database).filter(saga_id=work.saga.pk).order_by("number")
+def _check_history(snapshot: SagaSnapshot) -> list[str]:
+    rows = SagaHistory.objects.using(get_settings().database).filter(saga_id=snapshot.saga.pk).order_by("number")
     numbers = list(rows.values_list("number", flat=True))
-    if numbers != list(range(1, work.saga.history_count + 1)):
+    if numbers != list(range(1, snapshot.saga.history_count + 1)):
         return [f"I8: history has gaps: {numbers}"]
     return []
 

@@ -197,6 +197,7 @@ def test_missing_definition_is_said() -> None:
         trips.registry.forget("trip", 3)
         plan = draw_plan(Operation.RETRY, saga.pk)
 
+    assert plan.outcome == "Nothing runs until the hold (definition missing) ends."
     assert plan.impossible == ("Nothing runs until the code has definition trip version 3 with these steps.",)
     assert {(run.participant, run.is_external) for run in plan.runs} == {("", None)}
 

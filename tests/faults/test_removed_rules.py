@@ -28,10 +28,10 @@ from sagas import (
     clock,
     engine,
     evidence,
-    moves,
     operations,
     outcomes,
     recovery,
+    step_transitions,
 )
 from sagas.archive import Archive
 from sagas.barrier import Entry
@@ -74,7 +74,7 @@ def test_without_the_lease_token_a_late_worker_repeats_a_local_step(
     def record_without_looking(run: Any, work: Any, claimed: Any, report: Any) -> Next:
         step = work.step(claimed.step.name)
         if step.lease_token is not None:
-            moves.record(work, step, claimed.direction, report)
+            step_transitions.record(work, step, claimed.direction, report)
         return claims.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
     monkeypatch.setattr(engine, "_record_in", record_without_looking)

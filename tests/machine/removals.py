@@ -11,7 +11,19 @@ from unittest.mock import patch
 
 from django.db import IntegrityError
 
-from sagas import barrier, budgets, claims, clock, engine, evidence, moves, outcomes, planner, retention
+from sagas import (
+    barrier,
+    budgets,
+    claims,
+    clock,
+    engine,
+    evidence,
+    outcomes,
+    planner,
+    retention,
+    settle,
+    step_transitions,
+)
 from sagas.barrier import Entry
 from sagas.claims import Next
 from sagas.conf import get_settings
@@ -29,7 +41,7 @@ def _record_under_any_token() -> Iterator[None]:
         step = work.step(claimed.step.name)
         is_back = claimed.direction is Direction.COMPENSATION
         if step.lease_token is not None and is_back == (step.state == StepState.COMPENSATING):
-            moves.record(work, step, claimed.direction, report)
+            step_transitions.record(work, step, claimed.direction, report)
         return claims.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
     with patch.object(engine, "_record_in", record):
@@ -50,7 +62,7 @@ def _compensate_beside_live_actions() -> Iterator[None]:
 
 @contextmanager
 def _never_reopen() -> Iterator[None]:
-    with patch.object(moves, "reopen", lambda work, step: None):
+    with patch.object(step_transitions, "reopen", lambda work, step: None):
         yield
 
 
@@ -88,13 +100,13 @@ def _take_lost_workers_for_idle() -> Iterator[None]:
     def describe(_work: Any, _step: Any) -> Any:
         return outcomes.lost_worker(is_rolled_back=True, worker="")
 
-    with patch.object(moves, "_describe_lost_worker", describe):
+    with patch.object(step_transitions, "_describe_lost_worker", describe):
         yield
 
 
 @contextmanager
 def _overlook_deadlines() -> Iterator[None]:
-    with patch.object(moves, "_notice_deadline", lambda work: None):
+    with patch.object(settle, "_notice_deadline", lambda work: None):
         yield
 
 

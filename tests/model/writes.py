@@ -1,6 +1,7 @@
 """Change the engine's rows: each function is what one write of the engine does to a locked saga.
 
-The counterparts are ``claims``, ``moves``, ``evidence`` and ``operations`` of ``sagas``.
+The counterparts in ``sagas`` are ``claims``, ``step_transitions``, ``saga_transitions``, ``evidence`` and
+``operation_changes``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from django.db import connections
 from django.db.backends.utils import CursorWrapper
 
 from orders import idempotency
-from sagas import bulk_running, claims, clock, engine, evidence, moves, outcomes, recovery, sweeping
+from sagas import bulk_running, claims, clock, engine, evidence, outcomes, recovery, step_transitions, sweeping
 from sagas.claims import Next
 
 
@@ -85,7 +85,7 @@ def record_under_any_token() -> None:
     """Record whatever comes back, whoever has the lease."""
 
     def record(run: Any, work: Any, claimed: Any, report: Any) -> Next:
-        moves.record(work, work.step(claimed.step.name), claimed.direction, report)
+        step_transitions.record(work, work.step(claimed.step.name), claimed.direction, report)
         return claims.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
     engine._record_in = record
@@ -98,7 +98,7 @@ def keep_no_late_answers() -> None:
 
 def believe_in_every_lease() -> None:
     """Wait for every worker that ever claimed, also when its lease has ended."""
-    moves.expire_leases = lambda _work: None
+    step_transitions.expire_leases = lambda _work: None
 
 
 def rewrite(old: str, new: str) -> None:
