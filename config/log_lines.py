@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sagas.conf import get_settings
 from sagas.redaction import DEFAULT, Redactor
-from sagas.visible_text import escape
+from sagas.visible import escape
 
 SEVERAL_LINES = frozenset({"exception", "exc_info", "stack"})
 INDENT = "    "

@@ -13,6 +13,8 @@ from typing import cast
 
 from django.db import connections
 
+from .moments import in_utc
+
 _shift = timedelta()
 
 
@@ -25,15 +27,7 @@ def read_now(using: str) -> datetime:
 
 def shifted(moment: datetime) -> datetime:
     """Return a moment read from the database, aware in UTC or naive in UTC, as the engine should see it."""
-    return as_utc(moment) + _shift
-
-
-def as_utc(moment: datetime) -> datetime:
-    """Return a moment aware, in UTC; one without a zone is taken for UTC already.
-
-    Arithmetic in any other zone is wrong by an hour where clocks are put back.
-    """
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return in_utc(moment, zone=UTC) + _shift
 
 
 def shift_seconds() -> float:

@@ -18,7 +18,7 @@ from .documents import strip_document, write_documents
 from .listing import ListedSaga, describe_sagas
 from .models import Saga
 from .places import is_below
-from .visible_text import escape
+from .visible import escape
 
 PAGE = 200
 # What a spreadsheet takes for the beginning of a formula, also in its wide, small and mathematical forms.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connections
@@ -16,6 +16,7 @@ from django.db import connections
 from . import clock
 from .conf import get_settings
 from .fingerprints import describe_pattern
+from .moments import in_utc
 
 MAX_FAILURES = 20_000
 MAX_GROUPS = 50
@@ -137,7 +138,7 @@ def _build(row: Sequence[Any]) -> FailureGroup:
         error_class=row[8],
         message=row[9],
         pattern=describe_pattern(row[9]),
-        last_at=clock.as_utc(row[10]),
-        first_at=clock.as_utc(row[11]),
+        last_at=in_utc(row[10], zone=UTC),
+        first_at=in_utc(row[11], zone=UTC),
         trend=tuple(int(trend.get(str(place), 0)) for place in range(1, BUCKETS + 1)),
     )

@@ -20,6 +20,7 @@ from django.db import Error, connections
 from . import clock, display
 from .conf import get_settings
 from .models import Saga, SagaFigure
+from .moments import in_utc
 from .transactions import own_transaction
 
 logger = logging.getLogger(__name__)
@@ -197,7 +198,7 @@ def refresh(names: Sequence[str], *, timeout: str, slack: int = 1) -> dict[str, 
         if is_joined:
             # The rest of a request shares the transaction (ATOMIC_REQUESTS), and may take longer.
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
-    return {name: Figures(data=json.loads(text), computed_at=clock.as_utc(at)) for name, text, at in found}
+    return {name: Figures(data=json.loads(text), computed_at=in_utc(at, zone=UTC)) for name, text, at in found}
 
 
 def read_figures() -> dict[str, Figures]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.db import connections
 
 from . import clock
 from .conf import get_settings
+from .moments import in_utc
 
 MAX_DUE = 1_000  # due sagas and owed hooks are counted so far
 # Far more than a ring interval and a few sweeps: work that is due so long was not rung for, or finds no free worker.
@@ -99,10 +100,10 @@ def read_liveness() -> Liveness:
         cursor.execute(READ, values)
         row = cursor.fetchone()
     return Liveness(
-        now=clock.as_utc(row[0]),
+        now=in_utc(row[0], zone=UTC),
         oldest_id=row[1],
         oldest_definition=row[2] or "",
-        oldest_due_at=clock.as_utc(row[3]) if row[3] else None,
+        oldest_due_at=in_utc(row[3], zone=UTC) if row[3] else None,
         oldest_queue=row[4] or "",
         oldest_step=row[5] or "",
         due=row[6],
@@ -110,6 +111,6 @@ def read_liveness() -> Liveness:
             SeenWorker(name=name, version=version, queues=frozenset(queues))
             for name, version, queues in json.loads(row[7])
         ),
-        last_sweep_at=clock.as_utc(row[8]) if row[8] else None,
+        last_sweep_at=in_utc(row[8], zone=UTC) if row[8] else None,
         owed_hooks=row[9],
     )

@@ -15,14 +15,15 @@ TIMESTAMP_FORM = "an ISO 8601 timestamp with a time zone, such as 2026-11-20T03:
 MARGIN = timedelta(days=2)
 
 
-def in_utc(moment: datetime) -> datetime:
-    """Return a moment in UTC; a naive one is local time in the project's TIME_ZONE.
+def in_utc(moment: datetime, *, zone: tzinfo | None = None) -> datetime:
+    """Return a moment in UTC: arithmetic in any other zone is wrong by an hour where clocks are put back.
 
-    Of an hour that comes twice ``fold`` says which one is meant, as Django sets it from what the database says.
+    ``zone``: of a naive one; None: it is local time in the project's TIME_ZONE. Of an hour that comes twice ``fold``
+    says which one is meant, as Django sets it from what the database says.
     """
     if moment.tzinfo is UTC:
         return moment
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.get_default_timezone())
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=zone or timezone.get_default_timezone())
     return aware.astimezone(UTC)
 
 

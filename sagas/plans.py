@@ -36,7 +36,7 @@ from .states import (
     SagaState,
     StepState,
 )
-from .visible_text import escape
+from .visible import escape
 
 LABELS: Mapping[Operation, str] = {
     Operation.RETRY: "Retry now",

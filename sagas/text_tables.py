@@ -5,13 +5,16 @@ Pure: no Django import.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .visible_text import cut, escape, measure, pad
+from .visible import CUT, escape
 
 GAP = "  "
 MAX_CELL_CHARS = 10_000
+# The medial vowels and final consonants of Hangul are drawn into the syllable before them.
+JOINED_JAMO = range(0x1160, 0x1200)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +57,36 @@ def _fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> dict[
         chosen[place] += more
         spare -= more
     return chosen
+
+
+def measure(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return len(text) if text.isascii() else sum(map(_measure_one, text))
+
+
+def cut(text: str, columns: int) -> str:
+    """Return a text that takes no more columns, with an ellipsis where its end is missing."""
+    if len(text) <= columns and text.isascii():
+        return text
+    kept, used = 0, 0
+    for character in text:
+        used += _measure_one(character)
+        if used > columns:
+            break
+        kept += 1
+    else:
+        return text
+    while kept and measure(text[:kept]) > columns - 1:
+        kept -= 1
+    return text[:kept] + CUT
+
+
+def pad(text: str, columns: int) -> str:
+    """Return a text with spaces up to a number of columns."""
+    return text + " " * (columns - measure(text))
+
+
+def _measure_one(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me") or ord(character) in JOINED_JAMO:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1

@@ -13,7 +13,7 @@ from .conf import get_settings
 from .exceptions import SagaNotFound
 from .models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from .states import StepState
-from .visible_text import escape, take_first_line
+from .visible import escape, take_first_line
 
 Row = TypeVar("Row", bound=Model)
 MAX_TEXT_CHARS = 500  # of an error or a reason, where the transcript is bounded

@@ -1,12 +1,15 @@
-"""Make visible what a text hides: controls, marks that turn the direction of writing around, and what has no width.
+"""What a text hides, made visible: controls, marks that turn the direction of writing, and what has no width.
 
 Texts from outside (errors, business keys, reasons, names) are stored as they came, and shown so that none can pass for
-another one. Pure Python, for every place that shows texts to people.
+another one, move the cursor of a terminal or break the line of a table. Letters, marks, digits, symbols and spaces of
+every script stay as they are. Pure Python, for every place that shows texts.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Callable
 
 # Not counted as unprintable by Unicode's categories, and still nothing is seen of them: fillers, blank letters, the
 # joiner and the selectors of variants. Source: Unicode 15, Default_Ignorable_Code_Point, and U+2800.
@@ -19,24 +22,33 @@ BLANK = frozenset(
         ),
     )
 )  # fmt: skip
-LINES = frozenset("\n\t")
+NOT_PLAIN = re.compile(r"[^\x20-\x7e\n]")
+CUT = "…"
 SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def show_invisible(text: str, *, keep_lines: bool = False) -> str:
-    r"""Return a text with an escape such as ``\u202e`` for each character that nobody could see.
+    r"""Return a text for a page, with an escape such as ``\u202e`` for each character that nobody could see.
 
     Escapes are those of JSON, so that JSON text stays what it was. ``keep_lines``: whether line ends and tabs stay, for
     texts that stand in a block of their own. A mark that would be put on top of what stands before the text is shown as
     an escape, too.
     """
-    if text.isascii() and text.isprintable():
-        return text
-    kept = LINES if keep_lines else frozenset()
-    shown = [letter if letter in kept or not is_hidden(letter) else _escape(letter) for letter in text]
-    if text and unicodedata.category(text[0]).startswith("M"):
-        shown[0] = _escape(text[0])
-    return "".join(shown)
+    first = _escape_for_json(text[0]) if text and unicodedata.category(text[0]).startswith("M") else ""
+    return first + _escape_hidden(text[1:] if first else text, "\n\t" if keep_lines else "", _escape_for_json)
+
+
+def escape(text: str, *, keep: str = "") -> str:
+    r"""Return a text for a terminal, with an escape such as ``\x1b`` or ``\u202e`` for each invisible character.
+
+    ``keep``: characters that stay as they are, such as a newline.
+    """
+    return _escape_hidden(text, keep, _escape_as_python)
+
+
+def escape_json(text: str) -> str:
+    """Return the same JSON document in plain ASCII, so that no terminal acts on it and any encoding can carry it."""
+    return NOT_PLAIN.sub(lambda found: _escape_for_json(found[0]), text)
 
 
 def is_hidden(letter: str) -> bool:
@@ -51,8 +63,32 @@ def count_visible(text: str) -> int:
     return sum(1 for letter in text if unicodedata.category(letter)[0] not in "CMZ" and letter not in BLANK)
 
 
-def _escape(letter: str) -> str:
+def has_visible(text: str) -> bool:
+    """Tell whether a text shows anything at all."""
+    return count_visible(text) > 0
+
+
+def take_first_line(text: str, *, at_most: int | None = None) -> str:
+    """Return the first line of a text that has one, cut after ``at_most`` characters."""
+    line = text.strip("\r\n").partition("\n")[0].rstrip("\r")
+    return line if at_most is None or len(line) <= at_most else line[: at_most - 1] + CUT
+
+
+def _escape_hidden(text: str, keep: str, write: Callable[[str], str]) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(letter if letter in keep or not is_hidden(letter) else write(letter) for letter in text)
+
+
+def _escape_for_json(letter: str) -> str:
     if letter in SHORT:
         return SHORT[letter]
     units = letter.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))
+
+
+def _escape_as_python(letter: str) -> str:
+    code = ord(letter)
+    if letter in SHORT:
+        return SHORT[letter]
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -23,7 +23,7 @@ from ..exceptions import BadRequest, OperationRefused, SagaError, StaleRevision
 from ..listing import find_saga
 from ..rules import Operation
 from ..text_tables import Column, describe_table
-from ..visible_text import take_first_line
+from ..visible import take_first_line
 from . import arguments
 from .output import OutputFailed, SafeOutput, SafeParser
 

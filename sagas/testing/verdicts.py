@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..text_tables import Column, describe_table
-from ..visible_text import escape
+from ..visible import escape
 from .explorer import Exploration, Verdict, describe
 
 COLUMNS = (

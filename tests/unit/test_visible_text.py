@@ -10,8 +10,8 @@ import pytest
 import structlog
 
 from config.log_lines import RedactingFormatter, show_invisible
-from sagas.text_tables import Column, describe_table
-from sagas.visible_text import cut, escape, escape_json, has_visible, measure, take_first_line
+from sagas.text_tables import Column, cut, describe_table, measure
+from sagas.visible import escape, escape_json, has_visible, take_first_line
 
 COLUMNS = (Column(title="ID"), Column(title="STATE", least=4), Column(title="ERROR", least=6), Column(title="DUE"))
 
