@@ -40,7 +40,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(collections|datetime|django|random|uuid|sagas)\.\w+\..*|(datetime|random|uuid)\.\w+")
 ]
 
-LABEL = re.compile(r"^(Shape|Units|Returns|Raises|Locks|Tx|Source): ")
+LABEL = re.compile(r"^(Shape|Units|Returns|Raises|Locks|Tx|Statements|Source): ")
 
 
 def mark_labels(_app: object, _what: str, _name: str, _object: object, _options: object, lines: list[str]) -> None:
