@@ -1,4 +1,4 @@
-# Everything a developer, a pipeline or a curious reader runs. `make help` lists it.
+# What developers and pipelines run; `make help` lists it.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -22,7 +22,7 @@ demo: install-demo ## Run the shop here: database, broker, worker, web server, f
 	@$(BIN)/python -m config.local.demo
 
 .PHONY: smoke
-smoke: install-demo ## The same, but exit 0 when every checkout ended as expected, 1 otherwise
+smoke: install-demo ## Run the demo and stop; exit 0 if every checkout ended as expected, 1 otherwise
 	@$(BIN)/python -m config.local.demo --smoke
 
 # What might meet a participant's database: the rules, the participants, and who meets them. What does is listed in a
@@ -33,12 +33,12 @@ MAY_MEET_PARTICIPANTS = $(filter-out $(addprefix %/test_s8_, actions.py allowed.
 	$(addprefix tests/api/test_, checkout.py idempotency.py orders.py prefer_wait.py probes.py)
 
 .PHONY: test
-test: install-dev ## Run every test that needs no more than Python
+test: install-dev ## Run every test that needs only Python
 	$(PYTEST) -n $(TEST_PROCESSES) --dist loadgroup
 	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) @tests/on_four_databases.txt
 
 .PHONY: test-matrix
-test-matrix: install-dev ## Try the wheel on every Python and Django at hand: the README's tutorial, a foreign project. PAIRS=--ends
+test-matrix: install-dev ## Test the wheel on every available Python and Django: tutorial, foreign project. PAIRS=--ends
 	$(BIN)/python -m tests.foreign.pairs $(PAIRS)
 
 .PHONY: test-browser
@@ -50,11 +50,11 @@ test-brokers: install-dev ## Run the tests that need RabbitMQ and PgBouncer
 	$(PYTEST) tests/brokers
 
 .PHONY: test-scale
-test-scale: install-dev ## Look at a million sagas, and clean them up beside checkouts. SCALE_SAGAS=1000000
+test-scale: install-dev ## Query a million sagas, and clean them up beside checkouts. SCALE_SAGAS=1000000
 	$(PYTEST) -s tests/scale
 
 .PHONY: chaos
-chaos: install-dev ## Break the running shop for most of an hour and print what came of it. CHECKOUTS=5000 KILLS=200
+chaos: install-dev ## Break the running shop for most of an hour and print a report. CHECKOUTS=5000 KILLS=200
 	$(BIN)/python -m tests.chaos.run --checkouts $(or $(CHECKOUTS),5000)
 	$(BIN)/python -m tests.chaos.run --kills $(or $(KILLS),200)
 	$(BIN)/python -m tests.chaos.run --frozen-broker --checkouts 200
@@ -81,7 +81,7 @@ check: install-dev ## Check format, lint, types, imports, project, migrations, O
 	$(BIN)/python -m config.local.run -- $(MAKE) --no-print-directory check-project
 	$(MAKE) --no-print-directory docs
 
-# Needs a database; `check` gives it a private, empty one.
+# Needs a database; `check` starts a private, empty one.
 .PHONY: check-project
 check-project:
 	$(BIN)/mypy
@@ -94,18 +94,18 @@ check-project:
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file var/openapi.yaml
 	diff -u openapi.yaml var/openapi.yaml
 
-# From nothing (-E): what is not read again gives no warning.
+# -E reads every page anew: pages that are not read again give no warning.
 .PHONY: docs
 docs: install-dev ## Build the documentation into var/docs; every warning is an error
 	$(BIN)/sphinx-build -E -W --keep-going -n -q docs var/docs
 
 .PHONY: clean
-clean: ## Remove the demo's data and logs (var/), and what it and the tests left outside; stops nothing
+clean: ## Remove the data and logs of demo and tests, in var/ and outside; stops nothing
 	@test -n "$(BASE_PYTHON)" || { echo "Python 3.11 or newer is needed." >&2; exit 1; }
 	@$(BASE_PYTHON) -c 'import sys; sys.path.insert(0, "config"); from local.clean import main; sys.exit(main())'
 
 .PHONY: openapi
-openapi: install-dev ## Write the OpenAPI schema anew
+openapi: install-dev ## Regenerate the OpenAPI schema
 	$(BIN)/python -m config.local.run -- $(BIN)/python manage.py spectacular --validate --fail-on-warn --file openapi.yaml
 
 .PHONY: audit
@@ -113,11 +113,11 @@ audit: install-dev ## Look for known vulnerabilities of the dependencies (needs 
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/dev.lock
 
 .PHONY: bench
-bench: ## Not there yet: there are no benchmarks so far
+bench: ## Not available yet: there are no benchmarks
 	@echo "There are no benchmarks yet." >&2; exit 1
 
 .PHONY: format
-format: install-dev ## Format the code and repair what can be repaired by itself
+format: install-dev ## Format the code and fix what can be fixed automatically
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
@@ -128,7 +128,7 @@ lock: install-dev ## Pin the newest versions that fit together, with hashes
 .PHONY: install
 install: install-dev ## Install everything for development into .venv
 
-# A lock is installed when it differs from the copy that the last installation left in the environment.
+# A lock is installed if it differs from the copy that the last installation left in the environment.
 .PHONY: install-demo install-dev
 install-demo install-dev: install-%: $(BIN)/python
 	@cmp -s requirements/$*.lock $(VENV)/$*.lock || { \
