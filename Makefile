@@ -47,7 +47,7 @@ test-browser: install-dev ## Run the tests that need Chromium
 
 .PHONY: test-brokers
 test-brokers: install-dev ## Run the tests that need RabbitMQ and PgBouncer
-	$(PYTEST) tests/brokers
+	$(PYTEST) -n 2 --dist loadgroup tests/brokers
 
 .PHONY: test-scale
 test-scale: install-dev ## Query a million sagas, and clean them up beside checkouts. SCALE_SAGAS=1000000

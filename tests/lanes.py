@@ -10,10 +10,22 @@ from typing import Any
 from xdist.scheduler import LoadScopeScheduling
 
 # Their tests start shops, or environments, which those of one process share; and they wait most of the time. So each of
-# these directories is the business of one process, beside others that keep the processors busy.
-LANES = frozenset({"acceptance", "chaos", "foreign", "packaging"})
-# What waits for nothing and shares nothing.
-BESIDE_LANES = ("tests/chaos/test_query_plans.py", "tests/acceptance/test_books.py")
+# these places is the business of one process, beside others that keep the processors busy. The longest name counts.
+LANES = {
+    "tests/acceptance/": "acceptance",
+    "tests/acceptance/test_demo.py": "demo",
+    "tests/acceptance/test_front_server.py": "front server",
+    "tests/brokers/": "brokers",
+    "tests/brokers/test_pgbouncer.py": "pgbouncer",
+    "tests/chaos/": "chaos",
+    "tests/chaos/test_races.py": "races",
+    "tests/chaos/test_storm.py": "storm",
+    "tests/foreign/": "foreign",
+    "tests/packaging/": "packaging",
+    # What waits for nothing and shares nothing.
+    "tests/acceptance/test_books.py": "",
+    "tests/chaos/test_query_plans.py": "",
+}
 
 
 class LaneScheduling(LoadScopeScheduling):
@@ -25,9 +37,8 @@ class LaneScheduling(LoadScopeScheduling):
 
 def lane_of(nodeid: str) -> str:
     """Return the lane of a test, or the test itself where it is in none."""
-    parts = nodeid.partition("::")[0].split("/")
-    is_in_lane = len(parts) > 2 and parts[1] in LANES and not nodeid.startswith(BESIDE_LANES)
-    return parts[1] if is_in_lane else nodeid
+    places = [place for place in LANES if nodeid.startswith(place)]
+    return LANES[max(places, key=len)] or nodeid if places else nodeid
 
 
 def make_scheduler(config: Any, log: Any) -> LaneScheduling | None:

@@ -110,7 +110,8 @@ class Looker:
             found: list[str] = page.evaluate(FIND_FAULTS)
             if page.evaluate("getComputedStyle(document.body).backgroundColor") != BACKGROUNDS[scheme]:
                 found.append("wrong background")
-            page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{size['width']}.png", full_page=True)
+            if IS_FULL:
+                page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{size['width']}.png", full_page=True)
             if (scheme, size) in LOOKS[:2]:
                 found += self._examine(EVERYTHING if scheme == "light" else LOOKS_ALONE, opens_folds)
             self.faults += [f"{name}, {scheme}, {size['width']}: {one}" for one in found]

@@ -10,7 +10,8 @@ from tests.lanes import lane_of
 @pytest.mark.parametrize(
     ("nodeid", "lane"),
     [
-        ("tests/chaos/test_storm.py::test_nothing_is_lost_in_a_storm", "chaos"),
+        ("tests/chaos/test_two_versions.py::test_it", "chaos"),
+        ("tests/chaos/test_storm.py::test_nothing_is_lost_in_a_storm", "storm"),
         ("tests/acceptance/test_checkouts.py::test_it[one-a::b/c]", "acceptance"),
         ("tests/packaging/test_wheel.py::TestIt::test_it", "packaging"),
     ],
