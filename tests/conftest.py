@@ -12,6 +12,7 @@ from django.test import override_settings
 
 from config.local.valkey import LocalValkey, start_valkey
 
+from . import static_files
 from .depth import leave_to_full_runs
 from .emptying import emptying_what_is_filled
 from .foreign import table as foreign
@@ -27,8 +28,8 @@ QUICK_HASH = "django.contrib.auth.hashers.MD5PasswordHasher"
 
 @pytest.fixture(scope="session", autouse=True)
 def _little_time_between_tests() -> Iterator[None]:
-    """Empty databases quickly, and make passwords by a quick hash: a million rounds of the real one show nothing."""
-    with emptying_what_is_filled(), override_settings(PASSWORD_HASHERS=[QUICK_HASH]):
+    """Do quickly what shows nothing: empty databases, find static files, and hash passwords a million times over."""
+    with emptying_what_is_filled(), static_files.found_once(), override_settings(PASSWORD_HASHERS=[QUICK_HASH]):
         yield
 
 
