@@ -89,7 +89,7 @@ def examine_surroundings(looks: Iterable[str], *, seconds: float) -> Iterator[Fi
     using = get_settings().database
     databases = list(_look("database", lambda: [_judge_server("database", health.read_server(using))]))
     yield from databases
-    if any(finding.level is Level.FAIL for finding in databases):
+    if any(finding.is_unread for finding in databases):
         return
     others = health.ask_databases([alias for alias in barrier_databases() if alias != using], seconds)
     yield from (_judge_participant(alias, answer) for alias, answer in others.items())
