@@ -267,13 +267,17 @@ def test_second_worker_does_not_call_while_a_hook_runs(saga: Saga, listener: Lis
     assert is_owed(saga) is False
 
 
+def wait_for_hanging_hooks() -> None:
+    for thread in list(closing._hanging):
+        thread.join(PATIENCE_SECONDS)
+
+
 @pytest.fixture
 def impatient() -> Iterator[None]:
     """Let workers wait for hooks a moment."""
     with override_settings(SAGAS={**QUIET, "HOOK_TIMEOUT": timedelta(milliseconds=50)}):
         yield
-    for thread in closing._hanging:
-        thread.join(PATIENCE_SECONDS)
+    wait_for_hanging_hooks()
 
 
 @pytest.mark.usefixtures("impatient")
@@ -287,15 +291,9 @@ def test_hook_that_hangs_is_left_behind_and_settles_when_it_ends_after_all(
     assert is_owed(saga) is True
     assert "Hook still runs; it is called again unless it ends well." in caplog.messages
     release.set()
-    for thread in closing._hanging:
-        thread.join(PATIENCE_SECONDS)
+    wait_for_hanging_hooks()
     assert is_owed(saga) is False
     assert len(listener.heard) == 1
-
-
-def wait_for_hanging_hooks() -> None:
-    for thread in list(closing._hanging):
-        thread.join(PATIENCE_SECONDS)
 
 
 @pytest.mark.usefixtures("impatient")
