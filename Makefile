@@ -19,11 +19,11 @@ help: ## Show every target
 
 .PHONY: demo
 demo: install-demo ## Run the shop here: database, broker, worker, web server, four checkouts. PORT=8000 TRANSCRIPTS=1
-	@$(BIN)/python -m config.local.demo
+	@$(BIN)/python -m examples.demo.run
 
 .PHONY: smoke
 smoke: install-demo ## Run the demo and stop; exit 0 if every checkout ended as expected, 1 otherwise
-	@$(BIN)/python -m config.local.demo --smoke
+	@$(BIN)/python -m examples.demo.run --smoke
 
 # What might meet a participant's database: the rules, the participants, and who meets them. What does is listed in a
 # file; `make test-faults` runs all of it, and sees that nothing is missing there.
@@ -85,7 +85,7 @@ check: install-dev ## Check format, lint, types, imports, project, migrations, O
 .PHONY: check-project
 check-project:
 	$(BIN)/mypy
-	EXTRA_APPS=config.local.workshop $(BIN)/python manage.py makemigrations --check --dry-run
+	EXTRA_APPS=examples.engraving $(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py migrate --verbosity 0
 	$(BIN)/python manage.py check --database default --fail-level WARNING
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(32))') ALLOWED_HOSTS=shop.example.com \

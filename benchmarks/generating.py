@@ -20,7 +20,7 @@ from django.db import connections, models, transaction
 
 from sagas import clock
 from sagas.conf import get_settings
-from sagas.definition import SagaDefinition
+from sagas.core.definition.saga import SagaDefinition
 from sagas.exceptions import BadRequest, SagaError
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 

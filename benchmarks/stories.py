@@ -15,16 +15,19 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from sagas import claims, clock, inputs, operations, starting, step_transitions
-from sagas.actors import Actor
+from sagas import clock
 from sagas.conf import get_settings
-from sagas.definition import SagaDefinition
-from sagas.operations import Operation
-from sagas.outcomes import Report
-from sagas.perform import Claimed
-from sagas.states import Direction, Effect, Kind, Outcome
-from sagas.steps import Step
-from sagas.unit_of_work import SagaUnitOfWork
+from sagas.core.definition import inputs
+from sagas.core.definition.saga import SagaDefinition
+from sagas.core.definition.steps import Step
+from sagas.core.outcomes import Report
+from sagas.core.states import Direction, Effect, Kind, Outcome
+from sagas.engine import claim, start_saga, step_transitions
+from sagas.engine.execute import Claimed
+from sagas.engine.store.unit_of_work import SagaUnitOfWork
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.operations import Operation
 
 GENERATED_BY = "saga_generate"
 """Who starts these sagas, by value; so that they are told from real ones."""
@@ -174,7 +177,7 @@ def live(definition: type[SagaDefinition], story: Story) -> UUID:
     Returns: its id.
     Tx: must be inside one, which the caller rolls back; moves the engine's clock.
     """
-    saga = starting.start(
+    saga = start_saga.start(
         definition, make_input(definition.input), business_keys={"reference": KEY}, actor=GENERATED_BY
     )
     if story.stand is Stand.BEGINNING:
@@ -213,7 +216,7 @@ def _is_at(claimed: Claimed, story: Story) -> bool:
 
 
 def _settle(work: SagaUnitOfWork, *, may_claim: bool) -> Claimed | None:
-    following = claims.claim_next(work, queues=None, worker=WORKER, may_claim=may_claim)
+    following = claim.claim_next(work, queues=None, worker=WORKER, may_claim=may_claim)
     if following.is_worth_writing:
         work.write()
     return following.claimed

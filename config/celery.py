@@ -24,7 +24,8 @@ class DefinitionQueues:
 
     def __iter__(self) -> Iterator[Queue]:
         """Yield one declaration for each queue name, in a fixed order."""
-        from sagas import conf, registry
+        from sagas import conf
+        from sagas.core.definition import registry
 
         for name in sorted({DEFAULT_QUEUE, conf.get_settings().common_queue, *registry.queues()}):
             yield Queue(name, Exchange(name, type="direct"), routing_key=name)

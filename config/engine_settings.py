@@ -10,8 +10,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from sagas.conf import SagaSettings
+from sagas.core.retry import RetryPolicy
 from sagas.exceptions import SagaError
-from sagas.retry import RetryPolicy
 
 
 def read_engine_settings(text: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Take secrets out of every line that is logged, and let no text in it act on a terminal or pass for another line.
 
-Secrets are masked as the engine does with what it stores; see sagas.redaction.
+Secrets are masked as the engine does with what it stores; see sagas.core.redaction.redactor.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import structlog
 from django.core.exceptions import ImproperlyConfigured
 
 from sagas.conf import get_settings
-from sagas.redaction import DEFAULT, Redactor
-from sagas.visible import escape
+from sagas.core.redaction.redactor import DEFAULT, Redactor
+from sagas.core.visible import escape
 
 SEVERAL_LINES = frozenset({"exception", "exc_info", "stack"})
 INDENT = "    "

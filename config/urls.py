@@ -8,11 +8,11 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
+from orders.accounts.log_in_form import ThrottledAuthenticationForm
 from orders.api.docs import DocsView
 from orders.api.problems import refuse_unknown
-from orders.log_in_form import ThrottledAuthenticationForm
-from sagas.metrics import show_metrics
-from sagas.probes import show_health, show_readiness
+from sagas.monitoring.metrics import show_metrics
+from sagas.monitoring.probes import show_health, show_readiness
 
 admin.site.login_form = ThrottledAuthenticationForm
 admin.site.site_header = admin.site.site_title = "Sagas for Django"

@@ -10,8 +10,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from sagas.admin import links
-from sagas.admin.addresses import find_saga_url
 from sagas.admin.links import Link
+from sagas.admin.ui.addresses import find_saga_url
 from sagas.models import Saga
 
 from .models import Order, OrderLine, Product

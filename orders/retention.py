@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 
+from sagas.core.states import OPEN_STATES
 from sagas.models import Saga
-from sagas.states import OPEN_STATES
 
 from .models import IdempotencyRecord, ThrottleBucket
 

@@ -16,7 +16,7 @@ from django.db import models, router
 from inventory import services as inventory
 from inventory.exceptions import OutOfStock, Shortage
 from payments.exceptions import PaymentDeclined
-from sagas.context import step_key
+from sagas.core.definition.context import step_key
 from sagas.models import Saga
 from sagas.testing import Scenario, register_scenario
 from shipping.exceptions import AddressNotServed

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 
 from inventory.services import ensure_stock
-from sagas.admin.groups import ensure_groups
+from sagas.admin.ui.groups import ensure_groups
 
 from .models import Product
 

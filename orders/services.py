@@ -14,14 +14,15 @@ from django.db import transaction
 from payments import services as payments
 from payments.exceptions import AmountNotChargeable, GatewayMisconfigured
 from payments.money import format_money
-from sagas import OperationRefused, SagaNotFound, engine, operations
-from sagas.actors import Actor
+from sagas import OperationRefused, SagaNotFound
+from sagas.core.states import AbortRequest, SagaState
+from sagas.engine import advance
 from sagas.exceptions import PermissionRefused
 from sagas.models import Saga
-from sagas.states import AbortRequest, SagaState
+from sagas.operators import operations
+from sagas.operators.actor import Actor
 
 from . import idempotency
-from .endings import confirm_order, reject_order
 from .exceptions import (
     CancelNotAllowed,
     CancelTooLate,
@@ -39,6 +40,7 @@ from .sagas import CheckoutSaga
 from .selectors import get_order
 from .steps import CheckoutInput
 from .summaries import summarize_new
+from .transitions import confirm_order, reject_order
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +130,7 @@ def _place(customer: AbstractBaseUser, request: CheckoutRequest, traceparent: st
         raise PriceChanged(amount_minor=total.amount_minor, currency=total.currency)
     _require_chargeable(total)
     number = draw_order_number()
-    saga = engine.start(
+    saga = advance.start(
         CheckoutSaga,
         CheckoutInput(order_number=number),
         business_keys={"order": number, "customer": customer.get_username()[:120]},

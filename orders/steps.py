@@ -23,12 +23,12 @@ from payments.exceptions import (
     PaymentStateConflict,
 )
 from sagas import Misconfigured, OutcomeUnknown, RetryLater, StepContext
-from sagas.actors import Actor
 from sagas.models import Saga
+from sagas.operators.actor import Actor
 from shipping import services as shipping
 from shipping.exceptions import CarrierAnswerLost, CarrierUnavailable, ShipmentKeyReused
 
-from . import endings
+from . import transitions
 from .models import Order
 from .reasons import explain
 
@@ -48,7 +48,7 @@ def reject_order(step: Step) -> None:
     """Cancel the order, with the reason why the saga compensates."""
     order = _get_order(step)
     cause = Saga.objects.values_list("cause", flat=True).get(pk=step.saga_id)
-    endings.reject_order(number=order.number, reason=explain(cause, owner=Actor.of_owner(order.owner).name))
+    transitions.reject_order(number=order.number, reason=explain(cause, owner=Actor.of_owner(order.owner).name))
 
 
 def reserve_stock(step: Step) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def ship_stock(step: Step) -> None:
 
 def confirm_order(step: Step) -> None:
     """Confirm the order."""
-    endings.confirm_order(number=step.input.order_number)
+    transitions.confirm_order(number=step.input.order_number)
 
 
 def _get_order(step: Step) -> Order:

@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sagas.actors import Actor
+from sagas.core.states import Attention, SagaState
 from sagas.models import SagaStep
-from sagas.states import Attention, SagaState
+from sagas.operators.actor import Actor
 
 from .models import Order, OrderLine, OrderStatus
 from .reasons import Reason, explain

@@ -10,8 +10,8 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from sagas.admin.addresses import find_saga_url
-from sagas.searching import read_step_key
+from sagas.admin.ui.addresses import find_saga_url
+from sagas.operators.queries.search import read_step_key
 
 from .exceptions import PaymentsError
 from .gateways.sandbox import clear_failure

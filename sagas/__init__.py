@@ -9,9 +9,11 @@ import importlib
 import typing
 
 from ._version import __version__ as __version__
-from .context import StepContext
-from .definition import SagaDefinition
-from .ending import SagaClosed
+from .core.definition.context import StepContext
+from .core.definition.ending import SagaClosed
+from .core.definition.saga import SagaDefinition
+from .core.definition.steps import Compensatable, Parallel, Pivot, Retriable, nothing_to_undo
+from .core.retry import RetryPolicy
 from .exceptions import (
     DefinitionError,
     DefinitionNotFound,
@@ -27,15 +29,13 @@ from .exceptions import (
     SagaNotFound,
     StepNotFound,
 )
-from .retry import RetryPolicy
-from .steps import Compensatable, Parallel, Pivot, Retriable, nothing_to_undo
 
 if typing.TYPE_CHECKING:
-    from .async_start import astart
-    from .finding import find, query
-    from .starting import start
-    from .summary import SagaSummary, StepSummary, summarize
-    from .waking import WakeResult, wake
+    from .engine.async_start import astart
+    from .engine.start_saga import start
+    from .engine.waking import WakeResult, wake
+    from .operators.queries.find import find, query
+    from .operators.queries.summary import SagaSummary, StepSummary, summarize
 
 __all__ = [
     "Compensatable",
@@ -73,15 +73,15 @@ __all__ = [
 
 # What needs the models, and where it stands.
 _LAZY = {
-    "SagaSummary": "summary",
-    "StepSummary": "summary",
-    "WakeResult": "waking",
-    "astart": "async_start",
-    "find": "finding",
-    "query": "finding",
-    "start": "starting",
-    "summarize": "summary",
-    "wake": "waking",
+    "SagaSummary": "operators.queries.summary",
+    "StepSummary": "operators.queries.summary",
+    "WakeResult": "engine.waking",
+    "astart": "engine.async_start",
+    "find": "operators.queries.find",
+    "query": "operators.queries.find",
+    "start": "engine.start_saga",
+    "summarize": "operators.queries.summary",
+    "wake": "engine.waking",
 }
 
 

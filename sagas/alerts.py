@@ -1,7 +1,7 @@
 """Tell people by mail or webhook that a saga needs them: hooks for ``SAGAS["ON_ATTENTION"]``, and what any hook gets.
 
 A message names the saga, never its input, results, errors or business keys: mail and chat are read by many. Nothing
-here is called while a lock or a transaction is held; ``sagas.announcing`` sees to that.
+here is called while a lock or a transaction is held; ``sagas.engine.notify.alert_dispatch`` sees to that.
 
 Source: Stripe's webhook signatures (time stamp and body under one HMAC).
 """

@@ -20,23 +20,24 @@ class SagasConfig(AppConfig):
         """Register the system checks and import every definition."""
         # They register themselves, and need the app registry. Without the task a worker would refuse every ring, so it
         # must not hang on the project's autodiscover_tasks().
-        from . import checks, checks_of_celery, checks_of_functions, tasks  # noqa: F401
+        from . import tasks  # noqa: F401
+        from .monitoring import celery_checks, checks, function_checks  # noqa: F401
 
         autodiscover_modules("sagas")
         if apps.is_installed("django.contrib.admin"):
-            pre_migrate.connect(_note_permissions, sender=self, dispatch_uid="sagas.admin.groups")
-            post_migrate.connect(_ensure_groups, sender=self, dispatch_uid="sagas.admin.groups")
+            pre_migrate.connect(_note_permissions, sender=self, dispatch_uid="sagas.admin.ui.groups")
+            post_migrate.connect(_ensure_groups, sender=self, dispatch_uid="sagas.admin.ui.groups")
 
 
 def _note_permissions(**facts: Any) -> None:
     """Note which permissions there are before a migration."""
-    from .admin.groups import note_permissions_before_migrate  # needs the app registry
+    from .admin.ui.groups import note_permissions_before_migrate  # needs the app registry
 
     note_permissions_before_migrate(**facts)
 
 
 def _ensure_groups(**facts: Any) -> None:
     """Make the console's groups after every migration; accounts belong to projects that have the admin."""
-    from .admin.groups import ensure_groups_after_migrate  # needs the app registry
+    from .admin.ui.groups import ensure_groups_after_migrate  # needs the app registry
 
     ensure_groups_after_migrate(**facts)

@@ -12,10 +12,10 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from .redaction import Redactor
-from .retry import RetryPolicy
-from .states import Direction
-from .steps import Step
+from .core.definition.steps import Step
+from .core.redaction.redactor import Redactor
+from .core.retry import RetryPolicy
+from .core.states import Direction
 
 HOURLY_SECONDS = 3600.0  # compensations never end for want of attempts; hourly hurts no participant
 
@@ -28,8 +28,11 @@ class SagaSettings:
     """Alias of the engine's database."""
     default_queue: str = ""
     """Queue of steps that name none; empty: Celery's ``task_default_queue``, which a worker serves unless told else."""
-    doorbell: str = "sagas.doorbell.ring_celery"
-    """Dotted path of the function that rings; ``sagas.doorbell.ring_nobody`` leaves everything to the sweep."""
+    doorbell: str = "sagas.engine.notify.wakeup.ring_celery"
+    """Dotted path of the function that rings.
+
+    ``sagas.engine.notify.wakeup.ring_nobody`` leaves everything to the sweep.
+    """
     doorbell_capacity: int = 10_000
     """How many rings one process keeps for a slow broker; more are dropped and left to the sweep."""
     timeout: timedelta = timedelta(seconds=10)

@@ -1,305 +1,35 @@
-"""What operators do to a saga: a function for each operation, called alike by admin, command line and API (rule S8).
-
-Each takes an actor, a reason and the revision the decision was made on; checks the permission itself; is refused
-with the facts when it is not possible or not current; and writes history with before and after. What an operation
-changes stands in ``operation_changes``, which ``sagas.plans`` runs beforehand on a draft.
-
-Tx: each opens its own transaction; rings are sent after its commit.
-Locks: the saga row.
-"""
+"""Operations of operators, for a project's own code: the same functions as the console, commands and API call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
-from uuid import UUID
-
-from django.db import OperationalError
-
-from . import doorbell, rules
-from .actors import Actor
-from .conf import get_settings
-from .databases import SERIALIZATION_SQLSTATE, sqlstate_of
-from .exceptions import BadRequest, InputRefused, OperationRefused, StaleRevision
-from .history_events import HistoryEvent
-from .inputs import refuse_secrets
-from .json_values import require_storable, require_text
-from .models import SagaHistory
-from .operation_changes import OperationRequest, apply
-from .rules import Operation
-from .snapshot import SagaSnapshot
-from .transactions import own_transaction
-from .unit_of_work import SagaUnitOfWork
-from .visible import count_visible
+from .operators.actor import Actor
+from .operators.operations import (
+    OperationResult,
+    abandon,
+    cancel,
+    force_compensate,
+    mark_compensated,
+    mark_refused,
+    mark_succeeded,
+    pause,
+    perform_operation,
+    resume,
+    retry_now,
+    skip_step,
+)
 
 __all__ = [
     "Actor",
-    "Operation",
     "OperationResult",
     "abandon",
     "cancel",
-    "check_result",
-    "check_text",
     "force_compensate",
     "mark_compensated",
     "mark_refused",
     "mark_succeeded",
-    "measure_text",
     "pause",
     "perform_operation",
     "resume",
     "retry_now",
     "skip_step",
 ]
-
-MIN_REASON_CHARS, MAX_REASON_CHARS = 10, 500
-
-
-@dataclass(frozen=True, kw_only=True)
-class OperationResult:
-    """What an operation did."""
-
-    saga_id: UUID
-    operation: Operation
-    state: str
-    """The saga's state afterwards."""
-    revision: int
-    """The saga's revision afterwards."""
-    message: str
-    """One sentence for the operator."""
-    is_repeat: bool = False
-    """Whether nothing was done because it was done already."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields by name as JSON-able data."""
-        return {**asdict(self), "saga_id": str(self.saga_id), "operation": self.operation.value}
-
-
-def retry_now(
-    saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None, step: str | None = None
-) -> OperationResult:
-    """Make waiting or held steps due now, with a fresh budget; of one step, or of all that wait or are held."""
-    return _operate(Operation.RETRY, saga_id, actor, reason, revision, step=step)
-
-
-def force_compensate(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
-    """Make a saga turn back; what is live finishes first."""
-    return _operate(Operation.COMPENSATE, saga_id, actor, reason, revision)
-
-
-def skip_step(
-    saga_id: UUID,
-    *,
-    actor: Actor,
-    reason: str,
-    step: str,
-    revision: int | None = None,
-    result: Mapping[str, Any] | None = None,
-) -> OperationResult:
-    """Let the saga go on without a step; ``result`` stands in where later steps need one."""
-    return _operate(Operation.SKIP, saga_id, actor, reason, revision, step=step, result=result)
-
-
-def mark_succeeded(
-    saga_id: UUID,
-    *,
-    actor: Actor,
-    reason: str,
-    step: str,
-    evidence: str,
-    revision: int | None = None,
-    result: Mapping[str, Any] | None = None,
-) -> OperationResult:
-    """Record, with evidence, that a step happened."""
-    return _operate(
-        Operation.MARK_SUCCEEDED, saga_id, actor, reason, revision, step=step, evidence=evidence, result=result
-    )
-
-
-def mark_refused(
-    saga_id: UUID, *, actor: Actor, reason: str, step: str, evidence: str, revision: int | None = None
-) -> OperationResult:
-    """Record, with evidence, that a step did not happen and will not; before or at the pivot the saga compensates."""
-    return _operate(Operation.MARK_REFUSED, saga_id, actor, reason, revision, step=step, evidence=evidence)
-
-
-def mark_compensated(
-    saga_id: UUID, *, actor: Actor, reason: str, step: str, evidence: str, revision: int | None = None
-) -> OperationResult:
-    """Record, with evidence, that a step's effect is undone."""
-    return _operate(Operation.MARK_COMPENSATED, saga_id, actor, reason, revision, step=step, evidence=evidence)
-
-
-def pause(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
-    """Hold a saga: what is live finishes and is recorded, nothing follows."""
-    return _operate(Operation.PAUSE, saga_id, actor, reason, revision)
-
-
-def resume(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
-    """End a pause."""
-    return _operate(Operation.RESUME, saga_id, actor, reason, revision)
-
-
-def cancel(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
-    """Ask the saga to turn back: at once, or remembered until it is known whether the pivot happened (rule S7)."""
-    return _operate(Operation.CANCEL, saga_id, actor, reason, revision)
-
-
-def abandon(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
-    """Give a saga up; the list of effects that it leaves behind is stored."""
-    return _operate(Operation.ABANDON, saga_id, actor, reason, revision)
-
-
-def perform_operation(operation: Operation, saga_id: UUID, **arguments: Any) -> OperationResult:
-    """Call the function of an operation, with the arguments it takes.
-
-    Raises: OperationRefused and its kinds; SagaNotFound.
-    """
-    return FUNCTIONS[operation](saga_id, **arguments)
-
-
-FUNCTIONS: Mapping[Operation, Callable[..., OperationResult]] = {
-    Operation.RETRY: retry_now,
-    Operation.COMPENSATE: force_compensate,
-    Operation.SKIP: skip_step,
-    Operation.MARK_SUCCEEDED: mark_succeeded,
-    Operation.MARK_REFUSED: mark_refused,
-    Operation.MARK_COMPENSATED: mark_compensated,
-    Operation.PAUSE: pause,
-    Operation.RESUME: resume,
-    Operation.CANCEL: cancel,
-    Operation.ABANDON: abandon,
-}
-
-
-def _operate(
-    operation: Operation,
-    saga_id: UUID,
-    actor: Actor,
-    reason: str,
-    revision: int | None,
-    *,
-    step: str | None = None,
-    evidence: str | None = None,
-    result: Mapping[str, Any] | None = None,
-) -> OperationResult:
-    """Do one operation under the saga's lock: check, change, write, ring."""
-    actor.require(rules.PERMISSIONS[operation])
-    facts: dict[str, Any] = {"revision": revision} | ({"bulk": str(actor.bulk)} if actor.bulk is not None else {})
-    request = OperationRequest(
-        operation=operation,
-        step=step,
-        actor=actor.name,
-        reason=check_text(reason, "The reason"),
-        evidence="" if evidence is None else check_text(evidence, "The evidence"),
-        result=check_result(result),
-        facts=facts,
-    )
-    with own_transaction(get_settings().database, joins=True):
-        work = _lock(saga_id)
-        rules.require_step(work, operation, step)
-        if repeat := rules.find_repeat(work, operation, step):
-            return _result(work, operation, repeat, is_repeat=True)
-        if _was_done(work, operation, actor, revision, step):
-            return _result(work, operation, "Done already.", is_repeat=True)
-        _check_revision(work, revision)
-        change = apply(work, request)
-        work.write()
-        doorbell.ring_after_commit(saga_id, change.rings)
-        return _result(work, operation, change.message)
-
-
-def _lock(saga_id: UUID) -> SagaUnitOfWork:
-    """Lock the saga, as SagaUnitOfWork.lock does.
-
-    Raises: OperationRefused when the caller's transaction is too strict to see what has become of it.
-    """
-    try:
-        return SagaUnitOfWork.lock(saga_id)
-    except OperationalError as error:
-        if sqlstate_of(error) != SERIALIZATION_SQLSTATE:
-            raise
-        raise OperationRefused(
-            f"Saga {saga_id} moved after this request's transaction began, so it was not acted on. Do it again."
-        ) from error
-
-
-def _result(snapshot: SagaSnapshot, operation: Operation, message: str, *, is_repeat: bool = False) -> OperationResult:
-    saga = snapshot.saga
-    return OperationResult(
-        saga_id=saga.pk,
-        operation=operation,
-        state=saga.state,
-        revision=saga.revision,
-        message=message,
-        is_repeat=is_repeat,
-    )
-
-
-def _was_done(
-    snapshot: SagaSnapshot, operation: Operation, actor: Actor, revision: int | None, step: str | None
-) -> bool:
-    """Return whether the same operator did the same thing on the same revision: the second half of a double click."""
-    if revision is None or revision == snapshot.saga.revision:
-        return False
-    rows = SagaHistory.objects.using(get_settings().database).filter(
-        saga_id=snapshot.saga.pk, what=HistoryEvent.OPERATOR_ACTED.value, to_state=operation.value, step=step or ""
-    )
-    return rows.filter(actor=actor.name, data__revision=revision).exists()
-
-
-def _check_revision(snapshot: SagaSnapshot, revision: int | None) -> None:
-    found = snapshot.saga.revision
-    if revision is not None and revision != found:
-        raise StaleRevision(
-            f"Saga {snapshot.saga.pk} is at revision {found}, but the decision was made on {revision}: it is now"
-            f" {rules.describe(snapshot)}. Look again and decide anew.",
-            expected=revision,
-            found=found,
-        )
-
-
-def measure_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
-    """Return a reason or evidence without the blanks around it; empty when nothing of it can be seen.
-
-    Raises: BadRequest when too little of it can be seen, or when it is too long.
-    """
-    checked = text.strip() if isinstance(text, str) else ""
-    visible = count_visible(checked)
-    if visible < least:
-        raise BadRequest(f"{what} needs {least} characters that can be seen, blanks not counted; it has {visible}.")
-    if len(checked) > MAX_REASON_CHARS:
-        raise BadRequest(f"{what} must have at most {MAX_REASON_CHARS} characters; it has {len(checked)}.")
-    return checked if visible else ""
-
-
-def check_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
-    """Return a reason or evidence without the blanks around it and the secrets in it.
-
-    Raises: BadRequest when it is too short, too long, or cannot be stored. What nobody can see does not make it longer.
-    """
-    checked = measure_text(text, what, least=least)
-    try:
-        require_text(checked, what)
-    except InputRefused as error:
-        raise BadRequest(str(error)) from error
-    # A mask can be longer than what it stands for.
-    return get_settings().redactor.redact_text(checked)[:MAX_REASON_CHARS]
-
-
-def check_result(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return a result that a person gives in place of a step.
-
-    Raises: BadRequest when it cannot be stored or looks like a secret.
-    """
-    if result is None:
-        return None
-    if not isinstance(result, Mapping):
-        raise BadRequest("The result must be a JSON object, as the step would have returned it.")
-    try:
-        require_storable(dict(result), "The result", get_settings().result_max_bytes)
-        refuse_secrets(dict(result), "The result", get_settings().redactor)
-    except InputRefused as error:
-        raise BadRequest(str(error)) from error
-    return dict(result)

@@ -8,9 +8,11 @@ from uuid import UUID
 
 from celery import Task, shared_task
 
-from . import bulk_running, engine, worker
-from .celery_apps import TASK
-from .envelopes import QUEUE_HEADER, SERVED_HEADER
+from .engine import advance as engine
+from .engine.notify.celery_apps import TASK
+from .operators.bulk import runner
+from .worker import lifecycle
+from .worker.envelopes import QUEUE_HEADER, SERVED_HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +29,10 @@ class RingTask(Task):
     @staticmethod
     def look(wanted: UUID, queues: frozenset[str] | None = None) -> None:
         """Do what can be done now for a saga or a bulk. ``queues``: those that are served here; None: all."""
-        if bulk_running.is_bulk_id(wanted):
-            bulk_running.advance(wanted, should_stop=worker.is_shutting_down)
+        if runner.is_bulk_id(wanted):
+            runner.advance(wanted, should_stop=lifecycle.is_shutting_down)
             return
-        engine.advance(wanted, queues=queues, worker=worker.process_name(), should_stop=worker.is_shutting_down)
+        engine.advance(wanted, queues=queues, worker=lifecycle.process_name(), should_stop=lifecycle.is_shutting_down)
 
 
 @shared_task(
@@ -39,7 +41,7 @@ class RingTask(Task):
     ignore_result=True,
     acks_late=False,
     serializer="json",
-    Strategy="sagas.strategy:take_carefully",
+    Strategy="sagas.worker.celery_strategy:take_carefully",
 )
 def advance(saga_id: str) -> None:
     """Look at a saga or a bulk; repeats, strangers and malformed ids are harmless."""
@@ -51,13 +53,13 @@ def advance(saga_id: str) -> None:
     # Written by the main process, which knows best: a child has the queues of the moment at which it was forked.
     served = advance.request.get(SERVED_HEADER)
     try:
-        advance.look(wanted, queues=worker.served_queues() if served is None else frozenset(served))
+        advance.look(wanted, queues=lifecycle.served_queues() if served is None else frozenset(served))
     except Exception:
         raise
     except BaseException as error:
-        if worker.must_end_with(error):
+        if lifecycle.must_end_with(error):
             raise
         # A pool without children can lose nothing but the whole worker, and the attempt is recorded by now.
         logger.exception("A step tried to end its worker.", extra={"saga_id": saga_id})
     finally:
-        worker.release_connections()
+        lifecycle.release_connections()

@@ -18,9 +18,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 
 from . import clock
+from .core.survival import ends_process
 from .databases import drop_connection
 from .exceptions import SagaError, TransactionEnded
-from .survival import ends_process
 
 logger = logging.getLogger(__name__)
 

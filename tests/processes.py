@@ -21,10 +21,10 @@ import psycopg
 from psycopg.rows import dict_row
 
 from config.local.children import GuardedProcess, start_guarded, wait_until_ready
-from config.local.client import ShopClient
 from config.local.programs import manage_command, web_command, worker_command
 from config.local.runtime import ROOT
 from config.local.valkey import keep_free_port
+from examples.demo.client import ShopClient
 
 # So short that a lease, a sweep and every retry end within a few seconds; yet a time-out is long enough for a machine
 # that is busy with other tests. A compensation whose budget is spent waits for a person, not for its next attempt.

@@ -12,7 +12,7 @@ from django.core.validators import RegexValidator
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from orders.countries import COUNTRIES
+from orders.api.countries import COUNTRIES
 from orders.models import CURRENCY, MAX_LINES, MAX_QUANTITY
 from orders.reasons import Reason
 from orders.requests import Address, CheckoutRequest, LineRequest, Money
@@ -20,7 +20,7 @@ from orders.summaries import DisplayStatus
 from sagas.api.fields import StrictSerializer, TextField, WholeNumberField
 from sagas.api.parsers import MAX_WHOLE_NUMBER
 from sagas.api.serializers import SagaInputErrorSerializer, SagaProblemSerializer
-from sagas.states import SagaState, StepState
+from sagas.core.states import SagaState, StepState
 
 from .fields import LineField, PlainLineField
 

@@ -8,8 +8,8 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
 
+from orders.accounts.throttles import Allowance, spend
 from orders.rates import parse_rate
-from orders.throttles import Allowance, spend
 
 if TYPE_CHECKING:
     # The framework reads this module while it makes its views.

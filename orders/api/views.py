@@ -10,12 +10,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from orders.log_in import log_in
+from orders.accounts.log_in import log_in
+from orders.api.waiting import wait_until_closed
 from orders.requests import compute_digest
 from orders.selectors import get_order, list_offers, list_orders
 from orders.services import CheckoutAnswer, checkout, request_cancel
 from orders.summaries import summarize
-from orders.waiting import wait_until_closed
 from sagas.api.entity_tags import make_entity_tag, matches_entity_tag
 from sagas.api.schema import ETAG, IF_NONE_MATCH, NOT_MODIFIED
 

@@ -39,7 +39,7 @@ from payments.exceptions import (
     PaymentKeyReused,
 )
 from payments.states import OperationKind
-from sagas.autonomous_transaction import commit_autonomously
+from sagas.participants.autonomous_transaction import commit_autonomously
 
 from .base import Answer, Approved, Authorization, Declined
 from .ledger import LedgerOutcome, LedgerState, SandboxAuthorization, SandboxOperation

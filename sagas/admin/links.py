@@ -18,7 +18,7 @@ from typing import Any
 from django.urls import NoReverseMatch
 
 from ..models import Saga
-from .addresses import find_url
+from .ui.addresses import find_url
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,22 +17,26 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from ..display.texts import set_apart
-from ..display.times import describe_moment
 from ..models import Saga
-from ..searching import HELP, MAX_KEYS, MAX_LOOKED_THROUGH, Search, search_sagas
-from . import bulk_choosing, operating, overview_urls, payloads, refreshing, shortcuts
-from .addresses import find_saga_url, find_url
-from .choosing import QueryRefused, read_choice, read_number
-from .console_admin import ConsoleAdmin
-from .filters import FILTERS, PARAMETERS
-from .list_order import OrderFilter, PlaceFilter, describe_place, find_order
-from .paging import CappedPaginator, PagedList
-from .rows import attach_rows, row_of, select_for_list
-from .saga_page import read_page
-from .selection import Only, Tab
-from .shown import Moment, may_see_payloads
-from .view_only import engine_database
+from ..operators.presentation.texts import set_apart
+from ..operators.presentation.times import describe_moment
+from ..operators.queries.search import HELP, MAX_KEYS, MAX_LOOKED_THROUGH, Search, search_sagas
+from .bulks import bulk_choosing
+from .operations import operation_pages
+from .reports import overview_urls, refreshing
+from .saga_list.filters import FILTERS, PARAMETERS
+from .saga_list.rows import attach_rows, row_of, select_for_list
+from .saga_page import payloads
+from .saga_page.page_view import read_page
+from .ui import saved_views
+from .ui.addresses import find_saga_url, find_url
+from .ui.base_filter import QueryRefused, read_choice, read_number
+from .ui.console_admin import ConsoleAdmin
+from .ui.formatting import Moment, may_see_payloads
+from .ui.list_order import OrderFilter, PlaceFilter, describe_place, find_order
+from .ui.paging import CappedPaginator, PagedList
+from .ui.selection import Only, Tab
+from .ui.view_only import engine_database
 
 ROWS_PER_PAGE = 50
 MAX_ERROR_CHARS = 30  # surely fit into their column
@@ -154,7 +158,7 @@ class SagaAdmin(ConsoleAdmin):
         """Show the list; what is posted are the rows ticked for a bulk."""
         if request.method == "POST" and not self.get_actions(request):
             raise PermissionDenied
-        pages = {"saga_views": shortcuts.list_views(request), "saga_pages": shortcuts.list_pages(request)}
+        pages = {"saga_views": saved_views.list_views(request), "saga_pages": saved_views.list_pages(request)}
         bulks = bulk_choosing.link_to_bulks(request)
         context = {"title": "Sagas", **pages, **bulks, **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, context)
@@ -212,7 +216,7 @@ class SagaAdmin(ConsoleAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
-            return operating.answer(self, request, saga_id, code)
+            return operation_pages.answer(self, request, saga_id, code)
         except Http404 as error:
             return self.refuse_query(request, str(error), status=404)
 

@@ -8,17 +8,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from .. import plans, rules
-from ..actors import Actor
-from ..display.sentences import show_error
-from ..listing import describe_sagas
+from ..engine.store.snapshot import SagaSnapshot
 from ..models import SagaStep
-from ..places import read_place, write_place
-from ..rules import Operation
-from ..snapshot import SagaSnapshot
+from ..operators import preconditions, preview
+from ..operators.actor import Actor
+from ..operators.preconditions import Operation
+from ..operators.presentation.sentences import show_error
+from ..operators.queries.keyset import read_place, write_place
+from ..operators.queries.listing import describe_sagas
 
 # A retry may be meant for one step, or for all that wait.
-STEP_ACTIONS = rules.STEP_OPERATIONS | {Operation.RETRY}
+STEP_ACTIONS = preconditions.STEP_OPERATIONS | {Operation.RETRY}
 
 
 def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, Any]:
@@ -37,9 +37,9 @@ def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, A
         for step in snapshot.steps
     ]
     actions = [
-        plans.plan_on(snapshot, operation, actor=actor)
+        preview.plan_on(snapshot, operation, actor=actor)
         for operation in Operation
-        if operation not in rules.STEP_OPERATIONS
+        if operation not in preconditions.STEP_OPERATIONS
     ]
     return {
         **listed.as_dict(with_errors=may_see),
@@ -69,9 +69,9 @@ def read_cursor(text: str) -> tuple[datetime, UUID] | None:
 def _list_possible(snapshot: SagaSnapshot, actor: Actor) -> dict[Operation, dict[str, str]]:
     """Return for each action on a step that an account may do, why it is not possible on which step now."""
     return {
-        operation: plans.list_allowed_steps(snapshot, operation)
+        operation: preview.list_allowed_steps(snapshot, operation)
         for operation in Operation
-        if operation in STEP_ACTIONS and actor.may(rules.PERMISSIONS[operation])
+        if operation in STEP_ACTIONS and actor.may(preconditions.PERMISSIONS[operation])
     }
 
 

@@ -15,7 +15,7 @@ from typing import IO, Any, ClassVar
 
 from rest_framework.parsers import BaseParser
 
-from ..json_values import MAX_DEPTH
+from ..core.json_values import MAX_DEPTH
 from .pointers import append_token
 from .problem_documents import MAX_ERRORS, InputError, Problem, RequestRefused
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
-from ..rules import OPERATIONS_BY_CODE
-from ..saga_filter import CRITERIA
+from ..operators.preconditions import OPERATIONS_BY_CODE
+from ..operators.queries.saga_filter import CRITERIA
 from .problem_documents import MEDIA_TYPE
 from .serializers import MAX_NUMBER, SagaProblemSerializer
 

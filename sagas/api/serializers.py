@@ -6,12 +6,12 @@ from typing import Any
 
 from rest_framework import serializers
 
-from ..bulk import MAX_SELECTED
-from ..bulk_rules import BULK_OPERATIONS
 from ..models import BulkResult, BulkState
-from ..operations import MAX_REASON_CHARS, MIN_REASON_CHARS
-from ..rules import Operation
-from ..saga_filter import CRITERIA
+from ..operators.bulk.preconditions import BULK_OPERATIONS
+from ..operators.bulk.selection import MAX_SELECTED
+from ..operators.operations import MAX_REASON_CHARS, MIN_REASON_CHARS
+from ..operators.preconditions import Operation
+from ..operators.queries.saga_filter import CRITERIA
 from .fields import StrictSerializer, TextField, TrueField, WholeNumberField
 
 MAX_NUMBER = 2_147_483_647  # of a PostgreSQL integer

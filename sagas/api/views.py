@@ -15,16 +15,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .. import bulk, bulk_documents, looks, operations, plans
-from ..actors import Actor
-from ..bulk_rules import EVERYTHING
 from ..conf import get_settings
 from ..exceptions import BadRequest, PermissionRefused
-from ..listing import describe_sagas
 from ..models import SagaBulk
-from ..places import is_below
-from ..rules import OPERATIONS_BY_CODE, Operation
-from ..saga_filter import CRITERIA, SagaFilter, parse_filter
+from ..operators import operations, preview
+from ..operators.actor import Actor
+from ..operators.audit import access_log
+from ..operators.bulk import documents as bulk_documents
+from ..operators.bulk import selection
+from ..operators.bulk.preconditions import EVERYTHING
+from ..operators.preconditions import OPERATIONS_BY_CODE, Operation
+from ..operators.queries.keyset import is_below
+from ..operators.queries.listing import describe_sagas
+from ..operators.queries.saga_filter import CRITERIA, SagaFilter, parse_filter
 from . import documents, schema
 from .entity_tags import make_entity_tag, matches_entity_tag
 from .parsers import StrictJSONParser
@@ -113,7 +116,7 @@ class SagaListView(OperatorView):
         may_see = self.may_see
         if may_see and any(saga.last_error for saga in listed):
             asked = ", ".join(f"{name}={value}" for name, value in request.query_params.items())
-            may_see = looks.note_look(self.actor.name, looks.What.LIST, detail=asked)
+            may_see = access_log.note_look(self.actor.name, access_log.What.LIST, detail=asked)
         found = [saga.as_dict(with_errors=may_see) for saga in listed]
         return Response({"next": following, "results": found}, headers=PRIVATE)
 
@@ -128,7 +131,7 @@ class SagaView(OperatorView):
     )
     def get(self, request: Request, saga_id: UUID) -> Response:
         """Show a saga, its steps, and what this account may do to it."""
-        may_see = self.may_see and looks.note_look(self.actor.name, looks.What.API, saga_id=saga_id)
+        may_see = self.may_see and access_log.note_look(self.actor.name, access_log.What.API, saga_id=saga_id)
         document = documents.describe_whole(saga_id, actor=self.actor, may_see=may_see)
         tag = make_entity_tag(document)
         headers = {"ETag": tag, **PRIVATE}
@@ -152,7 +155,7 @@ class SagaActionView(OperatorView):
         step = request.query_params.get("step")
         if step is not None and (not 1 <= len(step) <= 60 or "\x00" in step):
             raise ParseError("A step's name has 1 to 60 characters.")
-        plan = plans.draw_plan(find_operation(action), saga_id, step=step, actor=self.actor)
+        plan = preview.draw_plan(find_operation(action), saga_id, step=step, actor=self.actor)
         document = plan.as_dict()
         known = SagaPlanSerializer().fields
         return Response({name: document[name] for name in map(str, known)}, headers=PRIVATE)
@@ -213,7 +216,7 @@ class SagaBulkView(OperatorView):
     @extend_schema(operation_id="get_saga_bulk", responses={200: SagaBulkDocumentSerializer, **schema.list_problems()})
     def get(self, request: Request, bulk_id: UUID) -> Response:
         """Show how far a bulk is."""
-        return Response(bulk_documents.describe_bulk(bulk.find_bulk(bulk_id)), headers=PRIVATE)
+        return Response(bulk_documents.describe_bulk(selection.find_bulk(bulk_id)), headers=PRIVATE)
 
 
 class SagaBulkResultsView(OperatorView):
@@ -231,7 +234,7 @@ class SagaBulkResultsView(OperatorView):
         """List the sagas of a bulk in the order of the set, with their results."""
         size = _read_number(request, "page_size", lowest=1, highest=schema.MAX_PAGE_SIZE, default=schema.PAGE_SIZE)
         after = _read_number(request, "after", lowest=0, highest=MAX_NUMBER, default=0)
-        items = bulk.select_items(bulk.find_bulk(bulk_id).pk).filter(position__gt=after).order_by("position")
+        items = selection.select_items(selection.find_bulk(bulk_id).pk).filter(position__gt=after).order_by("position")
         page = list(items[: size + 1])
         following = None
         if len(page) > size:
@@ -253,7 +256,7 @@ class SagaBulkStartView(OperatorView):
     def post(self, request: Request, bulk_id: UUID) -> Response:
         """Confirm a set; workers act on it from now on. A repeat changes nothing."""
         body = _read_body(SagaBulkStartSerializer, request)
-        found, _ = bulk.start_bulk(bulk_id, actor=self.actor, **body)
+        found, _ = selection.start_bulk(bulk_id, actor=self.actor, **body)
         return Response(bulk_documents.describe_bulk(found), headers=PRIVATE)
 
 
@@ -270,7 +273,7 @@ class SagaBulkStopView(OperatorView):
     def post(self, request: Request, bulk_id: UUID) -> Response:
         """Stop a bulk: what has not begun stays undone. A repeat changes nothing."""
         body = _read_body(SagaBulkStopSerializer, request)
-        found, _ = bulk.stop_bulk(bulk_id, actor=self.actor, **body)
+        found, _ = selection.stop_bulk(bulk_id, actor=self.actor, **body)
         return Response(bulk_documents.describe_bulk(found), headers=PRIVATE)
 
 
@@ -317,9 +320,9 @@ def _draw(operation: Operation, body: dict[str, Any], actor: Actor) -> SagaBulk:
     if len(ways) != 1:
         raise BadRequest("Name exactly one of sagas, filter and everything.")
     if "sagas" in body:
-        return bulk.draw_selected(operation, body["sagas"], actor=actor)
+        return selection.draw_selected(operation, body["sagas"], actor=actor)
     wanted = parse_filter(body["filter"]) if "filter" in body else SagaFilter()
-    return bulk.draw_matching(
+    return selection.draw_matching(
         operation,
         wanted.select(),
         actor=actor,

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from .. import registry
-from ..archive import PACKED, PLAIN, is_archive_name
 from ..conf import get_settings
-from ..definition import STEP_NAME, SagaDefinition
+from ..core.definition import registry
+from ..core.definition.options import QUEUE_NAME
+from ..core.definition.saga import STEP_NAME, SagaDefinition
+from ..core.json_values import parse_json
 from ..exceptions import InputRefused
-from ..json_values import parse_json
 from ..moments import TIMESTAMP_FORM, read_timestamp
-from ..options import QUEUE_NAME
-from ..searching import MIN_PREFIX_CHARS, is_id_prefix
+from ..operators.queries.search import MIN_PREFIX_CHARS, is_id_prefix
+from ..retention.archive import PACKED, PLAIN, is_archive_name
 
 AGE = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
 AGE_UNITS = {

@@ -17,13 +17,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter, OutputWrapper
 from django.db import Error
 
-from .. import looks, operations, plans
-from ..actors import Actor
+from ..core.text_tables import Column, describe_table
+from ..core.visible import take_first_line
 from ..exceptions import BadRequest, OperationRefused, SagaError, StaleRevision
-from ..listing import find_saga
-from ..rules import Operation
-from ..text_tables import Column, describe_table
-from ..visible import take_first_line
+from ..operators import operations, preview
+from ..operators.actor import Actor
+from ..operators.audit import access_log
+from ..operators.preconditions import Operation
+from ..operators.queries.listing import find_saga
 from . import arguments
 from .output import OutputFailed, SafeOutput, SafeParser
 
@@ -132,13 +133,13 @@ class SagaCommand(BaseCommand):
         """Return how many columns the terminal has, or None for a table that is not to be cut."""
         return None if options["wide"] else shutil.get_terminal_size(UNKNOWN_WIDTH).columns
 
-    def note_look(self, what: looks.What, *, saga_id: UUID | None = None, detail: str = "") -> None:
+    def note_look(self, what: access_log.What, *, saga_id: UUID | None = None, detail: str = "") -> None:
         """Write down that whoever types the command is about to see payloads.
 
         Who has a shell here could read the tables, too: they are shown in any case. The log of a command is that
         person's own terminal, where a line about it would look like a fault: it is a row, and a line only for DEBUG.
         """
-        looks.note_look(Actor.of_command_line().name, what, saga_id=saga_id, detail=detail, level=logging.DEBUG)
+        access_log.note_look(Actor.of_command_line().name, what, saga_id=saga_id, detail=detail, level=logging.DEBUG)
 
 
 class OperatorCommand(SagaCommand):
@@ -168,7 +169,7 @@ class OperatorCommand(SagaCommand):
         if options["dry_run"]:
             check_words(options)
             operations.check_result(self.collect_arguments(options).get("result"))
-            plan = plans.draw_plan(operation, saga_id, step=options.get("step"), actor=actor)
+            plan = preview.draw_plan(operation, saga_id, step=options.get("step"), actor=actor)
             self._print_plan(plan, options)
             return
         result = operations.perform_operation(
@@ -195,7 +196,7 @@ class OperatorCommand(SagaCommand):
             f"The database failed: {first_line(error)}. Look with saga_show whether it was done before you repeat it."
         )
 
-    def _print_plan(self, plan: plans.OperationPlan, options: Mapping[str, Any]) -> None:
+    def _print_plan(self, plan: preview.OperationPlan, options: Mapping[str, Any]) -> None:
         if options["json"]:
             self.print_json(plan.as_dict())
         else:

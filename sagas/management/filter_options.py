@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ..saga_filter import CRITERIA, SagaFilter, parse_filter
+from ..operators.queries.saga_filter import CRITERIA, SagaFilter, parse_filter
 from . import arguments
 
 

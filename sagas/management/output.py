@@ -15,7 +15,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser, OutputWrapper
 
-from ..visible import escape, escape_json
+from ..core.visible import escape, escape_json
 
 COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 PROCESS_STREAMS = (1, 2)  # file descriptors of the standard output and the standard error output

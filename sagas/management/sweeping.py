@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .. import recovery
-from ..sweep_loop import sweep_loop
-from ..sweeping import ring_all_due, run_all_due
+from ..worker import sweeper
+from ..worker.due_work import ring_all_due, run_all_due
+from ..worker.sweep_loop import sweep_loop
 from .stopping import Stop
 
 
@@ -48,7 +48,7 @@ def sweep(
 
     if interval_seconds is None:
         sweep_once()
-        recovery.stop_serving()
+        sweeper.stop_serving()
     else:
         sweep_loop(sweep_once, should_stop=stop, wait=lambda: stop.wait(interval_seconds))
     report.is_stopped = stop.is_asked

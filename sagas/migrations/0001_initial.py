@@ -444,7 +444,7 @@ class Migration(migrations.Migration):
                 (
                     "what",
                     models.CharField(
-                        help_text="Code of the event; see sagas.history_events.HistoryEvent.", max_length=40
+                        help_text="Code of the event; see sagas.core.history_events.HistoryEvent.", max_length=40
                     ),
                 ),
                 ("step", models.CharField(blank=True, default="", max_length=60)),

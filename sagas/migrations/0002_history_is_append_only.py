@@ -7,7 +7,7 @@ from django.db import migrations
 CREATE = """
 CREATE FUNCTION sagas_refuse_history_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'DELETE' AND current_setting('sagas.retention', true) = 'on' THEN
+    IF TG_OP = 'DELETE' AND current_setting('sagas.retention.purge', true) = 'on' THEN
         RETURN OLD;
     END IF;
     RAISE EXCEPTION 'saga history is append-only (% refused)', TG_OP USING ERRCODE = 'integrity_constraint_violation';

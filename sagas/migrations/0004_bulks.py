@@ -21,7 +21,12 @@ class Migration(migrations.Migration):
                         default=sagas.models.bulk.new_bulk_id, editable=False, primary_key=True, serialize=False
                     ),
                 ),
-                ("operation", models.CharField(help_text="The action; see sagas.rules.Operation.", max_length=20)),
+                (
+                    "operation",
+                    models.CharField(
+                        help_text="The action; see sagas.operators.preconditions.Operation.", max_length=20
+                    ),
+                ),
                 (
                     "state",
                     models.CharField(

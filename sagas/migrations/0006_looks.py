@@ -21,7 +21,10 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("at", models.DateTimeField()),
                 ("actor", models.CharField(help_text="Who looked.", max_length=200)),
-                ("what", models.CharField(help_text="At what; see sagas.looks.What.", max_length=20)),
+                (
+                    "what",
+                    models.CharField(help_text="At what; see sagas.operators.audit.access_log.What.", max_length=20),
+                ),
                 ("saga_id", models.UUIDField(blank=True, help_text="NULL: at many, see the detail.", null=True)),
                 (
                     "detail",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
-from ..states import Direction, Effect, Outcome
+from ..core.states import Direction, Effect, Outcome
 from .base import EngineModel
 from .choices import choices_of, one_of
 from .fields import MomentField

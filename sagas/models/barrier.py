@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from django.db import models
 
-from ..states import Direction
-from ..visible import show_invisible
+from ..core.states import Direction
+from ..core.visible import show_invisible
 from .choices import choices_of, one_of
 from .fields import MomentField
 

@@ -53,7 +53,7 @@ class SagaBulk(EngineModel):
     """
 
     id = models.UUIDField(primary_key=True, default=new_bulk_id, editable=False)
-    operation = models.CharField(max_length=20, help_text="The action; see sagas.rules.Operation.")
+    operation = models.CharField(max_length=20, help_text="The action; see sagas.operators.preconditions.Operation.")
     state = models.CharField(max_length=10, default=BulkState.DRAWN.value, choices=choices_of(BulkState))
     actor = models.CharField(max_length=200, help_text="Who drew and confirmed it, by value.")
     account = models.CharField(max_length=255, blank=True, default="", help_text="Key of the account that is asked.")

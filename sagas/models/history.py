@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import F, Func, Value
 
-from ..history_events import HistoryEvent
+from ..core.history_events import HistoryEvent
 from .base import EngineModel
 from .fields import MomentField
 from .saga import Saga
@@ -22,14 +22,14 @@ def person_of(field: str) -> Func:
 class SagaHistory(EngineModel):
     """Be one entry: what changed, when, by whom and why, in the transaction of the change.
 
-    A trigger refuses UPDATE and DELETE except under the setting ``sagas.retention``, which only retention sets,
+    A trigger refuses UPDATE and DELETE except under the setting ``sagas.retention.purge``, which only retention sets,
     for its own transaction.
     """
 
     saga = models.ForeignKey(Saga, on_delete=models.CASCADE, related_name="history")
     number = models.PositiveIntegerField(help_text="From 1, without gaps, per saga.")
     at = MomentField()
-    what = models.CharField(max_length=40, help_text="Code of the event; see sagas.history_events.HistoryEvent.")
+    what = models.CharField(max_length=40, help_text="Code of the event; see sagas.core.history_events.HistoryEvent.")
     step = models.CharField(max_length=60, blank=True, default="")
     from_state = models.CharField(max_length=30, blank=True, default="")
     to_state = models.CharField(max_length=30, blank=True, default="")

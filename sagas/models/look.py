@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from ..visible import show_invisible
+from ..core.visible import show_invisible
 from .base import EngineModel
 from .fields import MomentField
 
@@ -17,7 +17,7 @@ class SagaLook(EngineModel):
 
     at = MomentField()
     actor = models.CharField(max_length=200, help_text="Who looked.")
-    what = models.CharField(max_length=20, help_text="At what; see sagas.looks.What.")
+    what = models.CharField(max_length=20, help_text="At what; see sagas.operators.audit.access_log.What.")
     saga_id = models.UUIDField(null=True, blank=True, help_text="NULL: at many, see the detail.")
     detail = models.CharField(max_length=300, blank=True, default="", help_text="Which part of it, or which sagas.")
 

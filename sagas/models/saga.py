@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import F, Q
 from django_fsm import FSMField, FSMModelMixin, transition
 
-from ..states import CLOSED_STATES, OPEN_STATES, AbortRequest, Hold, SagaState
+from ..core.states import CLOSED_STATES, OPEN_STATES, AbortRequest, Hold, SagaState
 from .base import EngineModel
 from .choices import choices_of, one_of
 from .fields import MomentField

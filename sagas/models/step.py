@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django_fsm import FSMField, FSMModelMixin, transition
 
-from ..states import Attention, Hold, Kind, StepState, WaitingFor
+from ..core.states import Attention, Hold, Kind, StepState, WaitingFor
 from .base import EngineModel
 from .choices import choices_of, one_of
 from .fields import MomentField

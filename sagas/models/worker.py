@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from ..visible import show_invisible
+from ..core.visible import show_invisible
 from .base import EngineModel
 from .fields import MomentField
 

@@ -9,10 +9,10 @@ from django.forms import Media, Script
 from django.template.context import Context
 from django.utils.safestring import SafeString
 
-from ..display.texts import set_apart, show_invisible
+from ..operators.presentation.texts import set_apart, show_invisible
 
 if TYPE_CHECKING:
-    from ..admin.dashboard import Dashboard
+    from ..admin.dashboard.dashboard import Dashboard
 
 register = template.Library()
 
@@ -39,8 +39,8 @@ def visibly(value: Any) -> str:
 def saga_dashboard(context: Context) -> Dashboard | None:
     """Return the dashboard for those who may see sagas, on a site that shows them; else None."""
     # Django imports every library of tags, also in projects without the admin.
-    from ..admin.addresses import find_url, site_of
-    from ..admin.dashboard import build_dashboard
+    from ..admin.dashboard.dashboard import build_dashboard
+    from ..admin.ui.addresses import find_url, site_of
 
     request: Any = context.get("request")
     if request is None or not request.user.has_perm("sagas.view_saga"):

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from .. import clock, closing, eager, engine
+from .. import clock
 from ..conf import get_settings
+from ..engine import advance, closing
+from ..engine.notify import eager
 from ..exceptions import SagaError
 from ..models import Saga
-from ..transcript import render
+from ..operators.presentation.transcript import render
 from .faults import SimulatedCrash
 
 MAX_LOOKS = 500  # far more than any test needs; a saga that is still busy then goes round in circles
@@ -70,7 +72,7 @@ def look(saga_id: UUID, *, queues: frozenset[str] | None = None, worker: str = "
     try:
         # Whoever drains looks at everything that is rung for, in an order of its own.
         with eager.held_back(is_answered=False):
-            return engine.advance(saga_id, queues=queues, worker=worker)
+            return advance.advance(saga_id, queues=queues, worker=worker)
     except SimulatedCrash:
         return 0
 

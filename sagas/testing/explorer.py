@@ -16,10 +16,11 @@ from datetime import timedelta
 
 from django.db.models import QuerySet
 
-from .. import clock, registry
+from .. import clock
 from ..conf import get_settings
+from ..core.definition import registry
+from ..core.states import Attention, Direction, SagaState
 from ..models import Saga, SagaStep
-from ..states import Attention, Direction, SagaState
 from .drain import drain, read
 from .faults import faults
 from .invariants import find_violations

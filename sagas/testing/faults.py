@@ -10,13 +10,14 @@ from typing import Any
 
 from django.db import transaction
 
-from .. import clock, perform
-from ..context import StepContext
+from .. import clock
+from ..core.definition.context import StepContext
+from ..core.definition.options import StepFunction
+from ..core.outcomes import Report
+from ..core.states import Direction
+from ..engine import execute as perform
+from ..engine.execute import Claimed
 from ..exceptions import OutcomeUnknown, RetryLater, WorkerDied
-from ..options import StepFunction
-from ..outcomes import Report
-from ..perform import Claimed
-from ..states import Direction
 
 ACTION, COMPENSATION = Direction.ACTION, Direction.COMPENSATION
 

@@ -11,10 +11,10 @@ from uuid import UUID
 from django.db import transaction
 
 from ..conf import get_settings
+from ..core.states import PASSED_STATES, UNDOABLE_EFFECTS, Direction, Effect, Hold, Kind, Outcome, SagaState, StepState
+from ..engine.store.snapshot import SagaSnapshot
+from ..engine.store.unit_of_work import SagaUnitOfWork
 from ..models import SagaAttempt, SagaHistory, SagaStep
-from ..snapshot import SagaSnapshot
-from ..states import PASSED_STATES, UNDOABLE_EFFECTS, Direction, Effect, Hold, Kind, Outcome, SagaState, StepState
-from ..unit_of_work import SagaUnitOfWork
 
 
 def assert_invariants(saga_id: UUID) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ..definition import SagaDefinition
+from ..core.definition.saga import SagaDefinition
 from ..exceptions import DefinitionNotFound
 from ..models import Saga
 

@@ -18,14 +18,15 @@ from typing import Any
 
 from django.db import connections
 
-from .. import clock, operations
-from ..actors import Actor
+from .. import clock
 from ..conf import get_settings
+from ..core.definition.steps import Step
+from ..core.states import Direction, Kind
 from ..exceptions import OperationRefused, OutcomeUnknown, RetryLater
 from ..models import Saga
-from ..participants import runs_in_engine_database
-from ..states import Direction, Kind
-from ..steps import Step
+from ..operators import operations
+from ..operators.actor import Actor
+from ..participants.routing import runs_in_engine_database
 from .drain import drain, look, pass_time, read
 from .faults import Faults
 from .scenario import Scenario

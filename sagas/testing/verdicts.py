@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..text_tables import Column, describe_table
-from ..visible import escape
+from ..core.text_tables import Column, describe_table
+from ..core.visible import escape
 from .explorer import Exploration, Verdict, describe
 
 COLUMNS = (

@@ -24,7 +24,7 @@ from django.db import router
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from sagas.autonomous_transaction import commit_autonomously
+from sagas.participants.autonomous_transaction import commit_autonomously
 from shipping.exceptions import CarrierAnswerLost, CarrierKeyClosed, CarrierUnavailable, ShipmentKeyReused
 from shipping.states import OperationKind
 

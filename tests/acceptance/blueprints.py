@@ -104,7 +104,7 @@ def open_blueprints(make_directory: Callable[[], Path]) -> Iterator[Blueprints]:
 
 def migrate_and_seed(project: Project) -> None:
     """Bring a project's databases to the state that ``make demo`` starts from, as it does."""
-    project.manage("shell", "--command", "from config.local.shop import prepare_data; prepare_data()")
+    project.manage("shell", "--command", "from examples.demo.shop import prepare_data; prepare_data()")
 
 
 def urls_of(names: dict[str, str]) -> dict[str, str]:

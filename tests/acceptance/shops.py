@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from config.local.children import GuardedProcess
-from config.local.client import Answer, ShopClient
 from config.local.valkey import start_valkey
+from examples.demo.client import Answer, ShopClient
 from tests.processes import BUSY_MACHINE_SECONDS, KILLED_WITHIN_SECONDS, Process, Project, wait_until
 
 from . import books

@@ -18,15 +18,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from config.local.client import ShopClient
-from config.local.exhibits import EXHIBITS
 from config.local.runtime import ROOT
-from sagas.display.states import DisplayState
-from sagas.states import Hold
+from examples.demo.client import ShopClient
+from examples.demo.showcase import EXHIBITS
+from sagas.core.states import Hold
+from sagas.operators.presentation.states import DisplayState
 from tests.processes import wait_until
 
 PARTS = ("config", "inventory", "manage.py", "orders", "payments", "sagas", "shipping")
-DEMO = [sys.executable, "-m", "config.local.demo"]
+DEMO = [sys.executable, "-m", "examples.demo.run"]
 UP_SECONDS = 90.0
 UP = "until Ctrl-C stops it"
 ALL_THERE = "Sagas in every kind of trouble wait in the console"

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from config.local.client import ShopClient
+from examples.demo.client import ShopClient
 from tests.processes import Process
 
 from .blueprints import ONE_DATABASE, Blueprints

@@ -9,10 +9,12 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.test import Client, TransactionTestCase
 
-from sagas import Compensatable, Pivot, SagaDefinition, bulk, bulk_running, clock, engine, nothing_to_undo
-from sagas.actors import Actor
+from sagas import Compensatable, Pivot, SagaDefinition, clock, nothing_to_undo
+from sagas.engine import advance
 from sagas.models import Saga, SagaBulk, SagaHistory, SagaLook
-from sagas.rules import Operation
+from sagas.operators.actor import Actor
+from sagas.operators.bulk import runner, selection
+from sagas.operators.preconditions import Operation
 from tests.commands.cases import run_command
 
 REASON = "The bank is back, see ticket 42."
@@ -49,7 +51,7 @@ class AccountTests(TransactionTestCase):
         self.name = str(self.boss.get_username())[:200]
         self.client = Client()
         self.client.force_login(self.boss)
-        self.saga = engine.start(Small)
+        self.saga = advance.start(Small)
 
     def list_deeds(self) -> list[tuple[str, str | None]]:
         """Return what people did, and who."""
@@ -78,7 +80,7 @@ class AccountTests(TransactionTestCase):
         assert self.name in self.client.get(f"{CONSOLE}saga/log/?span=24h").content.decode()
 
     def test_bulk_is_done_by_the_account_while_it_may(self) -> None:
-        engine.start(Small)
+        advance.start(Small)
         draw = {
             "action": "pause",
             "index": "0",
@@ -91,15 +93,15 @@ class AccountTests(TransactionTestCase):
         assert (found.account, found.actor) == (str(self.boss.pk), self.name)
         with clock.restored():
             clock.move(timedelta(seconds=10))
-            bulk_running.advance(found.pk)
-        assert bulk.find_bulk(found.pk).counts["done"] == 2
+            runner.advance(found.pk)
+        assert selection.find_bulk(found.pk).counts["done"] == 2
         assert self.list_deeds() == [("pause", self.name)] * 2
 
-        again = bulk.draw_selected(Operation.RESUME, [self.saga.pk], actor=Actor.of_user(self.boss))
-        bulk.start_bulk(again.pk, actor=Actor.of_user(self.boss), reason=REASON)
+        again = selection.draw_selected(Operation.RESUME, [self.saga.pk], actor=Actor.of_user(self.boss))
+        selection.start_bulk(again.pk, actor=Actor.of_user(self.boss), reason=REASON)
         self.boss.groups.clear()
-        bulk_running.advance(again.pk)
-        assert bulk.find_bulk(again.pk).counts["refused"] == 1
+        runner.advance(again.pk)
+        assert selection.find_bulk(again.pk).counts["refused"] == 1
 
     def test_api_answers_and_acts_in_the_name_of_the_account(self) -> None:
         post: dict[str, Any] = {"content_type": "application/json"}

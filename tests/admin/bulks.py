@@ -8,9 +8,10 @@ from urllib.parse import urlencode
 
 from django.test import Client
 
-from sagas import bulk, bulk_running, clock
+from sagas import clock
 from sagas.models import Saga, SagaBulk
-from sagas.rules import Operation
+from sagas.operators.bulk import runner, selection
+from sagas.operators.preconditions import Operation
 
 from .pages import LIST, text_of
 
@@ -44,8 +45,8 @@ def draw_matching(client: Client, operation: Operation = PAUSE, **filter: str) -
 def run(found: SagaBulk) -> SagaBulk:
     with clock.restored():
         clock.move(timedelta(seconds=10))
-        bulk_running.advance(found.pk)
-    return bulk.find_bulk(found.pk)
+        runner.advance(found.pk)
+    return selection.find_bulk(found.pk)
 
 
 def chosen_of(found: SagaBulk) -> list[Any]:

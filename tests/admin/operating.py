@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sagas.models import Saga
-from sagas.rules import Operation
+from sagas.operators.preconditions import Operation
 
 from . import trips
 from .pages import EVIDENCE, form_of

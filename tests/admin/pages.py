@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 
 from django.test import Client
 
-from sagas.drawing.charts import Chart
 from sagas.models import Saga, SagaHistory
-from sagas.rules import Operation
+from sagas.operators.preconditions import Operation
+from sagas.operators.presentation.drawing.charts import Chart
 
 LogIn = Callable[..., Client]
 LIST = "/admin/sagas/saga/"

@@ -11,12 +11,13 @@ from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.test import RequestFactory, override_settings
 
-from sagas import bulk, operations
 from sagas.admin.saga_admin import SagaAdmin
-from sagas.bulk_rules import BULK_OPERATIONS, EVERYTHING, REASONS_AGAINST
 from sagas.models import Saga, SagaBulk
-from sagas.plans import LABELS
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.bulk import selection
+from sagas.operators.bulk.preconditions import BULK_OPERATIONS, EVERYTHING, REASONS_AGAINST
+from sagas.operators.preconditions import Operation
+from sagas.operators.preview import LABELS
 
 from . import trips
 from .bulks import NEW, chosen_of, draw, draw_matching, run, tick, url_of
@@ -242,7 +243,7 @@ def test_everything_is_confirmed_in_words(log_in: LogIn) -> None:
     for words in ("", "yes", "Every open saga"):
         refused = client.post(url_of(found, "start"), {"reason": REASON, "words": words})
         assert refused.status_code == 400
-    assert bulk.find_bulk(found.pk).state == "drawn"
+    assert selection.find_bulk(found.pk).state == "drawn"
     assert client.post(url_of(found, "start"), {"reason": REASON, "words": EVERYTHING}).status_code == 302
     run(found)
     assert len(deeds_of(saga)) == 1
@@ -258,9 +259,9 @@ def test_count_is_typed_for_more_than_a_hundred(log_in: LogIn) -> None:
     for count in ("", "100", "abc", "101.5", "9" * 40, "-101"):
         refused = client.post(url_of(found, "start"), {"reason": REASON, "count": count})
         assert refused.status_code == 400, count
-    assert bulk.find_bulk(found.pk).state == "drawn"
+    assert selection.find_bulk(found.pk).state == "drawn"
     assert client.post(url_of(found, "start"), {"reason": REASON, "count": "101"}).status_code == 302
-    assert bulk.find_bulk(found.pk).state == "running"
+    assert selection.find_bulk(found.pk).state == "running"
 
 
 def test_too_many_are_refused_before_and_after_choosing(log_in: LogIn) -> None:

@@ -11,10 +11,11 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from sagas import bulk, operations
-from sagas.admin import bulk_page
+from sagas.admin.bulks import bulk_page
 from sagas.models import SagaBulk, SagaBulkItem
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.bulk import selection
+from sagas.operators.preconditions import Operation
 
 from . import trips
 from .bulks import BULKS, NEW, draw, draw_matching, run, url_of
@@ -33,7 +34,7 @@ def test_reason_is_required(log_in: LogIn, reason: str) -> None:
 
     assert response.status_code == 400
     assert "the form needs your attention" in text_of(response)
-    assert (bulk.find_bulk(found.pk).state, deeds_of(saga)) == ("drawn", [])
+    assert (selection.find_bulk(found.pk).state, deeds_of(saga)) == ("drawn", [])
 
 
 def test_second_click_starts_nothing(log_in: LogIn) -> None:
@@ -123,7 +124,7 @@ def test_stop_ends_it(log_in: LogIn) -> None:
     assert "Stopped." in text_of(stopped)
     assert "by supervisor: Wrong provider." in text_of(stopped)
     assert "It was over already." in text_of(again)
-    assert (deeds_of(saga), bulk.find_bulk(found.pk).stop_reason) == ([], "Wrong provider.")
+    assert (deeds_of(saga), selection.find_bulk(found.pk).stop_reason) == ([], "Wrong provider.")
 
 
 def test_somebody_else_may_look_and_stop_but_not_confirm(log_in: LogIn) -> None:
@@ -136,7 +137,7 @@ def test_somebody_else_may_look_and_stop_but_not_confirm(log_in: LogIn) -> None:
 
     assert "supervisor drew this set" in text_of(page)
     assert "<textarea" not in text_of(page)
-    assert (posted.status_code, bulk.find_bulk(found.pk).state) == (403, "drawn")
+    assert (posted.status_code, selection.find_bulk(found.pk).state) == (403, "drawn")
 
 
 def test_set_that_was_not_confirmed_in_time_is_refused(log_in: LogIn) -> None:
@@ -147,7 +148,7 @@ def test_set_that_was_not_confirmed_in_time_is_refused(log_in: LogIn) -> None:
     assert "frozen too long ago" in text_of(client.get(url_of(found)))
     posted = client.post(url_of(found, "start"), {"reason": REASON})
 
-    assert (posted.status_code, bulk.find_bulk(found.pk).state, deeds_of(saga)) == (409, "drawn", [])
+    assert (posted.status_code, selection.find_bulk(found.pk).state, deeds_of(saga)) == (409, "drawn", [])
 
 
 def test_unknown_bulks_are_not_found(log_in: LogIn) -> None:
@@ -170,7 +171,7 @@ def test_nothing_happens_on_get_or_without_a_token(log_in: LogIn) -> None:
     assert client.get(url_of(found, "stop")).status_code == 403
     for url in (url_of(found, "start"), url_of(found, "stop"), f"{NEW}?definition=trip", LIST):
         assert strict.post(url, {"reason": REASON, "operation": "pause"}).status_code == 403
-    assert (bulk.find_bulk(found.pk).state, SagaBulk.objects.count()) == ("drawn", 1)
+    assert (selection.find_bulk(found.pk).state, SagaBulk.objects.count()) == ("drawn", 1)
 
 
 def test_nobody_adds_edits_or_deletes_a_bulk_by_hand(log_in: LogIn) -> None:

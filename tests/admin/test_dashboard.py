@@ -13,15 +13,17 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sagas import clock, figures, recovery
-from sagas.admin.dashboard import Dashboard, build_dashboard
-from sagas.admin.windows import _show_rate, _show_share, build_card
-from sagas.display import DisplayState, filter_by_display, needs_person
-from sagas.figures import DAY, HOUR, OPEN, PACES, WEEK, WINDOWS, Figures
-from sagas.liveness import read_liveness
+from sagas import clock
+from sagas.admin.dashboard.dashboard import Dashboard, build_dashboard
+from sagas.admin.dashboard.windows import _show_rate, _show_share, build_card
 from sagas.models import Saga, SagaFigure, SagaWorker
+from sagas.monitoring.liveness import read_liveness
+from sagas.operators.presentation import DisplayState, filter_by_display, needs_person
+from sagas.operators.queries import statistics
+from sagas.operators.queries.statistics import DAY, HOUR, OPEN, PACES, WEEK, WINDOWS, Figures
 from sagas.testing import faults
 from sagas.testing.drain import look
+from sagas.worker import sweeper
 
 from . import trips
 from .pages import LIST, find_bars
@@ -36,7 +38,7 @@ HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
 
 
 def count(*names: str) -> None:
-    figures.refresh(names or tuple(PACES), timeout="5s")
+    statistics.refresh(names or tuple(PACES), timeout="5s")
 
 
 def get(client: Client) -> Dashboard:
@@ -143,9 +145,9 @@ def test_what_cannot_be_counted_is_shown_as_old(log_in: LogIn, monkeypatch: pyte
     def refuse(*_: Any, **__: Any) -> Any:
         raise OperationalError("canceling statement due to statement timeout")
 
-    monkeypatch.setattr(figures, "_failed_at", {})
+    monkeypatch.setattr(statistics, "_failed_at", {})
     with monkeypatch.context() as away:
-        away.setattr(figures, "refresh", refuse)
+        away.setattr(statistics, "refresh", refuse)
         dashboard = get(log_in("viewer"))
     later = get(log_in("viewer"))
 
@@ -157,64 +159,64 @@ def test_what_cannot_be_counted_is_shown_as_old(log_in: LogIn, monkeypatch: pyte
 
 
 def test_sets_are_counted_at_their_own_pace() -> None:
-    assert set(figures.refresh(tuple(PACES), timeout="5s")) == set(PACES)
-    assert figures.refresh(tuple(PACES), timeout="5s") == {}
+    assert set(statistics.refresh(tuple(PACES), timeout="5s")) == set(PACES)
+    assert statistics.refresh(tuple(PACES), timeout="5s") == {}
     now = clock.read_now("default")
     SagaFigure.objects.update(computed_at=now - timedelta(seconds=45), seconds=1)
-    assert set(figures.refresh(tuple(PACES), timeout="5s")) == {"open", "hour"}
+    assert set(statistics.refresh(tuple(PACES), timeout="5s")) == {"open", "hour"}
     SagaFigure.objects.update(computed_at=now - timedelta(seconds=20), seconds=0.001)
-    assert set(figures.refresh(tuple(PACES), timeout="5s")) == set(PACES)
+    assert set(statistics.refresh(tuple(PACES), timeout="5s")) == set(PACES)
     SagaFigure.objects.update(computed_at=now - timedelta(seconds=45), seconds=10)
-    assert figures.refresh(tuple(PACES), timeout="5s") == {}
-    assert figures.refresh(("open",), timeout="5s", slack=4) == {}
+    assert statistics.refresh(tuple(PACES), timeout="5s") == {}
+    assert statistics.refresh(("open",), timeout="5s", slack=4) == {}
 
 
 def test_somebody_else_counts_already(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        figures,
+        statistics,
         "REFRESH",
-        figures.REFRESH.replace(
+        statistics.REFRESH.replace(
             "pg_try_advisory_xact_lock(hashtext('sagas_sagafigure'), hashtext(wanted.name))", "false"
         ),
     )
 
-    assert figures.refresh(tuple(PACES), timeout="5s") == {}
+    assert statistics.refresh(tuple(PACES), timeout="5s") == {}
     assert SagaFigure.objects.count() == 0
 
 
 def test_a_sweep_counts_and_no_failure_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "_failed_at", {})
-    monkeypatch.setattr(figures, "_looked_at", float("-inf"))
-    figures.refresh_after_sweep()
+    monkeypatch.setattr(statistics, "_failed_at", {})
+    monkeypatch.setattr(statistics, "_looked_at", float("-inf"))
+    statistics.refresh_after_sweep()
     assert SagaFigure.objects.count() == len(PACES)
     SagaFigure.objects.all().delete()
-    figures.refresh_after_sweep()
+    statistics.refresh_after_sweep()
     assert SagaFigure.objects.count() == 0  # looked a moment ago
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise OperationalError("gone")
 
-    monkeypatch.setattr(figures, "_looked_at", float("-inf"))
-    monkeypatch.setattr(figures, "refresh", refuse)
-    figures.refresh_after_sweep()
+    monkeypatch.setattr(statistics, "_looked_at", float("-inf"))
+    monkeypatch.setattr(statistics, "refresh", refuse)
+    statistics.refresh_after_sweep()
     assert SagaFigure.objects.count() == 0
 
 
 def test_a_set_that_takes_too_long_rests_and_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "_failed_at", {})
+    monkeypatch.setattr(statistics, "_failed_at", {})
     asked: list[str] = []
 
     def refuse_the_first(names: Any, **_: Any) -> Any:
         asked.extend(names)
-        if names == [figures.OPEN]:
+        if names == [statistics.OPEN]:
             raise OperationalError("canceling statement due to statement timeout")
 
-    monkeypatch.setattr(figures, "refresh", refuse_the_first)
+    monkeypatch.setattr(statistics, "refresh", refuse_the_first)
     for _ in range(2):
-        monkeypatch.setattr(figures, "_looked_at", float("-inf"))
-        figures.refresh_after_sweep()
+        monkeypatch.setattr(statistics, "_looked_at", float("-inf"))
+        statistics.refresh_after_sweep()
 
-    assert asked == [*PACES, *(name for name in PACES if name != figures.OPEN)]
+    assert asked == [*PACES, *(name for name in PACES if name != statistics.OPEN)]
 
 
 def test_open_dashboard_asks_whether_anything_changed(log_in: LogIn) -> None:
@@ -230,23 +232,23 @@ def test_open_dashboard_asks_whether_anything_changed(log_in: LogIn) -> None:
 
 
 def test_time_out_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "COUNT_FAILING", "(SELECT jsonb_build_object('x', pg_sleep(5)::text))")
+    monkeypatch.setattr(statistics, "COUNT_FAILING", "(SELECT jsonb_build_object('x', pg_sleep(5)::text))")
 
     with pytest.raises(OperationalError):
-        figures.refresh(("failing",), timeout="50ms")
+        statistics.refresh(("failing",), timeout="50ms")
 
 
 def test_time_out_of_counting_ends_with_it_where_a_request_is_one_transaction() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = '17s'")
-        assert set(figures.count_stale(list(PACES))) == set(PACES)
+        assert set(statistics.count_stale(list(PACES))) == set(PACES)
         cursor.execute("SHOW statement_timeout")
 
         assert cursor.fetchone() == ("17s",)
 
 
 def test_machinery_at_work_gives_no_warning(log_in: LogIn) -> None:
-    recovery.beat(queues=["sagas"], found=0)
+    sweeper.beat(queues=["sagas"], found=0)
     trips.make_completed()
 
     dashboard = get(log_in("viewer"))
@@ -256,7 +258,7 @@ def test_machinery_at_work_gives_no_warning(log_in: LogIn) -> None:
 
 
 def test_gone_workers_and_late_work_are_said_first(log_in: LogIn) -> None:
-    recovery.beat(queues=["sagas"], found=0)
+    sweeper.beat(queues=["sagas"], found=0)
     saga = trips.start()
     now = clock.read_now("default")
     SagaWorker.objects.update(last_sweep_at=now - timedelta(minutes=7))
@@ -398,7 +400,7 @@ def test_rates(rate: float, text: str) -> None:
 def test_counting_reads_no_table_whole() -> None:
     fill_tables(20_000)
     for name in PACES:
-        data, values = figures._compile(name)
+        data, values = statistics._compile(name)
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN SELECT {data}", values)
             plan = "\n".join(row[0] for row in cursor.fetchall())

@@ -9,14 +9,16 @@ from uuid import uuid4
 
 import pytest
 
-from sagas import clock, display, operations, registry
+from sagas import clock
 from sagas.conf import get_settings
-from sagas.display import DisplayState, StepDisplay
-from sagas.display.badges import SAGA_BADGES, STEP_BADGES, in_words
-from sagas.display.sentences import count_attempts
-from sagas.display.times import describe_distance, describe_span
+from sagas.core.definition import registry
+from sagas.core.states import Attention, Hold
 from sagas.models import Saga, SagaStep
-from sagas.states import Attention, Hold
+from sagas.operators import operations, presentation
+from sagas.operators.presentation import DisplayState, StepDisplay
+from sagas.operators.presentation.badges import SAGA_BADGES, STEP_BADGES, in_words
+from sagas.operators.presentation.sentences import count_attempts
+from sagas.operators.presentation.times import describe_distance, describe_span
 from sagas.testing import assert_invariants, drain, faults
 from sagas.testing.drain import look
 
@@ -67,13 +69,13 @@ def test_every_state_is_shown_alike_by_rows_and_by_sql() -> None:
 
     for name, saga in sagas.items():
         assert_invariants(saga.pk)
-        assert display.judge_saga(*read_all(saga)) is STATES[name], name
+        assert presentation.judge_saga(*read_all(saga)) is STATES[name], name
 
-    annotated = dict(display.annotate_display_state(Saga.objects.all()).values_list("pk", "display_state"))
+    annotated = dict(presentation.annotate_display_state(Saga.objects.all()).values_list("pk", "display_state"))
     for name, saga in sagas.items():
         assert annotated[saga.pk] == STATES[name].value, name
     for state in DisplayState:
-        found = set(display.filter_by_display(Saga.objects.all(), state).values_list("pk", flat=True))
+        found = set(presentation.filter_by_display(Saga.objects.all(), state).values_list("pk", flat=True))
         assert found == {saga.pk for name, saga in sagas.items() if STATES[name] is state}, state
 
 
@@ -82,13 +84,13 @@ def test_every_reason_to_look_is_found() -> None:
     sagas = {name: maker() for name, maker in trips.MAKERS.items()}
 
     for reason in (*Hold, *Attention):
-        found = set(display.filter_by_reason(Saga.objects.all(), reason.value).values_list("pk", flat=True))
+        found = set(presentation.filter_by_reason(Saga.objects.all(), reason.value).values_list("pk", flat=True))
         assert found == {sagas[name].pk for name, reasons in REASONS.items() if reason.value in reasons}, reason
-    needing = set(Saga.objects.filter(display.needs_person()).values_list("pk", flat=True))
+    needing = set(Saga.objects.filter(presentation.needs_person()).values_list("pk", flat=True))
     assert needing == {sagas[name].pk for name in REASONS}
     for name, saga in sagas.items():
         found, steps, _ = read_all(saga)
-        assert display.reasons_of(found, steps) == REASONS.get(name, []), name
+        assert presentation.reasons_of(found, steps) == REASONS.get(name, []), name
 
 
 @pytest.mark.django_db
@@ -97,7 +99,7 @@ def test_open_sagas_are_counted_by_definition_and_state() -> None:
         trips.MAKERS[name]()
     trips.start(trips.TourSaga)
 
-    assert display.count_open() == [
+    assert presentation.count_open() == [
         {"definition": "tour", "display_state": "pending", "count": 1},
         {"definition": "trip", "display_state": "held", "count": 2},
         {"definition": "trip", "display_state": "pending", "count": 1},
@@ -110,9 +112,9 @@ def test_deadline_makes_overdue_by_the_engines_clock() -> None:
 
     with clock.restored():
         clock.move(timedelta(minutes=61))
-        assert display.judge_saga(*read_all(saga)) is DisplayState.OVERDUE
-        assert display.filter_by_display(Saga.objects.all(), DisplayState.OVERDUE).get().pk == saga.pk
-    assert not display.filter_by_display(Saga.objects.all(), DisplayState.OVERDUE).exists()
+        assert presentation.judge_saga(*read_all(saga)) is DisplayState.OVERDUE
+        assert presentation.filter_by_display(Saga.objects.all(), DisplayState.OVERDUE).get().pk == saga.pk
+    assert not presentation.filter_by_display(Saga.objects.all(), DisplayState.OVERDUE).exists()
 
 
 @pytest.mark.django_db
@@ -137,19 +139,19 @@ def test_deadline_makes_overdue_by_the_engines_clock() -> None:
 def test_steps_are_told_apart(maker: str, step: str, expected: StepDisplay) -> None:
     saga = trips.MAKERS[maker]()
 
-    assert display.judge_step(saga.steps.get(name=step), saga) is expected
+    assert presentation.judge_step(saga.steps.get(name=step), saga) is expected
 
 
 @pytest.mark.django_db
 def test_held_and_assumed_say_why() -> None:
     saga = trips.make_held_unknown()
-    assert display.badge_of_saga(*read_all(saga)).text == "held: outcome unknown"
-    assert display.badge_of_step(saga.steps.get(name="pay"), saga).text == "held: outcome unknown"
+    assert presentation.badge_of_saga(*read_all(saga)).text == "held: outcome unknown"
+    assert presentation.badge_of_step(saga.steps.get(name="pay"), saga).text == "held: outcome unknown"
 
     evidence = "The bank's own page says so."
     operations.mark_succeeded(saga.pk, actor=trips.BOSS, reason=trips.REASON, step="pay", evidence=evidence)
-    assert display.badge_of_step(saga.steps.get(name="pay"), saga).text == "succeeded: a person's word"
-    told = display.tell(*read_all(saga), with_errors=True)
+    assert presentation.badge_of_step(saga.steps.get(name="pay"), saga).text == "succeeded: a person's word"
+    told = presentation.tell(*read_all(saga), with_errors=True)
     assert told.why == ("A person's word decided pay; the history says whose, and on what evidence.",)
 
 
@@ -158,7 +160,7 @@ def test_what_a_person_skipped_is_not_told_as_done() -> None:
     saga = trips.make_contract_violation()
     operations.skip_step(saga.pk, actor=trips.BOSS, reason=trips.REASON, step="send_tickets")
 
-    told = display.tell(*read_all(drain(saga)), with_errors=True)
+    told = presentation.tell(*read_all(drain(saga)), with_errors=True)
 
     assert told.headline.startswith("Every step is done, but send_tickets, skipped by a person. It took ")
     assert told.why == ()
@@ -168,7 +170,7 @@ def test_answer_that_came_late_is_told_when_it_is_over() -> None:
     saga = Saga(definition="tour", version=1, state="compensated", created_at=NOW, closed_at=NOW, attention=[])
     step = SagaStep(saga=saga, name="book", position=0, rank=0, state="compensated", epoch=1)
 
-    told = display.tell(saga, [step], NOW, with_errors=True)
+    told = presentation.tell(saga, [step], NOW, with_errors=True)
 
     assert told.why == ("An answer of book came after its compensation had begun, so it was compensated again.",)
 
@@ -194,7 +196,7 @@ def test_answer_that_came_late_is_told_when_it_is_over() -> None:
     ],
 )
 def test_headline_says_where_it_stands(maker: str, headline: str) -> None:
-    account = display.tell(*read_all(trips.MAKERS[maker]()), with_errors=True)
+    account = presentation.tell(*read_all(trips.MAKERS[maker]()), with_errors=True)
 
     assert account.headline.startswith(headline)
 
@@ -203,8 +205,8 @@ def test_headline_says_where_it_stands(maker: str, headline: str) -> None:
 def test_errors_are_told_to_those_who_may_see_them() -> None:
     saga = trips.make_compensation_failing()
 
-    seen = display.tell(*read_all(saga), with_errors=True)
-    hidden = display.tell(*read_all(saga), with_errors=False)
+    seen = presentation.tell(*read_all(saga), with_errors=True)
+    hidden = presentation.tell(*read_all(saga), with_errors=False)
 
     assert seen.why == (
         "It turned back because pay refused: tests.admin.trips.CardDeclined: No money.",
@@ -222,8 +224,8 @@ def test_lost_worker_and_absent_workers_are_told() -> None:
 
     with clock.restored():
         clock.move(timedelta(minutes=5))
-        assert "has not reported: the lease ended" in display.tell(*read_all(running), with_errors=True).headline
-        advice = display.tell(*read_all(waiting), with_errors=True).advice
+        assert "has not reported: the lease ended" in presentation.tell(*read_all(running), with_errors=True).headline
+        advice = presentation.tell(*read_all(waiting), with_errors=True).advice
     assert advice == ("It has been due for 5 min and nobody came: look whether a worker serves queue sagas.",)
 
 
@@ -233,7 +235,7 @@ def test_missing_definition_hides_the_limit_only() -> None:
 
     with registry.preserved():
         registry.forget("trip", 3)
-        headline = display.tell(*read_all(saga), with_errors=True).headline
+        headline = presentation.tell(*read_all(saga), with_errors=True).headline
 
     assert headline.startswith("book_hotel failed (attempt 1) and is tried again in ")
 
@@ -264,10 +266,10 @@ def test_side_by_side_the_step_that_makes_the_state_is_told(first: str, second: 
     headlines = set()
     for kinds in ((first, second), (second, first)):
         saga, steps = make_side_by_side(*kinds)
-        at = display.current_step(saga, steps)
+        at = presentation.current_step(saga, steps)
         assert at is not None
         assert at.name == first
-        headlines.add(display.tell(saga, steps, NOW, with_errors=True).headline.split(" in ")[0])
+        headlines.add(presentation.tell(saga, steps, NOW, with_errors=True).headline.split(" in ")[0])
     [headline] = headlines
     assert first in headline
     assert second not in headline
@@ -292,7 +294,7 @@ def test_on_the_way_back_the_failing_compensation_is_told() -> None:
             for place, number in enumerate(order)
         ]
 
-        at = display.current_step(saga, steps)
+        at = presentation.current_step(saga, steps)
 
         assert at is not None
         assert at.name == "failing"

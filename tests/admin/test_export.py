@@ -13,9 +13,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sagas import export, operations
-from sagas.export import COLUMNS, guard_cell, write_csv
 from sagas.models import Saga
+from sagas.operators import operations
+from sagas.operators.queries import export
+from sagas.operators.queries.export import COLUMNS, guard_cell, write_csv
 
 from . import trips
 from .pages import LIST, REASON

@@ -11,11 +11,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sagas import RetryLater, clock, failures
-from sagas.admin.failures_page import describe_trend, list_labels
-from sagas.drawing.charts import draw_bars
-from sagas.failures import read_failures
+from sagas import RetryLater, clock
+from sagas.admin.reports.failures_page import describe_trend, list_labels
 from sagas.models import Saga, SagaAttempt, SagaLook
+from sagas.operators.presentation.drawing.charts import draw_bars
+from sagas.operators.queries import failures
+from sagas.operators.queries.failures import read_failures
 from sagas.testing import drain, faults
 from sagas.testing.drain import look
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from sagas.admin.folding import Folded, fold, fold_error
+from sagas.admin.ui.excerpt import Folded, fold, fold_error
 from sagas.models import SagaAttempt, SagaHistory
 
 from . import trips

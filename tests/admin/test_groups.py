@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 
-from sagas.admin.groups import GROUPS, ensure_groups
+from sagas.admin.ui.groups import GROUPS, ensure_groups
 
 pytestmark = pytest.mark.django_db
 

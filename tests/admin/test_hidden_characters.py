@@ -8,11 +8,13 @@ from urllib.parse import quote
 
 import pytest
 
-from sagas import bulk, looks, operations
-from sagas.actors import Actor
 from sagas.exceptions import BadRequest
 from sagas.models import Saga, SagaBarrier, SagaWorker
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.audit import access_log
+from sagas.operators.bulk import selection
+from sagas.operators.preconditions import Operation
 
 from . import operating, trips
 from .bulks import draw, run, url_of
@@ -81,7 +83,7 @@ def saga(log_in: LogIn) -> Saga:
         key=f"{found.pk}:{TRICKY}", direction="action", state="done", result={}, created_at=found.created_at,
         finished_at=found.created_at,
     )  # fmt: skip
-    assert looks.note_look(TRICKY, looks.What.LIST, detail=TRICKY)
+    assert access_log.note_look(TRICKY, access_log.What.LIST, detail=TRICKY)
     return found
 
 
@@ -152,15 +154,15 @@ def test_reasons_of_every_way_are_checked_alike(log_in: LogIn, words: str) -> No
         operations.mark_succeeded(saga.pk, reason=words, evidence=REASON, **marked)
     with pytest.raises(BadRequest, match="The evidence needs 10 characters that can be seen"):
         operations.mark_succeeded(saga.pk, reason=REASON, evidence=words, **marked)
-    drawn = bulk.draw_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
+    drawn = selection.draw_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
     with pytest.raises(BadRequest, match="The reason needs 10 characters that can be seen"):
-        bulk.start_bulk(drawn.pk, actor=trips.BOSS, reason=words)
+        selection.start_bulk(drawn.pk, actor=trips.BOSS, reason=words)
 
 
 def test_reason_that_is_optional_is_left_out_when_nobody_sees_it(log_in: LogIn) -> None:
-    drawn = bulk.draw_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
-    bulk.start_bulk(drawn.pk, actor=trips.BOSS, reason=REASON)
+    drawn = selection.draw_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
+    selection.start_bulk(drawn.pk, actor=trips.BOSS, reason=REASON)
 
-    stopped, _ = bulk.stop_bulk(drawn.pk, actor=trips.BOSS, reason="\u200b\u202e")
+    stopped, _ = selection.stop_bulk(drawn.pk, actor=trips.BOSS, reason="\u200b\u202e")
 
     assert stopped.stop_reason == ""

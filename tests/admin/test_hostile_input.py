@@ -22,10 +22,11 @@ from django.urls import URLPattern, URLResolver
 from inventory.models import StockItem
 from inventory.services import ensure_stock
 from orders.models import Product
-from sagas import bulk, operations
-from sagas.actors import Actor
 from sagas.models import Saga, SagaBarrier, SagaBulk
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.bulk import selection
+from sagas.operators.preconditions import Operation
 
 from . import trips
 from .pages import LIST, action_of, form_of, stored
@@ -66,7 +67,7 @@ def things() -> dict[str, Any]:
         key=f"{saga.pk}:{HOSTILE}"[:120], direction="action", state="done", result={"x": HOSTILE},
         created_at=saga.created_at, finished_at=saga.created_at,
     )  # fmt: skip
-    drawn = bulk.draw_selected(Operation.RETRY, [saga.pk], actor=Actor(name=HOSTILE[:60], is_trusted=True))
+    drawn = selection.draw_selected(Operation.RETRY, [saga.pk], actor=Actor(name=HOSTILE[:60], is_trusted=True))
     return {"saga": saga, "bulk": drawn}
 
 

@@ -10,10 +10,10 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from sagas import operations
-from sagas.admin.json_text import MAX_JSON_CHARS, lay_out, show_json_text
-from sagas.admin.payloads import payload_url
+from sagas.admin.saga_page.json_text import MAX_JSON_CHARS, lay_out, show_json_text
+from sagas.admin.saga_page.payloads import payload_url
 from sagas.models import Saga, SagaHistory
+from sagas.operators import operations
 
 from . import trips
 from .pages import page_of

@@ -10,13 +10,14 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sagas import registry, searching
-from sagas.admin import paging
-from sagas.display import REASONS as REASON_CODES
-from sagas.display import DisplayState, filter_by_display, filter_by_reason, needs_person
+from sagas.admin.ui import paging
+from sagas.core.definition import registry
+from sagas.core.states import Attention, Hold
 from sagas.models import Saga
-from sagas.searching import search_sagas
-from sagas.states import Attention, Hold
+from sagas.operators.presentation import REASONS as REASON_CODES
+from sagas.operators.presentation import DisplayState, filter_by_display, filter_by_reason, needs_person
+from sagas.operators.queries import search as searching
+from sagas.operators.queries.search import search_sagas
 
 from . import trips
 from .pages import LIST, page_of

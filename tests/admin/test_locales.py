@@ -8,10 +8,10 @@ from uuid import uuid4
 import pytest
 from django.test import Client, override_settings
 
-from sagas import bulk
-from sagas.actors import Actor
 from sagas.models import Saga, SagaAttempt, SagaBulk, SagaBulkItem, SagaHistory, SagaStep, SagaWorker
-from sagas.rules import Operation
+from sagas.operators.actor import Actor
+from sagas.operators.bulk import selection
+from sagas.operators.preconditions import Operation
 
 from . import operating, trips
 from .bulks import url_of
@@ -65,15 +65,15 @@ def make_long_saga() -> Saga:
 
 def make_large_bulk(saga: Saga, *, is_running: bool) -> SagaBulk:
     boss = Actor(name="admin", is_trusted=True)
-    drawn = bulk.draw_selected(Operation.PAUSE, [saga.pk], actor=boss)
+    drawn = selection.draw_selected(Operation.PAUSE, [saga.pk], actor=boss)
     SagaBulkItem.objects.bulk_create(
         SagaBulkItem(bulk=drawn, position=position, saga_id=uuid4(), revision=1) for position in range(2, SAGAS + 1)
     )
     SagaBulk.objects.filter(pk=drawn.pk).update(total=SAGAS)
     if is_running:
-        bulk.start_bulk(drawn.pk, actor=boss, reason=REASON, count=SAGAS)
+        selection.start_bulk(drawn.pk, actor=boss, reason=REASON, count=SAGAS)
         SagaBulkItem.objects.filter(bulk=drawn, position__gt=5).update(result="gone", ended_at=drawn.drawn_at)
-    return bulk.find_bulk(drawn.pk)
+    return selection.find_bulk(drawn.pk)
 
 
 def find_grouped(text: str) -> set[str]:
@@ -158,7 +158,7 @@ def test_count_is_understood_as_people_write_it(log_in: LogIn, typed: str) -> No
         answer = client.post(url_of(found, "start"), {"reason": REASON, "count": typed})
 
     assert "Type 1200 to go on." in page
-    assert (answer.status_code, bulk.find_bulk(found.pk).state) == (302, "running")
+    assert (answer.status_code, selection.find_bulk(found.pk).state) == (302, "running")
 
 
 @pytest.mark.parametrize("typed", ["1.2", "12.00", "1.200,0", "1..200", "1.20", "120", "1.200.000", "", "1,2.00"])
@@ -168,7 +168,7 @@ def test_count_that_is_another_one_starts_nothing(log_in: LogIn, typed: str) -> 
     with override_settings(**LOCALES["de"]):
         answer = client.post(url_of(found, "start"), {"reason": REASON, "count": typed})
 
-    assert (answer.status_code, bulk.find_bulk(found.pk).state) == (400, "drawn")
+    assert (answer.status_code, selection.find_bulk(found.pk).state) == (400, "drawn")
 
 
 def test_english_text_runs_from_left_to_right_under_a_language_that_does_not(log_in: LogIn, saga: Saga) -> None:

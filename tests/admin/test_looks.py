@@ -15,10 +15,10 @@ from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
-from sagas import looks
-from sagas.actors import Actor
+from sagas.core.states import Direction
 from sagas.models import Saga, SagaBarrier, SagaLook
-from sagas.states import Direction
+from sagas.operators.actor import Actor
+from sagas.operators.audit import access_log
 
 from . import trips
 from .pages import LIST, page_of
@@ -87,7 +87,7 @@ def test_each_look_is_written_down_with_who_at_what_and_where(log_in: LogIn, cap
     client = log_in("supervisor")
     saga = make_saga()
 
-    with caplog.at_level(logging.INFO, "sagas.looks"):
+    with caplog.at_level(logging.INFO, "sagas.operators.audit.access_log"):
         found = {name: read(client, url) for name, url in find_urls(saga).items()}
 
     assert {name: status for name, (status, _) in found.items()} == dict.fromkeys(found, 200)
@@ -172,7 +172,7 @@ def test_what_cannot_be_written_down_is_not_shown(log_in: LogIn) -> None:
 
 @pytest.mark.parametrize("statement", ["UPDATE sagas_sagalook SET actor = 'x'", "DELETE FROM sagas_sagalook"])
 def test_nobody_changes_what_was_written(statement: str) -> None:
-    looks.note_look("ada", looks.What.PAGE, saga_id=trips.start().pk)
+    access_log.note_look("ada", access_log.What.PAGE, saga_id=trips.start().pk)
 
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
@@ -181,14 +181,16 @@ def test_nobody_changes_what_was_written(statement: str) -> None:
 
 def test_looks_outlive_their_sagas_and_go_when_they_are_old(log_in: LogIn) -> None:
     saga = trips.make_completed()
-    looks.note_look("ada", looks.What.PAGE, saga_id=saga.pk)
-    with override_settings(SAGAS={"DOORBELL": "sagas.doorbell.ring_nobody", "LOOK_RETENTION": timedelta(hours=1)}):
-        assert looks.delete_expired_looks() == 0
+    access_log.note_look("ada", access_log.What.PAGE, saga_id=saga.pk)
+    with override_settings(
+        SAGAS={"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody", "LOOK_RETENTION": timedelta(hours=1)}
+    ):
+        assert access_log.delete_expired_looks() == 0
         assert len(rows()) == 1
     with override_settings(
-        SAGAS={"DOORBELL": "sagas.doorbell.ring_nobody", "LOOK_RETENTION": timedelta(microseconds=1)}
+        SAGAS={"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody", "LOOK_RETENTION": timedelta(microseconds=1)}
     ):
-        assert looks.delete_expired_looks() == 1
+        assert access_log.delete_expired_looks() == 1
     assert rows() == []
 
 
@@ -202,7 +204,7 @@ def test_the_command_line_is_written_down_too(capsys: pytest.CaptureFixture[str]
 
 def test_a_secret_in_a_query_is_not_kept(log_in: LogIn) -> None:
     make_saga()
-    looks.note_look("ada", looks.What.EXPORT, detail="q=4111111111111111&token=abc")
+    access_log.note_look("ada", access_log.What.EXPORT, detail="q=4111111111111111&token=abc")
 
     assert rows()[-1][3] == "q=[redacted: card number]&token=[redacted: secret]"
 
@@ -223,8 +225,8 @@ def test_looks_are_not_for_everybody(log_in: LogIn, person: str) -> None:
 @pytest.mark.parametrize("person", ["supervisor", "admin"])
 def test_looks_are_listed_and_searched_and_never_changed(log_in: LogIn, person: str) -> None:
     saga, other = trips.start(), trips.start()
-    looks.note_look("ada", looks.What.PAGE, saga_id=saga.pk)
-    looks.note_look("bob", looks.What.EXPORT, detail="<script>alert(1)</script>")
+    access_log.note_look("ada", access_log.What.PAGE, saga_id=saga.pk)
+    access_log.note_look("bob", access_log.What.EXPORT, detail="<script>alert(1)</script>")
     client = log_in(person)
 
     def listed(query: str) -> list[str]:
@@ -247,7 +249,7 @@ def test_looks_are_listed_and_searched_and_never_changed(log_in: LogIn, person: 
 
 def test_looks_of_a_name_of_any_length_are_found(log_in: LogIn) -> None:
     name = f"{'x' * 220}@example.com"
-    assert looks.note_look(name, looks.What.LIST)
+    assert access_log.note_look(name, access_log.What.LIST)
 
     text = log_in("admin").get("/admin/sagas/sagalook/", {"q": name}).content.decode()
 

@@ -14,10 +14,12 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
-from sagas import bulk, bulk_running, clock, looks
-from sagas.actors import Actor
+from sagas import clock
 from sagas.models import BulkState, Saga, SagaBulk, SagaLook
-from sagas.rules import Operation
+from sagas.operators.actor import Actor
+from sagas.operators.audit import access_log
+from sagas.operators.bulk import runner, selection
+from sagas.operators.preconditions import Operation
 from tests.commands.cases import run_command
 
 from . import trips
@@ -92,7 +94,7 @@ class Person:
             self.client.post(f"{BULKS}{drawn.pk}/start/", {"reason": REASON})
         with clock.restored():
             clock.move(timedelta(seconds=5))
-            bulk_running.advance(drawn.pk)
+            runner.advance(drawn.pk)
         SagaBulk.objects.all().delete()
 
 
@@ -285,18 +287,18 @@ def test_table_has_every_action_and_both_answers() -> None:
 def draw_as(person: Person, operation: Operation, saga: Saga) -> SagaBulk:
     """Freeze a set for somebody who had all rights then, and has those of the role now."""
     if person.role == "anonymous":
-        return bulk.draw_selected(operation, [saga.pk], actor=trips.BOSS)
+        return selection.draw_selected(operation, [saga.pk], actor=trips.BOSS)
     user = User.objects.get(username=person.role)
     User.objects.filter(pk=user.pk).update(is_superuser=True, is_active=True)
-    drawn = bulk.draw_selected(operation, [saga.pk], actor=Actor.of_user(User.objects.get(pk=user.pk)))
+    drawn = selection.draw_selected(operation, [saga.pk], actor=Actor.of_user(User.objects.get(pk=user.pk)))
     User.objects.filter(pk=user.pk).update(is_superuser=user.is_superuser, is_active=user.is_active)
     return drawn
 
 
 def start_as_boss(saga: Saga) -> SagaBulk:
     """Start a bulk that everybody with the permission may stop."""
-    drawn = bulk.draw_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
-    return bulk.start_bulk(drawn.pk, actor=trips.BOSS, reason=REASON)[0]
+    drawn = selection.draw_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
+    return selection.start_bulk(drawn.pk, actor=trips.BOSS, reason=REASON)[0]
 
 
 def start_over_http(person: Person, drawn: SagaBulk) -> int:
@@ -382,7 +384,7 @@ def test_reading_by_role(what: str) -> None:
         text = b"".join(response).decode()
         assert (role, SECRET in text) == (role, holds_payloads and role in SEE_PAYLOADS)
     assert stored(saga) == before
-    seen = SagaLook.objects.filter(what__in=[looks.What.PAGE, looks.What.EXPORT, looks.What.BUNDLE])
+    seen = SagaLook.objects.filter(what__in=[access_log.What.PAGE, access_log.What.EXPORT, access_log.What.BUNDLE])
     assert set(seen.values_list("actor", flat=True)) <= set(SEE_PAYLOADS)
 
 

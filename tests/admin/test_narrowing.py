@@ -11,16 +11,26 @@ import pytest
 from django.db import connection
 from django.test import Client, RequestFactory
 
-from sagas import bulk, looks, operations
-from sagas.admin import paging, saga_admin
-from sagas.admin.filters import AttemptsFilter, ClosedFilter, FailingFilter, GroupFilter, StepFilter, TouchedFilter
-from sagas.admin.list_order import PlaceFilter, describe_place, find_order, parse_slow_place
-from sagas.display.times import describe_moment
+from sagas.admin import saga_admin
+from sagas.admin.saga_list.filters import (
+    AttemptsFilter,
+    ClosedFilter,
+    FailingFilter,
+    GroupFilter,
+    StepFilter,
+    TouchedFilter,
+)
+from sagas.admin.ui import paging
+from sagas.admin.ui.list_order import PlaceFilter, describe_place, find_order, parse_slow_place
 from sagas.models import Saga, SagaAttempt, SagaBarrier, SagaBulk, SagaWorker
 from sagas.moments import read_timestamp
-from sagas.places import read_place
-from sagas.rules import Operation
-from sagas.saga_conditions import start_of_today
+from sagas.operators import operations
+from sagas.operators.audit import access_log
+from sagas.operators.bulk import selection
+from sagas.operators.preconditions import Operation
+from sagas.operators.presentation.times import describe_moment
+from sagas.operators.queries.keyset import read_place
+from sagas.operators.queries.saga_conditions import start_of_today
 
 from . import trips
 from .pages import LIST
@@ -122,12 +132,12 @@ def test_times_are_read_and_shown_in_utc_whatever_the_zone_of_the_project(log_in
     settings.TIME_ZONE = "Asia/Tokyo"
     moment = datetime(2026, 11, 20, 2, 10, tzinfo=UTC)
     early, late = trips.make_completed(), trips.make_completed()
-    drawn = bulk.draw_selected(Operation.PAUSE, [late.pk], actor=trips.BOSS)
+    drawn = selection.draw_selected(Operation.PAUSE, [late.pk], actor=trips.BOSS)
     Saga.objects.filter(pk=early.pk).update(created_at=moment)
     SagaBulk.objects.filter(pk=drawn.pk).update(drawn_at=moment)
     SagaWorker.objects.create(name="w", host="h", pid=1, started_at=moment, last_sweep_at=moment)
     SagaBarrier.objects.create(key="k", direction="action", state="done", created_at=moment)
-    looks.note_look("boss", looks.What.VALUE, saga_id=late.pk)
+    access_log.note_look("boss", access_log.What.VALUE, saga_id=late.pk)
     client, shown = log_in("admin"), "2026-11-20 02:10:00 UTC"
     midnight = start_of_today()
 

@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from sagas.actors import Actor
 from sagas.models import Saga, SagaAttempt, SagaStep
-from sagas.rules import STEP_OPERATIONS, Operation
+from sagas.operators.actor import Actor
+from sagas.operators.preconditions import STEP_OPERATIONS, Operation
 from sagas.testing import drain
 
 from . import trips

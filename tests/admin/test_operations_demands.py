@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sagas.plans import LABELS
-from sagas.rules import PERMISSIONS, Operation
+from sagas.operators.preconditions import PERMISSIONS, Operation
+from sagas.operators.preview import LABELS
 
 from . import trips
 from .operating import fill, make

@@ -7,9 +7,9 @@ import re
 import pytest
 from django.contrib.messages import get_messages
 
-from sagas import operations
 from sagas.models import Saga
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.preconditions import Operation
 from sagas.testing import drain
 
 from . import trips

@@ -13,12 +13,14 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sagas import bulk, operations, operator_log
-from sagas.actors import Actor
-from sagas.admin import log_page
+from sagas.admin.reports import log_page
 from sagas.models import Saga, SagaBulk, SagaHistory
-from sagas.operator_log import WantedDeeds, read_deeds
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.audit import operator_log
+from sagas.operators.audit.operator_log import WantedDeeds, read_deeds
+from sagas.operators.bulk import selection
+from sagas.operators.preconditions import Operation
 
 from . import trips
 from .pages import LIST, REASON
@@ -187,8 +189,8 @@ def test_verifying_has_a_bound(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -
 
 
 def confirm_bulk(*sagas: Saga, actor: Actor = ADA, reason: str = REASON) -> SagaBulk:
-    drawn = bulk.draw_selected(Operation.PAUSE, [saga.pk for saga in sagas], actor=actor)
-    return bulk.start_bulk(drawn.pk, actor=actor, reason=reason)[0]
+    drawn = selection.draw_selected(Operation.PAUSE, [saga.pk for saga in sagas], actor=actor)
+    return selection.start_bulk(drawn.pk, actor=actor, reason=reason)[0]
 
 
 def bulks_shown(response: Any) -> list[tuple[str, str, str]]:
@@ -198,8 +200,8 @@ def bulks_shown(response: Any) -> list[tuple[str, str, str]]:
 
 def test_who_confirmed_and_who_stopped_a_bulk_is_told(log_in: LogIn) -> None:
     client, found = log_in("viewer"), confirm_bulk(trips.start(), trips.start())
-    bulk.stop_bulk(found.pk, actor=BOB, reason=f"Wrong ones {HOSTILE}")
-    bulk.draw_selected(Operation.RETRY, [trips.start().pk], actor=BOB)
+    selection.stop_bulk(found.pk, actor=BOB, reason=f"Wrong ones {HOSTILE}")
+    selection.draw_selected(Operation.RETRY, [trips.start().pk], actor=BOB)
     confirmed = ("ada", "Confirmed: Pause, 2 sagas", REASON)
     stopped = (BOB.name, "Stopped: Pause, 2 sagas", f"Wrong ones {HOSTILE}")
 
@@ -226,7 +228,7 @@ def test_bulks_are_leafed_through_with_the_rest(log_in: LogIn, monkeypatch: pyte
         found = confirm_bulk(trips.start())
         made.append(("bulk", f"/admin/sagas/sagabulk/{found.pk}/change/"))
         if number % 2:
-            bulk.stop_bulk(found.pk, actor=BOB)
+            selection.stop_bulk(found.pk, actor=BOB)
             made.append(("bulk", f"/admin/sagas/sagabulk/{found.pk}/change/"))
     for found in (confirm_bulk(trips.start()), confirm_bulk(trips.start())):  # of one moment, and beyond all others
         SagaBulk.objects.filter(pk=found.pk).update(started_at=moment)
@@ -248,7 +250,7 @@ def test_bulks_are_leafed_through_with_the_rest(log_in: LogIn, monkeypatch: pyte
 
 def test_bulk_from_before_the_window_is_told_by_its_stop(log_in: LogIn) -> None:
     found = confirm_bulk(trips.start())
-    bulk.stop_bulk(found.pk, actor=BOB)
+    selection.stop_bulk(found.pk, actor=BOB)
     SagaBulk.objects.filter(pk=found.pk).update(started_at=found.started_at - timedelta(days=3))
 
     assert bulks_shown(log_in("viewer").get(URL, {"span": "24h"})) == [(BOB.name, "Stopped: Pause, 1 sagas", "")]

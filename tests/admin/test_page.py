@@ -13,11 +13,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
-from sagas import InProgress, RetryLater, operations, registry
-from sagas.admin import links, reading
+from sagas import InProgress, RetryLater
+from sagas.admin import links
 from sagas.admin.saga_admin import SagaAdmin
-from sagas.admin.selection import Tab
+from sagas.admin.saga_page import reading
+from sagas.admin.ui.selection import Tab
+from sagas.core.definition import registry
 from sagas.models import Saga, SagaAttempt, SagaBarrier, SagaHistory, SagaKey, SagaStep, SagaWorker
+from sagas.operators import operations
 from sagas.testing import drain, faults
 
 from . import tall, trips

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from sagas import looks
 from sagas.models import Saga, SagaLook
+from sagas.operators.audit import access_log
 
 from . import trips
 from .bulks import BULKS, draw, run, url_of
@@ -47,7 +47,7 @@ def test_list_of_forty_nine_has_no_page_ninety_nine(log_in: LogIn) -> None:
 
 @pytest.mark.parametrize("url", ["/admin/sagas/sagalook/", "/admin/sagas/sagabarrier/", LIST])
 def test_search_that_cannot_be_read_shows_nothing(log_in: LogIn, url: str) -> None:
-    assert looks.note_look("ada", looks.What.LIST)
+    assert access_log.note_look("ada", access_log.What.LIST)
 
     answer = log_in("admin").get(url, {"q": "\x00"})
 

@@ -8,16 +8,16 @@ from uuid import uuid4
 import pytest
 from django.db import InternalError, connections, transaction
 
-from sagas import operations, rules
-from sagas.actors import Actor
 from sagas.conf import get_settings
-from sagas.draft import SagaDraft
+from sagas.engine.store.draft import SagaDraft
+from sagas.engine.store.snapshot import SagaSnapshot
 from sagas.exceptions import BadRequest, SagaNotFound
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
-from sagas.plans import OperationPlan, draw_plan
-from sagas.rules import Operation
-from sagas.simulation import simulate
-from sagas.snapshot import SagaSnapshot
+from sagas.operators import operations, preconditions
+from sagas.operators.actor import Actor
+from sagas.operators.preconditions import Operation
+from sagas.operators.preview import OperationPlan, draw_plan
+from sagas.operators.simulation import simulate
 from sagas.testing import drain
 from sagas.testing.drain import read
 
@@ -295,7 +295,9 @@ def test_what_a_plan_is_drawn_on_cannot_be_written() -> None:
 
 
 def each_operation() -> list[tuple[Operation, str | None]]:
-    return [(operation, "book_flight" if operation in rules.STEP_OPERATIONS else None) for operation in Operation]
+    return [
+        (operation, "book_flight" if operation in preconditions.STEP_OPERATIONS else None) for operation in Operation
+    ]
 
 
 def stored(saga: Saga) -> list[list[dict[str, object]]]:

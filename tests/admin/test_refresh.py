@@ -11,10 +11,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sagas import operations
-from sagas.admin import page_parts
-from sagas.admin.selection import Tab
+from sagas.admin.ui import page_parts
+from sagas.admin.ui.selection import Tab
 from sagas.models import Saga
+from sagas.operators import operations
 
 from . import trips
 from .pages import LIST, page_of, stored

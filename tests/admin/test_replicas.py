@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from sagas import recovery
-from sagas.admin.filters import PARAMETERS
-from sagas.admin.list_order import describe_place
-from sagas.admin.selection import Tab
+from sagas.admin.saga_list.filters import PARAMETERS
+from sagas.admin.ui.list_order import describe_place
+from sagas.admin.ui.selection import Tab
 from sagas.models import Saga, SagaAttempt, SagaBulk
-from sagas.rules import Operation
+from sagas.operators.preconditions import Operation
+from sagas.worker import sweeper
 from tests.replicas import READ_ONLY, PrimaryReplica, opened_replica, reading_from_replica
 
 from . import trips
@@ -61,7 +61,7 @@ def list_filters(saga: Saga) -> dict[str, str]:
 def test_pages_show_what_the_engines_database_holds(asked: list[str], log_in: LogIn) -> None:
     client = log_in("admin")
     saga, closed = trips.make_waiting_for_retry(), trips.make_completed()
-    recovery.beat(queues=["sagas"], found=0)
+    sweeper.beat(queues=["sagas"], found=0)
     found = draw(client, saga)
 
     assert f"{saga.pk}" in get(client, LIST)

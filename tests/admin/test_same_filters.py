@@ -10,7 +10,7 @@ from django.test import Client
 
 from sagas.exceptions import BadRequest
 from sagas.models import Saga, SagaAttempt
-from sagas.saga_filter import parse_filter
+from sagas.operators.queries.saga_filter import parse_filter
 
 from . import trips
 from .pages import LIST

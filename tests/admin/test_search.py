@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from sagas import bulk, searching
-from sagas.listing import find_saga, list_sagas
 from sagas.models import Saga, SagaKey
-from sagas.rules import Operation
-from sagas.saga_filter import SagaFilter, parse_filter
-from sagas.searching import search_sagas
+from sagas.operators.bulk import selection
+from sagas.operators.preconditions import Operation
+from sagas.operators.queries import search
+from sagas.operators.queries.listing import find_saga, list_sagas
+from sagas.operators.queries.saga_filter import SagaFilter, parse_filter
+from sagas.operators.queries.search import search_sagas
 
 from . import trips
 from .pages import LIST
@@ -30,7 +31,7 @@ CUSTOMER = "CUST-7"
 @pytest.fixture
 def sagas(monkeypatch: pytest.MonkeyPatch) -> list[Saga]:
     """Return seven sagas of a customer, more than are sorted; the first one and the last one are paused."""
-    monkeypatch.setattr(searching, "MAX_KEYS", 3)
+    monkeypatch.setattr(search, "MAX_KEYS", 3)
     makers = [trips.make_paused, *[trips.start] * 5, trips.make_paused]
     made = [make() for make in makers]
     SagaKey.objects.bulk_create(SagaKey(saga=saga, name="customer", value=CUSTOMER) for saga in made)
@@ -123,7 +124,7 @@ def test_programs_narrow_all_that_are_found(sagas: list[Saga]) -> None:
 def test_a_bulk_freezes_all_that_are_found(sagas: list[Saga]) -> None:
     wanted = parse_filter({"search": CUSTOMER})
 
-    drawn = bulk.draw_matching(
+    drawn = selection.draw_matching(
         Operation.PAUSE, wanted.select(), actor=BOSS, filter=wanted.as_dict(), words=wanted.words
     )
 
@@ -134,7 +135,7 @@ def test_a_bulk_freezes_all_that_are_found(sagas: list[Saga]) -> None:
 def test_a_common_search_looks_through_the_newest_and_says_so(
     log_in: LogIn, sagas: list[Saga], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "MAX_LOOKED_THROUGH", 4)
+    monkeypatch.setattr(search, "MAX_LOOKED_THROUGH", 4)
     client = log_in("viewer")
     newest = Saga.objects.order_by("-created_at", "-id")[:4]
     found = [*newest]
@@ -154,7 +155,7 @@ def test_a_common_search_looks_through_the_newest_and_says_so(
 def test_a_common_search_looks_through_what_narrows_beside_it(
     log_in: LogIn, sagas: list[Saga], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "MAX_LOOKED_THROUGH", 4)
+    monkeypatch.setattr(search, "MAX_LOOKED_THROUGH", 4)
     client = log_in("viewer")
 
     for query in ({"needs": "any"}, {"display": "held"}, {"needs": "any", "by": "longest"}):
@@ -169,7 +170,7 @@ def test_a_common_search_looks_through_what_narrows_beside_it(
 def test_exports_and_bulks_of_a_common_search_are_whole(
     log_in: LogIn, sagas: list[Saga], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "MAX_LOOKED_THROUGH", 2)
+    monkeypatch.setattr(search, "MAX_LOOKED_THROUGH", 2)
     client = log_in("supervisor")
 
     lines = b"".join(client.get(f"{LIST}export/csv/", {"q": CUSTOMER}).streaming_content).decode()
@@ -185,6 +186,6 @@ def test_names_of_keys_narrow_a_common_beginning(sagas: list[Saga], monkeypatch:
     assert ids(*search_sagas(Saga.objects.all(), "friend:CUST")) == ids(sagas[0])
     assert ids(*search_sagas(Saga.objects.all(), "friend:cust")) == ids(sagas[0])
     assert search_sagas(Saga.objects.all(), "payment:CUST").count() == 0
-    monkeypatch.setattr(searching, "MAX_KEYS", 100)
+    monkeypatch.setattr(search, "MAX_KEYS", 100)
     assert ids(*search_sagas(Saga.objects.all(), "friend:CUST")) == ids(sagas[0])
     assert search_sagas(Saga.objects.all(), "payment:CUST").count() == 0

@@ -9,13 +9,20 @@ from django.db import connections
 from django.db.backends.postgresql.base import ServerBindingCursor
 from prometheus_client import CollectorRegistry, generate_latest
 
-from sagas import bulk_running, clock, doctor, figures, looks, operations, recovery, retention, verification
-from sagas.listing import find_saga, list_sagas
-from sagas.metrics import SagaCollector
+from sagas import clock
 from sagas.models import Saga, SagaLook
-from sagas.operator_log import WantedDeeds, read_deeds
-from sagas.rules import Operation
-from sagas.saga_filter import SagaFilter
+from sagas.monitoring import doctor
+from sagas.monitoring.metrics import SagaCollector
+from sagas.operators import operations
+from sagas.operators.audit import access_log, verification
+from sagas.operators.audit.operator_log import WantedDeeds, read_deeds
+from sagas.operators.bulk import runner
+from sagas.operators.preconditions import Operation
+from sagas.operators.queries import statistics
+from sagas.operators.queries.listing import find_saga, list_sagas
+from sagas.operators.queries.saga_filter import SagaFilter
+from sagas.retention import purge
+from sagas.worker import sweeper
 
 from . import trips
 from .bulks import draw, draw_matching, run, url_of
@@ -42,14 +49,14 @@ def saga() -> Saga:
 
 
 def test_looks_are_written_down(saga: Saga) -> None:
-    for what in looks.What:
-        assert looks.note_look("ada", what, saga_id=saga.pk, detail="why")
-        assert looks.note_look("ada", what, saga_id=saga.pk, detail="why")
-        assert looks.note_look("ada", what)
+    for what in access_log.What:
+        assert access_log.note_look("ada", what, saga_id=saga.pk, detail="why")
+        assert access_log.note_look("ada", what, saga_id=saga.pk, detail="why")
+        assert access_log.note_look("ada", what)
 
     found = list(SagaLook.objects.filter(saga_id=saga.pk).values_list("what", flat=True))
-    taken_along_twice = [what.value for what in looks.TAKEN_ALONG]
-    assert sorted(found) == sorted([*(what.value for what in looks.What), *taken_along_twice])
+    taken_along_twice = [what.value for what in access_log.TAKEN_ALONG]
+    assert sorted(found) == sorted([*(what.value for what in access_log.What), *taken_along_twice])
 
 
 def test_every_page_shows_what_it_shows_elsewhere(log_in: LogIn, saga: Saga) -> None:
@@ -84,7 +91,7 @@ def test_actions_and_bulks_are_done(log_in: LogIn, saga: Saga) -> None:
     ]
     for found in bulks:
         assert client.post(url_of(found, "start"), {"reason": REASON, "count": str(found.total)}).status_code == 302
-    bulk_running.ring_due()
+    runner.ring_due()
 
     assert [run(found).state for found in bulks] == ["finished"] * 3
     assert bulks[0].total == 1
@@ -96,10 +103,10 @@ def test_engine_looks_after_its_sagas(saga: Saga) -> None:
     verified = verification.verify_all(sealed_since=None)
     with clock.restored():
         clock.move(timedelta(hours=2))
-        swept = recovery.ring_due(limit=5) + recovery.run_due(limit=50)
-    recovery.beat(queues=["sagas"], found=1)
+        swept = sweeper.ring_due(limit=5) + sweeper.run_due(limit=50)
+    sweeper.beat(queues=["sagas"], found=1)
     closed = Saga.objects.filter(closed_at__isnull=False).exclude(state="abandoned").count()
-    report = retention.clean_up(retention.Scope(closed_before=clock.read_now("default") + timedelta(days=1)))
+    report = purge.clean_up(purge.Scope(closed_before=clock.read_now("default") + timedelta(days=1)))
 
     assert (verified.is_sound, verified.entries > 20) == (True, True)
     assert swept > 5
@@ -110,7 +117,7 @@ def test_engine_looks_after_its_sagas(saga: Saga) -> None:
 def test_facts_are_read(saga: Saga) -> None:
     assert find_saga(str(saga.pk)[:13]) == saga.pk
     assert len(list_sagas(SagaFilter(needs="any", search="ORD"))) > 3
-    assert set(figures.refresh([*figures.read_figures()], timeout="20s")) == set(figures.read_figures())
+    assert set(statistics.refresh([*statistics.read_figures()], timeout="20s")) == set(statistics.read_figures())
     assert read_deeds(WantedDeeds(actor="boss", since=saga.created_at - timedelta(days=1)), with_bulks=True).deeds
     registry = CollectorRegistry()
     registry.register(SagaCollector())

@@ -11,7 +11,7 @@ from django.db import connections
 from django.test import Client
 
 from sagas.models import Saga
-from sagas.rules import Operation
+from sagas.operators.preconditions import Operation
 
 from . import trips
 from .pages import action_of, deeds_of, form_of

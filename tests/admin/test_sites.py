@@ -11,11 +11,12 @@ from django.contrib.admin.sites import DefaultAdminSite
 from django.test import Client, override_settings
 from django.urls import path
 
-from sagas import bulk, operations
-from sagas.actors import Actor
 from sagas.admin import links
 from sagas.models import Saga, SagaBulk, SagaWorker
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.bulk import selection
+from sagas.operators.preconditions import Operation
 
 from . import trips
 from .crawling import Reader, crawl, strays
@@ -42,9 +43,9 @@ def saga() -> Saga:
         fault.refuse("book_hotel", trips.RetryLater("The hotel does not answer.", after=3000))
         trips.look(found.pk)
     boss = Actor(name="admin", is_trusted=True)
-    running = bulk.draw_selected(Operation.PAUSE, [found.pk], actor=boss)
-    bulk.start_bulk(running.pk, actor=boss, reason=REASON)
-    bulk.draw_selected(Operation.RETRY, [found.pk], actor=boss)
+    running = selection.draw_selected(Operation.PAUSE, [found.pk], actor=boss)
+    selection.start_bulk(running.pk, actor=boss, reason=REASON)
+    selection.draw_selected(Operation.RETRY, [found.pk], actor=boss)
     operations.pause(found.pk, actor=trips.BOSS, reason=REASON)
     operations.resume(found.pk, actor=trips.BOSS, reason=REASON)
     SagaWorker.objects.create(

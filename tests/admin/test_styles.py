@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sagas.display.badges import SAGA_BADGES, STEP_BADGES, Tone
+from sagas.operators.presentation.badges import SAGA_BADGES, STEP_BADGES, Tone
 
 STATIC = Path(__file__).resolve().parents[2] / "sagas" / "static" / "sagas"
 CSS = (STATIC / "console.css").read_text()

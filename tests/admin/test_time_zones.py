@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from sagas import clock, doctor, looks, recovery
-from sagas.admin.shown import show_moment
-from sagas.display.times import describe_moment
-from sagas.listing import list_sagas
+from sagas import clock
+from sagas.admin.ui.formatting import show_moment
 from sagas.models import Saga, SagaBarrier, SagaBulk
 from sagas.moments import in_utc
-from sagas.rules import Operation
-from sagas.saga_filter import SagaFilter
+from sagas.monitoring import doctor
+from sagas.operators.audit import access_log
+from sagas.operators.preconditions import Operation
+from sagas.operators.presentation.times import describe_moment
+from sagas.operators.queries.listing import list_sagas
+from sagas.operators.queries.saga_filter import SagaFilter
 from sagas.testing import drain, find_violations
+from sagas.worker import sweeper
 
 from . import trips
 from .bulks import draw, run, url_of
@@ -50,8 +53,8 @@ def saga(log_in: LogIn) -> Saga:
     client.post(url_of(found, "start"), {"reason": REASON})
     run(found)
     draw(client, saga, operation=Operation.RETRY)
-    recovery.beat(queues=["sagas"], found=0)
-    assert looks.note_look("ada", looks.What.PAGE, saga_id=saga.pk)
+    sweeper.beat(queues=["sagas"], found=0)
+    assert access_log.note_look("ada", access_log.What.PAGE, saga_id=saga.pk)
     SagaBarrier.objects.create(key=f"{saga.pk}:pay", direction="action", state="done", created_at=saga.created_at)
     return saga
 
@@ -120,7 +123,7 @@ def test_engine_works_in_every_zone(log_in: LogIn, project: str) -> None:
         state = run(bulk).state
         with clock.restored():
             clock.move(timedelta(hours=2))
-            swept = recovery.run_due(limit=50)
+            swept = sweeper.run_due(limit=50)
         listed = list_sagas(SagaFilter(needs="any"))
         now = clock.read_now("default")
         examined = [finding for finding in doctor.examine() if finding.name == "clock"]

@@ -10,12 +10,12 @@ from xml.etree import ElementTree as ET
 import pytest
 from django.test import Client
 
-from sagas import operations
-from sagas.admin.selection import Selection, Tab
-from sagas.admin.timeline_view import draw_attempts, list_legend
-from sagas.drawing.timeline import TIMES
+from sagas.admin.saga_page.timeline_view import draw_attempts, list_legend
+from sagas.admin.ui.selection import Selection, Tab
+from sagas.engine.store.snapshot import SagaSnapshot
 from sagas.models import Saga, SagaAttempt
-from sagas.snapshot import SagaSnapshot
+from sagas.operators import operations
+from sagas.operators.presentation.drawing.timeline import TIMES
 from sagas.testing import drain
 
 from . import tall, trips

@@ -8,13 +8,14 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 
-from sagas import OutcomeUnknown, RetryLater, operations
+from sagas import OutcomeUnknown, RetryLater
 from sagas.models import Saga, SagaAttempt
-from sagas.plans import OperationPlan, PlannedRun, draw_plan
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.preconditions import Operation
+from sagas.operators.presentation.transcript import render
+from sagas.operators.preview import OperationPlan, PlannedRun, draw_plan
 from sagas.testing import drain
 from sagas.testing.drain import look, read
-from sagas.transcript import render
 
 from . import trips
 from .pages import action_of

@@ -18,13 +18,13 @@ from sagas import (
     RetryLater,
     SagaDefinition,
     StepContext,
-    engine,
-    operations,
-    registry,
 )
-from sagas.actors import Actor
+from sagas.core.definition import registry
+from sagas.core.states import Direction
+from sagas.engine import advance
 from sagas.models import Saga
-from sagas.states import Direction
+from sagas.operators import operations
+from sagas.operators.actor import Actor
 from sagas.testing import drain, faults
 from sagas.testing.drain import look, read
 
@@ -100,7 +100,7 @@ _numbers = count(1)
 def start(definition: type[SagaDefinition] = TripSaga, **keys: str) -> Saga:
     """Start a saga that nobody has looked at."""
     number = keys.get("order") or f"ORD-{next(_numbers):05}"
-    return engine.start(definition, TripInput(order_number=number), business_keys={"order": number, **keys})
+    return advance.start(definition, TripInput(order_number=number), business_keys={"order": number, **keys})
 
 
 def make_pending() -> Saga:

@@ -6,7 +6,7 @@ from typing import Any
 
 from orders.models import Order
 from sagas.models import Saga
-from sagas.rules import Operation
+from sagas.operators.preconditions import Operation
 from tests.admin.pages import EVIDENCE, REASON
 
 from .conftest import Shopper

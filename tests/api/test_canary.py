@@ -31,11 +31,12 @@ from config.urls import urlpatterns as project_urls
 from orders.models import Order
 from payments.exceptions import GatewayAnswerLost, GatewayMisconfigured, GatewayUnavailable, PaymentDeclined
 from payments.gateways.sandbox import SandboxGateway
-from sagas import operations, tasks
-from sagas.actors import Actor
-from sagas.admin.selection import Tab
+from sagas import tasks
+from sagas.admin.ui.selection import Tab
 from sagas.exceptions import OperationRefused
 from sagas.models import Saga
+from sagas.operators import operations
+from sagas.operators.actor import Actor
 from sagas.testing.drain import look
 
 from .conftest import ADDRESS, Shopper, make_checkout, make_shopper

@@ -15,10 +15,10 @@ from inventory.services import availability
 from orders.models import Order, OrderStatus, Product
 from orders.seed import seed_shop
 from payments.models import Payment
-from sagas import operations
-from sagas.actors import Actor
-from sagas.listing import find_saga
 from sagas.models import Saga, SagaKey
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.queries.listing import find_saga
 from sagas.testing import assert_invariants, drain, faults
 
 from .conftest import ADDRESS, Shopper, assert_problem, list_pointers, make_checkout

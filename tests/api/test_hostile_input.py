@@ -10,7 +10,7 @@ import pytest
 
 from orders.models import IdempotencyRecord, Order, Product
 from sagas.models import Saga, SagaBulk, SagaHistory
-from sagas.rules import Operation
+from sagas.operators.preconditions import Operation
 
 from .conftest import ADDRESS, Shopper, assert_problem, list_pointers, make_checkout
 from .operating import find_ids

@@ -8,9 +8,10 @@ import pytest
 from django.contrib.auth.models import Permission
 
 from orders.models import Order, OrderStatus
-from sagas import engine, operations
-from sagas.actors import Actor
+from sagas.engine import advance
 from sagas.models import Saga, SagaHistory, SagaStep
+from sagas.operators import operations
+from sagas.operators.actor import Actor
 from sagas.testing import SimulatedCrash, drain, faults
 
 from .conftest import Shopper, assert_problem, make_checkout, make_shopper
@@ -176,7 +177,7 @@ def test_cancel_after_the_payment_was_taken_is_too_late(customer: Shopper) -> No
     with faults() as fault:
         fault.crash_before("ship_stock")
         with pytest.raises(SimulatedCrash):
-            engine.advance(Saga.objects.get().pk)
+            advance.advance(Saga.objects.get().pk)
 
     assert_problem(customer.post(cancel_url(url)), 409, "too-late")
 

@@ -10,7 +10,7 @@ from threading import Event, Thread
 import pytest
 from django.db import connection, connections
 
-from orders import waiting
+from orders.api import waiting
 from sagas.models import Saga
 from sagas.testing import drain
 

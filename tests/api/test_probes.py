@@ -16,8 +16,8 @@ from django.db import OperationalError, connection, connections, transaction
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from sagas import doctor, health
 from sagas.models import Saga, SagaWorker
+from sagas.monitoring import doctor, health
 
 from .conftest import Shopper
 

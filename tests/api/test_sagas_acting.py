@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from sagas import operations
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.preconditions import Operation
 from tests.admin import trips
 from tests.admin.operating import WHERE
 from tests.admin.pages import EVIDENCE, REASON, deeds_of, stored

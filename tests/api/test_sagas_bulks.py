@@ -11,10 +11,12 @@ from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from sagas import bulk, bulk_running, clock, operations
-from sagas.bulk_rules import EVERYTHING
+from sagas import clock
 from sagas.models import SagaBulk
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk.preconditions import EVERYTHING
+from sagas.operators.preconditions import Operation
 from tests.admin import trips
 from tests.admin.pages import REASON, deeds_of, stored
 
@@ -37,7 +39,7 @@ def test_bulk_is_drawn_started_watched_and_repeated_without_effect(enter: Enter)
     assert boss.post(f"{url}start/", {"reason": REASON, "count": 2}).json()["state"] == "running"
     with clock.restored():
         clock.move(timedelta(seconds=5))
-        bulk_running.run_due()
+        runner.run_due()
 
     ended = boss.get(url).json()
     assert (ended["state"], ended["counts"]["done"], ended["counts"]["stale"]) == ("finished", 1, 1)
@@ -51,8 +53,8 @@ def test_bulk_is_drawn_started_watched_and_repeated_without_effect(enter: Enter)
 
 def test_bulks_are_listed_newest_first_and_leafed_through(enter: Enter) -> None:
     boss, saga = enter("supervisor"), trips.start()
-    made = [bulk.draw_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS) for _ in range(5)]
-    bulk.start_bulk(made[0].pk, actor=trips.BOSS, reason=REASON)
+    made = [selection.draw_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS) for _ in range(5)]
+    selection.start_bulk(made[0].pk, actor=trips.BOSS, reason=REASON)
     found: list[Any] = []
     url = f"{BULKS}?page_size=2"
     while url:
@@ -81,7 +83,7 @@ def test_bulk_by_selection_and_stop(enter: Enter) -> None:
 
     stopped = boss.post(f"{url}stop/", {"reason": "Wrong."}).json()
 
-    assert (stopped["state"], stopped["stopped_by"], bulk_running.run_due()) == ("stopped", "supervisor", 0)
+    assert (stopped["state"], stopped["stopped_by"], runner.run_due()) == ("stopped", "supervisor", 0)
     assert deeds_of(saga) == []
 
 
@@ -141,7 +143,7 @@ def test_everything_is_confirmed_in_words(enter: Enter) -> None:
 
 
 def test_permission_to_view_bulks_is_asked(enter: Enter) -> None:
-    drawn = bulk.draw_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
+    drawn = selection.draw_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
     person = enter("nobody")
     User.objects.get(username="nobody").user_permissions.add(Permission.objects.get(codename="view_saga"))
 

@@ -6,10 +6,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from sagas import operations, rules
-from sagas.display import DisplayState
 from sagas.models import Saga, SagaAttempt, SagaStep
-from sagas.rules import Operation
+from sagas.operators import operations, preconditions
+from sagas.operators.preconditions import Operation
+from sagas.operators.presentation import DisplayState
 from tests.admin import trips
 from tests.admin.pages import REASON
 
@@ -148,7 +148,7 @@ def test_each_step_tells_what_may_be_done_to_it(enter: Enter) -> None:
     assert actions("viewer", unknown) == {}
     assert actions("supervisor", trips.make_completed()) == {}
     for name, listed in actions("supervisor", unknown).items():
-        for operation in rules.STEP_OPERATIONS | {Operation.RETRY}:
+        for operation in preconditions.STEP_OPERATIONS | {Operation.RETRY}:
             plan = people["supervisor"].get(f"{url_of(unknown, operation)}?step={name}").json()
             assert plan["is_allowed"] == (operation.value in listed), (name, operation)
 

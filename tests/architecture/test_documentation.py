@@ -20,7 +20,7 @@ from django.core.management import CommandParser, get_commands, load_command_cla
 from django.urls import resolve
 
 from config.local.runtime import ROOT
-from sagas.metrics import SagaCollector
+from sagas.monitoring.metrics import SagaCollector
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LONGEST_LINE = 100

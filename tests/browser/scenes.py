@@ -8,10 +8,13 @@ from datetime import timedelta
 from django.contrib.auth.models import User
 from django.db import connection
 
-from sagas import bulk, bulk_running, clock, looks, operations
-from sagas.actors import Actor
-from sagas.bulk_rules import Operation
+from sagas import clock
 from sagas.models import Saga, SagaBarrier, SagaBulk, SagaHistory, SagaWorker
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.audit import access_log
+from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk.preconditions import Operation
 from sagas.testing import faults
 from sagas.testing.drain import look
 from tests.admin import tall, trips
@@ -87,8 +90,8 @@ def make_machinery(saga: Saga) -> None:
         SagaBarrier.objects.create(
             key=f"{saga.pk}:step_{number}", direction="action", state="done", created_at=saga.created_at
         )
-    looks.note_look("operator", looks.What.PAGE, saga_id=saga.pk)
-    looks.note_look("supervisor", looks.What.EXPORT, detail="display=compensation_failing, started=24h")  # fmt: skip
+    access_log.note_look("operator", access_log.What.PAGE, saga_id=saga.pk)
+    access_log.note_look("supervisor", access_log.What.EXPORT, detail="display=compensation_failing, started=24h")
 
 
 def tamper(saga: Saga) -> None:
@@ -101,19 +104,19 @@ def tamper(saga: Saga) -> None:
 
 def draw(sagas: list[Saga]) -> SagaBulk:
     """Freeze a set for the administrator."""
-    return bulk.draw_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=_administrator())
+    return selection.draw_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=_administrator())
 
 
 def start(sagas: list[Saga]) -> SagaBulk:
     """Freeze and confirm a set."""
-    return bulk.start_bulk(draw(sagas).pk, actor=_administrator(), reason=REASON)[0]
+    return selection.start_bulk(draw(sagas).pk, actor=_administrator(), reason=REASON)[0]
 
 
 def run(found: SagaBulk) -> None:
     """Be the workers for as long as it takes."""
     with clock.restored():
-        while not bulk.find_bulk(found.pk).is_over:
-            bulk_running.advance(found.pk)
+        while not selection.find_bulk(found.pk).is_over:
+            runner.advance(found.pk)
             clock.move(timedelta(seconds=10))
 
 

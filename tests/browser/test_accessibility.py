@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sagas.admin.selection import Tab
+from sagas.admin.ui.selection import Tab
 from tests.admin import trips
 
 from .conftest import Visit

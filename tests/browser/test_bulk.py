@@ -7,9 +7,10 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from sagas import bulk_running, operations
-from sagas.bulk_rules import EVERYTHING
 from sagas.models import SagaBulk, SagaHistory
+from sagas.operators import operations
+from sagas.operators.bulk import runner
+from sagas.operators.bulk.preconditions import EVERYTHING
 from tests.admin import trips
 
 from .conftest import Visit
@@ -80,7 +81,7 @@ def test_mistaken_bulk_is_refused(visit: Visit, has_scripts: bool) -> None:
     expect(page.locator(".errorlist")).to_contain_text("No filter narrows this set.")
     page.get_by_role("link", name="Leave them as they are").click()
 
-    run_nothing = [bulk_running.run_due(), deeds(), SagaBulk.objects.get().state]
+    run_nothing = [runner.run_due(), deeds(), SagaBulk.objects.get().state]
     assert run_nothing == [0, 0, "drawn"]
     assert EVERYTHING == "every open saga"
 
@@ -103,4 +104,4 @@ def test_ticked_rows_lead_to_a_page_of_their_own(visit: Visit, has_scripts: bool
     page.get_by_role("button", name="Stop this bulk").click()
 
     expect(page.get_by_role("status").filter(has_text="Stopped.")).to_be_visible()
-    assert (bulk_running.run_due(), deeds()) == (0, 0)
+    assert (runner.run_due(), deeds()) == (0, 0)

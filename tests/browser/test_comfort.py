@@ -8,9 +8,12 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import expect
 
-from sagas import RetryLater, bulk, looks, operations
+from sagas import RetryLater
 from sagas.models import Saga, SagaBarrier, SagaWorker
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.audit import access_log
+from sagas.operators.bulk import selection
+from sagas.operators.preconditions import Operation
 from sagas.testing import faults
 from sagas.testing.drain import look
 from tests.admin import trips
@@ -258,8 +261,8 @@ def test_every_list_is_used_by_keyboard(visit: Visit, path: str, link: str) -> N
             fault.refuse("book_hotel", RetryLater(message, after=3000))
             look(saga.pk)
         operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
-        bulk.draw_selected(Operation.RESUME, [saga.pk], actor=trips.BOSS)
-        looks.note_look("boss", looks.What.VALUE, saga_id=saga.pk)
+        selection.draw_selected(Operation.RESUME, [saga.pk], actor=trips.BOSS)
+        access_log.note_look("boss", access_log.What.VALUE, saga_id=saga.pk)
     trips.start()  # another state, for the dashboard
     visitor = visit()
     page = visitor.page

@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
 from orders.models import Order
-from sagas import operations
-from sagas.admin.selection import Tab
+from sagas.admin.ui.selection import Tab
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
+from sagas.operators import operations
 from sagas.testing import drain
 from tests.admin import trips
 

@@ -11,10 +11,12 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import expect
 
-from sagas import bulk, bulk_running, operations, searching
-from sagas.admin.selection import Tab
+from sagas.admin.ui.selection import Tab
 from sagas.models import SagaBulk
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.bulk import runner, selection
+from sagas.operators.preconditions import Operation
+from sagas.operators.queries import search
 from tests.admin import trips
 from tests.admin.pages import LIST, action_of, page_of
 
@@ -130,8 +132,8 @@ def test_pages_about_many_sagas(looker: Looker) -> None:
 
 
 def test_page_of_a_common_search(looker: Looker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "MAX_KEYS", 2)
-    monkeypatch.setattr(searching, "MAX_LOOKED_THROUGH", 2)
+    monkeypatch.setattr(search, "MAX_KEYS", 2)
+    monkeypatch.setattr(search, "MAX_LOOKED_THROUGH", 2)
     for _ in range(3):
         trips.start()
 
@@ -173,11 +175,11 @@ def test_pages_of_bulks(looker: Looker, monkeypatch: pytest.MonkeyPatch) -> None
     looker.look("bulk-expired", url_of(old))
 
     stopped = scenes.start(sagas[10:])
-    bulk.stop_bulk(stopped.pk, actor=trips.BOSS, reason="Wrong ones.")
+    selection.stop_bulk(stopped.pk, actor=trips.BOSS, reason="Wrong ones.")
     looker.look("bulk-stopped", url_of(stopped))
     running = scenes.start(sagas[:10])
     operations.pause(sagas[1].pk, actor=trips.BOSS, reason=REASON)
-    bulk_running.advance(running.pk)
+    runner.advance(running.pk)
     looker.look("bulk-running", url_of(running))
     scenes.run(running)
     looker.look("bulk-finished", url_of(running))

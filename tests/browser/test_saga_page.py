@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from sagas import registry
-from sagas.admin.selection import Tab
+from sagas.admin.ui.selection import Tab
+from sagas.core.definition import registry
 from sagas.models import Saga
 from tests.admin import trips
 

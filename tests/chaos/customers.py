@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from config.local.client import Answer, ShopClient
+from examples.demo.client import Answer, ShopClient
 
 from .kinds import Kind
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import psycopg
 import pytest
 
-from config.local.client import Answer
+from examples.demo.client import Answer
 from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS, SETTINGS_WITH_STOPS, describe_checkout
 from tests.acceptance.stops.points import DIRECTORY_VARIABLE, Marks, Moment, StopPoint
 from tests.processes import UNHURRIED_ENGINE, Process, wait_until

@@ -6,8 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from sagas import doorbell, recovery
+from sagas.engine.notify import wakeup
 from sagas.models import Saga
+from sagas.worker import sweeper
 from tests.acceptance.shops import Shop
 from tests.commands.cases import define_trip, start_trip, trips
 from tests.processes import wait_until
@@ -85,7 +86,7 @@ class TestBusyQueue:
             Saga.objects.filter(pk__in=[saga.pk for saga in other]).update(queue="payments")
             rung = self.listen(monkeypatch, {"sagas": 3})
 
-            assert recovery.ring_due(limit=8) == 3
+            assert sweeper.ring_due(limit=8) == 3
 
             assert rung == [(other[0].pk, "payments"), (other[1].pk, "payments"), (busy[0].pk, "sagas")]
 
@@ -95,7 +96,7 @@ class TestBusyQueue:
                 start_trip(str(number))
             self.listen(monkeypatch, {"sagas": 2})
 
-            assert recovery.ring_due(limit=8) == 4
+            assert sweeper.ring_due(limit=8) == 4
 
     def listen(self, monkeypatch: pytest.MonkeyPatch, waiting: dict[str, int]) -> list[tuple[UUID, str]]:
         """Stand in for the broker: so many rings wait in each queue.
@@ -103,6 +104,6 @@ class TestBusyQueue:
         Returns: the rings as they come.
         """
         rung: list[tuple[UUID, str]] = []
-        monkeypatch.setattr(doorbell, "count_waiting", lambda queue: waiting.get(queue, 0))
-        monkeypatch.setattr(doorbell, "ring", lambda saga_id, queue="": rung.append((saga_id, queue)))
+        monkeypatch.setattr(wakeup, "count_waiting", lambda queue: waiting.get(queue, 0))
+        monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue="": rung.append((saga_id, queue)))
         return rung

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from django.db import OperationalError, connections
 
-from config.local.client import ShopClient
 from config.local.postgres import create_database
 from config.local.valkey import start_valkey
 from config.postgresql.base import DatabaseWrapper
+from examples.demo.client import ShopClient
 from tests.acceptance.blueprints import migrate_and_seed
 from tests.acceptance.shops import describe_checkout
 from tests.browsing import Browser

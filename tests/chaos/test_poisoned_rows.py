@@ -10,9 +10,10 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from sagas import clock, recovery
+from sagas import clock
 from sagas.conf import get_settings
 from sagas.models import Saga
+from sagas.worker import sweeper
 from tests.acceptance.shops import Shop
 from tests.commands.cases import start_trip, trips
 from tests.processes import FAST_ENGINE, Process
@@ -38,7 +39,7 @@ def test_saga_that_changed_is_rung_for_before_those_that_rings_do_not_move() -> 
         behind = start_trip("behind")
         seen: list[set[object]] = []
         for _ in range(POISONED):
-            seen.append({saga.id for saga in recovery.claim_due(limit=PAGE)})
+            seen.append({saga.id for saga in sweeper.claim_due(limit=PAGE)})
             # As a worker does that made an attempt, which is due again at once.
             Saga.objects.filter(pk=behind.pk).update(rung_at=None)
             clock.move(get_settings().ring_interval / SWEEPS_IN_AN_INTERVAL + timedelta(milliseconds=1))

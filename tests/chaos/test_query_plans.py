@@ -8,9 +8,11 @@ import pytest
 from django.db import connections
 
 from benchmarks.generating import Mass, generate
-from sagas import Compensatable, Pivot, SagaDefinition, nothing_to_undo, registry, searching
+from sagas import Compensatable, Pivot, SagaDefinition, nothing_to_undo
 from sagas.conf import get_settings
+from sagas.core.definition import registry
 from sagas.models import Saga
+from sagas.operators.queries import search
 from tests.scale.looks import CONSOLE, look_at_everything
 from tests.scale.pages import OLDEST
 from tests.scale.plans import watch_plans
@@ -56,7 +58,7 @@ def test_nothing_reads_a_big_table_whole_and_no_page_asks_much(definition: type[
     assert len(pages) > 50
     # However many keys begin so, and however old their sagas are; a walk to the oldest touches three times as many.
     searches = {name: found.pages for name, found in findings.items() if "q=" in name}
-    assert {name: n for name, n in searches.items() if n > PAGES_OF_A_SAGA * searching.MAX_LOOKED_THROUGH} == {}
+    assert {name: n for name, n in searches.items() if n > PAGES_OF_A_SAGA * search.MAX_LOOKED_THROUGH} == {}
     assert f"{CONSOLE}list q={OLDEST}" in searches
 
 

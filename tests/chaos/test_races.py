@@ -18,11 +18,14 @@ from orders import services
 from orders.exceptions import CancelTooLate
 from orders.models import Order
 from orders.requests import Address, CheckoutRequest, LineRequest
-from sagas import OperationRefused, clock, engine, operations, recovery
-from sagas.actors import Actor
+from sagas import OperationRefused, clock
+from sagas.engine import advance
 from sagas.exceptions import StaleRevision
 from sagas.models import Saga, SagaHistory
+from sagas.operators import operations
+from sagas.operators.actor import Actor
 from sagas.testing import drain, find_violations
+from sagas.worker import sweeper
 from tests.acceptance import books
 from tests.acceptance.blueprints import ONE_DATABASE, Blueprints
 from tests.acceptance.shops import PATIENCE_SECONDS, Shop, describe_checkout
@@ -64,8 +67,8 @@ def race_for_a_decision(customer: Any, rounds: int, directory: Path) -> Counter[
         results = run_side_by_side(
             chance.sample(
                 [
-                    lambda saga=order.saga_id: engine.advance(saga),
-                    lambda saga=order.saga_id: engine.advance(saga),
+                    lambda saga=order.saga_id: advance.advance(saga),
+                    lambda saga=order.saga_id: advance.advance(saga),
                     lambda saga=order.saga_id: pass_deadline(saga),
                     lambda saga=order.saga_id: force_back(saga),
                 ],
@@ -102,7 +105,7 @@ def race_for_the_pivot(customer: Any, rounds: int, directory: Path) -> Counter[s
 
         results = run_side_by_side(
             [
-                lambda saga=order.saga_id: engine.advance(saga),
+                lambda saga=order.saga_id: advance.advance(saga),
                 lambda order=order: services.request_cancel(number=order.number, user=customer),
             ]
         )
@@ -148,7 +151,7 @@ def sweep_side_by_side(count: int) -> list[list[UUID]]:
 
     def sweep() -> list[UUID]:
         found: list[UUID] = []
-        while page := recovery.claim_due(limit=4):
+        while page := sweeper.claim_due(limit=4):
             found += [saga.id for saga in page]
         return found
 
@@ -207,14 +210,14 @@ def advance_to(saga_id: UUID, attempts: int) -> None:
         left[0] -= 1
         return left[0] < 0
 
-    engine.advance(saga_id, should_stop=should_stop)
+    advance.advance(saga_id, should_stop=should_stop)
 
 
 def pass_deadline(saga_id: UUID) -> int:
     """Let the deadline pass, and look at the saga as a worker that was rung for it."""
     now = clock.read_now("default")
     Saga.objects.filter(pk=saga_id, closed_at=None).update(deadline_at=now, due_at=now)
-    return engine.advance(saga_id)
+    return advance.advance(saga_id)
 
 
 def force_back(saga_id: UUID) -> Any:

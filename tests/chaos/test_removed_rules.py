@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 from django.db.models import QuerySet
 
-from sagas import clock, engine, perform, planner, recovery
+from sagas import clock
+from sagas.core import planner
+from sagas.core.definition.options import StepFunction
+from sagas.engine import advance, execute
+from sagas.engine.execute import Claimed
 from sagas.models import Saga
-from sagas.options import StepFunction
-from sagas.perform import Claimed
+from sagas.worker import sweeper
 from tests.participants.side_by_side import PATIENCE_SECONDS
 from tests.removed import must_fail, rewrite
 
@@ -49,7 +52,7 @@ def test_if_a_live_pivot_could_be_turned_back_its_answer_would_find_no_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(planner, "is_pivot_open", lambda _saga, _effects: True)
-    monkeypatch.setattr(engine, "RECORD_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(advance, "RECORD_PAUSE_SECONDS", 0.0)
     nap_in_steps(monkeypatch)
     with must_fail("saga_never_compensated_after_pivot"):
         test_races.race_for_the_pivot(customer, test_races.ROUNDS, tmp_path)
@@ -62,14 +65,14 @@ def test_if_sweepers_looked_first_and_claimed_then_all_would_ring(
 ) -> None:
     everybody_has_looked = Barrier(3)
 
-    def look_and_claim(*, limit: int) -> list[recovery.DueSaga]:
+    def look_and_claim(*, limit: int) -> list[sweeper.DueSaga]:
         now = clock.read_now("default")
         page = list(Saga.objects.filter(due_at__lte=now, rung_at=None).order_by("due_at")[:limit])
         everybody_has_looked.wait(PATIENCE_SECONDS)
         Saga.objects.filter(pk__in=[saga.pk for saga in page]).update(rung_at=now)
-        return [recovery.DueSaga(id=saga.pk, queues=()) for saga in page]
+        return [sweeper.DueSaga(id=saga.pk, queues=()) for saga in page]
 
-    monkeypatch.setattr(recovery, "claim_due", look_and_claim)
+    monkeypatch.setattr(sweeper, "claim_due", look_and_claim)
     with must_fail(r"\): 3} != {.*\): 1}"):
         test_races.share_what_is_due(customer, FEW)
 
@@ -85,7 +88,7 @@ def test_if_sweeps_always_took_the_oldest_those_behind_poisoned_rows_would_starv
 
 @in_memory
 def test_if_a_busy_queue_were_rung_on_its_rings_would_fill_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "BUSY_PART", 0.01)
+    monkeypatch.setattr(sweeper, "BUSY_PART", 0.01)
     with must_fail("assert 6 == 3"):
         test_backlog.TestBusyQueue().test_gets_one_ring_a_sweep_and_leaves_the_page_to_others(monkeypatch)
 
@@ -100,4 +103,4 @@ def nap_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return run
 
-    monkeypatch.setattr(perform, "intercept", intercept)
+    monkeypatch.setattr(execute, "intercept", intercept)

@@ -13,21 +13,12 @@ from typing import Any
 from django.core.management import ManagementUtility
 from django.db import connections
 
-from sagas import (
-    Compensatable,
-    OutcomeUnknown,
-    Parallel,
-    Pivot,
-    Retriable,
-    RetryPolicy,
-    SagaDefinition,
-    StepContext,
-    engine,
-    registry,
-)
+from sagas import Compensatable, OutcomeUnknown, Parallel, Pivot, Retriable, RetryPolicy, SagaDefinition, StepContext
 from sagas.conf import get_settings
+from sagas.core.definition import registry
+from sagas.core.states import Direction
+from sagas.engine import advance
 from sagas.models import Saga
-from sagas.states import Direction
 from sagas.testing import drain, faults
 
 ONCE = RetryPolicy(attempts=1, base=0.0, cap=0.0)
@@ -80,7 +71,7 @@ def define_trip(version: int = 1, *, queue: str | None = None) -> type[SagaDefin
 
 
 def start_trip(number: str = "TRIP-1") -> Saga:
-    return engine.start(
+    return advance.start(
         registry.latest("trip"), TripInput(traveller="Ada"), business_keys={"trip": number}, actor="ada"
     )
 

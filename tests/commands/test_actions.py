@@ -6,9 +6,9 @@ import pytest
 from django.contrib.auth.models import Permission, User
 
 from sagas import clock
-from sagas.actors import Actor
 from sagas.models import Saga, SagaHistory, SagaStep
-from sagas.operations import pause
+from sagas.operators.actor import Actor
+from sagas.operators.operations import pause
 from sagas.testing import drain
 
 from .cases import PATIENCE, REASON, WHY, completed_trip, failing_trip, read, run_command, start_trip, unknown_trip

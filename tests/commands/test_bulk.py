@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Permission, User
 
-from sagas import bulk_running
-from sagas.bulk_documents import describe_bulk
-from sagas.bulk_rules import EVERYTHING
 from sagas.models import Saga, SagaBulk, SagaHistory
+from sagas.operators.bulk import runner
+from sagas.operators.bulk.documents import describe_bulk
+from sagas.operators.bulk.preconditions import EVERYTHING
 
 from .cases import REASON, WHY, completed_trip, run_command, start_trip
 
@@ -26,7 +26,7 @@ def test_filter_is_counted_then_acted_on() -> None:
     dry = run_command(*narrow, "--dry-run")
     done = run_command(*narrow, "--count", "1", *WHY)
     found = SagaBulk.objects.get()
-    bulk_running.run_due()
+    runner.run_due()
 
     words = "display: pending; definition: trip"
     assert (dry.code, dry.out) == (0, f"pause of 1 sagas ({words}). Nothing was done.\n")
@@ -135,7 +135,7 @@ def test_a_dry_run_is_refused_as_the_real_run_is(arguments: tuple[str, ...], tex
 def test_a_dry_run_says_what_is_still_to_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(2):
         start_trip(str(number))
-    monkeypatch.setattr("sagas.bulk_rules.CONFIRM_COUNT_ABOVE", 1)
+    monkeypatch.setattr("sagas.operators.bulk.preconditions.CONFIRM_COUNT_ABOVE", 1)
 
     done = run_command("saga_bulk", "pause", "--everything", "--dry-run")
 
@@ -151,9 +151,9 @@ def test_named_sagas_are_acted_on_and_told_of() -> None:
     saga, closed = start_trip(), completed_trip("B")
 
     assert run_command("saga_bulk", "cancel", "--id", saga.pk, "--id", closed.pk, *WHY).code == 0
-    bulk_running.run_due()
+    runner.run_due()
     found = SagaBulk.objects.get()
-    bulk_running.advance(found.pk)
+    runner.advance(found.pk)
 
     assert deeds() == ["cancel"]
     assert run_command("saga_bulk_stop", found.pk).code == 0
@@ -191,7 +191,7 @@ def test_stop_leaves_the_rest_undone() -> None:
 
     assert (stopped.code, stopped.out) == (0, "Stopped.\n1 of 1 sagas had not begun.\n")
     assert (again.code, again.json["is_repeat"]) == (0, True)
-    assert (bulk_running.run_due(), deeds()) == (0, [])
+    assert (runner.run_due(), deeds()) == (0, [])
 
 
 def test_unknown_bulk_is_refused() -> None:

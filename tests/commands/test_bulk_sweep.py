@@ -6,10 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from sagas import bulk
-from sagas.actors import Actor
 from sagas.models import Saga
-from sagas.rules import Operation
+from sagas.operators.actor import Actor
+from sagas.operators.bulk import selection
+from sagas.operators.preconditions import Operation
 
 from .cases import REASON, run_command, start_trip
 
@@ -19,8 +19,8 @@ BOSS = Actor(name="boss", is_trusted=True)
 
 
 def start_bulk(*sagas: Saga) -> UUID:
-    drawn = bulk.draw_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=BOSS)
-    bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+    drawn = selection.draw_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=BOSS)
+    selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
     return drawn.pk
 
 
@@ -31,7 +31,7 @@ def test_sweep_runs_a_bulk_without_a_broker() -> None:
     assert run_command("saga_sweep", "--run").code == 0
 
     assert Saga.objects.get(pk=saga.pk).state == "compensated"
-    assert bulk.read_progress(bulk.find_bulk(started)).counts["done"] == 1
+    assert selection.read_progress(selection.find_bulk(started)).counts["done"] == 1
 
 
 def test_plain_sweep_rings_for_a_bulk_and_runs_nothing() -> None:
@@ -39,5 +39,5 @@ def test_plain_sweep_rings_for_a_bulk_and_runs_nothing() -> None:
 
     assert run_command("saga_sweep").code == 0  # rings only
 
-    assert bulk.read_progress(bulk.find_bulk(started)).ended == 0
-    assert bulk.find_bulk(started).rung_at is not None
+    assert selection.read_progress(selection.find_bulk(started)).ended == 0
+    assert selection.find_bulk(started).rung_at is not None

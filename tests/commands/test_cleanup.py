@@ -15,10 +15,12 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from sagas import clock, looks, retention
+from sagas import clock
 from sagas.conf import get_settings
 from sagas.models import Saga, SagaBarrier, SagaLook
-from sagas.retention import Report
+from sagas.operators.audit import access_log
+from sagas.retention import purge
+from sagas.retention.purge import Report
 
 from .cases import WHY, close_at, compensated_trip, completed_trip, run_command, start_trip, unknown_trip
 
@@ -80,7 +82,7 @@ def test_old_looks_are_counted_told_and_deleted_until_somebody_stops(settings: A
         SagaLook.objects.create(at=timezone.now() - timedelta(days=days), actor="ada", what="page")
 
     trial = run_command("saga_cleanup", "--older-than", "30d", "--dry-run")
-    assert looks.delete_expired_looks(should_stop=lambda: True) == 0
+    assert access_log.delete_expired_looks(should_stop=lambda: True) == 0
     done = run_command("saga_cleanup", "--older-than", "30d")
 
     assert trial.out == "Would delete 0 sagas, 2 looks and 0 barrier rows.\n"
@@ -217,7 +219,7 @@ def test_a_disk_that_fills_up_ends_with_1_and_keeps_the_rows(tmp_path: Path, mon
 def test_what_could_not_be_deleted_ends_with_1_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     saga = start_trip()
     monkeypatch.setattr(
-        retention, "clean_up", lambda *_args, **_named: Report(sagas=4, failed=[saga.pk], unreachable=["payments"])
+        purge, "clean_up", lambda *_args, **_named: Report(sagas=4, failed=[saga.pk], unreachable=["payments"])
     )
 
     done = run_command("saga_cleanup", "--older-than", "30d", "--json")
@@ -232,7 +234,7 @@ def test_a_database_that_fails_ends_with_1_and_no_traceback(monkeypatch: pytest.
     def fail(*_args: object, **_named: object) -> Report:
         raise OperationalError("terminating connection due to administrator command")
 
-    monkeypatch.setattr(retention, "clean_up", fail)
+    monkeypatch.setattr(purge, "clean_up", fail)
 
     done = run_command("saga_cleanup", "--older-than", "30d")
 
@@ -246,14 +248,14 @@ def test_a_signal_ends_it_after_the_batch_under_way(number: signal.Signals, monk
     for name in range(3):
         close_at(completed_trip(str(name)), ago(days=31))
     before = signal.getsignal(number)
-    delete: Callable[..., int] = retention._delete_batch
+    delete: Callable[..., int] = purge._delete_batch
 
     def delete_and_be_asked_to_stop(*arguments: Any) -> int:
         deleted = delete(*arguments)
         signal.raise_signal(number)
         return deleted
 
-    monkeypatch.setattr(retention, "_delete_batch", delete_and_be_asked_to_stop)
+    monkeypatch.setattr(purge, "_delete_batch", delete_and_be_asked_to_stop)
 
     done = run_command("saga_cleanup", "--older-than", "30d", "--batch-size", "1")
 

@@ -13,9 +13,12 @@ from celery import Celery, current_app
 from django.db import OperationalError
 from django.test import override_settings
 
-from sagas import clock, doctor, health, recovery, registry
+from sagas import clock
 from sagas.conf import get_settings
+from sagas.core.definition import registry
 from sagas.models import Saga, SagaWorker
+from sagas.monitoring import doctor, health
+from sagas.worker import sweeper as recovery
 
 from .cases import completed_trip, define_trip, run_command, start_trip
 
@@ -244,7 +247,7 @@ class TestDoctor:
 
 
 def _sagas() -> dict[str, Any]:
-    return {"DOORBELL": "sagas.doorbell.ring_nobody"}
+    return {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
 
 
 class TestDoctorAndBroker:

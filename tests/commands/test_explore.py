@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils.module_loading import autodiscover_modules
 
-from sagas import registry
+from sagas.core.definition import registry
 from sagas.management.commands import saga_explore
 from sagas.testing import Scenario, assert_explored
 from sagas.testing.scenario import _scenarios, get_scenario

@@ -8,8 +8,8 @@ from io import StringIO
 
 import pytest
 
-from sagas.export import COLUMNS
 from sagas.models import SagaLook
+from sagas.operators.queries.export import COLUMNS
 
 from .cases import completed_trip, failing_trip, run_command, start_trip
 

@@ -9,12 +9,14 @@ from datetime import timedelta
 import pytest
 
 from benchmarks.generating import Mass, draw_patterns, generate
-from sagas import clock, recovery, registry
+from sagas import clock
 from sagas.conf import get_settings
+from sagas.core.definition import registry
+from sagas.core.states import SagaState
 from sagas.exceptions import BadRequest
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
-from sagas.states import SagaState
 from sagas.testing import find_violations
+from sagas.worker import sweeper
 
 from .cases import completed_trip, run_command
 
@@ -84,14 +86,14 @@ def test_nobody_gets_to_the_open_ones() -> None:
     generate(Mass(sagas=SAGAS, definitions=[registry.latest("trip")]))
     clock.move(timedelta(days=365))
 
-    assert recovery.claim_due(limit=SAGAS) == []
+    assert sweeper.claim_due(limit=SAGAS) == []
     assert Saga.objects.filter(closed_at=None).exclude(due_at=None).count() > 0
 
 
 def test_what_is_due_is_found_when_that_was_asked_for() -> None:
     generate(Mass(sagas=SAGAS, definitions=[registry.latest("trip")], is_due=True))
 
-    found = recovery.claim_due(limit=SAGAS)
+    found = sweeper.claim_due(limit=SAGAS)
 
     now = clock.read_now(get_settings().database)
     assert (

@@ -6,9 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from sagas import engine, registry
+from sagas.core.definition import registry
+from sagas.engine import advance
 from sagas.models import Saga, SagaKey, SagaLook
-from sagas.transcript import render
+from sagas.operators.presentation.transcript import render
 
 from .cases import (
     TripInput,
@@ -138,7 +139,7 @@ def test_the_table_has_a_line_for_each_saga() -> None:
 def test_a_key_that_other_sagas_share_comes_last_and_is_what_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in ("ORD-MKER5ACP78ZN", "ORD-TH6MC0BW5VN7"):
         keys = {"customer": "customer", "order": number}
-        engine.start(registry.latest("trip"), TripInput(traveller="Ada"), business_keys=keys)
+        advance.start(registry.latest("trip"), TripInput(traveller="Ada"), business_keys=keys)
     monkeypatch.setenv("COLUMNS", "80")
 
     lines = run_command("saga_list").out.splitlines()[1:]

@@ -14,12 +14,16 @@ from django.db import OperationalError, connections
 from config.local.children import GuardedProcess, start_guarded
 from config.local.programs import manage_command
 from config.local.runtime import ROOT
-from sagas import claims, clock, engine, recovery, registry, sweeping
+from sagas import clock
+from sagas.core.definition import registry
+from sagas.engine import advance as engine
+from sagas.engine import claim as claims
 from sagas.exceptions import StaleWrite
-from sagas.liveness import read_liveness
 from sagas.management.stopping import Stop
 from sagas.management.sweeping import sweep
 from sagas.models import Saga, SagaAttempt, SagaStep, SagaWorker
+from sagas.monitoring.liveness import read_liveness
+from sagas.worker import due_work, sweeper
 from tests.processes import wait_until
 from tests.servers import PARTICIPANTS, url_of_database
 
@@ -64,7 +68,7 @@ class TestOnce:
         run_command("saga_sweep")
 
         worker = SagaWorker.objects.get()
-        assert (worker.name, worker.queues, worker.last_found) == (recovery.worker_name(), [], 1)
+        assert (worker.name, worker.queues, worker.last_found) == (sweeper.worker_name(), [], 1)
 
     def test_run_executes_until_nothing_is_due(self) -> None:
         sagas = [start_trip(str(number)) for number in range(3)]
@@ -143,7 +147,7 @@ class TestOnce:
             raise  # noqa: PLE0704 - called where an error is handled
 
         # Two nets: one where due sagas are run, one where those are that were rung for just now.
-        for net in (recovery, sweeping):
+        for net in (sweeper, due_work):
             monkeypatch.setattr(net.logger, "exception", raise_again)
         first, second = start_trip("A"), start_trip("B")
         poison(first)
@@ -157,7 +161,7 @@ class TestOnce:
         def fail(**_arguments: object) -> int:
             raise OperationalError("connection refused\nIs the server running?")
 
-        monkeypatch.setattr(recovery, "ring_due", fail)
+        monkeypatch.setattr(sweeper, "ring_due", fail)
 
         done = run_command("saga_sweep")
 
@@ -171,7 +175,7 @@ class TestLoop:
     def test_it_goes_on_when_the_database_fails_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
         stop = Stop()
         answers: Iterator[object] = iter([OperationalError("gone"), 2])
-        monkeypatch.setattr("sagas.sweep_loop.connections", ConnectionsThatStay())
+        monkeypatch.setattr("sagas.worker.sweep_loop.connections", ConnectionsThatStay())
 
         def ring(**_arguments: object) -> int:
             answer = next(answers)
@@ -180,7 +184,7 @@ class TestLoop:
             stop.is_asked = True
             return int(str(answer))
 
-        monkeypatch.setattr(recovery, "ring_due", ring)
+        monkeypatch.setattr(sweeper, "ring_due", ring)
 
         report = sweep(runs=False, queues=None, interval_seconds=0.01, stop=stop)
 
@@ -292,7 +296,7 @@ def start_sweep(directory: Path, *arguments: str) -> GuardedProcess:
 def rings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, str]]:
     """Collect rings instead of sending them."""
     rung: list[tuple[UUID, str]] = []
-    monkeypatch.setattr("sagas.doorbell.ring", lambda saga_id, queue="": rung.append((saga_id, queue)))
+    monkeypatch.setattr("sagas.engine.notify.wakeup.ring", lambda saga_id, queue="": rung.append((saga_id, queue)))
     return rung
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from sagas import operations
-from sagas.actors import Actor
 from sagas.models import Saga, SagaHistory
+from sagas.operators import operations
+from sagas.operators.actor import Actor
 
 from .cases import REASON, run_command, start_trip
 

@@ -9,10 +9,11 @@ from uuid import UUID
 import pytest
 from django.contrib.auth.models import Permission, User
 
-from sagas import bulk, bulk_running, clock
-from sagas.actors import Actor
+from sagas import clock
 from sagas.models import Saga, SagaBulk, SagaBulkItem
-from sagas.rules import Operation
+from sagas.operators.actor import Actor
+from sagas.operators.bulk import runner, selection
+from sagas.operators.preconditions import Operation
 
 from .world import World, begin, define, told
 
@@ -30,13 +31,13 @@ def make(world: World, count: int = 3) -> list[Saga]:
 
 
 def draw(sagas: list[Saga], operation: Operation = PAUSE, actor: Actor = BOSS) -> SagaBulk:
-    return bulk.draw_selected(operation, [saga.pk for saga in sagas], actor=actor)
+    return selection.draw_selected(operation, [saga.pk for saga in sagas], actor=actor)
 
 
 def draw_and_start(sagas: list[Saga], operation: Operation = PAUSE, actor: Actor = BOSS) -> SagaBulk:
     drawn = draw(sagas, operation, actor)
     count = drawn.total if drawn.total > 100 else None
-    found, is_new = bulk.start_bulk(drawn.pk, actor=actor, reason=REASON, count=count)
+    found, is_new = selection.start_bulk(drawn.pk, actor=actor, reason=REASON, count=count)
     assert is_new
     return found
 
@@ -45,8 +46,8 @@ def run_to_end(bulk_id: UUID) -> SagaBulk:
     """Let workers look, and time pass, until the bulk is over."""
     with clock.restored():
         for _ in range(200):
-            bulk_running.advance(bulk_id)
-            found = bulk.find_bulk(bulk_id)
+            runner.advance(bulk_id)
+            found = selection.find_bulk(bulk_id)
             if found.is_over:
                 return found
             clock.move(timedelta(seconds=40))  # beyond any lease

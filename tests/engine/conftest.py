@@ -9,7 +9,8 @@ import pytest
 from django.conf import settings
 from django.db import connections
 
-from sagas import clock, registry
+from sagas import clock
+from sagas.core.definition import registry
 from sagas.models import Saga
 from sagas.testing import find_violations
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sagas import perform
-from sagas.engine import _record, _Run
+from sagas.core.outcomes import Report
+from sagas.engine import execute
+from sagas.engine.advance import _record, _Run
+from sagas.engine.execute import Claimed
 from sagas.models import Saga
-from sagas.outcomes import Report
-from sagas.perform import Claimed
 from sagas.testing import SimulatedCrash
 from sagas.testing.drain import look, pass_time
 
@@ -33,7 +33,7 @@ class FrozenWorker:
         """Let it go on: call the function unless it had before, and record under its stale token."""
         assert self.claimed is not None, "the worker was never frozen"
         if self.report is None:
-            self.report = perform.perform(self.claimed)
+            self.report = execute.perform(self.claimed)
         _record(_run_of(self.claimed), self.claimed, self.report)
 
 
@@ -43,7 +43,7 @@ def freeze(saga: Saga, step: str, *, before_call: bool = False, compensation: bo
     ``before_call``: after the claim and before the function; else after the function returned and before the record.
     """
     worker = FrozenWorker()
-    real = perform.perform
+    real = execute.perform
 
     def stop(claimed: Claimed) -> Report:
         is_meant = claimed.step.name == step and (claimed.direction.value == "compensation") is compensation
@@ -68,11 +68,11 @@ def lose_lease(saga: Saga) -> Saga:
 
 @contextmanager
 def _replaced(function: Callable[[Claimed], Report]) -> Iterator[None]:
-    real, perform.perform = perform.perform, function
+    real, execute.perform = execute.perform, function
     try:
         yield
     finally:
-        perform.perform = real
+        execute.perform = real
 
 
 def _run_of(claimed: Claimed) -> Any:

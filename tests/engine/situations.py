@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sagas import Misconfigured, OutcomeUnknown, RetryLater, operations, registry
+from sagas import Misconfigured, OutcomeUnknown, RetryLater
+from sagas.core.definition import registry
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.preconditions import Operation
 from sagas.testing import drain, pass_time
 
 from .frozen import freeze

@@ -21,18 +21,22 @@ from django.db import connections, transaction
 from django.test import override_settings
 
 from config.mailers import describe_mail_server
-from sagas import Misconfigured, OutcomeUnknown, RetryPolicy, alerts, announcing, checks, holds, operations
+from sagas import Misconfigured, OutcomeUnknown, RetryPolicy, alerts
 from sagas.alerts import Alert, AlertNotSent
-from sagas.states import Attention, Hold
+from sagas.core.states import Attention, Hold
+from sagas.engine import holds
+from sagas.engine.notify import alert_dispatch
+from sagas.engine.store.unit_of_work import SagaUnitOfWork
+from sagas.monitoring import checks
+from sagas.operators import operations
 from sagas.testing import pass_time
-from sagas.unit_of_work import SagaUnitOfWork
 
 from .world import COMPENSATION, OPERATOR, REASON, Broken, Refused, World, begin, define, step_of, work
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 ONCE = RetryPolicy(attempts=1, base=0.0, cap=0.0)
-QUIET = {"DOORBELL": "sagas.doorbell.ring_nobody"}
+QUIET = {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
 HOOK = "tests.engine.test_alerts.listen"
 CARD = "4111111111111111"
 
@@ -53,14 +57,14 @@ def listen(alert: Alert) -> None:
 def _a_listener() -> Iterator[None]:
     """Have a listener of this test alone, with an announcer of its own."""
     heard.clear(), in_transaction.clear(), behaviour.clear()
-    announcing._queue.forget()
+    alert_dispatch._queue.forget()
     with override_settings(SAGAS={**QUIET, "ON_ATTENTION": [HOOK]}):
         yield
-    announcing._queue.forget()
+    alert_dispatch._queue.forget()
 
 
 def told() -> list[tuple[str, str, str]]:
-    announcing.flush()
+    alert_dispatch.flush()
     return [(alert.reason, alert.step, alert.state) for alert in heard]
 
 
@@ -142,7 +146,7 @@ def test_nothing_is_queued_without_a_hook(world: World) -> None:
     with override_settings(SAGAS=QUIET):
         world.will("a", Misconfigured("no key"))
         work(begin(define(a=world.compensatable(), b=world.pivot())))
-        assert not announcing._queue.has_thread
+        assert not alert_dispatch._queue.has_thread
 
 
 def test_a_slow_hook_holds_nobody_up_and_no_connection(world: World) -> None:
@@ -162,7 +166,7 @@ def test_a_slow_hook_holds_nobody_up_and_no_connection(world: World) -> None:
 def test_a_hook_that_fails_is_called_again_a_few_times_and_others_go_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, world: World, error: Exception
 ) -> None:
-    monkeypatch.setattr(announcing, "PAUSES_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(alert_dispatch, "PAUSES_SECONDS", (0.0, 0.0))
 
     def fail(alert: Alert) -> None:
         raise error
@@ -175,7 +179,7 @@ def test_a_hook_that_fails_is_called_again_a_few_times_and_others_go_on(
 
     assert step_of(saga, "a").hold == "misconfigured"
     assert [alert.reason for alert in heard] == ["misconfigured"] * 3
-    assert [record.message for record in caplog.records if record.name == "sagas.announcing"].count(
+    assert [record.message for record in caplog.records if record.name == "sagas.engine.notify.alert_dispatch"].count(
         "Alert failed; trying again."
     ) == 4
 
@@ -183,11 +187,11 @@ def test_a_hook_that_fails_is_called_again_a_few_times_and_others_go_on(
 def test_what_the_queue_has_no_room_for_is_dropped_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(announcing, "CAPACITY", 2)
+    monkeypatch.setattr(alert_dispatch, "CAPACITY", 2)
     may_end = threading.Event()
     behaviour.append(lambda alert: may_end.wait(30) and None)
     with caplog.at_level(logging.WARNING):
-        announcing.announce([make_alert(number=number) for number in range(10)])
+        alert_dispatch.announce([make_alert(number=number) for number in range(10)])
     may_end.set()
 
     assert 2 <= len(told()) <= 4
@@ -201,7 +205,7 @@ def test_a_broken_setting_loses_alerts_and_nothing_else(world: World, caplog: py
     saga = begin(define(a=world.compensatable(), b=world.pivot()))
     with caplog.at_level(logging.ERROR), override_settings(SAGAS={**QUIET, "ON_ATTENTION": [5]}):
         work(saga)
-        announcing.flush()
+        alert_dispatch.flush()
 
     assert step_of(saga, "a").hold == "misconfigured"
 
@@ -423,7 +427,7 @@ def test_no_payload_reaches_a_mail_or_a_webhook(world: World) -> None:
             define(a=world.compensatable(), b=world.compensatable(), c=world.pivot()), customer="private-person"
         )
         work(saga)
-        announcing.flush(20)
+        alert_dispatch.flush(20)
 
     [(_, _, body)] = server.posts
     told_to_people = body.decode() + mail.outbox[0].subject + mail.outbox[0].body

@@ -10,9 +10,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from psycopg.rows import dict_row
 
-from sagas import checks, claims, engine
+from sagas.core.states import Outcome
+from sagas.engine import advance, claim
 from sagas.models import SagaAttempt
-from sagas.states import Outcome
+from sagas.monitoring import checks
 from sagas.testing import drain, outcomes_of
 from sagas.testing.drain import read
 
@@ -160,8 +161,8 @@ def test_another_saga_in_the_same_process_is_not_touched(world: World, bent: str
         before = cursor.fetchone()[0]
     connections.settings[ENGINE]["CONN_MAX_AGE"], kept = 60, connections.settings[ENGINE]["CONN_MAX_AGE"]
     try:
-        engine.advance(first.pk)
-        engine.advance(second.pk)
+        advance.advance(first.pk)
+        advance.advance(second.pk)
     finally:
         connections.settings[ENGINE]["CONN_MAX_AGE"] = kept
     assert (read(first.pk).state, read(second.pk).state) == ("completed", "completed")
@@ -220,7 +221,7 @@ def test_a_compensation_that_bends_its_connection_changes_nothing_else(world: Wo
 def test_bent_between_two_sagas_by_anybody(world: World) -> None:
     saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
     transaction.set_autocommit(False, using=ENGINE)
-    engine.advance(saga.pk)
+    advance.advance(saga.pk)
     connections[ENGINE].close()
     assert read(saga.pk).state == "completed"
 
@@ -233,7 +234,7 @@ def test_a_connection_that_cannot_be_made_straight_is_an_error_and_nothing_is_ca
         patched.setitem(connections.settings[ENGINE], "AUTOCOMMIT", False)
         connections[ENGINE].close()
         with pytest.raises(ImproperlyConfigured, match=r"DATABASES\['default'\]\['AUTOCOMMIT'\] is False"):
-            engine.advance(saga.pk)
+            advance.advance(saga.pk)
         [found] = checks.check_databases()
         assert (found.id, "'default'" in found.msg) == ("sagas.E018", True)
         connections[ENGINE].close()
@@ -245,15 +246,15 @@ def test_a_saga_started_in_a_transaction_by_hand_is_part_of_it(world: World) -> 
     trip = define(a=world.compensatable(), b=world.compensatable())
     transaction.set_autocommit(False, using=ENGINE)
     try:
-        lost = engine.start(trip)
+        lost = advance.start(trip)
         transaction.rollback(using=ENGINE)
-        kept = engine.start(trip)
+        kept = advance.start(trip)
         transaction.commit(using=ENGINE)
     finally:
         transaction.set_autocommit(True, using=ENGINE)
     connections[ENGINE].close()
     assert drain(kept).state == "completed"
-    assert engine.advance(lost.pk) == 0
+    assert advance.advance(lost.pk) == 0
 
 
 def test_the_session_is_looked_at_before_each_transaction_without_a_statement_more(
@@ -261,12 +262,12 @@ def test_the_session_is_looked_at_before_each_transaction_without_a_statement_mo
 ) -> None:
     saga = begin(define(a=world.compensatable(), b=world.compensatable()))
     seen: list[str] = []
-    claim_next = claims.claim_next
+    claim_next = claim.claim_next
     monkeypatch.setattr(
-        claims, "claim_next", lambda *args, **options: seen.append("claim") or claim_next(*args, **options)
+        claim, "claim_next", lambda *args, **options: seen.append("claim") or claim_next(*args, **options)
     )
     with connections[ENGINE].execute_wrapper(lambda execute, sql, *rest: seen.append(sql) or execute(sql, *rest)):
-        engine.advance(saga.pk)
+        advance.advance(saga.pk)
     looks = [sql for sql in seen if "session_replication_role" in sql]
     assert len(looks) == 3  # the claim, and each local step
     assert not [sql for sql in seen if sql.startswith("SHOW")]
@@ -297,7 +298,7 @@ def test_a_connection_that_a_step_opens_to_another_database_ends_with_it(
     settings = connections.settings[inventory_apart]
     settings["CONN_MAX_AGE"], kept = 60, settings["CONN_MAX_AGE"]
     try:
-        engine.advance(saga.pk)
+        advance.advance(saga.pk)
     finally:
         settings["CONN_MAX_AGE"] = kept
         connections[inventory_apart].close()

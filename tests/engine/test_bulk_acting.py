@@ -14,12 +14,14 @@ from django.contrib.auth.models import Permission, User
 from django.db import connections, transaction
 from django.test import override_settings
 
-from sagas import bulk, bulk_running, clock, operations, tasks
-from sagas.actors import Actor
+from sagas import clock, tasks
 from sagas.exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRefused
 from sagas.models import BulkState, SagaBulk
-from sagas.retention import DELETE_ORDER
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.bulk import runner, selection
+from sagas.operators.preconditions import Operation
+from sagas.retention.purge import DELETE_ORDER
 
 from .bulks import (
     BOSS,
@@ -64,10 +66,10 @@ def test_each_saga_gets_its_own_answer(world: World) -> None:
     operations.force_compensate(closed.pk, actor=COLLEAGUE, reason=REASON)
     started = draw_and_start([done, paused, closed, gone])
     with connections["default"].cursor() as cursor:
-        cursor.execute("SELECT set_config('sagas.retention', 'on', false)")
+        cursor.execute("SELECT set_config('sagas.retention.purge', 'on', false)")
         for statement in DELETE_ORDER:
             cursor.execute(statement, [[gone.pk]])
-        cursor.execute("SELECT set_config('sagas.retention', '', false)")
+        cursor.execute("SELECT set_config('sagas.retention.purge', '', false)")
 
     ended = run_to_end(started.pk)
 
@@ -84,7 +86,7 @@ def test_each_saga_gets_its_own_answer(world: World) -> None:
 def test_poisoned_saga_does_not_stop_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sagas = make(world)
     started = draw_and_start(sagas)
-    real, poisoned = bulk_running.perform_operation, sagas[0].pk
+    real, poisoned = runner.perform_operation, sagas[0].pk
 
     def perform(operation: Operation, saga_id: UUID, **arguments: Any) -> Any:
         found = real(operation, saga_id, **arguments)
@@ -93,7 +95,7 @@ def test_poisoned_saga_does_not_stop_the_others(world: World, monkeypatch: pytes
                 cursor.execute("SELECT 1 / 0")
         return found
 
-    monkeypatch.setattr(bulk_running, "perform_operation", perform)
+    monkeypatch.setattr(runner, "perform_operation", perform)
     ended = run_to_end(started.pk)
 
     assert results_of(ended.pk) == ["failed", "done", "done"]
@@ -129,7 +131,7 @@ def delete(user: User) -> None:
 def test_who_may_not_any_more_has_the_rest_refused(world: World, lapse: Callable[[User], None], text: str) -> None:
     sagas, user = make(world), make_user("pause_saga", "bulk_saga")
     started = draw_and_start(sagas, actor=Actor.of_user(user))
-    assert bulk_running.advance(started.pk) == 1
+    assert runner.advance(started.pk) == 1
     lapse(user)
 
     ended = run_to_end(started.pk)
@@ -153,14 +155,14 @@ def test_new_account_of_the_same_name_inherits_no_bulk(world: World) -> None:
 def test_rate_is_kept_over_all_workers(world: World) -> None:
     with override_settings(SAGAS={"BULK_RATE": 2}):
         started = draw_and_start(make(world, 30))
-        done = [bulk_running.advance(started.pk), bulk_running.advance(started.pk)]
+        done = [runner.advance(started.pk), runner.advance(started.pk)]
         clock.move(timedelta(seconds=2))
-        done.append(bulk_running.advance(started.pk))
+        done.append(runner.advance(started.pk))
         clock.move(timedelta(hours=1))
         before = clock.read_now("default")
-        done.append(bulk_running.advance(started.pk))  # an idle time counts ten seconds
+        done.append(runner.advance(started.pk))  # an idle time counts ten seconds
         after = clock.read_now("default")
-        due_at = bulk.find_bulk(started.pk).due_at
+        due_at = selection.find_bulk(started.pk).due_at
 
     half_a_second = timedelta(seconds=0.5)  # 21 sagas at 2 a second, less the ten seconds
     assert done == [1, 0, 4, 21]
@@ -170,17 +172,17 @@ def test_rate_is_kept_over_all_workers(world: World) -> None:
 def test_stopping_leaves_what_has_not_begun(world: World) -> None:
     sagas = make(world)
     started = draw_and_start(sagas)
-    assert bulk_running.advance(started.pk) == 1
+    assert runner.advance(started.pk) == 1
 
-    stopped, is_new = bulk.stop_bulk(started.pk, actor=COLLEAGUE)
+    stopped, is_new = selection.stop_bulk(started.pk, actor=COLLEAGUE)
 
     assert (stopped.state, is_new, stopped.stopped_by) == ("stopped", True, "colleague")
     assert (stopped.counts["done"], stopped.counts["not_begun"]) == (1, 2)
     clock.move(timedelta(minutes=1))
-    assert (bulk_running.advance(started.pk), holds_of(sagas)) == (0, ["paused", None, None])
-    assert bulk.stop_bulk(started.pk, actor=BOSS)[1] is False
-    assert bulk.start_bulk(started.pk, actor=BOSS, reason=REASON)[1] is False
-    assert bulk.find_bulk(started.pk).stopped_by == "colleague"
+    assert (runner.advance(started.pk), holds_of(sagas)) == (0, ["paused", None, None])
+    assert selection.stop_bulk(started.pk, actor=BOSS)[1] is False
+    assert selection.start_bulk(started.pk, actor=BOSS, reason=REASON)[1] is False
+    assert selection.find_bulk(started.pk).stopped_by == "colleague"
 
 
 @COMMITS
@@ -190,7 +192,7 @@ def test_stop_in_the_middle_of_a_saga_waits_for_it_and_nothing_follows(
     sagas = make(world)
     started = draw_and_start(sagas)
     clock.move(timedelta(seconds=5))
-    real = bulk_running.perform_operation
+    real = runner.perform_operation
     stops: list[StopElsewhere] = []
 
     def perform(operation: Operation, saga_id: UUID, **arguments: Any) -> Any:
@@ -200,12 +202,12 @@ def test_stop_in_the_middle_of_a_saga_waits_for_it_and_nothing_follows(
             stops[0].wait_until_it_waits()
         return found
 
-    monkeypatch.setattr(bulk_running, "perform_operation", perform)
-    count = bulk_running.advance(started.pk)
+    monkeypatch.setattr(runner, "perform_operation", perform)
+    count = runner.advance(started.pk)
     stops[0].thread.join(30)
 
     # The stop waited for its lock first, so it comes before the next saga.
-    assert (count, bulk.find_bulk(started.pk).state) == (1, "stopped")
+    assert (count, selection.find_bulk(started.pk).state) == (1, "stopped")
     assert holds_of(sagas) == ["paused", None, None]
 
 
@@ -219,7 +221,7 @@ class StopElsewhere:
 
     def _stop(self) -> None:
         try:
-            bulk.stop_bulk(self.bulk_id, actor=COLLEAGUE)
+            selection.stop_bulk(self.bulk_id, actor=COLLEAGUE)
         finally:
             connections.close_all()
 
@@ -244,14 +246,14 @@ def test_stopping_needs_the_permission_and_a_start(world: World) -> None:
     started = draw_and_start(make(world))
 
     with pytest.raises(PermissionRefused):
-        bulk.stop_bulk(started.pk, actor=Actor.of_user(make_user("pause_saga")))
+        selection.stop_bulk(started.pk, actor=Actor.of_user(make_user("pause_saga")))
     with pytest.raises(OperationRefused, match="was not started"):
-        bulk.stop_bulk(drawn.pk, actor=BOSS)
+        selection.stop_bulk(drawn.pk, actor=BOSS)
     with pytest.raises(BadRequest):
-        bulk.stop_bulk(started.pk, actor=BOSS, reason="x" * 501)
+        selection.stop_bulk(started.pk, actor=BOSS, reason="x" * 501)
     with pytest.raises(BulkNotFound):
-        bulk.stop_bulk(uuid4(), actor=BOSS)
-    assert (bulk.find_bulk(started.pk).state, bulk.find_bulk(drawn.pk).state) == ("running", "drawn")
+        selection.stop_bulk(uuid4(), actor=BOSS)
+    assert (selection.find_bulk(started.pk).state, selection.find_bulk(drawn.pk).state) == ("running", "drawn")
 
 
 @COMMITS
@@ -260,7 +262,7 @@ def test_workers_side_by_side_do_everything_once(world: World) -> None:
     started = draw_and_start(sagas)
     clock.move(timedelta(seconds=10))
 
-    counts = run_side_by_side([lambda: bulk_running.advance(started.pk)] * 4)
+    counts = run_side_by_side([lambda: runner.advance(started.pk)] * 4)
 
     assert sorted(counts) == [0, 0, 0, 12]
     run_to_end(started.pk)
@@ -271,19 +273,19 @@ def test_worker_whose_lease_went_to_another_does_nothing_more(world: World, monk
     sagas = make(world)
     started = draw_and_start(sagas)
     clock.move(timedelta(seconds=5))
-    real = bulk_running._act_or_note
+    real = runner._act_or_note
     taken: list[object] = []
 
     def act(lease: Any) -> Any:
         if not taken:
             clock.move(timedelta(seconds=31))
-            taken.append(bulk_running._claim(started.pk))
+            taken.append(runner._claim(started.pk))
         return real(lease)
 
-    monkeypatch.setattr(bulk_running, "_act_or_note", act)
+    monkeypatch.setattr(runner, "_act_or_note", act)
 
     # The other one has it, and has not acted yet: every saga is still to be done.
-    assert bulk_running.advance(started.pk) == 0
+    assert runner.advance(started.pk) == 0
     assert (len(taken), [deeds_of(saga) for saga in sagas]) == (1, [[]] * 3)
     run_to_end(started.pk)
     assert [len(deeds_of(saga)) for saga in sagas] == [1] * 3
@@ -291,19 +293,19 @@ def test_worker_whose_lease_went_to_another_does_nothing_more(world: World, monk
 
 def test_sweep_rings_for_a_due_bulk_once_in_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     rung: list[UUID] = []
-    monkeypatch.setattr(bulk_running.doorbell, "ring", rung.append)
+    monkeypatch.setattr(runner.doorbell, "ring", rung.append)
     started = draw_and_start(make(world))
     rung.clear()
 
-    assert [bulk_running.ring_due(), bulk_running.ring_due()] == [1, 0]
+    assert [runner.ring_due(), runner.ring_due()] == [1, 0]
     clock.move(timedelta(seconds=6))
-    assert bulk_running.ring_due() == 1
+    assert runner.ring_due() == 1
     assert rung == [started.pk] * 2
-    assert bulk_running._claim(started.pk) is not None
+    assert runner._claim(started.pk) is not None
     clock.move(timedelta(seconds=6))
-    assert bulk_running.ring_due() == 0  # somebody has it
+    assert runner.ring_due() == 0  # somebody has it
     clock.move(timedelta(seconds=31))
-    assert bulk_running.ring_due() == 1
+    assert runner.ring_due() == 1
 
 
 def test_ring_for_a_bulk_reaches_it_by_the_task_of_the_sagas(world: World) -> None:
@@ -311,10 +313,10 @@ def test_ring_for_a_bulk_reaches_it_by_the_task_of_the_sagas(world: World) -> No
     started = draw_and_start(sagas)
 
     tasks.advance(str(started.pk))
-    tasks.advance(str(bulk.find_bulk(started.pk).pk))
+    tasks.advance(str(selection.find_bulk(started.pk).pk))
 
     assert holds_of(sagas) == ["paused"]
-    assert (bulk_running.is_bulk_id(started.pk), bulk_running.is_bulk_id(sagas[0].pk)) == (True, False)
+    assert (runner.is_bulk_id(started.pk), runner.is_bulk_id(sagas[0].pk)) == (True, False)
     tasks.advance(str(SagaBulk().pk))  # a stranger is harmless
 
 
@@ -322,28 +324,28 @@ def test_ring_for_a_bulk_reaches_it_by_the_task_of_the_sagas(world: World) -> No
 def test_starting_rings_after_the_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     rung: list[UUID] = []
     drawn = draw(make(world))
-    monkeypatch.setattr(bulk.doorbell, "ring", lambda bulk_id, queue="": rung.append(bulk_id))
+    monkeypatch.setattr(selection.doorbell, "ring", lambda bulk_id, queue="": rung.append(bulk_id))
 
     with transaction.atomic():
-        bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+        selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
         assert rung == []
     assert rung == [drawn.pk]
 
 
 def test_run_due_survives_a_bulk_that_raises(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = draw_and_start(make(world, 1)), draw_and_start(make(world, 1))
-    real = bulk_running._claim
+    real = runner._claim
 
     def claim(bulk_id: UUID) -> Any:
         if bulk_id == first.pk:
             raise ValueError("odd")
         return real(bulk_id)
 
-    monkeypatch.setattr(bulk_running, "_claim", claim)
+    monkeypatch.setattr(runner, "_claim", claim)
 
-    assert bulk_running.run_due() == 1
+    assert runner.run_due() == 1
     assert (results_of(first.pk), results_of(second.pk)) == ([None], ["done"])
-    assert bulk_running.run_due(should_stop=lambda: True) == 0
+    assert runner.run_due(should_stop=lambda: True) == 0
 
 
 def test_state_constraints_hold(world: World) -> None:
@@ -352,4 +354,4 @@ def test_state_constraints_hold(world: World) -> None:
     for values in ({"due_at": None}, {"state": "finished"}, {"state": "odd"}, {"reason": ""}):
         with pytest.raises(Exception, match="saga_bulk"), transaction.atomic():
             SagaBulk.objects.filter(pk=started.pk).update(**values)
-    assert bulk.find_bulk(started.pk).state == BulkState.RUNNING
+    assert selection.find_bulk(started.pk).state == BulkState.RUNNING

@@ -11,8 +11,10 @@ from datetime import timedelta
 import pytest
 from django.db import connections
 
-from sagas import bulk, bulk_running, clock, operations
+from sagas import clock
 from sagas.models import Saga, SagaBulk, SagaBulkItem
+from sagas.operators import operations
+from sagas.operators.bulk import runner, selection
 
 from .boundaries import AFTER_COMMIT, count_boundaries, cut_at, kill_at
 from .bulks import (
@@ -48,13 +50,13 @@ def start_three(world: World) -> tuple[list[Saga], SagaBulk]:
 @pytest.mark.parametrize("way", BREAKS)
 def test_worker_that_breaks_at_any_boundary_leaves_a_bulk_that_ends_right(world: World, way: str) -> None:
     _, started = start_three(world)
-    boundaries = count_boundaries(lambda: bulk_running.advance(started.pk))
+    boundaries = count_boundaries(lambda: runner.advance(started.pk))
     assert results_of(started.pk) == ["done", "stale", "done"]
     assert boundaries.count(AFTER_COMMIT) == 5  # the claim, three sagas, the end
     for number, kind in enumerate(boundaries):
         sagas, started = start_three(world)
         where = f"{way} at {number}, {kind}"
-        assert BREAKS[way](number, lambda started=started: bulk_running.advance(started.pk)), where
+        assert BREAKS[way](number, lambda started=started: runner.advance(started.pk)), where
         connections.close_all()
 
         ended = run_to_end(started.pk)
@@ -86,7 +88,7 @@ def test_start_that_breaks_is_either_done_or_can_be_repeated(world: World, way: 
     sagas = make(world)
 
     def start(drawn: SagaBulk) -> object:
-        return bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+        return selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
 
     first = draw(sagas)
     for number, kind in enumerate(count_boundaries(lambda: start(first))):
@@ -95,8 +97,8 @@ def test_start_that_breaks_is_either_done_or_can_be_repeated(world: World, way: 
         connections.close_all()
 
         is_started = kind == AFTER_COMMIT
-        assert bulk.find_bulk(drawn.pk).state == ("running" if is_started else "drawn"), number
-        assert bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)[1] is not is_started, number
+        assert selection.find_bulk(drawn.pk).state == ("running" if is_started else "drawn"), number
+        assert selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)[1] is not is_started, number
         # Lost rings do not matter: the sweep finds it.
         assert drawn.pk in set(SagaBulk.objects.filter(due_at__isnull=False).values_list("pk", flat=True))
 
@@ -105,14 +107,14 @@ def test_start_that_breaks_is_either_done_or_can_be_repeated(world: World, way: 
 def test_stop_that_breaks_is_either_done_or_can_be_repeated(world: World, way: str) -> None:
     sagas = make(world)
     first = draw_and_start(sagas)
-    for number, kind in enumerate(count_boundaries(lambda: bulk.stop_bulk(first.pk, actor=COLLEAGUE))):
+    for number, kind in enumerate(count_boundaries(lambda: selection.stop_bulk(first.pk, actor=COLLEAGUE))):
         started = draw_and_start(sagas, PAUSE)
-        assert BREAKS[way](number, lambda started=started: bulk.stop_bulk(started.pk, actor=COLLEAGUE)), number
+        assert BREAKS[way](number, lambda started=started: selection.stop_bulk(started.pk, actor=COLLEAGUE)), number
         connections.close_all()
 
         is_stopped = kind == AFTER_COMMIT
-        assert bulk.find_bulk(started.pk).state == ("stopped" if is_stopped else "running"), number
-        assert bulk.stop_bulk(started.pk, actor=COLLEAGUE)[1] is not is_stopped, number
+        assert selection.find_bulk(started.pk).state == ("stopped" if is_stopped else "running"), number
+        assert selection.stop_bulk(started.pk, actor=COLLEAGUE)[1] is not is_stopped, number
         clock.move(timedelta(seconds=40))
-        assert bulk_running.advance(started.pk) == 0
+        assert runner.advance(started.pk) == 0
     assert holds_of(sagas) == [None] * 3

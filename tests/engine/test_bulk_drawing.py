@@ -9,13 +9,15 @@ from uuid import uuid4
 import pytest
 from django.test import override_settings
 
-from sagas import RetryLater, bulk, bulk_running, clock, operations
-from sagas.actors import Actor
-from sagas.bulk_rules import BULK_OPERATIONS, EVERYTHING, REASONS_AGAINST
+from sagas import RetryLater, clock
+from sagas.core.states import Hold
 from sagas.exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRefused
 from sagas.models import Saga, SagaBulk, SagaBulkItem
-from sagas.rules import Operation
-from sagas.states import Hold
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk.preconditions import BULK_OPERATIONS, EVERYTHING, REASONS_AGAINST
+from sagas.operators.preconditions import Operation
 from sagas.testing.drain import look
 
 from .bulks import (
@@ -49,18 +51,18 @@ def test_drawing_freezes_sagas_and_revisions_and_does_nothing(world: World) -> N
     assert list(items.values_list("position", "saga_id", "revision", "result")) == [
         (number, saga.pk, saga.revision, None) for number, saga in enumerate(sagas, start=1)
     ]
-    assert bulk_running.advance(drawn.pk) == 0
-    assert (holds_of(sagas), bulk_running.ring_due(), bulk_running.run_due()) == ([None] * 3, 0, 0)
+    assert runner.advance(drawn.pk) == 0
+    assert (holds_of(sagas), runner.ring_due(), runner.run_due()) == ([None] * 3, 0, 0)
 
 
 def test_filter_set_holds_open_sagas_only_and_is_never_looked_for_again(world: World) -> None:
     first, second, closed = make(world)
     operations.cancel(closed.pk, actor=BOSS, reason=REASON)
-    drawn = bulk.draw_matching(
+    drawn = selection.draw_matching(
         PAUSE, Saga.objects.filter(pk__in=[first.pk, second.pk]), actor=BOSS, filter={"search": "T-1"}, words="by T-1"
     )
     later = make(world, 1)
-    bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+    selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
 
     ended = run_to_end(drawn.pk)
 
@@ -73,10 +75,10 @@ def test_filter_leaves_closed_sagas_out(world: World) -> None:
     operations.force_compensate(closed.pk, actor=BOSS, reason=REASON)
     assert Saga.objects.get(pk=closed.pk).state == "compensated"
 
-    drawn = bulk.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={}, words=EVERYTHING, everything=True)
+    drawn = selection.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={}, words=EVERYTHING, everything=True)
 
     assert list(drawn.items.values_list("saga_id", flat=True)) == [opened.pk]
-    assert bulk.count_matching(Saga.objects.all()) == 1
+    assert selection.count_matching(Saga.objects.all()) == 1
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_lost_filter_is_refused(world: World, filter: dict[str, str], everything
     make(world)
 
     with pytest.raises(BadRequest, match=text):
-        bulk.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter=filter, words="x", everything=everything)
+        selection.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter=filter, words="x", everything=everything)
     assert SagaBulk.objects.count() == 0
 
 
@@ -96,8 +98,8 @@ def test_set_beyond_the_limit_is_refused_and_leaves_nothing(world: World) -> Non
 
     with override_settings(SAGAS={"BULK_MAX": 3}):
         with pytest.raises(BadRequest, match="More than 3 sagas match"):
-            bulk.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={"definition": "x"}, words="x")
-        assert (bulk.count_matching(Saga.objects.all()), SagaBulk.objects.count()) == (4, 0)
+            selection.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={"definition": "x"}, words="x")
+        assert (selection.count_matching(Saga.objects.all()), SagaBulk.objects.count()) == (4, 0)
         assert draw(sagas[:3]).total == 3
 
 
@@ -107,11 +109,11 @@ def test_empty_and_unknown_selections_are_refused(world: World) -> None:
 
     for wanted, text in (([], "No saga is selected"), ([saga.pk, stranger], str(stranger))):
         with pytest.raises(BadRequest, match=text):
-            bulk.draw_selected(PAUSE, wanted, actor=BOSS)
+            selection.draw_selected(PAUSE, wanted, actor=BOSS)
     with pytest.raises(BadRequest, match="1001 sagas are selected"):
-        bulk.draw_selected(PAUSE, [uuid4() for _ in range(1001)], actor=BOSS)
+        selection.draw_selected(PAUSE, [uuid4() for _ in range(1001)], actor=BOSS)
     with pytest.raises(BadRequest, match="No open saga matches: nobody"):
-        bulk.draw_matching(PAUSE, Saga.objects.none(), actor=BOSS, filter={"search": "x"}, words="nobody")
+        selection.draw_matching(PAUSE, Saga.objects.none(), actor=BOSS, filter={"search": "x"}, words="nobody")
     assert SagaBulk.objects.count() == 0
 
 
@@ -133,7 +135,7 @@ def test_drawing_and_starting_need_both_permissions(world: World, codenames: tup
     with pytest.raises(PermissionRefused, match="ada lacks the permission sagas"):
         draw(sagas, actor=actor)
     with pytest.raises(PermissionRefused, match="ada lacks the permission sagas"):
-        bulk.start_bulk(drawn.pk, actor=actor, reason=REASON)
+        selection.start_bulk(drawn.pk, actor=actor, reason=REASON)
     assert SagaBulk.objects.get().state == "drawn"
 
 
@@ -160,7 +162,7 @@ def test_confirmed_set_is_acted_on_once_and_every_history_names_it(world: World)
     assert [deeds_of(saga) for saga in sagas] == [[("pause", "boss", str(ended.pk))]] * 3
     assert told(sagas[0], "operator_acted")[0].reason == REASON
     assert (ended.reason, ended.due_at, ended.lease_token) == (REASON, None, None)
-    assert bulk_running.advance(ended.pk) == 0
+    assert runner.advance(ended.pk) == 0
 
 
 @pytest.mark.parametrize("operation", BULK_OPERATIONS)
@@ -189,12 +191,12 @@ def test_second_click_starts_nothing(world: World) -> None:
     started = draw_and_start(make(world))
     due_at = started.due_at
 
-    found, is_new = bulk.start_bulk(started.pk, actor=BOSS, reason=REASON)
+    found, is_new = selection.start_bulk(started.pk, actor=BOSS, reason=REASON)
 
-    assert (found.state, is_new, bulk.find_bulk(started.pk).due_at) == ("running", False, due_at)
+    assert (found.state, is_new, selection.find_bulk(started.pk).due_at) == ("running", False, due_at)
     run_to_end(started.pk)
-    assert bulk.start_bulk(started.pk, actor=BOSS, reason=REASON)[1] is False
-    assert bulk.find_bulk(started.pk).state == "finished"
+    assert selection.start_bulk(started.pk, actor=BOSS, reason=REASON)[1] is False
+    assert selection.find_bulk(started.pk).state == "finished"
 
 
 @COMMITS
@@ -202,7 +204,7 @@ def test_clicks_side_by_side_start_it_once(world: World) -> None:
     sagas = make(world)
     drawn = draw(sagas)
 
-    found = run_side_by_side([lambda: bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)] * 4)
+    found = run_side_by_side([lambda: selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)] * 4)
 
     assert sorted(is_new for _, is_new in found) == [False, False, False, True]
     run_to_end(drawn.pk)
@@ -214,8 +216,8 @@ def test_reason_is_required(world: World, reason: Any) -> None:
     drawn = draw(make(world))
 
     with pytest.raises(BadRequest, match="The reason"):
-        bulk.start_bulk(drawn.pk, actor=BOSS, reason=reason)
-    assert bulk.find_bulk(drawn.pk).state == "drawn"
+        selection.start_bulk(drawn.pk, actor=BOSS, reason=reason)
+    assert selection.find_bulk(drawn.pk).state == "drawn"
 
 
 def test_large_set_is_confirmed_by_its_count(world: World) -> None:
@@ -223,38 +225,38 @@ def test_large_set_is_confirmed_by_its_count(world: World) -> None:
 
     for count in (None, 100, 102, 0):
         with pytest.raises(BadRequest, match=r"101|type how many"):
-            bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON, count=count)
-    assert bulk.find_bulk(drawn.pk).state == "drawn"
-    assert bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON, count=101)[1] is True
+            selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON, count=count)
+    assert selection.find_bulk(drawn.pk).state == "drawn"
+    assert selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON, count=101)[1] is True
 
 
 def test_wrong_count_is_refused_for_small_sets_too(world: World) -> None:
     drawn = draw(make(world))
 
     with pytest.raises(BadRequest, match="You typed 4, but this set has 3 sagas"):
-        bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON, count=4)
-    assert bulk.find_bulk(drawn.pk).state == "drawn"
+        selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON, count=4)
+    assert selection.find_bulk(drawn.pk).state == "drawn"
 
 
 def test_set_without_a_filter_is_confirmed_in_words(world: World) -> None:
     make(world)
-    drawn = bulk.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={}, words=EVERYTHING, everything=True)
+    drawn = selection.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={}, words=EVERYTHING, everything=True)
 
     for words in ("", "every saga", "Every open saga", "yes"):
         with pytest.raises(BadRequest, match="No filter narrows this set"):
-            bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON, words=words)
-    assert bulk.find_bulk(drawn.pk).state == "drawn"
-    assert bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON, words=f" {EVERYTHING} ")[1] is True
+            selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON, words=words)
+    assert selection.find_bulk(drawn.pk).state == "drawn"
+    assert selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON, words=f" {EVERYTHING} ")[1] is True
 
 
 def test_old_set_and_a_set_of_somebody_else_are_not_confirmed(world: World) -> None:
     drawn = draw(make(world))
 
     with pytest.raises(PermissionRefused, match="boss drew this set"):
-        bulk.start_bulk(drawn.pk, actor=COLLEAGUE, reason=REASON)
+        selection.start_bulk(drawn.pk, actor=COLLEAGUE, reason=REASON)
     clock.move(timedelta(hours=1, seconds=1))
     with pytest.raises(OperationRefused, match="frozen too long ago"):
-        bulk.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+        selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
     with pytest.raises(BulkNotFound):
-        bulk.start_bulk(uuid4(), actor=BOSS, reason=REASON)
-    assert bulk.find_bulk(drawn.pk).state == "drawn"
+        selection.start_bulk(uuid4(), actor=BOSS, reason=REASON)
+    assert selection.find_bulk(drawn.pk).state == "drawn"

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from sagas import bulk, bulk_retention, clock, retention
+from sagas import clock
 from sagas.models import SagaBulk, SagaBulkItem
-from sagas.retention import Scope
+from sagas.operators.bulk import selection
+from sagas.retention import bulks, purge
+from sagas.retention.purge import Scope
 
 from .bulks import BOSS, draw, draw_and_start, make, run_to_end
 from .side_by_side import run_elsewhere
@@ -32,14 +34,14 @@ def now() -> Any:
 def test_what_is_over_or_forgotten_goes_and_nothing_else(world: World) -> None:
     sagas = make(world)
     finished, stopped = run_to_end(draw_and_start(sagas).pk), draw_and_start(sagas)
-    bulk.stop_bulk(stopped.pk, actor=BOSS)
+    selection.stop_bulk(stopped.pk, actor=BOSS)
     running, forgotten = draw_and_start(sagas), draw(sagas)
     clock.move(timedelta(hours=2))
     fresh = draw(sagas)
     scope = Scope(closed_before=now() - timedelta(hours=1))
 
-    assert retention.count_expired(scope).bulks == 3
-    report = retention.clean_up(scope)
+    assert purge.count_expired(scope).bulks == 3
+    report = purge.clean_up(scope)
 
     assert (report.bulks, report.is_whole) == (3, True)
     assert set(SagaBulk.objects.values_list("pk", flat=True)) == {running.pk, fresh.pk}
@@ -51,34 +53,34 @@ def test_bulk_that_ended_lately_stays(world: World) -> None:
     ended = run_to_end(draw_and_start(make(world)).pk)
     clock.move(timedelta(hours=1))
 
-    assert bulk_retention.delete_expired_bulks(ended.ended_at) == 0
-    assert bulk_retention.delete_expired_bulks(ended.ended_at + timedelta(microseconds=1)) == 1
+    assert bulks.delete_expired_bulks(ended.ended_at) == 0
+    assert bulks.delete_expired_bulks(ended.ended_at + timedelta(microseconds=1)) == 1
 
 
 def test_who_confirmed_and_stopped_is_kept_as_long_as_who_saw_payloads(world: World, settings: Any) -> None:
     settings.SAGAS = {**settings.SAGAS, "LOOK_RETENTION": timedelta(days=2)}
     ended = draw_and_start(make(world))
-    bulk.stop_bulk(ended.pk, actor=BOSS)
+    selection.stop_bulk(ended.pk, actor=BOSS)
     clock.move(timedelta(days=1))
 
-    assert retention.clean_up(Scope(closed_before=now())).bulks == 0
+    assert purge.clean_up(Scope(closed_before=now())).bulks == 0
     assert SagaBulk.objects.get(pk=ended.pk).stopped_by == BOSS.name
     clock.move(timedelta(days=1, seconds=1))
-    assert bulk_retention.delete_expired_bulks(now() - timedelta(days=3)) == 0
-    assert retention.clean_up(Scope(closed_before=now())).bulks == 1
+    assert bulks.delete_expired_bulks(now() - timedelta(days=3)) == 0
+    assert purge.clean_up(Scope(closed_before=now())).bulks == 1
     assert (SagaBulk.objects.count(), SagaBulkItem.objects.count()) == (0, 0)
 
 
 def test_large_bulk_goes_in_batches_and_stops_when_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk_retention, "BATCH_ROWS", 2)
+    monkeypatch.setattr(bulks, "BATCH_ROWS", 2)
     ended = run_to_end(draw_and_start(make(world, 5)).pk)
     later = ended.ended_at + timedelta(seconds=1)
     clock.move(timedelta(hours=1))
     answers = iter([False, False, True, True])
 
-    assert bulk_retention.delete_expired_bulks(later, should_stop=lambda: next(answers)) == 0
+    assert bulks.delete_expired_bulks(later, should_stop=lambda: next(answers)) == 0
     assert SagaBulkItem.objects.count() == 3
-    assert bulk_retention.delete_expired_bulks(later) == 1
+    assert bulks.delete_expired_bulks(later) == 1
     assert (SagaBulk.objects.count(), SagaBulkItem.objects.count()) == (0, 0)
 
 
@@ -89,5 +91,5 @@ def test_set_that_is_being_confirmed_is_passed_over(world: World) -> None:
         SagaBulk.objects.select_for_update(no_key=True).get(pk=drawn.pk)
         clock.move(timedelta(hours=2))
 
-        assert run_elsewhere(lambda: bulk_retention.delete_expired_bulks(now())) == 0
+        assert run_elsewhere(lambda: bulks.delete_expired_bulks(now())) == 0
     assert SagaBulk.objects.count() == 1

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from sagas import bulk_running, operations
 from sagas.models import SagaBulk, SagaBulkItem
+from sagas.operators import operations
+from sagas.operators.bulk import runner
 from tests.removed import must_fail
 
 from . import test_bulk_acting, test_bulk_crashes
@@ -22,9 +23,7 @@ Patch = pytest.MonkeyPatch
 
 
 def act_under_any_lease(patch: Patch) -> None:
-    patch.setattr(
-        bulk_running, "_lock_leased", lambda lease: SagaBulk.objects.select_for_update().get(pk=lease.bulk_id)
-    )
+    patch.setattr(runner, "_lock_leased", lambda lease: SagaBulk.objects.select_for_update().get(pk=lease.bulk_id))
 
 
 def act_on_any_revision(patch: Patch) -> None:

@@ -8,10 +8,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from sagas import OutcomeUnknown, RetryPolicy, engine, operations
-from sagas.actors import Actor
-from sagas.listing import find_saga
+from sagas import OutcomeUnknown, RetryPolicy
+from sagas.engine import advance
 from sagas.models import Saga
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.queries.listing import find_saga
 
 from .world import Refused, World, begin, define, states, work
 
@@ -42,7 +44,7 @@ def test_it_costs_no_statement(world: World) -> None:
         world.will("a", {"reference": "pi_17"})
         saga = begin(define(name, a=world.compensatable(business_keys=keys)))
         with CaptureQueriesContext(connection) as statements:
-            engine.advance(saga.pk)
+            advance.advance(saga.pk)
         counts.append(len(statements))
 
     assert counts[0] == counts[1]

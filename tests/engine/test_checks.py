@@ -14,11 +14,13 @@ from django.db import OperationalError, connections
 from django.test import override_settings
 from kombu import Queue
 
-from sagas import Compensatable, Pivot, RetryPolicy, SagaDefinition, checks, nothing_to_undo, registry
+from sagas import Compensatable, Pivot, RetryPolicy, SagaDefinition, nothing_to_undo
+from sagas.core.definition import registry
 from sagas.models import Saga
+from sagas.monitoring import checks
 from tests.commands.cases import completed_trip, start_trip, trips
 
-QUIET = {"DOORBELL": "sagas.doorbell.ring_nobody"}
+QUIET = {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
 ENGINE = "default"
 APART = "apart"
 NOT_A_FUNCTION = "just a text"
@@ -140,7 +142,8 @@ def test_e002_zero_means_something_for_some(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["sagas.doorbell.ring_loudly", "nowhere.ring", "ring", "tests.engine.test_checks.NOT_A_FUNCTION"]
+    "path",
+    ["sagas.engine.notify.wakeup.ring_loudly", "nowhere.ring", "ring", "tests.engine.test_checks.NOT_A_FUNCTION"],
 )
 def test_e003_the_doorbell_is_a_function(path: str) -> None:
     with override_settings(SAGAS={"DOORBELL": path}):

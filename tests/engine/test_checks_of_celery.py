@@ -12,13 +12,15 @@ from django.core.checks import run_checks
 from django.test import override_settings
 from kombu import Exchange, Queue
 
-from sagas import checks, checks_of_celery, registry, timings, worker
 from sagas.conf import get_settings
-from sagas.envelopes import read_envelope
+from sagas.core.definition import registry
+from sagas.monitoring import celery_checks, checks, timings
+from sagas.worker import lifecycle
+from sagas.worker.envelopes import read_envelope
 
 from .test_checks import declare, found, step, the_one, trips
 
-RINGING = {"DOORBELL": "sagas.doorbell.ring_celery"}
+RINGING = {"DOORBELL": "sagas.engine.notify.wakeup.ring_celery"}
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +51,7 @@ def configure(celery: Celery, **values: Any) -> None:
 def test_e022_json_may_be_called_as_celery_calls_it(celery: Celery, accepted: Any) -> None:
     configure(celery, accept_content=accepted)
 
-    assert checks_of_celery.check_accepted_content() == []
+    assert celery_checks.check_accepted_content() == []
 
 
 @pytest.mark.parametrize(
@@ -58,32 +60,32 @@ def test_e022_json_may_be_called_as_celery_calls_it(celery: Celery, accepted: An
 def test_e022_a_worker_that_refuses_json_refuses_every_ring(celery: Celery, accepted: Any) -> None:
     configure(celery, accept_content=accepted)
 
-    assert the_one(checks_of_celery.check_accepted_content, "E022") == (
+    assert the_one(celery_checks.check_accepted_content, "E022") == (
         f"Celery's accept_content is {accepted!r}: workers refuse every ring, which is JSON."
     )
-    with override_settings(SAGAS={"DOORBELL": "sagas.doorbell.ring_nobody"}):
-        assert checks_of_celery.check_accepted_content() == []
+    with override_settings(SAGAS={"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}):
+        assert celery_checks.check_accepted_content() == []
 
 
 @pytest.mark.parametrize("name", ["CELERY_ACCEPT_CONTENT", "accept_content"])
 def test_e022_old_and_new_names_of_the_setting_are_read(celery: Celery, name: str) -> None:
     celery.config_from_object({name: ["pickle"]})
 
-    assert the_one(checks_of_celery.check_accepted_content, "E022")
+    assert the_one(celery_checks.check_accepted_content, "E022")
 
 
 def test_e022_django_s_settings_are_read_under_their_namespace(celery: Celery) -> None:
     celery.config_from_object("django.conf:settings", namespace="CELERY")
-    assert checks_of_celery.check_accepted_content() == []
+    assert celery_checks.check_accepted_content() == []
 
     with override_settings(CELERY_ACCEPT_CONTENT=["yaml"]):
-        assert the_one(checks_of_celery.check_accepted_content, "E022")
+        assert the_one(celery_checks.check_accepted_content, "E022")
 
 
 def test_e022_such_a_worker_does_not_count_as_serving(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert worker._can_take_rings()
+    assert lifecycle._can_take_rings()
     configure(celery, accept_content=["pickle"])
-    assert not worker._can_take_rings()
+    assert not lifecycle._can_take_rings()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_e022_such_a_worker_does_not_count_as_serving(celery: Celery, monkeypatc
 def test_e023_routes_that_leave_rings_alone_are_fine(celery: Celery, routes: Any) -> None:
     configure(celery, task_routes=routes)
 
-    assert checks_of_celery.check_routes() == []
+    assert celery_checks.check_routes() == []
 
 
 def elsewhere(*_: object, **__: object) -> dict[str, str]:
@@ -113,7 +115,7 @@ def elsewhere(*_: object, **__: object) -> dict[str, str]:
 def test_e023_routes_that_send_rings_elsewhere_are_told(celery: Celery, routes: Any) -> None:
     configure(celery, task_routes=routes)
 
-    messages = [message.msg for message in found(checks_of_celery.check_routes)]
+    messages = [message.msg for message in found(celery_checks.check_routes)]
     assert messages == [
         f"Rings for queue {queue!r} are sent to exchange 'elsewhere' with routing key 'nowhere' by task_routes."
         for queue in ("airline", "celery")
@@ -126,7 +128,7 @@ def test_e023_a_router_that_fails_loses_rings(celery: Celery) -> None:
 
     configure(celery, task_routes=[fail])
 
-    assert [message.msg for message in found(checks_of_celery.check_routes)] == [
+    assert [message.msg for message in found(celery_checks.check_routes)] == [
         f"Rings for queue {queue!r} are lost: a router of task_routes raises ZeroDivisionError."
         for queue in ("airline", "celery")
     ]
@@ -136,19 +138,19 @@ def test_e023_queues_with_exchanges_of_their_own_are_fine(celery: Celery) -> Non
     topic = Exchange("sagas", type="topic")
     queues = [Queue("airline", topic, routing_key="saga.airline"), Queue("celery", Exchange("x"), routing_key="y")]
     configure(celery, task_queues=queues, task_create_missing_queues=False)
-    assert checks_of_celery.check_routes() == []
+    assert celery_checks.check_routes() == []
 
     configure(celery, task_routes={"sagas.advance": {"routing_key": "nowhere"}})
     celery.amqp.__dict__.pop("router", None)
     celery.amqp.__dict__.pop("routes", None)
     celery.amqp._rtable = None
-    assert the_one(checks_of_celery.check_routes, "E023") == (
+    assert the_one(celery_checks.check_routes, "E023") == (
         "Rings for queue 'airline' are sent to exchange 'sagas' with routing key 'nowhere' by task_routes."
     )
 
 
 def test_e023_looking_adds_no_queue_that_a_worker_would_then_consume_from(celery: Celery) -> None:
-    checks_of_celery.check_routes()
+    celery_checks.check_routes()
 
     assert set(celery.amqp.queues) == {"celery"}
 
@@ -156,7 +158,7 @@ def test_e023_looking_adds_no_queue_that_a_worker_would_then_consume_from(celery
 def test_w007_eager_celery_is_for_tests_and_desks(celery: Celery) -> None:
     configure(celery, broker_url="redis://x", task_always_eager=True)
 
-    assert the_one(checks_of_celery.check_celery_for_production, "W007").startswith("Celery is eager:")
+    assert the_one(celery_checks.check_celery_for_production, "W007").startswith("Celery is eager:")
     # Nobody who runs tests is bothered.
     assert "sagas.W007" not in {message.id for message in run_checks(tags=["sagas"])}
     assert "sagas.W007" in {message.id for message in run_checks(tags=["sagas"], include_deployment_checks=True)}
@@ -165,31 +167,31 @@ def test_w007_eager_celery_is_for_tests_and_desks(celery: Celery) -> None:
 def test_w007_a_broker_in_memory_too(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CELERY_BROKER_URL")  # which Celery prefers to any setting
     configure(celery, broker_url="memory://")
-    assert the_one(checks_of_celery.check_celery_for_production, "W007").startswith("Celery's broker is in memory:")
+    assert the_one(celery_checks.check_celery_for_production, "W007").startswith("Celery's broker is in memory:")
 
     configure(celery, broker_url="redis://x")
-    assert checks_of_celery.check_celery_for_production() == []
+    assert celery_checks.check_celery_for_production() == []
 
 
 def test_w008_one_application_is_fine(celery: Celery) -> None:
-    assert checks_of_celery.check_application() == []
+    assert celery_checks.check_application() == []
 
 
 def test_w008_two_applications_are_told_apart(celery: Celery) -> None:
     second = Celery("second")
 
-    assert the_one(checks_of_celery.check_application, "W008") == (
+    assert the_one(celery_checks.check_application, "W008") == (
         "Two Celery applications are set up here: this thread rings through 'second', others 'checks'."
     )
     second.set_default()
-    assert checks_of_celery.check_application() == []
+    assert celery_checks.check_application() == []
 
 
 def test_w008_no_application_is_told(celery: Celery) -> None:
     fallback = Celery("default", fixups=[], set_as_current=True)  # as Celery makes it up
     fallback.set_default()
 
-    assert the_one(checks_of_celery.check_application, "W008").startswith("No Celery application is set up here:")
+    assert the_one(celery_checks.check_application, "W008").startswith("No Celery application is set up here:")
 
 
 @pytest.mark.parametrize(
@@ -207,16 +209,16 @@ def test_w009_a_rate_limit_holds_up_every_step(celery: Celery, annotations: Any,
     configure(celery, task_annotations=annotations)
 
     if rate is None:
-        assert checks_of_celery.check_rate_limit() == []
+        assert celery_checks.check_rate_limit() == []
     else:
-        assert the_one(checks_of_celery.check_rate_limit, "W009") == (
+        assert the_one(celery_checks.check_rate_limit, "W009") == (
             f"Celery's rate limit {rate!r} applies to sagas.advance: every step of every saga waits for it."
         )
 
 
 def test_w009_the_general_rate_limit_too(celery: Celery) -> None:
     configure(celery, task_default_rate_limit="10/m")
-    assert the_one(checks_of_celery.check_rate_limit, "W009")
+    assert the_one(celery_checks.check_rate_limit, "W009")
 
 
 @pytest.mark.parametrize("name", ["task_time_limit", "task_soft_time_limit"])
@@ -267,5 +269,5 @@ def test_the_task_is_known_without_autodiscovery(celery: Celery) -> None:
 
 
 def test_what_the_checks_read_is_what_applies() -> None:
-    assert get_settings().doorbell == checks_of_celery.RINGS_CELERY
+    assert get_settings().doorbell == celery_checks.RINGS_CELERY
     assert timings.accepts_rings()

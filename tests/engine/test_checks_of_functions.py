@@ -10,13 +10,14 @@ from uuid import UUID
 import pytest
 from django.test import override_settings
 
-from sagas import Misconfigured, announcing
-from sagas.checks_of_functions import check_functions
+from sagas import Misconfigured
+from sagas.engine.notify import alert_dispatch
+from sagas.monitoring.function_checks import check_functions
 
 from .world import World, begin, define, work
 
 HERE = "tests.engine.test_checks_of_functions"
-QUIET = "sagas.doorbell.ring_nobody"
+QUIET = "sagas.engine.notify.wakeup.ring_nobody"
 
 
 async def tell_later(alert: Any) -> None:
@@ -75,7 +76,7 @@ def test_functions_that_are_not_there_are_left_to_their_own_checks() -> None:
 @pytest.mark.django_db(databases="__all__", transaction=True)
 def test_alert_hook_that_returns_a_coroutine_has_failed(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.will("a", Misconfigured("no key"))
-    announcing._queue.forget()
+    alert_dispatch._queue.forget()
     with (
         override_settings(SAGAS={"DOORBELL": QUIET, "ON_ATTENTION": [f"{HERE}.return_later"]}),
         caplog.at_level(logging.WARNING),
@@ -83,9 +84,9 @@ def test_alert_hook_that_returns_a_coroutine_has_failed(world: World, caplog: py
     ):
         warnings.simplefilter("error")
         work(begin(define(a=world.compensatable())))
-        announcing.flush()
+        alert_dispatch.flush()
 
-    announcing._queue.forget()
-    [record] = [record for record in caplog.records if record.name == "sagas.announcing"]
+    alert_dispatch._queue.forget()
+    [record] = [record for record in caplog.records if record.name == "sagas.engine.notify.alert_dispatch"]
     assert record.getMessage() == "Alert failed; trying again."
     assert "returned a coroutine, which nobody runs" in str(record.exc_info and record.exc_info[1])

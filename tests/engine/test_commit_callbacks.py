@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from sagas import engine
+from sagas.core.states import Outcome
+from sagas.engine import advance
 from sagas.models import SagaStep
-from sagas.states import Outcome
 from sagas.testing import drain, outcomes_of
 
 from .world import World, begin, define
@@ -38,7 +38,7 @@ def test_a_failing_callback_is_logged_once_and_the_others_are_called(
     saga = begin(define(a=world.compensatable(participant), b=world.compensatable()))
     world.will("a", register)
     with caplog.at_level(logging.INFO):
-        engine.advance(saga.pk)
+        advance.advance(saga.pk)
     assert drain(saga).state == "completed"
     assert outcomes_of(saga.pk, "a") == [Outcome.SUCCEEDED]
     assert called == ["second", "robust"]
@@ -65,7 +65,7 @@ def test_what_a_callback_raises_need_be_no_exception(
 
     saga = begin(define(a=world.compensatable(participant), b=world.compensatable()))
     world.will("a", register)
-    engine.advance(saga.pk)
+    advance.advance(saga.pk)
     assert (outcomes_of(saga.pk, "a"), called) == ([Outcome.SUCCEEDED], ["second"])
 
 
@@ -77,7 +77,7 @@ def test_a_callback_that_ends_the_process_leaves_no_claim_behind(world: World, e
     saga = begin(define(a=world.compensatable(), b=world.pivot(external=external), c=world.retriable()))
     world.will("a", lambda step, proceed: proceed() or transaction.on_commit(end))
     with pytest.raises(SystemExit):
-        engine.advance(saga.pk)
+        advance.advance(saga.pk)
     assert [outcomes_of(saga.pk, step) for step in "abc"] == [[Outcome.SUCCEEDED], [Outcome.SUCCEEDED], []]
     assert SagaStep.objects.filter(saga_id=saga.pk, lease_token__isnull=False).count() == 0
     assert drain(saga).state == "completed"
@@ -87,15 +87,15 @@ def test_a_saga_that_the_step_starts_is_rung_for_although_a_callback_before_it_f
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rung: list[Any] = []
-    monkeypatch.setattr("sagas.doorbell.ring", lambda saga_id, queue="": rung.append(saga_id))
+    monkeypatch.setattr("sagas.engine.notify.wakeup.ring", lambda saga_id, queue="": rung.append(saga_id))
     other = define("other", a=world.compensatable(), b=world.compensatable())
     started: list[Any] = []
 
     def start_other(step: Any, proceed: Any) -> None:
         transaction.on_commit(fail)
-        started.append(engine.start(other).pk)
+        started.append(advance.start(other).pk)
 
     saga = begin(define(a=world.compensatable(), b=world.compensatable()))
     world.will("a", start_other)
-    engine.advance(saga.pk)
+    advance.advance(saga.pk)
     assert started[0] in rung

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sagas import engine, outcomes
+from sagas.core import outcomes
+from sagas.engine import advance
 from tests.removed import must_fail
 
 from . import test_s11_crashes as kept
@@ -21,11 +22,11 @@ Patch = pytest.MonkeyPatch
 
 
 def believe_every_commit(patch: Patch) -> None:
-    patch.setattr(engine, "_is_recorded", lambda *_what: True)
+    patch.setattr(advance, "_is_recorded", lambda *_what: True)
 
 
 def repeat_every_commit(patch: Patch) -> None:
-    patch.setattr(engine, "_is_recorded", lambda *_what: False)
+    patch.setattr(advance, "_is_recorded", lambda *_what: False)
 
 
 def count_no_lost_worker(patch: Patch) -> None:
@@ -69,7 +70,7 @@ CONTROLS = {
 @pytest.mark.django_db(databases="__all__", transaction=True)
 @pytest.mark.parametrize("rule", CONTROLS)
 def test_without_a_rule_about_what_is_lost_its_test_fails(world: World, rule: str, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(engine, "RECORD_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(advance, "RECORD_PAUSE_SECONDS", 0)
     control = CONTROLS[rule]
     with pytest.MonkeyPatch.context() as patch:
         control.remove(patch)

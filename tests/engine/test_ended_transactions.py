@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from sagas.core.states import Effect, Hold, Outcome
 from sagas.models import SagaAttempt
-from sagas.states import Effect, Hold, Outcome
 from sagas.testing import drain, outcomes_of
 
 from .world import ENGINE, World, begin, define, step_of

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from sagas import engine
-from sagas.states import Outcome
+from sagas.core.states import Outcome
+from sagas.engine import advance
 from sagas.testing import drain, outcomes_of
 
 from .world import COMPENSATION, After, World, attempts, begin, define, states, step_of, told
@@ -51,7 +51,7 @@ def test_it_is_an_outcome_with_class_and_traceback_and_the_saga_goes_on(
 ) -> None:
     saga = begin(define(a=world.compensatable(**PLACES[place]), b=world.compensatable()))
     world.will("a", behaviour)
-    assert engine.advance(saga.pk) == 1
+    assert advance.advance(saga.pk) == 1
     first = Outcome.UNKNOWN if place == "external" else Outcome.RETRY
     [attempt] = attempts(saga, "a")
     assert (attempt.outcome, attempt.error_class, attempt.ended_at is not None) == (first, error_class, True)
@@ -70,7 +70,7 @@ def test_what_ends_the_process_is_recorded_first_and_nothing_more_is_claimed(
     saga = begin(define(a=world.compensatable(**PLACES[place]), b=world.compensatable()))
     world.will("a", After(error))
     with pytest.raises(type(error)):
-        engine.advance(saga.pk)
+        advance.advance(saga.pk)
     [attempt] = attempts(saga, "a")
     assert (attempt.error_class, attempt.ended_at is not None) == (type(error).__name__, True)
     assert states(saga)["b"] == "pending"
@@ -96,7 +96,7 @@ def test_an_interrupt_while_the_answer_of_a_commit_is_awaited_loses_nothing(
 
     world.will("a", lambda step, proceed: proceed() or transaction.on_commit(interrupt_once))
     with pytest.raises(KeyboardInterrupt):
-        engine.advance(saga.pk)
+        advance.advance(saga.pk)
     assert states(saga) == {"a": "succeeded", "b": "succeeded"}  # the commit had claimed it
     assert drain(saga).state == "completed"
     assert world.count(saga, "a") == 1

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from sagas import Compensatable, Fenced, Pivot, Retriable, RetryPolicy, SagaDefinition, StepContext, engine, registry
+from sagas import Compensatable, Fenced, Pivot, Retriable, RetryPolicy, SagaDefinition, StepContext
+from sagas.core.definition import registry
+from sagas.core.states import Direction
+from sagas.engine import advance
 from sagas.models import Saga
-from sagas.states import Direction
 from sagas.testing import Scenario, assert_explored, drain, explore, explorer, render_exploration
 from sagas.testing.trials import enumerate_trials
 from sagas.testing.verdicts import as_rows
@@ -132,7 +134,7 @@ def make_scenario(
             "tickets sold": airline.sold[f"{saga.pk}:pay_ticket"],
         }
 
-    return Scenario(definition=TripSaga, start=lambda: engine.start(TripSaga), look=look)
+    return Scenario(definition=TripSaga, start=lambda: advance.start(TripSaga), look=look)
 
 
 @pytest.fixture(autouse=True)

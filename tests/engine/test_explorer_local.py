@@ -13,10 +13,11 @@ from django.db import connection, models, transaction
 from django.db.models import F
 from django.test.utils import isolate_apps
 
-from sagas import Compensatable, OutcomeUnknown, Pivot, Retriable, RetryLater, SagaDefinition, StepContext, registry
-from sagas.engine import start
+from sagas import Compensatable, OutcomeUnknown, Pivot, Retriable, RetryLater, SagaDefinition, StepContext
+from sagas.core.definition import registry
+from sagas.core.states import Direction
+from sagas.engine.advance import start
 from sagas.models import Saga, SagaBarrier
-from sagas.states import Direction
 from sagas.testing import Scenario, assert_explored, drain, explore, explorer, faults
 from sagas.testing.trials import enumerate_trials
 

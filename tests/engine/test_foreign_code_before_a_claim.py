@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from django.db import router, transaction
 
-from sagas import engine, operations
 from sagas.conf import SagaSettings
+from sagas.core.retry import RetryPolicy
+from sagas.core.states import Hold
+from sagas.engine import advance
 from sagas.models import Saga
-from sagas.retry import RetryPolicy
-from sagas.states import Hold
+from sagas.operators import operations
 from sagas.testing import drain
 from sagas.testing.drain import pass_time, read
 
@@ -107,7 +108,7 @@ def test_a_compensation_that_needs_the_input_is_held_too(world: World, strict: A
     saga = begin(trip, Order(50))
     strict(limit=100)
     world.will("b", lambda step, proceed: RULE.update(max=10) or proceed())
-    engine.advance(saga.pk, should_stop=_after_one())
+    advance.advance(saga.pk, should_stop=_after_one())
     strict(limit=10)
     operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
     saga = drain(saga)
@@ -205,7 +206,7 @@ def test_whatever_else_raises_before_a_claim_is_a_hold_with_the_reason(
 def test_a_hold_that_could_not_be_written_is_not_told_of(world: World, caplog: pytest.LogCaptureFixture) -> None:
     saga = begin(define(a=world.compensatable(), b=world.compensatable()))
     with transaction.atomic(), pytest.raises(RuntimeError, match="durable atomic block"):
-        engine.advance(saga.pk)
+        advance.advance(saga.pk)
     assert [record.message for record in caplog.records if "held" in record.message] == []
     assert step_of(saga, "a").hold is None
 
@@ -232,7 +233,7 @@ def test_while_it_compensates_such_code_holds_the_step_that_is_next(
         raise LookupError("no queue")
 
     saga = begin(define(a=world.compensatable(), b=world.compensatable(), c=world.compensatable()))
-    engine.advance(saga.pk, should_stop=_after_one())
+    advance.advance(saga.pk, should_stop=_after_one())
     operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
     with monkeypatch.context() as patched:
         patched.setattr(SagaSettings, "queue_of", find_queue)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from sagas import OutcomeUnknown, StepContext, operations
-from sagas.actors import Actor
+from sagas import OutcomeUnknown, StepContext
+from sagas.core.states import Effect
 from sagas.exceptions import StaleRevision
 from sagas.models import Saga
-from sagas.states import Effect
+from sagas.operators import operations
+from sagas.operators.actor import Actor
 from sagas.testing import drain, effect_of, pass_time
 
 from .frozen import freeze

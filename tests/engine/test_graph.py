@@ -8,10 +8,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from sagas import Compensatable, Parallel, Pivot, Retriable, SagaDefinition, nothing_to_undo, registry
-from sagas.drawing.graph import Mark, Node, describe_nodes, draw_graph
-from sagas.graph import describe, draw_mermaid, draw_svg, list_nodes
-from sagas.states import Kind
+from sagas import Compensatable, Parallel, Pivot, Retriable, SagaDefinition, nothing_to_undo
+from sagas.core.definition import registry
+from sagas.core.states import Kind
+from sagas.operators.presentation.drawing.graph import Mark, Node, describe_nodes, draw_graph
+from sagas.operators.presentation.graph import describe, draw_mermaid, draw_svg, list_nodes
 from tests.commands.cases import define_trip, trips
 
 SVG = "{http://www.w3.org/2000/svg}"

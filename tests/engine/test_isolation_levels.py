@@ -10,12 +10,14 @@ import pytest
 from django.db import OperationalError, connections, transaction
 from psycopg import IsolationLevel
 
-from sagas import InProgress, Parallel, claims, engine, operations
+from sagas import InProgress, Parallel
+from sagas.core.retry import RetryPolicy
+from sagas.core.states import Outcome
+from sagas.engine import advance, claim
+from sagas.engine.waking import wake
 from sagas.exceptions import OperationRefused
-from sagas.retry import RetryPolicy
-from sagas.states import Outcome
+from sagas.operators import operations
 from sagas.testing import drain, outcomes_of
-from sagas.waking import wake
 
 from .world import ENGINE, OPERATOR, REASON, World, begin, define, step_of
 
@@ -61,13 +63,13 @@ def test_claims_and_records_run_at_read_committed_and_local_steps_as_the_project
 ) -> None:
     level(name)
     seen: dict[str, list[str]] = {"engine": [], "local": [], "project": []}
-    claim_next = claims.claim_next
+    claim_next = claim.claim_next
 
     def look_and_claim(*args: Any, **options: Any) -> Any:
         seen["engine"].append(read_level())
         return claim_next(*args, **options)
 
-    monkeypatch.setattr(claims, "claim_next", look_and_claim)
+    monkeypatch.setattr(claim, "claim_next", look_and_claim)
     saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
     world.will("b", lambda step, proceed: seen["local"].append(read_level()) or proceed())
     assert drain(saga).state == "completed"
@@ -103,7 +105,7 @@ def test_a_conflict_of_the_engines_own_spends_no_budget(
 
 def advance_alone(saga_id: Any) -> None:
     try:
-        engine.advance(saga_id)
+        advance.advance(saga_id)
     finally:
         connections.close_all()
 
@@ -138,7 +140,7 @@ def test_a_wake_runs_at_read_committed_or_in_the_callers_transaction(
 ) -> None:
     level(name)
     seen: list[str] = []
-    claim_next = claims.claim_next
+    claim_next = claim.claim_next
 
     def look_and_claim(*args: Any, **options: Any) -> Any:
         seen.append(read_level())
@@ -146,8 +148,8 @@ def test_a_wake_runs_at_read_committed_or_in_the_callers_transaction(
 
     world.will("a", InProgress())
     saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
-    engine.advance(saga.pk)
-    monkeypatch.setattr(claims, "claim_next", look_and_claim)
+    advance.advance(saga.pk)
+    monkeypatch.setattr(claim, "claim_next", look_and_claim)
     assert wake(saga).due == ("a",)
     with transaction.atomic(using=ENGINE):
         assert wake(saga).due == ("a",)
@@ -156,7 +158,7 @@ def test_a_wake_runs_at_read_committed_or_in_the_callers_transaction(
 
 def test_a_claim_that_loses_a_conflict_is_made_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     saga = begin(define(a=world.compensatable(), b=world.compensatable()))
-    claim_next, failures = claims.claim_next, iter(["40P01", "40P01"])
+    claim_next, failures = claim.claim_next, iter(["40P01", "40P01"])
 
     def fail_twice(*args: Any, **options: Any) -> Any:
         if code := next(failures, None):
@@ -164,8 +166,8 @@ def test_a_claim_that_loses_a_conflict_is_made_again(world: World, monkeypatch: 
                 cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION 'deadlock' USING ERRCODE = '{code}'; END $$")
         return claim_next(*args, **options)
 
-    monkeypatch.setattr(claims, "claim_next", fail_twice)
-    assert engine.advance(saga.pk) == 2
+    monkeypatch.setattr(claim, "claim_next", fail_twice)
+    assert advance.advance(saga.pk) == 2
 
 
 def test_a_claim_that_loses_every_conflict_raises(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +178,7 @@ def test_a_claim_that_loses_every_conflict_raises(world: World, monkeypatch: pyt
             cursor.execute("DO $$ BEGIN RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; END $$")
 
     with monkeypatch.context() as patched:
-        patched.setattr(claims, "claim_next", fail)
+        patched.setattr(claim, "claim_next", fail)
         with pytest.raises(OperationalError):
-            engine.advance(saga.pk)
+            advance.advance(saga.pk)
     assert drain(saga).state == "completed"

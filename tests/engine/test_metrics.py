@@ -13,10 +13,14 @@ from django.test import override_settings
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sagas import bulk_running, clock, display, metrics, recovery
-from sagas.display import DisplayState
-from sagas.metrics import BUCKETS, SagaCollector
+from sagas import clock
 from sagas.models import Saga, SagaAttempt, SagaBulk, SagaBulkItem, SagaStep, SagaWorker
+from sagas.monitoring import metrics
+from sagas.monitoring.metrics import BUCKETS, SagaCollector
+from sagas.operators import presentation
+from sagas.operators.bulk import runner
+from sagas.operators.presentation import DisplayState
+from sagas.worker import sweeper
 from tests.commands.cases import (
     WHY,
     compensated_trip,
@@ -167,7 +171,7 @@ def test_attention_by_reason_counts_each_saga_once() -> None:
     found = values("sagas_attention", "reason")
 
     assert found == {
-        **{(reason,): 0 for reason in display.REASONS},
+        **{(reason,): 0 for reason in presentation.REASONS},
         ("outcome_unknown",): 2,
         ("compensation_failing",): 1,
         ("paused",): 1,
@@ -193,9 +197,9 @@ def test_how_long_the_oldest_due_saga_waits() -> None:
 def test_sweepers() -> None:
     assert value("sagas_workers") == 0
     assert value("sagas_last_sweep_age_seconds") is None
-    recovery.beat(queues=[], found=0)
+    sweeper.beat(queues=[], found=0)
     assert value("sagas_workers") == 0
-    recovery.beat(queues=["sagas"], found=0)
+    sweeper.beat(queues=["sagas"], found=0)
     assert value("sagas_workers") == 1
     SagaWorker.objects.update(last_sweep_at=clock.read_now("default") - timedelta(seconds=100))
 
@@ -216,7 +220,7 @@ def test_bulks() -> None:
 
     SagaBulkItem.objects.filter(position=1).update(result="done")
     assert value("sagas_bulk_sagas_left") == 2
-    bulk_running.advance(UUID(started["id"]))
+    runner.advance(UUID(started["id"]))
     assert [value(name) for name in names] == [0, 0, 0]
 
 
@@ -268,7 +272,7 @@ def test_registering_asks_nothing(django_assert_num_queries: Any) -> None:
         CollectorRegistry(auto_describe=True).register(SagaCollector())
     described = {family.name for family in SagaCollector().describe()}
     start_trip()
-    recovery.beat(queues=[], found=0)
+    sweeper.beat(queues=[], found=0)
 
     assert {family.name for family in SagaCollector().collect()} == described
 
@@ -280,7 +284,8 @@ def test_the_engine_works_without_prometheus() -> None:
         "import django; from django.conf import settings\n"
         "settings.configure(INSTALLED_APPS=['django.contrib.auth', 'django.contrib.contenttypes', 'sagas'])\n"
         "django.setup()\n"
-        "import sagas.tasks, sagas.operations, sagas.retention, sagas.doctor, sagas.management.sweeping, sagas.graph\n"
+        "import sagas.tasks, sagas.operators.operations, sagas.retention.purge, sagas.monitoring.doctor\n"
+        "import sagas.management.sweeping, sagas.operators.presentation.graph\n"
         "print('works')\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)

@@ -11,10 +11,12 @@ from django.core.management import call_command
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
-from sagas import Parallel, engine, recovery
+from sagas import Parallel
 from sagas.conf import get_settings
+from sagas.engine import advance
 from sagas.models import Saga
 from sagas.testing.drain import read
+from sagas.worker import sweeper
 
 from .situations import start
 from .world import World, begin, define
@@ -76,8 +78,8 @@ def test_queues_of_sagas_are_kept_when_arrays_become_json_and_back(world: World)
     assert ask(OTHER_QUEUES) == [("jsonb", True, "'[]'::jsonb")]
     migrate_to(NEWEST)
     assert {saga.pk: saga.other_queues for saga in Saga.objects.all()} == queues
-    assert {due.id for due in recovery.claim_due(queues=["stopped"])} == {several.pk, two.pk}
-    engine.advance(two.pk)
+    assert {due.id for due in sweeper.claim_due(queues=["stopped"])} == {several.pk, two.pk}
+    advance.advance(two.pk)
     assert (read(two.pk).state, read(two.pk).other_queues) == ("completed", [])
 
 

@@ -15,27 +15,21 @@ from django.core.management import call_command
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.test import override_settings
 
-from sagas import (
-    SagaClosed,
-    claims,
-    clock,
-    closing,
-    doctor,
-    doorbell,
-    engine,
-    hook_backlog,
-    operations,
-    owed_hooks,
-    registry,
-    retention,
-)
-from sagas.checks_of_functions import check_hook_timeout
+from sagas import SagaClosed, clock
 from sagas.conf import get_settings
-from sagas.metrics import SagaCollector
+from sagas.core.definition import registry
+from sagas.engine import advance, claim, closing
+from sagas.engine.notify import wakeup
+from sagas.engine.store.unit_of_work import SagaUnitOfWork
 from sagas.models import Saga
+from sagas.monitoring import doctor, hook_backlog
+from sagas.monitoring.function_checks import check_hook_timeout
+from sagas.monitoring.metrics import SagaCollector
+from sagas.operators import operations
+from sagas.retention import purge
 from sagas.testing import SimulatedCrash, assert_invariants, drain, pass_time
 from sagas.testing.drain import look, read
-from sagas.unit_of_work import SagaUnitOfWork
+from sagas.worker import owed_hooks
 
 from .frozen import freeze, lose_lease
 from .side_by_side import PATIENCE_SECONDS, run_elsewhere
@@ -45,7 +39,7 @@ pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
 LEASE = timedelta(seconds=31)  # of a call: HOOK_TIMEOUT and LEASE_MARGIN
 COMMON = get_settings().common_queue
-QUIET = {"DOORBELL": "sagas.doorbell.ring_nobody"}
+QUIET = {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
 
 
 class Listener:
@@ -144,7 +138,7 @@ def test_operator_that_closes_a_saga_leaves_the_call_to_a_worker(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rings: list[Any] = []
-    monkeypatch.setattr(doorbell, "ring", lambda saga_id, queue: rings.append((saga_id, queue)))
+    monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue: rings.append((saga_id, queue)))
     with transaction.atomic():  # as in a web request under ATOMIC_REQUESTS
         operations.abandon(saga.pk, actor=OPERATOR, reason=REASON)
         assert (rings, listener.heard) == ([], [])
@@ -159,14 +153,14 @@ def test_worker_that_is_told_to_stop_rings_instead(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rings: list[Any] = []
-    monkeypatch.setattr(doorbell, "ring", lambda saga_id, queue: rings.append(queue))
+    monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue: rings.append(queue))
     claimed = []
 
     def stops_before_the_record_of_b() -> bool:
         return len(claimed) == 2
 
-    monkeypatch.setattr(claims, "_open", lambda *a, _open=claims._open: (claimed.append(a), _open(*a))[1])
-    engine.advance(saga.pk, should_stop=stops_before_the_record_of_b)
+    monkeypatch.setattr(claim, "_open", lambda *a, _open=claim._open: (claimed.append(a), _open(*a))[1])
+    advance.advance(saga.pk, should_stop=stops_before_the_record_of_b)
     assert (read(saga.pk).state, rings, listener.heard) == ("completed", [COMMON], [])
 
     work(saga)
@@ -191,7 +185,7 @@ def test_sweep_rings_for_an_owed_call_once_per_interval(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rings: list[Any] = []
-    monkeypatch.setattr(doorbell, "ring", lambda saga_id, queue: rings.append((saga_id, queue)))
+    monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue: rings.append((saga_id, queue)))
     die_before_the_call(saga, monkeypatch)
     assert owed_hooks.ring_owed() == 0
     pass_time(LEASE)
@@ -223,7 +217,7 @@ def test_hook_that_fails_is_called_again_and_hurts_nobody(
     listener.behaviour = [error]
     assert work(saga).state == "completed"
     assert 2.4 < seconds_until_due(saga) <= 5.0
-    [record] = [record for record in caplog.records if record.name == "sagas.closing"]
+    [record] = [record for record in caplog.records if record.name == "sagas.engine.closing"]
     assert (record.getMessage(), record.levelname) == ("Hook failed; it is called again.", "WARNING")
     assert (record.saga_id, record.tries) == (str(saga.pk), 1)  # type: ignore[attr-defined]
 
@@ -246,7 +240,7 @@ def test_delays_of_a_hook_that_keeps_failing_grow_to_an_hour(
         assert owed_hooks.run_owed() == 1
     for delay, full in zip(delays, [5, 20, 80, 320, 1280, 3600, 3600], strict=True):
         assert full / 2 - 1 < delay <= full
-    levels = [record.levelname for record in caplog.records if record.name == "sagas.closing"]
+    levels = [record.levelname for record in caplog.records if record.name == "sagas.engine.closing"]
     assert levels == ["WARNING"] * 4 + ["ERROR"] * 4
     assert [closed.tries for closed in listener.heard] == list(range(1, 9))
 
@@ -261,7 +255,7 @@ def test_hook_that_returns_a_coroutine_has_failed(saga: Saga, listener: Listener
 
 
 def test_second_worker_does_not_call_while_a_hook_runs(saga: Saga, listener: Listener) -> None:
-    listener.behaviour = [lambda: run_elsewhere(lambda: (engine.advance(saga.pk), owed_hooks.run_owed()))]
+    listener.behaviour = [lambda: run_elsewhere(lambda: (advance.advance(saga.pk), owed_hooks.run_owed()))]
     work(saga)
     assert len(listener.heard) == 1
     assert is_owed(saga) is False
@@ -383,11 +377,11 @@ def test_saga_whose_hook_is_owed_is_not_cleaned_up(saga: Saga, listener: Listene
     listener.behaviour = [ValueError("no")]
     work(saga)
     pass_time(timedelta(days=1))
-    scope = retention.Scope(closed_before=clock.read_now("default"))
-    assert (retention.count_expired(scope).sagas, retention.clean_up(scope).sagas) == (0, 0)
+    scope = purge.Scope(closed_before=clock.read_now("default"))
+    assert (purge.count_expired(scope).sagas, purge.clean_up(scope).sagas) == (0, 0)
 
     owed_hooks.run_owed()
-    assert (retention.count_expired(scope).sagas, retention.clean_up(scope).sagas) == (1, 1)
+    assert (purge.count_expired(scope).sagas, purge.clean_up(scope).sagas) == (1, 1)
 
 
 def test_saga_that_is_gone_when_its_hook_is_called_is_no_error(
@@ -398,7 +392,7 @@ def test_saga_that_is_gone_when_its_hook_is_called_is_no_error(
         patched.setattr(closing, "call", calls.append)
         work(saga)
     Saga.objects.filter(pk=saga.pk).update(hook_due_at=None)
-    retention.clean_up(retention.Scope(closed_before=clock.read_now("default") + timedelta(days=1)))
+    purge.clean_up(purge.Scope(closed_before=clock.read_now("default") + timedelta(days=1)))
     closing.call(calls[0])
     assert (Saga.objects.count(), listener.heard) == (0, [])
 
@@ -488,7 +482,7 @@ class TestInsideATestsTransaction:
         trip = define(on_closed=lambda closed: states.append(read(closed.saga_id).state), a=world.compensatable())
         drained, advanced = begin(trip), begin(trip)
         drain(drained)
-        engine.advance(advanced.pk)
+        advance.advance(advanced.pk)
         assert states == ["completed"] * 2
 
     def test_hook_that_breaks_its_transaction_does_not_break_the_test(self, world: World) -> None:
@@ -519,4 +513,4 @@ class TestInsideATestsTransaction:
 
 @pytest.fixture(autouse=True)
 def _log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="sagas.closing")
+    caplog.set_level(logging.INFO, logger="sagas.engine.closing")

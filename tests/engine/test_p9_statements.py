@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from sagas import Compensatable, Pivot, Retriable, engine, nothing_to_undo
+from sagas import Compensatable, Pivot, Retriable, nothing_to_undo
+from sagas.engine import advance
 from sagas.models import Saga
 from sagas.testing.drain import read
 
@@ -38,7 +39,7 @@ def of_every_kind(count: int) -> dict[str, Any]:
 
 def run(saga_of: Any) -> Saga:
     saga = begin(saga_of)
-    engine.advance(saga.pk)
+    advance.advance(saga.pk)
     return saga
 
 
@@ -64,5 +65,5 @@ def test_p9_commits_and_statements_from_start_to_completed(count: int, steps: An
 
 def test_p9_a_ring_that_finds_nothing_costs_one_commit_and_two_statements() -> None:
     saga = run(define(**of_compensatables(2)))
-    kinds = count_boundaries(lambda: engine.advance(saga.pk))
+    kinds = count_boundaries(lambda: advance.advance(saga.pk))
     assert (len(kinds), kinds.count(BEFORE_COMMIT)) == (4, 1)  # two statements, and a COMMIT with its two sides

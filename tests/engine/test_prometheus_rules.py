@@ -10,9 +10,9 @@ import yaml
 from django.test import Client
 
 from config.local.runtime import ROOT
-from sagas.display import REASONS
-from sagas.metrics import SagaCollector
-from sagas.states import Outcome, SagaState
+from sagas.core.states import Outcome, SagaState
+from sagas.monitoring.metrics import SagaCollector
+from sagas.operators.presentation import REASONS
 
 RULES = ROOT / "docs" / "reference" / "prometheus-rules.yaml"
 METRIC = re.compile(r"\b(sagas_[a-z_]+)(?:\{([^}]*)\})?")

@@ -23,10 +23,10 @@ from sagas import (
     SagaDefinition,
     SagaError,
     SagaNotFound,
-    operations,
-    registry,
 )
+from sagas.core.definition import registry
 from sagas.models import Saga
+from sagas.operators import operations
 from sagas.testing import drain
 
 from .world import OPERATOR, REASON, Refused, World, begin, define, work

@@ -12,31 +12,27 @@ from django.contrib.auth.models import Group, User
 from django.shortcuts import get_object_or_404
 from django.test import override_settings
 
-from sagas import (
-    OutcomeUnknown,
-    bulk,
-    bulk_running,
-    checks,
-    clock,
-    engine,
-    figures,
-    operations,
-    participants,
-    recovery,
-    retention,
-    verification,
-)
-from sagas.actors import Actor, find_account
-from sagas.admin.groups import GROUPS, ensure_groups
-from sagas.failures import read_failures
-from sagas.listing import find_saga, list_sagas
-from sagas.metrics import SagaCollector
+from sagas import OutcomeUnknown, clock
+from sagas.admin.ui.groups import GROUPS, ensure_groups
+from sagas.engine import advance
 from sagas.models import Saga, SagaBarrier, SagaStep
-from sagas.operator_log import WantedDeeds, read_deeds
-from sagas.retention import Scope
-from sagas.saga_filter import SagaFilter
+from sagas.monitoring import checks
+from sagas.monitoring.metrics import SagaCollector
+from sagas.operators import operations
+from sagas.operators.actor import Actor, find_account
+from sagas.operators.audit import verification
+from sagas.operators.audit.operator_log import WantedDeeds, read_deeds
+from sagas.operators.bulk import runner, selection
+from sagas.operators.queries import statistics
+from sagas.operators.queries.failures import read_failures
+from sagas.operators.queries.listing import find_saga, list_sagas
+from sagas.operators.queries.saga_filter import SagaFilter
+from sagas.participants import routing
+from sagas.retention import purge
+from sagas.retention.purge import Scope
 from sagas.testing import assert_invariants, pass_time
 from sagas.testing.drain import look, read
+from sagas.worker import sweeper
 from tests.commands.cases import run_command
 from tests.replicas import (
     EMPTY,
@@ -82,13 +78,13 @@ def test_a_bulk_is_done_saga_by_saga(asked: list[str], world: World) -> None:
     sagas = make(world, 5)
 
     started = draw_and_start(sagas)
-    bulk_running.advance(started.pk)
+    runner.advance(started.pk)
     found = run_to_end(started.pk)
 
     assert (found.state, results_of(found.pk)) == ("finished", ["done"] * 5)
     assert holds_of(sagas) == ["paused"] * 5
     assert [deeds_of(saga) for saga in sagas] == [[("pause", "boss", str(found.pk))]] * 5
-    assert bulk.read_progress(found).counts["done"] == 5
+    assert selection.read_progress(found).counts["done"] == 5
 
 
 def test_a_failure_in_a_bulk_is_counted(asked: list[str], world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +92,7 @@ def test_a_failure_in_a_bulk_is_counted(asked: list[str], world: World, monkeypa
         raise ValueError("broken")
 
     started = draw_and_start(make(world, 1))
-    monkeypatch.setattr(bulk_running, "perform_operation", fail)
+    monkeypatch.setattr(runner, "perform_operation", fail)
 
     found = run_to_end(started.pk)
 
@@ -110,19 +106,19 @@ def test_a_saga_runs_is_operated_swept_and_deleted(asked: list[str], world: Worl
     operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
     look(saga.pk)
     operations.resume(saga.pk, actor=OPERATOR, reason=REASON)
-    assert recovery.ring_due() == 1
-    engine.advance(saga.pk)
+    assert sweeper.ring_due() == 1
+    advance.advance(saga.pk)
     pass_time(timedelta(minutes=5))
     operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)
-    assert recovery.run_due() == 1
-    recovery.beat(queues=["sagas"], found=0)
+    assert sweeper.run_due() == 1
+    sweeper.beat(queues=["sagas"], found=0)
 
     assert (read(saga.pk).state, states(saga)) == ("completed", dict.fromkeys(("a", "b", "p"), "succeeded"))
     assert_invariants(saga.pk)
     assert len(read_deeds(WantedDeeds(), with_bulks=True).deeds) == 3
-    found = retention.clean_up(Scope(closed_before=clock.read_now(ENGINE) + timedelta(days=1)))
+    found = purge.clean_up(Scope(closed_before=clock.read_now(ENGINE) + timedelta(days=1)))
     assert (found.sagas, found.is_whole, found.unreachable) == (1, True, [])
-    recovery.leave()
+    sweeper.leave()
 
 
 def test_what_counts_and_looks_up_asks_the_engines_database(asked: list[str], world: World) -> None:
@@ -130,7 +126,7 @@ def test_what_counts_and_looks_up_asks_the_engines_database(asked: list[str], wo
     saga = begin(define(a=world.compensatable(), p=world.pivot()))
     look(saga.pk)
 
-    figures.count_stale(list(figures.PACES))
+    statistics.count_stale(list(statistics.PACES))
     assert list(SagaCollector().collect())
     assert [found.id for found in list_sagas(SagaFilter(search="T-1"))] == [saga.pk]
     assert find_saga("T-1", by_key=True) == find_saga(str(saga.pk)[:8]) == saga.pk
@@ -189,8 +185,8 @@ def test_reading_elsewhere_is_no_finding_of_the_checks(asked: list[str]) -> None
 
 
 def test_a_replica_holds_no_barrier_of_its_own(asked: list[str]) -> None:
-    assert REPLICA not in participants.barrier_databases()
-    assert participants.barrier_databases()[0] == ENGINE
+    assert REPLICA not in routing.barrier_databases()
+    assert routing.barrier_databases()[0] == ENGINE
 
 
 def test_groups_are_made_where_migrate_makes_them(asked: list[str]) -> None:

@@ -14,15 +14,18 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, router, transaction
 
-from sagas import barrier, clock, operations, retention
-from sagas.actors import Actor
-from sagas.archive import Archive
+from sagas import clock
 from sagas.conf import get_settings
+from sagas.core.states import CLOSED_STATES, OPEN_STATES, Direction, SagaState
 from sagas.exceptions import Fenced
 from sagas.models import Saga, SagaAttempt, SagaBarrier, SagaHistory, SagaKey, SagaStep
-from sagas.participants import barrier_databases
-from sagas.retention import Report, Scope, clean_up, count_expired
-from sagas.states import CLOSED_STATES, OPEN_STATES, Direction, SagaState
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.participants import barrier
+from sagas.participants.routing import barrier_databases
+from sagas.retention import purge
+from sagas.retention.archive import Archive
+from sagas.retention.purge import Report, Scope, clean_up, count_expired
 from sagas.testing import SimulatedCrash
 from tests.commands.cases import close_at, compensated_trip, completed_trip, read, start_trip, trips, unknown_trip
 from tests.participants.side_by_side import run_side_by_side
@@ -397,15 +400,15 @@ class TestBarriers:
         self, limit: datetime, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         saga = close_at(completed_trip(), limit - TICK)
-        select = retention._select_old_barriers
+        select = purge._select_old_barriers
 
         def fail(alias: str) -> object:
             if alias == "away":
                 raise OperationalError("no route to host")
             return select(alias)
 
-        monkeypatch.setattr(retention, "_select_old_barriers", fail)
-        monkeypatch.setattr(retention, "barrier_databases", lambda: ["away", "default"])
+        monkeypatch.setattr(purge, "_select_old_barriers", fail)
+        monkeypatch.setattr(purge, "barrier_databases", lambda: ["away", "default"])
         self.put("default", uuid4(), get_settings().barrier_retention * 2)
 
         report = clean_up(Scope(closed_before=limit))
@@ -449,11 +452,11 @@ class TestSideBySide:
     def test_a_saga_that_reopens_meanwhile_stays(self, limit: datetime) -> None:
         saga = close_at(compensated_trip(), limit - TICK)
         scope = Scope(closed_before=limit)
-        page = retention._page(retention._select_expired(scope), "closed_at", None, 10)
+        page = purge._page(purge._select_expired(scope), "closed_at", None, 10)
         Saga.objects.filter(pk=saga.pk).update(state="compensating", closed_at=None)
 
         assert [pk for _, pk in page] == [saga.pk]
-        assert retention._delete_batch([saga.pk], scope, None) == 0
+        assert purge._delete_batch([saga.pk], scope, None) == 0
         assert ids() == {saga.pk}
         Saga.objects.filter(pk=saga.pk).update(state="compensated", closed_at=limit)
 

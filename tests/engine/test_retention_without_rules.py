@@ -12,8 +12,8 @@ import pytest
 from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 
-from sagas import retention
 from sagas.models import Saga, SagaBarrier
+from sagas.retention import purge as retention
 from tests.removed import NOT_REFUSED, must_fail, rewrite
 
 from . import test_retention as kept
@@ -117,7 +117,7 @@ def page_by_key(rows: Any, _moment: str, after: Any, size: int) -> Any:
 
 
 def leave_history_open_after_looks(patch: Patch) -> None:
-    rewrite(patch, "set_config('sagas.retention', 'off', true)", "1")
+    rewrite(patch, "set_config('sagas.retention.purge', 'off', true)", "1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,15 +11,16 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django_fsm import TransitionNotAllowed
 
-from sagas import Compensatable, InputRefused, Parallel, RetryLater, operations
+from sagas import Compensatable, InputRefused, Parallel, RetryLater
+from sagas.core.history_events import HistoryEvent
+from sagas.core.outcomes import succeeded
+from sagas.core.states import SagaState, StepState
+from sagas.engine.store.unit_of_work import SagaUnitOfWork
 from sagas.exceptions import SagaNotFound, StaleWrite
-from sagas.history_events import HistoryEvent
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
 from sagas.models.saga import new_saga_id
-from sagas.outcomes import succeeded
-from sagas.states import SagaState, StepState
+from sagas.operators import operations
 from sagas.testing import drain, pass_time
-from sagas.unit_of_work import SagaUnitOfWork
 
 from .world import OPERATOR, REASON, Refused, World, attempts, begin, define, states, step_of, told, work
 
@@ -160,10 +161,10 @@ def test_s0_history_is_append_only(saga: Saga, change: str) -> None:
 
 def test_s0_retention_may_delete_history_but_not_change_it(saga: Saga) -> None:
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():  # noqa: PT012
-        execute("SET LOCAL sagas.retention = 'on'")
+        execute("SET LOCAL sagas.retention.purge = 'on'")
         execute("UPDATE sagas_sagahistory SET reason = 'x' WHERE saga_id = %s", saga.pk)
     with transaction.atomic():
-        execute("SET LOCAL sagas.retention = 'on'")
+        execute("SET LOCAL sagas.retention.purge = 'on'")
         execute("DELETE FROM sagas_sagahistory WHERE saga_id = %s", saga.pk)
         assert told(saga) == []
         transaction.set_rollback(True)

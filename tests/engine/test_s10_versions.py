@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from sagas import registry
+from sagas.core.definition import registry
+from sagas.core.states import Hold
 from sagas.models import Saga
-from sagas.states import Hold
 from sagas.testing import drain, pass_time
 from sagas.testing.drain import read
 

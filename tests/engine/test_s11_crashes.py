@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connections, transaction
 
-from sagas import Compensatable, StepContext, engine, transactions
+from sagas import Compensatable, StepContext, transactions
+from sagas.core.states import Direction
+from sagas.engine import advance
 from sagas.models import Saga, SagaAttempt, SagaStep
-from sagas.states import Direction
 from sagas.testing import drain, faults, outcomes_of
 from sagas.testing.drain import read
 
@@ -31,7 +32,7 @@ PLACES = {"done": None, "local": None, "apart": "inventory", "external": None, "
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "RECORD_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(advance, "RECORD_PAUSE_SECONDS", 0)
 
 
 def start_forward(world: World) -> Saga:
@@ -106,23 +107,23 @@ def drain_through(saga: Saga) -> Saga:
 @pytest.mark.parametrize("way", STARTS)
 def test_s11_a_worker_killed_at_any_boundary_leaves_a_saga_that_ends_right(world: World, way: str) -> None:
     saga = STARTS[way](world)
-    boundaries = count_boundaries(lambda: engine.advance(saga.pk))
+    boundaries = count_boundaries(lambda: advance.advance(saga.pk))
     print(f"{way}: {len(boundaries)} boundaries")  # noqa: T201
     for number, kind in enumerate(boundaries):
         saga = STARTS[way](world)
         where = f"killed at {number}, {kind}"
-        assert kill_at(number, lambda saga=saga: engine.advance(saga.pk)), where
+        assert kill_at(number, lambda saga=saga: advance.advance(saga.pk)), where
         assert_ended_right(world, drain(saga), way, where)
 
 
 @pytest.mark.parametrize("way", STARTS)
 def test_s11_a_connection_cut_at_any_boundary_leaves_a_saga_that_ends_right(world: World, way: str) -> None:
     saga = STARTS[way](world)
-    boundaries = count_boundaries(lambda: engine.advance(saga.pk))
+    boundaries = count_boundaries(lambda: advance.advance(saga.pk))
     print(f"{way}: {len(boundaries)} boundaries")  # noqa: T201
     for number, kind in enumerate(boundaries):
         saga = STARTS[way](world)
-        is_reached = cut_at(number, lambda saga=saga: engine.advance(saga.pk))
+        is_reached = cut_at(number, lambda saga=saga: advance.advance(saga.pk))
         where = f"cut at {number}, {kind}"
         assert is_reached, where
         assert_ended_right(world, drain_through(saga), way, where)
@@ -132,12 +133,12 @@ def test_s11_a_connection_cut_at_any_boundary_leaves_a_saga_that_ends_right(worl
 def test_s11_a_commit_without_an_answer_is_read_again_and_not_repeated_blindly(world: World, kind: str) -> None:
     trip = define(a=world.compensatable(), b=world.compensatable(), c=world.compensatable())
     saga = begin(trip)
-    kinds = count_boundaries(lambda: engine.advance(saga.pk))
+    kinds = count_boundaries(lambda: advance.advance(saga.pk))
     commits = [number for number, found in enumerate(kinds) if found == kind]
     assert len(commits) == 4  # the claim, and three records that claim the next or close
     for number in commits[1:]:
         saga = begin(trip)
-        assert cut_at(number, lambda saga=saga: engine.advance(saga.pk))
+        assert cut_at(number, lambda saga=saga: advance.advance(saga.pk))
         # The same worker went on to the end: nothing waited for a lease.
         assert read(saga.pk).state == ("completed" if kind == AFTER_COMMIT else "running"), number
         saga = drain_through(saga)
@@ -168,10 +169,10 @@ def test_s11_nothing_is_called_whose_claim_was_not_committed(world: World, kind:
 
     # Watched here too: a look is a statement, and would shift every boundary behind it.
     saga = begin_watched()
-    kinds = count_boundaries(lambda: engine.advance(saga.pk))
+    kinds = count_boundaries(lambda: advance.advance(saga.pk))
     for number in [number for number, found in enumerate(kinds) if found == kind]:
         saga = begin_watched()
-        assert cut_at(number, lambda saga=saga: engine.advance(saga.pk))
+        assert cut_at(number, lambda saga=saga: advance.advance(saga.pk))
         saga = drain_through(saga)
         assert (saga.state, world.count(saga, "b"), unclaimed) == ("completed", 1, [])
 
@@ -243,7 +244,7 @@ def test_s11_nothing_is_recorded_when_the_database_stays_away(world: World, monk
 
     monkeypatch.setattr(transactions, "own_transaction", away)
     with pytest.raises(OperationalError, match="no route"):
-        engine.advance(saga.pk)
+        advance.advance(saga.pk)
     monkeypatch.undo()
     assert read(saga.pk).due_at - saga.created_at >= timedelta(seconds=25)  # the lease is what is waited for
     saga = drain(saga)

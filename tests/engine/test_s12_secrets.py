@@ -10,15 +10,18 @@ import pytest
 from django.db import connections
 from django.test import override_settings
 
-from sagas import InputRefused, Misconfigured, OutcomeUnknown, RetryLater, bulk, checks, operations
+from sagas import InputRefused, Misconfigured, OutcomeUnknown, RetryLater
 from sagas.conf import get_settings
+from sagas.core.states import Direction
 from sagas.exceptions import BadRequest
 from sagas.models import Saga, SagaBarrier, SagaHistory
-from sagas.rules import Operation
-from sagas.states import Direction
+from sagas.monitoring import checks
+from sagas.operators import operations
+from sagas.operators.bulk import selection
+from sagas.operators.preconditions import Operation
+from sagas.operators.presentation.transcript import render
 from sagas.testing import drain
 from sagas.testing.drain import read
-from sagas.transcript import render
 
 from .world import (
     COMPENSATION,
@@ -101,7 +104,9 @@ def test_an_input_is_never_altered(world: World) -> None:
 
 
 def test_a_name_that_is_excepted_is_stored_as_it_is(world: World) -> None:
-    with override_settings(SAGAS={"DOORBELL": "sagas.doorbell.ring_nobody", "REDACT_EXCEPT": ["receipt", "key_token"]}):
+    with override_settings(
+        SAGAS={"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody", "REDACT_EXCEPT": ["receipt", "key_token"]}
+    ):
         world.will("a", {"receipt": CARD, "key_token": "x", "other_token": "x"})
         saga = drain(begin(define(input=Facts, a=world.compensatable()), Facts(facts={"receipt": CARD})))
 
@@ -161,7 +166,7 @@ def test_a_result_is_masked_before_it_is_stored_anywhere(
     world: World, inventory_apart: str, caplog: pytest.LogCaptureFixture, participant: str | None, external: bool
 ) -> None:
     world.will("a", {"payment": "P-1", "client_secret": "hush-hush", "raw": {"number": int(CARD), "note": [HUSH]}})
-    with caplog.at_level(logging.WARNING, "sagas.perform"):
+    with caplog.at_level(logging.WARNING, "sagas.engine.execute"):
         saga = drain(begin(define(a=world.compensatable(participant, external=external), b=world.compensatable())))
 
     masked = {
@@ -174,7 +179,7 @@ def test_a_result_is_masked_before_it_is_stored_anywhere(
         rows = SagaBarrier.objects.using(inventory_apart).filter(key=f"{saga.pk}:a")
         assert [row.result for row in rows] == [masked]
     assert find_leaks() == []
-    [record] = [record for record in caplog.records if record.name == "sagas.perform"]
+    [record] = [record for record in caplog.records if record.name == "sagas.engine.execute"]
     assert record.step == "a"  # type: ignore[attr-defined]
     assert "client_secret (secret)" in record.places  # type: ignore[attr-defined]
     assert not any(secret in str(vars(record)) for secret in SECRETS)
@@ -296,10 +301,10 @@ def test_a_result_that_a_person_supplies_is_refused_with_a_secret_in_it(world: W
 def test_a_bulk_keeps_no_secret(world: World) -> None:
     world.will("a", RetryLater("wait", after=60))
     work(begin(define(a=world.compensatable(), b=world.compensatable()), trip="T-1"))
-    drawn = bulk.draw_matching(
+    drawn = selection.draw_matching(
         Operation.RETRY, Saga.objects.all(), actor=OPERATOR, filter={"search": CARD}, words=f"found by {CARD}"
     )
-    bulk.start_bulk(drawn.pk, actor=OPERATOR, reason=HUSH)
+    selection.start_bulk(drawn.pk, actor=OPERATOR, reason=HUSH)
 
     assert find_leaks() == []
 

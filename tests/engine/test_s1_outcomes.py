@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError, connections
 
 from sagas import Fenced, InProgress, Misconfigured, OutcomeUnknown, RetryLater
-from sagas.states import Direction, Effect, Hold, Outcome
+from sagas.core.states import Direction, Effect, Hold, Outcome
 from sagas.testing import drain, effect_of, outcomes_of
 
 from .world import (

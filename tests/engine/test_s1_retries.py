@@ -11,8 +11,8 @@ from django.db import OperationalError, connections
 
 from sagas import Compensatable, InProgress, OutcomeUnknown, Parallel, Pivot, RetryLater, RetryPolicy, nothing_to_undo
 from sagas.conf import SagaSettings
+from sagas.core.states import Direction, Hold, Outcome
 from sagas.models import Saga
-from sagas.states import Direction, Hold, Outcome
 from sagas.testing import drain, outcomes_of, pass_time
 
 from .world import (

@@ -12,8 +12,9 @@ from uuid import uuid4
 import pytest
 from django.db import connections, transaction
 
-from sagas import RetryPolicy, StepContext, engine
-from sagas.states import Direction, Effect, Outcome
+from sagas import RetryPolicy, StepContext
+from sagas.core.states import Direction, Effect, Outcome
+from sagas.engine import advance
 from sagas.testing import drain, effect_of, outcomes_of, pass_time
 from sagas.testing.drain import read
 
@@ -206,7 +207,7 @@ def test_s2_a_live_step_is_not_run_by_a_second_worker(world: World) -> None:
     looked: list[int] = []
 
     def look(_step: StepContext[Any], proceed: Callable[[], None]) -> None:
-        looked.append(run_elsewhere(lambda: engine.advance(saga.pk, worker="second")))
+        looked.append(run_elsewhere(lambda: advance.advance(saga.pk, worker="second")))
         proceed()
 
     saga = begin(define(a=world.compensatable(external=True)))

@@ -7,17 +7,9 @@ from typing import Any
 
 import pytest
 
-from sagas import (
-    Compensatable,
-    Misconfigured,
-    OutcomeUnknown,
-    Parallel,
-    RetryLater,
-    RetryPolicy,
-    nothing_to_undo,
-    operations,
-)
-from sagas.states import Effect, Hold
+from sagas import Compensatable, Misconfigured, OutcomeUnknown, Parallel, RetryLater, RetryPolicy, nothing_to_undo
+from sagas.core.states import Effect, Hold
+from sagas.operators import operations
 from sagas.testing import drain, effect_of, faults, pass_time
 
 from .frozen import freeze

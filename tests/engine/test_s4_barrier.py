@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from sagas import StepContext, barrier, operations
+from sagas import StepContext
+from sagas.core.states import Direction, Outcome
 from sagas.exceptions import Fenced
 from sagas.models import BarrierState, Saga, SagaBarrier
-from sagas.states import Direction, Outcome
+from sagas.operators import operations
+from sagas.participants import barrier
 from sagas.testing import drain, outcomes_of
 
 from .frozen import freeze, lose_lease

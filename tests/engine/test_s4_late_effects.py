@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from sagas import OutcomeUnknown, RetryLater, operations
+from sagas import OutcomeUnknown, RetryLater
+from sagas.core.states import Effect, Hold, Outcome
 from sagas.exceptions import Fenced
 from sagas.models import Saga
-from sagas.states import Effect, Hold, Outcome
+from sagas.operators import operations
 from sagas.testing import drain, effect_of, find_violations, outcomes_of, pass_time
 
 from .frozen import LEASE, freeze, lose_lease

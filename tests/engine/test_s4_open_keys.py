@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from sagas import RetryLater, StepContext, operations
+from sagas import RetryLater, StepContext
 from sagas.models import Saga, SagaBarrier
+from sagas.operators import operations
 from sagas.testing import drain, pass_time
 
 from .frozen import LEASE, freeze, lose_lease

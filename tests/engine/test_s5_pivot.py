@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from sagas import Fenced, OutcomeUnknown, RetryLater, clock, engine, operations
+from sagas import Fenced, OutcomeUnknown, RetryLater, clock
+from sagas.core.states import Hold
+from sagas.engine import advance
 from sagas.models import Saga, SagaHistory
-from sagas.states import Hold
+from sagas.operators import operations
 from sagas.testing import drain, pass_time
 from sagas.testing.drain import read
 
@@ -46,7 +48,7 @@ def saga(world: World) -> Saga:
 @pytest.fixture
 def before(world: World, saga: Saga) -> Saga:
     """Stop right before the pivot is claimed."""
-    engine.advance(saga.pk, should_stop=lambda: world.called("a") > 0)
+    advance.advance(saga.pk, should_stop=lambda: world.called("a") > 0)
     found = read(saga.pk)
     assert states(found) == {"a": "succeeded", "p": "pending", "r": "pending"}
     return found

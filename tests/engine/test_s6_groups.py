@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from sagas import Misconfigured, OutcomeUnknown, Parallel, RetryLater, StepContext, doorbell, engine, operations
+from sagas import Misconfigured, OutcomeUnknown, Parallel, RetryLater, StepContext
+from sagas.core.states import Outcome
+from sagas.engine import advance
+from sagas.engine.notify import wakeup
 from sagas.models import Saga
-from sagas.states import Outcome
+from sagas.operators import operations
 from sagas.testing import drain, find_violations, outcomes_of, pass_time
 from sagas.testing.drain import read
 
@@ -48,7 +51,7 @@ def test_s6_steps_run_side_by_side_when_workers_are_free(world: World, external:
     world.will("x", meet_the_other)
     world.will("y", meet_the_other)
     saga = begin(define(g=group_of(world, "x", "y", external=external), z=world.compensatable()))
-    counts = run_side_by_side([lambda: engine.advance(saga.pk), lambda: engine.advance(saga.pk)])
+    counts = run_side_by_side([lambda: advance.advance(saga.pk), lambda: advance.advance(saga.pk)])
     saga = read(saga.pk)
     assert (saga.state, sum(counts)) == ("completed", 3)
     assert [world.count(saga, step) for step in "xyz"] == [1, 1, 1]
@@ -58,13 +61,13 @@ def test_s6_on_entry_one_step_is_claimed_and_the_others_are_rung_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rung: list[str] = []
-    monkeypatch.setattr(doorbell, "ring", lambda _saga_id, queue="": rung.append(queue))
+    monkeypatch.setattr(wakeup, "ring", lambda _saga_id, queue="": rung.append(queue))
     seen: list[tuple[dict[str, str], list[str]]] = []
     group = Parallel(x=world.compensatable(), y=world.compensatable(queue="slow"), z=world.compensatable())
     world.will("x", lambda _step, proceed: (seen.append((states(saga), list(rung))), proceed())[1])
     saga = begin(define(a=world.compensatable(), g=group))
     rung.clear()
-    engine.advance(saga.pk)
+    advance.advance(saga.pk)
     assert seen == [({"a": "succeeded", "x": "running", "y": "pending", "z": "pending"}, ["slow", "sagas"])]
 
 
@@ -86,7 +89,7 @@ def test_s6_the_last_two_finishing_together_start_the_next_exactly_once(world: W
         finish_together = meet_after_effect(threading.Barrier(2))
         world.will("x", finish_together)
         world.will("y", finish_together)
-        run_side_by_side([lambda saga=saga: engine.advance(saga.pk)] * 2)
+        run_side_by_side([lambda saga=saga: advance.advance(saga.pk)] * 2)
         found = read(saga.pk)
         assert (found.state, world.count(saga, "z")) == ("completed", 1)
         assert outcomes_of(saga.pk, "z") == [Outcome.SUCCEEDED]
@@ -100,11 +103,11 @@ def test_s6_the_last_two_compensations_finishing_together_go_on_exactly_once(wor
         saga = begin(trip)
         finish_together = meet_after_effect(threading.Barrier(2))
         world.will("z", Refused())
-        engine.advance(saga.pk, should_stop=lambda: not world.plans["z", ACTION])
+        advance.advance(saga.pk, should_stop=lambda: not world.plans["z", ACTION])
         assert read(saga.pk).state == "compensating"
         world.will("x", finish_together, direction=COMPENSATION)
         world.will("y", finish_together, direction=COMPENSATION)
-        run_side_by_side([lambda saga=saga: engine.advance(saga.pk)] * 2)
+        run_side_by_side([lambda saga=saga: advance.advance(saga.pk)] * 2)
         found = drain(saga)
         assert (found.state, world.count(saga, "a", "undone")) == ("compensated", 1)
         assert [world.count(saga, step, "undone") for step in "xy"] == [1, 1]
@@ -259,8 +262,8 @@ def test_s6_a_group_after_the_pivot_ends_the_saga_once(world: World) -> None:
         finish_together = meet_after_effect(threading.Barrier(2))
         world.will("x", finish_together)
         world.will("y", finish_together)
-        engine.advance(saga.pk, should_stop=lambda saga=saga: world.count(saga, "p") > 0)
-        run_side_by_side([lambda saga=saga: engine.advance(saga.pk)] * 2)
+        advance.advance(saga.pk, should_stop=lambda saga=saga: world.count(saga, "p") > 0)
+        run_side_by_side([lambda saga=saga: advance.advance(saga.pk)] * 2)
         assert read(saga.pk).state == "completed"
         assert len(told(saga, "saga_completed")) == 1
 
@@ -270,7 +273,7 @@ def test_s6_a_crowd_of_workers_runs_each_step_once(world: World) -> None:
     trip = define(a=world.compensatable(), g=group, z=world.compensatable())
     for _ in range(5):
         saga = begin(trip)
-        run_side_by_side([lambda saga=saga: engine.advance(saga.pk)] * 6)
+        run_side_by_side([lambda saga=saga: advance.advance(saga.pk)] * 6)
         saga = drain(saga)
         assert saga.state == "completed"
         assert {name: world.count(saga, name) for name in states(saga)} == dict.fromkeys("auvwxz", 1)

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from sagas import InProgress, Misconfigured, OutcomeUnknown, RetryLater, RetryPolicy, operations, registry
+from sagas import InProgress, Misconfigured, OutcomeUnknown, RetryLater, RetryPolicy
+from sagas.core.definition import registry
+from sagas.core.states import Hold
 from sagas.models import Saga
-from sagas.states import Hold
+from sagas.operators import operations
 from sagas.testing import drain, find_violations, pass_time
 from sagas.testing.drain import read
 

@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from sagas import Misconfigured, OutcomeUnknown, Parallel, RetryLater, operations, registry
+from sagas import Misconfigured, OutcomeUnknown, Parallel, RetryLater
+from sagas.core.definition import registry
+from sagas.core.states import Hold, Outcome
 from sagas.exceptions import OperationRefused
 from sagas.models import Saga, SagaAttempt
-from sagas.states import Hold, Outcome
+from sagas.operators import operations
 from sagas.testing import drain, faults, outcomes_of, pass_time
 from sagas.testing.drain import read
 

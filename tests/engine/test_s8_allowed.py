@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from sagas import plans
+from sagas.engine.store.snapshot import SagaSnapshot
 from sagas.exceptions import OperationRefused
 from sagas.models import Saga, SagaStep
-from sagas.rules import Operation
-from sagas.snapshot import SagaSnapshot
+from sagas.operators import preview
+from sagas.operators.preconditions import Operation
 from sagas.testing import drain
 from sagas.testing.drain import read
 
@@ -60,7 +60,7 @@ def test_s8_what_is_allowed_when(world: World, situation: Callable[[World, Saga]
     saga = start(world)
     situation(world, saga)
     before = read(saga.pk)
-    plan = plans.draw_plan(operation, saga.pk, step=step if operation in NEEDS_STEP else None)
+    plan = preview.draw_plan(operation, saga.pk, step=step if operation in NEEDS_STEP else None)
     assert plan.is_allowed is (operation in allowed)
     assert (plan.revision, plan.history_count) == (before.revision, before.history_count)
 
@@ -128,8 +128,8 @@ def test_s8_a_plan_on_an_ended_lease_tells_what_the_action_finds_and_writes_noth
     expired(world, saga)
     stored = picture(saga)
 
-    plan = plans.draw_plan(RETRY, saga.pk)
-    back = plans.draw_plan(COMPENSATE, saga.pk)
+    plan = preview.draw_plan(RETRY, saga.pk)
+    back = preview.draw_plan(COMPENSATE, saga.pk)
 
     assert ([live.is_expired for live in plan.live], plan.outcome) == ([True], "The saga goes on with a.")
     assert next((run.step, run.direction.value, run.note) for run in plan.runs) == ("a", "action", "")
@@ -137,6 +137,6 @@ def test_s8_a_plan_on_an_ended_lease_tells_what_the_action_finds_and_writes_noth
         "The saga compensates: beginning with a, in reverse order.",
         [""],
     )
-    assert plans.list_retriable_steps(SagaSnapshot.find(saga.pk)) == ["a"]
-    assert plans.list_allowed_steps(SagaSnapshot.find(saga.pk), REFUSED)["a"] == ""
+    assert preview.list_retriable_steps(SagaSnapshot.find(saga.pk)) == ["a"]
+    assert preview.list_allowed_steps(SagaSnapshot.find(saga.pk), REFUSED)["a"] == ""
     assert picture(saga) == stored

@@ -9,12 +9,13 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
-from sagas import RetryLater, operations
-from sagas.actors import Actor
+from sagas import RetryLater
 from sagas.exceptions import BadRequest, OperationRefused, PermissionRefused, SagaNotFound, StaleRevision
 from sagas.models import Saga
 from sagas.models.saga import new_saga_id
-from sagas.rules import PERMISSIONS, Operation
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.preconditions import PERMISSIONS, Operation
 from sagas.testing import pass_time
 from sagas.testing.drain import read
 

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from sagas import RetryLater, engine, operations
-from sagas.actors import Actor
+from sagas import RetryLater
+from sagas.engine import advance
 from sagas.exceptions import OperationRefused, StaleRevision
 from sagas.models import Saga
-from sagas.operations import OperationResult
-from sagas.plans import OperationPlan, draw_plan
-from sagas.rules import Operation
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.operations import OperationResult
+from sagas.operators.preconditions import Operation
+from sagas.operators.preview import OperationPlan, draw_plan
 from sagas.testing import drain
 from sagas.testing.drain import read
 
@@ -43,7 +45,7 @@ def test_s8_cancel_against_completion_has_one_winner(world: World, start: Callab
     ends = set()
     for _ in range(ROUNDS):
         saga = start()
-        run_side_by_side([lambda saga=saga: engine.advance(saga.pk), lambda saga=saga: cancel(saga)])
+        run_side_by_side([lambda saga=saga: advance.advance(saga.pk), lambda saga=saga: cancel(saga)])
         saga = drain(saga)
         ends.add(saga.state)
         charged, undone = world.count(saga, "p"), world.count(saga, "a", "undone")
@@ -124,8 +126,8 @@ def test_s8_a_retry_against_the_worker_that_claims_runs_the_step_once(world: Wor
         results = run_side_by_side(
             [
                 lambda saga=saga: operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON),
-                lambda saga=saga: engine.advance(saga.pk),
-                lambda saga=saga: engine.advance(saga.pk),
+                lambda saga=saga: advance.advance(saga.pk),
+                lambda saga=saga: advance.advance(saga.pk),
             ]
         )
         assert isinstance(results[0], OperationResult | OperationRefused)
@@ -148,9 +150,9 @@ def test_s8_an_operator_a_worker_and_a_deadline_on_one_saga(world: World) -> Non
         Saga.objects.filter(pk=saga.pk).update(deadline_at=saga.created_at + timedelta(milliseconds=20 + number))
         results = run_side_by_side(
             [
-                lambda saga=saga: engine.advance(saga.pk),
+                lambda saga=saga: advance.advance(saga.pk),
                 lambda saga=saga: cancel(saga),
-                lambda saga=saga: engine.advance(saga.pk),
+                lambda saga=saga: advance.advance(saga.pk),
                 lambda saga=saga: operations.pause(saga.pk, actor=OTHER, reason=REASON),
             ]
         )

@@ -11,13 +11,18 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection, transaction
 
-from sagas import Parallel, RetryLater, clock, doorbell, engine, operations, recovery, registry
+from sagas import Parallel, RetryLater, clock
 from sagas.conf import get_settings
-from sagas.liveness import read_liveness
+from sagas.core.definition import registry
+from sagas.core.states import Hold
+from sagas.engine import advance as engine
+from sagas.engine.notify import wakeup
 from sagas.models import Saga, SagaWorker
-from sagas.states import Hold
+from sagas.monitoring.liveness import read_liveness
+from sagas.operators import operations
 from sagas.testing import drain, faults, pass_time
 from sagas.testing.drain import read
+from sagas.worker import sweeper
 
 from .side_by_side import run_side_by_side
 from .world import OPERATOR, REASON, Refused, World, attempts, begin, define, states, step_of, work
@@ -29,7 +34,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 def rings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, str]]:
     """Collect rings."""
     rung: list[tuple[UUID, str]] = []
-    monkeypatch.setattr(doorbell, "ring", lambda saga_id, queue="": rung.append((saga_id, queue)))
+    monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue="": rung.append((saga_id, queue)))
     return rung
 
 
@@ -96,7 +101,7 @@ def test_s9_when_its_time_slice_is_spent_a_task_records_without_claiming_and_rin
 ) -> None:
     ahead = [0.0]
     real = time.monotonic
-    monkeypatch.setattr("sagas.engine.time.monotonic", lambda: real() + ahead[0])
+    monkeypatch.setattr("sagas.engine.advance.time.monotonic", lambda: real() + ahead[0])
     slice_seconds = get_settings().time_slice.total_seconds()
 
     def take_long(_step: Any, proceed: Callable[[], None]) -> None:
@@ -160,7 +165,7 @@ def test_s9_an_action_of_a_person_rings_for_what_it_makes_due(
 
 
 def due_ids(**options: Any) -> list[UUID]:
-    return [due.id for due in recovery.claim_due(**options)]
+    return [due.id for due in sweeper.claim_due(**options)]
 
 
 @pytest.fixture
@@ -225,7 +230,7 @@ def test_s9_the_page_of_the_setting_is_the_default(trip: Any, settings: Any) -> 
 def test_s9_the_sweep_rings_the_queue_of_what_is_due(world: World, rings: list[Any]) -> None:
     saga = begin(define(a=world.compensatable(queue="slow")))
     rings.clear()
-    assert recovery.ring_due() == 1
+    assert sweeper.ring_due() == 1
     assert rings == [(saga.pk, "slow")]
 
 
@@ -233,13 +238,13 @@ def test_s9_the_sweep_rings_the_common_queue_for_one_that_other_code_names(world
     saga = begin(define(a=world.compensatable(queue="slow")))
     registry.forget("trip", 1)
     rings.clear()
-    assert recovery.ring_due() == 1
+    assert sweeper.ring_due() == 1
     assert rings == [(saga.pk, "sagas")]
     saga = work(saga)
     assert (saga.hold, attempts(saga, "a")) == (Hold.DEFINITION_MISSING, [])
     pass_time(until_due=saga)
     rings.clear()
-    assert recovery.ring_due(queues=["slow"]) == 1
+    assert sweeper.ring_due(queues=["slow"]) == 1
     assert rings == [(saga.pk, "slow")]  # somebody who names the queue knows it
 
 
@@ -261,12 +266,12 @@ def test_s9_the_sweep_rings_every_queue_of_a_group_although_nobody_serves_the_fi
 ) -> None:
     saga = begin(group_of_two_queues(world))
     rings.clear()
-    assert recovery.ring_due() == 1
+    assert sweeper.ring_due() == 1
     assert rings == [(saga.pk, "stopped"), (saga.pk, "slow")]
     engine.advance(saga.pk, queues=frozenset({"slow"}))
     assert states(saga) == {"x": "pending", "y": "succeeded"}
     rings.clear()
-    assert recovery.ring_due() == 1
+    assert sweeper.ring_due() == 1
     assert rings == [(saga.pk, "stopped")]
 
 
@@ -278,7 +283,7 @@ def test_s9_the_sweep_rings_the_queue_of_a_retry_although_nobody_serves_what_was
     engine.advance(saga.pk, queues=frozenset({"slow"}))
     pass_time(timedelta(seconds=61))
     rings.clear()
-    assert recovery.ring_due() == 1
+    assert sweeper.ring_due() == 1
     assert set(rings) == {(saga.pk, "stopped"), (saga.pk, "slow")}
 
 
@@ -289,23 +294,23 @@ def test_s9_a_queue_that_a_saga_needs_finds_it_whichever_is_named_first(world: W
         pass_time(timedelta(seconds=6))
     assert due_ids(but_not=["stopped", "slow"]) == []
     assert due_ids(queues=["nobody"]) == []
-    [found] = recovery.claim_due(but_not=["stopped"])
+    [found] = sweeper.claim_due(but_not=["stopped"])
     assert found.queues == ("slow",)
 
 
 def test_s9_who_executes_one_queue_runs_its_steps_of_a_group(world: World) -> None:
     saga = begin(group_of_two_queues(world))
-    assert recovery.run_due(queues=["slow"]) == 1
+    assert sweeper.run_due(queues=["slow"]) == 1
     assert states(saga) == {"x": "pending", "y": "succeeded"}
-    assert recovery.run_due(queues=["stopped"]) == 1
+    assert sweeper.run_due(queues=["stopped"]) == 1
     assert (read(saga.pk).state, read(saga.pk).queue, read(saga.pk).other_queues) == ("completed", "", [])
 
 
 def test_s9_the_sweep_can_execute_what_is_due_without_any_broker(world: World, trip: Any) -> None:
     sagas = [begin(trip) for _ in range(3)]
-    assert recovery.run_due() == 3
+    assert sweeper.run_due() == 3
     assert {read(saga.pk).state for saga in sagas} == {"completed"}
-    assert attempts(sagas[0], "a")[0].worker == recovery.worker_name()
+    assert attempts(sagas[0], "a")[0].worker == sweeper.worker_name()
 
 
 def test_s9_a_poisoned_row_never_stops_the_rest(world: World, trip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,10 +322,10 @@ def test_s9_a_poisoned_row_never_stops_the_rest(world: World, trip: Any, monkeyp
             raise ZeroDivisionError("poison")
         return real(saga_id, **options)
 
-    monkeypatch.setattr(recovery.engine, "advance", advance)
-    assert recovery.run_due() == 3
+    monkeypatch.setattr(sweeper.engine, "advance", advance)
+    assert sweeper.run_due() == 3
     assert [read(saga.pk).state for saga in others] == ["completed", "completed"]
-    assert recovery.run_due() == 0  # rung just now
+    assert sweeper.run_due() == 0  # rung just now
     pass_time(timedelta(seconds=6))
     later = begin(trip)
     pass_time(timedelta(seconds=1))
@@ -331,7 +336,7 @@ def test_s9_a_poisoned_row_never_stops_the_rest(world: World, trip: Any, monkeyp
 def test_s9_a_sweep_stops_when_it_is_told_to(world: World, trip: Any) -> None:
     for _ in range(4):
         begin(trip)
-    assert recovery.run_due(should_stop=lambda: world.called("a") >= 2) == 2
+    assert sweeper.run_due(should_stop=lambda: world.called("a") >= 2) == 2
     assert world.called("a") == 2
 
 
@@ -375,30 +380,30 @@ def test_s9_the_clock_is_the_databases(world: World, trip: Any) -> None:
 
 def test_s9_a_sweeper_writes_when_it_was_last_seen(trip: Any) -> None:
     assert read_liveness().last_sweep_age is None
-    recovery.beat(queues={"slow", "sagas"}, found=2)
+    sweeper.beat(queues={"slow", "sagas"}, found=2)
     [worker] = SagaWorker.objects.all()
-    assert (worker.name, worker.queues, worker.last_found) == (recovery.worker_name(), ["sagas", "slow"], 2)
+    assert (worker.name, worker.queues, worker.last_found) == (sweeper.worker_name(), ["sagas", "slow"], 2)
     assert f"{worker.host}:{worker.pid}" == worker.name
     started_at = worker.started_at
     pass_time(timedelta(seconds=40))
     assert timedelta(seconds=40) <= read_liveness().last_sweep_age < timedelta(seconds=100)
-    recovery.beat(queues=[], found=0)
+    sweeper.beat(queues=[], found=0)
     [worker] = SagaWorker.objects.all()
     assert (worker.started_at, worker.last_found, worker.queues) == (started_at, 0, [])
     assert read_liveness().last_sweep_age < timedelta(seconds=60)
-    recovery.leave()
+    sweeper.leave()
     assert SagaWorker.objects.count() == 0
 
 
 def test_s9_a_sweeper_that_is_long_gone_is_forgotten() -> None:
-    recovery.beat(queues=[], found=0)
+    sweeper.beat(queues=[], found=0)
     SagaWorker.objects.update(name="old:1")
     pass_time(timedelta(hours=23))
-    recovery.beat(queues=[], found=0)
+    sweeper.beat(queues=[], found=0)
     assert SagaWorker.objects.count() == 2
     pass_time(timedelta(hours=2))
-    recovery.beat(queues=[], found=0)
-    assert [worker.name for worker in SagaWorker.objects.all()] == [recovery.worker_name()]
+    sweeper.beat(queues=[], found=0)
+    assert [worker.name for worker in SagaWorker.objects.all()] == [sweeper.worker_name()]
 
 
 def test_s9_the_age_of_the_oldest_due_saga_is_known(trip: Any) -> None:

@@ -14,8 +14,9 @@ import pytest
 from celery import Celery, current_app
 from kombu import Connection
 
-from sagas import doorbell, tasks
-from sagas.doorbell import _Bell
+from sagas import tasks
+from sagas.engine.notify import wakeup
+from sagas.engine.notify.wakeup import _Bell
 
 from .side_by_side import PATIENCE_SECONDS, run_side_by_side
 
@@ -96,7 +97,7 @@ def test_s9_a_full_doorbell_drops_rings_and_complains_once(
     bell = _Bell()
     bell.put((uuid4(), "sagas"))
     assert frozen_broker.accepted.wait(PATIENCE_SECONDS)  # the first one is in the hands of the thread
-    with caplog.at_level(logging.WARNING, "sagas.doorbell"):
+    with caplog.at_level(logging.WARNING, "sagas.engine.notify.wakeup"):
         for _ in range(50):
             bell.put((uuid4(), "sagas"))
     assert bell.queue.count() == 5
@@ -127,23 +128,24 @@ def test_s9_a_broker_that_refuses_costs_its_ring_only(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    "path", ["no.such.module", "sagas.doorbell.no_such_function", "sagas", "", "sagas.doorbell.Ring"]
+    "path",
+    ["no.such.module", "sagas.engine.notify.wakeup.no_such_function", "sagas", "", "sagas.engine.notify.wakeup.Ring"],
 )
 def test_s9_a_broken_doorbell_never_raises(settings: Any, path: str) -> None:
     settings.SAGAS = {"DOORBELL": path}
-    assert doorbell.ring(uuid4()) is None
+    assert wakeup.ring(uuid4()) is None
 
 
 def test_s9_the_doorbell_of_the_settings_is_rung(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rung: list[tuple[UUID, str]] = []
-    monkeypatch.setattr(doorbell, "ring_celery", lambda saga_id, queue: rung.append((saga_id, queue)))
-    monkeypatch.setattr(doorbell, "_found", {})
+    monkeypatch.setattr(wakeup, "ring_celery", lambda saga_id, queue: rung.append((saga_id, queue)))
+    monkeypatch.setattr(wakeup, "_found", {})
     saga_id = uuid4()
-    settings.SAGAS = {"DOORBELL": "sagas.doorbell.ring_nobody"}
-    doorbell.ring(saga_id)
+    settings.SAGAS = {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
+    wakeup.ring(saga_id)
     settings.SAGAS = {"DEFAULT_QUEUE": "mine"}
-    doorbell.ring(saga_id)
-    doorbell.ring(saga_id, "slow")
+    wakeup.ring(saga_id)
+    wakeup.ring(saga_id, "slow")
     assert rung == [(saga_id, "mine"), (saga_id, "slow")]
 
 
@@ -151,18 +153,18 @@ def test_s9_without_a_queue_of_the_engine_s_own_it_rings_where_a_plain_worker_li
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rung: list[str] = []
-    monkeypatch.setattr(doorbell, "ring_celery", lambda _saga_id, queue: rung.append(queue))
-    monkeypatch.setattr(doorbell, "_found", {})
+    monkeypatch.setattr(wakeup, "ring_celery", lambda _saga_id, queue: rung.append(queue))
+    monkeypatch.setattr(wakeup, "_found", {})
     settings.SAGAS = {}
     before = current_app._get_current_object()
     app = Celery("somebody_s")  # which makes itself the current one
     try:
-        doorbell.ring(uuid4())
+        wakeup.ring(uuid4())
         app.conf.task_default_queue = "theirs"
-        doorbell.ring(uuid4())
+        wakeup.ring(uuid4())
     finally:
         before.set_current()
-    doorbell.ring(uuid4())
+    wakeup.ring(uuid4())
     assert rung == ["celery", "theirs", current_app.conf.task_default_queue]
 
 
@@ -183,19 +185,19 @@ def in_child(work: Callable[[], bytes]) -> bytes:
 
 
 def test_s9_a_forked_child_gets_a_doorbell_of_its_own(published: list[dict[str, Any]]) -> None:
-    doorbell.ring_celery(uuid4(), "sagas")
-    assert doorbell._bell.queue.has_thread
+    wakeup.ring_celery(uuid4(), "sagas")
+    assert wakeup._bell.queue.has_thread
 
     def ring_in_child() -> bytes:
-        is_new = not doorbell._bell.queue.has_thread
+        is_new = not wakeup._bell.queue.has_thread
         saga_id = uuid4()
         published.clear()
-        doorbell.ring_celery(saga_id, "sagas")
-        doorbell._bell.flush(PATIENCE_SECONDS)
+        wakeup.ring_celery(saga_id, "sagas")
+        wakeup._bell.flush(PATIENCE_SECONDS)
         return b"%d %d" % (is_new, len([m for m in published if m["args"] == [str(saga_id)]]))
 
     assert in_child(ring_in_child) == b"1 1"
-    assert doorbell._bell.queue.has_thread
+    assert wakeup._bell.queue.has_thread
 
 
 @pytest.mark.parametrize("saga_id", ["", "x", "1", None, 5, ["a"], {"a": 1}, "\x00", "0" * 5000])

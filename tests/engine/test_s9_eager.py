@@ -11,7 +11,9 @@ import pytest
 from celery import current_app
 from django.db import transaction
 
-from sagas import Parallel, doorbell, eager, engine
+from sagas import Parallel
+from sagas.engine import advance as engine
+from sagas.engine.notify import eager, wakeup
 from sagas.models import Saga, SagaAttempt
 from sagas.testing import drain, faults
 from sagas.testing.drain import read
@@ -19,7 +21,7 @@ from sagas.testing.drain import read
 from .world import Broken, World, begin, define
 
 DATABASES = "__all__"
-RINGING = {"DOORBELL": "sagas.doorbell.ring_celery"}
+RINGING = {"DOORBELL": "sagas.engine.notify.wakeup.ring_celery"}
 commits = pytest.mark.django_db(databases=DATABASES, transaction=True)
 
 
@@ -46,7 +48,7 @@ def test_s9_eager_a_saga_runs_when_its_start_is_committed_and_in_this_thread(wor
     assert read(saga.pk).state == "completed"
     # No thread: its connection would keep a test database from being dropped.
     assert bells() == before
-    assert doorbell.count_waiting("sagas") == 0
+    assert wakeup.count_waiting("sagas") == 0
 
 
 @commits
@@ -59,7 +61,7 @@ def test_s9_eager_steps_of_other_queues_run_too_and_once(world: World, monkeypat
 
     assert read(saga.pk).state == "completed"
     assert looks[saga.pk] == 1
-    assert doorbell._bell.queue.count() == 0
+    assert wakeup._bell.queue.count() == 0
 
 
 @commits
@@ -131,7 +133,7 @@ def test_s9_eager_nothing_that_a_step_raises_comes_out_of_a_ring(
     monkeypatch.undo()
     assert eager._waiting.rings is None
 
-    doorbell.ring(saga.pk)
+    wakeup.ring(saga.pk)
     assert read(saga.pk).state == "completed"
 
 
@@ -143,7 +145,7 @@ def test_s9_eager_ctrl_c_ends_what_it_should(world: World, monkeypatch: pytest.M
     saga = drain(begin(define(a=world.compensatable())))
     monkeypatch.setattr(engine, "advance", advance)
     with pytest.raises(KeyboardInterrupt):
-        doorbell.ring(saga.pk)
+        wakeup.ring(saga.pk)
     assert eager._waiting.rings is None
 
 
@@ -151,7 +153,7 @@ def test_s9_eager_ctrl_c_ends_what_it_should(world: World, monkeypatch: pytest.M
 def test_s9_eager_a_ring_inside_a_transaction_is_left_to_the_sweep(world: World) -> None:
     with transaction.atomic():
         saga = begin(define(a=world.compensatable()))
-        doorbell.ring(saga.pk)
+        wakeup.ring(saga.pk)
         assert read(saga.pk).state == "pending"
     assert read(saga.pk).state == "completed"  # by the ring after the commit
 
@@ -159,13 +161,13 @@ def test_s9_eager_a_ring_inside_a_transaction_is_left_to_the_sweep(world: World)
 @commits
 def test_s9_a_change_of_the_setting_is_obeyed_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     rung: list[Any] = []
-    monkeypatch.setattr(doorbell._bell, "put", rung.append)
+    monkeypatch.setattr(wakeup._bell, "put", rung.append)
     current_app.conf.task_always_eager = False
     saga = begin(define(a=world.compensatable()))
     assert rung == [(saga.pk, "sagas")]
     current_app.conf.task_always_eager = True
 
-    doorbell.ring(saga.pk)
+    wakeup.ring(saga.pk)
     assert read(saga.pk).state == "completed"
     assert len(rung) == 1
 

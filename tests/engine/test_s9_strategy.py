@@ -14,7 +14,9 @@ from celery import current_app
 from celery.worker import strategy as celery_strategy
 from kombu import Message, Queue
 
-from sagas import consuming, strategy, tasks
+from sagas import tasks
+from sagas.worker import celery_strategy as strategy
+from sagas.worker import consuming
 
 TASK = "sagas.advance"
 

@@ -17,14 +17,18 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 from django.db import connections
 from kombu.utils import functional
 
-from sagas import announcing, bulk_running, consuming, doorbell, engine, recovery, sweeping, tasks, worker
+from sagas import tasks
 from sagas.alerts import Alert
-from sagas.doorbell import _Bell
-from sagas.liveness import read_liveness
+from sagas.engine import advance as engine
+from sagas.engine.notify import alert_dispatch, wakeup
+from sagas.engine.notify.wakeup import _Bell
 from sagas.management.stopping import Stop
 from sagas.management.sweeping import sweep
 from sagas.models import SagaWorker
+from sagas.monitoring.liveness import read_liveness
+from sagas.operators.bulk import runner
 from sagas.testing.drain import read
+from sagas.worker import consuming, due_work, lifecycle, sweeper
 
 from . import test_alerts
 from .bulks import draw_and_start, make
@@ -59,14 +63,14 @@ def test_s9_a_stray_exception_of_one_saga_does_not_keep_others_from_being_run(
     first, second = (begin(define(a=world.compensatable())) for _ in range(2))
     poison(monkeypatch, first.pk, error)
 
-    assert recovery.run_due() == 2
+    assert sweeper.run_due() == 2
 
     assert (read(first.pk).state, read(second.pk).state) == ("pending", "completed")
 
 
 @pytest.mark.parametrize("error", ENDS, ids=repr)
 @pytest.mark.parametrize(
-    "run", [recovery.run_due, lambda: sweeping.run_all_due(queues=None, should_stop=lambda: False)], ids=["page", "all"]
+    "run", [sweeper.run_due, lambda: due_work.run_all_due(queues=None, should_stop=lambda: False)], ids=["page", "all"]
 )
 def test_s9_who_wants_the_process_to_end_is_heard(
     world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException, run: Callable[[], object]
@@ -81,10 +85,10 @@ def test_s9_what_was_rung_for_just_now_survives_a_stray_exception_too(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (begin(define(a=world.compensatable())) for _ in range(2))
-    assert len(recovery.claim_due()) == 2  # as if they had been rung for
+    assert len(sweeper.claim_due()) == 2  # as if they had been rung for
     poison(monkeypatch, first.pk, asyncio.CancelledError())
 
-    sweeping.run_all_due(queues=None, should_stop=lambda: False)
+    due_work.run_all_due(queues=None, should_stop=lambda: False)
 
     assert (read(first.pk).state, read(second.pk).state) == ("pending", "completed")
 
@@ -102,9 +106,9 @@ def test_s9_a_stray_exception_of_one_bulk_does_not_stop_the_others(
             raise error
         return 1
 
-    monkeypatch.setattr(bulk_running, "advance", advance)
+    monkeypatch.setattr(runner, "advance", advance)
 
-    assert bulk_running.run_due() == 1
+    assert runner.run_due() == 1
     assert len(seen) == len(started)
 
 
@@ -121,7 +125,7 @@ def test_s9_the_loop_of_the_command_goes_on_after_a_stray_exception(
         stop.is_asked = True
         return 0
 
-    monkeypatch.setattr(recovery, "ring_due", ring_due)
+    monkeypatch.setattr(sweeper, "ring_due", ring_due)
 
     assert sweep(runs=False, queues=None, interval_seconds=0.01, stop=stop).sweeps == 2
 
@@ -130,7 +134,7 @@ def test_s9_the_loop_of_the_command_ends_when_somebody_wants_it_to(monkeypatch: 
     def ring_due(**_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recovery, "ring_due", ring_due)
+    monkeypatch.setattr(sweeper, "ring_due", ring_due)
     with pytest.raises(KeyboardInterrupt):
         sweep(runs=False, queues=None, interval_seconds=0.01, stop=Stop())
 
@@ -139,7 +143,7 @@ def test_s9_the_loop_of_the_command_ends_when_somebody_wants_it_to(monkeypatch: 
 def test_s9_no_exception_ends_the_sweeper_of_a_worker(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, error: BaseException
 ) -> None:
-    real, failures = recovery.ring_due, []
+    real, failures = sweeper.ring_due, []
 
     def ring_due(**options: Any) -> int:
         if not failures:
@@ -147,7 +151,7 @@ def test_s9_no_exception_ends_the_sweeper_of_a_worker(
             raise error
         return real(**options)
 
-    monkeypatch.setattr(recovery, "ring_due", ring_due)
+    monkeypatch.setattr(sweeper, "ring_due", ring_due)
     request.getfixturevalue("sweeping_worker")
     wait_until(SagaWorker.objects.exists)
 
@@ -180,7 +184,7 @@ def test_s9_a_broker_that_does_not_answer_counts_as_failing(monkeypatch: pytest.
         is_free.wait(PATIENCE_SECONDS)
 
     monkeypatch.setattr(tasks.advance, "apply_async", publish)
-    monkeypatch.setattr(doorbell, "STUCK_SECONDS", 0.0)
+    monkeypatch.setattr(wakeup, "STUCK_SECONDS", 0.0)
     bell = _Bell()
     bell.put((uuid4(), "sagas"))
     assert is_there.wait(PATIENCE_SECONDS)
@@ -193,7 +197,7 @@ def test_s9_a_broker_that_does_not_answer_counts_as_failing(monkeypatch: pytest.
 @pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit()], ids=repr)
 def test_s9_a_hook_that_ends_its_thread_does_not_silence_the_others(settings: Any, error: BaseException) -> None:
     settings.SAGAS = {**QUIET, "ON_ATTENTION": [HOOK]}
-    announcing._queue.forget()
+    alert_dispatch._queue.forget()
     test_alerts.heard.clear()
 
     def fail_once(_alert: Alert) -> None:
@@ -203,12 +207,12 @@ def test_s9_a_hook_that_ends_its_thread_does_not_silence_the_others(settings: An
     test_alerts.behaviour[:] = [fail_once]
     try:
         for number in range(2):
-            announcing.announce([an_alert(number)])
-            announcing.flush()
+            alert_dispatch.announce([an_alert(number)])
+            alert_dispatch.flush()
         wait_until(lambda: "step 1" in [alert.step for alert in test_alerts.heard])
     finally:
         test_alerts.behaviour.clear()
-        announcing._queue.forget()
+        alert_dispatch._queue.forget()
 
 
 def an_alert(number: int) -> Alert:
@@ -224,7 +228,7 @@ def test_s9_a_step_does_not_end_the_main_process_of_a_worker(
     poison(monkeypatch, saga_id, error)
     with pytest.raises(type(error)):  # a child of a prefork pool, which another one replaces; and no worker at all
         tasks.advance(str(saga_id))
-    monkeypatch.setattr(worker, "_main_pids", [os.getpid()])
+    monkeypatch.setattr(lifecycle, "_main_pids", [os.getpid()])
 
     tasks.advance(str(saga_id))
 
@@ -233,7 +237,7 @@ def test_s9_a_step_does_not_end_the_main_process_of_a_worker(
 def test_s9_celery_ends_its_worker_through_a_task(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     saga_id = uuid4()
     poison(monkeypatch, saga_id, error)
-    monkeypatch.setattr(worker, "_main_pids", [os.getpid()])
+    monkeypatch.setattr(lifecycle, "_main_pids", [os.getpid()])
     with pytest.raises(type(error)):
         tasks.advance(str(saga_id))
 
@@ -241,9 +245,9 @@ def test_s9_celery_ends_its_worker_through_a_task(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(("is_green", "left"), [(True, False), (False, True)], ids=["greenlet", "thread"])
 def test_s9_a_greenlet_leaves_no_connection_behind(monkeypatch: pytest.MonkeyPatch, is_green: bool, left: bool) -> None:
     pool = SimpleNamespace(is_green=is_green)
-    monkeypatch.setattr(worker, "_main_pids", [os.getpid()])
-    monkeypatch.setattr(worker, "_consumers", [SimpleNamespace(pool=pool)])
-    monkeypatch.setattr(worker, "served_queues", lambda: None)
+    monkeypatch.setattr(lifecycle, "_main_pids", [os.getpid()])
+    monkeypatch.setattr(lifecycle, "_consumers", [SimpleNamespace(pool=pool)])
+    monkeypatch.setattr(lifecycle, "served_queues", lambda: None)
 
     tasks.advance(str(uuid4()))
 
@@ -263,14 +267,14 @@ def test_s9_a_greenlet_leaves_no_connection_behind(monkeypatch: pytest.MonkeyPat
 def test_s9_a_worker_counts_as_serving_only_if_it_executes_what_is_due(
     settings: Any, monkeypatch: pytest.MonkeyPatch, bell: str, is_consuming: bool, runs: bool, serves: bool
 ) -> None:
-    settings.SAGAS = {"DOORBELL": f"sagas.doorbell.{bell}", "SWEEP_RUNS": runs}
+    settings.SAGAS = {"DOORBELL": f"sagas.engine.notify.wakeup.{bell}", "SWEEP_RUNS": runs}
     state = threading.Event()
     if is_consuming:
         state.set()
-    monkeypatch.setattr(worker, "_is_consuming", state)
-    monkeypatch.setattr(worker, "served_queues", lambda: frozenset({"sagas"}))
+    monkeypatch.setattr(lifecycle, "_is_consuming", state)
+    monkeypatch.setattr(lifecycle, "served_queues", lambda: frozenset({"sagas"}))
 
-    worker._sweep_once()
+    lifecycle._sweep_once()
 
     assert SagaWorker.objects.get().queues == (["sagas"] if serves else [])
     assert bool(read_liveness().workers) is serves
@@ -279,12 +283,12 @@ def test_s9_a_worker_counts_as_serving_only_if_it_executes_what_is_due(
 def test_s9_a_worker_that_runs_what_is_due_runs_it(
     world: World, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_stop", threading.Event())
-    settings.SAGAS = {"DOORBELL": "sagas.doorbell.ring_nobody", "SWEEP_RUNS": True}
+    monkeypatch.setattr(lifecycle, "_stop", threading.Event())
+    settings.SAGAS = {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody", "SWEEP_RUNS": True}
     ours, theirs = begin(define(a=world.compensatable())), begin(define("other", a=world.compensatable(queue="slow")))
 
-    monkeypatch.setattr(worker, "served_queues", lambda: frozenset({"sagas"}))
-    worker._sweep_once()
+    monkeypatch.setattr(lifecycle, "served_queues", lambda: frozenset({"sagas"}))
+    lifecycle._sweep_once()
 
     assert (read(ours.pk).state, read(theirs.pk).state) == ("completed", "pending")
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from sagas import doorbell, recovery, worker
+from sagas.engine.notify import wakeup
 from sagas.models import SagaWorker
+from sagas.worker import lifecycle, sweeper
 
 from .test_s9_doorbell import in_child
 from .world import World, begin, define
@@ -38,19 +39,19 @@ def sweeping(settings: Any) -> Iterator[None]:
         "SWEEP_INTERVAL": timedelta(milliseconds=5),
         "RING_INTERVAL": timedelta(milliseconds=20),
     }
-    worker._start_sweeping()
+    lifecycle._start_sweeping()
     yield
-    worker._stop_sweeping()
+    lifecycle._stop_sweeping()
 
 
 @pytest.mark.usefixtures("sweeping")
 def test_s9_a_worker_sweeps_and_beats_until_it_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     rung: list[Any] = []
-    monkeypatch.setattr(doorbell, "ring", lambda saga_id, queue="": rung.append(saga_id))
+    monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue="": rung.append(saga_id))
     saga = begin(define(a=world.compensatable()))
     wait_until(lambda: rung.count(saga.pk) >= 3)  # on and on, while nobody comes
-    wait_until(lambda: SagaWorker.objects.filter(name=recovery.worker_name(), last_found=1).exists())
-    worker._stop_sweeping()
+    wait_until(lambda: SagaWorker.objects.filter(name=sweeper.worker_name(), last_found=1).exists())
+    lifecycle._stop_sweeping()
     assert not SagaWorker.objects.exists()
     assert not [thread for thread in threading.enumerate() if thread.name == "sagas-sweeper"]
 
@@ -59,7 +60,7 @@ def test_s9_a_sweep_that_fails_is_tried_again(
     world: World, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     failures: list[int] = []
-    real = recovery.ring_due
+    real = sweeper.ring_due
 
     def fail_twice(**options: Any) -> int:
         if len(failures) < 2:
@@ -67,20 +68,20 @@ def test_s9_a_sweep_that_fails_is_tried_again(
             raise ZeroDivisionError("poison")
         return real(**options)
 
-    monkeypatch.setattr(recovery, "ring_due", fail_twice)
+    monkeypatch.setattr(sweeper, "ring_due", fail_twice)
     request.getfixturevalue("sweeping")
     wait_until(SagaWorker.objects.exists)
     assert len(failures) == 2
 
 
 def test_s9_the_children_of_a_worker_see_that_it_shuts_down() -> None:
-    assert not worker.is_shutting_down()
+    assert not lifecycle.is_shutting_down()
     try:
-        worker._note_shutdown()
-        assert worker.is_shutting_down()
-        assert in_child(lambda: b"%d" % worker.is_shutting_down()) == b"1"
+        lifecycle._note_shutdown()
+        assert lifecycle.is_shutting_down()
+        assert in_child(lambda: b"%d" % lifecycle.is_shutting_down()) == b"1"
     finally:
-        worker._shutting_down[0] = 0
+        lifecycle._shutting_down[0] = 0
 
 
 def test_s9_a_child_forked_before_sees_it_too() -> None:
@@ -90,19 +91,19 @@ def test_s9_a_child_forked_before_sees_it_too() -> None:
     if pid == 0:
         try:
             os.read(ready_reader, 1)
-            os.write(writer, b"%d" % worker.is_shutting_down())
+            os.write(writer, b"%d" % lifecycle.is_shutting_down())
         finally:
             os._exit(0)
     try:
-        worker._note_shutdown()
+        lifecycle._note_shutdown()
         os.write(ready_writer, b"x")
         assert os.read(reader, 1) == b"1"
     finally:
-        worker._shutting_down[0] = 0
+        lifecycle._shutting_down[0] = 0
         os.waitpid(pid, 0)
         for end in (ready_reader, ready_writer, reader, writer):
             os.close(end)
 
 
 def test_s9_a_worker_serves_the_queues_it_consumes_from() -> None:
-    assert "sagas" in (worker.served_queues() or frozenset())
+    assert "sagas" in (lifecycle.served_queues() or frozenset())

@@ -13,13 +13,16 @@ from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from sagas import Compensatable, Pivot, engine, nothing_to_undo, operations, verification
-from sagas.actors import Actor
+from sagas import Compensatable, Pivot, nothing_to_undo
+from sagas.engine import advance
+from sagas.engine.store.signatures import describe_entry
 from sagas.models import Saga, SagaHistory
 from sagas.models.saga import read_started_at
-from sagas.retention import DELETE_ORDER
-from sagas.seals import describe_entry
-from sagas.verification import Finding, Flaw
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.audit import verification
+from sagas.operators.audit.verification import Finding, Flaw
+from sagas.retention.purge import DELETE_ORDER
 
 from .world import begin, define
 
@@ -35,10 +38,10 @@ def _mended(db: None) -> Iterator[None]:
     yield
     ids = list(Saga.objects.values_list("pk", flat=True))
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('sagas.retention', 'on', true)")
+        cursor.execute("SELECT set_config('sagas.retention.purge', 'on', true)")
         for statement in DELETE_ORDER:
             cursor.execute(statement, [ids])
-        cursor.execute("SELECT set_config('sagas.retention', 'off', true)")
+        cursor.execute("SELECT set_config('sagas.retention.purge', 'off', true)")
 
 
 def do_nothing(step: Any) -> None:
@@ -51,7 +54,7 @@ def make_touched(times: int = 2) -> Saga:
     for _ in range(times):
         operations.pause(saga.pk, actor=ADA, reason=REASON)
         operations.resume(saga.pk, actor=BOB, reason=REASON)
-    engine.advance(saga.pk)
+    advance.advance(saga.pk)
     return Saga.objects.get(pk=saga.pk)
 
 
@@ -110,7 +113,7 @@ def test_untouched_history_fits_its_seals() -> None:
 
 def test_saga_that_no_person_touched_has_no_seal_but_that_of_its_start() -> None:
     saga = make_untouched()
-    engine.advance(saga.pk)
+    advance.advance(saga.pk)
 
     stored = Saga.objects.get(pk=saga.pk)
 
@@ -338,7 +341,7 @@ def test_keys_are_rotated_and_retired() -> None:
         saga = make_touched(1)
     with override_settings(SAGAS={"SEAL_KEYS": ["new", "old"]}):
         operations_before = deeds(saga)
-        engine.advance(saga.pk)
+        advance.advance(saga.pk)
         other = make_touched(1)
         assert (flaw_of(saga), flaw_of(other), len(operations_before)) == (None, None, 2)
     with override_settings(SAGAS={"SEAL_KEYS": ["new"]}):

@@ -12,9 +12,10 @@ from django.db import connections
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sagas import InputRefused, engine
-from sagas.json_values import as_stored
-from sagas.states import Hold, Outcome
+from sagas import InputRefused
+from sagas.core.json_values import as_stored
+from sagas.core.states import Hold, Outcome
+from sagas.engine import advance
 from sagas.testing import drain, outcomes_of
 
 from .world import World, begin, define, step_of, work
@@ -47,7 +48,7 @@ def test_a_step_is_handed_the_same_before_and_after_a_crash(
         world.will("b", lambda step, proceed: seen.append(dict(step.results["a"])) or proceed())
         saga = begin(trip)
         if another_goes_on:
-            engine.advance(saga.pk, should_stop=_after(1))
+            advance.advance(saga.pk, should_stop=_after(1))
         assert drain(saga).state == "completed"
     assert as_text(seen[0]) == as_text(seen[1]) == as_text(step_of(saga, "a").result)
     assert seen[0]["pair"] == [1, [2, 3]]

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from sagas import outcomes
-from sagas.states import Direction
+from sagas.core import outcomes
+from sagas.core.states import Direction
 from tests.removed import must_fail, rewrite
 
 from . import test_s1_retries, test_s9_continuation

@@ -12,9 +12,9 @@ import pytest
 from django.db import connection, transaction
 
 from sagas import InProgress, RetryLater, clock
+from sagas.core.states import Direction
 from sagas.exceptions import SagaNotFound
 from sagas.models import Saga
-from sagas.states import Direction
 from sagas.testing import (
     NotDrained,
     assert_invariants,

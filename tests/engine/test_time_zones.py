@@ -10,12 +10,16 @@ import pytest
 from django.db import connections
 from django.test import override_settings
 
-from sagas import RetryLater, clock, doctor, engine, failures, figures, recovery
-from sagas.liveness import read_liveness
+from sagas import RetryLater, clock
+from sagas.core.retry import RetryPolicy
+from sagas.engine import advance
 from sagas.models import Saga, SagaHistory
-from sagas.retry import RetryPolicy
+from sagas.monitoring import doctor
+from sagas.monitoring.liveness import read_liveness
+from sagas.operators.queries import failures, statistics
 from sagas.testing import drain
 from sagas.testing.drain import read
+from sagas.worker import sweeper
 
 from .world import ENGINE, World, attempts, begin, define, step_of
 
@@ -75,7 +79,7 @@ def test_every_moment_of_a_saga_is_right_to_the_second(world: World, zone: str, 
     set_clock(moment)
     saga = begin(trip)
     world.will("a", RetryLater())
-    engine.advance(saga.pk)
+    advance.advance(saga.pk)
     saga = read(saga.pk)
     assert saga.created_at.tzinfo is UTC
     assert saga.deadline_at is not None
@@ -104,11 +108,11 @@ def test_a_lease_lasts_as_long_in_either_of_the_hours_that_come_twice(
     def look(step: Any, proceed: Any) -> None:
         row = step_of(step.saga_id, "a")
         seen.append((row.lease_until - clock.read_now(ENGINE)).total_seconds())  # type: ignore[operator]
-        assert engine.advance(step.saga_id) == 0  # nobody steals it
+        assert advance.advance(step.saga_id) == 0  # nobody steals it
         proceed()
 
     world.will("a", look)
-    engine.advance(saga.pk)
+    advance.advance(saga.pk)
     assert 0 < seen[0] <= 30
     assert read(saga.pk).state == "completed"
 
@@ -118,16 +122,16 @@ def test_what_looks_at_all_sagas_gets_the_moments_right(world: World, zone: str)
     set_clock(moment)
     saga = begin(define(a=world.compensatable(), b=world.compensatable()))
     world.will("a", ValueError("once"))
-    engine.advance(saga.pk)
+    advance.advance(saga.pk)
     clock.move(timedelta(seconds=40))
     assert timedelta(seconds=30) <= read_liveness().oldest_due_age < timedelta(seconds=70)
-    recovery.beat(queues=["celery"], found=1)
+    sweeper.beat(queues=["celery"], found=1)
     assert timedelta() <= (read_liveness().last_sweep_age or timedelta(-1)) < timedelta(seconds=30)
     assert [worker.version for worker in read_liveness().workers] != []
     [group] = failures.read_failures(timedelta(hours=1)).groups
     assert abs(group.first_at - moment) < timedelta(seconds=30)
     assert group.last_at == group.first_at
-    [counted] = figures.refresh([figures.OPEN], timeout="5s").values()
+    [counted] = statistics.refresh([statistics.OPEN], timeout="5s").values()
     assert counted.computed_at is not None
     assert abs(counted.computed_at - moment) < timedelta(seconds=80)
     findings = {finding.name: finding for finding in doctor.examine()}

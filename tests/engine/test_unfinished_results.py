@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sagas.states import Effect, Outcome
+from sagas.core.states import Effect, Outcome
 from sagas.testing import drain, effect_of, outcomes_of
 
 from .world import COMPENSATION, Refused, World, begin, define, step_of

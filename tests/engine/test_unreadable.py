@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from sagas import engine, inputs
+from sagas.core.definition import inputs
+from sagas.core.states import Effect, Hold, Outcome
+from sagas.engine import advance
 from sagas.models import SagaAttempt
-from sagas.states import Effect, Hold, Outcome
 from sagas.testing import drain, outcomes_of
 
 from .world import World, begin, define, step_of
@@ -47,7 +48,7 @@ class StrangeText(Exception):
 def test_an_error_that_cannot_be_read_is_an_outcome(world: World, error: type[Exception], external: bool) -> None:
     saga = begin(define(a=world.compensatable(external=external), b=world.compensatable()))
     world.will("a", error())
-    assert engine.advance(saga.pk) == 1
+    assert advance.advance(saga.pk) == 1
     [attempt] = SagaAttempt.objects.filter(saga_id=saga.pk)
     expected = (Outcome.UNKNOWN, Effect.MAYBE) if external else (Outcome.RETRY, Effect.NONE)
     assert (attempt.outcome, attempt.effect) == expected
@@ -99,5 +100,5 @@ class Ticket:
 def test_an_input_class_that_exits_ends_no_worker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     saga = begin(define(a=world.compensatable(), b=world.compensatable(), input=Ticket), Ticket("free"))
     monkeypatch.setattr(inputs, "_load", lambda *_: "sold")
-    assert engine.advance(saga.pk) == 0
+    assert advance.advance(saga.pk) == 0
     assert (step_of(saga, "a").hold, outcomes_of(saga.pk, "a")) == (Hold.MISCONFIGURED, [])

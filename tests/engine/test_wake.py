@@ -12,24 +12,16 @@ from uuid import UUID
 import pytest
 from django.db import ProgrammingError, connection, connections, transaction
 
-from sagas import (
-    InProgress,
-    InputRefused,
-    Misconfigured,
-    Parallel,
-    RetryLater,
-    RetryPolicy,
-    SagaNotFound,
-    doorbell,
-    engine,
-    operations,
-)
+from sagas import InProgress, InputRefused, Misconfigured, Parallel, RetryLater, RetryPolicy, SagaNotFound
+from sagas.core.states import Outcome
+from sagas.engine import advance
+from sagas.engine.notify import wakeup
+from sagas.engine.waking import wake
 from sagas.exceptions import SagaError, StepNotFound
 from sagas.models import Saga
-from sagas.states import Outcome
+from sagas.operators import operations
 from sagas.testing import drain, outcomes_of, pass_time
 from sagas.testing.drain import read
-from sagas.waking import wake
 
 from .frozen import LEASE, freeze, lose_lease
 from .side_by_side import PATIENCE_SECONDS, run_elsewhere, run_side_by_side
@@ -170,7 +162,7 @@ def test_no_wake_is_lost_however_it_meets_an_attempt(world: World, options: dict
         if place % 2:
             work(saga)  # the other half meets the claim of the first attempt
             pass_time(2 * HOUR)
-        run_side_by_side([lambda saga=saga: engine.advance(saga.pk), lambda saga=saga: approve_and_wake(saga)])
+        run_side_by_side([lambda saga=saga: advance.advance(saga.pk), lambda saga=saga: approve_and_wake(saga)])
         assert drain(saga, patience=SHORT).state == "completed"
         world.plans.clear()
 
@@ -357,7 +349,7 @@ def test_wake_and_what_it_tells_of_commit_together(world: World, rings: list[Any
 def rings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Collect the rings."""
     found: list[Any] = []
-    monkeypatch.setattr(doorbell, "ring", lambda saga_id, queue: found.append((saga_id, queue)))
+    monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue: found.append((saga_id, queue)))
     return found
 
 

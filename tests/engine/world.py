@@ -16,11 +16,12 @@ from uuid import UUID
 from django.apps import apps
 from django.db import connections, router, transaction
 
-from sagas import Compensatable, Pivot, Retriable, SagaDefinition, StepContext, engine
-from sagas.actors import Actor
+from sagas import Compensatable, Pivot, Retriable, SagaDefinition, StepContext
+from sagas.core.definition.steps import Step
+from sagas.core.states import Direction
+from sagas.engine import advance
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
-from sagas.states import Direction
-from sagas.steps import Step
+from sagas.operators.actor import Actor
 from sagas.testing.drain import look, read
 
 ENGINE = "default"
@@ -237,7 +238,7 @@ def define(
 def begin(definition: type[SagaDefinition], input: Any = None, **keys: str) -> Saga:
     """Start a saga and commit."""
     with transaction.atomic(using=ENGINE):
-        return engine.start(definition, input, business_keys=keys or {"trip": "T-1"})
+        return advance.start(definition, input, business_keys=keys or {"trip": "T-1"})
 
 
 def work(saga: Saga, **options: Any) -> Saga:

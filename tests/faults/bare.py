@@ -15,19 +15,10 @@ from uuid import UUID
 from django.apps import apps
 from django.db import connections, router
 
-from sagas import (
-    Compensatable,
-    Fenced,
-    OperationRefused,
-    Parallel,
-    Pivot,
-    Retriable,
-    SagaDefinition,
-    StepContext,
-    engine,
-    operations,
-)
-from sagas.actors import Actor
+from sagas import Compensatable, Fenced, OperationRefused, Parallel, Pivot, Retriable, SagaDefinition, StepContext
+from sagas.engine import advance
+from sagas.operators import operations
+from sagas.operators.actor import Actor
 from sagas.testing import find_violations
 
 from .points import call_outside
@@ -90,7 +81,7 @@ _numbers = itertools.count(1)
 
 def start_bare(definition: type[SagaDefinition], *, is_refused: bool = False) -> UUID:
     """Start one saga."""
-    return engine.start(definition, BareInput(is_refused=is_refused), business_keys={"bare": str(next(_numbers))}).pk
+    return advance.start(definition, BareInput(is_refused=is_refused), business_keys={"bare": str(next(_numbers))}).pk
 
 
 def cancel_bare(saga_id: UUID) -> None:

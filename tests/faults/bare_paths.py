@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from uuid import UUID
 
-from sagas import SagaDefinition, operations
+from sagas import SagaDefinition
+from sagas.operators import operations
 
 from .bare import BARE_COMPENSATED, BARE_COMPLETED, OWNER, cancel_bare, read_bare, start_bare
 from .enumeration import Path

@@ -14,7 +14,9 @@ from django.conf import settings
 from django.test import override_settings
 
 from payments import services as payments
-from sagas import SagaDefinition, engine, registry
+from sagas import SagaDefinition
+from sagas.core.definition import registry
+from sagas.engine import advance
 from shipping import services as shipping
 from tests.acceptance.blueprints import Blueprints, open_blueprints
 
@@ -64,7 +66,7 @@ def _outside_calls_shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _quick_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Do not wait for a database that is known to be back, nor write thousands of planted faults to the log."""
-    monkeypatch.setattr(engine, "RECORD_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(advance, "RECORD_PAUSE_SECONDS", 0.0)
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from sagas import SagaDefinition
-from sagas.operations import Operation, OperationResult
+from sagas.operators.operations import Operation, OperationResult
 from sagas.testing import SimulatedCrash, faults
 
 from .bare import BARE_COMPENSATED, read_bare, start_bare

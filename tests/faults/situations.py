@@ -9,11 +9,12 @@ from uuid import UUID
 from inventory.exceptions import ReservationStateConflict
 from payments import services as payments
 from payments.exceptions import PaymentStateConflict
-from sagas import OutcomeUnknown, operations
-from sagas.actors import Actor
-from sagas.context import step_key
-from sagas.operations import Operation, OperationResult
-from sagas.states import Direction
+from sagas import OutcomeUnknown
+from sagas.core.definition.context import step_key
+from sagas.core.states import Direction
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.operations import Operation, OperationResult
 from sagas.testing import SimulatedCrash, faults
 from sagas.testing.drain import pass_time, read
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sagas import SagaDefinition
-from sagas.operations import Operation
+from sagas.operators.operations import Operation
 from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
 from tests.depth import IS_FULL
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sagas.archive import Archive
+from sagas.retention.archive import Archive
 from tests.acceptance.blueprints import FOUR_DATABASES
 
 from . import upkeep

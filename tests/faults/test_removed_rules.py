@@ -20,27 +20,22 @@ from inventory import services as inventory
 from inventory.models import ReservationLine, StockItem
 from orders import idempotency
 from payments.gateways import sandbox
-from sagas import (
-    SagaDefinition,
-    StepContext,
-    barrier,
-    claims,
-    clock,
-    engine,
-    evidence,
-    operations,
-    outcomes,
-    recovery,
-    step_transitions,
-)
-from sagas.archive import Archive
-from sagas.barrier import Entry
-from sagas.claims import Next
+from sagas import SagaDefinition, StepContext, clock
+from sagas.core import outcomes
+from sagas.engine import advance as engine
+from sagas.engine import claim as claims
+from sagas.engine import late_answers, step_transitions
+from sagas.engine.claim import Next
+from sagas.engine.store.unit_of_work import SagaUnitOfWork
 from sagas.exceptions import StaleRevision
 from sagas.models import BarrierState, Saga
+from sagas.operators import operations
+from sagas.participants import barrier
+from sagas.participants.barrier import Entry
+from sagas.retention.archive import Archive
 from sagas.testing import faults, pass_time
 from sagas.testing.drain import read
-from sagas.unit_of_work import SagaUnitOfWork
+from sagas.worker import sweeper
 from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE
 from tests.participants.side_by_side import PATIENCE_SECONDS, count_types, run_side_by_side
 
@@ -118,7 +113,7 @@ def test_without_evidence_of_late_answers_an_open_key_leaves_an_effect(
 ) -> None:
     path = bare_paths.make_forward(bare_saga, is_cancelled=True)
     with monkeypatch.context() as removed:
-        removed.setattr(evidence, "keep", lambda *_late: Next())
+        removed.setattr(late_answers, "keep", lambda *_late: Next())
         violation = find_violation(path, freeze_everywhere)
     assert any("left is ['ask']" in problem for problem in violation.problems), violation
     # With the rule, the late answer is what makes the saga undo the late call: at the very same point all ends well.
@@ -183,14 +178,14 @@ def test_if_an_unanswered_commit_counted_as_rolled_back_its_effect_would_be_left
 
 @one_database
 def test_a_sweep_that_takes_sagas_off_its_list_loses_them(databases: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = recovery.claim_due
+    claim = sweeper.claim_due
 
-    def claim_and_forget(**options: Any) -> list[recovery.DueSaga]:
+    def claim_and_forget(**options: Any) -> list[sweeper.DueSaga]:
         found = claim(**options)
         Saga.objects.filter(pk__in=[saga.id for saga in found]).update(due_at=None)
         return found
 
-    monkeypatch.setattr(recovery, "claim_due", claim_and_forget)
+    monkeypatch.setattr(sweeper, "claim_due", claim_and_forget)
     violation = find_violation(upkeep.RUN_DUE, kill_everywhere)
     assert violation.problems == ["recovery failed: The sweep does not bring every saga to its end."]
 

@@ -14,10 +14,10 @@ from uuid import UUID, uuid4
 from django.core.management import call_command
 from django.db import connections
 
-from sagas import recovery
 from sagas.conf import get_settings
-from sagas.participants import barrier_databases
+from sagas.participants.routing import barrier_databases
 from sagas.testing.drain import pass_time
+from sagas.worker import sweeper
 
 from . import points
 from .enumeration import Path
@@ -47,7 +47,7 @@ def sweep_until_closed(pair: Pair) -> None:
     """Sweep again and again, as another process would; the sagas are found by that alone."""
     ids = [shopper.saga_id for shopper in pair]
     for _ in range(MAX_SWEEPS):
-        recovery.run_due(worker="recovery")
+        sweeper.run_due(worker="recovery")
         statement = "SELECT 1 FROM sagas_saga WHERE id = ANY(%s) AND closed_at IS NULL"
         if not fetch("default", statement, ids):
             return
@@ -59,7 +59,7 @@ def ring_and_finish(pair: Pair) -> None:
     """Let the ring interval pass, see that somebody is asked to look at each of the two, and look."""
     points.rung.clear()
     pass_time(get_settings().ring_interval)
-    recovery.ring_due()
+    sweeper.ring_due()
     missed = [shopper.name for shopper in pair if shopper.saga_id not in points.rung]
     assert not missed, f"nobody was rung for {missed} again"
     for shopper in pair:
@@ -72,29 +72,29 @@ def judge_pair(pair: Pair) -> list[str]:
 
 
 RUN_DUE: Path[Pair] = Path(
-    name="sweep that runs", prepare=prepare_pair, run=lambda _pair: recovery.run_due(worker="sweep"),
+    name="sweep that runs", prepare=prepare_pair, run=lambda _pair: sweeper.run_due(worker="sweep"),
     recover=sweep_until_closed, judge=judge_pair, least=25,
 )  # fmt: skip
 RING_DUE: Path[Pair] = Path(
-    name="sweep that rings", prepare=prepare_pair, run=lambda _pair: recovery.ring_due(), recover=ring_and_finish,
+    name="sweep that rings", prepare=prepare_pair, run=lambda _pair: sweeper.ring_due(), recover=ring_and_finish,
     judge=judge_pair, least=7,
 )  # fmt: skip
 
 
 def beat_a_day_later(_nothing: None) -> None:
     """Let another process write its heartbeat when this one is long dead."""
-    pass_time(recovery.FORGET_WORKERS_AFTER + timedelta(seconds=1))
-    recovery.beat(queues=["sagas"], found=2)
+    pass_time(sweeper.FORGET_WORKERS_AFTER + timedelta(seconds=1))
+    sweeper.beat(queues=["sagas"], found=2)
 
 
 def judge_heartbeats(_nothing: None) -> list[str]:
     """Look for the living process alone, with what it wrote last."""
     rows = fetch("default", "SELECT name, last_found FROM sagas_sagaworker")
-    return [] if rows == [(recovery.worker_name(), 2)] else [f"heartbeats are {rows}"]
+    return [] if rows == [(sweeper.worker_name(), 2)] else [f"heartbeats are {rows}"]
 
 
 BEAT: Path[None] = Path(
-    name="heartbeat", prepare=lambda: None, run=lambda _nothing: recovery.beat(queues=["sagas"], found=1),
+    name="heartbeat", prepare=lambda: None, run=lambda _nothing: sweeper.beat(queues=["sagas"], found=1),
     recover=beat_a_day_later, judge=judge_heartbeats, least=6,
 )  # fmt: skip
 

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from sagas import Compensatable, Misconfigured, OutcomeUnknown, Parallel, RetryLater, RetryPolicy, operations, registry
-from sagas.actors import Actor
+from sagas import Compensatable, Misconfigured, OutcomeUnknown, Parallel, RetryLater, RetryPolicy
+from sagas.core.definition import registry
 from sagas.models import Saga
+from sagas.operators import operations
+from sagas.operators.actor import Actor
 from sagas.testing import assert_transcript, drain, pass_time, transcript
 from tests.engine.frozen import freeze
 from tests.engine.world import COMPENSATION, CannotUndo, Refused, World, begin, define, work

@@ -21,11 +21,14 @@ from django.utils import timezone
 
 import sagas
 from config.local.runtime import ROOT
-from sagas import clock, operations, owed_hooks, registry
+from sagas import clock
+from sagas.core.definition import registry
+from sagas.core.states import Outcome
 from sagas.models import Saga
-from sagas.states import Outcome
+from sagas.operators import operations
 from sagas.testing import assert_invariants, drain, faults, outcomes_of, pass_time
 from sagas.testing.drain import hooks_called_here, look, read
+from sagas.worker import owed_hooks
 
 PAGE = ROOT / "docs" / "how-to" / "recipes.md"
 BLOCK = re.compile(r"^```python\n# stays/(\w+)\.py\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -58,7 +61,10 @@ def stays(package: Path, django_db_setup: None, django_db_blocker: Any) -> Itera
 
     Returns: its modules by name.
     """
-    settings = {"INSTALLED_APPS": [*_installed(), "stays"], "SAGAS": {"DOORBELL": "sagas.doorbell.ring_nobody"}}
+    settings = {
+        "INSTALLED_APPS": [*_installed(), "stays"],
+        "SAGAS": {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"},
+    }
     with registry.preserved(), override_settings(**settings), django_db_blocker.unblock():
         models = list(apps.get_app_config("stays").get_models())
         with connection.schema_editor() as editor:

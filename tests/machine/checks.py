@@ -8,10 +8,10 @@ from uuid import UUID
 
 from django.db import connections, transaction
 
+from sagas.core.states import UNDOABLE_EFFECTS, Direction, Effect, Kind, Outcome, SagaState, StepState
+from sagas.engine.store.unit_of_work import SagaUnitOfWork
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
-from sagas.states import UNDOABLE_EFFECTS, Direction, Effect, Kind, Outcome, SagaState, StepState
 from sagas.testing import find_violations
-from sagas.unit_of_work import SagaUnitOfWork
 
 from .specs import Place, SagaSpec, StepSpec, Undo
 from .stage import Stage

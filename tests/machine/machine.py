@@ -14,12 +14,14 @@ from django.test import override_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sagas import engine, recovery, registry
-from sagas.definition import SagaDefinition
+from sagas.core.definition import registry
+from sagas.core.definition.saga import SagaDefinition
+from sagas.core.states import StepState
+from sagas.engine import advance
 from sagas.models import Saga, SagaHistory
-from sagas.rules import Operation
-from sagas.states import StepState
-from sagas.transcript import render
+from sagas.operators.preconditions import Operation
+from sagas.operators.presentation.transcript import render
+from sagas.worker import sweeper
 
 from .checks import Checker, observe
 from .people import is_true, operate, settle_down
@@ -121,7 +123,7 @@ class SagaMachine(RuleBasedStateMachine):
     @rule(script=SCRIPTS)
     def sweep(self, script: list[Does]) -> None:
         """Let a sweeper that executes, too, look at what is due."""
-        for due in recovery.claim_due():
+        for due in sweeper.claim_due():
             self._advance(due.id, "A", script)
 
     @rule(seconds=st.sampled_from([32, 120, 3700]))
@@ -221,7 +223,7 @@ class SagaMachine(RuleBasedStateMachine):
             for saga in still_open:
                 if settle_down(self.world, saga.pk, self.specs[saga.pk].steps):
                     self._check(saga.pk)
-            due = [due for due in recovery.claim_due() if due.id in self.specs]
+            due = [due for due in sweeper.claim_due() if due.id in self.specs]
             for saga in due:
                 self._advance(saga.id, "A", [Does.WORKS] * 10)
                 self._check(saga.id)
@@ -244,7 +246,7 @@ class SagaMachine(RuleBasedStateMachine):
     def _start(self, spec: SagaSpec) -> None:
         definition = define(f"drawn-{len(self.specs) + 1}", spec, self.world)
         with transaction.atomic(using=ENGINE):
-            saga = engine.start(definition, business_keys={"run": "1"})
+            saga = advance.start(definition, business_keys={"run": "1"})
             for step in spec.steps:
                 self.stage.specs[saga.pk, step.name] = step
                 if step.is_done:

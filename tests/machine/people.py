@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sagas import operations
-from sagas.actors import Actor
+from sagas.core.states import Hold, Kind, SagaState, StepState
 from sagas.exceptions import OperationRefused
 from sagas.models import Saga, SagaStep
-from sagas.operations import OperationResult
-from sagas.rules import STEP_OPERATIONS, Operation
-from sagas.states import Hold, Kind, SagaState, StepState
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.operations import OperationResult
+from sagas.operators.preconditions import STEP_OPERATIONS, Operation
 
 from .specs import StepSpec
 from .world import World

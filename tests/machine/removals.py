@@ -11,25 +11,17 @@ from unittest.mock import patch
 
 from django.db import IntegrityError
 
-from sagas import (
-    barrier,
-    budgets,
-    claims,
-    clock,
-    engine,
-    evidence,
-    outcomes,
-    planner,
-    retention,
-    settle,
-    step_transitions,
-)
-from sagas.barrier import Entry
-from sagas.claims import Next
+from sagas import clock
 from sagas.conf import get_settings
+from sagas.core import budgets, outcomes, planner
+from sagas.core.planner import Plan
+from sagas.core.states import PASSED_STATES, Direction, Hold, SagaState, StepState
+from sagas.engine import advance, claim, late_answers, settle, step_transitions
+from sagas.engine.claim import Next
 from sagas.models import BarrierState, SagaBarrier
-from sagas.planner import Plan
-from sagas.states import PASSED_STATES, Direction, Hold, SagaState, StepState
+from sagas.participants import barrier
+from sagas.participants.barrier import Entry
+from sagas.retention import purge
 
 from . import stories
 from .machine import SagaMachine
@@ -42,9 +34,9 @@ def _record_under_any_token() -> Iterator[None]:
         is_back = claimed.direction is Direction.COMPENSATION
         if step.lease_token is not None and is_back == (step.state == StepState.COMPENSATING):
             step_transitions.record(work, step, claimed.direction, report)
-        return claims.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
+        return claim.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
-    with patch.object(engine, "_record_in", record):
+    with patch.object(advance, "_record_in", record):
         yield
 
 
@@ -68,7 +60,7 @@ def _never_reopen() -> Iterator[None]:
 
 @contextmanager
 def _share_budgets() -> Iterator[None]:
-    real = claims._open
+    real = claim._open
 
     def open_attempt(work: Any, step: Any, declared: Any, direction: Direction, worker: str) -> Any:
         used = step.budget_used
@@ -76,7 +68,7 @@ def _share_budgets() -> Iterator[None]:
         step.budget_used = used + 1
         return attempt
 
-    with patch.object(claims, "_open", open_attempt):
+    with patch.object(claim, "_open", open_attempt):
         yield
 
 
@@ -91,7 +83,7 @@ def _ignore_tombstones() -> Iterator[None]:
 
 @contextmanager
 def _forget_late_answers() -> Iterator[None]:
-    with patch.object(evidence, "keep", lambda work, claimed, report: Next()):
+    with patch.object(late_answers, "keep", lambda work, claimed, report: Next()):
         yield
 
 
@@ -206,7 +198,7 @@ def _expire_barrier_rows_one_by_one() -> Iterator[None]:
         until = clock.read_now(alias) - get_settings().barrier_retention
         return SagaBarrier.objects.using(alias).filter(created_at__lt=until)
 
-    with patch.object(retention, "_select_old_barriers", select):
+    with patch.object(purge, "_select_old_barriers", select):
         yield
 
 

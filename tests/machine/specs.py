@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from sagas import Compensatable, Parallel, Pivot, Retriable, RetryPolicy, SagaDefinition
-from sagas.states import Kind
+from sagas.core.states import Kind
 
 from .world import CannotUndo, Refused, World
 

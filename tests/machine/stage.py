@@ -12,12 +12,15 @@ from uuid import UUID
 
 from django.db import OperationalError, connections
 
-from sagas import InProgress, Misconfigured, OutcomeUnknown, RetryLater, StepContext, doorbell, engine, perform
+from sagas import InProgress, Misconfigured, OutcomeUnknown, RetryLater, StepContext
+from sagas.core.definition.options import StepFunction
+from sagas.core.outcomes import Report
+from sagas.core.states import Direction
+from sagas.engine import advance as engine
+from sagas.engine import execute
+from sagas.engine.execute import Claimed
+from sagas.engine.notify import wakeup
 from sagas.exceptions import Fenced, WorkerDied
-from sagas.options import StepFunction
-from sagas.outcomes import Report
-from sagas.perform import Claimed
-from sagas.states import Direction
 
 from .specs import Place, StepSpec
 from .world import ENGINE, CannotUndo, World
@@ -90,7 +93,7 @@ class Stage:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Stand there inside the block."""
-        real_perform, real_join = perform.perform, engine._run_joined
+        real_perform, real_join = execute.perform, engine._run_joined
 
         def perform_step(claimed: Claimed) -> Report:
             return self._perform(claimed, real_perform)
@@ -99,10 +102,10 @@ class Stage:
             return self._join(run, claimed, real_join)
 
         with ExitStack() as stack:
-            stack.enter_context(patch.object(perform, "perform", perform_step))
+            stack.enter_context(patch.object(execute, "perform", perform_step))
             stack.enter_context(patch.object(engine, "_run_joined", run_joined))
-            stack.enter_context(patch.object(perform, "intercept", self._intercept))
-            stack.enter_context(patch.object(doorbell, "ring", lambda pk, queue="": self.rings.append((pk, queue))))
+            stack.enter_context(patch.object(execute, "intercept", self._intercept))
+            stack.enter_context(patch.object(wakeup, "ring", lambda pk, queue="": self.rings.append((pk, queue))))
             stack.enter_context(patch.object(engine, "RECORD_PAUSE_SECONDS", 0))
             yield
 
@@ -121,11 +124,11 @@ class Stage:
         self.is_late = True
         try:
             if frozen.is_inside:
-                frozen.report = perform._call(frozen.claimed)
+                frozen.report = execute._call(frozen.claimed)
                 if frozen.report.effect == "yes" and frozen.spec.place is Place.ANNOUNCED:
-                    perform._store(perform._place_of(frozen.claimed), frozen.report.result)
+                    execute._store(execute._place_of(frozen.claimed), frozen.report.result)
             else:
-                frozen.report = perform.perform(frozen.claimed)
+                frozen.report = execute.perform(frozen.claimed)
         finally:
             self.is_late = False
 

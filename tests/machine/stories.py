@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from sagas import retention
+from sagas.core.states import Direction, Kind, SagaState
 from sagas.models import Saga, SagaBarrier
-from sagas.rules import Operation
-from sagas.states import Direction, Kind, SagaState
+from sagas.operators.preconditions import Operation
+from sagas.retention import purge
 
 from .machine import SagaMachine
 from .specs import Place, SagaSpec, StepSpec, Undo
@@ -161,7 +161,7 @@ def act_when_its_barrier_rows_are_old(machine: SagaMachine) -> None:
     machine.pass_time(seconds=60 * DAY_SECONDS)
     cancel(machine, saga)
     machine.pass_time(seconds=40 * DAY_SECONDS)
-    retention.clean_up(retention.Scope(closed_before=machine.clock.now - timedelta(days=30)))
+    purge.clean_up(purge.Scope(closed_before=machine.clock.now - timedelta(days=30)))
     machine.specs.pop(saga.pk)  # nobody can ask after it any more; what it did to the world stays
     late = machine.stage.frozen.pop()
     machine.stage.call_late(late)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sagas.states import Hold
+from sagas.core.states import Hold
 from sagas.testing import find_violations
 
 from .machine import SagaMachine

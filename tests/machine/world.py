@@ -13,9 +13,10 @@ from uuid import UUID
 
 from django.db import connections, transaction
 
-from sagas import StepContext, barrier
+from sagas import StepContext
+from sagas.core.states import Direction
 from sagas.exceptions import Fenced
-from sagas.states import Direction
+from sagas.participants import barrier
 
 if TYPE_CHECKING:
     from .specs import StepSpec

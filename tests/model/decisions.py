@@ -1,4 +1,4 @@
-"""Answer "what happens next?" for the model, as ``sagas.planner`` does for the engine.
+"""Answer "what happens next?" for the model, as ``sagas.core.planner`` does for the engine.
 
 ``test_protocol`` compares the two: state by state what may be claimed, and case by case what an outcome does.
 """

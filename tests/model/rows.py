@@ -1,7 +1,7 @@
 """Say what a state of the model is made of: the engine's rows, the participants' rows, and what is in flight.
 
 Everything is a tuple, so that states compare and hash by value. State, kind and outcome names are those of
-``sagas.states``; ``test_protocol`` compares them.
+``sagas.core.states``; ``test_protocol`` compares them.
 """
 
 from __future__ import annotations

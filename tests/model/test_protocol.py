@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sagas import planner
-from sagas.outcomes import AttemptView, compute_effect
-from sagas.planner import Claim, SagaView, StepView
-from sagas.states import AbortRequest, Effect, Hold, Kind, Outcome, SagaState, StepState
+from sagas.core import planner
+from sagas.core.outcomes import AttemptView, compute_effect
+from sagas.core.planner import Claim, SagaView, StepView
+from sagas.core.states import AbortRequest, Effect, Hold, Kind, Outcome, SagaState, StepState
 from tests.depth import IS_FULL
 
 from . import decisions

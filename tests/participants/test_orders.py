@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 
-from orders import endings, services
+from orders import services, transitions
 from orders.exceptions import (
     CancelTooLate,
     MixedCurrencies,
@@ -97,31 +97,31 @@ def test_checkout_costs_few_statements(ada: User, django_assert_num_queries: Any
 def test_confirm_ends_an_order_once(ada: User) -> None:
     number = services.place_order(customer=ada, request=ask_for("TEA")).number
 
-    first = endings.confirm_order(number=number)
-    again = endings.confirm_order(number=number)
+    first = transitions.confirm_order(number=number)
+    again = transitions.confirm_order(number=number)
 
     assert (first.status, first.reason) == (OrderStatus.CONFIRMED, "")
     assert again.closed_at == first.closed_at
     with pytest.raises(OrderStateConflict):
-        endings.reject_order(number=number, reason=Reason.OUT_OF_STOCK)
+        transitions.reject_order(number=number, reason=Reason.OUT_OF_STOCK)
     assert Order.objects.get().status == OrderStatus.CONFIRMED
 
 
 def test_reject_ends_an_order_once_and_keeps_the_first_reason(ada: User) -> None:
     number = services.place_order(customer=ada, request=ask_for("TEA")).number
 
-    first = endings.reject_order(number=number, reason=Reason.OUT_OF_STOCK)
-    again = endings.reject_order(number=number, reason=Reason.PAYMENT_DECLINED)
+    first = transitions.reject_order(number=number, reason=Reason.OUT_OF_STOCK)
+    again = transitions.reject_order(number=number, reason=Reason.PAYMENT_DECLINED)
 
     assert (first.status, again.reason) == (OrderStatus.CANCELLED, "out_of_stock")
     assert again.closed_at == first.closed_at
     with pytest.raises(OrderStateConflict):
-        endings.confirm_order(number=number)
+        transitions.confirm_order(number=number)
 
 
 def test_unknown_order_cannot_be_ended() -> None:
     with pytest.raises(OrderNotFound):
-        endings.confirm_order(number="ORD-NOBODY")
+        transitions.confirm_order(number="ORD-NOBODY")
 
 
 def test_cancel_of_an_order_whose_saga_is_gone_is_too_late(ada: User) -> None:

@@ -25,7 +25,7 @@ from payments.exceptions import (
     PaymentStateConflict,
 )
 from sagas import Fenced, Misconfigured, OutcomeUnknown, RetryLater, StepContext
-from sagas.states import Direction, Kind
+from sagas.core.states import Direction, Kind
 from shipping.exceptions import AddressNotServed, CarrierAnswerLost, CarrierUnavailable, ShipmentKeyReused
 
 pytestmark = pytest.mark.django_db(databases="__all__")

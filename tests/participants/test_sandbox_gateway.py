@@ -16,7 +16,7 @@ from payments.exceptions import (
 from payments.gateways.base import Approved, Authorization
 from payments.gateways.sandbox import BEHAVIOURS, SandboxGateway, clear_failure
 from payments.models import SandboxAuthorization, SandboxOperation
-from sagas import autonomous_transaction
+from sagas.participants import autonomous_transaction
 
 from .gateway_contract import GatewayContract, hold, make_authorization
 from .money import ledger

@@ -16,16 +16,21 @@ from django.db import transaction
 from django.test import Client
 
 import sagas
-from sagas import clock, hook_backlog, listing, owed_hooks, probes, recovery, retention, transcript, versions
+from sagas import clock
 from sagas.conf import get_settings
-from sagas.doctor import examine_surroundings
-from sagas.liveness import read_liveness
-from sagas.metrics import SagaCollector
+from sagas.core.states import SagaState
+from sagas.engine.store.unit_of_work import SagaUnitOfWork
 from sagas.models import Saga, SagaStep
-from sagas.retention import Scope
-from sagas.saga_filter import SagaFilter
-from sagas.states import SagaState
-from sagas.unit_of_work import SagaUnitOfWork
+from sagas.monitoring import hook_backlog, probes, versions
+from sagas.monitoring.doctor import examine_surroundings
+from sagas.monitoring.liveness import read_liveness
+from sagas.monitoring.metrics import SagaCollector
+from sagas.operators.presentation import transcript
+from sagas.operators.queries import listing
+from sagas.operators.queries.saga_filter import SagaFilter
+from sagas.retention import purge
+from sagas.retention.purge import Scope
+from sagas.worker import owed_hooks, sweeper
 
 from .pages import list_pages
 from .plans import watch_plans
@@ -64,9 +69,9 @@ def list_programs(examples: Mapping[str, Any]) -> Looks:
     """Yield what workers, schedulers, scrapers and commands ask."""
     open_saga, closed = examples["running"], examples["completed"]
     definition = Saga.objects.using(get_settings().database).get(pk=closed).definition
-    yield "sweep", lambda: recovery.claim_due(limit=200)
-    yield "sweep of some queues", lambda: recovery.claim_due(limit=200, queues=["sagas"])
-    yield "sweep but for some queues", lambda: recovery.claim_due(limit=200, but_not=["sagas"])
+    yield "sweep", lambda: sweeper.claim_due(limit=200)
+    yield "sweep of some queues", lambda: sweeper.claim_due(limit=200, queues=["sagas"])
+    yield "sweep but for some queues", lambda: sweeper.claim_due(limit=200, but_not=["sagas"])
     yield "liveness", read_liveness
     yield "claim", lambda: SagaUnitOfWork.lock(open_saga).effects()
     yield "cleanup", clean_up_a_batch
@@ -144,7 +149,7 @@ def clean_up_a_batch() -> None:
     """Delete one batch."""
     stops = iter((False, True))
     before = clock.read_now(get_settings().database) - timedelta(days=100)
-    retention.clean_up(Scope(closed_before=before), batch_size=1_000, should_stop=lambda: next(stops, True))
+    purge.clean_up(Scope(closed_before=before), batch_size=1_000, should_stop=lambda: next(stops, True))
 
 
 def list_wishes() -> dict[str, SagaFilter]:

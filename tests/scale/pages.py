@@ -7,14 +7,14 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from sagas import registry
-from sagas.admin.filters import PARAMETERS
-from sagas.admin.list_order import LONGEST, SLOWEST, describe_place
-from sagas.admin.selection import Only, Tab
-from sagas.display import REASONS, DisplayState
+from sagas.admin.saga_list.filters import PARAMETERS
+from sagas.admin.ui.list_order import LONGEST, SLOWEST, describe_place
+from sagas.admin.ui.selection import Only, Tab
+from sagas.core.definition import registry
 from sagas.models import Saga, SagaAttempt
-from sagas.rules import Operation
-from sagas.time_windows import TIME_WINDOWS
+from sagas.operators.preconditions import Operation
+from sagas.operators.presentation import REASONS, DisplayState
+from sagas.operators.time_windows import TIME_WINDOWS
 
 DASHBOARD, LIST = "/admin/sagas/", "/admin/sagas/saga/"
 DEFINITION, KEY_PREFIX, CUSTOMER = "checkout", "GEN-00018", "CUST-00042"

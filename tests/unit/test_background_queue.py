@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from sagas.background_queue import BackgroundQueue
+from sagas.engine.notify.background_queue import BackgroundQueue
 
 PATIENCE_SECONDS = 20
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from kombu import compression
 
-from sagas.decompression import FREE_BYTES, RATIO_MAX, UnpacksTooLarge, limit_decompression
+from sagas.worker.decompression import FREE_BYTES, RATIO_MAX, UnpacksTooLarge, limit_decompression
 
 METHODS = ("gzip", "bzip2", "lzma")
 

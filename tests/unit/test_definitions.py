@@ -19,10 +19,10 @@ from sagas import (
     RetryPolicy,
     SagaDefinition,
     nothing_to_undo,
-    registry,
 )
+from sagas.core.definition import registry
+from sagas.core.states import Direction, Kind
 from sagas.exceptions import DefinitionNotFound
-from sagas.states import Direction, Kind
 
 
 class No(Exception):

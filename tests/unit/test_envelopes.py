@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sagas.envelopes import BODY_MAX_BYTES, MalformedMessage, read_envelope
+from sagas.worker.envelopes import BODY_MAX_BYTES, MalformedMessage, read_envelope
 
 SAGA = "01a22413-3bad-72aa-87a0-acd83a93cca0"
 ID = "3f0c4c1e-5f5c-4b43-9c5f-0a3d7a5a7c55"

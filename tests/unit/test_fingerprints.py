@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from sagas.fingerprints import describe_pattern, fingerprint
-from sagas.states import Direction
+from sagas.core.error_groups import describe_pattern, fingerprint
+from sagas.core.states import Direction
 
 HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&\x00\u202e"
 

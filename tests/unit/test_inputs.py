@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sagas import DefinitionError, InputRefused, inputs
+from sagas import DefinitionError, InputRefused
+from sagas.core.definition import inputs
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from sagas.core.json_values import MAX_DEPTH, as_stored, parse_json, require_storable, require_text
 from sagas.exceptions import InputRefused
-from sagas.json_values import MAX_DEPTH, as_stored, parse_json, require_storable, require_text
 
 MANY = 10_000_000
 

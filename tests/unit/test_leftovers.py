@@ -158,11 +158,11 @@ def test_clean_removes_everything_of_a_checkout_and_nothing_that_runs(
 
 
 def test_clean_refuses_beside_a_demo(closed_checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from config.local import demo
+    from examples.demo import run
 
     var = closed_checkout / "var"
-    monkeypatch.setattr(demo, "VAR", var)
-    with demo.hold_lock():
+    monkeypatch.setattr(run, "VAR", var)
+    with run.hold_lock():
         (var / "secret_key").write_text("x")
         refused = clean(closed_checkout)
     done = clean(closed_checkout)

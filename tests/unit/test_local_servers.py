@@ -15,12 +15,13 @@ import psutil
 import psycopg
 import pytest
 
-from config.local import postgres, shop
+from config.local import postgres
 from config.local import valkey as valkey_module
 from config.local.children import GuardedProcess, ServerDidNotStart, start_guarded
 from config.local.postgres import LocalPostgres, start_lasting_postgres, start_throwaway_postgres
 from config.local.runtime import ROOT
 from config.local.valkey import find_free_port, start_valkey, start_valkey_on
+from examples.demo import shop
 from tests.processes import wait_until
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -143,7 +144,7 @@ def test_supervised_server_is_started_again_when_a_start_has_failed(
 
 def test_log_lines_and_warnings_of_the_demo_itself_go_to_a_file(tmp_path: Path) -> None:
     speak = (
-        "import logging, pathlib, sys, warnings; from config.local.shop import write_log_to; logging.basicConfig();"
+        "import logging, pathlib, sys, warnings; from examples.demo.shop import write_log_to; logging.basicConfig();"
         " write_log_to(pathlib.Path(sys.argv[1])); logging.warning('a line'); warnings.warn('a warning')"
     )
     command = [sys.executable, "-c", speak, str(tmp_path / "demo.log")]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sagas import Compensatable, Fenced, InProgress, Misconfigured, OutcomeUnknown, RetryLater, nothing_to_undo
-from sagas.outcomes import (
+from sagas.core.definition.steps import Step
+from sagas.core.outcomes import (
     MAX_DELAY_SECONDS,
     AttemptView,
     classify,
@@ -20,8 +21,7 @@ from sagas.outcomes import (
     succeeded,
     unstorable,
 )
-from sagas.states import Direction, Effect, Outcome
-from sagas.steps import Step
+from sagas.core.states import Direction, Effect, Outcome
 
 
 class No(Exception):

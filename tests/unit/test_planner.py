@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sagas.planner import (
+from sagas.core.planner import (
     Claim,
     Plan,
     SagaView,
@@ -19,7 +19,7 @@ from sagas.planner import (
     needs_effects,
     plan,
 )
-from sagas.states import (
+from sagas.core.states import (
     AbortRequest,
     Attention,
     Direction,

@@ -10,9 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 from rest_framework.throttling import SimpleRateThrottle
 
 from config.reading import read_number, read_rate
+from orders.accounts.throttles import Allowance, spend
 from orders.checks import VARIABLES, check_rates
 from orders.rates import Rate, parse_rate
-from orders.throttles import Allowance, spend
 
 from .test_settings import NEEDED, load_settings
 

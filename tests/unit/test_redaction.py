@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sagas.card_numbers import is_card_number
-from sagas.redaction import DEFAULT, Finding, Redactor, find_mistakes, holds_mask
+from sagas.core.redaction.card_numbers import is_card_number
+from sagas.core.redaction.redactor import DEFAULT, Finding, Redactor, find_mistakes, holds_mask
 
 CARD = "[redacted: card number]"
 SECRET = "[redacted: secret]"

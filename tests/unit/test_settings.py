@@ -22,7 +22,7 @@ from django.core.exceptions import ImproperlyConfigured
 from config.celery import app
 from config.local import runtime
 from config.local.runtime import ROOT
-from sagas.retry import RetryPolicy
+from sagas.core.retry import RetryPolicy
 
 NEEDED = {"SECRET_KEY": "a key", "DATABASE_URL": "postgres://user:word@db:5433/main"}
 OTHER_DATABASE = "postgres://user@db/other"
@@ -267,7 +267,7 @@ def test_celery_reads_the_settings() -> None:
 
 
 def test_queues_come_from_the_definitions() -> None:
-    from sagas import registry
+    from sagas.core.definition import registry
 
     assert set(app.amqp.Queues(app.conf.task_queues)) == {"sagas", *registry.queues()}
 
@@ -276,12 +276,17 @@ def test_queues_come_from_the_definitions() -> None:
 def test_log_line_carries_the_facts(log_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(monkeypatch, **NEEDED, LOG_FORMAT=log_format)
     formatter = settings["LOGGING"]["formatters"]["structured"]
-    record = logging.makeLogRecord({"name": "sagas.engine", "msg": "step succeeded", "levelname": "INFO", "attempt": 3})
+    record = logging.makeLogRecord(
+        {"name": "sagas.engine.advance", "msg": "step succeeded", "levelname": "INFO", "attempt": 3}
+    )
 
     line = formatter["()"](**{name: value for name, value in formatter.items() if name != "()"}).format(record)
 
     if log_format == "json":
-        assert json.loads(line).items() >= {"event": "step succeeded", "attempt": 3, "logger": "sagas.engine"}.items()
+        assert (
+            json.loads(line).items()
+            >= {"event": "step succeeded", "attempt": 3, "logger": "sagas.engine.advance"}.items()
+        )
     else:
         assert "step succeeded" in line
         assert "attempt=3" in line

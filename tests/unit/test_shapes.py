@@ -14,8 +14,8 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import transaction
 
 from sagas import Compensatable, DefinitionError, Misconfigured, Parallel, Pivot, Retriable, nothing_to_undo
-from sagas.shapes import find_mistake, require_finished
-from sagas.steps import Step
+from sagas.core.definition.function_shapes import find_mistake, require_finished
+from sagas.core.definition.steps import Step
 
 
 def act(step: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagas.drawing.timescale import MAX_CUTS, MIN_WIDTH, NARROW_CUT, WIDTH, TimeScale, fit_scale
+from sagas.operators.presentation.drawing.timescale import MAX_CUTS, MIN_WIDTH, NARROW_CUT, WIDTH, TimeScale, fit_scale
 
 HOUR = 3600.0
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sagas.visible import count_visible, show_invisible
+from sagas.core.visible import count_visible, show_invisible
 
 SHOWN = {
     "plain text": "plain text",

@@ -10,8 +10,8 @@ import pytest
 import structlog
 
 from config.log_lines import RedactingFormatter, show_invisible
-from sagas.text_tables import Column, cut, describe_table, measure
-from sagas.visible import escape, escape_json, has_visible, take_first_line
+from sagas.core.text_tables import Column, cut, describe_table, measure
+from sagas.core.visible import escape, escape_json, has_visible, take_first_line
 
 COLUMNS = (Column(title="ID"), Column(title="STATE", least=4), Column(title="ERROR", least=6), Column(title="DUE"))
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from benchmarks.generating import Mass, Written, generate
-from sagas import registry
+from sagas.core.definition import registry
 from sagas.management import arguments
 from sagas.management.base import SagaCommand
 from sagas.management.stopping import stoppable

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ...rules import Operation
+from ...operators.preconditions import Operation
 from ..base import OperatorCommand
 
 

@@ -7,15 +7,15 @@ from uuid import UUID
 from django.core.management.base import CommandParser
 from django.db import transaction
 
-from ... import bulk, bulk_rules
-from ...actors import Actor
-from ...bulk_rules import BULK_OPERATIONS, EVERYTHING
 from ...conf import get_settings
 from ...exceptions import BadRequest
-from ...listing import find_saga
 from ...models import SagaBulk
-from ...rules import Operation
-from ...saga_filter import SagaFilter
+from ...operators.actor import Actor
+from ...operators.bulk import preconditions, selection
+from ...operators.bulk.preconditions import BULK_OPERATIONS, EVERYTHING
+from ...operators.preconditions import Operation
+from ...operators.queries.listing import find_saga
+from ...operators.queries.saga_filter import SagaFilter
 from ...transactions import own_transaction
 from .. import arguments
 from ..base import MAX_REVISION, SagaCommand, check_words
@@ -26,7 +26,7 @@ class Command(SagaCommand):
     help = (
         "Do one action to many sagas: those named by --id, or the open ones that a filter finds now.\n"
         "Workers act in the background, or saga_sweep --run; saga_bulk_show tells how far it is. More\n"
-        f"than {bulk_rules.CONFIRM_COUNT_ABOVE} sagas need --count; all of them need --everything and --words."
+        f"than {preconditions.CONFIRM_COUNT_ABOVE} sagas need --count; all of them need --everything and --words."
     )
     example = (
         'manage.py saga_bulk retry --display waiting_for_retry --definition checkout --reason "The provider is back"\n'
@@ -61,7 +61,7 @@ class Command(SagaCommand):
         check_words(options)
         with own_transaction(get_settings().database, joins=True):
             drawn = _draw(operation, actor, options)
-            started, _ = bulk.start_bulk(
+            started, _ = selection.start_bulk(
                 drawn.pk, actor=actor, reason=options["reason"], count=options["count"], words=options["words"]
             )
         if options["json"]:
@@ -76,15 +76,15 @@ class Command(SagaCommand):
         Raises: BadRequest and its like, as the real run does; what was left out for now is named.
         """
         check_words(options)
-        bulk_rules.require_permissions(actor, operation)
+        preconditions.require_permissions(actor, operation)
         self._print_count(operation, options)
         using = get_settings().database
         with own_transaction(using, joins=True):
             drawn = _draw(operation, actor, options)
-            bulk.check_confirmation(drawn, options["count"], options["words"], is_whole=False)
+            selection.check_confirmation(drawn, options["count"], options["words"], is_whole=False)
             transaction.set_rollback(True, using=using)
         needed = []
-        if options["count"] is None and drawn.total > bulk_rules.CONFIRM_COUNT_ABOVE:
+        if options["count"] is None and drawn.total > preconditions.CONFIRM_COUNT_ABOVE:
             needed.append(f"--count {drawn.total}")
         if drawn.is_unfiltered and not options["words"]:
             needed.append(f'--words "{EVERYTHING}"')
@@ -93,10 +93,10 @@ class Command(SagaCommand):
 
     def _print_count(self, operation: Operation, options: Mapping[str, Any]) -> None:
         if options["id"]:
-            count, words = len(set(_find_ids(options))), bulk.SELECTED
+            count, words = len(set(_find_ids(options))), selection.SELECTED
         else:
             wanted = _read_filter(options)
-            count, words = bulk.count_matching(wanted.select()), wanted.words or EVERYTHING
+            count, words = selection.count_matching(wanted.select()), wanted.words or EVERYTHING
         if options["json"]:
             self.print_json({"operation": operation.value, "count": count, "words": words})
         else:
@@ -107,9 +107,9 @@ class Command(SagaCommand):
 
 def _draw(operation: Operation, actor: Actor, options: Mapping[str, Any]) -> SagaBulk:
     if options["id"]:
-        return bulk.draw_selected(operation, _find_ids(options), actor=actor)
+        return selection.draw_selected(operation, _find_ids(options), actor=actor)
     wanted = _read_filter(options)
-    return bulk.draw_matching(
+    return selection.draw_matching(
         operation,
         wanted.select(),
         actor=actor,
@@ -127,5 +127,5 @@ def _find_ids(options: Mapping[str, Any]) -> list[UUID]:
 
 def _read_filter(options: Mapping[str, Any]) -> SagaFilter:
     wanted = read_filter(options)
-    bulk.require_scope(wanted.as_dict(), everything=options["everything"])
+    selection.require_scope(wanted.as_dict(), everything=options["everything"])
     return wanted

@@ -5,11 +5,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import bulk
-from ...bulk_documents import describe_bulk, describe_item, describe_listed_bulk
 from ...conf import get_settings
+from ...core.text_tables import Column
 from ...models import BulkResult, SagaBulk
-from ...text_tables import Column
+from ...operators.bulk import selection
+from ...operators.bulk.documents import describe_bulk, describe_item, describe_listed_bulk
 from .. import arguments
 from ..base import SagaCommand
 
@@ -39,7 +39,7 @@ class Command(SagaCommand):
         if options["id"] is None:
             self._list(options)
         else:
-            self._show(bulk.find_bulk(options["id"]), options)
+            self._show(selection.find_bulk(options["id"]), options)
 
     def _list(self, options: Mapping[str, Any]) -> None:
         bulks = list(SagaBulk.objects.using(get_settings().database).order_by("-drawn_at", "-pk")[:LISTED])
@@ -56,7 +56,7 @@ class Command(SagaCommand):
 
     def _show(self, found: SagaBulk, options: Mapping[str, Any]) -> None:
         spared = (
-            bulk.select_items(found.pk)
+            selection.select_items(found.pk)
             .filter(result__isnull=False)
             .exclude(result=BulkResult.DONE.value)
             .order_by("position")
@@ -65,7 +65,7 @@ class Command(SagaCommand):
         if options["json"]:
             self.print_json({**describe_bulk(found), "nothing_done": [describe_item(item) for item in items]})
             return
-        progress = bulk.read_progress(found)
+        progress = selection.read_progress(found)
         self.stdout.write(f"{found.operation} of {found.total} sagas ({found.words}), by {found.actor}: {found.state}")
         told = [f"{count} {name.replace('_', ' ')}" for name, count in progress.counts.items() if count]
         self.stdout.write(f"  {progress.ended} have a result: {', '.join(told)}")

@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import bulk
-from ...actors import Actor
+from ...operators.actor import Actor
+from ...operators.bulk import selection
 from .. import arguments
 from ..base import SagaCommand
 
@@ -25,10 +25,10 @@ class Command(SagaCommand):
     def run(self, options: Mapping[str, Any]) -> None:
         """Stop it."""
         actor = Actor.of_command_line(options["user"])
-        found, is_new = bulk.stop_bulk(options["id"], actor=actor, reason=options["reason"])
-        counts = bulk.read_progress(found).counts
+        found, is_new = selection.stop_bulk(options["id"], actor=actor, reason=options["reason"])
+        counts = selection.read_progress(found).counts
         if options["json"]:
             self.print_json({"id": str(found.pk), "state": found.state, "is_repeat": not is_new, "counts": counts})
             return
         self.stdout.write("Stopped." if is_new else f"It was {found.state} already.")
-        self.stdout.write(f"{counts[bulk.NOT_BEGUN]} of {found.total} sagas had not begun.")
+        self.stdout.write(f"{counts[selection.NOT_BEGUN]} of {found.total} sagas had not begun.")

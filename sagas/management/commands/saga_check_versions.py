@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from ...text_tables import Column
-from ...versions import find_unknown_versions
+from ...core.text_tables import Column
+from ...monitoring.versions import find_unknown_versions
 from ..base import REFUSED, SagaCommand
 
 COLUMNS = (

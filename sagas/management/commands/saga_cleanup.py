@@ -8,11 +8,12 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from ... import clock, retention
-from ...archive import Archive
+from ... import clock
 from ...conf import get_settings
-from ...retention import BATCH_SIZE, MAX_BATCH_SIZE, Report, Scope
-from ...states import CLOSED_STATES, SagaState
+from ...core.states import CLOSED_STATES, SagaState
+from ...retention import purge
+from ...retention.archive import Archive
+from ...retention.purge import BATCH_SIZE, MAX_BATCH_SIZE, Report, Scope
 from .. import arguments
 from ..base import REFUSED, WRONG_CALL, SagaCommand, first_line
 from ..stopping import stoppable
@@ -74,11 +75,11 @@ class Command(SagaCommand):
         if options["dry_run"]:
             with _open_archive(options["archive"]):
                 # Made and removed again: whatever would keep the real run from writing it keeps this one, too.
-                report = retention.count_expired(scope)
+                report = purge.count_expired(scope)
             self._print(report, options)
             return
         with stoppable() as stop, _open_archive(options["archive"]) as archive:
-            report = retention.clean_up(
+            report = purge.clean_up(
                 scope,
                 batch_size=options["batch_size"],
                 archive=archive,

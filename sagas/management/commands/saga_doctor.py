@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from ...doctor import Level, examine
+from ...monitoring.doctor import Level, examine
 from ..base import REFUSED, SagaCommand
 
 

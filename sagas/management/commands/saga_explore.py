@@ -57,7 +57,7 @@ class Command(SagaCommand):
 def _test_databases() -> Iterator[None]:
     """Make empty test databases beside the configured ones; no ring leaves this process meanwhile."""
     runner = DiscoverRunner(verbosity=0, interactive=False)
-    quiet = {**getattr(settings, "SAGAS", {}), "DOORBELL": "sagas.doorbell.ring_nobody"}
+    quiet = {**getattr(settings, "SAGAS", {}), "DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
     with override_settings(SAGAS=quiet):
         databases = runner.setup_databases()
         try:

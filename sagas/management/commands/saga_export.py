@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import looks
-from ...export import write_csv, write_ndjson
+from ...operators.audit import access_log
+from ...operators.queries.export import write_csv, write_ndjson
 from ..base import SagaCommand
 from ..filter_options import add_filter_options, read_filter
 
@@ -35,7 +35,7 @@ class Command(SagaCommand):
         """Write them, a page at a time."""
         wanted = read_filter(options)
         if options["payloads"]:
-            self.note_look(looks.What.EXPORT, detail=f"saga_export {wanted.words}".strip())
+            self.note_look(access_log.What.EXPORT, detail=f"saga_export {wanted.words}".strip())
         for line in FORMS[options["format"]](wanted.select(), with_payloads=options["payloads"]):
             if options["format"] == "csv":
                 self.stdout.write_file(line)

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ...graph import draw_mermaid, draw_svg
+from ...operators.presentation.graph import draw_mermaid, draw_svg
 from .. import arguments
 from ..base import SagaCommand
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import looks
-from ...listing import DEFAULT_LIMIT, MAX_LIMIT, ListedSaga, list_sagas
-from ...text_tables import Column
+from ...core.text_tables import Column
+from ...operators.audit import access_log
+from ...operators.queries.listing import DEFAULT_LIMIT, MAX_LIMIT, ListedSaga, list_sagas
 from .. import arguments
 from ..base import SagaCommand
 from ..filter_options import add_filter_options, read_filter
@@ -53,7 +53,7 @@ class Command(SagaCommand):
         """List them."""
         found = list_sagas(read_filter(options), options["limit"])
         if any(saga.last_error for saga in found):
-            self.note_look(looks.What.LIST, detail="saga_list")
+            self.note_look(access_log.What.LIST, detail="saga_list")
         if options["json"]:
             self.print_json([saga.as_dict() for saga in found])
         elif found:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from ...rules import Operation
+from ...operators.preconditions import Operation
 from .. import arguments
 from ..base import WRONG_CALL, OperatorCommand, add_result, add_step
 

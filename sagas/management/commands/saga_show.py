@@ -5,11 +5,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import looks
-from ...documents import write_documents
 from ...exceptions import SagaNotFound
-from ...listing import find_saga
-from ...transcript import render
+from ...operators.audit import access_log
+from ...operators.presentation.documents import write_documents
+from ...operators.presentation.transcript import render
+from ...operators.queries.listing import find_saga
 from .. import arguments
 from ..base import SagaCommand
 
@@ -40,7 +40,7 @@ class Command(SagaCommand):
         Raises: SagaNotFound when it was deleted in this moment.
         """
         saga_id = find_saga(options["id"], by_key=True)
-        self.note_look(looks.What.TRANSCRIPT, saga_id=saga_id)
+        self.note_look(access_log.What.TRANSCRIPT, saga_id=saga_id)
         if not options["json"]:
             self.print_text(render(saga_id, newest=None if options["all"] else NEWEST))
             return

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ...rules import Operation
+from ...operators.preconditions import Operation
 from ..base import OperatorCommand, add_result, add_step
 
 

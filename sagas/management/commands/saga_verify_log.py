@@ -6,11 +6,12 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from ... import clock, verification
+from ... import clock
 from ...conf import get_settings
-from ...listing import find_saga
-from ...text_tables import Column
-from ...verification import Verification
+from ...core.text_tables import Column
+from ...operators.audit import verification
+from ...operators.audit.verification import Verification
+from ...operators.queries.listing import find_saga
 from .. import arguments
 from ..base import REFUSED, SagaCommand
 from ..stopping import stoppable

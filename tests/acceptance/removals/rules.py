@@ -13,8 +13,13 @@ from django.db import connections
 from django.db.backends.utils import CursorWrapper
 
 from orders import idempotency
-from sagas import bulk_running, claims, clock, engine, evidence, outcomes, recovery, step_transitions, sweeping
-from sagas.claims import Next
+from sagas import clock
+from sagas.core import outcomes
+from sagas.engine import advance as engine
+from sagas.engine import claim, late_answers, step_transitions
+from sagas.engine.claim import Next
+from sagas.operators.bulk import runner
+from sagas.worker import due_work, sweeper
 
 
 def tell_time_by_the_machine() -> None:
@@ -72,13 +77,13 @@ def go_on_while_shutting_down() -> None:
 
 def sweep_nothing() -> None:
     """Trust the broker to deliver every ring."""
-    recovery.claim_due = lambda **_which: []
-    sweeping._list_due = lambda _queues: []
+    sweeper.claim_due = lambda **_which: []
+    due_work._list_due = lambda _queues: []
 
 
 def sweep_no_bulks() -> None:
     """Trust the worker that has a bulk to live."""
-    bulk_running.ring_due = lambda: 0
+    runner.ring_due = lambda: 0
 
 
 def record_under_any_token() -> None:
@@ -86,14 +91,14 @@ def record_under_any_token() -> None:
 
     def record(run: Any, work: Any, claimed: Any, report: Any) -> Next:
         step_transitions.record(work, work.step(claimed.step.name), claimed.direction, report)
-        return claims.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
+        return claim.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
     engine._record_in = record
 
 
 def keep_no_late_answers() -> None:
     """Forget what a stale worker has to tell."""
-    evidence.keep = lambda *_late: Next()
+    late_answers.keep = lambda *_late: Next()
 
 
 def believe_in_every_lease() -> None:

@@ -9,10 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from orders.models import Order
-from sagas import perform, worker
-from sagas.options import StepFunction
-from sagas.outcomes import Report
-from sagas.perform import Claimed
+from sagas.core.definition.options import StepFunction
+from sagas.core.outcomes import Report
+from sagas.engine import execute
+from sagas.engine.execute import Claimed
+from sagas.worker import lifecycle
 
 from .points import Marks, Moment, StopPoint
 
@@ -26,7 +27,7 @@ _points: dict[UUID, StopPoint | None] = {}
 
 def install(marks: Marks) -> None:
     """Stop before and after step functions, and after the commit of a participant's own database."""
-    perform_unstopped = perform.perform
+    perform_unstopped = execute.perform
 
     def intercept(claimed: Claimed, function: StepFunction) -> StepFunction:
         def run(context: Any) -> dict[str, Any] | None:
@@ -47,8 +48,8 @@ def install(marks: Marks) -> None:
         stop_at(marks, claimed, Moment.COMMITTED)
         return report
 
-    perform.intercept = intercept
-    perform.perform = perform_and_stop
+    execute.intercept = intercept
+    execute.perform = perform_and_stop
 
 
 def stop_at(marks: Marks, claimed: Claimed, moment: Moment) -> None:
@@ -89,7 +90,7 @@ def wait_for_permission(marks: Marks, order_number: str) -> None:
     give_up_at = time.monotonic() + LONGEST_STOP_SECONDS
     while time.monotonic() < give_up_at:
         permission = marks.read_permission(order_number)
-        if permission == "now" or (permission and worker.is_shutting_down()):
+        if permission == "now" or (permission and lifecycle.is_shutting_down()):
             return
         time.sleep(LOOK_SECONDS)
     raise TimeoutError(f"Nobody let the worker of order {order_number} go on.")

@@ -6,9 +6,9 @@ import random
 import time
 from typing import Any
 
-from sagas import perform
-from sagas.options import StepFunction
-from sagas.perform import Claimed
+from sagas.core.definition.options import StepFunction
+from sagas.engine import execute
+from sagas.engine.execute import Claimed
 
 # A longer nap would run into the time-out of an attempt.
 LONGEST_NAP_SECONDS = 1.0
@@ -16,7 +16,7 @@ LONGEST_NAP_SECONDS = 1.0
 
 def install(mean_seconds: float) -> None:
     """Sleep before and after every step function, exponentially distributed."""
-    intercept_before = perform.intercept
+    intercept_before = execute.intercept
 
     def nap() -> None:
         time.sleep(min(random.expovariate(2 / mean_seconds), LONGEST_NAP_SECONDS))
@@ -32,4 +32,4 @@ def install(mean_seconds: float) -> None:
 
         return run
 
-    perform.intercept = intercept
+    execute.intercept = intercept

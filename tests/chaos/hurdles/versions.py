@@ -14,18 +14,10 @@ from typing import Any
 
 from django.db import transaction
 
-from sagas import (
-    Compensatable,
-    InProgress,
-    Pivot,
-    Retriable,
-    SagaDefinition,
-    StepContext,
-    engine,
-    nothing_to_undo,
-    registry,
-)
-from sagas.states import Direction
+from sagas import Compensatable, InProgress, Pivot, Retriable, SagaDefinition, StepContext, nothing_to_undo
+from sagas.core.definition import registry
+from sagas.core.states import Direction
+from sagas.engine import advance
 
 NAME = "chaos-parcel"
 
@@ -121,4 +113,4 @@ def start(count: int, *gates: str) -> None:
 def _start(version: int, count: int, gate: str) -> list[Any]:
     definition = registry.get(NAME, version)
     inputs = [ParcelInput(gate=gate, is_refused=bool(number % 2)) for number in range(count)]
-    return [engine.start(definition, given).pk for given in inputs]
+    return [advance.start(definition, given).pk for given in inputs]

@@ -17,7 +17,7 @@ from tiny.celery import app  # noqa: E402
 
 import sagas  # noqa: E402
 from sagas.conf import get_settings  # noqa: E402
-from sagas.engine import start  # noqa: E402
+from sagas.engine.advance import start  # noqa: E402
 
 
 def book(seats: int) -> str:

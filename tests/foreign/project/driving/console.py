@@ -11,7 +11,7 @@ from ferries.models import Crossing
 from ferries.views import ENGINE_DATABASE
 
 from sagas.models import Saga, SagaBulk, SagaLook
-from sagas.operations import pause, resume
+from sagas.operators.operations import pause, resume
 
 from .feats import feat
 from .pages import Visitor

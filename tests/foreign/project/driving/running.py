@@ -13,11 +13,11 @@ from ferries.models import Crossing, Deal, Ferry
 from ferries.sagas import CareInput, CareSaga
 from ferries.views import ENGINE_DATABASE, TooLate, book, book_and_fail, book_crossing
 
-from sagas import engine
-from sagas.actors import Actor
-from sagas.engine import start
+from sagas.engine import advance
+from sagas.engine.advance import start
 from sagas.models import Saga, SagaStep
-from sagas.operations import retry_now
+from sagas.operators.actor import Actor
+from sagas.operators.operations import retry_now
 
 from .feats import feat
 
@@ -65,7 +65,7 @@ def place(trouble=""):
 def has_worker():
     """Tell whether rings reach a worker."""
     is_eager = getattr(settings, "CELERY_TASK_ALWAYS_EAGER", False)
-    return settings.SAGAS["DOORBELL"] == "sagas.doorbell.ring_celery" and not is_eager
+    return settings.SAGAS["DOORBELL"] == "sagas.engine.notify.wakeup.ring_celery" and not is_eager
 
 
 def settle(*saga_ids, until=lambda saga: saga.closed_at is not None):
@@ -186,7 +186,7 @@ def run_side_by_side():
             while any(find(pk).closed_at is None for pk in started) and time.monotonic() < give_up_at:
                 for pk in started:
                     try:
-                        engine.advance(pk)
+                        advance.advance(pk)
                     except Exception as error:  # noqa: BLE001 - nothing may escape
                         escaped.add(f"{type(error).__name__}: {error}")
                 time.sleep(0.02)

@@ -4,7 +4,7 @@ from django.conf import settings
 from django.db import transaction
 from django.http import JsonResponse
 
-from sagas.engine import start
+from sagas.engine.advance import start
 
 from .models import Crossing, Ferry
 from .sagas import CrossingInput, CrossingSaga

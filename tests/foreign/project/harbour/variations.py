@@ -266,7 +266,9 @@ def ring_celery(settings):
     from datetime import timedelta
 
     quick = timedelta(seconds=0.2)
-    settings["SAGAS"].update(DOORBELL="sagas.doorbell.ring_celery", SWEEP_INTERVAL=quick, RING_INTERVAL=quick * 5)
+    settings["SAGAS"].update(
+        DOORBELL="sagas.engine.notify.wakeup.ring_celery", SWEEP_INTERVAL=quick, RING_INTERVAL=quick * 5
+    )
 
 
 @variation

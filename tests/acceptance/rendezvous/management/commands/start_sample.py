@@ -5,7 +5,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
-from sagas import engine, registry
+from sagas.core.definition import registry
+from sagas.engine import advance
 from tests.acceptance.rendezvous.sagas import RendezvousInput
 
 
@@ -21,5 +22,5 @@ class Command(BaseCommand):
         """Start the saga, as any project does."""
         given = RendezvousInput(directory=directory, is_refused=refused) if directory else None
         with transaction.atomic():
-            saga = engine.start(registry.latest(definition), given, business_keys={"sample": definition})
+            saga = advance.start(registry.latest(definition), given, business_keys={"sample": definition})
         self.stdout.write(str(saga.pk))

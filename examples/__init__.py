@@ -1,0 +1,1 @@
+"""Example projects: the demo of the shop, and a second app."""

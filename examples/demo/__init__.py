@@ -1,0 +1,1 @@
+"""Demo of the shop: servers on this machine, checkouts, and a report."""

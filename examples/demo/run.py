@@ -1,0 +1,207 @@
+"""Run the whole shop on this machine: ``python -m examples.demo.run`` (``--smoke`` checks that it works, and ends)."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
+
+from config.local.children import ServerDidNotStart
+from config.local.runtime import VAR
+
+from .shop import RunningShop, start_shop
+
+DEFAULT_PORT = 8000
+SUPERVISION_SECONDS = 0.5
+# In the directory of the logs: a line for each saga that the demo leaves to look at.
+LEFT_BEHIND = "left-behind.txt"
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Stopped(BaseException):
+    """Carry a stop signal from its handler to the end of the main function."""
+
+
+class DemoCannotRun(Exception):
+    """Tell in one sentence why the demo cannot run here and now, and what to do about it."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Start the shop, show its checkouts, and stay up until stopped.
+
+    Returns: 0 when all went as expected, 1 otherwise.
+    """
+    options = parse_arguments(arguments)
+    for number in STOP_SIGNALS:
+        signal.signal(number, leave)
+    watch_starter(os.getppid())
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(hold_lock())
+            port = choose_port(options.port, is_free_choice=options.smoke)
+            shop = stack.enter_context(start_shop(port, read_secret_key()))
+            has_failed = show_checkouts(shop, with_transcripts=options.transcripts)
+            if options.smoke:
+                return int(has_failed)
+            print_directions(shop)
+            with suppress(Stopped):
+                stay_up(shop, prepare_gallery(shop, is_shown=options.transcripts))
+    except Stopped as stopped:
+        return 128 + int(stopped.args[0])
+    except (DemoCannotRun, ServerDidNotStart) as error:
+        print(f"\n{error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line; PORT and TRANSCRIPTS may come from the environment."""
+    parser = argparse.ArgumentParser(prog="python -m examples.demo.run", description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="stop after the checkouts; exit 1 if one ended wrong")
+    parser.add_argument(
+        "--transcripts",
+        action="store_true",
+        default=os.environ.get("TRANSCRIPTS", "") not in {"", "0"},
+        help="print the whole transcript of each checkout, and each saga that is left to look at",
+    )
+    parser.add_argument("--port", type=int, default=os.environ.get("PORT") or None, help="default 8000; 0: a free one")
+    return parser.parse_args(arguments)
+
+
+def leave(number: int, _frame: FrameType | None) -> None:
+    """Leave the main thread wherever it is; the open contexts stop what was started, once, undisturbed."""
+    for stop_signal in STOP_SIGNALS:
+        signal.signal(stop_signal, signal.SIG_IGN)
+    raise Stopped(number)
+
+
+def watch_starter(starter: int) -> None:
+    """Let this process stop, as a signal would, as soon as whoever started it is gone, whatever it does meanwhile."""
+    main_thread = threading.get_ident()
+
+    def watch() -> None:
+        while os.getppid() == starter:
+            time.sleep(SUPERVISION_SECONDS)
+        # To the thread, not to the process: another one would take it, and a wait of the main thread would go on.
+        signal.pthread_kill(main_thread, signal.SIGTERM)
+
+    threading.Thread(target=watch, name="watch-starter", daemon=True).start()
+
+
+@contextmanager
+def hold_lock() -> Iterator[None]:
+    """Make sure that this is the checkout's only demo: they would share one directory of data.
+
+    Raises: DemoCannotRun.
+    """
+    VAR.mkdir(exist_ok=True)
+    path = VAR / "demo.lock"
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DemoCannotRun(
+                "A demo of this checkout is already running. Stop it first, with Ctrl-C there."
+            ) from error
+        yield
+
+
+def choose_port(asked: int | None, *, is_free_choice: bool) -> int:
+    """Choose the web server's port.
+
+    Raises: DemoCannotRun when the asked one, or the usual one, is taken.
+    """
+    if asked == 0 or (asked is None and is_free_choice):
+        asked = 0
+    port = DEFAULT_PORT if asked is None else asked
+    with socket.socket() as probe:
+        # A port that an earlier run used a moment ago is free for a server.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OverflowError as error:
+            raise DemoCannotRun(f"{port} is no port. Choose one from 1 to 65535.") from error
+        except OSError as error:
+            raise DemoCannotRun(
+                f"Port {port} of 127.0.0.1 is not to be had ({error.strerror}). Choose another one: make demo PORT=8001"
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def read_secret_key() -> str:
+    """Keep the demo's SECRET_KEY from run to run, so that a login in the browser outlives a restart."""
+    path = VAR / "secret_key"
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+    return path.read_text()
+
+
+def show_checkouts(shop: RunningShop, *, with_transcripts: bool) -> bool:
+    """Place one checkout of each kind and print a line for each as it ends.
+
+    Returns: whether any of them ended otherwise than it must.
+    """
+    # Django must know its settings before the shop's models are imported.
+    from .report import place_and_show
+
+    return place_and_show(shop.client, shop.supervise, with_transcripts=with_transcripts)
+
+
+def print_directions(shop: RunningShop) -> None:
+    """Tell where the shop is and who may log in."""
+    url = shop.client.url
+    directions = f"""
+The shop is up at {url}/ and stays until Ctrl-C stops it and everything it started.
+  Console   {url}/admin/sagas/  as operator, supervisor, viewer or admin; each name is its password
+  REST API  {url}/api/docs/     its documentation; log in as customer, password customer
+  Probes    {url}/readyz        {url}/metrics; logs: {VAR / "log"}
+  Commands  .venv/bin/python manage.py saga_list   in another terminal, on the same data
+"""
+    # A file or a pipe would keep it back until the end.
+    print(directions.rstrip(), flush=True)
+
+
+def prepare_gallery(shop: RunningShop, *, is_shown: bool) -> Callable[[], None]:
+    """Return what leaves, look by look, a saga of each interesting kind behind."""
+    from .gallery import Gallery
+
+    log = VAR / "log" / LEFT_BEHIND
+    log.unlink(missing_ok=True)
+
+    def tell(line: str) -> None:
+        with log.open("a") as file:
+            file.write(f"{line}\n")
+        if is_shown:
+            print(line, flush=True)
+
+    def tell_end() -> None:
+        print(
+            f"Sagas in every kind of trouble wait in the console: see docs/how-to/demo.md and {log}.",
+            flush=True,
+        )
+
+    return Gallery(client=shop.client, say=tell, end=tell_end).go_on
+
+
+def stay_up(shop: RunningShop, go_on: Callable[[], None]) -> NoReturn:
+    """Keep the shop running until ``Stopped`` ends it."""
+    while True:
+        shop.supervise()
+        go_on()
+        time.sleep(SUPERVISION_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""Start the shop's processes for the demo, in order, and keep them running."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+
+from config.local.children import GuardedProcess, ServerDidNotStart, start_guarded, wait_until_ready
+from config.local.postgres import start_lasting_postgres
+from config.local.programs import web_command, worker_command
+from config.local.runtime import ROOT, VAR, make_private_directory, remove_runtime, write_runtime
+from config.local.valkey import start_valkey
+
+from .client import ShopClient
+
+DATABASE = "sagas"
+URL_SETTINGS = (
+    "DATABASE_URL", "PAYMENTS_DATABASE_URL", "INVENTORY_DATABASE_URL", "SHIPPING_DATABASE_URL", "CELERY_BROKER_URL",
+)  # fmt: skip
+
+# Short, so that every ending, also the one after all retries, shows within a minute.
+DEMO_ENGINE: Mapping[str, object] = {
+    "TIMEOUT": 5,
+    "LEASE_MARGIN": 5,
+    "RETRY": {"attempts": 4, "base": 0.5, "cap": 4},
+    "COMPENSATION_RETRY": {"attempts": 4, "base": 0.5, "cap": 4, "after_budget": 30},
+    "POLL_AFTER": 2,
+    "RING_INTERVAL": 2,
+    "SWEEP_INTERVAL": 1,
+}
+
+# What the line says that tells of the start.
+_announced: list[str] = []
+
+# A process that dies at once must not be started a hundred times a second.
+RESTART_SECONDS = 2.0
+
+
+@dataclass
+class Supervised:
+    """A process that is started again whenever it dies.
+
+    title: for messages. process: the running one. start: makes the next one. started_at: on the monotonic clock.
+    """
+
+    title: str
+    process: GuardedProcess
+    start: Callable[[], GuardedProcess]
+    started_at: float = field(default_factory=time.monotonic)
+
+    def ensure_running(self) -> None:
+        """Start it again when it has died; if that fails, say why, and try again at a later look."""
+        if self.process.is_running() or time.monotonic() < self.started_at + RESTART_SECONDS:
+            return
+        print(f"{self.title} has ended; starting it again.", flush=True)
+        self.process.stop()
+        self.started_at = time.monotonic()
+        try:
+            self.process = self.start()
+        except ServerDidNotStart as error:
+            print(error, flush=True)
+
+    def stop(self) -> None:
+        """Stop the one that runs now."""
+        self.process.stop()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningShop:
+    """The started shop.
+
+    client: of its web server. servers: those that cannot be replaced. supervised: those that can.
+    """
+
+    client: ShopClient
+    servers: list[GuardedProcess]
+    supervised: list[Supervised]
+
+    def supervise(self) -> None:
+        """Start again what has died.
+
+        Raises: ServerDidNotStart when a server died that holds data.
+        """
+        for server in self.servers:
+            if not server.is_running():
+                raise ServerDidNotStart(f"{server.name} has ended. Its log {server.log} ends:\n{server.read_log_end()}")
+        for supervised in self.supervised:
+            supervised.ensure_running()
+
+
+@contextmanager
+def start_shop(port: int, secret_key: str) -> Iterator[RunningShop]:
+    """Start servers, bring the data up to date, start worker and web server; stop them in reverse order at the end.
+
+    Raises: ServerDidNotStart.
+    """
+    logs = make_private_directory(VAR / "log")
+    with ExitStack() as stack:
+        servers: list[GuardedProcess] = []
+        supervised: list[Supervised] = []
+        urls = start_servers(stack, servers, supervised, logs)
+        environment = {**urls, **describe_demo(secret_key)}
+        os.environ.update(environment, DJANGO_SETTINGS_MODULE="config.settings")
+        prepare_data(log=logs / "demo.log")
+        write_runtime(environment)
+        stack.callback(remove_runtime)
+        worker = start_supervised(stack, "worker", worker_command("demo"), logs)
+        web = start_supervised(stack, "web server", web_command(port), logs)
+        supervised += [worker, web]
+        shop = RunningShop(client=ShopClient(url=f"http://127.0.0.1:{port}"), servers=servers, supervised=supervised)
+        announce("web server and worker")
+        wait_until_ready(web.process, lambda: answers(shop.client))
+        print(".", flush=True)
+        yield shop
+        print("\nStopping.", flush=True)
+
+
+def start_servers(
+    stack: ExitStack, servers: list[GuardedProcess], supervised: list[Supervised], logs: Path
+) -> dict[str, str]:
+    """Start PostgreSQL and Valkey from the wheels, unless the environment names others.
+
+    The one that holds data joins the servers, the one that may die joins the supervised.
+
+    Returns: their URLs by the names of the settings.
+    """
+    urls = {name: os.environ[name] for name in URL_SETTINGS if os.environ.get(name)}
+    if "DATABASE_URL" not in urls:
+        announce("PostgreSQL")
+        postgres = start_lasting_postgres(VAR / "postgres")
+        stack.callback(postgres.process.stop)
+        servers.append(postgres.process)
+        urls["DATABASE_URL"] = postgres.create_database(DATABASE)
+    else:
+        print(
+            "Using the database that DATABASE_URL names; the demo's users, with known passwords, are made in it.",
+            flush=True,
+        )
+    if "CELERY_BROKER_URL" not in urls:
+        announce("Valkey")
+        broker, urls["CELERY_BROKER_URL"] = start_broker(logs)
+        stack.callback(broker.stop)
+        supervised.append(broker)
+    return urls
+
+
+def start_broker(logs: Path) -> tuple[Supervised, str]:
+    """Start a Valkey that is started again on its port when it dies: a message is only a doorbell.
+
+    Returns: it and its URL.
+    """
+    log = logs / "valkey.log"
+    log.unlink(missing_ok=True)
+    valkey = start_valkey(log=log)
+    return Supervised("Valkey", valkey.process, lambda: start_valkey(valkey.port, log=log).process), valkey.url
+
+
+def describe_demo(secret_key: str) -> dict[str, str]:
+    """Give every process of the demo its settings."""
+    return {
+        "SECRET_KEY": secret_key,
+        "DEBUG": "off",
+        "HTTPS_ONLY": "off",
+        "ALLOWED_HOSTS": "127.0.0.1,localhost",
+        "PAYMENT_GATEWAY": "sandbox",
+        "EXTRA_APPS": "examples.engraving",
+        "SAGAS": json.dumps(DEMO_ENGINE),
+    }
+
+
+def prepare_data(*, log: Path | None = None) -> None:
+    """Migrate every database and seed the shop; everything is there already at a second start.
+
+    log: where this process's own log lines and warnings go; to its output without one.
+    """
+    announce("tables and demo data")
+    django.setup()
+    if log is not None:
+        write_log_to(log)
+    for alias in settings.DATABASES:
+        call_command("migrate", database=alias, interactive=False, verbosity=0)
+    call_command("shop_seed", "--demo-data", verbosity=0)
+    connections.close_all()
+
+
+def write_log_to(log: Path) -> None:
+    """Keep log lines and warnings of this process off the terminal, which tells how the demo goes."""
+    log.unlink(missing_ok=True)
+    logging.captureWarnings(True)
+    stream = os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a")
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(stream)
+
+
+def start_supervised(stack: ExitStack, name: str, command: list[str], logs: Path) -> Supervised:
+    """Start a process that is started again when it dies, and stopped at the end."""
+
+    log = logs / f"{name.replace(' ', '-')}.log"
+    log.unlink(missing_ok=True)
+
+    def start() -> GuardedProcess:
+        return start_guarded(name, command, log=log, directory=ROOT)
+
+    supervised = Supervised(f"The {name}", start(), start)
+    stack.callback(supervised.stop)
+    return supervised
+
+
+def answers(client: ShopClient) -> bool:
+    """Tell whether the web server works."""
+    try:
+        return client.request("GET", "/healthz").status == 200
+    except OSError:
+        return False
+
+
+def announce(what: str) -> None:
+    """Print on one line, as it grows, what is being started."""
+    print(f"{', ' if _announced else 'Starting: '}{what}", end="", flush=True)
+    _announced.append(what)

@@ -1,0 +1,319 @@
+"""Describe the sagas that the demo leaves to look at, one of each interesting kind, and how each comes to that.
+
+Imported late: Django must be set up before. Everything goes through the front door: checkouts through the REST API,
+engravings as any app starts a saga, and what people do through ``operations``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from sagas.core.definition import registry
+from sagas.core.history_events import HistoryEvent
+from sagas.core.states import Hold
+from sagas.operators import operations
+from sagas.operators.actor import Actor
+from sagas.operators.presentation.badges import SAGA_BADGES, in_words
+from sagas.operators.presentation.states import DisplayState
+
+from ..engraving.troubles import Trouble
+from .checkouts import CUSTOMER, describe_checkout
+from .client import ShopClient
+
+Act = Callable[[UUID, Actor], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkout:
+    """A checkout that leads to an exhibit; what goes wrong with it says its card, and its postal code."""
+
+    payment_method: str
+    postal_code: str = "H91 E2V4"
+
+    def place(self, customer: ShopClient, name: str) -> UUID:
+        """Place it, or find the one that an earlier start of the demo has placed.
+
+        Raises: RuntimeError when the endpoint did not accept it.
+        """
+        body = describe_checkout("TEA-EARL-GREY", 1, self.payment_method, postal_code=self.postal_code)
+        answer = customer.check_out(body, key=f"demo-gallery-{name}")
+        if answer.status != 202:
+            raise RuntimeError(f"The checkout '{name}' was answered {answer.status}: {answer.body}")
+        return UUID(answer.body["saga"]["id"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engraving:
+    """A job for the workshop that leads to an exhibit; only a demo has the workshop installed."""
+
+    trouble: Trouble
+    definition: str = "engraving"
+    version: int = 1
+
+    def place(self, _customer: ShopClient, name: str) -> UUID:
+        """Place it, or find the one that an earlier start of the demo has placed."""
+        from ..engraving import tomorrow  # noqa: F401 - makes its version known here, as to no worker
+        from ..engraving.services import place_job
+
+        definition = registry.get(self.definition, self.version)
+        return place_job(definition, number=number_job(name), trouble=self.trouble, customer=CUSTOMER[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exhibit:
+    """One saga to look at.
+
+    name: part of its key, so that a second start of the demo finds the saga of the first. title: what it shows, and
+    what to do. origin: what leads there. ends, hold: the state in which it stays. person, act: who does what, once,
+    when the saga shows one of the states ``acts_in``. tells: what its history must hold by then.
+    """
+
+    name: str
+    title: str
+    origin: Checkout | Engraving
+    ends: DisplayState
+    hold: Hold | None = None
+    person: str = ""
+    act: Act | None = None
+    acts_in: frozenset[DisplayState] = frozenset()
+    tells: HistoryEvent | None = None
+
+    @property
+    def label(self) -> str:
+        """The state in which it stays, as the console shows it."""
+        word = SAGA_BADGES[self.ends].word
+        return f"{word}: {in_words(self.hold)}" if self.hold else word
+
+
+def number_job(name: str) -> str:
+    """Return the number of the job that leads to an exhibit."""
+    return f"JOB-{name.upper()}"
+
+
+def _pause(saga_id: UUID, actor: Actor) -> object:
+    return operations.pause(saga_id, actor=actor, reason="The provider says that it is back in an hour.")
+
+
+def _cancel(saga_id: UUID, actor: Actor) -> object:
+    return operations.cancel(saga_id, actor=actor, reason="The customer called: she does not want it any more.")
+
+
+def _compensate(saga_id: UUID, actor: Actor) -> object:
+    return operations.force_compensate(saga_id, actor=actor, reason="Ordered by a tester in the wrong shop.")
+
+
+def _mark_succeeded(saga_id: UUID, actor: Actor) -> object:
+    return operations.mark_succeeded(
+        saga_id,
+        actor=actor,
+        reason="The provider's dashboard shows the capture.",
+        step="capture_payment",
+        evidence="Provider's report of today, line 17: captured in full.",
+    )
+
+
+def _mark_compensated(saga_id: UUID, actor: Actor) -> object:
+    return operations.mark_compensated(
+        saga_id,
+        actor=actor,
+        reason="We paid for the broken mug.",
+        step="book_bench",
+        evidence="The workshop's receipt of today: the bench is free again.",
+    )
+
+
+def _skip(saga_id: UUID, actor: Actor) -> object:
+    return operations.skip_step(
+        saga_id, actor=actor, reason="The customer came and took the mug along.", step="send_mug"
+    )
+
+
+def _abandon(saga_id: UUID, actor: Actor) -> object:
+    return operations.abandon(
+        saga_id, actor=actor, reason="The provider has closed the account; accounting refunds by transfer."
+    )
+
+
+RETRIED_TOGETHER = ("closed-1", "closed-2", "closed-3", "skipped")
+TRYING = frozenset({DisplayState.RUNNING, DisplayState.WAITING_FOR_RETRY})
+IS_LIVE = frozenset({DisplayState.RUNNING})
+IS_HELD = frozenset({DisplayState.HELD})
+
+EXHIBITS = (
+    # First, because its deadline is near; then what a worker holds until its lease is lost.
+    Exhibit(
+        name="overdue",
+        title="its deadline passed after the pivot, when there is no way back: mend the job, then retry",
+        origin=Engraving(trouble=Trouble.COURIER_TOMORROW, definition="express_engraving"),
+        ends=DisplayState.OVERDUE,
+        tells=HistoryEvent.PIVOT_PASSED,
+    ),
+    Exhibit(
+        name="late-effect",
+        title="an answer came after everything was undone: it was undone again",
+        origin=Engraving(trouble=Trouble.SLOW),
+        acts_in=IS_LIVE,
+        person="operator",
+        act=_cancel,
+        ends=DisplayState.COMPENSATED,
+        tells=HistoryEvent.SAGA_REOPENED,
+    ),
+    Exhibit(
+        name="pivot-declined",
+        title="the capture, the pivot, was declined: everything before it is undone",
+        origin=Checkout(payment_method="pm_card_capture_declined"),
+        ends=DisplayState.COMPENSATED,
+    ),
+    Exhibit(
+        name="no-answer",
+        title="the authorisation was never answered: the money that was held is set free",
+        origin=Checkout(payment_method="pm_card_timeout"),
+        ends=DisplayState.COMPENSATED,
+    ),
+    Exhibit(
+        name="unavailable",
+        title="the provider could not be reached until the attempts were spent",
+        origin=Checkout(payment_method="pm_card_unavailable"),
+        ends=DisplayState.COMPENSATED,
+    ),
+    Exhibit(
+        name="paused",
+        title="paused by a person: resume it, and see it go on",
+        origin=Checkout(payment_method="pm_card_unavailable"),
+        acts_in=TRYING,
+        person="operator",
+        act=_pause,
+        ends=DisplayState.HELD,
+        hold=Hold.PAUSED,
+    ),
+    Exhibit(
+        name="cancelled",
+        title="cancelled by a person while a step was being tried again",
+        origin=Checkout(payment_method="pm_card_unavailable"),
+        acts_in=TRYING,
+        person="operator",
+        act=_cancel,
+        ends=DisplayState.COMPENSATED,
+    ),
+    Exhibit(
+        name="forced-back",
+        title="force-compensated by a person",
+        origin=Checkout(payment_method="pm_card_unavailable"),
+        acts_in=TRYING,
+        person="supervisor",
+        act=_compensate,
+        ends=DisplayState.COMPENSATED,
+    ),
+    Exhibit(
+        name="unknown-pivot",
+        title="nobody knows whether the capture, the pivot, happened: look it up, then retry or mark it",
+        origin=Checkout(payment_method="pm_card_capture_timeout"),
+        ends=DisplayState.HELD,
+        hold=Hold.OUTCOME_UNKNOWN,
+    ),
+    Exhibit(
+        name="marked",
+        title="the same, after a person looked it up and marked it: the rest went on",
+        origin=Checkout(payment_method="pm_card_capture_timeout"),
+        acts_in=IS_HELD,
+        person="supervisor",
+        act=_mark_succeeded,
+        ends=DisplayState.COMPLETED,
+    ),
+    Exhibit(
+        name="void-fails",
+        title="a compensation keeps failing: clear the failure in the sandbox ledger, then retry",
+        origin=Checkout(payment_method="pm_card_refund_fails", postal_code="00000"),
+        ends=DisplayState.COMPENSATION_FAILING,
+    ),
+    Exhibit(
+        name="abandoned",
+        title="the same, given up by a person: what it leaves behind is listed",
+        origin=Checkout(payment_method="pm_card_refund_fails", postal_code="00000"),
+        acts_in=frozenset({DisplayState.COMPENSATION_FAILING}),
+        person="admin",
+        act=_abandon,
+        ends=DisplayState.ABANDONED,
+    ),
+    *(
+        Exhibit(
+            name=f"closed-{number}",
+            title="the workshop is closed for an hour; three such sagas are one failure group",
+            origin=Engraving(trouble=Trouble.CLOSED),
+            ends=DisplayState.WAITING_FOR_RETRY,
+        )
+        for number in (1, 2, 3)
+    ),
+    Exhibit(
+        name="busy",
+        title="the workshop is still working on it, and is asked again",
+        origin=Engraving(trouble=Trouble.BUSY),
+        ends=DisplayState.WAITING_FOR_ANSWER,
+    ),
+    Exhibit(
+        name="silent",
+        title="a step may have happened, and is asked again under the same key",
+        origin=Engraving(trouble=Trouble.SILENT),
+        ends=DisplayState.OUTCOME_UNKNOWN,
+    ),
+    Exhibit(
+        name="no-account",
+        title="the workshop does not know the shop: mend the job, then retry",
+        origin=Engraving(trouble=Trouble.NO_ACCOUNT),
+        ends=DisplayState.HELD,
+        hold=Hold.MISCONFIGURED,
+    ),
+    Exhibit(
+        name="no-version",
+        title="started by tomorrow's code, which no worker has: manage.py workshop_deploy plays the deployment",
+        origin=Engraving(trouble=Trouble.NONE, version=2),
+        ends=DisplayState.HELD,
+        hold=Hold.DEFINITION_MISSING,
+    ),
+    Exhibit(
+        name="no-courier",
+        title="a step that must succeed has spent its attempts, and is tried on: mend the job, then retry",
+        origin=Engraving(trouble=Trouble.NO_COURIER),
+        ends=DisplayState.RETRIES_EXHAUSTED,
+    ),
+    Exhibit(
+        name="too-late",
+        title="its deadline passed before the pivot: it turned back",
+        origin=Engraving(trouble=Trouble.BUSY, definition="express_engraving"),
+        ends=DisplayState.COMPENSATED,
+    ),
+    Exhibit(
+        name="sent-back",
+        title="a step that must not be refused was refused: mend the job and retry, or skip the step",
+        origin=Engraving(trouble=Trouble.SENT_BACK),
+        ends=DisplayState.HELD,
+        hold=Hold.CONTRACT_VIOLATION,
+    ),
+    Exhibit(
+        name="skipped",
+        title="the same, after a person skipped the step",
+        origin=Engraving(trouble=Trouble.SENT_BACK),
+        acts_in=IS_HELD,
+        person="supervisor",
+        act=_skip,
+        ends=DisplayState.COMPLETED,
+    ),
+    Exhibit(
+        name="spoilt",
+        title="the workshop does not undo its part: mend the job and retry, or mark the step as compensated",
+        origin=Engraving(trouble=Trouble.SPOILT),
+        ends=DisplayState.HELD,
+        hold=Hold.COMPENSATION_REFUSED,
+    ),
+    Exhibit(
+        name="settled",
+        title="the same, after a person settled it with the workshop and marked it",
+        origin=Engraving(trouble=Trouble.SPOILT),
+        acts_in=IS_HELD,
+        person="admin",
+        act=_mark_compensated,
+        ends=DisplayState.COMPENSATED,
+    ),
+)

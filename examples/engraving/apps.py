@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class WorkshopConfig(AppConfig):
+    name = "examples.engraving"
+    label = "workshop"
+    default_auto_field = "django.db.models.BigAutoField"
+    verbose_name = "Workshop (demo)"

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from examples.engraving.tomorrow import GiftEngravingSaga
+from sagas.engine import advance
+from sagas.management.base import SagaCommand
+from sagas.models import Saga
+
+
+class Command(SagaCommand):
+    help = (
+        "Play a worker with tomorrow's code: go on with the engravings that are held because nobody has version 2 of\n"
+        "their definition. For the demo alone."
+    )
+    example = "manage.py workshop_deploy"
+    prints_data = False
+
+    def run(self, options: Mapping[str, Any]) -> None:
+        """Advance them, and tell how far each is."""
+        held = Saga.objects.filter(
+            definition=GiftEngravingSaga.name, version=GiftEngravingSaga.version, closed_at__isnull=True
+        )
+        found = list(held.values_list("pk", flat=True))
+        for saga_id in found:
+            advance.advance(saga_id, worker="tomorrow")
+            self.stdout.write(f"{saga_id} is {Saga.objects.get(pk=saga_id).state}.")
+        if not found:
+            self.stdout.write("No saga waits for version 2 of the engraving.")

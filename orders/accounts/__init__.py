@@ -1,0 +1,1 @@
+"""Log-in of customers and operators, and its limits."""

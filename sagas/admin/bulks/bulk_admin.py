@@ -1,0 +1,339 @@
+"""List the bulks, draw a set from a filter, confirm it, watch it, stop it. Parses, calls one function, renders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from ...conf import get_settings
+from ...exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRefused
+from ...models import BulkState, SagaBulk
+from ...operators.actor import Actor
+from ...operators.bulk import preconditions, selection
+from ...operators.bulk.preconditions import BULK_OPERATIONS, REASONS_AGAINST
+from ...operators.preconditions import Operation
+from ...operators.presentation.texts import set_apart
+from ...operators.preview import LABELS
+from ..operations.operation_pages import PROMISES
+from ..saga_list.strict_query import Matching, read_matching
+from ..saga_page.page import GRAVE
+from ..ui.addresses import find_url
+from ..ui.base_filter import QueryRefused, read_choice, read_number
+from ..ui.page_parts import answer_parts
+from ..ui.paging import CappedPaginator
+from ..ui.view_only import ViewOnlyAdmin, engine_database, moment_column
+from .bulk_forms import StartForm, StopForm
+from .bulk_page import RESULT_BADGES, STATE_BADGES, BulkPage, build_bulk_page
+
+NEW, PAGE = "admin/sagas/bulk/new.html", "admin/sagas/bulk/page.html"
+# One of them is on the page: when the state changes nothing is swapped under somebody's hand, and the page offers it.
+BULK_PARTS = {
+    f"[data-part={state}]": "admin/sagas/bulk/progress.html" for state in BulkState if state != BulkState.DRAWN
+}
+RELOAD_SECONDS = 5
+RELOAD = "reload"
+
+
+@admin.register(SagaBulk)
+class SagaBulkAdmin(ViewOnlyAdmin):
+    """Be the console for bulks."""
+
+    list_display = ("title", "badge", "who", "drawn", "ended")
+    list_display_links = ("title",)
+    drawn, ended = moment_column("drawn_at", "Drawn"), moment_column("ended_at", "Ended")
+    list_per_page = 50
+    list_max_show_all = 0
+    ordering = ("-drawn_at", "-id")
+    sortable_by = ()
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = CappedPaginator
+
+    class Media:
+        css = {"all": ("sagas/page.css",)}
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Return the bulks of the engine's database."""
+        return super().get_queryset(request).using(engine_database())
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Allow no filter that is made up in the URL."""
+        return False
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the pages that draw, confirm and stop."""
+        wrap = self.admin_site.admin_view
+        return [
+            path("new/", wrap(self.new_view), name="sagas_sagabulk_new"),
+            path("<uuid:bulk_id>/start/", wrap(self.start_view), name="sagas_sagabulk_start"),
+            path("<uuid:bulk_id>/stop/", wrap(self.stop_view), name="sagas_sagabulk_stop"),
+            path("<uuid:bulk_id>/refresh/", wrap(self.refresh_view), name="sagas_sagabulk_refresh"),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the bulks, newest first."""
+        return super().changelist_view(request, extra_context)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Lead to the bulk itself: it says what became of each saga."""
+        return HttpResponseRedirect(find_url(self.admin_site.name, "sagas_sagabulk_change", object_id))
+
+    def new_view(self, request: HttpRequest) -> HttpResponse:
+        """Show what a filter finds and which actions there are; freeze the set for the one that is chosen."""
+        self._require_view(request)
+        if request.method not in ("GET", "HEAD", "POST"):
+            return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+        try:
+            matching = read_matching(self.admin_site, request)
+            if request.method != "POST":
+                return self._offer(request, matching)
+            drawn = selection.draw_matching(
+                _find_operation(request.POST.get("operation", "")),
+                matching.sagas,
+                actor=Actor.of_user(request.user),
+                filter=matching.filter,
+                words=matching.words,
+                everything=matching.is_everything,
+            )
+        except PermissionRefused as error:
+            return self._render(request, NEW, {"refusal": str(error)}, 403)
+        except BadRequest as error:
+            return self._render(request, NEW, {"refusal": str(error)}, 400)
+        return HttpResponseRedirect(self._url_of(drawn))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show a bulk. Nothing is ever posted here."""
+        self._require_view(request)
+        if request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        try:
+            found = selection.find_bulk(UUID(unquote(object_id)))
+        except (ValueError, BulkNotFound):
+            self.message_user(request, f"There is no bulk {unquote(object_id)[:100]}.", messages.WARNING)
+            return HttpResponseRedirect(find_url(self.admin_site.name, "sagas_sagabulk_changelist"))
+        try:
+            return self._show(request, found)
+        except QueryRefused as error:
+            return self.refuse_query(request, str(error))
+
+    def start_view(self, request: HttpRequest, bulk_id: UUID) -> HttpResponse:
+        """Confirm a set."""
+        found = self._find(request, bulk_id)
+        form = self._start_form(found, request.POST)
+        if not form.is_valid():
+            return self._show(request, found, start_form=form, status=400)
+        actor = Actor.of_user(request.user)
+        try:
+            found, is_new = selection.start_bulk(bulk_id, actor=actor, **form.cleaned_data)
+        except BadRequest as error:
+            form.add_error(None, str(error))
+            return self._show(request, found, start_form=form, status=400)
+        except OperationRefused as error:
+            status = 403 if isinstance(error, PermissionRefused) else 409
+            return self._show(request, found, refusal=str(error), status=status)
+        if is_new:
+            self.message_user(request, f"Started: workers act on {found.total} sagas now.", messages.SUCCESS)
+        else:
+            self.message_user(request, "It was started already, and only once.", messages.INFO)
+        return HttpResponseRedirect(f"{self._url_of(found)}?{RELOAD}=on")
+
+    def stop_view(self, request: HttpRequest, bulk_id: UUID) -> HttpResponse:
+        """Stop a bulk."""
+        found = self._find(request, bulk_id)
+        form = StopForm(request.POST, label_suffix="")
+        if not form.is_valid():
+            return self._show(request, found, stop_form=form, status=400)
+        actor = Actor.of_user(request.user)
+        try:
+            found, is_new = selection.stop_bulk(bulk_id, actor=actor, reason=form.cleaned_data["reason"])
+        except BadRequest as error:
+            form.add_error(None, str(error))
+            return self._show(request, found, stop_form=form, status=400)
+        except OperationRefused as error:
+            status = 403 if isinstance(error, PermissionRefused) else 409
+            return self._show(request, found, refusal=str(error), status=status)
+        done, level = ("Stopped.", messages.SUCCESS) if is_new else ("It was over already.", messages.INFO)
+        self.message_user(request, done, level)
+        return HttpResponseRedirect(self._url_of(found))
+
+    def refresh_view(self, request: HttpRequest, bulk_id: UUID) -> HttpResponse:
+        """Answer a page that is open and asks how far a bulk is."""
+        self._require_view(request)
+        try:
+            found = selection.find_bulk(bulk_id)
+        except BulkNotFound as error:
+            raise Http404(str(error)) from error
+        try:
+            page = self._build(request, found)
+        except QueryRefused as error:
+            return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
+        return answer_parts(
+            request, BULK_PARTS, {"page": page}, news=f"{page.done} of {found.total} sagas have a result."
+        )
+
+    @admin.display(description="Bulk")
+    def title(self, found: SagaBulk) -> SafeString:
+        """Show action, number of sagas, and how they were chosen; the row's link."""
+        label = LABELS[Operation(found.operation)]
+        return format_html(
+            '{}: {} sagas<span class="saga-key saga-quiet">{}</span>', label, found.total, set_apart(found.words)
+        )
+
+    @admin.display(description="State")
+    def badge(self, found: SagaBulk) -> SafeString:
+        """Show where it stands."""
+        badge = STATE_BADGES[BulkState(found.state)]
+        return render_to_string("admin/sagas/includes/badge.html", {"badge": badge})
+
+    @admin.display(description="Who and why")
+    def who(self, found: SagaBulk) -> SafeString:
+        """Show who drew it and the reason."""
+        return format_html(
+            '{}<span class="saga-key saga-quiet">{}</span>', set_apart(found.actor), set_apart(found.reason)
+        )
+
+    def _offer(self, request: HttpRequest, matching: Matching) -> HttpResponse:
+        count = selection.count_matching(matching.sagas)
+        limit = get_settings().bulk_max
+        actor = Actor.of_user(request.user)
+        choices = [
+            {
+                "code": operation.value, "label": LABELS[operation], "promise": PROMISES[operation],
+                "is_grave": operation in GRAVE, "refusal": preconditions.find_lapse(actor, operation),
+            }
+            for operation in BULK_OPERATIONS
+        ]  # fmt: skip
+        against = [(LABELS[operation], reason) for operation, reason in REASONS_AGAINST.items()]
+        context = {
+            "matching": matching, "count": count, "limit": limit, "is_too_many": count > limit, "choices": choices,
+            "against": against,
+        }  # fmt: skip
+        return self._render(request, NEW, context)
+
+    def _find(self, request: HttpRequest, bulk_id: UUID) -> SagaBulk:
+        """Return the bulk that somebody acts on.
+
+        Raises: PermissionDenied; Http404.
+        """
+        self._require_view(request)
+        if request.method != "POST":
+            raise PermissionDenied
+        try:
+            return selection.find_bulk(bulk_id)
+        except BulkNotFound as error:
+            raise Http404(str(error)) from error
+
+    def _show(
+        self,
+        request: HttpRequest,
+        found: SagaBulk,
+        *,
+        start_form: StartForm | None = None,
+        stop_form: StopForm | None = None,
+        refusal: str = "",
+        status: int = 200,
+    ) -> HttpResponse:
+        page, site = self._build(request, found), self.admin_site.name
+        is_running = found.state == BulkState.RUNNING
+        reloads = is_running and request.method == "GET" and request.GET.get(RELOAD) == "on"
+        context = {
+            "page": page,
+            "refusal": refusal,
+            "promise": PROMISES[page.operation],
+            "is_grave": page.operation in GRAVE,
+            "why_not": self._find_obstacle(request, page),
+            "start_form": start_form or self._start_form(found),
+            "stop_form": stop_form or StopForm(label_suffix=""),
+            "may_stop": is_running and Actor.of_user(request.user).may(preconditions.BULK_PERMISSION),
+            "reloads": reloads,
+            "reload_seconds": RELOAD_SECONDS,
+            "start_url": find_url(site, "sagas_sagabulk_start", found.pk),
+            "stop_url": find_url(site, "sagas_sagabulk_stop", found.pk),
+            "refresh_url": find_url(site, "sagas_sagabulk_refresh", found.pk) if is_running else "",
+        }
+        return self._render(request, PAGE, context, status)
+
+    def _build(self, request: HttpRequest, found: SagaBulk) -> BulkPage:
+        """Return the page of a bulk; after a form that was posted from its beginning.
+
+        Raises: QueryRefused for a result or a place in the set that there is not.
+        """
+        if request.method == "POST":
+            return build_bulk_page(found, site=self.admin_site.name, chosen="", after=0)
+        chosen = read_choice(request, "result", RESULT_BADGES)
+        after = read_number(request, "after", highest=found.total) or 0
+        return build_bulk_page(found, site=self.admin_site.name, chosen=chosen, after=after)
+
+    def _url_of(self, found: SagaBulk) -> str:
+        return find_url(self.admin_site.name, "sagas_sagabulk_change", found.pk)
+
+    def _find_obstacle(self, request: HttpRequest, page: BulkPage) -> str:
+        """Return why this person cannot confirm a set; an empty text when he can."""
+        if page.bulk.state != BulkState.DRAWN:
+            return ""
+        actor = Actor.of_user(request.user)
+        if lapse := preconditions.find_lapse(actor, page.operation):
+            return lapse
+        if (page.bulk.account, page.bulk.actor) != (selection.account_of(actor), actor.name):
+            return f"{page.bulk.actor} drew this set; draw one of your own to confirm it."
+        return "This set was frozen too long ago to be confirmed. Draw it anew." if page.is_expired else ""
+
+    def _start_form(self, found: SagaBulk, data: Mapping[str, Any] | None = None) -> StartForm:
+        return StartForm(
+            data,
+            total=found.total,
+            needs_count=found.total > preconditions.CONFIRM_COUNT_ABOVE,
+            needs_words=found.is_unfiltered,
+        )
+
+    def _require_view(self, request: HttpRequest) -> None:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+
+    def _render(
+        self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200
+    ) -> TemplateResponse:
+        request.current_app = self.admin_site.name
+        page = context.get("page")
+        title = f"{page.label}: {page.bulk.total} sagas" if page is not None else "Act on everything that matches"
+        bulks_url = find_url(self.admin_site.name, "sagas_sagabulk_changelist")
+        shared = {
+            **self.admin_site.each_context(request), "opts": self.opts, "media": self.media, "title": title,
+            # To what the set was drawn from, where this site shows it.
+            "list_url": find_url(self.admin_site.name, "sagas_saga_changelist") or bulks_url, "bulks_url": bulks_url,
+        }  # fmt: skip
+        return TemplateResponse(request, template, {**shared, **context}, status=status)
+
+
+def _find_operation(text: str) -> Operation:
+    """Return the action of a form.
+
+    Raises: BadRequest.
+    """
+    try:
+        return Operation(text)
+    except ValueError as error:
+        raise BadRequest("Choose one of the actions.") from error

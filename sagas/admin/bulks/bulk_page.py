@@ -1,0 +1,234 @@
+"""Turn a bulk into what its page shows: the set before it is confirmed, and what became of each saga afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+
+from ... import clock
+from ...conf import get_settings
+from ...engine.store.snapshot import SagaSnapshot
+from ...models import BulkResult, BulkState, Saga, SagaBulk, SagaBulkItem, SagaStep
+from ...operators import preview
+from ...operators.bulk import selection as bulk
+from ...operators.bulk.preconditions import CONFIRM_COUNT_ABOVE
+from ...operators.preconditions import Operation
+from ...operators.presentation import Badge
+from ...operators.presentation.badges import Tone
+from ...operators.preview import LABELS
+from ..saga_list.rows import attach_rows, row_of, select_for_list
+from ..ui.addresses import find_saga_url
+from ..ui.formatting import Moment, show_moment
+from ..ui.view_only import engine_database
+
+SAMPLE_SIZE = 10
+ITEMS_SHOWN = 100
+MAX_KINDS = 20  # of definition and state, counted in the set
+
+STATE_BADGES = {
+    BulkState.DRAWN: Badge(word="not confirmed", icon="circle", tone=Tone.QUIET),
+    BulkState.RUNNING: Badge(word="running", icon="play", tone=Tone.ACTIVE),
+    BulkState.FINISHED: Badge(word="finished", icon="check", tone=Tone.GOOD),
+    BulkState.STOPPED: Badge(word="stopped", icon="hand", tone=Tone.BACK),
+}
+RESULT_BADGES = {
+    BulkResult.DONE.value: Badge(word="done", icon="check", tone=Tone.GOOD),
+    BulkResult.ALREADY.value: Badge(word="was done already", icon="check", tone=Tone.QUIET),
+    BulkResult.STALE.value: Badge(word="had changed, nothing done", icon="clock", tone=Tone.WAITING),
+    BulkResult.REFUSED.value: Badge(word="refused", icon="hand", tone=Tone.URGENT),
+    BulkResult.GONE.value: Badge(word="saga is deleted", icon="circle", tone=Tone.QUIET),
+    BulkResult.FAILED.value: Badge(word="failed", icon="warning", tone=Tone.URGENT),
+    bulk.NOT_BEGUN: Badge(word="not begun", icon="circle", tone=Tone.QUIET),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRow:
+    """Show one saga of a set before it is confirmed."""
+
+    name: str
+    """Definition and business keys."""
+    url: str
+    """Its page; empty where the site does not show sagas."""
+    badge: Badge
+    """Where it stands."""
+    step: str
+    """The step it is at."""
+    refusal: str
+    """Why nothing would be done to it now; empty when the action would be done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemRow:
+    """Show what became of one saga."""
+
+    position: int
+    """Place in the set, from 1."""
+    name: str
+    """Definition and business keys, or the id of one that is deleted."""
+    url: str
+    """Its page; empty when it is deleted, and where the site does not show sagas."""
+    is_gone: bool
+    """Whether it is deleted."""
+    badge: Badge
+    """The result."""
+    message: str
+    """The result in a sentence."""
+    at: Moment | None
+    """When."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultCount:
+    """Count the sagas of one result."""
+
+    code: str
+    """The result."""
+    badge: Badge
+    """The result in words."""
+    count: int
+    """How many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkPage:
+    """Show a bulk."""
+
+    bulk: SagaBulk
+    """The bulk."""
+    operation: Operation
+    """Its action."""
+    label: str
+    """The action in words."""
+    badge: Badge
+    """Where it stands."""
+    drawn: Moment
+    """When its sagas were frozen."""
+    started: Moment | None
+    """When it was confirmed."""
+    ended: Moment | None
+    """When it was over."""
+    expires: Moment
+    """Until when it can be confirmed."""
+    is_expired: bool
+    """Whether it was not confirmed in time."""
+    needs_count: bool
+    """Whether the count must be typed."""
+    done: int
+    """How many sagas have a result."""
+    counts: tuple[ResultCount, ...] = ()
+    """Sagas by result, those that there are."""
+    kinds: tuple[tuple[str, str, int], ...] = ()
+    """Definition, state and number of the sagas of the set, as they are now."""
+    sample: tuple[SampleRow, ...] = ()
+    """Some of the set."""
+    items: tuple[ItemRow, ...] = ()
+    """A page of the results."""
+    chosen: str = ""
+    """The result that the page is narrowed to."""
+    next_after: int | None = None
+    """After which position the next page begins; None on the last one."""
+
+
+def build_bulk_page(found: SagaBulk, *, site: str, chosen: str, after: int) -> BulkPage:
+    """Return the page of a bulk on an admin site; of one that was started with the results after a position."""
+    now = clock.read_now(engine_database())
+    expires_at = found.drawn_at + get_settings().bulk_confirm_within
+    operation = Operation(found.operation)
+    is_drawn = found.state == BulkState.DRAWN
+    progress = bulk.read_progress(found)
+    counted = tuple(
+        ResultCount(code=code, badge=badge, count=progress.counts[code])
+        for code, badge in RESULT_BADGES.items()
+        if progress.counts[code]
+    )
+    items = () if is_drawn else _read_items(found, site, chosen, after, now)
+    return BulkPage(
+        bulk=found,
+        operation=operation,
+        label=LABELS[operation],
+        badge=STATE_BADGES[BulkState(found.state)],
+        drawn=show_moment(found.drawn_at, now),
+        started=show_moment(found.started_at, now) if found.started_at else None,
+        ended=show_moment(found.ended_at, now) if found.ended_at else None,
+        expires=show_moment(expires_at, now),
+        is_expired=is_drawn and now > expires_at,
+        needs_count=found.total > CONFIRM_COUNT_ABOVE,
+        done=progress.ended,
+        counts=counted,
+        kinds=_count_kinds(found) if is_drawn else (),
+        sample=_read_sample(found, operation, site) if is_drawn else (),
+        items=items[:ITEMS_SHOWN],
+        chosen=chosen,
+        next_after=items[ITEMS_SHOWN - 1].position if len(items) > ITEMS_SHOWN else None,
+    )
+
+
+def _count_kinds(found: SagaBulk) -> tuple[tuple[str, str, int], ...]:
+    """Count the sagas of a set by definition and state, the most first: a filter that was too wide shows here."""
+    with connections[engine_database()].cursor() as cursor:
+        cursor.execute(
+            "SELECT saga.definition, saga.state, count(*) FROM sagas_sagabulkitem AS item"
+            " JOIN sagas_saga AS saga ON saga.id = item.saga_id WHERE item.bulk_id = %s"
+            " GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT %s",
+            [found.pk, MAX_KINDS],
+        )
+        return tuple(cursor.fetchall())
+
+
+def _read_sample(found: SagaBulk, operation: Operation, site: str) -> tuple[SampleRow, ...]:
+    ids = list(bulk.select_items(found.pk).order_by("position").values_list("saga_id", flat=True)[:SAMPLE_SIZE])
+    sagas = _read_sagas(ids)
+    steps: dict[UUID, list[SagaStep]] = {pk: [] for pk in sagas}
+    # Whole rows, unlike those of a list: the rules look at all of them.
+    for step in SagaStep.objects.using(engine_database()).filter(saga_id__in=list(sagas)).order_by("position"):
+        steps[step.saga_id].append(step)
+    return tuple(_show_sample(sagas[pk], steps[pk], operation, site) for pk in ids if pk in sagas)
+
+
+def _show_sample(saga: Saga, steps: list[SagaStep], operation: Operation, site: str) -> SampleRow:
+    snapshot = SagaSnapshot(saga, steps, clock.shifted(saga.db_now))  # type: ignore[attr-defined]
+    row = row_of(saga)
+    return SampleRow(
+        name=_name(saga),
+        url=find_saga_url(site, saga.pk),
+        badge=row.badge,
+        step=row.step,
+        refusal=preview.find_obstacle(snapshot, operation),
+    )
+
+
+def _read_items(found: SagaBulk, site: str, chosen: str, after: int, now: datetime) -> tuple[ItemRow, ...]:
+    """Return one more than are shown, to tell whether there are more."""
+    items = bulk.select_items(found.pk).filter(position__gt=after).order_by("position")
+    if chosen:
+        items = items.filter(result__isnull=True) if chosen == bulk.NOT_BEGUN else items.filter(result=chosen)
+    page = list(items[: ITEMS_SHOWN + 1])
+    sagas = _read_sagas(item.saga_id for item in page)
+    return tuple(_show_item(item, sagas.get(item.saga_id), site, now) for item in page)
+
+
+def _show_item(item: SagaBulkItem, saga: Saga | None, site: str, now: datetime) -> ItemRow:
+    return ItemRow(
+        position=item.position,
+        name=_name(saga) if saga is not None else str(item.saga_id),
+        url=find_saga_url(site, item.saga_id) if saga is not None else "",
+        is_gone=saga is None,
+        badge=RESULT_BADGES[item.result or bulk.NOT_BEGUN],
+        message=item.message,
+        at=show_moment(item.ended_at, now) if item.ended_at else None,
+    )
+
+
+def _read_sagas(ids: Iterable[UUID]) -> dict[UUID, Any]:
+    sagas = select_for_list(Saga.objects.using(engine_database()).filter(pk__in=list(ids)))
+    return {saga.pk: saga for saga in attach_rows(sagas, with_errors=False)}
+
+
+def _name(saga: Saga) -> str:
+    return " ".join([saga.definition, *(value for _, value in row_of(saga).keys)])

@@ -1,0 +1,100 @@
+"""Ask a person for what an action needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from ...conf import get_settings
+from ...core.json_values import parse_json
+from ...exceptions import BadRequest, InputRefused
+from ...operators.operations import MAX_REASON_CHARS, MIN_REASON_CHARS, measure_text
+from ...operators.preconditions import Operation
+
+EVIDENCE_OPERATIONS = frozenset({Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED})
+RESULT_OPERATIONS = frozenset({Operation.SKIP, Operation.MARK_SUCCEEDED})
+MAX_NUMBER = 2_147_483_647  # of a PostgreSQL integer
+
+
+class WordsField(forms.CharField):
+    """Take a few sentences; a line end counts as one character, as the browser counts it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            min_length=MIN_REASON_CHARS,
+            max_length=MAX_REASON_CHARS,
+            widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
+            **kwargs,
+        )
+
+    def to_python(self, value: Any) -> str:
+        """Return the text with plain line ends."""
+        return str(super().to_python(value) or "").replace("\r\n", "\n").strip()
+
+    def run_validators(self, value: Any) -> None:
+        """Check the length, and how much of it can be seen.
+
+        Raises: ValidationError.
+        """
+        super().run_validators(value)
+        try:
+            measure_text(value, str(self.label))
+        except BadRequest as error:
+            raise ValidationError(str(error)) from error
+
+
+class ResultField(forms.CharField):
+    """Take a JSON object or nothing."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        widget = forms.Textarea(attrs={"rows": 4, "class": "vLargeTextField saga-json", "spellcheck": "false"})
+        super().__init__(required=False, widget=widget, **kwargs)
+
+    def clean(self, value: Any) -> dict[str, Any] | None:
+        """Return the object, or None when nothing was written.
+
+        Raises: ValidationError.
+        """
+        text = str(super().clean(value)).strip()
+        if not text:
+            return None
+        try:
+            found = parse_json(text, "The result", get_settings().result_max_bytes)
+        except InputRefused as error:
+            raise ValidationError(str(error)) from error
+        if not isinstance(found, dict):
+            raise ValidationError('Write a JSON object, such as {"payment": "…"}.')
+        return found
+
+
+class OperationForm(forms.Form):
+    """Ask for the reason and, where the action needs them, for evidence and a result.
+
+    Revision, history number and step are hidden: they say which plan the person has seen.
+    """
+
+    revision = forms.IntegerField(min_value=1, max_value=MAX_NUMBER, widget=forms.HiddenInput)
+    seen = forms.IntegerField(min_value=0, max_value=MAX_NUMBER, required=False, widget=forms.HiddenInput)
+    step = forms.CharField(max_length=60, required=False, widget=forms.HiddenInput)
+    reason = WordsField(
+        label="Reason", help_text=f"{MIN_REASON_CHARS} to {MAX_REASON_CHARS} characters; kept in the history for good."
+    )
+
+    def __init__(self, *args: Any, operation: Operation, **kwargs: Any) -> None:
+        super().__init__(*args, **{"label_suffix": "", **kwargs})
+        if operation in EVIDENCE_OPERATIONS:
+            self.fields["evidence"] = WordsField(
+                label="Evidence", help_text="How you know: who said so, or where it can be seen. Kept in the history."
+            )
+        if operation in RESULT_OPERATIONS:
+            self.fields["result"] = ResultField(
+                label="Result (JSON, optional)", help_text="What the step would have returned, for later steps to read."
+            )
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Return what was asked for, as the action's function takes it."""
+        names = ("reason", "revision", "evidence", "result")
+        return {name: self.cleaned_data[name] for name in names if name in self.cleaned_data}

@@ -1,0 +1,226 @@
+"""Answer the pages of the actions: show the plan and ask, or do it and say what happened.
+
+One page for all of them: which there are, who may, when, and what they do is the engine's business (``rules``,
+``plans``, ``operations``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+
+from ...conf import get_settings
+from ...core.history_events import HistoryEvent
+from ...engine.store.snapshot import SagaSnapshot
+from ...exceptions import BadRequest, OperationRefused, PermissionRefused, SagaNotFound, StaleRevision
+from ...models import SagaHistory
+from ...operators import operations, preconditions
+from ...operators.actor import Actor
+from ...operators.audit import access_log
+from ...operators.operations import MAX_REASON_CHARS
+from ...operators.preconditions import Operation
+from ...operators.preview import LABELS, OperationPlan, draw_plan, list_allowed_steps
+from ..saga_page.history_rows import show_history
+from ..saga_page.page import GRAVE, operation_url
+from ..saga_page.reading import read_history_since, read_name
+from ..ui.addresses import find_saga_url
+from ..ui.console_admin import ConsoleAdmin
+from ..ui.formatting import may_see_payloads
+from .forms import OperationForm
+
+TEMPLATE = "admin/sagas/saga/operation.html"
+PROMISES = {
+    Operation.RETRY: "Makes waiting or held steps due now, with a fresh budget of attempts.",
+    Operation.COMPENSATE: "Turns the saga back for good: every effect it had is undone, in reverse order.",
+    Operation.SKIP: "Lets the saga go on without this step.",
+    Operation.MARK_SUCCEEDED: "Lets this step count as done, on your word.",
+    Operation.MARK_REFUSED: "Lets this step count as not done, on your word.",
+    Operation.MARK_COMPENSATED: "Lets this step count as undone, on your word.",
+    Operation.PAUSE: "Holds the saga: what is live finishes, nothing follows until somebody resumes it.",
+    Operation.RESUME: "Ends the pause.",
+    Operation.CANCEL: "Asks the saga to turn back as soon as that is possible.",
+    Operation.ABANDON: "Gives the saga up for good. What it has done to the world stays, and nobody undoes it.",
+}
+# Beside a way back "Cancel" alone would read as one more way back.
+OF_A_WHOLE_SAGA = frozenset({Operation.PAUSE, Operation.RESUME, Operation.CANCEL, Operation.ABANDON})
+TAKES_STEP = preconditions.STEP_OPERATIONS | {Operation.RETRY}
+
+
+class OperationPage:
+    """Answer one request about one action on one saga."""
+
+    def __init__(self, model_admin: ConsoleAdmin, request: HttpRequest, saga_id: UUID, operation: Operation) -> None:
+        self.model_admin = model_admin
+        self.request = request
+        self.saga_id = saga_id
+        self.operation = operation
+        self.site = model_admin.admin_site.name
+        self.actor = Actor.of_user(request.user)
+
+    def ask(self) -> HttpResponse:
+        """Show the plan with a form, or why there is none."""
+        step = self._take_step(self.request.GET.get("step"))
+        if step is None and self.operation in preconditions.STEP_OPERATIONS:
+            return self._offer_steps()
+        plan = draw_plan(self.operation, self.saga_id, step=step, actor=self.actor)
+        if not plan.is_allowed:
+            return self._refuse(409, plan.refusal, plan=plan)
+        return self._show(plan, OperationForm(operation=self.operation))
+
+    def act(self) -> HttpResponse:
+        """Do the action if the form is whole and the plan still stands."""
+        form = OperationForm(self.request.POST, operation=self.operation)
+        is_valid = form.is_valid()
+        step = self._take_step(form.cleaned_data.get("step"))
+        if not is_valid:
+            return self._ask_again(form, step)
+        if step is None and self.operation in preconditions.STEP_OPERATIONS:
+            return self.refuse_request(f"{LABELS[self.operation]} needs a step.")
+        arguments = form.arguments if step is None else {**form.arguments, "step": step}
+        try:
+            result = operations.perform_operation(self.operation, self.saga_id, actor=self.actor, **arguments)
+        except StaleRevision as error:
+            return self._answer_stale(form, step, str(error))
+        except BadRequest as error:
+            form.add_error(None, str(error))
+            return self._ask_again(form, step)
+        except PermissionRefused as error:
+            return self._refuse(403, str(error))
+        except OperationRefused as error:
+            plan = draw_plan(self.operation, self.saga_id, step=step, actor=self.actor)
+            return self._refuse(409, str(error), plan=plan, since=self._read_since(form))
+        level = messages.INFO if result.is_repeat else messages.SUCCESS
+        done = "Nothing was done" if result.is_repeat else "Done"
+        text = f"{done}: {result.message} The saga is {result.state}, revision {result.revision}."
+        messages.add_message(self.request, level, text)
+        return HttpResponseRedirect(self._saga_url())
+
+    def refuse_person(self, permission: str) -> HttpResponse:
+        """Say that the person lacks the permission."""
+        return self._refuse(403, f"{self.actor.name} lacks the permission sagas.{permission}.")
+
+    def refuse_request(self, text: str) -> HttpResponse:
+        """Say that the request makes no sense."""
+        return self._refuse(400, text)
+
+    def _ask_again(self, form: OperationForm, step: str | None) -> HttpResponse:
+        """Show the form with its errors; over a newer plan only together with what has changed."""
+        plan = draw_plan(self.operation, self.saga_id, step=step, actor=self.actor)
+        if not plan.is_allowed:
+            return self._refuse(409, plan.refusal, plan=plan, since=self._read_since(form))
+        is_stale = form.cleaned_data.get("revision") not in (None, plan.revision)
+        if is_stale:
+            return self._show(plan, form, status=409, since=self._read_since(form))
+        return self._show(plan, form, status=400)
+
+    def _answer_stale(self, form: OperationForm, step: str | None, text: str) -> HttpResponse:
+        """Show what has changed and ask anew; a second click on the same form is told that the first one did it."""
+        since = read_history_since(self.saga_id, form.cleaned_data.get("seen") or 0)
+        if done := self._find_own(since, form, step):
+            message = f"Done already, and only once: see history entry {done.number}."
+            messages.info(self.request, message)
+            return HttpResponseRedirect(self._saga_url())
+        plan = draw_plan(self.operation, self.saga_id, step=step, actor=self.actor)
+        if not plan.is_allowed:
+            return self._refuse(409, f"{text} {plan.refusal}", plan=plan, since=since)
+        return self._show(plan, form, status=409, since=since, stale=text)
+
+    def _find_own(self, since: list[SagaHistory], form: OperationForm, step: str | None) -> SagaHistory | None:
+        reason = get_settings().redactor.redact_text(form.cleaned_data["reason"])
+        for entry in since:
+            is_this = entry.what == HistoryEvent.OPERATOR_ACTED and entry.to_state == self.operation.value
+            is_ours = entry.actor == self.actor.name and entry.reason == reason[:MAX_REASON_CHARS]
+            if is_this and is_ours and entry.step == (step or ""):
+                return entry
+        return None
+
+    def _read_since(self, form: OperationForm) -> list[SagaHistory]:
+        """Return what happened since the form was drawn; nothing when it does not say when that was."""
+        seen = form.cleaned_data.get("seen")
+        return read_history_since(self.saga_id, seen) if seen is not None else []
+
+    def _take_step(self, name: str | None) -> str | None:
+        return name or None if self.operation in TAKES_STEP else None
+
+    def _offer_steps(self) -> HttpResponse:
+        snapshot = SagaSnapshot.load(self.saga_id)
+        refusals = list_allowed_steps(snapshot, self.operation)
+        steps = [
+            {"name": name, "refusal": refusal, "url": operation_url(self.site, snapshot.saga, self.operation, name)}
+            for name, refusal in refusals.items()
+        ]
+        is_possible = not all(refusals.values())
+        return self._render({"steps": steps}, 200 if is_possible else 409)
+
+    def _show(
+        self,
+        plan: OperationPlan,
+        form: OperationForm,
+        *,
+        status: int = 200,
+        since: list[SagaHistory] | None = None,
+        stale: str = "",
+    ) -> HttpResponse:
+        """Show plan and form. The hidden fields are always those of the plan that is shown."""
+        context = {"plan": plan, "form": form, "since": self._show_since(plan, since), "stale": stale}
+        return self._render({**context, "is_stale": status == 409}, status)
+
+    def _refuse(
+        self,
+        status: int,
+        refusal: str,
+        *,
+        plan: OperationPlan | None = None,
+        since: list[SagaHistory] | None = None,
+    ) -> HttpResponse:
+        shown = self._show_since(plan, since) if plan is not None else []
+        return self._render({"refusal": refusal, "plan": plan, "since": shown}, status)
+
+    def _show_since(self, plan: OperationPlan | None, since: list[SagaHistory] | None) -> list[Any]:
+        if plan is None or not since:
+            return []
+        may_see = may_see_payloads(self.request.user) and access_log.note_look(
+            self.actor.name, access_log.What.HISTORY, saga_id=self.saga_id
+        )
+        return list(show_history(since, since[-1].at, site=self.site, may_see=may_see))
+
+    def _render(self, context: dict[str, Any], status: int = 200) -> HttpResponse:
+        label = LABELS[self.operation]
+        shared = {
+            "title": label,
+            "label": label,
+            "button": f"{label} the saga" if self.operation in OF_A_WHOLE_SAGA else label,
+            "promise": PROMISES[self.operation],
+            "is_grave": self.operation in GRAVE,
+            "saga_name": read_name(self.saga_id),
+            "saga_url": self._saga_url(),
+        }
+        return self.model_admin.render(self.request, TEMPLATE, {**shared, **context}, status)
+
+    def _saga_url(self) -> str:
+        return find_saga_url(self.site, self.saga_id)
+
+
+def answer(model_admin: ConsoleAdmin, request: HttpRequest, saga_id: UUID, code: str) -> HttpResponse:
+    """Answer a request for the page of an action.
+
+    Raises: Http404 for an action or a saga that there is not.
+    """
+    operation = preconditions.OPERATIONS_BY_CODE.get(code)
+    if operation is None:
+        raise Http404(f"There is no action {code!r}.")
+    if request.method not in ("GET", "HEAD", "POST"):
+        return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+    page = OperationPage(model_admin, request, saga_id, operation)
+    permission = preconditions.PERMISSIONS[operation]
+    if not page.actor.may(permission):
+        return page.refuse_person(permission)
+    try:
+        return page.act() if request.method == "POST" else page.ask()
+    except SagaNotFound as error:
+        raise Http404(str(error)) from error
+    except BadRequest as error:
+        return page.refuse_request(str(error))

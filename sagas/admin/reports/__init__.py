@@ -1,0 +1,1 @@
+"""Pages over many sagas: failures, operator log, exports, accesses."""

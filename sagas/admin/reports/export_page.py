@@ -1,0 +1,85 @@
+"""Answer downloads: the list as it is filtered, or one saga."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from uuid import UUID
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from ... import clock
+from ...models import Saga
+from ...operators.audit import access_log
+from ...operators.presentation.documents import strip_document, write_documents
+from ...operators.queries.export import write_csv, write_ndjson
+from ..ui.base_filter import QueryRefused
+from ..ui.console_admin import ConsoleAdmin
+from ..ui.formatting import may_see_payloads
+from ..ui.view_only import engine_database
+
+Writer = Callable[..., Iterator[str]]
+FORMS: Mapping[str, tuple[Writer, str]] = {
+    "csv": (write_csv, "text/csv; charset=utf-8"),
+    "ndjson": (write_ndjson, "application/x-ndjson; charset=utf-8"),
+}
+
+
+def answer(model_admin: ConsoleAdmin, request: HttpRequest, *, form: str) -> HttpResponseBase:
+    """Stream what the list shows under the same query.
+
+    A query that the list refuses is refused alike: a download must not hold everything instead.
+
+    Raises: PermissionDenied; Http404 for another form.
+    """
+    _check(model_admin, request)
+    if form not in FORMS:
+        raise Http404(f"There is no export as {form!r}.")
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    write, content_type = FORMS[form]
+    try:
+        sagas: QuerySet[Saga] = model_admin.get_changelist_instance(request).queryset
+    except QueryRefused as error:
+        return model_admin.refuse_query(request, f"{error} Nothing was exported.")
+    lines = write(sagas, with_payloads=_may_have_payloads(request, access_log.What.EXPORT))
+    moment = clock.read_now(engine_database())
+    response = StreamingHttpResponse(lines, content_type=content_type)
+    return _name(response, f"sagas-{moment:%Y%m%d-%H%M%S}.{form}")
+
+
+def answer_bundle(model_admin: ConsoleAdmin, request: HttpRequest, *, saga_id: UUID) -> HttpResponseBase:
+    """Send one saga with everything that belongs to it, as JSON.
+
+    Raises: PermissionDenied; Http404.
+    """
+    _check(model_admin, request)
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    documents = write_documents([saga_id], pretty=True)
+    if not documents:
+        raise Http404(f"There is no saga {saga_id}.")
+    may_have = _may_have_payloads(request, access_log.What.BUNDLE, saga_id)
+    text = documents[0] if may_have else strip_document(documents[0], indent=4)
+    return _name(HttpResponse(text + "\n", content_type="application/json"), f"saga-{saga_id}.json")
+
+
+def _check(model_admin: ConsoleAdmin, request: HttpRequest) -> None:
+    if not model_admin.has_view_permission(request):
+        raise PermissionDenied
+
+
+def _may_have_payloads(request: HttpRequest, what: access_log.What, saga_id: UUID | None = None) -> bool:
+    if not may_see_payloads(request.user) or request.method != "GET":
+        return may_see_payloads(request.user)
+    # As it was meant: a secret in a query is known by its shape, and percent signs hide that.
+    query = ", ".join(f"{name}={value}" for name, values in request.GET.lists() for value in values)
+    return access_log.note_look(request.user.get_username(), what, saga_id=saga_id, detail=query)
+
+
+def _name(response: HttpResponseBase, filename: str) -> HttpResponseBase:
+    response["Content-Disposition"] = f'attachment; filename="{filename}"'
+    response["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,144 @@
+"""Show what failed lately, in groups, and lead to the sagas of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+
+from ...operators.audit import access_log
+from ...operators.presentation.badges import in_words
+from ...operators.presentation.drawing.charts import Chart, draw_bars
+from ...operators.queries.failures import MAX_FAILURES, MAX_GROUPS, MAX_OPEN, FailureGroup, Failures, read_failures
+from ...operators.time_windows import TIME_WINDOWS
+from ..bulks.bulk_choosing import link_to_bulks
+from ..ui.addresses import find_url
+from ..ui.base_filter import QueryRefused
+from ..ui.console_admin import ConsoleAdmin
+from ..ui.formatting import Moment, may_see_payloads, show_moment
+from ..ui.saved_views import list_url
+from ..ui.spans import find_window
+
+TEMPLATE = "admin/sagas/failures.html"
+DEFAULT_SPAN = "24h"
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRow:
+    """Show a group."""
+
+    key: str
+    """What the list is filtered by."""
+    definition: str
+    step: str
+    direction: str
+    error_class: str
+    """Without its modules."""
+    error_path: str
+    """With them."""
+    pattern: str
+    """What the messages have in common; empty without the permission to see them."""
+    example: str
+    """The newest message, if it says more; empty without the permission."""
+    outcome: str
+    failures: int
+    sagas: int
+    open_sagas: int
+    first: Moment
+    last: Moment
+    trend: Chart
+    all_url: str
+    """The sagas of the group."""
+    open_url: str
+    """Those that are open, also if they have got over it."""
+    act_url: str
+    """Where all that are at it still are acted on at once; empty for who may not."""
+
+
+def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
+    """Show the failure groups of a window.
+
+    Raises: PermissionDenied.
+    """
+    if not model_admin.has_view_permission(request):
+        raise PermissionDenied
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    try:
+        span = find_window(request, DEFAULT_SPAN)
+    except QueryRefused as error:
+        return model_admin.refuse_query(request, str(error))
+    found = read_failures(span.length)
+    may_see = may_see_payloads(request.user)
+    if may_see and found.groups:
+        may_see = access_log.note_look(request.user.get_username(), access_log.What.PAGE, detail="failure groups")
+    site = model_admin.admin_site.name
+    may_act = bool(link_to_bulks(request).get("bulk_url"))
+    context = {
+        "title": "Failure groups",
+        "span": span,
+        "spans": list(TIME_WINDOWS.values()),
+        "groups": list(_list_rows(found, site, may_see, may_act=may_act)),
+        "found": found,
+        "may_see_payloads": may_see,
+        "limits": {"failures": MAX_FAILURES, "groups": MAX_GROUPS, "open": MAX_OPEN},
+    }
+    return model_admin.render(request, TEMPLATE, context)
+
+
+def _list_rows(found: Failures, site: str, may_see: bool, *, may_act: bool) -> Iterator[GroupRow]:
+    labels = list_labels(found.since, found.bucket, len(found.groups[0].trend) if found.groups else 0)
+    for group in found.groups:
+        yield _build_row(group, found, labels, site, may_see=may_see, may_act=may_act)
+
+
+def _build_row(
+    group: FailureGroup, found: Failures, labels: list[str], site: str, *, may_see: bool, may_act: bool
+) -> GroupRow:
+    failing = find_url(site, "sagas_sagabulk_new", query={"failing": group.key})
+    return GroupRow(
+        key=group.key,
+        definition=group.definition,
+        step=group.step,
+        direction=group.direction,
+        error_class=group.error_class.rpartition(".")[2],
+        error_path=group.error_class,
+        pattern=group.pattern if may_see else "",
+        example=group.message if may_see and group.message != group.pattern else "",
+        outcome=in_words(group.outcome),
+        failures=group.failures,
+        sagas=group.sagas,
+        open_sagas=group.open_sagas,
+        first=show_moment(group.first_at, found.until),
+        last=show_moment(group.last_at, found.until),
+        trend=draw_bars(group.trend, labels, summary=describe_trend(group.trend)),
+        all_url=list_url(site, group=group.key),
+        open_url=list_url(site, group=group.key, closed="no"),
+        act_url=failing if may_act and group.open_sagas else "",
+    )
+
+
+def list_labels(since: datetime, bucket: timedelta, count: int) -> list[str]:
+    """Return what the parts of a window are called: by their beginning, in UTC."""
+    pattern, first = "%Y-%m-%d %H:%M" if bucket * count > DAY / 2 else "%H:%M:%S", since.astimezone(UTC)
+    return [f"{first + place * bucket:{pattern}} UTC" for place in range(count)]
+
+
+def describe_trend(values: tuple[int, ...]) -> str:
+    """Return in a few words where a trend goes: its last third beside the one before."""
+    third = max(len(values) // 3, 1)
+    last, before = sum(values[-third:]), sum(values[-2 * third : -third])
+    if last == before:
+        direction = "steady"
+    elif not last:
+        direction = "has ceased"
+    elif not before:
+        direction = "new"
+    else:
+        direction = "rising" if last > before else "falling"
+    count = sum(values)
+    return f"{count} failure{'' if count == 1 else 's'}, {direction}"

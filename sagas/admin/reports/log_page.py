@@ -1,0 +1,194 @@
+"""Show what people did, and verify that it is still written as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.utils.http import urlencode
+
+from ... import clock
+from ...operators.actor import MAX_NAME_CHARS
+from ...operators.audit import verification
+from ...operators.audit.operator_log import Deed, DeedPage, WantedDeeds, is_place, read_deeds
+from ...operators.preconditions import Operation
+from ...operators.preview import LABELS
+from ...operators.queries.saga_filter import refuse_value
+from ...operators.time_windows import TIME_WINDOWS, TimeWindow
+from ..bulks.bulk_choosing import link_to_bulks
+from ..ui.addresses import find_saga_url, find_url
+from ..ui.base_filter import QueryRefused, read_choice, read_once
+from ..ui.console_admin import ConsoleAdmin
+from ..ui.formatting import Moment, show_moment
+from ..ui.spans import find_window
+from ..ui.view_only import engine_database
+
+TEMPLATE = "admin/sagas/log.html"
+DEFAULT_SPAN = "30d"
+ANY_TIME = "any"
+MAX_VERIFIED = 500  # sagas; a request may take a second or two, the command takes all
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeedRow:
+    """Show an action."""
+
+    at: Moment
+    actor: str
+    label: str
+    """The action in words."""
+    step: str
+    reason: str
+    before: str
+    after: str
+    result: str
+    evidence: str
+    revision: int | None
+    number: int
+    """Of the history entry."""
+    saga: str
+    """The saga in words."""
+    url: str
+    """Its page, at the history."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkRow:
+    """Show that a person confirmed or stopped a bulk."""
+
+    at: Moment
+    actor: str
+    what: str
+    """In words."""
+    words: str
+    """How its sagas were chosen."""
+    reason: str
+    url: str
+    """Its page."""
+
+
+def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
+    """Show a page of the log; on POST also verify the sagas that were acted on in its window.
+
+    Raises: PermissionDenied.
+    """
+    if not model_admin.has_view_permission(request):
+        raise PermissionDenied
+    if request.method not in ("GET", "HEAD", "POST"):
+        return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+    try:
+        span = _read_span(request)
+        wanted = _read_wanted(request, span.length if span else None)
+    except QueryRefused as error:
+        return model_admin.refuse_query(request, str(error))
+    length = span.length if span else None
+    bulks_url = link_to_bulks(request).get("bulks_url", "")
+    page = read_deeds(wanted, with_bulks=bool(bulks_url))
+    site = model_admin.admin_site.name
+    context = {
+        "title": "Operator log",
+        "rows": list(_list_rows(page, site)),
+        "bulks_url": bulks_url,
+        "bulk_rows": list(_list_bulks(page, site)),
+        "actor": wanted.actor,
+        "operation": wanted.operation,
+        "operations": [(operation.value, LABELS[operation]) for operation in Operation],
+        "span_code": span.code if span else ANY_TIME,
+        "spans": [*((span.code, span.label) for span in TIME_WINDOWS.values()), (ANY_TIME, "Any time")],
+        "next_url": _describe_next(request, page),
+        "is_first": not wanted.before,
+        "newest_url": request.path,
+        "verified": _verify(length, site) if request.method == "POST" else None,
+        "max_verified": MAX_VERIFIED,
+    }
+    return model_admin.render(request, TEMPLATE, context)
+
+
+def _read_span(request: HttpRequest) -> TimeWindow | None:
+    """Return the window of the URL, or None for any time.
+
+    Raises: QueryRefused.
+    """
+    if read_once(request, "span") == ANY_TIME:
+        return None
+    return find_window(request, DEFAULT_SPAN)
+
+
+def _read_wanted(request: HttpRequest, length: timedelta | None) -> WantedDeeds:
+    """Return what the URL asks for.
+
+    Raises: QueryRefused.
+    """
+    code = read_choice(request, "action", list(Operation))
+    before = read_once(request, "before")
+    if before and not is_place(before):
+        raise QueryRefused(refuse_value("before", before, "a place that the log itself leads to"))
+    since = clock.read_now(engine_database()) - length if length is not None else None
+    return WantedDeeds(
+        # What PostgreSQL cannot hold is nobody's name.
+        actor=read_once(request, "actor").strip().replace("\x00", "\ufffd")[:MAX_NAME_CHARS],
+        operation=Operation(code) if code else None,
+        since=since,
+        before=before,
+    )
+
+
+def _list_rows(page: DeedPage, site: str) -> Iterator[DeedRow]:
+    for deed in page.deeds:
+        entry = deed.entry
+        yield DeedRow(
+            at=show_moment(entry.at, page.now),
+            actor=entry.actor or "",
+            label=_label(deed),
+            step=entry.step,
+            reason=entry.reason,
+            before=deed.before,
+            after=deed.after,
+            result=deed.result,
+            evidence=deed.evidence,
+            revision=deed.revision,
+            number=entry.number,
+            saga=" ".join([entry.saga.definition, *deed.keys]),
+            url=find_saga_url(site, entry.saga_id, tab="history"),
+        )
+
+
+def _list_bulks(page: DeedPage, site: str) -> Iterator[BulkRow]:
+    for deed in page.bulks:
+        bulk = deed.bulk
+        label = LABELS[Operation(bulk.operation)] if bulk.operation in set(Operation) else bulk.operation
+        yield BulkRow(
+            at=show_moment(deed.at, page.now),
+            actor=deed.actor,
+            what=f"{'Stopped' if deed.is_stop else 'Confirmed'}: {label}, {bulk.total} sagas",
+            words=bulk.words,
+            reason=deed.reason,
+            url=find_url(site, "sagas_sagabulk_change", bulk.pk),
+        )
+
+
+def _label(deed: Deed) -> str:
+    return LABELS[Operation(deed.operation)] if deed.operation in set(Operation) else deed.operation
+
+
+def _describe_next(request: HttpRequest, page: DeedPage) -> str:
+    if not page.next_place:
+        return ""
+    kept = {name: request.GET[name] for name in ("actor", "action", "span") if request.GET.get(name)}
+    return f"?{urlencode({**kept, 'before': page.next_place})}"
+
+
+def _verify(length: timedelta | None, site: str) -> dict[str, Any]:
+    now = clock.read_now(engine_database())
+    found = verification.verify_touched(
+        since=now - length if length is not None else now - timedelta(days=36_500),
+        until=now,
+        limit=MAX_VERIFIED,
+        sealed_since=verification.read_sealed_since(),
+    )
+    urls = [find_saga_url(site, finding.saga_id, tab="history") for finding in found.findings]
+    return {"report": found, "findings": list(zip(found.findings, urls, strict=True))}

@@ -1,0 +1,33 @@
+"""Name the pages about many sagas: failure groups, operator log, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path
+
+from ..ui.console_admin import ConsoleAdmin
+from . import export_page, failures_page, log_page, refreshing
+
+Answer = Callable[..., HttpResponseBase]
+
+
+def list_urls(model_admin: ConsoleAdmin) -> list[URLPattern]:
+    """Return the addresses; each view checks the permission itself."""
+
+    def serve(answer: Answer) -> Callable[..., HttpResponseBase]:
+        def view(request: HttpRequest, **values: Any) -> HttpResponseBase:
+            return answer(model_admin, request, **values)
+
+        return model_admin.admin_site.admin_view(view)
+
+    return [
+        path("dashboard/refresh/", serve(refreshing.answer_dashboard), name="sagas_saga_refresh_dashboard"),
+        path("failures/", serve(failures_page.answer), name="sagas_saga_failures"),
+        path("log/", serve(log_page.answer), name="sagas_saga_log"),
+        path("export/<slug:form>/", serve(export_page.answer), name="sagas_saga_export"),
+        path("<uuid:saga_id>/bundle/", serve(export_page.answer_bundle), name="sagas_saga_bundle"),
+    ]

@@ -1,0 +1,97 @@
+"""Turn sagas into the rows of the list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Prefetch, QuerySet
+
+from ... import clock
+from ...models import Saga, SagaKey, SagaStep
+from ...models.fields import database_now
+from ...operators.presentation import Badge, badge_of_saga, current_step
+from ...operators.presentation.sentences import count_attempts, show_error
+from ...operators.presentation.times import describe_span
+from ..ui.formatting import Moment, show_moment
+
+ERROR_CHARS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListRow:
+    """Show a saga in the list."""
+
+    badge: Badge
+    """Where it stands."""
+    keys: tuple[tuple[str, str], ...]
+    """Its business keys."""
+    step: str
+    """The step it is at; empty when it is over."""
+    attempts: str
+    """Attempts of that step, or of all steps when it is over, in words."""
+    age: str
+    """How long ago it was started."""
+    started: Moment
+    """When it was started."""
+    due: Moment | None
+    """When it is looked at next."""
+    error: str
+    """The last error, in one line."""
+
+
+def select_for_list(queryset: QuerySet[Saga]) -> QuerySet[Saga]:
+    """Return the sagas with what a row needs: three statements, however many rows."""
+    steps = SagaStep.objects.using(queryset.db).defer("result").order_by("position")
+    keys = SagaKey.objects.using(queryset.db).order_by("name")
+    return (
+        queryset.defer("input", "effects_left")
+        .annotate(db_now=database_now())
+        .prefetch_related(
+            Prefetch("steps", steps, to_attr="listed_steps"), Prefetch("keys", keys, to_attr="listed_keys")
+        )
+    )
+
+
+def attach_rows(sagas: Iterable[Saga], *, with_errors: bool) -> list[Saga]:
+    """Give each saga of the list its row, as ``console_row``."""
+    listed = list(sagas)
+    for saga in listed:
+        now = clock.shifted(saga.db_now)  # type: ignore[attr-defined]
+        saga.console_row = _build_row(saga, now, with_errors)  # type: ignore[attr-defined]
+    return listed
+
+
+def row_of(saga: Saga) -> ListRow:
+    """Return the row that was attached."""
+    row: ListRow = saga.console_row  # type: ignore[attr-defined]
+    return row
+
+
+def _build_row(saga: Saga, now: datetime, with_errors: bool) -> ListRow:
+    steps: list[SagaStep] = saga.listed_steps  # type: ignore[attr-defined]
+    keys: list[SagaKey] = saga.listed_keys  # type: ignore[attr-defined]
+    at = current_step(saga, steps)
+    total = sum(step.action_attempts + step.compensation_attempts for step in steps)
+    return ListRow(
+        badge=badge_of_saga(saga, steps, now),
+        keys=tuple((key.name, key.value) for key in keys),
+        step=at.name if at is not None else "",
+        attempts=f"attempt {count_attempts(at, saga)}" if at is not None else f"{total} attempts",
+        age=describe_span(now - saga.created_at),
+        started=show_moment(saga.created_at, now),
+        due=show_moment(saga.due_at, now) if saga.due_at else None,
+        error=_find_error(saga, at, with_errors),
+    )
+
+
+def _find_error(saga: Saga, at: SagaStep | None, with_errors: bool) -> str:
+    """Return the last error of the step it is at, else what made it turn back."""
+    cause = saga.cause or {}
+    caused = f"{cause['error_class']}: {cause.get('message', '')}" if cause.get("error_class") else ""
+    text = (at.last_error if at is not None else "") or caused
+    lines = show_error(text, with_errors=with_errors).splitlines()
+    path, colon, message = (lines[0] if lines else "").partition(":")
+    first = f"{path.rpartition('.')[2]}{colon}{message}"
+    return first if len(first) <= ERROR_CHARS else f"{first[:ERROR_CHARS]}…"

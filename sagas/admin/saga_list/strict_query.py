@@ -1,0 +1,116 @@
+"""Read from a URL which sagas the list shows under a filter, strictly: what is not understood is an error.
+
+The list itself forgives a little: of a parameter that comes twice the last one counts, an empty one does not narrow, a
+filter without choices is left out. Whoever acts on all that matches must know that each parameter narrowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib.admin import AdminSite
+from django.contrib.admin.exceptions import NotRegistered
+from django.contrib.admin.options import IS_POPUP_VAR, TO_FIELD_VAR
+from django.contrib.admin.views.main import ALL_VAR, ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR
+from django.db.models import QuerySet
+from django.http import HttpRequest, QueryDict
+
+from ...exceptions import BadRequest
+from ...models import Saga
+from ...operators.bulk.preconditions import EVERYTHING
+from ...operators.bulk.selection import require_scope
+from ...operators.queries.saga_filter import MAX_SHOWN_CHARS, SagaFilter, parse_filter, refuse_value
+from ..ui.list_order import SLOWEST, OrderFilter, PlaceFilter
+from .filters import DRAWN, WindowFilter, add_zone
+
+EVERYTHING_PARAMETER = "everything"
+# Where in the list a person is: page, order, and the marks of the admin itself.
+PLACES = frozenset(
+    {
+        PAGE_VAR, ORDER_VAR, ALL_VAR, ERROR_FLAG, "_facets", IS_POPUP_VAR, TO_FIELD_VAR,
+        OrderFilter.parameter_name, PlaceFilter.parameter_name,
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matching:
+    """Say which sagas a filter finds."""
+
+    sagas: QuerySet[Saga]
+    """The sagas, open and closed."""
+    filter: dict[str, str]
+    """The parameters that narrowed, by name."""
+    words: str
+    """The same in words."""
+    is_everything: bool
+    """Whether every open saga is asked for by name."""
+
+
+def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
+    """Return what the parameters of a URL find.
+
+    Raises: BadRequest for a parameter that is unknown, comes twice, is empty, or has no such choice; for no parameter
+    at all; for a filter together with everything; and on a site that does not list sagas.
+    """
+    given = {name: _read_once(request, name) for name in request.GET}
+    everything = given.pop(EVERYTHING_PARAMETER, None)
+    if everything not in (None, "1"):
+        raise BadRequest(refuse_value(EVERYTHING_PARAMETER, everything, "1, or left out"))
+    require_scope(given, everything=everything is not None)
+    wanted = _read_filter(given)
+    try:
+        # What a project's own admin leaves out of its list is left out here, too.
+        sagas = wanted.narrow(admin_site.get_model_admin(Saga).get_queryset(request))
+    except NotRegistered as error:
+        raise BadRequest("This site does not list sagas, so that nothing can be chosen from their list.") from error
+    filter = wanted.as_dict()
+    require_scope(filter, everything=everything is not None, sagas=sagas)
+    return Matching(sagas=sagas, filter=filter, words=wanted.words or EVERYTHING, is_everything=everything is not None)
+
+
+def find_obstacle(request: HttpRequest) -> str:
+    """Return why nobody can act on everything that a list shows; an empty text when somebody can.
+
+    A place narrows a list, and so does one of its orders; neither is a filter that a set could be drawn by.
+    """
+    if SLOWEST in request.GET.getlist(OrderFilter.parameter_name):
+        return "The slowest are closed sagas, and nothing can be done to closed ones. Choose another order."
+    if any(request.GET.getlist(PlaceFilter.parameter_name)):
+        return "This list begins behind a place, and a place is no filter. Go back to its beginning."
+    return ""
+
+
+def filter_query(request: HttpRequest) -> str:
+    """Return the query that leads from a list to everything that matches it; by name where nothing narrows it.
+
+    What only says where in the list a person is, is left out, so ask ``find_obstacle`` first; everything else is kept,
+    to be refused if unknown.
+    """
+    query = QueryDict(mutable=True)
+    for name, values in request.GET.lists():
+        if name not in PLACES and "".join(values).strip():
+            query.setlist(name, values)
+    if not query:
+        query[EVERYTHING_PARAMETER] = "1"
+    return query.urlencode()
+
+
+def _read_once(request: HttpRequest, name: str) -> str:
+    values = request.GET.getlist(name)
+    if len(values) != 1:
+        raise BadRequest(f"{name[:MAX_SHOWN_CHARS]} comes {len(values)} times; which one is meant?")
+    return values[0]
+
+
+def _read_filter(given: dict[str, str]) -> SagaFilter:
+    """Return the filter of the parameters, each of them one that the list draws, or its search.
+
+    Raises: BadRequest.
+    """
+    if places := PLACES & set(given):
+        raise BadRequest(f"{min(places)} is a place in the list and no filter.")
+    if unknown := set(given) - DRAWN - {SEARCH_VAR}:
+        raise BadRequest(f"The list has no filter {min(unknown)[:MAX_SHOWN_CHARS]!r}.")
+    named = {"search" if name == SEARCH_VAR else name: text for name, text in given.items()}
+    return parse_filter({name: add_zone(text) if name in WindowFilter.names else text for name, text in named.items()})

@@ -1,0 +1,48 @@
+"""Draw the graph of one saga: its steps as stored, where each stands, and what the code says of them."""
+
+from __future__ import annotations
+
+from django.templatetags.static import static
+from django.utils.safestring import SafeString
+
+from ...core.states import Kind
+from ...engine.store.snapshot import SagaSnapshot
+from ...models import SagaStep
+from ...operators.presentation import badge_of_step
+from ...operators.presentation.drawing.graph import Mark, Node, describe_nodes, draw_graph
+from ...operators.presentation.graph import KIND_WORDS, list_nodes
+from ..ui.selection import Selection, Tab
+
+ICONS = "sagas/icons.svg"
+
+
+def draw_saga(snapshot: SagaSnapshot, selection: Selection) -> SafeString:
+    """Return the picture. A definition that the code lacks, or has otherwise, is drawn from the stored steps."""
+    declared = {node.name: node.lines for node in list_nodes(snapshot.definition)} if snapshot.definition else {}
+    nodes = [
+        Node(
+            name=step.name,
+            kind=Kind(step.kind),
+            rank=step.rank,
+            lines=declared.get(step.name, (KIND_WORDS[Kind(step.kind)],)),
+            mark=_mark(step, snapshot, selection),
+        )
+        for step in snapshot.steps
+    ]
+    saga = snapshot.saga
+    picture = draw_graph(
+        nodes, name="saga-graph", title=f"Graph of {saga.definition}, version {saga.version}",
+        description=describe_nodes(nodes), stands_alone=False,
+    )  # fmt: skip
+    return SafeString(picture)
+
+
+def _mark(step: SagaStep, snapshot: SagaSnapshot, selection: Selection) -> Mark:
+    badge = badge_of_step(step, snapshot.saga)
+    return Mark(
+        word=badge.text,
+        tone=badge.tone.value,
+        icon_url=f"{static(ICONS)}#{badge.icon}",
+        url=f"{selection.url_of_tab(Tab.STEPS, step.name)}#steps",
+        is_chosen=step.name == selection.step,
+    )

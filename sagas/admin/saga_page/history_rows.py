@@ -1,0 +1,89 @@
+"""Turn history into the rows of its table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from ...core.history_events import HistoryEvent
+from ...models import SagaHistory
+from ...operators.presentation.badges import in_words
+from ...operators.presentation.sentences import show_error
+from ..ui.addresses import find_url
+from ..ui.excerpt import Folded, fold, fold_error
+from ..ui.formatting import Moment, show_moment
+from .json_text import JsonText, show_json_text
+from .payloads import payload_url
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryRow:
+    """Show a history entry."""
+
+    number: int
+    """From 1, without gaps."""
+    at: Moment
+    """When."""
+    what: str
+    """What happened."""
+    step: str
+    """To which step; empty for the saga."""
+    move: str
+    """From where to where."""
+    actor: str
+    """Who did it."""
+    reason: Folded
+    """Why."""
+    data: JsonText | None
+    """Further facts; None without them, or without the permission."""
+    bulk_url: str
+    """The page of the bulk through which it was done; empty when it was not."""
+
+
+def show_history(entries: Iterable[SagaHistory], now: datetime, *, site: str, may_see: bool) -> Iterator[HistoryRow]:
+    """Return history for a person; an error that a step repeats is told once.
+
+    ``entries``: read by ``reading.select_history``. ``site``: the admin site that it leads to pages of.
+    """
+    seen: dict[tuple[str, str], int] = {}
+    for entry in entries:
+        first = seen.setdefault((entry.step, entry.reason), entry.number) if _is_error(entry) else entry.number
+        yield _show_entry(entry, now, site, may_see, f"no. {first}" if first != entry.number else "")
+
+
+def is_open_to_all(what: str) -> bool:
+    """Tell whether the facts of an entry are the words of people, which everybody sees."""
+    return what == HistoryEvent.OPERATOR_ACTED
+
+
+def _is_error(entry: SagaHistory) -> bool:
+    """Tell whether the engine wrote about a step's error, which is shown as the error is."""
+    return entry.actor is None and bool(entry.step)
+
+
+def _show_entry(entry: SagaHistory, now: datetime, site: str, may_see: bool, repeats: str) -> HistoryRow:
+    told = show_error(entry.reason, with_errors=may_see) if _is_error(entry) else entry.reason
+    return HistoryRow(
+        number=entry.number,
+        at=show_moment(entry.at, now),
+        what=in_words(entry.what),
+        step=entry.step,
+        move=" → ".join(dict.fromkeys(in_words(state) for state in (entry.from_state, entry.to_state) if state)),
+        actor=entry.actor if entry.actor is not None else "engine",
+        reason=fold_error(told, repeats=repeats) if _is_error(entry) else fold(told),
+        data=_show_data(entry, site, may_see),
+        bulk_url=_find_bulk(entry, site),
+    )
+
+
+def _find_bulk(entry: SagaHistory, site: str) -> str:
+    bulk_id = entry.bulk_id if entry.what == HistoryEvent.OPERATOR_ACTED else None  # type: ignore[attr-defined]
+    return find_url(site, "sagas_sagabulk_change", bulk_id) if bulk_id else ""
+
+
+def _show_data(entry: SagaHistory, site: str, may_see: bool) -> JsonText | None:
+    text = str(entry.data_text)  # type: ignore[attr-defined]
+    if text == "{}" or not (may_see or is_open_to_all(entry.what)):
+        return None
+    return show_json_text(text, payload_url(site, entry.saga_id, of="data", number=entry.number))

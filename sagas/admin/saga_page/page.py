@@ -1,0 +1,245 @@
+"""Turn what was read about a saga into what its page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.utils.safestring import SafeString
+
+from ...core.visible import show_invisible
+from ...engine.store.snapshot import SagaSnapshot
+from ...models import Saga
+from ...operators import preconditions, preview
+from ...operators.actor import Actor
+from ...operators.preconditions import Operation
+from ...operators.presentation import Account, Badge, badge_of_saga, tell
+from ...operators.presentation.badges import in_words
+from ...operators.presentation.times import describe_span
+from ..ui.addresses import find_url
+from ..ui.formatting import Moment, show_moment
+from ..ui.selection import Only, Selection, Tab
+from .attempt_rows import AttemptRow, show_attempts_made
+from .graph_view import draw_saga
+from .history_rows import HistoryRow, show_history
+from .json_text import JsonText, show_json_text
+from .payloads import payload_url
+from .reading import SagaReading
+from .step_rows import StepRow, list_step_rows
+from .timeline_view import draw_attempts, list_legend
+
+FILTER_LABELS = {Only.ALL: "everything", Only.FAILURES: "failures", Only.PEOPLE: "people"}
+# These turn a saga for good; their buttons look the part.
+GRAVE = frozenset({Operation.COMPENSATE, Operation.CANCEL, Operation.ABANDON})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Offer an action, or say why it is not offered."""
+
+    label: str
+    """The action in words."""
+    url: str
+    """Its page."""
+    refusal: str
+    """Why it is not possible; empty when it is."""
+    is_grave: bool
+    """Whether it turns the saga for good."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabLink:
+    """Lead to a view."""
+
+    label: str
+    """Its name."""
+    url: str
+    """Its query."""
+    is_current: bool
+    """Whether it is the one that is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SagaPage:
+    """Show a saga. What the chosen view does not show is empty."""
+
+    saga: Saga
+    """The saga."""
+    selection: Selection
+    """What the reader wants to see."""
+    tabs: tuple[TabLink, ...]
+    """The views."""
+    now: Moment
+    """As of when it tells."""
+    badge: Badge
+    """Where it stands."""
+    account: Account
+    """The same in sentences."""
+    keys: dict[str, str]
+    """Its business keys by name."""
+    facts: tuple[tuple[str, Any], ...]
+    """Label and text, or a Moment."""
+    is_definition_missing: bool
+    """Whether the code has no such version, or one with other steps."""
+    steps: tuple[StepRow, ...]
+    """Every step."""
+    attempts: tuple[AttemptRow, ...]
+    """A page of its attempts."""
+    history: tuple[HistoryRow, ...]
+    """A page of its history."""
+    choices: tuple[Choice, ...]
+    """The actions that are possible."""
+    refused: tuple[Choice, ...]
+    """The actions that are not, with why."""
+    effects_left: tuple[dict[str, Any], ...]
+    """What an abandoned saga left behind."""
+    input: JsonText | None
+    """Its input; None without the permission."""
+    may_see_payloads: bool
+    """Whether inputs, results and error texts are shown."""
+    picture: SafeString
+    """The picture of the view; empty where it has none."""
+    legend: tuple[Badge, ...]
+    """What its symbols mean."""
+    filters: tuple[TabLink, ...]
+    """What history can be narrowed to."""
+    all_steps_url: str
+    """The same view without a chosen step; empty when none is chosen."""
+    older_attempts_url: str
+    """The page of attempts before these; empty at the first."""
+    older_history_url: str
+    """The page of history before this; empty at the first."""
+
+
+def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, site: str, may_see: bool) -> SagaPage:
+    """Return the page for a person on an admin site; ``may_see`` says whether with payloads."""
+    snapshot, selection, now = reading.snapshot, reading.selection, reading.now
+    saga, steps = snapshot.saga, snapshot.steps
+    choices = list(list_choices(snapshot, Actor.of_user(user), site))
+    has_steps = selection.tab in (Tab.GRAPH, Tab.STEPS)
+    return SagaPage(
+        saga=saga,
+        selection=selection,
+        tabs=tuple(_list_tabs(selection)),
+        now=show_moment(now, now),
+        badge=badge_of_saga(saga, steps, now),
+        account=tell(saga, steps, now, with_errors=may_see),
+        keys=reading.keys,
+        facts=tuple(_list_facts(saga, now)),
+        is_definition_missing=snapshot.definition is None,
+        steps=tuple(
+            list_step_rows(snapshot, selection, reading.results, site=site, may_see=may_see) if has_steps else ()
+        ),
+        attempts=tuple(show_attempts_made(reading.attempts, now, may_see=may_see)),
+        history=tuple(show_history(reading.history, now, site=site, may_see=may_see)),
+        choices=tuple(choice for choice in choices if not choice.refusal),
+        refused=tuple(choice for choice in choices if choice.refusal),
+        effects_left=tuple(saga.effects_left or ()),
+        input=show_json_text(reading.input, payload_url(site, saga.pk, of="input")) if reading.input else None,
+        may_see_payloads=may_see,
+        picture=_draw(snapshot, selection),
+        legend=tuple(list_legend(snapshot)) if selection.tab is Tab.TIMELINE else (),
+        filters=tuple(_list_filters(selection)),
+        all_steps_url=Selection(tab=selection.tab, only=selection.only).url() if selection.step else "",
+        older_attempts_url=selection.url(attempts_before=reading.attempts[0].pk) if reading.has_older_attempts else "",
+        older_history_url=selection.url(history_before=reading.history[0].number) if reading.has_older_history else "",
+    )
+
+
+def _draw(snapshot: SagaSnapshot, selection: Selection) -> SafeString:
+    if selection.tab is Tab.GRAPH:
+        return draw_saga(snapshot, selection)
+    if selection.tab is Tab.TIMELINE:
+        return draw_attempts(snapshot, selection)
+    return SafeString("")
+
+
+def _list_tabs(selection: Selection) -> Iterator[TabLink]:
+    for tab in Tab:
+        yield TabLink(label=tab.value.capitalize(), url=selection.url_of_tab(tab), is_current=tab is selection.tab)
+
+
+def _list_filters(selection: Selection) -> Iterator[TabLink]:
+    for only in Only:
+        narrowed = Selection(tab=Tab.HISTORY, step=selection.step, only=only)
+        label = FILTER_LABELS[only]
+        yield TabLink(label=label, url=narrowed.url(), is_current=only is selection.only)
+
+
+def operation_url(site: str, saga: Saga, operation: Operation, step: str | None = None) -> str:
+    """Return the page of an action."""
+    code = operation.value.replace("_", "-")
+    return find_url(site, "sagas_saga_operate", saga.pk, code, query={"step": step} if step else None)
+
+
+def list_choices(snapshot: SagaSnapshot, actor: Actor, site: str) -> Iterator[Choice]:
+    """Return every action, with why it is not possible where it is not; those on steps once for each that allows it."""
+    for operation in Operation:
+        if not actor.may(preconditions.PERMISSIONS[operation]):
+            yield _choose(
+                site, snapshot, operation, f"needs the permission sagas.{preconditions.PERMISSIONS[operation]}"
+            )
+        elif operation in preconditions.STEP_OPERATIONS:
+            yield from _choose_steps(site, snapshot, operation)
+        else:
+            yield _choose(site, snapshot, operation, preview.find_obstacle(snapshot, operation))
+            yield from _choose_one_retry(site, snapshot, operation)
+
+
+def _choose_one_retry(site: str, snapshot: SagaSnapshot, operation: Operation) -> Iterator[Choice]:
+    """Offer to retry one step alone where several could be."""
+    names = preview.list_retriable_steps(snapshot) if operation is Operation.RETRY else []
+    if len(names) > 1:
+        yield from (_choose(site, snapshot, operation, "", name) for name in names)
+
+
+def _choose_steps(site: str, snapshot: SagaSnapshot, operation: Operation) -> Iterator[Choice]:
+    refusals = preview.list_allowed_steps(snapshot, operation)
+    allowed = [name for name, refusal in refusals.items() if not refusal]
+    if not allowed:
+        yield _choose(site, snapshot, operation, "no step allows it now")
+    for name in allowed:
+        yield _choose(site, snapshot, operation, "", name)
+
+
+def _choose(site: str, snapshot: SagaSnapshot, operation: Operation, refusal: str, step: str | None = None) -> Choice:
+    label = preview.LABELS[operation]
+    return Choice(
+        label=f"{label}: {step}" if step else label,
+        url=operation_url(site, snapshot.saga, operation, step),
+        refusal=refusal,
+        is_grave=operation in GRAVE,
+    )
+
+
+def _list_facts(saga: Saga, now: datetime) -> Iterator[tuple[str, Any]]:
+    yield "Saga id", str(saga.pk)
+    yield "Definition", f"{saga.definition}, version {saga.version}"
+    yield "State", in_words(saga.state)
+    yield "Revision", str(saga.revision)
+    yield "Started", show_moment(saga.created_at, now)
+    if saga.started_by:
+        yield "Started by", saga.started_by
+    if saga.closed_at:
+        yield "Closed", show_moment(saga.closed_at, now)
+        yield "Took", describe_span(saga.closed_at - saga.created_at)
+    else:
+        yield "Age", describe_span(now - saga.created_at)
+    if saga.deadline_at:
+        yield "Deadline", show_moment(saga.deadline_at, now)
+    if saga.due_at:
+        yield "Next look", show_moment(saga.due_at, now)
+        yield "Queue", saga.queue
+    if saga.pivot_passed_at:
+        yield "Pivot passed", show_moment(saga.pivot_passed_at, now)
+    if saga.abort_request:
+        yield "Asked to turn back", f"{saga.abort_request} {saga.abort_actor}".strip()
+
+
+def name_saga(saga: Saga, keys: Iterable[str]) -> str:
+    """Return how a saga is called in titles: its definition and its business keys, else its id."""
+    values = list(keys)
+    return show_invisible(" ".join([saga.definition, *values]) if values else f"{saga.definition} {saga.pk}")

@@ -1,0 +1,151 @@
+"""Read one saga for a page: few queries, no lock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Case, Q, QuerySet, When
+from django.db.models.fields.json import KeyTextTransform
+
+from ...core.history_events import HistoryEvent
+from ...core.states import Outcome
+from ...core.visible import show_invisible
+from ...engine.store.snapshot import SagaSnapshot
+from ...models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
+from ..ui.selection import Only, Selection, Tab
+from ..ui.view_only import engine_database
+from .json_text import select_json
+
+ATTEMPTS_SHOWN = 50
+HISTORY_SHOWN = 200
+# What a person looks for who asks what went wrong.
+FAILURES = (
+    HistoryEvent.STEP_REFUSED,
+    HistoryEvent.STEP_WAITING,
+    HistoryEvent.STEP_UNKNOWN,
+    HistoryEvent.COMPENSATION_WAITING,
+    HistoryEvent.LATE_ANSWER,
+    HistoryEvent.HELD,
+    HistoryEvent.ATTENTION_RAISED,
+    HistoryEvent.SAGA_TURNED_BACK,
+    HistoryEvent.SAGA_REOPENED,
+    HistoryEvent.SAGA_ABANDONED,
+)
+# Waiting is told of these, too, and nothing went wrong: a participant is at work, or a success is looked at once more.
+NO_FAILURES = (Outcome.IN_PROGRESS, Outcome.SUCCEEDED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SagaReading:
+    """Hold what a saga's page is made of; what the chosen view does not show is empty."""
+
+    snapshot: SagaSnapshot
+    """Saga and steps as of one moment; for looking at, never to be written."""
+    selection: Selection
+    """What was wanted, without a step that the saga does not have."""
+    keys: dict[str, str]
+    """Its business keys by name."""
+    attempts: list[SagaAttempt]
+    """The newest ones, or those before a given one, in order."""
+    has_older_attempts: bool
+    """Whether there are attempts before these."""
+    history: list[SagaHistory]
+    """The newest entries, or those before a given one, in order."""
+    has_older_history: bool
+    """Whether there are entries before these."""
+    input: str
+    """Its input as JSON text, or the beginning of it."""
+    results: dict[str, str] | None
+    """What steps returned, by name, as JSON text, or the beginning of it; None: not read."""
+
+    @property
+    def now(self) -> datetime:
+        """When it was read, by the engine's clock."""
+        return self.snapshot.now
+
+
+def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> SagaReading | None:
+    """Return a saga with what its chosen view shows, or None when there is none.
+
+    Saga and steps come from one statement, so that they fit together without a lock: looking must not hold up work.
+    """
+    snapshot = SagaSnapshot.find(saga_id)
+    if snapshot is None:
+        return None
+    if selection.step not in {step.name for step in snapshot.steps}:
+        selection = replace(selection, step="")
+    keys = SagaKey.objects.using(engine_database()).filter(saga_id=saga_id).order_by("name")
+    attempts = list(_select_attempts(saga_id, selection)) if selection.tab is Tab.TIMELINE else []
+    history = list(_select_some_history(saga_id, selection)) if selection.tab is Tab.HISTORY else []
+    needs_payloads = with_payloads and selection.tab is Tab.STEPS
+    saga_input, results = _read_payloads(saga_id) if needs_payloads else ("", None)
+    return SagaReading(
+        snapshot=snapshot,
+        selection=selection,
+        keys=dict(keys.values_list("name", "value")),
+        attempts=attempts[:ATTEMPTS_SHOWN][::-1],
+        has_older_attempts=len(attempts) > ATTEMPTS_SHOWN,
+        history=history[:HISTORY_SHOWN][::-1],
+        has_older_history=len(history) > HISTORY_SHOWN,
+        input=saga_input,
+        results=results,
+    )
+
+
+def read_history_since(saga_id: UUID, number: int) -> list[SagaHistory]:
+    """Return what was written about a saga after a history row, the newest HISTORY_SHOWN of it, in order."""
+    return list(select_history(saga_id).filter(number__gt=number)[:HISTORY_SHOWN])[::-1]
+
+
+def read_name(saga_id: UUID) -> str:
+    """Return how a saga is called in titles: its definition and its business keys, else its id."""
+    keys = SagaKey.objects.using(engine_database()).filter(saga_id=saga_id).order_by("name")
+    found = list(keys.values_list("saga__definition", "value"))
+    return show_invisible(" ".join([found[0][0], *(value for _, value in found)])) if found else str(saga_id)
+
+
+def select_history(saga_id: UUID) -> QuerySet[SagaHistory]:
+    """Return the history of a saga, the newest first, its data as JSON text alone (``data_text``).
+
+    The bulk that an entry names is beside it, as text (``bulk_id``).
+    """
+    entries = SagaHistory.objects.using(engine_database()).filter(saga_id=saga_id)
+    facts = {"data_text": select_json("data"), "bulk_id": KeyTextTransform("bulk", "data")}
+    return entries.defer("data").annotate(**facts).order_by("-number")
+
+
+def _select_attempts(saga_id: UUID, selection: Selection) -> QuerySet[SagaAttempt]:
+    attempts = SagaAttempt.objects.using(engine_database()).filter(saga_id=saga_id).select_related("step")
+    if selection.step:
+        attempts = attempts.filter(step__name=selection.step)
+    if selection.attempts_before is not None:
+        attempts = attempts.filter(pk__lt=selection.attempts_before)
+    return attempts.order_by("-pk")[: ATTEMPTS_SHOWN + 1]
+
+
+def _select_some_history(saga_id: UUID, selection: Selection) -> QuerySet[SagaHistory]:
+    history = select_history(saga_id)
+    if selection.step:
+        history = history.filter(step=selection.step)
+    if selection.only is Only.FAILURES:
+        # Of one that keeps no outcome the second condition is unknown, which is not true.
+        went_wrong = Q(data__outcome__isnull=True) | ~Q(data__outcome__in=[outcome.value for outcome in NO_FAILURES])
+        history = history.filter(went_wrong, what__in=[what.value for what in FAILURES])
+    if selection.only is Only.PEOPLE:
+        history = history.filter(actor__isnull=False)
+    if selection.history_before is not None:
+        history = history.filter(number__lt=selection.history_before)
+    return history[: HISTORY_SHOWN + 1]
+
+
+def _read_payloads(saga_id: UUID) -> tuple[str, dict[str, str]]:
+    """Return input and results in one statement; the input comes with the first step, and alone if there is none."""
+    saga_input = Case(When(position=0, then=select_json("saga__input")))
+    steps = SagaStep.objects.using(engine_database()).filter(saga_id=saga_id).order_by("position")
+    rows = list(steps.values_list("name", select_json("result"), saga_input))
+    if rows:
+        return str(rows[0][2] or ""), {name: result for name, result, _ in rows if result is not None}
+    sagas = Saga.objects.using(engine_database()).filter(pk=saga_id)
+    return str(sagas.values_list(select_json("input"), flat=True).get()), {}

@@ -1,0 +1,81 @@
+"""Read parameters of a URL strictly, and the base of the list's filters: one value, kept in the URL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from django.contrib.admin import SimpleListFilter
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from ...exceptions import BadRequest
+from ...models import Saga
+from ...operators.queries.saga_filter import parse_filter, refuse_value
+from .selection import parse_number
+
+
+class QueryRefused(Exception):
+    """Report a query of the list that cannot be followed; it says what would be understood."""
+
+
+class CriterionFilter(SimpleListFilter):
+    """A criterion of ``SagaFilter``, drawn beside the list: no rows are shown for a value that it refuses."""
+
+    template = "admin/sagas/filters/choice.html"
+
+    def has_output(self) -> bool:
+        """Return whether it is shown; one for free values works although it has no choices."""
+        return True
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Saga]) -> QuerySet[Saga]:
+        """Return the rows that pass."""
+        value = self.value()
+        return queryset if value is None else narrow_list(queryset, {str(self.parameter_name): value})
+
+
+def narrow_list(queryset: QuerySet[Saga], given: dict[str, Any]) -> QuerySet[Saga]:
+    """Return the rows that a filter means.
+
+    Raises: IncorrectLookupParameters.
+    """
+    try:
+        return parse_filter(given).narrow(queryset)
+    except BadRequest as error:
+        raise IncorrectLookupParameters(str(error)) from error
+
+
+def read_once(request: HttpRequest, name: str) -> str:
+    """Return a parameter of the URL; empty when it is not there.
+
+    Raises: QueryRefused when it comes several times: nobody knows which one is meant.
+    """
+    values = request.GET.getlist(name)
+    if len(values) > 1:
+        raise QueryRefused(f"{name} comes {len(values)} times; which one is meant?")
+    return values[0] if values else ""
+
+
+def read_choice(request: HttpRequest, name: str, choices: Collection[str]) -> str:
+    """Return a parameter of the URL that is one of a few; empty when it is not there, or empty.
+
+    Raises: QueryRefused.
+    """
+    value = read_once(request, name)
+    if value and value not in choices:
+        raise QueryRefused(refuse_value(name, value, f"one of {', '.join(choices)}"))
+    return value
+
+
+def read_number(request: HttpRequest, name: str, *, highest: int | None = None) -> int | None:
+    """Return a number from 1 on out of the URL, from where a list goes on; None when it is not there, or empty.
+
+    Raises: QueryRefused.
+    """
+    value = read_once(request, name)
+    found = parse_number(value)
+    if value and (not found or (highest is not None and found > highest)):
+        form = "a number from 1" + (f" to {highest}" if highest is not None else " on")
+        raise QueryRefused(refuse_value(name, value, f"{form}, as the page itself leads to"))
+    return found

@@ -1,0 +1,121 @@
+"""The order of the list, and the place in it to go on from: how to leaf beyond the first pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.admin import SimpleListFilter
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.db.models import F, QuerySet
+from django.db.models.expressions import OrderBy
+from django.http import HttpRequest
+
+from ...models import Saga
+from ...operators.presentation.times import describe_moment
+from ...operators.queries.keyset import is_above, is_below, read_place, write_place
+from ...operators.queries.saga_filter import refuse_value
+
+MICROSECONDS = re.compile(r"-?[0-9]{1,18}")
+SLOWEST, LONGEST = "slowest", "longest"
+TOOK = F("closed_at") - F("created_at")
+ORDERS: dict[str, tuple[OrderBy, ...]] = {
+    SLOWEST: (TOOK.desc(), F("id").desc()),
+    LONGEST: (F("created_at").asc(), F("id").asc()),
+}
+
+
+class OrderFilter(SimpleListFilter):
+    """Choose what comes first."""
+
+    title = "order"
+    parameter_name = "by"
+    template = "admin/sagas/filters/choice.html"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Return the orders beside the usual one."""
+        return [(SLOWEST, "Slowest, of the closed ones"), (LONGEST, "Longest open")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Return the choices; the first one is the usual order. Each begins at its own beginning."""
+        values = [None, *(value for value, _ in self.lookup_choices)]
+        for value, choice in zip(values, super().choices(changelist), strict=True):
+            query = changelist.get_query_string({self.parameter_name: value, PlaceFilter.parameter_name: None})
+            yield {**choice, "query_string": query, **({} if value else {"display": "Newest"})}
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Saga]) -> QuerySet[Saga]:
+        """Return the rows that have a place in the order; ``find_order`` makes it."""
+        value = self.value()
+        if value is None:
+            return queryset
+        if value not in ORDERS:
+            raise IncorrectLookupParameters(refuse_value("by", value, f"one of {', '.join(ORDERS)}"))
+        return queryset.filter(closed_at__isnull=value == LONGEST)
+
+
+class PlaceFilter(SimpleListFilter):
+    """Go on with what comes behind a saga in the order of the list: how to leaf beyond the first pages."""
+
+    title = "place in the list"
+    parameter_name = "before"
+    template = "admin/sagas/filters/choice.html"
+
+    def __init__(self, request: HttpRequest, *args: Any) -> None:
+        self.order = request.GET.get(OrderFilter.parameter_name, "")
+        super().__init__(request, *args)
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Return the place of the URL."""
+        value = self.value()
+        if value is None:
+            return []
+        if slow := self._parse_slow(value):
+            return [(value, f"Not slower than {slow[0].total_seconds():.3f} s")]
+        place = read_place(value)
+        word = "After" if self.order == LONGEST else "Before"
+        return [(value, f"{word} {describe_moment(place[0])}" if place else "")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Return the choices; the first one leads back."""
+        first, *others = super().choices(changelist)
+        yield {**first, "display": "From the beginning" if self.order else "From the newest"}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Saga]) -> QuerySet[Saga]:
+        """Return the rows that come later."""
+        value = self.value()
+        if value is None:
+            return queryset
+        if slow := self._parse_slow(value):
+            return queryset.alias(took=TOOK).filter(is_below("took", *slow))
+        if place := read_place(value):
+            return queryset.filter((is_above if self.order == LONGEST else is_below)("created_at", *place))
+        form = "a place that the list itself leads to, in the same order"
+        raise IncorrectLookupParameters(refuse_value("before", value, form))
+
+    def _parse_slow(self, value: str) -> tuple[timedelta, UUID] | None:
+        return parse_slow_place(value) if self.order == SLOWEST else None
+
+
+def find_order(request: HttpRequest) -> tuple[OrderBy, ...] | None:
+    """Return the order that the URL asks for, or None for the usual one."""
+    return ORDERS.get(request.GET.get(OrderFilter.parameter_name, ""))
+
+
+def describe_place(saga: Saga, order: str = "") -> str:
+    """Return the place of a saga in the list, as the URL holds it: its start and id, or in SLOWEST what it took."""
+    if order == SLOWEST and saga.closed_at is not None:
+        return f"{(saga.closed_at - saga.created_at) // timedelta(microseconds=1)}~{saga.pk}"
+    return write_place(saga.created_at, saga.pk)
+
+
+def parse_slow_place(text: str) -> tuple[timedelta, UUID] | None:
+    """Return what a saga took and its id, of a place in the order of the slowest, or None when it is none."""
+    took, _, pk = text.partition("~")
+    try:
+        return (timedelta(microseconds=int(took)), UUID(pk)) if MICROSECONDS.fullmatch(took) else None
+    except ValueError:
+        return None

@@ -1,0 +1,18 @@
+"""Choose the window of time that a page looks at."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+
+from ...operators.time_windows import TIME_WINDOWS, TimeWindow
+from .base_filter import read_choice
+
+PARAMETER = "span"
+
+
+def find_window(request: HttpRequest, default: str) -> TimeWindow:
+    """Return the window of a URL, or the default one where it names none.
+
+    Raises: QueryRefused.
+    """
+    return TIME_WINDOWS[read_choice(request, PARAMETER, TIME_WINDOWS) or default]

@@ -1,0 +1,1 @@
+"""Decisions of the engine as pure functions and values: no Django, no database."""

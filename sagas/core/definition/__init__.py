@@ -1,0 +1,1 @@
+"""Declaration of sagas: classes, steps, inputs, and the registry that knows them."""

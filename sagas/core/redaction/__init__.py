@@ -1,0 +1,1 @@
+"""Secrets: how they are recognised and masked before anything is stored."""

@@ -1,0 +1,271 @@
+"""Run sagas: start one, and advance one as far as it goes now.
+
+``advance`` is claim → perform → record, in a loop: recording a step and claiming the next one is one transaction,
+and the next step runs at once. A lease token decides who may record; a stale token moves nothing by itself.
+
+Source: oban-bg/oban ``lib/oban/queues/executor.ex`` (a job's life as named stages).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError
+
+from .. import transactions
+from ..conf import get_settings
+from ..core import outcomes
+from ..core.outcomes import Report
+from ..databases import is_conflict, refresh_connection
+from ..exceptions import SagaError, SagaNotFound, WorkerDied
+from ..models import SagaAttempt
+from . import claim, closing, execute, late_answers, step_transitions
+from .claim import Next
+from .execute import Claimed
+from .notify import eager, wakeup
+from .start_saga import start
+from .store.unit_of_work import SagaUnitOfWork
+
+__all__ = ["advance", "start"]
+
+logger = logging.getLogger(__name__)
+
+CONNECTION_ERRORS = (OperationalError, InterfaceError, transactions.ConnectionBent)
+CLAIM_TRIES = 3
+RECORD_TRIES = 5
+RECORD_PAUSE_SECONDS = 0.2  # doubled at each try; the lease margin (20 s by default) covers the sum
+
+
+class _StaleToken(Exception):
+    """Leave the transaction of a local step whose lease was lost, so that its effect is rolled back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What stays the same while one worker works on one saga."""
+
+    saga_id: UUID
+    queues: frozenset[str] | None
+    worker: str
+    ends_at: float
+    should_stop: Callable[[], bool]
+
+    @property
+    def may_go_on(self) -> bool:
+        return not self.should_stop() and time.monotonic() < self.ends_at
+
+    def ending(self) -> _Run:
+        """Return the same for a process that must end: it records, and claims nothing more."""
+        return replace(self, should_stop=lambda: True)
+
+
+@dataclass(kw_only=True)
+class _Joined:
+    """How far the transaction of a local step got."""
+
+    reached: str = "begin"
+    """Where an error comes from: begin, function, record or commit."""
+    following: Next = field(default_factory=Next)
+    """What it claimed, once it was recorded."""
+
+
+def advance(
+    saga_id: UUID,
+    *,
+    queues: frozenset[str] | None = None,
+    worker: str = "",
+    should_stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Do what can be done now for a saga, step after step, until it waits, is over, or this worker's time slice ends.
+
+    ``queues`` are those that this worker serves (None: all); steps of others are rung for.
+    Returns: how many attempts were run; 0 also when there is no such saga or another worker has it.
+    Locks: the saga row, only while claiming and recording.
+    Raises: SystemExit or KeyboardInterrupt that a step function raised, once its attempt is recorded.
+    Tx: must not be inside one.
+    """
+    run = _Run(
+        saga_id=saga_id,
+        queues=queues,
+        worker=worker,
+        ends_at=time.monotonic() + get_settings().time_slice.total_seconds(),
+        should_stop=should_stop,
+    )
+    count = 0
+    with eager.held_back():
+        claimed = _claim_first(run)
+        while claimed is not None:
+            count += 1
+            claimed = _step(run, claimed)
+    return count
+
+
+def _claim_first(run: _Run) -> Claimed | None:
+    using = get_settings().database
+    refresh_connection(using)
+    for tries_left in reversed(range(CLAIM_TRIES)):
+        try:
+            return _ring_others(run, _claim_once(run, using))
+        except SagaNotFound:
+            logger.info("Ring for an unknown saga ignored.", extra={"saga_id": str(run.saga_id)})
+            return None
+        except (DatabaseError, InterfaceError, transactions.ConnectionBent) as error:
+            # Also of a search path that foreign code left behind, where the engine's tables are not.
+            refresh_connection(using, is_broken=True)
+            may_pass = is_conflict(error) or isinstance(error, ProgrammingError | transactions.ConnectionBent)
+            if tries_left == 0 or not may_pass:
+                raise
+        except (SagaError, ImproperlyConfigured):
+            raise  # of the engine itself, or of every saga
+        except Exception as error:
+            _hold(run, using, error)
+            logger.exception("Saga cannot be advanced; it is held.", extra={"saga_id": str(run.saga_id)})
+            return None
+    return None
+
+
+def _claim_once(run: _Run, using: str) -> Next:
+    with transactions.own_transaction(using, durable=True):
+        work = SagaUnitOfWork.lock(run.saga_id, checks_session=True)
+        following = claim.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
+        if following.is_worth_writing:
+            work.write()
+    return following
+
+
+def _hold(run: _Run, using: str, error: Exception) -> None:
+    """Hold a saga that the project's code keeps from being claimed: somebody must be shown it, with the reason."""
+    with transactions.own_transaction(using, durable=True):
+        work = SagaUnitOfWork.lock(run.saga_id)
+        claim.hold_unclaimable(work, error)
+        work.write()
+
+
+def _step(run: _Run, claimed: Claimed) -> Claimed | None:
+    """Perform one claimed step, record it, and return the next one if this worker goes on."""
+    logger.debug("Step started.", extra=execute.facts_of(claimed))
+    following = _run_joined(run, claimed) if claimed.joins_engine else _record(run, claimed, execute.perform(claimed))
+    return _ring_others(run, following)
+
+
+def _run_joined(run: _Run, claimed: Claimed) -> Next:
+    """Run a local step in the engine's database: its effect, its record and the next claim commit together."""
+    joined = _Joined()
+    try:
+        _commit_joined(run, claimed, joined)
+        return joined.following
+    except _StaleToken:
+        logger.warning("Stale local attempt rolled back.", extra=execute.facts_of(claimed))
+        return Next()
+    except WorkerDied:
+        raise
+    except BaseException as error:  # noqa: BLE001 - every error of a step function becomes an outcome
+        refresh_connection(get_settings().database, is_broken=isinstance(error, transactions.ConnectionBent))
+        report = _judge_joined(claimed, joined, error)
+    # Only a transaction that was being committed may have been recorded although it failed.
+    unanswered = (joined.following, outcomes.succeeded(None)) if joined.reached == "commit" else None
+    return _record(run, claimed, report, unanswered=unanswered)
+
+
+def _commit_joined(run: _Run, claimed: Claimed, joined: _Joined) -> None:
+    using = get_settings().database
+    with transactions.own_transaction(using, durable=True, keeps_isolation=True):
+        execute.set_timeouts(using, claimed.timeout)
+        joined.reached = "function"
+        result = execute.run_function(claimed)
+        joined.reached = "record"
+        work = SagaUnitOfWork.lock(run.saga_id, checks_mark=True)
+        following = _record_in(run, work, claimed, outcomes.succeeded(result))
+        if following is None:
+            raise _StaleToken
+        work.write()
+        transactions.log_failing_callbacks(using, execute.facts_of(claimed))
+        joined.following, joined.reached = following, "commit"
+
+
+def _judge_joined(claimed: Claimed, joined: _Joined, error: BaseException) -> Report:
+    """Return what an error means that certainly rolled a local step back, unless it was one of the COMMIT."""
+    is_the_engines = joined.reached != "function" and is_conflict(error)
+    if is_the_engines or (joined.reached == "begin" and isinstance(error, CONNECTION_ERRORS)):
+        return outcomes.faultless(error, redact=execute.redact_text)
+    return execute.judge(claimed, error, is_rolled_back=True)
+
+
+def _record(run: _Run, claimed: Claimed, report: Report, *, unanswered: tuple[Next, Report] | None = None) -> Next:
+    """Record an outcome in a transaction of its own, through restarts of the database.
+
+    A COMMIT without an answer (``unanswered``: what it recorded) is read again by token, never repeated blindly. Where
+    the process must end, nothing more is claimed.
+    """
+    if report.interrupt is None:
+        return _try_to_record(run, claimed, report, unanswered)
+    return replace(_try_to_record(run.ending(), claimed, report, unanswered), interrupt=report.interrupt)
+
+
+def _try_to_record(run: _Run, claimed: Claimed, report: Report, unanswered: tuple[Next, Report] | None) -> Next:
+    using = get_settings().database
+    pause = RECORD_PAUSE_SECONDS
+    for tries_left in reversed(range(RECORD_TRIES)):
+        try:
+            if unanswered is not None and _is_recorded(claimed, *unanswered):
+                return unanswered[0]
+            with transactions.own_transaction(using, durable=True):
+                work = SagaUnitOfWork.lock(run.saga_id, checks_session=True)
+                live = _record_in(run, work, claimed, report)
+                following = live if live is not None else late_answers.keep(work, claimed, report)
+                work.write()
+                unanswered = following, report
+            return following
+        except SagaNotFound:
+            logger.warning("Saga is gone; its attempt is not recorded.", extra={"saga_id": str(run.saga_id)})
+            return Next()
+        except (DatabaseError, InterfaceError, transactions.ConnectionBent):
+            if tries_left == 0:
+                raise
+            logger.warning("Record failed; trying again.", extra={"saga_id": str(run.saga_id)}, exc_info=True)
+            refresh_connection(using, is_broken=True)
+            time.sleep(pause)
+            pause *= 2
+    return Next()
+
+
+def _record_in(run: _Run, work: SagaUnitOfWork, claimed: Claimed, report: Report) -> Next | None:
+    """Record under the lease token and claim what follows; None when the token is stale."""
+    step = work.step(claimed.step.name)
+    if step.lease_token != claimed.token:
+        return None
+    step_transitions.record(work, step, claimed.direction, report)
+    return claim.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
+
+
+def _is_recorded(claimed: Claimed, following: Next, report: Report) -> bool:
+    """Return whether a commit that was not answered took place: the next attempt that it claimed is there, or, where it
+    claimed none, this one has ended as reported.
+
+    Locks: the saga row: a transaction still committing holds it, so the answer is final.
+    """
+    using = get_settings().database
+    with transactions.own_transaction(using, durable=True):
+        SagaUnitOfWork.lock(claimed.saga_id, checks_session=True)
+        attempts = SagaAttempt.objects.using(using)
+        if following.claimed is not None:
+            return attempts.filter(lease_token=following.claimed.token).exists()
+        return attempts.filter(lease_token=claimed.token, outcome=report.outcome.value).exists()
+
+
+def _ring_others(run: _Run, following: Next) -> Claimed | None:
+    for queue in following.rings:
+        wakeup.ring(run.saga_id, queue)
+    if following.call is not None:
+        closing.call(following.call)
+    if following.interrupt is not None:
+        if following.claimed is not None:
+            # The commit whose callback asked for the end has claimed it; left alone, it would count as lost.
+            _step(run.ending(), following.claimed)
+        raise following.interrupt
+    return following.claimed

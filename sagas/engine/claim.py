@@ -1,0 +1,199 @@
+"""Claim what a saga does next: take the lease and write the attempt, before anything runs.
+
+Tx: everything here is inside the transaction that holds the draft.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from uuid import uuid4
+
+from ..conf import get_settings
+from ..core.definition import inputs
+from ..core.definition.context import Results, StepContext
+from ..core.definition.saga import SagaDefinition
+from ..core.definition.steps import Step
+from ..core.history_events import HistoryEvent
+from ..core.planner import Claim
+from ..core.states import FORWARD_STATES, PASSED_STATES, Direction, Hold, SagaState, StepState
+from ..exceptions import InputRefused, Misconfigured, describe_error
+from ..models import SagaAttempt, SagaStep
+from ..participants.routing import require_participant_database
+from . import closing, holds, settle
+from .execute import Claimed, settler_of
+from .store.draft import SagaDraft
+
+BACK_STATES = frozenset({StepState.PENDING, StepState.REFUSED, StepState.COMPENSATED})  # nothing is there to undo
+DIRECTION_EVENTS = {
+    Direction.ACTION: HistoryEvent.STEP_CLAIMED,
+    Direction.COMPENSATION: HistoryEvent.COMPENSATION_CLAIMED,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Next:
+    """What follows a claim or a record."""
+
+    claimed: Claimed | None = None
+    """What this worker runs now; None: nothing."""
+    rings: tuple[str, ...] = ()
+    """Queues to ring, one ring for each further step that is due."""
+    call: closing.HookCall | None = None
+    """The call of an on_closed hook that this worker has taken, to be made after the commit."""
+    is_worth_writing: bool = True
+    """Whether the draft changed."""
+    interrupt: BaseException | None = None
+    """What asked this process to end while the step ran; raised again once the others are rung for."""
+
+
+def claim_next(draft: SagaDraft, *, queues: frozenset[str] | None, worker: str, may_claim: bool) -> Next:
+    """Settle the saga, claim the first due step of the given queues, and say what to ring for.
+
+    ``may_claim`` False: this worker stops; everything due is rung for.
+    """
+    before, queues_before = draft.saga.due_at, _queues_of(draft)
+    plan = settle.settle(draft)
+    settings = get_settings()
+    claimed: Claimed | None = None
+    rings: list[str] = []
+    for claim in plan.claims:
+        if draft.definition is None:
+            break
+        queue = settings.queue_of(draft.definition.step(claim.step))
+        is_ours = claimed is None and may_claim and (queues is None or queue in queues)
+        if is_ours:
+            claimed = _claim(draft, claim, worker)
+        else:
+            rings.append(queue)
+    if plan.claims:
+        # The rest of a group stays due at once, so that a lost ring is swept; else the lease is what to watch.
+        settle.refresh_due(draft)
+        due_at = draft.saga.due_at
+        if claimed is None and before is not None and due_at is not None and before < due_at <= draft.now:
+            draft.saga.due_at = before  # still due, and nobody took it: it keeps its place among the oldest
+    call = closing.take(draft) if may_claim else None
+    if call is None and closing.is_owed(draft):
+        rings.append(settings.common_queue)
+    is_changed = call is not None or draft.is_dirty or draft.saga.due_at != before or _queues_of(draft) != queues_before
+    return Next(claimed=claimed, rings=tuple(rings), call=call, is_worth_writing=is_changed)
+
+
+def hold_unclaimable(draft: SagaDraft, error: Exception) -> None:
+    """Hold the first step that is not over, because the project's own code raised where only it could say what next."""
+    saga = draft.saga
+    if is_forward := saga.state in FORWARD_STATES:
+        todo = [step for step in draft.steps if step.state not in PASSED_STATES]
+    else:
+        todo = [step for step in reversed(draft.steps) if step.state not in BACK_STATES]
+    step = todo[0] if todo else draft.steps[-1]
+    reason = f"The project's code keeps this step from being claimed: {describe_error(error)}"
+    holds.set_hold(draft, step, Hold.MISCONFIGURED, reason=reason)
+    times = [other.lease_until for other in draft.steps if other.lease_until]
+    times += [saga.deadline_at] if is_forward and saga.deadline_at else []
+    saga.due_at = min((moment for moment in times if moment > draft.now), default=None)
+
+
+def _queues_of(draft: SagaDraft) -> list[str]:
+    return [draft.saga.queue, *draft.saga.other_queues]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """What the project's own code says of a step, asked for before its attempt is opened."""
+
+    typed_input: object
+    database: str
+    """Alias of the participant's database."""
+
+
+def _claim(draft: SagaDraft, claim: Claim, worker: str) -> Claimed | None:
+    """Open an attempt; where the project's code does not allow for one, hold the step with the reason instead."""
+    definition = draft.definition
+    if definition is None:
+        return None
+    declared = definition.step(claim.step)
+    step = draft.step(claim.step)
+    try:
+        prepared = _prepare(draft, definition, declared)
+    except InputRefused as error:
+        holds.set_hold(draft, step, Hold.MISCONFIGURED, reason=f"The stored input does not fit the code: {error}")
+        return None
+    except Misconfigured as error:
+        holds.set_hold(draft, step, Hold.MISCONFIGURED, reason=str(error))
+        return None
+    attempt = _open(draft, step, declared, claim.direction, worker)
+    return _describe(draft, declared, attempt, prepared)
+
+
+def _prepare(draft: SagaDraft, definition: type[SagaDefinition], declared: Step) -> _Prepared:
+    """Ask the project's input class and its database routers.
+
+    Raises: InputRefused; Misconfigured when a router fails or names no database of DATABASES.
+    """
+    typed_input = inputs.load(definition.input, draft.saga.input)
+    return _Prepared(typed_input=typed_input, database=require_participant_database(definition, declared))
+
+
+def _open(draft: SagaDraft, step: SagaStep, declared: Step, direction: Direction, worker: str) -> SagaAttempt:
+    saga, settings, before = draft.saga, get_settings(), step.state
+    if before == StepState.UNKNOWN:
+        # What a person saw at the participant is out of date once it is asked again: forms become stale.
+        draft.bump_revision()
+    if direction is Direction.ACTION:
+        step.run()
+    elif step.state != StepState.COMPENSATING:
+        step.compensate()
+        step.budget_used, step.budget_started_at = 0, None
+    timeout = settings.attempt_timeout(declared, direction)
+    number = draft.count_attempt(step, direction)
+    step.lease_token, step.lease_until = uuid4(), draft.now + timeout + settings.lease_margin
+    step.due_at, step.waiting_for, step.is_assumed, step.is_woken = None, None, False, False
+    step.budget_used += 1
+    step.budget_started_at = step.budget_started_at or draft.now
+    step.started_at = step.started_at or draft.now
+    attempt = SagaAttempt(
+        saga_id=saga.pk, step_id=step.pk, direction=direction.value, number=number, epoch=step.epoch,
+        lease_token=step.lease_token, worker=worker[:120], started_at=draft.now, deadline_at=draft.now + timeout,
+    )  # fmt: skip
+    draft.open_attempt(attempt)
+    if saga.state == SagaState.PENDING:
+        saga.begin()
+        draft.bump_revision()
+        draft.add_history(HistoryEvent.SAGA_RUNNING, from_state=SagaState.PENDING.value, to_state=saga.state)
+    draft.add_history(
+        DIRECTION_EVENTS[direction],
+        step=step,
+        from_state=before,
+        to_state=step.state,
+        data={"attempt": number, "worker": worker},
+    )
+    return attempt
+
+
+def _describe(draft: SagaDraft, declared: Step, attempt: SagaAttempt, prepared: _Prepared) -> Claimed:
+    settings = get_settings()
+    direction = Direction(attempt.direction)
+    timeout = settings.attempt_timeout(declared, direction)
+    context: StepContext[object] = StepContext(
+        saga_id=draft.saga.pk,
+        step=declared.name,
+        direction=direction,
+        input=prepared.typed_input,
+        results=Results({step.name: step.result for step in draft.steps if step.result is not None}),
+        attempt=attempt.number,
+        epoch=attempt.epoch,
+        expires_at=time.monotonic() + timeout.total_seconds(),
+    )
+    if direction is Direction.COMPENSATION and declared.external and declared.action is not None:
+        object.__setattr__(context, "settler", settler_of(declared.action, context))
+    return Claimed(
+        saga_id=draft.saga.pk,
+        step=declared,
+        direction=direction,
+        token=attempt.lease_token,
+        context=context,
+        timeout=timeout,
+        database=prepared.database,
+        joins_engine=not declared.external and prepared.database == settings.database,
+    )

@@ -1,0 +1,255 @@
+"""Call a definition's ``on_closed`` hook after the commit that closed a saga, at least once.
+
+The write that closes a saga notes on its row that the call is owed. Whoever is to call takes the debt under the row's
+lock for a limited time (a lease), commits, and only then calls: no lock and no transaction is held meanwhile. Success
+ends the debt. A failure, a dead worker or a lost ring leaves it, and the sweep finds it when it is due again.
+
+The hook runs in a thread of its own, so that one that hangs, or ends its thread, costs the worker ``HOOK_TIMEOUT`` at
+most.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db.models import QuerySet
+
+from .. import clock
+from ..conf import get_settings
+from ..core.definition import function_shapes, registry
+from ..core.definition.ending import SagaClosed
+from ..core.definition.options import HookFunction
+from ..core.retry import RetryPolicy
+from ..databases import refresh_connection
+from ..models import Saga, SagaKey
+from .store.draft import SagaDraft
+
+logger = logging.getLogger(__name__)
+
+# 5 s, 20 s, 80 s, 5 min, 21 min, then hourly, for ever.
+DELAYS = RetryPolicy(base=5.0, factor=4.0, cap=3600.0)
+LOUD_AFTER = 5  # tries, about half an hour; from then on each failure is an error in the log
+# So often a process looks that does not know the hook, in about half an hour: newer code may be on its way.
+MISSING_TRIES = 5
+MAX_HANGING = 8  # hooks that one process leaves behind; more wait, so that threads cannot pile up
+
+
+@dataclass(frozen=True, kw_only=True)
+class HookCall:
+    """One call that this process has taken."""
+
+    saga_id: UUID
+    closed_at: datetime
+    """Which end of the saga it is for."""
+    tries: int
+    """Its number, from 1."""
+
+
+def owe(draft: SagaDraft) -> None:
+    """Note that the hook is to be called, if the definition has one; without the definition nobody knows."""
+    definition = draft.definition
+    has_hook = definition is None or definition.on_closed is not None
+    draft.saga.hook_due_at, draft.saga.hook_tries = (draft.now if has_hook else None), 0
+
+
+def forgive(draft: SagaDraft) -> None:
+    """End the debt: the saga is open again, and its next end is another one."""
+    draft.saga.hook_due_at, draft.saga.hook_tries = None, 0
+
+
+def is_owed(draft: SagaDraft) -> bool:
+    """Return whether a call is due now."""
+    return draft.saga.hook_due_at is not None and draft.saga.hook_due_at <= draft.now
+
+
+def take(draft: SagaDraft) -> HookCall | None:
+    """Take the call for this process until its lease ends, or None when none is due."""
+    saga = draft.saga
+    if not is_owed(draft) or saga.closed_at is None:
+        return None
+    settings = get_settings()
+    saga.hook_tries += 1
+    saga.hook_due_at = draft.now + settings.hook_timeout + settings.lease_margin
+    return HookCall(saga_id=saga.pk, closed_at=saga.closed_at, tries=saga.hook_tries)
+
+
+def call(taken: HookCall) -> None:
+    """Call the hook, and note how that went. Never raises; what could not be done is due again later.
+
+    Tx: must not be inside one; where it is (in tests), the hook runs in this thread and inside it.
+    """
+    try:
+        refresh_connection(get_settings().database)
+        closed = _read(taken)
+        if closed is None:
+            return
+        hook = _find_hook(closed)
+        if hook is None:
+            _note_missing(taken, closed)
+        else:
+            run(taken, hook, closed)
+    except Exception:
+        logger.warning("Hook not called; trying again later.", extra={"saga_id": str(taken.saga_id)}, exc_info=True)
+
+
+def _read(taken: HookCall) -> SagaClosed | None:
+    """Return the end that the call is for, or None when the saga is gone or open again."""
+    using = get_settings().database
+    saga = Saga.objects.using(using).filter(pk=taken.saga_id, closed_at=taken.closed_at).first()
+    if saga is None:
+        return None
+    keys = SagaKey.objects.using(using).filter(saga_id=taken.saga_id).order_by("name")
+    return SagaClosed(
+        saga_id=saga.pk,
+        definition=saga.definition,
+        version=saga.version,
+        state=saga.state,
+        business_keys=dict(keys.values_list("name", "value")),
+        cause=saga.cause,
+        started_at=saga.created_at,
+        closed_at=taken.closed_at,
+        tries=taken.tries,
+    )
+
+
+def _find_hook(closed: SagaClosed) -> HookFunction | None:
+    definition = registry.find(closed.definition, closed.version)
+    return definition.on_closed if definition is not None else None
+
+
+def run_in_thread(taken: HookCall, hook: HookFunction, closed: SagaClosed) -> None:
+    """Run a hook beside this thread, and wait for it no longer than ``HOOK_TIMEOUT``."""
+    if connections[get_settings().database].in_atomic_block:
+        run_here(taken, hook, closed)
+        return
+    if _count_hanging() >= MAX_HANGING:
+        logger.error("Hook not called: too many hooks of this process hang.", extra=_facts(closed))
+        _postpone(taken)
+        return
+    thread = _HookThread(taken, hook, closed)
+    thread.start()
+    thread.join(get_settings().hook_timeout.total_seconds())
+    if thread.leave():
+        _hanging.append(thread)
+        logger.error("Hook still runs; it is called again unless it ends well.", extra=_facts(closed))
+        _postpone(taken)
+    else:
+        _note(taken, closed, thread.error)
+
+
+def run_here(taken: HookCall, hook: HookFunction, closed: SagaClosed) -> None:
+    """Run a hook in this thread; ``sagas.testing`` does, because only this thread sees a test's transaction."""
+    using = get_settings().database
+    is_nested = connections[using].in_atomic_block
+    error: BaseException | None = None
+    try:
+        with transaction.atomic(using=using) if is_nested else nullcontext():
+            _call(hook, closed)
+    except BaseException as raised:  # noqa: BLE001 - whatever a hook raises, the saga is over
+        error = raised
+    _note(taken, closed, error)
+
+
+run: Callable[[HookCall, HookFunction, SagaClosed], None] = run_in_thread
+"""What runs a hook; only ``sagas.testing`` puts something else here."""
+_hanging: list[_HookThread] = []
+
+
+class _HookThread(threading.Thread):
+    """A call of a hook. Who waits for it notes how it ended; if nobody waits any more, it does so itself."""
+
+    def __init__(self, taken: HookCall, hook: HookFunction, closed: SagaClosed) -> None:
+        super().__init__(name="sagas-on-closed", daemon=True)
+        self.error: BaseException | None = None
+        self._taken, self._hook, self._closed = taken, hook, closed
+        self._lock = threading.Lock()
+        self._has_ended = self._is_left = False
+
+    def run(self) -> None:
+        """Call the hook."""
+        try:
+            _call(self._hook, self._closed)
+        except BaseException as error:  # noqa: BLE001 - whatever a hook raises, the worker goes on
+            self.error = error
+        finally:
+            connections.close_all()
+        with self._lock:
+            self._has_ended = True
+        if self._is_left:
+            self._note_late()
+
+    def leave(self) -> bool:
+        """Wait no longer.
+
+        Returns: whether it still runs.
+        """
+        with self._lock:
+            self._is_left = not self._has_ended
+        return self._is_left
+
+    def _note_late(self) -> None:
+        try:
+            _note(self._taken, self._closed, self.error)
+        except (DatabaseError, InterfaceError):
+            logger.warning("End of a hook not noted; it is called again.", extra=_facts(self._closed), exc_info=True)
+        finally:
+            connections.close_all()
+
+
+def _count_hanging() -> int:
+    _hanging[:] = [thread for thread in _hanging if thread.is_alive()]
+    return len(_hanging)
+
+
+def _call(hook: HookFunction, closed: SagaClosed) -> None:
+    function_shapes.require_finished(hook(closed), f"Hook {function_shapes.name_of(hook)}")
+
+
+def _note(taken: HookCall, closed: SagaClosed, error: BaseException | None) -> None:
+    if error is None:
+        _settle(taken)
+        return
+    level = logging.ERROR if taken.tries >= LOUD_AFTER else logging.WARNING
+    logger.log(level, "Hook failed; it is called again.", extra=_facts(closed), exc_info=error)
+    _postpone(taken)
+
+
+def _note_missing(taken: HookCall, closed: SagaClosed) -> None:
+    """Leave the call to newer code for a while; then there is none to make."""
+    if taken.tries < MISSING_TRIES:
+        logger.info("This code does not know the hook of a saga; looking again later.", extra=_facts(closed))
+        _postpone(taken)
+    else:
+        logger.warning("Hook is gone, or its definition; it is not called.", extra=_facts(closed))
+        _settle(taken)
+
+
+def _settle(taken: HookCall) -> None:
+    """End the debt, whoever else took the call meanwhile: this end has been told."""
+    _select(taken).update(hook_due_at=None, hook_tries=0)
+
+
+def _postpone(taken: HookCall) -> None:
+    """Set when the call is due again, unless somebody else has taken it meanwhile."""
+    now = clock.read_now(get_settings().database)
+    due_at = now + timedelta(seconds=DELAYS.delay_seconds(used=taken.tries))
+    _select(taken).filter(hook_tries=taken.tries).update(hook_due_at=due_at)
+
+
+def _select(taken: HookCall) -> QuerySet[Saga]:
+    rows = Saga.objects.using(get_settings().database)
+    return rows.filter(pk=taken.saga_id, closed_at=taken.closed_at, hook_due_at__isnull=False)
+
+
+def _facts(closed: SagaClosed) -> dict[str, Any]:
+    return {
+        "saga_id": str(closed.saga_id), "definition": closed.definition, "state": closed.state, "tries": closed.tries,
+    }  # fmt: skip

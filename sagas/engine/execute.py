@@ -1,0 +1,266 @@
+"""Run the function of a claimed step and say how it ended.
+
+Here business code runs, with no engine lock held. Every exception becomes an outcome; nothing is decided.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
+
+from .. import transactions
+from ..conf import get_settings
+from ..core import outcomes
+from ..core.definition import function_shapes
+from ..core.definition.context import StepContext
+from ..core.definition.options import StepFunction
+from ..core.definition.steps import Step
+from ..core.json_values import as_stored
+from ..core.outcomes import Report
+from ..core.states import Direction
+from ..databases import is_away, is_conflict, refresh_connection
+from ..exceptions import Fenced, InputRefused, SagaError, WorkerDied
+from ..participants import barrier
+
+logger = logging.getLogger(__name__)
+
+TRANSACTION_TIMEOUT_SINCE = 170_000  # PostgreSQL 17
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """One live attempt: what to run, under which lease token."""
+
+    saga_id: UUID
+    step: Step
+    direction: Direction
+    token: UUID
+    context: StepContext[Any]
+    timeout: timedelta
+    database: str
+    """Alias of the participant's database."""
+    joins_engine: bool
+    """Whether the step is local and its data commit together with the engine's record."""
+
+
+def perform(claimed: Claimed) -> Report:
+    """Run an external step, or a local one whose participant has a database of its own.
+
+    Tx: must not be inside one; opens the participant's.
+    """
+    if claimed.database == get_settings().database:
+        return _call(claimed)
+    try:
+        refresh_connection(claimed.database)
+        connections[claimed.database].ensure_connection()
+    except (OperationalError, InterfaceError) as error:
+        return outcomes.faultless(error, redact=redact_text)
+    if claimed.step.external:
+        return _call_behind_intent(claimed)
+    return _call_in_transaction(claimed)
+
+
+def run_function(claimed: Claimed) -> dict[str, Any] | None:
+    """Run the function of a local step in its transaction.
+
+    Returns: its result as it is stored, with secrets masked.
+    Raises: whatever it raises; InputRefused when the result cannot be stored; TransactionEnded.
+    """
+    try:
+        result = _invoke(claimed)
+    except WorkerDied:
+        raise
+    except BaseException:
+        with suppress(DatabaseError, InterfaceError):  # what the step raised tells more
+            transactions.require_kept(claimed.database)
+        raise
+    transactions.require_open(claimed.database)
+    return _make_storable(claimed, result)
+
+
+def judge(claimed: Claimed, error: BaseException, *, is_rolled_back: bool) -> Report:
+    """Return what an exception of a step function means, without the secrets of its text."""
+    known: dict[str, Any] = {
+        "refusals": claimed.step.refusals(claimed.direction), "refusal_settles": claimed.step.refusal_settles,
+        "is_rolled_back": is_rolled_back,
+    }  # fmt: skip
+    try:
+        return outcomes.classify(error, redact=redact_text, **known)
+    except Exception:  # noqa: BLE001 - of the error's own class; the attempt must not be lost
+        unreadable = SagaError("The step raised an error that cannot be read: its class or its text raises another.")
+        return outcomes.classify(unreadable, redact=redact_text, **known)
+
+
+def facts_of(claimed: Claimed) -> dict[str, Any]:
+    """Return what log lines say of an attempt."""
+    return {
+        "saga_id": str(claimed.saga_id), "step": claimed.step.name, "direction": claimed.direction.value,
+        "attempt": claimed.context.attempt,
+    }  # fmt: skip
+
+
+def redact_text(text: str) -> str:
+    """Return a text as it may be stored."""
+    return get_settings().redactor.redact_text(text)
+
+
+def set_timeouts(using: str, timeout: timedelta) -> None:
+    """Limit the transaction that a local step runs in (rule S2), check its session and mark it in the same statement.
+
+    Raises: ConnectionBent.
+    Tx: inside the transaction; does nothing in a nested one, whose limits would outlive it.
+    """
+    connection = connections[using]
+    if connection.savepoint_ids:
+        return
+    milliseconds = str(max(1, int(timeout.total_seconds() * 1000)))
+    names = ["statement_timeout", "lock_timeout"]
+    with connection.cursor() as cursor:
+        if cursor.connection.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
+            names.append("transaction_timeout")
+        calls = ", ".join(f"set_config('{name}', %s, true)" for name in names)
+        sql = f"SELECT {calls}, {transactions.MARK_SQL}, {transactions.SESSION_SQL}"
+        cursor.execute(sql, [milliseconds] * len(names))
+        session = cursor.fetchone()[-1]
+    transactions.require_same_session(using, session)
+
+
+def _keep(_claimed: Claimed, function: StepFunction) -> StepFunction:
+    return function
+
+
+# What stands between the engine and every step function; only ``sagas.testing`` puts something else here.
+intercept: Callable[[Claimed, StepFunction], StepFunction] = _keep
+
+
+def _function(claimed: Claimed) -> StepFunction:
+    function = claimed.step.function(claimed.direction)
+    if function is None:
+        raise InputRefused(f"Step {claimed.step.name} has no {claimed.direction.value} to run.")
+    return intercept(claimed, function)
+
+
+def _invoke(claimed: Claimed) -> Any:
+    """Call the step function; what it does to a connection ends with it."""
+    function = _function(claimed)
+    with transactions.guarded_connections():
+        return function(claimed.context)
+
+
+def _make_storable(claimed: Claimed, result: Any) -> dict[str, Any] | None:
+    """Return a result as it is stored and handed on: its secrets are masked, wherever it goes from here.
+
+    Raises: InputRefused when it cannot be stored; Misconfigured when it is work that nobody has done yet; whatever a
+    subclass of dict raises.
+    """
+    name = claimed.step.name
+    function_shapes.require_finished(result, f"Step {name}")
+    if result is not None and not isinstance(result, dict):
+        raise InputRefused(f"Step {name} returned {type(result).__name__}; a result is a dict or None.")
+    if result is None:
+        return None
+    stored = as_stored(result, f"The result of step {name}", get_settings().result_max_bytes)
+    masked, found = get_settings().redactor.mask_data(stored)
+    if found:
+        places = [f"{finding.path} ({finding.kind})" for finding in found]
+        facts = {"saga_id": str(claimed.saga_id), "step": name, "places": places}
+        logger.warning("Secrets taken out of a result; later steps cannot read them.", extra=facts)
+    return cast("dict[str, Any] | None", masked)
+
+
+def _call(claimed: Claimed) -> Report:
+    """Call an external step; its result must come back storable, or a person has to mend the code."""
+    try:
+        result = _invoke(claimed)
+    except WorkerDied:
+        raise
+    except BaseException as error:  # noqa: BLE001 - every error of a step function becomes an outcome
+        return judge(claimed, error, is_rolled_back=False)
+    try:
+        return outcomes.succeeded(_make_storable(claimed, result))
+    except Exception as error:  # noqa: BLE001 - reading a result may run the project's code, as of a subclass of dict
+        return outcomes.unstorable(error, redact=redact_text)
+
+
+def _call_behind_intent(claimed: Claimed) -> Report:
+    """Announce an external call in the participant's database, make it, and store the answer there."""
+    place = _place_of(claimed)
+    try:
+        with transactions.own_transaction(claimed.database, durable=True):
+            entry = barrier.enter(*place)
+    except Fenced as error:
+        return judge(claimed, error, is_rolled_back=True)
+    except (DatabaseError, InterfaceError, transactions.ConnectionBent) as error:
+        refresh_connection(claimed.database, is_broken=True)
+        if is_away(error) or isinstance(error, transactions.ConnectionBent):
+            return outcomes.faultless(error, redact=redact_text)
+        return judge(claimed, error, is_rolled_back=True)
+    # Who asks for a second look does not want to be told what the first one saw.
+    must_look = claimed.direction is Direction.COMPENSATION and claimed.step.verify_after is not None
+    if entry.is_done and not must_look:
+        return outcomes.succeeded(entry.result)
+    report = outcomes.succeeded(None) if entry.is_empty else _call(claimed)
+    if report == outcomes.succeeded(report.result):
+        _store(place, report.result)
+    return report
+
+
+def _store(place: tuple[str, str, Direction, int], result: dict[str, Any] | None) -> None:
+    """Store an external answer; without it the intent stays, and a repeat asks again under the same key."""
+    try:
+        with transactions.own_transaction(place[0], durable=True):
+            barrier.finish(*place, result)
+    except (DatabaseError, InterfaceError):
+        logger.warning("Barrier result not stored.", extra={"key": place[1]}, exc_info=True)
+
+
+def _call_in_transaction(claimed: Claimed) -> Report:
+    """Run a local step in its participant's own database: barrier row and domain change commit together."""
+    place = _place_of(claimed)
+    reached = "barrier"
+    try:
+        with transactions.own_transaction(claimed.database, durable=True, keeps_isolation=True):
+            set_timeouts(claimed.database, claimed.timeout)
+            entry = barrier.enter(*place, is_local=True)
+            reached = "function"
+            if entry.is_done:
+                result = entry.result
+            else:
+                result = None if entry.is_empty else run_function(claimed)
+                if not entry.is_empty:
+                    transactions.require_kept(claimed.database)
+                reached = "barrier"
+                barrier.finish(*place, result)
+            transactions.log_failing_callbacks(claimed.database, facts_of(claimed))
+            reached = "commit"
+    except WorkerDied:
+        raise
+    except BaseException as error:  # noqa: BLE001 - every error of a step function becomes an outcome
+        is_bent = isinstance(error, transactions.ConnectionBent)
+        refresh_connection(claimed.database, is_broken=is_bent)
+        if reached != "function" and is_conflict(error):
+            return outcomes.faultless(error, redact=redact_text)
+        if reached == "commit" and not is_bent:
+            return outcomes.commit_unknown(error, redact=redact_text)
+        if reached == "barrier" and (is_bent or is_away(error)):
+            return outcomes.faultless(error, redact=redact_text)
+        return judge(claimed, error, is_rolled_back=True)
+    return outcomes.succeeded(result)
+
+
+def _place_of(claimed: Claimed) -> tuple[str, str, Direction, int]:
+    epoch = claimed.context.epoch if claimed.direction is Direction.COMPENSATION else 0
+    return claimed.database, claimed.context.key, claimed.direction, epoch
+
+
+def settler_of(action: StepFunction, context: StepContext[Any]) -> Callable[[], dict[str, Any] | None]:
+    """Return what ``StepContext.settle`` calls: the action, under its own key."""
+    return lambda: action(dataclasses.replace(context, direction=Direction.ACTION, settler=None))

@@ -1,0 +1,67 @@
+"""Hold a saga or a step, and ask an operator to look; end both again, with a history row for each.
+
+Tx: inside the transaction that holds the draft.
+"""
+
+from __future__ import annotations
+
+from ..core.history_events import HistoryEvent
+from ..core.states import Attention, Hold
+from ..models import Saga, SagaStep
+from .store.draft import SagaDraft
+
+SAGA_ATTENTION = (Attention.LATE_EFFECT.value, Attention.OVERDUE.value)
+
+
+def set_hold(
+    draft: SagaDraft, step: SagaStep | None, hold: Hold, *, actor: str | None = None, reason: str = ""
+) -> None:
+    """Block dispatch of a step, or of the whole saga."""
+    target: Saga | SagaStep = step if step is not None else draft.saga
+    if target.hold == hold.value:
+        return
+    if step is not None:
+        step.due_at = None
+    draft.bump_revision()
+    draft.add_history(
+        HistoryEvent.HELD, step=step, from_state=target.hold or "", to_state=hold.value, actor=actor, reason=reason
+    )
+    target.hold = hold.value
+
+
+def clear_hold(draft: SagaDraft, step: SagaStep | None, *, actor: str | None = None, reason: str = "") -> None:
+    """End a hold, if there is one."""
+    target: Saga | SagaStep = step if step is not None else draft.saga
+    if target.hold is None:
+        return
+    draft.bump_revision()
+    draft.add_history(HistoryEvent.HOLD_CLEARED, step=step, from_state=target.hold, actor=actor, reason=reason)
+    target.hold = None
+
+
+def clear_missing_definition(draft: SagaDraft) -> None:
+    """End the hold of a saga whose definition the code has again."""
+    if draft.saga.hold == Hold.DEFINITION_MISSING and draft.definition is not None:
+        clear_hold(draft, None, reason="The code has the definition again.")
+
+
+def raise_attention(draft: SagaDraft, attention: Attention) -> None:
+    """Ask an operator to look at the saga, once."""
+    if attention.value in draft.saga.attention:
+        return
+    draft.saga.attention = sorted({*draft.saga.attention, attention.value})
+    draft.add_history(HistoryEvent.ATTENTION_RAISED, to_state=attention.value)
+
+
+def set_attention(draft: SagaDraft, step: SagaStep, attention: Attention | None) -> None:
+    """Set why a person should look at a step; the saga shows the union of its steps' reasons and its own."""
+    wanted = attention.value if attention else None
+    if step.attention == wanted:
+        return
+    if wanted:
+        draft.add_history(HistoryEvent.ATTENTION_RAISED, step=step, to_state=wanted)
+    else:
+        draft.add_history(HistoryEvent.ATTENTION_CLEARED, step=step, from_state=step.attention or "")
+    step.attention = wanted
+    own = {reason for reason in draft.saga.attention if reason in SAGA_ATTENTION}
+    draft.saga.attention = sorted(own | {other.attention for other in draft.steps if other.attention})

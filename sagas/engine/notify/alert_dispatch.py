@@ -1,0 +1,87 @@
+"""Call the hooks of ``SAGAS["ON_ATTENTION"]`` after the commit, without ever making the engine wait or fail.
+
+Alerts go into a bounded queue of this process, and one daemon thread calls the hooks: it holds no lease, no lock and
+no transaction, and gives its database connections back whenever it has nothing to do. A hook that fails is called
+again a few times. This is best effort: what a process has not said when it dies, or has no room for, is never said.
+The rows keep the attention, and so do the metrics; alert on those, too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from django.db import connections
+from django.utils.module_loading import import_string
+
+from ...alerts import Alert
+from ...conf import get_settings
+from ...core.definition import function_shapes
+from ...core.rare_warnings import RareWarnings
+from .background_queue import BackgroundQueue
+
+logger = logging.getLogger(__name__)
+
+CAPACITY = 1_000  # alerts that one process keeps for slow hooks
+PAUSES_SECONDS = (1.0, 10.0, 60.0)  # before a hook that failed is called again; then it is given up
+FLUSH_SECONDS = 5.0  # how long a process that ends waits for its last alerts
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    """One hook that is to be called with one alert."""
+
+    hook: str
+    alert: Alert
+    tries: int = 0
+
+
+def announce(alerts: Iterable[Alert]) -> None:
+    """Have every hook told of every alert. Never blocks, never raises.
+
+    Tx: call it after the commit.
+    """
+    try:
+        for hook in get_settings().on_attention:
+            for alert in alerts:
+                if not _queue.put(_Call(hook=hook, alert=alert)):
+                    _warnings.warn("Alerts dropped: the hooks of SAGAS['ON_ATTENTION'] are too slow.")
+    except Exception:
+        logger.exception("Alerts lost; the sagas keep their attention.")
+
+
+def flush(seconds: float = FLUSH_SECONDS) -> None:
+    """Wait until every hook was called once for everything announced so far, at most so long."""
+    _queue.flush(seconds)
+
+
+def _make(call: _Call) -> None:
+    function_shapes.require_finished(import_string(call.hook)(call.alert), call.hook)
+
+
+def _try_again(call: _Call, error: BaseException, may_repeat: bool) -> tuple[_Call, float] | None:
+    """Return the next try of a call that failed, or None when it is given up."""
+    facts = {"hook": call.hook, "saga_id": str(call.alert.saga_id), "reason": call.alert.reason}
+    if call.tries >= len(PAUSES_SECONDS) or not may_repeat:
+        logger.error("Alert given up.", extra=facts, exc_info=error)
+        return None
+    logger.warning("Alert failed; trying again.", extra=facts, exc_info=error)
+    return replace(call, tries=call.tries + 1), PAUSES_SECONDS[call.tries]
+
+
+def _close_connections() -> None:
+    try:
+        connections.close_all()
+    except Exception:
+        logger.warning("A database connection could not be closed.", exc_info=True)
+
+
+_warnings = RareWarnings(logger)
+_queue = BackgroundQueue(
+    _make, on_error=_try_again, thread_name="sagas-alerts", capacity=lambda: CAPACITY, on_idle=_close_connections
+)
+os.register_at_fork(after_in_child=_queue.forget)
+atexit.register(flush)

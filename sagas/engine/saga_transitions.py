@@ -1,0 +1,132 @@
+"""What happens to a whole saga: it turns back, ends, opens again, or is asked to turn back.
+
+Every function changes a draft and writes nothing; the caller writes it.
+
+Tx: inside the transaction that holds the draft.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..conf import get_settings
+from ..core.history_events import HistoryEvent
+from ..core.states import AbortRequest, Attention, SagaState
+from . import closing, holds
+from .store.draft import SagaDraft
+
+MAX_ABORT_REASON_CHARS = 500  # what the column takes; a mask can be longer than what it stands for
+
+
+def turn_back(draft: SagaDraft, cause: dict[str, Any], *, actor: str | None = None, reason: str = "") -> None:
+    """Make the saga compensate. The first cause stays, waits end, and holds of steps are void."""
+    saga = draft.saga
+    before = saga.state
+    saga.turn_back()
+    if saga.cause is None:
+        saga.cause = {**get_settings().redactor.redact_data(cause), "at": draft.now.isoformat()}
+    saga.abort_request = None
+    draft.bump_revision()
+    draft.add_history(
+        HistoryEvent.SAGA_TURNED_BACK,
+        from_state=before,
+        to_state=saga.state,
+        actor=actor,
+        reason=reason,
+        data={"cause": cause},
+    )
+    for step in draft.steps:
+        holds.clear_hold(draft, step)
+        if not step.is_live:
+            step.due_at = None
+            holds.set_attention(draft, step, None)
+
+
+def close(draft: SagaDraft, state: SagaState) -> None:
+    """Close the saga as completed or compensated."""
+    saga = draft.saga
+    before = saga.state
+    if state is SagaState.COMPLETED:
+        saga.complete()
+    else:
+        saga.finish_compensating()
+    _end(draft)
+    if saga.hold:
+        draft.add_history(HistoryEvent.HOLD_CLEARED, from_state=saga.hold, reason="The saga is over.")
+        saga.hold = None
+    for step in draft.steps:
+        if not step.is_live:
+            step.due_at = None
+    if saga.attention:
+        _clear_attention(draft)
+        for step in draft.steps:
+            step.attention = None
+    event = HistoryEvent.SAGA_COMPLETED if state is SagaState.COMPLETED else HistoryEvent.SAGA_COMPENSATED
+    draft.add_history(event, from_state=before, to_state=saga.state)
+
+
+def abandon(draft: SagaDraft, left: list[dict[str, Any]], *, actor: str, reason: str) -> None:
+    """Give the saga up, with what it leaves behind. No lease may be left."""
+    saga = draft.saga
+    before = saga.state
+    holds.clear_hold(draft, None, actor=actor, reason=reason)
+    for step in draft.steps:
+        holds.clear_hold(draft, step, actor=actor, reason=reason)
+        holds.set_attention(draft, step, None)
+        step.due_at = None
+    saga.abandon()
+    saga.effects_left = left
+    _end(draft)
+    if saga.attention:
+        _clear_attention(draft)
+    draft.add_history(
+        HistoryEvent.SAGA_ABANDONED,
+        from_state=before,
+        to_state=saga.state,
+        actor=actor,
+        reason=reason,
+        data={"left": left},
+    )
+
+
+def reopen(draft: SagaDraft) -> None:
+    """Compensate a closed saga further."""
+    draft.saga.reopen()
+    draft.saga.closed_at = None
+    closing.forgive(draft)
+    draft.add_history(HistoryEvent.SAGA_REOPENED, from_state="compensated", to_state=draft.saga.state)
+
+
+def request_abort(draft: SagaDraft, request: AbortRequest, *, actor: str | None = None, reason: str = "") -> None:
+    """Remember that the saga should turn back; it is granted or dropped when the saga is settled."""
+    saga = draft.saga
+    shown = get_settings().redactor.redact_text(reason)[:MAX_ABORT_REASON_CHARS]
+    saga.abort_request, saga.abort_actor, saga.abort_reason = request.value, actor or "", shown
+    draft.bump_revision()
+    draft.add_history(HistoryEvent.ABORT_REQUESTED, to_state=request.value, actor=actor, reason=reason)
+
+
+def drop_abort(draft: SagaDraft) -> None:
+    """Forget a request to turn back that came after the pivot."""
+    saga = draft.saga
+    if saga.abort_request == AbortRequest.DEADLINE:
+        holds.raise_attention(draft, Attention.OVERDUE)
+    draft.bump_revision()
+    draft.add_history(
+        HistoryEvent.ABORT_DROPPED, from_state=saga.abort_request or "", reason="Too late: the pivot has succeeded."
+    )
+    saga.abort_request = None
+
+
+def _end(draft: SagaDraft) -> None:
+    saga = draft.saga
+    saga.closed_at, saga.due_at, saga.abort_request = draft.now, None, None
+    saga.queue, saga.other_queues = "", []
+    closing.owe(draft)
+    draft.bump_revision()
+
+
+def _clear_attention(draft: SagaDraft) -> None:
+    saga = draft.saga
+    draft.add_history(HistoryEvent.ATTENTION_CLEARED, reason="The saga is over.", data={"attention": saga.attention})
+    saga.attention = []

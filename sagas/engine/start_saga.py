@@ -1,0 +1,152 @@
+"""Write a new saga: its row, its steps, its keys and its first history row, in one statement."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from django.db import connections, transaction
+
+from .. import clock
+from ..conf import get_settings
+from ..core import json_values
+from ..core.definition import inputs
+from ..core.definition.saga import SagaDefinition
+from ..core.history_events import HistoryEvent
+from ..core.states import Direction, Effect, Outcome, SagaState, StepState
+from ..exceptions import SagaError
+from ..models import Saga, SagaHistory, SagaKey, SagaStep
+from ..models.saga import new_saga_id
+from .notify import wakeup
+from .store import signatures, statements
+from .store.business_keys import check_keys
+from .store.statements import HISTORY_COLUMNS, KEY_COLUMNS, OPEN_COLUMNS
+
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+START_COLUMNS = (
+    "id", "definition", "version", "digest", "state", "attention", "input", "revision", "history_count", "abort_actor",
+    "abort_reason", "started_by", "traceparent", "queue", "other_queues", "deadline_at", "due_at", "most_attempts",
+    "seal", "seal_count", "created_at", "updated_at",
+)  # fmt: skip
+STEP_START_COLUMNS = (
+    "saga_id", "name", "position", "rank", "kind", "state", "action_attempts", "compensation_attempts",
+    "budget_used", "epoch", "is_assumed", "last_error", "started_at", "finished_at",
+)  # fmt: skip
+ATTEMPT_START_COLUMNS = tuple(column for column in OPEN_COLUMNS if column not in ("saga_id", "step_id"))
+
+
+def start(
+    definition: type[SagaDefinition],
+    input: Any = None,
+    *,
+    business_keys: Mapping[str, str] | None = None,
+    actor: str = "",
+    traceparent: str = "",
+) -> Saga:
+    """Start a saga together with the caller's own rows, and ring for it after the commit.
+
+    ``business_keys`` is what people search by, such as ``{"order": "ORD-1"}``. ``actor`` is who asked for it, by value.
+    What looks like a secret is refused in the input, and masked in keys and actor.
+    Raises: InputRefused when the input, a key or the actor does not fit; SagaError when a step was declared as done
+    together with the start, but no transaction is open to do it in.
+    Tx: joins the caller's transaction of the engine's database; opens one of its own only if nothing has to be joined.
+    """
+    using = get_settings().database
+    redactor = get_settings().redactor
+    keys = check_keys(business_keys or {})
+    data = inputs.dump(definition.input, input, redactor)
+    json_values.require_text(actor, "The actor")
+    if not isinstance(traceparent, str) or not TRACEPARENT.fullmatch(traceparent):
+        traceparent = ""
+    has_step_done = any(step.action is None for step in definition.steps)
+    if has_step_done and not connections[using].in_atomic_block:
+        raise SagaError(
+            f"{definition.name}: a step without action is done by the caller; call start inside that transaction."
+        )
+    with transaction.atomic(using=using):
+        saga = _build(definition, data, redactor.redact_text(actor), traceparent)
+        _insert(definition, saga, keys)
+        wakeup.ring_after_commit(saga.pk, [saga.queue])
+    return saga
+
+
+def _build(definition: type[SagaDefinition], data: dict[str, Any], actor: str, traceparent: str) -> Saga:
+    settings = get_settings()
+    now = clock.read_now(settings.database)
+    queues = _list_first_queues(definition)
+    return Saga(
+        id=new_saga_id(),
+        definition=definition.name,
+        version=definition.version,
+        digest=definition.digest,
+        input=data,
+        history_count=1,
+        started_by=actor[:200],
+        traceparent=traceparent,
+        queue=queues[0],
+        other_queues=queues[1:],
+        deadline_at=now + definition.deadline if definition.deadline else None,
+        due_at=now,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _list_first_queues(definition: type[SagaDefinition]) -> list[str]:
+    settings = get_settings()
+    todo = [step for step in definition.steps if step.action is not None]
+    first = [settings.queue_of(step) for step in todo if step.rank == todo[0].rank]
+    return list(dict.fromkeys(first)) or [settings.common_queue]
+
+
+def _insert(definition: type[SagaDefinition], saga: Saga, keys: dict[str, str]) -> None:
+    steps = [_step_row(saga, step) for step in definition.steps]
+    history = {
+        "saga_id": saga.pk, "number": 1, "at": saga.created_at, "what": HistoryEvent.SAGA_STARTED.value, "step": "",
+        "from_state": "",
+        "to_state": SagaState.PENDING.value, "actor": saga.started_by or None, "reason": "", "data": {"version":
+        saga.version}, }  # fmt: skip
+    saga.seal, saga.seal_count = signatures.seal_entries([history], saga_id=saga.pk, seal="", count=0)
+    row = statements.values_of(saga, START_COLUMNS)
+    parts = {
+        "saga": statements.insert(Saga, START_COLUMNS, [row]),
+        "steps": statements.insert(SagaStep, STEP_START_COLUMNS, steps),
+        "told": statements.insert(SagaHistory, HISTORY_COLUMNS, [history]),
+    }
+    if done := [_done_attempt(saga, step.name) for step in definition.steps if step.action is None]:
+        parts["attempts"] = statements.insert_first_attempts(ATTEMPT_START_COLUMNS, done)
+    if keys:
+        rows = [{"saga_id": saga.pk, "name": name, "value": value} for name, value in keys.items()]
+        parts["keys"] = statements.insert(SagaKey, KEY_COLUMNS, rows)
+    # The attempts need the ids that the steps were given.
+    clauses = ", ".join(
+        f"{name} AS ({sql} RETURNING saga_id, id, name)" if name == "steps" else f"{name} AS ({sql})"
+        for name, (sql, _) in parts.items()
+    )
+    with connections[get_settings().database].cursor() as cursor:
+        cursor.execute(f"WITH {clauses} SELECT 1", [value for _, values in parts.values() for value in values])
+    saga._state.adding = False
+    saga._state.db = get_settings().database
+
+
+def _step_row(saga: Saga, step: Any) -> dict[str, Any]:
+    is_done = step.action is None
+    moment = saga.created_at if is_done else None
+    return {
+        "saga_id": saga.pk, "name": step.name, "position": step.position, "rank": step.rank, "kind": step.kind.value,
+        "state": StepState.SUCCEEDED.value if is_done else StepState.PENDING.value, "action_attempts": int(is_done),
+        "compensation_attempts": 0, "budget_used": 0, "epoch": 0, "is_assumed": False, "last_error": "",
+        "started_at": moment, "finished_at": moment,
+    }  # fmt: skip
+
+
+def _done_attempt(saga: Saga, step_name: str) -> dict[str, Any]:
+    return {
+        "step_name": step_name, "direction": Direction.ACTION.value, "number": 1, "epoch": 0, "lease_token": uuid4(),
+        "worker": "", "started_at": saga.created_at, "deadline_at": saga.created_at, "is_assumed": False,
+        "ended_at": saga.created_at, "outcome": Outcome.SUCCEEDED.value, "effect": Effect.YES.value, "settles": False,
+        "error_class": "", "message": "", "traceback": "", "error_group": "",
+    }  # fmt: skip

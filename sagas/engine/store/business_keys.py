@@ -1,0 +1,27 @@
+"""Business keys as they are stored and searched for: checked, and with secrets masked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...conf import get_settings
+from ...core import json_values
+from ...core.definition.options import KEY_NAME, MAX_KEY_CHARS
+from ...exceptions import InputRefused
+
+
+def check_keys(keys: Mapping[str, str]) -> dict[str, str]:
+    """Return business keys as they are stored: with secrets masked.
+
+    Raises: InputRefused for a name or a value that cannot be one.
+    """
+    if not isinstance(keys, Mapping):
+        raise InputRefused(f"Business keys are a dict of texts by name, not {type(keys).__name__}.")
+    for name, value in keys.items():
+        if not isinstance(name, str) or not KEY_NAME.fullmatch(name):
+            raise InputRefused(f"Business key {name!r}: a name is a lower-case identifier of at most 40 characters.")
+        if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARS:
+            raise InputRefused(f"Business key {name!r}: a value is text of 1 to {MAX_KEY_CHARS} characters.")
+        json_values.require_text(value, f"Business key {name!r}")
+    masked: dict[str, str] = get_settings().redactor.redact_data(dict(keys))
+    return {name: value[:MAX_KEY_CHARS] for name, value in masked.items()}

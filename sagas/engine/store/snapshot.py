@@ -1,0 +1,142 @@
+"""One saga as it was read: for preconditions, previews, pages and invariants. Nothing here changes or writes it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from ... import clock
+from ...conf import get_settings
+from ...core.definition import registry
+from ...core.definition.saga import SagaDefinition
+from ...core.outcomes import AttemptView, compute_effect
+from ...core.planner import SagaView, StepView
+from ...core.states import AbortRequest, Direction, Effect, Hold, Kind, Outcome, SagaState, StepState
+from ...exceptions import SagaNotFound
+from ...models import Saga, SagaAttempt, SagaStep
+from ...models.fields import database_now
+
+
+class SagaSnapshot:
+    """A saga, its steps in order, its attempts once they are asked for, and the moment at which it was read."""
+
+    def __init__(
+        self, saga: Saga, steps: list[SagaStep], now: datetime, attempts: list[SagaAttempt] | None = None
+    ) -> None:
+        self.saga = saga
+        self.steps = steps
+        self.now = now
+        self.definition: type[SagaDefinition] | None = _find_definition(saga, steps)
+        self._attempts = attempts
+
+    @classmethod
+    def load(cls, saga_id: UUID) -> SagaSnapshot:
+        """Return a saga without a lock, since looking must not hold up work.
+
+        Raises: SagaNotFound.
+        """
+        snapshot = cls.find(saga_id)
+        if snapshot is None:
+            raise SagaNotFound(f"There is no saga {saga_id}.")
+        return snapshot
+
+    @classmethod
+    def find(cls, saga_id: UUID) -> SagaSnapshot | None:
+        """Return a saga without a lock, or None when there is no such saga.
+
+        Saga and steps come from one statement, so that they fit together; only a saga without steps needs another.
+        """
+        using = get_settings().database
+        now = database_now()
+        rows = SagaStep.objects.using(using).filter(saga_id=saga_id).select_related("saga")
+        steps = list(rows.order_by("position").annotate(db_now=now))
+        if steps:
+            for step in steps:
+                step.saga = steps[0].saga  # one row, so that a copy of the steps copies it once
+            return SagaSnapshot(steps[0].saga, list[SagaStep](steps), clock.shifted(steps[0].db_now))
+        saga = Saga.objects.using(using).annotate(db_now=now).filter(pk=saga_id).first()
+        return SagaSnapshot(saga, [], clock.shifted(saga.db_now)) if saga is not None else None
+
+    def step(self, name: str) -> SagaStep:
+        """Return a step row by name.
+
+        Raises: KeyError.
+        """
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise KeyError(name)
+
+    def view(self) -> SagaView:
+        """Return the saga as the planner sees it."""
+        saga = self.saga
+        return SagaView(
+            state=SagaState(saga.state),
+            hold=Hold(saga.hold) if saga.hold else None,
+            abort_request=AbortRequest(saga.abort_request) if saga.abort_request else None,
+            steps=tuple(_view_of(step) for step in self.steps),
+        )
+
+    def effects(self) -> dict[str, Effect]:
+        """Return what each step has done to the world, from its attempts."""
+        by_step: dict[int, list[SagaAttempt]] = {step.pk: [] for step in self.steps}
+        for attempt in self._read_attempts():
+            if attempt.direction == Direction.ACTION:
+                by_step[attempt.step_id].append(attempt)
+        effects = {}
+        for step in self.steps:
+            effect = compute_effect(self._view_attempt(attempt, step) for attempt in by_step[step.pk])
+            is_removed = step.state == StepState.COMPENSATED
+            effects[step.name] = Effect.REMOVED if is_removed else effect
+        return effects
+
+    def attempts(self) -> list[SagaAttempt]:
+        """Return the attempts of every step, in order, as stored, without messages and tracebacks."""
+        return list(self._read_attempts())
+
+    def attempts_of(self, step: SagaStep, direction: Direction) -> list[SagaAttempt]:
+        """Return the attempts of one direction, in order, as stored."""
+        return [a for a in self._read_attempts() if a.step_id == step.pk and a.direction == direction]
+
+    def find_attempt(self, token: UUID) -> SagaAttempt | None:
+        """Return the attempt of a lease token, or None."""
+        return next((attempt for attempt in self._read_attempts() if attempt.lease_token == token), None)
+
+    def _read_attempts(self) -> list[SagaAttempt]:
+        if self._attempts is None:
+            self._attempts = list(
+                SagaAttempt.objects.using(get_settings().database)
+                .filter(saga_id=self.saga.pk)
+                .defer("message", "traceback")
+                .order_by("id")
+            )
+        return self._attempts
+
+    def _view_attempt(self, attempt: SagaAttempt, step: SagaStep) -> AttemptView:
+        return AttemptView(
+            outcome=Outcome(attempt.outcome) if attempt.outcome else None,
+            effect=Effect(attempt.effect),
+            settles=attempt.settles,
+            ended_at=attempt.ended_at,
+            is_last_word=attempt.is_assumed and step.kind == Kind.PIVOT,
+        )
+
+
+def _find_definition(saga: Saga, steps: list[SagaStep]) -> type[SagaDefinition] | None:
+    """Return the definition of a saga, or None when the code does not have it or not with these steps."""
+    definition = registry.find(saga.definition, saga.version)
+    if definition is None or [step.name for step in steps] != [step.name for step in definition.steps]:
+        return None
+    return definition
+
+
+def _view_of(step: SagaStep) -> StepView:
+    return StepView(
+        name=step.name,
+        rank=step.rank,
+        kind=Kind(step.kind),
+        state=StepState(step.state),
+        hold=Hold(step.hold) if step.hold else None,
+        due_at=step.due_at,
+        lease_until=step.lease_until,
+    )

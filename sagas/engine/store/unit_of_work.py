@@ -1,0 +1,135 @@
+"""Lock one saga, collect what changes, and write all of it in one guarded statement.
+
+Every write of the engine and of an operator goes through here: saga, steps, attempts and history change together or
+not at all (invariant I8). A guard that meets a row which moved raises StaleWrite, and nothing is written.
+
+Locks: the saga row first (FOR NO KEY UPDATE), and only then are its steps read, in a statement of their own: a
+snapshot taken before the lock was granted would show siblings as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, transaction
+from django.db.models import TextField
+from django.db.models.expressions import RawSQL
+
+from ... import clock, transactions
+from ...alerts import Alert
+from ...conf import get_settings
+from ...exceptions import SagaNotFound, StaleWrite
+from ...models import Saga, SagaAttempt, SagaHistory, SagaStep
+from ...models.fields import database_now
+from ..notify import alert_dispatch
+from . import signatures, statements
+from .draft import SagaDraft
+from .statements import HISTORY_COLUMNS, OPEN_COLUMNS
+
+Part = tuple[str, str, list[Any], int]
+"""Name, SQL, parameters, and how many rows it must write."""
+
+
+class SagaUnitOfWork(SagaDraft):
+    """A locked saga, its steps, and everything that one statement will write about it.
+
+    Tx: must be locked, used and written inside one transaction of the engine's database.
+    """
+
+    @classmethod
+    def lock(
+        cls, saga_id: UUID, *, nowait: bool = False, checks_session: bool = False, checks_mark: bool = False
+    ) -> SagaUnitOfWork:
+        """Lock a saga row and read its steps and the time.
+
+        ``checks_session``: the transaction begins with it, on a connection that foreign code may have bent.
+        ``checks_mark``: a local step has run in it, which may have ended it.
+        Raises: SagaNotFound; ConnectionBent; TransactionEnded.
+        Locks: the saga row.
+        """
+        using = get_settings().database
+        saga = Saga.objects.using(using).select_for_update(no_key=True, nowait=nowait).filter(pk=saga_id).first()
+        if saga is None:
+            if checks_session:
+                transactions.read_now(using)  # perhaps it is only that the tables of somebody else are found
+            raise SagaNotFound(f"There is no saga {saga_id}.")
+        rows: Any = SagaStep.objects.using(using).filter(saga_id=saga_id).order_by("position")
+        rows = rows.annotate(db_now=database_now())
+        if checks_session:
+            rows = rows.annotate(session=RawSQL(transactions.SESSION_SQL, (), TextField()))  # noqa: S611 - a constant
+        if checks_mark:
+            rows = rows.annotate(mark=RawSQL(transactions.IS_MARKED_SQL, (), TextField()))  # noqa: S611 - a constant
+        steps = list(rows)
+        if checks_session:
+            transactions.require_same_session(using, steps[0].session) if steps else transactions.read_now(using)
+        if checks_mark and steps:
+            transactions.require_marked(using, steps[0].mark)
+        now = clock.shifted(steps[0].db_now) if steps else clock.read_now(using)
+        return cls(saga, list[SagaStep](steps), now)
+
+    def write(self) -> None:
+        """Write everything in one statement.
+
+        Raises: StaleWrite when a guarded row had moved.
+        Tx: the caller's.
+        """
+        saga = self.saga
+        saga.updated_at = self.now
+        saga.rung_at = None
+        attempts = [max(step.action_attempts, step.compensation_attempts) for step in self.steps]
+        saga.most_attempts = max(saga.most_attempts, *attempts, 0)
+        saga.seal, saga.seal_count = signatures.seal_entries(
+            self._history, saga_id=saga.pk, seal=saga.seal, count=saga.seal_count
+        )
+        closed = [{"token": token, **values} for token, values in self._closed.items()]
+        if any(attempt.ended_at is None and attempt.step_id in self._closed_steps for attempt in self._opened):
+            # One live attempt per step is a unique index, checked row by row: close first, in a statement of its own.
+            self._run([("closed", *statements.close_attempts(closed), len(closed))])
+            closed = []
+        self._run(self._list_parts(closed))
+        if self._raised and (alerts := list(self._list_alerts())):
+            using = get_settings().database
+            transaction.on_commit(lambda: alert_dispatch.announce(alerts), using=using, robust=True)
+
+    def _list_parts(self, closed: list[dict[str, Any]]) -> list[Part]:
+        saga, changed = self.saga, [(step, self._old_steps[step.pk]) for step in self._changed_steps()]
+        revision, state, history_count = self._old_saga
+        update = statements.update_saga(saga, revision=revision, state=state, history_count=history_count)
+        parts: list[Part] = [("saga", *update, 1)]
+        if changed:
+            parts.append(("steps", *statements.update_steps(changed), len(changed)))
+        if closed:
+            parts.append(("closed", *statements.close_attempts(closed), len(closed)))
+        if self._opened:
+            opened = [statements.values_of(attempt, OPEN_COLUMNS) for attempt in self._opened]
+            parts.append(("opened", *statements.insert(SagaAttempt, OPEN_COLUMNS, opened), len(opened)))
+        if self._history:
+            history = statements.insert(SagaHistory, HISTORY_COLUMNS, self._history)
+            parts.append(("told", *history, len(self._history)))
+        if self._keys:
+            rows = [{"saga_id": saga.pk, "name": name, "value": value} for name, value in self._keys.items()]
+            parts.append(("keys", *statements.upsert_keys(rows), len(rows)))
+        return parts
+
+    def _list_alerts(self) -> Iterator[Alert]:
+        """Return what operators must be told of, without what was over before it was written."""
+        saga = self.saga
+        reasons = {*saga.attention, saga.hold, *(step.hold for step in self.steps)}
+        for number, reason, step in self._raised:
+            if reason in reasons:
+                yield Alert(
+                    saga_id=saga.pk, number=number, definition=saga.definition, version=saga.version, state=saga.state,
+                    reason=reason, step=step, at=self.now,
+                )  # fmt: skip
+
+    def _run(self, parts: list[Part]) -> None:
+        clauses = ", ".join(f"{name} AS ({sql} RETURNING 1)" for name, sql, _, _ in parts)
+        counts = ", ".join(f"(SELECT count(*) FROM {name})" for name, _, _, _ in parts)
+        with connections[get_settings().database].cursor() as cursor:
+            cursor.execute(f"WITH {clauses} SELECT {counts}", [value for _, _, values, _ in parts for value in values])
+            found = cursor.fetchone()
+        for (name, _, _, expected), count in zip(parts, found, strict=True):
+            if count != expected:
+                raise StaleWrite(f"Saga {self.saga.pk}: {count} of {expected} rows of {name!r} were as expected.")

@@ -1,0 +1,153 @@
+"""Wake a step that waits: what it waits for may have come, so it is asked again at once.
+
+A wake decides nothing. It moves the due time of a step that waits. A step that is being asked right now gets a mark on
+its row, and the record of that attempt makes it due at once. Both happen under the saga row's lock, so no wake is lost
+between an attempt that saw nothing yet and its record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from ..conf import get_settings
+from ..core import json_values
+from ..core.history_events import HistoryEvent
+from ..core.states import Direction, Outcome, SagaState, StepState
+from ..exceptions import SagaNotFound, StepNotFound
+from ..models import Saga, SagaStep
+from ..transactions import own_transaction
+from . import claim, step_transitions
+from .notify import wakeup
+from .store.snapshot import SagaSnapshot
+from .store.unit_of_work import SagaUnitOfWork
+
+MAX_NAME_CHARS, MAX_REASON_CHARS = 200, 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class WakeResult:
+    """What a wake found, step by step. Steps that are over, or not reached yet, are in none of the lists."""
+
+    saga_id: UUID
+    state: str
+    """The saga's state."""
+    hold: str
+    """Why the saga is held, or an empty text. What is due then waits for the end of the hold."""
+    due: tuple[str, ...]
+    """Steps that waited: they are asked again at once."""
+    marked: tuple[str, ...]
+    """Steps under a live attempt: they are asked again as soon as it ends, unless it brings the answer."""
+    held: tuple[str, ...]
+    """Steps that are held for an operator; a wake does not end a hold."""
+
+    @property
+    def is_heard(self) -> bool:
+        """Return whether some step is asked again because of this wake, or of an earlier one."""
+        return bool(self.due or self.marked)
+
+    @property
+    def message(self) -> str:
+        """One sentence for people."""
+        if not SagaState(self.state).is_open:
+            return f"The saga is {self.state}; nothing waits any more."
+        parts = [f"asked again {when}: {', '.join(names)}" for when, names in self._list_times() if names]
+        parts += [f"held for an operator: {', '.join(self.held)}"] if self.held else []
+        parts += [f"the saga is held: {self.hold}"] if self.hold else []
+        text = "; ".join(parts) or "nothing waits; a step that is not reached yet sees what is there when it runs"
+        return f"{text[0].upper()}{text[1:]}."
+
+    def _list_times(self) -> Iterable[tuple[str, tuple[str, ...]]]:
+        return (("at once", self.due), ("when its attempt ends", self.marked))
+
+
+def wake(saga: Saga | UUID | str, step: str | None = None, *, actor: str = "", reason: str = "") -> WakeResult:
+    """Ask a waiting step of a saga again at once, or every step of it that waits.
+
+    Budgets stay as they are: a poll of a step in progress costs none, an attempt after a failure costs one as ever.
+    Waking twice is harmless. ``actor`` and ``reason`` go into the history.
+    Raises: SagaNotFound; StepNotFound, which names the steps that there are; InputRefused for an actor or a reason that
+    cannot be stored.
+    Tx: joins the caller's transaction of the engine's database, so that what the step waits for and the wake commit
+    together; opens one of its own, at READ COMMITTED, if there is none. Rings after the commit.
+    Locks: the saga row, until the caller's commit. Write the rows that steps read before you call it.
+    """
+    saga_id = read_id(saga)
+    json_values.require_text(actor, "The actor")
+    json_values.require_text(reason, "The reason")
+    with own_transaction(get_settings().database, joins=True):
+        work = SagaUnitOfWork.lock(saga_id)
+        chosen = _choose(work, step)
+        if SagaState(work.saga.state).is_open:
+            step_transitions.expire_leases(work)
+        result = _describe(work, chosen)
+        for name in (*result.due, *result.marked):
+            _wake_step(work, work.step(name), actor, reason)
+        following = claim.claim_next(work, queues=None, worker="", may_claim=False)
+        if following.is_worth_writing:
+            work.write()
+        wakeup.ring_after_commit(saga_id, following.rings)
+    return result
+
+
+def read_id(saga: Saga | UUID | str) -> UUID:
+    """Return the id of a saga given by its row, its id or the text of that.
+
+    Raises: SagaNotFound for what can be none.
+    """
+    if isinstance(saga, Saga):
+        return UUID(str(saga.pk))
+    try:
+        return saga if isinstance(saga, UUID) else UUID(saga)
+    except (ValueError, TypeError, AttributeError):
+        raise SagaNotFound(f"{saga!r} is no saga, nor the id of one.") from None
+
+
+def _choose(snapshot: SagaSnapshot, step: str | None) -> list[SagaStep]:
+    if step is None:
+        return snapshot.steps
+    try:
+        return [snapshot.step(step)]
+    except KeyError:
+        names = ", ".join(row.name for row in snapshot.steps)
+        raise StepNotFound(f"Saga {snapshot.saga.pk} has no step {step!r}; it has: {names}.") from None
+
+
+def _describe(snapshot: SagaSnapshot, steps: Iterable[SagaStep]) -> WakeResult:
+    state = SagaState(snapshot.saga.state)
+    rows = list(steps) if state.is_open else []
+    return WakeResult(
+        saga_id=snapshot.saga.pk,
+        state=state.value,
+        hold=snapshot.saga.hold or "",
+        due=tuple(row.name for row in rows if row.due_at is not None and not _is_second_look(snapshot, row)),
+        marked=tuple(row.name for row in rows if row.is_live),
+        held=tuple(row.name for row in rows if row.hold is not None),
+    )
+
+
+def _is_second_look(snapshot: SagaSnapshot, step: SagaStep) -> bool:
+    """Return whether a compensation that succeeded waits for its second look (``verify_after``), for a reason."""
+    if step.state != StepState.COMPENSATING:
+        return False
+    attempts = snapshot.attempts_of(step, Direction.COMPENSATION)
+    return bool(attempts) and attempts[-1].outcome == Outcome.SUCCEEDED and attempts[-1].epoch == step.epoch
+
+
+def _wake_step(work: SagaUnitOfWork, step: SagaStep, actor: str, reason: str) -> None:
+    if step.is_live:
+        is_new, step.is_woken = not step.is_woken, True
+    else:
+        is_new = step.due_at is not None and step.due_at > work.now
+        step.due_at = work.now if is_new else step.due_at
+    if is_new:
+        work.add_history(
+            HistoryEvent.STEP_WOKEN,
+            step=step,
+            from_state=step.state,
+            to_state=step.state,
+            actor=get_settings().redactor.redact_text(actor)[:MAX_NAME_CHARS] or None,
+            reason=reason[:MAX_REASON_CHARS],
+            data={"is_live": step.is_live},
+        )

@@ -1,0 +1,1 @@
+"""Judgement of the whole installation: checks, doctor, metrics, liveness."""

@@ -1,0 +1,288 @@
+"""Examine everything that the engine depends on: one finding for each dependency and setting, with what to do.
+
+Every look is bounded in time, and one that fails does not keep the others from being made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from celery import current_app
+from django.core.checks import CheckMessage, run_checks
+from django.db import Error
+
+from .. import clock
+from ..conf import get_settings
+from ..core.definition import registry
+from ..participants.routing import barrier_databases
+from . import checks, health, hook_backlog, timings
+from .health import DatabaseServer, NoAnswer
+from .liveness import LATE, read_liveness
+from .versions import find_unknown_versions
+
+SERVER_SECONDS = 3.0  # how long the broker, and the participants' databases together, may take
+OLDEST_DUE_FAIL_SECONDS = 300.0
+# The engine decides by the database's clock alone; logs and ids of another clock only confuse readers.
+SKEW_WARN_SECONDS = 2.0
+OLDEST_SERVER = 150_000
+MAX_VERSIONS = 20  # named one by one
+CHECK_SERVER = "Is the server up, and does the URL in the settings name it rightly?"
+START_WORKER = "Start a Celery worker, or manage.py saga_sweep --loop --run."
+
+
+class Level(StrEnum):
+    """How a finding is meant."""
+
+    OK = "ok"
+    WARN = "warn"  #: sagas go on, but somebody should look
+    FAIL = "fail"  #: sagas do not go on, or not rightly
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What was found about one dependency or setting."""
+
+    name: str
+    level: Level
+    what: str
+    """What was found."""
+    todo: str = ""
+    """What to do; empty when all is well."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """The same for programs, where there is anything to measure."""
+    participant: str = ""
+    """The alias, if it is about a participant's own database."""
+    is_unread: bool = False
+    """Whether nothing could be read, because the engine's database failed meanwhile."""
+
+    def as_line(self) -> str:
+        """Return it as a line of text."""
+        todo = f" -> {self.todo}" if self.todo else ""
+        return f"{self.level.value:<5} {self.name:<18} {self.what}{todo}"
+
+    def as_dict(self) -> dict[str, str]:
+        """Return plain data.
+
+        Shape: ``{name, level, what, todo}``.
+        """
+        return {"name": self.name, "level": self.level.value, "what": self.what, "todo": self.todo}
+
+
+Rule = tuple[bool, Level, str]
+
+
+def examine() -> Iterator[Finding]:
+    """Return every finding; nothing that asks a database which does not answer is asked twice."""
+    yield from _examine_settings()
+    if checks.read_settings() is not None:
+        yield from examine_surroundings(LOOKS, seconds=SERVER_SECONDS)
+
+
+def examine_surroundings(looks: Iterable[str], *, seconds: float) -> Iterator[Finding]:
+    """Return the findings about broker, databases and migrations, and those of some of the LOOKS if tables can be read.
+
+    ``seconds``: how long the broker may take, and how long the participants' databases.
+    """
+    yield from _examine_broker(seconds)
+    using = get_settings().database
+    databases = list(_look("database", lambda: [_judge_server("database", health.read_server(using))]))
+    yield from databases
+    if any(finding.is_unread for finding in databases):
+        return
+    others = health.ask_databases([alias for alias in barrier_databases() if alias != using], seconds)
+    yield from (_judge_participant(alias, answer) for alias, answer in others.items())
+    answering = [alias for alias, answer in others.items() if isinstance(answer, DatabaseServer)]
+    migrations = list(_look("migrations", lambda: _examine_migrations(using, answering)))
+    yield from migrations
+    if any(finding.level is Level.FAIL and not finding.participant for finding in migrations):
+        return
+    for name in looks:
+        yield from _look(name, LOOKS[name])
+
+
+def _look(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Make one look; a database that fails meanwhile is a finding, too."""
+    try:
+        return list(look())
+    except Error as error:
+        what = f"does not answer: {health.shorten_error(error)}"
+        return [Finding(name=name, level=Level.FAIL, what=what, todo=CHECK_SERVER, is_unread=True)]
+
+
+def _examine_settings() -> Iterator[Finding]:
+    """Tell what the system checks say about settings, definitions, routing and time-outs."""
+    # Without databases: whether they answer is asked later, and since Django 6.0 none named means all of them.
+    found: list[CheckMessage] = run_checks(tags=[checks.TAG], databases=[])
+    shown = [message for message in found if not message.is_silenced()]
+    for message in shown:
+        level = Level.FAIL if message.is_serious() else Level.WARN
+        name = str(message.id or "check")
+        yield Finding(name=name, level=level, what=str(message.msg), todo=str(message.hint or ""))
+    if shown:
+        return
+    settings = get_settings()
+    timeout, whose = timings.find_longest_timeout(settings)
+    limit = current_app.conf.task_time_limit
+    yield Finding(
+        name="settings",
+        level=Level.OK,
+        what=f"time-outs are in order: {timeout.total_seconds():g} s ({whose})"
+        f" < lease {(timeout + settings.lease_margin).total_seconds():g} s;"
+        f" time slice {settings.time_slice.total_seconds():g} s; task_time_limit {f'{limit:g} s' if limit else 'none'};"
+        f" sweep every {settings.sweep_interval.total_seconds():g} s,"
+        f" ring every {settings.ring_interval.total_seconds():g} s",
+    )
+
+
+def _judge(name: str, what: str, *rules: Rule, participant: str = "", **facts: Any) -> Finding:
+    """Return a finding at the level of the first rule that applies, with what it says to do; OK when none does."""
+    level, todo = next(((level, todo) for applies, level, todo in rules if applies), (Level.OK, ""))
+    return Finding(name=name, level=level, what=what, todo=todo, participant=participant, facts=facts)
+
+
+def _judge_server(name: str, server: DatabaseServer, participant: str = "") -> Finding:
+    told = ", ".join(f"{setting} {value}" for setting, value in server.timeouts.items())
+    unlimited = [setting for setting, value in server.timeouts.items() if value == "0"]
+    limit = f"Set {', '.join(unlimited)} in OPTIONS, so that a lost client or a slow query cannot hold locks for ever."
+    return _judge(
+        name,
+        f"PostgreSQL {server.version}, {told}{', read-only' if server.is_read_only else ''}",
+        (server.number < OLDEST_SERVER, Level.FAIL, "The engine needs PostgreSQL 15 or newer."),
+        (server.is_read_only, Level.FAIL, "Connect to the primary server."),
+        (bool(unlimited), Level.WARN, limit),
+        participant=participant,
+    )
+
+
+def _judge_participant(alias: str, answer: DatabaseServer | NoAnswer) -> Finding:
+    name = f"database {alias}"
+    if isinstance(answer, DatabaseServer):
+        return _judge_server(name, answer, alias)
+    return _judge(name, f"does not answer: {answer.reason}", (True, Level.FAIL, CHECK_SERVER), participant=alias)
+
+
+def _examine_migrations(using: str, others: Iterable[str]) -> Iterator[Finding]:
+    """Look at the migrations of every app in the engine's database and in those of participants that answer."""
+    missing = {using: health.list_missing_migrations(using)}
+    for alias in others:
+        try:
+            missing[alias] = health.list_missing_migrations(alias)
+        except Error as error:
+            yield _judge_participant(alias, NoAnswer(reason=health.shorten_error(error)))
+    named = [f"{migration} on {alias}" for alias, migrations in missing.items() for migration in migrations]
+    facts: dict[str, Any] = {
+        "missing": len(named),
+        "databases": sorted(alias for alias, found in missing.items() if found),
+    }
+    what = f"not applied: {', '.join(named)}" if named else "all applied"
+    todo = "Run manage.py migrate for each database."
+    yield _judge("migrations", what, (bool(named), Level.FAIL, todo), **facts if named else {})
+
+
+def _examine_broker(seconds: float) -> Iterator[Finding]:
+    if get_settings().doorbell != "sagas.engine.notify.wakeup.ring_celery":
+        yield _judge("broker", f"not used: the doorbell is {get_settings().doorbell}")
+        return
+    where, failure = health.ask_broker(seconds)
+    todo = (
+        "Is it up, and does its URL name it rightly? Sagas are accepted, and go on when it is back; saga_sweep --loop"
+        " --run goes on with them without it."
+    )
+    what = f"{where}: {failure.reason}" if failure else f"{where} answers"
+    yield _judge("broker", what, (failure is not None, Level.WARN, todo))
+
+
+def _examine_clock() -> Iterator[Finding]:
+    before = datetime.now(UTC)
+    told = clock.read_now(get_settings().database)
+    after = datetime.now(UTC)
+    # Half of the way there and back is the moment at which the database most likely looked at its clock.
+    skew = (before + (after - before) / 2 - told).total_seconds()
+    what = f"this machine is {abs(skew):.3f} s {'ahead of' if skew > 0 else 'behind'} the database"
+    todo = "Set this machine's clock by NTP; sagas go by the database's, but logs and new ids do not."
+    yield _judge("clock", what, (abs(skew) > SKEW_WARN_SECONDS, Level.WARN, todo))
+
+
+def _examine_workers() -> Iterator[Finding]:
+    seen = read_liveness().workers
+    names = ", ".join(f"{worker.name} ({worker.version})" for worker in seen[:5])
+    more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
+    none = f"none seen within {get_settings().worker_seen_within.total_seconds():g} s"
+    what = f"{len(seen)} seen: {names}{more}" if seen else none
+    yield _judge("workers", what, (not seen, Level.FAIL, START_WORKER), seen=len(seen))
+
+
+def _examine_sweeper() -> Iterator[Finding]:
+    age = read_liveness().last_sweep_age
+    what = f"last sweep {age.total_seconds():.1f} s ago" if age is not None else "no sweep was ever made"
+    todo = "Lost rings and dead workers are noticed by nobody: start a worker or manage.py saga_sweep --loop."
+    is_old = age is not None and age > get_settings().worker_seen_within
+    yield _judge("sweeper", what, (age is None, Level.FAIL, START_WORKER), (is_old, Level.FAIL, todo))
+
+
+def _examine_oldest_due() -> Iterator[Finding]:
+    found = read_liveness()
+    age = found.oldest_due_age.total_seconds()
+    todo = "Add workers, or look with saga_list what they are busy with."
+    yield _judge(
+        "oldest due",
+        f"waits for {age:.1f} s" if found.oldest_due_at else "nothing is due",
+        (age > OLDEST_DUE_FAIL_SECONDS, Level.FAIL, todo),
+        (found.is_late, Level.WARN, todo),
+        age_seconds=round(age, 3),
+    )
+
+
+def _examine_hooks() -> Iterator[Finding]:
+    """Tell how many on_closed hooks are owed; one that is under way, or was closed just now, is nothing to say of."""
+    owed = hook_backlog.count_owed()
+    now = clock.read_now(get_settings().database)
+    age = now - owed.oldest_closed_at if owed.oldest_closed_at else timedelta()
+    what = f"{owed.count} owed" if owed.count else "none is owed"
+    if age > LATE:
+        what += f", the oldest for {age.total_seconds():.0f} s, {owed.failing} of them called in vain"
+    todo = "Look for 'Hook failed' in the log of the workers; a hook is called again until it returns."
+    yield _judge("closed hooks", what, (age > LATE, Level.WARN, todo))
+
+
+def _examine_queues() -> Iterator[Finding]:
+    """Compare the queues that steps use with those that somebody seen lately serves."""
+    needed = {get_settings().common_queue, *registry.queues()}
+    missing = sorted(needed - {queue for worker in read_liveness().workers for queue in worker.queues})
+    what = f"nobody serves {', '.join(missing)}" if missing else f"served: {', '.join(sorted(needed))}"
+    yield _judge("queues", what, (bool(missing), Level.FAIL, f"Start a worker with -Q {','.join(missing)}."))
+
+
+def _examine_definitions() -> Iterator[Finding]:
+    known = [f"{definition.name}@{definition.version}" for definition in registry.all_definitions()]
+    todo = "Write <app>/sagas.py in an installed app."
+    yield _judge("definitions", ", ".join(known) or "the code has none", (not known, Level.WARN, todo))
+
+
+def _examine_versions() -> Iterator[Finding]:
+    unknown = find_unknown_versions()
+    for version in unknown[:MAX_VERSIONS]:
+        name = f"version {version.name_and_version}"
+        todo = "Bring the version back until saga_check_versions reports no open saga of it."
+        yield Finding(name=name, level=Level.FAIL, what=version.describe(), todo=todo)
+    if (more := len(unknown) - MAX_VERSIONS) > 0:
+        todo = "List them with saga_check_versions."
+        yield Finding(name="versions", level=Level.FAIL, what=f"{more} more that the code lacks", todo=todo)
+    if not unknown:
+        yield Finding(name="versions", level=Level.OK, what="the code has all that open sagas run on")
+
+
+LOOKS: dict[str, Callable[[], Iterator[Finding]]] = {
+    "clock": _examine_clock,
+    "workers": _examine_workers,
+    "sweeper": _examine_sweeper,
+    "oldest due": _examine_oldest_due,
+    "closed hooks": _examine_hooks,
+    "queues": _examine_queues,
+    "definitions": _examine_definitions,
+    "versions": _examine_versions,
+}

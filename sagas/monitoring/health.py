@@ -1,0 +1,160 @@
+"""Questions to the servers that the engine depends on, each bounded in time: the broker, databases, migrations.
+
+What may let its callers wait without limit is asked in a thread of its own, one question at a time for each server.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from celery import current_app
+from django.db import Error, connections
+from django.db.migrations.executor import MigrationExecutor
+from kombu.connection import Connection
+from kombu.exceptions import OperationalError as BrokerError
+
+from ..databases import refresh_connection
+
+TIMEOUT_SETTINGS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoAnswer:
+    """The reason why a server gave no answer."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseServer:
+    """A PostgreSQL server, as a connection of the project sees it."""
+
+    version: str
+    number: int
+    """The version for comparison: 150004."""
+    timeouts: Mapping[str, str]
+    """The time-outs of the session by setting; ``0``: none."""
+    is_read_only: bool
+
+
+class _Question(threading.Thread, Generic[Answer]):
+    """A question on its way to a server."""
+
+    def __init__(self, name: str, ask: Callable[[], Answer | NoAnswer]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._ask = ask
+        self._answer: Answer | NoAnswer | None = None
+
+    def run(self) -> None:
+        """Ask, however long it takes."""
+        self._answer = self._ask()
+
+    def wait(self, seconds: float, ends_at: float) -> Answer | NoAnswer:
+        """Return the answer if it is there at a moment of the monotonic clock, ``seconds`` after it was asked for."""
+        self.join(max(0.0, ends_at - time.monotonic()))
+        return self._answer or NoAnswer(reason=f"does not answer within {seconds:g} s")
+
+
+_questions: dict[str, _Question[Any]] = {}
+_lock = threading.Lock()
+# Aliases of the databases that were seen to have every migration.
+_migrated: set[str] = set()
+
+
+def ask_broker(seconds: float) -> tuple[str, NoAnswer | None]:
+    """Connect to the broker, and have it say something.
+
+    Returns: its URL without the password, and why it did not answer; None: it did.
+    """
+    # Made here: the current app of Celery is another one in another thread.
+    connection = current_app.connection_for_write()
+    question = _begin(f"broker {connection.as_uri(include_password=True)}", lambda: _ping(connection, seconds))
+    answer = question.wait(seconds, time.monotonic() + seconds)
+    return connection.as_uri(), answer if isinstance(answer, NoAnswer) else None
+
+
+def ask_databases(aliases: Iterable[str], seconds: float) -> dict[str, DatabaseServer | NoAnswer]:
+    """Ask databases side by side, each over a connection of its own.
+
+    Returns: the answers by alias, after ``seconds`` for all of them together.
+    """
+    ends_at = time.monotonic() + seconds
+    questions = {alias: _begin(f"database {alias}", partial(_read_apart, alias)) for alias in aliases}
+    return {alias: question.wait(seconds, ends_at) for alias, question in questions.items()}
+
+
+def read_server(alias: str) -> DatabaseServer:
+    """Ask a database over the connection of this thread.
+
+    Raises: the database's errors.
+    """
+    refresh_connection(alias)
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
+        number, version = cursor.fetchone()
+        cursor.execute(f"SELECT {', '.join('current_setting(%s)' for _ in TIMEOUT_SETTINGS)}", TIMEOUT_SETTINGS)
+        timeouts = dict(zip(TIMEOUT_SETTINGS, cursor.fetchone(), strict=True))
+        cursor.execute("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool")
+        is_read_only = cursor.fetchone()[0]
+    return DatabaseServer(version=version.split()[0], number=number, timeouts=timeouts, is_read_only=is_read_only)
+
+
+def list_missing_migrations(alias: str) -> list[str]:
+    """Return the migrations that a database lacks, as ``app.name``.
+
+    Once all are applied the database is not asked again: the code of a process does not change.
+    Raises: the database's errors.
+    """
+    if alias in _migrated:
+        return []
+    executor = MigrationExecutor(connections[alias])
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if not plan:
+        _migrated.add(alias)
+    return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+
+
+def shorten_error(error: BaseException) -> str:
+    """Return the first line of an error's text, or the name of its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _begin(server: str, ask: Callable[[], Answer | NoAnswer]) -> _Question[Answer]:
+    """Ask a server, unless an older question to it is unanswered; return the question under way."""
+    with _lock:
+        question = _questions.get(server)
+        if question is None or not question.is_alive():
+            question = _questions[server] = _Question(f"sagas-health-{server.partition(' ')[0]}", ask)
+            question.start()
+        return question
+
+
+def _ping(connection: Connection, seconds: float) -> bool | NoAnswer:
+    try:
+        connection.ensure_connection(max_retries=1, timeout=seconds)
+        # An AMQP connection begins with a talk; redis says nothing before the first command.
+        client = getattr(connection.default_channel, "client", None)
+        if client is not None and hasattr(client, "ping"):
+            client.ping()
+    except (BrokerError, *connection.connection_errors, *connection.channel_errors, OSError) as error:
+        return NoAnswer(reason=shorten_error(error))
+    finally:
+        connection.release()
+    return True
+
+
+def _read_apart(alias: str) -> DatabaseServer | NoAnswer:
+    """Connect, or take a connection from the pool, and give it back: it belongs to this thread."""
+    try:
+        return read_server(alias)
+    except Error as error:
+        return NoAnswer(reason=shorten_error(error))
+    finally:
+        connections[alias].close()

@@ -1,0 +1,38 @@
+"""Number of ``on_closed`` hooks that are owed, for the doctor and the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..conf import get_settings
+from ..models import Saga
+
+MAX_COUNTED = 10_000  # beyond that nobody needs the number, and a page must not wait for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwedHooks:
+    """How many calls are owed."""
+
+    count: int
+    """Calls that were not made, or failed; at most MAX_COUNTED are counted."""
+    failing: int
+    """Those of them that were called before, and failed or were not answered."""
+    oldest_closed_at: datetime | None
+    """When the oldest of their sagas was closed; None: nothing is owed."""
+    most_tries: int
+    """The most tries that one of them has had."""
+
+
+def count_owed() -> OwedHooks:
+    """Count the calls that are owed."""
+    using = get_settings().database
+    rows = Saga.objects.using(using).filter(hook_due_at__isnull=False).order_by("hook_due_at")
+    found = list(rows.values_list("hook_tries", "closed_at")[:MAX_COUNTED])
+    return OwedHooks(
+        count=len(found),
+        failing=sum(tries > 1 for tries, _ in found),
+        oldest_closed_at=min((closed_at for _, closed_at in found if closed_at is not None), default=None),
+        most_tries=max((tries for tries, _ in found), default=0),
+    )

@@ -1,0 +1,1 @@
+"""Record of what operators did and looked at, and its verification."""

@@ -1,0 +1,114 @@
+"""Write down who sees inputs, results and error texts, before they are shown.
+
+A line in the log and a row that nobody can change. Who cannot be written down sees no payload: so the caller asks here
+first, and shows them only if the answer is yes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, connections
+from django.db.models.functions import Now
+
+from ...conf import get_settings
+from ...models import SagaLook
+from ...transactions import own_transaction
+
+logger = logging.getLogger(__name__)
+
+REPEATED_AFTER = timedelta(minutes=10)  # a page that refreshes itself is one look
+BATCH = 5_000
+MAX_DETAIL_CHARS = 300
+# Each parameter says its type: where the server binds them, it looks at every use of one, and they would differ.
+STATEMENT = f"""
+    INSERT INTO {SagaLook._meta.db_table} (at, actor, what, saga_id, detail)
+    SELECT clock_timestamp(), %(actor)s::varchar, %(what)s::varchar, %(saga_id)s::uuid, %(detail)s::varchar
+    WHERE NOT %(once)s::boolean OR NOT EXISTS (
+        SELECT FROM {SagaLook._meta.db_table}
+        WHERE saga_id = %(saga_id)s::uuid AND actor = %(actor)s::varchar AND what = %(what)s::varchar
+            AND detail = %(detail)s::varchar AND at > clock_timestamp() - %(age)s::interval
+    )
+"""  # noqa: S608 - the table's name is the model's
+
+
+class What(StrEnum):
+    """Say what was looked at."""
+
+    PAGE = "page"  #: the saga's page
+    HISTORY = "history"  #: what happened since a form was drawn
+    VALUE = "value"  #: one JSON value, taken along as a file
+    BUNDLE = "bundle"  #: the whole saga, taken along as a file
+    EXPORT = "export"  #: many sagas, taken along as a file
+    TRANSCRIPT = "transcript"  #: the whole saga, on the command line
+    BARRIER = "barrier"  #: a result stored with a participant
+    LIST = "list"  #: one line of error of many sagas, on the command line or through the API
+    API = "api"  #: the answer of an operator's API
+
+
+TAKEN_ALONG = frozenset({What.VALUE, What.BUNDLE, What.EXPORT})
+
+
+def note_look(
+    actor: object, what: What, *, saga_id: UUID | None = None, detail: str = "", level: int = logging.INFO
+) -> bool:
+    """Write down that somebody is about to see payloads.
+
+    ``actor``: the name of the account, which need not be a text in every project.
+    A repeat within REPEATED_AFTER is the same look, except where something is taken along.
+    ``level``: of the line in the log; the row is written in any case.
+    Returns: whether they may be shown: not when it could not be written down.
+    Tx: joins the caller's, or is one of its own.
+    """
+    settings, actor = get_settings(), str(actor)
+    shown = settings.redactor.redact_text(detail)[:MAX_DETAIL_CHARS]
+    facts = {"actor": actor, "what": what.value, "saga_id": str(saga_id) if saga_id else "", "detail": shown}
+    once = what not in TAKEN_ALONG and saga_id is not None
+    values: dict[str, Any] = {
+        "actor": actor[:200], "what": what.value, "saga_id": saga_id, "detail": shown, "once": once,
+        "age": REPEATED_AFTER,
+    }  # fmt: skip
+    try:
+        with own_transaction(settings.database, joins=True), connections[settings.database].cursor() as cursor:
+            cursor.execute(STATEMENT, values)
+    except (DatabaseError, InterfaceError):
+        text = "Look at payloads refused: it could not be written down."
+        logger.error(text, extra=facts, exc_info=level >= logging.INFO)  # no traceback on the terminal of a command
+        return False
+    logger.log(level, "Payloads seen.", extra=facts)
+    return True
+
+
+def count_expired_looks() -> int:
+    """Count what ``delete_expired_looks`` would delete now."""
+    settings = get_settings()
+    return SagaLook.objects.using(settings.database).filter(at__lt=Now() - settings.look_retention).count()
+
+
+def delete_expired_looks(*, should_stop: Callable[[], bool] = lambda: False) -> int:
+    """Delete what is older than SAGAS['LOOK_RETENTION'], in batches.
+
+    Returns: how many rows.
+    Tx: must not be inside one; opens one for each batch.
+    """
+    using, count = get_settings().database, 0
+    age: Any = get_settings().look_retention
+    while not should_stop():
+        with own_transaction(using), connections[using].cursor() as cursor:
+            cursor.execute("SELECT set_config('sagas.retention.purge', 'on', true)")
+            cursor.execute(
+                f"DELETE FROM {SagaLook._meta.db_table} WHERE id IN (SELECT id FROM {SagaLook._meta.db_table}"  # noqa: S608
+                " WHERE at < clock_timestamp() - %s::interval ORDER BY at, id LIMIT %s FOR UPDATE SKIP LOCKED)",
+                [age, BATCH],
+            )
+            deleted = int(cursor.rowcount)
+            cursor.execute("SELECT set_config('sagas.retention.purge', 'off', true)")
+        count += deleted
+        if deleted < BATCH:
+            break
+    return count

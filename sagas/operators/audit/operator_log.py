@@ -1,0 +1,200 @@
+"""Read what people did, newest first, a page at a time, on indexes that hold people's actions alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import Prefetch, Q, QuerySet, Value
+
+from ... import clock
+from ...conf import get_settings
+from ...models import BulkState, Saga, SagaBulk, SagaHistory, SagaKey
+from ...models.history import DEED, SHELL_MARK, person_of
+from ..preconditions import Operation
+from ..queries.keyset import is_below
+
+PAGE = 50
+PLACE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")  # microseconds since 1970, id
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedDeeds:
+    """Say which actions to read; what is left out does not narrow."""
+
+    actor: str = ""
+    """Whose, by the exact name; what an account did in a shell, with the machine's account beside its name, counts."""
+    operation: Operation | None = None
+    """Which action."""
+    since: datetime | None = None
+    """From when on."""
+    before: str = ""
+    """The place to go on from, as ``DeedPage.next_place`` gave it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deed:
+    """Tell of one action of a person."""
+
+    entry: SagaHistory
+    """The history entry: who, when, to which step, why."""
+    operation: str
+    """Which action."""
+    before: str
+    """Where the saga stood."""
+    after: str
+    """Where it stood then."""
+    result: str
+    """What it did, in a sentence; empty for entries from before it was kept."""
+    evidence: str
+    """What the person saw, if that was asked for."""
+    revision: int | None
+    """The revision that the person had decided on."""
+    keys: tuple[str, ...]
+    """Values of the saga's business keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkDeed:
+    """Tell that a person confirmed a bulk, or stopped it."""
+
+    bulk: SagaBulk
+    """Of which bulk."""
+    at: datetime
+    """When."""
+    actor: str
+    """Who."""
+    is_stop: bool
+    """Whether it was stopped then."""
+    reason: str
+    """Why; empty where somebody stopped it without a word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeedPage:
+    """Hold a page of what people did to sagas and to bulks, both of the same stretch of time."""
+
+    deeds: tuple[Deed, ...]
+    bulks: tuple[BulkDeed, ...]
+    next_place: str
+    """Where the next page begins; empty at the end."""
+    now: datetime
+    """When it was read."""
+
+
+def read_deeds(wanted: WantedDeeds, *, with_bulks: bool = False) -> DeedPage:
+    """Return a page of what people did, newest first; a place that is none begins at the newest."""
+    using = get_settings().database
+    keys = SagaKey.objects.using(using).order_by("name")
+    sagas = Saga.objects.using(using).only("definition").prefetch_related(Prefetch("keys", keys, to_attr="listed_keys"))
+    rows = _select(wanted).order_by("-at", "-pk").prefetch_related(Prefetch("saga", sagas))
+    found: list[SagaHistory | BulkDeed] = [*rows[: PAGE + 1], *(_read_bulks(wanted) if with_bulks else ())]
+    # At one moment entries come before bulks, which have no number to go on from.
+    found.sort(key=lambda one: (one.at, isinstance(one, SagaHistory)), reverse=True)
+    shown = found[: _count_page(found)]
+    return DeedPage(
+        deeds=tuple(_tell(one) for one in shown if isinstance(one, SagaHistory)),
+        bulks=tuple(one for one in shown if isinstance(one, BulkDeed)),
+        next_place=_describe_place(shown[-1]) if len(found) > len(shown) else "",
+        now=clock.read_now(using),
+    )
+
+
+def _count_page(found: Sequence[SagaHistory | BulkDeed]) -> int:
+    """Return how many are shown: bulks of one moment are not parted, as the next page begins below it."""
+    count = PAGE
+    while 0 < count < len(found) and isinstance(found[count - 1], BulkDeed) and found[count].at == found[count - 1].at:
+        count += 1
+    return count
+
+
+def _read_bulks(wanted: WantedDeeds) -> list[BulkDeed]:
+    """Return who confirmed and who stopped a bulk, the newest that fit, of each more than a page has."""
+    rows = SagaBulk.objects.using(get_settings().database).filter(started_at__isnull=False)
+    if wanted.operation is not None:
+        rows = rows.filter(operation=wanted.operation.value)
+    started = _narrow_bulks(rows, wanted, at="started_at", actor="actor")
+    stopped = _narrow_bulks(rows.filter(state=BulkState.STOPPED.value), wanted, at="ended_at", actor="stopped_by")
+    starts = started.annotate(is_stop=Value(value=False))[: PAGE + 1]
+    stops = stopped.annotate(is_stop=Value(value=True))[: PAGE + 1]
+    return [_tell_bulk(found, is_stop=found.is_stop) for found in starts.union(stops, all=True)]
+
+
+def _narrow_bulks(rows: QuerySet[SagaBulk], wanted: WantedDeeds, *, at: str, actor: str) -> QuerySet[SagaBulk]:
+    rows = rows.filter(**{f"{at}__isnull": False}).order_by(f"-{at}", "-pk")
+    if wanted.actor:
+        rows = rows.filter(_is_by(wanted.actor, actor))
+    if wanted.since is not None:
+        rows = rows.filter(**{f"{at}__gte": wanted.since})
+    if place := _parse_place(wanted.before):
+        moment, number = place
+        rows = rows.filter(**{f"{at}__lte" if number else f"{at}__lt": moment})
+    return rows
+
+
+def _tell_bulk(bulk: SagaBulk, *, is_stop: bool) -> BulkDeed:
+    at = bulk.ended_at if is_stop else bulk.started_at
+    actor, reason = (bulk.stopped_by, bulk.stop_reason) if is_stop else (bulk.actor, bulk.reason)
+    return BulkDeed(bulk=bulk, at=at or bulk.drawn_at, actor=actor, is_stop=is_stop, reason=reason)
+
+
+def _is_by(person: str, field: str = "actor") -> Q:
+    """Return the condition that a person acted, on the page or in a shell."""
+    return Q(**{field: person}) | Q(**{f"{field}__startswith": f"{person}{SHELL_MARK}"})
+
+
+def _select(wanted: WantedDeeds) -> Any:
+    rows = SagaHistory.objects.using(get_settings().database).filter(what=DEED)
+    if wanted.actor:
+        # The first says nothing new; it is what the index holds.
+        rows = rows.alias(person=person_of("actor")).filter(
+            _is_by(wanted.actor), person=wanted.actor.partition(SHELL_MARK)[0]
+        )
+    if wanted.operation is not None:
+        rows = rows.filter(to_state=wanted.operation.value)
+    if wanted.since is not None:
+        rows = rows.filter(at__gte=wanted.since)
+    if place := _parse_place(wanted.before):
+        rows = rows.filter(is_below("at", *place))
+    return rows
+
+
+def _tell(entry: SagaHistory) -> Deed:
+    data = entry.data if isinstance(entry.data, dict) else {}
+    revision = data.get("revision")
+    return Deed(
+        entry=entry,
+        operation=entry.to_state,
+        before=str(data.get("before", "")),
+        after=str(data.get("after", "")),
+        result=str(data.get("result", "")),
+        evidence=str(data.get("evidence", "")),
+        revision=revision if isinstance(revision, int) else None,
+        keys=tuple(key.value for key in entry.saga.listed_keys),  # type: ignore[attr-defined]
+    )
+
+
+def _describe_place(last: SagaHistory | BulkDeed) -> str:
+    """Return the place behind an entry, or with the number 0 behind everything of a moment."""
+    since = last.at - datetime(1970, 1, 1, tzinfo=UTC)
+    microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return f"{microseconds}-{last.pk if isinstance(last, SagaHistory) else 0}"
+
+
+def is_place(text: str) -> bool:
+    """Tell whether a page of the log can begin at a place."""
+    return _parse_place(text) is not None
+
+
+def _parse_place(text: str) -> tuple[datetime, int] | None:
+    found = PLACE.fullmatch(text)
+    if not found:
+        return None
+    try:
+        seconds, microseconds = divmod(int(found[1]), 1_000_000)
+        return datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=microseconds), int(found[2])
+    except (OverflowError, OSError, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""Operations on many sagas at once."""

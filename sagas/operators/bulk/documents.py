@@ -1,0 +1,45 @@
+"""Bulks as JSON, for the operators' API and the commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...conf import get_settings
+from ...models import SagaBulk, SagaBulkItem
+from . import selection
+
+
+def describe_bulk(found: SagaBulk) -> dict[str, Any]:
+    """Return a bulk and how far it is."""
+    return {**describe_listed_bulk(found), "counts": dict(selection.read_progress(found).counts)}
+
+
+def describe_listed_bulk(found: SagaBulk) -> dict[str, Any]:
+    """Return one bulk of a list; how far it is would be a statement for each."""
+    return {
+        "id": str(found.pk),
+        "operation": found.operation,
+        "state": found.state,
+        "actor": found.actor,
+        "reason": found.reason,
+        "words": found.words,
+        "filter": found.filter,
+        "total": found.total,
+        "drawn_at": found.drawn_at.isoformat(),
+        "started_at": found.started_at.isoformat() if found.started_at else None,
+        "ended_at": found.ended_at.isoformat() if found.ended_at else None,
+        "stopped_by": found.stopped_by,
+        "confirm_until": (found.drawn_at + get_settings().bulk_confirm_within).isoformat(),
+    }
+
+
+def describe_item(item: SagaBulkItem) -> dict[str, Any]:
+    """Return what became of one saga of a bulk."""
+    return {
+        "position": item.position,
+        "saga_id": str(item.saga_id),
+        "revision": item.revision,
+        "result": item.result,
+        "message": item.message,
+        "ended_at": item.ended_at.isoformat() if item.ended_at else None,
+    }

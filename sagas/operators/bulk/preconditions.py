@@ -1,0 +1,58 @@
+"""Say which actions can be done to many sagas at once, and why the others cannot.
+
+Tx: none needed; nothing is read but accounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...exceptions import BadRequest, PermissionRefused
+from ..actor import Actor
+from ..preconditions import PERMISSIONS, Operation
+
+BULK_PERMISSION = "bulk_saga"
+# In the order in which they are offered: the mildest first.
+BULK_OPERATIONS = (Operation.RETRY, Operation.PAUSE, Operation.RESUME, Operation.CANCEL, Operation.COMPENSATE)
+CONFIRM_COUNT_ABOVE = 100  # a larger set is confirmed by typing how many there are
+EVERYTHING = "every open saga"  # what is typed to confirm a set that no filter narrows
+
+NEEDS_EVIDENCE = "It needs evidence of what happened to this one step of this one saga."
+REASONS_AGAINST: Mapping[Operation, str] = {
+    Operation.SKIP: "It needs a step, and the result that later steps of this one saga read.",
+    Operation.MARK_SUCCEEDED: NEEDS_EVIDENCE,
+    Operation.MARK_REFUSED: NEEDS_EVIDENCE,
+    Operation.MARK_COMPENSATED: NEEDS_EVIDENCE,
+    Operation.ABANDON: "Each saga leaves other effects behind, and somebody must have read the list before.",
+}
+
+
+def require_bulk_operation(operation: Operation) -> None:
+    """Check that an action can be done to many sagas at once.
+
+    Raises: BadRequest with the reason.
+    """
+    if operation not in BULK_OPERATIONS:
+        name = operation.value.replace("_", " ")
+        raise BadRequest(f"{name} is done to one saga at a time. {REASONS_AGAINST[operation]}")
+
+
+def require_permissions(actor: Actor, operation: Operation) -> None:
+    """Check that somebody may do this action, and to many sagas.
+
+    Raises: PermissionRefused.
+    """
+    if lapse := find_lapse(actor, operation):
+        raise PermissionRefused(lapse)
+
+
+def find_lapse(actor: Actor, operation: Operation) -> str:
+    """Return why somebody may not do this action to many sagas, in a sentence; an empty text when he may."""
+    if not actor.is_trusted and actor.user is None:
+        return f"The account of {actor.name} does not exist any more."
+    if actor.user is not None and not actor.user.is_active:
+        return f"The account of {actor.name} is not active any more."
+    for permission in (BULK_PERMISSION, PERMISSIONS[operation]):
+        if not actor.may(permission):
+            return f"{actor.name} lacks the permission sagas.{permission}."
+    return ""

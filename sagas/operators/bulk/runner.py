@@ -1,0 +1,268 @@
+"""Act on the sagas of a bulk in the background, one after the other, and survive whatever happens to the worker.
+
+One worker at a time has a bulk, by a lease. Each saga is one transaction: the action, its history and the result of
+its row commit together, under the lease's token; so nothing is done twice, whoever dies when. A bulk whose worker died
+is found by the sweep when the lease ends. How fast it goes is written in the row, so it is the same with any number
+of workers, and no worker sleeps for it.
+
+Source: GCRA (ITU-T I.371, the virtual scheduling algorithm): ``due_at`` is the moment from which the next saga may be
+acted on; each one moves it by 1/rate.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import connections
+from django.db.models import F
+
+from ... import clock
+from ...conf import get_settings
+from ...core.survival import ends_process
+from ...databases import is_beyond_statement, refresh_connection
+from ...engine.notify import wakeup
+from ...exceptions import OperationRefused, SagaNotFound, StaleRevision
+from ...models import BulkResult, BulkState, SagaBulk, SagaBulkItem
+from ...models.bulk import BULK_ID_VERSION
+from ...transactions import own_transaction
+from ..actor import Actor, find_account
+from ..operations import perform_operation
+from ..preconditions import Operation
+from . import preconditions
+from .selection import end_bulk, select_items, wait_in_line
+
+logger = logging.getLogger(__name__)
+
+BURST = timedelta(seconds=10)  # as far as an idle time counts: longer than sweep and ring interval together
+MAX_FAILURES = 3  # as often the database may refuse one saga before the bulk gives that one up
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lease:
+    """Hold a bulk for one worker."""
+
+    bulk_id: UUID
+    token: UUID
+    allowance: int
+    """On how many sagas the rate lets it act now."""
+
+
+class _Turn(StrEnum):
+    """Say how one turn ended."""
+
+    ACTED = "acted"
+    OVER = "over"  #: nothing is left, or it was stopped, or the lease is another worker's
+
+
+def is_bulk_id(wanted: UUID) -> bool:
+    """Tell whether an id is that of a bulk and not of a saga."""
+    return wanted.version == BULK_ID_VERSION
+
+
+def advance(bulk_id: UUID, *, should_stop: Callable[[], bool] = lambda: False) -> int:
+    """Act on as many sagas of a bulk as its rate, this worker's time slice and ``should_stop`` allow now.
+
+    Returns: how many; 0 also when another worker has it, or there is nothing to do.
+    Raises: the database's errors when it is away; the lease then ends by itself.
+    Locks: the bulk row, then one saga row, for each saga. Tx: must not be inside one; opens one for each saga.
+    """
+    settings = get_settings()
+    refresh_connection(settings.database)
+    ends_at = time.monotonic() + settings.time_slice.total_seconds()
+    lease = _claim(bulk_id)
+    if lease is None:
+        return 0
+    count = 0
+    while count < lease.allowance and not should_stop() and time.monotonic() < ends_at:
+        if _act_or_note(lease) is _Turn.OVER:
+            return count
+        count += 1
+    _release(lease, count)
+    return count
+
+
+def ring_due() -> int:
+    """Ring for the bulks that are due and that nobody has, each at most once per ring interval.
+
+    Returns: how many.
+    """
+    settings = get_settings()
+    now = "(clock_timestamp() + %(shift)s * interval '1 second')"
+    sql = f"""
+        WITH page AS (
+            SELECT id FROM sagas_sagabulk
+            WHERE due_at <= {now} AND (rung_at IS NULL OR rung_at <= {now} - %(interval)s)
+                AND (lease_until IS NULL OR lease_until <= {now})
+            ORDER BY due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+        )
+        UPDATE sagas_sagabulk AS bulk SET rung_at = {now} FROM page WHERE bulk.id = page.id RETURNING bulk.id
+    """  # noqa: S608 - the parts are constants above
+    values: dict[str, Any] = {
+        "shift": clock.shift_seconds(),
+        "interval": settings.ring_interval,
+        "limit": settings.sweep_page,
+    }
+    with own_transaction(settings.database), connections[settings.database].cursor() as cursor:
+        cursor.execute(sql, values)
+        found = [row[0] for row in cursor.fetchall()]
+    for bulk_id in found:
+        wakeup.ring(bulk_id)
+    return len(found)
+
+
+def run_due(*, should_stop: Callable[[], bool] = lambda: False) -> int:
+    """Act for every due bulk in this process, without any broker. One that raises does not stop the others.
+
+    Returns: on how many sagas.
+    """
+    using = get_settings().database
+    due = SagaBulk.objects.using(using).filter(due_at__lte=clock.read_now(using)).order_by("due_at")
+    count = 0
+    for bulk_id in list(due.values_list("pk", flat=True)[: get_settings().sweep_page]):
+        if should_stop():
+            break
+        try:
+            count += advance(bulk_id, should_stop=should_stop)
+        except BaseException as error:
+            if ends_process(error):
+                raise
+            logger.exception("Bulk could not be advanced.", extra={"bulk_id": str(bulk_id)})
+    return count
+
+
+def _claim(bulk_id: UUID) -> _Lease | None:
+    """Take a bulk that is due and that nobody has.
+
+    Returns: None when there is no such bulk.
+    """
+    settings = get_settings()
+    token = uuid4()
+    now = "(clock_timestamp() + %(shift)s * interval '1 second')"
+    sql = f"""
+        UPDATE sagas_sagabulk SET lease_token = %(token)s, lease_until = {now} + %(lease)s,
+            due_at = greatest(due_at, {now} - %(burst)s)
+        WHERE id = %(id)s AND due_at <= {now} AND (lease_until IS NULL OR lease_until <= {now})
+        RETURNING extract(epoch FROM {now} - due_at)
+    """  # noqa: S608 - the parts are constants above
+    values: dict[str, Any] = {
+        "shift": clock.shift_seconds(), "token": token, "lease": settings.time_slice + settings.lease_margin,
+        "burst": BURST, "id": bulk_id,
+    }  # fmt: skip
+    with own_transaction(settings.database), connections[settings.database].cursor() as cursor:
+        cursor.execute(sql, values)
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    return _Lease(bulk_id=bulk_id, token=token, allowance=int(float(row[0]) * settings.bulk_rate) + 1)
+
+
+def _release(lease: _Lease, count: int) -> None:
+    """Give a bulk back, or end it when nothing is left; the next saga may be acted on when the rate allows it."""
+    settings = get_settings()
+    with own_transaction(settings.database, durable=True):
+        bulk = _lock_leased(lease)
+        if bulk is None:
+            return
+        if not select_items(bulk.pk).filter(result__isnull=True).exists():
+            end_bulk(bulk, BulkState.FINISHED)
+            return
+        bulk.due_at = F("due_at") + timedelta(seconds=count / settings.bulk_rate)
+        bulk.lease_token = bulk.lease_until = bulk.rung_at = None
+        bulk.save(using=settings.database, update_fields=["due_at", "lease_token", "lease_until", "rung_at"])
+
+
+def _act_or_note(lease: _Lease) -> _Turn:
+    """Act on the next saga; one that the database refuses is put behind the others, and at last given up."""
+    using = get_settings().database
+    tried: list[SagaBulkItem] = []
+    try:
+        with own_transaction(using, durable=True):
+            return _act_on_next(lease, tried)
+    except Exception as error:
+        if not tried or is_beyond_statement(error):
+            raise
+        facts = {"bulk_id": str(lease.bulk_id), "saga_id": str(tried[0].saga_id)}
+        logger.exception("Saga of a bulk could not be acted on.", extra=facts)
+        return _note_failure(lease, tried[0].pk, error)
+
+
+def _act_on_next(lease: _Lease, tried: list[SagaBulkItem]) -> _Turn:
+    """Act on one saga and write its result, in the transaction of the caller."""
+    bulk = _lock_leased(lease)
+    if bulk is None:
+        return _Turn.OVER
+    waiting = select_items(bulk.pk).filter(result__isnull=True).order_by("failures", "position")
+    item = waiting.first()
+    if item is None:
+        end_bulk(bulk, BulkState.FINISHED)
+        return _Turn.OVER
+    tried.append(item)
+    actor, operation = _find_actor(bulk), Operation(bulk.operation)
+    if lapse := preconditions.find_lapse(actor, operation):
+        now = clock.read_now(get_settings().database)
+        waiting.order_by().update(result=BulkResult.REFUSED.value, message=lapse, ended_at=now)
+        end_bulk(bulk, BulkState.FINISHED)
+        return _Turn.OVER
+    item.result, item.message = _act(bulk, item, actor, operation)
+    item.ended_at = clock.read_now(get_settings().database)
+    item.save(using=get_settings().database, update_fields=["result", "message", "ended_at"])
+    return _Turn.ACTED
+
+
+def _act(bulk: SagaBulk, item: SagaBulkItem, actor: Actor, operation: Operation) -> tuple[str, str]:
+    """Do the action on one saga.
+
+    Returns: its result and a sentence.
+    """
+    try:
+        found = perform_operation(
+            operation, item.saga_id, actor=replace(actor, bulk=bulk.pk), reason=bulk.reason, revision=item.revision
+        )
+    except StaleRevision as error:
+        return BulkResult.STALE.value, str(error)
+    except OperationRefused as error:
+        return BulkResult.REFUSED.value, str(error)
+    except SagaNotFound:
+        return BulkResult.GONE.value, "The saga is deleted."
+    return (BulkResult.ALREADY if found.is_repeat else BulkResult.DONE).value, found.message
+
+
+def _note_failure(lease: _Lease, item_id: int, error: Exception) -> _Turn:
+    using = get_settings().database
+    with own_transaction(using, durable=True):
+        bulk = _lock_leased(lease)
+        if bulk is None:
+            return _Turn.OVER
+        # Read anew: the row in memory may hold a result that was rolled back.
+        item = select_items(bulk.pk).get(pk=item_id)
+        item.failures += 1
+        if item.failures >= MAX_FAILURES:
+            item.result = BulkResult.FAILED.value
+            item.message = f"Given up after {item.failures} failures: {type(error).__name__}. The log tells more."
+            item.ended_at = clock.read_now(using)
+        item.save(using=using, update_fields=["failures", "result", "message", "ended_at"])
+    return _Turn.ACTED
+
+
+def _lock_leased(lease: _Lease) -> SagaBulk | None:
+    """Lock a bulk that this worker has, so that nobody stops or takes it between one saga's beginning and end.
+
+    Returns: None when it was stopped, or the lease ended and another worker took it.
+    """
+    wait_in_line(lease.bulk_id)
+    bulks = SagaBulk.objects.using(get_settings().database).select_for_update(no_key=True)
+    return bulks.filter(pk=lease.bulk_id, lease_token=lease.token).first()
+
+
+def _find_actor(bulk: SagaBulk) -> Actor:
+    """Return who started a bulk, with the permissions of this moment; without an account when that is gone."""
+    user = find_account("pk", bulk.account) if bulk.account else None
+    is_trusted = bulk.is_trusted and not bulk.account
+    return Actor(name=bulk.actor, user=user, is_trusted=is_trusted)

@@ -1,0 +1,343 @@
+"""Let a person act on many sagas at once: draw the set, confirm it, stop it, see how far it is.
+
+A set is drawn first: its sagas and their revisions are frozen in rows, and nothing happens. Then its page shows how
+many there are, by which filter, and some of them; confirming starts exactly this set, once. ``bulk_running`` does the
+work in the background. What a filter would find later, or a request that lost its filter, changes nothing any more.
+
+Source: the mistakes of other consoles, docs/how-to/operating.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connections
+from django.db.models import Count, QuerySet
+
+from ... import clock
+from ...conf import get_settings
+from ...core.states import SagaState
+from ...engine.notify import wakeup
+from ...exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRefused
+from ...models import BulkResult, BulkState, Saga, SagaBulk, SagaBulkItem
+from ...transactions import own_transaction
+from ..actor import Actor
+from ..operations import check_text
+from ..preconditions import Operation
+from .preconditions import BULK_PERMISSION, CONFIRM_COUNT_ABOVE, EVERYTHING, require_bulk_operation, require_permissions
+
+MAX_SELECTED = 1_000  # by hand; more is a filter
+MAX_DRAWN = 10  # sets of one person that nobody has confirmed; the oldest give way
+MAX_WORDS_CHARS = 500
+SELECTED = "selected by hand"
+NOT_BEGUN = "not_begun"
+WIDE_FILTERS = frozenset({"search", "since", "until"})
+OPEN_STATES = frozenset(state.value for state in SagaState if state.is_open)
+EDGE = 1_000  # so many of the oldest and of the newest sagas are asked whether a filter leaves one out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Say how far a bulk is."""
+
+    total: int
+    """How many sagas it has."""
+    counts: Mapping[str, int]
+    """Sagas by result, every result named; and those without one as ``not_begun``."""
+
+    @property
+    def ended(self) -> int:
+        """How many have a result."""
+        return self.total - self.counts[NOT_BEGUN]
+
+
+def draw_selected(operation: Operation, saga_ids: Collection[UUID], *, actor: Actor) -> SagaBulk:
+    """Freeze a set of sagas that a person selected one by one; closed ones too, which will be refused with the facts.
+
+    Raises: PermissionRefused; BadRequest for an action that cannot be done in bulk, no saga, too many, or unknown ones.
+    Tx: opens one.
+    """
+    wanted = set(saga_ids)
+    if not wanted:
+        raise BadRequest("No saga is selected.")
+    if len(wanted) > MAX_SELECTED:
+        raise BadRequest(
+            f"{len(wanted)} sagas are selected; {MAX_SELECTED} can be. Narrow the list by a filter instead."
+        )
+    sagas = Saga.objects.using(get_settings().database).filter(pk__in=wanted)
+    unknown = wanted - set(sagas.values_list("pk", flat=True))
+    if unknown:
+        raise BadRequest(
+            f"There is no saga {min(unknown)}"
+            + (f", nor {len(unknown) - 1} others." if unknown - {min(unknown)} else ".")
+        )
+    return _draw(operation, sagas, actor=actor, filter=None, words=SELECTED)
+
+
+def draw_matching(
+    operation: Operation,
+    sagas: QuerySet[Saga],
+    *,
+    actor: Actor,
+    filter: Mapping[str, str],
+    words: str,
+    everything: bool = False,
+) -> SagaBulk:
+    """Freeze the open sagas that a filter finds now.
+
+    ``filter`` and ``words`` tell how ``sagas`` was narrowed. One that narrows nothing is refused unless ``everything``
+    says that it is meant; and a filter beside ``everything`` contradicts it.
+    Raises: PermissionRefused; BadRequest, also when nothing matches, or more than SAGAS['BULK_MAX'] sagas do.
+    Tx: opens one.
+    """
+    require_scope(filter, everything=everything, sagas=sagas)
+    opened = sagas.filter(closed_at__isnull=True)
+    return _draw(operation, opened, actor=actor, filter=dict(filter), words=words)
+
+
+def require_scope(filter: Mapping[str, str], *, everything: bool, sagas: QuerySet[Saga] | None = None) -> None:
+    """Check that a filter narrows, or that everything is asked for by name.
+
+    ``sagas``: what the filter finds, open and closed; None: whether it really narrows is not asked yet.
+    Raises: BadRequest.
+    """
+    if not filter and not everything:
+        raise BadRequest("There is no filter. Filter the list first, or ask for every open saga by name.")
+    if filter and everything:
+        raise BadRequest("A filter and every open saga are two different things; ask for one of them.")
+    if filter and sagas is not None and not _narrows(filter, sagas):
+        names = " and ".join(sorted(filter))
+        raise BadRequest(f"The filter on {names} narrows nothing. Filter further, or ask for every open saga by name.")
+
+
+def _narrows(filter: Mapping[str, str], sagas: QuerySet[Saga]) -> bool:
+    """Tell whether a filter leaves any saga out, as far as the newest and the oldest tell.
+
+    A state, a step or a definition says what is meant, whatever there happens to be now. A window of starts and the
+    beginning of an id or a key can be chosen so wide that they say nothing. One saga is never everything by a search.
+    """
+    telling = {name for name, value in filter.items() if not _is_idle(name, value)}
+    if telling - WIDE_FILTERS:
+        return True
+    if not telling:
+        return False
+    rows = Saga.objects.using(get_settings().database)
+    edges = {*rows.order_by("created_at", "pk").values_list("pk", flat=True)[:EDGE]}
+    edges |= {*rows.order_by("-created_at", "-pk").values_list("pk", flat=True)[:EDGE]}
+    if len(edges) == 1 and telling == {"search"}:
+        return True
+    return sagas.filter(pk__in=edges).order_by().count() < len(edges)
+
+
+def _is_idle(name: str, value: str) -> bool:
+    """Tell whether a criterion names what a bulk takes anyway: every open saga."""
+    return (name, value) == ("closed", "no") or (name == "state" and set(value.split(",")) >= OPEN_STATES)
+
+
+def count_matching(sagas: QuerySet[Saga]) -> int:
+    """Count the open sagas of a filter, no further than one beyond SAGAS['BULK_MAX']."""
+    return count_limited(sagas.filter(closed_at__isnull=True))
+
+
+def start_bulk(
+    bulk_id: UUID, *, actor: Actor, reason: str, count: int | None = None, words: str = ""
+) -> tuple[SagaBulk, bool]:
+    """Confirm a set that was drawn: workers act on it from now on.
+
+    ``count`` must be how many sagas it has when there are more than CONFIRM_COUNT_ABOVE; ``words`` must be EVERYTHING
+    when no filter narrowed it. A given count that is wrong is always refused.
+    Returns: the bulk, and whether it was started now; False when the same person had started it already.
+    Raises: BulkNotFound; PermissionRefused; BadRequest; OperationRefused when it was drawn too long ago.
+    Locks: the bulk row. Tx: opens one.
+    """
+    settings = get_settings()
+    with own_transaction(settings.database, joins=True):
+        bulk = _lock(bulk_id)
+        require_permissions(actor, Operation(bulk.operation))
+        if (bulk.account, bulk.actor) != (account_of(actor), actor.name):
+            raise PermissionRefused(f"{bulk.actor} drew this set; draw one of your own to confirm it.")
+        if bulk.state != BulkState.DRAWN:
+            return bulk, False
+        now = clock.read_now(settings.database)
+        if now > bulk.drawn_at + settings.bulk_confirm_within:
+            raise OperationRefused("This set was frozen too long ago to be confirmed. Draw it anew.")
+        checked = check_text(reason, "The reason")
+        check_confirmation(bulk, count, words)
+        bulk.state, bulk.reason = BulkState.RUNNING.value, checked
+        bulk.started_at = bulk.due_at = now
+        bulk.save(using=settings.database, update_fields=["state", "reason", "started_at", "due_at"])
+        wakeup.ring_after_commit(bulk_id)
+        return bulk, True
+
+
+def stop_bulk(bulk_id: UUID, *, actor: Actor, reason: str = "") -> tuple[SagaBulk, bool]:
+    """End a bulk: the saga that is being acted on is finished, what has not begun stays undone.
+
+    The brake may be pulled by everybody who has the permission for bulks, and without a reason: it is urgent.
+    Returns: the bulk, and whether it was stopped now; False when it was over already.
+    Raises: BulkNotFound; PermissionRefused; BadRequest; OperationRefused when it was not started.
+    Locks: the bulk row. Tx: opens one.
+    """
+    actor.require(BULK_PERMISSION)
+    checked = check_text(reason, "The reason", least=0)
+    with own_transaction(get_settings().database, joins=True):
+        bulk = _lock(bulk_id)
+        if bulk.is_over:
+            return bulk, False
+        if bulk.state == BulkState.DRAWN:
+            raise OperationRefused("It was not started; nothing is done unless its person confirms it.")
+        end_bulk(bulk, BulkState.STOPPED, stopped_by=actor.name, stop_reason=checked)
+        return bulk, True
+
+
+def end_bulk(bulk: SagaBulk, state: BulkState, *, stopped_by: str = "", stop_reason: str = "") -> None:
+    """Write that a bulk is over, with its counts.
+
+    Tx: must be inside one that has locked the row.
+    """
+    using = get_settings().database
+    bulk.state, bulk.stopped_by, bulk.stop_reason = state.value, stopped_by, stop_reason
+    bulk.counts, bulk.ended_at = dict(count_results(bulk.pk, bulk.total)), clock.read_now(using)
+    bulk.due_at = bulk.rung_at = bulk.lease_token = bulk.lease_until = None
+    bulk.save(using=using)
+
+
+def find_bulk(bulk_id: UUID) -> SagaBulk:
+    """Return a bulk.
+
+    Raises: BulkNotFound.
+    """
+    bulk = SagaBulk.objects.using(get_settings().database).filter(pk=bulk_id).first()
+    if bulk is None:
+        raise BulkNotFound(f"There is no bulk {bulk_id}.")
+    return bulk
+
+
+def select_items(bulk_id: UUID) -> QuerySet[SagaBulkItem]:
+    """Return the sagas of a bulk."""
+    return SagaBulkItem.objects.using(get_settings().database).filter(bulk_id=bulk_id)
+
+
+def read_progress(bulk: SagaBulk) -> Progress:
+    """Return how far a bulk is; of one that is over, as it was written at its end."""
+    return Progress(total=bulk.total, counts=bulk.counts or count_results(bulk.pk, bulk.total))
+
+
+def count_results(bulk_id: UUID, total: int) -> dict[str, int]:
+    """Count the sagas of a bulk by result.
+
+    Shape: every result of BulkResult, and ``not_begun``.
+    """
+    items = select_items(bulk_id).filter(result__isnull=False)
+    found = dict(items.order_by().values_list("result").annotate(Count("pk")))
+    counts = {result.value: found.get(result.value, 0) for result in BulkResult}
+    return {**counts, NOT_BEGUN: total - sum(counts.values())}
+
+
+def account_of(actor: Actor) -> str:
+    """Return the key of an actor's account, by value; empty for the machine's own."""
+    return str(actor.user.pk) if actor.user is not None else ""
+
+
+def _draw(
+    operation: Operation, sagas: QuerySet[Saga], *, actor: Actor, filter: dict[str, str] | None, words: str
+) -> SagaBulk:
+    require_bulk_operation(operation)
+    require_permissions(actor, operation)
+    settings = get_settings()
+    with own_transaction(settings.database, joins=True):
+        _drop_oldest_drawn(actor)
+        bulk = SagaBulk(
+            operation=operation.value, actor=actor.name, account=account_of(actor), is_trusted=actor.is_trusted,
+            filter=settings.redactor.redact_data(filter), words=settings.redactor.redact_text(words)[:MAX_WORDS_CHARS],
+            total=0, drawn_at=clock.read_now(settings.database),
+        )  # fmt: skip
+        bulk.save(using=settings.database, force_insert=True)
+        if count_limited(sagas) <= settings.bulk_max:
+            bulk.total = _freeze(bulk, sagas)
+        else:
+            bulk.total = settings.bulk_max + 1
+        if not bulk.total:
+            raise BadRequest(f"No open saga matches: {words}.")
+        if bulk.total > settings.bulk_max:
+            raise BadRequest(
+                f"More than {settings.bulk_max} sagas match, the most that one bulk may have (SAGAS['BULK_MAX'])."
+                " Narrow the filter."
+            )
+        bulk.save(using=settings.database, update_fields=["total"])
+        return bulk
+
+
+def count_limited(sagas: QuerySet[Saga]) -> int:
+    """Count sagas, no further than one beyond SAGAS['BULK_MAX']."""
+    return sagas.order_by()[: get_settings().bulk_max + 1].count()
+
+
+def _freeze(bulk: SagaBulk, sagas: QuerySet[Saga]) -> int:
+    """Write the rows of a set in one statement, the oldest saga first.
+
+    Returns: how many; at most one beyond the limit.
+    """
+    settings = get_settings()
+    chosen = sagas.order_by("created_at", "pk").values_list("pk", "revision")[: settings.bulk_max + 1]
+    try:
+        select, values = chosen.query.get_compiler(settings.database).as_sql()
+    except EmptyResultSet:
+        return 0
+    table = SagaBulkItem._meta.db_table
+    sql = (
+        f"INSERT INTO {table} (bulk_id, position, saga_id, revision, message, failures)"
+        f" SELECT %s, row_number() OVER (), found.id, found.revision, '', 0 FROM ({select}) AS found (id, revision)"
+    )
+    with connections[settings.database].cursor() as cursor:
+        cursor.execute(sql, [bulk.pk, *values])
+        return int(cursor.rowcount)
+
+
+def _drop_oldest_drawn(actor: Actor) -> None:
+    """Forget all but the newest sets that a person has drawn and not confirmed; nothing was done with them."""
+    using = get_settings().database
+    mine = SagaBulk.objects.using(using).filter(
+        state=BulkState.DRAWN.value, account=account_of(actor), actor=actor.name
+    )
+    old = list(mine.order_by("-drawn_at", "-pk").values_list("pk", flat=True)[MAX_DRAWN - 1 :])
+    if not old:
+        return
+    free = list(mine.filter(pk__in=old).select_for_update(skip_locked=True).values_list("pk", flat=True))
+    SagaBulk.objects.using(using).filter(pk__in=free).delete()
+
+
+def check_confirmation(bulk: SagaBulk, count: int | None, words: str, *, is_whole: bool = True) -> None:
+    """Check what is typed to confirm a set.
+
+    ``is_whole``: whether what is missing is refused, too, and not only what is wrong.
+    Raises: BadRequest.
+    """
+    if bulk.is_unfiltered and words.strip() != EVERYTHING and (is_whole or words):
+        raise BadRequest(f"No filter narrows this set. To act on all {bulk.total} open sagas, type: {EVERYTHING}")
+    if is_whole and count is None and bulk.total > CONFIRM_COUNT_ABOVE:
+        raise BadRequest(f"This set has more than {CONFIRM_COUNT_ABOVE} sagas: type how many it has.")
+    if count is not None and count != bulk.total:
+        raise BadRequest(f"You typed {count}, but this set has {bulk.total} sagas.")
+
+
+def wait_in_line(bulk_id: UUID) -> None:
+    """Wait until it is one's turn with a bulk, in the order of asking, until the end of the transaction.
+
+    Row locks know no order: a worker that takes the row again for the next saga would overtake, again and again, the
+    person who waits for it to stop the bulk.
+    """
+    with connections[get_settings().database].cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sagas.bulk:{bulk_id}"])
+
+
+def _lock(bulk_id: UUID) -> SagaBulk:
+    wait_in_line(bulk_id)
+    bulks = SagaBulk.objects.using(get_settings().database).select_for_update(no_key=True)
+    bulk = bulks.filter(pk=bulk_id).first()
+    if bulk is None:
+        raise BulkNotFound(f"There is no bulk {bulk_id}.")
+    return bulk

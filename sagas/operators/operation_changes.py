@@ -1,0 +1,212 @@
+"""What each operation of an operator changes on a saga, and how the engine reacts before anything is claimed.
+
+The same functions do an operation, on a locked saga that is then written, and simulate it, on a draft that nobody can
+write. They change rows in memory only.
+
+Tx: inside the transaction that holds the unit of work, or none for a draft of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.history_events import HistoryEvent
+from ..core.outcomes import Report
+from ..core.states import AbortRequest, Direction, Effect, Hold, Kind, Outcome, StepState
+from ..engine import claim, effects_left, holds, saga_transitions, step_transitions
+from ..engine.store.draft import SagaDraft
+from ..exceptions import BadRequest, OperationRefused
+from ..models import SagaStep
+from . import preconditions
+from .preconditions import Operation
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationRequest:
+    """What an operator asked for, checked already."""
+
+    operation: Operation
+    """What is to be done."""
+    step: str | None = None
+    """The step that it is meant for; None: the whole saga."""
+    actor: str = ""
+    """Who asked for it, by value."""
+    reason: str = ""
+    """Why, in words."""
+    evidence: str = ""
+    """How the operator knows; only for what marks a step."""
+    result: dict[str, Any] | None = None
+    """What stands in for the step's own result; None: nothing does."""
+    facts: Mapping[str, Any] | None = None
+    """What else its history row keeps, such as the revision it was decided on."""
+
+    def find_step(self, draft: SagaDraft) -> SagaStep:
+        """Return the row of its step.
+
+        Raises: BadRequest when none is named.
+        """
+        if self.step is None:
+            raise BadRequest("Name the step.")
+        return draft.step(self.step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationChange:
+    """What an operation has changed on a draft."""
+
+    message: str
+    """One sentence for the operator."""
+    rings: tuple[str, ...]
+    """Queues to ring once it is committed."""
+
+
+def apply(draft: SagaDraft, request: OperationRequest) -> OperationChange:
+    """Change a saga as an operation does, and let the engine react: deadlines, abort requests, the end.
+
+    Raises: OperationRefused when the operation is not possible now.
+    """
+    operation = request.operation
+    if operation is not Operation.ABANDON:
+        step_transitions.expire_leases(draft)
+    if refusal := preconditions.find_refusal(draft, operation, request.step):
+        raise OperationRefused(refusal)
+    before = preconditions.describe(draft)
+    message = CHANGES[operation](draft, request)
+    draft.bump_revision()
+    following = claim.claim_next(draft, queues=None, worker="", may_claim=False)
+    data: dict[str, Any] = {
+        "operation": operation.value, "before": before, "after": preconditions.describe(draft), "result": message,
+        **(request.facts or {}),
+    }  # fmt: skip
+    if request.evidence:
+        data["evidence"] = request.evidence
+    draft.add_history(
+        HistoryEvent.OPERATOR_ACTED,
+        step=draft.step(request.step) if request.step else None,
+        to_state=operation.value,
+        actor=request.actor,
+        reason=request.reason,
+        data=data,
+    )
+    return OperationChange(message=message, rings=following.rings)
+
+
+def settle_as_told(draft: SagaDraft, row: SagaStep, *, happened: bool, request: OperationRequest) -> None:
+    """Settle the action of a step by an operator's word, written as an attempt of its own, and let the saga react."""
+    outcome, effect = (Outcome.SUCCEEDED, Effect.YES) if happened else (Outcome.REFUSED, Effect.NONE)
+    report = _assume(draft, row, Direction.ACTION, outcome, effect, request)
+    step_transitions.settle_action(draft, row, report)
+
+
+def _retry(draft: SagaDraft, request: OperationRequest) -> str:
+    names = preconditions.retriable_steps(draft, request.step)
+    for name in names:
+        step_transitions.ask_again(draft, draft.step(name), actor=request.actor, reason=request.reason)
+    holds.clear_missing_definition(draft)
+    blocked = f" The saga is still held: {draft.saga.hold}." if draft.saga.hold else ""
+    return f"Due now, with a fresh budget: {', '.join(names)}.{blocked}"
+
+
+def _compensate(draft: SagaDraft, request: OperationRequest) -> str:
+    cause = {"kind": "operator", "actor": request.actor, "reason": request.reason}
+    saga_transitions.turn_back(draft, cause, actor=request.actor, reason=request.reason)
+    return "The saga compensates."
+
+
+def _skip(draft: SagaDraft, request: OperationRequest) -> str:
+    row = request.find_step(draft)
+    before = row.state
+    holds.clear_hold(draft, row, actor=request.actor, reason=request.reason)
+    holds.set_attention(draft, row, None)
+    row.skip()
+    row.result, row.is_assumed = request.result, True
+    row.due_at, row.waiting_for, row.finished_at = None, None, draft.now
+    draft.bump_revision()
+    draft.add_history(
+        HistoryEvent.STEP_SKIPPED,
+        step=row,
+        from_state=before,
+        to_state=row.state,
+        actor=request.actor,
+        reason=request.reason,
+    )
+    return f"{row.name} is skipped."
+
+
+def _mark_succeeded(draft: SagaDraft, request: OperationRequest) -> str:
+    row = request.find_step(draft)
+    settle_as_told(draft, row, happened=True, request=request)
+    return f"{row.name} counts as succeeded."
+
+
+def _mark_refused(draft: SagaDraft, request: OperationRequest) -> str:
+    row = request.find_step(draft)
+    settle_as_told(draft, row, happened=False, request=request)
+    return f"{row.name} counts as refused."
+
+
+def _mark_compensated(draft: SagaDraft, request: OperationRequest) -> str:
+    row = request.find_step(draft)
+    report = _assume(draft, row, Direction.COMPENSATION, Outcome.SUCCEEDED, Effect.YES, request)
+    step_transitions.settle_compensation(draft, row, report)
+    return f"{row.name} counts as compensated."
+
+
+def _pause(draft: SagaDraft, request: OperationRequest) -> str:
+    holds.set_hold(draft, None, Hold.PAUSED, actor=request.actor, reason=request.reason)
+    return "The saga is paused."
+
+
+def _resume(draft: SagaDraft, request: OperationRequest) -> str:
+    holds.clear_hold(draft, None, actor=request.actor, reason=request.reason)
+    return "The saga goes on."
+
+
+def _cancel(draft: SagaDraft, request: OperationRequest) -> str:
+    saga_transitions.request_abort(draft, AbortRequest.CANCEL, actor=request.actor, reason=request.reason)
+    for row in draft.steps:
+        # A pivot of unknown outcome stays held: the request is remembered until somebody knows.
+        if row.kind != Kind.PIVOT or row.state == StepState.WAITING:
+            holds.clear_hold(draft, row, actor=request.actor, reason=request.reason)
+    return "The saga is asked to turn back."
+
+
+def _abandon(draft: SagaDraft, request: OperationRequest) -> str:
+    step_transitions.give_up_leases(draft)
+    left = effects_left.list_effects(draft)
+    saga_transitions.abandon(draft, left, actor=request.actor, reason=request.reason)
+    names = ", ".join(effect["step"] for effect in left)
+    return f"The saga is abandoned; left behind: {names or 'nothing'}."
+
+
+CHANGES: Mapping[Operation, Callable[[SagaDraft, OperationRequest], str]] = {
+    Operation.RETRY: _retry,
+    Operation.COMPENSATE: _compensate,
+    Operation.SKIP: _skip,
+    Operation.MARK_SUCCEEDED: _mark_succeeded,
+    Operation.MARK_REFUSED: _mark_refused,
+    Operation.MARK_COMPENSATED: _mark_compensated,
+    Operation.PAUSE: _pause,
+    Operation.RESUME: _resume,
+    Operation.CANCEL: _cancel,
+    Operation.ABANDON: _abandon,
+}
+"""What each operation changes; each returns one sentence for the operator."""
+
+
+def _assume(
+    draft: SagaDraft,
+    row: SagaStep,
+    direction: Direction,
+    outcome: Outcome,
+    effect: Effect,
+    request: OperationRequest,
+) -> Report:
+    """Write an operator's word as an attempt of its own, so that effects stay computed from attempts alone."""
+    report = Report(outcome=outcome, effect=effect, result=request.result, settles=True, message=request.evidence)
+    draft.assume(row, direction, report, request.actor)
+    row.is_assumed = True
+    draft.bump_revision()
+    return report

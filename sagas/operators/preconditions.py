@@ -1,0 +1,276 @@
+"""Preconditions of what operators do to a saga: when it is possible, and why not (the table of rule S8).
+
+Nothing is changed here. The same rules refuse an action, draw its plan, and decide which buttons a page shows.
+
+Tx: inside the transaction that holds the snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+
+from ..conf import get_settings
+from ..core import planner
+from ..core.history_events import HistoryEvent
+from ..core.states import FORWARD_STATES, UNDOABLE_EFFECTS, AbortRequest, Attention, Hold, Kind, SagaState, StepState
+from ..engine.store.snapshot import SagaSnapshot
+from ..exceptions import BadRequest
+from ..models import SagaHistory, SagaStep
+from ..moments import in_utc
+
+
+class Operation(StrEnum):
+    """What an operator can do to a saga."""
+
+    RETRY = "retry"
+    COMPENSATE = "compensate"
+    SKIP = "skip"
+    MARK_SUCCEEDED = "mark_succeeded"
+    MARK_REFUSED = "mark_refused"
+    MARK_COMPENSATED = "mark_compensated"
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    ABANDON = "abandon"
+
+
+# As addresses name them.
+OPERATIONS_BY_CODE: Mapping[str, Operation] = {operation.value.replace("_", "-"): operation for operation in Operation}
+PERMISSIONS: Mapping[Operation, str] = {
+    Operation.RETRY: "retry_saga",
+    Operation.COMPENSATE: "compensate_saga",
+    Operation.SKIP: "override_saga",
+    Operation.MARK_SUCCEEDED: "override_saga",
+    Operation.MARK_REFUSED: "override_saga",
+    Operation.MARK_COMPENSATED: "override_saga",
+    Operation.PAUSE: "pause_saga",
+    Operation.RESUME: "pause_saga",
+    Operation.CANCEL: "cancel_saga",
+    Operation.ABANDON: "abandon_saga",
+}
+STEP_OPERATIONS = frozenset(
+    {Operation.SKIP, Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED}
+)
+
+
+def require_step(snapshot: SagaSnapshot, operation: Operation, step: str | None) -> None:
+    """Check that a step is named where one is needed, and that the saga has it.
+
+    Raises: BadRequest.
+    """
+    names = [row.name for row in snapshot.steps]
+    if step is None and operation in STEP_OPERATIONS:
+        raise BadRequest(f"{operation.value} needs a step; this saga has: {', '.join(names)}.")
+    if step is not None and step not in names:
+        raise BadRequest(f"This saga has no step {step!r}; it has: {', '.join(names)}.")
+
+
+def find_refusal(snapshot: SagaSnapshot, operation: Operation, step: str | None) -> str:
+    """Return why an operation is not possible now, in a sentence; an empty text when it is."""
+    state = SagaState(snapshot.saga.state)
+    if not state.is_open:
+        return f"The saga is {state.value}; nothing can be done to it any more."
+    return CHECKS[operation](snapshot, step)
+
+
+def find_repeat(snapshot: SagaSnapshot, operation: Operation, step: str | None) -> str:
+    """Return a sentence when the operation was done already (a double click does nothing), else an empty text."""
+    saga = snapshot.saga
+    row = snapshot.step(step) if step else None
+    if (
+        operation is Operation.COMPENSATE
+        and saga.state == SagaState.COMPENSATING
+        and _cause_kind(snapshot) == "operator"
+    ):
+        return "The saga compensates already."
+    if operation is Operation.PAUSE and saga.hold == Hold.PAUSED:
+        return "The saga is paused already."
+    if operation is Operation.RESUME and _was_resumed(snapshot):
+        return "The saga was resumed already."
+    if operation is Operation.CANCEL and (
+        saga.abort_request == AbortRequest.CANCEL or _cause_kind(snapshot) == "cancel"
+    ):
+        return "The saga was asked to turn back already."
+    if operation is Operation.ABANDON and saga.state == SagaState.ABANDONED:
+        return "The saga is abandoned already."
+    if row is not None and row.is_assumed and row.hold is None and row.state == MARKED_STATES.get(operation):
+        return f"{row.name} is {row.state} already."
+    return ""
+
+
+def _was_resumed(snapshot: SagaSnapshot) -> bool:
+    """Return whether the last operation on a pause ended it; asked only of sagas that were operated on."""
+    saga = snapshot.saga
+    if saga.hold == Hold.PAUSED or saga.touched_at is None or not SagaState(saga.state).is_open:
+        return False
+    acts = SagaHistory.objects.using(get_settings().database).filter(
+        saga_id=saga.pk, what=HistoryEvent.OPERATOR_ACTED.value, to_state__in=[Operation.PAUSE, Operation.RESUME]
+    )
+    return acts.order_by("-number").values_list("to_state", flat=True).first() == Operation.RESUME
+
+
+HELD_ACTIONS = (StepState.WAITING, StepState.REFUSED)  # where a held action can stand, beside an unknown outcome
+
+MARKED_STATES: Mapping[Operation, StepState] = {
+    Operation.SKIP: StepState.SKIPPED,
+    Operation.MARK_SUCCEEDED: StepState.SUCCEEDED,
+    Operation.MARK_REFUSED: StepState.REFUSED,
+    Operation.MARK_COMPENSATED: StepState.COMPENSATED,
+}
+
+
+def retriable_steps(snapshot: SagaSnapshot, step: str | None) -> list[str]:
+    """Return the steps that *retry now* would make due: waiting, of unknown outcome, held, or between compensations."""
+    return [row.name for row in snapshot.steps if (step is None or row.name == step) and _can_be_retried(snapshot, row)]
+
+
+def describe(snapshot: SagaSnapshot) -> str:
+    """Return where a saga stands, for history and stale forms: state, holds and the steps that are not at rest."""
+    saga = snapshot.saga
+    facts = [saga.state + (f", held: {saga.hold}" if saga.hold else "")]
+    if saga.abort_request:
+        facts.append(f"asked to turn back: {saga.abort_request}")
+    return "; ".join([*facts, *(_describe_step(row) for row in snapshot.steps if row.state not in AT_REST or row.hold)])
+
+
+AT_REST = (StepState.PENDING, StepState.SUCCEEDED, StepState.COMPENSATED)
+
+
+def _describe_step(row: SagaStep) -> str:
+    text = f"{row.name} {row.state}" + (f" (held: {row.hold})" if row.hold else "")
+    if row.due_at is None:
+        return text
+    return f"{text}, due {in_utc(row.due_at):%Y-%m-%d %H:%M:%S} UTC, {row.budget_used} attempts of its budget used"
+
+
+def _cause_kind(snapshot: SagaSnapshot) -> str:
+    return str((snapshot.saga.cause or {}).get("kind", ""))
+
+
+def _can_be_retried(snapshot: SagaSnapshot, row: SagaStep) -> bool:
+    if row.is_live or (row.kind == Kind.PIVOT and row.state == StepState.REFUSED):
+        return False
+    if row.hold is not None:
+        return True
+    if snapshot.saga.state == SagaState.COMPENSATING:
+        return bool(row.state == StepState.COMPENSATING)
+    return row.state in (StepState.WAITING, StepState.UNKNOWN)
+
+
+def _find_live(snapshot: SagaSnapshot, step: str | None) -> str:
+    for row in snapshot.steps:
+        if row.lease_until is not None and row.lease_until > snapshot.now and step in (None, row.name):
+            until = f"{in_utc(row.lease_until):%Y-%m-%d %H:%M:%S} UTC"
+            return f"{row.name} is being run, until {until} at the latest; wait for its record."
+    return ""
+
+
+def _refuse_retry(snapshot: SagaSnapshot, step: str | None) -> str:
+    if retriable_steps(snapshot, step):
+        return ""
+    if live := _find_live(snapshot, step):
+        return live
+    if snapshot.saga.hold == Hold.PAUSED:
+        return "The saga is paused; resume it."
+    where = f"{step} does not wait" if step else "No step waits"
+    return f"{where} and nothing is held that a retry could answer."
+
+
+def _refuse_compensate(snapshot: SagaSnapshot, _step: str | None) -> str:
+    if snapshot.saga.state not in FORWARD_STATES:
+        return f"The saga is {snapshot.saga.state} already."
+    return _refuse_after_pivot(snapshot)
+
+
+def _refuse_after_pivot(snapshot: SagaSnapshot) -> str:
+    view = snapshot.view()
+    if planner.is_pivot_passed(view):
+        return "The pivot has succeeded: nothing is compensated after it. Who wants it undone starts a saga of its own."
+    if not planner.is_pivot_open(view, snapshot.effects()):
+        return "The pivot is live or its outcome is unknown; it must be settled first."
+    return ""
+
+
+def _refuse_skip(snapshot: SagaSnapshot, step: str | None) -> str:
+    row = snapshot.step(step or "")
+    if row.kind == Kind.PIVOT:
+        return f"{row.name} is the pivot; it decides and cannot be skipped."
+    if live := _find_live(snapshot, step):
+        return live
+    if snapshot.saga.state not in FORWARD_STATES:
+        return "The saga compensates; there is nothing to skip on the way back."
+    if row.state == StepState.PENDING:
+        return ""
+    if row.state == StepState.REFUSED and row.hold == Hold.CONTRACT_VIOLATION:
+        return ""
+    if row.state == StepState.WAITING and snapshot.effects()[row.name] not in UNDOABLE_EFFECTS:
+        return ""
+    return f"{row.name} is {row.state} and may have had an effect; only a step without one can be skipped."
+
+
+def _refuse_mark(snapshot: SagaSnapshot, step: str | None) -> str:
+    row = snapshot.step(step or "")
+    if live := _find_live(snapshot, step):
+        return live
+    if row.state == StepState.UNKNOWN or (row.hold is not None and row.state in HELD_ACTIONS):
+        return ""
+    return f"{row.name} is {row.state}; only a step of unknown outcome, or a held one, can be marked."
+
+
+def _refuse_mark_succeeded(snapshot: SagaSnapshot, step: str | None) -> str:
+    row = snapshot.step(step or "")
+    if row.kind == Kind.PIVOT and snapshot.saga.state not in FORWARD_STATES:
+        return f"{row.name} is the pivot, and the saga compensates: it can only be abandoned, or {row.name} refused."
+    return _refuse_mark(snapshot, step)
+
+
+def _refuse_mark_refused(snapshot: SagaSnapshot, step: str | None) -> str:
+    row = snapshot.step(step or "")
+    if row.kind == Kind.RETRIABLE and row.state == StepState.REFUSED:
+        return f"{row.name} was refused already; retry it, skip it, or mark it succeeded."
+    return _refuse_mark(snapshot, step)
+
+
+def _refuse_mark_compensated(snapshot: SagaSnapshot, step: str | None) -> str:
+    row = snapshot.step(step or "")
+    if live := _find_live(snapshot, step):
+        return live
+    is_failing = row.hold is not None or row.attention == Attention.COMPENSATION_FAILING
+    if row.state == StepState.COMPENSATING and is_failing:
+        return ""
+    return f"{row.name} is {row.state}; only a compensation that keeps failing or was refused can be marked."
+
+
+def _refuse_pause(snapshot: SagaSnapshot, _step: str | None) -> str:
+    return "The saga is paused already." if snapshot.saga.hold == Hold.PAUSED else ""
+
+
+def _refuse_resume(snapshot: SagaSnapshot, _step: str | None) -> str:
+    return "" if snapshot.saga.hold == Hold.PAUSED else "The saga is not paused."
+
+
+def _refuse_cancel(snapshot: SagaSnapshot, _step: str | None) -> str:
+    if snapshot.saga.state not in FORWARD_STATES:
+        return f"The saga is {snapshot.saga.state} already."
+    if planner.is_pivot_passed(snapshot.view()):
+        return "Too late: the pivot has succeeded."
+    return ""
+
+
+def _refuse_abandon(snapshot: SagaSnapshot, _step: str | None) -> str:
+    return _find_live(snapshot, None)
+
+
+CHECKS: Mapping[Operation, Callable[[SagaSnapshot, str | None], str]] = {
+    Operation.RETRY: _refuse_retry,
+    Operation.COMPENSATE: _refuse_compensate,
+    Operation.SKIP: _refuse_skip,
+    Operation.MARK_SUCCEEDED: _refuse_mark_succeeded,
+    Operation.MARK_REFUSED: _refuse_mark_refused,
+    Operation.MARK_COMPENSATED: _refuse_mark_compensated,
+    Operation.PAUSE: _refuse_pause,
+    Operation.RESUME: _refuse_resume,
+    Operation.CANCEL: _refuse_cancel,
+    Operation.ABANDON: _refuse_abandon,
+}

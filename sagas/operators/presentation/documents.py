@@ -1,0 +1,103 @@
+"""A saga with everything that belongs to it as one JSON document, for archives and export.
+
+PostgreSQL builds the text, so numbers stay exact and no stored value can fail to be read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+
+from ...conf import get_settings
+from ...models.history import DEED
+
+# As json and not jsonb: the rows become text at once, which is three times as fast.
+SELECT_DOCUMENTS = """
+    SELECT saga.*, (
+        SELECT coalesce(json_object_agg(key.name, key.value ORDER BY key.name), '{}')
+        FROM sagas_sagakey AS key WHERE key.saga_id = saga.id
+    ) AS keys, (
+        SELECT coalesce(json_agg(step ORDER BY step.position), '[]') FROM (
+            SELECT step.*, (
+                SELECT coalesce(json_agg(attempt ORDER BY attempt.id), '[]')
+                FROM sagas_sagaattempt AS attempt WHERE attempt.step_id = step.id
+            ) AS attempts
+            FROM sagas_sagastep AS step WHERE step.saga_id = saga.id
+        ) AS step
+    ) AS steps, (
+        SELECT coalesce(json_agg(entry ORDER BY entry.number), '[]')
+        FROM sagas_sagahistory AS entry WHERE entry.saga_id = saga.id
+    ) AS history
+    FROM sagas_saga AS saga WHERE saga.id = ANY(%s) ORDER BY saga.id
+"""
+# json_agg breaks lines between elements; inside a JSON text a line break is always escaped, so it can go.
+COMPACT = "SELECT replace(row_to_json(document)::text, chr(10), '') FROM (" + SELECT_DOCUMENTS + ") AS document"  # noqa: S608
+PRETTY = "SELECT jsonb_pretty(to_jsonb(document)) FROM (" + SELECT_DOCUMENTS + ") AS document"  # noqa: S608 - constants
+
+
+def write_documents(saga_ids: Iterable[UUID], *, pretty: bool = False) -> list[str]:
+    """Return one JSON text for each saga that is there, in the order of their ids.
+
+    Shape: the columns of the saga, ``keys`` (an object), ``steps`` (each with its columns and ``attempts``),
+    ``history``; times are ISO 8601 texts.
+    """
+    with connections[get_settings().database].cursor() as cursor:
+        cursor.execute(PRETTY if pretty else COMPACT, [list(saga_ids)])
+        return [row[0] for row in cursor.fetchall()]
+
+
+def strip_document(text: str, *, indent: int | None = None) -> str:
+    """Return a document as text without what only those may see who may see payloads."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(_strip_payloads(json.loads(text)), ensure_ascii=False, separators=separators, indent=indent)
+
+
+def _strip_payloads(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document without input, results, and texts and tracebacks of errors; their classes stay.
+
+    What people wrote and did stays, too: everybody who may look may know who did what, and why.
+    """
+    left = [
+        {name: value for name, value in effect.items() if name != "result"}
+        for effect in _list(document, "effects_left")
+    ]
+    shown = {
+        **{name: value for name, value in document.items() if name != "input"},
+        "cause": _strip(document.get("cause") or {}, "message") or None,
+        "effects_left": left if document.get("effects_left") is not None else None,
+        "steps": [_strip_step(step) for step in _list(document, "steps")],
+        "history": [_strip_entry(entry) for entry in _list(document, "history")],
+    }
+    return {**shown, "has_payloads": False}
+
+
+def _strip_step(step: dict[str, Any]) -> dict[str, Any]:
+    attempts = [
+        _strip(attempt, "traceback", *([] if attempt.get("is_assumed") else ["message"]))
+        for attempt in _list(step, "attempts")
+    ]
+    return {**_strip(step, "result"), "last_error": _class_of(step.get("last_error")), "attempts": attempts}
+
+
+def _strip_entry(entry: dict[str, Any]) -> dict[str, Any]:
+    if entry.get("what") == DEED:
+        return entry
+    is_error = entry.get("actor") is None and bool(entry.get("step"))
+    reason = _class_of(entry.get("reason")) if is_error else entry.get("reason")
+    return {**_strip(entry, "data"), "reason": reason}
+
+
+def _strip(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def _list(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return row.get(name) or []
+
+
+def _class_of(error: str | None) -> str:
+    return (error or "").partition(":")[0]

@@ -1,0 +1,24 @@
+"""Show texts from outside on a page: every hidden character visible, and no direction of writing beyond the text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.html import conditional_escape, format_html
+from django.utils.safestring import SafeData, SafeString
+
+from ...core.visible import show_invisible
+
+__all__ = ["set_apart", "show_invisible"]
+
+
+def set_apart(value: Any, *, keep_lines: bool = False) -> SafeString:
+    """Return a text as HTML, isolated from what stands around it where it holds more than plain letters.
+
+    What is HTML already stays it. ``keep_lines``: for a block of its own that keeps line ends.
+    """
+    text = str(value)
+    if text.isascii() and (text.isprintable() or (keep_lines and text.replace("\n", "").isprintable())):
+        return conditional_escape(text)
+    shown = show_invisible(text, keep_lines=keep_lines or isinstance(text, SafeData))
+    return format_html("<bdi>{}</bdi>", SafeString(shown) if isinstance(text, SafeData) else shown)

@@ -1,0 +1,36 @@
+"""Write moments and spans of time for people."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from ...moments import in_utc
+
+UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def describe_span(span: timedelta) -> str:
+    """Return a span in at most two units, such as ``3 h 5 min``; below ten seconds with a decimal."""
+    seconds = abs(span.total_seconds())
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    place = next(place for place, (_, size) in enumerate(UNITS) if seconds >= size)
+    name, size = UNITS[place]
+    whole, rest = divmod(int(seconds), size)
+    if place + 1 == len(UNITS):
+        return f"{whole} {name}"
+    smaller, smaller_size = UNITS[place + 1]
+    return f"{whole} {name} {rest // smaller_size} {smaller}" if rest >= smaller_size else f"{whole} {name}"
+
+
+def describe_distance(moment: datetime, now: datetime) -> str:
+    """Return how far a moment is away: ``in 5 min`` or ``5 min ago``."""
+    span = in_utc(moment) - in_utc(now)
+    return f"in {describe_span(span)}" if span > timedelta() else f"{describe_span(span)} ago"
+
+
+def describe_moment(moment: datetime) -> str:
+    """Return a moment to the second, in UTC whatever the zone of the project is."""
+    return f"{in_utc(moment):%Y-%m-%d %H:%M:%S} UTC"

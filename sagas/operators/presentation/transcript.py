@@ -1,0 +1,125 @@
+"""A saga's whole story as text, for the command line, the console and a mail to a colleague."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from django.db.models import Model, QuerySet
+
+from ...conf import get_settings
+from ...core.states import StepState
+from ...core.visible import escape, take_first_line
+from ...exceptions import SagaNotFound
+from ...models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
+
+Row = TypeVar("Row", bound=Model)
+MAX_TEXT_CHARS = 500  # of an error or a reason, where the transcript is bounded
+
+
+def render(saga_id: UUID, *, newest: int | None = None) -> str:
+    """Return the transcript of a saga: where it stands, every step, every attempt, every history row.
+
+    What is invisible in its texts is shown as an escape, so a line is always a line.
+    ``newest``: at most so many attempts and history rows, the newest, with the beginnings of their texts; it says what
+    it leaves out. None: everything.
+    Raises: SagaNotFound.
+    """
+    using = get_settings().database
+    saga = Saga.objects.using(using).filter(pk=saga_id).first()
+    if saga is None:
+        raise SagaNotFound(f"There is no saga {saga_id}.")
+    steps = list(SagaStep.objects.using(using).filter(saga_id=saga_id).order_by("position"))
+    attempts = _take_newest(SagaAttempt.objects.using(using).filter(saga_id=saga_id), "id", newest)
+    history = _take_newest(SagaHistory.objects.using(using).filter(saga_id=saga_id), "number", newest)
+    most = None if newest is None else MAX_TEXT_CHARS
+    found = SagaKey.objects.using(using).filter(saga_id=saga_id).order_by("name")
+    keys = ", ".join(f"{key.name} {key.value}" for key in found)
+    lines = [f"Saga {saga.pk}", f"  {saga.definition} version {saga.version}" + (f", {keys}" if keys else "")]
+    lines += [
+        f"  {describe_state(saga, steps)}",
+        *_describe_cause(saga, most),
+        "",
+        "Steps",
+        *_describe_steps(steps, attempts, most),
+        *([f"  (only the newest {newest} attempts are shown)"] if len(attempts) == newest else []),
+        "",
+        "History",
+    ]
+    if history and (earlier := history[0].number - 1) and newest is not None:
+        lines.append(f"  ({earlier} earlier entries are not shown)")
+    lines += [_describe_entry(row, most) for row in history]
+    return "\n".join(escape(line) for line in lines) + "\n"
+
+
+def describe_state(saga: Saga, steps: Iterable[SagaStep]) -> str:
+    """Return in one sentence where a saga stands."""
+    began = f"started {_moment(saga.created_at)}"
+    if saga.closed_at is not None:
+        seconds = (saga.closed_at - saga.created_at).total_seconds()
+        return f"{saga.state}, {began}, closed {_moment(saga.closed_at)} after {seconds:.1f} s"
+    reasons = [f"held: {saga.hold}"] if saga.hold else []
+    if saga.abort_request:
+        reasons.append(
+            f"asked to turn back: {saga.abort_request}" + (f" by {saga.abort_actor}" if saga.abort_actor else "")
+        )
+    reasons += [f"held at {step.name}: {step.hold}" for step in steps if step.hold]
+    reasons += [f"needs a person: {reason}" for reason in saga.attention]
+    reasons += [f"next look {_moment(saga.due_at)}"] if saga.due_at else []
+    return ", ".join([saga.state, began, *reasons])
+
+
+def _take_newest(rows: QuerySet[Row], order: str, newest: int | None) -> list[Row]:
+    if newest is None:
+        return list(rows.order_by(order))
+    return list(rows.order_by(f"-{order}")[:newest])[::-1]
+
+
+def _describe_cause(saga: Saga, most: int | None) -> list[str]:
+    if not saga.cause:
+        return []
+    where = f" at {saga.cause['step']}" if saga.cause.get("step") else ""
+    text = str(saga.cause.get("message") or saga.cause.get("reason") or "")[:most]
+    return [f"  because: {saga.cause.get('kind', '')}{where}{': ' + text if text else ''}"]
+
+
+def _describe_steps(steps: list[SagaStep], attempts: list[SagaAttempt], most: int | None) -> list[str]:
+    lines = []
+    for step in steps:
+        state = step.state + (f" ({step.hold})" if step.hold else "")
+        if step.state == StepState.WAITING and step.waiting_for:
+            state += f" for {step.waiting_for}"
+        lines.append(f"  {step.position + 1}. {step.name:<24} {step.kind:<14} {state}")
+        lines += [
+            f"       {line}"
+            for attempt in attempts
+            if attempt.step_id == step.pk
+            for line in _describe_attempt(attempt, most)
+        ]
+    return lines
+
+
+def _describe_attempt(attempt: SagaAttempt, most: int | None) -> list[str]:
+    outcome = attempt.outcome or "running"
+    seconds = f" in {(attempt.ended_at - attempt.started_at).total_seconds():.3f} s" if attempt.ended_at else ""
+    by = f" by {attempt.worker}" if attempt.worker else ""
+    assumed = ", assumed" if attempt.is_assumed else ""
+    lines = [f"{attempt.direction} {attempt.number}: {outcome}{seconds}, {_moment(attempt.started_at)}{by}{assumed}"]
+    if attempt.error_class or attempt.message:
+        first_line = take_first_line(attempt.message, at_most=most)
+        lines.append(f"  {attempt.error_class}: {first_line}" if attempt.error_class else f"  {first_line}")
+    return lines
+
+
+def _describe_entry(row: SagaHistory, most: int | None) -> str:
+    move = f" {row.from_state or '-'} > {row.to_state or '-'}" if row.from_state or row.to_state else ""
+    step = f" {row.step}" if row.step else ""
+    by = f" by {row.actor}" if row.actor else ""
+    reason = f": {take_first_line(row.reason, at_most=most)}" if row.reason else ""
+    return f"  {row.number:>3} {_moment(row.at)} {row.what}{step}{move}{by}{reason}"
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S.%f}"[:-3] if moment else "-"

@@ -1,0 +1,390 @@
+"""Preview of an operation of an operator: what it would do to a saga now. Nothing is written.
+
+The operation itself is run on a draft of the saga (``simulation``). The console shows the plan before it asks for a
+reason, ``--dry-run`` prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from ..core.planner import StepView
+from ..core.states import Direction, Effect, Kind, SagaState, StepState
+from ..core.visible import escape
+from ..engine.store.snapshot import SagaSnapshot
+from ..models import SagaStep
+from ..participants.routing import participant_label
+from . import preconditions
+from .actor import Actor
+from .preconditions import Operation
+from .simulation import (
+    Simulation,
+    assume_pivot,
+    find_undecided_pivot,
+    is_bound_back,
+    list_notes,
+    list_steps_left,
+    look_ahead,
+    simulate,
+)
+
+LABELS: Mapping[Operation, str] = {
+    Operation.RETRY: "Retry now",
+    Operation.COMPENSATE: "Force compensate",
+    Operation.SKIP: "Skip step",
+    Operation.MARK_SUCCEEDED: "Mark succeeded",
+    Operation.MARK_REFUSED: "Mark refused",
+    Operation.MARK_COMPENSATED: "Mark compensated",
+    Operation.PAUSE: "Pause",
+    Operation.RESUME: "Resume",
+    Operation.CANCEL: "Cancel",
+    Operation.ABANDON: "Abandon",
+}
+
+STEP_LABELS: Mapping[Operation, str] = {
+    **{operation: f"{label}, step {{step}}" for operation, label in LABELS.items()},
+    Operation.RETRY: "Retry {step} now",
+    Operation.SKIP: "Skip {step}",
+    Operation.MARK_SUCCEEDED: "Mark {step} as succeeded",
+    Operation.MARK_REFUSED: "Mark {step} as refused",
+    Operation.MARK_COMPENSATED: "Mark {step} as compensated",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """One action or compensation that would run."""
+
+    order: int
+    """Place in the line, from 1; those with the same number may run side by side."""
+    step: str
+    """The step's name."""
+    direction: Direction
+    """Whether its action or its compensation runs."""
+    kind: Kind
+    """Compensatable, pivot or retriable."""
+    participant: str
+    """App label of who owns the data; empty when the code does not have the definition."""
+    is_external: bool | None
+    """Whether it talks to the outside world; None when the code does not have the definition."""
+    note: str = ""
+    """What is special about it: live, held, waiting until when."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveAttempt:
+    """An attempt that a worker may be running."""
+
+    step: str
+    """The step's name."""
+    direction: Direction
+    """Whether it is the action or the compensation."""
+    until: datetime
+    """When its lease ends."""
+    is_expired: bool
+    """Whether its lease has ended already, so that it is about to be given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectLeft:
+    """What a step would leave in the world."""
+
+    step: str
+    """The step's name."""
+    effect: Effect
+    """Yes or maybe."""
+    key: str
+    """The step key, by which the participant finds it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationPlan:
+    """What an operation would do now."""
+
+    operation: Operation
+    """The action."""
+    saga_id: UUID
+    """The saga."""
+    step: str | None
+    """The step it is meant for, or None for the whole saga."""
+    revision: int
+    """The saga's revision that this was drawn from."""
+    history_count: int
+    """The number of the last history row that this was drawn from."""
+    position: str
+    """Where the saga stands, in a line."""
+    is_allowed: bool
+    """Whether the action would be done now."""
+    refusal: str
+    """Why it would not be done; empty when it would."""
+    may_act: bool
+    """Whether the actor has the permission; True when no actor was given."""
+    is_repeat: bool
+    """Whether it was done already."""
+    outcome: str
+    """What becomes of the saga, in a sentence; empty when the action would not be done."""
+    runs: tuple[PlannedRun, ...] = ()
+    """What runs next, in order."""
+    undecided_pivot: str = ""
+    """The pivot for whose outcome a request to turn back waits; empty when none does."""
+    runs_if_refused: tuple[PlannedRun, ...] = ()
+    """What runs instead if that pivot turns out not to have happened, in order."""
+    left_behind: tuple[EffectLeft, ...] = ()
+    """What stays in the world and is undone by nobody."""
+    impossible: tuple[str, ...] = ()
+    """What will not happen, and why."""
+    live: tuple[LiveAttempt, ...] = ()
+    """What is being run at this moment."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether an attempt is being run whose lease has not ended."""
+        return any(not live.is_expired for live in self.live)
+
+    @property
+    def label(self) -> str:
+        """The action in words."""
+        return LABELS[self.operation]
+
+    @property
+    def deed(self) -> str:
+        """The action in words, with the step it is meant for."""
+        return STEP_LABELS[self.operation].format(step=self.step) if self.step else self.label
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-able data.
+
+        Shape: the fields by name; ids and times as text, runs, live and left_behind as lists of objects.
+        """
+        data = asdict(self)
+        data["saga_id"] = str(self.saga_id)
+        for live in data["live"]:
+            live["until"] = live["until"].isoformat()
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
+
+    def as_text(self) -> str:
+        """Return the plan as lines of text, for a terminal."""
+        lines = [
+            f"Plan: {self.deed}, saga {self.saga_id}, revision {self.revision}",
+            f"  now: {self.position}",
+        ]
+        if not self.is_allowed:
+            lines.append(f"  nothing would be done: {self.refusal}")
+        else:
+            lines.append(f"  then: {self.outcome}")
+        lines += [f"  live: {_describe_live(live)}" for live in self.live]
+        lines += [f"  {run.order:>3}. {_describe_run(run)}" for run in self.runs]
+        if self.undecided_pivot:
+            lines.append(
+                f"  instead, if {self.undecided_pivot} did not happen:" + ("" if self.runs_if_refused else " nothing")
+            )
+        lines += [f"  {run.order:>3}. {_describe_run(run)}" for run in self.runs_if_refused]
+        lines += [f"  left behind: {left.step} (effect {left.effect}, key {left.key})" for left in self.left_behind]
+        lines += [f"  not possible: {text}" for text in self.impossible]
+        return "\n".join(escape(line) for line in lines) + "\n"
+
+
+def draw_plan(
+    operation: Operation, saga_id: UUID, *, step: str | None = None, actor: Actor | None = None
+) -> OperationPlan:
+    """Return what an action would do to a saga as it stands now.
+
+    ``actor``: whose permission is looked at; None: nobody's.
+    Raises: SagaNotFound; BadRequest when a step is missing or not one of the saga's.
+    Tx: none needed. Locks: none; looking must not hold up work, nor wait for it.
+    """
+    snapshot = SagaSnapshot.load(saga_id)
+    preconditions.require_step(snapshot, operation, step)
+    return plan_on(snapshot, operation, step=step, actor=actor)
+
+
+def plan_on(
+    snapshot: SagaSnapshot, operation: Operation, *, step: str | None = None, actor: Actor | None = None
+) -> OperationPlan:
+    """Return the plan for a saga that was read already; the step has been checked."""
+    may_act = actor is None or actor.may(preconditions.PERMISSIONS[operation])
+    refusal = find_obstacle(snapshot, operation, step)
+    if actor is not None and not may_act:
+        refusal = f"{actor.name} lacks the permission sagas.{preconditions.PERMISSIONS[operation]}."
+    plan = OperationPlan(
+        operation=operation,
+        saga_id=snapshot.saga.pk,
+        step=step,
+        revision=snapshot.saga.revision,
+        history_count=snapshot.saga.history_count,
+        position=preconditions.describe(snapshot),
+        is_allowed=not refusal,
+        refusal=refusal,
+        may_act=may_act,
+        is_repeat=bool(preconditions.find_repeat(snapshot, operation, step)),
+        outcome="",
+        live=tuple(_list_live(snapshot)),
+    )
+    return plan if refusal else _preview(plan, simulate(snapshot, operation, step))
+
+
+def find_obstacle(snapshot: SagaSnapshot, operation: Operation, step: str | None = None) -> str:
+    """Return why an action is not possible now, or that it was done already; an empty text when it is possible."""
+    return preconditions.find_repeat(snapshot, operation, step) or preconditions.find_refusal(
+        look_ahead(snapshot), operation, step
+    )
+
+
+def list_allowed_steps(snapshot: SagaSnapshot, operation: Operation) -> dict[str, str]:
+    """Return for every step why an action on it is not possible now; an empty text when it is."""
+    ahead = look_ahead(snapshot)
+    return {
+        row.name: preconditions.find_repeat(snapshot, operation, row.name)
+        or preconditions.find_refusal(ahead, operation, row.name)
+        for row in snapshot.steps
+    }
+
+
+def list_retriable_steps(snapshot: SagaSnapshot) -> list[str]:
+    """Return the steps that *retry now* would make due."""
+    return preconditions.retriable_steps(look_ahead(snapshot), None)
+
+
+def _preview(plan: OperationPlan, simulation: Simulation) -> OperationPlan:
+    if plan.operation is Operation.ABANDON:
+        left = tuple(
+            EffectLeft(step=found["step"], effect=Effect(found["effect"]), key=found["key"])
+            for found in simulation.draft.saga.effects_left or ()
+        )
+        outcome = "The saga is closed as abandoned; nothing runs any more, and nothing can reopen it."
+        return replace(plan, outcome=outcome, left_behind=left)
+    pivot = find_undecided_pivot(simulation)
+    return replace(
+        plan,
+        outcome=_describe_outcome(plan, simulation),
+        runs=tuple(_list_runs(simulation)),
+        undecided_pivot=pivot,
+        runs_if_refused=tuple(_list_runs(assume_pivot(simulation, happened=False))) if pivot else (),
+        impossible=tuple(list_notes(simulation, plan.operation, plan.step)),
+    )
+
+
+def _list_runs(simulation: Simulation) -> Iterator[PlannedRun]:
+    """Return what would run, rank after rank, as if every attempt succeeded."""
+    left = list_steps_left(simulation)
+    direction = Direction.COMPENSATION if is_bound_back(simulation) else Direction.ACTION
+    ranks = list(dict.fromkeys(step.rank for step in left))
+    for step in left:
+        yield _describe_planned(simulation.draft, step, ranks.index(step.rank) + 1, direction)
+
+
+def _describe_planned(snapshot: SagaSnapshot, step: StepView, order: int, direction: Direction) -> PlannedRun:
+    definition = snapshot.definition
+    declared = definition.step(step.name) if definition is not None else None
+    return PlannedRun(
+        order=order,
+        step=step.name,
+        direction=direction,
+        kind=step.kind,
+        participant=participant_label(definition, declared) if definition is not None and declared is not None else "",
+        is_external=declared.external if declared is not None else None,
+        note=_describe_note(snapshot, step, direction),
+    )
+
+
+def _describe_note(snapshot: SagaSnapshot, step: StepView, direction: Direction) -> str:
+    if step.hold is not None:
+        return f"held: {step.hold.value.replace('_', ' ')}"
+    if step.lease_until is not None:
+        is_its_own = (step.state is StepState.COMPENSATING) is (direction is Direction.COMPENSATION)
+        return "live now" if is_its_own else "its action is live now and finishes first"
+    if step.due_at is not None and step.due_at > snapshot.now:
+        return f"waits until {_moment(step.due_at)}"
+    if direction is Direction.ACTION and step.kind is Kind.PIVOT:
+        return "nothing is compensated after it"
+    return ""
+
+
+def _describe_outcome(plan: OperationPlan, simulation: Simulation) -> str:
+    view = simulation.view
+    if view.state is SagaState.COMPLETED:
+        return "The saga is completed."
+    if view.state is SagaState.COMPENSATED:
+        return "The saga is compensated; no effect is left to undo."
+    hold, request = _describe_hold(plan, simulation), _describe_request(simulation)
+    if hold or request:
+        return " ".join(filter(None, (hold, request)))
+    first = _name_first(simulation)
+    if view.state is SagaState.COMPENSATING:
+        wait = "once the live attempt has ended, " if plan.is_live else ""
+        return f"The saga compensates: {wait}beginning with {first or 'nothing'}, in reverse order."
+    return f"The saga goes on with {first or 'its end'}."
+
+
+def _describe_hold(plan: OperationPlan, simulation: Simulation) -> str:
+    """Return what the holds that are left keep from happening; an empty text without any."""
+    view = simulation.view
+    if view.hold is not None:
+        what = "What is live finishes and is recorded; nothing follows" if plan.is_live else "Nothing runs"
+        return f"{what} until the hold ({view.hold.value.replace('_', ' ')}) ends."
+    held = [step.name for step in view.steps if step.hold is not None]
+    return f"The saga stays held at {', '.join(held)}." if held else ""
+
+
+def _describe_request(simulation: Simulation) -> str:
+    """Return what becomes of a request to turn back that is not granted at once; an empty text without any."""
+    request = simulation.view.abort_request
+    if pivot := find_undecided_pivot(simulation):
+        onwards = _name_first(assume_pivot(simulation, happened=True))
+        backwards = _name_first(assume_pivot(simulation, happened=False))
+        return (
+            f"The request to turn back ({request}) is remembered until it is known whether {pivot} happened. If it did,"
+            f" the request is void and the saga goes on with {onwards or 'its end'}; if not, the saga compensates,"
+            f" {_begin_back(backwards)}."
+        )
+    if request is None:
+        return ""
+    return (
+        f"The request to turn back ({request}) is remembered: once nothing holds the saga, it compensates,"
+        f" {_begin_back(_name_first(simulation))}."
+    )
+
+
+def _begin_back(first: str) -> str:
+    return f"beginning with {first}, in reverse order" if first else "with no effect to undo"
+
+
+def _name_first(simulation: Simulation) -> str:
+    """Return the step that would run first; an empty text when none would."""
+    return next((step.name for step in list_steps_left(simulation)), "")
+
+
+def _list_live(snapshot: SagaSnapshot) -> Iterator[LiveAttempt]:
+    for row in snapshot.steps:
+        if row.lease_until is not None:
+            yield LiveAttempt(
+                step=row.name,
+                direction=_direction_of(row),
+                until=row.lease_until,
+                is_expired=row.lease_until <= snapshot.now,
+            )
+
+
+def _direction_of(row: SagaStep) -> Direction:
+    return Direction.COMPENSATION if row.state == StepState.COMPENSATING else Direction.ACTION
+
+
+def _describe_live(live: LiveAttempt) -> str:
+    end = "its lease ended" if live.is_expired else "until"
+    return f"{live.direction} of {live.step}, {end} {_moment(live.until)}" + (
+        "" if live.is_expired else " at the latest"
+    )
+
+
+def _describe_run(run: PlannedRun) -> str:
+    place = {True: "external", False: "local", None: "definition missing"}[run.is_external]
+    who = f"{run.participant}, {place}" if run.participant else place
+    return f"{run.direction} of {run.step} ({run.kind}; {who})" + (f": {run.note}" if run.note else "")
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,184 @@
+"""Find sagas by what a person has at hand: an id or a business key, or the beginning of one, or the key of a step.
+
+On indexes alone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from django.db.models import BooleanField, Count, Exists, F, Func, OrderBy, OuterRef, Q, QuerySet, Subquery
+from django.db.models.lookups import IsNull
+
+from ...models import Saga, SagaKey
+
+# Eight characters of an id are about one minute of starts; fewer would find weeks of them.
+MIN_PREFIX_CHARS = 8
+ID_DIGITS = 32
+ID_PREFIX = re.compile(r"[0-9A-Fa-f-]{8,36}")
+# Of an action, and with a suffix of its compensation: what logs and providers show.
+STEP_KEY = re.compile(r"([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}):.*")
+NAMED_KEY = re.compile(r"([a-z][a-z0-9_]{0,39})[:=]\s*(.+)")
+# Beginnings of keys that more have are common: their sagas are not sorted, but looked for among the newest.
+MAX_KEYS = 10_000
+MAX_LOOKED_THROUGH = 10_000
+HELP = (
+    "A saga id or its first 8 characters or more, the key of a step, or a business key or its beginning: ORD-1, or"
+    " order:ORD-1"
+)
+
+
+class _Bytewise(OrderBy):
+    """Order as the index of beginnings does, so that reading the first of them is reading that index, not the table."""
+
+    template = "%(expression)s USING ~<~ /* ASC */"  # Django looks for the direction, and finds it in the comment
+
+
+class _Array(Subquery):
+    """An array of the values that a subquery gives."""
+
+    template = "(ARRAY(%(subquery)s))"
+
+
+class _OneOf(Func):
+    """Tell whether a value is one of those that a subquery gives.
+
+    Unlike with IN, they are read first, whatever the planner thinks of how many there are: it would rather leaf through
+    all sagas, newest first, until it has met enough of them.
+    """
+
+    template = "%(expressions)s"
+    arg_joiner = " = ANY "
+    output_field = BooleanField()
+
+    def __init__(self, name: str, values: QuerySet[SagaKey, Any]) -> None:
+        super().__init__(F(name), _Array(values))
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """Be what the value of a business key begins with, and its name; an empty name: any."""
+
+    value: str
+    name: str = ""
+
+    def find_keys(self, using: str) -> QuerySet[SagaKey]:
+        """Return the keys that begin so."""
+        named = {"name": self.name} if self.name else {}
+        return SagaKey.objects.using(using).filter(value__startswith=self.value, **named)
+
+    def count(self, using: str) -> tuple[int, int]:
+        """Count those that begin so whatever their name, no further than one beyond MAX_KEYS, and those of the name."""
+        # Of any name: a beginning that many have may be rare under a name, and all of them would be read to know.
+        keys = SagaKey.objects.using(using).filter(value__startswith=self.value).order_by(_Bytewise(F("value")))
+        named = Count("pk", filter=Q(name=self.name) if self.name else None)
+        found = keys[: MAX_KEYS + 1].aggregate(total=Count("pk"), named=named)
+        return found["total"], found["named"]
+
+    def find_sagas(self, using: str) -> QuerySet[SagaKey, Any]:
+        """Return the ids of the sagas of the keys that begin so, read by index; all of them, where it is not common."""
+        return self.find_keys(using).order_by(_Bytewise(F("value"))).values("saga_id")[: MAX_KEYS + 1]
+
+
+class Search:
+    """Be what a person looks for: sagas whose id or business key begins with a text, or whose step has it as its key.
+
+    A business key is looked for as it is typed; only if none begins so, in upper case, as most numbers are written.
+    Statements: one or two to know how many keys begin so, of which no more are counted than MAX_KEYS.
+    """
+
+    def __init__(self, using: str, text: str) -> None:
+        self.using = using
+        self.text = text.strip()
+
+    @cached_property
+    def is_common(self) -> bool:
+        """Tell whether more keys begin so than are read to find their sagas."""
+        return self._keys[1]
+
+    def narrow(self, sagas: QuerySet[Saga]) -> QuerySet[Saga]:
+        """Return all of the sagas that are meant; none for a blank text."""
+        if not self.text:
+            return sagas.none()
+        beginnings, is_common = self._keys
+        condition = Q()
+        for beginning in beginnings:
+            if is_common:
+                condition |= Q(Exists(beginning.find_keys(self.using).filter(saga=OuterRef("pk"))))
+            else:
+                condition |= Q(_OneOf("pk", beginning.find_sagas(self.using)))
+        return sagas.filter(condition | self._match_ids())
+
+    def narrow_newest(self, sagas: QuerySet[Saga]) -> tuple[QuerySet[Saga], Saga | None]:
+        """Return those that are meant among the newest; of a text that is not common, all.
+
+        Returns: the sagas, and the oldest that was looked at; None when all were.
+        """
+        oldest = self._find_oldest(sagas) if self.text and self.is_common else None
+        if oldest is None:
+            return self.narrow(sagas), None
+        condition = Q()
+        for beginning in self._keys[0]:
+            # A subquery for each row: a join could be read the other way round, from all keys that begin so.
+            keys = beginning.find_keys(self.using).filter(saga=OuterRef("pk")).values("pk")[:1]
+            condition |= Q(IsNull(Subquery(keys), False))
+        return sagas.filter(Q(created_at__gte=oldest.created_at) & condition | self._match_ids()), oldest
+
+    @cached_property
+    def _keys(self) -> tuple[tuple[_Beginning, ...], bool]:
+        """What keys may begin with, and whether one of that is common."""
+        for text in dict.fromkeys((self.text, self.text.upper())):
+            beginnings = [_Beginning(text)]
+            if named := NAMED_KEY.fullmatch(self.text):
+                beginnings.append(_Beginning(named[2] if text == self.text else named[2].upper(), named[1]))
+            counts = [beginning.count(self.using) for beginning in beginnings]
+            # Of a common beginning nobody knows what the keys beyond those counted are named.
+            found = {
+                one: total > MAX_KEYS
+                for one, (total, named) in zip(beginnings, counts, strict=True)
+                if named or total > MAX_KEYS
+            }
+            if found:
+                break
+        return tuple(found), any(found.values())
+
+    def _match_ids(self) -> Q:
+        bounds = bound_ids(self.text)
+        return Q(pk__range=bounds) if bounds else Q(pk__in=[])
+
+    def _find_oldest(self, sagas: QuerySet[Saga]) -> Saga | None:
+        """Return the last of the newest sagas, as many as are looked through; None when there are no older ones."""
+        newest = sagas.order_by("-created_at", "-id").only("created_at")
+        found = list(newest[MAX_LOOKED_THROUGH - 1 : MAX_LOOKED_THROUGH + 1])
+        return found[0] if len(found) > 1 else None
+
+
+def search_sagas(queryset: QuerySet[Saga], text: str) -> QuerySet[Saga]:
+    """Return every saga of a queryset that a person may mean by a text; none for a blank one."""
+    return Search(queryset.db, text).narrow(queryset)
+
+
+def is_id_prefix(text: str) -> bool:
+    """Tell whether a text can be a saga's id or the beginning of one, long enough to search by."""
+    digits = text.replace("-", "")
+    return bool(ID_PREFIX.fullmatch(text)) and MIN_PREFIX_CHARS <= len(digits) <= ID_DIGITS
+
+
+def read_step_key(text: str) -> UUID | None:
+    """Return the id of the saga that a step key, also that of a compensation, belongs to; None when it is none."""
+    found = STEP_KEY.fullmatch(text)
+    return UUID(found[1]) if found else None
+
+
+def bound_ids(text: str) -> tuple[UUID, UUID] | None:
+    """Return the first and the last id that a text, or the saga of a step key, begins with; None when no id can."""
+    if whole := read_step_key(text):
+        return whole, whole
+    if not is_id_prefix(text):
+        return None
+    digits = text.replace("-", "")
+    return UUID(digits.ljust(ID_DIGITS, "0")), UUID(digits.ljust(ID_DIGITS, "f"))

@@ -1,0 +1,268 @@
+"""Count what the dashboard shows, now and then, and keep it in a small table: no page counts a million rows.
+
+Whoever sweeps counts, too: each set of figures at its own pace, and never more than a twentieth of the time. Many
+sweepers share the work by an advisory lock. Where nobody sweeps the dashboard counts for itself, under a time-out, when
+the figures have become old. Each set says when it was counted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any
+
+from django.db import Error, connections
+
+from ... import clock
+from ...conf import get_settings
+from ...models import Saga, SagaFigure
+from ...moments import in_utc
+from ...transactions import own_transaction
+from .. import presentation
+
+logger = logging.getLogger(__name__)
+
+STATEMENT_TIMEOUT_OF_SWEEPS, STATEMENT_TIMEOUT_OF_PAGES = "5s", "2s"
+LOOK_SECONDS = 5.0  # how often a process that sweeps looks whether something is to be counted
+PART_OF_TIME = 20  # counting that takes a second happens every twenty at most
+# What is counted within milliseconds is counted this often, so that a young project sees its day and its week, too.
+QUICK_PACE_SECONDS, QUICK_PART_OF_TIME = 15.0, 2_000
+REST_SECONDS = 300.0  # how long a process leaves alone what it could not count in time
+STALE = 4  # so many times its pace a set may be old before a page counts it itself
+# Newest rows that durations and failures are taken from: 100,000 sagas take a quarter of a second.
+MAX_DURATIONS, MAX_FAILURES, TOP_STEPS = 100_000, 20_000, 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Name a stretch of time that ends now."""
+
+    name: str
+    """What its figures are stored under."""
+    length: timedelta
+    """How long it is."""
+    parts: int
+    """Into how many parts it is divided."""
+    pace: timedelta
+    """How often it is counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Hold one set of figures."""
+
+    data: Mapping[str, Any]
+    """What was counted; empty: nothing yet."""
+    computed_at: datetime | None
+    """When; None: never."""
+
+
+OPEN, FAILING = "open", "failing"
+HOUR = Window(name="hour", length=timedelta(hours=1), parts=12, pace=timedelta(seconds=30))
+DAY = Window(name="day", length=timedelta(hours=24), parts=24, pace=timedelta(minutes=2))
+WEEK = Window(name="week", length=timedelta(days=7), parts=28, pace=timedelta(minutes=15))
+WINDOWS = (HOUR, DAY, WEEK)
+SLOW = frozenset({DAY.name, WEEK.name})
+PACES: Mapping[str, timedelta] = {
+    OPEN: timedelta(seconds=15),
+    FAILING: timedelta(minutes=1),
+    **{window.name: window.pace for window in WINDOWS},
+}
+
+COUNT_WINDOW = """(
+    WITH span AS (SELECT {now} - {length} AS since, {now} AS until), ended AS (
+        SELECT width_bucket(extract(epoch FROM closed_at), extract(epoch FROM since), extract(epoch FROM until),
+            {parts}) AS part, state, count(*) AS sagas
+        FROM span, sagas_saga
+        WHERE state IN ('completed', 'compensated', 'abandoned') AND closed_at IS NOT NULL
+        AND closed_at >= {now} - {length} GROUP BY 1, 2
+    ), begun AS (
+        SELECT count(*) AS sagas FROM sagas_saga WHERE created_at >= {now} - {length}
+    ), lately AS (
+        SELECT state, closed_at, extract(epoch FROM closed_at - created_at) AS seconds FROM sagas_saga
+        WHERE closed_at >= {now} - {length} ORDER BY closed_at DESC LIMIT {max_durations}
+    ), took AS (
+        SELECT width_bucket(extract(epoch FROM closed_at), extract(epoch FROM since), extract(epoch FROM until),
+            {parts}) AS part, count(*) AS sagas,
+            percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY seconds) AS seconds
+        FROM span, lately GROUP BY GROUPING SETS ((1), ())
+    )
+    SELECT jsonb_build_object(
+        'since', (SELECT since FROM span), 'until', (SELECT until FROM span), 'started', (SELECT sagas FROM begun),
+        'ended', (SELECT coalesce(jsonb_agg(ended), '[]') FROM ended),
+        'took', (SELECT coalesce(jsonb_agg(took), '[]') FROM took)
+    )
+)"""
+COUNT_FAILING = """(
+    WITH lately AS MATERIALIZED (
+        SELECT id, error_group FROM sagas_sagaattempt
+        WHERE error_group <> '' AND outcome <> 'refused' AND started_at >= {now} - interval '24 hours'
+        ORDER BY started_at DESC LIMIT {max_failures}
+    ), counted AS (
+        SELECT count(*) AS failures, max(id) AS newest FROM lately GROUP BY error_group
+    ), placed AS (
+        SELECT saga.definition, step.name AS step, attempt.direction, attempt.error_class, counted.failures, newest
+        FROM counted JOIN sagas_sagaattempt AS attempt ON attempt.id = counted.newest
+        JOIN sagas_sagastep AS step ON step.id = attempt.step_id JOIN sagas_saga AS saga ON saga.id = attempt.saga_id
+    ), steps AS (
+        SELECT definition, step, direction, sum(failures)::bigint AS failures, count(*) AS groups,
+            (array_agg(error_class ORDER BY failures DESC, newest DESC))[1] AS error_class
+        FROM placed GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT {top_steps}
+    )
+    SELECT jsonb_build_object(
+        'steps', (SELECT coalesce(jsonb_agg(steps ORDER BY failures DESC, definition, step), '[]') FROM steps),
+        'is_capped', (SELECT count(*) >= {max_failures} FROM lately)
+    )
+)"""
+COUNT_OPEN = """(
+    SELECT jsonb_build_object(
+        'states', (SELECT coalesce(jsonb_object_agg(display_state, sagas), '{{}}') FROM ({states}) AS found),
+        'needs', (SELECT count(*) FROM ({needs}) AS found),
+        'today', (SELECT coalesce(jsonb_object_agg(state, sagas), '{{}}') FROM (
+            SELECT state, count(*) AS sagas FROM sagas_saga
+            WHERE state IN ('completed', 'compensated', 'abandoned') AND closed_at IS NOT NULL AND closed_at >= %s
+            GROUP BY state
+        ) AS found)
+    )
+)"""
+REFRESH = """
+    INSERT INTO sagas_sagafigure (name, data, computed_at, seconds)
+    SELECT name, {data}, {now}, extract(epoch FROM clock_timestamp() - statement_timestamp())
+    FROM (VALUES {wanted}) AS wanted (name, pace)
+    WHERE NOT EXISTS (
+        SELECT 1 FROM sagas_sagafigure AS known
+        WHERE known.name = wanted.name
+        AND known.computed_at > {now} - greatest(
+            least(wanted.pace, greatest({quick_pace}, known.seconds * {quick_part})), known.seconds * {part}
+        ) * interval '1 second'
+    ) AND pg_try_advisory_xact_lock(hashtext('sagas_sagafigure'), hashtext(wanted.name))
+    ON CONFLICT (name) DO UPDATE
+    SET data = excluded.data, computed_at = excluded.computed_at, seconds = excluded.seconds
+    RETURNING name, data::text, computed_at AT TIME ZONE 'UTC'
+"""
+
+_looked_at = float("-inf")
+_failed_at: dict[str, float] = {}  # when this process failed to count a set
+
+
+def refresh_after_sweep() -> None:
+    """Count what has become old, at most every LOOK_SECONDS in one process; a failure is logged and left to the next.
+
+    Tx: must not be inside one; opens one for each set.
+    """
+    global _looked_at  # noqa: PLW0603 - one pace per process
+    if monotonic() - _looked_at < LOOK_SECONDS:
+        return
+    _looked_at = monotonic()
+    for name in PACES:
+        if _is_resting(name):
+            continue
+        try:
+            refresh([name], timeout=STATEMENT_TIMEOUT_OF_SWEEPS)
+        except Error as error:
+            logger.warning("Figures could not be counted.", extra={"figures": name, "error": str(error)})
+            _failed_at[name] = monotonic()
+
+
+def refresh(names: Sequence[str], *, timeout: str, slack: int = 1) -> dict[str, Figures]:
+    """Count the sets that are older than ``slack`` times their pace, and that nobody else counts now: one statement.
+
+    Returns: those that were counted.
+    Tx: opens one, or joins the caller's.
+    """
+    using, now = get_settings().database, _now_sql()
+    cases: list[str] = []
+    wanted: list[str] = []
+    values: list[Any] = []
+    for name in names:
+        data, data_values = _compile(name)
+        cases.append(f"WHEN '{name}' THEN {data}")
+        wanted.append("(%s::text, %s::float)")
+        values += data_values
+    paces = [value for name in names for value in (name, PACES[name].total_seconds() * slack)]
+    sql = REFRESH.format(
+        data=f"CASE name {' '.join(cases)} END", now=now, wanted=", ".join(wanted), part=PART_OF_TIME,
+        quick_pace=QUICK_PACE_SECONDS, quick_part=QUICK_PART_OF_TIME,
+    )  # fmt: skip
+    is_joined = connections[using].in_atomic_block
+    with own_transaction(using, joins=True), connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('statement_timeout'), set_config('statement_timeout', %s, true)", [timeout]
+        )
+        before = cursor.fetchone()[0]
+        cursor.execute(sql, [*values, *paces])
+        found = cursor.fetchall()
+        if is_joined:
+            # The rest of a request shares the transaction (ATOMIC_REQUESTS), and may take longer.
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
+    return {name: Figures(data=json.loads(text), computed_at=in_utc(at, zone=UTC)) for name, text, at in found}
+
+
+def read_figures() -> dict[str, Figures]:
+    """Return every set, as it was counted last."""
+    rows = {row.name: row for row in SagaFigure.objects.using(get_settings().database).filter(name__in=list(PACES))}
+    return {
+        name: Figures(data=rows[name].data, computed_at=rows[name].computed_at)
+        if name in rows
+        else Figures(data={}, computed_at=None)
+        for name in PACES
+    }
+
+
+def list_stale(found: Mapping[str, Figures], now: datetime) -> list[str]:
+    """Return the sets that nobody has counted for long, without those that a page of this process failed to lately."""
+    old = []
+    for name, pace in PACES.items():
+        computed_at = found[name].computed_at
+        if not _is_resting(name) and (computed_at is None or now - computed_at > pace * STALE):
+            old.append(name)
+    return old
+
+
+def _is_resting(name: str) -> bool:
+    return monotonic() - _failed_at.get(name, float("-inf")) < REST_SECONDS
+
+
+def count_stale(names: Sequence[str]) -> dict[str, Figures]:
+    """Count sets from a page, within STATEMENT_TIMEOUT_OF_PAGES; what fails stays as it was.
+
+    Returns: those that were counted.
+    """
+    try:
+        return refresh(names, timeout=STATEMENT_TIMEOUT_OF_PAGES, slack=STALE)
+    except Error as error:
+        logger.warning("Figures could not be counted.", extra={"error": str(error)})
+        # The next page leaves out what is likely to have taken long, and counts the rest.
+        _failed_at.update(dict.fromkeys([name for name in names if name in SLOW] or names, monotonic()))
+        return {}
+
+
+def _compile(name: str) -> tuple[str, list[Any]]:
+    """Return the statement that counts a set, as an expression, with its values."""
+    now = _now_sql()
+    if name == OPEN:
+        return _compile_open()
+    if name == FAILING:
+        return COUNT_FAILING.format(now=now, max_failures=MAX_FAILURES, top_steps=TOP_STEPS), []
+    window = next(window for window in WINDOWS if window.name == name)
+    length = f"interval '{window.length.total_seconds():.0f} seconds'"
+    sql = COUNT_WINDOW.format(now=now, length=length, parts=window.parts, max_durations=MAX_DURATIONS)
+    return sql, []
+
+
+def _compile_open() -> tuple[str, list[Any]]:
+    needs = Saga.objects.using(get_settings().database).filter(presentation.needs_person()).order_by().values("pk")
+    needs_sql, needs_values = needs.query.sql_with_params()
+    states_sql, states_values = presentation.select_open_states().query.sql_with_params()
+    sql = COUNT_OPEN.format(states=states_sql, needs=needs_sql)
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return sql, [*states_values, *needs_values, midnight]
+
+
+def _now_sql() -> str:
+    # Of the statement and not of the moment: an index is searched for what stays the same while it is.
+    return f"(statement_timestamp() + {clock.shift_seconds():f} * interval '1 second')"

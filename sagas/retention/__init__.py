@@ -1,0 +1,1 @@
+"""Deletion of what is over, and the archive of what was deleted."""

@@ -1,0 +1,1 @@
+"""Celery integration: what runs inside a worker beside the tasks."""

@@ -1,0 +1,90 @@
+"""Mend habits of a worker's main process: it dies of messages that belong to no task, and it oversleeps.
+
+Celery (5.7) looks a message's task up before anything of that task could examine the message. What is no name of a task
+ends the worker there, and so does a message for an unknown task that has no id.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery.concurrency import thread
+from kombu.utils import functional
+
+from . import envelopes
+from .celery_strategy import drop
+
+
+def guard_handler(consumer: Any) -> None:
+    """Have a consumer drop what Celery cannot even look up. Once is enough for all its connections."""
+    create = consumer.create_task_handler
+    if getattr(create, "is_guarded", False):
+        return
+
+    def create_guarded(*arguments: Any, **named: Any) -> Callable[[Any], Any]:
+        handle = create(*arguments, **named)
+
+        def handle_guarded(message: Any) -> Any:
+            if fault := find_fault(message, consumer.strategies):
+                drop(message, consumer, f"Malformed message dropped: {fault}.")
+                return None
+            return handle(message)
+
+        return handle_guarded
+
+    create_guarded.is_guarded = True  # type: ignore[attr-defined]
+    consumer.create_task_handler = create_guarded
+
+
+def wake_after_tasks(consumer: Any) -> None:
+    """Have a consumer look for the next message as soon as a thread of its pool is free.
+
+    With ``worker_disable_prefetch`` it takes no message while none is, and nothing tells it when that is over: it
+    sleeps a whole second after each task.
+    """
+    pool, hub = consumer.pool, consumer.hub
+    if hub is None or not isinstance(pool, thread.TaskPool) or "on_apply" in vars(pool):
+        return
+    apply = pool.on_apply
+
+    def apply_and_wake(*arguments: Any, **named: Any) -> Any:
+        result = apply(*arguments, **named)
+        result.f.add_done_callback(lambda _future: hub.call_soon(_do_nothing))
+        return result
+
+    pool.on_apply = apply_and_wake  # type: ignore[method-assign]
+
+
+def share_thread_while_waiting() -> None:
+    """Let the greenlets of a pool run while the worker waits for its broker.
+
+    kombu (5.7) is imported before gevent patches ``time.sleep``, and stops the whole process between two tries.
+    """
+    functional.sleep = time.sleep
+
+
+def _do_nothing() -> None:
+    """Return; the loop that calls this was woken by it."""
+
+
+def find_fault(message: Any, known_tasks: Mapping[str, Any]) -> str:
+    """Return why a message belongs to no task, or nothing: then Celery, or its task, decides."""
+    headers = message.headers
+    if not isinstance(headers, Mapping):
+        return "its headers are no mapping"
+    facts = headers
+    if "task" not in headers:
+        try:
+            facts = message.decode()  # protocol 1 keeps everything in the body
+        except Exception:  # noqa: BLE001 - Celery does the same next, and drops what cannot be decoded
+            return ""
+        if not isinstance(facts, Mapping) or "task" not in facts:
+            return ""
+    task = facts["task"]
+    if not isinstance(task, str):
+        return f"its task is a {type(task).__name__}"
+    if task not in known_tasks and not (isinstance(facts.get("id"), str) and envelopes.is_text(task)):
+        return "it has no id, and its task is unknown"
+    return ""

@@ -1,0 +1,129 @@
+"""One sweep: ring for what is due, or execute it in this process, without any broker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from time import monotonic
+from uuid import UUID
+
+from django.db.models import Q
+
+from .. import clock
+from ..conf import get_settings
+from ..core.definition import registry
+from ..core.survival import ends_process
+from ..engine import advance
+from ..models import Saga
+from ..operators.bulk import runner
+from ..operators.queries import statistics
+from . import owed_hooks, sweeper
+
+logger = logging.getLogger(__name__)
+
+# One saga at a time: several processes share the work evenly, a stop leaves nothing claimed behind, and the heartbeat
+# is never older than one saga's time slice.
+RUN_PAGE = 1
+# Due sagas that were rung for lately are looked at in pages of this size, once each.
+RUNG_PAGE = 100
+
+
+def ring_all_due(*, queues: frozenset[str] | None, serving: Iterable[str]) -> int:
+    """Ring for a page of what is due in these queues (None: in all), and write the heartbeat.
+
+    ``serving``: the queues whose steps this process executes; none when it only rings.
+    Returns: for how many sagas.
+    Raises: the database's errors when it is away.
+    """
+    found = sweeper.ring_due(queues=queues)
+    if serves_common_queue(queues):
+        owed_hooks.ring_owed()
+        runner.ring_due()
+    sweeper.beat(queues=serving, found=found)
+    statistics.refresh_after_sweep()
+    return found
+
+
+def run_all_due(
+    *,
+    queues: frozenset[str] | None,
+    should_stop: Callable[[], bool],
+    note_found: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Run what is due until nothing is: first what nobody was rung for, then what was rung for and is due all the same.
+
+    The second may be on its way to a worker, or lost with a broker; running it twice is harmless, its claim decides.
+    ``queues``: only what is due in these; None: in all. ``note_found`` is called with how many sagas were looked at
+    since its last call.
+    Raises: SystemExit and KeyboardInterrupt; the database's errors when it is away.
+    Tx: must not be inside one.
+    """
+    served = queues if queues is not None else frozenset({get_settings().common_queue, *registry.queues()})
+    pulse = _Pulse(served, note_found)
+    pulse.beat()
+    if serves_common_queue(queues):
+        # First: what it makes due is run below.
+        runner.run_due(should_stop=should_stop)
+    has_moved = True
+    while has_moved and not should_stop():
+        while not should_stop() and (count := sweeper.run_due(limit=RUN_PAGE, queues=queues, should_stop=should_stop)):
+            pulse.count(count)
+        has_moved = _run_rung(pulse, queues, should_stop)
+        if serves_common_queue(queues):
+            owed_hooks.run_owed(should_stop=should_stop, progress=pulse.count)
+    pulse.beat()
+    statistics.refresh_after_sweep()
+
+
+def serves_common_queue(queues: frozenset[str] | None) -> bool:
+    """Return whether bulks and hooks, which belong to the common queue, are served by whoever serves these queues."""
+    return queues is None or get_settings().common_queue in queues
+
+
+def _run_rung(pulse: _Pulse, queues: frozenset[str] | None, should_stop: Callable[[], bool]) -> bool:
+    """Run due sagas that were rung for within the ring interval, each once.
+
+    Returns: whether any of them did something, so that another look is worth it.
+    """
+    has_moved = False
+    for saga_id in _list_due(queues):
+        if should_stop():
+            break
+        try:
+            attempts = advance.advance(saga_id, queues=queues, worker=sweeper.worker_name(), should_stop=should_stop)
+        except BaseException as error:
+            if ends_process(error):
+                raise
+            logger.exception("Saga could not be advanced.", extra={"saga_id": str(saga_id)})
+            attempts = 0
+        has_moved = has_moved or attempts > 0
+        pulse.count(1)
+    return has_moved
+
+
+def _list_due(queues: frozenset[str] | None) -> list[UUID]:
+    using = get_settings().database
+    rows = Saga.objects.using(using).filter(due_at__lte=clock.read_now(using))
+    if queues is not None:
+        rows = rows.filter(Q(queue__in=sorted(queues)) | Q(other_queues__has_any_keys=sorted(queues)))
+    return list(rows.order_by("due_at").values_list("pk", flat=True)[:RUNG_PAGE])
+
+
+class _Pulse:
+    """The heartbeat of a process that runs sagas: at most once per sweep interval."""
+
+    def __init__(self, queues: frozenset[str], note_found: Callable[[int], None]) -> None:
+        self.queues = queues
+        self.note_found = note_found
+        self.found = 0
+        self._beat_at = monotonic()
+
+    def count(self, found: int) -> None:
+        self.found += found
+        self.note_found(found)
+        if monotonic() - self._beat_at >= get_settings().sweep_interval.total_seconds():
+            self.beat()
+
+    def beat(self) -> None:
+        sweeper.beat(queues=self.queues, found=self.found)
+        self._beat_at = monotonic()

@@ -1,0 +1,166 @@
+"""Find what is due and was not rung for: lost rings, dead workers, retries, deadlines.
+
+Many sweepers may run at once: a due saga is claimed by ``rung_at``, at most once per ring interval, oldest first.
+Time is the database's clock.
+
+Source: riverqueue/river ``internal/maintenance/job_rescuer.go``; oban-bg/oban ``lib/oban/plugins``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+
+from .. import clock
+from .._version import __version__
+from ..conf import get_settings
+from ..core.definition import registry
+from ..core.survival import ends_process
+from ..engine import advance
+from ..engine.notify import wakeup
+from ..models import SagaWorker
+from ..transactions import own_transaction
+
+logger = logging.getLogger(__name__)
+
+BUSY_PART = 4  # with a quarter of a page in its queue a worker has enough to do until the next sweep
+FORGET_WORKERS_AFTER = timedelta(days=1)  # heartbeat rows of processes that are long gone
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueSaga:
+    """A saga that a worker must look at."""
+
+    id: UUID
+    queues: tuple[str, ...]
+    """Where to ring: more than one when steps of one group name several."""
+
+
+def claim_due(
+    *, limit: int | None = None, queues: Iterable[str] | None = None, but_not: Iterable[str] = ()
+) -> list[DueSaga]:
+    """Claim a page of due sagas for this sweep: first those that were not rung for since they changed, oldest first.
+
+    Those that many rings have not moved come last, so that they never fill every page. ``queues``: only those with work
+    in one of these, with all their queues, because who claims for one of them keeps the others from being rung for.
+    ``but_not`` are queues to leave.
+    Returns: those not rung for within the ring interval; rows locked by a worker are passed over.
+    Locks: the saga rows of the page, skipping locked ones, for one statement.
+    """
+    settings = get_settings()
+    wanted = sorted(set(queues)) if queues is not None else None
+    only = "AND (queue = ANY(%(queues)s) OR other_queues ?| %(queues)s::text[])" if wanted is not None else ""
+    left = sorted(set(but_not))
+    only += " AND (queue <> ALL(%(left)s) OR NOT other_queues <@ to_jsonb(%(left)s::text[]))" if left else ""
+    now = "(clock_timestamp() + %(shift)s * interval '1 second')"
+    sql = f"""
+        WITH page AS (
+            SELECT id, due_at FROM sagas_saga
+            WHERE due_at <= {now} AND (rung_at IS NULL OR rung_at <= {now} - %(interval)s) {only}
+            ORDER BY rung_at NULLS FIRST, due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+        ), rung AS (
+            UPDATE sagas_saga AS s SET rung_at = {now} FROM page WHERE s.id = page.id
+            RETURNING s.id, jsonb_build_array(s.queue) || s.other_queues AS queues, page.due_at
+        )
+        SELECT id, queues::text FROM rung ORDER BY due_at
+    """  # noqa: S608 - the parts are constants above
+    values: dict[str, Any] = {
+        "shift": clock.shift_seconds(),
+        "interval": settings.ring_interval,
+        "limit": limit or settings.sweep_page,
+        "queues": wanted,
+        "left": left,
+    }
+    with own_transaction(settings.database), connections[settings.database].cursor() as cursor:
+        cursor.execute(sql, values)
+        found = cursor.fetchall()
+    return [DueSaga(id=pk, queues=tuple(name for name in json.loads(named) if name not in left)) for pk, named in found]
+
+
+def ring_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -> int:
+    """Ring for a page of due sagas.
+
+    A queue that workers are behind with gets one ring: more would stand before the work of others and bring nothing.
+    One that this code does not know, because older or newer code has its step, is rung for in the common queue: who
+    looks there knows it, or holds the saga with the reason.
+    Returns: how many.
+    """
+    page, common = limit or get_settings().sweep_page, get_settings().common_queue
+    known = {common, *registry.queues()}
+    served = set(queues) if queues is not None else known
+    busy = {queue for queue in served if wakeup.count_waiting(queue) > page // BUSY_PART}
+    due = claim_due(limit=page, queues=queues, but_not=busy)
+    if busy:
+        due += claim_due(limit=1, queues=busy)
+    for saga in due:
+        for queue in dict.fromkeys(name if name in known | served else common for name in saga.queues):
+            wakeup.ring(saga.id, queue)
+    return len(due)
+
+
+def run_due(
+    *,
+    limit: int | None = None,
+    queues: Iterable[str] | None = None,
+    worker: str = "",
+    should_stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Execute a page of due sagas in this process, without any broker. One that raises does not stop the rest.
+
+    Raises: SystemExit and KeyboardInterrupt, which somebody wants to end the process with.
+    Returns: how many sagas were looked at.
+    """
+    served = frozenset(queues) if queues is not None else None
+    count = 0
+    for saga in claim_due(limit=limit, queues=served):
+        if should_stop():
+            break
+        count += 1
+        try:
+            advance.advance(saga.id, queues=served, worker=worker or worker_name(), should_stop=should_stop)
+        except BaseException as error:
+            if ends_process(error):
+                raise
+            logger.exception("Saga could not be advanced.", extra={"saga_id": str(saga.id)})
+    return count
+
+
+def worker_name() -> str:
+    """Return the name of this process: host:pid."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def beat(*, queues: Iterable[str], found: int, started_at: datetime | None = None) -> None:
+    """Write that this process swept just now. ``queues``: those whose steps it executes; none when it only rings."""
+    using = get_settings().database
+    now = clock.read_now(using)
+    SagaWorker.objects.using(using).update_or_create(
+        name=worker_name(),
+        defaults={
+            "queues": sorted(queues), "last_sweep_at": now, "last_found": found, "version": __version__,
+        },
+        create_defaults={
+            "host": platform.node()[:150], "pid": os.getpid(), "queues": sorted(queues), "version": __version__,
+            "started_at": started_at or now, "last_sweep_at": now, "last_found": found,
+        },
+    )  # fmt: skip
+    SagaWorker.objects.using(using).filter(last_sweep_at__lt=now - FORGET_WORKERS_AFTER).delete()
+
+
+def stop_serving() -> None:
+    """Write that this process executes nothing any more; its last sweep stays known."""
+    SagaWorker.objects.using(get_settings().database).filter(name=worker_name()).update(queues=[])
+
+
+def leave() -> None:
+    """Remove the heartbeat of this process when it ends in good order."""
+    SagaWorker.objects.using(get_settings().database).filter(name=worker_name()).delete()
