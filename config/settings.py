@@ -182,7 +182,7 @@ CELERY_RESULT_SERIALIZER = "json"
 CELERY_RESULT_BACKEND = None
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_STORE_EAGER_RESULT = False
-# A message is only a doorbell: lost ones are found by the sweep, late ones are refused by the claim.
+# A message is only a wake-up: lost ones are found by the sweep, late ones are refused by the claim.
 CELERY_TASK_ACKS_LATE = False
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TASK_DEFAULT_QUEUE = "sagas"

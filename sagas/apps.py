@@ -18,8 +18,8 @@ class SagasConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and import every definition."""
-        # They register themselves, and need the app registry. Without the task a worker would refuse every ring, so it
-        # must not hang on the project's autodiscover_tasks().
+        # They register themselves, and need the app registry. Without the task a worker would refuse every wake-up, so
+        # it must not hang on the project's autodiscover_tasks().
         from . import tasks  # noqa: F401
         from .monitoring import celery_checks, checks, function_checks  # noqa: F401
 

@@ -28,13 +28,10 @@ class SagaSettings:
     """Alias of the engine's database."""
     default_queue: str = ""
     """Queue of steps that name none; empty: Celery's ``task_default_queue``, which a worker serves unless told else."""
-    doorbell: str = "sagas.engine.notify.wakeup.ring_celery"
-    """Dotted path of the function that rings.
-
-    ``sagas.engine.notify.wakeup.ring_nobody`` leaves everything to the sweep.
-    """
-    doorbell_capacity: int = 10_000
-    """How many rings one process keeps for a slow broker; more are dropped and left to the sweep."""
+    wakeup: str = "celery"
+    """Who sends wake-ups: ``celery``; ``none``, which leaves everything to the sweep; or a function's dotted path."""
+    wakeup_capacity: int = 10_000
+    """How many wake-ups one process keeps for a slow broker; more are dropped and left to the sweep."""
     timeout: timedelta = timedelta(seconds=10)
     """How long one attempt may take, for steps that say nothing else."""
     lease_margin: timedelta = timedelta(seconds=20)
@@ -50,15 +47,15 @@ class SagaSettings:
     hook_timeout: timedelta = timedelta(seconds=10)
     """How long a worker waits for a hook of ``Meta.on_closed``; one that takes longer is called again."""
     time_slice: timedelta = timedelta(seconds=10)
-    """How long one task keeps working on its saga before it rings for another."""
-    ring_interval: timedelta = timedelta(seconds=5)
-    """A due saga is rung for at most this often over all sweepers."""
+    """How long one task keeps working on its saga before it sends a wake-up for another."""
+    wakeup_interval: timedelta = timedelta(seconds=5)
+    """A due saga is woken at most this often over all sweepers."""
     sweep_interval: timedelta = timedelta(seconds=2)
     """How often a worker sweeps."""
     sweep_runs: bool = False
-    """Whether a worker's sweeper executes what is due, one saga after the other, while no ring can come in."""
+    """Whether a worker's sweeper executes what is due, one saga after the other, while no wake-up can come in."""
     sweep_page: int = 200
-    """How many due sagas one sweep rings for."""
+    """How many due sagas one sweep wakes."""
     result_max_bytes: int = 64 * 1024
     """The largest result of a step that is stored."""
     barrier_retention: timedelta = timedelta(days=90)

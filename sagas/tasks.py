@@ -1,4 +1,4 @@
-"""Receive rings. A message says "look at this saga", or at this bulk, and nothing else that matters."""
+"""Receive wake-ups. A message says "look at this saga", or at this bulk, and nothing else that matters."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .worker.envelopes import QUEUE_HEADER, SERVED_HEADER
 logger = logging.getLogger(__name__)
 
 
-class RingTask(Task):
-    """A task whose messages are JSON whatever the project's own are, and name the queue that was rung for."""
+class WakeUpTask(Task):
+    """A task whose messages are JSON whatever the project's own are, and name the queue that was woken."""
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
-        """Publish a ring."""
+        """Publish a wake-up."""
         headers = {**(options.pop("headers", None) or {}), QUEUE_HEADER: options.get("queue")}
         publish: Any = super().apply_async
         return publish(args, kwargs, **{**options, "headers": headers, "serializer": "json"})
@@ -36,7 +36,7 @@ class RingTask(Task):
 
 
 @shared_task(
-    base=RingTask,
+    base=WakeUpTask,
     name=TASK,
     ignore_result=True,
     acks_late=False,
@@ -48,7 +48,7 @@ def advance(saga_id: str) -> None:
     try:
         wanted = UUID(saga_id)
     except (ValueError, TypeError, AttributeError):
-        logger.warning("Ring with a malformed saga id ignored.")
+        logger.warning("Wake-up with a malformed saga id ignored.")
         return
     # Written by the main process, which knows best: a child has the queues of the moment at which it was forked.
     served = advance.request.get(SERVED_HEADER)

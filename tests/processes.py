@@ -35,7 +35,7 @@ FAST_ENGINE: Mapping[str, Any] = {
     "COMPENSATION_RETRY": {"attempts": 4, "base": 0.1, "cap": 0.5, "after_budget": 3600.0},
     "POLL_AFTER": 0.2,
     "TIME_SLICE": 5.0,
-    "RING_INTERVAL": 0.5,
+    "WAKEUP_INTERVAL": 0.5,
     "SWEEP_INTERVAL": 0.2,
 }
 

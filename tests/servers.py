@@ -62,7 +62,7 @@ def prepare_environment() -> None:
         CELERY_BROKER_URL="memory://",
         EXTRA_APPS="benchmarks",
         # Tests say themselves when a worker looks.
-        SAGAS='{"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}',
+        SAGAS='{"WAKEUP": "none"}',
         LOG_LEVEL="WARNING",
     )
     if count_databases() == 1 + len(PARTICIPANTS):

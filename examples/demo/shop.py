@@ -36,7 +36,7 @@ DEMO_ENGINE: Mapping[str, object] = {
     "RETRY": {"attempts": 4, "base": 0.5, "cap": 4},
     "COMPENSATION_RETRY": {"attempts": 4, "base": 0.5, "cap": 4, "after_budget": 30},
     "POLL_AFTER": 2,
-    "RING_INTERVAL": 2,
+    "WAKEUP_INTERVAL": 2,
     "SWEEP_INTERVAL": 1,
 }
 
@@ -156,7 +156,7 @@ def start_servers(
 
 
 def start_broker(logs: Path) -> tuple[Supervised, str]:
-    """Start a Valkey that is started again on its port when it dies: a message is only a doorbell.
+    """Start a Valkey that is started again on its port when it dies: a message is only a wake-up.
 
     Returns: it and its URL.
     """

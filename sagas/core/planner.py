@@ -73,7 +73,7 @@ class Plan:
     claims: tuple[Claim, ...] = ()
     """What may be claimed now, in order."""
     due_at: datetime | None = None
-    """When to look again although nobody rings; None: nothing will happen by itself."""
+    """When to look again although no wake-up comes; None: nothing will happen by itself."""
     turn_back: bool = False
     """The abort request is granted: the saga compensates."""
     drop_abort: bool = False

@@ -83,7 +83,7 @@ def advance(
 ) -> int:
     """Do what can be done now for a saga, step after step, until it waits, is over, or this worker's time slice ends.
 
-    ``queues`` are those that this worker serves (None: all); steps of others are rung for.
+    ``queues`` are those that this worker serves (None: all); steps of others are woken.
     Returns: how many attempts were run; 0 also when there is no such saga or another worker has it.
     Locks: the saga row, only while claiming and recording.
     Raises: SystemExit or KeyboardInterrupt that a step function raised, once its attempt is recorded.
@@ -110,9 +110,9 @@ def _claim_first(run: _Run) -> Claimed | None:
     refresh_connection(using)
     for tries_left in reversed(range(CLAIM_TRIES)):
         try:
-            return _ring_others(run, _claim_once(run, using))
+            return _wakeup_others(run, _claim_once(run, using))
         except SagaNotFound:
-            logger.info("Ring for an unknown saga ignored.", extra={"saga_id": str(run.saga_id)})
+            logger.info("Wake-up for an unknown saga ignored.", extra={"saga_id": str(run.saga_id)})
             return None
         except (DatabaseError, InterfaceError, transactions.ConnectionBent) as error:
             # Also of a search path that foreign code left behind, where the engine's tables are not.
@@ -150,7 +150,7 @@ def _step(run: _Run, claimed: Claimed) -> Claimed | None:
     """Perform one claimed step, record it, and return the next one if this worker goes on."""
     logger.debug("Step started.", extra=execute.facts_of(claimed))
     following = _run_joined(run, claimed) if claimed.joins_engine else _record(run, claimed, execute.perform(claimed))
-    return _ring_others(run, following)
+    return _wakeup_others(run, following)
 
 
 def _run_joined(run: _Run, claimed: Claimed) -> Next:
@@ -258,9 +258,9 @@ def _is_recorded(claimed: Claimed, following: Next, report: Report) -> bool:
         return attempts.filter(lease_token=claimed.token, outcome=report.outcome.value).exists()
 
 
-def _ring_others(run: _Run, following: Next) -> Claimed | None:
-    for queue in following.rings:
-        wakeup.ring(run.saga_id, queue)
+def _wakeup_others(run: _Run, following: Next) -> Claimed | None:
+    for queue in following.wakeups:
+        wakeup.send(run.saga_id, queue)
     if following.call is not None:
         closing.call(following.call)
     if following.interrupt is not None:

@@ -37,26 +37,26 @@ class Next:
 
     claimed: Claimed | None = None
     """What this worker runs now; None: nothing."""
-    rings: tuple[str, ...] = ()
-    """Queues to ring, one ring for each further step that is due."""
+    wakeups: tuple[str, ...] = ()
+    """Queues to wake, one for each further step that is due."""
     call: closing.HookCall | None = None
     """The call of an on_closed hook that this worker has taken, to be made after the commit."""
     is_worth_writing: bool = True
     """Whether the draft changed."""
     interrupt: BaseException | None = None
-    """What asked this process to end while the step ran; raised again once the others are rung for."""
+    """What asked this process to end while the step ran; raised again once the others are woken."""
 
 
 def claim_next(draft: SagaDraft, *, queues: frozenset[str] | None, worker: str, may_claim: bool) -> Next:
-    """Settle the saga, claim the first due step of the given queues, and say what to ring for.
+    """Settle the saga, claim the first due step of the given queues, and say which queues to wake.
 
-    ``may_claim`` False: this worker stops; everything due is rung for.
+    ``may_claim`` False: this worker stops; everything due is woken.
     """
     before, queues_before = draft.saga.due_at, _queues_of(draft)
     plan = settle.settle(draft)
     settings = get_settings()
     claimed: Claimed | None = None
-    rings: list[str] = []
+    wakeups: list[str] = []
     for claim in plan.claims:
         if draft.definition is None:
             break
@@ -65,18 +65,18 @@ def claim_next(draft: SagaDraft, *, queues: frozenset[str] | None, worker: str, 
         if is_ours:
             claimed = _claim(draft, claim, worker)
         else:
-            rings.append(queue)
+            wakeups.append(queue)
     if plan.claims:
-        # The rest of a group stays due at once, so that a lost ring is swept; else the lease is what to watch.
+        # The rest of a group stays due at once, so that a lost wake-up is swept; else the lease is what to watch.
         settle.refresh_due(draft)
         due_at = draft.saga.due_at
         if claimed is None and before is not None and due_at is not None and before < due_at <= draft.now:
             draft.saga.due_at = before  # still due, and nobody took it: it keeps its place among the oldest
     call = closing.take(draft) if may_claim else None
     if call is None and closing.is_owed(draft):
-        rings.append(settings.common_queue)
+        wakeups.append(settings.common_queue)
     is_changed = call is not None or draft.is_dirty or draft.saga.due_at != before or _queues_of(draft) != queues_before
-    return Next(claimed=claimed, rings=tuple(rings), call=call, is_worth_writing=is_changed)
+    return Next(claimed=claimed, wakeups=tuple(wakeups), call=call, is_worth_writing=is_changed)
 
 
 def hold_unclaimable(draft: SagaDraft, error: Exception) -> None:

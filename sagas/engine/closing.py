@@ -2,7 +2,7 @@
 
 The write that closes a saga notes on its row that the call is owed. Whoever is to call takes the debt under the row's
 lock for a limited time (a lease), commits, and only then calls: no lock and no transaction is held meanwhile. Success
-ends the debt. A failure, a dead worker or a lost ring leaves it, and the sweep finds it when it is due again.
+ends the debt. A failure, a dead worker or a lost wake-up leaves it, and the sweep finds it when it is due again.
 
 The hook runs in a thread of its own, so that one that hangs, or ends its thread, costs the worker ``HOOK_TIMEOUT`` at
 most.

@@ -26,7 +26,7 @@ INDEFINITE = (Outcome.UNKNOWN, Outcome.IN_PROGRESS)
 def keep(draft: SagaDraft, claimed: Claimed, report: Report) -> Next:
     """Settle the attempt of a stale token and let the saga react, without ever claiming for this worker.
 
-    Returns: what to ring for.
+    Returns: what to wake.
     """
     attempt = draft.find_attempt(claimed.token)
     facts = {"saga_id": str(claimed.saga_id), "step": claimed.step.name, "outcome": report.outcome.value}

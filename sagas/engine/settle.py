@@ -61,7 +61,7 @@ def _check_definition(draft: SagaDraft) -> bool:
 
 def _due_without_definition(draft: SagaDraft) -> datetime | None:
     """Return when to look whether the code is back. Leases stay: what a lost worker did depends on the definition."""
-    saga, look_again = draft.saga, draft.now + get_settings().ring_interval
+    saga, look_again = draft.saga, draft.now + get_settings().wakeup_interval
     times = [look_again] if saga.hold == Hold.DEFINITION_MISSING else []
     times += [max(step.lease_until, look_again) for step in draft.steps if step.lease_until is not None]
     if saga.state in FORWARD_STATES and saga.deadline_at and saga.deadline_at > draft.now:
@@ -114,7 +114,7 @@ def _due_at(draft: SagaDraft, plan: Plan) -> datetime | None:
 
 
 def _set_queues(draft: SagaDraft, plan: Plan) -> None:
-    """Set which queues the sweep rings: of what is due, and of what else waits, since each may be served by others."""
+    """Set which queues the sweep wakes: of what is due, and of what else waits, since each may be served by others."""
     saga, settings, definition = draft.saga, get_settings(), draft.definition
     if definition is None:
         saga.queue = saga.queue or settings.common_queue

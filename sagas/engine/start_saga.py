@@ -46,7 +46,7 @@ def start(
     actor: str = "",
     traceparent: str = "",
 ) -> Saga:
-    """Start a saga together with the caller's own rows, and ring for it after the commit.
+    """Start a saga together with the caller's own rows, and wake it after the commit.
 
     ``business_keys`` is what people search by, such as ``{"order": "ORD-1"}``. ``actor`` is who asked for it, by value.
     What looks like a secret is refused in the input, and masked in keys and actor.
@@ -69,7 +69,7 @@ def start(
     with transaction.atomic(using=using):
         saga = _build(definition, data, redactor.redact_text(actor), traceparent)
         _insert(definition, saga, keys)
-        wakeup.ring_after_commit(saga.pk, [saga.queue])
+        wakeup.send_after_commit(saga.pk, [saga.queue])
     return saga
 
 

@@ -70,7 +70,7 @@ def wake(saga: Saga | UUID | str, step: str | None = None, *, actor: str = "", r
     Raises: SagaNotFound; StepNotFound, which names the steps that there are; InputRefused for an actor or a reason that
     cannot be stored.
     Tx: joins the caller's transaction of the engine's database, so that what the step waits for and the wake commit
-    together; opens one of its own, at READ COMMITTED, if there is none. Rings after the commit.
+    together; opens one of its own, at READ COMMITTED, if there is none. Wake-ups after the commit.
     Locks: the saga row, until the caller's commit. Write the rows that steps read before you call it.
     """
     saga_id = read_id(saga)
@@ -87,7 +87,7 @@ def wake(saga: Saga | UUID | str, step: str | None = None, *, actor: str = "", r
         following = claim.claim_next(work, queues=None, worker="", may_claim=False)
         if following.is_worth_writing:
             work.write()
-        wakeup.ring_after_commit(saga_id, following.rings)
+        wakeup.send_after_commit(saga_id, following.wakeups)
     return result
 
 

@@ -1,11 +1,11 @@
-"""Sweep from a command: once or for ever, ringing or running, with a heartbeat."""
+"""Sweep from a command: once or for ever, sending wake-ups or running, with a heartbeat."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ..worker import sweeper
-from ..worker.due_work import ring_all_due, run_all_due
+from ..worker.due_work import run_all_due, wakeup_all_due
 from ..worker.sweep_loop import sweep_loop
 from .stopping import Stop
 
@@ -17,7 +17,7 @@ class SweepReport:
     sweeps: int = 0
     """How often it looked for what is due."""
     found: int = 0
-    """Sagas rung for, or looked at; one may count several times."""
+    """Sagas woken, or looked at; one may count several times."""
     is_stopped: bool = False
     """Whether it ended because it was asked to."""
 
@@ -44,7 +44,7 @@ def sweep(
         if runs:
             run_all_due(queues=queues, should_stop=stop, note_found=report.note_found)
         else:
-            report.note_found(ring_all_due(queues=queues, serving=()))
+            report.note_found(wakeup_all_due(queues=queues, serving=()))
 
     if interval_seconds is None:
         sweep_once()

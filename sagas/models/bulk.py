@@ -17,7 +17,7 @@ BULK_ID_VERSION = 8
 
 
 def new_bulk_id() -> UUID:
-    """Return a time-ordered UUID of version 8: who answers a ring tells it from a saga's without asking the database.
+    """Return a time-ordered UUID of version 8, which tells a bulk from a saga without a query.
 
     Source: RFC 9562, section 5.8.
     """
@@ -69,7 +69,7 @@ class SagaBulk(EngineModel):
     stopped_by = models.CharField(max_length=200, blank=True, default="", help_text="Who stopped it, by value.")
     stop_reason = models.CharField(max_length=500, blank=True, default="")
     due_at = MomentField(null=True, blank=True, help_text="When the next saga may be acted on.")
-    rung_at = MomentField(null=True, blank=True, help_text="When a sweep last rang for it.")
+    woken_at = MomentField(null=True, blank=True, help_text="When a sweep last woke it.")
     lease_token = models.UUIDField(null=True, blank=True)
     lease_until = MomentField(null=True, blank=True, help_text="How long one worker has it.")
 

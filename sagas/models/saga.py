@@ -78,7 +78,7 @@ class Saga(FSMModelMixin, EngineModel):
     pivot_passed_at = MomentField(null=True, blank=True)
     deadline_at = MomentField(null=True, blank=True, help_text="When it should be over.")
     due_at = MomentField(null=True, blank=True, help_text="When somebody must look at it again.")
-    rung_at = MomentField(null=True, blank=True, help_text="When a sweep last rang for it.")
+    woken_at = MomentField(null=True, blank=True, help_text="When a sweep last woke it.")
     most_attempts = models.PositiveIntegerField(
         default=0, db_default=0, help_text="The most attempts that a step has had in one direction."
     )

@@ -1,7 +1,7 @@
-"""Find settings of Celery that rings do not get through; registered as Django system checks.
+"""Find settings of Celery that wake-ups do not get through; registered as Django system checks.
 
-What a project set for its own tasks is its own affair, and works as long as a ring is published, arrives where it was
-meant for, and is executed.
+What a project set for its own tasks is its own affair, and works as long as a wake-up is published, arrives where it
+was meant for, and is executed.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 from ..conf import SagaSettings
 from ..core.definition import registry
-from ..engine.notify import celery_apps
+from ..engine.notify import celery_apps, wakeup
 from . import timings
 from .checks import TAG, AppConfigs, read_settings
-
-RINGS_CELERY = "sagas.engine.notify.wakeup.ring_celery"
 
 
 @register(TAG)
 def check_accepted_content(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report an ``accept_content`` that keeps workers from reading a ring (E022)."""
-    if _read_ringing_settings() is None or timings.accepts_rings():
+    """Report an ``accept_content`` that keeps workers from reading a wake-up (E022)."""
+    if _read_sending_settings() is None or timings.accepts_wakeups():
         return []
-    what = f"Celery's accept_content is {current_app.conf.accept_content!r}: workers refuse every ring, which is JSON."
+    what = (
+        f"Celery's accept_content is {current_app.conf.accept_content!r}: workers refuse every wake-up, which is JSON."
+    )
     hint = (
-        "Add 'json' to CELERY_ACCEPT_CONTENT, a list; a ring carries an id and nothing else, so it needs neither pickle"
-        " nor a signature. Or set SAGAS['DOORBELL'] to 'sagas.engine.notify.wakeup.ring_nobody' and run saga_sweep"
+        "Add 'json' to CELERY_ACCEPT_CONTENT, a list; a wake-up carries an id and nothing else, so it needs neither"
+        " pickle nor a signature. Or set SAGAS['WAKEUP'] to 'none' and run saga_sweep"
         " --loop --run."
     )
     return [_error("E022", what, hint)]
@@ -36,29 +36,34 @@ def check_accepted_content(app_configs: AppConfigs = None, **kwargs: Any) -> lis
 
 @register(TAG)
 def check_routes(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report ``task_routes`` that send rings elsewhere than into the queue that is rung for (E023)."""
-    settings = _read_ringing_settings()
+    """Report ``task_routes`` that send wake-ups elsewhere than into the queue that is woken (E023)."""
+    settings = _read_sending_settings()
     if settings is None:
         return []
     hint = "Leave sagas.advance out of task_routes: steps name their queues themselves, or SAGAS['DEFAULT_QUEUE'] does."
     faults = {queue: celery_apps.find_route_fault(queue) for queue in {settings.common_queue, *registry.queues()}}
     return [
-        _error("E023", f"Rings for queue {queue!r} {fault}.", hint) for queue, fault in sorted(faults.items()) if fault
+        _error("E023", f"Wake-ups for queue {queue!r} {fault}.", hint)
+        for queue, fault in sorted(faults.items())
+        if fault
     ]
 
 
 @register(TAG)
 def check_application(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report that rings of this process would be published by no application of the project, or by either (W008)."""
-    if _read_ringing_settings() is None:
+    """Report that wake-ups of this process would be published by no application of the project, or by either (W008)."""
+    if _read_sending_settings() is None:
         return []
     current, default = celery_apps.read_names()
     if celery_apps.is_fallback():
-        what = "No Celery application is set up here: rings go to the broker of Celery's own defaults."
+        what = "No Celery application is set up here: wake-ups go to the broker of Celery's own defaults."
         hint = "Import the module that makes your application in the __init__.py of the project's package."
         return [_warning("W008", what, hint)]
     if default is not None:
-        what = f"Two Celery applications are set up here: this thread rings through {current!r}, others {default!r}."
+        what = (
+            f"Two Celery applications are set up here: this thread sends wake-ups through {current!r}, others"
+            f" {default!r}."
+        )
         hint = "Call set_default() on the one whose workers run sagas, and make it the current one: set_current()."
         return [_warning("W008", what, hint)]
     return []
@@ -66,8 +71,8 @@ def check_application(app_configs: AppConfigs = None, **kwargs: Any) -> list[Che
 
 @register(TAG)
 def check_rate_limit(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report a rate limit that holds up rings (W009)."""
-    if _read_ringing_settings() is None:
+    """Report a rate limit that holds up wake-ups (W009)."""
+    if _read_sending_settings() is None:
         return []
     rate = timings.read_task_option("rate_limit", current_app.conf.task_default_rate_limit)
     if not rate:
@@ -80,26 +85,23 @@ def check_rate_limit(app_configs: AppConfigs = None, **kwargs: Any) -> list[Chec
 @register(TAG, deploy=True)
 def check_celery_for_production(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
     """Report what is meant for tests and desks (W007): eager Celery, and a broker inside the process."""
-    if _read_ringing_settings() is None:
+    if _read_sending_settings() is None:
         return []
     found: list[CheckMessage] = []
     if current_app.conf.task_always_eager:
         what = "Celery is eager: sagas run in the processes that start them, and nobody does what is due later."
         found.append(_warning("W007", what, "Set CELERY_TASK_ALWAYS_EAGER to False and start workers."))
     elif str(current_app.conf.broker_write_url or current_app.conf.broker_url or "").startswith("memory:"):
-        what = "Celery's broker is in memory: rings never leave the process that makes them."
-        hint = (
-            "Set CELERY_BROKER_URL, or set SAGAS['DOORBELL'] to 'sagas.engine.notify.wakeup.ring_nobody' and do without"
-            " a broker."
-        )
+        what = "Celery's broker is in memory: wake-ups never leave the process that makes them."
+        hint = "Set CELERY_BROKER_URL, or set SAGAS['WAKEUP'] to 'none' and do without a broker."
         found.append(_warning("W007", what, hint))
     return found
 
 
-def _read_ringing_settings() -> SagaSettings | None:
-    """Return the settings, or None when they cannot be read or another function than Celery's rings."""
+def _read_sending_settings() -> SagaSettings | None:
+    """Return the settings, or None when they cannot be read or another function than Celery's sends them."""
     settings = read_settings()
-    return settings if settings is not None and settings.doorbell == RINGS_CELERY else None
+    return settings if settings is not None and settings.wakeup == wakeup.BY_CELERY else None
 
 
 def _error(number: str, what: str, hint: str) -> CheckMessage:

@@ -25,6 +25,7 @@ from ..core.definition import registry
 from ..core.definition.saga import SagaDefinition
 from ..core.definition.steps import Step
 from ..core.redaction import redactor
+from ..engine.notify import wakeup
 from ..participants.routing import participant_label
 from . import timings
 
@@ -104,17 +105,17 @@ def check_alerts(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMes
 
 
 @register(TAG)
-def check_doorbell(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report a doorbell that is no function (E003)."""
+def check_wakeup(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
+    """Report a ``WAKEUP`` that names no function (E003)."""
     settings = read_settings()
     if settings is None:
         return []
-    hint = "Set SAGAS['DOORBELL'] to the dotted path of a function of a saga's id and a queue."
+    hint = "Set SAGAS['WAKEUP'] to 'celery', to 'none', or to the dotted path of a function of a saga's id and a queue."
     try:
-        bell = import_string(settings.doorbell)
+        sender = wakeup.find_sender(settings.wakeup)
     except ImportError as error:
-        return [_error("E003", f"The doorbell {settings.doorbell!r} cannot be imported: {error}.", hint)]
-    return [] if callable(bell) else [_error("E003", f"The doorbell {settings.doorbell!r} is no function.", hint)]
+        return [_error("E003", f"SAGAS['WAKEUP'] = {settings.wakeup!r} cannot be imported: {error}.", hint)]
+    return [] if callable(sender) else [_error("E003", f"SAGAS['WAKEUP'] = {settings.wakeup!r} is no function.", hint)]
 
 
 @register(TAG)
@@ -185,7 +186,7 @@ def check_names(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMess
 
 @register(TAG)
 def check_queues(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report queues that Celery would refuse to ring (E012)."""
+    """Report queues that Celery would refuse to publish into (E012)."""
     settings = read_settings()
     # A project may draw its queues from the definitions and settings, so these must be readable first.
     declared = timings.read_declared_queues() if settings is not None else None

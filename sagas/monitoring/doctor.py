@@ -18,6 +18,7 @@ from django.db import Error
 from .. import clock
 from ..conf import get_settings
 from ..core.definition import registry
+from ..engine.notify import wakeup
 from ..participants.routing import barrier_databases
 from . import checks, health, hook_backlog, timings
 from .health import DatabaseServer, NoAnswer
@@ -134,7 +135,7 @@ def _examine_settings() -> Iterator[Finding]:
         f" < lease {(timeout + settings.lease_margin).total_seconds():g} s;"
         f" time slice {settings.time_slice.total_seconds():g} s; task_time_limit {f'{limit:g} s' if limit else 'none'};"
         f" sweep every {settings.sweep_interval.total_seconds():g} s,"
-        f" ring every {settings.ring_interval.total_seconds():g} s",
+        f" at most one wake-up in {settings.wakeup_interval.total_seconds():g} s",
     )
 
 
@@ -184,8 +185,8 @@ def _examine_migrations(using: str, others: Iterable[str]) -> Iterator[Finding]:
 
 
 def _examine_broker(seconds: float) -> Iterator[Finding]:
-    if get_settings().doorbell != "sagas.engine.notify.wakeup.ring_celery":
-        yield _judge("broker", f"not used: the doorbell is {get_settings().doorbell}")
+    if get_settings().wakeup != wakeup.BY_CELERY:
+        yield _judge("broker", f"not used: WAKEUP is {get_settings().wakeup}")
         return
     where, failure = health.ask_broker(seconds)
     todo = (
@@ -219,7 +220,7 @@ def _examine_workers() -> Iterator[Finding]:
 def _examine_sweeper() -> Iterator[Finding]:
     age = read_liveness().last_sweep_age
     what = f"last sweep {age.total_seconds():.1f} s ago" if age is not None else "no sweep was ever made"
-    todo = "Lost rings and dead workers are noticed by nobody: start a worker or manage.py saga_sweep --loop."
+    todo = "Lost wake-ups and dead workers are noticed by nobody: start a worker or manage.py saga_sweep --loop."
     is_old = age is not None and age > get_settings().worker_seen_within
     yield _judge("sweeper", what, (age is None, Level.FAIL, START_WORKER), (is_old, Level.FAIL, todo))
 

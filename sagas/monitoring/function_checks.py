@@ -9,22 +9,23 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
 from ..core.definition import function_shapes, registry
+from ..engine.notify import wakeup
 from . import timings
 from .checks import TAG, AppConfigs, read_settings
 
 
 @register(TAG)
 def check_functions(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report hooks and a doorbell of the wrong shape (E026); E003 and E016 report those that are no functions."""
+    """Report hooks and a ``WAKEUP`` of the wrong shape (E026); E003 and E016 report those that are no functions."""
     settings = read_settings()
     if settings is None:
         return []
-    named = [("DOORBELL", settings.doorbell, "a saga's id and a queue", 2)]
+    named = [("WAKEUP", settings.wakeup, "a saga's id and a queue", 2)]
     named += [("ON_ATTENTION", path, "one sagas.alerts.Alert", 1) for path in settings.on_attention]
     found: list[CheckMessage] = []
     for setting, path, takes, arguments in named:
         try:
-            function = import_string(path)
+            function = (wakeup.find_sender if setting == "WAKEUP" else import_string)(path)
         except (ImportError, AttributeError, TypeError):
             continue
         if callable(function) and (mistake := function_shapes.find_mistake(function, takes=takes, arguments=arguments)):

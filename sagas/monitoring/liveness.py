@@ -14,7 +14,7 @@ from ..conf import get_settings
 from ..moments import in_utc
 
 MAX_DUE = 1_000  # due sagas and owed hooks are counted so far
-# Far more than a ring interval and a few sweeps: work that is due so long was not rung for, or finds no free worker.
+# Far more than a wake-up interval and a few sweeps: work that is due so long was not woken, or finds no free worker.
 LATE = timedelta(seconds=60)
 
 READ = """
@@ -68,7 +68,7 @@ class Liveness:
     due: int
     """How many sagas are due; MAX_DUE + 1: more than MAX_DUE."""
     workers: tuple[SeenWorker, ...]
-    """The processes that execute steps, by name; one that only rings, or has ended, serves no queue."""
+    """The processes that execute steps, by name; one that only sends wake-ups, or has ended, serves no queue."""
     last_sweep_at: datetime | None
     """When any process swept last; None: no sweep is known."""
     owed_hooks: int

@@ -75,7 +75,7 @@ def find_longest_timeout(settings: SagaSettings) -> tuple[timedelta, str]:
 
 
 def read_declared_queues() -> frozenset[str] | None:
-    """Return the queues that Celery would ring, or None when it makes up any that it is asked for."""
+    """Return the queues that Celery would publish into, or None when it makes up any that it is asked for."""
     conf = current_app.conf
     if conf.task_create_missing_queues:
         return None
@@ -87,8 +87,8 @@ def read_declared_queues() -> frozenset[str] | None:
     return frozenset(getattr(queue, "name", queue) for queue in queues)
 
 
-def accepts_rings() -> bool:
-    """Return whether a worker with Celery's present settings takes JSON, which all rings are."""
+def accepts_wakeups() -> bool:
+    """Return whether a worker with Celery's present settings takes JSON, which all wake-ups are."""
     try:
         accepted = prepare_accept_content(current_app.conf.accept_content)
     except SerializerNotInstalled:

@@ -58,8 +58,8 @@ class OperationChange:
 
     message: str
     """One sentence for the operator."""
-    rings: tuple[str, ...]
-    """Queues to ring once it is committed."""
+    wakeups: tuple[str, ...]
+    """Queues to wake once it is committed."""
 
 
 def apply(draft: SagaDraft, request: OperationRequest) -> OperationChange:
@@ -90,7 +90,7 @@ def apply(draft: SagaDraft, request: OperationRequest) -> OperationChange:
         reason=request.reason,
         data=data,
     )
-    return OperationChange(message=message, rings=following.rings)
+    return OperationChange(message=message, wakeups=following.wakeups)
 
 
 def settle_as_told(draft: SagaDraft, row: SagaStep, *, happened: bool, request: OperationRequest) -> None:

@@ -4,7 +4,7 @@ Each takes an actor, a reason and the revision the decision was made on; checks 
 with the facts when it is not possible or not current; and writes history with before and after. What an operation
 changes stands in ``operation_changes``, which ``sagas.operators.preview`` runs beforehand on a draft.
 
-Tx: each opens its own transaction; rings are sent after its commit.
+Tx: each opens its own transaction; wake-ups are sent after its commit.
 Locks: the saga row.
 """
 
@@ -185,7 +185,7 @@ def _operate(
     evidence: str | None = None,
     result: Mapping[str, Any] | None = None,
 ) -> OperationResult:
-    """Do one operation under the saga's lock: check, change, write, ring."""
+    """Do one operation under the saga's lock: check, change, write, send a wake-up."""
     actor.require(preconditions.PERMISSIONS[operation])
     facts: dict[str, Any] = {"revision": revision} | ({"bulk": str(actor.bulk)} if actor.bulk is not None else {})
     request = OperationRequest(
@@ -207,7 +207,7 @@ def _operate(
         _check_revision(work, revision)
         change = apply(work, request)
         work.write()
-        wakeup.ring_after_commit(saga_id, change.rings)
+        wakeup.send_after_commit(saga_id, change.wakeups)
         return _result(work, operation, change.message)
 
 

@@ -70,7 +70,7 @@ def look(saga_id: UUID, *, queues: frozenset[str] | None = None, worker: str = "
     Returns: how many attempts were run; 0 after a crash.
     """
     try:
-        # Whoever drains looks at everything that is rung for, in an order of its own.
+        # Whoever drains looks at everything that is woken, in an order of its own.
         with eager.held_back(is_answered=False):
             return advance.advance(saga_id, queues=queues, worker=worker)
     except SimulatedCrash:

@@ -109,7 +109,7 @@ def _check_limbo(snapshot: SagaSnapshot) -> list[str]:
         if saga.due_at is None:
             return ["I9: live, but not due"]
         # Without its definition nobody can say what a lost worker did: the lease stays, and somebody keeps looking.
-        looked_at = saga.updated_at + get_settings().ring_interval
+        looked_at = saga.updated_at + get_settings().wakeup_interval
         if saga.due_at > max(looked_at, *(step.lease_until for step in snapshot.steps if step.lease_until)):
             return ["I9: a lease ends before the saga is due"]
         return []

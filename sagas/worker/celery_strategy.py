@@ -52,7 +52,7 @@ def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callab
         if envelope.queue and envelope.queue not in served:
             # Executed here, they would come back at once for ever.
             strays.warn(
-                f"Ring for queue {envelope.queue!r} dropped: it came to a worker of {', '.join(served)}. Does"
+                f"Wake-up for queue {envelope.queue!r} dropped: it came to a worker of {', '.join(served)}. Does"
                 " task_routes, or a binding at the broker, send it elsewhere? manage.py check tells."
             )
             drop(message, consumer)

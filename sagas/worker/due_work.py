@@ -1,4 +1,4 @@
-"""One sweep: ring for what is due, or execute it in this process, without any broker."""
+"""One sweep: wake what is due, or execute it in this process, without any broker."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ logger = logging.getLogger(__name__)
 # One saga at a time: several processes share the work evenly, a stop leaves nothing claimed behind, and the heartbeat
 # is never older than one saga's time slice.
 RUN_PAGE = 1
-# Due sagas that were rung for lately are looked at in pages of this size, once each.
-RUNG_PAGE = 100
+# Due sagas that were woken lately are looked at in pages of this size, once each.
+WOKEN_PAGE = 100
 
 
-def ring_all_due(*, queues: frozenset[str] | None, serving: Iterable[str]) -> int:
-    """Ring for a page of what is due in these queues (None: in all), and write the heartbeat.
+def wakeup_all_due(*, queues: frozenset[str] | None, serving: Iterable[str]) -> int:
+    """Wake a page of what is due in these queues (None: in all), and write the heartbeat.
 
-    ``serving``: the queues whose steps this process executes; none when it only rings.
+    ``serving``: the queues whose steps this process executes; none when it only sends wake-ups.
     Returns: for how many sagas.
     Raises: the database's errors when it is away.
     """
-    found = sweeper.ring_due(queues=queues)
+    found = sweeper.wake_due(queues=queues)
     if serves_common_queue(queues):
-        owed_hooks.ring_owed()
-        runner.ring_due()
+        owed_hooks.wake_owed()
+        runner.wake_due()
     sweeper.beat(queues=serving, found=found)
     statistics.refresh_after_sweep()
     return found
@@ -50,7 +50,7 @@ def run_all_due(
     should_stop: Callable[[], bool],
     note_found: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Run what is due until nothing is: first what nobody was rung for, then what was rung for and is due all the same.
+    """Run what is due until nothing is: first what was not woken, then what was woken and is due all the same.
 
     The second may be on its way to a worker, or lost with a broker; running it twice is harmless, its claim decides.
     ``queues``: only what is due in these; None: in all. ``note_found`` is called with how many sagas were looked at
@@ -68,7 +68,7 @@ def run_all_due(
     while has_moved and not should_stop():
         while not should_stop() and (count := sweeper.run_due(limit=RUN_PAGE, queues=queues, should_stop=should_stop)):
             pulse.count(count)
-        has_moved = _run_rung(pulse, queues, should_stop)
+        has_moved = _run_woken(pulse, queues, should_stop)
         if serves_common_queue(queues):
             owed_hooks.run_owed(should_stop=should_stop, progress=pulse.count)
     pulse.beat()
@@ -80,8 +80,8 @@ def serves_common_queue(queues: frozenset[str] | None) -> bool:
     return queues is None or get_settings().common_queue in queues
 
 
-def _run_rung(pulse: _Pulse, queues: frozenset[str] | None, should_stop: Callable[[], bool]) -> bool:
-    """Run due sagas that were rung for within the ring interval, each once.
+def _run_woken(pulse: _Pulse, queues: frozenset[str] | None, should_stop: Callable[[], bool]) -> bool:
+    """Run due sagas that were woken within the wake-up interval, each once.
 
     Returns: whether any of them did something, so that another look is worth it.
     """
@@ -106,7 +106,7 @@ def _list_due(queues: frozenset[str] | None) -> list[UUID]:
     rows = Saga.objects.using(using).filter(due_at__lte=clock.read_now(using))
     if queues is not None:
         rows = rows.filter(Q(queue__in=sorted(queues)) | Q(other_queues__has_any_keys=sorted(queues)))
-    return list(rows.order_by("due_at").values_list("pk", flat=True)[:RUNG_PAGE])
+    return list(rows.order_by("due_at").values_list("pk", flat=True)[:WOKEN_PAGE])
 
 
 class _Pulse:

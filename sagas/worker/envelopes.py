@@ -1,4 +1,4 @@
-"""Ring messages as they come out of a broker: read one with suspicion, and write the request that Celery gets instead.
+"""Wake-up messages out of a broker: read one with suspicion, and write the request that Celery gets instead.
 
 Celery (5.7) believes every header of a message: it unpacks, compares and stores them in the worker's main process,
 before anything of the task runs. So nothing that a sender wrote reaches it from here but texts that were examined.
@@ -20,13 +20,13 @@ from celery.app.task import Context
 from ..engine.notify.celery_apps import CONTENT_TYPE
 
 ENCODINGS = frozenset({"", "utf-8", "utf8", "ascii", "us-ascii"})
-BODY_MAX_BYTES = 16 * 1024  # a ring has about 80; what is larger is not even parsed
+BODY_MAX_BYTES = 16 * 1024  # a wake-up has about 80; what is larger is not even parsed
 TEXT_MAX_LENGTH = 255  # of an id, a host or a queue
 NUMBER_MAX = 10**9
 EXTRA_MAX_COUNT, EXTRA_MAX_LENGTH = 32, 8 * 1024  # a tracing header such as W3C's ``baggage`` has at most 8192 bytes
 
 QUEUE_HEADER = "sagas_queue"
-"""The queue that was rung for."""
+"""The queue that was woken."""
 SERVED_HEADER = "sagas_served"
 """The queues that the worker consumed from when it took the message; only the worker itself writes it."""
 
@@ -37,7 +37,7 @@ class MalformedMessage(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
-    """A ring whose every part was examined."""
+    """A wake-up whose every part was examined."""
 
     saga_id: UUID
     """Of a saga, or of a bulk."""
@@ -46,7 +46,7 @@ class Envelope:
     parent_id: str | None = None
     origin: str | None = None
     queue: str = ""
-    """Which queue was rung for; empty: the sender did not say."""
+    """Which queue was woken; empty: the sender did not say."""
     extras: Mapping[str, Any] = field(default_factory=dict)
     """Headers of others, such as tracers: plain values, under names that mean nothing to Celery."""
 
@@ -55,7 +55,7 @@ class Envelope:
         return json.dumps([[str(self.saga_id)], {}, {}])
 
     def as_headers(self, task: str, served: list[str]) -> dict[str, Any]:
-        """Return the headers of a message of protocol 2: what Celery may know of this ring."""
+        """Return the headers of a message of protocol 2: what Celery may know of this wake-up."""
         return {
             **self.extras,
             "lang": "py", "task": task, "id": self.message_id, "root_id": self.root_id, "parent_id": self.parent_id,
@@ -66,7 +66,7 @@ class Envelope:
 
 
 def read_envelope(message: Any, payload: Any = None) -> Envelope:
-    """Read a ring from a message of Celery's protocol 2, or of protocol 1, whose decoded body is the payload.
+    """Read a wake-up from a message of Celery's protocol 2, or of protocol 1, whose decoded body is the payload.
 
     Raises: MalformedMessage.
     """
@@ -220,7 +220,7 @@ def _read_saga_id(parts: Any) -> UUID:
 
 
 def _examine_embedded(embedded: Any) -> None:
-    """Refuse wrong options of the body; what is right is of no use for a ring, and left out."""
+    """Refuse wrong options of the body; what is right is of no use of a wake-up, and left out."""
     if not isinstance(embedded, dict):
         raise MalformedMessage("its options are no mapping")
     for name in EMBEDDED:

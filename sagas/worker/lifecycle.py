@@ -108,7 +108,7 @@ class ConsumeStep(bootsteps.StartStopStep):
 def _join_worker(sender: Any, **_: Any) -> None:
     sender.app.steps["worker"].add(SweepStep)
     sender.app.steps["consumer"].add(ConsumeStep)
-    # Celery adds a queue whenever one is rung for, and a worker without -Q consumes from all there are when it connects
+    # Celery adds a queue whenever one is woken, and a worker without -Q consumes from all there are when it connects
     # again. So what it consumes from at its start is written down.
     queues = sender.app.amqp.queues
     queues.select(list(queues.consume_from))
@@ -169,7 +169,7 @@ def _sweep_once() -> None:
     if _must_run_sagas():
         _run_sagas(queues)
     else:
-        due_work.ring_all_due(queues=None, serving=queues if _can_take_rings() else ())
+        due_work.wakeup_all_due(queues=None, serving=queues if _can_take_wakeups() else ())
 
 
 def _run_sagas(queues: frozenset[str]) -> None:
@@ -182,19 +182,19 @@ def _run_sagas(queues: frozenset[str]) -> None:
 
 
 def _must_run_sagas() -> bool:
-    """Return whether this thread executes what is due: if the project asks for it, while no ring can come in."""
+    """Return whether this thread executes what is due: if the project asks for it, while no wake-up can come in."""
     if not get_settings().sweep_runs or is_shutting_down():
         return False
-    return not _can_take_rings() or not wakeup.rings_celery() or wakeup.is_failing()
+    return not _can_take_wakeups() or not wakeup.uses_celery() or wakeup.is_failing()
 
 
 def _must_stop_running() -> bool:
     return _stop.is_set() or not _must_run_sagas()
 
 
-def _can_take_rings() -> bool:
-    """Return whether this worker executes what is due: somebody rings, it is connected, and reads the messages."""
-    return wakeup.rings_anybody() and _is_consuming.is_set() and timings.accepts_rings()
+def _can_take_wakeups() -> bool:
+    """Return whether wake-ups reach this worker: they are sent, it is connected, and it reads the messages."""
+    return wakeup.sends_anything() and _is_consuming.is_set() and timings.accepts_wakeups()
 
 
 def _longest_attempt_seconds() -> float:

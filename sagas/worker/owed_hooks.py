@@ -1,7 +1,7 @@
-"""Find hooks of closed sagas that are owed and due: lost rings, dead workers, failed calls.
+"""Find hooks of closed sagas that are owed and due: lost wake-ups, dead workers, failed calls.
 
-Rings and runs only; ``sagas.engine.closing`` takes a call and makes it. A hook is called wherever a worker comes
-by, and rung for in the common queue.
+Wakes and runs only; ``sagas.engine.closing`` takes a call and makes it. A hook is called wherever a worker comes
+by, and woken in the common queue.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ BUSY_PART = 4  # as for sagas: with a quarter of a page in its queue a worker ha
 CLAIM_OWED = """
     WITH page AS (
         SELECT id FROM sagas_saga
-        WHERE hook_due_at <= {now} AND (rung_at IS NULL OR rung_at <= {now} - %(interval)s::interval)
-        ORDER BY rung_at NULLS FIRST, hook_due_at LIMIT %(limit)s::bigint FOR NO KEY UPDATE SKIP LOCKED
+        WHERE hook_due_at <= {now} AND (woken_at IS NULL OR woken_at <= {now} - %(interval)s::interval)
+        ORDER BY woken_at NULLS FIRST, hook_due_at LIMIT %(limit)s::bigint FOR NO KEY UPDATE SKIP LOCKED
     )
-    UPDATE sagas_saga AS saga SET rung_at = {now} FROM page WHERE saga.id = page.id RETURNING saga.id
+    UPDATE sagas_saga AS saga SET woken_at = {now} FROM page WHERE saga.id = page.id RETURNING saga.id
 """
 
 
-def ring_owed(*, limit: int | None = None) -> int:
-    """Ring for a page of hooks that are due, each at most once per ring interval over all sweepers.
+def wake_owed(*, limit: int | None = None) -> int:
+    """Wake a page of hooks that are due, each at most once per wake-up interval over all sweepers.
 
     Returns: how many.
     Locks: the saga rows of the page, skipping locked ones, for one statement.
@@ -45,13 +45,13 @@ def ring_owed(*, limit: int | None = None) -> int:
     page = limit or settings.sweep_page
     if wakeup.count_waiting(settings.common_queue) > page // BUSY_PART:
         page = 1
-    values: dict[str, Any] = {"shift": clock.shift_seconds(), "interval": settings.ring_interval, "limit": page}
+    values: dict[str, Any] = {"shift": clock.shift_seconds(), "interval": settings.wakeup_interval, "limit": page}
     sql = CLAIM_OWED.format(now="(clock_timestamp() + %(shift)s::float8 * interval '1 second')")
     with own_transaction(settings.database), connections[settings.database].cursor() as cursor:
         cursor.execute(sql, values)
         found = [row[0] for row in cursor.fetchall()]
     for saga_id in found:
-        wakeup.ring(saga_id, settings.common_queue)
+        wakeup.send(saga_id, settings.common_queue)
     return len(found)
 
 

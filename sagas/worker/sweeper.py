@@ -1,6 +1,6 @@
-"""Find what is due and was not rung for: lost rings, dead workers, retries, deadlines.
+"""Find what is due and was not woken: lost wake-ups, dead workers, retries, deadlines.
 
-Many sweepers may run at once: a due saga is claimed by ``rung_at``, at most once per ring interval, oldest first.
+Many sweepers may run at once: a due saga is claimed by ``woken_at``, at most once per wake-up interval, oldest first.
 Time is the database's clock.
 
 Source: riverqueue/river ``internal/maintenance/job_rescuer.go``; oban-bg/oban ``lib/oban/plugins``.
@@ -42,18 +42,18 @@ class DueSaga:
 
     id: UUID
     queues: tuple[str, ...]
-    """Where to ring: more than one when steps of one group name several."""
+    """Queues to wake: more than one when steps of one group name several."""
 
 
 def claim_due(
     *, limit: int | None = None, queues: Iterable[str] | None = None, but_not: Iterable[str] = ()
 ) -> list[DueSaga]:
-    """Claim a page of due sagas for this sweep: first those that were not rung for since they changed, oldest first.
+    """Claim a page of due sagas for this sweep: first those that were not woken since they changed, oldest first.
 
-    Those that many rings have not moved come last, so that they never fill every page. ``queues``: only those with work
-    in one of these, with all their queues, because who claims for one of them keeps the others from being rung for.
+    Those that many wake-ups have not moved come last, so that they never fill every page. ``queues``: only those with
+    work in one of these, with all their queues, because who claims for one of them keeps the others from being woken.
     ``but_not`` are queues to leave.
-    Returns: those not rung for within the ring interval; rows locked by a worker are passed over.
+    Returns: those not woken within the wake-up interval; rows locked by a worker are passed over.
     Locks: the saga rows of the page, skipping locked ones, for one statement.
     """
     settings = get_settings()
@@ -65,17 +65,17 @@ def claim_due(
     sql = f"""
         WITH page AS (
             SELECT id, due_at FROM sagas_saga
-            WHERE due_at <= {now} AND (rung_at IS NULL OR rung_at <= {now} - %(interval)s) {only}
-            ORDER BY rung_at NULLS FIRST, due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-        ), rung AS (
-            UPDATE sagas_saga AS s SET rung_at = {now} FROM page WHERE s.id = page.id
+            WHERE due_at <= {now} AND (woken_at IS NULL OR woken_at <= {now} - %(interval)s) {only}
+            ORDER BY woken_at NULLS FIRST, due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+        ), woken AS (
+            UPDATE sagas_saga AS s SET woken_at = {now} FROM page WHERE s.id = page.id
             RETURNING s.id, jsonb_build_array(s.queue) || s.other_queues AS queues, page.due_at
         )
-        SELECT id, queues::text FROM rung ORDER BY due_at
+        SELECT id, queues::text FROM woken ORDER BY due_at
     """  # noqa: S608 - the parts are constants above
     values: dict[str, Any] = {
         "shift": clock.shift_seconds(),
-        "interval": settings.ring_interval,
+        "interval": settings.wakeup_interval,
         "limit": limit or settings.sweep_page,
         "queues": wanted,
         "left": left,
@@ -86,11 +86,11 @@ def claim_due(
     return [DueSaga(id=pk, queues=tuple(name for name in json.loads(named) if name not in left)) for pk, named in found]
 
 
-def ring_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -> int:
-    """Ring for a page of due sagas.
+def wake_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -> int:
+    """Wake a page of due sagas.
 
-    A queue that workers are behind with gets one ring: more would stand before the work of others and bring nothing.
-    One that this code does not know, because older or newer code has its step, is rung for in the common queue: who
+    A queue that workers are behind with gets one wake-up: more would stand before the work of others and bring nothing.
+    One that this code does not know, because older or newer code has its step, is woken in the common queue: who
     looks there knows it, or holds the saga with the reason.
     Returns: how many.
     """
@@ -103,7 +103,7 @@ def ring_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -
         due += claim_due(limit=1, queues=busy)
     for saga in due:
         for queue in dict.fromkeys(name if name in known | served else common for name in saga.queues):
-            wakeup.ring(saga.id, queue)
+            wakeup.send(saga.id, queue)
     return len(due)
 
 
@@ -140,7 +140,10 @@ def worker_name() -> str:
 
 
 def beat(*, queues: Iterable[str], found: int, started_at: datetime | None = None) -> None:
-    """Write that this process swept just now. ``queues``: those whose steps it executes; none when it only rings."""
+    """Write that this process swept just now.
+
+    ``queues``: those whose steps it executes; none when it only sends wake-ups.
+    """
     using = get_settings().database
     now = clock.read_now(using)
     SagaWorker.objects.using(using).update_or_create(

@@ -40,7 +40,7 @@ class Broker(Protocol):
 class Shop:
     """A shop that takes orders.
 
-    project: databases and settings. brokers: what its doorbell rings, the present one last. client: its customer.
+    project: databases and settings. brokers: what its wake-ups go through, the present one last. client: its customer.
     workers: what tests started to work on its orders. accepted, with_a_person: orders that it took so far, and those of
     them that wait for a person. patience_seconds: how long it waits for anything to happen.
     """

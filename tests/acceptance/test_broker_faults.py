@@ -25,7 +25,7 @@ SLOWER_AT_MOST_SECONDS = 0.4
 
 def test_flushed_broker_loses_no_checkout(quiet_shop: Shop) -> None:
     numbers = [quiet_shop.place() for _ in range(ORDERS)]
-    wait_until(lambda: count_queued(quiet_shop) >= ORDERS, "the rings are queued", timeout_seconds=PATIENCE_SECONDS)
+    wait_until(lambda: count_queued(quiet_shop) >= ORDERS, "the wake-ups are queued", timeout_seconds=PATIENCE_SECONDS)
 
     assert ask_broker(quiet_shop, "FLUSHALL") == "+OK"
 
@@ -52,8 +52,8 @@ def test_worker_that_lost_its_broker_before_it_could_acknowledge_is_not_deaf(qui
     [child] = worker.family()[1:]
     child.send_signal(signal.SIGSTOP)
     number = quiet_shop.place()
-    # The first ring is with the worker, which acknowledges it as soon as its child has taken it; others wait behind it.
-    wait_until(lambda: count_queued(quiet_shop) > 0, "a ring waits behind another one")
+    # The first wake-up is with the worker, which acknowledges it once its child has taken it; others wait behind it.
+    wait_until(lambda: count_queued(quiet_shop) > 0, "a wake-up waits behind another one")
 
     quiet_shop.kill_broker()
     child.send_signal(signal.SIGCONT)
@@ -149,7 +149,7 @@ def client_status(shop: Shop, number: str) -> str:
 
 
 def count_queued(shop: Shop) -> int:
-    """Count the rings that wait in the broker."""
+    """Count the wake-ups that wait in the broker."""
     return int(ask_broker(shop, "LLEN sagas:sagas").removeprefix(":"))
 
 

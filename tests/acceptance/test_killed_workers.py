@@ -17,10 +17,10 @@ ACTIONS = ("reserve_stock", "authorize_payment", "book_shipment", "capture_payme
 COMPENSATIONS = ("book_shipment", "authorize_payment", "reserve_stock", "place_order")
 IN_THE_ENGINES_DATABASE = ("confirm_order", "place_order")
 
-# What the settings of these tests make of: lease, then ring interval and two sweeps; nobody takes over before or after.
+# By the settings of these tests: lease, then wake-up interval and two sweeps; nobody takes over before or after.
 # The machine's part is what a new worker needs to start where everything else wants its processors, too.
 LEASE_SECONDS = FAST_ENGINE["TIMEOUT"] + FAST_ENGINE["LEASE_MARGIN"]
-RECOVERY_SECONDS = LEASE_SECONDS + FAST_ENGINE["RING_INTERVAL"] + 2 * FAST_ENGINE["SWEEP_INTERVAL"]
+RECOVERY_SECONDS = LEASE_SECONDS + FAST_ENGINE["WAKEUP_INTERVAL"] + 2 * FAST_ENGINE["SWEEP_INTERVAL"]
 MACHINE_SECONDS = 60.0
 
 # A worker that stands in one of these may hold the row of what is ordered. So each gets a product of its own, and they

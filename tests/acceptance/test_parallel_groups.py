@@ -21,7 +21,7 @@ def samples(project: Project) -> Project:
 def test_steps_run_where_their_queue_is_served_and_groups_side_by_side(samples: Project, tmp_path: Path) -> None:
     light = samples.start_worker("light", queues="sagas")
     lifted = start(samples, "heavy")
-    wait_until_rung_in_vain(samples, lifted)
+    wait_until_woken_in_vain(samples, lifted)
     assert find_workers(samples, lifted, "lift") == []
 
     heavy = samples.start_worker("heavy", queues=f"sagas,{HEAVY_QUEUE}")
@@ -66,12 +66,12 @@ def wait_until_state(project: Project, saga: str, state: str) -> None:
     )
 
 
-def wait_until_rung_in_vain(project: Project, saga: str) -> None:
-    """Wait until a sweep has rung for a step in the queue that nobody serves."""
-    statement = "SELECT count(*) AS rung FROM sagas_saga WHERE id = %s AND queue = %s AND rung_at IS NOT NULL"
+def wait_until_woken_in_vain(project: Project, saga: str) -> None:
+    """Wait until a sweep has woken a step in the queue that nobody serves."""
+    statement = "SELECT count(*) AS woken FROM sagas_saga WHERE id = %s AND queue = %s AND woken_at IS NOT NULL"
     wait_until(
-        lambda: project.query(statement, [saga, HEAVY_QUEUE])[0]["rung"] == 1,
-        f"saga {saga} was rung for in vain",
+        lambda: project.query(statement, [saga, HEAVY_QUEUE])[0]["woken"] == 1,
+        f"saga {saga} was woken in vain",
         timeout_seconds=PATIENCE_SECONDS,
         pause_seconds=LOOK_SECONDS,
     )

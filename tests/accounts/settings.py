@@ -17,7 +17,7 @@ DATABASES["default"]["TEST"] = {"NAME": f"accounts_{os.getpid()}"}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STATIC_URL = "static/"
 CELERY_BROKER_URL = "memory://"
-SAGAS = {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
+SAGAS = {"WAKEUP": "none"}
 
 INSTALLED_APPS = [
     "django.contrib.auth",

@@ -182,14 +182,10 @@ def test_nobody_changes_what_was_written(statement: str) -> None:
 def test_looks_outlive_their_sagas_and_go_when_they_are_old(log_in: LogIn) -> None:
     saga = trips.make_completed()
     access_log.note_look("ada", access_log.What.PAGE, saga_id=saga.pk)
-    with override_settings(
-        SAGAS={"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody", "LOOK_RETENTION": timedelta(hours=1)}
-    ):
+    with override_settings(SAGAS={"WAKEUP": "none", "LOOK_RETENTION": timedelta(hours=1)}):
         assert access_log.delete_expired_looks() == 0
         assert len(rows()) == 1
-    with override_settings(
-        SAGAS={"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody", "LOOK_RETENTION": timedelta(microseconds=1)}
-    ):
+    with override_settings(SAGAS={"WAKEUP": "none", "LOOK_RETENTION": timedelta(microseconds=1)}):
         assert access_log.delete_expired_looks() == 1
     assert rows() == []
 

@@ -91,7 +91,7 @@ def test_actions_and_bulks_are_done(log_in: LogIn, saga: Saga) -> None:
     ]
     for found in bulks:
         assert client.post(url_of(found, "start"), {"reason": REASON, "count": str(found.total)}).status_code == 302
-    runner.ring_due()
+    runner.wake_due()
 
     assert [run(found).state for found in bulks] == ["finished"] * 3
     assert bulks[0].total == 1
@@ -103,7 +103,7 @@ def test_engine_looks_after_its_sagas(saga: Saga) -> None:
     verified = verification.verify_all(sealed_since=None)
     with clock.restored():
         clock.move(timedelta(hours=2))
-        swept = sweeper.ring_due(limit=5) + sweeper.run_due(limit=50)
+        swept = sweeper.wake_due(limit=5) + sweeper.run_due(limit=50)
     sweeper.beat(queues=["sagas"], found=1)
     closed = Saga.objects.filter(closed_at__isnull=False).exclude(state="abandoned").count()
     report = purge.clean_up(purge.Scope(closed_before=clock.read_now("default") + timedelta(days=1)))

@@ -77,7 +77,7 @@ def test_ready_with_a_worker() -> None:
 
 def test_missing_worker_is_degraded_but_ready() -> None:
     see_worker(seconds_ago=3600)
-    see_worker(seconds_ago=1, queues=())  # who only rings executes nothing
+    see_worker(seconds_ago=1, queues=())  # who only sends wake-ups executes nothing
 
     response = Client().get("/readyz")
 

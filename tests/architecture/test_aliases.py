@@ -124,7 +124,7 @@ def test_engine_names_the_database_of_every_query() -> None:
         "bulk.save()", "item.save(update_fields=['result'])", "self.bulk.save()", "bulk.delete()",
         "saga.refresh_from_db()",
         "get_object_or_404(Saga, pk=1)", "transaction.atomic()", "transaction.atomic(durable=True)",
-        "transaction.on_commit(ring)", "with transaction.atomic(): pass", "@transaction.atomic\ndef f(): ...",
+        "transaction.on_commit(send)", "with transaction.atomic(): pass", "@transaction.atomic\ndef f(): ...",
         "transaction.set_rollback(True)", "from django.db import connection",
         "from django.db import models, connection",
         "rows.prefetch_related('steps')", "rows.prefetch_related(Prefetch('steps'))",
@@ -143,7 +143,7 @@ def test_each_form_without_an_alias_would_be_found(code: str) -> None:
         "snapshot.steps", "[step.name for step in snapshot.steps]", "reading.keys.values()", "data.items()",
         "bulk.save(using=alias, update_fields=['state'])", "items.filter(pk__in=batch).delete()",
         "SagaBulk.objects.using(alias).filter(pk=1).delete()", "transaction.atomic(using=alias, durable=True)",
-        "transaction.on_commit(ring, using=alias)", "from django.db import connections", "connections[alias].cursor()",
+        "transaction.on_commit(send, using=alias)", "from django.db import connections", "connections[alias].cursor()",
         "rows.prefetch_related(Prefetch('steps', steps, to_attr='listed_steps'))", "super().save(*args)",
     ],
 )  # fmt: skip

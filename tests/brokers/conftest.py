@@ -49,5 +49,5 @@ def shop(shared_quiet_shop: Shop) -> Iterator[Shop]:
 
 @pytest.fixture
 def broker(rabbits: list[LocalRabbit]) -> LocalRabbit:
-    """Lend the server to a test that has databases of its own; its rings mean nothing to the shop's workers."""
+    """Lend the server to a test that has databases of its own; its wake-ups mean nothing to the shop's workers."""
     return rabbits[-1]

@@ -16,7 +16,7 @@ from tests.servers_rabbitmq import LocalRabbit, start_rabbitmq
 QUEUE = "sagas"
 
 
-def test_message_rings_a_worker_that_does_not_sweep_for_long(quiet_shop: Shop) -> None:
+def test_message_wakes_a_worker_that_does_not_sweep_for_long(quiet_shop: Shop) -> None:
     slow_sweep = {**json.loads(quiet_shop.project.environment["SAGAS"]), "SWEEP_INTERVAL": 600.0}
     worker = quiet_shop.project.with_environment(SAGAS=json.dumps(slow_sweep)).start_worker("sleepy")
 
@@ -29,7 +29,7 @@ def test_message_rings_a_worker_that_does_not_sweep_for_long(quiet_shop: Shop) -
 
 def test_purged_queue_loses_no_checkout(quiet_shop: Shop) -> None:
     numbers = [quiet_shop.place() for _ in range(5)]
-    wait_until(lambda: count_queued(quiet_shop) >= len(numbers), "the rings are queued", timeout_seconds=30)
+    wait_until(lambda: count_queued(quiet_shop) >= len(numbers), "the wake-ups are queued", timeout_seconds=30)
 
     with open_channel(quiet_shop) as channel:
         channel.queue_purge(QUEUE)
@@ -60,7 +60,7 @@ def test_checkouts_are_accepted_while_the_broker_is_away_and_end_when_it_is_back
 
 
 def count_queued(shop: Shop) -> int:
-    """Count the rings that wait in the broker."""
+    """Count the wake-ups that wait in the broker."""
     with open_channel(shop) as channel:
         return int(channel.queue_declare(QUEUE, passive=True).message_count)
 

@@ -49,7 +49,7 @@ class WriteFile:
         return Path.write_text, (self.path, "unpickled")
 
 
-def ring(*arguments: Any, name: str = "", queue: str = QUEUE, **keywords: Any) -> Message:
+def send(*arguments: Any, name: str = "", queue: str = QUEUE, **keywords: Any) -> Message:
     """Make a message in the form that Celery sends."""
     return Message(name=name or str(arguments), body=json.dumps([arguments, keywords, {}]), queue=queue)
 
@@ -59,15 +59,15 @@ def list_junk(canary: Path) -> Iterator[Message]:
 
     canary: the file that exists if one of them was unpickled.
     """
-    yield ring(str(uuid4()), name="unknown saga")
+    yield send(str(uuid4()), name="unknown saga")
     for strange in ("", "x", "0" * 5_000, "'; DROP TABLE sagas_saga; --", "\x00", "\ud800", "{}", "ORD-1", "../../etc"):
-        yield ring(strange, name=f"id {strange[:20]!r}")
+        yield send(strange, name=f"id {strange[:20]!r}")
     for strange in (None, 1, -1, 1.5, True, [], {}, [str(uuid4())], {"saga_id": str(uuid4())}):
-        yield ring(strange, name=f"id {strange!r}")
-    yield ring(name="no argument")
-    yield ring(str(uuid4()), str(uuid4()), name="two arguments")
-    yield ring(name="a wrong keyword", saga=str(uuid4()))
-    yield ring(name="the right keyword", saga_id=str(uuid4()))
+        yield send(strange, name=f"id {strange!r}")
+    yield send(name="no argument")
+    yield send(str(uuid4()), str(uuid4()), name="two arguments")
+    yield send(name="a wrong keyword", saga=str(uuid4()))
+    yield send(name="the right keyword", saga_id=str(uuid4()))
     bodies = ("", "null", "5", "[]", "[[]]", "{}", '"text"', "[1, 2, 3]", "{not json", "[[], {}, {}, {}]", "[" * 2_000)
     yield from (Message(name=f"body {body[:20]!r}", body=body) for body in bodies)
     yield Message(name="not UTF-8", body=b"\xff\xfe\xfa")
@@ -121,7 +121,7 @@ BOMB_BYTES = 64 * 1024 * 1024
 
 
 def list_malformed(saga_id: str, *, names: tuple[str, ...] = HEADERS) -> Iterator[Message]:
-    """Yield rings whose headers, properties, bodies and options are each wrong in one way, or at least unheard of."""
+    """Yield wake-ups whose headers, properties, bodies and options are each wrong in one way, or unheard of."""
     body = json.dumps([[saga_id], {}, {}])
     for name in names:
         for kind, value in BAD_VALUES.items():

@@ -87,8 +87,8 @@ def write_spread(seconds: Sequence[float]) -> str:
 
 def write_bound() -> str:
     """Write the recovery bound and what it consists of."""
-    ring, sweep = PATIENT_ENGINE["RING_INTERVAL"], PATIENT_ENGINE["SWEEP_INTERVAL"]
-    bound = f"R = L + I + 2S = {LEASE_SECONDS:g} + {ring:g} + 2 x {sweep:g} = {RECOVERY_BOUND_SECONDS:g} s"
+    send, sweep = PATIENT_ENGINE["WAKEUP_INTERVAL"], PATIENT_ENGINE["SWEEP_INTERVAL"]
+    bound = f"R = L + I + 2S = {LEASE_SECONDS:g} + {send:g} + 2 x {sweep:g} = {RECOVERY_BOUND_SECONDS:g} s"
     return f"{bound}, and a few seconds of machine"
 
 

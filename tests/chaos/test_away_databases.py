@@ -210,7 +210,7 @@ def start_stopping(estate: Estate, marks: Marks, concurrency: int) -> Process:
     """Start a worker that stops where an order says, with leases that outlast the test."""
     project = estate.project.with_environment(
         DJANGO_SETTINGS_MODULE=SETTINGS_WITH_STOPS,
-        SAGAS='{"TIMEOUT": 30, "LEASE_MARGIN": 30, "RING_INTERVAL": 0.5, "SWEEP_INTERVAL": 0.2}',
+        SAGAS='{"TIMEOUT": 30, "LEASE_MARGIN": 30, "WAKEUP_INTERVAL": 0.5, "SWEEP_INTERVAL": 0.2}',
         **{DIRECTORY_VARIABLE: str(marks.directory)},
     )
     estate.shop.workers.append(project.start_worker("stopping", concurrency=concurrency))

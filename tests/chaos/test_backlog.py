@@ -1,4 +1,4 @@
-"""F5: nobody works for a while and checkouts pile up. They are drained oldest first, and no flood of rings follows."""
+"""F5: checkouts pile up while no worker runs. They are drained oldest first, and no flood of wake-ups follows."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ FIRST_CLAIMS = """
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("is_flushed", [False, True], ids=["rung", "swept"])
+@pytest.mark.parametrize("is_flushed", [False, True], ids=["woken", "swept"])
 def test_pile_is_drained_oldest_first(quiet_shop: Shop, is_full: bool, is_flushed: bool) -> None:
     count = FULL_PILE if is_full else PILE
     sales = Customers(client=quiet_shop.client, threads=THREADS, per_second=200).place_all([KINDS[0]] * count)
     quiet_shop.accepted |= set(sales.kinds)
     assert (sales.wrong, len(sales.kinds)) == ([], count)
-    # A ring that came after the flush would put its saga first.
-    wait_until(lambda: int(ask_valkey(quiet_shop.broker, QUEUE).removeprefix(":")) >= count, "all rings are there")
+    # A wake-up that came after the flush would put its saga first.
+    wait_until(lambda: int(ask_valkey(quiet_shop.broker, QUEUE).removeprefix(":")) >= count, "all wake-ups are there")
     if is_flushed:
         ask_valkey(quiet_shop.broker, "FLUSHALL")
 
@@ -58,15 +58,15 @@ def test_bell_counts_what_waits_in_the_broker(quiet_shop: Shop) -> None:
     ask_valkey(quiet_shop.broker, "FLUSHALL")
     code = """
 from uuid import uuid4
-from sagas import doorbell
+from sagas import wakeup
 def count():
-    doorbell._bell.flush(10)
-    doorbell.count_waiting("sagas")
-    doorbell._bell.flush(10)
-    return doorbell.count_waiting("sagas")
+    wakeup._sender.flush(10)
+    wakeup.count_waiting("sagas")
+    wakeup._sender.flush(10)
+    return wakeup.count_waiting("sagas")
 nothing = count()
 for _ in range(3):
-    doorbell.ring(uuid4())
+    wakeup.send(uuid4())
 print(nothing, count())
 """
     counted = quiet_shop.project.manage("shell", "--no-imports", "--command", code).stdout
@@ -78,17 +78,17 @@ print(nothing, count())
 
 @pytest.mark.django_db(databases="__all__")
 class TestBusyQueue:
-    def test_gets_one_ring_a_sweep_and_leaves_the_page_to_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_gets_one_wakeup_a_sweep_and_leaves_the_page_to_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with trips():
             busy = [start_trip(f"busy-{number}") for number in range(4)]
             define_trip(version=2, queue="payments")
             other = [start_trip(f"other-{number}") for number in range(2)]
             Saga.objects.filter(pk__in=[saga.pk for saga in other]).update(queue="payments")
-            rung = self.listen(monkeypatch, {"sagas": 3})
+            woken = self.listen(monkeypatch, {"sagas": 3})
 
-            assert sweeper.ring_due(limit=8) == 3
+            assert sweeper.wake_due(limit=8) == 3
 
-            assert rung == [(other[0].pk, "payments"), (other[1].pk, "payments"), (busy[0].pk, "sagas")]
+            assert woken == [(other[0].pk, "payments"), (other[1].pk, "payments"), (busy[0].pk, "sagas")]
 
     def test_is_one_with_more_than_a_quarter_of_a_page(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with trips():
@@ -96,14 +96,14 @@ class TestBusyQueue:
                 start_trip(str(number))
             self.listen(monkeypatch, {"sagas": 2})
 
-            assert sweeper.ring_due(limit=8) == 4
+            assert sweeper.wake_due(limit=8) == 4
 
     def listen(self, monkeypatch: pytest.MonkeyPatch, waiting: dict[str, int]) -> list[tuple[UUID, str]]:
-        """Stand in for the broker: so many rings wait in each queue.
+        """Stand in for the broker: so many wake-ups wait in each queue.
 
-        Returns: the rings as they come.
+        Returns: the wake-ups as they come.
         """
-        rung: list[tuple[UUID, str]] = []
+        woken: list[tuple[UUID, str]] = []
         monkeypatch.setattr(wakeup, "count_waiting", lambda queue: waiting.get(queue, 0))
-        monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue="": rung.append((saga_id, queue)))
-        return rung
+        monkeypatch.setattr(wakeup, "send", lambda saga_id, queue="": woken.append((saga_id, queue)))
+        return woken

@@ -20,7 +20,7 @@ from tests.processes import FAST_ENGINE, Process
 
 from .breaking import ask_valkey
 
-# Enough to fill every page of all the sweeps within a ring interval.
+# Enough to fill every page of all the sweeps within a wake-up interval.
 POISONED, PAGE = 10, 2
 SWEEPS_IN_AN_INTERVAL = 2
 
@@ -33,7 +33,7 @@ CURE = "DROP TRIGGER poisoned ON sagas_saga; DROP FUNCTION refuse_poisoned()"
 
 
 @pytest.mark.django_db(databases="__all__")
-def test_saga_that_changed_is_rung_for_before_those_that_rings_do_not_move() -> None:
+def test_saga_that_changed_is_woken_for_before_those_that_wakeups_do_not_move() -> None:
     with trips(), clock.restored():
         poisoned = {start_trip(f"poisoned-{number}").pk for number in range(POISONED)}
         behind = start_trip("behind")
@@ -41,8 +41,8 @@ def test_saga_that_changed_is_rung_for_before_those_that_rings_do_not_move() -> 
         for _ in range(POISONED):
             seen.append({saga.id for saga in sweeper.claim_due(limit=PAGE)})
             # As a worker does that made an attempt, which is due again at once.
-            Saga.objects.filter(pk=behind.pk).update(rung_at=None)
-            clock.move(get_settings().ring_interval / SWEEPS_IN_AN_INTERVAL + timedelta(milliseconds=1))
+            Saga.objects.filter(pk=behind.pk).update(woken_at=None)
+            clock.move(get_settings().wakeup_interval / SWEEPS_IN_AN_INTERVAL + timedelta(milliseconds=1))
 
         first = next((number for number, page in enumerate(seen) if behind.pk in page), None)
         assert first == POISONED // PAGE
@@ -81,7 +81,7 @@ def poison(shop: Shop, numbers: Sequence[str]) -> Iterator[None]:
 
 
 def start_narrow_worker(shop: Shop) -> Process:
-    """Start a worker whose sweeps ring for few sagas at once."""
+    """Start a worker whose sweeps wake few sagas at once."""
     project = shop.project.with_environment(SAGAS=json.dumps({**FAST_ENGINE, "SWEEP_PAGE": PAGE}))
     shop.workers.append(project.start_worker("narrow"))
     return shop.workers[-1]

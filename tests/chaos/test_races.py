@@ -214,7 +214,7 @@ def advance_to(saga_id: UUID, attempts: int) -> None:
 
 
 def pass_deadline(saga_id: UUID) -> int:
-    """Let the deadline pass, and look at the saga as a worker that was rung for it."""
+    """Let the deadline pass, and look at the saga as a worker that was woken for it."""
     now = clock.read_now("default")
     Saga.objects.filter(pk=saga_id, closed_at=None).update(deadline_at=now, due_at=now)
     return advance.advance(saga_id)

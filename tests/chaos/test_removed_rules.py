@@ -59,7 +59,7 @@ def test_if_a_live_pivot_could_be_turned_back_its_answer_would_find_no_place(
 
 
 @on_disk
-def test_if_sweepers_looked_first_and_claimed_then_all_would_ring(
+def test_if_sweepers_looked_first_and_claimed_then_all_would_send(
     customer: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -67,9 +67,9 @@ def test_if_sweepers_looked_first_and_claimed_then_all_would_ring(
 
     def look_and_claim(*, limit: int) -> list[sweeper.DueSaga]:
         now = clock.read_now("default")
-        page = list(Saga.objects.filter(due_at__lte=now, rung_at=None).order_by("due_at")[:limit])
+        page = list(Saga.objects.filter(due_at__lte=now, woken_at=None).order_by("due_at")[:limit])
         everybody_has_looked.wait(PATIENCE_SECONDS)
-        Saga.objects.filter(pk__in=[saga.pk for saga in page]).update(rung_at=now)
+        Saga.objects.filter(pk__in=[saga.pk for saga in page]).update(woken_at=now)
         return [sweeper.DueSaga(id=saga.pk, queues=()) for saga in page]
 
     monkeypatch.setattr(sweeper, "claim_due", look_and_claim)
@@ -81,16 +81,16 @@ def test_if_sweepers_looked_first_and_claimed_then_all_would_ring(
 def test_if_sweeps_always_took_the_oldest_those_behind_poisoned_rows_would_starve(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rewrite(monkeypatch, "ORDER BY rung_at NULLS FIRST, due_at", "ORDER BY due_at")
+    rewrite(monkeypatch, "ORDER BY woken_at NULLS FIRST, due_at", "ORDER BY due_at")
     with must_fail("assert None == "):
-        test_poisoned_rows.test_saga_that_changed_is_rung_for_before_those_that_rings_do_not_move()
+        test_poisoned_rows.test_saga_that_changed_is_woken_for_before_those_that_wakeups_do_not_move()
 
 
 @in_memory
-def test_if_a_busy_queue_were_rung_on_its_rings_would_fill_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_a_busy_queue_were_woken_on_its_wakeups_would_fill_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeper, "BUSY_PART", 0.01)
     with must_fail("assert 6 == 3"):
-        test_backlog.TestBusyQueue().test_gets_one_ring_a_sweep_and_leaves_the_page_to_others(monkeypatch)
+        test_backlog.TestBusyQueue().test_gets_one_wakeup_a_sweep_and_leaves_the_page_to_others(monkeypatch)
 
 
 def nap_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:

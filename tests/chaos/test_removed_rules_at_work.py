@@ -91,7 +91,7 @@ def test_a_worker_of_any_queue_does_what_is_not_its_to_do(doomed_shop: Shop) -> 
 def test_if_sweeps_always_took_the_oldest_a_worker_would_never_get_behind_poisoned_rows(doomed_shop: Shop) -> None:
     with must_fail(NOBODY_BEGAN):
         test_poisoned_rows.test_worker_finishes_what_stands_behind_poisoned_rows(
-            impatiently(doomed_shop.without("those first that were not rung for"))
+            impatiently(doomed_shop.without("those first that were not woken"))
         )
 
 

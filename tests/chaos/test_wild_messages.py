@@ -19,7 +19,7 @@ from .breaking import ask_valkey
 from .estate import SETTINGS
 from .hurdles.apps import CLOCK_VARIABLE
 from .hurdles.sagas import OTHER_QUEUE
-from .messages import BOMB_BYTES, QUEUE, Message, list_junk, list_malformed, publish, ring
+from .messages import BOMB_BYTES, QUEUE, Message, list_junk, list_malformed, publish, send
 from .settling import wait_until_settled
 
 TIMES = 5
@@ -37,14 +37,14 @@ KINDS = {
 def test_messages_of_any_number_order_age_and_form_change_nothing(quiet_shop: Shop, tmp_path: Path) -> None:
     shop, chance, canary = quiet_shop, random.Random(SEED), tmp_path / "canary"
     numbers = {shop.place(payment_method): status for payment_method, status in KINDS.items()}
-    rings = [ring(shop.saga_of(number)) for number in numbers for _ in range(TIMES)]
+    wakeups = [send(shop.saga_of(number)) for number in numbers for _ in range(TIMES)]
     junk = list(list_junk(canary))
-    early = [*rings, *junk]
+    early = [*wakeups, *junk]
     chance.shuffle(early)
     publish(shop.broker.url, early)
 
     worker = shop.start_worker("patient", concurrency=2)
-    meanwhile = [*rings, *junk]
+    meanwhile = [*wakeups, *junk]
     chance.shuffle(meanwhile)
     publish(shop.broker.url, meanwhile)
 
@@ -53,7 +53,7 @@ def test_messages_of_any_number_order_age_and_form_change_nothing(quiet_shop: Sh
     wait_until_empty(shop)
     wait_until_settled(shop.project, patience_seconds=PATIENCE_SECONDS)
     before = read_everything(shop)
-    publish(shop.broker.url, [*reversed(rings), *reversed(junk)])
+    publish(shop.broker.url, [*reversed(wakeups), *reversed(junk)])
     wait_until_empty(shop)
     assert_still_answers(shop)
 
@@ -70,7 +70,7 @@ def test_messages_an_hour_late_in_other_envelopes_and_on_other_queues_change_not
 
     # A worker of another queue gets what belongs to sagas of this one: it is not its to do.
     stranger = start_worker(shop, "stranger", queues=OTHER_QUEUE)
-    publish(shop.broker.url, [ring(saga, queue=OTHER_QUEUE) for saga in (for_done, for_waiting) for _ in range(TIMES)])
+    publish(shop.broker.url, [send(saga, queue=OTHER_QUEUE) for saga in (for_done, for_waiting) for _ in range(TIMES)])
     wait_until_empty(shop, OTHER_QUEUE)
     assert stranger.is_running
     stranger.stop()
@@ -79,7 +79,7 @@ def test_messages_an_hour_late_in_other_envelopes_and_on_other_queues_change_not
 
     # For one saga in the envelope of another: what is in it counts. Its worker lives an hour later than its sender.
     envelope = {"id": for_done, "root_id": for_done, "parent_id": for_waiting, "group": for_done}
-    mixed = [replace(ring(for_waiting), headers=envelope), replace(ring(for_done), headers={"id": for_waiting})]
+    mixed = [replace(send(for_waiting), headers=envelope), replace(send(for_done), headers={"id": for_waiting})]
     publish(shop.broker.url, mixed * TIMES)
     worker = start_worker(shop, "late", clock_seconds=HOUR_SECONDS)
     shop.wait_for(done, "confirmed")

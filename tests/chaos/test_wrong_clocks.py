@@ -15,8 +15,8 @@ from .hurdles.clocks import JUMPING
 
 HOUR_SECONDS = 3600
 CLOCKS = {"ahead": str(HOUR_SECONDS), "behind": str(-HOUR_SECONDS), "jumping": JUMPING}
-# Long enough for every worker to ring for a lease that it thinks has ended.
-STANDS_FOR = timedelta(seconds=4 * UNHURRIED_ENGINE["RING_INTERVAL"])
+# Long enough for every worker to ask for a lease that it thinks has ended.
+STANDS_FOR = timedelta(seconds=4 * UNHURRIED_ENGINE["WAKEUP_INTERVAL"])
 HALF_A_BASE = timedelta(seconds=UNHURRIED_ENGINE["RETRY"]["base"] / 2)
 MOST_ORDERS = 100
 KINDS = {

@@ -34,10 +34,10 @@ def test_sweep_runs_a_bulk_without_a_broker() -> None:
     assert selection.read_progress(selection.find_bulk(started)).counts["done"] == 1
 
 
-def test_plain_sweep_rings_for_a_bulk_and_runs_nothing() -> None:
+def test_plain_sweep_wakes_for_a_bulk_and_runs_nothing() -> None:
     started = start_bulk(start_trip())
 
-    assert run_command("saga_sweep").code == 0  # rings only
+    assert run_command("saga_sweep").code == 0  # wake-ups only
 
     assert selection.read_progress(selection.find_bulk(started)).ended == 0
-    assert selection.find_bulk(started).rung_at is not None
+    assert selection.find_bulk(started).woken_at is not None

@@ -187,7 +187,7 @@ class TestDoctor:
         assert examine("sweeper")["what"] == "no sweep was ever made"
         assert examine("queues")["what"] == "nobody serves sagas"
 
-    def test_who_only_rings_is_a_sweeper_and_no_worker(self) -> None:
+    def test_who_only_wakeups_is_a_sweeper_and_no_worker(self) -> None:
         recovery.beat(queues=[], found=0)
 
         assert [examine(name)["level"] for name in ("workers", "sweeper", "queues")] == ["fail", "ok", "fail"]
@@ -230,11 +230,11 @@ class TestDoctor:
         assert examine("version trip@1")["level"] == "fail"
 
     def test_system_checks_are_findings(self, sweeper: SagaWorker) -> None:
-        with override_settings(SAGAS={**_sagas(), "RING_INTERVAL": timedelta()}):
+        with override_settings(SAGAS={**_sagas(), "WAKEUP_INTERVAL": timedelta()}):
             finding = examine("sagas.E002")
 
         assert finding["level"] == "fail"
-        assert "SAGAS['RING_INTERVAL'] is 0 s" in finding["what"]
+        assert "SAGAS['WAKEUP_INTERVAL'] is 0 s" in finding["what"]
 
     @pytest.mark.parametrize("given", [{"TIMEOUT": 10}, {"TIME_OUT": timedelta(seconds=1)}, ["TIMEOUT"]])
     def test_settings_that_cannot_be_read_are_a_finding(self, given: object) -> None:
@@ -247,7 +247,7 @@ class TestDoctor:
 
 
 def _sagas() -> dict[str, Any]:
-    return {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
+    return {"WAKEUP": "none"}
 
 
 class TestDoctorAndBroker:

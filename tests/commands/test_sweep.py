@@ -36,19 +36,19 @@ registry.forget(PatientSaga.name, PatientSaga.version)
 
 @pytest.mark.django_db(databases="__all__")
 class TestOnce:
-    def test_it_rings_for_what_is_due_and_runs_nothing(self, rings: list[tuple[UUID, str]]) -> None:
+    def test_it_wakes_for_what_is_due_and_runs_nothing(self, wakeups: list[tuple[UUID, str]]) -> None:
         first, second = start_trip("A"), start_trip("B")
         unknown_trip("C")
-        rings.clear()
+        wakeups.clear()
 
         done = run_command("saga_sweep")
 
         assert (done.code, done.err) == (0, "")
-        assert done.out == "Rang for 2 due sagas in 1 sweeps.\n"
-        assert rings == [(first.pk, "sagas"), (second.pk, "sagas")]
+        assert done.out == "Woke 2 due sagas in 1 sweeps.\n"
+        assert wakeups == [(first.pk, "sagas"), (second.pk, "sagas")]
         assert SagaAttempt.objects.filter(saga__in=[first, second]).count() == 0
 
-    def test_it_rings_for_a_saga_once_per_ring_interval(self, rings: list[tuple[UUID, str]]) -> None:
+    def test_it_wakes_for_a_saga_once_per_wake_interval(self, wakeups: list[tuple[UUID, str]]) -> None:
         start_trip()
         run_command("saga_sweep")
 
@@ -58,7 +58,7 @@ class TestOnce:
             "ran": False,
             "is_stopped": False,
         }
-        assert len(rings) == 1
+        assert len(wakeups) == 1
         clock.move(timedelta(seconds=6))
         assert run_command("saga_sweep", "--json").json["found"] == 1
 
@@ -102,7 +102,7 @@ class TestOnce:
         assert run_command("saga_sweep", "--run", "--json").json["found"] == 0
         assert read(saga).state == "pending"
 
-    def test_run_executes_what_was_rung_for_just_now_and_never_came(self) -> None:
+    def test_run_executes_what_was_woken_for_just_now_and_never_came(self) -> None:
         saga = start_trip()
         assert run_command("saga_sweep", "--json").json["found"] == 1
 
@@ -122,7 +122,7 @@ class TestOnce:
 
         assert read(saga).state == "completed"
 
-    def test_run_takes_what_a_group_has_in_the_given_queue_also_when_it_was_rung_for(self) -> None:
+    def test_run_takes_what_a_group_has_in_the_given_queue_also_when_it_was_woken_for(self) -> None:
         saga = start_trip()
         Saga.objects.filter(pk=saga.pk).update(queue="stopped", other_queues=["sagas"])
         assert run_command("saga_sweep", "--json").json["found"] == 1
@@ -146,7 +146,7 @@ class TestOnce:
         def raise_again(*_: object, **__: object) -> None:
             raise  # noqa: PLE0704 - called where an error is handled
 
-        # Two nets: one where due sagas are run, one where those are that were rung for just now.
+        # Two nets: one where due sagas are run, one where those are that were woken just now.
         for net in (sweeper, due_work):
             monkeypatch.setattr(net.logger, "exception", raise_again)
         first, second = start_trip("A"), start_trip("B")
@@ -161,7 +161,7 @@ class TestOnce:
         def fail(**_arguments: object) -> int:
             raise OperationalError("connection refused\nIs the server running?")
 
-        monkeypatch.setattr(sweeper, "ring_due", fail)
+        monkeypatch.setattr(sweeper, "wake_due", fail)
 
         done = run_command("saga_sweep")
 
@@ -177,14 +177,14 @@ class TestLoop:
         answers: Iterator[object] = iter([OperationalError("gone"), 2])
         monkeypatch.setattr("sagas.worker.sweep_loop.connections", ConnectionsThatStay())
 
-        def ring(**_arguments: object) -> int:
+        def send(**_arguments: object) -> int:
             answer = next(answers)
             if isinstance(answer, Exception):
                 raise answer
             stop.is_asked = True
             return int(str(answer))
 
-        monkeypatch.setattr(sweeper, "ring_due", ring)
+        monkeypatch.setattr(sweeper, "wake_due", send)
 
         report = sweep(runs=False, queues=None, interval_seconds=0.01, stop=stop)
 
@@ -293,11 +293,11 @@ def start_sweep(directory: Path, *arguments: str) -> GuardedProcess:
 
 
 @pytest.fixture
-def rings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, str]]:
-    """Collect rings instead of sending them."""
-    rung: list[tuple[UUID, str]] = []
-    monkeypatch.setattr("sagas.engine.notify.wakeup.ring", lambda saga_id, queue="": rung.append((saga_id, queue)))
-    return rung
+def wakeups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, str]]:
+    """Collect wake-ups instead of sending them."""
+    woken: list[tuple[UUID, str]] = []
+    monkeypatch.setattr("sagas.engine.notify.wakeup.send", lambda saga_id, queue="": woken.append((saga_id, queue)))
+    return woken
 
 
 @pytest.fixture

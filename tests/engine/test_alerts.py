@@ -36,7 +36,7 @@ from .world import COMPENSATION, OPERATOR, REASON, Broken, Refused, World, begin
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 ONCE = RetryPolicy(attempts=1, base=0.0, cap=0.0)
-QUIET = {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
+QUIET = {"WAKEUP": "none"}
 HOOK = "tests.engine.test_alerts.listen"
 CARD = "4111111111111111"
 

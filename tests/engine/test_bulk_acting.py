@@ -291,24 +291,24 @@ def test_worker_whose_lease_went_to_another_does_nothing_more(world: World, monk
     assert [len(deeds_of(saga)) for saga in sagas] == [1] * 3
 
 
-def test_sweep_rings_for_a_due_bulk_once_in_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    rung: list[UUID] = []
-    monkeypatch.setattr(runner.doorbell, "ring", rung.append)
+def test_sweep_wakes_for_a_due_bulk_once_in_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[UUID] = []
+    monkeypatch.setattr(runner.wakeup, "send", woken.append)
     started = draw_and_start(make(world))
-    rung.clear()
+    woken.clear()
 
-    assert [runner.ring_due(), runner.ring_due()] == [1, 0]
+    assert [runner.wake_due(), runner.wake_due()] == [1, 0]
     clock.move(timedelta(seconds=6))
-    assert runner.ring_due() == 1
-    assert rung == [started.pk] * 2
+    assert runner.wake_due() == 1
+    assert woken == [started.pk] * 2
     assert runner._claim(started.pk) is not None
     clock.move(timedelta(seconds=6))
-    assert runner.ring_due() == 0  # somebody has it
+    assert runner.wake_due() == 0  # somebody has it
     clock.move(timedelta(seconds=31))
-    assert runner.ring_due() == 1
+    assert runner.wake_due() == 1
 
 
-def test_ring_for_a_bulk_reaches_it_by_the_task_of_the_sagas(world: World) -> None:
+def test_wake_for_a_bulk_reaches_it_by_the_task_of_the_sagas(world: World) -> None:
     sagas = make(world, 1)
     started = draw_and_start(sagas)
 
@@ -321,15 +321,15 @@ def test_ring_for_a_bulk_reaches_it_by_the_task_of_the_sagas(world: World) -> No
 
 
 @COMMITS
-def test_starting_rings_after_the_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    rung: list[UUID] = []
+def test_starting_wakes_after_the_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[UUID] = []
     drawn = draw(make(world))
-    monkeypatch.setattr(selection.doorbell, "ring", lambda bulk_id, queue="": rung.append(bulk_id))
+    monkeypatch.setattr(selection.wakeup, "send", lambda bulk_id, queue="": woken.append(bulk_id))
 
     with transaction.atomic():
         selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
-        assert rung == []
-    assert rung == [drawn.pk]
+        assert woken == []
+    assert woken == [drawn.pk]
 
 
 def test_run_due_survives_a_bulk_that_raises(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

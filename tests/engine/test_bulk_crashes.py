@@ -99,7 +99,7 @@ def test_start_that_breaks_is_either_done_or_can_be_repeated(world: World, way: 
         is_started = kind == AFTER_COMMIT
         assert selection.find_bulk(drawn.pk).state == ("running" if is_started else "drawn"), number
         assert selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)[1] is not is_started, number
-        # Lost rings do not matter: the sweep finds it.
+        # Lost wake-ups do not matter: the sweep finds it.
         assert drawn.pk in set(SagaBulk.objects.filter(due_at__isnull=False).values_list("pk", flat=True))
 
 

@@ -52,7 +52,7 @@ def test_drawing_freezes_sagas_and_revisions_and_does_nothing(world: World) -> N
         (number, saga.pk, saga.revision, None) for number, saga in enumerate(sagas, start=1)
     ]
     assert runner.advance(drawn.pk) == 0
-    assert (holds_of(sagas), runner.ring_due(), runner.run_due()) == ([None] * 3, 0, 0)
+    assert (holds_of(sagas), runner.wake_due(), runner.run_due()) == ([None] * 3, 0, 0)
 
 
 def test_filter_set_holds_open_sagas_only_and_is_never_looked_for_again(world: World) -> None:

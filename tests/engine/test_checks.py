@@ -20,7 +20,7 @@ from sagas.models import Saga
 from sagas.monitoring import checks
 from tests.commands.cases import completed_trip, start_trip, trips
 
-QUIET = {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
+QUIET = {"WAKEUP": "none"}
 ENGINE = "default"
 APART = "apart"
 NOT_A_FUNCTION = "just a text"
@@ -74,7 +74,7 @@ def test_every_check_is_registered_for_the_command_check() -> None:
         "check_settings",
         "check_redaction",
         "check_alerts",
-        "check_doorbell",
+        "check_wakeup",
         "check_functions",
         "check_hook_timeout",
         "check_databases",
@@ -117,7 +117,7 @@ def test_e001_settings_can_be_read(given: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("RING_INTERVAL", timedelta()),
+        ("WAKEUP_INTERVAL", timedelta()),
         ("SWEEP_INTERVAL", timedelta(seconds=-1)),
         ("TIME_SLICE", timedelta()),
         ("TIMEOUT", timedelta()),
@@ -125,7 +125,7 @@ def test_e001_settings_can_be_read(given: Mapping[str, Any]) -> None:
         ("BARRIER_RETENTION", timedelta()),
         ("WORKER_SEEN_WITHIN", timedelta()),
         ("SWEEP_PAGE", 0),
-        ("DOORBELL_CAPACITY", -1),
+        ("WAKEUP_CAPACITY", -1),
         ("RESULT_MAX_BYTES", 0),
         ("DEFAULT_QUEUE", "two words"),
     ],
@@ -143,16 +143,16 @@ def test_e002_zero_means_something_for_some(name: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["sagas.engine.notify.wakeup.ring_loudly", "nowhere.ring", "ring", "tests.engine.test_checks.NOT_A_FUNCTION"],
+    ["sagas.engine.notify.wakeup.send_loudly", "nowhere.send", "send", "tests.engine.test_checks.NOT_A_FUNCTION"],
 )
-def test_e003_the_doorbell_is_a_function(path: str) -> None:
-    with override_settings(SAGAS={"DOORBELL": path}):
-        assert path in the_one(checks.check_doorbell, "E003")
+def test_e003_the_wakeup_is_a_function(path: str) -> None:
+    with override_settings(SAGAS={"WAKEUP": path}):
+        assert path in the_one(checks.check_wakeup, "E003")
 
 
 def test_e003_any_function_will_do() -> None:
-    with override_settings(SAGAS={"DOORBELL": "tests.engine.test_checks.do_nothing"}):
-        assert checks.check_doorbell() == []
+    with override_settings(SAGAS={"WAKEUP": "tests.engine.test_checks.do_nothing"}):
+        assert checks.check_wakeup() == []
 
 
 def test_e004_the_engine_has_a_database() -> None:

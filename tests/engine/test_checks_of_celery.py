@@ -1,4 +1,4 @@
-"""Settings of Celery that rings do not get through are findings, and what a project may well have is none."""
+"""Settings of Celery that wake-ups do not get through are findings, and what a project may well have is none."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from sagas.worker.envelopes import read_envelope
 
 from .test_checks import declare, found, step, the_one, trips
 
-RINGING = {"DOORBELL": "sagas.engine.notify.wakeup.ring_celery"}
+SENDING = {"WAKEUP": "celery"}
 
 
 @pytest.fixture(autouse=True)
-def _ringing() -> Iterator[None]:
-    """Be a project that rings through Celery, with one definition whose step names a queue."""
-    with trips(), override_settings(SAGAS=RINGING):
+def _sending() -> Iterator[None]:
+    """Set up a project that sends wake-ups through Celery, with one definition whose step names a queue."""
+    with trips(), override_settings(SAGAS=SENDING):
         registry.forget("trip", 1)
         declare(book=step(queue="airline"))
         yield
@@ -57,13 +57,13 @@ def test_e022_json_may_be_called_as_celery_calls_it(celery: Celery, accepted: An
 @pytest.mark.parametrize(
     "accepted", [["pickle"], ["application/x-python-serialize"], ["auth"], [], "json", ["no-such-serializer"]]
 )
-def test_e022_a_worker_that_refuses_json_refuses_every_ring(celery: Celery, accepted: Any) -> None:
+def test_e022_a_worker_that_refuses_json_refuses_every_wakeup(celery: Celery, accepted: Any) -> None:
     configure(celery, accept_content=accepted)
 
     assert the_one(celery_checks.check_accepted_content, "E022") == (
-        f"Celery's accept_content is {accepted!r}: workers refuse every ring, which is JSON."
+        f"Celery's accept_content is {accepted!r}: workers refuse every wake-up, which is JSON."
     )
-    with override_settings(SAGAS={"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}):
+    with override_settings(SAGAS={"WAKEUP": "none"}):
         assert celery_checks.check_accepted_content() == []
 
 
@@ -83,9 +83,9 @@ def test_e022_django_s_settings_are_read_under_their_namespace(celery: Celery) -
 
 
 def test_e022_such_a_worker_does_not_count_as_serving(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert lifecycle._can_take_rings()
+    assert lifecycle._can_take_wakeups()
     configure(celery, accept_content=["pickle"])
-    assert not lifecycle._can_take_rings()
+    assert not lifecycle._can_take_wakeups()
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_e022_such_a_worker_does_not_count_as_serving(celery: Celery, monkeypatc
     [
         None,
         {"shop.*": {"queue": "shop"}},
-        {"*": {"queue": "other"}},  # the queue that is rung for wins
+        {"*": {"queue": "other"}},  # the queue that is woken wins
         {"sagas.advance": "other"},
         {"sagas.advance": {"queue": "other", "priority": 3}},
         {"sagas.advance": {"exchange": "elsewhere"}},
@@ -101,7 +101,7 @@ def test_e022_such_a_worker_does_not_count_as_serving(celery: Celery, monkeypatc
     ],
     ids=["none", "others", "all", "a queue", "a queue and a priority", "an exchange alone", "a function"],
 )
-def test_e023_routes_that_leave_rings_alone_are_fine(celery: Celery, routes: Any) -> None:
+def test_e023_routes_that_leave_wakeups_alone_are_fine(celery: Celery, routes: Any) -> None:
     configure(celery, task_routes=routes)
 
     assert celery_checks.check_routes() == []
@@ -112,24 +112,24 @@ def elsewhere(*_: object, **__: object) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("routes", [{"sagas.*": elsewhere()}, [elsewhere], (elsewhere,)], ids=["map", "list", "tuple"])
-def test_e023_routes_that_send_rings_elsewhere_are_told(celery: Celery, routes: Any) -> None:
+def test_e023_routes_that_send_wakeups_elsewhere_are_told(celery: Celery, routes: Any) -> None:
     configure(celery, task_routes=routes)
 
     messages = [message.msg for message in found(celery_checks.check_routes)]
     assert messages == [
-        f"Rings for queue {queue!r} are sent to exchange 'elsewhere' with routing key 'nowhere' by task_routes."
+        f"Wake-ups for queue {queue!r} are sent to exchange 'elsewhere' with routing key 'nowhere' by task_routes."
         for queue in ("airline", "celery")
     ]
 
 
-def test_e023_a_router_that_fails_loses_rings(celery: Celery) -> None:
+def test_e023_a_router_that_fails_loses_wakeups(celery: Celery) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     configure(celery, task_routes=[fail])
 
     assert [message.msg for message in found(celery_checks.check_routes)] == [
-        f"Rings for queue {queue!r} are lost: a router of task_routes raises ZeroDivisionError."
+        f"Wake-ups for queue {queue!r} are lost: a router of task_routes raises ZeroDivisionError."
         for queue in ("airline", "celery")
     ]
 
@@ -145,7 +145,7 @@ def test_e023_queues_with_exchanges_of_their_own_are_fine(celery: Celery) -> Non
     celery.amqp.__dict__.pop("routes", None)
     celery.amqp._rtable = None
     assert the_one(celery_checks.check_routes, "E023") == (
-        "Rings for queue 'airline' are sent to exchange 'sagas' with routing key 'nowhere' by task_routes."
+        "Wake-ups for queue 'airline' are sent to exchange 'sagas' with routing key 'nowhere' by task_routes."
     )
 
 
@@ -181,7 +181,7 @@ def test_w008_two_applications_are_told_apart(celery: Celery) -> None:
     second = Celery("second")
 
     assert the_one(celery_checks.check_application, "W008") == (
-        "Two Celery applications are set up here: this thread rings through 'second', others 'checks'."
+        "Two Celery applications are set up here: this thread sends wake-ups through 'second', others 'checks'."
     )
     second.set_default()
     assert celery_checks.check_application() == []
@@ -247,8 +247,8 @@ SUPPORTED: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
-def test_settings_of_other_tasks_are_no_findings_and_rings_get_through(celery: Celery, name: str) -> None:
-    """Publish a ring under such settings, and have it taken apart as a worker does."""
+def test_settings_of_other_tasks_are_no_findings_and_wakes_get_through(celery: Celery, name: str) -> None:
+    """Publish a wake-up under such settings, and have it taken apart as a worker does."""
     configure(celery, broker_url="memory://", **SUPPORTED[name]())
     ids = {message.id for message in run_checks(tags=["sagas"])}
     assert ids <= {"sagas.W001"}
@@ -258,9 +258,9 @@ def test_settings_of_other_tasks_are_no_findings_and_rings_get_through(celery: C
     with celery.connection_for_read() as connection:
         message = connection.channel().basic_get("airline", no_ack=True)
         payload = None if "task" in message.headers else message.decode()
-        found_ring = read_envelope(message, payload)
+        found_wakeup = read_envelope(message, payload)
 
-    assert (found_ring.saga_id, message.content_type) == (saga_id, "application/json")
+    assert (found_wakeup.saga_id, message.content_type) == (saga_id, "application/json")
 
 
 def test_the_task_is_known_without_autodiscovery(celery: Celery) -> None:
@@ -269,5 +269,5 @@ def test_the_task_is_known_without_autodiscovery(celery: Celery) -> None:
 
 
 def test_what_the_checks_read_is_what_applies() -> None:
-    assert get_settings().doorbell == celery_checks.RINGS_CELERY
-    assert timings.accepts_rings()
+    assert get_settings().wakeup == celery_checks.BY_CELERY
+    assert timings.accepts_wakeups()

@@ -17,7 +17,7 @@ from sagas.monitoring.function_checks import check_functions
 from .world import World, begin, define, work
 
 HERE = "tests.engine.test_checks_of_functions"
-QUIET = "sagas.engine.notify.wakeup.ring_nobody"
+QUIET = "none"
 
 
 async def tell_later(alert: Any) -> None:
@@ -33,26 +33,26 @@ def return_later(alert: Any) -> Any:
     return tell_later(alert)
 
 
-def ring(saga_id: UUID, queue: str) -> None:
-    """Ring."""
+def send(saga_id: UUID, queue: str) -> None:
+    """Wake."""
 
 
-async def ring_later(saga_id: UUID, queue: str) -> None:
-    """Ring in a loop."""
+async def wake_later(saga_id: UUID, queue: str) -> None:
+    """Wake in a loop."""
 
 
 WRONG = [
     ({"ON_ATTENTION": [f"{HERE}.tell_later"]}, "'ON_ATTENTION'", "tell_later is an async function"),
     ({"ON_ATTENTION": [f"{HERE}.tell_nobody"]}, "'ON_ATTENTION'", "cannot be called with one sagas.alerts.Alert"),
     ({"ON_ATTENTION": [f"{HERE}.World"]}, "'ON_ATTENTION'", "World is a class"),
-    ({"DOORBELL": f"{HERE}.ring_later"}, "'DOORBELL'", "ring_later is an async function"),
-    ({"DOORBELL": f"{HERE}.return_later"}, "'DOORBELL'", "cannot be called with a saga's id and a queue: too many"),
+    ({"WAKEUP": f"{HERE}.wake_later"}, "'WAKEUP'", "wake_later is an async function"),
+    ({"WAKEUP": f"{HERE}.return_later"}, "'WAKEUP'", "cannot be called with a saga's id and a queue: too many"),
 ]
 
 
 @pytest.mark.parametrize(("settings", "name", "mistake"), WRONG)
 def test_function_of_the_wrong_shape_is_an_error(settings: dict[str, Any], name: str, mistake: str) -> None:
-    with override_settings(SAGAS={"DOORBELL": QUIET, **settings}):
+    with override_settings(SAGAS={"WAKEUP": QUIET, **settings}):
         [message] = check_functions()
 
     assert message.id == "sagas.E026"
@@ -63,12 +63,12 @@ def test_function_of_the_wrong_shape_is_an_error(settings: dict[str, Any], name:
 
 def test_functions_of_the_right_shape_are_accepted() -> None:
     hooks = ["sagas.alerts.send_mail", "sagas.alerts.send_webhook", f"{HERE}.return_later"]
-    with override_settings(SAGAS={"DOORBELL": f"{HERE}.ring", "ON_ATTENTION": hooks}):
+    with override_settings(SAGAS={"WAKEUP": f"{HERE}.send", "ON_ATTENTION": hooks}):
         assert check_functions() == []
 
 
 def test_functions_that_are_not_there_are_left_to_their_own_checks() -> None:
-    settings = {"DOORBELL": "no.such.bell", "ON_ATTENTION": ["no.such.hook", f"{HERE}.QUIET"]}
+    settings = {"WAKEUP": "no.such.bell", "ON_ATTENTION": ["no.such.hook", f"{HERE}.QUIET"]}
     with override_settings(SAGAS=settings):
         assert check_functions() == []
 
@@ -78,7 +78,7 @@ def test_alert_hook_that_returns_a_coroutine_has_failed(world: World, caplog: py
     world.will("a", Misconfigured("no key"))
     alert_dispatch._queue.forget()
     with (
-        override_settings(SAGAS={"DOORBELL": QUIET, "ON_ATTENTION": [f"{HERE}.return_later"]}),
+        override_settings(SAGAS={"WAKEUP": QUIET, "ON_ATTENTION": [f"{HERE}.return_later"]}),
         caplog.at_level(logging.WARNING),
         warnings.catch_warnings(),
     ):

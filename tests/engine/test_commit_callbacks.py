@@ -83,11 +83,11 @@ def test_a_callback_that_ends_the_process_leaves_no_claim_behind(world: World, e
     assert drain(saga).state == "completed"
 
 
-def test_a_saga_that_the_step_starts_is_rung_for_although_a_callback_before_it_fails(
+def test_a_saga_that_the_step_starts_is_woken_for_although_a_callback_before_it_fails(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rung: list[Any] = []
-    monkeypatch.setattr("sagas.engine.notify.wakeup.ring", lambda saga_id, queue="": rung.append(saga_id))
+    woken: list[Any] = []
+    monkeypatch.setattr("sagas.engine.notify.wakeup.send", lambda saga_id, queue="": woken.append(saga_id))
     other = define("other", a=world.compensatable(), b=world.compensatable())
     started: list[Any] = []
 
@@ -98,4 +98,4 @@ def test_a_saga_that_the_step_starts_is_rung_for_although_a_callback_before_it_f
     saga = begin(define(a=world.compensatable(), b=world.compensatable()))
     world.will("a", start_other)
     advance.advance(saga.pk)
-    assert started[0] in rung
+    assert started[0] in woken

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
 LEASE = timedelta(seconds=31)  # of a call: HOOK_TIMEOUT and LEASE_MARGIN
 COMMON = get_settings().common_queue
-QUIET = {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
+QUIET = {"WAKEUP": "none"}
 
 
 class Listener:
@@ -137,23 +137,23 @@ def test_saga_of_a_definition_without_a_hook_owes_nothing(world: World) -> None:
 def test_operator_that_closes_a_saga_leaves_the_call_to_a_worker(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rings: list[Any] = []
-    monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue: rings.append((saga_id, queue)))
+    wakeups: list[Any] = []
+    monkeypatch.setattr(wakeup, "send", lambda saga_id, queue: wakeups.append((saga_id, queue)))
     with transaction.atomic():  # as in a web request under ATOMIC_REQUESTS
         operations.abandon(saga.pk, actor=OPERATOR, reason=REASON)
-        assert (rings, listener.heard) == ([], [])
-    assert (rings, listener.heard, is_owed(saga)) == ([(saga.pk, COMMON)], [], True)
+        assert (wakeups, listener.heard) == ([], [])
+    assert (wakeups, listener.heard, is_owed(saga)) == ([(saga.pk, COMMON)], [], True)
 
     work(saga)
     assert [closed.state for closed in listener.heard] == ["abandoned"]
     assert is_owed(saga) is False
 
 
-def test_worker_that_is_told_to_stop_rings_instead(
+def test_worker_that_is_told_to_stop_wakes_instead(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rings: list[Any] = []
-    monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue: rings.append(queue))
+    wakeups: list[Any] = []
+    monkeypatch.setattr(wakeup, "send", lambda saga_id, queue: wakeups.append(queue))
     claimed = []
 
     def stops_before_the_record_of_b() -> bool:
@@ -161,7 +161,7 @@ def test_worker_that_is_told_to_stop_rings_instead(
 
     monkeypatch.setattr(claim, "_open", lambda *a, _open=claim._open: (claimed.append(a), _open(*a))[1])
     advance.advance(saga.pk, should_stop=stops_before_the_record_of_b)
-    assert (read(saga.pk).state, rings, listener.heard) == ("completed", [COMMON], [])
+    assert (read(saga.pk).state, wakeups, listener.heard) == ("completed", [COMMON], [])
 
     work(saga)
     assert len(listener.heard) == 1
@@ -181,18 +181,18 @@ def test_call_that_a_dead_worker_owes_is_made_by_the_next_one(
     assert_invariants(saga.pk)
 
 
-def test_sweep_rings_for_an_owed_call_once_per_interval(
+def test_sweep_wakes_for_an_owed_call_once_per_interval(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rings: list[Any] = []
-    monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue: rings.append((saga_id, queue)))
+    wakeups: list[Any] = []
+    monkeypatch.setattr(wakeup, "send", lambda saga_id, queue: wakeups.append((saga_id, queue)))
     die_before_the_call(saga, monkeypatch)
-    assert owed_hooks.ring_owed() == 0
+    assert owed_hooks.wake_owed() == 0
     pass_time(LEASE)
-    assert [owed_hooks.ring_owed(), owed_hooks.ring_owed()] == [1, 0]
+    assert [owed_hooks.wake_owed(), owed_hooks.wake_owed()] == [1, 0]
     pass_time(timedelta(seconds=6))
-    assert owed_hooks.ring_owed() == 1
-    assert rings == [(saga.pk, COMMON)] * 2
+    assert owed_hooks.wake_owed() == 1
+    assert wakeups == [(saga.pk, COMMON)] * 2
 
 
 def test_command_that_sweeps_calls_what_is_owed(

@@ -63,7 +63,7 @@ def test_p9_commits_and_statements_from_start_to_completed(count: int, steps: An
     assert len(statements) <= 4 * count + 6, statements
 
 
-def test_p9_a_ring_that_finds_nothing_costs_one_commit_and_two_statements() -> None:
+def test_p9_a_wakeup_that_finds_nothing_costs_one_commit_and_two_statements() -> None:
     saga = run(define(**of_compensatables(2)))
     kinds = count_boundaries(lambda: advance.advance(saga.pk))
     assert (len(kinds), kinds.count(BEFORE_COMMIT)) == (4, 1)  # two statements, and a COMMIT with its two sides

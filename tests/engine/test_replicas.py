@@ -106,7 +106,7 @@ def test_a_saga_runs_is_operated_swept_and_deleted(asked: list[str], world: Worl
     operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
     look(saga.pk)
     operations.resume(saga.pk, actor=OPERATOR, reason=REASON)
-    assert sweeper.ring_due() == 1
+    assert sweeper.wake_due() == 1
     advance.advance(saga.pk)
     pass_time(timedelta(minutes=5))
     operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)

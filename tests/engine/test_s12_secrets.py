@@ -104,9 +104,7 @@ def test_an_input_is_never_altered(world: World) -> None:
 
 
 def test_a_name_that_is_excepted_is_stored_as_it_is(world: World) -> None:
-    with override_settings(
-        SAGAS={"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody", "REDACT_EXCEPT": ["receipt", "key_token"]}
-    ):
+    with override_settings(SAGAS={"WAKEUP": "none", "REDACT_EXCEPT": ["receipt", "key_token"]}):
         world.will("a", {"receipt": CARD, "key_token": "x", "other_token": "x"})
         saga = drain(begin(define(input=Facts, a=world.compensatable()), Facts(facts={"receipt": CARD})))
 

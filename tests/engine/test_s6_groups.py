@@ -57,16 +57,16 @@ def test_s6_steps_run_side_by_side_when_workers_are_free(world: World, external:
     assert [world.count(saga, step) for step in "xyz"] == [1, 1, 1]
 
 
-def test_s6_on_entry_one_step_is_claimed_and_the_others_are_rung_for(
+def test_s6_on_entry_one_step_is_claimed_and_the_others_are_woken_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rung: list[str] = []
-    monkeypatch.setattr(wakeup, "ring", lambda _saga_id, queue="": rung.append(queue))
+    woken: list[str] = []
+    monkeypatch.setattr(wakeup, "send", lambda _saga_id, queue="": woken.append(queue))
     seen: list[tuple[dict[str, str], list[str]]] = []
     group = Parallel(x=world.compensatable(), y=world.compensatable(queue="slow"), z=world.compensatable())
-    world.will("x", lambda _step, proceed: (seen.append((states(saga), list(rung))), proceed())[1])
+    world.will("x", lambda _step, proceed: (seen.append((states(saga), list(woken))), proceed())[1])
     saga = begin(define(a=world.compensatable(), g=group))
-    rung.clear()
+    woken.clear()
     advance.advance(saga.pk)
     assert seen == [({"a": "succeeded", "x": "running", "y": "pending", "z": "pending"}, ["slow", "sagas"])]
 

@@ -1,4 +1,4 @@
-"""S9: one task goes on as far as it may; the sweep finds what nobody was rung for."""
+"""S9: one task goes on as far as it may; the sweep finds what nobody was woken."""
 
 from __future__ import annotations
 
@@ -31,73 +31,75 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 
 
 @pytest.fixture
-def rings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, str]]:
-    """Collect rings."""
-    rung: list[tuple[UUID, str]] = []
-    monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue="": rung.append((saga_id, queue)))
-    return rung
+def wakeups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, str]]:
+    """Collect wake-ups."""
+    woken: list[tuple[UUID, str]] = []
+    monkeypatch.setattr(wakeup, "send", lambda saga_id, queue="": woken.append((saga_id, queue)))
+    return woken
 
 
 # --- one task goes on -----------------------------------------------------------------------------------------------
 
 
-def test_s9_one_task_runs_every_step(world: World, rings: list[Any]) -> None:
+def test_s9_one_task_runs_every_step(world: World, wakeups: list[Any]) -> None:
     saga = begin(define(**{name: world.compensatable() for name in "abcde"}))
-    rings.clear()
+    wakeups.clear()
     assert engine.advance(saga.pk) == 5
-    assert (read(saga.pk).state, rings) == ("completed", [])
+    assert (read(saga.pk).state, wakeups) == ("completed", [])
 
 
-def test_s9_a_start_rings_after_the_commit_for_the_queue_of_the_first_step(
-    world: World, rings: list[Any], django_capture_on_commit_callbacks: Any
+def test_s9_a_start_wakes_after_the_commit_for_the_queue_of_the_first_step(
+    world: World, wakeups: list[Any], django_capture_on_commit_callbacks: Any
 ) -> None:
     trip = define(a=world.compensatable(queue="slow"))
     with django_capture_on_commit_callbacks(execute=False) as callbacks:
         saga = begin(trip)
-    assert rings == []
+    assert wakeups == []
     [callback] = callbacks
     callback()
-    assert rings == [(saga.pk, "slow")]
+    assert wakeups == [(saga.pk, "slow")]
 
 
-def test_s9_a_step_of_another_queue_is_recorded_up_to_and_rung_for(world: World, rings: list[Any]) -> None:
+def test_s9_a_step_of_another_queue_is_recorded_up_to_and_woken_for(world: World, wakeups: list[Any]) -> None:
     trip = define(a=world.compensatable(), b=world.compensatable(queue="slow"), c=world.compensatable())
     saga = begin(trip)
-    rings.clear()
+    wakeups.clear()
     assert engine.advance(saga.pk, queues=frozenset({"sagas"})) == 1
-    assert (states(saga), rings) == ({"a": "succeeded", "b": "pending", "c": "pending"}, [(saga.pk, "slow")])
+    assert (states(saga), wakeups) == ({"a": "succeeded", "b": "pending", "c": "pending"}, [(saga.pk, "slow")])
     assert read(saga.pk).queue == "slow"
     assert step_of(saga, "b").lease_token is None
-    rings.clear()
+    wakeups.clear()
     assert engine.advance(saga.pk, queues=frozenset({"slow"})) == 1
-    assert rings == [(saga.pk, "sagas")]
+    assert wakeups == [(saga.pk, "sagas")]
     assert engine.advance(saga.pk, queues=frozenset({"slow", "sagas"})) == 1
     assert read(saga.pk).state == "completed"
 
 
-def test_s9_a_worker_of_another_queue_moves_nothing_and_keeps_the_place_in_line(world: World, rings: list[Any]) -> None:
+def test_s9_a_worker_of_another_queue_moves_nothing_and_keeps_the_place_in_line(
+    world: World, wakeups: list[Any]
+) -> None:
     saga = begin(define(a=world.compensatable(queue="slow")))
     due_at = saga.due_at
     for _ in range(3):
         assert engine.advance(saga.pk, queues=frozenset({"sagas"})) == 0
     assert (read(saga.pk).due_at, read(saga.pk).state, world.calls) == (due_at, "pending", [])
-    assert set(rings) == {(saga.pk, "slow")}
+    assert set(wakeups) == {(saga.pk, "slow")}
 
 
-def test_s9_compensations_run_on_the_queue_of_their_step(world: World, rings: list[Any]) -> None:
+def test_s9_compensations_run_on_the_queue_of_their_step(world: World, wakeups: list[Any]) -> None:
     trip = define(a=world.compensatable(queue="slow"), b=world.compensatable())
     saga = begin(trip)
     engine.advance(saga.pk, queues=frozenset({"slow"}))
     world.will("b", Refused())
-    rings.clear()
+    wakeups.clear()
     engine.advance(saga.pk, queues=frozenset({"sagas"}))
-    assert (read(saga.pk).state, read(saga.pk).queue, rings) == ("compensating", "slow", [(saga.pk, "slow")])
+    assert (read(saga.pk).state, read(saga.pk).queue, wakeups) == ("compensating", "slow", [(saga.pk, "slow")])
     engine.advance(saga.pk, queues=frozenset({"slow"}))
     assert read(saga.pk).state == "compensated"
 
 
-def test_s9_when_its_time_slice_is_spent_a_task_records_without_claiming_and_rings(
-    world: World, rings: list[Any], monkeypatch: pytest.MonkeyPatch
+def test_s9_when_its_time_slice_is_spent_a_task_records_without_claiming_and_wakeups(
+    world: World, wakeups: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead = [0.0]
     real = time.monotonic
@@ -110,31 +112,31 @@ def test_s9_when_its_time_slice_is_spent_a_task_records_without_claiming_and_rin
 
     saga = begin(define(a=world.compensatable(), b=world.compensatable(), c=world.compensatable()))
     world.will("b", take_long)
-    rings.clear()
+    wakeups.clear()
     assert engine.advance(saga.pk) == 2
     assert states(saga) == {"a": "succeeded", "b": "succeeded", "c": "pending"}
-    assert (step_of(saga, "c").lease_token, rings) == (None, [(saga.pk, "sagas")])
+    assert (step_of(saga, "c").lease_token, wakeups) == (None, [(saga.pk, "sagas")])
     assert read(saga.pk).due_at <= clock.read_now("default")
 
 
-def test_s9_when_the_worker_shuts_down_a_task_records_without_claiming_and_rings(
-    world: World, rings: list[Any]
+def test_s9_when_the_worker_shuts_down_a_task_records_without_claiming_and_wakeups(
+    world: World, wakeups: list[Any]
 ) -> None:
     saga = begin(define(a=world.compensatable(), b=world.compensatable()))
-    rings.clear()
+    wakeups.clear()
     assert engine.advance(saga.pk, should_stop=lambda: world.called("a") == 1) == 1
-    assert (states(saga), rings) == ({"a": "succeeded", "b": "pending"}, [(saga.pk, "sagas")])
+    assert (states(saga), wakeups) == ({"a": "succeeded", "b": "pending"}, [(saga.pk, "sagas")])
     assert engine.advance(saga.pk, should_stop=lambda: True) == 0
     assert len(attempts(saga, "b")) == 0
     assert engine.advance(saga.pk) == 1
 
 
-def test_s9_a_ring_for_nobody_is_ignored(world: World) -> None:
+def test_s9_a_wake_for_nobody_is_ignored(world: World) -> None:
     assert engine.advance(uuid4()) == 0
     assert Saga.objects.count() == 0
 
 
-def test_s9_a_ring_too_many_changes_nothing(world: World) -> None:
+def test_s9_a_wakeup_too_many_changes_nothing(world: World) -> None:
     saga = drain(begin(define(a=world.compensatable())))
     before = (saga.updated_at, saga.revision, saga.history_count)
     assert [engine.advance(saga.pk) for _ in range(3)] == [0, 0, 0]
@@ -142,7 +144,7 @@ def test_s9_a_ring_too_many_changes_nothing(world: World) -> None:
     assert ((saga.updated_at, saga.revision, saga.history_count), world.called("a")) == (before, 1)
 
 
-def test_s9_a_ring_too_early_changes_nothing(world: World) -> None:
+def test_s9_a_wakeup_too_early_changes_nothing(world: World) -> None:
     world.will("a", RetryLater(after=60))
     saga = work(begin(define(a=world.compensatable())))
     before = (saga.updated_at, saga.due_at, saga.revision)
@@ -150,15 +152,15 @@ def test_s9_a_ring_too_early_changes_nothing(world: World) -> None:
     assert ((saga.updated_at, saga.due_at, saga.revision), world.called("a")) == (before, 1)
 
 
-def test_s9_an_action_of_a_person_rings_for_what_it_makes_due(
-    world: World, rings: list[Any], django_capture_on_commit_callbacks: Any
+def test_s9_an_action_of_a_person_wakes_for_what_it_makes_due(
+    world: World, wakeups: list[Any], django_capture_on_commit_callbacks: Any
 ) -> None:
     world.will("a", RetryLater(after=60))
     saga = work(begin(define(a=world.compensatable(queue="slow"))))
-    rings.clear()
+    wakeups.clear()
     with django_capture_on_commit_callbacks(execute=True):
         operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)
-    assert rings == [(saga.pk, "slow")]
+    assert wakeups == [(saga.pk, "slow")]
 
 
 # --- the sweep ------------------------------------------------------------------------------------------------------
@@ -200,7 +202,7 @@ def test_s9_the_sweep_finds_a_passed_deadline_of_a_held_saga(world: World) -> No
     assert due_ids() == [saga.pk]
 
 
-def test_s9_a_due_saga_is_rung_at_most_once_per_interval(trip: Any) -> None:
+def test_s9_a_due_saga_is_woken_at_most_once_per_interval(trip: Any) -> None:
     saga = begin(trip)
     assert due_ids() == [saga.pk]
     assert due_ids() == []
@@ -227,25 +229,25 @@ def test_s9_the_page_of_the_setting_is_the_default(trip: Any, settings: Any) -> 
     assert len(due_ids()) == 3
 
 
-def test_s9_the_sweep_rings_the_queue_of_what_is_due(world: World, rings: list[Any]) -> None:
+def test_s9_the_sweep_wakes_the_queue_of_what_is_due(world: World, wakeups: list[Any]) -> None:
     saga = begin(define(a=world.compensatable(queue="slow")))
-    rings.clear()
-    assert sweeper.ring_due() == 1
-    assert rings == [(saga.pk, "slow")]
+    wakeups.clear()
+    assert sweeper.wake_due() == 1
+    assert wakeups == [(saga.pk, "slow")]
 
 
-def test_s9_the_sweep_rings_the_common_queue_for_one_that_other_code_names(world: World, rings: list[Any]) -> None:
+def test_s9_the_sweep_wakes_the_common_queue_for_one_that_other_code_names(world: World, wakeups: list[Any]) -> None:
     saga = begin(define(a=world.compensatable(queue="slow")))
     registry.forget("trip", 1)
-    rings.clear()
-    assert sweeper.ring_due() == 1
-    assert rings == [(saga.pk, "sagas")]
+    wakeups.clear()
+    assert sweeper.wake_due() == 1
+    assert wakeups == [(saga.pk, "sagas")]
     saga = work(saga)
     assert (saga.hold, attempts(saga, "a")) == (Hold.DEFINITION_MISSING, [])
     pass_time(until_due=saga)
-    rings.clear()
-    assert sweeper.ring_due(queues=["slow"]) == 1
-    assert rings == [(saga.pk, "slow")]  # somebody who names the queue knows it
+    wakeups.clear()
+    assert sweeper.wake_due(queues=["slow"]) == 1
+    assert wakeups == [(saga.pk, "slow")]  # somebody who names the queue knows it
 
 
 def test_s9_the_sweep_may_be_limited_to_queues(world: World, trip: Any) -> None:
@@ -261,30 +263,30 @@ def group_of_two_queues(world: World) -> Any:
     return define(g=Parallel(x=world.compensatable(queue="stopped"), y=world.compensatable(queue="slow")))
 
 
-def test_s9_the_sweep_rings_every_queue_of_a_group_although_nobody_serves_the_first(
-    world: World, rings: list[Any]
+def test_s9_the_sweep_wakes_every_queue_of_a_group_although_nobody_serves_the_first(
+    world: World, wakeups: list[Any]
 ) -> None:
     saga = begin(group_of_two_queues(world))
-    rings.clear()
-    assert sweeper.ring_due() == 1
-    assert rings == [(saga.pk, "stopped"), (saga.pk, "slow")]
+    wakeups.clear()
+    assert sweeper.wake_due() == 1
+    assert wakeups == [(saga.pk, "stopped"), (saga.pk, "slow")]
     engine.advance(saga.pk, queues=frozenset({"slow"}))
     assert states(saga) == {"x": "pending", "y": "succeeded"}
-    rings.clear()
-    assert sweeper.ring_due() == 1
-    assert rings == [(saga.pk, "stopped")]
+    wakeups.clear()
+    assert sweeper.wake_due() == 1
+    assert wakeups == [(saga.pk, "stopped")]
 
 
-def test_s9_the_sweep_rings_the_queue_of_a_retry_although_nobody_serves_what_was_due_before(
-    world: World, rings: list[Any]
+def test_s9_the_sweep_wakes_the_queue_of_a_retry_although_nobody_serves_what_was_due_before(
+    world: World, wakeups: list[Any]
 ) -> None:
     world.will("y", RetryLater(after=60))
     saga = begin(group_of_two_queues(world))
     engine.advance(saga.pk, queues=frozenset({"slow"}))
     pass_time(timedelta(seconds=61))
-    rings.clear()
-    assert sweeper.ring_due() == 1
-    assert set(rings) == {(saga.pk, "stopped"), (saga.pk, "slow")}
+    wakeups.clear()
+    assert sweeper.wake_due() == 1
+    assert set(wakeups) == {(saga.pk, "stopped"), (saga.pk, "slow")}
 
 
 def test_s9_a_queue_that_a_saga_needs_finds_it_whichever_is_named_first(world: World) -> None:
@@ -325,7 +327,7 @@ def test_s9_a_poisoned_row_never_stops_the_rest(world: World, trip: Any, monkeyp
     monkeypatch.setattr(sweeper.engine, "advance", advance)
     assert sweeper.run_due() == 3
     assert [read(saga.pk).state for saga in others] == ["completed", "completed"]
-    assert sweeper.run_due() == 0  # rung just now
+    assert sweeper.run_due() == 0  # woken just now
     pass_time(timedelta(seconds=6))
     later = begin(trip)
     pass_time(timedelta(seconds=1))
@@ -355,14 +357,14 @@ def test_s9_a_row_that_a_worker_holds_is_passed_over(world: World, trip: Any) ->
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
-def test_s9_three_sweepers_at_once_ring_each_saga_once(world: World, trip: Any) -> None:
+def test_s9_three_sweepers_at_once_wakeup_each_saga_once(world: World, trip: Any) -> None:
     sagas = {begin(trip).pk for _ in range(30)}
     for _ in range(3):
         found = run_side_by_side([lambda: due_ids(limit=20)] * 3)
-        rung = [saga_id for page in found for saga_id in page]
-        assert len(rung) == len(set(rung))
+        woken = [saga_id for page in found for saga_id in page]
+        assert len(woken) == len(set(woken))
         rest = due_ids(limit=100)
-        assert {*rung, *rest} == sagas
+        assert {*woken, *rest} == sagas
         pass_time(timedelta(seconds=6))
 
 

@@ -1,4 +1,4 @@
-"""S9: ringing never blocks and never raises, whatever the broker does, and survives forks."""
+"""S9: sending wake-ups never blocks and never raises, whatever the broker does, and survives forks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kombu import Connection
 
 from sagas import tasks
 from sagas.engine.notify import wakeup
-from sagas.engine.notify.wakeup import _Bell
+from sagas.engine.notify.wakeup import _Sender
 
 from .side_by_side import PATIENCE_SECONDS, run_side_by_side
 
@@ -75,26 +75,26 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def test_s9_a_frozen_broker_holds_up_nobody(frozen_broker: FrozenBroker) -> None:
-    bell = _Bell()
+    bell = _Sender()
     bell.put((uuid4(), "sagas"))
     assert frozen_broker.accepted.wait(PATIENCE_SECONDS)
 
-    def ring_often() -> int:
+    def wakeup_often() -> int:
         for _ in range(200):
             bell.put((uuid4(), "sagas"))
         return 200
 
-    assert run_side_by_side([ring_often] * 4) == [200] * 4
+    assert run_side_by_side([wakeup_often] * 4) == [200] * 4
     assert bell.queue.count() == 800
     bell.flush(0.05)  # gives up in time
     assert bell.queue.count() == 800
 
 
-def test_s9_a_full_doorbell_drops_rings_and_complains_once(
+def test_s9_a_full_wakeup_drops_wakeups_and_complains_once(
     frozen_broker: FrozenBroker, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.SAGAS = {**settings.SAGAS, "DOORBELL_CAPACITY": 5}
-    bell = _Bell()
+    settings.SAGAS = {**settings.SAGAS, "WAKEUP_CAPACITY": 5}
+    bell = _Sender()
     bell.put((uuid4(), "sagas"))
     assert frozen_broker.accepted.wait(PATIENCE_SECONDS)  # the first one is in the hands of the thread
     with caplog.at_level(logging.WARNING, "sagas.engine.notify.wakeup"):
@@ -104,14 +104,14 @@ def test_s9_a_full_doorbell_drops_rings_and_complains_once(
     assert len(caplog.records) == 1
 
 
-def test_s9_a_ring_names_the_saga_and_the_queue_and_nothing_else(published: list[dict[str, Any]]) -> None:
-    bell, saga_id = _Bell(), uuid4()
+def test_s9_a_wakeup_names_the_saga_and_the_queue_and_nothing_else(published: list[dict[str, Any]]) -> None:
+    bell, saga_id = _Sender(), uuid4()
     bell.put((saga_id, "slow"))
     bell.flush(PATIENCE_SECONDS)
     assert published == [{"args": [str(saga_id)], "queue": "slow", "retry": False, "ignore_result": True}]
 
 
-def test_s9_a_broker_that_refuses_costs_its_ring_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_a_broker_that_refuses_costs_its_wakeup_only(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
     def publish(**options: Any) -> None:
@@ -120,7 +120,7 @@ def test_s9_a_broker_that_refuses_costs_its_ring_only(monkeypatch: pytest.Monkey
             raise ConnectionError("refused")
 
     monkeypatch.setattr(tasks.advance, "apply_async", publish)
-    bell, ids = _Bell(), [uuid4() for _ in range(4)]
+    bell, ids = _Sender(), [uuid4() for _ in range(4)]
     for saga_id in ids:
         bell.put((saga_id, "sagas"))
     bell.flush(PATIENCE_SECONDS)
@@ -129,43 +129,43 @@ def test_s9_a_broker_that_refuses_costs_its_ring_only(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     "path",
-    ["no.such.module", "sagas.engine.notify.wakeup.no_such_function", "sagas", "", "sagas.engine.notify.wakeup.Ring"],
+    ["no.such.module", "sagas.engine.notify.wakeup.no_such_function", "sagas", "", "sagas.engine.notify.wakeup.Wake"],
 )
-def test_s9_a_broken_doorbell_never_raises(settings: Any, path: str) -> None:
-    settings.SAGAS = {"DOORBELL": path}
-    assert wakeup.ring(uuid4()) is None
+def test_s9_a_broken_wakeup_never_raises(settings: Any, path: str) -> None:
+    settings.SAGAS = {"WAKEUP": path}
+    assert wakeup.send(uuid4()) is None
 
 
-def test_s9_the_doorbell_of_the_settings_is_rung(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    rung: list[tuple[UUID, str]] = []
-    monkeypatch.setattr(wakeup, "ring_celery", lambda saga_id, queue: rung.append((saga_id, queue)))
+def test_s9_the_wakeup_of_the_settings_is_woken(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[tuple[UUID, str]] = []
+    monkeypatch.setattr(wakeup, "send_by_celery", lambda saga_id, queue: woken.append((saga_id, queue)))
     monkeypatch.setattr(wakeup, "_found", {})
     saga_id = uuid4()
-    settings.SAGAS = {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
-    wakeup.ring(saga_id)
+    settings.SAGAS = {"WAKEUP": "none"}
+    wakeup.send(saga_id)
     settings.SAGAS = {"DEFAULT_QUEUE": "mine"}
-    wakeup.ring(saga_id)
-    wakeup.ring(saga_id, "slow")
-    assert rung == [(saga_id, "mine"), (saga_id, "slow")]
+    wakeup.send(saga_id)
+    wakeup.send(saga_id, "slow")
+    assert woken == [(saga_id, "mine"), (saga_id, "slow")]
 
 
-def test_s9_without_a_queue_of_the_engine_s_own_it_rings_where_a_plain_worker_listens(
+def test_s9_without_a_queue_of_the_engine_s_own_it_wakes_where_a_plain_worker_listens(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rung: list[str] = []
-    monkeypatch.setattr(wakeup, "ring_celery", lambda _saga_id, queue: rung.append(queue))
+    woken: list[str] = []
+    monkeypatch.setattr(wakeup, "send_by_celery", lambda _saga_id, queue: woken.append(queue))
     monkeypatch.setattr(wakeup, "_found", {})
     settings.SAGAS = {}
     before = current_app._get_current_object()
     app = Celery("somebody_s")  # which makes itself the current one
     try:
-        wakeup.ring(uuid4())
+        wakeup.send(uuid4())
         app.conf.task_default_queue = "theirs"
-        wakeup.ring(uuid4())
+        wakeup.send(uuid4())
     finally:
         before.set_current()
-    wakeup.ring(uuid4())
-    assert rung == ["celery", "theirs", current_app.conf.task_default_queue]
+    wakeup.send(uuid4())
+    assert woken == ["celery", "theirs", current_app.conf.task_default_queue]
 
 
 def in_child(work: Callable[[], bytes]) -> bytes:
@@ -184,20 +184,20 @@ def in_child(work: Callable[[], bytes]) -> bytes:
     return answer
 
 
-def test_s9_a_forked_child_gets_a_doorbell_of_its_own(published: list[dict[str, Any]]) -> None:
-    wakeup.ring_celery(uuid4(), "sagas")
-    assert wakeup._bell.queue.has_thread
+def test_s9_a_forked_child_gets_a_wakeup_of_its_own(published: list[dict[str, Any]]) -> None:
+    wakeup.send_by_celery(uuid4(), "sagas")
+    assert wakeup._sender.queue.has_thread
 
-    def ring_in_child() -> bytes:
-        is_new = not wakeup._bell.queue.has_thread
+    def wake_in_child() -> bytes:
+        is_new = not wakeup._sender.queue.has_thread
         saga_id = uuid4()
         published.clear()
-        wakeup.ring_celery(saga_id, "sagas")
-        wakeup._bell.flush(PATIENCE_SECONDS)
+        wakeup.send_by_celery(saga_id, "sagas")
+        wakeup._sender.flush(PATIENCE_SECONDS)
         return b"%d %d" % (is_new, len([m for m in published if m["args"] == [str(saga_id)]]))
 
-    assert in_child(ring_in_child) == b"1 1"
-    assert wakeup._bell.queue.has_thread
+    assert in_child(wake_in_child) == b"1 1"
+    assert wakeup._sender.queue.has_thread
 
 
 @pytest.mark.parametrize("saga_id", ["", "x", "1", None, 5, ["a"], {"a": 1}, "\x00", "0" * 5000])

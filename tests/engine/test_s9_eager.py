@@ -1,4 +1,4 @@
-"""S9: with eager Celery a ring is answered where it is made: after the commit, for any queue, and never for ever."""
+"""S9: with eager Celery a wake-up is answered where it is made: after the commit, for any queue, and never for ever."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from sagas.testing.drain import read
 from .world import Broken, World, begin, define
 
 DATABASES = "__all__"
-RINGING = {"DOORBELL": "sagas.engine.notify.wakeup.ring_celery"}
+SENDING = {"WAKEUP": "celery"}
 commits = pytest.mark.django_db(databases=DATABASES, transaction=True)
 
 
 @pytest.fixture(autouse=True)
 def _eager(settings: Any) -> Iterator[None]:
     """Be a project whose Celery is eager."""
-    settings.SAGAS = RINGING
+    settings.SAGAS = SENDING
     current_app.conf.task_always_eager = True
     yield
     current_app.conf.task_always_eager = False
 
 
 def bells() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "sagas-doorbell"]
+    return [thread for thread in threading.enumerate() if thread.name == "sagas-wakeup"]
 
 
 @commits
@@ -61,7 +61,7 @@ def test_s9_eager_steps_of_other_queues_run_too_and_once(world: World, monkeypat
 
     assert read(saga.pk).state == "completed"
     assert looks[saga.pk] == 1
-    assert wakeup._bell.queue.count() == 0
+    assert wakeup._sender.queue.count() == 0
 
 
 @commits
@@ -113,7 +113,7 @@ def test_s9_eager_what_is_due_later_waits_for_whoever_drains(world: World) -> No
 
 
 @commits
-def test_s9_eager_a_crash_is_no_error_of_who_rang(world: World) -> None:
+def test_s9_eager_a_crash_is_no_error_of_who_sent(world: World) -> None:
     with faults() as planted:
         planted.crash_before("a")
         saga = begin(define(a=world.compensatable()))
@@ -122,7 +122,7 @@ def test_s9_eager_a_crash_is_no_error_of_who_rang(world: World) -> None:
 
 @commits
 @pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit(), ZeroDivisionError()], ids=repr)
-def test_s9_eager_nothing_that_a_step_raises_comes_out_of_a_ring(
+def test_s9_eager_nothing_that_a_step_raises_comes_out_of_a_wakeup(
     world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def advance(*_: object, **__: object) -> int:
@@ -131,9 +131,9 @@ def test_s9_eager_nothing_that_a_step_raises_comes_out_of_a_ring(
     monkeypatch.setattr(engine, "advance", advance)
     saga = begin(define(a=world.compensatable()))
     monkeypatch.undo()
-    assert eager._waiting.rings is None
+    assert eager._waiting.wakeups is None
 
-    wakeup.ring(saga.pk)
+    wakeup.send(saga.pk)
     assert read(saga.pk).state == "completed"
 
 
@@ -145,31 +145,31 @@ def test_s9_eager_ctrl_c_ends_what_it_should(world: World, monkeypatch: pytest.M
     saga = drain(begin(define(a=world.compensatable())))
     monkeypatch.setattr(engine, "advance", advance)
     with pytest.raises(KeyboardInterrupt):
-        wakeup.ring(saga.pk)
-    assert eager._waiting.rings is None
+        wakeup.send(saga.pk)
+    assert eager._waiting.wakeups is None
 
 
 @commits
-def test_s9_eager_a_ring_inside_a_transaction_is_left_to_the_sweep(world: World) -> None:
+def test_s9_eager_a_wake_inside_a_transaction_is_left_to_the_sweep(world: World) -> None:
     with transaction.atomic():
         saga = begin(define(a=world.compensatable()))
-        wakeup.ring(saga.pk)
+        wakeup.send(saga.pk)
         assert read(saga.pk).state == "pending"
-    assert read(saga.pk).state == "completed"  # by the ring after the commit
+    assert read(saga.pk).state == "completed"  # by the wake-up after the commit
 
 
 @commits
 def test_s9_a_change_of_the_setting_is_obeyed_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    rung: list[Any] = []
-    monkeypatch.setattr(wakeup._bell, "put", rung.append)
+    woken: list[Any] = []
+    monkeypatch.setattr(wakeup._sender, "put", woken.append)
     current_app.conf.task_always_eager = False
     saga = begin(define(a=world.compensatable()))
-    assert rung == [(saga.pk, "sagas")]
+    assert woken == [(saga.pk, "sagas")]
     current_app.conf.task_always_eager = True
 
-    wakeup.ring(saga.pk)
+    wakeup.send(saga.pk)
     assert read(saga.pk).state == "completed"
-    assert len(rung) == 1
+    assert len(woken) == 1
 
 
 @pytest.mark.django_db(databases=DATABASES)

@@ -100,7 +100,7 @@ def test_s9_an_error_of_the_running_task_is_not_taken_for_one_of_its_message(
     assert "alformed" not in caplog.text
 
 
-def test_s9_a_ring_for_a_queue_that_is_not_served_here_is_not_executed(
+def test_s9_a_wake_for_a_queue_that_is_not_served_here_is_not_executed(
     handle: Callable[[Message], list[Message]], caplog: pytest.LogCaptureFixture
 ) -> None:
     strays = [Taken({"sagas_queue": "slow"}) for _ in range(3)]
@@ -110,7 +110,7 @@ def test_s9_a_ring_for_a_queue_that_is_not_served_here_is_not_executed(
     assert all(stray.acknowledged for stray in strays)
     assert len(caplog.messages) == 1  # where all are sent astray there are many
     assert caplog.messages[0].startswith(
-        "Ring for queue 'slow' dropped: it came to a worker of long-name, sagas, short."
+        "Wake-up for queue 'slow' dropped: it came to a worker of long-name, sagas, short."
     )
     assert len(handle(Taken({"sagas_queue": "short"}))) == 1
 
@@ -123,7 +123,7 @@ def test_s9_between_two_connections_the_queues_are_those_it_will_consume_from() 
     assert strategy.list_consumed(between) == ["a"]
 
 
-def test_s9_a_ring_says_which_queue_it_is_for_and_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_a_wakeup_says_which_queue_it_is_for_and_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: dict[str, Any] = {}
     monkeypatch.setattr("celery.Task.apply_async", lambda _self, _args, _kwargs, **options: sent.update(options))
     monkeypatch.setattr(tasks.advance, "serializer", "pickle")  # as task_annotations for "*" would do

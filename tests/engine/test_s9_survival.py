@@ -1,4 +1,4 @@
-"""S9: what ends no process ends no loop either: sweeps, alerts and rings go on after any exception of one saga."""
+"""S9: what ends no process ends no loop either: sweeps, alerts and wake-ups go on after any exception of one saga."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sagas import tasks
 from sagas.alerts import Alert
 from sagas.engine import advance as engine
 from sagas.engine.notify import alert_dispatch, wakeup
-from sagas.engine.notify.wakeup import _Bell
+from sagas.engine.notify.wakeup import _Sender
 from sagas.management.stopping import Stop
 from sagas.management.sweeping import sweep
 from sagas.models import SagaWorker
@@ -81,11 +81,11 @@ def test_s9_who_wants_the_process_to_end_is_heard(
         run()
 
 
-def test_s9_what_was_rung_for_just_now_survives_a_stray_exception_too(
+def test_s9_what_was_woken_for_just_now_survives_a_stray_exception_too(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (begin(define(a=world.compensatable())) for _ in range(2))
-    assert len(sweeper.claim_due()) == 2  # as if they had been rung for
+    assert len(sweeper.claim_due()) == 2  # as if they had been woken
     poison(monkeypatch, first.pk, asyncio.CancelledError())
 
     due_work.run_all_due(queues=None, should_stop=lambda: False)
@@ -118,23 +118,23 @@ def test_s9_the_loop_of_the_command_goes_on_after_a_stray_exception(
 ) -> None:
     stop, sweeps = Stop(), []
 
-    def ring_due(**_: object) -> int:
+    def wake_due(**_: object) -> int:
         sweeps.append(1)
         if len(sweeps) == 1:
             raise error
         stop.is_asked = True
         return 0
 
-    monkeypatch.setattr(sweeper, "ring_due", ring_due)
+    monkeypatch.setattr(sweeper, "wake_due", wake_due)
 
     assert sweep(runs=False, queues=None, interval_seconds=0.01, stop=stop).sweeps == 2
 
 
 def test_s9_the_loop_of_the_command_ends_when_somebody_wants_it_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ring_due(**_: object) -> int:
+    def wake_due(**_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweeper, "ring_due", ring_due)
+    monkeypatch.setattr(sweeper, "wake_due", wake_due)
     with pytest.raises(KeyboardInterrupt):
         sweep(runs=False, queues=None, interval_seconds=0.01, stop=Stop())
 
@@ -143,20 +143,20 @@ def test_s9_the_loop_of_the_command_ends_when_somebody_wants_it_to(monkeypatch: 
 def test_s9_no_exception_ends_the_sweeper_of_a_worker(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, error: BaseException
 ) -> None:
-    real, failures = sweeper.ring_due, []
+    real, failures = sweeper.wake_due, []
 
-    def ring_due(**options: Any) -> int:
+    def wake_due(**options: Any) -> int:
         if not failures:
             failures.append(1)
             raise error
         return real(**options)
 
-    monkeypatch.setattr(sweeper, "ring_due", ring_due)
+    monkeypatch.setattr(sweeper, "wake_due", wake_due)
     request.getfixturevalue("sweeping_worker")
     wait_until(SagaWorker.objects.exists)
 
 
-def test_s9_a_broker_client_that_ends_its_thread_does_not_end_the_doorbell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_a_broker_client_that_ends_its_thread_does_not_end_the_wakeup(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
     def publish(**options: Any) -> None:
@@ -165,7 +165,7 @@ def test_s9_a_broker_client_that_ends_its_thread_does_not_end_the_doorbell(monke
             raise SystemExit
 
     monkeypatch.setattr(tasks.advance, "apply_async", publish)
-    bell, ids = _Bell(), [uuid4(), uuid4()]
+    bell, ids = _Sender(), [uuid4(), uuid4()]
     bell.put((ids[0], "sagas"))
     bell.flush(PATIENCE_SECONDS)
     assert bell.is_failing()
@@ -185,7 +185,7 @@ def test_s9_a_broker_that_does_not_answer_counts_as_failing(monkeypatch: pytest.
 
     monkeypatch.setattr(tasks.advance, "apply_async", publish)
     monkeypatch.setattr(wakeup, "STUCK_SECONDS", 0.0)
-    bell = _Bell()
+    bell = _Sender()
     bell.put((uuid4(), "sagas"))
     assert is_there.wait(PATIENCE_SECONDS)
     assert bell.is_failing()
@@ -257,17 +257,17 @@ def test_s9_a_greenlet_leaves_no_connection_behind(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("bell", "is_consuming", "runs", "serves"),
     [
-        ("ring_celery", True, False, True),
-        ("ring_celery", False, False, False),
-        ("ring_celery", False, True, True),
-        ("ring_nobody", True, False, False),
-        ("ring_nobody", True, True, True),
+        ("send_by_celery", True, False, True),
+        ("send_by_celery", False, False, False),
+        ("send_by_celery", False, True, True),
+        ("send_nothing", True, False, False),
+        ("send_nothing", True, True, True),
     ],
 )
 def test_s9_a_worker_counts_as_serving_only_if_it_executes_what_is_due(
     settings: Any, monkeypatch: pytest.MonkeyPatch, bell: str, is_consuming: bool, runs: bool, serves: bool
 ) -> None:
-    settings.SAGAS = {"DOORBELL": f"sagas.engine.notify.wakeup.{bell}", "SWEEP_RUNS": runs}
+    settings.SAGAS = {"WAKEUP": f"sagas.engine.notify.wakeup.{bell}", "SWEEP_RUNS": runs}
     state = threading.Event()
     if is_consuming:
         state.set()
@@ -284,7 +284,7 @@ def test_s9_a_worker_that_runs_what_is_due_runs_it(
     world: World, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lifecycle, "_stop", threading.Event())
-    settings.SAGAS = {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody", "SWEEP_RUNS": True}
+    settings.SAGAS = {"WAKEUP": "none", "SWEEP_RUNS": True}
     ours, theirs = begin(define(a=world.compensatable())), begin(define("other", a=world.compensatable(queue="slow")))
 
     monkeypatch.setattr(lifecycle, "served_queues", lambda: frozenset({"sagas"}))

@@ -14,7 +14,7 @@ from sagas.engine.notify import wakeup
 from sagas.models import SagaWorker
 from sagas.worker import lifecycle, sweeper
 
-from .test_s9_doorbell import in_child
+from .test_s9_wakeup import in_child
 from .world import World, begin, define
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
@@ -37,7 +37,7 @@ def sweeping(settings: Any) -> Iterator[None]:
     settings.SAGAS = {
         **settings.SAGAS,
         "SWEEP_INTERVAL": timedelta(milliseconds=5),
-        "RING_INTERVAL": timedelta(milliseconds=20),
+        "WAKEUP_INTERVAL": timedelta(milliseconds=20),
     }
     lifecycle._start_sweeping()
     yield
@@ -46,10 +46,10 @@ def sweeping(settings: Any) -> Iterator[None]:
 
 @pytest.mark.usefixtures("sweeping")
 def test_s9_a_worker_sweeps_and_beats_until_it_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    rung: list[Any] = []
-    monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue="": rung.append(saga_id))
+    woken: list[Any] = []
+    monkeypatch.setattr(wakeup, "send", lambda saga_id, queue="": woken.append(saga_id))
     saga = begin(define(a=world.compensatable()))
-    wait_until(lambda: rung.count(saga.pk) >= 3)  # on and on, while nobody comes
+    wait_until(lambda: woken.count(saga.pk) >= 3)  # on and on, while nobody comes
     wait_until(lambda: SagaWorker.objects.filter(name=sweeper.worker_name(), last_found=1).exists())
     lifecycle._stop_sweeping()
     assert not SagaWorker.objects.exists()
@@ -60,7 +60,7 @@ def test_s9_a_sweep_that_fails_is_tried_again(
     world: World, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     failures: list[int] = []
-    real = sweeper.ring_due
+    real = sweeper.wake_due
 
     def fail_twice(**options: Any) -> int:
         if len(failures) < 2:
@@ -68,7 +68,7 @@ def test_s9_a_sweep_that_fails_is_tried_again(
             raise ZeroDivisionError("poison")
         return real(**options)
 
-    monkeypatch.setattr(sweeper, "ring_due", fail_twice)
+    monkeypatch.setattr(sweeper, "wake_due", fail_twice)
     request.getfixturevalue("sweeping")
     wait_until(SagaWorker.objects.exists)
     assert len(failures) == 2

@@ -20,17 +20,17 @@ pytestmark = [pytest.mark.full, pytest.mark.django_db(databases="__all__"), pyte
 def test_if_a_sweep_took_the_youngest_first_a_pile_would_stand_on_its_head(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rewrite(monkeypatch, "ORDER BY rung_at NULLS FIRST, due_at", "ORDER BY rung_at NULLS FIRST, due_at DESC")
+    rewrite(monkeypatch, "ORDER BY woken_at NULLS FIRST, due_at", "ORDER BY woken_at NULLS FIRST, due_at DESC")
     with must_fail(r"assert \[UUID\("):
         test_s9_continuation.test_s9_the_sweep_goes_oldest_first_a_page_at_a_time(define(a=world.compensatable()))
 
 
-def test_if_a_ring_were_not_written_down_every_sweep_would_ring_again(
+def test_if_a_wakeup_were_not_written_down_every_sweep_would_send_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rewrite(monkeypatch, "(rung_at IS NULL OR rung_at <= ", "(TRUE OR rung_at <= ")
+    rewrite(monkeypatch, "(woken_at IS NULL OR woken_at <= ", "(TRUE OR woken_at <= ")
     with must_fail(r"assert \[UUID\(.*\)\] == \[\]"):
-        test_s9_continuation.test_s9_a_due_saga_is_rung_at_most_once_per_interval(define(a=world.compensatable()))
+        test_s9_continuation.test_s9_a_due_saga_is_woken_at_most_once_per_interval(define(a=world.compensatable()))
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)

@@ -326,30 +326,30 @@ def test_paused_saga_asks_as_soon_as_it_is_resumed(world: World) -> None:
     assert work(saga).state == "completed"
 
 
-def test_wake_and_what_it_tells_of_commit_together(world: World, rings: list[Any]) -> None:
+def test_wake_and_what_it_tells_of_commit_together(world: World, wakeups: list[Any]) -> None:
     saga = work(start(world))
     due_at = step_of(saga, "a").due_at
-    rings.clear()
+    wakeups.clear()
     with transaction.atomic():
         approve(saga)
         wake(saga)
         transaction.set_rollback(True)
-    assert (step_of(saga, "a").due_at, rings, told(saga, "step_woken")) == (due_at, [], [])
+    assert (step_of(saga, "a").due_at, wakeups, told(saga, "step_woken")) == (due_at, [], [])
 
     with transaction.atomic():
         approve(saga)
         wake(saga, actor="ada", reason="She signed it.")
-        assert rings == []
-    assert [pk for pk, _queue in rings] == [saga.pk]
+        assert wakeups == []
+    assert [pk for pk, _queue in wakeups] == [saga.pk]
     [row] = told(saga, "step_woken")
     assert (row.actor, row.reason, row.data) == ("ada", "She signed it.", {"is_live": False})
 
 
 @pytest.fixture
-def rings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Collect the rings."""
+def wakeups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Collect the wake-ups."""
     found: list[Any] = []
-    monkeypatch.setattr(wakeup, "ring", lambda saga_id, queue: found.append((saga_id, queue)))
+    monkeypatch.setattr(wakeup, "send", lambda saga_id, queue: found.append((saga_id, queue)))
     return found
 
 

@@ -53,14 +53,14 @@ def databases(
 
 @pytest.fixture(autouse=True)
 def _outside_calls_shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make every call of the gateway, the carrier and the doorbell a point."""
+    """Make every call of the gateway, the carrier and the wake-up function a point."""
     find_gateway, find_carrier = payments.get_gateway, shipping.get_carrier
     monkeypatch.setattr(payments, "get_gateway", lambda: points.Watched("gateway", find_gateway()))
     monkeypatch.setattr(shipping, "get_carrier", lambda: points.Watched("carrier", find_carrier()))
-    doorbell = f"{points.__name__}.{points.ring.__name__}"
-    with override_settings(SAGAS={**settings.SAGAS, "DOORBELL": doorbell, "TIME_SLICE": LONG_SLICE}):
+    wakeup = f"{points.__name__}.{points.send.__name__}"
+    with override_settings(SAGAS={**settings.SAGAS, "WAKEUP": wakeup, "TIME_SLICE": LONG_SLICE}):
         yield
-    points.rung.clear()
+    points.woken.clear()
 
 
 @pytest.fixture(autouse=True)

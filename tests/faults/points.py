@@ -97,12 +97,12 @@ def call_outside(place: str, what: str, function: Callable[[], Any]) -> Any:
 
 
 # Sagas that somebody was asked to look at, oldest first.
-rung: list[UUID] = []
+woken: list[UUID] = []
 
 
-def ring(saga_id: UUID, queue_name: str) -> None:
-    """Be the doorbell of these tests: a call that leaves the process, and nobody hears it."""
-    call_outside("doorbell", "ring", lambda: rung.append(saga_id))
+def send(saga_id: UUID, queue_name: str) -> None:
+    """Send nothing: a call that leaves the process, and nobody hears it."""
+    call_outside("wakeup", "send", lambda: woken.append(saga_id))
 
 
 class Watched:

@@ -16,7 +16,7 @@ from .databases import BOTH, each_on, on
 from .enumeration import Path, kill_everywhere, map_points, share_of, slice_of
 from .points import call_outside, find_participants
 
-PATHS = (upkeep.RUN_DUE, upkeep.RING_DUE, upkeep.BEAT, upkeep.CHECKOUT_CLEANUP)
+PATHS = (upkeep.RUN_DUE, upkeep.WAKEUP_DUE, upkeep.BEAT, upkeep.CHECKOUT_CLEANUP)
 Check = Callable[..., None]
 
 

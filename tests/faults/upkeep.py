@@ -23,7 +23,7 @@ from . import points
 from .enumeration import Path
 from .shop import COMPLETED, Shopper, advance, fetch, find_problems, finish, make_shopper
 
-# Longer than a lease and longer than the ring interval.
+# Longer than a lease and longer than the wake-up interval.
 LONG_ENOUGH = timedelta(seconds=31)
 MAX_SWEEPS = 20
 ATTEMPTS_BEFORE_LAST_STEP = 5
@@ -39,7 +39,7 @@ def prepare_pair() -> Pair:
     pair = (make_shopper().place(), make_shopper().place())
     for shopper in pair:
         advance(shopper.saga_id, attempts=ATTEMPTS_BEFORE_LAST_STEP)
-    points.rung.clear()
+    points.woken.clear()
     return pair
 
 
@@ -55,13 +55,13 @@ def sweep_until_closed(pair: Pair) -> None:
     raise AssertionError("The sweep does not bring every saga to its end.")
 
 
-def ring_and_finish(pair: Pair) -> None:
-    """Let the ring interval pass, see that somebody is asked to look at each of the two, and look."""
-    points.rung.clear()
-    pass_time(get_settings().ring_interval)
-    sweeper.ring_due()
-    missed = [shopper.name for shopper in pair if shopper.saga_id not in points.rung]
-    assert not missed, f"nobody was rung for {missed} again"
+def wake_and_finish(pair: Pair) -> None:
+    """Let the wake-up interval pass, see that somebody is asked to look at each of the two, and look."""
+    points.woken.clear()
+    pass_time(get_settings().wakeup_interval)
+    sweeper.wake_due()
+    missed = [shopper.name for shopper in pair if shopper.saga_id not in points.woken]
+    assert not missed, f"nobody was woken {missed} again"
     for shopper in pair:
         finish(shopper.saga_id)
 
@@ -75,8 +75,8 @@ RUN_DUE: Path[Pair] = Path(
     name="sweep that runs", prepare=prepare_pair, run=lambda _pair: sweeper.run_due(worker="sweep"),
     recover=sweep_until_closed, judge=judge_pair, least=25,
 )  # fmt: skip
-RING_DUE: Path[Pair] = Path(
-    name="sweep that rings", prepare=prepare_pair, run=lambda _pair: sweeper.ring_due(), recover=ring_and_finish,
+WAKEUP_DUE: Path[Pair] = Path(
+    name="sweep that wakes", prepare=prepare_pair, run=lambda _pair: sweeper.wake_due(), recover=wake_and_finish,
     judge=judge_pair, least=7,
 )  # fmt: skip
 

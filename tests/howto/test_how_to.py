@@ -63,7 +63,7 @@ def stays(package: Path, django_db_setup: None, django_db_blocker: Any) -> Itera
     """
     settings = {
         "INSTALLED_APPS": [*_installed(), "stays"],
-        "SAGAS": {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"},
+        "SAGAS": {"WAKEUP": "none"},
     }
     with registry.preserved(), override_settings(**settings), django_db_blocker.unblock():
         models = list(apps.get_app_config("stays").get_models())

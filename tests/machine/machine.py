@@ -45,12 +45,12 @@ SCRIPTS = st.lists(st.one_of(WORKS, WORKS, st.sampled_from(Does), st.sampled_fro
 # Whoever abandons a saga has seen it to its end: that alone is rarer.
 OPERATIONS = [operation for operation in Operation if operation is not Operation.ABANDON] * 3 + [Operation.ABANDON]
 INDEX = st.integers(0, 5)
-RING_INTERVAL_SECONDS = 6
+WAKEUP_INTERVAL_SECONDS = 6
 LONG_SLICE = timedelta(hours=1)
 
 
 class SagaMachine(RuleBasedStateMachine):
-    """Hold the sagas of one run, the world they act on, the workers that stand still, and the rings on their way."""
+    """Hold the sagas of one run, the world they act on, the workers that stand still, and the wake-ups on their way."""
 
     apart = "inventory"
     seen: Counter[str] = Counter()
@@ -108,16 +108,16 @@ class SagaMachine(RuleBasedStateMachine):
             self._wait_until_due(saga_id)
         self._advance(saga_id, worker, script)
 
-    @precondition(lambda self: self.stage.rings)
+    @precondition(lambda self: self.stage.wakeups)
     @rule(index=INDEX, script=SCRIPTS, fate=st.sampled_from(["arrives", "arrives again later", "all are lost"]))
     def deliver(self, index: int, script: list[Does], fate: str) -> None:
-        """Deliver a ring to a worker of its queue, now, now and again, or never."""
-        rings = self.stage.rings
+        """Deliver a wake-up to a worker of its queue, now, now and again, or never."""
+        wakeups = self.stage.wakeups
         if fate == "all are lost":
-            rings.clear()
+            wakeups.clear()
             return
-        position = index % len(rings)
-        saga_id, queue = rings[position] if fate == "arrives again later" else rings.pop(position)
+        position = index % len(wakeups)
+        saga_id, queue = wakeups[position] if fate == "arrives again later" else wakeups.pop(position)
         self._advance(saga_id, "C" if queue == SLOW_QUEUE else "B", script)
 
     @rule(script=SCRIPTS)
@@ -229,7 +229,7 @@ class SagaMachine(RuleBasedStateMachine):
                 self._check(saga.id)
             times = [saga.due_at for saga in still_open.all() if saga.due_at is not None]
             self.clock.now = max(min(times, default=self.clock.now), self.clock.now)
-            self.clock.move(RING_INTERVAL_SECONDS)
+            self.clock.move(WAKEUP_INTERVAL_SECONDS)
         shown = "\n\n".join(render(saga.pk) for saga in still_open.all())
         raise AssertionError(f"Still open after {MAX_LOOKS} looks:\n{shown}")
 

@@ -86,7 +86,7 @@ class Stage:
     script: list[Does] = field(default_factory=list)
     calls: int = 0
     frozen: list[Frozen] = field(default_factory=list)
-    rings: list[tuple[UUID, str]] = field(default_factory=list)
+    wakeups: list[tuple[UUID, str]] = field(default_factory=list)
     doing: Does = Does.WORKS
     is_late: bool = False
 
@@ -105,7 +105,7 @@ class Stage:
             stack.enter_context(patch.object(execute, "perform", perform_step))
             stack.enter_context(patch.object(engine, "_run_joined", run_joined))
             stack.enter_context(patch.object(execute, "intercept", self._intercept))
-            stack.enter_context(patch.object(wakeup, "ring", lambda pk, queue="": self.rings.append((pk, queue))))
+            stack.enter_context(patch.object(wakeup, "send", lambda pk, queue="": self.wakeups.append((pk, queue))))
             stack.enter_context(patch.object(engine, "RECORD_PAUSE_SECONDS", 0))
             yield
 
@@ -144,7 +144,7 @@ class Stage:
             else:
                 assert frozen.report is not None
                 following = engine._record(run, frozen.claimed, frozen.report)
-            engine._ring_others(run, following)
+            engine._wakeup_others(run, following)
         finally:
             self.is_late = False
 

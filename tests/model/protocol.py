@@ -54,7 +54,7 @@ def _take(model: Model, state: State, index: int, direction: str, hands: frozens
     saga, hand = writes.claim(model, state.saga, index, direction)
     saga = writes.settle(model, saga)
     label = f"a worker claims {_name(model, hand)}"
-    return Move("step", label, _write(model, state, saga, is_rung=False, hands=hands | {hand}), hand)
+    return Move("step", label, _write(model, state, saga, is_woken=False, hands=hands | {hand}), hand)
 
 
 def _go_on(model: Model, state: State, hand: Hand) -> Iterator[Move]:
@@ -145,7 +145,7 @@ def _end_leases(model: Model, state: State) -> Iterator[Move]:
         if is_alive and not state.faults:
             continue
         saga = writes.lose_lease(model, state.saga, index)
-        after = _write(model, state, saga, is_rung=False, faults=state.faults - is_alive)
+        after = _write(model, state, saga, is_woken=False, faults=state.faults - is_alive)
         label = f"the lease of {model.steps[index].name} ends"
         yield Move("fault" if is_alive else "step", f"{label}, its worker is frozen" if is_alive else label, after)
 
@@ -185,12 +185,12 @@ def _pass_time(model: Model, state: State) -> Iterator[Move]:
         yield Move("time", "the deadline passes", _write(model, state, saga, is_overdue=True))
     if model.has_rival and not state.is_rival_served and state.stock:
         yield Move("time", "somebody else buys a unit", state._replace(stock=state.stock - 1, is_rival_served=True))
-    if "sweep" not in model.rules and state.is_rung and state.faults:
-        yield Move("fault", "the ring is lost", state._replace(is_rung=False, faults=state.faults - 1))
+    if "sweep" not in model.rules and state.is_woken and state.faults:
+        yield Move("fault", "the wake-up is lost", state._replace(is_woken=False, faults=state.faults - 1))
 
 
 def _is_looked_at(model: Model, state: State) -> bool:
-    return state.saga.is_due if "sweep" in model.rules else state.is_rung
+    return state.saga.is_due if "sweep" in model.rules else state.is_woken
 
 
 def _reads_stock_first(model: Model, hand: Hand) -> bool:
@@ -212,10 +212,10 @@ def _may_fail(model: Model, state: State, hand: Hand) -> bool:
 
 
 def _write(model: Model, state: State, saga: Saga, **changes: Any) -> State:
-    """Commit the rows of the saga: ring for what is due, and date the form that is open."""
+    """Commit the rows of the saga: wake what is due, and date the form that is open."""
     after = state._replace(saga=saga._replace(revision=0), **changes)
     if "sweep" in model.rules or decisions.plan(model, saga).claims:
-        after = after._replace(is_rung=True)
+        after = after._replace(is_woken=True)
     return after._replace(form=_date(model, state.saga, saga, after.form)) if after.form else after
 
 

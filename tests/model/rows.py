@@ -35,7 +35,7 @@ class Model(NamedTuple):
     steps: tuple[Spec, ...]
     rules: frozenset[str]
     faults: int
-    """How many crashes, lost leases, lost answers, outages and lost rings there may be in all."""
+    """How many crashes, lost leases, lost answers, outages and lost wake-ups there may be in all."""
     attempts: int = 2
     """The budget of a step in each direction."""
     acts: int = 0
@@ -140,7 +140,7 @@ class State(NamedTuple):
     stock: int = 1
     is_rival_served: bool = False
     is_overdue: bool = False
-    is_rung: bool = True
+    is_woken: bool = True
     """Whether a message waits; looked at only without the rule ``sweep``."""
     faults: int = 0
     acts: int = 0

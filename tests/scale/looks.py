@@ -83,7 +83,7 @@ def list_programs(examples: Mapping[str, Any]) -> Looks:
         yield f"saga_list, {name}", lambda wanted=wanted: listing.list_sagas(wanted)
     yield "by the beginning of an id", lambda: listing.find_saga(str(closed))
     yield "by key", lambda: listing.find_saga(read_key(closed), by_key=True)
-    yield "sweep of owed hooks", owed_hooks.ring_owed
+    yield "sweep of owed hooks", owed_hooks.wake_owed
     yield "owed hooks", hook_backlog.count_owed
     yield "find", lambda: sagas.find(definition, reference=read_key(closed))
     yield "find one of many", lambda: sagas.find(customer="CUST-00001")

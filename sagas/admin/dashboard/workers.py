@@ -71,7 +71,11 @@ class SagaWorkerAdmin(ViewOnlyAdmin):
     @admin.display(description="Queues")
     def serves(self, worker: SagaWorker) -> str:
         """Show its queues."""
-        return set_apart(", ".join(map(str, worker.queues))) if worker.queues else "none: it rings only, or has ended"
+        return (
+            set_apart(", ".join(map(str, worker.queues)))
+            if worker.queues
+            else "none: it only sends wake-ups, or has ended"
+        )
 
 
 class DatabaseFilter(admin.SimpleListFilter):

@@ -1,4 +1,4 @@
-"""Ask Celery which application publishes from here, and where its routes would send a ring."""
+"""Ask Celery which application publishes from here, and where its routes would send a wake-up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_fallback() -> bool:
 
 
 def find_route_fault(queue: str) -> str:
-    """Return what would become of a ring for a queue instead of getting there, or nothing."""
+    """Return what would become of a wake-up instead of getting into a queue, or nothing."""
     app = current_app
     # A set of queues of its own: looking a queue up adds it, and a plain worker consumes from all it has.
     queues = app.amqp.Queues(app.conf.task_queues)

@@ -1,7 +1,7 @@
-"""Answer rings where they are made: what ``task_always_eager`` asks for, as projects set it in tests and on a desk.
+"""Answer wake-ups where they are made: what ``task_always_eager`` asks for, as projects set it in tests and on a desk.
 
-A ring is answered in the thread that rings, after the commit, on the connections that are open there, for steps of any
-queue, and never inside another saga's step. Retries, deadlines and what is rung for inside a transaction wait for a
+A wake-up is answered in the thread that sends it, after the commit, on the connections that are open there, for steps
+of any queue, and never inside another saga's step. Retries, deadlines and what is woken inside a transaction wait for a
 sweep, or for ``sagas.testing.drain``.
 """
 
@@ -23,9 +23,9 @@ Look = Callable[[UUID], None]
 
 
 class _Waiting(threading.local):
-    """Rings of one thread that are not answered yet; None: they may be answered at once."""
+    """Wake-ups of one thread that are not answered yet; None: they may be answered at once."""
 
-    rings: deque[tuple[UUID, Look]] | None = None
+    wakeups: deque[tuple[UUID, Look]] | None = None
 
 
 _waiting = _Waiting()
@@ -36,8 +36,8 @@ def answer(saga_id: UUID, look: Look) -> None:
 
     Raises: KeyboardInterrupt alone.
     """
-    if _waiting.rings is not None:
-        _waiting.rings.append((saga_id, look))
+    if _waiting.wakeups is not None:
+        _waiting.wakeups.append((saga_id, look))
         return
     with held_back():
         answer(saga_id, look)
@@ -45,32 +45,32 @@ def answer(saga_id: UUID, look: Look) -> None:
 
 @contextmanager
 def held_back(*, is_answered: bool = True) -> Iterator[None]:
-    """Keep the rings that are made inside, and answer them at the end, unless an exception comes out or nobody wants
+    """Keep the wake-ups that are made inside, and answer them at the end, unless an exception comes out or nobody wants
     them answered.
     """
-    if _waiting.rings is not None:
+    if _waiting.wakeups is not None:
         yield
         return
-    rings: deque[tuple[UUID, Look]] = deque()
-    _waiting.rings = rings
+    wakeups: deque[tuple[UUID, Look]] = deque()
+    _waiting.wakeups = wakeups
     try:
         yield
-        while rings and is_answered:
-            _call(*rings.popleft())
+        while wakeups and is_answered:
+            _call(*wakeups.popleft())
     finally:
-        _waiting.rings = None
+        _waiting.wakeups = None
 
 
 def _call(saga_id: UUID, look: Look) -> None:
     if _is_in_transaction():
-        logger.info("Ring inside a transaction left to the sweep.", extra={"saga_id": str(saga_id)})
+        logger.info("Wake-up inside a transaction left to the sweep.", extra={"saga_id": str(saga_id)})
         return
     try:
         look(saga_id)
     except KeyboardInterrupt:
         raise
     except BaseException:
-        # Who rings has committed, and must not fail; a sweep finds the saga.
+        # Whoever sends it has committed, and must not fail; a sweep finds the saga.
         logger.exception("Saga could not be advanced.", extra={"saga_id": str(saga_id)})
 
 

@@ -1,7 +1,7 @@
 """Wake-ups: messages that ask a worker to look at a saga, sent without ever waiting for a broker.
 
-A ring is put into a bounded queue of this process and one daemon thread publishes it. A slow, frozen or absent
-broker costs nothing but the ring: what is not delivered is found by the sweep.
+A wake-up is put into a bounded queue of this process and one daemon thread publishes it. A slow, frozen or absent
+broker costs nothing but the wake-up: what is not delivered is found by the sweep.
 """
 
 from __future__ import annotations
@@ -26,92 +26,102 @@ from .celery_apps import TASK
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = (
-    1.0  # how long a short-lived process waits at its end for the last rings; a worker's sweep covers the rest
+    1.0  # how long a short-lived process waits at its end for the last wake-ups; a worker's sweep covers the rest
 )
-STUCK_SECONDS = 5.0  # a broker that takes longer for one ring counts as away
+STUCK_SECONDS = 5.0  # a broker that takes longer for one wake-up counts as away
 ANSWER_HOLDS_SWEEPS = 3  # a broker that has not answered for so many sweeps may hold anything
 
-Ring = tuple[UUID, str]
+BY_CELERY, NOTHING = "celery", "none"  # what SAGAS["WAKEUP"] may say instead of a path
+
+WakeUp = tuple[UUID, str]
 Question = str  # a queue whose length somebody wants to know
 _found: dict[str, Callable[[UUID, str], None]] = {}
 
 
-def ring(saga_id: UUID, queue_name: str = "") -> None:
+def send(saga_id: UUID, queue_name: str = "") -> None:
     """Ask a worker that serves the queue to look at the saga. Never blocks, never raises."""
     settings = get_settings()
     try:
-        _find(settings.doorbell)(saga_id, queue_name or settings.common_queue)
+        find_sender(settings.wakeup)(saga_id, queue_name or settings.common_queue)
     except Exception:
-        logger.exception("Ring lost; the sweep will find the saga.", extra={"saga_id": str(saga_id)})
+        logger.exception("Wake-up lost; the sweep will find the saga.", extra={"saga_id": str(saga_id)})
 
 
-def ring_after_commit(saga_id: UUID, queues: Iterable[str] = ("",)) -> None:
-    """Ring for a saga or a bulk once what is written now is committed, in each of the queues.
+def send_after_commit(saga_id: UUID, queues: Iterable[str] = ("",)) -> None:
+    """Wake a saga or a bulk once what is written now is committed, in each of the queues.
 
     Tx: of the engine's database; without one at once.
     """
     for name in queues:
         # A function, since Django asks a callback that fails for its name.
         transaction.on_commit(
-            lambda name=name: ring(saga_id, name),  # type: ignore[misc]
+            lambda name=name: send(saga_id, name),  # type: ignore[misc]
             using=get_settings().database,
             robust=True,
         )
 
 
-def _find(path: str) -> Callable[[UUID, str], None]:
-    if path not in _found:
-        _found[path] = import_string(path)
-    return _found[path]
+def find_sender(name: str) -> Callable[[UUID, str], None]:
+    """Return the function that ``SAGAS["WAKEUP"]`` names: ``celery``, ``none``, or a dotted path.
+
+    Raises: ImportError for a path that leads nowhere.
+    """
+    if name == BY_CELERY:
+        return send_by_celery
+    if name == NOTHING:
+        return send_nothing
+    if name not in _found:
+        _found[name] = import_string(name)
+    return _found[name]
 
 
-def ring_nobody(saga_id: UUID, queue_name: str) -> None:
+def send_nothing(saga_id: UUID, queue_name: str) -> None:
     """Leave everything to the sweep: for projects without a broker, and for tests."""
 
 
-def ring_celery(saga_id: UUID, queue_name: str) -> None:
-    """Hand the ring to the thread that publishes through Celery, or answer it here if Celery is eager."""
+def send_by_celery(saga_id: UUID, queue_name: str) -> None:
+    """Hand the wake-up to the thread that publishes through Celery, or answer it here if Celery is eager."""
     if current_app.conf.task_always_eager:
         eager.answer(saga_id, current_app.tasks[TASK].look)
         return
-    _bell.put((saga_id, queue_name))
+    _sender.put((saga_id, queue_name))
 
 
-def rings_celery() -> bool:
-    """Return whether rings go to Celery; else nobody is rung for, or somebody whom the engine does not know."""
-    return _find(get_settings().doorbell) is ring_celery
+def uses_celery() -> bool:
+    """Return whether wake-ups go to Celery; else nobody is woken, or somebody whom the engine does not know."""
+    return find_sender(get_settings().wakeup) is send_by_celery
 
 
-def rings_anybody() -> bool:
-    """Return whether rings go anywhere; else all is left to sweeps that run what is due."""
-    return _find(get_settings().doorbell) is not ring_nobody
+def sends_anything() -> bool:
+    """Return whether wake-ups go anywhere; else all is left to sweeps that run what is due."""
+    return find_sender(get_settings().wakeup) is not send_nothing
 
 
 def is_failing() -> bool:
-    """Return whether the broker did not take the latest ring of this process, or lets it wait."""
-    return _bell.is_failing()
+    """Return whether the broker did not take the latest wake-up of this process, or lets it wait."""
+    return _sender.is_failing()
 
 
 def count_waiting(queue_name: str) -> int:
-    """Return about how many rings wait to be answered, in this process and in the broker's queue.
+    """Return about how many wake-ups wait to be answered, in this process and in the broker's queue.
 
     Never blocks: it is what the broker said the last time, and asks it anew. 0 when nothing is known, also where
-    another function than ``ring_celery`` rings.
+    another function than ``send_by_celery`` sends them.
     """
-    if not rings_celery() or current_app.conf.task_always_eager:
+    if not uses_celery() or current_app.conf.task_always_eager:
         return 0
-    return _bell.count_waiting(queue_name)
+    return _sender.count_waiting(queue_name)
 
 
-class _Bell:
+class _Sender:
     """What waits to be published from this process, and what the broker has said about its queues."""
 
     def __init__(self) -> None:
-        self.queue: BackgroundQueue[Ring | Question] = BackgroundQueue(
+        self.queue: BackgroundQueue[WakeUp | Question] = BackgroundQueue(
             self._publish,
             on_error=self._note_failure,
-            thread_name="sagas-doorbell",
-            capacity=lambda: get_settings().doorbell_capacity,
+            thread_name="sagas-wakeup",
+            capacity=lambda: get_settings().wakeup_capacity,
         )
         self.forget()
 
@@ -136,27 +146,27 @@ class _Bell:
             self.put(queue_name)
         return unsent + (0 if is_old else count)
 
-    def put(self, item: Ring | Question) -> None:
-        """Queue a ring or a question, or drop it when the broker cannot keep up."""
+    def put(self, item: WakeUp | Question) -> None:
+        """Queue a wake-up or a question, or drop it when the broker cannot keep up."""
         if not self.queue.put(item):
             if isinstance(item, str):
                 self._asked.discard(item)
-            self._warnings.warn("Doorbell full; ring dropped, the sweep will find the saga.")
+            self._warnings.warn("Wake-up queue full; wake-up dropped, the sweep will find the saga.")
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> None:
-        """Wait until every ring is out, at most so long."""
+        """Wait until every wake-up is out, at most so long."""
         self.queue.flush(seconds)
 
-    def _publish(self, item: Ring | Question) -> None:
+    def _publish(self, item: WakeUp | Question) -> None:
         if isinstance(item, str):
             self._asked.discard(item)
             self._answers[item] = _ask_broker(item), time.monotonic()
         else:
             current_app.tasks[TASK].apply_async(args=[str(item[0])], queue=item[1], retry=False, ignore_result=True)
 
-    def _note_failure(self, _item: Ring | Question, error: BaseException, _may_repeat: bool) -> None:
-        """Leave the ring to the sweep, whatever the broker's client has raised."""
-        self._warnings.warn(f"Ring not published: {type(error).__name__}; the sweep will find the saga.")
+    def _note_failure(self, _item: WakeUp | Question, error: BaseException, _may_repeat: bool) -> None:
+        """Leave the wake-up to the sweep, whatever the broker's client has raised."""
+        self._warnings.warn(f"Wake-up not published: {type(error).__name__}; the sweep will find the saga.")
 
 
 def _ask_broker(queue_name: str) -> int:
@@ -174,6 +184,6 @@ def _ask_broker(queue_name: str) -> int:
         return int(answer.message_count)
 
 
-_bell = _Bell()
-os.register_at_fork(after_in_child=_bell.forget)
-atexit.register(_bell.flush)
+_sender = _Sender()
+os.register_at_fork(after_in_child=_sender.forget)
+atexit.register(_sender.flush)

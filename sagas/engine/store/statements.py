@@ -21,7 +21,7 @@ Statement = tuple[str, list[Any]]
 
 SAGA_COLUMNS = (
     "state", "hold", "attention", "revision", "history_count", "cause", "abort_request", "abort_actor", "abort_reason",
-    "effects_left", "queue", "other_queues", "pivot_passed_at", "due_at", "rung_at", "most_attempts", "touched_at",
+    "effects_left", "queue", "other_queues", "pivot_passed_at", "due_at", "woken_at", "most_attempts", "touched_at",
     "seal", "seal_count", "updated_at", "closed_at", "hook_due_at", "hook_tries",
 )  # fmt: skip
 STEP_COLUMNS = (

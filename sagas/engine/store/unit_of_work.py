@@ -77,7 +77,7 @@ class SagaUnitOfWork(SagaDraft):
         """
         saga = self.saga
         saga.updated_at = self.now
-        saga.rung_at = None
+        saga.woken_at = None
         attempts = [max(step.action_attempts, step.compensation_attempts) for step in self.steps]
         saga.most_attempts = max(saga.most_attempts, *attempts, 0)
         saga.seal, saga.seal_count = signatures.seal_entries(

@@ -55,9 +55,9 @@ class Command(SagaCommand):
 
 @contextmanager
 def _test_databases() -> Iterator[None]:
-    """Make empty test databases beside the configured ones; no ring leaves this process meanwhile."""
+    """Make empty test databases beside the configured ones; no wake-up leaves this process meanwhile."""
     runner = DiscoverRunner(verbosity=0, interactive=False)
-    quiet = {**getattr(settings, "SAGAS", {}), "DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
+    quiet = {**getattr(settings, "SAGAS", {}), "WAKEUP": "none"}
     with override_settings(SAGAS=quiet):
         databases = runner.setup_databases()
         try:

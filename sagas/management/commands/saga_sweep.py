@@ -14,7 +14,7 @@ from ..sweeping import SweepReport, sweep
 
 class Command(SagaCommand):
     help = (
-        "Find due sagas that nobody was rung for, and ring for them; with --run execute them here,\n"
+        "Find due sagas for which no wake-up was sent, and wake them; with --run execute them here,\n"
         "without any broker. Once, or with --loop until SIGTERM or Ctrl-C; the step under way is\n"
         "finished and recorded first."
     )
@@ -58,6 +58,6 @@ class Command(SagaCommand):
                 {"sweeps": report.sweeps, "found": report.found, "ran": options["run"], "is_stopped": report.is_stopped}
             )
             return
-        done = "Looked at" if options["run"] else "Rang for"
+        done = "Looked at" if options["run"] else "Woke"
         stopped = " Stopped as asked." if report.is_stopped else ""
         self.stdout.write(f"{done} {report.found} due sagas in {report.sweeps} sweeps.{stopped}")

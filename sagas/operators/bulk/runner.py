@@ -40,7 +40,7 @@ from .selection import end_bulk, select_items, wait_in_line
 
 logger = logging.getLogger(__name__)
 
-BURST = timedelta(seconds=10)  # as far as an idle time counts: longer than sweep and ring interval together
+BURST = timedelta(seconds=10)  # as far as an idle time counts: longer than sweep and wake-up interval together
 MAX_FAILURES = 3  # as often the database may refuse one saga before the bulk gives that one up
 
 
@@ -88,8 +88,8 @@ def advance(bulk_id: UUID, *, should_stop: Callable[[], bool] = lambda: False) -
     return count
 
 
-def ring_due() -> int:
-    """Ring for the bulks that are due and that nobody has, each at most once per ring interval.
+def wake_due() -> int:
+    """Wake the bulks that are due and that nobody has, each at most once per wake-up interval.
 
     Returns: how many.
     """
@@ -98,22 +98,22 @@ def ring_due() -> int:
     sql = f"""
         WITH page AS (
             SELECT id FROM sagas_sagabulk
-            WHERE due_at <= {now} AND (rung_at IS NULL OR rung_at <= {now} - %(interval)s)
+            WHERE due_at <= {now} AND (woken_at IS NULL OR woken_at <= {now} - %(interval)s)
                 AND (lease_until IS NULL OR lease_until <= {now})
             ORDER BY due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
         )
-        UPDATE sagas_sagabulk AS bulk SET rung_at = {now} FROM page WHERE bulk.id = page.id RETURNING bulk.id
+        UPDATE sagas_sagabulk AS bulk SET woken_at = {now} FROM page WHERE bulk.id = page.id RETURNING bulk.id
     """  # noqa: S608 - the parts are constants above
     values: dict[str, Any] = {
         "shift": clock.shift_seconds(),
-        "interval": settings.ring_interval,
+        "interval": settings.wakeup_interval,
         "limit": settings.sweep_page,
     }
     with own_transaction(settings.database), connections[settings.database].cursor() as cursor:
         cursor.execute(sql, values)
         found = [row[0] for row in cursor.fetchall()]
     for bulk_id in found:
-        wakeup.ring(bulk_id)
+        wakeup.send(bulk_id)
     return len(found)
 
 
@@ -174,8 +174,8 @@ def _release(lease: _Lease, count: int) -> None:
             end_bulk(bulk, BulkState.FINISHED)
             return
         bulk.due_at = F("due_at") + timedelta(seconds=count / settings.bulk_rate)
-        bulk.lease_token = bulk.lease_until = bulk.rung_at = None
-        bulk.save(using=settings.database, update_fields=["due_at", "lease_token", "lease_until", "rung_at"])
+        bulk.lease_token = bulk.lease_until = bulk.woken_at = None
+        bulk.save(using=settings.database, update_fields=["due_at", "lease_token", "lease_until", "woken_at"])
 
 
 def _act_or_note(lease: _Lease) -> _Turn:

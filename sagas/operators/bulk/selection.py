@@ -169,7 +169,7 @@ def start_bulk(
         bulk.state, bulk.reason = BulkState.RUNNING.value, checked
         bulk.started_at = bulk.due_at = now
         bulk.save(using=settings.database, update_fields=["state", "reason", "started_at", "due_at"])
-        wakeup.ring_after_commit(bulk_id)
+        wakeup.send_after_commit(bulk_id)
         return bulk, True
 
 
@@ -201,7 +201,7 @@ def end_bulk(bulk: SagaBulk, state: BulkState, *, stopped_by: str = "", stop_rea
     using = get_settings().database
     bulk.state, bulk.stopped_by, bulk.stop_reason = state.value, stopped_by, stop_reason
     bulk.counts, bulk.ended_at = dict(count_results(bulk.pk, bulk.total)), clock.read_now(using)
-    bulk.due_at = bulk.rung_at = bulk.lease_token = bulk.lease_until = None
+    bulk.due_at = bulk.woken_at = bulk.lease_token = bulk.lease_until = None
     bulk.save(using=using)
 
 

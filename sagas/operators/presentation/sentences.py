@@ -14,7 +14,7 @@ from .badges import in_words
 from .states import DisplayState, current_step, is_overdue, judge_saga, reasons_of
 from .times import describe_distance, describe_moment, describe_span
 
-SLOW_AFTER = timedelta(seconds=30)  # several sweeps and ring intervals: by then a healthy worker has come by
+SLOW_AFTER = timedelta(seconds=30)  # several sweeps and wake-up intervals: by then a healthy worker has come by
 
 
 @dataclass(frozen=True, kw_only=True)

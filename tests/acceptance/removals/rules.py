@@ -39,9 +39,9 @@ def let_everybody_use_a_key() -> None:
     idempotency.lock_key = lambda _user, _key: True
 
 
-def ring_for_the_oldest_always() -> None:
-    """Ring for the same sagas again while nothing moves them."""
-    rewrite("ORDER BY rung_at NULLS FIRST, due_at", "ORDER BY due_at")
+def wake_for_the_oldest_always() -> None:
+    """Wake the same sagas again while nothing moves them."""
+    rewrite("ORDER BY woken_at NULLS FIRST, due_at", "ORDER BY due_at")
 
 
 def count_no_lost_worker() -> None:
@@ -76,14 +76,14 @@ def go_on_while_shutting_down() -> None:
 
 
 def sweep_nothing() -> None:
-    """Trust the broker to deliver every ring."""
+    """Trust the broker to deliver every wake-up."""
     sweeper.claim_due = lambda **_which: []
     due_work._list_due = lambda _queues: []
 
 
 def sweep_no_bulks() -> None:
     """Trust the worker that has a bulk to live."""
-    runner.ring_due = lambda: 0
+    runner.wake_due = lambda: 0
 
 
 def record_under_any_token() -> None:
@@ -119,7 +119,7 @@ def rewrite(old: str, new: str) -> None:
 REMOVALS: Mapping[str, Callable[[], None]] = {
     "the database's clock": tell_time_by_the_machine,
     "the lock of a key": let_everybody_use_a_key,
-    "those first that were not rung for": ring_for_the_oldest_always,
+    "those first that were not woken": wake_for_the_oldest_always,
     "lost workers counted": count_no_lost_worker,
     "JSON alone": accept_pickles,
     "queues of its own alone": serve_every_queue,

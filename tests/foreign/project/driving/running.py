@@ -63,13 +63,13 @@ def place(trouble=""):
 
 
 def has_worker():
-    """Tell whether rings reach a worker."""
+    """Tell whether wake-ups reach a worker."""
     is_eager = getattr(settings, "CELERY_TASK_ALWAYS_EAGER", False)
-    return settings.SAGAS["DOORBELL"] == "sagas.engine.notify.wakeup.ring_celery" and not is_eager
+    return settings.SAGAS["WAKEUP"] == "celery" and not is_eager
 
 
 def settle(*saga_ids, until=lambda saga: saga.closed_at is not None):
-    """Let sagas run until it is true of each of them: by a sweep, or by the worker that rings reach.
+    """Let sagas run until it is true of each of them: by a sweep, or by the worker that wake-ups reach.
 
     Returns: their states.
     """
@@ -164,7 +164,7 @@ def start_from_function():
 
 @feat
 def run_eagerly():
-    """Book over HTTP where every ring is answered at once: the answer comes when the saga is over."""
+    """Book over HTTP where every wake-up is answered at once: the answer comes when the saga is over."""
     return [find(place(trouble)[0]).state for trouble in ("", "declined")]
 
 

@@ -29,7 +29,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 
 # A driver that waits should not wait long. Leases outlast any delay of a busy machine.
-SAGAS = {"DOORBELL": "sagas.engine.notify.wakeup.ring_nobody"}
+SAGAS = {"WAKEUP": "none"}
 
 INSTALLED_APPS = [
     "django.contrib.admin",

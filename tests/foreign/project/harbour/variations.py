@@ -261,60 +261,58 @@ def prefix_of_the_server(settings):
 # Celery
 
 
-def ring_celery(settings):
+def send_by_celery(settings):
     # Quick looks, so that a driver that waits for a worker does not wait long; the time-outs stay Django's patience.
     from datetime import timedelta
 
     quick = timedelta(seconds=0.2)
-    settings["SAGAS"].update(
-        DOORBELL="sagas.engine.notify.wakeup.ring_celery", SWEEP_INTERVAL=quick, RING_INTERVAL=quick * 5
-    )
+    settings["SAGAS"].update(WAKEUP="celery", SWEEP_INTERVAL=quick, WAKEUP_INTERVAL=quick * 5)
 
 
 @variation
 def worker(settings):
     """a worker of Celery"""
-    ring_celery(settings)
+    send_by_celery(settings)
 
 
 @variation
 def worker_on_connection_pool(settings):
     """a worker with psycopg's pool"""
-    ring_celery(settings)
+    send_by_celery(settings)
     connection_pool(settings)
 
 
 @variation
 def worker_behind_pgbouncer(settings):
     """a worker behind PgBouncer in transaction mode"""
-    ring_celery(settings)
+    send_by_celery(settings)
     behind_pgbouncer(settings)
 
 
 @variation
 def worker_on_repeatable_read(settings):
     """a worker on REPEATABLE READ"""
-    ring_celery(settings)
+    send_by_celery(settings)
     repeatable_read(settings)
 
 
 @variation
 def eager(settings):
     """CELERY_TASK_ALWAYS_EAGER = True"""
-    ring_celery(settings)
+    send_by_celery(settings)
     settings["CELERY_TASK_ALWAYS_EAGER"] = True
 
 
 @variation
-def eager_without_rings(settings):
-    """CELERY_TASK_ALWAYS_EAGER = True and ring_nobody"""
+def eager_without_wakeups(settings):
+    """CELERY_TASK_ALWAYS_EAGER = True and send_nothing"""
     settings["CELERY_TASK_ALWAYS_EAGER"] = True
 
 
 @variation
 def pickle_alone(settings):
     """CELERY_ACCEPT_CONTENT = ["pickle"]"""
-    ring_celery(settings)
+    send_by_celery(settings)
     settings.update(CELERY_TASK_SERIALIZER="pickle", CELERY_ACCEPT_CONTENT=["pickle"])
 
 
