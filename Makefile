@@ -67,7 +67,7 @@ FAULT_TESTS = tests/faults tests/machine tests/model $(wildcard tests/engine/tes
 .PHONY: test-faults
 test-faults: install-dev ## Disturb every path at every point in every way, and search the models in full
 	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) $(FAULT_TESTS)
-	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) -p tests.touched $(MAY_MEET_PARTICIPANTS)
+	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) -p tests.operated $(MAY_MEET_PARTICIPANTS)
 
 .PHONY: count-proofs
 count-proofs: install-dev ## Count crash points, schedules, controls and removed rules of `make test` and `make test-faults`

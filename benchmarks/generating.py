@@ -32,7 +32,7 @@ FEWEST_FOR_EACH = 20  # times as many sagas as patterns, or chance alone decides
 PARKED = timedelta(days=3_650)
 SAGA = "{saga}"
 TABLES: tuple[type[models.Model], ...] = (Saga, SagaStep, SagaAttempt, SagaHistory, SagaKey)
-UNSEALED = {"seal": "", "seal_count": 0}
+UNSIGNED = {"signature": "", "signature_count": 0}
 UNTOLD = {"hook_due_at": None, "hook_tries": 0}  # nobody is to hear of the end of a saga that never was
 # Texts that hold a place for something of the saga's own.
 FILLED = {
@@ -171,8 +171,8 @@ def _read_pattern(saga_id: UUID, story: Story, mass: Mass) -> Pattern:
                 later = parked if column in ("due_at", "lease_until", *also_parked) else timedelta()
                 value = (value + later - saga.created_at).total_seconds()
             values[column] = value
-        # Entries of before a database kept seals have none; a copied seal would fit no other saga.
-        return values | {column: empty for column, empty in (UNSEALED | UNTOLD).items() if column in values}
+        # Entries of before a database kept signatures have none; a copied signature would fit no other saga.
+        return values | {column: empty for column, empty in (UNSIGNED | UNTOLD).items() if column in values}
 
     rows = {"saga_id": saga_id}
     steps = list(SagaStep.objects.using(using).filter(**rows).order_by("position"))

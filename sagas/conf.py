@@ -60,12 +60,12 @@ class SagaSettings:
     """The largest result of a step that is stored."""
     barrier_retention: timedelta = timedelta(days=90)
     """How long tombstones and stored results outlive anything that could still be delivered."""
-    look_retention: timedelta = timedelta(days=400)
+    access_retention: timedelta = timedelta(days=400)
     """How long it is kept who saw payloads, and who confirmed and stopped a bulk."""
     worker_seen_within: timedelta = timedelta(seconds=30)
     """A sweeper not seen for this long counts as gone."""
-    seal_keys: list[str] = field(default_factory=list)
-    """Secrets that seal what people did: the first seals, all verify. None: Django's SECRET_KEY and its fallbacks."""
+    signing_keys: list[str] = field(default_factory=list)
+    """Secrets that sign operations: the first one signs, all verify. None: Django's SECRET_KEY and its fallbacks."""
     bulk_rate: int = 20
     """On how many sagas a second one bulk acts, over all workers."""
     bulk_max: int = 100_000

@@ -108,7 +108,7 @@ class Gallery:
             jobs = SagaKey.objects.using(get_settings().database).filter(name="job", value__in=numbers)
             chosen = list(jobs.values_list("saga_id", flat=True))
             actor = find_actor("supervisor")
-            self.bulk_id = selection.draw_selected(Operation.RETRY, chosen, actor=actor).pk
+            self.bulk_id = selection.freeze_selected(Operation.RETRY, chosen, actor=actor).pk
             selection.start_bulk(self.bulk_id, actor=actor, reason="A neighbour says that the workshop is open again.")
         if not bulks.get(pk=self.bulk_id).is_over:
             return False

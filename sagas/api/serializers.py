@@ -128,7 +128,7 @@ class SagaPlanSerializer(serializers.Serializer):  # type: ignore[type-arg]
     live = serializers.ListField(child=serializers.DictField())
 
 
-class SagaDeedSerializer(serializers.Serializer):  # type: ignore[type-arg]
+class SagaOperationResultSerializer(serializers.Serializer):  # type: ignore[type-arg]
     saga_id = serializers.UUIDField()
     operation = serializers.ChoiceField(choices=[operation.value for operation in Operation])
     state = serializers.CharField()
@@ -146,7 +146,7 @@ class SagaBulkSummarySerializer(serializers.Serializer):  # type: ignore[type-ar
     words = serializers.CharField()
     filter = serializers.DictField(child=serializers.CharField(), allow_null=True)
     total = serializers.IntegerField()
-    drawn_at = serializers.DateTimeField()
+    frozen_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     ended_at = serializers.DateTimeField(allow_null=True)
     stopped_by = serializers.CharField(allow_blank=True)

@@ -41,8 +41,8 @@ from .serializers import (
     SagaBulkPageSerializer,
     SagaBulkStartSerializer,
     SagaBulkStopSerializer,
-    SagaDeedSerializer,
     SagaDocumentSerializer,
+    SagaOperationResultSerializer,
     SagaPageSerializer,
     SagaPlanSerializer,
 )
@@ -116,7 +116,7 @@ class SagaListView(OperatorView):
         may_see = self.may_see
         if may_see and any(saga.last_error for saga in listed):
             asked = ", ".join(f"{name}={value}" for name, value in request.query_params.items())
-            may_see = access_log.note_look(self.actor.name, access_log.What.LIST, detail=asked)
+            may_see = access_log.log_access(self.actor.name, access_log.What.LIST, detail=asked)
         found = [saga.as_dict(with_errors=may_see) for saga in listed]
         return Response({"next": following, "results": found}, headers=PRIVATE)
 
@@ -131,7 +131,7 @@ class SagaView(OperatorView):
     )
     def get(self, request: Request, saga_id: UUID) -> Response:
         """Show a saga, its steps, and what this account may do to it."""
-        may_see = self.may_see and access_log.note_look(self.actor.name, access_log.What.API, saga_id=saga_id)
+        may_see = self.may_see and access_log.log_access(self.actor.name, access_log.What.API, saga_id=saga_id)
         document = documents.describe_whole(saga_id, actor=self.actor, may_see=may_see)
         tag = make_entity_tag(document)
         headers = {"ETag": tag, **PRIVATE}
@@ -164,7 +164,7 @@ class SagaActionView(OperatorView):
         operation_id="do_saga_action",
         parameters=[schema.ACTION],
         request=SagaActionSerializer,
-        responses={200: SagaDeedSerializer, **schema.POSTED},
+        responses={200: SagaOperationResultSerializer, **schema.POSTED},
     )
     def post(self, request: Request, saga_id: UUID, action: str) -> Response:
         """Do an action, once. `step` for skip, the marks, and a retry of one step; `evidence` for the marks."""
@@ -187,15 +187,15 @@ class SagaBulkListView(OperatorView):
         responses={200: SagaBulkPageSerializer, **schema.list_problems()},
     )
     def get(self, request: Request) -> Response:
-        """List bulks, those drawn last first; also sets that nobody has confirmed."""
+        """List bulks, those frozen last first; also sets that nobody has confirmed."""
         size = _read_number(request, "page_size", lowest=1, highest=schema.MAX_PAGE_SIZE, default=schema.PAGE_SIZE)
-        rows = SagaBulk.objects.using(get_settings().database).order_by("-drawn_at", "-pk")
-        page, following = _read_page(request, rows, "drawn_at", size)
+        rows = SagaBulk.objects.using(get_settings().database).order_by("-frozen_at", "-pk")
+        page, following = _read_page(request, rows, "frozen_at", size)
         results = [bulk_documents.describe_listed_bulk(found) for found in page]
         return Response({"next": following, "results": results}, headers=PRIVATE)
 
     @extend_schema(
-        operation_id="draw_saga_bulk",
+        operation_id="freeze_saga_bulk",
         parameters=[schema.LOCATION],
         request=SagaBulkDrawSerializer,
         responses={201: SagaBulkDocumentSerializer, **schema.POSTED},
@@ -203,9 +203,9 @@ class SagaBulkListView(OperatorView):
     def post(self, request: Request) -> Response:
         """Freeze a set of sagas for one action. Nothing is done before it is started."""
         body = _read_body(SagaBulkDrawSerializer, request)
-        drawn = _draw(Operation(body["operation"]), body, self.actor)
-        url = reverse("sagas-api:bulk", args=[drawn.pk])
-        return Response(bulk_documents.describe_bulk(drawn), status=201, headers={"Location": url, **PRIVATE})
+        frozen = _freeze(Operation(body["operation"]), body, self.actor)
+        url = reverse("sagas-api:bulk", args=[frozen.pk])
+        return Response(bulk_documents.describe_bulk(frozen), status=201, headers={"Location": url, **PRIVATE})
 
 
 class SagaBulkView(OperatorView):
@@ -315,14 +315,14 @@ _OPTIONAL: dict[Operation, tuple[str, ...]] = {
 }
 
 
-def _draw(operation: Operation, body: dict[str, Any], actor: Actor) -> SagaBulk:
+def _freeze(operation: Operation, body: dict[str, Any], actor: Actor) -> SagaBulk:
     ways = [name for name in ("sagas", "filter", "everything") if name in body]
     if len(ways) != 1:
         raise BadRequest("Name exactly one of sagas, filter and everything.")
     if "sagas" in body:
-        return selection.draw_selected(operation, body["sagas"], actor=actor)
+        return selection.freeze_selected(operation, body["sagas"], actor=actor)
     wanted = parse_filter(body["filter"]) if "filter" in body else SagaFilter()
-    return selection.draw_matching(
+    return selection.freeze_matching(
         operation,
         wanted.select(),
         actor=actor,

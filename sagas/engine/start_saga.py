@@ -29,7 +29,7 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 START_COLUMNS = (
     "id", "definition", "version", "digest", "state", "attention", "input", "revision", "history_count", "abort_actor",
     "abort_reason", "started_by", "traceparent", "queue", "other_queues", "deadline_at", "due_at", "most_attempts",
-    "seal", "seal_count", "created_at", "updated_at",
+    "signature", "signature_count", "created_at", "updated_at",
 )  # fmt: skip
 STEP_START_COLUMNS = (
     "saga_id", "name", "position", "rank", "kind", "state", "action_attempts", "compensation_attempts",
@@ -109,7 +109,7 @@ def _insert(definition: type[SagaDefinition], saga: Saga, keys: dict[str, str]) 
         "from_state": "",
         "to_state": SagaState.PENDING.value, "actor": saga.started_by or None, "reason": "", "data": {"version":
         saga.version}, }  # fmt: skip
-    saga.seal, saga.seal_count = signatures.seal_entries([history], saga_id=saga.pk, seal="", count=0)
+    saga.signature, saga.signature_count = signatures.sign_entries([history], saga_id=saga.pk, signature="", count=0)
     row = statements.values_of(saga, START_COLUMNS)
     parts = {
         "saga": statements.insert(Saga, START_COLUMNS, [row]),

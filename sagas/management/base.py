@@ -133,13 +133,13 @@ class SagaCommand(BaseCommand):
         """Return how many columns the terminal has, or None for a table that is not to be cut."""
         return None if options["wide"] else shutil.get_terminal_size(UNKNOWN_WIDTH).columns
 
-    def note_look(self, what: access_log.What, *, saga_id: UUID | None = None, detail: str = "") -> None:
+    def log_access(self, what: access_log.What, *, saga_id: UUID | None = None, detail: str = "") -> None:
         """Write down that whoever types the command is about to see payloads.
 
         Who has a shell here could read the tables, too: they are shown in any case. The log of a command is that
         person's own terminal, where a line about it would look like a fault: it is a row, and a line only for DEBUG.
         """
-        access_log.note_look(Actor.of_command_line().name, what, saga_id=saga_id, detail=detail, level=logging.DEBUG)
+        access_log.log_access(Actor.of_command_line().name, what, saga_id=saga_id, detail=detail, level=logging.DEBUG)
 
 
 class OperatorCommand(SagaCommand):

@@ -1,12 +1,12 @@
 """Hold everything that is needed to continue a saga, and to tell what happened to it."""
 
+from .access import SagaAccess
 from .attempt import SagaAttempt
 from .barrier import BarrierState, SagaBarrier
 from .bulk import BulkResult, BulkState, SagaBulk, SagaBulkItem
-from .figure import SagaFigure
 from .history import SagaHistory
-from .look import SagaLook
 from .saga import Saga, SagaKey
+from .statistic import SagaStatistic
 from .step import SagaStep
 from .worker import SagaWorker
 
@@ -15,14 +15,14 @@ __all__ = [
     "BulkResult",
     "BulkState",
     "Saga",
+    "SagaAccess",
     "SagaAttempt",
     "SagaBarrier",
     "SagaBulk",
     "SagaBulkItem",
-    "SagaFigure",
     "SagaHistory",
     "SagaKey",
-    "SagaLook",
+    "SagaStatistic",
     "SagaStep",
     "SagaWorker",
 ]

@@ -28,7 +28,7 @@ def new_bulk_id() -> UUID:
 class BulkState(StrEnum):
     """Name where a bulk stands."""
 
-    DRAWN = "drawn"  #: its sagas are frozen, and nobody has confirmed it
+    FROZEN = "frozen"  #: its sagas are frozen, and nobody has confirmed it
     RUNNING = "running"  #: confirmed; workers act on one saga after the other
     FINISHED = "finished"  #: every saga has its result
     STOPPED = "stopped"  #: a person ended it; what had not begun stays undone
@@ -48,14 +48,14 @@ class BulkResult(StrEnum):
 class SagaBulk(EngineModel):
     """Be one action that one person wants done to many sagas.
 
-    The set and each saga's revision are frozen when it is drawn, before anybody confirms it: what is confirmed is what
+    The set and each saga's revision are frozen when it is frozen, before anybody confirms it: what is confirmed is what
     was shown, whatever a filter would find later.
     """
 
     id = models.UUIDField(primary_key=True, default=new_bulk_id, editable=False)
     operation = models.CharField(max_length=20, help_text="The action; see sagas.operators.preconditions.Operation.")
-    state = models.CharField(max_length=10, default=BulkState.DRAWN.value, choices=choices_of(BulkState))
-    actor = models.CharField(max_length=200, help_text="Who drew and confirmed it, by value.")
+    state = models.CharField(max_length=10, default=BulkState.FROZEN.value, choices=choices_of(BulkState))
+    actor = models.CharField(max_length=200, help_text="Who froze and confirmed it, by value.")
     account = models.CharField(max_length=255, blank=True, default="", help_text="Key of the account that is asked.")
     is_trusted = models.BooleanField(default=False, help_text="Whether no permission is asked: from a shell.")
     reason = models.CharField(max_length=500, blank=True, default="")
@@ -63,7 +63,7 @@ class SagaBulk(EngineModel):
     words = models.CharField(max_length=500, help_text="How the sagas were chosen, in words.")
     total = models.PositiveIntegerField(help_text="How many sagas it has.")
     counts = models.JSONField(null=True, blank=True, help_text="Sagas by result, once it is over.")
-    drawn_at = MomentField()
+    frozen_at = MomentField()
     started_at = MomentField(null=True, blank=True)
     ended_at = MomentField(null=True, blank=True)
     stopped_by = models.CharField(max_length=200, blank=True, default="", help_text="Who stopped it, by value.")
@@ -74,7 +74,7 @@ class SagaBulk(EngineModel):
     lease_until = MomentField(null=True, blank=True, help_text="How long one worker has it.")
 
     class Meta:
-        ordering = ("-drawn_at", "-id")
+        ordering = ("-frozen_at", "-id")
         verbose_name = "bulk"
         verbose_name_plural = "bulks"
         constraints = (
@@ -85,12 +85,12 @@ class SagaBulk(EngineModel):
                 name="saga_bulk_running_is_due",
             ),
             models.CheckConstraint(
-                condition=Q(state=BulkState.DRAWN.value) | ~Q(reason=""), name="saga_bulk_has_a_reason"
+                condition=Q(state=BulkState.FROZEN.value) | ~Q(reason=""), name="saga_bulk_has_a_reason"
             ),
         )
         indexes = (
             models.Index(fields=["due_at"], name="saga_bulk_due", condition=Q(due_at__isnull=False)),
-            models.Index(fields=["-drawn_at", "-id"], name="saga_bulk_newest"),
+            models.Index(fields=["-frozen_at", "-id"], name="saga_bulk_newest"),
         )
 
     def __str__(self) -> str:
@@ -103,7 +103,7 @@ class SagaBulk(EngineModel):
 
     @property
     def is_unfiltered(self) -> bool:
-        """Tell whether it was drawn from every open saga, by a filter that narrows nothing."""
+        """Tell whether it was frozen from every open saga, by a filter that narrows nothing."""
         return self.filter == {}
 
 

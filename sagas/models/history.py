@@ -10,7 +10,7 @@ from .base import EngineModel
 from .fields import MomentField
 from .saga import Saga
 
-DEED = HistoryEvent.OPERATOR_ACTED.value
+OPERATOR_ACTED = HistoryEvent.OPERATOR_ACTED.value
 SHELL_MARK = " ("  # between an account and that of the machine, for who acts in a shell: ada (root@host)
 
 
@@ -22,7 +22,7 @@ def person_of(field: str) -> Func:
 class SagaHistory(EngineModel):
     """Be one entry: what changed, when, by whom and why, in the transaction of the change.
 
-    A trigger refuses UPDATE and DELETE except under the setting ``sagas.retention.purge``, which only retention sets,
+    A trigger refuses UPDATE and DELETE except under the setting ``sagas.retention``, which only retention sets,
     for its own transaction.
     """
 
@@ -36,7 +36,7 @@ class SagaHistory(EngineModel):
     actor = models.CharField(max_length=200, null=True, blank=True, help_text="NULL: the engine.")  # noqa: DJ001
     reason = models.TextField(blank=True, default="")
     data = models.JSONField(default=dict, blank=True)
-    seal = models.CharField(
+    signature = models.CharField(
         max_length=60,
         blank=True,
         default="",
@@ -50,15 +50,21 @@ class SagaHistory(EngineModel):
         constraints = (models.UniqueConstraint(fields=["saga", "number"], name="saga_history_number_once"),)
         indexes = (
             models.Index(fields=["-at"], name="saga_history_by_person", condition=models.Q(actor__isnull=False)),
-            models.Index(fields=["-at", "-id"], name="saga_history_deeds", condition=models.Q(what=DEED)),
+            models.Index(
+                fields=["-at", "-id"], name="saga_history_operations", condition=models.Q(what=OPERATOR_ACTED)
+            ),
             models.Index(
                 person_of("actor"),
                 F("at").desc(),
                 F("id").desc(),
-                name="saga_history_deeds_by",
-                condition=models.Q(what=DEED),
+                name="saga_history_operations_by",
+                condition=models.Q(what=OPERATOR_ACTED),
             ),
-            models.Index(fields=["to_state", "-at", "-id"], name="saga_history_deed", condition=models.Q(what=DEED)),
+            models.Index(
+                fields=["to_state", "-at", "-id"],
+                name="saga_history_operation",
+                condition=models.Q(what=OPERATOR_ACTED),
+            ),
         )
 
     def __str__(self) -> str:

@@ -82,17 +82,19 @@ class Saga(FSMModelMixin, EngineModel):
     most_attempts = models.PositiveIntegerField(
         default=0, db_default=0, help_text="The most attempts that a step has had in one direction."
     )
-    touched_at = MomentField(null=True, blank=True, help_text="When a person acted on it last.")
+    operated_at = MomentField(null=True, blank=True, help_text="When a person acted on it last.")
     hook_due_at = MomentField(
         null=True, blank=True, help_text="When on_closed is to be called; empty: nothing is owed."
     )
     hook_tries = models.PositiveIntegerField(
         default=0, db_default=0, help_text="How often on_closed was called for this end without success."
     )
-    seal = models.CharField(
+    signature = models.CharField(
         max_length=60, blank=True, default="", db_default="", help_text="Keyed digest of what people did to it."
     )
-    seal_count = models.PositiveIntegerField(default=0, db_default=0, help_text="How many of its entries are sealed.")
+    signature_count = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="How many of its entries are signed."
+    )
     created_at = MomentField()
     updated_at = MomentField()
     closed_at = MomentField(null=True, blank=True)
@@ -141,8 +143,8 @@ class Saga(FSMModelMixin, EngineModel):
                 name="saga_many_attempts",
                 condition=Q(most_attempts__gte=MANY_ATTEMPTS),
             ),
-            models.Index(fields=["-created_at", "-id"], name="saga_touched", condition=Q(touched_at__isnull=False)),
-            models.Index(fields=["-touched_at"], name="saga_touched_when", condition=Q(touched_at__isnull=False)),
+            models.Index(fields=["-created_at", "-id"], name="saga_operated", condition=Q(operated_at__isnull=False)),
+            models.Index(fields=["-operated_at"], name="saga_operated_when", condition=Q(operated_at__isnull=False)),
             models.Index(
                 (F("closed_at") - F("created_at")).desc(),
                 F("id").desc(),

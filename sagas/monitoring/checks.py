@@ -31,8 +31,8 @@ from . import timings
 
 TAG = "sagas"
 ENGINE_MODELS = (
-    "Saga", "SagaStep", "SagaAttempt", "SagaHistory", "SagaKey", "SagaLook",
-    "SagaWorker", "SagaFigure", "SagaBulk",
+    "Saga", "SagaStep", "SagaAttempt", "SagaHistory", "SagaKey", "SagaAccess",
+    "SagaWorker", "SagaStatistic", "SagaBulk",
     "SagaBulkItem",
 )  # fmt: skip
 

@@ -102,7 +102,7 @@ def find_repeat(snapshot: SagaSnapshot, operation: Operation, step: str | None) 
 def _was_resumed(snapshot: SagaSnapshot) -> bool:
     """Return whether the last operation on a pause ended it; asked only of sagas that were operated on."""
     saga = snapshot.saga
-    if saga.hold == Hold.PAUSED or saga.touched_at is None or not SagaState(saga.state).is_open:
+    if saga.hold == Hold.PAUSED or saga.operated_at is None or not SagaState(saga.state).is_open:
         return False
     acts = SagaHistory.objects.using(get_settings().database).filter(
         saga_id=saga.pk, what=HistoryEvent.OPERATOR_ACTED.value, to_state__in=[Operation.PAUSE, Operation.RESUME]

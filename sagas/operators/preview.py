@@ -151,7 +151,7 @@ class OperationPlan:
         return LABELS[self.operation]
 
     @property
-    def deed(self) -> str:
+    def summary(self) -> str:
         """The action in words, with the step it is meant for."""
         return STEP_LABELS[self.operation].format(step=self.step) if self.step else self.label
 
@@ -169,7 +169,7 @@ class OperationPlan:
     def as_text(self) -> str:
         """Return the plan as lines of text, for a terminal."""
         lines = [
-            f"Plan: {self.deed}, saga {self.saga_id}, revision {self.revision}",
+            f"Plan: {self.summary}, saga {self.saga_id}, revision {self.revision}",
             f"  now: {self.position}",
         ]
         if not self.is_allowed:

@@ -1,4 +1,4 @@
-"""Delete bulks that are over, and sets that were drawn and can no longer be confirmed, with their rows.
+"""Delete bulks that are over, and sets that were frozen and can no longer be confirmed, with their rows.
 
 A bulk is the only trace of who confirmed and who stopped it: so it is kept as long as who saw payloads, also when the
 sagas it acted on are deleted earlier. Small transactions, oldest first; a bulk that somebody else holds is passed over.
@@ -23,7 +23,7 @@ PAGE = 100
 
 
 def delete_expired_bulks(ended_before: datetime, *, should_stop: Callable[[], bool] = lambda: False) -> int:
-    """Delete bulks that ended before a moment and longer than SAGAS['LOOK_RETENTION'] ago, and sets too old to confirm.
+    """Delete bulks that ended before a moment and longer than ACCESS_RETENTION ago, and sets too old to confirm.
 
     Returns: how many bulks.
     Tx: must not be inside one; opens one for each batch of rows. Locks: one bulk row, skipping locked ones.
@@ -46,10 +46,10 @@ def select_expired_bulks(ended_before: datetime) -> QuerySet[SagaBulk]:
     """Return what ``delete_expired_bulks`` would delete now, oldest first."""
     settings = get_settings()
     now = clock.read_now(settings.database)
-    told_before = min(ended_before, now - settings.look_retention)
+    told_before = min(ended_before, now - settings.access_retention)
     is_over = Q(state__in=[BulkState.FINISHED.value, BulkState.STOPPED.value], ended_at__lt=told_before)
-    is_forgotten = Q(state=BulkState.DRAWN.value, drawn_at__lt=now - settings.bulk_confirm_within)
-    return SagaBulk.objects.using(settings.database).filter(is_over | is_forgotten).order_by("drawn_at", "pk")
+    is_forgotten = Q(state=BulkState.FROZEN.value, frozen_at__lt=now - settings.bulk_confirm_within)
+    return SagaBulk.objects.using(settings.database).filter(is_over | is_forgotten).order_by("frozen_at", "pk")
 
 
 def _delete_bulk(bulk_id: UUID, ended_before: datetime, should_stop: Callable[[], bool]) -> bool:

@@ -23,7 +23,7 @@ from ..conf import get_settings
 from ..core.states import CLOSED_STATES, SagaState
 from ..databases import is_beyond_statement
 from ..models import Saga, SagaBarrier
-from ..operators.audit.access_log import count_expired_looks, delete_expired_looks
+from ..operators.audit.access_log import count_expired_accesses, delete_expired_accesses
 from ..operators.presentation.documents import write_documents
 from ..participants.routing import barrier_databases
 from ..transactions import own_transaction
@@ -76,10 +76,10 @@ class Report:
     """Sagas, each with its steps, attempts, history and keys."""
     barriers: int = 0
     """Barrier rows, over all databases."""
-    looks: int = 0
+    accesses: int = 0
     """Old rows that tell who saw payloads."""
     bulks: int = 0
-    """Bulks that were over, and sets that were drawn and never confirmed, each with the results of its sagas."""
+    """Bulks that were over, and sets that were frozen and never confirmed, each with the results of its sagas."""
     failed: list[UUID] = field(default_factory=list)
     """Sagas that could not be deleted."""
     unreachable: list[str] = field(default_factory=list)
@@ -110,7 +110,7 @@ def clean_up(
     """
     report = Report()
     _delete_sagas(scope, report, _check_size(batch_size), archive, should_stop, progress)
-    report.looks = delete_expired_looks(should_stop=should_stop)
+    report.accesses = delete_expired_accesses(should_stop=should_stop)
     report.bulks = delete_expired_bulks(scope.closed_before, should_stop=should_stop)
     for alias in barrier_databases():
         _delete_barriers(alias, report, batch_size, should_stop, progress)
@@ -122,7 +122,7 @@ def count_expired(scope: Scope) -> Report:
     """Return what ``clean_up`` would delete now, without deleting it; barrier rows at most: also of open sagas."""
     report = Report(
         sagas=_select_expired(scope).count(),
-        looks=count_expired_looks(),
+        accesses=count_expired_accesses(),
         bulks=select_expired_bulks(scope.closed_before).order_by().count(),
     )
     for alias in barrier_databases():
@@ -200,7 +200,7 @@ def _delete_batch(ids: Sequence[UUID], scope: Scope, archive: Archive | None) ->
 def _limit(cursor: Any, *, retention: str) -> None:
     """Let history be deleted in this transaction, and let no statement of it last."""
     cursor.execute(
-        "SELECT set_config('sagas.retention.purge', %s, true), set_config('statement_timeout', %s, true),"
+        "SELECT set_config('sagas.retention', %s, true), set_config('statement_timeout', %s, true),"
         " set_config('lock_timeout', %s, true)",
         [retention, STATEMENT_TIMEOUT, LOCK_TIMEOUT],
     )

@@ -11,7 +11,7 @@ from django.test import Client, TransactionTestCase
 
 from sagas import Compensatable, Pivot, SagaDefinition, clock, nothing_to_undo
 from sagas.engine import advance
-from sagas.models import Saga, SagaBulk, SagaHistory, SagaLook
+from sagas.models import Saga, SagaAccess, SagaBulk, SagaHistory
 from sagas.operators.actor import Actor
 from sagas.operators.bulk import runner, selection
 from sagas.operators.preconditions import Operation
@@ -53,7 +53,7 @@ class AccountTests(TransactionTestCase):
         self.client.force_login(self.boss)
         self.saga = advance.start(Small)
 
-    def list_deeds(self) -> list[tuple[str, str | None]]:
+    def list_log(self) -> list[tuple[str, str | None]]:
         """Return what people did, and who."""
         rows = SagaHistory.objects.filter(what="operator_acted").order_by("pk")
         return list(rows.values_list("to_state", "actor"))
@@ -63,7 +63,7 @@ class AccountTests(TransactionTestCase):
         for address in (
             CONSOLE, f"{CONSOLE}saga/", f"{page}change/?tab=history", f"{page}refresh/", f"{CONSOLE}saga/refresh/",
             f"{CONSOLE}saga/log/?span=24h", f"{CONSOLE}saga/failures/", f"{CONSOLE}sagabulk/", f"{page}bundle/",
-            f"{CONSOLE}sagalook/?q={self.name}", f"{page}payload/?of=input", f"{CONSOLE}sagabulk/new/?needs=any",
+            f"{CONSOLE}sagaaccess/?q={self.name}", f"{page}payload/?of=input", f"{CONSOLE}sagabulk/new/?needs=any",
         ):  # fmt: skip
             assert self.client.get(address).status_code == 200, address
         export = self.client.get(f"{CONSOLE}saga/export/ndjson/")
@@ -74,9 +74,15 @@ class AccountTests(TransactionTestCase):
         assert self.client.post(f"{page}act/pause/", form).status_code == 302
         assert self.client.post(f"{page}act/cancel/", form).status_code == 409
 
-        assert self.list_deeds() == [("pause", self.name)]
-        assert set(SagaLook.objects.values_list("actor", flat=True)) == {self.name}
-        assert set(SagaLook.objects.values_list("what", flat=True)) == {"page", "history", "bundle", "value", "export"}
+        assert self.list_log() == [("pause", self.name)]
+        assert set(SagaAccess.objects.values_list("actor", flat=True)) == {self.name}
+        assert set(SagaAccess.objects.values_list("what", flat=True)) == {
+            "page",
+            "history",
+            "bundle",
+            "value",
+            "export",
+        }
         assert self.name in self.client.get(f"{CONSOLE}saga/log/?span=24h").content.decode()
 
     def test_bulk_is_done_by_the_account_while_it_may(self) -> None:
@@ -95,9 +101,9 @@ class AccountTests(TransactionTestCase):
             clock.move(timedelta(seconds=10))
             runner.advance(found.pk)
         assert selection.find_bulk(found.pk).counts["done"] == 2
-        assert self.list_deeds() == [("pause", self.name)] * 2
+        assert self.list_log() == [("pause", self.name)] * 2
 
-        again = selection.draw_selected(Operation.RESUME, [self.saga.pk], actor=Actor.of_user(self.boss))
+        again = selection.freeze_selected(Operation.RESUME, [self.saga.pk], actor=Actor.of_user(self.boss))
         selection.start_bulk(again.pk, actor=Actor.of_user(self.boss), reason=REASON)
         self.boss.groups.clear()
         runner.advance(again.pk)
@@ -110,11 +116,11 @@ class AccountTests(TransactionTestCase):
             assert self.client.get(address).status_code == 200, address
         done = self.client.post(act, {"reason": REASON, "revision": 1}, **post)
         stale = self.client.post(act.replace("pause", "cancel"), {"reason": REASON, "revision": 1}, **post)
-        drawn = self.client.post(f"{API}bulks/", {"operation": "resume", "sagas": [str(self.saga.pk)]}, **post)
-        started = self.client.post(f"{drawn['Location']}start/", {"reason": REASON}, **post)
+        frozen = self.client.post(f"{API}bulks/", {"operation": "resume", "sagas": [str(self.saga.pk)]}, **post)
+        started = self.client.post(f"{frozen['Location']}start/", {"reason": REASON}, **post)
 
         assert [done.status_code, stale.status_code, started.status_code] == [200, 409, 200]
-        assert self.list_deeds() == [("pause", self.name)]
+        assert self.list_log() == [("pause", self.name)]
         assert SagaBulk.objects.get().account == str(self.boss.pk)
 
     def test_command_acts_as_the_account_that_is_named_as_it_logs_in(self) -> None:
@@ -130,8 +136,8 @@ class AccountTests(TransactionTestCase):
             assert "Traceback" not in done.err
         assert run_command(*act, name).code == 0
 
-        [(deed, actor)] = self.list_deeds()
-        assert (deed, actor) == ("pause", f"{name} ({Actor.of_command_line().name})"[:200])
+        [(operation, actor)] = self.list_log()
+        assert (operation, actor) == ("pause", f"{name} ({Actor.of_command_line().name})"[:200])
 
     def test_an_account_that_is_not_active_does_nothing(self) -> None:
         if not any(field.name == "is_active" for field in get_user_model()._meta.get_fields()):
@@ -142,4 +148,4 @@ class AccountTests(TransactionTestCase):
 
         assert done.code == 2
         assert "There is no active user" in done.err
-        assert self.list_deeds() == []
+        assert self.list_log() == []

@@ -31,12 +31,12 @@ def tick(client: Client, *sagas: Saga, operation: Operation = PAUSE, **more: Any
 
 def draw(client: Client, *sagas: Saga, operation: Operation = PAUSE) -> SagaBulk:
     response = tick(client, *sagas, operation=operation)
-    found = SagaBulk.objects.latest("drawn_at")
+    found = SagaBulk.objects.latest("frozen_at")
     assert (response.status_code, response["Location"]) == (302, url_of(found))
     return found
 
 
-def draw_matching(client: Client, operation: Operation = PAUSE, **filter: str) -> SagaBulk:
+def freeze_matching(client: Client, operation: Operation = PAUSE, **filter: str) -> SagaBulk:
     response = client.post(f"{NEW}?{urlencode(filter)}", {"operation": operation.value})
     assert response.status_code == 302, text_of(response)
     return SagaBulk.objects.get(pk=response["Location"].split("/")[4])

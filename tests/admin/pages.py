@@ -41,7 +41,7 @@ def form_of(saga: Saga, **changes: Any) -> dict[str, Any]:
     return {"reason": REASON, "revision": found.revision, "seen": found.history_count, "step": "", **changes}
 
 
-def deeds_of(saga: Saga) -> list[tuple[str, str | None, str]]:
+def operations_of(saga: Saga) -> list[tuple[str, str | None, str]]:
     """Return what people did: action, who, why."""
     rows = SagaHistory.objects.filter(saga=saga, what="operator_acted").order_by("number")
     return list(rows.values_list("to_state", "actor", "reason"))

@@ -20,8 +20,8 @@ from sagas.operators.preconditions import Operation
 from sagas.operators.preview import LABELS
 
 from . import trips
-from .bulks import NEW, chosen_of, draw, draw_matching, run, tick, url_of
-from .pages import LIST, REASON, LogIn, deeds_of, stored, text_of
+from .bulks import NEW, chosen_of, draw, freeze_matching, run, tick, url_of
+from .pages import LIST, REASON, LogIn, operations_of, stored, text_of
 from .trips import BOSS
 
 pytestmark = pytest.mark.django_db
@@ -39,14 +39,17 @@ def test_ticked_sagas_are_shown_confirmed_and_acted_on(log_in: LogIn, operation:
     shown = text_of(client.get(url_of(found)))
     assert f"{LABELS[operation]}: 2 sagas" in shown
     assert shown.count("would be done") == 2
-    assert [deeds_of(saga)[1:] if operation is Operation.RESUME else deeds_of(saga) for saga in sagas] == [[], []]
+    assert [operations_of(saga)[1:] if operation is Operation.RESUME else operations_of(saga) for saga in sagas] == [
+        [],
+        [],
+    ]
 
     started = client.post(url_of(found, "start"), {"reason": REASON})
     assert (started.status_code, started["Location"]) == (302, f"{url_of(found)}?reload=on")
     ended = run(found)
 
     assert (ended.state, ended.counts["done"]) == ("finished", 2)
-    assert [deeds_of(saga)[-1] for saga in sagas] == [(operation.value, "supervisor", REASON)] * 2
+    assert [operations_of(saga)[-1] for saga in sagas] == [(operation.value, "supervisor", REASON)] * 2
     assert stored(other) == before
 
 
@@ -155,7 +158,7 @@ def test_list_leads_to_everything_that_matches_its_filter(log_in: LogIn) -> None
     for operation, reason in REASONS_AGAINST.items():
         assert f'value="{operation.value}"' not in offered
         assert reason in offered
-    found = draw_matching(client, Operation.RESUME, display="held")
+    found = freeze_matching(client, Operation.RESUME, display="held")
     assert (chosen_of(found), found.words, found.filter) == ([held.pk], "display: held", {"display": "held"})
 
 
@@ -171,11 +174,11 @@ def test_every_filter_and_the_search_narrow_the_set(log_in: LogIn) -> None:
     number = saga.keys.get().value
 
     for filter in (
-        {"display": "held"}, {"needs": "paused"}, {"q": number}, {"touched": "yes"},
+        {"display": "held"}, {"needs": "paused"}, {"q": number}, {"operated": "yes"},
         {"since": "2020-01-01", "until": "2999-01-01", "definition": "trip"},
         {"definition": "trip:3", "started": "1h"},
     ):  # fmt: skip
-        found = draw_matching(client, **filter)
+        found = freeze_matching(client, **filter)
         assert (chosen_of(found), found.filter) == ([saga.pk], read_console_filter(filter))
     assert found.words == "definition: trip:3; started: 1h"
 
@@ -223,43 +226,43 @@ def test_lost_or_tampered_filter_is_an_error(log_in: LogIn, query: str, text: st
 
 def test_set_is_what_was_frozen_whatever_the_filter_finds_later(log_in: LogIn) -> None:
     first, client = trips.make_paused(), log_in("supervisor")
-    found = draw_matching(client, Operation.RESUME, display="held")
+    found = freeze_matching(client, Operation.RESUME, display="held")
     second = trips.make_paused()
     before = stored(second)
 
     client.post(f"{url_of(found, 'start')}?display=running&everything=1", {"reason": REASON})
     run(found)
 
-    assert (len(deeds_of(first)), stored(second)) == (2, before)
+    assert (len(operations_of(first)), stored(second)) == (2, before)
 
 
 def test_everything_is_confirmed_in_words(log_in: LogIn) -> None:
     saga, client = trips.start(), log_in("supervisor")
     assert "no filter narrows them" in text_of(client.get(f"{NEW}?everything=1"))
-    found = draw_matching(client, everything="1")
+    found = freeze_matching(client, everything="1")
     shown = text_of(client.get(url_of(found)))
     assert f"Type: {EVERYTHING}" in shown
 
     for words in ("", "yes", "Every open saga"):
         refused = client.post(url_of(found, "start"), {"reason": REASON, "words": words})
         assert refused.status_code == 400
-    assert selection.find_bulk(found.pk).state == "drawn"
+    assert selection.find_bulk(found.pk).state == "frozen"
     assert client.post(url_of(found, "start"), {"reason": REASON, "words": EVERYTHING}).status_code == 302
     run(found)
-    assert len(deeds_of(saga)) == 1
+    assert len(operations_of(saga)) == 1
 
 
 def test_count_is_typed_for_more_than_a_hundred(log_in: LogIn) -> None:
     for _ in range(101):
         trips.start()
     client = log_in("supervisor")
-    found = draw_matching(client, definition="trip")
+    found = freeze_matching(client, definition="trip")
     assert "Type 101 to go on." in text_of(client.get(url_of(found)))
 
     for count in ("", "100", "abc", "101.5", "9" * 40, "-101"):
         refused = client.post(url_of(found, "start"), {"reason": REASON, "count": count})
         assert refused.status_code == 400, count
-    assert selection.find_bulk(found.pk).state == "drawn"
+    assert selection.find_bulk(found.pk).state == "frozen"
     assert client.post(url_of(found, "start"), {"reason": REASON, "count": "101"}).status_code == 302
     assert selection.find_bulk(found.pk).state == "running"
 

@@ -18,8 +18,8 @@ from sagas.operators.bulk import selection
 from sagas.operators.preconditions import Operation
 
 from . import trips
-from .bulks import BULKS, NEW, draw, draw_matching, run, url_of
-from .pages import LIST, REASON, LogIn, deeds_of, page_of, text_of
+from .bulks import BULKS, NEW, draw, freeze_matching, run, url_of
+from .pages import LIST, REASON, LogIn, operations_of, page_of, text_of
 from .trips import BOSS
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +34,7 @@ def test_reason_is_required(log_in: LogIn, reason: str) -> None:
 
     assert response.status_code == 400
     assert "the form needs your attention" in text_of(response)
-    assert (selection.find_bulk(found.pk).state, deeds_of(saga)) == ("drawn", [])
+    assert (selection.find_bulk(found.pk).state, operations_of(saga)) == ("frozen", [])
 
 
 def test_second_click_starts_nothing(log_in: LogIn) -> None:
@@ -47,7 +47,7 @@ def test_second_click_starts_nothing(log_in: LogIn) -> None:
 
     assert "Started: workers act on 1 sagas now." in text_of(first)
     assert "It was started already, and only once." in text_of(second)
-    assert deeds_of(saga) == [("pause", "supervisor", REASON)]
+    assert operations_of(saga) == [("pause", "supervisor", REASON)]
 
 
 def test_results_say_what_became_of_each_saga(log_in: LogIn) -> None:
@@ -67,7 +67,7 @@ def test_results_say_what_became_of_each_saga(log_in: LogIn) -> None:
     assert page.count('href="/admin/sagas/saga/0') == 3
     only = text_of(client.get(url_of(found), {"result": "stale"}))
     assert only.count('href="/admin/sagas/saga/0') == 1
-    assert deeds_of(moved) == [("cancel", "boss", REASON)]
+    assert operations_of(moved) == [("cancel", "boss", REASON)]
 
 
 def test_history_of_each_saga_leads_to_the_bulk(log_in: LogIn) -> None:
@@ -124,7 +124,7 @@ def test_stop_ends_it(log_in: LogIn) -> None:
     assert "Stopped." in text_of(stopped)
     assert "by supervisor: Wrong provider." in text_of(stopped)
     assert "It was over already." in text_of(again)
-    assert (deeds_of(saga), selection.find_bulk(found.pk).stop_reason) == ([], "Wrong provider.")
+    assert (operations_of(saga), selection.find_bulk(found.pk).stop_reason) == ([], "Wrong provider.")
 
 
 def test_somebody_else_may_look_and_stop_but_not_confirm(log_in: LogIn) -> None:
@@ -137,18 +137,18 @@ def test_somebody_else_may_look_and_stop_but_not_confirm(log_in: LogIn) -> None:
 
     assert "supervisor drew this set" in text_of(page)
     assert "<textarea" not in text_of(page)
-    assert (posted.status_code, selection.find_bulk(found.pk).state) == (403, "drawn")
+    assert (posted.status_code, selection.find_bulk(found.pk).state) == (403, "frozen")
 
 
 def test_set_that_was_not_confirmed_in_time_is_refused(log_in: LogIn) -> None:
     saga, client = trips.start(), log_in("supervisor")
     found = draw(client, saga)
-    SagaBulk.objects.filter(pk=found.pk).update(drawn_at=found.drawn_at - timedelta(hours=2))
+    SagaBulk.objects.filter(pk=found.pk).update(frozen_at=found.frozen_at - timedelta(hours=2))
 
     assert "frozen too long ago" in text_of(client.get(url_of(found)))
     posted = client.post(url_of(found, "start"), {"reason": REASON})
 
-    assert (posted.status_code, selection.find_bulk(found.pk).state, deeds_of(saga)) == (409, "drawn", [])
+    assert (posted.status_code, selection.find_bulk(found.pk).state, operations_of(saga)) == (409, "frozen", [])
 
 
 def test_unknown_bulks_are_not_found(log_in: LogIn) -> None:
@@ -171,7 +171,7 @@ def test_nothing_happens_on_get_or_without_a_token(log_in: LogIn) -> None:
     assert client.get(url_of(found, "stop")).status_code == 403
     for url in (url_of(found, "start"), url_of(found, "stop"), f"{NEW}?definition=trip", LIST):
         assert strict.post(url, {"reason": REASON, "operation": "pause"}).status_code == 403
-    assert (selection.find_bulk(found.pk).state, SagaBulk.objects.count()) == ("drawn", 1)
+    assert (selection.find_bulk(found.pk).state, SagaBulk.objects.count()) == ("frozen", 1)
 
 
 def test_nobody_adds_edits_or_deletes_a_bulk_by_hand(log_in: LogIn) -> None:
@@ -181,7 +181,7 @@ def test_nobody_adds_edits_or_deletes_a_bulk_by_hand(log_in: LogIn) -> None:
     assert client.get(f"{BULKS}add/").status_code in (302, 403)
     assert client.post(f"{BULKS}{found.pk}/delete/", {"post": "yes"}).status_code == 403
     assert client.post(url_of(found), {"total": "5"}).status_code == 403
-    assert client.get(BULKS, {"state": "drawn"}).status_code == 400
+    assert client.get(BULKS, {"state": "frozen"}).status_code == 400
     assert SagaBulk.objects.get().total == 1
 
 
@@ -221,7 +221,7 @@ def test_hostile_text_is_escaped(log_in: LogIn) -> None:
     client = log_in("admin")
     trips.start(order=hostile)
 
-    found = draw_matching(client, q=hostile)
+    found = freeze_matching(client, q=hostile)
     client.post(url_of(found, "start"), {"reason": hostile})
     for url in (url_of(found), BULKS, f"{NEW}?{urlencode({'q': hostile})}", f"{NEW}?{urlencode({hostile: 1})}"):
         assert "<script>alert" not in client.get(url).content.decode()

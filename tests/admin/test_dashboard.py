@@ -16,11 +16,11 @@ from django.test.utils import CaptureQueriesContext
 from sagas import clock
 from sagas.admin.dashboard.dashboard import Dashboard, build_dashboard
 from sagas.admin.dashboard.windows import _show_rate, _show_share, build_card
-from sagas.models import Saga, SagaFigure, SagaWorker
+from sagas.models import Saga, SagaStatistic, SagaWorker
 from sagas.monitoring.liveness import read_liveness
 from sagas.operators.presentation import DisplayState, filter_by_display, needs_person
 from sagas.operators.queries import statistics
-from sagas.operators.queries.statistics import DAY, HOUR, OPEN, PACES, WEEK, WINDOWS, Figures
+from sagas.operators.queries.statistics import DAY, HOUR, OPEN, PACES, WEEK, WINDOWS, Statistics
 from sagas.testing import faults
 from sagas.testing.drain import look
 from sagas.worker import sweeper
@@ -102,7 +102,7 @@ def test_other_rights_of_the_app_show_no_dashboard(log_in: LogIn) -> None:
     assert response.status_code == 200
     assert response.context["dashboard"] is None
     assert "Sagas now" not in response.content.decode()
-    assert SagaFigure.objects.count() == 0
+    assert SagaStatistic.objects.count() == 0
 
 
 def test_at_most_ten_queries_whatever_there_is(log_in: LogIn) -> None:
@@ -113,7 +113,7 @@ def test_at_most_ten_queries_whatever_there_is(log_in: LogIn) -> None:
         maker()
     with CaptureQueriesContext(connection) as fresh:
         get(client)
-    SagaFigure.objects.update(computed_at=clock.read_now("default") - timedelta(days=1))
+    SagaStatistic.objects.update(computed_at=clock.read_now("default") - timedelta(days=1))
     with CaptureQueriesContext(connection) as stale:
         get(client)
 
@@ -124,12 +124,12 @@ def test_at_most_ten_queries_whatever_there_is(log_in: LogIn) -> None:
     assert [len(found) for found in asked] == [9, 6, 9]
 
 
-def test_figures_are_kept_and_say_how_old_they_are(log_in: LogIn) -> None:
+def test_statistics_are_kept_and_say_how_old_they_are(log_in: LogIn) -> None:
     count()
     trips.make_paused()
     client = log_in("viewer")
     assert tiles(get(client))["Needs a person"] == "0"
-    SagaFigure.objects.filter(name=OPEN).update(computed_at=clock.read_now("default") - timedelta(seconds=40))
+    SagaStatistic.objects.filter(name=OPEN).update(computed_at=clock.read_now("default") - timedelta(seconds=40))
 
     dashboard = get(client)
 
@@ -140,7 +140,7 @@ def test_figures_are_kept_and_say_how_old_they_are(log_in: LogIn) -> None:
 
 def test_what_cannot_be_counted_is_shown_as_old(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
     count()
-    SagaFigure.objects.update(computed_at=clock.read_now("default") - timedelta(hours=2))
+    SagaStatistic.objects.update(computed_at=clock.read_now("default") - timedelta(hours=2))
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise OperationalError("canceling statement due to statement timeout")
@@ -162,11 +162,11 @@ def test_sets_are_counted_at_their_own_pace() -> None:
     assert set(statistics.refresh(tuple(PACES), timeout="5s")) == set(PACES)
     assert statistics.refresh(tuple(PACES), timeout="5s") == {}
     now = clock.read_now("default")
-    SagaFigure.objects.update(computed_at=now - timedelta(seconds=45), seconds=1)
+    SagaStatistic.objects.update(computed_at=now - timedelta(seconds=45), seconds=1)
     assert set(statistics.refresh(tuple(PACES), timeout="5s")) == {"open", "hour"}
-    SagaFigure.objects.update(computed_at=now - timedelta(seconds=20), seconds=0.001)
+    SagaStatistic.objects.update(computed_at=now - timedelta(seconds=20), seconds=0.001)
     assert set(statistics.refresh(tuple(PACES), timeout="5s")) == set(PACES)
-    SagaFigure.objects.update(computed_at=now - timedelta(seconds=45), seconds=10)
+    SagaStatistic.objects.update(computed_at=now - timedelta(seconds=45), seconds=10)
     assert statistics.refresh(tuple(PACES), timeout="5s") == {}
     assert statistics.refresh(("open",), timeout="5s", slack=4) == {}
 
@@ -176,22 +176,22 @@ def test_somebody_else_counts_already(monkeypatch: pytest.MonkeyPatch) -> None:
         statistics,
         "REFRESH",
         statistics.REFRESH.replace(
-            "pg_try_advisory_xact_lock(hashtext('sagas_sagafigure'), hashtext(wanted.name))", "false"
+            "pg_try_advisory_xact_lock(hashtext('sagas_sagastatistic'), hashtext(wanted.name))", "false"
         ),
     )
 
     assert statistics.refresh(tuple(PACES), timeout="5s") == {}
-    assert SagaFigure.objects.count() == 0
+    assert SagaStatistic.objects.count() == 0
 
 
 def test_a_sweep_counts_and_no_failure_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "_failed_at", {})
     monkeypatch.setattr(statistics, "_looked_at", float("-inf"))
     statistics.refresh_after_sweep()
-    assert SagaFigure.objects.count() == len(PACES)
-    SagaFigure.objects.all().delete()
+    assert SagaStatistic.objects.count() == len(PACES)
+    SagaStatistic.objects.all().delete()
     statistics.refresh_after_sweep()
-    assert SagaFigure.objects.count() == 0  # looked a moment ago
+    assert SagaStatistic.objects.count() == 0  # looked a moment ago
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise OperationalError("gone")
@@ -199,7 +199,7 @@ def test_a_sweep_counts_and_no_failure_ends_it(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(statistics, "_looked_at", float("-inf"))
     monkeypatch.setattr(statistics, "refresh", refuse)
     statistics.refresh_after_sweep()
-    assert SagaFigure.objects.count() == 0
+    assert SagaStatistic.objects.count() == 0
 
 
 def test_a_set_that_takes_too_long_rests_and_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +341,7 @@ def test_steps_that_fail_most(log_in: LogIn) -> None:
 def test_hostile_names_are_text(log_in: LogIn) -> None:
     Saga.objects.filter(pk=trips.start().pk).update(definition=HOSTILE[:60], due_at=clock.read_now("default"))
     count()
-    row = SagaFigure.objects.get(name="failing")
+    row = SagaStatistic.objects.get(name="failing")
     entry = {
         "definition": HOSTILE,
         "step": "s",
@@ -364,7 +364,7 @@ def test_huge_numbers_fit() -> None:
     took = [{"part": place, "sagas": 10**9, "seconds": [1e9, 1e12]} for place in (1, 13, None)]
     data = {"since": "2026-11-20T02:00:00+00:00", "until": "x", "started": 10**15, "ended": parts, "took": took}
 
-    card = build_card(HOUR, "Last hour", Figures(data=data, computed_at=None), "")
+    card = build_card(HOUR, "Last hour", Statistics(data=data, computed_at=None), "")
 
     assert dict(card.facts)["Started"] == "1,000,000,000,000,000"
     assert dict(card.facts)["Closed"].startswith("14,000,000,000,000, ")
@@ -372,7 +372,9 @@ def test_huge_numbers_fit() -> None:
     heights = [float(bar.attrib["height"]) for bar in (*find_bars(card.closed), *find_bars(card.durations))]
     assert len(heights) == HOUR.parts + 2
     assert all(0 < height <= 44 for height in heights)
-    assert build_card(WEEK, "x", Figures(data={}, computed_at=None), "").facts == (("Figures", "not counted yet"),)
+    assert build_card(WEEK, "x", Statistics(data={}, computed_at=None), "").facts == (
+        ("Statistics", "not counted yet"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_filters_and_search_count(log_in: LogIn, form: str) -> None:
     paused = trips.make_paused()
     client = log_in("viewer")
 
-    for query in ({"display": "held"}, {"q": paused.keys.get().value}, {"touched": "yes", "by": "longest"}):
+    for query in ({"display": "held"}, {"q": paused.keys.get().value}, {"operated": "yes", "by": "longest"}):
         lines = read_text(client.get(url_of(form), query)).splitlines()
         found = lines[1:] if form == "csv" else lines
         assert len(found) == 1, query

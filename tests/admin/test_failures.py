@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from sagas import RetryLater, clock
 from sagas.admin.reports.failures_page import describe_trend, list_labels
-from sagas.models import Saga, SagaAttempt, SagaLook
+from sagas.models import Saga, SagaAccess, SagaAttempt
 from sagas.operators.presentation.drawing.charts import draw_bars
 from sagas.operators.queries import failures
 from sagas.operators.queries.failures import read_failures
@@ -114,9 +114,9 @@ def test_texts_of_errors_need_the_payload_permission(log_in: LogIn) -> None:
 
     text = log_in("viewer").get(URL).content.decode()
 
-    assert SagaLook.objects.count() == 0
+    assert SagaAccess.objects.count() == 0
     log_in("supervisor").get(URL)
-    assert list(SagaLook.objects.values_list("actor", "detail")) == [("supervisor", "failure groups")]
+    assert list(SagaAccess.objects.values_list("actor", "detail")) == [("supervisor", "failure groups")]
     assert "RuntimeError" in text
     assert "Lovelace" not in text
     assert "is taken" not in text

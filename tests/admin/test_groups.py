@@ -15,7 +15,7 @@ VIEW = {
     "view_sagaworker", "view_sagabulk", "view_sagabulkitem",
 }  # fmt: skip
 OPERATE = VIEW | {"retry_saga", "pause_saga", "cancel_saga"}
-ALL = OPERATE | {"view_payload", "view_sagalook", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga"}
+ALL = OPERATE | {"view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga"}
 
 
 def codenames(group: str) -> set[str]:

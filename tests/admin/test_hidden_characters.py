@@ -71,10 +71,10 @@ def saga(log_in: LogIn) -> Saga:
     operations.cancel(turned.pk, actor=actor, reason=f"{TRICKY} because")
     client = log_in("admin")
     for operation in (Operation.RETRY, Operation.PAUSE):
-        drawn = draw(client, found, turned, operation=operation)
-    type(drawn).objects.update(words=f"search: {TRICKY}")
-    client.post(url_of(drawn, "start"), {"reason": f"{TRICKY} because"})
-    run(drawn)
+        frozen = draw(client, found, turned, operation=operation)
+    type(frozen).objects.update(words=f"search: {TRICKY}")
+    client.post(url_of(frozen, "start"), {"reason": f"{TRICKY} because"})
+    run(frozen)
     SagaWorker.objects.create(
         name=TRICKY, host=TRICKY, pid=1, queues=[TRICKY], version=TRICKY[:40], started_at=found.created_at,
         last_sweep_at=found.created_at, last_found=0,
@@ -83,7 +83,7 @@ def saga(log_in: LogIn) -> Saga:
         key=f"{found.pk}:{TRICKY}", direction="action", state="done", result={}, created_at=found.created_at,
         finished_at=found.created_at,
     )  # fmt: skip
-    assert access_log.note_look(TRICKY, access_log.What.LIST, detail=TRICKY)
+    assert access_log.log_access(TRICKY, access_log.What.LIST, detail=TRICKY)
     return found
 
 
@@ -154,15 +154,15 @@ def test_reasons_of_every_way_are_checked_alike(log_in: LogIn, words: str) -> No
         operations.mark_succeeded(saga.pk, reason=words, evidence=REASON, **marked)
     with pytest.raises(BadRequest, match="The evidence needs 10 characters that can be seen"):
         operations.mark_succeeded(saga.pk, reason=REASON, evidence=words, **marked)
-    drawn = selection.draw_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
+    frozen = selection.freeze_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
     with pytest.raises(BadRequest, match="The reason needs 10 characters that can be seen"):
-        selection.start_bulk(drawn.pk, actor=trips.BOSS, reason=words)
+        selection.start_bulk(frozen.pk, actor=trips.BOSS, reason=words)
 
 
 def test_reason_that_is_optional_is_left_out_when_nobody_sees_it(log_in: LogIn) -> None:
-    drawn = selection.draw_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
-    selection.start_bulk(drawn.pk, actor=trips.BOSS, reason=REASON)
+    frozen = selection.freeze_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
+    selection.start_bulk(frozen.pk, actor=trips.BOSS, reason=REASON)
 
-    stopped, _ = selection.stop_bulk(drawn.pk, actor=trips.BOSS, reason="\u200b\u202e")
+    stopped, _ = selection.stop_bulk(frozen.pk, actor=trips.BOSS, reason="\u200b\u202e")
 
     assert stopped.stop_reason == ""

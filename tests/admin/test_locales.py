@@ -16,7 +16,7 @@ from sagas.operators.preconditions import Operation
 from . import operating, trips
 from .bulks import url_of
 from .crawling import Reader, crawl, read_html
-from .pages import EVIDENCE, LIST, REASON, LogIn, action_of, deeds_of, page_of, text_of
+from .pages import EVIDENCE, LIST, REASON, LogIn, action_of, operations_of, page_of, text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -65,15 +65,15 @@ def make_long_saga() -> Saga:
 
 def make_large_bulk(saga: Saga, *, is_running: bool) -> SagaBulk:
     boss = Actor(name="admin", is_trusted=True)
-    drawn = selection.draw_selected(Operation.PAUSE, [saga.pk], actor=boss)
+    frozen = selection.freeze_selected(Operation.PAUSE, [saga.pk], actor=boss)
     SagaBulkItem.objects.bulk_create(
-        SagaBulkItem(bulk=drawn, position=position, saga_id=uuid4(), revision=1) for position in range(2, SAGAS + 1)
+        SagaBulkItem(bulk=frozen, position=position, saga_id=uuid4(), revision=1) for position in range(2, SAGAS + 1)
     )
-    SagaBulk.objects.filter(pk=drawn.pk).update(total=SAGAS)
+    SagaBulk.objects.filter(pk=frozen.pk).update(total=SAGAS)
     if is_running:
-        selection.start_bulk(drawn.pk, actor=boss, reason=REASON, count=SAGAS)
-        SagaBulkItem.objects.filter(bulk=drawn, position__gt=5).update(result="gone", ended_at=drawn.drawn_at)
-    return selection.find_bulk(drawn.pk)
+        selection.start_bulk(frozen.pk, actor=boss, reason=REASON, count=SAGAS)
+        SagaBulkItem.objects.filter(bulk=frozen, position__gt=5).update(result="gone", ended_at=frozen.frozen_at)
+    return selection.find_bulk(frozen.pk)
 
 
 def find_grouped(text: str) -> set[str]:
@@ -113,10 +113,10 @@ def test_no_page_groups_the_digits_of_a_number(log_in: LogIn, saga: Saga) -> Non
 @pytest.mark.parametrize("locale", LOCALES)
 def test_numbers_for_machines_are_plain_in_every_locale(log_in: LogIn, saga: Saga, locale: str) -> None:
     client = log_in("admin")
-    drawn, running = SagaBulk.objects.order_by("state")
+    frozen, running = SagaBulk.objects.order_by("state")
     tabs = [page_of(saga, tab) for tab in ("timeline", "history", "steps")]
     worker = f"/admin/sagas/sagaworker/{SagaWorker.objects.get().pk}/change/"
-    urls = [*tabs, action_of(saga, Operation.PAUSE), url_of(drawn), url_of(running), "/admin/sagas/sagabulk/", worker]
+    urls = [*tabs, action_of(saga, Operation.PAUSE), url_of(frozen), url_of(running), "/admin/sagas/sagabulk/", worker]
     with override_settings(**LOCALES[locale]):
         texts = [text_of(client.get(url)) for url in urls]
 
@@ -146,7 +146,7 @@ def test_every_action_is_done_from_its_own_page(log_in: LogIn, operation: Operat
 
     assert (body["revision"], body["seen"]) == (str(REVISION), str(ENTRIES))
     assert (answer.status_code, answer["Location"]) == (302, page_of(saga))
-    assert deeds_of(saga)[-1] == (operation.value, "admin", REASON)
+    assert operations_of(saga)[-1] == (operation.value, "admin", REASON)
 
 
 @pytest.mark.parametrize("typed", ["1200", "1.200", "1,200", "1 200", "1\u00a0200", "1\u202f200", "1\u2019200"])
@@ -168,7 +168,7 @@ def test_count_that_is_another_one_starts_nothing(log_in: LogIn, typed: str) -> 
     with override_settings(**LOCALES["de"]):
         answer = client.post(url_of(found, "start"), {"reason": REASON, "count": typed})
 
-    assert (answer.status_code, selection.find_bulk(found.pk).state) == (400, "drawn")
+    assert (answer.status_code, selection.find_bulk(found.pk).state) == (400, "frozen")
 
 
 def test_english_text_runs_from_left_to_right_under_a_language_that_does_not(log_in: LogIn, saga: Saga) -> None:

@@ -15,7 +15,7 @@ from django.test import Client
 from rest_framework.authtoken.models import Token
 
 from sagas import clock
-from sagas.models import BulkState, Saga, SagaBulk, SagaLook
+from sagas.models import BulkState, Saga, SagaAccess, SagaBulk
 from sagas.operators.actor import Actor
 from sagas.operators.audit import access_log
 from sagas.operators.bulk import runner, selection
@@ -24,7 +24,7 @@ from tests.commands.cases import run_command
 
 from . import trips
 from .operating import WHERE
-from .pages import EVIDENCE, LIST, REASON, action_of, deeds_of, form_of, page_of, stored
+from .pages import EVIDENCE, LIST, REASON, action_of, form_of, operations_of, page_of, stored
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -89,12 +89,12 @@ class Person:
 
     def run_bulk(self) -> None:
         """Confirm the only set there is, if that is still to be done, and be the worker."""
-        [drawn] = SagaBulk.objects.all()
-        if drawn.state == BulkState.DRAWN:
-            self.client.post(f"{BULKS}{drawn.pk}/start/", {"reason": REASON})
+        [frozen] = SagaBulk.objects.all()
+        if frozen.state == BulkState.FROZEN:
+            self.client.post(f"{BULKS}{frozen.pk}/start/", {"reason": REASON})
         with clock.restored():
             clock.move(timedelta(seconds=5))
-            runner.advance(drawn.pk)
+            runner.advance(frozen.pk)
         SagaBulk.objects.all().delete()
 
 
@@ -165,8 +165,8 @@ def act_in_bulk_wholly_over_http(person: Person, operation: Operation, saga: Sag
     """Draw and start as programs do."""
     status = person.post_json(f"{REST}bulks/", {"operation": operation.value, "sagas": [str(saga.pk)]})
     if status == 201:
-        [drawn] = SagaBulk.objects.all()
-        status = person.post_json(f"{REST}bulks/{drawn.pk}/start/", {"reason": REASON})
+        [frozen] = SagaBulk.objects.all()
+        status = person.post_json(f"{REST}bulks/{frozen.pk}/start/", {"reason": REASON})
         person.run_bulk()
     return status
 
@@ -263,14 +263,14 @@ def test_action_by_role_by_path(operation: Operation, path: str) -> None:
     maker, step = WHERE[operation]
     saga = trips.MAKERS[maker]()
     for role in ROLES:
-        before, deeds = stored(saga), len(deeds_of(saga))
+        before, operations = stored(saga), len(operations_of(saga))
 
         found = act(Person(role), operation, saga, step)
 
         assert found == expect(role, operation), role
         if done is not None and found == done:
-            assert [deed[0] for deed in deeds_of(saga)[deeds:]] == [operation.value], role
-            assert deeds_of(saga)[-1][1].startswith(role), role
+            assert [operation[0] for operation in operations_of(saga)[operations:]] == [operation.value], role
+            assert operations_of(saga)[-1][1].startswith(role), role
             saga = trips.MAKERS[maker]()
         else:
             assert stored(saga) == before, role
@@ -287,38 +287,38 @@ def test_table_has_every_action_and_both_answers() -> None:
 def draw_as(person: Person, operation: Operation, saga: Saga) -> SagaBulk:
     """Freeze a set for somebody who had all rights then, and has those of the role now."""
     if person.role == "anonymous":
-        return selection.draw_selected(operation, [saga.pk], actor=trips.BOSS)
+        return selection.freeze_selected(operation, [saga.pk], actor=trips.BOSS)
     user = User.objects.get(username=person.role)
     User.objects.filter(pk=user.pk).update(is_superuser=True, is_active=True)
-    drawn = selection.draw_selected(operation, [saga.pk], actor=Actor.of_user(User.objects.get(pk=user.pk)))
+    frozen = selection.freeze_selected(operation, [saga.pk], actor=Actor.of_user(User.objects.get(pk=user.pk)))
     User.objects.filter(pk=user.pk).update(is_superuser=user.is_superuser, is_active=user.is_active)
-    return drawn
+    return frozen
 
 
 def start_as_boss(saga: Saga) -> SagaBulk:
     """Start a bulk that everybody with the permission may stop."""
-    drawn = selection.draw_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
-    return selection.start_bulk(drawn.pk, actor=trips.BOSS, reason=REASON)[0]
+    frozen = selection.freeze_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
+    return selection.start_bulk(frozen.pk, actor=trips.BOSS, reason=REASON)[0]
 
 
-def start_over_http(person: Person, drawn: SagaBulk) -> int:
-    return person.post_json(f"{REST}bulks/{drawn.pk}/start/", {"reason": REASON})
+def start_over_http(person: Person, frozen: SagaBulk) -> int:
+    return person.post_json(f"{REST}bulks/{frozen.pk}/start/", {"reason": REASON})
 
 
-def stop_over_http(person: Person, drawn: SagaBulk) -> int:
-    return person.post_json(f"{REST}bulks/{drawn.pk}/stop/", {})
+def stop_over_http(person: Person, frozen: SagaBulk) -> int:
+    return person.post_json(f"{REST}bulks/{frozen.pk}/stop/", {})
 
 
-def start_on_page(person: Person, drawn: SagaBulk) -> int:
-    return person.client.post(f"{BULKS}{drawn.pk}/start/", {"reason": REASON}).status_code
+def start_on_page(person: Person, frozen: SagaBulk) -> int:
+    return person.client.post(f"{BULKS}{frozen.pk}/start/", {"reason": REASON}).status_code
 
 
-def stop_on_page(person: Person, drawn: SagaBulk) -> int:
-    return person.client.post(f"{BULKS}{drawn.pk}/stop/", {}).status_code
+def stop_on_page(person: Person, frozen: SagaBulk) -> int:
+    return person.client.post(f"{BULKS}{frozen.pk}/stop/", {}).status_code
 
 
-def stop_by_command(person: Person, drawn: SagaBulk) -> int:
-    return run_command("saga_bulk_stop", drawn.pk, "--user", person.role).code
+def stop_by_command(person: Person, frozen: SagaBulk) -> int:
+    return run_command("saga_bulk_stop", frozen.pk, "--user", person.role).code
 
 
 # By which way: what is done, whether that is a stop, and the answers to strangers, to those who may not, who may.
@@ -337,18 +337,18 @@ def test_starting_and_stopping_a_bulk_by_role(way: str) -> None:
     saga = trips.make_waiting_for_retry()
     for role in ROLES:
         person = Person(role)
-        drawn = start_as_boss(saga) if is_stop else draw_as(person, Operation.PAUSE, saga)
-        before = SagaBulk.objects.filter(pk=drawn.pk).values().get()
+        frozen = start_as_boss(saga) if is_stop else draw_as(person, Operation.PAUSE, saga)
+        before = SagaBulk.objects.filter(pk=frozen.pk).values().get()
 
-        found = switch(person, drawn)
+        found = switch(person, frozen)
 
-        after = SagaBulk.objects.filter(pk=drawn.pk).values().get()
+        after = SagaBulk.objects.filter(pk=frozen.pk).values().get()
         if role in MAY_BULK:
             assert (role, found, after["state"]) == (role, to_the_permitted, "stopped" if is_stop else "running")
         else:
             assert (role, found) == (role, to_strangers if role in STRANGERS else to_others)
             assert after == before, role
-    assert deeds_of(saga) == []
+    assert operations_of(saga) == []
 
 
 # What is read, and whether it holds what the permission for payloads is needed for.
@@ -384,7 +384,7 @@ def test_reading_by_role(what: str) -> None:
         text = b"".join(response).decode()
         assert (role, SECRET in text) == (role, holds_payloads and role in SEE_PAYLOADS)
     assert stored(saga) == before
-    seen = SagaLook.objects.filter(what__in=[access_log.What.PAGE, access_log.What.EXPORT, access_log.What.BUNDLE])
+    seen = SagaAccess.objects.filter(what__in=[access_log.What.PAGE, access_log.What.EXPORT, access_log.What.BUNDLE])
     assert set(seen.values_list("actor", flat=True)) <= set(SEE_PAYLOADS)
 
 

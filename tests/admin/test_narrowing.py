@@ -17,8 +17,8 @@ from sagas.admin.saga_list.filters import (
     ClosedFilter,
     FailingFilter,
     GroupFilter,
+    OperatedFilter,
     StepFilter,
-    TouchedFilter,
 )
 from sagas.admin.ui import paging
 from sagas.admin.ui.list_order import PlaceFilter, describe_place, find_order, parse_slow_place
@@ -81,8 +81,8 @@ def test_touch_filter(log_in: LogIn) -> None:
     touched, untouched = trips.make_paused(), trips.make_completed()
     client = log_in("viewer")
 
-    assert listed(client.get(LIST, {"touched": "yes"})) == ids(touched)
-    assert listed(client.get(LIST, {"touched": "no"})) == ids(untouched)
+    assert listed(client.get(LIST, {"operated": "yes"})) == ids(touched)
+    assert listed(client.get(LIST, {"operated": "no"})) == ids(untouched)
 
 
 def test_end_filter(log_in: LogIn) -> None:
@@ -132,12 +132,12 @@ def test_times_are_read_and_shown_in_utc_whatever_the_zone_of_the_project(log_in
     settings.TIME_ZONE = "Asia/Tokyo"
     moment = datetime(2026, 11, 20, 2, 10, tzinfo=UTC)
     early, late = trips.make_completed(), trips.make_completed()
-    drawn = selection.draw_selected(Operation.PAUSE, [late.pk], actor=trips.BOSS)
+    frozen = selection.freeze_selected(Operation.PAUSE, [late.pk], actor=trips.BOSS)
     Saga.objects.filter(pk=early.pk).update(created_at=moment)
-    SagaBulk.objects.filter(pk=drawn.pk).update(drawn_at=moment)
+    SagaBulk.objects.filter(pk=frozen.pk).update(frozen_at=moment)
     SagaWorker.objects.create(name="w", host="h", pid=1, started_at=moment, last_sweep_at=moment)
     SagaBarrier.objects.create(key="k", direction="action", state="done", created_at=moment)
-    access_log.note_look("boss", access_log.What.VALUE, saga_id=late.pk)
+    access_log.log_access("boss", access_log.What.VALUE, saga_id=late.pk)
     client, shown = log_in("admin"), "2026-11-20 02:10:00 UTC"
     midnight = start_of_today()
 
@@ -147,7 +147,7 @@ def test_times_are_read_and_shown_in_utc_whatever_the_zone_of_the_project(log_in
     assert f"Before {shown}" in page
     for path in ("sagabulk/", "sagaworker/", f"sagaworker/{SagaWorker.objects.get().pk}/change/", "sagabarrier/"):
         assert shown in client.get(f"/admin/sagas/{path}").content.decode(), path
-    assert " UTC</td>" in client.get("/admin/sagas/sagalook/").content.decode()
+    assert " UTC</td>" in client.get("/admin/sagas/sagaaccess/").content.decode()
     assert (midnight.utcoffset(), midnight.hour, midnight.minute) == (timedelta(), 0, 0)
     assert describe_moment(moment.astimezone(timezone(timedelta(hours=9)))) == shown
 
@@ -168,7 +168,7 @@ def test_orders(log_in: LogIn) -> None:
     [
         {"closed": "never"}, {"step": "Step One"}, {"step": "\x00"}, {"attempts": "0"}, {"attempts": "1"},
         {"attempts": "-1"},
-        {"attempts": "1e3"}, {"attempts": "9" * 20}, {"attempts": "\u0663"}, {"touched": "maybe"},
+        {"attempts": "1e3"}, {"attempts": "9" * 20}, {"attempts": "\u0663"}, {"operated": "maybe"},
         {"group": "xyz"}, {"failing": "xyz"}, {"group": "A" * 16}, {"group": "'; DROP TABLE sagas_saga"},
         {"by": "random"},
         {"before": "yesterday"}, {"before": "2026-11-20T03:00:00Z~nobody"}, {"before": "~" * 300},
@@ -332,7 +332,7 @@ def test_filters_read_no_table_whole() -> None:
         "compensated today": narrow(ClosedFilter, "today").filter(state="compensated"),
         "step": narrow(StepFilter, "book_flight"), "attempts": narrow(AttemptsFilter, "10"),
         "some attempts": narrow(AttemptsFilter, "3"),
-        "touched": narrow(TouchedFilter, "yes"), "rare group": narrow(GroupFilter, group),
+        "operated": narrow(OperatedFilter, "yes"), "rare group": narrow(GroupFilter, group),
         "frequent group": narrow(GroupFilter, "7".rjust(16, "0")), "failing": narrow(FailingFilter, group),
         "frequent failing": narrow(FailingFilter, "7".rjust(16, "0")),
         "place": narrow(PlaceFilter, describe_place(middle)),
@@ -362,7 +362,7 @@ def test_hostile_people_and_errors_are_shown_as_text(log_in: LogIn) -> None:
     saga = trips.start(order=hostile)
     operations.pause(saga.pk, actor=trips.Actor(name=hostile, is_trusted=True), reason=f"Because of {hostile}")
 
-    text = log_in("admin").get(LIST, {"touched": "yes"}).content.decode()
+    text = log_in("admin").get(LIST, {"operated": "yes"}).content.decode()
 
     assert "<script>alert" not in text
     assert hostile in unescape(text)

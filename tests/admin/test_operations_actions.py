@@ -13,7 +13,7 @@ from sagas.testing import drain
 
 from . import trips
 from .operating import fill, make
-from .pages import EVIDENCE, LIST, REASON, LogIn, action_of, deeds_of, form_of, page_of, stored, text_of
+from .pages import EVIDENCE, LIST, REASON, LogIn, action_of, form_of, operations_of, page_of, stored, text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -201,5 +201,5 @@ def test_actor_is_the_person_by_value(log_in: LogIn) -> None:
 
     log_in("operator").post(action_of(saga, Operation.RETRY), form_of(saga, actor="somebody else", is_trusted="1"))
 
-    assert deeds_of(saga) == [("retry", "operator", REASON)]
+    assert operations_of(saga) == [("retry", "operator", REASON)]
     assert Actor(name="operator").user is None

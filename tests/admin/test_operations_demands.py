@@ -9,7 +9,7 @@ from sagas.operators.preview import LABELS
 
 from . import trips
 from .operating import fill, make
-from .pages import LIST, REASON, LogIn, action_of, deeds_of, form_of, page_of, stored, text_of
+from .pages import LIST, REASON, LogIn, action_of, form_of, operations_of, page_of, stored, text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -45,7 +45,7 @@ def test_only_those_may_act_who_have_the_permission(log_in: LogIn, person: str, 
     assert posted.status_code == (302 if is_allowed else 403)
     if is_allowed:
         assert posted["Location"] == page_of(saga)
-        assert deeds_of(saga)[-1] == (operation.value, person, REASON)
+        assert operations_of(saga)[-1] == (operation.value, person, REASON)
     else:
         assert f"lacks the permission sagas.{PERMISSIONS[operation]}" in text_of(posted)
         assert stored(saga) == before
@@ -134,7 +134,7 @@ def test_reason_may_be_as_long_as_it_says(log_in: LogIn, reason: str) -> None:
     response = log_in("operator").post(action_of(saga, Operation.RETRY), form_of(saga, reason=reason))
 
     assert response.status_code == 302
-    assert deeds_of(saga) == [("retry", "operator", reason.replace("\r\n", "\n"))]
+    assert operations_of(saga) == [("retry", "operator", reason.replace("\r\n", "\n"))]
 
 
 @pytest.mark.parametrize("revision", ["", "0", "-1", "1.5", "one", "9" * 30, "9" * 6000, "\x00"])

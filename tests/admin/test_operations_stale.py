@@ -14,7 +14,7 @@ from sagas.testing import drain
 
 from . import trips
 from .operating import fill, make
-from .pages import REASON, LogIn, action_of, deeds_of, form_of, page_of, stored, text_of
+from .pages import REASON, LogIn, action_of, form_of, operations_of, page_of, stored, text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -96,7 +96,7 @@ def test_second_click_does_nothing(log_in: LogIn, operation: Operation) -> None:
     again = client.post(action_of(saga, operation), form)
 
     assert stored(saga) == before
-    assert len([deed for deed in deeds_of(saga) if deed[0] == operation.value]) == 1
+    assert len([operation for operation in operations_of(saga) if operation[0] == operation.value]) == 1
     assert again.status_code == 302
     assert again["Location"] == page_of(saga)
     messages = [str(message) for message in get_messages(again.wsgi_request)]
@@ -111,4 +111,4 @@ def test_same_action_by_another_person_is_a_difference_not_a_second_click(log_in
     response = log_in("operator").post(action_of(saga, Operation.RETRY), form)
 
     assert response.status_code == 409
-    assert len(deeds_of(saga)) == 1
+    assert len(operations_of(saga)) == 1

@@ -18,7 +18,7 @@ from sagas.models import Saga, SagaBulk, SagaHistory
 from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.operators.audit import operator_log
-from sagas.operators.audit.operator_log import WantedDeeds, read_deeds
+from sagas.operators.audit.operator_log import LogQuery, read_log
 from sagas.operators.bulk import selection
 from sagas.operators.preconditions import Operation
 
@@ -158,7 +158,7 @@ def test_sound_log_verifies(log_in: LogIn) -> None:
 
     text = log_in("viewer").post(f"{URL}?span=24h").content.decode()
 
-    assert "What was looked at fits its seals." in text
+    assert "What was looked at fits its signatures." in text
     assert "of 2 sagas whose rows say that people acted on them" in text
     assert "manage.py saga_verify_log looks at every saga" in text
 
@@ -177,7 +177,7 @@ def test_changed_log_is_named(log_in: LogIn) -> None:
 
     assert "This log was changed in the database." in text
     assert f"Saga {saga.pk}</a>: The saga tells of 3 entries, 2 are there" in text
-    assert "fits its seals." not in text
+    assert "fits its signatures." not in text
 
 
 def test_verifying_has_a_bound(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,8 +189,8 @@ def test_verifying_has_a_bound(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -
 
 
 def confirm_bulk(*sagas: Saga, actor: Actor = ADA, reason: str = REASON) -> SagaBulk:
-    drawn = selection.draw_selected(Operation.PAUSE, [saga.pk for saga in sagas], actor=actor)
-    return selection.start_bulk(drawn.pk, actor=actor, reason=reason)[0]
+    frozen = selection.freeze_selected(Operation.PAUSE, [saga.pk for saga in sagas], actor=actor)
+    return selection.start_bulk(frozen.pk, actor=actor, reason=reason)[0]
 
 
 def bulks_shown(response: Any) -> list[tuple[str, str, str]]:
@@ -201,7 +201,7 @@ def bulks_shown(response: Any) -> list[tuple[str, str, str]]:
 def test_who_confirmed_and_who_stopped_a_bulk_is_told(log_in: LogIn) -> None:
     client, found = log_in("viewer"), confirm_bulk(trips.start(), trips.start())
     selection.stop_bulk(found.pk, actor=BOB, reason=f"Wrong ones {HOSTILE}")
-    selection.draw_selected(Operation.RETRY, [trips.start().pk], actor=BOB)
+    selection.freeze_selected(Operation.RETRY, [trips.start().pk], actor=BOB)
     confirmed = ("ada", "Confirmed: Pause, 2 sagas", REASON)
     stopped = (BOB.name, "Stopped: Pause, 2 sagas", f"Wrong ones {HOSTILE}")
 
@@ -224,7 +224,7 @@ def test_bulks_are_leafed_through_with_the_rest(log_in: LogIn, monkeypatch: pyte
     made: list[tuple[str, str]] = []
     moment = trips.start().created_at + timedelta(minutes=1)
     for number in range(4):
-        made.append(("deed", f"{LIST}{pause(trips.start()).pk}/change/?tab=history"))
+        made.append(("operation", f"{LIST}{pause(trips.start()).pk}/change/?tab=history"))
         found = confirm_bulk(trips.start())
         made.append(("bulk", f"/admin/sagas/sagabulk/{found.pk}/change/"))
         if number % 2:
@@ -237,7 +237,7 @@ def test_bulks_are_leafed_through_with_the_rest(log_in: LogIn, monkeypatch: pyte
 
     for _ in range(len(made) + 1):
         context = client.get(url, {"span": "any"} if url == URL else None).context
-        page = [("deed", row.url) for row in context["rows"]] + [("bulk", row.url) for row in context["bulk_rows"]]
+        page = [("operation", row.url) for row in context["rows"]] + [("bulk", row.url) for row in context["bulk_rows"]]
         assert 1 <= len(page) <= max(size, 2)
         told += page
         url = URL + context["next_url"]
@@ -303,13 +303,13 @@ def test_log_reads_people_s_entries_alone() -> None:
         cursor.execute("ANALYZE sagas_sagahistory")
     since = saga.created_at - timedelta(hours=1)
     for wanted, index in (
-        (WantedDeeds(), "saga_history_deeds"),
-        (WantedDeeds(actor="nobody at all"), "saga_history_deeds_by"),
-        (WantedDeeds(actor="p0 (root@host)"), "saga_history_deeds_by"),
-        (WantedDeeds(operation=Operation.ABANDON), "saga_history_deed"),
-        (WantedDeeds(since=since, before="1700000000000000-5"), "saga_history_deeds"),
+        (LogQuery(), "saga_history_operations"),
+        (LogQuery(actor="nobody at all"), "saga_history_operations_by"),
+        (LogQuery(actor="p0 (root@host)"), "saga_history_operations_by"),
+        (LogQuery(operation=Operation.ABANDON), "saga_history_operation"),
+        (LogQuery(since=since, before="1700000000000000-5"), "saga_history_operations"),
     ):
         plan = operator_log._select(wanted).order_by("-at", "-pk")[:51].explain()
         assert index in plan, plan
         assert "Seq Scan" not in plan, plan
-    assert len(read_deeds(WantedDeeds(actor="p0")).deeds) == 50
+    assert len(read_log(LogQuery(actor="p0")).operations) == 50

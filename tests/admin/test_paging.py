@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from sagas.models import Saga, SagaLook
+from sagas.models import Saga, SagaAccess
 from sagas.operators.audit import access_log
 
 from . import trips
@@ -16,7 +16,7 @@ from .pages import LIST, REASON, LogIn, page_of, text_of
 
 pytestmark = pytest.mark.django_db
 
-LISTS = (LIST, BULKS, "/admin/sagas/sagalook/", "/admin/sagas/sagaworker/", "/admin/sagas/sagabarrier/")
+LISTS = (LIST, BULKS, "/admin/sagas/sagaaccess/", "/admin/sagas/sagaworker/", "/admin/sagas/sagabarrier/")
 NO_PAGES = ["2", "99", "0", "-1", "x", "1.5", "9" * 40, "1_0", "+1", " 1", "\u0661", "\x00", "%00", "1;2"]
 NO_NUMBERS = ["0", "-1", "x", "1.5", "9" * 19, "9" * 5000, "\u0661\u0662", "\x00", " 1", "1_0"]
 
@@ -36,18 +36,18 @@ def test_list_on_one_page_has_no_other_page(log_in: LogIn, url: str) -> None:
 
 
 def test_list_of_forty_nine_has_no_page_ninety_nine(log_in: LogIn) -> None:
-    SagaLook.objects.bulk_create(
-        SagaLook(at=trips.start().created_at, actor="ada", what="page", detail=str(number)) for number in range(49)
+    SagaAccess.objects.bulk_create(
+        SagaAccess(at=trips.start().created_at, actor="ada", what="page", detail=str(number)) for number in range(49)
     )
 
-    answer = log_in("admin").get("/admin/sagas/sagalook/", {"p": "99"})
+    answer = log_in("admin").get("/admin/sagas/sagaaccess/", {"p": "99"})
 
     assert (answer.status_code, "The list has no page 99." in text_of(answer)) == (400, True)
 
 
-@pytest.mark.parametrize("url", ["/admin/sagas/sagalook/", "/admin/sagas/sagabarrier/", LIST])
+@pytest.mark.parametrize("url", ["/admin/sagas/sagaaccess/", "/admin/sagas/sagabarrier/", LIST])
 def test_search_that_cannot_be_read_shows_nothing(log_in: LogIn, url: str) -> None:
-    assert access_log.note_look("ada", access_log.What.LIST)
+    assert access_log.log_access("ada", access_log.What.LIST)
 
     answer = log_in("admin").get(url, {"q": "\x00"})
 

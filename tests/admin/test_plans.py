@@ -250,7 +250,7 @@ def test_plan_changes_nothing_and_can_be_printed(maker: str) -> None:
         assert plan.is_allowed == (not plan.refusal) == bool(plan.outcome)
         assert json.loads(json.dumps(plan.as_dict()))["operation"] == operation.value
         text = plan.as_text()
-        assert text.startswith(f"Plan: {plan.deed}, saga {saga.pk}, revision ")
+        assert text.startswith(f"Plan: {plan.summary}, saga {saga.pk}, revision ")
         assert (plan.refusal or plan.outcome) in text
     assert stored(saga) == before
 

@@ -90,5 +90,5 @@ def test_api_names_its_own_addresses(enter: Any, saga: Saga) -> None:
     answer = enter.post(f"{PREFIX}/api/v1/sagas/bulks/", body, content_type="application/json")
 
     assert (answer.status_code, answer["Location"]) == (
-        201, f"{PREFIX}/api/v1/sagas/bulks/{SagaBulk.objects.latest('drawn_at').pk}/",
+        201, f"{PREFIX}/api/v1/sagas/bulks/{SagaBulk.objects.latest('frozen_at').pk}/",
     )  # fmt: skip

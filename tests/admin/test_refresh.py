@@ -82,8 +82,8 @@ def test_news_are_told_within_the_budget(log_in: LogIn, maker: str, person: str)
             assert ask(client, url).status_code == 200
         # Beside the budget: who looks is written down, under a savepoint only inside the transaction of a test.
         asked = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
-        assert len([sql for sql in asked if "sagas_sagalook" not in sql]) <= 10, url
-        assert sum("sagas_sagalook" in sql for sql in asked) <= 1
+        assert len([sql for sql in asked if "sagas_sagaaccess" not in sql]) <= 10, url
+        assert sum("sagas_sagaaccess" in sql for sql in asked) <= 1
     assert stored(saga) == before
 
 

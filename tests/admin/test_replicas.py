@@ -17,7 +17,7 @@ from sagas.worker import sweeper
 from tests.replicas import READ_ONLY, PrimaryReplica, opened_replica, reading_from_replica
 
 from . import trips
-from .bulks import BULKS, NEW, draw, draw_matching, run, url_of
+from .bulks import BULKS, NEW, draw, freeze_matching, run, url_of
 from .pages import LIST, REASON, LogIn, action_of, form_of, page_of, text_of
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
@@ -51,7 +51,7 @@ def list_filters(saga: Saga) -> dict[str, str]:
     group = SagaAttempt.objects.exclude(error_group="").values_list("error_group", flat=True)[0]
     chosen = {
         "display": "held", "needs": "any", "definition": "trip:3", "started": "24h", "closed": "no", "step": "pay",
-        "attempts": "2", "touched": "no", "group": group, "failing": group, "since": "2020-01-01",
+        "attempts": "2", "operated": "no", "group": group, "failing": group, "since": "2020-01-01",
         "until": "2999-01-01", "by": "slowest", "before": describe_place(saga),
     }  # fmt: skip
     assert set(chosen) == PARAMETERS
@@ -77,7 +77,7 @@ def test_pages_show_what_the_engines_database_holds(asked: list[str], log_in: Lo
     others = [
         CONSOLE, f"{LIST}refresh/", f"{LIST}{saga.pk}/refresh/", f"{LIST}failures/?span=7d", f"{LIST}log/?span=7d",
         f"{LIST}log/?span=7d&verify=on", BULKS, url_of(found), f"{NEW}?display=waiting_for_retry",
-        f"{CONSOLE}sagalook/", f"{CONSOLE}sagalook/?q={saga.pk}", f"{CONSOLE}sagaworker/", f"{CONSOLE}sagabarrier/",
+        f"{CONSOLE}sagaaccess/", f"{CONSOLE}sagaaccess/?q={saga.pk}", f"{CONSOLE}sagaworker/", f"{CONSOLE}sagabarrier/",
         f"{CONSOLE}sagabarrier/?q={saga.pk}", "/admin/",
         *(action_of(saga, operation) for operation in (Operation.PAUSE, Operation.CANCEL, Operation.RETRY)),
     ]  # fmt: skip
@@ -90,7 +90,7 @@ def test_actions_are_done_and_bulks_run_and_shown(asked: list[str], log_in: LogI
     saga, *others = (trips.make_waiting_for_retry() for _ in range(3))
 
     assert client.post(action_of(saga, Operation.PAUSE), form_of(saga)).status_code == 302
-    ticked, matching = draw(client, *others), draw_matching(client, display="held")
+    ticked, matching = draw(client, *others), freeze_matching(client, display="held")
     assert [found.total for found in (ticked, matching)] == [2, 1]
     assert client.post(url_of(ticked, "start"), {"reason": REASON}).status_code == 302
     assert "0 of 2" in get(client, url_of(ticked, "refresh"))
@@ -112,8 +112,8 @@ def test_api_answers_and_acts(asked: list[str], log_in: LogIn) -> None:
         get(client, address)
     revision = Saga.objects.get(pk=saga.pk).revision
     assert client.post(act, {"reason": REASON, "revision": revision}, **post).status_code == 200
-    drawn = client.post(f"{API}bulks/", {"operation": "resume", "sagas": [str(saga.pk)]}, **post)
-    url = drawn["Location"]
+    frozen = client.post(f"{API}bulks/", {"operation": "resume", "sagas": [str(saga.pk)]}, **post)
+    url = frozen["Location"]
     assert client.post(f"{url}start/", {"reason": REASON}, **post).json()["state"] == "running"
     run(SagaBulk.objects.get())
     assert client.get(url).json()["counts"]["done"] == 1

@@ -29,8 +29,8 @@ SAGAS = "/api/v1/sagas/"
         ("attempts", "10", {"failing"}),
         ("group", "", {"failing"}),
         ("failing", "", {"failing"}),
-        ("touched", "yes", {"paused"}),
-        ("touched", "no", {"failing", "old"}),
+        ("operated", "yes", {"paused"}),
+        ("operated", "no", {"failing", "old"}),
         ("since", "2026-01-02T00:00:00Z", {"failing", "paused"}),
         ("since", "2026-01-01T01:00:00+01:00", {"failing", "paused", "old"}),
         ("until", "2026-01-02T00:00:00+00:00", {"old"}),
@@ -65,7 +65,7 @@ def test_several_filters_narrow_together_and_are_told() -> None:
     assert [saga.pk for saga in wanted.select()] == [failing.pk]
     assert parse_filter(wanted.as_dict()) == wanted
     assert wanted.words == "display: compensation failing; step: book_flight; attempts: 2"
-    assert not parse_filter({"step": "book_flight", "touched": "yes"}).select().exists()
+    assert not parse_filter({"step": "book_flight", "operated": "yes"}).select().exists()
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_several_filters_narrow_together_and_are_told() -> None:
     [
         ("step", "Step One"), ("step", "x" * 61), ("attempts", "1"), ("attempts", "0"), ("attempts", "-2"),
         ("attempts", "1e3"), ("attempts", "9" * 10), ("attempts", "\u0663"), ("group", "xyz"), ("group", "A" * 16),
-        ("failing", "xyz"), ("touched", "maybe"), ("since", "yesterday"),
+        ("failing", "xyz"), ("operated", "maybe"), ("since", "yesterday"),
         ("since", "2026-11-20T03:00:00"), ("since", "2026-11-20"),
         ("until", "0001-01-01T00:00:00Z"), ("until", "9999-12-31T23:59:59Z"), ("until", "9" * 5000), ("until", " "),
         ("closed", "never"), ("started", "2h"), ("state", "held"), ("state", "pending,"),

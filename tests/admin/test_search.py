@@ -124,12 +124,12 @@ def test_programs_narrow_all_that_are_found(sagas: list[Saga]) -> None:
 def test_a_bulk_freezes_all_that_are_found(sagas: list[Saga]) -> None:
     wanted = parse_filter({"search": CUSTOMER})
 
-    drawn = selection.draw_matching(
+    frozen = selection.freeze_matching(
         Operation.PAUSE, wanted.select(), actor=BOSS, filter=wanted.as_dict(), words=wanted.words
     )
 
-    assert drawn.total == len(sagas)
-    assert list(drawn.items.order_by("position").values_list("saga_id", flat=True)) == [saga.pk for saga in sagas]
+    assert frozen.total == len(sagas)
+    assert list(frozen.items.order_by("position").values_list("saga_id", flat=True)) == [saga.pk for saga in sagas]
 
 
 def test_a_common_search_looks_through_the_newest_and_says_so(

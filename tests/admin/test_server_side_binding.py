@@ -10,12 +10,12 @@ from django.db.backends.postgresql.base import ServerBindingCursor
 from prometheus_client import CollectorRegistry, generate_latest
 
 from sagas import clock
-from sagas.models import Saga, SagaLook
+from sagas.models import Saga, SagaAccess
 from sagas.monitoring import doctor
 from sagas.monitoring.metrics import SagaCollector
 from sagas.operators import operations
 from sagas.operators.audit import access_log, verification
-from sagas.operators.audit.operator_log import WantedDeeds, read_deeds
+from sagas.operators.audit.operator_log import LogQuery, read_log
 from sagas.operators.bulk import runner
 from sagas.operators.preconditions import Operation
 from sagas.operators.queries import statistics
@@ -25,7 +25,7 @@ from sagas.retention import purge
 from sagas.worker import sweeper
 
 from . import trips
-from .bulks import draw, draw_matching, run, url_of
+from .bulks import draw, freeze_matching, run, url_of
 from .crawling import crawl
 from .pages import LIST, REASON, LogIn, action_of, form_of, page_of, text_of
 
@@ -50,11 +50,11 @@ def saga() -> Saga:
 
 def test_looks_are_written_down(saga: Saga) -> None:
     for what in access_log.What:
-        assert access_log.note_look("ada", what, saga_id=saga.pk, detail="why")
-        assert access_log.note_look("ada", what, saga_id=saga.pk, detail="why")
-        assert access_log.note_look("ada", what)
+        assert access_log.log_access("ada", what, saga_id=saga.pk, detail="why")
+        assert access_log.log_access("ada", what, saga_id=saga.pk, detail="why")
+        assert access_log.log_access("ada", what)
 
-    found = list(SagaLook.objects.filter(saga_id=saga.pk).values_list("what", flat=True))
+    found = list(SagaAccess.objects.filter(saga_id=saga.pk).values_list("what", flat=True))
     taken_along_twice = [what.value for what in access_log.TAKEN_ALONG]
     assert sorted(found) == sorted([*(what.value for what in access_log.What), *taken_along_twice])
 
@@ -74,7 +74,7 @@ def test_every_page_shows_what_it_shows_elsewhere(log_in: LogIn, saga: Saga) -> 
         "q=order:ORD",
         "by=slowest",
         "attempts=2",
-        "touched=yes",
+        "operated=yes",
     ):
         assert client.get(f"{LIST}?{query}").status_code == 200, query
         assert client.get(f"{LIST}export/csv/?{query}").getvalue().count(b"\n") > 0, query
@@ -86,8 +86,8 @@ def test_actions_and_bulks_are_done(log_in: LogIn, saga: Saga) -> None:
     assert client.post(action_of(saga, Operation.RESUME), form_of(saga)).status_code == 302
     bulks = [
         draw(client, saga),
-        draw_matching(client, needs="any"),
-        draw_matching(client, step="pay", q="ORD", since="2020-01-01"),
+        freeze_matching(client, needs="any"),
+        freeze_matching(client, step="pay", q="ORD", since="2020-01-01"),
     ]
     for found in bulks:
         assert client.post(url_of(found, "start"), {"reason": REASON, "count": str(found.total)}).status_code == 302
@@ -100,7 +100,7 @@ def test_actions_and_bulks_are_done(log_in: LogIn, saga: Saga) -> None:
 
 def test_engine_looks_after_its_sagas(saga: Saga) -> None:
     operations.pause(saga.pk, actor=trips.BOSS, reason=REASON)
-    verified = verification.verify_all(sealed_since=None)
+    verified = verification.verify_all(signed_since=None)
     with clock.restored():
         clock.move(timedelta(hours=2))
         swept = sweeper.wake_due(limit=5) + sweeper.run_due(limit=50)
@@ -117,8 +117,8 @@ def test_engine_looks_after_its_sagas(saga: Saga) -> None:
 def test_facts_are_read(saga: Saga) -> None:
     assert find_saga(str(saga.pk)[:13]) == saga.pk
     assert len(list_sagas(SagaFilter(needs="any", search="ORD"))) > 3
-    assert set(statistics.refresh([*statistics.read_figures()], timeout="20s")) == set(statistics.read_figures())
-    assert read_deeds(WantedDeeds(actor="boss", since=saga.created_at - timedelta(days=1)), with_bulks=True).deeds
+    assert set(statistics.refresh([*statistics.read_statistics()], timeout="20s")) == set(statistics.read_statistics())
+    assert read_log(LogQuery(actor="boss", since=saga.created_at - timedelta(days=1)), with_bulks=True).operations
     registry = CollectorRegistry()
     registry.register(SagaCollector())
     assert b"sagas_open" in generate_latest(registry)

@@ -14,7 +14,7 @@ from sagas.models import Saga
 from sagas.operators.preconditions import Operation
 
 from . import trips
-from .pages import action_of, deeds_of, form_of
+from .pages import action_of, form_of, operations_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,7 +44,7 @@ def test_one_form_sent_three_times_at_once_acts_once() -> None:
 
     assert post_together(saga, [Operation.RETRY] * 3) == [302, 302, 302]
 
-    assert [deed[0] for deed in deeds_of(saga)] == ["retry"]
+    assert [operation[0] for operation in operations_of(saga)] == ["retry"]
     trips.drain(saga)
     assert Saga.objects.get(pk=saga.pk).state == "completed"
 
@@ -54,4 +54,4 @@ def test_two_actions_on_one_revision_have_one_winner() -> None:
 
     assert post_together(saga, [Operation.RETRY, Operation.COMPENSATE]) == [302, 409]
 
-    assert len(deeds_of(saga)) == 1
+    assert len(operations_of(saga)) == 1

@@ -20,7 +20,7 @@ from sagas.operators.preconditions import Operation
 
 from . import trips
 from .crawling import Reader, crawl, strays
-from .pages import REASON, LogIn, deeds_of, form_of, text_of
+from .pages import REASON, LogIn, form_of, operations_of, text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -43,9 +43,9 @@ def saga() -> Saga:
         fault.refuse("book_hotel", trips.RetryLater("The hotel does not answer.", after=3000))
         trips.look(found.pk)
     boss = Actor(name="admin", is_trusted=True)
-    running = selection.draw_selected(Operation.PAUSE, [found.pk], actor=boss)
+    running = selection.freeze_selected(Operation.PAUSE, [found.pk], actor=boss)
     selection.start_bulk(running.pk, actor=boss, reason=REASON)
-    selection.draw_selected(Operation.RETRY, [found.pk], actor=boss)
+    selection.freeze_selected(Operation.RETRY, [found.pk], actor=boss)
     operations.pause(found.pk, actor=trips.BOSS, reason=REASON)
     operations.resume(found.pk, actor=trips.BOSS, reason=REASON)
     SagaWorker.objects.create(
@@ -84,13 +84,13 @@ def act_everywhere(client: Client, saga: Saga, prefix: str) -> list[Any]:
         client.get(f"{bulks}{Saga().pk}/change/"),
         client.post(f"{bulks}new/?q={saga.pk}", {"operation": Operation.PAUSE.value}),
     ]
-    drawn = SagaBulk.objects.latest("drawn_at")
+    frozen = SagaBulk.objects.latest("frozen_at")
     answers += [
-        client.get(f"{bulks}{drawn.pk}/history/"),
-        client.post(f"{bulks}{drawn.pk}/start/", {"reason": "short"}),
-        client.post(f"{bulks}{drawn.pk}/start/", {"reason": REASON}),
-        client.post(f"{bulks}{drawn.pk}/stop/", {"reason": ""}),
-        client.post(f"{bulks}{drawn.pk}/stop/", {"reason": ""}),
+        client.get(f"{bulks}{frozen.pk}/history/"),
+        client.post(f"{bulks}{frozen.pk}/start/", {"reason": "short"}),
+        client.post(f"{bulks}{frozen.pk}/start/", {"reason": REASON}),
+        client.post(f"{bulks}{frozen.pk}/stop/", {"reason": ""}),
+        client.post(f"{bulks}{frozen.pk}/stop/", {"reason": ""}),
     ]
     return answers
 
@@ -108,7 +108,7 @@ def test_every_action_leads_on_on_the_site(log_in: LogIn, saga: Saga, urls: str,
     pages = [Reader(text_of(answer)) for answer in answers if answer.status_code != 302]
     links_of = {address for page in pages for address in page.list_addresses("href", "action", "data-url")}
     assert {address for address in links_of if address[0] == "/" and not address.startswith(prefix)} <= {"/"}
-    assert [deed[0] for deed in deeds_of(saga)][-2:] == ["pause", "resume"]
+    assert [operation[0] for operation in operations_of(saga)][-2:] == ["pause", "resume"]
 
 
 def test_refreshed_parts_stay_on_the_site(log_in: LogIn, saga: Saga) -> None:

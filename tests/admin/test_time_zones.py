@@ -54,7 +54,7 @@ def saga(log_in: LogIn) -> Saga:
     run(found)
     draw(client, saga, operation=Operation.RETRY)
     sweeper.beat(queues=["sagas"], found=0)
-    assert access_log.note_look("ada", access_log.What.PAGE, saga_id=saga.pk)
+    assert access_log.log_access("ada", access_log.What.PAGE, saga_id=saga.pk)
     SagaBarrier.objects.create(key=f"{saga.pk}:pay", direction="action", state="done", created_at=saga.created_at)
     return saga
 
@@ -64,7 +64,7 @@ def list_pages(saga: Saga) -> list[str]:
     others = Saga.objects.order_by("created_at")
     pages = [page_of(other, tab) for other in others for tab in ("graph", "timeline", "steps", "history")]
     actions = [action_of(other, operation) for other in others for operation in (Operation.RETRY, Operation.PAUSE)]
-    names = ("sagabulk", "sagaworker", "sagalook", "sagabarrier")
+    names = ("sagabulk", "sagaworker", "sagaaccess", "sagabarrier")
     lists = [LIST, *(f"/admin/sagas/{name}/" for name in names), f"{LIST}log/", f"{LIST}failures/", "/admin/sagas/"]
     return [*pages, *actions, *lists, *(url_of(found) for found in SagaBulk.objects.all()), f"{LIST}refresh/"]
 

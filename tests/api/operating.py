@@ -16,11 +16,11 @@ BULKS = f"{SAGAS}bulks/"
 
 
 def find_ids(customer: Shopper, number: str) -> dict[str, str]:
-    """Return the ids of an order's saga and of a bulk of it, drawn now, as ``saga_id`` and ``bulk_id``."""
+    """Return the ids of an order's saga and of a bulk of it, frozen now, as ``saga_id`` and ``bulk_id``."""
     saga_id = str(Order.objects.get(number=number).saga_id)
-    drawn = customer.post(BULKS, {"operation": "pause", "sagas": [saga_id]})
-    assert drawn.status_code == 201, drawn.content
-    return {"saga_id": saga_id, "bulk_id": drawn["Location"].rstrip("/").rpartition("/")[2]}
+    frozen = customer.post(BULKS, {"operation": "pause", "sagas": [saga_id]})
+    assert frozen.status_code == 201, frozen.content
+    return {"saga_id": saga_id, "bulk_id": frozen["Location"].rstrip("/").rpartition("/")[2]}
 
 
 def url_of(saga: Saga, operation: Operation | None = None) -> str:

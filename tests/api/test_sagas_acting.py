@@ -11,7 +11,7 @@ from sagas.operators import operations
 from sagas.operators.preconditions import Operation
 from tests.admin import trips
 from tests.admin.operating import WHERE
-from tests.admin.pages import EVIDENCE, REASON, deeds_of, stored
+from tests.admin.pages import EVIDENCE, REASON, operations_of, stored
 
 from .conftest import Enter, assert_problem, list_pointers, set_rates
 from .operating import BULKS, SAGAS, body_of, url_of
@@ -30,11 +30,11 @@ def test_every_action_is_planned_and_done(enter: Enter, operation: Operation) ->
 
     done = boss.post(url_of(saga, operation), body_of(saga, operation, step))
     assert (done.status_code, done.json()["is_repeat"]) == (200, False), done.content
-    assert deeds_of(saga)[-1] == (operation.value, "supervisor", REASON)
+    assert operations_of(saga)[-1] == (operation.value, "supervisor", REASON)
 
     again = boss.post(url_of(saga, operation), body_of(saga, operation, step, revision=plan.json()["revision"]))
     assert (again.status_code, again.json().get("is_repeat")) in [(200, True), (409, None)]
-    assert sum(deed == (operation.value, "supervisor", REASON) for deed in deeds_of(saga)) == 1
+    assert sum(operation == (operation.value, "supervisor", REASON) for operation in operations_of(saga)) == 1
 
 
 def test_stale_revision_does_nothing_and_tells_the_facts(enter: Enter) -> None:
@@ -141,7 +141,7 @@ def test_addresses_that_are_none(enter: Enter) -> None:
     )
     assert_problem(admin.get(f"{url_of(saga, Operation.PAUSE)}?step=%00"), 400, "bad-request")
     assert_problem(admin.post(f"{url_of(saga, Operation.PAUSE)}?revision=1", body), 400, "bad-request")
-    assert deeds_of(saga) == []
+    assert operations_of(saga) == []
 
 
 def test_requests_are_throttled(enter: Enter, settings: Any) -> None:
@@ -154,4 +154,4 @@ def test_requests_are_throttled(enter: Enter, settings: Any) -> None:
 
     assert_problem(answer, 429, "too-many-requests")
     assert int(answer["Retry-After"]) > 0
-    assert (other.get(SAGAS).status_code, deeds_of(saga)) == (200, [])
+    assert (other.get(SAGAS).status_code, operations_of(saga)) == (200, [])

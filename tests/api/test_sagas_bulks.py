@@ -18,7 +18,7 @@ from sagas.operators.bulk import runner, selection
 from sagas.operators.bulk.preconditions import EVERYTHING
 from sagas.operators.preconditions import Operation
 from tests.admin import trips
-from tests.admin.pages import REASON, deeds_of, stored
+from tests.admin.pages import REASON, operations_of, stored
 
 from .conftest import Enter, assert_problem
 from .operating import BULKS, SAGAS
@@ -30,9 +30,10 @@ def test_bulk_is_drawn_started_watched_and_repeated_without_effect(enter: Enter)
     first, second = trips.make_paused(), trips.make_paused()
     boss = enter("supervisor")
 
-    drawn = boss.post(BULKS, {"operation": "resume", "filter": {"display": "held", "needs": "paused"}})
-    url = drawn["Location"]
-    assert (drawn.status_code, drawn.json()["total"], drawn.json()["words"]) == (201, 2, "display: held; needs: paused")
+    frozen = boss.post(BULKS, {"operation": "resume", "filter": {"display": "held", "needs": "paused"}})
+    url = frozen["Location"]
+    shown = frozen.json()
+    assert (frozen.status_code, shown["total"], shown["words"]) == (201, 2, "display: held; needs: paused")
     operations.resume(second.pk, actor=trips.BOSS, reason=REASON)
     operations.pause(second.pk, actor=trips.BOSS, reason=REASON)
     assert boss.post(f"{url}start/", {"reason": REASON, "count": 2}).json()["state"] == "running"
@@ -47,13 +48,13 @@ def test_bulk_is_drawn_started_watched_and_repeated_without_effect(enter: Enter)
     assert [item["result"] for item in page["results"]] == ["done"]
     [item] = boss.get(page["next"]).json()["results"]
     assert (item["saga_id"], item["result"]) == (str(second.pk), "stale")
-    assert [deed[0] for deed in deeds_of(first)] == ["pause", "resume"]
+    assert [operation[0] for operation in operations_of(first)] == ["pause", "resume"]
     assert boss.post(f"{url}stop/", {}).json()["state"] == "finished"
 
 
 def test_bulks_are_listed_newest_first_and_leafed_through(enter: Enter) -> None:
     boss, saga = enter("supervisor"), trips.start()
-    made = [selection.draw_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS) for _ in range(5)]
+    made = [selection.freeze_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS) for _ in range(5)]
     selection.start_bulk(made[0].pk, actor=trips.BOSS, reason=REASON)
     found: list[Any] = []
     url = f"{BULKS}?page_size=2"
@@ -63,7 +64,7 @@ def test_bulks_are_listed_newest_first_and_leafed_through(enter: Enter) -> None:
         url = page["next"]
 
     assert [one["id"] for one in found] == [str(one.pk) for one in reversed(made)]
-    assert [one["state"] for one in found] == [*["drawn"] * 4, "running"]
+    assert [one["state"] for one in found] == [*["frozen"] * 4, "running"]
     assert (found[-1]["reason"], found[-1]["total"]) == (REASON, 1)
     assert set(boss.get(f"{BULKS}{made[0].pk}/").json()) - set(found[0]) == {"counts"}
     assert enter("viewer").get(BULKS).status_code == 200
@@ -84,7 +85,7 @@ def test_bulk_by_selection_and_stop(enter: Enter) -> None:
     stopped = boss.post(f"{url}stop/", {"reason": "Wrong."}).json()
 
     assert (stopped["state"], stopped["stopped_by"], runner.run_due()) == ("stopped", "supervisor", 0)
-    assert deeds_of(saga) == []
+    assert operations_of(saga) == []
 
 
 @pytest.mark.parametrize(
@@ -138,14 +139,14 @@ def test_everything_is_confirmed_in_words(enter: Enter) -> None:
 
     for words in ({}, {"words": "yes"}, {"count": 1}):
         assert_problem(admin.post(f"{url}start/", {"reason": REASON, **words}), 422, "invalid-input")
-    assert SagaBulk.objects.get().state == "drawn"
+    assert SagaBulk.objects.get().state == "frozen"
     assert admin.post(f"{url}start/", {"reason": REASON, "words": EVERYTHING}).status_code == 200
 
 
 def test_permission_to_view_bulks_is_asked(enter: Enter) -> None:
-    drawn = selection.draw_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
+    frozen = selection.freeze_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
     person = enter("nobody")
     User.objects.get(username="nobody").user_permissions.add(Permission.objects.get(codename="view_saga"))
 
     assert person.get(SAGAS).status_code == 200
-    assert_problem(person.get(f"{BULKS}{drawn.pk}/"), 403, "permission-denied")
+    assert_problem(person.get(f"{BULKS}{frozen.pk}/"), 403, "permission-denied")

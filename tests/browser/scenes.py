@@ -90,8 +90,8 @@ def make_machinery(saga: Saga) -> None:
         SagaBarrier.objects.create(
             key=f"{saga.pk}:step_{number}", direction="action", state="done", created_at=saga.created_at
         )
-    access_log.note_look("operator", access_log.What.PAGE, saga_id=saga.pk)
-    access_log.note_look("supervisor", access_log.What.EXPORT, detail="display=compensation_failing, started=24h")
+    access_log.log_access("operator", access_log.What.PAGE, saga_id=saga.pk)
+    access_log.log_access("supervisor", access_log.What.EXPORT, detail="display=compensation_failing, started=24h")
 
 
 def tamper(saga: Saga) -> None:
@@ -104,7 +104,7 @@ def tamper(saga: Saga) -> None:
 
 def draw(sagas: list[Saga]) -> SagaBulk:
     """Freeze a set for the administrator."""
-    return selection.draw_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=_administrator())
+    return selection.freeze_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=_administrator())
 
 
 def start(sagas: list[Saga]) -> SagaBulk:

@@ -18,7 +18,7 @@ from .looking import WIDE
 from .scenes import REASON, run
 
 
-def deeds() -> int:
+def count_logged() -> int:
     return SagaHistory.objects.filter(what="operator_acted", data__has_key="bulk").count()
 
 
@@ -44,7 +44,7 @@ def test_all_sagas_of_one_failing_provider_are_retried_together(visit: Visit, ha
     button.click()
     expect(page.get_by_role("alert")).to_contain_text("Not done")
     expect(page.locator(".errorlist")).to_contain_text(f"You typed {total - 1}, but this set has {total} sagas.")
-    assert deeds() == 0
+    assert count_logged() == 0
     page.get_by_label("How many sagas?").fill(str(total))
     button.click()
     expect(page.get_by_role("status").filter(has_text=f"Started: workers act on {total} sagas now.")).to_be_visible()
@@ -58,7 +58,7 @@ def test_all_sagas_of_one_failing_provider_are_retried_together(visit: Visit, ha
     expect(page.locator("#content-main")).to_contain_text(f"{total} of {total} sagas have a result.")
     page.get_by_role("link", name="had changed, nothing done 1").click()
     expect(page.get_by_role("region", name="Result of each saga").get_by_role("row")).to_have_count(2)
-    assert deeds() == total - 1
+    assert count_logged() == total - 1
     assert other.history.filter(what="operator_acted", data__has_key="bulk").count() == 0
 
 
@@ -81,8 +81,8 @@ def test_mistaken_bulk_is_refused(visit: Visit, has_scripts: bool) -> None:
     expect(page.locator(".errorlist")).to_contain_text("No filter narrows this set.")
     page.get_by_role("link", name="Leave them as they are").click()
 
-    run_nothing = [runner.run_due(), deeds(), SagaBulk.objects.get().state]
-    assert run_nothing == [0, 0, "drawn"]
+    run_nothing = [runner.run_due(), count_logged(), SagaBulk.objects.get().state]
+    assert run_nothing == [0, 0, "frozen"]
     assert EVERYTHING == "every open saga"
 
 
@@ -104,4 +104,4 @@ def test_ticked_rows_lead_to_a_page_of_their_own(visit: Visit, has_scripts: bool
     page.get_by_role("button", name="Stop this bulk").click()
 
     expect(page.get_by_role("status").filter(has_text="Stopped.")).to_be_visible()
-    assert (runner.run_due(), deeds()) == (0, 0)
+    assert (runner.run_due(), count_logged()) == (0, 0)

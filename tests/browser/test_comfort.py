@@ -247,11 +247,11 @@ def test_list_is_used_by_keyboard(visit: Visit) -> None:
 @pytest.mark.parametrize(
     ("path", "link"),
     [
-        ("/admin/sagas/saga/log/", ".saga-deeds tbody tr td.saga-what a"),
+        ("/admin/sagas/saga/log/", ".saga-operations tbody tr td.saga-what a"),
         ("/admin/sagas/saga/failures/", ".saga-groups > tbody > tr td.saga-links a:last-child"),
         ("/admin/sagas/", "section table.saga-table > tbody > tr > td a"),
         ("/admin/sagas/sagabulk/", "#result_list tbody th a"),
-        ("/admin/sagas/sagalook/", "#result_list tbody .field-saga a"),
+        ("/admin/sagas/sagaaccess/", "#result_list tbody .field-saga a"),
     ],
 )
 def test_every_list_is_used_by_keyboard(visit: Visit, path: str, link: str) -> None:
@@ -261,8 +261,8 @@ def test_every_list_is_used_by_keyboard(visit: Visit, path: str, link: str) -> N
             fault.refuse("book_hotel", RetryLater(message, after=3000))
             look(saga.pk)
         operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
-        selection.draw_selected(Operation.RESUME, [saga.pk], actor=trips.BOSS)
-        access_log.note_look("boss", access_log.What.VALUE, saga_id=saga.pk)
+        selection.freeze_selected(Operation.RESUME, [saga.pk], actor=trips.BOSS)
+        access_log.log_access("boss", access_log.What.VALUE, saga_id=saga.pk)
     trips.start()  # another state, for the dashboard
     visitor = visit()
     page = visitor.page

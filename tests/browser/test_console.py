@@ -20,7 +20,7 @@ from .looking import SCREENSHOTS
 from .scenes import REASON
 
 
-def deeds_of(saga: Saga) -> list[tuple[str, str | None, str]]:
+def operations_of(saga: Saga) -> list[tuple[str, str | None, str]]:
     rows = SagaHistory.objects.filter(saga=saga, what="operator_acted").order_by("number")
     return list(rows.values_list("to_state", "actor", "reason"))
 
@@ -58,14 +58,14 @@ def test_operator_finds_a_saga_by_its_order_and_retries_it(visit: Visit, has_scr
     expect(page.get_by_role("table", name="What runs next")).to_contain_text("book_flight")
     page.get_by_role("button", name="Retry now").click()
     expect(page.get_by_role("alert")).to_contain_text("Not done")
-    assert deeds_of(saga) == []
+    assert operations_of(saga) == []
     page.get_by_label("Reason").fill(REASON)
     page.get_by_role("button", name="Retry now").click()
 
     expect(
         page.get_by_role("status").filter(has_text="Done: Due now, with a fresh budget: book_flight.")
     ).to_be_visible()
-    assert deeds_of(saga) == [("retry", "operator", REASON)]
+    assert operations_of(saga) == [("retry", "operator", REASON)]
     drain(saga)
     page.reload()
     expect(page.get_by_role("region", name="Where it stands")).to_contain_text("compensated")
@@ -90,7 +90,7 @@ def test_supervisor_forces_a_saga_back(visit: Visit, has_scripts: bool) -> None:
     page.get_by_role("button", name="Force compensate").click()
 
     expect(page.get_by_role("status").filter(has_text="Done: The saga compensates.")).to_be_visible()
-    assert deeds_of(saga) == [("compensate", "supervisor", REASON)]
+    assert operations_of(saga) == [("compensate", "supervisor", REASON)]
     assert drain(saga).state == "compensated"
 
 
@@ -110,7 +110,7 @@ def test_keyboard_is_enough(visit: Visit) -> None:
     page.keyboard.press("Enter")
 
     expect(page.get_by_role("status").filter(has_text="Done: ")).to_be_visible()
-    assert len(deeds_of(saga)) == 1
+    assert len(operations_of(saga)) == 1
 
 
 def test_double_click_acts_once(visit: Visit) -> None:
@@ -123,7 +123,7 @@ def test_double_click_acts_once(visit: Visit) -> None:
     visitor.page.get_by_role("button", name="Retry now").dblclick()
 
     expect(visitor.page.get_by_role("region", name="Where it stands")).to_be_visible()
-    assert len(deeds_of(saga)) == 1
+    assert len(operations_of(saga)) == 1
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
@@ -141,7 +141,7 @@ def test_colleague_who_was_faster_is_seen(visit: Visit, has_scripts: bool) -> No
     expect(page.get_by_role("alert")).to_contain_text("the saga has changed since you looked")
     expect(page.get_by_role("table", name="History since")).to_contain_text("A colleague was faster.")
     expect(page.get_by_label("Reason")).to_have_value(REASON)
-    assert [deed[0] for deed in deeds_of(saga)] == ["pause"]
+    assert [operation[0] for operation in operations_of(saga)] == ["pause"]
 
 
 def test_viewer_is_offered_nothing_and_may_do_nothing(visit: Visit) -> None:

@@ -112,12 +112,12 @@ def test_pages_about_many_sagas(looker: Looker) -> None:
     looker.look("list-refused", f"{LIST}?display=nonsense")
     looker.look("failures", f"{LIST}failures/")
     looker.look("log", f"{LIST}log/")
-    looker.look("looks", "/admin/sagas/sagalook/")
+    looker.look("looks", "/admin/sagas/sagaaccess/")
     looker.look("workers", "/admin/sagas/sagaworker/")
     looker.look("barriers", "/admin/sagas/sagabarrier/")
 
     page, plain = looker.visitor.page, looker.plain.page
-    for name, word in (("log-sound", "fits its seals"), ("log-broken", "was changed in the database")):
+    for name, word in (("log-sound", "fits its signatures"), ("log-broken", "was changed in the database")):
         for one in (page, plain):
             one.goto(f"{looker.visitor.address}{LIST}log/")
             one.get_by_role("button", name="Verify this window").click()
@@ -150,7 +150,7 @@ def test_pages_with_nothing_on_them(looker: Looker) -> None:
     looker.look("empty-failures", f"{LIST}failures/")
     looker.look("empty-log", f"{LIST}log/")
     looker.look("empty-bulks", BULKS)
-    looker.look("empty-looks", "/admin/sagas/sagalook/")
+    looker.look("empty-looks", "/admin/sagas/sagaaccess/")
 
 
 def test_pages_of_bulks(looker: Looker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_pages_of_bulks(looker: Looker, monkeypatch: pytest.MonkeyPatch) -> None
     looker.look("bulk-errors")
     looker.compare("bulk-errors")
     old = scenes.draw(sagas[:2])
-    SagaBulk.objects.filter(pk=old.pk).update(drawn_at=old.drawn_at - timedelta(days=2))
+    SagaBulk.objects.filter(pk=old.pk).update(frozen_at=old.frozen_at - timedelta(days=2))
     looker.look("bulk-expired", url_of(old))
 
     stopped = scenes.start(sagas[10:])

@@ -71,8 +71,8 @@ def test_log_is_narrowed_and_verified(visit: Visit, has_scripts: bool) -> None:
     page.get_by_label("Action").select_option("resume")
     page.get_by_label("Time").select_option("24h")
     page.get_by_role("button", name="Show").click()
-    expect(page.locator("section[aria-labelledby=deeds] tbody tr")).to_have_count(3)
+    expect(page.locator("section[aria-labelledby=operations] tbody tr")).to_have_count(3)
     page.get_by_role("button", name="Verify this window").click()
 
-    expect(page.get_by_role("status", name="Verification")).to_contain_text("What was looked at fits its seals.")
-    expect(page.locator("section[aria-labelledby=deeds] tbody tr")).to_have_count(3)
+    expect(page.get_by_role("status", name="Verification")).to_contain_text("What was looked at fits its signatures.")
+    expect(page.locator("section[aria-labelledby=operations] tbody tr")).to_have_count(3)

@@ -1,4 +1,4 @@
-"""Say in figures what a run did, what was done to it, and what came of it."""
+"""Say in statistics what a run did, what was done to it, and what came of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .estate import LEASE_SECONDS, PATIENT_ENGINE, RECOVERY_BOUND_SECONDS
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Hold the figures of one run.
+    """Hold the statistics of one run.
 
     Units: seconds.
     """
@@ -81,8 +81,8 @@ def write_spread(seconds: Sequence[float]) -> str:
     """Write the middle and the end of a distribution."""
     if not seconds:
         return "none"
-    figures = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p100": 1.0}
-    return ", ".join(f"{name} {find_percentile(seconds, part) * 1000:.0f} ms" for name, part in figures.items())
+    statistics = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p100": 1.0}
+    return ", ".join(f"{name} {find_percentile(seconds, part) * 1000:.0f} ms" for name, part in statistics.items())
 
 
 def write_bound() -> str:
@@ -109,6 +109,6 @@ def is_slower(
 ) -> bool:
     """Tell whether alternating rounds beside something were slower than allowed, against those without it.
 
-    ratio, slack_seconds: what is allowed; the slack is for what a machine does to a figure of a few milliseconds.
+    ratio, slack_seconds: what is allowed; the slack is for what a machine does to a statistic of a few milliseconds.
     """
     return find_middle_p99(beside) > ratio * find_middle_p99(calm) + slack_seconds

@@ -15,7 +15,7 @@ PER_SECOND, AT_ONCE = 1, 11
 # So many have a result when a worker is killed.
 KILLED_AT, FULLY_KILLED_AT = (3,), (3, 16, 30)
 SLOW_BULKS = {**FAST_ENGINE, "BULK_RATE": PER_SECOND}
-DEEDS = """
+OPERATIONS = """
     SELECT o.number, h.to_state AS operation, h.data ->> 'bulk' AS bulk FROM sagas_sagahistory h
     JOIN orders_order o ON o.saga_id = h.saga_id
     WHERE h.what = 'operator_acted' AND o.number = ANY(%s) ORDER BY o.number"""
@@ -48,8 +48,10 @@ def test_bulk_outlives_its_workers_and_acts_once_on_each_saga(quiet_shop: Shop, 
     wait_until(lambda: read_bulk(quiet_shop, started["id"])["state"] == "finished", "the bulk is finished")
     counts = read_bulk(quiet_shop, started["id"])["counts"]
     assert {name: count for name, count in counts.items() if count} == {"done": sagas}
-    deeds = [(row["number"], row["operation"], row["bulk"]) for row in quiet_shop.project.query(DEEDS, [numbers])]
-    assert deeds == [(number, "retry", started["id"]) for number in numbers]
+    operations = [
+        (row["number"], row["operation"], row["bulk"]) for row in quiet_shop.project.query(OPERATIONS, [numbers])
+    ]
+    assert operations == [(number, "retry", started["id"]) for number in numbers]
     for number in numbers:
         # The provider does not answer yet: its outcome is as unknown as before, and the money was taken once.
         quiet_shop.wait_until_needing(number, "outcome_unknown")

@@ -82,7 +82,7 @@ class Releases:
             pause_seconds=LOOK_SECONDS,
         )
 
-    def wait_for_looks(self, sagas: Iterable[str]) -> None:
+    def wait_for_accesses(self, sagas: Iterable[str]) -> None:
         """Wait until a worker has looked again at each of these sagas, a few times, and put off the next look."""
         for _ in range(LOOKS):
             seen = {row["id"]: row["due_at"] for row in self.look(sagas)}
@@ -97,7 +97,7 @@ class Releases:
         """Check that sagas of a version that nobody has are held, with the reason, and are left alone otherwise."""
         self.wait_until_all(sagas, "hold", MISSING)
         before = self.look(sagas)
-        self.wait_for_looks(sagas)
+        self.wait_for_accesses(sagas)
         after = self.look(sagas)
         for row in after:
             assert f"'chaos-parcel' version {version} " in row["reason"]
@@ -152,7 +152,7 @@ def test_each_saga_is_run_by_code_that_knows_its_version(releases: Releases, tmp
 
     gate.touch()
     releases.wait_until_closed(gated[2])
-    releases.wait_for_looks(gated[1])
+    releases.wait_for_accesses(gated[1])
     assert releases.list_runs(gated[1]) == waiting
     back = releases.start_worker("back", "1,2")
     releases.wait_until_closed(gated[1])

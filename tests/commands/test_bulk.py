@@ -15,7 +15,7 @@ from .cases import REASON, WHY, completed_trip, run_command, start_trip
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 
-def deeds() -> list[str]:
+def operations() -> list[str]:
     return list(SagaHistory.objects.filter(what="operator_acted").values_list("to_state", flat=True))
 
 
@@ -38,7 +38,7 @@ def test_filter_is_counted_then_acted_on() -> None:
     found.refresh_from_db()
     document = run_command("saga_bulk_show", found.pk, "--json").json
     assert document == {**describe_bulk(found), "nothing_done": []}
-    assert (document["counts"]["done"], document["drawn_at"]) == (1, found.drawn_at.isoformat())
+    assert (document["counts"]["done"], document["frozen_at"]) == (1, found.frozen_at.isoformat())
     assert str(found.pk) in run_command("saga_bulk_show").out
 
 
@@ -49,9 +49,9 @@ def test_filters_of_the_console_count_here() -> None:
     def count(*narrow: str) -> str:
         return run_command("saga_bulk", "pause", *narrow, "--dry-run").out
 
-    for narrow in (("--touched", "no"), ("--since", moment)):
+    for narrow in (("--operated", "no"), ("--since", moment)):
         assert count(*narrow).startswith("pause of 1 sagas"), narrow
-    for narrow in (("--touched", "yes"), ("--until", "2020-01-01T00:00:00Z"), ("--attempts", "2"),
+    for narrow in (("--operated", "yes"), ("--until", "2020-01-01T00:00:00Z"), ("--attempts", "2"),
                    ("--group", "0" * 16), ("--step", "unheard_of")):  # fmt: skip
         assert count(*narrow).startswith("pause of 0 sagas"), narrow
     assert run_command("saga_bulk", "pause", "--attempts", "1", *WHY).code == 2
@@ -89,7 +89,7 @@ def test_a_filter_that_narrows_nothing_is_none(narrow: tuple[str, ...], form: tu
     [
         ("--display", "pending"),
         ("--definition", "trip"),
-        ("--touched", "no"),
+        ("--operated", "no"),
         ("--search", "TRIP-0"),
         ("--state", "pending"),
     ],
@@ -155,7 +155,7 @@ def test_named_sagas_are_acted_on_and_told_of() -> None:
     found = SagaBulk.objects.get()
     runner.advance(found.pk)
 
-    assert deeds() == ["cancel"]
+    assert operations() == ["cancel"]
     assert run_command("saga_bulk_stop", found.pk).code == 0
 
 
@@ -178,7 +178,7 @@ def test_refused_bulk_leaves_nothing(arguments: tuple[str, ...], code: int, text
     done = run_command("saga_bulk", "pause", *arguments, *WHY)
 
     assert (done.code, text in done.err) == (code, True), done.err
-    assert (SagaBulk.objects.count(), deeds()) == (0, [])
+    assert (SagaBulk.objects.count(), operations()) == (0, [])
 
 
 def test_stop_leaves_the_rest_undone() -> None:
@@ -191,7 +191,7 @@ def test_stop_leaves_the_rest_undone() -> None:
 
     assert (stopped.code, stopped.out) == (0, "Stopped.\n1 of 1 sagas had not begun.\n")
     assert (again.code, again.json["is_repeat"]) == (0, True)
-    assert (runner.run_due(), deeds()) == (0, [])
+    assert (runner.run_due(), operations()) == (0, [])
 
 
 def test_unknown_bulk_is_refused() -> None:

@@ -19,9 +19,9 @@ BOSS = Actor(name="boss", is_trusted=True)
 
 
 def start_bulk(*sagas: Saga) -> UUID:
-    drawn = selection.draw_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=BOSS)
-    selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
-    return drawn.pk
+    frozen = selection.freeze_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=BOSS)
+    selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
+    return frozen.pk
 
 
 def test_sweep_runs_a_bulk_without_a_broker() -> None:

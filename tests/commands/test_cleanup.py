@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from sagas import clock
 from sagas.conf import get_settings
-from sagas.models import Saga, SagaBarrier, SagaLook
+from sagas.models import Saga, SagaAccess, SagaBarrier
 from sagas.operators.audit import access_log
 from sagas.retention import purge
 from sagas.retention.purge import Report
@@ -77,17 +77,17 @@ def test_a_dry_run_says_that_barrier_rows_of_open_sagas_may_stay() -> None:
 
 
 def test_old_looks_are_counted_told_and_deleted_until_somebody_stops(settings: Any) -> None:
-    settings.SAGAS = {**settings.SAGAS, "LOOK_RETENTION": timedelta(days=1)}
+    settings.SAGAS = {**settings.SAGAS, "ACCESS_RETENTION": timedelta(days=1)}
     for days in (0, 2, 3):
-        SagaLook.objects.create(at=timezone.now() - timedelta(days=days), actor="ada", what="page")
+        SagaAccess.objects.create(at=timezone.now() - timedelta(days=days), actor="ada", what="page")
 
     trial = run_command("saga_cleanup", "--older-than", "30d", "--dry-run")
-    assert access_log.delete_expired_looks(should_stop=lambda: True) == 0
+    assert access_log.delete_expired_accesses(should_stop=lambda: True) == 0
     done = run_command("saga_cleanup", "--older-than", "30d")
 
     assert trial.out == "Would delete 0 sagas, 2 looks and 0 barrier rows.\n"
     assert done.out == "Deleted 0 sagas, 2 looks and 0 barrier rows.\n"
-    assert SagaLook.objects.count() == 1
+    assert SagaAccess.objects.count() == 1
 
 
 def test_it_prints_json() -> None:

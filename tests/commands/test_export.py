@@ -8,7 +8,7 @@ from io import StringIO
 
 import pytest
 
-from sagas.models import SagaLook
+from sagas.models import SagaAccess
 from sagas.operators.queries.export import COLUMNS
 
 from .cases import completed_trip, failing_trip, run_command, start_trip
@@ -40,7 +40,7 @@ def test_documents() -> None:
     assert (document["id"], document["has_payloads"], "input" in document) == (str(saga.pk), False, False)
     [document] = [json.loads(line) for line in whole.out.splitlines()]
     assert document["input"] == {"traveller": "Ada"}
-    assert list(SagaLook.objects.values_list("what", flat=True)) == ["export"]
+    assert list(SagaAccess.objects.values_list("what", flat=True)) == ["export"]
 
 
 def test_nothing_fits() -> None:

@@ -59,7 +59,7 @@ def make_hostile_surroundings(saga: Saga) -> SagaBulk:
     )
     return SagaBulk.objects.create(
         operation="pause", state="finished", actor=HOSTILE[:60], account="", filter={"search": HOSTILE}, words=HOSTILE,
-        total=0, drawn_at=saga.created_at, reason=HOSTILE, is_trusted=True,
+        total=0, frozen_at=saga.created_at, reason=HOSTILE, is_trusted=True,
     )  # fmt: skip
 
 

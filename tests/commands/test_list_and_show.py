@@ -8,7 +8,7 @@ import pytest
 
 from sagas.core.definition import registry
 from sagas.engine import advance
-from sagas.models import Saga, SagaKey, SagaLook
+from sagas.models import Saga, SagaAccess, SagaKey
 from sagas.operators.presentation.transcript import render
 
 from .cases import (
@@ -178,7 +178,7 @@ def test_a_look_says_nothing_beside_what_was_asked(call: tuple[str, ...], caplog
     done = run_command(*call)
 
     assert (done.code, done.err, caplog.records) == (0, "", [])
-    assert SagaLook.objects.count() == 1
+    assert SagaAccess.objects.count() == 1
 
 
 def test_an_empty_list_is_no_failure() -> None:

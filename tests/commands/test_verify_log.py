@@ -36,7 +36,7 @@ def test_sound_log() -> None:
 
     done = run_command("saga_verify_log")
 
-    assert (done.code, done.out) == (0, "Verified 3 sealed entries of 1 sagas.\n")
+    assert (done.code, done.out) == (0, "Verified 3 signed entries of 1 sagas.\n")
 
 
 def test_no_sagas_at_all() -> None:
@@ -53,8 +53,8 @@ def test_changed_entry_is_named() -> None:
     text, data = run_command("saga_verify_log"), run_command("saga_verify_log", "--json", "--since", "1h")
 
     assert (text.code, data.code) == (1, 1)
-    assert f"Entry {number} does not fit its seal" in text.out
-    assert "1 sagas do not fit their seals." in text.err
+    assert f"Entry {number} does not fit its signature" in text.out
+    assert "1 sagas do not fit their signatures." in text.err
     assert data.json["sagas"] == 2
     found = [(finding["saga_id"], finding["number"], finding["flaw"]) for finding in data.json["findings"]]
     assert found == [(str(saga.pk), number, "changed")]
@@ -68,14 +68,14 @@ def test_one_saga_alone() -> None:
     assert run_command("saga_verify_log", "--saga", changed.pk).code == 1
 
 
-def test_entries_from_before_seals_were_kept_need_none() -> None:
+def test_entries_from_before_signatures_were_kept_need_none() -> None:
     saga = make_paused()
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")
-        cursor.execute("UPDATE sagas_sagahistory SET seal = '' WHERE saga_id = %s", [saga.pk])
+        cursor.execute("UPDATE sagas_sagahistory SET signature = '' WHERE saga_id = %s", [saga.pk])
         cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
-    Saga.objects.filter(pk=saga.pk).update(seal="", seal_count=0)
+    Saga.objects.filter(pk=saga.pk).update(signature="", signature_count=0)
 
     assert run_command("saga_verify_log").code == 1
-    assert run_command("saga_verify_log", "--sealed-since", "2999-01-01T00:00:00Z").code == 0
+    assert run_command("saga_verify_log", "--signed-since", "2999-01-01T00:00:00Z").code == 0

@@ -31,13 +31,13 @@ def make(world: World, count: int = 3) -> list[Saga]:
 
 
 def draw(sagas: list[Saga], operation: Operation = PAUSE, actor: Actor = BOSS) -> SagaBulk:
-    return selection.draw_selected(operation, [saga.pk for saga in sagas], actor=actor)
+    return selection.freeze_selected(operation, [saga.pk for saga in sagas], actor=actor)
 
 
-def draw_and_start(sagas: list[Saga], operation: Operation = PAUSE, actor: Actor = BOSS) -> SagaBulk:
-    drawn = draw(sagas, operation, actor)
-    count = drawn.total if drawn.total > 100 else None
-    found, is_new = selection.start_bulk(drawn.pk, actor=actor, reason=REASON, count=count)
+def freeze_and_start(sagas: list[Saga], operation: Operation = PAUSE, actor: Actor = BOSS) -> SagaBulk:
+    frozen = draw(sagas, operation, actor)
+    count = frozen.total if frozen.total > 100 else None
+    found, is_new = selection.start_bulk(frozen.pk, actor=actor, reason=REASON, count=count)
     assert is_new
     return found
 
@@ -59,7 +59,7 @@ def results_of(bulk_id: UUID) -> list[str | None]:
     return list(items.values_list("result", flat=True))
 
 
-def deeds_of(saga: Saga) -> list[tuple[str, str | None, Any]]:
+def operations_of(saga: Saga) -> list[tuple[str, str | None, Any]]:
     return [(row.to_state, row.actor, row.data.get("bulk")) for row in told(saga, "operator_acted")]
 
 

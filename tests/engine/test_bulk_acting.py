@@ -28,12 +28,12 @@ from .bulks import (
     COLLEAGUE,
     COMMITS,
     REASON,
-    deeds_of,
     draw,
-    draw_and_start,
+    freeze_and_start,
     holds_of,
     make,
     make_user,
+    operations_of,
     results_of,
     run_to_end,
 )
@@ -46,15 +46,15 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 def test_saga_that_a_colleague_moved_is_stale_and_stays_as_he_left_it(world: World) -> None:
     sagas = make(world, 4)
     operations.pause(sagas[3].pk, actor=BOSS, reason=REASON)
-    started = draw_and_start(sagas, Operation.COMPENSATE)
+    started = freeze_and_start(sagas, Operation.COMPENSATE)
     operations.pause(sagas[0].pk, actor=COLLEAGUE, reason=REASON)
     operations.force_compensate(sagas[1].pk, actor=COLLEAGUE, reason=REASON)
 
     ended = run_to_end(started.pk)
 
     assert results_of(ended.pk) == ["stale", "stale", "done", "done"]
-    assert deeds_of(sagas[0]) == [("pause", "colleague", None)]
-    assert deeds_of(sagas[1]) == [("compensate", "colleague", None)]
+    assert operations_of(sagas[0]) == [("pause", "colleague", None)]
+    assert operations_of(sagas[1]) == [("compensate", "colleague", None)]
     message = ended.items.get(position=1).message
     assert "at revision 2, but the decision was made on 1" in message
     assert "held: paused" in message
@@ -64,12 +64,12 @@ def test_each_saga_gets_its_own_answer(world: World) -> None:
     done, paused, closed, gone = make(world, 4)
     operations.pause(paused.pk, actor=COLLEAGUE, reason=REASON)
     operations.force_compensate(closed.pk, actor=COLLEAGUE, reason=REASON)
-    started = draw_and_start([done, paused, closed, gone])
+    started = freeze_and_start([done, paused, closed, gone])
     with connections["default"].cursor() as cursor:
-        cursor.execute("SELECT set_config('sagas.retention.purge', 'on', false)")
+        cursor.execute("SELECT set_config('sagas.retention', 'on', false)")
         for statement in DELETE_ORDER:
             cursor.execute(statement, [[gone.pk]])
-        cursor.execute("SELECT set_config('sagas.retention.purge', '', false)")
+        cursor.execute("SELECT set_config('sagas.retention', '', false)")
 
     ended = run_to_end(started.pk)
 
@@ -80,12 +80,12 @@ def test_each_saga_gets_its_own_answer(world: World) -> None:
         ("refused", "The saga is compensated; nothing can be done to it any more."),
         ("gone", "The saga is deleted."),
     ]
-    assert (ended.counts["not_begun"], len(deeds_of(paused)), len(deeds_of(closed))) == (0, 1, 1)
+    assert (ended.counts["not_begun"], len(operations_of(paused)), len(operations_of(closed))) == (0, 1, 1)
 
 
 def test_poisoned_saga_does_not_stop_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sagas = make(world)
-    started = draw_and_start(sagas)
+    started = freeze_and_start(sagas)
     real, poisoned = runner.perform_operation, sagas[0].pk
 
     def perform(operation: Operation, saga_id: UUID, **arguments: Any) -> Any:
@@ -100,7 +100,7 @@ def test_poisoned_saga_does_not_stop_the_others(world: World, monkeypatch: pytes
 
     assert results_of(ended.pk) == ["failed", "done", "done"]
     assert ended.items.get(position=1).message == "Given up after 3 failures: DataError. The log tells more."
-    assert (holds_of(sagas), deeds_of(sagas[0])) == ([None, "paused", "paused"], [])
+    assert (holds_of(sagas), operations_of(sagas[0])) == ([None, "paused", "paused"], [])
 
 
 def take_permission(user: User) -> None:
@@ -130,7 +130,7 @@ def delete(user: User) -> None:
 )
 def test_who_may_not_any_more_has_the_rest_refused(world: World, lapse: Callable[[User], None], text: str) -> None:
     sagas, user = make(world), make_user("pause_saga", "bulk_saga")
-    started = draw_and_start(sagas, actor=Actor.of_user(user))
+    started = freeze_and_start(sagas, actor=Actor.of_user(user))
     assert runner.advance(started.pk) == 1
     lapse(user)
 
@@ -143,7 +143,7 @@ def test_who_may_not_any_more_has_the_rest_refused(world: World, lapse: Callable
 
 def test_new_account_of_the_same_name_inherits_no_bulk(world: World) -> None:
     sagas, user = make(world), make_user("pause_saga", "bulk_saga")
-    started = draw_and_start(sagas, actor=Actor.of_user(user))
+    started = freeze_and_start(sagas, actor=Actor.of_user(user))
     user.delete()
     make_user("pause_saga", "bulk_saga")
 
@@ -154,7 +154,7 @@ def test_new_account_of_the_same_name_inherits_no_bulk(world: World) -> None:
 
 def test_rate_is_kept_over_all_workers(world: World) -> None:
     with override_settings(SAGAS={"BULK_RATE": 2}):
-        started = draw_and_start(make(world, 30))
+        started = freeze_and_start(make(world, 30))
         done = [runner.advance(started.pk), runner.advance(started.pk)]
         clock.move(timedelta(seconds=2))
         done.append(runner.advance(started.pk))
@@ -171,7 +171,7 @@ def test_rate_is_kept_over_all_workers(world: World) -> None:
 
 def test_stopping_leaves_what_has_not_begun(world: World) -> None:
     sagas = make(world)
-    started = draw_and_start(sagas)
+    started = freeze_and_start(sagas)
     assert runner.advance(started.pk) == 1
 
     stopped, is_new = selection.stop_bulk(started.pk, actor=COLLEAGUE)
@@ -190,7 +190,7 @@ def test_stop_in_the_middle_of_a_saga_waits_for_it_and_nothing_follows(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sagas = make(world)
-    started = draw_and_start(sagas)
+    started = freeze_and_start(sagas)
     clock.move(timedelta(seconds=5))
     real = runner.perform_operation
     stops: list[StopElsewhere] = []
@@ -242,36 +242,36 @@ WAITING = """SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'adv
 
 
 def test_stopping_needs_the_permission_and_a_start(world: World) -> None:
-    drawn = draw(make(world))
-    started = draw_and_start(make(world))
+    frozen = draw(make(world))
+    started = freeze_and_start(make(world))
 
     with pytest.raises(PermissionRefused):
         selection.stop_bulk(started.pk, actor=Actor.of_user(make_user("pause_saga")))
     with pytest.raises(OperationRefused, match="was not started"):
-        selection.stop_bulk(drawn.pk, actor=BOSS)
+        selection.stop_bulk(frozen.pk, actor=BOSS)
     with pytest.raises(BadRequest):
         selection.stop_bulk(started.pk, actor=BOSS, reason="x" * 501)
     with pytest.raises(BulkNotFound):
         selection.stop_bulk(uuid4(), actor=BOSS)
-    assert (selection.find_bulk(started.pk).state, selection.find_bulk(drawn.pk).state) == ("running", "drawn")
+    assert (selection.find_bulk(started.pk).state, selection.find_bulk(frozen.pk).state) == ("running", "frozen")
 
 
 @COMMITS
 def test_workers_side_by_side_do_everything_once(world: World) -> None:
     sagas = make(world, 12)
-    started = draw_and_start(sagas)
+    started = freeze_and_start(sagas)
     clock.move(timedelta(seconds=10))
 
     counts = run_side_by_side([lambda: runner.advance(started.pk)] * 4)
 
     assert sorted(counts) == [0, 0, 0, 12]
     run_to_end(started.pk)
-    assert [len(deeds_of(saga)) for saga in sagas] == [1] * 12
+    assert [len(operations_of(saga)) for saga in sagas] == [1] * 12
 
 
 def test_worker_whose_lease_went_to_another_does_nothing_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sagas = make(world)
-    started = draw_and_start(sagas)
+    started = freeze_and_start(sagas)
     clock.move(timedelta(seconds=5))
     real = runner._act_or_note
     taken: list[object] = []
@@ -286,15 +286,15 @@ def test_worker_whose_lease_went_to_another_does_nothing_more(world: World, monk
 
     # The other one has it, and has not acted yet: every saga is still to be done.
     assert runner.advance(started.pk) == 0
-    assert (len(taken), [deeds_of(saga) for saga in sagas]) == (1, [[]] * 3)
+    assert (len(taken), [operations_of(saga) for saga in sagas]) == (1, [[]] * 3)
     run_to_end(started.pk)
-    assert [len(deeds_of(saga)) for saga in sagas] == [1] * 3
+    assert [len(operations_of(saga)) for saga in sagas] == [1] * 3
 
 
 def test_sweep_wakes_for_a_due_bulk_once_in_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[UUID] = []
     monkeypatch.setattr(runner.wakeup, "send", woken.append)
-    started = draw_and_start(make(world))
+    started = freeze_and_start(make(world))
     woken.clear()
 
     assert [runner.wake_due(), runner.wake_due()] == [1, 0]
@@ -310,7 +310,7 @@ def test_sweep_wakes_for_a_due_bulk_once_in_a_while(world: World, monkeypatch: p
 
 def test_wake_for_a_bulk_reaches_it_by_the_task_of_the_sagas(world: World) -> None:
     sagas = make(world, 1)
-    started = draw_and_start(sagas)
+    started = freeze_and_start(sagas)
 
     tasks.advance(str(started.pk))
     tasks.advance(str(selection.find_bulk(started.pk).pk))
@@ -323,17 +323,17 @@ def test_wake_for_a_bulk_reaches_it_by_the_task_of_the_sagas(world: World) -> No
 @COMMITS
 def test_starting_wakes_after_the_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[UUID] = []
-    drawn = draw(make(world))
+    frozen = draw(make(world))
     monkeypatch.setattr(selection.wakeup, "send", lambda bulk_id, queue="": woken.append(bulk_id))
 
     with transaction.atomic():
-        selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+        selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
         assert woken == []
-    assert woken == [drawn.pk]
+    assert woken == [frozen.pk]
 
 
 def test_run_due_survives_a_bulk_that_raises(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = draw_and_start(make(world, 1)), draw_and_start(make(world, 1))
+    first, second = freeze_and_start(make(world, 1)), freeze_and_start(make(world, 1))
     real = runner._claim
 
     def claim(bulk_id: UUID) -> Any:
@@ -349,7 +349,7 @@ def test_run_due_survives_a_bulk_that_raises(world: World, monkeypatch: pytest.M
 
 
 def test_state_constraints_hold(world: World) -> None:
-    started = draw_and_start(make(world, 1))
+    started = freeze_and_start(make(world, 1))
 
     for values in ({"due_at": None}, {"state": "finished"}, {"state": "odd"}, {"reason": ""}):
         with pytest.raises(Exception, match="saga_bulk"), transaction.atomic():

@@ -22,11 +22,11 @@ from .bulks import (
     COLLEAGUE,
     PAUSE,
     REASON,
-    deeds_of,
     draw,
-    draw_and_start,
+    freeze_and_start,
     holds_of,
     make,
+    operations_of,
     results_of,
     run_to_end,
 )
@@ -41,7 +41,7 @@ BREAKS: dict[str, Break] = {"killed": kill_at, "cut": cut_at}
 def start_three(world: World) -> tuple[list[Saga], SagaBulk]:
     """Start a bulk of three, the second of which a colleague moves; its rate lets all be done at once."""
     sagas = make(world)
-    started = draw_and_start(sagas)
+    started = freeze_and_start(sagas)
     operations.cancel(sagas[1].pk, actor=COLLEAGUE, reason=REASON)
     SagaBulk.objects.filter(pk=started.pk).update(due_at=started.due_at - timedelta(seconds=5))
     return sagas, started
@@ -62,7 +62,7 @@ def test_worker_that_breaks_at_any_boundary_leaves_a_bulk_that_ends_right(world:
         ended = run_to_end(started.pk)
 
         assert (ended.state, results_of(ended.pk)) == ("finished", ["done", "stale", "done"]), where
-        assert [deed for saga in sagas for deed in deeds_of(saga)] == [
+        assert [operation for saga in sagas for operation in operations_of(saga)] == [
             ("pause", "boss", str(ended.pk)), ("cancel", "colleague", None), ("pause", "boss", str(ended.pk)),
         ], where  # fmt: skip
         assert holds_of(sagas) == ["paused", None, "paused"], where
@@ -87,28 +87,28 @@ def test_drawing_that_breaks_leaves_a_whole_set_or_none(world: World, way: str) 
 def test_start_that_breaks_is_either_done_or_can_be_repeated(world: World, way: str) -> None:
     sagas = make(world)
 
-    def start(drawn: SagaBulk) -> object:
-        return selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+    def start(frozen: SagaBulk) -> object:
+        return selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
 
     first = draw(sagas)
     for number, kind in enumerate(count_boundaries(lambda: start(first))):
-        drawn = draw(sagas)
-        assert BREAKS[way](number, lambda drawn=drawn: start(drawn)), number
+        frozen = draw(sagas)
+        assert BREAKS[way](number, lambda frozen=frozen: start(frozen)), number
         connections.close_all()
 
         is_started = kind == AFTER_COMMIT
-        assert selection.find_bulk(drawn.pk).state == ("running" if is_started else "drawn"), number
-        assert selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)[1] is not is_started, number
+        assert selection.find_bulk(frozen.pk).state == ("running" if is_started else "frozen"), number
+        assert selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)[1] is not is_started, number
         # Lost wake-ups do not matter: the sweep finds it.
-        assert drawn.pk in set(SagaBulk.objects.filter(due_at__isnull=False).values_list("pk", flat=True))
+        assert frozen.pk in set(SagaBulk.objects.filter(due_at__isnull=False).values_list("pk", flat=True))
 
 
 @pytest.mark.parametrize("way", BREAKS)
 def test_stop_that_breaks_is_either_done_or_can_be_repeated(world: World, way: str) -> None:
     sagas = make(world)
-    first = draw_and_start(sagas)
+    first = freeze_and_start(sagas)
     for number, kind in enumerate(count_boundaries(lambda: selection.stop_bulk(first.pk, actor=COLLEAGUE))):
-        started = draw_and_start(sagas, PAUSE)
+        started = freeze_and_start(sagas, PAUSE)
         assert BREAKS[way](number, lambda started=started: selection.stop_bulk(started.pk, actor=COLLEAGUE)), number
         connections.close_all()
 

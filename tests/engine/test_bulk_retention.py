@@ -14,7 +14,7 @@ from sagas.operators.bulk import selection
 from sagas.retention import bulks, purge
 from sagas.retention.purge import Scope
 
-from .bulks import BOSS, draw, draw_and_start, make, run_to_end
+from .bulks import BOSS, draw, freeze_and_start, make, run_to_end
 from .side_by_side import run_elsewhere
 from .world import World
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 @pytest.fixture(autouse=True)
 def _short_memory(settings: Any) -> None:
     """Let the age that is given decide."""
-    settings.SAGAS = {**settings.SAGAS, "LOOK_RETENTION": timedelta(microseconds=1)}
+    settings.SAGAS = {**settings.SAGAS, "ACCESS_RETENTION": timedelta(microseconds=1)}
 
 
 def now() -> Any:
@@ -33,9 +33,9 @@ def now() -> Any:
 
 def test_what_is_over_or_forgotten_goes_and_nothing_else(world: World) -> None:
     sagas = make(world)
-    finished, stopped = run_to_end(draw_and_start(sagas).pk), draw_and_start(sagas)
+    finished, stopped = run_to_end(freeze_and_start(sagas).pk), freeze_and_start(sagas)
     selection.stop_bulk(stopped.pk, actor=BOSS)
-    running, forgotten = draw_and_start(sagas), draw(sagas)
+    running, forgotten = freeze_and_start(sagas), draw(sagas)
     clock.move(timedelta(hours=2))
     fresh = draw(sagas)
     scope = Scope(closed_before=now() - timedelta(hours=1))
@@ -50,7 +50,7 @@ def test_what_is_over_or_forgotten_goes_and_nothing_else(world: World) -> None:
 
 
 def test_bulk_that_ended_lately_stays(world: World) -> None:
-    ended = run_to_end(draw_and_start(make(world)).pk)
+    ended = run_to_end(freeze_and_start(make(world)).pk)
     clock.move(timedelta(hours=1))
 
     assert bulks.delete_expired_bulks(ended.ended_at) == 0
@@ -58,8 +58,8 @@ def test_bulk_that_ended_lately_stays(world: World) -> None:
 
 
 def test_who_confirmed_and_stopped_is_kept_as_long_as_who_saw_payloads(world: World, settings: Any) -> None:
-    settings.SAGAS = {**settings.SAGAS, "LOOK_RETENTION": timedelta(days=2)}
-    ended = draw_and_start(make(world))
+    settings.SAGAS = {**settings.SAGAS, "ACCESS_RETENTION": timedelta(days=2)}
+    ended = freeze_and_start(make(world))
     selection.stop_bulk(ended.pk, actor=BOSS)
     clock.move(timedelta(days=1))
 
@@ -73,7 +73,7 @@ def test_who_confirmed_and_stopped_is_kept_as_long_as_who_saw_payloads(world: Wo
 
 def test_large_bulk_goes_in_batches_and_stops_when_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulks, "BATCH_ROWS", 2)
-    ended = run_to_end(draw_and_start(make(world, 5)).pk)
+    ended = run_to_end(freeze_and_start(make(world, 5)).pk)
     later = ended.ended_at + timedelta(seconds=1)
     clock.move(timedelta(hours=1))
     answers = iter([False, False, True, True])
@@ -86,9 +86,9 @@ def test_large_bulk_goes_in_batches_and_stops_when_asked(world: World, monkeypat
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
 def test_set_that_is_being_confirmed_is_passed_over(world: World) -> None:
-    drawn = draw(make(world))
+    frozen = draw(make(world))
     with transaction.atomic():
-        SagaBulk.objects.select_for_update(no_key=True).get(pk=drawn.pk)
+        SagaBulk.objects.select_for_update(no_key=True).get(pk=frozen.pk)
         clock.move(timedelta(hours=2))
 
         assert run_elsewhere(lambda: bulks.delete_expired_bulks(now())) == 0

@@ -21,7 +21,7 @@ from sagas.monitoring.metrics import SagaCollector
 from sagas.operators import operations
 from sagas.operators.actor import Actor, find_account
 from sagas.operators.audit import verification
-from sagas.operators.audit.operator_log import WantedDeeds, read_deeds
+from sagas.operators.audit.operator_log import LogQuery, read_log
 from sagas.operators.bulk import runner, selection
 from sagas.operators.queries import statistics
 from sagas.operators.queries.failures import read_failures
@@ -44,7 +44,7 @@ from tests.replicas import (
     reading_from_replica,
 )
 
-from .bulks import COMMITS, REASON, deeds_of, draw_and_start, holds_of, make, results_of, run_to_end
+from .bulks import COMMITS, REASON, freeze_and_start, holds_of, make, operations_of, results_of, run_to_end
 from .world import ENGINE, OPERATOR, World, begin, define, states
 
 pytestmark = COMMITS
@@ -77,13 +77,13 @@ def test_a_replica_that_is_asked_would_be_seen(router: type, world: World) -> No
 def test_a_bulk_is_done_saga_by_saga(asked: list[str], world: World) -> None:
     sagas = make(world, 5)
 
-    started = draw_and_start(sagas)
+    started = freeze_and_start(sagas)
     runner.advance(started.pk)
     found = run_to_end(started.pk)
 
     assert (found.state, results_of(found.pk)) == ("finished", ["done"] * 5)
     assert holds_of(sagas) == ["paused"] * 5
-    assert [deeds_of(saga) for saga in sagas] == [[("pause", "boss", str(found.pk))]] * 5
+    assert [operations_of(saga) for saga in sagas] == [[("pause", "boss", str(found.pk))]] * 5
     assert selection.read_progress(found).counts["done"] == 5
 
 
@@ -91,7 +91,7 @@ def test_a_failure_in_a_bulk_is_counted(asked: list[str], world: World, monkeypa
     def fail(*_: Any, **__: Any) -> None:
         raise ValueError("broken")
 
-    started = draw_and_start(make(world, 1))
+    started = freeze_and_start(make(world, 1))
     monkeypatch.setattr(runner, "perform_operation", fail)
 
     found = run_to_end(started.pk)
@@ -115,7 +115,7 @@ def test_a_saga_runs_is_operated_swept_and_deleted(asked: list[str], world: Worl
 
     assert (read(saga.pk).state, states(saga)) == ("completed", dict.fromkeys(("a", "b", "p"), "succeeded"))
     assert_invariants(saga.pk)
-    assert len(read_deeds(WantedDeeds(), with_bulks=True).deeds) == 3
+    assert len(read_log(LogQuery(), with_bulks=True).operations) == 3
     found = purge.clean_up(Scope(closed_before=clock.read_now(ENGINE) + timedelta(days=1)))
     assert (found.sagas, found.is_whole, found.unreachable) == (1, True, [])
     sweeper.leave()
@@ -134,12 +134,12 @@ def test_what_counts_and_looks_up_asks_the_engines_database(asked: list[str], wo
     for narrowed in ({"failing": group.key}, {"group": group.key}, {"step": "a"}, {"needs": "any"}, {"search": "T-1"}):
         list(SagaFilter(**narrowed).select())
     assert SagaFilter(failing=group.key).select().get().pk == saga.pk
-    assert verification.verify_all(sealed_since=verification.read_sealed_since()).is_sound
+    assert verification.verify_all(signed_since=verification.read_signed_since()).is_sound
 
 
 def test_commands_ask_the_engines_database(asked: list[str], world: World, tmp_path: Path) -> None:
     sagas = make(world, 2)
-    waiting = draw_and_start(sagas)
+    waiting = freeze_and_start(sagas)
     kept = tmp_path / "kept.ndjson.gz"
     calls: list[tuple[object, ...]] = [
         ("saga_list",), ("saga_list", "--attention"), ("saga_show", sagas[0].pk), ("saga_export", "--format", "ndjson"),

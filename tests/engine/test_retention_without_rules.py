@@ -117,7 +117,7 @@ def page_by_key(rows: Any, _moment: str, after: Any, size: int) -> Any:
 
 
 def leave_history_open_after_looks(patch: Patch) -> None:
-    rewrite(patch, "set_config('sagas.retention.purge', 'off', true)", "1")
+    rewrite(patch, "set_config('sagas.retention', 'off', true)", "1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -161,10 +161,10 @@ def test_s0_history_is_append_only(saga: Saga, change: str) -> None:
 
 def test_s0_retention_may_delete_history_but_not_change_it(saga: Saga) -> None:
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():  # noqa: PT012
-        execute("SET LOCAL sagas.retention.purge = 'on'")
+        execute("SET LOCAL sagas.retention = 'on'")
         execute("UPDATE sagas_sagahistory SET reason = 'x' WHERE saga_id = %s", saga.pk)
     with transaction.atomic():
-        execute("SET LOCAL sagas.retention.purge = 'on'")
+        execute("SET LOCAL sagas.retention = 'on'")
         execute("DELETE FROM sagas_sagahistory WHERE saga_id = %s", saga.pk)
         assert told(saga) == []
         transaction.set_rollback(True)

@@ -259,9 +259,9 @@ def test_what_a_person_types_is_masked(world: World) -> None:
     operations.resume(saga.pk, actor=OPERATOR, reason=HUSH)
     operations.mark_refused(saga.pk, actor=OPERATOR, reason=HUSH, evidence=HUSH, step="b")
 
-    deeds = SagaHistory.objects.filter(saga=saga, what="operator_acted").order_by("number")
-    assert [deed.reason for deed in deeds] == [SHOWN] * 3
-    assert deeds[2].data["evidence"] == SHOWN
+    logged = SagaHistory.objects.filter(saga=saga, what="operator_acted").order_by("number")
+    assert [entry.reason for entry in logged] == [SHOWN] * 3
+    assert logged[2].data["evidence"] == SHOWN
     assert attempts(saga, "b")[-1].message == SHOWN
     assert find_leaks() == []
 
@@ -299,10 +299,10 @@ def test_a_result_that_a_person_supplies_is_refused_with_a_secret_in_it(world: W
 def test_a_bulk_keeps_no_secret(world: World) -> None:
     world.will("a", RetryLater("wait", after=60))
     work(begin(define(a=world.compensatable(), b=world.compensatable()), trip="T-1"))
-    drawn = selection.draw_matching(
+    frozen = selection.freeze_matching(
         Operation.RETRY, Saga.objects.all(), actor=OPERATOR, filter={"search": CARD}, words=f"found by {CARD}"
     )
-    selection.start_bulk(drawn.pk, actor=OPERATOR, reason=HUSH)
+    selection.start_bulk(frozen.pk, actor=OPERATOR, reason=HUSH)
 
     assert find_leaks() == []
 

@@ -31,7 +31,7 @@ from sagas.testing.drain import read
 from sagas.worker import consuming, due_work, lifecycle, sweeper
 
 from . import test_alerts
-from .bulks import draw_and_start, make
+from .bulks import freeze_and_start, make
 from .side_by_side import PATIENCE_SECONDS
 from .test_alerts import HOOK, QUIET
 from .test_s9_worker import sweeping as sweeping_worker  # noqa: F401 - a fixture
@@ -97,7 +97,7 @@ def test_s9_what_was_woken_for_just_now_survives_a_stray_exception_too(
 def test_s9_a_stray_exception_of_one_bulk_does_not_stop_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    started = [draw_and_start(make(world, 1)) for _ in range(2)]
+    started = [freeze_and_start(make(world, 1)) for _ in range(2)]
     seen: list[object] = []
 
     def advance(bulk_id: object, **_: object) -> int:

@@ -9,9 +9,9 @@ from functools import partial
 from sagas.testing.drain import pass_time, read
 
 from .enumeration import Path
-from .shop import COMPLETED, UNTOUCHED, Shopper, World, advance, fetch, find_problems, finish, make_shopper
+from .shop import COMPLETED, UNOPERATED, Shopper, World, advance, fetch, find_problems, finish, make_shopper
 
-CANCELLED_WORLD: World = {**UNTOUCHED, "saga": "compensated", "order": "cancelled"}
+CANCELLED_WORLD: World = {**UNOPERATED, "saga": "compensated", "order": "cancelled"}
 DECLINED: World = {**CANCELLED_WORLD, "reason": "payment_declined"}
 SOLD_OUT: World = {**CANCELLED_WORLD, "reason": "out_of_stock", "stock": (0, 0, 0)}
 NOT_SERVED: World = {**CANCELLED_WORLD, "reason": "address_not_served"}

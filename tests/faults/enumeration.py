@@ -25,7 +25,7 @@ class Path(Generic[Case]):
     """Describe one thing that a process does, and what must be true however it ends."""
 
     name: str
-    """As its figures are printed."""
+    """As its statistics are printed."""
     prepare: Callable[[], Case]
     """Make everything up to where the path begins, new for every point."""
     run: Callable[[Case], object]

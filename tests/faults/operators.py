@@ -24,7 +24,7 @@ from .shop import (
     COMPLETED,
     ON_HAND,
     QUANTITY,
-    UNTOUCHED,
+    UNOPERATED,
     Shopper,
     World,
     advance,
@@ -146,7 +146,7 @@ def assert_done_whole_or_not_at_all(case: Case, operation: Operation) -> None:
 TURNED_BACK: World = {**CANCELLED_WORLD, "reason": "cancelled_by_shop"}
 RESUMED: World = {**COMPLETED, "acts": ["pause", "resume"]}
 ABANDONED: World = {
-    **UNTOUCHED, "saga": "abandoned", "order": "pending", "reason": "", "reservations": ["reserved"],
+    **UNOPERATED, "saga": "abandoned", "order": "pending", "reason": "", "reservations": ["reserved"],
     "stock": (ON_HAND - QUANTITY, QUANTITY, 0), "effects left": [("place_order", "yes"), ("reserve_stock", "yes")],
     "acts": ["abandon"],
 }  # fmt: skip

@@ -1,6 +1,6 @@
 """Be a customer with an order of his own, and read from every participant's books what became of it.
 
-Every case has a customer, a product and stock that no other case touches, so that each figure has one exact value.
+Every case has a customer, a product and stock that no other case touches, so that each statistic has one exact value.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ PATIENCE = timedelta(hours=2)
 World = Mapping[str, Any]
 
 # What every ending leaves in the books, whatever happened on the way.
-UNTOUCHED: World = {
+UNOPERATED: World = {
     "orders": 1, "sagas": 1, "attention": [], "holds": [], "effects left": [], "money": [], "captures": 0, "refunds": 0,
     "parcels": [], "reservations": [], "stock": (ON_HAND, 0, 0), "doubles": [], "acts": [], "violations": [],
 }  # fmt: skip
 COMPLETED: World = {
-    **UNTOUCHED, "saga": "completed", "order": "confirmed", "reason": "", "money": ["captured"], "captures": 1,
+    **UNOPERATED, "saga": "completed", "order": "confirmed", "reason": "", "money": ["captured"], "captures": 1,
     "parcels": ["booked"], "reservations": ["shipped"], "stock": (ON_HAND - QUANTITY, 0, QUANTITY),
 }  # fmt: skip
 

@@ -64,7 +64,7 @@ class SagaMachine(RuleBasedStateMachine):
         self.clock = VirtualClock()
         self.specs: dict[UUID, SagaSpec] = {}
         self.removed: dict[UUID, type[SagaDefinition]] = {}
-        self.touched: set[UUID] = set()
+        self.operated: set[UUID] = set()
         self.cancels_at_the_end = self.thaws_last = False
         self.exits = ExitStack()
         self.exits.enter_context(registry.preserved())
@@ -136,7 +136,7 @@ class SagaMachine(RuleBasedStateMachine):
     def call_late(self, index: int) -> None:
         """Let a frozen worker call, and freeze again before its record."""
         frozen = self._uncalled()[index % len(self._uncalled())]
-        self.touched.add(frozen.claimed.saga_id)
+        self.operated.add(frozen.claimed.saga_id)
         self.stage.call_late(frozen)
 
     @precondition(lambda self: self.stage.frozen)
@@ -151,7 +151,7 @@ class SagaMachine(RuleBasedStateMachine):
         """Let a frozen worker die instead, where its late call cannot be beyond what the adapter promised."""
         frozen = self.stage.frozen[index % len(self.stage.frozen)]
         if self._may_die(frozen):
-            self.touched.add(frozen.claimed.saga_id)
+            self.operated.add(frozen.claimed.saga_id)
             self.stage.frozen.remove(frozen)
 
     @rule(index=INDEX, operation=st.sampled_from(OPERATIONS), step=INDEX, age=st.sampled_from([None, 0, 0, 1]))
@@ -168,7 +168,7 @@ class SagaMachine(RuleBasedStateMachine):
             return
         if age == 1:
             assert result.is_repeat, f"{operation} acted on a stale revision"
-        self.touched.add(saga_id)
+        self.operated.add(saga_id)
         self.seen[f"person: {operation}"] += 1
 
     @rule(index=INDEX)
@@ -184,12 +184,12 @@ class SagaMachine(RuleBasedStateMachine):
     @invariant()
     def holds(self) -> None:
         """Check every saga that was touched, and the stock."""
-        for saga_id in sorted(self.touched):
+        for saga_id in sorted(self.operated):
             self._check(saga_id)
-        if self.touched:
+        if self.operated:
             missing = self.world.find_missing_stock()
             assert not missing, missing
-        self.touched.clear()
+        self.operated.clear()
 
     def teardown(self) -> None:
         """Stop the faults, let people answer, and see every saga end right."""
@@ -252,13 +252,13 @@ class SagaMachine(RuleBasedStateMachine):
                 if step.is_done:
                     self.world.do(step, f"{saga.pk}:{step.name}")
         self.specs[saga.pk] = spec
-        self.touched.add(saga.pk)
+        self.operated.add(saga.pk)
 
     def _advance(self, saga_id: UUID, worker: str, script: list[Does]) -> None:
         before = self._read_version(saga_id)
         self.stage.advance(saga_id, script, queues=WORKERS[worker], worker=worker)
         if self.stage.calls or self._read_version(saga_id) != before:
-            self.touched.add(saga_id)
+            self.operated.add(saga_id)
 
     def _read_version(self, saga_id: UUID) -> Any:
         """Return what changes with every write of the engine."""
@@ -279,7 +279,7 @@ class SagaMachine(RuleBasedStateMachine):
             self.stage.call_late(frozen)
         self.stage.frozen.remove(frozen)
         self.stage.record_late(frozen)
-        self.touched.add(frozen.claimed.saga_id)
+        self.operated.add(frozen.claimed.saga_id)
 
     def _thaw_all(self) -> None:
         while self.stage.frozen:

@@ -17,7 +17,7 @@ from .variants import BEYOND, REMOVALS, RUNS, complete, remove
 
 
 def print_findings() -> bool:
-    """Print the figures of each model, and the shortest trace to harm without each rule.
+    """Print the statistics of each model, and the shortest trace to harm without each rule.
 
     Returns: whether every model held, and the lack of every rule was found.
     """
@@ -31,7 +31,7 @@ def print_findings() -> bool:
 
 
 def print_full_findings() -> bool:
-    """Print the figures of each model with all rules together, and of those with wider bounds.
+    """Print the statistics of each model with all rules together, and of those with wider bounds.
 
     Returns: whether each of them held.
     """

@@ -23,12 +23,12 @@ class Result(NamedTuple):
     samples: tuple[State, ...] = ()
 
     def __str__(self) -> str:
-        """Show the figures, or the violation with its trace."""
-        figures = f"{self.states} states, {self.transitions} transitions"
+        """Show the statistics, or the violation with its trace."""
+        statistics = f"{self.states} states, {self.transitions} transitions"
         if not self.violation:
-            return f"{figures}, no violation"
+            return f"{statistics}, no violation"
         steps = [f"  {number}. {label}" for number, label in enumerate(self.trace, 1)]
-        return "\n".join([f"{self.violation} ({figures})", *steps])
+        return "\n".join([f"{self.violation} ({statistics})", *steps])
 
 
 def explore(model: Model, *, only: tuple[str, ...] = (), sample_every: int = 0) -> Result:

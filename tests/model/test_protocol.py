@@ -52,7 +52,7 @@ def test_no_schedule_breaks_an_invariant(run: Run) -> None:
     assert result.transitions > result.states
     assert result.ends >= ENDS, "the search did not come to these endings"
     assert f"| {run.model.name} |" in PAGE.read_text()
-    assert f"| {result.states:,} | {result.transitions:,} |" in PAGE.read_text(), "the page shows other figures"
+    assert f"| {result.states:,} | {result.transitions:,} |" in PAGE.read_text(), "the page shows other statistics"
     assert all(end in ("completed", "compensated", "abandoned") or end.endswith(", held") for end in result.ends)
 
 
@@ -63,7 +63,7 @@ def test_all_rules_together_hinder_nothing(run: Run) -> None:
     assert result.violation == "", str(result)
     assert result.ends >= ENDS, "the search did not come to these endings"
     shown = next(line for line in PAGE.read_text().splitlines() if line.startswith(f"| {run.model.name} |"))
-    assert shown.endswith(f"| {result.states:,} |"), "the page shows another figure"
+    assert shown.endswith(f"| {result.states:,} |"), "the page shows another statistic"
 
 
 @pytest.mark.parametrize("rule", REMOVALS)

@@ -56,7 +56,7 @@ class Finding:
     seconds: float = 0.0
 
 
-def list_looks() -> Looks:
+def list_accesses() -> Looks:
     """Yield everything, each with its name."""
     examples = find_examples()
     yield from list_programs(examples)
@@ -101,7 +101,7 @@ def look_at_everything(*, is_timed: bool = False) -> dict[str, Finding]:
     findings = {}
     using = get_settings().database
     with transaction.atomic(using=using):
-        for name, look in list_looks():
+        for name, look in list_accesses():
             seconds = time_look(look) if is_timed else 0.0
             with watch_plans() as plans:
                 look()

@@ -77,7 +77,7 @@ def list_filter_values() -> dict[str, list[str]]:
         "closed": ["no", "today", *TIME_WINDOWS],
         "step": [*steps[:3], "nothing"],
         "attempts": list(NUMBERS),
-        "touched": ["yes", "no"],
+        "operated": ["yes", "no"],
         "group": [group, "0" * 16],
         "failing": [group, "0" * 16],
         "since": [f"{middle.created_at:%Y-%m-%d}"],

@@ -97,7 +97,7 @@ def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Million]:
 
 
 def test_nothing_reads_a_big_table_whole_and_no_page_asks_much(million: Million) -> None:
-    tell_looks(million.few, million.many)
+    tell_accesses(million.few, million.many)
     assert million.written["sagas"] == SAGAS
     assert million.written["history"] >= HISTORY_OF_EACH * SAGAS
     assert {name: found.found for name, found in million.many.items() if found.found} == {}
@@ -172,7 +172,7 @@ def look(estate: Estate) -> dict[str, Finding]:
     return {name: Finding(**found) for name, found in json.loads(done.stdout).items()}
 
 
-def tell_looks(few: dict[str, Finding], many: dict[str, Finding]) -> None:
+def tell_accesses(few: dict[str, Finding], many: dict[str, Finding]) -> None:
     """Print how much longer everything takes, the slowest first; no bound is asserted on a machine that others use."""
     ratios = {name: found.seconds / few[name].seconds for name, found in many.items() if name in few}
     slower = sorted((name for name in ratios if ratios[name] > SLOWER_AT_MOST), key=lambda name: -ratios[name])
@@ -188,7 +188,7 @@ def tell_looks(few: dict[str, Finding], many: dict[str, Finding]) -> None:
 def tell_cleanup(
     watch: Watch, calm: list[list[float]], during: list[list[float]], deleted: int, seconds: float
 ) -> None:
-    """Print the figures."""
+    """Print the statistics."""
     ratios = [find_percentile(d, 0.99) / find_percentile(c, 0.99) for c, d in zip(calm, during, strict=True)]
     alone, beside = [s for part in calm for s in part], [s for part in during for s in part]
     pace = f"{deleted / seconds:.0f} a second"

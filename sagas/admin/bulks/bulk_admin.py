@@ -1,4 +1,4 @@
-"""List the bulks, draw a set from a filter, confirm it, watch it, stop it. Parses, calls one function, renders."""
+"""List the bulks, freeze a set from a filter, confirm it, watch it, stop it. Parses, calls one function, renders."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from .bulk_page import RESULT_BADGES, STATE_BADGES, BulkPage, build_bulk_page
 NEW, PAGE = "admin/sagas/bulk/new.html", "admin/sagas/bulk/page.html"
 # One of them is on the page: when the state changes nothing is swapped under somebody's hand, and the page offers it.
 BULK_PARTS = {
-    f"[data-part={state}]": "admin/sagas/bulk/progress.html" for state in BulkState if state != BulkState.DRAWN
+    f"[data-part={state}]": "admin/sagas/bulk/progress.html" for state in BulkState if state != BulkState.FROZEN
 }
 RELOAD_SECONDS = 5
 RELOAD = "reload"
@@ -56,12 +56,12 @@ RELOAD = "reload"
 class SagaBulkAdmin(ViewOnlyAdmin):
     """Be the console for bulks."""
 
-    list_display = ("title", "badge", "who", "drawn", "ended")
+    list_display = ("title", "badge", "who", "frozen", "ended")
     list_display_links = ("title",)
-    drawn, ended = moment_column("drawn_at", "Drawn"), moment_column("ended_at", "Ended")
+    frozen, ended = moment_column("frozen_at", "Frozen"), moment_column("ended_at", "Ended")
     list_per_page = 50
     list_max_show_all = 0
-    ordering = ("-drawn_at", "-id")
+    ordering = ("-frozen_at", "-id")
     sortable_by = ()
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -79,7 +79,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the pages that draw, confirm and stop."""
+        """Add the pages that freeze, confirm and stop."""
         wrap = self.admin_site.admin_view
         return [
             path("new/", wrap(self.new_view), name="sagas_sagabulk_new"),
@@ -108,7 +108,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             matching = read_matching(self.admin_site, request)
             if request.method != "POST":
                 return self._offer(request, matching)
-            drawn = selection.draw_matching(
+            frozen = selection.freeze_matching(
                 _find_operation(request.POST.get("operation", "")),
                 matching.sagas,
                 actor=Actor.of_user(request.user),
@@ -120,7 +120,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             return self._render(request, NEW, {"refusal": str(error)}, 403)
         except BadRequest as error:
             return self._render(request, NEW, {"refusal": str(error)}, 400)
-        return HttpResponseRedirect(self._url_of(drawn))
+        return HttpResponseRedirect(self._url_of(frozen))
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -210,7 +210,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
 
     @admin.display(description="Who and why")
     def who(self, found: SagaBulk) -> SafeString:
-        """Show who drew it and the reason."""
+        """Show who froze it and the reason."""
         return format_html(
             '{}<span class="saga-key saga-quiet">{}</span>', set_apart(found.actor), set_apart(found.reason)
         )
@@ -292,13 +292,13 @@ class SagaBulkAdmin(ViewOnlyAdmin):
 
     def _find_obstacle(self, request: HttpRequest, page: BulkPage) -> str:
         """Return why this person cannot confirm a set; an empty text when he can."""
-        if page.bulk.state != BulkState.DRAWN:
+        if page.bulk.state != BulkState.FROZEN:
             return ""
         actor = Actor.of_user(request.user)
         if lapse := preconditions.find_lapse(actor, page.operation):
             return lapse
         if (page.bulk.account, page.bulk.actor) != (selection.account_of(actor), actor.name):
-            return f"{page.bulk.actor} drew this set; draw one of your own to confirm it."
+            return f"{page.bulk.actor} froze this set; freeze one of your own to confirm it."
         return "This set was frozen too long ago to be confirmed. Draw it anew." if page.is_expired else ""
 
     def _start_form(self, found: SagaBulk, data: Mapping[str, Any] | None = None) -> StartForm:
@@ -322,7 +322,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         bulks_url = find_url(self.admin_site.name, "sagas_sagabulk_changelist")
         shared = {
             **self.admin_site.each_context(request), "opts": self.opts, "media": self.media, "title": title,
-            # To what the set was drawn from, where this site shows it.
+            # To what the set was frozen from, where this site shows it.
             "list_url": find_url(self.admin_site.name, "sagas_saga_changelist") or bulks_url, "bulks_url": bulks_url,
         }  # fmt: skip
         return TemplateResponse(request, template, {**shared, **context}, status=status)

@@ -74,13 +74,13 @@ def answer_selection(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpRes
         model_admin.message_user(request, "What is ticked is no saga. Nothing was done.", messages.ERROR)
         return None
     try:
-        drawn = selection.draw_selected(operation, ids, actor=Actor.of_user(request.user))
+        frozen = selection.freeze_selected(operation, ids, actor=Actor.of_user(request.user))
     except PermissionRefused as error:
         raise PermissionDenied(str(error)) from error
     except OperationRefused as error:
         model_admin.message_user(request, f"{error} Nothing was done.", messages.ERROR)
         return None
-    return HttpResponseRedirect(find_url(site, "sagas_sagabulk_change", drawn.pk))
+    return HttpResponseRedirect(find_url(site, "sagas_sagabulk_change", frozen.pk))
 
 
 def link_to_bulks(request: HttpRequest) -> dict[str, str]:

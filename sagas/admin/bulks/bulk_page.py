@@ -31,7 +31,7 @@ ITEMS_SHOWN = 100
 MAX_KINDS = 20  # of definition and state, counted in the set
 
 STATE_BADGES = {
-    BulkState.DRAWN: Badge(word="not confirmed", icon="circle", tone=Tone.QUIET),
+    BulkState.FROZEN: Badge(word="not confirmed", icon="circle", tone=Tone.QUIET),
     BulkState.RUNNING: Badge(word="running", icon="play", tone=Tone.ACTIVE),
     BulkState.FINISHED: Badge(word="finished", icon="check", tone=Tone.GOOD),
     BulkState.STOPPED: Badge(word="stopped", icon="hand", tone=Tone.BACK),
@@ -107,7 +107,7 @@ class BulkPage:
     """The action in words."""
     badge: Badge
     """Where it stands."""
-    drawn: Moment
+    frozen: Moment
     """When its sagas were frozen."""
     started: Moment | None
     """When it was confirmed."""
@@ -138,31 +138,31 @@ class BulkPage:
 def build_bulk_page(found: SagaBulk, *, site: str, chosen: str, after: int) -> BulkPage:
     """Return the page of a bulk on an admin site; of one that was started with the results after a position."""
     now = clock.read_now(engine_database())
-    expires_at = found.drawn_at + get_settings().bulk_confirm_within
+    expires_at = found.frozen_at + get_settings().bulk_confirm_within
     operation = Operation(found.operation)
-    is_drawn = found.state == BulkState.DRAWN
+    is_frozen = found.state == BulkState.FROZEN
     progress = bulk.read_progress(found)
     counted = tuple(
         ResultCount(code=code, badge=badge, count=progress.counts[code])
         for code, badge in RESULT_BADGES.items()
         if progress.counts[code]
     )
-    items = () if is_drawn else _read_items(found, site, chosen, after, now)
+    items = () if is_frozen else _read_items(found, site, chosen, after, now)
     return BulkPage(
         bulk=found,
         operation=operation,
         label=LABELS[operation],
         badge=STATE_BADGES[BulkState(found.state)],
-        drawn=show_moment(found.drawn_at, now),
+        frozen=show_moment(found.frozen_at, now),
         started=show_moment(found.started_at, now) if found.started_at else None,
         ended=show_moment(found.ended_at, now) if found.ended_at else None,
         expires=show_moment(expires_at, now),
-        is_expired=is_drawn and now > expires_at,
+        is_expired=is_frozen and now > expires_at,
         needs_count=found.total > CONFIRM_COUNT_ABOVE,
         done=progress.ended,
         counts=counted,
-        kinds=_count_kinds(found) if is_drawn else (),
-        sample=_read_sample(found, operation, site) if is_drawn else (),
+        kinds=_count_kinds(found) if is_frozen else (),
+        sample=_read_sample(found, operation, site) if is_frozen else (),
         items=items[:ITEMS_SHOWN],
         chosen=chosen,
         next_after=items[ITEMS_SHOWN - 1].position if len(items) > ITEMS_SHOWN else None,

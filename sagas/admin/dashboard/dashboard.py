@@ -12,13 +12,13 @@ from ...operators.presentation import Badge, DisplayState, badge_of_state
 from ...operators.presentation.badges import Tone
 from ...operators.presentation.times import describe_distance, describe_moment, describe_span
 from ...operators.queries import statistics
-from ...operators.queries.statistics import DAY, FAILING, HOUR, OPEN, WEEK, Figures
+from ...operators.queries.statistics import DAY, FAILING, HOUR, OPEN, WEEK, Statistics
 from ..ui.addresses import find_saga_url, find_url
 from ..ui.saved_views import list_url
 from .windows import WindowCard, build_card
 
 WINDOW_LABELS = {HOUR: "Last hour", DAY: "Last 24 hours", WEEK: "Last 7 days"}
-OLD_AFTER = timedelta(minutes=5)  # figures of what is open that are older than this are said to be old
+OLD_AFTER = timedelta(minutes=5)  # statistics of what is open that are older than this are said to be old
 CLOSED_STATES = (DisplayState.COMPLETED, DisplayState.COMPENSATED, DisplayState.ABANDONED)
 TILES = (
     ("Retrying", DisplayState.WAITING_FOR_RETRY),
@@ -99,7 +99,7 @@ class Dashboard:
 def build_dashboard(site: str) -> Dashboard:
     """Return the dashboard of an admin site as of now, counting what nobody has counted for long."""
     liveness = read_liveness()
-    found = statistics.read_figures()
+    found = statistics.read_statistics()
     if stale := statistics.list_stale(found, liveness.now):
         found |= statistics.count_stale(stale)
     opened = found[OPEN]
@@ -121,8 +121,8 @@ def build_dashboard(site: str) -> Dashboard:
     )
 
 
-def describe_counting(counted: Figures, now: datetime) -> str:
-    """Return how old a set of figures is, in words."""
+def describe_counting(counted: Statistics, now: datetime) -> str:
+    """Return how old a set of statistics is, in words."""
     if counted.computed_at is None:
         return "not counted yet"
     age = max(now - counted.computed_at, timedelta())

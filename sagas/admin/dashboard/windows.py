@@ -9,7 +9,7 @@ from typing import Any
 
 from ...operators.presentation.drawing.charts import Chart, draw_bars
 from ...operators.presentation.times import describe_span
-from ...operators.queries.statistics import MAX_DURATIONS, Figures, Window
+from ...operators.queries.statistics import MAX_DURATIONS, Statistics, Window
 
 WIDTH, HEIGHT = 260, 44
 
@@ -30,7 +30,7 @@ class WindowCard:
     """What was left out; empty: nothing."""
 
 
-def build_card(window: Window, label: str, counted: Figures, age: str) -> WindowCard:
+def build_card(window: Window, label: str, counted: Statistics, age: str) -> WindowCard:
     """Return the card of a window from what was counted."""
     data = counted.data
     ended = _sum_ended(data, window)
@@ -96,7 +96,7 @@ def _list_facts(
     window: Window,
 ) -> list[tuple[str, str]]:
     if not data:
-        return [("Figures", "not counted yet")]
+        return [("Statistics", "not counted yet")]
     minutes = window.length.total_seconds() / 60
     counts = {state: sum(parts) for state, parts in ended.items()}
     return [

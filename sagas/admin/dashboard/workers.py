@@ -134,7 +134,7 @@ class SagaBarrierAdmin(ViewOnlyAdmin):
         if row is not None and row.result is not None:
             saga_id = find_saga_id(row.key)
             actor = request.user.get_username()
-            if not access_log.note_look(actor, access_log.What.BARRIER, saga_id=saga_id, detail=row.key):
+            if not access_log.log_access(actor, access_log.What.BARRIER, saga_id=saga_id, detail=row.key):
                 raise PermissionDenied
         response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
         return response

@@ -182,7 +182,7 @@ class OperationPage:
     def _show_since(self, plan: OperationPlan | None, since: list[SagaHistory] | None) -> list[Any]:
         if plan is None or not since:
             return []
-        may_see = may_see_payloads(self.request.user) and access_log.note_look(
+        may_see = may_see_payloads(self.request.user) and access_log.log_access(
             self.actor.name, access_log.What.HISTORY, saga_id=self.saga_id
         )
         return list(show_history(since, since[-1].at, site=self.site, may_see=may_see))

@@ -10,15 +10,15 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ...models import SagaLook
+from ...models import SagaAccess
 from ...operators.actor import MAX_NAME_CHARS
 from ..ui.addresses import find_saga_url
 from ..ui.paging import CappedPaginator
 from ..ui.view_only import ViewOnlyAdmin, engine_database, moment_column, text_column
 
 
-@admin.register(SagaLook)
-class SagaLookAdmin(ViewOnlyAdmin):
+@admin.register(SagaAccess)
+class SagaAccessAdmin(ViewOnlyAdmin):
     """List looks, newest first; nobody changes them, the database sees to that."""
 
     list_display = ("moment", "who", "what", "saga", "which")
@@ -34,9 +34,9 @@ class SagaLookAdmin(ViewOnlyAdmin):
     show_facets = admin.ShowFacets.NEVER
     paginator = CappedPaginator
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[SagaLook]:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SagaAccess]:
         """Return the looks of the engine's database."""
-        looks: QuerySet[SagaLook] = super().get_queryset(request)
+        looks: QuerySet[SagaAccess] = super().get_queryset(request)
         return looks.using(engine_database())
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
@@ -44,8 +44,8 @@ class SagaLookAdmin(ViewOnlyAdmin):
         return False
 
     def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[SagaLook], search_term: str
-    ) -> tuple[QuerySet[SagaLook], bool]:
+        self, request: HttpRequest, queryset: QuerySet[SagaAccess], search_term: str
+    ) -> tuple[QuerySet[SagaAccess], bool]:
         """Search a saga's looks, or a person's."""
         wanted = search_term.strip().replace("\x00", "")
         if not wanted:
@@ -56,7 +56,7 @@ class SagaLookAdmin(ViewOnlyAdmin):
             return queryset.filter(actor=wanted[:MAX_NAME_CHARS]), False
 
     @admin.display(description="Saga", empty_value="many")
-    def saga(self, look: SagaLook) -> SafeString | str | None:
+    def saga(self, look: SagaAccess) -> SafeString | str | None:
         """Lead to the saga, which may be gone."""
         if look.saga_id is None:
             return None

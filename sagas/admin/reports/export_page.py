@@ -76,7 +76,7 @@ def _may_have_payloads(request: HttpRequest, what: access_log.What, saga_id: UUI
         return may_see_payloads(request.user)
     # As it was meant: a secret in a query is known by its shape, and percent signs hide that.
     query = ", ".join(f"{name}={value}" for name, values in request.GET.lists() for value in values)
-    return access_log.note_look(request.user.get_username(), what, saga_id=saga_id, detail=query)
+    return access_log.log_access(request.user.get_username(), what, saga_id=saga_id, detail=query)
 
 
 def _name(response: HttpResponseBase, filename: str) -> HttpResponseBase:

@@ -75,7 +75,7 @@ def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     found = read_failures(span.length)
     may_see = may_see_payloads(request.user)
     if may_see and found.groups:
-        may_see = access_log.note_look(request.user.get_username(), access_log.What.PAGE, detail="failure groups")
+        may_see = access_log.log_access(request.user.get_username(), access_log.What.PAGE, detail="failure groups")
     site = model_admin.admin_site.name
     may_act = bool(link_to_bulks(request).get("bulk_url"))
     context = {

@@ -14,7 +14,7 @@ from django.utils.http import urlencode
 from ... import clock
 from ...operators.actor import MAX_NAME_CHARS
 from ...operators.audit import verification
-from ...operators.audit.operator_log import Deed, DeedPage, WantedDeeds, is_place, read_deeds
+from ...operators.audit.operator_log import LoggedOperation, LogPage, LogQuery, is_place, read_log
 from ...operators.preconditions import Operation
 from ...operators.preview import LABELS
 from ...operators.queries.saga_filter import refuse_value
@@ -34,7 +34,7 @@ MAX_VERIFIED = 500  # sagas; a request may take a second or two, the command tak
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeedRow:
+class LogRow:
     """Show an action."""
 
     at: Moment
@@ -87,7 +87,7 @@ def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
         return model_admin.refuse_query(request, str(error))
     length = span.length if span else None
     bulks_url = link_to_bulks(request).get("bulks_url", "")
-    page = read_deeds(wanted, with_bulks=bool(bulks_url))
+    page = read_log(wanted, with_bulks=bool(bulks_url))
     site = model_admin.admin_site.name
     context = {
         "title": "Operator log",
@@ -118,7 +118,7 @@ def _read_span(request: HttpRequest) -> TimeWindow | None:
     return find_window(request, DEFAULT_SPAN)
 
 
-def _read_wanted(request: HttpRequest, length: timedelta | None) -> WantedDeeds:
+def _read_wanted(request: HttpRequest, length: timedelta | None) -> LogQuery:
     """Return what the URL asks for.
 
     Raises: QueryRefused.
@@ -128,7 +128,7 @@ def _read_wanted(request: HttpRequest, length: timedelta | None) -> WantedDeeds:
     if before and not is_place(before):
         raise QueryRefused(refuse_value("before", before, "a place that the log itself leads to"))
     since = clock.read_now(engine_database()) - length if length is not None else None
-    return WantedDeeds(
+    return LogQuery(
         # What PostgreSQL cannot hold is nobody's name.
         actor=read_once(request, "actor").strip().replace("\x00", "\ufffd")[:MAX_NAME_CHARS],
         operation=Operation(code) if code else None,
@@ -137,45 +137,45 @@ def _read_wanted(request: HttpRequest, length: timedelta | None) -> WantedDeeds:
     )
 
 
-def _list_rows(page: DeedPage, site: str) -> Iterator[DeedRow]:
-    for deed in page.deeds:
-        entry = deed.entry
-        yield DeedRow(
+def _list_rows(page: LogPage, site: str) -> Iterator[LogRow]:
+    for operation in page.operations:
+        entry = operation.entry
+        yield LogRow(
             at=show_moment(entry.at, page.now),
             actor=entry.actor or "",
-            label=_label(deed),
+            label=_label(operation),
             step=entry.step,
             reason=entry.reason,
-            before=deed.before,
-            after=deed.after,
-            result=deed.result,
-            evidence=deed.evidence,
-            revision=deed.revision,
+            before=operation.before,
+            after=operation.after,
+            result=operation.result,
+            evidence=operation.evidence,
+            revision=operation.revision,
             number=entry.number,
-            saga=" ".join([entry.saga.definition, *deed.keys]),
+            saga=" ".join([entry.saga.definition, *operation.keys]),
             url=find_saga_url(site, entry.saga_id, tab="history"),
         )
 
 
-def _list_bulks(page: DeedPage, site: str) -> Iterator[BulkRow]:
-    for deed in page.bulks:
-        bulk = deed.bulk
+def _list_bulks(page: LogPage, site: str) -> Iterator[BulkRow]:
+    for operation in page.bulks:
+        bulk = operation.bulk
         label = LABELS[Operation(bulk.operation)] if bulk.operation in set(Operation) else bulk.operation
         yield BulkRow(
-            at=show_moment(deed.at, page.now),
-            actor=deed.actor,
-            what=f"{'Stopped' if deed.is_stop else 'Confirmed'}: {label}, {bulk.total} sagas",
+            at=show_moment(operation.at, page.now),
+            actor=operation.actor,
+            what=f"{'Stopped' if operation.is_stop else 'Confirmed'}: {label}, {bulk.total} sagas",
             words=bulk.words,
-            reason=deed.reason,
+            reason=operation.reason,
             url=find_url(site, "sagas_sagabulk_change", bulk.pk),
         )
 
 
-def _label(deed: Deed) -> str:
-    return LABELS[Operation(deed.operation)] if deed.operation in set(Operation) else deed.operation
+def _label(operation: LoggedOperation) -> str:
+    return LABELS[Operation(operation.operation)] if operation.operation in set(Operation) else operation.operation
 
 
-def _describe_next(request: HttpRequest, page: DeedPage) -> str:
+def _describe_next(request: HttpRequest, page: LogPage) -> str:
     if not page.next_place:
         return ""
     kept = {name: request.GET[name] for name in ("actor", "action", "span") if request.GET.get(name)}
@@ -184,11 +184,11 @@ def _describe_next(request: HttpRequest, page: DeedPage) -> str:
 
 def _verify(length: timedelta | None, site: str) -> dict[str, Any]:
     now = clock.read_now(engine_database())
-    found = verification.verify_touched(
+    found = verification.verify_operated(
         since=now - length if length is not None else now - timedelta(days=36_500),
         until=now,
         limit=MAX_VERIFIED,
-        sealed_since=verification.read_sealed_since(),
+        signed_since=verification.read_signed_since(),
     )
     urls = [find_saga_url(site, finding.saga_id, tab="history") for finding in found.findings]
     return {"report": found, "findings": list(zip(found.findings, urls, strict=True))}

@@ -108,11 +108,11 @@ class AttemptsFilter(CriterionFilter):
         return [(str(number), f"{number} or more") for number in numbers]
 
 
-class TouchedFilter(CriterionFilter):
+class OperatedFilter(CriterionFilter):
     """Narrow by whether an operator has acted on a saga."""
 
     title = "touch of a person"
-    parameter_name = "touched"
+    parameter_name = "operated"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Return the choices."""
@@ -184,9 +184,9 @@ def add_zone(text: str) -> str:
 
 CRITERION_FILTERS = (
     DisplayStateFilter, NeedsPersonFilter, DefinitionFilter, StartedFilter, ClosedFilter, StepFilter, AttemptsFilter,
-    TouchedFilter, GroupFilter, FailingFilter,
+    OperatedFilter, GroupFilter, FailingFilter,
 )  # fmt: skip
 FILTERS = (*CRITERION_FILTERS, WindowFilter, OrderFilter, PlaceFilter)
 # The criteria that the list draws, and every name that its URL may hold.
-DRAWN = frozenset({str(one.parameter_name) for one in CRITERION_FILTERS} | set(WindowFilter.names))
-PARAMETERS = DRAWN | {str(one.parameter_name) for one in (OrderFilter, PlaceFilter)}
+FROZEN = frozenset({str(one.parameter_name) for one in CRITERION_FILTERS} | set(WindowFilter.names))
+PARAMETERS = FROZEN | {str(one.parameter_name) for one in (OrderFilter, PlaceFilter)}

@@ -21,7 +21,7 @@ from ...operators.bulk.preconditions import EVERYTHING
 from ...operators.bulk.selection import require_scope
 from ...operators.queries.saga_filter import MAX_SHOWN_CHARS, SagaFilter, parse_filter, refuse_value
 from ..ui.list_order import SLOWEST, OrderFilter, PlaceFilter
-from .filters import DRAWN, WindowFilter, add_zone
+from .filters import FROZEN, WindowFilter, add_zone
 
 EVERYTHING_PARAMETER = "everything"
 # Where in the list a person is: page, order, and the marks of the admin itself.
@@ -110,7 +110,7 @@ def _read_filter(given: dict[str, str]) -> SagaFilter:
     """
     if places := PLACES & set(given):
         raise BadRequest(f"{min(places)} is a place in the list and no filter.")
-    if unknown := set(given) - DRAWN - {SEARCH_VAR}:
+    if unknown := set(given) - FROZEN - {SEARCH_VAR}:
         raise BadRequest(f"The list has no filter {min(unknown)[:MAX_SHOWN_CHARS]!r}.")
     named = {"search" if name == SEARCH_VAR else name: text for name, text in given.items()}
     return parse_filter({name: add_zone(text) if name in WindowFilter.names else text for name, text in named.items()})

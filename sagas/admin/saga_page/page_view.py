@@ -27,7 +27,7 @@ def read_page(console: ConsoleAdmin, request: HttpRequest, saga_id: UUID) -> dic
     if (
         reading
         and may_see
-        and not access_log.note_look(request.user.get_username(), access_log.What.PAGE, saga_id=saga_id)
+        and not access_log.log_access(request.user.get_username(), access_log.What.PAGE, saga_id=saga_id)
     ):
         may_see, reading = False, read_saga(saga_id, wanted, with_payloads=False)
     return _describe_page(console, request, reading, may_see=may_see) if reading else None

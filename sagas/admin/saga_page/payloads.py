@@ -46,7 +46,7 @@ def answer(request: HttpRequest, saga_id: UUID) -> HttpResponse:
     text = rows.values_list("whole", flat=True).first()
     if text is None:
         raise Http404(NO_VALUE)
-    if may_see and not access_log.note_look(
+    if may_see and not access_log.log_access(
         request.user.get_username(), access_log.What.VALUE, saga_id=saga_id, detail=name
     ):
         raise PermissionDenied

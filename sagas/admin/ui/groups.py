@@ -25,7 +25,7 @@ VIEW = (
     "view_sagabulkitem",
 )
 OPERATE = ("retry_saga", "pause_saga", "cancel_saga")
-SUPERVISE = ("view_payload", "view_sagalook", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga")
+SUPERVISE = ("view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga")
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Saga viewers": VIEW,

@@ -69,7 +69,7 @@ class SagaDraft(SagaSnapshot):
         redactor = get_settings().redactor
         self.saga.history_count += 1
         if event is HistoryEvent.OPERATOR_ACTED:
-            self.saga.touched_at = self.now
+            self.saga.operated_at = self.now
         self._history.append({
             "saga_id": self.saga.pk, "number": self.saga.history_count, "at": self.now, "what": event.value,
             "step": step.name if step else "", "from_state": from_state, "to_state": to_state, "actor": actor,

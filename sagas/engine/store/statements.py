@@ -21,8 +21,8 @@ Statement = tuple[str, list[Any]]
 
 SAGA_COLUMNS = (
     "state", "hold", "attention", "revision", "history_count", "cause", "abort_request", "abort_actor", "abort_reason",
-    "effects_left", "queue", "other_queues", "pivot_passed_at", "due_at", "woken_at", "most_attempts", "touched_at",
-    "seal", "seal_count", "updated_at", "closed_at", "hook_due_at", "hook_tries",
+    "effects_left", "queue", "other_queues", "pivot_passed_at", "due_at", "woken_at", "most_attempts", "operated_at",
+    "signature", "signature_count", "updated_at", "closed_at", "hook_due_at", "hook_tries",
 )  # fmt: skip
 STEP_COLUMNS = (
     "state", "hold", "attention", "waiting_for", "due_at", "lease_token", "lease_until", "action_attempts",
@@ -37,7 +37,7 @@ OPEN_COLUMNS = (
     "is_assumed", *CLOSE_COLUMNS,
 )  # fmt: skip
 HISTORY_COLUMNS = (
-    "saga_id", "number", "at", "what", "step", "from_state", "to_state", "actor", "reason", "data", "seal",
+    "saga_id", "number", "at", "what", "step", "from_state", "to_state", "actor", "reason", "data", "signature",
 )  # fmt: skip
 
 

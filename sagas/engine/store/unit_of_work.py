@@ -80,8 +80,8 @@ class SagaUnitOfWork(SagaDraft):
         saga.woken_at = None
         attempts = [max(step.action_attempts, step.compensation_attempts) for step in self.steps]
         saga.most_attempts = max(saga.most_attempts, *attempts, 0)
-        saga.seal, saga.seal_count = signatures.seal_entries(
-            self._history, saga_id=saga.pk, seal=saga.seal, count=saga.seal_count
+        saga.signature, saga.signature_count = signatures.sign_entries(
+            self._history, saga_id=saga.pk, signature=saga.signature, count=saga.signature_count
         )
         closed = [{"token": token, **values} for token, values in self._closed.items()]
         if any(attempt.ended_at is None and attempt.step_id in self._closed_steps for attempt in self._opened):

@@ -48,7 +48,7 @@ class Command(SagaCommand):
         add("--dry-run", action="store_true", help="say how many sagas it would be, and change nothing")
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Draw the set and confirm it, in one transaction: what is refused leaves nothing.
+        """Freeze the set and confirm it, in one transaction: what is refused leaves nothing.
 
         Raises: BadRequest, PermissionRefused and their like.
         """
@@ -60,9 +60,9 @@ class Command(SagaCommand):
             raise BadRequest("Say why: --reason, 10 to 500 characters.")
         check_words(options)
         with own_transaction(get_settings().database, joins=True):
-            drawn = _draw(operation, actor, options)
+            frozen = _freeze(operation, actor, options)
             started, _ = selection.start_bulk(
-                drawn.pk, actor=actor, reason=options["reason"], count=options["count"], words=options["words"]
+                frozen.pk, actor=actor, reason=options["reason"], count=options["count"], words=options["words"]
             )
         if options["json"]:
             self.print_json({"id": str(started.pk), "operation": started.operation, "total": started.total})
@@ -71,7 +71,7 @@ class Command(SagaCommand):
         self.stdout.write(f"manage.py saga_bulk_show {started.pk} tells how far it is.")
 
     def _try(self, operation: Operation, actor: Actor, options: Mapping[str, Any]) -> None:
-        """Say how many sagas it would be, then draw the set, check what was given to confirm it, and forget it.
+        """Say how many sagas it would be, then freeze the set, check what was given to confirm it, and forget it.
 
         Raises: BadRequest and its like, as the real run does; what was left out for now is named.
         """
@@ -80,13 +80,13 @@ class Command(SagaCommand):
         self._print_count(operation, options)
         using = get_settings().database
         with own_transaction(using, joins=True):
-            drawn = _draw(operation, actor, options)
-            selection.check_confirmation(drawn, options["count"], options["words"], is_whole=False)
+            frozen = _freeze(operation, actor, options)
+            selection.check_confirmation(frozen, options["count"], options["words"], is_whole=False)
             transaction.set_rollback(True, using=using)
         needed = []
-        if options["count"] is None and drawn.total > preconditions.CONFIRM_COUNT_ABOVE:
-            needed.append(f"--count {drawn.total}")
-        if drawn.is_unfiltered and not options["words"]:
+        if options["count"] is None and frozen.total > preconditions.CONFIRM_COUNT_ABOVE:
+            needed.append(f"--count {frozen.total}")
+        if frozen.is_unfiltered and not options["words"]:
             needed.append(f'--words "{EVERYTHING}"')
         if needed and not options["json"]:
             self.stdout.write(f"To do it, give {' and '.join(needed)} as well.")
@@ -105,11 +105,11 @@ class Command(SagaCommand):
             self.stdout.write(f"{operation.value} of {shown} sagas ({words}). Nothing was done.")
 
 
-def _draw(operation: Operation, actor: Actor, options: Mapping[str, Any]) -> SagaBulk:
+def _freeze(operation: Operation, actor: Actor, options: Mapping[str, Any]) -> SagaBulk:
     if options["id"]:
-        return selection.draw_selected(operation, _find_ids(options), actor=actor)
+        return selection.freeze_selected(operation, _find_ids(options), actor=actor)
     wanted = _read_filter(options)
-    return selection.draw_matching(
+    return selection.freeze_matching(
         operation,
         wanted.select(),
         actor=actor,

@@ -42,7 +42,7 @@ class Command(SagaCommand):
             self._show(selection.find_bulk(options["id"]), options)
 
     def _list(self, options: Mapping[str, Any]) -> None:
-        bulks = list(SagaBulk.objects.using(get_settings().database).order_by("-drawn_at", "-pk")[:LISTED])
+        bulks = list(SagaBulk.objects.using(get_settings().database).order_by("-frozen_at", "-pk")[:LISTED])
         if options["json"]:
             self.print_json([describe_listed_bulk(found) for found in bulks])
         elif bulks:

@@ -26,7 +26,7 @@ class Command(SagaCommand):
     help = (
         "Delete closed sagas with their steps, attempts, history and keys, and barrier rows older\n"
         "than SAGAS['BARRIER_RETENTION'] in every database; never an open saga. Bulks that ended as\n"
-        "long ago go, too, but not before SAGAS['LOOK_RETENTION'], and sets of sagas that were drawn\n"
+        "long ago go, too, but not before SAGAS['ACCESS_RETENTION'], and sets of sagas that were drawn\n"
         "and never confirmed. In small transactions; Ctrl-C ends it in good order. Exit code 1 when\n"
         "something could not be deleted."
     )
@@ -103,7 +103,7 @@ class Command(SagaCommand):
         if options["json"]:
             self.print_json(
                 {
-                    "sagas": report.sagas, "barriers": report.barriers, "bulks": report.bulks, "looks": report.looks,
+                    "sagas": report.sagas, "barriers": report.barriers, "bulks": report.bulks, "looks": report.accesses,
                     "failed": [str(pk) for pk in report.failed], "unreachable": report.unreachable,
                     "is_stopped": report.is_stopped, "dry_run": options["dry_run"],
                 }
@@ -119,7 +119,7 @@ class Command(SagaCommand):
 def _describe(report: Report, *, is_trial: bool) -> str:
     """Name what was deleted; bulks and looks only where there are any. A trial does not ask whose barrier rows are."""
     parts = [f"{report.sagas} sagas"]
-    parts += [f"{count} {name}" for count, name in ((report.bulks, "bulks"), (report.looks, "looks")) if count]
+    parts += [f"{count} {name}" for count, name in ((report.bulks, "bulks"), (report.accesses, "looks")) if count]
     at_most = "at most " if is_trial and report.barriers else ""
     return f"{', '.join(parts)} and {at_most}{report.barriers} barrier rows"
 

@@ -35,7 +35,7 @@ class Command(SagaCommand):
         """Write them, a page at a time."""
         wanted = read_filter(options)
         if options["payloads"]:
-            self.note_look(access_log.What.EXPORT, detail=f"saga_export {wanted.words}".strip())
+            self.log_access(access_log.What.EXPORT, detail=f"saga_export {wanted.words}".strip())
         for line in FORMS[options["format"]](wanted.select(), with_payloads=options["payloads"]):
             if options["format"] == "csv":
                 self.stdout.write_file(line)

@@ -53,7 +53,7 @@ class Command(SagaCommand):
         """List them."""
         found = list_sagas(read_filter(options), options["limit"])
         if any(saga.last_error for saga in found):
-            self.note_look(access_log.What.LIST, detail="saga_list")
+            self.log_access(access_log.What.LIST, detail="saga_list")
         if options["json"]:
             self.print_json([saga.as_dict() for saga in found])
         elif found:

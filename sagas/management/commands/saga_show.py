@@ -40,7 +40,7 @@ class Command(SagaCommand):
         Raises: SagaNotFound when it was deleted in this moment.
         """
         saga_id = find_saga(options["id"], by_key=True)
-        self.note_look(access_log.What.TRANSCRIPT, saga_id=saga_id)
+        self.log_access(access_log.What.TRANSCRIPT, saga_id=saga_id)
         if not options["json"]:
             self.print_text(render(saga_id, newest=None if options["all"] else NEWEST))
             return

@@ -28,13 +28,13 @@ MAX_LISTED = 1_000  # --json has all
 class Command(SagaCommand):
     help = (
         "Verify that nobody changed, deleted or added what people did: numbers without gaps, and\n"
-        "the seals made with SAGAS['SEAL_KEYS']. Exit code 1 when something does not fit.\n"
+        "the signatures made with SAGAS['SIGNING_KEYS']. Exit code 1 when something does not fit.\n"
         "A saga that was deleted whole leaves nothing to verify."
     )
     example = (
         "manage.py saga_verify_log --since 7d\n"
         "  manage.py saga_verify_log --saga 0198f3a2-5c1e\n"
-        "  manage.py saga_verify_log --sealed-since 2026-11-20T03:00:00Z --json"
+        "  manage.py saga_verify_log --signed-since 2026-11-20T03:00:00Z --json"
     )
     prints_table = True
 
@@ -50,11 +50,11 @@ class Command(SagaCommand):
             help="only sagas whose rows say that they were started so lately: 7d,\nalso m, h, w",
         )
         add(
-            "--sealed-since",
+            "--signed-since",
             type=arguments.moment,
             metavar="TIME",
-            help="from when on every start and every entry of a person must have a seal, as\n"
-            "ISO 8601 with a zone (default: when the migration that seals every start was\n"
+            help="from when on every start and every entry of a person must have a signature, as\n"
+            "ISO 8601 with a zone (default: when the migration that signs every start was\n"
             "applied; who owns the database can change that)",
         )
 
@@ -63,13 +63,13 @@ class Command(SagaCommand):
 
         Raises: CommandError when something does not fit, or it was stopped.
         """
-        sealed_since = options["sealed_since"] or verification.read_sealed_since()
+        signed_since = options["signed_since"] or verification.read_signed_since()
         if options["saga"]:
-            found = verification.verify([find_saga(options["saga"])], sealed_since=sealed_since)
+            found = verification.verify([find_saga(options["saga"])], signed_since=signed_since)
         else:
             with stoppable() as stop:
                 found = verification.verify_all(
-                    sealed_since=sealed_since, started_since=_read_start(options), should_stop=stop
+                    signed_since=signed_since, started_since=_read_start(options), should_stop=stop
                 )
         self._print(found, options)
 
@@ -86,9 +86,9 @@ class Command(SagaCommand):
                 self.print_table(COLUMNS, rows, options)
             if more := len(found.findings) - len(listed):
                 self.stdout.write(f"{more} more do not fit; --json lists all.")
-            self.stdout.write(f"Verified {found.entries} sealed entries of {found.sagas} sagas.")
+            self.stdout.write(f"Verified {found.entries} signed entries of {found.sagas} sagas.")
         if not found.is_sound:
-            raise CommandError(f"{len(found.findings)} sagas do not fit their seals.", returncode=REFUSED)
+            raise CommandError(f"{len(found.findings)} sagas do not fit their signatures.", returncode=REFUSED)
         if not found.is_whole:
             raise CommandError("Stopped as asked before everything was verified.", returncode=REFUSED)
 

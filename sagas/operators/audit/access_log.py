@@ -17,7 +17,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from django.db.models.functions import Now
 
 from ...conf import get_settings
-from ...models import SagaLook
+from ...models import SagaAccess
 from ...transactions import own_transaction
 
 logger = logging.getLogger(__name__)
@@ -27,10 +27,10 @@ BATCH = 5_000
 MAX_DETAIL_CHARS = 300
 # Each parameter says its type: where the server binds them, it looks at every use of one, and they would differ.
 STATEMENT = f"""
-    INSERT INTO {SagaLook._meta.db_table} (at, actor, what, saga_id, detail)
+    INSERT INTO {SagaAccess._meta.db_table} (at, actor, what, saga_id, detail)
     SELECT clock_timestamp(), %(actor)s::varchar, %(what)s::varchar, %(saga_id)s::uuid, %(detail)s::varchar
     WHERE NOT %(once)s::boolean OR NOT EXISTS (
-        SELECT FROM {SagaLook._meta.db_table}
+        SELECT FROM {SagaAccess._meta.db_table}
         WHERE saga_id = %(saga_id)s::uuid AND actor = %(actor)s::varchar AND what = %(what)s::varchar
             AND detail = %(detail)s::varchar AND at > clock_timestamp() - %(age)s::interval
     )
@@ -54,7 +54,7 @@ class What(StrEnum):
 TAKEN_ALONG = frozenset({What.VALUE, What.BUNDLE, What.EXPORT})
 
 
-def note_look(
+def log_access(
     actor: object, what: What, *, saga_id: UUID | None = None, detail: str = "", level: int = logging.INFO
 ) -> bool:
     """Write down that somebody is about to see payloads.
@@ -77,37 +77,37 @@ def note_look(
         with own_transaction(settings.database, joins=True), connections[settings.database].cursor() as cursor:
             cursor.execute(STATEMENT, values)
     except (DatabaseError, InterfaceError):
-        text = "Look at payloads refused: it could not be written down."
+        text = "Access to payloads refused: it could not be logged."
         logger.error(text, extra=facts, exc_info=level >= logging.INFO)  # no traceback on the terminal of a command
         return False
     logger.log(level, "Payloads seen.", extra=facts)
     return True
 
 
-def count_expired_looks() -> int:
-    """Count what ``delete_expired_looks`` would delete now."""
+def count_expired_accesses() -> int:
+    """Count what ``delete_expired_accesses`` would delete now."""
     settings = get_settings()
-    return SagaLook.objects.using(settings.database).filter(at__lt=Now() - settings.look_retention).count()
+    return SagaAccess.objects.using(settings.database).filter(at__lt=Now() - settings.access_retention).count()
 
 
-def delete_expired_looks(*, should_stop: Callable[[], bool] = lambda: False) -> int:
-    """Delete what is older than SAGAS['LOOK_RETENTION'], in batches.
+def delete_expired_accesses(*, should_stop: Callable[[], bool] = lambda: False) -> int:
+    """Delete what is older than SAGAS['ACCESS_RETENTION'], in batches.
 
     Returns: how many rows.
     Tx: must not be inside one; opens one for each batch.
     """
     using, count = get_settings().database, 0
-    age: Any = get_settings().look_retention
+    age: Any = get_settings().access_retention
     while not should_stop():
         with own_transaction(using), connections[using].cursor() as cursor:
-            cursor.execute("SELECT set_config('sagas.retention.purge', 'on', true)")
+            cursor.execute("SELECT set_config('sagas.retention', 'on', true)")
             cursor.execute(
-                f"DELETE FROM {SagaLook._meta.db_table} WHERE id IN (SELECT id FROM {SagaLook._meta.db_table}"  # noqa: S608
+                f"DELETE FROM {SagaAccess._meta.db_table} WHERE id IN (SELECT id FROM {SagaAccess._meta.db_table}"  # noqa: S608
                 " WHERE at < clock_timestamp() - %s::interval ORDER BY at, id LIMIT %s FOR UPDATE SKIP LOCKED)",
                 [age, BATCH],
             )
             deleted = int(cursor.rowcount)
-            cursor.execute("SELECT set_config('sagas.retention.purge', 'off', true)")
+            cursor.execute("SELECT set_config('sagas.retention', 'off', true)")
         count += deleted
         if deleted < BATCH:
             break

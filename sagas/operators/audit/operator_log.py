@@ -13,7 +13,7 @@ from django.db.models import Prefetch, Q, QuerySet, Value
 from ... import clock
 from ...conf import get_settings
 from ...models import BulkState, Saga, SagaBulk, SagaHistory, SagaKey
-from ...models.history import DEED, SHELL_MARK, person_of
+from ...models.history import OPERATOR_ACTED, SHELL_MARK, person_of
 from ..preconditions import Operation
 from ..queries.keyset import is_below
 
@@ -22,7 +22,7 @@ PLACE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")  # microseconds since 1970, i
 
 
 @dataclass(frozen=True, kw_only=True)
-class WantedDeeds:
+class LogQuery:
     """Say which actions to read; what is left out does not narrow."""
 
     actor: str = ""
@@ -32,11 +32,11 @@ class WantedDeeds:
     since: datetime | None = None
     """From when on."""
     before: str = ""
-    """The place to go on from, as ``DeedPage.next_place`` gave it."""
+    """The place to go on from, as ``LogPage.next_place`` gave it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deed:
+class LoggedOperation:
     """Tell of one action of a person."""
 
     entry: SagaHistory
@@ -58,7 +58,7 @@ class Deed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BulkDeed:
+class LoggedBulk:
     """Tell that a person confirmed a bulk, or stopped it."""
 
     bulk: SagaBulk
@@ -74,44 +74,46 @@ class BulkDeed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeedPage:
+class LogPage:
     """Hold a page of what people did to sagas and to bulks, both of the same stretch of time."""
 
-    deeds: tuple[Deed, ...]
-    bulks: tuple[BulkDeed, ...]
+    operations: tuple[LoggedOperation, ...]
+    bulks: tuple[LoggedBulk, ...]
     next_place: str
     """Where the next page begins; empty at the end."""
     now: datetime
     """When it was read."""
 
 
-def read_deeds(wanted: WantedDeeds, *, with_bulks: bool = False) -> DeedPage:
+def read_log(wanted: LogQuery, *, with_bulks: bool = False) -> LogPage:
     """Return a page of what people did, newest first; a place that is none begins at the newest."""
     using = get_settings().database
     keys = SagaKey.objects.using(using).order_by("name")
     sagas = Saga.objects.using(using).only("definition").prefetch_related(Prefetch("keys", keys, to_attr="listed_keys"))
     rows = _select(wanted).order_by("-at", "-pk").prefetch_related(Prefetch("saga", sagas))
-    found: list[SagaHistory | BulkDeed] = [*rows[: PAGE + 1], *(_read_bulks(wanted) if with_bulks else ())]
+    found: list[SagaHistory | LoggedBulk] = [*rows[: PAGE + 1], *(_read_bulks(wanted) if with_bulks else ())]
     # At one moment entries come before bulks, which have no number to go on from.
     found.sort(key=lambda one: (one.at, isinstance(one, SagaHistory)), reverse=True)
     shown = found[: _count_page(found)]
-    return DeedPage(
-        deeds=tuple(_tell(one) for one in shown if isinstance(one, SagaHistory)),
-        bulks=tuple(one for one in shown if isinstance(one, BulkDeed)),
+    return LogPage(
+        operations=tuple(_tell(one) for one in shown if isinstance(one, SagaHistory)),
+        bulks=tuple(one for one in shown if isinstance(one, LoggedBulk)),
         next_place=_describe_place(shown[-1]) if len(found) > len(shown) else "",
         now=clock.read_now(using),
     )
 
 
-def _count_page(found: Sequence[SagaHistory | BulkDeed]) -> int:
+def _count_page(found: Sequence[SagaHistory | LoggedBulk]) -> int:
     """Return how many are shown: bulks of one moment are not parted, as the next page begins below it."""
     count = PAGE
-    while 0 < count < len(found) and isinstance(found[count - 1], BulkDeed) and found[count].at == found[count - 1].at:
+    while (
+        0 < count < len(found) and isinstance(found[count - 1], LoggedBulk) and found[count].at == found[count - 1].at
+    ):
         count += 1
     return count
 
 
-def _read_bulks(wanted: WantedDeeds) -> list[BulkDeed]:
+def _read_bulks(wanted: LogQuery) -> list[LoggedBulk]:
     """Return who confirmed and who stopped a bulk, the newest that fit, of each more than a page has."""
     rows = SagaBulk.objects.using(get_settings().database).filter(started_at__isnull=False)
     if wanted.operation is not None:
@@ -123,7 +125,7 @@ def _read_bulks(wanted: WantedDeeds) -> list[BulkDeed]:
     return [_tell_bulk(found, is_stop=found.is_stop) for found in starts.union(stops, all=True)]
 
 
-def _narrow_bulks(rows: QuerySet[SagaBulk], wanted: WantedDeeds, *, at: str, actor: str) -> QuerySet[SagaBulk]:
+def _narrow_bulks(rows: QuerySet[SagaBulk], wanted: LogQuery, *, at: str, actor: str) -> QuerySet[SagaBulk]:
     rows = rows.filter(**{f"{at}__isnull": False}).order_by(f"-{at}", "-pk")
     if wanted.actor:
         rows = rows.filter(_is_by(wanted.actor, actor))
@@ -135,10 +137,10 @@ def _narrow_bulks(rows: QuerySet[SagaBulk], wanted: WantedDeeds, *, at: str, act
     return rows
 
 
-def _tell_bulk(bulk: SagaBulk, *, is_stop: bool) -> BulkDeed:
+def _tell_bulk(bulk: SagaBulk, *, is_stop: bool) -> LoggedBulk:
     at = bulk.ended_at if is_stop else bulk.started_at
     actor, reason = (bulk.stopped_by, bulk.stop_reason) if is_stop else (bulk.actor, bulk.reason)
-    return BulkDeed(bulk=bulk, at=at or bulk.drawn_at, actor=actor, is_stop=is_stop, reason=reason)
+    return LoggedBulk(bulk=bulk, at=at or bulk.frozen_at, actor=actor, is_stop=is_stop, reason=reason)
 
 
 def _is_by(person: str, field: str = "actor") -> Q:
@@ -146,8 +148,8 @@ def _is_by(person: str, field: str = "actor") -> Q:
     return Q(**{field: person}) | Q(**{f"{field}__startswith": f"{person}{SHELL_MARK}"})
 
 
-def _select(wanted: WantedDeeds) -> Any:
-    rows = SagaHistory.objects.using(get_settings().database).filter(what=DEED)
+def _select(wanted: LogQuery) -> Any:
+    rows = SagaHistory.objects.using(get_settings().database).filter(what=OPERATOR_ACTED)
     if wanted.actor:
         # The first says nothing new; it is what the index holds.
         rows = rows.alias(person=person_of("actor")).filter(
@@ -162,10 +164,10 @@ def _select(wanted: WantedDeeds) -> Any:
     return rows
 
 
-def _tell(entry: SagaHistory) -> Deed:
+def _tell(entry: SagaHistory) -> LoggedOperation:
     data = entry.data if isinstance(entry.data, dict) else {}
     revision = data.get("revision")
-    return Deed(
+    return LoggedOperation(
         entry=entry,
         operation=entry.to_state,
         before=str(data.get("before", "")),
@@ -177,7 +179,7 @@ def _tell(entry: SagaHistory) -> Deed:
     )
 
 
-def _describe_place(last: SagaHistory | BulkDeed) -> str:
+def _describe_place(last: SagaHistory | LoggedBulk) -> str:
     """Return the place behind an entry, or with the number 0 behind everything of a moment."""
     since = last.at - datetime(1970, 1, 1, tzinfo=UTC)
     microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

@@ -1,7 +1,7 @@
-"""Verify that what people did is still written as it was: no number missing, every seal fits, nothing cut off.
+"""Verify that what people did is still written as it was: no number missing, every signature fits, nothing cut off.
 
-A saga that was started since seals are kept must have one, from its first entry on: who takes all of them away is found
-by that. When it was started is read from its row and from its id, whichever is later.
+A saga that was started since signatures are kept must have one, from its first entry on: who takes all of them away is
+found by that. When it was started is read from its row and from its id, whichever is later.
 
 Reads only. A finding is looked at again under the saga's lock before it is reported, because a colleague may act
 between two reads. What a saga's rows tell is judged one saga at a time; the first thing that does not fit is named.
@@ -23,15 +23,15 @@ from django.db.models import ExpressionWrapper, F, Q
 
 from ...conf import get_settings
 from ...engine.store import signatures
-from ...engine.store.signatures import SealKey
+from ...engine.store.signatures import SigningKey
 from ...models import Saga, SagaHistory
 from ...models.fields import MomentField
-from ...models.history import DEED
+from ...models.history import OPERATOR_ACTED
 from ...models.saga import read_started_at
 from ...transactions import own_transaction
 
 PAGE = 500
-SEALING_MIGRATION = "seal_every_start"  # the end of its name
+SIGNING_MIGRATION = "0001_initial"  # from the first table on, every start is signed
 ID_TOLERANCE = timedelta(days=1)  # the time in an id is that of a process, whose clock may be wrong
 COUNT_NUMBERS = """
     SELECT saga_id, count(*), min(number), max(number) FROM sagas_sagahistory WHERE saga_id = ANY(%s) GROUP BY saga_id
@@ -46,10 +46,10 @@ class Flaw(StrEnum):
     """Name what can be wrong."""
 
     MISSING = "missing"  #: an entry is not there
-    CHANGED = "changed"  #: an entry does not fit its seal
-    CUT = "cut"  #: the saga's seal tells of other sealed entries than there are, or is gone
-    UNSEALED = "unsealed"  #: an entry that must have a seal has none
-    UNKNOWN_KEY = "unknown_key"  #: it was sealed with a key that the settings do not have
+    CHANGED = "changed"  #: an entry does not fit its signature
+    CUT = "cut"  #: the saga's signature tells of other signed entries than there are, or is gone
+    UNSIGNED = "unsigned"  #: an entry that must have a signature has none
+    UNKNOWN_KEY = "unknown_key"  #: it was signed with a key that the settings do not have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class Verification:
     sagas: int = 0
     """Sagas looked at."""
     entries: int = 0
-    """Sealed entries that were verified."""
+    """Signed entries that were verified."""
     findings: list[Finding] = field(default_factory=list)
     """At most one for each saga."""
     is_whole: bool = True
@@ -92,33 +92,33 @@ class _Facts:
     saga_id: UUID
     created_at: datetime
     history_count: int
-    seal: str
-    seal_count: int
+    signature: str
+    signature_count: int
     numbers: tuple[int, int, int]  # how many, first, last
-    entries: Sequence[dict[str, Any]]  # those that must have a seal, or have one
+    entries: Sequence[dict[str, Any]]  # those that must have a signature, or have one
 
 
 def verify(
-    saga_ids: Iterable[UUID], *, sealed_since: datetime | None, into: Verification | None = None
+    saga_ids: Iterable[UUID], *, signed_since: datetime | None, into: Verification | None = None
 ) -> Verification:
     """Verify sagas by id; those that are gone are passed over.
 
-    ``sealed_since``: from when on every start and every entry of a person must have a seal; None: only after a sealed
-    entry of the same saga.
+    ``signed_since``: from when on every start and every entry of a person must have a signature; None: only after
+    a signed entry of the same saga.
     """
     found = into or Verification()
     wanted = list(saga_ids)
     for facts in _read(wanted):
         found.sagas += 1
-        found.entries += sum(1 for entry in facts.entries if entry["seal"])
-        if _judge(facts, sealed_since) and (finding := _judge_locked(facts.saga_id, sealed_since)):
+        found.entries += sum(1 for entry in facts.entries if entry["signature"])
+        if _judge(facts, signed_since) and (finding := _judge_locked(facts.saga_id, signed_since)):
             found.findings.append(finding)
     return found
 
 
 def verify_all(
     *,
-    sealed_since: datetime | None,
+    signed_since: datetime | None,
     started_since: datetime | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Verification:
@@ -137,27 +137,27 @@ def verify_all(
         if not page:
             return found
         since, last = page[-1]
-        verify([pk for _, pk in page], sealed_since=sealed_since, into=found)
+        verify([pk for _, pk in page], signed_since=signed_since, into=found)
     found.is_whole = False
     return found
 
 
-def verify_touched(*, since: datetime, until: datetime, limit: int, sealed_since: datetime | None) -> Verification:
+def verify_operated(*, since: datetime, until: datetime, limit: int, signed_since: datetime | None) -> Verification:
     """Verify the sagas that people acted on last between two moments, the latest first, at most ``limit``."""
-    touched = Saga.objects.using(get_settings().database).filter(touched_at__gte=since, touched_at__lte=until)
-    ids = list(touched.order_by("-touched_at").values_list("pk", flat=True)[: limit + 1])
+    operated = Saga.objects.using(get_settings().database).filter(operated_at__gte=since, operated_at__lte=until)
+    ids = list(operated.order_by("-operated_at").values_list("pk", flat=True)[: limit + 1])
     found = Verification(is_whole=len(ids) <= limit)
     for start in range(0, min(len(ids), limit), PAGE):
-        verify(ids[start : min(start + PAGE, limit)], sealed_since=sealed_since, into=found)
+        verify(ids[start : min(start + PAGE, limit)], signed_since=signed_since, into=found)
     return found
 
 
-def read_sealed_since() -> datetime | None:
-    """Return when this database learned to keep seals, or None when it does not say."""
+def read_signed_since() -> datetime | None:
+    """Return when this database learned to keep signatures, or None when it does not say."""
     recorder = MigrationRecorder(connections[get_settings().database])
     if not recorder.has_table():
         return None
-    rows = recorder.migration_qs.filter(app="sagas", name__endswith=SEALING_MIGRATION)
+    rows = recorder.migration_qs.filter(app="sagas", name=SIGNING_MIGRATION)
     rows = rows.annotate(moment=ExpressionWrapper(F("applied"), output_field=MomentField()))
     applied: datetime | None = rows.values_list("moment", flat=True).first()
     return applied
@@ -167,26 +167,28 @@ def _read(saga_ids: Sequence[UUID]) -> Iterator[_Facts]:
     using = get_settings().database
     sagas = Saga.objects.using(using).filter(pk__in=saga_ids).order_by("pk")
     entries: dict[UUID, list[dict[str, Any]]] = {}
-    must_be_sealed = Q(number=1) | Q(actor__isnull=False) | Q(what=DEED)  # as seals.needs_seal says it
-    sealed = SagaHistory.objects.using(using).filter(must_be_sealed | ~Q(seal=""), saga_id__in=saga_ids)
-    for entry in sealed.order_by("saga_id", "number").values(*signatures.SEALED_FIELDS, "seal"):
+    must_be_signed = (
+        Q(number=1) | Q(actor__isnull=False) | Q(what=OPERATOR_ACTED)
+    )  # as signatures.needs_signature says it
+    signed = SagaHistory.objects.using(using).filter(must_be_signed | ~Q(signature=""), saga_id__in=saga_ids)
+    for entry in signed.order_by("saga_id", "number").values(*signatures.SIGNED_FIELDS, "signature"):
         entries.setdefault(entry["saga_id"], []).append(entry)
     with connections[using].cursor() as cursor:
         cursor.execute(COUNT_NUMBERS, [list(saga_ids)])
         numbers = {row[0]: (row[1], row[2], row[3]) for row in cursor.fetchall()}
-    for saga in sagas.only("created_at", "history_count", "seal", "seal_count"):
+    for saga in sagas.only("created_at", "history_count", "signature", "signature_count"):
         yield _Facts(
             saga_id=saga.pk,
             created_at=saga.created_at,
             history_count=saga.history_count,
-            seal=saga.seal,
-            seal_count=saga.seal_count,
+            signature=saga.signature,
+            signature_count=saga.signature_count,
             numbers=numbers.get(saga.pk, (0, 0, 0)),
             entries=entries.get(saga.pk, []),
         )
 
 
-def _judge_locked(saga_id: UUID, sealed_since: datetime | None) -> Finding | None:
+def _judge_locked(saga_id: UUID, signed_since: datetime | None) -> Finding | None:
     """Judge a saga again while nobody can write to it.
 
     Locks: the saga row.
@@ -194,46 +196,51 @@ def _judge_locked(saga_id: UUID, sealed_since: datetime | None) -> Finding | Non
     using = get_settings().database
     with own_transaction(using, joins=True):
         list(Saga.objects.using(using).select_for_update(no_key=True).filter(pk=saga_id).values_list("pk"))
-        return next((found for facts in _read([saga_id]) if (found := _judge(facts, sealed_since))), None)
+        return next((found for facts in _read([saga_id]) if (found := _judge(facts, signed_since))), None)
 
 
-def _judge(facts: _Facts, sealed_since: datetime | None) -> Finding | None:
+def _judge(facts: _Facts, signed_since: datetime | None) -> Finding | None:
     count, first, last = facts.numbers
     if count != facts.history_count or (count and (first, last) != (1, count)):
         # The first number that is missing is never beyond the count of those that are there.
         number = _find_gap(facts.saga_id, count + 1) or count + 1
         text = f"The saga tells of {facts.history_count} entries, {count} are there; the first that does not fit is"
         return _find(facts, number, Flaw.MISSING, f"{text} number {number}.")
-    return _judge_chain(facts, sealed_since)
+    return _judge_chain(facts, signed_since)
 
 
-def _judge_chain(facts: _Facts, sealed_since: datetime | None) -> Finding | None:
+def _judge_chain(facts: _Facts, signed_since: datetime | None) -> Finding | None:
     keys = {key.id: key for key in signatures.list_keys()}
-    is_sealed_from_start = sealed_since is not None and _is_started_since(facts, sealed_since)
-    if is_sealed_from_start and not facts.seal:
-        text = "The saga has no seal, although it was started since every saga gets one; the first entry is"
+    is_signed_from_start = signed_since is not None and _is_started_since(facts, signed_since)
+    if is_signed_from_start and not facts.signature:
+        text = "The saga has no signature, although it was started since every saga gets one; the first entry is"
         return _find(facts, 1, Flaw.CUT, f"{text} number 1.")
     before, count, number = "", 0, 0
     for entry in facts.entries:
         number = entry["number"]
-        if not entry["seal"]:
-            is_late = sealed_since is not None and entry["at"] >= sealed_since
-            if count or is_sealed_from_start or is_late:
-                text = f"Entry {number} {_describe_need(entry)} and has no seal."
-                return _find(facts, number, Flaw.UNSEALED, text)
+        if not entry["signature"]:
+            is_late = signed_since is not None and entry["at"] >= signed_since
+            if count or is_signed_from_start or is_late:
+                text = f"Entry {number} {_describe_need(entry)} and has no signature."
+                return _find(facts, number, Flaw.UNSIGNED, text)
             continue
-        key = keys.get(signatures.key_id_of(entry["seal"]))
+        key = keys.get(signatures.key_id_of(entry["signature"]))
         if key is None:
-            text = f"Entry {number} was sealed with a key that is not in the settings; nothing can be said about it."
+            text = f"Entry {number} was signed with a key that is not in the settings; nothing can be said about it."
             return _find(facts, number, Flaw.UNKNOWN_KEY, text)
         if not _fits(key, entry, before):
-            text = f"Entry {number} does not fit its seal: it was changed, or a sealed one before it is gone."
+            text = f"Entry {number} does not fit its signature: it was changed, or a signed one before it is gone."
             return _find(facts, number, Flaw.CHANGED, text)
         count += 1
-        before = signatures.compute_saga_seal(key, facts.saga_id, count=count, number=number, last=entry["seal"])
-    if count == facts.seal_count and hmac.compare_digest(before, facts.seal):
+        before = signatures.compute_saga_signature(
+            key, facts.saga_id, count=count, number=number, last=entry["signature"]
+        )
+    if count == facts.signature_count and hmac.compare_digest(before, facts.signature):
         return None
-    text = f"The saga's seal tells of {facts.seal_count} sealed entries; {count} are there, or the seal was changed."
+    text = (
+        f"The saga's signature tells of {facts.signature_count} signed entries; {count} are there, or the signature was"
+        " changed."
+    )
     return _find(facts, number + 1, Flaw.CUT, text)
 
 
@@ -245,11 +252,11 @@ def _is_started_since(facts: _Facts, moment: datetime) -> bool:
 def _describe_need(entry: dict[str, Any]) -> str:
     if entry["actor"] is not None:
         return f"names {entry['actor']}"
-    return "tells of a person's action" if entry["what"] == DEED else "begins the saga"
+    return "tells of a person's action" if entry["what"] == OPERATOR_ACTED else "begins the saga"
 
 
-def _fits(key: SealKey, entry: dict[str, Any], before: str) -> bool:
-    return hmac.compare_digest(signatures.compute_entry_seal(key, entry, before=before), entry["seal"])
+def _fits(key: SigningKey, entry: dict[str, Any], before: str) -> bool:
+    return hmac.compare_digest(signatures.compute_entry_signature(key, entry, before=before), entry["signature"])
 
 
 def _find(facts: _Facts, number: int, flaw: Flaw, text: str) -> Finding:

@@ -25,11 +25,11 @@ def describe_listed_bulk(found: SagaBulk) -> dict[str, Any]:
         "words": found.words,
         "filter": found.filter,
         "total": found.total,
-        "drawn_at": found.drawn_at.isoformat(),
+        "frozen_at": found.frozen_at.isoformat(),
         "started_at": found.started_at.isoformat() if found.started_at else None,
         "ended_at": found.ended_at.isoformat() if found.ended_at else None,
         "stopped_by": found.stopped_by,
-        "confirm_until": (found.drawn_at + get_settings().bulk_confirm_within).isoformat(),
+        "confirm_until": (found.frozen_at + get_settings().bulk_confirm_within).isoformat(),
     }
 
 

@@ -1,6 +1,6 @@
-"""Let a person act on many sagas at once: draw the set, confirm it, stop it, see how far it is.
+"""Let a person act on many sagas at once: freeze the set, confirm it, stop it, see how far it is.
 
-A set is drawn first: its sagas and their revisions are frozen in rows, and nothing happens. Then its page shows how
+A set is frozen first: its sagas and their revisions are frozen in rows, and nothing happens. Then its page shows how
 many there are, by which filter, and some of them; confirming starts exactly this set, once. ``bulk_running`` does the
 work in the background. What a filter would find later, or a request that lost its filter, changes nothing any more.
 
@@ -30,7 +30,7 @@ from ..preconditions import Operation
 from .preconditions import BULK_PERMISSION, CONFIRM_COUNT_ABOVE, EVERYTHING, require_bulk_operation, require_permissions
 
 MAX_SELECTED = 1_000  # by hand; more is a filter
-MAX_DRAWN = 10  # sets of one person that nobody has confirmed; the oldest give way
+MAX_FROZEN = 10  # sets of one person that nobody has confirmed; the oldest give way
 MAX_WORDS_CHARS = 500
 SELECTED = "selected by hand"
 NOT_BEGUN = "not_begun"
@@ -54,7 +54,7 @@ class Progress:
         return self.total - self.counts[NOT_BEGUN]
 
 
-def draw_selected(operation: Operation, saga_ids: Collection[UUID], *, actor: Actor) -> SagaBulk:
+def freeze_selected(operation: Operation, saga_ids: Collection[UUID], *, actor: Actor) -> SagaBulk:
     """Freeze a set of sagas that a person selected one by one; closed ones too, which will be refused with the facts.
 
     Raises: PermissionRefused; BadRequest for an action that cannot be done in bulk, no saga, too many, or unknown ones.
@@ -74,10 +74,10 @@ def draw_selected(operation: Operation, saga_ids: Collection[UUID], *, actor: Ac
             f"There is no saga {min(unknown)}"
             + (f", nor {len(unknown) - 1} others." if unknown - {min(unknown)} else ".")
         )
-    return _draw(operation, sagas, actor=actor, filter=None, words=SELECTED)
+    return _freeze(operation, sagas, actor=actor, filter=None, words=SELECTED)
 
 
-def draw_matching(
+def freeze_matching(
     operation: Operation,
     sagas: QuerySet[Saga],
     *,
@@ -95,7 +95,7 @@ def draw_matching(
     """
     require_scope(filter, everything=everything, sagas=sagas)
     opened = sagas.filter(closed_at__isnull=True)
-    return _draw(operation, opened, actor=actor, filter=dict(filter), words=words)
+    return _freeze(operation, opened, actor=actor, filter=dict(filter), words=words)
 
 
 def require_scope(filter: Mapping[str, str], *, everything: bool, sagas: QuerySet[Saga] | None = None) -> None:
@@ -145,12 +145,12 @@ def count_matching(sagas: QuerySet[Saga]) -> int:
 def start_bulk(
     bulk_id: UUID, *, actor: Actor, reason: str, count: int | None = None, words: str = ""
 ) -> tuple[SagaBulk, bool]:
-    """Confirm a set that was drawn: workers act on it from now on.
+    """Confirm a set that was frozen: workers act on it from now on.
 
     ``count`` must be how many sagas it has when there are more than CONFIRM_COUNT_ABOVE; ``words`` must be EVERYTHING
     when no filter narrowed it. A given count that is wrong is always refused.
     Returns: the bulk, and whether it was started now; False when the same person had started it already.
-    Raises: BulkNotFound; PermissionRefused; BadRequest; OperationRefused when it was drawn too long ago.
+    Raises: BulkNotFound; PermissionRefused; BadRequest; OperationRefused when it was frozen too long ago.
     Locks: the bulk row. Tx: opens one.
     """
     settings = get_settings()
@@ -158,11 +158,11 @@ def start_bulk(
         bulk = _lock(bulk_id)
         require_permissions(actor, Operation(bulk.operation))
         if (bulk.account, bulk.actor) != (account_of(actor), actor.name):
-            raise PermissionRefused(f"{bulk.actor} drew this set; draw one of your own to confirm it.")
-        if bulk.state != BulkState.DRAWN:
+            raise PermissionRefused(f"{bulk.actor} froze this set; freeze one of your own to confirm it.")
+        if bulk.state != BulkState.FROZEN:
             return bulk, False
         now = clock.read_now(settings.database)
-        if now > bulk.drawn_at + settings.bulk_confirm_within:
+        if now > bulk.frozen_at + settings.bulk_confirm_within:
             raise OperationRefused("This set was frozen too long ago to be confirmed. Draw it anew.")
         checked = check_text(reason, "The reason")
         check_confirmation(bulk, count, words)
@@ -187,7 +187,7 @@ def stop_bulk(bulk_id: UUID, *, actor: Actor, reason: str = "") -> tuple[SagaBul
         bulk = _lock(bulk_id)
         if bulk.is_over:
             return bulk, False
-        if bulk.state == BulkState.DRAWN:
+        if bulk.state == BulkState.FROZEN:
             raise OperationRefused("It was not started; nothing is done unless its person confirms it.")
         end_bulk(bulk, BulkState.STOPPED, stopped_by=actor.name, stop_reason=checked)
         return bulk, True
@@ -242,22 +242,22 @@ def account_of(actor: Actor) -> str:
     return str(actor.user.pk) if actor.user is not None else ""
 
 
-def _draw(
+def _freeze(
     operation: Operation, sagas: QuerySet[Saga], *, actor: Actor, filter: dict[str, str] | None, words: str
 ) -> SagaBulk:
     require_bulk_operation(operation)
     require_permissions(actor, operation)
     settings = get_settings()
     with own_transaction(settings.database, joins=True):
-        _drop_oldest_drawn(actor)
+        _drop_oldest_frozen(actor)
         bulk = SagaBulk(
             operation=operation.value, actor=actor.name, account=account_of(actor), is_trusted=actor.is_trusted,
             filter=settings.redactor.redact_data(filter), words=settings.redactor.redact_text(words)[:MAX_WORDS_CHARS],
-            total=0, drawn_at=clock.read_now(settings.database),
+            total=0, frozen_at=clock.read_now(settings.database),
         )  # fmt: skip
         bulk.save(using=settings.database, force_insert=True)
         if count_limited(sagas) <= settings.bulk_max:
-            bulk.total = _freeze(bulk, sagas)
+            bulk.total = _write_items(bulk, sagas)
         else:
             bulk.total = settings.bulk_max + 1
         if not bulk.total:
@@ -276,7 +276,7 @@ def count_limited(sagas: QuerySet[Saga]) -> int:
     return sagas.order_by()[: get_settings().bulk_max + 1].count()
 
 
-def _freeze(bulk: SagaBulk, sagas: QuerySet[Saga]) -> int:
+def _write_items(bulk: SagaBulk, sagas: QuerySet[Saga]) -> int:
     """Write the rows of a set in one statement, the oldest saga first.
 
     Returns: how many; at most one beyond the limit.
@@ -297,13 +297,13 @@ def _freeze(bulk: SagaBulk, sagas: QuerySet[Saga]) -> int:
         return int(cursor.rowcount)
 
 
-def _drop_oldest_drawn(actor: Actor) -> None:
-    """Forget all but the newest sets that a person has drawn and not confirmed; nothing was done with them."""
+def _drop_oldest_frozen(actor: Actor) -> None:
+    """Forget all but the newest sets that a person has frozen and not confirmed; nothing was done with them."""
     using = get_settings().database
     mine = SagaBulk.objects.using(using).filter(
-        state=BulkState.DRAWN.value, account=account_of(actor), actor=actor.name
+        state=BulkState.FROZEN.value, account=account_of(actor), actor=actor.name
     )
-    old = list(mine.order_by("-drawn_at", "-pk").values_list("pk", flat=True)[MAX_DRAWN - 1 :])
+    old = list(mine.order_by("-frozen_at", "-pk").values_list("pk", flat=True)[MAX_FROZEN - 1 :])
     if not old:
         return
     free = list(mine.filter(pk__in=old).select_for_update(skip_locked=True).values_list("pk", flat=True))

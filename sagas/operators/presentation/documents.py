@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import connections
 
 from ...conf import get_settings
-from ...models.history import DEED
+from ...models.history import OPERATOR_ACTED
 
 # As json and not jsonb: the rows become text at once, which is three times as fast.
 SELECT_DOCUMENTS = """
@@ -84,7 +84,7 @@ def _strip_step(step: dict[str, Any]) -> dict[str, Any]:
 
 
 def _strip_entry(entry: dict[str, Any]) -> dict[str, Any]:
-    if entry.get("what") == DEED:
+    if entry.get("what") == OPERATOR_ACTED:
         return entry
     is_error = entry.get("actor") is None and bool(entry.get("step"))
     reason = _class_of(entry.get("reason")) if is_error else entry.get("reason")

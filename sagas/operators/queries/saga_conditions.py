@@ -83,9 +83,9 @@ def filter_by_failing(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:
     return sagas.filter(IS_OPEN, Exists(failed))
 
 
-def filter_by_touch(sagas: QuerySet[Saga], touched: str) -> QuerySet[Saga]:
+def filter_by_touch(sagas: QuerySet[Saga], operated: str) -> QuerySet[Saga]:
     """Return the sagas that an operator has acted on (``yes``), or that none has (``no``)."""
-    return sagas.filter(touched_at__isnull=touched == "no")
+    return sagas.filter(operated_at__isnull=operated == "no")
 
 
 def filter_by_start(sagas: QuerySet[Saga], window: str) -> QuerySet[Saga]:

@@ -60,7 +60,7 @@ class SagaFilter:
     """A failure group, as the console's page of failures names it."""
     failing: str = ""
     """A failure group that open sagas are at still: the last attempt of a step that is not over was of it."""
-    touched: str = ""
+    operated: str = ""
     """Whether an operator has acted on it: yes or no."""
     started: str = ""
     """A window of time that it was started in, by its code."""
@@ -260,7 +260,7 @@ CRITERIA: Mapping[str, Criterion] = {
         conditions.filter_by_failing,
         max_chars=16,
     ),
-    "touched": _choose("Whether an operator has acted on it.", ("yes", "no"), conditions.filter_by_touch),
+    "operated": _choose("Whether an operator has acted on it.", ("yes", "no"), conditions.filter_by_touch),
     "started": _choose("Started in the last minutes, hours or days.", tuple(TIME_WINDOWS), conditions.filter_by_start),
     "closed": _choose(
         "`no` for open ones, else when it was closed.",

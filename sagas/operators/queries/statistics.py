@@ -1,8 +1,8 @@
 """Count what the dashboard shows, now and then, and keep it in a small table: no page counts a million rows.
 
-Whoever sweeps counts, too: each set of figures at its own pace, and never more than a twentieth of the time. Many
+Whoever sweeps counts, too: each set of statistics at its own pace, and never more than a twentieth of the time. Many
 sweepers share the work by an advisory lock. Where nobody sweeps the dashboard counts for itself, under a time-out, when
-the figures have become old. Each set says when it was counted.
+the statistics have become old. Each set says when it was counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.db import Error, connections
 
 from ... import clock
 from ...conf import get_settings
-from ...models import Saga, SagaFigure
+from ...models import Saga, SagaStatistic
 from ...moments import in_utc
 from ...transactions import own_transaction
 from .. import presentation
@@ -42,7 +42,7 @@ class Window:
     """Name a stretch of time that ends now."""
 
     name: str
-    """What its figures are stored under."""
+    """What its statistics are stored under."""
     length: timedelta
     """How long it is."""
     parts: int
@@ -52,8 +52,8 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
-    """Hold one set of figures."""
+class Statistics:
+    """Hold one set of statistics."""
 
     data: Mapping[str, Any]
     """What was counted; empty: nothing yet."""
@@ -130,16 +130,16 @@ COUNT_OPEN = """(
     )
 )"""
 REFRESH = """
-    INSERT INTO sagas_sagafigure (name, data, computed_at, seconds)
+    INSERT INTO sagas_sagastatistic (name, data, computed_at, seconds)
     SELECT name, {data}, {now}, extract(epoch FROM clock_timestamp() - statement_timestamp())
     FROM (VALUES {wanted}) AS wanted (name, pace)
     WHERE NOT EXISTS (
-        SELECT 1 FROM sagas_sagafigure AS known
+        SELECT 1 FROM sagas_sagastatistic AS known
         WHERE known.name = wanted.name
         AND known.computed_at > {now} - greatest(
             least(wanted.pace, greatest({quick_pace}, known.seconds * {quick_part})), known.seconds * {part}
         ) * interval '1 second'
-    ) AND pg_try_advisory_xact_lock(hashtext('sagas_sagafigure'), hashtext(wanted.name))
+    ) AND pg_try_advisory_xact_lock(hashtext('sagas_sagastatistic'), hashtext(wanted.name))
     ON CONFLICT (name) DO UPDATE
     SET data = excluded.data, computed_at = excluded.computed_at, seconds = excluded.seconds
     RETURNING name, data::text, computed_at AT TIME ZONE 'UTC'
@@ -164,11 +164,11 @@ def refresh_after_sweep() -> None:
         try:
             refresh([name], timeout=STATEMENT_TIMEOUT_OF_SWEEPS)
         except Error as error:
-            logger.warning("Figures could not be counted.", extra={"figures": name, "error": str(error)})
+            logger.warning("Statistics could not be counted.", extra={"statistics": name, "error": str(error)})
             _failed_at[name] = monotonic()
 
 
-def refresh(names: Sequence[str], *, timeout: str, slack: int = 1) -> dict[str, Figures]:
+def refresh(names: Sequence[str], *, timeout: str, slack: int = 1) -> dict[str, Statistics]:
     """Count the sets that are older than ``slack`` times their pace, and that nobody else counts now: one statement.
 
     Returns: those that were counted.
@@ -199,21 +199,21 @@ def refresh(names: Sequence[str], *, timeout: str, slack: int = 1) -> dict[str, 
         if is_joined:
             # The rest of a request shares the transaction (ATOMIC_REQUESTS), and may take longer.
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
-    return {name: Figures(data=json.loads(text), computed_at=in_utc(at, zone=UTC)) for name, text, at in found}
+    return {name: Statistics(data=json.loads(text), computed_at=in_utc(at, zone=UTC)) for name, text, at in found}
 
 
-def read_figures() -> dict[str, Figures]:
+def read_statistics() -> dict[str, Statistics]:
     """Return every set, as it was counted last."""
-    rows = {row.name: row for row in SagaFigure.objects.using(get_settings().database).filter(name__in=list(PACES))}
+    rows = {row.name: row for row in SagaStatistic.objects.using(get_settings().database).filter(name__in=list(PACES))}
     return {
-        name: Figures(data=rows[name].data, computed_at=rows[name].computed_at)
+        name: Statistics(data=rows[name].data, computed_at=rows[name].computed_at)
         if name in rows
-        else Figures(data={}, computed_at=None)
+        else Statistics(data={}, computed_at=None)
         for name in PACES
     }
 
 
-def list_stale(found: Mapping[str, Figures], now: datetime) -> list[str]:
+def list_stale(found: Mapping[str, Statistics], now: datetime) -> list[str]:
     """Return the sets that nobody has counted for long, without those that a page of this process failed to lately."""
     old = []
     for name, pace in PACES.items():
@@ -227,7 +227,7 @@ def _is_resting(name: str) -> bool:
     return monotonic() - _failed_at.get(name, float("-inf")) < REST_SECONDS
 
 
-def count_stale(names: Sequence[str]) -> dict[str, Figures]:
+def count_stale(names: Sequence[str]) -> dict[str, Statistics]:
     """Count sets from a page, within STATEMENT_TIMEOUT_OF_PAGES; what fails stays as it was.
 
     Returns: those that were counted.
@@ -235,7 +235,7 @@ def count_stale(names: Sequence[str]) -> dict[str, Figures]:
     try:
         return refresh(names, timeout=STATEMENT_TIMEOUT_OF_PAGES, slack=STALE)
     except Error as error:
-        logger.warning("Figures could not be counted.", extra={"error": str(error)})
+        logger.warning("Statistics could not be counted.", extra={"error": str(error)})
         # The next page leaves out what is likely to have taken long, and counts the rest.
         _failed_at.update(dict.fromkeys([name for name in names if name in SLOW] or names, monotonic()))
         return {}

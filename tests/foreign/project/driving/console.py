@@ -10,7 +10,7 @@ from django.urls import resolve, reverse
 from ferries.models import Crossing
 from ferries.views import ENGINE_DATABASE
 
-from sagas.models import Saga, SagaBulk, SagaLook
+from sagas.models import Saga, SagaAccess, SagaBulk
 from sagas.operators.operations import pause, resume
 
 from .feats import feat
@@ -98,8 +98,8 @@ def bulk_from_console():
     visitor = visit_as("supervisor", "Saga supervisors")
     ids = place_waiting(3)
     ticked = visitor.get(site_url("sagas_saga_changelist")).form_with("action")
-    drawn = visitor.submit(ticked, action="retry", index="0", _selected_action=ids)
-    started = visitor.submit(drawn.form_with("reason"), reason=REASON)
+    frozen = visitor.submit(ticked, action="retry", index="0", _selected_action=ids)
+    started = visitor.submit(frozen.form_with("reason"), reason=REASON)
     bulk_id = started.url.partition("/sagabulk/")[2].partition("/")[0]
     states = settle(*ids)
     bulk = SagaBulk.objects.using(ENGINE_DATABASE).get(pk=bulk_id)
@@ -114,7 +114,7 @@ def show_payload():
     saga_id, _ = place()
     settle(saga_id)
     page = visitor.get(site_url("sagas_saga_change", saga_id) + "?tab=steps&step=hold_places")
-    looks = SagaLook.objects.using(ENGINE_DATABASE).filter(saga_id=saga_id).count()
+    looks = SagaAccess.objects.using(ENGINE_DATABASE).filter(saga_id=saga_id).count()
     return ["cabin-7" in page.text, looks]
 
 

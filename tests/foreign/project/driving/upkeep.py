@@ -86,7 +86,7 @@ def doctor():
 
 @feat
 def verify_log():
-    """Verify the seals of all that people did."""
+    """Verify the signatures of all that people did."""
     told = json.loads(order("saga_verify_log", json=True))
     return [told["is_whole"], told["findings"]]
 

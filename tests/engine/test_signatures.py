@@ -1,4 +1,4 @@
-"""What people did is sealed, and whoever changes it in the database is found out."""
+"""What people did is signed, and whoever changes it in the database is found out."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def _mended(db: None) -> Iterator[None]:
     yield
     ids = list(Saga.objects.values_list("pk", flat=True))
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('sagas.retention.purge', 'on', true)")
+        cursor.execute("SELECT set_config('sagas.retention', 'on', true)")
         for statement in DELETE_ORDER:
             cursor.execute(statement, [ids])
-        cursor.execute("SELECT set_config('sagas.retention.purge', 'off', true)")
+        cursor.execute("SELECT set_config('sagas.retention', 'off', true)")
 
 
 def do_nothing(step: Any) -> None:
     """Be a step that costs nothing."""
 
 
-def make_touched(times: int = 2) -> Saga:
+def make_operated(times: int = 2) -> Saga:
     """Return a saga that was paused and resumed by two people, and has a tail of the engine's."""
     saga = begin(define(s0=Compensatable(do_nothing, nothing_to_undo), pay=Pivot(do_nothing)))
     for _ in range(times):
@@ -58,13 +58,13 @@ def make_touched(times: int = 2) -> Saga:
     return Saga.objects.get(pk=saga.pk)
 
 
-def make_untouched() -> Saga:
+def make_unoperated() -> Saga:
     """Return a saga that was started by nobody."""
     return begin(define(s0=Compensatable(do_nothing, nothing_to_undo)))
 
 
-def verify(saga: Saga, *, sealed_since: datetime | None = None) -> Finding | None:
-    found = verification.verify([saga.pk], sealed_since=sealed_since)
+def verify(saga: Saga, *, signed_since: datetime | None = None) -> Finding | None:
+    found = verification.verify([saga.pk], signed_since=signed_since)
     assert found.sagas == 1
     return found.findings[0] if found.findings else None
 
@@ -73,8 +73,8 @@ def flaw_of(saga: Saga) -> tuple[str, int] | None:
     return flaw_since(saga, None)
 
 
-def flaw_since(saga: Saga, sealed_since: datetime | None) -> tuple[str, int] | None:
-    found = verify(saga, sealed_since=sealed_since)
+def flaw_since(saga: Saga, signed_since: datetime | None) -> tuple[str, int] | None:
+    found = verify(saga, signed_since=signed_since)
     return (found.flaw.value, found.number) if found else None
 
 
@@ -89,43 +89,45 @@ def administrator() -> Iterator[Any]:
 
 
 def strip(saga: Saga, **values: Any) -> None:
-    """Take away every seal of a saga, as somebody who owns the tables can."""
+    """Take away every signature of a saga, as somebody who owns the tables can."""
     with administrator() as cursor:
-        cursor.execute("UPDATE sagas_sagahistory SET seal = '' WHERE saga_id = %s", [saga.pk])
-    Saga.objects.filter(pk=saga.pk).update(seal="", seal_count=0, **values)
+        cursor.execute("UPDATE sagas_sagahistory SET signature = '' WHERE saga_id = %s", [saga.pk])
+    Saga.objects.filter(pk=saga.pk).update(signature="", signature_count=0, **values)
 
 
-def deeds(saga: Saga) -> list[SagaHistory]:
+def list_logged(saga: Saga) -> list[SagaHistory]:
     return list(SagaHistory.objects.filter(saga=saga, what="operator_acted").order_by("number"))
 
 
-def test_untouched_history_fits_its_seals() -> None:
-    saga = make_touched()
+def test_untouched_history_fits_its_signatures() -> None:
+    saga = make_operated()
 
-    found = verification.verify([saga.pk], sealed_since=saga.created_at)
+    found = verification.verify([saga.pk], signed_since=saga.created_at)
 
-    sealed = SagaHistory.objects.filter(saga=saga).exclude(number__gt=1, actor=None)
-    assert (found.is_sound, found.entries, saga.seal_count) == (True, sealed.count(), sealed.count())
+    signed = SagaHistory.objects.filter(saga=saga).exclude(number__gt=1, actor=None)
+    assert (found.is_sound, found.entries, saga.signature_count) == (True, signed.count(), signed.count())
     assert found.entries == 9
     unnamed = SagaHistory.objects.filter(saga=saga, actor=None)
-    assert set(unnamed.exclude(number=1).values_list("seal", flat=True)) == {""}
+    assert set(unnamed.exclude(number=1).values_list("signature", flat=True)) == {""}
 
 
-def test_saga_that_no_person_touched_has_no_seal_but_that_of_its_start() -> None:
-    saga = make_untouched()
+def test_saga_that_no_person_touched_has_no_signature_but_that_of_its_start() -> None:
+    saga = make_unoperated()
     advance.advance(saga.pk)
 
     stored = Saga.objects.get(pk=saga.pk)
 
-    assert list(SagaHistory.objects.filter(saga=saga).exclude(seal="").values_list("number", "actor")) == [(1, None)]
-    assert (stored.seal_count, stored.touched_at, stored.seal == "") == (1, None, False)
-    assert verify(saga, sealed_since=saga.created_at) is None
+    assert list(SagaHistory.objects.filter(saga=saga).exclude(signature="").values_list("number", "actor")) == [
+        (1, None)
+    ]
+    assert (stored.signature_count, stored.operated_at, stored.signature == "") == (1, None, False)
+    assert verify(saga, signed_since=saga.created_at) is None
 
 
 def test_touch_is_noted_with_its_time() -> None:
-    saga = make_touched()
+    saga = make_operated()
 
-    assert saga.touched_at == deeds(saga)[-1].at
+    assert saga.operated_at == list_logged(saga)[-1].at
 
 
 @pytest.mark.parametrize(
@@ -133,12 +135,12 @@ def test_touch_is_noted_with_its_time() -> None:
     [
         "actor = 'eve'", "reason = reason || '!'", "at = at - interval '1 microsecond'", "to_state = 'resume'",
         "what = 'saga_running'", "step = 's0'", "from_state = 'x'", "data = data || '{\"revision\": 99}'",
-        "data = data - 'before'", "seal = overlay(seal placing 'AAAA' from 20)", "actor = NULL",
+        "data = data - 'before'", "signature = overlay(signature placing 'AAAA' from 20)", "actor = NULL",
     ],
 )  # fmt: skip
 def test_changed_entry_is_named(change: str) -> None:
-    saga = make_touched()
-    entry = deeds(saga)[0]
+    saga = make_operated()
+    entry = list_logged(saga)[0]
     with administrator() as cursor:
         cursor.execute("UPDATE sagas_sagahistory SET " + change + " WHERE id = %s", [entry.pk])  # noqa: S608
 
@@ -146,8 +148,8 @@ def test_changed_entry_is_named(change: str) -> None:
 
 
 def test_deleted_entry_is_named_by_the_gap() -> None:
-    saga = make_touched()
-    entry = deeds(saga)[1]
+    saga = make_operated()
+    entry = list_logged(saga)[1]
     with administrator() as cursor:
         cursor.execute("DELETE FROM sagas_sagahistory WHERE id = %s", [entry.pk])
 
@@ -155,7 +157,7 @@ def test_deleted_entry_is_named_by_the_gap() -> None:
 
 
 def test_deleted_entry_of_the_engine_is_named_too() -> None:
-    saga = make_touched()
+    saga = make_operated()
     with administrator() as cursor:
         cursor.execute("DELETE FROM sagas_sagahistory WHERE saga_id = %s AND what = 'step_claimed'", [saga.pk])
 
@@ -166,8 +168,8 @@ def test_deleted_entry_of_the_engine_is_named_too() -> None:
 
 
 def test_closing_the_gap_breaks_what_follows() -> None:
-    saga = make_touched()
-    gone = deeds(saga)[0]
+    saga = make_operated()
+    gone = list_logged(saga)[0]
     with administrator() as cursor:
         cursor.execute("DELETE FROM sagas_sagahistory WHERE id = %s", [gone.pk])
         for number in range(gone.number + 1, saga.history_count + 1):
@@ -186,8 +188,8 @@ def cut_off(saga: Saga, from_number: int, **values: Any) -> None:
 
 
 def test_deleted_tail_is_seen_although_the_count_was_mended() -> None:
-    saga = make_touched()
-    last = deeds(saga)[-1]
+    saga = make_operated()
+    last = list_logged(saga)[-1]
     cut_off(saga, last.number - 1)
 
     found = verify(saga)
@@ -196,103 +198,103 @@ def test_deleted_tail_is_seen_although_the_count_was_mended() -> None:
     assert found.flaw is Flaw.CUT
 
 
-def test_deleted_tail_is_seen_although_the_seals_were_moved() -> None:
-    saga = make_touched()
-    kept = deeds(saga)[-2]
-    sealed = SagaHistory.objects.filter(saga=saga, number__lte=kept.number).exclude(seal="").count()
-    cut_off(saga, kept.number + 1, seal_count=sealed, seal=kept.seal)
+def test_deleted_tail_is_seen_although_the_signatures_were_moved() -> None:
+    saga = make_operated()
+    kept = list_logged(saga)[-2]
+    signed = SagaHistory.objects.filter(saga=saga, number__lte=kept.number).exclude(signature="").count()
+    cut_off(saga, kept.number + 1, signature_count=signed, signature=kept.signature)
 
     assert flaw_of(saga) == (Flaw.CUT.value, kept.number + 1)
 
 
 def test_entry_of_a_person_that_was_added_is_seen() -> None:
-    saga = make_touched()
+    saga = make_operated()
     with administrator() as cursor:
         cursor.execute(
             "INSERT INTO sagas_sagahistory (saga_id, number, at, what, step, from_state, to_state, actor, reason, data)"
             " SELECT saga_id, %s, at, what, step, from_state, to_state, 'eve', reason, data FROM sagas_sagahistory"
             " WHERE id = %s",
-            [saga.history_count + 1, deeds(saga)[0].pk],
+            [saga.history_count + 1, list_logged(saga)[0].pk],
         )
         cursor.execute("UPDATE sagas_saga SET history_count = history_count + 1 WHERE id = %s", [saga.pk])
 
-    assert flaw_of(saga) == (Flaw.UNSEALED.value, saga.history_count + 1)
+    assert flaw_of(saga) == (Flaw.UNSIGNED.value, saga.history_count + 1)
 
 
 def test_entry_moved_to_another_saga_is_seen() -> None:
-    one, other = make_touched(1), make_touched(1)
-    mine, theirs = deeds(one)[0], deeds(other)[0]
+    one, other = make_operated(1), make_operated(1)
+    mine, theirs = list_logged(one)[0], list_logged(other)[0]
     with administrator() as cursor:
-        cursor.execute("UPDATE sagas_sagahistory SET seal = %s WHERE id = %s", [theirs.seal, mine.pk])
+        cursor.execute("UPDATE sagas_sagahistory SET signature = %s WHERE id = %s", [theirs.signature, mine.pk])
 
     assert flaw_of(one) == (Flaw.CHANGED.value, mine.number)
     assert flaw_of(other) is None
 
 
-def test_taking_every_seal_away_is_seen_from_when_seals_are_kept() -> None:
-    saga = make_touched()
+def test_taking_every_signature_away_is_seen_from_when_signatures_are_kept() -> None:
+    saga = make_operated()
     strip(saga)
 
     assert verify(saga) is None
     assert flaw_since(saga, saga.created_at) == (Flaw.CUT.value, 1)
-    assert verify(saga, sealed_since=datetime.now(UTC) + timedelta(hours=1)) is None
-    assert flaw_since(saga, verification.read_sealed_since()) == (Flaw.CUT.value, 1)
+    assert verify(saga, signed_since=datetime.now(UTC) + timedelta(hours=1)) is None
+    assert flaw_since(saga, verification.read_signed_since()) == (Flaw.CUT.value, 1)
 
 
-def test_taking_every_seal_and_every_name_away_is_seen() -> None:
-    saga = make_touched()
+def test_taking_every_signature_and_every_name_away_is_seen() -> None:
+    saga = make_operated()
     with administrator() as cursor:
         cursor.execute("UPDATE sagas_sagahistory SET actor = NULL, what = 'held' WHERE actor IS NOT NULL")
-    strip(saga, touched_at=None)
+    strip(saga, operated_at=None)
 
     assert not SagaHistory.objects.filter(saga=saga, actor__isnull=False).exists()
-    assert flaw_since(saga, verification.read_sealed_since()) == (Flaw.CUT.value, 1)
+    assert flaw_since(saga, verification.read_signed_since()) == (Flaw.CUT.value, 1)
 
 
 @pytest.mark.parametrize("kept", ["number = 1", "actor IS NULL", "number < 0"])
 def test_deleting_what_people_did_and_numbering_anew_is_seen(kept: str) -> None:
-    saga = make_touched()
+    saga = make_operated()
     with administrator() as cursor:
         cursor.execute(f"DELETE FROM sagas_sagahistory WHERE saga_id = %s AND NOT ({kept})", [saga.pk])  # noqa: S608
         rows = list(SagaHistory.objects.filter(saga=saga).order_by("number"))
         for number, row in enumerate(rows, start=1):
             cursor.execute("UPDATE sagas_sagahistory SET number = %s WHERE id = %s", [number, row.pk])
-    strip(saga, touched_at=None, history_count=len(rows))
+    strip(saga, operated_at=None, history_count=len(rows))
 
-    assert flaw_since(saga, verification.read_sealed_since()) == (Flaw.CUT.value, 1)
+    assert flaw_since(saga, verification.read_signed_since()) == (Flaw.CUT.value, 1)
 
 
-def test_saga_that_nobody_touched_is_missed_its_seal_too() -> None:
-    saga = make_untouched()
+def test_saga_that_nobody_touched_is_missed_its_signature_too() -> None:
+    saga = make_unoperated()
     strip(saga)
 
     assert flaw_since(saga, saga.created_at) == (Flaw.CUT.value, 1)
 
 
-def test_acting_after_all_seals_were_taken_away_hides_nothing() -> None:
-    saga = make_untouched()
+def test_acting_after_all_signatures_were_taken_away_hides_nothing() -> None:
+    saga = make_unoperated()
     operations.pause(saga.pk, actor=ADA, reason=REASON)
     with administrator() as cursor:
         cursor.execute("UPDATE sagas_sagahistory SET actor = NULL, what = 'held' WHERE actor IS NOT NULL")
     strip(saga)
     operations.resume(saga.pk, actor=BOB, reason=REASON)
 
-    assert Saga.objects.get(pk=saga.pk).seal != ""
-    assert verify(saga, sealed_since=datetime.now(UTC) + timedelta(hours=1)) is None
-    assert flaw_since(saga, saga.created_at) == (Flaw.UNSEALED.value, 1)
+    assert Saga.objects.get(pk=saga.pk).signature != ""
+    assert verify(saga, signed_since=datetime.now(UTC) + timedelta(hours=1)) is None
+    assert flaw_since(saga, saga.created_at) == (Flaw.UNSIGNED.value, 1)
 
 
 def test_stripped_saga_that_claims_to_be_older_is_told_by_its_id() -> None:
-    sealed_since = datetime.now(UTC) - timedelta(days=2)
-    saga = make_touched()
+    signed_since = datetime.now(UTC) - timedelta(days=2)
+    saga = make_operated()
     with administrator() as cursor:
         cursor.execute(
             "UPDATE sagas_sagahistory SET actor = NULL, what = 'held', at = at - interval '1 year'"
             " WHERE saga_id = %s", [saga.pk],
         )  # fmt: skip
-    strip(saga, touched_at=None, created_at=saga.created_at - timedelta(days=365))
+    strip(saga, operated_at=None, created_at=saga.created_at - timedelta(days=365))
 
-    assert flaw_since(saga, sealed_since) == (Flaw.CUT.value, 1)
+    assert flaw_since(saga, signed_since) == (Flaw.CUT.value, 1)
 
 
 @pytest.mark.parametrize("number", [0, 1 << 127, (1 << 128) - 1, (1 << 128) - 1 - (8 << 76)])
@@ -300,26 +302,26 @@ def test_id_that_tells_no_time_is_taken_for_old(number: int) -> None:
     assert read_started_at(UUID(int=number)) == datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def test_saga_from_before_seals_were_kept_may_be_acted_on() -> None:
-    saga = make_untouched()
+def test_saga_from_before_signatures_were_kept_may_be_acted_on() -> None:
+    saga = make_unoperated()
     strip(saga)
-    sealed_since = datetime.now(UTC)
+    signed_since = datetime.now(UTC)
     operations.pause(saga.pk, actor=ADA, reason=REASON)
 
-    assert flaw_since(saga, sealed_since) is None
+    assert flaw_since(saga, signed_since) is None
 
     strip(saga)
-    deed = deeds(saga)[0]
-    assert flaw_since(saga, sealed_since) == (Flaw.UNSEALED.value, 2)
+    operation = list_logged(saga)[0]
+    assert flaw_since(saga, signed_since) == (Flaw.UNSIGNED.value, 2)
     with administrator() as cursor:
         cursor.execute("UPDATE sagas_sagahistory SET actor = NULL WHERE saga_id = %s", [saga.pk])
-    assert flaw_since(saga, sealed_since) == (Flaw.UNSEALED.value, deed.number)
+    assert flaw_since(saga, signed_since) == (Flaw.UNSIGNED.value, operation.number)
 
 
 def test_lately_started_ones_are_found_without_those_before() -> None:
-    sagas = [make_touched(1) for _ in range(3)]
+    sagas = [make_operated(1) for _ in range(3)]
     with CaptureQueriesContext(connection) as asked:
-        found = verification.verify_all(sealed_since=None, started_since=sagas[1].created_at)
+        found = verification.verify_all(signed_since=None, started_since=sagas[1].created_at)
     pages = [query["sql"] for query in asked if "LIMIT" in query["sql"]]
     with connection.cursor() as cursor:
         for way in ("enable_seqscan", "enable_bitmapscan", "enable_sort"):
@@ -337,33 +339,35 @@ def test_lately_started_ones_are_found_without_those_before() -> None:
 
 
 def test_keys_are_rotated_and_retired() -> None:
-    with override_settings(SAGAS={"SEAL_KEYS": ["old"]}):
-        saga = make_touched(1)
-    with override_settings(SAGAS={"SEAL_KEYS": ["new", "old"]}):
-        operations_before = deeds(saga)
+    with override_settings(SAGAS={"SIGNING_KEYS": ["old"]}):
+        saga = make_operated(1)
+    with override_settings(SAGAS={"SIGNING_KEYS": ["new", "old"]}):
+        operations_before = list_logged(saga)
         advance.advance(saga.pk)
-        other = make_touched(1)
+        other = make_operated(1)
         assert (flaw_of(saga), flaw_of(other), len(operations_before)) == (None, None, 2)
-    with override_settings(SAGAS={"SEAL_KEYS": ["new"]}):
+    with override_settings(SAGAS={"SIGNING_KEYS": ["new"]}):
         assert flaw_of(other) is None
-        first = SagaHistory.objects.filter(saga=saga).exclude(seal="").earliest("number")
+        first = SagaHistory.objects.filter(saga=saga).exclude(signature="").earliest("number")
         assert flaw_of(saga) == (Flaw.UNKNOWN_KEY.value, first.number)
 
 
-def test_one_saga_may_be_sealed_with_two_keys() -> None:
-    with override_settings(SAGAS={"SEAL_KEYS": ["old"]}):
+def test_one_saga_may_be_signed_with_two_keys() -> None:
+    with override_settings(SAGAS={"SIGNING_KEYS": ["old"]}):
         saga = begin(define(s0=Compensatable(do_nothing, nothing_to_undo)))
         operations.pause(saga.pk, actor=ADA, reason=REASON)
-    with override_settings(SAGAS={"SEAL_KEYS": ["new", "old"]}):
+    with override_settings(SAGAS={"SIGNING_KEYS": ["new", "old"]}):
         operations.resume(saga.pk, actor=BOB, reason=REASON)
         assert flaw_of(saga) is None
-        key_ids = {entry.seal.partition(":")[0] for entry in SagaHistory.objects.filter(saga=saga).exclude(seal="")}
+        key_ids = {
+            entry.signature.partition(":")[0] for entry in SagaHistory.objects.filter(saga=saga).exclude(signature="")
+        }
         assert len(key_ids) == 2
 
 
 def test_without_keys_of_its_own_the_project_s_are_used() -> None:
     with override_settings(SECRET_KEY="first"):
-        saga = make_touched(1)
+        saga = make_operated(1)
     with override_settings(SECRET_KEY="second", SECRET_KEY_FALLBACKS=["first"]):
         assert flaw_of(saga) is None
     with override_settings(SECRET_KEY="second"):
@@ -373,7 +377,7 @@ def test_without_keys_of_its_own_the_project_s_are_used() -> None:
 @pytest.mark.parametrize(
     "data", [{}, {"a": 1.0, "b": [1e16, 0.1, -0.0, 10**30, 1e-7]}, {"\u2603": {"z": None, "a": [True, "\ud7ff"]}}]
 )
-def test_what_is_sealed_survives_being_stored(data: dict[str, Any]) -> None:
+def test_what_is_signed_survives_being_stored(data: dict[str, Any]) -> None:
     saga = begin(define(s0=Compensatable(do_nothing, nothing_to_undo)))
     at = datetime(2026, 11, 20, 3, 0, 0, 120_000, tzinfo=UTC)
     entry = {
@@ -389,13 +393,15 @@ def test_what_is_sealed_survives_being_stored(data: dict[str, Any]) -> None:
 
 def test_all_sagas_are_looked_at_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "PAGE", 2)
-    sagas = [make_touched(1) for _ in range(5)]
+    sagas = [make_operated(1) for _ in range(5)]
     with administrator() as cursor:
-        cursor.execute("UPDATE sagas_sagahistory SET reason = 'x' WHERE id = %s", [deeds(sagas[4])[0].pk])
+        cursor.execute("UPDATE sagas_sagahistory SET reason = 'x' WHERE id = %s", [list_logged(sagas[4])[0].pk])
 
-    whole = verification.verify_all(sealed_since=None)
-    stopped = verification.verify_all(sealed_since=None, should_stop=lambda: True)
-    latest = verification.verify_touched(since=sagas[0].created_at, until=datetime.now(UTC), limit=3, sealed_since=None)
+    whole = verification.verify_all(signed_since=None)
+    stopped = verification.verify_all(signed_since=None, should_stop=lambda: True)
+    latest = verification.verify_operated(
+        since=sagas[0].created_at, until=datetime.now(UTC), limit=3, signed_since=None
+    )
 
     assert [finding.saga_id for finding in whole.findings] == [sagas[4].pk]
     assert (whole.sagas, whole.is_whole) == (5, True)
@@ -404,7 +410,7 @@ def test_all_sagas_are_looked_at_a_page_at_a_time(monkeypatch: pytest.MonkeyPatc
 
 
 def test_colleague_who_acts_meanwhile_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    saga = make_touched(1)
+    saga = make_operated(1)
     read = verification._read
     torn: list[bool] = []
 
@@ -412,7 +418,7 @@ def test_colleague_who_acts_meanwhile_is_no_finding(monkeypatch: pytest.MonkeyPa
         for facts in read(saga_ids):
             if not torn:
                 torn.append(True)
-                object.__setattr__(facts, "seal_count", facts.seal_count + 1)
+                object.__setattr__(facts, "signature_count", facts.signature_count + 1)
             yield facts
 
     monkeypatch.setattr(verification, "_read", read_torn)

@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from sagas.core.states import Direction
-from sagas.models import Saga, SagaBarrier, SagaLook
+from sagas.models import Saga, SagaAccess, SagaBarrier
 from sagas.operators.actor import Actor
 from sagas.operators.audit import access_log
 
@@ -40,7 +40,7 @@ def make_saga() -> Saga:
 
 
 def rows() -> list[tuple[str, str, Any, str]]:
-    return list(SagaLook.objects.order_by("id").values_list("actor", "what", "saga_id", "detail"))
+    return list(SagaAccess.objects.order_by("id").values_list("actor", "what", "saga_id", "detail"))
 
 
 def make_barrier(saga: Saga, result: Any) -> str:
@@ -128,7 +128,7 @@ def test_lists_with_texts_of_errors_are_a_look_each(log_in: LogIn) -> None:
         (Actor.of_command_line().name, "list", None, "saga_list"),
     ]
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE sagas_sagalook ADD CONSTRAINT closed CHECK (actor = '') NOT VALID")
+        cursor.execute("ALTER TABLE sagas_sagaaccess ADD CONSTRAINT closed CHECK (actor = '') NOT VALID")
     answer = client.get(url)
     assert (answer.status_code, answer.json()["results"][0]["id"]) == (200, str(saga.pk))
     assert "The airline is closed." not in answer.content.decode()
@@ -142,9 +142,9 @@ def test_a_page_that_refreshes_is_one_look_until_some_time_has_passed(log_in: Lo
     assert rows() == [("supervisor", "page", saga.pk, ""), ("admin", "page", saga.pk, "")]
 
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE sagas_sagalook DISABLE TRIGGER USER")
-        cursor.execute("UPDATE sagas_sagalook SET at = at - interval '11 minutes'")
-        cursor.execute("ALTER TABLE sagas_sagalook ENABLE TRIGGER USER")
+        cursor.execute("ALTER TABLE sagas_sagaaccess DISABLE TRIGGER USER")
+        cursor.execute("UPDATE sagas_sagaaccess SET at = at - interval '11 minutes'")
+        cursor.execute("ALTER TABLE sagas_sagaaccess ENABLE TRIGGER USER")
     client.get(page_of(saga))
     assert len(rows()) == 3
 
@@ -161,7 +161,7 @@ def test_what_cannot_be_written_down_is_not_shown(log_in: LogIn) -> None:
     client, saga = log_in("supervisor"), make_saga()
     urls = find_urls(saga)
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE sagas_sagalook ADD CONSTRAINT closed CHECK (actor = '') NOT VALID")
+        cursor.execute("ALTER TABLE sagas_sagaaccess ADD CONSTRAINT closed CHECK (actor = '') NOT VALID")
 
     for name, url in urls.items():
         status, text = read(client, url)
@@ -170,9 +170,9 @@ def test_what_cannot_be_written_down_is_not_shown(log_in: LogIn) -> None:
     assert rows() == []
 
 
-@pytest.mark.parametrize("statement", ["UPDATE sagas_sagalook SET actor = 'x'", "DELETE FROM sagas_sagalook"])
+@pytest.mark.parametrize("statement", ["UPDATE sagas_sagaaccess SET actor = 'x'", "DELETE FROM sagas_sagaaccess"])
 def test_nobody_changes_what_was_written(statement: str) -> None:
-    access_log.note_look("ada", access_log.What.PAGE, saga_id=trips.start().pk)
+    access_log.log_access("ada", access_log.What.PAGE, saga_id=trips.start().pk)
 
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
@@ -181,12 +181,12 @@ def test_nobody_changes_what_was_written(statement: str) -> None:
 
 def test_looks_outlive_their_sagas_and_go_when_they_are_old(log_in: LogIn) -> None:
     saga = trips.make_completed()
-    access_log.note_look("ada", access_log.What.PAGE, saga_id=saga.pk)
-    with override_settings(SAGAS={"WAKEUP": "none", "LOOK_RETENTION": timedelta(hours=1)}):
-        assert access_log.delete_expired_looks() == 0
+    access_log.log_access("ada", access_log.What.PAGE, saga_id=saga.pk)
+    with override_settings(SAGAS={"WAKEUP": "none", "ACCESS_RETENTION": timedelta(hours=1)}):
+        assert access_log.delete_expired_accesses() == 0
         assert len(rows()) == 1
-    with override_settings(SAGAS={"WAKEUP": "none", "LOOK_RETENTION": timedelta(microseconds=1)}):
-        assert access_log.delete_expired_looks() == 1
+    with override_settings(SAGAS={"WAKEUP": "none", "ACCESS_RETENTION": timedelta(microseconds=1)}):
+        assert access_log.delete_expired_accesses() == 1
     assert rows() == []
 
 
@@ -200,7 +200,7 @@ def test_the_command_line_is_written_down_too(capsys: pytest.CaptureFixture[str]
 
 def test_a_secret_in_a_query_is_not_kept(log_in: LogIn) -> None:
     make_saga()
-    access_log.note_look("ada", access_log.What.EXPORT, detail="q=4111111111111111&token=abc")
+    access_log.log_access("ada", access_log.What.EXPORT, detail="q=4111111111111111&token=abc")
 
     assert rows()[-1][3] == "q=[redacted: card number]&token=[redacted: secret]"
 
@@ -215,18 +215,18 @@ def test_a_secret_in_the_address_of_an_export_is_not_kept_either(log_in: LogIn) 
 
 @pytest.mark.parametrize("person", ["viewer", "operator", "staff"])
 def test_looks_are_not_for_everybody(log_in: LogIn, person: str) -> None:
-    assert log_in(person).get("/admin/sagas/sagalook/").status_code == 403
+    assert log_in(person).get("/admin/sagas/sagaaccess/").status_code == 403
 
 
 @pytest.mark.parametrize("person", ["supervisor", "admin"])
 def test_looks_are_listed_and_searched_and_never_changed(log_in: LogIn, person: str) -> None:
     saga, other = trips.start(), trips.start()
-    access_log.note_look("ada", access_log.What.PAGE, saga_id=saga.pk)
-    access_log.note_look("bob", access_log.What.EXPORT, detail="<script>alert(1)</script>")
+    access_log.log_access("ada", access_log.What.PAGE, saga_id=saga.pk)
+    access_log.log_access("bob", access_log.What.EXPORT, detail="<script>alert(1)</script>")
     client = log_in(person)
 
     def listed(query: str) -> list[str]:
-        text = client.get(f"/admin/sagas/sagalook/?{query}").content.decode()
+        text = client.get(f"/admin/sagas/sagaaccess/?{query}").content.decode()
         assert "<script>alert" not in text
         return [name for name in ("ada", "bob") if f'<td class="field-who">{name}</td>' in text]
 
@@ -236,17 +236,17 @@ def test_looks_are_listed_and_searched_and_never_changed(log_in: LogIn, person: 
     assert listed(f"q={other.pk}") == []
     assert listed("q='--") == []
     assert listed("q=%00") == []
-    pk = SagaLook.objects.first().pk  # type: ignore[union-attr]
-    assert client.post(f"/admin/sagas/sagalook/{pk}/change/", {"actor": "x"}).status_code == 403
-    assert client.post(f"/admin/sagas/sagalook/{pk}/delete/", {"post": "yes"}).status_code == 403
-    assert client.get("/admin/sagas/sagalook/add/").status_code == 403
+    pk = SagaAccess.objects.first().pk  # type: ignore[union-attr]
+    assert client.post(f"/admin/sagas/sagaaccess/{pk}/change/", {"actor": "x"}).status_code == 403
+    assert client.post(f"/admin/sagas/sagaaccess/{pk}/delete/", {"post": "yes"}).status_code == 403
+    assert client.get("/admin/sagas/sagaaccess/add/").status_code == 403
     assert len(rows()) == 2
 
 
 def test_looks_of_a_name_of_any_length_are_found(log_in: LogIn) -> None:
     name = f"{'x' * 220}@example.com"
-    assert access_log.note_look(name, access_log.What.LIST)
+    assert access_log.log_access(name, access_log.What.LIST)
 
-    text = log_in("admin").get("/admin/sagas/sagalook/", {"q": name}).content.decode()
+    text = log_in("admin").get("/admin/sagas/sagaaccess/", {"q": name}).content.decode()
 
     assert f'<td class="field-who">{name[:200]}</td>' in text

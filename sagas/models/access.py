@@ -9,7 +9,7 @@ from .base import EngineModel
 from .fields import MomentField
 
 
-class SagaLook(EngineModel):
+class SagaAccess(EngineModel):
     """Be one look at inputs, results or error texts. By value: it outlives the saga and the account.
 
     A trigger refuses UPDATE and DELETE as for history.
@@ -23,12 +23,12 @@ class SagaLook(EngineModel):
 
     class Meta:
         ordering = ("-at", "-id")
-        verbose_name = "look at payloads"
-        verbose_name_plural = "looks at payloads"
+        verbose_name = "access to payloads"
+        verbose_name_plural = "accesses to payloads"
         indexes = (
-            models.Index(fields=["-at", "-id"], name="saga_look_newest"),
-            models.Index(fields=["saga_id", "-at"], name="saga_look_saga"),
-            models.Index(fields=["actor", "-at"], name="saga_look_actor"),
+            models.Index(fields=["-at", "-id"], name="saga_access_newest"),
+            models.Index(fields=["saga_id", "-at"], name="saga_access_saga"),
+            models.Index(fields=["actor", "-at"], name="saga_access_actor"),
         )
 
     def __str__(self) -> str:

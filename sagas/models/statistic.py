@@ -8,8 +8,8 @@ from .base import EngineModel
 from .fields import MomentField
 
 
-class SagaFigure(EngineModel):
-    """Be one set of figures, counted by a sweep; see ``sagas.operators.queries.statistics``."""
+class SagaStatistic(EngineModel):
+    """Be one set of statistics, counted by a sweep; see ``sagas.operators.queries.statistics``."""
 
     name = models.CharField(primary_key=True, max_length=20)
     data = models.JSONField(default=dict)

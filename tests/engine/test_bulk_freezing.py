@@ -1,4 +1,4 @@
-"""The set of a bulk is frozen when it is drawn, and confirmed once, by somebody who may."""
+"""The set of a bulk is frozen when it is frozen, and confirmed once, by somebody who may."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from .bulks import (
     COMMITS,
     PAUSE,
     REASON,
-    deeds_of,
     draw,
-    draw_and_start,
+    freeze_and_start,
     holds_of,
     make,
     make_user,
+    operations_of,
     results_of,
     run_to_end,
 )
@@ -44,27 +44,27 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 def test_drawing_freezes_sagas_and_revisions_and_does_nothing(world: World) -> None:
     sagas = make(world)
 
-    drawn = draw(sagas)
+    frozen = draw(sagas)
 
-    assert (drawn.state, drawn.total, drawn.words, drawn.filter) == ("drawn", 3, "selected by hand", None)
-    items = SagaBulkItem.objects.filter(bulk=drawn).order_by("position")
+    assert (frozen.state, frozen.total, frozen.words, frozen.filter) == ("frozen", 3, "selected by hand", None)
+    items = SagaBulkItem.objects.filter(bulk=frozen).order_by("position")
     assert list(items.values_list("position", "saga_id", "revision", "result")) == [
         (number, saga.pk, saga.revision, None) for number, saga in enumerate(sagas, start=1)
     ]
-    assert runner.advance(drawn.pk) == 0
+    assert runner.advance(frozen.pk) == 0
     assert (holds_of(sagas), runner.wake_due(), runner.run_due()) == ([None] * 3, 0, 0)
 
 
 def test_filter_set_holds_open_sagas_only_and_is_never_looked_for_again(world: World) -> None:
     first, second, closed = make(world)
     operations.cancel(closed.pk, actor=BOSS, reason=REASON)
-    drawn = selection.draw_matching(
+    frozen = selection.freeze_matching(
         PAUSE, Saga.objects.filter(pk__in=[first.pk, second.pk]), actor=BOSS, filter={"search": "T-1"}, words="by T-1"
     )
     later = make(world, 1)
-    selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+    selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
 
-    ended = run_to_end(drawn.pk)
+    ended = run_to_end(frozen.pk)
 
     assert (ended.counts["done"], ended.total, ended.filter) == (2, 2, {"search": "T-1"})
     assert holds_of([first, second, closed, *later]) == [Hold.PAUSED, Hold.PAUSED, None, None]
@@ -75,9 +75,11 @@ def test_filter_leaves_closed_sagas_out(world: World) -> None:
     operations.force_compensate(closed.pk, actor=BOSS, reason=REASON)
     assert Saga.objects.get(pk=closed.pk).state == "compensated"
 
-    drawn = selection.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={}, words=EVERYTHING, everything=True)
+    frozen = selection.freeze_matching(
+        PAUSE, Saga.objects.all(), actor=BOSS, filter={}, words=EVERYTHING, everything=True
+    )
 
-    assert list(drawn.items.values_list("saga_id", flat=True)) == [opened.pk]
+    assert list(frozen.items.values_list("saga_id", flat=True)) == [opened.pk]
     assert selection.count_matching(Saga.objects.all()) == 1
 
 
@@ -89,7 +91,9 @@ def test_lost_filter_is_refused(world: World, filter: dict[str, str], everything
     make(world)
 
     with pytest.raises(BadRequest, match=text):
-        selection.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter=filter, words="x", everything=everything)
+        selection.freeze_matching(
+            PAUSE, Saga.objects.all(), actor=BOSS, filter=filter, words="x", everything=everything
+        )
     assert SagaBulk.objects.count() == 0
 
 
@@ -98,7 +102,7 @@ def test_set_beyond_the_limit_is_refused_and_leaves_nothing(world: World) -> Non
 
     with override_settings(SAGAS={"BULK_MAX": 3}):
         with pytest.raises(BadRequest, match="More than 3 sagas match"):
-            selection.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={"definition": "x"}, words="x")
+            selection.freeze_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={"definition": "x"}, words="x")
         assert (selection.count_matching(Saga.objects.all()), SagaBulk.objects.count()) == (4, 0)
         assert draw(sagas[:3]).total == 3
 
@@ -109,11 +113,11 @@ def test_empty_and_unknown_selections_are_refused(world: World) -> None:
 
     for wanted, text in (([], "No saga is selected"), ([saga.pk, stranger], str(stranger))):
         with pytest.raises(BadRequest, match=text):
-            selection.draw_selected(PAUSE, wanted, actor=BOSS)
+            selection.freeze_selected(PAUSE, wanted, actor=BOSS)
     with pytest.raises(BadRequest, match="1001 sagas are selected"):
-        selection.draw_selected(PAUSE, [uuid4() for _ in range(1001)], actor=BOSS)
+        selection.freeze_selected(PAUSE, [uuid4() for _ in range(1001)], actor=BOSS)
     with pytest.raises(BadRequest, match="No open saga matches: nobody"):
-        selection.draw_matching(PAUSE, Saga.objects.none(), actor=BOSS, filter={"search": "x"}, words="nobody")
+        selection.freeze_matching(PAUSE, Saga.objects.none(), actor=BOSS, filter={"search": "x"}, words="nobody")
     assert SagaBulk.objects.count() == 0
 
 
@@ -129,29 +133,29 @@ def test_what_needs_a_look_at_each_saga_cannot_be_done_in_bulk(world: World, ope
 def test_drawing_and_starting_need_both_permissions(world: World, codenames: tuple[str, ...]) -> None:
     sagas = make(world)
     actor = Actor.of_user(make_user(*codenames))
-    drawn = draw(sagas)
-    SagaBulk.objects.filter(pk=drawn.pk).update(account=str(actor.user.pk), actor=actor.name)
+    frozen = draw(sagas)
+    SagaBulk.objects.filter(pk=frozen.pk).update(account=str(actor.user.pk), actor=actor.name)
 
     with pytest.raises(PermissionRefused, match="ada lacks the permission sagas"):
         draw(sagas, actor=actor)
     with pytest.raises(PermissionRefused, match="ada lacks the permission sagas"):
-        selection.start_bulk(drawn.pk, actor=actor, reason=REASON)
-    assert SagaBulk.objects.get().state == "drawn"
+        selection.start_bulk(frozen.pk, actor=actor, reason=REASON)
+    assert SagaBulk.objects.get().state == "frozen"
 
 
 def test_one_person_keeps_ten_unconfirmed_sets(world: World) -> None:
     sagas = make(world, 1)
-    started, other = draw_and_start(sagas), draw(sagas, actor=COLLEAGUE)
+    started, other = freeze_and_start(sagas), draw(sagas, actor=COLLEAGUE)
 
-    drawn = [draw(sagas).pk for _ in range(12)]
+    frozen = [draw(sagas).pk for _ in range(12)]
 
     kept = set(SagaBulk.objects.values_list("pk", flat=True))
-    assert kept == {*drawn[2:], started.pk, other.pk}
+    assert kept == {*frozen[2:], started.pk, other.pk}
 
 
 def test_confirmed_set_is_acted_on_once_and_every_history_names_it(world: World) -> None:
     sagas = make(world)
-    started = draw_and_start(sagas)
+    started = freeze_and_start(sagas)
 
     ended = run_to_end(started.pk)
 
@@ -159,7 +163,7 @@ def test_confirmed_set_is_acted_on_once_and_every_history_names_it(world: World)
     assert ended.counts == {
         "done": 3, "already": 0, "stale": 0, "refused": 0, "gone": 0, "failed": 0, "not_begun": 0,
     }  # fmt: skip
-    assert [deeds_of(saga) for saga in sagas] == [[("pause", "boss", str(ended.pk))]] * 3
+    assert [operations_of(saga) for saga in sagas] == [[("pause", "boss", str(ended.pk))]] * 3
     assert told(sagas[0], "operator_acted")[0].reason == REASON
     assert (ended.reason, ended.due_at, ended.lease_token) == (REASON, None, None)
     assert runner.advance(ended.pk) == 0
@@ -180,7 +184,7 @@ def test_every_bulk_action_does_what_it_does_to_one(world: World, operation: Ope
         ("pending", None), Operation.CANCEL: ("compensated", None), Operation.COMPENSATE: ("compensated", None),
     }  # fmt: skip
 
-    ended = run_to_end(draw_and_start(sagas, operation).pk)
+    ended = run_to_end(freeze_and_start(sagas, operation).pk)
 
     assert results_of(ended.pk) == ["done", "done"]
     found = [(saga.state, saga.hold) for saga in Saga.objects.filter(pk__in=[saga.pk for saga in sagas])]
@@ -188,7 +192,7 @@ def test_every_bulk_action_does_what_it_does_to_one(world: World, operation: Ope
 
 
 def test_second_click_starts_nothing(world: World) -> None:
-    started = draw_and_start(make(world))
+    started = freeze_and_start(make(world))
     due_at = started.due_at
 
     found, is_new = selection.start_bulk(started.pk, actor=BOSS, reason=REASON)
@@ -202,61 +206,63 @@ def test_second_click_starts_nothing(world: World) -> None:
 @COMMITS
 def test_clicks_side_by_side_start_it_once(world: World) -> None:
     sagas = make(world)
-    drawn = draw(sagas)
+    frozen = draw(sagas)
 
-    found = run_side_by_side([lambda: selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)] * 4)
+    found = run_side_by_side([lambda: selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)] * 4)
 
     assert sorted(is_new for _, is_new in found) == [False, False, False, True]
-    run_to_end(drawn.pk)
-    assert [len(deeds_of(saga)) for saga in sagas] == [1, 1, 1]
+    run_to_end(frozen.pk)
+    assert [len(operations_of(saga)) for saga in sagas] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("reason", ["", "short", " " * 20, "x" * 501, "a\x00" * 10, None])
 def test_reason_is_required(world: World, reason: Any) -> None:
-    drawn = draw(make(world))
+    frozen = draw(make(world))
 
     with pytest.raises(BadRequest, match="The reason"):
-        selection.start_bulk(drawn.pk, actor=BOSS, reason=reason)
-    assert selection.find_bulk(drawn.pk).state == "drawn"
+        selection.start_bulk(frozen.pk, actor=BOSS, reason=reason)
+    assert selection.find_bulk(frozen.pk).state == "frozen"
 
 
 def test_large_set_is_confirmed_by_its_count(world: World) -> None:
-    drawn = draw(make(world, 101))
+    frozen = draw(make(world, 101))
 
     for count in (None, 100, 102, 0):
         with pytest.raises(BadRequest, match=r"101|type how many"):
-            selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON, count=count)
-    assert selection.find_bulk(drawn.pk).state == "drawn"
-    assert selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON, count=101)[1] is True
+            selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, count=count)
+    assert selection.find_bulk(frozen.pk).state == "frozen"
+    assert selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, count=101)[1] is True
 
 
 def test_wrong_count_is_refused_for_small_sets_too(world: World) -> None:
-    drawn = draw(make(world))
+    frozen = draw(make(world))
 
     with pytest.raises(BadRequest, match="You typed 4, but this set has 3 sagas"):
-        selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON, count=4)
-    assert selection.find_bulk(drawn.pk).state == "drawn"
+        selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, count=4)
+    assert selection.find_bulk(frozen.pk).state == "frozen"
 
 
 def test_set_without_a_filter_is_confirmed_in_words(world: World) -> None:
     make(world)
-    drawn = selection.draw_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={}, words=EVERYTHING, everything=True)
+    frozen = selection.freeze_matching(
+        PAUSE, Saga.objects.all(), actor=BOSS, filter={}, words=EVERYTHING, everything=True
+    )
 
     for words in ("", "every saga", "Every open saga", "yes"):
         with pytest.raises(BadRequest, match="No filter narrows this set"):
-            selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON, words=words)
-    assert selection.find_bulk(drawn.pk).state == "drawn"
-    assert selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON, words=f" {EVERYTHING} ")[1] is True
+            selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, words=words)
+    assert selection.find_bulk(frozen.pk).state == "frozen"
+    assert selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, words=f" {EVERYTHING} ")[1] is True
 
 
 def test_old_set_and_a_set_of_somebody_else_are_not_confirmed(world: World) -> None:
-    drawn = draw(make(world))
+    frozen = draw(make(world))
 
     with pytest.raises(PermissionRefused, match="boss drew this set"):
-        selection.start_bulk(drawn.pk, actor=COLLEAGUE, reason=REASON)
+        selection.start_bulk(frozen.pk, actor=COLLEAGUE, reason=REASON)
     clock.move(timedelta(hours=1, seconds=1))
     with pytest.raises(OperationRefused, match="frozen too long ago"):
-        selection.start_bulk(drawn.pk, actor=BOSS, reason=REASON)
+        selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
     with pytest.raises(BulkNotFound):
         selection.start_bulk(uuid4(), actor=BOSS, reason=REASON)
-    assert selection.find_bulk(drawn.pk).state == "drawn"
+    assert selection.find_bulk(frozen.pk).state == "frozen"
