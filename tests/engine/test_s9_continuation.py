@@ -324,7 +324,7 @@ def test_s9_a_poisoned_row_never_stops_the_rest(world: World, trip: Any, monkeyp
             raise ZeroDivisionError("poison")
         return real(saga_id, **options)
 
-    monkeypatch.setattr(sweeper.engine, "advance", advance)
+    monkeypatch.setattr(sweeper.advance, "advance", advance)
     assert sweeper.run_due() == 3
     assert [read(saga.pk).state for saga in others] == ["completed", "completed"]
     assert sweeper.run_due() == 0  # woken just now
