@@ -18,11 +18,27 @@ LogIn = Callable[..., Client]
 LIST = "/admin/sagas/saga/"
 REASON = "The bank is back, see ticket 42."
 EVIDENCE = "The bank's own page shows it."
+HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
 
 
 def text_of(response: Any) -> str:
     """Read what a person reads."""
     return unescape(response.content.decode())
+
+
+def read(response: Any) -> str:
+    """Read what a person reads on a page that there is."""
+    assert response.status_code == 200
+    return text_of(response)
+
+
+def listed(response: Any) -> set[str]:
+    assert response.status_code == 200
+    return {str(saga.pk) for saga in response.context["cl"].result_list}
+
+
+def ids(*sagas: Saga) -> set[str]:
+    return {str(saga.pk) for saga in sagas}
 
 
 def page_of(saga: Saga, tab: str = "", **query: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -21,11 +20,10 @@ from sagas.operators.actor import Actor
 from sagas.operators.audit import access_log
 
 from . import trips
-from .pages import LIST, page_of
+from .pages import LIST, LogIn, page_of
 
 pytestmark = pytest.mark.django_db
 
-LogIn = Callable[..., Client]
 SECRET_WORDS = ("ORD-PRIVATE", "A private error.")
 
 

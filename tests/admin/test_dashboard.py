@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -26,15 +25,12 @@ from sagas.testing.drain import look
 from sagas.worker import sweeper
 
 from . import trips
-from .pages import LIST, find_bars
-from .test_list import listed
-from .test_narrowing import fill_tables
+from .pages import HOSTILE, LIST, LogIn, find_bars, listed
+from .tables import fill_tables
 
 pytestmark = pytest.mark.django_db
 
-LogIn = Callable[..., Client]
 URL = "/admin/sagas/"
-HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
 
 
 def count(*names: str) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from sagas.models import Saga
@@ -19,11 +18,10 @@ from sagas.operators.queries import export
 from sagas.operators.queries.export import COLUMNS, guard_cell, write_csv
 
 from . import trips
-from .pages import LIST, REASON
+from .pages import LIST, REASON, LogIn
 
 pytestmark = pytest.mark.django_db
 
-LogIn = Callable[..., Client]
 SECRET = "The airline is closed."
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from html import unescape
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from sagas import RetryLater, clock
@@ -21,16 +19,13 @@ from sagas.testing import drain, faults
 from sagas.testing.drain import look
 
 from . import trips
-from .pages import LIST, find_bars
-from .test_list import ids, listed
-from .test_narrowing import fill_tables
+from .pages import HOSTILE, LIST, LogIn, find_bars, ids, listed
+from .tables import fill_tables
 
 pytestmark = pytest.mark.django_db
 
-LogIn = Callable[..., Client]
 URL = f"{LIST}failures/"
 DAY = timedelta(days=1)
-HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
 
 
 def fail(message: str, *, order: str | None = None, step: str = "book_hotel") -> Saga:

@@ -6,7 +6,7 @@ The pages are collected from the admin itself, so that one that is added is in t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -29,11 +29,10 @@ from sagas.operators.bulk import selection
 from sagas.operators.preconditions import Operation
 
 from . import trips
-from .pages import LIST, action_of, form_of, stored
+from .pages import LIST, LogIn, action_of, form_of, stored
 
 pytestmark = pytest.mark.django_db
 
-LogIn = Callable[..., Client]
 PEOPLE = ("anonymous", "staff", "viewer", "operator", "supervisor", "admin")
 HOSTILE = "<script>alert(1)</script>'\"--;{{7*7}}{% debug %}<img src=x onerror=alert(2)>"
 IDS = [

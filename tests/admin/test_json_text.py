@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from html import unescape
 
 import pytest
 from django.db import connection
-from django.test import Client
 
 from sagas.admin.saga_page.json_text import MAX_JSON_CHARS, lay_out, show_json_text
 from sagas.admin.saga_page.payloads import payload_url
@@ -16,9 +14,8 @@ from sagas.models import Saga, SagaHistory
 from sagas.operators import operations
 
 from . import trips
-from .pages import page_of
+from .pages import LogIn, page_of
 
-LogIn = Callable[..., Client]
 # Each of these comes out otherwise when it is read as a number: too long, too exact, or written in its own way.
 EXACT = '{"amount": 123456789012345678901234567890, "rate": 1.10, "tiny": 0.1000000000000000055511151231257827}'
 

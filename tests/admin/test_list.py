@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from html import unescape
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from sagas.admin.ui import paging
@@ -20,22 +17,10 @@ from sagas.operators.queries import search as searching
 from sagas.operators.queries.search import search_sagas
 
 from . import trips
-from .pages import LIST, page_of
+from .pages import HOSTILE, LIST, LogIn, ids, listed, page_of
 from .test_display import REASONS, STATES
 
 pytestmark = pytest.mark.django_db
-
-LogIn = Callable[..., Client]
-HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
-
-
-def listed(response: Any) -> set[str]:
-    assert response.status_code == 200
-    return {str(saga.pk) for saga in response.context["cl"].result_list}
-
-
-def ids(*sagas: Saga) -> set[str]:
-    return {str(saga.pk) for saga in sagas}
 
 
 def test_row_says_what_a_person_needs(log_in: LogIn) -> None:

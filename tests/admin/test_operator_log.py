@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from sagas.admin.reports import log_page
@@ -23,14 +21,12 @@ from sagas.operators.bulk import selection
 from sagas.operators.preconditions import Operation
 
 from . import trips
-from .pages import LIST, REASON
+from .pages import HOSTILE, LIST, REASON, LogIn
 
 pytestmark = pytest.mark.django_db
 
-LogIn = Callable[..., Client]
 URL = f"{LIST}log/"
 ADA, BOB = Actor(name="ada", is_trusted=True), Actor(name="bob (root@host)", is_trusted=True)
-HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
 
 
 def pause(saga: Saga, actor: Actor = ADA, reason: str = REASON) -> Saga:

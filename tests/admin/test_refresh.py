@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,12 +16,11 @@ from sagas.models import Saga
 from sagas.operators import operations
 
 from . import trips
-from .pages import LIST, page_of, stored
+from .pages import LIST, LogIn, page_of, stored
 from .test_styles import STATIC
 
 pytestmark = pytest.mark.django_db
 
-LogIn = Callable[..., Client]
 HOSTILE = "<script>alert(1)</script>"
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from django.test import Client
 
 from sagas.exceptions import BadRequest
 from sagas.models import Saga, SagaAttempt
 from sagas.operators.queries.saga_filter import parse_filter
 
 from . import trips
-from .pages import LIST
+from .pages import LIST, LogIn
 
 pytestmark = pytest.mark.django_db
 
-LogIn = Callable[..., Client]
 SAGAS = "/api/v1/sagas/"
 
 

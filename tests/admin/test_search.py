@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from io import StringIO
 from typing import Any
 
 import pytest
-from django.test import Client
 
 from sagas.models import Saga, SagaKey
 from sagas.operators.bulk import selection
@@ -19,12 +17,11 @@ from sagas.operators.queries.saga_filter import SagaFilter, parse_filter
 from sagas.operators.queries.search import search_sagas
 
 from . import trips
-from .pages import LIST
+from .pages import LIST, LogIn
 from .trips import BOSS
 
 pytestmark = pytest.mark.django_db
 
-LogIn = Callable[..., Client]
 CUSTOMER = "CUST-7"
 
 

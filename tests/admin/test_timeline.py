@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from django.test import Client
 
 from sagas.admin.saga_page.timeline_view import draw_attempts, list_legend
 from sagas.admin.ui.selection import Selection, Tab
@@ -19,11 +17,10 @@ from sagas.operators.presentation.drawing.timeline import TIMES
 from sagas.testing import drain
 
 from . import tall, trips
-from .pages import page_of
+from .pages import LogIn, page_of
 
 pytestmark = pytest.mark.django_db
 
-LogIn = Callable[..., Client]
 SVG = "{http://www.w3.org/2000/svg}"
 SECOND = timedelta(seconds=1)
 
