@@ -64,6 +64,7 @@ def test_worker_that_lost_its_broker_before_it_could_acknowledge_is_not_deaf(qui
     assert "Couldn't ack" in worker.log
 
 
+@pytest.mark.full  # a frozen one is the harder case
 def test_dead_broker_neither_slows_checkouts_nor_stops_them(quiet_shop: Shop) -> None:
     quiet_shop.start_sweep()
     with_broker = place_timed(quiet_shop)

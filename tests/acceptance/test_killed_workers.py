@@ -57,7 +57,8 @@ def test_killed_worker_is_replaced_by_another_one(quiet_shop: Shop, marks: Marks
     assert_all_end_right(quiet_shop, victims)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.full
+@pytest.mark.parametrize("moment", [Moment.BEFORE, Moment.AFTER])
 def test_killed_child_is_replaced_by_its_own_worker(quiet_shop: Shop, marks: Marks, moment: Moment) -> None:
     points = [*points_of(ACTIONS, "action", moment), *points_of(COMPENSATIONS, "compensation", moment)]
     worker = quiet_shop.start_worker("bereaved", stops=marks, concurrency=len(points))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import psycopg
+import pytest
 
 from tests.acceptance.shops import Shop
 from tests.acceptance.stops.points import Marks, Moment, StopPoint
@@ -48,6 +49,7 @@ DEADLY = (
 )  # fmt: skip
 
 
+@pytest.mark.full
 def test_step_that_kills_its_worker_gets_its_attempts_and_no_more(quiet_shop: Shop, marks: Marks) -> None:
     worker = quiet_shop.start_worker("plagued", stops=marks, concurrency=3)
     placed = {place(quiet_shop, deadly): deadly for deadly in DEADLY}

@@ -50,6 +50,7 @@ def call(*words: str) -> str:
     return out.getvalue()
 
 
+@pytest.mark.full
 def test_any_single_fault_of_a_checkout_ends_as_promised() -> None:
     autodiscover_modules("saga_scenarios")
 

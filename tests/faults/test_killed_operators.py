@@ -26,7 +26,7 @@ def test_every_action_is_enumerated_in_more_than_one_state() -> None:
     assert len({path.name for path in ALL_PATHS}) == len(ALL_PATHS) > 2 * len(names)
 
 
-@each_on("path", one=[*operators.PATHS, *operators.SECOND_PATHS], full=ALL_PATHS)
+@each_on("path", one=operators.PATHS, full=ALL_PATHS)
 def test_an_action_that_dies_is_done_whole_or_not_at_all(
     databases: int, path: Path[operators.Case], check: Check
 ) -> None:

@@ -30,7 +30,7 @@ from .settings_table import BY_NAME, OWN_TESTS
 PYTHONS = ("3.11", "3.12", "3.13")
 DJANGOS = ("5.2", "6.0", "6.1")
 # A few settings of each kind; the others are tried on the Python and the Django of the lock.
-DRIVEN = ("default", "separators_everywhere", "site_beside", "read_replica")
+DRIVEN = ("default", "separators_everywhere", "site_beside", "read_replica+naive_times")
 AT_ONCE = 2
 PLACE = ROOT / "var" / "matrix"
 

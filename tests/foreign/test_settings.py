@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from .estate import PROJECT, Databases, Estate, how_to_repeat
-from .settings_table import SETTINGS, Setting
+from .settings_table import IN_EVERY_RUN, SETTINGS, Setting
 from .table import PROPERTY, Line, as_property, compare, short
 
 WITHOUT_WORKER = [setting for setting in SETTINGS if not setting.worker and not setting.refused]
@@ -18,7 +18,9 @@ REFUSED = [setting for setting in SETTINGS if setting.refused]
 
 
 def by_name(settings: list[Setting]) -> Any:
-    return pytest.mark.parametrize("setting", settings, ids=lambda setting: setting.name)
+    marks = {setting.name: () if setting.name in IN_EVERY_RUN else pytest.mark.full for setting in settings}
+    chosen = [pytest.param(setting, id=setting.name, marks=marks[setting.name]) for setting in settings]
+    return pytest.mark.parametrize("setting", chosen)
 
 
 def list_variations() -> dict[str, str]:
@@ -103,6 +105,7 @@ def test_setting_is_refused_with_the_way_out(setting: Setting, estate: Estate, r
 
 
 def test_every_variation_of_the_project_is_tried() -> None:
+    assert {setting.name for setting in SETTINGS} > IN_EVERY_RUN
     assert len({setting.name for setting in SETTINGS}) == len(SETTINGS)
     # PgBouncer is a package of Debian: it is tried in tests/brokers.
     assert set(list_variations()) == {name for setting in SETTINGS for name in setting.variations} | {
