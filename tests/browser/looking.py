@@ -65,6 +65,12 @@ FIND_FAULTS = """() => {
     add("text cut off for good", all("*").filter(isLost).map(html));
     return faults;
 }"""
+# Colours and places go over into others; what is between them is nothing to judge.
+SETTLE = """async () => {
+    await new Promise(requestAnimationFrame);
+    const passing = document.getAnimations().filter((one) => one instanceof CSSTransition);
+    await Promise.allSettled(passing.map((one) => one.finished));
+}"""
 # Without what the scripts add: refresh, keys, and the admin's own count of ticked rows.
 READ = """() => {
     for (const one of document.querySelectorAll("#saga-comfort, .action-counter, noscript")) one.remove();
@@ -142,6 +148,7 @@ class Looker:
 def _dress(page: Page, scheme: Any, size: Any) -> None:
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size(size)
+    page.evaluate(SETTLE)
 
 
 def _read(page: Page) -> list[str]:
