@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from django.db.backends.utils import CursorWrapper
@@ -20,6 +22,24 @@ def must_fail(told: str) -> Iterator[None]:
     """
     with pytest.raises((AssertionError, pytest.fail.Exception), match=told):
         yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """One rule.
+
+    remove: what happens without. play: the test that is there for it. told: by what it fails then.
+    """
+
+    remove: Callable[[pytest.MonkeyPatch], None]
+    play: Callable[..., Any]
+    told: str
+
+    def fail_without(self, patch: pytest.MonkeyPatch, *given: Any) -> None:
+        """Play the test without its rule, and see it fail with what it is there to say."""
+        self.remove(patch)
+        with must_fail(self.told):
+            self.play(*given)
 
 
 def rewrite(patch: pytest.MonkeyPatch, old: str, new: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,7 +10,7 @@ from django.db import transaction
 from sagas.models import SagaBulk, SagaBulkItem
 from sagas.operators import operations
 from sagas.operators.bulk import runner
-from tests.removed import must_fail
+from tests.removed import Control
 
 from . import test_bulk_acting, test_bulk_crashes
 from .world import World
@@ -39,18 +37,6 @@ def write_results_after_the_commit(patch: Patch) -> None:
     patch.setattr(SagaBulkItem, "save", save_later)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Control:
-    """One rule of bulks.
-
-    remove: what they do without. play: the test that is there for it. told: by what it fails then.
-    """
-
-    remove: Callable[[Patch], None]
-    play: Callable[[World, Patch], None]
-    told: str
-
-
 CONTROLS = {
     "the lease token": Control(
         remove=act_under_any_lease,
@@ -74,21 +60,15 @@ CRASHES = {
 }
 
 
-def assert_told(control: Control, world: World) -> None:
-    """Play a test without its rule, and see it fail with what it is there to say."""
-    with pytest.MonkeyPatch.context() as patch:
-        control.remove(patch)
-        with must_fail(control.told):
-            control.play(world, patch)
-
-
 @pytest.mark.django_db(databases="__all__")
 @pytest.mark.parametrize("rule", CONTROLS)
 def test_without_a_rule_of_bulks_its_test_fails(world: World, rule: str) -> None:
-    assert_told(CONTROLS[rule], world)
+    with pytest.MonkeyPatch.context() as patch:
+        CONTROLS[rule].fail_without(patch, world, patch)
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
 @pytest.mark.parametrize("rule", CRASHES)
 def test_without_a_rule_against_deaths_its_test_fails(world: World, rule: str) -> None:
-    assert_told(CRASHES[rule], world)
+    with pytest.MonkeyPatch.context() as patch:
+        CRASHES[rule].fail_without(patch, world, patch)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from sagas.core import outcomes
 from sagas.engine import advance
-from tests.removed import must_fail
+from tests.removed import Control
 
 from . import test_s11_crashes as kept
 from .boundaries import AFTER_COMMIT, BEFORE_COMMIT
@@ -32,18 +30,6 @@ def repeat_every_commit(patch: Patch) -> None:
 def count_no_lost_worker(patch: Patch) -> None:
     report = outcomes.lost_worker
     patch.setattr(outcomes, "lost_worker", lambda **who: replace(report(**who), is_counted=False))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Control:
-    """One rule.
-
-    remove: what the engine does without. play: the test that is there for it. told: by what it fails then.
-    """
-
-    remove: Callable[[Patch], None]
-    play: Callable[[World], Any]
-    told: str
 
 
 CONTROLS = {
@@ -71,8 +57,5 @@ CONTROLS = {
 @pytest.mark.parametrize("rule", CONTROLS)
 def test_without_a_rule_about_what_is_lost_its_test_fails(world: World, rule: str, monkeypatch: Patch) -> None:
     monkeypatch.setattr(advance, "RECORD_PAUSE_SECONDS", 0)
-    control = CONTROLS[rule]
     with pytest.MonkeyPatch.context() as patch:
-        control.remove(patch)
-        with must_fail(control.told):
-            control.play(world)
+        CONTROLS[rule].fail_without(patch, world)

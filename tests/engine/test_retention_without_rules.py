@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from django.db.models import QuerySet
 
 from sagas.models import Saga, SagaBarrier
 from sagas.retention import purge as retention
-from tests.removed import NOT_REFUSED, must_fail, rewrite
+from tests.removed import NOT_REFUSED, Control, rewrite
 
 from . import test_retention as kept
 
@@ -118,18 +117,6 @@ def page_by_key(rows: Any, _moment: str, after: Any, size: int) -> Any:
 
 def leave_history_open_after_looks(patch: Patch) -> None:
     rewrite(patch, "set_config('sagas.retention', 'off', true)", "1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Control:
-    """One rule of the cleanup.
-
-    remove: what it does without. play: the test that is there for it. told: by what it fails then.
-    """
-
-    remove: Callable[[Patch], None]
-    play: Callable[[datetime, Path], None]
-    told: str
 
 
 SAGAS, BARRIERS, POISON = kept.TestSagas(), kept.TestBarriers(), kept.TestPoison()
@@ -237,24 +224,18 @@ def poisoned(play: Callable[[], None]) -> None:
         play()
 
 
-def assert_told(control: Control, limit: datetime, path: Path) -> None:
-    """Play a test without its rule, and see it fail with what it is there to say."""
-    with pytest.MonkeyPatch.context() as patch:
-        control.remove(patch)
-        with must_fail(control.told):
-            control.play(limit, path)
-
-
 @pytest.mark.django_db(databases="__all__")
 @pytest.mark.parametrize("rule", CONTROLS)
 def test_without_a_rule_of_the_cleanup_its_test_fails(rule: str, limit: datetime, tmp_path: Path) -> None:
     # What a test does without its rule breaks invariants, too.
     before = transaction.savepoint()
-    assert_told(CONTROLS[rule], limit, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        CONTROLS[rule].fail_without(patch, limit, tmp_path)
     transaction.savepoint_rollback(before)
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
 @pytest.mark.parametrize("rule", SIDE_BY_SIDE)
 def test_without_a_rule_against_others_its_test_fails(rule: str, limit: datetime, tmp_path: Path) -> None:
-    assert_told(SIDE_BY_SIDE[rule], limit, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        SIDE_BY_SIDE[rule].fail_without(patch, limit, tmp_path)
