@@ -135,7 +135,7 @@ def test_somebody_else_may_look_and_stop_but_not_confirm(log_in: LogIn) -> None:
     page = other.get(url_of(found))
     posted = other.post(url_of(found, "start"), {"reason": REASON})
 
-    assert "supervisor drew this set" in text_of(page)
+    assert "supervisor froze this set" in text_of(page)
     assert "<textarea" not in text_of(page)
     assert (posted.status_code, selection.find_bulk(found.pk).state) == (403, "frozen")
 

@@ -96,7 +96,7 @@ def test_second_click_does_nothing(log_in: LogIn, operation: Operation) -> None:
     again = client.post(action_of(saga, operation), form)
 
     assert stored(saga) == before
-    assert len([operation for operation in operations_of(saga) if operation[0] == operation.value]) == 1
+    assert len([entry for entry in operations_of(saga) if entry[0] == operation.value]) == 1
     assert again.status_code == 302
     assert again["Location"] == page_of(saga)
     messages = [str(message) for message in get_messages(again.wsgi_request)]

@@ -34,7 +34,7 @@ def test_every_action_is_planned_and_done(enter: Enter, operation: Operation) ->
 
     again = boss.post(url_of(saga, operation), body_of(saga, operation, step, revision=plan.json()["revision"]))
     assert (again.status_code, again.json().get("is_repeat")) in [(200, True), (409, None)]
-    assert sum(operation == (operation.value, "supervisor", REASON) for operation in operations_of(saga)) == 1
+    assert sum(entry == (operation.value, "supervisor", REASON) for entry in operations_of(saga)) == 1
 
 
 def test_stale_revision_does_nothing_and_tells_the_facts(enter: Enter) -> None:

@@ -258,7 +258,7 @@ def test_set_without_a_filter_is_confirmed_in_words(world: World) -> None:
 def test_old_set_and_a_set_of_somebody_else_are_not_confirmed(world: World) -> None:
     frozen = draw(make(world))
 
-    with pytest.raises(PermissionRefused, match="boss drew this set"):
+    with pytest.raises(PermissionRefused, match="boss froze this set"):
         selection.start_bulk(frozen.pk, actor=COLLEAGUE, reason=REASON)
     clock.move(timedelta(hours=1, seconds=1))
     with pytest.raises(OperationRefused, match="frozen too long ago"):
