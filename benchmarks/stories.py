@@ -23,7 +23,7 @@ from sagas.core.definition.steps import Step
 from sagas.core.outcomes import Report
 from sagas.core.states import Direction, Effect, Kind, Outcome
 from sagas.engine import claim, start_saga, step_transitions
-from sagas.engine.execute import Claimed
+from sagas.engine.execute import ClaimedStep
 from sagas.engine.store.unit_of_work import SagaUnitOfWork
 from sagas.operators import operations
 from sagas.operators.actor import Actor
@@ -211,11 +211,11 @@ def _go_on(saga_id: UUID, story: Story) -> None:
         clock.move(timedelta(seconds=ATTEMPT_SECONDS))
 
 
-def _is_at(claimed: Claimed, story: Story) -> bool:
+def _is_at(claimed: ClaimedStep, story: Story) -> bool:
     return (claimed.step.name, claimed.direction) == (story.place, story.direction)
 
 
-def _settle(work: SagaUnitOfWork, *, may_claim: bool) -> Claimed | None:
+def _settle(work: SagaUnitOfWork, *, may_claim: bool) -> ClaimedStep | None:
     following = claim.claim_next(work, queues=None, worker=WORKER, may_claim=may_claim)
     if following.is_worth_writing:
         work.write()
@@ -234,7 +234,7 @@ def _wait(work: SagaUnitOfWork) -> bool:
     return True
 
 
-def _answer(claimed: Claimed, story: Story, answers: list[Outcome]) -> Report:
+def _answer(claimed: ClaimedStep, story: Story, answers: list[Outcome]) -> Report:
     """Return what an attempt answers; takes it off the answers when it is one of them."""
     outcome = answers.pop(0) if _is_at(claimed, story) and answers else Outcome.SUCCEEDED
     if claimed.step.name == story.refuses and claimed.direction is Direction.ACTION:
@@ -242,7 +242,7 @@ def _answer(claimed: Claimed, story: Story, answers: list[Outcome]) -> Report:
     return _report(outcome, claimed, story)
 
 
-def _report(outcome: Outcome, claimed: Claimed, story: Story) -> Report:
+def _report(outcome: Outcome, claimed: ClaimedStep, story: Story) -> Report:
     if outcome is Outcome.SUCCEEDED:
         is_action = claimed.direction is Direction.ACTION
         return Report(outcome=outcome, effect=Effect.YES, result={claimed.step.name: NUMBER} if is_action else None)

@@ -11,6 +11,6 @@ LENGTH = 12
 NUMBER_PATTERN = r"ORD-[0-9A-HJKMNP-TV-Z]{12}"
 
 
-def draw_order_number() -> str:
+def generate_order_number() -> str:
     """Return a new random order number."""
     return "ORD-" + "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))

@@ -34,7 +34,7 @@ from .exceptions import (
 )
 from .idempotency import StoredAnswer
 from .models import Order, OrderLine, OrderStatus, Product
-from .numbers import draw_order_number
+from .numbers import generate_order_number
 from .requests import CheckoutRequest, LineRequest, Money
 from .sagas import CheckoutSaga
 from .selectors import get_order
@@ -129,7 +129,7 @@ def _place(customer: AbstractBaseUser, request: CheckoutRequest, traceparent: st
     if request.expected_total not in (None, total):
         raise PriceChanged(amount_minor=total.amount_minor, currency=total.currency)
     _require_chargeable(total)
-    number = draw_order_number()
+    number = generate_order_number()
     saga = advance.start(
         CheckoutSaga,
         CheckoutInput(order_number=number),

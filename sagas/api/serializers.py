@@ -113,7 +113,7 @@ class SagaPageSerializer(serializers.Serializer):  # type: ignore[type-arg]
     results = SagaSummarySerializer(many=True)
 
 
-class SagaPlanSerializer(serializers.Serializer):  # type: ignore[type-arg]
+class SagaPreviewSerializer(serializers.Serializer):  # type: ignore[type-arg]
     operation = serializers.CharField()
     saga_id = serializers.UUIDField()
     step = serializers.CharField(allow_null=True)

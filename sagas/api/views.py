@@ -44,7 +44,7 @@ from .serializers import (
     SagaDocumentSerializer,
     SagaOperationResultSerializer,
     SagaPageSerializer,
-    SagaPlanSerializer,
+    SagaPreviewSerializer,
 )
 
 VIEW_SAGA, VIEW_BULK, VIEW_PAYLOAD = "view_saga", "view_sagabulk", "view_payload"
@@ -146,18 +146,18 @@ class SagaActionView(OperatorView):
     parameters = frozenset({"step"})
 
     @extend_schema(
-        operation_id="plan_saga_action",
+        operation_id="preview_saga_operation",
         parameters=[schema.ACTION, schema.STEP],
-        responses={200: SagaPlanSerializer, **schema.list_problems(422)},
+        responses={200: SagaPreviewSerializer, **schema.list_problems(422)},
     )
     def get(self, request: Request, saga_id: UUID, action: str) -> Response:
         """Show what an action would do now; nothing is done."""
         step = request.query_params.get("step")
         if step is not None and (not 1 <= len(step) <= 60 or "\x00" in step):
             raise ParseError("A step's name has 1 to 60 characters.")
-        plan = preview.draw_plan(find_operation(action), saga_id, step=step, actor=self.actor)
+        plan = preview.preview_operation(find_operation(action), saga_id, step=step, actor=self.actor)
         document = plan.as_dict()
-        known = SagaPlanSerializer().fields
+        known = SagaPreviewSerializer().fields
         return Response({name: document[name] for name in map(str, known)}, headers=PRIVATE)
 
     @extend_schema(

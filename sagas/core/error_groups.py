@@ -1,6 +1,6 @@
 """Tell which failures are the same one: step, direction, exception class and what its message says apart from values.
 
-Pure: no Django import. The fingerprint is stored with each failed attempt, so that a million of them are grouped by
+Pure: no Django import. The identify_group is stored with each failed attempt, so that a million of them are grouped by
 an index; a changed rule here gives new failures new groups and leaves the stored ones as they are.
 """
 
@@ -12,7 +12,7 @@ import re
 from .states import Direction, Outcome
 
 MAX_PATTERN_CHARS = 300
-FINGERPRINT_CHARS = 16
+GROUP_CHARS = 16
 QUOTED = re.compile(r"(?<!\w)'[^']{0,200}'(?!\w)|\"[^\"]{0,200}\"|`[^`]{0,200}`|«[^»]{0,200}»|“[^”]{0,200}”")
 WORD = re.compile(r"[\w.:+\-/@%=&?~]+")
 HEX = re.compile(r"[0-9a-fA-F]{8,}")
@@ -26,10 +26,10 @@ def describe_pattern(message: str) -> str:
     return WORD.sub(_replace_word, QUOTED.sub("'…'", text))[:MAX_PATTERN_CHARS]
 
 
-def fingerprint(definition: str, step: str, direction: Direction, error_class: str, message: str) -> str:
+def identify_group(definition: str, step: str, direction: Direction, error_class: str, message: str) -> str:
     """Return the key of the group that a failure belongs to."""
     parts = (definition, step, direction.value, error_class, describe_pattern(message))
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:FINGERPRINT_CHARS]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:GROUP_CHARS]
 
 
 def _replace_word(found: re.Match[str]) -> str:

@@ -25,8 +25,8 @@ from ..databases import is_conflict, refresh_connection
 from ..exceptions import SagaError, SagaNotFound, WorkerDied
 from ..models import SagaAttempt
 from . import claim, closing, execute, late_answers, step_transitions
-from .claim import Next
-from .execute import Claimed
+from .claim import ClaimResult
+from .execute import ClaimedStep
 from .notify import eager, wakeup
 from .start_saga import start
 from .store.unit_of_work import SagaUnitOfWork
@@ -70,7 +70,7 @@ class _Joined:
 
     reached: str = "begin"
     """Where an error comes from: begin, function, record or commit."""
-    following: Next = field(default_factory=Next)
+    following: ClaimResult = field(default_factory=ClaimResult)
     """What it claimed, once it was recorded."""
 
 
@@ -105,7 +105,7 @@ def advance(
     return count
 
 
-def _claim_first(run: _Run) -> Claimed | None:
+def _claim_first(run: _Run) -> ClaimedStep | None:
     using = get_settings().database
     refresh_connection(using)
     for tries_left in reversed(range(CLAIM_TRIES)):
@@ -129,7 +129,7 @@ def _claim_first(run: _Run) -> Claimed | None:
     return None
 
 
-def _claim_once(run: _Run, using: str) -> Next:
+def _claim_once(run: _Run, using: str) -> ClaimResult:
     with transactions.own_transaction(using, durable=True):
         work = SagaUnitOfWork.lock(run.saga_id, checks_session=True)
         following = claim.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
@@ -146,14 +146,16 @@ def _hold(run: _Run, using: str, error: Exception) -> None:
         work.write()
 
 
-def _step(run: _Run, claimed: Claimed) -> Claimed | None:
+def _step(run: _Run, claimed: ClaimedStep) -> ClaimedStep | None:
     """Perform one claimed step, record it, and return the next one if this worker goes on."""
     logger.debug("Step started.", extra=execute.facts_of(claimed))
-    following = _run_joined(run, claimed) if claimed.joins_engine else _record(run, claimed, execute.perform(claimed))
+    following = (
+        _run_joined(run, claimed) if claimed.joins_engine else _record(run, claimed, execute.execute_step(claimed))
+    )
     return _wakeup_others(run, following)
 
 
-def _run_joined(run: _Run, claimed: Claimed) -> Next:
+def _run_joined(run: _Run, claimed: ClaimedStep) -> ClaimResult:
     """Run a local step in the engine's database: its effect, its record and the next claim commit together."""
     joined = _Joined()
     try:
@@ -161,7 +163,7 @@ def _run_joined(run: _Run, claimed: Claimed) -> Next:
         return joined.following
     except _StaleToken:
         logger.warning("Stale local attempt rolled back.", extra=execute.facts_of(claimed))
-        return Next()
+        return ClaimResult()
     except WorkerDied:
         raise
     except BaseException as error:  # noqa: BLE001 - every error of a step function becomes an outcome
@@ -172,7 +174,7 @@ def _run_joined(run: _Run, claimed: Claimed) -> Next:
     return _record(run, claimed, report, unanswered=unanswered)
 
 
-def _commit_joined(run: _Run, claimed: Claimed, joined: _Joined) -> None:
+def _commit_joined(run: _Run, claimed: ClaimedStep, joined: _Joined) -> None:
     using = get_settings().database
     with transactions.own_transaction(using, durable=True, keeps_isolation=True):
         execute.set_timeouts(using, claimed.timeout)
@@ -188,7 +190,7 @@ def _commit_joined(run: _Run, claimed: Claimed, joined: _Joined) -> None:
         joined.following, joined.reached = following, "commit"
 
 
-def _judge_joined(claimed: Claimed, joined: _Joined, error: BaseException) -> Report:
+def _judge_joined(claimed: ClaimedStep, joined: _Joined, error: BaseException) -> Report:
     """Return what an error means that certainly rolled a local step back, unless it was one of the COMMIT."""
     is_the_engines = joined.reached != "function" and is_conflict(error)
     if is_the_engines or (joined.reached == "begin" and isinstance(error, CONNECTION_ERRORS)):
@@ -196,7 +198,9 @@ def _judge_joined(claimed: Claimed, joined: _Joined, error: BaseException) -> Re
     return execute.judge(claimed, error, is_rolled_back=True)
 
 
-def _record(run: _Run, claimed: Claimed, report: Report, *, unanswered: tuple[Next, Report] | None = None) -> Next:
+def _record(
+    run: _Run, claimed: ClaimedStep, report: Report, *, unanswered: tuple[ClaimResult, Report] | None = None
+) -> ClaimResult:
     """Record an outcome in a transaction of its own, through restarts of the database.
 
     A COMMIT without an answer (``unanswered``: what it recorded) is read again by token, never repeated blindly. Where
@@ -207,7 +211,9 @@ def _record(run: _Run, claimed: Claimed, report: Report, *, unanswered: tuple[Ne
     return replace(_try_to_record(run.ending(), claimed, report, unanswered), interrupt=report.interrupt)
 
 
-def _try_to_record(run: _Run, claimed: Claimed, report: Report, unanswered: tuple[Next, Report] | None) -> Next:
+def _try_to_record(
+    run: _Run, claimed: ClaimedStep, report: Report, unanswered: tuple[ClaimResult, Report] | None
+) -> ClaimResult:
     using = get_settings().database
     pause = RECORD_PAUSE_SECONDS
     for tries_left in reversed(range(RECORD_TRIES)):
@@ -223,7 +229,7 @@ def _try_to_record(run: _Run, claimed: Claimed, report: Report, unanswered: tupl
             return following
         except SagaNotFound:
             logger.warning("Saga is gone; its attempt is not recorded.", extra={"saga_id": str(run.saga_id)})
-            return Next()
+            return ClaimResult()
         except (DatabaseError, InterfaceError, transactions.ConnectionBent):
             if tries_left == 0:
                 raise
@@ -231,10 +237,10 @@ def _try_to_record(run: _Run, claimed: Claimed, report: Report, unanswered: tupl
             refresh_connection(using, is_broken=True)
             time.sleep(pause)
             pause *= 2
-    return Next()
+    return ClaimResult()
 
 
-def _record_in(run: _Run, work: SagaUnitOfWork, claimed: Claimed, report: Report) -> Next | None:
+def _record_in(run: _Run, work: SagaUnitOfWork, claimed: ClaimedStep, report: Report) -> ClaimResult | None:
     """Record under the lease token and claim what follows; None when the token is stale."""
     step = work.step(claimed.step.name)
     if step.lease_token != claimed.token:
@@ -243,7 +249,7 @@ def _record_in(run: _Run, work: SagaUnitOfWork, claimed: Claimed, report: Report
     return claim.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
 
-def _is_recorded(claimed: Claimed, following: Next, report: Report) -> bool:
+def _is_recorded(claimed: ClaimedStep, following: ClaimResult, report: Report) -> bool:
     """Return whether a commit that was not answered took place: the next attempt that it claimed is there, or, where it
     claimed none, this one has ended as reported.
 
@@ -258,7 +264,7 @@ def _is_recorded(claimed: Claimed, following: Next, report: Report) -> bool:
         return attempts.filter(lease_token=claimed.token, outcome=report.outcome.value).exists()
 
 
-def _wakeup_others(run: _Run, following: Next) -> Claimed | None:
+def _wakeup_others(run: _Run, following: ClaimResult) -> ClaimedStep | None:
     for queue in following.wakeups:
         wakeup.send(run.saga_id, queue)
     if following.call is not None:

@@ -21,7 +21,7 @@ from ..exceptions import InputRefused, Misconfigured, describe_error
 from ..models import SagaAttempt, SagaStep
 from ..participants.routing import require_participant_database
 from . import closing, holds, settle
-from .execute import Claimed, settler_of
+from .execute import ClaimedStep, settler_of
 from .store.draft import SagaDraft
 
 BACK_STATES = frozenset({StepState.PENDING, StepState.REFUSED, StepState.COMPENSATED})  # nothing is there to undo
@@ -32,10 +32,10 @@ DIRECTION_EVENTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Next:
+class ClaimResult:
     """What follows a claim or a record."""
 
-    claimed: Claimed | None = None
+    claimed: ClaimedStep | None = None
     """What this worker runs now; None: nothing."""
     wakeups: tuple[str, ...] = ()
     """Queues to wake, one for each further step that is due."""
@@ -47,7 +47,7 @@ class Next:
     """What asked this process to end while the step ran; raised again once the others are woken."""
 
 
-def claim_next(draft: SagaDraft, *, queues: frozenset[str] | None, worker: str, may_claim: bool) -> Next:
+def claim_next(draft: SagaDraft, *, queues: frozenset[str] | None, worker: str, may_claim: bool) -> ClaimResult:
     """Settle the saga, claim the first due step of the given queues, and say which queues to wake.
 
     ``may_claim`` False: this worker stops; everything due is woken.
@@ -55,7 +55,7 @@ def claim_next(draft: SagaDraft, *, queues: frozenset[str] | None, worker: str, 
     before, queues_before = draft.saga.due_at, _queues_of(draft)
     plan = settle.settle(draft)
     settings = get_settings()
-    claimed: Claimed | None = None
+    claimed: ClaimedStep | None = None
     wakeups: list[str] = []
     for claim in plan.claims:
         if draft.definition is None:
@@ -76,7 +76,7 @@ def claim_next(draft: SagaDraft, *, queues: frozenset[str] | None, worker: str, 
     if call is None and closing.is_owed(draft):
         wakeups.append(settings.common_queue)
     is_changed = call is not None or draft.is_dirty or draft.saga.due_at != before or _queues_of(draft) != queues_before
-    return Next(claimed=claimed, wakeups=tuple(wakeups), call=call, is_worth_writing=is_changed)
+    return ClaimResult(claimed=claimed, wakeups=tuple(wakeups), call=call, is_worth_writing=is_changed)
 
 
 def hold_unclaimable(draft: SagaDraft, error: Exception) -> None:
@@ -107,7 +107,7 @@ class _Prepared:
     """Alias of the participant's database."""
 
 
-def _claim(draft: SagaDraft, claim: Claim, worker: str) -> Claimed | None:
+def _claim(draft: SagaDraft, claim: Claim, worker: str) -> ClaimedStep | None:
     """Open an attempt; where the project's code does not allow for one, hold the step with the reason instead."""
     definition = draft.definition
     if definition is None:
@@ -171,7 +171,7 @@ def _open(draft: SagaDraft, step: SagaStep, declared: Step, direction: Direction
     return attempt
 
 
-def _describe(draft: SagaDraft, declared: Step, attempt: SagaAttempt, prepared: _Prepared) -> Claimed:
+def _describe(draft: SagaDraft, declared: Step, attempt: SagaAttempt, prepared: _Prepared) -> ClaimedStep:
     settings = get_settings()
     direction = Direction(attempt.direction)
     timeout = settings.attempt_timeout(declared, direction)
@@ -187,7 +187,7 @@ def _describe(draft: SagaDraft, declared: Step, attempt: SagaAttempt, prepared: 
     )
     if direction is Direction.COMPENSATION and declared.external and declared.action is not None:
         object.__setattr__(context, "settler", settler_of(declared.action, context))
-    return Claimed(
+    return ClaimedStep(
         saga_id=draft.saga.pk,
         step=declared,
         direction=direction,

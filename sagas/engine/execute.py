@@ -36,7 +36,7 @@ TRANSACTION_TIMEOUT_SINCE = 170_000  # PostgreSQL 17
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claimed:
+class ClaimedStep:
     """One live attempt: what to run, under which lease token."""
 
     saga_id: UUID
@@ -51,7 +51,7 @@ class Claimed:
     """Whether the step is local and its data commit together with the engine's record."""
 
 
-def perform(claimed: Claimed) -> Report:
+def execute_step(claimed: ClaimedStep) -> Report:
     """Run an external step, or a local one whose participant has a database of its own.
 
     Tx: must not be inside one; opens the participant's.
@@ -68,7 +68,7 @@ def perform(claimed: Claimed) -> Report:
     return _call_in_transaction(claimed)
 
 
-def run_function(claimed: Claimed) -> dict[str, Any] | None:
+def run_function(claimed: ClaimedStep) -> dict[str, Any] | None:
     """Run the function of a local step in its transaction.
 
     Returns: its result as it is stored, with secrets masked.
@@ -86,7 +86,7 @@ def run_function(claimed: Claimed) -> dict[str, Any] | None:
     return _make_storable(claimed, result)
 
 
-def judge(claimed: Claimed, error: BaseException, *, is_rolled_back: bool) -> Report:
+def judge(claimed: ClaimedStep, error: BaseException, *, is_rolled_back: bool) -> Report:
     """Return what an exception of a step function means, without the secrets of its text."""
     known: dict[str, Any] = {
         "refusals": claimed.step.refusals(claimed.direction), "refusal_settles": claimed.step.refusal_settles,
@@ -99,7 +99,7 @@ def judge(claimed: Claimed, error: BaseException, *, is_rolled_back: bool) -> Re
         return outcomes.classify(unreadable, redact=redact_text, **known)
 
 
-def facts_of(claimed: Claimed) -> dict[str, Any]:
+def facts_of(claimed: ClaimedStep) -> dict[str, Any]:
     """Return what log lines say of an attempt."""
     return {
         "saga_id": str(claimed.saga_id), "step": claimed.step.name, "direction": claimed.direction.value,
@@ -133,29 +133,29 @@ def set_timeouts(using: str, timeout: timedelta) -> None:
     transactions.require_same_session(using, session)
 
 
-def _keep(_claimed: Claimed, function: StepFunction) -> StepFunction:
+def _keep(_claimed: ClaimedStep, function: StepFunction) -> StepFunction:
     return function
 
 
 # What stands between the engine and every step function; only ``sagas.testing`` puts something else here.
-intercept: Callable[[Claimed, StepFunction], StepFunction] = _keep
+intercept: Callable[[ClaimedStep, StepFunction], StepFunction] = _keep
 
 
-def _function(claimed: Claimed) -> StepFunction:
+def _function(claimed: ClaimedStep) -> StepFunction:
     function = claimed.step.function(claimed.direction)
     if function is None:
         raise InputRefused(f"Step {claimed.step.name} has no {claimed.direction.value} to run.")
     return intercept(claimed, function)
 
 
-def _invoke(claimed: Claimed) -> Any:
+def _invoke(claimed: ClaimedStep) -> Any:
     """Call the step function; what it does to a connection ends with it."""
     function = _function(claimed)
     with transactions.guarded_connections():
         return function(claimed.context)
 
 
-def _make_storable(claimed: Claimed, result: Any) -> dict[str, Any] | None:
+def _make_storable(claimed: ClaimedStep, result: Any) -> dict[str, Any] | None:
     """Return a result as it is stored and handed on: its secrets are masked, wherever it goes from here.
 
     Raises: InputRefused when it cannot be stored; Misconfigured when it is work that nobody has done yet; whatever a
@@ -176,7 +176,7 @@ def _make_storable(claimed: Claimed, result: Any) -> dict[str, Any] | None:
     return cast("dict[str, Any] | None", masked)
 
 
-def _call(claimed: Claimed) -> Report:
+def _call(claimed: ClaimedStep) -> Report:
     """Call an external step; its result must come back storable, or a person has to mend the code."""
     try:
         result = _invoke(claimed)
@@ -190,7 +190,7 @@ def _call(claimed: Claimed) -> Report:
         return outcomes.unstorable(error, redact=redact_text)
 
 
-def _call_behind_intent(claimed: Claimed) -> Report:
+def _call_behind_intent(claimed: ClaimedStep) -> Report:
     """Announce an external call in the participant's database, make it, and store the answer there."""
     place = _place_of(claimed)
     try:
@@ -222,7 +222,7 @@ def _store(place: tuple[str, str, Direction, int], result: dict[str, Any] | None
         logger.warning("Barrier result not stored.", extra={"key": place[1]}, exc_info=True)
 
 
-def _call_in_transaction(claimed: Claimed) -> Report:
+def _call_in_transaction(claimed: ClaimedStep) -> Report:
     """Run a local step in its participant's own database: barrier row and domain change commit together."""
     place = _place_of(claimed)
     reached = "barrier"
@@ -256,7 +256,7 @@ def _call_in_transaction(claimed: Claimed) -> Report:
     return outcomes.succeeded(result)
 
 
-def _place_of(claimed: Claimed) -> tuple[str, str, Direction, int]:
+def _place_of(claimed: ClaimedStep) -> tuple[str, str, Direction, int]:
     epoch = claimed.context.epoch if claimed.direction is Direction.COMPENSATION else 0
     return claimed.database, claimed.context.key, claimed.direction, epoch
 

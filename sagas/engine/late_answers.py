@@ -14,8 +14,8 @@ from ..core.outcomes import Report
 from ..core.states import FORWARD_STATES, UNDOABLE_EFFECTS, Direction, Kind, Outcome, SagaState, StepState
 from ..models import SagaAttempt, SagaStep
 from . import claim, effects_left, step_transitions
-from .claim import Next
-from .execute import Claimed
+from .claim import ClaimResult
+from .execute import ClaimedStep
 from .store.draft import SagaDraft
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 INDEFINITE = (Outcome.UNKNOWN, Outcome.IN_PROGRESS)
 
 
-def keep(draft: SagaDraft, claimed: Claimed, report: Report) -> Next:
+def keep(draft: SagaDraft, claimed: ClaimedStep, report: Report) -> ClaimResult:
     """Settle the attempt of a stale token and let the saga react, without ever claiming for this worker.
 
     Returns: what to wake.
@@ -32,7 +32,7 @@ def keep(draft: SagaDraft, claimed: Claimed, report: Report) -> Next:
     facts = {"saga_id": str(claimed.saga_id), "step": claimed.step.name, "outcome": report.outcome.value}
     logger.warning("Answer of a lost lease kept as evidence.", extra=facts)
     if attempt is None or report.outcome in INDEFINITE or attempt.outcome not in (None, Outcome.UNKNOWN):
-        return Next()
+        return ClaimResult()
     step = draft.step(claimed.step.name)
     draft.close_attempt(step, claimed.token, report, claimed.direction)
     draft.bump_revision()  # a form that was drawn before this was known is stale

@@ -169,7 +169,7 @@ class OperatorCommand(SagaCommand):
         if options["dry_run"]:
             check_words(options)
             operations.check_result(self.collect_arguments(options).get("result"))
-            plan = preview.draw_plan(operation, saga_id, step=options.get("step"), actor=actor)
+            plan = preview.preview_operation(operation, saga_id, step=options.get("step"), actor=actor)
             self._print_plan(plan, options)
             return
         result = operations.perform_operation(
@@ -196,7 +196,7 @@ class OperatorCommand(SagaCommand):
             f"The database failed: {first_line(error)}. Look with saga_show whether it was done before you repeat it."
         )
 
-    def _print_plan(self, plan: preview.OperationPlan, options: Mapping[str, Any]) -> None:
+    def _print_plan(self, plan: preview.OperationPreview, options: Mapping[str, Any]) -> None:
         if options["json"]:
             self.print_json(plan.as_dict())
         else:

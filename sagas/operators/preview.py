@@ -102,7 +102,7 @@ class EffectLeft:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OperationPlan:
+class OperationPreview:
     """What an operation would do now."""
 
     operation: Operation
@@ -188,9 +188,9 @@ class OperationPlan:
         return "\n".join(escape(line) for line in lines) + "\n"
 
 
-def draw_plan(
+def preview_operation(
     operation: Operation, saga_id: UUID, *, step: str | None = None, actor: Actor | None = None
-) -> OperationPlan:
+) -> OperationPreview:
     """Return what an action would do to a saga as it stands now.
 
     ``actor``: whose permission is looked at; None: nobody's.
@@ -204,13 +204,13 @@ def draw_plan(
 
 def plan_on(
     snapshot: SagaSnapshot, operation: Operation, *, step: str | None = None, actor: Actor | None = None
-) -> OperationPlan:
+) -> OperationPreview:
     """Return the plan for a saga that was read already; the step has been checked."""
     may_act = actor is None or actor.may(preconditions.PERMISSIONS[operation])
     refusal = find_obstacle(snapshot, operation, step)
     if actor is not None and not may_act:
         refusal = f"{actor.name} lacks the permission sagas.{preconditions.PERMISSIONS[operation]}."
-    plan = OperationPlan(
+    plan = OperationPreview(
         operation=operation,
         saga_id=snapshot.saga.pk,
         step=step,
@@ -249,7 +249,7 @@ def list_retriable_steps(snapshot: SagaSnapshot) -> list[str]:
     return preconditions.retriable_steps(look_ahead(snapshot), None)
 
 
-def _preview(plan: OperationPlan, simulation: Simulation) -> OperationPlan:
+def _preview(plan: OperationPreview, simulation: Simulation) -> OperationPreview:
     if plan.operation is Operation.ABANDON:
         left = tuple(
             EffectLeft(step=found["step"], effect=Effect(found["effect"]), key=found["key"])
@@ -304,7 +304,7 @@ def _describe_note(snapshot: SagaSnapshot, step: StepView, direction: Direction)
     return ""
 
 
-def _describe_outcome(plan: OperationPlan, simulation: Simulation) -> str:
+def _describe_outcome(plan: OperationPreview, simulation: Simulation) -> str:
     view = simulation.view
     if view.state is SagaState.COMPLETED:
         return "The saga is completed."
@@ -320,7 +320,7 @@ def _describe_outcome(plan: OperationPlan, simulation: Simulation) -> str:
     return f"The saga goes on with {first or 'its end'}."
 
 
-def _describe_hold(plan: OperationPlan, simulation: Simulation) -> str:
+def _describe_hold(plan: OperationPreview, simulation: Simulation) -> str:
     """Return what the holds that are left keep from happening; an empty text without any."""
     view = simulation.view
     if view.hold is not None:

@@ -15,8 +15,8 @@ from ..core.definition.context import StepContext
 from ..core.definition.options import StepFunction
 from ..core.outcomes import Report
 from ..core.states import Direction
-from ..engine import execute as perform
-from ..engine.execute import Claimed
+from ..engine import execute
+from ..engine.execute import ClaimedStep
 from ..exceptions import OutcomeUnknown, RetryLater, WorkerDied
 
 ACTION, COMPENSATION = Direction.ACTION, Direction.COMPENSATION
@@ -179,19 +179,19 @@ class Faults:
         if missed:
             raise AssertionError(f"Planted faults that were never reached: {', '.join(missed)}.")
 
-    def wrap(self, claimed: Claimed, function: StepFunction) -> StepFunction:
+    def wrap(self, claimed: ClaimedStep, function: StepFunction) -> StepFunction:
         """Return the function that runs instead of a claimed step's own."""
         fault = self._find(claimed, is_around=False)
         if fault is not None:
             return lambda context: fault.run(function, context)
         return _repeat(claimed, function) if self.runs_twice else function
 
-    def perform(self, claimed: Claimed, go: Callable[[Claimed], Report]) -> Report:
+    def perform(self, claimed: ClaimedStep, go: Callable[[ClaimedStep], Report]) -> Report:
         """Perform a claimed step that is not local to the engine's database, with a fault around it."""
         fault = self._find(claimed, is_around=True)
         return fault.around(lambda: go(claimed)) if fault is not None and fault.around is not None else go(claimed)
 
-    def _find(self, claimed: Claimed, *, is_around: bool) -> _Fault | None:
+    def _find(self, claimed: ClaimedStep, *, is_around: bool) -> _Fault | None:
         """Return the planted fault that acts now, and count it."""
         is_apart = not claimed.step.external and not claimed.joins_engine
         for fault in self.planted:
@@ -206,7 +206,7 @@ class Faults:
         self.planted.append(_Fault(step=step, direction=direction, times=times, run=run, around=around))
 
 
-def _repeat(claimed: Claimed, function: StepFunction) -> StepFunction:
+def _repeat(claimed: ClaimedStep, function: StepFunction) -> StepFunction:
     """Return a function that runs twice; of a local one the first run is rolled back, as after a crash."""
 
     def run(context: StepContext[Any]) -> dict[str, Any] | None:
@@ -228,12 +228,12 @@ def faults(*, must_be_reached: bool = True) -> Iterator[Faults]:
     Raises: AssertionError at the end when a planted fault was never reached, unless ``must_be_reached`` is False.
     """
     planted = Faults()
-    intercept, go = perform.intercept, perform.perform
-    perform.intercept = planted.wrap
-    perform.perform = lambda claimed: planted.perform(claimed, go)
+    intercept, go = execute.intercept, execute.execute_step
+    execute.intercept = planted.wrap
+    execute.execute_step = lambda claimed: planted.perform(claimed, go)
     try:
         yield planted
     finally:
-        perform.intercept, perform.perform = intercept, go
+        execute.intercept, execute.execute_step = intercept, go
     if must_be_reached:
         planted.assert_reached()

@@ -33,15 +33,15 @@ def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callab
     strays = RareWarnings(logger)
 
     def handle(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **more: Any) -> Any:
-        def and_let_go(answer: Any) -> Callable[..., Any]:
-            def answer_and_let_go(*arguments: Any, **named: Any) -> Any:
+        def and_release(answer: Any) -> Callable[..., Any]:
+            def answer_and_release(*arguments: Any, **named: Any) -> Any:
                 try:
                     return answer(*arguments, **named)
                 finally:
                     # The answer, too, may only have been put off.
-                    consumer.call_soon(let_go, message)
+                    consumer.call_soon(release, message)
 
-            return answer_and_let_go
+            return answer_and_release
 
         try:
             envelope = read_envelope(message, body)
@@ -58,7 +58,7 @@ def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callab
             drop(message, consumer)
             return None
         clean = _write(message, envelope, task.name, served)
-        return take(clean, None, and_let_go(ack), and_let_go(reject), callbacks, **more)
+        return take(clean, None, and_release(ack), and_release(reject), callbacks, **more)
 
     return handle
 
@@ -78,10 +78,10 @@ def drop(message: Any, consumer: Any, why: str = "") -> None:
     try:
         message.ack_log_error(logger, consumer.connection_errors)
     finally:
-        consumer.call_soon(let_go, message)
+        consumer.call_soon(release, message)
 
 
-def let_go(message: Any) -> None:
+def release(message: Any) -> None:
     """Strike a message off its channel's account although the broker could not be told that it was taken.
 
     Only where kombu keeps the account itself, as for Redis. A broker that lives gives the message out again, one day.

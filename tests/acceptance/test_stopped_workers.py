@@ -31,7 +31,7 @@ def test_terminated_worker_finishes_its_step_and_claims_nothing_after_it(quiet_s
     wait_until_stopped(marks, [number])
 
     worker.signal(signal.SIGTERM)
-    marks.let_go(number, once_shutting_down=True)
+    marks.release(number, once_shutting_down=True)
 
     assert worker.guarded.wait(PATIENCE_SECONDS) == 0
     assert quiet_shop.list_attempts(number, "authorize_payment") == ["succeeded"]
@@ -106,7 +106,7 @@ def test_worker_frozen_for_longer_than_its_leases_moves_nothing_when_it_thaws(qu
     wait_until_stopped(marks, orders)
     worker.pause()
     for number in orders:
-        marks.let_go(number)
+        marks.release(number)
 
     end_leases(quiet_shop)
     quiet_shop.with_engine(UNHURRIED_ENGINE).start_worker("awake", concurrency=2)
@@ -135,7 +135,7 @@ def test_late_call_of_a_worker_that_dies_of_it_leaves_nothing_behind(quiet_shop:
     wait_until_stopped(marks, [number])
     [child] = worker.family()[1:]
     worker.pause()
-    marks.let_go(number)
+    marks.release(number)
     end_leases(quiet_shop)
     quiet_shop.with_engine(UNHURRIED_ENGINE).start_worker("awake")
     quiet_shop.wait_for(number, "cancelled")

@@ -18,7 +18,7 @@ from .pages import EVIDENCE, LIST, REASON, LogIn, action_of, form_of, operations
 pytestmark = pytest.mark.django_db
 
 
-def test_message_is_written_after_the_deed(log_in: LogIn) -> None:
+def test_message_is_written_after_the_operation(log_in: LogIn) -> None:
     saga = trips.make_waiting_for_retry()
 
     client = log_in("operator")

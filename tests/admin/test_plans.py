@@ -16,7 +16,7 @@ from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
 from sagas.operators import operations, preconditions
 from sagas.operators.actor import Actor
 from sagas.operators.preconditions import Operation
-from sagas.operators.preview import OperationPlan, draw_plan
+from sagas.operators.preview import OperationPreview, preview_operation
 from sagas.operators.simulation import simulate
 from sagas.testing import drain
 from sagas.testing.drain import read
@@ -26,14 +26,14 @@ from . import trips
 pytestmark = pytest.mark.django_db
 
 
-def steps_of(plan: OperationPlan) -> list[tuple[int, str, str]]:
+def steps_of(plan: OperationPreview) -> list[tuple[int, str, str]]:
     return [(run.order, run.step, run.direction.value) for run in plan.runs]
 
 
 def test_retry_goes_on_to_the_end() -> None:
     saga = trips.make_waiting_for_retry()
 
-    plan = draw_plan(Operation.RETRY, saga.pk)
+    plan = preview_operation(Operation.RETRY, saga.pk)
 
     assert plan.is_allowed
     assert (plan.revision, plan.history_count, plan.refusal) == (saga.revision, saga.history_count, "")
@@ -57,7 +57,7 @@ def test_retry_goes_on_to_the_end() -> None:
 def test_force_compensate_runs_backwards_over_what_may_have_happened() -> None:
     saga = trips.make_unknown()
 
-    plan = draw_plan(Operation.COMPENSATE, saga.pk)
+    plan = preview_operation(Operation.COMPENSATE, saga.pk)
 
     assert plan.is_allowed
     assert steps_of(plan) == [(1, "book_flight", "compensation"), (2, "book_hotel", "compensation")]
@@ -72,7 +72,7 @@ def test_compensations_of_a_group_stand_side_by_side() -> None:
         for _ in range(3):
             trips.look(saga.pk)
 
-    plan = draw_plan(Operation.COMPENSATE, saga.pk)
+    plan = preview_operation(Operation.COMPENSATE, saga.pk)
 
     assert steps_of(plan) == [
         (1, "book_boat", "compensation"),
@@ -84,7 +84,7 @@ def test_compensations_of_a_group_stand_side_by_side() -> None:
 def test_live_attempt_is_shown_and_finishes_first() -> None:
     saga = trips.make_running()
 
-    plan = draw_plan(Operation.COMPENSATE, saga.pk)
+    plan = preview_operation(Operation.COMPENSATE, saga.pk)
 
     assert [(live.step, live.direction, live.is_expired) for live in plan.live] == [("book_hotel", "action", False)]
     assert plan.live[0].until == SagaStep.objects.get(saga=saga, name="book_hotel").lease_until
@@ -95,7 +95,7 @@ def test_live_attempt_is_shown_and_finishes_first() -> None:
 def test_force_compensate_is_refused_after_the_pivot() -> None:
     saga = trips.make_retries_exhausted()
 
-    plan = draw_plan(Operation.COMPENSATE, saga.pk)
+    plan = preview_operation(Operation.COMPENSATE, saga.pk)
 
     assert not plan.is_allowed
     assert plan.refusal.startswith("The pivot has succeeded: nothing is compensated after it.")
@@ -105,7 +105,7 @@ def test_force_compensate_is_refused_after_the_pivot() -> None:
 def test_abandon_lists_what_stays_behind() -> None:
     saga = trips.make_compensation_refused()
 
-    plan = draw_plan(Operation.ABANDON, saga.pk)
+    plan = preview_operation(Operation.ABANDON, saga.pk)
 
     assert plan.is_allowed
     assert plan.runs == ()
@@ -119,7 +119,7 @@ def test_retry_of_a_paused_saga_says_that_nothing_runs() -> None:
     saga = trips.make_waiting_for_retry()
     operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
 
-    plan = draw_plan(Operation.RETRY, saga.pk)
+    plan = preview_operation(Operation.RETRY, saga.pk)
 
     assert plan.is_allowed
     assert plan.outcome == "Nothing runs until the hold (paused) ends."
@@ -130,7 +130,7 @@ def test_retry_after_the_deadline_turns_back() -> None:
     saga = trips.make_misconfigured()
     Saga.objects.filter(pk=saga.pk).update(deadline_at=saga.created_at)
 
-    plan = draw_plan(Operation.RETRY, saga.pk)
+    plan = preview_operation(Operation.RETRY, saga.pk)
 
     assert steps_of(plan) == [(1, "book_hotel", "compensation")]
 
@@ -138,8 +138,8 @@ def test_retry_after_the_deadline_turns_back() -> None:
 def test_marks_follow_the_word_of_the_person() -> None:
     saga = trips.make_held_unknown()
 
-    happened = draw_plan(Operation.MARK_SUCCEEDED, saga.pk, step="pay")
-    did_not = draw_plan(Operation.MARK_REFUSED, saga.pk, step="pay")
+    happened = preview_operation(Operation.MARK_SUCCEEDED, saga.pk, step="pay")
+    did_not = preview_operation(Operation.MARK_REFUSED, saga.pk, step="pay")
 
     assert steps_of(happened) == [(1, "send_tickets", "action")]
     assert happened.impossible[-1] == "The pivot has succeeded: nothing is compensated any more."
@@ -149,7 +149,7 @@ def test_marks_follow_the_word_of_the_person() -> None:
 def test_mark_compensated_leaves_the_rest_of_the_way_back() -> None:
     saga = trips.make_compensation_refused()
 
-    plan = draw_plan(Operation.MARK_COMPENSATED, saga.pk, step="book_flight")
+    plan = preview_operation(Operation.MARK_COMPENSATED, saga.pk, step="book_flight")
 
     assert steps_of(plan) == [(1, "book_hotel", "compensation")]
     assert plan.impossible[0].startswith("Whatever book_flight really left behind stays")
@@ -158,7 +158,7 @@ def test_mark_compensated_leaves_the_rest_of_the_way_back() -> None:
 def test_skip_of_the_last_step_completes() -> None:
     saga = trips.make_contract_violation()
 
-    plan = draw_plan(Operation.SKIP, saga.pk, step="send_tickets")
+    plan = preview_operation(Operation.SKIP, saga.pk, step="send_tickets")
 
     assert (plan.runs, plan.outcome) == ((), "The saga is completed.")
 
@@ -166,7 +166,7 @@ def test_skip_of_the_last_step_completes() -> None:
 def test_cancel_is_remembered_while_the_pivot_is_unknown() -> None:
     saga = trips.make_held_unknown()
 
-    plan = draw_plan(Operation.CANCEL, saga.pk)
+    plan = preview_operation(Operation.CANCEL, saga.pk)
 
     assert plan.is_allowed
     assert plan.outcome == (
@@ -182,12 +182,12 @@ def test_pause_and_resume() -> None:
     running = trips.make_running()
     paused = trips.make_paused()
 
-    assert draw_plan(Operation.PAUSE, running.pk).outcome == (
+    assert preview_operation(Operation.PAUSE, running.pk).outcome == (
         "What is live finishes and is recorded; nothing follows until the hold (paused) ends."
     )
-    again = draw_plan(Operation.PAUSE, paused.pk)
+    again = preview_operation(Operation.PAUSE, paused.pk)
     assert (again.is_allowed, again.is_repeat, again.refusal) == (False, True, "The saga is paused already.")
-    assert draw_plan(Operation.RESUME, paused.pk).outcome == "The saga goes on with book_hotel."
+    assert preview_operation(Operation.RESUME, paused.pk).outcome == "The saga goes on with book_hotel."
 
 
 def test_missing_definition_is_said() -> None:
@@ -195,7 +195,7 @@ def test_missing_definition_is_said() -> None:
 
     with trips.registry.preserved():
         trips.registry.forget("trip", 3)
-        plan = draw_plan(Operation.RETRY, saga.pk)
+        plan = preview_operation(Operation.RETRY, saga.pk)
 
     assert plan.outcome == "Nothing runs until the hold (definition missing) ends."
     assert plan.impossible == ("Nothing runs until the code has definition trip version 3 with these steps.",)
@@ -205,7 +205,7 @@ def test_missing_definition_is_said() -> None:
 def test_permission_is_part_of_the_plan() -> None:
     saga = trips.make_waiting_for_retry()
 
-    plan = draw_plan(Operation.RETRY, saga.pk, actor=Actor(name="nobody"))
+    plan = preview_operation(Operation.RETRY, saga.pk, actor=Actor(name="nobody"))
 
     assert (plan.is_allowed, plan.may_act) == (False, False)
     assert plan.refusal == "nobody lacks the permission sagas.retry_saga."
@@ -215,11 +215,11 @@ def test_step_must_be_named_and_known() -> None:
     saga = trips.make_waiting_for_retry()
 
     with pytest.raises(BadRequest, match="needs a step"):
-        draw_plan(Operation.SKIP, saga.pk)
+        preview_operation(Operation.SKIP, saga.pk)
     with pytest.raises(BadRequest, match="has no step 'nowhere'"):
-        draw_plan(Operation.RETRY, saga.pk, step="nowhere")
+        preview_operation(Operation.RETRY, saga.pk, step="nowhere")
     with pytest.raises(SagaNotFound):
-        draw_plan(Operation.RETRY, uuid4())
+        preview_operation(Operation.RETRY, uuid4())
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_step_must_be_named_and_known() -> None:
 def test_plan_begins_with_plain_words(operation: Operation, step: str | None, words: str) -> None:
     saga = trips.make_held_unknown()
 
-    assert draw_plan(operation, saga.pk, step=step).as_text().startswith(f"Plan: {words}, saga {saga.pk}, ")
+    assert preview_operation(operation, saga.pk, step=step).as_text().startswith(f"Plan: {words}, saga {saga.pk}, ")
 
 
 @pytest.mark.parametrize("maker", trips.MAKERS)
@@ -245,7 +245,7 @@ def test_plan_changes_nothing_and_can_be_printed(maker: str) -> None:
     before = stored(saga)
 
     for operation, step in each_operation():
-        plan = draw_plan(operation, saga.pk, step=step)
+        plan = preview_operation(operation, saga.pk, step=step)
 
         assert plan.is_allowed == (not plan.refusal) == bool(plan.outcome)
         assert json.loads(json.dumps(plan.as_dict()))["operation"] == operation.value
@@ -269,10 +269,10 @@ def read_only() -> Iterator[None]:
 @pytest.mark.parametrize("maker", trips.MAKERS)
 def test_plan_is_drawn_where_nothing_can_be_written(maker: str) -> None:
     saga = trips.MAKERS[maker]()
-    expected = [draw_plan(operation, saga.pk, step=step) for operation, step in each_operation()]
+    expected = [preview_operation(operation, saga.pk, step=step) for operation, step in each_operation()]
 
     with read_only():
-        plans = [draw_plan(operation, saga.pk, step=step) for operation, step in each_operation()]
+        plans = [preview_operation(operation, saga.pk, step=step) for operation, step in each_operation()]
 
     assert plans == expected
 
@@ -327,7 +327,7 @@ def stored(saga: Saga) -> list[list[dict[str, object]]]:
 )
 def test_what_runs_is_what_the_plan_said(maker: str, operation: Operation, step: str | None) -> None:
     saga = trips.MAKERS[maker]()
-    plan = draw_plan(operation, saga.pk, step=step)
+    plan = preview_operation(operation, saga.pk, step=step)
     last = SagaAttempt.objects.filter(saga=saga).order_by("-pk").values_list("pk", flat=True).first() or 0
     arguments = {"step": step} if step else {}
     if operation in (Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED):

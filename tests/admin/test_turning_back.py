@@ -13,7 +13,7 @@ from sagas.models import Saga, SagaAttempt
 from sagas.operators import operations
 from sagas.operators.preconditions import Operation
 from sagas.operators.presentation.transcript import render
-from sagas.operators.preview import OperationPlan, PlannedRun, draw_plan
+from sagas.operators.preview import OperationPreview, PlannedRun, preview_operation
 from sagas.testing import drain
 from sagas.testing.drain import look, read
 
@@ -65,7 +65,7 @@ def make_live_card() -> Saga:
     return read(saga.pk)
 
 
-def plan_last(saga: Saga, order: str) -> OperationPlan:
+def plan_last(saga: Saga, order: str) -> OperationPreview:
     """Let everything of an order of events happen; return the plan that was drawn before the last one."""
     *_, last = events = order.split()
     for event in events:
@@ -74,7 +74,7 @@ def plan_last(saga: Saga, order: str) -> OperationPlan:
             if read(saga.pk).hold:
                 look(saga.pk)
             continue
-        plan = draw_plan(Operation(event), saga.pk)
+        plan = preview_operation(Operation(event), saga.pk)
         operations.perform_operation(Operation(event), saga.pk, actor=trips.BOSS, reason=trips.REASON)
     assert plan.operation == last
     return plan
@@ -174,7 +174,7 @@ def test_pending_request_is_part_of_where_a_saga_stands(event: str, by: str) -> 
         look(saga.pk)
 
     assert f", held: paused, asked to turn back: {event}{by}" in render(saga.pk).partition("Steps")[0]
-    assert f"; asked to turn back: {event}; " in draw_plan(Operation.RESUME, saga.pk).position
+    assert f"; asked to turn back: {event}; " in preview_operation(Operation.RESUME, saga.pk).position
 
 
 def test_page_shows_both_ways(log_in: Callable[..., Client]) -> None:

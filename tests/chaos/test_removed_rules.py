@@ -17,7 +17,7 @@ from sagas import clock
 from sagas.core import planner
 from sagas.core.definition.options import StepFunction
 from sagas.engine import advance, execute
-from sagas.engine.execute import Claimed
+from sagas.engine.execute import ClaimedStep
 from sagas.models import Saga
 from sagas.worker import sweeper
 from tests.participants.side_by_side import PATIENCE_SECONDS
@@ -96,7 +96,7 @@ def test_if_a_busy_queue_were_woken_on_its_wakeups_would_fill_the_page(monkeypat
 def nap_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every step take long enough that others meet it."""
 
-    def intercept(_claimed: Claimed, function: StepFunction) -> StepFunction:
+    def intercept(_claimed: ClaimedStep, function: StepFunction) -> StepFunction:
         def run(context: Any) -> Any:
             time.sleep(NAP_SECONDS)
             return function(context)

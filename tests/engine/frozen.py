@@ -11,7 +11,7 @@ from typing import Any
 from sagas.core.outcomes import Report
 from sagas.engine import execute
 from sagas.engine.advance import _record, _Run
-from sagas.engine.execute import Claimed
+from sagas.engine.execute import ClaimedStep
 from sagas.models import Saga
 from sagas.testing import SimulatedCrash
 from sagas.testing.drain import look, pass_time
@@ -26,14 +26,14 @@ LEASE = timedelta(seconds=31)
 class FrozenWorker:
     """Hold what a worker had claimed when it froze, and, once it called, what it was answered."""
 
-    claimed: Claimed | None = None
+    claimed: ClaimedStep | None = None
     report: Report | None = None
 
     def thaw(self) -> None:
         """Let it go on: call the function unless it had before, and record under its stale token."""
         assert self.claimed is not None, "the worker was never frozen"
         if self.report is None:
-            self.report = execute.perform(self.claimed)
+            self.report = execute.execute_step(self.claimed)
         _record(_run_of(self.claimed), self.claimed, self.report)
 
 
@@ -43,9 +43,9 @@ def freeze(saga: Saga, step: str, *, before_call: bool = False, compensation: bo
     ``before_call``: after the claim and before the function; else after the function returned and before the record.
     """
     worker = FrozenWorker()
-    real = execute.perform
+    real = execute.execute_step
 
-    def stop(claimed: Claimed) -> Report:
+    def stop(claimed: ClaimedStep) -> Report:
         is_meant = claimed.step.name == step and (claimed.direction.value == "compensation") is compensation
         if not is_meant or worker.claimed is not None:
             return real(claimed)
@@ -67,13 +67,13 @@ def lose_lease(saga: Saga) -> Saga:
 
 
 @contextmanager
-def _replaced(function: Callable[[Claimed], Report]) -> Iterator[None]:
-    real, execute.perform = execute.perform, function
+def _replaced(function: Callable[[ClaimedStep], Report]) -> Iterator[None]:
+    real, execute.execute_step = execute.execute_step, function
     try:
         yield
     finally:
-        execute.perform = real
+        execute.execute_step = real
 
 
-def _run_of(claimed: Claimed) -> Any:
+def _run_of(claimed: ClaimedStep) -> Any:
     return _Run(saga_id=claimed.saga_id, queues=None, worker="frozen", ends_at=float("inf"), should_stop=lambda: True)

@@ -60,7 +60,7 @@ def test_s8_what_is_allowed_when(world: World, situation: Callable[[World, Saga]
     saga = start(world)
     situation(world, saga)
     before = read(saga.pk)
-    plan = preview.draw_plan(operation, saga.pk, step=step if operation in NEEDS_STEP else None)
+    plan = preview.preview_operation(operation, saga.pk, step=step if operation in NEEDS_STEP else None)
     assert plan.is_allowed is (operation in allowed)
     assert (plan.revision, plan.history_count) == (before.revision, before.history_count)
 
@@ -128,8 +128,8 @@ def test_s8_a_plan_on_an_ended_lease_tells_what_the_action_finds_and_writes_noth
     expired(world, saga)
     stored = picture(saga)
 
-    plan = preview.draw_plan(RETRY, saga.pk)
-    back = preview.draw_plan(COMPENSATE, saga.pk)
+    plan = preview.preview_operation(RETRY, saga.pk)
+    back = preview.preview_operation(COMPENSATE, saga.pk)
 
     assert ([live.is_expired for live in plan.live], plan.outcome) == ([True], "The saga goes on with a.")
     assert next((run.step, run.direction.value, run.note) for run in plan.runs) == ("a", "action", "")

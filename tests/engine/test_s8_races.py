@@ -17,7 +17,7 @@ from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.operators.operations import OperationResult
 from sagas.operators.preconditions import Operation
-from sagas.operators.preview import OperationPlan, draw_plan
+from sagas.operators.preview import OperationPreview, preview_operation
 from sagas.testing import drain
 from sagas.testing.drain import read
 
@@ -56,10 +56,10 @@ def test_s8_cancel_against_completion_has_one_winner(world: World, start: Callab
 def test_s8_a_plan_is_drawn_while_somebody_else_holds_the_saga(start: Callable[[], Saga]) -> None:
     saga = start()
 
-    def draw() -> OperationPlan:
+    def draw() -> OperationPreview:
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '1s'")
-        return draw_plan(Operation.PAUSE, saga.pk)
+        return preview_operation(Operation.PAUSE, saga.pk)
 
     with transaction.atomic():
         Saga.objects.select_for_update().get(pk=saga.pk)

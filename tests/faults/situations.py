@@ -91,7 +91,7 @@ def hold_the_void(shopper: Shopper) -> None:
         finish(shopper.saga_id)
 
 
-def let_go_by_hand(shopper: Shopper) -> None:
+def release_by_hand(shopper: Shopper) -> None:
     """Let go of the money at the provider."""
     key = step_key(str(shopper.saga_id), "authorize_payment")
     payments.void(key=key, provider_key=f"{key}:by-hand")
@@ -100,13 +100,13 @@ def let_go_by_hand(shopper: Shopper) -> None:
 def refuse_the_void(shopper: Shopper) -> None:
     """Let the compensation of the payment be refused, and let go of the money by hand."""
     hold_the_void(shopper)
-    let_go_by_hand(shopper)
+    release_by_hand(shopper)
 
 
 def fail_to_void(shopper: Shopper) -> None:
     """Spend all attempts of the compensation, and let go of the money by hand."""
     lose_the_void(shopper, MANY)
-    let_go_by_hand(shopper)
+    release_by_hand(shopper)
 
 
 def break_the_contract(shopper: Shopper) -> None:

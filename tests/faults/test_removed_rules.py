@@ -25,7 +25,7 @@ from sagas.core import outcomes
 from sagas.engine import advance as engine
 from sagas.engine import claim as claims
 from sagas.engine import late_answers, step_transitions
-from sagas.engine.claim import Next
+from sagas.engine.claim import ClaimResult
 from sagas.engine.store.unit_of_work import SagaUnitOfWork
 from sagas.exceptions import StaleRevision
 from sagas.models import BarrierState, Saga
@@ -66,7 +66,7 @@ def find_violation(path: Path[Any], disturb: Disturb) -> Verdict:
 def test_without_the_lease_token_a_late_worker_repeats_a_local_step(
     databases: int, bare_saga: type[SagaDefinition], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def record_without_looking(run: Any, work: Any, claimed: Any, report: Any) -> Next:
+    def record_without_looking(run: Any, work: Any, claimed: Any, report: Any) -> ClaimResult:
         step = work.step(claimed.step.name)
         if step.lease_token is not None:
             step_transitions.record(work, step, claimed.direction, report)
@@ -113,7 +113,7 @@ def test_without_evidence_of_late_answers_an_open_key_leaves_an_effect(
 ) -> None:
     path = bare_paths.make_forward(bare_saga, is_cancelled=True)
     with monkeypatch.context() as removed:
-        removed.setattr(late_answers, "keep", lambda *_late: Next())
+        removed.setattr(late_answers, "keep", lambda *_late: ClaimResult())
         violation = find_violation(path, freeze_everywhere)
     assert any("left is ['ask']" in problem for problem in violation.problems), violation
     # With the rule, the late answer is what makes the saga undo the late call: at the very same point all ends well.

@@ -17,7 +17,7 @@ from sagas.core import budgets, outcomes, planner
 from sagas.core.planner import Plan
 from sagas.core.states import PASSED_STATES, Direction, Hold, SagaState, StepState
 from sagas.engine import advance, claim, late_answers, settle, step_transitions
-from sagas.engine.claim import Next
+from sagas.engine.claim import ClaimResult
 from sagas.models import BarrierState, SagaBarrier
 from sagas.participants import barrier
 from sagas.participants.barrier import Entry
@@ -83,7 +83,7 @@ def _ignore_tombstones() -> Iterator[None]:
 
 @contextmanager
 def _forget_late_answers() -> Iterator[None]:
-    with patch.object(late_answers, "keep", lambda work, claimed, report: Next()):
+    with patch.object(late_answers, "keep", lambda work, claimed, report: ClaimResult()):
         yield
 
 

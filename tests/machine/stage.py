@@ -18,7 +18,7 @@ from sagas.core.outcomes import Report
 from sagas.core.states import Direction
 from sagas.engine import advance as engine
 from sagas.engine import execute
-from sagas.engine.execute import Claimed
+from sagas.engine.execute import ClaimedStep
 from sagas.engine.notify import wakeup
 from sagas.exceptions import Fenced, WorkerDied
 
@@ -63,7 +63,7 @@ class Broke(Exception):
 class Frozen:
     """Hold a worker that stands still in the middle of an attempt."""
 
-    claimed: Claimed
+    claimed: ClaimedStep
     spec: StepSpec
     is_inside: bool = False
     report: Report | None = None
@@ -80,7 +80,7 @@ class Stage:
     """Stand between the engine and the step functions."""
 
     world: World
-    on_call: Callable[[Claimed, StepSpec], None]
+    on_call: Callable[[ClaimedStep, StepSpec], None]
     """Called before each function that a live attempt runs."""
     specs: dict[tuple[UUID, str], StepSpec] = field(default_factory=dict)
     script: list[Does] = field(default_factory=list)
@@ -93,12 +93,12 @@ class Stage:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Stand there inside the block."""
-        real_perform, real_join = execute.perform, engine._run_joined
+        real_perform, real_join = execute.execute_step, engine._run_joined
 
-        def perform_step(claimed: Claimed) -> Report:
+        def perform_step(claimed: ClaimedStep) -> Report:
             return self._perform(claimed, real_perform)
 
-        def run_joined(run: Any, claimed: Claimed) -> Any:
+        def run_joined(run: Any, claimed: ClaimedStep) -> Any:
             return self._join(run, claimed, real_join)
 
         with ExitStack() as stack:
@@ -128,7 +128,7 @@ class Stage:
                 if frozen.report.effect == "yes" and frozen.spec.place is Place.ANNOUNCED:
                     execute._store(execute._place_of(frozen.claimed), frozen.report.result)
             else:
-                frozen.report = execute.perform(frozen.claimed)
+                frozen.report = execute.execute_step(frozen.claimed)
         finally:
             self.is_late = False
 
@@ -155,18 +155,18 @@ class Stage:
             for frozen in self.frozen
         )
 
-    def _take(self, claimed: Claimed) -> StepSpec:
+    def _take(self, claimed: ClaimedStep) -> StepSpec:
         self.calls += 1
         self.doing = self.script.pop(0) if self.script else Does.WORKS
         spec = self.specs[claimed.saga_id, claimed.step.name]
         self.on_call(claimed, spec)
         return spec
 
-    def _freeze(self, claimed: Claimed, spec: StepSpec, **facts: Any) -> None:
+    def _freeze(self, claimed: ClaimedStep, spec: StepSpec, **facts: Any) -> None:
         self.frozen.append(Frozen(claimed=claimed, spec=spec, **facts))
         raise Died(f"frozen in {claimed.step.name}")
 
-    def _perform(self, claimed: Claimed, real: Callable[[Claimed], Report]) -> Report:
+    def _perform(self, claimed: ClaimedStep, real: Callable[[ClaimedStep], Report]) -> Report:
         if self.is_late:
             return real(claimed)
         spec = self._take(claimed)
@@ -182,7 +182,7 @@ class Stage:
             self._break_commit(alias)
         return report
 
-    def _join(self, run: Any, claimed: Claimed, real: Callable[[Any, Claimed], Any]) -> Any:
+    def _join(self, run: Any, claimed: ClaimedStep, real: Callable[[Any, ClaimedStep], Any]) -> Any:
         if not self.is_late:
             spec = self._take(claimed)
             if self.doing in (Does.FREEZES_BEFORE, Does.FREEZES_INSIDE, Does.FREEZES_AFTER):
@@ -190,7 +190,7 @@ class Stage:
             self._break_commit(ENGINE)
         return real(run, claimed)
 
-    def _intercept(self, claimed: Claimed, function: StepFunction) -> StepFunction:
+    def _intercept(self, claimed: ClaimedStep, function: StepFunction) -> StepFunction:
         if self.is_late:
             return function
         spec = self.specs[claimed.saga_id, claimed.step.name]

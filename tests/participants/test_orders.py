@@ -21,7 +21,7 @@ from orders.exceptions import (
     UnknownProducts,
 )
 from orders.models import IdempotencyRecord, Order, OrderLine, OrderStatus, Product
-from orders.numbers import ALPHABET, draw_order_number
+from orders.numbers import ALPHABET, generate_order_number
 from orders.reasons import Reason, explain
 from orders.requests import Address, CheckoutRequest, LineRequest, Money, compute_digest
 from sagas.models import Saga
@@ -168,7 +168,7 @@ def test_every_cause_has_a_plain_reason(cause: dict[str, Any], reason: Reason) -
 
 
 def test_order_numbers_are_readable_and_not_in_a_row() -> None:
-    numbers = [draw_order_number() for _ in range(200)]
+    numbers = [generate_order_number() for _ in range(200)]
 
     assert len(set(numbers)) == 200
     assert all(

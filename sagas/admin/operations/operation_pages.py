@@ -22,7 +22,7 @@ from ...operators.actor import Actor
 from ...operators.audit import access_log
 from ...operators.operations import MAX_REASON_CHARS
 from ...operators.preconditions import Operation
-from ...operators.preview import LABELS, OperationPlan, draw_plan, list_allowed_steps
+from ...operators.preview import LABELS, OperationPreview, list_allowed_steps, preview_operation
 from ..saga_page.history_rows import show_history
 from ..saga_page.page import GRAVE, operation_url
 from ..saga_page.reading import read_history_since, read_name
@@ -65,7 +65,7 @@ class OperationPage:
         step = self._take_step(self.request.GET.get("step"))
         if step is None and self.operation in preconditions.STEP_OPERATIONS:
             return self._offer_steps()
-        plan = draw_plan(self.operation, self.saga_id, step=step, actor=self.actor)
+        plan = preview_operation(self.operation, self.saga_id, step=step, actor=self.actor)
         if not plan.is_allowed:
             return self._refuse(409, plan.refusal, plan=plan)
         return self._show(plan, OperationForm(operation=self.operation))
@@ -90,7 +90,7 @@ class OperationPage:
         except PermissionRefused as error:
             return self._refuse(403, str(error))
         except OperationRefused as error:
-            plan = draw_plan(self.operation, self.saga_id, step=step, actor=self.actor)
+            plan = preview_operation(self.operation, self.saga_id, step=step, actor=self.actor)
             return self._refuse(409, str(error), plan=plan, since=self._read_since(form))
         level = messages.INFO if result.is_repeat else messages.SUCCESS
         done = "Nothing was done" if result.is_repeat else "Done"
@@ -108,7 +108,7 @@ class OperationPage:
 
     def _ask_again(self, form: OperationForm, step: str | None) -> HttpResponse:
         """Show the form with its errors; over a newer plan only together with what has changed."""
-        plan = draw_plan(self.operation, self.saga_id, step=step, actor=self.actor)
+        plan = preview_operation(self.operation, self.saga_id, step=step, actor=self.actor)
         if not plan.is_allowed:
             return self._refuse(409, plan.refusal, plan=plan, since=self._read_since(form))
         is_stale = form.cleaned_data.get("revision") not in (None, plan.revision)
@@ -123,7 +123,7 @@ class OperationPage:
             message = f"Done already, and only once: see history entry {done.number}."
             messages.info(self.request, message)
             return HttpResponseRedirect(self._saga_url())
-        plan = draw_plan(self.operation, self.saga_id, step=step, actor=self.actor)
+        plan = preview_operation(self.operation, self.saga_id, step=step, actor=self.actor)
         if not plan.is_allowed:
             return self._refuse(409, f"{text} {plan.refusal}", plan=plan, since=since)
         return self._show(plan, form, status=409, since=since, stale=text)
@@ -157,7 +157,7 @@ class OperationPage:
 
     def _show(
         self,
-        plan: OperationPlan,
+        plan: OperationPreview,
         form: OperationForm,
         *,
         status: int = 200,
@@ -173,13 +173,13 @@ class OperationPage:
         status: int,
         refusal: str,
         *,
-        plan: OperationPlan | None = None,
+        plan: OperationPreview | None = None,
         since: list[SagaHistory] | None = None,
     ) -> HttpResponse:
         shown = self._show_since(plan, since) if plan is not None else []
         return self._render({"refusal": refusal, "plan": plan, "since": shown}, status)
 
-    def _show_since(self, plan: OperationPlan | None, since: list[SagaHistory] | None) -> list[Any]:
+    def _show_since(self, plan: OperationPreview | None, since: list[SagaHistory] | None) -> list[Any]:
         if plan is None or not since:
             return []
         may_see = may_see_payloads(self.request.user) and access_log.log_access(

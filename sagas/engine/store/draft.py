@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from ...conf import get_settings
-from ...core.error_groups import FAILED, fingerprint
+from ...core.error_groups import FAILED, identify_group
 from ...core.history_events import HistoryEvent
 from ...core.outcomes import AttemptView, Report
 from ...core.states import Direction, Effect, Outcome
@@ -121,7 +121,7 @@ class SagaDraft(SagaSnapshot):
     def _find_group(self, step: SagaStep, direction: Direction, report: Report) -> str:
         if report.outcome not in FAILED or not report.error_class:
             return ""
-        return fingerprint(self.saga.definition, step.name, direction, report.error_class, report.message)
+        return identify_group(self.saga.definition, step.name, direction, report.error_class, report.message)
 
     def _changed_steps(self) -> list[SagaStep]:
         return [step for step in self.steps if values_of(step, STEP_COLUMNS) != self._old_steps[step.pk]]

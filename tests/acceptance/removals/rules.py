@@ -17,7 +17,7 @@ from sagas import clock
 from sagas.core import outcomes
 from sagas.engine import advance as engine
 from sagas.engine import claim, late_answers, step_transitions
-from sagas.engine.claim import Next
+from sagas.engine.claim import ClaimResult
 from sagas.operators.bulk import runner
 from sagas.worker import due_work, sweeper
 
@@ -89,7 +89,7 @@ def sweep_no_bulks() -> None:
 def record_under_any_token() -> None:
     """Record whatever comes back, whoever has the lease."""
 
-    def record(run: Any, work: Any, claimed: Any, report: Any) -> Next:
+    def record(run: Any, work: Any, claimed: Any, report: Any) -> ClaimResult:
         step_transitions.record(work, work.step(claimed.step.name), claimed.direction, report)
         return claim.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
@@ -98,7 +98,7 @@ def record_under_any_token() -> None:
 
 def keep_no_late_answers() -> None:
     """Forget what a stale worker has to tell."""
-    late_answers.keep = lambda *_late: Next()
+    late_answers.keep = lambda *_late: ClaimResult()
 
 
 def believe_in_every_lease() -> None:

@@ -12,7 +12,7 @@ from orders.models import Order
 from sagas.core.definition.options import StepFunction
 from sagas.core.outcomes import Report
 from sagas.engine import execute
-from sagas.engine.execute import Claimed
+from sagas.engine.execute import ClaimedStep
 from sagas.worker import lifecycle
 
 from .points import Marks, Moment, StopPoint
@@ -27,9 +27,9 @@ _points: dict[UUID, StopPoint | None] = {}
 
 def install(marks: Marks) -> None:
     """Stop before and after step functions, and after the commit of a participant's own database."""
-    perform_unstopped = execute.perform
+    execute_unstopped = execute.execute_step
 
-    def intercept(claimed: Claimed, function: StepFunction) -> StepFunction:
+    def intercept(claimed: ClaimedStep, function: StepFunction) -> StepFunction:
         def run(context: Any) -> dict[str, Any] | None:
             stop_at(marks, claimed, Moment.BEFORE)
             try:
@@ -43,16 +43,16 @@ def install(marks: Marks) -> None:
 
         return run
 
-    def perform_and_stop(claimed: Claimed) -> Report:
-        report = perform_unstopped(claimed)
+    def execute_and_stop(claimed: ClaimedStep) -> Report:
+        report = execute_unstopped(claimed)
         stop_at(marks, claimed, Moment.COMMITTED)
         return report
 
     execute.intercept = intercept
-    execute.perform = perform_and_stop
+    execute.execute_step = execute_and_stop
 
 
-def stop_at(marks: Marks, claimed: Claimed, moment: Moment) -> None:
+def stop_at(marks: Marks, claimed: ClaimedStep, moment: Moment) -> None:
     """Stop once if the order of this saga says so; die every time if it says that."""
     order_number = getattr(claimed.context.input, "order_number", "")
     here = StopPoint(step=claimed.step.name, direction=claimed.direction.value, moment=moment)
@@ -64,7 +64,7 @@ def stop_at(marks: Marks, claimed: Claimed, moment: Moment) -> None:
         wait_for_permission(marks, order_number)
 
 
-def die_late(marks: Marks, claimed: Claimed) -> None:
+def die_late(marks: Marks, claimed: ClaimedStep) -> None:
     """Die, if this process has stopped here and was to die once it has gone on, whatever the function came to."""
     order_number = getattr(claimed.context.input, "order_number", "")
     point = find_point(claimed.token, order_number) if order_number else None

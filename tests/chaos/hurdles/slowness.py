@@ -8,7 +8,7 @@ from typing import Any
 
 from sagas.core.definition.options import StepFunction
 from sagas.engine import execute
-from sagas.engine.execute import Claimed
+from sagas.engine.execute import ClaimedStep
 
 # A longer nap would run into the time-out of an attempt.
 LONGEST_NAP_SECONDS = 1.0
@@ -21,7 +21,7 @@ def install(mean_seconds: float) -> None:
     def nap() -> None:
         time.sleep(min(random.expovariate(2 / mean_seconds), LONGEST_NAP_SECONDS))
 
-    def intercept(claimed: Claimed, function: StepFunction) -> StepFunction:
+    def intercept(claimed: ClaimedStep, function: StepFunction) -> StepFunction:
         inner = intercept_before(claimed, function)
 
         def run(context: Any) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sagas.core.error_groups import describe_pattern, fingerprint
+from sagas.core.error_groups import describe_pattern, identify_group
 from sagas.core.states import Direction
 
 HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&\x00\u202e"
@@ -40,7 +40,7 @@ def key(**changes: object) -> str:
         "definition": "trip", "step": "pay", "direction": Direction.ACTION, "error_class": "bank.Down",
         "message": "Bank 7 is closed.",
     }  # fmt: skip
-    return fingerprint(**{**facts, **changes})  # type: ignore[arg-type]
+    return identify_group(**{**facts, **changes})  # type: ignore[arg-type]
 
 
 def test_same_failure_has_the_same_key_for_ever() -> None:
