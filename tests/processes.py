@@ -118,6 +118,11 @@ class Process:
         parent = psutil.Process(self.pid)
         return [parent, *parent.children(recursive=True)]
 
+    @property
+    def pids(self) -> frozenset[int]:
+        """The process ids of the process itself and of all that it has started."""
+        return frozenset(process.pid for process in self.family())
+
 
 @dataclass(kw_only=True)
 class Project:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.processes import FAST_ENGINE, Process, wait_until
+from tests.processes import FAST_ENGINE, wait_until
 
 from .shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
 from .stops.points import Marks, Moment, StopPoint
@@ -48,7 +48,7 @@ def test_killed_worker_is_replaced_by_another_one(quiet_shop: Shop, marks: Marks
     points = [*points_of(ACTIONS, "action", moment), *points_of(COMPENSATIONS, "compensation", moment)]
     worker = quiet_shop.start_worker("doomed", stops=marks, concurrency=len(points))
     victims, stopped = stop_in_each(quiet_shop, marks, points)
-    assert set(stopped.values()) <= pids_of(worker)
+    assert set(stopped.values()) <= worker.pids
 
     worker.signal(signal.SIGKILL)
     wait_until(lambda: not worker.is_running, "the worker is gone")
@@ -145,11 +145,6 @@ def wait_until_stopped(marks: Marks, victim: Victim) -> int:
         pause_seconds=LOOK_SECONDS,
     )
     return marks.find_stopped(victim.number) or 0
-
-
-def pids_of(worker: Process) -> set[int]:
-    """List the process ids of a worker and its children."""
-    return {process.pid for process in worker.family()}
 
 
 def assert_all_end_right(shop: Shop, victims: list[Victim]) -> None:

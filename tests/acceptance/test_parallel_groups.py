@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Process, Project, wait_until
+from tests.processes import Project, wait_until
 
 from .rendezvous.sagas import HEAVY_QUEUE
 from .shops import LOOK_SECONDS, PATIENCE_SECONDS, SETTINGS_WITH_STOPS
@@ -26,8 +26,8 @@ def test_steps_run_where_their_queue_is_served_and_groups_side_by_side(samples: 
 
     heavy = samples.start_worker("heavy", queues=f"sagas,{HEAVY_QUEUE}")
     wait_until_state(samples, lifted, "completed")
-    assert set(find_workers(samples, lifted, "begin")) <= pids_of(light)
-    assert set(find_workers(samples, lifted, "lift")) <= pids_of(heavy)
+    assert set(find_workers(samples, lifted, "begin")) <= light.pids
+    assert set(find_workers(samples, lifted, "lift")) <= heavy.pids
 
     completed = start(samples, "rendezvous", "--directory", str(make(tmp_path / "completed")))
     wait_until_state(samples, completed, "completed")
@@ -36,8 +36,8 @@ def test_steps_run_where_their_queue_is_served_and_groups_side_by_side(samples: 
     wait_until_state(samples, refused, "compensated")
     for saga, direction in ((completed, "action"), (refused, "action"), (refused, "compensation")):
         met = {step: find_workers(samples, saga, step, direction)[-1] for step in ("left", "right")}
-        assert len(set(met.values()) & pids_of(light)) == 1, met
-        assert len(set(met.values()) & pids_of(heavy)) == 1, met
+        assert len(set(met.values()) & light.pids) == 1, met
+        assert len(set(met.values()) & heavy.pids) == 1, met
     assert [len(find_workers(samples, saga, "decision")) for saga in (completed, refused)] == [1, 1]
     assert find_workers(samples, refused, "finish") == []
 
@@ -82,8 +82,3 @@ def find_workers(project: Project, saga: str, step: str, direction: str = "actio
     statement = """SELECT a.worker FROM sagas_sagaattempt a JOIN sagas_sagastep t ON t.id = a.step_id
         WHERE a.saga_id = %s AND t.name = %s AND a.direction = %s ORDER BY a.number"""
     return [int(row["worker"].rpartition(":")[2]) for row in project.query(statement, [saga, step, direction])]
-
-
-def pids_of(worker: Process) -> set[int]:
-    """List the process ids of a worker and its children."""
-    return {process.pid for process in worker.family()}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
 import psycopg
 import pytest
 
 from examples.demo.client import Answer
-from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS, SETTINGS_WITH_STOPS, describe_checkout
+from tests.acceptance.shops import PATIENCE_SECONDS, SETTINGS_WITH_STOPS, describe_checkout
 from tests.acceptance.stops.points import DIRECTORY_VARIABLE, Marks, Moment, StopPoint
+from tests.acceptance.test_stopped_workers import wait_until_stopped
 from tests.processes import UNHURRIED_ENGINE, Process, wait_until
 
 from .estate import MAIN, Estate
@@ -183,17 +184,6 @@ def test_workers_in_a_step_keep_their_answer_through_the_end_of_the_server(estat
         assert_taken_up(estate, placed, name)
     assert worker.is_running
     estate.shop.assert_books_balance()
-
-
-def wait_until_stopped(marks: Marks, numbers: Iterable[str]) -> None:
-    """Wait until a worker stands where each of these orders says."""
-    for number in numbers:
-        wait_until(
-            lambda number=number: marks.find_stopped(number) is not None,
-            f"a worker stands where order {number} says",
-            timeout_seconds=PATIENCE_SECONDS,
-            pause_seconds=LOOK_SECONDS,
-        )
 
 
 def assert_taken_up(estate: Estate, placed: Mapping[str, StopPoint], end: str) -> None:

@@ -53,7 +53,7 @@ class Releases:
     def start_worker(self, name: str, versions: str) -> Deployed:
         """Start a worker of a release."""
         worker = self.of(versions).start_worker(name, concurrency=2)
-        return Deployed(worker=worker, pids=pids_of(worker))
+        return Deployed(worker=worker, pids=worker.pids)
 
     def start_sagas(self, *gates: str) -> dict[str, dict[int, list[str]]]:
         """Start sagas of both versions at each gate, as a web server of the newest release does.
@@ -119,7 +119,7 @@ class Deployed:
 
     def assert_well(self) -> None:
         """Check that no process of it has ended, and that it has met nothing that it could not deal with."""
-        assert pids_of(self.worker) == self.pids
+        assert self.worker.pids == self.pids
         assert "Traceback" not in self.worker.log
 
     def end(self) -> None:
@@ -184,8 +184,3 @@ def assert_done_once(runs: list[dict[str, Any]], sagas: list[str], version: int)
     for saga in sagas:
         mine = [run for run in runs if run["saga_id"] == saga and run["outcome"] != "in_progress"]
         assert sorted((run["name"], run["direction"], run["outcome"]) for run in mine) in (completed, compensated), saga
-
-
-def pids_of(worker: Process) -> frozenset[int]:
-    """List the process ids of a worker and its children."""
-    return frozenset(process.pid for process in worker.family())

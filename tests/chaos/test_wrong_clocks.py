@@ -75,7 +75,7 @@ def test_no_lease_is_stolen_and_nothing_tried_early(quiet_shop: Shop, marks: Mar
     rows = shop.project.query(ATTEMPTS, [[standing, *numbers]])
     assert [describe(row) for row in rows if is_early(row)] == []
     assert [describe(row) for row in rows if row["error_class"] == "sagas.LostWorker"] == []
-    assert {int(row["worker"].rpartition(":")[2]) for row in rows} <= {pid for w in workers for pid in pids_of(w)}
+    assert {int(row["worker"].rpartition(":")[2]) for row in rows} <= {pid for w in workers for pid in w.pids}
     times = shop.project.query(EVERY_TIME, {"numbers": [standing, *numbers]})[0]  # type: ignore[arg-type]
     assert began_at <= times["first"]
     assert times["last"] <= read_clock(shop)
@@ -113,12 +113,7 @@ def describe(row: dict[str, Any]) -> str:
 
 def is_by(row: dict[str, Any], worker: Process) -> bool:
     """Tell whether a worker made an attempt."""
-    return int(row["worker"].rpartition(":")[2]) in pids_of(worker)
-
-
-def pids_of(worker: Process) -> set[int]:
-    """List the process ids of a worker and its children."""
-    return {process.pid for process in worker.family()}
+    return int(row["worker"].rpartition(":")[2]) in worker.pids
 
 
 def read_clock(shop: Shop) -> datetime:
