@@ -127,7 +127,8 @@ def note_point(path: Any, number: int, what: str) -> None:
     """Add a crash point of the path that the running test walks, on the databases that it runs on."""
     test = os.environ["PYTEST_CURRENT_TEST"]
     databases = "four" if re.search(r"\bfour\b", test) else "one"
-    note([f"crash points\t{databases}, {path.name}, {number}: {what}\t1"])
+    # A savepoint is named after the thread.
+    note([f"crash points\t{databases}, {path.name}, {number}: {re.sub(r's[0-9]+_x', 's_x', what)}\t1"])
 
 
 def list_proofs_of(nodeid: str) -> Iterator[str]:
