@@ -33,7 +33,7 @@ CURE = "DROP TRIGGER poisoned ON sagas_saga; DROP FUNCTION refuse_poisoned()"
 
 
 @pytest.mark.django_db(databases="__all__")
-def test_saga_that_changed_is_woken_for_before_those_that_wakeups_do_not_move() -> None:
+def test_saga_that_changed_is_woken_before_those_that_wakeups_do_not_move() -> None:
     with trips(), clock.restored():
         poisoned = {start_trip(f"poisoned-{number}").pk for number in range(POISONED)}
         behind = start_trip("behind")

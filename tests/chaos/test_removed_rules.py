@@ -83,7 +83,7 @@ def test_if_sweeps_always_took_the_oldest_those_behind_poisoned_rows_would_starv
 ) -> None:
     rewrite(monkeypatch, "ORDER BY woken_at NULLS FIRST, due_at", "ORDER BY due_at")
     with must_fail("assert None == "):
-        test_poisoned_rows.test_saga_that_changed_is_woken_for_before_those_that_wakeups_do_not_move()
+        test_poisoned_rows.test_saga_that_changed_is_woken_before_those_that_wakeups_do_not_move()
 
 
 @in_memory

@@ -23,7 +23,7 @@ from . import (
     test_deadly_steps,
     test_poisoned_rows,
     test_races,
-    test_tired_broker,
+    test_flaky_broker,
     test_wild_messages,
     test_wrong_clocks,
 )
@@ -97,7 +97,7 @@ def test_if_sweeps_always_took_the_oldest_a_worker_would_never_get_behind_poison
 
 def test_without_sweeps_what_the_broker_refused_is_lost(doomed_shop: Shop) -> None:
     with must_fail(NOBODY_BEGAN):
-        test_tired_broker.test_broker_without_memory_neither_stops_checkouts_nor_workers(
+        test_flaky_broker.test_broker_without_memory_neither_stops_checkouts_nor_workers(
             impatiently(doomed_shop.without("the sweep"))
         )
 

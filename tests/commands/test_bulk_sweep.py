@@ -34,7 +34,7 @@ def test_sweep_runs_a_bulk_without_a_broker() -> None:
     assert selection.read_progress(selection.find_bulk(started)).counts["done"] == 1
 
 
-def test_plain_sweep_wakes_for_a_bulk_and_runs_nothing() -> None:
+def test_plain_sweep_wakes_a_bulk_and_runs_nothing() -> None:
     started = start_bulk(start_trip())
 
     assert run_command("saga_sweep").code == 0  # wake-ups only

@@ -187,7 +187,7 @@ class TestDoctor:
         assert examine("sweeper")["what"] == "no sweep was ever made"
         assert examine("queues")["what"] == "nobody serves sagas"
 
-    def test_who_only_wakeups_is_a_sweeper_and_no_worker(self) -> None:
+    def test_who_only_sends_wakeups_is_a_sweeper_and_no_worker(self) -> None:
         recovery.beat(queues=[], found=0)
 
         assert [examine(name)["level"] for name in ("workers", "sweeper", "queues")] == ["fail", "ok", "fail"]

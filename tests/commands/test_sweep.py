@@ -36,7 +36,7 @@ registry.forget(PatientSaga.name, PatientSaga.version)
 
 @pytest.mark.django_db(databases="__all__")
 class TestOnce:
-    def test_it_wakes_for_what_is_due_and_runs_nothing(self, wakeups: list[tuple[UUID, str]]) -> None:
+    def test_it_wakes_what_is_due_and_runs_nothing(self, wakeups: list[tuple[UUID, str]]) -> None:
         first, second = start_trip("A"), start_trip("B")
         unknown_trip("C")
         wakeups.clear()
@@ -48,7 +48,7 @@ class TestOnce:
         assert wakeups == [(first.pk, "sagas"), (second.pk, "sagas")]
         assert SagaAttempt.objects.filter(saga__in=[first, second]).count() == 0
 
-    def test_it_wakes_for_a_saga_once_per_wake_interval(self, wakeups: list[tuple[UUID, str]]) -> None:
+    def test_it_wakes_a_saga_once_per_wakeup_interval(self, wakeups: list[tuple[UUID, str]]) -> None:
         start_trip()
         run_command("saga_sweep")
 
@@ -102,7 +102,7 @@ class TestOnce:
         assert run_command("saga_sweep", "--run", "--json").json["found"] == 0
         assert read(saga).state == "pending"
 
-    def test_run_executes_what_was_woken_for_just_now_and_never_came(self) -> None:
+    def test_run_executes_what_was_woken_just_now_and_never_came(self) -> None:
         saga = start_trip()
         assert run_command("saga_sweep", "--json").json["found"] == 1
 
@@ -122,7 +122,7 @@ class TestOnce:
 
         assert read(saga).state == "completed"
 
-    def test_run_takes_what_a_group_has_in_the_given_queue_also_when_it_was_woken_for(self) -> None:
+    def test_run_takes_what_a_group_has_in_the_given_queue_also_when_it_was_woken(self) -> None:
         saga = start_trip()
         Saga.objects.filter(pk=saga.pk).update(queue="stopped", other_queues=["sagas"])
         assert run_command("saga_sweep", "--json").json["found"] == 1

@@ -291,7 +291,7 @@ def test_worker_whose_lease_went_to_another_does_nothing_more(world: World, monk
     assert [len(operations_of(saga)) for saga in sagas] == [1] * 3
 
 
-def test_sweep_wakes_for_a_due_bulk_once_in_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_wakes_a_due_bulk_once_in_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[UUID] = []
     monkeypatch.setattr(runner.wakeup, "send", woken.append)
     started = freeze_and_start(make(world))

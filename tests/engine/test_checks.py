@@ -145,7 +145,7 @@ def test_e002_zero_means_something_for_some(name: str) -> None:
     "path",
     ["sagas.engine.notify.wakeup.send_loudly", "nowhere.send", "send", "tests.engine.test_checks.NOT_A_FUNCTION"],
 )
-def test_e003_the_wakeup_is_a_function(path: str) -> None:
+def test_e003_wakeup_names_a_function(path: str) -> None:
     with override_settings(SAGAS={"WAKEUP": path}):
         assert path in the_one(checks.check_wakeup, "E003")
 

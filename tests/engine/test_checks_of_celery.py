@@ -247,7 +247,7 @@ SUPPORTED: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
-def test_settings_of_other_tasks_are_no_findings_and_wakes_get_through(celery: Celery, name: str) -> None:
+def test_settings_of_other_tasks_are_no_findings_and_wakeups_get_through(celery: Celery, name: str) -> None:
     """Publish a wake-up under such settings, and have it taken apart as a worker does."""
     configure(celery, broker_url="memory://", **SUPPORTED[name]())
     ids = {message.id for message in run_checks(tags=["sagas"])}

@@ -83,7 +83,7 @@ def test_a_callback_that_ends_the_process_leaves_no_claim_behind(world: World, e
     assert drain(saga).state == "completed"
 
 
-def test_a_saga_that_the_step_starts_is_woken_for_although_a_callback_before_it_fails(
+def test_a_saga_that_the_step_starts_is_woken_although_a_callback_before_it_fails(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[Any] = []

@@ -149,7 +149,7 @@ def test_operator_that_closes_a_saga_leaves_the_call_to_a_worker(
     assert is_owed(saga) is False
 
 
-def test_worker_that_is_told_to_stop_wakes_instead(
+def test_worker_that_is_told_to_stop_sends_wakeups_instead(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wakeups: list[Any] = []
@@ -181,7 +181,7 @@ def test_call_that_a_dead_worker_owes_is_made_by_the_next_one(
     assert_invariants(saga.pk)
 
 
-def test_sweep_wakes_for_an_owed_call_once_per_interval(
+def test_sweep_wakes_an_owed_call_once_per_interval(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wakeups: list[Any] = []

@@ -57,7 +57,7 @@ def test_s6_steps_run_side_by_side_when_workers_are_free(world: World, external:
     assert [world.count(saga, step) for step in "xyz"] == [1, 1, 1]
 
 
-def test_s6_on_entry_one_step_is_claimed_and_the_others_are_woken_for(
+def test_s6_on_entry_one_step_is_claimed_and_the_others_are_woken(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[str] = []

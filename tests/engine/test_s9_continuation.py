@@ -60,7 +60,7 @@ def test_s9_a_start_wakes_after_the_commit_for_the_queue_of_the_first_step(
     assert wakeups == [(saga.pk, "slow")]
 
 
-def test_s9_a_step_of_another_queue_is_recorded_up_to_and_woken_for(world: World, wakeups: list[Any]) -> None:
+def test_s9_a_step_of_another_queue_is_recorded_up_to_and_woken(world: World, wakeups: list[Any]) -> None:
     trip = define(a=world.compensatable(), b=world.compensatable(queue="slow"), c=world.compensatable())
     saga = begin(trip)
     wakeups.clear()
@@ -98,7 +98,7 @@ def test_s9_compensations_run_on_the_queue_of_their_step(world: World, wakeups: 
     assert read(saga.pk).state == "compensated"
 
 
-def test_s9_when_its_time_slice_is_spent_a_task_records_without_claiming_and_wakeups(
+def test_s9_when_its_time_slice_is_spent_a_task_records_without_claiming_and_sends_a_wakeup(
     world: World, wakeups: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead = [0.0]
@@ -119,7 +119,7 @@ def test_s9_when_its_time_slice_is_spent_a_task_records_without_claiming_and_wak
     assert read(saga.pk).due_at <= clock.read_now("default")
 
 
-def test_s9_when_the_worker_shuts_down_a_task_records_without_claiming_and_wakeups(
+def test_s9_when_the_worker_shuts_down_a_task_records_without_claiming_and_sends_a_wakeup(
     world: World, wakeups: list[Any]
 ) -> None:
     saga = begin(define(a=world.compensatable(), b=world.compensatable()))
@@ -152,7 +152,7 @@ def test_s9_a_wakeup_too_early_changes_nothing(world: World) -> None:
     assert ((saga.updated_at, saga.due_at, saga.revision), world.called("a")) == (before, 1)
 
 
-def test_s9_an_action_of_a_person_wakes_for_what_it_makes_due(
+def test_s9_an_action_of_a_person_wakes_what_it_makes_due(
     world: World, wakeups: list[Any], django_capture_on_commit_callbacks: Any
 ) -> None:
     world.will("a", RetryLater(after=60))
@@ -357,7 +357,7 @@ def test_s9_a_row_that_a_worker_holds_is_passed_over(world: World, trip: Any) ->
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
-def test_s9_three_sweepers_at_once_wakeup_each_saga_once(world: World, trip: Any) -> None:
+def test_s9_three_sweepers_at_once_wake_each_saga_once(world: World, trip: Any) -> None:
     sagas = {begin(trip).pk for _ in range(30)}
     for _ in range(3):
         found = run_side_by_side([lambda: due_ids(limit=20)] * 3)

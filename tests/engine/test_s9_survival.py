@@ -81,7 +81,7 @@ def test_s9_who_wants_the_process_to_end_is_heard(
         run()
 
 
-def test_s9_what_was_woken_for_just_now_survives_a_stray_exception_too(
+def test_s9_what_was_woken_just_now_survives_a_stray_exception_too(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (begin(define(a=world.compensatable())) for _ in range(2))
@@ -156,7 +156,7 @@ def test_s9_no_exception_ends_the_sweeper_of_a_worker(
     wait_until(SagaWorker.objects.exists)
 
 
-def test_s9_a_broker_client_that_ends_its_thread_does_not_end_the_wakeup(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_a_broker_client_that_ends_its_thread_does_not_end_the_sender(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
     def publish(**options: Any) -> None:

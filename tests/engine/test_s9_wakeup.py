@@ -90,7 +90,7 @@ def test_s9_a_frozen_broker_holds_up_nobody(frozen_broker: FrozenBroker) -> None
     assert bell.queue.count() == 800
 
 
-def test_s9_a_full_wakeup_drops_wakeups_and_complains_once(
+def test_s9_a_full_queue_drops_wakeups_and_complains_once(
     frozen_broker: FrozenBroker, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.SAGAS = {**settings.SAGAS, "WAKEUP_CAPACITY": 5}
@@ -131,12 +131,12 @@ def test_s9_a_broker_that_refuses_costs_its_wakeup_only(monkeypatch: pytest.Monk
     "path",
     ["no.such.module", "sagas.engine.notify.wakeup.no_such_function", "sagas", "", "sagas.engine.notify.wakeup.Wake"],
 )
-def test_s9_a_broken_wakeup_never_raises(settings: Any, path: str) -> None:
+def test_s9_a_broken_wakeup_function_never_raises(settings: Any, path: str) -> None:
     settings.SAGAS = {"WAKEUP": path}
     assert wakeup.send(uuid4()) is None
 
 
-def test_s9_the_wakeup_of_the_settings_is_woken(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_the_wakeup_function_of_the_settings_is_called(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[tuple[UUID, str]] = []
     monkeypatch.setattr(wakeup, "send_by_celery", lambda saga_id, queue: woken.append((saga_id, queue)))
     monkeypatch.setattr(wakeup, "_found", {})
@@ -184,7 +184,7 @@ def in_child(work: Callable[[], bytes]) -> bytes:
     return answer
 
 
-def test_s9_a_forked_child_gets_a_wakeup_of_its_own(published: list[dict[str, Any]]) -> None:
+def test_s9_a_forked_child_gets_a_sender_of_its_own(published: list[dict[str, Any]]) -> None:
     wakeup.send_by_celery(uuid4(), "sagas")
     assert wakeup._sender.queue.has_thread
 
