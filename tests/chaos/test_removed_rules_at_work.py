@@ -21,9 +21,9 @@ from tests.removed import must_fail
 from . import (
     test_bulk_workers,
     test_deadly_steps,
+    test_flaky_broker,
     test_poisoned_rows,
     test_races,
-    test_flaky_broker,
     test_wild_messages,
     test_wrong_clocks,
 )
