@@ -163,3 +163,15 @@ def test_every_metric_is_documented_with_its_labels() -> None:
     assert documented == {
         metric.name: list(getattr(metric, "_labelnames", ())) for metric in SagaCollector().describe()
     }
+
+
+def test_paths_that_are_named_exist() -> None:
+    named = [
+        (page.name, path)
+        for page in PAGES
+        for path in re.findall(r"`([a-z_]+(?:/[\w.]+)+/?)`", page.read_text())
+        if (ROOT / path.partition("/")[0]).is_dir() and not path.startswith("var/")
+    ]
+
+    assert len(named) > 100
+    assert [(page, path) for page, path in named if not (ROOT / path).exists()] == []
