@@ -1,4 +1,4 @@
-"""Receive wake-ups. A message says "look at this saga", or at this bulk, and nothing else that matters."""
+"""Celery task that receives wake-ups. A message carries only the id of a saga or a bulk to advance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class WakeUpTask(Task):
-    """A task whose messages are JSON whatever the project's own are, and name the queue that was woken."""
+    """Task whose messages are always JSON, whatever the project's serializer, and name the woken queue."""
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
         """Publish a wake-up."""
@@ -28,7 +28,7 @@ class WakeUpTask(Task):
 
     @staticmethod
     def look(wanted: UUID, queues: frozenset[str] | None = None) -> None:
-        """Do what can be done now for a saga or a bulk. ``queues``: those that are served here; None: all."""
+        """Advance a saga or a bulk as far as it can go now; ``queues`` are those served here (None: all)."""
         if runner.is_bulk_id(wanted):
             runner.advance(wanted, should_stop=lifecycle.is_shutting_down)
             return
@@ -44,13 +44,13 @@ class WakeUpTask(Task):
     Strategy="sagas.worker.celery_strategy:take_carefully",
 )
 def advance(saga_id: str) -> None:
-    """Look at a saga or a bulk; repeats, strangers and malformed ids are harmless."""
+    """Advance a saga or a bulk; repeated, unknown and malformed ids are harmless."""
     try:
         wanted = UUID(saga_id)
     except (ValueError, TypeError, AttributeError):
         logger.warning("Wake-up with a malformed saga id ignored.")
         return
-    # Written by the main process, which knows best: a child has the queues of the moment at which it was forked.
+    # Set by the main process, which knows the present queues; a child knows those of the moment it was forked.
     served = advance.request.get(SERVED_HEADER)
     try:
         advance.look(wanted, queues=lifecycle.served_queues() if served is None else frozenset(served))
@@ -59,7 +59,7 @@ def advance(saga_id: str) -> None:
     except BaseException as error:
         if lifecycle.must_end_with(error):
             raise
-        # A pool without children can lose nothing but the whole worker, and the attempt is recorded by now.
+        # In a pool without children the exception would end the whole worker; the attempt is already recorded.
         logger.exception("A step tried to end its worker.", extra={"saga_id": saga_id})
     finally:
         lifecycle.release_connections()

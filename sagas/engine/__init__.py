@@ -1,4 +1,4 @@
-"""Execution of sagas: start one, advance one as far as it goes now."""
+"""Execution of sagas: start one, and advance one as far as it can go now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["start"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what works on rows when it is first used: models exist only after Django's set-up."""
+    """Import ``advance`` on first use, because models exist only after Django's set-up."""
     if name in __all__:
         from . import advance
 

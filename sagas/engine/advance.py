@@ -1,7 +1,7 @@
-"""Run sagas: start one, and advance one as far as it goes now.
+"""Advancing a saga: claim, execute and record steps in a loop, until it must wait.
 
-``advance`` is claim → perform → record, in a loop: recording a step and claiming the next one is one transaction,
-and the next step runs at once. A lease token decides who may record; a stale token moves nothing by itself.
+One transaction records a step and claims the next one, which is executed at once. Only the holder of the current
+lease token may record; the answer of a stale token is kept as evidence and moves nothing by itself.
 
 Source: oban-bg/oban ``lib/oban/queues/executor.ex`` (a job's life as named stages).
 """
@@ -38,16 +38,16 @@ logger = logging.getLogger(__name__)
 CONNECTION_ERRORS = (OperationalError, InterfaceError, transactions.ConnectionBent)
 CLAIM_TRIES = 3
 RECORD_TRIES = 5
-RECORD_PAUSE_SECONDS = 0.2  # doubled at each try; the lease margin (20 s by default) covers the sum
+RECORD_PAUSE_SECONDS = 0.2  # doubled at each retry; the lease margin (20 s by default) covers the sum
 
 
 class _StaleToken(Exception):
-    """Leave the transaction of a local step whose lease was lost, so that its effect is rolled back."""
+    """Signal that rolls back the transaction of a local step whose lease was lost, and its effect with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What stays the same while one worker works on one saga."""
+    """Constants of one worker's run on one saga."""
 
     saga_id: UUID
     queues: frozenset[str] | None
@@ -60,18 +60,18 @@ class _Run:
         return not self.should_stop() and time.monotonic() < self.ends_at
 
     def ending(self) -> _Run:
-        """Return the same for a process that must end: it records, and claims nothing more."""
+        """Return a copy for a process that must end: it records, and claims nothing more."""
         return replace(self, should_stop=lambda: True)
 
 
 @dataclass(kw_only=True)
 class _Joined:
-    """How far the transaction of a local step got."""
+    """Progress of a local step's transaction."""
 
     reached: str = "begin"
-    """Where an error comes from: begin, function, record or commit."""
+    """The stage that an error comes from: begin, function, record or commit."""
     following: ClaimResult = field(default_factory=ClaimResult)
-    """What it claimed, once it was recorded."""
+    """The result of the claim that followed the record."""
 
 
 def advance(
@@ -81,10 +81,10 @@ def advance(
     worker: str = "",
     should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Do what can be done now for a saga, step after step, until it waits, is over, or this worker's time slice ends.
+    """Execute the due steps of a saga until it waits or is closed, or this worker's time slice ends.
 
-    ``queues`` are those that this worker serves (None: all); steps of others are woken.
-    Returns: how many attempts were run; 0 also when there is no such saga or another worker has it.
+    ``queues`` are those that this worker serves (None: all); steps of other queues are woken.
+    Returns: how many attempts were executed; 0 also when there is no such saga or another worker holds its steps.
     Locks: the saga row, only while claiming and recording.
     Raises: SystemExit or KeyboardInterrupt that a step function raised, once its attempt is recorded.
     Tx: must not be inside one.
@@ -115,13 +115,13 @@ def _claim_first(run: _Run) -> ClaimedStep | None:
             logger.info("Wake-up for an unknown saga ignored.", extra={"saga_id": str(run.saga_id)})
             return None
         except (DatabaseError, InterfaceError, transactions.ConnectionBent) as error:
-            # Also of a search path that foreign code left behind, where the engine's tables are not.
+            # Foreign code may have left a search path behind in which the engine's tables are missing.
             refresh_connection(using, is_broken=True)
             may_pass = is_conflict(error) or isinstance(error, ProgrammingError | transactions.ConnectionBent)
             if tries_left == 0 or not may_pass:
                 raise
         except (SagaError, ImproperlyConfigured):
-            raise  # of the engine itself, or of every saga
+            raise  # an error of the engine itself, or of every saga
         except Exception as error:
             _hold(run, using, error)
             logger.exception("Saga cannot be advanced; it is held.", extra={"saga_id": str(run.saga_id)})
@@ -139,7 +139,7 @@ def _claim_once(run: _Run, using: str) -> ClaimResult:
 
 
 def _hold(run: _Run, using: str, error: Exception) -> None:
-    """Hold a saga that the project's code keeps from being claimed: somebody must be shown it, with the reason."""
+    """Hold a saga that cannot be claimed because of the project's code, so that operators see it with the reason."""
     with transactions.own_transaction(using, durable=True):
         work = SagaUnitOfWork.lock(run.saga_id)
         claim.hold_unclaimable(work, error)
@@ -147,7 +147,7 @@ def _hold(run: _Run, using: str, error: Exception) -> None:
 
 
 def _step(run: _Run, claimed: ClaimedStep) -> ClaimedStep | None:
-    """Perform one claimed step, record it, and return the next one if this worker goes on."""
+    """Execute a claimed step, record it, and return the next one if this worker goes on."""
     logger.debug("Step started.", extra=execute.facts_of(claimed))
     following = (
         _run_joined(run, claimed) if claimed.joins_engine else _record(run, claimed, execute.execute_step(claimed))
@@ -156,7 +156,7 @@ def _step(run: _Run, claimed: ClaimedStep) -> ClaimedStep | None:
 
 
 def _run_joined(run: _Run, claimed: ClaimedStep) -> ClaimResult:
-    """Run a local step in the engine's database: its effect, its record and the next claim commit together."""
+    """Execute a local step in the engine's database; its effect, its record and the next claim commit together."""
     joined = _Joined()
     try:
         _commit_joined(run, claimed, joined)
@@ -169,7 +169,7 @@ def _run_joined(run: _Run, claimed: ClaimedStep) -> ClaimResult:
     except BaseException as error:  # noqa: BLE001 - every error of a step function becomes an outcome
         refresh_connection(get_settings().database, is_broken=isinstance(error, transactions.ConnectionBent))
         report = _judge_joined(claimed, joined, error)
-    # Only a transaction that was being committed may have been recorded although it failed.
+    # Only if the COMMIT itself failed may the step have been recorded.
     unanswered = (joined.following, outcomes.succeeded(None)) if joined.reached == "commit" else None
     return _record(run, claimed, report, unanswered=unanswered)
 
@@ -191,7 +191,7 @@ def _commit_joined(run: _Run, claimed: ClaimedStep, joined: _Joined) -> None:
 
 
 def _judge_joined(claimed: ClaimedStep, joined: _Joined, error: BaseException) -> Report:
-    """Return what an error means that certainly rolled a local step back, unless it was one of the COMMIT."""
+    """Return the report for an error that rolled a local step back; only an error of the COMMIT leaves that open."""
     is_the_engines = joined.reached != "function" and is_conflict(error)
     if is_the_engines or (joined.reached == "begin" and isinstance(error, CONNECTION_ERRORS)):
         return outcomes.faultless(error, redact=execute.redact_text)
@@ -201,10 +201,10 @@ def _judge_joined(claimed: ClaimedStep, joined: _Joined, error: BaseException) -
 def _record(
     run: _Run, claimed: ClaimedStep, report: Report, *, unanswered: tuple[ClaimResult, Report] | None = None
 ) -> ClaimResult:
-    """Record an outcome in a transaction of its own, through restarts of the database.
+    """Record an outcome in a transaction of its own, with retries across restarts of the database.
 
-    A COMMIT without an answer (``unanswered``: what it recorded) is read again by token, never repeated blindly. Where
-    the process must end, nothing more is claimed.
+    ``unanswered`` is what a COMMIT without an answer recorded: the rows are checked by token before a retry. If the
+    process must end, nothing more is claimed.
     """
     if report.interrupt is None:
         return _try_to_record(run, claimed, report, unanswered)
@@ -241,7 +241,7 @@ def _try_to_record(
 
 
 def _record_in(run: _Run, work: SagaUnitOfWork, claimed: ClaimedStep, report: Report) -> ClaimResult | None:
-    """Record under the lease token and claim what follows; None when the token is stale."""
+    """Record under the lease token and claim the next step; return None when the token is stale."""
     step = work.step(claimed.step.name)
     if step.lease_token != claimed.token:
         return None
@@ -250,10 +250,10 @@ def _record_in(run: _Run, work: SagaUnitOfWork, claimed: ClaimedStep, report: Re
 
 
 def _is_recorded(claimed: ClaimedStep, following: ClaimResult, report: Report) -> bool:
-    """Return whether a commit that was not answered took place: the next attempt that it claimed is there, or, where it
-    claimed none, this one has ended as reported.
+    """Return whether a COMMIT without an answer took place.
 
-    Locks: the saga row: a transaction still committing holds it, so the answer is final.
+    It did if the attempt that it claimed exists or, when it claimed none, if this attempt has ended as reported.
+    Locks: the saga row; a transaction that still commits holds it, so the answer is final.
     """
     using = get_settings().database
     with transactions.own_transaction(using, durable=True):
@@ -271,7 +271,7 @@ def _wakeup_others(run: _Run, following: ClaimResult) -> ClaimedStep | None:
         closing.call(following.call)
     if following.interrupt is not None:
         if following.claimed is not None:
-            # The commit whose callback asked for the end has claimed it; left alone, it would count as lost.
+            # A callback of the commit that claimed it asked for the end; without a record it would count as lost.
             _step(run.ending(), following.claimed)
         raise following.interrupt
     return following.claimed

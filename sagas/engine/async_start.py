@@ -1,4 +1,4 @@
-"""Start a saga from async code."""
+"""Start of a saga from async code."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ async def astart(
 ) -> Saga:
     """Start a saga from async code; the arguments are those of ``start``.
 
-    Django's transactions belong to a thread, so async code has none that this could join: the saga is committed when
-    it returns, whatever happens to the caller's other rows. To commit both together, write them and call ``start`` in
-    a normal function under ``transaction.atomic``, and await that with ``sync_to_async``. A task that is cancelled
-    meanwhile may have started the saga all the same; ``find`` tells.
-    Raises: InputRefused as ``start``; SagaError when a step was declared as done together with the start.
-    Tx: opens one of its own, by ``sync_to_async(thread_sensitive=True)``.
+    Django's transactions belong to a thread, so async code has none to join: the saga is committed when this returns,
+    whatever happens to the caller's other rows. To commit both together, write them and call ``start`` in a normal
+    function under ``transaction.atomic``, and await that with ``sync_to_async``. A task that is cancelled meanwhile may
+    still have started the saga; check with ``find``.
+    Raises: InputRefused as ``start``; SagaError when a step is declared as done together with the start.
+    Tx: opens its own, by ``sync_to_async(thread_sensitive=True)``.
     """
     if done := [step.name for step in definition.steps if step.action is None]:
         raise SagaError(

@@ -1,6 +1,6 @@
-"""Claim what a saga does next: take the lease and write the attempt, before anything runs.
+"""Claims: take the lease of the next step and write its attempt, before anything runs.
 
-Tx: everything here is inside the transaction that holds the draft.
+Tx: inside the transaction that holds the draft.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from . import closing, holds, settle
 from .execute import ClaimedStep, settler_of
 from .store.draft import SagaDraft
 
-BACK_STATES = frozenset({StepState.PENDING, StepState.REFUSED, StepState.COMPENSATED})  # nothing is there to undo
+BACK_STATES = frozenset({StepState.PENDING, StepState.REFUSED, StepState.COMPENSATED})  # there is nothing to undo
 DIRECTION_EVENTS = {
     Direction.ACTION: HistoryEvent.STEP_CLAIMED,
     Direction.COMPENSATION: HistoryEvent.COMPENSATION_CLAIMED,
@@ -33,24 +33,24 @@ DIRECTION_EVENTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimResult:
-    """What follows a claim or a record."""
+    """Work that follows a claim or a record."""
 
     claimed: ClaimedStep | None = None
-    """What this worker runs now; None: nothing."""
+    """The step that this worker executes now; None: none."""
     wakeups: tuple[str, ...] = ()
-    """Queues to wake, one for each further step that is due."""
+    """Queues to wake: one for each further due step, and one if the ``on_closed`` hook is due."""
     call: closing.HookCall | None = None
-    """The call of an on_closed hook that this worker has taken, to be made after the commit."""
+    """The call of an ``on_closed`` hook that this worker has claimed; it is made after the commit."""
     is_worth_writing: bool = True
     """Whether the draft changed."""
     interrupt: BaseException | None = None
-    """What asked this process to end while the step ran; raised again once the others are woken."""
+    """The exception that asked this process to end while the step ran; raised again after the wake-ups."""
 
 
 def claim_next(draft: SagaDraft, *, queues: frozenset[str] | None, worker: str, may_claim: bool) -> ClaimResult:
-    """Settle the saga, claim the first due step of the given queues, and say which queues to wake.
+    """Settle the saga, claim the first due step of the given queues, and return which queues to wake.
 
-    ``may_claim`` False: this worker stops; everything due is woken.
+    ``may_claim`` False: nothing is claimed; every due step is woken.
     """
     before, queues_before = draft.saga.due_at, _queues_of(draft)
     plan = settle.settle(draft)
@@ -67,11 +67,11 @@ def claim_next(draft: SagaDraft, *, queues: frozenset[str] | None, worker: str, 
         else:
             wakeups.append(queue)
     if plan.claims:
-        # The rest of a group stays due at once, so that a lost wake-up is swept; else the lease is what to watch.
+        # Further steps of a group stay due now, so that the sweep covers a lost wake-up; else the lease end is due.
         settle.refresh_due(draft)
         due_at = draft.saga.due_at
         if claimed is None and before is not None and due_at is not None and before < due_at <= draft.now:
-            draft.saga.due_at = before  # still due, and nobody took it: it keeps its place among the oldest
+            draft.saga.due_at = before  # still due and unclaimed: it keeps its place among the oldest
     call = closing.take(draft) if may_claim else None
     if call is None and closing.is_owed(draft):
         wakeups.append(settings.common_queue)
@@ -80,7 +80,7 @@ def claim_next(draft: SagaDraft, *, queues: frozenset[str] | None, worker: str, 
 
 
 def hold_unclaimable(draft: SagaDraft, error: Exception) -> None:
-    """Hold the first step that is not over, because the project's own code raised where only it could say what next."""
+    """Hold the first unfinished step, because the project's own code raised while the saga was claimed."""
     saga = draft.saga
     if is_forward := saga.state in FORWARD_STATES:
         todo = [step for step in draft.steps if step.state not in PASSED_STATES]
@@ -100,7 +100,7 @@ def _queues_of(draft: SagaDraft) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Prepared:
-    """What the project's own code says of a step, asked for before its attempt is opened."""
+    """Input and database of a step, obtained from the project's code before the attempt is opened."""
 
     typed_input: object
     database: str
@@ -108,7 +108,7 @@ class _Prepared:
 
 
 def _claim(draft: SagaDraft, claim: Claim, worker: str) -> ClaimedStep | None:
-    """Open an attempt; where the project's code does not allow for one, hold the step with the reason instead."""
+    """Open an attempt, or hold the step with the reason if the project's code does not allow one."""
     definition = draft.definition
     if definition is None:
         return None
@@ -127,9 +127,9 @@ def _claim(draft: SagaDraft, claim: Claim, worker: str) -> ClaimedStep | None:
 
 
 def _prepare(draft: SagaDraft, definition: type[SagaDefinition], declared: Step) -> _Prepared:
-    """Ask the project's input class and its database routers.
+    """Return the typed input and the participant's database, from the project's input class and routers.
 
-    Raises: InputRefused; Misconfigured when a router fails or names no database of DATABASES.
+    Raises: InputRefused; Misconfigured when a router fails or names a database that is not in DATABASES.
     """
     typed_input = inputs.load(definition.input, draft.saga.input)
     return _Prepared(typed_input=typed_input, database=require_participant_database(definition, declared))
@@ -138,7 +138,7 @@ def _prepare(draft: SagaDraft, definition: type[SagaDefinition], declared: Step)
 def _open(draft: SagaDraft, step: SagaStep, declared: Step, direction: Direction, worker: str) -> SagaAttempt:
     saga, settings, before = draft.saga, get_settings(), step.state
     if before == StepState.UNKNOWN:
-        # What a person saw at the participant is out of date once it is asked again: forms become stale.
+        # What an operator saw at the participant is outdated once the step runs again: open forms become stale.
         draft.bump_revision()
     if direction is Direction.ACTION:
         step.run()

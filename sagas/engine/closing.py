@@ -1,11 +1,10 @@
-"""Call a definition's ``on_closed`` hook after the commit that closed a saga, at least once.
+"""``on_closed`` hooks: a definition's hook is called at least once, after the commit that closed the saga.
 
-The write that closes a saga notes on its row that the call is owed. Whoever is to call takes the debt under the row's
-lock for a limited time (a lease), commits, and only then calls: no lock and no transaction is held meanwhile. Success
-ends the debt. A failure, a dead worker or a lost wake-up leaves it, and the sweep finds it when it is due again.
+The write that closes a saga sets on its row that a call is due. A worker claims the call under the row's lock for a
+limited time (a lease), commits, and only then calls the hook, so no lock and no transaction is held meanwhile. Success
+clears the call. After a failure, a worker's death or a lost wake-up, the sweep finds it when it is due again.
 
-The hook runs in a thread of its own, so that one that hangs, or ends its thread, costs the worker ``HOOK_TIMEOUT`` at
-most.
+The hook runs in its own thread, so a hook that hangs or ends its thread costs the worker ``HOOK_TIMEOUT`` at most.
 """
 
 from __future__ import annotations
@@ -34,34 +33,34 @@ from .store.draft import SagaDraft
 
 logger = logging.getLogger(__name__)
 
-# 5 s, 20 s, 80 s, 5 min, 21 min, then hourly, for ever.
+# 5 s, 20 s, 80 s, 5 min, 21 min, then hourly without end; each at most, because jitter takes off up to half.
 DELAYS = RetryPolicy(base=5.0, factor=4.0, cap=3600.0)
-LOUD_AFTER = 5  # tries, about half an hour; from then on each failure is an error in the log
-# So often a process looks that does not know the hook, in about half an hour: newer code may be on its way.
+LOUD_AFTER = 5  # tries, about 7 minutes; from then on each failure is logged as an error
+# Tries of code that does not know the hook, in about 7 minutes: newer code may be on its way.
 MISSING_TRIES = 5
-MAX_HANGING = 8  # hooks that one process leaves behind; more wait, so that threads cannot pile up
+MAX_HANGING = 8  # hanging hooks per process; further calls are postponed, so that threads cannot pile up
 
 
 @dataclass(frozen=True, kw_only=True)
 class HookCall:
-    """One call that this process has taken."""
+    """Call of a hook that this process has claimed."""
 
     saga_id: UUID
     closed_at: datetime
-    """Which end of the saga it is for."""
+    """The end of the saga that the call is for."""
     tries: int
-    """Its number, from 1."""
+    """The number of the call, from 1."""
 
 
 def owe(draft: SagaDraft) -> None:
-    """Note that the hook is to be called, if the definition has one; without the definition nobody knows."""
+    """Set the hook's call due if the definition has a hook, or if the code does not have the definition."""
     definition = draft.definition
     has_hook = definition is None or definition.on_closed is not None
     draft.saga.hook_due_at, draft.saga.hook_tries = (draft.now if has_hook else None), 0
 
 
 def forgive(draft: SagaDraft) -> None:
-    """End the debt: the saga is open again, and its next end is another one."""
+    """Cancel the call, because the saga is open again; its next end gets a call of its own."""
     draft.saga.hook_due_at, draft.saga.hook_tries = None, 0
 
 
@@ -71,7 +70,7 @@ def is_owed(draft: SagaDraft) -> bool:
 
 
 def take(draft: SagaDraft) -> HookCall | None:
-    """Take the call for this process until its lease ends, or None when none is due."""
+    """Claim the call for this process until its lease ends; return None when none is due."""
     saga = draft.saga
     if not is_owed(draft) or saga.closed_at is None:
         return None
@@ -82,9 +81,9 @@ def take(draft: SagaDraft) -> HookCall | None:
 
 
 def call(taken: HookCall) -> None:
-    """Call the hook, and note how that went. Never raises; what could not be done is due again later.
+    """Call the hook and record the result. Never raises; a call that failed is due again later.
 
-    Tx: must not be inside one; where it is (in tests), the hook runs in this thread and inside it.
+    Tx: must not be inside one; if it is (in tests), the hook runs in this thread and inside the transaction.
     """
     try:
         refresh_connection(get_settings().database)
@@ -101,7 +100,7 @@ def call(taken: HookCall) -> None:
 
 
 def _read(taken: HookCall) -> SagaClosed | None:
-    """Return the end that the call is for, or None when the saga is gone or open again."""
+    """Return the end of the saga that the call is for, or None when the saga is gone or open again."""
     using = get_settings().database
     saga = Saga.objects.using(using).filter(pk=taken.saga_id, closed_at=taken.closed_at).first()
     if saga is None:
@@ -126,7 +125,7 @@ def _find_hook(closed: SagaClosed) -> HookFunction | None:
 
 
 def run_in_thread(taken: HookCall, hook: HookFunction, closed: SagaClosed) -> None:
-    """Run a hook beside this thread, and wait for it no longer than ``HOOK_TIMEOUT``."""
+    """Run a hook in another thread, and wait for it no longer than ``HOOK_TIMEOUT``."""
     if connections[get_settings().database].in_atomic_block:
         run_here(taken, hook, closed)
         return
@@ -146,25 +145,25 @@ def run_in_thread(taken: HookCall, hook: HookFunction, closed: SagaClosed) -> No
 
 
 def run_here(taken: HookCall, hook: HookFunction, closed: SagaClosed) -> None:
-    """Run a hook in this thread; ``sagas.testing`` does, because only this thread sees a test's transaction."""
+    """Run a hook in this thread; used by ``sagas.testing``, because only this thread sees a test's transaction."""
     using = get_settings().database
     is_nested = connections[using].in_atomic_block
     error: BaseException | None = None
     try:
         with transaction.atomic(using=using) if is_nested else nullcontext():
             _call(hook, closed)
-    except BaseException as raised:  # noqa: BLE001 - whatever a hook raises, the saga is over
+    except BaseException as raised:  # noqa: BLE001 - whatever a hook raises, the saga is closed
         error = raised
     _note(taken, closed, error)
 
 
 run: Callable[[HookCall, HookFunction, SagaClosed], None] = run_in_thread
-"""What runs a hook; only ``sagas.testing`` puts something else here."""
+"""The function that runs a hook; only ``sagas.testing`` replaces it."""
 _hanging: list[_HookThread] = []
 
 
 class _HookThread(threading.Thread):
-    """A call of a hook. Who waits for it notes how it ended; if nobody waits any more, it does so itself."""
+    """Call of a hook. The waiting thread records how it ended; if none waits any more, this thread does."""
 
     def __init__(self, taken: HookCall, hook: HookFunction, closed: SagaClosed) -> None:
         super().__init__(name="sagas-on-closed", daemon=True)
@@ -187,10 +186,7 @@ class _HookThread(threading.Thread):
             self._note_late()
 
     def leave(self) -> bool:
-        """Wait no longer.
-
-        Returns: whether it still runs.
-        """
+        """Stop waiting for the hook, and return whether it still runs."""
         with self._lock:
             self._is_left = not self._has_ended
         return self._is_left
@@ -223,7 +219,7 @@ def _note(taken: HookCall, closed: SagaClosed, error: BaseException | None) -> N
 
 
 def _note_missing(taken: HookCall, closed: SagaClosed) -> None:
-    """Leave the call to newer code for a while; then there is none to make."""
+    """Postpone the call, because newer code may know the hook; after some tries, clear it."""
     if taken.tries < MISSING_TRIES:
         logger.info("This code does not know the hook of a saga; looking again later.", extra=_facts(closed))
         _postpone(taken)
@@ -233,12 +229,12 @@ def _note_missing(taken: HookCall, closed: SagaClosed) -> None:
 
 
 def _settle(taken: HookCall) -> None:
-    """End the debt, whoever else took the call meanwhile: this end has been told."""
+    """Clear the call for this end of the saga, even if another process has claimed it meanwhile."""
     _select(taken).update(hook_due_at=None, hook_tries=0)
 
 
 def _postpone(taken: HookCall) -> None:
-    """Set when the call is due again, unless somebody else has taken it meanwhile."""
+    """Set when the call is due again, unless another process has claimed it meanwhile."""
     now = clock.read_now(get_settings().database)
     due_at = now + timedelta(seconds=DELAYS.delay_seconds(used=taken.tries))
     _select(taken).filter(hook_tries=taken.tries).update(hook_due_at=due_at)

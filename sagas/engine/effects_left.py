@@ -1,4 +1,4 @@
-"""List what a saga would leave behind in the world if it were given up now."""
+"""Effects that a saga would leave behind if it were abandoned now."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .store.snapshot import SagaSnapshot
 def list_effects(snapshot: SagaSnapshot) -> list[dict[str, Any]]:
     """Return the steps whose effect is yes or maybe, in order.
 
-    Shape: ``[{"step", "effect", "state", "key", "result"}]``; one that showed only afterwards has ``"late": true``.
+    Shape: ``[{"step", "effect", "state", "key", "result"}]``; an effect found after the end has ``"late": true``.
     """
     effects = snapshot.effects()
     return [
@@ -24,7 +24,7 @@ def list_effects(snapshot: SagaSnapshot) -> list[dict[str, Any]]:
 
 
 def describe(snapshot: SagaSnapshot, step: SagaStep, effect: Effect) -> dict[str, Any]:
-    """Return one entry of the list."""
+    """Return the entry of one step."""
     return {
         "step": step.name,
         "effect": effect.value,

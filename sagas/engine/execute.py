@@ -1,6 +1,6 @@
-"""Run the function of a claimed step and say how it ended.
+"""Execution of a claimed step: run its function and report the outcome.
 
-Here business code runs, with no engine lock held. Every exception becomes an outcome; nothing is decided.
+Business code runs here, while no engine lock is held. Every exception becomes an outcome; nothing is decided here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TRANSACTION_TIMEOUT_SINCE = 170_000  # PostgreSQL 17
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedStep:
-    """One live attempt: what to run, under which lease token."""
+    """Live attempt of a step: what to execute, and under which lease token."""
 
     saga_id: UUID
     step: Step
@@ -52,7 +52,7 @@ class ClaimedStep:
 
 
 def execute_step(claimed: ClaimedStep) -> Report:
-    """Run an external step, or a local one whose participant has a database of its own.
+    """Execute an external step, or a local step whose participant has its own database.
 
     Tx: must not be inside one; opens the participant's.
     """
@@ -71,15 +71,15 @@ def execute_step(claimed: ClaimedStep) -> Report:
 def run_function(claimed: ClaimedStep) -> dict[str, Any] | None:
     """Run the function of a local step in its transaction.
 
-    Returns: its result as it is stored, with secrets masked.
-    Raises: whatever it raises; InputRefused when the result cannot be stored; TransactionEnded.
+    Returns: the result as it is stored, with secrets masked.
+    Raises: any exception of the function; InputRefused when the result cannot be stored; TransactionEnded.
     """
     try:
         result = _invoke(claimed)
     except WorkerDied:
         raise
     except BaseException:
-        with suppress(DatabaseError, InterfaceError):  # what the step raised tells more
+        with suppress(DatabaseError, InterfaceError):  # the step's own exception says more
             transactions.require_kept(claimed.database)
         raise
     transactions.require_open(claimed.database)
@@ -87,20 +87,20 @@ def run_function(claimed: ClaimedStep) -> dict[str, Any] | None:
 
 
 def judge(claimed: ClaimedStep, error: BaseException, *, is_rolled_back: bool) -> Report:
-    """Return what an exception of a step function means, without the secrets of its text."""
+    """Return the report for an exception of a step function, with the secrets in its text masked."""
     known: dict[str, Any] = {
         "refusals": claimed.step.refusals(claimed.direction), "refusal_settles": claimed.step.refusal_settles,
         "is_rolled_back": is_rolled_back,
     }  # fmt: skip
     try:
         return outcomes.classify(error, redact=redact_text, **known)
-    except Exception:  # noqa: BLE001 - of the error's own class; the attempt must not be lost
+    except Exception:  # noqa: BLE001 - the error's class may raise; the attempt must not be lost
         unreadable = SagaError("The step raised an error that cannot be read: its class or its text raises another.")
         return outcomes.classify(unreadable, redact=redact_text, **known)
 
 
 def facts_of(claimed: ClaimedStep) -> dict[str, Any]:
-    """Return what log lines say of an attempt."""
+    """Return the fields that log lines give for an attempt."""
     return {
         "saga_id": str(claimed.saga_id), "step": claimed.step.name, "direction": claimed.direction.value,
         "attempt": claimed.context.attempt,
@@ -108,15 +108,15 @@ def facts_of(claimed: ClaimedStep) -> dict[str, Any]:
 
 
 def redact_text(text: str) -> str:
-    """Return a text as it may be stored."""
+    """Return a text with its secrets masked, so that it may be stored."""
     return get_settings().redactor.redact_text(text)
 
 
 def set_timeouts(using: str, timeout: timedelta) -> None:
-    """Limit the transaction that a local step runs in (rule S2), check its session and mark it in the same statement.
+    """Set the time-outs of a local step's transaction (rule S2), check its session and mark it in one statement.
 
     Raises: ConnectionBent.
-    Tx: inside the transaction; does nothing in a nested one, whose limits would outlive it.
+    Tx: inside the transaction; does nothing in a nested one, because the time-outs would outlive it.
     """
     connection = connections[using]
     if connection.savepoint_ids:
@@ -137,7 +137,7 @@ def _keep(_claimed: ClaimedStep, function: StepFunction) -> StepFunction:
     return function
 
 
-# What stands between the engine and every step function; only ``sagas.testing`` puts something else here.
+# Wraps every step function before it is called; only ``sagas.testing`` replaces it.
 intercept: Callable[[ClaimedStep, StepFunction], StepFunction] = _keep
 
 
@@ -149,17 +149,17 @@ def _function(claimed: ClaimedStep) -> StepFunction:
 
 
 def _invoke(claimed: ClaimedStep) -> Any:
-    """Call the step function; what it does to a connection ends with it."""
+    """Call the step function, then restore or drop the connections that it changed."""
     function = _function(claimed)
     with transactions.guarded_connections():
         return function(claimed.context)
 
 
 def _make_storable(claimed: ClaimedStep, result: Any) -> dict[str, Any] | None:
-    """Return a result as it is stored and handed on: its secrets are masked, wherever it goes from here.
+    """Return a result as it is stored and passed to later steps, with its secrets masked.
 
-    Raises: InputRefused when it cannot be stored; Misconfigured when it is work that nobody has done yet; whatever a
-    subclass of dict raises.
+    Raises: InputRefused when it cannot be stored; Misconfigured for an awaitable or a generator; any exception of a
+    subclass of dict.
     """
     name = claimed.step.name
     function_shapes.require_finished(result, f"Step {name}")
@@ -177,7 +177,7 @@ def _make_storable(claimed: ClaimedStep, result: Any) -> dict[str, Any] | None:
 
 
 def _call(claimed: ClaimedStep) -> Report:
-    """Call an external step; its result must come back storable, or a person has to mend the code."""
+    """Call an external step; a result that cannot be stored is reported as misconfigured."""
     try:
         result = _invoke(claimed)
     except WorkerDied:
@@ -186,12 +186,12 @@ def _call(claimed: ClaimedStep) -> Report:
         return judge(claimed, error, is_rolled_back=False)
     try:
         return outcomes.succeeded(_make_storable(claimed, result))
-    except Exception as error:  # noqa: BLE001 - reading a result may run the project's code, as of a subclass of dict
+    except Exception as error:  # noqa: BLE001 - reading a result may run the project's code, such as a subclass of dict
         return outcomes.unstorable(error, redact=redact_text)
 
 
 def _call_behind_intent(claimed: ClaimedStep) -> Report:
-    """Announce an external call in the participant's database, make it, and store the answer there."""
+    """Store the intent of an external call in the participant's database, make the call, and store its result there."""
     place = _place_of(claimed)
     try:
         with transactions.own_transaction(claimed.database, durable=True):
@@ -203,7 +203,7 @@ def _call_behind_intent(claimed: ClaimedStep) -> Report:
         if is_away(error) or isinstance(error, transactions.ConnectionBent):
             return outcomes.faultless(error, redact=redact_text)
         return judge(claimed, error, is_rolled_back=True)
-    # Who asks for a second look does not want to be told what the first one saw.
+    # A verification (``verify_after``) must call the participant again instead of reading the stored result.
     must_look = claimed.direction is Direction.COMPENSATION and claimed.step.verify_after is not None
     if entry.is_done and not must_look:
         return outcomes.succeeded(entry.result)
@@ -214,7 +214,7 @@ def _call_behind_intent(claimed: ClaimedStep) -> Report:
 
 
 def _store(place: tuple[str, str, Direction, int], result: dict[str, Any] | None) -> None:
-    """Store an external answer; without it the intent stays, and a repeat asks again under the same key."""
+    """Store the result of an external call; if that fails, the intent stays and a repeat calls again by its key."""
     try:
         with transactions.own_transaction(place[0], durable=True):
             barrier.finish(*place, result)
@@ -223,7 +223,7 @@ def _store(place: tuple[str, str, Direction, int], result: dict[str, Any] | None
 
 
 def _call_in_transaction(claimed: ClaimedStep) -> Report:
-    """Run a local step in its participant's own database: barrier row and domain change commit together."""
+    """Execute a local step in its participant's own database; barrier row and domain change commit together."""
     place = _place_of(claimed)
     reached = "barrier"
     try:
@@ -262,5 +262,5 @@ def _place_of(claimed: ClaimedStep) -> tuple[str, str, Direction, int]:
 
 
 def settler_of(action: StepFunction, context: StepContext[Any]) -> Callable[[], dict[str, Any] | None]:
-    """Return what ``StepContext.settle`` calls: the action, under its own key."""
+    """Return the function that ``StepContext.settle`` calls: the action, under its own key."""
     return lambda: action(dataclasses.replace(context, direction=Direction.ACTION, settler=None))

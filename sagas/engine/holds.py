@@ -1,4 +1,4 @@
-"""Hold a saga or a step, and ask an operator to look; end both again, with a history row for each.
+"""Holds and attention of sagas and steps: set and cleared, with a history row for each.
 
 Tx: inside the transaction that holds the draft.
 """
@@ -16,7 +16,7 @@ SAGA_ATTENTION = (Attention.LATE_EFFECT.value, Attention.OVERDUE.value)
 def set_hold(
     draft: SagaDraft, step: SagaStep | None, hold: Hold, *, actor: str | None = None, reason: str = ""
 ) -> None:
-    """Block dispatch of a step, or of the whole saga."""
+    """Block claims of a step, or of the whole saga if ``step`` is None."""
     target: Saga | SagaStep = step if step is not None else draft.saga
     if target.hold == hold.value:
         return
@@ -40,13 +40,13 @@ def clear_hold(draft: SagaDraft, step: SagaStep | None, *, actor: str | None = N
 
 
 def clear_missing_definition(draft: SagaDraft) -> None:
-    """End the hold of a saga whose definition the code has again."""
+    """End the hold of a saga whose definition is in the code again."""
     if draft.saga.hold == Hold.DEFINITION_MISSING and draft.definition is not None:
         clear_hold(draft, None, reason="The code has the definition again.")
 
 
 def raise_attention(draft: SagaDraft, attention: Attention) -> None:
-    """Ask an operator to look at the saga, once."""
+    """Add an attention reason to the saga, if it is not there yet."""
     if attention.value in draft.saga.attention:
         return
     draft.saga.attention = sorted({*draft.saga.attention, attention.value})
@@ -54,7 +54,7 @@ def raise_attention(draft: SagaDraft, attention: Attention) -> None:
 
 
 def set_attention(draft: SagaDraft, step: SagaStep, attention: Attention | None) -> None:
-    """Set why a person should look at a step; the saga shows the union of its steps' reasons and its own."""
+    """Set or clear a step's attention; the saga's attention is the union of its own reasons and its steps'."""
     wanted = attention.value if attention else None
     if step.attention == wanted:
         return

@@ -1,6 +1,6 @@
-"""Keep the answer of an attempt whose lease was lost: evidence, never a move by itself (rule S4).
+"""Late answers: the answer of an attempt that lost its lease is evidence, never a move by itself (rule S4).
 
-A stale success settles its own attempt row. What it means depends on where the step stands by now.
+A definite late answer settles its own attempt row. What follows depends on the states of saga and step by then.
 
 Tx: inside the transaction that holds the draft.
 """
@@ -24,9 +24,9 @@ INDEFINITE = (Outcome.UNKNOWN, Outcome.IN_PROGRESS)
 
 
 def keep(draft: SagaDraft, claimed: ClaimedStep, report: Report) -> ClaimResult:
-    """Settle the attempt of a stale token and let the saga react, without ever claiming for this worker.
+    """Settle the attempt of a stale token and let the saga react, without claiming for this worker.
 
-    Returns: what to wake.
+    Returns: the queues to wake.
     """
     attempt = draft.find_attempt(claimed.token)
     facts = {"saga_id": str(claimed.saga_id), "step": claimed.step.name, "outcome": report.outcome.value}
@@ -35,7 +35,7 @@ def keep(draft: SagaDraft, claimed: ClaimedStep, report: Report) -> ClaimResult:
         return ClaimResult()
     step = draft.step(claimed.step.name)
     draft.close_attempt(step, claimed.token, report, claimed.direction)
-    draft.bump_revision()  # a form that was drawn before this was known is stale
+    draft.bump_revision()  # forms opened before this answer become stale
     draft.add_history(
         HistoryEvent.LATE_ANSWER,
         step=step,
@@ -66,7 +66,7 @@ def _react_to_action(draft: SagaDraft, step: SagaStep, report: Report) -> None:
     ):
         step_transitions.reopen(draft, step)
     elif step.state == StepState.COMPENSATING:
-        # A provider may have remembered "nothing to undo" under the present key; what runs next uses another one.
+        # A provider may have stored "nothing to undo" under the present key, so the next attempt uses another one.
         step.epoch += 1
 
 

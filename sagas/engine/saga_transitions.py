@@ -1,6 +1,6 @@
-"""What happens to a whole saga: it turns back, ends, opens again, or is asked to turn back.
+"""Transitions of a whole saga: start of compensation, end, reopening, and abort requests.
 
-Every function changes a draft and writes nothing; the caller writes it.
+Every function changes a draft; the caller writes it.
 
 Tx: inside the transaction that holds the draft.
 """
@@ -15,11 +15,11 @@ from ..core.states import AbortRequest, Attention, SagaState
 from . import closing, holds
 from .store.draft import SagaDraft
 
-MAX_ABORT_REASON_CHARS = 500  # what the column takes; a mask can be longer than what it stands for
+MAX_ABORT_REASON_CHARS = 500  # the column's length; a mask can be longer than the secret
 
 
 def turn_back(draft: SagaDraft, cause: dict[str, Any], *, actor: str | None = None, reason: str = "") -> None:
-    """Make the saga compensate. The first cause stays, waits end, and holds of steps are void."""
+    """Make the saga compensate. An earlier cause is kept; waits of steps end, and their holds are cleared."""
     saga = draft.saga
     before = saga.state
     saga.turn_back()
@@ -66,7 +66,7 @@ def close(draft: SagaDraft, state: SagaState) -> None:
 
 
 def abandon(draft: SagaDraft, left: list[dict[str, Any]], *, actor: str, reason: str) -> None:
-    """Give the saga up, with what it leaves behind. No lease may be left."""
+    """Abandon the saga and store the effects that it leaves behind. No step may hold a lease any more."""
     saga = draft.saga
     before = saga.state
     holds.clear_hold(draft, None, actor=actor, reason=reason)
@@ -90,7 +90,7 @@ def abandon(draft: SagaDraft, left: list[dict[str, Any]], *, actor: str, reason:
 
 
 def reopen(draft: SagaDraft) -> None:
-    """Compensate a closed saga further."""
+    """Reopen a compensated saga, so that it compensates further."""
     draft.saga.reopen()
     draft.saga.closed_at = None
     closing.forgive(draft)
@@ -98,7 +98,7 @@ def reopen(draft: SagaDraft) -> None:
 
 
 def request_abort(draft: SagaDraft, request: AbortRequest, *, actor: str | None = None, reason: str = "") -> None:
-    """Remember that the saga should turn back; it is granted or dropped when the saga is settled."""
+    """Store an abort request; it is granted or dropped when the saga is settled."""
     saga = draft.saga
     shown = get_settings().redactor.redact_text(reason)[:MAX_ABORT_REASON_CHARS]
     saga.abort_request, saga.abort_actor, saga.abort_reason = request.value, actor or "", shown
@@ -107,7 +107,7 @@ def request_abort(draft: SagaDraft, request: AbortRequest, *, actor: str | None 
 
 
 def drop_abort(draft: SagaDraft) -> None:
-    """Forget a request to turn back that came after the pivot."""
+    """Drop an abort request that came too late, because the pivot has succeeded."""
     saga = draft.saga
     if saga.abort_request == AbortRequest.DEADLINE:
         holds.raise_attention(draft, Attention.OVERDUE)

@@ -1,6 +1,6 @@
-"""Bring a saga to where only claims or waiting are left, and set when and where it is looked at next.
+"""Settling of a saga: apply decisions until only claims or waiting are left, and set its due time and queues.
 
-What the planner decides is applied here to a draft; the caller writes it.
+The planner's decisions are applied to a draft here; the caller writes it.
 
 Tx: inside the transaction that holds the draft.
 """
@@ -18,11 +18,11 @@ from .store.draft import SagaDraft
 
 
 def settle(draft: SagaDraft) -> Plan:
-    """Bring a saga to where only claims or waiting are left, and set when it is due next.
+    """Apply decisions until only claims or waiting are left, and set when the saga is due next.
 
-    Lost leases are closed, a passed deadline becomes an abort request, aborts are granted or dropped, a finished
-    saga is closed.
-    Returns: what may be claimed.
+    Attempts with expired leases are recorded as lost, a passed deadline becomes an abort request (or *overdue*), abort
+    requests are granted or dropped, and a finished saga is closed.
+    Returns: the plan, with the steps that may be claimed.
     """
     if not SagaState(draft.saga.state).is_open:
         draft.saga.due_at = None
@@ -41,14 +41,14 @@ def settle(draft: SagaDraft) -> Plan:
 
 
 def refresh_due(draft: SagaDraft) -> None:
-    """Set when the saga is due next, after a claim."""
+    """Set the saga's due time and queues after a claim."""
     plan = _plan(draft)
     draft.saga.due_at = _due_at(draft, plan)
     _set_queues(draft, plan)
 
 
 def _check_definition(draft: SagaDraft) -> bool:
-    """Hold a saga whose definition the code does not have, and let it go on once the code is back (rule S10)."""
+    """Hold a saga whose definition is missing in the code, and clear that hold once it is back (rule S10)."""
     saga = draft.saga
     if draft.definition is not None:
         holds.clear_missing_definition(draft)
@@ -60,7 +60,7 @@ def _check_definition(draft: SagaDraft) -> bool:
 
 
 def _due_without_definition(draft: SagaDraft) -> datetime | None:
-    """Return when to look whether the code is back. Leases stay: what a lost worker did depends on the definition."""
+    """Return when to check for the definition again. Leases stay: judging a lost worker needs the definition."""
     saga, look_again = draft.saga, draft.now + get_settings().wakeup_interval
     times = [look_again] if saga.hold == Hold.DEFINITION_MISSING else []
     times += [max(step.lease_until, look_again) for step in draft.steps if step.lease_until is not None]
@@ -105,7 +105,7 @@ def _plan(draft: SagaDraft) -> Plan:
 
 
 def _due_at(draft: SagaDraft, plan: Plan) -> datetime | None:
-    """Return the earliest of what the plan waits for and the deadline, while that still changes something."""
+    """Return the earliest of the plan's due time and the deadline, as long as the deadline can still have an effect."""
     saga = draft.saga
     times = [plan.due_at] if plan.due_at else []
     if saga.state in FORWARD_STATES and saga.deadline_at and saga.deadline_at > draft.now:
@@ -114,7 +114,7 @@ def _due_at(draft: SagaDraft, plan: Plan) -> datetime | None:
 
 
 def _set_queues(draft: SagaDraft, plan: Plan) -> None:
-    """Set which queues the sweep wakes: of what is due, and of what else waits, since each may be served by others."""
+    """Set which queues the sweep wakes: those of due and of waiting steps, since different workers may serve them."""
     saga, settings, definition = draft.saga, get_settings(), draft.definition
     if definition is None:
         saga.queue = saga.queue or settings.common_queue

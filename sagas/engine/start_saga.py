@@ -1,4 +1,4 @@
-"""Write a new saga: its row, its steps, its keys and its first history row, in one statement."""
+"""Start of a saga: its row, steps, business keys and first history row are written in one statement."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def start(
 ) -> Saga:
     """Start a saga together with the caller's own rows, and wake it after the commit.
 
-    ``business_keys`` is what people search by, such as ``{"order": "ORD-1"}``. ``actor`` is who asked for it, by value.
-    What looks like a secret is refused in the input, and masked in keys and actor.
-    Raises: InputRefused when the input, a key or the actor does not fit; SagaError when a step was declared as done
-    together with the start, but no transaction is open to do it in.
-    Tx: joins the caller's transaction of the engine's database; opens one of its own only if nothing has to be joined.
+    ``business_keys`` are what operators search by, such as ``{"order": "ORD-1"}``. ``actor`` is who asked for the saga,
+    stored as text. Secrets are refused in the input, and masked in keys and actor.
+    Raises: InputRefused when the input, a key or the actor does not fit; SagaError when a step is declared as done
+    together with the start, but no transaction is open.
+    Tx: joins the caller's transaction of the engine's database; opens its own if there is none.
     """
     using = get_settings().database
     redactor = get_settings().redactor
@@ -121,7 +121,7 @@ def _insert(definition: type[SagaDefinition], saga: Saga, keys: dict[str, str]) 
     if keys:
         rows = [{"saga_id": saga.pk, "name": name, "value": value} for name, value in keys.items()]
         parts["keys"] = statements.insert(SagaKey, KEY_COLUMNS, rows)
-    # The attempts need the ids that the steps were given.
+    # The attempts need the ids of the inserted steps.
     clauses = ", ".join(
         f"{name} AS ({sql} RETURNING saga_id, id, name)" if name == "steps" else f"{name} AS ({sql})"
         for name, (sql, _) in parts.items()

@@ -1,7 +1,7 @@
-"""What happens to a step: its attempt ends, its lease is lost, it is asked again or compensated again.
+"""Transitions of a step: its attempt ends, its lease expires, it is retried, or it is compensated again.
 
-Every function changes a draft and writes nothing; the caller writes it. What the end of an attempt means is decided in
-``planner`` and ``budgets``; here it meets rows, and the saga where that turns back.
+Every function changes a draft; the caller writes it. ``planner`` and ``budgets`` decide what the end of an attempt
+means; this module applies it to the step's row, and to the saga if it starts compensating.
 
 Tx: inside the transaction that holds the draft.
 """
@@ -40,7 +40,7 @@ LAST_ERROR_CHARS = 300
 
 
 def record(draft: SagaDraft, step: SagaStep, direction: Direction, report: Report) -> None:
-    """Record the end of the live attempt of a step: close it, end the lease, move the step and, if so, the saga."""
+    """Record the end of a step's live attempt: close it, end the lease, and move the step and, if need be, the saga."""
     token = step.lease_token
     if token is None:
         raise ValueError(f"Step {step.name} of saga {draft.saga.pk} has no live attempt to record.")
@@ -56,7 +56,7 @@ def record(draft: SagaDraft, step: SagaStep, direction: Direction, report: Repor
 
 
 def settle_action(draft: SagaDraft, step: SagaStep, report: Report) -> None:
-    """Apply a definite answer to a step that waits or whose outcome is unknown: a late one, or an operator's word."""
+    """Apply a late answer, or an outcome that an operator states, to the action of a step without a live attempt."""
     holds.clear_hold(draft, step)
     if step.state == StepState.REFUSED and report.outcome is Outcome.SUCCEEDED:
         _reconsider(draft, step, reason="A person says that it happened.")
@@ -64,14 +64,14 @@ def settle_action(draft: SagaDraft, step: SagaStep, report: Report) -> None:
 
 
 def settle_compensation(draft: SagaDraft, step: SagaStep, report: Report, *, token: UUID | None = None) -> None:
-    """Apply a success to a step whose compensation is not live: the late answer of a token, or an operator's word."""
+    """Apply a success to a compensation that is not live: a late answer of ``token``, or an operator's statement."""
     must_verify = token is not None and _must_verify(draft, step, token)
     holds.clear_hold(draft, step)
     _record_compensation(draft, step, report, must_verify=must_verify)
 
 
 def ask_again(draft: SagaDraft, step: SagaStep, *, actor: str, reason: str) -> None:
-    """Make a step due now with a fresh budget, because an operator says so."""
+    """Make a step due now with a fresh budget, for an operator."""
     holds.clear_hold(draft, step, actor=actor, reason=reason)
     if step.state == StepState.REFUSED:
         _reconsider(draft, step, actor=actor, reason=reason)
@@ -81,7 +81,7 @@ def ask_again(draft: SagaDraft, step: SagaStep, *, actor: str, reason: str) -> N
 
 
 def expire_leases(draft: SagaDraft) -> None:
-    """Record every attempt whose lease has ended as lost; without a definition they stay."""
+    """Record every attempt with an expired lease as lost; without a definition, do nothing."""
     if draft.definition is None:
         return
     for step in draft.steps:
@@ -92,7 +92,7 @@ def expire_leases(draft: SagaDraft) -> None:
 
 
 def give_up_leases(draft: SagaDraft) -> None:
-    """End every lease without asking again: the saga is about to be abandoned, and an answer would be evidence only."""
+    """End every lease without a retry, because the saga is about to be abandoned; late answers are only evidence."""
     for step in draft.steps:
         if step.lease_token is None:
             continue
@@ -109,7 +109,7 @@ def give_up_leases(draft: SagaDraft) -> None:
 
 
 def reopen(draft: SagaDraft, step: SagaStep) -> None:
-    """Compensate a step again, because an effect showed after it was compensated (rule S4)."""
+    """Compensate a step again, because a late effect showed after its compensation (rule S4)."""
     saga = draft.saga
     if step.state == StepState.COMPENSATED:
         step.reopen()
@@ -192,7 +192,7 @@ def _apply(
     is_over = move.state in (StepState.SUCCEEDED, StepState.REFUSED, StepState.COMPENSATED)
     step.finished_at = draft.now if is_over else None
     if is_over:
-        # What a person would undo or decide is no longer what the form showed.
+        # An open form shows an outdated state of the step.
         draft.bump_revision()
     if direction is Direction.ACTION:
         what = ACTION_EVENTS[move.state]
@@ -209,7 +209,7 @@ def _apply(
 
 
 def _reconsider(draft: SagaDraft, step: SagaStep, *, actor: str | None = None, reason: str) -> None:
-    """Take a refusal for open again."""
+    """Reopen a refused step: it waits for a retry."""
     before = step.state
     step.reconsider()
     step.finished_at, step.waiting_for = None, WaitingFor.RETRY.value
@@ -236,8 +236,8 @@ def _is_spent(draft: SagaDraft, step: SagaStep, direction: Direction, report: Re
 
 
 def _next_due(draft: SagaDraft, step: SagaStep, direction: Direction, report: Report, *, is_spent: bool) -> datetime:
-    """Return when the step is asked again: at once if somebody woke it while it was asked."""
-    if step.is_woken and report.outcome is not Outcome.SUCCEEDED:  # a second look at a success is not hurried
+    """Return when the step runs again: now if it was woken during the attempt that ended."""
+    if step.is_woken and report.outcome is not Outcome.SUCCEEDED:  # the verification of a success keeps its delay
         return draft.now
     delay = budgets.compute_delay(
         _budget_of(draft, step, direction),
@@ -261,10 +261,10 @@ def _budget_of(draft: SagaDraft, step: SagaStep, direction: Direction) -> Budget
 
 
 def _must_verify(draft: SagaDraft, step: SagaStep, token: UUID) -> bool:
-    """Return whether the compensation of this token, which succeeded, must run once more."""
+    """Return whether the successful compensation of this token must run once more."""
     attempt = draft.find_attempt(token)
     if attempt is not None and attempt.epoch != step.epoch:
-        return True  # the effect showed while it ran, so it may have missed it
+        return True  # the effect showed during the attempt, which may have missed it
     if attempt is None or draft.definition is None or _declared_step(draft, step).verify_after is None:
         return False
     actions = [action for action in draft.attempts_of(step, Direction.ACTION) if action.outcome == Outcome.SUCCEEDED]
@@ -279,7 +279,7 @@ def _must_verify(draft: SagaDraft, step: SagaStep, token: UUID) -> bool:
 def _declared_step(draft: SagaDraft, step: SagaStep) -> Step:
     """Return the declaration of a step row.
 
-    Raises: ValueError when the code has no definition for the saga; callers check that first.
+    Raises: ValueError when the code has no definition of the saga; callers check that first.
     """
     if draft.definition is None:
         raise ValueError(f"Saga {draft.saga.pk} has no definition in the code.")

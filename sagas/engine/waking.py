@@ -1,7 +1,7 @@
-"""Wake a step that waits: what it waits for may have come, so it is asked again at once.
+"""Waking of steps: a waiting step is retried at once, because what it waits for may have come.
 
-A wake decides nothing. It moves the due time of a step that waits. A step that is being asked right now gets a mark on
-its row, and the record of that attempt makes it due at once. Both happen under the saga row's lock, so no wake is lost
+A wake decides nothing. It moves the due time of a waiting step. A step with a live attempt gets a mark on its row, and
+the record of that attempt makes the step due at once. Both happen under the saga row's lock, so no wake is lost
 between an attempt that saw nothing yet and its record.
 """
 
@@ -28,28 +28,28 @@ MAX_NAME_CHARS, MAX_REASON_CHARS = 200, 500
 
 @dataclass(frozen=True, kw_only=True)
 class WakeResult:
-    """What a wake found, step by step. Steps that are over, or not reached yet, are in none of the lists."""
+    """Result of a wake, step by step. Steps that are finished or not reached yet are in none of the lists."""
 
     saga_id: UUID
     state: str
     """The saga's state."""
     hold: str
-    """Why the saga is held, or an empty text. What is due then waits for the end of the hold."""
+    """Why the saga is held, or an empty text. Due steps then wait for the end of the hold."""
     due: tuple[str, ...]
-    """Steps that waited: they are asked again at once."""
+    """Waiting steps, which are retried at once."""
     marked: tuple[str, ...]
-    """Steps under a live attempt: they are asked again as soon as it ends, unless it brings the answer."""
+    """Steps with a live attempt, which are retried as soon as it ends, unless it brings the answer."""
     held: tuple[str, ...]
-    """Steps that are held for an operator; a wake does not end a hold."""
+    """Held steps; a wake does not end a hold."""
 
     @property
     def is_heard(self) -> bool:
-        """Return whether some step is asked again because of this wake, or of an earlier one."""
+        """Return whether a step is retried because of this wake or an earlier one."""
         return bool(self.due or self.marked)
 
     @property
     def message(self) -> str:
-        """One sentence for people."""
+        """Return the result as one sentence."""
         if not SagaState(self.state).is_open:
             return f"The saga is {self.state}; nothing waits any more."
         parts = [f"asked again {when}: {', '.join(names)}" for when, names in self._list_times() if names]
@@ -63,14 +63,14 @@ class WakeResult:
 
 
 def wake(saga: Saga | UUID | str, step: str | None = None, *, actor: str = "", reason: str = "") -> WakeResult:
-    """Ask a waiting step of a saga again at once, or every step of it that waits.
+    """Retry a waiting step of a saga at once, or all of its waiting steps.
 
-    Budgets stay as they are: a poll of a step in progress costs none, an attempt after a failure costs one as ever.
+    Budgets are unchanged: a poll of a step in progress is free, and an attempt after a failure counts as usual.
     Waking twice is harmless. ``actor`` and ``reason`` go into the history.
-    Raises: SagaNotFound; StepNotFound, which names the steps that there are; InputRefused for an actor or a reason that
-    cannot be stored.
-    Tx: joins the caller's transaction of the engine's database, so that what the step waits for and the wake commit
-    together; opens one of its own, at READ COMMITTED, if there is none. Wake-ups after the commit.
+    Raises: SagaNotFound; StepNotFound, which lists the saga's steps; InputRefused for an actor or a reason that cannot
+    be stored.
+    Tx: joins the caller's transaction of the engine's database, so that the wake commits together with what the step
+    waits for; opens its own, at READ COMMITTED, if there is none. Wake-ups are sent after the commit.
     Locks: the saga row, until the caller's commit. Write the rows that steps read before you call it.
     """
     saga_id = read_id(saga)
@@ -92,9 +92,9 @@ def wake(saga: Saga | UUID | str, step: str | None = None, *, actor: str = "", r
 
 
 def read_id(saga: Saga | UUID | str) -> UUID:
-    """Return the id of a saga given by its row, its id or the text of that.
+    """Return the id of a saga given by its row, its id or the id as text.
 
-    Raises: SagaNotFound for what can be none.
+    Raises: SagaNotFound for anything else.
     """
     if isinstance(saga, Saga):
         return UUID(str(saga.pk))
@@ -128,7 +128,7 @@ def _describe(snapshot: SagaSnapshot, steps: Iterable[SagaStep]) -> WakeResult:
 
 
 def _is_second_look(snapshot: SagaSnapshot, step: SagaStep) -> bool:
-    """Return whether a compensation that succeeded waits for its second look (``verify_after``), for a reason."""
+    """Return whether a compensation succeeded and waits for its verification (``verify_after``)."""
     if step.state != StepState.COMPENSATING:
         return False
     attempts = snapshot.attempts_of(step, Direction.COMPENSATION)

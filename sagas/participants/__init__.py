@@ -1,1 +1,1 @@
-"""Databases of participants: which one a step works on, and the barrier that guards it."""
+"""Databases of participants: the one that a step works on, and the barrier that guards it."""

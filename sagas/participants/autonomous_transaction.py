@@ -1,7 +1,7 @@
-"""Autonomous transactions for participants: work that is committed whatever becomes of the caller's transaction.
+"""Autonomous transactions for participants: work that is committed whatever happens to the caller's transaction.
 
-For what has happened even if the caller rolls back, such as the books of a simulated provider, an audit trail, or a
-counter of attempts. Not for effects of a step: those are to be undone with its transaction.
+They record what has happened even if the caller rolls back, such as the books of a simulated provider, an audit
+trail, or a counter of attempts. Effects of a step do not belong here: they must roll back with its transaction.
 
 Source: Oracle PL/SQL, ``PRAGMA AUTONOMOUS_TRANSACTION``; PostgreSQL has none, so it takes a second connection.
 """
@@ -18,13 +18,13 @@ Result = TypeVar("Result")
 
 
 def commit_autonomously(using: str, work: Callable[[], Result]) -> Result:
-    """Run the work in a transaction of its own and commit it before returning.
+    """Run the work in its own transaction and commit it before returning.
 
-    Inside an open transaction the work runs on a connection of its own, in a thread that lives as long as the work,
-    because Django's connections belong to threads. It sees nothing that the caller has not committed, and must not need
-    a row that the caller has locked: the two would wait for each other.
-    Raises: what the work raises; then nothing of it is kept.
-    Tx: opens one, never the caller's.
+    Inside an open transaction the work runs on its own connection, in a thread that lives as long as the work, because
+    Django's connections belong to threads. It does not see uncommitted changes of the caller, and must not need a row
+    that the caller has locked: the two would wait for each other.
+    Raises: any exception of the work, which is then rolled back.
+    Tx: opens its own, never joins the caller's.
     """
     if not connections[using].in_atomic_block:
         return _commit(using, work)

@@ -1,9 +1,8 @@
-"""Guard a participant that has a database of its own against repeats, late actions and empty compensations.
+"""Barrier: guards a participant with its own database against repeats, late actions and empty compensations.
 
-One row per (step key, direction, epoch) stands beside the participant's data and commits with them. A repeat finds
-the stored result; a
-compensation that comes first leaves a tombstone, and the late action is fenced. In the engine's own database the
-step and attempt rows serve instead.
+One row per (step key, direction, epoch) is stored beside the participant's data and commits with them. A repeat finds
+the stored result. A compensation that comes first leaves a tombstone, and the late action is fenced. In the engine's
+database the step and attempt rows serve instead.
 
 Source: DTM, the sub-transaction barrier (dtm-labs/dtm ``client/dtmcli/barrier.go``).
 """
@@ -23,22 +22,22 @@ from ..models import BarrierState, SagaBarrier
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Say what the barrier knows when an attempt arrives."""
+    """State of the barrier when an attempt arrives."""
 
     is_done: bool = False
-    """It already happened; ``result`` is what it returned then."""
+    """Whether the call has already happened; ``result`` is what it returned."""
     is_empty: bool = False
-    """A compensation whose action never passed the barrier and never will: there is nothing to undo."""
+    """Whether this is a compensation whose action never passed the barrier and never will: nothing is to undo."""
     result: dict[str, Any] | None = None
-    """The stored result of a repeat."""
+    """The stored result, for a repeat."""
 
 
 def enter(using: str, key: str, direction: Direction, epoch: int, *, is_local: bool = False) -> Entry:
-    """Pass the barrier, or learn why not.
+    """Pass the barrier, or return why the function must not run.
 
-    ``is_local``: the effect commits with the row, so what one epoch has undone no later one undoes again.
-    Raises: Fenced when an action finds that its compensation came first.
-    Locks: the action's barrier row, so that an action and its compensation come one after the other.
+    ``is_local``: the effect commits with the row, so a compensation that is done in one epoch is not repeated in another.
+    Raises: Fenced when an action arrives after its compensation.
+    Locks: the action's barrier row, so that an action and its compensation are serialized; then a compensation's own.
     Tx: must be inside the participant's transaction.
     """
     action, _ = _take(using, key, Direction.ACTION, 0, direction)
@@ -54,7 +53,7 @@ def enter(using: str, key: str, direction: Direction, epoch: int, *, is_local: b
 
 
 def finish(using: str, key: str, direction: Direction, epoch: int, result: dict[str, Any] | None) -> None:
-    """Store the result under the key; a tombstone stays one.
+    """Store the result under the key; a tombstone is kept.
 
     Tx: inside the participant's transaction, or one of its own after an external call.
     """
@@ -69,7 +68,7 @@ def _find_done_compensation(using: str, key: str) -> SagaBarrier | None:
 
 
 def _enter_action(using: str, row: SagaBarrier) -> Entry:
-    # Looked for beside a new row, too: the action's own may have been lost, and the compensation's not.
+    # Also checked for a new row: the action's row may have been lost while the compensation's was not.
     compensations = SagaBarrier.objects.using(using).filter(key=row.key, direction=Direction.COMPENSATION.value)
     if row.state == BarrierState.TOMBSTONE or compensations.exists():
         raise Fenced(f"The compensation of {row.key} came first; the action is refused.")
@@ -79,7 +78,7 @@ def _enter_action(using: str, row: SagaBarrier) -> Entry:
 
 
 def _take(using: str, key: str, direction: Direction, epoch: int, arriving: Direction) -> tuple[SagaBarrier, bool]:
-    """Insert the row or lock the one that is there. A compensation that inserts the action's row leaves a tombstone."""
+    """Insert the row and lock it, whether new or old; an arriving compensation inserts the action's as a tombstone."""
     is_tombstone = arriving is Direction.COMPENSATION and direction is Direction.ACTION
     state = BarrierState.TOMBSTONE if is_tombstone else BarrierState.INTENT
     now = transactions.read_now(using)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def participant_label(definition: type[SagaDefinition], step: Step) -> str:
     """Return the app label of a step's participant: what it declares, else the definition's own app.
 
-    Returns: an empty text when the definition stands in no app.
+    Returns: an empty text when the definition is in no app.
     """
     if step.participant is not None:
         return step.participant
@@ -28,9 +28,9 @@ def participant_label(definition: type[SagaDefinition], step: Step) -> str:
 
 
 def participant_database(definition: type[SagaDefinition], step: Step) -> str:
-    """Return the alias that the router names for writes of the step's participant.
+    """Return the alias that the router gives for writes of the step's participant.
 
-    Returns: the engine's alias for an app without models, or an unknown one (a system check reports those).
+    Returns: the engine's alias for an app that is unknown (a system check reports it) or has no models.
     """
     label = participant_label(definition, step)
     if label in apps.app_configs:
@@ -40,9 +40,9 @@ def participant_database(definition: type[SagaDefinition], step: Step) -> str:
 
 
 def require_participant_database(definition: type[SagaDefinition], step: Step) -> str:
-    """Return the alias that the project's routers name for writes of the step's participant.
+    """Return the alias that the project's routers give for writes of the step's participant, once checked.
 
-    Raises: Misconfigured when a router raises, or names what DATABASES does not have.
+    Raises: Misconfigured when a router raises, or gives an alias that is not in DATABASES.
     """
     where = f"the participant {participant_label(definition, step)!r} of step {step.name}"
     try:
@@ -57,7 +57,7 @@ def require_participant_database(definition: type[SagaDefinition], step: Step) -
 
 
 def runs_in_engine_database(definition: type[SagaDefinition] | None, step: Step) -> bool:
-    """Tell whether the step's data and the engine's rows commit together; not where a router cannot say so."""
+    """Return whether the step's participant uses the engine's database; False if a router fails."""
     if definition is None:
         return False
     try:
@@ -67,9 +67,9 @@ def runs_in_engine_database(definition: type[SagaDefinition] | None, step: Step)
 
 
 def barrier_databases() -> list[str]:
-    """Return the aliases that hold a barrier table, by the project's routers, the engine's first.
+    """Return the aliases that hold a barrier table according to the project's routers, the engine's first.
 
-    One that no model is written to is a replica of another, and has its rows.
+    An alias that no model is written to is a replica, so it is left out.
     """
     own = get_settings().database
     written = {router.db_for_write(model) for model in apps.get_models()}

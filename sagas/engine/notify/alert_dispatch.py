@@ -1,9 +1,9 @@
-"""Call the hooks of ``SAGAS["ON_ATTENTION"]`` after the commit, without ever making the engine wait or fail.
+"""Alert dispatch: the hooks of ``SAGAS["ON_ATTENTION"]`` are called after the commit and never delay the engine.
 
 Alerts go into a bounded queue of this process, and one daemon thread calls the hooks: it holds no lease, no lock and
-no transaction, and gives its database connections back whenever it has nothing to do. A hook that fails is called
-again a few times. This is best effort: what a process has not said when it dies, or has no room for, is never said.
-The rows keep the attention, and so do the metrics; alert on those, too.
+no transaction, and closes its database connections whenever it is idle. A hook that fails is retried a few times.
+Delivery is best effort: alerts are lost when the process dies or its queue is full. Rows and metrics keep the
+attention, so alert on those, too.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .background_queue import BackgroundQueue
 logger = logging.getLogger(__name__)
 
 CAPACITY = 1_000  # alerts that one process keeps for slow hooks
-PAUSES_SECONDS = (1.0, 10.0, 60.0)  # before a hook that failed is called again; then it is given up
-FLUSH_SECONDS = 5.0  # how long a process that ends waits for its last alerts
+PAUSES_SECONDS = (1.0, 10.0, 60.0)  # before each retry of a failed hook; after the last one it is given up
+FLUSH_SECONDS = 5.0  # how long an ending process waits for its last alerts
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Call:
-    """One hook that is to be called with one alert."""
+    """Pending call of one hook with one alert."""
 
     hook: str
     alert: Alert
@@ -40,9 +40,9 @@ class _Call:
 
 
 def announce(alerts: Iterable[Alert]) -> None:
-    """Have every hook told of every alert. Never blocks, never raises.
+    """Queue a call of every hook with every alert. Never blocks, never raises.
 
-    Tx: call it after the commit.
+    Tx: after the commit.
     """
     try:
         for hook in get_settings().on_attention:
@@ -54,7 +54,7 @@ def announce(alerts: Iterable[Alert]) -> None:
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> None:
-    """Wait until every hook was called once for everything announced so far, at most so long."""
+    """Wait until every hook was called once for all alerts announced so far, at most ``seconds``."""
     _queue.flush(seconds)
 
 
@@ -63,7 +63,7 @@ def _make(call: _Call) -> None:
 
 
 def _try_again(call: _Call, error: BaseException, may_repeat: bool) -> tuple[_Call, float] | None:
-    """Return the next try of a call that failed, or None when it is given up."""
+    """Return the next try of a failed call and its delay, or None when the call is given up."""
     facts = {"hook": call.hook, "saga_id": str(call.alert.saga_id), "reason": call.alert.reason}
     if call.tries >= len(PAUSES_SECONDS) or not may_repeat:
         logger.error("Alert given up.", extra=facts, exc_info=error)

@@ -1,7 +1,7 @@
-"""A bounded queue of this process, and one daemon thread that handles what is put into it.
+"""A bounded queue of this process, and one daemon thread that handles its items.
 
-Whoever puts something in neither waits nor fails, however slow or broken what handles it is. The thread starts with the
-first item and again after a fork, ends with no error of the handler, and lets the process end.
+A producer neither waits nor fails, however slow or broken the handler is. The thread starts with the first item and
+again after a fork, survives errors of the handler, and does not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-IDLE_SECONDS = 3600.0  # how long the thread sleeps at most; an item wakes it
+IDLE_SECONDS = 3600.0  # the longest sleep of the thread; an item wakes it
 
 Item = TypeVar("Item")
 Repeat = tuple[Item, float]
-"""What is to be handled again, and after how many seconds."""
+"""An item to handle again, and after how many seconds."""
 
 
 class BackgroundQueue(Generic[Item]):
-    """Items of this process that one thread handles, in order; a repeat when its time has come."""
+    """Queue of items that one thread handles in order; repeats are handled when they are due."""
 
     def __init__(
         self,
@@ -33,15 +33,15 @@ class BackgroundQueue(Generic[Item]):
     ) -> None:
         """Set up a queue; its thread starts with the first item.
 
-        ``on_error`` gets what ``handle`` raised and whether there is room for a repeat. It returns the repeat that it
-        wants, if any; ``flush`` does not wait for that. ``on_idle`` is called before the thread waits.
+        ``on_error`` gets the item, what ``handle`` raised, and whether there is room for a repeat. It returns the
+        repeat, if any; ``flush`` does not wait for it. ``on_idle`` is called before the thread waits.
         """
         self._handle, self._on_error, self._on_idle = handle, on_error, on_idle
         self._thread_name, self._capacity = thread_name, capacity
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: a forked child leaves what is queued to its parent."""
+        """Reset the queue: a forked child leaves the queued items to its parent."""
         self.has_failed = False
         self._lock = threading.Lock()
         self._items: queue.Queue[Item] | None = None
@@ -51,7 +51,7 @@ class BackgroundQueue(Generic[Item]):
     def put(self, item: Item) -> bool:
         """Queue an item. Never blocks.
 
-        Returns: whether there was room for it.
+        Returns: whether there was room.
         """
         with self._lock:
             if self._items is None:
@@ -68,23 +68,23 @@ class BackgroundQueue(Generic[Item]):
         return True
 
     def flush(self, seconds: float) -> None:
-        """Wait until every item was handled once, at most so long."""
+        """Wait until every item was handled once, at most ``seconds``."""
         items, end = self._items, time.monotonic() + seconds
         while items is not None and items.unfinished_tasks and time.monotonic() < end:
             time.sleep(0.01)
 
     def count(self) -> int:
-        """Return how many items wait."""
+        """Return how many items are waiting."""
         return self._items.qsize() if self._items is not None else 0
 
     @property
     def has_thread(self) -> bool:
-        """Whether anything was put in, in this process."""
+        """Return whether an item was queued in this process."""
         return self._thread is not None
 
     @property
     def busy_seconds(self) -> float:
-        """How long the item that is being handled has been."""
+        """Return how long the present item has been handled."""
         since = self._busy_since
         return time.monotonic() - since if since is not None else 0.0
 
@@ -99,7 +99,7 @@ class BackgroundQueue(Generic[Item]):
                 self._handle_one(item, later)
 
     def _take_one(self, items: queue.Queue[Item], later: list[tuple[float, Item]]) -> None:
-        """Handle the next item; come back without one when a repeat is due."""
+        """Handle the next item, or return without one when a repeat is due."""
         try:
             item = items.get_nowait()
         except queue.Empty:
@@ -119,7 +119,7 @@ class BackgroundQueue(Generic[Item]):
         try:
             self._handle(item)
             self.has_failed = False
-        except BaseException as error:  # noqa: BLE001 - also of code that calls sys.exit(): the others must go on
+        except BaseException as error:  # noqa: BLE001 - also from sys.exit(): other items must be handled
             self.has_failed = True
             if repeat := self._on_error(item, error, len(later) < self._capacity()):
                 later.append((time.monotonic() + repeat[1], repeat[0]))

@@ -1,4 +1,4 @@
-"""Ask Celery which application publishes from here, and where its routes would send a wake-up."""
+"""Celery applications: which one publishes from here, and where its routes would send a wake-up."""
 
 from __future__ import annotations
 
@@ -15,31 +15,29 @@ EXAMPLE = str(UUID(int=0))
 
 
 def read_names() -> tuple[str, str | None]:
-    """Return the names of the application of this thread, and of the one of threads that have made none themselves;
-    None for the second: it is the same.
-    """
-    current = current_app._get_current_object()  # noqa: SLF001 - the only way from a proxy to what it stands for
+    """Return the names of this thread's application and of the default one, None if that is missing or the same."""
+    current = current_app._get_current_object()  # noqa: SLF001 - the only way from a proxy to its object
     default = default_app._get_current_object()  # noqa: SLF001
     return str(current.main), None if default is None or default is current else str(default.main)
 
 
 def is_fallback() -> bool:
-    """Return whether the application is the one that Celery makes up where a project has made none."""
+    """Return whether the application is the fallback that Celery creates when the project has none."""
     app = current_app._get_current_object()  # noqa: SLF001
     return app.main == "default" and not app.fixups
 
 
 def find_route_fault(queue: str) -> str:
-    """Return what would become of a wake-up instead of getting into a queue, or nothing."""
+    """Return what would happen to a wake-up that does not reach its queue; an empty text if it does."""
     app = current_app
-    # A set of queues of its own: looking a queue up adds it, and a plain worker consumes from all it has.
+    # A separate set of queues, because a lookup adds the queue, and a plain worker consumes from all that it has.
     queues = app.amqp.Queues(app.conf.task_queues)
     router = app.amqp.Router(queues=queues)
     try:
         options = router.route({"queue": queue}, TASK, [EXAMPLE], {})
     except QueueNotFound:
         return ""  # E012
-    except Exception as error:  # noqa: BLE001 - the project's own routers are called
+    except Exception as error:  # noqa: BLE001 - the project's own routers may raise anything
         return f"are lost: a router of task_routes raises {type(error).__name__}"
     return _compare(queue, options)
 

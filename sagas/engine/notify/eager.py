@@ -1,8 +1,8 @@
-"""Answer wake-ups where they are made: what ``task_always_eager`` asks for, as projects set it in tests and on a desk.
+"""Eager wake-ups for ``task_always_eager``, as projects set it in tests and for local development.
 
-A wake-up is answered in the thread that sends it, after the commit, on the connections that are open there, for steps
-of any queue, and never inside another saga's step. Retries, deadlines and what is woken inside a transaction wait for a
-sweep, or for ``sagas.testing.drain``.
+A wake-up is handled in the thread that sends it, after the commit, on that thread's open connections, for steps of any
+queue, and never inside another saga's step. Retries, deadlines and wake-ups inside a transaction wait for a sweep or
+for ``sagas.testing.drain``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Look = Callable[[UUID], None]
 
 
 class _Waiting(threading.local):
-    """Wake-ups of one thread that are not answered yet; None: they may be answered at once."""
+    """Wake-ups of one thread that are not handled yet; None: they may be handled at once."""
 
     wakeups: deque[tuple[UUID, Look]] | None = None
 
@@ -32,9 +32,9 @@ _waiting = _Waiting()
 
 
 def answer(saga_id: UUID, look: Look) -> None:
-    """Look at a saga or a bulk now, or as soon as what this thread does for another one is over.
+    """Call ``look`` for a saga or a bulk now, or as soon as this thread has finished with another one.
 
-    Raises: KeyboardInterrupt alone.
+    Raises: KeyboardInterrupt only.
     """
     if _waiting.wakeups is not None:
         _waiting.wakeups.append((saga_id, look))
@@ -45,9 +45,7 @@ def answer(saga_id: UUID, look: Look) -> None:
 
 @contextmanager
 def held_back(*, is_answered: bool = True) -> Iterator[None]:
-    """Keep the wake-ups that are made inside, and answer them at the end, unless an exception comes out or nobody wants
-    them answered.
-    """
+    """Hold back wake-ups sent inside, and handle them at the end; drop them on an exception or not ``is_answered``."""
     if _waiting.wakeups is not None:
         yield
         return
@@ -70,12 +68,12 @@ def _call(saga_id: UUID, look: Look) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException:
-        # Whoever sends it has committed, and must not fail; a sweep finds the saga.
+        # The sender has committed and must not fail; a sweep finds the saga.
         logger.exception("Saga could not be advanced.", extra={"saga_id": str(saga_id)})
 
 
 def _is_in_transaction() -> bool:
-    """Return whether a transaction is open that a step must not join; the one of a TestCase does not count."""
+    """Return whether a transaction is open that a step must not join; that of a TestCase does not count."""
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
             try:

@@ -1,7 +1,7 @@
-"""Wake-ups: messages that ask a worker to look at a saga, sent without ever waiting for a broker.
+"""Wake-ups: messages that ask a worker to advance a saga, sent without ever waiting for a broker.
 
-A wake-up is put into a bounded queue of this process and one daemon thread publishes it. A slow, frozen or absent
-broker costs nothing but the wake-up: what is not delivered is found by the sweep.
+A wake-up is put into a bounded queue of this process, and one daemon thread publishes it. A slow, frozen or absent
+broker costs only the wake-up: the sweep finds the saga.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from .celery_apps import TASK
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = (
-    1.0  # how long a short-lived process waits at its end for the last wake-ups; a worker's sweep covers the rest
+    1.0  # how long a short-lived process waits at exit for its last wake-ups; a worker's sweep covers the rest
 )
-STUCK_SECONDS = 5.0  # a broker that takes longer for one wake-up counts as away
-ANSWER_HOLDS_SWEEPS = 3  # a broker that has not answered for so many sweeps may hold anything
+STUCK_SECONDS = 5.0  # a broker that takes longer for one wake-up counts as failing
+ANSWER_HOLDS_SWEEPS = 3  # a queue length older than this many sweep intervals is not used
 
-BY_CELERY, NOTHING = "celery", "none"  # what SAGAS["WAKEUP"] may say instead of a path
+BY_CELERY, NOTHING = "celery", "none"  # values of SAGAS["WAKEUP"] other than a dotted path
 
 WakeUp = tuple[UUID, str]
-Question = str  # a queue whose length somebody wants to know
+Question = str  # a queue whose length is to be read
 _found: dict[str, Callable[[UUID, str], None]] = {}
 
 
 def send(saga_id: UUID, queue_name: str = "") -> None:
-    """Ask a worker that serves the queue to look at the saga. Never blocks, never raises."""
+    """Wake a worker that serves the queue to advance the saga. Never blocks, never raises."""
     settings = get_settings()
     try:
         find_sender(settings.wakeup)(saga_id, queue_name or settings.common_queue)
@@ -48,12 +48,12 @@ def send(saga_id: UUID, queue_name: str = "") -> None:
 
 
 def send_after_commit(saga_id: UUID, queues: Iterable[str] = ("",)) -> None:
-    """Wake a saga or a bulk once what is written now is committed, in each of the queues.
+    """Send a wake-up for a saga or a bulk to each of the queues after the commit.
 
-    Tx: of the engine's database; without one at once.
+    Tx: of the engine's database; without one, the wake-ups are sent at once.
     """
     for name in queues:
-        # A function, since Django asks a callback that fails for its name.
+        # A function, because Django logs the name of a callback that fails.
         transaction.on_commit(
             lambda name=name: send(saga_id, name),  # type: ignore[misc]
             using=get_settings().database,
@@ -64,7 +64,7 @@ def send_after_commit(saga_id: UUID, queues: Iterable[str] = ("",)) -> None:
 def find_sender(name: str) -> Callable[[UUID, str], None]:
     """Return the function that ``SAGAS["WAKEUP"]`` names: ``celery``, ``none``, or a dotted path.
 
-    Raises: ImportError for a path that leads nowhere.
+    Raises: ImportError for a path that cannot be imported.
     """
     if name == BY_CELERY:
         return send_by_celery
@@ -76,11 +76,11 @@ def find_sender(name: str) -> Callable[[UUID, str], None]:
 
 
 def send_nothing(saga_id: UUID, queue_name: str) -> None:
-    """Leave everything to the sweep: for projects without a broker, and for tests."""
+    """Send nothing and leave everything to the sweep: for projects without a broker, and for tests."""
 
 
 def send_by_celery(saga_id: UUID, queue_name: str) -> None:
-    """Hand the wake-up to the thread that publishes through Celery, or answer it here if Celery is eager."""
+    """Queue the wake-up for the thread that publishes through Celery, or handle it here if Celery is eager."""
     if current_app.conf.task_always_eager:
         eager.answer(saga_id, current_app.tasks[TASK].look)
         return
@@ -88,25 +88,25 @@ def send_by_celery(saga_id: UUID, queue_name: str) -> None:
 
 
 def uses_celery() -> bool:
-    """Return whether wake-ups go to Celery; else nobody is woken, or somebody whom the engine does not know."""
+    """Return whether wake-ups go to Celery and not to the project's own function or nowhere."""
     return find_sender(get_settings().wakeup) is send_by_celery
 
 
 def sends_anything() -> bool:
-    """Return whether wake-ups go anywhere; else all is left to sweeps that run what is due."""
+    """Return whether wake-ups are sent at all; otherwise sweeps execute what is due."""
     return find_sender(get_settings().wakeup) is not send_nothing
 
 
 def is_failing() -> bool:
-    """Return whether the broker did not take the latest wake-up of this process, or lets it wait."""
+    """Return whether publishing this process's latest wake-up failed or takes too long."""
     return _sender.is_failing()
 
 
 def count_waiting(queue_name: str) -> int:
-    """Return about how many wake-ups wait to be answered, in this process and in the broker's queue.
+    """Return approximately how many wake-ups wait in this process and in the broker's queue.
 
-    Never blocks: it is what the broker said the last time, and asks it anew. 0 when nothing is known, also where
-    another function than ``send_by_celery`` sends them.
+    Never blocks: it uses the broker's latest answer and asks again in the background. 0 when nothing is known, also
+    when wake-ups are not sent by ``send_by_celery``.
     """
     if not uses_celery() or current_app.conf.task_always_eager:
         return 0
@@ -114,7 +114,7 @@ def count_waiting(queue_name: str) -> int:
 
 
 class _Sender:
-    """What waits to be published from this process, and what the broker has said about its queues."""
+    """Queue of what this process has yet to publish, and the broker's latest answers about its queues."""
 
     def __init__(self) -> None:
         self.queue: BackgroundQueue[WakeUp | Question] = BackgroundQueue(
@@ -126,18 +126,18 @@ class _Sender:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, in a forked child."""
+        """Reset the state in a forked child."""
         self.queue.forget()
         self._asked: set[str] = set()
         self._answers: dict[str, tuple[int, float]] = {}
         self._warnings = RareWarnings(logger)
 
     def is_failing(self) -> bool:
-        """Return whether the latest publishing failed, or takes too long."""
+        """Return whether the latest publishing failed or takes too long."""
         return self.queue.has_failed or self.queue.busy_seconds > STUCK_SECONDS
 
     def count_waiting(self, queue_name: str) -> int:
-        """Return what is known, and have the broker asked again unless it has yet to answer."""
+        """Return the known count, and ask the broker again unless a question is still open."""
         count, answered_at = self._answers.get(queue_name, (0, 0.0))
         is_old = time.monotonic() - answered_at > ANSWER_HOLDS_SWEEPS * get_settings().sweep_interval.total_seconds()
         unsent = self.queue.count()
@@ -147,14 +147,14 @@ class _Sender:
         return unsent + (0 if is_old else count)
 
     def put(self, item: WakeUp | Question) -> None:
-        """Queue a wake-up or a question, or drop it when the broker cannot keep up."""
+        """Queue a wake-up or a question; drop it when the queue is full."""
         if not self.queue.put(item):
             if isinstance(item, str):
                 self._asked.discard(item)
             self._warnings.warn("Wake-up queue full; wake-up dropped, the sweep will find the saga.")
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> None:
-        """Wait until every wake-up is out, at most so long."""
+        """Wait until every wake-up is published, at most ``seconds``."""
         self.queue.flush(seconds)
 
     def _publish(self, item: WakeUp | Question) -> None:
@@ -165,15 +165,15 @@ class _Sender:
             current_app.tasks[TASK].apply_async(args=[str(item[0])], queue=item[1], retry=False, ignore_result=True)
 
     def _note_failure(self, _item: WakeUp | Question, error: BaseException, _may_repeat: bool) -> None:
-        """Leave the wake-up to the sweep, whatever the broker's client has raised."""
+        """Log that the wake-up is left to the sweep, whatever the broker's client has raised."""
         self._warnings.warn(f"Wake-up not published: {type(error).__name__}; the sweep will find the saga.")
 
 
 def _ask_broker(queue_name: str) -> int:
-    """Return how many messages a queue holds that no worker has taken."""
+    """Return how many messages of a queue no worker has taken."""
     declared = current_app.amqp.queues[queue_name]
     with current_app.pool.acquire(block=True) as connection, connection.channel() as channel:
-        # Declared as it would be for a message; asking passively fails with Redis under a key prefix (kombu 5.7).
+        # Declared as for a message, because a passive declaration fails with Redis under a key prefix (kombu 5.7).
         answer = channel.queue_declare(
             queue=declared.name,
             durable=declared.durable,

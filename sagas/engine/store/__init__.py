@@ -1,1 +1,1 @@
-"""Rows of one saga: read as a snapshot, written as one unit of work."""
+"""Rows of one saga: read as a snapshot, and written as one unit of work."""

@@ -1,4 +1,4 @@
-"""Business keys as they are stored and searched for: checked, and with secrets masked."""
+"""Business keys as they are stored and searched for: checked, with secrets masked."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ...exceptions import InputRefused
 
 
 def check_keys(keys: Mapping[str, str]) -> dict[str, str]:
-    """Return business keys as they are stored: with secrets masked.
+    """Check business keys, and return them with secrets masked, as they are stored.
 
-    Raises: InputRefused for a name or a value that cannot be one.
+    Raises: InputRefused for an invalid name or value.
     """
     if not isinstance(keys, Mapping):
         raise InputRefused(f"Business keys are a dict of texts by name, not {type(keys).__name__}.")

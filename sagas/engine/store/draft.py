@@ -1,7 +1,7 @@
-"""Changes of one saga, collected in memory: what the engine and an operator's operation do before it is written.
+"""Changes of one saga, collected in memory by the engine or an operation before they are written.
 
-Both work on a draft. That of a locked saga (``unit_of_work``) can be written; one made here, from a snapshot, cannot:
-it shows what would come of an operation.
+The draft of a locked saga (``unit_of_work``) can be written. A draft made from a snapshot cannot: it only shows what
+an operation would do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .statements import STEP_COLUMNS, values_of
 
 
 class SagaDraft(SagaSnapshot):
-    """A saga whose rows may be changed in memory, with what was added to its attempts, history and keys."""
+    """Saga whose rows may be changed in memory, with the additions to its attempts, history and keys."""
 
     def __init__(
         self, saga: Saga, steps: list[SagaStep], now: datetime, attempts: list[SagaAttempt] | None = None
@@ -41,7 +41,7 @@ class SagaDraft(SagaSnapshot):
 
     @staticmethod
     def of(snapshot: SagaSnapshot) -> SagaDraft:
-        """Return a draft on a copy of a saga's rows; the snapshot stays as it is."""
+        """Return a draft on a copy of a saga's rows; the snapshot is unchanged."""
         saga, steps = deepcopy((snapshot.saga, snapshot.steps))
         return SagaDraft(saga, steps, snapshot.now, snapshot.attempts())
 
@@ -51,7 +51,7 @@ class SagaDraft(SagaSnapshot):
         return bool(self._history or self._opened or self._closed or self._changed_steps())
 
     def bump_revision(self) -> None:
-        """Count these changes as a decision: forms drawn on the old revision become stale."""
+        """Increment the revision once for these changes, so that forms of the old revision become stale."""
         self.saga.revision = self._old_saga[0] + 1
 
     def add_history(
@@ -65,7 +65,7 @@ class SagaDraft(SagaSnapshot):
         reason: str = "",
         data: Mapping[str, Any] | None = None,
     ) -> None:
-        """Add a history row, without the secrets of its reason and data. ``actor`` None means the engine."""
+        """Add a history row, with secrets in reason and data masked; ``actor`` None means the engine."""
         redactor = get_settings().redactor
         self.saga.history_count += 1
         if event is HistoryEvent.OPERATOR_ACTED:
@@ -80,7 +80,7 @@ class SagaDraft(SagaSnapshot):
             self._raised.append((self.saga.history_count, to_state, step.name if step else ""))
 
     def add_keys(self, keys: Mapping[str, str]) -> None:
-        """Add business keys, without secrets; one of a name that is there already is replaced."""
+        """Add business keys, with secrets masked; a key of the same name is replaced."""
         self._keys |= get_settings().redactor.redact_data(dict(keys))
 
     def open_attempt(self, attempt: SagaAttempt) -> None:
@@ -90,7 +90,7 @@ class SagaDraft(SagaSnapshot):
     def close_attempt(
         self, step: SagaStep, token: UUID, report: Report, direction: Direction = Direction.ACTION
     ) -> None:
-        """Close the attempt of a token with its outcome; a definite one is never changed again."""
+        """Close the attempt of a token with its outcome; a definite outcome is never changed again."""
         self._closed_steps.add(step.pk)
         self._closed[token] = {
             "ended_at": self.now, "outcome": report.outcome.value, "effect": report.effect.value, "settles":
@@ -99,7 +99,7 @@ class SagaDraft(SagaSnapshot):
         }  # fmt: skip
 
     def assume(self, step: SagaStep, direction: Direction, report: Report, actor: str) -> None:
-        """Add an attempt row that is an operator's word."""
+        """Add an attempt row for an outcome that an operator states."""
         number = self.count_attempt(step, direction)
         self._opened.append(
             SagaAttempt(
@@ -111,7 +111,7 @@ class SagaDraft(SagaSnapshot):
         )  # fmt: skip
 
     def count_attempt(self, step: SagaStep, direction: Direction) -> int:
-        """Return the number of the next attempt in this direction, and take it."""
+        """Count one more attempt in this direction, and return its number."""
         if direction is Direction.ACTION:
             step.action_attempts += 1
             return step.action_attempts

@@ -1,13 +1,13 @@
-"""Sign what operators did, so that who can switch triggers off and change rows is found out.
+"""Signatures of operators' history entries: they reveal changes by anyone who can disable triggers and edit rows.
 
-An entry of the history that names an actor gets a keyed digest over what it says and over the signature of the saga as
-it was before, so that entries of one saga form a chain. The saga's own signature covers how many there are and the last
-of them: taking entries off the end shows, too. The key is in the settings and never in the database.
+A history entry that names an actor gets a keyed digest (HMAC) over its content and over the saga's previous signature,
+so the entries of a saga form a chain. The saga's own signature covers the number of signed entries and the last one, so
+entries removed from the end are detected, too. The key is in the settings and never in the database.
 
-Every chain begins with the entry that tells of the start, whoever started the saga: so each saga has a signature from
-its first commit on, and one without was stripped. Other entries of the engine name nobody and are not signed: signing
-all of them would cost a third more room in the largest table, and what an engine did can be read from attempts and
-participants as well. ``sagas.operators.audit.verification`` verifies.
+Every chain begins with the entry of the start, whoever started the saga: each saga has a signature from its first
+commit on, and a saga without one was stripped. Other entries of the engine name no actor and are not signed: signing
+them would cost a third more space in the largest table, and attempts and participants show what the engine did.
+``sagas.operators.audit.verification`` verifies the signatures.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ SIGNED_FIELDS = ("saga_id", "number", "at", "what", "step", "from_state", "to_st
 
 @dataclass(frozen=True, kw_only=True)
 class SigningKey:
-    """Hold one key."""
+    """Key that signs and verifies."""
 
     id: str
-    """What a signature names it by; tells nothing about the key."""
+    """The name of the key in a signature; reveals nothing about the secret."""
     secret: bytes
-    """The key itself."""
+    """The secret of the HMAC."""
 
 
 def list_keys() -> tuple[SigningKey, ...]:
-    """Return the keys: the first one signs, all of them verify.
+    """Return the keys: the first one signs, and all of them verify.
 
-    Those of ``SAGAS["SIGNING_KEYS"]``, else Django's SECRET_KEY and its fallbacks.
+    They come from ``SAGAS["SIGNING_KEYS"]``, else from Django's SECRET_KEY and its fallbacks.
     """
     given: list[Any] = get_settings().signing_keys or [project.SECRET_KEY, *project.SECRET_KEY_FALLBACKS]
     return tuple(_derive(str(text)) for text in given)
@@ -54,10 +54,10 @@ def list_keys() -> tuple[SigningKey, ...]:
 def sign_entries(
     entries: Iterable[MutableMapping[str, Any]], *, saga_id: UUID, signature: str, count: int
 ) -> tuple[str, int]:
-    """Give every entry that must have one its signature, in order.
+    """Sign every entry that needs a signature, in order.
 
-    ``signature`` and ``count`` are the saga's own, as they were.
-    Returns: both as they must be stored with the entries.
+    ``signature`` and ``count`` are the saga's present ones.
+    Returns: the saga's new signature and count, to be stored together with the entries.
     """
     for entry in entries:
         entry["signature"] = ""
@@ -71,40 +71,40 @@ def sign_entries(
 
 
 def needs_signature(entry: Mapping[str, Any]) -> bool:
-    """Tell whether an entry must be signed: it begins the saga, names somebody, or tells of a person's action."""
+    """Return whether an entry must be signed: it starts the saga, names an actor, or records an operation."""
     return entry["number"] == 1 or entry["actor"] is not None or entry["what"] == OPERATOR_ACTED
 
 
 def compute_entry_signature(key: SigningKey, entry: Mapping[str, Any], *, before: str) -> str:
-    """Return the signature of an entry that follows the given signature of its saga."""
+    """Return the signature of an entry, given the saga's signature before it."""
     return _sign(key, "entry", describe_entry(entry), before)
 
 
 def compute_saga_signature(key: SigningKey, saga_id: UUID, *, count: int, number: int, last: str) -> str:
-    """Return the signature of a saga with so many signed entries, the last of which has this number and signature."""
+    """Return a saga's signature over the count of its signed entries and the number and signature of the last one."""
     return _sign(key, "saga", str(saga_id), str(count), str(number), last)
 
 
 def key_id_of(signature: str) -> str:
-    """Return which key a signature was made with."""
+    """Return the id of the key that made a signature."""
     return signature.partition(":")[0]
 
 
 def describe_entry(entry: Mapping[str, Any]) -> str:
-    """Return what an entry says, the same before it is stored and after it was read."""
+    """Return an entry's signed content as text, identical before it is stored and after it was read."""
     values = {name: entry[name] for name in SIGNED_FIELDS}
     values["data"] = json.loads(json.dumps(values["data"], default=_as_text))
     return json.dumps(_settle(values), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
 
 
 def _settle(value: Any) -> Any:
-    """Return a value in the one form that every way of storing it leads back to."""
+    """Return a value in a canonical form that does not depend on how it was stored."""
     if isinstance(value, dict):
         return {str(name): _settle(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_settle(inner) for inner in value]
     if isinstance(value, float):
-        # PostgreSQL writes 1e16 as a whole number.
+        # PostgreSQL returns 1e16 as a whole number.
         return int(value) if value.is_integer() else value
     if isinstance(value, bool | int | str) or value is None:
         return value
@@ -118,7 +118,7 @@ def _as_text(value: Any) -> str:
 
 
 def _sign(key: SigningKey, *parts: str) -> str:
-    # Lengths first: no two lists of parts give the same text.
+    # Length prefixes: different lists of parts never give the same text.
     text = "".join(f"{len(part)}:{part}" for part in parts)
     digest = hmac.digest(key.secret, text.encode(), "sha256")
     return f"{key.id}:{urlsafe_b64encode(digest).decode().rstrip('=')}"

@@ -1,4 +1,4 @@
-"""One saga as it was read: for preconditions, previews, pages and invariants. Nothing here changes or writes it."""
+"""Snapshot of one saga, for preconditions, previews, pages and invariants. Nothing here changes or writes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ...models.fields import database_now
 
 
 class SagaSnapshot:
-    """A saga, its steps in order, its attempts once they are asked for, and the moment at which it was read."""
+    """Saga with its steps in order, its lazily read attempts, and the time at which it was read."""
 
     def __init__(
         self, saga: Saga, steps: list[SagaStep], now: datetime, attempts: list[SagaAttempt] | None = None
@@ -31,7 +31,7 @@ class SagaSnapshot:
 
     @classmethod
     def load(cls, saga_id: UUID) -> SagaSnapshot:
-        """Return a saga without a lock, since looking must not hold up work.
+        """Return a saga, read without a lock so that workers are not held up.
 
         Raises: SagaNotFound.
         """
@@ -42,9 +42,9 @@ class SagaSnapshot:
 
     @classmethod
     def find(cls, saga_id: UUID) -> SagaSnapshot | None:
-        """Return a saga without a lock, or None when there is no such saga.
+        """Return a saga, read without a lock, or None when there is no such saga.
 
-        Saga and steps come from one statement, so that they fit together; only a saga without steps needs another.
+        Saga and steps come from one statement, so they are consistent; only a saga without steps needs another one.
         """
         using = get_settings().database
         now = database_now()
@@ -78,7 +78,7 @@ class SagaSnapshot:
         )
 
     def effects(self) -> dict[str, Effect]:
-        """Return what each step has done to the world, from its attempts."""
+        """Return the effect of each step by name, computed from its attempts."""
         by_step: dict[int, list[SagaAttempt]] = {step.pk: [] for step in self.steps}
         for attempt in self._read_attempts():
             if attempt.direction == Direction.ACTION:
@@ -123,7 +123,7 @@ class SagaSnapshot:
 
 
 def _find_definition(saga: Saga, steps: list[SagaStep]) -> type[SagaDefinition] | None:
-    """Return the definition of a saga, or None when the code does not have it or not with these steps."""
+    """Return the definition of a saga, or None when the code does not have it with these steps."""
     definition = registry.find(saga.definition, saga.version)
     if definition is None or [step.name for step in steps] != [step.name for step in definition.steps]:
         return None

@@ -1,6 +1,6 @@
-"""The SQL that writes a saga, put together from its models' own table and column names.
+"""SQL statements that write a saga, built from its models' own table and column names.
 
-A statement gets its rows as one JSON text, so that any number of them is one parameter.
+A statement gets its rows as one JSON text, so that any number of rows is one parameter.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ HISTORY_COLUMNS = (
 
 @cache
 def _describe_record(model: type[Model], columns: tuple[str, ...], guards: tuple[tuple[str, str], ...] = ()) -> str:
-    """Return ``v(column type, ...)``: what a jsonb_to_recordset call yields, guard columns first.
+    """Return ``v(column type, ...)``, the record of a jsonb_to_recordset call, with the guard columns first.
 
-    Cached: the types of a model's columns do not change while a process runs.
+    Cached, because the types of a model's columns do not change while a process runs.
     """
     connection = connections[get_settings().database]
     found = {
@@ -56,7 +56,7 @@ def _describe_record(model: type[Model], columns: tuple[str, ...], guards: tuple
 
 
 def _as_json(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return rows as JSON text; times, ids and enumerations as PostgreSQL reads them."""
+    """Return rows as JSON text, with times, ids and enumerations as PostgreSQL reads them."""
     return json.dumps(list(rows), default=_as_text)
 
 
@@ -65,7 +65,7 @@ def _as_text(value: Any) -> str:
 
 
 def values_of(row: Any, columns: Iterable[str]) -> dict[str, Any]:
-    """Return the values of a row by column; later changes of the row do not change them."""
+    """Return a row's values by column, unaffected by later changes of the row."""
     values = {column: getattr(row, column) for column in columns}
     if isinstance(values.get("attention"), list):
         values["attention"] = list(values["attention"])
@@ -84,7 +84,7 @@ def insert(model: Any, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any
 
 
 def insert_first_attempts(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Statement:
-    """Return the INSERT of attempts whose steps the clause ``steps`` of the same statement has just inserted."""
+    """Return the INSERT of attempts whose steps are inserted by the clause ``steps`` of the same statement."""
     record = _describe_record(SagaAttempt, columns, (("step_name", "text"),))
     sql = (
         f"INSERT INTO sagas_sagaattempt (saga_id, step_id, {', '.join(columns)})"
@@ -95,13 +95,13 @@ def insert_first_attempts(columns: tuple[str, ...], rows: Iterable[Mapping[str, 
 
 
 def upsert_keys(rows: Iterable[Mapping[str, Any]]) -> Statement:
-    """Return the INSERT of business keys that replaces those of the same name."""
+    """Return the INSERT of business keys, which replaces those of the same name."""
     sql, values = insert(SagaKey, KEY_COLUMNS, rows)
     return f"{sql} ON CONFLICT (saga_id, name) DO UPDATE SET value = EXCLUDED.value", values
 
 
 def update_saga(saga: Saga, *, revision: int, state: str, history_count: int) -> Statement:
-    """Return the UPDATE of a saga's row, provided that it still is as it was read."""
+    """Return the UPDATE of a saga's row, guarded by the revision, state and history count that were read."""
     sql = (
         f"UPDATE sagas_saga AS s SET ({', '.join(SAGA_COLUMNS)}) = ({_pick(SAGA_COLUMNS)})"
         f" FROM jsonb_to_recordset(%s::jsonb) AS {_describe_record(Saga, SAGA_COLUMNS)}"
@@ -111,7 +111,7 @@ def update_saga(saga: Saga, *, revision: int, state: str, history_count: int) ->
 
 
 def update_steps(rows: Iterable[tuple[SagaStep, Mapping[str, Any]]]) -> Statement:
-    """Return the UPDATE of steps, each with its values as they were read; one that has moved is not updated."""
+    """Return the UPDATE of steps, each guarded by its state and lease token as they were read."""
     guards = (("id", "bigint"), ("old_state", "text"), ("old_token", "uuid"))
     sql = (
         f"UPDATE sagas_sagastep AS s SET ({', '.join(STEP_COLUMNS)}) = ({_pick(STEP_COLUMNS)})"
@@ -126,7 +126,7 @@ def update_steps(rows: Iterable[tuple[SagaStep, Mapping[str, Any]]]) -> Statemen
 
 
 def close_attempts(rows: Iterable[Mapping[str, Any]]) -> Statement:
-    """Return the UPDATE of attempts that end, by token; one with a definite outcome is not updated."""
+    """Return the UPDATE of ended attempts by token; an attempt with a definite outcome is not updated."""
     sql = (
         f"UPDATE sagas_sagaattempt AS a SET ({', '.join(CLOSE_COLUMNS)}) = ({_pick(CLOSE_COLUMNS)})"
         f" FROM jsonb_to_recordset(%s::jsonb) AS {_describe_record(SagaAttempt, CLOSE_COLUMNS, (('token', 'uuid'),))}"

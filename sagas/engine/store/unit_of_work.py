@@ -1,10 +1,10 @@
-"""Lock one saga, collect what changes, and write all of it in one guarded statement.
+"""Unit of work: lock one saga, collect its changes, and write all of them in one guarded statement.
 
 Every write of the engine and of an operator goes through here: saga, steps, attempts and history change together or
-not at all (invariant I8). A guard that meets a row which moved raises StaleWrite, and nothing is written.
+not at all (invariant I8). If a guarded row has moved, StaleWrite is raised and nothing is written.
 
-Locks: the saga row first (FOR NO KEY UPDATE), and only then are its steps read, in a statement of their own: a
-snapshot taken before the lock was granted would show siblings as they were.
+Locks: the saga row first (FOR NO KEY UPDATE). Its steps are read only then, in their own statement: a snapshot taken
+before the lock was granted would show outdated siblings.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Part = tuple[str, str, list[Any], int]
 
 
 class SagaUnitOfWork(SagaDraft):
-    """A locked saga, its steps, and everything that one statement will write about it.
+    """Locked saga, its steps, and everything that one statement will write about it.
 
     Tx: must be locked, used and written inside one transaction of the engine's database.
     """
@@ -44,8 +44,8 @@ class SagaUnitOfWork(SagaDraft):
     ) -> SagaUnitOfWork:
         """Lock a saga row and read its steps and the time.
 
-        ``checks_session``: the transaction begins with it, on a connection that foreign code may have bent.
-        ``checks_mark``: a local step has run in it, which may have ended it.
+        ``checks_session``: check that foreign code has not changed the session; for the first read of a transaction.
+        ``checks_mark``: check that a local step which ran in the transaction has not ended it.
         Raises: SagaNotFound; ConnectionBent; TransactionEnded.
         Locks: the saga row.
         """
@@ -53,7 +53,7 @@ class SagaUnitOfWork(SagaDraft):
         saga = Saga.objects.using(using).select_for_update(no_key=True, nowait=nowait).filter(pk=saga_id).first()
         if saga is None:
             if checks_session:
-                transactions.read_now(using)  # perhaps it is only that the tables of somebody else are found
+                transactions.read_now(using)  # with another search path, other tables may have been read
             raise SagaNotFound(f"There is no saga {saga_id}.")
         rows: Any = SagaStep.objects.using(using).filter(saga_id=saga_id).order_by("position")
         rows = rows.annotate(db_now=database_now())
@@ -85,7 +85,7 @@ class SagaUnitOfWork(SagaDraft):
         )
         closed = [{"token": token, **values} for token, values in self._closed.items()]
         if any(attempt.ended_at is None and attempt.step_id in self._closed_steps for attempt in self._opened):
-            # One live attempt per step is a unique index, checked row by row: close first, in a statement of its own.
+            # A unique index, checked row by row, allows one live attempt per step: close first, by another statement.
             self._run([("closed", *statements.close_attempts(closed), len(closed))])
             closed = []
         self._run(self._list_parts(closed))
@@ -114,7 +114,7 @@ class SagaUnitOfWork(SagaDraft):
         return parts
 
     def _list_alerts(self) -> Iterator[Alert]:
-        """Return what operators must be told of, without what was over before it was written."""
+        """Yield alerts for the raised reasons, except those that were cleared again before the write."""
         saga = self.saga
         reasons = {*saga.attention, saga.hold, *(step.hold for step in self.steps)}
         for number, reason, step in self._raised:
