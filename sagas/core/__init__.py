@@ -1,1 +1,1 @@
-"""Decisions of the engine as pure functions and values: no Django, no database."""
+"""The engine's decisions as pure functions and values: no Django, no database."""

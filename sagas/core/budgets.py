@@ -1,4 +1,4 @@
-"""Judge whether an attempt spent its budget, when the next one is due, and whether a compensation must look again.
+"""Budgets of steps: whether an attempt spent it, when the next one is due, and whether a compensation must verify.
 
 Pure: no Django import.
 """
@@ -22,23 +22,23 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What one direction of a step has spent, now that an attempt has ended."""
+    """Budget of one direction of a step at the end of an attempt."""
 
     policy: RetryPolicy
-    """How much there is, and the delays."""
+    """The limits of the budget, and the delays."""
     used: int
-    """Attempts that counted since the budget was fresh."""
+    """Counted attempts since the budget was renewed."""
     made: int
     """All attempts in this direction."""
     started_at: datetime | None
-    """When the first attempt since then began."""
+    """When the first attempt since the renewal began."""
     now: datetime
     """The moment of the decision."""
     facts: Mapping[str, str]
-    """What log lines say of the step."""
+    """Fields of log lines about the step."""
 
     def ask(self, question: Callable[[RetryPolicy], Answer]) -> Answer:
-        """Return what the policy answers; one of the project's own that raises keeps no attempt from being recorded."""
+        """Return the policy's answer, or the default policy's if a project's own policy raises."""
         try:
             return question(self.policy)
         except Exception:
@@ -50,7 +50,7 @@ class Budget:
 
 
 def is_spent(budget: Budget, report: Report) -> bool:
-    """Return whether the attempt that ended now was the last one that the budget covers. A poll costs only time."""
+    """Return whether the budget covers no attempt after the one that ended now. A poll costs only time."""
     elapsed = (budget.now - budget.started_at).total_seconds() if budget.started_at else 0.0
     if report.outcome is Outcome.IN_PROGRESS:
         return budget.ask(lambda policy: policy.has_elapsed(elapsed))
@@ -60,8 +60,8 @@ def is_spent(budget: Budget, report: Report) -> bool:
 def compute_delay(
     budget: Budget, report: Report, *, is_spent: bool, poll_after: timedelta, verify_after: timedelta | None
 ) -> timedelta:
-    """Return how long the step waits before it is asked again."""
-    # An attempt that burns no budget makes the next one wait longer all the same.
+    """Return how long the step waits before its next attempt."""
+    # An attempt that is not counted lengthens the next delay all the same.
     used, after = max(1, budget.used if report.is_counted else budget.made), report.after_seconds
     if report.outcome is Outcome.IN_PROGRESS:
         return timedelta(seconds=after) if after is not None else poll_after
@@ -76,8 +76,8 @@ def compute_delay(
 
 
 def must_verify(started_at: datetime, *, effect_seen_at: Sequence[datetime], has_looked: bool) -> bool:
-    """Return whether a compensation that succeeded must run once more, for an adapter that asks for a second look.
+    """Return whether a successful compensation must run once more, for a step with ``verify_after``.
 
-    An effect that was known before it began is undone by one success; one that nobody has seen takes two looks.
+    One success undoes an effect that was known before it began; an unknown effect takes a second success.
     """
     return started_at < max(effect_seen_at) if effect_seen_at else not has_looked

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class HistoryEvent(StrEnum):
-    """What a history row records."""
+    """Event that a history row records."""
 
     SAGA_STARTED = "saga_started"
     SAGA_RUNNING = "saga_running"

@@ -1,7 +1,7 @@
-"""JSON from outside: one limit of depth and size, one way to read it, and the form that PostgreSQL gives back.
+"""JSON from outside: one limit of depth and size, one way to read it, and the form that PostgreSQL returns.
 
-Everything that enters (inputs, results, what operators and providers type or send) goes through here before anything
-else walks it, so that no depth, size or value brings a process down. Pure: no Django import.
+All incoming data (inputs, results, what operators type and providers send) is checked here before other code walks
+it, so that no depth, size or value crashes a process. Pure: no Django import.
 
 Source: RFC 8259, section 9 (a parser may limit size and depth); PostgreSQL, ``jsonb`` (numbers are ``numeric``, keys
 are ordered by length and then by bytes).
@@ -17,9 +17,9 @@ from typing import Any
 
 from ..exceptions import InputRefused
 
-MAX_DEPTH = 64  # far more than a result needs, far less than any recursion that walks it can stand
-MAX_NUMBER_CHARS = 400  # a double has 309 digits; more takes quadratic time to read
-# One pass without recursion: texts are stepped over, brackets are counted.
+MAX_DEPTH = 64  # far more than a result needs, and far below Python's recursion limit
+MAX_NUMBER_CHARS = 400  # a double has 309 digits; longer ones take quadratic time to read
+# One pass without recursion: strings are skipped, brackets are counted.
 BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 NUL = "\x00"
 
@@ -27,8 +27,8 @@ NUL = "\x00"
 def parse_json(text: str, what: str, max_bytes: int) -> Any:
     """Return the value of a JSON text.
 
-    Raises: InputRefused with the reason: too large, too deep, not JSON, a name twice in one object, a number that is
-    none or too long, a text that cannot be stored.
+    Raises: InputRefused with the reason: too large, too deep, not JSON, a repeated name in one object, a number that is
+    too long or not finite, a text that cannot be stored.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > max_bytes:
@@ -51,16 +51,15 @@ def parse_json(text: str, what: str, max_bytes: int) -> Any:
 def require_storable(data: Any, what: str, max_bytes: int) -> None:
     """Check that PostgreSQL can store a value as JSON.
 
-    Raises: InputRefused with the reason (not JSON, a key that is no text, too deep, NUL, lone surrogate, NaN, too
-    large).
+    Raises: InputRefused with the reason: not JSON, a key that is no text, depth, NUL, a lone surrogate, NaN, size.
     """
     _serialize(data, what, max_bytes)
 
 
 def require_text(value: Any, what: str) -> str:
-    """Return a text of any length that PostgreSQL can store.
+    """Return a text of any length, once checked that PostgreSQL can store it.
 
-    Raises: InputRefused for what is no text, and for NUL and lone surrogates.
+    Raises: InputRefused for anything but text, and for NUL and lone surrogates.
     """
     if not isinstance(value, str):
         raise InputRefused(f"{what} is text, not {type(value).__name__}.")
@@ -69,9 +68,9 @@ def require_text(value: Any, what: str) -> str:
 
 
 def as_stored(data: Any, what: str, max_bytes: int) -> Any:
-    """Return a value as it comes back from a ``jsonb`` column: plain lists, texts and numbers, keys in its order.
+    """Return a value as a ``jsonb`` column returns it: plain lists, texts and numbers, keys in its order.
 
-    What runs on sees the same before a crash and after it.
+    Later steps see the same value whether or not the process crashed in between.
     Raises: InputRefused as ``require_storable``.
     """
     return json.loads(
@@ -92,7 +91,7 @@ def _serialize(data: Any, what: str, max_bytes: int) -> str:
 
 
 def _require_shape(data: Any, what: str, max_bytes: int) -> None:
-    """Walk without recursion: the depth, and what is shared or goes in circles, is the sender's choice."""
+    """Check depth, texts and number of values without recursion, because the sender may nest, share or loop values."""
     pending: list[tuple[Any, int]] = [(data, 1)]
     seen = 0
     while pending:
@@ -167,7 +166,7 @@ def _in_stored_order(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_as_numeric(text: str) -> int | float:
-    """Return a fraction as ``numeric`` would write it: without an exponent, and without a negative zero."""
+    """Return a fraction as ``numeric`` writes it: without an exponent, and without a negative zero."""
     if "e" in text or "E" in text:
         number = Decimal(text)
         if number == number.to_integral_value():

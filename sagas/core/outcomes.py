@@ -1,4 +1,4 @@
-"""Judge how an attempt ended and what it did to the world. Pure: no Django import."""
+"""Outcomes: how an attempt ended and what it did to the world. Pure: no Django import."""
 
 from __future__ import annotations
 
@@ -26,57 +26,57 @@ from .survival import ends_process
 
 MAX_MESSAGE_CHARS = 2_000
 MAX_TRACEBACK_CHARS = 16_000
-MAX_DELAY_SECONDS = 366 * 86_400.0  # what a step asks for beyond this is a mistake, and a date must come out of it
+MAX_DELAY_SECONDS = 366 * 86_400.0  # a longer delay is a mistake, and must not overflow a date
 
 Redact = Callable[[str], str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """How one attempt ended."""
+    """Report of how one attempt ended."""
 
     outcome: Outcome
     """The outcome (rule S1)."""
     effect: Effect
-    """What this attempt alone has done: none, maybe or yes."""
+    """The effect of this attempt alone: none, maybe or yes."""
     result: dict[str, Any] | None = None
-    """What the function returned, when it succeeded."""
+    """The result of the function, when it succeeded."""
     settles: bool = False
-    """Whether a refusal answers for earlier unsettled attempts too."""
+    """Whether a refusal holds for earlier unsettled attempts, too."""
     is_counted: bool = True
-    """Whether it counts against the attempts of the budget."""
+    """Whether the attempt counts against the budget."""
     after_seconds: float | None = None
-    """The least delay that the function asked for."""
+    """The minimum delay that the function asked for."""
     error_class: str = ""
     """The dotted name of the exception."""
     message: str = ""
-    """Its text, storable."""
+    """The exception's text, storable."""
     traceback: str = ""
-    """Its traceback, storable; empty for expected refusals."""
+    """The exception's traceback, storable; empty for expected refusals."""
     interrupt: BaseException | None = field(default=None, compare=False, repr=False)
-    """What asked this process to end; raised again once the report is recorded."""
+    """The exception that asked this process to end; raised again once the report is recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptView:
-    """What the effect of a step is computed from."""
+    """Attempt as far as the effect of its step depends on it."""
 
     outcome: Outcome | None
-    """None while it runs."""
+    """The outcome; None while it runs."""
     effect: Effect
-    """What this attempt alone has done."""
+    """The effect of this attempt alone."""
     settles: bool
-    """Whether it answers for earlier ones."""
+    """Whether it settles earlier attempts, too."""
     ended_at: datetime | None = None
     """When it ended, or when its late answer came; None while it runs."""
     is_last_word: bool = False
-    """Whether a person has the last word on what was known until then: nothing could undo the step."""
+    """Whether an operator's statement overrides what was known until then, because nothing can undo the step."""
 
 
 def compute_effect(attempts: Iterable[AttemptView]) -> Effect:
     """Return what a step has done to the world, from its action attempts in order.
 
-    None if all ended without an effect; maybe as soon as one is live or unknown, until a success or a settling answer.
+    *None* if all ended without an effect; *maybe* once one is live or unknown, until a success or a settling answer.
     """
     effect = Effect.NONE
     for attempt in _after_last_word(list(attempts)):
@@ -90,7 +90,7 @@ def compute_effect(attempts: Iterable[AttemptView]) -> Effect:
 
 
 def _after_last_word(attempts: list[AttemptView]) -> list[AttemptView]:
-    """Leave out what was known before a person's last word."""
+    """Return the attempts without those that ended before an operator's last statement."""
     words = [attempt.ended_at for attempt in attempts if attempt.is_last_word and attempt.ended_at is not None]
     if not words:
         return attempts
@@ -98,7 +98,7 @@ def _after_last_word(attempts: list[AttemptView]) -> list[AttemptView]:
 
 
 def succeeded(result: dict[str, Any] | None) -> Report:
-    """Return the report of a function that came back."""
+    """Return the report of a function that returned."""
     return Report(outcome=Outcome.SUCCEEDED, effect=Effect.YES, result=result)
 
 
@@ -110,29 +110,29 @@ def classify(
     is_rolled_back: bool,
     redact: Redact = DEFAULT.redact_text,
 ) -> Report:
-    """Return what an exception of a step function means (the table of rule S1).
+    """Return the report for an exception of a step function (the table of rule S1).
 
-    ``refusals`` are the exceptions by which the participant says no; ``refusal_settles``: for earlier attempts, too.
-    ``is_rolled_back`` says that the function ran in a transaction which certainly did not commit. ``redact`` takes
-    secrets out of the error's text.
+    ``refusals`` are the exceptions by which the participant declines; ``refusal_settles``: for earlier attempts, too.
+    ``is_rolled_back``: the function ran in a transaction that certainly did not commit. ``redact`` masks secrets in the
+    error's text.
     """
     if isinstance(error, TransactionEnded):
-        # What it wrote before may be committed, may be lost, and asking again may do it twice.
+        # Its writes may be committed or lost, and a retry may repeat them.
         return _report(error, redact, Outcome.MISCONFIGURED, Effect.MAYBE)
     if isinstance(error, refusals):
-        # A rolled-back refusal is stored nowhere, so an earlier attempt could still pass the barrier.
+        # A refusal that was rolled back is not stored, so an earlier attempt could still pass the barrier.
         refused = _report(error, redact, Outcome.REFUSED, Effect.NONE)
         return replace(refused, settles=refusal_settles, traceback="")
     if isinstance(error, RetryLater):
         return replace(_report(error, redact, Outcome.RETRY, Effect.NONE), after_seconds=_delay_of(error))
     if isinstance(error, InProgress):
-        # Also when a local step rolled back: whoever answers "in progress" has accepted the work elsewhere.
+        # Also when a local step rolled back: a participant that is "in progress" has accepted the work elsewhere.
         polled = _report(error, redact, Outcome.IN_PROGRESS, Effect.MAYBE)
         return replace(polled, is_counted=False, after_seconds=_delay_of(error))
     if isinstance(error, Misconfigured):
         return _report(error, redact, Outcome.MISCONFIGURED, Effect.NONE)
     if isinstance(error, ResultRedacted):
-        # Nobody knows what it did before it looked for what is not there.
+        # It is unknown what the step did before it read the masked value.
         return _report(error, redact, Outcome.MISCONFIGURED, Effect.NONE if is_rolled_back else Effect.MAYBE)
     if isinstance(error, Fenced):
         return _report(error, redact, Outcome.FENCED, Effect.NONE)
@@ -142,12 +142,12 @@ def classify(
 
 
 def unstorable(error: Exception, *, redact: Redact = DEFAULT.redact_text) -> Report:
-    """Return the report of an external step whose result cannot be stored: it happened, and the code needs mending."""
+    """Return the report of an external step whose result cannot be stored: it happened, but the code needs a fix."""
     return _report(error, redact, Outcome.MISCONFIGURED, Effect.MAYBE)
 
 
 def faultless(error: BaseException, *, redact: Redact = DEFAULT.redact_text) -> Report:
-    """Return the report of an attempt that failed through no fault of its step; it burns no budget.
+    """Return the report of an attempt that failed through no fault of its step; it costs no budget.
 
     Its participant's database could not be reached, or the engine's own statements met a conflict.
     """
@@ -155,7 +155,7 @@ def faultless(error: BaseException, *, redact: Redact = DEFAULT.redact_text) -> 
 
 
 def commit_unknown(error: BaseException, *, redact: Redact = DEFAULT.redact_text) -> Report:
-    """Return the report of a COMMIT that was not answered."""
+    """Return the report of a COMMIT without an answer."""
     return _report(error, redact, Outcome.UNKNOWN, Effect.MAYBE)
 
 
@@ -170,7 +170,7 @@ def lost_worker(*, is_rolled_back: bool, worker: str) -> Report:
 
 
 def clean_text(text: str, limit: int) -> str:
-    """Return text that PostgreSQL can store, shortened in the middle to ``limit`` characters."""
+    """Return text that PostgreSQL can store, shortened in the middle to at most ``limit`` characters."""
     storable = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
     if len(storable) <= limit:
         return storable
@@ -179,7 +179,7 @@ def clean_text(text: str, limit: int) -> str:
 
 
 def _delay_of(error: RetryLater | InProgress) -> float | None:
-    """Return the delay that was asked for, as far as a calendar holds it; None for no number."""
+    """Return the requested delay, limited to ``MAX_DELAY_SECONDS``; None if there is none or it is not a number."""
     asked = error.after_seconds
     if asked is None or math.isnan(asked):
         return None
@@ -194,7 +194,7 @@ def _report(error: BaseException, redact: Redact, outcome: Outcome, effect: Effe
         outcome=outcome,
         effect=effect,
         error_class=clean_text(name, 200),
-        # Redacted first: half a secret would not be known as one.
+        # Redacted before it is shortened, because half a secret would not be recognized.
         message=clean_text(redact(text_of(error)), MAX_MESSAGE_CHARS),
         traceback=clean_text(redact(shown), MAX_TRACEBACK_CHARS),
         interrupt=error if ends_process(error) else None,

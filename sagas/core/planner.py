@@ -1,9 +1,8 @@
-"""Answer "what happens next?" from the states of a saga and its steps.
+"""Planner: what happens next, from the states of a saga and its steps.
 
-The semantics of a saga without clocks, rows or brokers: ``plan`` says which steps may be claimed, whether the saga
-turns back or
-closes, and when to look again; ``after_action`` and ``after_compensation`` say what the end of an attempt does to
-its step. Pure: no Django import.
+The semantics of a saga without clocks, rows or brokers. ``plan`` returns which steps may be claimed, whether the saga
+starts compensating or closes, and when it is due next. ``after_action`` and ``after_compensation`` return what the
+end of an attempt does to its step. Pure: no Django import.
 
 Source: oxidecomputer/steno ``src/saga_log.rs`` (one match from state and event to state).
 """
@@ -33,34 +32,34 @@ from .states import (
 
 @dataclass(frozen=True, kw_only=True)
 class StepView:
-    """One step as the planner sees it."""
+    """Step as the planner sees it."""
 
     name: str
     rank: int
-    """Steps of one rank may run at the same time; ranks follow one another."""
+    """The rank; steps of one rank may run at the same time, and ranks follow one another."""
     kind: Kind
     state: StepState
     hold: Hold | None = None
     due_at: datetime | None = None
     """When it may be claimed; None: at once when pending, never while it waits without a due time."""
     lease_until: datetime | None = None
-    """When its live attempt is given up; None: nothing is live."""
+    """When its live attempt counts as lost; None: no attempt is live."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SagaView:
-    """One saga as the planner sees it."""
+    """Saga as the planner sees it."""
 
     state: SagaState
     steps: tuple[StepView, ...]
-    """In order of position."""
+    """The steps in order of position."""
     hold: Hold | None = None
     abort_request: AbortRequest | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A step that may be claimed now."""
+    """Step and direction that may be claimed now."""
 
     step: str
     direction: Direction
@@ -68,42 +67,42 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What happens next. At most one of turn_back, drop_abort and close is set, and then nothing else is."""
+    """Result of planning. At most one of turn_back, drop_abort and close is set, and then nothing else is."""
 
     claims: tuple[Claim, ...] = ()
-    """What may be claimed now, in order."""
+    """The claims that are possible now, in order."""
     due_at: datetime | None = None
-    """When to look again although no wake-up comes; None: nothing will happen by itself."""
+    """When the saga is due without a wake-up; None: nothing will happen by itself."""
     turn_back: bool = False
-    """The abort request is granted: the saga compensates."""
+    """Whether the abort request is granted, so that the saga compensates."""
     drop_abort: bool = False
-    """The abort request came after the pivot and is void."""
+    """Whether the abort request came after the pivot and is dropped."""
     close: SagaState | None = None
-    """The saga is over."""
+    """The state in which the saga closes, if it does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepMove:
-    """What the end of an attempt does to its step and its saga."""
+    """Change of a step and its saga at the end of an attempt."""
 
     state: StepState
     waiting_for: WaitingFor | None = None
     hold: Hold | None = None
     attention: Attention | None = None
-    """Raised on the saga."""
+    """The attention to set on the step."""
     is_asked_again: bool = False
     """Whether a due time is set."""
     turns_back: bool = False
-    """Whether this is the definite failure that makes the saga compensate."""
+    """Whether this definite failure makes the saga compensate."""
 
 
 def needs_effects(saga: SagaView) -> bool:
-    """Return whether ``plan`` depends on what the steps have done to the world."""
+    """Return whether ``plan`` depends on the effects of the steps."""
     return saga.state is SagaState.COMPENSATING or (saga.abort_request is not None and saga.state in FORWARD_STATES)
 
 
 def plan(saga: SagaView, effects: Mapping[str, Effect], now: datetime) -> Plan:
-    """Return what happens next. ``effects`` by step name, needed only when ``needs_effects`` says so."""
+    """Return what happens next; ``effects`` by step name are needed only if ``needs_effects`` is true."""
     if saga.state in FORWARD_STATES:
         return _plan_forward(saga, effects, now)
     if saga.state is SagaState.COMPENSATING:
@@ -117,7 +116,7 @@ def is_pivot_passed(saga: SagaView) -> bool:
 
 
 def is_pivot_open(saga: SagaView, effects: Mapping[str, Effect]) -> bool:
-    """Return whether the pivot has neither passed nor may be happening, so that the saga may still turn back."""
+    """Return whether the pivot has neither passed nor may be happening, so that the saga can still be aborted."""
     return all(
         step.lease_until is None
         and step.state not in PASSED_STATES
@@ -128,7 +127,7 @@ def is_pivot_open(saga: SagaView, effects: Mapping[str, Effect]) -> bool:
 
 
 def current_rank(saga: SagaView) -> int | None:
-    """Return the first rank with a step that is not passed, or None when all are."""
+    """Return the first rank with a step that has not passed, or None when all have."""
     return next((step.rank for step in saga.steps if step.state not in PASSED_STATES), None)
 
 
@@ -140,12 +139,12 @@ def _plan_forward(saga: SagaView, effects: Mapping[str, Effect], now: datetime) 
             return Plan(turn_back=True)
     rank = current_rank(saga)
     if rank is None:
-        # A paused saga closes too: there is nothing left that a pause could stop. One that is to turn back when its
-        # hold is over does not.
+        # A paused saga closes, too: nothing is left that a pause could stop. A saga with an abort request does not
+        # close, because it compensates when its hold ends.
         return Plan(close=SagaState.COMPLETED) if saga.abort_request is None else Plan()
     steps = [step for step in saga.steps if step.rank == rank and step.state not in PASSED_STATES]
     if saga.abort_request is not None and all(step.kind is not Kind.PIVOT for step in steps):
-        # Only a pivot is asked again, to know whether to turn back.
+        # Only a pivot is retried, because its outcome decides on the abort request.
         steps = [step for step in steps if step.lease_until is not None]
     return _dispatch(saga, steps, Direction.ACTION, now)
 
@@ -160,11 +159,11 @@ def _plan_backward(saga: SagaView, effects: Mapping[str, Effect], now: datetime)
     steps = [
         step
         for step in saga.steps
-        # A pivot that happened although it was said not to have is nobody's to undo: a person must say what now.
+        # A pivot that happened against an earlier answer cannot be undone: an operator must decide.
         if step.rank == rank and step.kind is Kind.COMPENSATABLE and _is_to_compensate(step, effects)
     ]
     found = _dispatch(saga, steps, Direction.COMPENSATION, now)
-    # A late effect may have reopened a later step, or held the pivot, while an earlier one was being compensated.
+    # A late effect may have reopened a later step, or held the pivot, while an earlier step was being compensated.
     return replace(found, due_at=_earliest([found.due_at, *(step.lease_until for step in saga.steps)]))
 
 
@@ -194,7 +193,7 @@ def _dispatch(saga: SagaView, steps: Iterable[StepView], direction: Direction, n
 
 
 def _due_at(step: StepView, direction: Direction, now: datetime) -> datetime | None:
-    """Return when a step may be claimed. A step not started in this direction is due at once."""
+    """Return when a step may be claimed; a step that has not started in this direction is due at once."""
     is_started = (
         step.state in (StepState.WAITING, StepState.UNKNOWN)
         if direction is Direction.ACTION
@@ -218,7 +217,7 @@ def _earliest(times: Iterable[datetime | None]) -> datetime | None:
 def after_action(
     kind: Kind, outcome: Outcome, *, effect: Effect, is_budget_spent: bool, saga_state: SagaState
 ) -> StepMove:
-    """Return what the end of an action attempt does. ``effect`` is the whole step's, this attempt included."""
+    """Return what the end of an action attempt does; ``effect`` is that of the whole step, this attempt included."""
     if outcome is Outcome.SUCCEEDED:
         return StepMove(state=StepState.SUCCEEDED)
     if saga_state not in FORWARD_STATES:
@@ -226,7 +225,7 @@ def after_action(
     if outcome is Outcome.REFUSED:
         return _after_refusal(kind, effect)
     if outcome is Outcome.FENCED:
-        # A tombstone without a compensation of ours: somebody else closed this key.
+        # A tombstone without a compensation of this saga: another caller used the key.
         return StepMove(state=_unfinished(effect), hold=Hold.CONTRACT_VIOLATION, waiting_for=_why(effect))
     if outcome is Outcome.MISCONFIGURED:
         return StepMove(state=_unfinished(effect), hold=Hold.MISCONFIGURED, waiting_for=_why(effect))
@@ -237,7 +236,7 @@ def _after_refusal(kind: Kind, effect: Effect) -> StepMove:
     if kind is Kind.RETRIABLE:
         return StepMove(state=StepState.REFUSED, hold=Hold.CONTRACT_VIOLATION)
     if kind is Kind.PIVOT and effect in UNDOABLE_EFFECTS:
-        # An earlier attempt may have happened and nothing can undo a pivot: only a person can tell.
+        # An earlier attempt may have happened and nothing can undo a pivot: an operator must decide.
         return StepMove(state=StepState.UNKNOWN, hold=Hold.OUTCOME_UNKNOWN)
     return StepMove(state=StepState.REFUSED, turns_back=True)
 
@@ -263,7 +262,7 @@ def _after_unfinished(kind: Kind, outcome: Outcome, effect: Effect, is_budget_sp
 
 
 def _after_late_action(outcome: Outcome, effect: Effect) -> StepMove:
-    """Return what an action that was live when the saga turned back leaves: it is never asked again."""
+    """Return what the end of an action does after the saga has started compensating; the action is never retried."""
     if outcome is Outcome.REFUSED:
         return StepMove(state=StepState.REFUSED)
     return StepMove(state=_unfinished(effect), waiting_for=_why(effect))
@@ -278,7 +277,7 @@ def _why(effect: Effect) -> WaitingFor | None:
 
 
 def after_compensation(outcome: Outcome, *, is_budget_spent: bool, must_verify: bool) -> StepMove:
-    """Return what the end of a compensation attempt does. ``must_verify``: it runs once more before it counts."""
+    """Return what the end of a compensation attempt does; ``must_verify``: it runs once more before it counts."""
     if outcome is Outcome.SUCCEEDED:
         if must_verify:
             return StepMove(state=StepState.COMPENSATING, waiting_for=WaitingFor.ANSWER, is_asked_again=True)

@@ -1,4 +1,4 @@
-"""Warnings that would otherwise fill a log: at most one in a while."""
+"""Rate limit for warnings that would otherwise fill a log."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ PAUSE_SECONDS = 30.0
 
 
 class RareWarnings:
-    """Warnings of one kind, of which one is logged in ``PAUSE_SECONDS``."""
+    """Warnings of one kind, of which at most one is logged per ``PAUSE_SECONDS``."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._warned_at = -PAUSE_SECONDS
 
     def warn(self, message: str) -> None:
-        """Log a warning, unless one was logged a moment ago."""
+        """Log a warning, unless one was logged within ``PAUSE_SECONDS``."""
         now = time.monotonic()
         if now - self._warned_at >= PAUSE_SECONDS:
             self._warned_at = now

@@ -1,4 +1,4 @@
-"""Decide how often and how soon a step is tried again. Pure: no Django import."""
+"""Retry policies: how often and how soon a step is retried. Pure: no Django import."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..exceptions import DefinitionError
 
 MAX_ATTEMPTS = 1_000_000  # far beyond any budget, and well within the column that counts them
-MAX_SECONDS = 366 * 86_400  # a longer delay is a mistake, and a date must come out of it
-MAX_FACTOR = 1e12  # whatever the number of attempts, it then ends at the cap
+MAX_SECONDS = 366 * 86_400  # a longer delay is a mistake, and must not overflow a date
+MAX_FACTOR = 1e12  # a larger factor changes nothing: the delay ends at the cap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,20 +21,20 @@ class RetryPolicy:
     """
 
     attempts: int = 5
-    """How many attempts count against the budget, from 1. Polls of a step in progress do not count, nor do attempts
-    that could not reach the participant's database."""
+    """The number of counted attempts, from 1. Polls of a step in progress do not count, nor do attempts that could not
+    reach the participant's database."""
     base: float = 0.5
-    """Seconds before the second attempt, before jitter."""
+    """The delay before the second attempt in seconds, before jitter."""
     factor: float = 2.0
-    """What each further delay is multiplied by, from 1; 1 keeps every delay at ``base``."""
+    """The factor of each further delay, from 1; 1 keeps every delay at ``base``."""
     cap: float = 30.0
-    """Seconds of the longest delay within the budget, before jitter."""
+    """The longest delay within the budget in seconds, before jitter."""
     max_elapsed: float | None = None
-    """Seconds after the first attempt at which the budget ends, whatever was used of it; None: never. It is the only
-    limit of a step in progress."""
+    """Seconds after the first attempt at which the budget ends, however many attempts were used; None: never. It is the
+    only limit of a step in progress."""
     after_budget: float | None = None
-    """Seconds between attempts that go on although the budget is spent; None: ``cap`` for actions, for compensations
-    what the project's default says (an hour)."""
+    """Seconds between further attempts after the budget is spent; None: ``cap`` for actions, and for compensations the
+    project's default (an hour)."""
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -56,11 +56,11 @@ class RetryPolicy:
             _check_number("after_budget", self.after_budget)
 
     def is_spent(self, *, used: int, elapsed_seconds: float) -> bool:
-        """Tell whether no further attempt is covered by the budget."""
+        """Return whether the budget covers no further attempt."""
         return used >= self.attempts or self.has_elapsed(elapsed_seconds)
 
     def has_elapsed(self, elapsed_seconds: float) -> bool:
-        """Tell whether the time of the budget is over."""
+        """Return whether the time of the budget is over."""
         return self.max_elapsed is not None and elapsed_seconds >= self.max_elapsed
 
     def delay_seconds(self, *, used: int, after: float | None = None, rng: random.Random | None = None) -> float:
@@ -77,13 +77,13 @@ class RetryPolicy:
         return max(drawn, after or 0.0)
 
     def delay_after_budget_seconds(self, *, after: float | None = None) -> float:
-        """Return the delay between attempts that go on although the budget is spent."""
+        """Return the delay between further attempts after the budget is spent."""
         return max(self.cap if self.after_budget is None else self.after_budget, after or 0.0)
 
 
 def _check_number(name: str, value: object, *, least: float = 0, most: float = MAX_SECONDS) -> None:
-    """Check a field that is a number; seconds unless it says otherwise."""
-    # A bool is an int to Python; NaN is between nothing and nothing.
+    """Check a numeric field; its unit is seconds, except for ``factor``."""
+    # A bool is an int in Python; NaN fails every comparison.
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         unit = "" if name == "factor" else " of seconds"
         raise DefinitionError(f"RetryPolicy.{name} must be a number{unit} from {least} to {most}, not {value!r}.")

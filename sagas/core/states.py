@@ -1,6 +1,6 @@
-"""Name every state, kind and reason that the engine stores.
+"""States, kinds and reasons that the engine stores.
 
-Pure: no Django import. The values are written to the database and shown to people, so they never change.
+Pure: no Django import. The values are stored in the database and shown to operators, so they never change.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What may happen to a step after it was done."""
+    """Kind of a step: what may happen to it after it has succeeded."""
 
     COMPENSATABLE = "compensatable"  #: can be undone by its compensation
     PIVOT = "pivot"  #: the go-or-no-go step; nothing before it is undone once it succeeded
@@ -17,14 +17,14 @@ class Kind(StrEnum):
 
 
 class Direction(StrEnum):
-    """Which of the two functions of a step an attempt runs."""
+    """Direction of an attempt: which of a step's two functions it executes."""
 
     ACTION = "action"
     COMPENSATION = "compensation"
 
 
 class SagaState(StrEnum):
-    """Where a saga stands (rule S0)."""
+    """State of a saga (rule S0)."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -35,7 +35,7 @@ class SagaState(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        """Tell whether the saga still has something to do."""
+        """Return whether the saga still has work to do."""
         return self in OPEN_STATES
 
 
@@ -45,7 +45,7 @@ CLOSED_STATES = frozenset(SagaState) - OPEN_STATES
 
 
 class StepState(StrEnum):
-    """Where a step stands (rule S0)."""
+    """State of a step (rule S0)."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -62,14 +62,14 @@ PASSED_STATES = frozenset({StepState.SUCCEEDED, StepState.SKIPPED})
 
 
 class WaitingFor(StrEnum):
-    """Why a step waits."""
+    """Reason why a step waits."""
 
     RETRY = "retry"  #: the next attempt
-    ANSWER = "answer"  #: the participant is still working on it
+    ANSWER = "answer"  #: the participant's answer; it is still working
 
 
 class Hold(StrEnum):
-    """Why dispatch is blocked until somebody acts."""
+    """Reason why a saga or a step is blocked, usually until an operator acts."""
 
     PAUSED = "paused"
     OUTCOME_UNKNOWN = "outcome_unknown"
@@ -80,7 +80,7 @@ class Hold(StrEnum):
 
 
 class Attention(StrEnum):
-    """Why a person should look although work goes on."""
+    """Reason why operators should look, although work continues."""
 
     RETRIES_EXHAUSTED = "retries_exhausted"
     COMPENSATION_FAILING = "compensation_failing"
@@ -89,14 +89,14 @@ class Attention(StrEnum):
 
 
 class AbortRequest(StrEnum):
-    """Who wants the saga to turn back before it decided so itself (rule S7)."""
+    """Source of a request to abort the saga that has not been decided yet (rule S7)."""
 
     CANCEL = "cancel"
     DEADLINE = "deadline"
 
 
 class Outcome(StrEnum):
-    """How an attempt ended (rule S1)."""
+    """Outcome of an attempt (rule S1)."""
 
     SUCCEEDED = "succeeded"
     REFUSED = "refused"
@@ -108,7 +108,7 @@ class Outcome(StrEnum):
 
 
 class Effect(StrEnum):
-    """What an attempt, or a whole step, has done to the world."""
+    """Effect of an attempt, or of a whole step, on the world."""
 
     NONE = "none"
     MAYBE = "maybe"

@@ -1,10 +1,8 @@
-"""Decide which exceptions end a loop that works for everybody."""
+"""Exceptions that end the loops of a process. Pure: no Django import."""
 
 from __future__ import annotations
 
 
 def ends_process(error: BaseException) -> bool:
-    """Return whether somebody wants this process to end; anything else, such as a cancelled task of asyncio that
-    escapes from a step, concerns one saga.
-    """
+    """Return whether an exception asks this process to end; others, such as CancelledError, concern one saga only."""
     return isinstance(error, SystemExit | KeyboardInterrupt)

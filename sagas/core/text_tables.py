@@ -1,4 +1,4 @@
-"""Tables for a terminal: aligned by what is seen, and no wider than there is room for.
+"""Tables for a terminal, aligned by displayed width and no wider than the terminal.
 
 Pure: no Django import.
 """
@@ -13,24 +13,24 @@ from .visible import CUT, escape
 
 GAP = "  "
 MAX_CELL_CHARS = 10_000
-# The medial vowels and final consonants of Hangul are drawn into the syllable before them.
+# Medial vowels and final consonants of Hangul are drawn as part of the syllable before them.
 JOINED_JAMO = range(0x1160, 0x1200)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column, given in the order of its importance."""
+    """Column of a table; columns are given in order of importance."""
 
     title: str
     least: int | None = None
-    """How far its cells may be cut; None: never. Units: columns of the terminal."""
+    """The width to which cells may be cut; None: never. Units: columns of the terminal."""
 
 
 def describe_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
     """Return a table as lines; each cell is one line of visible characters.
 
-    ``width``: columns of the terminal; None: as many as it takes. The first column is always there; each further one
-    is if there is room for the least that it needs, and what is left widens the first of those that were cut.
+    ``width``: columns of the terminal; None: no limit. The first column is always shown. Each further one is shown if
+    its least width fits, and the remaining width goes to cut columns, in order.
     """
     cells = [[column.title for column in columns]]
     cells += [[escape(cell[:MAX_CELL_CHARS]) for cell in row] for row in rows]
@@ -43,7 +43,7 @@ def describe_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], wid
 
 
 def _fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> dict[int, int]:
-    """Return the width of each column that is shown, by its place."""
+    """Return the width of each shown column by its place."""
     chosen: dict[int, int] = {}
     spare = width
     for place, column in enumerate(columns):
@@ -60,12 +60,12 @@ def _fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> dict[
 
 
 def measure(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
+    """Return how many columns of a terminal a text occupies."""
     return len(text) if text.isascii() else sum(map(_measure_one, text))
 
 
 def cut(text: str, columns: int) -> str:
-    """Return a text that takes no more columns, with an ellipsis where its end is missing."""
+    """Return a text cut to at most ``columns`` columns, with an ellipsis for the missing end."""
     if len(text) <= columns and text.isascii():
         return text
     kept, used = 0, 0
@@ -82,7 +82,7 @@ def cut(text: str, columns: int) -> str:
 
 
 def pad(text: str, columns: int) -> str:
-    """Return a text with spaces up to a number of columns."""
+    """Return a text padded with spaces to ``columns`` columns."""
     return text + " " * (columns - measure(text))
 
 

@@ -1,8 +1,8 @@
-"""What a text hides, made visible: controls, marks that turn the direction of writing, and what has no width.
+"""Escapes for invisible characters: controls, marks that change the writing direction, and characters without width.
 
-Texts from outside (errors, business keys, reasons, names) are stored as they came, and shown so that none can pass for
-another one, move the cursor of a terminal or break the line of a table. Letters, marks, digits, symbols and spaces of
-every script stay as they are. Pure Python, for every place that shows texts.
+Texts from outside (errors, business keys, reasons, names) are stored unchanged. They are shown so that no text can
+pass for another one, move a terminal's cursor or break a table's line. Letters, marks, digits, symbols and spaces of
+every script are unchanged. Pure Python, for every place that shows texts.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-# Not counted as unprintable by Unicode's categories, and still nothing is seen of them: fillers, blank letters, the
-# joiner and the selectors of variants. Source: Unicode 15, Default_Ignorable_Code_Point, and U+2800.
+# Invisible, although Unicode's categories do not make them unprintable: fillers, blank letters, the grapheme joiner
+# and variation selectors. Source: Unicode 15, Default_Ignorable_Code_Point, and U+2800.
 BLANK = frozenset(
     map(
         chr,
@@ -28,11 +28,10 @@ SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def show_invisible(text: str, *, keep_lines: bool = False) -> str:
-    r"""Return a text for a page, with an escape such as ``\u202e`` for each character that nobody could see.
+    r"""Return a text for a page, with an escape such as ``\u202e`` for each invisible character.
 
-    Escapes are those of JSON, so that JSON text stays what it was. ``keep_lines``: whether line ends and tabs stay, for
-    texts that stand in a block of their own. A mark that would be put on top of what stands before the text is shown as
-    an escape, too.
+    Escapes are those of JSON, so that JSON text keeps its meaning. ``keep_lines``: keep line ends and tabs, for texts
+    in a block of their own. A combining mark at the start, which would join the character before it, is escaped, too.
     """
     first = _escape_for_json(text[0]) if text and unicodedata.category(text[0]).startswith("M") else ""
     return first + _escape_hidden(text[1:] if first else text, "\n\t" if keep_lines else "", _escape_for_json)
@@ -41,35 +40,35 @@ def show_invisible(text: str, *, keep_lines: bool = False) -> str:
 def escape(text: str, *, keep: str = "") -> str:
     r"""Return a text for a terminal, with an escape such as ``\x1b`` or ``\u202e`` for each invisible character.
 
-    ``keep``: characters that stay as they are, such as a newline.
+    ``keep``: characters that are not escaped, such as a newline.
     """
     return _escape_hidden(text, keep, _escape_as_python)
 
 
 def escape_json(text: str) -> str:
-    """Return the same JSON document in plain ASCII, so that no terminal acts on it and any encoding can carry it."""
+    """Return the same JSON document in plain ASCII, on which no terminal acts and which any encoding can carry."""
     return NOT_PLAIN.sub(lambda found: _escape_for_json(found[0]), text)
 
 
 def is_hidden(letter: str) -> bool:
-    """Tell whether nobody could see a character, or tell it from none."""
+    """Return whether a character is invisible."""
     if letter in BLANK:
         return True
     return not letter.isprintable() and unicodedata.category(letter) != "Zs"
 
 
 def count_visible(text: str) -> int:
-    """Return how many characters of a text can be seen by themselves: no blanks, nothing hidden, no combining marks."""
+    """Return how many characters of a text are visible by themselves: no blanks, hidden or combining characters."""
     return sum(1 for letter in text if unicodedata.category(letter)[0] not in "CMZ" and letter not in BLANK)
 
 
 def has_visible(text: str) -> bool:
-    """Tell whether a text shows anything at all."""
+    """Return whether a text has a visible character."""
     return count_visible(text) > 0
 
 
 def take_first_line(text: str, *, at_most: int | None = None) -> str:
-    """Return the first line of a text that has one, cut after ``at_most`` characters."""
+    """Return the first non-empty line of a text, cut to ``at_most`` characters."""
     line = text.strip("\r\n").partition("\n")[0].rstrip("\r")
     return line if at_most is None or len(line) <= at_most else line[: at_most - 1] + CUT
 

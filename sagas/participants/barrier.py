@@ -35,7 +35,7 @@ class Entry:
 def enter(using: str, key: str, direction: Direction, epoch: int, *, is_local: bool = False) -> Entry:
     """Pass the barrier, or return why the function must not run.
 
-    ``is_local``: the effect commits with the row, so a compensation that is done in one epoch is not repeated in another.
+    ``is_local``: the effect commits with the row, so a compensation done in one epoch is not repeated in another.
     Raises: Fenced when an action arrives after its compensation.
     Locks: the action's barrier row, so that an action and its compensation are serialized; then a compensation's own.
     Tx: must be inside the participant's transaction.

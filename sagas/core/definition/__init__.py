@@ -1,1 +1,1 @@
-"""Declaration of sagas: classes, steps, inputs, and the registry that knows them."""
+"""Declaration of sagas: classes, steps, inputs, and their registry."""

@@ -1,4 +1,4 @@
-"""Give a step function what it needs: its input, earlier results, its keys, and the time left.
+"""Context of a step function: its input, earlier results, its keys, and the time left.
 
 Pure: no Django import.
 """
@@ -24,12 +24,12 @@ def step_key(saga_id: UUID | str, step: str) -> str:
 
 
 def compensation_key(saga_id: UUID | str, step: str, epoch: int) -> str:
-    """Return the key under which a provider is asked to undo the step."""
+    """Return the idempotency key of a step's compensation at a provider."""
     return f"{step_key(saga_id, step)}:compensate:{epoch}"
 
 
 class Results(Mapping[str, dict[str, Any]]):
-    """Hand on the results of earlier steps; what was masked in them cannot be read by mistake."""
+    """Results of earlier steps; reading a masked value raises ResultRedacted."""
 
     def __init__(self, stored: Mapping[str, dict[str, Any]]) -> None:
         self._stored = stored
@@ -53,7 +53,7 @@ class Results(Mapping[str, dict[str, Any]]):
 
 
 class MaskedResult(dict[str, Any]):
-    """Be a result of which something was masked: the rest can be read, that raises ResultRedacted."""
+    """Result with masked values: reading one raises ResultRedacted, other values can be read."""
 
     def __init__(self, stored: Mapping[str, Any], name: str) -> None:
         super().__init__(stored)
@@ -71,11 +71,11 @@ class MaskedResult(dict[str, Any]):
         return value
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a value, or the default where there is none."""
+        """Return a value, or the default if the key is missing."""
         return self[key] if key in self else default  # noqa: SIM401 - it would call itself
 
     def __iter__(self) -> Iterator[str]:
-        # Its own, so that dict(result) and {**result} ask for each value, too.
+        # Overridden, so that dict(result) and {**result} read each value through __getitem__, too.
         return iter(list(super().keys()))
 
     def values(self) -> Any:
@@ -83,18 +83,15 @@ class MaskedResult(dict[str, Any]):
         return [self[key] for key in self]
 
     def items(self) -> Any:
-        """Return the pairs."""
+        """Return the pairs of keys and values."""
         return [(key, self[key]) for key in self]
 
     def copy(self) -> dict[str, Any]:
-        """Return a copy that is as careful."""
+        """Return a copy that checks for masked values, too."""
         return MaskedResult(self._read_stored(), self._name)
 
     def pop(self, key: str, *default: Any) -> Any:
-        """Remove a key.
-
-        Returns: its value.
-        """
+        """Remove a key, and return its value."""
         value = self[key] if key in self or not default else default[0]
         super().pop(key, None)
         return value
@@ -108,10 +105,10 @@ class MaskedResult(dict[str, Any]):
 
 @dataclass(frozen=True, kw_only=True)
 class StepContext(Generic[InputT]):
-    """Hold what one attempt may know. The same key and input on every attempt (invariant I7)."""
+    """Argument of a step function. Key and input are the same on every attempt (invariant I7)."""
 
     saga_id: UUID
-    """The saga."""
+    """The id of the saga."""
     step: str
     """The step's name."""
     direction: Direction
@@ -119,7 +116,7 @@ class StepContext(Generic[InputT]):
     input: InputT
     """The typed input of the saga; None when its definition declares none."""
     results: Mapping[str, dict[str, Any]]
-    """Results of succeeded steps, by step name; reading what was masked in one raises ResultRedacted."""
+    """Results of succeeded steps, by step name; reading a masked value raises ResultRedacted."""
     attempt: int
     """The number of this attempt in this direction, from 1."""
     epoch: int = 0
@@ -131,19 +128,19 @@ class StepContext(Generic[InputT]):
 
     @property
     def key(self) -> str:
-        """The step key: the idempotency key of the action, in both directions."""
+        """Return the step key: the idempotency key of the action, in both directions."""
         return step_key(self.saga_id, self.step)
 
     @property
     def provider_key(self) -> str:
-        """The key to give a provider for this very call."""
+        """Return the idempotency key for a provider, which differs by direction and epoch."""
         if self.direction is Direction.ACTION:
             return self.key
         return compensation_key(self.saga_id, self.step, self.epoch)
 
     @property
     def remaining(self) -> float:
-        """Seconds until the attempt's time-out; never negative. Give it to network clients."""
+        """Return the seconds until the attempt's time-out, never negative; to be given to network clients."""
         return max(0.0, self.expires_at - time.monotonic())
 
     def key_of(self, step: str) -> str:
@@ -153,7 +150,7 @@ class StepContext(Generic[InputT]):
     def settle(self) -> dict[str, Any] | None:
         """Repeat the action under its key, to learn what it did before undoing it (rule S4).
 
-        Raises: whatever the action raises; SagaError when called outside the compensation of an external step.
+        Raises: any exception of the action; SagaError when called outside the compensation of an external step.
         """
         if self.settler is None:
             raise SagaError(f"{self.step}: settle() belongs into the compensation of an external step with an action.")

@@ -1,4 +1,4 @@
-"""What a hook of ``Meta.on_closed`` is given: how a saga ended. Pure: no Django import."""
+"""Argument of a ``Meta.on_closed`` hook: how a saga ended. Pure: no Django import."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from uuid import UUID
 
 @dataclass(frozen=True, kw_only=True)
 class SagaClosed:
-    """The end of a saga. ``sagas.summarize(closed.saga_id)`` tells the rest: input, results, every step."""
+    """End of a saga. ``sagas.summarize(closed.saga_id)`` returns the rest: input, results, every step."""
 
     saga_id: UUID
-    """The saga."""
+    """The id of the saga."""
     definition: str
     """The stored name of its definition."""
     version: int
-    """The version it ran on."""
+    """The version of its definition."""
     state: str
     """How it ended: completed, compensated or abandoned."""
     business_keys: Mapping[str, str]
-    """What it is searched by, by name."""
+    """Its business keys by name."""
     cause: Mapping[str, Any] | None
-    """Why it turned back: kind, step, error_class, message; None when it did not."""
+    """Why it started compensating: kind, step, error_class, message; None when it did not."""
     started_at: datetime
     """When it was started, by the database's clock."""
     closed_at: datetime
@@ -34,6 +34,5 @@ class SagaClosed:
 
     @property
     def id(self) -> str:
-        """The same for every call for this end, so that a receiver knows a repeat; another one if the saga was reopened
-        and closed again."""
+        """Return an id by which receivers recognize a repeated call; a saga that is closed again has a new one."""
         return f"{self.saga_id}:closed:{self.closed_at:%Y%m%dT%H%M%S.%fZ}"

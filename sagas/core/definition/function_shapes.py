@@ -1,7 +1,7 @@
-"""Shape of the functions that a project gives the engine: functions of steps and hooks. Pure: no Django import.
+"""Shapes of a project's functions: step functions and hooks. Pure: no Django import.
 
-The engine calls each of them with one argument and takes what it returns. A function that only prepares a coroutine
-or a generator returns at once and has done nothing, so it is refused where it is declared.
+The engine calls each function with one argument and takes what it returns. A function that returns a coroutine or a
+generator has done nothing yet, so it is refused where it is declared.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from asgiref.sync import AsyncToSync, iscoroutinefunction
 
 from ...exceptions import Misconfigured
 
-MAX_LAYERS = 50  # far more decorators than anybody stacks; an object that wraps itself ends here
-UNREADABLE = (ValueError, TypeError, NameError, AttributeError)  # what inspect.signature raises where there is none
+MAX_LAYERS = 50  # far more decorators than code stacks; it also ends an object that wraps itself
+UNREADABLE = (ValueError, TypeError, NameError, AttributeError)  # errors of inspect.signature
 
 AWAIT_INSIDE = (
     "Write a normal function, and call the async one inside it with asgiref.sync.async_to_sync:"
@@ -33,10 +33,10 @@ KINDS: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
 
 
 def find_mistake(value: Any, *, takes: str = "one StepContext", arguments: int = 1) -> str:
-    """Return why a value cannot serve as a function that takes this many positional arguments, with what to do.
+    """Return why a value is no function of this many positional arguments, and what to do instead.
 
     A callable whose signature cannot be read is accepted.
-    Returns: an empty text when it can.
+    Returns: an empty text when the value is such a function.
     """
     if not callable(value):
         return _find_why_not_callable(value, takes)
@@ -50,14 +50,14 @@ def find_mistake(value: Any, *, takes: str = "one StepContext", arguments: int =
 
 
 def require_finished(result: Any, name: str) -> Any:
-    """Return what a function returned, unless that is work which nobody has done yet.
+    """Return the result of a function, unless it is a coroutine or a generator that has not run yet.
 
-    A coroutine or a generator is closed, so that Python does not warn of one that was never awaited.
+    It is closed then, so that Python does not warn that it was never awaited.
     Raises: Misconfigured.
     """
     if not (inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result)):
         return result
-    with suppress(Exception):  # closing something that runs already fails; the verdict is the same
+    with suppress(Exception):  # closing fails if it runs already; it is refused all the same
         getattr(result, "close", getattr(result, "cancel", lambda: None))()
     raise Misconfigured(
         f"{name} returned a {type(result).__name__}, which nobody runs. Call it in the function itself"
@@ -66,7 +66,7 @@ def require_finished(result: Any, name: str) -> Any:
 
 
 def name_of(value: Any) -> str:
-    """Return what a function is called in its code, for messages."""
+    """Return the name of a function as in its code, for messages."""
     if isinstance(value, functools.partial | functools.partialmethod):
         return f"partial({name_of(value.func)})"
     name = getattr(value, "__qualname__", None)
@@ -76,12 +76,12 @@ def name_of(value: Any) -> str:
 def _is(is_wrong: Callable[[Any], bool], layer: Any) -> bool:
     try:
         return bool(is_wrong(layer))
-    except (TypeError, AttributeError):  # a mock that poses as a function, without a function's code
+    except (TypeError, AttributeError):  # a mock of a function without a code object
         return False
 
 
 def _short(name: str) -> str:
-    """Return the last part of a name if it can be the name of a function."""
+    """Return the last part of a name if it is a valid function name, else ``act``."""
     last = name.rpartition(".")[2]
     return last if last.isidentifier() else "act"
 
@@ -94,7 +94,7 @@ def _find_why_not_callable(value: Any, takes: str) -> str:
 
 
 def _unwrap(value: Any) -> Iterator[Any]:
-    """Yield a callable and what it calls in the end: below partials, methods, decorators and ``__call__``."""
+    """Yield a callable and the callables that it wraps: below partials, methods, decorators and ``__call__``."""
     for _ in range(MAX_LAYERS):
         yield value
         inner = _find_inner(value)
@@ -104,7 +104,7 @@ def _unwrap(value: Any) -> Iterator[Any]:
 
 
 def _find_inner(value: Any) -> Any:
-    if isinstance(value, AsyncToSync):  # runs what it wraps to its end
+    if isinstance(value, AsyncToSync):  # runs what it wraps to completion
         return None
     if isinstance(value, functools.partial | functools.partialmethod):
         return value.func
@@ -123,7 +123,7 @@ def _find_inner(value: Any) -> Any:
 
 def _find_wrong_signature(value: Any, name: str, takes: str, arguments: int) -> str:
     try:
-        # Of what is called, not of what it wraps: a decorator may add or take away arguments.
+        # The signature of the callable itself, because a decorator may add or remove arguments.
         signature = inspect.signature(value, follow_wrapped=False)
     except UNREADABLE:
         return ""

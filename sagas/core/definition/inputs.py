@@ -1,7 +1,7 @@
-"""Turn the input of a saga into JSON and back, strictly.
+"""Inputs of sagas: strict conversion to JSON and back.
 
-An input is a frozen dataclass of references: order numbers, SKUs, amounts. Everything else (people, addresses,
-cards) stays with the participant that owns it. Pure: no Django import.
+An input is a frozen dataclass of references: order numbers, SKUs, amounts. Other data (names, addresses, cards) stay
+with the participant that owns them. Pure: no Django import.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ..json_values import require_storable
 from ..redaction.redactor import DEFAULT, Redactor
 
 SCALARS: tuple[type, ...] = (str, bool, int, float)
-MAX_INPUT_BYTES = 64 * 1024  # a saga row is read at every step; larger facts belong to their participant
+MAX_INPUT_BYTES = 64 * 1024  # a saga row is read at every step; larger data belong to their participant
 MAX_PLACES_TOLD = 5
 
 
 def describe(schema: type | None) -> Any:
     """Return the schema as plain data, for the digest of a definition.
 
-    Shape: ``[[field, type], ...]`` with nested dataclasses expanded, None when the saga takes no input.
+    Shape: ``[[field, type], ...]`` with nested dataclasses expanded; None when the saga takes no input.
     """
     if schema is None:
         return None
@@ -35,8 +35,8 @@ def describe(schema: type | None) -> Any:
 def check_schema(schema: Any) -> None:
     """Check that a class can be the input of a saga.
 
-    Raises: DefinitionError when it is not a frozen dataclass, has a field that JSON cannot carry, or one named like
-    a secret.
+    Raises: DefinitionError when it is not a frozen dataclass, or has a field that JSON cannot carry or that is named
+    like a secret.
     """
     if not (isinstance(schema, type) and dataclasses.is_dataclass(schema)):
         raise DefinitionError(f"Meta.input must be a frozen dataclass, not {schema!r}.")
@@ -47,10 +47,10 @@ def check_schema(schema: Any) -> None:
 def dump(schema: type | None, value: Any, redactor: Redactor = DEFAULT) -> dict[str, Any]:
     """Return the input as JSON-able data.
 
-    Later steps need it as it is, so nothing in it is masked: what would have to be is refused.
+    Later steps need it unchanged, so secrets are refused instead of masked.
     Raises: InputRefused when the value is not an instance of the schema, a field has the wrong type, a key or a value
-    looks like a secret, a text cannot be stored, the whole is larger than MAX_INPUT_BYTES, or steps would be handed
-    something else.
+    looks like a secret, a text cannot be stored, the input is larger than MAX_INPUT_BYTES, or it would be read back
+    differently.
     """
     if schema is None:
         if value is not None:
@@ -70,7 +70,7 @@ def load(schema: type | None, data: Mapping[str, Any]) -> Any:
     """Return the typed input from its JSON form.
 
     Returns: None when the saga takes no input.
-    Raises: InputRefused when the data do not fit the schema.
+    Raises: InputRefused when the data do not fit the schema, or its class raises.
     """
     if schema is None:
         return None
@@ -80,7 +80,7 @@ def load(schema: type | None, data: Mapping[str, Any]) -> Any:
 def refuse_secrets(data: Any, what: str, redactor: Redactor) -> None:
     """Check that nothing in JSON-able data looks like a secret.
 
-    Raises: InputRefused that says where and what kind, never what.
+    Raises: InputRefused, which names places and kinds of secrets, never their values.
     """
     if found := redactor.find(data):
         places = ", ".join(f"{finding.path} ({finding.kind})" for finding in found[:MAX_PLACES_TOLD])
@@ -117,7 +117,7 @@ def _check_fields(schema: type, outer: tuple[type, ...]) -> None:
 
 
 def _require_same(given: Any, read: Any, where: str) -> None:
-    """Check that steps will be handed what was given, value for value.
+    """Check that the input read back equals the one that was given, value for value.
 
     A class may change its own fields, and the classes of a union may look alike as JSON.
     Raises: InputRefused.
@@ -201,8 +201,8 @@ def _load_dataclass(schema: type, data: Any, where: str) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        # The class is the project's: it may check more than it did when the saga was started. An exit, too, would
-        # otherwise end each worker that looks at this saga, one after the other.
+        # The project's class may check more than it did when the saga was started. SystemExit would otherwise end
+        # each worker that claims this saga, one after the other.
         raise InputRefused(f"{where}: {describe_error(error)}") from error
 
 
@@ -242,7 +242,7 @@ def _load_dict(hint: Any, value: Mapping[Any, Any], where: str) -> dict[str, Any
 
 
 def _load_union(hint: Any, value: Any, where: str) -> Any:
-    # A whole number of a union that has both stays one.
+    # An exact type first: in a union of int and float, an int stays an int.
     exact = [argument for argument in typing.get_args(hint) if argument is type(value)]
     for argument in [*exact, *typing.get_args(hint)]:
         try:

@@ -1,6 +1,6 @@
-"""Options of a step and of a definition, checked when its module is imported. Pure: no Django import.
+"""Options of steps and definitions, checked when their module is imported. Pure: no Django import.
 
-Raises: DefinitionError everywhere, with what was given and what would be right.
+Raises: DefinitionError in every function, with the given value and what is allowed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ MAX_KEY_CHARS = 120
 QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 YEAR = timedelta(days=366)
-# PostgreSQL counts its time-outs in milliseconds, as a whole number of 31 bits: 24 days and 20 hours.
+# PostgreSQL stores time-outs as milliseconds in a 31-bit integer: 24 days and 20 hours.
 MAX_LOCAL_TIMEOUT = timedelta(days=24)
 MAX_DEADLINE = 10 * YEAR
 
 
 def check_function(value: Any, option: str, *, optional: bool) -> StepFunction | None:
-    """Return a step function: one that takes one StepContext and returns what it did."""
+    """Return a step function, once checked that it can be called with one StepContext; None if optional."""
     if value is None and optional:
         return None
     if value is None:
@@ -38,7 +38,7 @@ def check_function(value: Any, option: str, *, optional: bool) -> StepFunction |
 
 
 def check_hook(value: Any, option: str) -> HookFunction | None:
-    """Return a hook: a function of one argument, or None when none is declared."""
+    """Return a hook, once checked that it takes one argument, or None when none is declared."""
     if value is None:
         return None
     if mistake := function_shapes.find_mistake(value, takes="one SagaClosed"):
@@ -47,7 +47,7 @@ def check_hook(value: Any, option: str) -> HookFunction | None:
 
 
 def check_exceptions(values: Any, option: str) -> tuple[type[Exception], ...]:
-    """Return exception classes that mean a refusal."""
+    """Return the exception classes that mean a refusal, once checked."""
     if isinstance(values, str | type) or not isinstance(values, Iterable):
         raise DefinitionError(f"{option} takes a list of exception classes, not {values!r}.")
     checked = tuple(values)
@@ -64,7 +64,7 @@ def check_exceptions(values: Any, option: str) -> tuple[type[Exception], ...]:
 
 
 def check_business_keys(values: Any, action: StepFunction | None) -> tuple[tuple[str, str], ...]:
-    """Return pairs of a business key's name and of the name of its value in the result of the action."""
+    """Return pairs of a business key's name and the name of its value in the action's result."""
     if values is not None and not isinstance(values, Mapping):
         raise DefinitionError(f"business_keys is a dict of names by key, such as {{'payment': 'id'}}, not {values!r}.")
     pairs = tuple((values or {}).items())
@@ -89,7 +89,7 @@ def check_duration(value: Any, option: str, *, longest: timedelta = YEAR) -> Non
 
 
 def check_timeout(value: Any, option: str, *, is_local: bool) -> None:
-    """Check the time-out of an attempt. PostgreSQL enforces that of a local step, and has a limit of its own."""
+    """Check the time-out of an attempt. PostgreSQL enforces a local step's, which has a lower limit."""
     check_duration(value, option, longest=MAX_LOCAL_TIMEOUT if is_local else YEAR)
 
 
@@ -100,19 +100,19 @@ def check_policy(value: Any, option: str) -> None:
 
 
 def check_flag(value: Any, option: str) -> None:
-    """Check a yes or no. A text such as "no" would count as yes."""
+    """Check a boolean, because a text such as "no" would count as true."""
     if not isinstance(value, bool):
         raise DefinitionError(f"{option} must be True or False, not {value!r}.")
 
 
 def check_participant(value: Any) -> None:
-    """Check the label of an app; whether it is installed is a system check."""
+    """Check the label of an app; a system check verifies that it is installed."""
     if value is not None and not (isinstance(value, str) and LABEL.fullmatch(value)):
         raise DefinitionError(f"participant must be the label of an app, such as 'payments', not {value!r}.")
 
 
 def check_queue(value: Any) -> None:
-    """Check the name of a queue; whether Celery knows it is a system check."""
+    """Check the name of a queue; a system check verifies that Celery knows it."""
     if value is not None and not (isinstance(value, str) and QUEUE_NAME.fullmatch(value)):
         raise DefinitionError(
             f"queue must be a name of at most 60 letters, digits, dots, hyphens and underscores, not {value!r}."

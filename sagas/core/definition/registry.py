@@ -1,4 +1,4 @@
-"""Every saga definition, looked up by name and version. Pure: no Django import."""
+"""Registry of saga definitions by name and version. Pure: no Django import."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["all_definitions", "find", "forget", "get", "latest", "preserved", "q
 def get(name: str, version: int) -> type[SagaDefinition]:
     """Return a definition.
 
-    Raises: DefinitionNotFound when the code has no such name or version.
+    Raises: DefinitionNotFound when the code has none of this name and version.
     """
     try:
         return DEFINITIONS[name, version]
@@ -45,13 +45,13 @@ def all_definitions() -> list[type[SagaDefinition]]:
 
 
 def queues() -> set[str]:
-    """Return the queues that steps name for themselves, without the default one."""
+    """Return the queues that steps declare, without the default one."""
     return {step.queue for definition in all_definitions() for step in definition.steps if step.queue}
 
 
 @contextmanager
 def preserved() -> Iterator[None]:
-    """Forget on exit every definition that was registered or removed inside; for tests."""
+    """Restore the registered definitions on exit; for tests."""
     before = dict(DEFINITIONS)
     try:
         yield
@@ -61,5 +61,5 @@ def preserved() -> Iterator[None]:
 
 
 def forget(name: str, version: int) -> None:
-    """Remove a definition, as if the code no longer had it; for tests, inside ``preserved``."""
+    """Remove a definition, as if the code did not have it; for tests, inside ``preserved``."""
     DEFINITIONS.pop((name, version), None)

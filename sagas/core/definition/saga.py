@@ -1,4 +1,4 @@
-"""Declare a saga as a class body, and check it when the module is imported.
+"""Saga definitions: classes that list steps, checked when their module is imported.
 
 ::
 
@@ -11,7 +11,7 @@
             name = "checkout"
             version = 1
 
-Pure: no Django import. What needs the project (queues, participants) is a system check.
+Pure: no Django import. Queues and participants need the project, so system checks verify them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STORED_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,59}")
 
 
 class SagaDefinition:
-    """The base of every saga definition; the class body is the table of its steps, top to bottom."""
+    """Base of every saga definition; the class body lists its steps from top to bottom."""
 
     name: ClassVar[str]
     """The stored name, from Meta."""
@@ -43,13 +43,13 @@ class SagaDefinition:
     input: ClassVar[type | None]
     """The frozen dataclass of the input, or None, from Meta."""
     deadline: ClassVar[timedelta | None]
-    """How long after the start the saga should be over, or None, from Meta."""
+    """How long after the start the saga should be closed, or None, from Meta."""
     on_closed: ClassVar[options.HookFunction | None]
-    """What is called with one SagaClosed when a saga is over, or None, from Meta."""
+    """The hook that is called with one SagaClosed when a saga is closed, or None, from Meta."""
     steps: ClassVar[tuple[Step, ...]]
     """The steps in order."""
     digest: ClassVar[str]
-    """SHA-256 over what a running saga depends on; see compute_digest."""
+    """SHA-256 of what running sagas depend on; see ``compute_digest``."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -59,7 +59,7 @@ class SagaDefinition:
         _check_bases(cls)
         steps = tuple(_collect_steps(cls))
         for name in METHODS & vars(cls).keys():
-            delattr(cls, name)  # a step may have this name, and the method is found all the same
+            delattr(cls, name)  # a step may have this name; the inherited method stays
         _read_meta(cls, meta)
         cls.steps = steps
         _check_order(cls)
@@ -79,7 +79,7 @@ class SagaDefinition:
 
     @classmethod
     def pivot(cls) -> Step | None:
-        """Return the pivot, or None when everything can be compensated."""
+        """Return the pivot, or None when every step can be compensated."""
         return next((step for step in cls.steps if step.kind is Kind.PIVOT), None)
 
 
@@ -89,7 +89,7 @@ DEFINITIONS: dict[tuple[str, int], type[SagaDefinition]] = {}
 
 
 def register(definition: type[SagaDefinition]) -> None:
-    """Remember a definition; importing the same class again replaces it.
+    """Register a definition; importing the same class again replaces it.
 
     Raises: DefinitionError when another class has this name and version.
     """
@@ -110,8 +110,8 @@ def _path(definition: type[SagaDefinition]) -> str:
 def compute_digest(definition: type[SagaDefinition]) -> str:
     """Return the digest of what running sagas depend on.
 
-    It covers names, kinds, order, groups, participants, local or external, and the input schema; not time-outs,
-    budgets, queues or code (rule S10).
+    It covers names, kinds, order, groups, participants, local or external, whether there is an action, and the input
+    schema; not time-outs, budgets, queues or code (rule S10).
     """
     facts = {
         "name": definition.name,
@@ -125,7 +125,7 @@ def compute_digest(definition: type[SagaDefinition]) -> str:
 
 
 def _check_bases(cls: type[SagaDefinition]) -> None:
-    """Refuse to leave steps behind in a base class."""
+    """Check that the class repeats every step of its base classes, because steps are not inherited."""
     for base in cls.__mro__[1:]:
         left = [name for name, value in vars(base).items() if isinstance(value, Step | Parallel)]
         if missing := [name for name in left if name not in vars(cls)]:

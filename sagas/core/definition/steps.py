@@ -1,4 +1,4 @@
-"""The steps of a saga as they are declared: kinds, options and groups.
+"""Steps of a saga as they are declared: kinds, options and groups.
 
 Source: Garcia-Molina and Salem, *Sagas* (1987); C. Richardson, *Microservices Patterns*, ch. 4 (step kinds). Pure:
 no Django import.
@@ -21,49 +21,48 @@ from .options import MAX_KEY_CHARS, StepFunction
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Everything that is declared about one step."""
+    """Declaration of one step."""
 
     kind: Kind
     """Compensatable, pivot or retriable."""
     action: StepFunction | None
-    """What the step does going forward; None when it was done together with the start of the saga."""
+    """The function that the step runs going forward; None when it is done together with the start of the saga."""
     compensation: StepFunction | None = None
-    """What semantically undoes it; finds the effect by step key, with or without the action's result."""
+    """The function that semantically undoes the action; finds the effect by step key, with or without its result."""
     participant: str | None = None
-    """The app label that owns the data; None: the definition's own app."""
+    """The label of the app that owns the data; None: the definition's own app."""
     external: bool = False
-    """Whether it talks to the outside world: then it runs outside any transaction."""
+    """Whether the step calls something outside the project's databases; it then runs outside any transaction."""
     queue: str | None = None
     """The Celery queue whose workers run it; None: the project's default queue."""
     timeout: timedelta | None = None
-    """How long one attempt of the action may take; None: the project's default."""
+    """The time-out of one attempt of the action; None: the project's default."""
     retry: RetryPolicy | None = None
     """Budget and delays of the action; None: the project's default."""
     refuses_on: tuple[type[Exception], ...] = ()
-    """Exceptions that mean: the participant said no and did nothing."""
+    """Exceptions that mean that the participant declined and did nothing."""
     refusal_settles: bool = False
-    """Whether a refusal answers for the whole step key, also for earlier attempts whose outcome is unknown; only an
-    external participant can store one."""
+    """Whether a refusal holds for the whole step key, also for earlier attempts whose outcome is unknown; only for
+    external participants, which can store it."""
     compensation_timeout: timedelta | None = None
     """As timeout, for the compensation."""
     compensation_retry: RetryPolicy | None = None
     """As retry, for the compensation."""
     compensation_refuses_on: tuple[type[Exception], ...] = ()
-    """Exceptions that mean: this cannot be undone; the saga is held for a person."""
+    """Exceptions that mean that the action cannot be undone; the step is held for an operator."""
     verify_after: timedelta | None = None
-    """When to run the compensation of an unsettled effect of an external step once more before it counts."""
+    """The delay after which a compensation of an external step's unsettled effect runs again before it counts."""
     business_keys: tuple[tuple[str, str], ...] = ()
-    """What its success adds to the business keys of the saga: pairs of a key's name and of the name of its value in the
-    result."""
+    """Business keys that its success adds to the saga: pairs of a key's name and of its value's name in the result."""
     name: str = ""
     """The name in the class body; set by the definition."""
     rank: int = 0
-    """Steps of one rank may run at the same time; set by the definition."""
+    """The rank; steps of one rank may run at the same time; set by the definition."""
     position: int = 0
-    """The place among all steps; set by the definition."""
+    """The position among all steps; set by the definition."""
 
     def __post_init__(self) -> None:
-        """Check every option that does not need the whole definition.
+        """Check every option that can be checked without the whole definition.
 
         Raises: DefinitionError.
         """
@@ -78,7 +77,7 @@ class Step:
         options.check_duration(self.verify_after, "verify_after")
 
     def function(self, direction: Direction) -> StepFunction | None:
-        """Return the function that an attempt in this direction runs."""
+        """Return the function that an attempt in this direction executes."""
         return self.action if direction is Direction.ACTION else self.compensation
 
     def refusals(self, direction: Direction) -> tuple[type[Exception], ...]:
@@ -88,7 +87,7 @@ class Step:
     def read_keys(self, result: Mapping[str, Any] | None) -> dict[str, str]:
         """Return the business keys in a result of the action.
 
-        What is not there, is masked, or is no text or whole number of a key's length gives none: the step has happened
+        A value that is missing, masked, too long, or neither text nor whole number gives no key: the step has succeeded
         all the same.
         """
         texts = {name: _text_of_key((result or {}).get(field_name)) for name, field_name in self.business_keys}
@@ -103,7 +102,7 @@ def _text_of_key(value: Any) -> str:
 
 
 def nothing_to_undo(step: Any) -> None:
-    """Undo nothing: the compensation of a step without side effects, such as a query or a quote."""
+    """Do nothing: no-op compensation for a step without side effects, such as a query or a quote."""
 
 
 def Compensatable(  # noqa: N802 - reads like a field of a model
@@ -125,8 +124,8 @@ def Compensatable(  # noqa: N802 - reads like a field of a model
 ) -> Step:
     """Declare a step that can be undone.
 
-    Without ``action`` the step was done together with the start of the saga, in the same transaction.
-    Raises: DefinitionError when there is no compensation (``nothing_to_undo`` is one) or an option is malformed.
+    Without ``action`` the step is done together with the start of the saga, in the same transaction.
+    Raises: DefinitionError when the compensation is missing (``nothing_to_undo`` is one) or an option is malformed.
     """
     return Step(
         kind=Kind.COMPENSATABLE,
@@ -159,7 +158,7 @@ def Pivot(  # noqa: N802 - reads like a field of a model
     refusal_settles: bool = False,
     business_keys: Mapping[str, str] | None = None,
 ) -> Step:
-    """Declare the go-or-no-go step: once it succeeded nothing is compensated any more."""
+    """Declare the go-or-no-go step: once it has succeeded, nothing is compensated any more."""
     return Step(
         kind=Kind.PIVOT,
         action=options.check_function(action, "action", optional=False),
@@ -187,8 +186,8 @@ def Retriable(  # noqa: N802 - reads like a field of a model
 ) -> Step:
     """Declare a step after the pivot, which must succeed in the end.
 
-    ``refuses_on`` names what the participant would say if it could refuse after all: the saga is then held as a
-    contract violation instead of being retried for ever.
+    ``refuses_on`` names exceptions by which the participant refuses after all: the step is then held as a contract
+    violation instead of being retried for ever.
     """
     return Step(
         kind=Kind.RETRIABLE,

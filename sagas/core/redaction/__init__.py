@@ -1,1 +1,1 @@
-"""Secrets: how they are recognised and masked before anything is stored."""
+"""Redaction: secrets are recognized and masked before anything is stored."""

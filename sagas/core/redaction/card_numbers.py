@@ -1,17 +1,17 @@
-"""Find the numbers of payment cards in texts, however they are written. Pure: no Django import."""
+"""Payment card numbers in texts, in their various notations. Pure: no Django import."""
 
 from __future__ import annotations
 
 import re
 
 MIN_CARD, END_CARD = 10**12, 10**19
-# What stands between groups: one to three blanks of any kind (or what JSON makes of them), or the same mark each time.
+# Separators of groups: one to three blanks of any kind (also as JSON escapes), or the same mark each time.
 _BLANKS = r"(?:\s|\\[nrt]|\\u00a0){1,3}"
 _MARK = r"[.\-\u2010-\u2015\u2212\u00b7/_]"
-# Where there may be a card, in a text that nobody has looked at.
+# Prefilter: matches wherever a text may contain a card number.
 HINT = rf"\d{{4}}(?:{_BLANKS}|{_MARK})?\d{{4,6}}(?:{_BLANKS}|{_MARK})?\d{{4}}"
-# As issuers group them: in fours, as American Express does, or not at all. So no UUID is ever taken for a card. Only a
-# number in one piece may have letters before and after it, so that no digest is taken for one.
+# Grouped as issuers do it: in fours, as American Express does, or not at all, so that no UUID is taken for a card.
+# Only an ungrouped number may have letters before and after it, so that no digest is taken for one.
 CARD_NUMBER = re.compile(
     r"(?<![\dA-Za-z])(?<!\d\.)(?:"
     rf"(?:(?P<fours>\d{{4}}(?:{_BLANKS}\d{{4}}){{2}}{_BLANKS}\d{{1,4}})(?P<rest>{_BLANKS}\d{{3}})?"
@@ -30,7 +30,7 @@ _ESCAPE = re.compile(r"\\u00a0")
 
 
 def is_card_number(text: str) -> bool:
-    """Tell whether digits, grouped or not, are a payment card's: an issuer's first digits, and the check digit.
+    """Return whether digits, grouped or not, are a card number: by the issuer's first digits and the check digit.
 
     Digits of any script count. Source: ISO/IEC 7812-1 (Luhn's formula).
     """
@@ -42,21 +42,21 @@ def is_card_number(text: str) -> bool:
 
 
 def is_card_value(value: object) -> bool:
-    """Tell whether a number, whole or written with a fraction of zero, is a card's."""
+    """Return whether a number is a card number, as an int or as a float without a fraction."""
     if type(value) is float:
         return value.is_integer() and is_card_value(int(value))
     return type(value) is int and MIN_CARD <= abs(value) < END_CARD and is_card_number(str(value))
 
 
 def mask_cards(text: str, mask: str) -> str:
-    """Return a text with each card number masked, and nothing beside it, such as the three digits on its back."""
+    """Return a text with each card number masked; adjacent text, such as a security code, is kept."""
     shown, done, place = [], 0, 0
     while match := CARD_NUMBER.search(text, place):
         if span := _find_card(match):
             shown += [text[done : span[0]], mask]
             done = place = span[1]
         else:
-            # The next group may be where a card begins.
+            # A card number may begin at the next group.
             place = match.start() + 1
     return "".join((*shown, text[done:])) if shown else text
 

@@ -1,7 +1,7 @@
-"""Say what a secret looks like: the names it goes under, and the shapes it has in a text.
+"""Patterns of secrets: their names, and their forms in a text.
 
-The built-in rules, and how a project's own words join them. What is done where one is found is the business of
-``sagas.core.redaction.redactor``.
+Holds the built-in rules, and compiles them together with a project's own words. ``sagas.core.redaction.redactor``
+masks what they find.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import Any
 
 from .card_numbers import is_card_value
 
-# Parts of a name between underscores, as in ``client_secret``; ``cardNumber`` and ``card-number`` are read alike.
+# Parts of a name between underscores, as in ``client_secret``; ``cardNumber`` and ``card-number`` count, too.
 SECRET_WORDS = (
     "password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "api_key", "private_key", "access_key",
     "card_number", "card_no", "security_code", "pan", "cvc", "cvv", "iban", "authorization", "cookie", "passcode",
     "session_id", "otp", "jwt",
 )  # fmt: skip
-# In running text these mean something else too often: "authorization: declined". Headers have rules of their own.
+# These often mean something else in prose: "authorization: declined". Headers have their own rules.
 WORDS_OF_PROSE = frozenset({"authorization", "cookie"})
-# Inside a longer word these mean nothing: "company: ...", "cardnotes". All others are known there, too: "accesstoken".
+# Not secrets inside a longer word: "company: ...", "cardnotes". All others are matched there, too: "accesstoken".
 SHORT_WORDS = frozenset({"pan", "pwd", "cvc", "cvv", "iban", "card_no", "authorization", "cookie", "otp", "jwt"})
-# Secrets only where a name ends with them: a "pin_code" is a postal code, an "auth_mode" a setting.
+# Secrets only at the end of a name: a "pin_code" is a postal code, an "auth_mode" a setting.
 LAST_WORDS = frozenset({"pin", "auth"})
-# A secret may be written in several words: what follows it on the line is masked, too, up to the next name.
+# Their values may have several words: the rest of the line is masked, too, up to the next name.
 PHRASES = frozenset({"password", "passwd", "passphrase"})
-# What is said of a secret is none: "token_count", "secret_expires_at"; if it is a number, a date, or yes or no.
+# Metadata about a secret ("token_count", "secret_expires_at") is not masked if it is a number, date, boolean or null.
 HARMLESS_WORDS = "count|left|limit|total|length|size|type|kind|ttl|expiry|expires|expires_(?:at|in)|changed_at"
 HARMLESS_ENDING = re.compile(rf"_(?:{HARMLESS_WORDS})$")
 HARMLESS_VALUE = (
@@ -42,20 +42,20 @@ HARMLESS_IN_TEXT = (
     rf"(?:\\{{0,3}}[\"']?{HARMLESS_VALUE}(?=[\s\"'\\,;&<>(){{}}\[\]]|\.?(?:\s|\Z))|datetime\.\w{{1,20}}\(|timedelta\()"
 )
 NAMED = "secret"
-MIN_COUNT = 10**12  # no number of things is as large
+MIN_COUNT = 10**12  # larger than any count
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Describe one shape of a secret in a text."""
+    """One form of a secret in a text."""
 
     kind: str
-    """What the mask says it was."""
+    """The kind of secret that the mask names."""
     pattern: re.Pattern[str]
-    """Where it is: the last group that matched, or everything where there is no group."""
+    """The expression whose last matched group is the secret, or the whole match if it has no group."""
     hints: tuple[str, ...] = ()
-    """Texts in lower case, one of which every match holds; a rule without them is always tried."""
+    """Lower-case texts, one of which every match contains; a rule without hints is always tried."""
 
 
 def _rule(kind: str, pattern: str, *hints: str) -> Rule:
@@ -69,7 +69,7 @@ RULES = (
         r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)",
         "private key-----",
     ),
-    # Up to the last @ before a slash; or, where a slash is in it, up to the first: "host:8000/path" is no password.
+    # Up to the last @ before a slash; a password with a slash, up to the first @. "host:8000/path" is no password.
     _rule(
         "password",
         r"[a-z][a-z0-9+.-]{1,30}://[^\s:/@\"']{0,256}:"
@@ -97,7 +97,7 @@ RULES = (
         "bearer",
         "token",
     ),
-    # In words, as customers write: "cvv 123", "the OTP is 123456".
+    # In prose, as customers write it: "cvv 123", "the OTP is 123456".
     _rule(
         "secret",
         r"(?<![a-z])(?:cvv2?|cvc2?|security code)\s{1,8}(?:(?:is|was|code|number|no\.?)\s{1,4}){0,2}(\d{3,4})(?!\w)",
@@ -146,7 +146,7 @@ RULES = (
 
 
 def compile_names(keys: tuple[str, ...]) -> re.Pattern[str]:
-    """Return what finds a secret word, or one of a project's own, in a name as ``write_snake`` writes it."""
+    """Return the pattern that finds a secret word, built-in or a project's own, in a name in snake case."""
     embedded = [word for word in SECRET_WORDS if word not in SHORT_WORDS]
     bounded = [*SHORT_WORDS, *map(write_snake, keys)]
     anywhere, apart = ("|".join(re.escape(word).replace("_", "_?") for word in words) for words in (embedded, bounded))
@@ -157,10 +157,10 @@ def compile_names(keys: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def make_name_rules(keys: tuple[str, ...]) -> tuple[Rule, ...]:
-    """Return what finds ``name=value`` and ``"name": "value"`` in a text, quoted, escaped or bare.
+    """Return the rules that find ``name=value`` and ``"name": "value"`` in a text, quoted, escaped or bare.
 
-    A bare value goes on after a comma or semicolon, and that of a password after a blank, too, unless the next name
-    and its value begin there.
+    A bare value continues after a comma or semicolon, and a password's also after a blank, unless the next name and
+    its value begin there.
     """
     known = [write_snake(word) for word in (*SECRET_WORDS, *keys) if word not in WORDS_OF_PROSE]
     long = "|".join(re.escape(word).replace("_", "[_-]?") for word in known if word not in SHORT_WORDS)
@@ -173,7 +173,7 @@ def make_name_rules(keys: tuple[str, ...]) -> tuple[Rule, ...]:
     bare = rf"{_UNMASKED}(?!(?:null|none|true|false)\b){character}+(?:[,;]{no_name}{character}+)*"
     quoted = (
         r"[bru]{0,2}\"((?:[^\"\\]|\\.)+)\"|[bru]{0,2}'((?:[^'\\]|\\.)+)'"
-        # Inside quoted text, up to the quote that is escaped as the first one was.
+        # Inside quoted text, up to the quote with the same escape as the first one.
         r"|(?P<escape>\\{1,7})[\"']((?:[^\"'\\]|\\++(?![\"'])|(?!(?P=escape)[\"'])\\++[\"'])+)"
         r"|\w{1,60}\([\"']([^\"'\\]+)"
     )
@@ -194,22 +194,22 @@ def make_name_rules(keys: tuple[str, ...]) -> tuple[Rule, ...]:
 
 @lru_cache(maxsize=1024)
 def write_snake(name: str) -> str:
-    """Write a name in any spelling as ``card_number``."""
+    """Return a name of any spelling in snake case, such as ``card_number``."""
     return _CAMEL.sub("_", name).replace("-", "_").lower()
 
 
 def ends_harmlessly(name: str) -> bool:
-    """Tell whether a name speaks of a secret rather than names one."""
+    """Return whether a name ends like metadata about a secret, such as ``token_count``."""
     return HARMLESS_ENDING.search(write_snake(name)) is not None
 
 
 def is_harmless(value: Any) -> bool:
-    """Tell whether this may be said of a secret: a number, or a text of one, or a date."""
+    """Return whether a value is harmless metadata: a number, or the text of a number, date, boolean or null."""
     if isinstance(value, str):
         return IS_HARMLESS.fullmatch(value) is not None
     return isinstance(value, (int, float)) and not is_card_value(value)
 
 
 def is_count(name: str, value: Any) -> bool:
-    """Tell whether a plural names a number of things: ``{"total_tokens": 812}``."""
+    """Return whether a plural name has a count as its value: ``{"total_tokens": 812}``."""
     return type(value) is int and value < MIN_COUNT and COUNTED.search(write_snake(name)) is not None

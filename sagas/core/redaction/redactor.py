@@ -1,8 +1,8 @@
-"""Find secrets in what is about to be stored, and mask them.
+"""Redactor: finds secrets in data that is about to be stored, and masks them.
 
-The engine stores nothing before it went through here: errors and tracebacks, results, reasons, evidence, business
-keys. What a secret looks like is told by ``sagas.core.redaction.patterns``. Pure: no Django import. ``sagas.conf``
-makes the redactor of a project from its settings.
+The engine redacts everything before it is stored: errors and tracebacks, results, reasons, evidence, business keys.
+``sagas.core.redaction.patterns`` defines the patterns of secrets. ``sagas.conf`` makes a project's redactor from its
+settings. Pure: no Django import.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .patterns import (
     write_snake,
 )
 
-# A name and its value in two places: ``{"name": "password", "value": "hunter2"}``.
+# Name and value in two entries: ``{"name": "password", "value": "hunter2"}``.
 NAME_KEYS = frozenset({"name", "key", "field", "header", "parameter"})
 VALUE_KEYS = frozenset({"value", "values", "content", "data"})
 
@@ -34,55 +34,55 @@ CARD = "card number"
 KIND = re.compile(r"[a-z][a-z ]{0,39}")
 MASKED = re.compile(r"\[redacted: [a-z][a-z ]{0,39}\]")
 MASK_START = "[redacted: "
-MIN_SECRET_CHARS = 7  # "pwd=abc"; what is shorter is not looked at
-MAX_TEXT_CHARS = 100_000  # of a longer text the middle goes unread, and is left out
+MIN_SECRET_CHARS = 7  # "pwd=abc"; shorter texts are not searched
+MAX_TEXT_CHARS = 100_000  # the middle of a longer text is dropped unread
 NAMES_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Say where a secret is; never what it is."""
+    """Place and kind of a secret, never its value."""
 
     path: str
-    """The way to it through keys and list positions, masked itself."""
+    """The path to the secret through keys and list positions; secrets in it are masked."""
     kind: str
-    """What it looks like."""
+    """The kind of secret."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Redactor:
-    """Find and mask secrets, by the built-in rules and those of a project.
+    """Redactor that finds and masks secrets by the built-in rules and a project's own.
 
-    Raises: re.error when a pattern is none, at its first use.
+    Raises: re.error on first use when a pattern is invalid.
     """
 
     keys: tuple[str, ...] = ()
-    """More names, or parts of names, whose values are secrets."""
+    """Additional names, or parts of names, whose values are secrets."""
     patterns: Mapping[str, str] = field(default_factory=dict)
-    """More shapes, as regular expressions by what the mask shall say."""
+    """Additional patterns: regular expressions by the kind that the mask names."""
     exceptions: tuple[str, ...] = ()
-    """Names whose values are no secrets, whatever they look like."""
+    """Names whose values are never secrets, whatever they look like."""
 
     def is_secret_name(self, name: str) -> bool:
-        """Tell whether what goes under a name is a secret."""
+        """Return whether the values of a name are secrets."""
         return not ends_harmlessly(name) and self._is_telling(name)
 
     def is_secret(self, name: str, value: Any) -> bool:
-        """Tell whether this value is a secret because of the name it goes under."""
+        """Return whether a value is a secret because of its name."""
         if not _holds_something(value) or not self._is_telling(name) or is_count(name, value):
             return False
         return not (ends_harmlessly(name) and is_harmless(value))
 
     def find(self, data: Any) -> list[Finding]:
-        """Return where JSON-able data hold secrets."""
+        """Return the places and kinds of secrets in JSON-able data."""
         return self.mask_data(data)[1]
 
     def redact_data(self, data: Any) -> Any:
-        """Return JSON-able data with secrets masked; the very same object when there are none."""
+        """Return JSON-able data with secrets masked; the same object when there are none."""
         return self.mask_data(data)[0]
 
     def mask_data(self, data: Any) -> tuple[Any, list[Finding]]:
-        """Return JSON-able data with secrets masked, and where they were; the very same object when there are none."""
+        """Return JSON-able data with secrets masked, and the findings; the same object when there are none."""
         if not self._is_suspect(data):
             return data, []
         found: list[Finding] = []
@@ -105,7 +105,7 @@ class Redactor:
         return name not in self.exceptions and self._names.search(write_snake(name)) is not None
 
     def _is_suspect(self, data: Any) -> bool:
-        """Tell quickly whether a second look is worth it: nearly everything that is stored is plain."""
+        """Return quickly whether data may hold a secret, since nearly all stored data hold none."""
         if isinstance(data, str):
             return len(data) >= MIN_SECRET_CHARS and (
                 bool(self.patterns) or self._hints.search(data.lower()) is not None
@@ -125,13 +125,13 @@ class Redactor:
         return isinstance(data, Mapping)
 
     def _is_secret_pair(self, data: Sequence[Any]) -> bool:
-        """Tell whether this is a header or a parameter, ``["Cookie", "sid=abc"]``, and no two names."""
+        """Return whether this is a header or parameter, ``["Cookie", "sid=abc"]``, and not a list of two names."""
         if len(data) != 2 or not isinstance(data[0], str) or not isinstance(data[1], (str, int, float)):
             return False
         return self.is_secret(data[0], data[1]) and not (isinstance(data[1], str) and self._is_telling(data[1]))
 
     def _names_another(self, data: Mapping[Any, Any]) -> str | None:
-        """Return the secret name that one value of a mapping gives to another."""
+        """Return the secret name that one entry of a mapping gives to another entry's value, if any."""
         for key, name in data.items():
             if isinstance(key, str) and isinstance(name, str) and key.lower() in NAME_KEYS and self._is_telling(name):
                 return name
@@ -184,7 +184,7 @@ class Redactor:
 
     @cached_property
     def _hints(self) -> re.Pattern[str]:
-        """Find any hint, or as many digits as a card has in one of its groupings, in a text in lower case."""
+        """Return the pattern that finds a rule's hint, or digits that may be a card number, in a lower-case text."""
         hints = sorted({hint for rule in self._rules for hint in rule.hints})
         return re.compile("|".join((*map(re.escape, hints), HINT)))
 
@@ -199,12 +199,12 @@ class Redactor:
 
 
 def mask(kind: str) -> str:
-    """Return what stands for a secret."""
+    """Return the mask that replaces a secret of a kind."""
     return f"{MASK_START}{kind}]"
 
 
 def holds_mask(data: Any) -> bool:
-    """Tell whether something in JSON-able data was masked."""
+    """Return whether JSON-able data contain a mask."""
     if isinstance(data, str):
         return MASK_START in data and MASKED.search(data) is not None
     if isinstance(data, Mapping):
@@ -215,7 +215,7 @@ def holds_mask(data: Any) -> bool:
 
 
 def find_mistakes(*, keys: Sequence[Any], patterns: Mapping[Any, Any], exceptions: Sequence[Any]) -> Iterator[str]:
-    """Say what is wrong with a project's additions, a sentence each."""
+    """Yield a sentence for each mistake in a project's additions."""
     for name in (*keys, *exceptions):
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{1,59}", name):
             yield f"{name!r} is no name of a key: letters, digits, underscores and hyphens, at least two."
@@ -251,4 +251,4 @@ def _new_kinds(before: str, after: str) -> list[str]:
 
 
 DEFAULT = Redactor()
-"""What knows the built-in rules alone."""
+"""The redactor with the built-in rules only."""
