@@ -271,7 +271,7 @@ def _wakeup_others(run: _Run, following: ClaimResult) -> ClaimedStep | None:
         closing.call(following.call)
     if following.interrupt is not None:
         if following.claimed is not None:
-            # A callback of the commit that claimed it asked for the end; without a record it would count as lost.
+            # A callback of the commit that claimed this step asked for the end; not run, it would count as lost.
             _step(run.ending(), following.claimed)
         raise following.interrupt
     return following.claimed

@@ -19,7 +19,7 @@ MAX_ABORT_REASON_CHARS = 500  # the column's length; a mask can be longer than t
 
 
 def turn_back(draft: SagaDraft, cause: dict[str, Any], *, actor: str | None = None, reason: str = "") -> None:
-    """Make the saga compensate. An earlier cause is kept; waits of steps end, and their holds are cleared."""
+    """Start compensating a saga. An earlier cause is kept; waits of steps end, and their holds are cleared."""
     saga = draft.saga
     before = saga.state
     saga.turn_back()

@@ -192,7 +192,7 @@ def _apply(
     is_over = move.state in (StepState.SUCCEEDED, StepState.REFUSED, StepState.COMPENSATED)
     step.finished_at = draft.now if is_over else None
     if is_over:
-        # An open form shows an outdated state of the step.
+        # Open forms now show an outdated state of the step.
         draft.bump_revision()
     if direction is Direction.ACTION:
         what = ACTION_EVENTS[move.state]

@@ -45,7 +45,7 @@ def answer(saga_id: UUID, look: Look) -> None:
 
 @contextmanager
 def held_back(*, is_answered: bool = True) -> Iterator[None]:
-    """Hold back wake-ups sent inside, and handle them at the end; drop them on an exception or not ``is_answered``."""
+    """Hold back wake-ups sent inside, and handle them at the end unless an exception or ``is_answered`` forbids it."""
     if _waiting.wakeups is not None:
         yield
         return

@@ -1,10 +1,10 @@
-"""Signatures of operators' history entries: they reveal changes by anyone who can disable triggers and edit rows.
+"""Signatures of operators' history entries: they reveal changes by users who can disable triggers and edit rows.
 
 A history entry that names an actor gets a keyed digest (HMAC) over its content and over the saga's previous signature,
 so the entries of a saga form a chain. The saga's own signature covers the number of signed entries and the last one, so
 entries removed from the end are detected, too. The key is in the settings and never in the database.
 
-Every chain begins with the entry of the start, whoever started the saga: each saga has a signature from its first
+Every chain begins with the entry of the start, with or without an actor: each saga has a signature from its first
 commit on, and a saga without one was stripped. Other entries of the engine name no actor and are not signed: signing
 them would cost a third more space in the largest table, and attempts and participants show what the engine did.
 ``sagas.operators.audit.verification`` verifies the signatures.
