@@ -1,4 +1,4 @@
-"""Operations of operators, for a project's own code: the same functions as the console, commands and API call."""
+"""Operations of operators for a project's own code: the functions that the console, commands and API call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hold everything that is needed to continue a saga, and to tell what happened to it."""
+"""Models: everything needed to continue a saga and to report what happened to it."""
 
 from .access import SagaAccess
 from .attempt import SagaAttempt

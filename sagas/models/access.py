@@ -1,4 +1,4 @@
-"""Store who looked at whose payloads."""
+"""Access log: who saw which payloads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .fields import MomentField
 
 
 class SagaAccess(EngineModel):
-    """Be one look at inputs, results or error texts. By value: it outlives the saga and the account.
+    """One access to inputs, results or error texts. Stored by value, so it outlives the saga and the account.
 
     A trigger refuses UPDATE and DELETE as for history.
     """

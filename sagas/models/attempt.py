@@ -1,4 +1,4 @@
-"""Store every execution of an action or a compensation."""
+"""Attempts: executions of actions and compensations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ATTEMPT_EFFECTS = (Effect.NONE, Effect.MAYBE, Effect.YES)
 
 
 class SagaAttempt(EngineModel):
-    """Be one execution, written by the claim before anything runs and closed by the record.
+    """One execution, written by the claim before anything runs and closed by the record.
 
     A definite outcome is written once and never changed; *unknown* may still become definite.
     """

@@ -1,4 +1,4 @@
-"""Store, in a participant's own database, what was done under which key."""
+"""Barrier rows of a participant's own database: what was done under which key."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .fields import MomentField
 
 
 class BarrierState(StrEnum):
-    """What a barrier row says."""
+    """State of a barrier row."""
 
-    INTENT = "intent"  #: an external call was announced; its answer is not stored
-    DONE = "done"  #: it happened; the result is stored
-    TOMBSTONE = "tombstone"  #: a compensation came first; a late action is fenced
+    INTENT = "intent"  #: an external call is about to be made; its answer is not stored
+    DONE = "done"  #: the call happened; its result is stored
+    TOMBSTONE = "tombstone"  #: the compensation came first; a late action is fenced
 
 
 class SagaBarrier(models.Model):
-    """Guard one step key, direction and epoch against repeats, late actions and empty compensations.
+    """Guard of one step key, direction and epoch against repeats, late actions and empty compensations.
 
     Source: DTM, the sub-transaction barrier.
     """

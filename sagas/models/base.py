@@ -1,8 +1,8 @@
-"""Ask the engine's database whatever a router says of reading: a replica that is late would have sagas done twice.
+"""Base of the engine's models: every query goes to the engine's database, whatever a database router says.
 
-A row of the engine is read to be acted on, by workers, operators and the project's own code. So each query goes to
-SAGAS['DATABASE'] unless it names another alias with ``using``: also those of related managers, of foreign keys, and of
-``refresh_from_db``, which would ask the router again.
+A stale replica would make workers repeat work, because workers, operators and the project's code read rows to act on
+them. Each query goes to SAGAS['DATABASE'] unless it names another alias with ``using``. This includes related managers,
+foreign keys and ``refresh_from_db``, which would ask the router again.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ RowT = TypeVar("RowT", bound=models.Model)
 
 
 class EngineQuerySet(models.QuerySet[RowT]):
-    """A query of the engine's tables."""
+    """Query of the engine's tables."""
 
     _db: str | None
 
     @property
     def db(self) -> str:
-        """The alias that it is sent to."""
+        """The alias that the query is sent to."""
         return self._db or get_settings().database
 
 
 class EngineManager(models.Manager[RowT]):
-    """Queries of the engine's tables, as every way to its rows begins them."""
+    """Manager of the engine's tables, also used for related rows."""
 
     _db: str | None
     _hints: dict[str, Any]
@@ -44,10 +44,10 @@ class EngineManager(models.Manager[RowT]):
 
 
 class EngineModel(models.Model):
-    """A row of the engine's own database; barriers are rows of participants."""
+    """Row of the engine's own database; barrier rows belong to participants."""
 
     objects = EngineManager()
 
     class Meta:
         abstract = True
-        base_manager_name = "objects"  # foreign keys and refresh_from_db ask it
+        base_manager_name = "objects"  # used by foreign keys and refresh_from_db

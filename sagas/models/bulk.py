@@ -1,4 +1,4 @@
-"""Store one action on many sagas: the frozen set, and what became of each of them."""
+"""Bulks: one operation on a frozen set of sagas, and its result for each of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BULK_ID_VERSION = 8
 
 
 def new_bulk_id() -> UUID:
-    """Return a time-ordered UUID of version 8, which tells a bulk from a saga without a query.
+    """Return a time-ordered UUID of version 8, which distinguishes a bulk from a saga without a query.
 
     Source: RFC 9562, section 5.8.
     """
@@ -26,30 +26,30 @@ def new_bulk_id() -> UUID:
 
 
 class BulkState(StrEnum):
-    """Name where a bulk stands."""
+    """State of a bulk."""
 
-    FROZEN = "frozen"  #: its sagas are frozen, and nobody has confirmed it
-    RUNNING = "running"  #: confirmed; workers act on one saga after the other
+    FROZEN = "frozen"  #: its sagas are frozen; it is not confirmed yet
+    RUNNING = "running"  #: confirmed; workers process one saga after the other
     FINISHED = "finished"  #: every saga has its result
-    STOPPED = "stopped"  #: a person ended it; what had not begun stays undone
+    STOPPED = "stopped"  #: an operator ended it; the remaining sagas stay untouched
 
 
 class BulkResult(StrEnum):
-    """Name what became of one saga of a bulk."""
+    """Result of one saga of a bulk."""
 
     DONE = "done"
-    ALREADY = "already"  #: nothing was to do: it was done before
-    STALE = "stale"  #: it moved since the set was frozen; nothing was done
-    REFUSED = "refused"  #: not possible, or not allowed; nothing was done
+    ALREADY = "already"  #: nothing to do: the operation was done before
+    STALE = "stale"  #: the saga has changed since the set was frozen; nothing was done
+    REFUSED = "refused"  #: not possible or not allowed; nothing was done
     GONE = "gone"  #: the saga is deleted
-    FAILED = "failed"  #: the database refused it several times
+    FAILED = "failed"  #: the database raised an error several times
 
 
 class SagaBulk(EngineModel):
-    """Be one action that one person wants done to many sagas.
+    """One operation that an operator applies to many sagas.
 
-    The set and each saga's revision are frozen when it is frozen, before anybody confirms it: what is confirmed is what
-    was shown, whatever a filter would find later.
+    The set and each saga's revision are frozen before the bulk is confirmed. The operator confirms what was shown,
+    whatever the filter would find later.
     """
 
     id = models.UUIDField(primary_key=True, default=new_bulk_id, editable=False)
@@ -98,17 +98,17 @@ class SagaBulk(EngineModel):
 
     @property
     def is_over(self) -> bool:
-        """Tell whether nothing of it will be done any more."""
+        """Whether no further saga of it will be processed."""
         return self.state in (BulkState.FINISHED, BulkState.STOPPED)
 
     @property
     def is_unfiltered(self) -> bool:
-        """Tell whether it was frozen from every open saga, by a filter that narrows nothing."""
+        """Whether it was frozen from all open sagas, without a filter."""
         return self.filter == {}
 
 
 class SagaBulkItem(EngineModel):
-    """Be one saga of a bulk, by value: a bulk keeps no saga from being deleted."""
+    """One saga of a bulk, stored by value: a bulk does not keep a saga from being deleted."""
 
     bulk = models.ForeignKey(SagaBulk, on_delete=models.CASCADE, related_name="items")
     position = models.PositiveIntegerField(help_text="Place in the set, from 1.")

@@ -1,4 +1,4 @@
-"""Turn the engine's enumerations into Django choices and CHECK constraints."""
+"""Django choices and CHECK constraints made from the engine's enumerations."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def choices_of(values: Iterable[StrEnum]) -> list[tuple[str, str]]:
 
 
 def one_of(field: str, values: Iterable[StrEnum], name: str) -> models.CheckConstraint:
-    """Return a constraint that keeps a column to the values of an enumeration (NULL passes)."""
+    """Return a constraint that limits a column to the values of an enumeration (NULL passes)."""
     return models.CheckConstraint(condition=models.Q(**{f"{field}__in": [value.value for value in values]}), name=name)

@@ -1,4 +1,4 @@
-"""Store what happened to a saga, append-only."""
+"""History of sagas, append-only."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .fields import MomentField
 from .saga import Saga
 
 OPERATOR_ACTED = HistoryEvent.OPERATOR_ACTED.value
-SHELL_MARK = " ("  # between an account and that of the machine, for who acts in a shell: ada (root@host)
+SHELL_MARK = " ("  # between the account and the machine's account, for operations in a shell: ada (root@host)
 
 
 def person_of(field: str) -> Func:
-    """Return the name of an actor without the account of the machine beside it; indexed."""
+    """Return an actor's name without the machine's account after it, as an expression that is indexed."""
     return Func(F(field), Value(SHELL_MARK), Value(1), function="split_part", output_field=models.CharField())
 
 
 class SagaHistory(EngineModel):
-    """Be one entry: what changed, when, by whom and why, in the transaction of the change.
+    """One entry: what changed, when, by whom and why, written in the transaction of the change.
 
     A trigger refuses UPDATE and DELETE except under the setting ``sagas.retention``, which only retention sets,
     for its own transaction.

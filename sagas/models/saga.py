@@ -1,4 +1,4 @@
-"""Store one run of a definition, and the business keys it is searched by."""
+"""Runs of saga definitions, and the business keys that find them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .choices import choices_of, one_of
 from .fields import MomentField
 
 OPEN_VALUES = sorted(state.value for state in OPEN_STATES)
-MANY_ATTEMPTS = 2  # most sagas need one attempt a step, and an index of the others stays small
+MANY_ATTEMPTS = 2  # most sagas need one attempt a step, so an index of the others stays small
 ID_VERSION = 7
 CLOSED_VALUES = sorted(state.value for state in CLOSED_STATES)
 
 
 def new_saga_id() -> UUID:
-    """Return a time-ordered UUID (version 7), so that new sagas are neighbours in every index.
+    """Return a time-ordered UUID (version 7), so that new sagas are adjacent in every index.
 
     Source: RFC 9562, section 5.7.
     """
@@ -37,7 +37,7 @@ def new_saga_id() -> UUID:
 def read_started_at(saga_id: UUID) -> datetime:
     """Return when a process made this id, by its own clock.
 
-    Returns: the year 1970 for an id that no process of the engine made.
+    Returns: the year 1970 for an id that is no UUID of version 7 or whose time is out of range.
     """
     began = datetime(1970, 1, 1, tzinfo=UTC)
     try:
@@ -47,11 +47,11 @@ def read_started_at(saga_id: UUID) -> datetime:
 
 
 class Saga(FSMModelMixin, EngineModel):
-    """Be one run of a saga definition.
+    """One run of a saga definition.
 
-    ``state``, ``hold`` and ``attention`` are separate: where it stands, what blocks it, why a person should look.
-    The transition
-    methods below declare the legal moves; the engine makes each of them as one guarded write with its history row.
+    ``state``, ``hold`` and ``attention`` are separate: where it stands, what blocks it, why an operator should look.
+    The transition methods below declare the legal transitions; the engine makes each as one guarded write with its
+    history row.
     """
 
     id = models.UUIDField(primary_key=True, default=new_saga_id, editable=False)
@@ -168,35 +168,35 @@ class Saga(FSMModelMixin, EngineModel):
 
     @transition(field=state, source=SagaState.PENDING.value, target=SagaState.RUNNING.value)
     def begin(self) -> None:
-        """Move when the first step is claimed."""
+        """Move to *running* when the first step is claimed."""
 
     @transition(
         field=state, source=[SagaState.PENDING.value, SagaState.RUNNING.value], target=SagaState.COMPLETED.value
     )
     def complete(self) -> None:
-        """Move when every step is passed."""
+        """Move to *completed* when every step is passed."""
 
     @transition(
         field=state, source=[SagaState.PENDING.value, SagaState.RUNNING.value], target=SagaState.COMPENSATING.value
     )
     def turn_back(self) -> None:
-        """Move at the first definite failure, a granted abort, or an operator's word."""
+        """Move to *compensating* at the first definite failure, a granted abort request or an operation."""
 
     @transition(field=state, source=SagaState.COMPENSATING.value, target=SagaState.COMPENSATED.value)
     def finish_compensating(self) -> None:
-        """Move when every effect is none or removed."""
+        """Move to *compensated* when every effect is none or removed."""
 
     @transition(field=state, source=SagaState.COMPENSATED.value, target=SagaState.COMPENSATING.value)
     def reopen(self) -> None:
-        """Move when a late effect shows after everything was compensated."""
+        """Move back to *compensating* when a late effect shows after everything was compensated."""
 
     @transition(field=state, source=OPEN_VALUES, target=SagaState.ABANDONED.value)
     def abandon(self) -> None:
-        """Move when a person gives the saga up, with the list of effects left behind."""
+        """Move to *abandoned* when an operator gives the saga up, with the list of effects left behind."""
 
 
 class SagaKey(EngineModel):
-    """Be one business key that a saga is found by, such as an order number."""
+    """Business key that finds a saga, such as an order number."""
 
     saga = models.ForeignKey(Saga, on_delete=models.CASCADE, related_name="keys")
     name = models.CharField(max_length=40)

@@ -1,4 +1,4 @@
-"""Store what was counted last, so that no page counts a million rows."""
+"""Statistics as counted last, so that no page counts a million rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .fields import MomentField
 
 
 class SagaStatistic(EngineModel):
-    """Be one set of statistics, counted by a sweep; see ``sagas.operators.queries.statistics``."""
+    """One set of statistics, counted by a sweep; see ``sagas.operators.queries.statistics``."""
 
     name = models.CharField(primary_key=True, max_length=20)
     data = models.JSONField(default=dict)

@@ -1,4 +1,4 @@
-"""Store one step of one saga."""
+"""Steps of sagas."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ UNFINISHED = [StepState.WAITING.value, StepState.UNKNOWN.value]
 
 
 class SagaStep(FSMModelMixin, EngineModel):
-    """Be one named position of a definition in one saga.
+    """One named position of a definition in one saga.
 
-    A step is *live* while it has a lease token: somebody may be running it until ``lease_until``. What it has done
-    to the world is computed from its attempts and never stored here.
+    A step is *live* while it has a lease token: a worker may be executing it until ``lease_until``. Its effect is
+    computed from its attempts and never stored here.
     """
 
     saga = models.ForeignKey(Saga, on_delete=models.CASCADE, related_name="steps")
@@ -94,23 +94,23 @@ class SagaStep(FSMModelMixin, EngineModel):
 
     @transition(field=state, source=[StepState.PENDING.value, *UNFINISHED], target=StepState.RUNNING.value)
     def run(self) -> None:
-        """Move when an action attempt is claimed."""
+        """Move to *running* when an attempt of the action is claimed."""
 
     @transition(field=state, source=[StepState.RUNNING.value, *UNFINISHED], target=StepState.SUCCEEDED.value)
     def succeed(self) -> None:
-        """Move when the action came back, now or late, or a person says it happened."""
+        """Move to *succeeded* when the action succeeded, now or late, or an operator marks it so."""
 
     @transition(field=state, source=[StepState.RUNNING.value, *UNFINISHED], target=StepState.REFUSED.value)
     def refuse(self) -> None:
-        """Move when the participant said no, now or late, or a person says it did not happen."""
+        """Move to *refused* when the participant refused, now or late, or an operator marks it so."""
 
     @transition(field=state, source=StepState.RUNNING.value, target=StepState.WAITING.value)
     def wait(self) -> None:
-        """Move when it is asked again, or was live when the saga turned back, and nothing is open."""
+        """Move to *waiting* when it is tried again, or its attempt ended without effect after the saga turned back."""
 
     @transition(field=state, source=[StepState.RUNNING.value, StepState.WAITING.value], target=StepState.UNKNOWN.value)
     def lose_sight(self) -> None:
-        """Move when it may have happened."""
+        """Move to *unknown* when the action may have happened."""
 
     @transition(
         field=state,
@@ -118,7 +118,7 @@ class SagaStep(FSMModelMixin, EngineModel):
         target=StepState.SKIPPED.value,
     )
     def skip(self) -> None:
-        """Move when a person lets the saga go on without it; its effect is none."""
+        """Move to *skipped* when an operator lets the saga continue without it; its effect is none."""
 
     @transition(
         field=state,
@@ -126,21 +126,21 @@ class SagaStep(FSMModelMixin, EngineModel):
         target=StepState.COMPENSATING.value,
     )
     def compensate(self) -> None:
-        """Move when its compensation is claimed; also after a refusal that left an earlier attempt unsettled."""
+        """Move to *compensating* when its compensation is claimed; also after a refusal with an unsettled attempt."""
 
     @transition(field=state, source=StepState.REFUSED.value, target=StepState.WAITING.value)
     def reconsider(self) -> None:
-        """Move when a person asks a retriable step again, or marks it, after it was refused against its contract."""
+        """Move to *waiting* when an operator retries or marks a retriable step, refused against its contract."""
 
     @transition(field=state, source=StepState.COMPENSATING.value, target=StepState.COMPENSATED.value)
     def finish_compensating(self) -> None:
-        """Move when its effect is removed."""
+        """Move to *compensated* when its effect is removed."""
 
     @transition(field=state, source=StepState.COMPENSATED.value, target=StepState.COMPENSATING.value)
     def reopen(self) -> None:
-        """Move when a late effect shows after it was compensated."""
+        """Move back to *compensating* when a late effect shows after it was compensated."""
 
     @property
     def is_live(self) -> bool:
-        """Tell whether somebody holds its lease."""
+        """Whether a worker holds its lease."""
         return self.lease_token is not None

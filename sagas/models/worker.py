@@ -1,4 +1,4 @@
-"""Store when each sweeper was last seen."""
+"""Sweepers and when each was last seen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .fields import MomentField
 
 
 class SagaWorker(EngineModel):
-    """Be the heartbeat of one worker process or sweep command."""
+    """Heartbeat of one worker process or sweep command."""
 
     name = models.CharField(max_length=200, unique=True, help_text="host:pid")
     host = models.CharField(max_length=150)

@@ -1,1 +1,1 @@
-"""Deletion of what is over, and the archive of what was deleted."""
+"""Deletion of closed sagas and expired records, and the archive of what was deleted."""

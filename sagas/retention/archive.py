@@ -1,4 +1,4 @@
-"""Keep deleted sagas in a file: one JSON document a line, on disk before its rows are gone."""
+"""Archive of deleted sagas: a file with one JSON document a line, on disk before the rows are deleted."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ PLAIN, PACKED = ".ndjson", ".ndjson.gz"
 
 
 class Archive:
-    """Append documents to a new file; use it as a context manager.
+    """New file that documents are appended to; a context manager.
 
-    Every batch of a packed archive is a gzip member of its own, so that what a killed process leaves is readable.
+    Every batch of a compressed archive is a gzip member of its own, so the file stays readable after a killed process.
     """
 
     def __init__(self, path: Path) -> None:
-        """Create the file, for the eyes of its owner only.
+        """Create the file, readable by its owner only.
 
-        Raises: FileExistsError rather than touch what is there; OSError; ValueError for another ending.
+        Raises: FileExistsError if the file exists; OSError; ValueError for another suffix.
         """
         if not is_archive_name(path.name):
             raise ValueError(f"An archive ends in {PLAIN} or {PACKED}; {path.name!r} does not.")
         self.path = path
         self.count = 0
-        """How many documents are safely on disk."""
+        """Number of documents that are on disk."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._file = os.fdopen(descriptor, "wb", buffering=0)
 
@@ -36,15 +36,15 @@ class Archive:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file; one that nothing was written to is removed."""
+        """Close the file; remove it if nothing was written."""
         self._file.close()
         if self.count == 0:
             self.path.unlink()
 
     def append(self, documents: Iterable[str]) -> None:
-        """Write documents and wait until the disk has them.
+        """Write documents and wait until they are on disk.
 
-        Raises: OSError; the file then ends where it ended before, unless the disk refuses that too.
+        Raises: OSError; the file is then truncated to its previous length, unless the disk refuses that too.
         """
         lines = [document + "\n" for document in documents]
         data = "".join(lines).encode()
@@ -67,12 +67,12 @@ class Archive:
 
 
 def is_archive_name(name: str) -> bool:
-    """Tell whether a file name has an archive's ending and something before it."""
+    """Return whether a file name has an archive's suffix and something before it."""
     return any(name.endswith(ending) and name != ending for ending in (PLAIN, PACKED))
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make the new file's name survive a crash of the machine, too."""
+    """Sync the directory, so that the new file's name survives a crash of the machine."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""Delete bulks that are over, and sets that were frozen and can no longer be confirmed, with their rows.
+"""Deletion of bulks that are over, and of frozen sets that can no longer be confirmed, with their rows.
 
-A bulk is the only trace of who confirmed and who stopped it: so it is kept as long as who saw payloads, also when the
-sagas it acted on are deleted earlier. Small transactions, oldest first; a bulk that somebody else holds is passed over.
+Only the bulk row records who confirmed and who stopped it. It is kept as long as the access log, also when its sagas
+are deleted earlier. Transactions are small, oldest rows first; a bulk locked by another transaction is passed over.
 What a bulk did stays in the history of each saga.
 """
 
@@ -18,12 +18,12 @@ from ..conf import get_settings
 from ..models import BulkState, SagaBulk, SagaBulkItem
 from ..transactions import own_transaction
 
-BATCH_ROWS = 5_000  # rows of sagas in one transaction; they have no children, and go several times as fast as sagas
+BATCH_ROWS = 5_000  # item rows in one transaction; without children they go several times as fast as sagas
 PAGE = 100
 
 
 def delete_expired_bulks(ended_before: datetime, *, should_stop: Callable[[], bool] = lambda: False) -> int:
-    """Delete bulks that ended before a moment and longer than ACCESS_RETENTION ago, and sets too old to confirm.
+    """Delete bulks that ended before a time and longer than ACCESS_RETENTION ago, and sets too old to confirm.
 
     Returns: how many bulks.
     Tx: must not be inside one; opens one for each batch of rows. Locks: one bulk row, skipping locked ones.
@@ -43,7 +43,7 @@ def delete_expired_bulks(ended_before: datetime, *, should_stop: Callable[[], bo
 
 
 def select_expired_bulks(ended_before: datetime) -> QuerySet[SagaBulk]:
-    """Return what ``delete_expired_bulks`` would delete now, oldest first."""
+    """Return the bulks that ``delete_expired_bulks`` would delete now, oldest first."""
     settings = get_settings()
     now = clock.read_now(settings.database)
     told_before = min(ended_before, now - settings.access_retention)
@@ -55,7 +55,7 @@ def select_expired_bulks(ended_before: datetime) -> QuerySet[SagaBulk]:
 def _delete_bulk(bulk_id: UUID, ended_before: datetime, should_stop: Callable[[], bool]) -> bool:
     """Delete one bulk, batch after batch.
 
-    Returns: whether it is gone; not when somebody holds it, or when it was time to stop.
+    Returns: whether it is gone; False when another transaction holds it, or it was time to stop.
     """
     using = get_settings().database
     items = SagaBulkItem.objects.using(using).filter(bulk_id=bulk_id)

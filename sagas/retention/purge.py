@@ -1,7 +1,7 @@
-"""Delete closed sagas with everything that belongs to them, and barrier rows that have served their time.
+"""Deletion of closed sagas with all their rows, and of barrier rows past their retention.
 
-Small transactions, oldest first. A row that somebody else holds is passed over; one that cannot be deleted does not
-stop those behind it. An open saga is never touched, nor a barrier row that one could still ask for.
+Transactions are small, oldest rows first. Rows locked by another transaction are passed over; a row that cannot be
+deleted does not stop the rows after it. Open sagas, and barrier rows that one may still need, are never deleted.
 
 Source: oban-bg/oban ``lib/oban/plugins/pruner.ex``; saleor/saleor ``saleor/core/tasks.py`` (batches).
 """
@@ -32,13 +32,13 @@ from .bulks import delete_expired_bulks, select_expired_bulks
 
 logger = logging.getLogger(__name__)
 
-# Measured on two cores with 7 steps and 20 history rows a saga: 500 take 0.12 s, and 0.36 s beside other work; 1,000
-# came near a second there. Two thirds of it are PostgreSQL's checks of the foreign keys.
+# Measured on two cores with 7 steps and 20 history rows a saga: 500 take 0.12 s, and 0.36 s under load; 1,000 took
+# nearly a second under load. PostgreSQL's foreign key checks take two thirds of it.
 BATCH_SIZE = 500
 MAX_BATCH_SIZE = 1_000
-# A batch that takes longer is given up and tried again in halves.
+# A batch that takes longer is rolled back and retried in halves.
 STATEMENT_TIMEOUT, LOCK_TIMEOUT = "10s", "1s"
-# Children first; what else points to a saga keeps it, as its own foreign key says.
+# Children first; a row of another table that references a saga keeps it, as its foreign key says.
 DELETE_ORDER = (
     "DELETE FROM sagas_sagahistory WHERE saga_id = ANY(%s)",
     "DELETE FROM sagas_sagaattempt WHERE saga_id = ANY(%s)",
@@ -52,17 +52,17 @@ Cursor = tuple[datetime, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """Say which sagas may go."""
+    """Which sagas may be deleted."""
 
     closed_before: datetime
-    """By the database's clock."""
+    """Only sagas closed before this time, by the database's clock."""
     states: frozenset[SagaState] = frozenset({SagaState.COMPLETED, SagaState.COMPENSATED})
-    """Closed states only; abandoned sagas are deleted only when they are named."""
+    """Closed states only; abandoned sagas are deleted only if their state is named."""
 
     def __post_init__(self) -> None:
         """Check the states.
 
-        Raises: ValueError for an open one, or none.
+        Raises: ValueError for an open state, or none.
         """
         if not self.states or not self.states <= CLOSED_STATES:
             raise ValueError("Only closed sagas can be deleted: completed, compensated, abandoned.")
@@ -70,26 +70,26 @@ class Scope:
 
 @dataclass(kw_only=True)
 class Report:
-    """Say what was deleted, or would be."""
+    """What was deleted, or would be."""
 
     sagas: int = 0
     """Sagas, each with its steps, attempts, history and keys."""
     barriers: int = 0
     """Barrier rows, over all databases."""
     accesses: int = 0
-    """Old rows that tell who saw payloads."""
+    """Expired rows of the access log."""
     bulks: int = 0
-    """Bulks that were over, and sets that were frozen and never confirmed, each with the results of its sagas."""
+    """Finished or stopped bulks, and frozen sets that were never confirmed, each with its items."""
     failed: list[UUID] = field(default_factory=list)
     """Sagas that could not be deleted."""
     unreachable: list[str] = field(default_factory=list)
-    """Databases whose barrier rows could not be looked at."""
+    """Databases whose barrier rows could not be read or deleted."""
     is_stopped: bool = False
-    """Whether it was asked to stop before it was done."""
+    """Whether it was asked to stop."""
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether nothing failed."""
+        """Whether nothing failed."""
         return not self.failed and not self.unreachable
 
 
@@ -101,10 +101,10 @@ def clean_up(
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[Report], None] = lambda _report: None,
 ) -> Report:
-    """Delete the sagas of a scope, expired looks and bulks, then old barrier rows everywhere, until none is left.
+    """Delete the sagas of a scope, expired access records and bulks, then old barrier rows of all databases.
 
-    With an ``archive`` each batch is on disk before its rows are gone. A crash between the two leaves a saga in both.
-    Raises: OSError of the archive, and the database's errors when it is away; what was deleted stays deleted.
+    With an ``archive`` each batch is on disk before its rows are deleted; a crash in between leaves a saga in both.
+    Raises: OSError of the archive; database errors if the database is unavailable. What was deleted stays deleted.
     Tx: must not be inside one; opens one for each batch.
     Locks: the saga rows of a batch, skipping locked ones.
     """
@@ -119,7 +119,7 @@ def clean_up(
 
 
 def count_expired(scope: Scope) -> Report:
-    """Return what ``clean_up`` would delete now, without deleting it; barrier rows at most: also of open sagas."""
+    """Return what ``clean_up`` would delete now; the number of barrier rows includes those of open sagas."""
     report = Report(
         sagas=_select_expired(scope).count(),
         accesses=count_expired_accesses(),
@@ -149,7 +149,7 @@ def _delete_sagas(
 ) -> None:
     after: Cursor | None = None
     while not should_stop():
-        # By place, not from the start: what stays (locked, poisoned, just deleted) is not looked at twice.
+        # Keyset pagination: rows that stay (locked, failing) are not read twice.
         page = _page(_select_expired(scope), "closed_at", after, batch_size)
         if not page:
             return
@@ -159,7 +159,7 @@ def _delete_sagas(
 
 
 def _delete_or_halve(ids: Sequence[UUID], scope: Scope, report: Report, archive: Archive | None) -> None:
-    """Delete a batch; when one row spoils it, find that row by halving and delete the rest."""
+    """Delete a batch; if one row fails, find it by halving and delete the rest."""
     try:
         report.sagas += _delete_batch(ids, scope, archive)
     except DatabaseError as error:
@@ -175,7 +175,7 @@ def _delete_or_halve(ids: Sequence[UUID], scope: Scope, report: Report, archive:
 
 
 def _delete_batch(ids: Sequence[UUID], scope: Scope, archive: Archive | None) -> int:
-    """Delete what of these sagas is still in scope and nobody else holds.
+    """Delete those of these sagas that are still in scope and not locked by another transaction.
 
     Returns: how many sagas.
     """
@@ -189,7 +189,7 @@ def _delete_batch(ids: Sequence[UUID], scope: Scope, archive: Archive | None) ->
         documents = write_documents(locked) if archive else []
         for statement in DELETE_ORDER:
             cursor.execute(statement, [locked])
-        # Foreign keys of other tables are asked now, not at the commit: the archive must not hold what stays.
+        # Check foreign keys of other tables now, not at commit: the archive must not contain sagas that stay.
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         if archive:
             archive.append(documents)
@@ -198,7 +198,7 @@ def _delete_batch(ids: Sequence[UUID], scope: Scope, archive: Archive | None) ->
 
 
 def _limit(cursor: Any, *, retention: str) -> None:
-    """Let history be deleted in this transaction, and let no statement of it last."""
+    """Allow or forbid deleting history in this transaction, and set its time-outs."""
     cursor.execute(
         "SELECT set_config('sagas.retention', %s, true), set_config('statement_timeout', %s, true),"
         " set_config('lock_timeout', %s, true)",
@@ -213,7 +213,7 @@ def _select_expired(scope: Scope) -> Any:
 
 
 def _page(rows: Any, moment: str, after: Cursor | None, size: int) -> list[Cursor]:
-    """Return the next (moment, key) pairs in order, after a place."""
+    """Return the next (time, key) pairs in order, after a place."""
     if after is not None:
         at, pk = after
         rows = rows.filter(Q(**{f"{moment}__gt": at}) | Q(**{moment: at, "pk__gt": pk}), **{f"{moment}__gte": at})
@@ -242,14 +242,14 @@ def _delete_barriers(
 
 
 def _select_old_barriers(alias: str) -> Any:
-    """Select the rows of keys whose youngest row is old: together they say what happened under a key."""
+    """Select the rows of keys whose newest row is old: only together do they say what happened under a key."""
     until = clock.read_now(alias) - get_settings().barrier_retention
     rows = SagaBarrier.objects.using(alias)
     return rows.filter(~Exists(rows.filter(key=OuterRef("key"), created_at__gte=until)), created_at__lt=until)
 
 
 def _delete_barrier_rows(alias: str, ids: Sequence[int]) -> int:
-    """Delete every row of these rows' keys, except of keys that a saga may still ask for, or that somebody holds."""
+    """Delete all rows of these rows' keys, except of keys that a saga may still need or whose rows are locked."""
     rows = SagaBarrier.objects.using(alias)
     sagas = {key: _saga_of(key) for key in rows.filter(pk__in=ids).values_list("key", flat=True)}
     needed = _find_needed({saga for saga in sagas.values() if saga is not None})
@@ -269,7 +269,7 @@ def _saga_of(key: str) -> UUID | None:
 
 
 def _find_needed(sagas: set[UUID]) -> set[UUID]:
-    """Return those that are open, or closed so lately that a message of theirs could still arrive."""
+    """Return the sagas that are open, or closed so recently that one of their messages could still arrive."""
     using = get_settings().database
     until = clock.read_now(using) - get_settings().barrier_retention
     rows = Saga.objects.using(using).filter(pk__in=sagas).exclude(closed_at__lt=until)
