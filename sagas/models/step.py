@@ -130,7 +130,7 @@ class SagaStep(FSMModelMixin, EngineModel):
 
     @transition(field=state, source=StepState.REFUSED.value, target=StepState.WAITING.value)
     def reconsider(self) -> None:
-        """Move to *waiting* when an operator retries or marks a retriable step, refused against its contract."""
+        """Move to *waiting* when an operator retries or marks a refused retriable step (a contract violation)."""
 
     @transition(field=state, source=StepState.COMPENSATING.value, target=StepState.COMPENSATED.value)
     def finish_compensating(self) -> None:

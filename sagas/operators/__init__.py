@@ -1,1 +1,1 @@
-"""Operators' side of the engine: what they may do, find and see. No page and no command."""
+"""Operators' side of the engine: operations, queries and records. Contains no page and no command."""

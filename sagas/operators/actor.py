@@ -1,4 +1,4 @@
-"""Say who acts on a saga, and what he may do."""
+"""Actor: who operates on a saga, and with which permissions."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ MAX_NAME_CHARS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """Name who acts, by value: the name outlives the account."""
+    """Operator of a saga, by value: the name outlives the account."""
 
     name: str
-    """As it is written to the history."""
+    """Name as written to the history."""
     user: Any = None
-    """The account whose permissions are asked; None for the machine's own account and for owners."""
+    """Account whose permissions are checked; None for the machine's own account."""
     is_trusted: bool = False
-    """Whether no permission is asked: who has a shell on the machine, or acts on his own saga, needs none."""
+    """Whether no permission is needed: for operators with a shell on the machine, and for owners of a saga."""
     bulk: UUID | None = None
-    """The bulk that he acts through; the history names it."""
+    """Bulk that the operation is part of; the history names it."""
 
     @classmethod
     def of_user(cls, user: Any) -> Actor:
@@ -38,13 +38,12 @@ class Actor:
 
     @classmethod
     def of_owner(cls, user: Any) -> Actor:
-        """Return an account that acts on its own saga; the caller has checked that it is its own."""
+        """Return an account that operates on its own saga; the caller has checked the ownership."""
         return cls(name=str(user.get_username())[:MAX_NAME_CHARS], user=user, is_trusted=True)
 
     @classmethod
     def of_command_line(cls, username: str | None = None) -> Actor:
-        """Return who types a command: the given account, whose permissions count, and the account of the operating
-        system.
+        """Return the actor of a command: the operating system's account, plus the given account with its permissions.
 
         Raises: BadRequest when there is no active account of this name.
         """
@@ -52,7 +51,7 @@ class Actor:
         if username is None:
             return cls(name=account[:MAX_NAME_CHARS], is_trusted=True)
         user = find_account(get_user_model().USERNAME_FIELD, username)
-        # Not every model of accounts has a column for it.
+        # is_active is not a column of every user model, so it is not part of the query.
         if user is None or not user.is_active:
             raise BadRequest(f"There is no active user {username!r}; give --user the name of one, or leave it out.")
         return cls(name=f"{username}{SHELL_MARK}{account})"[:MAX_NAME_CHARS], user=user)
@@ -66,14 +65,14 @@ class Actor:
             raise PermissionRefused(f"{self.name} lacks the permission sagas.{permission}.")
 
     def may(self, permission: str) -> bool:
-        """Tell whether the actor has a permission of the app ``sagas``."""
+        """Return whether the actor has a permission of the app ``sagas``."""
         return self.is_trusted or (self.user is not None and bool(self.user.has_perm(f"sagas.{permission}")))
 
 
 def find_account(field: str, value: str) -> Any:
-    """Return the account with a value in a field, or None; also for a text that the field cannot have.
+    """Return the account with a value in a field, or None; also None for a value that the field cannot have.
 
-    It is looked for where accounts are written: a replica may not have the one that was made just now.
+    Reads the database that accounts are written to: a replica may lack an account that was just created.
     """
     model = get_user_model()
     accounts = model._default_manager.using(router.db_for_write(model))

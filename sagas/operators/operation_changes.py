@@ -1,7 +1,7 @@
-"""What each operation of an operator changes on a saga, and how the engine reacts before anything is claimed.
+"""Changes of each operation to a saga, and the engine's reaction before anything is claimed.
 
-The same functions do an operation, on a locked saga that is then written, and simulate it, on a draft that nobody can
-write. They change rows in memory only.
+The same functions perform an operation, on a locked saga that is then written, and simulate it, on a draft that cannot
+be written. They change rows in memory only.
 
 Tx: inside the transaction that holds the unit of work, or none for a draft of its own.
 """
@@ -25,27 +25,27 @@ from .preconditions import Operation
 
 @dataclass(frozen=True, kw_only=True)
 class OperationRequest:
-    """What an operator asked for, checked already."""
+    """Request of an operator, already checked."""
 
     operation: Operation
-    """What is to be done."""
+    """The requested operation."""
     step: str | None = None
-    """The step that it is meant for; None: the whole saga."""
+    """The step it applies to; None: the whole saga."""
     actor: str = ""
-    """Who asked for it, by value."""
+    """Name of the operator, by value."""
     reason: str = ""
-    """Why, in words."""
+    """The operator's reason."""
     evidence: str = ""
-    """How the operator knows; only for what marks a step."""
+    """The operator's evidence; only for operations that mark a step."""
     result: dict[str, Any] | None = None
-    """What stands in for the step's own result; None: nothing does."""
+    """Replacement for the step's own result; None: no replacement."""
     facts: Mapping[str, Any] | None = None
-    """What else its history row keeps, such as the revision it was decided on."""
+    """Further data of its history row, such as the revision that the decision was based on."""
 
     def find_step(self, draft: SagaDraft) -> SagaStep:
         """Return the row of its step.
 
-        Raises: BadRequest when none is named.
+        Raises: BadRequest when the request names no step.
         """
         if self.step is None:
             raise BadRequest("Name the step.")
@@ -54,16 +54,16 @@ class OperationRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class OperationChange:
-    """What an operation has changed on a draft."""
+    """Change that an operation has made to a draft."""
 
     message: str
     """One sentence for the operator."""
     wakeups: tuple[str, ...]
-    """Queues to wake once it is committed."""
+    """Queues to send wake-ups to after the commit."""
 
 
 def apply(draft: SagaDraft, request: OperationRequest) -> OperationChange:
-    """Change a saga as an operation does, and let the engine react: deadlines, abort requests, the end.
+    """Change a saga as an operation does, and apply the engine's reaction: deadlines, abort requests, the end.
 
     Raises: OperationRefused when the operation is not possible now.
     """
@@ -94,7 +94,7 @@ def apply(draft: SagaDraft, request: OperationRequest) -> OperationChange:
 
 
 def settle_as_told(draft: SagaDraft, row: SagaStep, *, happened: bool, request: OperationRequest) -> None:
-    """Settle the action of a step by an operator's word, written as an attempt of its own, and let the saga react."""
+    """Settle a step's action as an operator states, written as an attempt of its own, and move the saga accordingly."""
     outcome, effect = (Outcome.SUCCEEDED, Effect.YES) if happened else (Outcome.REFUSED, Effect.NONE)
     report = _assume(draft, row, Direction.ACTION, outcome, effect, request)
     step_transitions.settle_action(draft, row, report)
@@ -167,7 +167,7 @@ def _resume(draft: SagaDraft, request: OperationRequest) -> str:
 def _cancel(draft: SagaDraft, request: OperationRequest) -> str:
     saga_transitions.request_abort(draft, AbortRequest.CANCEL, actor=request.actor, reason=request.reason)
     for row in draft.steps:
-        # A pivot of unknown outcome stays held: the request is remembered until somebody knows.
+        # A pivot of unknown outcome stays held: the request is kept until the outcome is known.
         if row.kind != Kind.PIVOT or row.state == StepState.WAITING:
             holds.clear_hold(draft, row, actor=request.actor, reason=request.reason)
     return "The saga is asked to turn back."
@@ -193,7 +193,7 @@ CHANGES: Mapping[Operation, Callable[[SagaDraft, OperationRequest], str]] = {
     Operation.CANCEL: _cancel,
     Operation.ABANDON: _abandon,
 }
-"""What each operation changes; each returns one sentence for the operator."""
+"""The change of each operation; each function returns one sentence for the operator."""
 
 
 def _assume(
@@ -204,7 +204,7 @@ def _assume(
     effect: Effect,
     request: OperationRequest,
 ) -> Report:
-    """Write an operator's word as an attempt of its own, so that effects stay computed from attempts alone."""
+    """Write an operator's statement as an attempt of its own, so that effects stay computed from attempts alone."""
     report = Report(outcome=outcome, effect=effect, result=request.result, settles=True, message=request.evidence)
     draft.assume(row, direction, report, request.actor)
     row.is_assumed = True

@@ -1,8 +1,8 @@
-"""What operators do to a saga: a function for each operation, called alike by admin, command line and API (rule S8).
+"""Operations of operators on one saga, called alike by admin, command line and API (rule S8).
 
-Each takes an actor, a reason and the revision the decision was made on; checks the permission itself; is refused
-with the facts when it is not possible or not current; and writes history with before and after. What an operation
-changes stands in ``operation_changes``, which ``sagas.operators.preview`` runs beforehand on a draft.
+Each function takes an actor, a reason and the revision that the decision was based on. It checks the permission,
+refuses with the facts if the operation is impossible or the revision is stale, and writes history with before and
+after. ``operation_changes`` defines what changes; ``sagas.operators.preview`` runs it on a draft.
 
 Tx: each opens its own transaction; wake-ups are sent after its commit.
 Locks: the saga row.
@@ -59,7 +59,7 @@ MIN_REASON_CHARS, MAX_REASON_CHARS = 10, 500
 
 @dataclass(frozen=True, kw_only=True)
 class OperationResult:
-    """What an operation did."""
+    """Result of an operation."""
 
     saga_id: UUID
     operation: Operation
@@ -70,7 +70,7 @@ class OperationResult:
     message: str
     """One sentence for the operator."""
     is_repeat: bool = False
-    """Whether nothing was done because it was done already."""
+    """Whether nothing was done because the operation had been done before."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name as JSON-able data."""
@@ -80,12 +80,12 @@ class OperationResult:
 def retry_now(
     saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None, step: str | None = None
 ) -> OperationResult:
-    """Make waiting or held steps due now, with a fresh budget; of one step, or of all that wait or are held."""
+    """Make waiting or held steps due now, with a fresh budget: one step, or all that wait or are held."""
     return _operate(Operation.RETRY, saga_id, actor, reason, revision, step=step)
 
 
 def force_compensate(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
-    """Make a saga turn back; what is live finishes first."""
+    """Make a saga compensate; live attempts finish first."""
     return _operate(Operation.COMPENSATE, saga_id, actor, reason, revision)
 
 
@@ -98,7 +98,7 @@ def skip_step(
     revision: int | None = None,
     result: Mapping[str, Any] | None = None,
 ) -> OperationResult:
-    """Let the saga go on without a step; ``result`` stands in where later steps need one."""
+    """Continue the saga without a step; ``result`` replaces its result where later steps need one."""
     return _operate(Operation.SKIP, saga_id, actor, reason, revision, step=step, result=result)
 
 
@@ -121,7 +121,7 @@ def mark_succeeded(
 def mark_refused(
     saga_id: UUID, *, actor: Actor, reason: str, step: str, evidence: str, revision: int | None = None
 ) -> OperationResult:
-    """Record, with evidence, that a step did not happen and will not; before or at the pivot the saga compensates."""
+    """Record, with evidence, that a step did not and will not happen; before or at the pivot the saga compensates."""
     return _operate(Operation.MARK_REFUSED, saga_id, actor, reason, revision, step=step, evidence=evidence)
 
 
@@ -133,7 +133,7 @@ def mark_compensated(
 
 
 def pause(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
-    """Hold a saga: what is live finishes and is recorded, nothing follows."""
+    """Hold a saga: live attempts finish and are recorded, nothing else runs."""
     return _operate(Operation.PAUSE, saga_id, actor, reason, revision)
 
 
@@ -143,12 +143,12 @@ def resume(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = N
 
 
 def cancel(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
-    """Ask the saga to turn back: at once, or remembered until it is known whether the pivot happened (rule S7)."""
+    """Ask the saga to turn back: at once, or once it is known whether the pivot happened (rule S7)."""
     return _operate(Operation.CANCEL, saga_id, actor, reason, revision)
 
 
 def abandon(saga_id: UUID, *, actor: Actor, reason: str, revision: int | None = None) -> OperationResult:
-    """Give a saga up; the list of effects that it leaves behind is stored."""
+    """Give a saga up and store the list of effects that it leaves behind."""
     return _operate(Operation.ABANDON, saga_id, actor, reason, revision)
 
 
@@ -185,7 +185,7 @@ def _operate(
     evidence: str | None = None,
     result: Mapping[str, Any] | None = None,
 ) -> OperationResult:
-    """Do one operation under the saga's lock: check, change, write, send a wake-up."""
+    """Perform one operation under the saga's lock: check, change, write, send a wake-up."""
     actor.require(preconditions.PERMISSIONS[operation])
     facts: dict[str, Any] = {"revision": revision} | ({"bulk": str(actor.bulk)} if actor.bulk is not None else {})
     request = OperationRequest(
@@ -214,7 +214,7 @@ def _operate(
 def _lock(saga_id: UUID) -> SagaUnitOfWork:
     """Lock the saga, as SagaUnitOfWork.lock does.
 
-    Raises: OperationRefused when the caller's transaction is too strict to see what has become of it.
+    Raises: OperationRefused when the caller's transaction is too strict to see the saga's latest state.
     """
     try:
         return SagaUnitOfWork.lock(saga_id)
@@ -241,7 +241,7 @@ def _result(snapshot: SagaSnapshot, operation: Operation, message: str, *, is_re
 def _was_done(
     snapshot: SagaSnapshot, operation: Operation, actor: Actor, revision: int | None, step: str | None
 ) -> bool:
-    """Return whether the same operator did the same thing on the same revision: the second half of a double click."""
+    """Return whether the same operator did the same on the same revision: the second half of a double click."""
     if revision is None or revision == snapshot.saga.revision:
         return False
     rows = SagaHistory.objects.using(get_settings().database).filter(
@@ -262,9 +262,9 @@ def _check_revision(snapshot: SagaSnapshot, revision: int | None) -> None:
 
 
 def measure_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
-    """Return a reason or evidence without the blanks around it; empty when nothing of it can be seen.
+    """Return a reason or evidence without surrounding blanks; empty when nothing in it is visible.
 
-    Raises: BadRequest when too little of it can be seen, or when it is too long.
+    Raises: BadRequest when too few of its characters are visible, or when it is too long.
     """
     checked = text.strip() if isinstance(text, str) else ""
     visible = count_visible(checked)
@@ -276,21 +276,21 @@ def measure_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
 
 
 def check_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
-    """Return a reason or evidence without the blanks around it and the secrets in it.
+    """Return a reason or evidence without surrounding blanks and with secrets masked.
 
-    Raises: BadRequest when it is too short, too long, or cannot be stored. What nobody can see does not make it longer.
+    Raises: BadRequest when it is too short, too long, or cannot be stored. Invisible characters do not count as length.
     """
     checked = measure_text(text, what, least=least)
     try:
         require_text(checked, what)
     except InputRefused as error:
         raise BadRequest(str(error)) from error
-    # A mask can be longer than what it stands for.
+    # A mask can be longer than what it replaces.
     return get_settings().redactor.redact_text(checked)[:MAX_REASON_CHARS]
 
 
 def check_result(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return a result that a person gives in place of a step.
+    """Return a result that an operator gives in place of a step's own.
 
     Raises: BadRequest when it cannot be stored or looks like a secret.
     """

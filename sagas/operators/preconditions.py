@@ -1,6 +1,6 @@
-"""Preconditions of what operators do to a saga: when it is possible, and why not (the table of rule S8).
+"""Preconditions of operations on a saga: when each is possible, and why not (the table of rule S8).
 
-Nothing is changed here. The same rules refuse an action, draw its plan, and decide which buttons a page shows.
+Nothing is changed here. The same rules refuse an operation, make its preview, and decide which buttons a page shows.
 
 Tx: inside the transaction that holds the snapshot.
 """
@@ -21,7 +21,7 @@ from ..moments import in_utc
 
 
 class Operation(StrEnum):
-    """What an operator can do to a saga."""
+    """Operation of an operator on a saga."""
 
     RETRY = "retry"
     COMPENSATE = "compensate"
@@ -35,7 +35,7 @@ class Operation(StrEnum):
     ABANDON = "abandon"
 
 
-# As addresses name them.
+# The names in URLs.
 OPERATIONS_BY_CODE: Mapping[str, Operation] = {operation.value.replace("_", "-"): operation for operation in Operation}
 PERMISSIONS: Mapping[Operation, str] = {
     Operation.RETRY: "retry_saga",
@@ -55,7 +55,7 @@ STEP_OPERATIONS = frozenset(
 
 
 def require_step(snapshot: SagaSnapshot, operation: Operation, step: str | None) -> None:
-    """Check that a step is named where one is needed, and that the saga has it.
+    """Check that a step is named if the operation needs one, and that the saga has it.
 
     Raises: BadRequest.
     """
@@ -67,7 +67,7 @@ def require_step(snapshot: SagaSnapshot, operation: Operation, step: str | None)
 
 
 def find_refusal(snapshot: SagaSnapshot, operation: Operation, step: str | None) -> str:
-    """Return why an operation is not possible now, in a sentence; an empty text when it is."""
+    """Return why an operation is not possible now, in a sentence; an empty text when it is possible."""
     state = SagaState(snapshot.saga.state)
     if not state.is_open:
         return f"The saga is {state.value}; nothing can be done to it any more."
@@ -75,7 +75,7 @@ def find_refusal(snapshot: SagaSnapshot, operation: Operation, step: str | None)
 
 
 def find_repeat(snapshot: SagaSnapshot, operation: Operation, step: str | None) -> str:
-    """Return a sentence when the operation was done already (a double click does nothing), else an empty text."""
+    """Return a sentence if the operation was done already (a double click does nothing), else an empty text."""
     saga = snapshot.saga
     row = snapshot.step(step) if step else None
     if (
@@ -100,7 +100,7 @@ def find_repeat(snapshot: SagaSnapshot, operation: Operation, step: str | None) 
 
 
 def _was_resumed(snapshot: SagaSnapshot) -> bool:
-    """Return whether the last operation on a pause ended it; asked only of sagas that were operated on."""
+    """Return whether the latest pause or resume operation was a resume; queries only sagas that were operated on."""
     saga = snapshot.saga
     if saga.hold == Hold.PAUSED or saga.operated_at is None or not SagaState(saga.state).is_open:
         return False
@@ -110,7 +110,7 @@ def _was_resumed(snapshot: SagaSnapshot) -> bool:
     return acts.order_by("-number").values_list("to_state", flat=True).first() == Operation.RESUME
 
 
-HELD_ACTIONS = (StepState.WAITING, StepState.REFUSED)  # where a held action can stand, beside an unknown outcome
+HELD_ACTIONS = (StepState.WAITING, StepState.REFUSED)  # states of a held action, besides an unknown outcome
 
 MARKED_STATES: Mapping[Operation, StepState] = {
     Operation.SKIP: StepState.SKIPPED,
@@ -126,7 +126,7 @@ def retriable_steps(snapshot: SagaSnapshot, step: str | None) -> list[str]:
 
 
 def describe(snapshot: SagaSnapshot) -> str:
-    """Return where a saga stands, for history and stale forms: state, holds and the steps that are not at rest."""
+    """Return where a saga stands, for history and stale forms: state, holds and the steps in progress."""
     saga = snapshot.saga
     facts = [saga.state + (f", held: {saga.hold}" if saga.hold else "")]
     if saga.abort_request:

@@ -1,7 +1,7 @@
-"""Preview of an operation of an operator: what it would do to a saga now. Nothing is written.
+"""Preview of an operation: what it would do to a saga now. Nothing is written.
 
-The operation itself is run on a draft of the saga (``simulation``). The console shows the plan before it asks for a
-reason, ``--dry-run`` prints it.
+The operation itself runs on a draft of the saga (``simulation``). The console shows the preview before it asks for a
+reason; ``--dry-run`` prints it.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ STEP_LABELS: Mapping[Operation, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One action or compensation that would run."""
+    """Action or compensation that would run."""
 
     order: int
-    """Place in the line, from 1; those with the same number may run side by side."""
+    """Position in the order, from 1; runs with the same number may run in parallel."""
     step: str
     """The step's name."""
     direction: Direction
@@ -68,37 +68,37 @@ class PlannedRun:
     kind: Kind
     """Compensatable, pivot or retriable."""
     participant: str
-    """App label of who owns the data; empty when the code does not have the definition."""
+    """App label of the participant; empty when the code does not have the definition."""
     is_external: bool | None
-    """Whether it talks to the outside world; None when the code does not have the definition."""
+    """Whether the step is external; None when the code does not have the definition."""
     note: str = ""
-    """What is special about it: live, held, waiting until when."""
+    """Its circumstances: live, held, waiting until a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveAttempt:
-    """An attempt that a worker may be running."""
+    """Attempt that a worker may be executing."""
 
     step: str
     """The step's name."""
     direction: Direction
-    """Whether it is the action or the compensation."""
+    """Whether it executes the action or the compensation."""
     until: datetime
     """When its lease ends."""
     is_expired: bool
-    """Whether its lease has ended already, so that it is about to be given up."""
+    """Whether its lease has already ended, so that it is about to be given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EffectLeft:
-    """What a step would leave in the world."""
+    """Effect that a step would leave behind."""
 
     step: str
     """The step's name."""
     effect: Effect
     """Yes or maybe."""
     key: str
-    """The step key, by which the participant finds it."""
+    """The step key, by which the participant knows the effect."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,57 +106,57 @@ class OperationPreview:
     """What an operation would do now."""
 
     operation: Operation
-    """The action."""
+    """The operation."""
     saga_id: UUID
     """The saga."""
     step: str | None
-    """The step it is meant for, or None for the whole saga."""
+    """The step it applies to, or None for the whole saga."""
     revision: int
-    """The saga's revision that this was drawn from."""
+    """The saga's revision that the preview was made from."""
     history_count: int
-    """The number of the last history row that this was drawn from."""
+    """The number of the last history row that the preview was made from."""
     position: str
-    """Where the saga stands, in a line."""
+    """Where the saga stands, in one line."""
     is_allowed: bool
-    """Whether the action would be done now."""
+    """Whether the operation would be performed now."""
     refusal: str
-    """Why it would not be done; empty when it would."""
+    """Why it would not be performed; empty when it would."""
     may_act: bool
     """Whether the actor has the permission; True when no actor was given."""
     is_repeat: bool
     """Whether it was done already."""
     outcome: str
-    """What becomes of the saga, in a sentence; empty when the action would not be done."""
+    """What the saga does next, in a sentence; empty when the operation would not be performed."""
     runs: tuple[PlannedRun, ...] = ()
     """What runs next, in order."""
     undecided_pivot: str = ""
-    """The pivot for whose outcome a request to turn back waits; empty when none does."""
+    """The pivot whose outcome an abort request waits for; empty when none does."""
     runs_if_refused: tuple[PlannedRun, ...] = ()
     """What runs instead if that pivot turns out not to have happened, in order."""
     left_behind: tuple[EffectLeft, ...] = ()
-    """What stays in the world and is undone by nobody."""
+    """Effects that stay and are not compensated."""
     impossible: tuple[str, ...] = ()
     """What will not happen, and why."""
     live: tuple[LiveAttempt, ...] = ()
-    """What is being run at this moment."""
+    """Attempts that are live now."""
 
     @property
     def is_live(self) -> bool:
-        """Whether an attempt is being run whose lease has not ended."""
+        """Whether an attempt is live and its lease has not ended."""
         return any(not live.is_expired for live in self.live)
 
     @property
     def label(self) -> str:
-        """The action in words."""
+        """The operation's label."""
         return LABELS[self.operation]
 
     @property
     def summary(self) -> str:
-        """The action in words, with the step it is meant for."""
+        """The operation's label, with the step it applies to."""
         return STEP_LABELS[self.operation].format(step=self.step) if self.step else self.label
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON-able data.
+        """Return the preview as JSON-able data.
 
         Shape: the fields by name; ids and times as text, runs, live and left_behind as lists of objects.
         """
@@ -167,7 +167,7 @@ class OperationPreview:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
 
     def as_text(self) -> str:
-        """Return the plan as lines of text, for a terminal."""
+        """Return the preview as lines of text, for a terminal."""
         lines = [
             f"Plan: {self.summary}, saga {self.saga_id}, revision {self.revision}",
             f"  now: {self.position}",
@@ -191,11 +191,11 @@ class OperationPreview:
 def preview_operation(
     operation: Operation, saga_id: UUID, *, step: str | None = None, actor: Actor | None = None
 ) -> OperationPreview:
-    """Return what an action would do to a saga as it stands now.
+    """Return what an operation would do to a saga as it stands now.
 
-    ``actor``: whose permission is looked at; None: nobody's.
+    ``actor``: whose permission is checked; None: no permission is checked.
     Raises: SagaNotFound; BadRequest when a step is missing or not one of the saga's.
-    Tx: none needed. Locks: none; looking must not hold up work, nor wait for it.
+    Tx: none needed. Locks: none; a preview neither delays work nor waits for it.
     """
     snapshot = SagaSnapshot.load(saga_id)
     preconditions.require_step(snapshot, operation, step)
@@ -205,7 +205,7 @@ def preview_operation(
 def plan_on(
     snapshot: SagaSnapshot, operation: Operation, *, step: str | None = None, actor: Actor | None = None
 ) -> OperationPreview:
-    """Return the plan for a saga that was read already; the step has been checked."""
+    """Return the preview for a saga that was read already; the step has been checked."""
     may_act = actor is None or actor.may(preconditions.PERMISSIONS[operation])
     refusal = find_obstacle(snapshot, operation, step)
     if actor is not None and not may_act:
@@ -228,14 +228,14 @@ def plan_on(
 
 
 def find_obstacle(snapshot: SagaSnapshot, operation: Operation, step: str | None = None) -> str:
-    """Return why an action is not possible now, or that it was done already; an empty text when it is possible."""
+    """Return why an operation is not possible now, or that it was done already; empty when it is possible."""
     return preconditions.find_repeat(snapshot, operation, step) or preconditions.find_refusal(
         look_ahead(snapshot), operation, step
     )
 
 
 def list_allowed_steps(snapshot: SagaSnapshot, operation: Operation) -> dict[str, str]:
-    """Return for every step why an action on it is not possible now; an empty text when it is."""
+    """Return for every step why an operation on it is not possible now; an empty text when it is possible."""
     ahead = look_ahead(snapshot)
     return {
         row.name: preconditions.find_repeat(snapshot, operation, row.name)
@@ -269,7 +269,7 @@ def _preview(plan: OperationPreview, simulation: Simulation) -> OperationPreview
 
 
 def _list_runs(simulation: Simulation) -> Iterator[PlannedRun]:
-    """Return what would run, rank after rank, as if every attempt succeeded."""
+    """Yield what would run, rank after rank, as if every attempt succeeded."""
     left = list_steps_left(simulation)
     direction = Direction.COMPENSATION if is_bound_back(simulation) else Direction.ACTION
     ranks = list(dict.fromkeys(step.rank for step in left))
@@ -321,7 +321,7 @@ def _describe_outcome(plan: OperationPreview, simulation: Simulation) -> str:
 
 
 def _describe_hold(plan: OperationPreview, simulation: Simulation) -> str:
-    """Return what the holds that are left keep from happening; an empty text without any."""
+    """Return what the remaining holds prevent; an empty text without any."""
     view = simulation.view
     if view.hold is not None:
         what = "What is live finishes and is recorded; nothing follows" if plan.is_live else "Nothing runs"
@@ -331,7 +331,7 @@ def _describe_hold(plan: OperationPreview, simulation: Simulation) -> str:
 
 
 def _describe_request(simulation: Simulation) -> str:
-    """Return what becomes of a request to turn back that is not granted at once; an empty text without any."""
+    """Return the result of an abort request that is not granted at once; an empty text without any."""
     request = simulation.view.abort_request
     if pivot := find_undecided_pivot(simulation):
         onwards = _name_first(assume_pivot(simulation, happened=True))

@@ -1,4 +1,4 @@
-"""A saga as it would stand after an operation of an operator, before anything is claimed.
+"""Simulation of an operation: a saga as it would stand afterwards, before anything is claimed.
 
 The operation itself runs on a draft of the saga, which cannot be written: nothing here reaches a unit of work.
 """
@@ -27,29 +27,29 @@ NOTES: Mapping[Operation, str] = {
     Operation.MARK_REFUSED: "If {step} did happen after all, nobody undoes it: your word counts.",
     Operation.MARK_COMPENSATED: "Whatever {step} really left behind stays: nobody asks the participant again.",
 }
-"""What the operator should know who acts on a step."""
+"""What an operator should know before operating on a step."""
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """A saga as it would stand."""
+    """Saga as it would stand after an operation."""
 
     draft: SagaDraft
-    """Its rows, changed in memory."""
+    """The saga's rows, changed in memory."""
 
     @cached_property
     def view(self) -> SagaView:
-        """Saga and steps as the planner sees them."""
+        """The saga and its steps as the planner reads them."""
         return self.draft.view()
 
     @cached_property
     def effects(self) -> Mapping[str, Effect]:
-        """What each step has done to the world, by name."""
+        """The effect of each step, by name."""
         return self.draft.effects()
 
 
 def look_ahead(snapshot: SagaSnapshot) -> SagaSnapshot:
-    """Return the saga as an operation would find it: attempts whose lease has ended are given up, on a copy."""
+    """Return the saga as an operation would find it: a copy in which attempts with an expired lease are given up."""
     if not any(row.lease_until is not None and row.lease_until <= snapshot.now for row in snapshot.steps):
         return snapshot
     ahead = SagaDraft.of(snapshot)
@@ -68,7 +68,7 @@ def simulate(snapshot: SagaSnapshot, operation: Operation, step: str | None) -> 
 
 
 def is_bound_back(simulation: Simulation) -> bool:
-    """Return whether compensations are all that is left: now, or for a remembered request once no hold is left."""
+    """Return whether only compensations are left: now, or once no hold is left and the abort request is granted."""
     view = simulation.view
     if view.state in FORWARD_STATES and view.abort_request is not None:
         return planner.is_pivot_open(view, simulation.effects)
@@ -76,7 +76,7 @@ def is_bound_back(simulation: Simulation) -> bool:
 
 
 def find_undecided_pivot(simulation: Simulation) -> str:
-    """Return the pivot for whose outcome a request to turn back waits; an empty text when none does."""
+    """Return the pivot whose outcome an abort request waits for; an empty text when none does."""
     view = simulation.view
     if view.state not in FORWARD_STATES or view.abort_request is None or is_bound_back(simulation):
         return ""
@@ -84,7 +84,7 @@ def find_undecided_pivot(simulation: Simulation) -> str:
 
 
 def assume_pivot(simulation: Simulation, *, happened: bool) -> Simulation:
-    """Return how the saga would stand once it is known whether its undecided pivot happened."""
+    """Return how the saga would stand once the outcome of its undecided pivot is known."""
     draft = deepcopy(simulation.draft)
     row = draft.step(find_undecided_pivot(simulation))
     row.lease_token = row.lease_until = None
@@ -95,7 +95,7 @@ def assume_pivot(simulation: Simulation, *, happened: bool) -> Simulation:
 
 
 def list_steps_left(simulation: Simulation) -> list[StepView]:
-    """Return the steps that would still run, in the order in which they would: forward, or backward to compensate."""
+    """Return the steps that would still run, in their order: forward, or backward to compensate."""
     if is_bound_back(simulation):
         back = _turn_back(simulation)
         return [step for step in reversed(back.view.steps) if _is_to_compensate(back, step)]
@@ -105,7 +105,7 @@ def list_steps_left(simulation: Simulation) -> list[StepView]:
 
 
 def list_notes(simulation: Simulation, operation: Operation, step: str | None) -> Iterator[str]:
-    """Return what the operator should know, and might hope for and will not get."""
+    """Yield what the operator should know about the result, including what will not happen."""
     view, saga = simulation.view, simulation.draft.saga
     if operation in NOTES:
         yield NOTES[operation].format(step=step)
@@ -125,7 +125,7 @@ def list_notes(simulation: Simulation, operation: Operation, step: str | None) -
 
 
 def _turn_back(simulation: Simulation) -> Simulation:
-    """Return how the saga would stand once its request to turn back is granted."""
+    """Return how the saga would stand once its abort request is granted."""
     if simulation.view.state is SagaState.COMPENSATING:
         return simulation
     draft = deepcopy(simulation.draft)

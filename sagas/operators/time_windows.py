@@ -1,4 +1,4 @@
-"""Windows of time that end now, by the codes that URLs and filters use."""
+"""Time windows that end now, by the codes that URLs and filters use."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import timedelta
 
 @dataclass(frozen=True, kw_only=True)
 class TimeWindow:
-    """A window that ends now."""
+    """Time window that ends now."""
 
     code: str
     """Its name in a URL."""
     label: str
     """Its name on a page."""
     length: timedelta
-    """How long it is."""
+    """Its length."""
 
 
 TIME_WINDOWS = {

@@ -1,1 +1,1 @@
-"""Record of what operators did and looked at, and its verification."""
+"""Record of what operators did and saw, and its verification."""

@@ -1,7 +1,7 @@
-"""Write down who sees inputs, results and error texts, before they are shown.
+"""Access log: who sees inputs, results and error texts, written before they are shown.
 
-A line in the log and a row that nobody can change. Who cannot be written down sees no payload: so the caller asks here
-first, and shows them only if the answer is yes.
+Each access is a line in the log and a row that cannot be changed. If the access cannot be logged, no payload is shown:
+the caller logs first and shows payloads only if that succeeded.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ...transactions import own_transaction
 
 logger = logging.getLogger(__name__)
 
-REPEATED_AFTER = timedelta(minutes=10)  # a page that refreshes itself is one look
+REPEATED_AFTER = timedelta(minutes=10)  # a page that refreshes itself counts once
 BATCH = 5_000
 MAX_DETAIL_CHARS = 300
-# Each parameter says its type: where the server binds them, it looks at every use of one, and they would differ.
+# Each parameter has a cast: with server-side binding its uses would otherwise get different types.
 STATEMENT = f"""
     INSERT INTO {SagaAccess._meta.db_table} (at, actor, what, saga_id, detail)
     SELECT clock_timestamp(), %(actor)s::varchar, %(what)s::varchar, %(saga_id)s::uuid, %(detail)s::varchar
@@ -38,17 +38,17 @@ STATEMENT = f"""
 
 
 class What(StrEnum):
-    """Say what was looked at."""
+    """Kind of access."""
 
     PAGE = "page"  #: the saga's page
-    HISTORY = "history"  #: what happened since a form was drawn
-    VALUE = "value"  #: one JSON value, taken along as a file
-    BUNDLE = "bundle"  #: the whole saga, taken along as a file
-    EXPORT = "export"  #: many sagas, taken along as a file
+    HISTORY = "history"  #: the history since a form was rendered
+    VALUE = "value"  #: one JSON value, downloaded as a file
+    BUNDLE = "bundle"  #: the whole saga, downloaded as a file
+    EXPORT = "export"  #: many sagas, downloaded as a file
     TRANSCRIPT = "transcript"  #: the whole saga, on the command line
-    BARRIER = "barrier"  #: a result stored with a participant
-    LIST = "list"  #: one line of error of many sagas, on the command line or through the API
-    API = "api"  #: the answer of an operator's API
+    BARRIER = "barrier"  #: a result stored in a participant's database
+    LIST = "list"  #: one error line each of many sagas, on the command line or through the API
+    API = "api"  #: a response of the operators' API
 
 
 TAKEN_ALONG = frozenset({What.VALUE, What.BUNDLE, What.EXPORT})
@@ -57,12 +57,12 @@ TAKEN_ALONG = frozenset({What.VALUE, What.BUNDLE, What.EXPORT})
 def log_access(
     actor: object, what: What, *, saga_id: UUID | None = None, detail: str = "", level: int = logging.INFO
 ) -> bool:
-    """Write down that somebody is about to see payloads.
+    """Log that an actor is about to see payloads.
 
-    ``actor``: the name of the account, which need not be a text in every project.
-    A repeat within REPEATED_AFTER is the same look, except where something is taken along.
-    ``level``: of the line in the log; the row is written in any case.
-    Returns: whether they may be shown: not when it could not be written down.
+    ``actor``: the name of the account, which is not a string in every project.
+    A repeated access to a saga within REPEATED_AFTER adds no row, except for downloads.
+    ``level``: of the line in the log; it does not affect the row.
+    Returns: whether the payloads may be shown; False when the access could not be logged.
     Tx: joins the caller's, or is one of its own.
     """
     settings, actor = get_settings(), str(actor)
@@ -91,7 +91,7 @@ def count_expired_accesses() -> int:
 
 
 def delete_expired_accesses(*, should_stop: Callable[[], bool] = lambda: False) -> int:
-    """Delete what is older than SAGAS['ACCESS_RETENTION'], in batches.
+    """Delete rows older than SAGAS['ACCESS_RETENTION'], in batches.
 
     Returns: how many rows.
     Tx: must not be inside one; opens one for each batch.

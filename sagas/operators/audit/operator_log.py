@@ -1,4 +1,4 @@
-"""Read what people did, newest first, a page at a time, on indexes that hold people's actions alone."""
+"""Log of operations, newest first, read by page on indexes that contain operations alone."""
 
 from __future__ import annotations
 
@@ -23,59 +23,59 @@ PLACE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")  # microseconds since 1970, i
 
 @dataclass(frozen=True, kw_only=True)
 class LogQuery:
-    """Say which actions to read; what is left out does not narrow."""
+    """Which operations to read; an empty field does not filter."""
 
     actor: str = ""
-    """Whose, by the exact name; what an account did in a shell, with the machine's account beside its name, counts."""
+    """Exact name of the operator; includes operations in a shell, where the machine's account follows the name."""
     operation: Operation | None = None
-    """Which action."""
+    """Which operation."""
     since: datetime | None = None
-    """From when on."""
+    """The earliest time."""
     before: str = ""
-    """The place to go on from, as ``LogPage.next_place`` gave it."""
+    """The place to continue from, as given by ``LogPage.next_place``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedOperation:
-    """Tell of one action of a person."""
+    """One operation of an operator."""
 
     entry: SagaHistory
     """The history entry: who, when, to which step, why."""
     operation: str
-    """Which action."""
+    """Which operation."""
     before: str
-    """Where the saga stood."""
+    """Where the saga stood before."""
     after: str
-    """Where it stood then."""
+    """Where the saga stood afterwards."""
     result: str
-    """What it did, in a sentence; empty for entries from before it was kept."""
+    """What it did, in a sentence; empty for entries without it."""
     evidence: str
-    """What the person saw, if that was asked for."""
+    """The operator's evidence, if the operation needs any."""
     revision: int | None
-    """The revision that the person had decided on."""
+    """The revision that the decision was based on."""
     keys: tuple[str, ...]
     """Values of the saga's business keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedBulk:
-    """Tell that a person confirmed a bulk, or stopped it."""
+    """Confirmation or stop of a bulk by an operator."""
 
     bulk: SagaBulk
-    """Of which bulk."""
+    """Which bulk."""
     at: datetime
     """When."""
     actor: str
     """Who."""
     is_stop: bool
-    """Whether it was stopped then."""
+    """Whether it was stopped, not confirmed."""
     reason: str
-    """Why; empty where somebody stopped it without a word."""
+    """Why; empty where it was stopped without a reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogPage:
-    """Hold a page of what people did to sagas and to bulks, both of the same stretch of time."""
+    """Page of operations on sagas and on bulks, both of the same time range."""
 
     operations: tuple[LoggedOperation, ...]
     bulks: tuple[LoggedBulk, ...]
@@ -86,13 +86,13 @@ class LogPage:
 
 
 def read_log(wanted: LogQuery, *, with_bulks: bool = False) -> LogPage:
-    """Return a page of what people did, newest first; a place that is none begins at the newest."""
+    """Return a page of operations, newest first; an invalid place begins at the newest."""
     using = get_settings().database
     keys = SagaKey.objects.using(using).order_by("name")
     sagas = Saga.objects.using(using).only("definition").prefetch_related(Prefetch("keys", keys, to_attr="listed_keys"))
     rows = _select(wanted).order_by("-at", "-pk").prefetch_related(Prefetch("saga", sagas))
     found: list[SagaHistory | LoggedBulk] = [*rows[: PAGE + 1], *(_read_bulks(wanted) if with_bulks else ())]
-    # At one moment entries come before bulks, which have no number to go on from.
+    # At the same time entries come before bulks, which have no number to continue from.
     found.sort(key=lambda one: (one.at, isinstance(one, SagaHistory)), reverse=True)
     shown = found[: _count_page(found)]
     return LogPage(
@@ -104,7 +104,7 @@ def read_log(wanted: LogQuery, *, with_bulks: bool = False) -> LogPage:
 
 
 def _count_page(found: Sequence[SagaHistory | LoggedBulk]) -> int:
-    """Return how many are shown: bulks of one moment are not parted, as the next page begins below it."""
+    """Return how many are shown: bulks of the same time stay together, as the next page begins below that time."""
     count = PAGE
     while (
         0 < count < len(found) and isinstance(found[count - 1], LoggedBulk) and found[count].at == found[count - 1].at
@@ -114,7 +114,7 @@ def _count_page(found: Sequence[SagaHistory | LoggedBulk]) -> int:
 
 
 def _read_bulks(wanted: LogQuery) -> list[LoggedBulk]:
-    """Return who confirmed and who stopped a bulk, the newest that fit, of each more than a page has."""
+    """Return confirmations and stops of bulks, the newest that match, of each one more than fits on a page."""
     rows = SagaBulk.objects.using(get_settings().database).filter(started_at__isnull=False)
     if wanted.operation is not None:
         rows = rows.filter(operation=wanted.operation.value)
@@ -144,14 +144,14 @@ def _tell_bulk(bulk: SagaBulk, *, is_stop: bool) -> LoggedBulk:
 
 
 def _is_by(person: str, field: str = "actor") -> Q:
-    """Return the condition that a person acted, on the page or in a shell."""
+    """Return the condition that an operator acted, on a page or in a shell."""
     return Q(**{field: person}) | Q(**{f"{field}__startswith": f"{person}{SHELL_MARK}"})
 
 
 def _select(wanted: LogQuery) -> Any:
     rows = SagaHistory.objects.using(get_settings().database).filter(what=OPERATOR_ACTED)
     if wanted.actor:
-        # The first says nothing new; it is what the index holds.
+        # The condition on ``person`` is redundant; it makes the index usable.
         rows = rows.alias(person=person_of("actor")).filter(
             _is_by(wanted.actor), person=wanted.actor.partition(SHELL_MARK)[0]
         )
@@ -180,14 +180,14 @@ def _tell(entry: SagaHistory) -> LoggedOperation:
 
 
 def _describe_place(last: SagaHistory | LoggedBulk) -> str:
-    """Return the place behind an entry, or with the number 0 behind everything of a moment."""
+    """Return the place after an entry or, with the number 0, after everything of the same time."""
     since = last.at - datetime(1970, 1, 1, tzinfo=UTC)
     microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     return f"{microseconds}-{last.pk if isinstance(last, SagaHistory) else 0}"
 
 
 def is_place(text: str) -> bool:
-    """Tell whether a page of the log can begin at a place."""
+    """Return whether a page of the log can begin at a place."""
     return _parse_place(text) is not None
 
 

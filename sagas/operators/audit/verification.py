@@ -1,10 +1,10 @@
-"""Verify that what people did is still written as it was: no number missing, every signature fits, nothing cut off.
+"""Verification of operators' history entries: no number is missing, every signature matches, nothing is cut off.
 
-A saga that was started since signatures are kept must have one, from its first entry on: who takes all of them away is
-found by that. When it was started is read from its row and from its id, whichever is later.
+A saga started since signatures exist must have one, from its first entry on: this detects the removal of all
+signatures. The start time is read from the saga's row and from its id, whichever is later.
 
-Reads only. A finding is looked at again under the saga's lock before it is reported, because a colleague may act
-between two reads. What a saga's rows tell is judged one saga at a time; the first thing that does not fit is named.
+Reads only. A finding is checked again under the saga's lock before it is reported, because an operator may act between
+two reads. Sagas are verified one at a time; the first mismatch of each is reported.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from ...models.saga import read_started_at
 from ...transactions import own_transaction
 
 PAGE = 500
-SIGNING_MIGRATION = "0001_initial"  # from the first table on, every start is signed
-ID_TOLERANCE = timedelta(days=1)  # the time in an id is that of a process, whose clock may be wrong
+SIGNING_MIGRATION = "0001_initial"  # every saga started since this migration is signed
+ID_TOLERANCE = timedelta(days=1)  # the time in an id comes from a process, whose clock may be wrong
 COUNT_NUMBERS = """
     SELECT saga_id, count(*), min(number), max(number) FROM sagas_sagahistory WHERE saga_id = ANY(%s) GROUP BY saga_id
 """
@@ -43,25 +43,25 @@ FIND_GAP = """
 
 
 class Flaw(StrEnum):
-    """Name what can be wrong."""
+    """Kind of finding."""
 
-    MISSING = "missing"  #: an entry is not there
-    CHANGED = "changed"  #: an entry does not fit its signature
-    CUT = "cut"  #: the saga's signature tells of other signed entries than there are, or is gone
+    MISSING = "missing"  #: an entry is missing
+    CHANGED = "changed"  #: an entry does not match its signature
+    CUT = "cut"  #: the saga's signature does not match its signed entries, or is gone
     UNSIGNED = "unsigned"  #: an entry that must have a signature has none
     UNKNOWN_KEY = "unknown_key"  #: it was signed with a key that the settings do not have
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Name the first entry of a saga that is not as it was written."""
+    """First entry of a saga that is not as it was written."""
 
     saga_id: UUID
     number: int
     """Number of the entry."""
     flaw: Flaw
     text: str
-    """The same for a person."""
+    """The finding in a sentence."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -70,20 +70,20 @@ class Finding:
 
 @dataclass(kw_only=True)
 class Verification:
-    """Say what was looked at, and what was found."""
+    """What was verified, and what was found."""
 
     sagas: int = 0
-    """Sagas looked at."""
+    """Sagas verified."""
     entries: int = 0
     """Signed entries that were verified."""
     findings: list[Finding] = field(default_factory=list)
     """At most one for each saga."""
     is_whole: bool = True
-    """Whether everything asked for was looked at."""
+    """Whether all requested sagas were verified."""
 
     @property
     def is_sound(self) -> bool:
-        """Tell whether nothing was found."""
+        """Whether nothing was found."""
         return not self.findings
 
 
@@ -94,16 +94,16 @@ class _Facts:
     history_count: int
     signature: str
     signature_count: int
-    numbers: tuple[int, int, int]  # how many, first, last
-    entries: Sequence[dict[str, Any]]  # those that must have a signature, or have one
+    numbers: tuple[int, int, int]  # count, first, last
+    entries: Sequence[dict[str, Any]]  # entries that must have a signature, or have one
 
 
 def verify(
     saga_ids: Iterable[UUID], *, signed_since: datetime | None, into: Verification | None = None
 ) -> Verification:
-    """Verify sagas by id; those that are gone are passed over.
+    """Verify sagas by id; deleted ones are skipped.
 
-    ``signed_since``: from when on every start and every entry of a person must have a signature; None: only after
+    ``signed_since``: from when on every start and every entry of an operator must have a signature; None: only after
     a signed entry of the same saga.
     """
     found = into or Verification()
@@ -122,12 +122,12 @@ def verify_all(
     started_since: datetime | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Verification:
-    """Verify every saga, or those whose row says that they were started lately, oldest first, a page at a time."""
+    """Verify every saga, or those whose row has a recent start, oldest first, a page at a time."""
     found = Verification()
     since: Any = started_since
     last: UUID | None = None
     while not should_stop():
-        # In the order of saga_newest: the first of a moment is found there without those before it.
+        # In the order of the index saga_newest, which finds the first row of a time without reading earlier rows.
         rows = Saga.objects.using(get_settings().database).order_by("created_at", "pk")
         if since is not None:
             rows = rows.filter(created_at__gte=since)
@@ -143,7 +143,7 @@ def verify_all(
 
 
 def verify_operated(*, since: datetime, until: datetime, limit: int, signed_since: datetime | None) -> Verification:
-    """Verify the sagas that people acted on last between two moments, the latest first, at most ``limit``."""
+    """Verify the sagas last operated on between two times, the latest first, at most ``limit``."""
     operated = Saga.objects.using(get_settings().database).filter(operated_at__gte=since, operated_at__lte=until)
     ids = list(operated.order_by("-operated_at").values_list("pk", flat=True)[: limit + 1])
     found = Verification(is_whole=len(ids) <= limit)
@@ -153,7 +153,7 @@ def verify_operated(*, since: datetime, until: datetime, limit: int, signed_sinc
 
 
 def read_signed_since() -> datetime | None:
-    """Return when this database learned to keep signatures, or None when it does not say."""
+    """Return since when this database has kept signatures, or None when it has no record of it."""
     recorder = MigrationRecorder(connections[get_settings().database])
     if not recorder.has_table():
         return None
@@ -169,7 +169,7 @@ def _read(saga_ids: Sequence[UUID]) -> Iterator[_Facts]:
     entries: dict[UUID, list[dict[str, Any]]] = {}
     must_be_signed = (
         Q(number=1) | Q(actor__isnull=False) | Q(what=OPERATOR_ACTED)
-    )  # as signatures.needs_signature says it
+    )  # the same rule as signatures.needs_signature
     signed = SagaHistory.objects.using(using).filter(must_be_signed | ~Q(signature=""), saga_id__in=saga_ids)
     for entry in signed.order_by("saga_id", "number").values(*signatures.SIGNED_FIELDS, "signature"):
         entries.setdefault(entry["saga_id"], []).append(entry)
@@ -189,7 +189,7 @@ def _read(saga_ids: Sequence[UUID]) -> Iterator[_Facts]:
 
 
 def _judge_locked(saga_id: UUID, signed_since: datetime | None) -> Finding | None:
-    """Judge a saga again while nobody can write to it.
+    """Judge a saga again while its row is locked.
 
     Locks: the saga row.
     """
@@ -202,7 +202,7 @@ def _judge_locked(saga_id: UUID, signed_since: datetime | None) -> Finding | Non
 def _judge(facts: _Facts, signed_since: datetime | None) -> Finding | None:
     count, first, last = facts.numbers
     if count != facts.history_count or (count and (first, last) != (1, count)):
-        # The first number that is missing is never beyond the count of those that are there.
+        # The first missing number is at most count + 1.
         number = _find_gap(facts.saga_id, count + 1) or count + 1
         text = f"The saga tells of {facts.history_count} entries, {count} are there; the first that does not fit is"
         return _find(facts, number, Flaw.MISSING, f"{text} number {number}.")
@@ -245,7 +245,7 @@ def _judge_chain(facts: _Facts, signed_since: datetime | None) -> Finding | None
 
 
 def _is_started_since(facts: _Facts, moment: datetime) -> bool:
-    """Tell whether a saga was started since a moment; its row alone is not believed."""
+    """Return whether a saga was started since a time, by its row or by its id: the row alone could be forged."""
     return facts.created_at >= moment or read_started_at(facts.saga_id) - ID_TOLERANCE >= moment
 
 

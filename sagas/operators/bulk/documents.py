@@ -10,12 +10,12 @@ from . import selection
 
 
 def describe_bulk(found: SagaBulk) -> dict[str, Any]:
-    """Return a bulk and how far it is."""
+    """Return a bulk with its progress."""
     return {**describe_listed_bulk(found), "counts": dict(selection.read_progress(found).counts)}
 
 
 def describe_listed_bulk(found: SagaBulk) -> dict[str, Any]:
-    """Return one bulk of a list; how far it is would be a statement for each."""
+    """Return one bulk of a list, without its progress, which would need a query for each."""
     return {
         "id": str(found.pk),
         "operation": found.operation,
@@ -34,7 +34,7 @@ def describe_listed_bulk(found: SagaBulk) -> dict[str, Any]:
 
 
 def describe_item(item: SagaBulkItem) -> dict[str, Any]:
-    """Return what became of one saga of a bulk."""
+    """Return one saga of a bulk with its result."""
     return {
         "position": item.position,
         "saga_id": str(item.saga_id),

@@ -1,4 +1,4 @@
-"""Say which actions can be done to many sagas at once, and why the others cannot.
+"""Preconditions of bulks: which operations can be applied to many sagas, and why the others cannot.
 
 Tx: none needed; nothing is read but accounts.
 """
@@ -12,10 +12,10 @@ from ..actor import Actor
 from ..preconditions import PERMISSIONS, Operation
 
 BULK_PERMISSION = "bulk_saga"
-# In the order in which they are offered: the mildest first.
+# In the order in which they are offered, the mildest first.
 BULK_OPERATIONS = (Operation.RETRY, Operation.PAUSE, Operation.RESUME, Operation.CANCEL, Operation.COMPENSATE)
-CONFIRM_COUNT_ABOVE = 100  # a larger set is confirmed by typing how many there are
-EVERYTHING = "every open saga"  # what is typed to confirm a set that no filter narrows
+CONFIRM_COUNT_ABOVE = 100  # a larger set is confirmed by typing its number of sagas
+EVERYTHING = "every open saga"  # the text to type to confirm a set without a filter
 
 NEEDS_EVIDENCE = "It needs evidence of what happened to this one step of this one saga."
 REASONS_AGAINST: Mapping[Operation, str] = {
@@ -28,7 +28,7 @@ REASONS_AGAINST: Mapping[Operation, str] = {
 
 
 def require_bulk_operation(operation: Operation) -> None:
-    """Check that an action can be done to many sagas at once.
+    """Check that an operation can be applied to many sagas at once.
 
     Raises: BadRequest with the reason.
     """
@@ -38,7 +38,7 @@ def require_bulk_operation(operation: Operation) -> None:
 
 
 def require_permissions(actor: Actor, operation: Operation) -> None:
-    """Check that somebody may do this action, and to many sagas.
+    """Check that an actor may apply this operation to many sagas.
 
     Raises: PermissionRefused.
     """
@@ -47,7 +47,7 @@ def require_permissions(actor: Actor, operation: Operation) -> None:
 
 
 def find_lapse(actor: Actor, operation: Operation) -> str:
-    """Return why somebody may not do this action to many sagas, in a sentence; an empty text when he may."""
+    """Return why an actor may not apply this operation to many sagas, in a sentence; an empty text otherwise."""
     if not actor.is_trusted and actor.user is None:
         return f"The account of {actor.name} does not exist any more."
     if actor.user is not None and not actor.user.is_active:

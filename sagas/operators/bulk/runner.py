@@ -1,12 +1,12 @@
-"""Act on the sagas of a bulk in the background, one after the other, and survive whatever happens to the worker.
+"""Background runner of bulks: processes the sagas one after the other and survives crashes of the worker.
 
-One worker at a time has a bulk, by a lease. Each saga is one transaction: the action, its history and the result of
-its row commit together, under the lease's token; so nothing is done twice, whoever dies when. A bulk whose worker died
-is found by the sweep when the lease ends. How fast it goes is written in the row, so it is the same with any number
-of workers, and no worker sleeps for it.
+One worker at a time has a bulk, by a lease. Each saga is one transaction: the operation, its history and the item's
+result commit together, under the lease token, so a crash never makes an operation run twice. When a worker dies, the
+sweep finds its bulk after the lease ends. The pace is stored in the row, so it does not depend on the number of
+workers, and no worker sleeps for it.
 
-Source: GCRA (ITU-T I.371, the virtual scheduling algorithm): ``due_at`` is the moment from which the next saga may be
-acted on; each one moves it by 1/rate.
+Source: GCRA (ITU-T I.371, the virtual scheduling algorithm): ``due_at`` is the time from which the next saga may be
+processed; each saga moves it by 1/rate.
 """
 
 from __future__ import annotations
@@ -40,37 +40,37 @@ from .selection import end_bulk, select_items, wait_in_line
 
 logger = logging.getLogger(__name__)
 
-BURST = timedelta(seconds=10)  # as far as an idle time counts: longer than sweep and wake-up interval together
-MAX_FAILURES = 3  # as often the database may refuse one saga before the bulk gives that one up
+BURST = timedelta(seconds=10)  # the idle time that may be made up for; longer than sweep and wake-up interval together
+MAX_FAILURES = 3  # failures of one saga after which the bulk gives it up
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Lease:
-    """Hold a bulk for one worker."""
+    """Lease of a bulk by one worker."""
 
     bulk_id: UUID
     token: UUID
     allowance: int
-    """On how many sagas the rate lets it act now."""
+    """How many sagas the rate allows now."""
 
 
 class _Turn(StrEnum):
-    """Say how one turn ended."""
+    """End of one turn."""
 
     ACTED = "acted"
-    OVER = "over"  #: nothing is left, or it was stopped, or the lease is another worker's
+    OVER = "over"  #: nothing is left, the bulk was stopped, or another worker has the lease
 
 
 def is_bulk_id(wanted: UUID) -> bool:
-    """Tell whether an id is that of a bulk and not of a saga."""
+    """Return whether an id is that of a bulk and not of a saga."""
     return wanted.version == BULK_ID_VERSION
 
 
 def advance(bulk_id: UUID, *, should_stop: Callable[[], bool] = lambda: False) -> int:
-    """Act on as many sagas of a bulk as its rate, this worker's time slice and ``should_stop`` allow now.
+    """Process as many sagas of a bulk as its rate, this worker's time slice and ``should_stop`` allow now.
 
     Returns: how many; 0 also when another worker has it, or there is nothing to do.
-    Raises: the database's errors when it is away; the lease then ends by itself.
+    Raises: database errors if the database is unavailable; the lease then ends by itself.
     Locks: the bulk row, then one saga row, for each saga. Tx: must not be inside one; opens one for each saga.
     """
     settings = get_settings()
@@ -89,7 +89,7 @@ def advance(bulk_id: UUID, *, should_stop: Callable[[], bool] = lambda: False) -
 
 
 def wake_due() -> int:
-    """Wake the bulks that are due and that nobody has, each at most once per wake-up interval.
+    """Send wake-ups to bulks that are due and that no worker has, each at most once per wake-up interval.
 
     Returns: how many.
     """
@@ -118,9 +118,9 @@ def wake_due() -> int:
 
 
 def run_due(*, should_stop: Callable[[], bool] = lambda: False) -> int:
-    """Act for every due bulk in this process, without any broker. One that raises does not stop the others.
+    """Process every due bulk in this process, without a broker. An error in one does not stop the others.
 
-    Returns: on how many sagas.
+    Returns: how many sagas.
     """
     using = get_settings().database
     due = SagaBulk.objects.using(using).filter(due_at__lte=clock.read_now(using)).order_by("due_at")
@@ -138,7 +138,7 @@ def run_due(*, should_stop: Callable[[], bool] = lambda: False) -> int:
 
 
 def _claim(bulk_id: UUID) -> _Lease | None:
-    """Take a bulk that is due and that nobody has.
+    """Claim a bulk that is due and that no worker has.
 
     Returns: None when there is no such bulk.
     """
@@ -164,7 +164,7 @@ def _claim(bulk_id: UUID) -> _Lease | None:
 
 
 def _release(lease: _Lease, count: int) -> None:
-    """Give a bulk back, or end it when nothing is left; the next saga may be acted on when the rate allows it."""
+    """Release a bulk, or end it when nothing is left; the next saga is due when the rate allows it."""
     settings = get_settings()
     with own_transaction(settings.database, durable=True):
         bulk = _lock_leased(lease)
@@ -179,7 +179,7 @@ def _release(lease: _Lease, count: int) -> None:
 
 
 def _act_or_note(lease: _Lease) -> _Turn:
-    """Act on the next saga; one that the database refuses is put behind the others, and at last given up."""
+    """Act on the next saga; after an error retry it after the others, and give it up after MAX_FAILURES."""
     using = get_settings().database
     tried: list[SagaBulkItem] = []
     try:
@@ -194,7 +194,7 @@ def _act_or_note(lease: _Lease) -> _Turn:
 
 
 def _act_on_next(lease: _Lease, tried: list[SagaBulkItem]) -> _Turn:
-    """Act on one saga and write its result, in the transaction of the caller."""
+    """Act on one saga and write its result, in the caller's transaction."""
     bulk = _lock_leased(lease)
     if bulk is None:
         return _Turn.OVER
@@ -217,7 +217,7 @@ def _act_on_next(lease: _Lease, tried: list[SagaBulkItem]) -> _Turn:
 
 
 def _act(bulk: SagaBulk, item: SagaBulkItem, actor: Actor, operation: Operation) -> tuple[str, str]:
-    """Do the action on one saga.
+    """Perform the operation on one saga.
 
     Returns: its result and a sentence.
     """
@@ -240,7 +240,7 @@ def _note_failure(lease: _Lease, item_id: int, error: Exception) -> _Turn:
         bulk = _lock_leased(lease)
         if bulk is None:
             return _Turn.OVER
-        # Read anew: the row in memory may hold a result that was rolled back.
+        # Read again: the row in memory may contain a result that was rolled back.
         item = select_items(bulk.pk).get(pk=item_id)
         item.failures += 1
         if item.failures >= MAX_FAILURES:
@@ -252,9 +252,9 @@ def _note_failure(lease: _Lease, item_id: int, error: Exception) -> _Turn:
 
 
 def _lock_leased(lease: _Lease) -> SagaBulk | None:
-    """Lock a bulk that this worker has, so that nobody stops or takes it between one saga's beginning and end.
+    """Lock a bulk of this worker, so that no one stops or claims it while a saga is processed.
 
-    Returns: None when it was stopped, or the lease ended and another worker took it.
+    Returns: None when it was stopped, or the lease ended and another worker claimed it.
     """
     wait_in_line(lease.bulk_id)
     bulks = SagaBulk.objects.using(get_settings().database).select_for_update(no_key=True)
@@ -262,7 +262,7 @@ def _lock_leased(lease: _Lease) -> SagaBulk | None:
 
 
 def _find_actor(bulk: SagaBulk) -> Actor:
-    """Return who started a bulk, with the permissions of this moment; without an account when that is gone."""
+    """Return the actor of a bulk with the account's current permissions; without an account if it was deleted."""
     user = find_account("pk", bulk.account) if bulk.account else None
     is_trusted = bulk.is_trusted and not bulk.account
     return Actor(name=bulk.actor, user=user, is_trusted=is_trusted)

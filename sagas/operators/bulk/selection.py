@@ -1,8 +1,8 @@
-"""Let a person act on many sagas at once: freeze the set, confirm it, stop it, see how far it is.
+"""Bulk operations: freeze a set of sagas, confirm it, stop it, read its progress.
 
-A set is frozen first: its sagas and their revisions are frozen in rows, and nothing happens. Then its page shows how
-many there are, by which filter, and some of them; confirming starts exactly this set, once. ``bulk_running`` does the
-work in the background. What a filter would find later, or a request that lost its filter, changes nothing any more.
+Freezing writes the sagas and their revisions as rows and does nothing else. The page of the set then shows how many
+there are, by which filter, and some of them. Confirming starts exactly this set, once; ``runner`` processes it in the
+background. Later matches of the filter, or a request that lost its filter, cannot change the set.
 
 Source: the mistakes of other consoles, docs/how-to/operating.md.
 """
@@ -29,24 +29,24 @@ from ..operations import check_text
 from ..preconditions import Operation
 from .preconditions import BULK_PERMISSION, CONFIRM_COUNT_ABOVE, EVERYTHING, require_bulk_operation, require_permissions
 
-MAX_SELECTED = 1_000  # by hand; more is a filter
-MAX_FROZEN = 10  # sets of one person that nobody has confirmed; the oldest give way
+MAX_SELECTED = 1_000  # by hand; larger sets need a filter
+MAX_FROZEN = 10  # unconfirmed sets per user; the oldest are dropped
 MAX_WORDS_CHARS = 500
 SELECTED = "selected by hand"
 NOT_BEGUN = "not_begun"
 WIDE_FILTERS = frozenset({"search", "since", "until"})
 OPEN_STATES = frozenset(state.value for state in SagaState if state.is_open)
-EDGE = 1_000  # so many of the oldest and of the newest sagas are asked whether a filter leaves one out
+EDGE = 1_000  # number of oldest and of newest sagas that are checked for one that a filter excludes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Say how far a bulk is."""
+    """Progress of a bulk."""
 
     total: int
     """How many sagas it has."""
     counts: Mapping[str, int]
-    """Sagas by result, every result named; and those without one as ``not_begun``."""
+    """Sagas by result, with every result as a key, and those without one as ``not_begun``."""
 
     @property
     def ended(self) -> int:
@@ -55,9 +55,9 @@ class Progress:
 
 
 def freeze_selected(operation: Operation, saga_ids: Collection[UUID], *, actor: Actor) -> SagaBulk:
-    """Freeze a set of sagas that a person selected one by one; closed ones too, which will be refused with the facts.
+    """Freeze sagas that were selected one by one; closed ones, too, whose result will be *refused*, with the facts.
 
-    Raises: PermissionRefused; BadRequest for an action that cannot be done in bulk, no saga, too many, or unknown ones.
+    Raises: PermissionRefused; BadRequest for an operation without bulks, no saga, too many, or unknown ones.
     Tx: opens one.
     """
     wanted = set(saga_ids)
@@ -86,10 +86,10 @@ def freeze_matching(
     words: str,
     everything: bool = False,
 ) -> SagaBulk:
-    """Freeze the open sagas that a filter finds now.
+    """Freeze the open sagas that match a filter now.
 
-    ``filter`` and ``words`` tell how ``sagas`` was narrowed. One that narrows nothing is refused unless ``everything``
-    says that it is meant; and a filter beside ``everything`` contradicts it.
+    ``filter`` and ``words`` describe how ``sagas`` was filtered. An empty filter is refused unless ``everything`` is
+    set; a filter that excludes nothing, or one beside ``everything``, is refused, too.
     Raises: PermissionRefused; BadRequest, also when nothing matches, or more than SAGAS['BULK_MAX'] sagas do.
     Tx: opens one.
     """
@@ -99,9 +99,9 @@ def freeze_matching(
 
 
 def require_scope(filter: Mapping[str, str], *, everything: bool, sagas: QuerySet[Saga] | None = None) -> None:
-    """Check that a filter narrows, or that everything is asked for by name.
+    """Check that a filter excludes some sagas, or that everything is requested explicitly.
 
-    ``sagas``: what the filter finds, open and closed; None: whether it really narrows is not asked yet.
+    ``sagas``: what the filter matches, open and closed; None: skip the check that the filter excludes anything.
     Raises: BadRequest.
     """
     if not filter and not everything:
@@ -114,10 +114,10 @@ def require_scope(filter: Mapping[str, str], *, everything: bool, sagas: QuerySe
 
 
 def _narrows(filter: Mapping[str, str], sagas: QuerySet[Saga]) -> bool:
-    """Tell whether a filter leaves any saga out, as far as the newest and the oldest tell.
+    """Return whether a filter excludes any saga, judged by the newest and the oldest ones.
 
-    A state, a step or a definition says what is meant, whatever there happens to be now. A window of starts and the
-    beginning of an id or a key can be chosen so wide that they say nothing. One saga is never everything by a search.
+    A state, a step or a definition always counts, whatever sagas there are now. A time range of starts, or the start
+    of an id or a key, can be so wide that it excludes nothing. If there is only one saga, a search counts.
     """
     telling = {name for name, value in filter.items() if not _is_idle(name, value)}
     if telling - WIDE_FILTERS:
@@ -133,23 +133,23 @@ def _narrows(filter: Mapping[str, str], sagas: QuerySet[Saga]) -> bool:
 
 
 def _is_idle(name: str, value: str) -> bool:
-    """Tell whether a criterion names what a bulk takes anyway: every open saga."""
+    """Return whether a criterion only says what holds for every bulk: all open sagas."""
     return (name, value) == ("closed", "no") or (name == "state" and set(value.split(",")) >= OPEN_STATES)
 
 
 def count_matching(sagas: QuerySet[Saga]) -> int:
-    """Count the open sagas of a filter, no further than one beyond SAGAS['BULK_MAX']."""
+    """Count the open sagas of a filter, up to one more than SAGAS['BULK_MAX']."""
     return count_limited(sagas.filter(closed_at__isnull=True))
 
 
 def start_bulk(
     bulk_id: UUID, *, actor: Actor, reason: str, count: int | None = None, words: str = ""
 ) -> tuple[SagaBulk, bool]:
-    """Confirm a set that was frozen: workers act on it from now on.
+    """Confirm a frozen set: from now on workers process it.
 
-    ``count`` must be how many sagas it has when there are more than CONFIRM_COUNT_ABOVE; ``words`` must be EVERYTHING
-    when no filter narrowed it. A given count that is wrong is always refused.
-    Returns: the bulk, and whether it was started now; False when the same person had started it already.
+    ``count`` must be the number of its sagas if that exceeds CONFIRM_COUNT_ABOVE; ``words`` must be EVERYTHING if it
+    has no filter. A wrong count is always refused.
+    Returns: the bulk, and whether it was started now; False when it had been started already.
     Raises: BulkNotFound; PermissionRefused; BadRequest; OperationRefused when it was frozen too long ago.
     Locks: the bulk row. Tx: opens one.
     """
@@ -174,9 +174,9 @@ def start_bulk(
 
 
 def stop_bulk(bulk_id: UUID, *, actor: Actor, reason: str = "") -> tuple[SagaBulk, bool]:
-    """End a bulk: the saga that is being acted on is finished, what has not begun stays undone.
+    """Stop a bulk: the saga in progress is finished, the remaining ones stay untouched.
 
-    The brake may be pulled by everybody who has the permission for bulks, and without a reason: it is urgent.
+    Every operator with the permission for bulks may stop one, and without a reason, because it is urgent.
     Returns: the bulk, and whether it was stopped now; False when it was over already.
     Raises: BulkNotFound; PermissionRefused; BadRequest; OperationRefused when it was not started.
     Locks: the bulk row. Tx: opens one.
@@ -194,7 +194,7 @@ def stop_bulk(bulk_id: UUID, *, actor: Actor, reason: str = "") -> tuple[SagaBul
 
 
 def end_bulk(bulk: SagaBulk, state: BulkState, *, stopped_by: str = "", stop_reason: str = "") -> None:
-    """Write that a bulk is over, with its counts.
+    """Write the end of a bulk, with its counts.
 
     Tx: must be inside one that has locked the row.
     """
@@ -222,7 +222,7 @@ def select_items(bulk_id: UUID) -> QuerySet[SagaBulkItem]:
 
 
 def read_progress(bulk: SagaBulk) -> Progress:
-    """Return how far a bulk is; of one that is over, as it was written at its end."""
+    """Return a bulk's progress; of a bulk that is over, as written at its end."""
     return Progress(total=bulk.total, counts=bulk.counts or count_results(bulk.pk, bulk.total))
 
 
@@ -238,7 +238,7 @@ def count_results(bulk_id: UUID, total: int) -> dict[str, int]:
 
 
 def account_of(actor: Actor) -> str:
-    """Return the key of an actor's account, by value; empty for the machine's own."""
+    """Return the key of an actor's account, by value; empty for the machine's own account."""
     return str(actor.user.pk) if actor.user is not None else ""
 
 
@@ -272,14 +272,14 @@ def _freeze(
 
 
 def count_limited(sagas: QuerySet[Saga]) -> int:
-    """Count sagas, no further than one beyond SAGAS['BULK_MAX']."""
+    """Count sagas, up to one more than SAGAS['BULK_MAX']."""
     return sagas.order_by()[: get_settings().bulk_max + 1].count()
 
 
 def _write_items(bulk: SagaBulk, sagas: QuerySet[Saga]) -> int:
     """Write the rows of a set in one statement, the oldest saga first.
 
-    Returns: how many; at most one beyond the limit.
+    Returns: how many; at most one more than the limit.
     """
     settings = get_settings()
     chosen = sagas.order_by("created_at", "pk").values_list("pk", "revision")[: settings.bulk_max + 1]
@@ -298,7 +298,7 @@ def _write_items(bulk: SagaBulk, sagas: QuerySet[Saga]) -> int:
 
 
 def _drop_oldest_frozen(actor: Actor) -> None:
-    """Forget all but the newest sets that a person has frozen and not confirmed; nothing was done with them."""
+    """Delete all but the newest unconfirmed sets of an actor, to make room for one more."""
     using = get_settings().database
     mine = SagaBulk.objects.using(using).filter(
         state=BulkState.FROZEN.value, account=account_of(actor), actor=actor.name
@@ -311,9 +311,9 @@ def _drop_oldest_frozen(actor: Actor) -> None:
 
 
 def check_confirmation(bulk: SagaBulk, count: int | None, words: str, *, is_whole: bool = True) -> None:
-    """Check what is typed to confirm a set.
+    """Check what an operator typed to confirm a set.
 
-    ``is_whole``: whether what is missing is refused, too, and not only what is wrong.
+    ``is_whole``: whether missing input is refused, too, and not only wrong input.
     Raises: BadRequest.
     """
     if bulk.is_unfiltered and words.strip() != EVERYTHING and (is_whole or words):
@@ -325,10 +325,10 @@ def check_confirmation(bulk: SagaBulk, count: int | None, words: str, *, is_whol
 
 
 def wait_in_line(bulk_id: UUID) -> None:
-    """Wait until it is one's turn with a bulk, in the order of asking, until the end of the transaction.
+    """Wait for the turn with a bulk, first come, first served; the turn lasts until the end of the transaction.
 
-    Row locks know no order: a worker that takes the row again for the next saga would overtake, again and again, the
-    person who waits for it to stop the bulk.
+    Row locks are not granted in order: a worker that locks the row again for the next saga would repeatedly overtake
+    an operator who waits to stop the bulk.
     """
     with connections[get_settings().database].cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sagas.bulk:{bulk_id}"])

@@ -1,1 +1,1 @@
-"""Queries for people and programs: filters, search, pages, groups and statistics."""
+"""Queries for operators and programs: filters, search, pages, groups and statistics."""

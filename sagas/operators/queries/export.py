@@ -1,8 +1,8 @@
 """Exports of many sagas, a page at a time: CSV for a spreadsheet, NDJSON for a program.
 
-Pages are read by place (start and id), each with statements of its own. A cursor of the server would hold one snapshot
-for as long as a slow reader takes, and keep PostgreSQL from clearing what the engine leaves behind meanwhile; this
-holds no more than a page, in the database and in memory. Sagas that move meanwhile are told as of their page.
+Pages are read by keyset pagination (start and id), each with its own statements. A server-side cursor would hold one
+snapshot for as long as a slow client reads, and keep PostgreSQL from vacuuming the engine's dead rows. An export holds
+no more than a page, in the database and in memory. Each saga is exported as of the time its page was read.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .keyset import is_below
 from .listing import ListedSaga, describe_sagas
 
 PAGE = 200
-# What a spreadsheet takes for the beginning of a formula, also in its wide, small and mathematical forms.
+# Characters that begin a formula in a spreadsheet, also in their wide, small and mathematical forms.
 FORMULA_START = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
-# What it may overlook before one: blanks but for the tab, line breaks, and what is invisible, as a byte order mark is.
+# Characters that it may ignore before one: blanks except the tab, line breaks, and invisible ones (byte order mark).
 OVERLOOKED = r"(?:(?!\t)[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff])*"
-# Where a cell begins: by the commas of this file, or, in another locale or after an import, by other separators. Quotes
-# do not help there, since a separator inside them ends the cell all the same.
+# A cell begins after a comma or, in another locale or after an import, after another separator. Quotes do not help
+# there, since a separator inside them ends the cell all the same.
 FORMULA = re.compile(rf"(^|[;,|\t])({OVERLOOKED}[{FORMULA_START}])")
 BREAK_START = re.compile(r"^(?=[ ]*[\t\r\n])")
 COLUMNS = (
@@ -36,16 +36,16 @@ COLUMNS = (
 
 
 class _Line:
-    """Take what csv writes, and give it back."""
+    """File-like object that returns what ``csv`` writes."""
 
     def write(self, text: str) -> str:
         return text
 
 
 def write_csv(queryset: QuerySet[Saga], *, with_payloads: bool) -> Iterator[str]:
-    """Return the lines of a table, newest saga first: every cell quoted, none of them a formula, each saga one line.
+    """Yield the lines of a table, newest saga first: every cell quoted, no cell a formula, one line a saga.
 
-    ``with_payloads``: whether the texts of errors are shown, and not their class alone.
+    ``with_payloads``: whether to show error texts instead of the error class alone.
     """
     writer = csv.writer(_Line(), quoting=csv.QUOTE_ALL)
     yield writer.writerow(COLUMNS)
@@ -55,14 +55,14 @@ def write_csv(queryset: QuerySet[Saga], *, with_payloads: bool) -> Iterator[str]
 
 
 def write_ndjson(queryset: QuerySet[Saga], *, with_payloads: bool) -> Iterator[str]:
-    """Return one JSON document a line, newest page first; see ``documents`` for its shape."""
+    """Yield one JSON document a line, newest page first; see ``presentation.documents`` for its shape."""
     for page in read_pages(queryset.only("pk", "created_at")):
         for text in write_documents(saga.pk for saga in page):
             yield (text if with_payloads else strip_document(text)) + "\n"
 
 
 def read_pages(queryset: QuerySet[Saga]) -> Iterator[list[Saga]]:
-    """Return the sagas of a queryset, newest first, a page at a time."""
+    """Yield the sagas of a queryset, newest first, a page at a time."""
     rows = queryset.order_by("-created_at", "-pk")
     found = list(rows[:PAGE])
     while found:
@@ -73,9 +73,9 @@ def read_pages(queryset: QuerySet[Saga]) -> Iterator[list[Saga]]:
 
 
 def guard_cell(value: Any) -> Any:
-    """Return a cell that a spreadsheet shows and does not work out; its invisible characters become escapes.
+    """Return a cell that a spreadsheet shows but does not evaluate; its invisible characters become escapes.
 
-    A number stays a number. An apostrophe stands before what could be a formula, wherever a cell may begin.
+    A number stays a number. An apostrophe is put before a possible formula, wherever a cell may begin.
     Source: OWASP, CSV injection.
     """
     if not isinstance(value, str):

@@ -1,7 +1,7 @@
-"""Group what failed lately by step, exception class and message.
+"""Recent failures, grouped by step, exception class and message.
 
-Reads the newest failures of a window, a bounded number of them, by an index that holds failures alone: a page costs the
-same whatever has piled up. First and last time of a group are looked up by its key, beyond the window, too.
+Reads a bounded number of the newest failures of a window, by an index that contains failures alone. So a page costs the
+same however many failures there are. First and last time of a group are looked up by its key, also beyond the window.
 """
 
 from __future__ import annotations
@@ -58,38 +58,38 @@ READ_GROUPS = """
 
 @dataclass(frozen=True, kw_only=True)
 class FailureGroup:
-    """Tell of failures that are the same one."""
+    """Failures with the same cause."""
 
     key: str
-    """What it is stored under."""
+    """The key it is stored under."""
     definition: str
     step: str
     direction: str
     """Action or compensation."""
     outcome: str
-    """How the newest one ended."""
+    """The outcome of the newest one."""
     error_class: str
     message: str
-    """The newest one's message, as it was."""
+    """The message of the newest one."""
     pattern: str
-    """What all of them have in common."""
+    """The part of the message that all of them share."""
     failures: int
-    """How often, in the window."""
+    """Number of failures in the window."""
     sagas: int
-    """How many sagas, in the window."""
+    """Number of sagas in the window."""
     open_sagas: int
-    """How many of those are still open."""
+    """Number of those sagas that are still open."""
     first_at: datetime
-    """When it was seen first, ever."""
+    """Time of the first failure ever."""
     last_at: datetime
-    """When it was seen last."""
+    """Time of the last failure."""
     trend: tuple[int, ...]
-    """How often, in each part of the window."""
+    """Number of failures in each part of the window."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failures:
-    """Hold the groups of a window."""
+    """Failure groups of a window."""
 
     groups: tuple[FailureGroup, ...]
     """The most frequent first."""
@@ -98,13 +98,13 @@ class Failures:
     bucket: timedelta
     """The length of one part of the window."""
     is_capped: bool
-    """Whether there were more failures than were looked at; then the newest were."""
+    """Whether only the newest failures were read, because there were too many."""
     is_open_capped: bool
-    """Whether more sagas are open than were looked at."""
+    """Whether only the newest open sagas were read, because there were too many."""
 
 
 def read_failures(length: timedelta) -> Failures:
-    """Return the groups of a window that ends now."""
+    """Return the failure groups of a window that ends now."""
     using = get_settings().database
     now = clock.read_now(using)
     values: dict[str, Any] = {

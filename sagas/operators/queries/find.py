@@ -1,4 +1,4 @@
-"""Find sagas for a project's own code: one by its definition and business key, or all that fit.
+"""Search of sagas for a project's own code: one by definition and business key, or all that match.
 
 Reads only, and always in the engine's database.
 """
@@ -27,9 +27,9 @@ Key = str | Mapping[str, str]
 
 
 class _AnyOf(Func):
-    """Tell whether the id of a saga is one of those that a subquery gives.
+    """Condition that the id of a saga is one of those that a subquery returns.
 
-    They are read first, by their index; with IN, PostgreSQL may rather leaf through all sagas, newest first.
+    The array is read first, by its index; with IN, PostgreSQL may instead scan all sagas, newest first.
     """
 
     template = "%(expressions)s"
@@ -43,11 +43,11 @@ class _AnyOf(Func):
 def find(definition: AnyDefinition | None = None, /, key: Key | None = None, **keys: str) -> Saga | None:
     """Return the newest saga with these business keys, or None when there is none.
 
-    ``find(TripSaga, trip="7")`` names the key; several must all fit. ``key={"trip": "7"}`` is the same, for names that
-    are no identifiers of Python's or only known at run time; ``key="7"`` finds the value under any name.
-    ``definition`` is a class or a stored name; every version of it counts. Without it any saga counts.
+    ``find(TripSaga, trip="7")`` names the key; several keys must all match. ``key={"trip": "7"}`` is the same, for names
+    that are not Python identifiers or only known at run time; ``key="7"`` finds the value under any name.
+    ``definition`` is a class or a stored name and includes every version. Without it any definition matches.
     Returns: of several sagas the one that was started last; ``query`` finds all of them.
-    Raises: InputRefused without a key, or for one that no saga can have; DefinitionNotFound for an unknown name.
+    Raises: InputRefused without a key, or for an invalid one; DefinitionNotFound for an unknown name.
     Statements: one, on the index of business keys.
     """
     wanted = _read_keys(key, keys)
@@ -66,13 +66,13 @@ def query(
     display_state: DisplayState | str | None = None,
     started_since: datetime | None = None,
 ) -> QuerySet[Saga]:
-    """Return the sagas that fit everything given, newest first; what is left out does not narrow.
+    """Return the sagas that match all given criteria, newest first; an omitted criterion does not filter.
 
-    ``needs_attention``: open ones that are held or have a reason for somebody to look. ``display_state``: as the
-    console shows it, such as ``"waiting_for_answer"``. ``started_since`` needs a time zone.
-    Returns: a QuerySet to slice, count and narrow by the public fields of Saga; never to write with. Deferred: the
+    ``needs_attention``: open ones that are held or have a reason for attention. ``display_state``: as the console
+    shows it, such as ``"waiting_for_answer"``. ``started_since`` needs a time zone.
+    Returns: a QuerySet to slice, count and filter by the public fields of Saga; never to write with. Deferred: the
     input and the effects left behind.
-    Raises: InputRefused for a key, a display state or a time that cannot be; DefinitionNotFound for an unknown name.
+    Raises: InputRefused for an invalid key, display state or time; DefinitionNotFound for an unknown name.
     """
     rows = _select(definition, _read_keys(key, {})).defer("input", "effects_left")
     if is_open is not None:
@@ -111,7 +111,7 @@ def _read_name(definition: AnyDefinition) -> str:
     except InputRefused as error:
         raise DefinitionNotFound(str(error)) from None
     known = sorted({found.name for found in registry.all_definitions()})
-    # A definition that the code has no more may have sagas that are found all the same.
+    # A definition that was removed from the code may still have sagas.
     is_known = definition in known or Saga.objects.using(get_settings().database).filter(definition=definition).exists()
     if not is_known:
         raise DefinitionNotFound(
@@ -121,7 +121,7 @@ def _read_name(definition: AnyDefinition) -> str:
 
 
 def _read_keys(key: Any, named: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return what each business key must be, as fields; masked as start masks what it stores."""
+    """Return the fields that each business key must have, with secrets masked as in the stored keys."""
     if isinstance(key, str):
         [value] = check_keys({"key": key}).values()
         return [{"value": value}, *_read_keys(None, named)]

@@ -1,4 +1,4 @@
-"""Go on behind a row of an ordered list, by its place instead of an offset: nothing is skipped or shown twice."""
+"""Keyset pagination: continue after a row by its place, not by an offset, so no row is skipped or shown twice."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ...moments import read_timestamp
 
 
 def is_below(field: str, value: Any, pk: Any) -> Q:
-    """Return the condition of the rows behind a place where the greatest come first, by a field and then by id."""
-    # The last part says nothing new; it is what an index can begin at.
+    """Return the condition of the rows after a place in descending order of a field and then the id."""
+    # The last part is redundant; it lets an index scan begin at the place.
     return (Q(**{f"{field}__lt": value}) | Q(**{field: value, "pk__lt": pk})) & Q(**{f"{field}__lte": value})
 
 
 def is_above(field: str, value: Any, pk: Any) -> Q:
-    """Return the condition of the rows behind a place where the least come first, by a field and then by id."""
+    """Return the condition of the rows after a place in ascending order of a field and then the id."""
     return (Q(**{f"{field}__gt": value}) | Q(**{field: value, "pk__gt": pk})) & Q(**{f"{field}__gte": value})
 
 
 def write_place(at: datetime, pk: UUID) -> str:
-    """Return the place of a saga in a list ordered by start, as a text."""
+    """Return the place of a saga in a list ordered by start, as text."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}~{pk}"
 
 
 def read_place(text: str) -> tuple[datetime, UUID] | None:
-    """Return start and id of a place; None when it is none."""
+    """Return start and id of a place; None when the text is no place."""
     at, _, pk = text.partition("~")
     try:
         moment, found = read_timestamp(at), UUID(pk)

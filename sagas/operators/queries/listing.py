@@ -1,4 +1,4 @@
-"""Find sagas for people: one by what they have at hand, or a page by state, definition and need.
+"""Lists of sagas for operators: one found by its id or business key, or a page by state, definition and need.
 
 Reads only, on indexes only.
 """
@@ -21,16 +21,16 @@ from .saga_filter import SagaFilter
 from .search import bound_ids
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 1_000
-MAX_CANDIDATES = 10  # named when a prefix or a key fits several sagas
+MAX_CANDIDATES = 10  # listed when a prefix or a key matches several sagas
 
 
 class SeveralSagas(SagaError):
-    """Report a prefix or a business key that belongs to more than one saga."""
+    """A prefix or a business key matches more than one saga."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListedSaga:
-    """Show one saga in a line."""
+    """One saga in a line."""
 
     id: UUID
     definition: str
@@ -39,17 +39,17 @@ class ListedSaga:
     """Business keys by name."""
     state: str
     display_state: str
-    """Where it stands for a person; see ``display.DisplayState``."""
+    """Its display state; see ``presentation.DisplayState``."""
     needs: tuple[str, ...]
-    """Holds and reasons for attention, of the saga and its steps; empty: nobody has to do anything."""
+    """Holds and reasons for attention, of the saga and its steps; empty: no operator has to act."""
     step: str
-    """The step that is not at rest, or an empty text."""
+    """The current step, or an empty text."""
     step_state: str
     attempts: int
-    """Attempts of that step in the direction the saga is going."""
+    """Attempts of that step in the saga's present direction."""
     last_error: str
     error_class: str
-    """Of the last error, for readers who may not see its text; not part of ``as_dict``."""
+    """Class of the last error, for readers who may not see its text."""
     revision: int
     created_at: datetime
     due_at: datetime | None
@@ -58,7 +58,7 @@ class ListedSaga:
     def as_dict(self, *, with_errors: bool = True) -> dict[str, Any]:
         """Return plain data; without ``with_errors`` the class of the last error instead of its text.
 
-        Shape: the fields by name, times as ISO 8601 texts.
+        Shape: the fields by name without ``error_class``, times as ISO 8601 texts.
         """
         moments = {name: getattr(self, name) for name in ("created_at", "due_at", "closed_at")}
         return {
@@ -71,7 +71,7 @@ class ListedSaga:
 
 
 def find_saga(text: str, *, by_key: bool = False) -> UUID:
-    """Return the id that a text means: an id, its unique beginning, a step key, or, ``by_key``, a business key.
+    """Return the id that a text means: an id, its unique prefix, a step key or, with ``by_key``, a business key.
 
     Raises: SagaNotFound; SeveralSagas.
     """
@@ -95,7 +95,7 @@ def list_sagas(wanted: SagaFilter, limit: int = DEFAULT_LIMIT) -> list[ListedSag
 
 
 def describe_sagas(rows: Sequence[Saga]) -> list[ListedSaga]:
-    """Return each saga in a line, in the order given: three statements, however many."""
+    """Return each saga in a line, in the given order, with three statements however many there are."""
     using = get_settings().database
     ids = [saga.pk for saga in rows]
     steps: dict[UUID, list[SagaStep]] = {pk: [] for pk in ids}

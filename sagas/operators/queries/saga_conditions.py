@@ -1,4 +1,4 @@
-"""The conditions that a filter of sagas puts on a queryset; each of them is found by an index."""
+"""Conditions that a filter of sagas adds to a queryset, each supported by an index."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..time_windows import TIME_WINDOWS
 
 ANY_REASON = "any"
 OPEN, TODAY = "no", "today"
-# Where a step is neither over nor yet to come.
+# States of a step that has begun and is not over.
 AT_WORK = [
     state.value
     for state in (
@@ -32,7 +32,7 @@ def filter_by_states(sagas: QuerySet[Saga], states: Collection[SagaState]) -> Qu
 
 
 def filter_by_needs(sagas: QuerySet[Saga], reason: str) -> QuerySet[Saga]:
-    """Return the open sagas that are held or have a reason for attention: this one, or any."""
+    """Return the open sagas that are held or need attention: for this reason, or for any."""
     return sagas.filter(needs_person()) if reason == ANY_REASON else filter_by_reason(sagas, reason)
 
 
@@ -44,7 +44,7 @@ def filter_by_definition(sagas: QuerySet[Saga], definition: str) -> QuerySet[Sag
 
 
 def filter_by_step(sagas: QuerySet[Saga], step: str) -> QuerySet[Saga]:
-    """Return the open sagas that are at a step: it is held, live or waits; also at one that the code has lost."""
+    """Return the open sagas that are at a step (held, live or waiting), also one that the code no longer has."""
     steps = SagaStep.objects.using(get_settings().database).filter(
         _is_there(), saga=OuterRef("pk"), name=step, state__in=AT_WORK
     )
@@ -52,27 +52,27 @@ def filter_by_step(sagas: QuerySet[Saga], step: str) -> QuerySet[Saga]:
 
 
 def filter_by_attempts(sagas: QuerySet[Saga], number: int) -> QuerySet[Saga]:
-    """Return the sagas one of whose steps had at least so many attempts in one direction."""
+    """Return the sagas with a step that had at least so many attempts in one direction."""
     return sagas.filter(most_attempts__gte=number)
 
 
 def filter_by_group(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:
-    """Return the sagas with an attempt of a failure group."""
-    # Said twice, so that the index of failures alone is seen to fit.
+    """Return the sagas with an attempt of an error group."""
+    # The first condition is redundant; it lets PostgreSQL use the partial index of failures.
     attempts = SagaAttempt.objects.using(get_settings().database)
     failed = attempts.exclude(error_group="").filter(saga=OuterRef("pk"), error_group=group)
     return sagas.filter(Exists(failed))
 
 
 def filter_by_failing(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:
-    """Return the open sagas that are at a failure group still, not those that have got over it.
+    """Return the open sagas that still fail with an error group, not those that have recovered.
 
-    That is: one of its steps is held, live or waits, and its last attempt that ended, in the direction it goes, was of
-    the group.
+    That is: one of its steps is held, live or waiting, and its last ended attempt, in its present direction, is of the
+    group.
     """
     attempts = SagaAttempt.objects.using(get_settings().database)
     same_way = attempts.filter(step=OuterRef("step"), direction=OuterRef("direction"))
-    # One look by index for each attempt of the group; a join could be read the other way round, from all attempts.
+    # One index lookup for each attempt of the group; a join could be planned the other way round, from all attempts.
     last = same_way.filter(ended_at__isnull=False).order_by("-number").values("number")[:1]
     is_back = Q(step__state=StepState.COMPENSATING.value)
     goes_on = is_back & Q(direction=Direction.COMPENSATION.value) | ~is_back & Q(direction=Direction.ACTION.value)
@@ -84,17 +84,17 @@ def filter_by_failing(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:
 
 
 def filter_by_touch(sagas: QuerySet[Saga], operated: str) -> QuerySet[Saga]:
-    """Return the sagas that an operator has acted on (``yes``), or that none has (``no``)."""
+    """Return the sagas that an operator has operated on (``yes``), or that none has (``no``)."""
     return sagas.filter(operated_at__isnull=operated == "no")
 
 
 def filter_by_start(sagas: QuerySet[Saga], window: str) -> QuerySet[Saga]:
-    """Return the sagas started in a window."""
+    """Return the sagas started in a time window."""
     return sagas.filter(created_at__gte=Now() - TIME_WINDOWS[window].length)
 
 
 def filter_by_end(sagas: QuerySet[Saga], closed: str) -> QuerySet[Saga]:
-    """Return the sagas that are open, or were closed today or in a window."""
+    """Return the sagas that are open, or were closed today or in a time window."""
     if closed == OPEN:
         return sagas.filter(IS_OPEN)
     if closed == TODAY:
@@ -103,12 +103,12 @@ def filter_by_end(sagas: QuerySet[Saga], closed: str) -> QuerySet[Saga]:
 
 
 def filter_since(sagas: QuerySet[Saga], at: datetime) -> QuerySet[Saga]:
-    """Return the sagas started then or later."""
+    """Return the sagas started at a time or later."""
     return sagas.filter(created_at__gte=at)
 
 
 def filter_until(sagas: QuerySet[Saga], at: datetime) -> QuerySet[Saga]:
-    """Return the sagas started before then."""
+    """Return the sagas started before a time."""
     return sagas.filter(created_at__lt=at)
 
 
@@ -118,7 +118,7 @@ def start_of_today() -> datetime:
 
 
 def _is_there(prefix: str = "") -> Q:
-    """Return the condition of a step that is held, live or waits."""
+    """Return the condition of a step that is held, live or waiting."""
     return (
         Q(**{f"{prefix}hold__isnull": False})
         | Q(**{f"{prefix}lease_token__isnull": False})

@@ -1,7 +1,7 @@
-"""The filter of sagas: one table of criteria, read alike by the console, the API, the commands and bulks.
+"""Filter of sagas: one table of criteria, parsed alike by the console, the API, the commands and bulks.
 
-A value that is not understood is an error, never left out: an operator who acts on all that matches must know that
-each criterion narrowed.
+An invalid value is an error and never ignored: an operator who acts on all matching sagas must know that each
+criterion was applied.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 VERSIONED = re.compile(rf"(?:{STORED_NAME.pattern})(?::[1-9][0-9]{{0,8}})?")
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 MAX_SEARCH_CHARS = 200
-MAX_SHOWN_CHARS = 60  # of a value that is refused
+MAX_SHOWN_CHARS = 60  # of an invalid value
 STATES = tuple(state.value for state in SagaState)
 SEVERAL_STATES = re.compile(f"({'|'.join(STATES)})(,({'|'.join(STATES)})){{0,{len(STATES) - 1}}}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SagaFilter:
-    """Which sagas are meant; a criterion that is empty does not narrow."""
+    """Criteria for sagas; an empty criterion does not filter."""
 
     state: frozenset[SagaState] = frozenset()
     """Any of these states."""
@@ -55,41 +55,41 @@ class SagaFilter:
     step: str = ""
     """The step that open sagas are at."""
     attempts: int = 0
-    """At least so many for one step in one direction, from 2."""
+    """Least number of attempts of one step in one direction, from 2."""
     group: str = ""
-    """A failure group, as the console's page of failures names it."""
+    """An error group, as the console's page of failures names it."""
     failing: str = ""
-    """A failure group that open sagas are at still: the last attempt of a step that is not over was of it."""
+    """An error group that open sagas still fail with: the last ended attempt of an unfinished step is of it."""
     operated: str = ""
     """Whether an operator has acted on it: yes or no."""
     started: str = ""
-    """A window of time that it was started in, by its code."""
+    """Code of the time window that it was started in."""
     closed: str = ""
-    """``no`` for open ones, else when it was closed: ``today``, or a window of time by its code."""
+    """``no`` for open ones, else when it was closed: ``today``, or the code of a time window."""
     since: datetime | None = None
-    """Started then or later."""
+    """Started at this time or later."""
     until: datetime | None = None
-    """Started before then."""
+    """Started before this time."""
 
     def select(self) -> QuerySet[Saga]:
-        """Return the sagas that are meant, newest first, from the engine's database; payloads are deferred."""
+        """Return the matching sagas, newest first, from the engine's database; payloads are deferred."""
         sagas = Saga.objects.using(get_settings().database).order_by("-created_at", "-id")
         return self.narrow(sagas.defer("input", "effects_left"))
 
     def narrow(self, sagas: QuerySet[Saga]) -> QuerySet[Saga]:
-        """Return those of some sagas that are meant."""
+        """Return those of some sagas that match."""
         for name, criterion in CRITERIA.items():
             if value := getattr(self, name):
                 sagas = criterion.narrow(sagas, value)
         return sagas
 
     def as_dict(self) -> dict[str, str]:
-        """Return the criteria that narrow, by name, as texts that ``parse_filter`` reads."""
+        """Return the criteria that are set, by name, as texts that ``parse_filter`` reads."""
         return {name: _write(value) for name in CRITERIA if (value := getattr(self, name))}
 
     @property
     def words(self) -> str:
-        """What narrows, in words."""
+        """The criteria in words."""
         codes = {"display", "needs"}
         shown = ((name, value.replace("_", " ") if name in codes else value) for name, value in self.as_dict().items())
         return "; ".join(f"{name}: {value}" for name, value in shown)
@@ -97,26 +97,26 @@ class SagaFilter:
 
 @dataclass(frozen=True, kw_only=True)
 class Criterion:
-    """One thing that sagas are narrowed by."""
+    """One criterion of the filter."""
 
     help: str
     """What it means, for the help of commands and the description of the API."""
     narrow: Callable[[QuerySet[Saga], Any], QuerySet[Saga]]
-    """Returns the sagas that have a value."""
+    """Returns the sagas that match a value."""
     read: Callable[[str], Any]
-    """Returns the value of a text; None when it is none."""
+    """Returns the value of a text; None when the text is invalid."""
     form: Callable[[], str]
-    """What a value looks like, for the refusal of one that does not."""
+    """Returns a description of valid values, for the error message."""
     schema: Mapping[str, Any]
-    """The same for the API's document: a JSON schema."""
+    """JSON schema of a value, for the API's document."""
     max_chars: int = 60
-    """No value is longer."""
+    """Length of the longest value."""
 
 
 def parse_filter(given: Mapping[str, str]) -> SagaFilter:
-    """Return the filter of names and texts.
+    """Return the filter for criteria given as names and texts.
 
-    Raises: BadRequest for an unknown name, and for a value that is none, with what would be one.
+    Raises: BadRequest for an unknown name or an invalid value; its text lists what is valid.
     """
     if unknown := sorted(set(given) - set(CRITERIA)):
         raise BadRequest(f"There is no filter {unknown[0][:MAX_SHOWN_CHARS]!r}; there are: {', '.join(CRITERIA)}.")
@@ -124,7 +124,7 @@ def parse_filter(given: Mapping[str, str]) -> SagaFilter:
 
 
 def parse_criterion(name: str, text: Any, *, called: str = "") -> Any:
-    """Return the value of one criterion. ``called``: its name where it has another one.
+    """Return the value of one criterion. ``called``: its name in the error, if it has another one.
 
     Raises: BadRequest.
     """
@@ -136,7 +136,7 @@ def parse_criterion(name: str, text: Any, *, called: str = "") -> Any:
 
 
 def refuse_value(name: str, value: Any, form: str) -> str:
-    """Return the sentence that a value is not accepted, and what would be."""
+    """Return the sentence that a value is invalid, and what would be valid."""
     shown = repr(value if len(str(value)) <= MAX_SHOWN_CHARS else f"{str(value)[:MAX_SHOWN_CHARS]}…")
     return f"{name} must be {form}, not {shown}."
 

@@ -1,4 +1,4 @@
-"""Find sagas by what a person has at hand: an id or a business key, or the beginning of one, or the key of a step.
+"""Search of sagas by an id or a business key, by the beginning of either, or by a step key.
 
 On indexes alone.
 """
@@ -20,10 +20,10 @@ from ...models import Saga, SagaKey
 MIN_PREFIX_CHARS = 8
 ID_DIGITS = 32
 ID_PREFIX = re.compile(r"[0-9A-Fa-f-]{8,36}")
-# Of an action, and with a suffix of its compensation: what logs and providers show.
+# The key of an action or, with a suffix, of its compensation, as logs and providers show it.
 STEP_KEY = re.compile(r"([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}):.*")
 NAMED_KEY = re.compile(r"([a-z][a-z0-9_]{0,39})[:=]\s*(.+)")
-# Beginnings of keys that more have are common: their sagas are not sorted, but looked for among the newest.
+# A prefix of more keys than this is common: its sagas are not sorted, but searched among the newest.
 MAX_KEYS = 10_000
 MAX_LOOKED_THROUGH = 10_000
 HELP = (
@@ -33,22 +33,22 @@ HELP = (
 
 
 class _Bytewise(OrderBy):
-    """Order as the index of beginnings does, so that reading the first of them is reading that index, not the table."""
+    """Order of the prefix index, so that reading the first keys reads that index and not the table."""
 
-    template = "%(expression)s USING ~<~ /* ASC */"  # Django looks for the direction, and finds it in the comment
+    template = "%(expression)s USING ~<~ /* ASC */"  # Django searches for the direction and finds it in the comment
 
 
 class _Array(Subquery):
-    """An array of the values that a subquery gives."""
+    """Array of the values that a subquery returns."""
 
     template = "(ARRAY(%(subquery)s))"
 
 
 class _OneOf(Func):
-    """Tell whether a value is one of those that a subquery gives.
+    """Condition that a value is one of those that a subquery returns.
 
-    Unlike with IN, they are read first, whatever the planner thinks of how many there are: it would rather leaf through
-    all sagas, newest first, until it has met enough of them.
+    Unlike with IN, the subquery is read first, whatever row count the planner estimates. With IN it might scan all sagas,
+    newest first, until enough of them match.
     """
 
     template = "%(expressions)s"
@@ -61,34 +61,34 @@ class _OneOf(Func):
 
 @dataclass(frozen=True)
 class _Beginning:
-    """Be what the value of a business key begins with, and its name; an empty name: any."""
+    """Prefix of a business key's value, and the key's name; an empty name: any."""
 
     value: str
     name: str = ""
 
     def find_keys(self, using: str) -> QuerySet[SagaKey]:
-        """Return the keys that begin so."""
+        """Return the keys with this prefix."""
         named = {"name": self.name} if self.name else {}
         return SagaKey.objects.using(using).filter(value__startswith=self.value, **named)
 
     def count(self, using: str) -> tuple[int, int]:
-        """Count those that begin so whatever their name, no further than one beyond MAX_KEYS, and those of the name."""
-        # Of any name: a beginning that many have may be rare under a name, and all of them would be read to know.
+        """Count the keys with this prefix under any name, up to one more than MAX_KEYS, and those of them with the name."""
+        # Under any name: a common prefix may be rare under one name, and counting that would read all of its keys.
         keys = SagaKey.objects.using(using).filter(value__startswith=self.value).order_by(_Bytewise(F("value")))
         named = Count("pk", filter=Q(name=self.name) if self.name else None)
         found = keys[: MAX_KEYS + 1].aggregate(total=Count("pk"), named=named)
         return found["total"], found["named"]
 
     def find_sagas(self, using: str) -> QuerySet[SagaKey, Any]:
-        """Return the ids of the sagas of the keys that begin so, read by index; all of them, where it is not common."""
+        """Return the ids of the sagas of the keys with this prefix, read by index; all of them, unless it is common."""
         return self.find_keys(using).order_by(_Bytewise(F("value"))).values("saga_id")[: MAX_KEYS + 1]
 
 
 class Search:
-    """Be what a person looks for: sagas whose id or business key begins with a text, or whose step has it as its key.
+    """Search for sagas by a text: the beginning of an id or of a business key, or a step key.
 
-    A business key is looked for as it is typed; only if none begins so, in upper case, as most numbers are written.
-    Statements: one or two to know how many keys begin so, of which no more are counted than MAX_KEYS.
+    Business keys are searched as typed and, only if none matches, in upper case, as most numbers are written.
+    Statements: one or two to count the matching keys, up to MAX_KEYS.
     """
 
     def __init__(self, using: str, text: str) -> None:
@@ -97,11 +97,11 @@ class Search:
 
     @cached_property
     def is_common(self) -> bool:
-        """Tell whether more keys begin so than are read to find their sagas."""
+        """Whether more keys match than are read to find their sagas."""
         return self._keys[1]
 
     def narrow(self, sagas: QuerySet[Saga]) -> QuerySet[Saga]:
-        """Return all of the sagas that are meant; none for a blank text."""
+        """Return all matching sagas; none for a blank text."""
         if not self.text:
             return sagas.none()
         beginnings, is_common = self._keys
@@ -114,29 +114,29 @@ class Search:
         return sagas.filter(condition | self._match_ids())
 
     def narrow_newest(self, sagas: QuerySet[Saga]) -> tuple[QuerySet[Saga], Saga | None]:
-        """Return those that are meant among the newest; of a text that is not common, all.
+        """Return the matching sagas among the newest; all matching ones if the text is not common.
 
-        Returns: the sagas, and the oldest that was looked at; None when all were.
+        Returns: the sagas, and the oldest saga that was searched; None when all were.
         """
         oldest = self._find_oldest(sagas) if self.text and self.is_common else None
         if oldest is None:
             return self.narrow(sagas), None
         condition = Q()
         for beginning in self._keys[0]:
-            # A subquery for each row: a join could be read the other way round, from all keys that begin so.
+            # A subquery for each row: a join could be planned the other way round, from all keys with the prefix.
             keys = beginning.find_keys(self.using).filter(saga=OuterRef("pk")).values("pk")[:1]
             condition |= Q(IsNull(Subquery(keys), False))
         return sagas.filter(Q(created_at__gte=oldest.created_at) & condition | self._match_ids()), oldest
 
     @cached_property
     def _keys(self) -> tuple[tuple[_Beginning, ...], bool]:
-        """What keys may begin with, and whether one of that is common."""
+        """The prefixes of keys to search for, and whether one of them is common."""
         for text in dict.fromkeys((self.text, self.text.upper())):
             beginnings = [_Beginning(text)]
             if named := NAMED_KEY.fullmatch(self.text):
                 beginnings.append(_Beginning(named[2] if text == self.text else named[2].upper(), named[1]))
             counts = [beginning.count(self.using) for beginning in beginnings]
-            # Of a common beginning nobody knows what the keys beyond those counted are named.
+            # Of a common prefix the names of the keys beyond those counted are unknown.
             found = {
                 one: total > MAX_KEYS
                 for one, (total, named) in zip(beginnings, counts, strict=True)
@@ -151,31 +151,31 @@ class Search:
         return Q(pk__range=bounds) if bounds else Q(pk__in=[])
 
     def _find_oldest(self, sagas: QuerySet[Saga]) -> Saga | None:
-        """Return the last of the newest sagas, as many as are looked through; None when there are no older ones."""
+        """Return the last of the MAX_LOOKED_THROUGH newest sagas; None when there are no older ones."""
         newest = sagas.order_by("-created_at", "-id").only("created_at")
         found = list(newest[MAX_LOOKED_THROUGH - 1 : MAX_LOOKED_THROUGH + 1])
         return found[0] if len(found) > 1 else None
 
 
 def search_sagas(queryset: QuerySet[Saga], text: str) -> QuerySet[Saga]:
-    """Return every saga of a queryset that a person may mean by a text; none for a blank one."""
+    """Return every saga of a queryset that matches a text; none for a blank one."""
     return Search(queryset.db, text).narrow(queryset)
 
 
 def is_id_prefix(text: str) -> bool:
-    """Tell whether a text can be a saga's id or the beginning of one, long enough to search by."""
+    """Return whether a text can be a saga's id or a prefix of one, long enough to search by."""
     digits = text.replace("-", "")
     return bool(ID_PREFIX.fullmatch(text)) and MIN_PREFIX_CHARS <= len(digits) <= ID_DIGITS
 
 
 def read_step_key(text: str) -> UUID | None:
-    """Return the id of the saga that a step key, also that of a compensation, belongs to; None when it is none."""
+    """Return the id of the saga of a step key, also of a compensation's key; None when the text is no step key."""
     found = STEP_KEY.fullmatch(text)
     return UUID(found[1]) if found else None
 
 
 def bound_ids(text: str) -> tuple[UUID, UUID] | None:
-    """Return the first and the last id that a text, or the saga of a step key, begins with; None when no id can."""
+    """Return the first and the last id that a prefix or a step key can mean; None when it can mean none."""
     if whole := read_step_key(text):
         return whole, whole
     if not is_id_prefix(text):
