@@ -1,8 +1,8 @@
-"""Say for people where a saga and its steps stand: in one word, in a sentence, as a filter.
+"""Display of sagas and steps for operators: in one word, in a sentence, as a filter.
 
-The engine keeps state, hold and attention apart, and that stays so: a *display state* is computed from them for every
-reader (console, API, metrics) by the same rules, once in Python for rows at hand and once as SQL for filters and
-counts. Nothing is decided on it.
+The engine keeps state, hold and attention separate. A *display state* is computed from them by the same rules for every
+reader (console, API, metrics): once in Python for rows in memory, and once as SQL for filters and counts. It is for
+display only; no decision depends on it.
 """
 
 from __future__ import annotations

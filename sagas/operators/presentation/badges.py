@@ -1,4 +1,4 @@
-"""Give every display state a word, an icon and a colour, so that none of them speaks alone."""
+"""Badges of display states: a word, an icon and a colour, so that none of them is the only signal."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from .states import DisplayState, StepDisplay, judge_saga, judge_step, reasons_o
 
 
 class Tone(StrEnum):
-    """Name the colours, by what they ask of the reader."""
+    """Colours, by what they ask of the reader."""
 
-    QUIET = "quiet"  #: nothing to see
+    QUIET = "quiet"  #: nothing to note
     ACTIVE = "active"  #: work goes on
     WAITING = "waiting"  #: work goes on by itself, later
     BACK = "back"  #: on the way back, or back
-    URGENT = "urgent"  #: a person must act or look
+    URGENT = "urgent"  #: an operator must act or look
     GOOD = "good"  #: went well
 
 
 @dataclass(frozen=True, kw_only=True)
 class Badge:
-    """Show a display state."""
+    """Badge of a display state."""
 
     word: str
-    """What to read."""
+    """The text."""
     icon: str
     """Name of the symbol in ``static/sagas/icons.svg``."""
     tone: Tone
     """The colour."""
     detail: str = ""
-    """The reason, where the word has one."""
+    """The reason, if there is one."""
 
     @property
     def css_class(self) -> str:
@@ -42,7 +42,7 @@ class Badge:
 
     @property
     def text(self) -> str:
-        """Word and reason together."""
+        """The word and the reason together."""
         return f"{self.word}: {self.detail}" if self.detail else self.word
 
 
@@ -82,12 +82,12 @@ STEP_BADGES: Mapping[StepDisplay, Badge] = {
 
 
 def badge_of_state(state: DisplayState) -> Badge:
-    """Return the badge of a display state as such."""
+    """Return the badge of a display state without details."""
     return SAGA_BADGES[state]
 
 
 def badge_of_saga(saga: Saga, steps: Sequence[SagaStep], now: datetime) -> Badge:
-    """Return the badge of a saga; a held one says why, the others what else a person should look at."""
+    """Return the badge of a saga, with the reasons why an operator should look."""
     state = judge_saga(saga, steps, now)
     badge = SAGA_BADGES[state]
     others = [in_words(reason) for reason in reasons_of(saga, steps) if reason != state.value]
@@ -95,7 +95,7 @@ def badge_of_saga(saga: Saga, steps: Sequence[SagaStep], now: datetime) -> Badge
 
 
 def badge_of_step(step: SagaStep, saga: Saga) -> Badge:
-    """Return the badge of a step; a held one says why, an assumed one that it is a person's word."""
+    """Return the badge of a step, with its hold and whether an operator decided its state."""
     state = judge_step(step, saga)
     badge = STEP_BADGES[state]
     details = [in_words(step.hold)] if step.hold else []

@@ -1,6 +1,6 @@
-"""A saga with everything that belongs to it as one JSON document, for archives and export.
+"""JSON documents of sagas with all their rows, for archives and export.
 
-PostgreSQL builds the text, so numbers stay exact and no stored value can fail to be read.
+PostgreSQL builds the text, so numbers stay exact and every stored value can be read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.db import connections
 from ...conf import get_settings
 from ...models.history import OPERATOR_ACTED
 
-# As json and not jsonb: the rows become text at once, which is three times as fast.
+# json and not jsonb: the rows become text at once, which is three times as fast.
 SELECT_DOCUMENTS = """
     SELECT saga.*, (
         SELECT coalesce(json_object_agg(key.name, key.value ORDER BY key.name), '{}')
@@ -34,13 +34,13 @@ SELECT_DOCUMENTS = """
     ) AS history
     FROM sagas_saga AS saga WHERE saga.id = ANY(%s) ORDER BY saga.id
 """
-# json_agg breaks lines between elements; inside a JSON text a line break is always escaped, so it can go.
+# json_agg adds line breaks between elements; inside JSON strings they are always escaped, so all can be removed.
 COMPACT = "SELECT replace(row_to_json(document)::text, chr(10), '') FROM (" + SELECT_DOCUMENTS + ") AS document"  # noqa: S608
 PRETTY = "SELECT jsonb_pretty(to_jsonb(document)) FROM (" + SELECT_DOCUMENTS + ") AS document"  # noqa: S608 - constants
 
 
 def write_documents(saga_ids: Iterable[UUID], *, pretty: bool = False) -> list[str]:
-    """Return one JSON text for each saga that is there, in the order of their ids.
+    """Return one JSON text for each saga that exists, in the order of their ids.
 
     Shape: the columns of the saga, ``keys`` (an object), ``steps`` (each with its columns and ``attempts``),
     ``history``; times are ISO 8601 texts.
@@ -51,15 +51,15 @@ def write_documents(saga_ids: Iterable[UUID], *, pretty: bool = False) -> list[s
 
 
 def strip_document(text: str, *, indent: int | None = None) -> str:
-    """Return a document as text without what only those may see who may see payloads."""
+    """Return a document as text without payloads, for readers who may not see them."""
     separators = (",", ":") if indent is None else None
     return json.dumps(_strip_payloads(json.loads(text)), ensure_ascii=False, separators=separators, indent=indent)
 
 
 def _strip_payloads(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document without input, results, and texts and tracebacks of errors; their classes stay.
+    """Return a document without input, results, error texts and tracebacks; error classes stay.
 
-    What people wrote and did stays, too: everybody who may look may know who did what, and why.
+    What operators wrote and did stays, too: every operator may know who did what, and why.
     """
     left = [
         {name: value for name, value in effect.items() if name != "result"}

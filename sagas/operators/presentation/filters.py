@@ -1,8 +1,7 @@
-"""Say the display states in SQL, for filters and counts.
+"""Display states in SQL, for filters and counts.
 
-Every condition on an open saga begins with ``closed_at IS NULL``: the open ones have an index of their own and are
-few beside the closed ones, so that what is looked up at their steps stays small. Closed states are found by the index
-on state and age.
+Every condition on an open saga begins with ``closed_at IS NULL``: open sagas have their own index and are few compared
+with closed ones, so few steps are looked up. Closed states are found by the index on state and age.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ STEP_HOLDS = frozenset(Hold) - {Hold.PAUSED, Hold.DEFINITION_MISSING}
 
 
 def filter_by_display(queryset: QuerySet[Saga], state: DisplayState) -> QuerySet[Saga]:
-    """Return the sagas that show a display state."""
+    """Return the sagas with a display state."""
     if state in CLOSED_STATES:
         return queryset.filter(state=CLOSED_STATES[state].value)
     conditions = _list_open_conditions()
@@ -76,12 +75,12 @@ def select_open_states() -> QuerySet[Saga, Any]:
 
 
 def needs_person() -> Q:
-    """Return the condition of a saga that a person must see: held, or with a reason to look."""
+    """Return the condition of a saga that an operator must see: held, or with a reason for attention."""
     return IS_OPEN & (~Q(attention=[]) | _is_held())
 
 
 def filter_by_reason(queryset: QuerySet[Saga], reason: str) -> QuerySet[Saga]:
-    """Return the sagas that need a person for a reason: a hold or an attention."""
+    """Return the sagas that need an operator for a reason: a hold or an attention."""
     found = queryset.filter(IS_OPEN)
     if reason in {attention.value for attention in Attention}:
         return found.filter(_pays_attention(Attention(reason)))
@@ -98,7 +97,7 @@ CLOSED_STATES: Mapping[DisplayState, SagaState] = {
 
 
 def _list_open_conditions() -> dict[DisplayState, Q]:
-    """Return what makes an open saga show a state, in the order of ``DisplayState``; the first that fits counts."""
+    """Return the condition of each display state of open sagas, in the order of ``DisplayState``; the first counts."""
     is_back = Q(state=SagaState.COMPENSATING.value)
     is_answer = _has_step(state=StepState.WAITING.value, waiting_for=WaitingFor.ANSWER.value)
     is_going = _has_step(lease_token__isnull=False)
@@ -123,7 +122,7 @@ def _is_held() -> Q:
 
 
 def _is_between_steps() -> Q:
-    """Return the condition of a running saga none of whose steps waits: the next one is due."""
+    """Return the condition of a running saga without a waiting step: the next one is due."""
     waits = _has_step(state__in=[StepState.WAITING.value, StepState.UNKNOWN.value])
     return Q(state=SagaState.RUNNING.value) & ~waits
 
@@ -137,6 +136,6 @@ def _pays_attention(reason: Attention) -> Q:
 
 
 def _now() -> Expression:
-    """Return the engine's clock as the database reads it."""
+    """Return the engine's clock as an expression of the database."""
     shift = timedelta(seconds=clock.shift_seconds())
     return ExpressionWrapper(Now() + Value(shift), output_field=DateTimeField())

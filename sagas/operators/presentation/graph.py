@@ -1,7 +1,7 @@
-"""Pictures of definitions: SVG with a layout of its own, or Mermaid text.
+"""Pictures of definitions: SVG with its own layout, or Mermaid text.
 
-Kinds are told by words and shapes, not by colour alone. All text is escaped. The drawing itself uses presentation
-attributes and ``currentColor`` only, so it also stands inside a page with a strict content security policy.
+Words and shapes show the kind, not colour alone. All text is escaped. The drawing itself uses presentation attributes
+and ``currentColor`` only, so it also works inside a page with a strict content security policy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KIND_WORDS = {
 def draw_svg(definition: type[SagaDefinition], *, stands_alone: bool = True) -> str:
     """Return a definition as an SVG document.
 
-    ``stands_alone``: with colours of its own for light and dark; False: inside a page, which brings them.
+    ``stands_alone``: with its own colours for light and dark; False: inside a page, which provides them.
     """
     title = _title(definition)
     return draw_graph(
@@ -33,7 +33,7 @@ def draw_svg(definition: type[SagaDefinition], *, stands_alone: bool = True) -> 
 
 
 def list_nodes(definition: type[SagaDefinition]) -> list[Node]:
-    """Return the steps as the picture shows them."""
+    """Return the steps as nodes of the picture."""
     return [
         Node(name=step.name, kind=step.kind, rank=step.rank, lines=_describe_step(definition, step))
         for step in definition.steps
@@ -57,7 +57,7 @@ def draw_mermaid(definition: type[SagaDefinition]) -> str:
 
 
 def describe(definition: type[SagaDefinition]) -> str:
-    """Return a definition in sentences, for those who do not see the picture."""
+    """Return a definition in sentences, for readers who do not see the picture."""
     return describe_nodes(list_nodes(definition))
 
 

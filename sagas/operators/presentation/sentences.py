@@ -1,4 +1,4 @@
-"""Say in sentences where a saga stands, why, and what a person can do about it."""
+"""Sentences about a saga: where it stands, why, and what an operator can do about it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from .badges import in_words
 from .states import DisplayState, current_step, is_overdue, judge_saga, reasons_of
 from .times import describe_distance, describe_moment, describe_span
 
-SLOW_AFTER = timedelta(seconds=30)  # several sweeps and wake-up intervals: by then a healthy worker has come by
+SLOW_AFTER = timedelta(seconds=30)  # several sweeps and wake-up intervals: a healthy worker claims due work earlier
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """Tell of one saga."""
+    """Account of one saga."""
 
     state: DisplayState
     """Its display state."""
     headline: str
     """Where it stands, in a sentence."""
     why: tuple[str, ...] = ()
-    """How it came to that, a sentence each."""
+    """The reasons, a sentence each."""
     advice: tuple[str, ...] = ()
     """What to do, a sentence each; empty when there is nothing to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Facts:
-    """Hold what every sentence is made of."""
+    """Facts that every sentence is made from."""
 
     saga: Saga
     steps: Sequence[SagaStep]
@@ -43,7 +43,7 @@ class _Facts:
 
 
 def tell(saga: Saga, steps: Sequence[SagaStep], now: datetime, *, with_errors: bool) -> Account:
-    """Return the account of a saga. ``with_errors``: whether the reader may see the texts of errors."""
+    """Return the account of a saga. ``with_errors``: whether the reader may see error texts."""
     state = judge_saga(saga, steps, now)
     facts = _Facts(saga=saga, steps=steps, now=now, at=current_step(saga, steps), with_errors=with_errors)
     return Account(
@@ -55,14 +55,14 @@ def tell(saga: Saga, steps: Sequence[SagaStep], now: datetime, *, with_errors: b
 
 
 def show_error(text: str, *, with_errors: bool) -> str:
-    """Return an error for a reader: whole, or its class alone."""
+    """Return an error for a reader: the whole text, or its class alone."""
     return text if with_errors else text.partition(":")[0]
 
 
 def count_attempts(step: SagaStep, saga: Saga) -> str:
-    """Return ``n of max`` of the present budget, in the direction that the step is going, or went last.
+    """Return ``n of max`` of the present budget, in the direction that the step is going or went last.
 
-    All attempts stand behind it where the budget knows of others: it was made fresh by a person, or polls cost none.
+    The number of all attempts follows if it differs: an operator renewed the budget, or polls did not count.
     """
     is_back = bool(step.compensation_attempts) or step.state == StepState.COMPENSATING
     made = step.compensation_attempts if is_back else step.action_attempts
@@ -233,7 +233,7 @@ def _list_reasons(facts: _Facts, state: DisplayState) -> Iterator[str]:
 
 
 def _tell_cause(facts: _Facts) -> str:
-    """Return what made the saga turn back; the words of a person are shown to everybody, those of errors are not."""
+    """Return what made the saga turn back; every reader sees an operator's reason, but not every reader error texts."""
     cause = facts.saga.cause or {}
     kind, step = str(cause.get("kind", "")), str(cause.get("step", ""))
     if kind in ("operator", "cancel"):

@@ -1,4 +1,4 @@
-"""Judge from its rows where a saga or a step stands for a person. Reads no database."""
+"""Display states of sagas and steps, computed from their rows without a query."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ REASONS: tuple[str, ...] = (*(hold.value for hold in Hold), *(attention.value fo
 
 
 class DisplayState(StrEnum):
-    """Name where a saga stands, the most urgent first; a saga shows the first that fits."""
+    """Display state of a saga, the most urgent first; a saga shows the first that matches."""
 
-    HELD = "held"  #: nothing happens until somebody acts
-    COMPENSATION_FAILING = "compensation_failing"  #: its compensation has spent its budget and is tried on
+    HELD = "held"  #: nothing happens until an operator acts
+    COMPENSATION_FAILING = "compensation_failing"  #: a compensation has spent its budget and is still tried
     COMPENSATING = "compensating"  #: on the way back
-    RETRIES_EXHAUSTED = "retries_exhausted"  #: a step that must succeed has spent its budget and is tried on
+    RETRIES_EXHAUSTED = "retries_exhausted"  #: a step that must succeed has spent its budget and is still tried
     OVERDUE = "overdue"  #: going forward past its deadline
     RUNNING = "running"  #: a step is live, or the next one is due
-    OUTCOME_UNKNOWN = "outcome_unknown"  #: a step may have happened and is asked for again
+    OUTCOME_UNKNOWN = "outcome_unknown"  #: a step may have happened and is tried again
     WAITING_FOR_RETRY = "waiting_for_retry"  #: a step failed and is tried again later
     WAITING_FOR_ANSWER = "waiting_for_answer"  #: a participant is still working on it
-    PENDING = "pending"  #: nobody has begun
+    PENDING = "pending"  #: no worker has claimed it yet
     COMPLETED = "completed"
     COMPENSATED = "compensated"
     ABANDONED = "abandoned"
 
 
 class StepDisplay(StrEnum):
-    """Name where a step stands."""
+    """Display state of a step."""
 
     NOT_STARTED = "not_started"
     NEVER_RAN = "never_ran"  #: the saga turned back before it was reached
@@ -59,7 +59,7 @@ CLOSED = {
 
 
 def judge_saga(saga: Saga, steps: Sequence[SagaStep], now: datetime) -> DisplayState:
-    """Return the display state; ``filters`` says the same in SQL."""
+    """Return the display state of a saga; ``filters`` has the same rules in SQL."""
     state = SagaState(saga.state)
     if not state.is_open:
         return CLOSED[state]
@@ -76,7 +76,7 @@ def judge_saga(saga: Saga, steps: Sequence[SagaStep], now: datetime) -> DisplayS
 
 
 def is_overdue(saga: Saga, now: datetime) -> bool:
-    """Tell whether a saga that still goes forward should be over."""
+    """Return whether a saga that still goes forward is past its deadline."""
     if saga.state not in FORWARD_STATES:
         return False
     has_passed = saga.deadline_at is not None and saga.deadline_at <= now
@@ -141,7 +141,7 @@ def judge_step(step: SagaStep, saga: Saga) -> StepDisplay:
 def current_step(saga: Saga, steps: Sequence[SagaStep]) -> SagaStep | None:
     """Return the step that a saga is at, else the next one; None when it is over.
 
-    Where several are at work it is the one that makes the saga show its display state: they are asked in its order.
+    If several steps are in progress, it is the one that determines the display state: both use the same order.
     """
     if not SagaState(saga.state).is_open:
         return None
@@ -179,6 +179,6 @@ def _is_waiting(step: SagaStep) -> bool:
 
 
 def reasons_of(saga: Saga, steps: Iterable[SagaStep]) -> list[str]:
-    """Return why a person should look, most urgent first: holds of saga and steps, then attention."""
+    """Return why an operator should look, the most urgent reason first: holds of saga and steps, then attention."""
     found = {saga.hold, *(step.hold for step in steps), *saga.attention}
     return [reason for reason in REASONS if reason in found]

@@ -1,4 +1,4 @@
-"""Show texts from outside on a page: every hidden character visible, and no direction of writing beyond the text."""
+"""External texts on a page: invisible characters are shown, and writing direction does not leak out of the text."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["set_apart", "show_invisible"]
 
 
 def set_apart(value: Any, *, keep_lines: bool = False) -> SafeString:
-    """Return a text as HTML, isolated from what stands around it where it holds more than plain letters.
+    """Return a text as HTML, isolated from its surroundings if it contains more than printable ASCII.
 
-    What is HTML already stays it. ``keep_lines``: for a block of its own that keeps line ends.
+    HTML stays HTML. ``keep_lines``: for a block of its own that keeps line ends.
     """
     text = str(value)
     if text.isascii() and (text.isprintable() or (keep_lines and text.replace("\n", "").isprintable())):

@@ -1,4 +1,4 @@
-"""Write moments and spans of time for people."""
+"""Times and time spans as text for operators."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def describe_span(span: timedelta) -> str:
 
 
 def describe_distance(moment: datetime, now: datetime) -> str:
-    """Return how far a moment is away: ``in 5 min`` or ``5 min ago``."""
+    """Return how far away a time is: ``in 5 min`` or ``5 min ago``."""
     span = in_utc(moment) - in_utc(now)
     return f"in {describe_span(span)}" if span > timedelta() else f"{describe_span(span)} ago"
 
 
 def describe_moment(moment: datetime) -> str:
-    """Return a moment to the second, in UTC whatever the zone of the project is."""
+    """Return a time to the second, in UTC whatever the project's time zone."""
     return f"{in_utc(moment):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,4 +1,4 @@
-"""A saga's whole story as text, for the command line, the console and a mail to a colleague."""
+"""Transcript of a saga, for the command line, the console and mails."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ...exceptions import SagaNotFound
 from ...models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 
 Row = TypeVar("Row", bound=Model)
-MAX_TEXT_CHARS = 500  # of an error or a reason, where the transcript is bounded
+MAX_TEXT_CHARS = 500  # of an error or a reason, when ``newest`` is given
 
 
 def render(saga_id: UUID, *, newest: int | None = None) -> str:
     """Return the transcript of a saga: where it stands, every step, every attempt, every history row.
 
-    What is invisible in its texts is shown as an escape, so a line is always a line.
-    ``newest``: at most so many attempts and history rows, the newest, with the beginnings of their texts; it says what
-    it leaves out. None: everything.
+    Invisible characters of its texts are escaped, so each entry stays on one line.
+    ``newest``: at most so many attempts and history rows, the newest, with shortened texts; the transcript reports
+    what it leaves out. None: everything.
     Raises: SagaNotFound.
     """
     using = get_settings().database

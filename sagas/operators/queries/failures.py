@@ -72,7 +72,7 @@ class FailureGroup:
     message: str
     """The message of the newest one."""
     pattern: str
-    """The part of the message that all of them share."""
+    """The message pattern that all of them share."""
     failures: int
     """Number of failures in the window."""
     sagas: int

@@ -43,7 +43,7 @@ class _AnyOf(Func):
 def find(definition: AnyDefinition | None = None, /, key: Key | None = None, **keys: str) -> Saga | None:
     """Return the newest saga with these business keys, or None when there is none.
 
-    ``find(TripSaga, trip="7")`` names the key; several keys must all match. ``key={"trip": "7"}`` is the same, for names
+    ``find(TripSaga, trip="7")`` names the key; several keys must all match. ``key={"trip": "7"}`` is the same for names
     that are not Python identifiers or only known at run time; ``key="7"`` finds the value under any name.
     ``definition`` is a class or a stored name and includes every version. Without it any definition matches.
     Returns: of several sagas the one that was started last; ``query`` finds all of them.

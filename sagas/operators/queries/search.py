@@ -47,8 +47,8 @@ class _Array(Subquery):
 class _OneOf(Func):
     """Condition that a value is one of those that a subquery returns.
 
-    Unlike with IN, the subquery is read first, whatever row count the planner estimates. With IN it might scan all sagas,
-    newest first, until enough of them match.
+    Unlike with IN, the subquery is read first, whatever row count the planner estimates. With IN it might scan all
+    sagas, newest first, until enough of them match.
     """
 
     template = "%(expressions)s"
@@ -72,7 +72,7 @@ class _Beginning:
         return SagaKey.objects.using(using).filter(value__startswith=self.value, **named)
 
     def count(self, using: str) -> tuple[int, int]:
-        """Count the keys with this prefix under any name, up to one more than MAX_KEYS, and those of them with the name."""
+        """Count the keys with this prefix under any name, up to one more than MAX_KEYS, and how many have the name."""
         # Under any name: a common prefix may be rare under one name, and counting that would read all of its keys.
         keys = SagaKey.objects.using(using).filter(value__startswith=self.value).order_by(_Bytewise(F("value")))
         named = Count("pk", filter=Q(name=self.name) if self.name else None)

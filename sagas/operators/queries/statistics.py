@@ -1,8 +1,8 @@
-"""Count what the dashboard shows, now and then, and keep it in a small table: no page counts a million rows.
+"""Statistics of the dashboard, counted periodically and kept in a small table, so no page counts a million rows.
 
-Whoever sweeps counts, too: each set of statistics at its own pace, and never more than a twentieth of the time. Many
-sweepers share the work by an advisory lock. Where nobody sweeps the dashboard counts for itself, under a time-out, when
-the statistics have become old. Each set says when it was counted.
+Sweepers count each set at its own pace and for at most a twentieth of the time. Several sweepers share the work by an
+advisory lock. Without a sweeper the dashboard counts for itself, under a time-out, once the statistics are old. Each
+set records when it was counted.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ from .. import presentation
 logger = logging.getLogger(__name__)
 
 STATEMENT_TIMEOUT_OF_SWEEPS, STATEMENT_TIMEOUT_OF_PAGES = "5s", "2s"
-LOOK_SECONDS = 5.0  # how often a process that sweeps looks whether something is to be counted
-PART_OF_TIME = 20  # counting that takes a second happens every twenty at most
-# What is counted within milliseconds is counted this often, so that a young project sees its day and its week, too.
+LOOK_SECONDS = 5.0  # how often a sweeper checks whether a set is to be counted
+PART_OF_TIME = 20  # a set that takes a second to count is counted every twenty seconds at most
+# A set that takes milliseconds is counted this often, so that a young project also sees its day and its week.
 QUICK_PACE_SECONDS, QUICK_PART_OF_TIME = 15.0, 2_000
-REST_SECONDS = 300.0  # how long a process leaves alone what it could not count in time
-STALE = 4  # so many times its pace a set may be old before a page counts it itself
-# Newest rows that durations and failures are taken from: 100,000 sagas take a quarter of a second.
+REST_SECONDS = 300.0  # how long a process skips a set that it could not count
+STALE = 4  # a page counts a set itself when it is older than its pace times this
+# Newest rows that durations and failures are computed from: 100,000 sagas take a quarter of a second.
 MAX_DURATIONS, MAX_FAILURES, TOP_STEPS = 100_000, 20_000, 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Name a stretch of time that ends now."""
+    """Time window that ends now."""
 
     name: str
-    """What its statistics are stored under."""
+    """Name that its statistics are stored under."""
     length: timedelta
-    """How long it is."""
+    """Its length."""
     parts: int
-    """Into how many parts it is divided."""
+    """Number of parts it is divided into."""
     pace: timedelta
     """How often it is counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """Hold one set of statistics."""
+    """One set of statistics."""
 
     data: Mapping[str, Any]
-    """What was counted; empty: nothing yet."""
+    """The counted values; empty: not counted yet."""
     computed_at: datetime | None
-    """When; None: never."""
+    """When they were counted; None: never."""
 
 
 OPEN, FAILING = "open", "failing"
@@ -150,7 +150,7 @@ _failed_at: dict[str, float] = {}  # when this process failed to count a set
 
 
 def refresh_after_sweep() -> None:
-    """Count what has become old, at most every LOOK_SECONDS in one process; a failure is logged and left to the next.
+    """Count sets that are old, at most every LOOK_SECONDS in one process; a failure is logged and the next set counted.
 
     Tx: must not be inside one; opens one for each set.
     """
@@ -169,7 +169,7 @@ def refresh_after_sweep() -> None:
 
 
 def refresh(names: Sequence[str], *, timeout: str, slack: int = 1) -> dict[str, Statistics]:
-    """Count the sets that are older than ``slack`` times their pace, and that nobody else counts now: one statement.
+    """Count, in one statement, the sets older than ``slack`` times their pace that no other process is counting.
 
     Returns: those that were counted.
     Tx: opens one, or joins the caller's.
@@ -203,7 +203,7 @@ def refresh(names: Sequence[str], *, timeout: str, slack: int = 1) -> dict[str, 
 
 
 def read_statistics() -> dict[str, Statistics]:
-    """Return every set, as it was counted last."""
+    """Return every set as last counted."""
     rows = {row.name: row for row in SagaStatistic.objects.using(get_settings().database).filter(name__in=list(PACES))}
     return {
         name: Statistics(data=rows[name].data, computed_at=rows[name].computed_at)
@@ -214,7 +214,7 @@ def read_statistics() -> dict[str, Statistics]:
 
 
 def list_stale(found: Mapping[str, Statistics], now: datetime) -> list[str]:
-    """Return the sets that nobody has counted for long, without those that a page of this process failed to lately."""
+    """Return the sets that are long out of date, without those that this process recently failed to count."""
     old = []
     for name, pace in PACES.items():
         computed_at = found[name].computed_at
@@ -228,7 +228,7 @@ def _is_resting(name: str) -> bool:
 
 
 def count_stale(names: Sequence[str]) -> dict[str, Statistics]:
-    """Count sets from a page, within STATEMENT_TIMEOUT_OF_PAGES; what fails stays as it was.
+    """Count sets from a page, within STATEMENT_TIMEOUT_OF_PAGES; a set that fails keeps its values.
 
     Returns: those that were counted.
     """
@@ -236,13 +236,13 @@ def count_stale(names: Sequence[str]) -> dict[str, Statistics]:
         return refresh(names, timeout=STATEMENT_TIMEOUT_OF_PAGES, slack=STALE)
     except Error as error:
         logger.warning("Statistics could not be counted.", extra={"error": str(error)})
-        # The next page leaves out what is likely to have taken long, and counts the rest.
+        # The next page skips the sets that probably took long, and counts the rest.
         _failed_at.update(dict.fromkeys([name for name in names if name in SLOW] or names, monotonic()))
         return {}
 
 
 def _compile(name: str) -> tuple[str, list[Any]]:
-    """Return the statement that counts a set, as an expression, with its values."""
+    """Return the expression that counts a set, with its parameters."""
     now = _now_sql()
     if name == OPEN:
         return _compile_open()
@@ -264,5 +264,5 @@ def _compile_open() -> tuple[str, list[Any]]:
 
 
 def _now_sql() -> str:
-    # Of the statement and not of the moment: an index is searched for what stays the same while it is.
+    # The statement's time, not the clock's: an index can only be searched by a stable expression.
     return f"(statement_timestamp() + {clock.shift_seconds():f} * interval '1 second')"

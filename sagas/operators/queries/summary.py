@@ -1,4 +1,4 @@
-"""A saga as a project's own code may rely on it: frozen values, read in one moment."""
+"""Summary of a saga for a project's own code: frozen values, read at one point in time."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class StepSummary:
     kind: str
     """compensatable, pivot or retriable."""
     state: str
-    """Where it stands (rule S0)."""
+    """Its state (rule S0)."""
     display_state: str
-    """Where it stands for people, as the console shows it."""
+    """Its display state, as the console shows it."""
     hold: str
     """Why it is held, or an empty text."""
     result: Mapping[str, Any] | None
-    """What its action returned, with secrets masked; None: nothing yet, or nothing."""
+    """Result of its action, with secrets masked; None: no result, or none yet."""
     action_attempts: int
-    """How often the action was tried."""
+    """Number of attempts of the action."""
     compensation_attempts: int
-    """How often the compensation was tried."""
+    """Number of attempts of the compensation."""
     last_error: str
     """Class and text of the last error, or an empty text."""
     due_at: datetime | None
-    """When it is asked again; None when it does not wait."""
+    """When it is tried again; None when it does not wait."""
     started_at: datetime | None
     """When its first attempt began."""
     finished_at: datetime | None
@@ -57,27 +57,27 @@ class SagaSummary:
     version: int
     """The version it runs on."""
     state: str
-    """Where it stands: pending, running, compensating, completed, compensated or abandoned."""
+    """Its state: pending, running, compensating, completed, compensated or abandoned."""
     display_state: str
-    """Where it stands for people, as the console shows it."""
+    """Its display state, as the console shows it."""
     is_open: bool
-    """Whether something is still to be done."""
+    """Whether work is left."""
     needs: tuple[str, ...]
-    """Holds and reasons for attention, of the saga and its steps; empty: nobody has to look."""
+    """Holds and reasons for attention, of the saga and its steps; empty: no operator has to look."""
     business_keys: Mapping[str, str]
-    """What it is searched by, by name."""
+    """Business keys by name."""
     input: Mapping[str, Any]
     """Its input as JSON."""
     results: Mapping[str, Mapping[str, Any]]
-    """What steps returned, by step."""
+    """Results of steps, by step."""
     cause: Mapping[str, Any] | None
     """Why it turned back: kind, step, error_class, message, at; None when it did not."""
     effects_left: tuple[Mapping[str, Any], ...]
-    """What an abandoned saga left behind, a step each."""
+    """Effects that an abandoned saga left behind, one for each step."""
     started_by: str
     """Who started it, by value."""
     revision: int
-    """Grows with every decision; operations take it to be refused when the saga has moved."""
+    """Grows with every decision; an operation that is given an old one is refused."""
     started_at: datetime
     """When it was started."""
     deadline_at: datetime | None

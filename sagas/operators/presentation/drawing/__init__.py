@@ -1,5 +1,5 @@
-"""Pictures as SVG text: definitions, timelines and charts. Pure: knows no row and no Django.
+"""Pictures as SVG text: definitions, timelines and charts. Pure code without models or Django.
 
-Every text is escaped, every picture has a title and a description, and nothing needs a style or a script: inside a page
-the classes get their colours from the page's own style sheet.
+Every text is escaped, every picture has a title and a description, and none needs its own style or script: inside a
+page the style sheet gives the classes their colours.
 """

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from .svg import attribute, element, tooltip
 
 GAP = 1.0
-LEAST_HEIGHT = 1.5  # so that one among a thousand is still seen
+LEAST_HEIGHT = 1.5  # so that one among a thousand is still visible
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A chart and the same as words."""
+    """Chart with the same values in words."""
 
     svg: str
     """The picture."""
     rows: tuple[tuple[str, str], ...]
-    """The same as a table: what, how much."""
+    """The same as a table: label and value."""
     summary: str
-    """The same in a sentence, for those who do not see it."""
+    """The same in a sentence, for readers who do not see the picture."""
 
 
 def draw_bars(
@@ -32,7 +32,7 @@ def draw_bars(
     height: int = 28,
     summary: str = "",
 ) -> Chart:
-    """Return a chart of bars from the left to the right; ``texts`` are the values as people read them."""
+    """Return a chart of bars from left to right; ``texts`` are the values in readable form."""
     shown = list(texts) if texts is not None else [f"{value:g}" for value in values]
     top = max([value for value in values if value > 0], default=0.0)
     step = width / max(len(values), 1)

@@ -15,7 +15,7 @@ GAP_ACROSS, GAP_DOWN, GAP_IN_GROUP, GAP_COLUMNS, MARGIN = 24, 40, 16, 32, 20
 TITLE_HEIGHT = 34
 MIN_BOX_WIDTH = 190
 ICON = 13
-MAX_ACROSS = 4  # wider groups go on below: four boxes fit a laptop beside the admin's menu
+MAX_ACROSS = 4  # wider groups wrap: four boxes fit a laptop beside the admin's menu
 MAX_DOWN = 16  # ranks in a column: two screens
 
 STYLE = (
@@ -26,18 +26,18 @@ STYLE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """The state of a step of one saga."""
+    """State of a step of one saga."""
 
     word: str
-    """What to read."""
+    """The text."""
     tone: str
     """The class of its colour, without ``saga-tone-``."""
     icon_url: str
     """The symbol before the word."""
     url: str
-    """Where the step leads."""
+    """The step's link."""
     is_chosen: bool = False
-    """Whether it is the one the reader has chosen."""
+    """Whether the reader has selected it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +47,18 @@ class Node:
     name: str
     """Its name."""
     kind: Kind
-    """It chooses the shape."""
+    """Its kind, which determines the shape."""
     rank: int
-    """Those of one rank run side by side."""
+    """Its rank; steps of one rank run in parallel."""
     lines: tuple[str, ...]
-    """What to read below the name."""
+    """Text below the name."""
     mark: Mark | None = None
-    """Where it stands; None: a step as such."""
+    """Its state; None: a step of a definition."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Box:
-    """A node and its place."""
+    """Node and its place."""
 
     node: Node
     x: float
@@ -69,7 +69,7 @@ class _Box:
 
 @dataclass(frozen=True, kw_only=True)
 class _Rank:
-    """The nodes of one rank and their places."""
+    """Nodes of one rank and their places."""
 
     boxes: tuple[_Box, ...]
     column: float
@@ -108,9 +108,9 @@ def draw_graph(
 ) -> str:
     """Return the graph of steps as an SVG document.
 
-    ``name``: what the ids inside begin with, so that several stand in one page. ``stands_alone``: with colours of its
-    own for light and dark; False: inside a page, which brings them. ``caption``: what to write above; the title is
-    heard, not seen.
+    ``name``: prefix of the ids inside, so that one page can have several. ``stands_alone``: with its own colours for
+    light and dark; False: inside a page, which provides them. ``caption``: text above the graph; the title is read by
+    screen readers only.
     """
     ranks = _place(nodes, caption)
     right = max((rank.right for rank in ranks), default=MIN_BOX_WIDTH)
@@ -128,7 +128,7 @@ def draw_graph(
 
 
 def describe_nodes(nodes: Iterable[Node]) -> str:
-    """Return a graph in sentences, for those who do not see the picture."""
+    """Return a graph in sentences, for readers who do not see the picture."""
     sentences = []
     for number, rank in enumerate(list_ranks(nodes), start=1):
         steps = " and ".join(_describe_node(node) for node in rank)
@@ -148,7 +148,7 @@ def _describe_node(node: Node) -> str:
 def _place(nodes: Sequence[Node], caption: str) -> list[_Rank]:
     """Return the boxes of each rank, ranks below one another, each centred; wide groups take several rows.
 
-    What would be too long goes on in further columns.
+    Graphs that would be too long continue in further columns.
     """
     ranks = list_ranks(nodes)
     columns = -(-len(ranks) // MAX_DOWN) or 1
@@ -187,7 +187,7 @@ def _place_column(ranks: Sequence[Sequence[Node]], left: float, top: float, size
 
 
 def _count_chars(node: Node) -> int:
-    """Return the length of the longest line; the icon takes the place of three characters."""
+    """Return the length of the longest line; the icon counts as three characters."""
     state = len(node.mark.word) + 3 if node.mark else 0
     return max(len(node.name), state, *map(len, node.lines))
 
@@ -240,7 +240,7 @@ def _draw_box(box: _Box) -> str:
 
 
 def _draw_mark(mark: Mark, middle: float, y: float) -> str:
-    """Return icon and word, together in the middle."""
+    """Return icon and word, centred together."""
     left = middle - (len(mark.word) * CHAR + ICON + 5) / 2
     icon = symbol_at(left, y - ICON + 2, mark.icon_url, size=ICON)
     return icon + text_at(left + ICON + 5, y, mark.word, class_="saga-state")

@@ -1,4 +1,4 @@
-"""SVG elements, every name and text escaped."""
+"""SVG elements with every name and text escaped."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from xml.sax.saxutils import escape, quoteattr
 
 from ....core.visible import show_invisible
 
-# Pixels. A character of the monospaced font at 13 px is 7.8 px wide in the fonts that browsers bring.
+# Pixels. A character of the monospaced font at 13 px is 7.8 px wide in browsers' fonts.
 CHAR = 7.8
 FONT = "ui-monospace, Menlo, Consolas, monospace"
 
 
 def element(tag: str, *children: str, **attributes: str | float | None) -> str:
-    """Return an element. Underlines in names of attributes become dashes, one at the end is dropped; None is left out.
+    """Return an element. Underscores in attribute names become hyphens, a trailing one is dropped; None is left out.
 
-    ``children``: SVG already, not text.
+    ``children``: SVG, not text.
     """
     written = [
         f" {name.rstrip('_').replace('_', '-')}={quoteattr(value if isinstance(value, str) else f'{value:g}')}"
@@ -26,22 +26,22 @@ def element(tag: str, *children: str, **attributes: str | float | None) -> str:
 
 
 def clean(text: str) -> str:
-    """Return a text as SVG: escaped, and with what nobody could see, or is no character there, as an escape."""
+    """Return a text as SVG: escaped, and with invisible or invalid characters as visible escapes."""
     return escape(show_invisible(text))
 
 
 def attribute(text: str) -> str:
-    """Return a text that an attribute may hold; ``element`` escapes it."""
+    """Return a text for an attribute; ``element`` escapes it."""
     return show_invisible(text)
 
 
 def tooltip(text: str) -> str:
-    """Return the text that a pointer shows and a screen reader reads."""
+    """Return a text that is shown on hover and read by screen readers."""
     return f"<title>{clean(text)}</title>"
 
 
 def symbol_at(x: float, y: float, url: str, *, size: float) -> str:
-    """Return a symbol from a file of symbols."""
+    """Return a symbol of a symbol file."""
     return element("use", href=url, x=x, y=y, width=size, height=size, stroke="none")
 
 
@@ -55,9 +55,9 @@ def draw_picture(
     has_links: bool,
     **more: str | float,
 ) -> str:
-    """Return a whole picture: one image to screen readers, or a group, so that its links can be reached.
+    """Return a whole picture: an image to screen readers or, if it has links, a group, so that they can be reached.
 
-    ``name``: what the ids inside begin with, so that several stand in one page. ``more``: attributes.
+    ``name``: prefix of the ids inside, so that one page can have several. ``more``: attributes.
     """
     heading = [
         f'<title id="{name}-title">{clean(title)}</title>',
@@ -82,7 +82,7 @@ def text_at(
 
 
 def shorten(text: str, limit: int) -> str:
-    """Return a text of at most ``limit`` characters, cut in its middle: names differ at both ends."""
+    """Return a text of at most ``limit`` characters, cut in its middle because names differ at both ends."""
     if len(text) <= limit:
         return text
     half = (limit - 1) // 2

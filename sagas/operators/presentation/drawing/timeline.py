@@ -13,14 +13,14 @@ CHAR = 7.2
 LABEL_CHARS, LABEL_WIDTH = 26, 204
 LANE, BAR, AXIS, MARGIN = 26, 14, 40, 16
 MIN_BAR, ICON = 4, 12
-NARROW = 8  # bars below this width that touch are drawn as one; so the picture stays bounded
+NARROW = 8  # touching bars below this width are drawn as one, so the picture stays bounded
 HATCH = "saga-hatch"
 TIMES = "\u00d7"  # the multiplication sign
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One attempt."""
+    """One attempt, or several merged ones."""
 
     start: float
     """Seconds."""
@@ -33,23 +33,23 @@ class Bar:
     icon_url: str
     """The symbol of how it ended."""
     label: str
-    """What to read of it."""
+    """Text of the tooltip."""
     count: int = 1
-    """How many attempts it stands for."""
+    """Number of attempts it represents."""
     last_start: float | None = None
-    """Seconds; when the last of them began, if there are several."""
+    """Seconds; start of the last attempt, if there are several."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """A time in which a step waited."""
+    """Time in which a step waited."""
 
     start: float
     """Seconds."""
     end: float
     """Seconds."""
     label: str
-    """For what."""
+    """What it waited for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,35 +65,35 @@ class Lane:
     waits: tuple[Wait, ...]
     """In order."""
     url: str
-    """Where the step leads."""
+    """The step's link."""
     is_chosen: bool = False
-    """Whether it is the one the reader has chosen."""
+    """Whether the reader has selected it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """Everything that is drawn."""
+    """Content of a timeline."""
 
     lanes: tuple[Lane, ...]
-    """Actions in the order of the steps, then compensations in the opposite one."""
+    """Actions in the order of the steps, then compensations in reverse order."""
     begin: float
     """Seconds."""
     end: float
     """Seconds."""
     marks: tuple[tuple[float, str], ...]
-    """Moments worth a line, with their names."""
+    """Times that get a line, with their names."""
     title: str
-    """What it is."""
+    """The title."""
     description: str
-    """The same in sentences."""
+    """The content in sentences."""
     tell_time: Callable[[float], str]
-    """Write a moment as a time of day."""
+    """Function that formats a time as a time of day."""
     tell_span: Callable[[float], str]
-    """Write a number of seconds."""
+    """Function that formats a number of seconds."""
 
 
 def draw_timeline(timeline: Timeline) -> str:
-    """Return the timeline as SVG for a page, which brings the colours."""
+    """Return the timeline as SVG for a page, which provides the colours."""
     spans = [(bar.start, bar.end) for lane in timeline.lanes for bar in lane.bars]
     scale = fit_scale(spans, timeline.begin, timeline.end)
     forward = [lane for lane in timeline.lanes if not lane.is_back]
@@ -124,7 +124,7 @@ def _define_hatch() -> str:
 
 
 def _draw_lane(lane: Lane, top: float, width: float) -> str:
-    """Return name and ground of a lane. A name that is cut is whole in what is heard and pointed at."""
+    """Return name and background of a lane. A shortened name is complete in the tooltip and for screen readers."""
     classes = f"saga-lane{' saga-chosen' if lane.is_chosen else ''}"
     ground = element("rect", class_="saga-ground", x=0, y=top, width=width, height=LANE, stroke="none")
     direction = "compensation" if lane.is_back else "action"
@@ -140,7 +140,7 @@ def _draw_lane(lane: Lane, top: float, width: float) -> str:
 
 
 def _draw_cuts(timeline: Timeline, scale: TimeScale, axis: float, height: float) -> Iterator[str]:
-    """Yield a band for each gap that is cut out, with its length where there is room."""
+    """Yield a band for each gap that is cut out, with its length if there is room."""
     cuts = [stretch for stretch in scale.stretches if stretch.is_cut]
     for cut in cuts:
         left, right = LABEL_WIDTH + cut.left, LABEL_WIDTH + cut.right
@@ -161,7 +161,7 @@ def _has_room(cuts: Sequence[object], told: str) -> bool:
 
 
 def _draw_axis(timeline: Timeline, scale: TimeScale, axis: float) -> Iterator[str]:
-    """Yield the line with its times: where it begins and after every cut the time of day, then what was counted on."""
+    """Yield the line with its times: the time of day at the beginning and after every cut, then the time since it."""
     y, reached, tick = axis + 4, -1e9, scale.tick
     for stretch in scale.stretches:
         left, right = LABEL_WIDTH + stretch.left, LABEL_WIDTH + stretch.right
@@ -219,7 +219,7 @@ def _draw_wait(wait: Wait, y: float, scale: TimeScale) -> str:
 
 
 def _draw_bar(bar: Bar, y: float, scale: TimeScale, following: float) -> str:
-    """Return a bar with its symbol inside, else beside it, if there is room at all, and how many it stands for."""
+    """Return a bar with its symbol inside or else beside it, if there is room, and the number of attempts."""
     left, width = scale.place(bar.start), _width(bar, scale)
     rectangle = element("rect", x=LABEL_WIDTH + left, y=y, width=width, height=BAR, rx=2)
     x = left + 3 if width >= ICON + 4 else left + width + 2
@@ -237,7 +237,7 @@ def _draw_bar(bar: Bar, y: float, scale: TimeScale, following: float) -> str:
 
 
 def merge_bars(bars: Sequence[Bar], scale: TimeScale) -> list[Bar]:
-    """Return bars in which those that are narrow and touch are one: it shows how the last of them ended."""
+    """Return bars with narrow touching ones merged; a merged bar shows how the last one ended."""
     merged: list[Bar] = []
     is_narrow = False
     for bar in bars:

@@ -1,4 +1,4 @@
-"""Map time to pixels: a true scale where something runs, long gaps cut out and marked.
+"""Mapping of time to pixels: a true scale where attempts run, long gaps cut out and marked.
 
 Without the cuts a saga that was tried for a second and then hourly for a day would be one dot and an empty line.
 """
@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-WIDTH = 720.0  # pixels, cuts and all; fits a laptop beside the admin's menu
-MIN_WIDTH = 340.0  # pixels for what is not cut out, however many cuts there are
+WIDTH = 720.0  # pixels, cuts included; fits a laptop beside the admin's menu
+MIN_WIDTH = 340.0  # pixels for the uncut parts, however many cuts there are
 LONG = 20  # a gap this many times the usual span (the lower quartile) is long
-TOUCHING = 5.0  # pixels; beginnings that are nearer to one another cannot be told apart
-CROWDED = 0.25  # the share of such beginnings from which on cutting is worth an axis that is not true
-MIN_SPAN = 0.001  # seconds; what takes no time at all still has a width
+TOUCHING = 5.0  # pixels; starts that are closer to one another cannot be distinguished
+CROWDED = 0.25  # the share of such starts from which on cuts are worth an untrue scale
+MIN_SPAN = 0.001  # seconds; an attempt that takes no time still has a width
 MAX_CUTS = 40
 WIDE_CUT, NARROW_CUT, MANY_CUTS = 44.0, 14.0, 10  # pixels of a cut with its length in words, without, and when
 STEPS = (
@@ -26,7 +26,7 @@ STEPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """A span of time that is drawn, or that is cut out."""
+    """Time span that is drawn or cut out."""
 
     start: float
     """Seconds."""
@@ -37,24 +37,24 @@ class Stretch:
     right: float
     """Pixels."""
     is_cut: bool
-    """Whether it is only marked."""
+    """Whether it is cut out and only marked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeScale:
-    """An axis: moments in seconds to pixels from 0."""
+    """Axis: times in seconds to pixels from 0."""
 
     stretches: tuple[Stretch, ...]
     """In order, without holes."""
 
     @property
     def width(self) -> float:
-        """Pixels in all."""
+        """Width in pixels."""
         return self.stretches[-1].right
 
     @property
     def tick(self) -> float:
-        """Seconds between two marks that leave room for what is written at them."""
+        """Seconds between two ticks that leave room for their labels."""
         drawn = next((stretch for stretch in self.stretches if not stretch.is_cut), None)
         if drawn is None:
             return STEPS[-1]
@@ -62,7 +62,7 @@ class TimeScale:
         return next((step for step in STEPS if step >= seconds), max(STEPS[-1], seconds))
 
     def place(self, moment: float) -> float:
-        """Return the pixel of a moment; outside of the scale, its nearest end."""
+        """Return the pixel of a time; outside of the scale, its nearest end."""
         starts = [stretch.start for stretch in self.stretches]
         stretch = self.stretches[max(0, bisect_right(starts, moment) - 1)]
         share = (moment - stretch.start) / max(stretch.end - stretch.start, MIN_SPAN)
@@ -70,9 +70,9 @@ class TimeScale:
 
 
 def fit_scale(spans: Iterable[tuple[float, float]], begin: float, end: float) -> TimeScale:
-    """Return a scale from ``begin`` to ``end`` on which the spans, in which something ran, can be told apart.
+    """Return a scale from ``begin`` to ``end`` on which the spans can be distinguished.
 
-    It is true from end to end where that is enough; else long gaps are cut out of it.
+    It is true from end to end if that is enough; otherwise long gaps are cut out.
     """
     end = max(end, begin + MIN_SPAN)
     ran = sorted((min(end, max(begin, start)), min(end, max(begin, stop))) for start, stop in spans)
@@ -90,7 +90,7 @@ def _choose_cuts(ran: Sequence[tuple[float, float]], begin: float, end: float) -
     gaps = list(_list_gaps(ran, begin, end))
     long = _list_long(gaps, [*gaps, *ran])
     if len(long) > MAX_CUTS:
-        # So many gaps are the rule and not the exception: only what is long among gaps counts.
+        # So many gaps are the rule, not the exception: only gaps that are long among gaps count.
         long = _list_long(gaps, gaps)
     return sorted(sorted(long, key=lambda gap: gap[0] - gap[1])[:MAX_CUTS])
 
