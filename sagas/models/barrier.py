@@ -15,7 +15,7 @@ from .fields import MomentField
 class BarrierState(StrEnum):
     """State of a barrier row."""
 
-    INTENT = "intent"  #: an external call is about to be made; its answer is not stored
+    INTENT = "intent"  #: an external call was announced and may have been made; its answer is not stored
     DONE = "done"  #: the call happened; its result is stored
     TOMBSTONE = "tombstone"  #: the compensation came first; a late action is fenced
 

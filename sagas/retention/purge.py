@@ -242,7 +242,7 @@ def _delete_barriers(
 
 
 def _select_old_barriers(alias: str) -> Any:
-    """Select the rows of keys whose newest row is old: only together do they say what happened under a key."""
+    """Select the rows of keys whose newest row is old: all rows of a key together show what happened."""
     until = clock.read_now(alias) - get_settings().barrier_retention
     rows = SagaBarrier.objects.using(alias)
     return rows.filter(~Exists(rows.filter(key=OuterRef("key"), created_at__gte=until)), created_at__lt=until)

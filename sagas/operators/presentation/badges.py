@@ -17,7 +17,7 @@ class Tone(StrEnum):
     QUIET = "quiet"  #: nothing to note
     ACTIVE = "active"  #: work goes on
     WAITING = "waiting"  #: work goes on by itself, later
-    BACK = "back"  #: on the way back, or back
+    BACK = "back"  #: compensating or compensated
     URGENT = "urgent"  #: an operator must act or look
     GOOD = "good"  #: went well
 

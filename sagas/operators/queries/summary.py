@@ -48,7 +48,7 @@ class StepSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class SagaSummary:
-    """A saga with its steps."""
+    """Saga with its steps."""
 
     id: UUID
     """The saga's id."""
