@@ -1,7 +1,7 @@
-"""Show sagas to the people who operate them: the console, inside Django's own admin.
+"""Operators' console for sagas, inside Django's admin.
 
-Everything is rendered by the server and works without JavaScript. Nobody edits a row by hand here: a person acts
-through ``sagas.operators.operations``, on a page that shows the plan and asks for a reason.
+The server renders every page, and every page works without JavaScript. Rows cannot be edited by hand: operators act
+through ``sagas.operators.operations``, on a page that shows the preview and asks for a reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lead from a saga to the pages of what it is about. The engine knows no participant, so they register themselves.
+"""Links from a saga to pages of its business objects. The engine knows no participant, so apps register resolvers.
 
 ::
 
@@ -23,22 +23,22 @@ from .ui.addresses import find_url
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """A way to a page of the admin, or to any other address.
+    """Link to a page of the admin, or to any other URL.
 
-    Raises: ValueError when both are named.
+    Raises: ValueError when both are given.
     """
 
     label: str
-    """What to read."""
+    """Text of the link."""
     url: str = ""
-    """Where it leads, if that is no page of the admin."""
+    """URL, if the target is not a page of the admin."""
     page: str = ""
-    """A page of the admin by its name, such as ``orders_order_changelist``: it is looked for on the site that the
-    reader is on, and the link is left out where that site does not have it."""
+    """Name of an admin page, such as ``orders_order_changelist``. It is resolved on the current admin site; the link is
+    left out where that site does not have the page."""
     args: tuple[Any, ...] = ()
-    """What the address of the page is made with, such as the id of an object."""
+    """URL arguments of the page, such as the id of an object."""
     query: Mapping[str, str] = field(default_factory=dict)
-    """What stands behind the question mark of the page."""
+    """Query parameters of the page."""
 
     def __post_init__(self) -> None:
         if self.url and self.page:
@@ -53,14 +53,14 @@ _resolvers: dict[str, list[Resolver]] = {}
 
 
 def register(key_name: str, resolver: Resolver) -> None:
-    """Let ``resolver`` make links from every business key of this name; the same one again changes nothing."""
+    """Register a resolver that makes links from business keys of this name; registering it again changes nothing."""
     known = _resolvers.setdefault(key_name, [])
     if resolver not in known:
         known.append(resolver)
 
 
 def unregister(key_name: str, resolver: Resolver) -> None:
-    """Forget a resolver; one that is not known is no error."""
+    """Remove a resolver; an unknown one is no error."""
     if resolver in _resolvers.get(key_name, []):
         _resolvers[key_name].remove(resolver)
 
@@ -68,7 +68,7 @@ def unregister(key_name: str, resolver: Resolver) -> None:
 def list_links(saga: Saga, keys: Mapping[str, str]) -> list[Link]:
     """Return the links of a saga by its business keys, in order of registration.
 
-    A page that the project does not serve gives none.
+    A resolver that raises ``NoReverseMatch`` is skipped.
     """
     found: list[Link] = []
     for name, resolvers in _resolvers.items():
@@ -83,7 +83,7 @@ def list_links(saga: Saga, keys: Mapping[str, str]) -> list[Link]:
 
 
 def resolve_links(found: Iterable[Link], site: str) -> list[Link]:
-    """Return links with their addresses on an admin site, without those whose page the site does not have."""
+    """Return links with their URLs on an admin site, without those whose page the site lacks."""
     resolved = (
         replace(link, url=find_url(site, link.page, *link.args, query=link.query), page="", query={}, args=())
         if link.page

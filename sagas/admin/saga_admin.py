@@ -1,4 +1,4 @@
-"""List sagas, show one, lead to the actions. Parses, calls one function, renders."""
+"""Admin of sagas: the list, the page of one saga, and its operations. Parses, calls one function, renders."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from .ui.selection import Only, Tab
 from .ui.view_only import engine_database
 
 ROWS_PER_PAGE = 50
-MAX_ERROR_CHARS = 30  # surely fit into their column
+MAX_ERROR_CHARS = 30  # always fit into their column
 
 
 class SagaList(PagedList):
-    """Read the rows of one page with what they show.
+    """List of sagas that reads the rows of one page with what they show.
 
-    Raises: IncorrectLookupParameters for a value that a filter does not have, a search that cannot be read, and a page
-    that there is not. What was asked for is not shown unnarrowed instead.
+    Raises: IncorrectLookupParameters for an unknown filter value, an unreadable search and a page that does not exist.
+    It never falls back to the unfiltered list.
     """
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Saga]:
-        """Return what the filters and the search find."""
+        """Return the sagas that match the filters and the search."""
         if self.query != request.GET.get(SEARCH_VAR, ""):
             raise IncorrectLookupParameters("The search cannot be read. Take out what is no text.")
         text, self.query = self.query, ""
@@ -62,7 +62,7 @@ class SagaList(PagedList):
         return self.search.narrow(self.unsearched) if self.search else self.unsearched
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the page. Of what very many keys begin with, it shows those among the newest sagas, and says so."""
+        """Read the page; a search that matches very many keys covers the newest sagas only, and the page says so."""
         whole, oldest = self.queryset, None
         if self.search:
             self.queryset, oldest = self.search.narrow_newest(self.unsearched)
@@ -77,13 +77,13 @@ class SagaList(PagedList):
         self.older_url = self._find_older_url(request)
 
     def _tell_how_far(self, oldest: Saga) -> dict[str, Any]:
-        """Return how far back a search has looked, and where it goes on; other orders do not go on from there."""
+        """Return how far back a search went, and the URL that continues it; the URL is empty under another order."""
         place = {PlaceFilter.parameter_name: describe_place(oldest)}
         url = "" if OrderFilter.parameter_name in self.params else self.get_query_string(place, remove=["p"])
         return {"keys": MAX_KEYS, "sagas": MAX_LOOKED_THROUGH, "at": describe_moment(oldest.created_at), "url": url}
 
     def _find_older_url(self, request: HttpRequest) -> str:
-        """Return where the list goes on after the last page that is counted; empty elsewhere."""
+        """Return the URL that continues the list after the last counted page; empty on other pages."""
         is_last = self.page_num == self.paginator.num_pages
         if not (self.paginator.is_capped and is_last and self.result_list):
             return ""
@@ -94,7 +94,7 @@ class SagaList(PagedList):
 
 @admin.register(Saga)
 class SagaAdmin(ConsoleAdmin):
-    """Be the console for sagas. Subclass it to show more; ``get_links`` is meant to be overridden."""
+    """Admin of sagas. Subclass it to show more; ``get_links`` is meant to be overridden."""
 
     list_display = ("badge", "title", "step_and_attempts", "age", "next_due")
     list_display_links = ("title",)
@@ -120,7 +120,7 @@ class SagaAdmin(ConsoleAdmin):
         return sagas.using(engine_database())
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SagaList]:
-        """Return the list that reads its rows in few statements."""
+        """Return the list class that reads its rows in few statements."""
         return SagaList
 
     def get_search_results(
@@ -130,15 +130,15 @@ class SagaAdmin(ConsoleAdmin):
         return search_sagas(queryset, search_term) if search_term.strip() else queryset, False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Allow the filters and nothing else: a lookup made up in the URL could ask for payloads, or read a table."""
+        """Allow the filters only: any other lookup in the URL could query payloads or scan a table."""
         return lookup in PARAMETERS
 
     def get_ordering(self, request: HttpRequest) -> Any:
-        """Return the order that the URL asks for, out of a few, else newest first."""
+        """Return the order named in the URL if it is a known one, else newest first."""
         return find_order(request) or self.ordering
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the pages of the actions, and the files of payloads."""
+        """Add the URLs of operations, payload downloads, refreshes and reports."""
         operate = path(
             "<uuid:saga_id>/act/<slug:code>/",
             self.admin_site.admin_view(self.operate_view),
@@ -155,7 +155,7 @@ class SagaAdmin(ConsoleAdmin):
         return [operate, payload, *refresh, *overview_urls.list_urls(self), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show the list; what is posted are the rows ticked for a bulk."""
+        """Show the list; a POST carries the rows selected for a bulk."""
         if request.method == "POST" and not self.get_actions(request):
             raise PermissionDenied
         pages = {"saga_views": saved_views.list_views(request), "saga_pages": saved_views.list_pages(request)}
@@ -165,9 +165,9 @@ class SagaAdmin(ConsoleAdmin):
         return response
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
-        """Return what may be done to the ticked rows; the page of one saga has buttons of its own.
+        """Return the operations for selected rows; the page of one saga has its own buttons.
 
-        ``action_location``: since Django 6.1, for which of its pages; None: the list.
+        ``action_location``: the page they are for, since Django 6.1; None: the list.
         """
         if action_location is not None and action_location.name != "CHANGE_LIST":
             return {}
@@ -176,13 +176,13 @@ class SagaAdmin(ConsoleAdmin):
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Saga], action_location: Any = None
     ) -> HttpResponse | None:
-        """Lead from the ticked rows to their bulk; the filtered queryset that the admin offers is not used."""
+        """Redirect from the selected rows to their bulk; the admin's filtered queryset is not used."""
         return bulk_choosing.answer_selection(self, request)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show one saga. Nothing is ever posted here."""
+        """Show one saga; a POST is refused."""
         if not self.has_view_permission(request) or request.method not in ("GET", "HEAD"):
             raise PermissionDenied
         try:
@@ -198,7 +198,7 @@ class SagaAdmin(ConsoleAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Lead to the saga's own history: it is complete, the admin's is not."""
+        """Redirect to the saga's own history: it is complete, the admin's is not."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         saga_id = parse_saga_id(object_id)
@@ -207,12 +207,12 @@ class SagaAdmin(ConsoleAdmin):
         return HttpResponseRedirect(find_saga_url(self.admin_site.name, saga_id, tab=Tab.HISTORY))
 
     def lead_to_list(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Say that there is no such saga, where another one can be found."""
+        """Redirect to the list with a message that the saga does not exist."""
         self.message_user(request, f"There is no saga {unquote(object_id)[:100]}.", messages.WARNING)
         return HttpResponseRedirect(find_url(self.admin_site.name, "sagas_saga_changelist"))
 
     def operate_view(self, request: HttpRequest, saga_id: UUID, code: str) -> HttpResponse:
-        """Show the plan of an action, or do it."""
+        """Show the preview of an operation, or perform it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
@@ -221,7 +221,7 @@ class SagaAdmin(ConsoleAdmin):
             return self.refuse_query(request, str(error), status=404)
 
     def refresh_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
-        """Say what has changed on the page of a saga."""
+        """Return what has changed on the page of a saga."""
         if not self.has_view_permission(request) or request.method not in ("GET", "HEAD"):
             raise PermissionDenied
         try:
@@ -231,34 +231,34 @@ class SagaAdmin(ConsoleAdmin):
         return refreshing.answer_saga(self, request, saga_id)
 
     def refresh_list_view(self, request: HttpRequest) -> HttpResponse:
-        """Say what has changed in the list."""
+        """Return what has changed in the list."""
         if not self.has_view_permission(request) or request.method not in ("GET", "HEAD"):
             raise PermissionDenied
         return refreshing.answer_list(self, request)
 
     def payload_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
-        """Give out one JSON value of a saga."""
+        """Return one JSON value of a saga as a file."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         return payloads.answer(request, saga_id)
 
     @admin.display(description="State")
     def badge(self, saga: Saga) -> SafeString:
-        """Show the badge."""
+        """Show the state as a badge."""
         return render_to_string("admin/sagas/includes/badge.html", {"badge": row_of(saga).badge})
 
     @admin.display(description="Saga")
     def title(self, saga: Saga) -> SafeString:
-        """Show definition and business keys, or the id where there are none; the row's link."""
+        """Show definition, version and business keys, or the id without keys; it is the row's link."""
         keys = [(name, set_apart(value)) for name, value in row_of(saga).keys or (("id", str(saga.pk)),)]
         shown = format_html_join("", '<span class="saga-key">{} <strong>{}</strong></span>', keys)
         return format_html('<span class="saga-key">{}, version {}</span>{}', saga.definition, saga.version, shown)
 
     @admin.display(description="Step, attempts and last error")
     def step_and_attempts(self, saga: Saga) -> SafeString:
-        """Show the step it is at and its attempts, or all attempts of one that is over, and the last error in a line.
+        """Show the current step and its attempts (of a closed saga: all attempts), and the last error in one line.
 
-        Where the page cuts that line, it can be unfolded.
+        A long error line can be unfolded.
         """
         row, error = row_of(saga), SafeString("")
         if row.error:
@@ -269,13 +269,13 @@ class SagaAdmin(ConsoleAdmin):
 
     @admin.display(description="Age, start (UTC)")
     def age(self, saga: Saga) -> SafeString:
-        """Show how long ago it was started."""
+        """Show how long ago the saga was started, and when."""
         row = row_of(saga)
         return _show_beside(row.age, row.started)
 
     @admin.display(description="Next due (UTC)", empty_value="-")
     def next_due(self, saga: Saga) -> SafeString | None:
-        """Show when it is looked at next."""
+        """Show when the saga is due next."""
         due = row_of(saga).due
         if due is None:
             return None
@@ -283,15 +283,15 @@ class SagaAdmin(ConsoleAdmin):
 
 
 def _show_beside(distance: str, moment: Moment) -> SafeString:
-    """Show how far a moment is away, and below it when that is; the column says that it is UTC."""
+    """Show the distance to a moment and the moment below it; the column header says UTC."""
     text = moment.text.removesuffix(" UTC")
     return format_html('{}<time class="saga-key saga-quiet" datetime="{}">{}</time>', distance, moment.iso, text)
 
 
 def require_selection(request: HttpRequest) -> None:
-    """Check what the URL of a saga's page says of its view and of where its lists go on.
+    """Check the view, history filter and list positions in the URL of a saga's page.
 
-    Raises: QueryRefused. A step that the saga does not have is no error: it is not chosen.
+    Raises: QueryRefused. An unknown step is no error: no step is chosen then.
     """
     read_choice(request, "tab", list(Tab))
     read_choice(request, "only", list(Only))
@@ -300,7 +300,7 @@ def require_selection(request: HttpRequest) -> None:
 
 
 def parse_saga_id(object_id: str) -> UUID | None:
-    """Return the id that the admin put into a URL, or None when it is none."""
+    """Return the saga id in an admin URL, or None when the text is not a UUID."""
     try:
         return UUID(unquote(object_id))
     except ValueError:

@@ -1,4 +1,4 @@
-"""List the bulks, freeze a set from a filter, confirm it, watch it, stop it. Parses, calls one function, renders."""
+"""Admin of bulks: list, freeze, confirm, watch and stop them. Parses, calls one function, renders."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from .bulk_forms import StartForm, StopForm
 from .bulk_page import RESULT_BADGES, STATE_BADGES, BulkPage, build_bulk_page
 
 NEW, PAGE = "admin/sagas/bulk/new.html", "admin/sagas/bulk/page.html"
-# One of them is on the page: when the state changes nothing is swapped under somebody's hand, and the page offers it.
+# A page holds the part of one state. After a state change nothing is swapped under an operator; the page offers it.
 BULK_PARTS = {
     f"[data-part={state}]": "admin/sagas/bulk/progress.html" for state in BulkState if state != BulkState.FROZEN
 }
@@ -54,7 +54,7 @@ RELOAD = "reload"
 
 @admin.register(SagaBulk)
 class SagaBulkAdmin(ViewOnlyAdmin):
-    """Be the console for bulks."""
+    """Admin of bulks."""
 
     list_display = ("title", "badge", "who", "frozen", "ended")
     list_display_links = ("title",)
@@ -75,11 +75,11 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         return super().get_queryset(request).using(engine_database())
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Allow no filter that is made up in the URL."""
+        """Allow no lookup from the URL."""
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the pages that freeze, confirm and stop."""
+        """Add the URLs that freeze, confirm, stop and refresh."""
         wrap = self.admin_site.admin_view
         return [
             path("new/", wrap(self.new_view), name="sagas_sagabulk_new"),
@@ -96,11 +96,11 @@ class SagaBulkAdmin(ViewOnlyAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Lead to the bulk itself: it says what became of each saga."""
+        """Redirect to the bulk itself: it shows the result of each saga."""
         return HttpResponseRedirect(find_url(self.admin_site.name, "sagas_sagabulk_change", object_id))
 
     def new_view(self, request: HttpRequest) -> HttpResponse:
-        """Show what a filter finds and which actions there are; freeze the set for the one that is chosen."""
+        """Show the matches of a filter and the possible operations; on POST freeze the set for the chosen operation."""
         self._require_view(request)
         if request.method not in ("GET", "HEAD", "POST"):
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
@@ -125,7 +125,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show a bulk. Nothing is ever posted here."""
+        """Show a bulk; a POST is refused."""
         self._require_view(request)
         if request.method not in ("GET", "HEAD"):
             raise PermissionDenied
@@ -180,7 +180,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         return HttpResponseRedirect(self._url_of(found))
 
     def refresh_view(self, request: HttpRequest, bulk_id: UUID) -> HttpResponse:
-        """Answer a page that is open and asks how far a bulk is."""
+        """Return the progress of a bulk to an open page."""
         self._require_view(request)
         try:
             found = selection.find_bulk(bulk_id)
@@ -196,7 +196,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
 
     @admin.display(description="Bulk")
     def title(self, found: SagaBulk) -> SafeString:
-        """Show action, number of sagas, and how they were chosen; the row's link."""
+        """Show operation, number of sagas and how they were selected; it is the row's link."""
         label = LABELS[Operation(found.operation)]
         return format_html(
             '{}: {} sagas<span class="saga-key saga-quiet">{}</span>', label, found.total, set_apart(found.words)
@@ -204,13 +204,13 @@ class SagaBulkAdmin(ViewOnlyAdmin):
 
     @admin.display(description="State")
     def badge(self, found: SagaBulk) -> SafeString:
-        """Show where it stands."""
+        """Show the state of the bulk as a badge."""
         badge = STATE_BADGES[BulkState(found.state)]
         return render_to_string("admin/sagas/includes/badge.html", {"badge": badge})
 
     @admin.display(description="Who and why")
     def who(self, found: SagaBulk) -> SafeString:
-        """Show who froze it and the reason."""
+        """Show the operator who froze the bulk, and the reason."""
         return format_html(
             '{}<span class="saga-key saga-quiet">{}</span>', set_apart(found.actor), set_apart(found.reason)
         )
@@ -234,7 +234,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         return self._render(request, NEW, context)
 
     def _find(self, request: HttpRequest, bulk_id: UUID) -> SagaBulk:
-        """Return the bulk that somebody acts on.
+        """Return the bulk that a POST acts on.
 
         Raises: PermissionDenied; Http404.
         """
@@ -277,9 +277,9 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         return self._render(request, PAGE, context, status)
 
     def _build(self, request: HttpRequest, found: SagaBulk) -> BulkPage:
-        """Return the page of a bulk; after a form that was posted from its beginning.
+        """Return the page of a bulk; after a POST its first page without a filter.
 
-        Raises: QueryRefused for a result or a place in the set that there is not.
+        Raises: QueryRefused for an unknown result or a position outside the set.
         """
         if request.method == "POST":
             return build_bulk_page(found, site=self.admin_site.name, chosen="", after=0)
@@ -291,7 +291,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         return find_url(self.admin_site.name, "sagas_sagabulk_change", found.pk)
 
     def _find_obstacle(self, request: HttpRequest, page: BulkPage) -> str:
-        """Return why this person cannot confirm a set; an empty text when he can."""
+        """Return why this operator cannot confirm the set; empty when it is possible."""
         if page.bulk.state != BulkState.FROZEN:
             return ""
         actor = Actor.of_user(request.user)
@@ -322,14 +322,14 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         bulks_url = find_url(self.admin_site.name, "sagas_sagabulk_changelist")
         shared = {
             **self.admin_site.each_context(request), "opts": self.opts, "media": self.media, "title": title,
-            # To what the set was frozen from, where this site shows it.
+            # The list that the set was frozen from, where this site shows it.
             "list_url": find_url(self.admin_site.name, "sagas_saga_changelist") or bulks_url, "bulks_url": bulks_url,
         }  # fmt: skip
         return TemplateResponse(request, template, {**shared, **context}, status=status)
 
 
 def _find_operation(text: str) -> Operation:
-    """Return the action of a form.
+    """Return the operation chosen in a form.
 
     Raises: BadRequest.
     """

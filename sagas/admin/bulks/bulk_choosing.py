@@ -1,4 +1,4 @@
-"""Lead from the list of sagas to a bulk: by the rows that are ticked, or by everything that matches its filter."""
+"""Ways from the list of sagas to a bulk: the selected rows, or everything that matches the filter."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Action = tuple[Callable[..., None], str, str]
 
 
 class TickedForm(ActionForm):
-    """Choice of an action for the ticked rows.
+    """Form that chooses an operation for the selected rows.
 
-    django-unfold shows its button only once its own attribute on the choice says that an action is chosen; no other
-    admin knows the attribute.
+    django-unfold shows its button only when its own attribute on the field reports a choice; other admins ignore the
+    attribute.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -36,7 +36,7 @@ class TickedForm(ActionForm):
 
 
 def list_actions(request: HttpRequest) -> dict[str, Action]:
-    """Return the actions that a person may do to the ticked rows, as the admin wants them.
+    """Return the operations that the user may perform on the selected rows, as the admin expects them.
 
     Shape: ``{operation: (function, operation, label)}``.
     """
@@ -47,13 +47,13 @@ def list_actions(request: HttpRequest) -> dict[str, Action]:
 
 
 def list_operations(request: HttpRequest) -> list[Operation]:
-    """Return the actions that a person may do to many sagas."""
+    """Return the operations that the user may perform in bulk."""
     actor = Actor.of_user(request.user)
     return [operation for operation in preconditions.BULK_OPERATIONS if not preconditions.find_lapse(actor, operation)]
 
 
 def answer_selection(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse | None:
-    """Freeze the ticked sagas and lead to the page where they are confirmed.
+    """Freeze the selected sagas and redirect to the page that confirms them.
 
     Returns: None to show the list again, with a message.
     Raises: PermissionDenied.
@@ -63,7 +63,7 @@ def answer_selection(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpRes
         model_admin.message_user(request, "Choose an action for the ticked sagas.", messages.WARNING)
         return None
     if request.POST.get("select_across", "0") != "0":
-        # The browser ticked more than it shows: that is a filter, and is confirmed as one.
+        # All pages are selected, more than the browser shows: that is a filter, and is confirmed as one.
         if obstacle := find_obstacle(request):
             model_admin.message_user(request, f"{obstacle} Nothing was done.", messages.ERROR)
             return None
@@ -84,10 +84,10 @@ def answer_selection(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpRes
 
 
 def link_to_bulks(request: HttpRequest) -> dict[str, str]:
-    """Return what the list needs to lead to bulks.
+    """Return the links from the list to bulks.
 
-    Shape: ``{"bulk_url", "bulks_url", "bulk_obstacle"}``; the first one empty for who may not act, and where the
-    obstacle says why nobody can; nothing where the admin site has no bulks.
+    Shape: ``{"bulk_url", "bulks_url", "bulk_obstacle"}``. ``bulk_url`` is empty without permission and when there is an
+    obstacle; ``bulks_url`` is empty without permission. An empty dict where the site has no bulks.
     """
     site = site_of(request)
     new, listed = find_url(site, "sagas_sagabulk_new"), find_url(site, "sagas_sagabulk_changelist")
@@ -103,7 +103,7 @@ def link_to_bulks(request: HttpRequest) -> dict[str, str]:
 
 
 def _read_operation(request: HttpRequest) -> Operation | None:
-    """Return the action of the bar whose button was pressed, or None when it is none that may be done."""
+    """Return the operation chosen in the bar whose button was pressed, or None when it is not an allowed one."""
     allowed = {operation.value: operation for operation in list_operations(request)}
     chosen = request.POST.getlist("action")
     index = request.POST.get("index", "0")
@@ -120,4 +120,4 @@ def _read_ids(request: HttpRequest) -> list[UUID] | None:
 
 
 def _never(*_: Any) -> None:
-    """Stand where the admin wants a function; ``answer_selection`` acts."""
+    """Fill the place of the function that the admin expects; ``answer_selection`` does the work."""

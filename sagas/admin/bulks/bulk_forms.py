@@ -1,4 +1,4 @@
-"""Ask a person for what confirming and stopping a bulk need."""
+"""Forms that confirm and stop a bulk."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..operations.forms import MAX_NUMBER, WordsField
 REASON_HELP = "10 to 500 characters; kept in the history of each saga for good."
 
 
-# Digits in groups of three, or of two before the last three, between marks that are all alike.
+# Digits in groups of three, or of two before the last three, with the same separator throughout.
 GROUPED = re.compile(r"\d{1,3}(?P<mark>[.,'\u2019_ \u00a0\u2009\u202f])(?:\d{2,3}(?P=mark))*\d{3}")
 
 
 class CountField(forms.IntegerField):
-    """Take a count as people write one, whatever their country: 1200, 1.200, 1,200, 1 200 or 1'200."""
+    """Count in any locale's notation: 1200, 1.200, 1,200, 1 200 or 1'200."""
 
     def to_python(self, value: Any) -> int | None:
-        """Return the count; a mark between groups of digits is no decimal point, for sagas are whole."""
+        """Return the count; a separator between groups is never a decimal point, since a count is whole."""
         text = value.strip() if isinstance(value, str) else value
         if isinstance(text, str) and (found := GROUPED.fullmatch(text)):
             text = text.replace(found["mark"], "")
@@ -30,7 +30,7 @@ class CountField(forms.IntegerField):
 
 
 class StartForm(forms.Form):
-    """Ask for the reason; for a large set, how many sagas it has; for one that no filter narrows, the words."""
+    """Form with the reason; for a large set also the count, for an unfiltered set also the confirmation words."""
 
     reason = WordsField(label="Reason", help_text=REASON_HELP)
 
@@ -50,7 +50,7 @@ class StartForm(forms.Form):
 
 
 class StopForm(forms.Form):
-    """Ask why, if there is time."""
+    """Form with an optional reason."""
 
     reason = forms.CharField(
         label="Reason (optional)",

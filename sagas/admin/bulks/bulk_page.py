@@ -1,4 +1,4 @@
-"""Turn a bulk into what its page shows: the set before it is confirmed, and what became of each saga afterwards."""
+"""Data of a bulk's page: the set before it is confirmed, the result of each saga afterwards."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ..ui.view_only import engine_database
 
 SAMPLE_SIZE = 10
 ITEMS_SHOWN = 100
-MAX_KINDS = 20  # of definition and state, counted in the set
+MAX_KINDS = 20  # pairs of definition and state, counted in the set
 
 STATE_BADGES = {
     BulkState.FROZEN: Badge(word="not confirmed", icon="circle", tone=Tone.QUIET),
@@ -49,94 +49,94 @@ RESULT_BADGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRow:
-    """Show one saga of a set before it is confirmed."""
+    """Sample saga of a set before it is confirmed."""
 
     name: str
     """Definition and business keys."""
     url: str
-    """Its page; empty where the site does not show sagas."""
+    """URL of its page; empty where the site does not show sagas."""
     badge: Badge
-    """Where it stands."""
+    """Badge of its state."""
     step: str
-    """The step it is at."""
+    """Current step."""
     refusal: str
-    """Why nothing would be done to it now; empty when the action would be done."""
+    """Why the operation would be refused now; empty when it would be performed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemRow:
-    """Show what became of one saga."""
+    """Result of one saga."""
 
     position: int
-    """Place in the set, from 1."""
+    """Position in the set, from 1."""
     name: str
-    """Definition and business keys, or the id of one that is deleted."""
+    """Definition and business keys, or the id of a deleted saga."""
     url: str
-    """Its page; empty when it is deleted, and where the site does not show sagas."""
+    """URL of its page; empty for a deleted saga and where the site does not show sagas."""
     is_gone: bool
-    """Whether it is deleted."""
+    """Whether the saga is deleted."""
     badge: Badge
-    """The result."""
+    """Badge of the result."""
     message: str
     """The result in a sentence."""
     at: Moment | None
-    """When."""
+    """When the result was recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultCount:
-    """Count the sagas of one result."""
+    """Number of sagas with one result."""
 
     code: str
-    """The result."""
+    """Code of the result."""
     badge: Badge
-    """The result in words."""
+    """Badge of the result."""
     count: int
-    """How many."""
+    """Number of sagas."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BulkPage:
-    """Show a bulk."""
+    """Data of a bulk's page."""
 
     bulk: SagaBulk
     """The bulk."""
     operation: Operation
-    """Its action."""
+    """Its operation."""
     label: str
-    """The action in words."""
+    """The operation in words."""
     badge: Badge
-    """Where it stands."""
+    """Badge of its state."""
     frozen: Moment
     """When its sagas were frozen."""
     started: Moment | None
     """When it was confirmed."""
     ended: Moment | None
-    """When it was over."""
+    """When it ended."""
     expires: Moment
     """Until when it can be confirmed."""
     is_expired: bool
     """Whether it was not confirmed in time."""
     needs_count: bool
-    """Whether the count must be typed."""
+    """Whether the operator must type the count."""
     done: int
-    """How many sagas have a result."""
+    """Number of sagas with a result."""
     counts: tuple[ResultCount, ...] = ()
-    """Sagas by result, those that there are."""
+    """Results that occur, with their counts."""
     kinds: tuple[tuple[str, str, int], ...] = ()
-    """Definition, state and number of the sagas of the set, as they are now."""
+    """Definition, current state and number of the sagas of the set."""
     sample: tuple[SampleRow, ...] = ()
-    """Some of the set."""
+    """The first sagas of the set."""
     items: tuple[ItemRow, ...] = ()
-    """A page of the results."""
+    """One page of results."""
     chosen: str = ""
-    """The result that the page is narrowed to."""
+    """The result that the page is filtered by."""
     next_after: int | None = None
-    """After which position the next page begins; None on the last one."""
+    """Position after which the next page begins; None on the last page."""
 
 
 def build_bulk_page(found: SagaBulk, *, site: str, chosen: str, after: int) -> BulkPage:
-    """Return the page of a bulk on an admin site; of one that was started with the results after a position."""
+    """Return the page of a bulk on an admin site; once started, with the results after a position."""
     now = clock.read_now(engine_database())
     expires_at = found.frozen_at + get_settings().bulk_confirm_within
     operation = Operation(found.operation)
@@ -170,7 +170,7 @@ def build_bulk_page(found: SagaBulk, *, site: str, chosen: str, after: int) -> B
 
 
 def _count_kinds(found: SagaBulk) -> tuple[tuple[str, str, int], ...]:
-    """Count the sagas of a set by definition and state, the most first: a filter that was too wide shows here."""
+    """Count the sagas of a set by definition and state, most first, to expose a filter that is too wide."""
     with connections[engine_database()].cursor() as cursor:
         cursor.execute(
             "SELECT saga.definition, saga.state, count(*) FROM sagas_sagabulkitem AS item"
@@ -185,7 +185,7 @@ def _read_sample(found: SagaBulk, operation: Operation, site: str) -> tuple[Samp
     ids = list(bulk.select_items(found.pk).order_by("position").values_list("saga_id", flat=True)[:SAMPLE_SIZE])
     sagas = _read_sagas(ids)
     steps: dict[UUID, list[SagaStep]] = {pk: [] for pk in sagas}
-    # Whole rows, unlike those of a list: the rules look at all of them.
+    # Whole rows, unlike those of a list: the preconditions read every column.
     for step in SagaStep.objects.using(engine_database()).filter(saga_id__in=list(sagas)).order_by("position"):
         steps[step.saga_id].append(step)
     return tuple(_show_sample(sagas[pk], steps[pk], operation, site) for pk in ids if pk in sagas)
@@ -204,7 +204,7 @@ def _show_sample(saga: Saga, steps: list[SagaStep], operation: Operation, site: 
 
 
 def _read_items(found: SagaBulk, site: str, chosen: str, after: int, now: datetime) -> tuple[ItemRow, ...]:
-    """Return one more than are shown, to tell whether there are more."""
+    """Return one item more than is shown, to know whether there is a next page."""
     items = bulk.select_items(found.pk).filter(position__gt=after).order_by("position")
     if chosen:
         items = items.filter(result__isnull=True) if chosen == bulk.NOT_BEGUN else items.filter(result=chosen)

@@ -1,4 +1,4 @@
-"""Put together the front page of the console: what a person must do, whether anybody is at work, how it goes."""
+"""Front page of the console: what operators must do, whether workers are alive, and how sagas went lately."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..ui.saved_views import list_url
 from .windows import WindowCard, build_card
 
 WINDOW_LABELS = {HOUR: "Last hour", DAY: "Last 24 hours", WEEK: "Last 7 days"}
-OLD_AFTER = timedelta(minutes=5)  # statistics of what is open that are older than this are said to be old
+OLD_AFTER = timedelta(minutes=5)  # older statistics of open sagas are marked as old
 CLOSED_STATES = (DisplayState.COMPLETED, DisplayState.COMPENSATED, DisplayState.ABANDONED)
 TILES = (
     ("Retrying", DisplayState.WAITING_FOR_RETRY),
@@ -30,7 +30,7 @@ TILES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """Show a count that leads to the list."""
+    """Count that links to the list."""
 
     label: str
     count: str
@@ -38,22 +38,22 @@ class Tile:
     badge: Badge
     """Its icon and colour."""
     detail: str = ""
-    """What else there is to say."""
+    """Further text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Warning:
-    """Say that something is wrong with the machinery."""
+    """Warning about workers or late work."""
 
     text: str
     advice: str
     url: str = ""
-    """Where to look."""
+    """Page with details."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StateRow:
-    """Show how many open sagas are in a state."""
+    """Number of open sagas in a display state."""
 
     badge: Badge
     count: str
@@ -62,7 +62,7 @@ class StateRow:
 
 @dataclass(frozen=True, kw_only=True)
 class FailingStep:
-    """Show a step that fails often."""
+    """Step that fails often."""
 
     definition: str
     step: str
@@ -71,24 +71,24 @@ class FailingStep:
     error: str
     """The class of its most frequent error."""
     groups: int
-    """How many kinds of failures there are."""
+    """Number of failure groups."""
     url: str
-    """The open sagas that are at it."""
+    """List of the open sagas at this step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """Show how sagas are."""
+    """Data of the front page."""
 
     warnings: tuple[Warning, ...]
     tiles: tuple[Tile, ...]
     states: tuple[StateRow, ...]
     counted: str
-    """When what is open was counted."""
+    """When open sagas were counted."""
     is_old: bool
-    """Whether that is long ago."""
+    """Whether that is longer ago than ``OLD_AFTER``."""
     work: tuple[tuple[str, str, str], ...]
-    """Facts about the machinery: label, text, and where to look."""
+    """Facts about workers and due work: label, text and URL."""
     windows: tuple[WindowCard, ...]
     failing: tuple[FailingStep, ...]
     failing_counted: str
@@ -97,7 +97,7 @@ class Dashboard:
 
 
 def build_dashboard(site: str) -> Dashboard:
-    """Return the dashboard of an admin site as of now, counting what nobody has counted for long."""
+    """Return the dashboard of an admin site as of now; stale statistics are counted anew."""
     liveness = read_liveness()
     found = statistics.read_statistics()
     if stale := statistics.list_stale(found, liveness.now):
@@ -122,7 +122,7 @@ def build_dashboard(site: str) -> Dashboard:
 
 
 def describe_counting(counted: Statistics, now: datetime) -> str:
-    """Return how old a set of statistics is, in words."""
+    """Return the age of a set of statistics in words."""
     if counted.computed_at is None:
         return "not counted yet"
     age = max(now - counted.computed_at, timedelta())
@@ -175,7 +175,7 @@ def _list_tiles(data: Mapping[str, Any], site: str) -> Iterator[Tile]:
 
 
 def show_count(count: int, data: Mapping[str, Any]) -> str:
-    """Return a count for a person, or a dash when nothing has been counted."""
+    """Return a count as text, or a dash when nothing has been counted."""
     return f"{count:,}" if data else "-"
 
 

@@ -1,4 +1,4 @@
-"""Show how a stretch of time went: how many sagas were started and closed, how they ended, how long they took."""
+"""Cards of time windows: how many sagas were started and closed, how they ended and how long they took."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ WIDTH, HEIGHT = 260, 44
 
 @dataclass(frozen=True, kw_only=True)
 class WindowCard:
-    """Show a stretch of time."""
+    """Card of one time window."""
 
     label: str
     counted: str
-    """When it was counted."""
+    """Age of the statistics."""
     facts: tuple[tuple[str, str], ...]
     closed: Chart
-    """How many were closed, over time."""
+    """Number of closed sagas over time."""
     durations: Chart
-    """How long 95 of 100 took at most, over time."""
+    """95th percentile of durations over time."""
     note: str
-    """What was left out; empty: nothing."""
+    """What was left out; empty when nothing was."""
 
 
 def build_card(window: Window, label: str, counted: Statistics, age: str) -> WindowCard:
-    """Return the card of a window from what was counted."""
+    """Return the card of a window from its statistics."""
     data = counted.data
     ended = _sum_ended(data, window)
     closed = sum(sum(parts) for parts in ended.values())
@@ -64,7 +64,7 @@ def build_card(window: Window, label: str, counted: Statistics, age: str) -> Win
 
 
 def _sum_ended(data: Mapping[str, Any], window: Window) -> dict[str, list[int]]:
-    """Return how many sagas ended in each part, by state."""
+    """Return the number of sagas that ended in each part, by state."""
     ended = {state: [0] * window.parts for state in ("completed", "compensated", "abandoned")}
     for row in data.get("ended", []):
         ended[row["state"]][_place(row["part"], window)] += row["sagas"]
@@ -72,12 +72,12 @@ def _sum_ended(data: Mapping[str, Any], window: Window) -> dict[str, list[int]]:
 
 
 def _place(part: int, window: Window) -> int:
-    """Return the index of a part; what falls on the last moment belongs to the last one."""
+    """Return the index of a part; numbers out of range count as the first or the last part."""
     return min(max(part, 1), window.parts) - 1
 
 
 def _read_took(data: Mapping[str, Any], window: Window) -> tuple[tuple[int, float, float] | None, list[float]]:
-    """Return count, median and 95th percentile of the whole, and the latter of each part."""
+    """Return count, median and 95th percentile of the whole window, and the 95th percentile of each part."""
     whole, parts = None, [0.0] * window.parts
     for row in data.get("took", []):
         if row["part"] is None:
@@ -114,7 +114,7 @@ def _show_share(count: int, total: int) -> str:
     if not total:
         return "-"
     share = 100 * count / total
-    # 100 % is said of all alone, and 0 % of none.
+    # Only all are 100 %, and only none are 0 %.
     shown = f"{share:.1f}" if 0.05 <= share <= 99.95 or count in (0, total) else ("> 99.9" if share > 50 else "< 0.1")
     return f"{shown} % ({count:,})"
 
@@ -130,7 +130,7 @@ def _show_seconds(seconds: float) -> str:
 
 
 def _list_labels(data: Mapping[str, Any], window: Window) -> list[str]:
-    """Return from when on each part is."""
+    """Return a label with the beginning of each part."""
     if not data:
         return [f"{place + 1}" for place in range(window.parts)]
     since = datetime.fromisoformat(data["since"]).astimezone(UTC)

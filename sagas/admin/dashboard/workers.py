@@ -1,4 +1,4 @@
-"""List what keeps sagas going: the workers that were seen, and the participants' barriers."""
+"""Admins of the worker heartbeats and the participants' barriers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ GONE = Badge(word="not seen", icon="warning", tone=Tone.URGENT)
 
 @admin.register(SagaWorker)
 class SagaWorkerAdmin(ViewOnlyAdmin):
-    """List the processes that sweep."""
+    """Admin of the processes that sweep."""
 
     list_display = ("worker", "badge", "seen", "serves", "release", "found", "started")
     list_display_links = None
@@ -51,21 +51,21 @@ class SagaWorkerAdmin(ViewOnlyAdmin):
     paginator = CappedPaginator
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SagaWorker]:
-        """Return the heartbeats with the database's time."""
+        """Return the heartbeats with the database's time as ``db_now``."""
         now = database_now()
         workers: QuerySet[SagaWorker] = super().get_queryset(request)
         return workers.annotate(db_now=now)
 
     @admin.display(description="State")
     def badge(self, worker: SagaWorker) -> SafeString:
-        """Show whether it swept lately."""
+        """Show whether the worker swept lately."""
         age = clock.shifted(worker.db_now) - worker.last_sweep_at  # type: ignore[attr-defined]
         badge = SEEN if age <= get_settings().worker_seen_within else GONE
         return render_to_string("admin/sagas/includes/badge.html", {"badge": badge})
 
     @admin.display(description="Last sweep")
     def seen(self, worker: SagaWorker) -> str:
-        """Show when it swept last."""
+        """Show the distance to its last sweep."""
         return describe_distance(worker.last_sweep_at, clock.shifted(worker.db_now))  # type: ignore[attr-defined]
 
     @admin.display(description="Queues")
@@ -79,17 +79,17 @@ class SagaWorkerAdmin(ViewOnlyAdmin):
 
 
 class DatabaseFilter(admin.SimpleListFilter):
-    """Choose the database: every participant with one of its own has its own barrier."""
+    """Filter by database: every participant database has its own barrier table."""
 
     title = "database"
     parameter_name = "database"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        """Return the databases that hold a barrier."""
+        """Return the databases that hold a barrier table."""
         return [(alias, alias) for alias in barrier_databases()]
 
     def has_output(self) -> bool:
-        """Tell whether there is something to choose, or to refuse."""
+        """Return whether there are several databases, or a value to check."""
         return len(self.lookup_choices) > 1 or self.value() is not None
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[SagaBarrier]) -> QuerySet[SagaBarrier]:
@@ -105,7 +105,7 @@ class DatabaseFilter(admin.SimpleListFilter):
 
 @admin.register(SagaBarrier)
 class SagaBarrierAdmin(ViewOnlyAdmin):
-    """List what participants remember of step keys."""
+    """Admin of the participants' barrier rows."""
 
     list_display = ("step", "direction", "round", "state", "created", "finished")
     list_display_links = None
@@ -122,14 +122,14 @@ class SagaBarrierAdmin(ViewOnlyAdmin):
     paginator = CappedPaginator
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Return what a person may see: a stored result is a payload."""
+        """Return the fields that the user may see: a stored result is a payload."""
         shown = ("step", "direction", "round", "state", "created", "finished")
         return (*shown, "result") if request.user.has_perm(PAYLOAD_PERMISSION) else shown
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show one row; a result in it is a payload, so the look is written down."""
+        """Show one row; a stored result is a payload, so the access is logged first."""
         row = self.get_object(request, unquote(object_id)) if request.user.has_perm(PAYLOAD_PERMISSION) else None
         if row is not None and row.result is not None:
             saga_id = find_saga_id(row.key)
@@ -146,13 +146,13 @@ class SagaBarrierAdmin(ViewOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[SagaBarrier], search_term: str
     ) -> tuple[QuerySet[SagaBarrier], bool]:
-        """Search whole keys: those of every step of a saga, or the one given."""
+        """Search by whole key: the keys of every step of a saga, or the given one."""
         wanted = search_term.strip()
         return (queryset.filter(key__in=list_step_keys(wanted)) if wanted else queryset), False
 
 
 def find_saga_id(key: str) -> UUID | None:
-    """Return the saga of a step key, or None when the key is another's."""
+    """Return the saga id of a step key, or None when the key has another form."""
     try:
         return UUID(key.partition(":")[0])
     except ValueError:
@@ -160,7 +160,7 @@ def find_saga_id(key: str) -> UUID | None:
 
 
 def list_step_keys(text: str) -> list[str]:
-    """Return the step keys of a saga id, else the text as a step key itself."""
+    """Return the step keys of a saga id; any other text counts as a step key."""
     try:
         saga_id = UUID(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Ask a person for what an action needs."""
+"""Form of an operation on one saga, and its fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_NUMBER = 2_147_483_647  # of a PostgreSQL integer
 
 
 class WordsField(forms.CharField):
-    """Take a few sentences; a line end counts as one character, as the browser counts it."""
+    """Text of a few sentences; a line end counts as one character, as in the browser."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
@@ -34,7 +34,7 @@ class WordsField(forms.CharField):
         return str(super().to_python(value) or "").replace("\r\n", "\n").strip()
 
     def run_validators(self, value: Any) -> None:
-        """Check the length, and how much of it can be seen.
+        """Check the length and the number of visible characters.
 
         Raises: ValidationError.
         """
@@ -46,14 +46,14 @@ class WordsField(forms.CharField):
 
 
 class ResultField(forms.CharField):
-    """Take a JSON object or nothing."""
+    """Optional JSON object."""
 
     def __init__(self, **kwargs: Any) -> None:
         widget = forms.Textarea(attrs={"rows": 4, "class": "vLargeTextField saga-json", "spellcheck": "false"})
         super().__init__(required=False, widget=widget, **kwargs)
 
     def clean(self, value: Any) -> dict[str, Any] | None:
-        """Return the object, or None when nothing was written.
+        """Return the object, or None when the field is empty.
 
         Raises: ValidationError.
         """
@@ -70,9 +70,9 @@ class ResultField(forms.CharField):
 
 
 class OperationForm(forms.Form):
-    """Ask for the reason and, where the action needs them, for evidence and a result.
+    """Form with the reason and, where the operation takes them, evidence and a result.
 
-    Revision, history number and step are hidden: they say which plan the person has seen.
+    The hidden fields revision, history number and step identify the preview that the operator has seen.
     """
 
     revision = forms.IntegerField(min_value=1, max_value=MAX_NUMBER, widget=forms.HiddenInput)
@@ -95,6 +95,6 @@ class OperationForm(forms.Form):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Return what was asked for, as the action's function takes it."""
+        """Return the arguments of the operation's function."""
         names = ("reason", "revision", "evidence", "result")
         return {name: self.cleaned_data[name] for name in names if name in self.cleaned_data}

@@ -1,7 +1,7 @@
-"""Answer the pages of the actions: show the plan and ask, or do it and say what happened.
+"""Pages of the operations: show the preview with a form, or perform the operation and report the result.
 
-One page for all of them: which there are, who may, when, and what they do is the engine's business (``rules``,
-``plans``, ``operations``).
+One page serves all operations. Which exist, who may perform them, when, and what they do is decided in
+``preconditions``, ``preview`` and ``operations``.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ PROMISES = {
     Operation.CANCEL: "Asks the saga to turn back as soon as that is possible.",
     Operation.ABANDON: "Gives the saga up for good. What it has done to the world stays, and nobody undoes it.",
 }
-# Beside a way back "Cancel" alone would read as one more way back.
+# Beside a link back, "Cancel" alone would read as another link back.
 OF_A_WHOLE_SAGA = frozenset({Operation.PAUSE, Operation.RESUME, Operation.CANCEL, Operation.ABANDON})
 TAKES_STEP = preconditions.STEP_OPERATIONS | {Operation.RETRY}
 
 
 class OperationPage:
-    """Answer one request about one action on one saga."""
+    """Request for one operation on one saga."""
 
     def __init__(self, model_admin: ConsoleAdmin, request: HttpRequest, saga_id: UUID, operation: Operation) -> None:
         self.model_admin = model_admin
@@ -61,7 +61,7 @@ class OperationPage:
         self.actor = Actor.of_user(request.user)
 
     def ask(self) -> HttpResponse:
-        """Show the plan with a form, or why there is none."""
+        """Show the preview with a form, or why the operation is not possible."""
         step = self._take_step(self.request.GET.get("step"))
         if step is None and self.operation in preconditions.STEP_OPERATIONS:
             return self._offer_steps()
@@ -71,7 +71,7 @@ class OperationPage:
         return self._show(plan, OperationForm(operation=self.operation))
 
     def act(self) -> HttpResponse:
-        """Do the action if the form is whole and the plan still stands."""
+        """Perform the operation if the form is valid and the preview is still current."""
         form = OperationForm(self.request.POST, operation=self.operation)
         is_valid = form.is_valid()
         step = self._take_step(form.cleaned_data.get("step"))
@@ -99,15 +99,15 @@ class OperationPage:
         return HttpResponseRedirect(self._saga_url())
 
     def refuse_person(self, permission: str) -> HttpResponse:
-        """Say that the person lacks the permission."""
+        """Return a page that names the missing permission."""
         return self._refuse(403, f"{self.actor.name} lacks the permission sagas.{permission}.")
 
     def refuse_request(self, text: str) -> HttpResponse:
-        """Say that the request makes no sense."""
+        """Return a page that explains what is wrong with the request."""
         return self._refuse(400, text)
 
     def _ask_again(self, form: OperationForm, step: str | None) -> HttpResponse:
-        """Show the form with its errors; over a newer plan only together with what has changed."""
+        """Show the form with its errors; if the preview is newer, also show what has changed."""
         plan = preview_operation(self.operation, self.saga_id, step=step, actor=self.actor)
         if not plan.is_allowed:
             return self._refuse(409, plan.refusal, plan=plan, since=self._read_since(form))
@@ -117,7 +117,7 @@ class OperationPage:
         return self._show(plan, form, status=400)
 
     def _answer_stale(self, form: OperationForm, step: str | None, text: str) -> HttpResponse:
-        """Show what has changed and ask anew; a second click on the same form is told that the first one did it."""
+        """Show what has changed and ask again; a repeated submit is told that the first one was performed."""
         since = read_history_since(self.saga_id, form.cleaned_data.get("seen") or 0)
         if done := self._find_own(since, form, step):
             message = f"Done already, and only once: see history entry {done.number}."
@@ -138,7 +138,7 @@ class OperationPage:
         return None
 
     def _read_since(self, form: OperationForm) -> list[SagaHistory]:
-        """Return what happened since the form was drawn; nothing when it does not say when that was."""
+        """Return the history since the form was rendered; empty when the form does not name an entry."""
         seen = form.cleaned_data.get("seen")
         return read_history_since(self.saga_id, seen) if seen is not None else []
 
@@ -164,7 +164,7 @@ class OperationPage:
         since: list[SagaHistory] | None = None,
         stale: str = "",
     ) -> HttpResponse:
-        """Show plan and form. The hidden fields are always those of the plan that is shown."""
+        """Show preview and form. The hidden fields always describe the preview that is shown."""
         context = {"plan": plan, "form": form, "since": self._show_since(plan, since), "stale": stale}
         return self._render({**context, "is_stale": status == 409}, status)
 
@@ -205,9 +205,9 @@ class OperationPage:
 
 
 def answer(model_admin: ConsoleAdmin, request: HttpRequest, saga_id: UUID, code: str) -> HttpResponse:
-    """Answer a request for the page of an action.
+    """Return the page of an operation, or its result.
 
-    Raises: Http404 for an action or a saga that there is not.
+    Raises: Http404 for an unknown operation or saga.
     """
     operation = preconditions.OPERATIONS_BY_CODE.get(code)
     if operation is None:

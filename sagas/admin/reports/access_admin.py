@@ -1,4 +1,4 @@
-"""List who looked at whose payloads."""
+"""Admin of the access log: who saw which payloads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..ui.view_only import ViewOnlyAdmin, engine_database, moment_column, text_c
 
 @admin.register(SagaAccess)
 class SagaAccessAdmin(ViewOnlyAdmin):
-    """List looks, newest first; nobody changes them, the database sees to that."""
+    """Admin of access records, newest first; a database trigger keeps them unchanged."""
 
     list_display = ("moment", "who", "what", "saga", "which")
     list_display_links = None
@@ -35,18 +35,18 @@ class SagaAccessAdmin(ViewOnlyAdmin):
     paginator = CappedPaginator
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SagaAccess]:
-        """Return the looks of the engine's database."""
+        """Return the access records of the engine's database."""
         looks: QuerySet[SagaAccess] = super().get_queryset(request)
         return looks.using(engine_database())
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Allow none: there are no filters."""
+        """Allow none; there are no filters."""
         return False
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[SagaAccess], search_term: str
     ) -> tuple[QuerySet[SagaAccess], bool]:
-        """Search a saga's looks, or a person's."""
+        """Search the access records of a saga or of a user."""
         wanted = search_term.strip().replace("\x00", "")
         if not wanted:
             return queryset, False
@@ -57,7 +57,7 @@ class SagaAccessAdmin(ViewOnlyAdmin):
 
     @admin.display(description="Saga", empty_value="many")
     def saga(self, look: SagaAccess) -> SafeString | str | None:
-        """Lead to the saga, which may be gone."""
+        """Show a link to the saga, which may be deleted."""
         if look.saga_id is None:
             return None
         url = find_saga_url(self.admin_site.name, look.saga_id)

@@ -1,4 +1,4 @@
-"""Answer downloads: the list as it is filtered, or one saga."""
+"""Downloads: the filtered list, or one saga."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ FORMS: Mapping[str, tuple[Writer, str]] = {
 
 
 def answer(model_admin: ConsoleAdmin, request: HttpRequest, *, form: str) -> HttpResponseBase:
-    """Stream what the list shows under the same query.
+    """Stream the sagas that the list finds with the same query.
 
-    A query that the list refuses is refused alike: a download must not hold everything instead.
+    A query that the list refuses is refused here too: a download must not hold everything instead.
 
-    Raises: PermissionDenied; Http404 for another form.
+    Raises: PermissionDenied; Http404 for an unknown format.
     """
     _check(model_admin, request)
     if form not in FORMS:
@@ -74,7 +74,7 @@ def _check(model_admin: ConsoleAdmin, request: HttpRequest) -> None:
 def _may_have_payloads(request: HttpRequest, what: access_log.What, saga_id: UUID | None = None) -> bool:
     if not may_see_payloads(request.user) or request.method != "GET":
         return may_see_payloads(request.user)
-    # As it was meant: a secret in a query is known by its shape, and percent signs hide that.
+    # Decoded: a secret in a query is recognised by its shape, which percent-encoding would hide.
     query = ", ".join(f"{name}={value}" for name, values in request.GET.lists() for value in values)
     return access_log.log_access(request.user.get_username(), what, saga_id=saga_id, detail=query)
 

@@ -1,4 +1,4 @@
-"""Show what failed lately, in groups, and lead to the sagas of each."""
+"""Page of failure groups: recent failures grouped by error, with links to the sagas of each group."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, kw_only=True)
 class GroupRow:
-    """Show a group."""
+    """Row of one failure group."""
 
     key: str
-    """What the list is filtered by."""
+    """Value of the list's filter."""
     definition: str
     step: str
     direction: str
     error_class: str
-    """Without its modules."""
+    """Class name without its module."""
     error_path: str
-    """With them."""
+    """Class name with its module."""
     pattern: str
-    """What the messages have in common; empty without the permission to see them."""
+    """Common pattern of the messages; empty without the permission to see them."""
     example: str
-    """The newest message, if it says more; empty without the permission."""
+    """Newest message, if it differs from the pattern; empty without the permission."""
     outcome: str
     failures: int
     sagas: int
@@ -52,15 +52,15 @@ class GroupRow:
     last: Moment
     trend: Chart
     all_url: str
-    """The sagas of the group."""
+    """List of the group's sagas."""
     open_url: str
-    """Those that are open, also if they have got over it."""
+    """List of its open sagas, including those that no longer fail this way."""
     act_url: str
-    """Where all that are at it still are acted on at once; empty for who may not."""
+    """Page of a bulk over the open sagas that still fail this way; empty without the permission."""
 
 
 def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
-    """Show the failure groups of a window.
+    """Show the failure groups of a time window.
 
     Raises: PermissionDenied.
     """
@@ -123,13 +123,13 @@ def _build_row(
 
 
 def list_labels(since: datetime, bucket: timedelta, count: int) -> list[str]:
-    """Return what the parts of a window are called: by their beginning, in UTC."""
+    """Return the labels of a window's parts: their beginning, in UTC."""
     pattern, first = "%Y-%m-%d %H:%M" if bucket * count > DAY / 2 else "%H:%M:%S", since.astimezone(UTC)
     return [f"{first + place * bucket:{pattern}} UTC" for place in range(count)]
 
 
 def describe_trend(values: tuple[int, ...]) -> str:
-    """Return in a few words where a trend goes: its last third beside the one before."""
+    """Return count and direction of a trend in words, from its last third and the third before."""
     third = max(len(values) // 3, 1)
     last, before = sum(values[-third:]), sum(values[-2 * third : -third])
     if last == before:

@@ -1,4 +1,4 @@
-"""Show what people did, and verify that it is still written as it was."""
+"""Page of the operator log: what operators did, and whether its signatures are intact."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from ..ui.view_only import engine_database
 TEMPLATE = "admin/sagas/log.html"
 DEFAULT_SPAN = "30d"
 ANY_TIME = "any"
-MAX_VERIFIED = 500  # sagas; a request may take a second or two, the command takes all
+MAX_VERIFIED = 500  # sagas; keeps a request to a second or two, the command verifies all
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogRow:
-    """Show an action."""
+    """Row of one operation."""
 
     at: Moment
     actor: str
     label: str
-    """The action in words."""
+    """The operation in words."""
     step: str
     reason: str
     before: str
@@ -49,30 +49,30 @@ class LogRow:
     evidence: str
     revision: int | None
     number: int
-    """Of the history entry."""
+    """Number of the history entry."""
     saga: str
     """The saga in words."""
     url: str
-    """Its page, at the history."""
+    """URL of its history."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BulkRow:
-    """Show that a person confirmed or stopped a bulk."""
+    """Row of a confirmed or stopped bulk."""
 
     at: Moment
     actor: str
     what: str
-    """In words."""
+    """What was done, in words."""
     words: str
-    """How its sagas were chosen."""
+    """How its sagas were selected."""
     reason: str
     url: str
-    """Its page."""
+    """URL of its page."""
 
 
 def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
-    """Show a page of the log; on POST also verify the sagas that were acted on in its window.
+    """Show a page of the log; on POST also verify the sagas that operators acted on in its window.
 
     Raises: PermissionDenied.
     """
@@ -119,7 +119,7 @@ def _read_span(request: HttpRequest) -> TimeWindow | None:
 
 
 def _read_wanted(request: HttpRequest, length: timedelta | None) -> LogQuery:
-    """Return what the URL asks for.
+    """Return the query that the URL describes.
 
     Raises: QueryRefused.
     """
@@ -129,7 +129,7 @@ def _read_wanted(request: HttpRequest, length: timedelta | None) -> LogQuery:
         raise QueryRefused(refuse_value("before", before, "a place that the log itself leads to"))
     since = clock.read_now(engine_database()) - length if length is not None else None
     return LogQuery(
-        # What PostgreSQL cannot hold is nobody's name.
+        # PostgreSQL cannot store NUL, so no user name holds it.
         actor=read_once(request, "actor").strip().replace("\x00", "\ufffd")[:MAX_NAME_CHARS],
         operation=Operation(code) if code else None,
         since=since,

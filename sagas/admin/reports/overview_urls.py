@@ -1,4 +1,4 @@
-"""Name the pages about many sagas: failure groups, operator log, export."""
+"""URLs of dashboard refresh, failure groups, operator log and exports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Answer = Callable[..., HttpResponseBase]
 
 
 def list_urls(model_admin: ConsoleAdmin) -> list[URLPattern]:
-    """Return the addresses; each view checks the permission itself."""
+    """Return the URL patterns; each view checks the permission itself."""
 
     def serve(answer: Answer) -> Callable[..., HttpResponseBase]:
         def view(request: HttpRequest, **values: Any) -> HttpResponseBase:

@@ -1,7 +1,7 @@
-"""Answer what an open page of the console asks every few seconds: has anything changed, and what does it look like now.
+"""Refresh of open console pages, which ask every few seconds whether anything has changed.
 
-The answer names parts of the page by CSS selector. Whether anything changed is told by a stamp, before anything is
-rendered. What a page says of the present ("3 min ago") grows old by itself, so the stamp holds the time, too, coarsely.
+A response names parts of the page by CSS selector. For a saga and the list, an ETag detects a change before anything
+is rendered. Relative times ("3 min ago") grow old by themselves, so that ETag also holds the time, coarsely.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LIST_PARTS = {"#result_list": "admin/sagas/saga/parts/list.html"}
 
 
 def answer_saga(model_admin: ConsoleAdmin, request: HttpRequest, saga_id: UUID) -> HttpResponse:
-    """Return the parts of a saga's page, or that nothing has changed. The caller has checked the permission.
+    """Return the parts of a saga's page, or 304 when nothing has changed. The caller has checked the permission.
 
     Raises: Http404.
     """
@@ -61,7 +61,7 @@ def answer_saga(model_admin: ConsoleAdmin, request: HttpRequest, saga_id: UUID) 
 
 
 def answer_dashboard(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
-    """Return the dashboard, or that nothing has changed.
+    """Return the dashboard, or 304 when nothing has changed.
 
     Raises: PermissionDenied.
     """
@@ -71,7 +71,7 @@ def answer_dashboard(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpRes
 
 
 def answer_list(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
-    """Return the rows of the list for the filters in the query, or that nothing has changed.
+    """Return the rows of the list for the filters in the query, or 304 when nothing has changed.
 
     The list itself checks the permission.
     """
@@ -93,9 +93,9 @@ def answer_list(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse
 
 
 def _match_list(request: HttpRequest) -> ResolverMatch | None:
-    """Return how the address of the list on the same site would have been resolved.
+    """Return the resolver match of the list's URL on the same site.
 
-    Links of rows carry the filters, which the admin takes from the query of the list's own address alone.
+    Links of rows carry the filters, which the admin takes only from a request whose match is the list's URL.
     """
     match = request.resolver_match
     if match is None:

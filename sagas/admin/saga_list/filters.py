@@ -1,4 +1,4 @@
-"""The filters beside the list: they draw the criteria of ``SagaFilter``, whose values and conditions are its own."""
+"""Filters beside the list. They only draw the criteria of ``SagaFilter``, which defines values and conditions."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from ..ui.list_order import OrderFilter, PlaceFilter
 
 
 class DisplayStateFilter(CriterionFilter):
-    """Narrow by display state."""
+    """Filter by display state."""
 
     title = "state"
     parameter_name = "display"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        """Return the choices."""
+        """Return the values and labels."""
         return [(state.value, badge_of_state(state).word.capitalize()) for state in DisplayState]
 
 
 class NeedsPersonFilter(CriterionFilter):
-    """Narrow to what an operator must see, all of it or for one reason."""
+    """Filter for sagas that need an operator, for any reason or for one."""
 
     title = "what needs a person"
     parameter_name = "needs"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        """Return the choices."""
+        """Return the values and labels."""
         return [(ANY_REASON, "Anything"), *((reason, in_words(reason).capitalize()) for reason in REASONS)]
 
 
 class DefinitionFilter(CriterionFilter):
-    """Narrow by definition, of any version or of one; also by one that the code no longer has."""
+    """Filter by definition, in any version or in one; definitions that the code no longer has work too."""
 
     title = "definition"
     parameter_name = "definition"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        """Return the choices: versions only where there are several."""
+        """Return the definitions; versions only where there are several."""
         versions: dict[str, list[int]] = {}
         for definition in registry.all_definitions():
             versions.setdefault(definition.name, []).append(definition.version)
@@ -62,30 +62,30 @@ class DefinitionFilter(CriterionFilter):
 
 
 class StartedFilter(CriterionFilter):
-    """Narrow by when a saga was started."""
+    """Filter by the time of the start."""
 
     title = "start"
     parameter_name = "started"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        """Return the choices."""
+        """Return the values and labels."""
         return [(window.code, window.label) for window in TIME_WINDOWS.values()]
 
 
 class ClosedFilter(CriterionFilter):
-    """Narrow by when a saga was over, or to those that are not."""
+    """Filter by the time of the end, or for open sagas."""
 
     title = "end"
     parameter_name = "closed"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        """Return the choices."""
+        """Return the values and labels."""
         windows = [(window.code, f"Closed in the {window.label.lower()}") for window in TIME_WINDOWS.values()]
         return [(OPEN, "Still open"), (TODAY, "Closed today"), *windows]
 
 
 class StepFilter(CriterionFilter):
-    """Narrow to the open sagas that are at a step."""
+    """Filter for open sagas at a step."""
 
     title = "step it is at"
     parameter_name = "step"
@@ -97,57 +97,57 @@ class StepFilter(CriterionFilter):
 
 
 class AttemptsFilter(CriterionFilter):
-    """Narrow to sagas one of whose steps had at least so many attempts in one direction."""
+    """Filter for sagas with a step that had at least so many attempts in one direction."""
 
     title = "attempts of a step"
     parameter_name = "attempts"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        """Return some numbers; any other can be written into the URL."""
+        """Return common numbers and the one in the URL, which accepts any other."""
         numbers = sorted({2, 4, 10, *([int(value)] if (value := self.value()) and NUMBER.fullmatch(value) else [])})
         return [(str(number), f"{number} or more") for number in numbers]
 
 
 class OperatedFilter(CriterionFilter):
-    """Narrow by whether an operator has acted on a saga."""
+    """Filter by whether an operator has acted on the saga."""
 
     title = "touch of a person"
     parameter_name = "operated"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        """Return the choices."""
+        """Return the values and labels."""
         return [("yes", "Touched by a person"), ("no", "Touched by nobody")]
 
 
 class GroupFilter(CriterionFilter):
-    """Narrow to sagas that failed in one way, at any time; the page of failures leads here."""
+    """Filter for sagas that failed in one error group, at any time; the failures page links here."""
 
     title = "failure group"
     parameter_name = "group"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        """Return the group of the URL; which others there are is on the page of failures."""
+        """Return the group in the URL; the failures page lists the others."""
         value = self.value()
         return [(value, f"Group {value[:16]}")] if value is not None else []
 
     def has_output(self) -> bool:
-        """Return whether a group is chosen."""
+        """Return whether the URL names a group."""
         return self.value() is not None
 
 
 class FailingFilter(GroupFilter):
-    """Narrow to open sagas that fail in one way now; the page of failures acts on these."""
+    """Filter for open sagas that fail in one error group now; bulks of the failures page use it."""
 
     title = "what it fails with now"
     parameter_name = "failing"
 
 
 class WindowFilter(ListFilter):
-    """Narrow to sagas started between two moments, either of which may be left open."""
+    """Filter for sagas started between two moments, either of which may be omitted."""
 
     title = "start between (UTC)"
     template = "admin/sagas/filters/window.html"
-    parameter_name = "since"  # for the list's own sake: the names that the URL may hold
+    parameter_name = "since"  # the first of the names; ChangeList expects one
     names = ("since", "until")
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
@@ -157,27 +157,27 @@ class WindowFilter(ListFilter):
                 self.used_parameters[name] = str(params.pop(name)[-1])
 
     def has_output(self) -> bool:
-        """Return that there is a form to show."""
+        """Return True: there is always a form."""
         return True
 
     def expected_parameters(self) -> list[str | None]:
-        """Return the names that the URL may hold."""
+        """Return the parameters of the filter."""
         return list(self.names)
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """Return what the form shows, and what it must keep of the URL."""
+        """Yield the values of the form and the other parameters that it must keep."""
         kept = {name: value for name, value in changelist.params.items() if name not in (*self.names, "p", "e")}
         shown = {name: self.used_parameters.get(name, "") for name in self.names}
         cleared = changelist.get_query_string(remove=list(self.names))
         yield {**shown, "kept": kept, "is_set": bool(self.used_parameters), "cleared": cleared}
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Saga]) -> QuerySet[Saga]:
-        """Return the rows started between the two."""
+        """Return the rows started between the two moments."""
         return narrow_list(queryset, {name: add_zone(str(text)) for name, text in self.used_parameters.items() if text})
 
 
 def add_zone(text: str) -> str:
-    """Return a timestamp with its zone: the form shows UTC, and a browser's field of that kind names none."""
+    """Return a timestamp with a zone, UTC by default: the browser's ``datetime-local`` field has none."""
     found = read_timestamp(text, zone=UTC)
     return found.isoformat() if found else text
 
@@ -187,6 +187,6 @@ CRITERION_FILTERS = (
     OperatedFilter, GroupFilter, FailingFilter,
 )  # fmt: skip
 FILTERS = (*CRITERION_FILTERS, WindowFilter, OrderFilter, PlaceFilter)
-# The criteria that the list draws, and every name that its URL may hold.
+# Parameters that can freeze a bulk, and all parameters that the list's URL may have.
 FROZEN = frozenset({str(one.parameter_name) for one in CRITERION_FILTERS} | set(WindowFilter.names))
 PARAMETERS = FROZEN | {str(one.parameter_name) for one in (OrderFilter, PlaceFilter)}

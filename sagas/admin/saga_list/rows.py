@@ -1,4 +1,4 @@
-"""Turn sagas into the rows of the list."""
+"""Rows of the list of sagas."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ ERROR_CHARS = 120
 
 @dataclass(frozen=True, kw_only=True)
 class ListRow:
-    """Show a saga in the list."""
+    """Row of one saga in the list."""
 
     badge: Badge
-    """Where it stands."""
+    """Badge of its state."""
     keys: tuple[tuple[str, str], ...]
     """Its business keys."""
     step: str
-    """The step it is at; empty when it is over."""
+    """Current step; empty for a closed saga."""
     attempts: str
-    """Attempts of that step, or of all steps when it is over, in words."""
+    """Attempts of that step in words; for a closed saga, of all steps."""
     age: str
-    """How long ago it was started."""
+    """Time since the start."""
     started: Moment
-    """When it was started."""
+    """Time of the start."""
     due: Moment | None
-    """When it is looked at next."""
+    """When it is due next."""
     error: str
-    """The last error, in one line."""
+    """Last error, in one line."""
 
 
 def select_for_list(queryset: QuerySet[Saga]) -> QuerySet[Saga]:
-    """Return the sagas with what a row needs: three statements, however many rows."""
+    """Return the sagas with what a row needs, in three statements however many rows."""
     steps = SagaStep.objects.using(queryset.db).defer("result").order_by("position")
     keys = SagaKey.objects.using(queryset.db).order_by("name")
     return (
@@ -55,7 +55,7 @@ def select_for_list(queryset: QuerySet[Saga]) -> QuerySet[Saga]:
 
 
 def attach_rows(sagas: Iterable[Saga], *, with_errors: bool) -> list[Saga]:
-    """Give each saga of the list its row, as ``console_row``."""
+    """Attach its row to each saga, as ``console_row``."""
     listed = list(sagas)
     for saga in listed:
         now = clock.shifted(saga.db_now)  # type: ignore[attr-defined]
@@ -64,7 +64,7 @@ def attach_rows(sagas: Iterable[Saga], *, with_errors: bool) -> list[Saga]:
 
 
 def row_of(saga: Saga) -> ListRow:
-    """Return the row that was attached."""
+    """Return the attached row."""
     row: ListRow = saga.console_row  # type: ignore[attr-defined]
     return row
 
@@ -87,7 +87,7 @@ def _build_row(saga: Saga, now: datetime, with_errors: bool) -> ListRow:
 
 
 def _find_error(saga: Saga, at: SagaStep | None, with_errors: bool) -> str:
-    """Return the last error of the step it is at, else what made it turn back."""
+    """Return the last error of the current step, else the cause of the compensation."""
     cause = saga.cause or {}
     caused = f"{cause['error_class']}: {cause.get('message', '')}" if cause.get("error_class") else ""
     text = (at.last_error if at is not None else "") or caused

@@ -1,7 +1,7 @@
-"""Read from a URL which sagas the list shows under a filter, strictly: what is not understood is an error.
+"""Strict reading of the list's filter from a URL: an unknown parameter or value is an error.
 
-The list itself forgives a little: of a parameter that comes twice the last one counts, an empty one does not narrow, a
-filter without choices is left out. Whoever acts on all that matches must know that each parameter narrowed.
+The list itself is lenient: the last of repeated parameters counts, an empty one does not filter, and a filter without
+choices is left out. An operator who acts on all matches must know that each parameter was applied.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..ui.list_order import SLOWEST, OrderFilter, PlaceFilter
 from .filters import FROZEN, WindowFilter, add_zone
 
 EVERYTHING_PARAMETER = "everything"
-# Where in the list a person is: page, order, and the marks of the admin itself.
+# Parameters of the position in the list (page and order), and the admin's own.
 PLACES = frozenset(
     {
         PAGE_VAR, ORDER_VAR, ALL_VAR, ERROR_FLAG, "_facets", IS_POPUP_VAR, TO_FIELD_VAR,
@@ -35,23 +35,23 @@ PLACES = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Matching:
-    """Say which sagas a filter finds."""
+    """Sagas that a filter finds."""
 
     sagas: QuerySet[Saga]
     """The sagas, open and closed."""
     filter: dict[str, str]
-    """The parameters that narrowed, by name."""
+    """Parameters of the filter, by name."""
     words: str
-    """The same in words."""
+    """The filter in words."""
     is_everything: bool
-    """Whether every open saga is asked for by name."""
+    """Whether the URL asks for every open saga explicitly."""
 
 
 def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
-    """Return what the parameters of a URL find.
+    """Return the sagas that the parameters of a URL find.
 
-    Raises: BadRequest for a parameter that is unknown, comes twice, is empty, or has no such choice; for no parameter
-    at all; for a filter together with everything; and on a site that does not list sagas.
+    Raises: BadRequest for a parameter that is unknown, repeated, empty or has an invalid value; for no parameter at
+    all; for a filter together with ``everything``; and on a site that does not list sagas.
     """
     given = {name: _read_once(request, name) for name in request.GET}
     everything = given.pop(EVERYTHING_PARAMETER, None)
@@ -60,7 +60,7 @@ def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
     require_scope(given, everything=everything is not None)
     wanted = _read_filter(given)
     try:
-        # What a project's own admin leaves out of its list is left out here, too.
+        # Rows that a project's own admin hides from its list are left out here too.
         sagas = wanted.narrow(admin_site.get_model_admin(Saga).get_queryset(request))
     except NotRegistered as error:
         raise BadRequest("This site does not list sagas, so that nothing can be chosen from their list.") from error
@@ -70,9 +70,9 @@ def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
 
 
 def find_obstacle(request: HttpRequest) -> str:
-    """Return why nobody can act on everything that a list shows; an empty text when somebody can.
+    """Return why no bulk can be made from everything that the list shows; empty when it is possible.
 
-    A place narrows a list, and so does one of its orders; neither is a filter that a set could be drawn by.
+    A position narrows the list, and so does one of its orders, but neither is a filter that can freeze a set.
     """
     if SLOWEST in request.GET.getlist(OrderFilter.parameter_name):
         return "The slowest are closed sagas, and nothing can be done to closed ones. Choose another order."
@@ -82,10 +82,10 @@ def find_obstacle(request: HttpRequest) -> str:
 
 
 def filter_query(request: HttpRequest) -> str:
-    """Return the query that leads from a list to everything that matches it; by name where nothing narrows it.
+    """Return the query of a bulk over everything that matches the list; ``everything=1`` without a filter.
 
-    What only says where in the list a person is, is left out, so ask ``find_obstacle`` first; everything else is kept,
-    to be refused if unknown.
+    Page, order and position are dropped, so call ``find_obstacle`` first. Everything else is kept, to be refused if
+    unknown.
     """
     query = QueryDict(mutable=True)
     for name, values in request.GET.lists():
@@ -104,7 +104,7 @@ def _read_once(request: HttpRequest, name: str) -> str:
 
 
 def _read_filter(given: dict[str, str]) -> SagaFilter:
-    """Return the filter of the parameters, each of them one that the list draws, or its search.
+    """Return the filter of the parameters; each must be a filter of the list or its search.
 
     Raises: BadRequest.
     """

@@ -1,4 +1,4 @@
-"""Turn the attempts of one saga into the rows of their table."""
+"""Rows of the table of attempts of one saga."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from ..ui.formatting import Moment, show_duration, show_moment
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptRow:
-    """Show an attempt."""
+    """Row of one attempt."""
 
     pk: int
     """Its id."""
     step: str
-    """The step."""
+    """Name of the step."""
     direction: str
     """Action or compensation."""
     number: int
-    """From 1, per step and direction."""
+    """Number of the attempt, from 1 per step and direction."""
     outcome: str
-    """How it ended, or that it is live."""
+    """Outcome in words, or ``live``."""
     started: Moment
     """When it was claimed."""
     duration: str
     """How long it took."""
     worker: str
-    """Who ran it."""
+    """Worker that executed it."""
     error: Folded
-    """Dotted name of the exception and its text; the name alone without the permission."""
+    """Class and message of the exception; the class alone without the permission."""
     traceback: str
-    """Where it came from; empty without the permission."""
+    """Traceback of the error; empty without the permission."""
 
 
 def show_attempts_made(attempts: Iterable[SagaAttempt], now: datetime, *, may_see: bool) -> Iterator[AttemptRow]:
-    """Return the rows; an error that a step repeats is told once."""
+    """Yield the rows; a repeated error of a step is shown once, then by reference."""
     seen: dict[tuple[str, ...], int] = {}
     for attempt in attempts:
         said = (attempt.step.name, attempt.direction, attempt.error_class, attempt.message)

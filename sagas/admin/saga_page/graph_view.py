@@ -1,4 +1,4 @@
-"""Draw the graph of one saga: its steps as stored, where each stands, and what the code says of them."""
+"""Graph of one saga: its stored steps, the state of each, and what the code declares for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ICONS = "sagas/icons.svg"
 
 
 def draw_saga(snapshot: SagaSnapshot, selection: Selection) -> SafeString:
-    """Return the picture. A definition that the code lacks, or has otherwise, is drawn from the stored steps."""
+    """Return the graph as SVG; if the code's definition is missing or differs, it shows the stored steps alone."""
     declared = {node.name: node.lines for node in list_nodes(snapshot.definition)} if snapshot.definition else {}
     nodes = [
         Node(

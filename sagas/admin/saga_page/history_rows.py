@@ -1,4 +1,4 @@
-"""Turn history into the rows of its table."""
+"""Rows of the table of history."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from .payloads import payload_url
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryRow:
-    """Show a history entry."""
+    """Row of one history entry."""
 
     number: int
-    """From 1, without gaps."""
+    """Number of the entry, from 1 without gaps."""
     at: Moment
-    """When."""
+    """When it was written."""
     what: str
-    """What happened."""
+    """The event in words."""
     step: str
-    """To which step; empty for the saga."""
+    """Step of the event; empty for the saga."""
     move: str
-    """From where to where."""
+    """Former and new state, in words."""
     actor: str
-    """Who did it."""
+    """User who acted, or ``engine``."""
     reason: Folded
-    """Why."""
+    """Reason, or the error of a step."""
     data: JsonText | None
     """Further facts; None without them, or without the permission."""
     bulk_url: str
-    """The page of the bulk through which it was done; empty when it was not."""
+    """URL of the bulk that performed the operation; empty without one."""
 
 
 def show_history(entries: Iterable[SagaHistory], now: datetime, *, site: str, may_see: bool) -> Iterator[HistoryRow]:
-    """Return history for a person; an error that a step repeats is told once.
+    """Yield the rows; a repeated error of a step is shown once, then by reference.
 
-    ``entries``: read by ``reading.select_history``. ``site``: the admin site that it leads to pages of.
+    ``entries``: read by ``reading.select_history``. ``site``: the admin site that the links lead to.
     """
     seen: dict[tuple[str, str], int] = {}
     for entry in entries:
@@ -53,12 +53,12 @@ def show_history(entries: Iterable[SagaHistory], now: datetime, *, site: str, ma
 
 
 def is_open_to_all(what: str) -> bool:
-    """Tell whether the facts of an entry are the words of people, which everybody sees."""
+    """Return whether an entry's data was written by an operator, which every viewer may see."""
     return what == HistoryEvent.OPERATOR_ACTED
 
 
 def _is_error(entry: SagaHistory) -> bool:
-    """Tell whether the engine wrote about a step's error, which is shown as the error is."""
+    """Return whether the reason is a step's error, which needs the same permission as the error."""
     return entry.actor is None and bool(entry.step)
 
 

@@ -1,6 +1,6 @@
-"""Lay JSON text out for reading, without reading the values: every number stays as the database wrote it.
+"""Indentation of JSON text without parsing the values: every number stays as the database wrote it.
 
-A parser would bend what does not fit its numbers, and would need the whole text; this one works on the beginning.
+A JSON parser would change numbers that do not fit its types, and would need the whole text; a beginning is enough here.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ PIECE = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 
 @dataclass(frozen=True, kw_only=True)
 class JsonText:
-    """Show a JSON value."""
+    """Excerpt of a JSON value."""
 
     text: str
-    """The value, indented; at most MAX_JSON_CHARS of it."""
+    """The value, indented; at most MAX_JSON_CHARS characters."""
     is_cut: bool
     """Whether something is left out."""
     url: str = ""
-    """Where the whole of it is."""
+    """URL of the whole value."""
 
 
 def select_json(field: str) -> Left:
-    """Return an expression for the beginning of a JSON column as text, one character more than is shown."""
+    """Return an expression for the beginning of a JSON column as text, one character longer than is shown."""
     return Left(Cast(F(field), TextField()), MAX_JSON_CHARS + 1)
 
 
 def show_json_text(text: str, url: str = "") -> JsonText:
-    """Return JSON text, or the beginning of it, for a person: what could not be seen is an escape, as JSON knows it."""
+    """Return indented JSON text, or its beginning, with JSON escapes for invisible characters."""
     shown = show_invisible(lay_out(text), keep_lines=True)
     is_cut = len(text) > MAX_JSON_CHARS or len(shown) > MAX_JSON_CHARS
     return JsonText(text=shown[:MAX_JSON_CHARS], is_cut=is_cut, url=url)
 
 
 def lay_out(text: str) -> str:
-    """Return JSON text with a line for each member."""
+    """Return JSON text with one line per member."""
     parts: list[str] = []
     depth, is_fresh = 0, False
     for piece in PIECE.findall(text):

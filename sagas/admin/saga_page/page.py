@@ -1,4 +1,4 @@
-"""Turn what was read about a saga into what its page shows."""
+"""Data of the page of one saga."""
 
 from __future__ import annotations
 
@@ -32,90 +32,90 @@ from .step_rows import StepRow, list_step_rows
 from .timeline_view import draw_attempts, list_legend
 
 FILTER_LABELS = {Only.ALL: "everything", Only.FAILURES: "failures", Only.PEOPLE: "people"}
-# These turn a saga for good; their buttons look the part.
+# These change a saga's direction for good, so their buttons stand out.
 GRAVE = frozenset({Operation.COMPENSATE, Operation.CANCEL, Operation.ABANDON})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Offer an action, or say why it is not offered."""
+    """Operation on offer, or the reason why it is not possible."""
 
     label: str
-    """The action in words."""
+    """The operation in words."""
     url: str
-    """Its page."""
+    """URL of its page."""
     refusal: str
-    """Why it is not possible; empty when it is."""
+    """Why it is not possible; empty if it is possible."""
     is_grave: bool
-    """Whether it turns the saga for good."""
+    """Whether it is one of ``GRAVE``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TabLink:
-    """Lead to a view."""
+    """Link to a view or a filter of it."""
 
     label: str
-    """Its name."""
+    """Text of the link."""
     url: str
     """Its query."""
     is_current: bool
-    """Whether it is the one that is shown."""
+    """Whether it is shown now."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SagaPage:
-    """Show a saga. What the chosen view does not show is empty."""
+    """Data of a saga's page; what the selected view does not show is empty."""
 
     saga: Saga
     """The saga."""
     selection: Selection
-    """What the reader wants to see."""
+    """View and filters of the URL."""
     tabs: tuple[TabLink, ...]
     """The views."""
     now: Moment
-    """As of when it tells."""
+    """When the page was read."""
     badge: Badge
-    """Where it stands."""
+    """Badge of its state."""
     account: Account
-    """The same in sentences."""
+    """Its state in sentences."""
     keys: dict[str, str]
     """Its business keys by name."""
     facts: tuple[tuple[str, Any], ...]
-    """Label and text, or a Moment."""
+    """Label, and a text or a Moment."""
     is_definition_missing: bool
-    """Whether the code has no such version, or one with other steps."""
+    """Whether the code lacks this version, or has it with other steps."""
     steps: tuple[StepRow, ...]
-    """Every step."""
+    """All steps."""
     attempts: tuple[AttemptRow, ...]
-    """A page of its attempts."""
+    """One page of its attempts."""
     history: tuple[HistoryRow, ...]
-    """A page of its history."""
+    """One page of its history."""
     choices: tuple[Choice, ...]
-    """The actions that are possible."""
+    """Operations that are possible."""
     refused: tuple[Choice, ...]
-    """The actions that are not, with why."""
+    """Operations that are not possible, with the reason."""
     effects_left: tuple[dict[str, Any], ...]
-    """What an abandoned saga left behind."""
+    """Effects that an abandoned saga left behind."""
     input: JsonText | None
     """Its input; None without the permission."""
     may_see_payloads: bool
     """Whether inputs, results and error texts are shown."""
     picture: SafeString
-    """The picture of the view; empty where it has none."""
+    """SVG of the view; empty if it has none."""
     legend: tuple[Badge, ...]
-    """What its symbols mean."""
+    """Meaning of its symbols."""
     filters: tuple[TabLink, ...]
-    """What history can be narrowed to."""
+    """Filters of the history."""
     all_steps_url: str
-    """The same view without a chosen step; empty when none is chosen."""
+    """The same view without a selected step; empty if none is selected."""
     older_attempts_url: str
-    """The page of attempts before these; empty at the first."""
+    """The next older page of attempts; empty on the oldest."""
     older_history_url: str
-    """The page of history before this; empty at the first."""
+    """The next older page of history; empty on the oldest."""
 
 
 def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, site: str, may_see: bool) -> SagaPage:
-    """Return the page for a person on an admin site; ``may_see`` says whether with payloads."""
+    """Return the page for a user on an admin site; ``may_see``: with payloads."""
     snapshot, selection, now = reading.snapshot, reading.selection, reading.now
     saga, steps = snapshot.saga, snapshot.steps
     choices = list(list_choices(snapshot, Actor.of_user(user), site))
@@ -170,13 +170,13 @@ def _list_filters(selection: Selection) -> Iterator[TabLink]:
 
 
 def operation_url(site: str, saga: Saga, operation: Operation, step: str | None = None) -> str:
-    """Return the page of an action."""
+    """Return the URL of the page of an operation."""
     code = operation.value.replace("_", "-")
     return find_url(site, "sagas_saga_operate", saga.pk, code, query={"step": step} if step else None)
 
 
 def list_choices(snapshot: SagaSnapshot, actor: Actor, site: str) -> Iterator[Choice]:
-    """Return every action, with why it is not possible where it is not; those on steps once for each that allows it."""
+    """Yield every operation, or why it is not possible; step operations once for each step that allows them."""
     for operation in Operation:
         if not actor.may(preconditions.PERMISSIONS[operation]):
             yield _choose(
@@ -190,7 +190,7 @@ def list_choices(snapshot: SagaSnapshot, actor: Actor, site: str) -> Iterator[Ch
 
 
 def _choose_one_retry(site: str, snapshot: SagaSnapshot, operation: Operation) -> Iterator[Choice]:
-    """Offer to retry one step alone where several could be."""
+    """Yield a retry of each single step if several could be retried."""
     names = preview.list_retriable_steps(snapshot) if operation is Operation.RETRY else []
     if len(names) > 1:
         yield from (_choose(site, snapshot, operation, "", name) for name in names)
@@ -240,6 +240,6 @@ def _list_facts(saga: Saga, now: datetime) -> Iterator[tuple[str, Any]]:
 
 
 def name_saga(saga: Saga, keys: Iterable[str]) -> str:
-    """Return how a saga is called in titles: its definition and its business keys, else its id."""
+    """Return a saga's name in titles: its definition with its business keys, or with its id without keys."""
     values = list(keys)
     return show_invisible(" ".join([saga.definition, *values]) if values else f"{saga.definition} {saga.pk}")

@@ -1,4 +1,4 @@
-"""Read the page of one saga for a request, and note who saw its payloads."""
+"""Context of the page of one saga; logs the access to its payloads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .reading import SagaReading, read_saga
 
 
 def read_page(console: ConsoleAdmin, request: HttpRequest, saga_id: UUID) -> dict[str, Any] | None:
-    """Return what the page of a saga shows, or None when there is no such saga.
+    """Return the context of the page of a saga, or None when there is no such saga.
 
     If the access cannot be logged, no payload is shown.
     """

@@ -1,4 +1,4 @@
-"""Give out one JSON value of a saga whole, exactly as it is stored, to those who may see it."""
+"""Download of one whole JSON value of a saga, exactly as stored."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NO_VALUE = "There is no such value."
 
 
 def payload_url(site: str, saga_id: UUID, **query: str | int) -> str:
-    """Return where a value is: ``of="input"``, ``of="result"`` with ``step``, or ``of="data"`` with ``number``."""
+    """Return the URL of a value: ``of="input"``, ``of="result"`` with ``step``, or ``of="data"`` with ``number``."""
     return find_url(site, "sagas_saga_payload", saga_id, query=query)
 
 
 def answer(request: HttpRequest, saga_id: UUID) -> HttpResponse:
-    """Return the value that the query names, as a file. The caller has checked that the person may see sagas.
+    """Return the value that the query names, as a file. The caller has checked that the user may view sagas.
 
     Raises: PermissionDenied, Http404.
     """
@@ -35,7 +35,7 @@ def answer(request: HttpRequest, saga_id: UUID) -> HttpResponse:
     number = parse_number(request.GET.get("number")) or 0
     name = {"result": f"result-{step}", "data": f"data-{number}"}.get(of, of)
     rows: QuerySet[Any] = _select(of, saga_id, step, number)
-    # The facts of what a person did are shown to everybody, and so their whole is.
+    # Every viewer sees the data of operators' entries, so every viewer may download it.
     may_see = may_see_payloads(request.user)
     if not may_see:
         if of != "data":

@@ -1,4 +1,4 @@
-"""Read one saga for a page: few queries, no lock."""
+"""Reading of one saga for its page, in few queries and without a lock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .json_text import select_json
 
 ATTEMPTS_SHOWN = 50
 HISTORY_SHOWN = 200
-# What a person looks for who asks what went wrong.
+# Events that show what went wrong.
 FAILURES = (
     HistoryEvent.STEP_REFUSED,
     HistoryEvent.STEP_WAITING,
@@ -33,43 +33,43 @@ FAILURES = (
     HistoryEvent.SAGA_REOPENED,
     HistoryEvent.SAGA_ABANDONED,
 )
-# Waiting is told of these, too, and nothing went wrong: a participant is at work, or a success is looked at once more.
+# A step also waits after these outcomes without a failure: a participant is at work, or a success is checked again.
 NO_FAILURES = (Outcome.IN_PROGRESS, Outcome.SUCCEEDED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SagaReading:
-    """Hold what a saga's page is made of; what the chosen view does not show is empty."""
+    """Data read for a saga's page; what the selected view does not show is empty."""
 
     snapshot: SagaSnapshot
-    """Saga and steps as of one moment; for looking at, never to be written."""
+    """Saga and steps as of one moment; read only."""
     selection: Selection
-    """What was wanted, without a step that the saga does not have."""
+    """The wanted selection, without a step that the saga does not have."""
     keys: dict[str, str]
     """Its business keys by name."""
     attempts: list[SagaAttempt]
-    """The newest ones, or those before a given one, in order."""
+    """The newest attempts, or those before a given one, in order."""
     has_older_attempts: bool
-    """Whether there are attempts before these."""
+    """Whether there are older attempts."""
     history: list[SagaHistory]
     """The newest entries, or those before a given one, in order."""
     has_older_history: bool
-    """Whether there are entries before these."""
+    """Whether there are older entries."""
     input: str
-    """Its input as JSON text, or the beginning of it."""
+    """Its input as JSON text, or the beginning of that."""
     results: dict[str, str] | None
-    """What steps returned, by name, as JSON text, or the beginning of it; None: not read."""
+    """Results by step name, as JSON text or the beginning of that; None: not read."""
 
     @property
     def now(self) -> datetime:
-        """When it was read, by the engine's clock."""
+        """Time of the reading, by the engine's clock."""
         return self.snapshot.now
 
 
 def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> SagaReading | None:
-    """Return a saga with what its chosen view shows, or None when there is none.
+    """Return a saga with what its selected view shows, or None when it does not exist.
 
-    Saga and steps come from one statement, so that they fit together without a lock: looking must not hold up work.
+    Saga and steps come from one statement, so they are consistent without a lock: reading must not block workers.
     """
     snapshot = SagaSnapshot.find(saga_id)
     if snapshot is None:
@@ -95,21 +95,21 @@ def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> Sa
 
 
 def read_history_since(saga_id: UUID, number: int) -> list[SagaHistory]:
-    """Return what was written about a saga after a history row, the newest HISTORY_SHOWN of it, in order."""
+    """Return the history of a saga after an entry's number, in order; at most the newest HISTORY_SHOWN entries."""
     return list(select_history(saga_id).filter(number__gt=number)[:HISTORY_SHOWN])[::-1]
 
 
 def read_name(saga_id: UUID) -> str:
-    """Return how a saga is called in titles: its definition and its business keys, else its id."""
+    """Return a saga's name in titles: its definition with its business keys, or its id without keys."""
     keys = SagaKey.objects.using(engine_database()).filter(saga_id=saga_id).order_by("name")
     found = list(keys.values_list("saga__definition", "value"))
     return show_invisible(" ".join([found[0][0], *(value for _, value in found)])) if found else str(saga_id)
 
 
 def select_history(saga_id: UUID) -> QuerySet[SagaHistory]:
-    """Return the history of a saga, the newest first, its data as JSON text alone (``data_text``).
+    """Return the history of a saga, newest first.
 
-    The bulk that an entry names is beside it, as text (``bulk_id``).
+    Data is JSON text only (``data_text``); the id of the bulk that an entry names is text (``bulk_id``).
     """
     entries = SagaHistory.objects.using(engine_database()).filter(saga_id=saga_id)
     facts = {"data_text": select_json("data"), "bulk_id": KeyTextTransform("bulk", "data")}
@@ -130,7 +130,7 @@ def _select_some_history(saga_id: UUID, selection: Selection) -> QuerySet[SagaHi
     if selection.step:
         history = history.filter(step=selection.step)
     if selection.only is Only.FAILURES:
-        # Of one that keeps no outcome the second condition is unknown, which is not true.
+        # For an entry without an outcome the second condition is NULL, not true.
         went_wrong = Q(data__outcome__isnull=True) | ~Q(data__outcome__in=[outcome.value for outcome in NO_FAILURES])
         history = history.filter(went_wrong, what__in=[what.value for what in FAILURES])
     if selection.only is Only.PEOPLE:
@@ -141,7 +141,7 @@ def _select_some_history(saga_id: UUID, selection: Selection) -> QuerySet[SagaHi
 
 
 def _read_payloads(saga_id: UUID) -> tuple[str, dict[str, str]]:
-    """Return input and results in one statement; the input comes with the first step, and alone if there is none."""
+    """Return input and results in one statement; the input comes with the first step, or alone without steps."""
     saga_input = Case(When(position=0, then=select_json("saga__input")))
     steps = SagaStep.objects.using(engine_database()).filter(saga_id=saga_id).order_by("position")
     rows = list(steps.values_list("name", select_json("result"), saga_input))

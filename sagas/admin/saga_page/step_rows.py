@@ -1,4 +1,4 @@
-"""Turn the steps of one saga into the rows of its tables."""
+"""Rows of the table of steps of one saga."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ from .payloads import payload_url
 
 @dataclass(frozen=True, kw_only=True)
 class StepRow:
-    """Show a step."""
+    """Row of one step."""
 
     number: int
-    """Place in the definition, from 1."""
+    """Position in the definition, from 1."""
     name: str
     """Its name."""
     kind: str
     """Compensatable, pivot or retriable."""
     group: str
-    """With which others it runs side by side, in words; empty for one by itself."""
+    """Size of its parallel group in words; empty for a step by itself."""
     badge: Badge
-    """Where it stands."""
+    """Badge of its state."""
     effect: str
-    """What it has done to the world."""
+    """Effect: none, maybe, yes or removed."""
     attempts: str
-    """How many of how many."""
+    """Attempts used and allowed, in words."""
     due: Moment | None
-    """When it is tried or asked again."""
+    """When it is due next."""
     duration: str
     """From its first attempt to its end."""
     worker: str
-    """Who ran its latest attempt."""
+    """Worker of its latest attempt."""
     error: Folded
-    """The last error; its class alone for those who may not see more."""
+    """Last error; its class alone without the permission."""
     result: JsonText | None
-    """What it returned; None without it, or without the permission."""
+    """Its result; None if there is none, or without the permission."""
     is_chosen: bool
-    """Whether the reader has chosen it."""
+    """Whether the URL selects it."""
     url: str
-    """The query that chooses it, among the steps."""
+    """Query that selects it in the view of steps."""
     timeline_url: str
-    """The query that shows its attempts."""
+    """Query that shows its attempts."""
 
 
 def list_step_rows(
     snapshot: SagaSnapshot, selection: Selection, results: Mapping[str, str] | None, *, site: str, may_see: bool
 ) -> list[StepRow]:
-    """Return a row for every step. ``results``: JSON texts by step name; None: the view does not show any."""
+    """Return a row for every step. ``results``: JSON texts by step name; None: results are not shown."""
     effects, latest = snapshot.effects(), _find_latest(snapshot)
     groups = _describe_groups(snapshot)
     return [
@@ -81,7 +81,7 @@ def list_step_rows(
 
 
 def show_attempts(step: SagaStep, saga: Saga) -> str:
-    """Return how many attempts a step has made of how many, back and forward."""
+    """Return the attempts of a step used and allowed, in words; after a compensation attempt also those forward."""
     counted = count_attempts(step, saga)
     if not step.compensation_attempts:
         return counted
@@ -93,7 +93,7 @@ def _find_latest(snapshot: SagaSnapshot) -> dict[int, SagaAttempt]:
 
 
 def _describe_groups(snapshot: SagaSnapshot) -> dict[int, str]:
-    """Return for each rank what is said of the steps in it."""
+    """Return for each rank the description of its parallel group."""
     sizes: dict[int, int] = {}
     for step in snapshot.steps:
         sizes[step.rank] = sizes.get(step.rank, 0) + 1

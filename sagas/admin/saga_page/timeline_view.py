@@ -1,4 +1,4 @@
-"""Draw the timeline of one saga from all its attempts."""
+"""Timeline of one saga, drawn from all its attempts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ UNSETTLED = frozenset({Outcome.RETRY, Outcome.IN_PROGRESS, Outcome.UNKNOWN, Outc
 
 
 def draw_attempts(snapshot: SagaSnapshot, selection: Selection) -> SafeString:
-    """Return the picture; empty when nothing has been tried."""
+    """Return the timeline as SVG; empty without attempts."""
     lanes = tuple(_list_lanes(snapshot, selection))
     if not lanes:
         return SafeString("")
@@ -54,7 +54,7 @@ def draw_attempts(snapshot: SagaSnapshot, selection: Selection) -> SafeString:
 
 
 def badge_of_attempt(attempt: SagaAttempt, snapshot: SagaSnapshot) -> Badge:
-    """Return how an attempt ended."""
+    """Return the badge of an attempt's outcome, or of a live attempt."""
     if attempt.outcome is None:
         return LIVE if _lease_of(attempt, snapshot) > snapshot.now else LOST
     outcome = Outcome(attempt.outcome)
@@ -64,7 +64,7 @@ def badge_of_attempt(attempt: SagaAttempt, snapshot: SagaSnapshot) -> Badge:
 
 
 def list_legend(snapshot: SagaSnapshot) -> list[Badge]:
-    """Return what the colours and symbols of the picture mean, each once."""
+    """Return the badges that occur in the timeline, each once."""
     return list({badge.word: badge for badge in (badge_of_attempt(a, snapshot) for a in snapshot.attempts())}.values())
 
 
@@ -102,7 +102,7 @@ def _bar(attempt: SagaAttempt, step: SagaStep, snapshot: SagaSnapshot) -> Bar:
 
 
 def _list_waits(attempts: Sequence[SagaAttempt], step: SagaStep, snapshot: SagaSnapshot) -> Iterator[Wait]:
-    """Yield the spans in which a step waited to be tried or asked again, or for a person."""
+    """Yield the spans in which a step waited for its next attempt or for an operator."""
     for before, after in pairwise(attempts):
         if before.ended_at and before.outcome in UNSETTLED and after.started_at > before.ended_at:
             yield _wait(step, before.ended_at, after.started_at, f"after {in_words(before.outcome)}", snapshot)
