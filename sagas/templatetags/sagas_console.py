@@ -1,4 +1,4 @@
-"""Let templates show texts from outside, and the admin's own index of the app the dashboard."""
+"""Template filters for external texts, and tags for the dashboard and the console's script."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ register = template.Library()
 
 @register.filter
 def foreign(value: Any) -> SafeString:
-    """Return a text from outside in one line: hidden characters are shown, and it is isolated from its surroundings."""
+    """Return an external text in one line, isolated from its surroundings and with hidden characters visible."""
     return set_apart(value)
 
 
 @register.filter
 def foreign_lines(value: Any) -> SafeString:
-    """Return a text from outside that stands in a block of its own, with its line ends."""
+    """Return an external text for a block of its own, with its line ends."""
     return set_apart(value, keep_lines=True)
 
 
 @register.filter
 def visibly(value: Any) -> str:
-    """Return a text from outside for an attribute or a title, where there can be no element; still to be escaped."""
+    """Return an external text for an attribute or a title, which cannot hold elements; it still needs escaping."""
     return show_invisible(str(value))
 
 
 @register.simple_tag(takes_context=True)
 def saga_dashboard(context: Context) -> Dashboard | None:
-    """Return the dashboard for those who may see sagas, on a site that shows them; else None."""
-    # Django imports every library of tags, also in projects without the admin.
+    """Return the dashboard, or None without the permission to view sagas or on a site without them."""
+    # Django imports every tag library, even in projects without the admin.
     from ..admin.dashboard.dashboard import build_dashboard
     from ..admin.ui.addresses import find_url, site_of
 
@@ -51,5 +51,5 @@ def saga_dashboard(context: Context) -> Dashboard | None:
 
 @register.simple_tag
 def saga_script() -> SafeString:
-    """Return what loads the console's script."""
+    """Return the script element of the console."""
     return Media(js=[Script("sagas/console.js", defer=True)]).render()  # type: ignore[list-item]

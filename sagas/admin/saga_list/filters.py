@@ -147,7 +147,7 @@ class WindowFilter(ListFilter):
 
     title = "start between (UTC)"
     template = "admin/sagas/filters/window.html"
-    parameter_name = "since"  # the first of the names; ChangeList expects one
+    parameter_name = "since"  # one name for code that expects one; the URL may hold both
     names = ("since", "until")
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:

@@ -32,7 +32,7 @@ from .step_rows import StepRow, list_step_rows
 from .timeline_view import draw_attempts, list_legend
 
 FILTER_LABELS = {Only.ALL: "everything", Only.FAILURES: "failures", Only.PEOPLE: "people"}
-# These change a saga's direction for good, so their buttons stand out.
+# These end a saga's way forward for good, so their buttons stand out.
 GRAVE = frozenset({Operation.COMPENSATE, Operation.CANCEL, Operation.ABANDON})
 
 

@@ -1,8 +1,8 @@
-"""Find the pages of the admin on the site that is looked at.
+"""URLs of admin pages on the current admin site.
 
-A project may have several admin sites, under any names: what is reached on one of them leads to pages of the same one,
-where the same people have their accounts and rights. Nothing else in the console, nor in what registers links with it,
-reverses an address of the admin.
+A project may have several admin sites under any names. A page of one site links to pages of the same site only, where
+the user's account and permissions apply. Nothing else in the console, nor in what registers links with it, reverses
+an admin URL.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from django.utils.http import urlencode
 
 
 def find_url(site: str, page: str, *args: Any, query: Mapping[str, str | int] | None = None) -> str:
-    """Return the address of a page of the admin; empty where the site does not have it.
+    """Return the URL of an admin page; empty where the site does not have the page.
 
-    ``site``: the name of the site. ``page``: as the admin calls it, such as ``orders_order_changelist``.
+    ``site``: name of the site. ``page``: name of the URL, such as ``orders_order_changelist``.
     """
     try:
         url = reverse(f"admin:{page}", args=args, current_app=site)
@@ -29,7 +29,7 @@ def find_url(site: str, page: str, *args: Any, query: Mapping[str, str | int] | 
 
 
 def find_saga_url(site: str, saga_id: UUID | None, *, tab: str = "") -> str:
-    """Return the page of a saga; empty without a saga, and where the site does not have the page."""
+    """Return the URL of a saga's page; empty without a saga, and where the site does not have the page."""
     if saga_id is None:
         return ""
     return find_url(site, "sagas_saga_change", saga_id, query={"tab": tab} if tab else None)

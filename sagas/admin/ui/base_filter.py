@@ -1,4 +1,4 @@
-"""Read parameters of a URL strictly, and the base of the list's filters: one value, kept in the URL."""
+"""Strict reading of URL parameters, and the base class of the list's filters."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from .selection import parse_number
 
 
 class QueryRefused(Exception):
-    """Report a query of the list that cannot be followed; it says what would be understood."""
+    """Invalid query parameters; the message names what is accepted."""
 
 
 class CriterionFilter(SimpleListFilter):
-    """A criterion of ``SagaFilter``, drawn beside the list: no rows are shown for a value that it refuses."""
+    """Filter beside the list for one criterion of ``SagaFilter``; a refused value shows no rows."""
 
     template = "admin/sagas/filters/choice.html"
 
     def has_output(self) -> bool:
-        """Return whether it is shown; one for free values works although it has no choices."""
+        """Return True: a filter for free values works without choices."""
         return True
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Saga]) -> QuerySet[Saga]:
-        """Return the rows that pass."""
+        """Return the rows that match the value."""
         value = self.value()
         return queryset if value is None else narrow_list(queryset, {str(self.parameter_name): value})
 
 
 def narrow_list(queryset: QuerySet[Saga], given: dict[str, Any]) -> QuerySet[Saga]:
-    """Return the rows that a filter means.
+    """Return the rows that match the parameters.
 
     Raises: IncorrectLookupParameters.
     """
@@ -47,9 +47,9 @@ def narrow_list(queryset: QuerySet[Saga], given: dict[str, Any]) -> QuerySet[Sag
 
 
 def read_once(request: HttpRequest, name: str) -> str:
-    """Return a parameter of the URL; empty when it is not there.
+    """Return a URL parameter; empty when it is absent.
 
-    Raises: QueryRefused when it comes several times: nobody knows which one is meant.
+    Raises: QueryRefused when it is repeated, which is ambiguous.
     """
     values = request.GET.getlist(name)
     if len(values) > 1:
@@ -58,7 +58,7 @@ def read_once(request: HttpRequest, name: str) -> str:
 
 
 def read_choice(request: HttpRequest, name: str, choices: Collection[str]) -> str:
-    """Return a parameter of the URL that is one of a few; empty when it is not there, or empty.
+    """Return a URL parameter with fixed choices; empty when it is absent or empty.
 
     Raises: QueryRefused.
     """
@@ -69,7 +69,7 @@ def read_choice(request: HttpRequest, name: str, choices: Collection[str]) -> st
 
 
 def read_number(request: HttpRequest, name: str, *, highest: int | None = None) -> int | None:
-    """Return a number from 1 on out of the URL, from where a list goes on; None when it is not there, or empty.
+    """Return a URL parameter for a list position, a number of at least 1; None when it is absent or empty.
 
     Raises: QueryRefused.
     """

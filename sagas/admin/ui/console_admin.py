@@ -1,4 +1,4 @@
-"""The part of the sagas' admin that its pages build on: how they are rendered, refused and linked."""
+"""Base class of the saga admin, on which its pages rely for rendering, refusals and links."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .view_only import REFUSED, ViewOnlyAdmin
 
 
 class ConsoleAdmin(ViewOnlyAdmin):
-    """Base of ``SagaAdmin``; the pages about sagas take it, so that they need not know the class that leads to them."""
+    """Base of ``SagaAdmin``; pages about sagas depend on it rather than on the class that routes to them."""
 
     def get_links(self, saga: Saga, keys: Mapping[str, str]) -> list[links.Link]:
-        """Return links to the pages of what the saga is about; by default those that apps have registered.
+        """Return links to pages of the saga's business objects; by default those of registered resolvers.
 
-        A link that names a page of the admin leads to it on this site, or is left out where the site does not have it.
+        A link that names an admin page leads to it on this site, or is left out where the site does not have the page.
         """
         return links.list_links(saga, keys)
 
     def refuse_query(self, request: HttpRequest, refusal: str, status: int = 400) -> HttpResponse:
-        """Say what of a query is wrong, and lead to the list and its views; show no rows."""
+        """Return a page that says what is wrong with the query and links to the list and its views; it has no rows."""
         context = {
             "title": "Sagas", "refusal": refusal, "nothing": "No saga is shown.",
             "saga_views": saved_views.list_views(request),

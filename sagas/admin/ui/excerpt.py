@@ -1,4 +1,4 @@
-"""Cut what errors and people say to one line, and say of a repeat that it is one."""
+"""Excerpts: errors and operators' texts in one line, and repeats as a reference."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ MAX_LINE_CHARS = 48
 
 @dataclass(frozen=True, kw_only=True)
 class Folded:
-    """Show a text in one line."""
+    """Text cut to one line."""
 
     line: str
-    """Its beginning, or where the same was said before."""
+    """Its beginning, or a reference to the same text before."""
     whole: str = ""
-    """All of it; empty when the line says it all."""
+    """The whole text; empty when the line holds all of it."""
 
 
 def fold(text: str, *, repeats: str = "") -> Folded:
-    """Return a text in one line. ``repeats``: where the same was said before, if it was."""
+    """Return a text cut to one line. ``repeats``: where the same text came before, if it did."""
     if repeats and text:
         return Folded(line=f"same as {repeats}", whole=text)
     first, *more = text.strip().splitlines() or [""]
@@ -28,7 +28,7 @@ def fold(text: str, *, repeats: str = "") -> Folded:
 
 
 def fold_error(text: str, *, repeats: str = "") -> Folded:
-    """Return an error (class and message) in one line, its class without the modules."""
+    """Return an error (class and message) cut to one line, its class without the module."""
     if repeats and text:
         return fold(text, repeats=repeats)
     path, colon, message = text.partition(":")

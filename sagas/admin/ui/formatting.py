@@ -1,4 +1,4 @@
-"""Show moments and spans of time, and know who may see payloads."""
+"""Formatting of moments and durations, and the permission to see payloads."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ PAYLOAD_PERMISSION = "sagas.view_payload"
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """Show a point in time."""
+    """Point in time as a page shows it."""
 
     iso: str
-    """For machines."""
+    """ISO 8601 in UTC."""
     text: str
-    """To the second."""
+    """Text to the second."""
     distance: str
-    """From now."""
+    """Distance from now in words."""
 
 
 def show_moment(moment: datetime, now: datetime) -> Moment:
-    """Return a point in time for a person."""
+    """Return a point in time as a page shows it."""
     return Moment(iso=in_utc(moment).isoformat(), text=describe_moment(moment), distance=describe_distance(moment, now))
 
 
 def show_duration(started_at: datetime | None, ended_at: datetime | None, now: datetime) -> str:
-    """Return how long something took, or has taken so far; empty when it has not begun."""
+    """Return a duration in words, up to now if it has not ended; empty if it has not begun."""
     if started_at is None:
         return ""
     return describe_span(ended_at - started_at) if ended_at else f"{describe_span(now - started_at)} so far"
 
 
 def may_see_payloads(user: Any) -> bool:
-    """Tell whether a person may see inputs, results and error texts."""
+    """Return whether a user may see inputs, results and error texts."""
     return bool(user.has_perm(PAYLOAD_PERMISSION))

@@ -1,4 +1,4 @@
-"""Make the groups that people are put into."""
+"""Permission groups of the console: viewers, operators, supervisors."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 
 def ensure_groups(using: str = DEFAULT_DB_ALIAS, *, known: frozenset[str] | None = None) -> None:
-    """Make the groups; give new ones all of their permissions, and those that were there the new permissions alone.
+    """Create the groups; a new group gets all its permissions, an existing one only permissions that are new.
 
-    So what an administrator took from a group, or gave to it, stays. ``known``: the permissions that were there before;
-    by default those that are there now.
+    So an administrator's changes to a group stay. ``known``: permissions that existed before; by default those that
+    exist now.
 
-    Tx: none needed; doing it twice changes nothing.
+    Tx: none needed; it is idempotent.
     """
     known = read_permissions(using) if known is None else known
-    # The order of INSTALLED_APPS decides whether the permissions are there yet.
+    # The order of INSTALLED_APPS decides whether the permissions exist yet.
     create_permissions(apps.get_app_config("sagas"), verbosity=0, using=using)
     own = Permission.objects.using(using).filter(content_type__app_label="sagas")
     permissions = {permission.codename: permission for permission in own}
@@ -55,7 +55,7 @@ def ensure_groups(using: str = DEFAULT_DB_ALIAS, *, known: frozenset[str] | None
 
 
 def read_permissions(using: str) -> frozenset[str]:
-    """Return the codes of this app's permissions that a database has; none where it has no such table yet."""
+    """Return the codenames of this app's permissions in a database; none before their table exists."""
     tables = {Permission._meta.db_table, ContentType._meta.db_table}
     if not tables <= set(connections[using].introspection.table_names()):
         return frozenset()
@@ -64,19 +64,19 @@ def read_permissions(using: str) -> frozenset[str]:
 
 
 def note_permissions_before_migrate(app_config: AppConfig, using: str, **_: Any) -> None:
-    """Receive pre_migrate of this app: when the groups are made, others may have made new permissions already."""
+    """Record the permissions on pre_migrate: before the groups are made, other receivers may create new ones."""
     if _holds_accounts(using):
         _known_before[using] = read_permissions(using)
 
 
 def ensure_groups_after_migrate(app_config: AppConfig, using: str, **_: Any) -> None:
-    """Receive post_migrate of this app; does nothing for a database that holds no accounts."""
+    """Create the groups on post_migrate; do nothing for a database without accounts."""
     if _holds_accounts(using):
         ensure_groups(using, known=_known_before.pop(using, None))
 
 
 _known_before: dict[str, frozenset[str]] = {}
-"""Permissions by database, from before the migration that is running in this process."""
+"""Permissions by database, from before the migration that runs in this process."""
 
 
 def _holds_accounts(using: str) -> bool:

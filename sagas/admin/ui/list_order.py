@@ -1,4 +1,4 @@
-"""The order of the list, and the place in it to go on from: how to leaf beyond the first pages."""
+"""Order of the list, and keyset pagination beyond its first pages."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ ORDERS: dict[str, tuple[OrderBy, ...]] = {
 
 
 class OrderFilter(SimpleListFilter):
-    """Choose what comes first."""
+    """Filter that chooses the order of the list."""
 
     title = "order"
     parameter_name = "by"
     template = "admin/sagas/filters/choice.html"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        """Return the orders beside the usual one."""
+        """Return the orders other than the default."""
         return [(SLOWEST, "Slowest, of the closed ones"), (LONGEST, "Longest open")]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """Return the choices; the first one is the usual order. Each begins at its own beginning."""
+        """Yield the choices, the default order first; each link drops the list position."""
         values = [None, *(value for value, _ in self.lookup_choices)]
         for value, choice in zip(values, super().choices(changelist), strict=True):
             query = changelist.get_query_string({self.parameter_name: value, PlaceFilter.parameter_name: None})
             yield {**choice, "query_string": query, **({} if value else {"display": "Newest"})}
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Saga]) -> QuerySet[Saga]:
-        """Return the rows that have a place in the order; ``find_order`` makes it."""
+        """Return the rows that the order applies to; ``find_order`` sorts them."""
         value = self.value()
         if value is None:
             return queryset
@@ -57,7 +57,7 @@ class OrderFilter(SimpleListFilter):
 
 
 class PlaceFilter(SimpleListFilter):
-    """Go on with what comes behind a saga in the order of the list: how to leaf beyond the first pages."""
+    """Filter that continues the list after a saga in its order (keyset pagination)."""
 
     title = "place in the list"
     parameter_name = "before"
@@ -68,7 +68,7 @@ class PlaceFilter(SimpleListFilter):
         super().__init__(request, *args)
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        """Return the place of the URL."""
+        """Return the position in the URL."""
         value = self.value()
         if value is None:
             return []
@@ -79,13 +79,13 @@ class PlaceFilter(SimpleListFilter):
         return [(value, f"{word} {describe_moment(place[0])}" if place else "")]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """Return the choices; the first one leads back."""
+        """Yield the choices; the first one leads back to the beginning."""
         first, *others = super().choices(changelist)
         yield {**first, "display": "From the beginning" if self.order else "From the newest"}
         yield from others
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Saga]) -> QuerySet[Saga]:
-        """Return the rows that come later."""
+        """Return the rows after the position."""
         value = self.value()
         if value is None:
             return queryset
@@ -101,19 +101,19 @@ class PlaceFilter(SimpleListFilter):
 
 
 def find_order(request: HttpRequest) -> tuple[OrderBy, ...] | None:
-    """Return the order that the URL asks for, or None for the usual one."""
+    """Return the order in the URL, or None for the default one."""
     return ORDERS.get(request.GET.get(OrderFilter.parameter_name, ""))
 
 
 def describe_place(saga: Saga, order: str = "") -> str:
-    """Return the place of a saga in the list, as the URL holds it: its start and id, or in SLOWEST what it took."""
+    """Return the position of a saga for the URL: its start, in SLOWEST its duration, and its id."""
     if order == SLOWEST and saga.closed_at is not None:
         return f"{(saga.closed_at - saga.created_at) // timedelta(microseconds=1)}~{saga.pk}"
     return write_place(saga.created_at, saga.pk)
 
 
 def parse_slow_place(text: str) -> tuple[timedelta, UUID] | None:
-    """Return what a saga took and its id, of a place in the order of the slowest, or None when it is none."""
+    """Return duration and id of a position in the order of the slowest, or None when it is invalid."""
     took, _, pk = text.partition("~")
     try:
         return (timedelta(microseconds=int(took)), UUID(pk)) if MICROSECONDS.fullmatch(took) else None

@@ -1,4 +1,4 @@
-"""Parts of an open page as they are now: an ETag answers that nothing has changed."""
+"""Responses with the current parts of an open page; an ETag detects that nothing has changed."""
 
 from __future__ import annotations
 
@@ -19,42 +19,41 @@ from django.utils.http import parse_etags
 from ...operators.presentation.times import describe_moment
 from .groups import OPERATE, SUPERVISE, VIEW
 
-OPEN_SECONDS, CLOSED_SECONDS = 10, 60  # how old what a page says of the present may be
+OPEN_SECONDS, CLOSED_SECONDS = 10, 60  # how old relative times on a page may be
 CODES = (*VIEW, *OPERATE, *SUPERVISE)
 
 
 def answer_parts(
     request: HttpRequest, templates: Mapping[str, str], context: dict[str, Any], *, news: str
 ) -> HttpResponse:
-    """Return parts of a page that is cheap to make, or that they are what the asker has. The caller has checked the
-    permission."""
+    """Return parts of a page that is cheap to render, or 304. The caller has checked the permission."""
     parts = _render(request, templates, context)
     etag = f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
     return answer_unchanged(etag) if is_known(request, etag) else _say(parts, etag, news=news)
 
 
 def make_stamp(request: HttpRequest, facts: Iterable[Any], read_at: datetime, *, is_open: bool) -> str:
-    """Return the ETag. Who may do more sees more, so it holds the permissions as well."""
-    # Of all that an account can be asked, the admin needs has_perm alone.
+    """Return the ETag. The page depends on the user's permissions, so it covers them too."""
+    # has_perm is the only permission method that the admin requires of a user model.
     person = [request.user.pk, [code for code in CODES if request.user.has_perm(f"sagas.{code}")]]
     bucket = int(read_at.timestamp()) // (OPEN_SECONDS if is_open else CLOSED_SECONDS)
     return f'"{hashlib.sha256(repr([person, *facts, bucket]).encode()).hexdigest()[:32]}"'
 
 
 def is_known(request: HttpRequest, etag: str) -> bool:
-    """Return whether the browser has what carries this ETag."""
+    """Return whether the browser already has this version."""
     return etag in parse_etags(request.headers.get("If-None-Match", ""))
 
 
 def answer_unchanged(etag: str) -> HttpResponse:
-    """Return that nothing has changed."""
+    """Return 304 Not Modified."""
     return HttpResponseNotModified(headers={"ETag": etag})
 
 
 def answer_rendered(
     request: HttpRequest, etag: str, templates: Mapping[str, str], context: dict[str, Any], *, news: str
 ) -> HttpResponse:
-    """Return parts, rendered, under an ETag that stands for them."""
+    """Return rendered parts under their ETag."""
     return _say(_render(request, templates, context), etag, news=news)
 
 
@@ -63,7 +62,7 @@ def _render(request: HttpRequest, templates: Mapping[str, str], context: dict[st
 
 
 def _say(parts: Mapping[str, str], etag: str, *, news: str) -> HttpResponse:
-    """Return the parts. Shape: ``{"at": text, "news": text, "parts": {selector: HTML}}``."""
+    """Return the JSON response. Shape: ``{"at": text, "news": text, "parts": {selector: HTML}}``."""
     return JsonResponse(
         {"at": describe_moment(datetime.now(UTC)), "news": news, "parts": parts}, headers={"ETag": etag}
     )

@@ -1,4 +1,4 @@
-"""Count no further than a person would leaf."""
+"""Paging with a capped count and strict page numbers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 MAX_SHOWN_CHARS = 20
-MAX_COUNT = 1_000  # twenty pages; whoever looks for more filters or searches
-PAGE = re.compile(r"[1-9][0-9]{0,6}")  # a greater number says nothing to anybody
+MAX_COUNT = 1_000  # twenty pages; filters and search lead further
+PAGE = re.compile(r"[1-9][0-9]{0,6}")  # no list has more pages
 
 
 class PagedList(ChangeList):
-    """A list that has the pages that it has: the admin shows the first one instead of one that there is not.
+    """List that refuses a page that does not exist; the admin would show the first one instead.
 
     Raises: IncorrectLookupParameters.
     """
@@ -40,29 +40,29 @@ class PagedList(ChangeList):
             super().get_results(request)
         except IncorrectLookupParameters as error:
             raise IncorrectLookupParameters(f"The list has no page {self.page_num}.") from error
-        # A list that fits on one page is not divided, and the admin does not look at the number.
+        # The admin ignores the page number of a list that fits on one page.
         if self.page_num > self.paginator.num_pages:
             raise IncorrectLookupParameters(f"The list has no page {self.page_num}.")
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when it runs
-    """Count up to MAX_COUNT rows: an exact count reads every row of a table with millions of them."""
+    """Paginator that counts up to MAX_COUNT rows: an exact count would read every row of a table with millions."""
 
     @cached_property
     def count(self) -> int:
-        """How many rows can be leafed through."""
+        """Number of rows that have a page."""
         return min(self._seen, MAX_COUNT)
 
     @cached_property
     def is_capped(self) -> bool:
-        """Tell whether there are more."""
+        """Whether there are more rows."""
         return self._seen > MAX_COUNT
 
     @cached_property
     def _seen(self) -> int:
         rows = self.object_list
         if isinstance(rows, QuerySet):
-            # In the order of the list, whose index it takes. In none, the planner expects to meet a thousand soon, and
-            # reads the table from its old end although all that pass are at the new one.
+            # Ordered as the list, to use its index. Without an order, the planner expects to find a thousand matches
+            # soon and reads the table from its old end, although all matches are at the new one.
             return rows[: MAX_COUNT + 1].count()
         return len(rows)

@@ -1,4 +1,4 @@
-"""Lead from page to page: the built-in views of the list, and what else there is about sagas."""
+"""Saved views of the list, and links to the other pages about sagas."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ NO_FILTERS = frozenset({"p", "e"})
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Lead to the list under built-in filters."""
+    """Saved view: a link to the list with built-in filters."""
 
     label: str
-    """What it shows."""
+    """Name of the view."""
     url: str
-    """Its address."""
+    """URL of the list with its filters."""
     is_current: bool
-    """Whether the list shows just that."""
+    """Whether the list shows exactly this view."""
 
 
 def list_views(request: HttpRequest) -> list[View]:
-    """Return the built-in views of the list."""
+    """Return the saved views of the list."""
     site = site_of(request)
     now = {name: value for name, value in request.GET.items() if name not in NO_FILTERS}
     return [View(label=label, url=list_url(site, **query), is_current=now == query) for label, query in VIEWS.items()]
 
 
 def list_pages(request: HttpRequest) -> list[Link]:
-    """Return the other pages about sagas, and the ways to take along what the list shows."""
+    """Return links to the other pages about sagas, and to exports of what the list shows."""
     query = request.GET.copy()
     for name in NO_FILTERS:
         query.pop(name, None)
@@ -58,5 +58,5 @@ def list_pages(request: HttpRequest) -> list[Link]:
 
 
 def list_url(site: str, **query: str) -> str:
-    """Return the address of the list under filters; empty where the site does not have the list."""
+    """Return the URL of the list with filters; empty where the site does not have the list."""
     return find_url(site, "sagas_saga_changelist", query=query)

@@ -1,6 +1,6 @@
-"""Read from the URL of a saga's page what the reader wants to see of it, and write it there again.
+"""What the URL of a saga's page selects: view, step, history filter and list positions.
 
-One selection for all tabs: the step chosen in one of them is chosen in the others.
+All tabs share one selection: a step selected in one of them is selected in the others.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 
 from django.utils.http import urlencode
 
-MAX_NUMBER_CHARS = 18  # what a bigint surely holds
+MAX_NUMBER_CHARS = 18  # always fits a bigint
 MAX_NAME_CHARS = 60  # of a step
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class Tab(StrEnum):
-    """Name the views of one saga."""
+    """Views of one saga."""
 
     GRAPH = "graph"
     TIMELINE = "timeline"
@@ -28,7 +28,7 @@ class Tab(StrEnum):
 
 
 class Only(StrEnum):
-    """Name what history is narrowed to."""
+    """Filters of the history."""
 
     ALL = ""
     FAILURES = "failures"
@@ -37,21 +37,21 @@ class Only(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Say what is shown of a saga."""
+    """What is shown of a saga."""
 
     tab: Tab = Tab.GRAPH
     """The view."""
     step: str = ""
-    """The step that is chosen; empty: none."""
+    """The selected step; empty: none."""
     only: Only = Only.ALL
-    """Which history."""
+    """Filter of the history."""
     attempts_before: int | None = None
-    """Attempts older than this one (its id); None: the newest."""
+    """Show attempts older than this id; None: the newest."""
     history_before: int | None = None
-    """History older than this number; None: the newest."""
+    """Show history before this number; None: the newest."""
 
     def url(self, **changes: Any) -> str:
-        """Return the query of the same page with changes; what is not set is not written."""
+        """Return the query string of this selection with changes; empty values are left out."""
         wanted = replace(self, **changes)
         values = {
             "tab": wanted.tab.value,
@@ -63,12 +63,12 @@ class Selection:
         return f"?{urlencode({name: value for name, value in values.items() if value})}"
 
     def url_of_tab(self, tab: Tab, step: str | None = None) -> str:
-        """Return the query of a view from its beginning, with this step chosen, else the present one."""
+        """Return the query string of a view from its beginning, with the given or else the current step selected."""
         return Selection(tab=tab, step=self.step if step is None else step).url()
 
 
 def parse_selection(params: Mapping[str, Any]) -> Selection:
-    """Return what a URL asks for; what it says wrong counts as not said."""
+    """Return the selection of a URL; an invalid value counts as absent."""
     return Selection(
         tab=_parse(Tab, params.get("tab"), Tab.GRAPH),
         step=str(params.get("step") or "")[:MAX_NAME_CHARS].replace("\x00", ""),
@@ -79,7 +79,7 @@ def parse_selection(params: Mapping[str, Any]) -> Selection:
 
 
 def parse_number(text: str | None) -> int | None:
-    """Return a positive number out of a URL, or None when it is none."""
+    """Return the whole number in a URL parameter, or None when it is none."""
     if not text or not (text.isascii() and text.isdigit()) or len(text) > MAX_NUMBER_CHARS:
         return None
     return int(text)

@@ -1,4 +1,4 @@
-"""Choose the window of time that a page looks at."""
+"""Time window of a page, read from its URL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PARAMETER = "span"
 
 
 def find_window(request: HttpRequest, default: str) -> TimeWindow:
-    """Return the window of a URL, or the default one where it names none.
+    """Return the time window of a URL, or the default one.
 
     Raises: QueryRefused.
     """

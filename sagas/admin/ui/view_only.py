@@ -1,4 +1,4 @@
-"""Refuse to add, change and delete rows by hand, to everybody."""
+"""Read-only base class of the console's admins, and its columns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REFUSED = "admin/sagas/refused.html"
 
 
 class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic when it runs
-    """Let those look who have the view permission, and nobody do more."""
+    """Read-only admin: the view permission shows rows, and no permission allows changes."""
 
     actions = None
     change_list_template = "admin/sagas/plain_list.html"
@@ -34,9 +34,9 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
         js = (Script("sagas/console.js", defer=True),)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show the rows under their name; nothing is selected here, as the admin's own title says.
+        """Show the list under the model's name; the admin's own title asks to select a row.
 
-        A query that cannot be followed is answered with 400 and without rows.
+        An invalid query returns 400 without rows.
         """
         context = {"title": self.list_title, **(extra_context or {})}
         try:
@@ -46,23 +46,23 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
         return response
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Return the rows of the engine's database, whatever a router says of reading."""
+        """Return the rows of the engine's database, whatever a router returns for reads."""
         rows: QuerySet[Any] = super().get_queryset(request)
         return rows.using(engine_database())
 
     @property
     def list_title(self) -> str:
-        """What the list is called."""
+        """Title of the list."""
         return str(self.opts.verbose_name_plural).capitalize()
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[PagedList]:
-        """Return the list that knows its pages."""
+        """Return the list class that refuses pages that do not exist."""
         return PagedList
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Return the list.
 
-        Raises: QueryRefused; the admin itself would show everything instead.
+        Raises: QueryRefused for an invalid query; the admin itself would show every row instead.
         """
         try:
             found: ChangeList = super().get_changelist_instance(request)
@@ -71,14 +71,14 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
         return found
 
     def refuse_query(self, request: HttpRequest, refusal: str, status: int = 400) -> HttpResponse:
-        """Say what of a query is wrong, and lead to the list; show no rows."""
+        """Return a page that says what is wrong with the query and links to the list; it has no rows."""
         context = {"title": self.list_title, "refusal": refusal, "nothing": "Nothing is shown."}
         return self.render(request, REFUSED, context, status)
 
     def render(
         self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200
     ) -> TemplateResponse:
-        """Return a page of the console."""
+        """Return a page of the console with the site's context."""
         request.current_app = self.admin_site.name
         list_url = find_url(self.admin_site.name, f"{self.opts.app_label}_{self.opts.model_name}_changelist")
         shared = {"opts": self.opts, "media": self.media, "list_url": list_url, "list_title": self.list_title}
@@ -86,20 +86,20 @@ class ViewOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
         return TemplateResponse(request, template, whole, status=status)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
+        """Return False."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
+        """Return False."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
+        """Return False."""
         return False
 
 
 def moment_column(field: str, label: str) -> Callable[[Any, Any], str | None]:
-    """Return a column that shows a moment as all of the console does; the admin's own is local and names no zone."""
+    """Return a column with a moment in the console's format; the admin's own is local and names no zone."""
 
     @admin.display(description=label, empty_value="-")
     def show(_admin: Any, row: Any) -> str | None:
@@ -110,7 +110,7 @@ def moment_column(field: str, label: str) -> Callable[[Any, Any], str | None]:
 
 
 def number_column(field: str, label: str) -> Callable[[Any, Any], str]:
-    """Return a column that shows a number digit by digit; the admin's own groups its digits as the locale does."""
+    """Return a column with a number without separators; the admin's own groups digits by locale."""
 
     @admin.display(description=label)
     def show(_admin: Any, row: Any) -> str:
@@ -120,7 +120,7 @@ def number_column(field: str, label: str) -> Callable[[Any, Any], str]:
 
 
 def text_column(field: str, label: str) -> Callable[[Any, Any], str]:
-    """Return a column that shows a text from outside: the admin's own shows it as it is."""
+    """Return a column with an external text, isolated and with hidden characters visible, unlike the admin's own."""
 
     @admin.display(description=label)
     def show(_admin: Any, row: Any) -> str:
@@ -130,5 +130,5 @@ def text_column(field: str, label: str) -> Callable[[Any, Any], str]:
 
 
 def engine_database() -> str:
-    """Return the alias that sagas are read from."""
+    """Return the alias of the engine's database."""
     return get_settings().database
