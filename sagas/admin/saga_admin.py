@@ -62,7 +62,7 @@ class SagaList(PagedList):
         return self.search.narrow(self.unsearched) if self.search else self.unsearched
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the page; a search that matches very many keys covers the newest sagas only, and the page says so."""
+        """Read the page; a search for what very many keys begin with covers the newest sagas only, and says so."""
         whole, oldest = self.queryset, None
         if self.search:
             self.queryset, oldest = self.search.narrow_newest(self.unsearched)

@@ -60,7 +60,7 @@ class SampleRow:
     step: str
     """Current step."""
     refusal: str
-    """Why the operation would be refused now; empty when it would be performed."""
+    """Why the operation would do nothing now; empty when it would be performed."""
 
 
 @dataclass(frozen=True, kw_only=True)
