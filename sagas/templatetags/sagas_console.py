@@ -9,6 +9,7 @@ from django.forms import Media, Script
 from django.template.context import Context
 from django.utils.safestring import SafeString
 
+from ..operators.presentation.drawing.charts import Chart
 from ..operators.presentation.texts import set_apart, show_invisible
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ def foreign_lines(value: Any) -> SafeString:
 def visibly(value: Any) -> str:
     """Return an external text for an attribute or a title, which cannot hold elements; it still needs escaping."""
     return show_invisible(str(value))
+
+
+@register.filter
+def picture(chart: Chart) -> SafeString:
+    """Return the drawing of a chart; every text in it is escaped already."""
+    return SafeString(chart.svg)
 
 
 @register.simple_tag(takes_context=True)

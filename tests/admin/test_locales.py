@@ -78,7 +78,7 @@ def make_large_bulk(saga: Saga, *, is_running: bool) -> SagaBulk:
 
 def find_grouped(text: str) -> set[str]:
     """Return the large numbers of these tests that are written with marks between their digits."""
-    patterns = ["[^0-9]".join(f"{number:,}".split(",")) for number in LARGE]
+    patterns = ["[^0-9a-f]".join(f"{number:,}".split(",")) for number in LARGE]
     return set(re.findall(rf"(?<!\d)(?:{'|'.join(patterns)})(?!\d)", text))
 
 

@@ -319,7 +319,7 @@ def test_celery_tells_nothing_of_a_message_that_fails(monkeypatch: pytest.Monkey
         password = PASSWORD  # noqa: F841 - what a report would show
         raise RuntimeError(ALL)
 
-    monkeypatch.setattr("sagas.engine.advance", fail)
+    monkeypatch.setattr("sagas.engine.advance.advance", fail)
     saga_id = "01890000-0000-7000-8000-000000000001"
     with listening() as log:
         failed = tasks.advance.apply(args=[saga_id])

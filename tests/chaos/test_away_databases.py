@@ -179,7 +179,7 @@ def test_workers_in_a_step_keep_their_answer_through_the_end_of_the_server(estat
 
         end(estate)
         for number in placed:
-            marks.let_go(number)
+            marks.release(number)
 
         assert_taken_up(estate, placed, name)
     assert worker.is_running

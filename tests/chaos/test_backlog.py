@@ -58,7 +58,7 @@ def test_bell_counts_what_waits_in_the_broker(quiet_shop: Shop) -> None:
     ask_valkey(quiet_shop.broker, "FLUSHALL")
     code = """
 from uuid import uuid4
-from sagas import wakeup
+from sagas.engine.notify import wakeup
 def count():
     wakeup._sender.flush(10)
     wakeup.count_waiting("sagas")

@@ -61,7 +61,7 @@ def test_no_lease_is_stolen_and_nothing_tried_early(quiet_shop: Shop, marks: Mar
     )
     stood_at = read_clock(shop)
     wait_until(lambda: read_clock(shop) > stood_at + STANDS_FOR, "a while has passed", pause_seconds=LOOK_SECONDS)
-    marks.let_go(standing)
+    marks.release(standing)
 
     shop.wait_for(standing, "confirmed")
     for number, status in numbers.items():

