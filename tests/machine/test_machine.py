@@ -26,7 +26,7 @@ from .stage import Does
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("apart")]
 
 # About half a minute of one processor for each hundred.
-EXAMPLES = 300 if IS_FULL else 100
+EXAMPLES = 300 if IS_FULL else 150
 MOVES = 30
 LONG_RUN = "SAGAS_MACHINE_EXAMPLES"
 REACHED = frozenset({
