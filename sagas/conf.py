@@ -1,4 +1,4 @@
-"""Read the engine's settings, one dict ``SAGAS`` in the project's settings, lazily and with defaults."""
+"""Engine settings: the dict ``SAGAS`` in the project's settings, read lazily, with defaults."""
 
 from __future__ import annotations
 
@@ -17,83 +17,83 @@ from .core.redaction.redactor import Redactor
 from .core.retry import RetryPolicy
 from .core.states import Direction
 
-HOURLY_SECONDS = 3600.0  # compensations never end for want of attempts; hourly hurts no participant
+HOURLY_SECONDS = 3600.0  # compensations are retried without limit; once an hour burdens no participant
 
 
 @dataclass(frozen=True, kw_only=True)
 class SagaSettings:
-    """Hold every engine setting; the names in ``SAGAS`` are these in upper case."""
+    """All engine settings; the keys of ``SAGAS`` are these names in upper case."""
 
     database: str = "default"
     """Alias of the engine's database."""
     default_queue: str = ""
-    """Queue of steps that name none; empty: Celery's ``task_default_queue``, which a worker serves unless told else."""
+    """Queue of steps that name none; empty: Celery's ``task_default_queue``, which workers consume by default."""
     wakeup: str = "celery"
-    """Who sends wake-ups: ``celery``; ``none``, which leaves everything to the sweep; or a function's dotted path."""
+    """How wake-ups are sent: ``celery``; ``none``, which relies on the sweep alone; or a function's dotted path."""
     wakeup_capacity: int = 10_000
-    """How many wake-ups one process keeps for a slow broker; more are dropped and left to the sweep."""
+    """Wake-ups that one process buffers for a slow broker; further ones are dropped and left to the sweep."""
     timeout: timedelta = timedelta(seconds=10)
-    """How long one attempt may take, for steps that say nothing else."""
+    """Time limit of one attempt, for steps that set none."""
     lease_margin: timedelta = timedelta(seconds=20)
-    """How much longer than the time-out an attempt's lease lasts."""
+    """Time by which an attempt's lease outlasts its time-out."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     """Budget and delays of actions that name none."""
     compensation_retry: RetryPolicy = field(
         default_factory=lambda: RetryPolicy(attempts=10, after_budget=HOURLY_SECONDS)
     )
-    """Budget and delays of compensations that name none: attempts go on hourly for ever."""
+    """Budget and delays of compensations that name none; after the budget they are retried hourly without limit."""
     poll_after: timedelta = timedelta(seconds=5)
-    """When a step in progress is asked again if it names no time."""
+    """Delay until a step in progress is polled again, unless it names one."""
     hook_timeout: timedelta = timedelta(seconds=10)
-    """How long a worker waits for a hook of ``Meta.on_closed``; one that takes longer is called again."""
+    """How long a worker waits for a hook of ``Meta.on_closed``; a slower one is called again."""
     time_slice: timedelta = timedelta(seconds=10)
-    """How long one task keeps working on its saga before it sends a wake-up for another."""
+    """How long one task works on its saga before it sends a wake-up for another task."""
     wakeup_interval: timedelta = timedelta(seconds=5)
-    """A due saga is woken at most this often over all sweepers."""
+    """Minimum time between two wake-ups of a due saga, over all sweepers."""
     sweep_interval: timedelta = timedelta(seconds=2)
-    """How often a worker sweeps."""
+    """Time between two sweeps of a worker."""
     sweep_runs: bool = False
-    """Whether a worker's sweeper executes what is due, one saga after the other, while no wake-up can come in."""
+    """Whether a worker's sweeper executes due sagas, one after the other, while no wake-ups can arrive."""
     sweep_page: int = 200
-    """How many due sagas one sweep wakes."""
+    """Number of due sagas that one sweep wakes."""
     result_max_bytes: int = 64 * 1024
-    """The largest result of a step that is stored."""
+    """Largest step result that is stored."""
     barrier_retention: timedelta = timedelta(days=90)
-    """How long tombstones and stored results outlive anything that could still be delivered."""
+    """How long barrier rows are kept: longer than any call or message can still be delivered."""
     access_retention: timedelta = timedelta(days=400)
-    """How long it is kept who saw payloads, and who confirmed and stopped a bulk."""
+    """How long records of payload accesses, and of who confirmed and stopped bulks, are kept."""
     worker_seen_within: timedelta = timedelta(seconds=30)
-    """A sweeper not seen for this long counts as gone."""
+    """Time after its last heartbeat at which a sweeper counts as gone."""
     signing_keys: list[str] = field(default_factory=list)
-    """Secrets that sign operations: the first one signs, all verify. None: Django's SECRET_KEY and its fallbacks."""
+    """Secrets that sign operations: the first signs, all verify. Empty: Django's SECRET_KEY and its fallbacks."""
     bulk_rate: int = 20
-    """On how many sagas a second one bulk acts, over all workers."""
+    """Sagas per second that one bulk acts on, over all workers."""
     bulk_max: int = 100_000
-    """How many sagas one bulk may have; a larger set is refused. Freezing 100,000 took 5 s on two busy cores."""
+    """Maximum number of sagas in one bulk; a larger set is refused. Freezing 100,000 took 5 s on two busy cores."""
     bulk_confirm_within: timedelta = timedelta(hours=1)
-    """How long after its sagas were frozen a bulk may be confirmed."""
+    """How long a bulk may be confirmed after its sagas were frozen."""
     on_attention: list[str] = field(default_factory=list)
-    """Dotted paths of functions of one ``sagas.alerts.Alert``, called when a saga begins to need a person."""
+    """Dotted paths of functions of one ``sagas.alerts.Alert``, called when a saga begins to need an operator."""
     console_url: str = ""
-    """Where the admin is, for links in alerts: ``https://shop.example.com/admin/``."""
+    """URL of the admin, for links in alerts: ``https://shop.example.com/admin/``."""
     alert_timeout: timedelta = timedelta(seconds=5)
     """How long the senders of ``sagas.alerts`` wait for a mail server or a webhook."""
     alert_emails: list[str] = field(default_factory=list)
-    """Who gets the mails of ``sagas.alerts.send_mail``; nobody: Django's ADMINS."""
+    """Recipients of ``sagas.alerts.send_mail``; empty: Django's ADMINS."""
     alert_webhook_url: str = field(default="", repr=False)
-    """Where ``sagas.alerts.send_webhook`` posts to."""
+    """URL that ``sagas.alerts.send_webhook`` posts to."""
     alert_webhook_secret: str = field(default="", repr=False)
-    """What it signs with; empty: no signature."""
+    """Key that signs webhooks; empty: they are not signed."""
     redact_keys: list[str] = field(default_factory=list)
-    """More names, or parts of names, whose values are secrets and are stored nowhere."""
+    """Further names, or parts of names, whose values are secrets and are never stored."""
     redact_patterns: dict[str, str] = field(default_factory=dict)
-    """More shapes of secrets: regular expressions by what the mask shall say, such as ``{"badge number": ...}``."""
+    """Further patterns of secrets: regular expressions by the label in the mask, such as ``{"badge number": ...}``."""
     redact_except: list[str] = field(default_factory=list)
-    """Names whose values are no secrets, whatever they look like."""
+    """Names whose values are never treated as secrets."""
 
     @cached_property
     def redactor(self) -> Redactor:
-        """What everything goes through before it is stored."""
+        """Redactor that all data passes through before it is stored."""
         return Redactor(
             keys=tuple(self.redact_keys), patterns=self.redact_patterns, exceptions=tuple(self.redact_except)
         )
@@ -109,17 +109,17 @@ class SagaSettings:
         return replace(policy, after_budget=HOURLY_SECONDS if slow is None else slow)
 
     def attempt_timeout(self, step: Step, direction: Direction) -> timedelta:
-        """Return how long one attempt may take."""
+        """Return the time limit of one attempt."""
         own = step.timeout if direction is Direction.ACTION else step.compensation_timeout or step.timeout
         return own or self.timeout
 
     def queue_of(self, step: Step) -> str:
-        """Return the queue that serves a step."""
+        """Return the queue of a step."""
         return step.queue or self.common_queue
 
     @property
     def common_queue(self) -> str:
-        """The queue of steps that name none, asked for anew: Celery's app may be made after this was read."""
+        """Queue of steps that name none. Not cached: Celery's app may be created after the settings were read."""
         return self.default_queue or str(current_app.conf.task_default_queue)
 
 

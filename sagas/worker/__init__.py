@@ -1,1 +1,1 @@
-"""Celery integration: what runs inside a worker beside the tasks."""
+"""Celery integration: code that runs inside a worker beside the tasks."""

@@ -1,13 +1,11 @@
-"""Give Celery the messages of a task in a form that cannot hurt the worker, and do not let it go deaf.
+"""Task strategy for Celery: survives malformed messages and lost acknowledgements.
 
-Celery takes a message apart in the worker's main process, and an error there is one of the whole worker: it ends, its
-broker gives the message back, and the next worker ends of it too. So a message is examined before Celery sees it, and
-what Celery sees is written anew. Whatever is raised after that is no fault of the message: with a pool that executes
-at once (``solo``), it is the task's.
+Celery parses a message in the worker's main process. An error there ends the whole worker; the broker redelivers the
+message, and it ends the next worker, too. So a message is examined before Celery sees it, and Celery gets a rewritten
+one. An error raised after that is not the message's: with a pool that executes at once (``solo``), it is the task's.
 
-Where the broker dies before a message is acknowledged, kombu (5.7) keeps it in the account of what the worker may have
-at once, for ever. A worker that may have no more stops reading from its broker, so it never learns that the connection
-is gone, nor makes another one.
+If the broker dies before a message is acknowledged, kombu (5.7) counts it against the prefetch limit for ever. A worker
+at its limit stops reading from its broker, so it never notices the lost connection and never reconnects.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """Return what handles the messages of a task: malformed ones are acknowledged with one line in the log."""
+    """Return the handler of a task's messages; it acknowledges malformed ones with one log line."""
     take = strategy.default(task, app, consumer, **options)
     strays = RareWarnings(logger)
 
@@ -38,7 +36,7 @@ def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callab
                 try:
                     return answer(*arguments, **named)
                 finally:
-                    # The answer, too, may only have been put off.
+                    # The acknowledgement itself may only have been scheduled.
                     consumer.call_soon(release, message)
 
             return answer_and_release
@@ -50,7 +48,7 @@ def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callab
             return None
         served = list_consumed(consumer)
         if envelope.queue and envelope.queue not in served:
-            # Executed here, they would come back at once for ever.
+            # Executed here, it would be sent again at once, for ever.
             strays.warn(
                 f"Wake-up for queue {envelope.queue!r} dropped: it came to a worker of {', '.join(served)}. Does"
                 " task_routes, or a binding at the broker, send it elsewhere? manage.py check tells."
@@ -64,15 +62,15 @@ def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callab
 
 
 def list_consumed(consumer: Any) -> list[str]:
-    """Return the queues that a worker consumes from, or will when it is connected again, under all their names."""
-    # There is none between two connections.
+    """Return the queues that a worker consumes from, or will after reconnecting, under all their names."""
+    # The task consumer is None between two connections.
     present = consumer.task_consumer
     queues = consumer.app.amqp.queues.consume_from.values() if present is None else present.queues
     return sorted({name for queue in list(queues) for name in (queue.name, queue.alias) if name})
 
 
 def drop(message: Any, consumer: Any, why: str = "") -> None:
-    """Acknowledge a message that is of no use, and log why."""
+    """Acknowledge a useless message, and log why."""
     if why:
         logger.warning(why)
     try:
@@ -82,9 +80,9 @@ def drop(message: Any, consumer: Any, why: str = "") -> None:
 
 
 def release(message: Any) -> None:
-    """Strike a message off its channel's account although the broker could not be told that it was taken.
+    """Remove a message from its channel's prefetch count although the broker got no acknowledgement.
 
-    Only where kombu keeps the account itself, as for Redis. A broker that lives gives the message out again, one day.
+    Only where kombu itself keeps the count, as for Redis. A broker that is alive redelivers the message eventually.
     """
     account = getattr(message.channel, "qos", None)
     if isinstance(account, virtual.QoS) and not message.acknowledged:
@@ -92,7 +90,7 @@ def release(message: Any) -> None:
 
 
 def _write(message: Any, envelope: Envelope, task: str, served: list[str]) -> Message:
-    """Return the message that Celery gets: it has the other's place at the broker, and nothing else of it."""
+    """Return the message that Celery gets: it shares only its delivery at the broker with the original."""
     delivery = message.delivery_info if isinstance(message.delivery_info, dict) else {}
     routing_key = delivery.get("routing_key")
     return Message(

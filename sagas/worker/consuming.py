@@ -1,7 +1,7 @@
-"""Mend habits of a worker's main process: it dies of messages that belong to no task, and it oversleeps.
+"""Patches of a worker's main process: messages that belong to no task, late polling, blocking waits.
 
-Celery (5.7) looks a message's task up before anything of that task could examine the message. What is no name of a task
-ends the worker there, and so does a message for an unknown task that has no id.
+Celery (5.7) looks up a message's task before that task's strategy can examine the message. A task name that is not a
+text ends the worker there, and so does a message without an id for an unknown task.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .celery_strategy import drop
 
 
 def guard_handler(consumer: Any) -> None:
-    """Have a consumer drop what Celery cannot even look up. Once is enough for all its connections."""
+    """Make a consumer drop messages whose task Celery cannot look up. One call covers all its connections."""
     create = consumer.create_task_handler
     if getattr(create, "is_guarded", False):
         return
@@ -39,10 +39,10 @@ def guard_handler(consumer: Any) -> None:
 
 
 def wake_after_tasks(consumer: Any) -> None:
-    """Have a consumer look for the next message as soon as a thread of its pool is free.
+    """Make a consumer fetch the next message as soon as a thread of its pool is free.
 
-    With ``worker_disable_prefetch`` it takes no message while none is, and nothing tells it when that is over: it
-    sleeps a whole second after each task.
+    With ``worker_disable_prefetch`` it takes no message while no thread is free, and nothing notifies it when one is:
+    it sleeps a whole second after each task.
     """
     pool, hub = consumer.pool, consumer.hub
     if hub is None or not isinstance(pool, thread.TaskPool) or "on_apply" in vars(pool):
@@ -58,19 +58,19 @@ def wake_after_tasks(consumer: Any) -> None:
 
 
 def share_thread_while_waiting() -> None:
-    """Let the greenlets of a pool run while the worker waits for its broker.
+    """Make kombu's waits for the broker yield to the greenlets of a pool.
 
-    kombu (5.7) is imported before gevent patches ``time.sleep``, and stops the whole process between two tries.
+    kombu (5.7) is imported before gevent patches ``time.sleep``, so it blocks the whole process between two tries.
     """
     functional.sleep = time.sleep
 
 
 def _do_nothing() -> None:
-    """Return; the loop that calls this was woken by it."""
+    """Do nothing; scheduling this call wakes the event loop."""
 
 
 def find_fault(message: Any, known_tasks: Mapping[str, Any]) -> str:
-    """Return why a message belongs to no task, or nothing: then Celery, or its task, decides."""
+    """Return why a message belongs to no task; empty: Celery or its task decides."""
     headers = message.headers
     if not isinstance(headers, Mapping):
         return "its headers are no mapping"

@@ -1,4 +1,4 @@
-"""Limit what a message unpacks to: kombu (5.7) unpacks in the main process of a worker, before anybody sees a message.
+"""Limits on decompression: kombu (5.7) unpacks a message in a worker's main process, before any check can see it.
 
 A megabyte can unpack to a gigabyte. Legitimate messages of any task stay far below both limits.
 """
@@ -14,10 +14,10 @@ from typing import Any
 from kombu import compression
 from kombu.utils.encoding import ensure_bytes
 
-FREE_BYTES = 16 * 1024 * 1024  # whatever unpacks to no more is let through
-RATIO_MAX = 100  # of what is larger; JSON and pickles reach 5 to 20, zeros in gzip 1000
+FREE_BYTES = 16 * 1024 * 1024  # a message may always unpack to this size
+RATIO_MAX = 100  # of larger messages; JSON and pickles reach 5 to 20, zeros in gzip 1000
 
-# By kombu's names. Brotli and Zstandard are there only if a project installs them, and stay as they are.
+# By kombu's names. Brotli and Zstandard exist only if a project installs them; they are not limited.
 UNPACKERS: dict[str, Callable[[], Any]] = {
     "application/x-gzip": zlib.decompressobj,
     "application/x-bz2": bz2.BZ2Decompressor,
@@ -26,11 +26,11 @@ UNPACKERS: dict[str, Callable[[], Any]] = {
 
 
 class UnpacksTooLarge(ValueError):
-    """Refuse a message that would fill the memory of its worker."""
+    """A message would fill the memory of its worker."""
 
 
 def limit_decompression() -> None:
-    """Let no message of any task unpack to more than the limits, in this process and what it forks."""
+    """Limit the unpacked size of messages of every task, in this process and its forks."""
     known = set(compression.encoders())
     for content_type, unpacker in UNPACKERS.items():
         if content_type in known:

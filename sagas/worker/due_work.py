@@ -1,4 +1,4 @@
-"""One sweep: wake what is due, or execute it in this process, without any broker."""
+"""One sweep: wakes due work, or executes it in this process, without a broker."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from . import owed_hooks, sweeper
 
 logger = logging.getLogger(__name__)
 
-# One saga at a time: several processes share the work evenly, a stop leaves nothing claimed behind, and the heartbeat
-# is never older than one saga's time slice.
+# One saga at a time: several processes share the work evenly, a stopped process leaves nothing claimed, and the
+# heartbeat is never older than one saga's time slice.
 RUN_PAGE = 1
-# Due sagas that were woken lately are looked at in pages of this size, once each.
+# Page size of due sagas that were woken recently; each is tried once.
 WOKEN_PAGE = 100
 
 
 def wakeup_all_due(*, queues: frozenset[str] | None, serving: Iterable[str]) -> int:
-    """Wake a page of what is due in these queues (None: in all), and write the heartbeat.
+    """Wake a page of due sagas of these queues (None: of all), and write the heartbeat.
 
-    ``serving``: the queues whose steps this process executes; none when it only sends wake-ups.
-    Returns: for how many sagas.
-    Raises: the database's errors when it is away.
+    ``serving``: the queues whose steps this process executes; empty if it only sends wake-ups.
+    Returns: the number of sagas.
+    Raises: the database's errors when it is unavailable.
     """
     found = sweeper.wake_due(queues=queues)
     if serves_common_queue(queues):
@@ -50,19 +50,19 @@ def run_all_due(
     should_stop: Callable[[], bool],
     note_found: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Run what is due until nothing is: first what was not woken, then what was woken and is due all the same.
+    """Execute due work until none is left: first sagas that were not woken, then woken ones that are still due.
 
-    The second may be on its way to a worker, or lost with a broker; running it twice is harmless, its claim decides.
-    ``queues``: only what is due in these; None: in all. ``note_found`` is called with how many sagas were looked at
+    The wake-up of the latter may be on its way to a worker, or lost with a broker. Trying both is harmless: the claim
+    decides. ``queues``: only work of these; None: of all. ``note_found`` is called with the number of sagas handled
     since its last call.
-    Raises: SystemExit and KeyboardInterrupt; the database's errors when it is away.
+    Raises: SystemExit and KeyboardInterrupt; the database's errors when it is unavailable.
     Tx: must not be inside one.
     """
     served = queues if queues is not None else frozenset({get_settings().common_queue, *registry.queues()})
     pulse = _Pulse(served, note_found)
     pulse.beat()
     if serves_common_queue(queues):
-        # First: what it makes due is run below.
+        # First, because the sagas that it makes due are executed below.
         runner.run_due(should_stop=should_stop)
     has_moved = True
     while has_moved and not should_stop():
@@ -76,14 +76,14 @@ def run_all_due(
 
 
 def serves_common_queue(queues: frozenset[str] | None) -> bool:
-    """Return whether bulks and hooks, which belong to the common queue, are served by whoever serves these queues."""
+    """Return whether these queues include the common queue, to which bulks and hooks belong."""
     return queues is None or get_settings().common_queue in queues
 
 
 def _run_woken(pulse: _Pulse, queues: frozenset[str] | None, should_stop: Callable[[], bool]) -> bool:
-    """Run due sagas that were woken within the wake-up interval, each once.
+    """Advance due sagas that were woken within the wake-up interval, each once.
 
-    Returns: whether any of them did something, so that another look is worth it.
+    Returns: whether any of them ran an attempt, so that another pass may find more.
     """
     has_moved = False
     for saga_id in _list_due(queues):
@@ -110,7 +110,7 @@ def _list_due(queues: frozenset[str] | None) -> list[UUID]:
 
 
 class _Pulse:
-    """The heartbeat of a process that runs sagas: at most once per sweep interval."""
+    """Heartbeat of a process that executes sagas: at most once per sweep interval."""
 
     def __init__(self, queues: frozenset[str], note_found: Callable[[int], None]) -> None:
         self.queues = queues

@@ -1,7 +1,7 @@
-"""Wake-up messages out of a broker: read one with suspicion, and write the request that Celery gets instead.
+"""Wake-up messages from a broker: validated, and rewritten into the request that Celery gets instead.
 
-Celery (5.7) believes every header of a message: it unpacks, compares and stores them in the worker's main process,
-before anything of the task runs. So nothing that a sender wrote reaches it from here but texts that were examined.
+Celery (5.7) trusts every header of a message: it unpacks, compares and stores them in the worker's main process,
+before any code of the task runs. So Celery gets only examined values from here.
 
 Source: celery/celery ``celery/worker/request.py``, ``celery/worker/strategy.py`` (what is read, and where).
 """
@@ -20,42 +20,42 @@ from celery.app.task import Context
 from ..engine.notify.celery_apps import CONTENT_TYPE
 
 ENCODINGS = frozenset({"", "utf-8", "utf8", "ascii", "us-ascii"})
-BODY_MAX_BYTES = 16 * 1024  # a wake-up has about 80; what is larger is not even parsed
+BODY_MAX_BYTES = 16 * 1024  # a wake-up has about 80; a larger body is not parsed
 TEXT_MAX_LENGTH = 255  # of an id, a host or a queue
 NUMBER_MAX = 10**9
 EXTRA_MAX_COUNT, EXTRA_MAX_LENGTH = 32, 8 * 1024  # a tracing header such as W3C's ``baggage`` has at most 8192 bytes
 
 QUEUE_HEADER = "sagas_queue"
-"""The queue that was woken."""
+"""Queue that was woken."""
 SERVED_HEADER = "sagas_served"
-"""The queues that the worker consumed from when it took the message; only the worker itself writes it."""
+"""Queues that the worker consumed from when it took the message; only the worker itself writes this header."""
 
 
 class MalformedMessage(Exception):
-    """Refuse a message; the text says which part of it is wrong, and quotes nothing of it."""
+    """A message is refused; the text names the wrong part and quotes nothing of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
-    """A wake-up whose every part was examined."""
+    """A fully examined wake-up."""
 
     saga_id: UUID
-    """Of a saga, or of a bulk."""
+    """Id of a saga or of a bulk."""
     message_id: str
     root_id: str
     parent_id: str | None = None
     origin: str | None = None
     queue: str = ""
-    """Which queue was woken; empty: the sender did not say."""
+    """Queue that was woken; empty: the sender named none."""
     extras: Mapping[str, Any] = field(default_factory=dict)
-    """Headers of others, such as tracers: plain values, under names that mean nothing to Celery."""
+    """Foreign headers, such as those of tracers: plain values, under names that Celery does not use."""
 
     def as_body(self) -> str:
         """Return the body of a message of protocol 2."""
         return json.dumps([[str(self.saga_id)], {}, {}])
 
     def as_headers(self, task: str, served: list[str]) -> dict[str, Any]:
-        """Return the headers of a message of protocol 2: what Celery may know of this wake-up."""
+        """Return the headers of a message of protocol 2."""
         return {
             **self.extras,
             "lang": "py", "task": task, "id": self.message_id, "root_id": self.root_id, "parent_id": self.parent_id,
@@ -66,7 +66,7 @@ class Envelope:
 
 
 def read_envelope(message: Any, payload: Any = None) -> Envelope:
-    """Read a wake-up from a message of Celery's protocol 2, or of protocol 1, whose decoded body is the payload.
+    """Return the wake-up in a message of Celery's protocol 2, or of protocol 1, whose decoded body is the payload.
 
     Raises: MalformedMessage.
     """
@@ -97,7 +97,7 @@ def read_envelope(message: Any, payload: Any = None) -> Envelope:
 
 
 def is_text(value: Any) -> bool:
-    """Return whether a value is a short text, perhaps empty, that can be logged as it is."""
+    """Return whether a value is a short text, possibly empty, that is safe to log."""
     return isinstance(value, str) and len(value) <= TEXT_MAX_LENGTH and value.isprintable()
 
 
@@ -109,7 +109,7 @@ def _is_limit(value: Any) -> bool:
     if value is None:
         return True
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    # NaN is between nothing and nothing; math.isfinite would raise for a whole number beyond any float.
+    # NaN fails both comparisons; math.isfinite would raise for an integer beyond any float.
     return is_number and 0 <= value <= NUMBER_MAX
 
 
@@ -145,7 +145,7 @@ def _is_mapping(value: Any) -> bool:
 
 Judge = Callable[[Any], bool]
 
-# Everything that Celery reads from a message. None means that it is not there, whatever it is.
+# Everything that Celery reads from a message. None always counts as absent.
 HEADERS: Mapping[str, Judge] = {
     "lang": is_text, "task": is_text, "id": is_text, "root_id": is_text, "parent_id": is_text, "group": is_text,
     "group_index": _is_whole_number, "meth": is_text, "shadow": is_text, "eta": _is_moment, "expires": _is_moment,
@@ -196,7 +196,7 @@ def _parse(body: Any) -> Any:
     if len(body) > BODY_MAX_BYTES:
         raise MalformedMessage(f"its body is larger than {BODY_MAX_BYTES} bytes")
     try:
-        # Plain JSON: kombu's own would make objects of what names their types.
+        # Plain JSON: kombu's decoder would create objects of the types that a message names.
         return json.loads(body)
     except (ValueError, RecursionError):
         raise MalformedMessage("its body is no JSON") from None
@@ -220,7 +220,7 @@ def _read_saga_id(parts: Any) -> UUID:
 
 
 def _examine_embedded(embedded: Any) -> None:
-    """Refuse wrong options of the body; what is right is of no use of a wake-up, and left out."""
+    """Refuse malformed options of the body; valid ones mean nothing to a wake-up and are dropped."""
     if not isinstance(embedded, dict):
         raise MalformedMessage("its options are no mapping")
     for name in EMBEDDED:
@@ -230,7 +230,7 @@ def _examine_embedded(embedded: Any) -> None:
 
 
 def _pick_extras(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the plain headers of tracers and the like; Celery makes attributes of a request of them."""
+    """Return the plain foreign headers, such as those of tracers; Celery sets them as attributes of the request."""
     nested = facts.get("headers")
     extras = _pick_plain(facts)
     if isinstance(nested, Mapping) and (plain := _pick_plain(nested)):

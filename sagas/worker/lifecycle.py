@@ -1,8 +1,8 @@
-"""Live inside a Celery worker: sweep from a thread of its main process, and know what the worker can and shall do.
+"""Celery integration: sweeper thread, shutdown flag and state of the worker's consumer.
 
 Connected by signals and boot steps when ``sagas.tasks`` is imported, so a project has nothing to set up. The thread
-stays in the parent of a prefork pool and survives killed children; it starts with the worker, also where the broker is
-away. The shutdown flag is shared memory that the children inherit.
+runs in the parent of a prefork pool and survives killed children. It starts with the worker, even if the broker is
+unavailable. The shutdown flag is in shared memory that the children inherit.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from .sweep_loop import sweep_loop
 
 logger = logging.getLogger(__name__)
 
-STOP_SECONDS = 5.0  # how long a worker waits for a sweep under way when it ends
+STOP_SECONDS = 5.0  # how long a terminating worker waits for a running sweep
 
 _shutting_down = mmap.mmap(-1, 1)  # one byte, shared with every forked child
 _stop = threading.Event()
 _threads: list[threading.Thread] = []
 _is_running_sagas = threading.Event()
-# Nobody but a worker that has started knows better.
+# Set by default: only a started worker knows that it does not consume.
 _is_consuming = threading.Event()
 _is_consuming.set()
 _main_pids: list[int] = []
@@ -42,7 +42,7 @@ _consumers: list[Any] = []
 
 
 def is_shutting_down() -> bool:
-    """Tell whether this worker was asked to stop; seen by its children too."""
+    """Return whether this worker was asked to stop; its children see the flag, too."""
     return _shutting_down[0] != 0
 
 
@@ -60,47 +60,47 @@ def process_name() -> str:
 
 
 def must_end_with(error: BaseException) -> bool:
-    """Return whether this process is to end of an exception that came out of a task.
+    """Return whether an exception raised by a task must end this process.
 
-    A child of a prefork pool is: that is how it is told to, and another one takes its place. The main process, where
-    the other pools execute, ends only when Celery wants it to.
+    It ends a child of a prefork pool: children are stopped that way, and another one replaces it. The main process,
+    where the other pools execute, ends only on Celery's own request.
     """
     is_main = os.getpid() in _main_pids
     return not is_main or isinstance(error, WorkerShutdown | WorkerTerminate)
 
 
 def release_connections() -> None:
-    """Close the database connections of a greenlet, which ends with its task; else they would stay open for a while."""
+    """Close a greenlet's database connections when its task ends; otherwise they would stay open for a while."""
     if _consumers and os.getpid() in _main_pids and _consumers[0].pool.is_green:
         connections.close_all()
 
 
 class SweepStep(bootsteps.StartStopStep):
-    """The start of the sweeper: after a pool has forked, before the worker waits for its broker."""
+    """Boot step of the sweeper: after the pool has forked, before the worker waits for its broker."""
 
     label: Any = "Sagas"
     requires: Any = ("celery.worker.components:Pool",)
 
     def start(self, parent: Any) -> None:
-        """Start sweeping."""
+        """Start the sweeper thread."""
         _start_sweeping()
 
 
 class ConsumeStep(bootsteps.StartStopStep):
-    """The knowledge whether the worker consumes: stopped and started again with every connection to the broker."""
+    """Boot step that tracks whether the worker consumes: restarted with every connection to the broker."""
 
     label: Any = "Sagas"
     requires: Any = ("celery.worker.consumer:Tasks",)
 
     def start(self, parent: Any) -> None:
-        """Note that messages come in, and guard the worker from those that belong to no task."""
+        """Note that the worker consumes, and guard it from messages that belong to no task."""
         guard_handler(parent)
         wake_after_tasks(parent)
         _consumers[:] = [parent]
         _is_consuming.set()
 
     def stop(self, parent: Any) -> None:
-        """Note that none do."""
+        """Note that the worker does not consume."""
         _is_consuming.clear()
 
 
@@ -108,8 +108,8 @@ class ConsumeStep(bootsteps.StartStopStep):
 def _join_worker(sender: Any, **_: Any) -> None:
     sender.app.steps["worker"].add(SweepStep)
     sender.app.steps["consumer"].add(ConsumeStep)
-    # Celery adds a queue whenever one is woken, and a worker without -Q consumes from all there are when it connects
-    # again. So what it consumes from at its start is written down.
+    # Celery adds a queue whenever one is woken, and after a reconnect a worker without -Q consumes from all known
+    # queues. So the queues at its start are selected explicitly.
     queues = sender.app.amqp.queues
     queues.select(list(queues.consume_from))
     _main_pids[:] = [os.getpid()]
@@ -139,22 +139,22 @@ def _stop_sweeping(**_: Any) -> None:
         thread = _threads.pop()
         thread.join(STOP_SECONDS)
         if thread.is_alive() and _is_running_sagas.is_set():
-            # As a pool waits for its tasks: the step under way is finished and recorded.
+            # Like a pool that waits for its tasks: the running step finishes and is recorded.
             thread.join(_longest_attempt_seconds())
 
 
 @signals.worker_process_shutdown.connect(dispatch_uid="sagas.worker.lifecycle.process_shutdown")
 def _say_last_alerts(**_: Any) -> None:
-    # A child of a prefork pool ends without the exit handlers of Python.
+    # A child of a prefork pool ends without running Python's exit handlers.
     alert_dispatch.flush()
 
 
 def _sweep_for_ever() -> None:
-    """Sweep and beat until the worker ends; no error ends it."""
+    """Sweep and write heartbeats until the worker ends; no error ends the loop."""
     try:
-        # Meanwhile the worker connects: until then it would take its broker for away.
+        # The worker connects meanwhile: before that, a sweep would treat the broker as unavailable.
         _wait()
-        # Also a step that calls sys.exit() may not end the sweep of this worker for good.
+        # Even a step that calls sys.exit() must not end this worker's sweeps.
         sweep_loop(_sweep_once, should_stop=_stop.is_set, wait=_wait, must_end_with=lambda _: False)
     finally:
         connections.close_all()
@@ -182,7 +182,7 @@ def _run_sagas(queues: frozenset[str]) -> None:
 
 
 def _must_run_sagas() -> bool:
-    """Return whether this thread executes what is due: if the project asks for it, while no wake-up can come in."""
+    """Return whether this thread executes due sagas: if the project enables it and no wake-ups can arrive."""
     if not get_settings().sweep_runs or is_shutting_down():
         return False
     return not _can_take_wakeups() or not wakeup.uses_celery() or wakeup.is_failing()
@@ -193,7 +193,7 @@ def _must_stop_running() -> bool:
 
 
 def _can_take_wakeups() -> bool:
-    """Return whether wake-ups reach this worker: they are sent, it is connected, and it reads the messages."""
+    """Return whether wake-ups reach this worker: they are sent, it consumes, and it accepts their content type."""
     return wakeup.sends_anything() and _is_consuming.is_set() and timings.accepts_wakeups()
 
 

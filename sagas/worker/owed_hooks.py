@@ -1,7 +1,7 @@
-"""Find hooks of closed sagas that are owed and due: lost wake-ups, dead workers, failed calls.
+"""Sweep of hooks of closed sagas that are owed and due: lost wake-ups, dead workers, failed calls.
 
-Wakes and runs only; ``sagas.engine.closing`` takes a call and makes it. A hook is called wherever a worker comes
-by, and woken in the common queue.
+Only wakes and runs; ``sagas.engine.closing`` claims a call and makes it. Any worker may call a hook; its wake-up goes
+to the common queue.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from . import sweeper
 
 logger = logging.getLogger(__name__)
 
-BUSY_PART = 4  # as for sagas: with a quarter of a page in its queue a worker has enough to do
+BUSY_PART = 4  # as for sagas: a quarter of a page in its queue keeps a worker busy
 CLAIM_OWED = """
     WITH page AS (
         SELECT id FROM sagas_saga
@@ -36,9 +36,9 @@ CLAIM_OWED = """
 
 
 def wake_owed(*, limit: int | None = None) -> int:
-    """Wake a page of hooks that are due, each at most once per wake-up interval over all sweepers.
+    """Wake a page of due hooks, each at most once per wake-up interval over all sweepers.
 
-    Returns: how many.
+    Returns: the number of hooks.
     Locks: the saga rows of the page, skipping locked ones, for one statement.
     """
     settings = get_settings()
@@ -58,9 +58,9 @@ def wake_owed(*, limit: int | None = None) -> int:
 def run_owed(
     *, should_stop: Callable[[], bool] = lambda: False, progress: Callable[[int], None] = lambda _count: None
 ) -> int:
-    """Call every hook that is due now in this process, without any broker, each once. One that fails stops no other.
+    """Call every due hook once in this process, without a broker. A failing hook does not stop the others.
 
-    Returns: how many sagas were looked at.
+    Returns: the number of sagas handled.
     """
     count = 0
     for saga_id in _list_due():

@@ -1,4 +1,4 @@
-"""The loop of every process that sweeps: a Celery worker's thread and ``saga_sweep --loop``."""
+"""Loop of every process that sweeps: a Celery worker's thread and ``saga_sweep --loop``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def sweep_loop(
     wait: Callable[[], object],
     must_end_with: Callable[[BaseException], bool] = ends_process,
 ) -> None:
-    """Sweep and wait until asked to stop, then remove the heartbeat. A sweep that fails is made again.
+    """Sweep and wait until asked to stop, then remove the heartbeat. A failed sweep is repeated.
 
-    Raises: what ``must_end_with`` says must end the process.
+    Raises: errors for which ``must_end_with`` is true.
     """
     while not should_stop():
         try:

@@ -1,4 +1,4 @@
-"""Find what is due and was not woken: lost wake-ups, dead workers, retries, deadlines.
+"""Sweep of due sagas that were not woken: lost wake-ups, dead workers, retries, deadlines.
 
 Many sweepers may run at once: a due saga is claimed by ``woken_at``, at most once per wake-up interval, oldest first.
 Time is the database's clock.
@@ -32,13 +32,13 @@ from ..transactions import own_transaction
 
 logger = logging.getLogger(__name__)
 
-BUSY_PART = 4  # with a quarter of a page in its queue a worker has enough to do until the next sweep
-FORGET_WORKERS_AFTER = timedelta(days=1)  # heartbeat rows of processes that are long gone
+BUSY_PART = 4  # a quarter of a page in its queue keeps a worker busy until the next sweep
+FORGET_WORKERS_AFTER = timedelta(days=1)  # age at which heartbeat rows of dead processes are deleted
 
 
 @dataclass(frozen=True, kw_only=True)
 class DueSaga:
-    """A saga that a worker must look at."""
+    """A due saga and the queues to wake for it."""
 
     id: UUID
     queues: tuple[str, ...]
@@ -48,12 +48,12 @@ class DueSaga:
 def claim_due(
     *, limit: int | None = None, queues: Iterable[str] | None = None, but_not: Iterable[str] = ()
 ) -> list[DueSaga]:
-    """Claim a page of due sagas for this sweep: first those that were not woken since they changed, oldest first.
+    """Claim a page of due sagas for this sweep: first those not woken since they changed, oldest first.
 
-    Those that many wake-ups have not moved come last, so that they never fill every page. ``queues``: only those with
-    work in one of these, with all their queues, because who claims for one of them keeps the others from being woken.
-    ``but_not`` are queues to leave.
-    Returns: those not woken within the wake-up interval; rows locked by a worker are passed over.
+    Sagas that wake-ups did not advance come last, so that they never fill every page. ``queues``: only sagas with work
+    in one of these; each has all its queues, because a claim for one keeps the others from being woken. ``but_not``:
+    queues to exclude.
+    Returns: sagas not woken within the wake-up interval; rows locked by a worker are skipped.
     Locks: the saga rows of the page, skipping locked ones, for one statement.
     """
     settings = get_settings()
@@ -89,10 +89,10 @@ def claim_due(
 def wake_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -> int:
     """Wake a page of due sagas.
 
-    A queue that workers are behind with gets one wake-up: more would stand before the work of others and bring nothing.
-    One that this code does not know, because older or newer code has its step, is woken in the common queue: who
-    looks there knows it, or holds the saga with the reason.
-    Returns: how many.
+    A queue with a backlog gets one wake-up: more would delay other work without any gain. For a queue that this code
+    does not know, because older or newer code has its step, the common queue is woken: a worker there knows the step,
+    or holds the saga with the reason.
+    Returns: the number of sagas.
     """
     page, common = limit or get_settings().sweep_page, get_settings().common_queue
     known = {common, *registry.queues()}
@@ -114,10 +114,10 @@ def run_due(
     worker: str = "",
     should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Execute a page of due sagas in this process, without any broker. One that raises does not stop the rest.
+    """Execute a page of due sagas in this process, without a broker. A saga that raises does not stop the others.
 
-    Raises: SystemExit and KeyboardInterrupt, which somebody wants to end the process with.
-    Returns: how many sagas were looked at.
+    Raises: SystemExit and KeyboardInterrupt, which are meant to end the process.
+    Returns: the number of sagas handled.
     """
     served = frozenset(queues) if queues is not None else None
     count = 0
@@ -140,9 +140,9 @@ def worker_name() -> str:
 
 
 def beat(*, queues: Iterable[str], found: int, started_at: datetime | None = None) -> None:
-    """Write that this process swept just now.
+    """Write the heartbeat of this process.
 
-    ``queues``: those whose steps it executes; none when it only sends wake-ups.
+    ``queues``: those whose steps it executes; empty if it only sends wake-ups.
     """
     using = get_settings().database
     now = clock.read_now(using)
@@ -160,10 +160,10 @@ def beat(*, queues: Iterable[str], found: int, started_at: datetime | None = Non
 
 
 def stop_serving() -> None:
-    """Write that this process executes nothing any more; its last sweep stays known."""
+    """Record that this process executes nothing any more; its last sweep stays recorded."""
     SagaWorker.objects.using(get_settings().database).filter(name=worker_name()).update(queues=[])
 
 
 def leave() -> None:
-    """Remove the heartbeat of this process when it ends in good order."""
+    """Remove the heartbeat of this process on an orderly exit."""
     SagaWorker.objects.using(get_settings().database).filter(name=worker_name()).delete()
