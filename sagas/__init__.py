@@ -1,8 +1,8 @@
-"""Run long business transactions over several participants and never leave one half-done.
+"""Saga engine for Django: long business transactions over several participants, never left half-done.
 
-Everything that a project's own code needs is exported here: what a saga is written with, and what starts, finds, wakes
-and reads one. The names that work on rows are imported when they are first used, so importing this package touches no
-model and is safe at any time. What operators do stands in ``sagas.operations``, the test kit in ``sagas.testing``.
+Everything that a project's own code needs is exported here: names to define a saga, and to start, find, wake and read
+one. Names that need models are imported on first use, so importing this package loads no model and is always safe.
+Operations are in ``sagas.operations``, the test kit in ``sagas.testing``.
 """
 
 import importlib
@@ -71,7 +71,7 @@ __all__ = [
     "wake",
 ]
 
-# What needs the models, and where it stands.
+# Names that need the models, and their modules.
 _LAZY = {
     "SagaSummary": "operators.queries.summary",
     "StepSummary": "operators.queries.summary",
@@ -86,12 +86,12 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> typing.Any:
-    """Import a name that needs the models when it is first used."""
+    """Import a name that needs the models on first use."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    """List what there is, imported or not."""
+    """Return all names, imported or not."""
     return sorted({*globals(), *_LAZY})

@@ -1,7 +1,7 @@
-"""Tell people by mail or webhook that a saga needs them: hooks for ``SAGAS["ON_ATTENTION"]``, and what any hook gets.
+"""Alerts by mail or webhook: hooks for ``SAGAS["ON_ATTENTION"]``, and the alert that every hook gets.
 
-A message names the saga, never its input, results, errors or business keys: mail and chat are read by many. Nothing
-here is called while a lock or a transaction is held; ``sagas.engine.notify.alert_dispatch`` sees to that.
+A message names the saga, never its input, results, errors or business keys, because many people read mail and chat.
+``sagas.engine.notify.alert_dispatch`` ensures that no hook is called while a lock or a transaction is held.
 
 Source: Stripe's webhook signatures (time stamp and body under one HMAC).
 """
@@ -28,53 +28,53 @@ from .conf import get_settings
 from .exceptions import SagaError
 
 SIGNATURE_HEADER, TIME_HEADER = "Sagas-Signature", "Sagas-Timestamp"
-MAX_ANSWER_BYTES = 1024  # what a receiver says beyond its status interests nobody
+MAX_ANSWER_BYTES = 1024  # only the status of a response is used
 
 
 class AlertNotSent(SagaError):
-    """Report an alert that did not get through; it is tried again a few times."""
+    """An alert was not delivered; it is retried a few times."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """Say that attention was raised on a saga, or that it is held: once for each time."""
+    """Alert that attention was raised on a saga, or that it is held: one for each occurrence."""
 
     saga_id: UUID
-    """The saga."""
+    """Id of the saga."""
     number: int
-    """The number of the history row that tells of it."""
+    """Number of the history row that records the cause."""
     definition: str
-    """The stored name of its definition."""
+    """Stored name of the saga's definition."""
     version: int
-    """The version it runs on."""
+    """Version of the definition."""
     state: str
-    """Where the saga stands."""
+    """State of the saga."""
     reason: str
-    """A hold or an attention, as stored."""
+    """Hold or attention, as stored."""
     step: str
-    """The step; empty for the saga itself."""
+    """Name of the step; empty for the saga itself."""
     at: datetime
-    """When it was raised, by the database's clock."""
+    """Time of the cause, by the database's clock."""
 
     @property
     def id(self) -> str:
-        """The same for every delivery of this alert, so that a receiver knows a repeat."""
+        """Id shared by all deliveries of this alert, so that a receiver recognizes repeats."""
         return f"{self.saga_id}:{self.number}"
 
     @property
     def url(self) -> str:
-        """The saga's page, if SAGAS['CONSOLE_URL'] says where the admin is; else empty."""
+        """URL of the saga's page in the admin; empty without SAGAS['CONSOLE_URL']."""
         base = get_settings().console_url
         return f"{base.rstrip('/')}/sagas/saga/{self.saga_id}/change/" if base else ""
 
     @property
     def text(self) -> str:
-        """One sentence for people."""
+        """Alert as one sentence."""
         where = f" at {self.step}" if self.step else ""
         return f"Saga {self.definition} {self.saga_id} needs a person: {self.reason.replace('_', ' ')}{where}."
 
     def as_dict(self) -> dict[str, Any]:
-        """Shape: ``{"id", "saga_id", "definition", "version", "state", "reason", "step", "at", "url", "text"}``."""
+        """Return ``{"id", "saga_id", "definition", "version", "state", "reason", "step", "at", "url", "text"}``."""
         return {
             "id": self.id, "saga_id": str(self.saga_id), "definition": self.definition, "version": self.version,
             "state": self.state, "reason": self.reason, "step": self.step, "at": self.at.isoformat(), "url": self.url,
@@ -83,7 +83,7 @@ class Alert:
 
 
 def send_mail(alert: Alert) -> None:
-    """Send a mail to SAGAS['ALERT_EMAILS'], or to Django's ADMINS where that names nobody."""
+    """Send a mail to SAGAS['ALERT_EMAILS'], or to Django's ADMINS if that is empty."""
     settings = get_settings()
     subject = f"[sagas] {alert.reason.replace('_', ' ')}: {alert.definition}"
     lines = [alert.text, f"It is {alert.state}. Raised at {alert.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC.", alert.url]
@@ -98,14 +98,14 @@ def send_mail(alert: Alert) -> None:
 
 
 def _list_admins() -> list[str]:
-    """Return the addresses of ADMINS: until Django 6.0 pairs of name and address, since then addresses."""
+    """Return the addresses in ADMINS: pairs of name and address before Django 6.0, plain addresses since."""
     return [admin if isinstance(admin, str) else admin[1] for admin in project.ADMINS]
 
 
 def _make_mailer(timeout_seconds: float) -> Any:
-    """Return what sends mails, and waits for its server no longer than this.
+    """Return a mail connection with this time-out.
 
-    Arguments of Django's functions for one connection go away with Django 6.1's ``mailers``; only SMTP waits.
+    Django 6.1's ``mailers`` remove the connection arguments of Django's mail functions. Only SMTP has a time-out.
     """
     mailers = getattr(mail, "mailers", None)
     mailer = mail.get_connection() if mailers is None else mailers["default"]
@@ -117,7 +117,7 @@ def _make_mailer(timeout_seconds: float) -> Any:
 def send_webhook(alert: Alert) -> None:
     """Post the alert as JSON to SAGAS['ALERT_WEBHOOK_URL'], signed with SAGAS['ALERT_WEBHOOK_SECRET'].
 
-    Raises: AlertNotSent when the receiver does not answer with 2xx in time; without the address: it may be secret.
+    Raises: AlertNotSent if the receiver does not answer with 2xx in time; its text omits the URL, which may be secret.
     """
     settings = get_settings()
     body = json.dumps(alert.as_dict()).encode()
@@ -143,7 +143,7 @@ def send_webhook(alert: Alert) -> None:
 
 
 def sign(secret: str, moment: str, body: bytes) -> str:
-    """Return the signature of a webhook's body at a moment; a receiver computes the same, and refuses old moments.
+    """Return the signature of a webhook's time stamp and body; receivers compare it and refuse old time stamps.
 
     Units: ``moment`` in seconds since 1970, as text.
     """
@@ -151,7 +151,7 @@ def sign(secret: str, moment: str, body: bytes) -> str:
 
 
 class _StayHere(urllib.request.HTTPRedirectHandler):
-    """Follow no redirect: the address that was configured is the only one that gets the message."""
+    """Redirect handler that follows none: only the configured URL gets the message."""
 
     def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
-        """Refuse."""
+        """Return None, which refuses the redirect."""

@@ -1,4 +1,4 @@
-"""Set the engine up in a Django project: find definitions, register checks."""
+"""App configuration: finds definitions and registers checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.utils.module_loading import autodiscover_modules
 
 
 class SagasConfig(AppConfig):
-    """Discover ``<app>.sagas`` modules, like the admin discovers ``<app>.admin``."""
+    """Configuration that discovers ``<app>.sagas`` modules, as the admin discovers ``<app>.admin``."""
 
     name = "sagas"
     verbose_name = "Sagas"
@@ -18,8 +18,8 @@ class SagasConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and import every definition."""
-        # They register themselves, and need the app registry. Without the task a worker would refuse every wake-up, so
-        # it must not hang on the project's autodiscover_tasks().
+        # They register themselves, and need the app registry. Without the task a worker would refuse every wake-up,
+        # so this must not depend on the project's autodiscover_tasks().
         from . import tasks  # noqa: F401
         from .monitoring import celery_checks, checks, function_checks  # noqa: F401
 
@@ -30,14 +30,14 @@ class SagasConfig(AppConfig):
 
 
 def _note_permissions(**facts: Any) -> None:
-    """Note which permissions there are before a migration."""
+    """Note which permissions exist before a migration."""
     from .admin.ui.groups import note_permissions_before_migrate  # needs the app registry
 
     note_permissions_before_migrate(**facts)
 
 
 def _ensure_groups(**facts: Any) -> None:
-    """Make the console's groups after every migration; accounts belong to projects that have the admin."""
+    """Create the console's groups after every migration; only projects with the admin have accounts."""
     from .admin.ui.groups import ensure_groups_after_migrate  # needs the app registry
 
     ensure_groups_after_migrate(**facts)

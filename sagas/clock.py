@@ -1,7 +1,6 @@
-"""Tell the time of the engine: the database's clock, plus the shift that tests set.
+"""The engine's clock: the database's clock, plus the shift that tests set.
 
-No decision of the engine depends on the clock of the machine it runs on, nor on the time zone of the project or of
-a session.
+No decision of the engine depends on the clock of its machine, or on the time zone of the project or of a session.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ _shift = timedelta()
 
 
 def read_now(using: str) -> datetime:
-    """Return the present time by the database's clock, aware, in UTC."""
+    """Return the current time of the database's clock, aware, in UTC."""
     with connections[using].cursor() as cursor:
         cursor.execute("SELECT clock_timestamp() AT TIME ZONE 'UTC'")
         return shifted(cast("datetime", cursor.fetchone()[0]))
 
 
 def shifted(moment: datetime) -> datetime:
-    """Return a moment read from the database, aware in UTC or naive in UTC, as the engine should see it."""
+    """Return a time read from the database, aware or naive in UTC, with the shift applied."""
     return in_utc(moment, zone=UTC) + _shift
 
 
 def shift_seconds() -> float:
-    """Return the shift in seconds, for statements that compare with the clock themselves."""
+    """Return the shift in seconds, for SQL that reads the database's clock itself."""
     return _shift.total_seconds()
 
 
@@ -43,7 +42,7 @@ def move(by: timedelta) -> None:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Put the clock back on exit; for tests."""
+    """Restore the clock on exit; for tests."""
     global _shift  # noqa: PLW0603 - one clock per process
     before = _shift
     try:

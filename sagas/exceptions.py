@@ -1,4 +1,4 @@
-"""Say what went wrong, in one tree.
+"""Exceptions of the package, in one tree.
 
 ::
 
@@ -9,18 +9,18 @@
     │   ├── RetryLater           nothing happened; try again
     │   ├── InProgress           the participant is still working; ask again
     │   ├── OutcomeUnknown       it may have happened
-    │   ├── Misconfigured        nothing happened; a person must change something first
+    │   ├── Misconfigured        nothing happened; an operator must change something first
     │   └── Fenced               the participant found the tombstone of this step key
     ├── TransactionEnded         a local step committed or rolled back the transaction that it runs in
-    ├── ResultRedacted           a step reads what was taken out of an earlier step's result
+    ├── ResultRedacted           a step reads a value that was masked in an earlier step's result
     ├── SagaNotFound             no saga has this id
-    ├── StepNotFound             a saga has no step of this name
+    ├── StepNotFound             the saga has no step of this name
     ├── BulkNotFound             no bulk has this id
     ├── DefinitionNotFound       the code has no such definition or version
-    ├── StaleWrite               a guarded write met a row that had moved (engine internal)
-    └── OperationRefused         an operator's action is not possible now
-        ├── StaleRevision        the saga moved since the operator looked at it
-        ├── PermissionRefused    this person may not do this
+    ├── StaleWrite               a guarded write found a row that had changed (engine internal)
+    └── OperationRefused         an operation is not possible now
+        ├── StaleRevision        the saga changed since the operator read it
+        ├── PermissionRefused    this user may not perform this operation
         └── BadRequest           a reason, a step or a value is missing or malformed
 
 Pure: no Django import.
@@ -33,23 +33,23 @@ from datetime import timedelta
 
 
 class SagaError(Exception):
-    """Be the root of everything that this package raises."""
+    """Base class of all exceptions of this package."""
 
 
 class DefinitionError(SagaError):
-    """Report a definition that contradicts itself, when its module is imported."""
+    """A definition contradicts itself; raised when its module is imported."""
 
 
 class InputRefused(SagaError):
-    """Report an input that cannot be stored or is not what the definition declares."""
+    """An input cannot be stored or is not what the definition declares."""
 
 
 class StepSignal(SagaError):
-    """Be raised by a step function to say how its attempt ended."""
+    """Base class of exceptions by which a step function reports how its attempt ended."""
 
 
 class RetryLater(StepSignal):
-    """Say that nothing happened and that the step should be tried again.
+    """Nothing happened, and the step should be tried again.
 
     Units: ``after`` in seconds, or a timedelta; it raises the delay of the retry policy, never lowers it.
     """
@@ -60,7 +60,7 @@ class RetryLater(StepSignal):
 
 
 class InProgress(StepSignal):
-    """Say that the participant has accepted the work and has not finished it.
+    """The participant has accepted the work and has not finished it.
 
     Units: ``poll_after`` in seconds, or a timedelta: when to ask again.
     """
@@ -71,57 +71,57 @@ class InProgress(StepSignal):
 
 
 class OutcomeUnknown(StepSignal):
-    """Say that the step may have happened and that only asking again can tell."""
+    """The step may have happened; only asking again can tell."""
 
 
 class Misconfigured(StepSignal):
-    """Say that nothing happened and nothing will until a person changes something."""
+    """Nothing happened, and nothing will until an operator changes something."""
 
 
 class Fenced(StepSignal):
-    """Say that the participant holds a tombstone for this step key: its compensation came first."""
+    """The participant holds a tombstone for this step key: its compensation came first."""
 
 
 class WorkerDied(BaseException):
-    """Stand for the death of a worker in tests: what it leaves is all that was committed, so nothing is recorded."""
+    """Simulated death of a worker in tests: only committed data remain, so nothing is recorded."""
 
 
 class ResultRedacted(SagaError):
-    """Report a step that reads what was taken out of an earlier result before it was stored; a person must help."""
+    """A step reads a value that was masked in an earlier result before it was stored; an operator must help."""
 
 
 class TransactionEnded(SagaError):
-    """Report a local step that ended its transaction itself: what it wrote and its record do not commit together."""
+    """A local step ended its transaction itself: its writes and its record do not commit together."""
 
 
 class SagaNotFound(SagaError):
-    """Report an id that belongs to no saga."""
+    """No saga has this id."""
 
 
 class StepNotFound(SagaError, KeyError):
-    """Report a step name that a saga does not have; names those that it has."""
+    """The saga has no step of this name; the message lists its steps."""
 
     __str__ = Exception.__str__  # KeyError would show the message in quotes
 
 
 class BulkNotFound(SagaError):
-    """Report an id that belongs to no bulk."""
+    """No bulk has this id."""
 
 
 class DefinitionNotFound(SagaError):
-    """Report a definition name or version that the code does not have."""
+    """The code does not have this definition or version."""
 
 
 class StaleWrite(SagaError):
-    """Report a guarded write that met a row which had moved; the transaction must be rolled back."""
+    """A guarded write found a row that had changed; the transaction must be rolled back."""
 
 
 class OperationRefused(SagaError):
-    """Report an operator's action that is not possible now, with the facts."""
+    """An operation is not possible now; the message gives the facts."""
 
 
 class StaleRevision(OperationRefused):
-    """Report a saga that moved since the operator looked at it."""
+    """The saga changed since the operator read it."""
 
     def __init__(self, message: str, *, expected: int, found: int) -> None:
         super().__init__(message)
@@ -130,31 +130,30 @@ class StaleRevision(OperationRefused):
 
 
 class PermissionRefused(OperationRefused):
-    """Report an actor who may not perform this action."""
+    """The actor may not perform this operation."""
 
 
 class BadRequest(OperationRefused):
-    """Report an action whose reason, step or value is missing or malformed."""
+    """The reason, step or value of an operation is missing or malformed."""
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the class and the text of an error, also of one whose text cannot be had."""
+    """Return the class and the text of an error, even if its text is not readable."""
     return f"{type(error).__name__}: {text_of(error)}"
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of an error; a broken ``__str__`` must not lose what happened."""
+    """Return the text of an error, or a substitute if its ``__str__`` is broken."""
     try:
         return str(error)
-    except BaseException:  # noqa: BLE001 - it is the project's
+    except BaseException:  # noqa: BLE001 - the method is the project's code
         return "(the error has no readable text)"
 
 
 def as_seconds(value: float | timedelta | None) -> float | None:
     """Return a duration in seconds, or None when none was given.
 
-    A signal must not lose its meaning because of its delay: what is no number gives None, and what is too large for one
-    gives infinity.
+    An invalid delay must not invalidate its signal: no number gives None, one too large for a float gives infinity.
     """
     if isinstance(value, timedelta):
         return value.total_seconds()

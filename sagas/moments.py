@@ -1,6 +1,6 @@
-"""Points in time from anywhere in a project: turned to UTC to be shown and compared, and read from texts.
+"""Points in time from anywhere in a project: conversion to UTC for display and comparison, and parsing.
 
-What the engine's own columns hold is aware and in UTC already; see ``sagas.models.fields``.
+The engine's own columns are already aware and in UTC; see ``sagas.models.fields``.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from django.utils import timezone
 
 MAX_TIMESTAMP_CHARS = 40
 TIMESTAMP_FORM = "an ISO 8601 timestamp with a time zone, such as 2026-11-20T03:00:00Z"
-# At the ends of the calendar the zone of a database session could lead beyond it.
+# At the ends of the calendar, the zone of a database session could exceed it.
 MARGIN = timedelta(days=2)
 
 
 def in_utc(moment: datetime, *, zone: tzinfo | None = None) -> datetime:
-    """Return a moment in UTC: arithmetic in any other zone is wrong by an hour where clocks are put back.
+    """Return a time in UTC: arithmetic in other zones is wrong by an hour where clocks are put back.
 
-    ``zone``: of a naive one; None: it is local time in the project's TIME_ZONE. Of an hour that comes twice ``fold``
-    says which one is meant, as Django sets it from what the database says.
+    ``zone``: zone of a naive time; None: the project's TIME_ZONE. In a repeated hour ``fold`` selects the occurrence,
+    as Django sets it from the database's value.
     """
     if moment.tzinfo is UTC:
         return moment
@@ -28,9 +28,9 @@ def in_utc(moment: datetime, *, zone: tzinfo | None = None) -> datetime:
 
 
 def read_timestamp(text: str, *, zone: tzinfo | None = None) -> datetime | None:
-    """Return the point in time of an ISO 8601 text, in UTC; None when it is none.
+    """Return the point in time of an ISO 8601 text, in UTC; None if the text is invalid.
 
-    ``zone``: the zone of a text that names none; without it such a text is refused.
+    ``zone``: zone of a text that names none; without it, such a text is refused.
     """
     if len(text) > MAX_TIMESTAMP_CHARS or not text.isascii():
         return None

@@ -1,8 +1,8 @@
-"""The engine's own transactions: on connections that foreign code has not bent, at READ COMMITTED.
+"""The engine's own transactions: at READ COMMITTED, on connections that foreign code has not changed.
 
-Step functions, and whatever else runs in a worker, have the same connections in their hands. They may leave autocommit
-off, a transaction open, another isolation level, schema search path or role behind. A transaction that then only seems
-to commit would break every promise, so each of the engine's own begins with a look at its connection.
+Step functions and other code in a worker use the same connections. They may leave behind autocommit off, an open
+transaction, or another isolation level, search path or role. A transaction that then only seems to commit would break
+every guarantee, so each of the engine's transactions first checks its connection.
 
 Source: Django, ``django.db.transaction.Atomic`` (with autocommit off, its outermost block commits nothing).
 """
@@ -24,14 +24,14 @@ from .exceptions import SagaError, TransactionEnded
 
 logger = logging.getLogger(__name__)
 
-IDLE, IN_TRANSACTION, IN_ERROR = 0, 2, 3  # of libpq's transaction status, in both drivers
-# What changes the meaning of a statement, or whether it lasts, and outlives the transaction that set it.
+IDLE, IN_TRANSACTION, IN_ERROR = 0, 2, 3  # libpq's transaction status, in both drivers
+# Settings that change a statement's meaning or durability and outlive the transaction that set them.
 SESSION_SETTINGS = (
     "search_path", "role", "session_authorization", "default_transaction_isolation", "default_transaction_read_only",
     "session_replication_role", "synchronous_commit", "row_security",
 )  # fmt: skip
 # An expression: every transaction of the engine reads it in a statement that it needs anyway.
-# Temporary tables are found before all others, so one may stand in front of a table of the engine or of another step.
+# Temporary tables come first in name lookup, so one may shadow a table of the engine or of another step.
 TEMPORARY_SQL = (
     "CASE WHEN pg_my_temp_schema() = 0 THEN 0"
     " ELSE (SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema()) END"
@@ -40,30 +40,30 @@ SESSION_SQL = (
     "concat_ws(chr(10), " + ", ".join(f"current_setting('{name}')" for name in SESSION_SETTINGS) + f", {TEMPORARY_SQL})"
 )
 SESSION_PARTS = (*SESSION_SETTINGS, "temporary tables")
-# Set for one transaction, so that it is gone with that one, whoever ended it.
+# Set for one transaction, so that it vanishes when that ends, by whatever code.
 MARK_SQL = "set_config('sagas.local_step', 'open', true)"
 IS_MARKED_SQL = "coalesce(current_setting('sagas.local_step', true), '')"
-# Of the driver's connection: what changes the rows that a cursor gives, or how a transaction begins.
+# Attributes of the driver's connection that change the rows of a cursor, or how a transaction begins.
 DRIVER_SETTINGS = ("row_factory", "cursor_factory", "isolation_level", "read_only", "readonly", "deferrable")
 
 
 class ConnectionBent(SagaError):
-    """Report a connection that foreign code has left in another state; it must be dropped and the work done anew."""
+    """Foreign code left a connection in another state; it must be dropped and the work repeated."""
 
 
 @contextmanager
 def own_transaction(
     using: str, *, durable: bool = False, keeps_isolation: bool = False, joins: bool = False
 ) -> Iterator[None]:
-    """Open a transaction of the engine's own; inside a caller's (only tests and operators have one) join that.
+    """Open a transaction of the engine; join the caller's if there is one (only in tests and operators' code).
 
     ``keeps_isolation``: at the project's isolation level, as for step functions; otherwise READ COMMITTED. ``joins``:
-    the project's code may call it with autocommit turned off, and commits for itself then.
-    Raises: ImproperlyConfigured where the project turned autocommit off; ConnectionBent when a transaction was left
-    open inside; RuntimeError when it must be durable and is not the outermost.
+    the project's code may call with autocommit turned off, and then commits by itself.
+    Raises: ImproperlyConfigured if the project turned autocommit off; ConnectionBent if a transaction was left open
+    inside; RuntimeError if it must be durable and is not the outermost.
     """
     connection: Any = connections[using]
-    # One begun by hand is the caller's, too: Django refuses to join it, and dropping it would lose what is in it.
+    # One begun by hand is also the caller's: Django refuses to join it, and dropping it would lose its writes.
     is_by_hand = joins and (not connection.get_autocommit() or _status_of(using) in (IN_TRANSACTION, IN_ERROR))
     if connection.in_atomic_block or is_by_hand:
         with transaction.atomic(using=using, durable=durable):
@@ -80,16 +80,16 @@ def own_transaction(
         is_over = True
     finally:
         if connection.in_atomic_block:
-            # Somebody entered a block and never left it: what should have been the COMMIT released a savepoint.
+            # Foreign code entered a block and never left it: the intended COMMIT only released a savepoint.
             abandon_connection(using)
             if is_over:
                 raise ConnectionBent(f"A transaction was left open on {using!r}; everything in it is rolled back.")
 
 
 def straighten(using: str) -> None:
-    """Make sure that a connection is open and commits what is committed; drop one that foreign code has bent.
+    """Ensure that a connection is open and really commits; drop one that foreign code has changed.
 
-    Raises: ImproperlyConfigured where a new connection does not commit, either.
+    Raises: ImproperlyConfigured if a new connection does not commit, either.
     Tx: must not be inside one.
     """
     connection = connections[using]
@@ -105,7 +105,7 @@ def straighten(using: str) -> None:
 
 
 def abandon_connection(using: str) -> None:
-    """Close a connection whatever state it is in; the next one begins outside any block."""
+    """Close a connection in any state; the next one begins outside any block."""
     connection = connections[using]
     connection.in_atomic_block, connection.atomic_blocks, connection.savepoint_ids = False, [], []
     drop_connection(using)
@@ -113,7 +113,7 @@ def abandon_connection(using: str) -> None:
 
 @contextmanager
 def guarded_connections() -> Iterator[None]:
-    """Let foreign code run; drop every connection that it leaves in a block, without autocommit, or newly opened."""
+    """Drop every connection that foreign code inside leaves in a block, without autocommit, or newly opened."""
     opened = connections.all(initialized_only=True)
     before = {found.alias: (found.connection, _depth_of(found)) for found in opened}
     habits = {found.alias: (found, _Habits(found)) for found in opened}
@@ -125,24 +125,24 @@ def guarded_connections() -> Iterator[None]:
         for found in connections.all(initialized_only=True):
             raw, depth = before.get(found.alias, (None, 0))
             if depth or found.connection is None:
-                continue  # a caller's transaction is the caller's
+                continue  # the caller owns its transaction
             if _depth_of(found) or not _is_straight(found):
                 logger.warning("Connection dropped: a step left it changed.", extra={"database": found.alias})
                 abandon_connection(found.alias)
             elif found.vendor == "postgresql" and found.connection is not raw:
-                # Opened by the step, perhaps for the first time: nobody knows what its session was like before.
+                # Opened by the step, perhaps for the first time: the original state of its session is unknown.
                 abandon_connection(found.alias)
 
 
 def require_same_session(using: str, found: str) -> None:
-    """Check that a connection has the settings with which the engine met it first.
+    """Check that a connection has the settings with which the engine first used it.
 
     ``found``: the value of SESSION_SQL.
-    Raises: ConnectionBent. The caller drops the connection; the next one is taken as it comes.
+    Raises: ConnectionBent. The caller drops the connection; the settings of the next one are accepted.
     """
     connection: Any = connections[using]
     if _is_nested(connection):
-        return  # it cannot be dropped: a caller's transaction is under way
+        return  # it cannot be dropped: the caller's transaction is open
     raw = connection.connection
     known, expected = getattr(connection, "sagas_session", (None, ""))
     if known is not raw:
@@ -157,7 +157,7 @@ def require_same_session(using: str, found: str) -> None:
 
 
 def read_now(using: str) -> Any:
-    """Return the present time as ``clock.read_now``, and check the session in the same statement.
+    """Return the current time as ``clock.read_now``, and check the session in the same statement.
 
     Raises: ConnectionBent.
     """
@@ -169,7 +169,7 @@ def read_now(using: str) -> Any:
 
 
 def require_marked(using: str, found: str) -> None:
-    """Check that a local step runs in the transaction that was opened for it, and has not ended that.
+    """Check that a local step has not ended the transaction that was opened for it.
 
     ``found``: the value of IS_MARKED_SQL.
     Raises: TransactionEnded.
@@ -182,7 +182,7 @@ def require_marked(using: str, found: str) -> None:
 
 
 def require_open(using: str) -> None:
-    """Check by the driver alone that the transaction of a local step is open still.
+    """Check, without a statement, that the transaction of a local step is still open.
 
     Raises: TransactionEnded.
     """
@@ -191,9 +191,9 @@ def require_open(using: str) -> None:
 
 
 def require_kept(using: str) -> None:
-    """Check that the transaction of a local step is the one that was opened for it, by a statement if it takes one.
+    """Check that the transaction of a local step is the one opened for it, by a statement if it accepts one.
 
-    One that the database has given up takes none: nobody knows, and it is rolled back.
+    An aborted transaction accepts none: it cannot be checked, and is rolled back.
     Raises: TransactionEnded.
     """
     require_open(using)
@@ -213,9 +213,9 @@ def _status_of(using: str) -> int | None:
 
 
 def log_failing_callbacks(using: str, facts: dict[str, Any]) -> None:
-    """Have each on_commit callback of the transaction under way called, whatever those before it raise.
+    """Make each on_commit callback of the current transaction run, whatever earlier ones raise.
 
-    Django stops at the first that raises, and takes that for an error of the COMMIT.
+    Django stops at the first that raises, as if the COMMIT had failed.
     Tx: must be inside one; does nothing in a nested one, whose callbacks belong to the caller.
     """
     connection: Any = connections[using]
@@ -239,7 +239,7 @@ def _logging(callback: Any, facts: dict[str, Any]) -> Any:
 
 
 class _Habits:
-    """What Django and the driver do with every statement on a connection, as it was before a step."""
+    """Statement wrappers and driver settings of a connection, as they were before a step."""
 
     def __init__(self, connection: Any) -> None:
         self._wrappers = list(connection.execute_wrappers)
@@ -247,7 +247,7 @@ class _Habits:
         self._settings = {name: getattr(raw, name) for name in DRIVER_SETTINGS if hasattr(raw, name)}
 
     def restore(self, connection: Any) -> None:
-        """Put back what a step changed; a connection on which that is not possible is closed."""
+        """Restore what a step changed; close a connection on which that fails."""
         connection.execute_wrappers[:] = self._wrappers
         raw = self._raw
         if raw is None or raw is not connection.connection or raw.closed:
@@ -270,9 +270,9 @@ def _depth_of(connection: Any) -> int:
 
 
 def _is_straight(connection: Any) -> bool:
-    """Tell whether a connection that is in no block commits each statement, in Django's eyes and the driver's."""
+    """Return whether a connection is in no block and commits each statement, for Django and for the driver."""
     if connection.vendor != "postgresql":
-        return True  # the engine refuses such databases by a check
+        return True  # a system check refuses such databases
     if connection.in_atomic_block or not connection.autocommit:
         return False
     raw = connection.connection
@@ -281,7 +281,7 @@ def _is_straight(connection: Any) -> bool:
 
 @contextmanager
 def _at_read_committed(connection: Any) -> Iterator[None]:
-    """Have transactions that begin inside run at READ COMMITTED, by what the driver says at BEGIN."""
+    """Run transactions that begin inside at READ COMMITTED, by the driver's BEGIN."""
     from django.db.backends.postgresql.psycopg_any import IsolationLevel, is_psycopg3  # needs a driver
 
     raw = connection.connection
@@ -297,7 +297,7 @@ def _at_read_committed(connection: Any) -> Iterator[None]:
 
 
 def _set_read_committed(connection: Any) -> None:
-    """Say by a statement what psycopg2 cannot say at BEGIN.
+    """Set the isolation level by a statement, because psycopg2 cannot at BEGIN.
 
     Tx: must be the first statement of one.
     """

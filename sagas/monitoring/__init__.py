@@ -1,1 +1,1 @@
-"""Judgement of the whole installation: checks, doctor, metrics, liveness."""
+"""Assessment of the whole installation: checks, doctor, metrics, liveness."""

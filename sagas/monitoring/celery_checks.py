@@ -1,7 +1,6 @@
-"""Find settings of Celery that wake-ups do not get through; registered as Django system checks.
+"""Django system checks of Celery settings that stop wake-ups.
 
-What a project set for its own tasks is its own affair, and works as long as a wake-up is published, arrives where it
-was meant for, and is executed.
+A project may set anything for its own tasks, as long as a wake-up is published, reaches its queue and is executed.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def check_accepted_content(app_configs: AppConfigs = None, **kwargs: Any) -> lis
 
 @register(TAG)
 def check_routes(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report ``task_routes`` that send wake-ups elsewhere than into the queue that is woken (E023)."""
+    """Report ``task_routes`` that send wake-ups to another queue than the woken one (E023)."""
     settings = _read_sending_settings()
     if settings is None:
         return []
@@ -51,7 +50,7 @@ def check_routes(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMes
 
 @register(TAG)
 def check_application(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report that wake-ups of this process would be published by no application of the project, or by either (W008)."""
+    """Report that this process would send wake-ups through none, or either of two, of the project's apps (W008)."""
     if _read_sending_settings() is None:
         return []
     current, default = celery_apps.read_names()
@@ -71,7 +70,7 @@ def check_application(app_configs: AppConfigs = None, **kwargs: Any) -> list[Che
 
 @register(TAG)
 def check_rate_limit(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report a rate limit that holds up wake-ups (W009)."""
+    """Report a rate limit that delays wake-ups (W009)."""
     if _read_sending_settings() is None:
         return []
     rate = timings.read_task_option("rate_limit", current_app.conf.task_default_rate_limit)
@@ -84,7 +83,7 @@ def check_rate_limit(app_configs: AppConfigs = None, **kwargs: Any) -> list[Chec
 
 @register(TAG, deploy=True)
 def check_celery_for_production(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report what is meant for tests and desks (W007): eager Celery, and a broker inside the process."""
+    """Report settings meant for tests and development (W007): eager Celery, and an in-process broker."""
     if _read_sending_settings() is None:
         return []
     found: list[CheckMessage] = []
@@ -99,7 +98,7 @@ def check_celery_for_production(app_configs: AppConfigs = None, **kwargs: Any) -
 
 
 def _read_sending_settings() -> SagaSettings | None:
-    """Return the settings, or None when they cannot be read or another function than Celery's sends them."""
+    """Return the settings, or None if they cannot be read or wake-ups are not sent by Celery."""
     settings = read_settings()
     return settings if settings is not None and settings.wakeup == wakeup.BY_CELERY else None
 

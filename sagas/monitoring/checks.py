@@ -1,7 +1,7 @@
-"""Find mistakes that need the project to be seen; registered as Django system checks.
+"""Django system checks of settings, databases, routing, queues, time-outs and definitions.
 
-Settings, databases and routing are here; queues and time-outs in ``checks_of_celery``; what open sagas need is asked
-only when databases are checked. A check never touches a database but that one.
+Settings of Celery are checked in ``celery_checks``, hooks and functions in ``function_checks``. Only the check of the
+versions that open sagas need accesses a database, and only when databases are checked.
 
 Source: django/django ``django/contrib/auth/checks.py``.
 """
@@ -41,7 +41,7 @@ AppConfigs = Sequence[AppConfig] | None
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Name a step of a definition and the app that owns its data."""
+    """Step of a definition and the app that owns its data."""
 
     definition: type[SagaDefinition]
     step: Step
@@ -82,7 +82,7 @@ def check_redaction(app_configs: AppConfigs = None, **kwargs: Any) -> list[Check
 
 @register(TAG)
 def check_alerts(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report hooks that are no functions, or that cannot send with these settings (E016); unsigned webhooks (W006)."""
+    """Report hooks that are no functions or cannot send with these settings (E016), and unsigned webhooks (W006)."""
     settings = read_settings()
     if settings is None:
         return []
@@ -120,10 +120,10 @@ def check_wakeup(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMes
 
 @register(TAG)
 def check_databases(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report an engine's database that is not there (E004), not where its models go (E005), no PostgreSQL (E006), or
-    one of the sagas' that does not commit by itself (E018).
+    """Report wrong databases of the engine and of participants.
 
-    Where routers read the engine's models from does not matter: whoever asks for them asks the engine's database.
+    E004: the engine's is not in DATABASES; E005: routers write its models elsewhere; E006: one is not PostgreSQL;
+    E018: one has autocommit off. Routing of reads does not matter: the engine names its database in every query.
     """
     settings = read_settings()
     if settings is None:
@@ -150,9 +150,9 @@ def check_participants(app_configs: AppConfigs = None, **kwargs: Any) -> list[Ch
 
 @register(TAG)
 def check_routing(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report participants whose data are not in one known database (E008), and databases of participants without a
-    barrier (E009) or with tables of the engine (E010); E011: a step done with the start of its saga must share the
-    engine's database.
+    """Report participants in no single known database (E008), without barrier (E009) or with engine tables (E010).
+
+    E011: a step that is done with the start of its saga is not in the engine's database.
     """
     settings = read_settings()
     if settings is None or settings.database not in connections.settings:
@@ -171,7 +171,7 @@ def check_routing(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMe
 
 @register(TAG)
 def check_names(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report versions of one definition that come from several apps (W002): most likely a name taken twice."""
+    """Report versions of one definition in several apps (W002): most likely a name used twice."""
     homes: dict[str, set[str]] = {}
     for definition in registry.all_definitions():
         config = apps.get_containing_app_config(definition.__module__)
@@ -188,7 +188,7 @@ def check_names(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMess
 def check_queues(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
     """Report queues that Celery would refuse to publish into (E012)."""
     settings = read_settings()
-    # A project may draw its queues from the definitions and settings, so these must be readable first.
+    # A project may derive its queues from definitions and settings, so these must be readable first.
     declared = timings.read_declared_queues() if settings is not None else None
     if settings is None or declared is None:
         return []
@@ -206,7 +206,7 @@ def check_queues(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMes
 
 @register(TAG)
 def check_timings(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report time-outs that are out of order: errors (E013) and doubts (W003)."""
+    """Report time-outs that conflict with each other: errors (E013) and doubtful ones (W003)."""
     settings = read_settings()
     if settings is None:
         return []
@@ -221,9 +221,9 @@ def check_timings(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMe
 def check_versions(
     app_configs: AppConfigs = None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Report definitions that open sagas run on and the code has changed (E014) or not at all (W004); rule S10.
+    """Report definitions of open sagas that the code has changed (E014) or lacks (W004); rule S10.
 
-    Returns: nothing before the engine's tables are there; W005 when the database does not answer.
+    Returns: nothing before the engine's tables exist; W005 if the database does not answer.
     """
     from .versions import Problem, find_unknown_versions
 
@@ -247,7 +247,7 @@ def check_versions(
 
 
 def read_settings() -> SagaSettings | None:
-    """Return the settings, or None when E001 has been reported about them."""
+    """Return the settings, or None if check E001 reports them."""
     if not isinstance(getattr(project, "SAGAS", {}), Mapping):
         return None
     try:
@@ -273,7 +273,7 @@ def _check_engine_routing(settings: SagaSettings) -> list[CheckMessage]:
 
 
 def _list_aliases(settings: SagaSettings) -> list[str]:
-    """Return the databases of the engine and of all participants, as far as DATABASES has them."""
+    """Return the aliases of the engine's and all participants' databases that DATABASES has."""
     aliases = {settings.database}
     for place in _list_places():
         aliases |= _find_aliases(place.label) & set(connections.settings)
@@ -317,7 +317,7 @@ def _check_participant(label: str, settings: SagaSettings) -> list[CheckMessage]
 
 
 def _find_aliases(label: str) -> set[str]:
-    """Return the aliases that the models of an app are written to; none for an app without models."""
+    """Return the aliases that the models of an app are written to; empty for an app without models."""
     if label not in apps.app_configs:
         return set()
     return {router.db_for_write(model) for model in apps.get_app_config(label).get_models()}

@@ -1,6 +1,6 @@
-"""Examine everything that the engine depends on: one finding for each dependency and setting, with what to do.
+"""Doctor: examines everything that the engine depends on, with a finding and advice for each dependency and setting.
 
-Every look is bounded in time, and one that fails does not keep the others from being made.
+Every examination is bounded in time, and a failing one does not prevent the others.
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ from .health import DatabaseServer, NoAnswer
 from .liveness import LATE, read_liveness
 from .versions import find_unknown_versions
 
-SERVER_SECONDS = 3.0  # how long the broker, and the participants' databases together, may take
+SERVER_SECONDS = 3.0  # time limit of the broker, and of all participants' databases together
 OLDEST_DUE_FAIL_SECONDS = 300.0
-# The engine decides by the database's clock alone; logs and ids of another clock only confuse readers.
+# The engine decides by the database's clock alone; logs and ids by another clock only confuse readers.
 SKEW_WARN_SECONDS = 2.0
 OLDEST_SERVER = 150_000
-MAX_VERSIONS = 20  # named one by one
+MAX_VERSIONS = 20  # listed one by one
 CHECK_SERVER = "Is the server up, and does the URL in the settings name it rightly?"
 START_WORKER = "Start a Celery worker, or manage.py saga_sweep --loop --run."
 
 
 class Level(StrEnum):
-    """How a finding is meant."""
+    """Severity of a finding."""
 
     OK = "ok"
-    WARN = "warn"  #: sagas go on, but somebody should look
-    FAIL = "fail"  #: sagas do not go on, or not rightly
+    WARN = "warn"  #: sagas continue, but an operator should look
+    FAIL = "fail"  #: sagas do not continue, or not correctly
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was found about one dependency or setting."""
+    """Result of examining one dependency or setting."""
 
     name: str
     level: Level
     what: str
     """What was found."""
     todo: str = ""
-    """What to do; empty when all is well."""
+    """What to do; empty if nothing is wrong."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """The same for programs, where there is anything to measure."""
+    """Measurements for programs, if there are any."""
     participant: str = ""
-    """The alias, if it is about a participant's own database."""
+    """Alias, if the finding is about a participant's own database."""
     is_unread: bool = False
-    """Whether nothing could be read, because the engine's database failed meanwhile."""
+    """Whether nothing could be read, because the engine's database failed."""
 
     def as_line(self) -> str:
-        """Return it as a line of text."""
+        """Return the finding as a line of text."""
         todo = f" -> {self.todo}" if self.todo else ""
         return f"{self.level.value:<5} {self.name:<18} {self.what}{todo}"
 
@@ -77,16 +77,16 @@ Rule = tuple[bool, Level, str]
 
 
 def examine() -> Iterator[Finding]:
-    """Return every finding; nothing that asks a database which does not answer is asked twice."""
+    """Yield every finding; a database that does not answer is not asked again."""
     yield from _examine_settings()
     if checks.read_settings() is not None:
         yield from examine_surroundings(LOOKS, seconds=SERVER_SECONDS)
 
 
 def examine_surroundings(looks: Iterable[str], *, seconds: float) -> Iterator[Finding]:
-    """Return the findings about broker, databases and migrations, and those of some of the LOOKS if tables can be read.
+    """Yield the findings about broker, databases and migrations, and of these LOOKS if the tables can be read.
 
-    ``seconds``: how long the broker may take, and how long the participants' databases.
+    ``seconds``: time limit of the broker, and of the participants' databases together.
     """
     yield from _examine_broker(seconds)
     using = get_settings().database
@@ -106,7 +106,7 @@ def examine_surroundings(looks: Iterable[str], *, seconds: float) -> Iterator[Fi
 
 
 def _look(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """Make one look; a database that fails meanwhile is a finding, too."""
+    """Run one examination; report a failing database as a finding, too."""
     try:
         return list(look())
     except Error as error:
@@ -115,8 +115,8 @@ def _look(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
 
 
 def _examine_settings() -> Iterator[Finding]:
-    """Tell what the system checks say about settings, definitions, routing and time-outs."""
-    # Without databases: whether they answer is asked later, and since Django 6.0 none named means all of them.
+    """Yield the results of the system checks of settings, definitions, routing and time-outs."""
+    # Without databases: they are examined later, and since Django 6.0 naming none means all of them.
     found: list[CheckMessage] = run_checks(tags=[checks.TAG], databases=[])
     shown = [message for message in found if not message.is_silenced()]
     for message in shown:
@@ -140,7 +140,7 @@ def _examine_settings() -> Iterator[Finding]:
 
 
 def _judge(name: str, what: str, *rules: Rule, participant: str = "", **facts: Any) -> Finding:
-    """Return a finding at the level of the first rule that applies, with what it says to do; OK when none does."""
+    """Return a finding with the level and advice of the first rule that applies; OK if none does."""
     level, todo = next(((level, todo) for applies, level, todo in rules if applies), (Level.OK, ""))
     return Finding(name=name, level=level, what=what, todo=todo, participant=participant, facts=facts)
 
@@ -167,7 +167,7 @@ def _judge_participant(alias: str, answer: DatabaseServer | NoAnswer) -> Finding
 
 
 def _examine_migrations(using: str, others: Iterable[str]) -> Iterator[Finding]:
-    """Look at the migrations of every app in the engine's database and in those of participants that answer."""
+    """Examine the migrations of every app in the engine's database and in the participants' that answer."""
     missing = {using: health.list_missing_migrations(using)}
     for alias in others:
         try:
@@ -201,7 +201,7 @@ def _examine_clock() -> Iterator[Finding]:
     before = datetime.now(UTC)
     told = clock.read_now(get_settings().database)
     after = datetime.now(UTC)
-    # Half of the way there and back is the moment at which the database most likely looked at its clock.
+    # The database most likely read its clock halfway through the round trip.
     skew = (before + (after - before) / 2 - told).total_seconds()
     what = f"this machine is {abs(skew):.3f} s {'ahead of' if skew > 0 else 'behind'} the database"
     todo = "Set this machine's clock by NTP; sagas go by the database's, but logs and new ids do not."
@@ -239,7 +239,7 @@ def _examine_oldest_due() -> Iterator[Finding]:
 
 
 def _examine_hooks() -> Iterator[Finding]:
-    """Tell how many on_closed hooks are owed; one that is under way, or was closed just now, is nothing to say of."""
+    """Report how many on_closed hooks are owed; warn only if the oldest saga was closed a while ago."""
     owed = hook_backlog.count_owed()
     now = clock.read_now(get_settings().database)
     age = now - owed.oldest_closed_at if owed.oldest_closed_at else timedelta()
@@ -251,7 +251,7 @@ def _examine_hooks() -> Iterator[Finding]:
 
 
 def _examine_queues() -> Iterator[Finding]:
-    """Compare the queues that steps use with those that somebody seen lately serves."""
+    """Compare the queues that steps use with those that recently seen workers serve."""
     needed = {get_settings().common_queue, *registry.queues()}
     missing = sorted(needed - {queue for worker in read_liveness().workers for queue in worker.queues})
     what = f"nobody serves {', '.join(missing)}" if missing else f"served: {', '.join(sorted(needed))}"

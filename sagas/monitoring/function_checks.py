@@ -1,4 +1,4 @@
-"""System checks of hooks and of the functions that settings name: can they be called as they are, and in time?"""
+"""System checks of hooks and of functions named in settings: their signature and their time limit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_functions(app_configs: AppConfigs = None, **kwargs: Any) -> list[Check
 
 @register(TAG)
 def check_hook_timeout(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report a worker that Celery would kill while it waits for an on_closed hook (W010)."""
+    """Report a task_time_limit that would kill a worker while it waits for an on_closed hook (W010)."""
     settings, limit = read_settings(), current_app.conf.task_time_limit
     if settings is None or limit is None or not any(found.on_closed for found in registry.all_definitions()):
         return []

@@ -1,6 +1,6 @@
-"""Questions to the servers that the engine depends on, each bounded in time: the broker, databases, migrations.
+"""Time-limited queries of the servers that the engine depends on: the broker, databases, migrations.
 
-What may let its callers wait without limit is asked in a thread of its own, one question at a time for each server.
+A query that may block without limit runs in a thread of its own, one at a time for each server.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, kw_only=True)
 class NoAnswer:
-    """The reason why a server gave no answer."""
+    """Failure of a server to answer, with the reason."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseServer:
-    """A PostgreSQL server, as a connection of the project sees it."""
+    """PostgreSQL server, as seen by a connection of the project."""
 
     version: str
     number: int
-    """The version for comparison: 150004."""
+    """Version for comparison: 150004."""
     timeouts: Mapping[str, str]
-    """The time-outs of the session by setting; ``0``: none."""
+    """Time-outs of the session by setting; ``0``: none."""
     is_read_only: bool
 
 
 class _Question(threading.Thread, Generic[Answer]):
-    """A question on its way to a server."""
+    """Query of a server, under way in a thread."""
 
     def __init__(self, name: str, ask: Callable[[], Answer | NoAnswer]) -> None:
         super().__init__(name=name, daemon=True)
@@ -53,27 +53,27 @@ class _Question(threading.Thread, Generic[Answer]):
         self._answer: Answer | NoAnswer | None = None
 
     def run(self) -> None:
-        """Ask, however long it takes."""
+        """Ask without a time limit."""
         self._answer = self._ask()
 
     def wait(self, seconds: float, ends_at: float) -> Answer | NoAnswer:
-        """Return the answer if it is there at a moment of the monotonic clock, ``seconds`` after it was asked for."""
+        """Return the answer, or NoAnswer if there is none at ``ends_at`` of the monotonic clock."""
         self.join(max(0.0, ends_at - time.monotonic()))
         return self._answer or NoAnswer(reason=f"does not answer within {seconds:g} s")
 
 
 _questions: dict[str, _Question[Any]] = {}
 _lock = threading.Lock()
-# Aliases of the databases that were seen to have every migration.
+# Aliases of the databases that are known to have every migration.
 _migrated: set[str] = set()
 
 
 def ask_broker(seconds: float) -> tuple[str, NoAnswer | None]:
-    """Connect to the broker, and have it say something.
+    """Connect to the broker, and wait for an answer.
 
     Returns: its URL without the password, and why it did not answer; None: it did.
     """
-    # Made here: the current app of Celery is another one in another thread.
+    # Created here, because another thread may have another current Celery app.
     connection = current_app.connection_for_write()
     question = _begin(f"broker {connection.as_uri(include_password=True)}", lambda: _ping(connection, seconds))
     answer = question.wait(seconds, time.monotonic() + seconds)
@@ -81,9 +81,9 @@ def ask_broker(seconds: float) -> tuple[str, NoAnswer | None]:
 
 
 def ask_databases(aliases: Iterable[str], seconds: float) -> dict[str, DatabaseServer | NoAnswer]:
-    """Ask databases side by side, each over a connection of its own.
+    """Query databases in parallel, each over a connection of its own.
 
-    Returns: the answers by alias, after ``seconds`` for all of them together.
+    Returns: the answers by alias, after at most ``seconds`` in total.
     """
     ends_at = time.monotonic() + seconds
     questions = {alias: _begin(f"database {alias}", partial(_read_apart, alias)) for alias in aliases}
@@ -91,7 +91,7 @@ def ask_databases(aliases: Iterable[str], seconds: float) -> dict[str, DatabaseS
 
 
 def read_server(alias: str) -> DatabaseServer:
-    """Ask a database over the connection of this thread.
+    """Query a database over this thread's connection.
 
     Raises: the database's errors.
     """
@@ -109,7 +109,7 @@ def read_server(alias: str) -> DatabaseServer:
 def list_missing_migrations(alias: str) -> list[str]:
     """Return the migrations that a database lacks, as ``app.name``.
 
-    Once all are applied the database is not asked again: the code of a process does not change.
+    Once all are applied, the database is not queried again: the code of a process does not change.
     Raises: the database's errors.
     """
     if alias in _migrated:
@@ -127,7 +127,7 @@ def shorten_error(error: BaseException) -> str:
 
 
 def _begin(server: str, ask: Callable[[], Answer | NoAnswer]) -> _Question[Answer]:
-    """Ask a server, unless an older question to it is unanswered; return the question under way."""
+    """Query a server, unless an older query is unanswered; return the query under way."""
     with _lock:
         question = _questions.get(server)
         if question is None or not question.is_alive():
@@ -139,7 +139,7 @@ def _begin(server: str, ask: Callable[[], Answer | NoAnswer]) -> _Question[Answe
 def _ping(connection: Connection, seconds: float) -> bool | NoAnswer:
     try:
         connection.ensure_connection(max_retries=1, timeout=seconds)
-        # An AMQP connection begins with a talk; redis says nothing before the first command.
+        # An AMQP connection begins with a handshake; redis sends nothing before the first command.
         client = getattr(connection.default_channel, "client", None)
         if client is not None and hasattr(client, "ping"):
             client.ping()
@@ -151,7 +151,7 @@ def _ping(connection: Connection, seconds: float) -> bool | NoAnswer:
 
 
 def _read_apart(alias: str) -> DatabaseServer | NoAnswer:
-    """Connect, or take a connection from the pool, and give it back: it belongs to this thread."""
+    """Query a database over a connection of this thread, and close it or return it to the pool."""
     try:
         return read_server(alias)
     except Error as error:

@@ -8,21 +8,21 @@ from datetime import datetime
 from ..conf import get_settings
 from ..models import Saga
 
-MAX_COUNTED = 10_000  # beyond that nobody needs the number, and a page must not wait for it
+MAX_COUNTED = 10_000  # an exact larger number is not needed, and a page must not wait for it
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwedHooks:
-    """How many calls are owed."""
+    """Backlog of owed hook calls."""
 
     count: int
-    """Calls that were not made, or failed; at most MAX_COUNTED are counted."""
+    """Number of calls not made, or failed; at most MAX_COUNTED are counted."""
     failing: int
-    """Those of them that were called before, and failed or were not answered."""
+    """Number of these calls that were tried before, and failed or did not return in time."""
     oldest_closed_at: datetime | None
-    """When the oldest of their sagas was closed; None: nothing is owed."""
+    """When the first of their sagas was closed; None: no call is owed."""
     most_tries: int
-    """The most tries that one of them has had."""
+    """Highest number of tries of one call."""
 
 
 def count_owed() -> OwedHooks:

@@ -1,4 +1,4 @@
-"""Liveness of the engine, in one statement: who sweeps and executes, what is due, and for how long."""
+"""Liveness of the engine, in one statement: sweepers and workers, due work, and how long it has been due."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .. import clock
 from ..conf import get_settings
 from ..moments import in_utc
 
-MAX_DUE = 1_000  # due sagas and owed hooks are counted so far
-# Far more than a wake-up interval and a few sweeps: work that is due so long was not woken, or finds no free worker.
+MAX_DUE = 1_000  # limit of the counts of due sagas and owed hooks
+# Far more than a wake-up interval and a few sweeps: work due for so long was not woken, or finds no free worker.
 LATE = timedelta(seconds=60)
 
 READ = """
@@ -44,39 +44,39 @@ READ = """
 
 @dataclass(frozen=True, kw_only=True)
 class SeenWorker:
-    """A process that executes steps and was seen lately."""
+    """Process that executes steps and has a recent heartbeat."""
 
     name: str
     version: str
-    """Of the engine."""
+    """Version of the engine."""
     queues: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Liveness:
-    """The state of sweeping and executing at one moment."""
+    """State of sweeping and executing at one moment."""
 
     now: datetime
-    """When it was read."""
+    """When the state was read."""
     oldest_id: UUID | None
-    """The saga that has been due longest; None: nothing is due."""
+    """Saga that has been due longest; None: nothing is due."""
     oldest_definition: str
     oldest_step: str
-    """The step it is at; empty when it is between steps."""
+    """Its due step; empty between steps."""
     oldest_due_at: datetime | None
     oldest_queue: str
     due: int
-    """How many sagas are due; MAX_DUE + 1: more than MAX_DUE."""
+    """Number of due sagas; MAX_DUE + 1: more than MAX_DUE."""
     workers: tuple[SeenWorker, ...]
-    """The processes that execute steps, by name; one that only sends wake-ups, or has ended, serves no queue."""
+    """Processes that execute steps, by name; without those that serve no queue, as they only send wake-ups or ended."""
     last_sweep_at: datetime | None
     """When any process swept last; None: no sweep is known."""
     owed_hooks: int
-    """How many calls of on_closed hooks are owed; MAX_DUE + 1: more than MAX_DUE."""
+    """Number of owed calls of on_closed hooks; MAX_DUE + 1: more than MAX_DUE."""
 
     @property
     def oldest_due_age(self) -> timedelta:
-        """How long the oldest due saga has waited; nothing when none is due."""
+        """How long the oldest due saga has waited; zero if none is due."""
         return self.now - self.oldest_due_at if self.oldest_due_at else timedelta()
 
     @property
@@ -86,12 +86,12 @@ class Liveness:
 
     @property
     def is_late(self) -> bool:
-        """Whether work has been due for so long that no worker seems to do it."""
+        """Whether work has been due for so long that no worker seems to execute it."""
         return self.oldest_due_age > LATE
 
 
 def read_liveness() -> Liveness:
-    """Return the liveness of this moment; nothing is cached."""
+    """Return the current liveness; nothing is cached."""
     settings = get_settings()
     values = {
         "shift": clock.shift_seconds(), "seen": settings.worker_seen_within.total_seconds(), "max_due": MAX_DUE,

@@ -1,4 +1,4 @@
-"""Tell Prometheus how the sagas are, read from the database when it asks.
+"""Prometheus metrics of sagas, read from the database at each scrape.
 
 Needs the extra ``metrics``; nothing else of the engine imports this module. Mount ``show_metrics``, or register the
 collector once per process::
@@ -6,8 +6,8 @@ collector once per process::
     registry = CollectorRegistry()
     registry.register(SagaCollector())
 
-What happened lately is told about a window, and from a bounded number of the newest rows, so that a scrape costs the
-same whatever has piled up. The numbers belong to the database, not to the process: scrape one process, or take max().
+Recent events are counted in a window, and over a bounded number of the newest rows, so the cost of a scrape does not
+grow with the backlog. The numbers belong to the database, not to the process: scrape one process, or take max().
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ logger = logging.getLogger(__name__)
 
 STATEMENT_TIMEOUT = "2s"
 WINDOW = timedelta(minutes=5)
-# Newest rows of the window that are looked at. 20,000 attempts take 70 ms to count.
+# Newest rows of the window that are counted. 20,000 attempts take 70 ms to count.
 MAX_ROWS = 20_000
 MAX_BULK_SAGAS = 100_000
-# Seconds: from a local step to the longest time-out that people set.
+# Seconds: from a local step to the longest usual time-out.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 COUNT_CLOSED = """
@@ -85,16 +85,16 @@ COUNT_BULKS = """
 
 
 class SagaCollector:
-    """Collect the engine's metrics. A database that fails, or is slow, gives ``sagas_up 0`` and nothing else."""
+    """Collector of the engine's metrics. A failing or slow database yields ``sagas_up 0`` and nothing else."""
 
     def describe(self) -> list[Metric]:
-        """Name the metrics without asking the database, so that registering does not."""
+        """Return the metrics without values, so that registering does not query the database."""
         return [_up(0), *_families().values()]
 
     def collect(self) -> Iterator[Metric]:
-        """Read the metrics; never raises what a database can raise.
+        """Yield the metrics; never raises a database's errors.
 
-        Tx: opens one, of at most a few short statements.
+        Tx: opens one of a few short statements.
         """
         try:
             found = _read()
@@ -110,7 +110,7 @@ class SagaCollector:
 @require_safe
 @never_cache
 def show_metrics(request: HttpRequest) -> HttpResponse:
-    """Show the metrics to Prometheus, read at this moment."""
+    """Return the metrics for Prometheus, read now."""
     return HttpResponse(generate_latest(_get_registry()), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -195,7 +195,7 @@ def _add_sagas(families: dict[str, Any], cursor: Any, since: Any) -> None:
 
 
 def _add_attempts(families: dict[str, Any], cursor: Any, since: Any) -> None:
-    # Turned round, width_bucket counts the limits that an attempt stays within, the limit itself included.
+    # Negated, width_bucket counts the limits that an attempt stays within, the limit itself included.
     cursor.execute(COUNT_ATTEMPTS, [since, MAX_ROWS, [-limit for limit in reversed(BUCKETS)]])
     outcomes: dict[tuple[str, ...], int] = {}
     counts: dict[tuple[str, ...], list[int]] = {}
@@ -212,13 +212,13 @@ def _add_attempts(families: dict[str, Any], cursor: Any, since: Any) -> None:
 
 
 def _accumulate(counts: Sequence[int]) -> list[tuple[str, float]]:
-    """Return Prometheus' buckets: each counts what is in it and in all below."""
+    """Return Prometheus' cumulative buckets: each counts its own attempts and those of all lower ones."""
     names = [*(f"{limit:g}" for limit in BUCKETS), "+Inf"]
     return [(name, float(sum(counts[: place + 1]))) for place, name in enumerate(names)]
 
 
 def _add_reasons(families: dict[str, Any], cursor: Any) -> None:
-    """Count every reason, also those that nobody has: an alert needs a series to look at."""
+    """Add every reason, even with a count of 0: an alert needs an existing series."""
     cursor.execute(COUNT_REASONS)
     found = dict(cursor.fetchall())
     for reason in presentation.REASONS:

@@ -1,6 +1,6 @@
-"""Views for probes: ``/healthz``, is the process alive; ``/readyz``, the doctor's findings that a balancer acts on.
+"""Views for probes: ``/healthz``, liveness of the process; ``/readyz``, the doctor's findings for a load balancer.
 
-A project mounts them where its probes look.
+A project mounts them at the paths of its probes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 
 from .doctor import Finding, Level, examine_surroundings
 
-PROBE_SECONDS = 1.0  # how long broker and participants' databases may take
+PROBE_SECONDS = 1.0  # time limit of the broker, and of the participants' databases
 LOOKS = ("workers", "oldest due")
 
 
@@ -23,7 +23,7 @@ LOOKS = ("workers", "oldest due")
 @require_safe
 @never_cache
 def show_health(request: HttpRequest) -> HttpResponse:
-    """Say that the process answers; looks at nothing else."""
+    """Return 200 if the process answers; nothing else is examined."""
     return JsonResponse({"status": "ok"})
 
 
@@ -31,15 +31,15 @@ def show_health(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def show_readiness(request: HttpRequest) -> HttpResponse:
-    """Say whether sagas can be accepted: 503 when not, 200 also when something is degraded."""
+    """Return whether sagas can be accepted: 503 if not, 200 even if something is degraded."""
     document = build_readiness(examine_surroundings(LOOKS, seconds=PROBE_SECONDS))
     return JsonResponse(document, status=503 if document["status"] == "failed" else 200)
 
 
 def build_readiness(findings: Iterable[Finding]) -> dict[str, Any]:
-    """Return what ``/readyz`` shows of the doctor's findings.
+    """Return the document of ``/readyz`` for the doctor's findings.
 
-    A participant's own database that is away is no reason to send customers away: their sagas are accepted, and wait.
+    An unreachable participant's database does not fail readiness: sagas are still accepted, and wait.
     Shape: ``{status: ok | degraded | failed, checks: {name: {status, ...}}}``.
     """
     checks: dict[str, dict[str, Any]] = {}
@@ -59,9 +59,8 @@ def build_readiness(findings: Iterable[Finding]) -> dict[str, Any]:
 
 
 def _judge(finding: Finding) -> str:
-    """Return the status of a finding. A main database that only reads still serves pages, so it is no failure, and
-    the doctor's advice on its settings is none of the balancer's business.
-    """
+    """Return the status of a finding; a read-only main database is degraded, as it still serves pages."""
+    # Warnings about the main database's settings do not concern a load balancer.
     if finding.level is Level.OK or (finding.name == "database" and finding.level is Level.WARN):
         return "ok"
     return "failed" if finding.name == "migrations" else "degraded"

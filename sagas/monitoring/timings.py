@@ -1,4 +1,4 @@
-"""Judge whether settings, definitions and Celery fit together in time; for the system checks and the doctor."""
+"""Consistency of the times in settings, definitions and Celery; for the system checks and the doctor."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ..core.states import Direction
 from ..engine.notify.celery_apps import CONTENT_TYPE
 
 ZERO = timedelta()
-# Zero means something for these: no margin beyond what recording needs, ask again at once.
+# Zero is meaningful for these: no lease margin, poll again at once.
 MAY_BE_ZERO = frozenset({"lease_margin", "poll_after"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Say what does not fit and what to do."""
+    """Inconsistency, and what to do about it."""
 
     what: str
     todo: str
     is_error: bool = True
-    """Whether it breaks a rule; otherwise it is worth a thought."""
+    """Whether it breaks a rule; otherwise it is a warning."""
 
 
 def find_wrong_values(settings: SagaSettings) -> Iterator[Problem]:
-    """Return values that no project can work with."""
+    """Yield settings whose values cannot work in any project."""
     for declared in fields(settings):
         name, value = declared.name.upper(), getattr(settings, declared.name)
         if isinstance(value, timedelta) and (value < ZERO or (value == ZERO and declared.name not in MAY_BE_ZERO)):
@@ -49,17 +49,17 @@ def find_wrong_values(settings: SagaSettings) -> Iterator[Problem]:
 
 
 def name_of_common_queue(settings: SagaSettings) -> str:
-    """Return which setting names the queue of steps that name none."""
+    """Return the name of the setting with the queue of steps that name none."""
     return "SAGAS['DEFAULT_QUEUE']" if settings.default_queue else "Celery's task_default_queue"
 
 
 def find_disorder(settings: SagaSettings) -> list[Problem]:
-    """Return what is too short beside something else."""
+    """Return times that are too short compared with others."""
     return [*_check_lease(settings), *_check_celery(settings), *_check_watch(settings), *_check_retention(settings)]
 
 
 def find_longest_timeout(settings: SagaSettings) -> tuple[timedelta, str]:
-    """Return the longest time that one attempt may take, and of which step; the default one when there is no step."""
+    """Return the longest time limit of an attempt, and its step; ``TIMEOUT`` if no step has a longer one."""
     found = [(settings.timeout, "SAGAS['TIMEOUT']")]
     for definition in registry.all_definitions():
         for step in definition.steps:
@@ -75,7 +75,7 @@ def find_longest_timeout(settings: SagaSettings) -> tuple[timedelta, str]:
 
 
 def read_declared_queues() -> frozenset[str] | None:
-    """Return the queues that Celery would publish into, or None when it makes up any that it is asked for."""
+    """Return the queues that Celery publishes into, or None if it creates missing ones."""
     conf = current_app.conf
     if conf.task_create_missing_queues:
         return None
@@ -88,7 +88,7 @@ def read_declared_queues() -> frozenset[str] | None:
 
 
 def accepts_wakeups() -> bool:
-    """Return whether a worker with Celery's present settings takes JSON, which all wake-ups are."""
+    """Return whether a worker with Celery's current settings accepts JSON, the format of all wake-ups."""
     try:
         accepted = prepare_accept_content(current_app.conf.accept_content)
     except SerializerNotInstalled:
@@ -97,7 +97,7 @@ def accepts_wakeups() -> bool:
 
 
 def _check_lease(settings: SagaSettings) -> Iterator[Problem]:
-    """Check that an attempt which uses its whole time-out can still be recorded under its lease (rule S2)."""
+    """Check that an attempt that uses its whole time-out can still be recorded under its lease (rule S2)."""
     if settings.lease_margin <= ZERO:
         yield Problem(
             what="SAGAS['LEASE_MARGIN'] is 0: an attempt that uses its whole time-out loses its lease unrecorded.",
@@ -106,13 +106,13 @@ def _check_lease(settings: SagaSettings) -> Iterator[Problem]:
 
 
 def _check_celery(settings: SagaSettings) -> Iterator[Problem]:
-    """Check that Celery's last resort comes last (rule S2)."""
+    """Check that Celery's time limits exceed those of the engine (rule S2)."""
     conf = current_app.conf
     timeout, whose = find_longest_timeout(settings)
     needed = settings.time_slice + timeout
     limits = {"time_limit": conf.task_time_limit, "soft_time_limit": conf.task_soft_time_limit}
     for name, general in limits.items():
-        # As Celery does: what is not set, or 0, for the task alone leaves the general limit.
+        # As in Celery: a limit of the task that is unset or 0 leaves the general one.
         limit = read_task_option(name, None) or general
         if limit is not None and limit <= needed.total_seconds():
             yield Problem(
@@ -134,7 +134,7 @@ def read_task_option(name: str, otherwise: Any) -> Any:
 
 
 def _check_watch(settings: SagaSettings) -> Iterator[Problem]:
-    """Check that a sweeper which works counts as seen."""
+    """Check that a working sweeper counts as seen."""
     if settings.worker_seen_within <= settings.sweep_interval:
         yield Problem(
             what=f"SAGAS['WORKER_SEEN_WITHIN'] ({_seconds(settings.worker_seen_within)}) is not longer than"

@@ -1,4 +1,4 @@
-"""Compare the definitions that open sagas run on with those that the code has (rule S10)."""
+"""Comparison of the definitions that open sagas run on with those in the code (rule S10)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..models import Saga
 
 
 class Problem(StrEnum):
-    """What is wrong with a definition that open sagas run on."""
+    """Problem of a definition that open sagas run on."""
 
     MISSING = "missing"  #: the code has no such name and version; its sagas are held
     CHANGED = "changed"  #: the code has another table of steps under this name and version
@@ -23,25 +23,25 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class UnknownVersion:
-    """Name a version that open sagas need and the code does not have as they know it."""
+    """Version that open sagas need, and that the code lacks or has changed."""
 
     definition: str
     version: int
     digest: str
-    """As the sagas know it."""
+    """Digest stored in the sagas."""
     problem: Problem
     count: int
-    """How many open sagas run on it."""
+    """Number of open sagas that run on it."""
     oldest_at: datetime
     """When the oldest of them started."""
 
     @property
     def name_and_version(self) -> str:
-        """The definition as people write it."""
+        """Definition as ``name@version``."""
         return f"{self.definition}@{self.version}"
 
     def describe(self) -> str:
-        """Say what is wrong and what to do."""
+        """Return what is wrong and what to do."""
         sagas = "1 open saga runs" if self.count == 1 else f"{self.count} open sagas run"
         if self.problem is Problem.MISSING:
             return f"{sagas} on {self.name_and_version}, which the code does not have; keep it until they are closed."
@@ -62,7 +62,7 @@ class UnknownVersion:
 
 
 def find_unknown_versions() -> list[UnknownVersion]:
-    """Return what open sagas need and the code does not have, ordered by name and version."""
+    """Return the versions that open sagas need and the code lacks or has changed, by name and version."""
     found = []
     for row in _read_versions_in_use():
         known = registry.find(row["definition"], row["version"])

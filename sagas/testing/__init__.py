@@ -1,4 +1,4 @@
-"""Test sagas without a worker or a broker: drain them, break them at a named step, compare what happened.
+"""Test kit: drains sagas without worker or broker, plants faults at named steps, compares transcripts.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Run a saga to its end in this process, without waiting for any due time."""
+"""Runs of a saga to its end in this process, without waiting for due times."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..models import Saga
 from ..operators.presentation.transcript import render
 from .faults import SimulatedCrash
 
-MAX_LOOKS = 500  # far more than any test needs; a saga that is still busy then goes round in circles
+MAX_LOOKS = 500  # far more than any test needs; a saga that is still busy then loops
 
 
 class NotDrained(SagaError):
-    """Report a saga that still had something to do after the patience of ``drain``; holds its transcript."""
+    """The saga was still busy after MAX_LOOKS looks of ``drain``; the message has its transcript."""
 
 
 def drain(
@@ -30,12 +30,11 @@ def drain(
     queues: frozenset[str] | None = None,
     until: Callable[[Saga], bool] = lambda _saga: False,
 ) -> Saga:
-    """Advance a saga until it is closed, or nothing will happen by itself before ``patience`` has passed, or ``until``
-    is true of it.
+    """Advance a saga until it is closed, is not due within ``patience``, or fulfils ``until``.
 
-    Retry delays, leases and deadlines are not waited for: the engine's clock is moved to each due time and put back
-    at the end. A simulated crash is survived as a real one would be, by the next look at the saga. A hook of
-    ``Meta.on_closed`` is called in this thread; one that fails is called again while patience lasts.
+    Retry delays, leases and deadlines take no real time: the engine's clock is moved to each due time and restored at
+    the end. The next look at the saga recovers it from a simulated crash, as from a real one. A hook of
+    ``Meta.on_closed`` is called in this thread; a failing one is called again within ``patience``.
     Units: ``patience`` in the saga's own time.
     Returns: the saga as stored.
     Raises: NotDrained when it is still busy after 500 looks.
@@ -55,7 +54,7 @@ def drain(
 
 @contextmanager
 def hooks_called_here() -> Iterator[None]:
-    """Call hooks in the thread that advances a saga, as only that one sees what a test has not committed."""
+    """Call hooks in the thread that advances a saga, because only it sees a test's uncommitted rows."""
     before = closing.run
     closing.run = closing.run_here
     try:
@@ -65,12 +64,12 @@ def hooks_called_here() -> Iterator[None]:
 
 
 def look(saga_id: UUID, *, queues: frozenset[str] | None = None, worker: str = "test") -> int:
-    """Advance a saga once, surviving a simulated crash.
+    """Advance a saga once, and survive a simulated crash.
 
-    Returns: how many attempts were run; 0 after a crash.
+    Returns: the number of attempts that ran; 0 after a crash.
     """
     try:
-        # Whoever drains looks at everything that is woken, in an order of its own.
+        # ``drain`` handles everything that is woken, in its own order.
         with eager.held_back(is_answered=False):
             return advance.advance(saga_id, queues=queues, worker=worker)
     except SimulatedCrash:
@@ -83,7 +82,7 @@ def read(saga_id: UUID) -> Saga:
 
 
 def pass_time(by: timedelta | None = None, *, until_due: Saga | None = None) -> None:
-    """Move the engine's clock, by a time or until a saga is due. It stays moved for this process."""
+    """Move the engine's clock, by a duration or until a saga is due; it stays moved in this process."""
     if by is not None:
         clock.move(by)
     if until_due is not None and until_due.due_at is not None:

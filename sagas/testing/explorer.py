@@ -1,9 +1,9 @@
-"""Run a definition under every single fault, at every step, in both directions, and judge where each run ends.
+"""Explorer: runs a definition under every single fault, at every step, in both directions, and judges each end.
 
-A run is right when it ends completed with exactly the effects of an undisturbed run, or compensated with none. A
-person may be asked only where nobody can know or help, at a pivot whose answer never comes or a compensation that is
-refused or keeps failing; the saga must then say so, and leave no more than an undisturbed run has at any moment. What a
-person or the clock cannot do at that moment, such as to cancel after the pivot, is counted apart.
+A run is right if it ends completed with exactly the effects of an undisturbed run, or compensated with none. It may
+need an operator only at a pivot whose answer never comes, or at a compensation that is refused or keeps failing. The
+saga must then be held or ask for attention, and leave no more than an undisturbed run has at any moment. Trials that
+are not possible at that moment, such as to cancel after the pivot, are counted separately.
 
 Source: oxidecomputer/steno (run-twice and inject switches of its REPL), applied to every node in turn.
 """
@@ -28,30 +28,30 @@ from .scenario import Scenario
 from .transcripts import transcript
 from .trials import PATIENCE, Trial, enumerate_trials, make_refusal
 
-ROUNDS = 3  # so often is a compensation tried beyond its budget before its saga counts as left to a person
+ROUNDS = 3  # attempts of a compensation beyond its budget after which its saga counts as left to an operator
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Where one run ended, and whether that is right."""
+    """End of one run, and whether it is right."""
 
     trial: Trial
     end: str
     """State at the end, with hold and attention."""
     effects: Mapping[str, int]
-    """What the saga left in the world."""
+    """Effects that the saga left in the world, by name."""
     problems: tuple[str, ...]
-    """What is wrong; empty when nothing is."""
+    """Descriptions of what is wrong; empty if nothing is."""
     transcript: str
-    """The saga's history."""
+    """History of the saga."""
     was_reached: bool
     """Whether the fault acted at all."""
     was_possible: bool = True
-    """Whether the person or the clock could do at that moment what was tried."""
+    """Whether the operation or the passing deadline was possible at that moment."""
 
     @property
     def is_wrong(self) -> bool:
-        """Return whether the fault was not reached, or the run ended as it must not."""
+        """Return whether the fault was not reached, or the run ended wrongly."""
         return not self.was_reached or bool(self.problems)
 
     @property
@@ -62,22 +62,22 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Exploration:
-    """Every verdict on one definition."""
+    """All verdicts on one definition."""
 
     definition: str
     baseline: Mapping[str, int]
-    """What an undisturbed run leaves."""
+    """Effects that an undisturbed run leaves."""
     verdicts: tuple[Verdict, ...]
 
     @property
     def wrong(self) -> tuple[Verdict, ...]:
-        """Return the verdicts that are wrong, the shortest transcript first."""
+        """Return the wrong verdicts, the shortest transcript first."""
         found = [verdict for verdict in self.verdicts if verdict.is_wrong]
         return tuple(sorted(found, key=lambda verdict: len(verdict.transcript.splitlines())))
 
     @property
     def not_possible(self) -> tuple[Verdict, ...]:
-        """Return the verdicts on what could not be done, so that nothing but its refusal was shown."""
+        """Return the verdicts on operations that were not possible: these trials only showed the refusal."""
         return tuple(verdict for verdict in self.verdicts if not verdict.was_possible and not verdict.is_wrong)
 
 
@@ -85,8 +85,8 @@ def explore(scenario: Scenario, *, report: Callable[[Verdict], None] = lambda ve
     """Run every trial of a scenario.
 
     ``report`` is called after each trial, for progress.
-    Raises: AssertionError when even the undisturbed run does not complete.
-    Tx: must not be inside one; needs a test database, for its rows stay.
+    Raises: AssertionError if even the undisturbed run does not complete.
+    Tx: must not be inside one; needs a test database, because its rows stay.
     """
     baseline, most = _run_baseline(scenario)
     verdicts = []
@@ -124,9 +124,9 @@ def describe(verdict: Verdict) -> str:
 
 
 def _run_baseline(scenario: Scenario) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    """Run undisturbed.
+    """Run a saga without any fault.
 
-    Returns: what is left in the end, and the most that there was of each effect at any moment.
+    Returns: the effects at the end, and the highest count of each effect at any moment.
     """
     started, most = scenario.start(), dict[str, int]()
 
@@ -193,7 +193,7 @@ def _select_steps(saga: Saga) -> QuerySet[SagaStep]:
 
 
 def _fails_for_ever(saga: Saga) -> bool:
-    """Return whether a compensation has spent its budget and was tried on, as soon as the project's settings say."""
+    """Return whether every failing compensation was attempted ROUNDS times beyond its budget."""
     if Attention.COMPENSATION_FAILING.value not in saga.attention:
         return False
     definition = registry.get(saga.definition, saga.version)

@@ -1,4 +1,4 @@
-"""Break a saga at a named step: refuse, crash, lose the answer, delay, or run everything twice."""
+"""Faults at a named step of a saga: refusal, crash, lost answer, delay, repetition."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ ACTION, COMPENSATION = Direction.ACTION, Direction.COMPENSATION
 
 
 class SimulatedCrash(WorkerDied):
-    """Stand for a worker that dies; no code under test may survive it, so it is no Exception."""
+    """Simulated death of a worker; no code under test may catch it, so it is no Exception."""
 
 
 @dataclass
 class _Fault:
-    """Hold one planted fault."""
+    """One planted fault."""
 
     step: str
     direction: Direction
     times: int
     run: Callable[[StepFunction, StepContext[Any]], dict[str, Any] | None]
-    """Acts at the function, inside the transaction of a local step."""
+    """Replacement of the function, inside the transaction of a local step."""
     around: Callable[[Callable[[], Report]], Report] | None = None
-    """Acts outside the transaction of a local step in a database of its own; None: it acts at the function."""
+    """Wrapper outside the transaction of a local step in its own database; None: the fault acts at the function."""
     reached: int = 0
     was_possible: bool = True
 
 
 @dataclass
 class Faults:
-    """Plant faults; each acts ``times`` times. One that was never reached fails the test at the end."""
+    """Planted faults; each acts ``times`` times. A fault that was never reached fails the test at the end."""
 
     planted: list[_Fault] = field(default_factory=list)
     runs_twice: bool = False
 
     def refuse(self, step: str, error: Exception, *, direction: Direction = ACTION, times: int = 1) -> None:
-        """Raise an error instead of running the function: a refusal, an outage, what the error means to the step."""
+        """Raise an error instead of running the function: a refusal, an outage, or what it means to the step."""
 
         def run(_function: StepFunction, _context: StepContext[Any]) -> None:
             raise error
@@ -65,7 +65,7 @@ class Faults:
         self._plant(step, direction, times, run)
 
     def roll_back(self, step: str, *, direction: Direction = ACTION, times: int = 1) -> None:
-        """Run a local function and let its transaction fail, as a deadlock or a serialization failure does."""
+        """Run a local function and roll its transaction back, as after a deadlock or a serialization failure."""
 
         def run(function: StepFunction, context: StepContext[Any]) -> None:
             function(context)
@@ -74,7 +74,7 @@ class Faults:
         self._plant(step, direction, times, run)
 
     def crash_before_commit(self, step: str, *, direction: Direction = ACTION, times: int = 1) -> None:
-        """Die after the function, before what a local one wrote is committed."""
+        """Die after the function, before the writes of a local one are committed."""
 
         def run(function: StepFunction, context: StepContext[Any]) -> None:
             function(context)
@@ -83,7 +83,7 @@ class Faults:
         self._plant(step, direction, times, run)
 
     def crash_after(self, step: str, *, direction: Direction = ACTION, times: int = 1) -> None:
-        """Die after the function, before the record; a local step in a database of its own has committed by then."""
+        """Die after the function, before the record; a local step in its own database has committed by then."""
 
         def run(function: StepFunction, context: StepContext[Any]) -> None:
             function(context)
@@ -96,7 +96,7 @@ class Faults:
         self._plant(step, direction, times, run, around)
 
     def lose_answer(self, step: str, *, direction: Direction = ACTION, times: int = 1) -> None:
-        """Run the function and lose what it returned: the outcome is unknown."""
+        """Run the function and lose its answer: the outcome is unknown."""
 
         def run(function: StepFunction, context: StepContext[Any]) -> None:
             function(context)
@@ -115,11 +115,10 @@ class Faults:
         before: bool = False,
         then_crash: bool = False,
     ) -> None:
-        """Let time pass around the function, and something happen ``meanwhile``: another worker, an operator, a
-        deadline.
+        """Let time pass around the function, and run ``meanwhile``: another worker, an operator, a deadline.
 
         ``before``: the worker sleeps before the call instead of after it. A local step in the engine's database holds
-        its transaction open meanwhile; one in a database of its own has not begun it, or has committed it.
+        its transaction open meanwhile; one in its own database has not begun it, or has committed it.
         """
 
         def pause() -> None:
@@ -144,7 +143,7 @@ class Faults:
         self._plant(step, direction, times, run, around)
 
     def attempt(self, step: str, act: Callable[[], bool], *, direction: Direction = ACTION) -> None:
-        """Let somebody act before the function, who says whether that was possible."""
+        """Call ``act`` before the function; it returns whether its operation was possible."""
 
         def run(function: StepFunction, context: StepContext[Any]) -> dict[str, Any] | None:
             fault.was_possible = act()
@@ -154,10 +153,10 @@ class Faults:
         fault = self.planted[-1]
 
     def run_twice(self) -> None:
-        """Run every function twice, as it can happen; an idempotent one does not mind.
+        """Run every function twice, as can happen to it; an idempotent one has the same effect.
 
-        What the first run of a local one wrote is rolled back: it commits once, with the record of it. What it did
-        elsewhere stays.
+        The writes of a local function's first run are rolled back: it commits once, with its record. Its effects
+        elsewhere stay.
         """
         self.runs_twice = True
 
@@ -173,21 +172,21 @@ class Faults:
     def assert_reached(self) -> None:
         """Check that every planted fault acted.
 
-        Raises: AssertionError, with the ones that did not.
+        Raises: AssertionError that lists those that did not.
         """
         missed = [f"{fault.step} ({fault.direction.value})" for fault in self.planted if not fault.reached]
         if missed:
             raise AssertionError(f"Planted faults that were never reached: {', '.join(missed)}.")
 
     def wrap(self, claimed: ClaimedStep, function: StepFunction) -> StepFunction:
-        """Return the function that runs instead of a claimed step's own."""
+        """Return the function that runs instead of a claimed step's function."""
         fault = self._find(claimed, is_around=False)
         if fault is not None:
             return lambda context: fault.run(function, context)
         return _repeat(claimed, function) if self.runs_twice else function
 
     def perform(self, claimed: ClaimedStep, go: Callable[[ClaimedStep], Report]) -> Report:
-        """Perform a claimed step that is not local to the engine's database, with a fault around it."""
+        """Execute a claimed step, with a fault around it if it is local to another database than the engine's."""
         fault = self._find(claimed, is_around=True)
         return fault.around(lambda: go(claimed)) if fault is not None and fault.around is not None else go(claimed)
 
@@ -207,7 +206,7 @@ class Faults:
 
 
 def _repeat(claimed: ClaimedStep, function: StepFunction) -> StepFunction:
-    """Return a function that runs twice; of a local one the first run is rolled back, as after a crash."""
+    """Return a function that runs twice; the first run of a local one is rolled back, as after a crash."""
 
     def run(context: StepContext[Any]) -> dict[str, Any] | None:
         if claimed.step.external:
@@ -223,9 +222,9 @@ def _repeat(claimed: ClaimedStep, function: StepFunction) -> StepFunction:
 
 @contextmanager
 def faults(*, must_be_reached: bool = True) -> Iterator[Faults]:
-    """Plant faults for the sagas that this process runs inside the block.
+    """Plant faults for the sagas that this process executes inside the block.
 
-    Raises: AssertionError at the end when a planted fault was never reached, unless ``must_be_reached`` is False.
+    Raises: AssertionError at the end if a planted fault was never reached, unless ``must_be_reached`` is False.
     """
     planted = Faults()
     intercept, go = execute.intercept, execute.execute_step

@@ -1,7 +1,7 @@
-"""Check what must hold for a saga at any moment, as far as its rows alone tell.
+"""Invariants of a saga that its rows alone can show.
 
-Of I1 that is the count of attempts, of I8 leases, attempts and the numbers of the history, and I2 to I6 and I9. Rows do
-not tell I7 (what each call was given), nor the order in which things were committed.
+These are the count of attempts of I1, I2 to I6, the leases, attempts and history numbers of I8, and I9. Rows do not
+show I7 (the arguments of each call), nor the order of commits.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from ..models import SagaAttempt, SagaHistory, SagaStep
 
 
 def assert_invariants(saga_id: UUID) -> None:
-    """Check a saga.
+    """Check the invariants of a saga.
 
     Raises: AssertionError with every violation.
-    Locks: the saga row, for the time of the check.
+    Locks: the saga row, during the check.
     """
     if violations := find_violations(saga_id):
         raise AssertionError(f"Saga {saga_id}: " + "; ".join(violations))
 
 
 def find_violations(saga_id: UUID) -> list[str]:
-    """Return every violated invariant as a sentence; an empty list is good news."""
+    """Return every violated invariant as a sentence; empty if all hold."""
     with transaction.atomic(using=get_settings().database):
         work = SagaUnitOfWork.lock(saga_id)
         return [
@@ -91,7 +91,7 @@ def _check_order(snapshot: SagaSnapshot) -> list[str]:
 
 
 def _is_late_pivot(step: SagaStep) -> bool:
-    """Tell whether a pivot happened after a person had said that it did not: what went before was right then (S4)."""
+    """Return whether a pivot happened although an operator had marked it as refused: earlier steps were right (S4)."""
     return step.kind == Kind.PIVOT and step.hold == Hold.CONTRACT_VIOLATION
 
 
@@ -108,7 +108,7 @@ def _check_limbo(snapshot: SagaSnapshot) -> list[str]:
             return []
         if saga.due_at is None:
             return ["I9: live, but not due"]
-        # Without its definition nobody can say what a lost worker did: the lease stays, and somebody keeps looking.
+        # Without its definition the effect of a lost worker is unknown: the lease stays, and sweeps keep checking.
         looked_at = saga.updated_at + get_settings().wakeup_interval
         if saga.due_at > max(looked_at, *(step.lease_until for step in snapshot.steps if step.lease_until)):
             return ["I9: a lease ends before the saga is due"]
@@ -127,13 +127,13 @@ def _check_history(snapshot: SagaSnapshot) -> list[str]:
 
 
 def effect_of(saga_id: UUID, step: str) -> Effect:
-    """Return what a step has done to the world, as computed from its attempts."""
+    """Return the effect of a step, computed from its attempts."""
     with transaction.atomic(using=get_settings().database):
         return SagaUnitOfWork.lock(saga_id).effects()[step]
 
 
 def outcomes_of(saga_id: UUID, step: str, direction: Direction = Direction.ACTION) -> list[Outcome | None]:
-    """Return the outcomes of the attempts of a step in one direction, in order; None for a live one."""
+    """Return the outcomes of a step's attempts in one direction, in order; None for a live one."""
     rows = SagaAttempt.objects.using(get_settings().database).filter(
         saga_id=saga_id, step__name=step, direction=direction.value
     )

@@ -1,4 +1,4 @@
-"""Say how the explorer starts a saga of a definition, and how it sees what a saga left in the world."""
+"""Scenarios: how the explorer starts a saga of a definition and counts its effects in the world."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ..models import Saga
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """Describe one definition to the explorer.
+    """Description of one definition for the explorer.
 
-    It runs real step functions on a real (test) database, so every start must be independent of those before.
+    It runs real step functions on a real (test) database, so every start must be independent of earlier ones.
     """
 
     definition: type[SagaDefinition]
-    """What is explored."""
+    """Definition to explore."""
     start: Callable[[], Saga]
-    """Start one saga with rows of its own; enough of everything must be there for it to complete."""
+    """Function that starts one saga with rows of its own; it must have everything it needs to complete."""
     look: Callable[[Saga], Mapping[str, int]]
-    """Count what the saga has left in the world, by name, such as ``{"captured": 1}``; zero: nothing is left."""
+    """Function that counts what the saga left in the world, by name, such as ``{"captured": 1}``; zero: nothing."""
     refusals: Mapping[str, Exception] = field(default_factory=dict)
-    """What a step is refused with, by name, where the class in ``refuses_on`` cannot be made from a text alone."""
+    """Refusals by step name, for steps whose class in ``refuses_on`` cannot be made from a text alone."""
 
 
 _scenarios: dict[str, Scenario] = {}
 
 
 def register_scenario(scenario: Scenario) -> Scenario:
-    """Make a scenario known to ``manage.py saga_explore``; call it in ``<app>/saga_scenarios.py``.
+    """Register a scenario for ``manage.py saga_explore``; call this in ``<app>/saga_scenarios.py``.
 
     Returns: the scenario.
     """
@@ -42,7 +42,7 @@ def register_scenario(scenario: Scenario) -> Scenario:
 def get_scenario(name: str) -> Scenario:
     """Return the scenario of a definition.
 
-    Raises: DefinitionNotFound when no app registered one.
+    Raises: DefinitionNotFound if no app registered one.
     """
     if name not in _scenarios:
         known = ", ".join(sorted(_scenarios)) or "none"

@@ -1,4 +1,4 @@
-"""Compare what happened to a saga with what should have: its transcript without times, ids and places."""
+"""Comparison of a saga's transcript, without times, ids and workers, with the expected one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def transcript(saga: Saga | UUID) -> str:
 
 
 def assert_transcript(saga: Saga | UUID, expected: str) -> None:
-    """Check a saga's transcript against the expected text; blank lines and indentation do not count.
+    """Check a saga's transcript against the expected text; blank lines and indentation are ignored.
 
     Raises: AssertionError with the difference.
     """

@@ -1,11 +1,10 @@
-"""Every single fault that a definition is run under: at which step, in which direction, and how it is brought about.
+"""Trials: every single fault that a definition is run under, with its step, its direction and how it is planted.
 
-What is enumerated for each step, as far as it can happen to it: a refusal; an attempt that failed without an effect; a
-worker that dies before and after the function; an answer that is lost once, for ever, or that was never asked for; an
-external function that runs twice; a local one that is rolled back (it commits once, with the record of it); an answer
-that comes after another worker took over; a call that comes after everything was undone; a deadline; and an operator
-who cancels, forces compensation, or pauses and resumes. On the way back also a compensation that is refused, or that
-keeps failing.
+For each step, as far as it can happen to it: a refusal; an attempt that fails without an effect; a worker that dies
+before or after the function; an answer that is lost once or for ever; a request that never arrives; an external
+function that runs twice; a local one that is rolled back (it commits once, with its record); an answer after another
+worker took over; a call after everything was undone; a deadline; an operator who cancels, forces compensation, or
+pauses and resumes. When compensating also: a compensation that is refused, or that keeps failing.
 """
 
 from __future__ import annotations
@@ -42,22 +41,22 @@ Act = Callable[[Saga], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One run: which fault, at which step, in which direction."""
+    """One run: a fault at a step in a direction."""
 
     fault: str
-    """In words, as the table shows it."""
+    """Description of the fault, as the table shows it."""
     step: str
     direction: Direction
     plant: Plant
-    """Plants the fault for a saga that was just started."""
+    """Function that plants the fault for a newly started saga."""
     turns_back_at: str | None = None
-    """The step that is refused so that compensations run at all."""
+    """Step that is refused so that compensations run at all."""
     may_need_person: bool = False
-    """Whether nobody but a person can know the outcome."""
+    """Whether the saga may end waiting for an operator."""
 
 
 def enumerate_trials(scenario: Scenario) -> Iterator[Trial]:
-    """Yield every trial of a definition, forward in order, then backward."""
+    """Yield every trial of a definition, first of actions in order, then of compensations in reverse."""
     for step in scenario.definition.steps:
         if step.action is not None:
             yield from _forward_trials(scenario, step)
@@ -101,11 +100,10 @@ def _forward_trials(scenario: Scenario, step: Step) -> Iterator[Trial]:
 def _repeat_trials(
     scenario: Scenario, step: Step, trial: Callable[..., Trial], direction: Direction
 ) -> Iterator[Trial]:
-    """Yield how a function can run again after it did its work.
+    """Yield the trials in which a function runs again after it did its work.
 
-    Twice with both effects kept: an external one alone. A local one commits once, with the engine's record or with a
-    barrier row, but may be rolled back before; in a database of its own a worker can also die between its function and
-    that commit.
+    Only an external function keeps both effects. A local one commits once, with the engine's record or with a barrier
+    row, but may be rolled back before. In its own database, a worker can also die between function and commit.
     """
     if step.external:
         yield trial("runs twice", lambda f, _: f.repeat(step.name, direction=direction))
@@ -130,7 +128,7 @@ def _unknown_trials(step: Step, trial: Callable[..., Trial], is_pivot: bool) -> 
 
 
 def _person_trials(step: Step, trial: Callable[..., Trial], direction: Direction) -> Iterator[Trial]:
-    """Yield what a person or the clock does while a step is under way."""
+    """Yield the trials of operations and of a passing deadline while a step runs."""
     acts = (("cancelled", _cancel), ("compensation forced", _force), ("paused and resumed", _pause))
     for name, act in (*acts, ("deadline passes", _pass_deadline)):
         yield trial(name, lambda f, saga, act=act: f.attempt(step.name, lambda: _apart(act, saga), direction=direction))
@@ -168,31 +166,31 @@ def _backward_trials(scenario: Scenario, step: Step, turning: str) -> Iterator[T
 
 
 def _turning_step(scenario: Scenario) -> Step | None:
-    """Return the last step that can be refused, so that as much as possible has to be compensated."""
+    """Return the last step that can be refused, so that as much as possible is compensated."""
     candidates = [step for step in scenario.definition.steps if step.refuses_on and step.kind is not Kind.RETRIABLE]
     return candidates[-1] if candidates else None
 
 
 def make_refusal(scenario: Scenario, step: Step) -> Exception:
-    """Return what a step raises to refuse, as the scenario makes it."""
+    """Return the exception with which a step refuses: the scenario's, or one of its first class."""
     if step.name in scenario.refusals:
         return scenario.refusals[step.name]
     return step.refuses_on[0]("explored")
 
 
 def _make_bare(kind: type[Exception]) -> Exception:
-    """Make an exception of a class without what its constructor asks for: a compensation's refusal is only held."""
+    """Return an exception made without its constructor's arguments: a compensation's refusal only causes a hold."""
     return kind.__new__(kind, "explored")
 
 
 def _overtake(planted: Faults, saga: Saga, step: Step, direction: Direction) -> None:
-    """Let a worker freeze with its answer in hand until another one has asked again and got it."""
+    """Plant a worker that stalls with its answer until another one has asked again and got it."""
     pause = _longer_than_lease(step, direction)
     planted.delay(step.name, pause, direction=direction, meanwhile=lambda: look(saga.pk, worker="other"))
 
 
 def _compensate_meanwhile(planted: Faults, saga: Saga, step: Step, *, before: bool, then_crash: bool = False) -> None:
-    """Let a worker freeze around its call until its lease is over, the saga is forced back and everything is undone."""
+    """Plant a worker that stalls at its call until its lease ended and the saga was forced back and undone."""
 
     def meanwhile() -> None:
         look(saga.pk, worker="other", queues=frozenset())
@@ -204,7 +202,7 @@ def _compensate_meanwhile(planted: Faults, saga: Saga, step: Step, *, before: bo
 
 
 def _apart(act: Act, saga: Saga) -> bool:
-    """Act on connections of its own, as a person does: a local step is inside a transaction.
+    """Act on separate connections, as an operator does, because a local step is inside a transaction.
 
     Returns: whether it was possible.
     """
@@ -213,7 +211,7 @@ def _apart(act: Act, saga: Saga) -> bool:
     def run() -> None:
         try:
             done.append(act(saga))
-        except BaseException as error:  # noqa: BLE001 - told to who waits for the thread
+        except BaseException as error:  # noqa: BLE001 - raised in the waiting thread
             done.append(error)
         finally:
             connections.close_all()
@@ -228,7 +226,7 @@ def _apart(act: Act, saga: Saga) -> bool:
 
 
 def _never_done(planted: Faults, step: Step) -> None:
-    """Let every attempt of the action end unknown without having happened, so that the compensation finds nothing."""
+    """Make every attempt of the action end unknown without an effect, so that the compensation finds nothing."""
     planted.refuse(step.name, OutcomeUnknown("explored"), times=ALWAYS)
 
 
@@ -259,7 +257,7 @@ def _pass_deadline(saga: Saga) -> bool:
 
 
 def _try_operation(operate: Callable[[], Any]) -> bool:
-    """Act as a person would; what is refused at this moment (after the pivot, say) changes nothing.
+    """Perform an operation; one that is refused at this moment, such as after the pivot, changes nothing.
 
     Returns: whether it was possible.
     """

@@ -1,4 +1,4 @@
-"""Show what an exploration found: step and fault against end and effects left, and the shortest counterexample."""
+"""Exploration as text and JSON: a table of steps, faults, ends and effects, and the shortest counterexample."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = (
 def render_exploration(exploration: Exploration, *, width: int | None = None) -> str:
     """Return the whole exploration as text.
 
-    ``width``: of the terminal that the table has to fit, in columns; None: as wide as it needs to be.
+    ``width``: width of the terminal for the table, in columns; None: as wide as needed.
     """
     rows = [_row_of(verdict) for verdict in exploration.verdicts]
     wrong = exploration.wrong
