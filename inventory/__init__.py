@@ -1,1 +1,1 @@
-"""Stock on hand, and the reservations that orders hold on it."""
+"""Inventory participant: stock, and its reservations for orders."""

@@ -1,4 +1,4 @@
-"""Look at stock and reservations. Nobody edits these rows by hand: quantities change through the services only."""
+"""Read-only admin of stock and reservations: quantities change through the services only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .models import Reservation, ReservationLine, StockItem
 
 
 class ReadOnly:
-    """Refuse to add, change and delete; who has the view permission may look."""
+    """Admin mixin that refuses to add, change and delete; the view permission allows viewing."""
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False

@@ -1,11 +1,11 @@
-"""What can go wrong with stock.
+"""Exceptions of the inventory.
 
 InventoryError
-├── OutOfStock              the participant said no and did nothing
+├── OutOfStock              the stock is too low; nothing was reserved
 ├── ReservationNotFound     nothing was reserved under this key
 ├── ReservationStateConflict
-│   ├── ReservationShipped  the goods have left, they cannot be released
-│   └── ReservationReleased the goods were given back, they cannot be shipped
+│   ├── ReservationShipped  the goods were shipped and cannot be released
+│   └── ReservationReleased the reservation was released and cannot be shipped
 └── ReservationKeyReused    one key, two different requests: a programming error
 
 A reserve that finds its tombstone raises ``sagas.Fenced``.
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Shortage:
-    """Say how far the stock of one SKU falls short."""
+    """Requested and available quantity of a SKU whose stock is too low."""
 
     sku: str
     asked: int
@@ -27,11 +27,11 @@ class Shortage:
 
 
 class InventoryError(Exception):
-    """Be the root of everything this app raises on purpose."""
+    """Base class of all exceptions that this app raises on purpose."""
 
 
 class OutOfStock(InventoryError):
-    """Say that at least one SKU has less on hand than was asked for; nothing was reserved."""
+    """At least one SKU has less on hand than requested; nothing was reserved."""
 
     def __init__(self, *, key: str, shortages: Sequence[Shortage]) -> None:
         self.key = key
@@ -44,7 +44,7 @@ class OutOfStock(InventoryError):
 
 
 class ReservationNotFound(InventoryError):
-    """Say that nothing was ever reserved under the key."""
+    """Nothing was ever reserved under this key."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -52,7 +52,7 @@ class ReservationNotFound(InventoryError):
 
 
 class ReservationStateConflict(InventoryError):
-    """Say that the reservation is past the point where this can be done; nothing was changed."""
+    """The reservation's state forbids the request; nothing was changed."""
 
     def __init__(self, message: str, *, key: str) -> None:
         self.key = key
@@ -60,7 +60,7 @@ class ReservationStateConflict(InventoryError):
 
 
 class ReservationShipped(ReservationStateConflict):
-    """Say that the goods have left already."""
+    """The goods were already shipped."""
 
     def __init__(self, key: str) -> None:
         super().__init__(
@@ -69,7 +69,7 @@ class ReservationShipped(ReservationStateConflict):
 
 
 class ReservationReleased(ReservationStateConflict):
-    """Say that the goods were given back already."""
+    """The reservation was already released."""
 
     def __init__(self, key: str) -> None:
         super().__init__(
@@ -78,7 +78,7 @@ class ReservationReleased(ReservationStateConflict):
 
 
 class ReservationKeyReused(InventoryError):
-    """Say that a key came back with another request than the first time; nothing was changed."""
+    """The key was used before with another request; nothing was changed."""
 
     def __init__(self, key: str) -> None:
         self.key = key

@@ -1,6 +1,6 @@
-"""Rows of the inventory: stock per SKU, and reservations found by step key.
+"""Models of the inventory: stock per SKU, and reservations by step key.
 
-Quantities change only through ``inventory.services``. The CHECKs say what must never be, whoever writes.
+Quantities change only through ``inventory.services``. The CHECKs refuse invalid rows from any writer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.utils import timezone
 
 
 class StockItem(models.Model):
-    """Count one SKU: what is there, what is promised, what has left."""
+    """Stock of one SKU: units on hand, reserved and shipped."""
 
     sku = models.CharField("SKU", max_length=64, unique=True)
     on_hand = models.PositiveBigIntegerField(default=0, help_text="Units that can be reserved.")
@@ -39,14 +39,14 @@ class StockItem(models.Model):
         return self.sku
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Take a new item's quantities as received, unless the caller says what was."""
+        """Save the item; without a value, ``received`` is the sum of its quantities."""
         if self.received is None:
             self.received = self.on_hand + self.reserved + self.shipped
         super().save(*args, **kwargs)
 
 
 class ReservationState(models.TextChoices):
-    """Where a reservation stands; reserved becomes released or shipped, both are final."""
+    """State of a reservation; reserved becomes released or shipped, both are final."""
 
     RESERVED = "reserved", "Reserved"
     RELEASED = "released", "Released"
@@ -54,9 +54,9 @@ class ReservationState(models.TextChoices):
 
 
 class Reservation(models.Model):
-    """Hold stock for an order under one step key.
+    """Reservation of stock for an order under one step key.
 
-    A released row without lines and without an order is a tombstone: the release came first, a later reserve is fenced.
+    A released row without lines and order is a tombstone: the release came first, and a later reserve is fenced.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -90,12 +90,12 @@ class Reservation(models.Model):
 
     @property
     def is_tombstone(self) -> bool:
-        """Tell whether the release came before any reserve."""
+        """Whether the release came before any reserve."""
         return self.state == ReservationState.RELEASED and self.order_number == ""
 
 
 class ReservationLine(models.Model):
-    """Hold a quantity of one SKU; the SKU is known by value."""
+    """Reserved quantity of one SKU, which is referenced by value."""
 
     reservation = models.ForeignKey(Reservation, on_delete=models.PROTECT, related_name="lines")
     sku = models.CharField("SKU", max_length=64)

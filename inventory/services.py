@@ -1,8 +1,8 @@
-"""Everything that changes stock.
+"""Services that change stock.
 
-Each service is harmless when repeated, safe beside itself, and works in any order under one step key: a release that
-comes before its reserve leaves a tombstone, and the reserve is fenced. A service opens its own transaction and joins
-the caller's when there is one. Nothing here talks to anything but the database.
+Each is idempotent, safe to call concurrently, and works in any order under one step key: a release that comes before
+its reserve leaves a tombstone, and the reserve is fenced. A service opens its own transaction, or joins the caller's
+if there is one. Services use nothing but the database.
 
 Lock order: the reservation row by key, then stock rows by SKU.
 """
@@ -31,12 +31,12 @@ from .models import Reservation, ReservationLine, ReservationState, StockItem
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Ask for a quantity of one SKU."""
+    """Requested quantity of one SKU."""
 
     sku: str
-    """The stock keeping unit, as in the catalogue."""
+    """Stock keeping unit, as in the catalogue."""
     quantity: int
-    """Units, at least 1."""
+    """Number of units, at least 1."""
 
     def __post_init__(self) -> None:
         if not self.sku:
@@ -46,7 +46,7 @@ class Line:
 
 
 def reserve(*, key: str, order_number: str, lines: Sequence[Line]) -> Reservation:
-    """Move the asked quantities from on hand to reserved, all or none.
+    """Move the requested quantities from on hand to reserved, all or none.
 
     Returns: the reservation; a repeat gets the first one.
     Raises: OutOfStock (nothing reserved), Fenced (a release came first), ReservationKeyReused, ValueError.
@@ -68,9 +68,9 @@ def reserve(*, key: str, order_number: str, lines: Sequence[Line]) -> Reservatio
 
 
 def release(*, key: str) -> Reservation:
-    """Give back what was reserved under the key, and see to it that nothing is reserved under it later.
+    """Release the reservation under the key, and ensure that nothing is reserved under it later.
 
-    Returns: the released reservation; a tombstone without lines when there was none.
+    Returns: the released reservation; a tombstone without lines if there was none.
     Raises: ReservationShipped.
     Locks: the reservation, then stock rows in SKU order.
     Tx: opens one, or joins the caller's.
@@ -93,7 +93,7 @@ def release(*, key: str) -> Reservation:
 
 
 def ship(*, key: str) -> Reservation:
-    """Move what was reserved under the key to shipped.
+    """Move the quantities reserved under the key to shipped.
 
     Returns: the shipped reservation; a repeat gets the same.
     Raises: ReservationNotFound, ReservationReleased.
@@ -117,7 +117,7 @@ def ship(*, key: str) -> Reservation:
 
 
 def receive_stock(sku: str, quantity: int) -> StockItem:
-    """Take units in; the only service that makes stock grow. Not idempotent: two calls are two deliveries.
+    """Add received units; only this service increases stock. Not idempotent: two calls are two deliveries.
 
     Locks: the stock row.
     Tx: opens one, or joins the caller's.
@@ -132,7 +132,7 @@ def receive_stock(sku: str, quantity: int) -> StockItem:
 
 
 def ensure_stock(sku: str, on_hand: int) -> StockItem:
-    """Create the SKU with this many on hand, unless it is there already; an existing one is left as it is.
+    """Create the SKU with this many units on hand, unless it exists; an existing one is not changed.
 
     Tx: opens one, or joins the caller's.
     """
@@ -143,10 +143,10 @@ def ensure_stock(sku: str, on_hand: int) -> StockItem:
 
 
 def availability(skus: Iterable[str]) -> dict[str, int]:
-    """Tell how many units of each SKU can be reserved now.
+    """Return how many units of each SKU can be reserved now.
 
-    Shape: every asked SKU is a key; an unknown one has 0.
-    Locks: none, so the answer may be old when it arrives.
+    Shape: every requested SKU is a key; an unknown one has 0.
+    Locks: none, so the numbers may already be outdated.
     """
     asked = list(dict.fromkeys(skus))
     known = StockItem.objects.filter(sku__in=asked).values_list("sku", "on_hand")
@@ -162,7 +162,7 @@ def _items() -> QuerySet[StockItem]:
 
 
 def _add_up(lines: Sequence[Line]) -> dict[str, int]:
-    """Sum the quantities per SKU, in SKU order: the order in which stock rows are locked."""
+    """Return the total quantity per SKU, in SKU order: the order in which stock rows are locked."""
     totals: dict[str, int] = {}
     for line in lines:
         totals[line.sku] = totals.get(line.sku, 0) + line.quantity
@@ -170,10 +170,10 @@ def _add_up(lines: Sequence[Line]) -> dict[str, int]:
 
 
 def _lock_or_create(key: str, **fields: object) -> tuple[Reservation, bool]:
-    """Lock the row of the key, made first if there is none.
+    """Lock the row with this key, created if missing.
 
-    Returns: the row, and whether this call made it. INSERT … ON CONFLICT DO NOTHING waits for a rival that holds the
-    key and raises nothing, so the caller's transaction stays usable; whose row it is, its random id tells.
+    Returns: the row, and whether this call created it, as its random id shows. INSERT … ON CONFLICT DO NOTHING waits
+    for a concurrent transaction that has the key and raises nothing, so the caller's transaction stays usable.
     """
     rows = Reservation.objects.using(_database())
     mine = Reservation(key=key, **fields)
@@ -195,9 +195,9 @@ def _answer_repeat(reservation: Reservation, order_number: str, quantities: Mapp
 
 
 def _take_from_hand(key: str, quantities: Mapping[str, int]) -> None:
-    """Reserve each SKU by a conditional UPDATE; raise with every SKU that falls short.
+    """Reserve each SKU by a conditional UPDATE; raise OutOfStock with every SKU whose stock is too low.
 
-    The units taken before a shortage shows are given back by the rollback that the exception causes.
+    The rollback that the exception causes returns the units taken before a shortage was found.
     """
     short = [
         sku
@@ -215,5 +215,5 @@ def _take_from_hand(key: str, quantities: Mapping[str, int]) -> None:
 
 
 def _move(line: ReservationLine, changes: Mapping[str, object]) -> None:
-    """Change the stock row of a line; the CHECKs refuse what does not add up."""
+    """Change the stock row of a line; the CHECKs refuse inconsistent quantities."""
     _items().filter(sku=line.sku).update(**changes)

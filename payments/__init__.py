@@ -1,1 +1,1 @@
-"""Money held, captured, given back, through one payment gateway."""
+"""Payments participant: authorises, captures, voids and refunds money through one payment gateway."""

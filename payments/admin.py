@@ -1,6 +1,6 @@
-"""Look at payments and at the sandbox provider's books.
+"""Read-only admin of payments and of the sandbox provider's ledger.
 
-A person can look up at the provider what became of a payment, and clear a failure of the sandbox; nothing else.
+The only actions are to look up a payment at the provider and to clear a failure of the sandbox.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .gateways.sandbox import clear_failure
 from .models import Payment, PaymentOperation, SandboxAuthorization, SandboxOperation
 from .services import describe_look_up, reconcile
 
-MOST_LOOKED_UP = 20  # each is a call to the provider while the person waits
+MOST_LOOKED_UP = 20  # each is a call to the provider while the user waits
 
 
 class ReadOnly:
-    """Refuse to add, change and delete; who has the view permission may look."""
+    """Admin mixin that refuses to add, change and delete; the view permission allows viewing."""
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -80,7 +80,7 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.action(description="Look up at the provider", permissions=("look_up",))
     def look_up(self, request: HttpRequest, queryset: QuerySet[Payment]) -> None:
-        # Once: what is looked up may leave the filter of the list.
+        # Evaluated once: a look-up may change a payment so that it leaves the list's filter.
         chosen = list(queryset[: MOST_LOOKED_UP + 1])
         for payment in chosen[:MOST_LOOKED_UP]:
             try:
@@ -106,19 +106,19 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.display(description="saga")
     def saga_page(self, payment: Payment) -> str:
-        """Link to the saga's page by a short word."""
+        """Return a link to the saga's page, with a short word as its text."""
         return link_saga(payment.key, self.admin_site.name, "open")
 
     @admin.display(description="saga")
     def saga(self, payment: Payment) -> str:
-        """Link to the saga's page by its id."""
+        """Return a link to the saga's page, with its id as the text."""
         return link_saga(payment.key, self.admin_site.name)
 
 
 def link_saga(step_key: str, site: str, words: str = "") -> str:
-    """Link to the page of the saga that a step key belongs to, by its id or by these words.
+    """Return a link to the page of a step key's saga, with its id or these words as the text.
 
-    Returns: a dash when the key is of no saga; the plain id where the admin site of this name does not show sagas.
+    Returns: a dash if the key belongs to no saga; the plain id if the admin site of this name does not show sagas.
     """
     saga_id = read_step_key(step_key)
     if saga_id is None:

@@ -14,7 +14,7 @@ GATEWAY_NAMES = ("sandbox", "stripe")
 
 
 def check_gateway(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Report a gateway that cannot work as it is set up."""
+    """Report a gateway that cannot work with these settings."""
     name = getattr(settings, "PAYMENT_GATEWAY", "sandbox")
     if name not in GATEWAY_NAMES:
         return [

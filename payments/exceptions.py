@@ -1,18 +1,18 @@
-"""What can go wrong with money.
+"""Exceptions of payments.
 
 PaymentsError
-├── PaymentDeclined             the provider said no and holds nothing; stored under the key
-├── PaymentNotFound             nothing was ever asked for under this key
-├── PaymentStateConflict        the payment is past the point where this can be done
+├── PaymentDeclined             the provider declined and holds nothing; stored under the key
+├── PaymentNotFound             nothing was ever requested under this key
+├── PaymentStateConflict        the payment's state forbids the request
 ├── PaymentKeyReused            one key, two different requests: a programming error
 └── GatewayError
     ├── GatewayUnavailable      certainly nothing happened: try again later
     ├── GatewayAnswerLost       it may have happened: ask again under the same key
-    │   └── GatewayAmountDiffers the provider's books show another amount than was asked
-    ├── GatewayMisconfigured    nothing happened until a person changes the set-up
+    │   └── GatewayAmountDiffers the provider's books show another amount than requested
+    ├── GatewayMisconfigured    nothing happens until an operator changes the settings
     │   └── AmountNotChargeable the provider cannot express this amount; nothing happened
-    ├── GatewayConflict         the provider refused because of what it did before
-    └── GatewayKeyClosed        the provider was told never to authorise under this key
+    ├── GatewayConflict         the provider refused because of an earlier request
+    └── GatewayKeyClosed        a void closed this key for good
 
 An authorise that finds its tombstone raises ``sagas.Fenced``.
 """
@@ -21,11 +21,11 @@ from __future__ import annotations
 
 
 class PaymentsError(Exception):
-    """Be the root of everything this app raises on purpose."""
+    """Base class of all exceptions that this app raises on purpose."""
 
 
 class PaymentDeclined(PaymentsError):
-    """Say that the provider declined; the answer is final for this key."""
+    """The provider declined; the answer is final for this key."""
 
     def __init__(self, *, code: str, key: str) -> None:
         self.code = code
@@ -34,7 +34,7 @@ class PaymentDeclined(PaymentsError):
 
 
 class PaymentNotFound(PaymentsError):
-    """Say that no payment has the key."""
+    """No payment has this key."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -42,7 +42,7 @@ class PaymentNotFound(PaymentsError):
 
 
 class PaymentStateConflict(PaymentsError):
-    """Say that the payment's state forbids what was asked; nothing was changed."""
+    """The payment's state forbids the request; nothing was changed."""
 
     def __init__(self, *, asked: str, key: str, state: str, advice: str) -> None:
         self.key = key
@@ -51,7 +51,7 @@ class PaymentStateConflict(PaymentsError):
 
 
 class PaymentKeyReused(PaymentsError):
-    """Say that a key came back with another request than the first time; nothing was done."""
+    """The key was used before with another request; nothing was done."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -59,7 +59,7 @@ class PaymentKeyReused(PaymentsError):
 
 
 class GatewayError(PaymentsError):
-    """Be the root of what the way to the provider raises."""
+    """Base class of the exceptions of gateways."""
 
     def __init__(self, message: str, *, key: str = "") -> None:
         self.key = key
@@ -67,15 +67,15 @@ class GatewayError(PaymentsError):
 
 
 class GatewayUnavailable(GatewayError):
-    """Say that the request did not reach the provider, or was turned away before anything happened."""
+    """The request did not reach the provider, or was rejected before anything happened."""
 
 
 class GatewayAnswerLost(GatewayError):
-    """Say that the request went out and no answer came; what was asked may have happened."""
+    """The request was sent and no answer came; it may have taken effect."""
 
 
 class GatewayAmountDiffers(GatewayAnswerLost):
-    """The provider did something under our key, but not with the amount that was asked."""
+    """The provider acted under this key, but not with the requested amount."""
 
     def __init__(self, *, asked: str, found: str, key: str) -> None:
         self.asked = asked
@@ -88,15 +88,15 @@ class GatewayAmountDiffers(GatewayAnswerLost):
 
 
 class GatewayMisconfigured(GatewayError):
-    """Say that the provider cannot be asked before a person changes the set-up; nothing happened."""
+    """The provider cannot be asked until an operator changes the settings; nothing happened."""
 
 
 class AmountNotChargeable(GatewayMisconfigured):
-    """The provider does not take this currency, or has no way to write this amount; nothing happened."""
+    """The provider does not support this currency, or cannot express this amount; nothing happened."""
 
 
 class GatewayConflict(GatewayError):
-    """Say that the provider refused because of what it did before; this request changed nothing."""
+    """The provider refused because of an earlier request; this one changed nothing."""
 
     def __init__(self, message: str, *, key: str = "", code: str = "") -> None:
         self.code = code
@@ -104,4 +104,4 @@ class GatewayConflict(GatewayError):
 
 
 class GatewayKeyClosed(GatewayError):
-    """Say that a void came first and closed this key for good; nothing happened."""
+    """A void came first and closed this key for good; nothing happened."""

@@ -1,7 +1,7 @@
-"""Remember what is asked of the provider before it is asked, and what it answered.
+"""Records of requests to the provider, written before each call, and of its answers.
 
-The only writer of payment and operation rows. An operation without an answer means: it may have happened. Lock order:
-the payment row, then its operations.
+The only writer of payment and operation rows. An operation without an answer may have happened. Lock order: the payment
+row, then its operations.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from .states import (
 def open_transaction() -> AbstractContextManager[None]:
     """Open a transaction that really commits at its end.
 
-    Tx: must not be inside one; raises RuntimeError then, because the intent would not be on disk before the call.
+    Tx: must not be inside one; then raises RuntimeError, because the intent would not be committed before the call.
     """
     return transaction.atomic(using=_database(), durable=True)
 
 
 def read(key: str) -> Payment:
-    """Read the payment of the key, without a lock.
+    """Return the payment with this key, without a lock.
 
     Raises: PaymentNotFound.
     """
@@ -44,7 +44,7 @@ def read(key: str) -> Payment:
 
 
 def lock(key: str) -> Payment:
-    """Lock the payment of the key.
+    """Lock the payment with this key.
 
     Raises: PaymentNotFound.
     Tx: must be inside one.
@@ -53,7 +53,7 @@ def lock(key: str) -> Payment:
 
 
 def lock_or_create(key: str, **fields: object) -> Payment:
-    """Lock the payment of the key, made first if there is none; a rival that holds the key is waited for.
+    """Lock the payment with this key, created if missing; wait for a concurrent transaction that has the key.
 
     Tx: must be inside one.
     """
@@ -64,9 +64,9 @@ def lock_or_create(key: str, **fields: object) -> Payment:
 def find_operation(
     payment: Payment, *, kind: OperationKind, provider_key: str | None = None
 ) -> PaymentOperation | None:
-    """Find what was asked before: under this provider key, or the only one of its kind.
+    """Return the earlier operation under this provider key, or the only one of its kind.
 
-    Raises: PaymentKeyReused when the provider key was used for something else.
+    Raises: PaymentKeyReused if the provider key was used for another operation.
     """
     if provider_key is None:
         operation = _operations().filter(payment=payment, kind=kind).first()
@@ -81,12 +81,12 @@ def find_operation(
 
 
 def list_open(payment: Payment) -> list[PaymentOperation]:
-    """List what was asked and has no answer, oldest first."""
+    """Return the operations without an answer, oldest first."""
     return list(_operations().filter(payment=payment, state=OperationState.OPEN).select_related("payment"))
 
 
 def sum_refunds(payment: Payment) -> int:
-    """Add up what was given back and what may have been.
+    """Return the sum of all refunds that were, or may have been, given.
 
     Units: the currency's smallest unit.
     """
@@ -97,7 +97,7 @@ def sum_refunds(payment: Payment) -> int:
 def begin(
     payment: Payment, *, kind: OperationKind, provider_key: str, amount_minor: int = 0, known: PaymentOperation | None
 ) -> PaymentOperation:
-    """Write down that the provider is about to be asked: once more under the known key, or for the first time.
+    """Record the intent to call the provider, for the first time or again under the known key.
 
     Tx: must be inside one that commits before the call, with the payment locked.
     """
@@ -110,7 +110,7 @@ def begin(
 
 
 def withdraw(operation: PaymentOperation) -> None:
-    """Write down that one call certainly did nothing.
+    """Record that one call certainly did nothing.
 
     Locks: the payment.
     Tx: opens one, must not be inside one.
@@ -124,9 +124,9 @@ def withdraw(operation: PaymentOperation) -> None:
 
 
 def record(operation: PaymentOperation, answer: Answer) -> PaymentOperation:
-    """Write down the provider's answer, unless one is there already: a definite answer is written once.
+    """Record the provider's answer, unless there is one already: a definite answer is written once.
 
-    Returns: the operation and its payment as they are now.
+    Returns: the current operation and its payment.
     Locks: the payment.
     Tx: opens one, must not be inside one.
     """
@@ -169,7 +169,7 @@ def _store(operation: PaymentOperation, answer: Answer) -> None:
 
 
 def _apply(operation: PaymentOperation, answer: Answer) -> None:
-    """Draw the conclusion for the payment; an answer that comes too late changes no state."""
+    """Apply an answer to the payment; a late answer changes no state."""
     payment, kind = operation.payment, OperationKind(operation.kind)
     if isinstance(answer, Declined):
         _move(payment, MOVES_ON_DECLINE[kind])
@@ -185,7 +185,7 @@ def _apply(operation: PaymentOperation, answer: Answer) -> None:
 
 
 def _move(payment: Payment, moves: Moves) -> None:
-    """Move the locked payment as the table says, and write what changed with it."""
+    """Change the state of the locked payment by the table, and save its changed fields."""
     state = PaymentState(payment.state)
     payment.state = moves.get(state, state)
     payment.changed_at = timezone.now()

@@ -1,4 +1,4 @@
-"""Rows of the payments: one per payment, and one per thing asked of the provider for it.
+"""Models of payments and of the operations requested from the provider for each.
 
 They change only through ``payments.services``. The sandbox gateway's own ledger is in ``payments.gateways.ledger``.
 """
@@ -22,9 +22,9 @@ _VOID_STATES = (PaymentState.VOIDING, PaymentState.VOIDED)
 
 
 class Payment(models.Model):
-    """Hold what is known of one payment, found by the step key of its authorisation.
+    """Payment, identified by the step key of its authorisation.
 
-    A voiding or voided row without an order is a tombstone: the void came first, a later authorise is fenced.
+    A voiding or voided row without an order is a tombstone: the void came first, and a later authorise is fenced.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -69,22 +69,22 @@ class Payment(models.Model):
 
     @property
     def is_tombstone(self) -> bool:
-        """Tell whether the void came before any authorise."""
+        """Whether the void came before any authorise."""
         return self.state in _VOID_STATES and self.order_number == ""
 
     @property
     def amount(self) -> str:
-        """Write the amount for people."""
+        """Formatted amount."""
         return format_money(self.amount_minor, self.currency)
 
     @property
     def refunded(self) -> str:
-        """Write the refunded amount for people."""
+        """Formatted refunded amount."""
         return format_money(self.refunded_minor, self.currency)
 
     @property
     def authorization(self) -> Authorization:
-        """Name the authorisation the way gateways are told of it."""
+        """Authorisation in the form that gateways take."""
         return Authorization(
             key=self.key,
             order_number=self.order_number,
@@ -96,7 +96,7 @@ class Payment(models.Model):
 
 
 class PaymentOperation(models.Model):
-    """Hold one thing asked of the provider under one key: the intent before the call, the answer after it."""
+    """Operation requested from the provider under one key: the intent before the call, the answer after it."""
 
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="operations")
     kind = models.CharField(max_length=16, choices=OperationKind)

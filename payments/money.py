@@ -1,9 +1,9 @@
-"""The currencies of ISO 4217, and amounts written for people."""
+"""Currencies of ISO 4217, and formatting of amounts."""
 
 from __future__ import annotations
 
-# ISO 4217, table A.1 (2026), column "minor unit"; the list has no other numbers of decimals. ANG, BGN, HRK and SLL left
-# it in the last years and stay here for the payments that were made in them.
+# ISO 4217, table A.1 (2026), column "minor unit"; no other numbers of decimals exist. ANG, BGN, HRK and SLL left it in
+# recent years and stay here for payments made in them.
 _CODES = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
     2: """
@@ -21,11 +21,11 @@ DECIMALS = {code: decimals for decimals, codes in _CODES.items() for code in cod
 
 
 def format_money(amount_minor: int, currency: str) -> str:
-    """Write an amount with its currency's decimals, for example ``12.50 EUR``; a dash without a currency.
+    """Return an amount with its currency's decimals, for example ``12.50 EUR``; a dash without a currency.
 
-    The minor unit of a code that is not in ISO 4217 is unknown, so the number is written as it is and marked.
+    The minor unit of a code that is not in ISO 4217 is unknown, so its amount is marked as minor units.
 
-    Units: amount_minor in the currency's smallest unit. Whole numbers only, so nothing is ever rounded.
+    Units: amount_minor in the currency's smallest unit. Integers only, so nothing is ever rounded.
     """
     if not currency:
         return "-"

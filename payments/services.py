@@ -1,11 +1,11 @@
-"""Everything that moves money.
+"""Services that move money.
 
-Each service is harmless when repeated, safe beside itself, and works in any order under one step key. The intent is
-committed, then the gateway is called with no transaction open, then the answer is committed: so a repeat after an
-answer asks nobody, and a repeat after a lost answer asks the gateway again under the same key. A void that comes
+Each service is idempotent, safe to call concurrently, and works in any order under one step key. The intent is
+committed, then the gateway is called without an open transaction, then the answer is committed. So a repeat after an
+answer makes no call, and a repeat after a lost answer asks the gateway again under the same key. A void that comes
 before its authorise leaves a tombstone here and closes the key at the provider.
 
-``key`` is always the step key of the authorisation; ``provider_key`` is the idempotency key of this very request.
+``key`` is always the step key of the authorisation; ``provider_key`` is the idempotency key of this request.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _VOID_STATES = (PaymentState.VOIDING, PaymentState.VOIDED)
 
 
 def require_chargeable(*, amount_minor: int, currency: str) -> None:
-    """Return if the provider can take and give back this amount; asks nobody and stores nothing.
+    """Check that the provider can charge and refund this amount, without asking it or storing anything.
 
     Raises: AmountNotChargeable, GatewayMisconfigured.
     """
@@ -43,7 +43,7 @@ def require_chargeable(*, amount_minor: int, currency: str) -> None:
 def authorize(*, key: str, order_number: str, amount_minor: int, currency: str, payment_method: str) -> Payment:
     """Hold the money.
 
-    Returns: the payment; a repeat gets the first one, whatever became of it since, unless it was voided.
+    Returns: the payment; a repeat gets the first one in its current state, unless it was voided.
     Raises: PaymentDeclined, Fenced (a void came first), GatewayUnavailable, GatewayMisconfigured, AmountNotChargeable
         (nothing happened), GatewayAnswerLost (call again), PaymentKeyReused.
     Locks: the payment.
@@ -78,7 +78,7 @@ def authorize(*, key: str, order_number: str, amount_minor: int, currency: str, 
 
 
 def capture(*, key: str, provider_key: str) -> Payment:
-    """Take the money that is held; at most once, whatever the number of calls and provider keys.
+    """Capture the held money, at most once for any number of calls and provider keys.
 
     Returns: the captured payment; a repeat gets the same.
     Raises: PaymentDeclined, PaymentNotFound, PaymentStateConflict (not held, or voided), GatewayUnavailable,
@@ -93,7 +93,7 @@ def capture(*, key: str, provider_key: str) -> Payment:
         if known is not None and is_answered and payment.state not in _VOID_STATES:
             return _answer(known)
         _require_state(payment, OperationKind.CAPTURE, "Only a payment whose money is held can be captured.")
-        # A second caller asks under the first one's key, which is in ``known``: two requests, one capture.
+        # A second caller uses the first one's key, which is in ``known``: two requests, one capture.
         operation = intents.begin(
             payment,
             kind=OperationKind.CAPTURE,
@@ -111,9 +111,9 @@ def capture(*, key: str, provider_key: str) -> Payment:
 
 
 def void(*, key: str, provider_key: str) -> Payment:
-    """Let go of the money, and see to it that none is held under the key later.
+    """Release the held money, and ensure that none is held under the key later.
 
-    Returns: the voided payment; a tombstone when nobody had asked for one; a declined one as it is.
+    Returns: the voided payment; a tombstone if there was no payment; a declined one unchanged.
     Raises: PaymentStateConflict (captured), GatewayUnavailable, GatewayMisconfigured (nothing happened),
         GatewayAnswerLost (call again).
     Locks: the payment.
@@ -138,9 +138,9 @@ def void(*, key: str, provider_key: str) -> Payment:
 
 
 def refund(*, key: str, provider_key: str, amount_minor: int | None = None) -> Payment:
-    """Give back captured money: this much, or all that is left of it.
+    """Refund captured money: this amount, or all that is left.
 
-    Returns: the payment; a repeat under the same provider key gives nothing back a second time.
+    Returns: the payment; a repeat under the same provider key refunds nothing again.
     Raises: PaymentNotFound, PaymentStateConflict (not captured, or not that much left), PaymentDeclined,
         PaymentKeyReused, GatewayUnavailable, GatewayMisconfigured (nothing happened), GatewayAnswerLost (call again).
     Locks: the payment.
@@ -150,7 +150,7 @@ def refund(*, key: str, provider_key: str, amount_minor: int | None = None) -> P
         raise ValueError("A refund needs a key of its own, and an amount of at least 1 if one is given.")
     _settle_capture(key)
     if amount_minor is not None:
-        # Before the intent: one that can never be carried out would keep back its part of what is left to refund.
+        # Before the intent: a refund that can never be made would reserve its part of the refundable amount.
         require_chargeable(amount_minor=amount_minor, currency=intents.read(key).currency)
     with intents.open_transaction():
         payment = intents.lock(key)
@@ -179,9 +179,9 @@ def refund(*, key: str, provider_key: str, amount_minor: int | None = None) -> P
 
 
 def reconcile(*, key: str) -> Payment:
-    """Look up at the provider what became of everything that has no answer yet, and store what it knows.
+    """Look up all unanswered operations at the provider, and store the answers that it knows.
 
-    Does nothing at the provider. A repeat of a service never looks up: it asks again under the same key.
+    Changes nothing at the provider. A repeat of a service never looks up: it asks again under the same key.
 
     Raises: PaymentNotFound, GatewayUnavailable, GatewayMisconfigured, GatewayAnswerLost.
     Tx: must not be inside one.
@@ -198,7 +198,7 @@ def reconcile(*, key: str) -> Payment:
 
 
 def describe_look_up(payment: Payment) -> str:
-    """Say in a sentence what a look-up found, and what that means for a step of unknown outcome."""
+    """Return a sentence on what a look-up found, and what it means for a step of unknown outcome."""
     unanswered = [operation.kind for operation in intents.list_open(payment)]
     if unanswered:
         return (
@@ -209,7 +209,7 @@ def describe_look_up(payment: Payment) -> str:
 
 
 def _ask(operation: PaymentOperation, call: Callable[[Gateway], Answer]) -> Answer:
-    """Call the gateway; when the call certainly did nothing, write that down before raising."""
+    """Call the gateway; if the call certainly did nothing, record that before raising."""
     try:
         return call(get_gateway())
     except (GatewayUnavailable, GatewayMisconfigured, GatewayConflict, GatewayKeyClosed):
@@ -218,7 +218,7 @@ def _ask(operation: PaymentOperation, call: Callable[[Gateway], Answer]) -> Answ
 
 
 def _answer(operation: PaymentOperation) -> Payment:
-    """Answer with what is stored: the first answer of the provider."""
+    """Return or raise the stored answer, which is the provider's first."""
     if operation.state == OperationState.DECLINED:
         raise PaymentDeclined(code=operation.code, key=operation.payment.key)
     return operation.payment
@@ -239,13 +239,13 @@ def _require_state(payment: Payment, kind: OperationKind, advice: str) -> None:
 
 
 def _settle_capture(key: str) -> None:
-    """Look up a capture without an answer: a person may have marked its step as done, and nobody told this app."""
+    """Look up an unanswered capture: an operator may have marked its step as succeeded without this app's knowledge."""
     if intents.read(key).state == PaymentState.CAPTURING:
         reconcile(key=key)
 
 
 def _choose_refund(payment: Payment, amount_minor: int | None) -> int:
-    """Choose how much goes back: what is asked, or all that no other refund gives or may give back."""
+    """Return the amount to refund: the requested one, or all that no other refund gave or may give."""
     left_minor = payment.amount_minor - intents.sum_refunds(payment)
     _require_state(payment, OperationKind.REFUND, "Only captured money can be refunded.")
     if left_minor < (amount_minor or 1):
@@ -259,6 +259,6 @@ def _choose_refund(payment: Payment, amount_minor: int | None) -> int:
 
 
 def _contradict(kind: OperationKind, payment: Payment, error: GatewayConflict) -> PaymentStateConflict:
-    """Learn from the provider's refusal what really happened, and say so."""
+    """Reconcile a payment that the provider refused to change, and return the conflict with its current state."""
     current = reconcile(key=payment.key)
     return PaymentStateConflict(asked=kind.value, key=payment.key, state=current.state, advice=str(error))

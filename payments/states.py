@@ -1,4 +1,4 @@
-"""Where a payment can stand and how it gets from there to somewhere else. Tables only, no rows."""
+"""States of payments and their transitions. Tables only, no rows."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from django.db.models import TextChoices
 
 
 class PaymentState(TextChoices):
-    """Where a payment stands; the words that end in -ing mean: asked, not yet answered."""
+    """State of a payment; names that end in -ing mean: requested, not yet answered."""
 
     AUTHORIZING = "authorizing", "Authorizing"
     """The provider was or is about to be asked; the money may be held."""
     UNREACHED = "unreached", "Gateway not reached"
-    """No call got through; certainly nothing is held."""
+    """No call reached the provider; certainly nothing is held."""
     AUTHORIZED = "authorized", "Authorized"
     """The money is held."""
     DECLINED = "declined", "Declined"
-    """The provider said no. Final."""
+    """The provider declined. Final."""
     CAPTURING = "capturing", "Capturing"
-    """The provider was or is about to be asked to take the money; it may have."""
+    """The provider was or is about to be asked to capture; it may have done so."""
     CAPTURED = "captured", "Captured"
-    """The money is taken."""
+    """The money is captured."""
     VOIDING = "voiding", "Voiding"
-    """Someone decided that nothing shall be held; a later authorise or capture is refused."""
+    """A void was requested; a later authorise or capture is refused."""
     VOIDED = "voided", "Voided"
-    """Nothing is held and nothing ever will be under this key. Final."""
+    """Nothing is held, now or later, under this key. Final."""
     REFUNDED = "refunded", "Refunded"
-    """All of the captured money was given back. Final."""
+    """All of the captured money was refunded. Final."""
 
 
 class OperationKind(TextChoices):
-    """What the provider is asked to do."""
+    """Kind of request to the provider."""
 
     AUTHORIZE = "authorize", "Authorize"
     CAPTURE = "capture", "Capture"
@@ -40,7 +40,7 @@ class OperationKind(TextChoices):
 
 
 class OperationState(TextChoices):
-    """What came of asking; succeeded and declined are definite and never change."""
+    """Result of a request; succeeded and declined are definite and never change."""
 
     OPEN = "open", "No answer yet"
     SUCCEEDED = "succeeded", "Succeeded"
@@ -49,7 +49,7 @@ class OperationState(TextChoices):
 
 Moves = Mapping[PaymentState, PaymentState]
 
-# A state that a table does not name forbids the operation (on asking) or stays as it is (on an answer).
+# A state that is not in a table forbids the operation (on asking) or stays unchanged (on an answer).
 MOVES_ON_ASKING: Mapping[OperationKind, Moves] = {
     OperationKind.AUTHORIZE: {
         PaymentState.AUTHORIZING: PaymentState.AUTHORIZING,
@@ -63,7 +63,7 @@ MOVES_ON_ASKING: Mapping[OperationKind, Moves] = {
         PaymentState.AUTHORIZING: PaymentState.VOIDING,
         PaymentState.UNREACHED: PaymentState.VOIDING,
         PaymentState.AUTHORIZED: PaymentState.VOIDING,
-        # A person may decide that a capture without an answer did not happen; the provider has the last word.
+        # An operator may decide that an unanswered capture did not happen; the provider's answer is decisive.
         PaymentState.CAPTURING: PaymentState.VOIDING,
         PaymentState.VOIDING: PaymentState.VOIDING,
         PaymentState.VOIDED: PaymentState.VOIDED,
@@ -79,7 +79,7 @@ MOVES_ON_SUCCESS: Mapping[OperationKind, Moves] = {
     OperationKind.CAPTURE: {
         PaymentState.AUTHORIZED: PaymentState.CAPTURED,
         PaymentState.CAPTURING: PaymentState.CAPTURED,
-        # Should the provider say so in spite of a void, then it is so: the money is taken and can be refunded.
+        # If the provider captured despite a void, the money is captured and can be refunded.
         PaymentState.VOIDING: PaymentState.CAPTURED,
         PaymentState.VOIDED: PaymentState.CAPTURED,
     },
@@ -97,7 +97,7 @@ MOVES_ON_DECLINE: Mapping[OperationKind, Moves] = {
     OperationKind.REFUND: {},
 }
 
-# When every call of an operation certainly did nothing, its -ing word would be a lie.
+# If every call of an operation certainly did nothing, its -ing state would be wrong.
 MOVES_ON_WITHDRAWAL: Mapping[OperationKind, Moves] = {
     OperationKind.AUTHORIZE: {PaymentState.AUTHORIZING: PaymentState.UNREACHED},
     OperationKind.CAPTURE: {PaymentState.CAPTURING: PaymentState.AUTHORIZED},

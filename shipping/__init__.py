@@ -1,1 +1,1 @@
-"""Shipments booked with one carrier."""
+"""Shipping participant: books and cancels shipments with one carrier."""

@@ -1,4 +1,4 @@
-"""Look at shipments and at the sandbox carrier's books. Nobody edits these rows by hand."""
+"""Read-only admin of shipments and of the sandbox carrier's ledger."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .models import SandboxBooking, SandboxRequest, Shipment, ShipmentOperation
 
 
 class ReadOnly:
-    """Refuse to add, change and delete; who has the view permission may look."""
+    """Admin mixin that refuses to add, change and delete; the view permission allows viewing."""
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False

@@ -1,12 +1,12 @@
-"""What can go wrong with a shipment.
+"""Exceptions of shipping.
 
 ShippingError
-├── AddressNotServed            the carrier said no and did nothing; stored under the key
+├── AddressNotServed            the carrier refused and did nothing; stored under the key
 ├── ShipmentKeyReused           one key, two different requests: a programming error
 └── CarrierError
     ├── CarrierUnavailable      certainly nothing happened: try again later
     ├── CarrierAnswerLost       it may have happened: ask again under the same key
-    └── CarrierKeyClosed        the carrier was told never to book under this key
+    └── CarrierKeyClosed        a cancel closed this key for good
 
 A book that finds its tombstone raises ``sagas.Fenced``.
 """
@@ -15,11 +15,11 @@ from __future__ import annotations
 
 
 class ShippingError(Exception):
-    """Be the root of everything this app raises on purpose."""
+    """Base class of all exceptions that this app raises on purpose."""
 
 
 class AddressNotServed(ShippingError):
-    """Say that the carrier does not deliver there; the answer is final for the key, if there is one."""
+    """The carrier does not deliver to this address; the answer is final for the key, if there is one."""
 
     def __init__(self, *, postal_code: str, country: str, key: str = "") -> None:
         self.postal_code = postal_code
@@ -32,7 +32,7 @@ class AddressNotServed(ShippingError):
 
 
 class ShipmentKeyReused(ShippingError):
-    """Say that a key came back with another request than the first time; nothing was done."""
+    """The key was used before with another request; nothing was done."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -40,7 +40,7 @@ class ShipmentKeyReused(ShippingError):
 
 
 class CarrierError(ShippingError):
-    """Be the root of what the way to the carrier raises."""
+    """Base class of the exceptions of carriers."""
 
     def __init__(self, message: str, *, key: str = "") -> None:
         self.key = key
@@ -48,12 +48,12 @@ class CarrierError(ShippingError):
 
 
 class CarrierUnavailable(CarrierError):
-    """Say that the request did not reach the carrier; nothing happened."""
+    """The request did not reach the carrier; nothing happened."""
 
 
 class CarrierAnswerLost(CarrierError):
-    """Say that the request went out and no answer came; what was asked may have happened."""
+    """The request was sent and no answer came; it may have taken effect."""
 
 
 class CarrierKeyClosed(CarrierError):
-    """Say that a cancel came first and closed this key for good; nothing happened."""
+    """A cancel came first and closed this key for good; nothing happened."""

@@ -1,7 +1,7 @@
-"""Remember what is asked of the carrier before it is asked, and what it answered.
+"""Records of requests to the carrier, written before each call, and of its answers.
 
-The only writer of shipment and operation rows. An operation without an answer means: it may have happened. Lock order:
-the shipment row, then its operations.
+The only writer of shipment and operation rows. An operation without an answer may have happened. Lock order: the
+shipment row, then its operations.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from .states import (
 def open_transaction() -> AbstractContextManager[None]:
     """Open a transaction that really commits at its end.
 
-    Tx: must not be inside one; raises RuntimeError then, because the intent would not be on disk before the call.
+    Tx: must not be inside one; then raises RuntimeError, because the intent would not be committed before the call.
     """
     return transaction.atomic(using=_database(), durable=True)
 
 
 def lock(key: str) -> Shipment:
-    """Lock the shipment of the key, which must be there.
+    """Lock the existing shipment with this key.
 
     Tx: must be inside one.
     """
@@ -44,7 +44,7 @@ def lock(key: str) -> Shipment:
 
 
 def lock_or_create(key: str, **fields: object) -> Shipment:
-    """Lock the shipment of the key, made first if there is none; a rival that holds the key is waited for.
+    """Lock the shipment with this key, created if missing; wait for a concurrent transaction that has the key.
 
     Tx: must be inside one.
     """
@@ -53,9 +53,9 @@ def lock_or_create(key: str, **fields: object) -> Shipment:
 
 
 def find_operation(shipment: Shipment, *, kind: OperationKind, provider_key: str) -> ShipmentOperation | None:
-    """Find what was asked before under this provider key.
+    """Return the earlier operation under this provider key.
 
-    Raises: ShipmentKeyReused when the key was used for something else.
+    Raises: ShipmentKeyReused if the key was used for another operation.
     """
     operation = _operations().filter(provider_key=provider_key).first()
     if operation is None:
@@ -69,7 +69,7 @@ def find_operation(shipment: Shipment, *, kind: OperationKind, provider_key: str
 def begin(
     shipment: Shipment, *, kind: OperationKind, provider_key: str, known: ShipmentOperation | None
 ) -> ShipmentOperation:
-    """Write down that the carrier is about to be asked: once more, or for the first time.
+    """Record the intent to call the carrier, for the first time or again.
 
     Tx: must be inside one that commits before the call, with the shipment locked.
     """
@@ -80,7 +80,7 @@ def begin(
 
 
 def withdraw(operation: ShipmentOperation) -> None:
-    """Write down that one call certainly did nothing.
+    """Record that one call certainly did nothing.
 
     Locks: the shipment.
     Tx: opens one, must not be inside one.
@@ -94,9 +94,9 @@ def withdraw(operation: ShipmentOperation) -> None:
 
 
 def record(operation: ShipmentOperation, answer: Answer) -> ShipmentOperation:
-    """Write down the carrier's answer, unless one is there already: a definite answer is written once.
+    """Record the carrier's answer, unless there is one already: a definite answer is written once.
 
-    Returns: the operation and its shipment as they are now.
+    Returns: the current operation and its shipment.
     Locks: the shipment.
     Tx: opens one, must not be inside one.
     """
@@ -133,7 +133,7 @@ def _store(operation: ShipmentOperation, answer: Answer) -> None:
 
 
 def _apply(operation: ShipmentOperation, answer: Answer) -> None:
-    """Draw the conclusion for the shipment; an answer that comes too late changes no state."""
+    """Apply an answer to the shipment; a late answer changes no state."""
     shipment, kind = operation.shipment, OperationKind(operation.kind)
     if isinstance(answer, Refused):
         _move(shipment, MOVES_ON_REFUSAL[kind])
@@ -144,7 +144,7 @@ def _apply(operation: ShipmentOperation, answer: Answer) -> None:
 
 
 def _move(shipment: Shipment, moves: Moves) -> None:
-    """Move the locked shipment as the table says, and write what changed with it."""
+    """Change the state of the locked shipment by the table, and save its changed fields."""
     state = ShipmentState(shipment.state)
     shipment.state = moves.get(state, state)
     shipment.changed_at = timezone.now()

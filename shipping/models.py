@@ -1,4 +1,4 @@
-"""Rows of the shipping: one per shipment, and one per thing asked of the carrier for it.
+"""Models of shipments and of the operations requested from the carrier for each.
 
 They change only through ``shipping.services``. The sandbox carrier's own ledger is in ``shipping.carriers.ledger``.
 """
@@ -21,9 +21,9 @@ _CANCEL_STATES = (ShipmentState.CANCELLING, ShipmentState.CANCELLED)
 
 
 class Shipment(models.Model):
-    """Hold what is known of one shipment, found by the step key of its booking.
+    """Shipment, identified by the step key of its booking.
 
-    A cancelling or cancelled row without an order is a tombstone: the cancel came first, a later book is fenced.
+    A cancelling or cancelled row without an order is a tombstone: the cancel came first, and a later book is fenced.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -61,12 +61,12 @@ class Shipment(models.Model):
 
     @property
     def is_tombstone(self) -> bool:
-        """Tell whether the cancel came before any book."""
+        """Whether the cancel came before any book."""
         return self.state in _CANCEL_STATES and self.order_number == ""
 
     @property
     def address(self) -> Address | None:
-        """Give the address; None on a tombstone."""
+        """Delivery address; None on a tombstone."""
         if self.is_tombstone:
             return None
         return Address(
@@ -80,7 +80,7 @@ class Shipment(models.Model):
 
 
 class ShipmentOperation(models.Model):
-    """Hold one thing asked of the carrier under one key: the intent before the call, the answer after it."""
+    """Operation requested from the carrier under one key: the intent before the call, the answer after it."""
 
     shipment = models.ForeignKey(Shipment, on_delete=models.PROTECT, related_name="operations")
     kind = models.CharField(max_length=16, choices=OperationKind)

@@ -1,11 +1,11 @@
-"""Everything that moves parcels.
+"""Services that book and cancel shipments.
 
-Each service is harmless when repeated, safe beside itself, and works in any order under one step key. The intent is
-committed, then the carrier is called with no transaction open, then the answer is committed: so a repeat after an
-answer asks nobody, and a repeat after a lost answer asks the carrier again under the same key. A cancel that comes
+Each service is idempotent, safe to call concurrently, and works in any order under one step key. The intent is
+committed, then the carrier is called without an open transaction, then the answer is committed. So a repeat after an
+answer makes no call, and a repeat after a lost answer asks the carrier again under the same key. A cancel that comes
 before its book leaves a tombstone here and closes the key at the carrier.
 
-``key`` is always the step key of the booking; ``provider_key`` is the idempotency key of this very request.
+``key`` is always the step key of the booking; ``provider_key`` is the idempotency key of this request.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CANCEL_STATES = (ShipmentState.CANCELLING, ShipmentState.CANCELLED)
 
 
 def quote(*, postal_code: str, country: str) -> Quote:
-    """Ask the carrier for the price of a delivery; changes nothing.
+    """Return the carrier's price of a delivery; changes nothing.
 
     Raises: AddressNotServed, CarrierUnavailable, CarrierAnswerLost.
     Tx: must not be inside one.
@@ -71,9 +71,9 @@ def book(*, key: str, order_number: str, address: Address) -> Shipment:
 
 
 def cancel(*, key: str, provider_key: str) -> Shipment:
-    """Cancel the booking, and see to it that nothing is booked under the key later.
+    """Cancel the booking, and ensure that nothing is booked under the key later.
 
-    Returns: the cancelled shipment; a tombstone when nobody had asked for one; a refused one as it is.
+    Returns: the cancelled shipment; a tombstone if there was no shipment; a refused one unchanged.
     Raises: CarrierUnavailable (nothing happened), CarrierAnswerLost (call again), ShipmentKeyReused.
     Locks: the shipment.
     Tx: must not be inside one.
@@ -91,7 +91,7 @@ def cancel(*, key: str, provider_key: str) -> Shipment:
 
 
 def _ask(operation: ShipmentOperation, call: Callable[[Carrier], Answer]) -> Answer:
-    """Call the carrier; when the call certainly did nothing, write that down before raising."""
+    """Call the carrier; if the call certainly did nothing, record that before raising."""
     try:
         return call(get_carrier())
     except (CarrierUnavailable, CarrierKeyClosed):
@@ -100,7 +100,7 @@ def _ask(operation: ShipmentOperation, call: Callable[[Carrier], Answer]) -> Ans
 
 
 def _answer(operation: ShipmentOperation) -> Shipment:
-    """Answer with what is stored: the first answer of the carrier."""
+    """Return or raise the stored answer, which is the carrier's first."""
     shipment = operation.shipment
     if operation.state == OperationState.REFUSED:
         raise AddressNotServed(postal_code=shipment.postal_code, country=shipment.country, key=shipment.key)

@@ -1,4 +1,4 @@
-"""Where a shipment can stand and how it gets from there to somewhere else. Tables only, no rows."""
+"""States of shipments and their transitions. Tables only, no rows."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from django.db.models import TextChoices
 
 
 class ShipmentState(TextChoices):
-    """Where a shipment stands; the words that end in -ing mean: asked, not yet answered."""
+    """State of a shipment; names that end in -ing mean: requested, not yet answered."""
 
     BOOKING = "booking", "Booking"
     """The carrier was or is about to be asked; it may be booked."""
     UNREACHED = "unreached", "Carrier not reached"
-    """No call got through; certainly nothing is booked."""
+    """No call reached the carrier; certainly nothing is booked."""
     BOOKED = "booked", "Booked"
-    """The carrier will come."""
+    """The pick-up is booked."""
     REFUSED = "refused", "Refused"
-    """The carrier said no. Final."""
+    """The carrier refused. Final."""
     CANCELLING = "cancelling", "Cancelling"
-    """Someone decided that nothing shall be shipped; a later booking is refused."""
+    """A cancel was requested; a later booking is refused."""
     CANCELLED = "cancelled", "Cancelled"
-    """Nothing is booked and nothing ever will be under this key. Final."""
+    """Nothing is booked, now or later, under this key. Final."""
 
 
 class OperationKind(TextChoices):
-    """What the carrier is asked to do."""
+    """Kind of request to the carrier."""
 
     BOOK = "book", "Book"
     CANCEL = "cancel", "Cancel"
 
 
 class OperationState(TextChoices):
-    """What came of asking; succeeded and refused are definite and never change."""
+    """Result of a request; succeeded and refused are definite and never change."""
 
     OPEN = "open", "No answer yet"
     SUCCEEDED = "succeeded", "Succeeded"
@@ -41,7 +41,7 @@ class OperationState(TextChoices):
 
 Moves = Mapping[ShipmentState, ShipmentState]
 
-# A state that a table does not name stays as it is.
+# A state that is not in a table stays unchanged.
 MOVES_ON_ASKING: Mapping[OperationKind, Moves] = {
     OperationKind.BOOK: {ShipmentState.UNREACHED: ShipmentState.BOOKING},
     OperationKind.CANCEL: {
@@ -67,7 +67,7 @@ MOVES_ON_REFUSAL: Mapping[OperationKind, Moves] = {
     OperationKind.CANCEL: {},
 }
 
-# When every call of an operation certainly did nothing, its -ing word would be a lie.
+# If every call of an operation certainly did nothing, its -ing state would be wrong.
 MOVES_ON_WITHDRAWAL: Mapping[OperationKind, Moves] = {
     OperationKind.BOOK: {ShipmentState.BOOKING: ShipmentState.UNREACHED},
     OperationKind.CANCEL: {},

@@ -1,4 +1,4 @@
-"""The ways to a payment provider. Which one is used is decided by the setting PAYMENT_GATEWAY."""
+"""Gateways to payment providers; the setting PAYMENT_GATEWAY selects one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .base import Gateway
 
 
 def get_gateway() -> Gateway:
-    """Make the gateway that the settings name.
+    """Return the gateway that the settings name.
 
-    Raises: GatewayMisconfigured when the name is unknown, or the gateway lacks a package or a credential.
+    Raises: GatewayMisconfigured if the name is unknown, or the gateway lacks a package or a credential.
     """
-    # Imported when used: the sandbox needs its models loaded, and Stripe's package need not be installed.
+    # Imported on use: the sandbox needs its models loaded, and Stripe's package is optional.
     name = getattr(settings, "PAYMENT_GATEWAY", "sandbox")
     if name == "sandbox":
         from .sandbox import SandboxGateway

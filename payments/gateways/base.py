@@ -1,4 +1,4 @@
-"""What every payment gateway can do, and the words it answers in. Knows no provider and no row."""
+"""Interface of all payment gateways and types of their answers. Independent of providers and models."""
 
 from __future__ import annotations
 
@@ -8,81 +8,81 @@ from typing import Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Authorization:
-    """Name one authorisation: the request that was made for it, and what the provider called it."""
+    """Authorisation: its request, and the provider's id of it."""
 
     key: str
-    """The idempotency key of the authorise; all other requests find the authorisation by it."""
+    """Idempotency key of the authorise; all other requests find the authorisation by it."""
     order_number: str = ""
-    """The merchant's reference; empty when nobody here ever asked for this authorisation."""
+    """Merchant's reference; empty if this authorisation was never requested here."""
     amount_minor: int = 0
-    """In the currency's smallest unit; 0 when nobody here ever asked for it."""
+    """Amount in the currency's smallest unit; 0 if it was never requested here."""
     currency: str = ""
-    """ISO 4217."""
+    """Code of ISO 4217."""
     payment_method: str = ""
-    """The provider's name of the card or account."""
+    """Provider's name of the card or account."""
     reference: str = ""
-    """The provider's own id; empty while no answer came."""
+    """Provider's id; empty until it has answered."""
 
     @property
     def is_known(self) -> bool:
-        """Tell whether the request of the authorise is known, so that it can be repeated."""
+        """Whether the authorise request is known, so that it can be repeated."""
         return self.amount_minor > 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Approved:
-    """Say that the provider did it."""
+    """Answer that the provider carried out the request."""
 
     reference: str
-    """The provider's own id of the operation; empty when there was nothing to do."""
+    """Provider's id of the operation; empty if there was nothing to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Declined:
-    """Say that the provider refused for a reason of the payer's; final under this key."""
+    """Answer that the provider refused for a reason of the payer's; final under this key."""
 
     code: str
-    """A short machine-readable reason, never empty."""
+    """Short machine-readable reason, never empty."""
 
 
 Answer = Approved | Declined
 
 
 class Gateway(Protocol):
-    """Ask a payment provider; every request carries an idempotency key and may be repeated under it.
+    """Client of a payment provider; every request carries an idempotency key and may be repeated under it.
 
     Raises: GatewayUnavailable and GatewayMisconfigured (nothing happened), GatewayAnswerLost (it may have),
-        GatewayConflict (refused because of what was done before), PaymentKeyReused (same key, other request).
+        GatewayConflict (refused because of an earlier request), PaymentKeyReused (same key, other request).
     Tx: must not be inside one; a call may take seconds and cannot be rolled back.
     """
 
     def authorize(self, authorization: Authorization) -> Answer:
         """Hold the amount under ``authorization.key``.
 
-        Raises: also GatewayKeyClosed, when a void under this key came first.
+        Raises: also GatewayKeyClosed, if a void under this key came first.
         """
 
     def capture(self, *, key: str, authorization: Authorization) -> Answer:
-        """Take the held amount, whole and at most once."""
+        """Capture the whole held amount, at most once."""
 
     def void(self, *, key: str, authorization: Authorization) -> Answer:
-        """Let go of what is held, and close ``authorization.key`` so that a late authorise holds nothing.
+        """Release the held money, and close ``authorization.key`` so that a late authorise holds nothing.
 
-        Works on the authorisation's key alone. Nothing there is success.
+        The authorisation's key suffices. A missing authorisation counts as success.
         """
 
     def refund(self, *, key: str, authorization: Authorization, amount_minor: int) -> Answer:
-        """Give back a part of the captured amount."""
+        """Refund a part of the captured amount, or all of it."""
 
     def find(self, *, key: str, authorization: Authorization) -> Answer | None:
-        """Look up what became of the request with this idempotency key, without doing anything.
+        """Return the answer to the request with this idempotency key, without changing anything.
 
-        Returns: None when the provider knows of no such request.
-        Raises: also GatewayAmountDiffers, when the provider's books show another amount than the authorisation's.
+        Returns: None if the provider knows no such request.
+        Raises: also GatewayAmountDiffers, if the provider's books show another amount than the authorisation's.
         """
 
     def require_chargeable(self, *, amount_minor: int, currency: str) -> None:
-        """Return if the provider can take and give back this amount; asks nobody.
+        """Check that the provider can charge and refund this amount, without asking it.
 
         Raises: AmountNotChargeable.
         """

@@ -1,7 +1,7 @@
-"""The books of the sandbox gateway: what a provider would keep on its side.
+"""Ledger of the sandbox gateway: the records that a provider would keep on its side.
 
-Only ``payments.gateways.sandbox`` writes them. No foreign key leads to a payment: the provider knows the merchant's
-keys and order numbers by value.
+Only ``payments.gateways.sandbox`` writes it. No foreign key leads to a payment: the provider knows the merchant's keys
+and order numbers by value.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from payments.states import OperationKind
 
 
 class LedgerState(models.TextChoices):
-    """What the provider holds; captured money may be refunded, the rest is final once held no more."""
+    """State of an authorisation at the provider; captured money may be refunded, other states but held are final."""
 
     HELD = "held", "Held"
     DECLINED = "declined", "Declined"
@@ -25,14 +25,14 @@ class LedgerState(models.TextChoices):
 
 
 class LedgerOutcome(models.TextChoices):
-    """What the provider answered under an idempotency key, and answers to every repeat."""
+    """Provider's answer under an idempotency key, given again to every repeat."""
 
     SUCCEEDED = "succeeded", "Succeeded"
     DECLINED = "declined", "Declined"
 
 
 class SandboxAuthorization(models.Model):
-    """Hold what the sandbox provider knows under one authorise key."""
+    """Authorisation in the sandbox provider's ledger, by its authorise key."""
 
     key = models.CharField(max_length=200, unique=True, help_text="Idempotency key of the authorise.")
     order_number = models.CharField(max_length=64, blank=True, db_index=True)
@@ -66,17 +66,17 @@ class SandboxAuthorization(models.Model):
 
     @property
     def amount(self) -> str:
-        """Write the amount for people."""
+        """Formatted amount."""
         return format_money(self.amount_minor, self.currency)
 
     @property
     def refunded(self) -> str:
-        """Write the refunded amount for people."""
+        """Formatted refunded amount."""
         return format_money(self.refunded_minor, self.currency)
 
 
 class SandboxOperation(models.Model):
-    """Hold the first answer under one idempotency key."""
+    """First answer under one idempotency key."""
 
     authorization = models.ForeignKey(SandboxAuthorization, on_delete=models.PROTECT, related_name="operations")
     key = models.CharField(max_length=200, unique=True, help_text="Idempotency key of the request.")
@@ -116,5 +116,5 @@ class SandboxOperation(models.Model):
 
     @property
     def reference(self) -> str:
-        """Name the operation the way the provider would."""
+        """Provider's id of the operation."""
         return f"sandbox_{self.kind}_{self.pk}"

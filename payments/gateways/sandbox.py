@@ -1,6 +1,6 @@
-"""A payment provider for development and tests: keeps real books, misbehaves on request.
+"""Payment provider for development and tests: keeps a real ledger, misbehaves on request.
 
-What it does wrong is chosen by the payment method, like a provider's test cards:
+The payment method selects its misbehaviour, like a provider's test cards:
 
 ==============================  =====================================================================
 ``pm_card_visa``                everything works
@@ -15,9 +15,9 @@ What it does wrong is chosen by the payment method, like a provider's test cards
 anything else                   declined as ``unknown_payment_method``
 ==============================  =====================================================================
 
-A lost answer raises at once; nobody waits for real. A real provider keeps its books elsewhere: when the merchant's
-transaction rolls back, the money stays held. So the ledger is committed autonomously; else a caller's rollback would
-take its rows along, and every test of a lost answer would pass for the wrong reason. Lock order: the authorization row,
+A lost answer raises at once, without a real time-out. A real provider keeps its ledger elsewhere: if the merchant's
+transaction rolls back, the money stays held. So this ledger is committed autonomously; otherwise a caller's rollback
+would undo its rows, and every test of a lost answer would pass for the wrong reason. Lock order: the authorization row,
 then its operations.
 """
 
@@ -49,16 +49,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
-    """Say what goes wrong with one payment method."""
+    """Misbehaviour of one payment method."""
 
     declines: Mapping[OperationKind, str]
     """Operations that are declined, each with its code."""
     loses: Mapping[OperationKind, float]
-    """Operations whose first so many answers are lost."""
+    """Operations whose first answers are lost, each with their number."""
     is_unreachable: bool
     """Whether an authorise finds no connection."""
     is_failing: bool
-    """Whether voids and refunds fail until someone clears the failure."""
+    """Whether voids and refunds fail until the failure is cleared."""
 
 
 def _behave(
@@ -85,12 +85,12 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
     "pm_card_refund_fails": _behave(is_failing=True),
 }
 UNKNOWN_METHOD = _behave(declines={OperationKind.AUTHORIZE: "unknown_payment_method"})
-# The key of an authorisation that was closed before use has no payment method, and nothing to fail at.
+# An authorisation that was closed before use has no payment method, and nothing that can fail.
 NO_METHOD = _behave()
 
 
 class SandboxGateway:
-    """Play the provider."""
+    """Gateway to the simulated provider."""
 
     def authorize(self, authorization: Authorization) -> Answer:
         if _get_behaviour(authorization.payment_method).is_unreachable:
@@ -111,7 +111,7 @@ class SandboxGateway:
         return _serve(lambda: _refund(key, authorization.key, amount_minor))
 
     def require_chargeable(self, *, amount_minor: int, currency: str) -> None:
-        """Return: the ledger takes every amount in every currency."""
+        """Accept every amount in every currency."""
 
     def find(self, *, key: str, authorization: Authorization) -> Answer | None:
         operation = _operations().filter(key=key).first()
@@ -119,11 +119,11 @@ class SandboxGateway:
 
 
 def clear_failure(*, key: str) -> SandboxAuthorization:
-    """Let voids and refunds of this authorisation work again; harmless when they do.
+    """Make voids and refunds of this authorisation work again; harmless if they already do.
 
-    Raises: GatewayConflict when the ledger has no authorisation with this key.
+    Raises: GatewayConflict if the ledger has no authorisation with this key.
     Locks: the authorization row.
-    Tx: opens one, apart from the caller's.
+    Tx: opens one, separate from the caller's.
     """
 
     def clear() -> SandboxAuthorization:
@@ -145,7 +145,7 @@ def clear_failure(*, key: str) -> SandboxAuthorization:
 
 
 def _serve(work: Callable[[], SandboxOperation]) -> Answer:
-    """Commit the ledger's work, then answer, or lose the answer."""
+    """Commit the changes of the ledger, then return the answer or lose it."""
     operation = commit_autonomously(_database(), lambda: _count_call(work()))
     if _is_answer_lost(operation):
         raise GatewayAnswerLost(
@@ -249,7 +249,7 @@ def _lock_known(key: str) -> SandboxAuthorization:
 
 
 def _lock_or_create(key: str, **fields: object) -> SandboxAuthorization:
-    """Lock the row of the key, made first if there is none; a rival that holds the key is waited for."""
+    """Lock the row with this key, created if missing; wait for a concurrent transaction that has the key."""
     rows = SandboxAuthorization.objects.using(_database())
     rows.bulk_create([SandboxAuthorization(key=key, **fields)], ignore_conflicts=True)
     return rows.select_for_update().get(key=key)
@@ -267,9 +267,9 @@ def _is_same_request(row: SandboxAuthorization, authorization: Authorization) ->
 def _find_repeat(
     row: SandboxAuthorization, kind: OperationKind, key: str, *, amount_minor: int | None = None
 ) -> SandboxOperation | None:
-    """Find the first answer under the key.
+    """Return the first answer under the key.
 
-    Raises: PaymentKeyReused when the key came with another request.
+    Raises: PaymentKeyReused if the key was used with another request.
     """
     operation = _operations().filter(key=key).first()
     if operation is None:

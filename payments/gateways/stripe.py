@@ -1,9 +1,8 @@
-"""Ask Stripe, through its official package (extra ``stripe``), by PaymentIntents with manual capture.
+"""Gateway to Stripe, through its official package (extra ``stripe``), by PaymentIntents with manual capture.
 
-Stripe remembers an idempotency key together with its request and first answer for at least a day. Two things follow. An
-authorise whose answer was lost is settled by repeating it. And a key is closed by using it up for an intent that can
-never hold money: a late authorise under it then is an idempotency error. Stripe's own retries are off: asking again is
-the caller's decision.
+Stripe stores an idempotency key with its request and first answer for at least a day. So an authorise whose answer was
+lost is settled by repeating it. And a key is closed by using it for an intent that can never hold money: a late
+authorise under it is then an idempotency error. Stripe's own retries are off, because the caller decides on retries.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ from payments.exceptions import (
 from .base import Answer, Approved, Authorization, Declined
 from .stripe_amounts import convert_to_stripe
 
-# Connect and read. Together below a step's default time-out of 10 s, so that the caller still records the outcome.
+# Connect and read. Together below a step's default time-out of 10 s, so that the caller can still record the outcome.
 TIMEOUTS_SECONDS = (2, 6)
-# A closed key is used up by an intent of this size (in Stripe's units), which is cancelled at once and never confirmed.
+# A key is closed by an intent of this amount (in Stripe's units), which is cancelled at once and never confirmed.
 CLOSING_AMOUNT = 100
 CLOSING_CURRENCY = "usd"
 CLOSED_STATUS = "canceled"
@@ -41,7 +40,7 @@ CAPTURED_STATUS = "succeeded"
 
 
 class StripeGateway:
-    """Ask one Stripe account."""
+    """Gateway to one Stripe account."""
 
     def __init__(self, *, api_key: str, api_base: str = "") -> None:
         if not api_key:
@@ -57,7 +56,7 @@ class StripeGateway:
 
     @classmethod
     def from_settings(cls) -> StripeGateway:
-        """Make the gateway from STRIPE_API_KEY and STRIPE_API_BASE.
+        """Return a gateway with STRIPE_API_KEY and STRIPE_API_BASE.
 
         Raises: GatewayMisconfigured.
         """
@@ -156,14 +155,14 @@ class StripeGateway:
         return Approved(reference=intent.id)
 
     def _settle(self, authorization: Authorization) -> Answer:
-        """Learn the reference of an authorise whose answer never came, by repeating it under its key."""
+        """Repeat an authorise whose answer was lost under its key, to get its reference."""
         try:
             return self.authorize(authorization)
         except GatewayKeyClosed:
             return Approved(reference="")
 
     def _close(self, key: str) -> Approved:
-        """Use up the authorise's key, so that a late authorise under it holds nothing."""
+        """Close the authorise's key, so that a late authorise under it holds nothing."""
         try:
             with _translate_errors(key):
                 intent = self._client.v1.payment_intents.create(
@@ -180,7 +179,7 @@ class StripeGateway:
         return Approved(reference=intent.id)
 
     def _find_late_authorization(self, key: str, cause: GatewayError) -> Approved:
-        """Find the authorisation that took the key before it could be closed."""
+        """Return the authorisation that used the key before it could be closed."""
         found = self.find(key=key, authorization=Authorization(key=key))
         if isinstance(found, Approved):
             return found
@@ -199,12 +198,12 @@ class StripeGateway:
 
 
 def _convert_whole(authorization: Authorization, key: str) -> int:
-    """Return all of an authorisation in Stripe's units."""
+    """Return the whole amount of an authorisation in Stripe's units."""
     return convert_to_stripe(authorization.amount_minor, authorization.currency, key=key)
 
 
 def _can_repeat(authorization: Authorization) -> bool:
-    """Tell whether the authorise can have been sent, so that repeating it settles what became of it."""
+    """Return whether the authorise may have been sent, so that repeating it settles its outcome."""
     if not authorization.is_known:
         return False
     try:
@@ -215,7 +214,7 @@ def _can_repeat(authorization: Authorization) -> bool:
 
 
 def _require_same(amount: int, authorization: Authorization, booked: tuple[int, str], key: str) -> None:
-    """Compare what Stripe booked with what was asked, both in Stripe's units.
+    """Check that Stripe booked the requested amount, both in Stripe's units.
 
     Raises: GatewayAmountDiffers.
     """
@@ -235,7 +234,7 @@ def _require_reference(authorization: Authorization) -> str:
 
 
 def _is_never_sent(error: stripe.APIConnectionError) -> bool:
-    """Tell whether the connection itself failed, so that Stripe cannot have seen the request."""
+    """Return whether the connection itself failed, so that Stripe cannot have received the request."""
     cause = error.__cause__
     if isinstance(cause, ConnectTimeout):
         return True
@@ -244,7 +243,7 @@ def _is_never_sent(error: stripe.APIConnectionError) -> bool:
 
 
 def _decline_or_translate(key: str, ask: Callable[[], Answer]) -> Answer:
-    """Ask, and take a payer's refusal for the answer it is."""
+    """Call Stripe, and return a refusal for the payer's reasons as an answer."""
     try:
         with _translate_errors(key):
             return ask()
@@ -258,7 +257,7 @@ def _decline_or_translate(key: str, ask: Callable[[], Answer]) -> Answer:
 
 @contextmanager
 def _translate_errors(key: str) -> Iterator[None]:
-    """Raise this app's errors for Stripe's, all but CardError; the class and the code decide, never the text."""
+    """Raise this app's errors for Stripe's, except CardError; only class and code decide, never the text."""
     try:
         yield
     except (stripe.AuthenticationError, stripe.PermissionError) as error:

@@ -1,6 +1,6 @@
-"""Amounts as Stripe counts them: for some currencies its minor unit is not the one of ISO 4217.
+"""Amounts in Stripe's units: for some currencies, its minor unit is not the one of ISO 4217.
 
-The only place that converts. Whatever comes back from Stripe is compared in Stripe's units with what was asked.
+The only place that converts. Amounts from Stripe are compared with the requested ones in Stripe's units.
 
 Source: Stripe's documentation, "Supported currencies" (presentment currencies, zero-decimal, three-decimal, special
 cases). Its rules for HUF and TWD concern payouts; charges in them have two decimals, as in ISO 4217.
@@ -16,17 +16,17 @@ from payments.money import DECIMALS, format_money
 
 @dataclass(frozen=True, kw_only=True)
 class StripeUnit:
-    """The unit in which Stripe counts one currency."""
+    """Stripe's unit of one currency."""
 
     decimals: int
-    """Decimals of the currency that the unit stands for."""
+    """Decimals of the currency in one unit."""
     step: int = 1
-    """Amounts must be a multiple of this many units."""
+    """Number of units of which amounts must be a multiple."""
 
 
 _TWO = StripeUnit(decimals=2)
 _ZERO = StripeUnit(decimals=0)
-# Two decimals for compatibility, though both currencies have none any more: the last two digits are always 00.
+# Two decimals for compatibility, although the currencies no longer have any: the last two digits are always 00.
 _ZERO_WRITTEN_AS_TWO = StripeUnit(decimals=2, step=100)
 # Three decimals, of which the last must be 0.
 _THREE = StripeUnit(decimals=3, step=10)
@@ -50,10 +50,10 @@ STRIPE_UNITS = {code: unit for unit, codes in _CODES for code in codes.split()}
 
 
 def convert_to_stripe(amount_minor: int, currency: str, *, key: str = "") -> int:
-    """Return the amount in the unit in which Stripe counts the currency.
+    """Return the amount in Stripe's unit of the currency.
 
     Units: amount_minor in the smallest unit of ISO 4217.
-    Raises: AmountNotChargeable for a currency that Stripe does not take, and for an amount that its unit cannot write.
+    Raises: AmountNotChargeable for a currency that Stripe does not support, or an amount that its unit cannot express.
     """
     unit = STRIPE_UNITS.get(currency)
     if unit is None:

@@ -1,4 +1,4 @@
-"""The ways to a carrier. There is one: the sandbox."""
+"""Carriers. There is only the sandbox."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from .base import Carrier
 
 
 def get_carrier() -> Carrier:
-    """Make the carrier."""
-    # Imported when used: the sandbox needs its models loaded.
+    """Return the carrier."""
+    # Imported on use: the sandbox needs its models loaded.
     from .sandbox import SandboxCarrier
 
     return SandboxCarrier()

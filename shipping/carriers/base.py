@@ -1,4 +1,4 @@
-"""What every carrier can do, and the words it answers in. Knows no carrier and no row."""
+"""Interface of all carriers and types of their answers. Independent of carriers and models."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Name the place a parcel goes to."""
+    """Delivery address of a parcel."""
 
     name: str
-    """Who receives it."""
+    """Recipient."""
     line1: str
     """Street and number."""
     line2: str = ""
@@ -19,37 +19,37 @@ class Address:
     city: str
     """Town."""
     postal_code: str
-    """As the country writes it."""
+    """Postal code in the country's format."""
     country: str
-    """ISO 3166-1 alpha-2, upper case."""
+    """Code of ISO 3166-1 alpha-2, upper case."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quote:
-    """Say what a delivery costs and how long it takes."""
+    """Price and duration of a delivery."""
 
     amount_minor: int
-    """In the currency's smallest unit."""
+    """Price in the currency's smallest unit."""
     currency: str
-    """ISO 4217."""
+    """Code of ISO 4217."""
     transit_days: int
     """Working days from pick-up to delivery."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """Say that the carrier did it."""
+    """Answer that the carrier carried out the request."""
 
     reference: str
-    """The carrier's own id."""
+    """Carrier's id of the request."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """Say that the carrier will not do it; final under this key."""
+    """Answer that the carrier refused; final under this key."""
 
     code: str
-    """A short machine-readable reason, never empty."""
+    """Short machine-readable reason, never empty."""
 
 
 Answer = Done | Refused
@@ -58,7 +58,7 @@ NOT_SERVED = "address_not_served"
 
 
 class Carrier(Protocol):
-    """Ask a carrier; every request that changes something carries an idempotency key and may be repeated under it.
+    """Client of a carrier; every request that changes something carries an idempotency key and may be repeated.
 
     Raises: CarrierUnavailable (nothing happened), CarrierAnswerLost (it may have), ShipmentKeyReused (same key, other
         request).
@@ -66,16 +66,16 @@ class Carrier(Protocol):
     """
 
     def quote(self, *, postal_code: str, country: str) -> Quote | Refused:
-        """Ask for the price; changes nothing."""
+        """Return the price of a delivery; changes nothing."""
 
     def book(self, *, key: str, order_number: str, address: Address) -> Answer:
         """Book a pick-up under the key.
 
-        Raises: also CarrierKeyClosed, when a cancel of this key came first.
+        Raises: also CarrierKeyClosed, if a cancel of this key came first.
         """
 
     def cancel(self, *, key: str, booking_key: str) -> Answer:
-        """Cancel what was booked under ``booking_key``, and close that key so that a late book does nothing.
+        """Cancel the booking under ``booking_key``, and close that key so that a late book does nothing.
 
-        Nothing there is success.
+        A missing booking counts as success.
         """

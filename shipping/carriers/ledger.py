@@ -1,7 +1,7 @@
-"""The books of the sandbox carrier: what a carrier would keep on its side.
+"""Ledger of the sandbox carrier: the records that a carrier would keep on its side.
 
-Only ``shipping.carriers.sandbox`` writes them. No foreign key leads to a shipment: the carrier knows the shop's keys
-and order numbers by value.
+Only ``shipping.carriers.sandbox`` writes it. No foreign key leads to a shipment: the carrier knows the shop's keys and
+order numbers by value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shipping.states import OperationKind
 
 
 class BookingState(models.TextChoices):
-    """What the carrier holds."""
+    """State of a booking at the carrier."""
 
     BOOKED = "booked", "Booked"
     REFUSED = "refused", "Refused"
@@ -23,14 +23,14 @@ class BookingState(models.TextChoices):
 
 
 class RequestOutcome(models.TextChoices):
-    """What the carrier answered under an idempotency key, and answers to every repeat."""
+    """Carrier's answer under an idempotency key, given again to every repeat."""
 
     SUCCEEDED = "succeeded", "Succeeded"
     REFUSED = "refused", "Refused"
 
 
 class SandboxBooking(models.Model):
-    """Hold what the sandbox carrier knows under one booking key."""
+    """Booking in the sandbox carrier's ledger, by its booking key."""
 
     key = models.CharField(max_length=200, unique=True, help_text="Idempotency key of the booking.")
     order_number = models.CharField(max_length=64, blank=True, db_index=True)
@@ -56,7 +56,7 @@ class SandboxBooking(models.Model):
 
 
 class SandboxRequest(models.Model):
-    """Hold the first answer under one idempotency key."""
+    """First answer under one idempotency key."""
 
     booking = models.ForeignKey(SandboxBooking, on_delete=models.PROTECT, related_name="requests")
     key = models.CharField(max_length=200, unique=True, help_text="Idempotency key of the request.")
@@ -89,5 +89,5 @@ class SandboxRequest(models.Model):
 
     @property
     def reference(self) -> str:
-        """Name the request the way the carrier would."""
+        """Carrier's id of the request."""
         return f"sandbox_{self.kind}_{self.pk}"

@@ -1,6 +1,6 @@
-"""A carrier for development and tests: keeps real books, misbehaves on request.
+"""Carrier for development and tests: keeps a real ledger, misbehaves on request.
 
-What it does wrong is chosen by the postal code, in any country:
+The postal code, in any country, selects its misbehaviour:
 
 =========  ====================================================================
 ``00000``  not served: refused by quote and book
@@ -10,8 +10,8 @@ What it does wrong is chosen by the postal code, in any country:
 ``00004``  booked; the first answer to its first cancel is lost, a repeat gets it
 =========  ====================================================================
 
-A lost answer raises at once; nobody waits for real. A real carrier keeps its books elsewhere: when the shop's
-transaction rolls back, the parcel stays booked, so the ledger is committed autonomously. Lock order: the booking row,
+A lost answer raises at once, without a real time-out. A real carrier keeps its ledger elsewhere: if the shop's
+transaction rolls back, the parcel stays booked. So this ledger is committed autonomously. Lock order: the booking row,
 then its requests.
 """
 
@@ -34,7 +34,7 @@ from .ledger import BookingState, RequestOutcome, SandboxBooking, SandboxRequest
 NOT_SERVED_CODES = frozenset({"00000"})
 UNREACHABLE_CODES = frozenset({"00003"})
 ALWAYS = float("inf")
-# How many of the first answers get lost, by postal code and kind of request.
+# Number of first answers that are lost, by postal code and kind of request.
 LOST_ANSWERS = {
     ("00001", OperationKind.BOOK): 1,
     ("00002", OperationKind.BOOK): ALWAYS,
@@ -44,7 +44,7 @@ FLAT_RATE = Quote(amount_minor=490, currency="EUR", transit_days=3)
 
 
 class SandboxCarrier:
-    """Play the carrier."""
+    """Simulated carrier."""
 
     def quote(self, *, postal_code: str, country: str) -> Quote | Refused:
         return Refused(code=NOT_SERVED) if postal_code in NOT_SERVED_CODES else FLAT_RATE
@@ -62,7 +62,7 @@ class SandboxCarrier:
 
 
 def _serve(work: Callable[[], SandboxRequest]) -> Answer:
-    """Commit the ledger's work, then answer, or lose the answer."""
+    """Commit the changes of the ledger, then return the answer or lose it."""
     request = commit_autonomously(_database(), lambda: _count_call(work()))
     if _is_answer_lost(request):
         raise CarrierAnswerLost(
@@ -114,16 +114,16 @@ def _requests() -> QuerySet[SandboxRequest]:
 
 
 def _lock_or_create(key: str, **fields: object) -> SandboxBooking:
-    """Lock the row of the key, made first if there is none; a rival that holds the key is waited for."""
+    """Lock the row with this key, created if missing; wait for a concurrent transaction that has the key."""
     rows = SandboxBooking.objects.using(_database())
     rows.bulk_create([SandboxBooking(key=key, **fields)], ignore_conflicts=True)
     return rows.select_for_update().get(key=key)
 
 
 def _find_repeat(row: SandboxBooking, kind: OperationKind, key: str) -> SandboxRequest | None:
-    """Find the first answer under the key.
+    """Return the first answer under the key.
 
-    Raises: ShipmentKeyReused when the key came with another request.
+    Raises: ShipmentKeyReused if the key was used with another request.
     """
     request = _requests().filter(key=key).first()
     if request is not None and (request.booking_id != row.pk or request.kind != kind):

@@ -16,17 +16,17 @@ from sagas.management.base import REFUSED, SagaCommand, first_line
 class Command(SagaCommand):
     help = "Look up at the provider what became of a payment whose answers were lost, and store what it knows."
     example = "manage.py payment_look_up 01980c5e-7f10-7cc3-98c4-dc0c0c07398f:authorize_payment"
-    # The gateway's settings are checked by the project's checks, not by those of the engine alone.
+    # The gateway's settings are checked by the project's checks, not by the engine's.
     requires_system_checks = "__all__"
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the payment."""
+        """Add the payment's key."""
         parser.add_argument("key", type=arguments.text, help="the payment's key: the step key that authorised it")
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Look up, and tell.
+        """Look up the payment and print the result.
 
-        Raises: CommandError when there is no such payment, or the provider does not answer.
+        Raises: CommandError if there is no such payment, or the provider does not answer.
         """
         try:
             payment = reconcile(key=options["key"])
@@ -38,7 +38,7 @@ class Command(SagaCommand):
             self.stdout.write(describe_look_up(payment))
 
     def describe_failure(self, error: Error) -> str:
-        """Say that a repeat is harmless."""
+        """Return a message that a repeat is harmless."""
         return f"The database failed: {first_line(error)}. Run it again: to look up twice changes nothing more."
 
 

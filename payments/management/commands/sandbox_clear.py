@@ -17,15 +17,15 @@ class Command(SagaCommand):
     example = "manage.py sandbox_clear 01980c5e-7f10-7cc3-98c4-dc0c0c07398f:authorize_payment"
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the authorisation."""
+        """Add the authorisation's key."""
         parser.add_argument(
             "key", type=arguments.text, help="the authorisation's key: the step key that authorised the payment"
         )
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Clear it, and tell.
+        """Clear the failure and print the result.
 
-        Raises: CommandError when the ledger has no such authorisation.
+        Raises: CommandError if the ledger has no such authorisation.
         """
         try:
             row = clear_failure(key=options["key"])
@@ -48,5 +48,5 @@ class Command(SagaCommand):
             self.stdout.write(f"Authorisation {row.key} works again; retry the step that waited for it.")
 
     def describe_failure(self, error: Error) -> str:
-        """Say that a repeat is harmless."""
+        """Return a message that a repeat is harmless."""
         return f"The database failed: {first_line(error)}. Run it again: to clear twice changes nothing more."
