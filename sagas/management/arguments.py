@@ -1,6 +1,6 @@
-"""Read what is typed at a command line, strictly: each function takes a text and returns a value.
+"""Strict parsers of command-line arguments: each takes a text and returns a value.
 
-Raises: ArgumentTypeError, everywhere, with what is wrong; it ends a command with exit code 2.
+Raises: all functions raise ArgumentTypeError with the mistake; it ends a command with exit code 2.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_INTERVAL_SECONDS = 3_600.0
 
 
 def text(given: str) -> str:
-    """Read any text that can be stored and shown."""
+    """Return a text that can be stored and shown."""
     if len(given) > MAX_TEXT_CHARS:
         raise ArgumentTypeError(f"is longer than {MAX_TEXT_CHARS} characters.")
     if UNPRINTABLE.search(given):
@@ -43,7 +43,7 @@ def text(given: str) -> str:
 
 
 def saga_id(given: str) -> str:
-    """Read a saga's id or the beginning of one."""
+    """Return a saga's id or the beginning of one."""
     if not is_id_prefix(given):
         raise ArgumentTypeError(
             f"{given!r} is no saga id: give the UUID, or at least its first {MIN_PREFIX_CHARS} characters."
@@ -52,7 +52,7 @@ def saga_id(given: str) -> str:
 
 
 def bulk_id(given: str) -> UUID:
-    """Read a bulk's id."""
+    """Return a bulk's id."""
     try:
         return UUID(given)
     except ValueError as error:
@@ -60,21 +60,21 @@ def bulk_id(given: str) -> UUID:
 
 
 def saga_reference(given: str) -> str:
-    """Read a saga's id, the beginning of one, or a business key."""
+    """Return a saga's id, the beginning of one, or a business key."""
     if not text(given).strip():
         raise ArgumentTypeError("is empty; give a saga's id or a business key such as an order number.")
     return given
 
 
 def step_name(given: str) -> str:
-    """Read the name of a step."""
+    """Return the name of a step."""
     if not STEP_NAME.fullmatch(given):
         raise ArgumentTypeError(f"{given!r} is no step name; saga_show lists the steps of a saga.")
     return given
 
 
 def definition(given: str) -> type[SagaDefinition]:
-    """Read ``NAME`` (the newest version) or ``NAME@VERSION`` of a definition that the code has."""
+    """Return the definition called ``NAME`` (the newest version) or ``NAME@VERSION``."""
     name, at, version = given.partition("@")
     found = [known for known in registry.all_definitions() if known.name == name]
     if at:
@@ -86,7 +86,7 @@ def definition(given: str) -> type[SagaDefinition]:
 
 
 def queue_name(given: str) -> str:
-    """Read a queue that some step uses."""
+    """Return a queue that a step uses, or the common queue."""
     known = sorted({get_settings().common_queue, *registry.queues()})
     if not QUEUE_NAME.fullmatch(given) or given not in known:
         raise ArgumentTypeError(f"no step uses a queue {given!r}; there are: {', '.join(known)}.")
@@ -94,7 +94,7 @@ def queue_name(given: str) -> str:
 
 
 def age(given: str) -> timedelta:
-    """Read an age such as 30d: minutes, hours, days or weeks."""
+    """Return an age such as 30d, in minutes, hours, days or weeks."""
     found = AGE.fullmatch(given)
     if not found:
         raise ArgumentTypeError(f"{given!r} is no age: write a whole number and m, h, d or w, such as 30d.")
@@ -102,7 +102,7 @@ def age(given: str) -> timedelta:
 
 
 def moment(given: str) -> datetime:
-    """Read a point in time with its zone, as ISO 8601."""
+    """Return an ISO 8601 point in time with a zone."""
     found = read_timestamp(given)
     if found is None:
         raise ArgumentTypeError(f"must be {TIMESTAMP_FORM}, not {text(given)!r}.")
@@ -110,7 +110,7 @@ def moment(given: str) -> datetime:
 
 
 def interval_seconds(given: str) -> float:
-    """Read a pause in seconds."""
+    """Return an interval in seconds."""
     value = float(given) if DECIMAL.fullmatch(given) else 0.0
     if not 0 < value <= MAX_INTERVAL_SECONDS:
         raise ArgumentTypeError(f"{given!r} is no interval: give seconds, more than 0, at most 3600.")
@@ -118,13 +118,13 @@ def interval_seconds(given: str) -> float:
 
 
 class WholeNumber:
-    """Read a whole number between two limits."""
+    """Parser of a whole number between two limits."""
 
     def __init__(self, lowest: int, highest: int) -> None:
         self.lowest, self.highest = lowest, highest
 
     def __call__(self, given: str) -> int:
-        """Read it."""
+        """Return the number."""
         value = int(given) if WHOLE.fullmatch(given) else -1
         if not self.lowest <= value <= self.highest:
             raise ArgumentTypeError(f"{given!r} is no whole number from {self.lowest} to {self.highest}.")
@@ -132,7 +132,7 @@ class WholeNumber:
 
 
 def json_object(given: str) -> dict[str, Any]:
-    """Read a JSON object, as a step would have returned it."""
+    """Return a JSON object, in the form that a step returns."""
     try:
         value = parse_json(given, "The object", get_settings().result_max_bytes)
     except InputRefused as error:
@@ -143,7 +143,7 @@ def json_object(given: str) -> dict[str, Any]:
 
 
 def archive_path(given: str) -> Path:
-    """Read the name of an archive that does not exist yet."""
+    """Return the path of an archive to be created."""
     path = Path(text(given))
     if not is_archive_name(path.name):
         raise ArgumentTypeError(f"{given!r}: the name of an archive ends in {PLAIN} or {PACKED}.")

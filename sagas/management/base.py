@@ -1,6 +1,6 @@
-"""Share among the commands how they are called, what they print, and how they end.
+"""Base classes of the commands: common arguments, output and exit codes.
 
-Exit codes: 0 done; 1 refused, failed, or nothing found where the command says so; 2 called wrongly.
+Exit codes: 0 done; 1 refused, failed, or nothing found where the command says so; 2 wrong arguments.
 """
 
 from __future__ import annotations
@@ -35,33 +35,33 @@ MAX_ERROR_CHARS = 1_000
 
 
 class HelpFormatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
-    """Keep the lines of a command's description and example."""
+    """Help formatter that keeps the lines of a command's description and example."""
 
 
 class SagaCommand(BaseCommand):
-    """Be the base of every command of the engine: parse, call one function, report."""
+    """Base of every command of the engine: parse, call one function, report."""
 
     requires_system_checks: tuple[str, ...] = ("sagas",)
     example: ClassVar[str] = ""
     """One or more command lines, shown by ``--help``."""
     prints_data: ClassVar[bool] = True
-    """Whether there is ``--json``."""
+    """Whether the command has ``--json``."""
     prints_table: ClassVar[bool] = False
-    """Whether there is ``--wide``."""
+    """Whether the command has ``--wide``."""
 
     @property
     def stdout(self) -> SafeOutput:
-        """Where the command prints what it was asked for."""
+        """Output of the command's results."""
         return self._stdout
 
     @stdout.setter
     def stdout(self, wrapper: OutputWrapper) -> None:
-        # Django sets it, at first and for call_command(stdout=...); so no command prints past the escape.
+        # Django sets it initially and for call_command(stdout=...), so no command can bypass the escaping.
         self._stdout = SafeOutput(wrapper._out)  # noqa: SLF001
 
     @property
     def stderr(self) -> SafeOutput:
-        """Where the command prints errors and progress."""
+        """Output of errors and progress."""
         return self._stderr
 
     @stderr.setter
@@ -69,12 +69,12 @@ class SagaCommand(BaseCommand):
         self._stderr = SafeOutput(wrapper._out, must_arrive=False)  # noqa: SLF001
 
     def get_check_kwargs(self, options: dict[str, Any]) -> Any:
-        """Return what is checked before the command runs: no database, which since Django 6.0 must be said."""
+        """Return the arguments of the system checks: without databases, which must be explicit since Django 6.0."""
         wanted: Any = super().get_check_kwargs(options)
         return {**wanted, "databases": []}
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Add what every command takes."""
+        """Return a parser with the arguments of every command."""
         kwargs.update(formatter_class=HelpFormatter, allow_abbrev=False, epilog=f"Example:\n  {self.example}")
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         parser.__class__ = SafeParser  # Django names the class itself
@@ -88,7 +88,7 @@ class SagaCommand(BaseCommand):
         return parser
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the command and turn what can go wrong into a message and an exit code.
+        """Run the command and turn expected errors into a message and an exit code.
 
         Raises: CommandError.
         """
@@ -106,11 +106,11 @@ class SagaCommand(BaseCommand):
             raise CommandError(self.describe_failure(error), returncode=REFUSED) from error
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Do the one thing this command is for."""
+        """Execute the command; subclasses implement it."""
         raise NotImplementedError
 
     def describe_failure(self, error: Error) -> str:
-        """Say what it means that the database failed."""
+        """Return the message for a database error."""
         return f"The database failed: {first_line(error)}. saga_doctor tells what is wrong with it."
 
     def print_json(self, data: object) -> None:
@@ -122,33 +122,33 @@ class SagaCommand(BaseCommand):
         self.stdout.write_lines(lines)
 
     def print_text(self, text: str) -> None:
-        """Print lines whose data were escaped where the lines were made."""
+        """Print a text whose data are already escaped, line by line."""
         self.stdout.write_lines(text.removesuffix("\n").split("\n"))
 
     def print_table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]], options: Mapping[str, Any]) -> None:
-        """Print a table that fits the terminal, or, ``--wide``, all of it."""
+        """Print a table cut to the terminal's width, or in full with ``--wide``."""
         self.print_lines(describe_table(columns, rows, self.find_width(options)))
 
     def find_width(self, options: Mapping[str, Any]) -> int | None:
-        """Return how many columns the terminal has, or None for a table that is not to be cut."""
+        """Return the terminal's width in columns, or None for a table that must not be cut."""
         return None if options["wide"] else shutil.get_terminal_size(UNKNOWN_WIDTH).columns
 
     def log_access(self, what: access_log.What, *, saga_id: UUID | None = None, detail: str = "") -> None:
-        """Write down that whoever types the command is about to see payloads.
+        """Record in the access log that the user of the command is about to see payloads.
 
-        Who has a shell here could read the tables, too: they are shown in any case. The log of a command is that
-        person's own terminal, where a line about it would look like a fault: it is a row, and a line only for DEBUG.
+        A user with a shell here can read the tables anyway, so payloads are always shown. The command's log is the
+        user's own terminal, where a line would look like an error: it gets a row, and a log line only at DEBUG.
         """
         access_log.log_access(Actor.of_command_line().name, what, saga_id=saga_id, detail=detail, level=logging.DEBUG)
 
 
 class OperatorCommand(SagaCommand):
-    """Be the base of the commands by which a person acts on a saga (rule S8)."""
+    """Base of the commands that perform an operation on a saga (rule S8)."""
 
     operation: ClassVar[Operation]
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add what every action takes."""
+        """Add the arguments of every operation."""
         add = parser.add_argument
         add("id", metavar="ID", type=arguments.saga_id, help="the saga's id, or a unique beginning of 8 characters")
         add("--reason", required=True, type=arguments.text, metavar="TEXT", help="why, 10 to 500 characters; kept")
@@ -162,7 +162,7 @@ class OperatorCommand(SagaCommand):
         add("--dry-run", action="store_true", help="print the plan and change nothing")
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Do the action, or print its plan."""
+        """Perform the operation, or print its preview."""
         operation = self.find_operation(options)
         actor = Actor.of_command_line(options["user"])
         saga_id = find_saga(options["id"])
@@ -183,15 +183,15 @@ class OperatorCommand(SagaCommand):
         self._print_result(result, options)
 
     def find_operation(self, options: Mapping[str, Any]) -> Operation:
-        """Return the action that was asked for."""
+        """Return the requested operation."""
         return self.operation
 
     def collect_arguments(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what this action takes beyond actor, reason and revision."""
+        """Return this operation's arguments besides actor, reason and revision."""
         return {}
 
     def describe_failure(self, error: Error) -> str:
-        """Say that it is open whether the action was done."""
+        """Return a message that it is unknown whether the operation was performed."""
         return (
             f"The database failed: {first_line(error)}. Look with saga_show whether it was done before you repeat it."
         )
@@ -220,7 +220,7 @@ class OperatorCommand(SagaCommand):
 
 
 def check_words(options: Mapping[str, Any]) -> None:
-    """Check reason and evidence before a plan as the action itself would.
+    """Check reason and evidence before a preview, as the operation itself does.
 
     Raises: BadRequest.
     """
@@ -245,5 +245,5 @@ def add_result(parser: CommandParser) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its name."""
+    """Return the first line of an error's text, or the name of its class."""
     return take_first_line(str(error).strip(), at_most=MAX_ERROR_CHARS).rstrip(".") or type(error).__name__

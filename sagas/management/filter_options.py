@@ -1,4 +1,4 @@
-"""The options of commands that narrow sagas: one for each criterion of the filter."""
+"""Filter options of commands: one for each criterion of the saga filter."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def add_filter_options(parser: CommandParser, *, with_attention: bool = False) -
 
 
 def has_filter(options: Mapping[str, Any]) -> bool:
-    """Tell whether a criterion was given."""
+    """Return whether any criterion was given."""
     return any(options[name] is not None for name in CRITERIA)
 
 
 def read_filter(options: Mapping[str, Any]) -> SagaFilter:
-    """Return the filter that the options say.
+    """Return the filter that the options describe.
 
     Raises: BadRequest.
     """

@@ -1,7 +1,7 @@
-"""What commands print: the one place where text from data becomes safe for a terminal.
+"""Output of commands: the only place where text from data is made safe for a terminal.
 
-A command writes lines, JSON or the content of a file; whichever it is, nothing it prints acts on the terminal, and an
-output that cannot be written (a full disk, a reader that has gone) is an error of its own and no traceback.
+A command writes lines, JSON or the content of a file. None of it acts on the terminal, and an output that cannot be
+written (full disk, closed pipe) raises an error of its own instead of a traceback.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ class OutputFailed(Exception):
     def __init__(self, message: str, *, is_reader_gone: bool = False) -> None:
         super().__init__(message)
         self.is_reader_gone = is_reader_gone
-        """Whether somebody (head, less) has seen enough."""
+        """Whether the reader (head, less) closed the pipe."""
 
 
 class SafeOutput(OutputWrapper):
-    """An output of a command that shows what is invisible, and carries any text whatever its encoding."""
+    """Output that shows invisible characters as escapes and can write any text in any encoding."""
 
     def __init__(self, out: Any, ending: str = "\n", *, must_arrive: bool = True) -> None:
         super().__init__(out, ending)
         self._sink = out
         self._must_arrive = must_arrive
         if hasattr(out, "reconfigure"):
-            # It flushes first, to a reader who may have gone; the next write tells of that.
+            # It flushes first, and the reader may have closed the pipe; the next write reports that.
             with suppress(OSError):
                 out.reconfigure(errors="backslashreplace")
 
     def write(  # type: ignore[override]
         self, msg: str = "", style_func: Callable[[str], str] | None = None, ending: str | None = None
     ) -> None:
-        """Write one line; a line break inside it is data, and is shown as an escape.
+        """Write one line; a line break inside it is data and is shown as an escape.
 
-        ``style_func`` is given by Django alone, for what system checks say: several lines, coloured already.
+        Only Django passes ``style_func``, for messages of system checks: several lines, already coloured.
         Raises: OutputFailed.
         """
         ending = self.ending if ending is None else ending
@@ -67,11 +67,11 @@ class SafeOutput(OutputWrapper):
         self._put(escape_json(text) + "\n")
 
     def write_file(self, text: str) -> None:
-        """Write a piece of a file exactly as it is; what made it has made it safe."""
+        """Write a part of a file unchanged; its producer has made it safe."""
         self._put(text)
 
     def flush(self) -> None:
-        """Hand on what was written.
+        """Flush the output.
 
         Raises: OutputFailed.
         """
@@ -95,9 +95,9 @@ class SafeOutput(OutputWrapper):
             self._fail(error)
 
     def _fail(self, error: OSError | ValueError) -> None:
-        """Report that the output is lost; of errors nobody could be told, so they are dropped.
+        """Raise OutputFailed for lost results; lost error messages are dropped, as they cannot be reported.
 
-        What is buffered must not fail at exit either, so it goes nowhere.
+        Buffered text is discarded, so that it cannot fail at exit.
         """
         self._drop_buffered()
         if self._must_arrive:
@@ -117,14 +117,14 @@ class SafeOutput(OutputWrapper):
 
 
 class SafeParser(CommandParser):
-    """A parser whose complaints repeat what was typed without its invisible characters."""
+    """Parser whose error messages escape the invisible characters of arguments."""
 
     def error(self, message: str) -> Any:
-        """Complain and end the command."""
+        """Print the error and end the command."""
         return super().error(escape(message))
 
     def exit(self, status: int = 0, message: str | None = None) -> Any:
-        """End the command after its help or its complaint was read, or was not."""
+        """Print the message, flush, and end the command, even if its output cannot be written."""
         if message:
             self._print_message(message, sys.stderr)
         for stream in (sys.stdout, sys.stderr):

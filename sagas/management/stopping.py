@@ -1,4 +1,4 @@
-"""Let a long command end in good order when it is asked to: the step or batch under way is finished first."""
+"""Orderly stop of long commands: the current step or batch is finished first."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# A handler may not take a lock that the main thread could hold; it sets a flag, and waits look at it this often.
+# A handler must not take a lock that the main thread could hold; it sets a flag, which waits poll this often.
 LOOK_SECONDS = 0.1
 
 
 class Stop:
-    """Know whether the process was asked to end."""
+    """Flag that the process was asked to end."""
 
     def __init__(self) -> None:
         self.is_asked = False
 
     def __call__(self) -> bool:
-        """Tell whether to end."""
+        """Return whether the process was asked to end."""
         return self.is_asked
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until the process is asked to end."""
+        """Wait for this time, or until the process is asked to end."""
         end = time.monotonic() + seconds
         while not self.is_asked and (left := end - time.monotonic()) > 0:
             time.sleep(min(LOOK_SECONDS, left))
@@ -33,9 +33,9 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Note the first SIGTERM or SIGINT instead of dying from it; the second one kills as usual.
+    """Catch the first SIGTERM or SIGINT and set the flag; a second one ends the process as usual.
 
-    Outside the main thread, where Python handles no signals, nothing is noted.
+    Outside the main thread, where Python handles no signals, the flag is never set.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():

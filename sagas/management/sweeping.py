@@ -1,4 +1,4 @@
-"""Sweep from a command: once or for ever, sending wake-ups or running, with a heartbeat."""
+"""Sweeps of a command: once or in a loop, sending wake-ups or executing, with a heartbeat."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .stopping import Stop
 
 @dataclass(kw_only=True)
 class SweepReport:
-    """What the sweeps did."""
+    """Result of the sweeps."""
 
     sweeps: int = 0
-    """How often it looked for what is due."""
+    """Number of sweeps."""
     found: int = 0
-    """Sagas woken, or looked at; one may count several times."""
+    """Number of sagas woken or handled; one may count several times."""
     is_stopped: bool = False
-    """Whether it ended because it was asked to."""
+    """Whether the command was asked to stop."""
 
     def note_found(self, count: int) -> None:
-        """Count sagas."""
+        """Add to the number of sagas."""
         self.found += count
 
 
@@ -33,9 +33,9 @@ def sweep(
     interval_seconds: float | None,
     stop: Stop,
 ) -> SweepReport:
-    """Sweep once, or with an interval until asked to stop; ``runs``: execute what is due until nothing is.
+    """Sweep once, or repeatedly at an interval until asked to stop; ``runs``: execute all due work.
 
-    Raises: the database's errors when it sweeps once; in a loop it logs them and goes on.
+    Raises: the database's errors in a single sweep; a loop logs them and continues.
     """
     report = SweepReport()
 

@@ -35,7 +35,7 @@ class Command(SagaCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add what to do, and to which sagas."""
+        """Add the operation, the selection of sagas and the confirmation."""
         add = parser.add_argument
         add("operation", choices=[operation.value for operation in BULK_OPERATIONS], help="the action")
         add("--id", action="append", default=[], type=arguments.saga_id, metavar="ID", help="this saga; repeatable")
@@ -48,9 +48,9 @@ class Command(SagaCommand):
         add("--dry-run", action="store_true", help="say how many sagas it would be, and change nothing")
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Freeze the set and confirm it, in one transaction: what is refused leaves nothing.
+        """Freeze the set and confirm it, in one transaction: a refusal leaves no rows.
 
-        Raises: BadRequest, PermissionRefused and their like.
+        Raises: OperationRefused, such as BadRequest or PermissionRefused.
         """
         operation, actor = Operation(options["operation"]), Actor.of_command_line(options["user"])
         if options["dry_run"]:
@@ -71,9 +71,9 @@ class Command(SagaCommand):
         self.stdout.write(f"manage.py saga_bulk_show {started.pk} tells how far it is.")
 
     def _try(self, operation: Operation, actor: Actor, options: Mapping[str, Any]) -> None:
-        """Say how many sagas it would be, then freeze the set, check what was given to confirm it, and forget it.
+        """Print the number of sagas, freeze the set, check the given confirmation, and roll back.
 
-        Raises: BadRequest and its like, as the real run does; what was left out for now is named.
+        Raises: OperationRefused, as the real run does; missing confirmations are only printed.
         """
         check_words(options)
         preconditions.require_permissions(actor, operation)

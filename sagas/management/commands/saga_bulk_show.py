@@ -14,7 +14,7 @@ from .. import arguments
 from ..base import SagaCommand
 
 LISTED = 20
-NAMED = 50  # sagas to which nothing was done; the console shows all
+NAMED = 50  # limit of listed sagas that the bulk did not change; the console shows all
 COLUMNS = (
     Column(title="BULK"),
     Column(title="STATE"),
@@ -31,11 +31,11 @@ class Command(SagaCommand):
     prints_table = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add which bulk."""
+        """Add the bulk's id."""
         parser.add_argument("id", nargs="?", type=arguments.bulk_id, metavar="ID", help="the bulk's id")
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Show it."""
+        """Show the bulk, or list the newest ones."""
         if options["id"] is None:
             self._list(options)
         else:

@@ -16,14 +16,14 @@ class Command(SagaCommand):
     example = 'manage.py saga_bulk_stop 0198f3a2-5c1e-8000-8000-000000000000 --reason "Wrong provider"'
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add which bulk, and who stops it."""
+        """Add the bulk's id and the user."""
         add = parser.add_argument
         add("id", type=arguments.bulk_id, metavar="ID", help="the bulk's id")
         add("--reason", type=arguments.text, default="", metavar="TEXT", help="why, if there is time")
         add("--user", type=arguments.text, metavar="NAME", help="act as this account, with its permissions")
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Stop it."""
+        """Stop the bulk."""
         actor = Actor.of_command_line(options["user"])
         found, is_new = selection.stop_bulk(options["id"], actor=actor, reason=options["reason"])
         counts = selection.read_progress(found).counts

@@ -27,9 +27,9 @@ class Command(SagaCommand):
     prints_table = True
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Look.
+        """List the unknown versions of open sagas.
 
-        Raises: CommandError when there are any.
+        Raises: CommandError if there are any.
         """
         found = find_unknown_versions()
         if options["json"]:

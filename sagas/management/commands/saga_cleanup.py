@@ -36,7 +36,7 @@ class Command(SagaCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add what goes and where to."""
+        """Add the scope, the batch size and the archive."""
         add = parser.add_argument
         add(
             "--older-than",
@@ -69,12 +69,12 @@ class Command(SagaCommand):
         add("--dry-run", action="store_true", help="count only")
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Delete, and report."""
+        """Delete the sagas, and print the report."""
         now = clock.read_now(get_settings().database)
         scope = Scope(closed_before=now - options["older_than"], states=_choose_states(options))
         if options["dry_run"]:
             with _open_archive(options["archive"]):
-                # Made and removed again: whatever would keep the real run from writing it keeps this one, too.
+                # Created and removed again, so that this run fails if the real one could not write it.
                 report = purge.count_expired(scope)
             self._print(report, options)
             return
@@ -117,7 +117,7 @@ class Command(SagaCommand):
 
 
 def _describe(report: Report, *, is_trial: bool) -> str:
-    """Name what was deleted; bulks and looks only where there are any. A trial does not ask whose barrier rows are."""
+    """Return the counts; bulks and accesses only if any. A trial does not check which barrier rows are still needed."""
     parts = [f"{report.sagas} sagas"]
     parts += [f"{count} {name}" for count, name in ((report.bulks, "bulks"), (report.accesses, "looks")) if count]
     at_most = "at most " if is_trial and report.barriers else ""
@@ -138,7 +138,7 @@ def _choose_states(options: Mapping[str, Any]) -> frozenset[SagaState]:
 
 @contextmanager
 def _open_archive(path: Path | None) -> Iterator[Archive | None]:
-    """Open the archive; what cannot be written to is refused before anything is deleted."""
+    """Open the archive; refuse one that cannot be written before anything is deleted."""
     if path is None:
         yield None
         return
@@ -150,7 +150,7 @@ def _open_archive(path: Path | None) -> Iterator[Archive | None]:
             f"{path} exists already; nothing was deleted. Name a new file for the archive.", returncode=REFUSED
         ) from error
     except OSError as error:
-        # Its own text repeats the path as Python writes it.
+        # The error's own text repeats the path in Python's notation.
         raise CommandError(
             f"The archive {path} cannot be written: {error.strerror or first_line(error)}."
             " What is not in it is not deleted.",

@@ -15,13 +15,13 @@ class Command(SagaCommand):
         "Exit code 1 if anything fails."
     )
     example = "manage.py saga_doctor"
-    # It reports what the system checks find, instead of dying of it.
+    # The command reports the results of the system checks instead of failing on them.
     requires_system_checks = ()
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Look, and tell.
+        """Examine everything, and print the findings.
 
-        Raises: CommandError when something fails.
+        Raises: CommandError if something fails.
         """
         found = list(examine())
         if options["json"]:

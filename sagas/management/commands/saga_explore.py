@@ -1,4 +1,4 @@
-"""Run a definition under every single fault, on a test database of its own."""
+"""Command that runs a definition under every single fault, on a test database of its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Command(SagaCommand):
     prints_table = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the definition."""
+        """Add the definition's name."""
         parser.add_argument("definition", metavar="DEFINITION", help="its stored name")
 
     def run(self, options: Mapping[str, Any]) -> None:
@@ -55,7 +55,7 @@ class Command(SagaCommand):
 
 @contextmanager
 def _test_databases() -> Iterator[None]:
-    """Make empty test databases beside the configured ones; no wake-up leaves this process meanwhile."""
+    """Create empty test databases beside the configured ones; no wake-up leaves this process meanwhile."""
     runner = DiscoverRunner(verbosity=0, interactive=False)
     quiet = {**getattr(settings, "SAGAS", {}), "WAKEUP": "none"}
     with override_settings(SAGAS=quiet):
@@ -68,7 +68,7 @@ def _test_databases() -> Iterator[None]:
 
 @contextmanager
 def _quiet_logs() -> Iterator[None]:
-    """Keep what planted faults make engine and participants log out of the dots; the verdicts tell it all."""
+    """Disable logs, so that those of planted faults do not mix with the dots; the verdicts contain everything."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

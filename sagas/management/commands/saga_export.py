@@ -25,14 +25,14 @@ class Command(SagaCommand):
     prints_data = False
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add what narrows, and how it is written."""
+        """Add the filter, the format and payloads."""
         add = parser.add_argument
         add_filter_options(parser, with_attention=True)
         add("--format", choices=sorted(FORMS), default="csv", help="how it is written (default: csv)")
         add("--payloads", action="store_true", help="with inputs, results and the texts of errors")
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Write them, a page at a time."""
+        """Write the sagas, a page at a time."""
         wanted = read_filter(options)
         if options["payloads"]:
             self.log_access(access_log.What.EXPORT, detail=f"saga_export {wanted.words}".strip())

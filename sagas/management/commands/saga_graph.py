@@ -31,5 +31,5 @@ class Command(SagaCommand):
         parser.add_argument("--format", choices=sorted(FORMATS), default="svg", help="what to print (default: svg)")
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Draw it."""
+        """Draw the definition."""
         self.stdout.write_file(FORMATS[options["format"]](options["definition"]) + "\n")

@@ -39,7 +39,7 @@ class Command(SagaCommand):
     prints_table = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add what narrows the list."""
+        """Add the filter and the limit."""
         add_filter_options(parser, with_attention=True)
         parser.add_argument(
             "--limit",
@@ -50,7 +50,7 @@ class Command(SagaCommand):
         )
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """List them."""
+        """List the sagas."""
         found = list_sagas(read_filter(options), options["limit"])
         if any(saga.last_error for saga in found):
             self.log_access(access_log.What.LIST, detail="saga_list")
@@ -64,9 +64,9 @@ class Command(SagaCommand):
 
 
 def _describe(saga: ListedSaga, shared: Mapping[tuple[str, str], int]) -> tuple[str, ...]:
-    """Return a row.
+    """Return a row of the table.
 
-    ``shared``: how many of the listed sagas have a key. The rarest come first, because a cell is cut at its end.
+    ``shared``: number of listed sagas by key. The rarest keys come first, because a cell is cut at its end.
     """
     keys = sorted(saga.keys.items(), key=lambda pair: shared[pair])
     step = f"{saga.step} {saga.step_state}, attempt {saga.attempts}" if saga.step else "-"

@@ -28,7 +28,7 @@ class Command(OperatorCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the step, the answer and what proves it."""
+        """Add the step, the answer, the evidence and the result."""
         super().add_arguments(parser)
         add_step(parser, required=True, help_text="the step whose end is known now")
         add = parser.add_argument
@@ -37,9 +37,9 @@ class Command(OperatorCommand):
         add_result(parser)
 
     def find_operation(self, options: Mapping[str, Any]) -> Operation:
-        """Return the mark.
+        """Return the operation that marks the step.
 
-        Raises: CommandError when a result is given that nobody could read.
+        Raises: CommandError if a result is given for an answer other than succeeded.
         """
         if options["result"] is not None and options["answer"] != "succeeded":
             raise CommandError("--result goes with --as succeeded only.", returncode=WRONG_CALL)

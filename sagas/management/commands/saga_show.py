@@ -21,7 +21,7 @@ class Command(SagaCommand):
     example = "manage.py saga_show 0198f3a2-5c1e\n  manage.py saga_show ORD-7K2M9QXW4C1B --json"
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the saga."""
+        """Add the saga and the length of its transcript."""
         parser.add_argument(
             "id",
             metavar="ID",
@@ -35,9 +35,9 @@ class Command(SagaCommand):
         )
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Show it.
+        """Show the saga.
 
-        Raises: SagaNotFound when it was deleted in this moment.
+        Raises: SagaNotFound if it was deleted just now.
         """
         saga_id = find_saga(options["id"], by_key=True)
         self.log_access(access_log.What.TRANSCRIPT, saga_id=saga_id)

@@ -21,7 +21,7 @@ class Command(SagaCommand):
     example = "manage.py saga_sweep --loop --run\n  manage.py saga_sweep --run --queue payments --queue sagas"
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add how long and how."""
+        """Add the loop, its interval, execution and the queues."""
         add = parser.add_argument
         add("--loop", action="store_true", help="go on for ever")
         add(
@@ -40,7 +40,7 @@ class Command(SagaCommand):
         )
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Sweep."""
+        """Sweep once or in a loop, and print the report."""
         interval = options["interval"] or get_settings().sweep_interval.total_seconds()
         queues = frozenset(options["queue"]) if options["queue"] else None
         with stoppable() as stop:

@@ -39,7 +39,7 @@ class Command(SagaCommand):
     prints_table = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add what to verify."""
+        """Add the scope and the start of signing."""
         add = parser.add_argument
         which = parser.add_mutually_exclusive_group()
         which.add_argument("--saga", type=arguments.saga_id, metavar="ID", help="only this saga")
@@ -59,9 +59,9 @@ class Command(SagaCommand):
         )
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Verify, and report.
+        """Verify the entries, and print the findings.
 
-        Raises: CommandError when something does not fit, or it was stopped.
+        Raises: CommandError if an entry is not intact, or if the run was stopped.
         """
         signed_since = options["signed_since"] or verification.read_signed_since()
         if options["saga"]:
