@@ -1,4 +1,4 @@
-"""Wire the project together: settings, URLs, Celery. Nobody imports this package except its entry points."""
+"""Project configuration: settings, URLs, Celery. Only entry points import this package."""
 
 from __future__ import annotations
 

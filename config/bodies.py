@@ -1,7 +1,7 @@
-"""Bodies of requests: those without a length are taken in, and none that was not read disturbs the next request.
+"""Request bodies: chunked ones are read in full, and unread ones cannot disturb the next request.
 
-Django reads as many bytes as Content-Length says, and none without it. The web server keeps a connection open after an
-answer, and what was not read of a body would be the beginning of the next request.
+Django reads as many bytes as Content-Length says, and none without it. The web server keeps a connection open after a
+response, so the unread rest of a body would be parsed as the next request.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from django.conf import settings
 
 from sagas.api.problem_documents import MEDIA_TYPE, Problem
 
-# How much of a body is thrown away, and for how long, after an answer that did not wait for it: a client that is cut
-# off while it sends does not read why.
+# Limits for discarding a body after an early response: a client that is cut off while it sends does not read the
+# response.
 LINGER_BYTES = 16 * 1024 * 1024
 LINGER_SECONDS = 5.0
 STEP_BYTES = 64 * 1024
@@ -32,22 +32,22 @@ MALFORMED = Problem(status=400, code="bad-request", detail="The body's chunks ar
 
 
 class CountedBody:
-    """The body of a request with a length, and how much of it nobody has read."""
+    """Request body with a known length, which counts its unread bytes."""
 
     def __init__(self, stream: Any, length: int) -> None:
         self._stream = stream
         self.left = length
 
     def read(self, size: int = -1) -> bytes:
-        """Read this much, or all."""
+        """Return at most this many bytes, or all."""
         return self._count(self._stream.read() if size is None or size < 0 else self._stream.read(size))
 
     def readline(self, size: int = -1) -> bytes:
-        """Read to the end of the line, at most this much."""
+        """Return the rest of the line, at most this many bytes."""
         return self._count(self._stream.readline() if size is None or size < 0 else self._stream.readline(size))
 
     def readlines(self, hint: int = -1) -> list[bytes]:
-        """Read all lines."""
+        """Return all lines."""
         return list(self)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -59,7 +59,7 @@ class CountedBody:
 
 
 class LingeringAnswer:
-    """An answer after which a connection is closed only when its client has stopped sending, within reason."""
+    """Response after which the connection stays open until the client stops sending, within limits."""
 
     def __init__(self, answer: Iterable[bytes], connection: socket.socket | None) -> None:
         self._answer = answer
@@ -69,7 +69,7 @@ class LingeringAnswer:
         return iter(self._answer)
 
     def close(self) -> None:
-        """Take the rest in, after the answer was sent."""
+        """Discard the rest of the body after the response was sent."""
         if hasattr(self._answer, "close"):
             self._answer.close()
         if self._connection is not None:
@@ -77,13 +77,13 @@ class LingeringAnswer:
 
 
 class BodyKeeper:
-    """Wrap a WSGI application: it gets a length with each body, and the server hears of bodies that it left unread."""
+    """WSGI wrapper: gives each body a length, and makes the server close connections with unread bodies."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
+        """Handle one request."""
         close = getattr(environ["wsgi.input"], "force_close", leave_open)
         connection = environ.get("gunicorn.socket")
         if "HTTP_TRANSFER_ENCODING" in environ:
@@ -104,9 +104,9 @@ class BodyKeeper:
 
 
 def take_in(environ: dict[str, Any]) -> Problem | None:
-    """Read a body that comes in chunks, so that the application finds its length.
+    """Read a chunked body, so that the application gets its length.
 
-    Returns: the problem when it cannot be read, or is too large.
+    Returns: the problem if it cannot be read or is too large; None if it was read.
     """
     if not environ.get("wsgi.input_terminated"):
         return LENGTH_REQUIRED
@@ -124,7 +124,7 @@ def take_in(environ: dict[str, Any]) -> Problem | None:
 
 
 def list_parse_errors() -> tuple[type[Exception], ...]:
-    """Return what the web server raises at a malformed chunk; nothing under another server than gunicorn."""
+    """Return the exceptions that gunicorn raises at a malformed chunk; empty under other servers."""
     try:
         from gunicorn.http.errors import ParseException
     except ImportError:
@@ -133,7 +133,7 @@ def list_parse_errors() -> tuple[type[Exception], ...]:
 
 
 def refuse(problem: Problem, start_response: StartResponse) -> list[bytes]:
-    """Answer with a problem, without the application."""
+    """Return a response with a problem, without calling the application."""
     response = problem.as_response()
     headers = [("Content-Type", MEDIA_TYPE), ("Content-Length", str(len(response.content)))]
     start_response(f"{problem.status} {response.reason_phrase}", headers)
@@ -141,7 +141,7 @@ def refuse(problem: Problem, start_response: StartResponse) -> list[bytes]:
 
 
 def linger(connection: socket.socket) -> None:
-    """Close the sending side, and discard what still comes."""
+    """Close the sending side, and discard incoming data."""
     give_up_at = time.monotonic() + LINGER_SECONDS
     taken = 0
     try:
@@ -153,7 +153,7 @@ def linger(connection: socket.socket) -> None:
                 return
             taken += len(data)
     except OSError:
-        # The client has gone, or has stopped sending without an end.
+        # The client disconnected, or stopped sending without closing.
         return
 
 

@@ -1,4 +1,4 @@
-"""Create the Celery application; its settings are in config/settings.py, its queues come from the saga definitions."""
+"""Celery application; its settings are in config/settings.py, its queues come from the saga definitions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DEFAULT_QUEUE = "sagas"
 
 
 class DefinitionQueues:
-    """List the default queue and every queue that a saga definition names, at the moment Celery asks.
+    """The default queue and every queue that a saga definition names, evaluated on each use.
 
-    The list is lazy because this module is imported before Django's apps, and with them the definitions, are loaded.
+    Lazy, because this module is imported before Django's apps, and so before the definitions.
     """
 
     def __iter__(self) -> Iterator[Queue]:
-        """Yield one declaration for each queue name, in a fixed order."""
+        """Yield one declaration per queue, sorted by name."""
         from sagas import conf
         from sagas.core.definition import registry
 
@@ -33,7 +33,7 @@ class DefinitionQueues:
 
 @setup_logging.connect(weak=False)
 def configure_logging(**_signal: Any) -> None:
-    """Give a worker the project's logging; with a receiver here Celery leaves logging alone."""
+    """Configure a worker's logging as the project's; with this receiver, Celery does not configure logging."""
     from django.conf import settings
 
     logging.config.dictConfig(settings.LOGGING)

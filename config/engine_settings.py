@@ -1,4 +1,4 @@
-"""Read the engine's settings from one JSON object, the form that fits into an environment variable."""
+"""Engine settings from one JSON object, a form that fits into an environment variable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sagas.exceptions import SagaError
 
 
 def read_engine_settings(text: str) -> dict[str, Any]:
-    """Turn JSON into the dict that ``SAGAS`` holds; the engine itself refuses unknown names.
+    """Return the value of ``SAGAS`` from JSON; the engine itself refuses unknown names.
 
     Shape: durations are numbers, retry policies are objects of RetryPolicy's arguments.
     Units: seconds.
@@ -31,7 +31,7 @@ def read_engine_settings(text: str) -> dict[str, Any]:
 
 
 def read_value(name: str, value: object) -> object:
-    """Turn one JSON value into what the engine setting of this name holds."""
+    """Return the value of an engine setting from JSON."""
     declared = {field.name.upper(): field.type for field in fields(SagaSettings)}.get(name)
     if declared == "timedelta" and isinstance(value, int | float) and not isinstance(value, bool):
         return timedelta(seconds=value)

@@ -1,4 +1,4 @@
-"""A worker of gunicorn whose own refusals, of requests that never reach Django, are problem documents, too."""
+"""gunicorn worker that answers requests which never reach Django with problem documents, too."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ DETAILS = {
 
 
 class Recorder:
-    """Stand for a connection while gunicorn writes its page of an error."""
+    """Substitute for a connection while gunicorn writes its error page."""
 
     def __init__(self) -> None:
         self.written = b""
 
     def sendall(self, data: bytes) -> None:
-        """Keep what is sent."""
+        """Store the data."""
         self.written += data
 
     def gettimeout(self) -> float:
-        """A connection that does not wait."""
+        """Return the time-out of a connection that does not wait."""
         return 0.0
 
 
 class ProblemWorker(ThreadWorker):  # type: ignore[misc]
-    """Answer as gunicorn's threaded worker does, and its errors as this project does."""
+    """gunicorn's threaded worker, with this project's error documents."""
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Log as gunicorn does, and answer with the status that it chose."""
+        """Log as gunicorn does, and send a problem document with its status."""
         recorder = Recorder()
         super().handle_error(req, recorder, addr, exc)
         if not recorder.written:
@@ -53,7 +53,7 @@ class ProblemWorker(ThreadWorker):  # type: ignore[misc]
 
 
 def make_answer(page: bytes) -> bytes:
-    """Return the problem for gunicorn's page of an error; the page itself when its status cannot be read."""
+    """Return the problem document for gunicorn's error page; the page itself if its status cannot be read."""
     match = STATUS_LINE.match(page)
     if match is None:
         return page

@@ -1,4 +1,4 @@
-"""Send every answer with a Content-Security-Policy that runs and loads nothing but the project's own files."""
+"""Content-Security-Policy of every response: only the project's own files are loaded and run."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ POLICY = (
 
 
 class ContentSecurityPolicyMiddleware:
-    """Set the policy, unless a view has set one of its own."""
+    """Middleware that sets the policy, unless a view has set its own."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Answer with the policy."""
+        """Return the response with the policy."""
         response = self.get_response(request)
-        # Django's own pages of errors in DEBUG carry their styles and scripts inside.
+        # Django's own error pages in DEBUG have inline styles and scripts.
         if not (settings.DEBUG and response.status_code >= HTTPStatus.BAD_REQUEST):
             response.headers.setdefault(HEADER, POLICY)
         return response

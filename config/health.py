@@ -1,4 +1,4 @@
-"""Ask the web server of this container whether it is there: ``python -m config.health``, exit code 0 or 1."""
+"""Health check of this container's web server: ``python -m config.health``, exit code 0 or 1."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 
 
 def main() -> int:
-    """Ask for ``/healthz`` under a host name that the server accepts.
+    """Request ``/healthz`` under a host name that the server accepts.
 
-    Returns: 0 when it answers 200.
+    Returns: 0 if the status is 200, else 1.
     """
     host = os.environ.get("ALLOWED_HOSTS", "").split(",")[0].lstrip(".*") or "localhost"
     port = int(os.environ.get("BIND", "127.0.0.1:8000").rpartition(":")[2])

@@ -1,6 +1,6 @@
-"""Take secrets out of every line that is logged, and let no text in it act on a terminal or pass for another line.
+"""Formatters that mask secrets in log lines, and escape text that could act on a terminal or forge a line.
 
-Secrets are masked as the engine does with what it stores; see sagas.core.redaction.redactor.
+Secrets are masked as in the data that the engine stores; see sagas.core.redaction.redactor.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INDENT = "    "
 
 
 def find_redactor() -> Redactor:
-    """Return the project's redactor, or the built-in one while the settings cannot be read."""
+    """Return the project's redactor, or the built-in one if the settings cannot be read."""
     try:
         return get_settings().redactor
     except ImproperlyConfigured:
@@ -30,9 +30,9 @@ def find_redactor() -> Redactor:
 
 
 def show_invisible(_logger: Any, _method: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Return the message and the facts of a record, each on one line of visible characters.
+    """Return the message and the facts of a record, each as one line of visible characters.
 
-    Their secrets are masked before: an escape in its middle would hide one.
+    Secrets are masked first, because an escape inside a secret would hide it.
     """
     redactor = find_redactor()
     return {
@@ -44,9 +44,9 @@ def show_invisible(_logger: Any, _method: str, facts: MutableMapping[str, Any]) 
 
 
 class RedactingFormatter(structlog.stdlib.ProcessorFormatter):
-    """Mask secrets in the whole line: message, facts and traceback.
+    """Formatter that masks secrets in the whole line: message, facts and traceback.
 
-    Lines of a traceback are indented, so that no text of an error looks like a record of its own.
+    Lines of a traceback are indented, so that an error's text cannot look like a record of its own.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -56,7 +56,7 @@ class RedactingFormatter(structlog.stdlib.ProcessorFormatter):
 
 
 class RedactingJsonFormatter(structlog.stdlib.ProcessorFormatter):
-    """Mask secrets in every value of a line of JSON, by name and by shape, so that it stays JSON."""
+    """Formatter that masks secrets in every value of a JSON line, by name and by pattern; it stays valid JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, in plain ASCII."""

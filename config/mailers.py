@@ -1,4 +1,4 @@
-"""The project's mail server in the form that the installed Django wants."""
+"""Mail server settings in the form that the installed Django expects."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ OPTIONS_OF_FILES = {"file_path": "EMAIL_FILE_PATH"}
 
 
 def describe_mail_server(given: dict[str, Any], *, version: tuple[int, ...] = django.VERSION[:2]) -> dict[str, Any]:
-    """Return the settings of a mail server: one for each of its properties, or since Django 6.1 one ``MAILERS``.
+    """Return the settings of a mail server: one for each property, or since Django 6.1 a single ``MAILERS``.
 
-    ``given``: what ``env.email_url`` read, ``EMAIL_BACKEND`` and the properties.
+    ``given``: the result of ``env.email_url``, which is ``EMAIL_BACKEND`` and the properties.
     """
     if version < MAILERS_SINCE:
         return given

@@ -1,4 +1,4 @@
-"""Values of environment variables that are more than text: a wrong one is told with its name, and the start ends."""
+"""Parsers of environment variables; the error for a wrong value names the variable and ends the start."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_database_url(name: str, url: str) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             database: dict[str, Any] = environ.Env.db_url_config(url)
     except ValueError:
-        # Its text, and so that of a traceback, quotes a part of the password.
+        # The error's text, and so a traceback, quotes a part of the password.
         database = {}
     if database.get("ENGINE") != "django.db.backends.postgresql" or not database["NAME"]:
         raise ImproperlyConfigured(

@@ -1,4 +1,4 @@
-"""Take secrets out of Django's reports of errors, on the page of DEBUG and in mails; log lines are in log_lines."""
+"""Django's error reports, on DEBUG pages and in mails, without secrets; log lines are in log_lines."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from config.log_lines import find_redactor
 
 
 class RedactingFilter(SafeExceptionReporterFilter):
-    """Mask secrets by name and shape in what Django's error reports show of settings, request and variables."""
+    """Filter that masks secrets in the settings, request and variables of Django's error reports."""
 
     def is_active(self, request: HttpRequest | None) -> bool:
-        """Be at work in DEBUG, too: pages of errors are copied into tickets."""
+        """Return True in DEBUG, too, because error pages are copied into tickets."""
         return True
 
     def cleanse_setting(self, key: Any, value: Any) -> Any:
-        """Mask a setting, a header or a cookie by its name, and by its shape."""
+        """Return a setting, a header or a cookie, masked by name and by pattern."""
         cleansed = super().cleanse_setting(key, value)
         redactor = find_redactor()
         if isinstance(key, str) and isinstance(cleansed, str) and redactor.is_secret(key, cleansed):
@@ -26,19 +26,19 @@ class RedactingFilter(SafeExceptionReporterFilter):
         return redactor.redact_text(cleansed) if isinstance(cleansed, str) else cleansed
 
     def get_post_parameters(self, request: HttpRequest | None) -> Any:
-        """Show no form: passwords, reasons and evidence are typed into them."""
+        """Return the names of form fields without values: forms contain passwords, reasons and evidence."""
         return {} if request is None else dict.fromkeys(request.POST, self.cleansed_substitute)
 
     def get_traceback_frame_variables(self, request: HttpRequest | None, tb_frame: Any) -> Any:
-        """Show variables by name and type: their values are addresses and payment methods."""
+        """Return variables with their types instead of values, which may be addresses and payment methods."""
         return [(name, f"<{type(value).__qualname__}>") for name, value in tb_frame.f_locals.items()]
 
 
 class RedactingReporter(ExceptionReporter):
-    """Make the report of an error that Django shows or mails, without secrets and without values of variables."""
+    """Error report that Django shows or mails, without secrets and values of variables."""
 
     def get_traceback_data(self) -> dict[str, Any]:
-        """Return what the report is made of, before a template escapes it."""
+        """Return the data of the report, before a template escapes them."""
         data: dict[str, Any] = super().get_traceback_data()
         redact = find_redactor().redact_text
         for name in ("exception_value", "exception_notes", "request_insecure_uri", "unicode_hint", "user_str"):
@@ -53,7 +53,7 @@ class RedactingReporter(ExceptionReporter):
         return data
 
     def get_traceback_html(self) -> Any:
-        """Return the report as a page."""
+        """Return the report as an HTML page."""
         return _redact_lines(super().get_traceback_html())
 
     def get_traceback_text(self) -> Any:
@@ -62,6 +62,6 @@ class RedactingReporter(ExceptionReporter):
 
 
 def _redact_lines(text: str) -> str:
-    """Mask secrets line by line: a report is longer than what is looked at as one text."""
+    """Return a report with secrets masked line by line, because it exceeds the redactor's limit for one text."""
     redact = find_redactor().redact_text
     return "\n".join(redact(line) for line in text.split("\n"))

@@ -1,4 +1,4 @@
-"""What is believed of a request before any view sees it: nothing that only a proxy may say, unless one is there."""
+"""Middleware that removes untrusted proxy headers from requests and refuses compressed bodies."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rest_framework.settings import api_settings
 
 from sagas.api.problem_documents import Problem
 
-# Of these the entry of the first proxy that is ours is kept.
+# Of these, the entry that the project's outermost proxy added is kept.
 CHAINS = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO")
-# Nothing here needs them, and libraries believe them without being asked.
+# The project does not need these, and libraries trust them by default.
 NEVER = (
     "HTTP_FORWARDED", "HTTP_FORWARDED_FOR", "HTTP_X_FORWARDED", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT",
     "HTTP_X_FORWARDED_PREFIX", "HTTP_X_FORWARDED_PROTOCOL", "HTTP_X_FORWARDED_SERVER", "HTTP_X_FORWARDED_SSL",
@@ -20,7 +20,7 @@ NEVER = (
     "HTTP_X_REAL_IP", "HTTP_X_CLIENT_IP", "HTTP_X_CLUSTER_CLIENT_IP", "HTTP_CLIENT_IP", "HTTP_TRUE_CLIENT_IP",
     "HTTP_CF_CONNECTING_IP", "HTTP_X_HTTP_METHOD_OVERRIDE", "HTTP_X_ORIGINAL_URL", "HTTP_X_REWRITE_URL",
 )  # fmt: skip
-# An address with the port that the client used, as some proxies write it.
+# An address with the client's port, as some proxies write it.
 WITH_PORT = re.compile(r"\[(?P<v6>[0-9a-fA-F:.]+)\](?::[0-9]+)?|(?P<v4>[0-9.]+):[0-9]+")
 IDENTITY = {"", "identity"}
 
@@ -28,17 +28,17 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class ProxyHeadersMiddleware:
-    """Take out of a request what NUM_PROXIES does not vouch for.
+    """Middleware that removes proxy headers which NUM_PROXIES does not cover.
 
-    With n proxies the n-th last entry of X-Forwarded-For and X-Forwarded-Proto is left, the one that the outermost of
-    them has written; whatever a client has put before it is gone. Without a proxy nothing is left.
+    With n proxies, only the n-th last entry of X-Forwarded-For and X-Forwarded-Proto is kept, which the outermost proxy
+    added. Earlier entries, which a client can forge, are removed. Without a proxy, all are removed.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Answer a request that holds no more than it should."""
+        """Return the response to the request without untrusted headers."""
         count = api_settings.NUM_PROXIES or 0
         for name in NEVER:
             request.META.pop(name, None)
@@ -51,13 +51,13 @@ class ProxyHeadersMiddleware:
 
 
 class ContentEncodingMiddleware:
-    """Refuse a body that is compressed: it would be read as if it were not."""
+    """Middleware that refuses compressed bodies, because they would be read as if uncompressed."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Answer, or refuse."""
+        """Return the response, or 415 for a compressed body."""
         codings = {coding.strip().lower() for coding in request.META.get("HTTP_CONTENT_ENCODING", "").split(",")}
         if codings <= IDENTITY:
             return self.get_response(request)
@@ -70,6 +70,6 @@ class ContentEncodingMiddleware:
 
 
 def strip_port(entry: str) -> str:
-    """Return an address without its port and brackets; anything else as it is."""
+    """Return an address without its port and brackets; anything else unchanged."""
     match = WITH_PORT.fullmatch(entry)
     return (match["v6"] or match["v4"]) if match else entry

@@ -1,4 +1,4 @@
-"""Choose the database of every model: each participant may have one of its own, everything else is in the main one."""
+"""Database router: each participant may have its own database, everything else is in the main one."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from django.db.models import Model
 
 PARTICIPANTS = frozenset({"payments", "inventory", "shipping"})
 
-# The only table of the engine that stands beside a participant's data.
+# The engine's only table in a participant's database.
 BARRIER_APP, BARRIER_MODEL = "sagas", "sagabarrier"
 
 
 class ParticipantRouter:
-    """Send a participant's models to the alias of its name where that is configured, else to the main database."""
+    """Router of a participant's models to the alias of its name if configured, else to the main database."""
 
     def db_for_read(self, model: type[Model], **_hints: Any) -> str:
-        """Read where the model is written: no replica is assumed."""
+        """Return the database that the model is written to; there are no replicas."""
         return self._alias_of(model._meta.app_label)
 
     def db_for_write(self, model: type[Model], **_hints: Any) -> str:
-        """Name the one database that holds the model's table."""
+        """Return the one database that has the model's table."""
         return self._alias_of(model._meta.app_label)
 
     def allow_relation(self, first: Model, second: Model, **_hints: Any) -> bool:
-        """Allow a relation only inside one database."""
+        """Allow relations only within one database."""
         return self._alias_of(first._meta.app_label) == self._alias_of(second._meta.app_label)
 
     def allow_migrate(self, db: str, app_label: str, model_name: str | None = None, **_hints: Any) -> bool:
-        """Create a participant's tables and the barrier in its database, and everything else only in the main one."""
+        """Allow a participant's tables and the barrier in its database, and all others only in the main one."""
         if db == DEFAULT_DB_ALIAS:
             return self._alias_of(app_label) == DEFAULT_DB_ALIAS
         if (app_label, model_name) == (BARRIER_APP, BARRIER_MODEL):

@@ -1,7 +1,7 @@
-"""Read every setting from the environment; ``.env.example`` tells what each one means.
+"""Settings from the environment; ``.env.example`` documents each variable.
 
-The only other source is the file that a running ``make demo`` leaves under ``var/``, so that commands in the same
-checkout work on the demo's servers with nothing in the environment.
+The only other source is the file that a running ``make demo`` keeps under ``var/``, so that commands in the same
+checkout use the demo's servers without any variables.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ DATABASE_STATEMENT_TIMEOUT = read_number(
 
 
 def configure_database(name: str, url: str) -> dict[str, Any]:
-    """Turn a variable's database URL into Django's form, with time-outs that keep a lost server from holding a worker.
+    """Return a database URL in Django's form, with time-outs so that a lost server cannot block a worker.
 
     Units: DATABASE_STATEMENT_TIMEOUT in seconds, 0 means none.
     """
@@ -139,12 +139,12 @@ def configure_database(name: str, url: str) -> dict[str, Any]:
     }
     if not DATABASE_POOL_SIZE:
         return {**database, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, "OPTIONS": options}
-    # A connection that cannot be made is given up soon: until then its place is taken, and the pauses between its
-    # attempts double, so that a pool would stay empty for as long again as its database was away.
+    # A failing connection is given up soon: until then it occupies its slot, and the pauses between its attempts
+    # double, so a pool would stay empty for as long again as its database was unavailable.
     options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 1, "reconnect_timeout": 1}
     return {
         **database,
-        # It checks each connection before it hands it out, so neither Django nor the pool has to.
+        # It checks each connection before use, so neither Django nor the pool has to.
         "ENGINE": "config.postgresql",
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": False,
@@ -182,12 +182,12 @@ CELERY_RESULT_SERIALIZER = "json"
 CELERY_RESULT_BACKEND = None
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_STORE_EAGER_RESULT = False
-# A message is only a wake-up: lost ones are found by the sweep, late ones are refused by the claim.
+# A message is only a wake-up: the sweep replaces lost ones, and the claim refuses late ones.
 CELERY_TASK_ACKS_LATE = False
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TASK_DEFAULT_QUEUE = "sagas"
 CELERY_TASK_CREATE_MISSING_QUEUES = False
-# The last resort for a task that nothing else stops: longer than a time slice and the longest step time-out together.
+# Last resort for a stuck task: longer than a time slice and the longest step time-out together.
 CELERY_TASK_TIME_LIMIT = env.int("CELERY_TASK_TIME_LIMIT", default=300)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DISABLE_PREFETCH = _redis_broker
@@ -199,7 +199,7 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_CONNECTION_TIMEOUT = 2
-# Without it Celery opens a new database connection for every task.
+# Otherwise Celery opens a new database connection for every task.
 CELERY_DB_REUSE_MAX = 1000
 CELERY_TIMEZONE = TIME_ZONE
 
@@ -217,10 +217,10 @@ elif _amqp_broker:
 
 # --- Engine and shop ------------------------------------------------------------------------------------------------
 
-# Only what differs from the engine's defaults, as one JSON object; sagas/conf.py tells every key.
+# Only differences from the engine's defaults, as one JSON object; sagas/conf.py documents every key.
 SAGAS: dict[str, Any] = read_engine_settings(env.str("SAGAS", default=""))
 
-# Who sends the mails of SAGAS["ON_ATTENTION"], and how.
+# Mail server and sender of the mails of SAGAS["ON_ATTENTION"].
 vars().update(describe_mail_server(env.email_url("EMAIL_URL", default="consolemail://")))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="sagas@localhost")
 
@@ -231,10 +231,10 @@ STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="https://api.stripe.com")
 
 # --- REST -----------------------------------------------------------------------------------------------------------
 
-# How many proxies stand before the web server, so that throttles see the client's address and not a header's.
+# Number of proxies before the web server, so that throttles use the client's real address, not a forged header.
 NUM_PROXIES = read_number("NUM_PROXIES", env.str("NUM_PROXIES", default="0"))
 
-# Half of the web process's threads may be held by ``Prefer: wait``; of a single one none.
+# ``Prefer: wait`` may occupy half of the web process's threads; none if there is only one.
 MOST_WAITING_REQUESTS = read_number("WEB_THREADS", env.str("WEB_THREADS", default="8"), at_least=1) // 2
 
 REST_FRAMEWORK: dict[str, Any] = {
@@ -250,7 +250,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_THROTTLE_RATES": {
         "checkout": read_rate("CHECKOUT_RATE", env.str("CHECKOUT_RATE", default="60/minute")),
         "sagas": read_rate("OPERATOR_RATE", env.str("OPERATOR_RATE", default="300/minute")),
-        # One account from one address, one account from anywhere, any account from one address.
+        # Per account and address, per account, per address.
         "log-in": read_rate("LOG_IN_RATE", env.str("LOG_IN_RATE", default="10/minute")),
         "log-in-account": read_rate("LOG_IN_ACCOUNT_RATE", env.str("LOG_IN_ACCOUNT_RATE", default="100/hour")),
         "log-in-address": read_rate("LOG_IN_ADDRESS_RATE", env.str("LOG_IN_ADDRESS_RATE", default="100/minute")),
@@ -287,7 +287,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 
 STATIC_URL = "/static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default="") or None
-# Without a collected directory (demo, tests) the files are served from the apps themselves.
+# Without a collected directory (demo, tests), the files are served from the apps.
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = DEBUG
 _static_storage = "whitenoise.storage.CompressedManifestStaticFilesStorage"
@@ -301,20 +301,20 @@ STORAGES = {
 
 # --- Security -------------------------------------------------------------------------------------------------------
 
-# Off only where no TLS is in front: the demo on 127.0.0.1, and DEBUG.
+# Off only without TLS: in the demo on 127.0.0.1, and with DEBUG.
 HTTPS_ONLY = env.bool("HTTPS_ONLY", default=not DEBUG)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
 SECURE_HSTS_SECONDS = read_number("HSTS_SECONDS", env.str("HSTS_SECONDS", default="3600")) if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = False
-# Whether all of a domain is served over TLS alone is not for one of its sites to say.
+# One site cannot decide whether its whole domain is served over TLS only.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
-# Probes and scrapers reach the process itself, without the proxy that ends TLS.
+# Probes and scrapers connect to the process directly, without the proxy that terminates TLS.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
-# Explicit, though it is Django's default: the names of host and port are never taken from a proxy.
+# Explicit, although it is Django's default: host and port are never taken from a proxy's headers.
 USE_X_FORWARDED_HOST = USE_X_FORWARDED_PORT = False
 if NUM_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-# There is one log-in page, and after it one place for whoever came from nowhere, or from a foreign one.
+# There is one log-in page, and one default target after it, also instead of a foreign one.
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "admin:index"
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
@@ -334,7 +334,7 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 if LOG_FORMAT not in {"console", "json"}:
     raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}. Use 'console' or 'json'.")
 
-# An id that a proxy has given to a request stands in its log lines; one that a client has made up does not.
+# Log lines have the request id that a proxy has set, but not one that a client invented.
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = DJANGO_STRUCTLOG_TRUST_UPSTREAM_CORRELATION_ID = NUM_PROXIES > 0
 IPWARE_META_PRECEDENCE_ORDER = ("HTTP_X_FORWARDED_FOR", "REMOTE_ADDR")
 
@@ -347,7 +347,7 @@ _shared_processors = [
     structlog.processors.StackInfoRenderer(),
 ]
 _renderers: dict[str, list[Any]] = {
-    # Never a traceback with local variables: they hold addresses and payment methods.
+    # Never a traceback with local variables: they contain addresses and payment methods.
     "console": [
         show_invisible,
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
@@ -371,14 +371,14 @@ LOGGING: dict[str, Any] = {
         # Django's own handlers would print a second time.
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
         "django.server": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
-        # Two lines for every message would drown what the engine itself tells of its steps.
+        # Two lines for every message would bury the engine's own log of its steps.
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "kombu": {"level": "WARNING"},
     },
 }
 
-# Django's own reports of errors, on the page of DEBUG or in a mail, without secrets and values of variables.
+# Django's own error reports, on DEBUG pages and in mails, without secrets and values of variables.
 DEFAULT_EXCEPTION_REPORTER = "config.reporting.RedactingReporter"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "config.reporting.RedactingFilter"
 

@@ -1,4 +1,4 @@
-"""Map URLs to the shop, its API's documentation, the probes and the admin."""
+"""URLs of the shop's API, its documentation, the probes and the admin."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ admin.site.site_header = admin.site.site_title = "Sagas for Django"
 
 
 class FaviconView(RedirectView):
-    """Lead browsers that ask without being told where to the icon."""
+    """Redirect from the browsers' default address to the icon."""
 
     def get_redirect_url(self, *args: object, **kwargs: object) -> str:
-        """Name the file as it is called after its collection."""
+        """Return the URL of the collected file."""
         return static("orders/favicon.ico")
 
 
 urlpatterns = [
-    # The shop has no pages for customers. Here leads what looks for a site: "View site" of the admin, a bare address.
+    # The shop has no pages for customers. The admin's "View site" and requests for the bare address come here.
     path("", RedirectView.as_view(pattern_name="docs"), name="home"),
     path("favicon.ico", FaviconView.as_view(), name="favicon"),
     path("admin/", admin.site.urls),
@@ -38,8 +38,8 @@ urlpatterns = [
     path("healthz", show_health, name="healthz"),
     path("readyz", show_readiness, name="readyz"),
     path("metrics", show_metrics, name="metrics"),
-    # Here and not only in handler404, because with DEBUG Django answers unknown addresses by a page of its own.
-    # The pages for people are left to the redirect that adds a slash.
+    # Not only in handler404, because with DEBUG Django answers unknown addresses with its own page.
+    # HTML pages are excluded, so that the redirect which adds a slash works.
     re_path(r"^api/(?!docs$|schema$)", refuse_unknown),
 ]
 

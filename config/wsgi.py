@@ -1,4 +1,4 @@
-"""WSGI entry point: the web process, the only one that keeps a pool of database connections."""
+"""WSGI entry point of the web process, the only one with a pool of database connections."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Django's PostgreSQL backend for processes that keep a pool of connections; named in DATABASES by its package."""
+"""Django's PostgreSQL backend for processes with a connection pool; DATABASES names this package."""

@@ -1,8 +1,8 @@
-"""A pool whose connections may all be dead: the request that meets them renews it, and is answered.
+"""PostgreSQL backend whose pool may contain only dead connections: the next request replaces them and succeeds.
 
-psycopg's own check pauses after each dead connection, for twice as long every time, so that the first requests after a
-restart of the database would wait for nothing and fail. Here dead ones are dropped without a pause. Nothing is ever
-repeated: a connection is looked at before the first statement of whoever takes it.
+psycopg's own check pauses after each dead connection, twice as long each time, so the first requests after a restart of
+the database would wait needlessly and fail. Here dead connections are dropped without a pause. No statement is ever
+repeated: a connection is checked before its first statement.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Connect by a pool if there is one, and never hand out a dead connection."""
+    """Backend that connects through a pool if there is one, and never returns a dead connection."""
 
-    # After that the database counts as away. The pool's own time-out is a fraction of it: a pool that has given up
-    # growing tries again only when somebody new asks.
+    # After this time the database counts as unavailable. The pool's own time-out is a fraction of it: a pool that has
+    # given up growing tries again only at a new request.
     wait_seconds = 5.0
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Return a connection that answers.
+        """Return a working connection.
 
-        Raises: psycopg.OperationalError when there is none in time.
+        Raises: psycopg.OperationalError if there is none in time.
         """
         if not self.pool:
             return super().get_new_connection(conn_params)
@@ -39,7 +39,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 if time.monotonic() >= give_up_at:
                     raise
                 continue
-            # The pool replaces what comes back closed.
+            # The pool replaces returned closed connections.
             connection.close()
             connection._pool.putconn(connection)  # noqa: SLF001 - as Django itself gives connections back
             if time.monotonic() >= give_up_at:
@@ -47,7 +47,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def is_alive(connection: Any) -> bool:
-    """Tell whether the server at the other end answers."""
+    """Return whether the server answers on a connection."""
     try:
         ConnectionPool.check_connection(connection)
     except Error:
