@@ -1,8 +1,8 @@
-"""Fill a database with sagas as if they had been run for years, by set-based SQL: what the engine would take days for.
+"""Generator of a database with years of sagas, by set-based SQL, because the engine would take days.
 
-Each is a copy of a pattern that the engine has written itself (``stories``), with times, ids, keys and numbers of its
-own. Nearly all are closed; the open ones are among the newest, and the very newest are one of each pattern. Open sagas
-are due ten years ahead unless the caller asks otherwise: a worker would run their steps, on orders that are not there.
+Each saga is a copy of a pattern that the engine itself has written (``stories``), with its own times, ids, keys and
+numbers. Nearly all are closed; the open ones are among the newest, and the very newest are one of each pattern. Open
+sagas are due ten years ahead by default, because a worker would run their steps on orders that do not exist.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from sagas.models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from .stories import GENERATED_BY, KEY, NUMBER, Story, list_stories, live
 
 BATCH = 20_000  # sagas in one transaction: about a tenth of a gigabyte, some seconds
-NEWEST_PART, OPEN_PART = 0.05, 0.004  # the open ones are among the newest twentieth, and one in 250 of all
-FEWEST_FOR_EACH = 20  # times as many sagas as patterns, or chance alone decides which are there
+NEWEST_PART, OPEN_PART = 0.05, 0.004  # open sagas are among the newest twentieth, and one in 250 of all
+FEWEST_FOR_EACH = 20  # with fewer sagas per pattern, chance alone decides which patterns exist
 PARKED = timedelta(days=3_650)
 SAGA = "{saga}"
 TABLES: tuple[type[models.Model], ...] = (Saga, SagaStep, SagaAttempt, SagaHistory, SagaKey)
 UNSIGNED = {"signature": "", "signature_count": 0}
-UNTOLD = {"hook_due_at": None, "hook_tries": 0}  # nobody is to hear of the end of a saga that never was
-# Texts that hold a place for something of the saga's own.
+UNTOLD = {"hook_due_at": None, "hook_tries": 0}  # no hook is called for a generated saga
+# Texts with placeholders for the saga's own values.
 FILLED = {
     "sagas_saga": ("input", "cause", "effects_left"), "sagas_sagastep": ("last_error", "result"),
     "sagas_sagaattempt": ("message",), "sagas_sagahistory": ("reason", "data"),
@@ -42,15 +42,15 @@ FILLED = {
 
 
 class RealSagas(SagaError):
-    """There are sagas that were not generated."""
+    """The database has sagas that were not generated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mass:
-    """What to write.
+    """Amount and kind of sagas to write.
 
-    sagas: how many. definitions: of which. days: over how long they were started. open: how many of them are, about; at
-    most one in twenty; None: one in 250. is_due: whether the open ones may be worked on.
+    sagas: their number. definitions: theirs. days: period in which they were started. open: approximate number of open
+    ones, at most one in twenty; None: one in 250. is_due: whether workers may execute the open ones.
     """
 
     sagas: int
@@ -61,15 +61,15 @@ class Mass:
 
     @property
     def open_part(self) -> float:
-        """Return which part of the newest ones are open."""
+        """Fraction of open sagas among the newest ones."""
         return (OPEN_PART if self.open is None else self.open / self.sagas) / NEWEST_PART
 
 
 @dataclass(kw_only=True)
 class Written:
-    """How much was written.
+    """Numbers of written rows.
 
-    is_stopped: whether it was asked to stop before it was done.
+    is_stopped: whether the generator was stopped before it was done.
     """
 
     sagas: int = 0
@@ -81,7 +81,7 @@ class Written:
 
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """The rows of one saga; their times in seconds since it was created."""
+    """Rows of one saga; their times are in seconds since it was created."""
 
     story: Story
     sagas: list[dict[str, Any]]
@@ -91,7 +91,7 @@ class Pattern:
 
     @property
     def is_open(self) -> bool:
-        """Return whether the saga is open."""
+        """Whether the saga is open."""
         return self.sagas[0]["closed_at"] is None
 
 
@@ -102,10 +102,10 @@ def generate(
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[Written], None] = lambda _written: None,
 ) -> Written:
-    """Write so many sagas, oldest first, and have PostgreSQL count them for its plans.
+    """Write the sagas, oldest first, and update PostgreSQL's planner statistics.
 
-    Raises: RealSagas when there are sagas that this function has not written, unless it may write among them;
-        BadRequest when more are to be open than the newest are.
+    Raises: RealSagas if there are sagas that this function has not written, unless ``is_among_others``; BadRequest if
+        more are to be open than count as newest.
     Tx: must not be inside one; opens one for each batch.
     """
     using, written = get_settings().database, Written()
@@ -136,14 +136,14 @@ def generate(
 
 
 def has_real_sagas(using: str) -> bool:
-    """Return whether there are sagas that were not generated."""
+    """Return whether the database has sagas that were not generated."""
     return Saga.objects.using(using).exclude(started_by=GENERATED_BY).exists()
 
 
 def draw_patterns(mass: Mass) -> list[Pattern]:
-    """Run one saga of every story and definition, read its rows, and roll it back.
+    """Return the rows of one saga of every story and definition, each run and rolled back.
 
-    Raises: SagaError when there is no definition.
+    Raises: SagaError if no definition has a step with an action.
     """
     using = get_settings().database
     patterns = []
@@ -171,7 +171,7 @@ def _read_pattern(saga_id: UUID, story: Story, mass: Mass) -> Pattern:
                 later = parked if column in ("due_at", "lease_until", *also_parked) else timedelta()
                 value = (value + later - saga.created_at).total_seconds()
             values[column] = value
-        # Entries of before a database kept signatures have none; a copied signature would fit no other saga.
+        # Like entries from before signing, copies have no signature: a copied one would match no other saga.
         return values | {column: empty for column, empty in (UNSIGNED | UNTOLD).items() if column in values}
 
     rows = {"saga_id": saga_id}
@@ -190,7 +190,7 @@ def _read_pattern(saga_id: UUID, story: Story, mass: Mass) -> Pattern:
 
 
 def _forget(saga_id: UUID, values: dict[str, Any]) -> dict[str, Any]:
-    """Put a place-holder wherever the pattern's own id stands."""
+    """Return the values with a placeholder for every occurrence of the pattern's own id."""
     forgotten: dict[str, Any] = json.loads(json.dumps(values, default=str).replace(str(saga_id), SAGA))
     return forgotten
 
@@ -226,7 +226,7 @@ def _write_batch(
     )  # fmt: skip
     written.history += _copy(cursor, SagaHistory, _number(patterns, "history"), {"saga_id": "n.id"})
     cursor.execute(KEYS)
-    # Foreign keys are checked now: inside a larger transaction they would be remembered row by row.
+    # Check foreign keys now: inside a larger transaction, pending checks would be kept for each row.
     cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     cursor.execute("SET CONSTRAINTS ALL DEFERRED")
     cursor.execute("DROP TABLE generated_saga, generated_pattern")
@@ -237,7 +237,7 @@ def _number(patterns: Sequence[Pattern], table: str) -> list[dict[str, Any]]:
 
 
 def _share_out(patterns: Sequence[Pattern], open_part_of_newest: float) -> Iterator[dict[str, Any]]:
-    """Give each pattern its part of the numbers between 0 and 1, among the newest sagas and among the others."""
+    """Yield each pattern's share of the range from 0 to 1, for the newest sagas and for the others."""
     for is_newest in (False, True):
         open_part = open_part_of_newest if is_newest else 0.0
         weights = [
@@ -247,7 +247,7 @@ def _share_out(patterns: Sequence[Pattern], open_part_of_newest: float) -> Itera
             for pattern in patterns
         ]
         ends = [0.0, *accumulate(weights)]
-        ends[-1] = max(1.0, ends[-1])  # whatever the rounding, each number belongs to one
+        ends[-1] = max(1.0, ends[-1])  # despite rounding, each number belongs to a pattern
         for number, (low, high) in enumerate(pairwise(ends)):
             yield {"pattern": number, "is_newest": is_newest, "low": low, "high": high}
 
@@ -271,7 +271,7 @@ NUMBERED = """
         WHEN r.n > %(sagas)s - %(one_of_each)s THEN p.pattern = %(sagas)s - r.n
         ELSE r.roll >= p.low AND r.roll < p.high END"""
 
-# An order of one's own, and a customer with many.
+# A reference of its own, and a customer that many sagas share.
 KEYS = """
     INSERT INTO sagas_sagakey (saga_id, name, value)
     SELECT id, 'reference', key FROM generated_saga
@@ -291,8 +291,8 @@ def _copy(
 ) -> int:
     """Write the rows of one table for every saga of the batch.
 
-    own: what is not taken from the pattern, by column. guards: columns of the pattern alone.
-    Returns: how many.
+    own: expressions by column that replace the pattern's values. guards: extra columns of the pattern only.
+    Returns: the number of rows.
     """
     columns, table = columns_of(model), model._meta.db_table
     filled = {column: _fill(column, _type_of(model, column)) for column in FILLED.get(table, ())}
@@ -321,7 +321,7 @@ def _fill(column: str, kind: str) -> str:
 
 
 def _token(attempt: str) -> str:
-    """Return what makes the lease token of an attempt, the same in its own row and in its step's; NULL for NULL."""
+    """Return the SQL of an attempt's lease token, equal in its own row and in its step's; NULL for NULL."""
     return f"md5(n.id::text || ':' || v.position || ':' || {attempt})::uuid"
 
 

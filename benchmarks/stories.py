@@ -1,7 +1,7 @@
-"""Sagas of every kind, run through the engine as patterns for many.
+"""Sagas of every kind, run through the engine as patterns for generated ones.
 
-The engine itself writes the patterns' rows, so they are what it would write; the caller rolls everything back. No step
-function is ever called: what an attempt answers is part of the story.
+The engine itself writes the patterns' rows, so they are realistic; the caller rolls everything back. No step function
+is ever called: the story determines the outcome of each attempt.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from sagas.operators.actor import Actor
 from sagas.operators.operations import Operation
 
 GENERATED_BY = "saga_generate"
-"""Who starts these sagas, by value; so that they are told from real ones."""
+"""Actor that starts these sagas, which distinguishes them from real ones."""
 KEY = "{key}"
-"""Stands in an input for the saga's own business key."""
+"""Placeholder in an input for the saga's own business key."""
 NUMBER = "{number}"
-"""Stands in an error's text for the saga's own number."""
+"""Placeholder in an error's text or a result for the saga's own number."""
 
 WORKER = "worker-1.example:4711"
 PERSON = Actor(name="ada", is_trusted=True)
@@ -53,21 +53,21 @@ ERRORS = (
 
 
 class Stand(Enum):
-    """Where a story stops."""
+    """Point at which a story stops."""
 
-    BEGINNING = auto()  #: nobody has claimed anything
-    LIVE = auto()  #: after the answers the next attempt at the place is under way
-    WAITING = auto()  #: after the answers the place waits
-    END = auto()  #: the saga is over, or held
+    BEGINNING = auto()  #: no step was claimed
+    LIVE = auto()  #: after the answers, the next attempt at the place is under way
+    WAITING = auto()  #: after the answers, the place waits
+    END = auto()  #: the saga is closed or held
 
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """How one saga goes.
+    """Course of one saga.
 
-    name: for reports. weight: how common it is among the open or among the closed. place, direction: where something
-    happens. answers: of the attempts there, in order; all others succeed. refuses: the step that turns the saga back.
-    stand: where it stops. then: what a person does then. is_late: whether its deadline passes at the end.
+    name: for reports. weight: relative frequency among open or among closed sagas. place, direction: where the answers
+    apply. answers: outcomes of the attempts there, in order; all others succeed. refuses: step whose refusal turns the
+    saga back. stand: where it stops. then: operation performed then. is_late: whether its deadline passes at the end.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Story:
 
 
 def list_stories(definition: type[SagaDefinition]) -> Iterator[Story]:
-    """Yield the stories that this definition can have, each where it can happen."""
+    """Yield the stories that are possible for this definition, each at its possible steps."""
     steps = [step for step in definition.steps if step.action is not None]
     if not steps:
         return
@@ -156,7 +156,7 @@ def _list_past_the_pivot(definition: type[SagaDefinition], steps: list[Step]) ->
 
 
 def _spread(name: str, weight: float, steps: list[Step], **facts: Any) -> Iterator[Story]:
-    """Yield the same story at a few of these steps, each with an error of its own."""
+    """Yield the same story at a few of these steps, each with another error."""
     steps = steps[:: max(1, len(steps) // FEW)]
     for number, step in enumerate(steps):
         yield Story(name=name, weight=weight / len(steps), place=step.name, error=number % len(ERRORS), **facts)
@@ -172,10 +172,10 @@ def _attempts_of(step: Step) -> int:
 
 
 def live(definition: type[SagaDefinition], story: Story) -> UUID:
-    """Run one saga as the story says.
+    """Run one saga by the story, and move the engine's clock.
 
     Returns: its id.
-    Tx: must be inside one, which the caller rolls back; moves the engine's clock.
+    Tx: must be inside one, which the caller rolls back.
     """
     saga = start_saga.start(
         definition, make_input(definition.input), business_keys={"reference": KEY}, actor=GENERATED_BY
@@ -223,9 +223,9 @@ def _settle(work: SagaUnitOfWork, *, may_claim: bool) -> ClaimedStep | None:
 
 
 def _wait(work: SagaUnitOfWork) -> bool:
-    """Move the clock to when the saga is due.
+    """Move the clock to the saga's due time.
 
-    Returns: False when it is over or held.
+    Returns: False if it is not due or is held.
     """
     due_at = work.saga.due_at
     if due_at is None or work.saga.hold or any(step.hold for step in work.steps):
@@ -235,7 +235,7 @@ def _wait(work: SagaUnitOfWork) -> bool:
 
 
 def _answer(claimed: ClaimedStep, story: Story, answers: list[Outcome]) -> Report:
-    """Return what an attempt answers; takes it off the answers when it is one of them."""
+    """Return the report of an attempt; remove its outcome from the answers if it is one of them."""
     outcome = answers.pop(0) if _is_at(claimed, story) and answers else Outcome.SUCCEEDED
     if claimed.step.name == story.refuses and claimed.direction is Direction.ACTION:
         outcome = Outcome.REFUSED
@@ -259,7 +259,7 @@ def _report(outcome: Outcome, claimed: ClaimedStep, story: Story) -> Report:
 
 
 def make_input(schema: type | None) -> Any:
-    """Make an input that fits: each text is the business key, each number 1."""
+    """Return a valid input: each text is the business key, each number 1."""
     return inputs.load(schema, _make_value(schema)) if schema is not None else None
 
 

@@ -1,4 +1,4 @@
-"""Parsers of environment variables; the error for a wrong value names the variable and ends the start."""
+"""Parsers of environment variables; the error for a wrong value names the variable and aborts the start."""
 
 from __future__ import annotations
 

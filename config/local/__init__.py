@@ -1,1 +1,1 @@
-"""Run the project on this machine alone: servers from wheels, the demo, a private database for tests and checks."""
+"""Local runs of the project on one machine: servers from wheels, a private database for tests and checks."""

@@ -1,4 +1,4 @@
-"""Start and stop processes that must not outlive this one, whatever ends it."""
+"""Child processes that never outlive this process, however it ends."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from typing import BinaryIO
 
 GUARD = Path(__file__).with_name("guard.py")
 
-# Ask kindly first; SIGKILL of what is left follows by itself.
+# SIGTERM first; the guard then kills remaining processes by SIGKILL.
 STOP_GENTLY = ((signal.SIGTERM, 15.0),)
 
 
 class ServerDidNotStart(Exception):
-    """Tell that a local server ended before it was ready, with the end of its log."""
+    """A local server could not be started, or ended before it was ready; the message has the end of its log."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """An account of the operating system that a server runs under.
+    """Account of the operating system that a server runs under.
 
-    name: as the system knows it. uid, gid: its numbers.
+    name: its name in the system. uid, gid: its numbers.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class GuardedProcess:
-    """A running process and the guard that stops it.
+    """Running process and the guard that stops it.
 
-    name: for messages. pid: of the process itself. log: file of its output. output: the same, open for reading since
-    before the start, because the guard may remove the file. guard: the process between.
+    name: for messages. pid: of the process itself. log: file of its output. output: the same, opened for reading before
+    the start, because the guard may remove the file. guard: the process between.
     """
 
     name: str
@@ -51,13 +51,13 @@ class GuardedProcess:
     guard: subprocess.Popen[bytes]
 
     def is_running(self) -> bool:
-        """Tell whether the process has not ended yet."""
+        """Return whether the process has not ended yet."""
         return self.guard.poll() is None
 
     def send(self, number: signal.Signals, *, whole_group: bool = False) -> bool:
-        """Send a signal to the process, and with it to all it started when asked; never to anything else.
+        """Send a signal to the process, or to its whole process group; never to any other process.
 
-        Returns: whether it was there to receive it.
+        Returns: whether the process was still running.
         """
         line = f"{'group ' if whole_group else ''}{int(number)}\n".encode()
         assert self.guard.stdin is not None and self.guard.stdout is not None  # noqa: S101, PT018
@@ -71,13 +71,13 @@ class GuardedProcess:
     def wait(self, timeout_seconds: float) -> int:
         """Wait for the process to end by itself.
 
-        Returns: its exit code, 256 minus the signal's number when a signal ended it.
+        Returns: its exit code, 256 minus the signal's number if a signal ended it.
         Raises: subprocess.TimeoutExpired.
         """
         return self.guard.wait(timeout_seconds)
 
     def stop(self) -> None:
-        """Stop the process, gently first, and wait until it is gone."""
+        """Stop the process, gently first, and wait until it has ended."""
         assert self.guard.stdin is not None and self.guard.stdout is not None  # noqa: S101, PT018
         with contextlib.suppress(BrokenPipeError):
             self.guard.stdin.close()
@@ -86,7 +86,7 @@ class GuardedProcess:
         self.output.close()
 
     def read_log_end(self, lines: int = 20) -> str:
-        """Read the last lines of what the process wrote, also when its log was removed; not after it was stopped."""
+        """Return the last lines of the process's output, even if its log was removed; not usable after ``stop``."""
         self.output.seek(0)
         return "\n".join(self.output.read().decode(errors="replace").splitlines()[-lines:])
 
@@ -105,9 +105,9 @@ def start_guarded(
 ) -> GuardedProcess:
     """Start a process that is stopped when this one stops it, ends, or is killed.
 
-    Shape: stop is a list of (signal, seconds of patience), the gentlest first; remove lists directories that the guard
-    deletes after the process; hold lists those whose lock (see homes) it and the process keep meanwhile.
-    Raises: ServerDidNotStart when the command cannot be run at all.
+    Shape: stop is a list of (signal, seconds to wait), the gentlest first; remove lists directories that the guard
+    deletes after the process ended; hold lists those whose lock (see homes) it and the process keep meanwhile.
+    Raises: ServerDidNotStart if the command cannot be run at all.
     """
     order = {
         "command": [str(part) for part in command],
@@ -126,9 +126,9 @@ def start_guarded(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd="/",
-        # The process inherits it; on the guard's command line every user could read it.
+        # The process inherits it; every user could read it on the guard's command line.
         env=dict(os.environ if environment is None else environment),
-        # A session of its own, so that Ctrl-C at the terminal reaches the starter alone, who then stops in order.
+        # A session of its own, so that Ctrl-C at the terminal reaches only the starter, which then stops in order.
         start_new_session=True,
     )
     assert guard.stdout is not None  # noqa: S101
@@ -140,14 +140,14 @@ def start_guarded(
 
 
 def open_log(log: Path) -> BinaryIO:
-    """Open a log for reading, made beforehand as the guard makes it: for its owner alone."""
+    """Open a log for reading, created if missing with the guard's permissions: for its owner only."""
     return os.fdopen(os.open(log, os.O_RDONLY | os.O_CREAT, 0o600), "rb")
 
 
 def wait_until_ready(process: GuardedProcess, is_ready: Callable[[], bool], *, timeout_seconds: float = 30) -> None:
     """Wait until a started server answers.
 
-    Raises: ServerDidNotStart when it ends first or does not answer in time.
+    Raises: ServerDidNotStart if it ends first or does not answer in time.
     """
     give_up_at = time.monotonic() + timeout_seconds
     while not is_ready():

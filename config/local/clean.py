@@ -1,4 +1,4 @@
-"""Remove what the demo and the tests of this checkout left: ``make clean``. Stops nothing, needs nothing installed."""
+"""Removal of leftovers of this checkout's demo and tests: ``make clean``. Stops nothing, needs nothing installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POSTGRES = "postgres"
 def main() -> int:
     """Remove the directories outside of the checkout and ``var/``, unless they are in use.
 
-    Returns: 0 when nothing is left, 1 when something is in use.
+    Returns: 0 if nothing is left, 1 if something is in use.
     """
     if is_demo_running():
         print("A demo of this checkout is running; nothing was removed. Stop it first, with Ctrl-C there.")
@@ -54,7 +54,7 @@ def is_demo_running() -> bool:
 
 
 def remove_unlabelled() -> list[Path]:
-    """Remove the data that an earlier version put outside; nothing but the note beside ``var/postgres`` tells of it."""
+    """Remove unlabelled data of an earlier version outside the checkout, found by the note beside ``var/postgres``."""
     note = VAR / f"{POSTGRES}.location"
     if not note.exists():
         return []

@@ -1,10 +1,10 @@
-"""Stand between a starter and one server process, so that the server never outlives whoever started it.
+"""Guard process between a starter and one server process, so that the server never outlives its starter.
 
 Run as a script with one JSON argument. Its standard input is a pipe that only the starter holds: the end of that pipe,
-or a termination signal, stops the server. Lines on the pipe ask for signals. Because the guard is the parent that has
-not yet reaped the server, a signal can never reach a stranger that got the same process id.
+or a termination signal, stops the server. Lines on the pipe request signals. Because the guard is the parent that has
+not yet reaped the server, a signal can never reach another process with the same id.
 
-Imports nothing but the standard library: it must start fast and in any working directory.
+Imports only the standard library: it must start fast and in any working directory.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from collections.abc import Callable
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
-# How often the guard looks whether its starter is still its parent: the pipe alone is not enough when a fork of the
-# starter holds a copy of its end.
+# How often the guard checks that its starter is still its parent: the pipe alone is not enough if a fork of the
+# starter has a copy of its end.
 PARENT_CHECK_SECONDS = 0.5
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run_guarded(order: dict[str, Any]) -> int:
-    """Start the ordered process, serve the starter's pipe, and stop the process when the starter is gone.
+    """Start the ordered process, serve the starter's pipe, and stop the process when the starter has ended.
 
     Shape: order as ``children.start_guarded`` writes it.
-    Returns: the exit code of the process; negative when a signal ended it.
+    Returns: the exit code of the process; negative if a signal ended it.
     """
     wakeup = watch_signals()
     server = start_server(order)
@@ -51,7 +51,7 @@ def run_guarded(order: dict[str, Any]) -> int:
 
 
 def watch_signals() -> int:
-    """Turn termination signals and the end of a child into bytes of a pipe.
+    """Report termination signals and the end of a child as bytes in a pipe.
 
     Returns: the reading end of the pipe.
     """
@@ -64,10 +64,10 @@ def watch_signals() -> int:
 
 
 def start_server(order: dict[str, Any]) -> subprocess.Popen[bytes]:
-    """Start the process in a process group of its own, as another account where one is ordered."""
+    """Start the process in its own process group, under another account if one is ordered."""
     account = {"user": order["uid"], "group": order["gid"], "extra_groups": []} if order["uid"] is not None else {}
     locks = lock_directories(order["hold"])
-    # Servers quote in their logs what they were asked, so only the starter may read them.
+    # Servers quote requests in their logs, so only the starter may read them.
     with os.fdopen(os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as log:
         return subprocess.Popen(
             order["command"],
@@ -76,7 +76,7 @@ def start_server(order: dict[str, Any]) -> subprocess.Popen[bytes]:
             stderr=log,
             cwd=order["directory"],
             process_group=0,
-            # Its locks are let go of when the last process of the server has ended.
+            # Its locks are released when the last process of the server has ended.
             pass_fds=locks,
             preexec_fn=prepare_death_signal(order["stop"][0][0]),  # noqa: PLW1509 (the guard has one thread)
             **account,
@@ -84,7 +84,7 @@ def start_server(order: dict[str, Any]) -> subprocess.Popen[bytes]:
 
 
 def lock_directories(directories: list[str]) -> list[int]:
-    """Take the locks of directories that have one, beside whoever else uses them."""
+    """Take shared locks of the directories that have a lock."""
     locks = []
     for directory in directories:
         with contextlib.suppress(FileNotFoundError):
@@ -95,7 +95,7 @@ def lock_directories(directories: list[str]) -> list[int]:
 
 
 def prepare_death_signal(number: int) -> Callable[[], None] | None:
-    """Let Linux stop the server even when the guard itself is killed; other systems have nothing like it."""
+    """Return a function that makes Linux stop the server even if the guard is killed; None on other systems."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)
@@ -110,7 +110,7 @@ def prepare_death_signal(number: int) -> Callable[[], None] | None:
 
 
 def serve_starter(server: subprocess.Popen[bytes], wakeup: int) -> None:
-    """Pass on signals that the starter asks for until the server ends, the starter is gone, or a signal says stop."""
+    """Send the signals that the starter requests until the server or the starter ends, or a signal requests a stop."""
     starter = os.getppid()
     pending = b""
     while server.poll() is None:
@@ -132,7 +132,7 @@ def send_asked_signal(server: subprocess.Popen[bytes], line: str) -> str:
     """Send one signal to the server, or to its whole group.
 
     Shape: line is the signal's number, with ``group`` before it for the process group.
-    Returns: ``sent``, or ``gone`` when the server has ended.
+    Returns: ``sent``, or ``gone`` if the server has ended.
     """
     target, _, number = line.rpartition(" ")
     if server.poll() is not None:
@@ -145,12 +145,12 @@ def send_asked_signal(server: subprocess.Popen[bytes], line: str) -> str:
 
 
 def stop_server(server: subprocess.Popen[bytes], stop: list[tuple[int, float]]) -> None:
-    """Ask the server to end, with the next harder signal whenever its patience is over."""
+    """Stop the server, with the next harder signal after each waiting time, and SIGKILL at last."""
     for number, patience_seconds in stop:
         if server.poll() is not None:
             return
         server.send_signal(number)
-        # A paused process takes no signal but SIGKILL until it goes on.
+        # A paused process handles no signal but SIGKILL until it continues.
         server.send_signal(signal.SIGCONT)
         give_up_at = time.monotonic() + patience_seconds
         while server.poll() is None and time.monotonic() < give_up_at:

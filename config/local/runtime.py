@@ -1,6 +1,6 @@
-"""Remember under ``var/`` what the running demo serves on, so that commands in the same checkout find it.
+"""File under ``var/`` with the running demo's environment, so that commands in the same checkout find its servers.
 
-Holds no Django import: the settings read this file.
+Must not import Django: the settings import this module.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ RUNTIME_FILE = VAR / "runtime.json"
 
 
 def read_runtime() -> dict[str, str]:
-    """Read the environment of the running demo.
+    """Return the environment of the running demo.
 
-    Returns: variable names and values; empty when no demo is up, also when one was killed and left its file behind.
+    Returns: variable names and values; empty if no demo is running, even if a killed one left its file behind.
     """
     try:
         content = json.loads(RUNTIME_FILE.read_text())
@@ -29,7 +29,7 @@ def read_runtime() -> dict[str, str]:
 
 
 def write_runtime(environment: Mapping[str, str]) -> None:
-    """Publish the environment of this process's servers; only the owner may read it, it holds the SECRET_KEY."""
+    """Write the environment of this process's servers; only the owner may read it, as it has the SECRET_KEY."""
     VAR.mkdir(exist_ok=True)
     draft = RUNTIME_FILE.with_suffix(".draft")
     draft.touch(mode=0o600)
@@ -39,14 +39,14 @@ def write_runtime(environment: Mapping[str, str]) -> None:
 
 
 def remove_runtime() -> None:
-    """Forget the servers, because they are being stopped."""
+    """Remove the file, because the servers are being stopped."""
     RUNTIME_FILE.unlink(missing_ok=True)
 
 
 def make_private_directory(path: Path) -> Path:
-    """Create a directory that only its owner may enter, or leave an existing one as it is.
+    """Create a directory that only its owner may enter; an existing one is not changed.
 
-    ``var`` itself is open: as root, PostgreSQL's account must get through it to its data.
+    ``var`` itself is accessible: when root runs the demo, PostgreSQL's account must traverse it to its data.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path

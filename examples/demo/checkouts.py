@@ -1,4 +1,4 @@
-"""Know the demo's checkouts: what to send for each kind, and how each must end."""
+"""The demo's checkouts: requests and expected ends."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ CUSTOMER = ("customer", "customer")
 
 @dataclass(frozen=True, kw_only=True)
 class DemoCheckout:
-    """One kind of checkout and its expected end.
+    """Kind of checkout and its expected end.
 
-    title: for people. sku, quantity, payment_method: what is ordered. saga_state, order_status, captures: the end.
+    title: for display. sku, quantity, payment_method: the order. saga_state, order_status, captures: the end.
     """
 
     title: str
@@ -29,10 +29,10 @@ class DemoCheckout:
     captures: int
 
     def place(self, client: ShopClient) -> dict[str, Any]:
-        """Place it through the REST endpoint.
+        """Place the checkout through the REST endpoint.
 
-        Returns: the order as the endpoint answered it.
-        Raises: RuntimeError when the endpoint did not accept it.
+        Returns: the order in the endpoint's response.
+        Raises: RuntimeError if the endpoint did not accept it.
         """
         answer = client.check_out(describe_checkout(self.sku, self.quantity, self.payment_method))
         if answer.status != 202:
@@ -40,9 +40,9 @@ class DemoCheckout:
         return dict(answer.body)
 
     def find_differences(self, order: dict[str, Any]) -> list[str]:
-        """Compare how an order ended with how it must.
+        """Compare the end of an order with the expected one.
 
-        Returns: one sentence for each difference; nothing when all is well.
+        Returns: one line for each difference; empty if there is none.
         """
         found = {
             "saga": (order["saga"]["state"], self.saga_state),
@@ -55,7 +55,7 @@ class DemoCheckout:
 def describe_checkout(
     sku: str, quantity: int, payment_method: str, *, postal_code: str = "H91 E2V4"
 ) -> dict[str, object]:
-    """Write the body of a checkout."""
+    """Return the body of a checkout request."""
     return {
         "lines": [{"sku": sku, "quantity": quantity}],
         "payment_method": payment_method,
@@ -70,7 +70,7 @@ def describe_checkout(
 
 
 def count_captures(order_number: str) -> int:
-    """Count in the sandbox gateway's own ledger how often money was taken for an order."""
+    """Return the number of captures for an order in the sandbox gateway's own ledger."""
     return SandboxOperation.objects.filter(
         authorization__order_number=order_number,
         kind=OperationKind.CAPTURE,

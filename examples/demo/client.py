@@ -1,4 +1,4 @@
-"""Speak to the shop's REST API with nothing but the standard library, as any client would."""
+"""Client of the shop's REST API, with the standard library only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-# A host name would be looked up, and a proxy of the environment asked, for an address of this very machine.
+# Without the environment's proxies: the shop is on this machine.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 OPEN_STATUSES = frozenset({"processing"})
@@ -19,7 +19,7 @@ OPEN_STATUSES = frozenset({"processing"})
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """An HTTP answer: its status, headers, and parsed JSON body (None when it has none)."""
+    """HTTP response: its status, headers, and parsed JSON body (None if it has none)."""
 
     status: int
     headers: Mapping[str, str]
@@ -28,9 +28,9 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class ShopClient:
-    """A client of one shop.
+    """Client of one shop.
 
-    url: without a slash at its end. token: of a logged-in user. timeout_seconds: for one request.
+    url: without a trailing slash. token: of a logged-in user. timeout_seconds: for one request.
     """
 
     url: str
@@ -38,7 +38,7 @@ class ShopClient:
     timeout_seconds: float = 40
 
     def log_in(self, username: str, password: str) -> ShopClient:
-        """Return a client that sends this user's token."""
+        """Log a user in, and return a client that sends the user's token."""
         answer = self.request("POST", "/api/v1/auth/token/", {"username": username, "password": password})
         if answer.status != 200:
             raise RuntimeError(f"Logging in as {username} answered {answer.status}: {answer.body}")
@@ -52,16 +52,16 @@ class ShopClient:
         return self.request("POST", "/api/v1/checkout/", body, headers)
 
     def get_order(self, number: str) -> dict[str, Any]:
-        """Read an order of this user."""
+        """Return an order of this user."""
         answer = self.request("GET", f"/api/v1/orders/{number}/")
         if answer.status != 200:
             raise RuntimeError(f"Reading order {number} answered {answer.status}: {answer.body}")
         return dict(answer.body)
 
     def wait_for_order(self, number: str, timeout_seconds: float) -> dict[str, Any]:
-        """Read an order until it is no longer being processed, or the time is over.
+        """Poll an order until it is no longer being processed, or the time is over.
 
-        Returns: the order as it was read last.
+        Returns: the order as last read.
         """
         give_up_at = time.monotonic() + timeout_seconds
         while True:
@@ -77,9 +77,9 @@ class ShopClient:
         body: object = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send one request; an error answer is an answer, not an exception.
+        """Send one request; an error response is returned, not raised.
 
-        Raises: OSError when there is no answer.
+        Raises: OSError if there is no response.
         """
         request = urllib.request.Request(  # noqa: S310 (the caller's own server)
             self.url + path,
@@ -101,7 +101,7 @@ class ShopClient:
 
 
 def parse_json(content: bytes) -> Any:
-    """Parse a body; None when there is none or it is something else."""
+    """Return the parsed body; None if it is empty or no JSON."""
     try:
         return json.loads(content)
     except ValueError:

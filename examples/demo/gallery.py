@@ -1,7 +1,7 @@
-"""Leave one saga of each interesting kind behind, for whoever opens the demo's console.
+"""Gallery of one saga of each interesting kind, for users of the demo's console.
 
-Imported late: Django must be set up before. Nothing here waits: ``Gallery.go_on`` does what can be done by now, and the
-demo calls it again and again while it looks after its processes.
+Imported late: Django must be set up before. Nothing here waits: ``Gallery.go_on`` does what is possible now, and the
+demo calls it repeatedly while it supervises its processes.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from .checkouts import CUSTOMER
 from .client import ShopClient
 from .showcase import EXHIBITS, RETRIED_TOGETHER, Exhibit, number_job
 
-PATIENCE_LOOKS = 240  # about two minutes, as often as the demo looks after its processes
+PATIENCE_LOOKS = 240  # about two minutes at the demo's supervision interval
 
 
 @dataclass
 class Visit:
-    """An exhibit on its way to its end."""
+    """Exhibit on its way to its end."""
 
     exhibit: Exhibit
     saga_id: UUID
@@ -43,9 +43,9 @@ class Visit:
 
 @dataclass
 class Gallery:
-    """Bring the exhibits to where they are worth a look.
+    """Exhibits and their progress to their ends.
 
-    client: of the shop. say: tells a line of each that has arrived. end: tells that all have.
+    client: of the shop. say: reports a line for each exhibit at its end. end: reports that all are.
     """
 
     client: ShopClient
@@ -56,7 +56,7 @@ class Gallery:
     is_over: bool = False
 
     def go_on(self) -> None:
-        """Do what can be done by now. Never raises: a server that is away is met at the next call."""
+        """Do what is possible now. Errors of unavailable servers are ignored: the next call tries again."""
         try:
             if self.visits is None:
                 self.visits = self._place_all()
@@ -87,11 +87,11 @@ class Gallery:
         if not visit.is_to_act and (shown, hold) == (exhibit.ends, exhibit.hold) and has_told:
             self.say(f"  {visit.saga_id}  {exhibit.label:30}  {exhibit.title}")
             return True
-        # A visitor has taken it elsewhere, or the demo was stopped before its person could act.
+        # A user of the console has changed it, or the demo was stopped before its operation.
         return (shown in CLOSED.values() and has_told) or visit.looks > PATIENCE_LOOKS
 
     def _act(self, visit: Visit) -> bool:
-        """Act for the exhibit's person; False when the saga does not allow it just now."""
+        """Perform the exhibit's operation; return False if the saga does not allow it now."""
         try:
             visit.exhibit.act(visit.saga_id, find_actor(visit.exhibit.person))  # type: ignore[misc]
         except OperationRefused:
@@ -99,7 +99,7 @@ class Gallery:
         return True
 
     def _has_acted_on_many(self) -> bool:
-        """Let the supervisor retry once, in one bulk, engravings that wait for a retry and one that is over."""
+        """Retry, once and in one bulk by the supervisor, engravings that wait for a retry and one that is closed."""
         bulks = SagaBulk.objects.using(get_settings().database)
         if self.bulk_id is None:
             if bulks.exists():
@@ -117,18 +117,18 @@ class Gallery:
 
 
 def has_in_history(saga_id: UUID, what: HistoryEvent) -> bool:
-    """Tell whether a saga's history holds an entry of this kind."""
+    """Return whether a saga's history has an entry of this kind."""
     using = get_settings().database
     return SagaHistory.objects.using(using).filter(saga_id=saga_id, what=what.value).exists()
 
 
 def find_actor(username: str) -> Actor:
-    """Return one of the demo's people as an actor, whose permissions count."""
+    """Return one of the demo's users as an actor, whose permissions are checked."""
     return Actor.of_user(get_user_model()._default_manager.get(username=username))
 
 
 def read_state(saga_id: UUID) -> tuple[DisplayState, Hold | None]:
-    """Read what the console shows of a saga, and the hold behind it."""
+    """Return a saga's state as the console shows it, and the hold behind it."""
     using = get_settings().database
     saga = Saga.objects.using(using).get(pk=saga_id)
     steps = list(saga.steps.all())

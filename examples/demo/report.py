@@ -1,4 +1,4 @@
-"""Show the demo's checkouts: place them, print a line for each as it ends, compare it with its expected end.
+"""Report of the demo's checkouts: places them, prints a line for each as it ends, compares it with its expected end.
 
 Imported late: Django must be set up before.
 """
@@ -20,9 +20,9 @@ POLL_SECONDS = 0.2
 
 
 def place_and_show(shop: ShopClient, supervise: Callable[[], None], *, with_transcripts: bool) -> bool:
-    """Place every checkout, then print a line for each as it ends, and its transcript when asked.
+    """Place every checkout, then print a line for each as it ends, and optionally its transcript.
 
-    Returns: whether any of them ended otherwise than it must, or not in time.
+    Returns: whether any of them ended other than expected, or not in time.
     """
     customer = shop.log_in(*CUSTOMER)
     open_orders = {order["number"]: checkout for checkout in CHECKOUTS for order in [checkout.place(customer)]}
@@ -41,14 +41,14 @@ def place_and_show(shop: ShopClient, supervise: Callable[[], None], *, with_tran
 
 
 def has_ended(order: dict[str, Any]) -> bool:
-    """Tell whether both the order and its saga have ended: the saga closes a moment later."""
+    """Return whether both the order and its saga have ended: the saga closes a moment later."""
     return order["status"] not in OPEN_STATUSES and order["saga"]["state"] not in {"pending", "running", "compensating"}
 
 
 def show_end(checkout: DemoCheckout, order: dict[str, Any], *, with_transcript: bool) -> bool:
-    """Print how one checkout ended, and what is wrong with that.
+    """Print the end of one checkout and its differences from the expected one.
 
-    Returns: whether anything is; then the transcript is printed, too.
+    Returns: whether there are any; then the transcript is printed, too.
     """
     differences = checkout.find_differences(order)
     verdict = "NOT as expected" if differences else "as expected"

@@ -23,23 +23,23 @@ from .shop import RunningShop, start_shop
 
 DEFAULT_PORT = 8000
 SUPERVISION_SECONDS = 0.5
-# In the directory of the logs: a line for each saga that the demo leaves to look at.
+# In the directory of the logs: a line for each saga of the gallery.
 LEFT_BEHIND = "left-behind.txt"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(BaseException):
-    """Carry a stop signal from its handler to the end of the main function."""
+    """A stop signal, raised by its handler and caught in the main function."""
 
 
 class DemoCannotRun(Exception):
-    """Tell in one sentence why the demo cannot run here and now, and what to do about it."""
+    """The demo cannot run here and now; the message has the reason and what to do."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Start the shop, show its checkouts, and stay up until stopped.
 
-    Returns: 0 when all went as expected, 1 otherwise.
+    Returns: 0 if all went as expected, 128 plus the signal's number after a stop signal, 1 otherwise.
     """
     options = parse_arguments(arguments)
     for number in STOP_SIGNALS:
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line; PORT and TRANSCRIPTS may come from the environment."""
+    """Return the options of the command line; PORT and TRANSCRIPTS may come from the environment."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo.run", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="stop after the checkouts; exit 1 if one ended wrong")
     parser.add_argument(
@@ -79,20 +79,20 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def leave(number: int, _frame: FrameType | None) -> None:
-    """Leave the main thread wherever it is; the open contexts stop what was started, once, undisturbed."""
+    """Raise Stopped in the main thread and ignore further signals; the open contexts stop what was started."""
     for stop_signal in STOP_SIGNALS:
         signal.signal(stop_signal, signal.SIG_IGN)
     raise Stopped(number)
 
 
 def watch_starter(starter: int) -> None:
-    """Let this process stop, as a signal would, as soon as whoever started it is gone, whatever it does meanwhile."""
+    """Stop this process by SIGTERM as soon as its starter has ended."""
     main_thread = threading.get_ident()
 
     def watch() -> None:
         while os.getppid() == starter:
             time.sleep(SUPERVISION_SECONDS)
-        # To the thread, not to the process: another one would take it, and a wait of the main thread would go on.
+        # To the thread, not to the process: another one could get it, and the main thread would keep waiting.
         signal.pthread_kill(main_thread, signal.SIGTERM)
 
     threading.Thread(target=watch, name="watch-starter", daemon=True).start()
@@ -100,7 +100,7 @@ def watch_starter(starter: int) -> None:
 
 @contextmanager
 def hold_lock() -> Iterator[None]:
-    """Make sure that this is the checkout's only demo: they would share one directory of data.
+    """Ensure that this is the checkout's only running demo, because demos share one data directory.
 
     Raises: DemoCannotRun.
     """
@@ -119,13 +119,13 @@ def hold_lock() -> Iterator[None]:
 def choose_port(asked: int | None, *, is_free_choice: bool) -> int:
     """Choose the web server's port.
 
-    Raises: DemoCannotRun when the asked one, or the usual one, is taken.
+    Raises: DemoCannotRun if the requested or the default port is taken.
     """
     if asked == 0 or (asked is None and is_free_choice):
         asked = 0
     port = DEFAULT_PORT if asked is None else asked
     with socket.socket() as probe:
-        # A port that an earlier run used a moment ago is free for a server.
+        # A server can use a port that an earlier run used a moment ago.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -139,7 +139,7 @@ def choose_port(asked: int | None, *, is_free_choice: bool) -> int:
 
 
 def read_secret_key() -> str:
-    """Keep the demo's SECRET_KEY from run to run, so that a login in the browser outlives a restart."""
+    """Return the demo's SECRET_KEY, created once, so that a browser's login survives a restart."""
     path = VAR / "secret_key"
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -151,16 +151,16 @@ def read_secret_key() -> str:
 def show_checkouts(shop: RunningShop, *, with_transcripts: bool) -> bool:
     """Place one checkout of each kind and print a line for each as it ends.
 
-    Returns: whether any of them ended otherwise than it must.
+    Returns: whether any of them ended other than expected.
     """
-    # Django must know its settings before the shop's models are imported.
+    # Django must be set up before the shop's models are imported.
     from .report import place_and_show
 
     return place_and_show(shop.client, shop.supervise, with_transcripts=with_transcripts)
 
 
 def print_directions(shop: RunningShop) -> None:
-    """Tell where the shop is and who may log in."""
+    """Print the URLs of the shop and its accounts."""
     url = shop.client.url
     directions = f"""
 The shop is up at {url}/ and stays until Ctrl-C stops it and everything it started.
@@ -169,12 +169,12 @@ The shop is up at {url}/ and stays until Ctrl-C stops it and everything it start
   Probes    {url}/readyz        {url}/metrics; logs: {VAR / "log"}
   Commands  .venv/bin/python manage.py saga_list   in another terminal, on the same data
 """
-    # A file or a pipe would keep it back until the end.
+    # A file or a pipe would buffer it until the end.
     print(directions.rstrip(), flush=True)
 
 
 def prepare_gallery(shop: RunningShop, *, is_shown: bool) -> Callable[[], None]:
-    """Return what leaves, look by look, a saga of each interesting kind behind."""
+    """Return the function that, called repeatedly, creates a saga of each interesting kind."""
     from .gallery import Gallery
 
     log = VAR / "log" / LEFT_BEHIND

@@ -1,4 +1,4 @@
-"""Start the shop's processes for the demo, in order, and keep them running."""
+"""Processes of the shop for the demo: started in order and supervised."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ URL_SETTINGS = (
     "DATABASE_URL", "PAYMENTS_DATABASE_URL", "INVENTORY_DATABASE_URL", "SHIPPING_DATABASE_URL", "CELERY_BROKER_URL",
 )  # fmt: skip
 
-# Short, so that every ending, also the one after all retries, shows within a minute.
+# Short, so that every end, even the one after all retries, is visible within a minute.
 DEMO_ENGINE: Mapping[str, object] = {
     "TIMEOUT": 5,
     "LEASE_MARGIN": 5,
@@ -40,18 +40,18 @@ DEMO_ENGINE: Mapping[str, object] = {
     "SWEEP_INTERVAL": 1,
 }
 
-# What the line says that tells of the start.
+# Parts of the printed line about the start.
 _announced: list[str] = []
 
-# A process that dies at once must not be started a hundred times a second.
+# A process that ends at once must not be started a hundred times a second.
 RESTART_SECONDS = 2.0
 
 
 @dataclass
 class Supervised:
-    """A process that is started again whenever it dies.
+    """Process that is restarted whenever it ends.
 
-    title: for messages. process: the running one. start: makes the next one. started_at: on the monotonic clock.
+    title: for messages. process: the running one. start: starts the next one. started_at: on the monotonic clock.
     """
 
     title: str
@@ -60,7 +60,7 @@ class Supervised:
     started_at: float = field(default_factory=time.monotonic)
 
     def ensure_running(self) -> None:
-        """Start it again when it has died; if that fails, say why, and try again at a later look."""
+        """Restart the process if it has ended; if that fails, print the reason, and retry at a later call."""
         if self.process.is_running() or time.monotonic() < self.started_at + RESTART_SECONDS:
             return
         print(f"{self.title} has ended; starting it again.", flush=True)
@@ -72,15 +72,15 @@ class Supervised:
             print(error, flush=True)
 
     def stop(self) -> None:
-        """Stop the one that runs now."""
+        """Stop the current process."""
         self.process.stop()
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunningShop:
-    """The started shop.
+    """Running shop.
 
-    client: of its web server. servers: those that cannot be replaced. supervised: those that can.
+    client: of its web server. servers: processes that cannot be restarted. supervised: those that can.
     """
 
     client: ShopClient
@@ -88,9 +88,9 @@ class RunningShop:
     supervised: list[Supervised]
 
     def supervise(self) -> None:
-        """Start again what has died.
+        """Restart the processes that have ended.
 
-        Raises: ServerDidNotStart when a server died that holds data.
+        Raises: ServerDidNotStart if a server with data has ended.
         """
         for server in self.servers:
             if not server.is_running():
@@ -101,7 +101,7 @@ class RunningShop:
 
 @contextmanager
 def start_shop(port: int, secret_key: str) -> Iterator[RunningShop]:
-    """Start servers, bring the data up to date, start worker and web server; stop them in reverse order at the end.
+    """Start the servers, prepare the data, start worker and web server; stop them in reverse order at the end.
 
     Raises: ServerDidNotStart.
     """
@@ -131,7 +131,7 @@ def start_servers(
 ) -> dict[str, str]:
     """Start PostgreSQL and Valkey from the wheels, unless the environment names others.
 
-    The one that holds data joins the servers, the one that may die joins the supervised.
+    The database joins ``servers``, the broker, which may be restarted, joins ``supervised``.
 
     Returns: their URLs by the names of the settings.
     """
@@ -156,9 +156,9 @@ def start_servers(
 
 
 def start_broker(logs: Path) -> tuple[Supervised, str]:
-    """Start a Valkey that is started again on its port when it dies: a message is only a wake-up.
+    """Start a Valkey that is restarted on its port if it ends: messages are only wake-ups.
 
-    Returns: it and its URL.
+    Returns: the supervised Valkey and its URL.
     """
     log = logs / "valkey.log"
     log.unlink(missing_ok=True)
@@ -167,7 +167,7 @@ def start_broker(logs: Path) -> tuple[Supervised, str]:
 
 
 def describe_demo(secret_key: str) -> dict[str, str]:
-    """Give every process of the demo its settings."""
+    """Return the environment variables of every process of the demo."""
     return {
         "SECRET_KEY": secret_key,
         "DEBUG": "off",
@@ -180,9 +180,9 @@ def describe_demo(secret_key: str) -> dict[str, str]:
 
 
 def prepare_data(*, log: Path | None = None) -> None:
-    """Migrate every database and seed the shop; everything is there already at a second start.
+    """Migrate every database and seed the shop; does nothing at a second start.
 
-    log: where this process's own log lines and warnings go; to its output without one.
+    log: file for this process's own log lines and warnings; without one they go to its output.
     """
     announce("tables and demo data")
     django.setup()
@@ -195,7 +195,7 @@ def prepare_data(*, log: Path | None = None) -> None:
 
 
 def write_log_to(log: Path) -> None:
-    """Keep log lines and warnings of this process off the terminal, which tells how the demo goes."""
+    """Redirect log lines and warnings of this process to a file, because the terminal shows the demo's progress."""
     log.unlink(missing_ok=True)
     logging.captureWarnings(True)
     stream = os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a")
@@ -205,7 +205,7 @@ def write_log_to(log: Path) -> None:
 
 
 def start_supervised(stack: ExitStack, name: str, command: list[str], logs: Path) -> Supervised:
-    """Start a process that is started again when it dies, and stopped at the end."""
+    """Start a process that is restarted if it ends, and stopped at the end."""
 
     log = logs / f"{name.replace(' ', '-')}.log"
     log.unlink(missing_ok=True)
@@ -219,7 +219,7 @@ def start_supervised(stack: ExitStack, name: str, command: list[str], logs: Path
 
 
 def answers(client: ShopClient) -> bool:
-    """Tell whether the web server works."""
+    """Return whether the web server works."""
     try:
         return client.request("GET", "/healthz").status == 200
     except OSError:
@@ -227,6 +227,6 @@ def answers(client: ShopClient) -> bool:
 
 
 def announce(what: str) -> None:
-    """Print on one line, as it grows, what is being started."""
+    """Append a part that is being started to the printed line."""
     print(f"{', ' if _announced else 'Starting: '}{what}", end="", flush=True)
     _announced.append(what)

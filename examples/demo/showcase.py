@@ -1,7 +1,7 @@
-"""Describe the sagas that the demo leaves to look at, one of each interesting kind, and how each comes to that.
+"""Exhibits of the demo: one saga of each interesting kind, and how each gets to its end.
 
-Imported late: Django must be set up before. Everything goes through the front door: checkouts through the REST API,
-engravings as any app starts a saga, and what people do through ``operations``.
+Imported late: Django must be set up before. Everything uses public interfaces: checkouts the REST API, engravings the
+start of a saga by an app, and operators ``operations``.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Act = Callable[[UUID, Actor], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Checkout:
-    """A checkout that leads to an exhibit; what goes wrong with it says its card, and its postal code."""
+    """Checkout that leads to an exhibit; its card and its postal code select what goes wrong."""
 
     payment_method: str
     postal_code: str = "H91 E2V4"
 
     def place(self, customer: ShopClient, name: str) -> UUID:
-        """Place it, or find the one that an earlier start of the demo has placed.
+        """Place the checkout, or find the one that an earlier run of the demo placed.
 
-        Raises: RuntimeError when the endpoint did not accept it.
+        Raises: RuntimeError if the endpoint did not accept it.
         """
         body = describe_checkout("TEA-EARL-GREY", 1, self.payment_method, postal_code=self.postal_code)
         answer = customer.check_out(body, key=f"demo-gallery-{name}")
@@ -46,15 +46,15 @@ class Checkout:
 
 @dataclass(frozen=True, kw_only=True)
 class Engraving:
-    """A job for the workshop that leads to an exhibit; only a demo has the workshop installed."""
+    """Job for the workshop that leads to an exhibit; only the demo has the workshop installed."""
 
     trouble: Trouble
     definition: str = "engraving"
     version: int = 1
 
     def place(self, _customer: ShopClient, name: str) -> UUID:
-        """Place it, or find the one that an earlier start of the demo has placed."""
-        from ..engraving import tomorrow  # noqa: F401 - makes its version known here, as to no worker
+        """Place the job, or find the one that an earlier run of the demo placed."""
+        from ..engraving import tomorrow  # noqa: F401 - registers its version here, but in no worker
         from ..engraving.services import place_job
 
         definition = registry.get(self.definition, self.version)
@@ -63,11 +63,11 @@ class Engraving:
 
 @dataclass(frozen=True, kw_only=True)
 class Exhibit:
-    """One saga to look at.
+    """Saga to look at.
 
-    name: part of its key, so that a second start of the demo finds the saga of the first. title: what it shows, and
-    what to do. origin: what leads there. ends, hold: the state in which it stays. person, act: who does what, once,
-    when the saga shows one of the states ``acts_in``. tells: what its history must hold by then.
+    name: part of its key, so that a second run of the demo finds the saga of the first. title: what it shows, and what
+    to do. origin: checkout or job that starts it. ends, hold: the state in which it stays. person, act: user and
+    operation, performed once in one of the states ``acts_in``. tells: event that its history must contain by then.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Exhibit:
 
     @property
     def label(self) -> str:
-        """The state in which it stays, as the console shows it."""
+        """State in which it stays, as the console shows it."""
         word = SAGA_BADGES[self.ends].word
         return f"{word}: {in_words(self.hold)}" if self.hold else word
 
@@ -142,7 +142,7 @@ IS_LIVE = frozenset({DisplayState.RUNNING})
 IS_HELD = frozenset({DisplayState.HELD})
 
 EXHIBITS = (
-    # First, because its deadline is near; then what a worker holds until its lease is lost.
+    # First, because its deadline is near; then the one that a worker holds until its lease is lost.
     Exhibit(
         name="overdue",
         title="its deadline passed after the pivot, when there is no way back: mend the job, then retry",

@@ -1,4 +1,4 @@
-"""Look at the workshop's jobs, and mend what goes wrong with them. Who may see and retry sagas may do so."""
+"""Admin of the workshop's jobs: the permission to view sagas shows them, the one to retry sagas mends them."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class JobAdmin(admin.ModelAdmin):
 
     @admin.display(description="saga")
     def saga_page(self, job: Job) -> str:
-        """Link to the saga's page."""
+        """Return a link to the saga's page."""
         url = find_saga_url(self.admin_site.name, job.saga_id)
         return format_html('<a href="{}">{}</a>', url, job.saga_id) if url else str(job.saga_id)
 
 
 def link_job(saga: Saga, number: str) -> Iterator[Link]:
-    """Lead from a saga to its job."""
+    """Yield the link from a saga to its job."""
     yield Link(label=f"Job {number}", page="workshop_job_changelist", query={"q": number})
 
 

@@ -1,4 +1,4 @@
-"""What the workshop has been asked to engrave, and what goes wrong with it."""
+"""Jobs of the workshop, and their troubles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .troubles import Trouble
 
 
 class JobStatus(models.TextChoices):
-    """How a job stands with the shop."""
+    """Status of a job."""
 
     PENDING = "pending", "Pending"
     SENT = "sent", "Sent"
@@ -17,7 +17,7 @@ class JobStatus(models.TextChoices):
 
 
 class Job(models.Model):
-    """Hold one mug to engrave."""
+    """Mug to engrave."""
 
     number = models.CharField(max_length=40, unique=True)
     text = models.CharField(max_length=40)

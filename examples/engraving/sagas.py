@@ -1,4 +1,4 @@
-"""Declare the engravings."""
+"""Definitions of the engravings."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from sagas import Compensatable, Parallel, Pivot, Retriable, RetryPolicy, SagaDe
 
 from . import steps
 
-# What is asked once an hour stays as it is until somebody comes to look.
+# A step that is retried once an hour stays in its state while users look at it.
 HOURLY = RetryPolicy(attempts=20, base=3600, cap=3600)
 PATIENT = RetryPolicy(attempts=20)
-# Spent within seconds; from then on it is tried every ten minutes.
+# Spent within seconds; then retried every ten minutes.
 SOON_SPENT = RetryPolicy(attempts=3, base=0.5, cap=2, after_budget=600)
 MOMENT = timedelta(seconds=1)
 
 
 class EngravingSaga(SagaDefinition):
-    """Have a mug engraved and sent, or give everything back."""
+    """Saga that has a mug engraved and sent, or releases everything."""
 
     note_job = Compensatable(compensation=steps.strike_job)  # written together with the saga
     book_bench = Compensatable(
@@ -43,7 +43,7 @@ class EngravingSaga(SagaDefinition):
 
 
 class ExpressEngravingSaga(SagaDefinition):
-    """Have a mug engraved within a deadline that is over soon."""
+    """Saga that has a mug engraved within a short deadline."""
 
     note_job = Compensatable(compensation=steps.strike_job)
     book_bench = Compensatable(steps.book_bench, steps.free_bench, external=True, retry=PATIENT)

@@ -1,4 +1,4 @@
-"""Place jobs, and mend what goes wrong with them."""
+"""Services that place jobs and end their troubles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .troubles import Trouble
 
 
 def place_job(definition: type[SagaDefinition], *, number: str, trouble: Trouble, customer: str) -> UUID:
-    """Start an engraving together with its job, or find the one that was placed under this number before.
+    """Start an engraving together with its job, or find the one placed earlier under this number.
 
     Returns: the id of its saga.
     Tx: opens one.
@@ -35,5 +35,5 @@ def place_job(definition: type[SagaDefinition], *, number: str, trouble: Trouble
 
 
 def mend(job: Job) -> None:
-    """End what goes wrong with a job; the saga finds out when it asks again."""
+    """End the trouble of a job; the saga notices at its next attempt."""
     Job.objects.filter(pk=job.pk).update(trouble=Trouble.NONE)

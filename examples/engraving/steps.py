@@ -1,4 +1,4 @@
-"""The steps of an engraving: each asks a workshop, a stencil cutter or a courier that only pretends."""
+"""Steps of an engraving: they call a simulated workshop, stencil cutter or courier."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PAUSE_SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class EngravingInput:
-    """Name the job; everything else is read from it."""
+    """Input of an engraving: the job, from which everything else is read."""
 
     job: str
-    """The job's number."""
+    """Number of the job."""
 
 
 Step = StepContext[EngravingInput]
@@ -35,11 +35,11 @@ class MugSpoilt(Exception):
 
 
 class BenchNotFreed(Exception):
-    """The workshop does not give the bench back."""
+    """The workshop does not release the bench."""
 
 
 class AddressGone(Exception):
-    """The courier says that nobody lives there any more."""
+    """The courier reports that the recipient no longer lives at the address."""
 
 
 def strike_job(step: Step) -> None:
@@ -59,7 +59,7 @@ def book_bench(step: Step) -> None:
 
 
 def free_bench(step: Step) -> None:
-    """Give the bench back; no bench is fine, too."""
+    """Release the bench; having none counts as success."""
     if _read_trouble(step) == Trouble.SPOILT:
         raise BenchNotFreed(f"The workshop keeps the bench of {step.key} until the broken mug is paid.")
 
@@ -76,7 +76,7 @@ def pick_mug(step: Step) -> None:
 
 
 def engrave(step: Step) -> None:
-    """Engrave it, after which there is no way back."""
+    """Engrave the mug, which cannot be undone."""
     trouble = _read_trouble(step)
     if trouble == Trouble.NO_ACCOUNT:
         raise Misconfigured("The workshop knows no account of this shop; nothing was engraved. Open one, then retry.")
@@ -96,7 +96,7 @@ def send_mug(step: Step) -> None:
 
 
 def note_sent(step: Step) -> None:
-    """End the job well."""
+    """Mark the job as sent."""
     _find_job(step).update(status=JobStatus.SENT)
 
 
@@ -109,7 +109,7 @@ def _read_trouble(step: Step) -> str:
 
 
 def _wait_until_struck(step: Step) -> None:
-    """Book the bench, and keep the answer back until the shop has given the job up: its lease is lost by then."""
+    """Delay the answer to a booking until the shop has struck the job off: the lease is lost by then."""
     give_up_at = time.monotonic() + LONGEST_SILENCE_SECONDS
     while time.monotonic() < give_up_at:
         if _find_job(step).get().status == JobStatus.STRUCK:

@@ -1,6 +1,6 @@
-"""The version of the engraving that is deployed tomorrow: no worker of the demo has it, and one saga needs it.
+"""Next version of the engraving: no worker of the demo has it, and one saga needs it.
 
-Imported by whoever starts that saga, and by ``manage.py workshop_deploy``, which plays the deployment.
+Imported where that saga is started, and by ``manage.py workshop_deploy``, which simulates the deployment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .sagas import PATIENT
 
 
 class GiftEngravingSaga(SagaDefinition):
-    """Have a mug engraved, wrapped and sent."""
+    """Saga that has a mug engraved, wrapped and sent."""
 
     note_job = Compensatable(compensation=steps.strike_job)
     book_bench = Compensatable(steps.book_bench, steps.free_bench, external=True, retry=PATIENT)

@@ -1,4 +1,4 @@
-"""Name what can go wrong with a job. Needs no app that is installed."""
+"""Troubles of a job. Usable without installed apps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Trouble(models.TextChoices):
-    """What goes wrong with a job until somebody mends it."""
+    """Trouble of a job until it is mended."""
 
     NONE = "", "Nothing"
     CLOSED = "closed", "The workshop is closed"

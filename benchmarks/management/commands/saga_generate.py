@@ -26,7 +26,7 @@ class Command(SagaCommand):
     example = "manage.py saga_generate --sagas 1000000\n  manage.py saga_generate --sagas 10000 --definition checkout"
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add how many of what."""
+        """Add the number and kind of sagas."""
         add = parser.add_argument
         add("--sagas", required=True, type=arguments.WholeNumber(1, MAX_SAGAS), metavar="N", help="how many")
         add(
@@ -54,7 +54,7 @@ class Command(SagaCommand):
         add("--among-others", action="store_true", help="also in a database that holds other sagas")
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Write them, and report."""
+        """Write the sagas, and print the numbers."""
         mass = Mass(
             sagas=options["sagas"],
             definitions=options["definition"] or registry.all_definitions(),

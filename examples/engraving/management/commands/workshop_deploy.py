@@ -18,7 +18,7 @@ class Command(SagaCommand):
     prints_data = False
 
     def run(self, options: Mapping[str, Any]) -> None:
-        """Advance them, and tell how far each is."""
+        """Advance the held sagas, and print the state of each."""
         held = Saga.objects.filter(
             definition=GiftEngravingSaga.name, version=GiftEngravingSaga.version, closed_at__isnull=True
         )
