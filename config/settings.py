@@ -314,7 +314,7 @@ SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 USE_X_FORWARDED_HOST = USE_X_FORWARDED_PORT = False
 if NUM_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-# There is one log-in page, and one default target after it, also instead of a foreign one.
+# There is one log-in page; after it, users without a next page, or with a foreign one, get the admin's index.
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "admin:index"
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])

@@ -95,7 +95,7 @@ def find_homes() -> list[Leftover]:
 def locked_for_removal(home: Path) -> Iterator[bool]:
     """Lock a directory against use.
 
-    Yields: whether it is unused.
+    Returns: whether it is unused.
     """
     try:
         descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-# Without the environment's proxies: the shop is on this machine.
+# The shop is on this machine: no proxy of the environment is used, and no host name is looked up.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 OPEN_STATUSES = frozenset({"processing"})

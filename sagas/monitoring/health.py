@@ -91,7 +91,7 @@ def ask_databases(aliases: Iterable[str], seconds: float) -> dict[str, DatabaseS
 
 
 def read_server(alias: str) -> DatabaseServer:
-    """Query a database over this thread's connection.
+    """Return the version, time-outs and mode of a database server, over this thread's connection.
 
     Raises: the database's errors.
     """

@@ -51,12 +51,12 @@ class Verdict:
 
     @property
     def is_wrong(self) -> bool:
-        """Return whether the fault was not reached, or the run ended wrongly."""
+        """Whether the fault was not reached, or the run ended wrongly."""
         return not self.was_reached or bool(self.problems)
 
     @property
     def is_right(self) -> bool:
-        """Return whether the fault acted and the run ended as it should."""
+        """Whether the fault acted and the run ended as it should."""
         return self.was_possible and not self.is_wrong
 
 
@@ -71,13 +71,13 @@ class Exploration:
 
     @property
     def wrong(self) -> tuple[Verdict, ...]:
-        """Return the wrong verdicts, the shortest transcript first."""
+        """Wrong verdicts, the shortest transcript first."""
         found = [verdict for verdict in self.verdicts if verdict.is_wrong]
         return tuple(sorted(found, key=lambda verdict: len(verdict.transcript.splitlines())))
 
     @property
     def not_possible(self) -> tuple[Verdict, ...]:
-        """Return the verdicts on operations that were not possible: these trials only showed the refusal."""
+        """Verdicts on operations that were not possible: these trials only showed the refusal."""
         return tuple(verdict for verdict in self.verdicts if not verdict.was_possible and not verdict.is_wrong)
 
 

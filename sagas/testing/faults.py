@@ -115,7 +115,7 @@ class Faults:
         before: bool = False,
         then_crash: bool = False,
     ) -> None:
-        """Let time pass around the function, and run ``meanwhile``: another worker, an operator, a deadline.
+        """Advance the clock around the function, and run ``meanwhile``: another worker, an operator, a deadline.
 
         ``before``: the worker sleeps before the call instead of after it. A local step in the engine's database holds
         its transaction open meanwhile; one in its own database has not begun it, or has committed it.

@@ -91,7 +91,7 @@ def _check_order(snapshot: SagaSnapshot) -> list[str]:
 
 
 def _is_late_pivot(step: SagaStep) -> bool:
-    """Return whether a pivot happened although an operator had marked it as refused: earlier steps were right (S4)."""
+    """Return whether a pivot happened after an operator marked it as refused: compensations before were right (S4)."""
     return step.kind == Kind.PIVOT and step.hold == Hold.CONTRACT_VIOLATION
 
 

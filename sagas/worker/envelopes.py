@@ -230,7 +230,7 @@ def _examine_embedded(embedded: Any) -> None:
 
 
 def _pick_extras(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain foreign headers, such as those of tracers; Celery sets them as attributes of the request."""
+    """Return the plain foreign headers, such as those of tracers; Celery makes them attributes of the request."""
     nested = facts.get("headers")
     extras = _pick_plain(facts)
     if isinstance(nested, Mapping) and (plain := _pick_plain(nested)):
