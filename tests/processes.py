@@ -42,11 +42,7 @@ FAST_ENGINE: Mapping[str, Any] = {
 
 # For workers whose every attempt shall come to its own end, however slow the machine is: what is short is only how soon
 # they look again.
-UNHURRIED_ENGINE: Mapping[str, Any] = {
-    **FAST_ENGINE,
-    "TIMEOUT": 60.0,
-    "LEASE_MARGIN": 120.0,
-}
+UNHURRIED_ENGINE: Mapping[str, Any] = {**FAST_ENGINE, "TIMEOUT": 60.0, "LEASE_MARGIN": 120.0}
 
 # How long a test waits for what takes a second or two on an idle machine, and for a process that was killed.
 BUSY_MACHINE_SECONDS = 90.0

@@ -103,11 +103,7 @@ SEEDED = {product.sku: product.on_hand for product in PRODUCTS}
 
 
 def assert_books_balance(
-    project: Project,
-    accepted: set[str],
-    *,
-    with_a_person: set[str] = frozenset(),
-    received: Mapping[str, int] = SEEDED,
+    project: Project, accepted: set[str], *, with_a_person: set[str] = frozenset(), received: Mapping[str, int] = SEEDED
 ) -> None:
     """Check everything, once nothing happens any more.
 

@@ -293,8 +293,7 @@ def kill_starter(checkout: Path, output: Path, options: list[str]) -> bool:
 
 @pytest.mark.parametrize("command", ["saga_list", "migrate", "check"])
 @pytest.mark.parametrize(
-    ("variables", "beginning"),
-    [({}, "SECRET_KEY is not set. "), ({"SECRET_KEY": "x"}, "DATABASE_URL is not set. ")],
+    ("variables", "beginning"), [({}, "SECRET_KEY is not set. "), ({"SECRET_KEY": "x"}, "DATABASE_URL is not set. ")]
 )
 def test_command_without_a_demo_tells_what_is_missing(
     checkout: Path, command: str, variables: dict[str, str], beginning: str

@@ -68,10 +68,7 @@ class Person:
         if role == "anonymous":
             return
         user = User.objects.create(
-            username=role,
-            is_staff=True,
-            is_superuser=role in ("superuser", "inactive"),
-            is_active=role != "inactive",
+            username=role, is_staff=True, is_superuser=role in ("superuser", "inactive"), is_active=role != "inactive"
         )
         if role in GROUPS:
             user.groups.add(Group.objects.get(name=GROUPS[role]))

@@ -126,8 +126,7 @@ def test_result_is_stored_exactly(log_in: LogIn, result: str) -> None:
     saga = trips.make_held_unknown()
 
     response = log_in("supervisor").post(
-        action_of(saga, Operation.MARK_SUCCEEDED),
-        form_of(saga, step="pay", evidence=EVIDENCE, result=result),
+        action_of(saga, Operation.MARK_SUCCEEDED), form_of(saga, step="pay", evidence=EVIDENCE, result=result)
     )
 
     assert response.status_code == 302
@@ -145,8 +144,7 @@ def test_result_that_cannot_be_stored_is_refused(log_in: LogIn, result: str) -> 
     client, before = log_in("admin"), stored(saga)
 
     response = client.post(
-        action_of(saga, Operation.MARK_SUCCEEDED),
-        form_of(saga, step="pay", evidence=EVIDENCE, result=result),
+        action_of(saga, Operation.MARK_SUCCEEDED), form_of(saga, step="pay", evidence=EVIDENCE, result=result)
     )
 
     assert response.status_code == 400

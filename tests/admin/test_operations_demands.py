@@ -14,12 +14,7 @@ from .pages import LIST, REASON, LogIn, action_of, form_of, operations_of, page_
 pytestmark = pytest.mark.django_db
 
 OPERATORS_MAY = {Operation.RETRY, Operation.PAUSE, Operation.RESUME, Operation.CANCEL}
-MAY = {
-    "viewer": set(),
-    "operator": OPERATORS_MAY,
-    "supervisor": set(Operation),
-    "admin": set(Operation),
-}
+MAY = {"viewer": set(), "operator": OPERATORS_MAY, "supervisor": set(Operation), "admin": set(Operation)}
 
 
 @pytest.mark.parametrize("operation", Operation)

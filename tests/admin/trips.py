@@ -84,8 +84,7 @@ class TourSaga(SagaDefinition):
 
     open_file = Compensatable(do, undo)
     bookings = Parallel(
-        book_bus=Compensatable(do, undo),
-        book_boat=Compensatable(do, undo, external=True, refuses_on=[SoldOut]),
+        book_bus=Compensatable(do, undo), book_boat=Compensatable(do, undo, external=True, refuses_on=[SoldOut])
     )
     close_file = Compensatable(do, undo)
 

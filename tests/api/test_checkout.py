@@ -43,8 +43,7 @@ def find_documented_body(page: str, beginning: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("page", "beginning"),
-    [("docs/reference/rest-api.md", "```json\n"), ("README.md", "application/json' -d '")],
+    ("page", "beginning"), [("docs/reference/rest-api.md", "```json\n"), ("README.md", "application/json' -d '")]
 )
 def test_documented_checkouts_are_accepted_as_they_stand(page: str, beginning: str) -> None:
     seed_shop()

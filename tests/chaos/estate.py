@@ -75,18 +75,11 @@ def open_estate(
 
 
 def describe_estate(
-    postgres: RestartablePostgres,
-    broker_url: str,
-    directory: Path,
-    *,
-    engine: Mapping[str, Any],
-    step_seconds: float,
+    postgres: RestartablePostgres, broker_url: str, directory: Path, *, engine: Mapping[str, Any], step_seconds: float
 ) -> Project:
     """Create an empty database, and describe the project on it."""
     create_database(postgres.url_of("postgres"), MAIN)
     project = describe_project({"DATABASE_URL": postgres.url_of(MAIN)}, broker_url, directory)
     return project.with_environment(
-        DJANGO_SETTINGS_MODULE=SETTINGS,
-        SAGAS=json.dumps(engine),
-        **{SLOWNESS_VARIABLE: str(step_seconds)},
+        DJANGO_SETTINGS_MODULE=SETTINGS, SAGAS=json.dumps(engine), **{SLOWNESS_VARIABLE: str(step_seconds)}
     )

@@ -47,10 +47,7 @@ ENGINE = {**PATIENT_ENGINE, "COMPENSATION_RETRY": {**PATIENT_ENGINE["COMPENSATIO
 def test_every_checkout_ends_right_when_commits_are_lost(
     blueprints: Blueprints, broker: LocalValkey, tmp_path: Path, count: int
 ) -> None:
-    with (
-        blueprints.copy(count, broker.url, tmp_path) as project,
-        open_proxy(os.environ[SERVER_VARIABLE]) as proxy,
-    ):
+    with blueprints.copy(count, broker.url, tmp_path) as project, open_proxy(os.environ[SERVER_VARIABLE]) as proxy:
         through = project.with_environment(SAGAS=json.dumps(ENGINE), **lead_through(proxy, project.environment))
         _, client = through.start_web()
         customers = Customers(client=client.log_in("customer", "customer"), per_second=50)

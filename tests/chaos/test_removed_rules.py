@@ -36,9 +36,7 @@ on_disk = pytest.mark.django_db(databases="__all__", transaction=True)
 
 @on_disk
 def test_without_the_lock_of_the_saga_two_decide(
-    customer: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    customer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(QuerySet, "select_for_update", lambda rows, **_how: rows)
     with must_fail(r"assert \[(StaleWrite|IntegrityErr|TransitionNo)"):
@@ -47,9 +45,7 @@ def test_without_the_lock_of_the_saga_two_decide(
 
 @on_disk
 def test_if_a_live_pivot_could_be_turned_back_its_answer_would_find_no_place(
-    customer: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    customer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planner, "is_pivot_open", lambda _saga, _effects: True)
     monkeypatch.setattr(advance, "RECORD_PAUSE_SECONDS", 0.0)
@@ -60,8 +56,7 @@ def test_if_a_live_pivot_could_be_turned_back_its_answer_would_find_no_place(
 
 @on_disk
 def test_if_sweepers_looked_first_and_claimed_then_all_would_send(
-    customer: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    customer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everybody_has_looked = Barrier(3)
 

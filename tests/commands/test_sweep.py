@@ -52,12 +52,7 @@ class TestOnce:
         start_trip()
         run_command("saga_sweep")
 
-        assert run_command("saga_sweep", "--json").json == {
-            "sweeps": 1,
-            "found": 0,
-            "ran": False,
-            "is_stopped": False,
-        }
+        assert run_command("saga_sweep", "--json").json == {"sweeps": 1, "found": 0, "ran": False, "is_stopped": False}
         assert len(wakeups) == 1
         clock.move(timedelta(seconds=6))
         assert run_command("saga_sweep", "--json").json["found"] == 1

@@ -15,18 +15,7 @@ from sagas.operators.preconditions import Operation
 from sagas.testing import drain, pass_time
 
 from .frozen import freeze
-from .world import (
-    COMPENSATION,
-    EVIDENCE,
-    OPERATOR,
-    REASON,
-    CannotUndo,
-    Refused,
-    World,
-    begin,
-    define,
-    work,
-)
+from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, CannotUndo, Refused, World, begin, define, work
 
 NEEDS_STEP = {Operation.SKIP, Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED}
 NEEDS_EVIDENCE = NEEDS_STEP - {Operation.SKIP}

@@ -30,11 +30,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 @pytest.fixture
 def saga(world: World) -> Saga:
     """Start a saga with a step of every kind; the first is done with the start."""
-    trip = define(
-        a=world.compensatable(),
-        p=world.pivot(),
-        r=world.retriable(),
-    )
+    trip = define(a=world.compensatable(), p=world.pivot(), r=world.retriable())
     return begin(trip)
 
 

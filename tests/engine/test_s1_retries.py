@@ -174,11 +174,7 @@ def test_s1_attention_of_one_step_is_cleared_and_of_another_stays(world: World) 
 @pytest.mark.usefixtures("most")
 @pytest.mark.parametrize(
     ("policy", "slow"),
-    [
-        (None, 3600),
-        (RetryPolicy(attempts=10), 3600),
-        (RetryPolicy(attempts=10, after_budget=600), 600),
-    ],
+    [(None, 3600), (RetryPolicy(attempts=10), 3600), (RetryPolicy(attempts=10, after_budget=600), 600)],
 )
 def test_s3_a_failing_compensation_goes_on_hourly_for_ever(world: World, policy: RetryPolicy | None, slow: int) -> None:
     world.will("a", *[RetryLater()] * 13, direction=COMPENSATION)

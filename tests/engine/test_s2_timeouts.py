@@ -31,10 +31,7 @@ class Trip:
 
 
 SHORT = timedelta(milliseconds=150)
-pytestmark = [
-    pytest.mark.django_db(databases="__all__", transaction=True),
-    pytest.mark.usefixtures("inventory_apart"),
-]
+pytestmark = [pytest.mark.django_db(databases="__all__", transaction=True), pytest.mark.usefixtures("inventory_apart")]
 
 
 def sleep_in(alias: str, seconds: float) -> None:

@@ -37,10 +37,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 def saga(world: World) -> Saga:
     """Start a saga with an external pivot between a compensatable and a retriable step."""
     trip = define(
-        a=world.compensatable(),
-        p=world.pivot(external=True),
-        r=world.retriable(),
-        deadline=timedelta(minutes=10),
+        a=world.compensatable(), p=world.pivot(external=True), r=world.retriable(), deadline=timedelta(minutes=10)
     )
     return begin(trip)
 

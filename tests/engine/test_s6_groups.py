@@ -213,13 +213,7 @@ def test_s6_an_abort_in_the_middle_of_a_group_claims_nothing_more(
     live.thaw()
     saga = drain(saga)
     assert saga.state == "compensated"
-    assert states(saga) == {
-        "a": "compensated",
-        "w": "waiting",
-        "x": "compensated",
-        "y": "compensated",
-        "z": "pending",
-    }
+    assert states(saga) == {"a": "compensated", "w": "waiting", "x": "compensated", "y": "compensated", "z": "pending"}
     assert (world.called("w"), world.called("x"), world.called("z")) == (1, 1, 0)
 
 

@@ -16,17 +16,7 @@ from sagas.testing import drain, faults, outcomes_of, pass_time
 from sagas.testing.drain import read
 
 from .frozen import freeze
-from .situations import (
-    SHORT,
-    Trip,
-    failing,
-    orphaned,
-    paused,
-    pivot_held,
-    turned_back,
-    unknown,
-    waiting,
-)
+from .situations import SHORT, Trip, failing, orphaned, paused, pivot_held, turned_back, unknown, waiting
 from .world import (
     ACTION,
     COMPENSATION,

@@ -38,12 +38,7 @@ from .situations import (
     pivot_unknown,
     start,
 )
-from .world import (
-    EVIDENCE,
-    REASON,
-    World,
-    told,
-)
+from .world import EVIDENCE, REASON, World, told
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 

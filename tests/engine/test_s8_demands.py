@@ -41,16 +41,7 @@ from .situations import (
     unknown,
     waiting,
 )
-from .world import (
-    EVIDENCE,
-    OPERATOR,
-    REASON,
-    World,
-    states,
-    step_of,
-    told,
-    work,
-)
+from .world import EVIDENCE, OPERATOR, REASON, World, states, step_of, told, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 

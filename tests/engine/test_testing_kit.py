@@ -130,10 +130,7 @@ LIES: dict[str, tuple[str, str]] = {
         "UPDATE sagas_saga SET state = 'compensated', cause = '{}', closed_at = now(), due_at = NULL WHERE id = %s",
         "I4",
     ),
-    "undone while it runs": (
-        "UPDATE sagas_sagastep SET state = 'compensated' WHERE saga_id = %s AND name = 'a'",
-        "I3",
-    ),
+    "undone while it runs": ("UPDATE sagas_sagastep SET state = 'compensated' WHERE saga_id = %s AND name = 'a'", "I3"),
     "neither due nor held": ("UPDATE sagas_saga SET due_at = NULL WHERE id = %s", "I9"),
     "a gap in its history": ("UPDATE sagas_saga SET history_count = history_count + 1 WHERE id = %s", "I8"),
 }

@@ -205,9 +205,7 @@ def _compare(found: World, wanted: World) -> list[str]:
 def _read_money(number: str) -> World:
     alias = router.db_for_write(Payment)
     holdings = fetch(
-        alias,
-        "SELECT state FROM payments_sandboxauthorization WHERE order_number = %s AND state <> 'declined'",
-        number,
+        alias, "SELECT state FROM payments_sandboxauthorization WHERE order_number = %s AND state <> 'declined'", number
     )
     taken = fetch(
         alias,

@@ -61,10 +61,7 @@ def stays(package: Path, django_db_setup: None, django_db_blocker: Any) -> Itera
 
     Returns: its modules by name.
     """
-    settings = {
-        "INSTALLED_APPS": [*_installed(), "stays"],
-        "SAGAS": {"WAKEUP": "none"},
-    }
+    settings = {"INSTALLED_APPS": [*_installed(), "stays"], "SAGAS": {"WAKEUP": "none"}}
     with registry.preserved(), override_settings(**settings), django_db_blocker.unblock():
         models = list(apps.get_app_config("stays").get_models())
         with connection.schema_editor() as editor:

@@ -32,11 +32,7 @@ from .world import ENGINE, World
 
 MAX_SAGAS = 2
 MAX_LOOKS = 200  # a saga that is still open after so many looks goes round in circles
-WORKERS: dict[str, frozenset[str] | None] = {
-    "A": None,
-    "B": frozenset({"sagas"}),
-    "C": frozenset({SLOW_QUEUE}),
-}
+WORKERS: dict[str, frozenset[str] | None] = {"A": None, "B": frozenset({"sagas"}), "C": frozenset({SLOW_QUEUE})}
 # Half of all calls work: what goes wrong at once shows little of what can go wrong later. Frozen workers are the
 # rarest thing that matters most.
 FREEZES = [Does.FREEZES_BEFORE, Does.FREEZES_INSIDE, Does.FREEZES_AFTER]

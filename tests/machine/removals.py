@@ -282,8 +282,6 @@ REMOVALS: Mapping[str, Removal] = {
         remove=_trust_new_barrier_rows, play=stories.act_when_its_barrier_row_is_lost, seen="S0|I10"
     ),
     "the barrier rows of one key expire together": Removal(
-        remove=_expire_barrier_rows_one_by_one,
-        play=stories.act_when_its_barrier_rows_are_old,
-        seen="I10",
+        remove=_expire_barrier_rows_one_by_one, play=stories.act_when_its_barrier_rows_are_old, seen="I10"
     ),
 }

@@ -21,11 +21,7 @@ MARKS = ("mark succeeded", "mark refused", "mark compensated")
 OPERATIONS = ("force compensate", "cancel", "retry", "skip", *MARKS, "pause", "resume", "abandon")
 
 CHECKOUT = Model(
-    name="checkout",
-    steps=(RESERVE, AUTHORIZE, CAPTURE, SHIP),
-    rules=CORE_RULES,
-    faults=3,
-    has_deadline=True,
+    name="checkout", steps=(RESERVE, AUTHORIZE, CAPTURE, SHIP), rules=CORE_RULES, faults=3, has_deadline=True
 )
 OPERATED = CHECKOUT._replace(
     name="checkout with people", rules=CORE_RULES | {"same attempts"}, faults=2, acts=1, operations=OPERATIONS

@@ -259,8 +259,7 @@ def test_database_refuses_stock_that_does_not_add_up(changes: dict[str, int]) ->
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"state": "released"}, {"state": "shipped"}, {"state": "lost"}, {"order_number": ""}, {"key": ""}],
+    "changes", [{"state": "released"}, {"state": "shipped"}, {"state": "lost"}, {"order_number": ""}, {"key": ""}]
 )
 def test_database_refuses_a_reservation_that_contradicts_itself(changes: dict[str, str]) -> None:
     reserve_tea()

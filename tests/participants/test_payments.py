@@ -212,11 +212,7 @@ def test_void_of_a_later_epoch_asks_again() -> None:
     void(key=KEY, provider_key=f"{KEY}:compensate:0")
 
     assert void(key=KEY, provider_key=f"{KEY}:compensate:1").state == "voided"
-    assert ledger() == [
-        ("authorize", "succeeded", 1, 0),
-        ("void", "succeeded", 1, 0),
-        ("void", "succeeded", 1, 0),
-    ]
+    assert ledger() == [("authorize", "succeeded", 1, 0), ("void", "succeeded", 1, 0), ("void", "succeeded", 1, 0)]
 
 
 def test_void_before_authorize_leaves_a_tombstone_and_closes_the_key() -> None:

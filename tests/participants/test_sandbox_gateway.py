@@ -7,12 +7,7 @@ import warnings
 import pytest
 from django.db import IntegrityError, connections, router, transaction
 
-from payments.exceptions import (
-    GatewayAnswerLost,
-    GatewayConflict,
-    GatewayUnavailable,
-    PaymentKeyReused,
-)
+from payments.exceptions import GatewayAnswerLost, GatewayConflict, GatewayUnavailable, PaymentKeyReused
 from payments.gateways.base import Approved, Authorization
 from payments.gateways.sandbox import BEHAVIOURS, SandboxGateway, clear_failure
 from payments.models import SandboxAuthorization, SandboxOperation

@@ -139,11 +139,7 @@ def test_cancel_of_a_later_epoch_asks_again() -> None:
     cancel(key=KEY, provider_key=f"{KEY}:compensate:0")
 
     assert cancel(key=KEY, provider_key=f"{KEY}:compensate:1").state == "cancelled"
-    assert books() == [
-        ("book", "succeeded", 1, 0),
-        ("cancel", "succeeded", 1, 0),
-        ("cancel", "succeeded", 1, 0),
-    ]
+    assert books() == [("book", "succeeded", 1, 0), ("cancel", "succeeded", 1, 0), ("cancel", "succeeded", 1, 0)]
 
 
 def test_cancel_before_book_leaves_a_tombstone_and_closes_the_key() -> None:
@@ -230,8 +226,7 @@ def test_book_beside_its_cancel_books_nothing(round_number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"state": "lost"}, {"carrier_reference": ""}, {"order_number": ""}, {"country": "de"}, {"key": ""}],
+    "changes", [{"state": "lost"}, {"carrier_reference": ""}, {"order_number": ""}, {"country": "de"}, {"key": ""}]
 )
 def test_database_refuses_a_shipment_that_contradicts_itself(changes: dict[str, str]) -> None:
     book_to()

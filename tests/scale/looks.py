@@ -107,11 +107,7 @@ def look_at_everything(*, is_timed: bool = False) -> dict[str, Finding]:
                 look()
             assert plans.asked > 0, name
             findings[name] = Finding(
-                queries=plans.asked,
-                found=plans.found,
-                pages=plans.pages,
-                costliest=plans.costliest,
-                seconds=seconds,
+                queries=plans.asked, found=plans.found, pages=plans.pages, costliest=plans.costliest, seconds=seconds
             )
         transaction.set_rollback(True, using=using)
     return findings

@@ -23,11 +23,7 @@ class Handler:
         self.is_busy = threading.Event()
         self._errors = errors or []
         self.queue: BackgroundQueue[str] = BackgroundQueue(
-            self._handle,
-            on_error=self._repeat,
-            thread_name="test-queue",
-            capacity=lambda: capacity,
-            on_idle=self._rest,
+            self._handle, on_error=self._repeat, thread_name="test-queue", capacity=lambda: capacity, on_idle=self._rest
         )
 
     def _handle(self, item: str) -> None:

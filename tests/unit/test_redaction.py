@@ -192,12 +192,7 @@ def test_data_are_masked_by_name_and_by_shape_and_told_by_place() -> None:
 
     masked, found = DEFAULT.mask_data(data)
 
-    assert masked == {
-        "ok": 1,
-        "cards": [CARD, CARD, 41.5],
-        "client": {"secret": SECRET, "name": "A"},
-        CARD: True,
-    }
+    assert masked == {"ok": 1, "cards": [CARD, CARD, 41.5], "client": {"secret": SECRET, "name": "A"}, CARD: True}
     assert found == [
         Finding(path="cards[0]", kind="card number"),
         Finding(path="cards[1]", kind="card number"),

@@ -90,11 +90,7 @@ HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
         lambda s: s["SAGAS"],
         {"TIMEOUT": timedelta(seconds=2.5), "RETRY": RetryPolicy(attempts=3), "SWEEP_PAGE": 7},
     ),
-    "EMAIL_URL": (
-        "smtp+tls://mail.example:587",
-        read_mail_server,
-        ("mail.example", True),
-    ),
+    "EMAIL_URL": ("smtp+tls://mail.example:587", read_mail_server, ("mail.example", True)),
     "DEFAULT_FROM_EMAIL": ("night@a.example", lambda s: s["DEFAULT_FROM_EMAIL"], "night@a.example"),
     "PAYMENT_GATEWAY": ("stripe", lambda s: s["PAYMENT_GATEWAY"], "stripe"),
     "STRIPE_API_KEY": ("sk_test", lambda s: s["STRIPE_API_KEY"], "sk_test"),
@@ -114,11 +110,7 @@ HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
     "LOG_IN_ADDRESS_RATE": ("1/day", lambda s: read_rates(s)["log-in-address"], "1/day"),
     "WEB_THREADS": ("5", lambda s: s["MOST_WAITING_REQUESTS"], 2),
     "CSRF_TRUSTED_ORIGINS": ("https://a.example", lambda s: s["CSRF_TRUSTED_ORIGINS"], ["https://a.example"]),
-    "STATIC_ROOT": (
-        "/srv/static",
-        lambda s: (s["STATIC_ROOT"], s["WHITENOISE_USE_FINDERS"]),
-        ("/srv/static", False),
-    ),
+    "STATIC_ROOT": ("/srv/static", lambda s: (s["STATIC_ROOT"], s["WHITENOISE_USE_FINDERS"]), ("/srv/static", False)),
     "LOG_FORMAT": ("json", lambda s: s["LOG_FORMAT"], "json"),
     "LOG_LEVEL": ("ERROR", lambda s: s["LOGGING"]["root"]["level"], "ERROR"),
 }

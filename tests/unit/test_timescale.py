@@ -66,10 +66,7 @@ def test_no_time_at_all_has_a_width(spans: list[tuple[float, float]]) -> None:
     assert scale.tick > 0
 
 
-@given(
-    st.lists(st.tuples(st.floats(-10, 1e6), st.floats(0, 1e5)), max_size=60),
-    st.floats(0, 1e6),
-)
+@given(st.lists(st.tuples(st.floats(-10, 1e6), st.floats(0, 1e5)), max_size=60), st.floats(0, 1e6))
 def test_every_scale_is_whole_in_order_and_bounded(found: list[tuple[float, float]], end: float) -> None:
     scale = fit_scale([(start, start + length) for start, length in found], 0, end)
 

@@ -100,12 +100,7 @@ def cure(crossing):
 def look_at(crossing):
     """Return what a crossing has left in the world."""
     found = Crossing.objects.select_related("ferry").get(pk=crossing.pk)
-    return {
-        "status": found.status,
-        "free": found.ferry.free_places,
-        "cars": found.cars_on_board,
-        "meals": found.meals,
-    }
+    return {"status": found.status, "free": found.ferry.free_places, "cars": found.cars_on_board, "meals": found.meals}
 
 
 def count_deals(saga_id):
