@@ -107,13 +107,6 @@ def pay_without_key(step: Context) -> None:
     bank.taken[step.provider_key] += 2
 
 
-def free_what_the_result_names(step: Context) -> None:
-    """Mistake: needs a result that need not be there."""
-    trip = Trip.objects.get(pk=step.input.trip)
-    seats = step.results["hold_seats"]["seats"]
-    Flight.objects.filter(pk=trip.flight_id).update(free_seats=F("free_seats") + seats)
-
-
 def charge_in_a_local_step(step: Context) -> dict[str, Any]:
     """Mistake: an external call that is declared local; nobody rolls it back."""
     bank.taken[f"{step.provider_key}-deposit"] += 1

@@ -23,7 +23,6 @@ from .boundaries import AFTER_COMMIT, BEFORE_COMMIT, count_boundaries, cut_at, k
 from .world import COMPENSATION, Refused, World, begin, define
 
 pytestmark = [pytest.mark.django_db(databases="__all__", transaction=True), pytest.mark.usefixtures("inventory_apart")]
-ACTION = Direction.ACTION
 PLACES = {"done": None, "local": None, "apart": "inventory", "external": None, "apart_external": "inventory"}
 
 

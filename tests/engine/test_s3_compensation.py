@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sagas import Compensatable, Misconfigured, OutcomeUnknown, Parallel, RetryLater, RetryPolicy, nothing_to_undo
+from sagas import Compensatable, Misconfigured, OutcomeUnknown, Parallel, RetryLater, nothing_to_undo
 from sagas.core.states import Effect, Hold
 from sagas.operators import operations
 from sagas.testing import drain, effect_of, faults, pass_time
@@ -32,7 +32,6 @@ from .world import (
 )
 
 pytestmark = pytest.mark.django_db(databases="__all__")
-ONE = RetryPolicy(attempts=1)
 
 
 def test_s3_steps_are_undone_in_reverse_order(world: World) -> None:

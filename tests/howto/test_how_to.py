@@ -25,14 +25,12 @@ from sagas import clock
 from sagas.core.definition import registry
 from sagas.core.states import Outcome
 from sagas.models import Saga
-from sagas.operators import operations
 from sagas.testing import assert_invariants, drain, faults, outcomes_of, pass_time
 from sagas.testing.drain import hooks_called_here, look, read
 from sagas.worker import owed_hooks
 
 PAGE = ROOT / "docs" / "how-to" / "recipes.md"
 BLOCK = re.compile(r"^```python\n# stays/(\w+)\.py\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-ACTOR = operations.Actor(name="ada", is_trusted=True)
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
