@@ -10,19 +10,15 @@ from playwright.sync_api import expect
 
 from orders.models import Order
 from sagas.admin.ui.selection import Tab
-from sagas.models import Saga, SagaAttempt, SagaHistory, SagaStep
+from sagas.models import SagaAttempt, SagaStep
 from sagas.operators import operations
 from sagas.testing import drain
 from tests.admin import trips
+from tests.admin.pages import operations_of
 
 from .conftest import Visit
 from .looking import SCREENSHOTS
 from .scenes import REASON
-
-
-def operations_of(saga: Saga) -> list[tuple[str, str | None, str]]:
-    rows = SagaHistory.objects.filter(saga=saga, what="operator_acted").order_by("number")
-    return list(rows.values_list("to_state", "actor", "reason"))
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])

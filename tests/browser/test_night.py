@@ -10,9 +10,9 @@ from playwright.sync_api import Page, expect
 from orders.models import Order
 from orders.seed import seed_shop
 from payments.models import SandboxOperation
-from sagas.models import Saga, SagaHistory
 from sagas.testing import drain
 from tests.acceptance.shops import describe_checkout
+from tests.admin.pages import operations_of
 from tests.api.conftest import make_shopper
 
 from .conftest import Visit, Visitor
@@ -85,7 +85,7 @@ def test_payment_whose_outcome_is_unknown_at_the_pivot(visit: Visit, has_scripts
     assert saga.state == "completed"
     assert Order.objects.get(pk=order.pk).status == "confirmed"
     assert count_in_ledger(order, "capture") == 1
-    assert who_did_what(saga) == [("retry", "operator", REASON)]
+    assert operations_of(saga) == [("retry", "operator", REASON)]
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
@@ -109,10 +109,4 @@ def test_compensation_that_keeps_failing(visit: Visit, has_scripts: bool) -> Non
     assert saga.state == "compensated"
     assert Order.objects.get(pk=order.pk).status == "cancelled"
     assert (count_in_ledger(order, "void"), count_in_ledger(order, "capture")) == (1, 0)
-    assert who_did_what(saga) == [("retry", "operator", REASON)]
-
-
-def who_did_what(saga: Saga) -> list[tuple[str, str | None, str]]:
-    """Read what people did."""
-    rows = SagaHistory.objects.filter(saga=saga, what="operator_acted").order_by("number")
-    return list(rows.values_list("to_state", "actor", "reason"))
+    assert operations_of(saga) == [("retry", "operator", REASON)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from tests.acceptance.books import show
 from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
 from tests.acceptance.stops.points import DIRECTORY_VARIABLE, Marks, Moment, StopPoint
 from tests.processes import UNHURRIED_ENGINE, Process, wait_until
@@ -73,8 +74,8 @@ def test_no_lease_is_stolen_and_nothing_tried_early(quiet_shop: Shop, marks: Mar
 
     assert have_all_taken_part(shop, workers, [standing, *numbers])
     rows = shop.project.query(ATTEMPTS, [[standing, *numbers]])
-    assert [describe(row) for row in rows if is_early(row)] == []
-    assert [describe(row) for row in rows if row["error_class"] == "sagas.LostWorker"] == []
+    assert [show(row) for row in rows if is_early(row)] == []
+    assert [show(row) for row in rows if row["error_class"] == "sagas.LostWorker"] == []
     assert {int(row["worker"].rpartition(":")[2]) for row in rows} <= {pid for w in workers for pid in w.pids}
     times = shop.project.query(EVERY_TIME, {"numbers": [standing, *numbers]})[0]  # type: ignore[arg-type]
     assert began_at <= times["first"]
@@ -104,11 +105,6 @@ def is_early(row: dict[str, Any]) -> bool:
     if row["ended_before"] is None:
         return False
     return bool(row["started_at"] < row["ended_before"] + HALF_A_BASE)
-
-
-def describe(row: dict[str, Any]) -> str:
-    """Name an attempt that should not be."""
-    return ", ".join(f"{name}={value}" for name, value in row.items())
 
 
 def is_by(row: dict[str, Any], worker: Process) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -20,15 +19,8 @@ from sagas.testing.drain import read
 
 from .frozen import freeze
 from .side_by_side import run_elsewhere, run_side_by_side
+from .situations import Trip
 from .world import COMPENSATION, Broken, World, attempts, begin, define, states, step_of, told, work
-
-
-@dataclass(frozen=True)
-class Trip:
-    """Name the trip."""
-
-    number: str
-
 
 SHORT = timedelta(milliseconds=150)
 pytestmark = [pytest.mark.django_db(databases="__all__", transaction=True), pytest.mark.usefixtures("inventory_apart")]

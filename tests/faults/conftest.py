@@ -18,23 +18,18 @@ from sagas import SagaDefinition
 from sagas.core.definition import registry
 from sagas.engine import advance
 from shipping import services as shipping
-from tests.acceptance.blueprints import Blueprints, open_blueprints
+from tests.acceptance.blueprints import Blueprints
+from tests.acceptance.conftest import blueprints
 
 from . import bare, points
 from .databases import BOTH, TOPOLOGY_NAMES, using_databases
 from .enumeration import Path, Verdict
 
+__all__ = ["blueprints"]
 PROPERTY = "fault points"
 MAX_SHOWN = 20
 # On a busy machine a path may last longer than a worker's time slice, and would end before its last points.
 LONG_SLICE = timedelta(hours=1)
-
-
-@pytest.fixture(scope="session")
-def blueprints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blueprints]:
-    """Hand out copies of migrated and seeded databases."""
-    with open_blueprints(lambda: tmp_path_factory.mktemp("blueprints")) as opened:
-        yield opened
 
 
 @pytest.fixture(params=BOTH, ids=TOPOLOGY_NAMES.get)

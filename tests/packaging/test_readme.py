@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from config.local.children import start_guarded, wait_until_ready
 from config.local.valkey import keep_free_port
 from tests.browsing import Browser
 from tests.servers import SERVER_VARIABLE
+from tests.servers_rabbitmq import listens
 
 from .environments import make_environment, new_database, run
 from .tutorial import BOOK, Tutorial, follow, libpq_variables, read_beside, read_command, read_second_part
@@ -58,7 +58,7 @@ def test_console_shows_the_trip_to_the_user_that_the_reader_makes(tutorial: Tuto
         directory=tutorial.directory,
     )
     reader = Browser(f"http://127.0.0.1:{port}")
-    wait_until_ready(server, lambda: accepts(port), timeout_seconds=60)
+    wait_until_ready(server, lambda: listens(port), timeout_seconds=60)
 
     reader.log_in("ada", "lovelace")
     pages = {path: reader.ask(path) for path in ("/admin/", "/admin/sagas/saga/", f"/admin/sagas/saga/{saga}/change/")}
@@ -73,15 +73,6 @@ def test_console_shows_the_trip_to_the_user_that_the_reader_makes(tutorial: Tuto
         assert word in pages[f"/admin/sagas/saga/{saga}/change/"][1]
     assert style == 200
     assert "Traceback" not in (tutorial.directory / "runserver.log").read_text()
-
-
-def accepts(port: int) -> bool:
-    """Tell whether somebody listens there."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def test_worker_completes_a_trip_as_soon_as_there_is_a_broker(tutorial: Tutorial) -> None:

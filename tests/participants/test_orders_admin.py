@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from orders.models import Order, OrderLine, Product
+from orders.models import Order, Product
 from sagas.admin.links import list_links, resolve_links
 from sagas.models import Saga
 
@@ -20,18 +18,6 @@ def admin() -> Client:
     client = Client()
     client.force_login(User.objects.create_superuser("admin"))
     return client
-
-
-@pytest.fixture
-def order() -> Order:
-    owner = User.objects.create(username="ada")
-    placed = Order.objects.create(
-        number="ORD-7Q", owner=owner, total_minor=790, currency="EUR", saga_id=uuid4(), payment_method="pm_card_visa",
-        ship_to_name="<script>alert(1)</script>", ship_to_line1="Tea Lane 1", ship_to_city="Bath",
-        ship_to_postal_code="BA1", ship_to_country="GB",
-    )  # fmt: skip
-    OrderLine.objects.create(order=placed, position=0, sku="TEA-1", name="Tea", unit_price_minor=790, quantity=1)
-    return placed
 
 
 def test_order_page_shows_lines_and_its_saga(admin: Client, order: Order) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 
 from inventory.exceptions import OutOfStock, ReservationKeyReused, ReservationNotFound, ReservationStateConflict
 from orders import steps
-from orders.models import Order, OrderLine
+from orders.models import Order
 from orders.sagas import CheckoutSaga
 from orders.steps import CheckoutInput
 from payments.exceptions import (
@@ -38,24 +37,12 @@ BOOK, CANCEL = "shipping.book", "shipping.cancel"
 RESERVE, SHIP = "inventory.reserve", "inventory.ship"
 
 
-@pytest.fixture
-def order() -> Order:
-    owner = User.objects.create(username="ada")
-    placed = Order.objects.create(
-        number="ORD-1", owner=owner, total_minor=790, currency="EUR", saga_id=uuid4(), payment_method="pm_card_visa",
-        ship_to_name="Ada", ship_to_line1="Tea Lane 1", ship_to_city="Bath", ship_to_postal_code="BA1",
-        ship_to_country="GB",
-    )  # fmt: skip
-    OrderLine.objects.create(order=placed, position=0, sku="TEA", name="Tea", unit_price_minor=790, quantity=1)
-    return placed
-
-
 def make_context(step: str, direction: Direction = Direction.ACTION) -> StepContext[CheckoutInput]:
     return StepContext(
         saga_id=uuid4(),
         step=step,
         direction=direction,
-        input=CheckoutInput(order_number="ORD-1"),
+        input=CheckoutInput(order_number="ORD-7Q"),
         results={},
         attempt=1,
     )

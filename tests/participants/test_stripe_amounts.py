@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -16,23 +15,12 @@ from payments.money import DECIMALS, format_money
 from payments.services import authorize, capture, refund, void
 
 from .gateway_contract import hold, make_authorization
-from .stripe_fake import API_KEY, FakeStripe, serve_stripe
+from .stripe_fake import API_KEY, FakeStripe
 
 # What Stripe's page lists as exceptions from two decimals, written down a second time.
 ZERO_DECIMAL = ["BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"]
 ALWAYS_00 = ["ISK", "UGX"]
 LAST_DIGIT_0 = ["BHD", "JOD", "KWD", "OMR", "TND"]
-
-
-@pytest.fixture
-def served() -> Iterator[tuple[FakeStripe, str]]:
-    with serve_stripe() as served:
-        yield served
-
-
-@pytest.fixture
-def books(served: tuple[FakeStripe, str]) -> FakeStripe:
-    return served[0]
 
 
 @pytest.fixture
@@ -110,7 +98,7 @@ def test_amount_is_converted_exactly(amount_minor: int, currency: str, sent: int
     ],
 )
 def test_amount_that_stripe_cannot_express_is_refused_before_anything_is_sent(
-    gateway: StripeGateway, books: FakeStripe, amount_minor: int, currency: str, beginning: str
+    gateway: StripeGateway, stripe_books: FakeStripe, amount_minor: int, currency: str, beginning: str
 ) -> None:
     authorization = make_priced(currency, amount_minor)
     with pytest.raises(AmountNotChargeable) as caught:
@@ -119,27 +107,27 @@ def test_amount_that_stripe_cannot_express_is_refused_before_anything_is_sent(
     assert str(caught.value).startswith(beginning)
     assert caught.value.key == authorization.key
     assert isinstance(caught.value, GatewayMisconfigured)
-    assert books.requests == []
+    assert stripe_books.requests == []
 
 
 @pytest.mark.parametrize(("currency", "sent"), [("UGX", 500_000), ("ISK", 500_000), ("JPY", 5000), ("MGA", 50)])
 def test_authorize_capture_refund_and_look_up_agree_on_the_unit(
-    gateway: StripeGateway, books: FakeStripe, currency: str, sent: int
+    gateway: StripeGateway, stripe_books: FakeStripe, currency: str, sent: int
 ) -> None:
     authorization = hold(gateway, make_priced(currency, 5000))
     key = f"{authorization.key}:capture"
     captured = gateway.capture(key=key, authorization=authorization)
     gateway.refund(key=f"{key}:refund", authorization=authorization, amount_minor=2000)
 
-    assert [(row["amount"], row["currency"]) for row in books.intents.values()] == [(sent, currency.lower())]
-    assert [row["amount"] for row in books.refunds] == [sent * 2 // 5]
+    assert [(row["amount"], row["currency"]) for row in stripe_books.intents.values()] == [(sent, currency.lower())]
+    assert [row["amount"] for row in stripe_books.refunds] == [sent * 2 // 5]
     assert gateway.find(key=authorization.key, authorization=authorization) == captured
     assert gateway.find(key=key, authorization=authorization) == captured
 
 
-def test_other_amount_in_stripes_books_is_no_success(gateway: StripeGateway, books: FakeStripe) -> None:
+def test_other_amount_in_stripes_books_is_no_success(gateway: StripeGateway, stripe_books: FakeStripe) -> None:
     held = hold(gateway, make_priced("UGX", 5000))
-    books.off_by = -495_000
+    stripe_books.off_by = -495_000
     with pytest.raises(GatewayAmountDiffers) as at_authorize:
         gateway.authorize(make_priced("UGX", 5000))
     with pytest.raises(GatewayAmountDiffers, match="show 5000 ugx for request c, asked were 500000 ugx"):
@@ -153,19 +141,19 @@ def test_other_amount_in_stripes_books_is_no_success(gateway: StripeGateway, boo
     assert isinstance(at_authorize.value, GatewayAnswerLost)
 
 
-def test_other_currency_in_stripes_books_is_no_success(gateway: StripeGateway, books: FakeStripe) -> None:
+def test_other_currency_in_stripes_books_is_no_success(gateway: StripeGateway, stripe_books: FakeStripe) -> None:
     held = hold(gateway, make_priced("USD", 5000))
-    books.intents[held.reference]["currency"] = "eur"
+    stripe_books.intents[held.reference]["currency"] = "eur"
     with pytest.raises(GatewayAmountDiffers, match="show 5000 eur"):
         gateway.capture(key="c", authorization=held)
 
 
-def test_void_of_an_amount_that_was_never_sent_closes_the_key(gateway: StripeGateway, books: FakeStripe) -> None:
+def test_void_of_an_amount_that_was_never_sent_closes_the_key(gateway: StripeGateway, stripe_books: FakeStripe) -> None:
     authorization = make_priced("KWD", 5124)
 
     assert isinstance(gateway.void(key="v", authorization=authorization), Approved)
-    assert [row["status"] for row in books.intents.values()] == ["canceled"]
-    assert books.requests == ["POST /v1/payment_intents", "POST /v1/payment_intents/pi_1/cancel"]
+    assert [row["status"] for row in stripe_books.intents.values()] == ["canceled"]
+    assert stripe_books.requests == ["POST /v1/payment_intents", "POST /v1/payment_intents/pi_1/cancel"]
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)

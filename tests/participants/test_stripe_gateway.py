@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,18 +19,7 @@ from payments.services import capture, void
 
 from .gateway_contract import GatewayContract, hold, make_authorization
 from .money import CAPTURE_KEY, KEY, VOID_KEY, authorize_with
-from .stripe_fake import API_KEY, FakeStripe, Refusal, serve_stripe
-
-
-@pytest.fixture
-def served() -> Iterator[tuple[FakeStripe, str]]:
-    with serve_stripe() as served:
-        yield served
-
-
-@pytest.fixture
-def stripe_books(served: tuple[FakeStripe, str]) -> FakeStripe:
-    return served[0]
+from .stripe_fake import API_KEY, FakeStripe, Refusal
 
 
 @pytest.fixture
