@@ -15,7 +15,7 @@ from sagas.operators.preconditions import Operation
 from sagas.testing import drain, pass_time
 
 from .frozen import freeze
-from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, CannotUndo, Refused, World, begin, define, work
+from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, CannotUndo, Refused, World, work
 
 NEEDS_STEP = {Operation.SKIP, Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED}
 NEEDS_EVIDENCE = NEEDS_STEP - {Operation.SKIP}
@@ -41,13 +41,11 @@ def perform(operation: Operation, saga: Saga, step: str, **more: Any) -> operati
 
 def start(world: World) -> Saga:
     external = {"external": True}
-    return begin(
-        define(
-            a=world.compensatable(**external),
-            b=world.compensatable(**external),
-            p=world.pivot(**external),
-            r=world.retriable(refuses_on=[Refused], **external),
-        )
+    return world.begin(
+        a=world.compensatable(**external),
+        b=world.compensatable(**external),
+        p=world.pivot(**external),
+        r=world.retriable(refuses_on=[Refused], **external),
     )
 
 

@@ -70,7 +70,7 @@ def told() -> list[tuple[str, str, str]]:
 
 def test_a_hold_of_the_engine_is_told_once_however_often_anybody_looks(world: World) -> None:
     world.will("b", Misconfigured("no key"))
-    saga = work(begin(define(a=world.compensatable(), b=world.compensatable(), c=world.pivot())))
+    saga = work(world.begin(a=world.compensatable(), b=world.compensatable(), c=world.pivot()))
     for _ in range(3):
         work(saga)
 
@@ -84,7 +84,7 @@ def test_a_hold_of_the_engine_is_told_once_however_often_anybody_looks(world: Wo
 
 def test_it_is_told_again_when_it_begins_again(world: World) -> None:
     world.will("b", Misconfigured("no key"), Misconfigured("still none"))
-    saga = work(begin(define(a=world.compensatable(), b=world.compensatable(), c=world.pivot())))
+    saga = work(world.begin(a=world.compensatable(), b=world.compensatable(), c=world.pivot()))
     operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)
     work(saga)
 
@@ -96,7 +96,7 @@ def test_attention_is_told_for_what_it_is(world: World) -> None:
     world.will("b", Refused("no"))
     world.will("a", Broken("x"), direction=COMPENSATION)
     steps = {"a": world.compensatable(compensation_retry=ONCE), "b": world.compensatable()}
-    work(begin(define(**steps)))
+    work(world.begin(**steps))
 
     assert told() == [("compensation_failing", "a", "compensating")]
 
@@ -104,7 +104,7 @@ def test_attention_is_told_for_what_it_is(world: World) -> None:
 def test_an_unknown_pivot_and_its_deadline_are_told(world: World) -> None:
     world.will("b", *[OutcomeUnknown("?")] * 2)
     steps = {"a": world.compensatable(), "b": world.pivot(external=True, retry=ONCE)}
-    saga = work(begin(define(deadline=timedelta(hours=1), **steps)))
+    saga = work(world.begin(deadline=timedelta(hours=1), **steps))
     pass_time(timedelta(hours=2))
     work(saga)
 
@@ -112,7 +112,7 @@ def test_an_unknown_pivot_and_its_deadline_are_told(world: World) -> None:
 
 
 def test_what_people_do_themselves_is_not_told(world: World) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.pivot()))
+    saga = world.begin(a=world.compensatable(), b=world.pivot())
     operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
     operations.resume(saga.pk, actor=OPERATOR, reason=REASON)
 
@@ -120,7 +120,7 @@ def test_what_people_do_themselves_is_not_told(world: World) -> None:
 
 
 def test_a_rolled_back_write_tells_nothing(world: World) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.pivot()))
+    saga = world.begin(a=world.compensatable(), b=world.pivot())
     with transaction.atomic():
         unit = SagaUnitOfWork.lock(saga.pk)
         holds.set_hold(unit, unit.step("a"), Hold.MISCONFIGURED)
@@ -132,7 +132,7 @@ def test_a_rolled_back_write_tells_nothing(world: World) -> None:
 
 
 def test_what_is_over_before_it_is_written_is_not_told(world: World) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.pivot()))
+    saga = world.begin(a=world.compensatable(), b=world.pivot())
     with transaction.atomic():
         unit = SagaUnitOfWork.lock(saga.pk)
         holds.set_attention(unit, unit.step("a"), Attention.RETRIES_EXHAUSTED)
@@ -145,7 +145,7 @@ def test_what_is_over_before_it_is_written_is_not_told(world: World) -> None:
 def test_nothing_is_queued_without_a_hook(world: World) -> None:
     with override_settings(SAGAS=QUIET):
         world.will("a", Misconfigured("no key"))
-        work(begin(define(a=world.compensatable(), b=world.pivot())))
+        work(world.begin(a=world.compensatable(), b=world.pivot()))
         assert not alert_dispatch._queue.has_thread
 
 
@@ -174,7 +174,7 @@ def test_a_hook_that_fails_is_called_again_a_few_times_and_others_go_on(
     behaviour.append(fail)
     world.will("a", Misconfigured("no key"))
     with override_settings(SAGAS={**QUIET, "ON_ATTENTION": ["no.such.hook", HOOK]}), caplog.at_level(logging.WARNING):
-        saga = work(begin(define(a=world.compensatable(), b=world.pivot())))
+        saga = work(world.begin(a=world.compensatable(), b=world.pivot()))
         wait_until(lambda: len([record for record in caplog.records if record.message == "Alert given up."]) == 2)
 
     assert step_of(saga, "a").hold == "misconfigured"
@@ -202,7 +202,7 @@ def test_what_the_queue_has_no_room_for_is_dropped_with_one_warning(
 
 def test_a_broken_setting_loses_alerts_and_nothing_else(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.will("a", Misconfigured("no key"))
-    saga = begin(define(a=world.compensatable(), b=world.pivot()))
+    saga = world.begin(a=world.compensatable(), b=world.pivot())
     with caplog.at_level(logging.ERROR), override_settings(SAGAS={**QUIET, "ON_ATTENTION": [5]}):
         work(saga)
         alert_dispatch.flush()
@@ -220,7 +220,7 @@ def test_the_thread_gives_its_connections_back(world: World) -> None:
 
     behaviour.append(ask)
     world.will("a", Misconfigured("no key"))
-    work(begin(define(a=world.compensatable(), b=world.pivot())))
+    work(world.begin(a=world.compensatable(), b=world.pivot()))
 
     wait_until(lambda: bool(used) and used[0].connection is None)
 

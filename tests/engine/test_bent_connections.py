@@ -17,7 +17,7 @@ from sagas.monitoring import checks
 from sagas.testing import drain, outcomes_of
 from sagas.testing.drain import read
 
-from .world import COMPENSATION, ENGINE, World, begin, define, states
+from .world import COMPENSATION, ENGINE, World, define, states
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
@@ -109,9 +109,8 @@ def run_failing() -> None:
 def test_an_external_step_that_bends_its_connection_changes_nothing_else(
     world: World, bent: str, fails: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trip = define(one=world.compensatable(external=True), two=world.compensatable(external=True),
-                  three=world.compensatable(), four=world.compensatable(external=True))  # fmt: skip
-    saga = begin(trip)
+    saga = world.begin(one=world.compensatable(external=True), two=world.compensatable(external=True),
+                       three=world.compensatable(), four=world.compensatable(external=True))  # fmt: skip
     committed: list[int] = []
 
     def bend(step: Any, proceed: Any) -> None:
@@ -152,8 +151,8 @@ SESSION = [
 @pytest.mark.parametrize("bent", SESSION)
 def test_another_saga_in_the_same_process_is_not_touched(world: World, bent: str) -> None:
     first, second = (
-        begin(define(a=world.compensatable(), b=world.compensatable(external=True))),
-        begin(define("second", a=world.compensatable(), b=world.compensatable())),
+        world.begin(a=world.compensatable(), b=world.compensatable(external=True)),
+        world.begin("second", a=world.compensatable(), b=world.compensatable()),
     )
     world.will("b", lambda step, proceed: proceed() or BENT[bent]())
     with connections[ENGINE].cursor() as cursor:
@@ -181,7 +180,7 @@ def test_what_a_local_step_sets_for_the_session_does_not_reach_the_next(
 ) -> None:
     if bent == "search path without the engine's tables" and participant is None:
         return  # its own record could not be written: it is rolled back, like any failing step
-    saga = begin(define(a=world.compensatable(participant), b=world.compensatable(participant)))
+    saga = world.begin(a=world.compensatable(participant), b=world.compensatable(participant))
     sql = {"search path": "SET search_path = other, public", "role": "SET ROLE pg_monitor"}.get(bent, "SELECT 1")
     using = inventory_apart if participant else ENGINE
     world.will("a", lambda step, proceed: proceed() or run(sql, using))
@@ -194,7 +193,7 @@ def test_a_local_step_that_leaves_a_block_open_is_rolled_back_and_told_of(
     world: World, inventory_apart: str, participant: str | None
 ) -> None:
     using = inventory_apart if participant else ENGINE
-    saga = begin(define(a=world.compensatable(participant), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(participant), b=world.compensatable())
     world.will("a", lambda step, proceed: proceed() or transaction.atomic(using=using).__enter__())
     assert drain(saga).state == "completed"
     assert outcomes_of(saga.pk, "a") == [Outcome.RETRY, Outcome.SUCCEEDED]
@@ -206,8 +205,8 @@ def test_a_local_step_that_leaves_a_block_open_is_rolled_back_and_told_of(
 
 @pytest.mark.parametrize("bent", ["autocommit off", "a block that is never left", "search path"])
 def test_a_compensation_that_bends_its_connection_changes_nothing_else(world: World, bent: str) -> None:
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable(external=True),
-                        c=world.compensatable(external=True)))  # fmt: skip
+    saga = world.begin(a=world.compensatable(external=True), b=world.compensatable(external=True),
+                       c=world.compensatable(external=True))  # fmt: skip
     from .world import Refused
 
     world.will("c", Refused("no"))
@@ -219,7 +218,7 @@ def test_a_compensation_that_bends_its_connection_changes_nothing_else(world: Wo
 
 
 def test_bent_between_two_sagas_by_anybody(world: World) -> None:
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     transaction.set_autocommit(False, using=ENGINE)
     advance.advance(saga.pk)
     connections[ENGINE].close()
@@ -229,7 +228,7 @@ def test_bent_between_two_sagas_by_anybody(world: World) -> None:
 def test_a_connection_that_cannot_be_made_straight_is_an_error_and_nothing_is_called(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     with monkeypatch.context() as patched:
         patched.setitem(connections.settings[ENGINE], "AUTOCOMMIT", False)
         connections[ENGINE].close()
@@ -260,7 +259,7 @@ def test_a_saga_started_in_a_transaction_by_hand_is_part_of_it(world: World) -> 
 def test_the_session_is_looked_at_before_each_transaction_without_a_statement_more(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     seen: list[str] = []
     claim_next = claim.claim_next
     monkeypatch.setattr(
@@ -293,7 +292,7 @@ def test_a_connection_that_a_step_opens_to_another_database_ends_with_it(
     run("CREATE SCHEMA IF NOT EXISTS other; CREATE TABLE IF NOT EXISTS other.engine_test_ledger"
         " (LIKE public.engine_test_ledger INCLUDING ALL)", inventory_apart)  # fmt: skip
     connections[inventory_apart].close()
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable("inventory")))
+    saga = world.begin(a=world.compensatable(external=True), b=world.compensatable("inventory"))
     world.will("a", lambda step, proceed: proceed() or bend(inventory_apart))
     settings = connections.settings[inventory_apart]
     settings["CONN_MAX_AGE"], kept = 60, settings["CONN_MAX_AGE"]

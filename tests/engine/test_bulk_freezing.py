@@ -36,7 +36,7 @@ from .bulks import (
     run_to_end,
 )
 from .side_by_side import run_side_by_side
-from .world import World, begin, define, told
+from .world import World, told
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -171,8 +171,7 @@ def test_confirmed_set_is_acted_on_once_and_every_history_names_it(world: World)
 
 @pytest.mark.parametrize("operation", BULK_OPERATIONS)
 def test_every_bulk_action_does_what_it_does_to_one(world: World, operation: Operation) -> None:
-    trip = define(a=world.compensatable(), b=world.compensatable())
-    sagas = [begin(trip) for _ in range(2)]
+    sagas = make(world, 2)
     for saga in sagas:
         if operation is Operation.RESUME:
             operations.pause(saga.pk, actor=COLLEAGUE, reason=REASON)

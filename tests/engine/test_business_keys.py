@@ -42,7 +42,7 @@ def test_it_costs_no_statement(world: World) -> None:
     counts = []
     for name, keys in {"without": None, "with": KEYS}.items():
         world.will("a", {"reference": "pi_17"})
-        saga = begin(define(name, a=world.compensatable(business_keys=keys)))
+        saga = world.begin(name, a=world.compensatable(business_keys=keys))
         with CaptureQueriesContext(connection) as statements:
             advance.advance(saga.pk)
         counts.append(len(statements))
@@ -71,7 +71,7 @@ def test_what_cannot_be_a_key_gives_none_and_the_step_has_happened(
 ) -> None:
     world.will("a", result)
 
-    saga = work(begin(define(a=world.compensatable(business_keys=KEYS))))
+    saga = work(world.begin(a=world.compensatable(business_keys=KEYS)))
 
     assert saga.state == "completed"
     assert keys_of(saga) == {"trip": "T-1", **expected}
@@ -88,13 +88,13 @@ def test_a_key_that_is_there_is_replaced(world: World) -> None:
 def test_a_refused_step_adds_none(world: World) -> None:
     world.will("a", Refused("no"))
 
-    assert keys_of(work(begin(define(a=world.compensatable(business_keys=KEYS))))) == {"trip": "T-1"}
+    assert keys_of(work(world.begin(a=world.compensatable(business_keys=KEYS)))) == {"trip": "T-1"}
 
 
 def test_a_result_that_a_person_vouches_for_adds_it_too(world: World) -> None:
     world.will("a", OutcomeUnknown("no answer"))
     once = RetryPolicy(attempts=1, base=0.0, cap=0.0)
-    saga = work(begin(define(a=world.pivot(external=True, retry=once, business_keys=KEYS))))
+    saga = work(world.begin(a=world.pivot(external=True, retry=once, business_keys=KEYS)))
     assert keys_of(saga) == {"trip": "T-1"}
 
     operations.mark_succeeded(

@@ -14,7 +14,7 @@ from sagas import Misconfigured
 from sagas.engine.notify import alert_dispatch
 from sagas.monitoring.function_checks import check_functions
 
-from .world import World, begin, define, work
+from .world import World, work
 
 HERE = "tests.engine.test_checks_of_functions"
 QUIET = "none"
@@ -83,7 +83,7 @@ def test_alert_hook_that_returns_a_coroutine_has_failed(world: World, caplog: py
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("error")
-        work(begin(define(a=world.compensatable())))
+        work(world.begin(a=world.compensatable()))
         alert_dispatch.flush()
 
     alert_dispatch._queue.forget()

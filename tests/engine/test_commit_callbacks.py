@@ -13,7 +13,7 @@ from sagas.engine import advance
 from sagas.models import SagaStep
 from sagas.testing import drain, outcomes_of
 
-from .world import World, begin, define
+from .world import World, define
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
@@ -35,7 +35,7 @@ def test_a_failing_callback_is_logged_once_and_the_others_are_called(
         transaction.on_commit(lambda: called.append("second"), using=using)
         transaction.on_commit(lambda: called.append("robust"), using=using, robust=True)
 
-    saga = begin(define(a=world.compensatable(participant), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(participant), b=world.compensatable())
     world.will("a", register)
     with caplog.at_level(logging.INFO):
         advance.advance(saga.pk)
@@ -63,7 +63,7 @@ def test_what_a_callback_raises_need_be_no_exception(
         transaction.on_commit(end, using=using)
         transaction.on_commit(lambda: called.append("second"), using=using)
 
-    saga = begin(define(a=world.compensatable(participant), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(participant), b=world.compensatable())
     world.will("a", register)
     advance.advance(saga.pk)
     assert (outcomes_of(saga.pk, "a"), called) == ([Outcome.SUCCEEDED], ["second"])
@@ -74,7 +74,7 @@ def test_a_callback_that_ends_the_process_leaves_no_claim_behind(world: World, e
     def end() -> None:
         raise SystemExit(3)
 
-    saga = begin(define(a=world.compensatable(), b=world.pivot(external=external), c=world.retriable()))
+    saga = world.begin(a=world.compensatable(), b=world.pivot(external=external), c=world.retriable())
     world.will("a", lambda step, proceed: proceed() or transaction.on_commit(end))
     with pytest.raises(SystemExit):
         advance.advance(saga.pk)
@@ -95,7 +95,7 @@ def test_a_saga_that_the_step_starts_is_woken_although_a_callback_before_it_fail
         transaction.on_commit(fail)
         started.append(advance.start(other).pk)
 
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     world.will("a", start_other)
     advance.advance(saga.pk)
     assert started[0] in woken

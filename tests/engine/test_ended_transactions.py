@@ -11,7 +11,7 @@ from sagas.core.states import Effect, Hold, Outcome
 from sagas.models import SagaAttempt
 from sagas.testing import drain, outcomes_of
 
-from .world import ENGINE, World, begin, define, step_of
+from .world import ENGINE, World, step_of
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
@@ -37,7 +37,7 @@ def test_a_step_that_ends_its_transaction_is_held(
     world: World, inventory_apart: str, ended: str, participant: str | None
 ) -> None:
     using = inventory_apart if participant else ENGINE
-    saga = begin(define(a=world.compensatable(participant), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(participant), b=world.compensatable())
     world.will("a", lambda step, proceed: proceed() or ENDED[ended](using))
     assert drain(saga).state == "running"
     assert (world.called("a"), world.called("b"), step_of(saga, "a").hold) == (1, 0, Hold.MISCONFIGURED)
@@ -53,7 +53,7 @@ def test_what_was_committed_before_an_error_is_not_done_again(
     world: World, inventory_apart: str, ended: str, participant: str | None
 ) -> None:
     using = inventory_apart if participant else ENGINE
-    saga = begin(define(a=world.compensatable(participant), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(participant), b=world.compensatable())
 
     def fail(step: Any, proceed: Any) -> None:
         proceed()
@@ -67,7 +67,7 @@ def test_what_was_committed_before_an_error_is_not_done_again(
 
 
 def test_savepoints_and_temporary_tables_end_nothing(world: World) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     sql = "SAVEPOINT one; CREATE TEMP TABLE notes (id int) ON COMMIT DROP; ROLLBACK TO one; SAVEPOINT two; RELEASE two"
     world.will("a", lambda step, proceed: proceed() or run(sql, ENGINE))
     assert drain(saga).state == "completed"

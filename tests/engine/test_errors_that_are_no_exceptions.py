@@ -12,7 +12,7 @@ from sagas.core.states import Outcome
 from sagas.engine import advance
 from sagas.testing import drain, outcomes_of
 
-from .world import COMPENSATION, After, World, attempts, begin, define, states, step_of, told
+from .world import COMPENSATION, After, World, attempts, states, step_of, told
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
@@ -49,7 +49,7 @@ PLACES = {"local": {}, "local in a database of its own": {"participant": "invent
 def test_it_is_an_outcome_with_class_and_traceback_and_the_saga_goes_on(
     world: World, inventory_apart: str, place: str, behaviour: Any, error_class: str
 ) -> None:
-    saga = begin(define(a=world.compensatable(**PLACES[place]), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(**PLACES[place]), b=world.compensatable())
     world.will("a", behaviour)
     assert advance.advance(saga.pk) == 1
     first = Outcome.UNKNOWN if place == "external" else Outcome.RETRY
@@ -67,7 +67,7 @@ def test_it_is_an_outcome_with_class_and_traceback_and_the_saga_goes_on(
 def test_what_ends_the_process_is_recorded_first_and_nothing_more_is_claimed(
     world: World, inventory_apart: str, place: str, error: BaseException
 ) -> None:
-    saga = begin(define(a=world.compensatable(**PLACES[place]), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(**PLACES[place]), b=world.compensatable())
     world.will("a", After(error))
     with pytest.raises(type(error)):
         advance.advance(saga.pk)
@@ -79,7 +79,7 @@ def test_what_ends_the_process_is_recorded_first_and_nothing_more_is_claimed(
 
 
 def test_a_compensation_that_is_cancelled_is_tried_again(world: World) -> None:
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable(), c=world.compensatable()))
+    saga = world.begin(a=world.compensatable(external=True), b=world.compensatable(), c=world.compensatable())
     world.will("b", *[asyncio.CancelledError()] * 5)
     world.will("a", asyncio.CancelledError(), direction=COMPENSATION)
     assert drain(saga).state == "compensated"
@@ -89,7 +89,7 @@ def test_a_compensation_that_is_cancelled_is_tried_again(world: World) -> None:
 def test_an_interrupt_while_the_answer_of_a_commit_is_awaited_loses_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
 
     def interrupt_once() -> None:
         raise KeyboardInterrupt

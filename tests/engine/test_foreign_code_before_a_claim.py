@@ -177,8 +177,7 @@ class Moody(RetryPolicy):
 
 
 def test_a_policy_that_fails_is_replaced_by_the_default_one(world: World) -> None:
-    trip = define(a=world.compensatable(retry=Moody()), b=world.compensatable())
-    saga = begin(trip)
+    saga = world.begin(a=world.compensatable(retry=Moody()), b=world.compensatable())
     world.will("a", Broken("once"))
     saga = drain(saga)
     assert (saga.state, len(attempts(saga, "a"))) == ("completed", 2)
@@ -190,7 +189,7 @@ def test_whatever_else_raises_before_a_claim_is_a_hold_with_the_reason(
     def find_queue(self: Any, step: Any) -> str:
         raise LookupError("no queue")
 
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     with monkeypatch.context() as patched:
         patched.setattr(SagaSettings, "queue_of", find_queue)
         work(saga)
@@ -204,7 +203,7 @@ def test_whatever_else_raises_before_a_claim_is_a_hold_with_the_reason(
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
 def test_a_hold_that_could_not_be_written_is_not_told_of(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     with transaction.atomic(), pytest.raises(RuntimeError, match="durable atomic block"):
         advance.advance(saga.pk)
     assert [record.message for record in caplog.records if "held" in record.message] == []
@@ -215,8 +214,7 @@ def test_a_saga_that_such_code_holds_keeps_its_deadline(world: World, monkeypatc
     def find_queue(self: Any, step: Any) -> str:
         raise LookupError("no queue")
 
-    trip = define(a=world.compensatable(), b=world.compensatable(), deadline=timedelta(minutes=5))
-    saga = begin(trip)
+    saga = world.begin(a=world.compensatable(), b=world.compensatable(), deadline=timedelta(minutes=5))
     with monkeypatch.context() as patched:
         patched.setattr(SagaSettings, "queue_of", find_queue)
         work(saga)
@@ -232,7 +230,7 @@ def test_while_it_compensates_such_code_holds_the_step_that_is_next(
     def find_queue(self: Any, step: Any) -> str:
         raise LookupError("no queue")
 
-    saga = begin(define(a=world.compensatable(), b=world.compensatable(), c=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable(), c=world.compensatable())
     advance.advance(saga.pk, should_stop=_after_one())
     operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
     with monkeypatch.context() as patched:
@@ -244,10 +242,9 @@ def test_while_it_compensates_such_code_holds_the_step_that_is_next(
 def test_a_step_of_a_group_is_held_and_its_siblings_run(world: World, strict: Any) -> None:
     from sagas import Parallel
 
-    trip = define(
+    saga = world.begin(
         group=Parallel(p=world.compensatable(), q=world.compensatable(participant="orders")), b=world.compensatable()
     )
-    saga = begin(trip)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(router, "db_for_write", lambda model, **hints: "nowhere")
         saga = drain(saga)

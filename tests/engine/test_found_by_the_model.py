@@ -16,7 +16,7 @@ from sagas.operators.actor import Actor
 from sagas.testing import drain, effect_of, pass_time
 
 from .frozen import freeze
-from .world import COMPENSATION, After, CannotUndo, World, begin, define, states, step_of, work
+from .world import COMPENSATION, After, CannotUndo, World, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -27,7 +27,7 @@ WORD = "There is nothing at the provider."
 
 def start_three(world: World, **options: Any) -> Saga:
     """Start a saga whose middle step is the one that things happen to."""
-    return begin(define(a=world.compensatable(), b=world.compensatable(**options), c=world.compensatable()))
+    return world.begin(a=world.compensatable(), b=world.compensatable(**options), c=world.compensatable())
 
 
 def cancel_and_lose_the_lease(saga: Saga) -> None:
@@ -74,7 +74,7 @@ def test_same_attempts_a_word_older_than_a_late_answer_is_refused(world: World) 
 
 
 def test_one_undo_a_reopened_local_compensation_does_not_run_twice(world: World, inventory_apart: str) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable("inventory"), c=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable("inventory"), c=world.compensatable())
     frozen = freeze(saga, "b")
     cancel_and_lose_the_lease(saga)
     assert drain(saga).state == "compensated"

@@ -19,7 +19,7 @@ from sagas.exceptions import OperationRefused
 from sagas.operators import operations
 from sagas.testing import drain, outcomes_of
 
-from .world import ENGINE, OPERATOR, REASON, World, begin, define, step_of
+from .world import ENGINE, OPERATOR, REASON, World, step_of
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
@@ -70,7 +70,7 @@ def test_claims_and_records_run_at_read_committed_and_local_steps_as_the_project
         return claim_next(*args, **options)
 
     monkeypatch.setattr(claim, "claim_next", look_and_claim)
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     world.will("b", lambda step, proceed: seen["local"].append(read_level()) or proceed())
     assert drain(saga).state == "completed"
     with transaction.atomic(using=ENGINE):
@@ -86,7 +86,7 @@ def test_a_conflict_of_the_engines_own_spends_no_budget(
 ) -> None:
     level(name)
     group = Parallel(p=world.compensatable(participant, retry=ONCE), q=world.compensatable(retry=ONCE))
-    saga = begin(define(group=group, last=world.compensatable()))
+    saga = world.begin(group=group, last=world.compensatable())
 
     def let_the_sibling_record(step: Any, proceed: Any) -> None:
         read_level()  # from here on this transaction sees the saga as it is now
@@ -111,7 +111,7 @@ def advance_alone(saga_id: Any) -> None:
 
 
 def test_a_conflict_of_the_step_itself_counts(world: World) -> None:
-    saga = begin(define(a=world.compensatable(retry=ONCE), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(retry=ONCE), b=world.compensatable())
 
     def conflict(step: Any, proceed: Any) -> None:
         with connections[ENGINE].cursor() as cursor:
@@ -123,7 +123,7 @@ def test_a_conflict_of_the_step_itself_counts(world: World) -> None:
 
 def test_an_operator_in_a_stricter_transaction_is_told_to_do_it_again(world: World, level: Any) -> None:
     level("repeatable read")
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     with transaction.atomic(using=ENGINE):
         read_level()
         worker = threading.Thread(target=advance_alone, args=[saga.pk])
@@ -147,7 +147,7 @@ def test_a_wake_runs_at_read_committed_or_in_the_callers_transaction(
         return claim_next(*args, **options)
 
     world.will("a", InProgress())
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     advance.advance(saga.pk)
     monkeypatch.setattr(claim, "claim_next", look_and_claim)
     assert wake(saga).due == ("a",)
@@ -157,7 +157,7 @@ def test_a_wake_runs_at_read_committed_or_in_the_callers_transaction(
 
 
 def test_a_claim_that_loses_a_conflict_is_made_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     claim_next, failures = claim.claim_next, iter(["40P01", "40P01"])
 
     def fail_twice(*args: Any, **options: Any) -> Any:
@@ -171,7 +171,7 @@ def test_a_claim_that_loses_a_conflict_is_made_again(world: World, monkeypatch: 
 
 
 def test_a_claim_that_loses_every_conflict_raises(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
 
     def fail(*args: Any, **options: Any) -> Any:
         with connections[ENGINE].cursor() as cursor:

@@ -130,7 +130,7 @@ def test_hook_is_told_why_a_saga_turned_back(world: World, saga: Saga, listener:
 
 
 def test_saga_of_a_definition_without_a_hook_owes_nothing(world: World) -> None:
-    saga = work(begin(define(a=world.compensatable())))
+    saga = work(world.begin(a=world.compensatable()))
     assert (saga.state, saga.hook_due_at, saga.hook_tries) == ("completed", None, 0)
 
 
@@ -198,7 +198,7 @@ def test_sweep_wakes_an_owed_call_once_per_interval(
 def test_command_that_sweeps_calls_what_is_owed(
     world: World, listener: Listener, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    saga = begin(define(on_closed=listener, a=world.compensatable(queue="elsewhere")))
+    saga = world.begin(on_closed=listener, a=world.compensatable(queue="elsewhere"))
     die_before_the_call(saga, monkeypatch)
     pass_time(LEASE)
     call_command("saga_sweep", "--run", "--queue", "elsewhere")
@@ -309,8 +309,7 @@ def test_hooks_that_hang_do_not_pile_up(world: World, listener: Listener, caplog
 
 
 def test_saga_that_reopens_and_closes_again_is_told_of_twice(world: World, listener: Listener) -> None:
-    trip = define(on_closed=listener, a=world.compensatable(external=True), b=world.compensatable())
-    saga = begin(trip)
+    saga = world.begin(on_closed=listener, a=world.compensatable(external=True), b=world.compensatable())
     late = freeze(saga, "a", before_call=True)
     world.closes_keys = False
     operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
@@ -328,7 +327,7 @@ def test_saga_that_reopens_and_closes_again_is_told_of_twice(world: World, liste
 def test_call_for_an_end_that_is_over_is_not_made(
     world: World, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saga = begin(define(on_closed=listener, a=world.compensatable()))
+    saga = world.begin(on_closed=listener, a=world.compensatable())
     calls: list[Any] = []
     with monkeypatch.context() as patched:
         patched.setattr(closing, "call", calls.append)
@@ -490,7 +489,7 @@ class TestInsideATestsTransaction:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1 / 0")
 
-        saga = drain(begin(define(on_closed=break_it, a=world.compensatable())), patience=timedelta(minutes=1))
+        saga = drain(world.begin(on_closed=break_it, a=world.compensatable()), patience=timedelta(minutes=1))
         assert (saga.state, saga.hook_tries) == ("completed", 3)
 
     def test_drain_goes_on_until_the_hook_was_called(self, world: World) -> None:
@@ -501,7 +500,7 @@ class TestInsideATestsTransaction:
             if closed.tries < 3:
                 raise ValueError("not yet")
 
-        saga = drain(begin(define(on_closed=fail_twice, a=world.compensatable())))
+        saga = drain(world.begin(on_closed=fail_twice, a=world.compensatable()))
         assert (len(answers), saga.hook_due_at) == (3, None)
 
     def test_open_saga_owes_no_call(self, saga: Saga) -> None:

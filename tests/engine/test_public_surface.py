@@ -258,7 +258,7 @@ class TestSummarize:
         world.will("a", InProgress("she thinks", poll_after=3600))
         world.will("b", Misconfigured("no key"))
         group = Parallel(a=world.compensatable(), b=world.compensatable())
-        saga = work(begin(define(g=group, deadline=timedelta(hours=5))))
+        saga = work(world.begin(g=group, deadline=timedelta(hours=5)))
         found = sagas.summarize(str(saga.pk))
 
         assert (found.display_state, found.is_open, found.needs) == ("held", True, ("misconfigured",))

@@ -45,7 +45,7 @@ from tests.replicas import (
 )
 
 from .bulks import COMMITS, REASON, freeze_and_start, holds_of, make, operations_of, results_of, run_to_end
-from .world import ENGINE, OPERATOR, World, begin, define, states
+from .world import ENGINE, OPERATOR, World, states
 
 pytestmark = COMMITS
 KINDS = {"late": (PrimaryReplica, READ_ONLY), "empty": (EngineFromReplica, EMPTY)}
@@ -101,7 +101,7 @@ def test_a_failure_in_a_bulk_is_counted(asked: list[str], world: World, monkeypa
 
 def test_a_saga_runs_is_operated_swept_and_deleted(asked: list[str], world: World) -> None:
     world.will("b", OutcomeUnknown("no answer"))
-    saga = begin(define(a=world.compensatable(), b=world.compensatable(external=True), p=world.pivot()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable(external=True), p=world.pivot())
 
     operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
     look(saga.pk)
@@ -123,7 +123,7 @@ def test_a_saga_runs_is_operated_swept_and_deleted(asked: list[str], world: Worl
 
 def test_what_counts_and_looks_up_asks_the_engines_database(asked: list[str], world: World) -> None:
     world.will("a", ValueError("broken"))
-    saga = begin(define(a=world.compensatable(), p=world.pivot()))
+    saga = world.begin(a=world.compensatable(), p=world.pivot())
     look(saga.pk)
 
     statistics.count_stale(list(statistics.PACES))

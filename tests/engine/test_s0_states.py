@@ -30,8 +30,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 @pytest.fixture
 def saga(world: World) -> Saga:
     """Start a saga with a step of every kind; the first is done with the start."""
-    trip = define(a=world.compensatable(), p=world.pivot(), r=world.retriable())
-    return begin(trip)
+    return world.begin(a=world.compensatable(), p=world.pivot(), r=world.retriable())
 
 
 def execute(sql: str, *values: Any) -> None:
@@ -257,8 +256,7 @@ def test_s0_an_unknown_saga_cannot_be_locked() -> None:
 
 
 def test_s0_a_step_done_with_the_start_has_one_succeeded_attempt(world: World) -> None:
-    trip = define(a=Compensatable(compensation=world.compensation()), b=world.compensatable())
-    saga = begin(trip)
+    saga = world.begin(a=Compensatable(compensation=world.compensation()), b=world.compensatable())
     [attempt] = attempts(saga, "a")
     assert (attempt.outcome, attempt.effect, attempt.number) == ("succeeded", "yes", 1)
     assert states(saga) == {"a": "succeeded", "b": "pending"}
@@ -365,13 +363,12 @@ def test_a_start_with_nonsense_is_refused_and_leaves_nothing(world: World, case:
 
 
 def test_a_group_is_written_with_its_ranks(world: World) -> None:
-    trip = define(a=world.compensatable(), g=Parallel(x=world.compensatable(), y=world.compensatable()))
-    saga = begin(trip)
+    saga = world.begin(a=world.compensatable(), g=Parallel(x=world.compensatable(), y=world.compensatable()))
     rows = SagaStep.objects.filter(saga_id=saga.pk).order_by("position")
     assert [(row.name, row.rank, row.position) for row in rows] == [("a", 0, 0), ("x", 1, 1), ("y", 1, 2)]
 
 
 def test_a_deadline_is_counted_from_the_start(world: World) -> None:
-    saga = begin(define(a=world.compensatable(), deadline=timedelta(minutes=15)))
+    saga = world.begin(a=world.compensatable(), deadline=timedelta(minutes=15))
     assert saga.deadline_at - saga.created_at == timedelta(minutes=15)
     assert saga.due_at == saga.created_at

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 
 
 def test_s10_a_saga_keeps_the_version_it_started_with(world: World) -> None:
-    first = begin(define(a=world.compensatable()))
-    second = begin(define(version=2, a=world.compensatable(), b=world.compensatable()))
+    first = world.begin(a=world.compensatable())
+    second = world.begin(version=2, a=world.compensatable(), b=world.compensatable())
     assert (first.version, second.version, first.digest != second.digest) == (1, 2, True)
     assert states(drain(first)) == {"a": "succeeded"}
     assert states(drain(second)) == {"a": "succeeded", "b": "succeeded"}
@@ -48,7 +48,7 @@ def test_s10_a_missing_definition_holds_the_saga_and_is_looked_for(world: World)
 
 @pytest.mark.parametrize("change", ["renamed", "one more", "one less", "another order"])
 def test_s10_other_steps_under_the_same_version_are_a_missing_definition(world: World, change: str) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     others = {
         "renamed": ("a", "c"),
         "one more": ("a", "b", "c"),
@@ -105,7 +105,7 @@ def test_s10_a_definition_missing_on_the_way_back_goes_on_going_back(world: Worl
 
 
 def test_s10_a_digest_of_another_code_does_not_stop_a_saga(world: World) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     define(a=world.compensatable(), b=world.compensatable(external=True))
     assert drain(saga).state == "completed"  # a check tells it, with saga_check_versions
     assert Saga.objects.get(pk=saga.pk).digest != registry.get("trip", 1).digest

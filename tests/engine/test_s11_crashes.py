@@ -33,14 +33,12 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start_forward(world: World) -> Saga:
     """Start a saga with a step of every kind and place."""
-    return begin(
-        define(
-            local=world.compensatable(),
-            apart=world.compensatable("inventory"),
-            apart_external=world.compensatable("inventory", external=True),
-            pivot=world.pivot(external=True),
-            after=world.retriable(),
-        )
+    return world.begin(
+        local=world.compensatable(),
+        apart=world.compensatable("inventory"),
+        apart_external=world.compensatable("inventory", external=True),
+        pivot=world.pivot(external=True),
+        after=world.retriable(),
     )
 
 
@@ -63,14 +61,12 @@ def start_backward(world: World) -> Saga:
 def start_everywhere(world: World) -> Saga:
     """Start a saga with a step in every place, whose last step is refused."""
     world.will("last", Refused("no"))
-    return begin(
-        define(
-            local=world.compensatable(),
-            apart=world.compensatable("inventory"),
-            external=world.compensatable(external=True),
-            apart_external=world.compensatable("inventory", external=True),
-            last=world.compensatable(),
-        )
+    return world.begin(
+        local=world.compensatable(),
+        apart=world.compensatable("inventory"),
+        external=world.compensatable(external=True),
+        apart_external=world.compensatable("inventory", external=True),
+        last=world.compensatable(),
     )
 
 
@@ -219,8 +215,8 @@ def test_s11_a_crash_around_a_step_is_survived(world: World, case: str, times: i
 
 
 def test_s11_the_last_row_of_the_matrix_a_step_that_kills_every_worker_is_given_up(world: World) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable(external=True)))
-    other = begin(define("other", a=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable(external=True))
+    other = world.begin("other", a=world.compensatable())
     with faults() as fault:
         fault.crash_before("b", times=5)
         saga = drain(saga)
@@ -230,7 +226,7 @@ def test_s11_the_last_row_of_the_matrix_a_step_that_kills_every_worker_is_given_
 
 
 def test_s11_nothing_is_recorded_when_the_database_stays_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     real = transactions.own_transaction
 
     def away(*arguments: object, **options: object) -> object:

@@ -23,21 +23,7 @@ from sagas.operators.presentation.transcript import render
 from sagas.testing import drain
 from sagas.testing.drain import read
 
-from .world import (
-    COMPENSATION,
-    OPERATOR,
-    Broken,
-    CannotUndo,
-    Refused,
-    World,
-    attempts,
-    begin,
-    define,
-    states,
-    step_of,
-    told,
-    work,
-)
+from .world import COMPENSATION, OPERATOR, Broken, CannotUndo, Refused, World, attempts, states, step_of, told, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -85,7 +71,7 @@ class Facts:
 )
 def test_an_input_with_a_secret_is_refused_with_its_place_and_nothing_is_stored(given: Facts, places: str) -> None:
     with pytest.raises(InputRefused) as caught:
-        begin(define(input=Facts, a=World().compensatable()), given)
+        World().begin(input=Facts, given=given, a=World().compensatable())
 
     assert str(caught.value) == (
         f"The input holds what looks like a secret: {places}. Pass a reference to it instead; if it is none, name the"
@@ -97,7 +83,7 @@ def test_an_input_with_a_secret_is_refused_with_its_place_and_nothing_is_stored(
 def test_an_input_is_never_altered(world: World) -> None:
     given = Facts(note="order 4111111111111112", facts={"tokens_left": "3"}, number=41)
 
-    saga = drain(begin(define(input=Facts, a=world.compensatable()), given))
+    saga = drain(world.begin(input=Facts, given=given, a=world.compensatable()))
 
     assert world.calls[0].input == given
     assert saga.input == {"note": "order 4111111111111112", "facts": {"tokens_left": "3"}, "number": 41}
@@ -106,16 +92,16 @@ def test_an_input_is_never_altered(world: World) -> None:
 def test_a_name_that_is_excepted_is_stored_as_it_is(world: World) -> None:
     with override_settings(SAGAS={"WAKEUP": "none", "REDACT_EXCEPT": ["receipt", "key_token"]}):
         world.will("a", {"receipt": CARD, "key_token": "x", "other_token": "x"})
-        saga = drain(begin(define(input=Facts, a=world.compensatable()), Facts(facts={"receipt": CARD})))
+        saga = drain(world.begin(input=Facts, given=Facts(facts={"receipt": CARD}), a=world.compensatable()))
 
     assert saga.input["facts"] == {"receipt": CARD}
     assert step_of(saga, "a").result == {"receipt": CARD, "key_token": "x", "other_token": "[redacted: secret]"}
 
 
 def test_business_keys_and_who_started_it_are_masked_and_still_fit() -> None:
-    definition = define(a=World().compensatable())
-    begin(definition, order="x" * 104 + f" {CARD}"[:16], customer=CARD)
-    saga = begin(definition, card=f"{CARD} {'y' * 100}", token="abc")
+    steps = {"a": World().compensatable()}
+    World().begin(**steps, keys={"order": "x" * 104 + f" {CARD}"[:16], "customer": CARD})
+    saga = World().begin(**steps, keys={"card": f"{CARD} {'y' * 100}", "token": "abc"})
 
     keys = dict(saga.keys.values_list("name", "value"))
     assert keys == {"card": f"[redacted: card number] {'y' * 96}", "token": "[redacted: secret]"}
@@ -135,7 +121,7 @@ def test_errors_are_masked_wherever_they_go(
     error.__cause__ = Broken({"authorization": f"Bearer {KEY}"})
     world.will("b", error)
     saga = work(
-        begin(define(a=world.compensatable(), b=world.compensatable(participant, external=external), c=world.pivot()))
+        world.begin(a=world.compensatable(), b=world.compensatable(participant, external=external), c=world.pivot())
     )
 
     [attempt] = attempts(saga, "b")
@@ -149,7 +135,7 @@ def test_errors_are_masked_wherever_they_go(
 def test_a_secret_at_the_cut_of_a_long_error_is_not_left_by_half(world: World) -> None:
     for pad in range(980, 1000):
         world.will("a", RetryLater("x" * pad + f" {CARD} " + "y" * 5_000))
-    saga = begin(define(a=world.compensatable()))
+    saga = world.begin(a=world.compensatable())
     for _ in range(4):
         work(saga)
 
@@ -165,7 +151,7 @@ def test_a_result_is_masked_before_it_is_stored_anywhere(
 ) -> None:
     world.will("a", {"payment": "P-1", "client_secret": "hush-hush", "raw": {"number": int(CARD), "note": [HUSH]}})
     with caplog.at_level(logging.WARNING, "sagas.engine.execute"):
-        saga = drain(begin(define(a=world.compensatable(participant, external=external), b=world.compensatable())))
+        saga = drain(world.begin(a=world.compensatable(participant, external=external), b=world.compensatable()))
 
     masked = {
         "payment": "P-1",
@@ -201,7 +187,7 @@ def test_a_result_is_masked_before_it_is_stored_anywhere(
 def test_reading_what_was_masked_holds_the_saga_instead_of_acting_on_a_mask(world: World, reads: Any) -> None:
     world.will("a", {"payment": "P-1", "client_secret": "hush-hush", "deep": {"n": 1, "note": HUSH}})
     world.will("b", lambda step, proceed: reads(step.results["a"]))
-    saga = work(begin(define(a=world.compensatable(), b=world.compensatable(external=True), c=world.pivot())))
+    saga = work(world.begin(a=world.compensatable(), b=world.compensatable(external=True), c=world.pivot()))
 
     step = step_of(saga, "b")
     assert (step.state, step.hold, saga.state) == ("unknown", "misconfigured", "running")
@@ -223,7 +209,7 @@ def test_the_rest_of_a_masked_result_can_be_read(world: World) -> None:
     world.will("a", {"payment": "P-1", "token": "hush-hush", "deep": {"n": 1, "token": "x"}})
     world.will("b", look)
 
-    assert drain(begin(define(a=world.compensatable(), b=world.compensatable()))).state == "completed"
+    assert drain(world.begin(a=world.compensatable(), b=world.compensatable())).state == "completed"
     assert seen == ["P-1", 7, 1, 3, False]
 
 
@@ -234,7 +220,7 @@ def test_in_a_local_step_reading_a_mask_has_no_effect(world: World) -> None:
 
     world.will("a", {"token": "hush-hush"})
     world.will("b", act)
-    saga = work(begin(define(a=world.compensatable(), b=world.compensatable())))
+    saga = work(world.begin(a=world.compensatable(), b=world.compensatable()))
 
     assert (step_of(saga, "b").hold, attempts(saga, "b")[0].effect) == ("misconfigured", "none")
     assert world.count(saga, "b") == 0
@@ -244,7 +230,7 @@ def test_a_compensation_that_reads_a_mask_is_held(world: World) -> None:
     world.will("a", {"token": "hush-hush"})
     world.will("b", Refused("no"))
     world.will("a", lambda step, proceed: step.results["a"]["token"], direction=COMPENSATION)
-    saga = work(begin(define(a=world.compensatable(external=True), b=world.compensatable())))
+    saga = work(world.begin(a=world.compensatable(external=True), b=world.compensatable()))
 
     assert (saga.state, step_of(saga, "a").state, step_of(saga, "a").hold) == (
         "compensating", "compensating", "misconfigured",
@@ -253,7 +239,7 @@ def test_a_compensation_that_reads_a_mask_is_held(world: World) -> None:
 
 def test_what_a_person_types_is_masked(world: World) -> None:
     world.will("b", OutcomeUnknown("?"), OutcomeUnknown("?"), OutcomeUnknown("?"), OutcomeUnknown("?"))
-    saga = begin(define(a=world.compensatable(), b=world.compensatable(external=True), c=world.pivot()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable(external=True), c=world.pivot())
     work(saga)
     operations.pause(saga.pk, actor=OPERATOR, reason=HUSH)
     operations.resume(saga.pk, actor=OPERATOR, reason=HUSH)
@@ -270,7 +256,7 @@ def test_what_a_person_types_is_masked(world: World) -> None:
 def test_a_reason_full_of_secrets_fits_everywhere(world: World, operation: Any) -> None:
     reason = " ".join([CARD] * 29)
     world.will("b", RetryLater("wait", after=60))
-    saga = work(begin(define(a=world.compensatable(), b=world.compensatable(), c=world.pivot())))
+    saga = work(world.begin(a=world.compensatable(), b=world.compensatable(), c=world.pivot()))
 
     operation(saga.pk, actor=OPERATOR, reason=reason)
 
@@ -284,7 +270,7 @@ def test_a_reason_full_of_secrets_fits_everywhere(world: World, operation: Any) 
 @pytest.mark.parametrize("operation", [operations.skip_step, operations.mark_succeeded])
 def test_a_result_that_a_person_supplies_is_refused_with_a_secret_in_it(world: World, operation: Any) -> None:
     world.will("a", OutcomeUnknown("?") if operation is operations.mark_succeeded else RetryLater("wait", after=60))
-    saga = work(begin(define(a=world.compensatable(external=True), b=world.compensatable())))
+    saga = work(world.begin(a=world.compensatable(external=True), b=world.compensatable()))
     evidence = {"evidence": "I saw it there."} if operation is operations.mark_succeeded else {}
 
     with pytest.raises(BadRequest, match=r"The result holds what looks like a secret: card_number \(secret\)"):
@@ -298,7 +284,7 @@ def test_a_result_that_a_person_supplies_is_refused_with_a_secret_in_it(world: W
 
 def test_a_bulk_keeps_no_secret(world: World) -> None:
     world.will("a", RetryLater("wait", after=60))
-    work(begin(define(a=world.compensatable(), b=world.compensatable()), trip="T-1"))
+    work(world.begin(a=world.compensatable(), b=world.compensatable()))
     frozen = selection.freeze_matching(
         Operation.RETRY, Saga.objects.all(), actor=OPERATOR, filter={"search": CARD}, words=f"found by {CARD}"
     )
@@ -311,7 +297,7 @@ def test_late_answers_and_effects_left_behind_are_masked(world: World) -> None:
     world.will("a", {"token": "hush-hush"})
     world.will("b", Refused(HUSH))
     world.will("a", CannotUndo(HUSH), direction=COMPENSATION)
-    saga = work(begin(define(a=world.compensatable(external=True), b=world.compensatable())))
+    saga = work(world.begin(a=world.compensatable(external=True), b=world.compensatable()))
     operations.abandon(saga.pk, actor=OPERATOR, reason=HUSH)
 
     stored = read(saga.pk)

@@ -11,20 +11,7 @@ from sagas import Fenced, InProgress, Misconfigured, OutcomeUnknown, RetryLater
 from sagas.core.states import Direction, Effect, Hold, Outcome
 from sagas.testing import drain, effect_of, outcomes_of
 
-from .world import (
-    COMPENSATION,
-    After,
-    Broken,
-    CannotUndo,
-    Refused,
-    World,
-    attempts,
-    begin,
-    define,
-    states,
-    step_of,
-    work,
-)
+from .world import COMPENSATION, After, Broken, CannotUndo, Refused, World, attempts, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -75,10 +62,9 @@ ENDINGS = {
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_s1_every_ending_of_an_action_has_its_outcome_and_effect(world: World, place: str, ending: str) -> None:
     behaviour, local, external = ENDINGS[ending]
-    trip = define(a=world.compensatable(**options_of(place)), b=world.compensatable())
     world.will("a", behaviour)
     world.will("b", RetryLater())  # stops a saga that goes on
-    saga = begin(trip)
+    saga = world.begin(a=world.compensatable(**options_of(place)), b=world.compensatable())
 
     work(saga)
 
@@ -109,11 +95,10 @@ CONSEQUENCES = {
 def test_s1_every_ending_of_an_action_moves_its_step(world: World, place: str, ending: str) -> None:
     state, local, external, hold = CONSEQUENCES[ending]
     is_unstorable = ending.startswith("result") and place == EXTERNAL
-    trip = define(a=world.compensatable(**options_of(place)), b=world.compensatable())
     world.will("a", ENDINGS[ending][0])
     world.will("b", RetryLater())
 
-    saga = work(begin(trip))
+    saga = work(world.begin(a=world.compensatable(**options_of(place)), b=world.compensatable()))
 
     step = step_of(saga, "a")
     assert (saga.state, step.state) == (state, external if place == EXTERNAL else local)
@@ -144,11 +129,10 @@ BACK = {
 @pytest.mark.parametrize("ending", BACK)
 def test_s1_every_ending_of_a_compensation_moves_its_step(world: World, place: str, ending: str) -> None:
     local, external, state, hold = BACK[ending]
-    trip = define(a=world.compensatable(**options_of(place)), b=world.compensatable())
     world.will("b", Refused())
     world.will("a", CannotUndo("no") if ending == "declared refusal" else ENDINGS[ending][0], direction=COMPENSATION)
 
-    saga = work(begin(trip))
+    saga = work(world.begin(a=world.compensatable(**options_of(place)), b=world.compensatable()))
 
     step = step_of(saga, "a")
     assert outcomes_of(saga.pk, "a", Direction.COMPENSATION) == [external if place == EXTERNAL else local]
@@ -159,33 +143,29 @@ def test_s1_every_ending_of_a_compensation_moves_its_step(world: World, place: s
 
 
 def test_s1_in_progress_is_asked_again_when_it_said(world: World) -> None:
-    trip = define(a=world.compensatable(external=True))
     world.will("a", InProgress(poll_after=77))
-    saga = work(begin(trip))
+    saga = work(world.begin(a=world.compensatable(external=True)))
     step = step_of(saga, "a")
     assert (step.due_at - attempts(saga, "a")[0].ended_at).total_seconds() == pytest.approx(77, abs=1e-6)
     assert step.budget_used == 0
 
 
 def test_s1_in_progress_without_a_time_is_asked_again_after_the_setting(world: World) -> None:
-    trip = define(a=world.compensatable(external=True))
     world.will("a", InProgress())
-    saga = work(begin(trip))
+    saga = work(world.begin(a=world.compensatable(external=True)))
     assert (step_of(saga, "a").due_at - attempts(saga, "a")[0].ended_at).total_seconds() == pytest.approx(5, abs=1e-6)
 
 
 def test_s1_effect_stays_maybe_through_later_retries(world: World) -> None:
-    trip = define(a=world.compensatable(external=True))
     world.will("a", OutcomeUnknown(), RetryLater(), RetryLater(), RetryLater(after=10_000))
-    saga = drain(begin(trip))
+    saga = drain(world.begin(a=world.compensatable(external=True)))
     assert outcomes_of(saga.pk, "a") == [Outcome.UNKNOWN, Outcome.RETRY, Outcome.RETRY, Outcome.RETRY]
     assert effect_of(saga.pk, "a") is Effect.MAYBE
 
 
 def test_s1_error_is_kept_with_class_message_and_traceback(world: World) -> None:
-    trip = define(a=world.compensatable(external=True))
     world.will("a", Broken("the \x00 wire \ud800 was cut"))
-    saga = work(begin(trip))
+    saga = work(world.begin(a=world.compensatable(external=True)))
     [attempt] = attempts(saga, "a")
     assert attempt.error_class == "tests.engine.world.Broken"
     assert attempt.message == "the \ufffd wire ? was cut"
@@ -194,9 +174,8 @@ def test_s1_error_is_kept_with_class_message_and_traceback(world: World) -> None
 
 
 def test_s1_expected_refusal_keeps_no_traceback(world: World) -> None:
-    trip = define(a=world.compensatable(external=True))
     world.will("a", Refused("sold out"))
-    saga = work(begin(trip))
+    saga = work(world.begin(a=world.compensatable(external=True)))
     [attempt] = attempts(saga, "a")
     assert (attempt.message, attempt.traceback) == ("sold out", "")
 
@@ -212,9 +191,8 @@ def test_s1_constraint_broken_by_a_local_step_rolls_its_effect_back(
     world: World, inventory_apart: str, participant: str | None
 ) -> None:
     using = inventory_apart if participant else "default"
-    trip = define(a=world.compensatable(participant))
     world.will("a", lambda step, proceed: break_constraint(step, proceed, using))
-    saga = work(begin(trip))
+    saga = work(world.begin(a=world.compensatable(participant)))
     [attempt] = attempts(saga, "a")
     assert (attempt.outcome, attempt.effect) == ("retry", "none")
     assert attempt.error_class == f"{IntegrityError.__module__}.{IntegrityError.__qualname__}"
@@ -225,10 +203,9 @@ def test_s1_constraint_broken_by_a_local_step_rolls_its_effect_back(
 
 
 def test_s1_results_reach_later_steps_and_the_input_every_call(world: World) -> None:
-    trip = define(a=world.compensatable(), b=world.compensatable(external=True), c=world.compensatable())
     world.will("a", {"seat": "12A"})
     world.will("c", Refused())
-    saga = drain(begin(trip))
+    saga = drain(world.begin(a=world.compensatable(), b=world.compensatable(external=True), c=world.compensatable()))
     assert states(saga) == {"a": "compensated", "b": "compensated", "c": "refused"}
     by_name = {(call.step, call.direction): call.results for call in world.calls}
     assert by_name["b", Direction.ACTION] == {"a": {"seat": "12A"}}

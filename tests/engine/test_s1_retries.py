@@ -15,21 +15,7 @@ from sagas.core.states import Direction, Hold, Outcome
 from sagas.models import Saga
 from sagas.testing import drain, outcomes_of, pass_time
 
-from .world import (
-    ACTION,
-    COMPENSATION,
-    Broken,
-    CannotUndo,
-    Refused,
-    World,
-    attempts,
-    begin,
-    define,
-    states,
-    step_of,
-    told,
-    work,
-)
+from .world import ACTION, COMPENSATION, Broken, CannotUndo, Refused, World, attempts, states, step_of, told, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 ONE, TWO, THREE = RetryPolicy(attempts=1), RetryPolicy(attempts=2), RetryPolicy(attempts=3)
@@ -58,7 +44,7 @@ def delays(saga: Saga, step: str, direction: Direction = ACTION) -> list[float]:
 @pytest.mark.usefixtures("most")
 def test_s1_delays_grow_to_their_cap_at_most(world: World) -> None:
     world.will("a", *[RetryLater()] * 8)
-    saga = drain(begin(define(a=world.compensatable(retry=RetryPolicy(attempts=9)))))
+    saga = drain(world.begin(a=world.compensatable(retry=RetryPolicy(attempts=9))))
     # Attempts start when the virtual clock reaches the due time, so these are the delays themselves.
     assert delays(saga, "a") == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30], abs=0.15)
 
@@ -66,7 +52,7 @@ def test_s1_delays_grow_to_their_cap_at_most(world: World) -> None:
 @pytest.mark.usefixtures("least")
 def test_s1_delays_are_half_of_that_at_least(world: World) -> None:
     world.will("a", *[RetryLater()] * 8)
-    saga = drain(begin(define(a=world.compensatable(retry=RetryPolicy(attempts=9)))))
+    saga = drain(world.begin(a=world.compensatable(retry=RetryPolicy(attempts=9))))
     assert delays(saga, "a") == pytest.approx([0.25, 0.5, 1, 2, 4, 8, 15, 15], abs=0.15)
 
 
@@ -74,7 +60,7 @@ def test_s1_delays_are_half_of_that_at_least(world: World) -> None:
 @pytest.mark.parametrize(("after", "expected"), [(0.1, 0.5), (0.5, 0.5), (40, 40), (timedelta(minutes=2), 120)])
 def test_s1_an_explicit_delay_raises_and_never_lowers(world: World, after: Any, expected: float) -> None:
     world.will("a", RetryLater(after=after))
-    saga = work(begin(define(a=world.compensatable())))
+    saga = work(world.begin(a=world.compensatable()))
     step = step_of(saga, "a")
     assert (step.due_at - attempts(saga, "a")[0].ended_at).total_seconds() == expected
     assert saga.due_at == step.due_at
@@ -82,7 +68,7 @@ def test_s1_an_explicit_delay_raises_and_never_lowers(world: World, after: Any, 
 
 def test_s1_a_restart_neither_resets_nor_advances_the_due_time(world: World) -> None:
     world.will("a", RetryLater(after=40))
-    saga = work(begin(define(a=world.compensatable())))
+    saga = work(world.begin(a=world.compensatable()))
     due_at = saga.due_at
     for _ in range(3):
         saga = work(saga, worker="another")
@@ -97,7 +83,7 @@ def test_s1_a_delay_of_nothing_is_tried_again_in_the_same_look(world: World, dir
     world.will("a", *[RetryLater()] * 3, direction=direction)
     if direction is COMPENSATION:
         world.will("b", Refused())
-    saga = work(begin(define(a=step, b=world.compensatable())))
+    saga = work(world.begin(a=step, b=world.compensatable()))
     assert saga.state == ("completed" if direction is ACTION else "compensated")
     assert outcomes_of(saga.pk, "a", direction) == [Outcome.RETRY] * 3 + [Outcome.SUCCEEDED]
 
@@ -108,7 +94,7 @@ def test_s1_a_compensatable_step_has_its_attempts_and_then_the_saga_compensates(
     world: World, external: bool, error: Exception
 ) -> None:
     world.will("b", *[error] * 3)
-    saga = drain(begin(define(a=world.compensatable(), b=world.compensatable(external=external, retry=THREE))))
+    saga = drain(world.begin(a=world.compensatable(), b=world.compensatable(external=external, retry=THREE)))
     assert (saga.state, world.called("b")) == ("compensated", 3)
     assert saga.cause["kind"] == "budget_spent"
     assert saga.cause["step"] == "b"
@@ -119,13 +105,13 @@ def test_s1_a_compensatable_step_has_its_attempts_and_then_the_saga_compensates(
 
 def test_s1_one_attempt_less_than_the_budget_goes_on(world: World) -> None:
     world.will("b", *[RetryLater()] * 2)
-    saga = drain(begin(define(a=world.compensatable(), b=world.compensatable(retry=THREE))))
+    saga = drain(world.begin(a=world.compensatable(), b=world.compensatable(retry=THREE)))
     assert (saga.state, world.called("b")) == ("completed", 3)
 
 
 def test_s1_a_pivot_without_effect_compensates(world: World) -> None:
     world.will("p", *[RetryLater()] * 3)
-    saga = drain(begin(define(a=world.compensatable(), p=world.pivot(external=True, retry=THREE))))
+    saga = drain(world.begin(a=world.compensatable(), p=world.pivot(external=True, retry=THREE)))
     assert (saga.state, world.called("p"), states(saga)) == ("compensated", 3, {"a": "compensated", "p": "waiting"})
 
 
@@ -134,7 +120,7 @@ def test_s1_a_pivot_without_effect_compensates(world: World) -> None:
 )
 def test_s1_a_pivot_that_may_have_happened_is_held(world: World, endings: list[Exception]) -> None:
     world.will("p", *endings)
-    saga = drain(begin(define(a=world.compensatable(), p=world.pivot(external=True, retry=THREE))))
+    saga = drain(world.begin(a=world.compensatable(), p=world.pivot(external=True, retry=THREE)))
     step = step_of(saga, "p")
     assert (saga.state, step.state, step.hold, saga.due_at) == ("running", "unknown", Hold.OUTCOME_UNKNOWN, None)
     assert (world.called("p"), world.called("a", COMPENSATION)) == (3, 0)
@@ -144,7 +130,7 @@ def test_s1_a_pivot_that_may_have_happened_is_held(world: World, endings: list[E
 def test_s1_a_retriable_step_asks_for_a_person_and_goes_on_at_the_cap(world: World) -> None:
     world.will("r", *[RetryLater()] * 6)
     policy = RetryPolicy(attempts=3, cap=20)
-    saga = begin(define(p=world.pivot(), r=world.retriable(retry=policy)))
+    saga = world.begin(p=world.pivot(), r=world.retriable(retry=policy))
     for number in range(1, 7):
         saga = work(saga)
         assert saga.attention == (["retries_exhausted"] if number >= 3 else [])
@@ -161,7 +147,7 @@ def test_s1_attention_of_one_step_is_cleared_and_of_another_stays(world: World) 
     group = Parallel(r=world.retriable(retry=ONE), s=world.retriable(retry=ONE))
     world.will("r", RetryLater())
     world.will("s", RetryLater(), RetryLater(after=50))
-    saga = work(begin(define(p=world.pivot(), g=group)))
+    saga = work(world.begin(p=world.pivot(), g=group))
     assert saga.attention == ["retries_exhausted"]
     pass_time(until_due=saga)
     saga = work(saga)
@@ -179,7 +165,7 @@ def test_s1_attention_of_one_step_is_cleared_and_of_another_stays(world: World) 
 def test_s3_a_failing_compensation_goes_on_hourly_for_ever(world: World, policy: RetryPolicy | None, slow: int) -> None:
     world.will("a", *[RetryLater()] * 13, direction=COMPENSATION)
     world.will("b", Refused())
-    saga = begin(define(a=world.compensatable(compensation_retry=policy), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(compensation_retry=policy), b=world.compensatable())
     for number in range(1, 14):
         saga = work(saga)
         assert saga.attention == (["compensation_failing"] if number >= 10 else []), number
@@ -204,7 +190,7 @@ def test_s1_budgets_never_leak_between_directions(world: World) -> None:
     world.will("a", RetryLater(), RetryLater(), direction=COMPENSATION)
     world.will("b", Refused())
     step = world.compensatable(retry=THREE, compensation_retry=THREE)
-    saga = drain(begin(define(a=step, b=world.compensatable())))
+    saga = drain(world.begin(a=step, b=world.compensatable()))
     assert (saga.state, saga.attention) == ("compensated", [])
     assert (world.called("a"), world.called("a", COMPENSATION)) == (3, 3)
     assert [row.what for row in told(saga, "attention_raised")] == []
@@ -214,36 +200,37 @@ def test_s1_budgets_never_leak_between_directions(world: World) -> None:
 def test_s1_time_of_a_budget_is_counted_from_its_first_attempt(world: World) -> None:
     policy = RetryPolicy(attempts=100, max_elapsed=60)
     world.will("a", RetryLater(after=59), RetryLater(after=1.5), RetryLater())
-    saga = drain(begin(define(a=world.compensatable(retry=policy), b=world.compensatable())))
+    saga = drain(world.begin(a=world.compensatable(retry=policy), b=world.compensatable()))
     assert (saga.state, world.called("a")) == ("compensated", 3)
 
 
 def test_s1_polls_count_only_against_the_time_of_the_budget(world: World) -> None:
     policy = RetryPolicy(attempts=2, max_elapsed=60)
     world.will("a", *[InProgress(poll_after=7)] * 20)
-    saga = drain(begin(define(a=world.compensatable(external=True, retry=policy), b=world.compensatable())))
+    saga = drain(world.begin(a=world.compensatable(external=True, retry=policy), b=world.compensatable()))
     assert outcomes_of(saga.pk, "a") == [Outcome.IN_PROGRESS] * 10  # at 0, 7, … 63 seconds
     assert (saga.state, world.called("a", COMPENSATION)) == ("compensated", 1)
 
 
 def test_s1_polls_without_a_time_go_on(world: World) -> None:
     world.will("a", *[InProgress(poll_after=60)] * 40, None)
-    saga = drain(begin(define(a=world.compensatable(external=True, retry=ONE))))
+    saga = drain(world.begin(a=world.compensatable(external=True, retry=ONE)))
     assert (saga.state, world.called("a"), step_of(saga, "a").budget_used) == ("completed", 41, 1)
 
 
 def test_s1_a_pivot_in_progress_beyond_its_time_is_held(world: World) -> None:
     policy = RetryPolicy(max_elapsed=60)
     world.will("p", *[InProgress(poll_after=30)] * 20)
-    saga = drain(begin(define(a=world.compensatable(), p=world.pivot(external=True, retry=policy))))
+    saga = drain(world.begin(a=world.compensatable(), p=world.pivot(external=True, retry=policy)))
     assert (step_of(saga, "p").hold, world.called("a", COMPENSATION)) == (Hold.OUTCOME_UNKNOWN, 0)
 
 
 def test_s1_a_refused_compensation_ends_the_alarm_of_a_failing_one(world: World) -> None:
     world.will("a", RetryLater(), RetryLater(), CannotUndo("gone"), direction=COMPENSATION)
     world.will("b", Refused())
-    trip = define(a=world.compensatable(compensation_retry=ONE), b=world.compensatable())
-    saga = drain(begin(trip), patience=timedelta(days=1))
+    saga = drain(
+        world.begin(a=world.compensatable(compensation_retry=ONE), b=world.compensatable()), patience=timedelta(days=1)
+    )
     step = step_of(saga, "a")
     assert (step.hold, step.attention, saga.attention) == (Hold.COMPENSATION_REFUSED, None, [])
     assert [row.to_state for row in told(saga, "attention_raised")] == ["compensation_failing"]
@@ -274,7 +261,7 @@ def test_s1_an_unreachable_database_burns_no_attempt(
     world: World, away: list[int], external: bool, direction: Direction
 ) -> None:
     step = world.compensatable("inventory", external=external, retry=TWO, compensation_retry=TWO)
-    saga = begin(define(a=step, b=world.compensatable(retry=TWO)))
+    saga = world.begin(a=step, b=world.compensatable(retry=TWO))
     if direction is COMPENSATION:
         world.will("b", lambda _step, _proceed: away.__setitem__(0, 7) or refuse())
     else:
@@ -294,14 +281,15 @@ def test_s1_an_unreachable_database_burns_no_attempt(
 @pytest.mark.usefixtures("most")
 def test_s1_an_unreachable_database_is_asked_ever_more_slowly(world: World, away: list[int]) -> None:
     away[0] = 8
-    saga = drain(begin(define(a=world.compensatable("inventory", retry=TWO))))
+    saga = drain(world.begin(a=world.compensatable("inventory", retry=TWO)))
     assert delays(saga, "a") == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30], abs=0.15)
 
 
 def test_s1_an_unreachable_database_waits_and_compensates_at_the_deadline(world: World, away: list[int]) -> None:
     away[0] = 10_000
-    trip = define(a=world.compensatable(), b=world.compensatable("inventory"), deadline=timedelta(minutes=3))
-    saga = drain(begin(trip))
+    saga = drain(
+        world.begin(a=world.compensatable(), b=world.compensatable("inventory"), deadline=timedelta(minutes=3))
+    )
     away[0] = 0
     assert (saga.state, states(saga), saga.cause["kind"]) == (
         "compensated",
@@ -313,12 +301,12 @@ def test_s1_an_unreachable_database_waits_and_compensates_at_the_deadline(world:
 
 
 def test_s1_a_definition_may_consist_of_its_pivot(world: World) -> None:
-    saga = drain(begin(define(p=Pivot(world.action()))))
+    saga = drain(world.begin(p=Pivot(world.action())))
     assert (saga.state, world.count(saga, "p")) == ("completed", 1)
 
 
 def test_failed_attempts_know_their_group_and_the_saga_its_most_attempts(world: World) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable(), pay=world.pivot()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable(), pay=world.pivot())
     world.will("b", RuntimeError("line 7 is busy"), RuntimeError("line 8 is busy"), TimeoutError("line 8 is busy"))
 
     found = drain(saga)

@@ -37,7 +37,7 @@ def test_s2_a_local_step_whose_statement_takes_too_long_is_rolled_back_and_tried
 ) -> None:
     using = participant or "default"
     world.will("a", lambda _step, proceed: (proceed(), sleep_in(using, 5)))
-    saga = begin(define(a=world.compensatable(participant, timeout=SHORT), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(participant, timeout=SHORT), b=world.compensatable())
     saga = work(saga)
     [attempt] = attempts(saga, "a")
     assert (attempt.outcome, attempt.effect) == ("retry", "none")
@@ -57,7 +57,7 @@ def test_s2_a_local_step_that_idles_too_long_is_rolled_back_and_tried_again(
         run_elsewhere(lambda: sleep_in("default", 0.4))
 
     world.will("a", idle)
-    saga = begin(define(a=world.compensatable(participant, timeout=SHORT), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(participant, timeout=SHORT), b=world.compensatable())
     saga = work(saga)
     [attempt] = attempts(saga, "a")
     assert attempt.outcome in ("retry", "unknown" if participant else "retry")
@@ -80,7 +80,7 @@ def test_s2_a_local_step_that_waits_for_a_lock_too_long_is_tried_again(world: Wo
         work(saga)
         done.set()
 
-    saga = begin(define(a=world.compensatable(timeout=SHORT)))
+    saga = world.begin(a=world.compensatable(timeout=SHORT))
     assert run_side_by_side([hold_lock, run]) == [None, None]
     [attempt] = attempts(saga, "a")
     assert (attempt.outcome, attempt.effect) == ("retry", "none")
@@ -99,7 +99,7 @@ def test_s2_the_limits_end_with_the_steps_transaction(world: World) -> None:
 
     before, inside = show(), []
     world.will("a", lambda _step, proceed: inside.append(show()) or proceed())
-    saga = drain(begin(define(a=world.compensatable(timeout=timedelta(seconds=7)))))
+    saga = drain(world.begin(a=world.compensatable(timeout=timedelta(seconds=7))))
     assert (saga.state, inside, show()) == ("completed", [["7s", "7s", "7s"]], before)
 
 
@@ -114,7 +114,7 @@ def test_s2_an_external_step_is_told_how_long_it_has(world: World) -> None:
     world.will("a", note, direction=COMPENSATION)
     world.will("b", *[Broken()] * 5)
     step = world.compensatable(external=True, timeout=timedelta(seconds=40), compensation_timeout=timedelta(seconds=80))
-    drain(begin(define(a=step, b=world.compensatable())))
+    drain(world.begin(a=step, b=world.compensatable()))
     assert [direction for direction, _ in left] == ["action", "compensation"]
     assert 39 < left[0][1] <= 40
     assert 79 < left[1][1] <= 80
@@ -128,7 +128,7 @@ def test_s2_remaining_is_never_negative() -> None:
 
 
 def test_s2_a_lease_lasts_the_time_out_and_a_margin(world: World) -> None:
-    saga = begin(define(a=world.compensatable(external=True, timeout=timedelta(seconds=40))))
+    saga = world.begin(a=world.compensatable(external=True, timeout=timedelta(seconds=40)))
     freeze(saga, "a", before_call=True)
     [attempt] = attempts(saga, "a")
     step = step_of(saga, "a")
@@ -139,7 +139,7 @@ def test_s2_a_lease_lasts_the_time_out_and_a_margin(world: World) -> None:
 
 
 def test_s2_a_lease_is_respected_to_its_end_and_not_beyond(world: World) -> None:
-    saga = begin(define(a=world.compensatable(external=True)))
+    saga = world.begin(a=world.compensatable(external=True))
     freeze(saga, "a", before_call=True)
     pass_time(timedelta(seconds=29))
     saga = work(saga, worker="second")
@@ -154,7 +154,7 @@ def test_s2_a_lease_is_respected_to_its_end_and_not_beyond(world: World) -> None
 @pytest.mark.parametrize("participant", [None, "inventory"])
 def test_s2_at_the_record_the_token_decides_and_not_the_clock(world: World, participant: str | None) -> None:
     world.will("a", lambda _step, proceed: pass_time(timedelta(minutes=10)) or proceed())
-    saga = work(begin(define(a=world.compensatable(participant, external=participant is None))))
+    saga = work(world.begin(a=world.compensatable(participant, external=participant is None)))
     assert (saga.state, outcomes_of(saga.pk, "a")) == ("completed", [Outcome.SUCCEEDED])
 
 
@@ -171,7 +171,7 @@ def test_s2_unknown_is_asked_again_with_the_same_key_and_input(world: World) -> 
 
 def test_s2_unknown_up_to_the_budget_is_compensated(world: World) -> None:
     world.will("a", *[Broken()] * 2)
-    saga = drain(begin(define(a=world.compensatable(external=True, retry=RetryPolicy(attempts=2)))))
+    saga = drain(world.begin(a=world.compensatable(external=True, retry=RetryPolicy(attempts=2))))
     assert (saga.state, outcomes_of(saga.pk, "a")) == ("compensated", [Outcome.UNKNOWN] * 2)
     assert world.called("a", COMPENSATION) == 1
 
@@ -182,7 +182,7 @@ def test_s2_a_frozen_local_worker_rolls_back_when_its_token_is_stale(world: Worl
         pass_time(timedelta(seconds=31))
         run_elsewhere(lambda: work(saga, worker="second"))
 
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     world.will("a", overtake)
     work(saga, worker="first")
     assert outcomes_of(saga.pk, "a")[0] is Outcome.RETRY
@@ -199,13 +199,13 @@ def test_s2_a_live_step_is_not_run_by_a_second_worker(world: World) -> None:
         looked.append(run_elsewhere(lambda: advance.advance(saga.pk, worker="second")))
         proceed()
 
-    saga = begin(define(a=world.compensatable(external=True)))
+    saga = world.begin(a=world.compensatable(external=True))
     world.will("a", look)
     work(saga)
     assert (looked, world.called("a"), read(saga.pk).state) == ([0], 1, "completed")
 
 
 def test_s2_who_ran_it_is_kept_with_the_attempt(world: World) -> None:
-    saga = work(begin(define(a=world.compensatable())), worker="host:42")
+    saga = work(world.begin(a=world.compensatable()), worker="host:42")
     assert attempts(saga, "a")[0].worker == "host:42"
     assert told(saga, "step_claimed")[0].data == {"attempt": 1, "worker": "host:42"}

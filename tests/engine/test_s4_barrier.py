@@ -16,7 +16,7 @@ from sagas.participants import barrier
 from sagas.testing import drain, outcomes_of
 
 from .frozen import freeze, lose_lease
-from .world import ACTION, COMPENSATION, OPERATOR, REASON, Broken, Refused, World, begin, define, states, step_of
+from .world import ACTION, COMPENSATION, OPERATOR, REASON, Broken, Refused, World, states, step_of
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -27,7 +27,7 @@ def apart(world: World, inventory_apart: str) -> Callable[..., Saga]:
 
     def start(*, external: bool = False, **options: Any) -> Saga:
         step = world.compensatable("inventory", external=external, **options)
-        return begin(define(a=world.compensatable(), b=step, c=world.compensatable()))
+        return world.begin(a=world.compensatable(), b=step, c=world.compensatable())
 
     return start
 

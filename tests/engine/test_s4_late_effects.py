@@ -14,21 +14,7 @@ from sagas.operators import operations
 from sagas.testing import drain, effect_of, find_violations, outcomes_of, pass_time
 
 from .frozen import LEASE, freeze, lose_lease
-from .world import (
-    COMPENSATION,
-    EVIDENCE,
-    OPERATOR,
-    REASON,
-    Broken,
-    Refused,
-    World,
-    begin,
-    define,
-    states,
-    step_of,
-    told,
-    work,
-)
+from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, Broken, Refused, World, states, step_of, told, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -36,7 +22,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 @pytest.fixture
 def saga(world: World) -> Saga:
     """Start a saga whose second step is external."""
-    return begin(define(a=world.compensatable(), b=world.compensatable(external=True), c=world.compensatable()))
+    return world.begin(a=world.compensatable(), b=world.compensatable(external=True), c=world.compensatable())
 
 
 def test_s4_late_success_of_an_unknown_step_makes_it_succeeded(world: World, saga: Saga) -> None:
@@ -300,7 +286,7 @@ def test_s4_late_success_after_mark_compensated_reopens(world: World, saga: Saga
 @pytest.fixture
 def pivotal(world: World) -> Saga:
     """Start a saga with an external pivot."""
-    return begin(define(a=world.compensatable(), p=world.pivot(external=True), r=world.retriable()))
+    return world.begin(a=world.compensatable(), p=world.pivot(external=True), r=world.retriable())
 
 
 def test_s4_late_success_of_a_held_pivot_goes_on(world: World, pivotal: Saga) -> None:
@@ -349,7 +335,7 @@ def test_s4_late_success_of_a_pivot_marked_refused_is_held_for_a_person(
 
 
 def test_s4_a_compensation_that_was_live_when_the_pivot_succeeded_late_is_watched(world: World) -> None:
-    saga = begin(define(a=world.compensatable(external=True), p=world.pivot(external=True)))
+    saga = world.begin(a=world.compensatable(external=True), p=world.pivot(external=True))
     frozen = freeze(saga, "p", before_call=True)
     lose_lease(saga)
     mark_refused(saga, "p")

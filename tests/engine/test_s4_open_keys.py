@@ -14,20 +14,7 @@ from sagas.operators import operations
 from sagas.testing import drain, pass_time
 
 from .frozen import LEASE, freeze, lose_lease
-from .world import (
-    ACTION,
-    COMPENSATION,
-    OPERATOR,
-    REASON,
-    Broken,
-    Refused,
-    World,
-    attempts,
-    begin,
-    define,
-    step_of,
-    work,
-)
+from .world import ACTION, COMPENSATION, OPERATOR, REASON, Broken, Refused, World, attempts, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -40,7 +27,7 @@ def test_s4_settle_repeats_the_action_under_its_key_and_undoes_what_it_shows(wor
         asked.append((step.settle(), step.provider_key, step.key))
         proceed()
 
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     frozen = freeze(saga, "a", before_call=True)
     world.will("a", undo, direction=COMPENSATION)
     operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
@@ -66,7 +53,7 @@ def test_s4_settle_belongs_into_the_compensation_of_an_external_step(world: Worl
 
     world.will("a", ask)
     world.will("b", ask)
-    saga = begin(define(a=world.compensatable(), b=world.compensatable(external=True)))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable(external=True))
     saga = drain(saga)
     assert (saga.state, errors) == ("completed", ["SagaError", "SagaError"])
 
@@ -81,7 +68,7 @@ def verifying(request: pytest.FixtureRequest, world: World, inventory_apart: str
 
     def start() -> Saga:
         step = world.compensatable(request.param, external=True, verify_after=VERIFY)
-        return begin(define(a=step, b=world.compensatable()))
+        return world.begin(a=step, b=world.compensatable())
 
     return start
 

@@ -14,21 +14,7 @@ from sagas.operators import operations
 from sagas.testing import drain, pass_time
 from sagas.testing.drain import read
 
-from .world import (
-    COMPENSATION,
-    EVIDENCE,
-    OPERATOR,
-    REASON,
-    Refused,
-    World,
-    attempts,
-    begin,
-    define,
-    states,
-    step_of,
-    told,
-    work,
-)
+from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, Refused, World, attempts, states, step_of, told, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -36,10 +22,9 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 @pytest.fixture
 def saga(world: World) -> Saga:
     """Start a saga with an external pivot between a compensatable and a retriable step."""
-    trip = define(
+    return world.begin(
         a=world.compensatable(), p=world.pivot(external=True), r=world.retriable(), deadline=timedelta(minutes=10)
     )
-    return begin(trip)
 
 
 @pytest.fixture
@@ -109,7 +94,7 @@ def test_s5_a_pivot_refused_after_unknown_is_held(world: World, saga: Saga) -> N
 
 def test_s5_a_pivot_refused_for_its_whole_key_after_unknown_compensates(world: World) -> None:
     world.will("p", OutcomeUnknown(), Refused())
-    saga = drain(begin(define(a=world.compensatable(), p=world.pivot(external=True, refusal_settles=True))))
+    saga = drain(world.begin(a=world.compensatable(), p=world.pivot(external=True, refusal_settles=True)))
     assert (saga.state, states(saga)["p"]) == ("compensated", "refused")
 
 
@@ -127,8 +112,7 @@ def test_s5_nothing_is_compensated_after_the_pivot(world: World, saga: Saga) -> 
 
 def test_s5_a_retriable_step_that_refuses_is_held_as_a_contract_violation(world: World) -> None:
     world.will("r", Refused("never"))
-    trip = define(p=world.pivot(), r=world.retriable(refuses_on=[Refused]), s=world.retriable())
-    saga = drain(begin(trip))
+    saga = drain(world.begin(p=world.pivot(), r=world.retriable(refuses_on=[Refused]), s=world.retriable()))
     step = step_of(saga, "r")
     assert (saga.state, step.state, step.hold, saga.due_at) == ("running", "refused", Hold.CONTRACT_VIOLATION, None)
     assert world.called("s") == 0
@@ -136,13 +120,13 @@ def test_s5_a_retriable_step_that_refuses_is_held_as_a_contract_violation(world:
 
 def test_s5_a_retriable_step_that_refuses_undeclared_is_retried(world: World) -> None:
     world.will("r", Refused("for now"))
-    saga = drain(begin(define(p=world.pivot(), r=world.retriable())))
+    saga = drain(world.begin(p=world.pivot(), r=world.retriable()))
     assert (saga.state, world.called("r")) == ("completed", 2)
 
 
 def violated(world: World) -> Saga:
     world.will("r", Refused("never"))
-    return drain(begin(define(p=world.pivot(), r=world.retriable(refuses_on=[Refused]), s=world.retriable())))
+    return drain(world.begin(p=world.pivot(), r=world.retriable(refuses_on=[Refused]), s=world.retriable()))
 
 
 def moves_of(saga: Saga, step: str) -> list[str]:

@@ -50,7 +50,7 @@ def test_s6_steps_run_side_by_side_when_workers_are_free(world: World, external:
 
     world.will("x", meet_the_other)
     world.will("y", meet_the_other)
-    saga = begin(define(g=group_of(world, "x", "y", external=external), z=world.compensatable()))
+    saga = world.begin(g=group_of(world, "x", "y", external=external), z=world.compensatable())
     counts = run_side_by_side([lambda: advance.advance(saga.pk), lambda: advance.advance(saga.pk)])
     saga = read(saga.pk)
     assert (saga.state, sum(counts)) == ("completed", 3)
@@ -65,14 +65,14 @@ def test_s6_on_entry_one_step_is_claimed_and_the_others_are_woken(
     seen: list[tuple[dict[str, str], list[str]]] = []
     group = Parallel(x=world.compensatable(), y=world.compensatable(queue="slow"), z=world.compensatable())
     world.will("x", lambda _step, proceed: (seen.append((states(saga), list(woken))), proceed())[1])
-    saga = begin(define(a=world.compensatable(), g=group))
+    saga = world.begin(a=world.compensatable(), g=group)
     woken.clear()
     advance.advance(saga.pk)
     assert seen == [({"a": "succeeded", "x": "running", "y": "pending", "z": "pending"}, ["slow", "sagas"])]
 
 
 def test_s6_the_rest_of_a_group_stays_due_at_once(world: World) -> None:
-    saga = begin(define(g=group_of(world, "x", "y", external=True)))
+    saga = world.begin(g=group_of(world, "x", "y", external=True))
     freeze(saga, "x", before_call=True)
     found = read(saga.pk)
     assert found.due_at < step_of(saga, "x").lease_until - timedelta(seconds=20)
@@ -114,14 +114,14 @@ def test_s6_the_last_two_compensations_finishing_together_go_on_exactly_once(wor
 
 
 def test_s6_a_passed_group_may_hold_skipped_steps(world: World) -> None:
-    saga = begin(define(g=group_of(world, "x", "y"), z=world.compensatable()))
+    saga = world.begin(g=group_of(world, "x", "y"), z=world.compensatable())
     operations.skip_step(saga.pk, actor=OPERATOR, reason=REASON, step="y")
     saga = work(saga)
     assert (saga.state, states(saga)) == ("completed", {"x": "succeeded", "y": "skipped", "z": "succeeded"})
 
 
 def test_s6_the_first_definite_failure_turns_the_saga_back_in_the_same_write(world: World) -> None:
-    saga = begin(define(a=world.compensatable(), g=group_of(world, "v", "w", "x", "y", "z", external=True)))
+    saga = world.begin(a=world.compensatable(), g=group_of(world, "v", "w", "x", "y", "z", external=True))
     world.will("v", RetryLater(after=60))
     world.will("w", OutcomeUnknown())
     live = freeze(saga, "x")
@@ -170,7 +170,7 @@ def test_s6_the_first_definite_failure_turns_the_saga_back_in_the_same_write(wor
 def test_s6_a_live_sibling_of_a_failure_is_recorded_and_never_asked_again(
     world: World, ending: Exception | None, state: str, undone: int
 ) -> None:
-    saga = begin(define(g=group_of(world, "x", "y", external=True)))
+    saga = world.begin(g=group_of(world, "x", "y", external=True))
     world.will("x", ending)
     live = freeze(saga, "x")
     world.will("y", Refused())
@@ -202,7 +202,7 @@ def test_s6_an_abort_in_the_middle_of_a_group_claims_nothing_more(
     world: World, turn: Callable[[Saga], None], kind: str
 ) -> None:
     group = group_of(world, "w", "x", "y", "z", external=True)
-    saga = begin(define(a=world.compensatable(), g=group, deadline=timedelta(seconds=15)))
+    saga = world.begin(a=world.compensatable(), g=group, deadline=timedelta(seconds=15))
     world.will("w", RetryLater(after=600))
     world.will("x", OutcomeUnknown())
     live = freeze(saga, "y", before_call=True)
@@ -218,7 +218,7 @@ def test_s6_an_abort_in_the_middle_of_a_group_claims_nothing_more(
 
 
 def test_s6_a_held_sibling_does_not_stop_the_others(world: World) -> None:
-    saga = begin(define(g=group_of(world, "x", "y"), z=world.compensatable()))
+    saga = world.begin(g=group_of(world, "x", "y"), z=world.compensatable())
     world.will("x", Misconfigured("no key"))
     saga = drain(saga)
     assert (states(saga), saga.state) == ({"x": "waiting", "y": "succeeded", "z": "pending"}, "running")
@@ -228,7 +228,7 @@ def test_s6_a_held_sibling_does_not_stop_the_others(world: World) -> None:
 
 def test_s6_a_deadline_beside_a_held_sibling_claims_nothing_more(world: World) -> None:
     group = group_of(world, "w", "x", "y", "z", external=True)
-    saga = begin(define(g=group, deadline=timedelta(seconds=15)))
+    saga = world.begin(g=group, deadline=timedelta(seconds=15))
     world.will("w", Misconfigured("no key"))
     world.will("x", RetryLater(after=600))
     live = freeze(saga, "y", before_call=True)

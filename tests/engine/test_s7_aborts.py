@@ -16,21 +16,7 @@ from sagas.testing import drain, find_violations, pass_time
 from sagas.testing.drain import read
 
 from .frozen import freeze
-from .world import (
-    COMPENSATION,
-    EVIDENCE,
-    OPERATOR,
-    REASON,
-    Refused,
-    World,
-    attempts,
-    begin,
-    define,
-    states,
-    step_of,
-    told,
-    work,
-)
+from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, Refused, World, attempts, states, step_of, told, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 DEADLINE = timedelta(minutes=10)
@@ -40,10 +26,9 @@ BEYOND = DEADLINE + timedelta(seconds=1)
 @pytest.fixture
 def saga(world: World) -> Saga:
     """Start a saga with a deadline and an external pivot in the middle."""
-    trip = define(
+    return world.begin(
         a=world.compensatable(external=True), p=world.pivot(external=True), r=world.retriable(), deadline=DEADLINE
     )
-    return begin(trip)
 
 
 def cancel(saga: Saga) -> None:
@@ -263,7 +248,7 @@ def test_s7_a_cancel_on_a_paused_saga_is_remembered(world: World, saga: Saga) ->
 
 
 def test_s7_an_abort_of_a_paused_saga_is_granted_although_its_last_step_has_ended(world: World, abort: Any) -> None:
-    saga = begin(define(a=world.compensatable(external=True), deadline=DEADLINE))
+    saga = world.begin(a=world.compensatable(external=True), deadline=DEADLINE)
     frozen = freeze(saga, "a")
     operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
     abort(saga)
@@ -325,7 +310,7 @@ def test_s7_a_saga_that_compensates_cannot_be_cancelled(world: World, saga: Saga
 
 
 def test_s7_a_saga_without_pivot_can_be_cancelled_to_its_last_step(world: World) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     world.will("b", RetryLater(after=60))
     work(saga)
     cancel(saga)
@@ -342,10 +327,9 @@ def test_s7_the_abort_is_told_with_who_and_why(world: World, saga: Saga) -> None
 
 
 def test_s7_a_budget_spent_by_the_pivot_beside_an_abort_compensates_once(world: World, saga: Saga) -> None:
-    trip = define(
+    other = world.begin(
         "other", a=world.compensatable(), p=world.pivot(external=True, retry=RetryPolicy(attempts=1)), deadline=DEADLINE
     )
-    other = begin(trip)
     world.will("p", RetryLater())
     frozen = freeze(other, "p")
     cancel(other)

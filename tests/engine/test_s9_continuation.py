@@ -42,7 +42,7 @@ def wakeups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, str]]:
 
 
 def test_s9_one_task_runs_every_step(world: World, wakeups: list[Any]) -> None:
-    saga = begin(define(**{name: world.compensatable() for name in "abcde"}))
+    saga = world.begin(**{name: world.compensatable() for name in "abcde"})
     wakeups.clear()
     assert engine.advance(saga.pk) == 5
     assert (read(saga.pk).state, wakeups) == ("completed", [])
@@ -61,8 +61,7 @@ def test_s9_a_start_wakes_after_the_commit_for_the_queue_of_the_first_step(
 
 
 def test_s9_a_step_of_another_queue_is_recorded_up_to_and_woken(world: World, wakeups: list[Any]) -> None:
-    trip = define(a=world.compensatable(), b=world.compensatable(queue="slow"), c=world.compensatable())
-    saga = begin(trip)
+    saga = world.begin(a=world.compensatable(), b=world.compensatable(queue="slow"), c=world.compensatable())
     wakeups.clear()
     assert engine.advance(saga.pk, queues=frozenset({"sagas"})) == 1
     assert (states(saga), wakeups) == ({"a": "succeeded", "b": "pending", "c": "pending"}, [(saga.pk, "slow")])
@@ -78,7 +77,7 @@ def test_s9_a_step_of_another_queue_is_recorded_up_to_and_woken(world: World, wa
 def test_s9_a_worker_of_another_queue_moves_nothing_and_keeps_the_place_in_line(
     world: World, wakeups: list[Any]
 ) -> None:
-    saga = begin(define(a=world.compensatable(queue="slow")))
+    saga = world.begin(a=world.compensatable(queue="slow"))
     due_at = saga.due_at
     for _ in range(3):
         assert engine.advance(saga.pk, queues=frozenset({"sagas"})) == 0
@@ -87,8 +86,7 @@ def test_s9_a_worker_of_another_queue_moves_nothing_and_keeps_the_place_in_line(
 
 
 def test_s9_compensations_run_on_the_queue_of_their_step(world: World, wakeups: list[Any]) -> None:
-    trip = define(a=world.compensatable(queue="slow"), b=world.compensatable())
-    saga = begin(trip)
+    saga = world.begin(a=world.compensatable(queue="slow"), b=world.compensatable())
     engine.advance(saga.pk, queues=frozenset({"slow"}))
     world.will("b", Refused())
     wakeups.clear()
@@ -110,7 +108,7 @@ def test_s9_when_its_time_slice_is_spent_a_task_records_without_claiming_and_sen
         ahead[0] += slice_seconds
         proceed()
 
-    saga = begin(define(a=world.compensatable(), b=world.compensatable(), c=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable(), c=world.compensatable())
     world.will("b", take_long)
     wakeups.clear()
     assert engine.advance(saga.pk) == 2
@@ -122,7 +120,7 @@ def test_s9_when_its_time_slice_is_spent_a_task_records_without_claiming_and_sen
 def test_s9_when_the_worker_shuts_down_a_task_records_without_claiming_and_sends_a_wakeup(
     world: World, wakeups: list[Any]
 ) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     wakeups.clear()
     assert engine.advance(saga.pk, should_stop=lambda: world.called("a") == 1) == 1
     assert (states(saga), wakeups) == ({"a": "succeeded", "b": "pending"}, [(saga.pk, "sagas")])
@@ -137,7 +135,7 @@ def test_s9_a_wake_for_nobody_is_ignored(world: World) -> None:
 
 
 def test_s9_a_wakeup_too_many_changes_nothing(world: World) -> None:
-    saga = drain(begin(define(a=world.compensatable())))
+    saga = drain(world.begin(a=world.compensatable()))
     before = (saga.updated_at, saga.revision, saga.history_count)
     assert [engine.advance(saga.pk) for _ in range(3)] == [0, 0, 0]
     saga = read(saga.pk)
@@ -146,7 +144,7 @@ def test_s9_a_wakeup_too_many_changes_nothing(world: World) -> None:
 
 def test_s9_a_wakeup_too_early_changes_nothing(world: World) -> None:
     world.will("a", RetryLater(after=60))
-    saga = work(begin(define(a=world.compensatable())))
+    saga = work(world.begin(a=world.compensatable()))
     before = (saga.updated_at, saga.due_at, saga.revision)
     saga = work(saga)
     assert ((saga.updated_at, saga.due_at, saga.revision), world.called("a")) == (before, 1)
@@ -156,7 +154,7 @@ def test_s9_an_action_of_a_person_wakes_what_it_makes_due(
     world: World, wakeups: list[Any], django_capture_on_commit_callbacks: Any
 ) -> None:
     world.will("a", RetryLater(after=60))
-    saga = work(begin(define(a=world.compensatable(queue="slow"))))
+    saga = work(world.begin(a=world.compensatable(queue="slow")))
     wakeups.clear()
     with django_capture_on_commit_callbacks(execute=True):
         operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)
@@ -194,7 +192,7 @@ def test_s9_the_sweep_finds_what_is_due_and_nothing_else(world: World, trip: Any
 
 
 def test_s9_the_sweep_finds_a_passed_deadline_of_a_held_saga(world: World) -> None:
-    saga = begin(define(a=world.compensatable(), deadline=timedelta(minutes=1)))
+    saga = world.begin(a=world.compensatable(), deadline=timedelta(minutes=1))
     operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
     pass_time(timedelta(seconds=59))
     assert due_ids() == []
@@ -230,14 +228,14 @@ def test_s9_the_page_of_the_setting_is_the_default(trip: Any, settings: Any) -> 
 
 
 def test_s9_the_sweep_wakes_the_queue_of_what_is_due(world: World, wakeups: list[Any]) -> None:
-    saga = begin(define(a=world.compensatable(queue="slow")))
+    saga = world.begin(a=world.compensatable(queue="slow"))
     wakeups.clear()
     assert sweeper.wake_due() == 1
     assert wakeups == [(saga.pk, "slow")]
 
 
 def test_s9_the_sweep_wakes_the_common_queue_for_one_that_other_code_names(world: World, wakeups: list[Any]) -> None:
-    saga = begin(define(a=world.compensatable(queue="slow")))
+    saga = world.begin(a=world.compensatable(queue="slow"))
     registry.forget("trip", 1)
     wakeups.clear()
     assert sweeper.wake_due() == 1
@@ -251,7 +249,7 @@ def test_s9_the_sweep_wakes_the_common_queue_for_one_that_other_code_names(world
 
 
 def test_s9_the_sweep_may_be_limited_to_queues(world: World, trip: Any) -> None:
-    slow = begin(define("slow", a=world.compensatable(queue="slow")))
+    slow = world.begin("slow", a=world.compensatable(queue="slow"))
     fast = begin(trip)
     assert due_ids(queues=["slow"]) == [slow.pk]
     assert due_ids(queues=["sagas", "slow"]) == [fast.pk]

@@ -18,7 +18,7 @@ from sagas.models import Saga, SagaAttempt
 from sagas.testing import drain, faults
 from sagas.testing.drain import read
 
-from .world import Broken, World, begin, define
+from .world import Broken, World
 
 DATABASES = "__all__"
 SENDING = {"WAKEUP": "celery"}
@@ -42,7 +42,7 @@ def bells() -> list[threading.Thread]:
 def test_s9_eager_a_saga_runs_when_its_start_is_committed_and_in_this_thread(world: World) -> None:
     before = bells()
     with transaction.atomic():
-        saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+        saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
         assert world.calls == []
 
     assert read(saga.pk).state == "completed"
@@ -57,7 +57,7 @@ def test_s9_eager_steps_of_other_queues_run_too_and_once(world: World, monkeypat
     real = engine.advance
     monkeypatch.setattr(engine, "advance", lambda saga_id, **who: looks.update([saga_id]) or real(saga_id, **who))
 
-    saga = begin(define(a=world.compensatable(), b=world.compensatable(queue="slow")))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable(queue="slow"))
 
     assert read(saga.pk).state == "completed"
     assert looks[saga.pk] == 1
@@ -81,7 +81,7 @@ def test_s9_eager_the_steps_of_a_group_run_one_after_the_other(world: World) -> 
     for name in "abc":
         world.will(name, note(name))
     steps = {name: world.compensatable(external=True) for name in "abc"}
-    saga = begin(define(group=Parallel(**steps)))
+    saga = world.begin(group=Parallel(**steps))
 
     assert read(saga.pk).state == "completed"
     assert deepest == [1, 1, 1]  # no step waits, with its time running, until others are done
@@ -92,12 +92,12 @@ def test_s9_eager_a_saga_that_a_step_starts_runs_after_that_step(world: World) -
     begun: list[Saga] = []
 
     def start_another(_context: Any, work: Any) -> Any:
-        begun.append(begin(define("other", a=world.compensatable())))
+        begun.append(world.begin("other", a=world.compensatable()))
         assert read(begun[0].pk).state == "pending"
         return work()
 
     world.will("a", start_another)
-    saga = begin(define(a=world.compensatable(external=True)))
+    saga = world.begin(a=world.compensatable(external=True))
 
     assert [read(pk).state for pk in (saga.pk, begun[0].pk)] == ["completed", "completed"]
 
@@ -105,7 +105,7 @@ def test_s9_eager_a_saga_that_a_step_starts_runs_after_that_step(world: World) -
 @commits
 def test_s9_eager_what_is_due_later_waits_for_whoever_drains(world: World) -> None:
     world.will("a", Broken("not now"))
-    saga = begin(define(a=world.compensatable(external=True)))
+    saga = world.begin(a=world.compensatable(external=True))
     assert read(saga.pk).state == "running"
 
     assert drain(saga).state == "completed"
@@ -116,7 +116,7 @@ def test_s9_eager_what_is_due_later_waits_for_whoever_drains(world: World) -> No
 def test_s9_eager_a_crash_is_no_error_of_who_sent(world: World) -> None:
     with faults() as planted:
         planted.crash_before("a")
-        saga = begin(define(a=world.compensatable()))
+        saga = world.begin(a=world.compensatable())
         assert drain(saga).state == "completed"
 
 
@@ -129,7 +129,7 @@ def test_s9_eager_nothing_that_a_step_raises_comes_out_of_a_wakeup(
         raise error
 
     monkeypatch.setattr(engine, "advance", advance)
-    saga = begin(define(a=world.compensatable()))
+    saga = world.begin(a=world.compensatable())
     monkeypatch.undo()
     assert eager._waiting.wakeups is None
 
@@ -142,7 +142,7 @@ def test_s9_eager_ctrl_c_ends_what_it_should(world: World, monkeypatch: pytest.M
     def advance(*_: object, **__: object) -> int:
         raise KeyboardInterrupt
 
-    saga = drain(begin(define(a=world.compensatable())))
+    saga = drain(world.begin(a=world.compensatable()))
     monkeypatch.setattr(engine, "advance", advance)
     with pytest.raises(KeyboardInterrupt):
         wakeup.send(saga.pk)
@@ -152,7 +152,7 @@ def test_s9_eager_ctrl_c_ends_what_it_should(world: World, monkeypatch: pytest.M
 @commits
 def test_s9_eager_a_wake_inside_a_transaction_is_left_to_the_sweep(world: World) -> None:
     with transaction.atomic():
-        saga = begin(define(a=world.compensatable()))
+        saga = world.begin(a=world.compensatable())
         wakeup.send(saga.pk)
         assert read(saga.pk).state == "pending"
     assert read(saga.pk).state == "completed"  # by the wake-up after the commit
@@ -163,7 +163,7 @@ def test_s9_a_change_of_the_setting_is_obeyed_at_once(world: World, monkeypatch:
     woken: list[Any] = []
     monkeypatch.setattr(wakeup._sender, "put", woken.append)
     current_app.conf.task_always_eager = False
-    saga = begin(define(a=world.compensatable()))
+    saga = world.begin(a=world.compensatable())
     assert woken == [(saga.pk, "sagas")]
     current_app.conf.task_always_eager = True
 
@@ -176,10 +176,10 @@ def test_s9_a_change_of_the_setting_is_obeyed_at_once(world: World, monkeypatch:
 def test_s9_eager_in_a_test_that_rolls_back_callbacks_are_the_test_s_own(
     world: World, django_capture_on_commit_callbacks: Any
 ) -> None:
-    saga = begin(define(a=world.compensatable()))
+    saga = world.begin(a=world.compensatable())
     assert read(saga.pk).state == "pending"
 
     with django_capture_on_commit_callbacks(execute=True):
-        other = begin(define("other", a=world.compensatable()))
+        other = world.begin("other", a=world.compensatable())
         assert read(other.pk).state == "pending"
     assert (read(saga.pk).state, read(other.pk).state) == ("pending", "completed")

@@ -36,7 +36,7 @@ from .side_by_side import PATIENCE_SECONDS
 from .test_alerts import HOOK, QUIET
 from .test_s9_worker import sweeping as sweeping_worker  # noqa: F401 - a fixture
 from .test_s9_worker import wait_until
-from .world import World, begin, define
+from .world import World
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
@@ -60,7 +60,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, saga_id: object, error: BaseExceptio
 def test_s9_a_stray_exception_of_one_saga_does_not_keep_others_from_being_run(
     world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    first, second = (begin(define(a=world.compensatable())) for _ in range(2))
+    first, second = (world.begin(a=world.compensatable()) for _ in range(2))
     poison(monkeypatch, first.pk, error)
 
     assert sweeper.run_due() == 2
@@ -75,7 +75,7 @@ def test_s9_a_stray_exception_of_one_saga_does_not_keep_others_from_being_run(
 def test_s9_who_wants_the_process_to_end_is_heard(
     world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException, run: Callable[[], object]
 ) -> None:
-    poison(monkeypatch, begin(define(a=world.compensatable())).pk, error)
+    poison(monkeypatch, world.begin(a=world.compensatable()).pk, error)
 
     with pytest.raises(type(error)):
         run()
@@ -84,7 +84,7 @@ def test_s9_who_wants_the_process_to_end_is_heard(
 def test_s9_what_was_woken_just_now_survives_a_stray_exception_too(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = (begin(define(a=world.compensatable())) for _ in range(2))
+    first, second = (world.begin(a=world.compensatable()) for _ in range(2))
     assert len(sweeper.claim_due()) == 2  # as if they had been woken
     poison(monkeypatch, first.pk, asyncio.CancelledError())
 
@@ -285,7 +285,7 @@ def test_s9_a_worker_that_runs_what_is_due_runs_it(
 ) -> None:
     monkeypatch.setattr(lifecycle, "_stop", threading.Event())
     settings.SAGAS = {"WAKEUP": "none", "SWEEP_RUNS": True}
-    ours, theirs = begin(define(a=world.compensatable())), begin(define("other", a=world.compensatable(queue="slow")))
+    ours, theirs = world.begin(a=world.compensatable()), world.begin("other", a=world.compensatable(queue="slow"))
 
     monkeypatch.setattr(lifecycle, "served_queues", lambda: frozenset({"sagas"}))
     lifecycle._sweep_once()

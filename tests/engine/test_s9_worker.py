@@ -15,7 +15,7 @@ from sagas.models import SagaWorker
 from sagas.worker import lifecycle, sweeper
 
 from .test_s9_wakeup import in_child
-from .world import World, begin, define
+from .world import World
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 PATIENCE_SECONDS = 30
@@ -48,7 +48,7 @@ def sweeping(settings: Any) -> Iterator[None]:
 def test_s9_a_worker_sweeps_and_beats_until_it_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[Any] = []
     monkeypatch.setattr(wakeup, "send", lambda saga_id, queue="": woken.append(saga_id))
-    saga = begin(define(a=world.compensatable()))
+    saga = world.begin(a=world.compensatable())
     wait_until(lambda: woken.count(saga.pk) >= 3)  # on and on, while nobody comes
     wait_until(lambda: SagaWorker.objects.filter(name=sweeper.worker_name(), last_found=1).exists())
     lifecycle._stop_sweeping()

@@ -88,7 +88,7 @@ def test_as_stored_is_what_jsonb_gives_back(value: Any) -> None:
 @pytest.mark.parametrize("result", [{"seats": {1: "A"}}, {1: "a", "1": "b"}, {"a": {None: 1}}])
 def test_keys_that_are_no_texts_are_refused(world: World, result: Any) -> None:
     world.will("a", result)
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     work(saga)
     step = step_of(saga, "a")
     assert (step.hold, step.result) == (Hold.MISCONFIGURED, None)
@@ -101,7 +101,7 @@ def test_a_result_600_deep_is_misconfigured_and_the_provider_is_called_once(worl
     for _ in range(600):
         deep = {"k": deep}
     world.will("a", deep)
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     drain(saga)
     step = step_of(saga, "a")
     assert (step.hold, world.called("a"), world.count(saga, "a")) == (Hold.MISCONFIGURED, 1, 1)

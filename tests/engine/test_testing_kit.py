@@ -29,7 +29,7 @@ from sagas.testing import (
 )
 
 from .frozen import freeze
-from .world import COMPENSATION, Call, Refused, World, begin, define, states, step_of, work
+from .world import COMPENSATION, Call, Refused, World, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -37,27 +37,27 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 def test_drain_ends_at_a_closed_saga_and_puts_the_clock_back(world: World) -> None:
     world.will("a", RetryLater(after=600))
     before = clock.shift_seconds()
-    saga = drain(begin(define(a=world.compensatable())))
+    saga = drain(world.begin(a=world.compensatable()))
     assert (saga.state, clock.shift_seconds()) == ("completed", before)
 
 
 @pytest.mark.parametrize(("minutes", "state"), [(9, "running"), (11, "completed")])
 def test_drain_has_the_patience_it_is_given(world: World, minutes: int, state: str) -> None:
     world.will("a", RetryLater(after=600))
-    assert drain(begin(define(a=world.compensatable())), patience=timedelta(minutes=minutes)).state == state
+    assert drain(world.begin(a=world.compensatable()), patience=timedelta(minutes=minutes)).state == state
 
 
 def test_drain_gives_up_on_a_saga_that_goes_round_in_circles(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["sagas.testing.drain"], "MAX_LOOKS", 5)  # the package's name is the function
     world.will("a", *[InProgress(poll_after=1)] * 50)
-    saga = begin(define(a=world.compensatable(external=True)))
+    saga = world.begin(a=world.compensatable(external=True))
     with pytest.raises(NotDrained, match=str(saga.pk)):
         drain(saga)
     assert clock.shift_seconds() == 0.0
 
 
 def test_a_planted_fault_that_is_never_reached_fails_the_test(world: World) -> None:
-    saga = begin(define(a=world.compensatable()))
+    saga = world.begin(a=world.compensatable())
     with pytest.raises(AssertionError, match="z"), faults() as fault:  # noqa: PT012
         fault.refuse("z", Refused())
         drain(saga)
@@ -65,7 +65,7 @@ def test_a_planted_fault_that_is_never_reached_fails_the_test(world: World) -> N
 
 
 def test_a_planted_fault_acts_as_often_as_it_was_told(world: World) -> None:
-    saga = begin(define(a=world.compensatable(external=True)))
+    saga = world.begin(a=world.compensatable(external=True))
     with faults() as fault:
         fault.lose_answer("a", times=2)
         saga = drain(saga)
@@ -74,7 +74,7 @@ def test_a_planted_fault_acts_as_often_as_it_was_told(world: World) -> None:
 
 
 def test_faults_may_be_planted_on_the_way_back(world: World) -> None:
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     with faults() as fault:
         fault.refuse("b", Refused())
         fault.crash_after("a", direction=COMPENSATION)
@@ -84,7 +84,7 @@ def test_faults_may_be_planted_on_the_way_back(world: World) -> None:
 
 def test_time_may_pass_and_something_happen_around_a_function(world: World) -> None:
     seen: list[str] = []
-    saga = begin(define(a=world.compensatable(external=True)))
+    saga = world.begin(a=world.compensatable(external=True))
     with faults() as fault:
         fault.delay("a", timedelta(minutes=1), meanwhile=lambda: seen.append(states(saga)["a"]))
         work(saga)
@@ -93,7 +93,7 @@ def test_time_may_pass_and_something_happen_around_a_function(world: World) -> N
 
 
 def test_a_transcript_is_compared_without_blank_lines_and_indentation(world: World) -> None:
-    saga = drain(begin(define(a=world.compensatable())))
+    saga = drain(world.begin(a=world.compensatable()))
     assert_transcript(
         saga,
         """
@@ -140,7 +140,7 @@ LIES: dict[str, tuple[str, str]] = {
 def test_the_check_of_the_invariants_sees(world: World, lie: str) -> None:
     sql, invariant = LIES[lie]
     world.will("b", RetryLater(after=60))
-    saga = work(begin(define(a=world.compensatable(), b=world.compensatable())))
+    saga = work(world.begin(a=world.compensatable(), b=world.compensatable()))
     assert find_violations(saga.pk) == []
     with transaction.atomic():
         with connection.cursor() as cursor:
@@ -155,7 +155,7 @@ def test_the_check_of_the_invariants_sees(world: World, lie: str) -> None:
 def test_the_check_of_the_invariants_sees_a_step_undone_out_of_order(world: World) -> None:
     world.will("b", RetryLater(after=60), direction=COMPENSATION)
     world.will("c", Refused())
-    saga = work(begin(define(a=world.compensatable(), b=world.compensatable(), c=world.compensatable())))
+    saga = work(world.begin(a=world.compensatable(), b=world.compensatable(), c=world.compensatable()))
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(
@@ -174,7 +174,7 @@ def test_the_check_of_the_invariants_knows_no_stranger() -> None:
 
 
 def test_the_effect_of_a_live_step_is_maybe(world: World) -> None:
-    saga = begin(define(a=world.compensatable(external=True)))
+    saga = world.begin(a=world.compensatable(external=True))
     freeze(saga, "a", before_call=True)
     assert effect_of(saga.pk, "a").value == "maybe"
     assert outcomes_of(saga.pk, "a") == [None]
@@ -182,7 +182,7 @@ def test_the_effect_of_a_live_step_is_maybe(world: World) -> None:
 
 
 def test_time_that_lies_behind_is_not_gone_back_to(world: World) -> None:
-    saga: Any = begin(define(a=world.compensatable()))
+    saga: Any = world.begin(a=world.compensatable())
     pass_time(timedelta(minutes=5))
     pass_time(until_due=saga)
     assert clock.shift_seconds() == 300.0

@@ -103,7 +103,7 @@ def test_a_lease_lasts_as_long_in_either_of_the_hours_that_come_twice(
 ) -> None:
     set_clock(moment)
     seen: list[Any] = []
-    saga = begin(define(a=world.compensatable(external=True), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
 
     def look(step: Any, proceed: Any) -> None:
         row = step_of(step.saga_id, "a")
@@ -120,7 +120,7 @@ def test_a_lease_lasts_as_long_in_either_of_the_hours_that_come_twice(
 def test_what_looks_at_all_sagas_gets_the_moments_right(world: World, zone: str) -> None:
     moment = MOMENTS[0]
     set_clock(moment)
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     world.will("a", ValueError("once"))
     advance.advance(saga.pk)
     clock.move(timedelta(seconds=40))

@@ -12,7 +12,7 @@ import pytest
 from sagas.core.states import Effect, Outcome
 from sagas.testing import drain, effect_of, outcomes_of
 
-from .world import COMPENSATION, Refused, World, begin, define, step_of
+from .world import COMPENSATION, Refused, World, step_of
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
@@ -48,7 +48,7 @@ def test_unfinished_result_of_an_action_holds_the_saga(
     world: World, make: Callable[[], Any], options: dict[str, Any], effect: Effect
 ) -> None:
     world.will("a", lambda _step, _proceed: make())
-    saga = drain(begin(define(a=world.compensatable(**options), b=world.compensatable())))
+    saga = drain(world.begin(a=world.compensatable(**options), b=world.compensatable()))
 
     step = step_of(saga, "a")
     assert (saga.state, step.hold, saga.due_at) == ("running", "misconfigured", None)
@@ -62,7 +62,7 @@ def test_unfinished_result_of_an_action_holds_the_saga(
 def test_unfinished_result_of_a_compensation_holds_the_saga(world: World, options: dict[str, Any]) -> None:
     world.will("b", Refused())
     world.will("a", lambda _step, _proceed: act_later(), direction=COMPENSATION)
-    saga = drain(begin(define(a=world.compensatable(**options), b=world.compensatable())))
+    saga = drain(world.begin(a=world.compensatable(**options), b=world.compensatable()))
 
     assert (saga.state, step_of(saga, "a").hold) == ("compensating", "misconfigured")
     assert outcomes_of(saga.pk, "a", COMPENSATION) == [Outcome.MISCONFIGURED]
@@ -71,7 +71,7 @@ def test_unfinished_result_of_a_compensation_holds_the_saga(world: World, option
 
 def test_unfinished_result_in_a_participants_own_database_holds_the_saga(inventory_apart: str, world: World) -> None:
     world.will("a", lambda _step, _proceed: act_later())
-    saga = drain(begin(define(a=world.compensatable("inventory"), b=world.compensatable())))
+    saga = drain(world.begin(a=world.compensatable("inventory"), b=world.compensatable()))
 
     assert (saga.state, step_of(saga, "a").hold, world.called("a")) == ("running", "misconfigured", 1)
     assert effect_of(saga.pk, "a") is Effect.NONE

@@ -46,7 +46,7 @@ class StrangeText(Exception):
 @pytest.mark.parametrize("error", [ExitingText, Nameless, StrangeText])
 @pytest.mark.parametrize("external", [False, True])
 def test_an_error_that_cannot_be_read_is_an_outcome(world: World, error: type[Exception], external: bool) -> None:
-    saga = begin(define(a=world.compensatable(external=external), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(external=external), b=world.compensatable())
     world.will("a", error())
     assert advance.advance(saga.pk) == 1
     [attempt] = SagaAttempt.objects.filter(saga_id=saga.pk)
@@ -79,7 +79,7 @@ class RaisingName:
 def test_a_result_that_cannot_be_read_is_misconfigured_and_the_provider_is_called_once(
     world: World, result: Any, error_class: str
 ) -> None:
-    saga = begin(define(zero=world.compensatable(), a=world.compensatable(external=True), b=world.compensatable()))
+    saga = world.begin(zero=world.compensatable(), a=world.compensatable(external=True), b=world.compensatable())
     world.will("zero", {"password": "correct horse", "id": 1})
     world.will("a", result)
     drain(saga)

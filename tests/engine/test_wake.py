@@ -25,7 +25,7 @@ from sagas.testing.drain import read
 
 from .frozen import LEASE, freeze, lose_lease
 from .side_by_side import PATIENCE_SECONDS, run_elsewhere, run_side_by_side
-from .world import ACTION, COMPENSATION, OPERATOR, REASON, Refused, World, begin, define, step_of, told, work
+from .world import ACTION, COMPENSATION, OPERATOR, REASON, Refused, World, step_of, told, work
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
@@ -57,7 +57,7 @@ def wait_for_approval(world: World, saga: Saga) -> Callable[..., Any]:
 
 def start(world: World, **options: Any) -> Saga:
     """Start a saga whose first step waits for an approval."""
-    saga = begin(define(a=world.compensatable(**options), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(**options), b=world.compensatable())
     world.will("a", *[wait_for_approval(world, saga)] * 50)
     return saga
 
@@ -168,7 +168,7 @@ def test_no_wake_is_lost_however_it_meets_an_attempt(world: World, options: dict
 
 
 def test_wake_of_an_attempt_whose_worker_dies_is_kept_for_the_next_look(world: World) -> None:
-    saga = begin(define(a=world.compensatable(**EXTERNAL, retry=SLOW)))
+    saga = world.begin(a=world.compensatable(**EXTERNAL, retry=SLOW))
     freeze(saga, "a", before_call=True)
     assert wake(saga).marked == ("a",)
 
@@ -179,7 +179,7 @@ def test_wake_of_an_attempt_whose_worker_dies_is_kept_for_the_next_look(world: W
 
 
 def test_wake_after_the_lease_has_ended_notices_the_lost_worker(world: World) -> None:
-    saga = begin(define(a=world.compensatable(**EXTERNAL, retry=SLOW)))
+    saga = world.begin(a=world.compensatable(**EXTERNAL, retry=SLOW))
     freeze(saga, "a", before_call=True)
     pass_time(LEASE)
 
@@ -188,7 +188,7 @@ def test_wake_after_the_lease_has_ended_notices_the_lost_worker(world: World) ->
 
 
 def test_saga_that_is_abandoned_after_a_wake_keeps_no_mark(world: World) -> None:
-    saga = begin(define(a=world.compensatable(**EXTERNAL)))
+    saga = world.begin(a=world.compensatable(**EXTERNAL))
     freeze(saga, "a")
     wake(saga)
     pass_time(LEASE)
@@ -198,7 +198,7 @@ def test_saga_that_is_abandoned_after_a_wake_keeps_no_mark(world: World) -> None
 
 
 def test_step_that_waits_for_a_retry_is_tried_at_once_within_its_budget(world: World) -> None:
-    saga = begin(define(a=world.compensatable(**EXTERNAL, retry=RetryPolicy(attempts=2))))
+    saga = world.begin(a=world.compensatable(**EXTERNAL, retry=RetryPolicy(attempts=2)))
     world.will("a", RetryLater(after=3600), RetryLater(after=3600))
     work(saga)
     assert step_of(saga, "a").budget_used == 1
@@ -210,7 +210,7 @@ def test_step_that_waits_for_a_retry_is_tried_at_once_within_its_budget(world: W
 
 
 def test_only_the_step_that_is_named_is_woken(world: World) -> None:
-    saga = begin(define(g=Parallel(a=world.compensatable(), b=world.compensatable())))
+    saga = world.begin(g=Parallel(a=world.compensatable(), b=world.compensatable()))
     world.will("a", InProgress(poll_after=HOUR))
     world.will("b", InProgress(poll_after=HOUR))
     work(saga)
@@ -225,7 +225,7 @@ def test_only_the_step_that_is_named_is_woken(world: World) -> None:
 
 
 def test_compensation_in_progress_is_woken(world: World) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     world.will("b", Refused())
     world.will("a", InProgress(poll_after=HOUR), direction=COMPENSATION)
     assert work(saga).state == "compensating"
@@ -236,7 +236,7 @@ def test_compensation_in_progress_is_woken(world: World) -> None:
 
 @pytest.mark.parametrize("is_live", [False, True], ids=["waiting", "live"])
 def test_second_look_of_a_compensation_is_not_hurried(world: World, is_live: bool) -> None:
-    saga = begin(define(a=world.compensatable(**EXTERNAL, verify_after=HOUR), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(**EXTERNAL, verify_after=HOUR), b=world.compensatable())
     world.will("a", InProgress(), lambda _step, _proceed: None)
     world.will("b", Refused())
 
@@ -290,7 +290,7 @@ def test_step_not_reached_needs_nothing(world: World) -> None:
 
 @pytest.mark.parametrize("end", ["completed", "compensated", "abandoned"])
 def test_saga_that_is_over_says_so(world: World, end: str) -> None:
-    saga = begin(define(a=world.compensatable()))
+    saga = world.begin(a=world.compensatable())
     if end == "abandoned":
         operations.abandon(saga.pk, actor=OPERATOR, reason=REASON)
     else:
@@ -304,7 +304,7 @@ def test_saga_that_is_over_says_so(world: World, end: str) -> None:
 
 def test_held_step_stays_held(world: World) -> None:
     world.will("a", Misconfigured("no key"))
-    saga = work(begin(define(a=world.compensatable())))
+    saga = work(world.begin(a=world.compensatable()))
 
     result = wake(saga)
     assert (result.due, result.held, result.is_heard) == ((), ("a",), False)
@@ -358,7 +358,7 @@ def wakeups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_an_actor_or_a_reason_that_cannot_be_stored_is_refused_and_the_callers_rows_stay(
     world: World, named: str, text: Any
 ) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     with transaction.atomic():
         approve(saga)
         with pytest.raises(InputRefused, match=f"The {named} "):
@@ -367,7 +367,7 @@ def test_an_actor_or_a_reason_that_cannot_be_stored_is_refused_and_the_callers_r
 
 
 def test_a_transaction_begun_by_hand_is_not_dropped_by_a_wake(world: World) -> None:
-    saga = begin(define(a=world.compensatable(), b=world.compensatable()))
+    saga = world.begin(a=world.compensatable(), b=world.compensatable())
     with connection.cursor() as cursor:
         cursor.execute("BEGIN")
         approve(saga)

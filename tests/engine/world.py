@@ -120,6 +120,10 @@ class World:
             self.action(participant, external=external), participant=participant, external=external, **options
         )
 
+    def begin(self, *name: str, given: Any = None, keys: dict[str, str] | None = None, **steps: Any) -> Saga:
+        """Define a trip from its steps, in order, and start one with an input and business keys."""
+        return begin(define(*name, **steps), given, **keys or {})
+
     def action(self, participant: str | None = None, *, external: bool = False) -> Callable[..., Any]:
         """Return the function of an action."""
 

@@ -19,7 +19,7 @@ from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.testing import assert_transcript, drain, pass_time, transcript
 from tests.engine.frozen import freeze
-from tests.engine.world import COMPENSATION, CannotUndo, Refused, World, begin, define, work
+from tests.engine.world import COMPENSATION, CannotUndo, Refused, World, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -30,7 +30,7 @@ REASON, EVIDENCE = "because the test wants it", "the provider's page says so"
 
 def start(world: World, **options: object) -> Saga:
     """Start the trip that most of the stories are about."""
-    trip = define(
+    return world.begin(
         ask=Compensatable(compensation=world.compensation()),
         hold_seat=world.compensatable(),
         authorize=world.compensatable(external=True),
@@ -38,7 +38,6 @@ def start(world: World, **options: object) -> Saga:
         confirm=world.retriable(),
         **options,
     )
-    return begin(trip)
 
 
 def completed(world: World) -> Saga:
@@ -82,7 +81,7 @@ def group_with_a_failure(world: World) -> Saga:
     group = Parallel(flight=world.compensatable(), hotel=world.compensatable(), car=world.compensatable())
     world.will("flight", RetryLater(after=60))
     world.will("hotel", Refused("full"))
-    return drain(begin(define(ask=world.compensatable(), book=group)))
+    return drain(world.begin(ask=world.compensatable(), book=group))
 
 
 def compensation_refused_and_marked(world: World) -> Saga:
@@ -97,7 +96,7 @@ def compensation_failing(world: World) -> Saga:
     world.will("b", Refused("no"))
     world.will("a", *[RetryLater("down")] * 3, direction=COMPENSATION)
     step = world.compensatable(compensation_retry=RetryPolicy(attempts=2))
-    return drain(begin(define(a=step, b=world.compensatable())), patience=timedelta(days=1))
+    return drain(world.begin(a=step, b=world.compensatable()), patience=timedelta(days=1))
 
 
 def paused_over_its_deadline(world: World) -> Saga:
