@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.contrib.auth.models import Permission, User
 
 from sagas import clock
 from sagas.models import Saga, SagaBulk, SagaBulkItem
@@ -15,13 +14,11 @@ from sagas.operators.actor import Actor
 from sagas.operators.bulk import runner, selection
 from sagas.operators.preconditions import Operation
 
+from .acting import BOSS, PAUSE
 from .world import World, begin, define, told
 
 COMMITS = pytest.mark.django_db(databases="__all__", transaction=True)
-BOSS = Actor(name="boss", is_trusted=True)
-COLLEAGUE = Actor(name="colleague", is_trusted=True)
 REASON = "The provider is back, see ticket 42."
-PAUSE = Operation.PAUSE
 
 
 def make(world: World, count: int = 3) -> list[Saga]:
@@ -66,9 +63,3 @@ def operations_of(saga: Saga) -> list[tuple[str, str | None, Any]]:
 def holds_of(sagas: list[Saga]) -> list[str | None]:
     found = dict(Saga.objects.values_list("pk", "hold"))
     return [found[saga.pk] for saga in sagas]
-
-
-def make_user(*codenames: str, name: str = "ada") -> User:
-    user = User.objects.create_user(name)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    return User.objects.get(pk=user.pk)

@@ -14,11 +14,10 @@ from sagas.operators import operations
 from sagas.operators.preconditions import Operation
 from sagas.testing import drain, pass_time
 
+from .acting import ABANDON, CANCEL, COMPENSATE, COMPENSATED, PAUSE, REFUSED, RESUME, RETRY, SKIP, SUCCEEDED
 from .frozen import freeze
-from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, CannotUndo, Refused, World, work
+from .world import COMPENSATION, OPERATOR, REASON, CannotUndo, Refused, World, work
 
-NEEDS_STEP = {Operation.SKIP, Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED}
-NEEDS_EVIDENCE = NEEDS_STEP - {Operation.SKIP}
 SHORT = timedelta(minutes=5)
 
 
@@ -27,16 +26,6 @@ class Trip:
     """Name the trip."""
 
     number: str
-
-
-def perform(operation: Operation, saga: Saga, step: str, **more: Any) -> operations.OperationResult:
-    """Do an operation with everything it needs."""
-    arguments: dict[str, Any] = {"actor": OPERATOR, "reason": REASON, **more}
-    if operation in NEEDS_STEP:
-        arguments.setdefault("step", step)
-    if operation in NEEDS_EVIDENCE:
-        arguments.setdefault("evidence", EVIDENCE)
-    return operations.perform_operation(operation, saga.pk, **arguments)
 
 
 def start(world: World) -> Saga:
@@ -162,7 +151,6 @@ def abandoned(_world: World, saga: Saga) -> None:
     operations.abandon(saga.pk, actor=OPERATOR, reason=REASON)
 
 
-RETRY, COMPENSATE, SKIP, SUCCEEDED, REFUSED, COMPENSATED, PAUSE, RESUME, CANCEL, ABANDON = Operation
 FORWARD = {COMPENSATE, PAUSE, CANCEL, ABANDON}
 TABLE: dict[Callable[[World, Saga], None], tuple[str, set[Operation]]] = {
     started: ("a", FORWARD | {SKIP}),

@@ -23,20 +23,8 @@ from sagas.operators.bulk import runner, selection
 from sagas.operators.preconditions import Operation
 from sagas.retention.purge import DELETE_ORDER
 
-from .bulks import (
-    BOSS,
-    COLLEAGUE,
-    COMMITS,
-    REASON,
-    draw,
-    freeze_and_start,
-    holds_of,
-    make,
-    make_user,
-    operations_of,
-    results_of,
-    run_to_end,
-)
+from .acting import BOSS, COLLEAGUE, make_user
+from .bulks import COMMITS, REASON, draw, freeze_and_start, holds_of, make, operations_of, results_of, run_to_end
 from .side_by_side import run_side_by_side
 from .world import World
 

@@ -16,20 +16,9 @@ from sagas.models import Saga, SagaBulk, SagaBulkItem
 from sagas.operators import operations
 from sagas.operators.bulk import runner, selection
 
+from .acting import BOSS, COLLEAGUE, PAUSE
 from .boundaries import AFTER_COMMIT, count_boundaries, cut_at, kill_at
-from .bulks import (
-    BOSS,
-    COLLEAGUE,
-    PAUSE,
-    REASON,
-    draw,
-    freeze_and_start,
-    holds_of,
-    make,
-    operations_of,
-    results_of,
-    run_to_end,
-)
+from .bulks import REASON, draw, freeze_and_start, holds_of, make, operations_of, results_of, run_to_end
 from .world import World
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)

@@ -20,21 +20,8 @@ from sagas.operators.bulk.preconditions import BULK_OPERATIONS, EVERYTHING, REAS
 from sagas.operators.preconditions import Operation
 from sagas.testing.drain import look
 
-from .bulks import (
-    BOSS,
-    COLLEAGUE,
-    COMMITS,
-    PAUSE,
-    REASON,
-    draw,
-    freeze_and_start,
-    holds_of,
-    make,
-    make_user,
-    operations_of,
-    results_of,
-    run_to_end,
-)
+from .acting import BOSS, COLLEAGUE, PAUSE, make_user
+from .bulks import COMMITS, REASON, draw, freeze_and_start, holds_of, make, operations_of, results_of, run_to_end
 from .side_by_side import run_side_by_side
 from .world import World, told
 

@@ -14,7 +14,8 @@ from sagas.operators.bulk import selection
 from sagas.retention import bulks, purge
 from sagas.retention.purge import Scope
 
-from .bulks import BOSS, draw, freeze_and_start, make, run_to_end
+from .acting import BOSS
+from .bulks import draw, freeze_and_start, make, run_to_end
 from .side_by_side import run_elsewhere
 from .world import World
 

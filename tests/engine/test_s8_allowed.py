@@ -15,29 +15,8 @@ from sagas.operators.preconditions import Operation
 from sagas.testing import drain
 from sagas.testing.drain import read
 
-from .situations import (
-    ABANDON,
-    CANCEL,
-    COMPENSATE,
-    NEEDS_EVIDENCE,
-    NEEDS_STEP,
-    PAUSE,
-    REFUSED,
-    RESUME,
-    RETRY,
-    SHORT,
-    TABLE,
-    abandoned,
-    expired,
-    orphaned,
-    paused,
-    perform,
-    picture,
-    pivot_held,
-    pivot_live,
-    pivot_unknown,
-    start,
-)
+from .acting import ABANDON, CANCEL, COMPENSATE, NEEDS_EVIDENCE, NEEDS_STEP, PAUSE, REFUSED, RESUME, RETRY, perform
+from .situations import TABLE, abandoned, expired, orphaned, paused, picture, pivot_held, pivot_live, pivot_unknown
 from .world import EVIDENCE, REASON, World, told
 
 pytestmark = pytest.mark.django_db(databases="__all__")
@@ -50,9 +29,10 @@ CASES = [
 
 
 @pytest.mark.parametrize(("situation", "operation"), CASES)
-def test_s8_what_is_allowed_when(world: World, situation: Callable[[World, Saga], None], operation: Operation) -> None:
+def test_s8_what_is_allowed_when(
+    world: World, saga: Saga, situation: Callable[[World, Saga], None], operation: Operation
+) -> None:
     step, allowed = TABLE[situation]
-    saga = start(world)
     situation(world, saga)
     before = read(saga.pk)
     plan = preview.preview_operation(operation, saga.pk, step=step if operation in NEEDS_STEP else None)
@@ -89,13 +69,12 @@ def test_s8_what_is_allowed_when(world: World, situation: Callable[[World, Saga]
     ("situation", "operation"), [case for case in CASES if case.values[1] in TABLE[case.values[0]][1]]
 )
 def test_s8_every_allowed_action_leads_to_an_end_or_a_hold(
-    world: World, situation: Callable[[World, Saga], None], operation: Operation
+    world: World, saga: Saga, situation: Callable[[World, Saga], None], operation: Operation
 ) -> None:
     step, _ = TABLE[situation]
-    saga = start(world)
     situation(world, saga)
     perform(operation, saga, step)
-    saga = drain(saga, patience=SHORT if situation is orphaned else timedelta(hours=2))
+    saga = drain(saga, patience=timedelta(minutes=5 if situation is orphaned else 120))
     held = bool(saga.hold) or SagaStep.objects.filter(saga_id=saga.pk, hold__isnull=False).exists()
     assert held is not bool(saga.closed_at)
     if operation is ABANDON:
@@ -104,8 +83,7 @@ def test_s8_every_allowed_action_leads_to_an_end_or_a_hold(
         assert saga.state == "compensated" if situation not in (pivot_unknown, pivot_live, pivot_held) else "completed"
 
 
-def test_s8_a_second_resume_finds_it_done_and_one_without_a_pause_is_refused(world: World) -> None:
-    saga = start(world)
+def test_s8_a_second_resume_finds_it_done_and_one_without_a_pause_is_refused(world: World, saga: Saga) -> None:
     with pytest.raises(OperationRefused):
         perform(RESUME, saga, "a")
     paused(world, saga)
@@ -118,8 +96,7 @@ def test_s8_a_second_resume_finds_it_done_and_one_without_a_pause_is_refused(wor
     assert not perform(RESUME, saga, "a").is_repeat
 
 
-def test_s8_a_plan_on_an_ended_lease_tells_what_the_action_finds_and_writes_nothing(world: World) -> None:
-    saga = start(world)
+def test_s8_a_plan_on_an_ended_lease_tells_what_the_action_finds_and_writes_nothing(world: World, saga: Saga) -> None:
     expired(world, saga)
     stored = picture(saga)
 
