@@ -1,7 +1,5 @@
 """Look at pages as a browser or a program does, with nothing but the standard library."""
 
-from __future__ import annotations
-
 import re
 import urllib.error
 import urllib.parse

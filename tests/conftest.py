@@ -1,7 +1,5 @@
 """Share servers among all tests; PostgreSQL itself is started earlier, by tests/servers.py."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Iterator
 from pathlib import Path

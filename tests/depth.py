@@ -4,8 +4,6 @@ What is marked ``full`` belongs to `make test-faults` or `make chaos`. Without `
 file is asked for by name.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

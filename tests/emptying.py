@@ -5,8 +5,6 @@ a tenth to a quarter of a second. Here rows are deleted where there are any, and
 nobody has changed it: a few milliseconds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

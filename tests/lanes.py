@@ -3,8 +3,6 @@
 pytest-xdist would know groups by marks, but loses them with pytest 9.2: its suffix no longer gets into a test's id.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from xdist.scheduler import LoadScopeScheduling

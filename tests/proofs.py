@@ -5,8 +5,6 @@ counted to ``var/proofs.txt``, a line for each proof, so that two states of the 
 The same module is the plugin of the runs that count: paths are walked undisturbed, and their points are listed.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

@@ -1,7 +1,5 @@
 """Take a guarding rule away, and see the test that is there for it fail with what it says."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

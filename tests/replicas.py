@@ -1,7 +1,5 @@
 """Replicas that must not be asked for rows of the engine, and routers that would have them asked for everything."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ A pytest plugin, named in ``addopts``: a conftest would come too late. The worke
 the process that started them in the environment.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Generator
 from urllib.parse import urlsplit, urlunsplit

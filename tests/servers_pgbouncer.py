@@ -1,7 +1,5 @@
 """Run a private PgBouncer from the system's package, in transaction mode, for ``make test-brokers`` alone."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Run a private RabbitMQ from the system's package, for ``make test-brokers`` alone."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

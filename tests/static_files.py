@@ -4,8 +4,6 @@ Every test client loads the middleware anew, and WhiteNoise then looks at some 1
 that is more than all the rest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch

@@ -4,8 +4,6 @@
 database of a participant is one that they never use.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ The worker processes of pytest-xdist share one server, so the first that needs a
 and the others find it.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

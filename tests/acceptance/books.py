@@ -4,8 +4,6 @@ Every query returns one row for each thing that is wrong, so an empty answer is 
 their own databases; what belongs together is matched here, by order number and step key.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

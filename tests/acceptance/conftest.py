@@ -4,8 +4,6 @@ What costs seconds to start is shared by the tests of one process: a shop with a
 and one without for those that bring workers of their own, to hurt them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Add to the project's settings the apps that only acceptance tests need."""
 
-from __future__ import annotations
-
 from config.settings import *  # noqa: F403
 from config.settings import INSTALLED_APPS
 

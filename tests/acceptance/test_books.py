@@ -6,8 +6,6 @@ The numbers are those of INV in the faults that the project survives: 1 accepted
 
 # ruff: noqa: S608 - statements are put together from the constants below alone
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Whatever happens to the broker, checkouts are taken as fast as ever and every saga ends."""
 
-from __future__ import annotations
-
 import signal
 import socket
 import time

@@ -1,7 +1,5 @@
 """A checkout of each kind, from the REST endpoint to the last row, with one database and with four."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """``make demo`` and ``make smoke`` do what the documentation promises, in a checkout whose path has a space."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

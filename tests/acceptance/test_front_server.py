@@ -1,7 +1,5 @@
 """What the web server makes of requests before Django sees them, byte by byte on a real one."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from uuid import uuid4

@@ -1,7 +1,5 @@
 """A worker killed in the middle of any step: the saga ends right, with one effect for each step."""
 
-from __future__ import annotations
-
 import signal
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The steps of a group run side by side on two workers, and a step with a queue of its own only where it is served."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

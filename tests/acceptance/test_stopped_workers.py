@@ -1,7 +1,5 @@
 """A worker that is asked to end finishes what it does; one that was frozen moves nothing when it thaws."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass

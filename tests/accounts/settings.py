@@ -1,7 +1,5 @@
 """A project whose accounts are its own, and whose requests are transactions."""
 
-from __future__ import annotations
-
 import os
 
 import environ

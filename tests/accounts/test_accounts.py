@@ -1,7 +1,5 @@
 """The engine works with a project's own accounts, and where each request is a transaction (``ATOMIC_REQUESTS``)."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

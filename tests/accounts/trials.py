@@ -1,7 +1,5 @@
 """What operators do in a project with accounts of its own; carried out by ``test_accounts`` in that project."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

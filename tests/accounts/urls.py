@@ -1,7 +1,5 @@
 """The console, and the API for operators."""
 
-from __future__ import annotations
-
 from django.contrib import admin
 from django.urls import include, path
 

@@ -1,7 +1,5 @@
 """Choose sagas for a bulk as a person does in the list, and run it."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode

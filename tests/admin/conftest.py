@@ -1,7 +1,5 @@
 """Give these tests people of every kind, and a browser that is logged in."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

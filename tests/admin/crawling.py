@@ -1,7 +1,5 @@
 """Follow every link of the console as a browser would, and collect what leads astray."""
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
 from typing import Any

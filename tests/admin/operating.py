@@ -1,7 +1,5 @@
 """Fill in the page of every action, each on a saga in which it is allowed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from sagas.models import Saga

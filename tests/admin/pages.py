@@ -1,7 +1,5 @@
 """Name the console's pages, and read what happened in the database."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from html import unescape
 from typing import Any

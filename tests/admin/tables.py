@@ -1,7 +1,5 @@
 """Tables with very many rows, for what the planner makes of them."""
 
-from __future__ import annotations
-
 from django.db import connection
 
 

@@ -1,7 +1,5 @@
 """Declare sagas that a picture must cope with, and give sagas long stories."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import timedelta
 from uuid import uuid4

@@ -1,7 +1,5 @@
 """Payloads are shown to who may see them, each look is written down first, and nobody can change what was written."""
 
-from __future__ import annotations
-
 import logging
 from datetime import timedelta
 from io import StringIO

@@ -1,7 +1,5 @@
 """Choose many sagas from the list: by the rows that are ticked, and by everything that matches a filter."""
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Any
 from uuid import uuid4

@@ -1,7 +1,5 @@
 """The page of a bulk: it is confirmed there once, watched and stopped."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from urllib.parse import urlencode
 from uuid import uuid4

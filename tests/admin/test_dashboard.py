@@ -1,7 +1,5 @@
 """The front page says what a person must do, whether anybody is at work, and how it goes, in ten queries."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 from html import unescape

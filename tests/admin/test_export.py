@@ -1,7 +1,5 @@
 """What the list shows can be taken along: whole, bounded in memory, without formulas, without what one may not see."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterator

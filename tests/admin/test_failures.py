@@ -1,7 +1,5 @@
 """What failed is shown in groups, with a trend, and leads to its sagas."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from html import unescape
 

@@ -1,7 +1,5 @@
 """Let no text from outside pass for another one: nothing in it is hidden, and nothing reaches beyond it."""
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
 from urllib.parse import quote

@@ -3,8 +3,6 @@
 The pages are collected from the admin itself, so that one that is added is in these tables, too.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

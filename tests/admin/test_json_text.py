@@ -1,7 +1,5 @@
 """Show JSON exactly as it is stored, and give it out whole to those who may see it."""
 
-from __future__ import annotations
-
 import json
 from html import unescape
 

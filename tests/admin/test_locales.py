@@ -1,7 +1,5 @@
 """Work in every locale: what a machine reads is never written in the digits and marks of one."""
 
-from __future__ import annotations
-
 import re
 from uuid import uuid4
 

@@ -1,7 +1,5 @@
 """Workers and barriers are shown, to be looked at only."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -3,8 +3,6 @@
 The tables below are written out, not computed from the engine's own rules.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import uuid4

@@ -1,7 +1,5 @@
 """The list is narrowed by what the URL says, on indexes, and leafed through beyond its first pages."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta, timezone
 from html import unescape
 from typing import Any

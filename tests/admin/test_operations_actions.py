@@ -1,7 +1,5 @@
 """What each page of an action shows, offers and does."""
 
-from __future__ import annotations
-
 from uuid import uuid4
 
 import pytest

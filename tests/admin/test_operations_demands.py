@@ -1,7 +1,5 @@
 """Who may act by the pages of actions, and what each of them asks for."""
 
-from __future__ import annotations
-
 import pytest
 
 from sagas.operators.preconditions import PERMISSIONS, Operation

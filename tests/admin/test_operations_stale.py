@@ -1,7 +1,5 @@
 """A page of an action acts once, and on the revision that it was drawn on."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

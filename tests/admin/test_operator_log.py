@@ -1,7 +1,5 @@
 """The operator log tells every action of every person, and whether somebody changed it."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from html import unescape
 from typing import Any

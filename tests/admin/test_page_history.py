@@ -1,7 +1,5 @@
 """Attempts and history of a saga are narrowed and leafed through."""
 
-from __future__ import annotations
-
 import pytest
 
 from sagas import InProgress, RetryLater

@@ -1,7 +1,5 @@
 """Ask for a place in a list that there is not: each list says so, and shows no other place instead."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Ask as an open page does whether anything has changed: cheaply, and with the permissions of the page."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

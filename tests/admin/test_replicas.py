@@ -1,7 +1,5 @@
 """Console and API show the engine's rows as they are, in a project whose router reads from a replica."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

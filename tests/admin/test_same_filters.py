@@ -1,7 +1,5 @@
 """What narrows the console's list narrows the API and bulks of the command line alike, and strictly."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 import pytest

@@ -1,7 +1,5 @@
 """A search leaves out nothing that it means, however many sagas it finds, and whatever narrows beside it."""
 
-from __future__ import annotations
-
 import csv
 from io import StringIO
 from typing import Any

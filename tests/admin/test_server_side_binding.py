@@ -1,7 +1,5 @@
 """Work where the server binds the parameters of statements: each parameter must have one type there."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

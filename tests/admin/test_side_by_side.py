@@ -1,7 +1,5 @@
 """Let two requests come at the same moment, on connections of their own."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 

@@ -1,7 +1,5 @@
 """Work on admin sites of a project's own: all that is reached on a site stays on it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Read the console's own style sheet and icons: contrast, and nothing from elsewhere."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

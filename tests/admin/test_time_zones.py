@@ -1,7 +1,5 @@
 """Print UTC as UTC, whatever zone project and database live in, also in the hour that comes twice."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any

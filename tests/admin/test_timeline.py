@@ -1,7 +1,5 @@
 """Draw what happened to a saga: every attempt, waiting, compensations, however many there are."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 from xml.etree import ElementTree as ET

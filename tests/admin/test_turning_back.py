@@ -1,7 +1,5 @@
 """Compare the plans of sagas that are paused, cancelled and past their deadline with what then happens."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 

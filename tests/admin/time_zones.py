@@ -1,7 +1,5 @@
 """Set the zones that a project can set, for the connections that are open as well."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 

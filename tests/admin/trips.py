@@ -1,7 +1,5 @@
 """Declare a saga for these tests, and bring it into every state that a person may find it in."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Fill a small shop, and talk to it over HTTP as different people."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Be the people who operate sagas over HTTP, and write what they send."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from orders.models import Order

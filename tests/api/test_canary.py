@@ -4,8 +4,6 @@ Rows of every table of every database, log lines in both formats, pages and answ
 and with it, Django's reports of errors, mails, metrics, and what Celery says of failed messages.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import logging

@@ -1,7 +1,5 @@
 """A checkout over HTTP, from the request to each of its endings."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The commands of docs/how-to/deploying.md for a fresh shop in containers lead from nothing to an order."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Every answer forbids inline scripts and styles, and no page holds any."""
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
 

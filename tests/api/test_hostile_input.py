@@ -1,7 +1,5 @@
 """Nothing that is sent makes a 5xx, a traceback, or a row it should not."""
 
-from __future__ import annotations
-
 import json
 import sys
 from typing import Any

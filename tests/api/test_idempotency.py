@@ -1,7 +1,5 @@
 """One key, one order: repeats, conflicts, and requests that come side by side."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Credentials: tokens, sessions, and how often they may be guessed."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 from typing import Any

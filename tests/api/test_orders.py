@@ -1,7 +1,5 @@
 """Orders as their owners, strangers and staff see them."""
 
-from __future__ import annotations
-
 from uuid import uuid4
 
 import pytest

@@ -1,7 +1,5 @@
 """Every way that leads people into the site ends on a page that exists."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

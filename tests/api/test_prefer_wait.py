@@ -1,7 +1,5 @@
 """``Prefer: wait``: hold the answer until the checkout is over, at a bounded price."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Probes and metrics."""
 
-from __future__ import annotations
-
 import socket
 import time
 from collections.abc import Callable, Iterator

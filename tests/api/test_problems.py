@@ -1,7 +1,5 @@
 """Every error is a problem document, also where no view is reached."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

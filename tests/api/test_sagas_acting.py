@@ -1,7 +1,5 @@
 """Act on a saga over HTTP: what the console does, by the same functions, for programs."""
 
-from __future__ import annotations
-
 from typing import Any
 from uuid import uuid4
 

@@ -1,7 +1,5 @@
 """Act on many sagas over HTTP."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4

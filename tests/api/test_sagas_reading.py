@@ -1,7 +1,5 @@
 """Read sagas over HTTP: what the console shows, by the same functions, for programs."""
 
-from __future__ import annotations
-
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext

@@ -1,7 +1,5 @@
 """The OpenAPI document: committed, in sync, true, and served without a foreign host."""
 
-from __future__ import annotations
-
 import re
 from io import StringIO
 from pathlib import Path

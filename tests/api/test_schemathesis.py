@@ -1,7 +1,5 @@
 """Requests made up from the committed OpenAPI document, right and wrong ones, are answered as it says."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

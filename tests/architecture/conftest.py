@@ -1,7 +1,5 @@
 """Parse the engine's modules whatever other threads of this process do meanwhile."""
 
-from __future__ import annotations
-
 import ast
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Addresses of the admin are found in one place, which keeps to the site that is looked at."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

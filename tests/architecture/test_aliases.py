@@ -5,8 +5,6 @@ Its models ask the engine's database by themselves; this keeps the code from rel
 spelling: the models send that to the engine's database, too (``tests/engine/test_replicas.py``).
 """
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from pathlib import Path

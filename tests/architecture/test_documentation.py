@@ -3,8 +3,6 @@
 ``tests/howto`` and ``tests/packaging`` also run the recipes and the tutorial.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import json

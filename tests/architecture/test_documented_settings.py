@@ -1,7 +1,5 @@
 """Every setting of the engine and every operator's command is documented, and nothing is that does not exist."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import MISSING, fields
 from datetime import timedelta

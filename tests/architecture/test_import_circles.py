@@ -1,7 +1,5 @@
 """No modules import one another in a circle, not even for type checkers alone."""
 
-from __future__ import annotations
-
 import graphlib
 
 import grimp

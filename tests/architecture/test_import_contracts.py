@@ -1,7 +1,5 @@
 """Who may import whom is kept, and would be seen if it were not."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

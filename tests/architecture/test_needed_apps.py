@@ -1,7 +1,5 @@
 """A project installs two apps to have sagas, ``django_fsm`` and ``sagas``; the engine's code needs no third."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from pathlib import Path

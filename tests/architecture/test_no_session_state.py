@@ -1,7 +1,5 @@
 """The engine leaves nothing in a database session: behind PgBouncer, the next transaction may get another one."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator

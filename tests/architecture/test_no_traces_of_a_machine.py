@@ -1,7 +1,5 @@
 """The repository names no machine's directory and no place where packages come from."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """No template of this repository writes a number in the digits and marks of a locale."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

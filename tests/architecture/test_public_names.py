@@ -1,7 +1,5 @@
 """What people may rely on is listed, is all there is, and is documented."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

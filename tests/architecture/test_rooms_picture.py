@@ -1,7 +1,5 @@
 """The picture of the rooms shows what the import contract says."""
 
-from __future__ import annotations
-
 import runpy
 
 from config.local.runtime import ROOT

@@ -1,7 +1,5 @@
 """The field has words of its own for what this project does; home-made ones for the same things do not come back."""
 
-from __future__ import annotations
-
 import io
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Give the tests of this directory a shop on RabbitMQ, which takes its seconds to start, so all share one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -3,8 +3,6 @@
 The tests are those of ``tests/acceptance``, collected here a second time; what differs are the fixtures that they get.
 """
 
-from __future__ import annotations
-
 from tests.acceptance.test_checkouts import (
     test_checkout_ends_as_its_kind_must,
     test_failing_void_shows_as_needing_a_person_and_ends_after_clear_and_retry,

@@ -1,7 +1,5 @@
 """A foreign project behind PgBouncer in transaction mode: no two transactions need the same connection."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

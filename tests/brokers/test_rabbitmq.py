@@ -1,7 +1,5 @@
 """The shop does not depend on RabbitMQ any more than on Valkey; what it does on both is tested beside this module."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager

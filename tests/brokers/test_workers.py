@@ -1,7 +1,5 @@
 """Workers on RabbitMQ serve their queues, and are replaced, as on Valkey: tests of ``tests/acceptance`` again."""
 
-from __future__ import annotations
-
 from tests.acceptance import test_killed_workers as killed_workers
 from tests.acceptance.shops import Shop
 from tests.acceptance.stops.points import Marks, Moment

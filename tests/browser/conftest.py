@@ -1,7 +1,5 @@
 """Give browser tests a real Chromium, the project under its own strict policy, and people to log in as."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Look at a page as people do: light and dark, wide and narrow, with a screen reader, and without scripts."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Make what there is to look at: sagas with a story each, a night with trouble, bulks in every state."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 

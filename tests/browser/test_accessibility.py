@@ -1,7 +1,5 @@
 """See what a machine can tell of focus and motion; ``test_looks.py`` examines every page by axe."""
 
-from __future__ import annotations
-
 from sagas.admin.ui.selection import Tab
 from tests.admin import trips
 

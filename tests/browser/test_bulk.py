@@ -1,7 +1,5 @@
 """Act on many sagas as people do at night: all of one failing provider together; a mistaken bulk is refused."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

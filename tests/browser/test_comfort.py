@@ -1,7 +1,5 @@
 """Leave the console open and let it refresh, and use it by keyboard."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 

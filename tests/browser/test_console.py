@@ -1,7 +1,5 @@
 """Use the console as people do: in a real browser, with and without JavaScript, under a strict policy."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """The API's documentation works in a real browser under the policy that forbids inline scripts and styles."""
 
-from __future__ import annotations
-
 import pytest
 from playwright.sync_api import expect
 

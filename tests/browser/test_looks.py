@@ -3,8 +3,6 @@
 The pictures are in ``var/screenshots``, for people to look at.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 

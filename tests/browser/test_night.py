@@ -1,7 +1,5 @@
 """The shop at three in the morning: somebody who did not write the checkout finds out what it needs, and does it."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

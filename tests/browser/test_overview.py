@@ -1,7 +1,5 @@
 """Use the pages about many sagas in a real browser, with and without scripts."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """Use the page of a saga as people do: its views, their pictures, with and without JavaScript."""
 
-from __future__ import annotations
-
 import pytest
 from playwright.sync_api import expect
 

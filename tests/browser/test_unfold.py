@@ -1,7 +1,5 @@
 """The console in the browser of a project whose admin is django-unfold's: pages open, and what is pressed is done."""
 
-from __future__ import annotations
-
 import json
 import urllib.request
 from collections.abc import Iterator

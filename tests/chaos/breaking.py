@@ -3,8 +3,6 @@
 Each breaker works in a thread of its own and hurts only what this run has started.
 """
 
-from __future__ import annotations
-
 import random
 import signal
 import socket

@@ -1,7 +1,5 @@
 """Give tests of hurt servers an estate of their own; where only workers are hurt they share acceptance's shop."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Be many customers at once, who send a request again, under its key, until the shop has taken it."""
 
-from __future__ import annotations
-
 import math
 import random
 import threading

@@ -1,7 +1,5 @@
 """Run the whole project on servers of its own, all of which may be hurt."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """Know the kinds of checkouts that are placed while things break, and how each may end."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 from typing import Any

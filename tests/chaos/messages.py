@@ -1,7 +1,5 @@
 """Put messages into the broker that no honest sender would."""
 
-from __future__ import annotations
-
 import base64
 import json
 import pickle

@@ -1,7 +1,5 @@
 """Run the modes of ``python -m tests.chaos.run`` and print their reports."""
 
-from __future__ import annotations
-
 import random
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Run a PostgreSQL that may be stopped, killed and started again on the same data, which no other test uses."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import time

@@ -1,7 +1,5 @@
 """Measure how long a killed process's sagas stood still."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from tests.processes import Project

@@ -1,7 +1,5 @@
 """Say in statistics what a run did, what was done to it, and what came of it."""
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Break a running shop for minutes, and print what came of it: ``python -m tests.chaos.run --help``."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

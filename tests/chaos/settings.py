@@ -1,7 +1,5 @@
 """Add to the project's settings the apps that only these tests need: stops and hurdles."""
 
-from __future__ import annotations
-
 from tests.acceptance.settings import *  # noqa: F403
 from tests.acceptance.settings import INSTALLED_APPS
 

@@ -1,7 +1,5 @@
 """Wait until a shop has come to rest, and tell how each order ended."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Let a shop take orders while everything around it breaks, and see that nothing is lost."""
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Callable

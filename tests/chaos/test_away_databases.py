@@ -1,7 +1,5 @@
 """F9: PostgreSQL restarted, killed, out of connections, read only. Requests are told to come again, work goes on."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager

@@ -1,7 +1,5 @@
 """F11: a participant's own database is away, or read only, for a while. Its sagas wait; the others do not notice."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager

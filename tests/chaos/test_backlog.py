@@ -1,7 +1,5 @@
 """F5: checkouts pile up while no worker runs. They are drained oldest first, and no flood of wake-ups follows."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 import pytest

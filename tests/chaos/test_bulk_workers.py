@@ -1,7 +1,5 @@
 """Sagas of one failing provider are retried together while real workers die: each is acted on once, whoever died."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

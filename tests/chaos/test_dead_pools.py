@@ -1,7 +1,5 @@
 """The database was restarted while nobody asked anything: whoever comes next is answered, not told to come again."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

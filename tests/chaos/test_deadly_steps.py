@@ -3,8 +3,6 @@
 A deadly external step that can be undone is in ``tests/acceptance/test_killed_workers.py``; these are the others.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import psycopg

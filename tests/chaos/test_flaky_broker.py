@@ -1,7 +1,5 @@
 """F7: a broker without memory, and one that comes and goes all the time. Checkouts are taken, and every saga ends."""
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Iterator

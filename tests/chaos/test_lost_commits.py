@@ -1,7 +1,5 @@
 """F10 over a real wire: COMMITs and their answers get lost between real processes and PostgreSQL."""
 
-from __future__ import annotations
-
 import json
 import os
 import zlib

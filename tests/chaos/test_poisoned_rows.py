@@ -1,7 +1,5 @@
 """F14: sagas that nothing can move stand at the head of every sweep. Those behind them flow all the same."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """With a hundred thousand sagas nothing that is asked often reads a big table whole. ``make test-scale``: a million."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

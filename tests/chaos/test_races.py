@@ -1,7 +1,5 @@
 """F13: workers, sweepers, operators, customers and deadlines meet at one saga. One of them wins, and all agree."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor

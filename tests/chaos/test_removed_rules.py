@@ -3,8 +3,6 @@
 These are the rules whose absence shows in one process; the others are in ``removed_at_work.py``.
 """
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from threading import Barrier

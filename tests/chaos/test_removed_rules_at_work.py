@@ -3,8 +3,6 @@
 Each ruins a shop of its own, which takes time: in full runs alone (``make chaos``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

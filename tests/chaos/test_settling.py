@@ -1,7 +1,5 @@
 """The judges of the storms can convict: every wrong end is told, and none of those that are allowed."""
 
-from __future__ import annotations
-
 import pytest
 
 from .kinds import CANCELLED, CONFIRMED, KINDS, NEEDS_PERSON, Kind

@@ -1,7 +1,5 @@
 """While processes and servers die again and again, every checkout that was accepted ends once, and ends right."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from .estate import open_estate

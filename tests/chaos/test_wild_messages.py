@@ -1,7 +1,5 @@
 """F8: messages come five times, shuffled, late, for strangers, malformed and malicious. Each effect happens once."""
 
-from __future__ import annotations
-
 import random
 import re
 from dataclasses import replace

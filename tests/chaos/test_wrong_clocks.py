@@ -1,7 +1,5 @@
 """F12: clocks of workers are an hour ahead, an hour behind, and jump. No lease is stolen, nothing is tried early."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Any
 

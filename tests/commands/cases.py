@@ -1,7 +1,5 @@
 """Sagas to act on, in every situation, of a definition that has every step kind and touches nothing."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout

@@ -1,7 +1,5 @@
 """Let the code know the trip in every test of a command."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """What a person can do to a saga from a shell."""
 
-from __future__ import annotations
-
 import pytest
 from django.contrib.auth.models import Permission, User
 

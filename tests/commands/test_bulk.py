@@ -1,7 +1,5 @@
 """``saga_bulk`` does one action to many sagas; ``saga_bulk_show`` and ``saga_bulk_stop`` follow it."""
 
-from __future__ import annotations
-
 import pytest
 from django.contrib.auth.models import Permission, User
 

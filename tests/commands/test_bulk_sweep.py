@@ -1,7 +1,5 @@
 """``saga_sweep --run`` does what workers would do for a bulk, and what the bulk makes due."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 import pytest

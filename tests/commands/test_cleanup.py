@@ -1,7 +1,5 @@
 """The cleanup as a command; what it deletes and keeps is proved in tests/engine/test_retention.py."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

@@ -1,7 +1,5 @@
 """The commands that look at the code and its surroundings: versions, graph, doctor."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Iterator
 from datetime import timedelta

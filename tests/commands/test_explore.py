@@ -1,7 +1,5 @@
 """``saga_explore`` finds nothing wrong with the checkout, and its exit code says what it found."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Iterator

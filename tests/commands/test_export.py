@@ -1,7 +1,5 @@
 """``saga_export`` writes what the console exports, to be piped on."""
 
-from __future__ import annotations
-
 import csv
 import json
 from io import StringIO

@@ -1,7 +1,5 @@
 """Generated sagas are what the engine would have written: no invariant is violated, and nobody gets to them."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Texts from data act on no terminal: no command prints a control, bidi or zero-width character, or an extra line."""
 
-from __future__ import annotations
-
 import json
 import re
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """An output that cannot be written, or not in its encoding, is told in a line and never a traceback."""
 
-from __future__ import annotations
-
 import errno
 import io
 import json

@@ -1,7 +1,5 @@
 """``saga_verify_log`` says with its exit code whether what people did is still written as it was."""
 
-from __future__ import annotations
-
 import pytest
 from django.db import connection
 

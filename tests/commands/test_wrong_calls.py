@@ -1,7 +1,5 @@
 """No argument of any command ends in a traceback; wrong ones end with exit code 2 and say what to give instead."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

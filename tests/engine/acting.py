@@ -1,7 +1,5 @@
 """Those who act on sagas, and an operation with everything it needs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib.auth.models import Permission, User

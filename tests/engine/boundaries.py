@@ -5,8 +5,6 @@ A boundary stands before each statement, and before and after each COMMIT, in ev
 statement and what follows it, so a boundary after each would find nothing new.)
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import signal

@@ -1,7 +1,5 @@
 """Draw bulks, start them and see what became of their sagas."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Give every engine test a world of its own, and check the invariants of whatever it left in the database."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Freeze a worker in the middle of a step and thaw it later: its lease is lost, its answer comes all the same."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Run calls side by side, each in a thread with database connections of its own, and let them meet."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier

@@ -1,7 +1,5 @@
 """Bring a saga into every situation in which a person may act, and say what is allowed there (S8)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta

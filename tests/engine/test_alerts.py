@@ -1,7 +1,5 @@
 """People are told once when a saga begins to need them, after the commit, and no hook can hold the engine up."""
 
-from __future__ import annotations
-
 import json
 import logging
 import socket

@@ -1,7 +1,5 @@
 """What a step does to a connection ends with the step: the engine's transactions commit, where they should."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

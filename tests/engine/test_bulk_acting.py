@@ -1,7 +1,5 @@
 """A bulk acts on each saga exactly once or not at all, at its pace, until it is stopped."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

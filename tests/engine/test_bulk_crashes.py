@@ -3,8 +3,6 @@
 Enumerated, never sampled: the number of boundaries is what one undisturbed run crosses.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """The set of a bulk is frozen when it is frozen, and confirmed once, by somebody who may."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4

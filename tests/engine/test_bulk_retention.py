@@ -1,7 +1,5 @@
 """Bulks that are over go with the age of their end; a set that can still be confirmed, or a running one, never."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

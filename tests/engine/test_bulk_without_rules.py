@@ -1,7 +1,5 @@
 """Take one rule of bulk actions away at a time: the test that is there for it must fail, with what it says."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """What a step's result adds to the business keys of its saga, by which people search."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Each system check: silent when all is well, one finding with its id and a hint when not."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Settings of Celery that wake-ups do not get through are findings, and what a project may well have is none."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4

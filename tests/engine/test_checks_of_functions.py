@@ -1,7 +1,5 @@
 """Functions that settings name are called as they are, or the checks say why they cannot be."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from typing import Any

@@ -1,7 +1,5 @@
 """Callbacks that steps register for the commit: one that fails is told of, and keeps no other from being called."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Take one rule about lost commits and workers away: the test that is there for it must fail, with what it says."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

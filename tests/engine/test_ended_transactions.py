@@ -1,7 +1,5 @@
 """A local step that ends its transaction itself is held: what it did and its record do not commit together."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

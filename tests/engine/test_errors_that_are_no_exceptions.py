@@ -1,7 +1,5 @@
 """Errors that are no ``Exception``: recorded like any other, and only those that end the process go on."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

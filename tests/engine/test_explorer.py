@@ -1,7 +1,5 @@
 """The explorer passes a sound definition and finds each mistake of a gallery (what users most often get wrong)."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping

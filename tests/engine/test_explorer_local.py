@@ -1,7 +1,5 @@
 """What can happen to a local step is tried, and nothing else: it commits once, with the record or a barrier row."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Whatever the project's own code raises between lock and claim is a hold with the reason, never a limbo."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

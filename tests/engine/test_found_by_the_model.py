@@ -1,7 +1,5 @@
 """Schedules that the model of the protocol found, on the real engine (docs/reference/protocol.md names the rules)."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

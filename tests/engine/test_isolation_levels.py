@@ -1,7 +1,5 @@
 """A project's isolation level: the engine's own transactions run at READ COMMITTED, step functions at the project's."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Migrations and models agree, and the tables need no app beyond the engine's own."""
 
-from __future__ import annotations
-
 import pytest
 from django.apps import apps
 from django.core.management import call_command

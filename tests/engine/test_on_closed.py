@@ -1,7 +1,5 @@
 """A definition's hook hears of every end of its sagas: after the commit, at least once, whatever dies in between."""
 
-from __future__ import annotations
-
 import logging
 import re
 import threading

@@ -1,7 +1,5 @@
 """P9: what a saga that goes well costs, counted."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

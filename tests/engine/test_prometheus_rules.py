@@ -1,7 +1,5 @@
 """The alerting rules speak of metrics, labels and values that there are."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a project's own code calls: start from async code, find, query and read sagas."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import FrozenInstanceError, dataclass
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """No row of the engine is read from a replica, which may be late or empty, whatever the project's routers say."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path

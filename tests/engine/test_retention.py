@@ -1,7 +1,5 @@
 """What cleaning up deletes, what it keeps, and what it survives."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

@@ -1,7 +1,5 @@
 """Take one rule of the cleanup away at a time: the test that is there for it must fail, with what it says."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """S0: what the tables refuse, which moves are legal, and what every write leaves behind."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any

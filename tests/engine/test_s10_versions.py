@@ -1,7 +1,5 @@
 """S10: a saga keeps its version; one that the code does not have is held until it is back."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """S12: what looks like a secret is refused where a step would need it, and masked wherever it would be stored."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass, field
 from typing import Any

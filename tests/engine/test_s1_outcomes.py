@@ -1,7 +1,5 @@
 """S1: what each ending of a step function means, forward and back, local and external."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

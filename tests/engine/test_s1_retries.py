@@ -1,7 +1,5 @@
 """S1.1 to S1.4: delays, budgets of each direction, and what a spent budget means for each kind of step."""
 
-from __future__ import annotations
-
 import random
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """S2: a time-out is never a failure; leases, tokens, and the limits of a local step's transaction."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """S3: compensation goes back in order, undoes what may have happened, and claims nothing that was not recorded."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """S4: the barrier of a participant with a database of its own, and its tombstones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """S4: answers that come when nobody waits for them any more."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

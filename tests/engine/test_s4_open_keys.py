@@ -1,7 +1,5 @@
 """S4: external compensations that cannot close a key."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any

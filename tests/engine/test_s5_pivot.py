@@ -1,7 +1,5 @@
 """S5: the pivot decides once, and what comes after it must succeed in the end."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """S6: steps of a group run side by side, and the last of them starts what follows exactly once."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from datetime import timedelta

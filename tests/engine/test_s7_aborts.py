@@ -1,7 +1,5 @@
 """S7: deadlines and cancels, before the pivot, at it, after it, on held sagas and on the way back."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """S8: what each action does."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

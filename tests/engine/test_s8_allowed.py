@@ -1,7 +1,5 @@
 """S8: what a person may do when, and that a saga comes to its end, or a hold, whatever he does."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 

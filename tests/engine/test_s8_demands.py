@@ -1,7 +1,5 @@
 """S8: what every action needs, and that it is done once."""
 
-from __future__ import annotations
-
 import getpass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """S8, F13: an operator, a worker and a deadline act on one saga at the same moment; each round has one winner."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any

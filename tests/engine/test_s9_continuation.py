@@ -1,7 +1,5 @@
 """S9: one task goes on as far as it may; the sweep finds what nobody was woken."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from datetime import timedelta

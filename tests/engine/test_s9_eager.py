@@ -1,7 +1,5 @@
 """S9: with eager Celery a wake-up is answered where it is made: after the commit, for any queue, and never for ever."""
 
-from __future__ import annotations
-
 import threading
 from collections import Counter
 from collections.abc import Iterator

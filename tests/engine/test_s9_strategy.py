@@ -1,7 +1,5 @@
 """S9: a malformed message is dropped with one line, an error of the task is the task's, and strays do not go round."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Callable

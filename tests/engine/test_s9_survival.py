@@ -1,7 +1,5 @@
 """S9: what ends no process ends no loop either: sweeps, alerts and wake-ups go on after any exception of one saga."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import threading

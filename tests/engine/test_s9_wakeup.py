@@ -1,7 +1,5 @@
 """S9: sending wake-ups never blocks and never raises, whatever the broker does, and survives forks."""
 
-from __future__ import annotations
-
 import logging
 import os
 import socket

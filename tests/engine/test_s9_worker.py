@@ -1,7 +1,5 @@
 """S9: a worker sweeps from a thread of its main process and tells its children that it shuts down."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """What people did is signed, and whoever changes it in the database is found out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """What a step is handed is what was stored, whether or not a worker died in between."""
 
-from __future__ import annotations
-
 import enum
 import json
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Take one rule of sweeps and budgets away: the test that is there for it must fail, with what it says."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

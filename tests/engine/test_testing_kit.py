@@ -1,7 +1,5 @@
 """The public test kit: it drains, breaks, compares, and its check of the invariants sees what is wrong."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import replace
 from datetime import timedelta

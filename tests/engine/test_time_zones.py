@@ -1,7 +1,5 @@
 """Moments are aware and in UTC, whatever time zone project, database or session have, also when clocks go back."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """A step function that returns a coroutine or a generator has done nothing: held at once, and asked no second time."""
 
-from __future__ import annotations
-
 import gc
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator

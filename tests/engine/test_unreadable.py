@@ -1,7 +1,5 @@
 """Errors and results whose own code raises lose no attempt: it ends with an outcome, and is not run again for that."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

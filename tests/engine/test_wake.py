@@ -1,7 +1,5 @@
 """A wake is never lost: whenever what a step waits for arrives, the step is asked again at once."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

@@ -4,8 +4,6 @@ Effects are rows of a table of its own, so that a rolled-back step leaves none, 
 committed, and every effect can be counted.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field

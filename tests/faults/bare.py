@@ -4,8 +4,6 @@ The shop's own services remember their keys; here only the engine's rules, its b
 stand between a crash and a second effect. Effects are rows; nothing about them is unique.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass

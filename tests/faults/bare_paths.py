@@ -1,7 +1,5 @@
 """The paths of the saga whose participants guard themselves against nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from uuid import UUID

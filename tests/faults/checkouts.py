@@ -1,7 +1,5 @@
 """The paths of a checkout: the request, the way forward, the way back, and the same with a customer who cancels."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """Give every test databases of its own, show it all outside calls, and print how many points were tried."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator

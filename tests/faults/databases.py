@@ -1,7 +1,5 @@
 """Point this process's Django at databases that only one test uses: one for all, or one for each participant."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Take one path through the project apart: disturb it at every point, recover, and look at the books."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Each action is taken in the states that it is there for, and sends the revision 
 does: so a repeat of what was done is known as one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass

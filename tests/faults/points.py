@@ -5,8 +5,6 @@ psycopg sends them. Outside calls are caught at the functions that make them. Wh
 business: count it, die before it, stand still before it, or let it fail.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """Bring a saga to where somebody acts on it: waiting, held, on its way back, or with a live attempt."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any, Protocol
 from uuid import UUID

@@ -1,7 +1,5 @@
 """F1 where only the engine stands between a crash and a second effect: participants that guard nothing themselves."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from sagas import SagaDefinition

@@ -3,8 +3,6 @@
 The process lives on and has to decide what happened, by looking and never by repeating blindly.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any

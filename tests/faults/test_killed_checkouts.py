@@ -1,7 +1,5 @@
 """F1: kill the process before and after every statement, commit and outside call of a checkout."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """F1: kill the process before and after every statement and commit of every operator action."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from sagas import SagaDefinition

@@ -1,7 +1,5 @@
 """F1: kill sweeps, heartbeats and cleanups before and after every statement, commit and write to an archive."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Any

@@ -3,8 +3,6 @@
 While it stands still its lease passes and the database ends the transaction it had open, as its idle time-out does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -3,8 +3,6 @@
 An enumeration that finds nothing without the rule would prove nothing about it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial

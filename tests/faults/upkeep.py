@@ -1,7 +1,5 @@
 """The paths of what runs by the clock: sweeps, heartbeats and both cleanups."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Mapping

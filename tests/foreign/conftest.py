@@ -1,7 +1,5 @@
 """Give each setting its databases and the foreign project, with the wheel installed as its users install it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 

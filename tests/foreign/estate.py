@@ -1,7 +1,5 @@
 """A place for the foreign project: its directory, its Python, its databases, and how it is driven there."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -5,8 +5,6 @@ tutorial is followed word for word, with its worker, and the foreign project is 
 deprecated and used by a line of the engine is an error there. Exit code 1 when a pair failed or none could run.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Find the Pythons of this machine, and the Djangos that the configured index has for them."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

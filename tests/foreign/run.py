@@ -3,8 +3,6 @@
 Prints what came of each feat beside what was expected, and the command lines with which to go on while it waits.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import shlex

@@ -4,8 +4,6 @@ A setting either works, and then everything that is driven ends exactly as it do
 said here; or ``manage.py check`` refuses it with an error that tells the way out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum

@@ -1,7 +1,5 @@
 """The table of what was driven under which setting, and what came of it; written to ``var/matrix.md``."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass

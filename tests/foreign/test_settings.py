@@ -1,7 +1,5 @@
 """Whatever a foreign project sets: it works as ever, or ``manage.py check`` refuses it and tells the way out."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 from typing import Any

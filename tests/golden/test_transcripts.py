@@ -3,8 +3,6 @@
 A change of a file is a change of what people read about their sagas; ``GOLDEN=write`` in the environment accepts it.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """The recipes of docs/how-to/recipes.md: their blocks are the files of an app, and each is run as written."""
 
-from __future__ import annotations
-
 import asyncio
 import importlib
 import re

@@ -1,7 +1,5 @@
 """Check after every move what must hold: the engine's own invariants, and the world against what it believes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID

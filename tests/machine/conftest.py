@@ -1,7 +1,5 @@
 """Give the machine a participant with a database of its own, and tables for its world."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Drive sagas of random definitions by random moves, and check everything after each."""
 
-from __future__ import annotations
-
 from collections import Counter
 from contextlib import ExitStack
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Let people act on sagas: at random, but they never lie about what happened."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 from sagas.core.states import Hold, Kind, SagaState, StepState

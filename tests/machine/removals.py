@@ -1,7 +1,5 @@
 """Take one guarding rule out of the engine, to see that the machine notices."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager

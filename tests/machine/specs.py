@@ -1,7 +1,5 @@
 """Draw random definitions: kinds, groups, places, budgets, deadlines and ways to undo."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta

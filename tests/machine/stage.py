@@ -1,7 +1,5 @@
 """Let workers do, fail, die or freeze as a script says, and thaw the frozen ones later."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field

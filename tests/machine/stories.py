@@ -1,7 +1,5 @@
 """Tell, move by move, what each guarding rule is for: chance may never draw it, and these come by it every time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """What the machine found, shrunk to the moves that matter."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -6,8 +6,6 @@ that is printed when it fails. With that, or ``CHAOS=full``, what goes wrong wit
 chance, from one seed, where chance comes by it soon; ``test_removed_rules`` tells it of each rule, move by move.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from unittest.mock import patch

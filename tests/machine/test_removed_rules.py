@@ -1,7 +1,5 @@
 """Without any one of its guarding rules the engine must be seen to break what it promises."""
 
-from __future__ import annotations
-
 import pytest
 
 from .machine import SagaMachine

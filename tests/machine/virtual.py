@@ -1,7 +1,5 @@
 """Replace the database's clock by one that moves only when it is read or told to, so that a seed repeats a run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -4,8 +4,6 @@
 beyond the bounds of the tests: some minutes and a few GB.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

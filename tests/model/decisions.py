@@ -3,8 +3,6 @@
 ``test_protocol`` compares the two: state by state what may be claimed, and case by case what an outcome does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import NamedTuple
 

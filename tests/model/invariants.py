@@ -1,7 +1,5 @@
 """Say what must hold in every state and for every move; the numbers are those of ``docs/reference/semantics.md``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from . import decisions

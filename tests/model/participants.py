@@ -4,8 +4,6 @@ They are as plain as the engine allows: nothing but what ``writing-a-saga`` asks
 late call and a second effect.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -6,8 +6,6 @@ The record does not claim the next step in the same commit here: both in one wri
 nothing comes between them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

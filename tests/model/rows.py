@@ -4,8 +4,6 @@ Everything is a tuple, so that states compare and hash by value. State, kind and
 ``sagas.core.states``; ``test_protocol`` compares them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

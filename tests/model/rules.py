@@ -3,8 +3,6 @@
 A rule that is missing from ``Model.rules`` is not kept. ``test_protocol`` takes each one away and wants to see harm.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 RULES: Mapping[str, str] = {

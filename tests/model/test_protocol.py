@@ -1,7 +1,5 @@
 """The protocol keeps its invariants in every schedule within the bounds, and needs every rule that it has."""
 
-from __future__ import annotations
-
 import itertools
 import sys
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 The bounds are chosen so that all of them together take about a minute on one core.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

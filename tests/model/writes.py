@@ -4,8 +4,6 @@ The counterparts in ``sagas`` are ``claims``, ``step_transitions``, ``saga_trans
 ``operation_changes``.
 """
 
-from __future__ import annotations
-
 from . import decisions
 from .decisions import StepMove, effect_of
 from .rows import FORWARD, UNDOABLE, Attempt, Hand, Model, Saga, Spec, Step, change_step, is_stale

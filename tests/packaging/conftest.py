@@ -1,7 +1,5 @@
 """Give the tests of the wheel the wheel itself, an environment that holds it, and an empty database."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

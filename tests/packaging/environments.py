@@ -1,7 +1,5 @@
 """Build the wheel, and make environments that hold it and nothing of this repository."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The README's tutorial works as it is written: its files and its commands, in their order, in an empty directory."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Another Django project gets the engine, the whole engine and nothing but the engine."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

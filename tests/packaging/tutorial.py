@@ -1,7 +1,5 @@
 """Follow the README's tutorial as a reader does: its files and its commands, word for word and in their order."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

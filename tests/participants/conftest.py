@@ -1,7 +1,5 @@
 """An order and a fake Stripe; what tests an optional package that is not installed is left out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from importlib.util import find_spec
 from uuid import uuid4

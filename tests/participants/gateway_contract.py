@@ -1,7 +1,5 @@
 """What every gateway must do, whoever the provider is. Test modules inherit it and give a ``gateway`` fixture."""
 
-from __future__ import annotations
-
 from uuid import uuid4
 
 import pytest

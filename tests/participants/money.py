@@ -1,7 +1,5 @@
 """Make payments for tests, and read what the ledger made of them."""
 
-from __future__ import annotations
-
 import pytest
 
 from payments.exceptions import GatewayAnswerLost

@@ -1,7 +1,5 @@
 """Run calls side by side, and count what came back."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 Payment methods: ``pm_card_visa`` works, ``pm_card_declined`` is declined, any other is unknown.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager

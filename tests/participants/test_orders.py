@@ -1,7 +1,5 @@
 """Orders without HTTP: placing, ending, turning back, and the rows that say what must never be."""
 
-from __future__ import annotations
-
 from typing import Any
 from uuid import uuid4
 

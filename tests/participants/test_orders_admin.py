@@ -1,7 +1,5 @@
 """The shop's pages in the admin."""
 
-from __future__ import annotations
-
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client

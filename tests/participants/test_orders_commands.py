@@ -1,7 +1,5 @@
 """``shop_seed`` and ``checkout_cleanup``."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 from io import StringIO

@@ -1,7 +1,5 @@
 """The adapters of the checkout: which of a participant's errors means what to the engine."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """What a person does at night who must know whether the money was taken: look it up, and perhaps retry the step."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from io import StringIO

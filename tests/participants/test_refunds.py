@@ -1,7 +1,5 @@
 """Money that was taken is given back once, in part or whole, and never more than was taken."""
 
-from __future__ import annotations
-
 import pytest
 
 from payments.exceptions import GatewayUnavailable, PaymentKeyReused, PaymentNotFound, PaymentStateConflict

@@ -1,7 +1,5 @@
 """Every currency goes to Stripe in Stripe's own minor unit, and what Stripe books is compared with what was asked."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Name what people and programs ask often, and look at each on a big database."""
 
-from __future__ import annotations
-
 import json
 import statistics
 import sys

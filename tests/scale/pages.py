@@ -1,7 +1,5 @@
 """Name the console's pages: the list by each filter, order, search and depth, sagas in each view, and the others."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any

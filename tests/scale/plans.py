@@ -1,7 +1,5 @@
 """Look at how PostgreSQL carries out what is asked of it: it must read no big table, and no index, from end to end."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

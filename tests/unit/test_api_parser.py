@@ -1,7 +1,5 @@
 """The operators' API reads bodies with limits also in projects that keep the REST framework's own parser."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

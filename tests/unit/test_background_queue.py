@@ -1,7 +1,5 @@
 """A queue that is handled in the background waits for nobody, loses nothing that it took, and ends of no error."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

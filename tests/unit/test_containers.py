@@ -1,7 +1,5 @@
 """The image and the compose file say what they must; no container engine is needed to see it."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

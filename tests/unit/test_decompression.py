@@ -1,7 +1,5 @@
 """What a message unpacks to is limited, and what is compressed honestly arrives."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

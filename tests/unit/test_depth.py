@@ -1,7 +1,5 @@
 """What `make test` leaves to full runs is run by one of them."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """After a test that commits, the next one finds what it would find after Django's own flush."""
 
-from __future__ import annotations
-
 from threading import Event, Thread, Timer
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """A message is read with suspicion: what Celery gets was written here, and what is malformed says which part is."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Failures that differ in their values alone are one group."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

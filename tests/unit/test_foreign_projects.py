@@ -1,7 +1,5 @@
 """The table of foreign settings tells what is wrong, and the newest Django of each series is found."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """JSON from outside: what is refused before anything walks it."""
 
-from __future__ import annotations
-
 import enum
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tests that start whole shops stay together in a run of several processes, and all others are shared one by one."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.lanes import lane_of

@@ -1,7 +1,5 @@
 """What servers of this checkout leave outside of it is found and removed, and what is in use never is."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

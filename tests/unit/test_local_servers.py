@@ -1,7 +1,5 @@
 """The servers of the demo and the tests start for anybody, listen to nobody else, and never outlive their starter."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

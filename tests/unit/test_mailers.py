@@ -1,7 +1,5 @@
 """The address of a mail server becomes the settings that the installed Django wants."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import environ

@@ -1,7 +1,5 @@
 """S1 and S3.2: what an ending means, and what a step has done to the world."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 

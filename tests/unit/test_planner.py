@@ -1,7 +1,5 @@
 """The planner, as a table: what a saga looks like, and what happens next (S3, S5, S6, S7, I3 to I6)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """Every rate is read in one place; what cannot be read ends the start, and is an error of ``manage.py check``."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Secrets are known by name and by shape, what only resembles one is left alone, and no text takes long."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

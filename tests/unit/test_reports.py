@@ -1,7 +1,5 @@
 """The judge of alternating rounds: what is slower is seen, and one disturbed round is not taken for it."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.chaos.report import find_middle_p99, is_slower

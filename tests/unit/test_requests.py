@@ -1,7 +1,5 @@
 """What is left of the headers that only a proxy may write, and of bodies without a length."""
 
-from __future__ import annotations
-
 import io
 import json
 from typing import Any

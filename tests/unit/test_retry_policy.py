@@ -1,7 +1,5 @@
 """S1.1 and S1.2: delays and budgets."""
 
-from __future__ import annotations
-
 import math
 import random
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """docs/reference/retry-policy.md tells the fields, defaults and delays that there are."""
 
-from __future__ import annotations
-
 import random
 import re
 from dataclasses import fields

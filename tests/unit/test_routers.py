@@ -1,7 +1,5 @@
 """Each participant's tables are in its own database where it has one, and everything else is in the main one."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 

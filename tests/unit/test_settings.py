@@ -1,7 +1,5 @@
 """The settings come from the environment, every one is documented in .env.example, and every one does what it says."""
 
-from __future__ import annotations
-
 import ast
 import json
 import logging

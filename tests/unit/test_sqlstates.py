@@ -1,7 +1,5 @@
 """Errors of the database are told apart by SQLSTATE, whichever driver raised them."""
 
-from __future__ import annotations
-
 import pytest
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
 

@@ -1,7 +1,5 @@
 """Map time to pixels: true where something runs, long gaps cut out."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import pytest

@@ -1,7 +1,5 @@
 """Show what a text hides, and count what can be seen of it."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Text from data is shown with every invisible character as an escape, and tables are aligned by what is seen."""
 
-from __future__ import annotations
-
 import json
 import logging
 import sys

@@ -1,7 +1,5 @@
 """Name the app that takes a rule away."""
 
-from __future__ import annotations
-
 import os
 
 from django.apps import AppConfig

@@ -1,7 +1,5 @@
 """Take a rule out of the process that calls this; it stays away until the process ends."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Name the app; its saga is found like that of any other."""
 
-from __future__ import annotations
-
 from django.apps import AppConfig
 
 

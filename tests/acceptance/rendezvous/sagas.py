@@ -1,7 +1,5 @@
 """Declare a saga whose parallel steps meet, and one with a step in a queue of its own."""
 
-from __future__ import annotations
-
 import os
 import time
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Name the app that puts the stops in place."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

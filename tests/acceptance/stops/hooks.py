@@ -1,7 +1,5 @@
 """Stand between the engine and every step function, in processes that are told where to mark their stops."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

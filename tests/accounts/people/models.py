@@ -1,7 +1,5 @@
 """Accounts as projects have them."""
 
-from __future__ import annotations
-
 from typing import Any
 from uuid import uuid4
 

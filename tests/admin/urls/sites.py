@@ -1,7 +1,5 @@
 """Make admin sites as projects have them: of any name, with all of the engine's models or some, beside one another."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib import admin

@@ -1,7 +1,5 @@
 """Name the app that puts the hurdles in place."""
 
-from __future__ import annotations
-
 import os
 
 from django.apps import AppConfig

@@ -1,7 +1,5 @@
 """Set the clock of one process wrong. The monotonic clock, as on a real machine, stays right."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import threading

@@ -1,7 +1,5 @@
 """Declare sagas beside those of the shop: one for its queue, and one in the versions that the process's code has."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

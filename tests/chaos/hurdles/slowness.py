@@ -1,7 +1,5 @@
 """Make step functions take time, so that a process that is killed at any moment is likely to be in one."""
 
-from __future__ import annotations
-
 import random
 import time
 from typing import Any

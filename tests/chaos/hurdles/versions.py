@@ -4,8 +4,6 @@ Each version has a step in a queue that the other code does not know, and each s
 forward, or, where it is refused, on its way back.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Declare a saga of two steps: one that waits for a file, and one after it."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Make a table for the accounts that the project has chosen."""
 
-from __future__ import annotations
-
 import uuid
 from typing import Any
 
