@@ -35,35 +35,14 @@ handler404 = "orders.api.problems.refuse_unknown"
 handler500 = "orders.api.problems.report_failure"
 
 ANSWERS = {
-    "/admin/": 200,
-    "/admin/login/": 302,
-    "/admin/auth/user/": 200,
-    "/admin/auth/user/add/": 200,
-    "/admin/password_change/": 200,
-    "/admin/jsi18n/": 200,
-    "/admin/sagas/saga/": 200,
-    "/admin/sagas/sagaworker/": 200,
-    "/admin/sagas/sagabarrier/": 200,
-    "/admin/orders/order/": 200,
-    "/admin/orders/product/": 200,
-    "/admin/payments/payment/": 200,
-    "/admin/inventory/stockitem/": 200,
-    "/admin/shipping/shipment/": 200,
-    "/admin/nothing/": 404,
-    "/admin/broken/": 500,
-    "/api/broken/": 500,
-    "/api/docs": 301,
-    "/api/schema/": 200,
-    "/api/v1/products/": 200,
-    "/api/v1/nothing/": 404,
-    "/api/v1/checkout/": 405,
-    "/nothing/": 404,
-    "/healthz": 200,
-    "/readyz": 200,
-    "/metrics": 200,
-    "/static/sagas/console.css": 200,
-    "/static/orders/docs.js": 200,
-}
+    "/admin/": 200, "/admin/login/": 302, "/admin/auth/user/": 200, "/admin/auth/user/add/": 200,
+    "/admin/password_change/": 200, "/admin/jsi18n/": 200, "/admin/sagas/saga/": 200, "/admin/sagas/sagaworker/": 200,
+    "/admin/sagas/sagabarrier/": 200, "/admin/orders/order/": 200, "/admin/orders/product/": 200,
+    "/admin/payments/payment/": 200, "/admin/inventory/stockitem/": 200, "/admin/shipping/shipment/": 200,
+    "/admin/nothing/": 404, "/admin/broken/": 500, "/api/broken/": 500, "/api/docs": 301, "/api/schema/": 200,
+    "/api/v1/products/": 200, "/api/v1/nothing/": 404, "/api/v1/checkout/": 405, "/nothing/": 404, "/healthz": 200,
+    "/readyz": 200, "/metrics": 200, "/static/sagas/console.css": 200, "/static/orders/docs.js": 200,
+}  # fmt: skip
 HANDLERS = re.compile(r"^on[a-z]+$")
 
 

@@ -50,6 +50,9 @@ WRONG_JSON = [
     "[" * 100_000, '{"a": Infinity}', "", '{"a": ' * 600 + "1" + "}" * 600, '{"a": 1e400}', '{"a": "\\u0000"}',
     '{"a": "\\ud800"}', '{"a": "\udcff"}', '{"a": "' + "x" * 1_000_000 + '"}',
 ]  # fmt: skip
+WRONG_AGES = [
+    "", "30", "d", "0d", "-1d", "1.5d", "30 d", "30D", "1y", "\u0661\u0660d", "100000d", "30d30d", "nan", "1e3d",
+]  # fmt: skip
 WRONG_CALLS = [
     ("saga_list", "--state", "stuck"),
     ("saga_list", "--definition", ""),
@@ -123,25 +126,7 @@ WRONG_CALLS = [
     ("saga_sweep", "--queue", "nobody"),
     ("saga_sweep", "--queue", ""),
     ("saga_cleanup",),
-    *(
-        ("saga_cleanup", "--older-than", age)
-        for age in (
-            "",
-            "30",
-            "d",
-            "0d",
-            "-1d",
-            "1.5d",
-            "30 d",
-            "30D",
-            "1y",
-            "\u0661\u0660d",
-            "100000d",
-            "30d30d",
-            "nan",
-            "1e3d",
-        )
-    ),
+    *(("saga_cleanup", "--older-than", age) for age in WRONG_AGES),
     ("saga_cleanup", "--older-than", "30d", "--batch-size", "0"),
     ("saga_cleanup", "--older-than", "30d", "--batch-size", "1001"),
     ("saga_cleanup", "--older-than", "30d", "--batch-size", "many"),

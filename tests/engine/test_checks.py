@@ -69,24 +69,10 @@ def test_every_check_is_registered_for_the_command_check() -> None:
     registered = {check.__name__ for check in checks_of("sagas")}
 
     assert registered == {
-        "check_settings",
-        "check_redaction",
-        "check_alerts",
-        "check_wakeup",
-        "check_functions",
-        "check_hook_timeout",
-        "check_databases",
-        "check_participants",
-        "check_routing",
-        "check_names",
-        "check_queues",
-        "check_timings",
-        "check_versions",
-        "check_accepted_content",
-        "check_routes",
-        "check_application",
-        "check_rate_limit",
-    }
+        "check_settings", "check_redaction", "check_alerts", "check_wakeup", "check_functions", "check_hook_timeout",
+        "check_databases", "check_participants", "check_routing", "check_names", "check_queues", "check_timings",
+        "check_versions", "check_accepted_content", "check_routes", "check_application", "check_rate_limit",
+    }  # fmt: skip
     assert {check.__name__ for check in checks_of("sagas") if Tags.database in check.tags} == {"check_versions"}
 
 
@@ -115,19 +101,12 @@ def test_e001_settings_can_be_read(given: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("WAKEUP_INTERVAL", timedelta()),
-        ("SWEEP_INTERVAL", timedelta(seconds=-1)),
-        ("TIME_SLICE", timedelta()),
-        ("TIMEOUT", timedelta()),
-        ("LEASE_MARGIN", timedelta(seconds=-1)),
-        ("BARRIER_RETENTION", timedelta()),
-        ("WORKER_SEEN_WITHIN", timedelta()),
-        ("SWEEP_PAGE", 0),
-        ("WAKEUP_CAPACITY", -1),
-        ("RESULT_MAX_BYTES", 0),
+        ("WAKEUP_INTERVAL", timedelta()), ("SWEEP_INTERVAL", timedelta(seconds=-1)), ("TIME_SLICE", timedelta()),
+        ("TIMEOUT", timedelta()), ("LEASE_MARGIN", timedelta(seconds=-1)), ("BARRIER_RETENTION", timedelta()),
+        ("WORKER_SEEN_WITHIN", timedelta()), ("SWEEP_PAGE", 0), ("WAKEUP_CAPACITY", -1), ("RESULT_MAX_BYTES", 0),
         ("DEFAULT_QUEUE", "two words"),
     ],
-)
+)  # fmt: skip
 def test_e002_values_can_work(name: str, value: object) -> None:
     with override_settings(SAGAS={**QUIET, name: value}):
         assert f"SAGAS['{name}'] is" in the_one(checks.check_settings, "E002")

@@ -130,20 +130,10 @@ def abandoned(world: World) -> Saga:
 
 
 STORIES: list[Callable[[World], Saga]] = [
-    completed,
-    refused,
-    answer_lost_once,
-    pivot_marked_refused,
-    worker_lost,
-    late_effect,
-    group_with_a_failure,
-    compensation_refused_and_marked,
-    compensation_failing,
-    paused_over_its_deadline,
-    misconfigured_and_retried,
-    definition_missing,
-    abandoned,
-]
+    completed, refused, answer_lost_once, pivot_marked_refused, worker_lost, late_effect, group_with_a_failure,
+    compensation_refused_and_marked, compensation_failing, paused_over_its_deadline, misconfigured_and_retried,
+    definition_missing, abandoned,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)

@@ -40,17 +40,11 @@ def refused() -> Iterator[None]:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"key": ""},
-        {"state": "lost"},
-        {"order_number": ""},
-        {"amount_minor": 0},
-        {"currency": "eur"},
-        {"refunded_minor": 1},
-        {"state": "refunded"},
-        {"state": "captured", "refunded_minor": 1250},
+        {"key": ""}, {"state": "lost"}, {"order_number": ""}, {"amount_minor": 0}, {"currency": "eur"},
+        {"refunded_minor": 1}, {"state": "refunded"}, {"state": "captured", "refunded_minor": 1250},
         {"state": "captured", "refunded_minor": 1251},
     ],
-)
+)  # fmt: skip
 def test_database_refuses_a_payment_that_contradicts_itself(changes: dict[str, object]) -> None:
     make_payment()
     with refused():

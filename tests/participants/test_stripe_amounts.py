@@ -64,20 +64,12 @@ def test_exceptions_are_exactly_those_of_stripes_page() -> None:
 @pytest.mark.parametrize(
     ("amount_minor", "currency", "sent"),
     [
-        (5000, "UGX", 500_000),
-        (1, "UGX", 100),
-        (1290, "ISK", 129_000),
-        (1250, "HUF", 1250),
-        (1250, "TWD", 1250),
-        (500, "JPY", 500),
-        (1250, "EUR", 1250),
-        (700, "MGA", 7),
-        (5120, "KWD", 5120),
-        (5120, "TND", 5120),
+        (5000, "UGX", 500_000), (1, "UGX", 100), (1290, "ISK", 129_000), (1250, "HUF", 1250), (1250, "TWD", 1250),
+        (500, "JPY", 500), (1250, "EUR", 1250), (700, "MGA", 7), (5120, "KWD", 5120), (5120, "TND", 5120),
         (9_007_199_254_740_991, "EUR", 9_007_199_254_740_991),
         (90_071_992_547_409_910, "UGX", 9_007_199_254_740_991_000),
     ],
-)
+)  # fmt: skip
 def test_amount_is_converted_exactly(amount_minor: int, currency: str, sent: int) -> None:
     assert convert_to_stripe(amount_minor, currency) == sent
 
@@ -186,21 +178,12 @@ def test_payment_that_stripe_cannot_express_is_voided_without_a_person(
 @pytest.mark.parametrize(
     ("amount_minor", "currency", "written"),
     [
-        (5000, "UGX", "5000 UGX"),
-        (500, "ISK", "500 ISK"),
-        (5, "EUR", "0.05 EUR"),
-        (-1250, "EUR", "-12.50 EUR"),
-        (5124, "KWD", "5.124 KWD"),
-        (5, "IQD", "0.005 IQD"),
-        (12_345, "CLF", "1.2345 CLF"),
-        (5, "UYW", "0.0005 UYW"),
-        (700, "MGA", "7.00 MGA"),
-        (0, "JPY", "0 JPY"),
-        (1250, "XYZ", "1250 XYZ (minor units)"),
-        (1250, "XAU", "1250 XAU (minor units)"),
-        (0, "", "-"),
+        (5000, "UGX", "5000 UGX"), (500, "ISK", "500 ISK"), (5, "EUR", "0.05 EUR"), (-1250, "EUR", "-12.50 EUR"),
+        (5124, "KWD", "5.124 KWD"), (5, "IQD", "0.005 IQD"), (12_345, "CLF", "1.2345 CLF"), (5, "UYW", "0.0005 UYW"),
+        (700, "MGA", "7.00 MGA"), (0, "JPY", "0 JPY"), (1250, "XYZ", "1250 XYZ (minor units)"),
+        (1250, "XAU", "1250 XAU (minor units)"), (0, "", "-"),
     ],
-)
+)  # fmt: skip
 def test_money_is_written_with_the_decimals_of_its_currency(amount_minor: int, currency: str, written: str) -> None:
     assert format_money(amount_minor, currency) == written
 

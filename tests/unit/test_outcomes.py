@@ -142,25 +142,12 @@ POLL = (Outcome.IN_PROGRESS, MAYBE)
 SETTLED = (Outcome.REFUSED, NONE, True)
 
 EFFECTS = [
-    ([], NONE),
-    ([LIVE], MAYBE),
-    ([OK], YES),
-    ([REFUSED], NONE),
-    ([RETRY, RETRY, REFUSED], NONE),
-    ([RETRY, LIVE], MAYBE),
-    ([UNKNOWN], MAYBE),
-    ([POLL], MAYBE),
-    ([UNKNOWN, RETRY, RETRY], MAYBE),
-    ([UNKNOWN, REFUSED], MAYBE),
-    ([UNKNOWN, SETTLED], NONE),
-    ([UNKNOWN, SETTLED, UNKNOWN], MAYBE),
-    ([SETTLED, UNKNOWN], MAYBE),
-    ([UNKNOWN, OK], YES),
-    ([OK, RETRY], YES),
-    ([OK, REFUSED], YES),
-    ([OK, SETTLED], YES),
+    ([], NONE), ([LIVE], MAYBE), ([OK], YES), ([REFUSED], NONE), ([RETRY, RETRY, REFUSED], NONE),
+    ([RETRY, LIVE], MAYBE), ([UNKNOWN], MAYBE), ([POLL], MAYBE), ([UNKNOWN, RETRY, RETRY], MAYBE),
+    ([UNKNOWN, REFUSED], MAYBE), ([UNKNOWN, SETTLED], NONE), ([UNKNOWN, SETTLED, UNKNOWN], MAYBE),
+    ([SETTLED, UNKNOWN], MAYBE), ([UNKNOWN, OK], YES), ([OK, RETRY], YES), ([OK, REFUSED], YES), ([OK, SETTLED], YES),
     ([RETRY, OK, UNKNOWN], YES),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("attempts", "expected"), EFFECTS)
