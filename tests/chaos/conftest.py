@@ -8,14 +8,7 @@ from django.contrib.auth import get_user_model
 
 from orders.seed import seed_shop
 from sagas import clock
-from tests.acceptance.conftest import (  # noqa: F401 - fixtures
-    blueprints,
-    broker,
-    marks,
-    project,
-    quiet_shop,
-    shared_quiet_shop,
-)
+from tests.acceptance.conftest import blueprints, broker, marks, project, quiet_shop, shared_quiet_shop  # noqa: F401
 from tests.depth import IS_FULL
 
 from .estate import Estate, open_estate
