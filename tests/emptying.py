@@ -73,7 +73,7 @@ def read_filled(alias: str) -> Mapping[str, str]:
 
 
 def has_grown(alias: str) -> bool:
-    """Tell whether one of the tables takes much room."""
+    """Return whether one of the tables takes much room."""
     with connections[alias].cursor() as cursor:
         cursor.execute(
             "SELECT max(pg_relation_size(name::regclass)) > %s FROM unnest(%s::text[]) name",

@@ -57,12 +57,12 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Tell the process id."""
+        """Report the process id."""
         return self.guarded.pid
 
     @property
     def is_running(self) -> bool:
-        """Tell whether it has not ended."""
+        """Return whether it has not ended."""
         return self.guarded.is_running()
 
     @property
@@ -226,7 +226,7 @@ def describe_project(database_urls: Mapping[str, str], broker_url: str, director
 
 
 def answers(client: ShopClient) -> bool:
-    """Tell whether a web server answers at all."""
+    """Return whether a web server answers at all."""
     try:
         return client.request("GET", "/healthz").status < 500
     except OSError:

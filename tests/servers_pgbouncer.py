@@ -80,7 +80,7 @@ def start_pgbouncer(parameters: Mapping[str, str]) -> LocalPgBouncer:
 
 
 def answers(parameters: Mapping[str, str]) -> bool:
-    """Tell whether a database can be reached through it."""
+    """Return whether a database can be reached through it."""
     try:
         psycopg.connect(
             host=parameters["HOST"], port=parameters["PORT"], user=parameters["USER"], dbname=parameters["NAME"],

@@ -91,7 +91,7 @@ def describe_server(home: Path, port: int, names_port: int) -> dict[str, str]:
 
 
 def listens(port: int) -> bool:
-    """Tell whether anything takes connections on this port of 127.0.0.1."""
+    """Return whether anything takes connections on this port of 127.0.0.1."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -100,7 +100,7 @@ def listens(port: int) -> bool:
 
 
 def speaks_amqp(port: int) -> bool:
-    """Tell whether the server opens a conversation in AMQP 0-9-1."""
+    """Return whether the server opens a conversation in AMQP 0-9-1."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             connection.sendall(b"AMQP\x00\x00\x09\x01")

@@ -39,7 +39,7 @@ _GIVE_BACK = f"UPDATE {_TABLE} SET free_at = free_at - %(step)s * interval '1 se
 
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
-    """Say how often one subject may do one thing."""
+    """How often one subject may do one thing."""
 
     scope: str
     """What is limited, as shown to who is refused."""

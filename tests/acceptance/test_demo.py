@@ -110,12 +110,12 @@ class Demo:
 
 
 def is_guard(process: psutil.Process) -> bool:
-    """Tell whether a process is a guard, whose command line names the guarded command, too."""
+    """Return whether a process is a guard, whose command line names the guarded command, too."""
     return any(part.endswith("guard.py") for part in process.cmdline())
 
 
 def have_ended(processes: list[psutil.Process]) -> bool:
-    """Tell whether none of them runs any more."""
+    """Return whether none of them runs any more."""
     for process in processes:
         try:
             if process.status() != psutil.STATUS_ZOMBIE:

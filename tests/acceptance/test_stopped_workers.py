@@ -151,7 +151,7 @@ def test_late_call_of_a_worker_that_dies_of_it_leaves_nothing_behind(quiet_shop:
 
 
 def is_dead(process: psutil.Process) -> bool:
-    """Tell whether a process has ended, and perhaps only its parent has not looked yet."""
+    """Return whether a process has ended, and perhaps only its parent has not looked yet."""
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

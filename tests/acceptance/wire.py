@@ -67,7 +67,7 @@ class Wire:
         return WireAnswer(status=status, headers=headers, content=content)
 
     def is_closed(self) -> bool:
-        """Tell whether the server closes the connection, after nothing more than it has sent so far."""
+        """Return whether the server closes the connection, after nothing more than it has sent so far."""
         try:
             return self._received == b"" and self._socket.recv(1) == b""
         except ConnectionResetError:

@@ -58,7 +58,7 @@ COMMANDS: dict[Operation, tuple[str, ...]] = {
 
 
 class Person:
-    """Be somebody at every door."""
+    """Somebody at every door."""
 
     def __init__(self, role: str) -> None:
         self.role = role

@@ -54,7 +54,7 @@ def test_search_that_cannot_be_read_shows_nothing(log_in: LogIn, url: str) -> No
 
 
 def refused(client: Client, url: str, query: dict[str, Any]) -> bool:
-    """Tell whether a query is answered by 400, on the page and, where it has one, in its refresh."""
+    """Return whether a query is answered by 400, on the page and, where it has one, in its refresh."""
     urls = [url, url.replace("/change/", "/refresh/")] if url.endswith("/change/") else [url]
     return [client.get(one, query).status_code for one in urls] == [400] * len(urls)
 

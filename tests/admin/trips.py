@@ -32,15 +32,15 @@ REASON = "Because the test says so."
 
 
 class SoldOut(Exception):
-    """Say that there is no seat."""
+    """Refusal: there is no seat."""
 
 
 class CardDeclined(Exception):
-    """Say that the money is not there."""
+    """Refusal: the money is not there."""
 
 
 class TooLate(Exception):
-    """Say that something cannot be undone, or not done any more."""
+    """Refusal: it cannot be undone, or not be done any more."""
 
 
 @dataclass(frozen=True, kw_only=True)

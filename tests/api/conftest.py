@@ -37,7 +37,7 @@ def make_checkout(**changes: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Shopper:
-    """Be one person in front of the API; without a user, nobody in particular."""
+    """One person in front of the API; without a user, nobody in particular."""
 
     user: User | None = None
     token: str = ""

@@ -1,4 +1,4 @@
-"""Be the people who operate sagas over HTTP, and write what they send."""
+"""People who operate sagas over HTTP, and write what they send."""
 
 from typing import Any
 

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.django_db
 
 
 def fail(request: object) -> HttpResponse:
-    """Be a view that is broken."""
+    """Act as a view that is broken."""
     raise ValueError("planted")
 
 
 def decide_for_itself(request: object) -> HttpResponse:
-    """Be a view with a policy of its own."""
+    """Act as a view with a policy of its own."""
     return HttpResponse(headers={"Content-Security-Policy": "default-src 'none'"})
 
 

@@ -39,7 +39,7 @@ def find_unnamed(source: str) -> list[str]:
 
 
 def _names_alias(node: ast.AST) -> bool:
-    """Tell whether this is ``.using`` of something, or ``.through`` of a relation, which is a model."""
+    """Return whether this is ``.using`` of something, or ``.through`` of a relation, which is a model."""
     return isinstance(node, ast.Attribute) and node.attr in ("using", "db_manager", "through")
 
 
@@ -65,7 +65,7 @@ def _judge(node: ast.AST, named: set[int]) -> Iterator[str]:
 
 
 def _is_related(node: ast.expr) -> bool:
-    """Tell whether this is an attribute that a model has for its other side."""
+    """Return whether this is an attribute that a model has for its other side."""
     return isinstance(node, ast.Attribute) and (node.attr in RELATED or node.attr.endswith("_set"))
 
 
@@ -86,13 +86,13 @@ def _judge_call(node: ast.Call) -> Iterator[str]:
 
 
 def _is_row(called: ast.expr) -> bool:
-    """Tell whether this is a method of something with a name, and not of a query that is written out."""
+    """Return whether this is a method of something with a name, and not of a query that is written out."""
     owner = called.value if isinstance(called, ast.Attribute) else called
     return isinstance(owner, ast.Name | ast.Attribute) and ast.unparse(owner) != "self"
 
 
 def _is_prefetch(node: ast.expr) -> bool:
-    """Tell whether this says which rows are read, and where they are kept: apart from the related manager."""
+    """Return whether this says which rows are read, and where they are kept: apart from the related manager."""
     if not (isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Prefetch"):
         return False
     return len(node.args) > 1 or "queryset" in {keyword.arg for keyword in node.keywords}

@@ -111,7 +111,7 @@ def start(sagas: list[Saga]) -> SagaBulk:
 
 
 def run(found: SagaBulk) -> None:
-    """Be the workers for as long as it takes."""
+    """Act as the workers for as long as it takes."""
     with clock.restored():
         while not selection.find_bulk(found.pk).is_over:
             runner.advance(found.pk)

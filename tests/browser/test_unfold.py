@@ -90,12 +90,12 @@ def page(browser: Browser, harbour: Harbour) -> Iterator[Page]:
 
 
 def is_fault(said: ConsoleMessage) -> bool:
-    """Tell whether the browser complains; that a project has no icon is its own business."""
+    """Return whether the browser complains; that a project has no icon is its own business."""
     return said.type == "error" and not said.location["url"].endswith("/favicon.ico")
 
 
 def answers(url: str) -> bool:
-    """Tell whether a page opens."""
+    """Return whether a page opens."""
     try:
         with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own server
             return response.status == 200

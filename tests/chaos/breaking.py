@@ -225,7 +225,7 @@ class Breakers:
 
     @property
     def has_broken_everything(self) -> bool:
-        """Tell whether each fault was injected, or a breaker has failed, which ``finish`` tells."""
+        """Return whether each fault was injected, or a breaker has failed, which ``finish`` tells."""
         return any(b.failure for b in self.all) or all(b.faults <= set(b.injected) for b in self.all)
 
     @property
@@ -235,7 +235,7 @@ class Breakers:
 
 
 def is_ready(worker: Process) -> bool:
-    """Tell whether a worker runs and has begun to consume."""
+    """Return whether a worker runs and has begun to consume."""
     return worker.is_running and " ready." in worker.log
 
 

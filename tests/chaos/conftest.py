@@ -38,5 +38,5 @@ def customer(transactional_db: None) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def is_full() -> bool:
-    """Tell whether everything is done as often as the promise says (``make chaos``), not as time allows."""
+    """Return whether everything is done as often as the promise says (``make chaos``), not as time allows."""
     return IS_FULL

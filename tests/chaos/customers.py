@@ -1,4 +1,4 @@
-"""Be many customers at once, who send a request again, under its key, until the shop has taken it."""
+"""Many customers at once, who send a request again, under its key, until the shop has taken it."""
 
 import math
 import random

@@ -40,14 +40,14 @@ def say(text: str) -> None:
 
 
 class Progress:
-    """Say now and then how far a long run has come."""
+    """Now and then how far a long run has come."""
 
     def __init__(self, what: str, total: int) -> None:
         self.what, self.total = what, total
         self.started_at = self.told_at = time.monotonic()
 
     def __call__(self, done: int) -> None:
-        """Say it, unless it was said a moment ago."""
+        """Report it, unless it was said a moment ago."""
         now = time.monotonic()
         if now >= self.told_at + TELL_EVERY_SECONDS:
             self.told_at = now

@@ -29,7 +29,7 @@ STOP_PATIENCE_SECONDS = 30.0
 
 
 class Stop(Enum):
-    """Say how a server ends."""
+    """How a server ends."""
 
     FAST = signal.SIGINT  #: connections are cut, then a checkpoint
     IMMEDIATE = signal.SIGQUIT  #: as after a power cut, but every process is told

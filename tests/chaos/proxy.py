@@ -29,7 +29,7 @@ LATE_SECONDS = 0.3
 
 
 class Fate(Enum):
-    """Say what becomes of a COMMIT."""
+    """What becomes of a COMMIT."""
 
     PASS = "passed on"
     DROP = "dropped"

@@ -1,4 +1,4 @@
-"""Say in statistics what a run did, what was done to it, and what came of it."""
+"""In statistics what a run did, what was done to it, and what came of it."""
 
 import statistics
 from collections import Counter
@@ -105,7 +105,7 @@ def find_middle_p99(rounds: Sequence[Sequence[float]]) -> float:
 def is_slower(
     calm: Sequence[Sequence[float]], beside: Sequence[Sequence[float]], *, ratio: float, slack_seconds: float
 ) -> bool:
-    """Tell whether alternating rounds beside something were slower than allowed, against those without it.
+    """Return whether alternating rounds beside something were slower than allowed, against those without it.
 
     ratio, slack_seconds: what is allowed; the slack is for what a machine does to a statistic of a few milliseconds.
     """

@@ -31,7 +31,7 @@ LONGEST_STORM = 120.0  # seconds that a slow machine may need after the last che
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Say how hard the weather is.
+    """How hard the weather is.
 
     calm, checkouts: how many are placed before and while things break. seconds: for how long at most. per_second: at
     most so many. backlog: no more are placed while so many sagas are at work. worker_seconds, broker_seconds,

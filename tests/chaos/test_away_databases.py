@@ -206,5 +206,5 @@ def start_stopping(estate: Estate, marks: Marks, concurrency: int) -> Process:
 
 
 def answers_requests(estate: Estate) -> bool:
-    """Tell whether the web server gets at its database again."""
+    """Return whether the web server gets at its database again."""
     return estate.shop.client.request("GET", "/api/v1/orders/").status == 200

@@ -92,21 +92,21 @@ def start_worker(shop: Shop, name: str, clock: str, marks: Marks) -> Process:
 
 
 def have_all_taken_part(shop: Shop, workers: list[Process], numbers: list[str]) -> bool:
-    """Tell whether each worker has made an attempt, and payments were written by clocks an hour apart."""
+    """Return whether each worker has made an attempt, and payments were written by clocks an hour apart."""
     rows = shop.project.query(ATTEMPTS, [numbers])
     spread = shop.project.query("SELECT max(changed_at) - min(changed_at) AS spread FROM payments_payment")[0]["spread"]
     return all(any(is_by(row, worker) for row in rows) for worker in workers) and spread > timedelta(hours=1)
 
 
 def is_early(row: dict[str, Any]) -> bool:
-    """Tell whether an attempt began before its predecessor's end and the least delay after it."""
+    """Return whether an attempt began before its predecessor's end and the least delay after it."""
     if row["ended_before"] is None:
         return False
     return bool(row["started_at"] < row["ended_before"] + HALF_A_BASE)
 
 
 def is_by(row: dict[str, Any], worker: Process) -> bool:
-    """Tell whether a worker made an attempt."""
+    """Return whether a worker made an attempt."""
     return int(row["worker"].rpartition(":")[2]) in worker.pids
 
 

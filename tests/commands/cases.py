@@ -27,7 +27,7 @@ PATIENCE = timedelta(minutes=10)
 
 
 class NoSeat(Exception):
-    """Be what the trip's participants refuse with."""
+    """What the trip's participants refuse with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def read(saga: Saga) -> Saga:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """Say how a command ended."""
+    """How a command ended."""
 
     code: int
     out: str

@@ -44,7 +44,7 @@ behaviour: list[Callable[[Alert], None]] = []
 
 
 def listen(alert: Alert) -> None:
-    """Be a hook."""
+    """Act as a hook."""
     in_transaction.append(any(connections[alias].in_atomic_block for alias in connections))
     heard.append(alert)
     if behaviour:

@@ -32,7 +32,7 @@ def _only_known_definitions() -> Iterator[None]:
 
 
 def do_nothing(step: object) -> None:
-    """Be a step."""
+    """Act as a step."""
 
 
 def declare(name: str = "journey", *, module: str = "sagas", version: int = 1, **steps: Any) -> type[SagaDefinition]:
@@ -276,7 +276,7 @@ def test_e002_the_queue_that_celery_names_can_work(celery: Celery) -> None:
 
 @pytest.fixture
 def celery() -> Iterator[Celery]:
-    """Be the project's Celery app for a test."""
+    """Act as the project's Celery app for a test."""
     before = current_app._get_current_object()
     app = Celery("checks")  # which makes itself the current one
     yield app

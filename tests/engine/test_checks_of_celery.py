@@ -33,7 +33,7 @@ def _sending() -> Iterator[None]:
 
 @pytest.fixture
 def celery() -> Iterator[Celery]:
-    """Be the project's only Celery app for a test."""
+    """Act as the project's only Celery app for a test."""
     before = current_app._get_current_object()
     app = Celery("checks")
     app.set_default()

@@ -19,7 +19,7 @@ QUIET = "none"
 
 
 async def tell_later(alert: Any) -> None:
-    """Tell in a loop."""
+    """Report in a loop."""
 
 
 def tell_nobody() -> None:

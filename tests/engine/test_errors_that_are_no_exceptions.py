@@ -16,11 +16,11 @@ pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
 
 class Odd(BaseException):
-    """Be an error that some library derives from BaseException."""
+    """Error that some library derives from BaseException."""
 
 
 def cancelled(step: Any, proceed: Any) -> None:
-    """Be a step that awaits a task which somebody cancelled."""
+    """Act as a step that awaits a task which somebody cancelled."""
 
     async def pay() -> None:
         task = asyncio.create_task(asyncio.sleep(60))

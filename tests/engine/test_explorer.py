@@ -34,7 +34,7 @@ class Flown(Exception):
 
 
 class Airline:
-    """Be the world outside: holds seats and sells tickets, and honours idempotency keys."""
+    """World outside: holds seats and sells tickets, and honours idempotency keys."""
 
     def __init__(self) -> None:
         self.held: Counter[str] = Counter()

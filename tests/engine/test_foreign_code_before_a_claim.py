@@ -35,7 +35,7 @@ class Order:
 
 
 class Unreadable(Exception):
-    """Be an error whose text cannot be had."""
+    """Error whose text cannot be had."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")
@@ -168,7 +168,7 @@ def test_a_lost_worker_is_recorded_although_the_router_fails(world: World, monke
 
 
 class Moody(RetryPolicy):
-    """Be a policy of the project's own."""
+    """Policy of the project's own."""
 
     def delay_seconds(self, **facts: Any) -> float:
         raise LookupError("no delay")

@@ -41,7 +41,7 @@ QUIET = {"WAKEUP": "none"}
 
 
 class Listener:
-    """Be the hook, and remember what it was told and how it stood with the database then."""
+    """Hook, and remember what it was told and how it stood with the database then."""
 
     def __init__(self) -> None:
         self.heard: list[SagaClosed] = []

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def do_nothing(step: Any) -> None:
-    """Be a step that costs nothing."""
+    """Act as a step that costs nothing."""
 
 
 def of_compensatables(count: int) -> dict[str, Any]:

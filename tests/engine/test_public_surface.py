@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
 @dataclass(frozen=True)
 class Seats:
-    """Say how many."""
+    """How many."""
 
     count: int
 

@@ -25,7 +25,7 @@ commits = pytest.mark.django_db(databases=DATABASES, transaction=True)
 
 @pytest.fixture(autouse=True)
 def _eager(settings: Any) -> Iterator[None]:
-    """Be a project whose Celery is eager."""
+    """Act as a project whose Celery is eager."""
     settings.SAGAS = SENDING
     current_app.conf.task_always_eager = True
     yield

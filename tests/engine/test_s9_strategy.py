@@ -34,7 +34,7 @@ class Taken(Message):
 
 
 def consumer() -> Any:
-    """Be what Celery's consumer is to a strategy."""
+    """Act as what Celery's consumer is to a strategy."""
     queues = [Queue("sagas"), Queue("long-name", alias="short")]
     return SimpleNamespace(
         connection_errors=(ConnectionError,),

@@ -293,7 +293,7 @@ def test_s9_a_worker_that_runs_what_is_due_runs_it(
 
 def test_s9_a_worker_that_waits_for_its_broker_lets_greenlets_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def patched(_seconds: float) -> None:
-        """Be what gevent puts into ``time``."""
+        """Act as what gevent puts into ``time``."""
 
     monkeypatch.setattr(functional, "sleep", functional.sleep)
     monkeypatch.setattr(time, "sleep", patched)

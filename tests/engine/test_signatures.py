@@ -43,7 +43,7 @@ def _mended(db: None) -> Iterator[None]:
 
 
 def do_nothing(step: Any) -> None:
-    """Be a step that costs nothing."""
+    """Act as a step that costs nothing."""
 
 
 def make_operated(times: int = 2) -> Saga:
@@ -78,7 +78,7 @@ def flaw_since(saga: Saga, signed_since: datetime | None) -> tuple[str, int] | N
 
 @contextmanager
 def administrator() -> Iterator[Any]:
-    """Be somebody who owns the tables: the trigger that keeps history append-only is off."""
+    """Act as somebody who owns the tables: the trigger that keeps history append-only is off."""
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with checks still open cannot be altered
         cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")

@@ -31,7 +31,7 @@ RESULT = {
 
 
 def as_text(value: Any) -> str:
-    """Tell types and order, too."""
+    """Compare types and order, too."""
     return json.dumps(value)
 
 

@@ -1,4 +1,4 @@
-"""Be every participant of the sagas in these tests, and remember what was done to the world.
+"""Every participant of the sagas in these tests, and remember what was done to the world.
 
 Effects are rows of a table of its own, so that a rolled-back step leaves none, a killed process keeps what it
 committed, and every effect can be counted.
@@ -32,15 +32,15 @@ REASON, EVIDENCE = "because the test wants it", "the provider's page says so"
 
 
 class Refused(Exception):
-    """Be the participant's no."""
+    """Participant's no."""
 
 
 class CannotUndo(Exception):
-    """Be the participant's no to a compensation."""
+    """Participant's no to a compensation."""
 
 
 class Broken(Exception):
-    """Be an error that nobody declared."""
+    """Error that nobody declared."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class World:
     """Whether the provider refuses an action under a key that was cancelled before."""
 
     def will(self, step: str, *behaviours: Any, direction: Direction = ACTION) -> None:
-        """Say what the next calls of a step do.
+        """Set what the next calls of a step do.
 
         An exception is raised before the effect, ``After`` after it; a dict is returned; a function is called with the
         context and what would have happened; None: it works.

@@ -1,4 +1,4 @@
-"""Be participants that guard themselves against nothing, so that whatever the engine lets through twice shows twice.
+"""Participants that guard themselves against nothing, so that whatever the engine lets through twice shows twice.
 
 The shop's own services remember their keys; here only the engine's rules, its barrier and the provider's key lookup
 stand between a crash and a second effect. Effects are rows; nothing about them is unique.
@@ -28,12 +28,12 @@ OWNER = Actor(name="owner", is_trusted=True)
 
 
 class Refused(Exception):
-    """Be the participant's no."""
+    """Participant's no."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BareInput:
-    """Say how the saga ends."""
+    """How the saga ends."""
 
     is_refused: bool
     """Whether its pivot is refused."""

@@ -36,7 +36,7 @@ class ChildFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """Say how a child that was not killed came to its end."""
+    """How a child that was not killed came to its end."""
 
     points: tuple[str, ...]
     """What stood after each point, in order."""
@@ -168,7 +168,7 @@ class _Gaps:
         self._outbox = os.fdopen(outbox, "w")
 
     def pass_by(self, event: Event | str) -> Failure | None:
-        """Be at the point before an event."""
+        """Reach the point before an event."""
         self.passed.append(str(event))
         if len(self.passed) == self._dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -179,7 +179,7 @@ class _Gaps:
         return None
 
     def tell(self, **message: Any) -> None:
-        """Say something to the parent."""
+        """Report something to the parent."""
         self._outbox.write(json.dumps(message) + "\n")
         self._outbox.flush()
 

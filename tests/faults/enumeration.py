@@ -31,14 +31,14 @@ class Path(Generic[Case]):
     recover: Callable[[Case], object]
     """Do what the world does after a death: the client's or operator's repeat, other workers, time."""
     judge: Callable[[Case], list[str]]
-    """Say what is wrong in the end; an empty list is good news."""
+    """What is wrong in the end; empty: nothing."""
     least: int
     """Fewer points than this mean that something is no longer seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Say what came of disturbing a path at one point."""
+    """What came of disturbing a path at one point."""
 
     point: int
     what: str

@@ -55,7 +55,7 @@ from .situations import (
 
 @dataclass(frozen=True, kw_only=True)
 class Bare:
-    """Be nobody: a saga of participants that guard themselves against nothing."""
+    """Nobody: a saga of participants that guard themselves against nothing."""
 
     saga_id: UUID | None
 

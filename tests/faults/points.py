@@ -22,7 +22,7 @@ TABLE = re.compile(r'\b(?:FROM|INTO|UPDATE|TABLE)\s+"?([a-z][a-z_]+)', re.IGNORE
 
 
 class Kind(Enum):
-    """Say what sort of thing happens."""
+    """What sort of thing happens."""
 
     STATEMENT = auto()
     """A statement that Django sends, savepoints among them."""
@@ -36,7 +36,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Be one thing that is about to happen."""
+    """One thing that is about to happen."""
 
     kind: Kind
     place: str
@@ -46,7 +46,7 @@ class Event:
 
     @property
     def is_commit(self) -> bool:
-        """Tell whether a transaction is about to be committed."""
+        """Return whether a transaction is about to be committed."""
         return self.kind is Kind.BOUNDARY and self.what == "COMMIT"
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Be a customer with an order of his own, and read from every participant's books what became of it.
+"""Customer with an order of his own, and read from every participant's books what became of it.
 
 Every case has a customer, a product and stock that no other case touches, so that each statistic has one exact value.
 """
@@ -54,7 +54,7 @@ COMPLETED: World = {
 
 @dataclass(kw_only=True)
 class Shopper:
-    """Be one customer with one order."""
+    """One customer with one order."""
 
     name: str
     payment_method: str = "pm_card_visa"

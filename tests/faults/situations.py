@@ -27,7 +27,7 @@ MANY = 1_000
 
 
 class Subject(Protocol):
-    """Be whose saga somebody acts on."""
+    """Whose saga somebody acts on."""
 
     @property
     def saga_id(self) -> UUID | None:

@@ -34,7 +34,7 @@ def is_statement(event: Event) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Disturbance:
-    """Say what fails, and how; of several failures each event meets one, in turns, and in full all of them."""
+    """What fails, and how; of several failures each event meets one, in turns, and in full all of them."""
 
     name: str
     failures: tuple[Failure, ...]

@@ -38,7 +38,7 @@ def list_candidates(version: str) -> Iterator[Path]:
 
 
 def is_version(path: Path, version: str) -> bool:
-    """Tell whether an interpreter runs, can make environments, and is of this version."""
+    """Return whether an interpreter runs, can make environments, and is of this version."""
     done = subprocess.run([str(path), "-c", WHICH], capture_output=True, text=True, check=False)
     return done.returncode == 0 and done.stdout.strip() == version
 

@@ -118,12 +118,12 @@ class Checker:
         assert not wrong, f"{saga.state} with effects {wrong}"
 
     def _is_left(self, saga_id: UUID, spec: StepSpec) -> bool:
-        """Tell whether the engine must know that a step has an effect left."""
+        """Return whether the engine must know that a step has an effect left."""
         key = f"{saga_id}:{spec.name}"
         return self.world.net(spec, key) > 0 and not self._may_be_late(saga_id, spec)
 
     def _may_be_late(self, saga_id: UUID, spec: StepSpec) -> bool:
-        """Tell whether an effect is a late call's, which nothing fences and nobody has recorded yet."""
+        """Return whether an effect is a late call's, which nothing fences and nobody has recorded yet."""
         is_open = spec.undo is Undo.VERIFIES or f"{saga_id}:{spec.name}" in self.world.excused
         return is_open and self.stage.is_called_unrecorded(saga_id, spec.name)
 

@@ -281,7 +281,7 @@ class SagaMachine(RuleBasedStateMachine):
             self.holds()
 
     def _may_die(self, frozen: Frozen) -> bool:
-        """Tell whether the call of a frozen worker, if it was made, is found without its record."""
+        """Return whether the call of a frozen worker, if it was made, is found without its record."""
         saga_id, spec = frozen.claimed.saga_id, frozen.spec
         if not frozen.is_late_effect_possible:
             return True

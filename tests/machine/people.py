@@ -18,7 +18,7 @@ REASON, EVIDENCE = "because the machine says so", "the provider's page says so"
 
 
 def is_true(world: World, operation: Operation, spec: StepSpec, key: str) -> bool:
-    """Tell whether a person could say this about a step without lying."""
+    """Return whether a person could say this about a step without lying."""
     if operation is Operation.MARK_SUCCEEDED:
         return world.can_be_done_by_hand(spec, key)
     if operation is Operation.MARK_REFUSED:

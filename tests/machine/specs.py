@@ -31,7 +31,7 @@ class Place(StrEnum):
 
     @property
     def is_external(self) -> bool:
-        """Tell whether the provider does the work."""
+        """Return whether the provider does the work."""
         return self in (Place.EXTERNAL, Place.ANNOUNCED)
 
 

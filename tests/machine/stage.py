@@ -54,7 +54,7 @@ class Died(WorkerDied):
 
 
 class Broke(Exception):
-    """Be an error that nobody declared."""
+    """Error that nobody declared."""
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Frozen:
 
     @property
     def is_late_effect_possible(self) -> bool:
-        """Tell whether its call may have happened without a record so far."""
+        """Return whether its call may have happened without a record so far."""
         return self.report is not None and self.claimed.direction is Direction.ACTION
 
 
@@ -147,7 +147,7 @@ class Stage:
             self.is_late = False
 
     def is_called_unrecorded(self, saga_id: UUID, step: str) -> bool:
-        """Tell whether a frozen worker has acted under a step key and nobody has heard of it."""
+        """Return whether a frozen worker has acted under a step key and nobody has heard of it."""
         return any(
             frozen.is_late_effect_possible and (frozen.claimed.saga_id, frozen.claimed.step.name) == (saga_id, step)
             for frozen in self.frozen

@@ -131,7 +131,7 @@ def reach_the_deadline_beside_a_held_sibling(machine: SagaMachine) -> None:
 
 
 def pass_the_pivot_beside_a_live_compensation(machine: SagaMachine) -> None:
-    """Say truly that a pivot has not happened, freeze while undoing the rest, and let the pivot happen after all."""
+    """Report truly that a pivot has not happened, freeze while undoing the rest, and let the pivot happen after all."""
     begin(machine, (EXTERNAL,), (StepSpec(place=Place.APART, kind=Kind.PIVOT),))
     move(machine, look, Does.WORKS, Does.FREEZES_BEFORE)
     machine.pass_time(seconds=LEASE_SECONDS)

@@ -42,7 +42,7 @@ def _examples_of_their_own() -> Iterator[None]:
 
 
 def is_default(config: pytest.Config) -> bool:
-    """Tell whether nobody asked for another seed or a longer run."""
+    """Return whether nobody asked for another seed or a longer run."""
     return LONG_RUN not in os.environ and config.getoption("--hypothesis-seed") is None
 
 

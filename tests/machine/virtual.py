@@ -36,7 +36,7 @@ class VirtualClock:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Be the engine's clock inside the block."""
+        """Act as the engine's clock inside the block."""
         before = clock.shifted, clock.shift_seconds
         clock.shifted, clock.shift_seconds = self.read, self.read_shift
         try:

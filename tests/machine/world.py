@@ -1,4 +1,4 @@
-"""Be the small world that sagas of the machine act on: a provider with keys, and a ledger in each database.
+"""Small world that sagas of the machine act on: a provider with keys, and a ledger in each database.
 
 Nothing here believes the engine: effects are counted where they happen, by step key.
 """
@@ -32,11 +32,11 @@ DROP_TABLES = ("DROP TABLE IF EXISTS machine_ledger", "DROP TABLE IF EXISTS mach
 
 
 class Refused(Exception):
-    """Be the participant's no."""
+    """Participant's no."""
 
 
 class CannotUndo(Exception):
-    """Be the participant's no to a compensation."""
+    """Participant's no to a compensation."""
 
 
 @dataclass
@@ -123,7 +123,7 @@ class World:
             self._move(self.alias_of(spec), key, "done")
 
     def refuse(self, spec: StepSpec, key: str) -> None:
-        """Say no, unless it was done under this key; a provider that stores refusals closes the key.
+        """Report no, unless it was done under this key; a provider that stores refusals closes the key.
 
         Raises: Refused.
         """
@@ -169,7 +169,7 @@ class World:
         return counted["done"] - counted["undone"]
 
     def can_be_done_by_hand(self, spec: StepSpec, key: str) -> bool:
-        """Tell whether a person who says that a step happened would be right, if need be by doing it himself."""
+        """Return whether a person who says that a step happened would be right, if need be by doing it himself."""
         if spec.place.is_external:
             return self.net(spec, key) == 1 or (self.provider.done[key] == 0 and key not in self.provider.closed)
         if self.count(spec, key)["done"]:

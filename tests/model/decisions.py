@@ -10,7 +10,7 @@ from .rows import FORWARD, PASSED, UNDOABLE, Attempt, Model, Saga, Step, is_held
 
 
 class Plan(NamedTuple):
-    """Say what happens next; a decision comes alone."""
+    """What happens next; a decision comes alone."""
 
     claims: tuple[tuple[int, str], ...] = ()
     is_due: bool = False
@@ -18,7 +18,7 @@ class Plan(NamedTuple):
 
 
 class StepMove(NamedTuple):
-    """Say what the end of an attempt does to its step."""
+    """What the end of an attempt does to its step."""
 
     state: str
     hold: str = ""
@@ -54,12 +54,12 @@ def plan(model: Model, saga: Saga) -> Plan:
 
 
 def is_pivot_passed(model: Model, saga: Saga) -> bool:
-    """Tell whether nothing can be compensated any more."""
+    """Return whether nothing can be compensated any more."""
     return any(s.kind == "pivot" and row.state == "succeeded" for s, row in zip(model.steps, saga.steps, strict=True))
 
 
 def is_pivot_open(model: Model, saga: Saga) -> bool:
-    """Tell whether the pivot has neither happened nor may be happening."""
+    """Return whether the pivot has neither happened nor may be happening."""
     for spec, row in zip(model.steps, saga.steps, strict=True):
         is_undecided = row.token is not None or effect_of(row) in UNDOABLE
         if spec.kind == "pivot" and (row.state in PASSED or ("abort waits" in model.rules and is_undecided)):

@@ -1,4 +1,4 @@
-"""Say what must hold in every state and for every move; the numbers are those of ``docs/reference/semantics.md``."""
+"""What must hold in every state and for every move; the numbers are those of ``docs/reference/semantics.md``."""
 
 from collections.abc import Iterator
 
@@ -89,7 +89,7 @@ def _check_claim(model: Model, before: Saga, index: int, direction: str) -> Iter
 
 
 def _has_witness(state: State, index: int) -> bool:
-    """Tell whether a worker is still about to tell of the effect."""
+    """Return whether a worker is still about to tell of the effect."""
     return any(
         hand.step == index and hand.direction == "action" and hand.answer == "succeeded" and is_stale(state.saga, hand)
         for hand in state.hands

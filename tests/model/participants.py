@@ -1,4 +1,4 @@
-"""Say how a participant may answer one call, and what it has done then.
+"""How a participant may answer one call, and what it has done then.
 
 They are as plain as the engine allows: nothing but what ``writing-a-saga`` asks of them stands between a repeated or
 late call and a second effect.
@@ -11,7 +11,7 @@ from .rows import Hand, Model, Site, State
 
 
 class Reply(NamedTuple):
-    """Be one way in which a call may go."""
+    """One way in which a call may go."""
 
     answer: str
     site: Site

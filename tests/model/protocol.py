@@ -197,7 +197,7 @@ def _reads_stock_first(model: Model, hand: Hand) -> bool:
 
 
 def _may_fail(model: Model, state: State, hand: Hand) -> bool:
-    """Tell whether a fault may hit this worker: there is one left, and it is not the only witness of a late effect.
+    """Return whether a fault may hit this worker: there is one left, and it is not the only witness of a late effect.
 
     Nobody can ever know of an effect that came after its compensation, or after a person said that it would not
     come, if its participant takes it and its worker dies before it can tell. That limit is stated, not modelled.
@@ -218,7 +218,7 @@ def _write(model: Model, state: State, saga: Saga, **changes: Any) -> State:
 
 
 def _date(model: Model, before: Saga, after: Saga, form: Form) -> Form:
-    """Tell an open form that what it was decided on has changed."""
+    """Report an open form that what it was decided on has changed."""
     is_decided = "revision" in model.rules and before.revision != after.revision
     is_same = before.steps[form.step].attempts == after.steps[form.step].attempts
     is_told = "same attempts" in model.rules and not is_same

@@ -1,4 +1,4 @@
-"""Say what a state of the model is made of: the engine's rows, the participants' rows, and what is in flight.
+"""What a state of the model is made of: the engine's rows, the participants' rows, and what is in flight.
 
 Everything is a tuple, so that states compare and hash by value. State, kind and outcome names are those of
 ``sagas.core.states``; ``test_protocol`` compares them.
@@ -52,7 +52,7 @@ class Model(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """Be the row of one execution."""
+    """Row of one execution."""
 
     direction: str
     epoch: int
@@ -63,7 +63,7 @@ class Attempt(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Be the row of one step."""
+    """Row of one step."""
 
     state: str = "pending"
     hold: str = ""
@@ -80,7 +80,7 @@ class Step(NamedTuple):
 
 
 class Saga(NamedTuple):
-    """Be the row of the saga with its steps."""
+    """Row of the saga with its steps."""
 
     steps: tuple[Step, ...]
     state: str = "pending"
@@ -94,7 +94,7 @@ class Saga(NamedTuple):
 
 
 class Hand(NamedTuple):
-    """Be an attempt in the hands of a worker, from the claim to the record."""
+    """Attempt in the hands of a worker, from the claim to the record."""
 
     step: int
     direction: str
@@ -110,7 +110,7 @@ class Hand(NamedTuple):
 
 
 class Site(NamedTuple):
-    """Be what a participant knows about one step."""
+    """What a participant knows about one step."""
 
     standing: int = 0
     """Effects in force: units reserved, money held or captured."""
@@ -121,7 +121,7 @@ class Site(NamedTuple):
 
 
 class Form(NamedTuple):
-    """Be a decision that a person made on what was to be seen then, and has not sent yet."""
+    """Decision that a person made on what was to be seen then, and has not sent yet."""
 
     operation: str
     step: int
@@ -129,7 +129,7 @@ class Form(NamedTuple):
 
 
 class State(NamedTuple):
-    """Be everything, at one moment."""
+    """Everything, at one moment."""
 
     saga: Saga
     sites: tuple[Site, ...]
@@ -168,10 +168,10 @@ def change_step(saga: Saga, index: int, change: Callable[[Step], Step]) -> Saga:
 
 
 def is_held(saga: Saga) -> bool:
-    """Tell whether the saga or a step waits for a person."""
+    """Return whether the saga or a step waits for a person."""
     return bool(saga.hold) or any(step.hold for step in saga.steps)
 
 
 def is_stale(saga: Saga, hand: Hand) -> bool:
-    """Tell whether the worker has lost its lease."""
+    """Return whether the worker has lost its lease."""
     return saga.steps[hand.step].token != hand.token

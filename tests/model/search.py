@@ -12,7 +12,7 @@ from .rows import Model, State, is_held, start
 
 
 class Result(NamedTuple):
-    """Say what a search found."""
+    """What a search found."""
 
     states: int
     transitions: int
@@ -86,7 +86,7 @@ def _trace(parents: array[int], labels: list[str], place: int) -> tuple[str, ...
 
 
 def _has_cycle(count: int, edges: array[int]) -> bool:
-    """Tell whether some path comes back to where it was (Kahn's algorithm: take away what nothing leads to)."""
+    """Return whether some path comes back to where it was (Kahn's algorithm: take away what nothing leads to)."""
     degrees = array("l", bytes(8 * count))
     following: list[list[int]] = [[] for _ in range(count)]
     for source, target in zip(edges[::2], edges[1::2], strict=True):

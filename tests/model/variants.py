@@ -70,7 +70,7 @@ LAST_UNIT = Model(
 
 
 class Run(NamedTuple):
-    """Say what a search of a model with all its rules must come to."""
+    """What a search of a model with all its rules must come to."""
 
     model: Model
     states: int
@@ -105,7 +105,7 @@ BEYOND = (
 
 
 class Removal(NamedTuple):
-    """Say where the lack of a rule shows, and as what."""
+    """Where the lack of a rule shows, and as what."""
 
     model: Model
     invariant: str

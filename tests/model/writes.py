@@ -128,7 +128,7 @@ def _close_attempt(model: Model, step: Step, hand: Hand) -> Step:
 
 
 def _settles(model: Model, index: int) -> bool:
-    """Tell whether a refusal answers for earlier attempts: where a lost one can never commit any more."""
+    """Return whether a refusal answers for earlier attempts: where a lost one can never commit any more."""
     place = model.steps[index].place
     return place == "engine" or ("own refusal" if place == "own" else "refusal") not in model.rules
 
@@ -150,7 +150,7 @@ def _apply(model: Model, saga: Saga, hand: Hand) -> Saga:
 
 
 def _must_verify(model: Model, step: Step, hand: Hand) -> bool:
-    """Tell whether a compensation has to look once more: nobody had seen the effect when it began."""
+    """Return whether a compensation has to look once more: nobody had seen the effect when it began."""
     if not model.looks_twice or hand.token is None or "second look" not in model.rules:
         return False
     if step.seen:

@@ -94,7 +94,7 @@ def list_needed(asked: list[Requirement]) -> list[Distribution]:
 
 
 def is_wanted(requirement: Requirement, *, extras: Iterable[str]) -> bool:
-    """Tell whether a requirement counts here, where these extras were asked for."""
+    """Return whether a requirement counts here, where these extras were asked for."""
     marker = requirement.marker
     return marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras))
 

@@ -47,14 +47,14 @@ def log_in() -> Callable[..., Client]:
 
 
 class AwayGateway:
-    """Be a provider that cannot be reached."""
+    """Provider that cannot be reached."""
 
     def find(self, *, key: str, authorization: Authorization) -> Answer | None:
         raise GatewayUnavailable("The provider cannot be reached.", key=key)
 
 
 class EmptyGateway:
-    """Be a provider that never heard of anything."""
+    """Provider that never heard of anything."""
 
     def find(self, *, key: str, authorization: Authorization) -> Answer | None:
         return None

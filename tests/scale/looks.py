@@ -41,7 +41,7 @@ Looks = Iterator[tuple[str, Callable[[], object]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Say what one look came to.
+    """What one look came to.
 
     queries: statements. found: those of them that read a big table whole. pages: of 8 kB, that they touched. costliest:
     the statement that touched most, and how many. seconds: the middle of several looks, 0 when they were not timed.

@@ -32,7 +32,7 @@ class Plans:
     costliest: tuple[int, str] = (0, "")
 
     def explain(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        """Be a wrapper around Django's execute: carry it out once for the plan alone, and take that back.
+        """Act as a wrapper around Django's execute: carry it out once for the plan alone, and take that back.
 
         Tx: must be in one.
         """

@@ -246,7 +246,7 @@ class Cleanup:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether it has something to delete still."""
+        """Return whether it has something to delete still."""
         return self.process.is_running
 
     def stop(self) -> int:

@@ -39,7 +39,7 @@ def test_a_body_is_read() -> None:
 
 def test_the_frameworks_parser_is_replaced_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     class Own(JSONParser):
-        """Be a project's own parser."""
+        """Project's own parser."""
 
     view: Any = SagaListView()
     monkeypatch.setattr(view, "parser_classes", [JSONParser, FormParser, Own])

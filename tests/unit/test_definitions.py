@@ -38,7 +38,7 @@ def act(step: Any) -> None:
 
 
 async def tell_later(closed: Any) -> None:
-    """Tell in a loop."""
+    """Report in a loop."""
 
 
 def undo(step: Any) -> None:

@@ -14,7 +14,7 @@ ID = "3f0c4c1e-5f5c-4b43-9c5f-0a3d7a5a7c55"
 
 @dataclass
 class Taken:
-    """Be a message of kombu."""
+    """Message of kombu."""
 
     body: Any = field(default_factory=lambda: json.dumps([[SAGA], {}, {}]))
     headers: Any = field(default_factory=lambda: {"task": "sagas.advance", "id": ID})

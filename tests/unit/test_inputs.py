@@ -153,7 +153,7 @@ def test_a_result_may_be_as_large_as_its_limit() -> None:
 
 @dataclass
 class Thawed:
-    """Be changeable."""
+    """Changeable."""
 
     a: str
 

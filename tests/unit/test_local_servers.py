@@ -263,7 +263,7 @@ def open_directory() -> Iterator[Path]:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Tell whether a process has ended, also where nobody has collected its exit code yet."""
+    """Return whether a process has ended, also where nobody has collected its exit code yet."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -87,21 +87,21 @@ class Adapter:
 
 
 class Call:
-    """Be called."""
+    """Called."""
 
     def __call__(self, step: Any) -> None:
         """Act."""
 
 
 class CallLater:
-    """Be called in a loop."""
+    """Called in a loop."""
 
     async def __call__(self, step: Any) -> None:
         """Act."""
 
 
 class CallAndYield:
-    """Be called, and yield."""
+    """Called, and yield."""
 
     def __call__(self, step: Any) -> Iterator[None]:
         """Yield."""

@@ -7,7 +7,7 @@ from sagas.databases import is_away, is_beyond_statement, is_conflict
 
 
 class Psycopg(Exception):
-    """Be an error of psycopg 3."""
+    """Error of psycopg 3."""
 
     def __init__(self, code: str | None) -> None:
         super().__init__("told")
@@ -15,7 +15,7 @@ class Psycopg(Exception):
 
 
 class Psycopg2(Exception):
-    """Be an error of psycopg2."""
+    """Error of psycopg2."""
 
     def __init__(self, code: str | None) -> None:
         super().__init__("told")

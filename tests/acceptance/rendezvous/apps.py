@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class RendezvousConfig(AppConfig):
-    """Be an app without models: its steps run in the engine's database."""
+    """App without models: its steps run in the engine's database."""
 
     name = "tests.acceptance.rendezvous"
     label = "acceptance_rendezvous"

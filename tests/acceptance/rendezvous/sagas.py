@@ -23,7 +23,7 @@ class NotThisTime(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class RendezvousInput:
-    """Say where the steps mark that they began, and how the pivot ends."""
+    """Where the steps mark that they began, and how the pivot ends."""
 
     directory: str
     """Path of an existing directory."""

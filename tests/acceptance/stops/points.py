@@ -15,7 +15,7 @@ DIRECTORY_VARIABLE = "ACCEPTANCE_STOPS"
 
 
 class Moment(StrEnum):
-    """Say where around a step function a worker stops."""
+    """Where around a step function a worker stops."""
 
     BEFORE = "before"  #: claimed, the function has not begun
     AFTER = "after"  #: the function is done; a local step has not committed, an external one not recorded
@@ -68,7 +68,7 @@ class Marks:
         draft.rename(self._permission(order_number))
 
     def put(self, order_number: str) -> bool:
-        """Say that this process stops here.
+        """Report that this process stops here.
 
         Returns: False when one has stopped for this order before.
         """

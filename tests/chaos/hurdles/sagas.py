@@ -16,7 +16,7 @@ def do_nothing(step: StepContext[Any]) -> None:
 
 
 class ElsewhereSaga(SagaDefinition):
-    """Be there for its queue alone."""
+    """There for its queue alone."""
 
     idle = Pivot(do_nothing, queue=OTHER_QUEUE)
 

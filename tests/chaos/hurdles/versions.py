@@ -26,7 +26,7 @@ class NotToday(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ParcelInput:
-    """Say where the gate is, and whether the pivot refuses."""
+    """Where the gate is, and whether the pivot refuses."""
 
     gate: str
     """Path of a file: while it is missing the saga waits; empty where it never does."""

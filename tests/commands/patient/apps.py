@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class PatientConfig(AppConfig):
-    """Be an app without models: its steps run in the engine's database."""
+    """App without models: its steps run in the engine's database."""
 
     name = "tests.commands.patient"
     label = "commands_patient"

@@ -13,13 +13,13 @@ LOOK_SECONDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class PatientInput:
-    """Say where test and step meet."""
+    """Where test and step meet."""
 
     directory: str
 
 
 def wait_for_file(step: StepContext[PatientInput]) -> None:
-    """Say that the step runs, and wait until the test lets it go."""
+    """Report that the step runs, and wait until the test lets it go."""
     directory = Path(step.input.directory)
     (directory / "started").touch()
     while not (directory / "go").exists():

@@ -44,7 +44,7 @@ def read_pages() -> dict[str, int]:
 
 
 def describe_installation() -> dict[str, object]:
-    """Tell where the engine is imported from, and what else is there."""
+    """Report where the engine is imported from, and what else is there."""
     absent = ("prometheus_client", "rest_framework", "environ", "structlog", "orders", "config", "redis")
     app.loader.import_default_modules()
     return {

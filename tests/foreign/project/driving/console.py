@@ -157,7 +157,7 @@ def kind_of(link):
 
 
 def is_refusal(url, page):
-    """Tell whether a page says properly that this operation is not possible now."""
+    """Return whether a page says properly that this operation is not possible now."""
     return page.status in (405, 409) and ("/act/" in url or "/start/" in url or "/stop/" in url)
 
 

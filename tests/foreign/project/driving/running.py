@@ -63,7 +63,7 @@ def place(trouble=""):
 
 
 def has_worker():
-    """Tell whether wake-ups reach a worker."""
+    """Return whether wake-ups reach a worker."""
     is_eager = getattr(settings, "CELERY_TASK_ALWAYS_EAGER", False)
     return settings.SAGAS["WAKEUP"] == "celery" and not is_eager
 
@@ -87,7 +87,7 @@ def settle(*saga_ids, until=lambda saga: saga.closed_at is not None):
 
 
 def waits(saga):
-    """Tell whether a saga waits an hour for the port or for the bank."""
+    """Return whether a saga waits an hour for the port or for the bank."""
     slow = SagaStep.objects.using(ENGINE_DATABASE).filter(saga_id=saga.pk, name__in=("reserve_berth", "pay"))
     return slow.filter(waiting_for__isnull=False).exists()
 

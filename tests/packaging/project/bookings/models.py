@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Booking(models.Model):
-    """Be one booking and what became of it."""
+    """One booking and what became of it."""
 
     seats = models.PositiveSmallIntegerField()
     held = models.PositiveSmallIntegerField(default=0)

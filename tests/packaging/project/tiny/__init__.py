@@ -1,4 +1,4 @@
-"""Be somebody's Django project that has just installed the engine."""
+"""Somebody's Django project that has just installed the engine."""
 
 from .celery import app as celery_app
 
