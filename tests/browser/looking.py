@@ -128,6 +128,7 @@ class Looker:
             return examine(self.visitor, rules)
         folds = self.visitor.page.locator(".saga-page details:not([open])")
         folds.evaluate_all("all => { window.folds = all; all.forEach(one => { one.open = true }) }")
+        self.visitor.page.evaluate(SETTLE)  # what was folded takes the colours of the scheme when it shows
         found = examine(self.visitor, rules)
         self.visitor.page.evaluate("window.folds.forEach(one => { one.open = false })")
         return found

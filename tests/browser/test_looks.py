@@ -152,7 +152,7 @@ def test_pages_with_nothing_on_them(looker: Looker) -> None:
 
 
 def test_pages_of_bulks(looker: Looker, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("bulk_rules", "bulk", "admin.bulk_page"):
+    for module in ("operators.bulk.preconditions", "operators.bulk.selection", "admin.bulks.bulk_page"):
         monkeypatch.setattr(f"sagas.{module}.CONFIRM_COUNT_ABOVE", 10)
     sagas = [trips.make_waiting_for_retry() for _ in range(12)]
     page, plain = looker.visitor.page, looker.plain.page
