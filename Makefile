@@ -40,7 +40,7 @@ test: install-dev ## Run every test that needs only Python
 .PHONY: test-matrix
 test-matrix: install-dev ## Test the wheel on every available Python and Django, and under every setting. PAIRS=--ends
 	$(BIN)/python -m tests.foreign.pairs $(PAIRS)
-	$(if $(PAIRS),,CHAOS=full $(PYTEST) -n 2 tests/foreign)
+	CHAOS=full $(PYTEST) -n 2 tests/foreign
 
 .PHONY: test-browser
 test-browser: install-dev ## Run the tests that need Chromium
