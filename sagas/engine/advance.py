@@ -110,7 +110,7 @@ def _claim_first(run: _Run) -> ClaimedStep | None:
     refresh_connection(using)
     for tries_left in reversed(range(CLAIM_TRIES)):
         try:
-            return _wakeup_others(run, _claim_once(run, using))
+            return _wake_others(run, _claim_once(run, using))
         except SagaNotFound:
             logger.info("Wake-up for an unknown saga ignored.", extra={"saga_id": str(run.saga_id)})
             return None
@@ -152,7 +152,7 @@ def _step(run: _Run, claimed: ClaimedStep) -> ClaimedStep | None:
     following = (
         _run_joined(run, claimed) if claimed.joins_engine else _record(run, claimed, execute.execute_step(claimed))
     )
-    return _wakeup_others(run, following)
+    return _wake_others(run, following)
 
 
 def _run_joined(run: _Run, claimed: ClaimedStep) -> ClaimResult:
@@ -264,7 +264,7 @@ def _is_recorded(claimed: ClaimedStep, following: ClaimResult, report: Report) -
         return attempts.filter(lease_token=claimed.token, outcome=report.outcome.value).exists()
 
 
-def _wakeup_others(run: _Run, following: ClaimResult) -> ClaimedStep | None:
+def _wake_others(run: _Run, following: ClaimResult) -> ClaimedStep | None:
     for queue in following.wakeups:
         wakeup.send(run.saga_id, queue)
     if following.call is not None:

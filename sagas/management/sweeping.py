@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..worker import sweeper
-from ..worker.due_work import run_all_due, wakeup_all_due
+from ..worker.due_work import run_all_due, wake_all_due
 from ..worker.sweep_loop import sweep_loop
 from .stopping import Stop
 
@@ -44,7 +44,7 @@ def sweep(
         if runs:
             run_all_due(queues=queues, should_stop=stop, note_found=report.note_found)
         else:
-            report.note_found(wakeup_all_due(queues=queues, serving=()))
+            report.note_found(wake_all_due(queues=queues, serving=()))
 
     if interval_seconds is None:
         sweep_once()

@@ -28,7 +28,7 @@ RUN_PAGE = 1
 WOKEN_PAGE = 100
 
 
-def wakeup_all_due(*, queues: frozenset[str] | None, serving: Iterable[str]) -> int:
+def wake_all_due(*, queues: frozenset[str] | None, serving: Iterable[str]) -> int:
     """Wake a page of due sagas of these queues (None: of all), and write the heartbeat.
 
     ``serving``: the queues whose steps this process executes; empty if it only sends wake-ups.

@@ -169,7 +169,7 @@ def _sweep_once() -> None:
     if _must_run_sagas():
         _run_sagas(queues)
     else:
-        due_work.wakeup_all_due(queues=None, serving=queues if _can_take_wakeups() else ())
+        due_work.wake_all_due(queues=None, serving=queues if _can_take_wakeups() else ())
 
 
 def _run_sagas(queues: frozenset[str]) -> None:

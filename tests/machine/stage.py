@@ -142,7 +142,7 @@ class Stage:
             else:
                 assert frozen.report is not None
                 following = engine._record(run, frozen.claimed, frozen.report)
-            engine._wakeup_others(run, following)
+            engine._wake_others(run, following)
         finally:
             self.is_late = False
 

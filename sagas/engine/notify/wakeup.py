@@ -25,9 +25,8 @@ from .celery_apps import TASK
 
 logger = logging.getLogger(__name__)
 
-FLUSH_SECONDS = (
-    1.0  # how long a short-lived process waits at exit for its last wake-ups; a worker's sweep covers the rest
-)
+# How long a short-lived process waits at exit for its last wake-ups; a worker's sweep covers the rest.
+FLUSH_SECONDS = 1.0
 STUCK_SECONDS = 5.0  # a broker that takes longer for one wake-up counts as failing
 ANSWER_HOLDS_SWEEPS = 3  # a queue length older than this many sweep intervals is not used
 
