@@ -1,8 +1,6 @@
 #!/usr/bin/env python
 """Run Django's management commands with the project's settings."""
 
-from __future__ import annotations
-
 import os
 import sys
 

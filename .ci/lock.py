@@ -1,7 +1,5 @@
 """Write the locks: exact versions with hashes for every platform, and no word about where they came from."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

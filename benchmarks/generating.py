@@ -5,8 +5,6 @@ numbers. Nearly all are closed; the open ones are among the newest, and the very
 sagas are due ten years ahead by default, because a worker would run their steps on orders that do not exist.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The engine itself writes the patterns' rows, so they are realistic; the caller r
 is ever called: the story determines the outcome of each attempt.
 """
 
-from __future__ import annotations
-
 import types
 import typing
 from collections.abc import Iterator

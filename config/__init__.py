@@ -1,7 +1,5 @@
 """Project configuration: settings, URLs, Celery. Only entry points import this package."""
 
-from __future__ import annotations
-
 from .celery import app as celery_app
 
 __all__ = ["celery_app"]

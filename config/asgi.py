@@ -1,7 +1,5 @@
 """ASGI entry point of the web process, the only one with a pool of database connections."""
 
-from __future__ import annotations
-
 import os
 
 from django.core.asgi import get_asgi_application

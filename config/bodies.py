@@ -4,8 +4,6 @@ Django reads as many bytes as Content-Length says, and none without it. The web 
 response, so the unread rest of a body would be parsed as the next request.
 """
 
-from __future__ import annotations
-
 import io
 import socket
 import time

@@ -1,7 +1,5 @@
 """Celery application; its settings are in config/settings.py, its queues come from the saga definitions."""
 
-from __future__ import annotations
-
 import logging.config
 import os
 from collections.abc import Iterator

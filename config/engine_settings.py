@@ -1,7 +1,5 @@
 """Engine settings from one JSON object, a form that fits into an environment variable."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import fields
 from datetime import timedelta
@@ -33,9 +31,9 @@ def read_engine_settings(text: str) -> dict[str, Any]:
 def read_value(name: str, value: object) -> object:
     """Return the value of an engine setting from JSON."""
     declared = {field.name.upper(): field.type for field in fields(SagaSettings)}.get(name)
-    if declared == "timedelta" and isinstance(value, int | float) and not isinstance(value, bool):
+    if declared is timedelta and isinstance(value, int | float) and not isinstance(value, bool):
         return timedelta(seconds=value)
-    if declared == "RetryPolicy" and isinstance(value, dict):
+    if declared is RetryPolicy and isinstance(value, dict):
         try:
             return RetryPolicy(**value)
         except (TypeError, SagaError) as error:

@@ -1,7 +1,5 @@
 """gunicorn worker that answers requests which never reach Django with problem documents, too."""
 
-from __future__ import annotations
-
 import re
 from http import HTTPStatus
 from typing import Any

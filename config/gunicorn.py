@@ -1,7 +1,5 @@
 """gunicorn's configuration: ``gunicorn --config python:config.gunicorn config.wsgi``."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

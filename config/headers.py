@@ -1,7 +1,5 @@
 """Content-Security-Policy of every response: only the project's own files are loaded and run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from http import HTTPStatus
 

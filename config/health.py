@@ -1,7 +1,5 @@
 """Health check of this container's web server: ``python -m config.health``, exit code 0 or 1."""
 
-from __future__ import annotations
-
 import http.client
 import os
 import sys

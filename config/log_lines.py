@@ -3,8 +3,6 @@
 Secrets are masked as in the data that the engine stores; see sagas.core.redaction.redactor.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import MutableMapping

@@ -1,7 +1,5 @@
 """Mail server settings in the form that the installed Django expects."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import django

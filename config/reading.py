@@ -1,7 +1,5 @@
 """Parsers of environment variables; the error for a wrong value names the variable and aborts the start."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from typing import Any

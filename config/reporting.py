@@ -1,7 +1,5 @@
 """Django's error reports, on DEBUG pages and in mails, without secrets; log lines are in log_lines."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.http import HttpRequest

@@ -1,7 +1,5 @@
 """Middleware that removes untrusted proxy headers from requests and refuses compressed bodies."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Database router: each participant may have its own database, everything else is in the main one."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.conf import settings

@@ -4,8 +4,6 @@ The only other source is the file that a running ``make demo`` keeps under ``var
 checkout use the demo's servers without any variables.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

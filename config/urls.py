@@ -1,7 +1,5 @@
 """URLs of the shop's API, its documentation, the probes and the admin."""
 
-from __future__ import annotations
-
 from django.contrib import admin
 from django.templatetags.static import static
 from django.urls import include, path, re_path

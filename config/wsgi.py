@@ -1,7 +1,5 @@
 """WSGI entry point of the web process, the only one with a pool of database connections."""
 
-from __future__ import annotations
-
 import os
 
 from django.core.wsgi import get_wsgi_application

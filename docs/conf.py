@@ -3,8 +3,6 @@
 The API reference comes from the docstrings, so Django is set up, with no database and with the engine's own apps only.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path

@@ -3,8 +3,6 @@
 Usage: ``python docs/draw_rooms.py`` writes ``docs/explanation/rooms.svg`` anew.
 """
 
-from __future__ import annotations
-
 import ast
 import tomllib
 from pathlib import Path

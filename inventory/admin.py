@@ -1,7 +1,5 @@
 """Read-only admin of stock and reservations: quantities change through the services only."""
 
-from __future__ import annotations
-
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest

@@ -11,8 +11,6 @@ InventoryError
 A reserve that finds its tombstone raises ``sagas.Fenced``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

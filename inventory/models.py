@@ -3,8 +3,6 @@
 Quantities change only through ``inventory.services``. The CHECKs refuse invalid rows from any writer.
 """
 
-from __future__ import annotations
-
 import uuid
 from typing import Any
 

@@ -7,8 +7,6 @@ if there is one. Services use nothing but the database.
 Lock order: the reservation row by key, then stock rows by SKU.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 

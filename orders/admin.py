@@ -1,7 +1,5 @@
 """Edit the catalogue, look at orders. What becomes of an order is its saga's business."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from django.contrib import admin

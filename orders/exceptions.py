@@ -19,8 +19,6 @@
     └── AllowanceSpent             too many requests
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 

@@ -3,8 +3,6 @@
 Source: IETF draft-ietf-httpapi-idempotency-key-header; Stripe's API.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ An order that is PENDING is the semantic lock of its saga: nothing but the saga 
 never be, whoever writes. Sagas and stock are known by value, never by foreign key.
 """
 
-from __future__ import annotations
-
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models

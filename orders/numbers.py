@@ -1,7 +1,5 @@
 """Make order numbers that people can read to each other and nobody can guess."""
 
-from __future__ import annotations
-
 import secrets
 
 # Crockford's base 32: without I, L, O and U nothing is misread, and no word comes out.

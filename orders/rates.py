@@ -1,7 +1,5 @@
 """How often something may be done, as settings write it: ``60/minute``. Knows no table and no request."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Customers read these codes, so they tell nothing about the inside of the shop: no participant, no error text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final
 

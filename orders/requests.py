@@ -1,7 +1,5 @@
 """Checkout requests of customers, already validated."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

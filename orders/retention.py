@@ -1,7 +1,5 @@
 """Delete what the checkout no longer needs to remember."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from django.db.models import Exists, OuterRef, QuerySet

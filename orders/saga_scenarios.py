@@ -4,8 +4,6 @@ What is left is read from the sandbox providers' own ledgers and the stock's row
 value, through the app registry, and not from what the participants believe.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The checkout saga."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from inventory.exceptions import OutOfStock, ReservationStateConflict

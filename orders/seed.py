@@ -1,7 +1,5 @@
 """Fill an empty shop with the demo's users, products and stock. Never run by a migration."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from django.contrib.auth import get_user_model

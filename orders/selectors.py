@@ -1,7 +1,5 @@
 """Find what may be shown to whom."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from django.contrib.auth.models import AbstractBaseUser

@@ -1,7 +1,5 @@
 """Checkout and cancellation of orders. The saga ends them by ``endings``."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Keep sessions as Django does, and look up only keys that Django itself could have made."""
 
-from __future__ import annotations
-
 from django.contrib.sessions.backends import db
 
 __all__ = ["SessionStore"]

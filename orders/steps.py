@@ -4,8 +4,6 @@ An adapter reads what it needs from the order, calls one service, and says in th
 decides nothing and catches only what the participant documents.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ What an order looks like to its customer is read from the saga, because the saga
 on; the order's own status takes over once retention has deleted the saga.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """End an order, once: its saga confirms or rejects it, nobody else."""
 
-from __future__ import annotations
-
 from django.utils import timezone
 
 from .exceptions import OrderNotFound, OrderStateConflict

@@ -1,7 +1,5 @@
 """Map the addresses below ``/api/v1/`` to the shop's views."""
 
-from __future__ import annotations
-
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 

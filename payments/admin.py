@@ -3,8 +3,6 @@
 The only actions are to look up a payment at the provider and to clear a failure of the sandbox.
 """
 
-from __future__ import annotations
-
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest

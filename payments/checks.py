@@ -1,7 +1,5 @@
 """System checks of the payment gateway's settings."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any

@@ -17,8 +17,6 @@ PaymentsError
 An authorise that finds its tombstone raises ``sagas.Fenced``.
 """
 
-from __future__ import annotations
-
 
 class PaymentsError(Exception):
     """Base class of all exceptions that this app raises on purpose."""

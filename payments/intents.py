@@ -4,8 +4,6 @@ The only writer of payment and operation rows. An operation without an answer ma
 row, then its operations.
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager
 
 from django.db import router, transaction

@@ -3,8 +3,6 @@
 They change only through ``payments.services``. The sandbox gateway's own ledger is in ``payments.gateways.ledger``.
 """
 
-from __future__ import annotations
-
 import uuid
 
 from django.db import models

@@ -1,7 +1,5 @@
 """Currencies of ISO 4217, and formatting of amounts."""
 
-from __future__ import annotations
-
 # ISO 4217, table A.1 (2026), column "minor unit"; no other numbers of decimals exist. ANG, BGN, HRK and SLL left it in
 # recent years and stay here for payments made in them.
 _CODES = {

@@ -8,8 +8,6 @@ before its authorise leaves a tombstone here and closes the key at the provider.
 ``key`` is always the step key of the authorisation; ``provider_key`` is the idempotency key of this request.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from sagas import Fenced

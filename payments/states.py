@@ -1,7 +1,5 @@
 """States of payments and their transitions. Tables only, no rows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from django.db.models import TextChoices

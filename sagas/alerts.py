@@ -6,8 +6,6 @@ A message names the saga, never its input, results, errors or business keys, bec
 Source: Stripe's webhook signatures (time stamp and body under one HMAC).
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json

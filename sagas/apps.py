@@ -1,7 +1,5 @@
 """App configuration: finds definitions and registers checks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.apps import AppConfig, apps

@@ -3,8 +3,6 @@
 No decision of the engine depends on the clock of its machine, or on the time zone of the project or of a session.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Engine settings: the dict ``SAGAS`` in the project's settings, read lazily, with defaults."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Database connections between transactions: renewal of broken or changed ones, and classification of errors."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, connections

@@ -26,8 +26,6 @@
 Pure: no Django import.
 """
 
-from __future__ import annotations
-
 import math
 from datetime import timedelta
 

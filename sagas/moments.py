@@ -3,8 +3,6 @@
 The engine's own columns are already aware and in UTC; see ``sagas.models.fields``.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from django.utils import timezone

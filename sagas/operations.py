@@ -1,7 +1,5 @@
 """Operations of operators for a project's own code: the functions that the console, commands and API call."""
 
-from __future__ import annotations
-
 from .operators.actor import Actor
 from .operators.operations import (
     OperationResult,

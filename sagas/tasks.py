@@ -1,7 +1,5 @@
 """Celery task that receives wake-ups. A message carries only the id of a saga or a bulk to advance."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 from uuid import UUID

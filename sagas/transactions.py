@@ -7,8 +7,6 @@ every guarantee, so each of the engine's transactions first checks its connectio
 Source: Django, ``django.db.transaction.Atomic`` (with autocommit off, its outermost block commits nothing).
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext

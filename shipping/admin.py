@@ -1,7 +1,5 @@
 """Read-only admin of shipments and of the sandbox carrier's ledger."""
 
-from __future__ import annotations
-
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest

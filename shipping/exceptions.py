@@ -11,8 +11,6 @@ ShippingError
 A book that finds its tombstone raises ``sagas.Fenced``.
 """
 
-from __future__ import annotations
-
 
 class ShippingError(Exception):
     """Base class of all exceptions that this app raises on purpose."""

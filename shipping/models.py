@@ -3,8 +3,6 @@
 They change only through ``shipping.services``. The sandbox carrier's own ledger is in ``shipping.carriers.ledger``.
 """
 
-from __future__ import annotations
-
 import uuid
 
 from django.db import models

@@ -8,8 +8,6 @@ before its book leaves a tombstone here and closes the key at the carrier.
 ``key`` is always the step key of the booking; ``provider_key`` is the idempotency key of this request.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict
 

@@ -1,7 +1,5 @@
 """Child processes that never outlive this process, however it ends."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

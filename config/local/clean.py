@@ -1,7 +1,5 @@
 """Removal of leftovers of this checkout's demo and tests: ``make clean``. Stops nothing, needs nothing installed."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil

@@ -7,8 +7,6 @@ not yet reaped the server, a signal can never reach another process with the sam
 Imports only the standard library: it must start fast and in any working directory.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import fcntl

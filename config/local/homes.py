@@ -4,8 +4,6 @@ Each directory outside is labelled with its checkout. Its creator and the server
 a directory in use is never treated as a leftover, whichever of them was killed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json

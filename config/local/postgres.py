@@ -4,8 +4,6 @@ It ends with its starter. The wheel's Python code is never imported: it would le
 accessible to all users when run as root.
 """
 
-from __future__ import annotations
-
 import os
 import pwd
 import shutil

@@ -1,7 +1,5 @@
 """Command lines of the project's own processes, shared by the demo and the acceptance tests."""
 
-from __future__ import annotations
-
 import sys
 
 from .runtime import ROOT

@@ -1,7 +1,5 @@
 """Run one command with a private, empty PostgreSQL in its environment: ``python -m config.local.run -- command …``."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import subprocess

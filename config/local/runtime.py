@@ -3,8 +3,6 @@
 Must not import Django: the settings import this module.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

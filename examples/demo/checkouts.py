@@ -1,7 +1,5 @@
 """The demo's checkouts: requests and expected ends."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

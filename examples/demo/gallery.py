@@ -4,8 +4,6 @@ Imported late: Django must be set up before. Nothing here waits: ``Gallery.go_on
 demo calls it repeatedly while it supervises its processes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID

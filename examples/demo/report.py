@@ -3,8 +3,6 @@
 Imported late: Django must be set up before.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any

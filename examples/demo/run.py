@@ -1,7 +1,5 @@
 """Run the whole shop on this machine: ``python -m examples.demo.run`` (``--smoke`` checks that it works, and ends)."""
 
-from __future__ import annotations
-
 import argparse
 import fcntl
 import os

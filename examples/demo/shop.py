@@ -1,7 +1,5 @@
 """Processes of the shop for the demo: started in order and supervised."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

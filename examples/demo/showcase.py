@@ -4,8 +4,6 @@ Imported late: Django must be set up before. Everything uses public interfaces: 
 start of a saga by an app, and operators ``operations``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID

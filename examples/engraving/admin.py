@@ -1,7 +1,5 @@
 """Admin of the workshop's jobs: the permission to view sagas shows them, the one to retry sagas mends them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Jobs of the workshop, and their troubles."""
 
-from __future__ import annotations
-
 from django.db import models
 from django.utils import timezone
 

@@ -1,7 +1,5 @@
 """Definitions of the engravings."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from sagas import Compensatable, Parallel, Pivot, Retriable, RetryPolicy, SagaDefinition, nothing_to_undo

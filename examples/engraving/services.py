@@ -1,7 +1,5 @@
 """Services that place jobs and end their troubles."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 from django.db import transaction

@@ -1,7 +1,5 @@
 """Steps of an engraving: they call a simulated workshop, stencil cutter or courier."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from datetime import timedelta

@@ -3,8 +3,6 @@
 Imported where that saga is started, and by ``manage.py workshop_deploy``, which simulates the deployment.
 """
 
-from __future__ import annotations
-
 from sagas import Compensatable, Pivot, Retriable, SagaDefinition
 
 from . import steps

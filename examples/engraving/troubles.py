@@ -1,7 +1,5 @@
 """Troubles of a job. Usable without installed apps."""
 
-from __future__ import annotations
-
 from django.db import models
 
 

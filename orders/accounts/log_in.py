@@ -1,7 +1,5 @@
 """Give an access token for a user name and a password, and slow down who guesses."""
 
-from __future__ import annotations
-
 import ipaddress
 import unicodedata
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Slow down who guesses passwords at the admin's log-in page: the same counters as the API's."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib.admin.forms import AdminAuthenticationForm

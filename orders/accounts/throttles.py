@@ -9,8 +9,6 @@ subject, from which all of it is free again; each use moves the moment by a n-th
 that would reach further than one period from now.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass

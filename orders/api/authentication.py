@@ -1,7 +1,5 @@
 """Recognise the user by a token. Session log-ins, with their CSRF check, are the framework's own."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from rest_framework.authentication import TokenAuthentication

@@ -1,7 +1,5 @@
 """Show the OpenAPI document to people, without a line of script inside the page."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse

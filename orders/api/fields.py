@@ -1,7 +1,5 @@
 """Fields of text that customers type."""
 
-from __future__ import annotations
-
 import unicodedata
 from typing import Any
 

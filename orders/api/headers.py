@@ -1,7 +1,5 @@
 """Request headers to which the API gives a meaning."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 

@@ -1,7 +1,5 @@
 """Keyset pagination of orders: every page costs the same."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.db.models import QuerySet

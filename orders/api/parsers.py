@@ -1,7 +1,5 @@
 """JSON bodies of customers."""
 
-from __future__ import annotations
-
 from sagas.api.parsers import StrictJSONParser
 
 

@@ -3,8 +3,6 @@
 Source: RFC 9457.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Mapping

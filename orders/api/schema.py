@@ -1,7 +1,5 @@
 """What operations share in the OpenAPI document: problems, and the headers that the shop reads or sends."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

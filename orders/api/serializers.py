@@ -4,8 +4,6 @@ What comes in becomes the frozen requests of ``orders.requests``. What goes out 
 ``problems``; the serializers below describe it for the OpenAPI document, and a test holds both against each other.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.core.validators import RegexValidator

@@ -1,7 +1,5 @@
 """The shop's views: each parses, calls one service, and answers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.urls import reverse

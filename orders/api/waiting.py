@@ -4,8 +4,6 @@ While it sleeps a waiting request holds no database connection, and only a few r
 once: the others would otherwise find no free thread.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Gateways to payment providers; the setting PAYMENT_GATEWAY selects one."""
 
-from __future__ import annotations
-
 from django.conf import settings
 
 from payments.exceptions import GatewayMisconfigured

@@ -1,7 +1,5 @@
 """Interface of all payment gateways and types of their answers. Independent of providers and models."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 

@@ -21,8 +21,6 @@ would undo its rows, and every test of a lost answer would pass for the wrong re
 then its operations.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ Source: Stripe's documentation, "Supported currencies" (presentment currencies, 
 cases). Its rules for HUF and TWD concern payouts; charges in them have two decimals, as in ISO 4217.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from payments.exceptions import AmountNotChargeable

@@ -4,8 +4,6 @@ The server renders every page, and every page works without JavaScript. Rows can
 through ``sagas.operators.operations``, on a page that shows the preview and asks for a reason.
 """
 
-from __future__ import annotations
-
 from . import saga_admin  # noqa: F401 - register themselves
 from .bulks import bulk_admin  # noqa: F401 - register themselves
 from .dashboard import workers  # noqa: F401 - register themselves

@@ -1,7 +1,5 @@
 """Admin of sagas: the list, the page of one saga, and its operations. Parses, calls one function, renders."""
 
-from __future__ import annotations
-
 from typing import Any
 from uuid import UUID
 

@@ -1,7 +1,5 @@
 """A saga as JSON with what an account may do to it, and the cursor of a list."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 from datetime import datetime

@@ -3,8 +3,6 @@
 Source: RFC 9110, section 13.1.2.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

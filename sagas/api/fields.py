@@ -1,7 +1,5 @@
 """Fields that take exactly what the schema says: no numbers as text, no text as numbers, no unknown member."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

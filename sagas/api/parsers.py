@@ -3,8 +3,6 @@
 Source: RFC 8259; RFC 7493 (I-JSON: no duplicate names, no lone surrogates, whole numbers below 2^53).
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

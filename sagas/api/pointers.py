@@ -3,8 +3,6 @@
 Source: RFC 6901 (JSON pointer).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -3,8 +3,6 @@
 Source: RFC 9457.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What the operations share in the OpenAPI document."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Serializers: the first part reads bodies, the second describes answers for OpenAPI."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from rest_framework import serializers

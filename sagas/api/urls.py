@@ -1,7 +1,5 @@
 """Addresses below ``sagas/``. Include them where the project's API is."""
 
-from __future__ import annotations
-
 from django.urls import path
 
 from . import views

@@ -1,7 +1,5 @@
 """The operators' views: each parses strictly, calls one function, and answers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID

@@ -4,8 +4,6 @@ Pure: no Django import. The group's key is stored with each failed attempt, so t
 changed rule here gives new failures new groups and leaves the stored ones unchanged.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 

@@ -1,7 +1,5 @@
 """The events that a saga's history records. Pure: no Django import."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 

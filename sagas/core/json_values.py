@@ -7,8 +7,6 @@ Source: RFC 8259, section 9 (a parser may limit size and depth); PostgreSQL, ``j
 are ordered by length and then by bytes).
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

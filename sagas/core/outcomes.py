@@ -1,7 +1,5 @@
 """Outcomes: how an attempt ended and what it did to the world. Pure: no Django import."""
 
-from __future__ import annotations
-
 import math
 import traceback
 from collections.abc import Callable, Iterable

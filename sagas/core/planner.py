@@ -7,8 +7,6 @@ end of an attempt does to its step. Pure: no Django import.
 Source: oxidecomputer/steno ``src/saga_log.rs`` (one match from state and event to state).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime

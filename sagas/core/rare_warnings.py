@@ -1,7 +1,5 @@
 """Rate limit for warnings that would otherwise fill a log."""
 
-from __future__ import annotations
-
 import logging
 import time
 

@@ -1,7 +1,5 @@
 """Retry policies: how often and how soon a step is retried. Pure: no Django import."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 

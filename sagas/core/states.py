@@ -3,8 +3,6 @@
 Pure: no Django import. The values are stored in the database and shown to operators, so they never change.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 

@@ -1,7 +1,5 @@
 """Exceptions that end the loops of a process. Pure: no Django import."""
 
-from __future__ import annotations
-
 
 def ends_process(error: BaseException) -> bool:
     """Return whether an exception asks this process to end; others, such as CancelledError, concern one saga only."""

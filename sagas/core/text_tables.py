@@ -3,8 +3,6 @@
 Pure: no Django import.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ pass for another one, move a terminal's cursor or break a table's line. Letters,
 every script are unchanged. Pure Python, for every place that shows texts.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Start of a saga from async code."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 Tx: inside the transaction that holds the draft.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from uuid import uuid4

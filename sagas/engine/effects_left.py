@@ -1,7 +1,5 @@
 """Effects that a saga would leave behind if it were abandoned now."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ..core.definition.context import step_key

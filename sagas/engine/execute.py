@@ -3,8 +3,6 @@
 Business code runs here, while no engine lock is held. Every exception becomes an outcome; nothing is decided here.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from collections.abc import Callable

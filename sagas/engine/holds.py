@@ -3,8 +3,6 @@
 Tx: inside the transaction that holds the draft.
 """
 
-from __future__ import annotations
-
 from ..core.history_events import HistoryEvent
 from ..core.states import Attention, Hold
 from ..models import Saga, SagaStep

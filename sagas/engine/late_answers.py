@@ -5,8 +5,6 @@ A definite late answer settles its own attempt row. What follows depends on the 
 Tx: inside the transaction that holds the draft.
 """
 
-from __future__ import annotations
-
 import logging
 
 from ..core.history_events import HistoryEvent

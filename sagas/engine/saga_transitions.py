@@ -5,8 +5,6 @@ Every function changes a draft; the caller writes it.
 Tx: inside the transaction that holds the draft.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from ..conf import get_settings

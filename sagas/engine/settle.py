@@ -5,8 +5,6 @@ The planner's decisions are applied to a draft here; the caller writes it.
 Tx: inside the transaction that holds the draft.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from ..conf import get_settings

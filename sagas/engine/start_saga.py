@@ -1,7 +1,5 @@
 """Start of a saga: its row, steps, business keys and first history row are written in one statement."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

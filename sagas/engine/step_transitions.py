@@ -6,8 +6,6 @@ means; this module applies it to the step's row, and to the saga if it starts co
 Tx: inside the transaction that holds the draft.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 from uuid import UUID

@@ -5,8 +5,6 @@ the record of that attempt makes the step due at once. Both happen under the sag
 between an attempt that saw nothing yet and its record.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID

@@ -3,8 +3,6 @@
 Raises: all functions raise ArgumentTypeError with the mistake; it ends a command with exit code 2.
 """
 
-from __future__ import annotations
-
 import re
 from argparse import ArgumentTypeError
 from datetime import datetime, timedelta

@@ -3,8 +3,6 @@
 Exit codes: 0 done; 1 refused, failed, or nothing found where the command says so; 2 wrong arguments.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import shutil

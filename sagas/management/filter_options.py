@@ -1,7 +1,5 @@
 """Filter options of commands: one for each criterion of the saga filter."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ A command writes lines, JSON or the content of a file. None of it acts on the te
 written (full disk, closed pipe) raises an error of its own instead of a traceback.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import sys

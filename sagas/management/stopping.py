@@ -1,7 +1,5 @@
 """Orderly stop of long commands: the current step or batch is finished first."""
 
-from __future__ import annotations
-
 import signal
 import threading
 import time

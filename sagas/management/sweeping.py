@@ -1,7 +1,5 @@
 """Sweeps of a command: once or in a loop, sending wake-ups or executing, with a heartbeat."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ..worker import sweeper

@@ -1,7 +1,5 @@
 """Access log: who saw which payloads."""
 
-from __future__ import annotations
-
 from django.db import models
 
 from ..core.visible import show_invisible

@@ -1,7 +1,5 @@
 """Attempts: executions of actions and compensations."""
 
-from __future__ import annotations
-
 from django.db import models
 from django.db.models import Q
 

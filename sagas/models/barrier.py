@@ -1,7 +1,5 @@
 """Barrier rows of a participant's own database: what was done under which key."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 from django.db import models

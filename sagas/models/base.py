@@ -5,8 +5,6 @@ them. Each query goes to SAGAS['DATABASE'] unless it names another alias with ``
 foreign keys and ``refresh_from_db``, which would ask the router again.
 """
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 
 from django.db import models

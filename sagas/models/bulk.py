@@ -1,7 +1,5 @@
 """Bulks: one operation on a frozen set of sagas, and its result for each of them."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from uuid import UUID
 

@@ -1,7 +1,5 @@
 """Django choices and CHECK constraints made from the engine's enumerations."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from enum import StrEnum
 

@@ -1,7 +1,5 @@
 """History of sagas, append-only."""
 
-from __future__ import annotations
-
 from django.db import models
 from django.db.models import F, Func, Value
 

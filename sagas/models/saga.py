@@ -1,7 +1,5 @@
 """Runs of saga definitions, and the business keys that find them."""
 
-from __future__ import annotations
-
 import secrets
 import time
 from datetime import UTC, datetime, timedelta

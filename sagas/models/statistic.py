@@ -1,7 +1,5 @@
 """Statistics as counted last, so that no page counts a million rows."""
 
-from __future__ import annotations
-
 from django.db import models
 
 from .base import EngineModel

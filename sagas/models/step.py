@@ -1,7 +1,5 @@
 """Steps of sagas."""
 
-from __future__ import annotations
-
 from django.db import models
 from django.db.models import Q
 from django_fsm import FSMField, FSMModelMixin, transition

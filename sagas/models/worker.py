@@ -1,7 +1,5 @@
 """Sweepers and when each was last seen."""
 
-from __future__ import annotations
-
 from django.db import models
 
 from ..core.visible import show_invisible

@@ -3,8 +3,6 @@
 A project may set anything for its own tasks, as long as a wake-up is published, reaches its queue and is executed.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from celery import current_app

@@ -6,8 +6,6 @@ versions that open sagas need accesses a database, and only when databases are c
 Source: django/django ``django/contrib/auth/checks.py``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 Every examination is bounded in time, and a failing one does not prevent the others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta

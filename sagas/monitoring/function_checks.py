@@ -1,7 +1,5 @@
 """System checks of hooks and of functions named in settings: their signature and their time limit."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from celery import current_app

@@ -3,8 +3,6 @@
 A query that may block without limit runs in a thread of its own, one at a time for each server.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping

@@ -1,7 +1,5 @@
 """Number of ``on_closed`` hooks that are owed, for the doctor and the metrics."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """Liveness of the engine, in one statement: sweepers and workers, due work, and how long it has been due."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -10,8 +10,6 @@ Recent events are counted in a window, and over a bounded number of the newest r
 grow with the backlog. The numbers belong to the database, not to the process: scrape one process, or take max().
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta

@@ -3,8 +3,6 @@
 A project mounts them at the paths of its probes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Consistency of the times in settings, definitions and Celery; for the system checks and the doctor."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta

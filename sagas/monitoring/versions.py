@@ -1,7 +1,5 @@
 """Comparison of the definitions that open sagas run on with those in the code (rule S10)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum

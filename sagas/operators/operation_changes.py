@@ -6,8 +6,6 @@ be written. They change rows in memory only.
 Tx: inside the transaction that holds the unit of work, or none for a draft of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -8,8 +8,6 @@ Tx: each opens its own transaction; wake-ups are sent after its commit.
 Locks: the saga row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -5,8 +5,6 @@ Nothing is changed here. The same rules refuse an operation, make its preview, a
 Tx: inside the transaction that holds the snapshot.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 

@@ -4,8 +4,6 @@ The operation itself runs on a draft of the saga (``simulation``). The console s
 reason; ``--dry-run`` prints it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime

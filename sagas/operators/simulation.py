@@ -3,8 +3,6 @@
 The operation itself runs on a draft of the saga, which cannot be written: nothing here reaches a unit of work.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace

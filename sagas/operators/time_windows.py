@@ -1,7 +1,5 @@
 """Time windows that end now, by the codes that URLs and filters use."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import timedelta
 

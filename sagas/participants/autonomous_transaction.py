@@ -6,8 +6,6 @@ trail, or a counter of attempts. Effects of a step do not belong here: they must
 Source: Oracle PL/SQL, ``PRAGMA AUTONOMOUS_TRANSACTION``; PostgreSQL has none, so it takes a second connection.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar

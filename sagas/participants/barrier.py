@@ -7,8 +7,6 @@ database the step and attempt rows serve instead.
 Source: DTM, the sub-transaction barrier (dtm-labs/dtm ``client/dtmcli/barrier.go``).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -5,8 +5,6 @@ are deleted earlier. Transactions are small, oldest rows first; a bulk locked by
 What a bulk did stays in the history of each saga.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID

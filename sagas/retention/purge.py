@@ -6,8 +6,6 @@ deleted does not stop the rows after it. Open sagas, and barrier rows that one m
 Source: oban-bg/oban ``lib/oban/plugins/pruner.ex``; saleor/saleor ``saleor/core/tasks.py`` (batches).
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

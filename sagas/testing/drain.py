@@ -1,7 +1,5 @@
 """Runs of a saga to its end in this process, without waiting for due times."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta

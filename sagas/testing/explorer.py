@@ -8,8 +8,6 @@ are not possible at that moment, such as to cancel after the pivot, are counted 
 Source: oxidecomputer/steno (run-twice and inject switches of its REPL), applied to every node in turn.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Faults at a named step of a saga: refusal, crash, lost answer, delay, repetition."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field

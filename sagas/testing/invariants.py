@@ -4,8 +4,6 @@ These are the count of attempts of I1, I2 to I6, the leases, attempts and histor
 show I7 (the arguments of each call), nor the order of commits.
 """
 
-from __future__ import annotations
-
 from uuid import UUID
 
 from django.db import transaction

@@ -1,7 +1,5 @@
 """Scenarios: how the explorer starts a saga of a definition and counts its effects in the world."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 

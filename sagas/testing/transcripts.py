@@ -1,7 +1,5 @@
 """Comparison of a saga's transcript, without times, ids and workers, with the expected one."""
 
-from __future__ import annotations
-
 import difflib
 from uuid import UUID
 

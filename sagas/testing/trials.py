@@ -7,8 +7,6 @@ worker took over; a call after everything was undone; a deadline; an operator wh
 pauses and resumes. When compensating also: a compensation that is refused, or that keeps failing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta

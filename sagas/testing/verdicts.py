@@ -1,7 +1,5 @@
 """Exploration as text and JSON: a table of steps, faults, ends and effects, and the shortest counterexample."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from ..core.text_tables import Column, describe_table

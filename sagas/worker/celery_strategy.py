@@ -8,8 +8,6 @@ If the broker dies before a message is acknowledged, kombu (5.7) counts it again
 at its limit stops reading from its broker, so it never notices the lost connection and never reconnects.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from typing import Any

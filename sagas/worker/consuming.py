@@ -4,8 +4,6 @@ Celery (5.7) looks up a message's task before that task's strategy can examine t
 text ends the worker there, and so does a message without an id for an unknown task.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from typing import Any

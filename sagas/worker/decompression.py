@@ -3,8 +3,6 @@
 A megabyte can unpack to a gigabyte. Legitimate messages of any task stay far below both limits.
 """
 
-from __future__ import annotations
-
 import bz2
 import lzma
 import zlib

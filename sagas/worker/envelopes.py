@@ -6,8 +6,6 @@ before any code of the task runs. So Celery gets only examined values from here.
 Source: celery/celery ``celery/worker/request.py``, ``celery/worker/strategy.py`` (what is read, and where).
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

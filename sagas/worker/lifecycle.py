@@ -5,8 +5,6 @@ runs in the parent of a prefork pool and survives killed children. It starts wit
 unavailable. The shutdown flag is in shared memory that the children inherit.
 """
 
-from __future__ import annotations
-
 import logging
 import mmap
 import os

@@ -4,8 +4,6 @@ Only wakes and runs; ``sagas.engine.closing`` claims a call and makes it. Any wo
 to the common queue.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from typing import Any

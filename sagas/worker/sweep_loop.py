@@ -1,7 +1,5 @@
 """Loop of every process that sweeps: a Celery worker's thread and ``saga_sweep --loop``."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 

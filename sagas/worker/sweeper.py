@@ -6,8 +6,6 @@ Time is the database's clock.
 Source: riverqueue/river ``internal/maintenance/job_rescuer.go``; oban-bg/oban ``lib/oban/plugins``.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

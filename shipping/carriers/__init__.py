@@ -1,7 +1,5 @@
 """Carriers. There is only the sandbox."""
 
-from __future__ import annotations
-
 from .base import Carrier
 
 

@@ -1,7 +1,5 @@
 """Interface of all carriers and types of their answers. Independent of carriers and models."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 

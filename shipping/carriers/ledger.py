@@ -4,8 +4,6 @@ Only ``shipping.carriers.sandbox`` writes it. No foreign key leads to a shipment
 order numbers by value.
 """
 
-from __future__ import annotations
-
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone

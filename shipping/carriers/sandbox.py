@@ -15,8 +15,6 @@ transaction rolls back, the parcel stays booked. So this ledger is committed aut
 then its requests.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict
 

@@ -1,7 +1,5 @@
 """Declaring a saga: the table is read in order, and mistakes are errors of the import (architecture, S5, S10)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta

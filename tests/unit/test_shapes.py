@@ -1,7 +1,5 @@
 """Functions of the wrong shape are refused where a step is declared; those of the right shape work, however made."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import warnings

@@ -1,7 +1,5 @@
 """Admin of bulks: list, freeze, confirm, watch and stop them. Parses, calls one function, renders."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Ways from the list of sagas to a bulk: the selected rows, or everything that matches the filter."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Forms that confirm and stop a bulk."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

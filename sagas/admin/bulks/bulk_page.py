@@ -1,7 +1,5 @@
 """Data of a bulk's page: the set before it is confirmed, the result of each saga afterwards."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Front page of the console: what operators must do, whether workers are alive, and how sagas went lately."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta

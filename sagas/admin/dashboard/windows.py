@@ -1,7 +1,5 @@
 """Cards of time windows: how many sagas were started and closed, how they ended and how long they took."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

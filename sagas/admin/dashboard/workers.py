@@ -1,7 +1,5 @@
 """Admins of the worker heartbeats and the participants' barriers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Form of an operation on one saga, and its fields."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django import forms

@@ -4,8 +4,6 @@ One page serves all operations. Which exist, who may perform them, when, and wha
 ``preconditions``, ``preview`` and ``operations``.
 """
 
-from __future__ import annotations
-
 from typing import Any
 from uuid import UUID
 

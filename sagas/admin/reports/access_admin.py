@@ -1,7 +1,5 @@
 """Admin of the access log: who saw which payloads."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 from django.contrib import admin

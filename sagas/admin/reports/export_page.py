@@ -1,7 +1,5 @@
 """Downloads: the filtered list, or one saga."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from uuid import UUID
 

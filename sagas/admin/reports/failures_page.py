@@ -1,7 +1,5 @@
 """Page of failure groups: recent failures grouped by error, with links to the sagas of each group."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Page of the operator log: what operators did, and whether its signatures are intact."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """URLs of dashboard refresh, failure groups, operator log and exports."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -4,8 +4,6 @@ A response names parts of the page by CSS selector. For a saga and the list, an 
 is rendered. Relative times ("3 min ago") grow old by themselves, so that ETag also holds the time, coarsely.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from uuid import UUID
 

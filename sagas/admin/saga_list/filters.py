@@ -1,7 +1,5 @@
 """Filters beside the list. They only draw the criteria of ``SagaFilter``, which defines values and conditions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from datetime import UTC
 from typing import Any

@@ -1,7 +1,5 @@
 """Rows of the list of sagas."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime

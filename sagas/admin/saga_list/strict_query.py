@@ -4,8 +4,6 @@ The list itself is lenient: the last of repeated parameters counts, an empty one
 choices is left out. An operator who acts on all matches must know that each parameter was applied.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from django.contrib.admin import AdminSite

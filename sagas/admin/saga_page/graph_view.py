@@ -1,7 +1,5 @@
 """Graph of one saga: its stored steps, the state of each, and what the code declares for them."""
 
-from __future__ import annotations
-
 from django.templatetags.static import static
 from django.utils.safestring import SafeString
 

@@ -1,7 +1,5 @@
 """Rows of the table of history."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime

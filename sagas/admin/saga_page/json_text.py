@@ -3,8 +3,6 @@
 A JSON parser would change numbers that do not fit its types, and would need the whole text; a beginning is enough here.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

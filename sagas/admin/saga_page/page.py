@@ -1,7 +1,5 @@
 """Data of the page of one saga."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Context of the page of one saga; logs the access to its payloads."""
 
-from __future__ import annotations
-
 from typing import Any
 from uuid import UUID
 

@@ -1,7 +1,5 @@
 """Download of one whole JSON value of a saga, exactly as stored."""
 
-from __future__ import annotations
-
 from typing import Any
 from uuid import UUID
 

@@ -1,7 +1,5 @@
 """Reading of one saga for its page, in few queries and without a lock."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID

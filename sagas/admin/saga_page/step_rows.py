@@ -1,7 +1,5 @@
 """Rows of the table of steps of one saga."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

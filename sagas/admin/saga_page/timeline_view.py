@@ -1,7 +1,5 @@
 """Timeline of one saga, drawn from all its attempts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise

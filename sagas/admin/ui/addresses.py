@@ -5,8 +5,6 @@ the user's account and permissions apply. Nothing else in the console, nor in wh
 an admin URL.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Strict reading of URL parameters, and the base class of the list's filters."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Base class of the saga admin, on which its pages rely for rendering, refusals and links."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from django.http import HttpRequest, HttpResponse

@@ -1,7 +1,5 @@
 """Excerpts: errors and operators' texts in one line, and repeats as a reference."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 MAX_LINE_CHARS = 48

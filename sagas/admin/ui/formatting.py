@@ -1,7 +1,5 @@
 """Formatting of moments and durations, and the permission to see payloads."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any

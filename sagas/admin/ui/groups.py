@@ -1,7 +1,5 @@
 """Permission groups of the console: viewers, operators, supervisors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Order of the list, and keyset pagination beyond its first pages."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Responses with the current parts of an open page; an ETag detects that nothing has changed."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime

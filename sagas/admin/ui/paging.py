@@ -1,7 +1,5 @@
 """Paging with a capped count and strict page numbers."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Saved views of the list, and links to the other pages about sagas."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

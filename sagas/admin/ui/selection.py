@@ -3,8 +3,6 @@
 All tabs share one selection: a step selected in one of them is selected in the others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Time window of a page, read from its URL."""
 
-from __future__ import annotations
-
 from django.http import HttpRequest
 
 from ...operators.time_windows import TIME_WINDOWS, TimeWindow

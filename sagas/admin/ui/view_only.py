@@ -1,7 +1,5 @@
 """Read-only base class of the console's admins, and its columns."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

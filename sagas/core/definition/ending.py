@@ -1,7 +1,5 @@
 """Argument of a ``Meta.on_closed`` hook: how a saga ended. Pure: no Django import."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime

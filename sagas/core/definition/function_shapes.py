@@ -4,8 +4,6 @@ The engine calls each function with one argument and takes what it returns. A fu
 generator has done nothing yet, so it is refused where it is declared.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping

@@ -4,8 +4,6 @@ An input is a frozen dataclass of references: order numbers, SKUs, amounts. Othe
 with the participant that owns them. Pure: no Django import.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import types
 import typing

@@ -3,8 +3,6 @@
 Raises: DefinitionError in every function, with the given value and what is allowed.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta

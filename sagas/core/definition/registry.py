@@ -1,7 +1,5 @@
 """Registry of saga definitions by name and version. Pure: no Django import."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -14,8 +14,6 @@
 Pure: no Django import. Queues and participants need the project, so system checks verify them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

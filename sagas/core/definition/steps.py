@@ -4,8 +4,6 @@ Source: Garcia-Molina and Salem, *Sagas* (1987); C. Richardson, *Microservices P
 no Django import.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta

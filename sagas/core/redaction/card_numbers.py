@@ -1,7 +1,5 @@
 """Payment card numbers in texts, in their various notations. Pure: no Django import."""
 
-from __future__ import annotations
-
 import re
 
 MIN_CARD, END_CARD = 10**12, 10**19

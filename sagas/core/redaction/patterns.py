@@ -4,8 +4,6 @@ Holds the built-in rules, and compiles them together with a project's own words.
 masks what they find.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from functools import lru_cache

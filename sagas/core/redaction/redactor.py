@@ -5,8 +5,6 @@ The engine redacts everything before it is stored: errors and tracebacks, result
 settings. Pure: no Django import.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

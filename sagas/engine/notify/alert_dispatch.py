@@ -6,8 +6,6 @@ Delivery is best effort: alerts are lost when the process dies or its queue is f
 attention, so alert on those, too.
 """
 
-from __future__ import annotations
-
 import atexit
 import logging
 import os

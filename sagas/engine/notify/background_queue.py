@@ -4,8 +4,6 @@ A producer neither waits nor fails, however slow or broken the handler is. The t
 again after a fork, survives errors of the handler, and does not keep the process from ending.
 """
 
-from __future__ import annotations
-
 import queue
 import threading
 import time

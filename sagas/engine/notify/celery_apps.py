@@ -1,7 +1,5 @@
 """Celery applications: which one publishes from here, and where its routes would send a wake-up."""
 
-from __future__ import annotations
-
 from typing import Any
 from uuid import UUID
 

@@ -5,8 +5,6 @@ queue, and never inside another saga's step. Retries, deadlines and wake-ups ins
 for ``sagas.testing.drain``.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections import deque

@@ -4,8 +4,6 @@ A wake-up is put into a bounded queue of this process, and one daemon thread pub
 broker costs only the wake-up: the sweep finds the saga.
 """
 
-from __future__ import annotations
-
 import atexit
 import logging
 import os

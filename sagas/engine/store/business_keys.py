@@ -1,7 +1,5 @@
 """Business keys as they are stored and searched for: checked, with secrets masked."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from ...conf import get_settings

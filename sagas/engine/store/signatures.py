@@ -10,8 +10,6 @@ them would cost a third more space in the largest table, and attempts and partic
 ``sagas.operators.audit.verification`` verifies the signatures.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json

@@ -3,8 +3,6 @@
 A statement gets its rows as one JSON text, so that any number of rows is one parameter.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from ...operators.preconditions import Operation
 from ..base import OperatorCommand
 

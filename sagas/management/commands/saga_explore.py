@@ -1,7 +1,5 @@
 """Command that runs a definition under every single fault, on a test database of its own."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ Each access is a line in the log and a row that cannot be changed. If the access
 the caller logs first and shows payloads only if that succeeded.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from datetime import timedelta

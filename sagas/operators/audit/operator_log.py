@@ -1,7 +1,5 @@
 """Log of operations, newest first, read by page on indexes that contain operations alone."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

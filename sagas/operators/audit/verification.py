@@ -7,8 +7,6 @@ Reads only. A finding is checked again under the saga's lock before it is report
 two reads. Sagas are verified one at a time; the first mismatch of each is reported.
 """
 
-from __future__ import annotations
-
 import hmac
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Bulks as JSON, for the operators' API and the commands."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ...conf import get_settings

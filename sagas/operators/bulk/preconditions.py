@@ -3,8 +3,6 @@
 Tx: none needed; nothing is read but accounts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from ...exceptions import BadRequest, PermissionRefused

@@ -9,8 +9,6 @@ Source: GCRA (ITU-T I.371, the virtual scheduling algorithm): ``due_at`` is the 
 processed; each saga moves it by 1/rate.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable

@@ -7,8 +7,6 @@ background. Later matches of the filter, or a request that lost its filter, cann
 Source: the mistakes of other consoles, docs/how-to/operating.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID

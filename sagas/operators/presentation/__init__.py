@@ -5,8 +5,6 @@ reader (console, API, metrics): once in Python for rows in memory, and once as S
 display only; no decision depends on it.
 """
 
-from __future__ import annotations
-
 from .badges import Badge, badge_of_saga, badge_of_state, badge_of_step
 from .filters import (
     annotate_display_state,

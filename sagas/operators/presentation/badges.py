@@ -1,7 +1,5 @@
 """Badges of display states: a word, an icon and a colour, so that none of them is the only signal."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime

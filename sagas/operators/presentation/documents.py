@@ -3,8 +3,6 @@
 PostgreSQL builds the text, so numbers stay exact and every stored value can be read.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from typing import Any

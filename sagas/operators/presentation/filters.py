@@ -4,8 +4,6 @@ Every condition on an open saga begins with ``closed_at IS NULL``: open sagas ha
 with closed ones, so few steps are looked up. Closed states are found by the index on state and age.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any

@@ -4,8 +4,6 @@ Words and shapes show the kind, not colour alone. All text is escaped. The drawi
 and ``currentColor`` only, so it also works inside a page with a strict content security policy.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 from ...conf import get_settings

@@ -1,7 +1,5 @@
 """Sentences about a saga: where it stands, why, and what an operator can do about it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

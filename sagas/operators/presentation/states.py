@@ -1,7 +1,5 @@
 """Display states of sagas and steps, computed from their rows without a query."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """External texts on a page: invisible characters are shown, and writing direction does not leak out of the text."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.utils.html import conditional_escape, format_html

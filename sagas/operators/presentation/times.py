@@ -1,7 +1,5 @@
 """Times and time spans as text for operators."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 from ...moments import in_utc

@@ -1,7 +1,5 @@
 """Transcript of a saga, for the command line, the console and mails."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TypeVar

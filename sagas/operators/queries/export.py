@@ -5,8 +5,6 @@ snapshot for as long as a slow client reads, and keep PostgreSQL from vacuuming 
 no more than a page, in the database and in memory. Each saga is exported as of the time its page was read.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Iterator

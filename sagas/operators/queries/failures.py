@@ -4,8 +4,6 @@ Reads a bounded number of the newest failures of a window, by an index that cont
 same however many failures there are. First and last time of a group are looked up by its key, also beyond the window.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -3,8 +3,6 @@
 Reads only, and always in the engine's database.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any

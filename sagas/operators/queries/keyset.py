@@ -1,7 +1,5 @@
 """Keyset pagination: continue after a row by its place, not by an offset, so no row is skipped or shown twice."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID

@@ -3,8 +3,6 @@
 Reads only, on indexes only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime

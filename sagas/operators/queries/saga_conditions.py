@@ -1,7 +1,5 @@
 """Conditions that a filter of sagas adds to a queryset, each supported by an index."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from datetime import UTC, datetime
 

@@ -4,8 +4,6 @@ An invalid value is an error and never ignored: an operator who acts on all matc
 criterion was applied.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 On indexes alone.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from functools import cached_property

@@ -5,8 +5,6 @@ advisory lock. Without a sweeper the dashboard counts for itself, under a time-o
 set records when it was counted.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Summary of a saga for a project's own code: frozen values, read at one point in time."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Small bar charts. Every chart stands beside a table with the same numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Steps as a graph: one below the other, those of a group side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise

@@ -1,7 +1,5 @@
 """SVG elements with every name and text escaped."""
 
-from __future__ import annotations
-
 from xml.sax.saxutils import escape, quoteattr
 
 from ....core.visible import show_invisible

@@ -1,7 +1,5 @@
 """Timelines: a lane for each step, bars for its attempts, compensations mirrored below the axis."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 

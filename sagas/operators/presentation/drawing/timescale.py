@@ -3,8 +3,6 @@
 Without the cuts a saga that was tried for a second and then hourly for a day would be one dot and an empty line.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
