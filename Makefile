@@ -39,8 +39,8 @@ test: install-dev ## Run every test that needs only Python
 
 .PHONY: test-matrix
 test-matrix: install-dev ## Test the wheel on every available Python and Django, and under every setting. PAIRS=--ends
-	$(BIN)/python -m tests.foreign.pairs $(PAIRS)
-	CHAOS=full $(PYTEST) -n 2 tests/foreign
+	$(BIN)/python -m tests.other_projects.pairs $(PAIRS)
+	CHAOS=full $(PYTEST) -n 2 tests/other_projects
 
 .PHONY: test-browser
 test-browser: install-dev ## Run the tests that need Chromium
@@ -59,10 +59,10 @@ chaos: install-dev ## Break the running shop for most of an hour and print a rep
 	$(BIN)/python -m tests.chaos.run --checkouts $(or $(CHECKOUTS),5000)
 	$(BIN)/python -m tests.chaos.run --kills $(or $(KILLS),200)
 	$(BIN)/python -m tests.chaos.run --frozen-broker --checkouts 200
-	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/chaos tests/acceptance
+	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/chaos tests/end_to_end
 
 # What is disturbed point by point, searched, or done without a rule.
-FAULT_TESTS = tests/faults tests/machine tests/model $(wildcard tests/engine/test_*_without_rules.py) \
+FAULT_TESTS = tests/crash_points tests/random_schedules tests/protocol_model $(wildcard tests/engine/test_*_without_rules.py) \
 	tests/chaos/test_removed_rules.py tests/commands/test_explore.py
 
 .PHONY: test-faults

@@ -13,8 +13,8 @@ from config.local.valkey import LocalValkey, start_valkey
 from . import static_files
 from .depth import leave_to_full_runs
 from .emptying import emptying_what_is_filled
-from .foreign import table as foreign
 from .lanes import make_scheduler
+from .other_projects import table as other_projects
 
 TESTS = Path(__file__).parent
 
@@ -78,9 +78,9 @@ def pytest_collection_finish() -> None:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print what was driven under which setting of a foreign project, and write it down, where that was tested."""
     reports = [report for found in ("passed", "failed") for report in terminalreporter.stats.get(found, ())]
-    if lines := foreign.list_lines(reports):
+    if lines := other_projects.list_lines(reports):
         terminalreporter.section("foreign projects")
-        terminalreporter.write_line(foreign.write(lines))
+        terminalreporter.write_line(other_projects.write(lines))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -10,18 +10,18 @@ from xdist.scheduler import LoadScopeScheduling
 # Their tests start shops, or environments, which those of one process share; and they wait most of the time. So each of
 # these places is the business of one process, beside others that keep the processors busy. The longest name counts.
 LANES = {
-    "tests/acceptance/": "acceptance",
-    "tests/acceptance/test_demo.py": "demo",
-    "tests/acceptance/test_front_server.py": "front server",
+    "tests/end_to_end/": "end to end",
+    "tests/end_to_end/test_demo.py": "demo",
+    "tests/end_to_end/test_front_server.py": "front server",
     "tests/brokers/": "brokers",
     "tests/brokers/test_pgbouncer.py": "pgbouncer",
     "tests/chaos/": "chaos",
     "tests/chaos/test_races.py": "races",
-    "tests/chaos/test_storm.py": "storm",
-    "tests/foreign/": "foreign",
+    "tests/chaos/test_checkout_chaos.py": "checkout chaos",
+    "tests/other_projects/": "other projects",
     "tests/packaging/": "packaging",
     # What waits for nothing and shares nothing.
-    "tests/acceptance/test_books.py": "",
+    "tests/end_to_end/test_ledger_audit.py": "",
     "tests/chaos/test_query_plans.py": "",
 }
 

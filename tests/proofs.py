@@ -28,7 +28,7 @@ CONTROLS = ("removed_rules", "without_rules", "::test_if_", "::test_without_this
 RULES = ("::test_without_this_rule", "::test_without_a_rule_its_story")
 SCHEDULES = ("::test_no_schedule_breaks", "::test_all_rules_together")
 MACHINE = "::test_nothing_is_lost_and_everything_ends"
-PAGE = ROOT / "docs" / "protocol.md"
+PAGE = ROOT / "docs" / "reference" / "protocol.md"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,7 +80,7 @@ def pytest_collection() -> None:
     """Let paths list their points instead of being disturbed, before the tests import what disturbs them."""
     if LISTING_VARIABLE not in os.environ:
         return
-    from tests.faults import enumeration
+    from tests.crash_points import enumeration
 
     count_events = enumeration.count_events
 
@@ -108,7 +108,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Run the tests that walk paths; the others are counted by their names."""
     if LISTING_VARIABLE not in os.environ:
         return
-    walks = [item for item in items if "/faults/" in item.nodeid and "check" in getattr(item, "fixturenames", ())]
+    walks = [item for item in items if "/crash_points/" in item.nodeid and "check" in getattr(item, "fixturenames", ())]
     for item in items:
         note(list_proofs_of(item.nodeid))
     config.hook.pytest_deselected(items=[item for item in items if item not in walks])
@@ -138,7 +138,7 @@ def list_proofs_of(nodeid: str) -> Iterator[str]:
     if any(part in nodeid for part in SCHEDULES):
         yield f"schedules\t{nodeid}\t{read_states(nodeid)}"
     if MACHINE in nodeid:
-        from tests.machine.test_machine import EXAMPLES
+        from tests.random_schedules.test_machine import EXAMPLES
 
         yield f"schedules\t{nodeid}\t{EXAMPLES}"
 

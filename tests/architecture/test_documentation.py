@@ -1,6 +1,6 @@
 """The documentation fits 100 columns, its links resolve, and its code and commands exist as written.
 
-``tests/howto`` and ``tests/packaging`` also run the recipes and the tutorial.
+``tests/documentation`` and ``tests/packaging`` also run the recipes and the tutorial.
 """
 
 import ast

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.blueprints import ONE_DATABASE, Blueprints
-from tests.acceptance.conftest import blueprints, marks, open_shop_on, project
-from tests.acceptance.shops import Shop
+from tests.end_to_end.blueprints import ONE_DATABASE, Blueprints
+from tests.end_to_end.conftest import blueprints, marks, open_shop_on, project
+from tests.end_to_end.shops import Shop
 from tests.servers_rabbitmq import LocalRabbit, start_rabbitmq
 
 __all__ = ["blueprints", "broker", "marks", "project", "quiet_shop", "rabbits", "shop"]

@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from tests.foreign.conftest import estate, wheel
-from tests.foreign.estate import Estate
-from tests.foreign.settings_table import BEHIND_PGBOUNCER, WORKER_BEHIND_PGBOUNCER, Setting
-from tests.foreign.test_settings import judge, run_with_worker
+from tests.other_projects.conftest import testbed, wheel
+from tests.other_projects.settings_table import BEHIND_PGBOUNCER, WORKER_BEHIND_PGBOUNCER, Setting
+from tests.other_projects.test_settings import judge, run_with_worker
+from tests.other_projects.testbed import Testbed
 from tests.servers_pgbouncer import LocalPgBouncer, start_pgbouncer
 
-__all__ = ["estate", "wheel"]
+__all__ = ["testbed", "wheel"]
 
 
 @pytest.fixture(scope="module")
-def bouncer(estate: Estate) -> Iterator[LocalPgBouncer]:
+def bouncer(testbed: Testbed) -> Iterator[LocalPgBouncer]:
     """Run a PgBouncer before the run's server."""
-    started = start_pgbouncer(estate.describe("postgres"))
+    started = start_pgbouncer(testbed.describe("postgres"))
     yield started
     started.process.stop()
 
@@ -28,20 +28,20 @@ def behind(bouncer: LocalPgBouncer, databases: dict[str, dict[str, str]]) -> dic
     return {alias: bouncer.stand_before(parameters) for alias, parameters in databases.items()}
 
 
-def test_everything_works_behind_pgbouncer(estate: Estate, bouncer: LocalPgBouncer, record_property: Any) -> None:
+def test_everything_works_behind_pgbouncer(testbed: Testbed, bouncer: LocalPgBouncer, record_property: Any) -> None:
     setting: Setting = BEHIND_PGBOUNCER
-    with estate.databases(setting) as databases:
-        found = estate.drive(setting, behind(bouncer, databases), *setting.expected)
+    with testbed.databases(setting) as databases:
+        found = testbed.drive(setting, behind(bouncer, databases), *setting.expected)
 
     judge(setting, found, record_property)
 
 
 def test_worker_works_behind_pgbouncer(
-    estate: Estate, bouncer: LocalPgBouncer, valkey_url: str, tmp_path: Path, record_property: Any
+    testbed: Testbed, bouncer: LocalPgBouncer, valkey_url: str, tmp_path: Path, record_property: Any
 ) -> None:
     setting: Setting = WORKER_BEHIND_PGBOUNCER
-    with estate.databases(setting) as databases:
-        found, log = run_with_worker(setting, estate, behind(bouncer, databases), valkey_url, tmp_path)
+    with testbed.databases(setting) as databases:
+        found, log = run_with_worker(setting, testbed, behind(bouncer, databases), valkey_url, tmp_path)
 
     judge(setting, found, record_property)
     assert "Traceback" not in log

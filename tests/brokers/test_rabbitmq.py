@@ -7,7 +7,7 @@ from typing import Any
 
 from kombu import Connection
 
-from tests.acceptance.shops import Shop
+from tests.end_to_end.shops import Shop
 from tests.processes import wait_until
 from tests.servers_rabbitmq import LocalRabbit, start_rabbitmq
 
@@ -22,7 +22,7 @@ def test_message_wakes_a_worker_that_does_not_sweep_for_long(quiet_shop: Shop) -
 
     quiet_shop.wait_for(number, "confirmed")
     worker.kill()
-    quiet_shop.assert_books_balance()
+    quiet_shop.assert_ledgers_balance()
 
 
 def test_purged_queue_loses_no_checkout(quiet_shop: Shop) -> None:
@@ -36,7 +36,7 @@ def test_purged_queue_loses_no_checkout(quiet_shop: Shop) -> None:
     quiet_shop.start_worker()
     for number in numbers:
         quiet_shop.wait_for(number, "confirmed")
-    quiet_shop.assert_books_balance()
+    quiet_shop.assert_ledgers_balance()
 
 
 def test_checkouts_are_accepted_while_the_broker_is_away_and_end_when_it_is_back(
@@ -54,7 +54,7 @@ def test_checkouts_are_accepted_while_the_broker_is_away_and_end_when_it_is_back
     quiet_shop.wait_for(number, "confirmed")
     quiet_shop.wait_for(quiet_shop.place(), "confirmed")
     assert worker.is_running
-    quiet_shop.assert_books_balance()
+    quiet_shop.assert_ledgers_balance()
 
 
 def count_queued(shop: Shop) -> int:

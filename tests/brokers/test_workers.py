@@ -1,9 +1,9 @@
-"""Workers on RabbitMQ serve their queues, and are replaced, as on Valkey: tests of ``tests/acceptance`` again."""
+"""Workers on RabbitMQ serve their queues, and are replaced, as on Valkey: tests of ``tests/end_to_end`` again."""
 
-from tests.acceptance import test_killed_workers as killed_workers
-from tests.acceptance.shops import Shop
-from tests.acceptance.stops.points import Marks, Moment
-from tests.acceptance.test_parallel_groups import (
+from tests.end_to_end import test_killed_workers as killed_workers
+from tests.end_to_end.shops import Shop
+from tests.end_to_end.stops.points import Marks, Moment
+from tests.end_to_end.test_parallel_groups import (
     samples,
     test_steps_run_where_their_queue_is_served_and_groups_side_by_side,
 )

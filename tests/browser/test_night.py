@@ -9,9 +9,9 @@ from orders.models import Order
 from orders.seed import seed_shop
 from payments.models import SandboxOperation
 from sagas.testing import drain
-from tests.acceptance.shops import describe_checkout
 from tests.admin.pages import operations_of
 from tests.api.conftest import make_shopper
+from tests.end_to_end.shops import describe_checkout
 
 from .conftest import Visit, Visitor
 

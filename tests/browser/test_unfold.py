@@ -11,13 +11,13 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from config.local.children import start_guarded, wait_until_ready
 from config.local.valkey import keep_free_port
-from tests.foreign.conftest import estate, wheel
-from tests.foreign.estate import Databases, Estate
-from tests.foreign.settings_table import BY_NAME
+from tests.other_projects.conftest import testbed, wheel
+from tests.other_projects.settings_table import BY_NAME
+from tests.other_projects.testbed import Databases, Testbed
 
 from .looking import SCREENSHOTS
 
-__all__ = ["estate", "wheel"]
+__all__ = ["testbed", "wheel"]
 
 UNFOLD = BY_NAME["unfold"]
 REASON = "The bank is open again, see its page."
@@ -28,42 +28,42 @@ WIDE = {"width": 1440, "height": 900}
 class Harbour:
     """The foreign project behind a web server.
 
-    address: of the server. sagas: ids, the completed one first. estate, databases: to let sagas run.
+    address: of the server. sagas: ids, the completed one first. testbed, databases: to let sagas run.
     """
 
     address: str
     operator: str
     sagas: list[str]
-    estate: Estate
+    testbed: Testbed
     databases: Databases
 
     def settle(self) -> None:
         """Sweep until nothing is due."""
         for _ in range(3):
-            self.estate.run(UNFOLD, self.databases, "manage.py", "saga_sweep", "--run")
+            self.testbed.run(UNFOLD, self.databases, "manage.py", "saga_sweep", "--run")
 
     def list_states(self) -> dict[str, str]:
         """Return the state of every saga by its id."""
-        listed = json.loads(self.estate.run(UNFOLD, self.databases, "manage.py", "saga_list", "--json"))
+        listed = json.loads(self.testbed.run(UNFOLD, self.databases, "manage.py", "saga_list", "--json"))
         return {saga["id"]: saga["state"] for saga in listed}
 
 
 @pytest.fixture(scope="module")
-def harbour(estate: Estate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
+def harbour(testbed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
     """Serve the project with django-unfold, and some sagas to look at."""
-    with estate.databases(UNFOLD) as databases:
-        scene: Any = estate.drive(UNFOLD, databases, "set_the_scene")["set_the_scene"]
+    with testbed.databases(UNFOLD) as databases:
+        scene: Any = testbed.drive(UNFOLD, databases, "set_the_scene")["set_the_scene"]
         port = keep_free_port()
         server = start_guarded(
             "web",
-            [estate.pythons["psycopg"], "manage.py", "runserver", "--noreload", "--insecure", f"127.0.0.1:{port}"],
+            [testbed.pythons["psycopg"], "manage.py", "runserver", "--noreload", "--insecure", f"127.0.0.1:{port}"],
             log=tmp_path_factory.mktemp("unfold") / "web.log",
-            environment=estate.environment(UNFOLD, databases),
-            directory=estate.directory,
+            environment=testbed.environment(UNFOLD, databases),
+            directory=testbed.directory,
         )
         address = f"http://127.0.0.1:{port}"
         wait_until_ready(server, lambda: answers(f"{address}/admin/login/"), timeout_seconds=90)
-        yield Harbour(address=address, operator=scene[0], sagas=scene[1], estate=estate, databases=databases)
+        yield Harbour(address=address, operator=scene[0], sagas=scene[1], testbed=testbed, databases=databases)
         server.stop()
 
 

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from tests.acceptance.shops import Broker
+from tests.end_to_end.shops import Broker
 from tests.processes import Process
 
-from .estate import Estate
 from .postgres import Stop
+from .testbed import Testbed
 
 FROZEN_SECONDS = 2.0
 DATABASE_AWAY_SECONDS = 1.0
@@ -41,9 +41,9 @@ class Breaker(ABC, threading.Thread):
 
     faults: frozenset[str] = frozenset()
 
-    def __init__(self, estate: Estate, *, every: tuple[float, float], seed: int) -> None:
+    def __init__(self, testbed: Testbed, *, every: tuple[float, float], seed: int) -> None:
         super().__init__(name=type(self).__name__, daemon=True)
-        self.estate = estate
+        self.testbed = testbed
         self.every = every
         self.chance = random.Random(f"{type(self).__name__}:{seed}")
         self.injected: Counter[str] = Counter()
@@ -84,9 +84,9 @@ class WorkerBreaker(Breaker):
     faults = frozenset({"worker killed", "worker's child killed"})
 
     def __init__(
-        self, estate: Estate, *, every: tuple[float, float], seed: int, workers: int = 2, children: int = 2
+        self, testbed: Testbed, *, every: tuple[float, float], seed: int, workers: int = 2, children: int = 2
     ) -> None:
-        super().__init__(estate, every=every, seed=seed)
+        super().__init__(testbed, every=every, seed=seed)
         self.children = children
         self.kills: list[Kill] = []
         self.workers = [self._start(number) for number in range(workers)]
@@ -136,7 +136,7 @@ class WorkerBreaker(Breaker):
             time.sleep(0.1)
 
     def _start(self, number: int) -> Process:
-        return self.estate.shop.start_worker(f"chaos{number}", concurrency=self.children, ready=False)
+        return self.testbed.shop.start_worker(f"chaos{number}", concurrency=self.children, ready=False)
 
     def _note(self, what: str, kill: Kill) -> Kill:
         self.injected[what] += 1
@@ -151,8 +151,8 @@ class WebBreaker(Breaker):
 
     def break_once(self) -> None:
         """Kill it."""
-        for child in self.estate.web.family()[1:]:
-            self.estate.web.kill_child(child.pid)
+        for child in self.testbed.web.family()[1:]:
+            self.testbed.web.kill_child(child.pid)
             self.injected["web process killed"] += 1
 
 
@@ -169,19 +169,19 @@ class BrokerBreaker(Breaker):
         elif turn == 3:
             self._replace()
         else:
-            ask_valkey(self.estate.shop.broker, "FLUSHALL")
+            ask_valkey(self.testbed.shop.broker, "FLUSHALL")
             self.injected["broker flushed"] += 1
 
     def _freeze(self) -> None:
-        broker = self.estate.shop.broker
+        broker = self.testbed.shop.broker
         broker.process.send(signal.SIGSTOP)
         time.sleep(FROZEN_SECONDS)
         broker.process.send(signal.SIGCONT)
         self.injected["broker frozen"] += 1
 
     def _replace(self) -> None:
-        self.estate.shop.kill_broker()
-        self.estate.shop.start_broker_again()
+        self.testbed.shop.kill_broker()
+        self.testbed.shop.start_broker_again()
         self.injected["broker killed"] += 1
 
 
@@ -193,7 +193,7 @@ class DatabaseBreaker(Breaker):
     def break_once(self) -> None:
         """Do the next in turn."""
         how = list(Stop)[sum(self.injected.values()) % len(Stop)]
-        self.estate.postgres.restart(how, away_seconds=self.chance.uniform(0, DATABASE_AWAY_SECONDS))
+        self.testbed.postgres.restart(how, away_seconds=self.chance.uniform(0, DATABASE_AWAY_SECONDS))
         self.injected[f"database ended ({how.name.lower()})"] += 1
 
 

@@ -1,4 +1,4 @@
-"""Give tests of hurt servers an estate of their own; where only workers are hurt they share acceptance's shop."""
+"""Give tests of hurt servers a testbed of their own; where only workers are hurt they share acceptance's shop."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,24 +8,24 @@ from django.contrib.auth import get_user_model
 
 from orders.seed import seed_shop
 from sagas import clock
-from tests.acceptance.conftest import blueprints, broker, marks, project, quiet_shop, shared_quiet_shop  # noqa: F401
 from tests.depth import IS_FULL
+from tests.end_to_end.conftest import blueprints, broker, marks, project, quiet_shop, shared_quiet_shop  # noqa: F401
 
-from .estate import Estate, open_estate
+from .testbed import Testbed, open_testbed
 
 
 @pytest.fixture(scope="session")
-def shared_estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
+def shared_testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:
     """Run a shop on servers that are its own."""
-    with open_estate(tmp_path_factory.mktemp("estate")) as opened:
+    with open_testbed(tmp_path_factory.mktemp("testbed")) as opened:
         yield opened
 
 
 @pytest.fixture
-def estate(shared_estate: Estate) -> Iterator[Estate]:
-    """Lend the estate to a test that starts workers of its own; it must leave every server at work."""
-    yield shared_estate
-    shared_estate.shop.stop_workers()
+def testbed(shared_testbed: Testbed) -> Iterator[Testbed]:
+    """Lend the testbed to a test that starts workers of its own; it must leave every server at work."""
+    yield shared_testbed
+    shared_testbed.shop.stop_workers()
 
 
 @pytest.fixture

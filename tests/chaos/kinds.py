@@ -4,14 +4,14 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from tests.acceptance.shops import describe_checkout
+from tests.end_to_end.shops import describe_checkout
 
 CONFIRMED, CANCELLED, NEEDS_PERSON = "confirmed", "cancelled", "needs a person"
 WORKS = "works"
 # Of any kind: a budget was spent on workers that died, or a pivot's outcome could not be learned in time.
 SPENT = frozenset({CANCELLED, NEEDS_PERSON})
 NOT_SERVED = "00000"
-# Of the checkouts that work when nothing breaks so many must work in a storm, too: faults pass sooner than budgets do.
+# Of the checkouts that work when nothing breaks as many must work under chaos: faults pass sooner than budgets do.
 CONFIRMED_AT_LEAST = 0.9
 
 

@@ -6,17 +6,17 @@ import sys
 import time
 from pathlib import Path
 
-from tests.acceptance import books
+from tests.end_to_end import ledger_audit
 from tests.processes import UNHURRIED_ENGINE, wait_until
 
 from .breaking import WorkerBreaker, is_ready
+from .checkout_chaos import SETTLED_WITHIN_SECONDS, Plan, run_chaos
 from .customers import Customers
-from .estate import RECOVERY_BOUND_SECONDS, Estate, open_estate
 from .kinds import choose_kinds
 from .recovering import measure_recoveries
 from .report import find_percentile, write_bound, write_counts, write_spread
 from .settling import count_restless, list_with_a_person, read_ends, wait_until_settled
-from .storm import SETTLED_WITHIN_SECONDS, Plan, run_storm
+from .testbed import RECOVERY_BOUND_SECONDS, Testbed, open_testbed
 
 # What a worker needs to start a child, fetch a message and open a connection on a busy machine.
 MACHINE_SECONDS = 5.0
@@ -54,13 +54,13 @@ class Progress:
             say(f"  {now - self.started_at:.0f} s: {done} of {self.total} {self.what}")
 
 
-def run_storm_mode(directory: Path, *, checkouts: int, seconds: float | None, per_second: float, seed: int) -> int:
+def run_chaos_mode(directory: Path, *, checkouts: int, seconds: float | None, per_second: float, seed: int) -> int:
     """Place checkouts while workers, broker, database and web server die again and again."""
     say(f"Chaos: {checkouts} checkouts, seed {seed}.")
     calm = max(checkouts // 10, 20)
     plan = Plan(calm=calm, checkouts=checkouts, seconds=seconds, per_second=per_second, seed=seed)
-    with open_estate(directory, step_seconds=STEP_SECONDS) as estate:
-        report = run_storm(estate, plan, progress=Progress("checkouts placed", checkouts))
+    with open_testbed(directory, step_seconds=STEP_SECONDS) as testbed:
+        report = run_chaos(testbed, plan, progress=Progress("checkouts placed", checkouts))
     say(report.render())
     return int(bool(report.wrong))
 
@@ -68,10 +68,10 @@ def run_storm_mode(directory: Path, *, checkouts: int, seconds: float | None, pe
 def run_kills(directory: Path, *, kills: int, seed: int) -> int:
     """Kill workers that are in the middle of a step, and measure how long their sagas stand still."""
     say(f"Chaos: {kills} kills of workers at work, seed {seed}.")
-    with open_estate(directory, step_seconds=10 * STEP_SECONDS) as estate:
-        breaker = WorkerBreaker(estate, every=(0, 0), seed=seed, workers=3)
-        recoveries = kill_at_work(estate, breaker, kills, seed)
-        wrong = check_books(estate)
+    with open_testbed(directory, step_seconds=10 * STEP_SECONDS) as testbed:
+        breaker = WorkerBreaker(testbed, every=(0, 0), seed=seed, workers=3)
+        recoveries = kill_at_work(testbed, breaker, kills, seed)
+        wrong = audit_ledgers(testbed)
     slowest = max(recoveries)
     is_late = slowest > RECOVERY_BOUND_SECONDS + MACHINE_SECONDS
     say(f"Killed: {write_counts(breaker.injected)}")
@@ -83,7 +83,7 @@ def run_kills(directory: Path, *, kills: int, seed: int) -> int:
     return int(bool(wrong) or is_late)
 
 
-def kill_at_work(estate: Estate, breaker: WorkerBreaker, kills: int, seed: int) -> list[float]:
+def kill_at_work(testbed: Testbed, breaker: WorkerBreaker, kills: int, seed: int) -> list[float]:
     """Kill so often, now a child and now a whole worker, each time one that holds a lease.
 
     Each waits until all workers are ready again: what is measured is how a saga gets over a death, not how many workers
@@ -98,32 +98,32 @@ def kill_at_work(estate: Estate, breaker: WorkerBreaker, kills: int, seed: int) 
             timeout_seconds=READY_WITHIN_SECONDS,
             pause_seconds=0.1,
         )
-        top_up(estate, chance)
-        busy = list_busy(estate, breaker)
+        top_up(testbed, chance)
+        busy = list_busy(testbed, breaker)
         if len({number for number, _ in busy}) < 2:
             time.sleep(0.05)
             continue
         number, pid = chance.choice(busy)
         kill = breaker.kill_worker(number) if hit % 2 else breaker.kill_child(number, pid)
-        hit += bool(kill.pids & read_leased(estate))
+        hit += bool(kill.pids & read_leased(testbed))
         progress(hit)
         time.sleep(chance.uniform(*PAUSE_SECONDS))
     breaker.bring_back()
-    wait_until_settled(estate.project, patience_seconds=SETTLED_WITHIN_SECONDS)
-    return measure_recoveries(estate.project, breaker.kills)
+    wait_until_settled(testbed.project, patience_seconds=SETTLED_WITHIN_SECONDS)
+    return measure_recoveries(testbed.project, breaker.kills)
 
 
-def top_up(estate: Estate, chance: random.Random) -> None:
+def top_up(testbed: Testbed, chance: random.Random) -> None:
     """Place checkouts where fewer than enough are at work."""
-    for kind in choose_kinds(max(OPEN_SAGAS - (count_restless(estate.project) or 0), 0), chance):
-        answer = estate.shop.client.check_out(kind.describe(chance))
+    for kind in choose_kinds(max(OPEN_SAGAS - (count_restless(testbed.project) or 0), 0), chance):
+        answer = testbed.shop.client.check_out(kind.describe(chance))
         assert answer.status == 202, answer
-        estate.shop.take(answer)
+        testbed.shop.take(answer)
 
 
-def list_busy(estate: Estate, breaker: WorkerBreaker) -> list[tuple[int, int]]:
+def list_busy(testbed: Testbed, breaker: WorkerBreaker) -> list[tuple[int, int]]:
     """List the children that hold a lease, each with the number of its worker."""
-    leased = read_leased(estate)
+    leased = read_leased(testbed)
     return [
         (number, child.pid)
         for number, worker in enumerate(breaker.workers)
@@ -133,17 +133,17 @@ def list_busy(estate: Estate, breaker: WorkerBreaker) -> list[tuple[int, int]]:
     ]
 
 
-def read_leased(estate: Estate) -> set[int]:
+def read_leased(testbed: Testbed) -> set[int]:
     """Return the processes that hold a lease, dead ones too."""
-    return {int(row["worker"].rpartition(":")[2]) for row in estate.project.query(LEASED)}
+    return {int(row["worker"].rpartition(":")[2]) for row in testbed.project.query(LEASED)}
 
 
-def check_books(estate: Estate) -> list[str]:
+def audit_ledgers(testbed: Testbed) -> list[str]:
     """Return what is wrong with what the shop has taken."""
-    with_a_person = list_with_a_person(read_ends(estate.project))
+    with_a_person = list_with_a_person(read_ends(testbed.project))
     return [
-        *books.find_forbidden(estate.project),
-        *books.find_differences(estate.project, estate.shop.accepted, with_a_person),
+        *ledger_audit.find_forbidden(testbed.project),
+        *ledger_audit.find_differences(testbed.project, testbed.shop.accepted, with_a_person),
     ]
 
 
@@ -155,33 +155,33 @@ def run_frozen_broker(directory: Path, *, rounds: int, checkouts: int) -> int:
     say(f"Chaos: {rounds} runs of {checkouts} checkouts with a working broker, and as many with a frozen one.")
     working: list[float] = []
     frozen: list[float] = []
-    with open_estate(directory) as estate:
+    with open_testbed(directory) as testbed:
         progress = Progress("pairs of runs", rounds)
-        time_checkouts(estate, checkouts, seed=0)
+        time_checkouts(testbed, checkouts, seed=0)
         for number in range(rounds):
-            working += time_checkouts(estate, checkouts, seed=2 * number + 1)
-            estate.shop.broker.process.send(signal.SIGSTOP)
-            frozen += time_checkouts(estate, checkouts, seed=2 * number + 2)
-            estate.shop.broker.process.send(signal.SIGCONT)
+            working += time_checkouts(testbed, checkouts, seed=2 * number + 1)
+            testbed.shop.broker.process.send(signal.SIGSTOP)
+            frozen += time_checkouts(testbed, checkouts, seed=2 * number + 2)
+            testbed.shop.broker.process.send(signal.SIGCONT)
             progress(number + 1)
         slower = find_percentile(frozen, 0.99) - find_percentile(working, 0.99)
         say(f"Checkout, broker working: {write_spread(working)}")
         say(f"Checkout, broker frozen:  {write_spread(frozen)}")
         say(f"The p99 differs by {slower * 1000:+.0f} ms; {SLOWER_AT_MOST_SECONDS * 1000:.0f} ms are allowed.")
-        estate.shop.with_engine(UNHURRIED_ENGINE).start_worker("drain", concurrency=2)
-        wait_until_settled(estate.project, patience_seconds=DRAIN_SECONDS * len(estate.shop.accepted))
-        wrong = check_books(estate)
+        testbed.shop.with_engine(UNHURRIED_ENGINE).start_worker("drain", concurrency=2)
+        wait_until_settled(testbed.project, patience_seconds=DRAIN_SECONDS * len(testbed.shop.accepted))
+        wrong = audit_ledgers(testbed)
     say(f"Wrong: {len(wrong)}")
     return int(bool(wrong) or slower > SLOWER_AT_MOST_SECONDS)
 
 
-def time_checkouts(estate: Estate, count: int, *, seed: int) -> list[float]:
+def time_checkouts(testbed: Testbed, count: int, *, seed: int) -> list[float]:
     """Place checkouts at a steady pace.
 
     Returns: how long each took.
     """
-    customers = Customers(client=estate.shop.client, per_second=STEADY_PER_SECOND, threads=2, seed=seed)
+    customers = Customers(client=testbed.shop.client, per_second=STEADY_PER_SECOND, threads=2, seed=seed)
     sales = customers.place_all(choose_kinds(count, random.Random(seed)))
     assert not sales.wrong, sales.wrong
-    estate.shop.accepted |= set(sales.kinds)
+    testbed.shop.accepted |= set(sales.kinds)
     return sales.first_seconds

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .estate import LEASE_SECONDS, PATIENT_ENGINE, RECOVERY_BOUND_SECONDS
+from .testbed import LEASE_SECONDS, PATIENT_ENGINE, RECOVERY_BOUND_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
             return modes.run_kills(Path(directory), kills=options.kills, seed=options.seed)
         if options.frozen_broker:
             return modes.run_frozen_broker(Path(directory), rounds=options.rounds, checkouts=options.checkouts)
-        return modes.run_storm_mode(
+        return modes.run_chaos_mode(
             Path(directory),
             checkouts=options.checkouts,
             seconds=options.seconds,

@@ -1,6 +1,6 @@
-"""Add to the project's settings the apps that only these tests need: stops and hurdles."""
+"""Add to the project's settings the apps that only these tests need: stops and obstacles."""
 
-from tests.acceptance.settings import *  # noqa: F403
-from tests.acceptance.settings import INSTALLED_APPS
+from tests.end_to_end.settings import *  # noqa: F403
+from tests.end_to_end.settings import INSTALLED_APPS
 
-INSTALLED_APPS = [*INSTALLED_APPS, "tests.chaos.hurdles"]
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.chaos.obstacles"]

@@ -76,7 +76,7 @@ def find_share_confirmed(kinds: Mapping[str, Kind], ends: Mapping[str, str]) -> 
 
 
 def find_lost_business(share_confirmed: float) -> list[str]:
-    """Return what is wrong if too few checkouts worked: cancelling everything is no way through a storm."""
+    """Return what is wrong if too few checkouts worked: cancelling everything is no way to survive chaos."""
     if share_confirmed >= CONFIRMED_AT_LEAST:
         return []
     return [f"{share_confirmed:.1%} of those that work were confirmed, not {CONFIRMED_AT_LEAST:.0%}"]

@@ -8,34 +8,34 @@ import psycopg
 import pytest
 
 from examples.demo.client import Answer
-from tests.acceptance.shops import PATIENCE_SECONDS, SETTINGS_WITH_STOPS, describe_checkout
-from tests.acceptance.stops.points import DIRECTORY_VARIABLE, Marks, Moment, StopPoint
-from tests.acceptance.test_stopped_workers import wait_until_stopped
+from tests.end_to_end.shops import PATIENCE_SECONDS, SETTINGS_WITH_STOPS, describe_checkout
+from tests.end_to_end.stops.points import DIRECTORY_VARIABLE, Marks, Moment, StopPoint
+from tests.end_to_end.test_stopped_workers import wait_until_stopped
 from tests.processes import UNHURRIED_ENGINE, Process, wait_until
 
-from .estate import MAIN, Estate
 from .postgres import Stop
+from .testbed import MAIN, Testbed
 
 pytestmark = pytest.mark.full
 
-Outage = Callable[[Estate], AbstractContextManager[None]]
+Outage = Callable[[Testbed], AbstractContextManager[None]]
 
 
 @contextmanager
-def stop_server(estate: Estate) -> Iterator[None]:
+def stop_server(testbed: Testbed) -> Iterator[None]:
     """Take the server away."""
-    estate.postgres.stop(Stop.FAST)
+    testbed.postgres.stop(Stop.FAST)
     try:
         yield
     finally:
-        estate.postgres.start()
+        testbed.postgres.start()
 
 
 @contextmanager
-def take_all_connections(estate: Estate) -> Iterator[None]:
+def take_all_connections(testbed: Testbed) -> Iterator[None]:
     """Occupy every place, also those kept for superusers, after everybody else was thrown out."""
     taken: list[psycopg.Connection[tuple[object, ...]]] = []
-    with psycopg.connect(estate.postgres.url_of("postgres"), application_name="taken", autocommit=True) as connection:
+    with psycopg.connect(testbed.postgres.url_of("postgres"), application_name="taken", autocommit=True) as connection:
         row = connection.execute("SHOW max_connections").fetchone()
         assert row is not None
         free = int(str(row[0])) - 1
@@ -49,7 +49,7 @@ def take_all_connections(estate: Estate) -> Iterator[None]:
             )
             with contextlib.suppress(psycopg.OperationalError):
                 while len(taken) < free:
-                    taken.append(psycopg.connect(estate.postgres.url_of("postgres"), application_name="taken"))
+                    taken.append(psycopg.connect(testbed.postgres.url_of("postgres"), application_name="taken"))
             return len(taken) == free
 
         try:
@@ -58,14 +58,14 @@ def take_all_connections(estate: Estate) -> Iterator[None]:
         finally:
             for each in taken:
                 each.close()
-    wait_until(lambda: count_taken(estate) == 0, "the server has noticed that they are free")
+    wait_until(lambda: count_taken(testbed) == 0, "the server has noticed that they are free")
 
 
-def count_taken(estate: Estate) -> int | None:
+def count_taken(testbed: Testbed) -> int | None:
     """Count the occupied places; None while not even this question finds a place."""
     statement = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taken'"
     try:
-        with psycopg.connect(estate.postgres.url_of("postgres")) as connection:
+        with psycopg.connect(testbed.postgres.url_of("postgres")) as connection:
             row = connection.execute(statement).fetchone()
     except psycopg.OperationalError:
         return None
@@ -73,22 +73,22 @@ def count_taken(estate: Estate) -> int | None:
 
 
 @contextmanager
-def set_read_only(estate: Estate) -> Iterator[None]:
+def set_read_only(testbed: Testbed) -> Iterator[None]:
     """Let nobody write, as a replica before it takes over."""
-    estate.postgres.execute("ALTER SYSTEM SET default_transaction_read_only = on")
-    estate.postgres.execute("SELECT pg_reload_conf()")
-    wait_until(lambda: is_read_only(estate), "the server is read only")
+    testbed.postgres.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+    testbed.postgres.execute("SELECT pg_reload_conf()")
+    wait_until(lambda: is_read_only(testbed), "the server is read only")
     try:
         yield
     finally:
-        estate.postgres.execute("ALTER SYSTEM RESET default_transaction_read_only")
-        estate.postgres.execute("SELECT pg_reload_conf()")
-        wait_until(lambda: not is_read_only(estate), "the server can be written to")
+        testbed.postgres.execute("ALTER SYSTEM RESET default_transaction_read_only")
+        testbed.postgres.execute("SELECT pg_reload_conf()")
+        wait_until(lambda: not is_read_only(testbed), "the server can be written to")
 
 
-def is_read_only(estate: Estate) -> bool:
+def is_read_only(testbed: Testbed) -> bool:
     """Ask the server itself."""
-    with psycopg.connect(estate.postgres.url_of(MAIN)) as connection:
+    with psycopg.connect(testbed.postgres.url_of(MAIN)) as connection:
         return connection.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
 
 
@@ -100,11 +100,11 @@ OUTAGES: dict[str, Outage] = {
 
 
 @pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
-def test_requests_are_told_to_come_again_and_workers_go_on_by_themselves(estate: Estate, outage: Outage) -> None:
-    shop, body, key = estate.shop, describe_checkout("pm_card_visa"), f"key-of-{outage.__name__}"
+def test_requests_are_told_to_come_again_and_workers_go_on_by_themselves(testbed: Testbed, outage: Outage) -> None:
+    shop, body, key = testbed.shop, describe_checkout("pm_card_visa"), f"key-of-{outage.__name__}"
     waiting = shop.place()
-    with outage(estate):
-        worker = start_meanwhile(estate)
+    with outage(testbed):
+        worker = start_meanwhile(testbed)
         refused = [shop.client.check_out(body, key=key) for _ in range(2)]
         readiness = shop.client.request("GET", "/readyz").status
         liveness = shop.client.request("GET", "/healthz").status
@@ -123,12 +123,12 @@ def test_requests_are_told_to_come_again_and_workers_go_on_by_themselves(estate:
         assert shop.list_attempts(number, "reserve_stock") == ["succeeded"]
         assert shop.list_attempts(number, "authorize_payment") == ["succeeded"]
     assert worker.is_running
-    shop.assert_books_balance()
+    shop.assert_ledgers_balance()
 
 
-def start_meanwhile(estate: Estate) -> Process:
+def start_meanwhile(testbed: Testbed) -> Process:
     """Start a worker that has to wait for the database."""
-    return estate.shop.with_engine(UNHURRIED_ENGINE).start_worker("patient", ready=False)
+    return testbed.shop.with_engine(UNHURRIED_ENGINE).start_worker("patient", ready=False)
 
 
 def describe_refusal(answer: Answer) -> tuple[int, str | None, str]:
@@ -136,20 +136,20 @@ def describe_refusal(answer: Answer) -> tuple[int, str | None, str]:
     return answer.status, answer.headers.get("Retry-After"), answer.body["code"]
 
 
-def restart_as(how: Stop) -> Callable[[Estate], None]:
+def restart_as(how: Stop) -> Callable[[Testbed], None]:
     """Return what ends the server in one way and starts it again."""
-    return lambda estate: estate.postgres.restart(how)
+    return lambda testbed: testbed.postgres.restart(how)
 
 
-def kill_session(estate: Estate) -> None:
+def kill_session(testbed: Testbed) -> None:
     """Kill one session with SIGKILL: the server throws all others out and restarts itself."""
-    with psycopg.connect(estate.postgres.url_of(MAIN)) as connection:
-        estate.postgres.kill_backend(connection.info.backend_pid)
+    with psycopg.connect(testbed.postgres.url_of(MAIN)) as connection:
+        testbed.postgres.kill_backend(connection.info.backend_pid)
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT pg_sleep(30)")
 
 
-ENDS: dict[str, Callable[[Estate], None]] = {
+ENDS: dict[str, Callable[[Testbed], None]] = {
     "fast": restart_as(Stop.FAST),
     "immediate": restart_as(Stop.IMMEDIATE),
     "killed": restart_as(Stop.KILLED),
@@ -169,42 +169,42 @@ POINTS = {
 }
 
 
-def test_workers_in_a_step_keep_their_answer_through_the_end_of_the_server(estate: Estate, marks: Marks) -> None:
-    worker = start_stopping(estate, marks, len(POINTS))
+def test_workers_in_a_step_keep_their_answer_through_the_end_of_the_server(testbed: Testbed, marks: Marks) -> None:
+    worker = start_stopping(testbed, marks, len(POINTS))
     for name, end in ENDS.items():
-        placed = {estate.shop.place(sku=sku, line2=str(point)): point for point, (sku, _) in POINTS.items()}
+        placed = {testbed.shop.place(sku=sku, line2=str(point)): point for point, (sku, _) in POINTS.items()}
         wait_until_stopped(marks, placed)
 
-        end(estate)
+        end(testbed)
         for number in placed:
             marks.release(number)
 
-        assert_taken_up(estate, placed, name)
+        assert_taken_up(testbed, placed, name)
     assert worker.is_running
-    estate.shop.assert_books_balance()
+    testbed.shop.assert_ledgers_balance()
 
 
-def assert_taken_up(estate: Estate, placed: Mapping[str, StopPoint], end: str) -> None:
+def assert_taken_up(testbed: Testbed, placed: Mapping[str, StopPoint], end: str) -> None:
     """Wait until these orders are confirmed, and check what the stopped attempts came to, and what was done."""
-    shop = estate.shop
-    wait_until(lambda: answers_requests(estate), "requests are answered", timeout_seconds=PATIENCE_SECONDS)
+    shop = testbed.shop
+    wait_until(lambda: answers_requests(testbed), "requests are answered", timeout_seconds=PATIENCE_SECONDS)
     for number, point in placed.items():
         shop.wait_for(number, "confirmed")
         assert shop.list_attempts(number, point.step) == POINTS[point][1], (end, point)
         assert [shop.count_in_ledger(number, kind) for kind in ("authorize", "capture", "void")] == [1, 1, 0], end
 
 
-def start_stopping(estate: Estate, marks: Marks, concurrency: int) -> Process:
+def start_stopping(testbed: Testbed, marks: Marks, concurrency: int) -> Process:
     """Start a worker that stops where an order says, with leases that outlast the test."""
-    project = estate.project.with_environment(
+    project = testbed.project.with_environment(
         DJANGO_SETTINGS_MODULE=SETTINGS_WITH_STOPS,
         SAGAS='{"TIMEOUT": 30, "LEASE_MARGIN": 30, "WAKEUP_INTERVAL": 0.5, "SWEEP_INTERVAL": 0.2}',
         **{DIRECTORY_VARIABLE: str(marks.directory)},
     )
-    estate.shop.workers.append(project.start_worker("stopping", concurrency=concurrency))
-    return estate.shop.workers[-1]
+    testbed.shop.workers.append(project.start_worker("stopping", concurrency=concurrency))
+    return testbed.shop.workers[-1]
 
 
-def answers_requests(estate: Estate) -> bool:
+def answers_requests(testbed: Testbed) -> bool:
     """Return whether the web server gets at its database again."""
-    return estate.shop.client.request("GET", "/api/v1/orders/").status == 200
+    return testbed.shop.client.request("GET", "/api/v1/orders/").status == 200

@@ -10,8 +10,8 @@ import pytest
 from psycopg import sql
 
 from config.local.valkey import LocalValkey
-from tests.acceptance.blueprints import FOUR_DATABASES, Blueprints
-from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
+from tests.end_to_end.blueprints import FOUR_DATABASES, Blueprints
+from tests.end_to_end.shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
 from tests.processes import UNHURRIED_ENGINE, Project, wait_until
 from tests.servers import SERVER_VARIABLE
 
@@ -93,7 +93,7 @@ def test_sagas_wait_for_their_participant_and_burn_nothing(
     *vain, last = shop.list_attempts(waiting, "authorize_payment")
     assert (set(vain), last) == ({"retry"}, "succeeded")
     assert shop.count_in_ledger(waiting, "authorize") == 1
-    shop.assert_books_balance()
+    shop.assert_ledgers_balance()
 
 
 def test_sagas_turn_back_at_their_deadline_and_undo_what_was_done(far_shop: tuple[Shop, PostgresProxy]) -> None:
@@ -112,7 +112,7 @@ def test_sagas_turn_back_at_their_deadline_and_undo_what_was_done(far_shop: tupl
     # Nothing was ever asked for, so nothing has to be undone there.
     assert shop.list_attempts(number, "book_shipment", "compensation") == []
     assert [shop.count_in_ledger(number, kind) for kind in ("authorize", "capture", "void")] == [1, 0, 1]
-    shop.assert_books_balance()
+    shop.assert_ledgers_balance()
 
 
 def test_compensations_wait_for_their_participant_too(far_shop: tuple[Shop, PostgresProxy]) -> None:
@@ -133,7 +133,7 @@ def test_compensations_wait_for_their_participant_too(far_shop: tuple[Shop, Post
 
     shop.wait_for(number, "cancelled")
     assert shop.list_attempts(number, "reserve_stock", "compensation")[-1] == "succeeded"
-    shop.assert_books_balance()
+    shop.assert_ledgers_balance()
 
 
 def start_far_worker(shop: Shop, proxy: PostgresProxy, variable: str) -> None:

@@ -7,8 +7,8 @@ import pytest
 from sagas.engine.notify import wakeup
 from sagas.models import Saga
 from sagas.worker import sweeper
-from tests.acceptance.shops import Shop
 from tests.commands.cases import define_trip, start_trip, trips
+from tests.end_to_end.shops import Shop
 from tests.processes import wait_until
 
 from .breaking import ask_valkey
@@ -49,7 +49,7 @@ def test_pile_is_drained_oldest_first(quiet_shop: Shop, is_full: bool, is_flushe
     place_of = {number: place for place, number in enumerate(claimed)}
     assert len(placed) == count
     assert max(abs(place - place_of[number]) for place, number in enumerate(placed)) <= OVERTAKEN_BY_AT_MOST
-    quiet_shop.assert_books_balance()
+    quiet_shop.assert_ledgers_balance()
 
 
 def test_bell_counts_what_waits_in_the_broker(quiet_shop: Shop) -> None:

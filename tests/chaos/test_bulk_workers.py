@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.shops import Shop
+from tests.end_to_end.shops import Shop
 from tests.processes import FAST_ENGINE, wait_until
 
 # One a second, and up to eleven at once where nobody acted for a while: some are left at each kill.
@@ -55,7 +55,7 @@ def test_bulk_outlives_its_workers_and_acts_once_on_each_saga(quiet_shop: Shop, 
         quiet_shop.wait_until_needing(number, "outcome_unknown")
         assert len(quiet_shop.list_attempts(number, "capture_payment")) > len(before[number])
         assert quiet_shop.count_in_ledger(number, "capture") == 1
-    quiet_shop.assert_books_balance()
+    quiet_shop.assert_ledgers_balance()
 
 
 def read_bulk(shop: Shop, bulk_id: str) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from config.local.postgres import create_database
 from config.local.valkey import start_valkey
 from config.postgresql.base import DatabaseWrapper
 from examples.demo.client import ShopClient
-from tests.acceptance.blueprints import migrate_and_seed
-from tests.acceptance.shops import describe_checkout
 from tests.browsing import Browser
+from tests.end_to_end.blueprints import migrate_and_seed
+from tests.end_to_end.shops import describe_checkout
 from tests.processes import Project, describe_project, wait_until
 from tests.servers import PARTICIPANTS
 

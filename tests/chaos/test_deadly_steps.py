@@ -1,6 +1,6 @@
 """F3: a step kills its worker every time it runs. It gets its attempts and no more; every other saga goes on.
 
-A deadly external step that can be undone is in ``tests/acceptance/test_killed_workers.py``; these are the others.
+A deadly external step that can be undone is in ``tests/end_to_end/test_killed_workers.py``; these are the others.
 """
 
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
-from tests.acceptance.shops import Shop
-from tests.acceptance.stops.points import Marks, Moment, StopPoint
+from tests.end_to_end.shops import Shop
+from tests.end_to_end.stops.points import Marks, Moment, StopPoint
 from tests.processes import FAST_ENGINE, wait_until
 
 ATTEMPTS = FAST_ENGINE["RETRY"]["attempts"]
@@ -68,7 +68,7 @@ def test_step_that_kills_its_worker_gets_its_attempts_and_no_more(quiet_shop: Sh
         assert len(outcomes) == ATTEMPTS or deadly.needs == "retries_exhausted", deadly
     assert worker.is_running
     cure(quiet_shop, placed)
-    quiet_shop.assert_books_balance()
+    quiet_shop.assert_ledgers_balance()
 
 
 def place(shop: Shop, deadly: Deadly) -> str:

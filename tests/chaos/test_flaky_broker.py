@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.acceptance.shops import PATIENCE_SECONDS, Shop
+from tests.end_to_end.shops import PATIENCE_SECONDS, Shop
 from tests.processes import UNHURRIED_ENGINE
 
 from .breaking import ask_valkey
@@ -37,7 +37,7 @@ def test_broker_without_memory_neither_stops_checkouts_nor_workers(quiet_shop: S
 
     shop.wait_for(late, "confirmed")
     assert worker.is_running
-    shop.assert_books_balance()
+    shop.assert_ledgers_balance()
 
 
 @pytest.mark.full
@@ -69,7 +69,7 @@ def test_broker_that_restarts_all_the_time_loses_nothing(quiet_shop: Shop, is_fu
     shop.accepted |= set(sales.kinds)
     # Earlier tests may have left orders to a person; none of these is.
     assert list_with_a_person({number: ends[number] for number in sales.kinds}) == set()
-    shop.assert_books_balance()
+    shop.assert_ledgers_balance()
 
 
 @contextmanager

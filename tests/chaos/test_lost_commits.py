@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from config.local.valkey import LocalValkey
-from tests.acceptance import books
-from tests.acceptance.blueprints import FOUR_DATABASES, ONE_DATABASE, Blueprints
-from tests.acceptance.shops import PATIENCE_SECONDS
+from tests.end_to_end import ledger_audit
+from tests.end_to_end.blueprints import FOUR_DATABASES, ONE_DATABASE, Blueprints
+from tests.end_to_end.shops import PATIENCE_SECONDS
 from tests.servers import SERVER_VARIABLE
 
 from .customers import Customers
-from .estate import PATIENT_ENGINE
 from .kinds import KINDS
 from .proxy import Fate, PostgresProxy, open_proxy
 from .settling import find_wrong_ends, list_with_a_person, read_ends, wait_until_settled
+from .testbed import PATIENT_ENGINE
 
 pytestmark = pytest.mark.full
 
@@ -60,7 +60,7 @@ def test_every_checkout_ends_right_when_commits_are_lost(
         assert sales.wrong == []
         assert [proxy.fates[fate] > 0 for fate in HURT] == [True] * len(HURT)
         assert list(find_wrong_ends(sales.kinds, ends)) == []
-        books.assert_books_balance(project, set(sales.kinds), with_a_person=list_with_a_person(ends))
+        ledger_audit.assert_ledgers_balance(project, set(sales.kinds), with_a_person=list_with_a_person(ends))
 
 
 def lead_through(proxy: PostgresProxy, environment: dict[str, str]) -> dict[str, str]:

@@ -12,8 +12,8 @@ from sagas import clock
 from sagas.conf import get_settings
 from sagas.models import Saga
 from sagas.worker import sweeper
-from tests.acceptance.shops import Shop
 from tests.commands.cases import start_trip, trips
+from tests.end_to_end.shops import Shop
 from tests.processes import FAST_ENGINE, Process
 
 from .breaking import ask_valkey
@@ -64,7 +64,7 @@ def test_worker_finishes_what_stands_behind_poisoned_rows(quiet_shop: Shop) -> N
     for number in poisoned:
         quiet_shop.wait_for(number, "confirmed")
     assert worker.is_running
-    quiet_shop.assert_books_balance()
+    quiet_shop.assert_ledgers_balance()
 
 
 @contextmanager

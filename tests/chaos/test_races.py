@@ -24,9 +24,9 @@ from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.testing import drain, find_violations
 from sagas.worker import sweeper
-from tests.acceptance import books
-from tests.acceptance.blueprints import ONE_DATABASE, Blueprints
-from tests.acceptance.shops import PATIENCE_SECONDS, Shop, describe_checkout
+from tests.end_to_end import ledger_audit
+from tests.end_to_end.blueprints import ONE_DATABASE, Blueprints
+from tests.end_to_end.shops import PATIENCE_SECONDS, Shop, describe_checkout
 from tests.participants.side_by_side import run_side_by_side
 from tests.processes import Project
 from tests.servers import url_of_database
@@ -78,7 +78,7 @@ def race_for_a_decision(customer: Any, rounds: int, directory: Path) -> Counter[
         saga = drain(order.saga_id)
         assert find_violations(saga.pk) == []
         ends[judge_decision(saga, results)] += 1
-    assert_books_balance(accepted, directory)
+    assert_ledgers_balance(accepted, directory)
     return ends
 
 
@@ -112,7 +112,7 @@ def race_for_the_pivot(customer: Any, rounds: int, directory: Path) -> Counter[s
         saga = drain(order.saga_id)
         assert find_violations(saga.pk) == []
         ends[judge_cancel(saga, results[1])] += 1
-    assert_books_balance(accepted, directory)
+    assert_ledgers_balance(accepted, directory)
     return ends
 
 
@@ -174,7 +174,9 @@ def test_no_more_is_sold_than_was_there(
 
         ends = Counter(row["status"] for row in project.query("SELECT status FROM orders_order"))
         assert (len(numbers), ends) == (count, {"confirmed": UNITS, "cancelled": count - UNITS})
-        books.assert_books_balance(project, shop.accepted, received={**books.SEEDED, "KETTLE-COPPER": UNITS})
+        ledger_audit.assert_ledgers_balance(
+            project, shop.accepted, received={**ledger_audit.SEEDED, "KETTLE-COPPER": UNITS}
+        )
 
 
 def test_one_key_fifty_times_places_one_order(quiet_shop: Shop) -> None:
@@ -188,7 +190,7 @@ def test_one_key_fifty_times_places_one_order(quiet_shop: Shop) -> None:
     assert sum(answer.headers["Idempotent-Replayed"] is None for answer in placed) == 1
     quiet_shop.start_worker()
     quiet_shop.wait_for(quiet_shop.take(placed[0]), "confirmed")
-    quiet_shop.assert_books_balance()
+    quiet_shop.assert_ledgers_balance()
 
 
 def place(customer: Any, chance: random.Random, methods: tuple[str, ...] = ()) -> Order:
@@ -269,13 +271,13 @@ def judge_cancel(saga: Saga, result: object) -> str:
     return "dropped" if saga.state == "completed" else "cancelled"
 
 
-def assert_books_balance(accepted: set[str], directory: Path) -> None:
+def assert_ledgers_balance(accepted: set[str], directory: Path) -> None:
     """Check this process's own databases."""
     aliases = {"DATABASE_URL": "default"} | {
         f"{alias.upper()}_DATABASE_URL": alias for alias in connections if alias != "default"
     }
     urls = {name: url_of_database(connections[alias].settings_dict["NAME"]) for name, alias in aliases.items()}
-    books.assert_books_balance(Project(environment=urls, directory=directory), accepted)
+    ledger_audit.assert_ledgers_balance(Project(environment=urls, directory=directory), accepted)
 
 
 def stock_up(project: Project, units: int) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance import test_killed_workers, test_stopped_workers
-from tests.acceptance.blueprints import ONE_DATABASE, Blueprints
-from tests.acceptance.conftest import open_shop
-from tests.acceptance.shops import Shop
-from tests.acceptance.stops.points import Marks, Moment
+from tests.end_to_end import test_killed_workers, test_stopped_workers
+from tests.end_to_end.blueprints import ONE_DATABASE, Blueprints
+from tests.end_to_end.conftest import open_shop
+from tests.end_to_end.shops import Shop
+from tests.end_to_end.stops.points import Marks, Moment
 from tests.removed import must_fail
 
 from . import (

@@ -1,4 +1,4 @@
-"""The judges of the storms can convict: every wrong end is told, and none of those that are allowed."""
+"""The judges of chaos can convict: every wrong end is told, and none of those that are allowed."""
 
 import pytest
 

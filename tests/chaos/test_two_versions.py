@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS
+from tests.end_to_end.shops import LOOK_SECONDS, PATIENCE_SECONDS
 from tests.processes import UNHURRIED_ENGINE, Process, Project, wait_until
 
-from .estate import SETTINGS
-from .hurdles.apps import VERSIONS_VARIABLE
+from .obstacles.apps import VERSIONS_VARIABLE
+from .testbed import SETTINGS
 
 pytestmark = pytest.mark.full
 
@@ -60,7 +60,7 @@ class Releases:
 
         Returns: their ids by gate and version.
         """
-        code = f"from tests.chaos.hurdles.versions import start; start({SAGAS}, *{gates})"
+        code = f"from tests.chaos.obstacles.versions import start; start({SAGAS}, *{gates})"
         told = json.loads(self.of("1,2").manage("shell", "--no-imports", "--command", code).stdout)
         return {gate: {int(version): ids for version, ids in started.items()} for gate, started in told.items()}
 

@@ -10,15 +10,15 @@ import pytest
 
 from config.local.children import wait_until_ready
 from config.local.programs import worker_command
-from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
+from tests.end_to_end.shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
 from tests.processes import Process, wait_until
 
 from .breaking import ask_valkey
-from .estate import SETTINGS
-from .hurdles.apps import CLOCK_VARIABLE
-from .hurdles.sagas import OTHER_QUEUE
 from .messages import BOMB_BYTES, QUEUE, Message, list_junk, list_malformed, publish, send
+from .obstacles.apps import CLOCK_VARIABLE
+from .obstacles.sagas import OTHER_QUEUE
 from .settling import wait_until_settled
+from .testbed import SETTINGS
 
 TIMES = 5
 HOUR_SECONDS = 3600
@@ -58,7 +58,7 @@ def test_messages_of_any_number_order_age_and_form_change_nothing(quiet_shop: Sh
     assert read_everything(shop)[: len(before)] == before
     assert worker.is_running
     assert not canary.exists()
-    shop.assert_books_balance()
+    shop.assert_ledgers_balance()
 
 
 def test_messages_an_hour_late_in_other_envelopes_and_on_other_queues_change_nothing(quiet_shop: Shop) -> None:
@@ -91,7 +91,7 @@ def test_messages_an_hour_late_in_other_envelopes_and_on_other_queues_change_not
 
     assert read_everything(shop)[: len(before)] == before
     assert worker.is_running
-    shop.assert_books_balance()
+    shop.assert_ledgers_balance()
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,14 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.acceptance.books import show
-from tests.acceptance.shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
-from tests.acceptance.stops.points import DIRECTORY_VARIABLE, Marks, Moment, StopPoint
+from tests.end_to_end.ledger_audit import show
+from tests.end_to_end.shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
+from tests.end_to_end.stops.points import DIRECTORY_VARIABLE, Marks, Moment, StopPoint
 from tests.processes import UNHURRIED_ENGINE, Process, wait_until
 
-from .estate import SETTINGS
-from .hurdles.apps import CLOCK_VARIABLE
-from .hurdles.clocks import JUMPING
+from .obstacles.apps import CLOCK_VARIABLE
+from .obstacles.clocks import JUMPING
+from .testbed import SETTINGS
 
 HOUR_SECONDS = 3600
 CLOCKS = {"ahead": str(HOUR_SECONDS), "behind": str(-HOUR_SECONDS), "jumping": JUMPING}
@@ -79,7 +79,7 @@ def test_no_lease_is_stolen_and_nothing_tried_early(quiet_shop: Shop, marks: Mar
     assert began_at <= times["first"]
     assert times["last"] <= read_clock(shop)
     assert all(worker.is_running for worker in workers)
-    shop.assert_books_balance()
+    shop.assert_ledgers_balance()
 
 
 def start_worker(shop: Shop, name: str, clock: str, marks: Marks) -> Process:

@@ -20,12 +20,12 @@ import psycopg
 import pytest
 
 from config.local.programs import manage_command
-from tests.acceptance import books
 from tests.chaos.customers import Customers
-from tests.chaos.estate import Estate, open_estate
 from tests.chaos.kinds import KINDS
 from tests.chaos.report import find_middle_p99, find_percentile, is_slower, write_spread
 from tests.chaos.settling import wait_until_settled
+from tests.chaos.testbed import Testbed, open_testbed
+from tests.end_to_end import ledger_audit
 from tests.processes import BUSY_MACHINE_SECONDS, UNHURRIED_ENGINE
 
 from .looks import CONSOLE, Finding
@@ -77,7 +77,7 @@ class Million:
     written: rows by kind. few, some, many: what was found when it was young, when it was known, and now.
     """
 
-    estate: Estate
+    testbed: Testbed
     written: Counter[str]
     few: dict[str, Finding]
     some: dict[str, Finding]
@@ -87,13 +87,13 @@ class Million:
 @pytest.fixture(scope="module")
 def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Million]:
     """Run a shop, fill its tables, and look at everything on the way."""
-    with open_estate(tmp_path_factory.mktemp("scale"), postgres_settings=BIG_SERVER) as estate:
-        written = fill(estate, SMALL, still_open=OPEN)
-        few = look(estate)
-        written += fill(estate, min(MIDDLE, SAGAS // 2) - SMALL)
-        some = look(estate)
-        written += fill(estate, SAGAS - written["sagas"])
-        yield Million(estate=estate, written=written, few=few, some=some, many=look(estate))
+    with open_testbed(tmp_path_factory.mktemp("scale"), postgres_settings=BIG_SERVER) as testbed:
+        written = fill(testbed, SMALL, still_open=OPEN)
+        few = look(testbed)
+        written += fill(testbed, min(MIDDLE, SAGAS // 2) - SMALL)
+        some = look(testbed)
+        written += fill(testbed, SAGAS - written["sagas"])
+        yield Million(testbed=testbed, written=written, few=few, some=some, many=look(testbed))
 
 
 def test_nothing_reads_a_big_table_whole_and_no_page_asks_much(million: Million) -> None:
@@ -121,33 +121,33 @@ def test_nothing_touches_more_pages_of_more_sagas(million: Million) -> None:
 
 
 def test_closed_sagas_are_cleaned_up_beside_checkouts(million: Million) -> None:
-    estate = million.estate
-    estate.shop.with_engine(UNHURRIED_ENGINE).start_worker("live", concurrency=2)
-    sell(estate, seconds=ROUND_SECONDS)
-    expired = count(estate, EXPIRED)
-    watch, calm, during, seconds, deleted = Watch(url=url_of(estate)), [], [], 0.0, 0
+    testbed = million.testbed
+    testbed.shop.with_engine(UNHURRIED_ENGINE).start_worker("live", concurrency=2)
+    sell(testbed, seconds=ROUND_SECONDS)
+    expired = count(testbed, EXPIRED)
+    watch, calm, during, seconds, deleted = Watch(url=url_of(testbed)), [], [], 0.0, 0
     with watch:
         for number in range(ROUNDS):
-            calm.append(sell(estate, seconds=ROUND_SECONDS))
-            cleanup = Cleanup(estate, name=f"cleanup-{number}")
-            during.append(sell(estate, seconds=ROUND_SECONDS))
+            calm.append(sell(testbed, seconds=ROUND_SECONDS))
+            cleanup = Cleanup(testbed, name=f"cleanup-{number}")
+            during.append(sell(testbed, seconds=ROUND_SECONDS))
             deleted, seconds = deleted + cleanup.stop(), seconds + cleanup.seconds
-        cleanup = Cleanup(estate, name="cleanup-last")
+        cleanup = Cleanup(testbed, name="cleanup-last")
         while cleanup.is_running:
-            during[-1] += sell(estate, seconds=ROUND_SECONDS)
+            during[-1] += sell(testbed, seconds=ROUND_SECONDS)
         deleted, seconds = deleted + cleanup.stop(), seconds + cleanup.seconds
     tell_cleanup(watch, calm, during, deleted, seconds)
-    wait_until_settled(estate.project, patience_seconds=DRAIN_SECONDS * len(estate.shop.accepted))
+    wait_until_settled(testbed.project, patience_seconds=DRAIN_SECONDS * len(testbed.shop.accepted))
     assert deleted >= expired
-    assert count(estate, EXPIRED) == 0
+    assert count(testbed, EXPIRED) == 0
     assert watch.looks > 100
     assert 0 < watch.open_seconds < LONGEST_LOCK_SECONDS
     assert watch.waited_seconds < LONGEST_LOCK_SECONDS
     assert not is_slower(calm, during, ratio=P99_RATIO, slack_seconds=P99_SLACK_SECONDS)
-    books.assert_books_balance(estate.project, estate.shop.accepted)
+    ledger_audit.assert_ledgers_balance(testbed.project, testbed.shop.accepted)
 
 
-def fill(estate: Estate, sagas: int, *, still_open: int = 0) -> Counter[str]:
+def fill(testbed: Testbed, sagas: int, *, still_open: int = 0) -> Counter[str]:
     """Write so many sagas, about so many of them still open, and let PostgreSQL tidy up.
 
     Returns: rows by kind.
@@ -156,19 +156,19 @@ def fill(estate: Estate, sagas: int, *, still_open: int = 0) -> Counter[str]:
         return Counter()
     started_at = time.monotonic()
     size = ("--sagas", str(sagas), "--open", str(still_open))
-    project = estate.project.with_environment(EXTRA_APPS="benchmarks")
+    project = testbed.project.with_environment(EXTRA_APPS="benchmarks")
     done = project.manage("saga_generate", *size, "--json", "--no-input", timeout_seconds=PATIENCE_SECONDS)
-    with psycopg.connect(estate.project.environment["DATABASE_URL"], autocommit=True) as connection:
+    with psycopg.connect(testbed.project.environment["DATABASE_URL"], autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
     written = Counter({kind: int(rows) for kind, rows in json.loads(done.stdout).items()})
     say(f"Written in {time.monotonic() - started_at:.0f} s: {dict(written)}")
     return written
 
 
-def look(estate: Estate) -> dict[str, Finding]:
+def look(testbed: Testbed) -> dict[str, Finding]:
     """Look at everything that is asked often."""
     code = "from tests.scale.looks import print_findings; print_findings()"
-    done = estate.project.manage("shell", "--no-imports", "--command", code, timeout_seconds=PATIENCE_SECONDS)
+    done = testbed.project.manage("shell", "--no-imports", "--command", code, timeout_seconds=PATIENCE_SECONDS)
     return {name: Finding(**found) for name, found in json.loads(done.stdout).items()}
 
 
@@ -237,10 +237,10 @@ class Watch:
 class Cleanup:
     """Run the command beside everything else, as a scheduler does every night."""
 
-    def __init__(self, estate: Estate, *, name: str) -> None:
+    def __init__(self, testbed: Testbed, *, name: str) -> None:
         self.started_at = time.monotonic()
         self.seconds = 0.0
-        project = estate.project.with_environment(DATABASE_URL=f"{url_of(estate)}&application_name=cleanup")
+        project = testbed.project.with_environment(DATABASE_URL=f"{url_of(testbed)}&application_name=cleanup")
         arguments = ("--older-than", AGE, "--no-input", "--json", "--verbosity", "0")
         self.process = project.start(name, manage_command("saga_cleanup", *arguments))
 
@@ -260,26 +260,26 @@ class Cleanup:
         return int(json.loads(self.process.log)["sagas"])
 
 
-def sell(estate: Estate, *, seconds: float) -> list[float]:
+def sell(testbed: Testbed, *, seconds: float) -> list[float]:
     """Place checkouts at a steady pace.
 
     Returns: how long each took.
     """
     kinds = [KINDS[0]] * int(seconds * PER_SECOND)
-    sales = Customers(client=estate.shop.client, threads=4, per_second=PER_SECOND).place_all(kinds)
+    sales = Customers(client=testbed.shop.client, threads=4, per_second=PER_SECOND).place_all(kinds)
     assert sales.wrong == []
-    estate.shop.accepted |= set(sales.kinds)
+    testbed.shop.accepted |= set(sales.kinds)
     return sales.first_seconds
 
 
-def count(estate: Estate, statement: str) -> int:
+def count(testbed: Testbed, statement: str) -> int:
     """Count rows."""
-    return int(estate.project.query(statement)[0]["n"])
+    return int(testbed.project.query(statement)[0]["n"])
 
 
-def url_of(estate: Estate) -> str:
+def url_of(testbed: Testbed) -> str:
     """Return the URL of the shop's database."""
-    return estate.project.environment["DATABASE_URL"]
+    return testbed.project.environment["DATABASE_URL"]
 
 
 def say(text: str) -> None:

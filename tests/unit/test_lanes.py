@@ -9,8 +9,8 @@ from tests.lanes import lane_of
     ("nodeid", "lane"),
     [
         ("tests/chaos/test_two_versions.py::test_it", "chaos"),
-        ("tests/chaos/test_storm.py::test_nothing_is_lost_in_a_storm", "storm"),
-        ("tests/acceptance/test_checkouts.py::test_it[one-a::b/c]", "acceptance"),
+        ("tests/chaos/test_checkout_chaos.py::test_nothing_is_lost_in_chaos", "checkout chaos"),
+        ("tests/end_to_end/test_checkouts.py::test_it[one-a::b/c]", "end to end"),
         ("tests/packaging/test_wheel.py::TestIt::test_it", "packaging"),
     ],
 )
@@ -22,8 +22,8 @@ def test_what_starts_shops_is_in_a_lane(nodeid: str, lane: str) -> None:
     "nodeid",
     [
         "tests/chaos/test_query_plans.py::test_a_whole_read_would_be_seen",
-        "tests/unit/test_lanes.py::test_it[tests/chaos/test_storm.py]",
-        "chaos/test_storm.py::test_it",
+        "tests/unit/test_lanes.py::test_it[tests/chaos/test_checkout_chaos.py]",
+        "chaos/test_checkout_chaos.py::test_it",
     ],
 )
 def test_everything_else_is_a_scope_of_its_own(nodeid: str) -> None:

@@ -1,0 +1,137 @@
+"""Let a shop take orders while everything around it breaks, and see that nothing is lost."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.end_to_end import ledger_audit
+from tests.processes import wait_until
+
+from .breaking import Breakers, BrokerBreaker, DatabaseBreaker, WebBreaker, WorkerBreaker
+from .customers import Customers, Sales
+from .kinds import choose_kinds
+from .recovering import LOST, measure_recoveries
+from .report import Report
+from .settling import (
+    count_ends,
+    count_restless,
+    find_lost_business,
+    find_share_confirmed,
+    find_wrong_ends,
+    list_with_a_person,
+    read_ends,
+    wait_until_settled,
+)
+from .testbed import Testbed
+
+SETTLED_WITHIN_SECONDS = 60.0
+LONGEST_CHAOS = 120.0  # seconds that a slow machine may need after the last checkout to see every fault once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How hard the weather is.
+
+    calm, checkouts: how many are placed before and while things break. seconds: for how long at most. per_second: at
+    most so many. backlog: no more are placed while so many sagas are at work. worker_seconds, broker_seconds,
+    database_seconds, web_seconds: between two faults of one kind.
+    """
+
+    calm: int
+    checkouts: int
+    seconds: float | None = None
+    per_second: float = 20.0
+    backlog: int = 24
+    seed: int = 0
+    worker_seconds: tuple[float, float] = (1.0, 5.0)
+    broker_seconds: tuple[float, float] = (10.0, 10.0)
+    database_seconds: tuple[float, float] = (20.0, 20.0)
+    web_seconds: tuple[float, float] = (25.0, 35.0)
+
+
+def run_chaos(testbed: Testbed, plan: Plan, *, progress: Callable[[int], None] = lambda _placed: None) -> Report:
+    """Place checkouts in calm weather, then under chaos, then wait for rest and check everything.
+
+    progress: told after each checkout that was placed under chaos, how many they are.
+    Raises: AssertionError when anything is still at work a minute after the last fault.
+    """
+    workers = WorkerBreaker(testbed, every=plan.worker_seconds, seed=plan.seed)
+    breakers = Breakers(
+        all=[
+            workers,
+            BrokerBreaker(testbed, every=plan.broker_seconds, seed=plan.seed),
+            DatabaseBreaker(testbed, every=plan.database_seconds, seed=plan.seed),
+            WebBreaker(testbed, every=plan.web_seconds, seed=plan.seed),
+        ]
+    )
+    chance = random.Random(plan.seed)
+    calm = place(testbed, plan, plan.calm, random.Random(chance.random()))
+    breakers.start()
+    started_at = time.monotonic()
+    try:
+        disturbed = place(testbed, plan, plan.checkouts, random.Random(chance.random()), progress=progress)
+        wait_until(lambda: breakers.has_broken_everything, "each fault was injected", timeout_seconds=LONGEST_CHAOS)
+    finally:
+        breakers.finish()
+    seconds = time.monotonic() - started_at
+    settled_seconds = wait_until_settled(testbed.project, patience_seconds=SETTLED_WITHIN_SECONDS)
+    return describe(testbed, calm, disturbed, breakers, seconds=seconds, settled_seconds=settled_seconds)
+
+
+def place(
+    testbed: Testbed,
+    plan: Plan,
+    count: int,
+    chance: random.Random,
+    *,
+    progress: Callable[[int], None] = lambda _placed: None,
+) -> Sales:
+    """Place so many checkouts of mixed kinds."""
+
+    def may_place() -> bool:
+        # While the database is away the customers come all the same.
+        return (count_restless(testbed.project) or 0) < plan.backlog
+
+    customers = Customers(
+        client=testbed.shop.client,
+        per_second=plan.per_second,
+        may_place=may_place,
+        seed=chance.getrandbits(64),
+        seconds=plan.seconds,
+        progress=progress,
+    )
+    return customers.place_all(choose_kinds(count, chance))
+
+
+def describe(
+    testbed: Testbed, calm: Sales, disturbed: Sales, breakers: Breakers, *, seconds: float, settled_seconds: float
+) -> Report:
+    """Read what came of everything."""
+    project, kinds = testbed.project, {**calm.kinds, **disturbed.kinds}
+    testbed.shop.accepted |= set(kinds)
+    ends = read_ends(project)
+    share_confirmed = find_share_confirmed(kinds, ends)
+    wrong = [
+        *calm.wrong,
+        *disturbed.wrong,
+        *find_wrong_ends(kinds, ends),
+        *find_lost_business(share_confirmed),
+        *ledger_audit.find_forbidden(project),
+        *ledger_audit.find_differences(project, testbed.shop.accepted, list_with_a_person(ends)),
+    ]
+    return Report(
+        accepted=len(kinds),
+        seconds=seconds,
+        answers=calm.answers + disturbed.answers,
+        injected=breakers.injected,
+        ends=count_ends(kinds, ends),
+        share_confirmed=share_confirmed,
+        recoveries=measure_recoveries(project, breakers.kills),
+        calm_seconds=calm.first_seconds,
+        first_seconds=disturbed.first_seconds,
+        all_seconds=disturbed.all_seconds,
+        settled_seconds=settled_seconds,
+        lost_workers=len(project.query(LOST)),
+        wrong=wrong,
+    )

@@ -1,0 +1,49 @@
+"""While processes and servers die again and again, every checkout that was accepted ends once, and ends right."""
+
+from pathlib import Path
+
+from .checkout_chaos import Plan, run_chaos
+from .kinds import CANCELLED, CONFIRMED, KINDS, NEEDS_PERSON
+from .settling import find_lost_business, find_share_confirmed, find_wrong_ends
+from .testbed import open_testbed
+
+# ``make chaos`` has 5,000 checkouts and longer pauses between faults of one kind.
+SHORT = Plan(
+    calm=20,
+    checkouts=400,
+    seconds=36,
+    per_second=6,
+    worker_seconds=(1.0, 5.0),
+    broker_seconds=(4.0, 6.0),
+    database_seconds=(8.0, 10.0),
+    web_seconds=(10.0, 15.0),
+)
+EVERY_FAULT = {
+    "worker killed", "worker's child killed", "web process killed", "broker flushed", "broker frozen", "broker killed",
+    "database ended (fast)", "database ended (immediate)", "database ended (killed)",
+}  # fmt: skip
+
+
+def test_nothing_is_lost_in_chaos(tmp_path: Path) -> None:
+    """The report says, too, when fewer than nine in ten of the checkouts that work were confirmed."""
+    with open_testbed(tmp_path, step_seconds=0.03) as testbed:
+        report = run_chaos(testbed, SHORT)
+
+    assert report.wrong == [], report.render()
+    assert set(report.injected) == EVERY_FAULT
+    assert report.lost_workers > 0
+    assert report.accepted > SHORT.calm
+
+
+def test_chaos_in_which_everything_is_cancelled_or_held_is_found_out() -> None:
+    works, declined = KINDS[0], next(kind for kind in KINDS if kind.name == "declined")
+    kinds = {**{f"works-{number}": works for number in range(10)}, "declined": declined}
+    confirmed = {**dict.fromkeys(kinds, CONFIRMED), "declined": CANCELLED}
+    two_lost = {**confirmed, "works-0": CANCELLED, "works-1": NEEDS_PERSON}
+
+    assert list(find_wrong_ends(kinds, two_lost)) == []
+    assert find_share_confirmed(kinds, confirmed) == 1
+    assert find_lost_business(find_share_confirmed(kinds, {**confirmed, "works-0": CANCELLED})) == []
+    assert find_lost_business(find_share_confirmed(kinds, two_lost)) == [
+        "80.0% of those that work were confirmed, not 90%"
+    ]

@@ -1,0 +1,83 @@
+"""Run the whole project on servers of its own, all of which may be hurt."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config.local.postgres import create_database
+from config.local.valkey import start_valkey
+from tests.end_to_end.blueprints import migrate_and_seed
+from tests.end_to_end.shops import Broker, Shop
+from tests.processes import FAST_ENGINE, Process, Project, describe_project
+
+from .obstacles.apps import SLOWNESS_VARIABLE
+from .postgres import RestartablePostgres, open_postgres
+
+SETTINGS = "tests.chaos.settings"
+MAIN = "shop"
+
+# Workers die so often that the usual budgets would be spent on that alone.
+PATIENT_ENGINE: Mapping[str, Any] = {
+    **FAST_ENGINE,
+    "RETRY": {"attempts": 10, "base": 0.1, "cap": 0.5},
+    "COMPENSATION_RETRY": {"attempts": 30, "base": 0.1, "cap": 0.5, "after_budget": 3600.0},
+}
+LEASE_SECONDS = PATIENT_ENGINE["TIMEOUT"] + PATIENT_ENGINE["LEASE_MARGIN"]
+RECOVERY_BOUND_SECONDS = LEASE_SECONDS + PATIENT_ENGINE["WAKEUP_INTERVAL"] + 2 * PATIENT_ENGINE["SWEEP_INTERVAL"]
+
+
+@dataclass(kw_only=True)
+class Testbed:
+    """A shop and the servers that belong to it alone.
+
+    postgres: of all its databases. shop: its customer, broker and workers. web: its web server.
+    """
+
+    postgres: RestartablePostgres
+    shop: Shop
+    web: Process
+
+    @property
+    def project(self) -> Project:
+        """Return its settings and processes."""
+        return self.shop.project
+
+
+@contextmanager
+def open_testbed(
+    directory: Path,
+    *,
+    engine: Mapping[str, Any] = PATIENT_ENGINE,
+    step_seconds: float = 0.0,
+    postgres_settings: Mapping[str, str] | None = None,
+    web_threads: int = 12,
+) -> Iterator[Testbed]:
+    """Start PostgreSQL, Valkey and the web server of a seeded shop on one database; nobody works on its orders yet.
+
+    step_seconds: how much longer every step takes.
+    """
+    with ExitStack() as stack:
+        postgres = stack.enter_context(open_postgres(**(postgres_settings or {})))
+        brokers: list[Broker] = [start_valkey()]
+        # Ended last: a worker that ends wants to tell its broker.
+        stack.callback(lambda: [broker.process.stop() for broker in brokers])
+        project = describe_testbed(postgres, brokers[-1].url, directory, engine=engine, step_seconds=step_seconds)
+        stack.callback(project.stop_all)
+        migrate_and_seed(project)
+        web, client = project.start_web(threads=web_threads)
+        shop = Shop(project=project, brokers=brokers, client=client.log_in("customer", "customer"))
+        yield Testbed(postgres=postgres, shop=shop, web=web)
+
+
+def describe_testbed(
+    postgres: RestartablePostgres, broker_url: str, directory: Path, *, engine: Mapping[str, Any], step_seconds: float
+) -> Project:
+    """Create an empty database, and describe the project on it."""
+    create_database(postgres.url_of("postgres"), MAIN)
+    project = describe_project({"DATABASE_URL": postgres.url_of(MAIN)}, broker_url, directory)
+    return project.with_environment(
+        DJANGO_SETTINGS_MODULE=SETTINGS, SAGAS=json.dumps(engine), **{SLOWNESS_VARIABLE: str(step_seconds)}
+    )

@@ -1,0 +1,174 @@
+"""A worker killed in the middle of any step: the saga ends right, with one effect for each step."""
+
+import signal
+from dataclasses import dataclass
+
+import pytest
+
+from tests.processes import FAST_ENGINE, wait_until
+
+from .shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
+from .stops.points import Marks, Moment, StopPoint
+
+ACTIONS = ("reserve_stock", "authorize_payment", "book_shipment", "capture_payment", "ship_stock", "confirm_order")
+# In the order in which they run when the capture is declined.
+COMPENSATIONS = ("book_shipment", "authorize_payment", "reserve_stock", "place_order")
+IN_THE_ENGINES_DATABASE = ("confirm_order", "place_order")
+
+# By the settings of these tests: lease, then wake-up interval and two sweeps; nobody takes over before or after.
+# The machine's part is what a new worker needs to start where everything else wants its processors, too.
+LEASE_SECONDS = FAST_ENGINE["TIMEOUT"] + FAST_ENGINE["LEASE_MARGIN"]
+RECOVERY_SECONDS = LEASE_SECONDS + FAST_ENGINE["WAKEUP_INTERVAL"] + 2 * FAST_ENGINE["SWEEP_INTERVAL"]
+MACHINE_SECONDS = 60.0
+
+# A worker that stands in one of these may hold the row of what is ordered. So each gets a product of its own, and they
+# are placed last: nobody waits for a killed worker's lock but by the server's own time-out.
+HOLDING_STOCK = {
+    ("reserve_stock", "action"): "TEA-EARL-GREY",
+    ("ship_stock", "action"): "TEA-SENCHA",
+    ("reserve_stock", "compensation"): "MUG-WHITE",
+}
+# What a worker did and could not tell is the harder loss.
+MOMENTS = [pytest.param(Moment.BEFORE, marks=pytest.mark.full), Moment.AFTER]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Victim:
+    """An order whose worker stands at one place, and how the order must end all the same."""
+
+    number: str
+    point: StopPoint
+    status: str
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_worker_is_replaced_by_another_one(quiet_shop: Shop, marks: Marks, moment: Moment) -> None:
+    points = [*points_of(ACTIONS, "action", moment), *points_of(COMPENSATIONS, "compensation", moment)]
+    worker = quiet_shop.start_worker("doomed", stops=marks, concurrency=len(points))
+    victims, stopped = stop_in_each(quiet_shop, marks, points)
+    assert set(stopped.values()) <= worker.pids
+
+    worker.signal(signal.SIGKILL)
+    wait_until(lambda: not worker.is_running, "the worker is gone")
+    quiet_shop.start_worker("successor", concurrency=2)
+
+    assert_all_end_right(quiet_shop, victims)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("moment", [Moment.BEFORE, Moment.AFTER])
+def test_killed_child_is_replaced_by_its_own_worker(quiet_shop: Shop, marks: Marks, moment: Moment) -> None:
+    points = [*points_of(ACTIONS, "action", moment), *points_of(COMPENSATIONS, "compensation", moment)]
+    worker = quiet_shop.start_worker("bereaved", stops=marks, concurrency=len(points))
+    victims, stopped = stop_in_each(quiet_shop, marks, points)
+
+    for pid in stopped.values():
+        worker.kill_child(pid)
+
+    assert_all_end_right(quiet_shop, victims)
+    assert worker.is_running
+
+
+def test_killed_between_the_participants_commit_and_the_record(four_databases_shop: Shop, marks: Marks) -> None:
+    shop = four_databases_shop
+    apart = [
+        *points_of(ACTIONS, "action", Moment.COMMITTED),
+        *points_of(COMPENSATIONS, "compensation", Moment.COMMITTED),
+    ]
+    points = [point for point in apart if point.step not in IN_THE_ENGINES_DATABASE]
+    worker = shop.start_worker("bereaved", stops=marks, concurrency=len(points))
+    victims, stopped = stop_in_each(shop, marks, points)
+
+    for pid in stopped.values():
+        worker.kill_child(pid)
+
+    assert_all_end_right(shop, victims)
+
+
+def test_step_that_kills_its_worker_every_time_is_given_up(quiet_shop: Shop, marks: Marks) -> None:
+    point = StopPoint(step="book_shipment", direction="action", moment=Moment.DEATH)
+    worker = quiet_shop.start_worker("plagued", stops=marks, concurrency=2)
+    deadly = quiet_shop.place(line2=str(point))
+    others = [quiet_shop.place() for _ in range(3)]
+
+    for number in others:
+        quiet_shop.wait_for(number, "confirmed")
+    order = quiet_shop.wait_for(deadly, "cancelled")
+
+    assert order["reason"] == "temporarily_unavailable"
+    assert quiet_shop.list_attempts(deadly, "book_shipment") == ["unknown"] * 4
+    assert quiet_shop.list_attempts(deadly, "book_shipment", "compensation")[-1] == "succeeded"
+    assert worker.is_running
+    quiet_shop.assert_ledgers_balance()
+
+
+def points_of(steps: tuple[str, ...], direction: str, moment: Moment) -> list[StopPoint]:
+    """Name the same moment in each of these steps."""
+    return [StopPoint(step=step, direction=direction, moment=moment) for step in steps]
+
+
+def stop_in_each(shop: Shop, marks: Marks, points: list[StopPoint]) -> tuple[list[Victim], dict[str, int]]:
+    """Place an order for each place, and wait until a worker stands in each.
+
+    Returns: the orders, and by their numbers the process ids.
+    """
+    victims: list[Victim] = []
+    stopped: dict[str, int] = {}
+    for is_holding in (False, True):
+        placed = [
+            place(shop, point) for point in points if ((point.step, point.direction) in HOLDING_STOCK) == is_holding
+        ]
+        victims += placed
+        stopped |= {victim.number: wait_until_stopped(marks, victim) for victim in placed}
+    return victims, stopped
+
+
+def place(shop: Shop, point: StopPoint) -> Victim:
+    """Place the order that stops at one place; on the way back it stops because the capture is declined."""
+    ends = {"action": ("pm_card_visa", "confirmed"), "compensation": ("pm_card_capture_declined", "cancelled")}
+    payment_method, status = ends[point.direction]
+    sku = HOLDING_STOCK.get((point.step, point.direction), "TEA-SENCHA")
+    return Victim(number=shop.place(payment_method, sku=sku, line2=str(point)), point=point, status=status)
+
+
+def wait_until_stopped(marks: Marks, victim: Victim) -> int:
+    """Wait until a worker stands where the order says.
+
+    Returns: its process id.
+    """
+    wait_until(
+        lambda: marks.find_stopped(victim.number) is not None,
+        f"a worker does {victim.point}",
+        timeout_seconds=PATIENCE_SECONDS,
+        pause_seconds=LOOK_SECONDS,
+    )
+    return marks.find_stopped(victim.number) or 0
+
+
+def assert_all_end_right(shop: Shop, victims: list[Victim]) -> None:
+    """Wait until the sagas are over, and check what each of them did, and how often."""
+    shop.wait_until_closed(victim.number for victim in victims)
+    shop.assert_ledgers_balance()
+    for victim in victims:
+        order = shop.client.get_order(victim.number)
+        assert order["status"] == victim.status, victim.point
+        # Usually two; on a busy machine one may have been taken over before all stood still, or overrun its lease.
+        *lost, last = shop.list_attempts(victim.number, victim.point.step, victim.point.direction)
+        assert (set(lost) <= {"retry", "unknown"}, last) == (True, "succeeded"), victim.point
+        takeovers = measure_takeovers(shop, victim)
+        assert takeovers != [], victim.point
+        assert min(takeovers) >= LEASE_SECONDS, victim.point
+        assert max(takeovers) <= RECOVERY_SECONDS + MACHINE_SECONDS, victim.point
+
+
+def measure_takeovers(shop: Shop, victim: Victim) -> list[float]:
+    """Return how many seconds after each lost attempt of a step the next one began, by the database's clock."""
+    statement = """
+        SELECT waited FROM (
+            SELECT a.error_class,
+                extract(epoch FROM lead(a.started_at) OVER (ORDER BY a.number) - a.started_at)::float AS waited
+            FROM sagas_sagaattempt a JOIN sagas_sagastep t ON t.id = a.step_id
+            WHERE a.saga_id = %s AND t.name = %s AND a.direction = %s) AS attempts
+        WHERE error_class = 'sagas.LostWorker'"""
+    parameters = [shop.saga_of(victim.number), victim.point.step, victim.point.direction]
+    return [row["waited"] for row in shop.project.query(statement, parameters)]
