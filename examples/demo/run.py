@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from config.local.children import ServerDidNotStart
 from config.local.runtime import VAR
@@ -24,6 +24,7 @@ SUPERVISION_SECONDS = 0.5
 # In the directory of the logs: a line for each saga of the gallery.
 LEFT_BEHIND = "left-behind.txt"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+RAISE_AGAIN_SECONDS = 0.05
 
 
 class Stopped(BaseException):
@@ -40,8 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns: 0 if all went as expected, 128 plus the signal's number after a stop signal, 1 otherwise.
     """
     options = parse_arguments(arguments)
-    for number in STOP_SIGNALS:
-        signal.signal(number, leave)
+    handle_stop_signals()
     watch_starter(os.getppid())
     try:
         with ExitStack() as stack:
@@ -74,6 +74,26 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--port", type=int, default=os.environ.get("PORT") or None, help="default 8000; 0: a free one")
     return parser.parse_args(arguments)
+
+
+def handle_stop_signals() -> None:
+    """Raise Stopped on a stop signal, and once more if Python could only print it.
+
+    Python drops what a signal handler raises while a finalizer or a weak reference's callback runs.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, leave)
+    report = sys.unraisablehook
+
+    def raise_again(unraisable: Any) -> None:
+        stopped = unraisable.exc_value
+        if isinstance(stopped, Stopped):
+            signal.signal(signal.SIGALRM, lambda _, frame: leave(stopped.args[0], frame))
+            signal.setitimer(signal.ITIMER_REAL, RAISE_AGAIN_SECONDS)
+        else:
+            report(unraisable)
+
+    sys.unraisablehook = raise_again
 
 
 def leave(number: int, _frame: FrameType | None) -> None:
