@@ -9,7 +9,7 @@ from django.core.management import execute_from_command_line
 
 
 def main() -> None:
-    """Hand the command line to Django; a setting that is missing or wrong is told in its sentence alone."""
+    """Run Django's command line; report a missing or wrong setting without a traceback."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
         execute_from_command_line(sys.argv)

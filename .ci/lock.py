@@ -27,7 +27,7 @@ def main() -> int:
         lock = ROOT / "requirements" / f"{name}.lock"
         write_lock(lock, extras, constraints)
         if found := ADDRESS.search(lock.read_text()):
-            sys.stderr.write(f"{lock} holds an address: {found.group()}\n")
+            sys.stderr.write(f"{lock} contains a URL or an index option: {found.group()}\n")
             return 1
         constraints += ["--constraints", str(lock)]
     return 0

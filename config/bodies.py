@@ -26,7 +26,7 @@ Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 LENGTH_REQUIRED = Problem(
     status=411, code="length-required", detail="Send a Content-Length; this server reads no body without one."
 )
-MALFORMED = Problem(status=400, code="bad-request", detail="The body's chunks are malformed, or end too early.")
+MALFORMED = Problem(status=400, code="bad-request", detail="The chunked body is malformed or incomplete.")
 
 
 class CountedBody:
@@ -114,7 +114,7 @@ def take_in(environ: dict[str, Any]) -> Problem | None:
     except (OSError, *list_parse_errors()):
         return MALFORMED
     if len(raw) > limit:
-        return Problem(status=413, code="body-too-large", detail=f"A body may have {limit} bytes.")
+        return Problem(status=413, code="body-too-large", detail=f"A body may have at most {limit} bytes.")
     del environ["HTTP_TRANSFER_ENCODING"]
     environ["CONTENT_LENGTH"] = str(len(raw))
     environ["wsgi.input"] = io.BytesIO(raw)

@@ -37,5 +37,5 @@ def read_value(name: str, value: object) -> object:
         try:
             return RetryPolicy(**value)
         except (TypeError, SagaError) as error:
-            raise ImproperlyConfigured(f"SAGAS[{name!r}] is no retry policy: {error}") from error
+            raise ImproperlyConfigured(f"SAGAS[{name!r}] is not a valid retry policy: {error}") from error
     return value

@@ -11,12 +11,12 @@ from sagas.api.problem_documents import MEDIA_TYPE, Problem
 STATUS_LINE = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 DETAILS = {
     400: ("bad-request", "The request is malformed."),
-    403: ("permission-denied", "This is not allowed here."),
-    414: ("uri-too-long", "The request's address is too long."),
-    417: ("expectation-failed", "The only expectation that is understood is 100-continue."),
-    431: ("headers-too-large", "The request's headers are too many, or too long."),
-    500: ("internal-error", "Something went wrong here; it was written down."),
-    501: ("not-implemented", "Of transfer codings only chunked is understood."),
+    403: ("permission-denied", "This request is not allowed."),
+    414: ("uri-too-long", "The request's URL is too long."),
+    417: ("expectation-failed", "The only supported expectation is 100-continue."),
+    431: ("headers-too-large", "The request has too many or too long headers."),
+    500: ("internal-error", "An internal error occurred; it was logged."),
+    501: ("not-implemented", "The only supported transfer coding is chunked."),
 }
 
 
@@ -47,7 +47,7 @@ class ProblemWorker(ThreadWorker):  # type: ignore[misc]
         try:
             client.sendall(make_answer(recorder.written))
         except OSError:
-            self.log.debug("The client has gone before its error was sent.")
+            self.log.debug("The client disconnected before the error was sent.")
 
 
 def make_answer(page: bytes) -> bytes:

@@ -30,7 +30,7 @@ def read_number(name: str, text: str, *, at_least: int = 0) -> int:
     Raises: ImproperlyConfigured.
     """
     if not NUMBER.fullmatch(text) or int(text) < at_least:
-        raise ImproperlyConfigured(f"{name} is {text!a}. Write a whole number from {at_least}, in digits.")
+        raise ImproperlyConfigured(f"{name} is {text!a}. Write a whole number of at least {at_least}.")
     return int(text)
 
 
@@ -49,7 +49,7 @@ def read_database_url(name: str, url: str) -> dict[str, Any]:
     if database.get("ENGINE") != "django.db.backends.postgresql" or not database["NAME"]:
         raise ImproperlyConfigured(
             f"{name} cannot be read. Write postgres://user:password@host:port/name, with / @ # % ? : and spaces in user"
-            " name and password percent-encoded (%2F %40 %23 %25 %3F %3A %20); or leave the password out, and give it"
+            " name and password percent-encoded (%2F %40 %23 %25 %3F %3A %20); or leave the password out, and set it"
             " in PGPASSWORD."
         )
     return database

@@ -62,7 +62,7 @@ class ContentEncodingMiddleware:
         return Problem(
             status=415,
             code="unsupported-media-type",
-            detail="Send the body as it is, without a Content-Encoding.",
+            detail="Send the body uncompressed, without a Content-Encoding.",
             headers={"Accept-Encoding": "identity"},
         ).as_response()
 

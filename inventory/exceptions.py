@@ -34,7 +34,7 @@ class OutOfStock(InventoryError):
     def __init__(self, *, key: str, shortages: Sequence[Shortage]) -> None:
         self.key = key
         self.shortages = tuple(shortages)
-        facts = ", ".join(f"{short.sku}: asked {short.asked}, available {short.available}" for short in shortages)
+        facts = ", ".join(f"{short.sku}: requested {short.asked}, available {short.available}" for short in shortages)
         super().__init__(
             f"Not enough stock ({facts}); nothing was reserved under key {key}. "
             f"Order less, or try again after stock was received."

@@ -17,8 +17,8 @@ class StockItem(models.Model):
     sku = models.CharField("SKU", max_length=64, unique=True)
     on_hand = models.PositiveBigIntegerField(default=0, help_text="Units that can be reserved.")
     reserved = models.PositiveBigIntegerField(default=0, help_text="Units promised to orders.")
-    shipped = models.PositiveBigIntegerField(default=0, help_text="Units that left.")
-    received = models.PositiveBigIntegerField(help_text="Units ever taken in: on hand + reserved + shipped.")
+    shipped = models.PositiveBigIntegerField(default=0, help_text="Units that were shipped.")
+    received = models.PositiveBigIntegerField(help_text="Units ever received: on hand + reserved + shipped.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

@@ -10,12 +10,12 @@
     │   └── PriceChanged           the total is not what the customer expected
     ├── IdempotencyError
     │   ├── IdempotencyKeyReused   the key came with another request before
-    │   └── RequestInFlight        the first request with this key is still being worked on
+    │   └── RequestInFlight        the first request with this key is still being processed
     ├── OrderNotFound              no such order, or not one of this customer
     ├── OrderStateConflict         the order has ended the other way already
     ├── CancelTooLate              the checkout cannot be turned back any more
-    ├── CancelNotAllowed           this person may not cancel this order
-    ├── LogInRefused               user name and password do not fit
+    ├── CancelNotAllowed           this user may not cancel this order
+    ├── LogInRefused               wrong user name or password
     └── AllowanceSpent             too many requests
 """
 
@@ -47,7 +47,7 @@ class MixedCurrencies(CheckoutRefused):
     def __init__(self, currencies: Sequence[str]) -> None:
         self.currencies = tuple(currencies)
         super().__init__(
-            f"One order has one currency, these products have {', '.join(currencies)}; place one order each."
+            f"These products have different currencies: {', '.join(currencies)}; place one order per currency."
         )
 
 
@@ -56,7 +56,7 @@ class TotalNotChargeable(CheckoutRefused):
 
     def __init__(self, total: str) -> None:
         self.total = total
-        super().__init__(f"The payment provider cannot take {total}; order other products or another quantity.")
+        super().__init__(f"The payment provider cannot charge {total}; order other products or another quantity.")
 
 
 class PriceChanged(CheckoutRefused):
@@ -78,7 +78,7 @@ class IdempotencyKeyReused(IdempotencyError):
     """The key belongs to another request."""
 
     def __init__(self) -> None:
-        super().__init__("This Idempotency-Key came with another body before; use a new key for a new checkout.")
+        super().__init__("This Idempotency-Key was used with another body; use a new key for a new checkout.")
 
 
 class RequestInFlight(IdempotencyError):
@@ -90,7 +90,7 @@ class RequestInFlight(IdempotencyError):
     retry_after = 1
 
     def __init__(self) -> None:
-        super().__init__("The first request with this Idempotency-Key is still being worked on; ask again in a second.")
+        super().__init__("The first request with this Idempotency-Key is still being processed; retry in a second.")
 
 
 class OrderNotFound(OrdersError):
@@ -98,7 +98,7 @@ class OrderNotFound(OrdersError):
 
     def __init__(self, number: str) -> None:
         self.number = number
-        super().__init__(f"There is no order {number}.")
+        super().__init__(f"Order {number} not found.")
 
 
 class OrderStateConflict(OrdersError):
@@ -107,7 +107,7 @@ class OrderStateConflict(OrdersError):
     def __init__(self, number: str, status: str) -> None:
         self.number = number
         self.status = status
-        super().__init__(f"Order {number} is {status} already and stays so.")
+        super().__init__(f"Order {number} is already {status}, which is final.")
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.number, self.status)
@@ -126,14 +126,14 @@ class CancelNotAllowed(OrdersError):
 
     def __init__(self, number: str) -> None:
         self.number = number
-        super().__init__(f"You may look at order {number} but not cancel it.")
+        super().__init__(f"You may view order {number} but not cancel it.")
 
 
 class LogInRefused(OrdersError):
     """User name or password is wrong."""
 
     def __init__(self) -> None:
-        super().__init__("User name and password do not fit together.")
+        super().__init__("Wrong user name or password.")
 
 
 class AllowanceSpent(OrdersError):

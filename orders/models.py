@@ -70,7 +70,7 @@ class Order(models.Model):
     ship_to_city = models.CharField(max_length=100)
     ship_to_postal_code = models.CharField(max_length=20)
     ship_to_country = models.CharField(max_length=2)
-    saga_id = models.UUIDField(unique=True, editable=False, help_text="The checkout saga, by value.")
+    saga_id = models.UUIDField(unique=True, editable=False, help_text="Id of the checkout saga.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     closed_at = models.DateTimeField(null=True, blank=True, help_text="When it was confirmed or cancelled.")
 
@@ -144,7 +144,7 @@ class IdempotencyRecord(models.Model):
     # Text, because jsonb would not give back the members in the order of the first answer.
     response_body = models.TextField(help_text="The first answer, as JSON text.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    expires_at = models.DateTimeField(help_text="From then on it may be deleted, once the saga is closed.")
+    expires_at = models.DateTimeField(help_text="May be deleted after this time, once the saga is closed.")
 
     class Meta:
         constraints = (
@@ -163,7 +163,7 @@ class ThrottleBucket(models.Model):
     A row whose moment has passed means the same as no row, so it may be deleted at any time.
     """
 
-    key = models.CharField(max_length=64, unique=True, help_text="SHA-256 of what is counted; names nobody.")
+    key = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the scope and the subject.")
     free_at = models.DateTimeField(db_index=True)
 
     def __str__(self) -> str:

@@ -40,11 +40,11 @@ def parse_rate(text: object) -> Rate:
         raise ValueError(f"{_quote(text)} is not a rate. {_FORM}")
     digits, period_seconds = match[1].lstrip("0"), _SECONDS[match[2]]
     if not digits:
-        raise ValueError(f"{_quote(text)} would refuse everything. {_FORM} The least is 1/day.")
+        raise ValueError(f"{_quote(text)} would refuse everything. {_FORM} The minimum is 1/day.")
     # The length first: int() refuses very long texts.
     if len(digits) > _MOST_DIGITS or int(digits) > MOST_PER_SECOND * period_seconds:
         raise ValueError(
-            f"{_quote(text)} is more than can be counted, {MOST_PER_SECOND}/second: "
+            f"{_quote(text)} exceeds the maximum, {MOST_PER_SECOND}/second: "
             "time is measured in microseconds. Write a smaller number."
         )
     return Rate(count=int(digits), period_seconds=period_seconds)

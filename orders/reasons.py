@@ -12,14 +12,14 @@ from django.db import models
 class Reason(models.TextChoices):
     """Every reason; stored in ``Order.reason`` and shown to customers."""
 
-    OUT_OF_STOCK = "out_of_stock", "Something is sold out"
+    OUT_OF_STOCK = "out_of_stock", "A product is out of stock"
     PAYMENT_DECLINED = "payment_declined", "The payment was declined"
     ADDRESS_NOT_SERVED = "address_not_served", "The carrier does not serve the address"
     CANCELLED_BY_CUSTOMER = "cancelled_by_customer", "Cancelled by the customer"
     CANCELLED_BY_SHOP = "cancelled_by_shop", "Cancelled by the shop"
-    TOOK_TOO_LONG = "took_too_long", "It could not be finished in time"
-    TEMPORARILY_UNAVAILABLE = "temporarily_unavailable", "Something did not answer"
-    UNDER_REVIEW = "under_review", "A person looks after it"
+    TOOK_TOO_LONG = "took_too_long", "The checkout was not finished in time"
+    TEMPORARILY_UNAVAILABLE = "temporarily_unavailable", "A service was unavailable"
+    UNDER_REVIEW = "under_review", "The shop reviews the order"
 
 
 REFUSALS: Final[Mapping[str, Reason]] = {

@@ -32,7 +32,7 @@ STEP_FIELDS = (
     "started_at",
     "finished_at",
 )
-NEEDS_PERSON = frozenset(
+NEEDS_OPERATOR = frozenset(
     {Attention.RETRIES_EXHAUSTED.value, Attention.COMPENSATION_FAILING.value, Attention.LATE_EFFECT.value}
 )
 StepRow = Mapping[str, Any]
@@ -44,7 +44,7 @@ class DisplayStatus(StrEnum):
     PROCESSING = "processing"  #: the saga works on it
     CONFIRMED = "confirmed"  #: paid, and the goods are on their way
     CANCELLED = "cancelled"  #: over, and every effect is removed
-    NEEDS_REVIEW = "needs_review"  #: a person of the shop must look
+    NEEDS_REVIEW = "needs_review"  #: an operator must act
 
 
 def summarize(orders: Iterable[Order]) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ def _judge_by_saga(steps: Sequence[StepRow]) -> DisplayStatus:
     if state is SagaState.COMPENSATED:
         return DisplayStatus.CANCELLED
     is_held = saga["saga__hold"] or any(step["hold"] for step in steps)
-    if state is SagaState.ABANDONED or is_held or NEEDS_PERSON.intersection(saga["saga__attention"]):
+    if state is SagaState.ABANDONED or is_held or NEEDS_OPERATOR.intersection(saga["saga__attention"]):
         return DisplayStatus.NEEDS_REVIEW
     return DisplayStatus.PROCESSING
 

@@ -90,7 +90,7 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin):
             self.message_user(request, describe_look_up(found))
         if len(chosen) > MOST_LOOKED_UP:
             limit = (
-                f"Only the first {MOST_LOOKED_UP} were looked up; each is a call to the provider. Select the rest anew."
+                f"Only the first {MOST_LOOKED_UP} were looked up; each is a call to the provider. Repeat for the rest."
             )
             self.message_user(request, limit, messages.WARNING)
 

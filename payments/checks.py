@@ -17,7 +17,7 @@ def check_gateway(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
     if name not in GATEWAY_NAMES:
         return [
             Error(
-                f"PAYMENT_GATEWAY is {name!r}, which is no known gateway.",
+                f"PAYMENT_GATEWAY is {name!r}, which is not a known gateway.",
                 hint=f"Set it to one of: {', '.join(GATEWAY_NAMES)}.",
                 id="payments.E001",
             )

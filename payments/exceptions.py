@@ -79,7 +79,7 @@ class GatewayAmountDiffers(GatewayAnswerLost):
         self.asked = asked
         self.found = found
         super().__init__(
-            f"The provider's books show {found} for request {key}, asked were {asked} (in the provider's own units). "
+            f"The provider recorded {found} for request {key}, but {asked} was requested (in the provider's units). "
             "Compare the two in the provider's dashboard before you mark the step.",
             key=key,
         )

@@ -34,7 +34,7 @@ class Payment(models.Model):
     payment_method = models.CharField(max_length=64, blank=True)
     state = models.CharField(max_length=16, choices=PaymentState, default=PaymentState.AUTHORIZING)
     authorization_reference = models.CharField(
-        max_length=255, blank=True, db_index=True, help_text="The provider's own name for it."
+        max_length=255, blank=True, db_index=True, help_text="The provider's reference."
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     changed_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -98,13 +98,13 @@ class PaymentOperation(models.Model):
 
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="operations")
     kind = models.CharField(max_length=16, choices=OperationKind)
-    provider_key = models.CharField(max_length=200, unique=True, help_text="The idempotency key the provider gets.")
+    provider_key = models.CharField(max_length=200, unique=True, help_text="Idempotency key sent to the provider.")
     amount_minor = models.PositiveBigIntegerField(default=0, help_text="In the currency's smallest unit.")
     state = models.CharField(max_length=16, choices=OperationState, default=OperationState.OPEN)
     code = models.CharField(max_length=64, blank=True, help_text="Why it was declined.")
-    reference = models.CharField(max_length=255, blank=True, help_text="The provider's own name for it.")
-    calls = models.PositiveIntegerField(default=0, help_text="How often the provider was asked.")
-    unanswered = models.PositiveIntegerField(default=0, help_text="Calls that may have done something.")
+    reference = models.CharField(max_length=255, blank=True, help_text="The provider's reference.")
+    calls = models.PositiveIntegerField(default=0, help_text="Number of calls to the provider.")
+    unanswered = models.PositiveIntegerField(default=0, help_text="Calls that may have taken effect.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -124,14 +124,14 @@ def void(*, key: str, provider_key: str) -> Payment:
         known = intents.find_operation(payment, kind=OperationKind.VOID, provider_key=provider_key)
         if payment.state == PaymentState.DECLINED or (known is not None and known.state != OperationState.OPEN):
             return payment
-        _require_state(payment, OperationKind.VOID, "Captured money is given back by a refund.")
+        _require_state(payment, OperationKind.VOID, "Refund captured money instead.")
         operation = intents.begin(payment, kind=OperationKind.VOID, provider_key=provider_key, known=known)
     try:
         answer = _ask(operation, lambda gateway: gateway.void(key=provider_key, authorization=payment.authorization))
     except GatewayConflict as error:
         raise _contradict(OperationKind.VOID, payment, error) from error
     payment = intents.record(operation, answer).payment
-    _require_state(payment, OperationKind.VOID, "The gateway contradicts itself; look the payment up there.")
+    _require_state(payment, OperationKind.VOID, "The gateway contradicts itself; look up the payment there.")
     return payment
 
 
@@ -200,10 +200,10 @@ def describe_look_up(payment: Payment) -> str:
     unanswered = [operation.kind for operation in intents.list_open(payment)]
     if unanswered:
         return (
-            f"{payment.key}: the provider knows nothing of the {' and the '.join(unanswered)}; the payment stays"
-            f" {payment.state}. A request may still be on its way: look again before you mark a step as refused."
+            f"{payment.key}: the provider has no record of the {' and the '.join(unanswered)}; the payment stays"
+            f" {payment.state}. A request may still be in transit: look it up again before you mark a step as refused."
         )
-    return f"{payment.key}: the payment is {payment.state}. Retry the step that asks: it gets this answer."
+    return f"{payment.key}: the payment is {payment.state}. Retry the waiting step: it gets this answer."
 
 
 def _ask(operation: PaymentOperation, call: Callable[[Gateway], Answer]) -> Answer:

@@ -34,7 +34,7 @@ class Shipment(models.Model):
     city = models.CharField(max_length=200, blank=True)
     postal_code = models.CharField(max_length=32, blank=True)
     country = models.CharField(max_length=2, blank=True, help_text="ISO 3166-1 alpha-2.")
-    carrier_reference = models.CharField(max_length=255, blank=True, help_text="The carrier's own name for it.")
+    carrier_reference = models.CharField(max_length=255, blank=True, help_text="The carrier's reference.")
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     changed_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -82,12 +82,12 @@ class ShipmentOperation(models.Model):
 
     shipment = models.ForeignKey(Shipment, on_delete=models.PROTECT, related_name="operations")
     kind = models.CharField(max_length=16, choices=OperationKind)
-    provider_key = models.CharField(max_length=200, unique=True, help_text="The idempotency key the carrier gets.")
+    provider_key = models.CharField(max_length=200, unique=True, help_text="Idempotency key sent to the carrier.")
     state = models.CharField(max_length=16, choices=OperationState, default=OperationState.OPEN)
     code = models.CharField(max_length=64, blank=True, help_text="Why it was refused.")
-    reference = models.CharField(max_length=255, blank=True, help_text="The carrier's own name for it.")
-    calls = models.PositiveIntegerField(default=0, help_text="How often the carrier was asked.")
-    unanswered = models.PositiveIntegerField(default=0, help_text="Calls that may have done something.")
+    reference = models.CharField(max_length=255, blank=True, help_text="The carrier's reference.")
+    calls = models.PositiveIntegerField(default=0, help_text="Number of calls to the carrier.")
+    unanswered = models.PositiveIntegerField(default=0, help_text="Calls that may have taken effect.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -111,4 +111,4 @@ def _require_not_cancelled(shipment: Shipment) -> None:
 
 
 def _fence(key: str) -> Fenced:
-    return Fenced(f"Shipment {key} was cancelled before; nothing is booked. The saga is compensating, nothing to do.")
+    return Fenced(f"Shipment {key} was cancelled; nothing is booked. The saga is compensating, no action is needed.")

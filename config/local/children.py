@@ -151,7 +151,7 @@ def wait_until_ready(process: GuardedProcess, is_ready: Callable[[], bool], *, t
     while not is_ready():
         ended = not process.is_running()
         if ended or time.monotonic() > give_up_at:
-            reason = "ended at once" if ended else f"gave no answer in {timeout_seconds:.0f} seconds"
+            reason = "exited at once" if ended else f"did not answer within {timeout_seconds:.0f} seconds"
             end_of_log = process.read_log_end()
             process.stop()
             raise ServerDidNotStart(f"{process.name} {reason}. The end of its log {process.log}:\n{end_of_log}")

@@ -18,7 +18,7 @@ def main() -> int:
     Returns: 0 if nothing is left, 1 if something is in use.
     """
     if is_demo_running():
-        print("A demo of this checkout is running; nothing was removed. Stop it first, with Ctrl-C there.")
+        print("A demo of this checkout is running; nothing was removed. Stop it with Ctrl-C in its terminal.")
         return 1
     removed = remove_leftovers(lasting=True)
     removed += remove_unlabelled()
@@ -32,7 +32,7 @@ def main() -> int:
     for path in removed:
         print(f"Removed {path}")
     for path in in_use:
-        print(f"In use, left alone: {path}")
+        print(f"In use, not removed: {path}")
     return int(bool(in_use))
 
 

@@ -290,7 +290,7 @@ def stop_forgotten_server(home: Path) -> None:
     give_up_at = time.monotonic() + sum(patience for _, patience in STOP_IN_ORDER)
     while runs_on(pid, data):
         if time.monotonic() > give_up_at:
-            raise ServerDidNotStart(f"PostgreSQL process {pid} works on {data} and does not stop. Stop it by hand.")
+            raise ServerDidNotStart(f"PostgreSQL process {pid} uses {data} and does not stop. Stop it manually.")
         os.kill(pid, signal.SIGINT)
         time.sleep(0.2)
 

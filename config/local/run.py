@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns: the exit code of the command.
     """
     parser = argparse.ArgumentParser(prog="python -m config.local.run", description=__doc__)
-    parser.add_argument("--valkey", action="store_true", help="start a Valkey, too")
+    parser.add_argument("--valkey", action="store_true", help="also start a Valkey")
     parser.add_argument("command", nargs="+", help="the command, after --")
     options = parser.parse_args(arguments)
     environment = {"SECRET_KEY": "only-for-this-command", **os.environ}

@@ -34,7 +34,7 @@ class DemoCheckout:
         """
         answer = client.check_out(describe_checkout(self.sku, self.quantity, self.payment_method))
         if answer.status != 202:
-            raise RuntimeError(f"The checkout '{self.title}' was answered {answer.status}: {answer.body}")
+            raise RuntimeError(f"The checkout '{self.title}' returned {answer.status}: {answer.body}")
         return dict(answer.body)
 
     def find_differences(self, order: dict[str, Any]) -> list[str]:

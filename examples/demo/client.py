@@ -41,7 +41,7 @@ class ShopClient:
         """Log a user in, and return a client that sends the user's token."""
         answer = self.request("POST", "/api/v1/auth/token/", {"username": username, "password": password})
         if answer.status != 200:
-            raise RuntimeError(f"Logging in as {username} answered {answer.status}: {answer.body}")
+            raise RuntimeError(f"Logging in as {username} returned {answer.status}: {answer.body}")
         return replace(self, token=answer.body["token"])
 
     def check_out(self, body: Mapping[str, Any], *, key: str = "", wait_seconds: int = 0) -> Answer:
@@ -55,7 +55,7 @@ class ShopClient:
         """Return an order of this user."""
         answer = self.request("GET", f"/api/v1/orders/{number}/")
         if answer.status != 200:
-            raise RuntimeError(f"Reading order {number} answered {answer.status}: {answer.body}")
+            raise RuntimeError(f"Reading order {number} returned {answer.status}: {answer.body}")
         return dict(answer.body)
 
     def wait_for_order(self, number: str, timeout_seconds: float) -> dict[str, Any]:

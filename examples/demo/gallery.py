@@ -81,17 +81,17 @@ class Gallery:
         if visit.is_to_act and shown in exhibit.acts_in:
             visit.is_to_act = not self._act(visit)
             return False
-        has_told = exhibit.tells is None or has_in_history(visit.saga_id, exhibit.tells)
-        if not visit.is_to_act and (shown, hold) == (exhibit.ends, exhibit.hold) and has_told:
+        has_event = exhibit.event is None or has_in_history(visit.saga_id, exhibit.event)
+        if not visit.is_to_act and (shown, hold) == (exhibit.ends, exhibit.hold) and has_event:
             self.say(f"  {visit.saga_id}  {exhibit.label:30}  {exhibit.title}")
             return True
         # A user of the console has changed it, or the demo was stopped before its operation.
-        return (shown in CLOSED.values() and has_told) or visit.looks > PATIENCE_LOOKS
+        return (shown in CLOSED.values() and has_event) or visit.looks > PATIENCE_LOOKS
 
     def _act(self, visit: Visit) -> bool:
         """Perform the exhibit's operation; return False if the saga does not allow it now."""
         try:
-            visit.exhibit.act(visit.saga_id, find_actor(visit.exhibit.person))  # type: ignore[misc]
+            visit.exhibit.act(visit.saga_id, find_actor(visit.exhibit.username))  # type: ignore[misc]
         except OperationRefused:
             return False
         return True
@@ -107,10 +107,10 @@ class Gallery:
             chosen = list(jobs.values_list("saga_id", flat=True))
             actor = find_actor("supervisor")
             self.bulk_id = selection.freeze_selected(Operation.RETRY, chosen, actor=actor).pk
-            selection.start_bulk(self.bulk_id, actor=actor, reason="A neighbour says that the workshop is open again.")
+            selection.start_bulk(self.bulk_id, actor=actor, reason="The workshop is open again.")
         if not bulks.get(pk=self.bulk_id).is_over:
             return False
-        self.say(f"  {self.bulk_id}  {'bulk':30}  a retry of four sagas at once: three waited, one was over")
+        self.say(f"  {self.bulk_id}  {'bulk':30}  one retry of four sagas: three were waiting, one was closed")
         return True
 
 

@@ -65,12 +65,12 @@ def main(arguments: list[str] | None = None) -> int:
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the options of the command line; PORT and TRANSCRIPTS may come from the environment."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo.run", description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="stop after the checkouts; exit 1 if one ended wrong")
+    parser.add_argument("--smoke", action="store_true", help="stop after the checkouts; exit 1 on an unexpected end")
     parser.add_argument(
         "--transcripts",
         action="store_true",
         default=os.environ.get("TRANSCRIPTS", "") not in {"", "0"},
-        help="print the whole transcript of each checkout, and each saga that is left to look at",
+        help="print the transcript of each checkout, and a line for each saga left in the console",
     )
     parser.add_argument("--port", type=int, default=os.environ.get("PORT") or None, help="default 8000; 0: a free one")
     return parser.parse_args(arguments)
@@ -129,7 +129,7 @@ def hold_lock() -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DemoCannotRun(
-                "A demo of this checkout is already running. Stop it first, with Ctrl-C there."
+                "A demo of this checkout is already running. Stop it with Ctrl-C in its terminal."
             ) from error
         yield
 
@@ -148,10 +148,10 @@ def choose_port(asked: int | None, *, is_free_choice: bool) -> int:
         try:
             probe.bind(("127.0.0.1", port))
         except OverflowError as error:
-            raise DemoCannotRun(f"{port} is no port. Choose one from 1 to 65535.") from error
+            raise DemoCannotRun(f"Port {port} is invalid. Choose one from 1 to 65535.") from error
         except OSError as error:
             raise DemoCannotRun(
-                f"Port {port} of 127.0.0.1 is not to be had ({error.strerror}). Choose another one: make demo PORT=8001"
+                f"Port {port} of 127.0.0.1 is not available ({error.strerror}). Choose another one: make demo PORT=8001"
             ) from error
         return int(probe.getsockname()[1])
 
@@ -181,8 +181,8 @@ def print_directions(shop: RunningShop) -> None:
     """Print the URLs of the shop and its accounts."""
     url = shop.client.url
     directions = f"""
-The shop is up at {url}/ and stays until Ctrl-C stops it and everything it started.
-  Console   {url}/admin/sagas/  as operator, supervisor, viewer or admin; each name is its password
+The shop runs at {url}/ until Ctrl-C, which stops everything that the demo started.
+  Console   {url}/admin/sagas/  log in as operator, supervisor, viewer or admin; the password is the name
   REST API  {url}/api/docs/     its documentation; log in as customer, password customer
   Probes    {url}/readyz        {url}/metrics; logs: {VAR / "log"}
   Commands  .venv/bin/python manage.py saga_list   in another terminal, on the same data
@@ -198,19 +198,19 @@ def prepare_gallery(shop: RunningShop, *, is_shown: bool) -> Callable[[], None]:
     log = VAR / "log" / LEFT_BEHIND
     log.unlink(missing_ok=True)
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         with log.open("a") as file:
             file.write(f"{line}\n")
         if is_shown:
             print(line, flush=True)
 
-    def tell_end() -> None:
+    def report_end() -> None:
         print(
-            f"Sagas in every kind of trouble wait in the console: see docs/how-to/demo.md and {log}.",
+            f"The console now shows sagas with every kind of problem: see docs/how-to/demo.md and {log}.",
             flush=True,
         )
 
-    return Gallery(client=shop.client, say=tell, end=tell_end).go_on
+    return Gallery(client=shop.client, say=report, end=report_end).go_on
 
 
 def stay_up(shop: RunningShop, go_on: Callable[[], None]) -> NoReturn:

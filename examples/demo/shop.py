@@ -61,7 +61,7 @@ class Supervised:
         """Restart the process if it has ended; if that fails, print the reason, and retry at a later call."""
         if self.process.is_running() or time.monotonic() < self.started_at + RESTART_SECONDS:
             return
-        print(f"{self.title} has ended; starting it again.", flush=True)
+        print(f"{self.title} has ended; restarting it.", flush=True)
         self.process.stop()
         self.started_at = time.monotonic()
         try:
@@ -142,7 +142,7 @@ def start_servers(
         urls["DATABASE_URL"] = postgres.create_database(DATABASE)
     else:
         print(
-            "Using the database that DATABASE_URL names; the demo's users, with known passwords, are made in it.",
+            "Using the database in DATABASE_URL; the demo creates users with known passwords in it.",
             flush=True,
         )
     if "CELERY_BROKER_URL" not in urls:

@@ -38,7 +38,7 @@ class Checkout:
         body = describe_checkout("TEA-EARL-GREY", 1, self.payment_method, postal_code=self.postal_code)
         answer = customer.check_out(body, key=f"demo-gallery-{name}")
         if answer.status != 202:
-            raise RuntimeError(f"The checkout '{name}' was answered {answer.status}: {answer.body}")
+            raise RuntimeError(f"The checkout '{name}' returned {answer.status}: {answer.body}")
         return UUID(answer.body["saga"]["id"])
 
 
@@ -64,8 +64,8 @@ class Exhibit:
     """Saga to look at.
 
     name: part of its key, so that a second run of the demo finds the saga of the first. title: what it shows, and what
-    to do. origin: checkout or job that starts it. ends, hold: the state in which it stays. person, act: user and
-    operation, performed once in one of the states ``acts_in``. tells: event that its history must contain by then.
+    to do. origin: checkout or job that starts it. ends, hold: the state in which it stays. username, act: user and
+    operation, performed once in one of the states ``acts_in``. event: what its history must contain by then.
     """
 
     name: str
@@ -73,10 +73,10 @@ class Exhibit:
     origin: Checkout | Engraving
     ends: DisplayState
     hold: Hold | None = None
-    person: str = ""
+    username: str = ""
     act: Act | None = None
     acts_in: frozenset[DisplayState] = frozenset()
-    tells: HistoryEvent | None = None
+    event: HistoryEvent | None = None
 
     @property
     def label(self) -> str:
@@ -91,11 +91,11 @@ def number_job(name: str) -> str:
 
 
 def _pause(saga_id: UUID, actor: Actor) -> object:
-    return operations.pause(saga_id, actor=actor, reason="The provider says that it is back in an hour.")
+    return operations.pause(saga_id, actor=actor, reason="The provider expects to be back in an hour.")
 
 
 def _cancel(saga_id: UUID, actor: Actor) -> object:
-    return operations.cancel(saga_id, actor=actor, reason="The customer called: she does not want it any more.")
+    return operations.cancel(saga_id, actor=actor, reason="The customer called and no longer wants it.")
 
 
 def _compensate(saga_id: UUID, actor: Actor) -> object:
@@ -123,9 +123,7 @@ def _mark_compensated(saga_id: UUID, actor: Actor) -> object:
 
 
 def _skip(saga_id: UUID, actor: Actor) -> object:
-    return operations.skip_step(
-        saga_id, actor=actor, reason="The customer came and took the mug along.", step="send_mug"
-    )
+    return operations.skip_step(saga_id, actor=actor, reason="The customer collected the mug.", step="send_mug")
 
 
 def _abandon(saga_id: UUID, actor: Actor) -> object:
@@ -143,80 +141,80 @@ EXHIBITS = (
     # First, because its deadline is near; then the one that a worker holds until its lease is lost.
     Exhibit(
         name="overdue",
-        title="its deadline passed after the pivot, when there is no way back: mend the job, then retry",
+        title="its deadline passed after the pivot, so it must complete: fix the job, then retry",
         origin=Engraving(trouble=Trouble.COURIER_TOMORROW, definition="express_engraving"),
         ends=DisplayState.OVERDUE,
-        tells=HistoryEvent.PIVOT_PASSED,
+        event=HistoryEvent.PIVOT_PASSED,
     ),
     Exhibit(
         name="late-effect",
-        title="an answer came after everything was undone: it was undone again",
+        title="a late answer arrived after compensation: its effect was compensated, too",
         origin=Engraving(trouble=Trouble.SLOW),
         acts_in=IS_LIVE,
-        person="operator",
+        username="operator",
         act=_cancel,
         ends=DisplayState.COMPENSATED,
-        tells=HistoryEvent.SAGA_REOPENED,
+        event=HistoryEvent.SAGA_REOPENED,
     ),
     Exhibit(
         name="pivot-declined",
-        title="the capture, the pivot, was declined: everything before it is undone",
+        title="the capture (the pivot) was declined: all earlier steps were compensated",
         origin=Checkout(payment_method="pm_card_capture_declined"),
         ends=DisplayState.COMPENSATED,
     ),
     Exhibit(
         name="no-answer",
-        title="the authorisation was never answered: the money that was held is set free",
+        title="the authorisation was never answered: the held money was released",
         origin=Checkout(payment_method="pm_card_timeout"),
         ends=DisplayState.COMPENSATED,
     ),
     Exhibit(
         name="unavailable",
-        title="the provider could not be reached until the attempts were spent",
+        title="the provider was unavailable in every attempt",
         origin=Checkout(payment_method="pm_card_unavailable"),
         ends=DisplayState.COMPENSATED,
     ),
     Exhibit(
         name="paused",
-        title="paused by a person: resume it, and see it go on",
+        title="paused by an operator: resume it to continue",
         origin=Checkout(payment_method="pm_card_unavailable"),
         acts_in=TRYING,
-        person="operator",
+        username="operator",
         act=_pause,
         ends=DisplayState.HELD,
         hold=Hold.PAUSED,
     ),
     Exhibit(
         name="cancelled",
-        title="cancelled by a person while a step was being tried again",
+        title="cancelled by an operator while a step was being retried",
         origin=Checkout(payment_method="pm_card_unavailable"),
         acts_in=TRYING,
-        person="operator",
+        username="operator",
         act=_cancel,
         ends=DisplayState.COMPENSATED,
     ),
     Exhibit(
         name="forced-back",
-        title="force-compensated by a person",
+        title="force-compensated by an operator",
         origin=Checkout(payment_method="pm_card_unavailable"),
         acts_in=TRYING,
-        person="supervisor",
+        username="supervisor",
         act=_compensate,
         ends=DisplayState.COMPENSATED,
     ),
     Exhibit(
         name="unknown-pivot",
-        title="nobody knows whether the capture, the pivot, happened: look it up, then retry or mark it",
+        title="the outcome of the capture (the pivot) is unknown: look it up, then retry or mark it",
         origin=Checkout(payment_method="pm_card_capture_timeout"),
         ends=DisplayState.HELD,
         hold=Hold.OUTCOME_UNKNOWN,
     ),
     Exhibit(
         name="marked",
-        title="the same, after a person looked it up and marked it: the rest went on",
+        title="the same, after an operator looked it up and marked it: the saga completed",
         origin=Checkout(payment_method="pm_card_capture_timeout"),
         acts_in=IS_HELD,
-        person="supervisor",
+        username="supervisor",
         act=_mark_succeeded,
         ends=DisplayState.COMPLETED,
     ),
@@ -228,17 +226,17 @@ EXHIBITS = (
     ),
     Exhibit(
         name="abandoned",
-        title="the same, given up by a person: what it leaves behind is listed",
+        title="the same, abandoned by an operator: the remaining effects are listed",
         origin=Checkout(payment_method="pm_card_refund_fails", postal_code="00000"),
         acts_in=frozenset({DisplayState.COMPENSATION_FAILING}),
-        person="admin",
+        username="admin",
         act=_abandon,
         ends=DisplayState.ABANDONED,
     ),
     *(
         Exhibit(
             name=f"closed-{number}",
-            title="the workshop is closed for an hour; three such sagas are one failure group",
+            title="the workshop is closed for an hour; three such sagas form one failure group",
             origin=Engraving(trouble=Trouble.CLOSED),
             ends=DisplayState.WAITING_FOR_RETRY,
         )
@@ -246,71 +244,71 @@ EXHIBITS = (
     ),
     Exhibit(
         name="busy",
-        title="the workshop is still working on it, and is asked again",
+        title="the workshop is still working on it, and is polled",
         origin=Engraving(trouble=Trouble.BUSY),
         ends=DisplayState.WAITING_FOR_ANSWER,
     ),
     Exhibit(
         name="silent",
-        title="a step may have happened, and is asked again under the same key",
+        title="a step may have taken effect, and is retried under the same key",
         origin=Engraving(trouble=Trouble.SILENT),
         ends=DisplayState.OUTCOME_UNKNOWN,
     ),
     Exhibit(
         name="no-account",
-        title="the workshop does not know the shop: mend the job, then retry",
+        title="the shop has no account at the workshop: fix the job, then retry",
         origin=Engraving(trouble=Trouble.NO_ACCOUNT),
         ends=DisplayState.HELD,
         hold=Hold.MISCONFIGURED,
     ),
     Exhibit(
         name="no-version",
-        title="started by tomorrow's code, which no worker has: manage.py workshop_deploy plays the deployment",
+        title="no worker has its version of the definition: manage.py workshop_deploy simulates the deployment",
         origin=Engraving(trouble=Trouble.NONE, version=2),
         ends=DisplayState.HELD,
         hold=Hold.DEFINITION_MISSING,
     ),
     Exhibit(
         name="no-courier",
-        title="a step that must succeed has spent its attempts, and is tried on: mend the job, then retry",
+        title="a step that must succeed has used up its attempts, and is still retried: fix the job, then retry",
         origin=Engraving(trouble=Trouble.NO_COURIER),
         ends=DisplayState.RETRIES_EXHAUSTED,
     ),
     Exhibit(
         name="too-late",
-        title="its deadline passed before the pivot: it turned back",
+        title="its deadline passed before the pivot: it was compensated",
         origin=Engraving(trouble=Trouble.BUSY, definition="express_engraving"),
         ends=DisplayState.COMPENSATED,
     ),
     Exhibit(
         name="sent-back",
-        title="a step that must not be refused was refused: mend the job and retry, or skip the step",
+        title="a step that must not be refused was refused: fix the job and retry, or skip the step",
         origin=Engraving(trouble=Trouble.SENT_BACK),
         ends=DisplayState.HELD,
         hold=Hold.CONTRACT_VIOLATION,
     ),
     Exhibit(
         name="skipped",
-        title="the same, after a person skipped the step",
+        title="the same, after an operator skipped the step",
         origin=Engraving(trouble=Trouble.SENT_BACK),
         acts_in=IS_HELD,
-        person="supervisor",
+        username="supervisor",
         act=_skip,
         ends=DisplayState.COMPLETED,
     ),
     Exhibit(
         name="spoilt",
-        title="the workshop does not undo its part: mend the job and retry, or mark the step as compensated",
+        title="the workshop refuses to compensate: fix the job and retry, or mark the step as compensated",
         origin=Engraving(trouble=Trouble.SPOILT),
         ends=DisplayState.HELD,
         hold=Hold.COMPENSATION_REFUSED,
     ),
     Exhibit(
         name="settled",
-        title="the same, after a person settled it with the workshop and marked it",
+        title="the same, after an operator settled it with the workshop and marked it",
         origin=Engraving(trouble=Trouble.SPOILT),
         acts_in=IS_HELD,
-        person="admin",
+        username="admin",
         act=_mark_compensated,
         ends=DisplayState.COMPENSATED,
     ),

@@ -1,4 +1,4 @@
-"""Admin of the workshop's jobs: the permission to view sagas shows them, the one to retry sagas mends them."""
+"""Admin of the workshop's jobs: the permission to view sagas shows them, the one to retry sagas fixes them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from sagas.admin.ui.addresses import find_saga_url
 from sagas.models import Saga
 
 from .models import Job
-from .services import mend
+from .services import fix
 from .troubles import Trouble
 
 
@@ -25,7 +25,7 @@ class JobAdmin(admin.ModelAdmin):
     search_help_text = "Beginning of a job's number"
     ordering = ("-created_at",)
     fields = ("number", "text", "status", "trouble", "saga_page", "created_at")
-    actions = ("mend_jobs",)
+    actions = ("fix_jobs",)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -42,20 +42,20 @@ class JobAdmin(admin.ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def has_mend_permission(self, request: HttpRequest) -> bool:
+    def has_fix_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("sagas.retry_saga")
 
-    @admin.action(description="Mend what goes wrong", permissions=("mend",))
-    def mend_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+    @admin.action(description="Fix the problem", permissions=("fix",))
+    def fix_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
         troubled = list(queryset.exclude(trouble=Trouble.NONE))
         for job in troubled:
-            mend(job)
-            self.log_change(request, job, f"Mended: {job.get_trouble_display()}.")
+            fix(job)
+            self.log_change(request, job, f"Fixed: {job.get_trouble_display()}.")
         self.message_user(
             request,
-            f"Mended: {', '.join(job.number for job in troubled)}. Retry the steps that wait for it."
+            f"Fixed: {', '.join(job.number for job in troubled)}. Retry the steps that wait for them."
             if troubled
-            else "Nothing goes wrong with these; nothing was changed.",
+            else "None of the selected jobs has a problem; nothing was changed.",
             messages.SUCCESS if troubled else messages.WARNING,
         )
 

@@ -32,6 +32,6 @@ def place_job(definition: type[SagaDefinition], *, number: str, trouble: Trouble
     return saga.pk
 
 
-def mend(job: Job) -> None:
+def fix(job: Job) -> None:
     """End the trouble of a job; the saga notices at its next attempt."""
     Job.objects.filter(pk=job.pk).update(trouble=Trouble.NONE)

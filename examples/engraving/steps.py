@@ -59,13 +59,13 @@ def book_bench(step: Step) -> None:
 def free_bench(step: Step) -> None:
     """Release the bench; having none counts as success."""
     if _read_trouble(step) == Trouble.SPOILT:
-        raise BenchNotFreed(f"The workshop keeps the bench of {step.key} until the broken mug is paid.")
+        raise BenchNotFreed(f"The workshop keeps the bench of {step.key} until the mug is paid for.")
 
 
 def cut_stencil(step: Step) -> None:
     """Have the stencil cut."""
     if _read_trouble(step) == Trouble.SILENT:
-        raise OutcomeUnknown(f"The stencil cutter did not answer to {step.key}; it may have cut the stencil.")
+        raise OutcomeUnknown(f"The stencil cutter did not answer {step.key}; it may have cut the stencil.")
 
 
 def pick_mug(step: Step) -> None:
@@ -77,7 +77,7 @@ def engrave(step: Step) -> None:
     """Engrave the mug, which cannot be undone."""
     trouble = _read_trouble(step)
     if trouble == Trouble.NO_ACCOUNT:
-        raise Misconfigured("The workshop knows no account of this shop; nothing was engraved. Open one, then retry.")
+        raise Misconfigured("The shop has no account at the workshop; nothing was engraved. Open one, then retry.")
     if trouble == Trouble.SPOILT:
         raise MugSpoilt("The mug broke; nothing was engraved.")
 
@@ -86,11 +86,11 @@ def send_mug(step: Step) -> None:
     """Hand the mug to the courier."""
     trouble = _read_trouble(step)
     if trouble == Trouble.NO_COURIER:
-        raise RetryLater("There is no courier; the mug stands ready.")
+        raise RetryLater("No courier is available; the mug is ready.")
     if trouble == Trouble.COURIER_TOMORROW:
-        raise RetryLater("The courier comes tomorrow; the mug stands ready.", after=LATER)
+        raise RetryLater("The courier comes tomorrow; the mug is ready.", after=LATER)
     if trouble == Trouble.SENT_BACK:
-        raise AddressGone("The courier brought the mug back: nobody lives at this address any more.")
+        raise AddressGone("The courier returned the mug: the recipient has moved.")
 
 
 def note_sent(step: Step) -> None:

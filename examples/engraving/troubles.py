@@ -4,15 +4,15 @@ from django.db import models
 
 
 class Trouble(models.TextChoices):
-    """Trouble of a job until it is mended."""
+    """Trouble of a job until it is fixed."""
 
     NONE = "", "Nothing"
     CLOSED = "closed", "The workshop is closed"
     BUSY = "busy", "The workshop is still looking for a bench"
     SILENT = "silent", "The stencil cutter does not answer"
-    SLOW = "slow", "The workshop answers when nobody listens any more"
-    NO_ACCOUNT = "no_account", "The workshop knows no account of the shop"
-    SPOILT = "spoilt", "The mug breaks, and the workshop wants its bench paid"
-    NO_COURIER = "no_courier", "There is no courier"
+    SLOW = "slow", "The workshop answers after the lease is lost"
+    NO_ACCOUNT = "no_account", "The shop has no account at the workshop"
+    SPOILT = "spoilt", "The mug breaks, and the workshop demands payment"
+    NO_COURIER = "no_courier", "No courier is available"
     COURIER_TOMORROW = "courier_tomorrow", "The courier comes tomorrow"
-    SENT_BACK = "sent_back", "The courier brings the mug back"
+    SENT_BACK = "sent_back", "The courier returns the mug"

@@ -66,10 +66,10 @@ class Migration(migrations.Migration):
                 ("sku", models.CharField(max_length=64, unique=True, verbose_name="SKU")),
                 ("on_hand", models.PositiveBigIntegerField(default=0, help_text="Units that can be reserved.")),
                 ("reserved", models.PositiveBigIntegerField(default=0, help_text="Units promised to orders.")),
-                ("shipped", models.PositiveBigIntegerField(default=0, help_text="Units that left.")),
+                ("shipped", models.PositiveBigIntegerField(default=0, help_text="Units that were shipped.")),
                 (
                     "received",
-                    models.PositiveBigIntegerField(help_text="Units ever taken in: on hand + reserved + shipped."),
+                    models.PositiveBigIntegerField(help_text="Units ever received: on hand + reserved + shipped."),
                 ),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],

@@ -28,5 +28,5 @@ class ThrottledAuthenticationForm(AdminAuthenticationForm):
         except AllowanceSpent as error:
             seconds = f"{error.retry_after:.0f}"
             raise ValidationError(
-                f"Too many tries to log in; try again in {seconds} seconds.", code="too-many-tries"
+                f"Too many log-in attempts; try again in {seconds} seconds.", code="too-many-tries"
             ) from error

@@ -10,7 +10,7 @@ from sagas.conf import get_settings
 class LineField(TextField):
     """Text on one line."""
 
-    default_error_messages = {"control_character": "Text on one line, without control characters."}
+    default_error_messages = {"control_character": "Write one line, without control characters."}
 
     def to_internal_value(self, data: Any) -> str:
         """Return the text without white space around it."""
@@ -23,7 +23,7 @@ class LineField(TextField):
 class PlainLineField(LineField):
     """Text on one line that is no secret: what customers paste by mistake must not be stored."""
 
-    default_error_messages = {"secret": "This looks like a card number or a secret, which does not belong here."}
+    default_error_messages = {"secret": "This appears to contain a card number or a secret; remove it."}
 
     def to_internal_value(self, data: Any) -> str:
         """Return the text."""

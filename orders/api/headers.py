@@ -23,7 +23,7 @@ def read_idempotency_key(value: str | None) -> str:
     """
     if value is None:
         detail = (
-            "Send an Idempotency-Key header: a text of your choice, new for each checkout, the same for its repeats."
+            "Send an Idempotency-Key header: a string of your choice, unique per checkout, the same for its retries."
         )
         raise RequestRefused(Problem(status=400, code="idempotency-key-missing", detail=detail))
     text = value.strip(" \t")
@@ -32,7 +32,7 @@ def read_idempotency_key(value: str | None) -> str:
     else:
         key = text if BARE_KEY.fullmatch(text) else ""
     if not 0 < len(key) <= MAX_KEY_CHARS or not key.strip():
-        detail = f"An Idempotency-Key has 1 to {MAX_KEY_CHARS} visible ASCII characters, in double quotes or without."
+        detail = f"An Idempotency-Key has 1 to {MAX_KEY_CHARS} visible ASCII characters, optionally in double quotes."
         raise RequestRefused(Problem(status=400, code="idempotency-key-malformed", detail=detail))
     is_secret = get_settings().redactor.redact_text(key) != key
     return f"sha256:{hashlib.sha256(key.encode()).hexdigest()}" if is_secret else key

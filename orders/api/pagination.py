@@ -29,7 +29,7 @@ class OrderPagination(CursorPagination):
         """
         known = {self.cursor_query_param, self.page_size_query_param}
         if unknown := sorted(set(request.query_params) - known):
-            raise _refuse(f"There is no parameter {unknown[0][:40]!r}; known are {', '.join(sorted(known))}.")
+            raise _refuse(f"Unknown parameter {unknown[0][:40]!r}; accepted are {', '.join(sorted(known))}.")
         page = super().paginate_queryset(queryset, request, view)
         # Links without a host: whatever the request's Host header said, they lead back here.
         self.base_url = request.get_full_path()
@@ -41,7 +41,7 @@ class OrderPagination(CursorPagination):
         if text is None:
             return self.page_size
         if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= self.max_page_size):
-            raise _refuse(f"page_size is a number from 1 to {self.max_page_size}.")
+            raise _refuse(f"page_size must be a whole number from 1 to {self.max_page_size}.")
         return int(text)
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
@@ -58,9 +58,9 @@ class OrderPagination(CursorPagination):
         try:
             cursor = super().decode_cursor(request)
         except NotFound as error:
-            raise _refuse("The cursor is not one of ours; start again without it.") from error
+            raise _refuse("The cursor is invalid; start again without it.") from error
         if cursor is not None and (cursor.offset or not _is_position(cursor.position)):
-            raise _refuse("The cursor is not one of ours; start again without it.")
+            raise _refuse("The cursor is invalid; start again without it.")
         return cursor
 
 

@@ -47,17 +47,17 @@ def describe_error(error: BaseException | None) -> Problem:
     if isinstance(error, drf.APIException):
         return _describe_framework_error(error)
     if isinstance(error, Http404):
-        return Problem(status=404, code="not-found", detail="There is nothing at this address.")
+        return Problem(status=404, code="not-found", detail="Nothing exists at this URL.")
     if isinstance(error, PermissionDenied):
-        return Problem(status=403, code="permission-denied", detail="You may not do this.")
+        return Problem(status=403, code="permission-denied", detail="This account may not do this.")
     if isinstance(error, DatabaseError | InterfaceError) and is_outage(error):
         return Problem(
             status=503,
             code="database-unavailable",
-            detail="The database does not answer. Send the same request again, with the same Idempotency-Key.",
+            detail="The database is unavailable. Send the same request again, with the same Idempotency-Key.",
             headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
         )
-    return Problem(status=500, code="internal-error", detail="Something went wrong here; it was written down.")
+    return Problem(status=500, code="internal-error", detail="An internal error occurred; it was logged.")
 
 
 def is_outage(error: BaseException) -> bool:
@@ -103,7 +103,7 @@ def _describe_refusal(error: orders.OrdersError) -> Problem:
         case orders.AllowanceSpent():
             headers = {"Retry-After": str(math.ceil(error.retry_after))}
             return Problem(status=429, code="too-many-requests", detail=detail, headers=headers)
-    return Problem(status=500, code="internal-error", detail="Something went wrong here; it was written down.")
+    return Problem(status=500, code="internal-error", detail="An internal error occurred; it was logged.")
 
 
 FRAMEWORK_CODES: Mapping[int, str] = {
@@ -121,7 +121,7 @@ FRAMEWORK_CODES: Mapping[int, str] = {
 def _describe_framework_error(error: drf.APIException) -> Problem:
     if isinstance(error, drf.ValidationError):
         errors = list_errors(error.detail)
-        detail = f"{len(errors)} of the members are not as they must be; see errors."
+        detail = f"Invalid members: {len(errors)}; see errors."
         return Problem(status=422, code="invalid-input", detail=detail, errors=errors)
     headers = {}
     if auth_header := getattr(error, "auth_header", None):

@@ -17,10 +17,10 @@ DESCRIPTIONS = {
     **schema.DESCRIPTIONS,
     400: "The request is malformed.",
     403: "Not allowed, or the CSRF token is missing.",
-    404: "There is nothing, or nothing of yours, at this address.",
-    409: "Not now; `code` tells why.",
-    422: "The body is not accepted; `errors` points at what.",
-    503: "The database is away; send the same request again.",
+    404: "Not found, or it belongs to another user.",
+    409: "Not possible now; `code` gives the reason.",
+    422: "The body is invalid; `errors` lists the members.",
+    503: "The database is unavailable; send the same request again.",
 }
 list_problems = partial(schema.list_problems, serializer=ProblemSerializer, descriptions=DESCRIPTIONS)
 
@@ -30,22 +30,22 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     required=True,
     description=(
-        "Visible ASCII, in double quotes or without. New for each checkout, the same for its repeats. Kept for 7 days,"
-        " and as long as the checkout is not over."
+        "Visible ASCII, with or without double quotes. Unique per checkout, the same for its retries. Kept for 7 days,"
+        " and until the checkout has ended."
     ),
 )
 PREFER = OpenApiParameter(
     "Prefer",
     str,
     OpenApiParameter.HEADER,
-    description=f"`wait=N`: hold the answer until the checkout is over, at most N (up to {MAX_WAIT_SECONDS}) seconds.",
+    description=f"`wait=N`: wait until the checkout has ended, at most N (up to {MAX_WAIT_SECONDS}) seconds.",
 )
-LOCATION = OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[202], description="The order.")
+LOCATION = OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[202], description="URL of the order.")
 REPLAYED = OpenApiParameter(
-    "Idempotent-Replayed", str, OpenApiParameter.HEADER, response=[202], description="`true` for a stored answer."
+    "Idempotent-Replayed", str, OpenApiParameter.HEADER, response=[202], description="`true` for a stored response."
 )
 APPLIED = OpenApiParameter(
-    "Preference-Applied", str, OpenApiParameter.HEADER, response=[202], description="`wait=N`, if the answer was held."
+    "Preference-Applied", str, OpenApiParameter.HEADER, response=[202], description="`wait=N`, if the request waited."
 )
 CURSOR = OpenApiParameter("cursor", str, description="From `next` or `previous` of another page.")
 PAGE_SIZE = OpenApiParameter(

@@ -22,11 +22,11 @@ from sagas.core.states import SagaState, StepState
 
 from .fields import LineField, PlainLineField
 
-PAYMENT_METHOD = RegexValidator(r"\Apm_[A-Za-z0-9_]{1,60}\Z", "pm_ and up to 60 letters, digits or underscores.")
+PAYMENT_METHOD = RegexValidator(r"\Apm_[A-Za-z0-9_]{1,60}\Z", "Write pm_ and 1 to 60 letters, digits or underscores.")
 
 
 class LogInSerializer(StrictSerializer):
-    """An account and its password."""
+    """User name and password."""
 
     username = LineField(max_length=150)
     password = TextField(max_length=128, trim_whitespace=False)
@@ -43,7 +43,7 @@ class NothingSerializer(StrictSerializer):
 class ExpectedTotalSerializer(StrictSerializer):
     """The total that the customer saw."""
 
-    amount_minor = WholeNumberField(min_value=0, max_value=MAX_WHOLE_NUMBER, help_text="In the smallest unit: cents.")
+    amount_minor = WholeNumberField(min_value=0, max_value=MAX_WHOLE_NUMBER, help_text="In minor units, e.g. cents.")
     currency = LineField(min_length=3, max_length=3, validators=[CURRENCY], help_text="ISO 4217.")
 
 
@@ -73,9 +73,9 @@ class AddressSerializer(StrictSerializer):
 
 @extend_schema_serializer(component_name="Checkout")
 class CheckoutSerializer(StrictSerializer):
-    """A request for an order. Members that are not listed are refused."""
+    """A request for an order. Unknown members are refused."""
 
-    lines = CheckoutLineSerializer(many=True, allow_empty=False, max_length=MAX_LINES, help_text="No SKU twice.")
+    lines = CheckoutLineSerializer(many=True, allow_empty=False, max_length=MAX_LINES, help_text="Each SKU once.")
     payment_method = PlainLineField(
         trim_whitespace=False,
         validators=[PAYMENT_METHOD],
@@ -83,7 +83,7 @@ class CheckoutSerializer(StrictSerializer):
     )
     shipping_address = AddressSerializer()
     expected_total = ExpectedTotalSerializer(
-        required=False, help_text="Prices are the shop's. If the total is not this, the answer is 422 `price-changed`."
+        required=False, help_text="The shop sets the prices. If its total differs, the status is 422 `price-changed`."
     )
 
     def validate_lines(self, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ class CheckoutSerializer(StrictSerializer):
         for index, line in enumerate(lines):
             if line["sku"] in seen:
                 repeated[index] = {
-                    "sku": [serializers.ErrorDetail("This SKU is in a line above.", code="repeated_sku")]
+                    "sku": [serializers.ErrorDetail("This SKU is already in an earlier line.", code="repeated_sku")]
                 }
             seen.add(line["sku"])
         if repeated:
@@ -113,7 +113,7 @@ class CheckoutSerializer(StrictSerializer):
 
 
 class MoneySerializer(serializers.Serializer):
-    amount_minor = serializers.IntegerField(help_text="In the smallest unit: cents.")
+    amount_minor = serializers.IntegerField(help_text="In minor units, e.g. cents.")
     currency = serializers.CharField(help_text="ISO 4217.")
 
 
@@ -140,7 +140,7 @@ class LineSerializer(serializers.Serializer):
 class StepSerializer(serializers.Serializer):
     name = serializers.CharField()
     state = serializers.ChoiceField(choices=[state.value for state in StepState])
-    attempts = serializers.IntegerField(help_text="How often it was tried, forward and back.")
+    attempts = serializers.IntegerField(help_text="Attempts of the action and the compensation.")
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
 
@@ -157,12 +157,12 @@ class OrderSerializer(serializers.Serializer):
     number = serializers.CharField()
     status = serializers.ChoiceField(choices=[status.value for status in DisplayStatus])
     reason = serializers.ChoiceField(
-        choices=Reason.choices, allow_null=True, help_text="Why it is, or is being, cancelled or looked after."
+        choices=Reason.choices, allow_null=True, help_text="Why it was or is being cancelled, or is under review."
     )
     lines = LineSerializer(many=True)
     total = MoneySerializer()
     currency = serializers.CharField(help_text="ISO 4217.")
-    saga = SagaSerializer(allow_null=True, help_text="Null once the shop no longer keeps the details.")
+    saga = SagaSerializer(allow_null=True, help_text="Null after retention has deleted the saga.")
     created_at = serializers.DateTimeField()
 
 

@@ -64,7 +64,7 @@ class ProductListView(ShopView):
 
     @extend_schema(operation_id="list_products", responses={200: OfferSerializer(many=True), **schema.list_problems()})
     def get(self, request: Request) -> Response:
-        """List what can be ordered."""
+        """List the products that can be ordered."""
         return Response(OfferSerializer(list_offers(), many=True).data)
 
 
@@ -80,7 +80,7 @@ class CheckoutView(ShopView):
         responses={202: OrderSerializer, **schema.list_problems(409, 413, 415, 422)},
     )
     def post(self, request: Request) -> Response:
-        """Place an order and start its checkout; watch it at `Location`."""
+        """Place an order and start its checkout; poll `Location` for its progress."""
         key = headers.read_idempotency_key(request.headers.get("Idempotency-Key"))
         serializer = CheckoutSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -122,7 +122,7 @@ class OrderView(ShopView):
         responses={200: OrderSerializer, 304: NOT_MODIFIED, **schema.list_problems()},
     )
     def get(self, request: Request, number: str) -> Response:
-        """Show an order and how far its checkout is."""
+        """Show an order and the progress of its checkout."""
         (summary,) = summarize([get_order(number, viewer=request.user)])
         tag = make_entity_tag(summary)
         validators = {"ETag": tag, **PRIVATE}
@@ -141,7 +141,7 @@ class OrderCancelView(ShopView):
         responses={202: OrderSerializer, **schema.list_problems(409, 413, 415, 422)},
     )
     def post(self, request: Request, number: str) -> Response:
-        """Ask for an order to be cancelled; watch it at `Location`."""
+        """Request the cancellation of an order; poll `Location` for the result."""
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         request_cancel(number=number, user=request.user)
         (summary,) = summarize([get_order(number, viewer=request.user)])

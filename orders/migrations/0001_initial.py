@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 (
                     "key",
-                    models.CharField(help_text="SHA-256 of what is counted; names nobody.", max_length=64, unique=True),
+                    models.CharField(help_text="SHA-256 of the scope and the subject.", max_length=64, unique=True),
                 ),
                 ("free_at", models.DateTimeField(db_index=True)),
             ],
@@ -57,7 +57,7 @@ class Migration(migrations.Migration):
                 ("ship_to_city", models.CharField(max_length=100)),
                 ("ship_to_postal_code", models.CharField(max_length=20)),
                 ("ship_to_country", models.CharField(max_length=2)),
-                ("saga_id", models.UUIDField(editable=False, help_text="The checkout saga, by value.", unique=True)),
+                ("saga_id", models.UUIDField(editable=False, help_text="Id of the checkout saga.", unique=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 (
                     "closed_at",
@@ -85,7 +85,7 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 (
                     "expires_at",
-                    models.DateTimeField(help_text="From then on it may be deleted, once the saga is closed."),
+                    models.DateTimeField(help_text="May be deleted after this time, once the saga is closed."),
                 ),
                 (
                     "user",

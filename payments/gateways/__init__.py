@@ -27,5 +27,5 @@ def get_gateway() -> Gateway:
             ) from error
         return StripeGateway.from_settings()
     raise GatewayMisconfigured(
-        f"PAYMENT_GATEWAY is {name!r}, which is no known gateway; set it to sandbox or stripe and restart."
+        f"PAYMENT_GATEWAY is {name!r}, which is not a known gateway; set it to sandbox or stripe and restart."
     )

@@ -82,8 +82,8 @@ class SandboxOperation(models.Model):
     amount_minor = models.PositiveBigIntegerField(default=0, help_text="In the currency's smallest unit.")
     outcome = models.CharField(max_length=16, choices=LedgerOutcome)
     code = models.CharField(max_length=64, blank=True, help_text="Why it was declined.")
-    calls = models.PositiveIntegerField(default=0, help_text="How often it was asked.")
-    lost_answers = models.PositiveIntegerField(default=0, help_text="How many of these answers never arrived.")
+    calls = models.PositiveIntegerField(default=0, help_text="Number of calls.")
+    lost_answers = models.PositiveIntegerField(default=0, help_text="Number of lost answers.")
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     last_called_at = models.DateTimeField(default=timezone.now, editable=False)
 

@@ -239,7 +239,7 @@ def _lock_known(key: str) -> SandboxAuthorization:
     row = _lock(key)
     if row is None:
         raise GatewayConflict(
-            f"The sandbox knows no authorisation with the key {key}; nothing happened. Authorise first.",
+            f"The sandbox has no authorisation with the key {key}; nothing happened. Authorise first.",
             key=key,
             code="unknown_authorization",
         )
@@ -290,7 +290,7 @@ def _refuse(asked: str, row: SandboxAuthorization) -> GatewayConflict:
 def _require_no_failure(asked: str, row: SandboxAuthorization) -> None:
     if row.is_failing:
         raise GatewayUnavailable(
-            f"The sandbox is failing at every {asked} of authorisation {row.key}; nothing happened. "
+            f"The sandbox fails every {asked} of authorisation {row.key}; nothing happened. "
             f"Clear the failure in the ledger or with manage.py sandbox_clear, then try again.",
             key=row.key,
         )

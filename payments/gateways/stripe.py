@@ -45,7 +45,7 @@ class StripeGateway:
     def __init__(self, *, api_key: str, api_base: str = "") -> None:
         if not api_key:
             raise GatewayMisconfigured(
-                "Stripe cannot be asked: STRIPE_API_KEY is empty. Set it to the account's secret key and restart."
+                "Stripe cannot be used: STRIPE_API_KEY is empty. Set it to the account's secret key and restart."
             )
         self._client = stripe.StripeClient(
             api_key,
@@ -86,7 +86,7 @@ class StripeGateway:
             )
             if intent.status != HELD_STATUS:
                 raise GatewayAnswerLost(
-                    f"Stripe left authorisation {authorization.key} {intent.status}: not held, not declined; void it.",
+                    f"Authorisation {authorization.key} is {intent.status}: neither held nor declined; void it.",
                     key=authorization.key,
                 )
             _require_same(amount, authorization, (intent.amount, intent.currency), authorization.key)
@@ -184,7 +184,7 @@ class StripeGateway:
         if isinstance(found, Approved):
             return found
         raise GatewayAnswerLost(
-            f"Stripe saw an authorisation under {key}, but its search does not show it yet; ask again in a minute.",
+            f"Stripe has an authorisation under {key}, but its search does not show it yet; ask again in a minute.",
             key=key,
         ) from cause
 
@@ -267,7 +267,7 @@ def _translate_errors(key: str) -> Iterator[None]:
         ) from error
     except stripe.IdempotencyError as error:
         raise GatewayKeyClosed(
-            f"Stripe knows the key {key} with another request; nothing happened. Use a new key.", key=key
+            f"Stripe has the key {key} from another request; nothing happened. Use a new key.", key=key
         ) from error
     except stripe.InvalidRequestError as error:
         raise _judge_invalid_request(key, error) from error
@@ -298,8 +298,8 @@ def _judge_invalid_request(key: str, error: stripe.InvalidRequestError) -> Gatew
             code=error.code,
         )
     return GatewayMisconfigured(
-        f"Stripe does not understand request {key} ({error.code or 'no code'}, parameter {error.param or 'unknown'}); "
-        f"nothing happened. Correct the set-up or the adapter.",
+        f"Stripe rejected request {key} ({error.code or 'no code'}, parameter {error.param or 'unknown'}); "
+        f"nothing happened. Correct the configuration or the adapter.",
         key=key,
     )
 

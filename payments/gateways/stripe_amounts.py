@@ -56,7 +56,7 @@ def convert_to_stripe(amount_minor: int, currency: str, *, key: str = "") -> int
     unit = STRIPE_UNITS.get(currency)
     if unit is None:
         raise AmountNotChargeable(
-            f"Stripe takes no payments in {currency or 'an unnamed currency'}; nothing happened. "
+            f"Stripe does not support {currency or 'an unnamed currency'}; nothing happened. "
             "Price the products in a currency that Stripe supports, or set another PAYMENT_GATEWAY.",
             key=key,
         )
@@ -64,7 +64,7 @@ def convert_to_stripe(amount_minor: int, currency: str, *, key: str = "") -> int
     if rest or amount % unit.step:
         step = format_money(unit.step * 10 ** DECIMALS[currency] // 10**unit.decimals, currency)
         raise AmountNotChargeable(
-            f"Stripe cannot take or give back {format_money(amount_minor, currency)}, only multiples of {step}; "
+            f"Stripe cannot charge or refund {format_money(amount_minor, currency)}, only multiples of {step}; "
             f"nothing happened. Choose prices and refunds in steps of {step}.",
             key=key,
         )

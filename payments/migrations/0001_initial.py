@@ -52,9 +52,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "authorization_reference",
-                    models.CharField(
-                        blank=True, db_index=True, help_text="The provider's own name for it.", max_length=255
-                    ),
+                    models.CharField(blank=True, db_index=True, help_text="The provider's reference.", max_length=255),
                 ),
                 ("created_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False)),
                 ("changed_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
@@ -204,7 +202,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "provider_key",
-                    models.CharField(help_text="The idempotency key the provider gets.", max_length=200, unique=True),
+                    models.CharField(help_text="Idempotency key sent to the provider.", max_length=200, unique=True),
                 ),
                 (
                     "amount_minor",
@@ -221,10 +219,10 @@ class Migration(migrations.Migration):
                 ("code", models.CharField(blank=True, help_text="Why it was declined.", max_length=64)),
                 (
                     "reference",
-                    models.CharField(blank=True, help_text="The provider's own name for it.", max_length=255),
+                    models.CharField(blank=True, help_text="The provider's reference.", max_length=255),
                 ),
-                ("calls", models.PositiveIntegerField(default=0, help_text="How often the provider was asked.")),
-                ("unanswered", models.PositiveIntegerField(default=0, help_text="Calls that may have done something.")),
+                ("calls", models.PositiveIntegerField(default=0, help_text="Number of calls to the provider.")),
+                ("unanswered", models.PositiveIntegerField(default=0, help_text="Calls that may have taken effect.")),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("finished_at", models.DateTimeField(blank=True, null=True)),
                 (
@@ -295,11 +293,8 @@ class Migration(migrations.Migration):
                     models.CharField(choices=[("succeeded", "Succeeded"), ("declined", "Declined")], max_length=16),
                 ),
                 ("code", models.CharField(blank=True, help_text="Why it was declined.", max_length=64)),
-                ("calls", models.PositiveIntegerField(default=0, help_text="How often it was asked.")),
-                (
-                    "lost_answers",
-                    models.PositiveIntegerField(default=0, help_text="How many of these answers never arrived."),
-                ),
+                ("calls", models.PositiveIntegerField(default=0, help_text="Number of calls.")),
+                ("lost_answers", models.PositiveIntegerField(default=0, help_text="Number of lost answers.")),
                 ("created_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False)),
                 ("last_called_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 (

@@ -61,8 +61,8 @@ class SandboxRequest(models.Model):
     kind = models.CharField(max_length=16, choices=OperationKind)
     outcome = models.CharField(max_length=16, choices=RequestOutcome)
     code = models.CharField(max_length=64, blank=True, help_text="Why it was refused.")
-    calls = models.PositiveIntegerField(default=0, help_text="How often it was asked.")
-    lost_answers = models.PositiveIntegerField(default=0, help_text="How many of these answers never arrived.")
+    calls = models.PositiveIntegerField(default=0, help_text="Number of calls.")
+    lost_answers = models.PositiveIntegerField(default=0, help_text="Number of lost answers.")
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     last_called_at = models.DateTimeField(default=timezone.now, editable=False)
 

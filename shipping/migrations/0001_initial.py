@@ -94,7 +94,7 @@ class Migration(migrations.Migration):
                 ("country", models.CharField(blank=True, help_text="ISO 3166-1 alpha-2.", max_length=2)),
                 (
                     "carrier_reference",
-                    models.CharField(blank=True, help_text="The carrier's own name for it.", max_length=255),
+                    models.CharField(blank=True, help_text="The carrier's reference.", max_length=255),
                 ),
                 ("created_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False)),
                 ("changed_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
@@ -152,11 +152,8 @@ class Migration(migrations.Migration):
                     models.CharField(choices=[("succeeded", "Succeeded"), ("refused", "Refused")], max_length=16),
                 ),
                 ("code", models.CharField(blank=True, help_text="Why it was refused.", max_length=64)),
-                ("calls", models.PositiveIntegerField(default=0, help_text="How often it was asked.")),
-                (
-                    "lost_answers",
-                    models.PositiveIntegerField(default=0, help_text="How many of these answers never arrived."),
-                ),
+                ("calls", models.PositiveIntegerField(default=0, help_text="Number of calls.")),
+                ("lost_answers", models.PositiveIntegerField(default=0, help_text="Number of lost answers.")),
                 ("created_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False)),
                 ("last_called_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 (
@@ -198,7 +195,7 @@ class Migration(migrations.Migration):
                 ("kind", models.CharField(choices=[("book", "Book"), ("cancel", "Cancel")], max_length=16)),
                 (
                     "provider_key",
-                    models.CharField(help_text="The idempotency key the carrier gets.", max_length=200, unique=True),
+                    models.CharField(help_text="Idempotency key sent to the carrier.", max_length=200, unique=True),
                 ),
                 (
                     "state",
@@ -209,9 +206,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("code", models.CharField(blank=True, help_text="Why it was refused.", max_length=64)),
-                ("reference", models.CharField(blank=True, help_text="The carrier's own name for it.", max_length=255)),
-                ("calls", models.PositiveIntegerField(default=0, help_text="How often the carrier was asked.")),
-                ("unanswered", models.PositiveIntegerField(default=0, help_text="Calls that may have done something.")),
+                ("reference", models.CharField(blank=True, help_text="The carrier's reference.", max_length=255)),
+                ("calls", models.PositiveIntegerField(default=0, help_text="Number of calls to the carrier.")),
+                ("unanswered", models.PositiveIntegerField(default=0, help_text="Calls that may have taken effect.")),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("finished_at", models.DateTimeField(blank=True, null=True)),
                 (

@@ -228,7 +228,7 @@ def test_total_that_the_provider_cannot_take_makes_no_order(
 
     problem = assert_problem(customer.checkout(), 422, "total-not-chargeable")
 
-    assert problem["detail"] == f"The payment provider cannot take {total}; order other products or another quantity."
+    assert problem["detail"] == f"The payment provider cannot charge {total}; order other products or another quantity."
     assert list_pointers(problem) == {"/lines"}
     assert not Order.objects.exists()
     assert not Saga.objects.exists()

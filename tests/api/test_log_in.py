@@ -58,7 +58,7 @@ def test_wrong_credentials_are_refused_alike(ada: User, username: str, password:
     response = log_in(username, password)
 
     problem = assert_problem(response, 401, "log-in-refused")
-    assert problem["detail"] == "User name and password do not fit together."
+    assert problem["detail"] == "Wrong user name or password."
     assert response["WWW-Authenticate"] == "Token"
     assert not Token.objects.exists()
 
@@ -225,7 +225,7 @@ def test_guesses_at_the_admin_are_limited_alike(ada: User, settings: Settings) -
 
     assert try_admin(" right horse ").status_code == 302  # uses nothing up
     assert [b"correct username" in try_admin("wrong").content for _ in range(3)] == [True, True, True]
-    assert b"Too many tries to log in; try again in" in try_admin(" right horse ").content
+    assert b"Too many log-in attempts; try again in" in try_admin(" right horse ").content
     assert log_in().status_code == 429  # one counter for both ways in
 
 

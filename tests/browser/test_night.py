@@ -73,7 +73,7 @@ def test_payment_whose_outcome_is_unknown_at_the_pivot(visit: Visit, has_scripts
     saga_page = page.url
     page.get_by_role("link", name=f"Payment {order.number}").click()
     act_on_row(page, "Look up at the provider", order.number)
-    expect(page.locator(".messagelist")).to_contain_text("the payment is captured. Retry the step that asks")
+    expect(page.locator(".messagelist")).to_contain_text("the payment is captured. Retry the waiting step")
     page.goto(saga_page)
     retry_now(page)
     saga = drain(order.saga_id)

@@ -27,8 +27,8 @@ from tests.processes import wait_until
 PARTS = ("config", "examples", "inventory", "manage.py", "orders", "payments", "sagas", "shipping")
 DEMO = [sys.executable, "-m", "examples.demo.run"]
 UP_SECONDS = 90.0
-UP = "until Ctrl-C stops it"
-ALL_THERE = "Sagas in every kind of trouble wait in the console"
+UP = "until Ctrl-C, which stops"
+ALL_THERE = "The console now shows sagas with every kind of problem"
 ENDED = re.compile(r"^Checkout, ([^:]+): order ORD-[0-9A-Z]+ is (\w+), as expected\.$", re.MULTILINE)
 
 
@@ -177,9 +177,7 @@ def test_demo_serves_commands_survives_its_worker_and_its_broker_and_ends_with_c
     ended = []
     for program, title in (("celery", "The worker"), ("valkey-server", "Valkey")):
         demo.find(program).kill()
-        wait_until(
-            lambda title=title: f"{title} has ended; starting it again" in demo.text, f"{title} is started again"
-        )
+        wait_until(lambda title=title: f"{title} has ended; restarting it" in demo.text, f"{title} is started again")
         placed = customer.check_out(order_of("TEA-SENCHA"))
         ended.append(customer.wait_for_order(placed.body["number"], UP_SECONDS)["status"])
     family = demo.family()
@@ -217,7 +215,7 @@ def test_demo_leaves_a_saga_of_each_interesting_kind_and_nothing_running_when_it
         with started_demo(copy) as demo:
             second = list_left(demo)
             kill(demo)
-        # Nothing is placed again, and what was mended meanwhile is not told again.
+        # Nothing is placed again, and what was fixed meanwhile is not reported again.
         assert set(second) < set(first)
         assert {state for _, state in set(first) - set(second)} == {"bulk", "held: definition missing"}
     remove_data(copy)
@@ -236,7 +234,7 @@ def test_demo_has_an_exhibit_of_each_reason_and_each_state_that_lasts() -> None:
 
     assert {exhibit.ends for exhibit in EXHIBITS} == set(DisplayState) - passing
     assert {exhibit.hold for exhibit in EXHIBITS} == {*Hold, None}
-    assert {exhibit.person for exhibit in EXHIBITS} == {"", "operator", "supervisor", "admin"}
+    assert {exhibit.username for exhibit in EXHIBITS} == {"", "operator", "supervisor", "admin"}
 
 
 def run_manage(checkout: Path, *arguments: str) -> str:
@@ -318,7 +316,7 @@ def test_taken_port_is_named(checkout: Path) -> None:
         )
 
     assert done.returncode == 1
-    assert f"Port {port} of 127.0.0.1 is not to be had" in done.stderr
+    assert f"Port {port} of 127.0.0.1 is not available" in done.stderr
     assert "Traceback" not in done.stderr
     assert time.monotonic() - started_at < UP_SECONDS
 

@@ -71,7 +71,7 @@ def test_reserve_refused_names_every_short_sku_and_takes_nothing() -> None:
         Shortage(sku="NONE", asked=1, available=0),
     )
     assert caught.value.key == KEY
-    assert "MUG: asked 6, available 5" in str(caught.value)
+    assert "MUG: requested 6, available 5" in str(caught.value)
     assert stock_of("TEA") == (10, 0, 0, 10)
     assert stock_of("MUG") == (5, 0, 0, 5)
     assert not Reservation.objects.exists()

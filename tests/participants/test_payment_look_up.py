@@ -72,9 +72,7 @@ def test_it_stores_what_the_provider_knows_and_the_step_gets_it(
 ) -> None:
     client = log_in("view_payment", "look_up_payment")
 
-    assert look_up(client, payment) == [
-        f"{KEY}: the payment is captured. Retry the step that asks: it gets this answer."
-    ]
+    assert look_up(client, payment) == [f"{KEY}: the payment is captured. Retry the waiting step: it gets this answer."]
     assert Payment.objects.get().state == "captured"
     assert capture(key=KEY, provider_key=CAPTURE_KEY).state == "captured"
     [entry] = LogEntry.objects.all()
@@ -88,8 +86,8 @@ def test_what_the_provider_does_not_know_stays_open(
 
     assert look_up(log_in("view_payment", "look_up_payment"), payment) == [
         (
-            f"{KEY}: the provider knows nothing of the capture; the payment stays capturing. A request may still be on"
-            " its way: look again before you mark a step as refused."
+            f"{KEY}: the provider has no record of the capture; the payment stays capturing. A request may still be"
+            " in transit: look it up again before you mark a step as refused."
         )
     ]
     assert Payment.objects.get().state == "capturing"
@@ -131,7 +129,7 @@ def test_the_command_says_what_was_found(payment: Payment) -> None:
     output = StringIO()
     call_command("payment_look_up", KEY, stdout=output)
 
-    assert output.getvalue() == f"{KEY}: the payment is captured. Retry the step that asks: it gets this answer.\n"
+    assert output.getvalue() == f"{KEY}: the payment is captured. Retry the waiting step: it gets this answer.\n"
 
 
 def test_the_command_prints_json(payment: Payment) -> None:

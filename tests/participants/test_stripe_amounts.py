@@ -77,14 +77,14 @@ def test_amount_is_converted_exactly(amount_minor: int, currency: str, sent: int
 @pytest.mark.parametrize(
     ("amount_minor", "currency", "beginning"),
     [
-        (5124, "KWD", "Stripe cannot take or give back 5.124 KWD, only multiples of 0.010 KWD; nothing happened."),
-        (1, "BHD", "Stripe cannot take or give back 0.001 BHD, only multiples of 0.010 BHD; nothing happened."),
-        (1250, "MGA", "Stripe cannot take or give back 12.50 MGA, only multiples of 1.00 MGA; nothing happened."),
-        (1250, "IQD", "Stripe takes no payments in IQD; nothing happened."),
-        (1250, "CLF", "Stripe takes no payments in CLF; nothing happened."),
-        (1250, "ABC", "Stripe takes no payments in ABC; nothing happened."),
-        (1250, "eur", "Stripe takes no payments in eur; nothing happened."),
-        (1250, "", "Stripe takes no payments in an unnamed currency; nothing happened."),
+        (5124, "KWD", "Stripe cannot charge or refund 5.124 KWD, only multiples of 0.010 KWD; nothing happened."),
+        (1, "BHD", "Stripe cannot charge or refund 0.001 BHD, only multiples of 0.010 BHD; nothing happened."),
+        (1250, "MGA", "Stripe cannot charge or refund 12.50 MGA, only multiples of 1.00 MGA; nothing happened."),
+        (1250, "IQD", "Stripe does not support IQD; nothing happened."),
+        (1250, "CLF", "Stripe does not support CLF; nothing happened."),
+        (1250, "ABC", "Stripe does not support ABC; nothing happened."),
+        (1250, "eur", "Stripe does not support eur; nothing happened."),
+        (1250, "", "Stripe does not support an unnamed currency; nothing happened."),
     ],
 )
 def test_amount_that_stripe_cannot_express_is_refused_before_anything_is_sent(
@@ -120,11 +120,11 @@ def test_other_amount_in_stripes_books_is_no_success(gateway: StripeGateway, str
     stripe_books.off_by = -495_000
     with pytest.raises(GatewayAmountDiffers) as at_authorize:
         gateway.authorize(make_priced("UGX", 5000))
-    with pytest.raises(GatewayAmountDiffers, match="show 5000 ugx for request c, asked were 500000 ugx"):
+    with pytest.raises(GatewayAmountDiffers, match="recorded 5000 ugx for request c, but 500000 ugx was requested"):
         gateway.capture(key="c", authorization=held)
-    with pytest.raises(GatewayAmountDiffers, match="show 5000 ugx for request c, asked were 500000 ugx"):
+    with pytest.raises(GatewayAmountDiffers, match="recorded 5000 ugx for request c, but 500000 ugx was requested"):
         gateway.find(key="c", authorization=held)
-    with pytest.raises(GatewayAmountDiffers, match="show 5000 ugx for request r, asked were 500000 ugx"):
+    with pytest.raises(GatewayAmountDiffers, match="recorded 5000 ugx for request r, but 500000 ugx was requested"):
         gateway.refund(key="r", authorization=held, amount_minor=5000)
 
     # It is an outcome that nobody knows, not a refusal: something was done.

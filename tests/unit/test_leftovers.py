@@ -146,7 +146,7 @@ def test_clean_removes_everything_of_a_checkout_and_nothing_that_runs(
     after = clean(closed_checkout)
 
     assert while_it_runs[0] == 1
-    assert f"In use, left alone: {server.home}" in while_it_runs[1]
+    assert f"In use, not removed: {server.home}" in while_it_runs[1]
     assert is_running is True
     assert after[0] == 0
     assert f"Removed {server.home if postgres.choose_account() else var / 'postgres'}" in after[1]
@@ -167,7 +167,7 @@ def test_clean_refuses_beside_a_demo(closed_checkout: Path, monkeypatch: pytest.
 
     assert refused == (
         1,
-        "A demo of this checkout is running; nothing was removed. Stop it first, with Ctrl-C there.\n",
+        "A demo of this checkout is running; nothing was removed. Stop it with Ctrl-C in its terminal.\n",
     )
     assert done[0] == 0
     assert list(var.iterdir()) == []

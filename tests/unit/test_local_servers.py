@@ -92,7 +92,7 @@ def test_log_is_read_after_the_guard_has_removed_it(tmp_path: Path) -> None:
 def test_valkey_on_a_taken_port_is_reported_with_its_log() -> None:
     older = start_valkey()
 
-    with pytest.raises(ServerDidNotStart, match=r"(?s)Valkey ended at once.*Address already in use") as raised:
+    with pytest.raises(ServerDidNotStart, match=r"(?s)Valkey exited at once.*Address already in use") as raised:
         start_valkey_on(older.port)
 
     older.process.stop()
@@ -134,7 +134,7 @@ def test_supervised_server_is_started_again_when_a_start_has_failed(
 
     is_running = supervised.process.is_running()
     supervised.stop()
-    again = "Valkey has ended; starting it again."
+    again = "Valkey has ended; restarting it."
     assert capsys.readouterr().out.splitlines() == [again, "The port is taken.", again]
     assert supervised.process is second
     assert is_running is True

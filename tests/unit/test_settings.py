@@ -175,8 +175,8 @@ def test_missing_needed_setting_is_named(name: str, monkeypatch: pytest.MonkeyPa
     [
         ("{", "SAGAS is not JSON"),
         ("[1]", "SAGAS must be a JSON object"),
-        ('{"RETRY": {"attempts": 0}}', "is no retry policy"),
-        ('{"RETRY": {"tries": 3}}', "is no retry policy"),
+        ('{"RETRY": {"attempts": 0}}', "is not a valid retry policy"),
+        ('{"RETRY": {"tries": 3}}', "is not a valid retry policy"),
     ],
 )
 def test_broken_engine_settings_are_refused(text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from sagas.management.base import SagaCommand, first_line
 
 class Command(SagaCommand):
     help = (
-        "Delete remembered checkout answers that have expired, except those of open sagas, and throttle counters that\n"
-        "stand at nothing. Exit code 0: done, 1: the database failed, 2: wrong arguments."
+        "Delete expired idempotency answers, except those of open sagas, and throttle counters that are back at zero.\n"
+        "Exit code 0: done, 1: the database failed, 2: wrong arguments."
     )
     example = "manage.py checkout_cleanup --dry-run"
 

@@ -11,8 +11,7 @@ from sagas.management.base import REFUSED, SagaCommand, first_line
 
 class Command(SagaCommand):
     help = (
-        "Create the demo's users (whose passwords are their names), products and stock; what is there already stays\n"
-        "as it is."
+        "Create the demo's users (whose passwords are their names), products and stock. Existing rows\nare not changed."
     )
     example = "manage.py shop_seed --demo-data"
 
@@ -21,7 +20,7 @@ class Command(SagaCommand):
         parser.add_argument(
             "--demo-data",
             action="store_true",
-            help="do it although DEBUG is off: accounts with known passwords are made",
+            help="run although DEBUG is off; creates accounts with known passwords",
         )
 
     def run(self, options: Mapping[str, Any]) -> None:
@@ -32,7 +31,7 @@ class Command(SagaCommand):
         """
         if self._called_from_command_line and not (options["demo_data"] or settings.DEBUG):
             raise CommandError(
-                "This makes accounts with known passwords, one of them a superuser. Nothing was done; "
+                "Nothing was done: this would create accounts with known passwords, one of them a superuser; "
                 "for a demo, add --demo-data.",
                 returncode=REFUSED,
             )
@@ -44,4 +43,4 @@ class Command(SagaCommand):
 
     def describe_failure(self, error: Error) -> str:
         """Return the advice to repeat the command."""
-        return f"The database failed: {first_line(error)}. Run it again: what is there already stays as it is."
+        return f"The database failed: {first_line(error)}. Run it again; existing rows are not changed."

@@ -1,6 +1,6 @@
 "use strict";
 
-// Starts Swagger on the document that the page names. A person who is logged in by a session needs the CSRF token, too.
+// Starts Swagger on the document that the page names. Users with a session need the CSRF token, too.
 (() => {
   const { schema, csrfHeader, csrfToken } = document.getElementById("swagger-ui").dataset;
 

@@ -12,7 +12,7 @@ from sagas.management.base import REFUSED, SagaCommand, first_line
 
 
 class Command(SagaCommand):
-    help = "Look up at the provider what became of a payment whose answers were lost, and store what it knows."
+    help = "Ask the provider for the outcome of a payment whose answers were lost, and store it."
     example = "manage.py payment_look_up 01980c5e-7f10-7cc3-98c4-dc0c0c07398f:authorize_payment"
     # The gateway's settings are checked by the project's checks, not by the engine's.
     requires_system_checks = "__all__"
@@ -37,7 +37,7 @@ class Command(SagaCommand):
 
     def describe_failure(self, error: Error) -> str:
         """Return a message that a repeat is harmless."""
-        return f"The database failed: {first_line(error)}. Run it again: to look up twice changes nothing more."
+        return f"The database failed: {first_line(error)}. Run it again; a second look-up changes nothing more."
 
 
 def _describe(payment: Payment) -> dict[str, Any]:

@@ -47,4 +47,4 @@ class Command(SagaCommand):
 
     def describe_failure(self, error: Error) -> str:
         """Return a message that a repeat is harmless."""
-        return f"The database failed: {first_line(error)}. Run it again: to clear twice changes nothing more."
+        return f"The database failed: {first_line(error)}. Run it again; a second run changes nothing more."

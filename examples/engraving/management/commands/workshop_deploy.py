@@ -9,8 +9,8 @@ from sagas.models import Saga
 
 class Command(SagaCommand):
     help = (
-        "Play a worker with tomorrow's code: go on with the engravings that are held because nobody has version 2 of\n"
-        "their definition. For the demo alone."
+        "Simulate a worker with tomorrow's code: continue the engravings held because no worker has version 2 of\n"
+        "their definition. For the demo only."
     )
     example = "manage.py workshop_deploy"
     prints_data = False
@@ -25,4 +25,4 @@ class Command(SagaCommand):
             advance.advance(saga_id, worker="tomorrow")
             self.stdout.write(f"{saga_id} is {Saga.objects.get(pk=saga_id).state}.")
         if not found:
-            self.stdout.write("No saga waits for version 2 of the engraving.")
+            self.stdout.write("No saga is waiting for version 2 of the engraving.")
