@@ -124,7 +124,7 @@ def void(*, key: str, provider_key: str) -> Payment:
         known = intents.find_operation(payment, kind=OperationKind.VOID, provider_key=provider_key)
         if payment.state == PaymentState.DECLINED or (known is not None and known.state != OperationState.OPEN):
             return payment
-        _require_state(payment, OperationKind.VOID, "Refund captured money instead.")
+        _require_state(payment, OperationKind.VOID, "Issue a refund for captured money.")
         operation = intents.begin(payment, kind=OperationKind.VOID, provider_key=provider_key, known=known)
     try:
         answer = _ask(operation, lambda gateway: gateway.void(key=provider_key, authorization=payment.authorization))
