@@ -10,13 +10,13 @@ from .testbed import open_testbed
 # ``make chaos`` has 5,000 checkouts and longer pauses between faults of one kind.
 SHORT = Plan(
     calm=20,
-    checkouts=400,
-    seconds=36,
+    checkouts=240,
+    seconds=20,
     per_second=6,
     worker_seconds=(1.0, 5.0),
-    broker_seconds=(4.0, 6.0),
-    database_seconds=(8.0, 10.0),
-    web_seconds=(10.0, 15.0),
+    broker_seconds=(3.0, 4.0),
+    database_seconds=(4.0, 6.0),
+    web_seconds=(6.0, 9.0),
 )
 EVERY_FAULT = {
     "worker killed", "worker's child killed", "web process killed", "broker flushed", "broker frozen", "broker killed",

@@ -160,8 +160,8 @@ def slice_of(points: tuple[str, ...], part: int = 0, parts: int = 1) -> range:
 def share_of(path: Path[Any], numbers: Sequence[int]) -> Sequence[int]:
     """Return these points of a path in full, and else a third of them: the same in every run, but in no rhythm.
 
-    The shop's paths repeat what the engine's own paths show point by point, so a third of them is enough between two
-    full runs.
+    The shop's paths, and the engine's own on four databases, repeat what the engine's own paths on one database show
+    point by point, so a third of them is enough between two full runs.
     """
     if IS_FULL:
         return numbers
