@@ -63,7 +63,7 @@ chaos: install-dev ## Break the running shop for most of an hour and print a rep
 
 # What is disturbed point by point, searched, or done without a rule.
 FAULT_TESTS = tests/crash_points tests/random_schedules tests/protocol_model $(wildcard tests/engine/test_*_without_rules.py) \
-	tests/chaos/test_removed_rules.py tests/commands/test_explore.py
+	tests/chaos/test_removed_rules.py tests/commands/test_explore.py tests/engine/test_explorer.py
 
 .PHONY: test-faults
 test-faults: install-dev ## Disturb every path at every point in every way, and search the models in full

@@ -158,12 +158,26 @@ def test_a_sound_definition_passes_every_trial() -> None:
 @pytest.mark.parametrize(
     ("mistake", "scenario", "found_by"),
     [
-        ("a compensation that needs the result", {"compensation": drop_what_the_result_names}, "answer lost for ever"),
-        ("an action that is not idempotent", {"action": hold_without_key}, "answer lost once"),
+        pytest.param(
+            "a compensation that needs the result",
+            {"compensation": drop_what_the_result_names},
+            "answer lost for ever",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            "an action that is not idempotent", {"action": hold_without_key}, "answer lost once", marks=pytest.mark.full
+        ),
         ("an external step declared local", {"action": hold_without_key, "external": False}, "dies after"),
         ("a compensation that fails on nothing to do", {"compensation": drop_and_complain}, "nothing to undo"),
-        ("a compensation that leaves the key open", {"compensation": drop_without_closing}, "late call, then dies"),
-        ("a compensation that does nothing", {"compensation": forget_to_drop}, "cancelled"),
+        pytest.param(
+            "a compensation that leaves the key open",
+            {"compensation": drop_without_closing},
+            "late call, then dies",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            "a compensation that does nothing", {"compensation": forget_to_drop}, "cancelled", marks=pytest.mark.full
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
