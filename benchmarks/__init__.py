@@ -1,1 +1,1 @@
-"""Databases of a size that years of work would leave; not part of the engine's wheel. Install with ``EXTRA_APPS``."""
+"""Generator of databases with years of sagas; not part of the engine's wheel. Install it with ``EXTRA_APPS``."""

@@ -31,7 +31,7 @@ PARKED = timedelta(days=3_650)
 SAGA = "{saga}"
 TABLES: tuple[type[models.Model], ...] = (Saga, SagaStep, SagaAttempt, SagaHistory, SagaKey)
 UNSIGNED = {"signature": "", "signature_count": 0}
-UNTOLD = {"hook_due_at": None, "hook_tries": 0}  # no hook is called for a generated saga
+UNHOOKED = {"hook_due_at": None, "hook_tries": 0}  # no hook is called for a generated saga
 # Texts with placeholders for the saga's own values.
 FILLED = {
     "sagas_saga": ("input", "cause", "effects_left"), "sagas_sagastep": ("last_error", "result"),
@@ -110,7 +110,7 @@ def generate(
     if mass.open_part > 1:
         raise BadRequest(f"At most {int(mass.sagas * NEWEST_PART)} of {mass.sagas} sagas can be open, not {mass.open}.")
     if not is_among_others and has_real_sagas(using):
-        raise RealSagas("This database holds sagas that saga_generate has not written; use an empty one for the test.")
+        raise RealSagas("This database holds sagas that saga_generate did not write; use an empty one for the test.")
     patterns = [pattern for pattern in draw_patterns(mass) if mass.open != 0 or not pattern.is_open]
     run = {
         "sagas": mass.sagas, "days": mass.days, "newest": NEWEST_PART, "ends_at": clock.read_now(using),
@@ -151,7 +151,7 @@ def draw_patterns(mass: Mass) -> list[Pattern]:
                 patterns.append(_read_pattern(live(definition, story), story, mass))
                 transaction.set_rollback(True, using=using)
     if not patterns:
-        raise SagaError("There is no saga definition with a step that does anything; nothing can be generated.")
+        raise SagaError("No saga definition has a step with an action; nothing can be generated.")
     return patterns
 
 
@@ -170,7 +170,7 @@ def _read_pattern(saga_id: UUID, story: Story, mass: Mass) -> Pattern:
                 value = (value + later - saga.created_at).total_seconds()
             values[column] = value
         # Like entries from before signing, copies have no signature: a copied one would match no other saga.
-        return values | {column: empty for column, empty in (UNSIGNED | UNTOLD).items() if column in values}
+        return values | {column: empty for column, empty in (UNSIGNED | UNHOOKED).items() if column in values}
 
     rows = {"saga_id": saga_id}
     steps = list(SagaStep.objects.using(using).filter(**rows).order_by("position"))

@@ -35,8 +35,8 @@ NUMBER = "{number}"
 """Placeholder in an error's text or a result for the saga's own number."""
 
 WORKER = "worker-1.example:4711"
-PERSON = Actor(name="ada", is_trusted=True)
-REASON = "The provider says that it will not come back."
+OPERATOR = Actor(name="ada", is_trusted=True)
+REASON = "The provider confirmed that it will not come back."
 ATTEMPT_SECONDS = 0.2
 MAX_MOVES = 200  # more than any story needs
 FEW = 2
@@ -183,7 +183,7 @@ def live(definition: type[SagaDefinition], story: Story) -> UUID:
     _go_on(saga.pk, story)
     if story.then is not None:
         clock.move(timedelta(minutes=2))
-        operations.perform_operation(story.then, saga.pk, actor=PERSON, reason=REASON)
+        operations.perform_operation(story.then, saga.pk, actor=OPERATOR, reason=REASON)
         if story.then is Operation.CANCEL:
             _go_on(saga.pk, Story(name=story.name, weight=0))
     if story.is_late and definition.deadline:

@@ -41,10 +41,10 @@ def text(given: str) -> str:
 
 
 def saga_id(given: str) -> str:
-    """Return a saga's id or the beginning of one."""
+    """Return a saga's id or a prefix of one."""
     if not is_id_prefix(given):
         raise ArgumentTypeError(
-            f"{given!r} is no saga id: give the UUID, or at least its first {MIN_PREFIX_CHARS} characters."
+            f"{given!r} is not a saga id: give the UUID or at least its first {MIN_PREFIX_CHARS} characters."
         )
     return given
 
@@ -54,11 +54,11 @@ def bulk_id(given: str) -> UUID:
     try:
         return UUID(given)
     except ValueError as error:
-        raise ArgumentTypeError(f"{given!r} is no id of a bulk; saga_bulk_show lists them.") from error
+        raise ArgumentTypeError(f"{given!r} is not a bulk id; saga_bulk_show lists them.") from error
 
 
 def saga_reference(given: str) -> str:
-    """Return a saga's id, the beginning of one, or a business key."""
+    """Return a saga's id, a prefix of one, or a business key."""
     if not text(given).strip():
         raise ArgumentTypeError("is empty; give a saga's id or a business key such as an order number.")
     return given
@@ -67,7 +67,7 @@ def saga_reference(given: str) -> str:
 def step_name(given: str) -> str:
     """Return the name of a step."""
     if not STEP_NAME.fullmatch(given):
-        raise ArgumentTypeError(f"{given!r} is no step name; saga_show lists the steps of a saga.")
+        raise ArgumentTypeError(f"{given!r} is not a step name; saga_show lists the steps of a saga.")
     return given
 
 
@@ -87,7 +87,7 @@ def queue_name(given: str) -> str:
     """Return a queue that a step uses, or the common queue."""
     known = sorted({get_settings().common_queue, *registry.queues()})
     if not QUEUE_NAME.fullmatch(given) or given not in known:
-        raise ArgumentTypeError(f"no step uses a queue {given!r}; there are: {', '.join(known)}.")
+        raise ArgumentTypeError(f"no step uses the queue {given!r}; known queues: {', '.join(known)}.")
     return given
 
 
@@ -95,7 +95,7 @@ def age(given: str) -> timedelta:
     """Return an age such as 30d, in minutes, hours, days or weeks."""
     found = AGE.fullmatch(given)
     if not found:
-        raise ArgumentTypeError(f"{given!r} is no age: write a whole number and m, h, d or w, such as 30d.")
+        raise ArgumentTypeError(f"{given!r} is not an age: give a whole number and m, h, d or w, such as 30d.")
     return int(found[1]) * AGE_UNITS[found[2]]
 
 
@@ -111,7 +111,7 @@ def interval_seconds(given: str) -> float:
     """Return an interval in seconds."""
     value = float(given) if DECIMAL.fullmatch(given) else 0.0
     if not 0 < value <= MAX_INTERVAL_SECONDS:
-        raise ArgumentTypeError(f"{given!r} is no interval: give seconds, more than 0, at most 3600.")
+        raise ArgumentTypeError(f"{given!r} is not an interval: give seconds, more than 0 and at most 3600.")
     return value
 
 
@@ -125,7 +125,7 @@ class WholeNumber:
         """Return the number."""
         value = int(given) if WHOLE.fullmatch(given) else -1
         if not self.lowest <= value <= self.highest:
-            raise ArgumentTypeError(f"{given!r} is no whole number from {self.lowest} to {self.highest}.")
+            raise ArgumentTypeError(f"{given!r} is not a whole number from {self.lowest} to {self.highest}.")
         return value
 
 
@@ -144,5 +144,5 @@ def archive_path(given: str) -> Path:
     """Return the path of an archive to be created."""
     path = Path(text(given))
     if not is_archive_name(path.name):
-        raise ArgumentTypeError(f"{given!r}: the name of an archive ends in {PLAIN} or {PACKED}.")
+        raise ArgumentTypeError(f"{given!r}: an archive's name must end in {PLAIN} or {PACKED}.")
     return path

@@ -76,7 +76,7 @@ class SagaCommand(BaseCommand):
         kwargs.update(formatter_class=HelpFormatter, allow_abbrev=False, epilog=f"Example:\n  {self.example}")
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         parser.__class__ = SafeParser  # Django names the class itself
-        parser.add_argument("--no-input", action="store_true", help="for scripts: never ask (no command asks anything)")
+        parser.add_argument("--no-input", action="store_true", help="never prompt, for scripts (no command prompts)")
         if self.prints_data:
             parser.add_argument("--json", action="store_true", help="print JSON instead of text")
         if self.prints_table:
@@ -109,7 +109,7 @@ class SagaCommand(BaseCommand):
 
     def describe_failure(self, error: Error) -> str:
         """Return the message for a database error."""
-        return f"The database failed: {first_line(error)}. saga_doctor tells what is wrong with it."
+        return f"The database failed: {first_line(error)}. Run saga_doctor to find the cause."
 
     def print_json(self, data: object) -> None:
         """Print data as JSON."""
@@ -148,16 +148,16 @@ class OperatorCommand(SagaCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the arguments of every operation."""
         add = parser.add_argument
-        add("id", metavar="ID", type=arguments.saga_id, help="the saga's id, or a unique beginning of 8 characters")
-        add("--reason", required=True, type=arguments.text, metavar="TEXT", help="why, 10 to 500 characters; kept")
+        add("id", metavar="ID", type=arguments.saga_id, help="the saga's id, or a unique prefix of 8+ characters")
+        add("--reason", required=True, type=arguments.text, metavar="TEXT", help="why, 10 to 500 characters; stored")
         add("--user", type=arguments.text, metavar="NAME", help="act as this account, with its permissions")
         add(
             "--revision",
             type=arguments.WholeNumber(1, MAX_REVISION),
             metavar="N",
-            help="refuse if the saga is not at this revision any more",
+            help="refuse unless the saga is at this revision",
         )
-        add("--dry-run", action="store_true", help="print the plan and change nothing")
+        add("--dry-run", action="store_true", help="print the preview and change nothing")
 
     def run(self, options: Mapping[str, Any]) -> None:
         """Perform the operation, or print its preview."""
@@ -191,7 +191,7 @@ class OperatorCommand(SagaCommand):
     def describe_failure(self, error: Error) -> str:
         """Return a message that it is unknown whether the operation was performed."""
         return (
-            f"The database failed: {first_line(error)}. Look with saga_show whether it was done before you repeat it."
+            f"The database failed: {first_line(error)}. Check with saga_show whether it was done before you repeat it."
         )
 
     def _print_plan(self, plan: preview.OperationPreview, options: Mapping[str, Any]) -> None:
@@ -202,7 +202,7 @@ class OperatorCommand(SagaCommand):
         revision = options["revision"]
         if revision is not None and revision != plan.revision:
             raise StaleRevision(
-                f"Saga {plan.saga_id} is at revision {plan.revision}, not {revision}; the action would be refused.",
+                f"Saga {plan.saga_id} is at revision {plan.revision}, not {revision}; the operation would be refused.",
                 expected=revision,
                 found=plan.revision,
             )

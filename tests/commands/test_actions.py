@@ -278,7 +278,7 @@ def test_a_dry_run_on_a_stale_revision_ends_with_1() -> None:
     done = run_command("saga_pause", saga.pk, *WHY, "--dry-run", "--revision", "7")
 
     assert done.code == 1
-    assert f"Saga {saga.pk} is at revision 1, not 7; the action would be refused." in done.err
+    assert f"Saga {saga.pk} is at revision 1, not 7; the operation would be refused." in done.err
 
 
 def test_a_dry_run_looks_at_the_permission() -> None:

@@ -140,7 +140,7 @@ def test_a_dry_run_says_what_is_still_to_be_typed(monkeypatch: pytest.MonkeyPatc
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == [
         f"pause of 2 sagas ({EVERYTHING}). Nothing was done.",
-        f'To do it, give --count 2 and --words "{EVERYTHING}" as well.',
+        f'To perform it, add --count 2 and --words "{EVERYTHING}".',
     ]
     assert not SagaBulk.objects.exists()
 
@@ -187,7 +187,7 @@ def test_stop_leaves_the_rest_undone() -> None:
     stopped = run_command("saga_bulk_stop", found.pk, "--reason", "Wrong ones.")
     again = run_command("saga_bulk_stop", found.pk, "--json")
 
-    assert (stopped.code, stopped.out) == (0, "Stopped.\n1 of 1 sagas had not begun.\n")
+    assert (stopped.code, stopped.out) == (0, "Stopped.\n1 of 1 sagas had not been started.\n")
     assert (again.code, again.json["is_repeat"]) == (0, True)
     assert (runner.run_due(), operations()) == (0, [])
 
@@ -197,4 +197,4 @@ def test_unknown_bulk_is_refused() -> None:
 
     for command in ("saga_bulk_show", "saga_bulk_stop"):
         assert run_command(command, unknown).code == 1
-    assert run_command("saga_bulk_show").out == "There is no bulk.\n"
+    assert run_command("saga_bulk_show").out == "No bulks found.\n"

@@ -83,8 +83,8 @@ def test_old_looks_are_counted_told_and_deleted_until_somebody_stops(settings: A
     assert access_log.delete_expired_accesses(should_stop=lambda: True) == 0
     done = run_command("saga_cleanup", "--older-than", "30d")
 
-    assert trial.out == "Would delete 0 sagas, 2 looks and 0 barrier rows.\n"
-    assert done.out == "Deleted 0 sagas, 2 looks and 0 barrier rows.\n"
+    assert trial.out == "Would delete 0 sagas, 2 access records and 0 barrier rows.\n"
+    assert done.out == "Deleted 0 sagas, 2 access records and 0 barrier rows.\n"
     assert SagaAccess.objects.count() == 1
 
 
@@ -149,7 +149,7 @@ def test_an_archive_that_is_there_is_refused_before_anything_is_deleted(
     done = run_command("saga_cleanup", "--older-than", "30d", "--archive", path, *dry_run)
 
     assert done.code == 1
-    assert f"{path} exists already" in done.err
+    assert f"{path} already exists" in done.err
     assert path.read_text() == "precious"
     assert Saga.objects.count() == 1
 
@@ -160,10 +160,10 @@ def test_an_archive_that_is_there_is_refused_before_anything_is_deleted(
         ("missing/sagas.ndjson", "cannot be written: No such file or directory."),
         ("file/sagas.ndjson", "cannot be written: Not a directory."),
         ("x" * 300 + ".ndjson", "cannot be written: File name too long."),
-        ("directory.ndjson", "exists already"),
-        ("pipe.ndjson", "exists already"),
-        ("dangling.ndjson", "exists already"),
-        ("full.ndjson", "exists already"),
+        ("directory.ndjson", "already exists"),
+        ("pipe.ndjson", "already exists"),
+        ("dangling.ndjson", "already exists"),
+        ("full.ndjson", "already exists"),
     ],
     ids=lambda value: value[:20],
 )
@@ -210,7 +210,7 @@ def test_a_disk_that_fills_up_ends_with_1_and_keeps_the_rows(tmp_path: Path, mon
 
     assert done.code == 1
     assert "No space left on device" in done.err
-    assert "What is not in it is not deleted." in done.err
+    assert "Sagas that are not in it are not deleted." in done.err
     assert Saga.objects.count() == 1
 
 
@@ -258,7 +258,7 @@ def test_a_signal_ends_it_after_the_batch_under_way(number: signal.Signals, monk
     done = run_command("saga_cleanup", "--older-than", "30d", "--batch-size", "1")
 
     assert done.code == 0
-    assert done.out == "Deleted 1 sagas and 0 barrier rows. Stopped as asked; the rest stays for the next run.\n"
+    assert done.out == "Deleted 1 sagas and 0 barrier rows. Stopped on request; the next run deletes the rest.\n"
     assert Saga.objects.count() == 2
     assert signal.getsignal(number) is before
 

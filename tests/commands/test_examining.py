@@ -30,7 +30,7 @@ class TestVersions:
         done = run_command("saga_check_versions")
 
         assert (done.code, done.err) == (0, "")
-        assert done.out == "The code has every definition that open sagas run on.\n"
+        assert done.out == "The code has the definition of every open saga.\n"
         assert run_command("saga_check_versions", "--json").json == []
 
     def test_a_version_that_is_gone_ends_with_1(self) -> None:
@@ -147,7 +147,7 @@ class TestDoctor:
         ]
         assert done.json[-1]["what"] == "does not answer: connection refused"
         assert done.json[-1]["todo"] != ""
-        assert "Needs mending: database." in done.err
+        assert "Failed: database." in done.err
 
     def test_a_database_without_time_outs_is_worth_a_warning(
         self, sweeper: SagaWorker, monkeypatch: pytest.MonkeyPatch

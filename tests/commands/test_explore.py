@@ -85,7 +85,7 @@ def test_a_mistake_ends_with_1_and_shows_it(sound: Scenario, monkeypatch: pytest
 
 
 def test_a_definition_without_a_scenario_ends_with_1() -> None:
-    with pytest.raises(CommandError, match="no scenario for 'trip'") as caught:
+    with pytest.raises(CommandError, match="No scenario for 'trip'") as caught:
         call("trip")
 
     assert caught.value.returncode == 1

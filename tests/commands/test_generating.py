@@ -119,7 +119,7 @@ def test_the_command_refuses_to_write_among_real_sagas_unless_told_so() -> None:
     refused = run_command("saga_generate", "--sagas", "5")
 
     assert refused.code == 1
-    assert "This database holds sagas that saga_generate has not written" in refused.err
+    assert "This database holds sagas that saga_generate did not write" in refused.err
     assert list(Saga.objects.values_list("pk", flat=True)) == [real.pk]
 
     assert run_command("saga_generate", "--sagas", "5", "--among-others", "--definition", "trip").code == 0

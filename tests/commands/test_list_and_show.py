@@ -182,7 +182,7 @@ def test_a_look_says_nothing_beside_what_was_asked(call: tuple[str, ...], caplog
 def test_an_empty_list_is_no_failure() -> None:
     done = run_command("saga_list", "--attention")
 
-    assert (done.code, done.out, done.err) == (0, "No saga fits.\n", "")
+    assert (done.code, done.out, done.err) == (0, "No matching sagas.\n", "")
     assert run_command("saga_list", "--json").json == []
 
 

@@ -236,7 +236,7 @@ def test_a_real_loop_finishes_the_step_under_way_and_takes_no_other(number: sign
 
     log = (tmp_path / "sweep.log").read_text()
     assert code == 0, log
-    assert "Stopped as asked." in log
+    assert "Stopped on request." in log
     assert "Traceback" not in log
     assert dict(SagaStep.objects.filter(saga=saga).values_list("name", "state")) == {
         "first": "succeeded",

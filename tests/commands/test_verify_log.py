@@ -52,7 +52,7 @@ def test_changed_entry_is_named() -> None:
 
     assert (text.code, data.code) == (1, 1)
     assert f"Entry {number} does not fit its signatu" in text.out
-    assert "1 sagas do not fit their signatures." in text.err
+    assert "1 sagas have entries that are not intact." in text.err
     assert data.json["sagas"] == 2
     found = [(finding["saga_id"], finding["number"], finding["flaw"]) for finding in data.json["findings"]]
     assert found == [(str(saga.pk), number, "changed")]

@@ -227,7 +227,7 @@ def test_a_malformed_id_ends_with_2(action: tuple[str, ...], given: str) -> None
     done = run_command(name, given, *rest, *WHY)
 
     assert done.code == 2
-    assert "is no saga id" in done.err
+    assert "is not a saga id" in done.err
     assert "first 8 characters" in done.err
 
 
@@ -261,7 +261,7 @@ def test_a_revision_is_a_whole_number(revision: str) -> None:
     done = run_command("saga_pause", ID, *WHY, f"--revision={revision}")
 
     assert done.code == 2
-    assert "is no whole number from 1" in done.err
+    assert "is not a whole number from 1" in done.err
 
 
 @pytest.mark.parametrize("given", WRONG_JSON, ids=range(len(WRONG_JSON)))
@@ -281,4 +281,4 @@ def test_a_result_belongs_to_success_only() -> None:
     )
 
     assert done.code == 2
-    assert "--as succeeded only" in done.err
+    assert "only allowed with --as succeeded" in done.err

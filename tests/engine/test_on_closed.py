@@ -203,7 +203,7 @@ def test_command_that_sweeps_calls_what_is_owed(
     assert listener.heard == []
     call_command("saga_sweep", "--run")
     assert len(listener.heard) == 1
-    assert "Looked at 1 due sagas" in capsys.readouterr().out
+    assert "Handled 1 due sagas" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

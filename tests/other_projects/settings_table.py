@@ -32,7 +32,7 @@ CONSOLE: Mapping[str, Any] = {
 PAGES: Mapping[str, Any] = {"open_every_page": [[], [], [], True]}
 UPKEEP: Mapping[str, Any] = {
     "tell_times": [0, 0, 0],
-    "sweep": "Looked at 0 due sagas in 1 sweeps.",
+    "sweep": "Handled 0 due sagas in 1 sweeps.",
     # No worker is there: this process alone sweeps.
     "doctor": ["workers", "queues"],
     "verify_log": [True, []],

@@ -31,7 +31,7 @@ def test_every_block_runs_without_a_broker_and_the_saga_is_completed(tutorial: T
     assert len(tutorial.outputs) == 7
     assert f'python manage.py shell -c "{BOOK}"' in tutorial.outputs
     assert "no issues" in last["python manage.py check --database default"]
-    assert "Looked at 1 due sagas" in last["python manage.py saga_sweep --run        # with --loop: forever"]
+    assert "Handled 1 due sagas" in last["python manage.py saga_sweep --run        # with --loop: forever"]
     assert "completed" in last["python manage.py saga_list"]
     assert "python manage.py test" in tutorial.outputs
     assert tutorial.list_states()[0] == "completed"

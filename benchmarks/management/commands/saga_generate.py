@@ -16,10 +16,10 @@ MAX_SAGAS, MAX_DAYS = 100_000_000, 3_650
 
 class Command(SagaCommand):
     help = (
-        "Fill an empty database with sagas as years of work would leave them, to see how console,\n"
-        "cleanup and queries do there: of every state, with steps, attempts, errors, history and keys.\n"
+        "Fill an empty database with years of sagas, to measure console, cleanup and queries on it:\n"
+        "sagas in every state, with steps, attempts, errors, history and keys.\n"
         "No step is run. Open sagas are due ten years ahead, so no worker picks them up.\n"
-        "Refuses a database that holds other sagas. Ctrl-C ends it in good order."
+        "Refuses a database that holds other sagas. Ctrl-C stops it cleanly."
     )
     example = "manage.py saga_generate --sagas 1000000\n  manage.py saga_generate --sagas 10000 --definition checkout"
 
@@ -33,23 +33,23 @@ class Command(SagaCommand):
             default=[],
             type=arguments.definition,
             metavar="NAME[@VERSION]",
-            help="only of this definition; may be repeated (default: all)",
+            help="only this definition; may be repeated (default: all)",
         )
         add(
             "--days",
             type=arguments.WholeNumber(1, MAX_DAYS),
             default=Mass.days,
             metavar="N",
-            help=f"over how many days until now they were started (default: {Mass.days})",
+            help=f"number of days before now in which they were started (default: {Mass.days})",
         )
         add(
             "--open",
             type=arguments.WholeNumber(0, MAX_SAGAS),
             metavar="N",
-            help="how many of them are open, about; at most one in twenty (default: one in 250)",
+            help="approximate number of open ones, at most one in twenty (default: one in 250)",
         )
-        add("--due", action="store_true", help="put nothing off: workers will run the steps of the open ones")
-        add("--among-others", action="store_true", help="also in a database that holds other sagas")
+        add("--due", action="store_true", help="leave open sagas due now: workers will run their steps")
+        add("--among-others", action="store_true", help="allow a database that holds other sagas")
 
     def run(self, options: Mapping[str, Any]) -> None:
         """Write the sagas, and print the numbers."""
@@ -65,24 +65,24 @@ class Command(SagaCommand):
                 mass,
                 is_among_others=options["among_others"],
                 should_stop=stop,
-                progress=self._tell_progress(options["verbosity"]),
+                progress=self._report_progress(options["verbosity"]),
             )
         if options["json"]:
             self.print_json(vars(written))
             return
-        stopped = " Stopped as asked." if written.is_stopped else ""
+        stopped = " Stopped on request." if written.is_stopped else ""
         self.stdout.write(
             f"Wrote {written.sagas} sagas with {written.steps} steps, {written.attempts} attempts and"
             f" {written.history} history rows.{stopped}"
         )
 
-    def _tell_progress(self, verbosity: int) -> Callable[[Written], None]:
-        told_at = time.monotonic()
+    def _report_progress(self, verbosity: int) -> Callable[[Written], None]:
+        reported_at = time.monotonic()
 
-        def tell(written: Written) -> None:
-            nonlocal told_at
-            if verbosity and time.monotonic() - told_at >= PROGRESS_SECONDS:
-                told_at = time.monotonic()
+        def show(written: Written) -> None:
+            nonlocal reported_at
+            if verbosity and time.monotonic() - reported_at >= PROGRESS_SECONDS:
+                reported_at = time.monotonic()
                 self.stderr.write(f"{written.sagas} sagas written so far.")
 
-        return tell
+        return show

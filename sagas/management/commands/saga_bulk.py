@@ -22,9 +22,9 @@ from ..filter_options import add_filter_options, has_filter, read_filter
 
 class Command(SagaCommand):
     help = (
-        "Do one action to many sagas: those named by --id, or the open ones that a filter finds now.\n"
-        "Workers act in the background, or saga_sweep --run; saga_bulk_show tells how far it is. More\n"
-        f"than {preconditions.CONFIRM_COUNT_ABOVE} sagas need --count; all of them need --everything and --words."
+        "Perform one operation on many sagas: those given by --id, or open ones that match a filter now.\n"
+        "Workers or saga_sweep --run perform it in the background; saga_bulk_show shows the progress.\n"
+        f"More than {preconditions.CONFIRM_COUNT_ABOVE} sagas need --count; every open saga, --everything and --words."
     )
     example = (
         'manage.py saga_bulk retry --display waiting_for_retry --definition checkout --reason "The provider is back"\n'
@@ -35,15 +35,15 @@ class Command(SagaCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the operation, the selection of sagas and the confirmation."""
         add = parser.add_argument
-        add("operation", choices=[operation.value for operation in BULK_OPERATIONS], help="the action")
+        add("operation", choices=[operation.value for operation in BULK_OPERATIONS], help="the operation")
         add("--id", action="append", default=[], type=arguments.saga_id, metavar="ID", help="this saga; repeatable")
         add_filter_options(parser)
-        add("--everything", action="store_true", help="every open saga; no filter beside it")
-        add("--reason", type=arguments.text, metavar="TEXT", help="why, 10 to 500 characters; kept")
-        add("--count", type=arguments.WholeNumber(0, MAX_REVISION), metavar="N", help="how many sagas you expect")
+        add("--everything", action="store_true", help="every open saga; not with a filter")
+        add("--reason", type=arguments.text, metavar="TEXT", help="why, 10 to 500 characters; stored")
+        add("--count", type=arguments.WholeNumber(0, MAX_REVISION), metavar="N", help="the number of sagas you expect")
         add("--words", type=arguments.text, default="", metavar="TEXT", help=f'"{EVERYTHING}", for --everything')
         add("--user", type=arguments.text, metavar="NAME", help="act as this account, with its permissions")
-        add("--dry-run", action="store_true", help="say how many sagas it would be, and change nothing")
+        add("--dry-run", action="store_true", help="print how many sagas it would affect, and change nothing")
 
     def run(self, options: Mapping[str, Any]) -> None:
         """Freeze the set and confirm it, in one transaction: a refusal leaves no rows.
@@ -55,7 +55,7 @@ class Command(SagaCommand):
             self._try(operation, actor, options)
             return
         if options["reason"] is None:
-            raise BadRequest("Say why: --reason, 10 to 500 characters.")
+            raise BadRequest("--reason is required: 10 to 500 characters.")
         check_words(options)
         with own_transaction(get_settings().database, joins=True):
             frozen = _freeze(operation, actor, options)
@@ -66,7 +66,7 @@ class Command(SagaCommand):
             self.print_json({"id": str(started.pk), "operation": started.operation, "total": started.total})
             return
         self.stdout.write(f"Started: {operation.value} of {started.total} sagas ({started.words}).")
-        self.stdout.write(f"manage.py saga_bulk_show {started.pk} tells how far it is.")
+        self.stdout.write(f"manage.py saga_bulk_show {started.pk} shows the progress.")
 
     def _try(self, operation: Operation, actor: Actor, options: Mapping[str, Any]) -> None:
         """Print the number of sagas, freeze the set, check the given confirmation, and roll back.
@@ -87,7 +87,7 @@ class Command(SagaCommand):
         if frozen.is_unfiltered and not options["words"]:
             needed.append(f'--words "{EVERYTHING}"')
         if needed and not options["json"]:
-            self.stdout.write(f"To do it, give {' and '.join(needed)} as well.")
+            self.stdout.write(f"To perform it, add {' and '.join(needed)}.")
 
     def _print_count(self, operation: Operation, options: Mapping[str, Any]) -> None:
         if options["id"]:
@@ -119,7 +119,7 @@ def _freeze(operation: Operation, actor: Actor, options: Mapping[str, Any]) -> S
 
 def _find_ids(options: Mapping[str, Any]) -> list[UUID]:
     if options["everything"] or has_filter(options):
-        raise BadRequest("Name sagas by --id, or a filter, or --everything; not several of them.")
+        raise BadRequest("Give only one of --id, a filter and --everything.")
     return [find_saga(text) for text in options["id"]]
 
 

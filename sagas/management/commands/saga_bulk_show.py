@@ -16,15 +16,15 @@ NAMED = 50  # limit of listed sagas that the bulk did not change; the console sh
 COLUMNS = (
     Column(title="BULK"),
     Column(title="STATE"),
-    Column(title="ACTION"),
+    Column(title="OPERATION"),
     Column(title="SAGAS"),
-    Column(title="SAGAS CHOSEN BY", least=16),
-    Column(title="WHO", least=12),
+    Column(title="SELECTED BY", least=16),
+    Column(title="OPERATOR", least=12),
 )
 
 
 class Command(SagaCommand):
-    help = "Show how far a bulk is, and to which sagas nothing was done and why; without an id, the newest bulks."
+    help = "Show a bulk's progress and which sagas it left unchanged, and why; without an id, list the newest bulks."
     example = "manage.py saga_bulk_show\n  manage.py saga_bulk_show 0198f3a2-5c1e-8000-8000-000000000000 --json"
     prints_table = True
 
@@ -50,7 +50,7 @@ class Command(SagaCommand):
             ]
             self.print_table(COLUMNS, rows, options)
         else:
-            self.stdout.write("There is no bulk.")
+            self.stdout.write("No bulks found.")
 
     def _show(self, found: SagaBulk, options: Mapping[str, Any]) -> None:
         spared = (
@@ -65,7 +65,7 @@ class Command(SagaCommand):
             return
         progress = selection.read_progress(found)
         self.stdout.write(f"{found.operation} of {found.total} sagas ({found.words}), by {found.actor}: {found.state}")
-        told = [f"{count} {name.replace('_', ' ')}" for name, count in progress.counts.items() if count]
-        self.stdout.write(f"  {progress.ended} have a result: {', '.join(told)}")
+        counts = [f"{count} {name.replace('_', ' ')}" for name, count in progress.counts.items() if count]
+        self.stdout.write(f"  {progress.ended} have a result: {', '.join(counts)}")
         for item in items:
             self.stdout.write(f"  {item.saga_id} {item.result}: {item.message}")

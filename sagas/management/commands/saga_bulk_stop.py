@@ -10,14 +10,14 @@ from ..base import SagaCommand
 
 
 class Command(SagaCommand):
-    help = "Stop a bulk: the saga that is being acted on is finished, what has not begun stays undone."
+    help = "Stop a bulk: the operation under way on a saga is finished; the remaining sagas stay unchanged."
     example = 'manage.py saga_bulk_stop 0198f3a2-5c1e-8000-8000-000000000000 --reason "Wrong provider"'
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the bulk's id and the user."""
         add = parser.add_argument
         add("id", type=arguments.bulk_id, metavar="ID", help="the bulk's id")
-        add("--reason", type=arguments.text, default="", metavar="TEXT", help="why, if there is time")
+        add("--reason", type=arguments.text, default="", metavar="TEXT", help="why (optional)")
         add("--user", type=arguments.text, metavar="NAME", help="act as this account, with its permissions")
 
     def run(self, options: Mapping[str, Any]) -> None:
@@ -28,5 +28,5 @@ class Command(SagaCommand):
         if options["json"]:
             self.print_json({"id": str(found.pk), "state": found.state, "is_repeat": not is_new, "counts": counts})
             return
-        self.stdout.write("Stopped." if is_new else f"It was {found.state} already.")
-        self.stdout.write(f"{counts[selection.NOT_BEGUN]} of {found.total} sagas had not begun.")
+        self.stdout.write("Stopped." if is_new else f"The bulk was already {found.state}.")
+        self.stdout.write(f"{counts[selection.NOT_BEGUN]} of {found.total} sagas had not been started.")

@@ -3,6 +3,6 @@ from ..base import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Ask a saga to turn back: at once, or as soon as it is known that the pivot did not happen."
-    example = 'manage.py saga_cancel 0198f3a2-5c1e --reason "The customer changed his mind"'
+    help = "Cancel a saga: compensate it at once, or as soon as it is known that the pivot did not happen."
+    example = 'manage.py saga_cancel 0198f3a2-5c1e --reason "The customer changed their mind"'
     operation = Operation.CANCEL

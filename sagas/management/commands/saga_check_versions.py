@@ -10,16 +10,16 @@ from ..base import REFUSED, SagaCommand
 COLUMNS = (
     Column(title="DEFINITION", least=24),
     Column(title="OPEN SAGAS"),
-    Column(title="OLDEST FROM"),
-    Column(title="WHAT IS WRONG"),
+    Column(title="OLDEST STARTED"),
+    Column(title="PROBLEM"),
 )
 MAX_NAMED = 10
 
 
 class Command(SagaCommand):
     help = (
-        "Look for open sagas whose definition version or digest the code no longer has; exit code 1 if there are any.\n"
-        "Run it with the new code before that replaces the old."
+        "Find open sagas whose definition version or digest the code no longer has; exit code 1 if there are any.\n"
+        "Run it with the new code before you deploy it."
     )
     example = "manage.py saga_check_versions && ./deploy"
     prints_table = True
@@ -38,8 +38,8 @@ class Command(SagaCommand):
             ]
             self.print_table(COLUMNS, rows, options)
         else:
-            self.stdout.write("The code has every definition that open sagas run on.")
+            self.stdout.write("The code has the definition of every open saga.")
         if found:
-            told = [version.describe() for version in found[:MAX_NAMED]]
-            told += [f"{len(found) - MAX_NAMED} more are listed above."] if len(found) > MAX_NAMED else []
-            raise CommandError(" ".join(told), returncode=REFUSED)
+            problems = [version.describe() for version in found[:MAX_NAMED]]
+            problems += [f"{len(found) - MAX_NAMED} more are listed above."] if len(found) > MAX_NAMED else []
+            raise CommandError(" ".join(problems), returncode=REFUSED)

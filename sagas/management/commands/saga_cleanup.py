@@ -23,10 +23,10 @@ MAX_NAMED = 10
 class Command(SagaCommand):
     help = (
         "Delete closed sagas with their steps, attempts, history and keys, and barrier rows older\n"
-        "than SAGAS['BARRIER_RETENTION'] in every database; never an open saga. Bulks that ended as\n"
-        "long ago go, too, but not before SAGAS['ACCESS_RETENTION'], and sets of sagas that were drawn\n"
-        "and never confirmed. In small transactions; Ctrl-C ends it in good order. Exit code 1 when\n"
-        "something could not be deleted."
+        "than SAGAS['BARRIER_RETENTION'] in every database; never an open saga. Also deletes bulks that\n"
+        "ended as long ago, but not before SAGAS['ACCESS_RETENTION'], and bulks that were never\n"
+        "confirmed. Works in small transactions; Ctrl-C stops it cleanly. Exit code 1 if anything\n"
+        "could not be deleted."
     )
     example = (
         "manage.py saga_cleanup --older-than 30d --dry-run\n"
@@ -41,7 +41,7 @@ class Command(SagaCommand):
             required=True,
             type=arguments.age,
             metavar="AGE",
-            help="how long ago a saga must have been closed: 30d, also m (minutes), h, w",
+            help="minimum time since the saga was closed: 30d, also m (minutes), h, w",
         )
         add(
             "--state",
@@ -50,7 +50,7 @@ class Command(SagaCommand):
             choices=sorted(state.value for state in CLOSED_STATES),
             help="only this state; may be repeated (default: completed and compensated)",
         )
-        add("--include-abandoned", action="store_true", help="abandoned sagas, too; their effects are forgotten")
+        add("--include-abandoned", action="store_true", help="also abandoned sagas and their lists of effects left")
         add(
             "--batch-size",
             type=arguments.WholeNumber(1, MAX_BATCH_SIZE),
@@ -62,7 +62,7 @@ class Command(SagaCommand):
             "--archive",
             type=arguments.archive_path,
             metavar="FILE",
-            help="keep each saga as a line of JSON in this new file (.ndjson or .ndjson.gz) before it is deleted",
+            help="first write each saga as a line of JSON to this new file (.ndjson or .ndjson.gz)",
         )
         add("--dry-run", action="store_true", help="count only")
 
@@ -82,20 +82,20 @@ class Command(SagaCommand):
                 batch_size=options["batch_size"],
                 archive=archive,
                 should_stop=stop,
-                progress=self._tell_progress(options["verbosity"]),
+                progress=self._report_progress(options["verbosity"]),
             )
         self._print(report, options)
 
-    def _tell_progress(self, verbosity: int) -> Any:
-        told_at = time.monotonic()
+    def _report_progress(self, verbosity: int) -> Any:
+        reported_at = time.monotonic()
 
-        def tell(report: Report) -> None:
-            nonlocal told_at
-            if verbosity and time.monotonic() - told_at >= PROGRESS_SECONDS:
-                told_at = time.monotonic()
+        def show(report: Report) -> None:
+            nonlocal reported_at
+            if verbosity and time.monotonic() - reported_at >= PROGRESS_SECONDS:
+                reported_at = time.monotonic()
                 self.stderr.write(f"{report.sagas} sagas and {report.barriers} barrier rows deleted so far.")
 
-        return tell
+        return show
 
     def _print(self, report: Report, options: Mapping[str, Any]) -> None:
         if options["json"]:
@@ -108,16 +108,16 @@ class Command(SagaCommand):
             )  # fmt: skip
         else:
             verb = "Would delete" if options["dry_run"] else "Deleted"
-            stopped = " Stopped as asked; the rest stays for the next run." if report.is_stopped else ""
+            stopped = " Stopped on request; the next run deletes the rest." if report.is_stopped else ""
             self.stdout.write(f"{verb} {_describe(report, is_trial=options['dry_run'])}.{stopped}")
         if not report.is_whole:
             raise CommandError(_describe_failures(report), returncode=REFUSED)
 
 
 def _describe(report: Report, *, is_trial: bool) -> str:
-    """Return the counts; bulks and accesses only if any. A trial does not check which barrier rows are still needed."""
+    """Return the counts that are not 0. A trial does not check which barrier rows are still needed."""
     parts = [f"{report.sagas} sagas"]
-    parts += [f"{count} {name}" for count, name in ((report.bulks, "bulks"), (report.accesses, "looks")) if count]
+    parts += [f"{n} {name}" for n, name in ((report.bulks, "bulks"), (report.accesses, "access records")) if n]
     at_most = "at most " if is_trial and report.barriers else ""
     return f"{', '.join(parts)} and {at_most}{report.barriers} barrier rows"
 
@@ -128,7 +128,7 @@ def _choose_states(options: Mapping[str, Any]) -> frozenset[SagaState]:
         return chosen | {SagaState.ABANDONED}
     if SagaState.ABANDONED in chosen:
         raise CommandError(
-            "--state abandoned needs --include-abandoned: the list of what those sagas left behind goes with them.",
+            "--state abandoned needs --include-abandoned: the lists of effects they left behind are deleted, too.",
             returncode=WRONG_CALL,
         )
     return chosen
@@ -145,13 +145,13 @@ def _open_archive(path: Path | None) -> Iterator[Archive | None]:
             yield archive
     except FileExistsError as error:
         raise CommandError(
-            f"{path} exists already; nothing was deleted. Name a new file for the archive.", returncode=REFUSED
+            f"{path} already exists; nothing was deleted. Give a new file name for the archive.", returncode=REFUSED
         ) from error
     except OSError as error:
         # The error's own text repeats the path in Python's notation.
         raise CommandError(
             f"The archive {path} cannot be written: {error.strerror or first_line(error)}."
-            " What is not in it is not deleted.",
+            " Sagas that are not in it are not deleted.",
             returncode=REFUSED,
         ) from error
 
@@ -164,4 +164,4 @@ def _describe_failures(report: Report) -> str:
         parts.append(f"These sagas could not be deleted (the log says why): {named}{more}.")
     if report.unreachable:
         parts.append(f"Barrier rows of these databases could not be cleaned up: {', '.join(report.unreachable)}.")
-    return " ".join([*parts, "Run it again once that is mended."])
+    return " ".join([*parts, "Fix the cause and run it again."])

@@ -4,8 +4,8 @@ from ..base import OperatorCommand
 
 class Command(OperatorCommand):
     help = (
-        "Turn a saga back: what it has done is compensated, in reverse order.\n"
-        "Not possible once the pivot is live, unknown or passed."
+        "Compensate a saga: what it has done is undone, in reverse order.\n"
+        "Not possible once the pivot is running, succeeded, or its outcome is unknown."
     )
     example = 'manage.py saga_compensate 0198f3a2-5c1e --reason "The customer was promised a refund" --dry-run'
     operation = Operation.COMPENSATE

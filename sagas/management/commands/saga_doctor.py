@@ -9,7 +9,7 @@ from ..base import REFUSED, SagaCommand
 
 class Command(SagaCommand):
     help = (
-        "Look at everything the engine depends on, one line each: ok, warn or fail, and what to do about it.\n"
+        "Check everything the engine depends on, one line each: ok, warn or fail, and what to do about it.\n"
         "Exit code 1 if anything fails."
     )
     example = "manage.py saga_doctor"
@@ -29,4 +29,4 @@ class Command(SagaCommand):
                 self.stdout.write(finding.as_line())
         failed = [finding.name for finding in found if finding.level is Level.FAIL]
         if failed:
-            raise CommandError(f"Needs mending: {', '.join(failed)}.", returncode=REFUSED)
+            raise CommandError(f"Failed: {', '.join(failed)}.", returncode=REFUSED)

@@ -19,16 +19,16 @@ from ..base import REFUSED, SagaCommand
 
 class Command(SagaCommand):
     help = (
-        "Explore a definition: refuse, crash, lose answers, repeat, come late and interfere at every step,\n"
-        "in both directions, and judge where each run ends. Runs the scenario of <app>/saga_scenarios.py on a\n"
-        "test database that is made for it and removed afterwards. Exit code 1: at least one run ended wrong."
+        "Run a definition under every single fault: refusals, crashes, lost, repeated and late answers, and\n"
+        "operators who interfere, at every step and in both directions; judge how each run ends. Uses the\n"
+        "scenario of <app>/saga_scenarios.py and a temporary test database. Exit code 1 if any run ended wrong."
     )
     example = "manage.py saga_explore checkout\n  manage.py saga_explore checkout --json > verdicts.json"
     prints_table = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the definition's name."""
-        parser.add_argument("definition", metavar="DEFINITION", help="its stored name")
+        parser.add_argument("definition", metavar="DEFINITION", help="the definition's stored name")
 
     def run(self, options: Mapping[str, Any]) -> None:
         """Explore and print the verdicts; on stderr a dot for each trial, F for a wrong one, - for one not possible."""
@@ -43,7 +43,7 @@ class Command(SagaCommand):
             self.print_text(render_exploration(exploration, width=self.find_width(options)))
         if exploration.wrong:
             raise CommandError(
-                f"{len(exploration.wrong)} of {len(exploration.verdicts)} ended wrong.", returncode=REFUSED
+                f"{len(exploration.wrong)} of {len(exploration.verdicts)} trials ended wrong.", returncode=REFUSED
             )
 
     def _show_progress(self, verdict: Verdict) -> None:

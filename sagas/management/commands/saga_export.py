@@ -13,8 +13,8 @@ FORMS = {"csv": write_csv, "ndjson": write_ndjson}
 
 class Command(SagaCommand):
     help = (
-        "Write sagas out, newest first, as CSV (a line each; no cell is a formula) or as NDJSON (a\n"
-        "document each). Inputs, results and the texts of errors only with --payloads."
+        "Export sagas, newest first, as CSV (one line each; no cell is a formula) or NDJSON (one\n"
+        "document each). Inputs, results and error texts only with --payloads."
     )
     example = (
         "manage.py saga_export --format csv --attention > tonight.csv\n"
@@ -26,8 +26,8 @@ class Command(SagaCommand):
         """Add the filter, the format and payloads."""
         add = parser.add_argument
         add_filter_options(parser, with_attention=True)
-        add("--format", choices=sorted(FORMS), default="csv", help="how it is written (default: csv)")
-        add("--payloads", action="store_true", help="with inputs, results and the texts of errors")
+        add("--format", choices=sorted(FORMS), default="csv", help="output format (default: csv)")
+        add("--payloads", action="store_true", help="include inputs, results and error texts")
 
     def run(self, options: Mapping[str, Any]) -> None:
         """Write the sagas, a page at a time."""

@@ -12,7 +12,7 @@ FORMATS = {"svg": draw_svg, "mermaid": draw_mermaid}
 
 class Command(SagaCommand):
     help = (
-        "Draw a saga definition: its steps in order, what runs side by side, the pivot, and what is\n"
+        "Draw a saga definition: its steps in order, which run in parallel, the pivot, and which are\n"
         "compensated or retried."
     )
     example = "manage.py saga_graph checkout > checkout.svg\n  manage.py saga_graph checkout@1 --format mermaid"
@@ -24,9 +24,9 @@ class Command(SagaCommand):
             "definition",
             metavar="DEFINITION",
             type=arguments.definition,
-            help="its stored name; the newest version, or NAME@VERSION",
+            help="stored name (its newest version), or NAME@VERSION",
         )
-        parser.add_argument("--format", choices=sorted(FORMATS), default="svg", help="what to print (default: svg)")
+        parser.add_argument("--format", choices=sorted(FORMATS), default="svg", help="output format (default: svg)")
 
     def run(self, options: Mapping[str, Any]) -> None:
         """Draw the definition."""

@@ -27,7 +27,7 @@ COLUMNS = (
 
 class Command(SagaCommand):
     help = (
-        "List sagas, newest first: as much of each as fits the terminal; --wide prints all of it, --json for programs."
+        "List sagas, newest first, cut to fit the terminal; --wide prints every column in full, --json is for programs."
     )
     example = (
         "manage.py saga_list --attention\n"
@@ -44,7 +44,7 @@ class Command(SagaCommand):
             type=arguments.WholeNumber(1, MAX_LIMIT),
             default=DEFAULT_LIMIT,
             metavar="N",
-            help=f"at most so many, up to {MAX_LIMIT} (default: {DEFAULT_LIMIT})",
+            help=f"maximum number of sagas, up to {MAX_LIMIT} (default: {DEFAULT_LIMIT})",
         )
 
     def run(self, options: Mapping[str, Any]) -> None:
@@ -58,7 +58,7 @@ class Command(SagaCommand):
             shared = Counter(pair for saga in found for pair in saga.keys.items())
             self.print_table(COLUMNS, [_describe(saga, shared) for saga in found], options)
         else:
-            self.stdout.write("No saga fits.")
+            self.stdout.write("No matching sagas.")
 
 
 def _describe(saga: ListedSaga, shared: Mapping[tuple[str, str], int]) -> tuple[str, ...]:

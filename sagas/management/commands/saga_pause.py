@@ -3,6 +3,6 @@ from ..base import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Hold a saga: what is being run finishes and is recorded, nothing follows until saga_resume."
+    help = "Pause a saga: steps under way finish and are recorded; nothing else runs until saga_resume."
     example = 'manage.py saga_pause 0198f3a2-5c1e --reason "The provider is being moved"'
     operation = Operation.PAUSE

@@ -16,8 +16,8 @@ ANSWERS = {
 
 class Command(OperatorCommand):
     help = (
-        "Say, with evidence, how a step really ended when the engine cannot know: it succeeded,\n"
-        "it was refused (did not happen), or its effect is undone."
+        "Record, with evidence, how a step really ended when the engine cannot know: it succeeded,\n"
+        "was refused (did not happen), or was compensated (its effect is undone)."
     )
     example = (
         "manage.py saga_resolve 0198f3a2-5c1e --step capture_payment --as succeeded \\\n"
@@ -28,7 +28,7 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the step, the answer, the evidence and the result."""
         super().add_arguments(parser)
-        add_step(parser, required=True, help_text="the step whose end is known now")
+        add_step(parser, required=True, help_text="the step whose outcome is now known")
         add = parser.add_argument
         add("--as", dest="answer", required=True, choices=sorted(ANSWERS), help="how it ended")
         add("--evidence", required=True, type=arguments.text, metavar="TEXT", help="how you know, 10 to 500 characters")
@@ -40,7 +40,7 @@ class Command(OperatorCommand):
         Raises: CommandError if a result is given for an answer other than succeeded.
         """
         if options["result"] is not None and options["answer"] != "succeeded":
-            raise CommandError("--result goes with --as succeeded only.", returncode=WRONG_CALL)
+            raise CommandError("--result is only allowed with --as succeeded.", returncode=WRONG_CALL)
         return ANSWERS[options["answer"]]
 
     def collect_arguments(self, options: Mapping[str, Any]) -> dict[str, Any]:

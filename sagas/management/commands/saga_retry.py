@@ -8,14 +8,14 @@ from ..base import OperatorCommand, add_step
 
 
 class Command(OperatorCommand):
-    help = "Try steps that wait, are held or have spent their budget again at once, with a fresh budget."
+    help = "Retry at once, with a fresh budget, steps that wait, are held or have used up their budget."
     example = 'manage.py saga_retry 0198f3a2-5c1e --step void_payment --reason "The provider works again"'
     operation = Operation.RETRY
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the step."""
         super().add_arguments(parser)
-        add_step(parser, required=False, help_text="only this step; otherwise all that wait or are held")
+        add_step(parser, required=False, help_text="only this step (default: all that wait or are held)")
 
     def collect_arguments(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the step."""

@@ -24,12 +24,12 @@ class Command(SagaCommand):
             "id",
             metavar="ID",
             type=arguments.saga_reference,
-            help="the saga's id, a unique beginning of 8 characters, or a business key such as an order number",
+            help="the saga's id, a unique prefix of 8+ characters, or a business key such as an order number",
         )
         parser.add_argument(
             "--all",
             action="store_true",
-            help=f"all attempts and history rows with their whole texts, not the newest {NEWEST} of each",
+            help=f"all attempts and history rows with full texts, not only the newest {NEWEST} of each",
         )
 
     def run(self, options: Mapping[str, Any]) -> None:
@@ -44,5 +44,5 @@ class Command(SagaCommand):
             return
         documents = write_documents([saga_id], pretty=True)
         if not documents:
-            raise SagaNotFound(f"Saga {saga_id} was deleted just now.")
+            raise SagaNotFound(f"Saga {saga_id} has just been deleted.")
         self.stdout.write_json(documents[0])

@@ -8,7 +8,7 @@ from ..base import OperatorCommand, add_result, add_step
 
 
 class Command(OperatorCommand):
-    help = "Let a saga go on without a step that has had no effect. Never the pivot."
+    help = "Skip a step that has had no effect, so that the saga can continue. Never the pivot."
     example = 'manage.py saga_skip 0198f3a2-5c1e --step book_shipment --reason "Collected in the shop"'
     operation = Operation.SKIP
 

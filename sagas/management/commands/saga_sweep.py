@@ -12,8 +12,8 @@ from ..sweeping import SweepReport, sweep
 
 class Command(SagaCommand):
     help = (
-        "Find due sagas for which no wake-up was sent, and wake them; with --run execute them here,\n"
-        "without any broker. Once, or with --loop until SIGTERM or Ctrl-C; the step under way is\n"
+        "Find due sagas without a wake-up, and wake them; with --run, execute them in this process,\n"
+        "without a broker. Runs once, or with --loop until SIGTERM or Ctrl-C; the step under way is\n"
         "finished and recorded first."
     )
     example = "manage.py saga_sweep --loop --run\n  manage.py saga_sweep --run --queue payments --queue sagas"
@@ -21,20 +21,20 @@ class Command(SagaCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the loop, its interval, execution and the queues."""
         add = parser.add_argument
-        add("--loop", action="store_true", help="go on for ever")
+        add("--loop", action="store_true", help="repeat until stopped")
         add(
             "--interval",
             type=arguments.interval_seconds,
             metavar="S",
             help="seconds between sweeps with --loop (default: SAGAS['SWEEP_INTERVAL'])",
         )
-        add("--run", action="store_true", help="execute what is due, until nothing is")
+        add("--run", action="store_true", help="execute due work until none is left")
         add(
             "--queue",
             action="append",
             type=arguments.queue_name,
             metavar="Q",
-            help="only what is due in this queue; may be repeated (default: all)",
+            help="only work that is due in this queue; may be repeated (default: all)",
         )
 
     def run(self, options: Mapping[str, Any]) -> None:
@@ -56,6 +56,6 @@ class Command(SagaCommand):
                 {"sweeps": report.sweeps, "found": report.found, "ran": options["run"], "is_stopped": report.is_stopped}
             )
             return
-        done = "Looked at" if options["run"] else "Woke"
-        stopped = " Stopped as asked." if report.is_stopped else ""
+        done = "Handled" if options["run"] else "Woke"
+        stopped = " Stopped on request." if report.is_stopped else ""
         self.stdout.write(f"{done} {report.found} due sagas in {report.sweeps} sweeps.{stopped}")

@@ -17,7 +17,7 @@ from ..stopping import stoppable
 COLUMNS = (
     Column(title="SAGA"),
     Column(title="FLAW"),
-    Column(title="WHAT IS WRONG", least=28),
+    Column(title="DETAIL", least=28),
     Column(title="ENTRY"),
 )
 MAX_LISTED = 1_000  # --json has all
@@ -25,9 +25,9 @@ MAX_LISTED = 1_000  # --json has all
 
 class Command(SagaCommand):
     help = (
-        "Verify that nobody changed, deleted or added what people did: numbers without gaps, and\n"
-        "the signatures made with SAGAS['SIGNING_KEYS']. Exit code 1 when something does not fit.\n"
-        "A saga that was deleted whole leaves nothing to verify."
+        "Verify that no operator's entry was changed, deleted or added: numbers without gaps, and\n"
+        "the signatures made with SAGAS['SIGNING_KEYS']. Exit code 1 if any entry is not intact.\n"
+        "A saga that was deleted entirely leaves nothing to verify."
     )
     example = (
         "manage.py saga_verify_log --since 7d\n"
@@ -45,15 +45,15 @@ class Command(SagaCommand):
             "--since",
             type=arguments.age,
             metavar="AGE",
-            help="only sagas whose rows say that they were started so lately: 7d,\nalso m, h, w",
+            help="only sagas started within this time, according to their rows: 7d,\nalso m, h, w",
         )
         add(
             "--signed-since",
             type=arguments.moment,
             metavar="TIME",
-            help="from when on every start and every entry of a person must have a signature, as\n"
+            help="time from which every start and every operator's entry must have a signature, in\n"
             "ISO 8601 with a zone (default: when the migration that signs every start was\n"
-            "applied; who owns the database can change that)",
+            "applied; the database's owner can change that)",
         )
 
     def run(self, options: Mapping[str, Any]) -> None:
@@ -83,12 +83,12 @@ class Command(SagaCommand):
                 rows = [(str(f.saga_id), f.flaw.value, f.text, str(f.number)) for f in listed]
                 self.print_table(COLUMNS, rows, options)
             if more := len(found.findings) - len(listed):
-                self.stdout.write(f"{more} more do not fit; --json lists all.")
+                self.stdout.write(f"{more} more findings; --json lists all.")
             self.stdout.write(f"Verified {found.entries} signed entries of {found.sagas} sagas.")
         if not found.is_sound:
-            raise CommandError(f"{len(found.findings)} sagas do not fit their signatures.", returncode=REFUSED)
+            raise CommandError(f"{len(found.findings)} sagas have entries that are not intact.", returncode=REFUSED)
         if not found.is_whole:
-            raise CommandError("Stopped as asked before everything was verified.", returncode=REFUSED)
+            raise CommandError("Stopped on request before everything was verified.", returncode=REFUSED)
 
 
 def _read_start(options: Mapping[str, Any]) -> datetime | None:
