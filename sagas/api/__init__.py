@@ -5,7 +5,7 @@ project includes it in its URLs::
 
     path("api/v1/", include("sagas.api.urls"))
 
-Who may do what is asked by the functions themselves; reading needs the permission to view sagas. Authentication,
-parsers, throttles (scope ``sagas``) and the answers to errors that are not the engine's are those of the project's
-REST framework settings.
+The called functions check permissions themselves; reading needs the permission to view sagas. Authentication, parsers,
+throttles (scope ``sagas``) and the responses to errors outside the engine are those of the project's REST framework
+settings.
 """

@@ -1,4 +1,4 @@
-"""A saga as JSON with what an account may do to it, and the cursor of a list."""
+"""JSON of a saga with the operations that an account may perform, and the cursor of a list."""
 
 import base64
 import binascii
@@ -15,12 +15,12 @@ from ..operators.presentation.sentences import show_error
 from ..operators.queries.keyset import read_place, write_place
 from ..operators.queries.listing import describe_sagas
 
-# A retry may be meant for one step, or for all that wait.
+# A retry is for one step, or for all that wait.
 STEP_ACTIONS = preconditions.STEP_OPERATIONS | {Operation.RETRY}
 
 
 def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, Any]:
-    """Return a saga with its steps, and what may be done to it; no lock is taken, looking must not hold up work.
+    """Return a saga with its steps, and the possible operations. Takes no lock, so that reading does not delay workers.
 
     Raises: SagaNotFound.
     """
@@ -55,7 +55,7 @@ def write_cursor(at: datetime, saga_id: UUID) -> str:
 
 
 def read_cursor(text: str) -> tuple[datetime, UUID] | None:
-    """Return the place that a text means, or None when it was not made here."""
+    """Return the place that a cursor encodes, or None if ``write_cursor`` did not make it."""
     try:
         raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)).decode()
     except (ValueError, binascii.Error):
@@ -65,7 +65,7 @@ def read_cursor(text: str) -> tuple[datetime, UUID] | None:
 
 
 def _list_possible(snapshot: SagaSnapshot, actor: Actor) -> dict[Operation, dict[str, str]]:
-    """Return for each action on a step that an account may do, why it is not possible on which step now."""
+    """Return why each step operation that an account may perform is refused now, by operation and step."""
     return {
         operation: preview.list_allowed_steps(snapshot, operation)
         for operation in Operation

@@ -1,4 +1,4 @@
-"""Fields that take exactly what the schema says: no numbers as text, no text as numbers, no unknown member."""
+"""Fields that accept exactly what the schema says: no numbers as text, no text as numbers, no unknown member."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -43,12 +43,12 @@ class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]  # not
     def to_internal_value(self, data: Any) -> Any:
         """Return the known members.
 
-        Raises: ValidationError for unknown members and whatever is wrong with the known ones, together.
+        Raises: ValidationError with the errors of unknown and known members together.
         """
         if not isinstance(data, Mapping):
             return super().to_internal_value(data)
         errors: dict[Any, Any] = {
-            name: [ErrorDetail("There is no such member, or it is not yours to set.", code="unknown_member")]
+            name: [ErrorDetail("This member is unknown or cannot be set.", code="unknown_member")]
             for name in data
             if name not in self.fields
         }

@@ -1,4 +1,4 @@
-"""Strict JSON: what another reader might read differently, or PostgreSQL cannot store, is refused.
+"""Strict JSON: refuse what another parser might read differently or PostgreSQL cannot store.
 
 Source: RFC 8259; RFC 7493 (I-JSON: no duplicate names, no lone surrogates, whole numbers below 2^53).
 """
@@ -31,7 +31,7 @@ class _Unreadable:
     detail: str
 
 
-_TOO_LARGE = _Unreadable("number_too_large", "Numbers are whole, and between -(2^53 - 1) and 2^53 - 1.")
+_TOO_LARGE = _Unreadable("number_too_large", "The number is not between -(2^53 - 1) and 2^53 - 1.")
 
 
 class _RepeatedMembers(dict[str, Any]):
@@ -59,7 +59,7 @@ class StrictJSONParser(BaseParser):
             raise RequestRefused(Problem(status=413, code="body-too-large", detail=detail))
         value = _parse_json(raw, self.max_depth)
         if errors := list(islice(_iterate_errors(value, self.max_depth), MAX_ERRORS)):
-            detail = "The body holds values that are not accepted; see errors."
+            detail = "The body contains values that are not accepted; see errors."
             raise RequestRefused(Problem(status=422, code="invalid-input", detail=detail, errors=errors))
         return value
 
@@ -80,7 +80,7 @@ def _parse_json(raw: bytes, max_depth: int) -> Any:
 
 
 def _discard(stream: IO[bytes]) -> None:
-    """Take the rest in, within reason: a client that is cut off while it sends does not read why."""
+    """Read the rest, up to a limit: a client that is cut off while it sends does not read the response."""
     for _ in range(MAX_DISCARDED_BYTES // DISCARDED_AT_ONCE):
         if not stream.read(DISCARDED_AT_ONCE):
             return
@@ -112,7 +112,7 @@ def _read_fraction(text: str) -> float | _Unreadable:
 
 
 def _refuse_constant(text: str) -> Any:
-    raise _refuse_malformed(f"The body is not JSON: {text} is no JSON number.")
+    raise _refuse_malformed(f"The body is not JSON: {text} is not a JSON number.")
 
 
 def _iterate_errors(root: Any, max_depth: int) -> Iterator[InputError]:
@@ -128,7 +128,7 @@ def _iterate_errors(root: Any, max_depth: int) -> Iterator[InputError]:
             yield _describe_text(pointer)
         elif isinstance(value, dict):
             if isinstance(value, _RepeatedMembers):
-                yield InputError(pointer=pointer, code="repeated_member", detail="A name comes twice in this object.")
+                yield InputError(pointer=pointer, code="repeated_member", detail="This object contains a name twice.")
             if any(UNSTORABLE.search(name) for name in value):
                 yield _describe_text(pointer)
             else:
@@ -139,5 +139,5 @@ def _iterate_errors(root: Any, max_depth: int) -> Iterator[InputError]:
 
 def _describe_text(pointer: str) -> InputError:
     return InputError(
-        pointer=pointer, code="text_not_accepted", detail="Text may hold neither NUL nor half a surrogate pair."
+        pointer=pointer, code="text_not_accepted", detail="Text must not contain NUL or half a surrogate pair."
     )

@@ -17,14 +17,14 @@ MAX_ERRORS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class InputError:
-    """What is wrong with one member of a body."""
+    """Error of one member of a body."""
 
     pointer: str
     """Where: a JSON pointer (RFC 6901), empty for the whole body."""
     code: str
     """A stable name."""
     detail: str
-    """For a person."""
+    """A text for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +36,9 @@ class Problem:
     code: str
     """The stable name of the kind of problem; its ``type`` is ``urn:problem:<code>``."""
     detail: str
-    """What happened and what to do, for a person."""
+    """What happened and what to do, as a text for people."""
     errors: Sequence[InputError] = ()
-    """What is wrong with the body, each with a JSON pointer."""
+    """Errors of the body, each with a JSON pointer."""
     members: Mapping[str, Any] = field(default_factory=dict)
     """Further members of the document."""
     headers: Mapping[str, str] = field(default_factory=dict)

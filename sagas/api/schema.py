@@ -1,4 +1,4 @@
-"""What the operations share in the OpenAPI document."""
+"""Shared parts of the operations in the OpenAPI document."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,35 +16,35 @@ DESCRIPTIONS = {
     400: "The request is malformed, or a parameter is not accepted.",
     401: "No credentials, or wrong ones.",
     403: "This account may not do this.",
-    404: "There is nothing at this address.",
-    405: "The method is not known here.",
-    406: "No other media type than JSON is spoken.",
-    409: "Not now: refused with the facts, or the saga moved since (`stale-revision`).",
+    404: "Nothing was found at this address.",
+    405: "The method is not allowed here.",
+    406: "The response is only available as JSON.",
+    409: "Refused in this state, or the saga has changed (`stale-revision`).",
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "The body is not accepted; nothing was done.",
-    429: "Too many requests; `Retry-After` tells when to come again.",
-    500: "A mistake of the server.",
-    503: "The database is away; look whether it was done before you repeat it.",
+    429: "Too many requests; `Retry-After` says when to retry.",
+    500: "Internal server error.",
+    503: "The database is unavailable; check whether the request took effect before you repeat it.",
 }
 ACTION_NAMES = list(OPERATIONS_BY_CODE)
 
 FILTERS = [
     OpenApiParameter(name, dict(criterion.schema), description=criterion.help) for name, criterion in CRITERIA.items()
 ]
-CURSOR = OpenApiParameter("cursor", str, description="From `next` of another page.")
+CURSOR = OpenApiParameter("cursor", str, description="The cursor in `next` of another page.")
 SIZE = OpenApiParameter("page_size", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE})
 AFTER = OpenApiParameter("after", {"type": "integer", "minimum": 0, "maximum": MAX_NUMBER}, description="A position.")
 ACTION = OpenApiParameter("action", {"type": "string", "enum": ACTION_NAMES}, OpenApiParameter.PATH)
 STEP = OpenApiParameter(
-    "step", {"type": "string", "minLength": 1, "maxLength": 60}, description="The step that is meant."
+    "step", {"type": "string", "minLength": 1, "maxLength": 60}, description="The name of the step."
 )
 IF_NONE_MATCH = OpenApiParameter(
-    "If-None-Match", str, OpenApiParameter.HEADER, description="An `ETag` seen before: 304 if nothing has changed."
+    "If-None-Match", str, OpenApiParameter.HEADER, description="An earlier `ETag`: 304 if nothing has changed."
 )
-ETAG = OpenApiParameter("ETag", str, OpenApiParameter.HEADER, response=[200], description="Changes with the answer.")
-LOCATION = OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[201], description="The bulk.")
-NOT_MODIFIED = OpenApiResponse(response=None, description="As it was.")
+ETAG = OpenApiParameter("ETag", str, OpenApiParameter.HEADER, response=[200], description="Changes with the response.")
+LOCATION = OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[201], description="Path of the bulk.")
+NOT_MODIFIED = OpenApiResponse(response=None, description="Nothing has changed.")
 
 
 def list_problems(

@@ -16,7 +16,7 @@ MAX_NUMBER = 2_147_483_647  # of a PostgreSQL integer
 
 
 class SagaActionSerializer(StrictSerializer):
-    """A request for an action. `revision` is that of the saga's state on which it was decided."""
+    """A request for an operation. `revision` is the revision of the saga on which the decision is based."""
 
     reason = TextField(min_length=MIN_REASON_CHARS, max_length=MAX_REASON_CHARS)
     revision = WholeNumberField(min_value=1, max_value=MAX_NUMBER)
@@ -45,7 +45,7 @@ class SagaBulkDrawSerializer(StrictSerializer):
 
 
 class SagaBulkStartSerializer(StrictSerializer):
-    """A confirmation of a set: `count` for more than 100 sagas, `words` when there is no filter."""
+    """A confirmation of a set: `count` for more than 100 sagas, `words` for a set without a filter."""
 
     reason = TextField(min_length=MIN_REASON_CHARS, max_length=MAX_REASON_CHARS)
     count = WholeNumberField(min_value=0, max_value=MAX_NUMBER, required=False)
@@ -69,7 +69,7 @@ class SagaSummarySerializer(serializers.Serializer):  # type: ignore[type-arg]
     step = serializers.CharField(allow_blank=True)
     step_state = serializers.CharField(allow_blank=True)
     attempts = serializers.IntegerField()
-    last_error = serializers.CharField(allow_blank=True, help_text="Its class alone without the payload permission.")
+    last_error = serializers.CharField(allow_blank=True, help_text="Only its class without the payload permission.")
     revision = serializers.IntegerField()
     created_at = serializers.DateTimeField()
     due_at = serializers.DateTimeField(allow_null=True)
@@ -91,7 +91,7 @@ class SagaStepDocumentSerializer(serializers.Serializer):  # type: ignore[type-a
     last_error = serializers.CharField(allow_blank=True)
     actions = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Those that this account may do to it now: retry, skip, the marks.",
+        help_text="What this account may do to it now: retry, skip or a mark.",
     )
 
 
@@ -103,11 +103,11 @@ class SagaActionStateSerializer(serializers.Serializer):  # type: ignore[type-ar
 
 class SagaDocumentSerializer(SagaSummarySerializer):
     steps = SagaStepDocumentSerializer(many=True)
-    actions = SagaActionStateSerializer(many=True, help_text="Those on the whole saga, for this account.")
+    actions = SagaActionStateSerializer(many=True, help_text="Operations on the whole saga, for this account.")
 
 
 class SagaPageSerializer(serializers.Serializer):  # type: ignore[type-arg]
-    next = serializers.CharField(allow_null=True, help_text="Where the list goes on.")
+    next = serializers.CharField(allow_null=True, help_text="Path of the next page; null on the last.")
     results = SagaSummarySerializer(many=True)
 
 
@@ -157,7 +157,7 @@ class SagaBulkDocumentSerializer(SagaBulkSummarySerializer):
 
 
 class SagaBulkPageSerializer(serializers.Serializer):  # type: ignore[type-arg]
-    next = serializers.CharField(allow_null=True, help_text="Where the list goes on.")
+    next = serializers.CharField(allow_null=True, help_text="Path of the next page; null on the last.")
     results = SagaBulkSummarySerializer(many=True)
 
 
@@ -171,7 +171,7 @@ class SagaBulkItemSerializer(serializers.Serializer):  # type: ignore[type-arg]
 
 
 class SagaBulkItemPageSerializer(serializers.Serializer):  # type: ignore[type-arg]
-    next = serializers.CharField(allow_null=True, help_text="Where the list goes on.")
+    next = serializers.CharField(allow_null=True, help_text="Path of the next page; null on the last.")
     results = SagaBulkItemSerializer(many=True)
 
 
@@ -184,7 +184,7 @@ class SagaInputErrorSerializer(serializers.Serializer):  # type: ignore[type-arg
 class SagaProblemSerializer(serializers.Serializer):  # type: ignore[type-arg]
     """A problem document (RFC 9457)."""
 
-    type = serializers.CharField(help_text="`urn:problem:` and the code.")
+    type = serializers.CharField(help_text="`urn:problem:` followed by the code.")
     title = serializers.CharField()
     status = serializers.IntegerField()
     code = serializers.CharField(help_text="A stable name of the kind of problem.")

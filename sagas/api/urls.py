@@ -1,4 +1,4 @@
-"""Addresses below ``sagas/``. Include them where the project's API is."""
+"""Addresses below ``sagas/``. Include them in the project's API."""
 
 from django.urls import path
 

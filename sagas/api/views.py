@@ -1,4 +1,4 @@
-"""The operators' views: each parses strictly, calls one function, and answers."""
+"""The operators' views: each parses strictly, calls one function, and responds."""
 
 from collections.abc import Callable
 from typing import Any
@@ -47,7 +47,7 @@ from .serializers import (
 
 VIEW_SAGA, VIEW_BULK, VIEW_PAYLOAD = "view_saga", "view_sagabulk", "view_payload"
 PLACES = frozenset({"cursor", "page_size"})  # where in a list, and how much of it
-# Who may see it is asked anew each time: no cache keeps it without asking.
+# Permissions are checked for every request: a cache must revalidate.
 PRIVATE = {"Cache-Control": "private, no-cache"}
 
 
@@ -73,7 +73,7 @@ class OperatorView(APIView):
         """Check credentials, throttles, the view permission and the names of the parameters."""
         super().initial(request, *args, **kwargs)
         if not hasattr(self, str(request.method).lower()):
-            return  # what is no method of this address is answered so, whatever else is wrong with it
+            return  # the response is 405, whatever else is wrong with the request
         self.actor = Actor.of_user(request.user)
         if not request.user.is_active:
             raise PermissionRefused("The account is not active.")
@@ -81,9 +81,9 @@ class OperatorView(APIView):
         known = self.parameters if request.method in ("GET", "HEAD") else frozenset()
         for name in request.query_params:
             if name not in known:
-                raise ParseError(f"There is no parameter {name[:40]!r} here.")
+                raise ParseError(f"Unknown parameter {name[:40]!r}.")
             if len(request.query_params.getlist(name)) != 1:
-                raise ParseError(f"{name} comes several times; which one is meant?")
+                raise ParseError(f"{name} must not be given more than once.")
 
     @property
     def may_see(self) -> bool:
@@ -128,7 +128,7 @@ class SagaView(OperatorView):
         responses={200: SagaDocumentSerializer, 304: schema.NOT_MODIFIED, **schema.list_problems()},
     )
     def get(self, request: Request, saga_id: UUID) -> Response:
-        """Show a saga, its steps, and what this account may do to it."""
+        """Show a saga, its steps, and the operations that this account may perform on it."""
         may_see = self.may_see and access_log.log_access(self.actor.name, access_log.What.API, saga_id=saga_id)
         document = documents.describe_whole(saga_id, actor=self.actor, may_see=may_see)
         tag = make_entity_tag(document)
@@ -139,7 +139,7 @@ class SagaView(OperatorView):
 
 
 class SagaActionView(OperatorView):
-    """Actions of operators, planned or done."""
+    """Operations, previewed or performed."""
 
     parameters = frozenset({"step"})
 
@@ -149,10 +149,10 @@ class SagaActionView(OperatorView):
         responses={200: SagaPreviewSerializer, **schema.list_problems(422)},
     )
     def get(self, request: Request, saga_id: UUID, action: str) -> Response:
-        """Show what an action would do now; nothing is done."""
+        """Preview an operation: show what it would do now, and change nothing."""
         step = request.query_params.get("step")
         if step is not None and (not 1 <= len(step) <= 60 or "\x00" in step):
-            raise ParseError("A step's name has 1 to 60 characters.")
+            raise ParseError("step must have 1 to 60 characters, and no NUL.")
         plan = preview.preview_operation(find_operation(action), saga_id, step=step, actor=self.actor)
         document = plan.as_dict()
         known = SagaPreviewSerializer().fields
@@ -165,7 +165,7 @@ class SagaActionView(OperatorView):
         responses={200: SagaOperationResultSerializer, **schema.POSTED},
     )
     def post(self, request: Request, saga_id: UUID, action: str) -> Response:
-        """Do an action, once. `step` for skip, the marks, and a retry of one step; `evidence` for the marks."""
+        """Perform an operation, once. `step` for skip, marks, and a retry of one step; `evidence` for marks."""
         operation = find_operation(action)
         arguments = _read_body(SagaActionSerializer, request)
         _require_arguments(operation, arguments)
@@ -185,7 +185,7 @@ class SagaBulkListView(OperatorView):
         responses={200: SagaBulkPageSerializer, **schema.list_problems()},
     )
     def get(self, request: Request) -> Response:
-        """List bulks, those frozen last first; also sets that nobody has confirmed."""
+        """List bulks, including unconfirmed sets, the most recently frozen first."""
         size = _read_number(request, "page_size", lowest=1, highest=schema.MAX_PAGE_SIZE, default=schema.PAGE_SIZE)
         rows = SagaBulk.objects.using(get_settings().database).order_by("-frozen_at", "-pk")
         page, following = _read_page(request, rows, "frozen_at", size)
@@ -199,7 +199,7 @@ class SagaBulkListView(OperatorView):
         responses={201: SagaBulkDocumentSerializer, **schema.POSTED},
     )
     def post(self, request: Request) -> Response:
-        """Freeze a set of sagas for one action. Nothing is done before it is started."""
+        """Freeze a set of sagas for one operation. Nothing is done before the set is confirmed."""
         body = _read_body(SagaBulkDrawSerializer, request)
         frozen = _freeze(Operation(body["operation"]), body, self.actor)
         url = reverse("sagas-api:bulk", args=[frozen.pk])
@@ -213,7 +213,7 @@ class SagaBulkView(OperatorView):
 
     @extend_schema(operation_id="get_saga_bulk", responses={200: SagaBulkDocumentSerializer, **schema.list_problems()})
     def get(self, request: Request, bulk_id: UUID) -> Response:
-        """Show how far a bulk is."""
+        """Show a bulk and its progress."""
         return Response(bulk_documents.describe_bulk(selection.find_bulk(bulk_id)), headers=PRIVATE)
 
 
@@ -252,7 +252,7 @@ class SagaBulkStartView(OperatorView):
         responses={200: SagaBulkDocumentSerializer, **schema.POSTED},
     )
     def post(self, request: Request, bulk_id: UUID) -> Response:
-        """Confirm a set; workers act on it from now on. A repeat changes nothing."""
+        """Confirm a set and start the bulk; workers perform it. A repeat changes nothing."""
         body = _read_body(SagaBulkStartSerializer, request)
         found, _ = selection.start_bulk(bulk_id, actor=self.actor, **body)
         return Response(bulk_documents.describe_bulk(found), headers=PRIVATE)
@@ -269,19 +269,19 @@ class SagaBulkStopView(OperatorView):
         responses={200: SagaBulkDocumentSerializer, **schema.POSTED},
     )
     def post(self, request: Request, bulk_id: UUID) -> Response:
-        """Stop a bulk: what has not begun stays undone. A repeat changes nothing."""
+        """Stop a bulk: the remaining sagas stay unchanged. A repeat changes nothing."""
         body = _read_body(SagaBulkStopSerializer, request)
         found, _ = selection.stop_bulk(bulk_id, actor=self.actor, **body)
         return Response(bulk_documents.describe_bulk(found), headers=PRIVATE)
 
 
 def find_operation(action: str) -> Operation:
-    """Return the action of an address.
+    """Return the operation of an address.
 
     Raises: NotFound.
     """
     if action not in OPERATIONS_BY_CODE:
-        raise NotFound(f"There is no action {action[:40]!r}.")
+        raise NotFound(f"Unknown operation {action[:40]!r}.")
     return OPERATIONS_BY_CODE[action]
 
 
@@ -292,16 +292,16 @@ def _read_body(kind: Any, request: Request) -> dict[str, Any]:
 
 
 def _require_arguments(operation: Operation, arguments: dict[str, Any]) -> None:
-    """Check that each argument means something for this action: what would be left out is an error.
+    """Check that the operation uses every given argument and has those it needs.
 
     Raises: BadRequest.
     """
     takes = {"reason", "revision", *_OPTIONAL.get(operation, ())}
     if extra := sorted(set(arguments) - takes):
-        raise BadRequest(f"{operation.value} takes no {extra[0]}.")
+        raise BadRequest(f"{operation.value} does not accept {extra[0]}.")
     missing = {"step", "evidence"} & set(_OPTIONAL.get(operation, ())) - set(arguments)
     if missing and operation is not Operation.RETRY:
-        raise BadRequest(f"{operation.value} needs a {min(missing, key=('step', 'evidence').index)}.")
+        raise BadRequest(f"{operation.value} requires {min(missing, key=('step', 'evidence').index)}.")
 
 
 _OPTIONAL: dict[Operation, tuple[str, ...]] = {
@@ -316,7 +316,7 @@ _OPTIONAL: dict[Operation, tuple[str, ...]] = {
 def _freeze(operation: Operation, body: dict[str, Any], actor: Actor) -> SagaBulk:
     ways = [name for name in ("sagas", "filter", "everything") if name in body]
     if len(ways) != 1:
-        raise BadRequest("Name exactly one of sagas, filter and everything.")
+        raise BadRequest("Give exactly one of sagas, filter and everything.")
     if "sagas" in body:
         return selection.freeze_selected(operation, body["sagas"], actor=actor)
     wanted = parse_filter(body["filter"]) if "filter" in body else SagaFilter()
@@ -338,7 +338,7 @@ def _read_page(request: Request, rows: Any, field: str, size: int) -> tuple[list
     if "cursor" in request.query_params:
         place = documents.read_cursor(request.query_params["cursor"])
         if place is None:
-            raise ParseError("The cursor is not one of ours; start again without it.")
+            raise ParseError("The cursor is invalid; start again without it.")
         rows = rows.filter(is_below(field, *place))
     page = list(rows[: size + 1])
     if len(page) <= size:
@@ -354,5 +354,5 @@ def _read_number(request: Request, name: str, *, lowest: int, highest: int, defa
     if text is None:
         return default
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and lowest <= int(text) <= highest):
-        raise ParseError(f"{name} is a number from {lowest} to {highest}.")
+        raise ParseError(f"{name} must be a whole number from {lowest} to {highest}.")
     return int(text)

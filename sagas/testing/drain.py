@@ -14,11 +14,11 @@ from ..models import Saga
 from ..operators.presentation.transcript import render
 from .faults import SimulatedCrash
 
-MAX_LOOKS = 500  # far more than any test needs; a saga that is still busy then loops
+MAX_ROUNDS = 500  # far more than any test needs; a saga that is still busy then loops
 
 
 class NotDrained(SagaError):
-    """The saga was still busy after MAX_LOOKS looks of ``drain``; the message has its transcript."""
+    """The saga was still busy after MAX_ROUNDS rounds of ``drain``; the message has its transcript."""
 
 
 def drain(
@@ -31,23 +31,23 @@ def drain(
     """Advance a saga until it is closed, is not due within ``patience``, or fulfils ``until``.
 
     Retry delays, leases and deadlines take no real time: the engine's clock is moved to each due time and restored at
-    the end. The next look at the saga recovers it from a simulated crash, as from a real one. A hook of
+    the end. The next round recovers the saga from a simulated crash, as from a real one. A hook of
     ``Meta.on_closed`` is called in this thread; a failing one is called again within ``patience``.
     Units: ``patience`` in the saga's own time.
     Returns: the saga as stored.
-    Raises: NotDrained when it is still busy after 500 looks.
+    Raises: NotDrained when it is still busy after 500 rounds.
     """
     saga_id = saga.pk if isinstance(saga, Saga) else saga
     with clock.restored(), hooks_called_here():
         ends_at = clock.read_now(get_settings().database) + patience
-        for _ in range(MAX_LOOKS):
+        for _ in range(MAX_ROUNDS):
             look(saga_id, queues=queues)
             found = read(saga_id)
             due_at = found.due_at or found.hook_due_at
             if due_at is None or due_at > ends_at or until(found):
                 return found
             _pass_time_until(due_at)
-    raise NotDrained(f"Saga {saga_id} is still busy after {MAX_LOOKS} looks:\n{render(saga_id)}")
+    raise NotDrained(f"Saga {saga_id} is still busy after {MAX_ROUNDS} rounds:\n{render(saga_id)}")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""Explorer: runs a definition under every single fault, at every step, in both directions, and judges each end.
+"""Explorer: runs a definition under every single fault, at every step, in both directions, and judges each result.
 
 A run is right if it ends completed with exactly the effects of an undisturbed run, or compensated with none. It may
-need an operator only at a pivot whose answer never comes, or at a compensation that is refused or keeps failing. The
+need an operator only at a pivot whose answer never arrives, or at a compensation that is refused or keeps failing. The
 saga must then be held or ask for attention, and leave no more than an undisturbed run has at any moment. Trials that
 are not possible at that moment, such as to cancel after the pivot, are counted separately.
 
@@ -176,11 +176,11 @@ def _judge(
         for name, count in sorted(effects.items()):
             if count:
                 yield f"compensated, but {name} {count} is left"
-    elif not trial.may_need_person:
-        yield "needs a person, although the fault was passing"
+    elif not trial.may_need_operator:
+        yield "needs an operator, although the fault was temporary"
     else:
         if not saga.attention and not saga.hold and not any(step.hold for step in _select_steps(saga)):
-            yield "stands still and asks nobody"
+            yield "is stuck, but has no hold and asks for no attention"
         for name, count in sorted(effects.items()):
             if count > most.get(name, 0):
                 yield f"{name} {count} is left, an undisturbed run has at most {most.get(name, 0)}"

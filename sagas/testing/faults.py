@@ -47,7 +47,7 @@ class Faults:
     runs_twice: bool = False
 
     def refuse(self, step: str, error: Exception, *, direction: Direction = ACTION, times: int = 1) -> None:
-        """Raise an error instead of running the function: a refusal, an outage, or what it means to the step."""
+        """Raise an error instead of running the function: a refusal or an outage, as the step defines it."""
 
         def run(_function: StepFunction, _context: StepContext[Any]) -> None:
             raise error
@@ -55,7 +55,7 @@ class Faults:
         self._plant(step, direction, times, run)
 
     def crash_before(self, step: str, *, direction: Direction = ACTION, times: int = 1) -> None:
-        """Die after the claim, before the function."""
+        """Simulate a crash after the claim, before the function."""
 
         def run(_function: StepFunction, context: StepContext[Any]) -> None:
             raise SimulatedCrash(f"before {context.step}")
@@ -72,7 +72,7 @@ class Faults:
         self._plant(step, direction, times, run)
 
     def crash_before_commit(self, step: str, *, direction: Direction = ACTION, times: int = 1) -> None:
-        """Die after the function, before the writes of a local one are committed."""
+        """Simulate a crash after the function, before the writes of a local one are committed."""
 
         def run(function: StepFunction, context: StepContext[Any]) -> None:
             function(context)
@@ -81,7 +81,7 @@ class Faults:
         self._plant(step, direction, times, run)
 
     def crash_after(self, step: str, *, direction: Direction = ACTION, times: int = 1) -> None:
-        """Die after the function, before the record; a local step in its own database has committed by then."""
+        """Simulate a crash between function and record; a local step in its own database has committed by then."""
 
         def run(function: StepFunction, context: StepContext[Any]) -> None:
             function(context)
@@ -151,7 +151,7 @@ class Faults:
         fault = self.planted[-1]
 
     def run_twice(self) -> None:
-        """Run every function twice, as can happen to it; an idempotent one has the same effect.
+        """Run every function twice, as can happen in production; an idempotent one has the same effect.
 
         The writes of a local function's first run are rolled back: it commits once, with its record. Its effects
         elsewhere stay.

@@ -45,14 +45,14 @@ def _check_attempts(snapshot: SagaSnapshot) -> list[str]:
         if len(live) > 1:
             found.append(f"I2: {step.name} has {len(live)} live attempts")
         if bool(live) != step.is_live:
-            found.append(f"I8: {step.name} has a lease without a live attempt, or the other way round")
+            found.append(f"I8: {step.name} has a lease without a live attempt, or a live attempt without a lease")
         for direction, count in (
             (Direction.ACTION, step.action_attempts),
             (Direction.COMPENSATION, step.compensation_attempts),
         ):
             numbers = sorted(a.number for a in attempts if a.step_id == step.pk and a.direction == direction)
             if numbers != list(range(1, count + 1)):
-                found.append(f"I1: {step.name} made {count} attempts ({direction.value}), rows say {numbers}")
+                found.append(f"I1: {step.name} made {count} attempts ({direction.value}), but its rows have {numbers}")
     return found
 
 
@@ -99,7 +99,7 @@ def _check_limbo(snapshot: SagaSnapshot) -> list[str]:
     is_live = any(step.is_live for step in snapshot.steps)
     if SagaState(saga.state).is_open:
         if saga.hook_due_at is not None:
-            return ["I9: open, but the hook of its end is owed"]
+            return ["I9: open, but its on_closed hook is due"]
         if saga.due_at is None and not is_held:
             return ["I9: open, but neither due nor held"]
         if not is_live:

@@ -44,7 +44,5 @@ def get_scenario(name: str) -> Scenario:
     """
     if name not in _scenarios:
         known = ", ".join(sorted(_scenarios)) or "none"
-        raise DefinitionNotFound(
-            f"There is no scenario for {name!r}; known are: {known}. Register one in <app>/saga_scenarios.py."
-        )
+        raise DefinitionNotFound(f"No scenario for {name!r}; known: {known}. Register one in <app>/saga_scenarios.py.")
     return _scenarios[name]

@@ -49,7 +49,7 @@ class Trial:
     """Function that plants the fault for a newly started saga."""
     turns_back_at: str | None = None
     """Step that is refused so that compensations run at all."""
-    may_need_person: bool = False
+    may_need_operator: bool = False
     """Whether the saga may end waiting for an operator."""
 
 
@@ -67,9 +67,9 @@ def enumerate_trials(scenario: Scenario) -> Iterator[Trial]:
 
 
 def _forward_trials(scenario: Scenario, step: Step) -> Iterator[Trial]:
-    def trial(fault: str, plant: Plant, *, may_need_person: bool = False) -> Trial:
+    def trial(fault: str, plant: Plant, *, may_need_operator: bool = False) -> Trial:
         return Trial(
-            fault=fault, step=step.name, direction=Direction.ACTION, plant=plant, may_need_person=may_need_person
+            fault=fault, step=step.name, direction=Direction.ACTION, plant=plant, may_need_operator=may_need_operator
         )
 
     is_pivot, is_compensatable = step.kind is Kind.PIVOT, step.kind is Kind.COMPENSATABLE
@@ -92,7 +92,7 @@ def _forward_trials(scenario: Scenario, step: Step) -> Iterator[Trial]:
                 lambda f, saga: _compensate_meanwhile(f, saga, step, before=True, then_crash=True),
             )
             yield trial("undone meanwhile", lambda f, saga: _compensate_meanwhile(f, saga, step, before=False))
-    yield from _person_trials(step, trial, Direction.ACTION)
+    yield from _operator_trials(step, trial, Direction.ACTION)
 
 
 def _repeat_trials(
@@ -116,16 +116,16 @@ def _unknown_trials(step: Step, trial: Callable[..., Trial], is_pivot: bool) -> 
     yield trial("no answer, not done, once", lambda f, _: f.refuse(step.name, OutcomeUnknown("explored")))
     if step.kind is not Kind.RETRIABLE:
         yield trial(
-            "answer lost for ever", lambda f, _: f.lose_answer(step.name, times=ALWAYS), may_need_person=is_pivot
+            "answer lost for ever", lambda f, _: f.lose_answer(step.name, times=ALWAYS), may_need_operator=is_pivot
         )
         yield trial(
             "no answer, not done, for ever",
             lambda f, _: f.refuse(step.name, OutcomeUnknown("explored"), times=ALWAYS),
-            may_need_person=is_pivot,
+            may_need_operator=is_pivot,
         )
 
 
-def _person_trials(step: Step, trial: Callable[..., Trial], direction: Direction) -> Iterator[Trial]:
+def _operator_trials(step: Step, trial: Callable[..., Trial], direction: Direction) -> Iterator[Trial]:
     """Yield the trials of operations and of a passing deadline while a step runs."""
     acts = (("cancelled", _cancel), ("compensation forced", _force), ("paused and resumed", _pause))
     for name, act in (*acts, ("deadline passes", _pass_deadline)):
@@ -135,19 +135,19 @@ def _person_trials(step: Step, trial: Callable[..., Trial], direction: Direction
 def _backward_trials(scenario: Scenario, step: Step, turning: str) -> Iterator[Trial]:
     back = Direction.COMPENSATION
 
-    def trial(fault: str, plant: Plant, *, may_need_person: bool = False) -> Trial:
+    def trial(fault: str, plant: Plant, *, may_need_operator: bool = False) -> Trial:
         return Trial(
             fault=fault, step=step.name, direction=back, plant=plant, turns_back_at=turning,
-            may_need_person=may_need_person,
+            may_need_operator=may_need_operator,
         )  # fmt: skip
 
     if step.compensation_refuses_on:
         refusal = _make_bare(step.compensation_refuses_on[0])
-        yield trial("refused", lambda f, _: f.refuse(step.name, refusal, direction=back), may_need_person=True)
+        yield trial("refused", lambda f, _: f.refuse(step.name, refusal, direction=back), may_need_operator=True)
     yield trial(
         "keeps failing",
         lambda f, _: f.refuse(step.name, RetryLater("explored"), direction=back, times=ALWAYS),
-        may_need_person=True,
+        may_need_operator=True,
     )
 
     yield trial("retry once", lambda f, _: f.refuse(step.name, RetryLater("explored"), direction=back))
@@ -160,7 +160,7 @@ def _backward_trials(scenario: Scenario, step: Step, turning: str) -> Iterator[T
         yield trial("late answer", lambda f, saga: _overtake(f, saga, step, back))
     if step.external and step.action is not None:
         yield trial("nothing to undo", lambda f, _: _never_done(f, step))
-    yield from _person_trials(step, trial, back)
+    yield from _operator_trials(step, trial, back)
 
 
 def _turning_step(scenario: Scenario) -> Step | None:
@@ -182,7 +182,7 @@ def _make_bare(kind: type[Exception]) -> Exception:
 
 
 def _overtake(planted: Faults, saga: Saga, step: Step, direction: Direction) -> None:
-    """Plant a worker that stalls with its answer until another one has asked again and got it."""
+    """Plant a worker that stalls with its answer until another worker has asked again and got one."""
     pause = _longer_than_lease(step, direction)
     planted.delay(step.name, pause, direction=direction, meanwhile=lambda: look(saga.pk, worker="other"))
 
@@ -219,7 +219,7 @@ def _apart(act: Act, saga: Saga) -> bool:
     thread.join()
     [result] = done
     if isinstance(result, BaseException):
-        raise AssertionError(f"An act of a person failed: {result}") from result
+        raise AssertionError(f"An operator's operation failed: {result}") from result
     return result
 
 

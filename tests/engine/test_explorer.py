@@ -253,7 +253,7 @@ def test_a_compensation_that_is_refused_or_keeps_failing_is_held_for_a_person() 
     ends = {
         verdict.trial.fault: verdict.end
         for verdict in exploration.verdicts
-        if verdict.trial.direction is Direction.COMPENSATION and verdict.trial.may_need_person
+        if verdict.trial.direction is Direction.COMPENSATION and verdict.trial.may_need_operator
     }
     assert ends == {
         "refused": "compensating, held: compensation_refused",
@@ -279,7 +279,7 @@ def test_a_compensation_that_is_tried_on_every_few_seconds_is_given_up_as_well(
 def test_an_effect_too_many_is_found_where_a_person_may_be_needed() -> None:
     exploration = explore(make_scenario(payment=pay_without_key))
 
-    problems = {v.trial.fault: v.problems for v in exploration.wrong if v.trial.may_need_person}
+    problems = {v.trial.fault: v.problems for v in exploration.wrong if v.trial.may_need_operator}
     assert problems.keys() == {"answer lost for ever"}
     [problem] = problems["answer lost for ever"]
     assert problem.startswith("tickets sold ")

@@ -46,7 +46,7 @@ def test_drain_has_the_patience_it_is_given(world: World, minutes: int, state: s
 
 
 def test_drain_gives_up_on_a_saga_that_goes_round_in_circles(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["sagas.testing.drain"], "MAX_LOOKS", 5)  # the package's name is the function
+    monkeypatch.setattr(sys.modules["sagas.testing.drain"], "MAX_ROUNDS", 5)  # the package's name is the function
     world.will("a", *[InProgress(poll_after=1)] * 50)
     saga = world.begin(a=world.compensatable(external=True))
     with pytest.raises(NotDrained, match=str(saga.pk)):
