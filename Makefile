@@ -1,4 +1,4 @@
-# What developers and pipelines run; `make help` lists it.
+# Targets for developers and pipelines; `make help` lists them.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -8,7 +8,7 @@ BASE_PYTHON = $(shell for candidate in $(PYTHON) python3 python3.13 python3.12 p
 	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$candidate" && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-# One more than there are processors: tests of real processes wait most of the time. One processor: one after the other.
+# One more than there are processors, because tests of real processes mostly wait; 1 on one processor.
 TEST_PROCESSES ?= $(shell $(BIN)/python -c 'import os; n = os.cpu_count() or 1; print(min(4, n + (n > 1)))' 2>/dev/null || echo 1)
 PYTEST = $(BIN)/python -m pytest
 export PORT TRANSCRIPTS
@@ -18,15 +18,15 @@ help: ## Show every target
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 .PHONY: demo
-demo: install-demo ## Run the shop here: database, broker, worker, web server, four checkouts. PORT=8000 TRANSCRIPTS=1
+demo: install-demo ## Run the whole shop here, with four checkouts. PORT=8000 TRANSCRIPTS=1
 	@$(BIN)/python -m examples.demo.run
 
 .PHONY: smoke
-smoke: install-demo ## Run the demo and stop; exit 0 if every checkout ended as expected, 1 otherwise
+smoke: install-demo ## Run the demo and stop; exit 0 if every checkout ended as expected, else 1
 	@$(BIN)/python -m examples.demo.run --smoke
 
-# What might meet a participant's database: the rules, the participants, and who meets them. What does is listed in a
-# file; `make test-faults` runs all of it, and sees that nothing is missing there.
+# Tests that might use a participant's database; those that do are listed in tests/on_four_databases.txt.
+# `make test-faults` runs all of these and checks that the list is complete.
 MAY_MEET_PARTICIPANTS = $(filter-out $(addprefix %/test_s8_, actions.py allowed.py demands.py), $(wildcard tests/engine/test_s[0-9]*.py)) \
 	tests/engine/test_retention.py tests/participants \
 	$(addprefix tests/commands/test_, actions.py cleanup.py examining.py list_and_show.py sweep.py) \
@@ -38,7 +38,7 @@ test: install-dev ## Run every test that needs only Python
 	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) @tests/on_four_databases.txt --deselect tests/engine/test_s11_crashes.py
 
 .PHONY: test-matrix
-test-matrix: install-dev ## Test the wheel on every available Python and Django, and under every setting. PAIRS=--ends
+test-matrix: install-dev ## Test the wheel on each Python and Django and in each setting. PAIRS=--ends
 	$(BIN)/python -m tests.other_projects.pairs $(PAIRS)
 	CHAOS=full $(PYTEST) -n 2 tests/other_projects
 
@@ -51,31 +51,31 @@ test-brokers: install-dev ## Run the tests that need RabbitMQ and PgBouncer
 	$(PYTEST) -n 2 --dist loadgroup tests/brokers
 
 .PHONY: test-scale
-test-scale: install-dev ## Query a million sagas, and clean them up beside checkouts. SCALE_SAGAS=1000000
+test-scale: install-dev ## Query a million sagas and clean them up during checkouts. SCALE_SAGAS=1000000
 	$(PYTEST) -s tests/scale
 
 .PHONY: chaos
-chaos: install-dev ## Break the running shop for most of an hour and print a report. CHECKOUTS=5000 KILLS=200
+chaos: install-dev ## Kill parts of the shop for most of an hour, and report. CHECKOUTS=5000 KILLS=200
 	$(BIN)/python -m tests.chaos.run --checkouts $(or $(CHECKOUTS),5000)
 	$(BIN)/python -m tests.chaos.run --kills $(or $(KILLS),200)
 	$(BIN)/python -m tests.chaos.run --frozen-broker --checkouts 200
 	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) tests/chaos tests/end_to_end
 
-# What is disturbed point by point, searched, or done without a rule.
+# Crash points, searched schedules and models, and runs with a rule removed.
 FAULT_TESTS = tests/crash_points tests/random_schedules tests/protocol_model $(wildcard tests/engine/test_*_without_rules.py) \
 	tests/chaos/test_removed_rules.py tests/commands/test_explore.py tests/engine/test_explorer.py
 
 .PHONY: test-faults
-test-faults: install-dev ## Disturb every path at every point in every way, and search the models in full
+test-faults: install-dev ## Inject every fault at every point, and search the models in full
 	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) $(FAULT_TESTS)
 	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) -p tests.operated $(MAY_MEET_PARTICIPANTS)
 
 .PHONY: count-proofs
-count-proofs: install-dev ## Count crash points, schedules, controls and removed rules of `make test` and `make test-faults`
+count-proofs: install-dev ## Count the tests' crash points, schedules, controls and removed rules
 	$(BIN)/python -m tests.proofs $(FAULT_TESTS)
 
 .PHONY: check
-check: install-dev ## Check format, lint, types, imports, project, migrations, OpenAPI schema and documentation
+check: install-dev ## Check format, lint, types, imports, project, migrations, OpenAPI schema and docs
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
@@ -95,13 +95,13 @@ check-project:
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file var/openapi.yaml
 	diff -u openapi.yaml var/openapi.yaml
 
-# -E reads every page anew: pages that are not read again give no warning.
+# -E reads every page again, because pages from the cache give no warnings.
 .PHONY: docs
 docs: install-dev ## Build the documentation into var/docs; every warning is an error
 	$(BIN)/sphinx-build -E -W --keep-going -n -q docs var/docs
 
 .PHONY: clean
-clean: ## Remove the data and logs of demo and tests, in var/ and outside; stops nothing
+clean: ## Remove data and logs of demo and tests, in var/ and outside; stops nothing
 	@test -n "$(BASE_PYTHON)" || { echo "Python 3.11 or newer is needed." >&2; exit 1; }
 	@$(BASE_PYTHON) -c 'import sys; sys.path.insert(0, "config"); from local.clean import main; sys.exit(main())'
 
@@ -110,7 +110,7 @@ openapi: install-dev ## Regenerate the OpenAPI schema
 	$(BIN)/python -m config.local.run -- $(BIN)/python manage.py spectacular --validate --fail-on-warn --file openapi.yaml
 
 .PHONY: audit
-audit: install-dev ## Look for known vulnerabilities of the dependencies (needs the network)
+audit: install-dev ## Check the dependencies for known vulnerabilities (needs the network)
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/dev.lock
 
 .PHONY: bench
@@ -123,13 +123,13 @@ format: install-dev ## Format the code and fix what can be fixed automatically
 	$(BIN)/ruff check --fix
 
 .PHONY: lock
-lock: install-dev ## Pin the newest versions that fit together, with hashes
+lock: install-dev ## Pin the newest compatible versions, with hashes
 	$(BIN)/python .ci/lock.py
 
 .PHONY: install
 install: install-dev ## Install everything for development into .venv
 
-# A lock is installed if it differs from the copy that the last installation left in the environment.
+# Install a lock if it differs from the copy that the last installation left.
 .PHONY: install-demo install-dev
 install-demo install-dev: install-%: $(BIN)/python
 	@cmp -s requirements/$*.lock $(VENV)/$*.lock || { \
