@@ -24,7 +24,7 @@ class Command(SagaCommand):
     help = (
         "Perform one operation on many sagas: those given by --id, or open ones that match a filter now.\n"
         "Workers or saga_sweep --run perform it in the background; saga_bulk_show shows the progress.\n"
-        f"More than {preconditions.CONFIRM_COUNT_ABOVE} sagas need --count; every open saga, --everything and --words."
+        f"More than {preconditions.CONFIRM_COUNT_ABOVE} need --count; all open sagas need --everything and --words."
     )
     example = (
         'manage.py saga_bulk retry --display waiting_for_retry --definition checkout --reason "The provider is back"\n'

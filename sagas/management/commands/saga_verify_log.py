@@ -25,7 +25,7 @@ MAX_LISTED = 1_000  # --json has all
 
 class Command(SagaCommand):
     help = (
-        "Verify that no operator's entry was changed, deleted or added: numbers without gaps, and\n"
+        "Verify that no operator's entry was changed, deleted or added, by numbers without gaps and\n"
         "the signatures made with SAGAS['SIGNING_KEYS']. Exit code 1 if any entry is not intact.\n"
         "A saga that was deleted entirely leaves nothing to verify."
     )
