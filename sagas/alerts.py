@@ -69,7 +69,7 @@ class Alert:
     def text(self) -> str:
         """Alert as one sentence."""
         where = f" at {self.step}" if self.step else ""
-        return f"Saga {self.definition} {self.saga_id} needs a person: {self.reason.replace('_', ' ')}{where}."
+        return f"Saga {self.definition} {self.saga_id} needs an operator: {self.reason.replace('_', ' ')}{where}."
 
     def as_dict(self) -> dict[str, Any]:
         """Return ``{"id", "saga_id", "definition", "version", "state", "reason", "step", "at", "url", "text"}``."""
@@ -125,7 +125,7 @@ def send_webhook(alert: Alert) -> None:
         headers[TIME_HEADER] = moment
         headers[SIGNATURE_HEADER] = f"sha256={sign(settings.alert_webhook_secret, moment, body)}"
     if not settings.alert_webhook_url.startswith(("http://", "https://")):
-        raise AlertNotSent("SAGAS['ALERT_WEBHOOK_URL'] names no address to post to.")
+        raise AlertNotSent("SAGAS['ALERT_WEBHOOK_URL'] is not an http:// or https:// URL.")
     seconds = settings.alert_timeout.total_seconds()
     try:
         request = urllib.request.Request(  # noqa: S310 - checked above

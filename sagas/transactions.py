@@ -174,8 +174,8 @@ def require_marked(using: str, found: str) -> None:
     """
     if not found and not _is_nested(connections[using]):
         raise TransactionEnded(
-            f"The step ended its transaction on {using!r} by a COMMIT or ROLLBACK of its own. What it wrote may be"
-            " committed without its record, or lost: look, mend the code, and say what happened."
+            f"The step ended its transaction on {using!r} by a COMMIT or ROLLBACK of its own. Its writes may be"
+            " committed without its record, or lost. Check the data, fix the code, and mark the step."
         )
 
 

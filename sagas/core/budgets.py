@@ -43,7 +43,7 @@ class Budget:
             if type(self.policy) is RetryPolicy:
                 raise
             facts = {**self.facts, "policy": type(self.policy).__qualname__}
-            logger.exception("Retry policy failed; the default one is asked instead.", extra=facts)
+            logger.exception("Retry policy failed; the default policy is used instead.", extra=facts)
             return question(RetryPolicy())
 
 

@@ -60,7 +60,7 @@ def require_text(value: Any, what: str) -> str:
     Raises: InputRefused for anything but text, and for NUL and lone surrogates.
     """
     if not isinstance(value, str):
-        raise InputRefused(f"{what} is text, not {type(value).__name__}.")
+        raise InputRefused(f"{what} must be a string, not {type(value).__name__}.")
     _serialize(value, what, 6 * len(value) + 2)
     return value
 
@@ -150,12 +150,12 @@ def _read_whole_number(text: str) -> int:
 def _read_fraction(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise ValueError(f"{text:.40} is beyond what a number can hold.")
+        raise ValueError(f"{text:.40} is out of range for a float.")
     return value
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number.")
+    raise ValueError(f"{name} is not a JSON number.")
 
 
 def _in_stored_order(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

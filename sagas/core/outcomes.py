@@ -163,7 +163,7 @@ def lost_worker(*, is_rolled_back: bool, worker: str) -> Report:
         outcome=Outcome.RETRY if is_rolled_back else Outcome.UNKNOWN,
         effect=Effect.NONE if is_rolled_back else Effect.MAYBE,
         error_class="sagas.LostWorker",
-        message=f"No record from worker {worker or 'unknown'} before its lease ended.",
+        message=f"Worker {worker or 'unknown'} recorded nothing before its lease ended.",
     )
 
 

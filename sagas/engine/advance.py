@@ -228,7 +228,7 @@ def _try_to_record(
                 unanswered = following, report
             return following
         except SagaNotFound:
-            logger.warning("Saga is gone; its attempt is not recorded.", extra={"saga_id": str(run.saga_id)})
+            logger.warning("Saga was deleted; its attempt is not recorded.", extra={"saga_id": str(run.saga_id)})
             return ClaimResult()
         except (DatabaseError, InterfaceError, transactions.ConnectionBent):
             if tries_left == 0:

@@ -130,7 +130,7 @@ def run_in_thread(taken: HookCall, hook: HookFunction, closed: SagaClosed) -> No
         run_here(taken, hook, closed)
         return
     if _count_hanging() >= MAX_HANGING:
-        logger.error("Hook not called: too many hooks of this process hang.", extra=_facts(closed))
+        logger.error("Hook not called: too many hooks of this process are hanging.", extra=_facts(closed))
         _postpone(taken)
         return
     thread = _HookThread(taken, hook, closed)
@@ -138,7 +138,7 @@ def run_in_thread(taken: HookCall, hook: HookFunction, closed: SagaClosed) -> No
     thread.join(get_settings().hook_timeout.total_seconds())
     if thread.leave():
         _hanging.append(thread)
-        logger.error("Hook still runs; it is called again unless it ends well.", extra=_facts(closed))
+        logger.error("Hook is still running; it is called again unless it succeeds.", extra=_facts(closed))
         _postpone(taken)
     else:
         _note(taken, closed, thread.error)
@@ -195,7 +195,7 @@ class _HookThread(threading.Thread):
         try:
             _note(self._taken, self._closed, self.error)
         except (DatabaseError, InterfaceError):
-            logger.warning("End of a hook not noted; it is called again.", extra=_facts(self._closed), exc_info=True)
+            logger.warning("End of a hook not recorded; it is called again.", extra=_facts(self._closed), exc_info=True)
         finally:
             connections.close_all()
 
@@ -221,10 +221,10 @@ def _note(taken: HookCall, closed: SagaClosed, error: BaseException | None) -> N
 def _note_missing(taken: HookCall, closed: SagaClosed) -> None:
     """Postpone the call, because newer code may know the hook; after some tries, clear it."""
     if taken.tries < MISSING_TRIES:
-        logger.info("This code does not know the hook of a saga; looking again later.", extra=_facts(closed))
+        logger.info("This code does not have the hook of a saga; checking again later.", extra=_facts(closed))
         _postpone(taken)
     else:
-        logger.warning("Hook is gone, or its definition; it is not called.", extra=_facts(closed))
+        logger.warning("Hook or its definition no longer exists; it is not called.", extra=_facts(closed))
         _settle(taken)
 
 

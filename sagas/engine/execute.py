@@ -93,7 +93,7 @@ def judge(claimed: ClaimedStep, error: BaseException, *, is_rolled_back: bool) -
     try:
         return outcomes.classify(error, redact=redact_text, **known)
     except Exception:  # noqa: BLE001 - the error's class may raise; the attempt must not be lost
-        unreadable = SagaError("The step raised an error that cannot be read: its class or its text raises another.")
+        unreadable = SagaError("The step raised an error that cannot be read: its class or text raises another error.")
         return outcomes.classify(unreadable, redact=redact_text, **known)
 
 
@@ -170,7 +170,7 @@ def _make_storable(claimed: ClaimedStep, result: Any) -> dict[str, Any] | None:
     if found:
         places = [f"{finding.path} ({finding.kind})" for finding in found]
         facts = {"saga_id": str(claimed.saga_id), "step": name, "places": places}
-        logger.warning("Secrets taken out of a result; later steps cannot read them.", extra=facts)
+        logger.warning("Secrets masked in a result; later steps cannot read them.", extra=facts)
     return cast("dict[str, Any] | None", masked)
 
 

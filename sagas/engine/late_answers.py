@@ -28,7 +28,7 @@ def keep(draft: SagaDraft, claimed: ClaimedStep, report: Report) -> ClaimResult:
     """
     attempt = draft.find_attempt(claimed.token)
     facts = {"saga_id": str(claimed.saga_id), "step": claimed.step.name, "outcome": report.outcome.value}
-    logger.warning("Answer of a lost lease kept as evidence.", extra=facts)
+    logger.warning("Late answer kept as evidence: its lease was lost.", extra=facts)
     if attempt is None or report.outcome in INDEFINITE or attempt.outcome not in (None, Outcome.UNKNOWN):
         return ClaimResult()
     step = draft.step(claimed.step.name)

@@ -57,7 +57,7 @@ def settle_action(draft: SagaDraft, step: SagaStep, report: Report) -> None:
     """Apply a late answer, or an outcome that an operator states, to the action of a step without a live attempt."""
     holds.clear_hold(draft, step)
     if step.state == StepState.REFUSED and report.outcome is Outcome.SUCCEEDED:
-        _reconsider(draft, step, reason="A person says that it happened.")
+        _reconsider(draft, step, reason="An operator says that it happened.")
     _record_action(draft, step, report)
 
 
@@ -118,7 +118,7 @@ def reopen(draft: SagaDraft, step: SagaStep) -> None:
     if saga.state == SagaState.COMPENSATED:
         saga_transitions.reopen(draft)
     if step.kind == Kind.PIVOT:
-        text = "It happened although the saga had turned back, and a pivot cannot be undone."
+        text = "It happened although the saga was compensating, and a pivot cannot be undone."
         holds.set_hold(draft, step, Hold.CONTRACT_VIOLATION, reason=text)
     draft.bump_revision()
     holds.raise_attention(draft, Attention.LATE_EFFECT)

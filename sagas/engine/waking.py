@@ -41,7 +41,7 @@ class WakeResult:
     """Held steps; a wake does not end a hold."""
 
     @property
-    def is_heard(self) -> bool:
+    def will_retry(self) -> bool:
         """Return whether a step is retried because of this wake or an earlier one."""
         return bool(self.due or self.marked)
 
@@ -50,10 +50,10 @@ class WakeResult:
         """Return the result as one sentence."""
         if not SagaState(self.state).is_open:
             return f"The saga is {self.state}; nothing waits any more."
-        parts = [f"asked again {when}: {', '.join(names)}" for when, names in self._list_times() if names]
+        parts = [f"retried {when}: {', '.join(names)}" for when, names in self._list_times() if names]
         parts += [f"held for an operator: {', '.join(self.held)}"] if self.held else []
         parts += [f"the saga is held: {self.hold}"] if self.hold else []
-        text = "; ".join(parts) or "nothing waits; a step that is not reached yet sees what is there when it runs"
+        text = "; ".join(parts) or "nothing waits; a step that is not reached yet reads current data when it runs"
         return f"{text[0].upper()}{text[1:]}."
 
     def _list_times(self) -> Iterable[tuple[str, tuple[str, ...]]]:
@@ -99,7 +99,7 @@ def read_id(saga: Saga | UUID | str) -> UUID:
     try:
         return saga if isinstance(saga, UUID) else UUID(saga)
     except (ValueError, TypeError, AttributeError):
-        raise SagaNotFound(f"{saga!r} is no saga, nor the id of one.") from None
+        raise SagaNotFound(f"{saga!r} is neither a saga nor a saga id.") from None
 
 
 def _choose(snapshot: SagaSnapshot, step: str | None) -> list[SagaStep]:

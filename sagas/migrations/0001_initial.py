@@ -95,7 +95,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "attention",
-                    models.JSONField(blank=True, default=list, help_text="Why a person should look; blocks nothing."),
+                    models.JSONField(blank=True, default=list, help_text="Why it needs an operator; blocks nothing."),
                 ),
                 (
                     "input",
@@ -148,7 +148,7 @@ class Migration(migrations.Migration):
                 ("deadline_at", models.DateTimeField(blank=True, help_text="When it should be over.", null=True)),
                 (
                     "due_at",
-                    models.DateTimeField(blank=True, help_text="When somebody must look at it again.", null=True),
+                    models.DateTimeField(blank=True, help_text="When a worker must look at it again.", null=True),
                 ),
                 ("woken_at", models.DateTimeField(blank=True, help_text="When a sweep last woke it.", null=True)),
                 (
@@ -159,7 +159,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "operated_at",
-                    models.DateTimeField(blank=True, help_text="When a person acted on it last.", null=True),
+                    models.DateTimeField(blank=True, help_text="When an operator last acted on it.", null=True),
                 ),
                 (
                     "hook_due_at",
@@ -181,7 +181,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="Keyed digest of what people did to it.",
+                        help_text="Keyed digest of what operators did to it.",
                         max_length=60,
                     ),
                 ),
@@ -339,10 +339,10 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("at", models.DateTimeField()),
-                ("actor", models.CharField(help_text="Who looked.", max_length=200)),
+                ("actor", models.CharField(help_text="Who saw it.", max_length=200)),
                 (
                     "what",
-                    models.CharField(help_text="At what; see sagas.operators.audit.access_log.What.", max_length=20),
+                    models.CharField(help_text="Kind; see sagas.operators.audit.access_log.What.", max_length=20),
                 ),
                 ("saga_id", models.UUIDField(blank=True, help_text="NULL: at many, see the detail.", null=True)),
                 (
@@ -429,13 +429,11 @@ class Migration(migrations.Migration):
                 ("actor", models.CharField(help_text="Who froze and confirmed it, by value.", max_length=200)),
                 (
                     "account",
-                    models.CharField(
-                        blank=True, default="", help_text="Key of the account that is asked.", max_length=255
-                    ),
+                    models.CharField(blank=True, default="", help_text="Key of the account to check.", max_length=255),
                 ),
                 (
                     "is_trusted",
-                    models.BooleanField(default=False, help_text="Whether no permission is asked: from a shell."),
+                    models.BooleanField(default=False, help_text="Whether no permission is checked: from a shell."),
                 ),
                 ("reason", models.CharField(blank=True, default="", max_length=500)),
                 (
@@ -459,7 +457,7 @@ class Migration(migrations.Migration):
                 ),
                 ("woken_at", models.DateTimeField(blank=True, help_text="When a sweep last woke it.", null=True)),
                 ("lease_token", models.UUIDField(blank=True, null=True)),
-                ("lease_until", models.DateTimeField(blank=True, help_text="How long one worker has it.", null=True)),
+                ("lease_until", models.DateTimeField(blank=True, help_text="When its lease ends.", null=True)),
             ],
             options={
                 "verbose_name": "bulk",
@@ -567,7 +565,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("due_at", models.DateTimeField(blank=True, help_text="When it may be claimed again.", null=True)),
-                ("lease_token", models.UUIDField(blank=True, help_text="Who may record the live attempt.", null=True)),
+                ("lease_token", models.UUIDField(blank=True, help_text="Token of the live attempt.", null=True)),
                 (
                     "lease_until",
                     models.DateTimeField(blank=True, help_text="When the live attempt is given up.", null=True),
@@ -586,7 +584,7 @@ class Migration(migrations.Migration):
                 ("result", models.JSONField(blank=True, null=True)),
                 (
                     "is_assumed",
-                    models.BooleanField(default=False, help_text="Whether its present state is a person's word."),
+                    models.BooleanField(default=False, help_text="Whether an operator stated its present state."),
                 ),
                 (
                     "is_woken",
@@ -657,7 +655,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "is_assumed",
-                    models.BooleanField(default=False, help_text="Whether it is a person's word, not an execution."),
+                    models.BooleanField(default=False, help_text="Whether an operator stated it; not an execution."),
                 ),
                 ("error_class", models.CharField(blank=True, default="", max_length=200)),
                 ("message", models.TextField(blank=True, default="")),
@@ -786,7 +784,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="Keyed digest of the first entry and of people's.",
+                        help_text="Keyed digest of the first and of operators' entries.",
                         max_length=60,
                     ),
                 ),

@@ -14,8 +14,8 @@ class SagaAccess(EngineModel):
     """
 
     at = MomentField()
-    actor = models.CharField(max_length=200, help_text="Who looked.")
-    what = models.CharField(max_length=20, help_text="At what; see sagas.operators.audit.access_log.What.")
+    actor = models.CharField(max_length=200, help_text="Who saw it.")
+    what = models.CharField(max_length=20, help_text="Kind; see sagas.operators.audit.access_log.What.")
     saga_id = models.UUIDField(null=True, blank=True, help_text="NULL: at many, see the detail.")
     detail = models.CharField(max_length=300, blank=True, default="", help_text="Which part of it, or which sagas.")
 

@@ -32,7 +32,7 @@ class SagaAttempt(EngineModel):
     outcome = models.CharField(max_length=15, null=True, blank=True, choices=choices_of(Outcome))  # noqa: DJ001 - NULL: live
     effect = models.CharField(max_length=10, default=Effect.MAYBE.value, choices=choices_of(ATTEMPT_EFFECTS))
     settles = models.BooleanField(default=False, help_text="Whether it answers for earlier unsettled attempts too.")
-    is_assumed = models.BooleanField(default=False, help_text="Whether it is a person's word, not an execution.")
+    is_assumed = models.BooleanField(default=False, help_text="Whether an operator stated it; not an execution.")
     error_class = models.CharField(max_length=200, blank=True, default="")
     message = models.TextField(blank=True, default="")
     traceback = models.TextField(blank=True, default="")

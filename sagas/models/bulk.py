@@ -54,8 +54,8 @@ class SagaBulk(EngineModel):
     operation = models.CharField(max_length=20, help_text="The action; see sagas.operators.preconditions.Operation.")
     state = models.CharField(max_length=10, default=BulkState.FROZEN.value, choices=choices_of(BulkState))
     actor = models.CharField(max_length=200, help_text="Who froze and confirmed it, by value.")
-    account = models.CharField(max_length=255, blank=True, default="", help_text="Key of the account that is asked.")
-    is_trusted = models.BooleanField(default=False, help_text="Whether no permission is asked: from a shell.")
+    account = models.CharField(max_length=255, blank=True, default="", help_text="Key of the account to check.")
+    is_trusted = models.BooleanField(default=False, help_text="Whether no permission is checked: from a shell.")
     reason = models.CharField(max_length=500, blank=True, default="")
     filter = models.JSONField(null=True, blank=True, help_text="The filter by name; NULL: selected by hand.")
     words = models.CharField(max_length=500, help_text="How the sagas were chosen, in words.")
@@ -69,7 +69,7 @@ class SagaBulk(EngineModel):
     due_at = MomentField(null=True, blank=True, help_text="When the next saga may be acted on.")
     woken_at = MomentField(null=True, blank=True, help_text="When a sweep last woke it.")
     lease_token = models.UUIDField(null=True, blank=True)
-    lease_until = MomentField(null=True, blank=True, help_text="How long one worker has it.")
+    lease_until = MomentField(null=True, blank=True, help_text="When its lease ends.")
 
     class Meta:
         ordering = ("-frozen_at", "-id")

@@ -39,7 +39,7 @@ class SagaHistory(EngineModel):
         blank=True,
         default="",
         db_default="",
-        help_text="Keyed digest of the first entry and of people's.",
+        help_text="Keyed digest of the first and of operators' entries.",
     )
 
     class Meta:

@@ -58,7 +58,7 @@ class Saga(FSMModelMixin, EngineModel):
     digest = models.CharField(max_length=64, help_text="Digest of the definition when it started.")
     state = FSMField(default=SagaState.PENDING.value, protected=True, choices=choices_of(SagaState), max_length=20)
     hold = models.CharField(max_length=30, null=True, blank=True, choices=choices_of(Hold))  # noqa: DJ001 - NULL: not held
-    attention = models.JSONField(default=list, blank=True, help_text="Why a person should look; blocks nothing.")
+    attention = models.JSONField(default=list, blank=True, help_text="Why it needs an operator; blocks nothing.")
     input = models.JSONField(default=dict, blank=True, help_text="References, as the definition's input dataclass.")
     revision = models.PositiveIntegerField(default=1, help_text="Grows with every decision; operators act on one.")
     history_count = models.PositiveIntegerField(default=0, help_text="Number of the last history row.")
@@ -75,12 +75,12 @@ class Saga(FSMModelMixin, EngineModel):
     )
     pivot_passed_at = MomentField(null=True, blank=True)
     deadline_at = MomentField(null=True, blank=True, help_text="When it should be over.")
-    due_at = MomentField(null=True, blank=True, help_text="When somebody must look at it again.")
+    due_at = MomentField(null=True, blank=True, help_text="When a worker must look at it again.")
     woken_at = MomentField(null=True, blank=True, help_text="When a sweep last woke it.")
     most_attempts = models.PositiveIntegerField(
         default=0, db_default=0, help_text="The most attempts that a step has had in one direction."
     )
-    operated_at = MomentField(null=True, blank=True, help_text="When a person acted on it last.")
+    operated_at = MomentField(null=True, blank=True, help_text="When an operator last acted on it.")
     hook_due_at = MomentField(
         null=True, blank=True, help_text="When on_closed is to be called; empty: nothing is owed."
     )
@@ -88,7 +88,7 @@ class Saga(FSMModelMixin, EngineModel):
         default=0, db_default=0, help_text="How often on_closed was called for this end without success."
     )
     signature = models.CharField(
-        max_length=60, blank=True, default="", db_default="", help_text="Keyed digest of what people did to it."
+        max_length=60, blank=True, default="", db_default="", help_text="Keyed digest of what operators did to it."
     )
     signature_count = models.PositiveIntegerField(
         default=0, db_default=0, help_text="How many of its entries are signed."

@@ -30,7 +30,7 @@ class SagaStep(FSMModelMixin, EngineModel):
     attention = models.CharField(max_length=30, null=True, blank=True, choices=choices_of(Attention))  # noqa: DJ001 - NULL: none
     waiting_for = models.CharField(max_length=10, null=True, blank=True, choices=choices_of(WaitingFor))  # noqa: DJ001 - NULL: not waiting
     due_at = MomentField(null=True, blank=True, help_text="When it may be claimed again.")
-    lease_token = models.UUIDField(null=True, blank=True, help_text="Who may record the live attempt.")
+    lease_token = models.UUIDField(null=True, blank=True, help_text="Token of the live attempt.")
     lease_until = MomentField(null=True, blank=True, help_text="When the live attempt is given up.")
     action_attempts = models.PositiveIntegerField(default=0)
     compensation_attempts = models.PositiveIntegerField(default=0)
@@ -38,7 +38,7 @@ class SagaStep(FSMModelMixin, EngineModel):
     budget_started_at = MomentField(null=True, blank=True)
     epoch = models.PositiveSmallIntegerField(default=0, help_text="How often its compensation was reopened.")
     result = models.JSONField(null=True, blank=True)
-    is_assumed = models.BooleanField(default=False, help_text="Whether its present state is a person's word.")
+    is_assumed = models.BooleanField(default=False, help_text="Whether an operator stated its present state.")
     is_woken = models.BooleanField(
         default=False, db_default=False, help_text="Whether it is asked again as soon as its live attempt ends."
     )

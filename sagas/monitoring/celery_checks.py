@@ -75,7 +75,7 @@ def check_rate_limit(app_configs: AppConfigs = None, **kwargs: Any) -> list[Chec
     if not rate:
         return []
     what = f"Celery's rate limit {rate!r} applies to sagas.advance: every step of every saga waits for it."
-    hint = "Except the engine's task: CELERY_TASK_ANNOTATIONS = {'sagas.advance': {'rate_limit': None}}."
+    hint = "Exempt the engine's task: CELERY_TASK_ANNOTATIONS = {'sagas.advance': {'rate_limit': None}}."
     return [_warning("W009", what, hint)]
 
 
@@ -86,11 +86,11 @@ def check_celery_for_production(app_configs: AppConfigs = None, **kwargs: Any) -
         return []
     found: list[CheckMessage] = []
     if current_app.conf.task_always_eager:
-        what = "Celery is eager: sagas run in the processes that start them, and nobody does what is due later."
+        what = "Celery is eager: sagas run in the processes that start them, and no worker executes what is due later."
         found.append(_warning("W007", what, "Set CELERY_TASK_ALWAYS_EAGER to False and start workers."))
     elif str(current_app.conf.broker_write_url or current_app.conf.broker_url or "").startswith("memory:"):
         what = "Celery's broker is in memory: wake-ups never leave the process that makes them."
-        hint = "Set CELERY_BROKER_URL, or set SAGAS['WAKEUP'] to 'none' and do without a broker."
+        hint = "Set CELERY_BROKER_URL, or set SAGAS['WAKEUP'] to 'none' to run without a broker."
         found.append(_warning("W007", what, hint))
     return found
 

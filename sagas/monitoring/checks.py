@@ -58,7 +58,7 @@ def check_settings(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckM
     try:
         settings = get_settings()
     except ImproperlyConfigured as error:
-        return [_error("E001", str(error), "sagas.conf.SagaSettings tells every name and its type.")]
+        return [_error("E001", str(error), "sagas.conf.SagaSettings lists every name and its type.")]
     return [
         _error("E002", problem.what, f"Change it in SAGAS: {problem.todo}")
         for problem in timings.find_wrong_values(settings)
@@ -89,13 +89,13 @@ def check_alerts(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMes
         hint = "Name the dotted path of a function of one sagas.alerts.Alert in SAGAS['ON_ATTENTION']."
         try:
             if not callable(import_string(path)):
-                found.append(_error("E016", f"The alert hook {path!r} is no function.", hint))
+                found.append(_error("E016", f"The alert hook {path!r} is not callable.", hint))
         except (ImportError, AttributeError, TypeError) as error:
             found.append(_error("E016", f"The alert hook {path!r} cannot be imported: {error}.", hint))
     posts = "sagas.alerts.send_webhook" in settings.on_attention
     if posts and not settings.alert_webhook_url.startswith(("http://", "https://")):
-        hint = "Set it to an address with http:// or https://."
-        found.append(_error("E016", "SAGAS['ALERT_WEBHOOK_URL'] names no address to post alerts to.", hint))
+        hint = "Set it to the URL that receives alerts."
+        found.append(_error("E016", "SAGAS['ALERT_WEBHOOK_URL'] is not an http:// or https:// URL.", hint))
     if posts and not settings.alert_webhook_secret:
         hint = "Set SAGAS['ALERT_WEBHOOK_SECRET'] to a long random text that the receiver knows, too."
         found.append(_warning("W006", "Webhooks are not signed: their receiver cannot tell who sent them.", hint))
@@ -113,7 +113,7 @@ def check_wakeup(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMes
         sender = wakeup.find_sender(settings.wakeup)
     except ImportError as error:
         return [_error("E003", f"SAGAS['WAKEUP'] = {settings.wakeup!r} cannot be imported: {error}.", hint)]
-    return [] if callable(sender) else [_error("E003", f"SAGAS['WAKEUP'] = {settings.wakeup!r} is no function.", hint)]
+    return [] if callable(sender) else [_error("E003", f"SAGAS['WAKEUP'] = {settings.wakeup!r} is not callable.", hint)]
 
 
 @register(TAG)
@@ -128,7 +128,7 @@ def check_databases(app_configs: AppConfigs = None, **kwargs: Any) -> list[Check
         return []
     if settings.database not in connections.settings:
         hint = f"Set SAGAS['DATABASE'] to one of: {', '.join(connections.settings)}."
-        return [_error("E004", f"SAGAS['DATABASE'] is {settings.database!r}, which DATABASES does not have.", hint)]
+        return [_error("E004", f"SAGAS['DATABASE'] is {settings.database!r}, which is not in DATABASES.", hint)]
     return [*_check_engine_routing(settings), *_check_vendors(settings), *_check_autocommit(settings)]
 
 
@@ -142,7 +142,7 @@ def check_participants(app_configs: AppConfigs = None, **kwargs: Any) -> list[Ch
             found.append(_warning("W001", f"{place} names no participant and its definition is in no app.", hint))
         elif place.label not in apps.app_configs:
             hint = f"Use the label of an installed app: {', '.join(sorted(apps.app_configs))}."
-            found.append(_error("E007", f"{place} names the participant {place.label!r}, which is no app.", hint))
+            found.append(_error("E007", f"{place}: participant {place.label!r} is not an installed app.", hint))
     return found
 
 
@@ -174,7 +174,7 @@ def check_names(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMess
     for definition in registry.all_definitions():
         config = apps.get_containing_app_config(definition.__module__)
         homes.setdefault(definition.name, set()).add(config.label if config else definition.__module__)
-    hint = "Give one of them another Meta.name; versions of one definition belong into one app."
+    hint = "Give one of them another Meta.name; versions of one definition belong in one app."
     return [
         _warning("W002", f"Saga definition {name!r} has versions in several places: {_join(places)}.", hint)
         for name, places in homes.items()
@@ -233,7 +233,7 @@ def check_versions(
             return []
         unknown = find_unknown_versions()
     except AnyDatabaseError as error:
-        what = f"Open sagas could not be asked for their definitions: {type(error).__name__}."
+        what = f"The definitions of open sagas could not be read: {type(error).__name__}."
         return [_warning("W005", what, "Check the database with saga_doctor.")]
     hint = "saga_check_versions lists them; an old version stays until its sagas are closed."
     return [
@@ -300,7 +300,7 @@ def _check_participant(label: str, settings: SagaSettings) -> list[CheckMessage]
     aliases = _find_aliases(label)
     hint = "Let DATABASE_ROUTERS send all models of the app to one alias of DATABASES."
     if unknown := aliases - set(connections.settings):
-        return [_error("E008", f"Routers send {label!r} to {_join(unknown)}, which DATABASES does not have.", hint)]
+        return [_error("E008", f"Routers send {label!r} to {_join(unknown)}, which is not in DATABASES.", hint)]
     if len(aliases) > 1:
         return [_error("E008", f"Models of {label!r} are in several databases: {_join(aliases)}.", hint)]
     found: list[CheckMessage] = []

@@ -29,7 +29,7 @@ OLDEST_DUE_FAIL_SECONDS = 300.0
 SKEW_WARN_SECONDS = 2.0
 OLDEST_SERVER = 150_000
 MAX_VERSIONS = 20  # listed one by one
-CHECK_SERVER = "Is the server up, and does the URL in the settings name it rightly?"
+CHECK_SERVER = "Check that the server is up and that its URL in the settings is right."
 START_WORKER = "Start a Celery worker, or manage.py saga_sweep --loop --run."
 
 
@@ -188,8 +188,8 @@ def _examine_broker(seconds: float) -> Iterator[Finding]:
         return
     where, failure = health.ask_broker(seconds)
     todo = (
-        "Is it up, and does its URL name it rightly? Sagas are accepted, and go on when it is back; saga_sweep --loop"
-        " --run goes on with them without it."
+        "Check that it is up and that its URL is right. Sagas are accepted and continue when it is back;"
+        " saga_sweep --loop --run executes them without it."
     )
     what = f"{where}: {failure.reason}" if failure else f"{where} answers"
     yield _judge("broker", what, (failure is not None, Level.WARN, todo))
@@ -217,8 +217,8 @@ def _examine_workers() -> Iterator[Finding]:
 
 def _examine_sweeper() -> Iterator[Finding]:
     age = read_liveness().last_sweep_age
-    what = f"last sweep {age.total_seconds():.1f} s ago" if age is not None else "no sweep was ever made"
-    todo = "Lost wake-ups and dead workers are noticed by nobody: start a worker or manage.py saga_sweep --loop."
+    what = f"last sweep {age.total_seconds():.1f} s ago" if age is not None else "no sweep is recorded"
+    todo = "Lost wake-ups and dead workers go unnoticed: start a worker or manage.py saga_sweep --loop."
     is_old = age is not None and age > get_settings().worker_seen_within
     yield _judge("sweeper", what, (age is None, Level.FAIL, START_WORKER), (is_old, Level.FAIL, todo))
 
@@ -226,7 +226,7 @@ def _examine_sweeper() -> Iterator[Finding]:
 def _examine_oldest_due() -> Iterator[Finding]:
     found = read_liveness()
     age = found.oldest_due_age.total_seconds()
-    todo = "Add workers, or look with saga_list what they are busy with."
+    todo = "Add workers, or see with saga_list what they are busy with."
     yield _judge(
         "oldest due",
         f"waits for {age:.1f} s" if found.oldest_due_at else "nothing is due",
@@ -241,9 +241,9 @@ def _examine_hooks() -> Iterator[Finding]:
     owed = hook_backlog.count_owed()
     now = clock.read_now(get_settings().database)
     age = now - owed.oldest_closed_at if owed.oldest_closed_at else timedelta()
-    what = f"{owed.count} owed" if owed.count else "none is owed"
+    what = f"{owed.count} owed" if owed.count else "none owed"
     if age > LATE:
-        what += f", the oldest for {age.total_seconds():.0f} s, {owed.failing} of them called in vain"
+        what += f", the oldest for {age.total_seconds():.0f} s, {owed.failing} of them tried before"
     todo = "Look for 'Hook failed' in the log of the workers; a hook is called again until it returns."
     yield _judge("closed hooks", what, (age > LATE, Level.WARN, todo))
 
@@ -252,27 +252,27 @@ def _examine_queues() -> Iterator[Finding]:
     """Compare the queues that steps use with those that recently seen workers serve."""
     needed = {get_settings().common_queue, *registry.queues()}
     missing = sorted(needed - {queue for worker in read_liveness().workers for queue in worker.queues})
-    what = f"nobody serves {', '.join(missing)}" if missing else f"served: {', '.join(sorted(needed))}"
+    what = f"no worker serves {', '.join(missing)}" if missing else f"served: {', '.join(sorted(needed))}"
     yield _judge("queues", what, (bool(missing), Level.FAIL, f"Start a worker with -Q {','.join(missing)}."))
 
 
 def _examine_definitions() -> Iterator[Finding]:
     known = [f"{definition.name}@{definition.version}" for definition in registry.all_definitions()]
     todo = "Write <app>/sagas.py in an installed app."
-    yield _judge("definitions", ", ".join(known) or "the code has none", (not known, Level.WARN, todo))
+    yield _judge("definitions", ", ".join(known) or "none found in the code", (not known, Level.WARN, todo))
 
 
 def _examine_versions() -> Iterator[Finding]:
     unknown = find_unknown_versions()
     for version in unknown[:MAX_VERSIONS]:
         name = f"version {version.name_and_version}"
-        todo = "Bring the version back until saga_check_versions reports no open saga of it."
+        todo = "Restore the version until saga_check_versions reports no open saga of it."
         yield Finding(name=name, level=Level.FAIL, what=version.describe(), todo=todo)
     if (more := len(unknown) - MAX_VERSIONS) > 0:
         todo = "List them with saga_check_versions."
-        yield Finding(name="versions", level=Level.FAIL, what=f"{more} more that the code lacks", todo=todo)
+        yield Finding(name="versions", level=Level.FAIL, what=f"{more} more that the code does not have", todo=todo)
     if not unknown:
-        yield Finding(name="versions", level=Level.OK, what="the code has all that open sagas run on")
+        yield Finding(name="versions", level=Level.OK, what="the code has every version that open sagas run on")
 
 
 LOOKS: dict[str, Callable[[], Iterator[Finding]]] = {

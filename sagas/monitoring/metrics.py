@@ -140,14 +140,14 @@ def _families() -> dict[str, Any]:
             "sagas_attempts_recently", f"Attempts of the last {minutes} by outcome.", labels=[*step, "outcome"]
         ),
         "attention": GaugeMetricFamily(
-            "sagas_attention", "Open sagas that need a person, by reason (hold or attention).", labels=["reason"]
+            "sagas_attention", "Open sagas that need an operator, by reason (hold or attention).", labels=["reason"]
         ),
         "due": GaugeMetricFamily("sagas_oldest_due_age_seconds", "How long the oldest due saga has waited; 0: none."),
-        "sweep": GaugeMetricFamily("sagas_last_sweep_age_seconds", "How long ago anybody swept; absent: never."),
-        "workers": GaugeMetricFamily("sagas_workers", "Workers and sweep commands seen lately that execute steps."),
+        "sweep": GaugeMetricFamily("sagas_last_sweep_age_seconds", "How long ago the last sweep was; absent: never."),
+        "workers": GaugeMetricFamily("sagas_workers", "Workers and sweep commands recently seen that execute steps."),
         "hooks": GaugeMetricFamily(
             "sagas_closed_hooks_owed",
-            f"Closed sagas whose on_closed hook was not called with success (at most {hook_backlog.MAX_COUNTED}).",
+            f"Closed sagas whose on_closed hook was not called successfully (at most {hook_backlog.MAX_COUNTED}).",
         ),
         "hooks_closed": GaugeMetricFamily(
             "sagas_oldest_owed_hook_age_seconds", "How long ago the oldest of these sagas was closed; 0: none."
@@ -158,7 +158,7 @@ def _families() -> dict[str, Any]:
         ),
         "bulk_due": GaugeMetricFamily(
             "sagas_oldest_due_bulk_age_seconds",
-            "How long a running bulk has been due; 0: none is.",
+            "How long a running bulk has been due; 0: none.",
         ),
     }
 

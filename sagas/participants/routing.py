@@ -52,7 +52,7 @@ def require_participant_database(definition: type[SagaDefinition], step: Step) -
     except BaseException as error:
         raise Misconfigured(f"A database router failed for {where}: {describe_error(error)}") from error
     if alias not in connections.settings:
-        raise Misconfigured(f"A database router names {alias!r} for {where}, which DATABASES does not have.")
+        raise Misconfigured(f"A database router names {alias!r} for {where}, which is not in DATABASES.")
     return alias
 
 

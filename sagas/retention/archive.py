@@ -23,7 +23,7 @@ class Archive:
         Raises: FileExistsError if the file exists; OSError; ValueError for another suffix.
         """
         if not is_archive_name(path.name):
-            raise ValueError(f"An archive ends in {PLAIN} or {PACKED}; {path.name!r} does not.")
+            raise ValueError(f"An archive's name must end in {PLAIN} or {PACKED}, not {path.name!r}.")
         self.path = path
         self.count = 0
         """Number of documents that are on disk."""

@@ -48,8 +48,8 @@ def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callab
         if envelope.queue and envelope.queue not in served:
             # Executed here, it would be sent again at once, for ever.
             strays.warn(
-                f"Wake-up for queue {envelope.queue!r} dropped: it came to a worker of {', '.join(served)}. Does"
-                " task_routes, or a binding at the broker, send it elsewhere? manage.py check tells."
+                f"Wake-up for queue {envelope.queue!r} dropped: a worker of {', '.join(served)} received it."
+                " Check task_routes (manage.py check) and the broker's bindings."
             )
             drop(message, consumer)
             return None

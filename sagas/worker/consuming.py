@@ -71,7 +71,7 @@ def find_fault(message: Any, known_tasks: Mapping[str, Any]) -> str:
     """Return why a message belongs to no task; empty: Celery or its task decides."""
     headers = message.headers
     if not isinstance(headers, Mapping):
-        return "its headers are no mapping"
+        return "its headers are not a mapping"
     facts = headers
     if "task" not in headers:
         try:

@@ -74,7 +74,7 @@ def read_envelope(message: Any, payload: Any = None) -> Envelope:
         payload = _parse(message.body)
     headers = message.headers
     if not isinstance(headers, Mapping):
-        raise MalformedMessage("its headers are no mapping")
+        raise MalformedMessage("its headers are not a mapping")
     if isinstance(payload, dict):
         # Protocol 1 keeps in the body what protocol 2 keeps in headers.
         facts = {**{name: value for name, value in payload.items() if name not in BODY_FIELDS}, **headers}
@@ -170,18 +170,18 @@ def _examine_form(content_type: Any, content_encoding: Any) -> None:
 def _examine_properties(properties: Any) -> None:
     properties = properties or {}
     if not isinstance(properties, Mapping):
-        raise MalformedMessage("its properties are no mapping")
+        raise MalformedMessage("its properties are not a mapping")
     for name, fits in PROPERTIES.items():
         value = properties.get(name)
         if value is not None and not fits(value):
-            raise MalformedMessage(f"its property {name!r} is a wrong {type(value).__name__}")
+            raise MalformedMessage(f"its property {name!r} is an invalid {type(value).__name__}")
 
 
 def _examine_headers(facts: Mapping[str, Any]) -> None:
     for name, fits in HEADERS.items():
         value = facts.get(name)
         if value is not None and not fits(value):
-            raise MalformedMessage(f"its header {name!r} is a wrong {type(value).__name__}")
+            raise MalformedMessage(f"its header {name!r} is an invalid {type(value).__name__}")
     if not facts.get("id"):
         raise MalformedMessage("it has no header 'id'")
 
@@ -190,41 +190,41 @@ def _parse(body: Any) -> Any:
     if isinstance(body, memoryview):
         body = body.tobytes()
     if not isinstance(body, str | bytes):
-        raise MalformedMessage(f"its body is a wrong {type(body).__name__}")
+        raise MalformedMessage(f"its body has the wrong type {type(body).__name__}")
     if len(body) > BODY_MAX_BYTES:
         raise MalformedMessage(f"its body is larger than {BODY_MAX_BYTES} bytes")
     try:
         # Plain JSON: kombu's decoder would create objects of the types that a message names.
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise MalformedMessage("its body is no JSON") from None
+        raise MalformedMessage("its body is not JSON") from None
 
 
 def _read_saga_id(parts: Any) -> UUID:
     if not isinstance(parts, list | tuple) or len(parts) != 3:
-        raise MalformedMessage("its body is no list of arguments, keywords and options")
+        raise MalformedMessage("its body is not a list of arguments, keywords and options")
     arguments, keywords, embedded = parts
     if not isinstance(arguments, list | tuple) or not isinstance(keywords, dict):
-        raise MalformedMessage("its arguments are no list and mapping")
+        raise MalformedMessage("its arguments are not a list and a mapping")
     if embedded is not None:
         _examine_embedded(embedded)
     values = [*arguments, *keywords.values()]
     if len(values) != 1 or set(keywords) - {"saga_id"}:
-        raise MalformedMessage("it names not exactly one saga")
+        raise MalformedMessage("it does not name exactly one saga")
     try:
         return UUID(values[0])
     except (TypeError, ValueError, AttributeError):
-        raise MalformedMessage("the id of its saga is no UUID") from None
+        raise MalformedMessage("the id of its saga is not a UUID") from None
 
 
 def _examine_embedded(embedded: Any) -> None:
     """Refuse malformed options of the body; valid ones mean nothing to a wake-up and are dropped."""
     if not isinstance(embedded, dict):
-        raise MalformedMessage("its options are no mapping")
+        raise MalformedMessage("its options are not a mapping")
     for name in EMBEDDED:
         value = embedded.get(name)
         if value is not None and not isinstance(value, dict if name == "chord" else list | tuple):
-            raise MalformedMessage(f"its option {name!r} is a wrong {type(value).__name__}")
+            raise MalformedMessage(f"its option {name!r} is an invalid {type(value).__name__}")
 
 
 def _pick_extras(facts: Mapping[str, Any]) -> dict[str, Any]:

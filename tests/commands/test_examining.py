@@ -182,8 +182,8 @@ class TestDoctor:
 
     def test_a_sweeper_that_was_never_seen_fails(self) -> None:
         assert examine("workers")["level"] == "fail"
-        assert examine("sweeper")["what"] == "no sweep was ever made"
-        assert examine("queues")["what"] == "nobody serves sagas"
+        assert examine("sweeper")["what"] == "no sweep is recorded"
+        assert examine("queues")["what"] == "no worker serves sagas"
 
     def test_who_only_sends_wakeups_is_a_sweeper_and_no_worker(self) -> None:
         recovery.beat(queues=[], found=0)
@@ -202,7 +202,7 @@ class TestDoctor:
 
         finding = examine("queues")
 
-        assert (finding["level"], finding["what"]) == ("fail", "nobody serves payments")
+        assert (finding["level"], finding["what"]) == ("fail", "no worker serves payments")
         assert "-Q payments" in finding["todo"]
 
     @pytest.mark.parametrize(("seconds", "level"), [(0, "ok"), (58, "ok"), (62, "warn"), (298, "warn"), (302, "fail")])

@@ -173,7 +173,7 @@ def test_a_hook_that_fails_is_called_again_a_few_times_and_others_go_on(
     world.will("a", Misconfigured("no key"))
     with override_settings(SAGAS={**QUIET, "ON_ATTENTION": ["no.such.hook", HOOK]}), caplog.at_level(logging.WARNING):
         saga = work(world.begin(a=world.compensatable(), b=world.pivot()))
-        wait_until(lambda: len([record for record in caplog.records if record.message == "Alert given up."]) == 2)
+        wait_until(lambda: caplog.messages.count("Alert dropped after its last try.") == 2)
 
     assert step_of(saga, "a").hold == "misconfigured"
     assert [alert.reason for alert in heard] == ["misconfigured"] * 3
@@ -313,7 +313,7 @@ def test_webhook_posts_who_and_why_signed() -> None:
         "step": "void_payment",
         "at": "2026-11-20T03:00:00+00:00",
         "url": f"https://a.example/admin/sagas/saga/{UUID(int=7)}/change/",
-        "text": f"Saga checkout {UUID(int=7)} needs a person: compensation failing at void_payment.",
+        "text": f"Saga checkout {UUID(int=7)} needs an operator: compensation failing at void_payment.",
     }
 
 
@@ -385,7 +385,7 @@ def test_mail_says_who_and_why(emails: list[str], sent_as: tuple[object, ...], a
     [sent] = mail.outbox
     assert (sent.subject, sent.from_email, sent.to) == sent_as
     assert sent.body == (
-        f"Saga checkout {UUID(int=7)} needs a person: compensation failing.\n"
+        f"Saga checkout {UUID(int=7)} needs an operator: compensation failing.\n"
         "It is compensating. Raised at 2026-11-20 03:00:00 UTC.\n"
         f"https://a.example/admin/sagas/saga/{UUID(int=7)}/change/\n"
     )

@@ -191,7 +191,7 @@ def test_e007_participants_are_installed_apps() -> None:
 
     text = the_one(checks.check_participants, "E007")
 
-    assert text == "Step book of saga journey@1 names the participant 'airline', which is no app."
+    assert text == "Step book of saga journey@1: participant 'airline' is not an installed app."
 
 
 def test_w001_a_step_has_a_participant() -> None:

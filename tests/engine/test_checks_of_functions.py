@@ -87,4 +87,4 @@ def test_alert_hook_that_returns_a_coroutine_has_failed(world: World, caplog: py
     alert_dispatch._queue.forget()
     [record] = [record for record in caplog.records if record.name == "sagas.engine.notify.alert_dispatch"]
     assert record.getMessage() == "Alert failed; trying again."
-    assert "returned a coroutine, which nobody runs" in str(record.exc_info and record.exc_info[1])
+    assert "returned a coroutine, which is never run" in str(record.exc_info and record.exc_info[1])

@@ -281,7 +281,7 @@ def test_hook_that_hangs_is_left_behind_and_settles_when_it_ends_after_all(
     work(saga)  # comes back
 
     assert is_owed(saga) is True
-    assert "Hook still runs; it is called again unless it ends well." in caplog.messages
+    assert "Hook is still running; it is called again unless it succeeds." in caplog.messages
     release.set()
     wait_for_hanging_hooks()
     assert is_owed(saga) is False
@@ -296,7 +296,7 @@ def test_hooks_that_hang_do_not_pile_up(world: World, listener: Listener, caplog
     sagas = [work(begin(trip)) for _ in range(closing.MAX_HANGING + 1)]
 
     assert len(listener.heard) == closing.MAX_HANGING
-    assert caplog.messages.count("Hook not called: too many hooks of this process hang.") == 1
+    assert caplog.messages.count("Hook not called: too many hooks of this process are hanging.") == 1
     release.set()
     wait_for_hanging_hooks()
     assert [is_owed(saga) for saga in sagas] == [False] * closing.MAX_HANGING + [True]
@@ -353,7 +353,7 @@ def test_hook_that_the_code_lost_is_looked_for_a_while_and_then_settled(
         owed_hooks.run_owed()
 
     assert (listener.heard, is_owed(saga)) == ([], False)
-    assert caplog.messages.count("Hook is gone, or its definition; it is not called.") == 1
+    assert caplog.messages.count("Hook or its definition no longer exists; it is not called.") == 1
 
 
 def test_newer_code_calls_what_older_code_did_not_know(
@@ -422,7 +422,7 @@ def test_doctor_and_metrics_tell_what_is_owed(saga: Saga, listener: Listener) ->
         found = {sample.name: sample.value for metric in SagaCollector().collect() for sample in metric.samples}
         return {name: value for name, value in found.items() if "hook" in name}
 
-    assert examine() == ("ok", "none is owed")
+    assert examine() == ("ok", "none owed")
     assert measure() == {"sagas_closed_hooks_owed": 0, "sagas_oldest_owed_hook_age_seconds": 0}
     listener.behaviour = [ValueError("no")] * 2
     work(saga)
@@ -431,7 +431,7 @@ def test_doctor_and_metrics_tell_what_is_owed(saga: Saga, listener: Listener) ->
     owed_hooks.run_owed()
     level, what = examine()
     assert level == "warn"
-    assert re.fullmatch(r"1 owed, the oldest for 12\d s, 1 of them called in vain", what)
+    assert re.fullmatch(r"1 owed, the oldest for 12\d s, 1 of them tried before", what)
     found = measure()
     assert found["sagas_closed_hooks_owed"] == 1
     assert 120 <= found["sagas_oldest_owed_hook_age_seconds"] < 130

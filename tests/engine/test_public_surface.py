@@ -211,9 +211,9 @@ class TestQuery:
     ("options", "message"),
     [
         ({"actor": "a\x00"}, "The actor holds a NUL"),
-        ({"actor": None}, "The actor is text, not NoneType."),
-        ({"business_keys": {5: "x"}}, "Business key 5: a name is"),
-        ({"business_keys": ["x"]}, "Business keys are a dict of texts by name, not list."),
+        ({"actor": None}, "The actor must be a string, not NoneType."),
+        ({"business_keys": {5: "x"}}, "Business key 5: names are"),
+        ({"business_keys": ["x"]}, "Business keys must be a dict of strings by name, not list."),
     ],
 )
 def test_what_cannot_be_stored_starts_nothing(world: World, options: Any, message: str) -> None:

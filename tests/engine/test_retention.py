@@ -325,7 +325,7 @@ class TestArchive:
 
     @pytest.mark.parametrize("name", ["sagas.json", "sagas.gz", ".ndjson", "sagas.ndjson.bz2", "ndjson"])
     def test_its_name_says_what_it_is(self, name: str, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="An archive ends in"):
+        with pytest.raises(ValueError, match="An archive's name must end in"):
             Archive(tmp_path / name)
 
         assert list(tmp_path.iterdir()) == []

@@ -72,8 +72,8 @@ def test_an_input_with_a_secret_is_refused_with_its_place_and_nothing_is_stored(
         World().begin(input=Facts, given=given, a=World().compensatable())
 
     assert str(caught.value) == (
-        f"The input holds what looks like a secret: {places}. Pass a reference to it instead; if it is none, name the"
-        " key in SAGAS['REDACT_EXCEPT']."
+        f"The input holds what looks like a secret: {places}. Pass a reference instead. If it is not a"
+        " secret, add the key to SAGAS['REDACT_EXCEPT']."
     )
     assert not Saga.objects.exists()
 

@@ -70,8 +70,8 @@ def test_step_in_progress_is_asked_again_at_once(world: World, options: dict[str
     result = wake(saga, "a")
 
     step = step_of(saga, "a")
-    assert (result.due, result.marked, result.held, result.hold, result.is_heard) == (("a",), (), (), "", True)
-    assert result.message == "Asked again at once: a."
+    assert (result.due, result.marked, result.held, result.hold, result.will_retry) == (("a",), (), (), "", True)
+    assert result.message == "Retried at once: a."
     assert before.due_at is not None
     assert step.due_at is not None
     assert step.due_at < before.due_at - HOUR / 2
@@ -95,7 +95,7 @@ def test_wake_during_an_attempt_is_kept_for_its_record(world: World, options: di
     saga = work(saga)
 
     assert [(result.due, result.marked) for result in results] == [((), ("a",))] * 2
-    assert results[0].message == "Asked again when its attempt ends: a."
+    assert results[0].message == "Retried when its attempt ends: a."
     assert saga.state == "completed"
     assert outcomes_of(saga.pk, "a") == [Outcome.IN_PROGRESS, Outcome.SUCCEEDED]
     assert [(row.step, row.from_state, row.data) for row in told(saga, "step_woken")] == [
@@ -248,7 +248,7 @@ def test_second_look_of_a_compensation_is_not_hurried(world: World, is_live: boo
     saga = work(saga)
     result = wake(saga)
 
-    assert (saga.state, result.due, result.is_heard) == ("compensating", (), False)
+    assert (saga.state, result.due, result.will_retry) == ("compensating", (), False)
     due_at = read(saga.pk).due_at
     assert due_at is not None
     assert due_at - saga.updated_at > HOUR / 2
@@ -281,8 +281,8 @@ def test_step_not_reached_needs_nothing(world: World) -> None:
     before = read(saga.pk).history_count
 
     for result in (wake(saga), wake(saga, "b")):
-        assert (result.state, result.due, result.marked, result.is_heard) == ("pending", (), (), False)
-        assert result.message == "Nothing waits; a step that is not reached yet sees what is there when it runs."
+        assert (result.state, result.due, result.marked, result.will_retry) == ("pending", (), (), False)
+        assert result.message == "Nothing waits; a step that is not reached yet reads current data when it runs."
     assert read(saga.pk).history_count == before
 
 
@@ -296,7 +296,7 @@ def test_saga_that_is_over_says_so(world: World, end: str) -> None:
         drain(saga)
 
     result = wake(saga, "a")
-    assert (result.state, result.is_heard) == (end, False)
+    assert (result.state, result.will_retry) == (end, False)
     assert result.message == f"The saga is {end}; nothing waits any more."
 
 
@@ -305,7 +305,7 @@ def test_held_step_stays_held(world: World) -> None:
     saga = work(world.begin(a=world.compensatable()))
 
     result = wake(saga)
-    assert (result.due, result.held, result.is_heard) == ((), ("a",), False)
+    assert (result.due, result.held, result.will_retry) == ((), ("a",), False)
     assert result.message == "Held for an operator: a."
     assert step_of(saga, "a").hold == "misconfigured"
 
@@ -317,7 +317,7 @@ def test_paused_saga_asks_as_soon_as_it_is_resumed(world: World) -> None:
 
     result = wake(saga)
     assert (result.due, result.hold, result.message) == (
-        ("a",), "paused", "Asked again at once: a; the saga is held: paused.",
+        ("a",), "paused", "Retried at once: a; the saga is held: paused.",
     )  # fmt: skip
     assert work(saga).state == "running"
     operations.resume(saga.pk, actor=OPERATOR, reason=REASON)

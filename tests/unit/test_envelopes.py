@@ -88,13 +88,13 @@ def test_plain_headers_of_tracers_are_kept_and_no_others() -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_header_is_named(name: str, value: Any) -> None:
-    assert fault_of(with_header(name, value)) == f"its header {name!r} is a wrong {type(value).__name__}"
+    assert fault_of(with_header(name, value)) == f"its header {name!r} is an invalid {type(value).__name__}"
 
 
 @pytest.mark.parametrize("value", [10**400, -(10**400), 10**4299])
 def test_numbers_beyond_any_float_are_dropped_or_left_out(value: int) -> None:
-    assert fault_of(with_header("timelimit", [value, None])) == "its header 'timelimit' is a wrong list"
-    assert fault_of(with_header("retries", value)) == "its header 'retries' is a wrong int"
+    assert fault_of(with_header("timelimit", [value, None])) == "its header 'timelimit' is an invalid list"
+    assert fault_of(with_header("retries", value)) == "its header 'retries' is an invalid int"
     assert read_envelope(with_header("attempt", value)).extras == {}
     assert read_envelope(with_header("headers", {"attempt": value})).extras == {}
 
@@ -108,29 +108,30 @@ def test_a_message_needs_an_id(value: Any) -> None:
     ("name", "value"), [("reply_to", ["x"]), ("correlation_id", 5), ("priority", "x"), ("delivery_info", "x")]
 )
 def test_a_wrong_property_is_named(name: str, value: Any) -> None:
-    assert fault_of(Taken(properties={name: value})) == f"its property {name!r} is a wrong {type(value).__name__}"
+    fault = f"its property {name!r} is an invalid {type(value).__name__}"
+    assert fault_of(Taken(properties={name: value})) == fault
 
 
 @pytest.mark.parametrize(
     ("body", "fault"),
     [
-        (None, "its body is a wrong NoneType"),
-        ({}, "its body is a wrong dict"),
-        (b"\xff\xfe", "its body is no JSON"),
-        ("[" * BODY_MAX_BYTES, "its body is no JSON"),
+        (None, "its body has the wrong type NoneType"),
+        ({}, "its body has the wrong type dict"),
+        (b"\xff\xfe", "its body is not JSON"),
+        ("[" * BODY_MAX_BYTES, "its body is not JSON"),
         ("[" * (BODY_MAX_BYTES + 1), f"its body is larger than {BODY_MAX_BYTES} bytes"),
-        ("5", "its body is no list of arguments, keywords and options"),
-        ("[[], {}, {}, {}]", "its body is no list of arguments, keywords and options"),
-        ("[1, 2, 3]", "its arguments are no list and mapping"),
-        ("[[], {}, {}]", "it names not exactly one saga"),
-        (f'[["{SAGA}", "{SAGA}"], {{}}, {{}}]', "it names not exactly one saga"),
-        (f'[["{SAGA}"], {{"saga_id": "{SAGA}"}}, {{}}]', "it names not exactly one saga"),
-        (f'[[], {{"saga": "{SAGA}"}}, {{}}]', "it names not exactly one saga"),
-        ('[["x"], {}, {}]', "the id of its saga is no UUID"),
-        ("[[5], {}, {}]", "the id of its saga is no UUID"),
-        (f'[["{SAGA}"], {{}}, []]', "its options are no mapping"),
-        (f'[["{SAGA}"], {{}}, {{"chord": []}}]', "its option 'chord' is a wrong list"),
-        (f'[["{SAGA}"], {{}}, {{"chain": "x"}}]', "its option 'chain' is a wrong str"),
+        ("5", "its body is not a list of arguments, keywords and options"),
+        ("[[], {}, {}, {}]", "its body is not a list of arguments, keywords and options"),
+        ("[1, 2, 3]", "its arguments are not a list and a mapping"),
+        ("[[], {}, {}]", "it does not name exactly one saga"),
+        (f'[["{SAGA}", "{SAGA}"], {{}}, {{}}]', "it does not name exactly one saga"),
+        (f'[["{SAGA}"], {{"saga_id": "{SAGA}"}}, {{}}]', "it does not name exactly one saga"),
+        (f'[[], {{"saga": "{SAGA}"}}, {{}}]', "it does not name exactly one saga"),
+        ('[["x"], {}, {}]', "the id of its saga is not a UUID"),
+        ("[[5], {}, {}]", "the id of its saga is not a UUID"),
+        (f'[["{SAGA}"], {{}}, []]', "its options are not a mapping"),
+        (f'[["{SAGA}"], {{}}, {{"chord": []}}]', "its option 'chord' is an invalid list"),
+        (f'[["{SAGA}"], {{}}, {{"chain": "x"}}]', "its option 'chain' is an invalid str"),
     ],
     ids=lambda value: repr(value)[:20],
 )
@@ -149,5 +150,5 @@ def test_another_encoding_is_refused(encoding: Any) -> None:
 
 
 def test_headers_and_properties_are_mappings() -> None:
-    assert fault_of(Taken(headers=[1])) == "its headers are no mapping"
-    assert fault_of(Taken(properties=[1])) == "its properties are no mapping"
+    assert fault_of(Taken(headers=[1])) == "its headers are not a mapping"
+    assert fault_of(Taken(properties=[1])) == "its properties are not a mapping"

@@ -268,7 +268,7 @@ class Either:
         (Payment(Invoice("1")), "Payment.by is a Invoice, but would be read back as a Card"),
         (InCents(1), "InCents.amount is 100, but would be read back as 10000"),
         (Share(2**53 + 1), "Share.of is 9007199254740993, but would be read back as 9007199254740992.0"),
-        (Share(10**400), "Share.of is beyond what a float can hold."),
+        (Share(10**400), "Share.of is out of range for a float."),
     ],
 )
 def test_what_steps_would_not_be_handed_as_it_was_given_is_refused(value: Any, message: str) -> None:

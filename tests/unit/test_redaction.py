@@ -244,13 +244,13 @@ def test_a_project_adds_names_and_shapes_and_takes_names_out() -> None:
 @pytest.mark.parametrize(
     ("additions", "expected"),
     [
-        ({"keys": [5]}, "5 is no name of a key"),
-        ({"keys": ["a b"]}, "'a b' is no name of a key"),
-        ({"exceptions": [""]}, "'' is no name of a key"),
-        ({"patterns": {"Bad Kind": "x"}}, "'Bad Kind' is no kind of secret"),
-        ({"patterns": {"kind": 5}}, "The pattern of 'kind' is no text"),
-        ({"patterns": {"kind": "("}}, "The pattern of 'kind' is no regular expression"),
-        ({"patterns": {"kind": "x*"}}, "The pattern of 'kind' finds something in an empty text"),
+        ({"keys": [5]}, "5 is not a key name"),
+        ({"keys": ["a b"]}, "'a b' is not a key name"),
+        ({"exceptions": [""]}, "'' is not a key name"),
+        ({"patterns": {"Bad Kind": "x"}}, "'Bad Kind' is not a kind of secret"),
+        ({"patterns": {"kind": 5}}, "The pattern of 'kind' is not a string"),
+        ({"patterns": {"kind": "("}}, "The pattern of 'kind' is not a regular expression"),
+        ({"patterns": {"kind": "x*"}}, "The pattern of 'kind' matches an empty string"),
     ],
 )
 def test_mistakes_of_a_project_are_named(additions: dict[str, Any], expected: str) -> None:

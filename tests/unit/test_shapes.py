@@ -137,7 +137,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "method of no instance": (Adapter.act, "cannot be called with one StepContext as its only argument"),
     "full partial": (functools.partial(act, None), "cannot be called with one StepContext as its only argument"),
     "autospec of no argument": (mock.create_autospec(lambda: None), "cannot be called with one StepContext"),
-    "no function": ("act", "'act' is no function"),
+    "no function": ("act", "'act' is not a function"),
 }  # fmt: skip
 PLACES: dict[str, Callable[[Any], Step]] = {
     "compensatable": lambda function: Compensatable(function, nothing_to_undo),
@@ -227,7 +227,7 @@ def test_function_that_wraps_itself_is_looked_at_once() -> None:
 def test_unfinished_result_is_closed_without_a_warning(made: Callable[[Any], Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(Misconfigured, match=r"^Step pay returned a .*, which nobody runs\."):
+        with pytest.raises(Misconfigured, match=r"^Step pay returned a .*, which is never run\."):
             require_finished(made(None), "Step pay")
 
 

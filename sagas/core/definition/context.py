@@ -63,8 +63,8 @@ class MaskedResult(dict[str, Any]):
             return MaskedResult(value, f"{self._name}, {key}")
         if holds_mask(value):
             raise ResultRedacted(
-                f"{key!r} in {self._name} held a secret, which was not stored, so nobody can read it: let that step"
-                " return a reference, or name the key in SAGAS['REDACT_EXCEPT'] if it is none."
+                f"{key!r} in {self._name} was masked as a secret before it was stored. Let that step return a"
+                " reference. If it is not a secret, add the key to SAGAS['REDACT_EXCEPT']."
             )
         return value
 
@@ -151,5 +151,5 @@ class StepContext(Generic[InputT]):
         Raises: any exception of the action; SagaError when called outside the compensation of an external step.
         """
         if self.settler is None:
-            raise SagaError(f"{self.step}: settle() belongs into the compensation of an external step with an action.")
+            raise SagaError(f"{self.step}: settle() belongs in the compensation of an external step with an action.")
         return self.settler()

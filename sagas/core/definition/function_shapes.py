@@ -58,7 +58,7 @@ def require_finished(result: Any, name: str) -> Any:
     with suppress(Exception):  # closing fails if it runs already; it is refused all the same
         getattr(result, "close", getattr(result, "cancel", lambda: None))()
     raise Misconfigured(
-        f"{name} returned a {type(result).__name__}, which nobody runs. Call it in the function itself"
+        f"{name} returned a {type(result).__name__}, which is never run. Call it in the function itself"
         " (asgiref.sync.async_to_sync for async code) and return its result."
     )
 
@@ -88,7 +88,7 @@ def _find_why_not_callable(value: Any, takes: str) -> str:
     if isinstance(value, classmethod | functools.partialmethod):
         kind = type(value).__name__
         return f"{kind} objects are called through their class only. Declare the step where the class is complete."
-    return f"{value!r} is no function. Give a function that takes {takes}."
+    return f"{value!r} is not a function. Give a function that takes {takes}."
 
 
 def _unwrap(value: Any) -> Iterator[Any]:

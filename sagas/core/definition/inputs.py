@@ -83,8 +83,8 @@ def refuse_secrets(data: Any, what: str, redactor: Redactor) -> None:
     if found := redactor.find(data):
         places = ", ".join(f"{finding.path} ({finding.kind})" for finding in found[:MAX_PLACES_TOLD])
         raise InputRefused(
-            f"{what} holds what looks like a secret: {places}. Pass a reference to it instead; if it is none, name the"
-            " key in SAGAS['REDACT_EXCEPT']."
+            f"{what} holds what looks like a secret: {places}. Pass a reference instead. If it is not a"
+            " secret, add the key to SAGAS['REDACT_EXCEPT']."
         )
 
 
@@ -124,7 +124,7 @@ def _require_same(given: Any, read: Any, where: str) -> None:
         if type(given) is not type(read):
             raise InputRefused(
                 f"{where} is a {type(given).__name__}, but would be read back as a {type(read).__name__}: give the"
-                " classes of a union fields of different names."
+                " classes of the union different field names."
             )
         for field in dataclasses.fields(given):
             _require_same(getattr(given, field.name), getattr(read, field.name), f"{where}.{field.name}")
@@ -229,13 +229,13 @@ def _read_float(value: int, where: str) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise InputRefused(f"{where} is beyond what a float can hold.") from None
+        raise InputRefused(f"{where} is out of range for a float.") from None
 
 
 def _load_dict(hint: Any, value: Mapping[Any, Any], where: str) -> dict[str, Any]:
     for key in value:
         if not isinstance(key, str):
-            raise InputRefused(f"{where} has the key {key!r:.100}, a {type(key).__name__}; keys are texts.")
+            raise InputRefused(f"{where} has the key {key!r:.100}, a {type(key).__name__}; keys must be strings.")
     return {key: _load(hint, item, where) for key, item in value.items()}
 
 

@@ -54,25 +54,25 @@ def check_exceptions(values: Any, option: str) -> tuple[type[Exception], ...]:
             raise DefinitionError(f"{option} takes exception classes, not {value!r}.")
         if value in (Exception, BaseException):
             raise DefinitionError(
-                f"{option} must name the participant's own exceptions; {value.__name__} is every error."
+                f"{option} must name the participant's own exceptions; {value.__name__} matches every error."
             )
         if issubclass(value, StepSignal):
-            raise DefinitionError(f"{option}: {value.__name__} has a meaning of its own and is no refusal.")
+            raise DefinitionError(f"{option}: {value.__name__} is an engine exception, not a refusal.")
     return checked
 
 
 def check_business_keys(values: Any, action: StepFunction | None) -> tuple[tuple[str, str], ...]:
     """Return pairs of a business key's name and the name of its value in the action's result."""
     if values is not None and not isinstance(values, Mapping):
-        raise DefinitionError(f"business_keys is a dict of names by key, such as {{'payment': 'id'}}, not {values!r}.")
+        raise DefinitionError(f"business_keys must be a dict, such as {{'payment': 'id'}}, not {values!r}.")
     pairs = tuple((values or {}).items())
     if pairs and action is None:
-        raise DefinitionError("business_keys need an action, whose result they are read from; give them to start.")
+        raise DefinitionError("business_keys are read from an action's result; without one, pass them to start.")
     for name, field_name in pairs:
         if not isinstance(name, str) or not KEY_NAME.fullmatch(name):
-            raise DefinitionError(f"business_keys: {name!r} is no lower-case identifier of at most 40 characters.")
+            raise DefinitionError(f"business_keys: {name!r} is not a lower-case identifier of at most 40 characters.")
         if not isinstance(field_name, str) or not field_name:
-            raise DefinitionError(f"business_keys: {name!r} names a value of the result, not {field_name!r}.")
+            raise DefinitionError(f"business_keys: {name!r} must name a value of the result, not {field_name!r}.")
     return pairs
 
 

@@ -129,7 +129,7 @@ def _check_bases(cls: type[SagaDefinition]) -> None:
         if missing := [name for name in left if name not in vars(cls)]:
             raise DefinitionError(
                 f"{cls.__module__}.{cls.__qualname__} does not repeat {', '.join(missing)} of {base.__qualname__}:"
-                " steps are not inherited. Write every step into the class, so that one body shows the whole saga."
+                " steps are not inherited. Declare every step in the class itself."
             )
 
 
@@ -151,7 +151,7 @@ def _read_meta(cls: type[SagaDefinition], meta: type | None) -> None:
     cls.input, cls.deadline = getattr(meta, "input", None), getattr(meta, "deadline", None)
     options.check_duration(cls.deadline, f"{where}.Meta.deadline", longest=options.MAX_DEADLINE)
     if "on_closed" in vars(cls):
-        raise DefinitionError(f"{where}.on_closed: the hook stands in class Meta, and no step has this name.")
+        raise DefinitionError(f"{where}.on_closed: declare the hook in class Meta; no step may have this name.")
     cls.on_closed = options.check_hook(getattr(meta, "on_closed", None), f"{where}.Meta.on_closed")
     if cls.input is not None:
         inputs.check_schema(cls.input)
@@ -174,12 +174,12 @@ def _collect_steps(cls: type[SagaDefinition]) -> Iterator[Step]:
     for position, (rank, name, step) in enumerate(_iterate_declared(cls)):
         where = f"{cls.__qualname__}.{name}"
         if not STEP_NAME.fullmatch(name):
-            raise DefinitionError(f"{where}: a step name is a lower-case identifier of at most 60 characters.")
+            raise DefinitionError(f"{where}: a step name must be a lower-case identifier of at most 60 characters.")
         if name in seen:
             raise DefinitionError(f"{where}: two steps have this name.")
         if not step.external and (step.refusal_settles or step.verify_after is not None):
             raise DefinitionError(
-                f"{where}: refusal_settles and verify_after are for external steps; what a local one did is known."
+                f"{where}: refusal_settles and verify_after are for external steps; a local step's effect is known."
             )
         seen.add(name)
         yield replace(step, name=name, rank=rank, position=position)
@@ -190,13 +190,13 @@ def _check_order(cls: type[SagaDefinition]) -> None:
         raise DefinitionError(f"{cls.__qualname__} declares no steps.")
     pivots = [step for step in cls.steps if step.kind is Kind.PIVOT]
     if len(pivots) > 1:
-        raise DefinitionError(f"{cls.__qualname__} has {len(pivots)} pivots; at most one can decide.")
+        raise DefinitionError(f"{cls.__qualname__} has {len(pivots)} pivots; at most one is allowed.")
     passed = False
     for step in cls.steps:
         where = f"{cls.__qualname__}.{step.name}"
         if step.kind is Kind.PIVOT:
             passed = True
         elif step.kind is Kind.COMPENSATABLE and passed:
-            raise DefinitionError(f"{where}: after the pivot every step is retriable.")
+            raise DefinitionError(f"{where}: every step after the pivot must be retriable.")
         elif step.kind is Kind.RETRIABLE and not passed:
             raise DefinitionError(f"{where}: a retriable step needs a pivot before it.")

@@ -208,12 +208,12 @@ class Parallel:
 
     def __init__(self, **steps: Step) -> None:
         if len(steps) < 2:
-            raise DefinitionError("Parallel needs at least two steps; a single one stands by itself.")
+            raise DefinitionError("Parallel needs at least two steps; declare a single one directly.")
         for name, step in steps.items():
             if not isinstance(step, Step):
                 raise DefinitionError(f"Parallel takes steps, but {name} is {step!r}; groups cannot be nested.")
             if step.kind is Kind.PIVOT:
-                raise DefinitionError(f"{name}: the pivot cannot stand in a parallel group.")
+                raise DefinitionError(f"{name}: the pivot cannot be in a parallel group.")
             if step.action is None:
                 raise DefinitionError(f"{name}: a step of a parallel group needs an action.")
         object.__setattr__(self, "steps", dict(steps))

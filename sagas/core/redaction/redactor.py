@@ -216,18 +216,18 @@ def find_mistakes(*, keys: Sequence[Any], patterns: Mapping[Any, Any], exception
     """Yield a sentence for each mistake in a project's additions."""
     for name in (*keys, *exceptions):
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{1,59}", name):
-            yield f"{name!r} is no name of a key: letters, digits, underscores and hyphens, at least two."
+            yield f"{name!r} is not a key name: use letters, digits, underscores and hyphens, at least two."
     for kind, pattern in patterns.items():
         if not isinstance(kind, str) or not KIND.fullmatch(kind):
-            yield f"{kind!r} is no kind of secret: lower-case letters and spaces, at most 40."
+            yield f"{kind!r} is not a kind of secret: use lower-case letters and spaces, at most 40."
         if not isinstance(pattern, str):
-            yield f"The pattern of {kind!r} is no text."
+            yield f"The pattern of {kind!r} is not a string."
             continue
         try:
             if re.compile(pattern).search("") is not None:
-                yield f"The pattern of {kind!r} finds something in an empty text, so it would mask everything."
+                yield f"The pattern of {kind!r} matches an empty string, so it would mask everything."
         except re.error as error:
-            yield f"The pattern of {kind!r} is no regular expression: {error}."
+            yield f"The pattern of {kind!r} is not a regular expression: {error}."
 
 
 def _holds_something(value: Any) -> bool:

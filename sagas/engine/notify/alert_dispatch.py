@@ -64,7 +64,7 @@ def _try_again(call: _Call, error: BaseException, may_repeat: bool) -> tuple[_Ca
     """Return the next try of a failed call and its delay, or None when the call is given up."""
     facts = {"hook": call.hook, "saga_id": str(call.alert.saga_id), "reason": call.alert.reason}
     if call.tries >= len(PAUSES_SECONDS) or not may_repeat:
-        logger.error("Alert given up.", extra=facts, exc_info=error)
+        logger.error("Alert dropped after its last try.", extra=facts, exc_info=error)
         return None
     logger.warning("Alert failed; trying again.", extra=facts, exc_info=error)
     return replace(call, tries=call.tries + 1), PAUSES_SECONDS[call.tries]
