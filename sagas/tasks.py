@@ -25,7 +25,7 @@ class WakeUpTask(Task):
         return publish(args, kwargs, **{**options, "headers": headers, "serializer": "json"})
 
     @staticmethod
-    def look(wanted: UUID, queues: frozenset[str] | None = None) -> None:
+    def work_on(wanted: UUID, queues: frozenset[str] | None = None) -> None:
         """Advance a saga or a bulk as far as it can go now; ``queues`` are those served here (None: all)."""
         if runner.is_bulk_id(wanted):
             runner.advance(wanted, should_stop=lifecycle.is_shutting_down)
@@ -51,7 +51,7 @@ def advance(saga_id: str) -> None:
     # Set by the main process, which knows the present queues; a child knows those of the moment it was forked.
     served = advance.request.get(SERVED_HEADER)
     try:
-        advance.look(wanted, queues=lifecycle.served_queues() if served is None else frozenset(served))
+        advance.work_on(wanted, queues=lifecycle.served_queues() if served is None else frozenset(served))
     except Exception:
         raise
     except BaseException as error:

@@ -49,7 +49,7 @@ def parse_json(text: str, what: str, max_bytes: int) -> Any:
 def require_storable(data: Any, what: str, max_bytes: int) -> None:
     """Check that PostgreSQL can store a value as JSON.
 
-    Raises: InputRefused with the reason: not JSON, a key that is no text, depth, NUL, a lone surrogate, NaN, size.
+    Raises: InputRefused with the reason: not JSON, a key that is not a string, depth, NUL, a lone surrogate, NaN, size.
     """
     _serialize(data, what, max_bytes)
 

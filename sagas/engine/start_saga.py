@@ -112,7 +112,7 @@ def _insert(definition: type[SagaDefinition], saga: Saga, keys: dict[str, str]) 
     parts = {
         "saga": statements.insert(Saga, START_COLUMNS, [row]),
         "steps": statements.insert(SagaStep, STEP_START_COLUMNS, steps),
-        "told": statements.insert(SagaHistory, HISTORY_COLUMNS, [history]),
+        "history": statements.insert(SagaHistory, HISTORY_COLUMNS, [history]),
     }
     if done := [_done_attempt(saga, step.name) for step in definition.steps if step.action is None]:
         parts["attempts"] = statements.insert_first_attempts(ATTEMPT_START_COLUMNS, done)

@@ -35,7 +35,7 @@ def new_saga_id() -> UUID:
 def read_started_at(saga_id: UUID) -> datetime:
     """Return when a process made this id, by its own clock.
 
-    Returns: the year 1970 for an id that is no UUID of version 7 or whose time is out of range.
+    Returns: the year 1970 for an id that is not a UUID of version 7 or whose time is out of range.
     """
     began = datetime(1970, 1, 1, tzinfo=UTC)
     try:

@@ -134,7 +134,7 @@ def check_databases(app_configs: AppConfigs = None, **kwargs: Any) -> list[Check
 
 @register(TAG)
 def check_participants(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMessage]:
-    """Report steps whose participant is no installed app (E007) or is not known (W001)."""
+    """Report steps whose participant is not an installed app (E007) or is not known (W001)."""
     found: list[CheckMessage] = []
     for place in _list_places():
         if not place.label:

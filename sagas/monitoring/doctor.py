@@ -78,35 +78,35 @@ def examine() -> Iterator[Finding]:
     """Yield every finding; a database that does not answer is not asked again."""
     yield from _examine_settings()
     if checks.read_settings() is not None:
-        yield from examine_surroundings(LOOKS, seconds=SERVER_SECONDS)
+        yield from examine_surroundings(EXAMINATIONS, seconds=SERVER_SECONDS)
 
 
-def examine_surroundings(looks: Iterable[str], *, seconds: float) -> Iterator[Finding]:
-    """Yield the findings about broker, databases and migrations, and of these LOOKS if the tables can be read.
+def examine_surroundings(names: Iterable[str], *, seconds: float) -> Iterator[Finding]:
+    """Yield the findings about broker, databases and migrations, and of these EXAMINATIONS if the tables can be read.
 
     ``seconds``: time limit of the broker, and of the participants' databases together.
     """
     yield from _examine_broker(seconds)
     using = get_settings().database
-    databases = list(_look("database", lambda: [_judge_server("database", health.read_server(using))]))
+    databases = list(_run("database", lambda: [_judge_server("database", health.read_server(using))]))
     yield from databases
     if any(finding.is_unread for finding in databases):
         return
     others = health.ask_databases([alias for alias in barrier_databases() if alias != using], seconds)
     yield from (_judge_participant(alias, answer) for alias, answer in others.items())
     answering = [alias for alias, answer in others.items() if isinstance(answer, DatabaseServer)]
-    migrations = list(_look("migrations", lambda: _examine_migrations(using, answering)))
+    migrations = list(_run("migrations", lambda: _examine_migrations(using, answering)))
     yield from migrations
     if any(finding.level is Level.FAIL and not finding.participant for finding in migrations):
         return
-    for name in looks:
-        yield from _look(name, LOOKS[name])
+    for name in names:
+        yield from _run(name, EXAMINATIONS[name])
 
 
-def _look(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+def _run(name: str, examination: Callable[[], Iterable[Finding]]) -> list[Finding]:
     """Run one examination; report a failing database as a finding, too."""
     try:
-        return list(look())
+        return list(examination())
     except Error as error:
         what = f"does not answer: {health.shorten_error(error)}"
         return [Finding(name=name, level=Level.FAIL, what=what, todo=CHECK_SERVER, is_unread=True)]
@@ -144,12 +144,12 @@ def _judge(name: str, what: str, *rules: Rule, participant: str = "", **facts: A
 
 
 def _judge_server(name: str, server: DatabaseServer, participant: str = "") -> Finding:
-    told = ", ".join(f"{setting} {value}" for setting, value in server.timeouts.items())
+    limits = ", ".join(f"{setting} {value}" for setting, value in server.timeouts.items())
     unlimited = [setting for setting, value in server.timeouts.items() if value == "0"]
     limit = f"Set {', '.join(unlimited)} in OPTIONS, so that a lost client or a slow query cannot hold locks for ever."
     return _judge(
         name,
-        f"PostgreSQL {server.version}, {told}{', read-only' if server.is_read_only else ''}",
+        f"PostgreSQL {server.version}, {limits}{', read-only' if server.is_read_only else ''}",
         (server.number < OLDEST_SERVER, Level.FAIL, "The engine needs PostgreSQL 15 or newer."),
         (server.is_read_only, Level.FAIL, "Connect to the primary server."),
         (bool(unlimited), Level.WARN, limit),
@@ -197,10 +197,10 @@ def _examine_broker(seconds: float) -> Iterator[Finding]:
 
 def _examine_clock() -> Iterator[Finding]:
     before = datetime.now(UTC)
-    told = clock.read_now(get_settings().database)
+    read = clock.read_now(get_settings().database)
     after = datetime.now(UTC)
     # The database most likely read its clock halfway through the round trip.
-    skew = (before + (after - before) / 2 - told).total_seconds()
+    skew = (before + (after - before) / 2 - read).total_seconds()
     what = f"this machine is {abs(skew):.3f} s {'ahead of' if skew > 0 else 'behind'} the database"
     todo = "Set this machine's clock by NTP; sagas go by the database's, but logs and new ids do not."
     yield _judge("clock", what, (abs(skew) > SKEW_WARN_SECONDS, Level.WARN, todo))
@@ -275,7 +275,7 @@ def _examine_versions() -> Iterator[Finding]:
         yield Finding(name="versions", level=Level.OK, what="the code has every version that open sagas run on")
 
 
-LOOKS: dict[str, Callable[[], Iterator[Finding]]] = {
+EXAMINATIONS: dict[str, Callable[[], Iterator[Finding]]] = {
     "clock": _examine_clock,
     "workers": _examine_workers,
     "sweeper": _examine_sweeper,

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 from .doctor import Finding, Level, examine_surroundings
 
 PROBE_SECONDS = 1.0  # time limit of the broker, and of the participants' databases
-LOOKS = ("workers", "oldest due")
+EXAMINED = ("workers", "oldest due")
 
 
 @csrf_exempt
@@ -30,7 +30,7 @@ def show_health(request: HttpRequest) -> HttpResponse:
 @never_cache
 def show_readiness(request: HttpRequest) -> HttpResponse:
     """Return whether sagas can be accepted: 503 if not, 200 even if something is degraded."""
-    document = build_readiness(examine_surroundings(LOOKS, seconds=PROBE_SECONDS))
+    document = build_readiness(examine_surroundings(EXAMINED, seconds=PROBE_SECONDS))
     return JsonResponse(document, status=503 if document["status"] == "failed" else 200)
 
 

@@ -76,7 +76,7 @@ def list_programs(examples: Mapping[str, Any]) -> Looks:
     yield "versions in use", versions.find_unknown_versions
     yield "transcript", lambda: transcript.render(closed)
     yield "metrics", lambda: list(SagaCollector().collect())
-    yield "readiness", lambda: list(examine_surroundings(probes.LOOKS, seconds=probes.PROBE_SECONDS))
+    yield "readiness", lambda: list(examine_surroundings(probes.EXAMINED, seconds=probes.PROBE_SECONDS))
     for name, wanted in list_wishes().items():
         yield f"saga_list, {name}", lambda wanted=wanted: listing.list_sagas(wanted)
     yield "by the beginning of an id", lambda: listing.find_saga(str(closed))

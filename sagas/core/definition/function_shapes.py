@@ -31,7 +31,7 @@ KINDS: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
 
 
 def find_mistake(value: Any, *, takes: str = "one StepContext", arguments: int = 1) -> str:
-    """Return why a value is no function of this many positional arguments, and what to do instead.
+    """Return why a value is not a function of this many positional arguments, and what to do instead.
 
     A callable whose signature cannot be read is accepted.
     Returns: an empty text when the value is such a function.

@@ -16,7 +16,7 @@ from ..redaction.redactor import DEFAULT, Redactor
 
 SCALARS: tuple[type, ...] = (str, bool, int, float)
 MAX_INPUT_BYTES = 64 * 1024  # a saga row is read at every step; larger data belong to their participant
-MAX_PLACES_TOLD = 5
+MAX_PLACES_SHOWN = 5
 
 
 def describe(schema: type | None) -> Any:
@@ -81,7 +81,7 @@ def refuse_secrets(data: Any, what: str, redactor: Redactor) -> None:
     Raises: InputRefused, which names places and kinds of secrets, never their values.
     """
     if found := redactor.find(data):
-        places = ", ".join(f"{finding.path} ({finding.kind})" for finding in found[:MAX_PLACES_TOLD])
+        places = ", ".join(f"{finding.path} ({finding.kind})" for finding in found[:MAX_PLACES_SHOWN])
         raise InputRefused(
             f"{what} holds what looks like a secret: {places}. Pass a reference instead. If it is not a"
             " secret, add the key to SAGAS['REDACT_EXCEPT']."

@@ -79,7 +79,7 @@ def send_nothing(saga_id: UUID, queue_name: str) -> None:
 def send_by_celery(saga_id: UUID, queue_name: str) -> None:
     """Queue the wake-up for the thread that publishes through Celery, or handle it here if Celery is eager."""
     if current_app.conf.task_always_eager:
-        eager.answer(saga_id, current_app.tasks[TASK].look)
+        eager.answer(saga_id, current_app.tasks[TASK].work_on)
         return
     _sender.put((saga_id, queue_name))
 

@@ -107,7 +107,7 @@ class SagaUnitOfWork(SagaDraft):
             parts.append(("opened", *statements.insert(SagaAttempt, OPEN_COLUMNS, opened), len(opened)))
         if self._history:
             history = statements.insert(SagaHistory, HISTORY_COLUMNS, self._history)
-            parts.append(("told", *history, len(self._history)))
+            parts.append(("history", *history, len(self._history)))
         if self._keys:
             rows = [{"saga_id": saga.pk, "name": name, "value": value} for name, value in self._keys.items()]
             parts.append(("keys", *statements.upsert_keys(rows), len(rows)))
