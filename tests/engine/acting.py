@@ -1,4 +1,4 @@
-"""Those who act on sagas, and an operation with everything it needs."""
+"""Operators, and an operation with every argument it needs."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ NEEDS_EVIDENCE = NEEDS_STEP - {SKIP}
 
 
 def perform(operation: Operation, saga: Saga, step: str, **more: Any) -> operations.OperationResult:
-    """Do an operation with everything it needs."""
+    """Perform an operation with every argument it needs."""
     arguments: dict[str, Any] = {"actor": OPERATOR, "reason": REASON, **more}
     if operation in NEEDS_STEP:
         arguments.setdefault("step", step)

@@ -21,7 +21,7 @@ BEFORE_STATEMENT, BEFORE_COMMIT, AFTER_COMMIT = "before a statement", "before CO
 
 @contextmanager
 def watched(tick: Tick) -> Iterator[None]:
-    """Call ``tick`` with the connection and the kind of boundary, at every boundary of this thread."""
+    """Call ``tick`` with the connection and the kind of boundary at every boundary of this thread."""
 
     def wrap(execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
         tick(context["connection"], BEFORE_STATEMENT)
@@ -43,7 +43,7 @@ def watched(tick: Tick) -> Iterator[None]:
 
 
 def count_boundaries(work: Callable[[], object]) -> list[str]:
-    """Return the kinds of the boundaries that a piece of work crosses, in order."""
+    """Return the kinds of the boundaries that ``work`` crosses, in order."""
     seen: list[str] = []
     with watched(lambda _connection, kind: seen.append(kind)):
         work()
@@ -65,14 +65,14 @@ class _Countdown:
 
 
 def kill_at(number: int, work: Callable[[], object]) -> bool:
-    """Do a piece of work in a process of its own that is killed at a boundary.
+    """Run ``work`` in a child process that is killed at a boundary.
 
     Returns: whether it was reached.
     """
     pid = os.fork()
     if pid == 0:
         try:
-            gc.disable()  # it would write to, and so copy, every page that is shared with the parent
+            gc.disable()  # the collector would write to every page shared with the parent, and so copy it
             _forget_connections()
             with watched(_Countdown(number, lambda _connection, _kind: os.kill(os.getpid(), signal.SIGKILL))):
                 work()
@@ -82,7 +82,7 @@ def kill_at(number: int, work: Callable[[], object]) -> bool:
     return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
-# What a child inherited and must neither use nor close: its parent still does.
+# Connections inherited by the child, which must neither use nor close them: the parent still does.
 _inherited: list[BaseDatabaseWrapper] = []
 
 
@@ -93,7 +93,7 @@ def _forget_connections() -> None:
 
 
 def cut_at(number: int, work: Callable[[], object]) -> bool:
-    """Do a piece of work whose database connection is cut at a boundary; after a COMMIT its answer is lost.
+    """Run ``work`` and cut its database connection at a boundary; after a COMMIT, its answer is lost.
 
     Returns: whether the boundary was reached.
     """
@@ -105,7 +105,7 @@ def cut_at(number: int, work: Callable[[], object]) -> bool:
             raise OperationalError("server closed the connection unexpectedly")
 
     countdown = _Countdown(number, cut)
-    # An error that comes out is what a worker's task would raise; the next look goes on.
+    # A worker's task would raise this error; the next wake-up goes on.
     with watched(countdown), suppress(OperationalError):
         work()
     return countdown.is_reached

@@ -1,4 +1,4 @@
-"""Draw bulks, start them and see what became of their sagas."""
+"""Helpers that freeze bulks, start them and read their results."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,17 +20,17 @@ REASON = "The provider is back, see ticket 42."
 
 
 def make(world: World, count: int = 3) -> list[Saga]:
-    """Start sagas that nobody has looked at."""
+    """Start sagas that no worker has processed."""
     trip = define(a=world.compensatable(), b=world.compensatable())
     return [begin(trip) for _ in range(count)]
 
 
-def draw(sagas: list[Saga], operation: Operation = PAUSE, actor: Actor = BOSS) -> SagaBulk:
+def freeze(sagas: list[Saga], operation: Operation = PAUSE, actor: Actor = BOSS) -> SagaBulk:
     return selection.freeze_selected(operation, [saga.pk for saga in sagas], actor=actor)
 
 
 def freeze_and_start(sagas: list[Saga], operation: Operation = PAUSE, actor: Actor = BOSS) -> SagaBulk:
-    frozen = draw(sagas, operation, actor)
+    frozen = freeze(sagas, operation, actor)
     count = frozen.total if frozen.total > 100 else None
     found, is_new = selection.start_bulk(frozen.pk, actor=actor, reason=REASON, count=count)
     assert is_new
@@ -38,14 +38,14 @@ def freeze_and_start(sagas: list[Saga], operation: Operation = PAUSE, actor: Act
 
 
 def run_to_end(bulk_id: UUID) -> SagaBulk:
-    """Let workers look, and time pass, until the bulk is over."""
+    """Run workers and advance the clock until the bulk is over."""
     with clock.restored():
         for _ in range(200):
             runner.advance(bulk_id)
             found = selection.find_bulk(bulk_id)
             if found.is_over:
                 return found
-            clock.move(timedelta(seconds=40))  # beyond any lease
+            clock.move(timedelta(seconds=40))  # longer than any lease
     raise AssertionError("The bulk never ended.")
 
 

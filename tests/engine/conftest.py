@@ -1,4 +1,4 @@
-"""Give every engine test a world of its own, and check the invariants of whatever it left in the database."""
+"""Fixtures of the engine tests: a world of their own, and an invariant check after each test."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,14 +18,14 @@ from .world import CREATE_LEDGER, ENGINE, World
 
 @pytest.fixture(autouse=True)
 def _own_definitions() -> Iterator[None]:
-    """Forget a test's definitions, and put the engine's clock back."""
+    """Forget the test's definitions and reset the engine's clock."""
     with registry.preserved(), clock.restored():
         yield
 
 
 @pytest.fixture(autouse=True)
 def _invariants(request: pytest.FixtureRequest, _own_definitions: None) -> Iterator[None]:
-    """Check what rows tell of I1 to I9 of every saga that a test leaves behind."""
+    """Check invariants I1 to I9 of every saga that the test leaves behind."""
     if request.node.get_closest_marker("django_db") is None:
         yield
         return
@@ -37,7 +37,7 @@ def _invariants(request: pytest.FixtureRequest, _own_definitions: None) -> Itera
 
 @pytest.fixture(scope="session")
 def ledgers(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Create the table of effects beside every participant's data."""
+    """Create the table of effects in every participant's database."""
     with django_db_blocker.unblock():
         for alias in connections:
             with connections[alias].cursor() as cursor:
@@ -46,7 +46,7 @@ def ledgers(django_db_setup: None, django_db_blocker: Any) -> None:
 
 @pytest.fixture
 def world(ledgers: None, request: pytest.FixtureRequest) -> Iterator[World]:
-    """Play every participant, and check I7 of all calls; effects are gone after the test."""
+    """Create the participants, and check I7 of all calls; effects are deleted after the test."""
     request.getfixturevalue("_django_db_helper")
     played = World()
     yield played
@@ -58,17 +58,17 @@ def world(ledgers: None, request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 def list_written() -> list[str]:
-    """Return the aliases that a test may write to: not those of replicas."""
+    """Return the aliases that a test may write to, without replicas."""
     return [alias for alias in connections if not connections[alias].settings_dict["TEST"]["MIRROR"]]
 
 
 @pytest.fixture
 def saga(world: World) -> Saga:
-    """Start a saga with a step of each kind; a module that needs another one has its own."""
+    """Start a saga with a step of each kind; modules that need another override it."""
     return start(world)
 
 
-@pytest.fixture(scope="module")  # it must stand before pytest-django looks which databases a test may use
+@pytest.fixture(scope="module")  # must run before pytest-django reads which databases a test may use
 def inventory_apart(django_db_setup: None) -> Iterator[str]:
     """Give the participant *inventory* a database of its own, also where the run has only one.
 

@@ -1,4 +1,4 @@
-"""Freeze a worker in the middle of a step and thaw it later: its lease is lost, its answer comes all the same."""
+"""Workers frozen in the middle of a step: their lease expires, and they report later all the same."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,13 +22,13 @@ LEASE = timedelta(seconds=31)
 
 @dataclass
 class FrozenWorker:
-    """Hold what a worker had claimed when it froze, and, once it called, what it was answered."""
+    """Claim of a frozen worker, and the report of its function once it was called."""
 
     claimed: ClaimedStep | None = None
     report: Report | None = None
 
     def thaw(self) -> None:
-        """Let it go on: call the function unless it had before, and record under its stale token."""
+        """Resume the worker: call the function unless it was called before, and record under the stale token."""
         assert self.claimed is not None, "the worker was never frozen"
         if self.report is None:
             self.report = execute.execute_step(self.claimed)
@@ -36,7 +36,7 @@ class FrozenWorker:
 
 
 def freeze(saga: Saga, step: str, *, before_call: bool = False, compensation: bool = False) -> FrozenWorker:
-    """Let a worker look at the saga and freeze inside a step.
+    """Let a worker claim a step of the saga and freeze inside it.
 
     ``before_call``: after the claim and before the function; else after the function returned and before the record.
     """
@@ -59,7 +59,7 @@ def freeze(saga: Saga, step: str, *, before_call: bool = False, compensation: bo
 
 
 def lose_lease(saga: Saga) -> Saga:
-    """Let the lease of the frozen worker end, and another worker notice."""
+    """Let the lease of the frozen worker expire, and another worker notice."""
     pass_time(LEASE)
     return work(saga)
 

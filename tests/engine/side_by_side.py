@@ -1,4 +1,4 @@
-"""Run calls side by side, each in a thread with database connections of its own, and let them meet."""
+"""Concurrent calls, each in a thread with its own database connections."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import connections
 
-# Longer than any test needs; who waits for somebody that never comes fails instead of stopping the run.
+# Longer than any test needs: a deadlocked test fails instead of stopping the run.
 PATIENCE_SECONDS = 60
 
 
@@ -32,7 +32,7 @@ def run_side_by_side(calls: Sequence[Callable[[], Any]]) -> list[Any]:
 
 
 def run_elsewhere(call: Callable[[], Any]) -> Any:
-    """Run one call on connections of its own, as another process would.
+    """Run one call on separate connections, as another process would.
 
     Raises: what the call raises.
     """

@@ -1,4 +1,4 @@
-"""Bring a saga into every situation in which a person may act, and say what is allowed there (S8)."""
+"""Every situation of a saga in which an operator may act, and what is allowed there (S8)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def start(world: World) -> Saga:
 
 
 def started(_world: World, saga: Saga) -> None:
-    """Leave it as it was started."""
+    """Leave the saga as it was started."""
 
 
 def live(_world: World, saga: Saga) -> None:
@@ -177,7 +177,7 @@ TABLE: dict[Callable[[World, Saga], None], tuple[str, set[Operation]]] = {
 }
 
 
-def picture(saga: Saga) -> list[Any]:
+def snapshot(saga: Saga) -> list[Any]:
     """Return everything that is stored about a saga."""
     models = (SagaStep, SagaAttempt, SagaHistory)
     return [

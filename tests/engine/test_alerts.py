@@ -1,4 +1,4 @@
-"""People are told once when a saga begins to need them, after the commit, and no hook can hold the engine up."""
+"""Alerts: sent once, after the commit; no hook blocks the engine."""
 
 import json
 import logging
@@ -35,89 +35,89 @@ pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 ONCE = RetryPolicy(attempts=1, base=0.0, cap=0.0)
 QUIET = {"WAKEUP": "none"}
-HOOK = "tests.engine.test_alerts.listen"
+HOOK = "tests.engine.test_alerts.record_alert"
 CARD = "4111111111111111"
 
-heard: list[Alert] = []
+received: list[Alert] = []
 in_transaction: list[bool] = []
 behaviour: list[Callable[[Alert], None]] = []
 
 
-def listen(alert: Alert) -> None:
-    """Act as a hook."""
+def record_alert(alert: Alert) -> None:
+    """Record an alert, as a hook of the project."""
     in_transaction.append(any(connections[alias].in_atomic_block for alias in connections))
-    heard.append(alert)
+    received.append(alert)
     if behaviour:
         behaviour[0](alert)
 
 
 @pytest.fixture(autouse=True)
-def _a_listener() -> Iterator[None]:
-    """Have a listener of this test alone, with an announcer of its own."""
-    heard.clear(), in_transaction.clear(), behaviour.clear()
+def _reset_alerts() -> Iterator[None]:
+    """Reset the recorded alerts and the alert queue."""
+    received.clear(), in_transaction.clear(), behaviour.clear()
     alert_dispatch._queue.forget()
     with override_settings(SAGAS={**QUIET, "ON_ATTENTION": [HOOK]}):
         yield
     alert_dispatch._queue.forget()
 
 
-def told() -> list[tuple[str, str, str]]:
+def flush_received() -> list[tuple[str, str, str]]:
     alert_dispatch.flush()
-    return [(alert.reason, alert.step, alert.state) for alert in heard]
+    return [(alert.reason, alert.step, alert.state) for alert in received]
 
 
-def test_a_hold_of_the_engine_is_told_once_however_often_anybody_looks(world: World) -> None:
+def test_hold_is_alerted_once_however_often_a_worker_wakes(world: World) -> None:
     world.will("b", Misconfigured("no key"))
     saga = work(world.begin(a=world.compensatable(), b=world.compensatable(), c=world.pivot()))
     for _ in range(3):
         work(saga)
 
-    assert told() == [("misconfigured", "b", "running")]
-    [alert] = heard
+    assert flush_received() == [("misconfigured", "b", "running")]
+    [alert] = received
     assert (alert.saga_id, alert.definition, alert.version) == (saga.pk, "trip", 1)
     row = saga.history.get(what="held")
     assert (alert.number, alert.at) == (row.number, row.at)
     assert in_transaction == [False]
 
 
-def test_it_is_told_again_when_it_begins_again(world: World) -> None:
+def test_hold_that_begins_again_is_alerted_again(world: World) -> None:
     world.will("b", Misconfigured("no key"), Misconfigured("still none"))
     saga = work(world.begin(a=world.compensatable(), b=world.compensatable(), c=world.pivot()))
     operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)
     work(saga)
 
-    assert told() == [("misconfigured", "b", "running")] * 2
-    assert len({alert.id for alert in heard}) == 2
+    assert flush_received() == [("misconfigured", "b", "running")] * 2
+    assert len({alert.id for alert in received}) == 2
 
 
-def test_attention_is_told_for_what_it_is(world: World) -> None:
+def test_attention_is_alerted_with_its_reason(world: World) -> None:
     world.will("b", Refused("no"))
     world.will("a", Broken("x"), direction=COMPENSATION)
     steps = {"a": world.compensatable(compensation_retry=ONCE), "b": world.compensatable()}
     work(world.begin(**steps))
 
-    assert told() == [("compensation_failing", "a", "compensating")]
+    assert flush_received() == [("compensation_failing", "a", "compensating")]
 
 
-def test_an_unknown_pivot_and_its_deadline_are_told(world: World) -> None:
+def test_unknown_pivot_and_passed_deadline_are_alerted(world: World) -> None:
     world.will("b", *[OutcomeUnknown("?")] * 2)
     steps = {"a": world.compensatable(), "b": world.pivot(external=True, retry=ONCE)}
     saga = work(world.begin(deadline=timedelta(hours=1), **steps))
     pass_time(timedelta(hours=2))
     work(saga)
 
-    assert told() == [("outcome_unknown", "b", "running"), ("overdue", "", "running")]
+    assert flush_received() == [("outcome_unknown", "b", "running"), ("overdue", "", "running")]
 
 
-def test_what_people_do_themselves_is_not_told(world: World) -> None:
+def test_operations_of_operators_are_not_alerted(world: World) -> None:
     saga = world.begin(a=world.compensatable(), b=world.pivot())
     operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
     operations.resume(saga.pk, actor=OPERATOR, reason=REASON)
 
-    assert told() == []
+    assert flush_received() == []
 
 
-def test_a_rolled_back_write_tells_nothing(world: World) -> None:
+def test_rolled_back_write_sends_no_alert(world: World) -> None:
     saga = world.begin(a=world.compensatable(), b=world.pivot())
     with transaction.atomic():
         unit = SagaUnitOfWork.lock(saga.pk)
@@ -125,11 +125,11 @@ def test_a_rolled_back_write_tells_nothing(world: World) -> None:
         unit.write()
         transaction.set_rollback(True)
 
-    assert told() == []
+    assert flush_received() == []
     assert step_of(saga, "a").hold is None
 
 
-def test_what_is_over_before_it_is_written_is_not_told(world: World) -> None:
+def test_attention_cleared_before_the_write_is_not_alerted(world: World) -> None:
     saga = world.begin(a=world.compensatable(), b=world.pivot())
     with transaction.atomic():
         unit = SagaUnitOfWork.lock(saga.pk)
@@ -137,7 +137,7 @@ def test_what_is_over_before_it_is_written_is_not_told(world: World) -> None:
         holds.set_attention(unit, unit.step("a"), None)
         unit.write()
 
-    assert told() == []
+    assert flush_received() == []
 
 
 def test_nothing_is_queued_without_a_hook(world: World) -> None:
@@ -147,7 +147,7 @@ def test_nothing_is_queued_without_a_hook(world: World) -> None:
         assert not alert_dispatch._queue.has_thread
 
 
-def test_a_slow_hook_holds_nobody_up_and_no_connection(world: World) -> None:
+def test_slow_hook_blocks_no_worker(world: World) -> None:
     may_end = threading.Event()
     behaviour.append(lambda alert: may_end.wait(30) and None)
     world.will("a", Misconfigured("no key"), Misconfigured("no key"))
@@ -155,13 +155,13 @@ def test_a_slow_hook_holds_nobody_up_and_no_connection(world: World) -> None:
     first, second = work(begin(trip)), work(begin(trip))
 
     assert [step_of(saga, "a").hold for saga in (first, second)] == ["misconfigured", "misconfigured"]
-    assert len(heard) <= 1
+    assert len(received) <= 1
     may_end.set()
-    assert len(told()) == 2
+    assert len(flush_received()) == 2
 
 
 @pytest.mark.parametrize("error", [ValueError("planted"), SystemError("planted")])
-def test_a_hook_that_fails_is_called_again_a_few_times_and_others_go_on(
+def test_failing_hook_is_retried_and_others_are_called(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, world: World, error: Exception
 ) -> None:
     monkeypatch.setattr(alert_dispatch, "PAUSES_SECONDS", (0.0, 0.0))
@@ -176,13 +176,13 @@ def test_a_hook_that_fails_is_called_again_a_few_times_and_others_go_on(
         wait_until(lambda: caplog.messages.count("Alert dropped after its last try.") == 2)
 
     assert step_of(saga, "a").hold == "misconfigured"
-    assert [alert.reason for alert in heard] == ["misconfigured"] * 3
+    assert [alert.reason for alert in received] == ["misconfigured"] * 3
     assert [record.message for record in caplog.records if record.name == "sagas.engine.notify.alert_dispatch"].count(
         "Alert failed; trying again."
     ) == 4
 
 
-def test_what_the_queue_has_no_room_for_is_dropped_with_one_warning(
+def test_full_queue_drops_alerts_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(alert_dispatch, "CAPACITY", 2)
@@ -192,13 +192,13 @@ def test_what_the_queue_has_no_room_for_is_dropped_with_one_warning(
         alert_dispatch.announce([make_alert(number=number) for number in range(10)])
     may_end.set()
 
-    assert 2 <= len(told()) <= 4
+    assert 2 <= len(flush_received()) <= 4
     assert [record.message for record in caplog.records] == [
         "Alerts dropped: the hooks of SAGAS['ON_ATTENTION'] are too slow."
     ]
 
 
-def test_a_broken_setting_loses_alerts_and_nothing_else(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_setting_loses_only_alerts(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.will("a", Misconfigured("no key"))
     saga = world.begin(a=world.compensatable(), b=world.pivot())
     with caplog.at_level(logging.ERROR), override_settings(SAGAS={**QUIET, "ON_ATTENTION": [5]}):
@@ -208,7 +208,7 @@ def test_a_broken_setting_loses_alerts_and_nothing_else(world: World, caplog: py
     assert step_of(saga, "a").hold == "misconfigured"
 
 
-def test_the_thread_gives_its_connections_back(world: World) -> None:
+def test_alert_thread_closes_its_connections(world: World) -> None:
     used: list[Any] = []
 
     def ask(alert: Alert) -> None:
@@ -242,10 +242,10 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 
 class Receiver(ThreadingHTTPServer):
-    """Keep what is posted, and answer as told."""
+    """Web server that keeps what is posted and answers as set."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answering)
+        super().__init__(("127.0.0.1", 0), RequestHandler)
         self.posts: list[tuple[str, dict[str, str], bytes]] = []
         self.status, self.headers, self.may_answer = 200, {}, threading.Event()
         self.may_answer.set()
@@ -255,8 +255,8 @@ class Receiver(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/services/T0/B0/hush-hush"
 
 
-class Answering(BaseHTTPRequestHandler):
-    """Answer one request."""
+class RequestHandler(BaseHTTPRequestHandler):
+    """Handler of one request."""
 
     server: Receiver
 
@@ -273,11 +273,11 @@ class Answering(BaseHTTPRequestHandler):
     do_GET = do_POST  # noqa: N815 - the name that http.server calls
 
     def log_message(self, *_: Any) -> None:
-        """Stay quiet."""
+        """Print nothing."""
 
 
 @contextmanager
-def receiving(**settings: Any) -> Iterator[Receiver]:
+def run_receiver(**settings: Any) -> Iterator[Receiver]:
     server = Receiver()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
@@ -295,8 +295,8 @@ def receiving(**settings: Any) -> Iterator[Receiver]:
         thread.join()
 
 
-def test_webhook_posts_who_and_why_signed() -> None:
-    with receiving() as server:
+def test_webhook_posts_signed_saga_and_reason() -> None:
+    with run_receiver() as server:
         alerts.send_webhook(make_alert())
 
     [(path, headers, body)] = server.posts
@@ -317,7 +317,7 @@ def test_webhook_posts_who_and_why_signed() -> None:
     }
 
 
-def test_a_signature_depends_on_secret_moment_and_body() -> None:
+def test_signature_depends_on_secret_timestamp_and_body() -> None:
     signatures = {
         alerts.sign(*given) for given in (("a", "1", b"x"), ("b", "1", b"x"), ("a", "2", b"x"), ("a", "1", b"y"))
     }
@@ -326,8 +326,8 @@ def test_a_signature_depends_on_secret_moment_and_body() -> None:
     assert all(len(signature) == 64 for signature in signatures)
 
 
-def test_a_webhook_without_a_secret_is_not_signed() -> None:
-    with receiving(ALERT_WEBHOOK_SECRET="") as server:
+def test_webhook_without_a_secret_is_not_signed() -> None:
+    with run_receiver(ALERT_WEBHOOK_SECRET="") as server:
         alerts.send_webhook(make_alert())
 
     assert "Sagas-Signature" not in server.posts[0][1]
@@ -337,8 +337,8 @@ def test_a_webhook_without_a_secret_is_not_signed() -> None:
     ("status", "headers"),
     [(500, {}), (404, {}), (302, {"Location": "/elsewhere"}), (307, {"Location": "http://127.0.0.1:1/"})],
 )
-def test_anything_but_success_is_no_delivery_and_no_redirect_is_followed(status: int, headers: dict[str, str]) -> None:
-    with receiving() as server:
+def test_only_success_is_a_delivery_and_redirects_are_not_followed(status: int, headers: dict[str, str]) -> None:
+    with run_receiver() as server:
         server.status, server.headers = status, headers
         with pytest.raises(AlertNotSent) as caught:
             alerts.send_webhook(make_alert())
@@ -347,8 +347,8 @@ def test_anything_but_success_is_no_delivery_and_no_redirect_is_followed(status:
     assert len(server.posts) == 1
 
 
-def test_a_silent_webhook_is_given_up_in_time_and_its_address_is_not_told() -> None:
-    with receiving(ALERT_TIMEOUT=timedelta(seconds=0.2)) as server:
+def test_silent_webhook_times_out_without_revealing_its_address() -> None:
+    with run_receiver(ALERT_TIMEOUT=timedelta(seconds=0.2)) as server:
         server.may_answer.clear()
         with pytest.raises(AlertNotSent) as caught:
             alerts.send_webhook(make_alert())
@@ -358,7 +358,7 @@ def test_a_silent_webhook_is_given_up_in_time_and_its_address_is_not_told() -> N
 
 
 @pytest.mark.parametrize("url", ["", "file:///etc/passwd", "ftp://a.example/", "http://127.0.0.1:1/x", "http://[bad/"])
-def test_a_webhook_goes_to_web_addresses_only(url: str) -> None:
+def test_webhook_accepts_web_addresses_only(url: str) -> None:
     with override_settings(SAGAS={"ALERT_WEBHOOK_URL": url}), pytest.raises(AlertNotSent) as caught:
         alerts.send_webhook(make_alert())
 
@@ -376,7 +376,7 @@ ROOT_MAIL = "root@a.example"
         ([], ("[shop] [sagas] compensation failing: checkout", "server@a.example", [ROOT_MAIL])),
     ],
 )
-def test_mail_says_who_and_why(emails: list[str], sent_as: tuple[object, ...], admins: list[Any]) -> None:
+def test_mail_names_saga_and_reason(emails: list[str], sent_as: tuple[object, ...], admins: list[Any]) -> None:
     given = {"ALERT_EMAILS": emails, "CONSOLE_URL": "https://a.example/admin/"}
     names = {"DEFAULT_FROM_EMAIL": "shop@a.example", "SERVER_EMAIL": "server@a.example"}
     with override_settings(SAGAS=given, ADMINS=admins, EMAIL_SUBJECT_PREFIX="[shop] ", **names):
@@ -391,14 +391,14 @@ def test_mail_says_who_and_why(emails: list[str], sent_as: tuple[object, ...], a
     )
 
 
-def test_nobody_to_mail_to_is_no_failure() -> None:
+def test_no_recipients_is_no_failure() -> None:
     with override_settings(SAGAS={"ALERT_EMAILS": []}, ADMINS=[]):
         alerts.send_mail(make_alert())
 
     assert mail.outbox == []
 
 
-def test_a_silent_mail_server_is_given_up_in_time() -> None:
+def test_silent_mail_server_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         host, port = server.getsockname()
         with override_mail_server(host, port), pytest.raises(SMTPServerDisconnected, match="timed out"):
@@ -407,7 +407,7 @@ def test_a_silent_mail_server_is_given_up_in_time() -> None:
 
 @contextmanager
 def override_mail_server(host: str, port: int) -> Iterator[None]:
-    """Send mails by SMTP, in the settings' form of the installed Django, and wait shortly for the server."""
+    """Configure SMTP in the form of the installed Django, with a short time-out."""
     backend = "django.core.mail.backends.smtp.EmailBackend"
     given: dict[str, Any] = {"EMAIL_BACKEND": backend, "EMAIL_HOST": host, "EMAIL_PORT": port}
     engine = {"ALERT_EMAILS": ["night@a.example"], "ALERT_TIMEOUT": timedelta(seconds=0.2)}
@@ -415,8 +415,8 @@ def override_mail_server(host: str, port: int) -> Iterator[None]:
         yield
 
 
-def test_no_payload_reaches_a_mail_or_a_webhook(world: World) -> None:
-    with receiving(
+def test_no_payload_is_mailed_or_posted(world: World) -> None:
+    with run_receiver(
         **QUIET, ON_ATTENTION=["sagas.alerts.send_mail", "sagas.alerts.send_webhook"], ALERT_EMAILS=["a@b.c"]
     ) as server:
         world.will("a", {"note": "a private note"})
@@ -456,7 +456,7 @@ def test_no_payload_reaches_a_mail_or_a_webhook(world: World) -> None:
         ),
     ],
 )
-def test_checks_find_hooks_that_cannot_work(given: dict[str, Any], expected: list[str]) -> None:
+def test_checks_report_hooks_that_cannot_work(given: dict[str, Any], expected: list[str]) -> None:
     with override_settings(SAGAS=given):
         messages = checks.check_alerts()
 

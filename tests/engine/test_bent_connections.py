@@ -1,4 +1,4 @@
-"""What a step does to a connection ends with the step: the engine's transactions commit, where they should."""
+"""Connection state changed by a step: reset after the step, so the engine's transactions still commit."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,18 +27,18 @@ def run(sql: str, using: str = ENGINE) -> None:
 
 @pytest.fixture(autouse=True)
 def _other_schema() -> Iterator[None]:
-    """Have a table of effects in another schema, too."""
+    """Create a table of effects in another schema, too."""
     run("CREATE SCHEMA other; CREATE TABLE other.engine_test_ledger (LIKE public.engine_test_ledger INCLUDING ALL)")
     yield
     connections[ENGINE].close()
     run("DROP SCHEMA IF EXISTS other CASCADE")
 
 
-def leave_a_block() -> None:
+def leave_block_open() -> None:
     transaction.atomic(using=ENGINE).__enter__()
 
 
-def begin_by_hand() -> None:
+def begin_manually() -> None:
     run("BEGIN")
 
 
@@ -47,27 +47,27 @@ def raw_connection() -> Any:
     return connections[ENGINE].connection
 
 
-def turn_the_drivers_off() -> None:
+def disable_driver_autocommit() -> None:
     raw_connection().autocommit = False
     run("SELECT 1")
 
 
-def open_another() -> None:
+def reconnect_with_other_schema() -> None:
     connections[ENGINE].close()
     run("SET search_path = other, public")
 
 
-BENT = {
+CHANGES = {
     "autocommit off": lambda: transaction.set_autocommit(False, using=ENGINE),
     "autocommit off, and something written": lambda: (
         transaction.set_autocommit(False, using=ENGINE),
         run("CREATE TABLE never_there ()"),
     ),
-    "a block that is never left": leave_a_block,
-    "two blocks that are never left": lambda: (leave_a_block(), leave_a_block()),
-    "BEGIN": begin_by_hand,
+    "a block that is never left": leave_block_open,
+    "two blocks that are never left": lambda: (leave_block_open(), leave_block_open()),
+    "BEGIN": begin_manually,
     "BEGIN that failed": lambda: run("BEGIN") or run_failing(),
-    "autocommit of the driver off": turn_the_drivers_off,
+    "autocommit of the driver off": disable_driver_autocommit,
     "search path": lambda: run("SET search_path = other, public"),
     "search path without the engine's tables": lambda: run("SET search_path = other"),
     "role": lambda: run("SET ROLE pg_monitor"),
@@ -78,7 +78,7 @@ BENT = {
     "time zone": lambda: run("SET TIME ZONE 'Asia/Tokyo'"),
     "closed": connections[ENGINE].close,
     "closed behind Django's back": lambda: raw_connection().close(),
-    "exchanged": open_another,
+    "exchanged": reconnect_with_other_schema,
     "rows as dicts": lambda: setattr(raw_connection(), "row_factory", dict_row),
     "the driver's isolation level": lambda: setattr(raw_connection(), "isolation_level", 4),
     "the driver's read only": lambda: setattr(raw_connection(), "read_only", True),
@@ -102,22 +102,22 @@ def run_failing() -> None:
         return
 
 
-@pytest.mark.parametrize("bent", BENT)
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("fails", [False, True])
-def test_an_external_step_that_bends_its_connection_changes_nothing_else(
-    world: World, bent: str, fails: bool, monkeypatch: pytest.MonkeyPatch
+def test_connection_changed_by_an_external_step_is_reset(
+    world: World, change: str, fails: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saga = world.begin(one=world.compensatable(external=True), two=world.compensatable(external=True),
                        three=world.compensatable(), four=world.compensatable(external=True))  # fmt: skip
     committed: list[int] = []
 
-    def bend(step: Any, proceed: Any) -> None:
+    def alter(step: Any, proceed: Any) -> None:
         proceed()
-        BENT[bent]()
+        CHANGES[change]()
         if fails:
             raise TimeoutError("no answer")
 
-    def look_from_outside(step: Any, proceed: Any) -> None:
+    def count_open_attempts(step: Any, proceed: Any) -> None:
         other = connections.create_connection(ENGINE)
         with other.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM sagas_sagaattempt WHERE saga_id = %s AND outcome IS NULL", [saga.pk])
@@ -125,12 +125,12 @@ def test_an_external_step_that_bends_its_connection_changes_nothing_else(
         other.close()
         proceed()
 
-    world.will("two", bend)
-    world.will("four", look_from_outside)
+    world.will("two", alter)
+    world.will("four", count_open_attempts)
     assert drain(saga).state == "completed"
     connections[ENGINE].close()
     assert (read(saga.pk).state, set(states(saga).values())) == ("completed", {"succeeded"})
-    assert committed == [1]  # the claim that was made before the call
+    assert committed == [1]  # the claim made before the call
     assert [world.count(saga, step) for step in ("one", "two", "three", "four")] == [1, 1, 1, 1]
     expected = [Outcome.UNKNOWN, Outcome.SUCCEEDED] if fails else [Outcome.SUCCEEDED]
     assert outcomes_of(saga.pk, "two") == expected
@@ -138,7 +138,7 @@ def test_an_external_step_that_bends_its_connection_changes_nothing_else(
 
 SESSION = [
     name
-    for name in BENT
+    for name in CHANGES
     if "search" in name
     or "temporary" in name
     or "wrapper" in name
@@ -146,13 +146,13 @@ SESSION = [
 ]
 
 
-@pytest.mark.parametrize("bent", SESSION)
-def test_another_saga_in_the_same_process_is_not_touched(world: World, bent: str) -> None:
+@pytest.mark.parametrize("change", SESSION)
+def test_next_saga_in_the_same_process_is_unaffected(world: World, change: str) -> None:
     first, second = (
         world.begin(a=world.compensatable(), b=world.compensatable(external=True)),
         world.begin("second", a=world.compensatable(), b=world.compensatable()),
     )
-    world.will("b", lambda step, proceed: proceed() or BENT[bent]())
+    world.will("b", lambda step, proceed: proceed() or CHANGES[change]())
     with connections[ENGINE].cursor() as cursor:
         cursor.execute("SHOW search_path")
         before = cursor.fetchone()[0]
@@ -171,15 +171,15 @@ def test_another_saga_in_the_same_process_is_not_touched(world: World, bent: str
         assert cursor.fetchone()[0] == before
 
 
-@pytest.mark.parametrize("bent", SESSION)
+@pytest.mark.parametrize("change", SESSION)
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_what_a_local_step_sets_for_the_session_does_not_reach_the_next(
-    world: World, inventory_apart: str, bent: str, participant: str | None
+def test_session_settings_of_a_local_step_end_with_it(
+    world: World, inventory_apart: str, change: str, participant: str | None
 ) -> None:
-    if bent == "search path without the engine's tables" and participant is None:
-        return  # its own record could not be written: it is rolled back, like any failing step
+    if change == "search path without the engine's tables" and participant is None:
+        return
     saga = world.begin(a=world.compensatable(participant), b=world.compensatable(participant))
-    sql = {"search path": "SET search_path = other, public", "role": "SET ROLE pg_monitor"}.get(bent, "SELECT 1")
+    sql = {"search path": "SET search_path = other, public", "role": "SET ROLE pg_monitor"}.get(change, "SELECT 1")
     using = inventory_apart if participant else ENGINE
     world.will("a", lambda step, proceed: proceed() or run(sql, using))
     assert drain(saga).state == "completed"
@@ -187,7 +187,7 @@ def test_what_a_local_step_sets_for_the_session_does_not_reach_the_next(
 
 
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_a_local_step_that_leaves_a_block_open_is_rolled_back_and_told_of(
+def test_local_step_that_leaves_a_transaction_open_is_rolled_back_and_recorded(
     world: World, inventory_apart: str, participant: str | None
 ) -> None:
     using = inventory_apart if participant else ENGINE
@@ -201,21 +201,21 @@ def test_a_local_step_that_leaves_a_block_open_is_rolled_back_and_told_of(
     assert "A transaction was left open" in first.message
 
 
-@pytest.mark.parametrize("bent", ["autocommit off", "a block that is never left", "search path"])
-def test_a_compensation_that_bends_its_connection_changes_nothing_else(world: World, bent: str) -> None:
+@pytest.mark.parametrize("change", ["autocommit off", "a block that is never left", "search path"])
+def test_connection_changed_by_a_compensation_is_reset(world: World, change: str) -> None:
     saga = world.begin(a=world.compensatable(external=True), b=world.compensatable(external=True),
                        c=world.compensatable(external=True))  # fmt: skip
     from .world import Refused
 
     world.will("c", Refused("no"))
-    world.will("b", lambda step, proceed: proceed() or BENT[bent](), direction=COMPENSATION)
+    world.will("b", lambda step, proceed: proceed() or CHANGES[change](), direction=COMPENSATION)
     assert drain(saga).state == "compensated"
     connections[ENGINE].close()
     assert read(saga.pk).state == "compensated"
     assert [world.count(saga, step, "undone") for step in ("a", "b")] == [1, 1]
 
 
-def test_bent_between_two_sagas_by_anybody(world: World) -> None:
+def test_connection_changed_between_two_sagas_is_reset(world: World) -> None:
     saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     transaction.set_autocommit(False, using=ENGINE)
     advance.advance(saga.pk)
@@ -223,7 +223,7 @@ def test_bent_between_two_sagas_by_anybody(world: World) -> None:
     assert read(saga.pk).state == "completed"
 
 
-def test_a_connection_that_cannot_be_made_straight_is_an_error_and_nothing_is_called(
+def test_connection_that_cannot_be_reset_is_an_error_before_any_call(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
@@ -239,7 +239,7 @@ def test_a_connection_that_cannot_be_made_straight_is_an_error_and_nothing_is_ca
     assert drain(saga).state == "completed"
 
 
-def test_a_saga_started_in_a_transaction_by_hand_is_part_of_it(world: World) -> None:
+def test_saga_started_in_a_manual_transaction_is_part_of_it(world: World) -> None:
     trip = define(a=world.compensatable(), b=world.compensatable())
     transaction.set_autocommit(False, using=ENGINE)
     try:
@@ -254,7 +254,7 @@ def test_a_saga_started_in_a_transaction_by_hand_is_part_of_it(world: World) -> 
     assert advance.advance(lost.pk) == 0
 
 
-def test_the_session_is_looked_at_before_each_transaction_without_a_statement_more(
+def test_session_is_checked_before_each_transaction_without_extra_statements(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable())
@@ -270,28 +270,28 @@ def test_the_session_is_looked_at_before_each_transaction_without_a_statement_mo
     assert not [sql for sql in seen if sql.startswith("SHOW")]
 
 
-def give_dicts(using: str) -> None:
+def return_dicts(using: str) -> None:
     connections[using].ensure_connection()
     connections[using].connection.row_factory = dict_row
 
 
 @pytest.mark.parametrize(
-    "bend",
+    "alter",
     [
         lambda using: run("SET search_path = other, public", using),
         lambda using: run("CREATE TEMP TABLE engine_test_ledger (LIKE public.engine_test_ledger INCLUDING ALL)", using),
-        give_dicts,
+        return_dicts,
     ],
     ids=["search path", "temporary table", "rows as dicts"],
 )
-def test_a_connection_that_a_step_opens_to_another_database_ends_with_it(
-    world: World, inventory_apart: str, bend: Any
+def test_connection_that_a_step_opens_to_another_database_is_reset(
+    world: World, inventory_apart: str, alter: Any
 ) -> None:
     run("CREATE SCHEMA IF NOT EXISTS other; CREATE TABLE IF NOT EXISTS other.engine_test_ledger"
         " (LIKE public.engine_test_ledger INCLUDING ALL)", inventory_apart)  # fmt: skip
     connections[inventory_apart].close()
     saga = world.begin(a=world.compensatable(external=True), b=world.compensatable("inventory"))
-    world.will("a", lambda step, proceed: proceed() or bend(inventory_apart))
+    world.will("a", lambda step, proceed: proceed() or alter(inventory_apart))
     settings = connections.settings[inventory_apart]
     settings["CONN_MAX_AGE"], kept = 60, settings["CONN_MAX_AGE"]
     try:

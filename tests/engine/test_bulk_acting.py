@@ -1,4 +1,4 @@
-"""A bulk acts on each saga exactly once or not at all, at its pace, until it is stopped."""
+"""Execution of a bulk: each saga exactly once or not at all, at the set rate, until stopped."""
 
 import threading
 import time
@@ -22,14 +22,14 @@ from sagas.operators.preconditions import Operation
 from sagas.retention.purge import DELETE_ORDER
 
 from .acting import BOSS, COLLEAGUE, make_user
-from .bulks import COMMITS, REASON, draw, freeze_and_start, holds_of, make, operations_of, results_of, run_to_end
+from .bulks import COMMITS, REASON, freeze, freeze_and_start, holds_of, make, operations_of, results_of, run_to_end
 from .side_by_side import run_side_by_side
 from .world import World
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 
-def test_saga_that_a_colleague_moved_is_stale_and_stays_as_he_left_it(world: World) -> None:
+def test_saga_changed_by_a_colleague_is_stale_and_untouched(world: World) -> None:
     sagas = make(world, 4)
     operations.pause(sagas[3].pk, actor=BOSS, reason=REASON)
     started = freeze_and_start(sagas, Operation.COMPENSATE)
@@ -46,7 +46,7 @@ def test_saga_that_a_colleague_moved_is_stale_and_stays_as_he_left_it(world: Wor
     assert "held: paused" in message
 
 
-def test_each_saga_gets_its_own_answer(world: World) -> None:
+def test_each_saga_gets_its_own_result(world: World) -> None:
     done, paused, closed, gone = make(world, 4)
     operations.pause(paused.pk, actor=COLLEAGUE, reason=REASON)
     operations.force_compensate(closed.pk, actor=COLLEAGUE, reason=REASON)
@@ -114,7 +114,7 @@ def delete(user: User) -> None:
         (delete, "The account of ada does not exist any more."),
     ],
 )
-def test_who_may_not_any_more_has_the_rest_refused(world: World, lapse: Callable[[User], None], text: str) -> None:
+def test_lost_permission_refuses_the_remaining_sagas(world: World, lapse: Callable[[User], None], text: str) -> None:
     sagas, user = make(world), make_user("pause_saga", "bulk_saga")
     started = freeze_and_start(sagas, actor=Actor.of_user(user))
     assert runner.advance(started.pk) == 1
@@ -138,7 +138,7 @@ def test_new_account_of_the_same_name_inherits_no_bulk(world: World) -> None:
     assert (results_of(started.pk), holds_of(sagas)) == (["refused"] * 3, [None] * 3)
 
 
-def test_rate_is_kept_over_all_workers(world: World) -> None:
+def test_rate_is_shared_by_all_workers(world: World) -> None:
     with override_settings(SAGAS={"BULK_RATE": 2}):
         started = freeze_and_start(make(world, 30))
         done = [runner.advance(started.pk), runner.advance(started.pk)]
@@ -146,16 +146,16 @@ def test_rate_is_kept_over_all_workers(world: World) -> None:
         done.append(runner.advance(started.pk))
         clock.move(timedelta(hours=1))
         before = clock.read_now("default")
-        done.append(runner.advance(started.pk))  # an idle time counts ten seconds
+        done.append(runner.advance(started.pk))  # an idle period counts as ten seconds at most
         after = clock.read_now("default")
         due_at = selection.find_bulk(started.pk).due_at
 
-    half_a_second = timedelta(seconds=0.5)  # 21 sagas at 2 a second, less the ten seconds
+    half_a_second = timedelta(seconds=0.5)  # 21 sagas at 2 a second, minus the ten seconds
     assert done == [1, 0, 4, 21]
     assert before + half_a_second <= due_at <= after + half_a_second
 
 
-def test_stopping_leaves_what_has_not_begun(world: World) -> None:
+def test_stop_leaves_the_remaining_sagas_untouched(world: World) -> None:
     sagas = make(world)
     started = freeze_and_start(sagas)
     assert runner.advance(started.pk) == 1
@@ -172,33 +172,31 @@ def test_stopping_leaves_what_has_not_begun(world: World) -> None:
 
 
 @COMMITS
-def test_stop_in_the_middle_of_a_saga_waits_for_it_and_nothing_follows(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop_waits_for_the_current_saga_and_nothing_follows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sagas = make(world)
     started = freeze_and_start(sagas)
     clock.move(timedelta(seconds=5))
     real = runner.perform_operation
-    stops: list[StopElsewhere] = []
+    stops: list[ConcurrentStop] = []
 
     def perform(operation: Operation, saga_id: UUID, **arguments: Any) -> Any:
         found = real(operation, saga_id, **arguments)
         if not stops:
-            stops.append(StopElsewhere(started.pk))
-            stops[0].wait_until_it_waits()
+            stops.append(ConcurrentStop(started.pk))
+            stops[0].wait_until_blocked()
         return found
 
     monkeypatch.setattr(runner, "perform_operation", perform)
     count = runner.advance(started.pk)
     stops[0].thread.join(30)
 
-    # The stop waited for its lock first, so it comes before the next saga.
+    # The stop queued for its lock first, so it precedes the next saga.
     assert (count, selection.find_bulk(started.pk).state) == (1, "stopped")
     assert holds_of(sagas) == ["paused", None, None]
 
 
-class StopElsewhere:
-    """Stop a bulk from a connection of its own."""
+class ConcurrentStop:
+    """Stop of a bulk on a separate connection."""
 
     def __init__(self, bulk_id: UUID) -> None:
         self.bulk_id = bulk_id
@@ -211,8 +209,8 @@ class StopElsewhere:
         finally:
             connections.close_all()
 
-    def wait_until_it_waits(self) -> None:
-        """Wait until the database says that somebody waits for a lock in it; beside it stand those of other tests."""
+    def wait_until_blocked(self) -> None:
+        """Wait until a session waits for a lock in this database; other tests use others."""
         ends_at = time.monotonic() + 30
         while time.monotonic() < ends_at:
             with connections["default"].cursor() as cursor:
@@ -222,13 +220,13 @@ class StopElsewhere:
         raise AssertionError("Nobody waited.")
 
 
-# pg_stat_activity would be read once in the transaction that asks, before anybody waits.
+# pg_stat_activity is read once per transaction, so a transaction here would miss the wait.
 WAITING = """SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 
-def test_stopping_needs_the_permission_and_a_start(world: World) -> None:
-    frozen = draw(make(world))
+def test_stop_needs_permission_and_a_started_bulk(world: World) -> None:
+    frozen = freeze(make(world))
     started = freeze_and_start(make(world))
 
     with pytest.raises(PermissionRefused):
@@ -243,7 +241,7 @@ def test_stopping_needs_the_permission_and_a_start(world: World) -> None:
 
 
 @COMMITS
-def test_workers_side_by_side_do_everything_once(world: World) -> None:
+def test_concurrent_workers_act_on_each_saga_once(world: World) -> None:
     sagas = make(world, 12)
     started = freeze_and_start(sagas)
     clock.move(timedelta(seconds=10))
@@ -255,7 +253,7 @@ def test_workers_side_by_side_do_everything_once(world: World) -> None:
     assert [len(operations_of(saga)) for saga in sagas] == [1] * 12
 
 
-def test_worker_whose_lease_went_to_another_does_nothing_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_that_lost_its_lease_does_nothing_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sagas = make(world)
     started = freeze_and_start(sagas)
     clock.move(timedelta(seconds=5))
@@ -270,14 +268,14 @@ def test_worker_whose_lease_went_to_another_does_nothing_more(world: World, monk
 
     monkeypatch.setattr(runner, "_act_or_note", act)
 
-    # The other one has it, and has not acted yet: every saga is still to be done.
+    # The other worker holds the lease and has not acted yet: every saga is still to be done.
     assert runner.advance(started.pk) == 0
     assert (len(taken), [operations_of(saga) for saga in sagas]) == (1, [[]] * 3)
     run_to_end(started.pk)
     assert [len(operations_of(saga)) for saga in sagas] == [1] * 3
 
 
-def test_sweep_wakes_a_due_bulk_once_in_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_wakes_a_due_bulk_once_per_interval(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[UUID] = []
     monkeypatch.setattr(runner.wakeup, "send", woken.append)
     started = freeze_and_start(make(world))
@@ -289,12 +287,12 @@ def test_sweep_wakes_a_due_bulk_once_in_a_while(world: World, monkeypatch: pytes
     assert woken == [started.pk] * 2
     assert runner._claim(started.pk) is not None
     clock.move(timedelta(seconds=6))
-    assert runner.wake_due() == 0  # somebody has it
+    assert runner.wake_due() == 0  # another worker holds it
     clock.move(timedelta(seconds=31))
     assert runner.wake_due() == 1
 
 
-def test_wake_for_a_bulk_reaches_it_by_the_task_of_the_sagas(world: World) -> None:
+def test_wakeup_of_a_bulk_arrives_through_the_saga_task(world: World) -> None:
     sagas = make(world, 1)
     started = freeze_and_start(sagas)
 
@@ -303,13 +301,13 @@ def test_wake_for_a_bulk_reaches_it_by_the_task_of_the_sagas(world: World) -> No
 
     assert holds_of(sagas) == ["paused"]
     assert (runner.is_bulk_id(started.pk), runner.is_bulk_id(sagas[0].pk)) == (True, False)
-    tasks.advance(str(SagaBulk().pk))  # a stranger is harmless
+    tasks.advance(str(SagaBulk().pk))  # an unknown bulk is harmless
 
 
 @COMMITS
-def test_starting_wakes_after_the_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_wakes_after_the_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[UUID] = []
-    frozen = draw(make(world))
+    frozen = freeze(make(world))
     monkeypatch.setattr(selection.wakeup, "send", lambda bulk_id, queue="": woken.append(bulk_id))
 
     with transaction.atomic():

@@ -1,4 +1,4 @@
-"""A worker of a bulk dies, or loses its connection, at every boundary; each saga is acted on exactly once all the same.
+"""Bulk workers that die or lose their connection at any boundary: each saga is acted on exactly once.
 
 Enumerated, never sampled: the number of boundaries is what one undisturbed run crosses.
 """
@@ -16,7 +16,7 @@ from sagas.operators.bulk import runner, selection
 
 from .acting import BOSS, COLLEAGUE, PAUSE
 from .boundaries import AFTER_COMMIT, count_boundaries, cut_at, kill_at
-from .bulks import REASON, draw, freeze_and_start, holds_of, make, operations_of, results_of, run_to_end
+from .bulks import REASON, freeze, freeze_and_start, holds_of, make, operations_of, results_of, run_to_end
 from .world import World
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
@@ -25,8 +25,8 @@ Break = Callable[[int, Callable[[], object]], bool]
 BREAKS: dict[str, Break] = {"killed": kill_at, "cut": cut_at}
 
 
-def start_three(world: World) -> tuple[list[Saga], SagaBulk]:
-    """Start a bulk of three, the second of which a colleague moves; its rate lets all be done at once."""
+def start_bulk_of_three(world: World) -> tuple[list[Saga], SagaBulk]:
+    """Start a bulk of three, the second changed by a colleague, at a rate that lets all run at once."""
     sagas = make(world)
     started = freeze_and_start(sagas)
     operations.cancel(sagas[1].pk, actor=COLLEAGUE, reason=REASON)
@@ -35,13 +35,13 @@ def start_three(world: World) -> tuple[list[Saga], SagaBulk]:
 
 
 @pytest.mark.parametrize("way", BREAKS)
-def test_worker_that_breaks_at_any_boundary_leaves_a_bulk_that_ends_right(world: World, way: str) -> None:
-    _, started = start_three(world)
+def test_bulk_ends_correctly_after_a_crash_at_any_boundary(world: World, way: str) -> None:
+    _, started = start_bulk_of_three(world)
     boundaries = count_boundaries(lambda: runner.advance(started.pk))
     assert results_of(started.pk) == ["done", "stale", "done"]
     assert boundaries.count(AFTER_COMMIT) == 5  # the claim, three sagas, the end
     for number, kind in enumerate(boundaries):
-        sagas, started = start_three(world)
+        sagas, started = start_bulk_of_three(world)
         where = f"{way} at {number}, {kind}"
         assert BREAKS[way](number, lambda started=started: runner.advance(started.pk)), where
         connections.close_all()
@@ -56,12 +56,12 @@ def test_worker_that_breaks_at_any_boundary_leaves_a_bulk_that_ends_right(world:
 
 
 @pytest.mark.parametrize("way", BREAKS)
-def test_drawing_that_breaks_leaves_a_whole_set_or_none(world: World, way: str) -> None:
+def test_crash_while_freezing_leaves_a_whole_set_or_none(world: World, way: str) -> None:
     sagas = make(world)
-    boundaries = count_boundaries(lambda: draw(sagas))
+    boundaries = count_boundaries(lambda: freeze(sagas))
     for number, kind in enumerate(boundaries):
         SagaBulk.objects.all().delete()
-        assert BREAKS[way](number, lambda: draw(sagas)), number
+        assert BREAKS[way](number, lambda: freeze(sagas)), number
         connections.close_all()
 
         is_there = kind == AFTER_COMMIT
@@ -71,15 +71,15 @@ def test_drawing_that_breaks_leaves_a_whole_set_or_none(world: World, way: str) 
 
 
 @pytest.mark.parametrize("way", BREAKS)
-def test_start_that_breaks_is_either_done_or_can_be_repeated(world: World, way: str) -> None:
+def test_crashed_start_is_done_or_can_be_repeated(world: World, way: str) -> None:
     sagas = make(world)
 
     def start(frozen: SagaBulk) -> object:
         return selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
 
-    first = draw(sagas)
+    first = freeze(sagas)
     for number, kind in enumerate(count_boundaries(lambda: start(first))):
-        frozen = draw(sagas)
+        frozen = freeze(sagas)
         assert BREAKS[way](number, lambda frozen=frozen: start(frozen)), number
         connections.close_all()
 
@@ -91,7 +91,7 @@ def test_start_that_breaks_is_either_done_or_can_be_repeated(world: World, way: 
 
 
 @pytest.mark.parametrize("way", BREAKS)
-def test_stop_that_breaks_is_either_done_or_can_be_repeated(world: World, way: str) -> None:
+def test_crashed_stop_is_done_or_can_be_repeated(world: World, way: str) -> None:
     sagas = make(world)
     first = freeze_and_start(sagas)
     for number, kind in enumerate(count_boundaries(lambda: selection.stop_bulk(first.pk, actor=COLLEAGUE))):

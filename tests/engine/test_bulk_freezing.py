@@ -1,4 +1,4 @@
-"""The set of a bulk is frozen when it is frozen, and confirmed once, by somebody who may."""
+"""Frozen sets of bulks, each confirmed once by an authorized user."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,17 +19,17 @@ from sagas.operators.preconditions import Operation
 from sagas.testing.drain import look
 
 from .acting import BOSS, COLLEAGUE, PAUSE, make_user
-from .bulks import COMMITS, REASON, draw, freeze_and_start, holds_of, make, operations_of, results_of, run_to_end
+from .bulks import COMMITS, REASON, freeze, freeze_and_start, holds_of, make, operations_of, results_of, run_to_end
 from .side_by_side import run_side_by_side
 from .world import World, told
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 
-def test_drawing_freezes_sagas_and_revisions_and_does_nothing(world: World) -> None:
+def test_freezing_stores_sagas_and_revisions_and_changes_nothing(world: World) -> None:
     sagas = make(world)
 
-    frozen = draw(sagas)
+    frozen = freeze(sagas)
 
     assert (frozen.state, frozen.total, frozen.words, frozen.filter) == ("frozen", 3, "selected by hand", None)
     items = SagaBulkItem.objects.filter(bulk=frozen).order_by("position")
@@ -40,7 +40,7 @@ def test_drawing_freezes_sagas_and_revisions_and_does_nothing(world: World) -> N
     assert (holds_of(sagas), runner.wake_due(), runner.run_due()) == ([None] * 3, 0, 0)
 
 
-def test_filter_set_holds_open_sagas_only_and_is_never_looked_for_again(world: World) -> None:
+def test_filtered_set_holds_open_sagas_and_is_not_recomputed(world: World) -> None:
     first, second, closed = make(world)
     operations.cancel(closed.pk, actor=BOSS, reason=REASON)
     frozen = selection.freeze_matching(
@@ -55,7 +55,7 @@ def test_filter_set_holds_open_sagas_only_and_is_never_looked_for_again(world: W
     assert holds_of([first, second, closed, *later]) == [Hold.PAUSED, Hold.PAUSED, None, None]
 
 
-def test_filter_leaves_closed_sagas_out(world: World) -> None:
+def test_filter_excludes_closed_sagas(world: World) -> None:
     opened, closed = make(world, 2)
     operations.force_compensate(closed.pk, actor=BOSS, reason=REASON)
     assert Saga.objects.get(pk=closed.pk).state == "compensated"
@@ -82,14 +82,14 @@ def test_lost_filter_is_refused(world: World, filter: dict[str, str], everything
     assert SagaBulk.objects.count() == 0
 
 
-def test_set_beyond_the_limit_is_refused_and_leaves_nothing(world: World) -> None:
+def test_set_beyond_the_limit_is_refused_and_not_stored(world: World) -> None:
     sagas = make(world, 4)
 
     with override_settings(SAGAS={"BULK_MAX": 3}):
         with pytest.raises(BadRequest, match="More than 3 sagas match"):
             selection.freeze_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={"definition": "x"}, words="x")
         assert (selection.count_matching(Saga.objects.all()), SagaBulk.objects.count()) == (4, 0)
-        assert draw(sagas[:3]).total == 3
+        assert freeze(sagas[:3]).total == 3
 
 
 def test_empty_and_unknown_selections_are_refused(world: World) -> None:
@@ -107,38 +107,38 @@ def test_empty_and_unknown_selections_are_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize("operation", REASONS_AGAINST)
-def test_what_needs_a_look_at_each_saga_cannot_be_done_in_bulk(world: World, operation: Operation) -> None:
+def test_operation_that_needs_individual_review_is_refused_in_bulk(world: World, operation: Operation) -> None:
     with pytest.raises(BadRequest, match="is done to one saga at a time"):
-        draw(make(world), operation)
+        freeze(make(world), operation)
     assert set(REASONS_AGAINST) | set(BULK_OPERATIONS) == set(Operation)
     assert SagaBulk.objects.count() == 0
 
 
 @pytest.mark.parametrize("codenames", [(), ("bulk_saga",), ("pause_saga",)])
-def test_drawing_and_starting_need_both_permissions(world: World, codenames: tuple[str, ...]) -> None:
+def test_freezing_and_starting_need_both_permissions(world: World, codenames: tuple[str, ...]) -> None:
     sagas = make(world)
     actor = Actor.of_user(make_user(*codenames))
-    frozen = draw(sagas)
+    frozen = freeze(sagas)
     SagaBulk.objects.filter(pk=frozen.pk).update(account=str(actor.user.pk), actor=actor.name)
 
     with pytest.raises(PermissionRefused, match="ada lacks the permission sagas"):
-        draw(sagas, actor=actor)
+        freeze(sagas, actor=actor)
     with pytest.raises(PermissionRefused, match="ada lacks the permission sagas"):
         selection.start_bulk(frozen.pk, actor=actor, reason=REASON)
     assert SagaBulk.objects.get().state == "frozen"
 
 
-def test_one_person_keeps_ten_unconfirmed_sets(world: World) -> None:
+def test_each_user_keeps_ten_unconfirmed_sets(world: World) -> None:
     sagas = make(world, 1)
-    started, other = freeze_and_start(sagas), draw(sagas, actor=COLLEAGUE)
+    started, other = freeze_and_start(sagas), freeze(sagas, actor=COLLEAGUE)
 
-    frozen = [draw(sagas).pk for _ in range(12)]
+    frozen = [freeze(sagas).pk for _ in range(12)]
 
     kept = set(SagaBulk.objects.values_list("pk", flat=True))
     assert kept == {*frozen[2:], started.pk, other.pk}
 
 
-def test_confirmed_set_is_acted_on_once_and_every_history_names_it(world: World) -> None:
+def test_confirmed_bulk_runs_once_and_is_named_in_every_history(world: World) -> None:
     sagas = make(world)
     started = freeze_and_start(sagas)
 
@@ -155,7 +155,7 @@ def test_confirmed_set_is_acted_on_once_and_every_history_names_it(world: World)
 
 
 @pytest.mark.parametrize("operation", BULK_OPERATIONS)
-def test_every_bulk_action_does_what_it_does_to_one(world: World, operation: Operation) -> None:
+def test_bulk_operation_has_the_effect_of_the_single_operation(world: World, operation: Operation) -> None:
     sagas = make(world, 2)
     for saga in sagas:
         if operation is Operation.RESUME:
@@ -188,9 +188,9 @@ def test_second_click_starts_nothing(world: World) -> None:
 
 
 @COMMITS
-def test_clicks_side_by_side_start_it_once(world: World) -> None:
+def test_concurrent_clicks_start_it_once(world: World) -> None:
     sagas = make(world)
-    frozen = draw(sagas)
+    frozen = freeze(sagas)
 
     found = run_side_by_side([lambda: selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)] * 4)
 
@@ -201,7 +201,7 @@ def test_clicks_side_by_side_start_it_once(world: World) -> None:
 
 @pytest.mark.parametrize("reason", ["", "short", " " * 20, "x" * 501, "a\x00" * 10, None])
 def test_reason_is_required(world: World, reason: Any) -> None:
-    frozen = draw(make(world))
+    frozen = freeze(make(world))
 
     with pytest.raises(BadRequest, match="The reason"):
         selection.start_bulk(frozen.pk, actor=BOSS, reason=reason)
@@ -209,7 +209,7 @@ def test_reason_is_required(world: World, reason: Any) -> None:
 
 
 def test_large_set_is_confirmed_by_its_count(world: World) -> None:
-    frozen = draw(make(world, 101))
+    frozen = freeze(make(world, 101))
 
     for count in (None, 100, 102, 0):
         with pytest.raises(BadRequest, match=r"101|type how many"):
@@ -219,14 +219,14 @@ def test_large_set_is_confirmed_by_its_count(world: World) -> None:
 
 
 def test_wrong_count_is_refused_for_small_sets_too(world: World) -> None:
-    frozen = draw(make(world))
+    frozen = freeze(make(world))
 
     with pytest.raises(BadRequest, match="You typed 4, but this set has 3 sagas"):
         selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, count=4)
     assert selection.find_bulk(frozen.pk).state == "frozen"
 
 
-def test_set_without_a_filter_is_confirmed_in_words(world: World) -> None:
+def test_set_without_a_filter_needs_a_typed_confirmation(world: World) -> None:
     make(world)
     frozen = selection.freeze_matching(
         PAUSE, Saga.objects.all(), actor=BOSS, filter={}, words=EVERYTHING, everything=True
@@ -239,8 +239,8 @@ def test_set_without_a_filter_is_confirmed_in_words(world: World) -> None:
     assert selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, words=f" {EVERYTHING} ")[1] is True
 
 
-def test_old_set_and_a_set_of_somebody_else_are_not_confirmed(world: World) -> None:
-    frozen = draw(make(world))
+def test_expired_set_and_set_of_another_user_are_not_confirmed(world: World) -> None:
+    frozen = freeze(make(world))
 
     with pytest.raises(PermissionRefused, match="boss froze this set"):
         selection.start_bulk(frozen.pk, actor=COLLEAGUE, reason=REASON)

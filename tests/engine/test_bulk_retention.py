@@ -1,4 +1,4 @@
-"""Bulks that are over go with the age of their end; a set that can still be confirmed, or a running one, never."""
+"""Retention of bulks: deleted by age once over, never while running or still confirmable."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from sagas.retention import bulks, purge
 from sagas.retention.purge import Scope
 
 from .acting import BOSS
-from .bulks import draw, freeze_and_start, make, run_to_end
+from .bulks import freeze, freeze_and_start, make, run_to_end
 from .side_by_side import run_elsewhere
 from .world import World
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 
 @pytest.fixture(autouse=True)
 def _short_memory(settings: Any) -> None:
-    """Let the age that is given decide."""
+    """Disable the minimum age, so that the given age decides."""
     settings.SAGAS = {**settings.SAGAS, "ACCESS_RETENTION": timedelta(microseconds=1)}
 
 
@@ -30,13 +30,13 @@ def now() -> Any:
     return clock.read_now("default")
 
 
-def test_what_is_over_or_forgotten_goes_and_nothing_else(world: World) -> None:
+def test_only_ended_and_abandoned_bulks_are_deleted(world: World) -> None:
     sagas = make(world)
     finished, stopped = run_to_end(freeze_and_start(sagas).pk), freeze_and_start(sagas)
     selection.stop_bulk(stopped.pk, actor=BOSS)
-    running, forgotten = freeze_and_start(sagas), draw(sagas)
+    running, forgotten = freeze_and_start(sagas), freeze(sagas)
     clock.move(timedelta(hours=2))
-    fresh = draw(sagas)
+    fresh = freeze(sagas)
     scope = Scope(closed_before=now() - timedelta(hours=1))
 
     assert purge.count_expired(scope).bulks == 3
@@ -48,7 +48,7 @@ def test_what_is_over_or_forgotten_goes_and_nothing_else(world: World) -> None:
     assert {finished.pk, stopped.pk, forgotten.pk}.isdisjoint(SagaBulkItem.objects.values_list("bulk_id", flat=True))
 
 
-def test_bulk_that_ended_lately_stays(world: World) -> None:
+def test_recently_ended_bulk_is_kept(world: World) -> None:
     ended = run_to_end(freeze_and_start(make(world)).pk)
     clock.move(timedelta(hours=1))
 
@@ -56,7 +56,7 @@ def test_bulk_that_ended_lately_stays(world: World) -> None:
     assert bulks.delete_expired_bulks(ended.ended_at + timedelta(microseconds=1)) == 1
 
 
-def test_who_confirmed_and_stopped_is_kept_as_long_as_who_saw_payloads(world: World, settings: Any) -> None:
+def test_bulks_are_kept_as_long_as_access_records(world: World, settings: Any) -> None:
     settings.SAGAS = {**settings.SAGAS, "ACCESS_RETENTION": timedelta(days=2)}
     ended = freeze_and_start(make(world))
     selection.stop_bulk(ended.pk, actor=BOSS)
@@ -70,7 +70,7 @@ def test_who_confirmed_and_stopped_is_kept_as_long_as_who_saw_payloads(world: Wo
     assert (SagaBulk.objects.count(), SagaBulkItem.objects.count()) == (0, 0)
 
 
-def test_large_bulk_goes_in_batches_and_stops_when_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_bulk_is_deleted_in_batches_and_can_be_interrupted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulks, "BATCH_ROWS", 2)
     ended = run_to_end(freeze_and_start(make(world, 5)).pk)
     later = ended.ended_at + timedelta(seconds=1)
@@ -84,8 +84,8 @@ def test_large_bulk_goes_in_batches_and_stops_when_asked(world: World, monkeypat
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
-def test_set_that_is_being_confirmed_is_passed_over(world: World) -> None:
-    frozen = draw(make(world))
+def test_set_being_confirmed_is_skipped(world: World) -> None:
+    frozen = freeze(make(world))
     with transaction.atomic():
         SagaBulk.objects.select_for_update(no_key=True).get(pk=frozen.pk)
         clock.move(timedelta(hours=2))

@@ -1,4 +1,4 @@
-"""Take one rule of bulk actions away at a time: the test that is there for it must fail, with what it says."""
+"""Negative controls of bulks: without a rule, the test that covers it fails with its message."""
 
 from typing import Any
 
@@ -38,21 +38,19 @@ def write_results_after_the_commit(patch: Patch) -> None:
 CONTROLS = {
     "the lease token": Control(
         remove=act_under_any_lease,
-        play=test_bulk_acting.test_worker_whose_lease_went_to_another_does_nothing_more,
+        play=test_bulk_acting.test_worker_that_lost_its_lease_does_nothing_more,
         told="assert 3 == 0",
     ),
     "the revision": Control(
         remove=act_on_any_revision,
-        play=lambda world, _: test_bulk_acting.test_saga_that_a_colleague_moved_is_stale_and_stays_as_he_left_it(world),
+        play=lambda world, _: test_bulk_acting.test_saga_changed_by_a_colleague_is_stale_and_untouched(world),
         told=r"assert \['done', .* == \['stale', ",
     ),
 }
 CRASHES = {
     "the result in the commit of the action": Control(
         remove=write_results_after_the_commit,
-        play=lambda world, _: test_bulk_crashes.test_worker_that_breaks_at_any_boundary_leaves_a_bulk_that_ends_right(
-            world, "cut"
-        ),
+        play=lambda world, _: test_bulk_crashes.test_bulk_ends_correctly_after_a_crash_at_any_boundary(world, "cut"),
         told="cut at .*, after COMMIT",
     ),
 }

@@ -1,4 +1,4 @@
-"""What a step's result adds to the business keys of its saga, by which people search."""
+"""Business keys that a step's result adds to its saga, for searching."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def keys_of(saga: Saga) -> dict[str, str]:
     return dict(saga.keys.values_list("name", "value"))
 
 
-def test_a_success_adds_the_key_with_its_record(world: World) -> None:
+def test_success_adds_the_key_in_the_same_commit(world: World) -> None:
     saga = begin(define(a=world.compensatable(business_keys=KEYS), b=world.compensatable()), order="ORD-1")
     world.will("a", {"reference": "pi_17", "other": 1})
     world.will("b", Refused("no"))
@@ -36,7 +36,7 @@ def test_a_success_adds_the_key_with_its_record(world: World) -> None:
     assert find_saga("pi_17", by_key=True) == saga.pk
 
 
-def test_it_costs_no_statement(world: World) -> None:
+def test_key_costs_no_statement(world: World) -> None:
     counts = []
     for name, keys in {"without": None, "with": KEYS}.items():
         world.will("a", {"reference": "pi_17"})
@@ -64,7 +64,7 @@ def test_it_costs_no_statement(world: World) -> None:
         (None, {}),
     ],
 )
-def test_what_cannot_be_a_key_gives_none_and_the_step_has_happened(
+def test_invalid_key_is_dropped_and_the_step_still_succeeds(
     world: World, result: Any, expected: dict[str, str]
 ) -> None:
     world.will("a", result)
@@ -75,7 +75,7 @@ def test_what_cannot_be_a_key_gives_none_and_the_step_has_happened(
     assert keys_of(saga) == {"trip": "T-1", **expected}
 
 
-def test_a_key_that_is_there_is_replaced(world: World) -> None:
+def test_existing_key_is_replaced(world: World) -> None:
     world.will("a", {"reference": "pi_17"})
 
     saga = work(begin(define(a=world.compensatable(business_keys=KEYS)), payment="none yet"))
@@ -83,13 +83,13 @@ def test_a_key_that_is_there_is_replaced(world: World) -> None:
     assert keys_of(saga) == {"payment": "pi_17"}
 
 
-def test_a_refused_step_adds_none(world: World) -> None:
+def test_refused_step_adds_no_key(world: World) -> None:
     world.will("a", Refused("no"))
 
     assert keys_of(work(world.begin(a=world.compensatable(business_keys=KEYS)))) == {"trip": "T-1"}
 
 
-def test_a_result_that_a_person_vouches_for_adds_it_too(world: World) -> None:
+def test_result_marked_by_an_operator_adds_the_key(world: World) -> None:
     world.will("a", OutcomeUnknown("no answer"))
     once = RetryPolicy(attempts=1, base=0.0, cap=0.0)
     saga = work(world.begin(a=world.pivot(external=True, retry=once, business_keys=KEYS)))

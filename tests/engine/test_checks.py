@@ -1,4 +1,4 @@
-"""Each system check: silent when all is well, one finding with its id and a hint when not."""
+"""System checks: silent when all is well, otherwise one finding with id and hint."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -32,11 +32,11 @@ def _only_known_definitions() -> Iterator[None]:
 
 
 def do_nothing(step: object) -> None:
-    """Act as a step."""
+    """Do nothing, as a step's action."""
 
 
 def declare(name: str = "journey", *, module: str = "sagas", version: int = 1, **steps: Any) -> type[SagaDefinition]:
-    """Declare a definition that stands in an app's package."""
+    """Declare a definition in an app's package."""
     meta = type("Meta", (), {"name": name, "version": version})
     return type(SagaDefinition)(f"Journey{version}", (SagaDefinition,), {"__module__": module, **steps, "Meta": meta})
 
@@ -53,8 +53,8 @@ def found(check: Callable[..., list[CheckMessage]], **arguments: Any) -> list[Ch
     return messages
 
 
-def the_one(check: Callable[..., list[CheckMessage]], number: str, **arguments: Any) -> str:
-    """Return the text of the only finding, which must have this id."""
+def finding(check: Callable[..., list[CheckMessage]], number: str, **arguments: Any) -> str:
+    """Return the message of the only finding, which must have this id."""
     [message] = found(check, **arguments)
     assert message.id == f"sagas.{number}"
     assert isinstance(message, Error if number.startswith("E") else Warning)
@@ -85,7 +85,7 @@ def checks_of(tag: str) -> list[Any]:
 @pytest.mark.parametrize("given", [[], "TIMEOUT", None, 1])
 def test_e001_settings_are_a_dict(given: object) -> None:
     with override_settings(SAGAS=given):
-        assert "SAGAS is a" in the_one(checks.check_settings, "E001")
+        assert "SAGAS is a" in finding(checks.check_settings, "E001")
         assert run_checks(tags=["sagas"], databases=[]) == checks.check_settings()
 
 
@@ -94,7 +94,7 @@ def test_e001_settings_are_a_dict(given: object) -> None:
 )
 def test_e001_settings_can_be_read(given: Mapping[str, Any]) -> None:
     with override_settings(SAGAS=given):
-        assert "SAGAS" in the_one(checks.check_settings, "E001")
+        assert "SAGAS" in finding(checks.check_settings, "E001")
         assert run_checks(tags=["sagas"], databases=[]) == checks.check_settings()
 
 
@@ -109,11 +109,11 @@ def test_e001_settings_can_be_read(given: Mapping[str, Any]) -> None:
 )  # fmt: skip
 def test_e002_values_can_work(name: str, value: object) -> None:
     with override_settings(SAGAS={**QUIET, name: value}):
-        assert f"SAGAS['{name}'] is" in the_one(checks.check_settings, "E002")
+        assert f"SAGAS['{name}'] is" in finding(checks.check_settings, "E002")
 
 
 @pytest.mark.parametrize("name", ["POLL_AFTER", "LEASE_MARGIN"])
-def test_e002_zero_means_something_for_some(name: str) -> None:
+def test_e002_zero_is_valid_where_it_has_a_meaning(name: str) -> None:
     with override_settings(SAGAS={**QUIET, name: timedelta()}):
         assert checks.check_settings() == []
 
@@ -124,22 +124,22 @@ def test_e002_zero_means_something_for_some(name: str) -> None:
 )
 def test_e003_wakeup_names_a_function(path: str) -> None:
     with override_settings(SAGAS={"WAKEUP": path}):
-        assert path in the_one(checks.check_wakeup, "E003")
+        assert path in finding(checks.check_wakeup, "E003")
 
 
-def test_e003_any_function_will_do() -> None:
+def test_e003_any_function_is_accepted() -> None:
     with override_settings(SAGAS={"WAKEUP": "tests.engine.test_checks.do_nothing"}):
         assert checks.check_wakeup() == []
 
 
 def test_e004_the_engine_has_a_database() -> None:
     with override_settings(SAGAS={**QUIET, "DATABASE": "elsewhere"}):
-        assert "'elsewhere'" in the_one(checks.check_databases, "E004")
+        assert "'elsewhere'" in finding(checks.check_databases, "E004")
         assert checks.check_routing() == []
 
 
 class Router:
-    """Send an app elsewhere, and give databases what the test says."""
+    """Router that sends an app elsewhere and assigns databases as the test says."""
 
     def __init__(self, places: Mapping[str, str], *, barrier: bool = True, engine_tables: bool = False) -> None:
         self.places, self.barrier, self.engine_tables = places, barrier, engine_tables
@@ -157,8 +157,8 @@ class Router:
 
 
 @pytest.fixture
-def apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a second database, which nobody connects to."""
+def second_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configure a second database, which is never connected to."""
     monkeypatch.setitem(connections.settings, APART, {**connections.settings[ENGINE], "NAME": "apart"})
 
 
@@ -166,9 +166,9 @@ def routed(**options: Any) -> Any:
     return override_settings(DATABASE_ROUTERS=[Router(**options)])
 
 
-def test_e005_the_engine_s_models_go_to_the_engine_s_database(apart: None) -> None:
+def test_e005_the_engine_s_models_go_to_the_engine_s_database(second_database: None) -> None:
     with routed(places={"sagas.sagastep": APART}):
-        assert the_one(checks.check_databases, "E005") == (
+        assert finding(checks.check_databases, "E005") == (
             "Routers send SagaStep to 'apart', but the engine's database is 'default'."
         )
     with routed(places={"sagas.sagabarrier": APART}):
@@ -180,7 +180,7 @@ def test_e006_the_databases_are_postgresql(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(connections.settings, APART, sqlite)
     declare(book=step(participant="auth"))
     with routed(places={"auth": APART}):
-        assert the_one(checks.check_databases, "E006") == "Database 'apart' of the sagas is sqlite, not PostgreSQL."
+        assert finding(checks.check_databases, "E006") == "Database 'apart' of the sagas is sqlite, not PostgreSQL."
     with routed(places={}):
         assert checks.check_databases() == []
     del connections[APART]
@@ -189,7 +189,7 @@ def test_e006_the_databases_are_postgresql(monkeypatch: pytest.MonkeyPatch) -> N
 def test_e007_participants_are_installed_apps() -> None:
     declare(book=step(participant="airline"), pay=step())
 
-    text = the_one(checks.check_participants, "E007")
+    text = finding(checks.check_participants, "E007")
 
     assert text == "Step book of saga journey@1: participant 'airline' is not an installed app."
 
@@ -197,7 +197,7 @@ def test_e007_participants_are_installed_apps() -> None:
 def test_w001_a_step_has_a_participant() -> None:
     declare(module="nowhere", book=Compensatable(do_nothing, nothing_to_undo), pay=step())
 
-    assert "Step book of saga journey@1 names no participant" in the_one(checks.check_participants, "W001")
+    assert "Step book of saga journey@1 names no participant" in finding(checks.check_participants, "W001")
 
 
 def test_the_definition_s_own_app_is_the_participant() -> None:
@@ -209,35 +209,35 @@ def test_the_definition_s_own_app_is_the_participant() -> None:
 def test_e008_a_participant_is_in_a_database_that_exists() -> None:
     declare(book=step(participant="auth"))
     with routed(places={"auth": "nowhere"}):
-        assert "'auth' to 'nowhere'" in the_one(checks.check_routing, "E008")
+        assert "'auth' to 'nowhere'" in finding(checks.check_routing, "E008")
 
 
-def test_e008_a_participant_is_in_one_database(apart: None) -> None:
+def test_e008_a_participant_is_in_one_database(second_database: None) -> None:
     declare(book=step(participant="auth"))
     with routed(places={"auth.user": APART}):
-        assert the_one(checks.check_routing, "E008") == (
+        assert finding(checks.check_routing, "E008") == (
             "Models of 'auth' are in several databases: 'apart', 'default'."
         )
 
 
-def test_e009_a_participant_apart_has_a_barrier(apart: None) -> None:
+def test_e009_a_participant_in_another_database_has_a_barrier(second_database: None) -> None:
     declare(book=step(participant="auth"))
     with routed(places={"auth": APART}, barrier=False):
-        assert "Database 'apart' of 'auth' gets no barrier table" in the_one(checks.check_routing, "E009")
+        assert "Database 'apart' of 'auth' gets no barrier table" in finding(checks.check_routing, "E009")
     with routed(places={"auth": APART}):
         assert checks.check_routing() == []
 
 
-def test_e010_a_participant_apart_has_no_tables_of_the_engine(apart: None) -> None:
+def test_e010_a_participant_in_another_database_has_no_engine_tables(second_database: None) -> None:
     declare(book=step(participant="auth"))
     with routed(places={"auth": APART}, engine_tables=True):
-        assert "Database 'apart' of 'auth' would get the engine's tables" in the_one(checks.check_routing, "E010")
+        assert "Database 'apart' of 'auth' would get the engine's tables" in finding(checks.check_routing, "E010")
 
 
-def test_e011_a_step_done_with_the_start_shares_the_engine_s_database(apart: None) -> None:
+def test_e011_a_step_done_with_the_start_shares_the_engine_s_database(second_database: None) -> None:
     declare(place=Compensatable(compensation=nothing_to_undo, participant="auth"))
     with routed(places={"auth": APART}):
-        text = the_one(checks.check_routing, "E011")
+        text = finding(checks.check_routing, "E011")
     assert text == (
         "Step place of saga journey@1 is done together with the start of the saga, but 'auth' is in 'apart'."
     )
@@ -245,7 +245,7 @@ def test_e011_a_step_done_with_the_start_shares_the_engine_s_database(apart: Non
         assert checks.check_routing() == []
 
 
-def test_an_app_without_models_needs_no_database(apart: None) -> None:
+def test_an_app_without_models_needs_no_database(second_database: None) -> None:
     assert list(apps.get_app_config("messages").get_models()) == []
     declare(book=step(participant="messages"))
 
@@ -256,29 +256,29 @@ def test_w002_versions_of_a_definition_come_from_one_app() -> None:
     declare(module="sagas", book=step())
     declare(module="django.contrib.auth", version=2, book=step())
 
-    assert the_one(checks.check_names, "W002") == (
+    assert finding(checks.check_names, "W002") == (
         "Saga definition 'journey' has versions in several places: 'auth', 'sagas'."
     )
 
 
-def test_w002_several_versions_in_one_app_are_what_versions_are_for() -> None:
+def test_w002_several_versions_in_one_app_are_fine() -> None:
     declare(book=step())
     declare(version=2, book=step())
 
     assert checks.check_names() == []
 
 
-def test_e002_the_queue_that_celery_names_can_work(celery: Celery) -> None:
+def test_e002_the_default_queue_of_celery_is_accepted(celery: Celery) -> None:
     celery.conf.task_default_queue = "two words"
 
-    assert "Celery's task_default_queue is 'two words'" in the_one(checks.check_settings, "E002")
+    assert "Celery's task_default_queue is 'two words'" in finding(checks.check_settings, "E002")
 
 
 @pytest.fixture
 def celery() -> Iterator[Celery]:
-    """Act as the project's Celery app for a test."""
+    """Set the project's Celery app for a test."""
     before = current_app._get_current_object()
-    app = Celery("checks")  # which makes itself the current one
+    app = Celery("checks")  # creating an app makes it the current one
     yield app
     before.set_current()
 
@@ -295,7 +295,7 @@ def test_e012_celery_knows_the_queues(celery: Celery, queues: Any) -> None:
     assert checks.check_queues() == []
     declare(book=step(queue="airline"))
 
-    assert the_one(checks.check_queues, "E012") == (
+    assert finding(checks.check_queues, "E012") == (
         "Celery does not know the queue 'airline' of Step book of saga journey@1."
     )
 
@@ -306,23 +306,23 @@ def test_e012_the_default_queue_is_known_too(celery: Celery) -> None:
     assert checks.check_queues() == []
 
     with override_settings(SAGAS={**QUIET, "DEFAULT_QUEUE": "mine"}):
-        assert "SAGAS['DEFAULT_QUEUE']" in the_one(checks.check_queues, "E012")
+        assert "SAGAS['DEFAULT_QUEUE']" in finding(checks.check_queues, "E012")
     celery.conf.task_default_queue = "other"
-    assert "'other' of Celery's task_default_queue" in the_one(checks.check_queues, "E012")
+    assert "'other' of Celery's task_default_queue" in finding(checks.check_queues, "E012")
 
 
-def test_e012_celery_may_make_queues_up(celery: Celery) -> None:
+def test_e012_celery_may_create_missing_queues(celery: Celery) -> None:
     declare(book=step(queue="airline"))
 
     assert celery.conf.task_create_missing_queues
     assert checks.check_queues() == []
 
 
-def test_e013_celery_s_limit_comes_last(celery: Celery) -> None:
+def test_e013_celery_s_time_limit_is_the_longest(celery: Celery) -> None:
     declare(book=step(timeout=timedelta(seconds=50)), pay=Pivot(do_nothing, participant="sagas"))
     with override_settings(SAGAS={**QUIET, "TIME_SLICE": timedelta(seconds=10)}):
         celery.conf.task_time_limit = 60
-        text = the_one(checks.check_timings, "E013")
+        text = finding(checks.check_timings, "E013")
         assert "task_time_limit is 60 s" in text
         assert "step book of journey@1 (50 s)" in text
         celery.conf.task_time_limit = 61
@@ -335,18 +335,18 @@ def test_e013_the_time_out_of_a_compensation_counts_too(celery: Celery) -> None:
     declare(book=step(compensation_timeout=timedelta(seconds=100)))
     celery.conf.task_time_limit = 60
 
-    assert "(100 s)" in the_one(checks.check_timings, "E013")
+    assert "(100 s)" in finding(checks.check_timings, "E013")
 
 
 def test_e013_a_lease_outlasts_its_time_out() -> None:
     with override_settings(SAGAS={**QUIET, "LEASE_MARGIN": timedelta()}):
-        assert "LEASE_MARGIN" in the_one(checks.check_timings, "E013")
+        assert "LEASE_MARGIN" in finding(checks.check_timings, "E013")
     with override_settings(SAGAS={**QUIET, "LEASE_MARGIN": timedelta(seconds=1)}):
         assert checks.check_timings() == []
 
 
 @pytest.mark.parametrize(("seconds", "ids"), [(2, ["sagas.E013"]), (3, [])])
-def test_e013_a_sweeper_that_works_counts_as_seen(seconds: int, ids: list[str]) -> None:
+def test_e013_the_heartbeat_outlasts_the_sweep_interval(seconds: int, ids: list[str]) -> None:
     given = {"SWEEP_INTERVAL": timedelta(seconds=2), "WORKER_SEEN_WITHIN": timedelta(seconds=seconds)}
     with override_settings(SAGAS={**QUIET, **given}):
         assert [message.id for message in found(checks.check_timings)] == ids
@@ -358,7 +358,7 @@ def test_w003_barrier_rows_outlive_a_saga(minutes: int, ids: list[str]) -> None:
         assert [message.id for message in found(checks.check_timings)] == ids
 
 
-def test_a_retry_policy_is_no_duration() -> None:
+def test_retry_policy_is_not_a_duration() -> None:
     with override_settings(SAGAS={**QUIET, "RETRY": RetryPolicy(attempts=1, base=0)}):
         assert run_checks(tags=["sagas"], databases=[]) == []
 
@@ -370,7 +370,7 @@ class TestVersions:
         with trips():
             yield
 
-    def test_nothing_is_asked_when_no_database_is_checked(self, django_assert_num_queries: Any) -> None:
+    def test_nothing_is_queried_when_no_database_is_checked(self, django_assert_num_queries: Any) -> None:
         with django_assert_num_queries(0):
             assert run_checks(tags=["sagas"], databases=[]) == []
             assert checks.check_versions(databases=["other"]) == []
@@ -384,7 +384,7 @@ class TestVersions:
         saga = start_trip()
         Saga.objects.filter(pk=saga.pk).update(digest="0" * 64)
 
-        text = the_one(checks.check_versions, "E014", databases=[ENGINE])
+        text = finding(checks.check_versions, "E014", databases=[ENGINE])
 
         assert text.startswith("1 open saga runs on trip@1 as it was before")
 
@@ -393,7 +393,7 @@ class TestVersions:
         start_trip("B")
         registry.forget("trip", 1)
 
-        text = the_one(checks.check_versions, "W004", databases=[ENGINE])
+        text = finding(checks.check_versions, "W004", databases=[ENGINE])
 
         assert text.startswith("2 open sagas run on trip@1, which the code does not have")
 
@@ -404,7 +404,7 @@ class TestVersions:
 
         assert checks.check_versions(databases=[ENGINE]) == []
 
-    def test_before_the_first_migration_there_is_nothing_to_find(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_tables_are_no_finding(self, monkeypatch: pytest.MonkeyPatch) -> None:
         start_trip()
         registry.forget("trip", 1)
         monkeypatch.setattr(connections[ENGINE].introspection, "table_names", lambda: ["django_migrations"])
@@ -417,4 +417,4 @@ class TestVersions:
 
         monkeypatch.setattr(connections[ENGINE].introspection, "table_names", fail)
 
-        assert "OperationalError" in the_one(checks.check_versions, "W005", databases=[ENGINE])
+        assert "OperationalError" in finding(checks.check_versions, "W005", databases=[ENGINE])

@@ -1,4 +1,4 @@
-"""Settings of Celery that wake-ups do not get through are findings, and what a project may well have is none."""
+"""Celery settings: those that block wake-ups are findings; settings a project may well use are not."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +17,7 @@ from sagas.monitoring import celery_checks, checks, timings
 from sagas.worker import lifecycle
 from sagas.worker.envelopes import read_envelope
 
-from .test_checks import declare, found, step, the_one, trips
+from .test_checks import declare, finding, found, step, trips
 
 SENDING = {"WAKEUP": "celery"}
 
@@ -33,7 +33,7 @@ def _sending() -> Iterator[None]:
 
 @pytest.fixture
 def celery() -> Iterator[Celery]:
-    """Act as the project's only Celery app for a test."""
+    """Set the project's only Celery app for a test."""
     before = current_app._get_current_object()
     app = Celery("checks")
     app.set_default()
@@ -47,7 +47,7 @@ def configure(celery: Celery, **values: Any) -> None:
 
 
 @pytest.mark.parametrize("accepted", [["json"], ["application/json"], ["pickle", "json"], {"json"}, ("json",), None])
-def test_e022_json_may_be_called_as_celery_calls_it(celery: Celery, accepted: Any) -> None:
+def test_e022_json_is_accepted_under_each_name_of_celery(celery: Celery, accepted: Any) -> None:
     configure(celery, accept_content=accepted)
 
     assert celery_checks.check_accepted_content() == []
@@ -59,7 +59,7 @@ def test_e022_json_may_be_called_as_celery_calls_it(celery: Celery, accepted: An
 def test_e022_a_worker_that_refuses_json_refuses_every_wakeup(celery: Celery, accepted: Any) -> None:
     configure(celery, accept_content=accepted)
 
-    assert the_one(celery_checks.check_accepted_content, "E022") == (
+    assert finding(celery_checks.check_accepted_content, "E022") == (
         f"Celery's accept_content is {accepted!r}: workers refuse every wake-up, which is JSON."
     )
     with override_settings(SAGAS={"WAKEUP": "none"}):
@@ -70,7 +70,7 @@ def test_e022_a_worker_that_refuses_json_refuses_every_wakeup(celery: Celery, ac
 def test_e022_old_and_new_names_of_the_setting_are_read(celery: Celery, name: str) -> None:
     celery.config_from_object({name: ["pickle"]})
 
-    assert the_one(celery_checks.check_accepted_content, "E022")
+    assert finding(celery_checks.check_accepted_content, "E022")
 
 
 def test_e022_django_s_settings_are_read_under_their_namespace(celery: Celery) -> None:
@@ -78,10 +78,10 @@ def test_e022_django_s_settings_are_read_under_their_namespace(celery: Celery) -
     assert celery_checks.check_accepted_content() == []
 
     with override_settings(CELERY_ACCEPT_CONTENT=["yaml"]):
-        assert the_one(celery_checks.check_accepted_content, "E022")
+        assert finding(celery_checks.check_accepted_content, "E022")
 
 
-def test_e022_such_a_worker_does_not_count_as_serving(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_e022_a_worker_that_refuses_json_does_not_serve(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lifecycle._can_take_wakeups()
     configure(celery, accept_content=["pickle"])
     assert not lifecycle._can_take_wakeups()
@@ -92,7 +92,7 @@ def test_e022_such_a_worker_does_not_count_as_serving(celery: Celery, monkeypatc
     [
         None,
         {"shop.*": {"queue": "shop"}},
-        {"*": {"queue": "other"}},  # the queue that is woken wins
+        {"*": {"queue": "other"}},  # the queue that is woken takes precedence
         {"sagas.advance": "other"},
         {"sagas.advance": {"queue": "other", "priority": 3}},
         {"sagas.advance": {"exchange": "elsewhere"}},
@@ -111,7 +111,7 @@ def elsewhere(*_: object, **__: object) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("routes", [{"sagas.*": elsewhere()}, [elsewhere], (elsewhere,)], ids=["map", "list", "tuple"])
-def test_e023_routes_that_send_wakeups_elsewhere_are_told(celery: Celery, routes: Any) -> None:
+def test_e023_routes_that_send_wakeups_elsewhere_are_reported(celery: Celery, routes: Any) -> None:
     configure(celery, task_routes=routes)
 
     messages = [message.msg for message in found(celery_checks.check_routes)]
@@ -143,30 +143,30 @@ def test_e023_queues_with_exchanges_of_their_own_are_fine(celery: Celery) -> Non
     celery.amqp.__dict__.pop("router", None)
     celery.amqp.__dict__.pop("routes", None)
     celery.amqp._rtable = None
-    assert the_one(celery_checks.check_routes, "E023") == (
+    assert finding(celery_checks.check_routes, "E023") == (
         "Wake-ups for queue 'airline' are sent to exchange 'sagas' with routing key 'nowhere' by task_routes."
     )
 
 
-def test_e023_looking_adds_no_queue_that_a_worker_would_then_consume_from(celery: Celery) -> None:
+def test_e023_check_adds_no_queue_to_the_app(celery: Celery) -> None:
     celery_checks.check_routes()
 
     assert set(celery.amqp.queues) == {"celery"}
 
 
-def test_w007_eager_celery_is_for_tests_and_desks(celery: Celery) -> None:
+def test_w007_eager_celery_is_for_tests_and_development(celery: Celery) -> None:
     configure(celery, broker_url="redis://x", task_always_eager=True)
 
-    assert the_one(celery_checks.check_celery_for_production, "W007").startswith("Celery is eager:")
-    # Nobody who runs tests is bothered.
+    assert finding(celery_checks.check_celery_for_production, "W007").startswith("Celery is eager:")
+    # Test runs are not warned.
     assert "sagas.W007" not in {message.id for message in run_checks(tags=["sagas"])}
     assert "sagas.W007" in {message.id for message in run_checks(tags=["sagas"], include_deployment_checks=True)}
 
 
-def test_w007_a_broker_in_memory_too(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_w007_a_memory_broker_is_for_tests_and_development(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CELERY_BROKER_URL")  # which Celery prefers to any setting
     configure(celery, broker_url="memory://")
-    assert the_one(celery_checks.check_celery_for_production, "W007").startswith("Celery's broker is in memory:")
+    assert finding(celery_checks.check_celery_for_production, "W007").startswith("Celery's broker is in memory:")
 
     configure(celery, broker_url="redis://x")
     assert celery_checks.check_celery_for_production() == []
@@ -176,21 +176,21 @@ def test_w008_one_application_is_fine(celery: Celery) -> None:
     assert celery_checks.check_application() == []
 
 
-def test_w008_two_applications_are_told_apart(celery: Celery) -> None:
+def test_w008_two_applications_are_reported(celery: Celery) -> None:
     second = Celery("second")
 
-    assert the_one(celery_checks.check_application, "W008") == (
+    assert finding(celery_checks.check_application, "W008") == (
         "Two Celery applications are set up here: this thread sends wake-ups through 'second', others 'checks'."
     )
     second.set_default()
     assert celery_checks.check_application() == []
 
 
-def test_w008_no_application_is_told(celery: Celery) -> None:
-    fallback = Celery("default", fixups=[], set_as_current=True)  # as Celery makes it up
+def test_w008_missing_application_is_reported(celery: Celery) -> None:
+    fallback = Celery("default", fixups=[], set_as_current=True)  # created implicitly by Celery
     fallback.set_default()
 
-    assert the_one(celery_checks.check_application, "W008").startswith("No Celery application is set up here:")
+    assert finding(celery_checks.check_application, "W008").startswith("No Celery application is set up here:")
 
 
 @pytest.mark.parametrize(
@@ -204,26 +204,26 @@ def test_w008_no_application_is_told(celery: Celery) -> None:
         ([{"*": {"rate_limit": "1/m"}}], "1/m"),
     ],
 )
-def test_w009_a_rate_limit_holds_up_every_step(celery: Celery, annotations: Any, rate: str | None) -> None:
+def test_w009_a_rate_limit_of_the_task_is_reported(celery: Celery, annotations: Any, rate: str | None) -> None:
     configure(celery, task_annotations=annotations)
 
     if rate is None:
         assert celery_checks.check_rate_limit() == []
     else:
-        assert the_one(celery_checks.check_rate_limit, "W009") == (
+        assert finding(celery_checks.check_rate_limit, "W009") == (
             f"Celery's rate limit {rate!r} applies to sagas.advance: every step of every saga waits for it."
         )
 
 
-def test_w009_the_general_rate_limit_too(celery: Celery) -> None:
+def test_w009_the_default_rate_limit_is_reported(celery: Celery) -> None:
     configure(celery, task_default_rate_limit="10/m")
-    assert the_one(celery_checks.check_rate_limit, "W009")
+    assert finding(celery_checks.check_rate_limit, "W009")
 
 
 @pytest.mark.parametrize("name", ["task_time_limit", "task_soft_time_limit"])
-def test_e013_both_limits_of_celery_come_last(celery: Celery, name: str) -> None:
+def test_e013_both_time_limits_of_celery_are_the_longest(celery: Celery, name: str) -> None:
     configure(celery, **{name: 20})
-    assert the_one(checks.check_timings, "E013").startswith(f"Celery's {name} is 20 s, but a task may take")
+    assert finding(checks.check_timings, "E013").startswith(f"Celery's {name} is 20 s, but a task may take")
 
     own = name.removeprefix("task_")
     configure(celery, task_annotations={"sagas.advance": {own: 60}})
@@ -246,8 +246,8 @@ SUPPORTED: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
-def test_settings_of_other_tasks_are_no_findings_and_wakeups_get_through(celery: Celery, name: str) -> None:
-    """Publish a wake-up under such settings, and have it taken apart as a worker does."""
+def test_unrelated_settings_are_no_findings_and_wakeups_arrive(celery: Celery, name: str) -> None:
+    """Publish a wake-up under these settings, and decode it as a worker does."""
     configure(celery, broker_url="memory://", **SUPPORTED[name]())
     ids = {message.id for message in run_checks(tags=["sagas"])}
     assert ids <= {"sagas.W001"}
@@ -262,11 +262,11 @@ def test_settings_of_other_tasks_are_no_findings_and_wakeups_get_through(celery:
     assert (found_wakeup.saga_id, message.content_type) == (saga_id, "application/json")
 
 
-def test_the_task_is_known_without_autodiscovery(celery: Celery) -> None:
+def test_task_is_registered_without_autodiscovery(celery: Celery) -> None:
     assert "sagas.advance" in celery.tasks
     assert celery.tasks["sagas.advance"].acks_late is False
 
 
-def test_what_the_checks_read_is_what_applies() -> None:
+def test_checks_read_the_effective_settings() -> None:
     assert get_settings().wakeup == wakeup.BY_CELERY
     assert timings.accepts_wakeups()

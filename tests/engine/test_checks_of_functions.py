@@ -1,4 +1,4 @@
-"""Functions that settings name are called as they are, or the checks say why they cannot be."""
+"""Functions named by settings: called as they are, or reported by the checks."""
 
 import logging
 import warnings
@@ -18,33 +18,33 @@ HERE = "tests.engine.test_checks_of_functions"
 QUIET = "none"
 
 
-async def tell_later(alert: Any) -> None:
-    """Report in a loop."""
+async def alert_async(alert: Any) -> None:
+    """Receive an alert, asynchronously."""
 
 
 def tell_nobody() -> None:
     """Take nothing."""
 
 
-def return_later(alert: Any) -> Any:
-    """Return what nobody awaits."""
-    return tell_later(alert)
+def return_coroutine(alert: Any) -> Any:
+    """Return a coroutine that is never awaited."""
+    return alert_async(alert)
 
 
 def send(saga_id: UUID, queue: str) -> None:
-    """Wake."""
+    """Send a wake-up."""
 
 
-async def wake_later(saga_id: UUID, queue: str) -> None:
-    """Wake in a loop."""
+async def send_async(saga_id: UUID, queue: str) -> None:
+    """Send a wake-up, asynchronously."""
 
 
 WRONG = [
-    ({"ON_ATTENTION": [f"{HERE}.tell_later"]}, "'ON_ATTENTION'", "tell_later is an async function"),
+    ({"ON_ATTENTION": [f"{HERE}.alert_async"]}, "'ON_ATTENTION'", "alert_async is an async function"),
     ({"ON_ATTENTION": [f"{HERE}.tell_nobody"]}, "'ON_ATTENTION'", "cannot be called with one sagas.alerts.Alert"),
     ({"ON_ATTENTION": [f"{HERE}.World"]}, "'ON_ATTENTION'", "World is a class"),
-    ({"WAKEUP": f"{HERE}.wake_later"}, "'WAKEUP'", "wake_later is an async function"),
-    ({"WAKEUP": f"{HERE}.return_later"}, "'WAKEUP'", "cannot be called with a saga's id and a queue: too many"),
+    ({"WAKEUP": f"{HERE}.send_async"}, "'WAKEUP'", "send_async is an async function"),
+    ({"WAKEUP": f"{HERE}.return_coroutine"}, "'WAKEUP'", "cannot be called with a saga's id and a queue: too many"),
 ]
 
 
@@ -60,12 +60,12 @@ def test_function_of_the_wrong_shape_is_an_error(settings: dict[str, Any], name:
 
 
 def test_functions_of_the_right_shape_are_accepted() -> None:
-    hooks = ["sagas.alerts.send_mail", "sagas.alerts.send_webhook", f"{HERE}.return_later"]
+    hooks = ["sagas.alerts.send_mail", "sagas.alerts.send_webhook", f"{HERE}.return_coroutine"]
     with override_settings(SAGAS={"WAKEUP": f"{HERE}.send", "ON_ATTENTION": hooks}):
         assert check_functions() == []
 
 
-def test_functions_that_are_not_there_are_left_to_their_own_checks() -> None:
+def test_missing_functions_are_left_to_other_checks() -> None:
     settings = {"WAKEUP": "no.such.bell", "ON_ATTENTION": ["no.such.hook", f"{HERE}.QUIET"]}
     with override_settings(SAGAS=settings):
         assert check_functions() == []
@@ -76,7 +76,7 @@ def test_alert_hook_that_returns_a_coroutine_has_failed(world: World, caplog: py
     world.will("a", Misconfigured("no key"))
     alert_dispatch._queue.forget()
     with (
-        override_settings(SAGAS={"WAKEUP": QUIET, "ON_ATTENTION": [f"{HERE}.return_later"]}),
+        override_settings(SAGAS={"WAKEUP": QUIET, "ON_ATTENTION": [f"{HERE}.return_coroutine"]}),
         caplog.at_level(logging.WARNING),
         warnings.catch_warnings(),
     ):

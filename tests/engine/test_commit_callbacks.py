@@ -1,4 +1,4 @@
-"""Callbacks that steps register for the commit: one that fails is told of, and keeps no other from being called."""
+"""Commit callbacks of steps: a failing one is logged and prevents no other from being called."""
 
 import logging
 from typing import Any
@@ -21,7 +21,7 @@ def fail() -> None:
 
 
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_a_failing_callback_is_logged_once_and_the_others_are_called(
+def test_failing_callback_is_logged_once_and_the_others_are_called(
     world: World, inventory_apart: str, participant: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     using = participant and inventory_apart
@@ -47,9 +47,7 @@ def test_a_failing_callback_is_logged_once_and_the_others_are_called(
 
 
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_what_a_callback_raises_need_be_no_exception(
-    world: World, inventory_apart: str, participant: str | None
-) -> None:
+def test_callback_may_raise_a_base_exception(world: World, inventory_apart: str, participant: str | None) -> None:
     using = participant and inventory_apart
     called: list[str] = []
 
@@ -68,7 +66,7 @@ def test_what_a_callback_raises_need_be_no_exception(
 
 
 @pytest.mark.parametrize("external", [False, True])
-def test_a_callback_that_ends_the_process_leaves_no_claim_behind(world: World, external: bool) -> None:
+def test_callback_that_ends_the_process_leaves_no_claim(world: World, external: bool) -> None:
     def end() -> None:
         raise SystemExit(3)
 
@@ -81,7 +79,7 @@ def test_a_callback_that_ends_the_process_leaves_no_claim_behind(world: World, e
     assert drain(saga).state == "completed"
 
 
-def test_a_saga_that_the_step_starts_is_woken_although_a_callback_before_it_fails(
+def test_saga_started_by_the_step_is_woken_after_a_failing_callback(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[Any] = []

@@ -1,4 +1,4 @@
-"""Take one rule about lost commits and workers away: the test that is there for it must fail, with what it says."""
+"""Negative controls of lost commits and workers: without a rule, the test that covers it fails."""
 
 from dataclasses import replace
 

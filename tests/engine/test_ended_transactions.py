@@ -1,4 +1,4 @@
-"""A local step that ends its transaction itself is held: what it did and its record do not commit together."""
+"""Local steps that end their own transaction: held, as effect and record do not commit together."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ ENDED = {
 
 @pytest.mark.parametrize("ended", ENDED)
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_a_step_that_ends_its_transaction_is_held(
+def test_step_that_ends_its_transaction_is_held(
     world: World, inventory_apart: str, ended: str, participant: str | None
 ) -> None:
     using = inventory_apart if participant else ENGINE
@@ -47,7 +47,7 @@ def test_a_step_that_ends_its_transaction_is_held(
 
 @pytest.mark.parametrize("ended", ["COMMIT", "COMMIT, and another one begun", "commit of the driver"])
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_what_was_committed_before_an_error_is_not_done_again(
+def test_effect_committed_before_an_error_is_not_repeated(
     world: World, inventory_apart: str, ended: str, participant: str | None
 ) -> None:
     using = inventory_apart if participant else ENGINE
@@ -64,7 +64,7 @@ def test_what_was_committed_before_an_error_is_not_done_again(
     assert (step_of(saga, "a").hold, world.count(saga, "a", participant=participant)) == (Hold.MISCONFIGURED, 1)
 
 
-def test_savepoints_and_temporary_tables_end_nothing(world: World) -> None:
+def test_savepoints_and_temporary_tables_do_not_end_the_transaction(world: World) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable())
     sql = "SAVEPOINT one; CREATE TEMP TABLE notes (id int) ON COMMIT DROP; ROLLBACK TO one; SAVEPOINT two; RELEASE two"
     world.will("a", lambda step, proceed: proceed() or run(sql, ENGINE))

@@ -1,4 +1,4 @@
-"""Errors that are no ``Exception``: recorded like any other, and only those that end the process go on."""
+"""Errors that derive from BaseException: recorded like any other; only those that end the process propagate."""
 
 import asyncio
 from typing import Any
@@ -15,12 +15,12 @@ from .world import COMPENSATION, After, World, attempts, states, step_of, told
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
 
-class Odd(BaseException):
-    """Error that some library derives from BaseException."""
+class LibraryError(BaseException):
+    """Library error that derives from BaseException."""
 
 
 def cancelled(step: Any, proceed: Any) -> None:
-    """Act as a step that awaits a task which somebody cancelled."""
+    """Raise the error of an awaited task that was cancelled."""
 
     async def pay() -> None:
         task = asyncio.create_task(asyncio.sleep(60))
@@ -41,10 +41,10 @@ PLACES = {"local": {}, "local in a database of its own": {"participant": "invent
         (cancelled, "asyncio.exceptions.CancelledError"),
         (asyncio.CancelledError("why"), "asyncio.exceptions.CancelledError"),
         (GeneratorExit(), "GeneratorExit"),
-        (After(Odd("odd")), f"{__name__}.Odd"),
+        (After(LibraryError("odd")), f"{__name__}.LibraryError"),
     ],
 )
-def test_it_is_an_outcome_with_class_and_traceback_and_the_saga_goes_on(
+def test_base_exception_is_recorded_with_class_and_traceback(
     world: World, inventory_apart: str, place: str, behaviour: Any, error_class: str
 ) -> None:
     saga = world.begin(a=world.compensatable(**PLACES[place]), b=world.compensatable())
@@ -54,7 +54,7 @@ def test_it_is_an_outcome_with_class_and_traceback_and_the_saga_goes_on(
     [attempt] = attempts(saga, "a")
     assert (attempt.outcome, attempt.error_class, attempt.ended_at is not None) == (first, error_class, True)
     assert "Traceback" in attempt.traceback
-    assert step_of(saga, "a").due_at is not None  # asked again, without waiting for a lease
+    assert step_of(saga, "a").due_at is not None  # retried, without waiting for a lease
     assert drain(saga).state == "completed"
     participant = PLACES[place].get("participant")
     assert world.count(saga, "a", participant=participant) == 1  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ def test_it_is_an_outcome_with_class_and_traceback_and_the_saga_goes_on(
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
-def test_what_ends_the_process_is_recorded_first_and_nothing_more_is_claimed(
+def test_exit_is_recorded_first_and_nothing_more_is_claimed(
     world: World, inventory_apart: str, place: str, error: BaseException
 ) -> None:
     saga = world.begin(a=world.compensatable(**PLACES[place]), b=world.compensatable())
@@ -76,7 +76,7 @@ def test_what_ends_the_process_is_recorded_first_and_nothing_more_is_claimed(
     assert drain(saga).state == "completed"
 
 
-def test_a_compensation_that_is_cancelled_is_tried_again(world: World) -> None:
+def test_cancelled_compensation_is_retried(world: World) -> None:
     saga = world.begin(a=world.compensatable(external=True), b=world.compensatable(), c=world.compensatable())
     world.will("b", *[asyncio.CancelledError()] * 5)
     world.will("a", asyncio.CancelledError(), direction=COMPENSATION)
@@ -84,9 +84,7 @@ def test_a_compensation_that_is_cancelled_is_tried_again(world: World) -> None:
     assert outcomes_of(saga.pk, "a", COMPENSATION) == [Outcome.UNKNOWN, Outcome.SUCCEEDED]
 
 
-def test_an_interrupt_while_the_answer_of_a_commit_is_awaited_loses_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupt_during_a_commit_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable())
 
     def interrupt_once() -> None:
@@ -95,7 +93,7 @@ def test_an_interrupt_while_the_answer_of_a_commit_is_awaited_loses_nothing(
     world.will("a", lambda step, proceed: proceed() or transaction.on_commit(interrupt_once))
     with pytest.raises(KeyboardInterrupt):
         advance.advance(saga.pk)
-    assert states(saga) == {"a": "succeeded", "b": "succeeded"}  # the commit had claimed it
+    assert states(saga) == {"a": "succeeded", "b": "succeeded"}  # claimed by that commit
     assert drain(saga).state == "completed"
     assert world.count(saga, "a") == 1
     assert [row.what for row in told(saga, "step_succeeded")] == ["step_succeeded"] * 2

@@ -14,7 +14,7 @@ from sagas.testing import drain
 from sagas.testing.drain import read
 
 from .acting import ABANDON, CANCEL, COMPENSATE, NEEDS_EVIDENCE, NEEDS_STEP, PAUSE, REFUSED, RESUME, RETRY, perform
-from .situations import TABLE, abandoned, expired, orphaned, paused, picture, pivot_held, pivot_live, pivot_unknown
+from .situations import TABLE, abandoned, expired, orphaned, paused, pivot_held, pivot_live, pivot_unknown, snapshot
 from .world import EVIDENCE, REASON, World, told
 
 pytestmark = pytest.mark.django_db(databases="__all__")
@@ -39,7 +39,7 @@ def test_s8_what_is_allowed_when(
 
     if operation not in allowed:
         is_repeat = (situation, operation) in {(paused, PAUSE), (abandoned, ABANDON)}
-        stored = picture(saga)
+        stored = snapshot(saga)
         if is_repeat:
             assert perform(operation, saga, step).is_repeat
         else:
@@ -47,7 +47,7 @@ def test_s8_what_is_allowed_when(
                 perform(operation, saga, step)
             assert len(str(refused.value)) > 20
             assert str(refused.value) == plan.refusal
-        assert picture(saga) == stored
+        assert snapshot(saga) == stored
         return
 
     result = perform(operation, saga, step, revision=before.revision)
@@ -86,17 +86,17 @@ def test_s8_a_second_resume_finds_it_done_and_one_without_a_pause_is_refused(wor
         perform(RESUME, saga, "a")
     paused(world, saga)
     assert not perform(RESUME, saga, "a").is_repeat
-    stored = picture(saga)
+    stored = snapshot(saga)
     again = perform(RESUME, saga, "a")
     assert (again.is_repeat, again.message) == (True, "The saga was resumed already.")
-    assert picture(saga) == stored
+    assert snapshot(saga) == stored
     paused(world, saga)
     assert not perform(RESUME, saga, "a").is_repeat
 
 
 def test_s8_a_plan_on_an_ended_lease_tells_what_the_action_finds_and_writes_nothing(world: World, saga: Saga) -> None:
     expired(world, saga)
-    stored = picture(saga)
+    stored = snapshot(saga)
 
     plan = preview.preview_operation(RETRY, saga.pk)
     back = preview.preview_operation(COMPENSATE, saga.pk)
@@ -109,4 +109,4 @@ def test_s8_a_plan_on_an_ended_lease_tells_what_the_action_finds_and_writes_noth
     )
     assert preview.list_retriable_steps(SagaSnapshot.find(saga.pk)) == ["a"]
     assert preview.list_allowed_steps(SagaSnapshot.find(saga.pk), REFUSED)["a"] == ""
-    assert picture(saga) == stored
+    assert snapshot(saga) == stored

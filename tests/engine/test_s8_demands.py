@@ -18,7 +18,7 @@ from sagas.testing import pass_time
 from sagas.testing.drain import read
 
 from .acting import ABANDON, CANCEL, COMPENSATE, COMPENSATED, PAUSE, REFUSED, RESUME, RETRY, SKIP, SUCCEEDED, perform
-from .situations import cannot_undo, live, paused, picture, started, undoing, unknown, waiting
+from .situations import cannot_undo, live, paused, snapshot, started, undoing, unknown, waiting
 from .world import EVIDENCE, OPERATOR, REASON, World, states, step_of, told, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
@@ -40,10 +40,10 @@ def test_s8_every_action_needs_its_permission(world: World, saga: Saga, operatio
     user = User.objects.create_user("ada")
     others = Permission.objects.filter(content_type__app_label="sagas").exclude(codename=PERMISSIONS[operation])
     user.user_permissions.set(others)
-    stored = picture(saga)
+    stored = snapshot(saga)
     with pytest.raises(PermissionRefused, match=PERMISSIONS[operation]):
         perform(operation, saga, "a", actor=Actor.of_user(User.objects.get(pk=user.pk)))
-    assert picture(saga) == stored
+    assert snapshot(saga) == stored
     user.user_permissions.set(Permission.objects.filter(codename=PERMISSIONS[operation]))
     perform(operation, saga, "a", actor=Actor.of_user(User.objects.get(pk=user.pk)))
     assert told(saga, "operator_acted")[-1].actor == "ada"
@@ -52,10 +52,10 @@ def test_s8_every_action_needs_its_permission(world: World, saga: Saga, operatio
 @pytest.mark.parametrize("reason", ["", "   ", "too short", " nine char ", "x" * 501, "a\x00b" * 10, "\ud800" * 20])
 def test_s8_every_action_needs_a_reason(world: World, saga: Saga, operation: Operation, reason: str) -> None:
     HOW[operation](world, saga)
-    stored = picture(saga)
+    stored = snapshot(saga)
     with pytest.raises(BadRequest):
         perform(operation, saga, "a", reason=reason)
-    assert picture(saga) == stored
+    assert snapshot(saga) == stored
 
 
 @pytest.mark.parametrize("reason", ["ten of them!", "x" * 500, "\U0001f600" * 500])
@@ -97,25 +97,25 @@ def test_s8_an_action_on_a_stale_revision_is_refused_with_the_facts(
     world: World, saga: Saga, operation: Operation
 ) -> None:
     HOW[operation](world, saga)
-    stored = picture(saga)
+    stored = snapshot(saga)
     found = read(saga.pk)
     for revision in (found.revision - 1, found.revision + 1):
         with pytest.raises(StaleRevision) as stale:
             perform(operation, saga, "a", revision=revision)
         assert (stale.value.expected, stale.value.found) == (revision, found.revision)
         assert found.state in str(stale.value)
-    assert picture(saga) == stored
+    assert snapshot(saga) == stored
 
 
 def test_s8_a_double_click_acts_once(world: World, saga: Saga, operation: Operation) -> None:
     HOW[operation](world, saga)
     revision = read(saga.pk).revision
     first = perform(operation, saga, "a", revision=revision)
-    stored = picture(saga)
+    stored = snapshot(saga)
     second = perform(operation, saga, "a", revision=revision)
     assert (first.is_repeat, second.is_repeat) == (False, True)
     assert second.revision == first.revision
-    assert picture(saga) == stored
+    assert snapshot(saga) == stored
 
 
 def test_s8_somebody_elses_click_on_the_same_revision_is_stale(world: World, saga: Saga) -> None:

@@ -196,10 +196,10 @@ def test_s9_a_broker_that_does_not_answer_counts_as_failing(monkeypatch: pytest.
 def test_s9_a_hook_that_ends_its_thread_does_not_silence_the_others(settings: Any, error: BaseException) -> None:
     settings.SAGAS = {**QUIET, "ON_ATTENTION": [HOOK]}
     alert_dispatch._queue.forget()
-    test_alerts.heard.clear()
+    test_alerts.received.clear()
 
     def fail_once(_alert: Alert) -> None:
-        if len(test_alerts.heard) == 1:
+        if len(test_alerts.received) == 1:
             raise error
 
     test_alerts.behaviour[:] = [fail_once]
@@ -207,7 +207,7 @@ def test_s9_a_hook_that_ends_its_thread_does_not_silence_the_others(settings: An
         for number in range(2):
             alert_dispatch.announce([an_alert(number)])
             alert_dispatch.flush()
-        wait_until(lambda: "step 1" in [alert.step for alert in test_alerts.heard])
+        wait_until(lambda: "step 1" in [alert.step for alert in test_alerts.received])
     finally:
         test_alerts.behaviour.clear()
         alert_dispatch._queue.forget()
