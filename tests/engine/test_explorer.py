@@ -1,4 +1,4 @@
-"""The explorer passes a sound definition and finds each mistake of a gallery (what users most often get wrong)."""
+"""Explorer: passes a sound definition and finds each common mistake of users."""
 
 import dataclasses
 from collections import Counter
@@ -34,7 +34,7 @@ class Flown(Exception):
 
 
 class Airline:
-    """World outside: holds seats and sells tickets, and honours idempotency keys."""
+    """Airline that holds seats, sells tickets and honours idempotency keys."""
 
     def __init__(self) -> None:
         self.held: Counter[str] = Counter()
@@ -42,7 +42,7 @@ class Airline:
         self.sold: Counter[str] = Counter()
 
     def hold(self, key: str) -> str:
-        """Hold one seat under the key, once; a closed key is refused."""
+        """Hold one seat under the key, once; refuse a closed key."""
         if key in self.closed:
             raise Fenced(f"{key} is closed.")
         self.held[key] = 1
@@ -74,39 +74,39 @@ def pay(step: Context) -> None:
 
 
 def print_ticket(step: Context) -> None:
-    """Local and without an effect of its own."""
+    """Print, as a local step without an effect."""
 
 
 def drop_what_the_result_names(step: Context) -> None:
-    """Mistake: works only where the result arrived."""
+    """Mistake: works only if the result arrived."""
     airline.drop(step.results["hold_seat"]["seat"].removeprefix("seat of "))
 
 
 def hold_without_key(step: Context) -> dict[str, Any]:
-    """Mistake: every call holds one more seat."""
+    """Mistake: holds one more seat with every call."""
     airline.held[step.key] += 1
     return {"seat": step.key}
 
 
 def pay_without_key(step: Context) -> None:
-    """Mistake: every call sells one more ticket."""
+    """Mistake: sells one more ticket with every call."""
     airline.sold[step.key] += 1
 
 
 def drop_and_complain(step: Context) -> None:
-    """Mistake: nothing to undo is an error."""
+    """Mistake: treats nothing to undo as an error."""
     if not airline.held[step.key]:
         raise LookupError(f"There is no seat under {step.key}.")
     airline.drop(step.key)
 
 
 def drop_without_closing(step: Context) -> None:
-    """Mistake: a call that comes after the compensation holds a seat again, under a key that stays open."""
+    """Mistake: leaves the key open, so a late call after the compensation holds a seat again."""
     airline.held[step.key] = 0
 
 
 def forget_to_drop(step: Context) -> None:
-    """Mistake: says it is done and does nothing."""
+    """Mistake: reports success without doing anything."""
 
 
 def make_scenario(
@@ -142,7 +142,7 @@ def _empty_world() -> Iterator[None]:
         yield
 
 
-def test_a_sound_definition_passes_every_trial() -> None:
+def test_sound_definition_passes_every_trial() -> None:
     exploration = assert_explored(make_scenario())
     assert exploration.wrong == ()
     assert exploration.baseline == {"seats held": 1, "tickets sold": 1}
@@ -181,13 +181,13 @@ def test_a_sound_definition_passes_every_trial() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_each_mistake_of_the_gallery_is_found(mistake: str, scenario: dict[str, Any], found_by: str) -> None:
+def test_each_common_mistake_is_found(mistake: str, scenario: dict[str, Any], found_by: str) -> None:
     exploration = explore(make_scenario(**scenario))
     wrong = {verdict.trial.fault for verdict in exploration.wrong}
     assert found_by in wrong, f"{mistake} was found only by {sorted(wrong)}"
 
 
-def test_the_shortest_counterexample_is_a_transcript() -> None:
+def test_shortest_counterexample_is_a_transcript() -> None:
     exploration = explore(make_scenario(compensation=forget_to_drop))
     text = render_exploration(exploration)
     shortest = min(len(verdict.transcript.splitlines()) for verdict in exploration.wrong)
@@ -197,7 +197,7 @@ def test_the_shortest_counterexample_is_a_transcript() -> None:
     assert "saga_compensated | compensating > compensated" in text
 
 
-def test_a_definition_that_cannot_complete_is_said_so() -> None:
+def test_definition_that_cannot_complete_is_reported() -> None:
     def always_sold_out(step: Context) -> None:
         raise SoldOut("sold out")
 
@@ -205,7 +205,7 @@ def test_a_definition_that_cannot_complete_is_said_so() -> None:
         explore(make_scenario(action=always_sold_out))
 
 
-def test_a_trial_whose_fault_was_not_reached_is_wrong() -> None:
+def test_trial_whose_fault_was_not_reached_is_wrong() -> None:
     scenario = make_scenario()
     started = dataclasses.replace(scenario, start=lambda: drain(scenario.start()))
 
@@ -220,14 +220,14 @@ def test_a_trial_whose_fault_was_not_reached_is_wrong() -> None:
         assert_explored(started)
 
 
-def test_what_nobody_could_do_is_counted_apart_and_not_as_right() -> None:
+def test_impossible_trials_are_counted_separately() -> None:
     exploration = assert_explored(make_scenario())
 
     refused = {(v.trial.step, v.trial.direction.value, v.trial.fault) for v in exploration.not_possible}
     assert {fault for step, _, fault in refused if step == "issue_ticket"} == {
         "cancelled", "compensation forced", "deadline passes",
     }  # fmt: skip
-    # The definition has no deadline, and what turns back already cannot be turned back.
+    # The definition has no deadline, and a compensating saga cannot be cancelled again.
     assert {(step, way) for step, way, fault in refused if fault == "deadline passes"} == {
         ("hold_seat", "action"), ("pay_ticket", "action"), ("issue_ticket", "action"), ("hold_seat", "compensation"),
     }  # fmt: skip
@@ -239,7 +239,7 @@ def test_what_nobody_could_do_is_counted_apart_and_not_as_right() -> None:
     assert len(rows) == len(refused)
 
 
-def test_people_act_at_every_step_in_both_directions() -> None:
+def test_operators_act_at_every_step_in_both_directions() -> None:
     tried = {(t.step, t.direction.value, t.fault) for t in enumerate_trials(make_scenario())}
 
     acts = ("cancelled", "compensation forced", "paused and resumed", "deadline passes")
@@ -247,7 +247,7 @@ def test_people_act_at_every_step_in_both_directions() -> None:
     assert {(*place, act) for place in [*places, ("hold_seat", "compensation")] for act in acts} <= tried
 
 
-def test_a_compensation_that_is_refused_or_keeps_failing_is_held_for_a_person() -> None:
+def test_refused_or_failing_compensation_waits_for_an_operator() -> None:
     exploration = assert_explored(make_scenario())
 
     ends = {
@@ -261,7 +261,7 @@ def test_a_compensation_that_is_refused_or_keeps_failing_is_held_for_a_person() 
     }
 
 
-def test_a_compensation_that_is_tried_on_every_few_seconds_is_given_up_as_well(
+def test_explorer_gives_up_on_a_compensation_retried_every_few_seconds(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = RetryPolicy(attempts=4, base=0.5, cap=4, after_budget=30)
@@ -276,7 +276,7 @@ def test_a_compensation_that_is_tried_on_every_few_seconds_is_given_up_as_well(
     assert failing.transcript.count("compensation_claimed") == policy.attempts + explorer.ROUNDS
 
 
-def test_an_effect_too_many_is_found_where_a_person_may_be_needed() -> None:
+def test_duplicate_effect_is_found_where_an_operator_may_be_needed() -> None:
     exploration = explore(make_scenario(payment=pay_without_key))
 
     problems = {v.trial.fault: v.problems for v in exploration.wrong if v.trial.may_need_operator}

@@ -1,4 +1,4 @@
-"""What can happen to a local step is tried, and nothing else: it commits once, with the record or a barrier row."""
+"""Explorer on local steps: tries only what can happen to them, and each commits once."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -48,7 +48,7 @@ class Declined(Exception):
 
 
 class Bank:
-    """A bank that answers a repeat under the same key without taking the money again."""
+    """Bank that honours idempotency keys."""
 
     def __init__(self) -> None:
         self.taken: Counter[str] = Counter()
@@ -101,12 +101,12 @@ def cancel_trip(step: Context) -> None:
 
 
 def pay_without_key(step: Context) -> None:
-    """Mistake: every call takes the money once more."""
+    """Mistake: charges again with every call."""
     bank.taken[step.provider_key] += 2
 
 
 def charge_in_a_local_step(step: Context) -> dict[str, Any]:
-    """Mistake: an external call that is declared local; nobody rolls it back."""
+    """Mistake: an external call declared local, which no rollback undoes."""
     bank.taken[f"{step.provider_key}-deposit"] += 1
     return hold_seats(step)
 
@@ -171,7 +171,7 @@ def _trips() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_trips")
-def test_the_saga_of_the_readme_ends_right_under_every_fault() -> None:
+def test_readme_saga_ends_correctly_under_every_fault() -> None:
     exploration = assert_explored(make_scenario(define_trip()))
 
     assert exploration.wrong == ()
@@ -191,7 +191,7 @@ def test_the_saga_of_the_readme_ends_right_under_every_fault() -> None:
     ],
 )
 @pytest.mark.usefixtures("_trips")
-def test_a_mistake_beside_local_steps_is_found(
+def test_mistake_beside_local_steps_is_found(
     mistake: dict[str, Callable[[Context], Any]], found_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario = make_scenario(define_trip(**mistake))
@@ -203,7 +203,7 @@ def test_a_mistake_beside_local_steps_is_found(
 
 
 @pytest.mark.usefixtures("_trips")
-def test_run_twice_rolls_the_first_run_of_a_local_function_back() -> None:
+def test_run_twice_rolls_back_the_first_run_of_a_local_function() -> None:
     scenario = make_scenario(define_trip())
 
     with faults() as fault:
@@ -214,7 +214,7 @@ def test_run_twice_rolls_the_first_run_of_a_local_function_back() -> None:
     assert scenario.look(saga) == {"seats held": 2, "taken": 2, "confirmed": 1}
 
 
-# A participant with a database of its own: its barrier row is where the effect is.
+# A participant with its own database keeps the barrier row where the effect is.
 called: Counter[str] = Counter()
 
 
@@ -222,7 +222,7 @@ def ship(step: StepContext[None]) -> None:
     called[step.key] += 1
 
 
-def define_apart(*, ships_outside: bool = False) -> Scenario:
+def define_in_other_database(*, ships_outside: bool = False) -> Scenario:
     class Apart(SagaDefinition):
         ship = Compensatable(ship, ship_back, participant="inventory", refuses_on=[SoldOut])
         settle = Pivot(do_nothing, external=True, participant="sagas", refuses_on=[SoldOut], refusal_settles=True)
@@ -244,19 +244,19 @@ def ship_back(step: StepContext[None]) -> None:
 
 
 def do_nothing(step: StepContext[None]) -> None:
-    """Settle without an effect."""
+    """Do nothing, as an action without an effect."""
 
 
 @pytest.fixture
-def _apart(inventory_apart: str) -> Iterator[None]:
+def _other_database(inventory_apart: str) -> Iterator[None]:
     called.clear()
     with registry.preserved():
         yield
 
 
-@pytest.mark.usefixtures("_apart")
-def test_a_local_step_in_a_database_of_its_own_ends_right_under_every_fault() -> None:
-    exploration = assert_explored(define_apart())
+@pytest.mark.usefixtures("_other_database")
+def test_local_step_in_another_database_ends_correctly_under_every_fault() -> None:
+    exploration = assert_explored(define_in_other_database())
 
     tried = {(v.trial.fault, v.trial.direction.value) for v in exploration.verdicts if v.trial.step == "ship"}
     assert {("late answer", "action"), ("late call", "action"), ("late call, then dies", "action"),
@@ -265,9 +265,9 @@ def test_a_local_step_in_a_database_of_its_own_ends_right_under_every_fault() ->
     assert not {fault for fault, _ in tried} & {"runs twice", "answer lost once", "nothing to undo"}
 
 
-@pytest.mark.usefixtures("_apart")
-def test_an_external_call_in_a_local_step_of_another_database_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    scenario = define_apart(ships_outside=True)
+@pytest.mark.usefixtures("_other_database")
+def test_external_call_in_a_local_step_of_another_database_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = define_in_other_database(ships_outside=True)
     keep_trials(monkeypatch, scenario, lambda trial: trial.step == "ship" and trial.direction is Direction.ACTION)
 
     exploration = explore(scenario)
@@ -275,9 +275,9 @@ def test_an_external_call_in_a_local_step_of_another_database_is_found(monkeypat
     assert {verdict.trial.fault for verdict in exploration.wrong} == {"dies before its commit", "rolled back once"}
 
 
-@pytest.mark.usefixtures("_apart")
-def test_an_overtaken_local_step_in_a_database_of_its_own_runs_once() -> None:
-    scenario = define_apart()
+@pytest.mark.usefixtures("_other_database")
+def test_overtaken_local_step_in_another_database_runs_once() -> None:
+    scenario = define_in_other_database()
     [trial] = [
         t for t in enumerate_trials(scenario) if (t.step, t.direction, t.fault) == ("ship", "action", "late answer")
     ]

@@ -1,4 +1,4 @@
-"""Whatever the project's own code raises between lock and claim is a hold with the reason, never a limbo."""
+"""Errors of project code between lock and claim: a hold with the reason, so no saga is stuck unnoticed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ class Order:
 
 
 class Unreadable(Exception):
-    """Error whose text cannot be had."""
+    """Error whose text cannot be read."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")
@@ -43,7 +43,7 @@ class Unreadable(Exception):
 
 @pytest.fixture
 def strict() -> Iterator[Any]:
-    """Let the code's next version be stricter than the one that started the sagas."""
+    """Deploy code that is stricter than the version that started the sagas."""
 
     def make(error: Exception | None = None, limit: int = 10) -> None:
         RULE.update(max=limit, error=error or ValueError("too many"))
@@ -75,7 +75,7 @@ def failing_router(monkeypatch: pytest.MonkeyPatch, answer: Any) -> Iterator[Non
 
 
 @pytest.mark.parametrize("error", [ValueError("too many"), KeyError("qty"), RecursionError(), Unreadable()])
-def test_a_stricter_input_class_holds_the_step_with_the_reason(
+def test_stricter_input_class_holds_the_step_with_the_reason(
     world: World, strict: Any, saga: Saga, error: Exception
 ) -> None:
     strict(error, limit=100)
@@ -88,7 +88,7 @@ def test_a_stricter_input_class_holds_the_step_with_the_reason(
     assert held.reason.startswith("The stored input does not fit the code: Order: ")
 
 
-def test_a_held_saga_goes_on_once_the_code_is_mended(world: World, strict: Any, saga: Saga) -> None:
+def test_held_saga_continues_once_the_code_is_fixed(world: World, strict: Any, saga: Saga) -> None:
     work(saga)
     assert step_of(saga, "c").hold == Hold.MISCONFIGURED
     strict(limit=100)
@@ -96,12 +96,12 @@ def test_a_held_saga_goes_on_once_the_code_is_mended(world: World, strict: Any, 
     assert drain(saga).state == "completed"
 
 
-def test_the_deadline_of_a_held_saga_is_remembered(world: World, strict: Any, saga: Saga) -> None:
+def test_deadline_of_a_held_saga_is_remembered(world: World, strict: Any, saga: Saga) -> None:
     found = drain(saga)
     assert (found.attention, found.abort_request) == (["overdue"], "deadline")
 
 
-def test_a_compensation_that_needs_the_input_is_held_too(world: World, strict: Any) -> None:
+def test_compensation_that_needs_the_input_is_held_too(world: World, strict: Any) -> None:
     trip = define(a=world.compensatable(), b=world.compensatable(), input=Order)
     saga = begin(trip, Order(50))
     strict(limit=100)
@@ -133,7 +133,7 @@ def _after_one() -> Any:
         (None, "A database router names 'None' for the participant 'orders' of step a"),
     ],
 )
-def test_a_router_that_fails_holds_the_step_with_the_reason(
+def test_failing_router_holds_the_step_with_the_reason(
     world: World, monkeypatch: pytest.MonkeyPatch, answer: Any, reason: str
 ) -> None:
     trip = define(a=world.compensatable(), b=world.compensatable())
@@ -149,7 +149,7 @@ def test_a_router_that_fails_holds_the_step_with_the_reason(
     assert drain(saga).state == "completed"
 
 
-def test_a_lost_worker_is_recorded_although_the_router_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_worker_is_recorded_although_the_router_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from sagas.testing.faults import SimulatedCrash
 
     trip = define(a=world.compensatable(), b=world.compensatable())
@@ -167,23 +167,21 @@ def test_a_lost_worker_is_recorded_although_the_router_fails(world: World, monke
         assert step_of(saga, "a").hold == Hold.MISCONFIGURED
 
 
-class Moody(RetryPolicy):
-    """Policy of the project's own."""
+class FailingPolicy(RetryPolicy):
+    """Retry policy of the project."""
 
     def delay_seconds(self, **facts: Any) -> float:
         raise LookupError("no delay")
 
 
-def test_a_policy_that_fails_is_replaced_by_the_default_one(world: World) -> None:
-    saga = world.begin(a=world.compensatable(retry=Moody()), b=world.compensatable())
+def test_failing_policy_is_replaced_by_the_default(world: World) -> None:
+    saga = world.begin(a=world.compensatable(retry=FailingPolicy()), b=world.compensatable())
     world.will("a", Broken("once"))
     saga = drain(saga)
     assert (saga.state, len(attempts(saga, "a"))) == ("completed", 2)
 
 
-def test_whatever_else_raises_before_a_claim_is_a_hold_with_the_reason(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_errors_before_a_claim_hold_with_the_reason(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def find_queue(self: Any, step: Any) -> str:
         raise LookupError("no queue")
 
@@ -200,7 +198,7 @@ def test_whatever_else_raises_before_a_claim_is_a_hold_with_the_reason(
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
-def test_a_hold_that_could_not_be_written_is_not_told_of(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_hold_that_could_not_be_written_is_not_reported(world: World, caplog: pytest.LogCaptureFixture) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable())
     with transaction.atomic(), pytest.raises(RuntimeError, match="durable atomic block"):
         advance.advance(saga.pk)
@@ -208,7 +206,7 @@ def test_a_hold_that_could_not_be_written_is_not_told_of(world: World, caplog: p
     assert step_of(saga, "a").hold is None
 
 
-def test_a_saga_that_such_code_holds_keeps_its_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saga_held_by_failing_code_keeps_its_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def find_queue(self: Any, step: Any) -> str:
         raise LookupError("no queue")
 
@@ -222,9 +220,7 @@ def test_a_saga_that_such_code_holds_keeps_its_deadline(world: World, monkeypatc
     assert (saga.attention, saga.abort_request) == (["overdue"], "deadline")
 
 
-def test_while_it_compensates_such_code_holds_the_step_that_is_next(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_code_holds_the_next_compensation(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def find_queue(self: Any, step: Any) -> str:
         raise LookupError("no queue")
 
@@ -237,7 +233,7 @@ def test_while_it_compensates_such_code_holds_the_step_that_is_next(
     assert [step.name for step in saga.steps.all() if step.hold] == ["a"]
 
 
-def test_a_step_of_a_group_is_held_and_its_siblings_run(world: World, strict: Any) -> None:
+def test_failing_step_of_a_group_is_held_and_its_siblings_run(world: World, strict: Any) -> None:
     from sagas import Parallel
 
     saga = world.begin(

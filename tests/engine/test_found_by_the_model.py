@@ -1,4 +1,4 @@
-"""Schedules that the model of the protocol found, on the real engine (docs/reference/protocol.md names the rules)."""
+"""Schedules found by the protocol model, on the real engine (docs/reference/protocol.md names the rules)."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,8 +23,8 @@ LEASE = timedelta(seconds=31)
 WORD = "There is nothing at the provider."
 
 
-def start_three(world: World, **options: Any) -> Saga:
-    """Start a saga whose middle step is the one that things happen to."""
+def start_saga_of_three(world: World, **options: Any) -> Saga:
+    """Start a saga of three steps, the middle one being the one under test."""
     return world.begin(a=world.compensatable(), b=world.compensatable(**options), c=world.compensatable())
 
 
@@ -33,8 +33,8 @@ def cancel_and_lose_the_lease(saga: Saga) -> None:
     pass_time(LEASE)
 
 
-def test_same_attempts_a_word_older_than_the_last_attempt_is_refused(world: World) -> None:
-    saga = start_three(world, external=True)
+def test_same_attempts_mark_older_than_the_last_attempt_is_refused(world: World) -> None:
+    saga = start_saga_of_three(world, external=True)
     freeze(saga, "b", before_call=True)
     pass_time(LEASE)
     saga = work(saga)
@@ -52,10 +52,10 @@ def test_same_attempts_a_word_older_than_the_last_attempt_is_refused(world: Worl
     assert world.count(saga, "b") == 1
 
 
-def test_same_attempts_a_word_older_than_a_late_answer_is_refused(world: World) -> None:
+def test_same_attempts_mark_older_than_a_late_answer_is_refused(world: World) -> None:
     world.closes_keys = False
     world.will("b", CannotUndo("not now"), direction=COMPENSATION)
-    saga = start_three(world, external=True)
+    saga = start_saga_of_three(world, external=True)
     frozen = freeze(saga, "b", before_call=True)
     cancel_and_lose_the_lease(saga)
     saga = work(saga)
@@ -71,7 +71,7 @@ def test_same_attempts_a_word_older_than_a_late_answer_is_refused(world: World) 
     assert world.count(saga, "b", "undone") == 1
 
 
-def test_one_undo_a_reopened_local_compensation_does_not_run_twice(world: World, inventory_apart: str) -> None:
+def test_one_undo_reopened_local_compensation_runs_once(world: World, inventory_apart: str) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable("inventory"), c=world.compensatable())
     frozen = freeze(saga, "b")
     cancel_and_lose_the_lease(saga)
@@ -84,7 +84,7 @@ def test_one_undo_a_reopened_local_compensation_does_not_run_twice(world: World,
     assert counts == [1, 1]
 
 
-def test_late_epoch_a_second_look_is_not_answered_by_the_first(world: World) -> None:
+def test_late_epoch_second_verification_is_not_answered_by_the_first(world: World) -> None:
     world.closes_keys = False
     answered: set[str] = set()
 
@@ -95,7 +95,7 @@ def test_late_epoch_a_second_look_is_not_answered_by_the_first(world: World) -> 
         return {}
 
     world.will("b", *[remember] * 6, direction=COMPENSATION)
-    saga = start_three(world, external=True, verify_after=timedelta(seconds=60))
+    saga = start_saga_of_three(world, external=True, verify_after=timedelta(seconds=60))
     frozen = freeze(saga, "b", before_call=True)
     cancel_and_lose_the_lease(saga)
     saga = work(saga)

@@ -39,7 +39,7 @@ def place(group: ET.Element) -> tuple[float, float, float, float]:
     return tuple(float(box.get(name, "nan")) for name in ("x", "y", "width", "height"))  # type: ignore[return-value]
 
 
-def test_every_step_has_a_box_with_name_kind_and_place(trip: type[SagaDefinition]) -> None:
+def test_every_step_has_a_box_with_name_kind_and_location(trip: type[SagaDefinition]) -> None:
     picture = parse(draw_svg(trip))
 
     assert [texts(group) for group in groups(picture, "saga-step")] == [
@@ -51,7 +51,7 @@ def test_every_step_has_a_box_with_name_kind_and_place(trip: type[SagaDefinition
     ]
 
 
-def test_kinds_differ_by_shape_too(trip: type[SagaDefinition]) -> None:
+def test_kinds_differ_in_shape_too(trip: type[SagaDefinition]) -> None:
     picture = parse(draw_svg(trip))
 
     def shape(kind: str) -> tuple[int, set[str | None]]:
@@ -64,7 +64,7 @@ def test_kinds_differ_by_shape_too(trip: type[SagaDefinition]) -> None:
     assert shapes[1][0] == 2
 
 
-def test_boxes_stand_below_one_another_and_parallel_ones_side_by_side(trip: type[SagaDefinition]) -> None:
+def test_steps_are_stacked_and_parallel_ones_stand_in_a_row(trip: type[SagaDefinition]) -> None:
     picture = parse(draw_svg(trip))
     flight, hotel, car, pay, tickets = map(place, groups(picture, "saga-step"))
 
@@ -94,7 +94,7 @@ def test_one_arrow_leads_from_every_rank_to_the_next(trip: type[SagaDefinition])
     assert len(list(parse(draw_svg(trip)).iter(f"{SVG}path"))) == 3
 
 
-def test_who_does_not_see_it_hears_it(trip: type[SagaDefinition]) -> None:
+def test_graph_has_a_text_alternative(trip: type[SagaDefinition]) -> None:
     picture = parse(draw_svg(trip))
     title, description = picture.find(f"{SVG}title"), picture.find(f"{SVG}desc")
 
@@ -108,23 +108,23 @@ def test_who_does_not_see_it_hears_it(trip: type[SagaDefinition]) -> None:
     )
 
 
-def test_alone_it_brings_colours_for_light_and_dark(trip: type[SagaDefinition]) -> None:
+def test_standalone_graph_has_light_and_dark_colours(trip: type[SagaDefinition]) -> None:
     style = parse(draw_svg(trip)).find(f"{SVG}style")
 
     assert "prefers-color-scheme:dark" in str(style.text)
 
 
-def test_inside_a_page_it_needs_no_style_of_its_own(trip: type[SagaDefinition]) -> None:
+def test_embedded_graph_has_no_style_element(trip: type[SagaDefinition]) -> None:
     text = draw_svg(trip, stands_alone=False)
 
     assert "style" not in text
     assert set(re.findall(r'(?:fill|stroke)="([^"]+)"', text)) == {"none", "currentColor"}
 
 
-def test_states_of_one_saga_are_written_marked_and_linked(trip: type[SagaDefinition]) -> None:
+def test_states_of_a_saga_are_labelled_marked_and_linked(trip: type[SagaDefinition]) -> None:
     picture = parse(draw_marked(trip, {"book_flight": "succeeded", "pay": "outcome unknown"}, chosen="pay"))
 
-    assert picture.get("role") == "group"  # the links inside a picture would be lost
+    assert picture.get("role") == "group"  # links inside role="img" would be lost
     [pay] = groups(picture, "saga-chosen")
     assert texts(pay) == ["pay", "pivot ◆", "sagas, external", "outcome unknown"]
     assert [use.get("href") for use in pay.iter(f"{SVG}use")] == ["/icons.svg#outcome unknown"]
@@ -152,7 +152,7 @@ def draw_marked(definition: type[SagaDefinition], states: dict[str, str], chosen
 
 
 @pytest.mark.parametrize("count", [2, 4, 5, 12])
-def test_wide_groups_go_on_below_inside_their_frame(count: int) -> None:
+def test_wide_groups_wrap_inside_their_frame(count: int) -> None:
     nodes = [Node(name=f"step_{n}", kind=Kind.COMPENSATABLE, rank=1, lines=()) for n in range(count)]
     first = Node(name="first", kind=Kind.COMPENSATABLE, rank=0, lines=())
 
@@ -170,7 +170,7 @@ def test_wide_groups_go_on_below_inside_their_frame(count: int) -> None:
 
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (16, 1), (17, 2), (60, 4)])
-def test_long_ways_go_on_in_further_columns(count: int, columns: int) -> None:
+def test_long_definitions_wrap_into_columns(count: int, columns: int) -> None:
     nodes = [Node(name=f"step_{n}", kind=Kind.COMPENSATABLE, rank=n, lines=("a", "b")) for n in range(count)]
 
     picture = parse(draw_graph(nodes, name="tall", title="Tall", description="", stands_alone=False))
@@ -185,7 +185,7 @@ def test_long_ways_go_on_in_further_columns(count: int, columns: int) -> None:
     assert float(picture.get("height", "0")) < 2000
 
 
-def test_graph_of_nothing_is_a_picture() -> None:
+def test_empty_graph_is_valid() -> None:
     picture = parse(draw_graph([], name="empty", title="Empty", description="No steps.", stands_alone=False))
 
     assert texts(picture) == []
@@ -217,7 +217,7 @@ def test_text_is_escaped_everywhere(evil: str, trip: type[SagaDefinition]) -> No
     assert mermaid.count('"') == 2
 
 
-def test_long_names_fit_into_their_boxes() -> None:
+def test_boxes_fit_long_names() -> None:
     with registry.preserved():
         name = "a" * 60
 
@@ -235,7 +235,7 @@ def test_long_names_fit_into_their_boxes() -> None:
         assert place(group)[2] >= 60 * 7.8
 
 
-def test_a_step_without_action_an_own_queue_and_nothing_to_undo_are_told() -> None:
+def test_missing_action_own_queue_and_nothing_to_undo_are_labelled() -> None:
     with registry.preserved():
 
         class Told(SagaDefinition):
@@ -276,7 +276,7 @@ flowchart TD
     )
 
 
-def test_pictures_of_two_versions_can_stand_in_one_page(trip: type[SagaDefinition]) -> None:
+def test_graphs_of_two_versions_fit_on_one_page(trip: type[SagaDefinition]) -> None:
     with registry.preserved():
         other = define_trip(version=2)
 

@@ -1,4 +1,4 @@
-"""A project's isolation level: the engine's own transactions run at READ COMMITTED, step functions at the project's."""
+"""Isolation levels: the engine's transactions run at READ COMMITTED, step functions at the project's level."""
 
 import threading
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ LEVELS = ["repeatable read", "serializable"]
 
 @pytest.fixture(params=["OPTIONS", "default of the database"])
 def level(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Return what gives the project another level."""
+    """Return a function that sets the isolation level of the project."""
     databases = {alias: connections.settings[alias] for alias in connections}
     before = {alias: dict(found["OPTIONS"]) for alias, found in databases.items()}
 
@@ -49,37 +49,37 @@ def level(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 def read_level(using: str = ENGINE) -> str:
-    """Return the level of this transaction, which from now on sees what it sees now."""
+    """Return the level of this transaction, fixing its snapshot if it has one."""
     with connections[using].cursor() as cursor:
         cursor.execute("SELECT current_setting('transaction_isolation')")
         return str(cursor.fetchone()[0])
 
 
 @pytest.mark.parametrize("name", LEVELS)
-def test_claims_and_records_run_at_read_committed_and_local_steps_as_the_project_says(
+def test_engine_runs_at_read_committed_and_local_steps_at_the_project_level(
     world: World, level: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     level(name)
     seen: dict[str, list[str]] = {"engine": [], "local": [], "project": []}
     claim_next = claim.claim_next
 
-    def look_and_claim(*args: Any, **options: Any) -> Any:
+    def read_level_and_claim(*args: Any, **options: Any) -> Any:
         seen["engine"].append(read_level())
         return claim_next(*args, **options)
 
-    monkeypatch.setattr(claim, "claim_next", look_and_claim)
+    monkeypatch.setattr(claim, "claim_next", read_level_and_claim)
     saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     world.will("b", lambda step, proceed: seen["local"].append(read_level()) or proceed())
     assert drain(saga).state == "completed"
     with transaction.atomic(using=ENGINE):
         seen["project"].append(read_level())
-    assert seen["engine"][:2] == ["read committed"] * 2  # the first claim, and the record of an external step
+    assert seen["engine"][:2] == ["read committed"] * 2  # the first claim and the record of an external step
     assert (seen["local"], seen["project"]) == ([name], [name])
 
 
 @pytest.mark.parametrize("name", LEVELS)
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_a_conflict_of_the_engines_own_spends_no_budget(
+def test_conflict_in_the_engine_spends_no_budget(
     world: World, level: Any, inventory_apart: str, name: str, participant: str | None
 ) -> None:
     level(name)
@@ -87,7 +87,7 @@ def test_a_conflict_of_the_engines_own_spends_no_budget(
     saga = world.begin(group=group, last=world.compensatable())
 
     def let_the_sibling_record(step: Any, proceed: Any) -> None:
-        read_level()  # from here on this transaction sees the saga as it is now
+        read_level()  # takes this transaction's snapshot of the saga
         worker = threading.Thread(target=advance_alone, args=[saga.pk])
         worker.start()
         worker.join()
@@ -108,7 +108,7 @@ def advance_alone(saga_id: Any) -> None:
         connections.close_all()
 
 
-def test_a_conflict_of_the_step_itself_counts(world: World) -> None:
+def test_conflict_in_the_step_spends_budget(world: World) -> None:
     saga = world.begin(a=world.compensatable(retry=ONCE), b=world.compensatable())
 
     def conflict(step: Any, proceed: Any) -> None:
@@ -119,7 +119,7 @@ def test_a_conflict_of_the_step_itself_counts(world: World) -> None:
     assert drain(saga).state == "compensated"
 
 
-def test_an_operator_in_a_stricter_transaction_is_told_to_do_it_again(world: World, level: Any) -> None:
+def test_operator_in_a_stricter_transaction_is_asked_to_repeat(world: World, level: Any) -> None:
     level("repeatable read")
     saga = world.begin(a=world.compensatable(), b=world.compensatable())
     with transaction.atomic(using=ENGINE):
@@ -129,32 +129,32 @@ def test_an_operator_in_a_stricter_transaction_is_told_to_do_it_again(world: Wor
         worker.join()
         with pytest.raises(OperationRefused, match="moved after this request's transaction began"):
             operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
-        assert read_level() == "repeatable read"  # the caller's transaction goes on
+        assert read_level() == "repeatable read"  # the caller's transaction continues
 
 
 @pytest.mark.parametrize("name", LEVELS)
-def test_a_wake_runs_at_read_committed_or_in_the_callers_transaction(
+def test_wake_runs_at_read_committed_or_in_the_callers_transaction(
     world: World, level: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     level(name)
     seen: list[str] = []
     claim_next = claim.claim_next
 
-    def look_and_claim(*args: Any, **options: Any) -> Any:
+    def read_level_and_claim(*args: Any, **options: Any) -> Any:
         seen.append(read_level())
         return claim_next(*args, **options)
 
     world.will("a", InProgress())
     saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     advance.advance(saga.pk)
-    monkeypatch.setattr(claim, "claim_next", look_and_claim)
+    monkeypatch.setattr(claim, "claim_next", read_level_and_claim)
     assert wake(saga).due == ("a",)
     with transaction.atomic(using=ENGINE):
         assert wake(saga).due == ("a",)
     assert seen == ["read committed", name]
 
 
-def test_a_claim_that_loses_a_conflict_is_made_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_that_loses_a_conflict_is_retried(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable())
     claim_next, failures = claim.claim_next, iter(["40P01", "40P01"])
 
@@ -168,7 +168,7 @@ def test_a_claim_that_loses_a_conflict_is_made_again(world: World, monkeypatch: 
     assert advance.advance(saga.pk) == 2
 
 
-def test_a_claim_that_loses_every_conflict_raises(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_that_loses_every_conflict_raises(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable())
 
     def fail(*args: Any, **options: Any) -> Any:

@@ -40,7 +40,7 @@ def _trips() -> Iterator[None]:
 
 
 def scrape() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Return every sample that Prometheus would see, by name and labels."""
+    """Return every sample that Prometheus would scrape, by name and labels."""
     registry = CollectorRegistry()
     registry.register(SagaCollector())
     text = generate_latest(registry).decode()
@@ -75,7 +75,7 @@ def test_open_sagas_by_definition_and_display_state() -> None:
     }
 
 
-def test_every_state_that_is_shown_is_a_display_state() -> None:
+def test_every_exported_state_is_a_display_state() -> None:
     unknown_trip("A")
     completed_trip("B")
 
@@ -87,7 +87,7 @@ def test_every_state_that_is_shown_is_a_display_state() -> None:
     assert shown <= {state.value for state in DisplayState}
 
 
-def test_closed_sagas_of_the_window_only() -> None:
+def test_only_sagas_closed_within_the_window_count() -> None:
     completed_trip("A")
     compensated_trip("B")
     before, after = completed_trip("C"), completed_trip("D")
@@ -115,7 +115,7 @@ def test_attempts_by_outcome() -> None:
     }
 
 
-def test_what_a_person_says_is_no_attempt() -> None:
+def test_mark_of_an_operator_is_no_attempt() -> None:
     saga = unknown_trip()
     mark = ("--step", "pay", "--as", "refused", "--evidence", "not in the provider's list")
     assert run_command("saga_resolve", saga.pk, *mark, *WHY).code == 0
@@ -125,7 +125,7 @@ def test_what_a_person_says_is_no_attempt() -> None:
     )
 
 
-def test_how_long_steps_take() -> None:
+def test_step_durations() -> None:
     saga = completed_trip()
     attempt = SagaAttempt.objects.get(saga=saga, step__name="pay")
     for index, seconds in enumerate((0.005, 0.0051, 3, 100)):
@@ -145,11 +145,11 @@ def test_how_long_steps_take() -> None:
     SagaAttempt.objects.filter(saga=saga, step__name="pay").update(number=1)
 
 
-def test_the_limits_of_the_histogram_rise() -> None:
+def test_histogram_bounds_rise() -> None:
     assert list(BUCKETS) == sorted(set(BUCKETS))
 
 
-def test_only_the_newest_rows_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_newest_rows_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         completed_trip(str(number))
     monkeypatch.setattr(metrics, "MAX_ROWS", 2)
@@ -222,7 +222,7 @@ def test_bulks() -> None:
     assert [value(name) for name in names] == [0, 0, 0]
 
 
-def test_a_database_that_fails_gives_up_0_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_database_exports_only_up_0(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: object, **_named: object) -> Any:
         raise OperationalError("connection refused")
 
@@ -231,22 +231,22 @@ def test_a_database_that_fails_gives_up_0_and_nothing_else(monkeypatch: pytest.M
     assert scrape() == {("sagas_up", ()): 0.0}
 
 
-def test_a_database_that_is_too_slow_gives_up_0(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_database_exports_up_0(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "STATEMENT_TIMEOUT", "20ms")
     monkeypatch.setattr(metrics, "COUNT_REASONS", "SELECT pg_sleep(5)::text, 1")
 
     assert scrape() == {("sagas_up", ()): 0.0}
-    # The next scrape is not worse for it.
+    # The next scrape is not affected.
     monkeypatch.undo()
     assert scrape()["sagas_up", ()] == 1.0
 
 
-def test_settings_that_cannot_be_read_give_up_0() -> None:
+def test_unreadable_settings_export_up_0() -> None:
     with override_settings(SAGAS={"TIME_OUT": 1}):
         assert scrape() == {("sagas_up", ()): 0.0}
 
 
-def test_a_scrape_costs_the_same_however_many_sagas_there_are(django_assert_num_queries: Any) -> None:
+def test_scrape_cost_does_not_grow_with_the_number_of_sagas(django_assert_num_queries: Any) -> None:
     collector = SagaCollector()
     start_trip("0")
     with django_assert_num_queries(13):
@@ -257,7 +257,7 @@ def test_a_scrape_costs_the_same_however_many_sagas_there_are(django_assert_num_
         list(collector.collect())
 
 
-def test_the_statement_time_out_is_put_back() -> None:
+def test_statement_timeout_is_restored() -> None:
     list(SagaCollector().collect())
 
     with connection.cursor() as cursor:
@@ -265,7 +265,7 @@ def test_the_statement_time_out_is_put_back() -> None:
         assert cursor.fetchone() == ("30s",)
 
 
-def test_registering_asks_nothing(django_assert_num_queries: Any) -> None:
+def test_registering_sends_no_query(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         CollectorRegistry(auto_describe=True).register(SagaCollector())
     described = {family.name for family in SagaCollector().describe()}
@@ -275,8 +275,8 @@ def test_registering_asks_nothing(django_assert_num_queries: Any) -> None:
     assert {family.name for family in SagaCollector().collect()} == described
 
 
-def test_the_engine_works_without_prometheus() -> None:
-    """Import what a worker and a command import, in a Python that has no prometheus_client."""
+def test_engine_works_without_prometheus() -> None:
+    """Import what a worker and a command import, in a Python without prometheus_client."""
     program = (
         "import sys; sys.modules['prometheus_client'] = None; sys.modules['prometheus_client.core'] = None\n"
         "import django; from django.conf import settings\n"

@@ -7,12 +7,12 @@ from django.core.management import call_command
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 
-def test_models_are_as_the_migrations_make_them() -> None:
+def test_migrations_match_the_models() -> None:
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 
-def test_no_column_of_the_engine_needs_an_app_that_a_project_has_not_installed() -> None:
-    """Its fields are Django's own, django_fsm's, and one of its own with Django's column."""
+def test_engine_columns_need_no_other_installed_app() -> None:
+    """Check that all fields are Django's, django_fsm's, or one of the engine's with Django's column."""
     homes = {type(field).__module__.partition(".fields")[0] for field in list_fields()}
     assert homes == {"django.db.models", "django_fsm", "sagas.models"}
 

@@ -1,4 +1,4 @@
-"""A definition's hook hears of every end of its sagas: after the commit, at least once, whatever dies in between."""
+"""Close hook of a definition: called for every end of a saga, after the commit, at least once."""
 
 import logging
 import re
@@ -35,32 +35,32 @@ from .world import OPERATOR, REASON, Refused, World, begin, define, told, work
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
-LEASE = timedelta(seconds=31)  # of a call: HOOK_TIMEOUT and LEASE_MARGIN
+LEASE = timedelta(seconds=31)  # lease of a call: HOOK_TIMEOUT and LEASE_MARGIN
 COMMON = get_settings().common_queue
 QUIET = {"WAKEUP": "none"}
 
 
 class Listener:
-    """Hook, and remember what it was told and how it stood with the database then."""
+    """Hook that records each call and the database state at that time."""
 
     def __init__(self) -> None:
-        self.heard: list[SagaClosed] = []
+        self.calls: list[SagaClosed] = []
         self.stored_states: list[str] = []
         self.was_in_transaction: list[bool] = []
         self.behaviour: list[Any] = []
 
     def __call__(self, closed: SagaClosed) -> Any:
-        """Hear."""
-        self.heard.append(closed)
+        """Record the call."""
+        self.calls.append(closed)
         self.was_in_transaction.append(any(connections[alias].in_atomic_block for alias in connections))
-        self.stored_states.append(run_elsewhere(lambda: lock_at_once(closed)))
+        self.stored_states.append(run_elsewhere(lambda: lock_nowait(closed)))
         behaviour = self.behaviour.pop(0) if self.behaviour else None
         if isinstance(behaviour, BaseException):
             raise behaviour
         return behaviour() if callable(behaviour) else None
 
 
-def lock_at_once(closed: SagaClosed) -> str:
+def lock_nowait(closed: SagaClosed) -> str:
     """Lock the saga's row without waiting, as an operator in another process would.
 
     Returns: the saga's state there.
@@ -76,7 +76,7 @@ def listener() -> Listener:
 
 @pytest.fixture
 def saga(world: World, listener: Listener) -> Saga:
-    """Start a saga with a hook."""
+    """Start a saga whose definition has a hook."""
     return begin(define(on_closed=listener, a=world.compensatable(), b=world.compensatable()), trip="T-7")
 
 
@@ -91,7 +91,7 @@ def seconds_until_due(saga: Saga) -> float:
 
 
 def die_before_the_call(saga: Saga, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the worker that closes the saga die between its commit and the call."""
+    """Crash the worker that closes the saga between its commit and the call."""
 
     def die(_taken: Any) -> None:
         raise SimulatedCrash("before the hook")
@@ -107,7 +107,7 @@ def test_hook_is_called_once_after_the_commit_that_completed_the_saga(saga: Saga
     for _ in range(3):
         work(saga)
 
-    [closed] = listener.heard
+    [closed] = listener.calls
     assert closed == SagaClosed(
         saga_id=saga.pk, definition="trip", version=1, state="completed", business_keys={"trip": "T-7"}, cause=None,
         started_at=saga.created_at, closed_at=closed.closed_at, tries=1,
@@ -117,64 +117,64 @@ def test_hook_is_called_once_after_the_commit_that_completed_the_saga(saga: Saga
     assert (saga.hook_due_at, saga.hook_tries) == (None, 0)
 
 
-def test_hook_is_told_why_a_saga_turned_back(world: World, saga: Saga, listener: Listener) -> None:
+def test_hook_receives_why_the_saga_compensated(world: World, saga: Saga, listener: Listener) -> None:
     world.will("b", Refused("fully booked"))
     work(saga)
 
-    [closed] = listener.heard
+    [closed] = listener.calls
     assert (closed.state, listener.stored_states) == ("compensated", ["compensated"])
     assert closed.cause is not None
     assert (closed.cause["kind"], closed.cause["step"], closed.cause["message"]) == ("refused", "b", "fully booked")
 
 
-def test_saga_of_a_definition_without_a_hook_owes_nothing(world: World) -> None:
+def test_saga_without_a_hook_owes_no_call(world: World) -> None:
     saga = work(world.begin(a=world.compensatable()))
     assert (saga.state, saga.hook_due_at, saga.hook_tries) == ("completed", None, 0)
 
 
-def test_operator_that_closes_a_saga_leaves_the_call_to_a_worker(
+def test_operator_who_closes_a_saga_leaves_the_call_to_a_worker(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wakeups: list[Any] = []
     monkeypatch.setattr(wakeup, "send", lambda saga_id, queue: wakeups.append((saga_id, queue)))
     with transaction.atomic():  # as in a web request under ATOMIC_REQUESTS
         operations.abandon(saga.pk, actor=OPERATOR, reason=REASON)
-        assert (wakeups, listener.heard) == ([], [])
-    assert (wakeups, listener.heard, is_owed(saga)) == ([(saga.pk, COMMON)], [], True)
+        assert (wakeups, listener.calls) == ([], [])
+    assert (wakeups, listener.calls, is_owed(saga)) == ([(saga.pk, COMMON)], [], True)
 
     work(saga)
-    assert [closed.state for closed in listener.heard] == ["abandoned"]
+    assert [closed.state for closed in listener.calls] == ["abandoned"]
     assert is_owed(saga) is False
 
 
-def test_worker_that_is_told_to_stop_sends_wakeups_instead(
+def test_stopping_worker_sends_a_wakeup_instead(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wakeups: list[Any] = []
     monkeypatch.setattr(wakeup, "send", lambda saga_id, queue: wakeups.append(queue))
     claimed = []
 
-    def stops_before_the_record_of_b() -> bool:
+    def should_stop_before_recording_b() -> bool:
         return len(claimed) == 2
 
     monkeypatch.setattr(claim, "_open", lambda *a, _open=claim._open: (claimed.append(a), _open(*a))[1])
-    advance.advance(saga.pk, should_stop=stops_before_the_record_of_b)
-    assert (read(saga.pk).state, wakeups, listener.heard) == ("completed", [COMMON], [])
+    advance.advance(saga.pk, should_stop=should_stop_before_recording_b)
+    assert (read(saga.pk).state, wakeups, listener.calls) == ("completed", [COMMON], [])
 
     work(saga)
-    assert len(listener.heard) == 1
+    assert len(listener.calls) == 1
 
 
-def test_call_that_a_dead_worker_owes_is_made_by_the_next_one(
+def test_call_owed_by_a_dead_worker_is_made_by_the_next(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     die_before_the_call(saga, monkeypatch)
     work(saga)
-    assert (listener.heard, owed_hooks.run_owed(), is_owed(saga)) == ([], 0, True)
+    assert (listener.calls, owed_hooks.run_owed(), is_owed(saga)) == ([], 0, True)
 
     pass_time(LEASE)
     assert owed_hooks.run_owed() == 1
-    assert [(closed.state, closed.tries) for closed in listener.heard] == [("completed", 2)]
+    assert [(closed.state, closed.tries) for closed in listener.calls] == [("completed", 2)]
     assert owed_hooks.run_owed() == 0
     assert_invariants(saga.pk)
 
@@ -193,23 +193,23 @@ def test_sweep_wakes_an_owed_call_once_per_interval(
     assert wakeups == [(saga.pk, COMMON)] * 2
 
 
-def test_command_that_sweeps_calls_what_is_owed(
+def test_sweep_command_makes_owed_calls(
     world: World, listener: Listener, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saga = world.begin(on_closed=listener, a=world.compensatable(queue="elsewhere"))
     die_before_the_call(saga, monkeypatch)
     pass_time(LEASE)
     call_command("saga_sweep", "--run", "--queue", "elsewhere")
-    assert listener.heard == []
+    assert listener.calls == []
     call_command("saga_sweep", "--run")
-    assert len(listener.heard) == 1
+    assert len(listener.calls) == 1
     assert "Handled 1 due sagas" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     "error", [ValueError("no"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=lambda e: type(e).__name__
 )
-def test_hook_that_fails_is_called_again_and_hurts_nobody(
+def test_failing_hook_is_retried_and_affects_nothing_else(
     saga: Saga, listener: Listener, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     listener.behaviour = [error]
@@ -221,12 +221,12 @@ def test_hook_that_fails_is_called_again_and_hurts_nobody(
 
     pass_time(timedelta(seconds=5))
     owed_hooks.run_owed()
-    assert [closed.tries for closed in listener.heard] == [1, 2]
-    assert len({closed.id for closed in listener.heard}) == 1
+    assert [closed.tries for closed in listener.calls] == [1, 2]
+    assert len({closed.id for closed in listener.calls}) == 1
     assert is_owed(saga) is False
 
 
-def test_delays_of_a_hook_that_keeps_failing_grow_to_an_hour(
+def test_delays_of_a_failing_hook_grow_to_an_hour(
     saga: Saga, listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
     listener.behaviour = [ValueError("no")] * 8
@@ -240,12 +240,12 @@ def test_delays_of_a_hook_that_keeps_failing_grow_to_an_hour(
         assert full / 2 - 1 < delay <= full
     levels = [record.levelname for record in caplog.records if record.name == "sagas.engine.closing"]
     assert levels == ["WARNING"] * 4 + ["ERROR"] * 4
-    assert [closed.tries for closed in listener.heard] == list(range(1, 9))
+    assert [closed.tries for closed in listener.calls] == list(range(1, 9))
 
 
 def test_hook_that_returns_a_coroutine_has_failed(saga: Saga, listener: Listener) -> None:
     async def later() -> None:
-        """Do nothing."""
+        """Return a coroutine."""
 
     listener.behaviour = [later]
     work(saga)
@@ -255,7 +255,7 @@ def test_hook_that_returns_a_coroutine_has_failed(saga: Saga, listener: Listener
 def test_second_worker_does_not_call_while_a_hook_runs(saga: Saga, listener: Listener) -> None:
     listener.behaviour = [lambda: run_elsewhere(lambda: (advance.advance(saga.pk), owed_hooks.run_owed()))]
     work(saga)
-    assert len(listener.heard) == 1
+    assert len(listener.calls) == 1
     assert is_owed(saga) is False
 
 
@@ -265,64 +265,64 @@ def wait_for_hanging_hooks() -> None:
 
 
 @pytest.fixture
-def impatient() -> Iterator[None]:
-    """Let workers wait for hooks a moment."""
+def short_timeout() -> Iterator[None]:
+    """Make workers wait only briefly for hooks."""
     with override_settings(SAGAS={**QUIET, "HOOK_TIMEOUT": timedelta(milliseconds=50)}):
         yield
     wait_for_hanging_hooks()
 
 
-@pytest.mark.usefixtures("impatient")
-def test_hook_that_hangs_is_left_behind_and_settles_when_it_ends_after_all(
+@pytest.mark.usefixtures("short_timeout")
+def test_hanging_hook_is_abandoned_and_settles_when_it_returns(
     saga: Saga, listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
     release = threading.Event()
     listener.behaviour = [lambda: release.wait(PATIENCE_SECONDS) and None]
-    work(saga)  # comes back
+    work(saga)  # returns at once
 
     assert is_owed(saga) is True
     assert "Hook is still running; it is called again unless it succeeds." in caplog.messages
     release.set()
     wait_for_hanging_hooks()
     assert is_owed(saga) is False
-    assert len(listener.heard) == 1
+    assert len(listener.calls) == 1
 
 
-@pytest.mark.usefixtures("impatient")
-def test_hooks_that_hang_do_not_pile_up(world: World, listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.usefixtures("short_timeout")
+def test_hanging_hooks_do_not_pile_up(world: World, listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
     release = threading.Event()
     listener.behaviour = [lambda: release.wait(PATIENCE_SECONDS) and None] * (closing.MAX_HANGING + 1)
     trip = define(on_closed=listener, a=world.compensatable())
     sagas = [work(begin(trip)) for _ in range(closing.MAX_HANGING + 1)]
 
-    assert len(listener.heard) == closing.MAX_HANGING
+    assert len(listener.calls) == closing.MAX_HANGING
     assert caplog.messages.count("Hook not called: too many hooks of this process are hanging.") == 1
     release.set()
     wait_for_hanging_hooks()
     assert [is_owed(saga) for saga in sagas] == [False] * closing.MAX_HANGING + [True]
     pass_time(timedelta(seconds=10))
     owed_hooks.run_owed()
-    wait_for_hanging_hooks()  # on a busy machine this one, too, may take longer than the impatient wait for it
+    wait_for_hanging_hooks()  # on a busy machine this hook, too, may outlast the short time-out
     assert is_owed(sagas[-1]) is False
 
 
-def test_saga_that_reopens_and_closes_again_is_told_of_twice(world: World, listener: Listener) -> None:
+def test_saga_that_reopens_and_closes_again_calls_the_hook_twice(world: World, listener: Listener) -> None:
     saga = world.begin(on_closed=listener, a=world.compensatable(external=True), b=world.compensatable())
     late = freeze(saga, "a", before_call=True)
     world.closes_keys = False
     operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
     lose_lease(saga)
-    assert [closed.state for closed in listener.heard] == ["compensated"]
+    assert [closed.state for closed in listener.calls] == ["compensated"]
 
     late.thaw()
     assert (read(saga.pk).state, is_owed(saga)) == ("compensating", False)
     assert drain(saga).state == "compensated"
-    assert [closed.state for closed in listener.heard] == ["compensated"] * 2
-    assert len({closed.id for closed in listener.heard}) == 2
+    assert [closed.state for closed in listener.calls] == ["compensated"] * 2
+    assert len({closed.id for closed in listener.calls}) == 2
     assert len(told(saga, "saga_reopened")) == 1
 
 
-def test_call_for_an_end_that_is_over_is_not_made(
+def test_call_for_an_outdated_end_is_not_made(
     world: World, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saga = world.begin(on_closed=listener, a=world.compensatable())
@@ -332,13 +332,13 @@ def test_call_for_an_end_that_is_over_is_not_made(
         work(saga)
     [taken] = calls
     closing.call(closing.HookCall(saga_id=saga.pk, closed_at=taken.closed_at - timedelta(seconds=1), tries=1))
-    assert (listener.heard, is_owed(saga)) == ([], True)
+    assert (listener.calls, is_owed(saga)) == ([], True)
     closing.call(taken)
-    assert (len(listener.heard), is_owed(saga)) == (1, False)
+    assert (len(listener.calls), is_owed(saga)) == (1, False)
 
 
 @pytest.mark.parametrize("loss", ["definition", "hook"])
-def test_hook_that_the_code_lost_is_looked_for_a_while_and_then_settled(
+def test_missing_hook_is_retried_for_a_while_and_then_settled(
     world: World, saga: Saga, listener: Listener, loss: str, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -352,11 +352,11 @@ def test_hook_that_the_code_lost_is_looked_for_a_while_and_then_settled(
         pass_time(timedelta(hours=1))
         owed_hooks.run_owed()
 
-    assert (listener.heard, is_owed(saga)) == ([], False)
+    assert (listener.calls, is_owed(saga)) == ([], False)
     assert caplog.messages.count("Hook or its definition no longer exists; it is not called.") == 1
 
 
-def test_newer_code_calls_what_older_code_did_not_know(
+def test_newer_code_calls_a_hook_unknown_to_older_code(
     world: World, saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.forget("trip", 1)
@@ -367,10 +367,10 @@ def test_newer_code_calls_what_older_code_did_not_know(
     define(on_closed=listener, a=world.compensatable(), b=world.compensatable())
     pass_time(timedelta(seconds=5))
     owed_hooks.run_owed()
-    assert [(closed.state, closed.tries) for closed in listener.heard] == [("abandoned", 2)]
+    assert [(closed.state, closed.tries) for closed in listener.calls] == [("abandoned", 2)]
 
 
-def test_saga_whose_hook_is_owed_is_not_cleaned_up(saga: Saga, listener: Listener) -> None:
+def test_saga_that_owes_a_call_is_not_deleted(saga: Saga, listener: Listener) -> None:
     listener.behaviour = [ValueError("no")]
     work(saga)
     pass_time(timedelta(days=1))
@@ -381,7 +381,7 @@ def test_saga_whose_hook_is_owed_is_not_cleaned_up(saga: Saga, listener: Listene
     assert (purge.count_expired(scope).sagas, purge.clean_up(scope).sagas) == (1, 1)
 
 
-def test_saga_that_is_gone_when_its_hook_is_called_is_no_error(
+def test_saga_deleted_before_its_call_is_no_error(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Any] = []
@@ -391,10 +391,10 @@ def test_saga_that_is_gone_when_its_hook_is_called_is_no_error(
     Saga.objects.filter(pk=saga.pk).update(hook_due_at=None)
     purge.clean_up(purge.Scope(closed_before=clock.read_now("default") + timedelta(days=1)))
     closing.call(calls[0])
-    assert (Saga.objects.count(), listener.heard) == (0, [])
+    assert (Saga.objects.count(), listener.calls) == (0, [])
 
 
-def test_database_keeps_open_sagas_from_owing_a_call(saga: Saga) -> None:
+def test_database_refuses_an_open_saga_that_owes_a_call(saga: Saga) -> None:
     with pytest.raises(IntegrityError, match="saga_hook_is_owed_after_the_end"), transaction.atomic():
         Saga.objects.filter(pk=saga.pk).update(hook_due_at=saga.created_at)
 
@@ -413,7 +413,7 @@ def test_owed_calls_are_counted(world: World, listener: Listener) -> None:
     assert hook_backlog.count_owed().count == 1
 
 
-def test_doctor_and_metrics_tell_what_is_owed(saga: Saga, listener: Listener) -> None:
+def test_doctor_and_metrics_report_owed_calls(saga: Saga, listener: Listener) -> None:
     def examine() -> tuple[str, str]:
         [finding] = [finding for finding in doctor.examine() if finding.name == "closed hooks"]
         return finding.level.value, finding.what
@@ -438,13 +438,13 @@ def test_doctor_and_metrics_tell_what_is_owed(saga: Saga, listener: Listener) ->
 
 
 @pytest.mark.parametrize(("limit", "ids"), [(30.0, ["sagas.W010"]), (31.0, []), (None, [])])
-def test_worker_that_celery_would_kill_while_it_waits_is_a_warning(
+def test_celery_time_limit_below_the_hook_timeout_is_a_warning(
     saga: Saga, limit: float | None, ids: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(current_app.conf.changes, "task_time_limit", limit)
     for definition in registry.all_definitions():
         if definition.name != saga.definition:
-            registry.forget(definition.name, definition.version)  # other tests' steps may take longer
+            registry.forget(definition.name, definition.version)  # steps of other tests may take longer
     with override_settings(SAGAS=QUIET):
         assert [message.id for message in check_hook_timeout()] == ids
         for definition in registry.all_definitions():
@@ -452,7 +452,7 @@ def test_worker_that_celery_would_kill_while_it_waits_is_a_warning(
         assert check_hook_timeout() == []
 
 
-def test_error_of_the_database_leaves_the_call_owed(
+def test_database_error_leaves_the_call_owed(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_taken: Any) -> None:
@@ -461,19 +461,19 @@ def test_error_of_the_database_leaves_the_call_owed(
     with monkeypatch.context() as patched:
         patched.setattr(closing, "_read", fail)
         assert work(saga).state == "completed"
-    assert (listener.heard, is_owed(saga)) == ([], True)
+    assert (listener.calls, is_owed(saga)) == ([], True)
     assert "Hook not called; trying again later." in caplog.messages
     pass_time(LEASE)
     owed_hooks.run_owed()
-    assert len(listener.heard) == 1
+    assert len(listener.calls) == 1
 
 
-class TestInsideATestsTransaction:
-    """In Django's TestCase nothing is committed, so a hook runs where the saga can be seen."""
+class TestInTestTransaction:
+    """Hooks in Django's TestCase, which commits nothing: called where the saga is visible."""
 
     pytestmark = pytest.mark.django_db(databases="__all__")
 
-    def test_hook_sees_the_saga(self, world: World) -> None:
+    def test_hook_can_read_the_saga(self, world: World) -> None:
         assert connection.in_atomic_block
         states: list[str] = []
         trip = define(on_closed=lambda closed: states.append(read(closed.saga_id).state), a=world.compensatable())
@@ -490,7 +490,7 @@ class TestInsideATestsTransaction:
         saga = drain(world.begin(on_closed=break_it, a=world.compensatable()), patience=timedelta(minutes=1))
         assert (saga.state, saga.hook_tries) == ("completed", 3)
 
-    def test_drain_goes_on_until_the_hook_was_called(self, world: World) -> None:
+    def test_drain_continues_until_the_hook_was_called(self, world: World) -> None:
         answers: list[Callable[[], None]] = []
 
         def fail_twice(closed: SagaClosed) -> None:

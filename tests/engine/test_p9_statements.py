@@ -1,4 +1,4 @@
-"""P9: what a saga that goes well costs, counted."""
+"""P9: cost of a saga that completes, in commits and statements."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def do_nothing(step: Any) -> None:
-    """Act as a step that costs nothing."""
+    """Do nothing, as a step without cost."""
 
 
 def of_compensatables(count: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The alerting rules speak of metrics, labels and values that there are."""
+"""Alerting rules: every metric, label and value that they name exists."""
 
 import re
 from typing import Any
@@ -33,7 +33,7 @@ def labels_of_metrics() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("rule", read_rules(), ids=lambda rule: rule["alert"])
-def test_rule_is_whole_and_speaks_of_what_there_is(rule: dict[str, Any]) -> None:
+def test_rule_is_complete_and_names_existing_metrics(rule: dict[str, Any]) -> None:
     known = labels_of_metrics()
     used = METRIC.findall(rule["expr"])
 
@@ -61,7 +61,7 @@ def test_brackets_of_an_expression_are_closed(rule: dict[str, Any]) -> None:
     assert all(text.count(opened) == text.count(closed) for opened, closed in ("()", "{}"))
 
 
-def test_names_are_unique_and_every_way_to_fail_has_a_rule() -> None:
+def test_names_are_unique_and_every_failure_has_a_rule() -> None:
     names = [rule["alert"] for rule in read_rules()]
     used = {name for rule in read_rules() for name, _ in METRIC.findall(rule["expr"])}
 
@@ -70,7 +70,7 @@ def test_names_are_unique_and_every_way_to_fail_has_a_rule() -> None:
 
 
 @pytest.mark.django_db
-def test_what_the_rules_watch_is_served_before_anything_happens() -> None:
+def test_watched_metrics_are_exported_from_the_start() -> None:
     served = Client().get("/metrics").content.decode()
 
     assert "sagas_up 1.0" in served

@@ -1,4 +1,4 @@
-"""What a project's own code calls: start from async code, find, query and read sagas."""
+"""Public API for project code: start from async code, find, query and read sagas."""
 
 import asyncio
 from dataclasses import FrozenInstanceError, dataclass
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
 @dataclass(frozen=True)
 class Seats:
-    """How many."""
+    """Number of seats."""
 
     count: int
 
@@ -51,7 +51,7 @@ def book(trip: Any, /, **keys: str) -> Saga:
 class TestAstart:
     @staticmethod
     def run(*arguments: Any, **options: Any) -> Any:
-        """Start from a loop of its own, and leave no connection behind."""
+        """Start from an event loop of its own, and close its connections."""
 
         async def main() -> Any:
             try:
@@ -61,7 +61,7 @@ class TestAstart:
 
         return asyncio.run(main())
 
-    def test_saga_is_started_with_everything_that_start_takes(self, trip: Any) -> None:
+    def test_saga_is_started_with_every_argument_of_start(self, trip: Any) -> None:
         saga = self.run(trip, Seats(3), business_keys={"trip": "T-1"}, actor="ada")
         found = sagas.summarize(saga)
         assert (found.state, found.input, found.business_keys, found.started_by) == (
@@ -75,12 +75,12 @@ class TestAstart:
             transaction.set_rollback(True)
         assert Saga.objects.filter(pk=saga.pk).exists()
 
-    def test_refused_input_is_raised_where_it_is_awaited(self, trip: Any) -> None:
+    def test_refused_input_is_raised_by_the_await(self, trip: Any) -> None:
         with pytest.raises(InputRefused, match="must be a Seats"):
             self.run(trip, 3)
         assert not Saga.objects.exists()
 
-    def test_definition_with_a_step_done_by_the_caller_says_what_to_do(self, world: World) -> None:
+    def test_definition_with_a_caller_step_explains_what_to_do(self, world: World) -> None:
         done = sagas.Compensatable(compensation=sagas.nothing_to_undo)
         trip = define(a=done, b=world.compensatable())
         with pytest.raises(SagaError) as refused:
@@ -105,18 +105,18 @@ class TestFind:
         ]:
             assert sagas.find(*arguments, **keys) == saga
 
-    def test_of_several_the_newest_is_found(self, trip: Any) -> None:
+    def test_newest_of_several_is_found(self, trip: Any) -> None:
         book(trip, trip="7")
         newest = book(trip, trip="7")
         assert sagas.find(trip, trip="7") == newest
 
-    def test_all_keys_must_fit(self, trip: Any) -> None:
+    def test_all_keys_must_match(self, trip: Any) -> None:
         saga = book(trip, trip="7", customer="ada")
         assert sagas.find(trip, trip="7", customer="ada") == saga
         assert sagas.find(trip, key={"customer": "ada"}, trip="7") == saga
         assert sagas.find(trip, trip="7", customer="eve") is None
 
-    def test_what_is_not_there_is_none(self, trip: Any, world: World) -> None:
+    def test_missing_saga_is_none(self, trip: Any, world: World) -> None:
         book(trip, trip="7")
         cruise = define("cruise", a=world.compensatable())
         assert sagas.find(trip, trip="8") is None
@@ -124,7 +124,7 @@ class TestFind:
         assert sagas.find(cruise, trip="7") is None
         assert sagas.find(trip, key="T") is None
 
-    def test_every_version_counts_also_one_that_the_code_has_no_more(self, trip: Any, world: World) -> None:
+    def test_every_version_is_found_even_one_without_code(self, trip: Any, world: World) -> None:
         saga = book(trip, trip="7")
         second = define(version=2, a=world.compensatable())
         assert sagas.find(second, trip="7") == saga
@@ -132,13 +132,13 @@ class TestFind:
         registry.forget("trip", 2)
         assert sagas.find("trip", trip="7") == saga
 
-    def test_it_takes_one_statement(self, trip: Any) -> None:
+    def test_find_takes_one_statement(self, trip: Any) -> None:
         book(trip, trip="7")
         with CaptureQueriesContext(connection) as captured:
             sagas.find(trip, trip="7", key={"customer": "ada"})
         assert len(captured) == 1
 
-    def test_masked_key_is_found_by_what_was_given(self, trip: Any) -> None:
+    def test_masked_key_is_found_by_its_original_value(self, trip: Any) -> None:
         saga = book(trip, card="4111111111111111")
         assert sagas.find(trip, card="4111111111111111") == saga
 
@@ -152,7 +152,7 @@ class TestFind:
         ],
         ids=str,
     )
-    def test_key_that_no_saga_can_have_is_refused(self, trip: Any, arguments: dict[str, Any]) -> None:
+    def test_impossible_key_is_refused(self, trip: Any, arguments: dict[str, Any]) -> None:
         with pytest.raises(InputRefused):
             sagas.find(trip, **arguments)
 
@@ -163,7 +163,7 @@ class TestFind:
 
 
 class TestQuery:
-    def test_everything_given_narrows(self, trip: Any, world: World) -> None:
+    def test_every_argument_filters(self, trip: Any, world: World) -> None:
         cruise = define("cruise", a=world.compensatable())
         done = work(book(trip, trip="1"))
         world.will("a", InProgress(poll_after=3600))
@@ -194,16 +194,16 @@ class TestQuery:
         ],
         ids=str,
     )
-    def test_what_cannot_be_is_refused(self, trip: Any, arguments: dict[str, Any]) -> None:
+    def test_impossible_values_are_refused(self, trip: Any, arguments: dict[str, Any]) -> None:
         with pytest.raises(InputRefused):
             sagas.query(trip, **arguments)
 
     @pytest.mark.parametrize("definition", ["no\x00pe", "\ud800", SagaDefinition])
-    def test_a_name_that_no_definition_can_have_is_not_found(self, trip: Any, definition: Any) -> None:
+    def test_impossible_name_is_not_found(self, trip: Any, definition: Any) -> None:
         with pytest.raises(DefinitionNotFound):
             sagas.query(definition)
 
-    def test_it_asks_the_database_of_the_engine(self, trip: Any) -> None:
+    def test_query_uses_the_engines_database(self, trip: Any) -> None:
         assert sagas.query(trip).db == "default"
 
 
@@ -216,7 +216,7 @@ class TestQuery:
         ({"business_keys": ["x"]}, "Business keys must be a dict of strings by name, not list."),
     ],
 )
-def test_what_cannot_be_stored_starts_nothing(world: World, options: Any, message: str) -> None:
+def test_unstorable_values_start_nothing(world: World, options: Any, message: str) -> None:
     trip = define("short", a=world.compensatable(), b=world.compensatable())
     with pytest.raises(InputRefused, match=f"^{message}"):
         sagas.start(trip, **options)
@@ -224,14 +224,14 @@ def test_what_cannot_be_stored_starts_nothing(world: World, options: Any, messag
 
 
 @pytest.mark.parametrize("value", ["\U0001f600" * 120, "\x01" * 120, '"' * 120])
-def test_a_key_of_120_characters_of_any_kind_is_found(world: World, value: str) -> None:
+def test_key_of_any_120_characters_is_found(world: World, value: str) -> None:
     trip = define("short", a=world.compensatable(), b=world.compensatable())
     saga = sagas.start(trip, business_keys={"trip": value})
     assert sagas.find(trip, trip=value) == saga
 
 
 class TestSummarize:
-    def test_everything_that_a_project_may_read(self, trip: Any, world: World) -> None:
+    def test_summary_has_every_public_field(self, trip: Any, world: World) -> None:
         world.will("b", Refused("fully booked"))
         saga = drain(book(trip, trip="7"))
         found = sagas.summarize(saga)
@@ -252,7 +252,7 @@ class TestSummarize:
         with pytest.raises(FrozenInstanceError):
             found.state = "completed"  # type: ignore[misc]
 
-    def test_saga_that_waits_and_is_held_says_so(self, world: World) -> None:
+    def test_waiting_and_held_saga_is_summarized_so(self, world: World) -> None:
         world.will("a", InProgress("she thinks", poll_after=3600))
         world.will("b", Misconfigured("no key"))
         group = Parallel(a=world.compensatable(), b=world.compensatable())
@@ -266,13 +266,13 @@ class TestSummarize:
         assert found.step("a").due_at is not None
         assert found.deadline_at == saga.deadline_at
 
-    def test_abandoned_saga_says_what_it_left(self, trip: Any, world: World) -> None:
+    def test_abandoned_saga_lists_its_remaining_effects(self, trip: Any, world: World) -> None:
         world.will("b", InProgress(poll_after=60))
         saga = work(book(trip))
         operations.abandon(saga.pk, actor=OPERATOR, reason=REASON)
         assert {left["step"] for left in sagas.summarize(saga.pk).effects_left} == {"a", "b"}
 
-    def test_it_takes_two_statements_and_no_lock(self, trip: Any) -> None:
+    def test_summary_takes_two_statements_and_no_lock(self, trip: Any) -> None:
         saga = book(trip)
         with CaptureQueriesContext(connection) as captured:
             sagas.summarize(saga.pk)
@@ -285,7 +285,7 @@ class TestSummarize:
             sagas.summarize(saga)
 
 
-def test_operations_act_for_the_owner_of_a_saga(trip: Any, django_user_model: Any) -> None:
+def test_operations_act_for_the_owner(trip: Any, django_user_model: Any) -> None:
     ada = django_user_model.objects.create_user("ada")
     saga = book(trip, trip="7")
     result = operations.cancel(saga.pk, actor=operations.Actor.of_owner(ada), reason="The customer cancelled.")

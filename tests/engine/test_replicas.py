@@ -1,4 +1,4 @@
-"""No row of the engine is read from a replica, which may be late or empty, whatever the project's routers say."""
+"""Read replicas, which may be late or empty: the engine never reads from them, whatever the routers say."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -49,30 +49,30 @@ pytestmark = COMMITS
 KINDS = {"late": (PrimaryReplica, READ_ONLY), "empty": (EngineFromReplica, EMPTY)}
 
 
-@pytest.fixture(scope="module", params=KINDS)  # it must stand before pytest-django looks which databases there are
+@pytest.fixture(scope="module", params=KINDS)  # must run before pytest-django reads which databases exist
 def router(request: pytest.FixtureRequest, django_db_setup: None) -> Iterator[type]:
-    """Have a replica, and return the router that reads from it."""
+    """Configure a replica, and return the router that reads from it."""
     kind, options = KINDS[request.param]
     with opened_replica(options):
         yield kind
 
 
 @pytest.fixture
-def asked(router: type, world: World) -> Iterator[list[str]]:
-    """Read from the replica, and let none of it be of the engine."""
+def queried(router: type, world: World) -> Iterator[list[str]]:
+    """Read from the replica, and fail if any query concerns the engine."""
     with reading_from_replica(router) as found:
         yield found
     assert found == []
 
 
-def test_a_replica_that_is_asked_would_be_seen(router: type, world: World) -> None:
+def test_query_to_the_replica_would_be_noticed(router: type, world: World) -> None:
     with reading_from_replica(router) as found, pytest.raises(AssertionError, match="A replica was asked"):
         Saga.objects.using(REPLICA).exists()
 
     assert len(found) == 1
 
 
-def test_a_bulk_is_done_saga_by_saga(asked: list[str], world: World) -> None:
+def test_bulk_runs_without_the_replica(queried: list[str], world: World) -> None:
     sagas = make(world, 5)
 
     started = freeze_and_start(sagas)
@@ -85,7 +85,7 @@ def test_a_bulk_is_done_saga_by_saga(asked: list[str], world: World) -> None:
     assert selection.read_progress(found).counts["done"] == 5
 
 
-def test_a_failure_in_a_bulk_is_counted(asked: list[str], world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_in_a_bulk_is_counted(queried: list[str], world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise ValueError("broken")
 
@@ -97,7 +97,7 @@ def test_a_failure_in_a_bulk_is_counted(asked: list[str], world: World, monkeypa
     assert (found.state, results_of(found.pk)) == ("finished", ["failed"])
 
 
-def test_a_saga_runs_is_operated_swept_and_deleted(asked: list[str], world: World) -> None:
+def test_saga_runs_is_operated_swept_and_deleted(queried: list[str], world: World) -> None:
     world.will("b", OutcomeUnknown("no answer"))
     saga = world.begin(a=world.compensatable(), b=world.compensatable(external=True), p=world.pivot())
 
@@ -119,7 +119,7 @@ def test_a_saga_runs_is_operated_swept_and_deleted(asked: list[str], world: Worl
     sweeper.leave()
 
 
-def test_what_counts_and_looks_up_asks_the_engines_database(asked: list[str], world: World) -> None:
+def test_counts_and_lookups_use_the_engines_database(queried: list[str], world: World) -> None:
     world.will("a", ValueError("broken"))
     saga = world.begin(a=world.compensatable(), p=world.pivot())
     look(saga.pk)
@@ -135,7 +135,7 @@ def test_what_counts_and_looks_up_asks_the_engines_database(asked: list[str], wo
     assert verification.verify_all(signed_since=verification.read_signed_since()).is_sound
 
 
-def test_commands_ask_the_engines_database(asked: list[str], world: World, tmp_path: Path) -> None:
+def test_commands_use_the_engines_database(queried: list[str], world: World, tmp_path: Path) -> None:
     sagas = make(world, 2)
     waiting = freeze_and_start(sagas)
     kept = tmp_path / "kept.ndjson.gz"
@@ -155,8 +155,8 @@ def test_commands_ask_the_engines_database(asked: list[str], world: World, tmp_p
     assert [read(saga.pk).state for saga in sagas] == ["completed"] * 2
 
 
-def test_a_query_without_an_alias_goes_to_the_engines_database(asked: list[str], world: World) -> None:
-    """In a project's own code, too, which looks for its saga just after it was started."""
+def test_query_without_an_alias_uses_the_engines_database(queried: list[str], world: World) -> None:
+    """Check project code, too, which reads its saga right after the start."""
     [saga] = make(world, 1)
     step = saga.steps.get(name="a")
     found = get_object_or_404(Saga, pk=saga.pk)
@@ -172,22 +172,22 @@ def test_a_query_without_an_alias_goes_to_the_engines_database(asked: list[str],
     assert len(Saga.objects.prefetch_related("steps", "keys").get().steps.all()) == 2
 
 
-def test_the_engines_database_is_the_one_of_the_settings() -> None:
+def test_engines_database_is_that_of_the_settings() -> None:
     with override_settings(SAGAS={"DATABASE": "elsewhere"}):
         assert [Saga.objects.db, Saga.objects.all().db, SagaStep._base_manager.db] == ["elsewhere"] * 3
     assert SagaBarrier.objects.db == ENGINE
 
 
-def test_reading_elsewhere_is_no_finding_of_the_checks(asked: list[str]) -> None:
+def test_read_replica_is_no_finding_of_the_checks(queried: list[str]) -> None:
     assert [*checks.check_databases(), *checks.check_routing()] == []
 
 
-def test_a_replica_holds_no_barrier_of_its_own(asked: list[str]) -> None:
+def test_replica_holds_no_barrier(queried: list[str]) -> None:
     assert REPLICA not in routing.barrier_databases()
     assert routing.barrier_databases()[0] == ENGINE
 
 
-def test_groups_are_made_where_migrate_makes_them(asked: list[str]) -> None:
+def test_groups_are_created_in_the_migrated_database(queried: list[str]) -> None:
     Group.objects.using(ENGINE).all().delete()
 
     ensure_groups(ENGINE)
@@ -198,7 +198,7 @@ def test_groups_are_made_where_migrate_makes_them(asked: list[str]) -> None:
     }
 
 
-def test_an_account_that_the_replica_does_not_have_yet_is_found(asked: list[str]) -> None:
+def test_account_missing_on_the_replica_is_found(queried: list[str]) -> None:
     user = User.objects.create_superuser("ada")
 
     assert find_account("pk", str(user.pk))._state.db == ENGINE
