@@ -33,19 +33,19 @@ def count_no_lost_worker(patch: Patch) -> None:
 CONTROLS = {
     "a COMMIT without an answer is read again: it may not be there": Control(
         remove=believe_every_commit,
-        play=lambda world: kept.test_s11_nothing_is_called_whose_claim_was_not_committed(world, BEFORE_COMMIT, True),
+        play=lambda world: kept.test_s11_nothing_is_called_before_its_claim_is_committed(world, BEFORE_COMMIT, True),
         told=r"\['b'",
     ),
     "a COMMIT without an answer is read again: it may be there": Control(
         remove=repeat_every_commit,
-        play=lambda world: kept.test_s11_a_commit_without_an_answer_is_read_again_and_not_repeated_blindly(
+        play=lambda world: kept.test_s11_an_unanswered_commit_is_looked_up_and_not_blindly_repeated(
             world, AFTER_COMMIT
         ),
         told="assert 'running' == ",
     ),
     "a lost worker counts": Control(
         remove=count_no_lost_worker,
-        play=kept.test_s11_the_last_row_of_the_matrix_a_step_that_kills_every_worker_is_given_up,
+        play=kept.test_s11_a_step_that_kills_every_worker_is_given_up,
         told=r"assert \('completed', ",
     ),
 }

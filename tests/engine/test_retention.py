@@ -1,4 +1,4 @@
-"""What cleaning up deletes, what it keeps, and what it survives."""
+"""Retention: what it deletes, what it keeps, and which failures it survives."""
 
 import gzip
 import json
@@ -42,7 +42,7 @@ def _trips() -> Iterator[None]:
 
 @pytest.fixture
 def limit() -> datetime:
-    """Return a moment in the past."""
+    """Return a date in the past."""
     return a_month_ago()
 
 
@@ -60,7 +60,7 @@ def ids() -> set[UUID]:
 
 
 class TestSagas:
-    def test_only_those_closed_before_the_limit_go(self, limit: datetime) -> None:
+    def test_only_sagas_closed_before_the_limit_are_deleted(self, limit: datetime) -> None:
         older = close_at(completed_trip("A"), limit - TICK)
         at_limit = close_at(completed_trip("B"), limit)
         younger = close_at(completed_trip("C"), limit + TICK)
@@ -71,7 +71,7 @@ class TestSagas:
         assert ids() == {at_limit.pk, younger.pk}
         assert older.pk not in ids()
 
-    def test_everything_of_a_saga_goes_and_nothing_of_another(self, limit: datetime) -> None:
+    def test_all_rows_of_a_saga_are_deleted_and_none_of_another(self, limit: datetime) -> None:
         gone, kept = close_at(compensated_trip("A"), limit - TICK), compensated_trip("B")
         tables = (SagaStep, SagaAttempt, SagaHistory, SagaKey)
         before = {model: model.objects.filter(saga=kept).count() for model in tables}
@@ -82,7 +82,7 @@ class TestSagas:
         assert {model: model.objects.filter(saga=kept).count() for model in tables} == before
         assert before[SagaHistory] == kept.history_count
 
-    def test_an_open_saga_stays_however_old_it_is(self, limit: datetime) -> None:
+    def test_open_saga_is_kept_however_old(self, limit: datetime) -> None:
         opened = [start_trip("A"), unknown_trip("B")]
         Saga.objects.update(created_at=limit - timedelta(days=300), updated_at=limit - timedelta(days=300))
 
@@ -92,11 +92,11 @@ class TestSagas:
         assert ids() == {saga.pk for saga in opened}
 
     @pytest.mark.parametrize("states", [OPEN_STATES, {SagaState.RUNNING, SagaState.COMPLETED}, set()])
-    def test_an_open_state_cannot_even_be_asked_for(self, states: set[SagaState], limit: datetime) -> None:
+    def test_open_states_are_refused(self, states: set[SagaState], limit: datetime) -> None:
         with pytest.raises(ValueError, match="Only closed sagas"):
             Scope(closed_before=limit, states=frozenset(states))
 
-    def test_abandoned_sagas_go_only_when_they_are_named(self, limit: datetime) -> None:
+    def test_abandoned_sagas_are_deleted_only_on_request(self, limit: datetime) -> None:
         abandoned = close_at(abandon(unknown_trip("A")), limit - TICK)
         close_at(completed_trip("B"), limit - TICK)
 
@@ -105,7 +105,7 @@ class TestSagas:
         assert clean_up(Scope(closed_before=limit, states=ALL_CLOSED)).sagas == 1
         assert ids() == set()
 
-    def test_states_narrow(self, limit: datetime) -> None:
+    def test_states_filter(self, limit: datetime) -> None:
         completed, compensated = completed_trip("A"), compensated_trip("B")
         for saga in (completed, compensated):
             close_at(saga, limit - TICK)
@@ -114,7 +114,7 @@ class TestSagas:
 
         assert ids() == {completed.pk}
 
-    def test_batches_follow_one_another_oldest_first(self, limit: datetime) -> None:
+    def test_batches_run_oldest_first(self, limit: datetime) -> None:
         sagas = [close_at(completed_trip(str(n)), limit - timedelta(hours=n + 1)) for n in range(5)]
         seen: list[tuple[int, int]] = []
 
@@ -127,13 +127,13 @@ class TestSagas:
         assert report.sagas == 5
         assert seen == [(2, 0), (4, 0), (5, 0)]
 
-    def test_sagas_closed_at_the_same_moment_are_not_passed_over(self, limit: datetime) -> None:
+    def test_sagas_closed_at_the_same_time_are_not_skipped(self, limit: datetime) -> None:
         for number in range(5):
             close_at(completed_trip(str(number)), limit - TICK)
 
         assert clean_up(Scope(closed_before=limit), batch_size=2).sagas == 5
 
-    def test_it_stops_between_batches_when_asked(self, limit: datetime) -> None:
+    def test_cleanup_stops_between_batches_when_asked(self, limit: datetime) -> None:
         for number in range(3):
             close_at(completed_trip(str(number)), limit - TICK)
         asked: list[Report] = []
@@ -146,7 +146,7 @@ class TestSagas:
         assert len(ids()) == 2
 
     @pytest.mark.parametrize("size", [0, -1, 1001])
-    def test_a_batch_is_small(self, size: int, limit: datetime) -> None:
+    def test_batch_size_is_limited(self, size: int, limit: datetime) -> None:
         with pytest.raises(ValueError, match="1 to 1000"):
             clean_up(Scope(closed_before=limit), batch_size=size)
 
@@ -157,7 +157,7 @@ class TestSagas:
         assert count_expired(Scope(closed_before=limit)).sagas == 1
         assert len(ids()) == 2
 
-    def test_history_cannot_be_deleted_after_it_either(self, limit: datetime) -> None:
+    def test_history_is_protected_again_after_the_cleanup(self, limit: datetime) -> None:
         kept = completed_trip("A")
         close_at(completed_trip("B"), limit - TICK)
         refused: list[int] = []
@@ -167,7 +167,7 @@ class TestSagas:
                 SagaHistory.objects.filter(saga=kept).delete()
             refused.append(1)
 
-        # Old looks are deleted last, by the same permission: what a batch of sagas leaves open they would close.
+        # Old access records are deleted last with the same permission, and would close what a batch left open.
         clean_up(Scope(closed_before=limit), progress=lambda _report: try_to_delete())
         try_to_delete()
 
@@ -176,8 +176,8 @@ class TestSagas:
 
 
 @contextmanager
-def claims_of_others() -> Iterator[None]:
-    """Have a table of somebody else that can point to sagas."""
+def foreign_references() -> Iterator[None]:
+    """Create a foreign table with references to sagas."""
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE TABLE somebody_else (saga_id uuid REFERENCES sagas_saga (id) DEFERRABLE INITIALLY DEFERRED)"
@@ -190,19 +190,19 @@ def claims_of_others() -> Iterator[None]:
 
 class TestPoison:
     @pytest.fixture(autouse=True)
-    def _claims_on_sagas(self) -> Iterator[None]:
-        with claims_of_others():
+    def _foreign_references(self) -> Iterator[None]:
+        with foreign_references():
             yield
 
-    def claim(self, saga: Saga) -> None:
+    def add_reference(self, saga: Saga) -> None:
         with connection.cursor() as cursor:
             cursor.execute("INSERT INTO somebody_else VALUES (%s)", [saga.pk])
 
     @pytest.mark.parametrize("batch_size", [1, 3, 500])
-    def test_a_row_that_cannot_go_does_not_stop_the_rest(self, batch_size: int, limit: datetime) -> None:
+    def test_undeletable_row_does_not_stop_the_rest(self, batch_size: int, limit: datetime) -> None:
         sagas = [close_at(completed_trip(str(n)), limit - timedelta(hours=9 - n)) for n in range(6)]
-        self.claim(sagas[0])
-        self.claim(sagas[3])
+        self.add_reference(sagas[0])
+        self.add_reference(sagas[3])
 
         report = clean_up(Scope(closed_before=limit), batch_size=batch_size)
 
@@ -212,9 +212,9 @@ class TestPoison:
         assert ids() == {sagas[0].pk, sagas[3].pk}
         assert SagaHistory.objects.filter(saga=sagas[0]).count() == sagas[0].history_count
 
-    def test_what_stays_is_not_in_the_archive(self, limit: datetime, tmp_path: Path) -> None:
+    def test_kept_sagas_are_not_archived(self, limit: datetime, tmp_path: Path) -> None:
         sagas = [close_at(completed_trip(str(n)), limit - timedelta(hours=9 - n)) for n in range(3)]
-        self.claim(sagas[1])
+        self.add_reference(sagas[1])
         path = tmp_path / "sagas.ndjson"
 
         with Archive(path) as archive:
@@ -226,7 +226,7 @@ class TestPoison:
 
 class TestArchive:
     @pytest.mark.parametrize("name", ["sagas.ndjson", "sagas.ndjson.gz"])
-    def test_each_saga_is_a_line_with_all_that_belonged_to_it(self, name: str, limit: datetime, tmp_path: Path) -> None:
+    def test_each_saga_is_one_line_with_all_its_rows(self, name: str, limit: datetime, tmp_path: Path) -> None:
         sagas = [close_at(compensated_trip(str(n)), limit - TICK) for n in range(3)]
         path = tmp_path / name
 
@@ -246,7 +246,7 @@ class TestArchive:
         assert datetime.fromisoformat(document["closed_at"]) == limit - TICK
         assert path.stat().st_mode & 0o777 == 0o600
 
-    def test_it_is_on_disk_before_the_rows_are_gone(
+    def test_archive_is_on_disk_before_rows_are_deleted(
         self, limit: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         saga = close_at(completed_trip(), limit - TICK)
@@ -256,7 +256,7 @@ class TestArchive:
 
         def look(descriptor: int) -> None:
             fsync(descriptor)
-            # Another connection sees what a crash would leave: the row until the commit.
+            # Another connection sees what a crash would leave: the row, until the commit.
             seen.append((len(path.read_text().splitlines()), connection.in_atomic_block))
 
         monkeypatch.setattr(os, "fsync", look)
@@ -266,7 +266,7 @@ class TestArchive:
         assert seen[0] == (1, True)
         assert saga.pk not in ids()
 
-    def test_a_crash_between_the_archive_and_the_commit_leaves_the_saga_in_both(
+    def test_crash_between_archive_and_commit_leaves_the_saga_in_both(
         self, limit: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         saga = close_at(completed_trip(), limit - TICK)
@@ -288,7 +288,7 @@ class TestArchive:
         for name in ("first.ndjson", "second.ndjson"):
             assert json.loads((tmp_path / name).read_text())["id"] == str(saga.pk)
 
-    def test_a_file_that_is_there_is_never_touched(self, tmp_path: Path) -> None:
+    def test_existing_file_is_never_overwritten(self, tmp_path: Path) -> None:
         path = tmp_path / "sagas.ndjson"
         path.write_text("precious")
 
@@ -297,7 +297,7 @@ class TestArchive:
 
         assert path.read_text() == "precious"
 
-    def test_a_full_disk_loses_no_saga_and_leaves_no_half_line(
+    def test_full_disk_loses_no_saga_and_leaves_no_partial_line(
         self, limit: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sagas = [close_at(completed_trip(str(n)), limit - timedelta(hours=9 - n)) for n in range(2)]
@@ -317,14 +317,14 @@ class TestArchive:
         assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [str(sagas[0].pk)]
         assert ids() == {sagas[1].pk}
 
-    def test_nothing_to_keep_leaves_no_file(self, limit: datetime, tmp_path: Path) -> None:
+    def test_empty_archive_leaves_no_file(self, limit: datetime, tmp_path: Path) -> None:
         with Archive(tmp_path / "sagas.ndjson.gz") as archive:
             clean_up(Scope(closed_before=limit), archive=archive)
 
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("name", ["sagas.json", "sagas.gz", ".ndjson", "sagas.ndjson.bz2", "ndjson"])
-    def test_its_name_says_what_it_is(self, name: str, tmp_path: Path) -> None:
+    def test_archive_name_describes_its_content(self, name: str, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="An archive's name must end in"):
             Archive(tmp_path / name)
 
@@ -339,7 +339,7 @@ class TestBarriers:
         )
         return row.pk
 
-    def test_rows_go_on_both_sides_of_the_limit_in_every_database(self, limit: datetime) -> None:
+    def test_old_barrier_rows_are_deleted_in_every_database(self, limit: datetime) -> None:
         retained = get_settings().barrier_retention
         kept = {}
         for alias in barrier_databases():
@@ -352,7 +352,7 @@ class TestBarriers:
         for alias, pk in kept.items():
             assert list(SagaBarrier.objects.using(alias).values_list("pk", flat=True)) == [pk]
 
-    def test_rows_of_one_key_go_together_when_the_youngest_is_old(self, limit: datetime) -> None:
+    def test_rows_of_a_key_are_deleted_together_once_the_youngest_is_old(self, limit: datetime) -> None:
         alias = barrier_databases()[-1]
         retained = get_settings().barrier_retention
         young, old = uuid4(), uuid4()
@@ -369,7 +369,7 @@ class TestBarriers:
         assert report.barriers == 2
         assert set(SagaBarrier.objects.using(alias).values_list("pk", flat=True)) == kept
 
-    def test_a_late_action_is_fenced_although_its_own_row_is_gone(self) -> None:
+    def test_late_action_is_fenced_although_its_own_row_is_deleted(self) -> None:
         alias = barrier_databases()[-1]
         with transaction.atomic(using=alias):
             self.put(alias, "k", timedelta(), direction="compensation")
@@ -377,7 +377,7 @@ class TestBarriers:
                 barrier.enter(alias, "k:reserve", Direction.ACTION, 0)
             transaction.set_rollback(True, using=alias)
 
-    def test_a_saga_that_may_still_ask_keeps_its_rows(self, limit: datetime) -> None:
+    def test_saga_that_may_still_run_keeps_its_barrier_rows(self, limit: datetime) -> None:
         alias = barrier_databases()[-1]
         retained = get_settings().barrier_retention
         now = clock.read_now(get_settings().database)
@@ -387,14 +387,14 @@ class TestBarriers:
         rows = {saga: self.put(alias, saga.pk, retained * 2) for saga in (opened, lately, long_ago)}
         strange = self.put(alias, "no-saga", retained * 2)
 
-        # Sagas themselves stay: only their barrier rows are asked for.
+        # Only barrier rows are deleted here; sagas themselves stay.
         clean_up(Scope(closed_before=limit - timedelta(days=3650)), batch_size=1)
 
         left = set(SagaBarrier.objects.using(alias).values_list("pk", flat=True))
         assert left == {rows[opened], rows[lately]}
         assert strange not in left
 
-    def test_a_database_that_is_away_does_not_keep_the_others_from_it(
+    def test_unreachable_database_does_not_block_the_others(
         self, limit: datetime, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         saga = close_at(completed_trip(), limit - TICK)
@@ -416,7 +416,7 @@ class TestBarriers:
         assert saga.pk not in ids()
         assert count_expired(Scope(closed_before=limit)).unreachable == ["away"]
 
-    def test_the_databases_are_those_that_routers_give_a_barrier(self) -> None:
+    def test_barrier_databases_come_from_the_routers(self) -> None:
         expected = {alias for alias in connections if router.allow_migrate_model(alias, SagaBarrier)}
 
         assert set(barrier_databases()) == expected
@@ -424,8 +424,8 @@ class TestBarriers:
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
-class TestSideBySide:
-    def test_two_cleanups_delete_each_saga_once(self, limit: datetime) -> None:
+class TestConcurrency:
+    def test_concurrent_cleanups_delete_each_saga_once(self, limit: datetime) -> None:
         for number in range(30):
             close_at(completed_trip(str(number)), limit - timedelta(minutes=number + 1))
         kept = completed_trip("kept")
@@ -436,7 +436,7 @@ class TestSideBySide:
         assert [report.failed for report in reports] == [[], []]
         assert ids() == {kept.pk}
 
-    def test_a_saga_that_somebody_holds_is_passed_over(self, limit: datetime) -> None:
+    def test_locked_saga_is_skipped(self, limit: datetime) -> None:
         held, free = (close_at(completed_trip(number), limit - TICK) for number in ("A", "B"))
 
         with transaction.atomic():
@@ -447,7 +447,7 @@ class TestSideBySide:
         assert ids() == {held.pk}
         assert free.pk not in ids()
 
-    def test_a_saga_that_reopens_meanwhile_stays(self, limit: datetime) -> None:
+    def test_saga_that_reopens_meanwhile_is_kept(self, limit: datetime) -> None:
         saga = close_at(compensated_trip(), limit - TICK)
         scope = Scope(closed_before=limit)
         page = purge._page(purge._select_expired(scope), "closed_at", None, 10)
@@ -459,7 +459,7 @@ class TestSideBySide:
         Saga.objects.filter(pk=saga.pk).update(state="compensated", closed_at=limit)
 
 
-def test_text_with_line_breaks_and_strange_characters_stays_one_line_of_json(limit: datetime, tmp_path: Path) -> None:
+def test_line_breaks_and_unusual_characters_stay_one_line_of_json(limit: datetime, tmp_path: Path) -> None:
     saga = close_at(completed_trip(), limit - TICK)
     text = 'first\nsecond\r\n\u2028third\t"quoted" \\n ☕ \x7f'
     SagaAttempt.objects.filter(saga=saga).update(message=text)

@@ -1,4 +1,4 @@
-"""S0: what the tables refuse, which moves are legal, and what every write leaves behind."""
+"""S0: constraints of the tables, legal transitions, and what every write leaves behind."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 
 @pytest.fixture
 def saga(world: World) -> Saga:
-    """Start a saga with a step of every kind; the first is done with the start."""
+    """Start a saga with a step of every kind, the first done with the start."""
     return world.begin(a=world.compensatable(), p=world.pivot(), r=world.retriable())
 
 
@@ -103,7 +103,7 @@ def test_s0_the_step_table_refuses(saga: Saga, lie: str) -> None:
         "hold = 'misconfigured'",
     ],
 )
-def test_s0_the_step_table_accepts_the_truth_on_the_other_side_of_each_limit(saga: Saga, change: str) -> None:
+def test_s0_the_step_table_accepts_values_within_each_limit(saga: Saga, change: str) -> None:
     with transaction.atomic():
         execute(f"UPDATE sagas_sagastep SET {change} WHERE saga_id = %s AND name = 'a'", saga.pk)  # noqa: S608
         assert step_of(saga, "a").name == "a"
@@ -138,7 +138,7 @@ def test_s0_the_attempt_table_refuses(world: World, saga: Saga, lie: str) -> Non
     assert len(attempts(saga, "a")) == 1
 
 
-def test_s0_a_saga_key_stands_once(saga: Saga) -> None:
+def test_s0_a_saga_key_is_unique(saga: Saga) -> None:
     with pytest.raises(IntegrityError, match="saga_key_once"), transaction.atomic():
         execute("INSERT INTO sagas_sagakey (saga_id, name, value) VALUES (%s, 'trip', 'T-2')", saga.pk)
     assert [key.value for key in saga.keys.all()] == ["T-1"]
@@ -188,7 +188,7 @@ STEP_MOVES = {
 @pytest.mark.parametrize(
     ("model", "moves", "known"), [(Saga, SAGA_MOVES, SagaState), (SagaStep, STEP_MOVES, StepState)]
 )
-def test_s0_only_the_declared_moves_are_legal(model: Any, moves: dict[str, dict[str, str]], known: Any) -> None:
+def test_s0_only_declared_transitions_are_legal(model: Any, moves: dict[str, dict[str, str]], known: Any) -> None:
     declared = {transition.name for transition in model(state="x").get_all_state_transitions()}
     assert declared == set(moves)
     for name, targets in moves.items():
@@ -222,7 +222,7 @@ MOVED_BY_OTHERS: dict[str, str] = {
 
 
 @pytest.mark.parametrize("what", MOVED_BY_OTHERS)
-def test_s0_a_write_on_a_row_that_moved_is_refused_whole(saga: Saga, what: str) -> None:
+def test_s0_a_write_on_a_changed_row_is_refused_as_a_whole(saga: Saga, what: str) -> None:
     with pytest.raises(StaleWrite), transaction.atomic():  # noqa: PT012
         unit = SagaUnitOfWork.lock(saga.pk)
         execute(MOVED_BY_OTHERS[what], saga.pk)
@@ -263,7 +263,7 @@ def test_s0_a_step_done_with_the_start_has_one_succeeded_attempt(world: World) -
     assert (saga.state, world.called("a")) == ("completed", 0)
 
 
-def test_s0_history_is_numbered_without_gaps_and_tells_every_change(world: World, saga: Saga) -> None:
+def test_s0_history_is_numbered_without_gaps_and_complete(world: World, saga: Saga) -> None:
     world.will("p", RetryLater(), Refused())
     saga = drain(saga)
     rows = told(saga)
@@ -285,7 +285,7 @@ def test_s0_history_is_numbered_without_gaps_and_tells_every_change(world: World
     assert {row.actor for row in rows} == {None}
 
 
-def test_s0_the_revision_grows_with_decisions_and_not_with_asking_again(world: World, saga: Saga) -> None:
+def test_s0_the_revision_grows_with_decisions_and_not_with_retries(world: World, saga: Saga) -> None:
     world.will("a", RetryLater(), RetryLater(), RetryLater())
     assert saga.revision == 1
     saga = work(saga)
@@ -300,7 +300,7 @@ def test_s0_the_revision_grows_with_decisions_and_not_with_asking_again(world: W
     assert saga.revision == after_first + 1
 
 
-def test_s0_the_revision_grows_when_a_step_is_over(world: World, saga: Saga) -> None:
+def test_s0_the_revision_grows_when_a_step_ends(world: World, saga: Saga) -> None:
     world.will("p", RetryLater())
     before = saga.revision
     saga = work(saga)
@@ -354,19 +354,19 @@ STARTS: dict[str, Callable[[World], Any]] = {
 
 
 @pytest.mark.parametrize("case", STARTS)
-def test_a_start_with_nonsense_is_refused_and_leaves_nothing(world: World, case: str) -> None:
+def test_invalid_start_is_refused_and_leaves_nothing(world: World, case: str) -> None:
     with pytest.raises(InputRefused):
         STARTS[case](world)
     assert Saga.objects.count() == 0
 
 
-def test_a_group_is_written_with_its_ranks(world: World) -> None:
+def test_group_is_stored_with_its_ranks(world: World) -> None:
     saga = world.begin(a=world.compensatable(), g=Parallel(x=world.compensatable(), y=world.compensatable()))
     rows = SagaStep.objects.filter(saga_id=saga.pk).order_by("position")
     assert [(row.name, row.rank, row.position) for row in rows] == [("a", 0, 0), ("x", 1, 1), ("y", 1, 2)]
 
 
-def test_a_deadline_is_counted_from_the_start(world: World) -> None:
+def test_deadline_counts_from_the_start(world: World) -> None:
     saga = world.begin(a=world.compensatable(), deadline=timedelta(minutes=15))
     assert saga.deadline_at - saga.created_at == timedelta(minutes=15)
     assert saga.due_at == saga.created_at

@@ -1,4 +1,4 @@
-"""S10: a saga keeps its version; one that the code does not have is held until it is back."""
+"""S10: a saga keeps its version, and is held while the code lacks it."""
 
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ def test_s10_a_saga_keeps_the_version_it_started_with(world: World) -> None:
     assert states(drain(second)) == {"a": "succeeded", "b": "succeeded"}
 
 
-def test_s10_a_missing_definition_holds_the_saga_and_is_looked_for(world: World) -> None:
+def test_s10_a_missing_definition_holds_the_saga_until_it_is_back(world: World) -> None:
     definition = define(a=world.compensatable())
     saga = begin(definition)
     registry.forget("trip", 1)
@@ -45,7 +45,7 @@ def test_s10_a_missing_definition_holds_the_saga_and_is_looked_for(world: World)
 
 
 @pytest.mark.parametrize("change", ["renamed", "one more", "one less", "another order"])
-def test_s10_other_steps_under_the_same_version_are_a_missing_definition(world: World, change: str) -> None:
+def test_s10_changed_steps_under_the_same_version_count_as_missing(world: World, change: str) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable())
     others = {
         "renamed": ("a", "c"),
@@ -86,12 +86,12 @@ def test_s10_a_lease_outlives_the_definition_and_ends_when_it_is_back(world: Wor
     assert (saga.state, world.count(saga, "a")) == ("completed", 1)
 
 
-def test_s10_a_definition_missing_on_the_way_back_goes_on_going_back(world: World) -> None:
+def test_s10_a_definition_missing_while_compensating_resumes_compensating(world: World) -> None:
     definition = define(a=world.compensatable(), b=world.compensatable())
     saga = begin(definition)
-    world.will("b", lambda _step, _proceed: vanish())
+    world.will("b", lambda _step, _proceed: forget_definition())
 
-    def vanish() -> None:
+    def forget_definition() -> None:
         registry.forget("trip", 1)
         raise Refused
 
@@ -102,8 +102,8 @@ def test_s10_a_definition_missing_on_the_way_back_goes_on_going_back(world: Worl
     assert (saga.state, step_of(saga, "a").state) == ("compensated", "compensated")
 
 
-def test_s10_a_digest_of_another_code_does_not_stop_a_saga(world: World) -> None:
+def test_s10_another_digest_does_not_stop_a_saga(world: World) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable())
     define(a=world.compensatable(), b=world.compensatable(external=True))
-    assert drain(saga).state == "completed"  # a check tells it, with saga_check_versions
+    assert drain(saga).state == "completed"  # reported by the check saga_check_versions
     assert Saga.objects.get(pk=saga.pk).digest != registry.get("trip", 1).digest

@@ -1,4 +1,4 @@
-"""S11: a worker dies, a connection breaks or an answer is lost, at every boundary; the saga ends right all the same.
+"""S11: dead workers, broken connections and lost answers at every boundary; the saga still ends correctly.
 
 Enumerated, never sampled: the number of boundaries is what one undisturbed run crosses.
 """
@@ -41,7 +41,7 @@ def start_forward(world: World) -> Saga:
 
 
 def start_backward(world: World) -> Saga:
-    """Start a saga whose last step is refused."""
+    """Start a saga whose last step is refused, so that it compensates."""
     world.plans.clear()
     world.will("last", *[Refused("no")] * 20)
     trip = define(
@@ -52,7 +52,7 @@ def start_backward(world: World) -> Saga:
     )
     with transaction.atomic():
         saga = begin(trip)
-        world.put(f"{saga.pk}:done")  # what the caller does together with the start
+        world.put(f"{saga.pk}:done")  # done by the caller together with the start
     return saga
 
 
@@ -72,7 +72,7 @@ STARTS = {"forward": start_forward, "back": start_backward}
 
 
 def assert_ended_right(world: World, saga: Saga, way: str, where: str) -> None:
-    """Check that every effect happened once, and on the way back was undone."""
+    """Check that every effect happened once and, if compensating, was undone."""
     names = set(SagaStep.objects.filter(saga_id=saga.pk).values_list("name", flat=True))
     found = {}
     for step, participant in PLACES.items():
@@ -89,13 +89,13 @@ def assert_ended_right(world: World, saga: Saga, way: str, where: str) -> None:
 
 
 def drain_through(saga: Saga) -> Saga:
-    """Drain in a process that is well."""
+    """Drain in a separate process."""
     connections.close_all()
     return drain(saga)
 
 
 @pytest.mark.parametrize("way", STARTS)
-def test_s11_a_worker_killed_at_any_boundary_leaves_a_saga_that_ends_right(world: World, way: str) -> None:
+def test_s11_a_worker_killed_at_any_boundary_leaves_a_correct_saga(world: World, way: str) -> None:
     saga = STARTS[way](world)
     boundaries = count_boundaries(lambda: advance.advance(saga.pk))
     print(f"{way}: {len(boundaries)} boundaries")  # noqa: T201
@@ -107,7 +107,7 @@ def test_s11_a_worker_killed_at_any_boundary_leaves_a_saga_that_ends_right(world
 
 
 @pytest.mark.parametrize("way", ["forward", pytest.param("back", marks=pytest.mark.full)])
-def test_s11_a_connection_cut_at_any_boundary_leaves_a_saga_that_ends_right(world: World, way: str) -> None:
+def test_s11_a_connection_cut_at_any_boundary_leaves_a_correct_saga(world: World, way: str) -> None:
     saga = STARTS[way](world)
     boundaries = count_boundaries(lambda: advance.advance(saga.pk))
     print(f"{way}: {len(boundaries)} boundaries")  # noqa: T201
@@ -120,16 +120,16 @@ def test_s11_a_connection_cut_at_any_boundary_leaves_a_saga_that_ends_right(worl
 
 
 @pytest.mark.parametrize("kind", [BEFORE_COMMIT, AFTER_COMMIT])
-def test_s11_a_commit_without_an_answer_is_read_again_and_not_repeated_blindly(world: World, kind: str) -> None:
+def test_s11_an_unanswered_commit_is_looked_up_and_not_blindly_repeated(world: World, kind: str) -> None:
     trip = define(a=world.compensatable(), b=world.compensatable(), c=world.compensatable())
     saga = begin(trip)
     kinds = count_boundaries(lambda: advance.advance(saga.pk))
     commits = [number for number, found in enumerate(kinds) if found == kind]
-    assert len(commits) == 4  # the claim, and three records that claim the next or close
+    assert len(commits) == 4  # the claim, and three records that also claim the next step or close the saga
     for number in commits[1:]:
         saga = begin(trip)
         assert cut_at(number, lambda saga=saga: advance.advance(saga.pk))
-        # The same worker went on to the end: nothing waited for a lease.
+        # The same worker continued to the end without waiting for a lease.
         assert read(saga.pk).state == ("completed" if kind == AFTER_COMMIT else "running"), number
         saga = drain_through(saga)
         assert (saga.state, [world.count(saga, step) for step in "abc"]) == ("completed", [1, 1, 1])
@@ -140,7 +140,7 @@ def test_s11_a_commit_without_an_answer_is_read_again_and_not_repeated_blindly(w
 
 @pytest.mark.parametrize("kind", [BEFORE_COMMIT, AFTER_COMMIT])
 @pytest.mark.parametrize("is_local", [True, False])
-def test_s11_nothing_is_called_whose_claim_was_not_committed(world: World, kind: str, is_local: bool) -> None:
+def test_s11_nothing_is_called_before_its_claim_is_committed(world: World, kind: str, is_local: bool) -> None:
     unclaimed: list[str] = []
 
     def check(step: StepContext[Any], proceed: Callable[[], None]) -> None:
@@ -157,7 +157,7 @@ def test_s11_nothing_is_called_whose_claim_was_not_committed(world: World, kind:
         world.will("b", check, check)
         return begin(trip)
 
-    # Watched here too: a look is a statement, and would shift every boundary behind it.
+    # Watched here too: the check sends a statement, which would shift every later boundary.
     saga = begin_watched()
     kinds = count_boundaries(lambda: advance.advance(saga.pk))
     for number in [number for number, found in enumerate(kinds) if found == kind]:
@@ -212,7 +212,7 @@ def test_s11_a_crash_around_a_step_is_survived(world: World, case: str, times: i
     assert {str(outcome) for outcome in found[:-1]} == {"retry" if is_joined else "unknown"}
 
 
-def test_s11_the_last_row_of_the_matrix_a_step_that_kills_every_worker_is_given_up(world: World) -> None:
+def test_s11_a_step_that_kills_every_worker_is_given_up(world: World) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable(external=True))
     other = world.begin("other", a=world.compensatable())
     with faults() as fault:
@@ -236,6 +236,6 @@ def test_s11_nothing_is_recorded_when_the_database_stays_away(world: World, monk
     with pytest.raises(OperationalError, match="no route"):
         advance.advance(saga.pk)
     monkeypatch.undo()
-    assert read(saga.pk).due_at - saga.created_at >= timedelta(seconds=25)  # the lease is what is waited for
+    assert read(saga.pk).due_at - saga.created_at >= timedelta(seconds=25)  # the wait is for the lease
     saga = drain(saga)
     assert (saga.state, world.count(saga, "a")) == ("completed", 1)

@@ -1,4 +1,4 @@
-"""S12: what looks like a secret is refused where a step would need it, and masked wherever it would be stored."""
+"""S12: secrets are refused where a step would need them, and masked wherever they would be stored."""
 
 import logging
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 
 
 
 def find_leaks() -> list[str]:
-    """Look for the secrets in every row of every table of every database."""
+    """Find the secrets in every row of every table of every database."""
     found = []
     for alias in connections:
         with connections[alias].cursor() as cursor:
@@ -46,7 +46,7 @@ def find_leaks() -> list[str]:
 
 @dataclass(frozen=True)
 class Facts:
-    """Hold free texts."""
+    """Free texts."""
 
     note: str = ""
     facts: dict[str, str] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Facts:
         (Facts(number=int(CARD)), "number (card number)"),
     ],
 )
-def test_an_input_with_a_secret_is_refused_with_its_place_and_nothing_is_stored(given: Facts, places: str) -> None:
+def test_input_with_a_secret_is_refused_with_its_location(given: Facts, places: str) -> None:
     with pytest.raises(InputRefused) as caught:
         World().begin(input=Facts, given=given, a=World().compensatable())
 
@@ -78,7 +78,7 @@ def test_an_input_with_a_secret_is_refused_with_its_place_and_nothing_is_stored(
     assert not Saga.objects.exists()
 
 
-def test_an_input_is_never_altered(world: World) -> None:
+def test_input_is_never_altered(world: World) -> None:
     given = Facts(note="order 4111111111111112", facts={"tokens_left": "3"}, number=41)
 
     saga = drain(world.begin(input=Facts, given=given, a=world.compensatable()))
@@ -87,7 +87,7 @@ def test_an_input_is_never_altered(world: World) -> None:
     assert saga.input == {"note": "order 4111111111111112", "facts": {"tokens_left": "3"}, "number": 41}
 
 
-def test_a_name_that_is_excepted_is_stored_as_it_is(world: World) -> None:
+def test_excepted_name_is_stored_unmasked(world: World) -> None:
     with override_settings(SAGAS={"WAKEUP": "none", "REDACT_EXCEPT": ["receipt", "key_token"]}):
         world.will("a", {"receipt": CARD, "key_token": "x", "other_token": "x"})
         saga = drain(world.begin(input=Facts, given=Facts(facts={"receipt": CARD}), a=world.compensatable()))
@@ -96,7 +96,7 @@ def test_a_name_that_is_excepted_is_stored_as_it_is(world: World) -> None:
     assert step_of(saga, "a").result == {"receipt": CARD, "key_token": "x", "other_token": "[redacted: secret]"}
 
 
-def test_business_keys_and_who_started_it_are_masked_and_still_fit() -> None:
+def test_masked_business_keys_and_actor_fit_their_columns() -> None:
     steps = {"a": World().compensatable()}
     World().begin(**steps, keys={"order": "x" * 104 + f" {CARD}"[:16], "customer": CARD})
     saga = World().begin(**steps, keys={"card": f"{CARD} {'y' * 100}", "token": "abc"})
@@ -113,7 +113,7 @@ def test_business_keys_and_who_started_it_are_masked_and_still_fit() -> None:
     [Refused(HUSH), RetryLater(HUSH, after=60), OutcomeUnknown(HUSH), Misconfigured(HUSH), Broken(HUSH)],
     ids=lambda error: type(error).__name__,
 )
-def test_errors_are_masked_wherever_they_go(
+def test_errors_are_masked_wherever_they_are_stored(
     world: World, inventory_apart: str, error: Exception, participant: str | None, external: bool
 ) -> None:
     error.__cause__ = Broken({"authorization": f"Bearer {KEY}"})
@@ -130,7 +130,7 @@ def test_errors_are_masked_wherever_they_go(
     assert not any(secret in render(saga.pk) for secret in SECRETS)
 
 
-def test_a_secret_at_the_cut_of_a_long_error_is_not_left_by_half(world: World) -> None:
+def test_secret_at_the_truncation_of_a_long_error_is_masked(world: World) -> None:
     for pad in range(980, 1000):
         world.will("a", RetryLater("x" * pad + f" {CARD} " + "y" * 5_000))
     saga = world.begin(a=world.compensatable())
@@ -144,7 +144,7 @@ def test_a_secret_at_the_cut_of_a_long_error_is_not_left_by_half(world: World) -
 
 @pytest.mark.parametrize("external", [False, True])
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_a_result_is_masked_before_it_is_stored_anywhere(
+def test_result_is_masked_before_it_is_stored(
     world: World, inventory_apart: str, caplog: pytest.LogCaptureFixture, participant: str | None, external: bool
 ) -> None:
     world.will("a", {"payment": "P-1", "client_secret": "hush-hush", "raw": {"number": int(CARD), "note": [HUSH]}})
@@ -182,7 +182,7 @@ def test_a_result_is_masked_before_it_is_stored_anywhere(
         lambda result: result["deep"]["note"],
     ],
 )
-def test_reading_what_was_masked_holds_the_saga_instead_of_acting_on_a_mask(world: World, reads: Any) -> None:
+def test_reading_a_masked_value_holds_the_saga(world: World, reads: Any) -> None:
     world.will("a", {"payment": "P-1", "client_secret": "hush-hush", "deep": {"n": 1, "note": HUSH}})
     world.will("b", lambda step, proceed: reads(step.results["a"]))
     saga = work(world.begin(a=world.compensatable(), b=world.compensatable(external=True), c=world.pivot()))
@@ -195,7 +195,7 @@ def test_reading_what_was_masked_holds_the_saga_instead_of_acting_on_a_mask(worl
     assert world.called("c") == 0
 
 
-def test_the_rest_of_a_masked_result_can_be_read(world: World) -> None:
+def test_unmasked_part_of_a_result_can_be_read(world: World) -> None:
     seen: list[Any] = []
 
     def look(step: Any, proceed: Any) -> None:
@@ -211,7 +211,7 @@ def test_the_rest_of_a_masked_result_can_be_read(world: World) -> None:
     assert seen == ["P-1", 7, 1, 3, False]
 
 
-def test_in_a_local_step_reading_a_mask_has_no_effect(world: World) -> None:
+def test_local_step_that_reads_a_mask_has_no_effect(world: World) -> None:
     def act(step: Any, proceed: Any) -> None:
         proceed()
         step.results["a"]["token"]
@@ -224,7 +224,7 @@ def test_in_a_local_step_reading_a_mask_has_no_effect(world: World) -> None:
     assert world.count(saga, "b") == 0
 
 
-def test_a_compensation_that_reads_a_mask_is_held(world: World) -> None:
+def test_compensation_that_reads_a_mask_is_held(world: World) -> None:
     world.will("a", {"token": "hush-hush"})
     world.will("b", Refused("no"))
     world.will("a", lambda step, proceed: step.results["a"]["token"], direction=COMPENSATION)
@@ -235,7 +235,7 @@ def test_a_compensation_that_reads_a_mask_is_held(world: World) -> None:
     )  # fmt: skip
 
 
-def test_what_a_person_types_is_masked(world: World) -> None:
+def test_input_of_operators_is_masked(world: World) -> None:
     world.will("b", OutcomeUnknown("?"), OutcomeUnknown("?"), OutcomeUnknown("?"), OutcomeUnknown("?"))
     saga = world.begin(a=world.compensatable(), b=world.compensatable(external=True), c=world.pivot())
     work(saga)
@@ -251,7 +251,7 @@ def test_what_a_person_types_is_masked(world: World) -> None:
 
 
 @pytest.mark.parametrize("operation", [operations.force_compensate, operations.cancel, operations.abandon])
-def test_a_reason_full_of_secrets_fits_everywhere(world: World, operation: Any) -> None:
+def test_reason_full_of_secrets_fits_every_column(world: World, operation: Any) -> None:
     reason = " ".join([CARD] * 29)
     world.will("b", RetryLater("wait", after=60))
     saga = work(world.begin(a=world.compensatable(), b=world.compensatable(), c=world.pivot()))
@@ -266,7 +266,7 @@ def test_a_reason_full_of_secrets_fits_everywhere(world: World, operation: Any) 
 
 
 @pytest.mark.parametrize("operation", [operations.skip_step, operations.mark_succeeded])
-def test_a_result_that_a_person_supplies_is_refused_with_a_secret_in_it(world: World, operation: Any) -> None:
+def test_result_from_an_operator_with_a_secret_is_refused(world: World, operation: Any) -> None:
     world.will("a", OutcomeUnknown("?") if operation is operations.mark_succeeded else RetryLater("wait", after=60))
     saga = work(world.begin(a=world.compensatable(external=True), b=world.compensatable()))
     evidence = {"evidence": "I saw it there."} if operation is operations.mark_succeeded else {}
@@ -280,7 +280,7 @@ def test_a_result_that_a_person_supplies_is_refused_with_a_secret_in_it(world: W
     assert find_leaks() == []
 
 
-def test_a_bulk_keeps_no_secret(world: World) -> None:
+def test_bulk_stores_no_secret(world: World) -> None:
     world.will("a", RetryLater("wait", after=60))
     work(world.begin(a=world.compensatable(), b=world.compensatable()))
     frozen = selection.freeze_matching(
@@ -309,14 +309,14 @@ BAD_SETTINGS = [{"REDACT_PATTERNS": {"kind": "("}}, {"REDACT_KEYS": ["a b"]}, {"
 
 
 @pytest.mark.parametrize("bad", BAD_SETTINGS)
-def test_bad_settings_are_found_by_a_check(bad: dict[str, Any]) -> None:
+def test_invalid_settings_are_reported_by_a_check(bad: dict[str, Any]) -> None:
     with override_settings(SAGAS=bad):
         [message] = checks.check_redaction()
 
     assert (message.id, message.hint[:14]) == ("sagas.E015", "Change SAGAS['")
 
 
-def test_good_settings_are_found_silent() -> None:
+def test_valid_settings_pass_the_check() -> None:
     with override_settings(SAGAS={"REDACT_KEYS": ["loyalty_pin"], "REDACT_PATTERNS": {"badge": r"BDG-\d{8}"}}):
         assert checks.check_redaction() == []
         assert get_settings().redactor.redact_text("BDG-12345678, loyalty_pin=5") == (

@@ -1,4 +1,4 @@
-"""S1: what each ending of a step function means, forward and back, local and external."""
+"""S1: outcome of each way in which a step function can end, forward and back, local and external."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ LOCAL, APART, EXTERNAL = "local", "local in a database of its own", "external"
 
 @pytest.fixture(params=[LOCAL, APART, EXTERNAL])
 def place(request: pytest.FixtureRequest, inventory_apart: str) -> str:
-    """Let the step under test be local in the engine's database, local in its own, or external."""
+    """Return where the tested step runs: local in the engine's database, local in another, or external."""
     return str(request.param)
 
 
@@ -26,7 +26,7 @@ def options_of(place: str) -> dict[str, Any]:
     return {"participant": "inventory" if place == APART else None, "external": place == EXTERNAL}
 
 
-# What happens, and how the attempt of a local and of an external step ends: outcome, effect of the attempt.
+# What happens, and how the attempt of a local and of an external step ends: outcome and effect.
 ENDINGS = {
     "returns": (None, (Outcome.SUCCEEDED, Effect.YES), (Outcome.SUCCEEDED, Effect.YES)),
     "declared refusal": (Refused("no"), (Outcome.REFUSED, Effect.NONE), (Outcome.REFUSED, Effect.NONE)),
@@ -61,7 +61,7 @@ ENDINGS = {
 def test_s1_every_ending_of_an_action_has_its_outcome_and_effect(world: World, place: str, ending: str) -> None:
     behaviour, local, external = ENDINGS[ending]
     world.will("a", behaviour)
-    world.will("b", RetryLater())  # stops a saga that goes on
+    world.will("b", RetryLater())  # prevents the saga from continuing
     saga = world.begin(a=world.compensatable(**options_of(place)), b=world.compensatable())
 
     work(saga)
@@ -74,7 +74,7 @@ def test_s1_every_ending_of_an_action_has_its_outcome_and_effect(world: World, p
         assert world.count(saga, "a", participant=options_of(place)["participant"]) == 0
 
 
-# How a saga goes on after the first action ended so: saga state, step state local, external, hold.
+# How the saga continues after its first action ended so: saga state, local and external step state, hold.
 CONSEQUENCES = {
     "returns": ("running", "succeeded", "succeeded", None),
     "declared refusal": ("compensated", "refused", "refused", None),
@@ -90,7 +90,7 @@ CONSEQUENCES = {
 
 
 @pytest.mark.parametrize("ending", CONSEQUENCES)
-def test_s1_every_ending_of_an_action_moves_its_step(world: World, place: str, ending: str) -> None:
+def test_s1_every_ending_of_an_action_sets_the_state_of_its_step(world: World, place: str, ending: str) -> None:
     state, local, external, hold = CONSEQUENCES[ending]
     is_unstorable = ending.startswith("result") and place == EXTERNAL
     world.will("a", ENDINGS[ending][0])
@@ -110,7 +110,7 @@ def test_s1_every_ending_of_an_action_moves_its_step(world: World, place: str, e
         assert saga.due_at is None
 
 
-# What the same endings mean when a compensation ends so: outcome local, external; step state; hold.
+# The same endings of a compensation: outcome if local, if external; step state; hold.
 BACK = {
     "returns": (Outcome.SUCCEEDED, Outcome.SUCCEEDED, "compensated", None),
     "declared refusal": (Outcome.REFUSED, Outcome.REFUSED, "compensating", Hold.COMPENSATION_REFUSED),
@@ -125,7 +125,7 @@ BACK = {
 
 
 @pytest.mark.parametrize("ending", BACK)
-def test_s1_every_ending_of_a_compensation_moves_its_step(world: World, place: str, ending: str) -> None:
+def test_s1_every_ending_of_a_compensation_sets_the_state_of_its_step(world: World, place: str, ending: str) -> None:
     local, external, state, hold = BACK[ending]
     world.will("b", Refused())
     world.will("a", CannotUndo("no") if ending == "declared refusal" else ENDINGS[ending][0], direction=COMPENSATION)
@@ -140,7 +140,7 @@ def test_s1_every_ending_of_a_compensation_moves_its_step(world: World, place: s
     assert (step.due_at is not None) is (step.state == "compensating" and step.hold is None)
 
 
-def test_s1_in_progress_is_asked_again_when_it_said(world: World) -> None:
+def test_s1_in_progress_is_polled_after_the_given_time(world: World) -> None:
     world.will("a", InProgress(poll_after=77))
     saga = work(world.begin(a=world.compensatable(external=True)))
     step = step_of(saga, "a")
@@ -148,7 +148,7 @@ def test_s1_in_progress_is_asked_again_when_it_said(world: World) -> None:
     assert step.budget_used == 0
 
 
-def test_s1_in_progress_without_a_time_is_asked_again_after_the_setting(world: World) -> None:
+def test_s1_in_progress_without_a_time_is_polled_after_the_default(world: World) -> None:
     world.will("a", InProgress())
     saga = work(world.begin(a=world.compensatable(external=True)))
     assert (step_of(saga, "a").due_at - attempts(saga, "a")[0].ended_at).total_seconds() == pytest.approx(5, abs=1e-6)
@@ -185,7 +185,7 @@ def break_constraint(step: Any, proceed: Any, using: str) -> None:
 
 
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_s1_constraint_broken_by_a_local_step_rolls_its_effect_back(
+def test_s1_constraint_violation_rolls_back_a_local_step(
     world: World, inventory_apart: str, participant: str | None
 ) -> None:
     using = inventory_apart if participant else "default"
@@ -200,7 +200,7 @@ def test_s1_constraint_broken_by_a_local_step_rolls_its_effect_back(
     assert (saga.state, world.count(saga, "a", participant=participant)) == ("completed", 1)
 
 
-def test_s1_results_reach_later_steps_and_the_input_every_call(world: World) -> None:
+def test_s1_later_steps_get_results_and_every_call_gets_the_input(world: World) -> None:
     world.will("a", {"seat": "12A"})
     world.will("c", Refused())
     saga = drain(world.begin(a=world.compensatable(), b=world.compensatable(external=True), c=world.compensatable()))

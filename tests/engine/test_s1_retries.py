@@ -1,4 +1,4 @@
-"""S1.1 to S1.4: delays, budgets of each direction, and what a spent budget means for each kind of step."""
+"""S1.1 to S1.4: delays, the budget of each direction, and what a spent budget means for each kind of step."""
 
 import random
 from datetime import timedelta
@@ -22,33 +22,33 @@ AT_ONCE = RetryPolicy(attempts=4, base=0, cap=0)
 
 @pytest.fixture
 def most(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw the longest delay always."""
+    """Make every random delay the longest."""
     monkeypatch.setattr(random, "uniform", lambda _low, high: high)
 
 
 @pytest.fixture
 def least(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw the shortest delay always."""
+    """Make every random delay the shortest."""
     monkeypatch.setattr(random, "uniform", lambda low, _high: low)
 
 
 def delays(saga: Saga, step: str, direction: Direction = ACTION) -> list[float]:
-    """Return the seconds from the end of each attempt to the start of the next, and to what is due now."""
+    """Return the seconds between attempts, and until the next one is due."""
     rows = attempts(saga, step, direction)
     starts = [row.started_at for row in rows[1:]] + [step_of(saga, step).due_at]
     return [round((start - row.ended_at).total_seconds(), 1) for row, start in zip(rows, starts, strict=True) if start]
 
 
 @pytest.mark.usefixtures("most")
-def test_s1_delays_grow_to_their_cap_at_most(world: World) -> None:
+def test_s1_delays_grow_up_to_their_cap(world: World) -> None:
     world.will("a", *[RetryLater()] * 8)
     saga = drain(world.begin(a=world.compensatable(retry=RetryPolicy(attempts=9))))
-    # Attempts start when the virtual clock reaches the due time, so these are the delays themselves.
+    # Attempts start when the virtual clock reaches the due time, so these are exactly the delays.
     assert delays(saga, "a") == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30], abs=0.15)
 
 
 @pytest.mark.usefixtures("least")
-def test_s1_delays_are_half_of_that_at_least(world: World) -> None:
+def test_s1_delays_are_at_least_half_of_the_maximum(world: World) -> None:
     world.will("a", *[RetryLater()] * 8)
     saga = drain(world.begin(a=world.compensatable(retry=RetryPolicy(attempts=9))))
     assert delays(saga, "a") == pytest.approx([0.25, 0.5, 1, 2, 4, 8, 15, 15], abs=0.15)
@@ -56,7 +56,7 @@ def test_s1_delays_are_half_of_that_at_least(world: World) -> None:
 
 @pytest.mark.usefixtures("most")
 @pytest.mark.parametrize(("after", "expected"), [(0.1, 0.5), (0.5, 0.5), (40, 40), (timedelta(minutes=2), 120)])
-def test_s1_an_explicit_delay_raises_and_never_lowers(world: World, after: Any, expected: float) -> None:
+def test_s1_an_explicit_delay_only_lengthens_the_delay(world: World, after: Any, expected: float) -> None:
     world.will("a", RetryLater(after=after))
     saga = work(world.begin(a=world.compensatable()))
     step = step_of(saga, "a")
@@ -76,7 +76,7 @@ def test_s1_a_restart_neither_resets_nor_advances_the_due_time(world: World) -> 
 
 
 @pytest.mark.parametrize("direction", Direction)
-def test_s1_a_delay_of_nothing_is_tried_again_in_the_same_look(world: World, direction: Direction) -> None:
+def test_s1_a_zero_delay_is_retried_by_the_same_task(world: World, direction: Direction) -> None:
     step = world.compensatable(retry=AT_ONCE, compensation_retry=AT_ONCE)
     world.will("a", *[RetryLater()] * 3, direction=direction)
     if direction is COMPENSATION:
@@ -88,7 +88,7 @@ def test_s1_a_delay_of_nothing_is_tried_again_in_the_same_look(world: World, dir
 
 @pytest.mark.parametrize("error", [RetryLater("busy"), Broken("x"), OutcomeUnknown("?")])
 @pytest.mark.parametrize("external", [False, True])
-def test_s1_a_compensatable_step_has_its_attempts_and_then_the_saga_compensates(
+def test_s1_a_compensatable_step_that_spends_its_budget_compensates(
     world: World, external: bool, error: Exception
 ) -> None:
     world.will("b", *[error] * 3)
@@ -101,7 +101,7 @@ def test_s1_a_compensatable_step_has_its_attempts_and_then_the_saga_compensates(
     assert states(saga)["a"] == "compensated"
 
 
-def test_s1_one_attempt_less_than_the_budget_goes_on(world: World) -> None:
+def test_s1_the_last_attempt_of_the_budget_may_succeed(world: World) -> None:
     world.will("b", *[RetryLater()] * 2)
     saga = drain(world.begin(a=world.compensatable(), b=world.compensatable(retry=THREE)))
     assert (saga.state, world.called("b")) == ("completed", 3)
@@ -125,7 +125,7 @@ def test_s1_a_pivot_that_may_have_happened_is_held(world: World, endings: list[E
 
 
 @pytest.mark.usefixtures("most")
-def test_s1_a_retriable_step_asks_for_a_person_and_goes_on_at_the_cap(world: World) -> None:
+def test_s1_a_retriable_step_needs_attention_and_continues_at_the_cap(world: World) -> None:
     world.will("r", *[RetryLater()] * 6)
     policy = RetryPolicy(attempts=3, cap=20)
     saga = world.begin(p=world.pivot(), r=world.retriable(retry=policy))
@@ -141,7 +141,7 @@ def test_s1_a_retriable_step_asks_for_a_person_and_goes_on_at_the_cap(world: Wor
     assert len(told(saga, "attention_cleared")) == 1
 
 
-def test_s1_attention_of_one_step_is_cleared_and_of_another_stays(world: World) -> None:
+def test_s1_attention_is_cleared_per_step(world: World) -> None:
     group = Parallel(r=world.retriable(retry=ONE), s=world.retriable(retry=ONE))
     world.will("r", RetryLater())
     world.will("s", RetryLater(), RetryLater(after=50))
@@ -160,7 +160,7 @@ def test_s1_attention_of_one_step_is_cleared_and_of_another_stays(world: World) 
     ("policy", "slow"),
     [(None, 3600), (RetryPolicy(attempts=10), 3600), (RetryPolicy(attempts=10, after_budget=600), 600)],
 )
-def test_s3_a_failing_compensation_goes_on_hourly_for_ever(world: World, policy: RetryPolicy | None, slow: int) -> None:
+def test_s3_a_failing_compensation_is_retried_every_hour(world: World, policy: RetryPolicy | None, slow: int) -> None:
     world.will("a", *[RetryLater()] * 13, direction=COMPENSATION)
     world.will("b", Refused())
     saga = world.begin(a=world.compensatable(compensation_retry=policy), b=world.compensatable())
@@ -173,7 +173,7 @@ def test_s3_a_failing_compensation_goes_on_hourly_for_ever(world: World, policy:
     assert (saga.state, saga.attention) == ("compensated", [])
 
 
-def test_s3_the_projects_pace_holds_for_compensations_with_a_budget_of_their_own() -> None:
+def test_s3_a_compensation_with_its_own_budget_keeps_the_project_pace() -> None:
     step = Compensatable(print, nothing_to_undo, compensation_retry=RetryPolicy(attempts=2))
     faster = SagaSettings(compensation_retry=RetryPolicy(attempts=3, after_budget=15))
     unsaid = SagaSettings(compensation_retry=RetryPolicy(attempts=3))
@@ -206,11 +206,11 @@ def test_s1_polls_count_only_against_the_time_of_the_budget(world: World) -> Non
     policy = RetryPolicy(attempts=2, max_elapsed=60)
     world.will("a", *[InProgress(poll_after=7)] * 20)
     saga = drain(world.begin(a=world.compensatable(external=True, retry=policy), b=world.compensatable()))
-    assert outcomes_of(saga.pk, "a") == [Outcome.IN_PROGRESS] * 10  # at 0, 7, … 63 seconds
+    assert outcomes_of(saga.pk, "a") == [Outcome.IN_PROGRESS] * 10  # after 0, 7, … 63 seconds
     assert (saga.state, world.called("a", COMPENSATION)) == ("compensated", 1)
 
 
-def test_s1_polls_without_a_time_go_on(world: World) -> None:
+def test_s1_polls_without_a_time_limit_continue(world: World) -> None:
     world.will("a", *[InProgress(poll_after=60)] * 40, None)
     saga = drain(world.begin(a=world.compensatable(external=True, retry=ONE)))
     assert (saga.state, world.called("a"), step_of(saga, "a").budget_used) == ("completed", 41, 1)
@@ -223,7 +223,7 @@ def test_s1_a_pivot_in_progress_beyond_its_time_is_held(world: World) -> None:
     assert (step_of(saga, "p").hold, world.called("a", COMPENSATION)) == (Hold.OUTCOME_UNKNOWN, 0)
 
 
-def test_s1_a_refused_compensation_ends_the_alarm_of_a_failing_one(world: World) -> None:
+def test_s1_a_refused_compensation_clears_the_attention_of_a_failing_one(world: World) -> None:
     world.will("a", RetryLater(), RetryLater(), CannotUndo("gone"), direction=COMPENSATION)
     world.will("b", Refused())
     saga = drain(
@@ -234,12 +234,12 @@ def test_s1_a_refused_compensation_ends_the_alarm_of_a_failing_one(world: World)
     assert [row.to_state for row in told(saga, "attention_raised")] == ["compensation_failing"]
 
 
-# --- a participant's database that is away --------------------------------------------------------------------------
+# --- an unreachable database of a participant -------------------------------------------------------------------
 
 
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch, inventory_apart: str) -> list[int]:
-    """Make the participant's database unreachable as long as the first number is positive."""
+    """Make the participant's database unreachable while the first number is positive."""
     left = [0]
     real = type(connections[inventory_apart]).ensure_connection
 
@@ -255,7 +255,7 @@ def away(monkeypatch: pytest.MonkeyPatch, inventory_apart: str) -> list[int]:
 
 @pytest.mark.parametrize("external", [False, True])
 @pytest.mark.parametrize("direction", Direction)
-def test_s1_an_unreachable_database_burns_no_attempt(
+def test_s1_an_unreachable_database_spends_no_attempt(
     world: World, away: list[int], external: bool, direction: Direction
 ) -> None:
     step = world.compensatable("inventory", external=external, retry=TWO, compensation_retry=TWO)
@@ -277,7 +277,7 @@ def test_s1_an_unreachable_database_burns_no_attempt(
 
 
 @pytest.mark.usefixtures("most")
-def test_s1_an_unreachable_database_is_asked_ever_more_slowly(world: World, away: list[int]) -> None:
+def test_s1_an_unreachable_database_is_retried_with_growing_delays(world: World, away: list[int]) -> None:
     away[0] = 8
     saga = drain(world.begin(a=world.compensatable("inventory", retry=TWO)))
     assert delays(saga, "a") == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30], abs=0.15)
@@ -303,7 +303,7 @@ def test_s1_a_definition_may_consist_of_its_pivot(world: World) -> None:
     assert (saga.state, world.count(saga, "p")) == ("completed", 1)
 
 
-def test_failed_attempts_know_their_group_and_the_saga_its_most_attempts(world: World) -> None:
+def test_failed_attempts_store_their_group_and_the_saga_its_most_attempts(world: World) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable(), pay=world.pivot())
     world.will("b", RuntimeError("line 7 is busy"), RuntimeError("line 8 is busy"), TimeoutError("line 8 is busy"))
 

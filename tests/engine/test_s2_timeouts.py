@@ -1,4 +1,4 @@
-"""S2: a time-out is never a failure; leases, tokens, and the limits of a local step's transaction."""
+"""S2: a time-out is never a failure; leases, tokens, and time limits of a local step's transaction."""
 
 import threading
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def sleep_in(alias: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_s2_a_local_step_whose_statement_takes_too_long_is_rolled_back_and_tried_again(
+def test_s2_a_local_step_with_a_slow_statement_is_rolled_back_and_retried(
     world: World, participant: str | None
 ) -> None:
     using = participant or "default"
@@ -46,10 +46,8 @@ def test_s2_a_local_step_whose_statement_takes_too_long_is_rolled_back_and_tried
 
 
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_s2_a_local_step_that_idles_too_long_is_rolled_back_and_tried_again(
-    world: World, participant: str | None
-) -> None:
-    # It waits in another database's connection while its own transaction idles (transaction_timeout).
+def test_s2_a_local_step_that_idles_too_long_is_rolled_back_and_retried(world: World, participant: str | None) -> None:
+    # It waits on another connection while its own transaction idles (transaction_timeout).
     def idle(_step: StepContext[Any], proceed: Callable[[], None]) -> None:
         proceed()
         run_elsewhere(lambda: sleep_in("default", 0.4))
@@ -64,7 +62,7 @@ def test_s2_a_local_step_that_idles_too_long_is_rolled_back_and_tried_again(
     assert (saga.state, world.count(saga, "a", participant=participant)) == ("completed", 1)
 
 
-def test_s2_a_local_step_that_waits_for_a_lock_too_long_is_tried_again(world: World) -> None:
+def test_s2_a_local_step_that_waits_too_long_for_a_lock_is_retried(world: World) -> None:
     held, done = threading.Event(), threading.Event()
 
     def hold_lock() -> None:
@@ -101,7 +99,7 @@ def test_s2_the_limits_end_with_the_steps_transaction(world: World) -> None:
     assert (saga.state, inside, show()) == ("completed", [["7s", "7s", "7s"]], before)
 
 
-def test_s2_an_external_step_is_told_how_long_it_has(world: World) -> None:
+def test_s2_an_external_step_knows_its_remaining_time(world: World) -> None:
     left: list[tuple[str, float]] = []
 
     def note(step: StepContext[Any], proceed: Callable[[], None]) -> None:
@@ -125,7 +123,7 @@ def test_s2_remaining_is_never_negative() -> None:
     assert step.remaining == 0.0
 
 
-def test_s2_a_lease_lasts_the_time_out_and_a_margin(world: World) -> None:
+def test_s2_a_lease_lasts_for_the_time_out_and_a_margin(world: World) -> None:
     saga = world.begin(a=world.compensatable(external=True, timeout=timedelta(seconds=40)))
     freeze(saga, "a", before_call=True)
     [attempt] = attempts(saga, "a")
@@ -150,13 +148,13 @@ def test_s2_a_lease_is_respected_to_its_end_and_not_beyond(world: World) -> None
 
 
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_s2_at_the_record_the_token_decides_and_not_the_clock(world: World, participant: str | None) -> None:
+def test_s2_the_token_and_not_the_clock_decides_at_the_record(world: World, participant: str | None) -> None:
     world.will("a", lambda _step, proceed: pass_time(timedelta(minutes=10)) or proceed())
     saga = work(world.begin(a=world.compensatable(participant, external=participant is None)))
     assert (saga.state, outcomes_of(saga.pk, "a")) == ("completed", [Outcome.SUCCEEDED])
 
 
-def test_s2_unknown_is_asked_again_with_the_same_key_and_input(world: World) -> None:
+def test_s2_unknown_is_retried_with_the_same_key_and_input(world: World) -> None:
     world.will("a", Broken("1"), Broken("2"))
     trip = define(a=world.compensatable(external=True), input=Trip)
     saga = drain(begin(trip, Trip(number="T-7")))
@@ -167,7 +165,7 @@ def test_s2_unknown_is_asked_again_with_the_same_key_and_input(world: World) -> 
     assert world.count(saga, "a") == 1
 
 
-def test_s2_unknown_up_to_the_budget_is_compensated(world: World) -> None:
+def test_s2_unknown_until_the_budget_is_spent_is_compensated(world: World) -> None:
     world.will("a", *[Broken()] * 2)
     saga = drain(world.begin(a=world.compensatable(external=True, retry=RetryPolicy(attempts=2))))
     assert (saga.state, outcomes_of(saga.pk, "a")) == ("compensated", [Outcome.UNKNOWN] * 2)
@@ -184,7 +182,7 @@ def test_s2_a_frozen_local_worker_rolls_back_when_its_token_is_stale(world: Worl
     world.will("a", overtake)
     work(saga, worker="first")
     assert outcomes_of(saga.pk, "a")[0] is Outcome.RETRY
-    assert world.count(saga, "a") == 0  # the first one's effect went with its transaction
+    assert world.count(saga, "a") == 0  # the first worker's effect was rolled back with its transaction
     assert states(saga)["b"] == "pending"
     saga = drain(saga)
     assert (saga.state, world.count(saga, "a")) == ("completed", 1)
@@ -203,7 +201,7 @@ def test_s2_a_live_step_is_not_run_by_a_second_worker(world: World) -> None:
     assert (looked, world.called("a"), read(saga.pk).state) == ([0], 1, "completed")
 
 
-def test_s2_who_ran_it_is_kept_with_the_attempt(world: World) -> None:
+def test_s2_the_worker_is_stored_with_the_attempt(world: World) -> None:
     saga = work(world.begin(a=world.compensatable()), worker="host:42")
     assert attempts(saga, "a")[0].worker == "host:42"
     assert told(saga, "step_claimed")[0].data == {"attempt": 1, "worker": "host:42"}

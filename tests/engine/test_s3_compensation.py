@@ -1,4 +1,4 @@
-"""S3: compensation goes back in order, undoes what may have happened, and claims nothing that was not recorded."""
+"""S3: compensation runs in reverse order, undoes what may have happened, and claims no unrecorded effect."""
 
 from datetime import timedelta
 from typing import Any
@@ -43,7 +43,7 @@ def test_s3_steps_of_a_group_are_undone_before_what_came_before_them(world: Worl
     assert saga.state == "compensated"
 
 
-def test_s3_steps_of_a_group_are_undone_side_by_side(world: World) -> None:
+def test_s3_steps_of_a_group_are_undone_in_parallel(world: World) -> None:
     world.will("d", Refused())
     group = Parallel(b=world.compensatable(external=True), c=world.compensatable(external=True))
     saga = world.begin(a=world.compensatable(), g=group, d=world.compensatable())
@@ -85,7 +85,7 @@ def test_s3_an_unknown_step_is_undone_too(world: World) -> None:
     assert effect_of(saga.pk, "b") is Effect.REMOVED
 
 
-def test_s3_a_step_that_certainly_did_nothing_is_left_alone(world: World) -> None:
+def test_s3_a_step_without_effect_is_not_compensated(world: World) -> None:
     world.will("b", *[RetryLater()] * 5)
     saga = drain(world.begin(a=world.compensatable(), b=world.compensatable(external=True)))
     assert (saga.state, world.order()) == ("compensated", ["a"])
@@ -151,7 +151,7 @@ def test_s3_the_cause_is_the_first_failure_and_never_overwritten(world: World) -
     assert saga.history.filter(what="saga_turned_back").count() == 1
 
 
-def test_s3_a_misconfigured_compensation_is_held_and_goes_on_after_a_person_mended_it(world: World) -> None:
+def test_s3_a_misconfigured_compensation_continues_after_an_operator_fixed_it(world: World) -> None:
     world.will("a", Misconfigured("no key"), direction=COMPENSATION)
     world.will("b", Refused())
     saga = drain(world.begin(a=world.compensatable(), b=world.compensatable()))
@@ -171,7 +171,7 @@ def test_s3_every_function_may_run_twice(world: World) -> None:
     assert world.called("a") == world.called("a", COMPENSATION) == 2
 
 
-def test_s3_nothing_to_undo_is_a_compensation(world: World) -> None:
+def test_s3_nothing_to_undo_is_a_valid_compensation(world: World) -> None:
     world.will("b", Refused())
     saga = drain(world.begin(a=Compensatable(world.action(), nothing_to_undo), b=world.compensatable()))
     assert (saga.state, states(saga)["a"]) == ("compensated", "compensated")
@@ -225,7 +225,7 @@ def test_every_shape_compensates_wherever_it_fails(world: World, shape: str, fai
         assert {name for name in names if world.count(saga, name, "undone") == 1} == done
 
 
-def test_s3_compensating_lasts_as_long_as_a_late_live_attempt(world: World) -> None:
+def test_s3_compensation_waits_for_a_live_attempt(world: World) -> None:
     saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     freeze(saga, "a", before_call=True)
     operations.force_compensate(saga.pk, actor=OPERATOR, reason=REASON)

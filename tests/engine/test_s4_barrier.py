@@ -1,4 +1,4 @@
-"""S4: the barrier of a participant with a database of its own, and its tombstones."""
+"""S4: barrier and tombstones of a participant with its own database."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 
 
 @pytest.fixture
-def apart(world: World, inventory_apart: str) -> Callable[..., Saga]:
-    """Start a saga whose second step stands in a database of its own."""
+def begin(world: World, inventory_apart: str) -> Callable[..., Saga]:
+    """Start a saga whose second step runs in another database."""
 
     def start(*, external: bool = False, **options: Any) -> Saga:
         step = world.compensatable("inventory", external=external, **options)
@@ -39,14 +39,14 @@ def count(world: World, saga: Saga, what: str = "done") -> int:
     return world.count(saga, "b", what, participant="inventory")
 
 
-def test_s4_the_barrier_row_commits_with_the_effect(world: World, apart: Callable[..., Saga]) -> None:
-    saga = drain(apart())
+def test_s4_the_barrier_row_commits_with_the_effect(world: World, begin: Callable[..., Saga]) -> None:
+    saga = drain(begin())
     assert (saga.state, rows(saga), count(world, saga)) == ("completed", [("action", 0, "done")], 1)
 
 
-def test_s4_a_repeat_returns_the_stored_result(world: World, apart: Callable[..., Saga]) -> None:
+def test_s4_a_repeated_action_returns_its_stored_result(world: World, begin: Callable[..., Saga]) -> None:
     world.will("b", {"seat": "12A"})
-    saga = apart()
+    saga = begin()
     freeze(saga, "b")  # dies between the participant's commit and the engine's
     saga = drain(lose_lease(saga))
     assert (saga.state, step_of(saga, "b").result) == ("completed", {"seat": "12A"})
@@ -54,9 +54,9 @@ def test_s4_a_repeat_returns_the_stored_result(world: World, apart: Callable[...
     assert outcomes_of(saga.pk, "b") == [Outcome.UNKNOWN, Outcome.SUCCEEDED]
 
 
-def test_s4_a_repeated_compensation_returns_its_stored_result(world: World, apart: Callable[..., Saga]) -> None:
+def test_s4_a_repeated_compensation_returns_its_stored_result(world: World, begin: Callable[..., Saga]) -> None:
     world.will("c", Refused())
-    saga = apart()
+    saga = begin()
     freeze(saga, "b", compensation=True)
     saga = drain(lose_lease(saga))
     assert (saga.state, world.called("b", COMPENSATION), count(world, saga, "undone")) == ("compensated", 1, 1)
@@ -64,9 +64,9 @@ def test_s4_a_repeated_compensation_returns_its_stored_result(world: World, apar
 
 
 def test_s4_an_empty_compensation_leaves_a_tombstone_that_fences_the_late_action(
-    world: World, apart: Callable[..., Saga]
+    world: World, begin: Callable[..., Saga]
 ) -> None:
-    saga = apart()
+    saga = begin()
     frozen = freeze(saga, "b", before_call=True)
     operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
     saga = drain(lose_lease(saga))
@@ -80,8 +80,8 @@ def test_s4_an_empty_compensation_leaves_a_tombstone_that_fences_the_late_action
     assert outcomes_of(saga.pk, "b") == [Outcome.FENCED]
 
 
-def test_s4_a_late_action_after_a_real_compensation_is_fenced(world: World, apart: Callable[..., Saga]) -> None:
-    saga = apart()
+def test_s4_a_late_action_after_a_real_compensation_is_fenced(world: World, begin: Callable[..., Saga]) -> None:
+    saga = begin()
     first = freeze(saga, "b", before_call=True)
     world.will("c", Refused())
     saga = drain(lose_lease(saga))
@@ -92,23 +92,23 @@ def test_s4_a_late_action_after_a_real_compensation_is_fenced(world: World, apar
     assert saga.state == "compensated"
 
 
-def test_s4_a_refusal_after_an_unsettled_attempt_leaves_a_tombstone(world: World, apart: Callable[..., Saga]) -> None:
-    saga = apart()
+def test_s4_a_refusal_after_an_unsettled_attempt_leaves_a_tombstone(world: World, begin: Callable[..., Saga]) -> None:
+    saga = begin()
     frozen = freeze(saga, "b", before_call=True)
     world.will("b", Refused("no"))
     saga = drain(lose_lease(saga))
     assert (saga.state, states(saga)["b"]) == ("compensated", "compensated")
     assert rows(saga) == [("action", 0, "tombstone"), ("compensation", 0, "done")]
-    frozen.thaw()  # a rolled-back refusal had answered for one attempt only
+    frozen.thaw()  # a refusal with rollback had answered for one attempt only
     assert count(world, saga) == 0
 
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_s4_an_external_step_leaves_an_intent_and_then_its_result(
-    world: World, apart: Callable[..., Saga], times: int
+    world: World, begin: Callable[..., Saga], times: int
 ) -> None:
     seen: list[Any] = []
-    saga = apart(external=True)
+    saga = begin(external=True)
 
     def look(_step: StepContext[Any], proceed: Callable[[], None]) -> dict[str, Any]:
         seen.append(rows(saga))
@@ -124,8 +124,8 @@ def test_s4_an_external_step_leaves_an_intent_and_then_its_result(
     assert count(world, saga) == 1
 
 
-def test_s4_an_external_action_behind_a_tombstone_is_never_called(world: World, apart: Callable[..., Saga]) -> None:
-    saga = apart(external=True)
+def test_s4_an_external_action_behind_a_tombstone_is_never_called(world: World, begin: Callable[..., Saga]) -> None:
+    saga = begin(external=True)
     frozen = freeze(saga, "b", before_call=True)
     operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
     saga = drain(lose_lease(saga))

@@ -1,4 +1,4 @@
-"""S4: answers that come when nobody waits for them any more."""
+"""S4: late answers, received after the worker lost its lease."""
 
 from datetime import timedelta
 
@@ -50,7 +50,7 @@ def test_s4_late_success_of_a_waiting_step_makes_it_succeeded(world: World, saga
     assert world.count(saga, "b") == 1
 
 
-def test_s4_late_refusal_of_an_unknown_step_turns_the_saga_back(world: World, saga: Saga) -> None:
+def test_s4_late_refusal_of_an_unknown_step_compensates_the_saga(world: World, saga: Saga) -> None:
     world.will("b", Refused("late no"))
     frozen = freeze(saga, "b")
     lose_lease(saga)
@@ -61,7 +61,7 @@ def test_s4_late_refusal_of_an_unknown_step_turns_the_saga_back(world: World, sa
     assert world.called("b", COMPENSATION) == 0
 
 
-def test_s4_late_success_beside_a_live_attempt_leaves_that_one_to_decide(world: World, saga: Saga) -> None:
+def test_s4_late_success_leaves_the_decision_to_a_live_attempt(world: World, saga: Saga) -> None:
     first = freeze(saga, "b")
     pass_time(until_due=lose_lease(saga))
     second = freeze(saga, "b")
@@ -124,7 +124,7 @@ def test_s4_late_success_after_compensation_reopens_with_the_next_epoch(world: W
         f"{saga.pk}:b:compensate:1",
     ]
     assert [row.data for row in told(saga, "attention_cleared")] == [{"attention": ["late_effect"]}]
-    assert world.called("a", COMPENSATION) == 1  # what was undone stays undone
+    assert world.called("a", COMPENSATION) == 1  # compensated steps stay compensated
 
 
 def test_s4_late_success_while_the_rest_compensates_reopens_its_step(world: World, saga: Saga) -> None:
@@ -142,7 +142,7 @@ def test_s4_late_success_while_the_rest_compensates_reopens_its_step(world: Worl
     assert world.count(saga, "b", "undone") == 1
 
 
-def test_s4_late_success_of_an_abandoned_saga_is_added_to_what_it_left(world: World, saga: Saga) -> None:
+def test_s4_late_success_of_an_abandoned_saga_is_added_to_its_remaining_effects(world: World, saga: Saga) -> None:
     frozen = freeze(saga, "b")
     pass_time(LEASE)
     operations.abandon(saga.pk, actor=OPERATOR, reason=REASON)
@@ -174,7 +174,7 @@ def test_s4_late_success_of_a_completed_saga_settles_its_attempt_only(world: Wor
 
 
 @pytest.mark.parametrize("error", [Broken("x"), OutcomeUnknown("?")])
-def test_s4_late_answer_that_knows_nothing_changes_nothing(world: World, saga: Saga, error: Exception) -> None:
+def test_s4_late_unknown_answer_changes_nothing(world: World, saga: Saga, error: Exception) -> None:
     world.will("b", error)
     frozen = freeze(saga, "b")
     lose_lease(saga)
@@ -195,7 +195,7 @@ def test_s4_late_fenced_answer_is_kept_for_the_audit_only(world: World, saga: Sa
     assert len(told(saga, "late_answer")) == 1
 
 
-def test_s4_late_result_that_cannot_be_stored_is_an_effect_all_the_same(world: World, saga: Saga) -> None:
+def test_s4_late_unstorable_result_still_counts_as_an_effect(world: World, saga: Saga) -> None:
     world.closes_keys = False
     world.will("b", {"x": object()})
     frozen = freeze(saga, "b", before_call=True)
@@ -287,7 +287,7 @@ def pivotal(world: World) -> Saga:
     return world.begin(a=world.compensatable(), p=world.pivot(external=True), r=world.retriable())
 
 
-def test_s4_late_success_of_a_held_pivot_goes_on(world: World, pivotal: Saga) -> None:
+def test_s4_late_success_of_a_held_pivot_continues_the_saga(world: World, pivotal: Saga) -> None:
     world.will("p", *[OutcomeUnknown("?")] * 4)
     frozen = freeze(pivotal, "p", before_call=True)
     pass_time(LEASE)
@@ -302,9 +302,7 @@ def test_s4_late_success_of_a_held_pivot_goes_on(world: World, pivotal: Saga) ->
 
 
 @pytest.mark.parametrize("is_closed", [False, True])
-def test_s4_late_success_of_a_pivot_marked_refused_is_held_for_a_person(
-    world: World, pivotal: Saga, is_closed: bool
-) -> None:
+def test_s4_late_success_of_a_pivot_marked_refused_is_held(world: World, pivotal: Saga, is_closed: bool) -> None:
     frozen = freeze(pivotal, "p", before_call=True)
     lose_lease(pivotal)
     if not is_closed:
@@ -320,7 +318,7 @@ def test_s4_late_success_of_a_pivot_marked_refused_is_held_for_a_person(
     assert (step_of(saga, "p").state, step_of(saga, "p").hold) == ("refused", Hold.CONTRACT_VIOLATION)
     done = world.called("a", COMPENSATION)
     saga = drain(saga)
-    assert (saga.state, world.called("a", COMPENSATION)) == ("compensating", done)  # a person must say what now
+    assert (saga.state, world.called("a", COMPENSATION)) == ("compensating", done)  # an operator must decide now
     assert world.called("p", COMPENSATION) == 0
 
     with pytest.raises(operations.OperationRefused):
@@ -332,7 +330,7 @@ def test_s4_late_success_of_a_pivot_marked_refused_is_held_for_a_person(
     assert (saga.state, world.count(saga, "a", "undone")) == ("compensated", 1)
 
 
-def test_s4_a_compensation_that_was_live_when_the_pivot_succeeded_late_is_watched(world: World) -> None:
+def test_s4_a_compensation_live_during_a_late_pivot_success_is_watched(world: World) -> None:
     saga = world.begin(a=world.compensatable(external=True), p=world.pivot(external=True))
     frozen = freeze(saga, "p", before_call=True)
     lose_lease(saga)
@@ -342,7 +340,7 @@ def test_s4_a_compensation_that_was_live_when_the_pivot_succeeded_late_is_watche
     saga.refresh_from_db()
     assert step_of(saga, "p").hold == Hold.CONTRACT_VIOLATION
     assert saga.due_at == step_of(saga, "a").lease_until
-    assert find_violations(saga.pk) == []  # what was right when it was claimed is no compensation out of order
+    assert find_violations(saga.pk) == []  # correct when it was claimed, so not a compensation out of order
     saga = lose_lease(saga)
     assert step_of(saga, "a").lease_until is None
     assert (saga.state, outcomes_of(saga.pk, "a", COMPENSATION)) == ("compensating", [Outcome.UNKNOWN])

@@ -1,4 +1,4 @@
-"""S4: external compensations that cannot close a key."""
+"""S4: external compensations that cannot close an idempotency key."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -39,7 +39,7 @@ def test_s4_settle_repeats_the_action_under_its_key_and_undoes_what_it_shows(wor
     assert frozen.claimed is not None
 
 
-def test_s4_settle_belongs_into_the_compensation_of_an_external_step(world: World) -> None:
+def test_s4_settle_is_only_for_compensations_of_external_steps(world: World) -> None:
     errors: list[str] = []
 
     def ask(step: StepContext[Any], _proceed: Callable[[], None]) -> None:
@@ -94,13 +94,13 @@ def begin_and_fail(saga: Saga) -> Saga:
     raise AssertionError("the saga never turned back")
 
 
-def test_s4_a_known_effect_is_undone_by_one_look(world: World, verifying: Callable[[], Saga]) -> None:
+def test_s4_a_known_effect_is_undone_by_one_attempt(world: World, verifying: Callable[[], Saga]) -> None:
     world.will("b", Refused())
     saga = drain(verifying())
     assert (saga.state, world.called("a", COMPENSATION)) == ("compensated", 1)
 
 
-def test_s4_an_effect_that_shows_during_the_look_takes_another(world: World, verifying: Callable[[], Saga]) -> None:
+def test_s4_an_effect_found_during_verification_is_verified_again(world: World, verifying: Callable[[], Saga]) -> None:
     saga = verifying()
     frozen = freeze(saga, "a", before_call=True)
     operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
@@ -110,7 +110,7 @@ def test_s4_an_effect_that_shows_during_the_look_takes_another(world: World, ver
         proceed()  # finds nothing
         frozen.thaw()  # and only then the frozen call arrives
 
-    # With a database of its own the barrier fences the frozen call, and there is nothing to see.
+    # With its own database the barrier fences the frozen call, so there is nothing to find.
     world.will("a", look, direction=COMPENSATION)
     saga = drain(saga)
     assert saga.state == "compensated"
