@@ -1,4 +1,4 @@
-"""S5: the pivot decides once, and what comes after it must succeed in the end."""
+"""S5: the pivot decides once, and the steps after it must succeed in the end."""
 
 from datetime import timedelta
 
@@ -26,42 +26,42 @@ def saga(world: World) -> Saga:
 
 
 @pytest.fixture
-def before(world: World, saga: Saga) -> Saga:
-    """Stop right before the pivot is claimed."""
+def before_pivot(world: World, saga: Saga) -> Saga:
+    """Advance the saga until right before the pivot is claimed."""
     advance.advance(saga.pk, should_stop=lambda: world.called("a") > 0)
     found = read(saga.pk)
     assert states(found) == {"a": "succeeded", "p": "pending", "r": "pending"}
     return found
 
 
-def test_s5_the_pivot_is_claimed_when_nothing_stands_against_it(world: World, before: Saga) -> None:
-    saga = work(before)
+def test_s5_the_pivot_is_claimed_when_nothing_prevents_it(world: World, before_pivot: Saga) -> None:
+    saga = work(before_pivot)
     assert (saga.state, world.called("p")) == ("completed", 1)
     assert saga.pivot_passed_at == attempts(saga, "p")[0].ended_at
     assert len(told(saga, "pivot_passed")) == 1
 
 
-def test_s5_the_pivot_is_not_claimed_on_a_held_saga(world: World, before: Saga) -> None:
-    operations.pause(before.pk, actor=OPERATOR, reason=REASON)
-    saga = drain(before, patience=timedelta(minutes=5))
+def test_s5_the_pivot_is_not_claimed_on_a_held_saga(world: World, before_pivot: Saga) -> None:
+    operations.pause(before_pivot.pk, actor=OPERATOR, reason=REASON)
+    saga = drain(before_pivot, patience=timedelta(minutes=5))
     assert (saga.state, world.called("p")) == ("running", 0)
 
 
-def test_s5_the_pivot_is_not_claimed_when_an_abort_is_asked_for(world: World, before: Saga) -> None:
-    operations.pause(before.pk, actor=OPERATOR, reason=REASON)
-    operations.cancel(before.pk, actor=OPERATOR, reason=REASON)
-    operations.resume(before.pk, actor=OPERATOR, reason=REASON)
-    saga = drain(before)
+def test_s5_the_pivot_is_not_claimed_after_an_abort_request(world: World, before_pivot: Saga) -> None:
+    operations.pause(before_pivot.pk, actor=OPERATOR, reason=REASON)
+    operations.cancel(before_pivot.pk, actor=OPERATOR, reason=REASON)
+    operations.resume(before_pivot.pk, actor=OPERATOR, reason=REASON)
+    saga = drain(before_pivot)
     assert (saga.state, world.called("p"), saga.cause["kind"]) == ("compensated", 0, "cancel")
 
 
 @pytest.mark.parametrize(("seconds", "called"), [(-60, 1), (0, 0), (60, 0)])
 def test_s5_the_pivot_is_claimed_only_before_the_deadline(
-    world: World, before: Saga, seconds: int, called: int
+    world: World, before_pivot: Saga, seconds: int, called: int
 ) -> None:
-    ahead = before.deadline_at - clock.read_now("default") + timedelta(seconds=seconds)
+    ahead = before_pivot.deadline_at - clock.read_now("default") + timedelta(seconds=seconds)
     pass_time(ahead)
-    saga = work(before)
+    saga = work(before_pivot)
     assert (saga.state, world.called("p")) == ("completed" if called else "compensated", called)
 
 
@@ -72,7 +72,7 @@ def test_s5_a_refused_pivot_compensates(world: World, saga: Saga) -> None:
     assert (saga.cause["step"], saga.pivot_passed_at) == ("p", None)
 
 
-def test_s5_an_unknown_pivot_goes_neither_forward_nor_back_until_known(world: World, saga: Saga) -> None:
+def test_s5_an_unknown_pivot_blocks_both_directions(world: World, saga: Saga) -> None:
     world.will("p", OutcomeUnknown(), OutcomeUnknown())
     for _ in range(2):
         saga = work(saga)
@@ -90,7 +90,7 @@ def test_s5_a_pivot_refused_after_unknown_is_held(world: World, saga: Saga) -> N
     assert world.called("a", COMPENSATION) == 0
 
 
-def test_s5_a_pivot_refused_for_its_whole_key_after_unknown_compensates(world: World) -> None:
+def test_s5_a_pivot_refused_for_its_whole_key_compensates(world: World) -> None:
     world.will("p", OutcomeUnknown(), Refused())
     saga = drain(world.begin(a=world.compensatable(), p=world.pivot(external=True, refusal_settles=True)))
     assert (saga.state, states(saga)["p"]) == ("compensated", "refused")
@@ -127,8 +127,8 @@ def violated(world: World) -> Saga:
     return drain(world.begin(p=world.pivot(), r=world.retriable(refuses_on=[Refused]), s=world.retriable()))
 
 
-def moves_of(saga: Saga, step: str) -> list[str]:
-    """Return the moves of a step as its history tells them: each begins where the one before ended."""
+def transitions_of(saga: Saga, step: str) -> list[str]:
+    """Return the transitions of a step in its history; each begins where the one before ended."""
     rows = SagaHistory.objects.filter(saga_id=saga.pk, step=step).exclude(what__in=("held", "hold_cleared"))
     rows = rows.exclude(what="operator_acted").order_by("number")
     return [f"{row.from_state} > {row.to_state}" for row in rows]
@@ -143,12 +143,12 @@ def test_s5_a_contract_violation_can_be_skipped_with_a_result(world: World) -> N
     assert call.results["r"] == {"by": "hand"}
 
 
-def test_s5_a_contract_violation_can_be_retried_once_it_is_mended(world: World) -> None:
+def test_s5_a_contract_violation_can_be_retried_once_fixed(world: World) -> None:
     saga = violated(world)
     operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON, step="r")
     saga = drain(saga)
     assert (saga.state, world.count(saga, "r")) == ("completed", 1)
-    assert moves_of(saga, "r") == [
+    assert transitions_of(saga, "r") == [
         "pending > running", "running > refused", "refused > waiting", "waiting > running", "running > succeeded",
     ]  # fmt: skip
 
@@ -160,6 +160,6 @@ def test_s5_a_contract_violation_can_be_marked_succeeded_but_not_refused_again(w
     operations.mark_succeeded(saga.pk, actor=OPERATOR, reason=REASON, evidence=EVIDENCE, step="r")
     saga = drain(saga)
     assert (saga.state, world.called("r")) == ("completed", 1)
-    assert moves_of(saga, "r") == [
+    assert transitions_of(saga, "r") == [
         "pending > running", "running > refused", "refused > waiting", "waiting > succeeded",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""S6: steps of a group run side by side, and the last of them starts what follows exactly once."""
+"""S6: steps of a group run in parallel, and the last of them starts what follows exactly once."""
 
 import threading
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def group_of(world: World, *names: str, **options: Any) -> Parallel:
 
 
 def meet_after_effect(meeting: threading.Barrier) -> Callable[..., None]:
-    """Return a behaviour that ends when all who meet have done their part."""
+    """Return a behaviour that ends once all participants of the meeting have run their part."""
 
     def run(_step: StepContext[Any], proceed: Callable[[], None]) -> None:
         proceed()
@@ -39,11 +39,11 @@ def meet_after_effect(meeting: threading.Barrier) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("external", [False, True])
-def test_s6_steps_run_side_by_side_when_workers_are_free(world: World, external: bool) -> None:
+def test_s6_steps_run_in_parallel_when_workers_are_free(world: World, external: bool) -> None:
     meet = threading.Barrier(2)
 
     def meet_the_other(_step: StepContext[Any], proceed: Callable[[], None]) -> None:
-        meet.wait(PATIENCE_SECONDS)  # passes only while both are being run
+        meet.wait(PATIENCE_SECONDS)  # passes only while both run
         proceed()
 
     world.will("x", meet_the_other)
@@ -94,7 +94,7 @@ def test_s6_the_last_two_finishing_together_start_the_next_exactly_once(world: W
         assert len(told(saga, "saga_completed")) == 1
 
 
-def test_s6_the_last_two_compensations_finishing_together_go_on_exactly_once(world: World) -> None:
+def test_s6_the_last_two_compensations_finishing_together_continue_once(world: World) -> None:
     group = group_of(world, "x", "y", external=True)
     trip = define(a=world.compensatable(), g=group, z=world.compensatable())
     for _ in range(ROUNDS):
@@ -111,14 +111,14 @@ def test_s6_the_last_two_compensations_finishing_together_go_on_exactly_once(wor
         assert [world.count(saga, step, "undone") for step in "xy"] == [1, 1]
 
 
-def test_s6_a_passed_group_may_hold_skipped_steps(world: World) -> None:
+def test_s6_a_completed_group_may_contain_skipped_steps(world: World) -> None:
     saga = world.begin(g=group_of(world, "x", "y"), z=world.compensatable())
     operations.skip_step(saga.pk, actor=OPERATOR, reason=REASON, step="y")
     saga = work(saga)
     assert (saga.state, states(saga)) == ("completed", {"x": "succeeded", "y": "skipped", "z": "succeeded"})
 
 
-def test_s6_the_first_definite_failure_turns_the_saga_back_in_the_same_write(world: World) -> None:
+def test_s6_the_first_definite_failure_compensates_in_the_same_write(world: World) -> None:
     saga = world.begin(a=world.compensatable(), g=group_of(world, "v", "w", "x", "y", "z", external=True))
     world.will("v", RetryLater(after=60))
     world.will("w", OutcomeUnknown())
@@ -138,7 +138,7 @@ def test_s6_the_first_definite_failure_turns_the_saga_back_in_the_same_write(wor
     refused, turned = (told(saga, what)[0] for what in ("step_refused", "saga_turned_back"))
     assert turned.number == refused.number + 1
     assert turned.at == refused.at
-    # The live one finishes and is recorded; only then the way back begins.
+    # The live attempt is recorded first; only then compensation begins.
     assert world.order() == []
     live.thaw()
     saga = drain(saga)
@@ -165,7 +165,7 @@ def test_s6_the_first_definite_failure_turns_the_saga_back_in_the_same_write(wor
         (OutcomeUnknown(), "compensated", 1),
     ],
 )
-def test_s6_a_live_sibling_of_a_failure_is_recorded_and_never_asked_again(
+def test_s6_a_live_sibling_of_a_failure_is_recorded_and_not_retried(
     world: World, ending: Exception | None, state: str, undone: int
 ) -> None:
     saga = world.begin(g=group_of(world, "x", "y", external=True))
@@ -260,7 +260,7 @@ def test_s6_a_group_after_the_pivot_ends_the_saga_once(world: World) -> None:
         assert len(told(saga, "saga_completed")) == 1
 
 
-def test_s6_a_crowd_of_workers_runs_each_step_once(world: World) -> None:
+def test_s6_many_workers_run_each_step_once(world: World) -> None:
     group = group_of(world, "u", "v", "w", "x")
     trip = define(a=world.compensatable(), g=group, z=world.compensatable())
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""S7: deadlines and cancels, before the pivot, at it, after it, on held sagas and on the way back."""
+"""S7: deadlines and cancels before, at and after the pivot, on held sagas and while compensating."""
 
 from datetime import timedelta
 from typing import Any
@@ -42,7 +42,7 @@ ABORTS = {"cancel": cancel, "deadline": let_deadline_pass}
 
 @pytest.fixture(params=ABORTS)
 def abort(request: pytest.FixtureRequest) -> Any:
-    """Ask a saga to turn back, in either way."""
+    """Cancel the saga, or let its deadline pass."""
     return ABORTS[request.param]
 
 
@@ -54,14 +54,14 @@ def test_s7_before_the_first_claim_the_saga_compensates(world: World, saga: Saga
     assert saga.abort_request is None
 
 
-def test_s7_a_retry_wait_is_cut_short(world: World, saga: Saga) -> None:
+def test_s7_an_abort_ends_the_wait_for_a_retry(world: World, saga: Saga) -> None:
     world.will("a", RetryLater(after=500))
     work(saga)
     cancel(saga)
-    assert read(saga.pk).state == "compensated"  # nothing had happened, so nothing is left to undo
+    assert read(saga.pk).state == "compensated"  # nothing had happened, so there is nothing to undo
 
 
-def test_s7_a_retry_never_stretches_the_deadline(world: World, saga: Saga) -> None:
+def test_s7_a_retry_never_extends_the_deadline(world: World, saga: Saga) -> None:
     world.will("a", RetryLater(after=5000))
     saga = work(saga)
     assert saga.due_at == saga.deadline_at
@@ -81,9 +81,7 @@ def test_s7_a_live_step_finishes_first_and_is_undone(world: World, saga: Saga, a
     assert (saga.state, world.count(saga, "a", "undone"), world.called("p")) == ("compensated", 1, 0)
 
 
-def test_s7_while_the_pivot_is_live_the_request_is_remembered_and_dropped_when_it_succeeds(
-    world: World, saga: Saga, abort: Any
-) -> None:
+def test_s7_a_request_during_a_live_pivot_is_dropped_when_it_succeeds(world: World, saga: Saga, abort: Any) -> None:
     frozen = freeze(saga, "p")
     if abort is cancel:
         cancel(saga)
@@ -104,7 +102,7 @@ def test_s7_while_the_pivot_is_live_the_request_is_remembered_and_dropped_when_i
     assert (saga.state, saga.attention, world.order()) == ("completed", [], [])
 
 
-def test_s7_a_deadline_noticed_while_the_pivot_is_live_is_dropped_as_overdue(world: World, saga: Saga) -> None:
+def test_s7_a_deadline_during_a_live_pivot_is_dropped_as_overdue(world: World, saga: Saga) -> None:
     saga.refresh_from_db()
     frozen = freeze(saga, "p")
     Saga.objects.filter(pk=saga.pk).update(deadline_at=saga.created_at)  # within the lease of the pivot
@@ -116,7 +114,7 @@ def test_s7_a_deadline_noticed_while_the_pivot_is_live_is_dropped_as_overdue(wor
     assert [row.from_state for row in told(saga, "abort_dropped")] == ["deadline"]
 
 
-def test_s7_while_the_pivot_is_live_the_request_is_granted_when_it_is_refused(world: World, saga: Saga) -> None:
+def test_s7_a_request_during_a_live_pivot_is_granted_when_it_is_refused(world: World, saga: Saga) -> None:
     world.will("p", Refused("declined"))
     frozen = freeze(saga, "p")
     cancel(saga)
@@ -125,7 +123,7 @@ def test_s7_while_the_pivot_is_live_the_request_is_granted_when_it_is_refused(wo
     assert (saga.state, saga.cause["kind"], saga.abort_request) == ("compensated", "refused", None)
 
 
-def test_s7_while_the_pivot_is_live_the_request_is_granted_when_nothing_happened(world: World, saga: Saga) -> None:
+def test_s7_a_request_during_a_live_pivot_is_granted_when_nothing_happened(world: World, saga: Saga) -> None:
     world.will("p", RetryLater())
     frozen = freeze(saga, "p")
     cancel(saga)
@@ -135,7 +133,7 @@ def test_s7_while_the_pivot_is_live_the_request_is_granted_when_nothing_happened
 
 
 @pytest.mark.parametrize("ending", [OutcomeUnknown(), InProgress(poll_after=1)])
-def test_s7_while_the_pivot_is_unknown_it_is_asked_on(world: World, saga: Saga, abort: Any, ending: Exception) -> None:
+def test_s7_an_unknown_pivot_is_still_retried(world: World, saga: Saga, abort: Any, ending: Exception) -> None:
     world.will("p", ending, ending)
     saga = work(saga)
     abort(saga)
@@ -145,7 +143,7 @@ def test_s7_while_the_pivot_is_unknown_it_is_asked_on(world: World, saga: Saga, 
     assert (saga.state, world.count(saga, "p"), world.called("a", COMPENSATION)) == ("completed", 1, 0)
 
 
-def test_s7_while_the_pivot_is_held_as_unknown_the_request_waits_for_the_persons_word(world: World, saga: Saga) -> None:
+def test_s7_a_request_on_an_unknown_held_pivot_waits_for_the_operator(world: World, saga: Saga) -> None:
     world.will("p", *[OutcomeUnknown()] * 5)
     saga = drain(saga, patience=timedelta(minutes=5))
     assert step_of(saga, "p").hold == Hold.OUTCOME_UNKNOWN
@@ -189,7 +187,7 @@ def test_s7_after_the_pivot_a_passed_deadline_is_overdue_once(world: World, saga
     assert told(saga, "attention_cleared")[-1].data["attention"][-1:] != []
 
 
-def test_s7_a_deadline_is_looked_at_although_nothing_else_is_due(world: World, saga: Saga) -> None:
+def test_s7_a_deadline_is_noticed_although_nothing_else_is_due(world: World, saga: Saga) -> None:
     world.will("r", RetryLater(after=5000))
     saga = work(saga)
     assert saga.due_at == saga.deadline_at
@@ -269,7 +267,7 @@ def test_s7_a_cancel_clears_the_holds_of_steps(world: World, saga: Saga) -> None
     assert (found.state, step_of(saga, "a").hold) == ("compensated", None)
 
 
-def test_s7_a_cancel_on_a_paused_saga_with_a_held_step_leaves_no_limbo(world: World, saga: Saga) -> None:
+def test_s7_a_cancel_on_a_paused_saga_with_a_held_step_takes_effect(world: World, saga: Saga) -> None:
     world.will("a", Misconfigured("no key"))
     work(saga)
     operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
@@ -278,7 +276,7 @@ def test_s7_a_cancel_on_a_paused_saga_with_a_held_step_leaves_no_limbo(world: Wo
     assert drain(saga).state == "compensated"
 
 
-def test_s7_a_cancel_overrides_the_deadline_as_the_reason_only_before_it_is_granted(world: World, saga: Saga) -> None:
+def test_s7_a_cancel_replaces_the_deadline_as_reason_only_until_granted(world: World, saga: Saga) -> None:
     operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
     pass_time(BEYOND)
     work(saga)
@@ -307,7 +305,7 @@ def test_s7_a_saga_that_compensates_cannot_be_cancelled(world: World, saga: Saga
     assert drain(saga).state == "compensated"
 
 
-def test_s7_a_saga_without_pivot_can_be_cancelled_to_its_last_step(world: World) -> None:
+def test_s7_a_saga_without_pivot_can_be_cancelled_until_its_last_step(world: World) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable())
     world.will("b", RetryLater(after=60))
     work(saga)
@@ -316,7 +314,7 @@ def test_s7_a_saga_without_pivot_can_be_cancelled_to_its_last_step(world: World)
     assert (found.state, world.order()) == ("compensated", ["a"])
 
 
-def test_s7_the_abort_is_told_with_who_and_why(world: World, saga: Saga) -> None:
+def test_s7_the_abort_names_actor_and_reason(world: World, saga: Saga) -> None:
     cancel(saga)
     [asked] = told(saga, "abort_requested")
     assert (asked.actor, asked.reason, asked.to_state) == ("ada", REASON, "cancel")

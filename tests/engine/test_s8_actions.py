@@ -1,4 +1,4 @@
-"""S8: what each action does."""
+"""S8: the effect of each operation."""
 
 from datetime import timedelta
 
@@ -35,9 +35,7 @@ def test_s8_retry_makes_due_now_with_a_fresh_budget(world: World, saga: Saga) ->
     assert world.called("a") == 9
 
 
-def test_s8_retry_of_a_retriable_step_that_spent_its_budget_keeps_the_alarm_until_it_succeeds(
-    world: World, saga: Saga
-) -> None:
+def test_s8_retry_of_a_spent_retriable_step_keeps_attention_until_success(world: World, saga: Saga) -> None:
     world.will("r", *[RetryLater()] * 5, RetryLater(after=60))
     saga = drain(saga, patience=timedelta(seconds=25))
     assert saga.attention == ["retries_exhausted"]
@@ -48,7 +46,7 @@ def test_s8_retry_of_a_retriable_step_that_spent_its_budget_keeps_the_alarm_unti
     assert (saga.state, saga.attention) == ("completed", [])
 
 
-def test_s8_retry_without_a_step_takes_all_that_wait(world: World) -> None:
+def test_s8_retry_without_a_step_retries_all_waiting_steps(world: World) -> None:
     group = Parallel(x=world.compensatable(), y=world.compensatable(), z=world.compensatable())
     saga = world.begin(g=group)
     world.will("x", RetryLater(after=600))
@@ -59,7 +57,7 @@ def test_s8_retry_without_a_step_takes_all_that_wait(world: World) -> None:
     assert work(saga).state == "completed"
 
 
-def test_s8_retry_on_a_paused_saga_says_that_it_stays_paused(world: World, saga: Saga) -> None:
+def test_s8_retry_on_a_paused_saga_reports_that_it_stays_paused(world: World, saga: Saga) -> None:
     waiting(world, saga)
     paused(world, saga)
     result = operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)
@@ -127,7 +125,7 @@ def test_s8_force_compensate_on_a_paused_saga_waits_for_resume(world: World, sag
     assert drain(saga).state == "compensated"
 
 
-def test_s8_a_pause_lets_the_live_attempt_finish_and_nothing_follow(world: World, saga: Saga) -> None:
+def test_s8_a_pause_lets_only_the_live_attempt_finish(world: World, saga: Saga) -> None:
     frozen = freeze(saga, "a")
     paused(world, saga)
     frozen.thaw()
@@ -137,7 +135,7 @@ def test_s8_a_pause_lets_the_live_attempt_finish_and_nothing_follow(world: World
     assert drain(saga).state == "completed"
 
 
-def test_s8_a_pause_stops_the_way_back_too(world: World, saga: Saga) -> None:
+def test_s8_a_pause_stops_compensation_too(world: World, saga: Saga) -> None:
     turned_back(world, saga)
     paused(world, saga)
     saga = drain(saga)
@@ -165,7 +163,7 @@ def test_s8_skip_supplies_the_result_that_later_steps_need(world: World, saga: S
     assert step_of(saga, "a").is_assumed
 
 
-def test_s8_skipping_everything_but_the_pivot_leaves_the_pivot(world: World, saga: Saga) -> None:
+def test_s8_everything_but_the_pivot_can_be_skipped(world: World, saga: Saga) -> None:
     for step in "abr":
         operations.skip_step(saga.pk, actor=OPERATOR, reason=REASON, step=step)
     assert drain(saga).state == "completed"

@@ -1,4 +1,4 @@
-"""S8: what a person may do when, and that a saga comes to its end, or a hold, whatever he does."""
+"""S8: which operation is allowed when, and that every allowed one leads to an end or a hold."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -27,7 +27,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("situation", "operation"), CASES)
-def test_s8_what_is_allowed_when(
+def test_s8_allowed_operations_of_each_situation(
     world: World, saga: Saga, situation: Callable[[World, Saga], None], operation: Operation
 ) -> None:
     step, allowed = TABLE[situation]
@@ -66,7 +66,7 @@ def test_s8_what_is_allowed_when(
 @pytest.mark.parametrize(
     ("situation", "operation"), [case for case in CASES if case.values[1] in TABLE[case.values[0]][1]]
 )
-def test_s8_every_allowed_action_leads_to_an_end_or_a_hold(
+def test_s8_every_allowed_operation_leads_to_an_end_or_a_hold(
     world: World, saga: Saga, situation: Callable[[World, Saga], None], operation: Operation
 ) -> None:
     step, _ = TABLE[situation]
@@ -81,7 +81,7 @@ def test_s8_every_allowed_action_leads_to_an_end_or_a_hold(
         assert saga.state == "compensated" if situation not in (pivot_unknown, pivot_live, pivot_held) else "completed"
 
 
-def test_s8_a_second_resume_finds_it_done_and_one_without_a_pause_is_refused(world: World, saga: Saga) -> None:
+def test_s8_a_second_resume_is_a_repeat_and_one_without_a_pause_is_refused(world: World, saga: Saga) -> None:
     with pytest.raises(OperationRefused):
         perform(RESUME, saga, "a")
     paused(world, saga)
@@ -94,7 +94,7 @@ def test_s8_a_second_resume_finds_it_done_and_one_without_a_pause_is_refused(wor
     assert not perform(RESUME, saga, "a").is_repeat
 
 
-def test_s8_a_plan_on_an_ended_lease_tells_what_the_action_finds_and_writes_nothing(world: World, saga: Saga) -> None:
+def test_s8_a_preview_on_an_expired_lease_is_exact_and_writes_nothing(world: World, saga: Saga) -> None:
     expired(world, saga)
     stored = snapshot(saga)
 

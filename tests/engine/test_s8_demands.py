@@ -1,4 +1,4 @@
-"""S8: what every action needs, and that it is done once."""
+"""S8: requirements of every operation, and that each is done once."""
 
 import getpass
 from typing import Any
@@ -31,11 +31,11 @@ HOW = {
 
 @pytest.fixture(params=Operation)
 def operation(request: pytest.FixtureRequest) -> Operation:
-    """Go through every operation."""
+    """Run the test for every operation."""
     return Operation(request.param)
 
 
-def test_s8_every_action_needs_its_permission(world: World, saga: Saga, operation: Operation) -> None:
+def test_s8_every_operation_needs_its_permission(world: World, saga: Saga, operation: Operation) -> None:
     HOW[operation](world, saga)
     user = User.objects.create_user("ada")
     others = Permission.objects.filter(content_type__app_label="sagas").exclude(codename=PERMISSIONS[operation])
@@ -50,7 +50,7 @@ def test_s8_every_action_needs_its_permission(world: World, saga: Saga, operatio
 
 
 @pytest.mark.parametrize("reason", ["", "   ", "too short", " nine char ", "x" * 501, "a\x00b" * 10, "\ud800" * 20])
-def test_s8_every_action_needs_a_reason(world: World, saga: Saga, operation: Operation, reason: str) -> None:
+def test_s8_every_operation_needs_a_reason(world: World, saga: Saga, operation: Operation, reason: str) -> None:
     HOW[operation](world, saga)
     stored = snapshot(saga)
     with pytest.raises(BadRequest):
@@ -93,7 +93,7 @@ def test_s8_an_unknown_saga_is_not_found(operation: Operation) -> None:
     assert Saga.objects.count() == 0
 
 
-def test_s8_an_action_on_a_stale_revision_is_refused_with_the_facts(
+def test_s8_an_operation_on_a_stale_revision_is_refused_with_the_facts(
     world: World, saga: Saga, operation: Operation
 ) -> None:
     HOW[operation](world, saga)
@@ -118,7 +118,7 @@ def test_s8_a_double_click_acts_once(world: World, saga: Saga, operation: Operat
     assert snapshot(saga) == stored
 
 
-def test_s8_somebody_elses_click_on_the_same_revision_is_stale(world: World, saga: Saga) -> None:
+def test_s8_another_operator_on_the_same_revision_is_stale(world: World, saga: Saga) -> None:
     waiting(world, saga)
     revision = read(saga.pk).revision
     perform(RETRY, saga, "a", revision=revision)
@@ -128,7 +128,7 @@ def test_s8_somebody_elses_click_on_the_same_revision_is_stale(world: World, sag
 
 
 @pytest.mark.parametrize("operation", [Operation.COMPENSATE, Operation.PAUSE, Operation.CANCEL])
-def test_s8_a_plan_is_stale_when_another_step_has_succeeded(world: World, saga: Saga, operation: Operation) -> None:
+def test_s8_a_decision_is_stale_once_another_step_has_succeeded(world: World, saga: Saga, operation: Operation) -> None:
     world.will("b", RetryLater())
     world.will("p", RetryLater())
     revision = work(saga).revision
@@ -140,7 +140,7 @@ def test_s8_a_plan_is_stale_when_another_step_has_succeeded(world: World, saga: 
 
 
 @pytest.mark.parametrize("operation", [RETRY, SKIP, SUCCEEDED, REFUSED, ABANDON])
-def test_s8_a_live_lease_is_refused_with_until_when(world: World, saga: Saga, operation: Operation) -> None:
+def test_s8_a_live_lease_is_refused_with_its_end(world: World, saga: Saga, operation: Operation) -> None:
     live(world, saga)
     until = f"{step_of(saga, 'a').lease_until:%Y-%m-%d %H:%M:%S} UTC"
     with pytest.raises(OperationRefused, match=until):
@@ -148,7 +148,7 @@ def test_s8_a_live_lease_is_refused_with_until_when(world: World, saga: Saga, op
     assert states(saga)["a"] == "running"
 
 
-def test_s8_a_live_compensation_is_refused_with_until_when(world: World, saga: Saga) -> None:
+def test_s8_a_live_compensation_is_refused_with_its_end(world: World, saga: Saga) -> None:
     undoing(world, saga)
     until = f"{step_of(saga, 'a').lease_until:%Y-%m-%d %H:%M:%S} UTC"
     for operation in (RETRY, COMPENSATED):
@@ -157,7 +157,7 @@ def test_s8_a_live_compensation_is_refused_with_until_when(world: World, saga: S
     assert states(saga)["a"] == "compensating"
 
 
-def test_s8_history_tells_before_and_after(world: World, saga: Saga) -> None:
+def test_s8_history_stores_state_before_and_after(world: World, saga: Saga) -> None:
     unknown(world, saga)
     operations.mark_refused(saga.pk, actor=OPERATOR, reason=REASON, evidence=EVIDENCE, step="a")
     [acted] = told(saga, "operator_acted")
@@ -174,7 +174,7 @@ def test_s8_history_tells_before_and_after(world: World, saga: Saga) -> None:
     ]
 
 
-def test_s8_actors_of_the_command_line_are_recorded_twice() -> None:
+def test_s8_command_line_actors_are_recorded_with_the_system_user() -> None:
     User.objects.create_user("ada")
     assert Actor.of_command_line("ada").name.startswith(f"ada ({getpass.getuser()}@")
     assert not Actor.of_command_line("ada").may("retry_saga")

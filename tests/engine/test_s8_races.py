@@ -1,4 +1,4 @@
-"""S8, F13: an operator, a worker and a deadline act on one saga at the same moment; each round has one winner."""
+"""S8, F13: operator, worker and deadline act on one saga at the same moment; each round has one winner."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -29,7 +29,7 @@ ROUNDS = 15
 
 @pytest.fixture
 def start(world: World) -> Callable[[], Saga]:
-    """Return what starts a saga with a pivot, external in every step."""
+    """Return a function that starts a saga with a pivot and external steps."""
     external = {"external": True}
     trip = define(a=world.compensatable(**external), p=world.pivot(**external), r=world.retriable(**external))
     return lambda: begin(trip)
@@ -51,7 +51,7 @@ def test_s8_cancel_against_completion_has_one_winner(world: World, start: Callab
     assert ends <= {"completed", "compensated"}
 
 
-def test_s8_a_plan_is_drawn_while_somebody_else_holds_the_saga(start: Callable[[], Saga]) -> None:
+def test_s8_a_preview_needs_no_lock_on_the_saga(start: Callable[[], Saga]) -> None:
     saga = start()
 
     def draw() -> OperationPreview:
@@ -65,7 +65,7 @@ def test_s8_a_plan_is_drawn_while_somebody_else_holds_the_saga(start: Callable[[
     assert (plan.is_allowed, plan.revision) == (True, saga.revision)
 
 
-def test_s8_a_cancel_that_waits_for_the_row_sees_the_pivot_passed(world: World, start: Callable[[], Saga]) -> None:
+def test_s8_a_cancel_that_waits_for_the_lock_sees_the_passed_pivot(world: World, start: Callable[[], Saga]) -> None:
     saga = start()
     world.will("r", lambda _step, proceed: answers.append(run_elsewhere(refused)) or proceed())
     answers: list[str] = []
@@ -116,7 +116,7 @@ def test_s8_a_double_click_at_the_same_moment_acts_once(world: World, start: Cal
         drain(saga)
 
 
-def test_s8_a_retry_against_the_worker_that_claims_runs_the_step_once(world: World, start: Callable[[], Saga]) -> None:
+def test_s8_a_retry_against_a_claiming_worker_runs_the_step_once(world: World, start: Callable[[], Saga]) -> None:
     for _ in range(ROUNDS):
         saga = start()
         world.will("a", RetryLater())
@@ -134,7 +134,7 @@ def test_s8_a_retry_against_the_worker_that_claims_runs_the_step_once(world: Wor
         assert [attempt.outcome for attempt in attempts(saga, "a")][-1] == "succeeded"
 
 
-def test_s8_an_operator_a_worker_and_a_deadline_on_one_saga(world: World) -> None:
+def test_s8_operator_worker_and_deadline_have_one_winner(world: World) -> None:
     external = {"external": True}
     trip = define(
         a=world.compensatable(**external),

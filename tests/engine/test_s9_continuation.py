@@ -1,4 +1,4 @@
-"""S9: one task goes on as far as it may; the sweep finds what nobody was woken."""
+"""S9: one task continues as far as it may; the sweep finds sagas whose wake-up was lost."""
 
 import time
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def wakeups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, str]]:
     return woken
 
 
-# --- one task goes on -----------------------------------------------------------------------------------------------
+# --- one task continues ---------------------------------------------------------------------------------------------
 
 
 def test_s9_one_task_runs_every_step(world: World, wakeups: list[Any]) -> None:
@@ -58,7 +58,7 @@ def test_s9_a_start_wakes_after_the_commit_for_the_queue_of_the_first_step(
     assert wakeups == [(saga.pk, "slow")]
 
 
-def test_s9_a_step_of_another_queue_is_recorded_up_to_and_woken(world: World, wakeups: list[Any]) -> None:
+def test_s9_a_step_of_another_queue_is_left_to_that_queue_and_woken(world: World, wakeups: list[Any]) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable(queue="slow"), c=world.compensatable())
     wakeups.clear()
     assert engine.advance(saga.pk, queues=frozenset({"sagas"})) == 1
@@ -72,9 +72,7 @@ def test_s9_a_step_of_another_queue_is_recorded_up_to_and_woken(world: World, wa
     assert read(saga.pk).state == "completed"
 
 
-def test_s9_a_worker_of_another_queue_moves_nothing_and_keeps_the_place_in_line(
-    world: World, wakeups: list[Any]
-) -> None:
+def test_s9_a_worker_of_another_queue_changes_nothing_and_keeps_the_due_time(world: World, wakeups: list[Any]) -> None:
     saga = world.begin(a=world.compensatable(queue="slow"))
     due_at = saga.due_at
     for _ in range(3):
@@ -94,7 +92,7 @@ def test_s9_compensations_run_on_the_queue_of_their_step(world: World, wakeups: 
     assert read(saga.pk).state == "compensated"
 
 
-def test_s9_when_its_time_slice_is_spent_a_task_records_without_claiming_and_sends_a_wakeup(
+def test_s9_a_spent_time_slice_ends_the_task_with_a_wakeup(
     world: World, wakeups: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead = [0.0]
@@ -115,9 +113,7 @@ def test_s9_when_its_time_slice_is_spent_a_task_records_without_claiming_and_sen
     assert read(saga.pk).due_at <= clock.read_now("default")
 
 
-def test_s9_when_the_worker_shuts_down_a_task_records_without_claiming_and_sends_a_wakeup(
-    world: World, wakeups: list[Any]
-) -> None:
+def test_s9_a_worker_shutdown_ends_the_task_with_a_wakeup(world: World, wakeups: list[Any]) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable())
     wakeups.clear()
     assert engine.advance(saga.pk, should_stop=lambda: world.called("a") == 1) == 1
@@ -127,12 +123,12 @@ def test_s9_when_the_worker_shuts_down_a_task_records_without_claiming_and_sends
     assert engine.advance(saga.pk) == 1
 
 
-def test_s9_a_wake_for_nobody_is_ignored(world: World) -> None:
+def test_s9_a_wakeup_of_an_unknown_saga_is_ignored(world: World) -> None:
     assert engine.advance(uuid4()) == 0
     assert Saga.objects.count() == 0
 
 
-def test_s9_a_wakeup_too_many_changes_nothing(world: World) -> None:
+def test_s9_a_repeated_wakeup_changes_nothing(world: World) -> None:
     saga = drain(world.begin(a=world.compensatable()))
     before = (saga.updated_at, saga.revision, saga.history_count)
     assert [engine.advance(saga.pk) for _ in range(3)] == [0, 0, 0]
@@ -140,7 +136,7 @@ def test_s9_a_wakeup_too_many_changes_nothing(world: World) -> None:
     assert ((saga.updated_at, saga.revision, saga.history_count), world.called("a")) == (before, 1)
 
 
-def test_s9_a_wakeup_too_early_changes_nothing(world: World) -> None:
+def test_s9_an_early_wakeup_changes_nothing(world: World) -> None:
     world.will("a", RetryLater(after=60))
     saga = work(world.begin(a=world.compensatable()))
     before = (saga.updated_at, saga.due_at, saga.revision)
@@ -148,7 +144,7 @@ def test_s9_a_wakeup_too_early_changes_nothing(world: World) -> None:
     assert ((saga.updated_at, saga.due_at, saga.revision), world.called("a")) == (before, 1)
 
 
-def test_s9_an_action_of_a_person_wakes_what_it_makes_due(
+def test_s9_an_operation_wakes_what_it_makes_due(
     world: World, wakeups: list[Any], django_capture_on_commit_callbacks: Any
 ) -> None:
     world.will("a", RetryLater(after=60))
@@ -184,7 +180,7 @@ def test_s9_the_sweep_finds_what_is_due_and_nothing_else(world: World, trip: Any
     drain(closed)
     assert due_ids() == [fresh.pk]
     pass_time(timedelta(seconds=31))
-    assert due_ids() == [fresh.pk, live.pk]  # the lease is over
+    assert due_ids() == [fresh.pk, live.pk]  # the lease has expired
     pass_time(timedelta(seconds=70))
     assert due_ids() == [fresh.pk, live.pk, waiting.pk]
 
@@ -218,7 +214,7 @@ def test_s9_the_sweep_goes_oldest_first_a_page_at_a_time(trip: Any) -> None:
     assert due_ids(limit=2) == []
 
 
-def test_s9_the_page_of_the_setting_is_the_default(trip: Any, settings: Any) -> None:
+def test_s9_the_page_size_of_the_setting_is_the_default(trip: Any, settings: Any) -> None:
     settings.SAGAS = {**settings.SAGAS, "SWEEP_PAGE": 3}
     for _ in range(5):
         begin(trip)
@@ -232,7 +228,7 @@ def test_s9_the_sweep_wakes_the_queue_of_what_is_due(world: World, wakeups: list
     assert wakeups == [(saga.pk, "slow")]
 
 
-def test_s9_the_sweep_wakes_the_common_queue_for_one_that_other_code_names(world: World, wakeups: list[Any]) -> None:
+def test_s9_the_sweep_wakes_the_common_queue_for_an_unknown_queue(world: World, wakeups: list[Any]) -> None:
     saga = world.begin(a=world.compensatable(queue="slow"))
     registry.forget("trip", 1)
     wakeups.clear()
@@ -243,7 +239,7 @@ def test_s9_the_sweep_wakes_the_common_queue_for_one_that_other_code_names(world
     pass_time(until_due=saga)
     wakeups.clear()
     assert sweeper.wake_due(queues=["slow"]) == 1
-    assert wakeups == [(saga.pk, "slow")]  # somebody who names the queue knows it
+    assert wakeups == [(saga.pk, "slow")]  # a worker that names the queue serves it
 
 
 def test_s9_the_sweep_may_be_limited_to_queues(world: World, trip: Any) -> None:
@@ -255,11 +251,11 @@ def test_s9_the_sweep_may_be_limited_to_queues(world: World, trip: Any) -> None:
 
 
 def group_of_two_queues(world: World) -> Any:
-    """Declare a saga that begins with a group whose steps are served by different workers."""
+    """Declare a saga that begins with a group whose steps are on different queues."""
     return define(g=Parallel(x=world.compensatable(queue="stopped"), y=world.compensatable(queue="slow")))
 
 
-def test_s9_the_sweep_wakes_every_queue_of_a_group_although_nobody_serves_the_first(
+def test_s9_the_sweep_wakes_every_queue_of_a_group_even_if_the_first_is_unserved(
     world: World, wakeups: list[Any]
 ) -> None:
     saga = begin(group_of_two_queues(world))
@@ -273,9 +269,7 @@ def test_s9_the_sweep_wakes_every_queue_of_a_group_although_nobody_serves_the_fi
     assert wakeups == [(saga.pk, "stopped")]
 
 
-def test_s9_the_sweep_wakes_the_queue_of_a_retry_although_nobody_serves_what_was_due_before(
-    world: World, wakeups: list[Any]
-) -> None:
+def test_s9_the_sweep_wakes_the_queue_of_a_retry_behind_an_unserved_step(world: World, wakeups: list[Any]) -> None:
     world.will("y", RetryLater(after=60))
     saga = begin(group_of_two_queues(world))
     engine.advance(saga.pk, queues=frozenset({"slow"}))
@@ -285,7 +279,7 @@ def test_s9_the_sweep_wakes_the_queue_of_a_retry_although_nobody_serves_what_was
     assert set(wakeups) == {(saga.pk, "stopped"), (saga.pk, "slow")}
 
 
-def test_s9_a_queue_that_a_saga_needs_finds_it_whichever_is_named_first(world: World) -> None:
+def test_s9_a_saga_is_found_by_each_queue_it_needs(world: World) -> None:
     saga = begin(group_of_two_queues(world))
     for options in ({"queues": ["slow"]}, {"but_not": ["stopped"]}, {"queues": ["slow", "stopped"]}):
         assert due_ids(**options) == [saga.pk]
@@ -296,7 +290,7 @@ def test_s9_a_queue_that_a_saga_needs_finds_it_whichever_is_named_first(world: W
     assert found.queues == ("slow",)
 
 
-def test_s9_who_executes_one_queue_runs_its_steps_of_a_group(world: World) -> None:
+def test_s9_executing_one_queue_runs_its_steps_of_a_group(world: World) -> None:
     saga = begin(group_of_two_queues(world))
     assert sweeper.run_due(queues=["slow"]) == 1
     assert states(saga) == {"x": "pending", "y": "succeeded"}
@@ -304,7 +298,7 @@ def test_s9_who_executes_one_queue_runs_its_steps_of_a_group(world: World) -> No
     assert (read(saga.pk).state, read(saga.pk).queue, read(saga.pk).other_queues) == ("completed", "", [])
 
 
-def test_s9_the_sweep_can_execute_what_is_due_without_any_broker(world: World, trip: Any) -> None:
+def test_s9_the_sweep_can_execute_due_sagas_without_a_broker(world: World, trip: Any) -> None:
     sagas = [begin(trip) for _ in range(3)]
     assert sweeper.run_due() == 3
     assert {read(saga.pk).state for saga in sagas} == {"completed"}
@@ -323,15 +317,15 @@ def test_s9_a_poisoned_row_never_stops_the_rest(world: World, trip: Any, monkeyp
     monkeypatch.setattr(sweeper.advance, "advance", advance)
     assert sweeper.run_due() == 3
     assert [read(saga.pk).state for saga in others] == ["completed", "completed"]
-    assert sweeper.run_due() == 0  # woken just now
+    assert sweeper.run_due() == 0  # woken a moment ago
     pass_time(timedelta(seconds=6))
     later = begin(trip)
     pass_time(timedelta(seconds=1))
-    assert due_ids(limit=1) == [later.pk]  # what changed comes first: rows that nothing moves never fill a page
+    assert due_ids(limit=1) == [later.pk]  # rows that changed come first, so rows without progress never fill a page
     assert due_ids(limit=1) == [poisoned.pk]
 
 
-def test_s9_a_sweep_stops_when_it_is_told_to(world: World, trip: Any) -> None:
+def test_s9_a_sweep_stops_on_request(world: World, trip: Any) -> None:
     for _ in range(4):
         begin(trip)
     assert sweeper.run_due(should_stop=lambda: world.called("a") >= 2) == 2
@@ -339,7 +333,7 @@ def test_s9_a_sweep_stops_when_it_is_told_to(world: World, trip: Any) -> None:
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
-def test_s9_a_row_that_a_worker_holds_is_passed_over(world: World, trip: Any) -> None:
+def test_s9_a_locked_row_is_skipped(world: World, trip: Any) -> None:
     held, free = begin(trip), begin(trip)
 
     def sweep() -> list[UUID]:
@@ -376,7 +370,7 @@ def test_s9_the_clock_is_the_databases(world: World, trip: Any) -> None:
 # --- heartbeats -----------------------------------------------------------------------------------------------------
 
 
-def test_s9_a_sweeper_writes_when_it_was_last_seen(trip: Any) -> None:
+def test_s9_a_sweeper_writes_heartbeats(trip: Any) -> None:
     assert read_liveness().last_sweep_age is None
     sweeper.beat(queues={"slow", "sagas"}, found=2)
     [worker] = SagaWorker.objects.all()
@@ -393,7 +387,7 @@ def test_s9_a_sweeper_writes_when_it_was_last_seen(trip: Any) -> None:
     assert SagaWorker.objects.count() == 0
 
 
-def test_s9_a_sweeper_that_is_long_gone_is_forgotten() -> None:
+def test_s9_the_heartbeat_of_a_long_dead_sweeper_is_deleted() -> None:
     sweeper.beat(queues=[], found=0)
     SagaWorker.objects.update(name="old:1")
     pass_time(timedelta(hours=23))

@@ -1,4 +1,4 @@
-"""S9: with eager Celery a wake-up is answered where it is made: after the commit, for any queue, and never for ever."""
+"""S9: with eager Celery a wake-up runs the saga in place: after the commit, for any queue, and only once."""
 
 import threading
 from collections import Counter
@@ -25,32 +25,32 @@ commits = pytest.mark.django_db(databases=DATABASES, transaction=True)
 
 @pytest.fixture(autouse=True)
 def _eager(settings: Any) -> Iterator[None]:
-    """Act as a project whose Celery is eager."""
+    """Make the project's Celery eager."""
     settings.SAGAS = SENDING
     current_app.conf.task_always_eager = True
     yield
     current_app.conf.task_always_eager = False
 
 
-def bells() -> list[threading.Thread]:
+def sender_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "sagas-wakeup"]
 
 
 @commits
 def test_s9_eager_a_saga_runs_when_its_start_is_committed_and_in_this_thread(world: World) -> None:
-    before = bells()
+    before = sender_threads()
     with transaction.atomic():
         saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
         assert world.calls == []
 
     assert read(saga.pk).state == "completed"
-    # No thread: its connection would keep a test database from being dropped.
-    assert bells() == before
+    # A thread's connection would keep a test database from being dropped.
+    assert sender_threads() == before
     assert wakeup.count_waiting("sagas") == 0
 
 
 @commits
-def test_s9_eager_steps_of_other_queues_run_too_and_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_eager_steps_of_other_queues_run_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: Counter[Any] = Counter()
     real = engine.advance
     monkeypatch.setattr(engine, "advance", lambda saga_id, **who: looks.update([saga_id]) or real(saga_id, **who))
@@ -63,7 +63,7 @@ def test_s9_eager_steps_of_other_queues_run_too_and_once(world: World, monkeypat
 
 
 @commits
-def test_s9_eager_the_steps_of_a_group_run_one_after_the_other(world: World) -> None:
+def test_s9_eager_the_steps_of_a_group_run_sequentially(world: World) -> None:
     inside: list[str] = []
     deepest: list[int] = []
 
@@ -82,7 +82,7 @@ def test_s9_eager_the_steps_of_a_group_run_one_after_the_other(world: World) -> 
     saga = world.begin(group=Parallel(**steps))
 
     assert read(saga.pk).state == "completed"
-    assert deepest == [1, 1, 1]  # no step waits, with its time running, until others are done
+    assert deepest == [1, 1, 1]  # no step waits with its time running while others run
 
 
 @commits
@@ -101,7 +101,7 @@ def test_s9_eager_a_saga_that_a_step_starts_runs_after_that_step(world: World) -
 
 
 @commits
-def test_s9_eager_what_is_due_later_waits_for_whoever_drains(world: World) -> None:
+def test_s9_eager_later_work_waits_for_a_drain(world: World) -> None:
     world.will("a", Broken("not now"))
     saga = world.begin(a=world.compensatable(external=True))
     assert read(saga.pk).state == "running"
@@ -111,7 +111,7 @@ def test_s9_eager_what_is_due_later_waits_for_whoever_drains(world: World) -> No
 
 
 @commits
-def test_s9_eager_a_crash_is_no_error_of_who_sent(world: World) -> None:
+def test_s9_eager_a_crash_does_not_reach_the_sender(world: World) -> None:
     with faults() as planted:
         planted.crash_before("a")
         saga = world.begin(a=world.compensatable())
@@ -120,7 +120,7 @@ def test_s9_eager_a_crash_is_no_error_of_who_sent(world: World) -> None:
 
 @commits
 @pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit(), ZeroDivisionError()], ids=repr)
-def test_s9_eager_nothing_that_a_step_raises_comes_out_of_a_wakeup(
+def test_s9_eager_errors_of_steps_do_not_leave_the_wakeup(
     world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def advance(*_: object, **__: object) -> int:
@@ -136,7 +136,7 @@ def test_s9_eager_nothing_that_a_step_raises_comes_out_of_a_wakeup(
 
 
 @commits
-def test_s9_eager_ctrl_c_ends_what_it_should(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_eager_ctrl_c_propagates(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def advance(*_: object, **__: object) -> int:
         raise KeyboardInterrupt
 
@@ -157,7 +157,7 @@ def test_s9_eager_a_wake_inside_a_transaction_is_left_to_the_sweep(world: World)
 
 
 @commits
-def test_s9_a_change_of_the_setting_is_obeyed_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_a_change_of_the_setting_applies_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[Any] = []
     monkeypatch.setattr(wakeup._sender, "put", woken.append)
     current_app.conf.task_always_eager = False
@@ -171,7 +171,7 @@ def test_s9_a_change_of_the_setting_is_obeyed_at_once(world: World, monkeypatch:
 
 
 @pytest.mark.django_db(databases=DATABASES)
-def test_s9_eager_in_a_test_that_rolls_back_callbacks_are_the_test_s_own(
+def test_s9_eager_sagas_of_a_rolled_back_test_run_in_captured_callbacks(
     world: World, django_capture_on_commit_callbacks: Any
 ) -> None:
     saga = world.begin(a=world.compensatable())

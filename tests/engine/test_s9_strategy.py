@@ -1,4 +1,4 @@
-"""S9: a malformed message is dropped with one line, an error of the task is the task's, and strays do not go round."""
+"""S9: malformed messages are dropped with one log line, task errors propagate, stray wake-ups do not circulate."""
 
 import json
 import logging
@@ -19,8 +19,8 @@ from sagas.worker import consuming
 TASK = "sagas.advance"
 
 
-class Taken(Message):
-    """A message that notes whether it was acknowledged."""
+class RecordingMessage(Message):
+    """Message that records whether it was acknowledged."""
 
     def __init__(self, headers: Any = None, body: Any = None) -> None:
         super().__init__(
@@ -34,7 +34,7 @@ class Taken(Message):
 
 
 def consumer() -> Any:
-    """Act as what Celery's consumer is to a strategy."""
+    """Stand-in for Celery's consumer."""
     queues = [Queue("sagas"), Queue("long-name", alias="short")]
     return SimpleNamespace(
         connection_errors=(ConnectionError,),
@@ -46,7 +46,7 @@ def consumer() -> Any:
 
 @pytest.fixture
 def handle(monkeypatch: pytest.MonkeyPatch) -> Callable[[Message], list[Message]]:
-    """Handle a message; return what Celery's own strategy got."""
+    """Handle a message, and return what reached Celery's own strategy."""
     taken: list[Message] = []
     monkeypatch.setattr(celery_strategy, "default", lambda *_, **__: lambda message, *_: taken.append(message))
     handler = strategy.take_carefully(tasks.advance, current_app, consumer())
@@ -62,7 +62,7 @@ def handle(monkeypatch: pytest.MonkeyPatch) -> Callable[[Message], list[Message]
 def test_s9_a_malformed_message_is_acknowledged_with_one_line(
     handle: Callable[[Message], list[Message]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    message = Taken({"timelimit": ["x", "y"]})
+    message = RecordingMessage({"timelimit": ["x", "y"]})
     with caplog.at_level(logging.WARNING):
         assert handle(message) == []
 
@@ -72,8 +72,8 @@ def test_s9_a_malformed_message_is_acknowledged_with_one_line(
     ]
 
 
-def test_s9_celery_gets_a_message_that_was_written_anew(handle: Callable[[Message], list[Message]]) -> None:
-    message = Taken({"expires": "2001-01-01T00:00:00", "update": 5})
+def test_s9_celery_receives_a_rebuilt_message(handle: Callable[[Message], list[Message]]) -> None:
+    message = RecordingMessage({"expires": "2001-01-01T00:00:00", "update": 5})
 
     [clean] = handle(message)
 
@@ -86,7 +86,7 @@ def test_s9_celery_gets_a_message_that_was_written_anew(handle: Callable[[Messag
 
 
 @pytest.mark.parametrize("error", [TypeError("of a step"), ValueError("of a step"), KeyError("of a step")])
-def test_s9_an_error_of_the_running_task_is_not_taken_for_one_of_its_message(
+def test_s9_an_error_of_the_task_is_not_treated_as_a_malformed_message(
     monkeypatch: pytest.MonkeyPatch, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     def execute(*_: Any) -> None:
@@ -96,24 +96,24 @@ def test_s9_an_error_of_the_running_task_is_not_taken_for_one_of_its_message(
     handler = strategy.take_carefully(tasks.advance, current_app, consumer())
 
     with pytest.raises(type(error), match="of a step"):
-        handler(Taken(), None, lambda *_: None, lambda *_: None, [])
+        handler(RecordingMessage(), None, lambda *_: None, lambda *_: None, [])
     assert "alformed" not in caplog.text
 
 
-def test_s9_a_wake_for_a_queue_that_is_not_served_here_is_not_executed(
+def test_s9_a_wakeup_of_an_unserved_queue_is_not_executed(
     handle: Callable[[Message], list[Message]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    strays = [Taken({"sagas_queue": "slow"}) for _ in range(3)]
+    strays = [RecordingMessage({"sagas_queue": "slow"}) for _ in range(3)]
     with caplog.at_level(logging.WARNING):
         assert [handle(stray) for stray in strays] == [[], [], []]
 
     assert all(stray.acknowledged for stray in strays)
-    assert len(caplog.messages) == 1  # where all are sent astray there are many
+    assert len(caplog.messages) == 1  # with a wrong route there are many
     assert caplog.messages[0].startswith("Wake-up for queue 'slow' dropped: a worker of long-name, sagas, short")
-    assert len(handle(Taken({"sagas_queue": "short"}))) == 1
+    assert len(handle(RecordingMessage({"sagas_queue": "short"}))) == 1
 
 
-def test_s9_between_two_connections_the_queues_are_those_it_will_consume_from() -> None:
+def test_s9_while_reconnecting_the_configured_queues_count() -> None:
     between = consumer()
     between.task_consumer = None
     between.app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from={"a": Queue("a")})))
@@ -121,7 +121,7 @@ def test_s9_between_two_connections_the_queues_are_those_it_will_consume_from() 
     assert strategy.list_consumed(between) == ["a"]
 
 
-def test_s9_a_wakeup_says_which_queue_it_is_for_and_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_a_wakeup_names_its_queue_and_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: dict[str, Any] = {}
     monkeypatch.setattr("celery.Task.apply_async", lambda _self, _args, _kwargs, **options: sent.update(options))
     monkeypatch.setattr(tasks.advance, "serializer", "pickle")  # as task_annotations for "*" would do
@@ -147,8 +147,8 @@ def test_s9_a_wakeup_says_which_queue_it_is_for_and_is_json(monkeypatch: pytest.
         (None, "[]", ""),
     ],
 )
-def test_s9_what_belongs_to_no_task_is_seen_before_celery_looks_it_up(headers: Any, body: Any, fault: str) -> None:
-    message = Taken(body=body)
+def test_s9_unknown_tasks_are_seen_before_celery_looks_them_up(headers: Any, body: Any, fault: str) -> None:
+    message = RecordingMessage(body=body)
     message.headers = {} if headers is None else headers
 
     assert consuming.find_fault(message, {TASK: None}) == fault

@@ -1,4 +1,4 @@
-"""S9: what ends no process ends no loop either: sweeps, alerts and wake-ups go on after any exception of one saga."""
+"""S9: sweeps, alerts and wake-ups continue after any exception that does not end the process."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ ENDS = [SystemExit(3), KeyboardInterrupt()]
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, saga_id: object, error: BaseException) -> None:
-    """Let an exception escape whenever this saga is advanced."""
+    """Make every advance of this saga raise an exception."""
     real = engine.advance
 
     def advance(wanted: Any, **options: Any) -> int:
@@ -55,7 +55,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, saga_id: object, error: BaseExceptio
 
 
 @pytest.mark.parametrize("error", STRAYS, ids=repr)
-def test_s9_a_stray_exception_of_one_saga_does_not_keep_others_from_being_run(
+def test_s9_a_stray_exception_of_one_saga_does_not_stop_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     first, second = (world.begin(a=world.compensatable()) for _ in range(2))
@@ -70,7 +70,7 @@ def test_s9_a_stray_exception_of_one_saga_does_not_keep_others_from_being_run(
 @pytest.mark.parametrize(
     "run", [sweeper.run_due, lambda: due_work.run_all_due(queues=None, should_stop=lambda: False)], ids=["page", "all"]
 )
-def test_s9_who_wants_the_process_to_end_is_heard(
+def test_s9_a_request_to_exit_ends_the_sweep(
     world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException, run: Callable[[], object]
 ) -> None:
     poison(monkeypatch, world.begin(a=world.compensatable()).pk, error)
@@ -79,9 +79,7 @@ def test_s9_who_wants_the_process_to_end_is_heard(
         run()
 
 
-def test_s9_what_was_woken_just_now_survives_a_stray_exception_too(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_s9_recently_woken_sagas_survive_a_stray_exception_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (world.begin(a=world.compensatable()) for _ in range(2))
     assert len(sweeper.claim_due()) == 2  # as if they had been woken
     poison(monkeypatch, first.pk, asyncio.CancelledError())
@@ -111,7 +109,7 @@ def test_s9_a_stray_exception_of_one_bulk_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize("error", STRAYS, ids=repr)
-def test_s9_the_loop_of_the_command_goes_on_after_a_stray_exception(
+def test_s9_the_command_continues_after_a_stray_exception(
     monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     stop, sweeps = Stop(), []
@@ -128,7 +126,7 @@ def test_s9_the_loop_of_the_command_goes_on_after_a_stray_exception(
     assert sweep(runs=False, queues=None, interval_seconds=0.01, stop=stop).sweeps == 2
 
 
-def test_s9_the_loop_of_the_command_ends_when_somebody_wants_it_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_the_command_ends_on_a_request_to_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     def wake_due(**_: object) -> int:
         raise KeyboardInterrupt
 
@@ -174,7 +172,7 @@ def test_s9_a_broker_client_that_ends_its_thread_does_not_end_the_sender(monkeyp
     assert not bell.is_failing()
 
 
-def test_s9_a_broker_that_does_not_answer_counts_as_failing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_an_unresponsive_broker_counts_as_failing(monkeypatch: pytest.MonkeyPatch) -> None:
     is_free, is_there = threading.Event(), threading.Event()
 
     def publish(**_: object) -> None:
@@ -224,7 +222,7 @@ def test_s9_a_step_does_not_end_the_main_process_of_a_worker(
 ) -> None:
     saga_id = uuid4()
     poison(monkeypatch, saga_id, error)
-    with pytest.raises(type(error)):  # a child of a prefork pool, which another one replaces; and no worker at all
+    with pytest.raises(type(error)):  # a child of a prefork pool, which is replaced; and a process without a worker
         tasks.advance(str(saga_id))
     monkeypatch.setattr(lifecycle, "_main_pids", [os.getpid()])
 
@@ -262,7 +260,7 @@ def test_s9_a_greenlet_leaves_no_connection_behind(monkeypatch: pytest.MonkeyPat
         ("send_nothing", True, True, True),
     ],
 )
-def test_s9_a_worker_counts_as_serving_only_if_it_executes_what_is_due(
+def test_s9_a_worker_counts_as_serving_only_if_it_executes_due_sagas(
     settings: Any, monkeypatch: pytest.MonkeyPatch, bell: str, is_consuming: bool, runs: bool, serves: bool
 ) -> None:
     settings.SAGAS = {"WAKEUP": f"sagas.engine.notify.wakeup.{bell}", "SWEEP_RUNS": runs}
@@ -278,7 +276,7 @@ def test_s9_a_worker_counts_as_serving_only_if_it_executes_what_is_due(
     assert bool(read_liveness().workers) is serves
 
 
-def test_s9_a_worker_that_runs_what_is_due_runs_it(
+def test_s9_a_worker_configured_to_run_due_sagas_runs_them(
     world: World, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lifecycle, "_stop", threading.Event())
@@ -291,9 +289,9 @@ def test_s9_a_worker_that_runs_what_is_due_runs_it(
     assert (read(ours.pk).state, read(theirs.pk).state) == ("completed", "pending")
 
 
-def test_s9_a_worker_that_waits_for_its_broker_lets_greenlets_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_waiting_for_the_broker_lets_greenlets_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def patched(_seconds: float) -> None:
-        """Act as what gevent puts into ``time``."""
+        """Replace what gevent patches in ``time``."""
 
     monkeypatch.setattr(functional, "sleep", functional.sleep)
     monkeypatch.setattr(time, "sleep", patched)

@@ -1,4 +1,4 @@
-"""S9: sending wake-ups never blocks and never raises, whatever the broker does, and survives forks."""
+"""S9: sending wake-ups never blocks, never raises, and survives forks, whatever the broker does."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from .side_by_side import PATIENCE_SECONDS, run_side_by_side
 
 
 class FrozenBroker:
-    """Accept connections and never answer."""
+    """Broker that accepts connections and never answers."""
 
     def __init__(self) -> None:
         self.server = socket.create_server(("127.0.0.1", 0))
@@ -30,11 +30,11 @@ class FrozenBroker:
 
     @property
     def url(self) -> str:
-        """Name it as a broker."""
+        """Return its URL."""
         return f"redis://127.0.0.1:{self.server.getsockname()[1]}/0"
 
     def close(self) -> None:
-        """Let everybody go who waits for it."""
+        """Disconnect every waiting client."""
         self.server.close()
         for client in self.clients:
             client.close()
@@ -51,7 +51,7 @@ class FrozenBroker:
 
 @pytest.fixture
 def frozen_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[FrozenBroker]:
-    """Publish to a broker that accepts and never answers."""
+    """Send through a broker that accepts connections and never answers."""
     broker = FrozenBroker()
     real = tasks.advance.apply_async
 
@@ -66,13 +66,13 @@ def frozen_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[FrozenBroker]:
 
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Collect what would be published."""
+    """Collect the messages that would be published."""
     messages: list[dict[str, Any]] = []
     monkeypatch.setattr(tasks.advance, "apply_async", lambda **options: messages.append(options))
     return messages
 
 
-def test_s9_a_frozen_broker_holds_up_nobody(frozen_broker: FrozenBroker) -> None:
+def test_s9_a_frozen_broker_does_not_block_the_sender(frozen_broker: FrozenBroker) -> None:
     bell = _Sender()
     bell.put((uuid4(), "sagas"))
     assert frozen_broker.accepted.wait(PATIENCE_SECONDS)
@@ -88,13 +88,13 @@ def test_s9_a_frozen_broker_holds_up_nobody(frozen_broker: FrozenBroker) -> None
     assert bell.queue.count() == 800
 
 
-def test_s9_a_full_queue_drops_wakeups_and_complains_once(
+def test_s9_a_full_queue_drops_wakeups_and_warns_once(
     frozen_broker: FrozenBroker, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.SAGAS = {**settings.SAGAS, "WAKEUP_CAPACITY": 5}
     bell = _Sender()
     bell.put((uuid4(), "sagas"))
-    assert frozen_broker.accepted.wait(PATIENCE_SECONDS)  # the first one is in the hands of the thread
+    assert frozen_broker.accepted.wait(PATIENCE_SECONDS)  # the sender thread already took the first one
     with caplog.at_level(logging.WARNING, "sagas.engine.notify.wakeup"):
         for _ in range(50):
             bell.put((uuid4(), "sagas"))
@@ -102,14 +102,14 @@ def test_s9_a_full_queue_drops_wakeups_and_complains_once(
     assert len(caplog.records) == 1
 
 
-def test_s9_a_wakeup_names_the_saga_and_the_queue_and_nothing_else(published: list[dict[str, Any]]) -> None:
+def test_s9_a_wakeup_contains_only_saga_and_queue(published: list[dict[str, Any]]) -> None:
     bell, saga_id = _Sender(), uuid4()
     bell.put((saga_id, "slow"))
     bell.flush(PATIENCE_SECONDS)
     assert published == [{"args": [str(saga_id)], "queue": "slow", "retry": False, "ignore_result": True}]
 
 
-def test_s9_a_broker_that_refuses_costs_its_wakeup_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_a_refusing_broker_loses_only_that_wakeup(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
     def publish(**options: Any) -> None:
@@ -134,7 +134,7 @@ def test_s9_a_broken_wakeup_function_never_raises(settings: Any, path: str) -> N
     assert wakeup.send(uuid4()) is None
 
 
-def test_s9_the_wakeup_function_of_the_settings_is_called(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_the_configured_wakeup_function_is_called(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[tuple[UUID, str]] = []
     monkeypatch.setattr(wakeup, "send_by_celery", lambda saga_id, queue: woken.append((saga_id, queue)))
     monkeypatch.setattr(wakeup, "_found", {})
@@ -147,7 +147,7 @@ def test_s9_the_wakeup_function_of_the_settings_is_called(settings: Any, monkeyp
     assert woken == [(saga_id, "mine"), (saga_id, "slow")]
 
 
-def test_s9_without_a_queue_of_the_engine_s_own_it_wakes_where_a_plain_worker_listens(
+def test_s9_without_a_queue_setting_wakeups_go_to_the_default_queue(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[str] = []
@@ -155,7 +155,7 @@ def test_s9_without_a_queue_of_the_engine_s_own_it_wakes_where_a_plain_worker_li
     monkeypatch.setattr(wakeup, "_found", {})
     settings.SAGAS = {}
     before = current_app._get_current_object()
-    app = Celery("somebody_s")  # which makes itself the current one
+    app = Celery("somebody_s")  # creating an app makes it the current one
     try:
         wakeup.send(uuid4())
         app.conf.task_default_queue = "theirs"
@@ -167,7 +167,7 @@ def test_s9_without_a_queue_of_the_engine_s_own_it_wakes_where_a_plain_worker_li
 
 
 def in_child(work: Callable[[], bytes]) -> bytes:
-    """Return what a forked process answers."""
+    """Return the output of a forked process."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -182,7 +182,7 @@ def in_child(work: Callable[[], bytes]) -> bytes:
     return answer
 
 
-def test_s9_a_forked_child_gets_a_sender_of_its_own(published: list[dict[str, Any]]) -> None:
+def test_s9_a_forked_child_gets_its_own_sender(published: list[dict[str, Any]]) -> None:
     wakeup.send_by_celery(uuid4(), "sagas")
     assert wakeup._sender.queue.has_thread
 
@@ -206,7 +206,7 @@ def test_s9_a_message_with_a_malformed_id_is_ignored(saga_id: Any, monkeypatch: 
     assert looked == []
 
 
-def test_s9_a_message_says_look_and_who_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_a_message_advances_the_saga_in_the_name_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[Any] = []
     monkeypatch.setattr(tasks.engine, "advance", lambda saga_id, **options: looked.append((saga_id, options)))
     saga_id = uuid4()

@@ -1,4 +1,4 @@
-"""S9: a worker sweeps from a thread of its main process and tells its children that it shuts down."""
+"""S9: a worker sweeps from a thread of its main process and notifies its children of a shutdown."""
 
 import os
 import threading
@@ -43,18 +43,18 @@ def sweeping(settings: Any) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("sweeping")
-def test_s9_a_worker_sweeps_and_beats_until_it_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_a_worker_sweeps_and_sends_heartbeats_until_it_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[Any] = []
     monkeypatch.setattr(wakeup, "send", lambda saga_id, queue="": woken.append(saga_id))
     saga = world.begin(a=world.compensatable())
-    wait_until(lambda: woken.count(saga.pk) >= 3)  # on and on, while nobody comes
+    wait_until(lambda: woken.count(saga.pk) >= 3)  # repeatedly, without any message
     wait_until(lambda: SagaWorker.objects.filter(name=sweeper.worker_name(), last_found=1).exists())
     lifecycle._stop_sweeping()
     assert not SagaWorker.objects.exists()
     assert not [thread for thread in threading.enumerate() if thread.name == "sagas-sweeper"]
 
 
-def test_s9_a_sweep_that_fails_is_tried_again(
+def test_s9_a_failing_sweep_is_retried(
     world: World, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     failures: list[int] = []
@@ -72,7 +72,7 @@ def test_s9_a_sweep_that_fails_is_tried_again(
     assert len(failures) == 2
 
 
-def test_s9_the_children_of_a_worker_see_that_it_shuts_down() -> None:
+def test_s9_children_of_a_worker_see_its_shutdown() -> None:
     assert not lifecycle.is_shutting_down()
     try:
         lifecycle._note_shutdown()
@@ -82,7 +82,7 @@ def test_s9_the_children_of_a_worker_see_that_it_shuts_down() -> None:
         lifecycle._shutting_down[0] = 0
 
 
-def test_s9_a_child_forked_before_sees_it_too() -> None:
+def test_s9_children_forked_earlier_see_the_shutdown() -> None:
     ready_reader, ready_writer = os.pipe()
     reader, writer = os.pipe()
     pid = os.fork()
