@@ -13,7 +13,7 @@ from sagas.operators.bulk import runner, selection
 from sagas.operators.preconditions import Operation
 
 from .acting import BOSS, PAUSE
-from .world import World, begin, define, told
+from .world import World, begin, define, events
 
 COMMITS = pytest.mark.django_db(databases="__all__", transaction=True)
 REASON = "The provider is back, see ticket 42."
@@ -55,7 +55,7 @@ def results_of(bulk_id: UUID) -> list[str | None]:
 
 
 def operations_of(saga: Saga) -> list[tuple[str, str | None, Any]]:
-    return [(row.to_state, row.actor, row.data.get("bulk")) for row in told(saga, "operator_acted")]
+    return [(row.to_state, row.actor, row.data.get("bulk")) for row in events(saga, "operator_acted")]
 
 
 def holds_of(sagas: list[Saga]) -> list[str | None]:

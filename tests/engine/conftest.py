@@ -69,7 +69,7 @@ def saga(world: World) -> Saga:
 
 
 @pytest.fixture(scope="module")  # must run before pytest-django reads which databases a test may use
-def inventory_apart(django_db_setup: None) -> Iterator[str]:
+def inventory_alias(django_db_setup: None) -> Iterator[str]:
     """Give the participant *inventory* a database of its own, also where the run has only one.
 
     There it is the same database through a connection of its own, which commits for itself: what the engine sees of

@@ -174,13 +174,13 @@ def test_next_saga_in_the_same_process_is_unaffected(world: World, change: str) 
 @pytest.mark.parametrize("change", SESSION)
 @pytest.mark.parametrize("participant", [None, "inventory"])
 def test_session_settings_of_a_local_step_end_with_it(
-    world: World, inventory_apart: str, change: str, participant: str | None
+    world: World, inventory_alias: str, change: str, participant: str | None
 ) -> None:
     if change == "search path without the engine's tables" and participant is None:
         return
     saga = world.begin(a=world.compensatable(participant), b=world.compensatable(participant))
     sql = {"search path": "SET search_path = other, public", "role": "SET ROLE pg_monitor"}.get(change, "SELECT 1")
-    using = inventory_apart if participant else ENGINE
+    using = inventory_alias if participant else ENGINE
     world.will("a", lambda step, proceed: proceed() or run(sql, using))
     assert drain(saga).state == "completed"
     assert [world.count(saga, step, participant=participant) for step in ("a", "b")] == [1, 1]
@@ -188,9 +188,9 @@ def test_session_settings_of_a_local_step_end_with_it(
 
 @pytest.mark.parametrize("participant", [None, "inventory"])
 def test_local_step_that_leaves_a_transaction_open_is_rolled_back_and_recorded(
-    world: World, inventory_apart: str, participant: str | None
+    world: World, inventory_alias: str, participant: str | None
 ) -> None:
-    using = inventory_apart if participant else ENGINE
+    using = inventory_alias if participant else ENGINE
     saga = world.begin(a=world.compensatable(participant), b=world.compensatable())
     world.will("a", lambda step, proceed: proceed() or transaction.atomic(using=using).__enter__())
     assert drain(saga).state == "completed"
@@ -285,20 +285,20 @@ def return_dicts(using: str) -> None:
     ids=["search path", "temporary table", "rows as dicts"],
 )
 def test_connection_that_a_step_opens_to_another_database_is_reset(
-    world: World, inventory_apart: str, alter: Any
+    world: World, inventory_alias: str, alter: Any
 ) -> None:
     run("CREATE SCHEMA IF NOT EXISTS other; CREATE TABLE IF NOT EXISTS other.engine_test_ledger"
-        " (LIKE public.engine_test_ledger INCLUDING ALL)", inventory_apart)  # fmt: skip
-    connections[inventory_apart].close()
+        " (LIKE public.engine_test_ledger INCLUDING ALL)", inventory_alias)  # fmt: skip
+    connections[inventory_alias].close()
     saga = world.begin(a=world.compensatable(external=True), b=world.compensatable("inventory"))
-    world.will("a", lambda step, proceed: proceed() or alter(inventory_apart))
-    settings = connections.settings[inventory_apart]
+    world.will("a", lambda step, proceed: proceed() or alter(inventory_alias))
+    settings = connections.settings[inventory_alias]
     settings["CONN_MAX_AGE"], kept = 60, settings["CONN_MAX_AGE"]
     try:
         advance.advance(saga.pk)
     finally:
         settings["CONN_MAX_AGE"] = kept
-        connections[inventory_apart].close()
-        run("DROP SCHEMA other CASCADE", inventory_apart)
+        connections[inventory_alias].close()
+        run("DROP SCHEMA other CASCADE", inventory_alias)
     assert read(saga.pk).state == "completed"
     assert world.count(saga, "b", participant="inventory") == 1

@@ -21,7 +21,7 @@ from sagas.testing.drain import look
 from .acting import BOSS, COLLEAGUE, PAUSE, make_user
 from .bulks import COMMITS, REASON, freeze, freeze_and_start, holds_of, make, operations_of, results_of, run_to_end
 from .side_by_side import run_side_by_side
-from .world import World, told
+from .world import World, events
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -149,7 +149,7 @@ def test_confirmed_bulk_runs_once_and_is_named_in_every_history(world: World) ->
         "done": 3, "already": 0, "stale": 0, "refused": 0, "gone": 0, "failed": 0, "not_begun": 0,
     }  # fmt: skip
     assert [operations_of(saga) for saga in sagas] == [[("pause", "boss", str(ended.pk))]] * 3
-    assert told(sagas[0], "operator_acted")[0].reason == REASON
+    assert events(sagas[0], "operator_acted")[0].reason == REASON
     assert (ended.reason, ended.due_at, ended.lease_token) == (REASON, None, None)
     assert runner.advance(ended.pk) == 0
 

@@ -22,9 +22,9 @@ def fail() -> None:
 
 @pytest.mark.parametrize("participant", [None, "inventory"])
 def test_failing_callback_is_logged_once_and_the_others_are_called(
-    world: World, inventory_apart: str, participant: str | None, caplog: pytest.LogCaptureFixture
+    world: World, inventory_alias: str, participant: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    using = participant and inventory_apart
+    using = participant and inventory_alias
     called: list[str] = []
 
     def register(step: Any, proceed: Any) -> None:
@@ -47,8 +47,8 @@ def test_failing_callback_is_logged_once_and_the_others_are_called(
 
 
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_callback_may_raise_a_base_exception(world: World, inventory_apart: str, participant: str | None) -> None:
-    using = participant and inventory_apart
+def test_callback_may_raise_a_base_exception(world: World, inventory_alias: str, participant: str | None) -> None:
+    using = participant and inventory_alias
     called: list[str] = []
 
     def end() -> None:

@@ -32,9 +32,9 @@ ENDED = {
 @pytest.mark.parametrize("ended", ENDED)
 @pytest.mark.parametrize("participant", [None, "inventory"])
 def test_step_that_ends_its_transaction_is_held(
-    world: World, inventory_apart: str, ended: str, participant: str | None
+    world: World, inventory_alias: str, ended: str, participant: str | None
 ) -> None:
-    using = inventory_apart if participant else ENGINE
+    using = inventory_alias if participant else ENGINE
     saga = world.begin(a=world.compensatable(participant), b=world.compensatable())
     world.will("a", lambda step, proceed: proceed() or ENDED[ended](using))
     assert drain(saga).state == "running"
@@ -48,9 +48,9 @@ def test_step_that_ends_its_transaction_is_held(
 @pytest.mark.parametrize("ended", ["COMMIT", "COMMIT, and another one begun", "commit of the driver"])
 @pytest.mark.parametrize("participant", [None, "inventory"])
 def test_effect_committed_before_an_error_is_not_repeated(
-    world: World, inventory_apart: str, ended: str, participant: str | None
+    world: World, inventory_alias: str, ended: str, participant: str | None
 ) -> None:
-    using = inventory_apart if participant else ENGINE
+    using = inventory_alias if participant else ENGINE
     saga = world.begin(a=world.compensatable(participant), b=world.compensatable())
 
     def fail(step: Any, proceed: Any) -> None:

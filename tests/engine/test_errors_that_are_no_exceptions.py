@@ -10,7 +10,7 @@ from sagas.core.states import Outcome
 from sagas.engine import advance
 from sagas.testing import drain, outcomes_of
 
-from .world import COMPENSATION, After, World, attempts, states, step_of, told
+from .world import COMPENSATION, After, World, attempts, events, states, step_of
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
@@ -45,7 +45,7 @@ PLACES = {"local": {}, "local in a database of its own": {"participant": "invent
     ],
 )
 def test_base_exception_is_recorded_with_class_and_traceback(
-    world: World, inventory_apart: str, place: str, behaviour: Any, error_class: str
+    world: World, inventory_alias: str, place: str, behaviour: Any, error_class: str
 ) -> None:
     saga = world.begin(a=world.compensatable(**PLACES[place]), b=world.compensatable())
     world.will("a", behaviour)
@@ -63,7 +63,7 @@ def test_base_exception_is_recorded_with_class_and_traceback(
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
 def test_exit_is_recorded_first_and_nothing_more_is_claimed(
-    world: World, inventory_apart: str, place: str, error: BaseException
+    world: World, inventory_alias: str, place: str, error: BaseException
 ) -> None:
     saga = world.begin(a=world.compensatable(**PLACES[place]), b=world.compensatable())
     world.will("a", After(error))
@@ -96,4 +96,4 @@ def test_interrupt_during_a_commit_loses_nothing(world: World, monkeypatch: pyte
     assert states(saga) == {"a": "succeeded", "b": "succeeded"}  # claimed by that commit
     assert drain(saga).state == "completed"
     assert world.count(saga, "a") == 1
-    assert [row.what for row in told(saga, "step_succeeded")] == ["step_succeeded"] * 2
+    assert [row.what for row in events(saga, "step_succeeded")] == ["step_succeeded"] * 2

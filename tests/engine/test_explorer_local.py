@@ -248,7 +248,7 @@ def do_nothing(step: StepContext[None]) -> None:
 
 
 @pytest.fixture
-def _other_database(inventory_apart: str) -> Iterator[None]:
+def _other_database(inventory_alias: str) -> Iterator[None]:
     called.clear()
     with registry.preserved():
         yield

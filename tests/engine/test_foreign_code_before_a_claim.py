@@ -18,7 +18,7 @@ from sagas.operators import operations
 from sagas.testing import drain
 from sagas.testing.drain import pass_time, read
 
-from .world import OPERATOR, REASON, Broken, World, attempts, begin, define, states, step_of, told, work
+from .world import OPERATOR, REASON, Broken, World, attempts, begin, define, events, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -83,7 +83,7 @@ def test_stricter_input_class_holds_the_step_with_the_reason(
     step = step_of(saga, "c")
     assert (saga.state, step.state, step.hold) == ("running", "pending", Hold.MISCONFIGURED)
     assert attempts(saga, "c") == []
-    [held] = told(saga, "held")
+    [held] = events(saga, "held")
     assert type(error).__name__ in held.reason
     assert held.reason.startswith("The stored input does not fit the code: Order: ")
 
@@ -143,7 +143,7 @@ def test_failing_router_holds_the_step_with_the_reason(
         saga = drain(saga)
         step = step_of(saga, "a")
         assert (step.hold, attempts(saga, "a")) == (Hold.MISCONFIGURED, [])
-        [held] = told(saga, "held")
+        [held] = events(saga, "held")
         assert held.reason.startswith(reason)
     operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON, step="a")
     assert drain(saga).state == "completed"
@@ -191,7 +191,7 @@ def test_other_errors_before_a_claim_hold_with_the_reason(world: World, monkeypa
         work(saga)
     step = step_of(saga, "a")
     assert (step.hold, read(saga.pk).due_at, attempts(saga, "a")) == (Hold.MISCONFIGURED, None, [])
-    [held] = told(saga, "held")
+    [held] = events(saga, "held")
     assert held.reason == "The project's code keeps this step from being claimed: LookupError: no queue"
     operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON, step="a")
     assert drain(saga).state == "completed"

@@ -71,7 +71,7 @@ def test_same_attempts_mark_older_than_a_late_answer_is_refused(world: World) ->
     assert world.count(saga, "b", "undone") == 1
 
 
-def test_one_undo_reopened_local_compensation_runs_once(world: World, inventory_apart: str) -> None:
+def test_one_undo_reopened_local_compensation_runs_once(world: World, inventory_alias: str) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable("inventory"), c=world.compensatable())
     frozen = freeze(saga, "b")
     cancel_and_lose_the_lease(saga)

@@ -80,7 +80,7 @@ def test_engine_runs_at_read_committed_and_local_steps_at_the_project_level(
 @pytest.mark.parametrize("name", LEVELS)
 @pytest.mark.parametrize("participant", [None, "inventory"])
 def test_conflict_in_the_engine_spends_no_budget(
-    world: World, level: Any, inventory_apart: str, name: str, participant: str | None
+    world: World, level: Any, inventory_alias: str, name: str, participant: str | None
 ) -> None:
     level(name)
     group = Parallel(p=world.compensatable(participant, retry=ONCE), q=world.compensatable(retry=ONCE))

@@ -31,7 +31,7 @@ from sagas.worker import owed_hooks
 
 from .frozen import freeze, lose_lease
 from .side_by_side import PATIENCE_SECONDS, run_elsewhere
-from .world import OPERATOR, REASON, Refused, World, begin, define, told, work
+from .world import OPERATOR, REASON, Refused, World, begin, define, events, work
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
@@ -319,7 +319,7 @@ def test_saga_that_reopens_and_closes_again_calls_the_hook_twice(world: World, l
     assert drain(saga).state == "compensated"
     assert [closed.state for closed in listener.calls] == ["compensated"] * 2
     assert len({closed.id for closed in listener.calls}) == 2
-    assert len(told(saga, "saga_reopened")) == 1
+    assert len(events(saga, "saga_reopened")) == 1
 
 
 def test_call_for_an_outdated_end_is_not_made(

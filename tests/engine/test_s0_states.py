@@ -20,7 +20,7 @@ from sagas.models.saga import new_saga_id
 from sagas.operators import operations
 from sagas.testing import drain, pass_time
 
-from .world import OPERATOR, REASON, Refused, World, attempts, begin, define, states, step_of, told, work
+from .world import OPERATOR, REASON, Refused, World, attempts, begin, define, events, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -159,7 +159,7 @@ def test_s0_retention_may_delete_history_but_not_change_it(saga: Saga) -> None:
     with transaction.atomic():
         execute("SET LOCAL sagas.retention = 'on'")
         execute("DELETE FROM sagas_sagahistory WHERE saga_id = %s", saga.pk)
-        assert told(saga) == []
+        assert events(saga) == []
         transaction.set_rollback(True)
 
 
@@ -230,7 +230,7 @@ def test_s0_a_write_on_a_changed_row_is_refused_as_a_whole(saga: Saga, what: str
         unit.add_history(HistoryEvent.STEP_SKIPPED, step=unit.step("a"))
         unit.write()
     assert states(saga)["a"] == "pending"
-    assert [row.what for row in told(saga)] == ["saga_started"]
+    assert [row.what for row in events(saga)] == ["saga_started"]
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "refused", "retry", "in_progress", "misconfigured", "fenced"])
@@ -266,7 +266,7 @@ def test_s0_a_step_done_with_the_start_has_one_succeeded_attempt(world: World) -
 def test_s0_history_is_numbered_without_gaps_and_complete(world: World, saga: Saga) -> None:
     world.will("p", RetryLater(), Refused())
     saga = drain(saga)
-    rows = told(saga)
+    rows = events(saga)
     assert [row.number for row in rows] == list(range(1, saga.history_count + 1))
     assert [(row.what, row.step, row.from_state, row.to_state) for row in rows] == [
         ("saga_started", "", "", "pending"),

@@ -11,7 +11,7 @@ from sagas.testing import drain, pass_time
 from sagas.testing.drain import read
 
 from .frozen import freeze
-from .world import Refused, World, begin, define, states, step_of, told, work
+from .world import Refused, World, begin, define, events, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -33,14 +33,14 @@ def test_s10_a_missing_definition_holds_the_saga_until_it_is_back(world: World) 
         assert (saga.state, saga.hold, world.calls) == ("pending", Hold.DEFINITION_MISSING, [])
         assert timedelta() < saga.due_at - saga.updated_at <= timedelta(seconds=5)
         pass_time(until_due=saga)
-    [held] = told(saga, "held")
+    [held] = events(saga, "held")
     assert "'trip' version 1" in held.reason
     revision = saga.revision
 
     registry.register(definition)
     saga = work(saga)
     assert (saga.state, saga.hold) == ("completed", None)
-    assert [row.from_state for row in told(saga, "hold_cleared")] == ["definition_missing"]
+    assert [row.from_state for row in events(saga, "hold_cleared")] == ["definition_missing"]
     assert saga.revision > revision
 
 

@@ -20,7 +20,7 @@ from sagas.testing.drain import read
 from .boundaries import AFTER_COMMIT, BEFORE_COMMIT, count_boundaries, cut_at, kill_at
 from .world import COMPENSATION, Refused, World, begin, define
 
-pytestmark = [pytest.mark.django_db(databases="__all__", transaction=True), pytest.mark.usefixtures("inventory_apart")]
+pytestmark = [pytest.mark.django_db(databases="__all__", transaction=True), pytest.mark.usefixtures("inventory_alias")]
 PLACES = {"done": None, "local": None, "apart": "inventory", "external": None, "apart_external": "inventory"}
 
 

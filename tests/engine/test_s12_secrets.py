@@ -21,7 +21,7 @@ from sagas.operators.presentation.transcript import render
 from sagas.testing import drain
 from sagas.testing.drain import read
 
-from .world import COMPENSATION, OPERATOR, Broken, CannotUndo, Refused, World, attempts, states, step_of, told, work
+from .world import COMPENSATION, OPERATOR, Broken, CannotUndo, Refused, World, attempts, events, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -114,7 +114,7 @@ def test_masked_business_keys_and_actor_fit_their_columns() -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_errors_are_masked_wherever_they_are_stored(
-    world: World, inventory_apart: str, error: Exception, participant: str | None, external: bool
+    world: World, inventory_alias: str, error: Exception, participant: str | None, external: bool
 ) -> None:
     error.__cause__ = Broken({"authorization": f"Bearer {KEY}"})
     world.will("b", error)
@@ -145,7 +145,7 @@ def test_secret_at_the_truncation_of_a_long_error_is_masked(world: World) -> Non
 @pytest.mark.parametrize("external", [False, True])
 @pytest.mark.parametrize("participant", [None, "inventory"])
 def test_result_is_masked_before_it_is_stored(
-    world: World, inventory_apart: str, caplog: pytest.LogCaptureFixture, participant: str | None, external: bool
+    world: World, inventory_alias: str, caplog: pytest.LogCaptureFixture, participant: str | None, external: bool
 ) -> None:
     world.will("a", {"payment": "P-1", "client_secret": "hush-hush", "raw": {"number": int(CARD), "note": [HUSH]}})
     with caplog.at_level(logging.WARNING, "sagas.engine.execute"):
@@ -158,7 +158,7 @@ def test_result_is_masked_before_it_is_stored(
     }
     assert (saga.state, step_of(saga, "a").result) == ("completed", masked)
     if participant is not None:
-        rows = SagaBarrier.objects.using(inventory_apart).filter(key=f"{saga.pk}:a")
+        rows = SagaBarrier.objects.using(inventory_alias).filter(key=f"{saga.pk}:a")
         assert [row.result for row in rows] == [masked]
     assert find_leaks() == []
     [record] = [record for record in caplog.records if record.name == "sagas.engine.execute"]
@@ -261,7 +261,7 @@ def test_reason_full_of_secrets_fits_every_column(world: World, operation: Any) 
     assert find_leaks() == []
     stored = read(saga.pk)
     assert len(stored.abort_reason) <= 500
-    assert "[redacted: card number]" in told(saga, "operator_acted")[0].reason
+    assert "[redacted: card number]" in events(saga, "operator_acted")[0].reason
     assert states(saga)["c"] == "pending"
 
 
@@ -276,7 +276,7 @@ def test_result_from_an_operator_with_a_secret_is_refused(world: World, operatio
             saga.pk, actor=OPERATOR, reason="because I say so", step="a", result={"card_number": CARD}, **evidence
         )
 
-    assert told(saga, "operator_acted") == []
+    assert events(saga, "operator_acted") == []
     assert find_leaks() == []
 
 

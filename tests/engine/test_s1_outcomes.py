@@ -17,7 +17,7 @@ LOCAL, APART, EXTERNAL = "local", "local in a database of its own", "external"
 
 
 @pytest.fixture(params=[LOCAL, APART, EXTERNAL])
-def place(request: pytest.FixtureRequest, inventory_apart: str) -> str:
+def place(request: pytest.FixtureRequest, inventory_alias: str) -> str:
     """Return where the tested step runs: local in the engine's database, local in another, or external."""
     return str(request.param)
 
@@ -186,9 +186,9 @@ def break_constraint(step: Any, proceed: Any, using: str) -> None:
 
 @pytest.mark.parametrize("participant", [None, "inventory"])
 def test_s1_constraint_violation_rolls_back_a_local_step(
-    world: World, inventory_apart: str, participant: str | None
+    world: World, inventory_alias: str, participant: str | None
 ) -> None:
-    using = inventory_apart if participant else "default"
+    using = inventory_alias if participant else "default"
     world.will("a", lambda step, proceed: break_constraint(step, proceed, using))
     saga = work(world.begin(a=world.compensatable(participant)))
     [attempt] = attempts(saga, "a")

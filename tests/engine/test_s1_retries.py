@@ -13,7 +13,7 @@ from sagas.core.states import Direction, Hold, Outcome
 from sagas.models import Saga
 from sagas.testing import drain, outcomes_of, pass_time
 
-from .world import ACTION, COMPENSATION, Broken, CannotUndo, Refused, World, attempts, states, step_of, told, work
+from .world import ACTION, COMPENSATION, Broken, CannotUndo, Refused, World, attempts, events, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 ONE, TWO, THREE = RetryPolicy(attempts=1), RetryPolicy(attempts=2), RetryPolicy(attempts=3)
@@ -135,10 +135,10 @@ def test_s1_a_retriable_step_needs_attention_and_continues_at_the_cap(world: Wor
         assert saga.state == "running"
         pass_time(until_due=saga)
     assert delays(saga, "r") == pytest.approx([0.5, 1, 20, 20, 20, 20], abs=0.15)
-    assert len(told(saga, "attention_raised")) == 1
+    assert len(events(saga, "attention_raised")) == 1
     saga = drain(saga)
     assert (saga.state, saga.attention, step_of(saga, "r").attention) == ("completed", [], None)
-    assert len(told(saga, "attention_cleared")) == 1
+    assert len(events(saga, "attention_cleared")) == 1
 
 
 def test_s1_attention_is_cleared_per_step(world: World) -> None:
@@ -191,7 +191,7 @@ def test_s1_budgets_never_leak_between_directions(world: World) -> None:
     saga = drain(world.begin(a=step, b=world.compensatable()))
     assert (saga.state, saga.attention) == ("compensated", [])
     assert (world.called("a"), world.called("a", COMPENSATION)) == (3, 3)
-    assert [row.what for row in told(saga, "attention_raised")] == []
+    assert [row.what for row in events(saga, "attention_raised")] == []
     assert [row.number for row in attempts(saga, "a", COMPENSATION)] == [1, 2, 3]
 
 
@@ -231,25 +231,25 @@ def test_s1_a_refused_compensation_clears_the_attention_of_a_failing_one(world: 
     )
     step = step_of(saga, "a")
     assert (step.hold, step.attention, saga.attention) == (Hold.COMPENSATION_REFUSED, None, [])
-    assert [row.to_state for row in told(saga, "attention_raised")] == ["compensation_failing"]
+    assert [row.to_state for row in events(saga, "attention_raised")] == ["compensation_failing"]
 
 
 # --- an unreachable database of a participant -------------------------------------------------------------------
 
 
 @pytest.fixture
-def away(monkeypatch: pytest.MonkeyPatch, inventory_apart: str) -> list[int]:
+def away(monkeypatch: pytest.MonkeyPatch, inventory_alias: str) -> list[int]:
     """Make the participant's database unreachable while the first number is positive."""
     left = [0]
-    real = type(connections[inventory_apart]).ensure_connection
+    real = type(connections[inventory_alias]).ensure_connection
 
     def ensure(self: Any) -> None:
-        if self.alias == inventory_apart and left[0] > 0:
+        if self.alias == inventory_alias and left[0] > 0:
             left[0] -= 1
             raise OperationalError("no route to the server")
         real(self)
 
-    monkeypatch.setattr(type(connections[inventory_apart]), "ensure_connection", ensure)
+    monkeypatch.setattr(type(connections[inventory_alias]), "ensure_connection", ensure)
     return left
 
 
@@ -273,7 +273,7 @@ def test_s1_an_unreachable_database_spends_no_attempt(
     found = attempts(saga, "a", direction)
     assert [row.outcome for row in found] == ["retry"] * 7 + ["succeeded"]
     assert (world.called("a", direction), saga.attention) == (1, [])
-    assert [row.to_state for row in told(saga, "attention_raised")] == []
+    assert [row.to_state for row in events(saga, "attention_raised")] == []
 
 
 @pytest.mark.usefixtures("most")

@@ -18,10 +18,10 @@ from sagas.testing.drain import read
 from .frozen import freeze
 from .side_by_side import run_elsewhere, run_side_by_side
 from .situations import Trip
-from .world import COMPENSATION, Broken, World, attempts, begin, define, states, step_of, told, work
+from .world import COMPENSATION, Broken, World, attempts, begin, define, events, states, step_of, work
 
 SHORT = timedelta(milliseconds=150)
-pytestmark = [pytest.mark.django_db(databases="__all__", transaction=True), pytest.mark.usefixtures("inventory_apart")]
+pytestmark = [pytest.mark.django_db(databases="__all__", transaction=True), pytest.mark.usefixtures("inventory_alias")]
 
 
 def sleep_in(alias: str, seconds: float) -> None:
@@ -204,4 +204,4 @@ def test_s2_a_live_step_is_not_run_by_a_second_worker(world: World) -> None:
 def test_s2_the_worker_is_stored_with_the_attempt(world: World) -> None:
     saga = work(world.begin(a=world.compensatable()), worker="host:42")
     assert attempts(saga, "a")[0].worker == "host:42"
-    assert told(saga, "step_claimed")[0].data == {"attempt": 1, "worker": "host:42"}
+    assert events(saga, "step_claimed")[0].data == {"attempt": 1, "worker": "host:42"}

@@ -104,7 +104,7 @@ def test_s3_a_refusal_after_an_unsettled_attempt_settles_only_the_whole_key(
 
 
 @pytest.mark.parametrize("participant", [None, "inventory"])
-def test_s3_a_first_refusal_needs_no_compensation(world: World, inventory_apart: str, participant: str | None) -> None:
+def test_s3_a_first_refusal_needs_no_compensation(world: World, inventory_alias: str, participant: str | None) -> None:
     world.will("b", Refused())
     saga = drain(world.begin(a=world.compensatable(), b=world.compensatable(participant)))
     assert (saga.state, world.called("b", COMPENSATION), states(saga)["b"]) == ("compensated", 0, "refused")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 
 
 @pytest.fixture
-def begin(world: World, inventory_apart: str) -> Callable[..., Saga]:
+def begin(world: World, inventory_alias: str) -> Callable[..., Saga]:
     """Start a saga whose second step runs in another database."""
 
     def start(*, external: bool = False, **options: Any) -> Saga:
@@ -137,7 +137,7 @@ def enter(key: str, direction: Direction, epoch: int = 0) -> barrier.Entry:
     return barrier.enter("inventory", key, direction, epoch)
 
 
-def test_s4_a_tombstone_of_any_epoch_fences(inventory_apart: str) -> None:
+def test_s4_a_tombstone_of_any_epoch_fences(inventory_alias: str) -> None:
     from django.db import transaction
 
     with transaction.atomic(using="inventory"):
@@ -151,7 +151,7 @@ def test_s4_a_tombstone_of_any_epoch_fences(inventory_apart: str) -> None:
         transaction.set_rollback(True, using="inventory")
 
 
-def test_s4_each_epoch_of_a_compensation_runs_once(inventory_apart: str) -> None:
+def test_s4_each_epoch_of_a_compensation_runs_once(inventory_alias: str) -> None:
     from django.db import transaction
 
     with transaction.atomic(using="inventory"):

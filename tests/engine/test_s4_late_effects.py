@@ -12,7 +12,7 @@ from sagas.operators import operations
 from sagas.testing import drain, effect_of, find_violations, outcomes_of, pass_time
 
 from .frozen import LEASE, freeze, lose_lease
-from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, Broken, Refused, World, states, step_of, told, work
+from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, Broken, Refused, World, events, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -33,7 +33,7 @@ def test_s4_late_success_of_an_unknown_step_makes_it_succeeded(world: World, sag
     step = step_of(saga, "b")
     assert (step.state, step.result, step.due_at, step.last_error) == ("succeeded", {"by": "b"}, None, "")
     assert outcomes_of(saga.pk, "b") == [Outcome.SUCCEEDED]
-    assert [row.step for row in told(saga, "late_answer")] == ["b"]
+    assert [row.step for row in events(saga, "late_answer")] == ["b"]
     assert states(saga)["c"] == "pending"  # a stale worker claims nothing
     saga = drain(saga)
     assert (saga.state, world.count(saga, "b"), world.called("b")) == ("completed", 1, 1)
@@ -92,11 +92,11 @@ def test_s4_late_success_in_a_compensating_saga_changes_nothing_but_its_attempt(
     world.will("b", RetryLater(after=60), direction=COMPENSATION)
     saga = lose_lease(saga)
     assert (saga.state, states(saga)["b"]) == ("compensating", "compensating")
-    before = len(told(saga))
+    before = len(events(saga))
     frozen.thaw()
     saga.refresh_from_db()
     assert (saga.state, states(saga)["b"], saga.attention) == ("compensating", "compensating", [])
-    assert [row.what for row in told(saga)[before:]] == ["late_answer"]
+    assert [row.what for row in events(saga)[before:]] == ["late_answer"]
     assert drain(saga).state == "compensated"
     assert world.count(saga, "b", "undone") == 1
 
@@ -123,7 +123,7 @@ def test_s4_late_success_after_compensation_reopens_with_the_next_epoch(world: W
         f"{saga.pk}:b:compensate:0",
         f"{saga.pk}:b:compensate:1",
     ]
-    assert [row.data for row in told(saga, "attention_cleared")] == [{"attention": ["late_effect"]}]
+    assert [row.data for row in events(saga, "attention_cleared")] == [{"attention": ["late_effect"]}]
     assert world.called("a", COMPENSATION) == 1  # compensated steps stay compensated
 
 
@@ -178,9 +178,9 @@ def test_s4_late_unknown_answer_changes_nothing(world: World, saga: Saga, error:
     world.will("b", error)
     frozen = freeze(saga, "b")
     lose_lease(saga)
-    before = len(told(saga))
+    before = len(events(saga))
     frozen.thaw()
-    assert (states(saga)["b"], outcomes_of(saga.pk, "b"), len(told(saga))) == ("unknown", [Outcome.UNKNOWN], before)
+    assert (states(saga)["b"], outcomes_of(saga.pk, "b"), len(events(saga))) == ("unknown", [Outcome.UNKNOWN], before)
     assert drain(saga).state == "completed"
 
 
@@ -192,7 +192,7 @@ def test_s4_late_fenced_answer_is_kept_for_the_audit_only(world: World, saga: Sa
     frozen.thaw()
     saga.refresh_from_db()
     assert (saga.state, outcomes_of(saga.pk, "b")) == ("compensated", [Outcome.FENCED])
-    assert len(told(saga, "late_answer")) == 1
+    assert len(events(saga, "late_answer")) == 1
 
 
 def test_s4_late_unstorable_result_still_counts_as_an_effect(world: World, saga: Saga) -> None:
@@ -359,4 +359,4 @@ def test_s4_late_success_of_a_pivot_marked_refused_can_be_abandoned(world: World
     saga.refresh_from_db()
     assert saga.state == "abandoned"
     assert [(left["step"], left["effect"]) for left in saga.effects_left] == [("p", "yes")]
-    assert [row.data["attention"] for row in told(saga, "attention_cleared")] == [["late_effect"]]
+    assert [row.data["attention"] for row in events(saga, "attention_cleared")] == [["late_effect"]]

@@ -60,7 +60,7 @@ VERIFY = timedelta(minutes=3)
 
 
 @pytest.fixture(params=[None, "inventory"])
-def verifying(request: pytest.FixtureRequest, world: World, inventory_apart: str) -> Callable[[], Saga]:
+def verifying(request: pytest.FixtureRequest, world: World, inventory_alias: str) -> Callable[[], Saga]:
     """Start a saga whose provider can neither close a key nor be settled."""
     world.closes_keys = False
 

@@ -12,7 +12,7 @@ from sagas.operators import operations
 from sagas.testing import drain, pass_time
 from sagas.testing.drain import read
 
-from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, Refused, World, attempts, states, step_of, told, work
+from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, Refused, World, attempts, events, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -38,7 +38,7 @@ def test_s5_the_pivot_is_claimed_when_nothing_prevents_it(world: World, before_p
     saga = work(before_pivot)
     assert (saga.state, world.called("p")) == ("completed", 1)
     assert saga.pivot_passed_at == attempts(saga, "p")[0].ended_at
-    assert len(told(saga, "pivot_passed")) == 1
+    assert len(events(saga, "pivot_passed")) == 1
 
 
 def test_s5_the_pivot_is_not_claimed_on_a_held_saga(world: World, before_pivot: Saga) -> None:

@@ -18,7 +18,7 @@ from sagas.testing.drain import read
 
 from .frozen import freeze
 from .side_by_side import PATIENCE_SECONDS, run_side_by_side
-from .world import ACTION, COMPENSATION, OPERATOR, REASON, Refused, World, begin, define, states, step_of, told, work
+from .world import ACTION, COMPENSATION, OPERATOR, REASON, Refused, World, begin, define, events, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 ROUNDS = 20
@@ -91,7 +91,7 @@ def test_s6_the_last_two_finishing_together_start_the_next_exactly_once(world: W
         found = read(saga.pk)
         assert (found.state, world.count(saga, "z")) == ("completed", 1)
         assert outcomes_of(saga.pk, "z") == [Outcome.SUCCEEDED]
-        assert len(told(saga, "saga_completed")) == 1
+        assert len(events(saga, "saga_completed")) == 1
 
 
 def test_s6_the_last_two_compensations_finishing_together_continue_once(world: World) -> None:
@@ -135,7 +135,7 @@ def test_s6_the_first_definite_failure_compensates_in_the_same_write(world: Worl
         "z": "pending",
     }
     assert [step_of(saga, step).due_at for step in "vw"] == [None, None]
-    refused, turned = (told(saga, what)[0] for what in ("step_refused", "saga_turned_back"))
+    refused, turned = (events(saga, what)[0] for what in ("step_refused", "saga_turned_back"))
     assert turned.number == refused.number + 1
     assert turned.at == refused.at
     # The live attempt is recorded first; only then compensation begins.
@@ -257,7 +257,7 @@ def test_s6_a_group_after_the_pivot_ends_the_saga_once(world: World) -> None:
         advance.advance(saga.pk, should_stop=lambda saga=saga: world.count(saga, "p") > 0)
         run_side_by_side([lambda saga=saga: advance.advance(saga.pk)] * 2)
         assert read(saga.pk).state == "completed"
-        assert len(told(saga, "saga_completed")) == 1
+        assert len(events(saga, "saga_completed")) == 1
 
 
 def test_s6_many_workers_run_each_step_once(world: World) -> None:

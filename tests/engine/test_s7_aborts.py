@@ -14,7 +14,7 @@ from sagas.testing import drain, find_violations, pass_time
 from sagas.testing.drain import read
 
 from .frozen import freeze
-from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, Refused, World, attempts, states, step_of, told, work
+from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, Refused, World, attempts, events, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 DEADLINE = timedelta(minutes=10)
@@ -93,7 +93,7 @@ def test_s7_a_request_during_a_live_pivot_is_dropped_when_it_succeeds(world: Wor
     saga.refresh_from_db()
     assert (saga.state, saga.abort_request, step_of(saga, "p").state) == ("running", None, "succeeded")
     if abort is cancel:
-        [dropped] = told(saga, "abort_dropped")
+        [dropped] = events(saga, "abort_dropped")
         assert (dropped.from_state, dropped.reason) == ("cancel", "Too late: the pivot has succeeded.")
         assert saga.attention == []
     else:
@@ -111,7 +111,7 @@ def test_s7_a_deadline_during_a_live_pivot_is_dropped_as_overdue(world: World, s
     frozen.thaw()
     saga.refresh_from_db()
     assert (saga.abort_request, saga.attention) == (None, ["overdue"])
-    assert [row.from_state for row in told(saga, "abort_dropped")] == ["deadline"]
+    assert [row.from_state for row in events(saga, "abort_dropped")] == ["deadline"]
 
 
 def test_s7_a_request_during_a_live_pivot_is_granted_when_it_is_refused(world: World, saga: Saga) -> None:
@@ -181,10 +181,10 @@ def test_s7_after_the_pivot_a_passed_deadline_is_overdue_once(world: World, saga
     assert (saga.state, saga.attention, saga.abort_request) == ("running", ["overdue"], None)
     pass_time(until_due=saga)
     saga = work(saga)
-    assert [row.to_state for row in told(saga, "attention_raised") if row.to_state == "overdue"] == ["overdue"]
+    assert [row.to_state for row in events(saga, "attention_raised") if row.to_state == "overdue"] == ["overdue"]
     saga = drain(saga)
     assert (saga.state, saga.attention) == ("completed", [])
-    assert told(saga, "attention_cleared")[-1].data["attention"][-1:] != []
+    assert events(saga, "attention_cleared")[-1].data["attention"][-1:] != []
 
 
 def test_s7_a_deadline_is_noticed_although_nothing_else_is_due(world: World, saga: Saga) -> None:
@@ -316,7 +316,7 @@ def test_s7_a_saga_without_pivot_can_be_cancelled_until_its_last_step(world: Wor
 
 def test_s7_the_abort_names_actor_and_reason(world: World, saga: Saga) -> None:
     cancel(saga)
-    [asked] = told(saga, "abort_requested")
+    [asked] = events(saga, "abort_requested")
     assert (asked.actor, asked.reason, asked.to_state) == ("ada", REASON, "cancel")
     found = read(saga.pk)
     assert found.cause == {"kind": "cancel", "actor": "ada", "reason": REASON, "at": found.cause["at"]}
@@ -331,7 +331,7 @@ def test_s7_a_budget_spent_by_the_pivot_beside_an_abort_compensates_once(world: 
     cancel(other)
     frozen.thaw()
     found = drain(other)
-    assert (found.state, found.cause["kind"], len(told(other, "saga_turned_back"))) == (
+    assert (found.state, found.cause["kind"], len(events(other, "saga_turned_back"))) == (
         "compensated",
         "budget_spent",
         1,

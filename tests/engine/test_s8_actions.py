@@ -15,7 +15,7 @@ from sagas.testing.drain import read
 
 from .frozen import freeze
 from .situations import SHORT, Trip, failing, orphaned, paused, pivot_held, turned_back, unknown, waiting
-from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, CannotUndo, Refused, World, states, step_of, told, work
+from .world import COMPENSATION, EVIDENCE, OPERATOR, REASON, CannotUndo, Refused, World, events, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -264,7 +264,7 @@ def test_s8_abandon_stores_what_is_left_behind(world: World, saga: Saga) -> None
         {"step": "b", "effect": "maybe", "state": "unknown", "key": f"{saga.pk}:b", "result": None},
     ]
     assert (saga.state, saga.due_at, saga.hold) == ("abandoned", None, None)
-    assert told(saga, "saga_abandoned")[0].data == {"left": saga.effects_left}
+    assert events(saga, "saga_abandoned")[0].data == {"left": saga.effects_left}
 
 
 @pytest.mark.parametrize("has_definition", [True, False])
@@ -284,7 +284,7 @@ def test_s8_abandon_ends_an_expired_lease(world: World, saga: Saga, has_definiti
     assert (saga.state, [left["step"] for left in saga.effects_left]) == ("abandoned", ["a"])
     assert step_of(saga, "a").lease_token is None
     assert not SagaAttempt.objects.filter(saga_id=saga.pk, ended_at=None).exists()
-    assert told(saga, "saga_turned_back") == [] if way == "forward" else True
+    assert events(saga, "saga_turned_back") == [] if way == "forward" else True
 
 
 def test_s8_abandon_of_a_lost_local_step_leaves_no_effect(world: World) -> None:

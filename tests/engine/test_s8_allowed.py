@@ -15,7 +15,7 @@ from sagas.testing.drain import read
 
 from .acting import ABANDON, CANCEL, COMPENSATE, NEEDS_EVIDENCE, NEEDS_STEP, PAUSE, REFUSED, RESUME, RETRY, perform
 from .situations import TABLE, abandoned, expired, orphaned, paused, pivot_held, pivot_live, pivot_unknown, snapshot
-from .world import EVIDENCE, REASON, World, told
+from .world import EVIDENCE, REASON, World, events
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -55,7 +55,7 @@ def test_s8_allowed_operations_of_each_situation(
     found = read(saga.pk)
     assert (result.is_repeat, result.revision, result.state) == (False, before.revision + 1, found.state)
     assert found.revision == before.revision + 1
-    acted = told(saga, "operator_acted")[-1]
+    acted = events(saga, "operator_acted")[-1]
     assert (acted.actor, acted.reason, acted.to_state) == ("ada", REASON, operation.value)
     assert acted.data["operation"] == operation.value
     assert acted.data["before"] != acted.data["after"]

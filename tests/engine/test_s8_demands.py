@@ -19,7 +19,7 @@ from sagas.testing.drain import read
 
 from .acting import ABANDON, CANCEL, COMPENSATE, COMPENSATED, PAUSE, REFUSED, RESUME, RETRY, SKIP, SUCCEEDED, perform
 from .situations import cannot_undo, live, paused, snapshot, started, undoing, unknown, waiting
-from .world import EVIDENCE, OPERATOR, REASON, World, states, step_of, told, work
+from .world import EVIDENCE, OPERATOR, REASON, World, events, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -46,7 +46,7 @@ def test_s8_every_operation_needs_its_permission(world: World, saga: Saga, opera
     assert snapshot(saga) == stored
     user.user_permissions.set(Permission.objects.filter(codename=PERMISSIONS[operation]))
     perform(operation, saga, "a", actor=Actor.of_user(User.objects.get(pk=user.pk)))
-    assert told(saga, "operator_acted")[-1].actor == "ada"
+    assert events(saga, "operator_acted")[-1].actor == "ada"
 
 
 @pytest.mark.parametrize("reason", ["", "   ", "too short", " nine char ", "x" * 501, "a\x00b" * 10, "\ud800" * 20])
@@ -61,7 +61,7 @@ def test_s8_every_operation_needs_a_reason(world: World, saga: Saga, operation: 
 @pytest.mark.parametrize("reason", ["ten of them!", "x" * 500, "\U0001f600" * 500])
 def test_s8_a_reason_may_have_ten_to_five_hundred_characters(world: World, saga: Saga, reason: str) -> None:
     operations.pause(saga.pk, actor=OPERATOR, reason=reason)
-    assert told(saga, "operator_acted")[0].reason == reason
+    assert events(saga, "operator_acted")[0].reason == reason
 
 
 @pytest.mark.parametrize("mark", sorted({SUCCEEDED, REFUSED, COMPENSATED}))
@@ -70,7 +70,7 @@ def test_s8_every_mark_needs_evidence(world: World, saga: Saga, mark: Operation,
     HOW[mark](world, saga)
     with pytest.raises(BadRequest):
         perform(mark, saga, "a", evidence=evidence)
-    assert told(saga, "operator_acted") == []
+    assert events(saga, "operator_acted") == []
 
 
 @pytest.mark.parametrize("result", [["a"], {"a": float("nan")}, {"a": "\x00"}, {"a": "x" * 70_000}])
@@ -124,7 +124,7 @@ def test_s8_another_operator_on_the_same_revision_is_stale(world: World, saga: S
     perform(RETRY, saga, "a", revision=revision)
     with pytest.raises(StaleRevision):
         perform(RETRY, saga, "a", revision=revision, actor=Actor(name="eve", is_trusted=True))
-    assert len(told(saga, "operator_acted")) == 1
+    assert len(events(saga, "operator_acted")) == 1
 
 
 @pytest.mark.parametrize("operation", [Operation.COMPENSATE, Operation.PAUSE, Operation.CANCEL])
@@ -136,7 +136,7 @@ def test_s8_a_decision_is_stale_once_another_step_has_succeeded(world: World, sa
     assert states(work(saga))["b"] == "succeeded"
     with pytest.raises(StaleRevision):
         perform(operation, saga, "a", revision=revision)
-    assert told(saga, "operator_acted") == []
+    assert events(saga, "operator_acted") == []
 
 
 @pytest.mark.parametrize("operation", [RETRY, SKIP, SUCCEEDED, REFUSED, ABANDON])
@@ -160,11 +160,11 @@ def test_s8_a_live_compensation_is_refused_with_its_end(world: World, saga: Saga
 def test_s8_history_stores_state_before_and_after(world: World, saga: Saga) -> None:
     unknown(world, saga)
     operations.mark_refused(saga.pk, actor=OPERATOR, reason=REASON, evidence=EVIDENCE, step="a")
-    [acted] = told(saga, "operator_acted")
+    [acted] = events(saga, "operator_acted")
     assert acted.data["before"].startswith("running; a unknown, due ")
     assert acted.data["after"] == "compensated; a refused"
     assert acted.step == "a"
-    rows = told(saga)
+    rows = events(saga)
     assert [row.what for row in rows[-5:]] == [
         "step_unknown",
         "step_refused",

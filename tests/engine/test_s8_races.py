@@ -20,7 +20,7 @@ from sagas.testing import drain
 from sagas.testing.drain import read
 
 from .side_by_side import run_elsewhere, run_side_by_side
-from .world import OPERATOR, REASON, World, attempts, begin, define, states, step_of, told, work
+from .world import OPERATOR, REASON, World, attempts, begin, define, events, states, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 OTHER = Actor(name="eve", is_trusted=True)
@@ -95,7 +95,7 @@ def test_s8_two_operators_on_one_revision_have_one_winner(world: World, start: C
             ]
         )
         assert sorted(type(result).__name__ for result in results) == ["OperationResult", "StaleRevision"]
-        assert len(told(saga, "operator_acted")) == 1
+        assert len(events(saga, "operator_acted")) == 1
         if read(saga.pk).hold:
             operations.resume(saga.pk, actor=OPERATOR, reason=REASON)
         assert drain(saga).state == "completed"
@@ -112,7 +112,7 @@ def test_s8_a_double_click_at_the_same_moment_acts_once(world: World, start: Cal
 
         results = run_side_by_side([click] * 3)
         assert sorted(result.is_repeat for result in results) == [False, True, True]
-        assert len(told(saga, "operator_acted")) == 1
+        assert len(events(saga, "operator_acted")) == 1
         drain(saga)
 
 

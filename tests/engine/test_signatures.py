@@ -1,4 +1,4 @@
-"""What people did is signed, and whoever changes it in the database is found out."""
+"""Signatures of operations: every change made in the database is detected."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +31,8 @@ REASON = 'Because "the test" says so: \u00e4\u2603 \\ \n{}'
 
 
 @pytest.fixture(autouse=True)
-def _mended(db: None) -> Iterator[None]:
-    """Delete what a test did to the rows: they must not be taken for the engine's."""
+def _delete_forged_rows(db: None) -> Iterator[None]:
+    """Delete the rows that a test forged, so that the invariant check does not see them."""
     yield
     ids = list(Saga.objects.values_list("pk", flat=True))
     with connection.cursor() as cursor:
@@ -43,11 +43,11 @@ def _mended(db: None) -> Iterator[None]:
 
 
 def do_nothing(step: Any) -> None:
-    """Act as a step that costs nothing."""
+    """Do nothing, as a step without cost."""
 
 
-def make_operated(times: int = 2) -> Saga:
-    """Return a saga that was paused and resumed by two people, and has a tail of the engine's."""
+def make_operated_saga(times: int = 2) -> Saga:
+    """Return a saga that two operators paused and resumed, and a worker then advanced."""
     saga = begin(define(s0=Compensatable(do_nothing, nothing_to_undo), pay=Pivot(do_nothing)))
     for _ in range(times):
         operations.pause(saga.pk, actor=ADA, reason=REASON)
@@ -56,8 +56,8 @@ def make_operated(times: int = 2) -> Saga:
     return Saga.objects.get(pk=saga.pk)
 
 
-def make_unoperated() -> Saga:
-    """Return a saga that was started by nobody."""
+def make_unoperated_saga() -> Saga:
+    """Return a saga that was started without an actor."""
     return begin(define(s0=Compensatable(do_nothing, nothing_to_undo)))
 
 
@@ -77,18 +77,18 @@ def flaw_since(saga: Saga, signed_since: datetime | None) -> tuple[str, int] | N
 
 
 @contextmanager
-def administrator() -> Iterator[Any]:
-    """Act as somebody who owns the tables: the trigger that keeps history append-only is off."""
+def as_table_owner() -> Iterator[Any]:
+    """Act as the owner of the tables: disable the trigger that keeps history append-only."""
     with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with checks still open cannot be altered
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with pending constraints cannot be altered
         cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")
         yield cursor
         cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
 
 
-def strip(saga: Saga, **values: Any) -> None:
-    """Take away every signature of a saga, as somebody who owns the tables can."""
-    with administrator() as cursor:
+def remove_signatures(saga: Saga, **values: Any) -> None:
+    """Remove every signature of a saga, as the owner of the tables can."""
+    with as_table_owner() as cursor:
         cursor.execute("UPDATE sagas_sagahistory SET signature = '' WHERE saga_id = %s", [saga.pk])
     Saga.objects.filter(pk=saga.pk).update(signature="", signature_count=0, **values)
 
@@ -97,8 +97,8 @@ def list_logged(saga: Saga) -> list[SagaHistory]:
     return list(SagaHistory.objects.filter(saga=saga, what="operator_acted").order_by("number"))
 
 
-def test_untouched_history_fits_its_signatures() -> None:
-    saga = make_operated()
+def test_unchanged_history_matches_its_signatures() -> None:
+    saga = make_operated_saga()
 
     found = verification.verify([saga.pk], signed_since=saga.created_at)
 
@@ -109,8 +109,8 @@ def test_untouched_history_fits_its_signatures() -> None:
     assert set(unnamed.exclude(number=1).values_list("signature", flat=True)) == {""}
 
 
-def test_saga_that_no_person_touched_has_no_signature_but_that_of_its_start() -> None:
-    saga = make_unoperated()
+def test_unoperated_saga_has_only_the_signature_of_its_start() -> None:
+    saga = make_unoperated_saga()
     advance.advance(saga.pk)
 
     stored = Saga.objects.get(pk=saga.pk)
@@ -122,8 +122,8 @@ def test_saga_that_no_person_touched_has_no_signature_but_that_of_its_start() ->
     assert verify(saga, signed_since=saga.created_at) is None
 
 
-def test_touch_is_noted_with_its_time() -> None:
-    saga = make_operated()
+def test_time_of_the_last_operation_is_stored() -> None:
+    saga = make_operated_saga()
 
     assert saga.operated_at == list_logged(saga)[-1].at
 
@@ -136,27 +136,27 @@ def test_touch_is_noted_with_its_time() -> None:
         "data = data - 'before'", "signature = overlay(signature placing 'AAAA' from 20)", "actor = NULL",
     ],
 )  # fmt: skip
-def test_changed_entry_is_named(change: str) -> None:
-    saga = make_operated()
+def test_changed_entry_is_reported(change: str) -> None:
+    saga = make_operated_saga()
     entry = list_logged(saga)[0]
-    with administrator() as cursor:
+    with as_table_owner() as cursor:
         cursor.execute("UPDATE sagas_sagahistory SET " + change + " WHERE id = %s", [entry.pk])  # noqa: S608
 
     assert flaw_of(saga) == (Flaw.CHANGED.value, entry.number)
 
 
-def test_deleted_entry_is_named_by_the_gap() -> None:
-    saga = make_operated()
+def test_deleted_entry_is_reported_as_a_gap() -> None:
+    saga = make_operated_saga()
     entry = list_logged(saga)[1]
-    with administrator() as cursor:
+    with as_table_owner() as cursor:
         cursor.execute("DELETE FROM sagas_sagahistory WHERE id = %s", [entry.pk])
 
     assert flaw_of(saga) == (Flaw.MISSING.value, entry.number)
 
 
-def test_deleted_entry_of_the_engine_is_named_too() -> None:
-    saga = make_operated()
-    with administrator() as cursor:
+def test_deleted_entry_of_the_engine_is_reported_too() -> None:
+    saga = make_operated_saga()
+    with as_table_owner() as cursor:
         cursor.execute("DELETE FROM sagas_sagahistory WHERE saga_id = %s AND what = 'step_claimed'", [saga.pk])
 
     found = verify(saga)
@@ -165,10 +165,10 @@ def test_deleted_entry_of_the_engine_is_named_too() -> None:
     assert found.flaw is Flaw.MISSING
 
 
-def test_closing_the_gap_breaks_what_follows() -> None:
-    saga = make_operated()
+def test_renumbering_over_a_gap_is_detected() -> None:
+    saga = make_operated_saga()
     gone = list_logged(saga)[0]
-    with administrator() as cursor:
+    with as_table_owner() as cursor:
         cursor.execute("DELETE FROM sagas_sagahistory WHERE id = %s", [gone.pk])
         for number in range(gone.number + 1, saga.history_count + 1):
             cursor.execute(
@@ -180,13 +180,13 @@ def test_closing_the_gap_breaks_what_follows() -> None:
 
 
 def cut_off(saga: Saga, from_number: int, **values: Any) -> None:
-    with administrator() as cursor:
+    with as_table_owner() as cursor:
         cursor.execute("DELETE FROM sagas_sagahistory WHERE saga_id = %s AND number >= %s", [saga.pk, from_number])
     Saga.objects.filter(pk=saga.pk).update(history_count=from_number - 1, **values)
 
 
-def test_deleted_tail_is_seen_although_the_count_was_mended() -> None:
-    saga = make_operated()
+def test_deleted_tail_is_detected_despite_an_adjusted_count() -> None:
+    saga = make_operated_saga()
     last = list_logged(saga)[-1]
     cut_off(saga, last.number - 1)
 
@@ -196,8 +196,8 @@ def test_deleted_tail_is_seen_although_the_count_was_mended() -> None:
     assert found.flaw is Flaw.CUT
 
 
-def test_deleted_tail_is_seen_although_the_signatures_were_moved() -> None:
-    saga = make_operated()
+def test_deleted_tail_is_detected_despite_a_copied_signature() -> None:
+    saga = make_operated_saga()
     kept = list_logged(saga)[-2]
     signed = SagaHistory.objects.filter(saga=saga, number__lte=kept.number).exclude(signature="").count()
     cut_off(saga, kept.number + 1, signature_count=signed, signature=kept.signature)
@@ -205,9 +205,9 @@ def test_deleted_tail_is_seen_although_the_signatures_were_moved() -> None:
     assert flaw_of(saga) == (Flaw.CUT.value, kept.number + 1)
 
 
-def test_entry_of_a_person_that_was_added_is_seen() -> None:
-    saga = make_operated()
-    with administrator() as cursor:
+def test_forged_operation_is_detected() -> None:
+    saga = make_operated_saga()
+    with as_table_owner() as cursor:
         cursor.execute(
             "INSERT INTO sagas_sagahistory (saga_id, number, at, what, step, from_state, to_state, actor, reason, data)"
             " SELECT saga_id, %s, at, what, step, from_state, to_state, 'eve', reason, data FROM sagas_sagahistory"
@@ -219,19 +219,19 @@ def test_entry_of_a_person_that_was_added_is_seen() -> None:
     assert flaw_of(saga) == (Flaw.UNSIGNED.value, saga.history_count + 1)
 
 
-def test_entry_moved_to_another_saga_is_seen() -> None:
-    one, other = make_operated(1), make_operated(1)
+def test_entry_moved_to_another_saga_is_detected() -> None:
+    one, other = make_operated_saga(1), make_operated_saga(1)
     mine, theirs = list_logged(one)[0], list_logged(other)[0]
-    with administrator() as cursor:
+    with as_table_owner() as cursor:
         cursor.execute("UPDATE sagas_sagahistory SET signature = %s WHERE id = %s", [theirs.signature, mine.pk])
 
     assert flaw_of(one) == (Flaw.CHANGED.value, mine.number)
     assert flaw_of(other) is None
 
 
-def test_taking_every_signature_away_is_seen_from_when_signatures_are_kept() -> None:
-    saga = make_operated()
-    strip(saga)
+def test_removing_every_signature_is_detected_since_signing_began() -> None:
+    saga = make_operated_saga()
+    remove_signatures(saga)
 
     assert verify(saga) is None
     assert flaw_since(saga, saga.created_at) == (Flaw.CUT.value, 1)
@@ -239,42 +239,42 @@ def test_taking_every_signature_away_is_seen_from_when_signatures_are_kept() -> 
     assert flaw_since(saga, verification.read_signed_since()) == (Flaw.CUT.value, 1)
 
 
-def test_taking_every_signature_and_every_name_away_is_seen() -> None:
-    saga = make_operated()
-    with administrator() as cursor:
+def test_removing_every_signature_and_actor_is_detected() -> None:
+    saga = make_operated_saga()
+    with as_table_owner() as cursor:
         cursor.execute("UPDATE sagas_sagahistory SET actor = NULL, what = 'held' WHERE actor IS NOT NULL")
-    strip(saga, operated_at=None)
+    remove_signatures(saga, operated_at=None)
 
     assert not SagaHistory.objects.filter(saga=saga, actor__isnull=False).exists()
     assert flaw_since(saga, verification.read_signed_since()) == (Flaw.CUT.value, 1)
 
 
 @pytest.mark.parametrize("kept", ["number = 1", "actor IS NULL", "number < 0"])
-def test_deleting_what_people_did_and_numbering_anew_is_seen(kept: str) -> None:
-    saga = make_operated()
-    with administrator() as cursor:
+def test_deleting_operations_and_renumbering_is_detected(kept: str) -> None:
+    saga = make_operated_saga()
+    with as_table_owner() as cursor:
         cursor.execute(f"DELETE FROM sagas_sagahistory WHERE saga_id = %s AND NOT ({kept})", [saga.pk])  # noqa: S608
         rows = list(SagaHistory.objects.filter(saga=saga).order_by("number"))
         for number, row in enumerate(rows, start=1):
             cursor.execute("UPDATE sagas_sagahistory SET number = %s WHERE id = %s", [number, row.pk])
-    strip(saga, operated_at=None, history_count=len(rows))
+    remove_signatures(saga, operated_at=None, history_count=len(rows))
 
     assert flaw_since(saga, verification.read_signed_since()) == (Flaw.CUT.value, 1)
 
 
-def test_saga_that_nobody_touched_is_missed_its_signature_too() -> None:
-    saga = make_unoperated()
-    strip(saga)
+def test_removing_the_signature_of_an_unoperated_saga_is_detected() -> None:
+    saga = make_unoperated_saga()
+    remove_signatures(saga)
 
     assert flaw_since(saga, saga.created_at) == (Flaw.CUT.value, 1)
 
 
-def test_acting_after_all_signatures_were_taken_away_hides_nothing() -> None:
-    saga = make_unoperated()
+def test_operation_after_removed_signatures_hides_nothing() -> None:
+    saga = make_unoperated_saga()
     operations.pause(saga.pk, actor=ADA, reason=REASON)
-    with administrator() as cursor:
+    with as_table_owner() as cursor:
         cursor.execute("UPDATE sagas_sagahistory SET actor = NULL, what = 'held' WHERE actor IS NOT NULL")
-    strip(saga)
+    remove_signatures(saga)
     operations.resume(saga.pk, actor=BOB, reason=REASON)
 
     assert Saga.objects.get(pk=saga.pk).signature != ""
@@ -282,42 +282,42 @@ def test_acting_after_all_signatures_were_taken_away_hides_nothing() -> None:
     assert flaw_since(saga, saga.created_at) == (Flaw.UNSIGNED.value, 1)
 
 
-def test_stripped_saga_that_claims_to_be_older_is_told_by_its_id() -> None:
+def test_unsigned_saga_with_a_forged_date_is_detected_by_its_id() -> None:
     signed_since = datetime.now(UTC) - timedelta(days=2)
-    saga = make_operated()
-    with administrator() as cursor:
+    saga = make_operated_saga()
+    with as_table_owner() as cursor:
         cursor.execute(
             "UPDATE sagas_sagahistory SET actor = NULL, what = 'held', at = at - interval '1 year'"
             " WHERE saga_id = %s", [saga.pk],
         )  # fmt: skip
-    strip(saga, operated_at=None, created_at=saga.created_at - timedelta(days=365))
+    remove_signatures(saga, operated_at=None, created_at=saga.created_at - timedelta(days=365))
 
     assert flaw_since(saga, signed_since) == (Flaw.CUT.value, 1)
 
 
 @pytest.mark.parametrize("number", [0, 1 << 127, (1 << 128) - 1, (1 << 128) - 1 - (8 << 76)])
-def test_id_that_tells_no_time_is_taken_for_old(number: int) -> None:
+def test_id_without_a_timestamp_counts_as_old(number: int) -> None:
     assert read_started_at(UUID(int=number)) == datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def test_saga_from_before_signatures_were_kept_may_be_acted_on() -> None:
-    saga = make_unoperated()
-    strip(saga)
+def test_saga_from_before_signing_may_be_operated() -> None:
+    saga = make_unoperated_saga()
+    remove_signatures(saga)
     signed_since = datetime.now(UTC)
     operations.pause(saga.pk, actor=ADA, reason=REASON)
 
     assert flaw_since(saga, signed_since) is None
 
-    strip(saga)
+    remove_signatures(saga)
     operation = list_logged(saga)[0]
     assert flaw_since(saga, signed_since) == (Flaw.UNSIGNED.value, 2)
-    with administrator() as cursor:
+    with as_table_owner() as cursor:
         cursor.execute("UPDATE sagas_sagahistory SET actor = NULL WHERE saga_id = %s", [saga.pk])
     assert flaw_since(saga, signed_since) == (Flaw.UNSIGNED.value, operation.number)
 
 
-def test_lately_started_ones_are_found_without_those_before() -> None:
-    sagas = [make_operated(1) for _ in range(3)]
+def test_recent_sagas_are_read_without_the_older_ones() -> None:
+    sagas = [make_operated_saga(1) for _ in range(3)]
     with CaptureQueriesContext(connection) as asked:
         found = verification.verify_all(signed_since=None, started_since=sagas[1].created_at)
     pages = [query["sql"] for query in asked if "LIMIT" in query["sql"]]
@@ -338,11 +338,11 @@ def test_lately_started_ones_are_found_without_those_before() -> None:
 
 def test_keys_are_rotated_and_retired() -> None:
     with override_settings(SAGAS={"SIGNING_KEYS": ["old"]}):
-        saga = make_operated(1)
+        saga = make_operated_saga(1)
     with override_settings(SAGAS={"SIGNING_KEYS": ["new", "old"]}):
         operations_before = list_logged(saga)
         advance.advance(saga.pk)
-        other = make_operated(1)
+        other = make_operated_saga(1)
         assert (flaw_of(saga), flaw_of(other), len(operations_before)) == (None, None, 2)
     with override_settings(SAGAS={"SIGNING_KEYS": ["new"]}):
         assert flaw_of(other) is None
@@ -350,7 +350,7 @@ def test_keys_are_rotated_and_retired() -> None:
         assert flaw_of(saga) == (Flaw.UNKNOWN_KEY.value, first.number)
 
 
-def test_one_saga_may_be_signed_with_two_keys() -> None:
+def test_saga_may_be_signed_with_two_keys() -> None:
     with override_settings(SAGAS={"SIGNING_KEYS": ["old"]}):
         saga = begin(define(s0=Compensatable(do_nothing, nothing_to_undo)))
         operations.pause(saga.pk, actor=ADA, reason=REASON)
@@ -363,9 +363,9 @@ def test_one_saga_may_be_signed_with_two_keys() -> None:
         assert len(key_ids) == 2
 
 
-def test_without_keys_of_its_own_the_project_s_are_used() -> None:
+def test_keys_default_to_those_of_the_project() -> None:
     with override_settings(SECRET_KEY="first"):
-        saga = make_operated(1)
+        saga = make_operated_saga(1)
     with override_settings(SECRET_KEY="second", SECRET_KEY_FALLBACKS=["first"]):
         assert flaw_of(saga) is None
     with override_settings(SECRET_KEY="second"):
@@ -375,7 +375,7 @@ def test_without_keys_of_its_own_the_project_s_are_used() -> None:
 @pytest.mark.parametrize(
     "data", [{}, {"a": 1.0, "b": [1e16, 0.1, -0.0, 10**30, 1e-7]}, {"\u2603": {"z": None, "a": [True, "\ud7ff"]}}]
 )
-def test_what_is_signed_survives_being_stored(data: dict[str, Any]) -> None:
+def test_signed_data_survives_storage(data: dict[str, Any]) -> None:
     saga = begin(define(s0=Compensatable(do_nothing, nothing_to_undo)))
     at = datetime(2026, 11, 20, 3, 0, 0, 120_000, tzinfo=UTC)
     entry = {
@@ -389,10 +389,10 @@ def test_what_is_signed_survives_being_stored(data: dict[str, Any]) -> None:
     assert describe_entry(stored) == describe_entry(entry)
 
 
-def test_all_sagas_are_looked_at_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_sagas_are_verified_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "PAGE", 2)
-    sagas = [make_operated(1) for _ in range(5)]
-    with administrator() as cursor:
+    sagas = [make_operated_saga(1) for _ in range(5)]
+    with as_table_owner() as cursor:
         cursor.execute("UPDATE sagas_sagahistory SET reason = 'x' WHERE id = %s", [list_logged(sagas[4])[0].pk])
 
     whole = verification.verify_all(signed_since=None)
@@ -407,8 +407,8 @@ def test_all_sagas_are_looked_at_a_page_at_a_time(monkeypatch: pytest.MonkeyPatc
     assert (latest.sagas, latest.is_whole, latest.is_sound) == (3, False, False)
 
 
-def test_colleague_who_acts_meanwhile_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    saga = make_operated(1)
+def test_concurrent_operation_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    saga = make_operated_saga(1)
     read = verification._read
     torn: list[bool] = []
 

@@ -1,4 +1,4 @@
-"""What a step is handed is what was stored, whether or not a worker died in between."""
+"""Results as stored: a step receives the same value whether or not a worker died in between."""
 
 import enum
 import json
@@ -31,13 +31,13 @@ RESULT = {
 
 
 def as_text(value: Any) -> str:
-    """Compare types and order, too."""
+    """Write a value with its types and order, for comparison."""
     return json.dumps(value)
 
 
 @pytest.mark.parametrize("options", [{}, {"external": True}, {"participant": "inventory"}])
-def test_a_step_is_handed_the_same_before_and_after_a_crash(
-    world: World, inventory_apart: str, options: dict[str, Any]
+def test_step_receives_the_same_result_before_and_after_a_crash(
+    world: World, inventory_alias: str, options: dict[str, Any]
 ) -> None:
     trip = define(a=world.compensatable(**options), b=world.compensatable())
     seen = []
@@ -84,7 +84,7 @@ def test_as_stored_is_what_jsonb_gives_back(value: Any) -> None:
 
 
 @pytest.mark.parametrize("result", [{"seats": {1: "A"}}, {1: "a", "1": "b"}, {"a": {None: 1}}])
-def test_keys_that_are_no_texts_are_refused(world: World, result: Any) -> None:
+def test_keys_that_are_not_strings_are_refused(world: World, result: Any) -> None:
     world.will("a", result)
     saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     work(saga)
@@ -94,7 +94,7 @@ def test_keys_that_are_no_texts_are_refused(world: World, result: Any) -> None:
     assert "keys of a JSON object are texts" in step.last_error
 
 
-def test_a_result_600_deep_is_misconfigured_and_the_provider_is_called_once(world: World) -> None:
+def test_result_nested_600_deep_is_misconfigured_after_one_call(world: World) -> None:
     deep: dict[str, Any] = {}
     for _ in range(600):
         deep = {"k": deep}
@@ -111,6 +111,6 @@ class Seats:
     rows: dict[str, int]
 
 
-def test_an_input_with_keys_that_are_no_texts_is_not_started(world: World) -> None:
+def test_input_with_keys_that_are_not_strings_is_refused(world: World) -> None:
     with pytest.raises(InputRefused, match=r"Seats.rows has the key 1, a int"):
         begin(define(a=world.compensatable(), input=Seats), Seats(rows={1: 2}))  # type: ignore[dict-item]

@@ -12,7 +12,7 @@ from . import test_s1_retries, test_s9_continuation
 from .test_s1_retries import away  # noqa: F401 - a fixture
 from .world import World, define
 
-pytestmark = [pytest.mark.full, pytest.mark.django_db(databases="__all__"), pytest.mark.usefixtures("inventory_apart")]
+pytestmark = [pytest.mark.full, pytest.mark.django_db(databases="__all__"), pytest.mark.usefixtures("inventory_alias")]
 
 
 def test_if_the_sweep_took_the_newest_first_its_order_test_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The public test kit: it drains, breaks, compares, and its check of the invariants sees what is wrong."""
+"""Public test kit: draining, planted faults, comparisons, and an invariant check that finds violations."""
 
 import sys
 from dataclasses import replace
@@ -32,7 +32,7 @@ from .world import COMPENSATION, Call, Refused, World, states, step_of, work
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 
-def test_drain_ends_at_a_closed_saga_and_puts_the_clock_back(world: World) -> None:
+def test_drain_ends_at_a_closed_saga_and_resets_the_clock(world: World) -> None:
     world.will("a", RetryLater(after=600))
     before = clock.shift_seconds()
     saga = drain(world.begin(a=world.compensatable()))
@@ -40,13 +40,13 @@ def test_drain_ends_at_a_closed_saga_and_puts_the_clock_back(world: World) -> No
 
 
 @pytest.mark.parametrize(("minutes", "state"), [(9, "running"), (11, "completed")])
-def test_drain_has_the_patience_it_is_given(world: World, minutes: int, state: str) -> None:
+def test_drain_waits_as_long_as_its_patience(world: World, minutes: int, state: str) -> None:
     world.will("a", RetryLater(after=600))
     assert drain(world.begin(a=world.compensatable()), patience=timedelta(minutes=minutes)).state == state
 
 
-def test_drain_gives_up_on_a_saga_that_goes_round_in_circles(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["sagas.testing.drain"], "MAX_ROUNDS", 5)  # the package's name is the function
+def test_drain_gives_up_on_an_endless_saga(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["sagas.testing.drain"], "MAX_ROUNDS", 5)  # the package attribute is the function
     world.will("a", *[InProgress(poll_after=1)] * 50)
     saga = world.begin(a=world.compensatable(external=True))
     with pytest.raises(NotDrained, match=str(saga.pk)):
@@ -54,7 +54,7 @@ def test_drain_gives_up_on_a_saga_that_goes_round_in_circles(world: World, monke
     assert clock.shift_seconds() == 0.0
 
 
-def test_a_planted_fault_that_is_never_reached_fails_the_test(world: World) -> None:
+def test_planted_fault_that_is_never_reached_fails_the_test(world: World) -> None:
     saga = world.begin(a=world.compensatable())
     with pytest.raises(AssertionError, match="z"), faults() as fault:  # noqa: PT012
         fault.refuse("z", Refused())
@@ -62,7 +62,7 @@ def test_a_planted_fault_that_is_never_reached_fails_the_test(world: World) -> N
     assert states(saga) == {"a": "succeeded"}
 
 
-def test_a_planted_fault_acts_as_often_as_it_was_told(world: World) -> None:
+def test_planted_fault_acts_the_given_number_of_times(world: World) -> None:
     saga = world.begin(a=world.compensatable(external=True))
     with faults() as fault:
         fault.lose_answer("a", times=2)
@@ -71,7 +71,7 @@ def test_a_planted_fault_acts_as_often_as_it_was_told(world: World) -> None:
     assert world.count(saga, "a") == 1
 
 
-def test_faults_may_be_planted_on_the_way_back(world: World) -> None:
+def test_faults_may_be_planted_in_compensations(world: World) -> None:
     saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
     with faults() as fault:
         fault.refuse("b", Refused())
@@ -80,7 +80,7 @@ def test_faults_may_be_planted_on_the_way_back(world: World) -> None:
     assert (saga.state, world.count(saga, "a", "undone")) == ("compensated", 1)
 
 
-def test_time_may_pass_and_something_happen_around_a_function(world: World) -> None:
+def test_time_may_pass_and_code_run_around_a_function(world: World) -> None:
     seen: list[str] = []
     saga = world.begin(a=world.compensatable(external=True))
     with faults() as fault:
@@ -90,7 +90,7 @@ def test_time_may_pass_and_something_happen_around_a_function(world: World) -> N
     assert clock.shift_seconds() == 60.0
 
 
-def test_a_transcript_is_compared_without_blank_lines_and_indentation(world: World) -> None:
+def test_transcripts_are_compared_without_blank_lines_and_indentation(world: World) -> None:
     saga = drain(world.begin(a=world.compensatable()))
     assert_transcript(
         saga,
@@ -107,7 +107,7 @@ def test_a_transcript_is_compared_without_blank_lines_and_indentation(world: Wor
         assert_transcript(saga, transcript(saga).replace("step_succeeded", "step_refused"))
 
 
-# What somebody wrote into the tables by hand, and what the check must then say.
+# Forged rows, and the violation that the check must report.
 LIES: dict[str, tuple[str, str]] = {
     "a lease without an attempt": (
         """
@@ -135,7 +135,7 @@ LIES: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_the_check_of_the_invariants_sees(world: World, lie: str) -> None:
+def test_invariant_check_finds(world: World, lie: str) -> None:
     sql, invariant = LIES[lie]
     world.will("b", RetryLater(after=60))
     saga = work(world.begin(a=world.compensatable(), b=world.compensatable()))
@@ -150,7 +150,7 @@ def test_the_check_of_the_invariants_sees(world: World, lie: str) -> None:
     assert any(violation.startswith(invariant) for violation in found), found
 
 
-def test_the_check_of_the_invariants_sees_a_step_undone_out_of_order(world: World) -> None:
+def test_invariant_check_finds_a_step_undone_out_of_order(world: World) -> None:
     world.will("b", RetryLater(after=60), direction=COMPENSATION)
     world.will("c", Refused())
     saga = work(world.begin(a=world.compensatable(), b=world.compensatable(), c=world.compensatable()))
@@ -165,13 +165,13 @@ def test_the_check_of_the_invariants_sees_a_step_undone_out_of_order(world: Worl
     assert drain(saga).state == "compensated"
 
 
-def test_the_check_of_the_invariants_knows_no_stranger() -> None:
+def test_invariant_check_rejects_an_unknown_saga() -> None:
     with pytest.raises(SagaNotFound):
         find_violations(uuid4())
     assert Saga.objects.count() == 0
 
 
-def test_the_effect_of_a_live_step_is_maybe(world: World) -> None:
+def test_effect_of_a_live_step_is_maybe(world: World) -> None:
     saga = world.begin(a=world.compensatable(external=True))
     freeze(saga, "a", before_call=True)
     assert effect_of(saga.pk, "a").value == "maybe"
@@ -179,14 +179,14 @@ def test_the_effect_of_a_live_step_is_maybe(world: World) -> None:
     assert step_of(saga, "a").is_live
 
 
-def test_time_that_lies_behind_is_not_gone_back_to(world: World) -> None:
+def test_time_never_moves_back(world: World) -> None:
     saga: Any = world.begin(a=world.compensatable())
     pass_time(timedelta(minutes=5))
     pass_time(until_due=saga)
     assert clock.shift_seconds() == 300.0
 
 
-def test_calls_with_another_key_or_input_are_seen() -> None:
+def test_calls_with_another_key_or_input_are_found() -> None:
     world, key = World(), "saga:pay"
     good = Call(
         step="pay",

@@ -1,4 +1,4 @@
-"""Moments are aware and in UTC, whatever time zone project, database or session have, also when clocks go back."""
+"""Time zones: timestamps are aware and in UTC whatever zone project, database or session use."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ from .world import ENGINE, World, attempts, begin, define, step_of
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
-# Both hours between 02:00 and 03:00 in Berlin on the day when clocks are put back, and an ordinary one.
+# Both hours between 02:00 and 03:00 in Berlin on the day when clocks are set back, and an ordinary one.
 MOMENTS = [
     datetime(2026, 10, 25, 0, 10, tzinfo=UTC), datetime(2026, 10, 25, 0, 59, 59, tzinfo=UTC),
     datetime(2026, 10, 25, 1, 10, tzinfo=UTC), datetime(2026, 3, 29, 0, 59, 50, tzinfo=UTC),
@@ -33,7 +33,7 @@ MOMENTS = [
 
 @pytest.fixture(params=["USE_TZ off", "TIME_ZONE of the database", "SET TIME ZONE"])
 def zone(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Live in Berlin, in one of the ways that projects have for it."""
+    """Use Berlin's time zone, in one of the ways that projects configure it."""
     if request.param == "USE_TZ off":
         with override_settings(USE_TZ=False, TIME_ZONE="Europe/Berlin"):
             yield request.param
@@ -59,7 +59,7 @@ def zone(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def _forget_zone(alias: str) -> None:
-    """Have a connection read its zone again."""
+    """Make a connection read its time zone again."""
     connection = connections[alias]
     connection.close()
     for name in ("timezone", "timezone_name"):
@@ -71,7 +71,7 @@ def set_clock(moment: datetime) -> None:
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=str)
-def test_every_moment_of_a_saga_is_right_to_the_second(world: World, zone: str, moment: datetime) -> None:
+def test_every_timestamp_of_a_saga_is_exact_to_the_second(world: World, zone: str, moment: datetime) -> None:
     policy = RetryPolicy(base=120, cap=120, factor=1)
     trip = define(a=world.compensatable(retry=policy), b=world.compensatable(), deadline=timedelta(hours=3))
     set_clock(moment)
@@ -96,9 +96,7 @@ def test_every_moment_of_a_saga_is_right_to_the_second(world: World, zone: str, 
 
 
 @pytest.mark.parametrize("moment", MOMENTS[:3], ids=str)
-def test_a_lease_lasts_as_long_in_either_of_the_hours_that_come_twice(
-    world: World, zone: str, moment: datetime
-) -> None:
+def test_lease_lasts_as_long_in_both_repeated_hours(world: World, zone: str, moment: datetime) -> None:
     set_clock(moment)
     seen: list[Any] = []
     saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
@@ -106,7 +104,7 @@ def test_a_lease_lasts_as_long_in_either_of_the_hours_that_come_twice(
     def look(step: Any, proceed: Any) -> None:
         row = step_of(step.saga_id, "a")
         seen.append((row.lease_until - clock.read_now(ENGINE)).total_seconds())  # type: ignore[operator]
-        assert advance.advance(step.saga_id) == 0  # nobody steals it
+        assert advance.advance(step.saga_id) == 0  # no other worker takes it over
         proceed()
 
     world.will("a", look)
@@ -115,7 +113,7 @@ def test_a_lease_lasts_as_long_in_either_of_the_hours_that_come_twice(
     assert read(saga.pk).state == "completed"
 
 
-def test_what_looks_at_all_sagas_gets_the_moments_right(world: World, zone: str) -> None:
+def test_queries_over_all_sagas_get_the_timestamps_right(world: World, zone: str) -> None:
     moment = MOMENTS[0]
     set_clock(moment)
     saga = world.begin(a=world.compensatable(), b=world.compensatable())

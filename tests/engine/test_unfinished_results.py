@@ -1,4 +1,4 @@
-"""A step function that returns a coroutine or a generator has done nothing: held at once, and asked no second time."""
+"""Step functions that return a coroutine or a generator: held at once and not called again."""
 
 import gc
 import warnings
@@ -16,22 +16,22 @@ pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
 
 async def act_later() -> None:
-    """Act in a loop."""
+    """Run as a coroutine."""
 
 
 async def yield_later() -> AsyncIterator[None]:
-    """Yield in a loop."""
+    """Yield as an async generator."""
     yield
 
 
 def yield_one() -> Iterator[None]:
-    """Yield."""
+    """Yield as a generator."""
     yield
 
 
 @pytest.fixture(autouse=True)
 def _no_warnings() -> Iterator[None]:
-    """Fail of any coroutine that was never awaited, also of one that is collected later."""
+    """Fail on every coroutine that was never awaited, even if collected later."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
@@ -67,7 +67,7 @@ def test_unfinished_result_of_a_compensation_holds_the_saga(world: World, option
     assert world.count(saga, "a") == 1
 
 
-def test_unfinished_result_in_a_participants_own_database_holds_the_saga(inventory_apart: str, world: World) -> None:
+def test_unfinished_result_in_a_participants_own_database_holds_the_saga(inventory_alias: str, world: World) -> None:
     world.will("a", lambda _step, _proceed: act_later())
     saga = drain(world.begin(a=world.compensatable("inventory"), b=world.compensatable()))
 

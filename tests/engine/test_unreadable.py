@@ -1,4 +1,4 @@
-"""Errors and results whose own code raises lose no attempt: it ends with an outcome, and is not run again for that."""
+"""Errors and results whose own code raises: the attempt still ends with an outcome and is not repeated."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from .world import World, begin, define, step_of
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 
-class ExitingText(Exception):
+class ExitingError(Exception):
     def __str__(self) -> str:
         raise SystemExit(3)
 
@@ -27,23 +27,23 @@ class WithoutName(type):
         raise RuntimeError("it has none")
 
 
-class Nameless(Exception, metaclass=WithoutName):
+class NamelessError(Exception, metaclass=WithoutName):
     pass
 
 
-class OwnText(str):
+class CustomStr(str):
     def replace(self, *_: Any) -> str:
         raise RuntimeError("not to be replaced")
 
 
-class StrangeText(Exception):
+class UnprintableError(Exception):
     def __str__(self) -> str:
-        return OwnText("strange")
+        return CustomStr("strange")
 
 
-@pytest.mark.parametrize("error", [ExitingText, Nameless, StrangeText])
+@pytest.mark.parametrize("error", [ExitingError, NamelessError, UnprintableError])
 @pytest.mark.parametrize("external", [False, True])
-def test_an_error_that_cannot_be_read_is_an_outcome(world: World, error: type[Exception], external: bool) -> None:
+def test_unreadable_error_is_recorded_as_an_outcome(world: World, error: type[Exception], external: bool) -> None:
     saga = world.begin(a=world.compensatable(external=external), b=world.compensatable())
     world.will("a", error())
     assert advance.advance(saga.pk) == 1
@@ -74,9 +74,7 @@ class RaisingName:
     ],
     ids=["items", "key", "masked", "masked inside"],
 )
-def test_a_result_that_cannot_be_read_is_misconfigured_and_the_provider_is_called_once(
-    world: World, result: Any, error_class: str
-) -> None:
+def test_unreadable_result_is_misconfigured_after_one_call(world: World, result: Any, error_class: str) -> None:
     saga = world.begin(zero=world.compensatable(), a=world.compensatable(external=True), b=world.compensatable())
     world.will("zero", {"password": "correct horse", "id": 1})
     world.will("a", result)
@@ -95,7 +93,7 @@ class Ticket:
             raise SystemExit(3)
 
 
-def test_an_input_class_that_exits_ends_no_worker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_input_class_that_exits_ends_no_worker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     saga = begin(define(a=world.compensatable(), b=world.compensatable(), input=Ticket), Ticket("free"))
     monkeypatch.setattr(inputs, "_load", lambda *_: "sold")
     assert advance.advance(saga.pk) == 0

@@ -1,4 +1,4 @@
-"""A wake is never lost: whenever what a step waits for arrives, the step is asked again at once."""
+"""Wakes are never lost: a waiting step is retried at once when what it waits for arrives."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ from sagas.testing.drain import read
 
 from .frozen import LEASE, freeze, lose_lease
 from .side_by_side import PATIENCE_SECONDS, run_elsewhere, run_side_by_side
-from .world import ACTION, COMPENSATION, OPERATOR, REASON, Refused, World, step_of, told, work
+from .world import ACTION, COMPENSATION, OPERATOR, REASON, Refused, World, events, step_of, work
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
@@ -36,13 +36,13 @@ KINDS = pytest.mark.parametrize("options", [LOCAL, EXTERNAL], ids=["local", "ext
 
 
 def approve(saga: Saga) -> None:
-    """Write what the step waits for."""
+    """Store what the step waits for."""
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO engine_test_ledger (key, what) VALUES (%s, 'approved')", [f"{saga.pk}:approval"])
 
 
 def wait_for_approval(world: World, saga: Saga) -> Callable[..., Any]:
-    """Return what the step does: ask an hour later unless it is approved."""
+    """Return the step's behaviour: poll again in an hour unless approved."""
 
     def ask(step: Any, proceed: Callable[[], None]) -> dict[str, Any]:
         if not world.count(saga, "approval", "approved"):
@@ -61,7 +61,7 @@ def start(world: World, **options: Any) -> Saga:
 
 
 @KINDS
-def test_step_in_progress_is_asked_again_at_once(world: World, options: dict[str, Any]) -> None:
+def test_step_in_progress_is_polled_at_once(world: World, options: dict[str, Any]) -> None:
     saga = work(start(world, **options))
     assert saga.due_at is not None
     approve(saga)
@@ -81,31 +81,31 @@ def test_step_in_progress_is_asked_again_at_once(world: World, options: dict[str
 
 
 @KINDS
-def test_wake_during_an_attempt_is_kept_for_its_record(world: World, options: dict[str, Any]) -> None:
+def test_wake_during_an_attempt_is_kept_until_its_record(world: World, options: dict[str, Any]) -> None:
     saga = start(world, **options)
     ask, results = world.plans["a", ACTION].popleft(), []
 
-    def ask_and_be_woken(step: Any, proceed: Callable[[], None]) -> Any:
+    def poll_and_be_woken(step: Any, proceed: Callable[[], None]) -> Any:
         try:
             return ask(step, proceed)
         finally:
             run_elsewhere(lambda: (approve(saga), results.append(wake(saga)), results.append(wake(saga))))
 
-    world.plans["a", ACTION].appendleft(ask_and_be_woken)
+    world.plans["a", ACTION].appendleft(poll_and_be_woken)
     saga = work(saga)
 
     assert [(result.due, result.marked) for result in results] == [((), ("a",))] * 2
     assert results[0].message == "Retried when its attempt ends: a."
     assert saga.state == "completed"
     assert outcomes_of(saga.pk, "a") == [Outcome.IN_PROGRESS, Outcome.SUCCEEDED]
-    assert [(row.step, row.from_state, row.data) for row in told(saga, "step_woken")] == [
+    assert [(row.step, row.from_state, row.data) for row in events(saga, "step_woken")] == [
         ("a", "running", {"is_live": True})
     ]
     assert step_of(saga, "a").is_woken is False
 
 
 @KINDS
-def test_record_that_waits_for_the_waking_transaction_sees_the_mark(world: World, options: dict[str, Any]) -> None:
+def test_record_that_waits_for_the_waking_transaction_sees_the_wake(world: World, options: dict[str, Any]) -> None:
     saga = start(world, **options)
     ask, threads = world.plans["a", ACTION].popleft(), []
     has_woken = threading.Event()
@@ -116,17 +116,17 @@ def test_record_that_waits_for_the_waking_transaction_sees_the_mark(world: World
                 approve(saga)
                 wake(saga, "a")
                 has_woken.set()
-                wait_until_somebody_waits_for_a_lock()
+                wait_until_a_session_waits_for_a_lock()
         finally:
             connections.close_all()
 
-    def ask_beside_an_open_approval(step: Any, proceed: Callable[[], None]) -> Any:
+    def poll_beside_an_uncommitted_approval(step: Any, proceed: Callable[[], None]) -> Any:
         threads.append(threading.Thread(target=approve_and_wake))
         threads[0].start()
         assert has_woken.wait(PATIENCE_SECONDS)
         return ask(step, proceed)  # the approval is not committed yet
 
-    world.plans["a", ACTION].appendleft(ask_beside_an_open_approval)
+    world.plans["a", ACTION].appendleft(poll_beside_an_uncommitted_approval)
     saga = work(saga)
     threads[0].join(PATIENCE_SECONDS)
 
@@ -134,7 +134,7 @@ def test_record_that_waits_for_the_waking_transaction_sees_the_mark(world: World
     assert outcomes_of(saga.pk, "a") == [Outcome.IN_PROGRESS, Outcome.SUCCEEDED]
 
 
-def wait_until_somebody_waits_for_a_lock() -> None:
+def wait_until_a_session_waits_for_a_lock() -> None:
     ends_at = time.monotonic() + PATIENCE_SECONDS
     sql = (
         "SELECT count(*) FROM pg_locks AS lock JOIN pg_stat_activity AS activity USING (pid)"
@@ -149,7 +149,7 @@ def wait_until_somebody_waits_for_a_lock() -> None:
 
 
 @KINDS
-def test_no_wake_is_lost_however_it_meets_an_attempt(world: World, options: dict[str, Any]) -> None:
+def test_no_wake_is_lost_in_a_race_with_an_attempt(world: World, options: dict[str, Any]) -> None:
     def approve_and_wake(saga: Saga) -> None:
         with transaction.atomic():
             approve(saga)
@@ -165,18 +165,18 @@ def test_no_wake_is_lost_however_it_meets_an_attempt(world: World, options: dict
         world.plans.clear()
 
 
-def test_wake_of_an_attempt_whose_worker_dies_is_kept_for_the_next_look(world: World) -> None:
+def test_wake_of_an_attempt_whose_worker_dies_is_kept_for_the_next_worker(world: World) -> None:
     saga = world.begin(a=world.compensatable(**EXTERNAL, retry=SLOW))
     freeze(saga, "a", before_call=True)
     assert wake(saga).marked == ("a",)
 
-    saga = lose_lease(saga)  # notices, and asks again at once
+    saga = lose_lease(saga)  # records the lost worker and retries at once
 
     assert saga.state == "completed"
     assert outcomes_of(saga.pk, "a") == [Outcome.UNKNOWN, Outcome.SUCCEEDED]
 
 
-def test_wake_after_the_lease_has_ended_notices_the_lost_worker(world: World) -> None:
+def test_wake_after_the_lease_expired_records_the_lost_worker(world: World) -> None:
     saga = world.begin(a=world.compensatable(**EXTERNAL, retry=SLOW))
     freeze(saga, "a", before_call=True)
     pass_time(LEASE)
@@ -185,7 +185,7 @@ def test_wake_after_the_lease_has_ended_notices_the_lost_worker(world: World) ->
     assert work(saga).state == "completed"
 
 
-def test_saga_that_is_abandoned_after_a_wake_keeps_no_mark(world: World) -> None:
+def test_saga_abandoned_after_a_wake_keeps_no_wake(world: World) -> None:
     saga = world.begin(a=world.compensatable(**EXTERNAL))
     freeze(saga, "a")
     wake(saga)
@@ -195,7 +195,7 @@ def test_saga_that_is_abandoned_after_a_wake_keeps_no_mark(world: World) -> None
     assert (read(saga.pk).state, step_of(saga, "a").is_woken) == ("abandoned", False)
 
 
-def test_step_that_waits_for_a_retry_is_tried_at_once_within_its_budget(world: World) -> None:
+def test_step_that_waits_for_a_retry_is_retried_at_once_within_its_budget(world: World) -> None:
     saga = world.begin(a=world.compensatable(**EXTERNAL, retry=RetryPolicy(attempts=2)))
     world.will("a", RetryLater(after=3600), RetryLater(after=3600))
     work(saga)
@@ -207,7 +207,7 @@ def test_step_that_waits_for_a_retry_is_tried_at_once_within_its_budget(world: W
     assert outcomes_of(saga.pk, "a") == [Outcome.RETRY, Outcome.RETRY]
 
 
-def test_only_the_step_that_is_named_is_woken(world: World) -> None:
+def test_only_the_named_step_is_woken(world: World) -> None:
     saga = world.begin(g=Parallel(a=world.compensatable(), b=world.compensatable()))
     world.will("a", InProgress(poll_after=HOUR))
     world.will("b", InProgress(poll_after=HOUR))
@@ -233,7 +233,7 @@ def test_compensation_in_progress_is_woken(world: World) -> None:
 
 
 @pytest.mark.parametrize("is_live", [False, True], ids=["waiting", "live"])
-def test_second_look_of_a_compensation_is_not_hurried(world: World, is_live: bool) -> None:
+def test_verification_of_a_compensation_is_not_brought_forward(world: World, is_live: bool) -> None:
     saga = world.begin(a=world.compensatable(**EXTERNAL, verify_after=HOUR), b=world.compensatable())
     world.will("a", InProgress(), lambda _step, _proceed: None)
     world.will("b", Refused())
@@ -255,7 +255,7 @@ def test_second_look_of_a_compensation_is_not_hurried(world: World, is_live: boo
     assert drain(saga).state == "compensated"
 
 
-def test_unknown_step_is_an_error_that_names_the_steps(world: World) -> None:
+def test_unknown_step_is_an_error_that_lists_the_steps(world: World) -> None:
     saga = start(world)
     with pytest.raises(StepNotFound) as refused:
         wake(saga, "aprove")
@@ -270,13 +270,13 @@ def test_unknown_saga_is_not_found(saga: Any) -> None:
         wake(saga)
 
 
-def test_saga_is_named_by_row_id_or_text(world: World) -> None:
+def test_saga_is_given_by_row_id_or_text(world: World) -> None:
     saga = work(start(world))
     assert [wake(named).due for named in (saga, saga.pk, str(saga.pk))] == [("a",)] * 3
-    assert len(told(saga, "step_woken")) == 1  # it was due already
+    assert len(events(saga, "step_woken")) == 1  # it was due already
 
 
-def test_step_not_reached_needs_nothing(world: World) -> None:
+def test_step_not_reached_needs_no_wake(world: World) -> None:
     saga = start(world)
     before = read(saga.pk).history_count
 
@@ -287,7 +287,7 @@ def test_step_not_reached_needs_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("end", ["completed", "compensated", "abandoned"])
-def test_saga_that_is_over_says_so(world: World, end: str) -> None:
+def test_wake_of_a_closed_saga_reports_its_state(world: World, end: str) -> None:
     saga = world.begin(a=world.compensatable())
     if end == "abandoned":
         operations.abandon(saga.pk, actor=OPERATOR, reason=REASON)
@@ -310,7 +310,7 @@ def test_held_step_stays_held(world: World) -> None:
     assert step_of(saga, "a").hold == "misconfigured"
 
 
-def test_paused_saga_asks_as_soon_as_it_is_resumed(world: World) -> None:
+def test_paused_saga_polls_as_soon_as_it_is_resumed(world: World) -> None:
     saga = work(start(world))
     operations.pause(saga.pk, actor=OPERATOR, reason=REASON)
     approve(saga)
@@ -324,7 +324,7 @@ def test_paused_saga_asks_as_soon_as_it_is_resumed(world: World) -> None:
     assert work(saga).state == "completed"
 
 
-def test_wake_and_what_it_tells_of_commit_together(world: World, wakeups: list[Any]) -> None:
+def test_wake_commits_with_the_callers_changes(world: World, wakeups: list[Any]) -> None:
     saga = work(start(world))
     due_at = step_of(saga, "a").due_at
     wakeups.clear()
@@ -332,14 +332,14 @@ def test_wake_and_what_it_tells_of_commit_together(world: World, wakeups: list[A
         approve(saga)
         wake(saga)
         transaction.set_rollback(True)
-    assert (step_of(saga, "a").due_at, wakeups, told(saga, "step_woken")) == (due_at, [], [])
+    assert (step_of(saga, "a").due_at, wakeups, events(saga, "step_woken")) == (due_at, [], [])
 
     with transaction.atomic():
         approve(saga)
         wake(saga, actor="ada", reason="She signed it.")
         assert wakeups == []
     assert [pk for pk, _queue in wakeups] == [saga.pk]
-    [row] = told(saga, "step_woken")
+    [row] = events(saga, "step_woken")
     assert (row.actor, row.reason, row.data) == ("ada", "She signed it.", {"is_live": False})
 
 
@@ -353,9 +353,7 @@ def wakeups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.parametrize("named", ["actor", "reason"])
 @pytest.mark.parametrize("text", ["a\x00b", "\ud800", None, 5])
-def test_an_actor_or_a_reason_that_cannot_be_stored_is_refused_and_the_callers_rows_stay(
-    world: World, named: str, text: Any
-) -> None:
+def test_unstorable_actor_or_reason_is_refused_and_the_callers_rows_stay(world: World, named: str, text: Any) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable())
     with transaction.atomic():
         approve(saga)
@@ -364,7 +362,7 @@ def test_an_actor_or_a_reason_that_cannot_be_stored_is_refused_and_the_callers_r
     assert world.count(saga, "approval", "approved") == 1
 
 
-def test_a_transaction_begun_by_hand_is_not_dropped_by_a_wake(world: World) -> None:
+def test_manual_transaction_survives_a_wake(world: World) -> None:
     saga = world.begin(a=world.compensatable(), b=world.compensatable())
     with connection.cursor() as cursor:
         cursor.execute("BEGIN")

@@ -1,4 +1,4 @@
-"""Every participant of the sagas in these tests, and remember what was done to the world.
+"""Participants of the sagas in these tests, with a record of every effect and call.
 
 Effects are rows of a table of its own, so that a rolled-back step leaves none, a killed process keeps what it
 committed, and every effect can be counted.
@@ -32,27 +32,27 @@ REASON, EVIDENCE = "because the test wants it", "the provider's page says so"
 
 
 class Refused(Exception):
-    """Participant's no."""
+    """Refusal of a participant."""
 
 
 class CannotUndo(Exception):
-    """Participant's no to a compensation."""
+    """Refusal of a compensation."""
 
 
 class Broken(Exception):
-    """Error that nobody declared."""
+    """Undeclared error."""
 
 
 @dataclass(frozen=True)
 class After:
-    """Raise an error after the effect."""
+    """Behaviour that raises an error after the effect."""
 
     error: BaseException
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """Hold what one call of a step function was given."""
+    """Arguments of one call of a step function."""
 
     step: str
     direction: Direction
@@ -66,7 +66,7 @@ class Call:
 
 
 def database_of(participant: str | None) -> str:
-    """Return where a participant's data are."""
+    """Return the database of a participant."""
     if participant is None:
         return ENGINE
     return router.db_for_write(next(iter(apps.get_app_config(participant).get_models())))
@@ -74,10 +74,10 @@ def database_of(participant: str | None) -> str:
 
 @dataclass
 class World:
-    """Play the participants.
+    """Stand-in for all participants.
 
     Local functions write one row each time they run: a second row would be a second effect. External ones behave
-    like a provider: one effect for each key however often it is asked, and a cancelled key stays closed.
+    like a provider: one effect for each key however often it is called, and a cancelled key stays closed.
     """
 
     plans: dict[tuple[str, Direction], deque[Any]] = field(default_factory=lambda: defaultdict(deque))
@@ -86,15 +86,15 @@ class World:
     """Whether the provider refuses an action under a key that was cancelled before."""
 
     def will(self, step: str, *behaviours: Any, direction: Direction = ACTION) -> None:
-        """Set what the next calls of a step do.
+        """Set the behaviour of the next calls of a step.
 
         An exception is raised before the effect, ``After`` after it; a dict is returned; a function is called with the
-        context and what would have happened; None: it works.
+        context and the regular behaviour; None works regularly.
         """
         self.plans[step, direction].extend(behaviours)
 
     def compensatable(self, participant: str | None = None, *, external: bool = False, **options: Any) -> Step:
-        """Declare a step that can be undone; it may be refused."""
+        """Declare a compensatable step, which may be refused."""
         return Compensatable(
             self.action(participant, external=external),
             self.compensation(participant, external=external),
@@ -104,7 +104,7 @@ class World:
         )
 
     def pivot(self, participant: str | None = None, *, external: bool = False, **options: Any) -> Step:
-        """Declare a pivot; it may be refused."""
+        """Declare a pivot, which may be refused."""
         return Pivot(
             self.action(participant, external=external),
             participant=participant,
@@ -139,7 +139,7 @@ class World:
         return undo
 
     def count(self, saga: Saga, step: str, what: str = "done", *, participant: str | None = None) -> int:
-        """Count the effects of a step, or their removals (``undone``), or the looks that found nothing."""
+        """Count the effects of a step, their removals (``undone``), or compensations that found nothing."""
         with connections[database_of(participant)].cursor() as cursor:
             cursor.execute(
                 "SELECT count(*) FROM engine_test_ledger WHERE key = %s AND what = %s", [f"{saga.pk}:{step}", what]
@@ -155,11 +155,11 @@ class World:
         return sum(call.step == step and call.direction is direction for call in self.calls)
 
     def order(self, direction: Direction = COMPENSATION) -> list[str]:
-        """Return the steps in the order in which they were called in one direction."""
+        """Return the steps in the order in which they were called in this direction."""
         return [call.step for call in self.calls if call.direction is direction]
 
     def find_changed_calls(self) -> list[str]:
-        """Return every call without the key of its operation, or with another input than the first attempt (I7)."""
+        """Return every call without the key of its operation, or with another input than the first (I7)."""
         found, first = [], dict[tuple[str, Direction, int], Call]()
         for call in self.calls:
             epoch = call.epoch if call.direction is COMPENSATION else 0
@@ -244,7 +244,7 @@ def begin(definition: type[SagaDefinition], input: Any = None, **keys: str) -> S
 
 
 def work(saga: Saga, **options: Any) -> Saga:
-    """Let one worker look once.
+    """Advance the saga by one task.
 
     Returns: the saga as stored afterwards.
     """
@@ -253,7 +253,7 @@ def work(saga: Saga, **options: Any) -> Saga:
 
 
 def step_of(saga: Saga | UUID, name: str) -> SagaStep:
-    """Return a step as stored."""
+    """Read a step from the database."""
     return SagaStep.objects.get(saga_id=getattr(saga, "pk", saga), name=name)
 
 
@@ -268,7 +268,7 @@ def attempts(saga: Saga, step: str, direction: Direction = ACTION) -> list[SagaA
     return list(rows.order_by("number"))
 
 
-def told(saga: Saga, what: str | None = None) -> list[SagaHistory]:
+def events(saga: Saga, what: str | None = None) -> list[SagaHistory]:
     """Return the history, or its rows of one kind."""
     rows = SagaHistory.objects.filter(saga_id=saga.pk).order_by("number")
     return list(rows.filter(what=what) if what else rows)
