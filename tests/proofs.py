@@ -25,7 +25,7 @@ KINDS = ("crash points", "schedules", "negative controls", "removed rules")
 # Modules of tests, and tests beside others, that take a rule away and see something go wrong.
 CONTROLS = ("removed_rules", "without_rules", "::test_if_", "::test_without_this_rule", "::test_without_a_rule",
             "::test_two_of_a_group_without_a_lock")  # fmt: skip
-RULES = ("::test_without_this_rule", "::test_without_a_rule_its_story")
+RULES = ("::test_without_this_rule", "::test_without_a_rule_its_scenario")
 SCHEDULES = ("::test_no_schedule_breaks", "::test_all_rules_together")
 MACHINE = "::test_nothing_is_lost_and_everything_ends"
 PAGE = ROOT / "docs" / "reference" / "protocol.md"
@@ -131,7 +131,7 @@ def note_point(path: Any, number: int, what: str) -> None:
 
 def list_proofs_of(nodeid: str) -> Iterator[str]:
     """Return what a test proves by its name: its schedules, or the rule it does without."""
-    if any(part in nodeid for part in CONTROLS) and "keeps_its_story" not in nodeid:
+    if any(part in nodeid for part in CONTROLS) and "scenario_passes" not in nodeid:
         yield f"negative controls\t{nodeid}\t1"
     if any(part in nodeid for part in RULES):
         yield f"removed rules\t{nodeid}\t1"

@@ -1,4 +1,4 @@
-"""Check after every move what must hold: the engine's own invariants, and the world against what it believes."""
+"""Checks after every move: the engine's own invariants, and the engine's rows against the real effects."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,15 +24,15 @@ SAGA_EVENTS = frozenset({
 })  # fmt: skip
 
 
-def read_moves(model: type[Saga] | type[SagaStep]) -> set[tuple[str, str]]:
-    """Return the legal moves that a model declares."""
+def read_transitions(model: type[Saga] | type[SagaStep]) -> set[tuple[str, str]]:
+    """Return the legal transitions that a model declares."""
     declared = model._meta.get_field("state").get_all_transitions(model)  # type: ignore[union-attr]
     return {(str(move.source), str(move.target)) for move in declared}
 
 
 @dataclass
 class Checker:
-    """Remember what was definite, and compare."""
+    """Checks of all sagas of a run, with the definite outcomes seen so far."""
 
     world: World
     stage: Stage
@@ -41,7 +41,7 @@ class Checker:
     """What was seen while functions ran; an error raised there would only become an outcome."""
 
     def check_call(self, claimed: Any, spec: StepSpec, saga_spec: SagaSpec, observer: Any) -> None:
-        """Look from another connection, while a function of a live attempt is about to run (I1, I3, I5, S3, S7, S8)."""
+        """Check from another connection, right before a function of a live attempt runs (I1, I3, I5, S3, S7, S8)."""
         with observer.cursor() as cursor:
             cursor.execute(
                 "SELECT s.state, s.hold, s.abort_request, a.ended_at IS NULL, (SELECT count(*) FROM sagas_sagastep r"
@@ -59,7 +59,7 @@ class Checker:
         if hold is not None:
             self.found.append(f"S8: {where} runs although the saga is held: {hold}")
         if claimed.direction is Direction.ACTION:
-            # A pivot that may have happened is asked again, to know whether to turn back.
+            # A pivot that may have happened is retried, to know whether to compensate.
             is_asked_again = spec.kind is Kind.PIVOT and claimed.context.attempt > 1
             if (abort or is_overdue) and not is_asked_again:
                 self.found.append(f"S7: {where} runs although the saga is to turn back: {abort or 'overdue'}")
@@ -83,7 +83,7 @@ class Checker:
         history = list(SagaHistory.objects.filter(saga_id=saga_id).order_by("number"))
         rows = {step.name: step for step in unit.steps}
         found += self._compare_definite(attempts)
-        found += _check_moves(unit.saga, rows, history)
+        found += _check_transitions(unit.saga, rows, history)
         counts = self.world.count_all(saga_id, spec.steps)
         for step in spec.steps:
             row, key = rows[step.name], f"{saga_id}:{step.name}"
@@ -99,7 +99,7 @@ class Checker:
             raise AssertionError("\n".join(found))
 
     def check_end(self, saga_id: UUID, spec: SagaSpec) -> None:
-        """Check that a closed saga left in the world what its ending says.
+        """Check that the effects left by a closed saga match its final state.
 
         Raises: AssertionError.
         """
@@ -118,12 +118,12 @@ class Checker:
         assert not wrong, f"{saga.state} with effects {wrong}"
 
     def _is_left(self, saga_id: UUID, spec: StepSpec) -> bool:
-        """Return whether the engine must know that a step has an effect left."""
+        """Return whether the engine must know that an effect of the step is left."""
         key = f"{saga_id}:{spec.name}"
         return self.world.net(spec, key) > 0 and not self._may_be_late(saga_id, spec)
 
     def _may_be_late(self, saga_id: UUID, spec: StepSpec) -> bool:
-        """Return whether an effect is a late call's, which nothing fences and nobody has recorded yet."""
+        """Return whether the effect belongs to a late call that is neither fenced nor recorded yet."""
         is_open = spec.undo is Undo.VERIFIES or f"{saga_id}:{spec.name}" in self.world.excused
         return is_open and self.stage.is_called_unrecorded(saga_id, spec.name)
 
@@ -143,7 +143,7 @@ class Checker:
         return found
 
     def _check_pivot(self, saga_id: UUID, spec: SagaSpec, counts: dict[str, Any]) -> list[str]:
-        """Check that nothing is undone beside a pivot that happened (I6)."""
+        """Check that nothing is compensated beside a pivot that happened (I6)."""
         pivot = next((step for step in spec.steps if step.kind is Kind.PIVOT), None)
         if pivot is None or f"{saga_id}:{pivot.name}" in self.world.excused:
             return []
@@ -163,10 +163,10 @@ class Checker:
         return found
 
 
-def _check_moves(saga: Saga, rows: dict[str, SagaStep], history: list[SagaHistory]) -> list[str]:
-    """Check that history tells legal moves only, each from where the last one ended, to where the rows stand."""
+def _check_transitions(saga: Saga, rows: dict[str, SagaStep], history: list[SagaHistory]) -> list[str]:
+    """Check that history has only legal, connected transitions that end at the stored states."""
     found = []
-    saga_moves, step_moves = read_moves(Saga), read_moves(SagaStep)
+    saga_moves, step_moves = read_transitions(Saga), read_transitions(SagaStep)
     at: dict[str, str] = {"": "pending"}
     for row in history:
         if row.what not in STEP_EVENTS | SAGA_EVENTS:
@@ -185,7 +185,7 @@ def _check_moves(saga: Saga, rows: dict[str, SagaStep], history: list[SagaHistor
 
 
 def _check_abort(saga: Saga, history: list[SagaHistory]) -> list[str]:
-    """Check that whoever asked the saga to turn back was heard, or told that it was too late (S7)."""
+    """Check that every abort request was honoured or rejected as too late (S7)."""
     asked = [row.what for row in history if row.what in ("abort_requested", "abort_dropped")]
     if saga.state == SagaState.COMPLETED and asked[-1:] == ["abort_requested"]:
         return ["S7: completed although it was asked to turn back, and nobody was told that it was too late"]
@@ -193,7 +193,7 @@ def _check_abort(saga: Saga, history: list[SagaHistory]) -> list[str]:
 
 
 def _check_budget(spec: StepSpec, row: SagaStep, attempts: list[SagaAttempt], history: list[SagaHistory]) -> list[str]:
-    """Check that no direction pays for the other, and that nobody complains before a budget is spent (S1.2)."""
+    """Check that budgets are separate per direction, and spent before attention is raised (S1.2)."""
     made = {direction: sum(a.direction == direction and not a.is_assumed for a in attempts) for direction in Direction}
     is_back = row.state in (StepState.COMPENSATING, StepState.COMPENSATED)
     direction = Direction.COMPENSATION if is_back else Direction.ACTION
@@ -214,7 +214,7 @@ def _check_budget(spec: StepSpec, row: SagaStep, attempts: list[SagaAttempt], hi
 
 
 def _check_joined(spec: StepSpec, attempts: list[SagaAttempt], counted: Any) -> list[str]:
-    """Check that effects and records of a local step in the engine's database are one commit (I8)."""
+    """Check that effect and record of a local step in the engine's database are one commit (I8)."""
     told = {
         direction: sum(
             a.direction == direction and a.outcome == Outcome.SUCCEEDED and not a.is_assumed for a in attempts
@@ -226,5 +226,5 @@ def _check_joined(spec: StepSpec, attempts: list[SagaAttempt], counted: Any) -> 
 
 
 def observe() -> Any:
-    """Return a connection of its own to the engine's database, which sees only what is committed."""
+    """Return a separate connection to the engine's database, which sees only committed rows."""
     return connections[ENGINE].copy()

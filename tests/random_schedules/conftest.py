@@ -1,4 +1,4 @@
-"""Give the machine a participant with a database of its own, and tables for its world."""
+"""Fixtures of the machine: a participant with its own database, and the tables of its world."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,9 +11,9 @@ from .specs import OWN_DATABASE
 from .world import CREATE_TABLES, DROP_TABLES, ENGINE
 
 
-@pytest.fixture(scope="module")  # it must stand before pytest-django looks which databases a test may use
+@pytest.fixture(scope="module")  # must run before pytest-django reads which databases a test may use
 def apart(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
-    """Give one participant a database of its own, also where the run has only one.
+    """Give one participant its own database, also where the run has only one.
 
     There it is the same database through a connection of its own, which commits for itself: what the engine sees of
     a second database.

@@ -1,4 +1,4 @@
-"""Drive sagas of random definitions by random moves, and check everything after each."""
+"""State machine that drives sagas of random definitions by random moves, with checks after each."""
 
 from collections import Counter
 from contextlib import ExitStack
@@ -22,21 +22,21 @@ from sagas.operators.presentation.transcript import render
 from sagas.worker import sweeper
 
 from .checks import Checker, observe
-from .people import is_true, operate, settle_down
+from .operators import is_true, operate, settle_down
 from .specs import SLOW_QUEUE, SPECS, SagaSpec, Undo, define
 from .stage import Does, Frozen, Stage
 from .virtual import VirtualClock
 from .world import ENGINE, World
 
 MAX_SAGAS = 2
-MAX_LOOKS = 200  # a saga that is still open after so many looks goes round in circles
+MAX_LOOKS = 200  # a saga that is still open after so many tasks never ends
 WORKERS: dict[str, frozenset[str] | None] = {"A": None, "B": frozenset({"sagas"}), "C": frozenset({SLOW_QUEUE})}
-# Half of all calls work: what goes wrong at once shows little of what can go wrong later. Frozen workers are the
-# rarest thing that matters most.
+# Half of all calls succeed: an early failure hides later ones. Frozen workers are the rarest
+# behaviour that matters most.
 FREEZES = [Does.FREEZES_BEFORE, Does.FREEZES_INSIDE, Does.FREEZES_AFTER]
 WORKS = st.just(Does.WORKS)
 SCRIPTS = st.lists(st.one_of(WORKS, WORKS, st.sampled_from(Does), st.sampled_from(FREEZES)), min_size=1, max_size=5)
-# Whoever abandons a saga has seen it to its end: that alone is rarer.
+# Abandoning ends a saga, so it is rarer.
 OPERATIONS = [operation for operation in Operation if operation is not Operation.ABANDON] * 3 + [Operation.ABANDON]
 INDEX = st.integers(0, 5)
 WAKEUP_INTERVAL_SECONDS = 6

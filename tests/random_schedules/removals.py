@@ -1,4 +1,4 @@
-"""Take one guarding rule out of the engine, to see that the machine notices."""
+"""Negative controls of the machine: each removes one rule of the engine."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ from sagas.participants import barrier
 from sagas.participants.barrier import Entry
 from sagas.retention import purge
 
-from . import stories
+from . import scenarios
 from .machine import SagaMachine
 
 
@@ -86,7 +86,7 @@ def _forget_late_answers() -> Iterator[None]:
 
 
 @contextmanager
-def _take_lost_workers_for_idle() -> Iterator[None]:
+def _assume_lost_workers_did_nothing() -> Iterator[None]:
     def describe(_work: Any, _step: Any) -> Any:
         return outcomes.lost_worker(is_rolled_back=True, worker="")
 
@@ -95,13 +95,13 @@ def _take_lost_workers_for_idle() -> Iterator[None]:
 
 
 @contextmanager
-def _overlook_deadlines() -> Iterator[None]:
+def _ignore_deadlines() -> Iterator[None]:
     with patch.object(settle, "_notice_deadline", lambda work: None):
         yield
 
 
 @contextmanager
-def _let_the_pivot_decide_nothing() -> Iterator[None]:
+def _ignore_pivot() -> Iterator[None]:
     with (
         patch.object(planner, "is_pivot_passed", lambda saga: False),
         patch.object(planner, "is_pivot_open", lambda saga, effects: True),
@@ -110,7 +110,7 @@ def _let_the_pivot_decide_nothing() -> Iterator[None]:
 
 
 @contextmanager
-def _undo_first_things_first() -> Iterator[None]:
+def _compensate_in_forward_order() -> Iterator[None]:
     def rank_to_compensate(saga: Any, effects: Any) -> int | None:
         return min((step.rank for step in saga.steps if planner._is_to_compensate(step, effects)), default=None)
 
@@ -119,13 +119,13 @@ def _undo_first_things_first() -> Iterator[None]:
 
 
 @contextmanager
-def _try_for_ever() -> Iterator[None]:
+def _retry_for_ever() -> Iterator[None]:
     with patch.object(budgets, "is_spent", lambda budget, report: False):
         yield
 
 
 @contextmanager
-def _claim_although_paused() -> Iterator[None]:
+def _claim_while_paused() -> Iterator[None]:
     real = planner._dispatch
 
     def dispatch(saga: Any, steps: Any, direction: Direction, now: Any) -> Plan:
@@ -136,7 +136,7 @@ def _claim_although_paused() -> Iterator[None]:
 
 
 @contextmanager
-def _complete_what_is_to_turn_back() -> Iterator[None]:
+def _complete_despite_abort_request() -> Iterator[None]:
     real = planner._plan_forward
 
     def plan(saga: Any, effects: Any, now: Any) -> Plan:
@@ -149,7 +149,7 @@ def _complete_what_is_to_turn_back() -> Iterator[None]:
 
 
 @contextmanager
-def _begin_beside_held_siblings() -> Iterator[None]:
+def _start_beside_held_siblings() -> Iterator[None]:
     real = planner._plan_forward
 
     def plan(saga: Any, effects: Any, now: Any) -> Plan:
@@ -209,7 +209,7 @@ OFTEN, SELDOM = 200, 2_000
 
 @dataclass(frozen=True, kw_only=True)
 class Removal:
-    """Describe a rule that can be missing."""
+    """Rule that can be removed."""
 
     remove: Callable[[], AbstractContextManager[None]]
     """Take it out, inside the block."""
@@ -222,64 +222,64 @@ class Removal:
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """Return what may tell."""
+        """Return the errors that may report it."""
         return AssertionError, IntegrityError
 
     @property
     def expected(self) -> str:
-        """Return how the text of the error begins, as a regular expression."""
+        """Return a regular expression for the start of the error."""
         return rf"^(({self.seen}): |new row .* violates check constraint \"({self.seen})\")"
 
 
 REMOVALS: Mapping[str, Removal] = {
     "only the live lease token records": Removal(
-        remove=_record_under_any_token, play=stories.come_back_late_to_a_local_step, seen="I8|I10|S0", within=OFTEN
+        remove=_record_under_any_token, play=scenarios.record_late_in_local_step, seen="I8|I10|S0", within=OFTEN
     ),
     "compensation waits for live actions": Removal(
-        remove=_compensate_beside_live_actions, play=stories.turn_back_beside_a_live_action, seen="S3", within=OFTEN
+        remove=_compensate_beside_live_actions, play=scenarios.compensate_beside_live_action, seen="S3", within=OFTEN
     ),
-    "a late effect reopens": Removal(remove=_never_reopen, play=stories.act_after_the_end, seen="I4|S0", within=SELDOM),
-    "a late answer is kept": Removal(remove=_forget_late_answers, play=stories.act_after_the_end, seen="I4|S0"),
+    "a late effect reopens": Removal(remove=_never_reopen, play=scenarios.act_after_close, seen="I4|S0", within=SELDOM),
+    "a late answer is kept": Removal(remove=_forget_late_answers, play=scenarios.act_after_close, seen="I4|S0"),
     "budgets are per direction": Removal(
-        remove=_share_budgets, play=stories.try_often_and_turn_back, seen="S1", within=SELDOM
+        remove=_share_budgets, play=scenarios.spend_budget_and_compensate, seen="S1", within=SELDOM
     ),
     "a tombstone fences a late action": Removal(
-        remove=_ignore_tombstones, play=stories.act_behind_a_tombstone, seen="S0|I10", within=SELDOM
+        remove=_ignore_tombstones, play=scenarios.act_behind_tombstone, seen="S0|I10", within=SELDOM
     ),
     "a lost worker leaves an unknown outcome": Removal(
-        remove=_take_lost_workers_for_idle, play=stories.lose_a_worker_after_its_call, seen="S0|I10", within=OFTEN
+        remove=_assume_lost_workers_did_nothing, play=scenarios.lose_worker_after_call, seen="S0|I10", within=OFTEN
     ),
     "no action begins after the deadline": Removal(
-        remove=_overlook_deadlines, play=stories.go_on_after_the_deadline, seen="S7", within=OFTEN
+        remove=_ignore_deadlines, play=scenarios.continue_after_deadline, seen="S7", within=OFTEN
     ),
-    "nothing turns back after the pivot": Removal(
-        remove=_let_the_pivot_decide_nothing,
-        play=stories.turn_back_after_the_pivot,
+    "nothing compensates after the pivot": Removal(
+        remove=_ignore_pivot,
+        play=scenarios.cancel_after_pivot,
         seen="saga_never_compensated_after_pivot",
         within=OFTEN,
     ),
-    "what came last is undone first": Removal(
-        remove=_undo_first_things_first, play=stories.undo_two_steps, seen="I5", within=OFTEN
+    "compensation runs in reverse order": Removal(
+        remove=_compensate_in_forward_order, play=scenarios.undo_two_steps, seen="I5", within=OFTEN
     ),
     "a spent budget ends the attempts": Removal(
-        remove=_try_for_ever, play=stories.try_more_often_than_allowed, seen="S1", within=OFTEN
+        remove=_retry_for_ever, play=scenarios.exceed_budget, seen="S1", within=OFTEN
     ),
     "nothing is claimed while a saga is paused": Removal(
-        remove=_claim_although_paused, play=stories.look_at_a_paused_saga, seen="S8", within=OFTEN
+        remove=_claim_while_paused, play=scenarios.advance_paused_saga, seen="S8", within=OFTEN
     ),
     "a remembered abort outlives the last step": Removal(
-        remove=_complete_what_is_to_turn_back, play=stories.end_the_last_step_of_a_paused_saga, seen="S7"
+        remove=_complete_despite_abort_request, play=scenarios.end_last_step_of_paused_saga, seen="S7"
     ),
-    "nothing begins beside a held sibling once the saga is to turn back": Removal(
-        remove=_begin_beside_held_siblings, play=stories.reach_the_deadline_beside_a_held_sibling, seen="S7"
+    "nothing starts beside a held sibling after an abort request": Removal(
+        remove=_start_beside_held_siblings, play=scenarios.pass_deadline_beside_held_sibling, seen="S7"
     ),
     "every live compensation is watched": Removal(
-        remove=_watch_one_rank_of_compensations, play=stories.pass_the_pivot_beside_a_live_compensation, seen="I9"
+        remove=_watch_one_rank_of_compensations, play=scenarios.pass_pivot_beside_live_compensation, seen="I9"
     ),
-    "a compensation is looked for beside every action": Removal(
-        remove=_trust_new_barrier_rows, play=stories.act_when_its_barrier_row_is_lost, seen="S0|I10"
+    "every action checks for a compensation": Removal(
+        remove=_trust_new_barrier_rows, play=scenarios.act_after_lost_barrier_row, seen="S0|I10"
     ),
     "the barrier rows of one key expire together": Removal(
-        remove=_expire_barrier_rows_one_by_one, play=stories.act_when_its_barrier_rows_are_old, seen="I10"
+        remove=_expire_barrier_rows_one_by_one, play=scenarios.act_after_expired_barrier_rows, seen="I10"
     ),
 }

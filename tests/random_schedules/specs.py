@@ -1,4 +1,4 @@
-"""Draw random definitions: kinds, groups, places, budgets, deadlines and ways to undo."""
+"""Random definitions: kinds, groups, places, budgets, deadlines and kinds of compensation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,16 +13,16 @@ from sagas.core.states import Kind
 
 from .world import CannotUndo, Refused, World
 
-OWN_DATABASE = "inventory"  # the participant whose data the tests put behind a connection of its own
+OWN_DATABASE = "inventory"  # participant that the tests give a separate connection
 SLOW_QUEUE = "slow"
 VERIFY_AFTER = timedelta(seconds=45)
 MAX_STEPS = 6
-# The sweep reads the real clock: between two moments of a run lies more than a busy machine takes for a statement.
+# The sweep reads the real clock, so moments of a run are further apart than a statement takes when busy.
 RETRY_SECONDS = 10
 
 
 class Place(StrEnum):
-    """Where a step works."""
+    """Where a step runs."""
 
     JOINED = "joined"  #: local, in the engine's database
     EXTERNAL = "external"  #: outside, announced by its attempt row
@@ -36,7 +36,7 @@ class Place(StrEnum):
 
 
 class Undo(StrEnum):
-    """How an adapter keeps a late call from leaving an effect (rule S4)."""
+    """How an adapter prevents an effect of a late call (rule S4)."""
 
     CLOSES = "closes"  #: closes the key at the provider
     SETTLES = "settles"  #: repeats the action first
@@ -45,7 +45,7 @@ class Undo(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class StepSpec:
-    """Describe one step."""
+    """One step."""
 
     place: Place = Place.JOINED
     undo: Undo = Undo.CLOSES
@@ -65,14 +65,14 @@ class StepSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class SagaSpec:
-    """Describe one definition."""
+    """One definition."""
 
     ranks: tuple[tuple[StepSpec, ...], ...]
     deadline_seconds: int | None = None
 
     @property
     def steps(self) -> list[StepSpec]:
-        """Return the steps, named and in order."""
+        """Return the steps in order, with their names."""
         return list(_name_steps(self.ranks))
 
 
@@ -129,7 +129,7 @@ def _arrange(
 
 
 def define(name: str, spec: SagaSpec, world: World) -> type[SagaDefinition]:
-    """Declare what a spec describes."""
+    """Declare the definition of a spec."""
     members: dict[str, Any] = {}
     ranks: dict[int, dict[str, Any]] = {}
     for step in spec.steps:

@@ -1,4 +1,4 @@
-"""Let workers do, fail, die or freeze as a script says, and thaw the frozen ones later."""
+"""Scripted workers that succeed, fail, die or freeze, and resume later."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,36 +30,36 @@ class Does(StrEnum):
     WORKS = "works"
     REFUSES = "refuses"
     RETRIES = "retries"
-    LOSES_ANSWER = "loses_answer"  #: works, and nobody hears of it
+    LOSES_ANSWER = "loses_answer"  # succeeds, and its answer is lost
     DIES_BEFORE = "dies_before"
     DIES_AFTER = "dies_after"
     FREEZES_BEFORE = "freezes_before"
-    FREEZES_INSIDE = "freezes_inside"  #: past the barrier, before the call
+    FREEZES_INSIDE = "freezes_inside"  # behind the barrier, before the call
     FREEZES_AFTER = "freezes_after"  #: before the record
     BREAKS_BEFORE = "breaks_before"
     BREAKS_AFTER = "breaks_after"
-    IS_UNKNOWN = "is_unknown"  #: nothing happened, and nobody knows
+    IS_UNKNOWN = "is_unknown"  # nothing happened, and the engine does not know
     RETRIES_LATER = "retries_later"
     IS_IN_PROGRESS = "is_in_progress"
     IS_MISCONFIGURED = "is_misconfigured"
     RETURNS_JUNK = "returns_junk"
     RUNS_TWICE = "runs_twice"
     IS_FENCED = "is_fenced"
-    COMMIT_UNANSWERED = "commit_unanswered"  #: the COMMIT took place, its answer is lost
+    COMMIT_UNANSWERED = "commit_unanswered"  # the COMMIT takes place, its answer is lost
     COMMIT_LOST = "commit_lost"  #: the COMMIT itself is lost
 
 
 class Died(WorkerDied):
-    """Stand for a worker that is gone, or frozen for good as far as its task knows."""
+    """Crash of a worker, or the end of its task when it freezes."""
 
 
-class Broke(Exception):
-    """Error that nobody declared."""
+class UndeclaredError(Exception):
+    """Undeclared error."""
 
 
 @dataclass
 class Frozen:
-    """Hold a worker that stands still in the middle of an attempt."""
+    """Worker frozen in the middle of an attempt."""
 
     claimed: ClaimedStep
     spec: StepSpec
@@ -75,7 +75,7 @@ class Frozen:
 
 @dataclass
 class Stage:
-    """Stand between the engine and the step functions."""
+    """Layer between the engine and the step functions."""
 
     world: World
     on_call: Callable[[ClaimedStep, StepSpec], None]
@@ -90,7 +90,7 @@ class Stage:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Stand there inside the block."""
+        """Patch the engine inside the block."""
         real_perform, real_join = execute.execute_step, engine._run_joined
 
         def perform_step(claimed: ClaimedStep) -> Report:
@@ -108,17 +108,17 @@ class Stage:
             yield
 
     def advance(self, saga_id: UUID, script: list[Does], *, queues: frozenset[str] | None, worker: str) -> None:
-        """Let a worker look at a saga and run at most as many attempts as the script has entries."""
+        """Advance a saga with at most as many attempts as the script has entries."""
         self.script, self.calls = list(script), 0
         try:
             engine.advance(saga_id, queues=queues, worker=worker, should_stop=lambda: self.calls >= len(script))
         except Died:
             pass
         finally:
-            self._mend_connections()
+            self._restore_connections()
 
     def call_late(self, frozen: Frozen) -> None:
-        """Let a frozen worker of a step outside the engine's database go on as far as the answer."""
+        """Let a frozen worker of a step outside the engine's database continue until the answer."""
         self.is_late = True
         try:
             if frozen.is_inside:
@@ -131,7 +131,7 @@ class Stage:
             self.is_late = False
 
     def record_late(self, frozen: Frozen) -> None:
-        """Let a frozen worker go on to its end."""
+        """Let a frozen worker continue to its end."""
         run = engine._Run(
             saga_id=frozen.claimed.saga_id, queues=None, worker="thawed", ends_at=float("inf"), should_stop=lambda: True
         )
@@ -147,7 +147,7 @@ class Stage:
             self.is_late = False
 
     def is_called_unrecorded(self, saga_id: UUID, step: str) -> bool:
-        """Return whether a frozen worker has acted under a step key and nobody has heard of it."""
+        """Return whether a frozen worker has acted under a step key without a record."""
         return any(
             frozen.is_late_effect_possible and (frozen.claimed.saga_id, frozen.claimed.step.name) == (saga_id, step)
             for frozen in self.frozen
@@ -216,7 +216,7 @@ class Stage:
         return "junk" if does is Does.RETURNS_JUNK else result
 
     def _break_commit(self, alias: str) -> None:
-        """Break the next COMMIT on a connection, if the script says so."""
+        """Break the next COMMIT on a connection if the script says so."""
         if self.doing not in (Does.COMMIT_LOST, Does.COMMIT_UNANSWERED):
             return
         connection, does_commit = connections[alias], self.doing is Does.COMMIT_UNANSWERED
@@ -229,19 +229,19 @@ class Stage:
 
         connection.commit = commit  # type: ignore[method-assign]
 
-    def _mend_connections(self) -> None:
+    def _restore_connections(self) -> None:
         for alias in {ENGINE, self.world.apart}:
             vars(connections[alias]).pop("commit", None)
 
 
 def make_error(errors: dict[Does, Callable[[], BaseException]], does: Does) -> BaseException:
-    """Return a fresh error of a kind: a raised one carries its traceback along."""
+    """Return a new error of a kind, as a raised one keeps its traceback."""
     return errors[does]()
 
 
 BEFORE: dict[Does, Callable[[], BaseException]] = {
     Does.DIES_BEFORE: lambda: Died("before"),
-    Does.BREAKS_BEFORE: lambda: Broke("before"),
+    Does.BREAKS_BEFORE: lambda: UndeclaredError("before"),
     Does.RETRIES: lambda: RetryLater("scripted"),
     Does.RETRIES_LATER: lambda: RetryLater("scripted", after=20),
     Does.IS_IN_PROGRESS: lambda: InProgress("scripted", poll_after=15),
@@ -250,6 +250,6 @@ BEFORE: dict[Does, Callable[[], BaseException]] = {
 }
 AFTER: dict[Does, Callable[[], BaseException]] = {
     Does.DIES_AFTER: lambda: Died("after"),
-    Does.BREAKS_AFTER: lambda: Broke("after"),
+    Does.BREAKS_AFTER: lambda: UndeclaredError("after"),
     Does.LOSES_ANSWER: lambda: OutcomeUnknown("scripted"),
 }

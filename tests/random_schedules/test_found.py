@@ -1,4 +1,4 @@
-"""What the machine found, shrunk to the moves that matter."""
+"""Failures that the machine found, shrunk to the moves that matter."""
 
 from collections.abc import Iterator
 
@@ -8,23 +8,23 @@ from sagas.core.states import Hold
 from sagas.testing import find_violations
 
 from .machine import SagaMachine
+from .scenarios import begin
 from .specs import Place, StepSpec
 from .stage import Does
-from .stories import begin
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("apart")]
 
 
 @pytest.fixture
 def machine() -> Iterator[SagaMachine]:
-    """Make the moves by hand; at the end every saga must have ended right."""
+    """Return a machine to drive by hand; at the end every saga must have ended correctly."""
     made = SagaMachine()
     yield made
     made.teardown()
 
 
-def test_a_lease_that_outlives_its_definition_is_no_limbo(machine: SagaMachine) -> None:
-    # The check of I9 wanted a saga to be due before each lease ends; without its definition the lease has to stay.
+def test_lease_that_outlives_its_definition_is_valid(machine: SagaMachine) -> None:
+    # The check of I9 wanted a saga to be due before each lease expires; without its definition the lease must stay.
     saga = begin(machine, (StepSpec(place=Place.EXTERNAL),))
     machine.look(index=0, worker="A", script=[Does.DIES_BEFORE], waits=False)
     machine.deploy(index=0)

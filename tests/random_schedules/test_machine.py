@@ -1,4 +1,4 @@
-"""Random definitions under random faults, people and time: nothing is lost, nothing happens twice, everything ends.
+"""Random definitions, faults, operators and time: nothing is lost, nothing happens twice, everything ends.
 
 A failure prints the moves that lead to it and the transcript of the saga. The default run is the same every time;
 ``--hypothesis-seed=N`` makes another and repeats it; ``SAGAS_MACHINE_EXAMPLES=5000`` makes a long one, from a new seed
@@ -23,7 +23,7 @@ from .stage import Does
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("apart")]
 
-# About half a minute of one processor for each hundred.
+# About half a minute of processor time per hundred.
 EXAMPLES = 300 if IS_FULL else 150
 MOVES = 30
 LONG_RUN = "SAGAS_MACHINE_EXAMPLES"
@@ -34,20 +34,20 @@ REACHED = frozenset({
 
 
 @pytest.fixture(autouse=True)
-def _examples_of_their_own() -> Iterator[None]:
-    """Draw every run afresh: most of hypothesis' budget would go to copies of a run with small changes, which repeat
+def _independent_examples() -> Iterator[None]:
+    """Draw every run afresh: most of hypothesis' budget would go to slightly changed copies of a run, which repeat
     the same few faults."""
     with patch.object(ConjectureRunner, "generate_mutations_from", lambda _runner, _data: None):
         yield
 
 
 def is_default(config: pytest.Config) -> bool:
-    """Return whether nobody asked for another seed or a longer run."""
+    """Return whether neither a seed nor a longer run was requested."""
     return LONG_RUN not in os.environ and config.getoption("--hypothesis-seed") is None
 
 
 def make_profile(config: pytest.Config) -> settings:
-    """Return how much is tried, and from which seed."""
+    """Return the number of examples, and the seed."""
     return settings(
         max_examples=int(os.environ.get(LONG_RUN, EXAMPLES)),
         stateful_step_count=MOVES,
@@ -73,7 +73,7 @@ if IS_FULL or LONG_RUN in os.environ:
     @pytest.mark.parametrize(
         "rule", [rule for rule, removal in REMOVALS.items() if (removal.within or MOST + 1) <= MOST]
     )
-    def test_without_a_rule_chance_finds_a_violation(rule: str, pytestconfig: pytest.Config) -> None:
+    def test_without_a_rule_random_runs_find_a_violation(rule: str, pytestconfig: pytest.Config) -> None:
         removal = REMOVALS[rule]
         chance = settings(
             make_profile(pytestconfig),

@@ -1,4 +1,4 @@
-"""Without any one of its guarding rules the engine must be seen to break what it promises."""
+"""Negative controls: without any one of its rules, the engine visibly breaks its guarantees."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from .removals import REMOVALS
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("apart")]
 
 
-def play(rule: str) -> None:
-    """Make the moves of a rule, and see the saga end right."""
+def run_scenario(rule: str) -> None:
+    """Run the scenario of a rule; the saga must end correctly."""
     machine = SagaMachine()
     try:
         REMOVALS[rule].play(machine)
@@ -18,12 +18,12 @@ def play(rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", REMOVALS)
-def test_a_rule_keeps_its_story_from_going_wrong(rule: str) -> None:
-    play(rule)
+def test_scenario_passes_with_every_rule(rule: str) -> None:
+    run_scenario(rule)
 
 
 @pytest.mark.parametrize("rule", REMOVALS)
-def test_without_a_rule_its_story_goes_wrong(rule: str) -> None:
+def test_without_a_rule_its_scenario_fails(rule: str) -> None:
     machine, removal = SagaMachine(), REMOVALS[rule]
     with machine.exits, removal.remove(), pytest.raises(removal.errors, match=removal.expected):
         removal.play(machine)

@@ -1,4 +1,4 @@
-"""Small world that sagas of the machine act on: a provider with keys, and a ledger in each database.
+"""World of the machine's sagas: a provider with idempotency keys, and a ledger in each database.
 
 Nothing here believes the engine: effects are counted where they happen, by step key.
 """
@@ -32,16 +32,16 @@ DROP_TABLES = ("DROP TABLE IF EXISTS machine_ledger", "DROP TABLE IF EXISTS mach
 
 
 class Refused(Exception):
-    """Participant's no."""
+    """Refusal of a participant."""
 
 
 class CannotUndo(Exception):
-    """Participant's no to a compensation."""
+    """Refusal of a compensation."""
 
 
 @dataclass
 class Provider:
-    """Do one effect for each key, however often it is asked; a closed key stays closed."""
+    """Provider with one effect per key, however often it is called; a closed key stays closed."""
 
     done: Counter[str] = field(default_factory=Counter)
     undone: Counter[str] = field(default_factory=Counter)
@@ -51,7 +51,7 @@ class Provider:
     reserved: int = 0
 
     def act(self, key: str) -> None:
-        """Do it, or do nothing when it was done under this key before.
+        """Act once under this key.
 
         Raises: Refused when the key is closed and nothing was done under it.
         """
@@ -63,7 +63,7 @@ class Provider:
         self.on_hand, self.reserved = self.on_hand - 1, self.reserved + 1
 
     def undo(self, key: str) -> None:
-        """Undo what was done under the key; nothing there is fine."""
+        """Undo the effect of the key, if there is one."""
         if self.done[key] > self.undone[key]:
             self.undone[key] += 1
             self.on_hand, self.reserved = self.on_hand + 1, self.reserved - 1
@@ -71,7 +71,7 @@ class Provider:
 
 @dataclass
 class World:
-    """Play every participant."""
+    """Stand-in for all participants."""
 
     apart: str
     """Alias of the participant that has a database of its own."""
@@ -116,14 +116,14 @@ class World:
         return undo
 
     def do(self, spec: StepSpec, key: str) -> None:
-        """Do what the action of a step does; a local one does it once more each time."""
+        """Run the action of a step; a local one adds an effect each time."""
         if spec.place.is_external:
             self.provider.act(key)
         else:
             self._move(self.alias_of(spec), key, "done")
 
     def refuse(self, spec: StepSpec, key: str) -> None:
-        """Report no, unless it was done under this key; a provider that stores refusals closes the key.
+        """Refuse, unless it was done under this key; a provider that stores refusals closes the key.
 
         Raises: Refused.
         """
@@ -135,11 +135,11 @@ class World:
         raise Refused("The participant says no.")
 
     def alias_of(self, spec: StepSpec) -> str:
-        """Return where a local step keeps its data."""
+        """Return the database of a local step."""
         return self.apart if spec.place == "apart" else ENGINE
 
     def count(self, spec: StepSpec, key: str) -> Counter[str]:
-        """Count what was done and undone under a step key."""
+        """Count the effects and compensations under a step key."""
         if spec.place.is_external:
             return Counter(done=self.provider.done[key], undone=self.provider.undone[key])
         with connections[self.alias_of(spec)].cursor() as cursor:
@@ -147,7 +147,7 @@ class World:
             return Counter(dict(cursor.fetchall()))
 
     def count_all(self, saga_id: UUID, specs: list[StepSpec]) -> dict[str, Counter[str]]:
-        """Count what was done and undone under every step key of a saga, by step name."""
+        """Count the effects and compensations under every step key of a saga, by step name."""
         found = {spec.name: Counter[str]() for spec in specs}
         for alias in sorted({self.alias_of(spec) for spec in specs if not spec.place.is_external}):
             with connections[alias].cursor() as cursor:
@@ -169,7 +169,7 @@ class World:
         return counted["done"] - counted["undone"]
 
     def can_be_done_by_hand(self, spec: StepSpec, key: str) -> bool:
-        """Return whether a person who says that a step happened would be right, if need be by doing it himself."""
+        """Return whether an operator may truthfully report that a step happened, if need be by doing it by hand."""
         if spec.place.is_external:
             return self.net(spec, key) == 1 or (self.provider.done[key] == 0 and key not in self.provider.closed)
         if self.count(spec, key)["done"]:
@@ -177,7 +177,7 @@ class World:
         return spec.place == "joined" or not self._is_fenced(key)
 
     def do_by_hand(self, spec: StepSpec, key: str) -> None:
-        """See to it that a step is done, as a person would: under its key, and past the participant's barrier."""
+        """Do a step by hand, as an operator would: under its key, and bypassing the participant's barrier."""
         if self.net(spec, key) == 1:
             return
         self.by_hand.add(key)
@@ -188,7 +188,7 @@ class World:
             self.do(spec, key)
 
     def undo_by_hand(self, spec: StepSpec, key: str) -> None:
-        """See to it that a step is undone and, at the provider, that nothing comes later."""
+        """Undo a step by hand and, at the provider, prevent a late effect."""
         if spec.place.is_external:
             self.provider.closed.add(key)
             self.provider.undo(key)

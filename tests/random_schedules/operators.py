@@ -1,4 +1,4 @@
-"""Let people act on sagas: at random, but they never lie about what happened."""
+"""Random operators of sagas, who never report anything false."""
 
 from uuid import UUID
 
@@ -18,7 +18,7 @@ REASON, EVIDENCE = "because the machine says so", "the provider's page says so"
 
 
 def is_true(world: World, operation: Operation, spec: StepSpec, key: str) -> bool:
-    """Return whether a person could say this about a step without lying."""
+    """Return whether an operator could truthfully report this about a step."""
     if operation is Operation.MARK_SUCCEEDED:
         return world.can_be_done_by_hand(spec, key)
     if operation is Operation.MARK_REFUSED:
@@ -29,7 +29,7 @@ def is_true(world: World, operation: Operation, spec: StepSpec, key: str) -> boo
 def operate(
     world: World, saga_id: UUID, operation: Operation, spec: StepSpec, *, revision: int | None = None
 ) -> OperationResult | None:
-    """Let a person act, and do with his own hands what he says.
+    """Perform an operation, and do by hand what it reports.
 
     Returns: None when it was refused.
     """
@@ -44,14 +44,14 @@ def operate(
     except OperationRefused:
         return None
     if not result.is_repeat:
-        _keep_word(world, operation, spec, key)
+        _do_as_reported(world, operation, spec, key)
     return result
 
 
 MARKS = frozenset({Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED})
 
 
-def _keep_word(world: World, operation: Operation, spec: StepSpec, key: str) -> None:
+def _do_as_reported(world: World, operation: Operation, spec: StepSpec, key: str) -> None:
     if operation is Operation.MARK_SUCCEEDED:
         world.do_by_hand(spec, key)
     elif operation is Operation.MARK_COMPENSATED:
@@ -63,7 +63,7 @@ def _keep_word(world: World, operation: Operation, spec: StepSpec, key: str) -> 
 
 
 def settle_down(world: World, saga_id: UUID, specs: list[StepSpec]) -> list[str]:
-    """Let a person answer whatever a saga is held for.
+    """Perform the operations that end every hold of a saga.
 
     Returns: what was done, in order.
     """
@@ -72,11 +72,11 @@ def settle_down(world: World, saga_id: UUID, specs: list[StepSpec]) -> list[str]
         done += _try(world, saga_id, specs[0], Operation.RESUME)
     for row in SagaStep.objects.filter(saga_id=saga_id, hold__isnull=False).order_by("position"):
         spec = next(spec for spec in specs if spec.name == row.name)
-        done += _answer(world, saga_id, spec, row)
+        done += _resolve(world, saga_id, spec, row)
     return done
 
 
-def _answer(world: World, saga_id: UUID, spec: StepSpec, row: SagaStep) -> list[str]:
+def _resolve(world: World, saga_id: UUID, spec: StepSpec, row: SagaStep) -> list[str]:
     if row.hold == Hold.MISCONFIGURED:
         return _try(world, saga_id, spec, Operation.RETRY)
     if row.hold == Hold.COMPENSATION_REFUSED:
@@ -87,7 +87,7 @@ def _answer(world: World, saga_id: UUID, spec: StepSpec, row: SagaStep) -> list[
         return _try(world, saga_id, spec, Operation.MARK_REFUSED)
     is_back = Saga.objects.get(pk=saga_id).state == SagaState.COMPENSATING
     if spec.kind is Kind.PIVOT and is_back:
-        # It happened although a person had said that it did not: nobody can undo it.
+        # It happened although an operator had marked it refused: it cannot be undone.
         return _try(world, saga_id, spec, Operation.ABANDON)
     if row.state == StepState.REFUSED:
         return _try(world, saga_id, spec, Operation.MARK_SUCCEEDED, Operation.SKIP)

@@ -1,4 +1,4 @@
-"""Tell, move by move, what each guarding rule is for: chance may never draw it, and these come by it every time."""
+"""Scenarios, one for each guarding rule, that reach every time what random runs may miss."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,7 +12,7 @@ from .machine import SagaMachine
 from .specs import Place, SagaSpec, StepSpec, Undo
 from .stage import Does
 
-LEASE_SECONDS = 32  # a little more
+LEASE_SECONDS = 32  # a little longer than a lease
 DEADLINE_SECONDS, BEYOND_DEADLINE_SECONDS = 100, 120
 DAY_SECONDS = 86_400
 MAX_LOOKS = 10
@@ -20,14 +20,14 @@ EXTERNAL = StepSpec(place=Place.EXTERNAL)
 
 
 def begin(machine: SagaMachine, *ranks: tuple[StepSpec, ...], deadline_seconds: int | None = None) -> Saga:
-    """Start a saga of these ranks."""
+    """Start a saga with these ranks."""
     spec = SagaSpec(ranks=ranks, deadline_seconds=deadline_seconds)
     machine.begin(spec=spec, cancels=False, thaws_last=False)
     return Saga.objects.get()
 
 
-def come_back_late_to_a_local_step(machine: SagaMachine) -> None:
-    """Freeze in a local step; another worker does it, and the first goes on."""
+def record_late_in_local_step(machine: SagaMachine) -> None:
+    """Freeze in a local step, let another worker run it, and thaw the first."""
     begin(machine, (StepSpec(),), (EXTERNAL,))
     move(machine, look, Does.FREEZES_BEFORE)
     machine.pass_time(seconds=LEASE_SECONDS)
@@ -35,23 +35,23 @@ def come_back_late_to_a_local_step(machine: SagaMachine) -> None:
     move(machine, machine.record_late, index=0)
 
 
-def turn_back_beside_a_live_action(machine: SagaMachine) -> None:
-    """Refuse one step of a group while another is at work."""
+def compensate_beside_live_action(machine: SagaMachine) -> None:
+    """Refuse one step of a group while its sibling runs."""
     begin(machine, (EXTERNAL,), (EXTERNAL, EXTERNAL))
     move(machine, look, Does.WORKS, Does.FREEZES_BEFORE)
     move(machine, look, Does.REFUSES, Does.WORKS, waits=False)
 
 
-def act_after_the_end(machine: SagaMachine) -> None:
-    """Freeze before a call that nothing can fence; the saga turns back, ends, and the call is made."""
+def act_after_close(machine: SagaMachine) -> None:
+    """Freeze before a call that nothing can fence, compensate the saga, and make the call."""
     saga = begin(machine, (StepSpec(place=Place.EXTERNAL, undo=Undo.VERIFIES),))
     move(machine, look, Does.FREEZES_BEFORE)
     cancel(machine, saga)
     move(machine, machine.record_late, index=0)
 
 
-def try_often_and_turn_back(machine: SagaMachine) -> None:
-    """Use up what an action may, and then fail once to undo it."""
+def spend_budget_and_compensate(machine: SagaMachine) -> None:
+    """Spend the budget of an action, and then fail its compensation once."""
     stubborn = StepSpec(place=Place.EXTERNAL, attempts=3, compensation_attempts=2)
     begin(machine, (stubborn,), (EXTERNAL,))
     move(machine, look, Does.RETRIES)
@@ -59,32 +59,32 @@ def try_often_and_turn_back(machine: SagaMachine) -> None:
     move(machine, look, Does.WORKS, Does.REFUSES, Does.RETRIES)
 
 
-def act_behind_a_tombstone(machine: SagaMachine) -> None:
-    """Freeze before a step in a database of its own; the saga turns back, ends, and the step is tried."""
+def act_behind_tombstone(machine: SagaMachine) -> None:
+    """Freeze before a step in another database, compensate the saga, and try the step."""
     saga = begin(machine, (StepSpec(place=Place.APART),))
     move(machine, look, Does.FREEZES_BEFORE)
     cancel(machine, saga)
     move(machine, machine.call_late, index=0)
 
 
-def lose_a_worker_after_its_call(machine: SagaMachine) -> None:
-    """Die between call and record, and turn back."""
+def lose_worker_after_call(machine: SagaMachine) -> None:
+    """Die between call and record, and compensate."""
     saga = begin(machine, (EXTERNAL,), (EXTERNAL,))
     move(machine, look, Does.DIES_AFTER)
     machine.pass_time(seconds=LEASE_SECONDS)
     cancel(machine, saga)
 
 
-def go_on_after_the_deadline(machine: SagaMachine) -> None:
-    """Wait for a retry until the deadline has passed."""
+def continue_after_deadline(machine: SagaMachine) -> None:
+    """Wait for a retry beyond the deadline."""
     begin(machine, (EXTERNAL,), (EXTERNAL,), deadline_seconds=DEADLINE_SECONDS)
     move(machine, look, Does.WORKS, Does.RETRIES)
     machine.pass_time(seconds=BEYOND_DEADLINE_SECONDS)
     move(machine, look, Does.WORKS)
 
 
-def turn_back_after_the_pivot(machine: SagaMachine) -> None:
-    """Ask a saga to turn back whose pivot has succeeded."""
+def cancel_after_pivot(machine: SagaMachine) -> None:
+    """Cancel a saga whose pivot has succeeded."""
     pivot, after = (StepSpec(place=Place.EXTERNAL, kind=kind) for kind in (Kind.PIVOT, Kind.RETRIABLE))
     begin(machine, (EXTERNAL,), (pivot,), (after,))
     move(machine, look, Does.WORKS, Does.WORKS, Does.RETRIES)
@@ -93,28 +93,28 @@ def turn_back_after_the_pivot(machine: SagaMachine) -> None:
 
 
 def undo_two_steps(machine: SagaMachine) -> None:
-    """Refuse the third step of three."""
+    """Refuse the third of three steps."""
     begin(machine, (EXTERNAL,), (EXTERNAL,), (EXTERNAL,))
     move(machine, look, Does.WORKS, Does.WORKS, Does.REFUSES, Does.WORKS)
 
 
-def try_more_often_than_allowed(machine: SagaMachine) -> None:
-    """Fail as often as a step may, and once more."""
+def exceed_budget(machine: SagaMachine) -> None:
+    """Fail once more than the budget of a step allows."""
     begin(machine, (EXTERNAL,))
     for _ in range(EXTERNAL.attempts + 1):
         move(machine, look, Does.RETRIES)
 
 
-def look_at_a_paused_saga(machine: SagaMachine) -> None:
-    """Pause a saga between two of its steps."""
+def advance_paused_saga(machine: SagaMachine) -> None:
+    """Pause a saga between two steps."""
     begin(machine, (EXTERNAL,), (EXTERNAL,))
     move(machine, look, Does.WORKS)
     operate(machine, Operation.PAUSE)
     move(machine, look, Does.WORKS)
 
 
-def end_the_last_step_of_a_paused_saga(machine: SagaMachine) -> None:
-    """Pause a saga without a pivot, ask it to turn back, and let its last step succeed."""
+def end_last_step_of_paused_saga(machine: SagaMachine) -> None:
+    """Pause a saga without a pivot, cancel it, and let its last step succeed."""
     begin(machine, (EXTERNAL,))
     move(machine, look, Does.FREEZES_AFTER)
     operate(machine, Operation.PAUSE)
@@ -122,16 +122,16 @@ def end_the_last_step_of_a_paused_saga(machine: SagaMachine) -> None:
     move(machine, machine.record_late, index=0)
 
 
-def reach_the_deadline_beside_a_held_sibling(machine: SagaMachine) -> None:
-    """Hold one step of a group, and begin no other once the deadline has passed."""
+def pass_deadline_beside_held_sibling(machine: SagaMachine) -> None:
+    """Hold one step of a group, and start no other after the deadline."""
     begin(machine, (EXTERNAL, EXTERNAL), deadline_seconds=DEADLINE_SECONDS)
     move(machine, look, Does.IS_MISCONFIGURED)
     machine.pass_time(seconds=BEYOND_DEADLINE_SECONDS)
     move(machine, look, Does.WORKS)
 
 
-def pass_the_pivot_beside_a_live_compensation(machine: SagaMachine) -> None:
-    """Report truly that a pivot has not happened, freeze while undoing the rest, and let the pivot happen after all."""
+def pass_pivot_beside_live_compensation(machine: SagaMachine) -> None:
+    """Truthfully mark a pivot refused, freeze while compensating, and let the pivot happen after all."""
     begin(machine, (EXTERNAL,), (StepSpec(place=Place.APART, kind=Kind.PIVOT),))
     move(machine, look, Does.WORKS, Does.FREEZES_BEFORE)
     machine.pass_time(seconds=LEASE_SECONDS)
@@ -140,8 +140,8 @@ def pass_the_pivot_beside_a_live_compensation(machine: SagaMachine) -> None:
     move(machine, machine.record_late, index=0)
 
 
-def act_when_its_barrier_row_is_lost(machine: SagaMachine) -> None:
-    """Turn back from a step in a database of its own, lose the row of its action there, and let it be tried."""
+def act_after_lost_barrier_row(machine: SagaMachine) -> None:
+    """Compensate a step in another database, lose its action's barrier row, and try the step."""
     saga = begin(machine, (StepSpec(place=Place.APART),))
     move(machine, look, Does.COMMIT_UNANSWERED)
     move(machine, look, Does.FREEZES_BEFORE)
@@ -150,8 +150,8 @@ def act_when_its_barrier_row_is_lost(machine: SagaMachine) -> None:
     move(machine, machine.call_late, index=0)
 
 
-def act_when_its_barrier_rows_are_old(machine: SagaMachine) -> None:
-    """Turn back long after a step in a database of its own, clean up, and let the step be tried."""
+def act_after_expired_barrier_rows(machine: SagaMachine) -> None:
+    """Compensate a step in another database much later, clean up, and try the step."""
     saga = begin(machine, (StepSpec(place=Place.APART),))
     [step] = machine.specs[saga.pk].steps
     move(machine, look, Does.COMMIT_UNANSWERED)
@@ -160,7 +160,7 @@ def act_when_its_barrier_rows_are_old(machine: SagaMachine) -> None:
     cancel(machine, saga)
     machine.pass_time(seconds=40 * DAY_SECONDS)
     purge.clean_up(purge.Scope(closed_before=machine.clock.now - timedelta(days=30)))
-    machine.specs.pop(saga.pk)  # nobody can ask after it any more; what it did to the world stays
+    machine.specs.pop(saga.pk)  # nothing can retry it any more; its effects remain
     late = machine.stage.frozen.pop()
     machine.stage.call_late(late)
     machine.stage.record_late(late)
@@ -170,12 +170,12 @@ def act_when_its_barrier_rows_are_old(machine: SagaMachine) -> None:
 
 
 def operate(machine: SagaMachine, operation: Operation, *, step: int = 0) -> None:
-    """Let a person act."""
+    """Perform an operation."""
     move(machine, machine.operate, index=0, operation=operation, step=step, age=None)
 
 
 def move(machine: SagaMachine, act: Callable[..., None], *script: Does, **arguments: object) -> None:
-    """Make one move, and check all that must hold after it."""
+    """Make one move, and check everything that must hold after it."""
     if act is look:
         act(machine, *script, **arguments)
     else:
@@ -184,12 +184,12 @@ def move(machine: SagaMachine, act: Callable[..., None], *script: Does, **argume
 
 
 def look(machine: SagaMachine, *script: Does, waits: bool = True) -> None:
-    """Let a worker look at the saga when it is due, and do what the script says."""
+    """Advance the saga when it is due, with the behaviours of the script."""
     machine.look(index=0, worker="A", script=list(script), waits=waits)
 
 
 def cancel(machine: SagaMachine, saga: Saga) -> None:
-    """Ask the saga to turn back, and work until it is over."""
+    """Cancel the saga, and advance it until it is closed."""
     operate(machine, Operation.CANCEL)
     for _ in range(MAX_LOOKS):
         move(machine, look, Does.WORKS)
