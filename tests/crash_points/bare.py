@@ -1,4 +1,4 @@
-"""Participants that guard themselves against nothing, so that whatever the engine lets through twice shows twice.
+"""Participants without any protection of their own, so that every duplicate call shows as a duplicate effect.
 
 The shop's own services remember their keys; here only the engine's rules, its barrier and the provider's key lookup
 stand between a crash and a second effect. Effects are rows; nothing about them is unique.
@@ -28,19 +28,19 @@ OWNER = Actor(name="owner", is_trusted=True)
 
 
 class Refused(Exception):
-    """Participant's no."""
+    """Refusal of a participant."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BareInput:
-    """How the saga ends."""
+    """Input that decides how the saga ends."""
 
     is_refused: bool
     """Whether its pivot is refused."""
 
 
 def create_tables() -> None:
-    """Make room for effects in every participant's database."""
+    """Create the table of effects in every participant's database."""
     for alias in connections:
         with connections[alias].cursor() as cursor:
             cursor.execute(CREATE_TABLE)
@@ -83,7 +83,7 @@ def start_bare(definition: type[SagaDefinition], *, is_refused: bool = False) ->
 
 
 def cancel_bare(saga_id: UUID) -> None:
-    """Ask the saga to turn back, if it is not too late."""
+    """Cancel the saga unless it is too late."""
     try:
         operations.cancel(saga_id, actor=OWNER, reason="Nobody wants it any more.")
     except OperationRefused:
@@ -91,7 +91,7 @@ def cancel_bare(saga_id: UUID) -> None:
 
 
 def read_bare(saga_id: UUID) -> World:
-    """Read, by SQL, where the saga stands, what it left, and what was done more than once."""
+    """Read by SQL the state of the saga, its remaining effects, and every duplicate."""
     ((state, hold, attention),) = fetch(
         "default", "SELECT state, hold, attention::text FROM sagas_saga WHERE id = %s", saga_id
     )
@@ -114,14 +114,14 @@ BARE_COMPENSATED: World = {**AT_REST, "saga": "compensated", "left": []}
 
 
 def database_of(participant: str) -> str:
-    """Return where a participant's data are."""
+    """Return the database of a participant."""
     if not participant:
         return "default"
     return router.db_for_write(next(iter(apps.get_app_config(participant).get_models())))
 
 
 def ask_provider(alias: str, key: str) -> None:
-    """Do something once for a key, and nothing for one that was closed: one statement, as a provider is one whole.
+    """Act once for a key unless it is closed; one statement, as a provider is atomic.
 
     Raises: Fenced when the key is closed.
     """
@@ -130,15 +130,15 @@ def ask_provider(alias: str, key: str) -> None:
         raise Fenced(f"{key} is closed")
 
 
-def tell_provider_off(alias: str, key: str) -> None:
-    """Undo once what was done for a key; where nothing was, close it."""
+def undo_at_provider(alias: str, key: str) -> None:
+    """Undo the effect of a key once; close the key if there is none."""
     write_unless(alias, key, CLOSED, unless=(DONE, CLOSED))
     if fetch(alias, "SELECT 1 FROM faults_effect WHERE key = %s AND what = %s", key, DONE):
         write_unless(alias, key, UNDONE, unless=(UNDONE,))
 
 
 def write_unless(alias: str, key: str, what: str, *, unless: tuple[str, ...]) -> None:
-    """Write an effect unless one of these is there under the key: the lookup that makes a repeat harmless."""
+    """Write an effect unless one of these exists under the key: the lookup that makes a repeat harmless."""
     with connections[alias].cursor() as cursor:
         cursor.execute(
             "INSERT INTO faults_effect (key, what) SELECT %s, %s"
@@ -182,4 +182,4 @@ def _call(participant: str) -> Callable[[StepContext[Any]], None]:
 
 
 def _call_off(participant: str) -> Callable[[StepContext[Any]], None]:
-    return lambda step: call_outside("provider", "undo", lambda: tell_provider_off(database_of(participant), step.key))
+    return lambda step: call_outside("provider", "undo", lambda: undo_at_provider(database_of(participant), step.key))

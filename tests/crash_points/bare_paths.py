@@ -1,4 +1,4 @@
-"""The paths of the saga whose participants guard themselves against nothing."""
+"""Paths of the saga whose participants have no protection of their own."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,7 +15,7 @@ FORWARD_ATTEMPTS = 3  # before the pivot
 
 
 def make_forward(definition: type[SagaDefinition], *, is_cancelled: bool = False) -> Path[UUID]:
-    """Describe the way forward; when it is cancelled after a death, it may also end undone."""
+    """Describe the way forward; if cancelled after a crash, the saga may also end compensated."""
 
     def recover(saga_id: UUID) -> None:
         if is_cancelled:
@@ -40,7 +40,7 @@ def make_backward(definition: type[SagaDefinition]) -> Path[UUID]:
 
     def recover(saga_id: UUID) -> None:
         finish(saga_id)
-        say_that_nothing_was_decided(saga_id)
+        mark_pivot_refused(saga_id)
         finish(saga_id)
 
     return Path(
@@ -49,10 +49,10 @@ def make_backward(definition: type[SagaDefinition]) -> Path[UUID]:
     )  # fmt: skip
 
 
-def say_that_nothing_was_decided(saga_id: UUID) -> None:
-    """Look the pivot up, as a person does when the saga is held because its outcome is unknown.
+def mark_pivot_refused(saga_id: UUID) -> None:
+    """Mark the pivot refused after a look-up, as an operator does when its outcome is unknown.
 
-    With a database of its own a refused pivot is held if an earlier attempt lost its worker: that one may still come.
+    With its own database a refused pivot is held if an earlier attempt lost its worker: that call may still arrive.
     """
     if read_bare(saga_id)["holds"] == [("decide", "outcome_unknown")]:
         operations.mark_refused(

@@ -1,4 +1,4 @@
-"""The paths of a checkout: the request, the way forward, the way back, and the same with a customer who cancels."""
+"""Paths of a checkout: request, way forward, way back, and the same with a customer who cancels."""
 
 import json
 from collections.abc import Callable
@@ -26,8 +26,8 @@ def make_path(
     run: Callable[[Shopper], object] = lambda shopper: advance(shopper.saga_id),
     then: Callable[[Shopper], object] = lambda _shopper: None,
 ) -> Path[Shopper]:
-    """Describe a path over one placed order. ``before``: brings it to where the path begins. ``then``: what people do
-    after a death, before workers and time do their part.
+    """Describe a path over one placed order. ``before``: advances it to the start of the path. ``then``: operations
+    after a crash, before recovery.
     """
 
     def prepare() -> Shopper:
@@ -46,13 +46,13 @@ def make_path(
 
 
 def send_request(shopper: Shopper) -> None:
-    """Send the checkout request; it is accepted, or the client is told to send it again."""
+    """Send the checkout request; it is accepted, or the client is asked to repeat it."""
     response = shopper.post()
     assert response.status_code == 202 or (response.status_code == 503 and response["Retry-After"]), response.content
 
 
 def repeat_request(shopper: Shopper) -> None:
-    """Send the same request again, as a client does that got no answer; then let the saga run."""
+    """Repeat the request, as a client without an answer does, and then run the saga."""
     response = shopper.post()
     assert response.status_code == 202, response.content
     assert json.loads(response.content)["number"] == response["Location"].split("/")[-2]
@@ -61,7 +61,7 @@ def repeat_request(shopper: Shopper) -> None:
 
 
 def judge_request(shopper: Shopper) -> list[str]:
-    """Look for exactly one order, one saga and one remembered answer."""
+    """Check that there is exactly one order, one saga and one stored answer."""
     ((answers,),) = fetch(
         "default", "SELECT count(*) FROM orders_idempotencyrecord WHERE user_id = %s", shopper.user.pk
     )
@@ -70,7 +70,7 @@ def judge_request(shopper: Shopper) -> list[str]:
 
 
 def wait_for_retry(shopper: Shopper) -> None:
-    """Go on until a step waits to be asked again, and let that time pass."""
+    """Advance until a step waits for a retry, and let that time pass."""
     advance(shopper.saga_id)
     pass_time(until_due=read(shopper.saga_id))
 
@@ -84,7 +84,7 @@ REQUEST: Path[Shopper] = Path(
     least=18,
 )
 FORWARD = make_path("checkout, forward", COMPLETED, least=120)
-# From the claim of the pivot on: it is refused, and everything is undone in reverse order.
+# Starts at the claim of the pivot, which is refused; everything is undone in reverse order.
 BACKWARD = make_path(
     "checkout, backward", DECLINED, least=110, shopper=partial(make_shopper, "pm_card_capture_declined"),
     before=lambda shopper: advance(shopper.saga_id, attempts=3),
@@ -94,7 +94,7 @@ FORWARD_THEN_CANCELLED = make_path(
 )
 BACKWARD_THEN_CANCELLED = make_path(
     "checkout, backward, then cancelled", DECLINED, CANCELLED,
-    # Asked while the pivot might still have happened, and void once it turned out to be refused.
+    # Requested while the pivot might have happened, and void once it turned out to be refused.
     {**DECLINED, "acts": ["cancel"]}, least=110, then=Shopper.cancel,
     shopper=partial(make_shopper, "pm_card_capture_declined"),
     before=lambda shopper: advance(shopper.saga_id, attempts=3),
@@ -106,7 +106,7 @@ def once(shopper: Shopper) -> None:
     advance(shopper.saga_id, attempts=1)
 
 
-# One attempt each: steps that are refused, and steps that are asked again because their first answer was lost.
+# One attempt each: refused steps, and steps that are retried because their first answer was lost.
 REFUSED = (
     make_path(
         "reserve_stock refused", SOLD_OUT, least=10, run=once,

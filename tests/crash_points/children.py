@@ -1,8 +1,8 @@
-"""Run a path in a forked child that counts its points, dies at one, or stands still at one until it is told to go on.
+"""Forked child processes that run a path and count its points, die at one, or freeze at one until resumed.
 
-A point is the gap before an event, and one more after the last: what lies after one event lies before the next, so
-dying in every gap is dying before and after every event. The child opens connections of its own and never touches
-those that it inherited; it ends by SIGKILL or ``os._exit``, so that nothing of the test run is cleaned up twice.
+A point is the gap before an event, plus one after the last: dying in every gap means dying before and after every
+event. The child opens its own connections and never touches inherited ones; it ends by SIGKILL or ``os._exit``, so
+that nothing of the test run is cleaned up twice.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from sagas import clock
 
 from .points import Event, Failure, watching
 
-# A child that does not end by itself is ended by the system; far more than any path takes on a busy machine.
+# The system ends a child that does not end by itself; no path takes that long, even on a busy machine.
 LONGEST_SECONDS = 300
-# Between two looks at what the database has noticed: asking all the time would slow it down.
+# Between two checks of the database; constant polling would slow it down.
 LOOK_SECONDS = 0.002
 ENDED, FROZEN = "ended", "frozen"
 
 
 class ChildFailed(Exception):
-    """Report a child that ended otherwise than it should, with what it said."""
+    """Unexpected end of a child, with its output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a child that was not killed came to its end."""
+    """How a child that was not killed ended."""
 
     points: tuple[str, ...]
     """What stood after each point, in order."""
@@ -73,7 +73,7 @@ def kill_at(run: Callable[[], object], point: int) -> None:
 
 
 class Child:
-    """Hold a forked process."""
+    """Handle of a forked process."""
 
     def __init__(self, pid: int, inbox: int, outbox: int) -> None:
         self.pid = pid
@@ -96,18 +96,18 @@ class Child:
         return cls(pid, from_child, to_child)
 
     def read(self) -> dict[str, Any]:
-        """Wait for a message of the child; an empty one when it is dead."""
+        """Read a message of the child; an empty one if it is dead."""
         line = self._inbox.readline()
         return json.loads(line) if line else {}
 
     def wait(self) -> int:
-        """Wait until it is gone."""
+        """Wait until the child has ended."""
         self._inbox.close()
         self._outbox.close()
         return os.waitpid(self.pid, 0)[1]
 
     def wait_for_end(self) -> Ending:
-        """Wait until it has run its path to the end.
+        """Wait until the child has run its path to the end.
 
         Raises: ChildFailed when it died.
         """
@@ -121,7 +121,7 @@ class Child:
         )
 
     def wait_until_frozen(self) -> None:
-        """Wait until it stands still, and do what the database does to a transaction that stands idle: end it.
+        """Wait until the child is frozen, and end its idle transaction as the database does.
 
         Raises: ChildFailed when it never got there.
         """
@@ -135,12 +135,12 @@ class Child:
         self._wait_until_none("state LIKE 'idle in transaction%%'")
 
     def thaw(self, shift_seconds: float) -> None:
-        """Let it go on, with the engine's clock where it is by now."""
+        """Resume the child, with the engine's current clock."""
         self._outbox.write(f"{shift_seconds}\n")
         self._outbox.flush()
 
     def wait_for_sessions_to_end(self) -> None:
-        """Wait until its transactions are rolled back and its locks are free."""
+        """Wait until the child's transactions are rolled back and its locks are free."""
         self._wait_until_none("true")
 
     def _wait_until_none(self, condition: str) -> None:
@@ -158,7 +158,7 @@ class Child:
 
 
 class _Gaps:
-    """Count the points that a child comes by, and stop it at one."""
+    """Counter of the points that a child passes, which stops it at one."""
 
     def __init__(self, *, dies_at: int | None, freezes_at: int | None, inbox: int, outbox: int) -> None:
         self.passed: list[str] = []
@@ -168,31 +168,31 @@ class _Gaps:
         self._outbox = os.fdopen(outbox, "w")
 
     def pass_by(self, event: Event | str) -> Failure | None:
-        """Reach the point before an event."""
+        """Pass the point before an event."""
         self.passed.append(str(event))
         if len(self.passed) == self._dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
         if len(self.passed) == self._freezes_at:
-            self.tell(what=FROZEN)
+            self.report(what=FROZEN)
             ahead = float(self._inbox.readline()) - clock.shift_seconds()
             clock.move(timedelta(seconds=ahead))
         return None
 
-    def tell(self, **message: Any) -> None:
-        """Report something to the parent."""
+    def report(self, **message: Any) -> None:
+        """Send a message to the parent."""
         self._outbox.write(json.dumps(message) + "\n")
         self._outbox.flush()
 
 
 def name_of(pid: int) -> str:
-    """Name the database sessions of a child."""
+    """Return the name of a child's database sessions."""
     return f"faults-child-{pid}"
 
 
 def _be_child(run: Callable[[], object], gaps: _Gaps) -> NoReturn:
     code = 1
     try:
-        gc.disable()  # it would write to, and so copy, every page that the child shares with its parent
+        gc.disable()  # the collector would write to every page shared with the parent, and so copy it
         signal.alarm(LONGEST_SECONDS)
         _forget_connections()
         error, is_database_error = "", False
@@ -202,13 +202,13 @@ def _be_child(run: Callable[[], object], gaps: _Gaps) -> NoReturn:
             except Exception as raised:  # noqa: BLE001 - the parent judges what left the path
                 error, is_database_error = f"{type(raised).__name__}: {raised}", isinstance(raised, Error)
             gaps.pass_by("the end")
-        gaps.tell(what=ENDED, points=gaps.passed, error=error, is_database_error=is_database_error)
+        gaps.report(what=ENDED, points=gaps.passed, error=error, is_database_error=is_database_error)
         code = 0
     finally:
         os._exit(code)
 
 
-# What a child inherited and must neither use nor close: its parent still does.
+# Connections inherited by the child, which must neither use nor close them: the parent still does.
 _inherited: list[Any] = []
 
 

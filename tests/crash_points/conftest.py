@@ -1,4 +1,4 @@
-"""Give every test databases of its own, show it all outside calls, and print how many points were tried."""
+"""Fixtures of crash tests: separate databases, visible outside calls, and a count of the tried points."""
 
 import logging
 from collections import Counter
@@ -26,7 +26,7 @@ from .enumeration import Path, Verdict
 __all__ = ["blueprints"]
 PROPERTY = "fault points"
 MAX_SHOWN = 20
-# On a busy machine a path may last longer than a worker's time slice, and would end before its last points.
+# On a busy machine a path may outlast a worker's time slice, and would end before its last points.
 LONG_SLICE = timedelta(hours=1)
 
 
@@ -34,7 +34,7 @@ LONG_SLICE = timedelta(hours=1)
 def databases(
     request: pytest.FixtureRequest, blueprints: Blueprints, tmp_path: FilePath, django_db_blocker: Any
 ) -> Iterator[int]:
-    """Work on one database, and on one for each participant."""
+    """Run on one database, and on one for each participant."""
     with (
         blueprints.copy(request.param, "memory://", tmp_path) as project,
         django_db_blocker.unblock(),
@@ -58,7 +58,7 @@ def _outside_calls_shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _quick_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Do not wait for a database that is known to be back, nor write thousands of planted faults to the log."""
+    """Disable pauses for lost databases and the log of thousands of planted faults."""
     monkeypatch.setattr(advance, "RECORD_PAUSE_SECONDS", 0.0)
     logging.disable(logging.CRITICAL)
     yield
@@ -67,14 +67,14 @@ def _quick_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def bare_saga() -> Iterator[type[SagaDefinition]]:
-    """Declare the saga of participants that guard themselves against nothing."""
+    """Declare the saga of unprotected participants."""
     with registry.preserved():
         yield bare.define_bare_saga()
 
 
 @pytest.fixture
 def open_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the provider be one that cannot close a key before it is used."""
+    """Use a provider that cannot close a key before its use."""
     write = bare.write_unless
 
     def write_but_never_close(alias: str, key: str, what: str, *, unless: tuple[str, ...]) -> None:
@@ -86,7 +86,7 @@ def open_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def check(record_property: Callable[[str, object], None]) -> Callable[[Path[Any], str, Iterable[Verdict]], None]:
-    """Count the points that were tried, and fail with all that ended wrong."""
+    """Count the tried points, and fail with every wrong end."""
 
     def check_verdicts(path: Path[Any], disturbance: str, verdicts: Iterable[Verdict]) -> None:
         found = list(verdicts)
@@ -100,7 +100,7 @@ def check(record_property: Callable[[str, object], None]) -> Callable[[Path[Any]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print how many points of which path were tried; they come from the worker processes with their reports."""
+    """Print the number of points tried per path, from the reports of the worker processes."""
     tried: Counter[tuple[str, str]] = Counter()
     for outcome in ("passed", "failed"):
         for report in terminalreporter.stats.get(outcome, []):

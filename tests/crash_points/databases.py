@@ -1,4 +1,4 @@
-"""Point this process's Django at databases that only one test uses: one for all, or one for each participant."""
+"""Databases that only one test uses: one for all apps, or one for each participant."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ ALIASES = {"DATABASE_URL": "default", **{f"{name.upper()}_DATABASE_URL": name fo
 
 @contextmanager
 def using_databases(environment: Mapping[str, str]) -> Iterator[None]:
-    """Use the databases that an environment names instead of those of the run, which come back at the end.
+    """Use the databases of an environment instead of the run's, which are restored at the end.
 
     Shape: ``environment`` has DATABASE_URL, and perhaps those of participants.
     """
@@ -42,7 +42,7 @@ def using_databases(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def _configure(databases: Mapping[str, object]) -> None:
-    # The connection handler works on this very dict.
+    # The connection handler uses this very dict.
     settings.DATABASES.clear()
     settings.DATABASES.update(databases)
 
@@ -50,7 +50,7 @@ def _configure(databases: Mapping[str, object]) -> None:
 def each_on(
     name: str, *, one: Sequence[Any] = (), four: Sequence[Any] = (), full: Sequence[Any]
 ) -> pytest.MarkDecorator:
-    """Run a test for each of these things on one database, and each of those on four; or, in full, all on both."""
+    """Run a test for each of these values on one database, and for those on four; in full, all on both."""
     chosen = [(count, thing) for count in BOTH for thing in full]
     if not IS_FULL:
         chosen = [*((ONE_DATABASE, thing) for thing in one), *((FOUR_DATABASES, thing) for thing in four)]

@@ -1,4 +1,4 @@
-"""Take one path through the project apart: disturb it at every point, recover, and look at the ledger_audit."""
+"""Enumeration of a path: disturb it at every point, recover, and check the ledgers."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,12 +15,12 @@ from .children import Child, count_points, kill_at
 from .points import Event, Failure, watching
 
 Case = TypeVar("Case")
-SHARES = 3  # so many runs would take all points of the shop's paths
+SHARES = 3  # this many runs would take all points of the shop's paths
 
 
 @dataclass(frozen=True, kw_only=True)
 class Path(Generic[Case]):
-    """Describe one thing that a process does, and what must be true however it ends."""
+    """Action of a process, and what must be true however it ends."""
 
     name: str
     """As its statistics are printed."""
@@ -38,7 +38,7 @@ class Path(Generic[Case]):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What came of disturbing a path at one point."""
+    """Result of disturbing a path at one point."""
 
     point: int
     what: str
@@ -50,7 +50,7 @@ class Verdict:
 
 
 def map_points(path: Path[Any]) -> tuple[str, ...]:
-    """Return the points of a path, after one undisturbed run that must end well.
+    """Return the points of a path after one undisturbed run, which must end correctly.
 
     The undisturbed run also fills what Python keeps between runs, so that every child sends the same statements.
     """
@@ -67,7 +67,7 @@ def map_points(path: Path[Any]) -> tuple[str, ...]:
 
 
 def kill_everywhere(path: Path[Any], points: tuple[str, ...], numbers: Iterable[int]) -> Iterator[Verdict]:
-    """Kill a process at each of the given points, each time on a case of its own."""
+    """Kill a process at each of the given points, with a new case each time."""
     for number in numbers:
         with clock.restored():
             case = path.prepare()
@@ -77,7 +77,7 @@ def kill_everywhere(path: Path[Any], points: tuple[str, ...], numbers: Iterable[
 
 
 def freeze_everywhere(path: Path[Any], points: tuple[str, ...], numbers: Iterable[int]) -> Iterator[Verdict]:
-    """Stop a process at each of the given points, recover without it, let it go on to its end, and recover again."""
+    """Freeze a process at each of the given points, recover without it, resume it, and recover again."""
     for number in numbers:
         with clock.restored():
             case = path.prepare()
@@ -103,9 +103,9 @@ def fail_everywhere(
 ) -> Iterator[Verdict]:
     """Let each matching event of a path fail, one after the other.
 
-    It happens in this process, which has to go on afterwards as a worker or a web server would. Of several failures
-    each event meets one, in turns, or, ``in_every_way``, all of them.
-    Raises: AssertionError when an event that an undisturbed run has is not met.
+    This process continues afterwards, as a worker or web server would. With several failures each event meets one in
+    turn or, ``in_every_way``, all of them.
+    Raises: AssertionError when an event of the undisturbed run is not reached.
     """
     count = count_events(path, matches)
     chosen = [(number, failures[number // parts % len(failures)]) for number in range(part + 1, count + 1, parts)]
@@ -120,7 +120,7 @@ def fail_everywhere(
                 try:
                     path.run(case)
                 except Error:
-                    pass  # told to whoever asked: a client, an operator, the log of a worker
+                    pass  # reported to the caller: a client, an operator, the log of a worker
                 except AssertionError as error:
                     problems = [str(error)]
             assert trap.caught is not None, f"{path.name}: event {number} of {count} was not met"
@@ -129,7 +129,7 @@ def fail_everywhere(
 
 
 def count_events(path: Path[Any], matches: Callable[[Event], bool]) -> int:
-    """Count the matching events of a path, in its second undisturbed run, as the first one fills what Python keeps."""
+    """Count the matching events of a path in its second undisturbed run, as the first fills Python's caches."""
     counts = []
     for _ in range(2):
         trap = _Trap(0, Failure.DROPPED, matches)
@@ -144,7 +144,7 @@ def count_events(path: Path[Any], matches: Callable[[Event], bool]) -> int:
 
 
 def settle(path: Path[Any], case: Any) -> list[str]:
-    """Recover, and judge.
+    """Recover, and check the result.
 
     Returns: what is wrong; also when recovery itself fails.
     """
@@ -158,7 +158,7 @@ def slice_of(points: tuple[str, ...], part: int = 0, parts: int = 1) -> range:
 
 
 def share_of(path: Path[Any], numbers: Sequence[int]) -> Sequence[int]:
-    """Return these points of a path in full, and else a third of them: the same in every run, but in no rhythm.
+    """Return all points in full mode, and else a third of them: the same in every run, but irregular.
 
     The shop's paths, and the engine's own on four databases, repeat what the engine's own paths on one database show
     point by point, so a third of them is enough between two full runs.
@@ -170,7 +170,7 @@ def share_of(path: Path[Any], numbers: Sequence[int]) -> Sequence[int]:
 
 
 class _Trap:
-    """Let the n-th matching event fail, once; none for 0. ``seen``: how many matching events there were until then."""
+    """Failure of the n-th matching event, once; none for 0. ``seen``: matching events until then."""
 
     def __init__(self, number: int, failure: Failure, matches: Callable[[Event], bool]) -> None:
         self.caught: Event | None = None

@@ -1,7 +1,7 @@
-"""The paths of every operator action: done once or not at all, and a repeat makes it done.
+"""Paths of every operation: done once or not at all, and a repeat completes it.
 
-Each action is taken in the states that it is there for, and sends the revision that it was decided on, as the console
-does: so a repeat of what was done is known as one.
+Each operation runs in the states that it is meant for, and sends the revision that it was decided on, as the console
+does, so that a repeat is recognised.
 """
 
 from collections.abc import Callable
@@ -55,14 +55,14 @@ from .situations import (
 
 @dataclass(frozen=True, kw_only=True)
 class Bare:
-    """Nobody: a saga of participants that guard themselves against nothing."""
+    """Subject without a shopper: a saga of unprotected participants."""
 
     saga_id: UUID | None
 
 
 @dataclass(kw_only=True)
 class Case:
-    """Hold a saga that somebody is about to act on."""
+    """Saga right before an operation."""
 
     shopper: Any
     revision: int
@@ -83,10 +83,10 @@ def make_path(
     sends_revision: bool = True,
     **arguments: Any,
 ) -> Path[Case]:
-    """Describe one action.
+    """Describe one operation.
 
-    ``where``: in which state, for its name. ``before``: brings the saga to where it is allowed. ``place``, ``judge``:
-    of a saga that is no checkout. ``then``: what people do after it.
+    ``where``: the state, for the name of the path. ``before``: prepares the saga so that the operation is allowed.
+    ``place``, ``judge``: for a saga that is no checkout. ``then``: later operations.
     """
 
     def prepare() -> Case:
@@ -95,13 +95,13 @@ def make_path(
         revision, history = read_marks(placed)
         return Case(shopper=placed, revision=revision, history=history)
 
-    def take(case: Case) -> OperationResult:
+    def perform(case: Case) -> OperationResult:
         return act(case.shopper, operation, **arguments, revision=case.revision if sends_revision else None)
 
     def recover(case: Case) -> None:
-        done = count_acts(case.shopper, operation)
-        assert_done_whole_or_not_at_all(case, operation)
-        result = take(case)
+        done = count_operations(case.shopper, operation)
+        assert_atomic(case, operation)
+        result = perform(case)
         assert not sends_revision or result.is_repeat == bool(done), f"done {done} times before, now: {result}"
         then(case.shopper)
         finish(case.shopper.saga_id)
@@ -109,7 +109,7 @@ def make_path(
     return Path(
         name=f"operator: {operation.value}{', ' if where else ''}{where}",
         prepare=prepare,
-        run=take,
+        run=perform,
         recover=recover,
         judge=lambda case: judge(case.shopper) if judge is not None else find_problems(case.shopper, *worlds),
         least=6,
@@ -117,14 +117,14 @@ def make_path(
 
 
 def read_marks(shopper: Subject) -> tuple[int, int]:
-    """Return revision and history number of the saga."""
+    """Read revision and history number of the saga."""
     statement = "SELECT revision, history_count FROM sagas_saga WHERE id = %s"
     ((revision, history),) = fetch("default", statement, shopper.saga_id)
     return revision, history
 
 
-def count_acts(shopper: Subject, operation: Operation) -> int:
-    """Count how often the history tells of the action."""
+def count_operations(shopper: Subject, operation: Operation) -> int:
+    """Count the history entries of the operation."""
     statement = (
         "SELECT count(*) FROM sagas_sagahistory WHERE saga_id = %s AND what = 'operator_acted' AND to_state = %s"
     )
@@ -132,9 +132,9 @@ def count_acts(shopper: Subject, operation: Operation) -> int:
     return int(count)
 
 
-def assert_done_whole_or_not_at_all(case: Case, operation: Operation) -> None:
-    """Check that what is on disk after a death is the decision with its history, or nothing of either."""
-    is_done = count_acts(case.shopper, operation) > 0
+def assert_atomic(case: Case, operation: Operation) -> None:
+    """Check that a crash leaves either the decision with its history or neither."""
+    is_done = count_operations(case.shopper, operation) > 0
     revision, history = read_marks(case.shopper)
     assert is_done == (revision > case.revision) == (history > case.history), (
         f"{operation.value} is half done: revision {case.revision} > {revision}, history {case.history} > {history}"
@@ -150,7 +150,7 @@ ABANDONED: World = {
 }  # fmt: skip
 
 PAUSED_IN_VAIN: World = {**NOT_SERVED, "acts": ["pause", "resume"]}
-# The authorisation stands; what the capture did nobody knows.
+# The authorisation stands; the outcome of the capture is unknown.
 ABANDONED_AT_THE_CAPTURE: World = {
     **ABANDONED, "money": ["held"], "parcels": ["booked"],
     "effects left": [
@@ -262,7 +262,7 @@ SECOND_PATHS = (
 """Each action in another state, where it goes another way through the engine."""
 
 FURTHER_PATHS = (
-    # Asked for again by somebody who did not see that it was done: a second decision, with the same effect.
+    # Requested again by an operator who did not see that it was done: a second decision, the same effect.
     make_path(
         Operation.RETRY,
         {**COMPLETED, "acts": ["retry"]},
@@ -341,14 +341,14 @@ def prepare_cancel() -> Shopper:
     return shopper
 
 
-def ask_to_cancel(shopper: Shopper) -> None:
-    """Send the customer's request to cancel."""
+def request_cancel(shopper: Shopper) -> None:
+    """Send the customer's cancel request."""
     response = shopper.post_cancel()
     assert response.status_code == 202 or (response.status_code == 503 and response["Retry-After"]), response.content
 
 
-def ask_again(shopper: Shopper) -> None:
-    """Send it again, as a client does that got no answer; then let the saga run."""
+def repeat_cancel(shopper: Shopper) -> None:
+    """Send it again, as a client without an answer does, and then run the saga."""
     response = shopper.post_cancel()
     assert response.status_code == 202, response.content
     finish(shopper.saga_id)
@@ -357,8 +357,8 @@ def ask_again(shopper: Shopper) -> None:
 CANCEL_REQUEST: Path[Shopper] = Path(
     name="cancel request",
     prepare=prepare_cancel,
-    run=ask_to_cancel,
-    recover=ask_again,
+    run=request_cancel,
+    recover=repeat_cancel,
     judge=lambda shopper: find_problems(shopper, CANCELLED),
     least=10,
 )

@@ -1,8 +1,8 @@
-"""See everything that a process does to the world, and step in: every statement, BEGIN, COMMIT and outside call.
+"""Points where a process affects the world: every statement, BEGIN, COMMIT and outside call.
 
-Django shows its statements to ``execute_wrapper``, but neither BEGIN nor COMMIT nor ROLLBACK: those are caught where
-psycopg sends them. Outside calls are caught at the functions that make them. What a test does with an event is its own
-business: count it, die before it, stand still before it, or let it fail.
+Django passes its statements to ``execute_wrapper``, but not BEGIN, COMMIT and ROLLBACK: those are caught where
+psycopg sends them. Outside calls are caught at the functions that make them. A test may count an event, die or freeze
+before it, or let it fail.
 """
 
 import re
@@ -22,7 +22,7 @@ TABLE = re.compile(r'\b(?:FROM|INTO|UPDATE|TABLE)\s+"?([a-z][a-z_]+)', re.IGNORE
 
 
 class Kind(Enum):
-    """What sort of thing happens."""
+    """Kind of an event."""
 
     STATEMENT = auto()
     """A statement that Django sends, savepoints among them."""
@@ -36,7 +36,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One thing that is about to happen."""
+    """Something that is about to happen."""
 
     kind: Kind
     place: str
@@ -54,7 +54,7 @@ class Event:
 
 
 class Failure(Enum):
-    """Name what can be done to an event instead of letting it happen; by SQLSTATE where the server says it."""
+    """What can be done to an event instead; with the SQLSTATE that the server reports."""
 
     DEADLOCK = "40P01"
     SERIALIZATION = "40001"
@@ -68,13 +68,13 @@ class Failure(Enum):
 
 Visit = Callable[[Event], Failure | None]
 
-# Who sees the events of this process at the moment.
+# Current observer of the events of this process.
 _visits: list[Visit] = []
 
 
 @contextmanager
 def watching(visit: Visit) -> Iterator[None]:
-    """Show every event of this thread's databases and of all outside calls to ``visit`` before it happens."""
+    """Call ``visit`` before every event of this thread's databases and of all outside calls."""
     with ExitStack() as stack:
         for alias in connections:
             stack.enter_context(connections[alias].execute_wrapper(_show_statement))
@@ -87,24 +87,24 @@ def watching(visit: Visit) -> Iterator[None]:
 
 
 def call_outside(place: str, what: str, function: Callable[[], Any]) -> Any:
-    """Make a call that leaves the process: before it and after it are points."""
+    """Make a call that leaves the process, with a point before and after it."""
     _show(Event(kind=Kind.CALL, place=place, what=what))
     result = function()
     _show(Event(kind=Kind.ANSWER, place=place, what=what))
     return result
 
 
-# Sagas that somebody was asked to look at, oldest first.
+# Sagas for which a wake-up was sent, oldest first.
 woken: list[UUID] = []
 
 
 def send(saga_id: UUID, queue_name: str) -> None:
-    """Send nothing: a call that leaves the process, and nobody hears it."""
+    """Record a wake-up instead of sending it."""
     call_outside("wakeup", "send", lambda: woken.append(saga_id))
 
 
 class Watched:
-    """Stand before an object of which every method is an outside call."""
+    """Proxy of an object whose methods are all outside calls."""
 
     def __init__(self, place: str, target: Any) -> None:
         self._place = place
@@ -116,7 +116,7 @@ class Watched:
 
 
 def describe_statement(statement: Any) -> str:
-    """Write the head of a statement: its verb and the tables it names."""
+    """Return the head of a statement: its verb and the tables it names."""
     text = statement if isinstance(statement, str) else str(statement)
     verb = text.split(None, 1)[0].upper() if text.strip() else ""
     if verb in ("SAVEPOINT", "RELEASE", "ROLLBACK", "SET"):
@@ -126,15 +126,15 @@ def describe_statement(statement: Any) -> str:
 
 
 def find_participants(points: Iterable[str]) -> list[str]:
-    """Return those of these points, as they are written, that stand before something in a participant's database."""
+    """Return those of these points that precede an event in a participant's database."""
     return [point for point in points if point.partition(": ")[0] in PARTICIPANTS]
 
 
 def number_beside_participants(points: Iterable[str]) -> list[int]:
-    """Return the numbers of the points before and after whatever changes a participant's database.
+    """Return the points before and after each change of a participant's database.
 
-    Between two of them a death leaves the same in every participant's database: what is in an open transaction is gone,
-    and what was committed stays. So these are all that a number of databases can change.
+    Between two of them every crash leaves the same in the participants' databases: open transactions are rolled back,
+    and committed ones stay. So only these points depend on the number of databases.
     """
     chosen, is_inside, was_change = [], False, False
     for number, point in enumerate(points, start=1):
@@ -168,16 +168,16 @@ def _show_statement(execute: Any, statement: Any, params: Any, many: bool, conte
 
 @contextmanager
 def _boundaries_shown() -> Iterator[None]:
-    """Catch what psycopg sends for itself: BEGIN before a transaction's first statement, COMMIT and ROLLBACK."""
+    """Observe what psycopg sends itself: BEGIN before a transaction's first statement, COMMIT and ROLLBACK."""
     original = psycopg.Connection._exec_command
 
     def send(self: Any, command: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         text = command.decode() if isinstance(command, bytes) else str(command)
         alias = _alias_of(self)
-        # While Django sets a new connection up it is nobody's yet, and nothing happens on it.
+        # A connection that Django is still setting up has no alias yet, and no events.
         event = Event(kind=Kind.BOUNDARY, place=alias, what=text.split()[0].upper())
         if not alias or event.what == "BEGIN":
-            # The point before BEGIN is the one before the statement that it is sent for; so this is the one after.
+            # The point before BEGIN is that of the statement it is sent for, so this is the one after.
             result = yield from original(self, command, *args, **kwargs)
             if alias:
                 _show(event)

@@ -1,6 +1,6 @@
-"""Customer with an order of his own, and read from every participant's rows what became of it.
+"""Customers with one order each, and the state of that order in the rows of every participant.
 
-Every case has a customer, a product and stock that no other case touches, so that each statistic has one exact value.
+Every case has a customer, a product and stock that no other case touches, so that each count is exact.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from shipping.models import Shipment
 PRICE_MINOR, QUANTITY, ON_HAND = 790, 2, 10
 TOTAL_MINOR = PRICE_MINOR * QUANTITY
 KEY = "the-only-key"
-# A saga that is still busy after so many looks goes round in circles; so long nothing is waited for.
+# A saga that is still busy after this many tasks never ends; nothing waits longer.
 MAX_LOOKS = 200
 PATIENCE = timedelta(hours=2)
 
 World = Mapping[str, Any]
 
-# What every ending leaves in the ledgers, whatever happened on the way.
+# What every ending leaves in the ledgers, independent of the way there.
 UNOPERATED: World = {
     "orders": 1, "sagas": 1, "attention": [], "holds": [], "effects left": [], "money": [], "captures": 0, "refunds": 0,
     "parcels": [], "reservations": [], "stock": (ON_HAND, 0, 0), "doubles": [], "acts": [], "violations": [],
@@ -74,7 +74,7 @@ class Shopper:
         ensure_stock(self.name, self.on_hand)
 
     def post(self) -> HttpResponse:
-        """Send the checkout request; a repeat is the same to the letter."""
+        """Send the checkout request; repeats are byte-identical."""
         address = {
             "name": "Ada", "line1": "Tea Lane 1", "city": "Bath", "postal_code": self.postal_code, "country": "GB",
         }  # fmt: skip
@@ -85,11 +85,11 @@ class Shopper:
         return self._send("/api/v1/checkout/", body, **{"Idempotency-Key": KEY})
 
     def post_cancel(self) -> HttpResponse:
-        """Ask over HTTP for the order to be cancelled."""
+        """Request over HTTP that the order be cancelled."""
         return self._send(f"/api/v1/orders/{self.number}/cancel/", {})
 
     def place(self) -> Shopper:
-        """Place the order without HTTP; nothing is done for it yet."""
+        """Place the order without HTTP, and run nothing yet."""
         address = Address(
             name="Ada", line1="Tea Lane 1", line2="", city="Bath", postal_code=self.postal_code, country="GB"
         )
@@ -103,7 +103,7 @@ class Shopper:
         return self
 
     def cancel(self) -> None:
-        """Ask for the order to be cancelled, if it is not too late."""
+        """Cancel the order unless it is too late."""
         try:
             services.request_cancel(number=self.number, user=self.user)
         except CancelTooLate:
@@ -127,21 +127,21 @@ _numbers = itertools.count(1)
 
 
 def make_shopper(payment_method: str = "pm_card_visa", postal_code: str = "BA1 1AA", on_hand: int = ON_HAND) -> Shopper:
-    """Make a customer whom nobody met before."""
+    """Create a new customer."""
     return Shopper(
         name=f"shopper-{next(_numbers)}", payment_method=payment_method, postal_code=postal_code, on_hand=on_hand
     )
 
 
 def advance(saga_id: UUID | None, *, attempts: int | None = None) -> None:
-    """Work on a saga as far as it goes now, or for so many attempts."""
+    """Advance a saga as far as it goes now, or by this many attempts."""
     assert saga_id is not None
     looks = itertools.count()
     engine.advance(saga_id, worker="faults", should_stop=lambda: attempts is not None and next(looks) >= attempts)
 
 
 def finish(saga_id: UUID | None) -> None:
-    """Let workers and time do what they do until nothing happens any more; the engine's clock stays where it got."""
+    """Run workers and let time pass until nothing changes any more; the engine's clock stays there."""
     assert saga_id is not None
     ends_at = clock.read_now("default") + PATIENCE
     for _ in range(MAX_LOOKS):
@@ -154,7 +154,7 @@ def finish(saga_id: UUID | None) -> None:
 
 
 def read_world(shopper: Shopper) -> World:
-    """Read every book about a customer's order, by SQL."""
+    """Read every ledger about a customer's order by SQL."""
     owner = shopper.user.pk
     orders = fetch("default", "SELECT number, status, reason, saga_id FROM orders_order WHERE owner_id = %s", owner)
     keys = fetch("default", "SELECT saga_id FROM sagas_sagakey WHERE name = 'customer' AND value = %s", shopper.name)
@@ -181,17 +181,17 @@ def read_world(shopper: Shopper) -> World:
 
 
 def find_problems(shopper: Shopper, *allowed: World) -> list[str]:
-    """Return how the ledgers differ from every allowed world; an empty list is good news."""
+    """Return how the ledgers differ from every allowed world; empty if all is well."""
     return describe_differences(read_world(shopper), *allowed)
 
 
 def describe_differences(found: World, *allowed: World) -> list[str]:
-    """Return how a world differs from the nearest of those that are allowed."""
+    """Return the differences to the nearest allowed world."""
     return min((_compare(found, world) for world in allowed), key=len)
 
 
 def fetch(alias: str, statement: str, *values: Any) -> list[Any]:
-    """Read rows past the project's own code."""
+    """Read rows without the project's own code."""
     with connections[alias].cursor() as cursor:
         cursor.execute(statement, values)
         return list(cursor.fetchall())
@@ -238,7 +238,7 @@ def _read_stock(number: str, sku: str) -> World:
     }
 
 
-# More than one of these for one order, whatever became of them, is an effect done twice.
+# More than one of these per order is a duplicate effect, whatever became of them.
 SINGULAR = (
     (Payment, "authorisations", "SELECT count(*) FROM payments_sandboxauthorization WHERE order_number = %s"),
     (Shipment, "bookings", "SELECT count(*) FROM shipping_sandboxbooking WHERE order_number = %s"),
@@ -254,7 +254,7 @@ def _find_doubles(number: str) -> Iterator[str]:
 
 
 def _find_open_ends(saga_id: UUID, state: str) -> Iterator[str]:
-    """Yield what a saga that is over left open: attempts without an end."""
+    """Yield what a closed saga left open: attempts without an end."""
     if state in ("completed", "compensated"):
         for name, direction, number in fetch(
             "default",

@@ -1,4 +1,4 @@
-"""Bring a saga to where somebody acts on it: waiting, held, on its way back, or with a live attempt."""
+"""Situations in which an operator acts: waiting, held, compensating, or with a live attempt."""
 
 from contextlib import suppress
 from typing import Any, Protocol
@@ -27,45 +27,45 @@ MANY = 1_000
 
 
 class Subject(Protocol):
-    """Whose saga somebody acts on."""
+    """Owner of the saga that is operated on."""
 
     @property
     def saga_id(self) -> UUID | None:
-        """Name the saga."""
+        """Return the id of the saga."""
 
 
 def act(shopper: Subject, operation: Operation, **arguments: Any) -> OperationResult:
-    """Do something to the saga, as a person does."""
+    """Perform an operation."""
     assert shopper.saga_id is not None
     return operations.perform_operation(operation, shopper.saga_id, actor=OPERATOR, reason=REASON, **arguments)
 
 
 def wait(shopper: Shopper) -> None:
-    """Go on as far as it goes now."""
+    """Advance as far as possible now."""
     advance(shopper.saga_id)
 
 
 def wait_at_the_payment(shopper: Shopper) -> None:
-    """Go on until the gateway cannot be reached: nothing happened there, and it is asked again later."""
+    """Advance until the gateway is unreachable: nothing happened there, and it is retried later."""
     advance(shopper.saga_id)
 
 
 def lose_the_payment(shopper: Shopper) -> None:
-    """Leave the authorisation's outcome unknown, though it never happened."""
+    """Leave the authorisation's outcome unknown although it never happened."""
     with faults() as planted:
         planted.refuse("authorize_payment", OutcomeUnknown("The line went dead."))
         advance(shopper.saga_id)
 
 
 def hold_the_capture(shopper: Shopper) -> None:
-    """Spend the pivot's attempts on answers that are lost, though it never happened: a person is asked."""
+    """Spend the pivot's attempts on lost answers although it never happened, so that it is held."""
     with faults() as planted:
         planted.refuse("capture_payment", OutcomeUnknown("The line went dead."), times=MANY)
         finish(shopper.saga_id)
 
 
 def lose_the_worker_of_the_payment(shopper: Shopper) -> None:
-    """Leave a live attempt behind: the money is held, and nobody will tell."""
+    """Leave a live attempt behind: the money is held, and the worker is dead."""
     with faults() as planted:
         planted.crash_after("authorize_payment")
         with suppress(SimulatedCrash):
@@ -73,7 +73,7 @@ def lose_the_worker_of_the_payment(shopper: Shopper) -> None:
 
 
 def lose_the_void(shopper: Shopper, times: int = 1) -> None:
-    """Turn back, and lose the answers of the void."""
+    """Compensate, and lose the answers of the void."""
     with faults() as planted:
         error = OutcomeUnknown("The line went dead.")
         planted.refuse("authorize_payment", error, direction=Direction.COMPENSATION, times=times)
@@ -81,7 +81,7 @@ def lose_the_void(shopper: Shopper, times: int = 1) -> None:
 
 
 def hold_the_void(shopper: Shopper) -> None:
-    """Turn back, and let the compensation of the payment be refused."""
+    """Compensate, and let the compensation of the payment be refused."""
     key = step_key(str(shopper.saga_id), "authorize_payment")
     with faults() as planted:
         conflict = PaymentStateConflict(asked="void", key=key, state="captured", advice="Ask the provider.")
@@ -90,25 +90,25 @@ def hold_the_void(shopper: Shopper) -> None:
 
 
 def release_by_hand(shopper: Shopper) -> None:
-    """Let go of the money at the provider."""
+    """Release the money at the provider."""
     key = step_key(str(shopper.saga_id), "authorize_payment")
     payments.void(key=key, provider_key=f"{key}:by-hand")
 
 
 def refuse_the_void(shopper: Shopper) -> None:
-    """Let the compensation of the payment be refused, and let go of the money by hand."""
+    """Let the compensation of the payment be refused, and release the money by hand."""
     hold_the_void(shopper)
     release_by_hand(shopper)
 
 
 def fail_to_void(shopper: Shopper) -> None:
-    """Spend all attempts of the compensation, and let go of the money by hand."""
+    """Spend all attempts of the compensation, and release the money by hand."""
     lose_the_void(shopper, MANY)
     release_by_hand(shopper)
 
 
 def break_the_contract(shopper: Shopper) -> None:
-    """Let a step after the pivot be refused, which it never should."""
+    """Let a step after the pivot be refused, against its contract."""
     key = step_key(str(shopper.saga_id), "ship_stock")
     with faults() as planted:
         planted.refuse("ship_stock", ReservationStateConflict("It is gone.", key=key))
@@ -116,23 +116,23 @@ def break_the_contract(shopper: Shopper) -> None:
 
 
 def pause(shopper: Shopper) -> None:
-    """Pause the saga before anything is done for it."""
+    """Pause the saga before its first step."""
     act(shopper, Operation.PAUSE)
 
 
 def resume(shopper: Shopper) -> None:
-    """End the pause."""
+    """Resume the saga."""
     act(shopper, Operation.RESUME)
 
 
 def wait_until_due(shopper: Shopper) -> None:
-    """Let time pass until somebody should look."""
+    """Let time pass until the saga is due."""
     assert shopper.saga_id is not None
     pass_time(until_due=read(shopper.saga_id))
 
 
 def pause_beside_a_live_attempt(shopper: Shopper) -> None:
-    """Pause while an attempt is live, whose worker is lost, and wait until that is known."""
+    """Pause during a live attempt whose worker is lost, and wait until that is known."""
     lose_the_worker_of_the_payment(shopper)
     pause(shopper)
     wait_until_due(shopper)

@@ -1,4 +1,4 @@
-"""F1 where only the engine stands between a crash and a second effect: participants that guard nothing themselves."""
+"""F1 without protection by participants: only the engine prevents a duplicate effect after a crash."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,21 +20,21 @@ def choose(path: Path[Any], points: tuple[str, ...], databases: int) -> Sequence
 
 
 @each_on("way", one=["forward"], four=["forward"], full=list(WAYS))
-def test_a_dead_worker_doubles_nothing(databases: int, bare_saga: type[SagaDefinition], way: str, check: Check) -> None:
+def test_dead_worker_repeats_nothing(databases: int, bare_saga: type[SagaDefinition], way: str, check: Check) -> None:
     path = WAYS[way](bare_saga)
     points = map_points(path)
     check(path, "killed", kill_everywhere(path, points, choose(path, points, databases)))
 
 
 @each_on("way", one=["forward"], four=["cancelled"], full=list(WAYS))
-def test_a_late_worker_doubles_nothing(databases: int, bare_saga: type[SagaDefinition], way: str, check: Check) -> None:
+def test_late_worker_repeats_nothing(databases: int, bare_saga: type[SagaDefinition], way: str, check: Check) -> None:
     path = WAYS[way](bare_saga)
     points = map_points(path)
     check(path, "frozen and late", freeze_everywhere(path, points, choose(path, points, databases)))
 
 
 @each_on("way", one=["cancelled"], full=["cancelled"])
-def test_a_late_call_at_a_provider_that_cannot_close_keys_is_undone(
+def test_late_call_to_a_provider_with_open_keys_is_undone(
     databases: int, bare_saga: type[SagaDefinition], open_keys: None, way: str, check: Check
 ) -> None:
     path = WAYS[way](bare_saga)

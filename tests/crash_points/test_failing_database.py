@@ -1,4 +1,4 @@
-"""F10: the answer to a COMMIT is lost, a COMMIT is lost, and every statement meets a deadlock or a server that ends.
+"""F10: lost answers to COMMIT, lost COMMITs, and a deadlock or a terminating server at every statement.
 
 The process lives on and has to decide what happened, by looking and never by repeating blindly.
 """
@@ -23,18 +23,18 @@ PARTS = 2
 
 
 def is_commit(event: Event) -> bool:
-    """Choose every COMMIT."""
+    """Match every COMMIT."""
     return event.is_commit
 
 
 def is_statement(event: Event) -> bool:
-    """Choose every statement that Django sends."""
+    """Match every statement that Django sends."""
     return event.kind is Kind.STATEMENT
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disturbance:
-    """What fails, and how; of several failures each event meets one, in turns, and in full all of them."""
+    """Matching events and their failures; each event meets one of them in turn, and in full mode all."""
 
     name: str
     failures: tuple[Failure, ...]
@@ -53,13 +53,13 @@ EVERY_WAY = (*COMMITS, *STATEMENTS)
 
 
 def fail(path: Path[Any], disturbance: Disturbance, *, part: int = 0, parts: int = 1) -> Iterator[Verdict]:
-    """Let each event that is meant fail."""
+    """Let each matching event fail."""
     failures, chosen = disturbance.failures, disturbance.chosen
     return fail_everywhere(path, failures, chosen, part=part, parts=parts, in_every_way=IS_FULL)
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
-def test_an_event_that_is_no_longer_met_is_no_silent_end() -> None:
+def test_event_that_is_no_longer_reached_is_an_error() -> None:
     runs = iter([3, 3, 3, 1])
 
     def run(_case: None) -> None:
@@ -77,18 +77,18 @@ def test_an_event_that_is_no_longer_met_is_no_silent_end() -> None:
 
 
 def fail_in_every_way(path: Path[Any], check: Check, disturbances: Iterable[Disturbance], *, parts: int = 1) -> None:
-    """Let each event of a path, or one of so many, fail in each way that is meant for it."""
+    """Let each event of a path, or every n-th, fail in each of its ways."""
     for disturbance in disturbances:
         check(path, disturbance.name, fail(path, disturbance, parts=parts))
 
 
 @each_on("path", one=[checkouts.REQUEST], full=[checkouts.REQUEST, operators.CANCEL_REQUEST])
-def test_a_request_is_answered_or_told_to_come_again(databases: int, path: Path[Shopper], check: Check) -> None:
+def test_request_is_answered_or_asked_to_be_repeated(databases: int, path: Path[Shopper], check: Check) -> None:
     fail_in_every_way(path, check, EVERY_WAY, parts=1 if IS_FULL else SHARES)
 
 
 @each_on("way", four=["forward"], full=list(bare_paths.WAYS))
-def test_nothing_is_done_twice_where_only_the_engine_guards(
+def test_unprotected_participants_see_no_duplicate(
     databases: int, bare_saga: type[SagaDefinition], way: str, check: Check
 ) -> None:
     fail_in_every_way(bare_paths.WAYS[way](bare_saga), check, EVERY_WAY)
@@ -97,17 +97,17 @@ def test_nothing_is_done_twice_where_only_the_engine_guards(
 if IS_FULL:
 
     @each_on("path", full=[*operators.PATHS, *operators.SECOND_PATHS, *operators.FURTHER_PATHS])
-    def test_an_action_is_done_whole_or_not_at_all(databases: int, path: Path[operators.Case], check: Check) -> None:
+    def test_operation_is_atomic(databases: int, path: Path[operators.Case], check: Check) -> None:
         fail_in_every_way(path, check, EVERY_WAY)
 
     @each_on("path", full=[checkouts.FORWARD, checkouts.BACKWARD])
-    def test_a_checkout_survives_every_lost_commit(databases: int, path: Path[Shopper], check: Check) -> None:
+    def test_checkout_survives_every_lost_commit(databases: int, path: Path[Shopper], check: Check) -> None:
         fail_in_every_way(path, check, COMMITS)
 
     @pytest.mark.parametrize("part", range(PARTS))
     @pytest.mark.parametrize("disturbance", STATEMENTS, ids=lambda disturbance: disturbance.name)
     @each_on("path", full=[checkouts.FORWARD, checkouts.BACKWARD])
-    def test_a_checkout_survives_every_failed_statement(
+    def test_checkout_survives_every_failed_statement(
         databases: int, path: Path[Shopper], disturbance: Disturbance, part: int, check: Check
     ) -> None:
         check(path, disturbance.name, fail(path, disturbance, part=part, parts=PARTS))

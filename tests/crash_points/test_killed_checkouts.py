@@ -1,4 +1,4 @@
-"""F1: kill the process before and after every statement, commit and outside call of a checkout."""
+"""F1: the process is killed before and after every statement, commit and outside call of a checkout."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from .enumeration import Path, kill_everywhere, map_points, share_of, slice_of
 from .points import find_participants, number_beside_participants
 from .shop import Shopper
 
-# The long paths are taken in parts, so that test processes can share them.
+# Long paths are split into parts that test processes can share.
 PARTS = 2 if IS_FULL else 1
 WAYS = (checkouts.FORWARD, checkouts.BACKWARD)
 ALL_WAYS = (*WAYS, checkouts.FORWARD_THEN_CANCELLED, checkouts.BACKWARD_THEN_CANCELLED)
@@ -23,17 +23,15 @@ Check = Callable[..., None]
 
 
 @each_on("path", one=[checkouts.REQUEST], full=[checkouts.REQUEST])
-def test_a_request_that_dies_is_repeated_and_places_one_order(
-    databases: int, path: Path[Shopper], check: Check
-) -> None:
+def test_killed_request_is_repeated_and_places_one_order(databases: int, path: Path[Shopper], check: Check) -> None:
     points = map_points(path)
     check(path, "killed", kill_everywhere(path, points, share_of(path, slice_of(points))))
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-# The way back begins with the claim of the pivot; on four databases the way forward is taken below.
+# The way back begins with the claim of the pivot; the way forward on four databases is tested below.
 @each_on("path", one=WAYS, four=[checkouts.BACKWARD], full=ALL_WAYS)
-def test_a_checkout_whose_worker_dies_ends_as_it_should(
+def test_checkout_with_a_killed_worker_ends_correctly(
     databases: int, path: Path[Shopper], part: int, check: Check
 ) -> None:
     points = map_points(path)
@@ -42,14 +40,14 @@ def test_a_checkout_whose_worker_dies_ends_as_it_should(
 
 @pytest.mark.parametrize("part", range(PARTS))
 @on(FOUR_DATABASES)
-def test_a_checkout_whose_worker_dies_between_two_databases_ends_as_it_should(
+def test_checkout_with_a_worker_killed_between_databases_ends_correctly(
     databases: int, part: int, check: Check
 ) -> None:
-    """Every step forward, wherever it matters that its participant has a database of its own."""
+    """Kill every step forward wherever a separate database of its participant matters."""
     path, points = checkouts.FORWARD, map_points(checkouts.FORWARD)
     chosen = number_beside_participants(points)
     commits = [number for number, point in enumerate(points, start=1) if point in COMMITS]
-    # Two local steps; for each of three calls two barrier writes, intent, ledger and answer. A death before and after.
+    # Two local steps; three calls with two barrier writes, intent, ledger and answer each; before and after.
     assert len(commits) == 2 + (2 + 3) * 3
     assert {*commits, *(number + 1 for number in commits)} <= set(chosen)
 
@@ -57,20 +55,20 @@ def test_a_checkout_whose_worker_dies_between_two_databases_ends_as_it_should(
 
 
 @each_on("path", one=checkouts.REFUSED, full=checkouts.ATTEMPTS)
-def test_an_attempt_whose_worker_dies_is_settled(databases: int, path: Path[Shopper], check: Check) -> None:
+def test_attempt_of_a_killed_worker_is_settled(databases: int, path: Path[Shopper], check: Check) -> None:
     points = map_points(path)
     check(path, "killed", kill_everywhere(path, points, share_of(path, slice_of(points))))
 
 
 @on(FOUR_DATABASES)
-def test_a_request_touches_no_database_of_a_participant(databases: int) -> None:
-    """So one that dies leaves the same whether participants have databases of their own or not."""
+def test_request_touches_no_database_of_a_participant(databases: int) -> None:
+    """Check this so that one run covers participants with and without separate databases."""
     assert find_participants(map_points(checkouts.REQUEST)) == []
 
 
 @on(*BOTH)
 def test_every_kind_of_boundary_and_call_is_a_point(databases: int) -> None:
-    """Nothing that changes the world escapes the enumeration: what must be seen on the way forward, is."""
+    """Check that every change of the way forward is a point of the enumeration."""
     points = map_points(checkouts.FORWARD)
 
     def count(what: str) -> int:

@@ -1,4 +1,4 @@
-"""F1: kill the process before and after every statement and commit of every operator action."""
+"""F1: the process is killed before and after every statement and commit of every operation."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ Check = Callable[..., None]
 ALL_PATHS = (*operators.PATHS, *operators.SECOND_PATHS, *operators.FURTHER_PATHS)
 
 
-def test_every_action_is_enumerated_in_more_than_one_state() -> None:
+def test_every_operation_is_enumerated_in_more_than_one_state() -> None:
     names = [f"operator: {operation.value}" for operation in Operation]
     assert [path.name for path in operators.PATHS] == names
     assert [path.name.partition(",")[0] for path in operators.SECOND_PATHS] == names
@@ -25,15 +25,13 @@ def test_every_action_is_enumerated_in_more_than_one_state() -> None:
 
 
 @each_on("path", one=operators.PATHS, full=ALL_PATHS)
-def test_an_action_that_dies_is_done_whole_or_not_at_all(
-    databases: int, path: Path[operators.Case], check: Check
-) -> None:
+def test_killed_operation_is_atomic(databases: int, path: Path[operators.Case], check: Check) -> None:
     points = map_points(path)
     check(path, "killed", kill_everywhere(path, points, share_of(path, slice_of(points))))
 
 
 @on(ONE_DATABASE)
-def test_turning_back_a_group_that_dies_is_done_whole_or_not_at_all(
+def test_killed_compensation_of_a_group_is_atomic(
     databases: int, bare_saga: type[SagaDefinition], check: Check
 ) -> None:
     path = operators.make_group_path(bare_saga)
@@ -42,13 +40,13 @@ def test_turning_back_a_group_that_dies_is_done_whole_or_not_at_all(
 
 
 @each_on("path", one=[operators.CANCEL_REQUEST], full=[operators.CANCEL_REQUEST])
-def test_a_cancel_request_that_dies_is_repeated(databases: int, path: Path[Shopper], check: Check) -> None:
+def test_killed_cancel_request_is_repeated(databases: int, path: Path[Shopper], check: Check) -> None:
     points = map_points(path)
     check(path, "killed", kill_everywhere(path, points, share_of(path, slice_of(points))))
 
 
 @on(FOUR_DATABASES)
-def test_an_action_touches_no_database_of_a_participant(databases: int) -> None:
-    """So one that dies leaves the same whether participants have databases of their own or not."""
+def test_operation_touches_no_database_of_a_participant(databases: int) -> None:
+    """Check this so that one run covers participants with and without separate databases."""
     paths = (*(ALL_PATHS if IS_FULL else operators.PATHS), operators.CANCEL_REQUEST)
     assert {path.name: find_participants(map_points(path)) for path in paths} == {path.name: [] for path in paths}

@@ -1,4 +1,4 @@
-"""F1: kill sweeps, heartbeats and cleanups before and after every statement, commit and write to an archive."""
+"""F1: sweeps, heartbeats and cleanups are killed before and after every statement, commit and archive write."""
 
 from collections.abc import Callable
 from pathlib import Path as FilePath
@@ -30,20 +30,20 @@ def _archive_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @each_on("path", one=PATHS, full=PATHS)
-def test_upkeep_that_dies_is_done_by_the_next(databases: int, path: Path[Any], check: Check) -> None:
+def test_killed_upkeep_is_done_by_the_next_run(databases: int, path: Path[Any], check: Check) -> None:
     points = map_points(path)
     check(path, "killed", kill_everywhere(path, points, share_of(path, slice_of(points))))
 
 
 @on(FOUR_DATABASES)
 def test_sweeps_and_heartbeats_touch_no_database_of_a_participant(databases: int) -> None:
-    """So one that dies leaves the same whether participants have databases of their own or not."""
+    """Check this so that one run covers participants with and without separate databases."""
     assert {path.name: find_participants(map_points(path)) for path in PATHS} == {path.name: [] for path in PATHS}
 
 
 @on(*BOTH)
 @pytest.mark.usefixtures("_archive_shown")
-def test_a_cleanup_that_dies_loses_nothing(databases: int, tmp_path: FilePath, check: Check) -> None:
+def test_killed_cleanup_loses_nothing(databases: int, tmp_path: FilePath, check: Check) -> None:
     path = upkeep.make_cleanup_path(tmp_path)
     points = map_points(path)
     assert sum("archive: append" in point for point in points) == 4

@@ -1,6 +1,6 @@
-"""F4 at every point: a worker stands still, others go on without it, and then it finishes what it began.
+"""F4 at every point: a worker freezes, others continue without it, and then it finishes its work.
 
-While it stands still its lease passes and the database ends the transaction it had open, as its idle time-out does.
+Meanwhile its lease expires and the database ends its open transaction, as the idle time-out does.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from .databases import each_on
 from .enumeration import Path, freeze_everywhere, map_points, share_of, slice_of
 from .shop import Shopper
 
-# The long paths are taken in parts, so that test processes can share them.
+# Long paths are split into parts that test processes can share.
 PARTS = 3
 Check = Callable[..., None]
 
 
 @each_on("path", one=[checkouts.REQUEST], full=[checkouts.REQUEST])
-def test_a_late_request_places_no_second_order(databases: int, path: Path[Shopper], check: Check) -> None:
+def test_late_request_places_no_second_order(databases: int, path: Path[Shopper], check: Check) -> None:
     points = map_points(path)
     check(path, "frozen and late", freeze_everywhere(path, points, share_of(path, slice_of(points))))
 
@@ -29,6 +29,6 @@ if IS_FULL:
 
     @pytest.mark.parametrize("part", range(PARTS))
     @each_on("path", full=[checkouts.FORWARD, checkouts.BACKWARD, checkouts.FORWARD_THEN_CANCELLED])
-    def test_a_late_worker_changes_nothing(databases: int, path: Path[Shopper], part: int, check: Check) -> None:
+    def test_late_worker_changes_nothing(databases: int, path: Path[Shopper], part: int, check: Check) -> None:
         points = map_points(path)
         check(path, "frozen and late", freeze_everywhere(path, points, slice_of(points, part, PARTS)))

@@ -1,6 +1,6 @@
-"""Take one guarding rule away at a time: undisturbed everything still ends well, and disturbed something must not.
+"""Negative controls: without one rule, undisturbed runs still end correctly and a disturbed one must not.
 
-An enumeration that finds nothing without the rule would prove nothing about it.
+An enumeration that finds no violation without a rule proves nothing about it.
 """
 
 from collections.abc import Callable, Iterable
@@ -49,7 +49,7 @@ Disturb = Callable[[Path[Any], tuple[str, ...], Iterable[int]], Iterable[Verdict
 
 
 def find_violation(path: Path[Any], disturb: Disturb) -> Verdict:
-    """Disturb a path until something is wrong.
+    """Disturb a path until a violation shows.
 
     Raises: AssertionError when the rule that was taken away guards nothing.
     """
@@ -114,7 +114,7 @@ def test_without_evidence_of_late_answers_an_open_key_leaves_an_effect(
         removed.setattr(late_answers, "keep", lambda *_late: ClaimResult())
         violation = find_violation(path, freeze_everywhere)
     assert any("left is ['ask']" in problem for problem in violation.problems), violation
-    # With the rule, the late answer is what makes the saga undo the late call: at the very same point all ends well.
+    # With the rule, the late answer makes the saga undo the late call: at the same point all ends correctly.
     (verdict,) = freeze_everywhere(path, map_points(path), [violation.point])
     assert verdict.problems == []
 
@@ -133,7 +133,7 @@ def test_if_a_lost_worker_counted_as_no_effect_a_cancelled_order_would_hold_mone
 
 @one_database
 @pytest.mark.parametrize("disturbance", ["killed", "answer lost"])
-def test_if_the_answer_were_remembered_after_the_commit_a_repeat_would_order_twice(
+def test_if_answers_were_stored_after_the_commit_a_repeat_would_order_twice(
     databases: int, monkeypatch: pytest.MonkeyPatch, disturbance: str
 ) -> None:
     remember = idempotency.remember_answer
@@ -147,7 +147,7 @@ def test_if_the_answer_were_remembered_after_the_commit_a_repeat_would_order_twi
 
 
 @one_database
-def test_a_provider_that_does_not_know_its_keys_does_it_twice(
+def test_a_provider_without_idempotency_acts_twice(
     databases: int, bare_saga: type[SagaDefinition], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = bare.write_unless
@@ -157,16 +157,14 @@ def test_a_provider_that_does_not_know_its_keys_does_it_twice(
 
 
 @one_database
-def test_a_gateway_that_does_not_know_its_keys_turns_a_good_order_down(
-    databases: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gateway_without_idempotency_declines_a_good_order(databases: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "_find_repeat", lambda *_request, **_amount: None)
     violation = find_violation(checkouts.FORWARD, kill_everywhere)
     assert any("saga is" in problem for problem in violation.problems), violation
 
 
 @four_databases
-def test_if_an_unanswered_commit_counted_as_rolled_back_its_effect_would_be_left(
+def test_if_an_unanswered_commit_counted_as_rolled_back_its_effect_would_remain(
     databases: int, bare_saga: type[SagaDefinition], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outcomes, "commit_unknown", outcomes.faultless)
@@ -175,7 +173,7 @@ def test_if_an_unanswered_commit_counted_as_rolled_back_its_effect_would_be_left
 
 
 @one_database
-def test_a_sweep_that_takes_sagas_off_its_list_loses_them(databases: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_that_marks_sagas_as_done_loses_them(databases: int, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = sweeper.claim_due
 
     def claim_and_forget(**options: Any) -> list[sweeper.DueSaga]:
@@ -203,23 +201,23 @@ def test_a_cleanup_that_deletes_before_it_archives_loses_a_saga(
 
 
 @one_database
-def test_if_history_were_told_after_the_commit_a_death_would_leave_a_decision_without_it(
+def test_if_history_were_written_after_the_commit_a_crash_would_lose_it(
     databases: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = SagaUnitOfWork._run
 
-    def run_and_tell_later(written: SagaUnitOfWork, parts: list[Any]) -> None:
+    def run_and_write_later(written: SagaUnitOfWork, parts: list[Any]) -> None:
         run(written, [part for part in parts if part[0] != "told"])
         transaction.on_commit(lambda: run(written, [part for part in parts if part[0] == "told"]))
 
-    monkeypatch.setattr(SagaUnitOfWork, "_run", run_and_tell_later)
+    monkeypatch.setattr(SagaUnitOfWork, "_run", run_and_write_later)
     (pause,) = [path for path in operators.PATHS if path.name == f"operator: {operations.Operation.PAUSE.value}"]
     violation = find_violation(pause, kill_everywhere)
     assert any("pause is half done" in problem for problem in violation.problems), violation
 
 
-def refuse_on_old_knowledge() -> list[str]:
-    """Look a lost payment up, let it be made after all, and then fill in that it was not made.
+def mark_refused_on_stale_data() -> list[str]:
+    """Look a lost payment up, let it happen after all, and then mark it refused.
 
     Returns: what is wrong in the end.
     """
@@ -240,19 +238,19 @@ def refuse_on_old_knowledge() -> list[str]:
 
 
 @one_database
-def test_without_the_revision_a_person_refuses_what_has_happened_since(
+def test_without_the_revision_an_operator_refuses_a_step_that_happened_since(
     databases: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with clock.restored():
-        assert refuse_on_old_knowledge() == []
+        assert mark_refused_on_stale_data() == []
     monkeypatch.setattr(operations, "_check_revision", lambda _work, _revision: None)
     with clock.restored():
-        problems = refuse_on_old_knowledge()
+        problems = mark_refused_on_stale_data()
     assert "money is ['held'], not ['captured']" in problems, problems
 
 
-def race_for_the_last(sku: str, monkeypatch: pytest.MonkeyPatch, take: Callable[..., None]) -> dict[str, int]:
-    """Let two reserve the last unit; both have looked before either takes it.
+def race_for_last_unit(sku: str, monkeypatch: pytest.MonkeyPatch, take: Callable[..., None]) -> dict[str, int]:
+    """Let two threads reserve the last unit, both having checked the stock before either takes it.
 
     Returns: what they got.
     """
@@ -291,12 +289,12 @@ def test_without_the_conditional_update_the_last_unit_is_sold_twice(
         wait()
         StockItem.objects.filter(sku=sku).update(on_hand=seen.on_hand - quantity, reserved=seen.reserved + quantity)
 
-    assert race_for_the_last("GUARDED", monkeypatch, take_after_waiting) == {"Reservation": 1, "OutOfStock": 1}
+    assert race_for_last_unit("GUARDED", monkeypatch, take_after_waiting) == {"Reservation": 1, "OutOfStock": 1}
     assert ReservationLine.objects.filter(sku="GUARDED").count() == 1
-    assert race_for_the_last("LAST", monkeypatch, take_what_was_seen) == {"Reservation": 2}
+    assert race_for_last_unit("LAST", monkeypatch, take_what_was_seen) == {"Reservation": 2}
     assert ReservationLine.objects.filter(sku="LAST").count() == 2
 
 
 def lose_answers(path: Path[Any], _points: tuple[str, ...], _numbers: Iterable[int]) -> Iterable[Verdict]:
-    """Lose the answer to every COMMIT, in turn."""
+    """Lose the answer of each COMMIT in turn."""
     return fail_everywhere(path, (Failure.ANSWER_LOST,), lambda event: event.is_commit)

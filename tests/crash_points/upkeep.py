@@ -1,4 +1,4 @@
-"""The paths of what runs by the clock: sweeps, heartbeats and both cleanups."""
+"""Paths of periodic work: sweeps, heartbeats and both cleanups."""
 
 import io
 import json
@@ -21,11 +21,11 @@ from . import points
 from .enumeration import Path
 from .shop import COMPLETED, Shopper, advance, fetch, find_problems, finish, make_shopper
 
-# Longer than a lease and longer than the wake-up interval.
+# Longer than a lease and than the wake-up interval.
 LONG_ENOUGH = timedelta(seconds=31)
 MAX_SWEEPS = 20
 ATTEMPTS_BEFORE_LAST_STEP = 5
-# Longer than closed sagas are kept, and than barrier rows are.
+# Longer than closed sagas and barrier rows are kept.
 UNTIL_CLEANUP = timedelta(days=91)
 PARTS = ("sagas_sagastep", "sagas_sagaattempt", "sagas_sagahistory", "sagas_sagakey")
 
@@ -33,7 +33,7 @@ Pair = tuple[Shopper, Shopper]
 
 
 def prepare_pair() -> Pair:
-    """Make two sagas due of which nobody was told, each one step before its end."""
+    """Create two due sagas without a wake-up, each one step before its end."""
     pair = (make_shopper().place(), make_shopper().place())
     for shopper in pair:
         advance(shopper.saga_id, attempts=ATTEMPTS_BEFORE_LAST_STEP)
@@ -42,7 +42,7 @@ def prepare_pair() -> Pair:
 
 
 def sweep_until_closed(pair: Pair) -> None:
-    """Sweep again and again, as another process would; the sagas are found by that alone."""
+    """Sweep repeatedly, as another process would; only the sweeps find the sagas."""
     ids = [shopper.saga_id for shopper in pair]
     for _ in range(MAX_SWEEPS):
         sweeper.run_due(worker="recovery")
@@ -54,7 +54,7 @@ def sweep_until_closed(pair: Pair) -> None:
 
 
 def wake_and_finish(pair: Pair) -> None:
-    """Let the wake-up interval pass, see that somebody is asked to look at each of the two, and look."""
+    """Let the wake-up interval pass, check that each of the two is woken, and advance them."""
     points.woken.clear()
     pass_time(get_settings().wakeup_interval)
     sweeper.wake_due()
@@ -65,7 +65,7 @@ def wake_and_finish(pair: Pair) -> None:
 
 
 def judge_pair(pair: Pair) -> list[str]:
-    """Look at both orders."""
+    """Check both orders."""
     return [problem for shopper in pair for problem in find_problems(shopper, COMPLETED)]
 
 
@@ -80,13 +80,13 @@ WAKEUP_DUE: Path[Pair] = Path(
 
 
 def beat_a_day_later(_nothing: None) -> None:
-    """Let another process write its heartbeat when this one is long dead."""
+    """Write the heartbeat of another process when this one is long dead."""
     pass_time(sweeper.FORGET_WORKERS_AFTER + timedelta(seconds=1))
     sweeper.beat(queues=["sagas"], found=2)
 
 
 def judge_heartbeats(_nothing: None) -> list[str]:
-    """Look for the living process alone, with what it wrote last."""
+    """Check that only the living process is listed, with its latest heartbeat."""
     rows = fetch("default", "SELECT name, last_found FROM sagas_sagaworker")
     return [] if rows == [(sweeper.worker_name(), 2)] else [f"heartbeats are {rows}"]
 
@@ -99,7 +99,7 @@ BEAT: Path[None] = Path(
 
 @dataclass(kw_only=True)
 class Attic:
-    """Hold two sagas that are over and one that is not, long ago."""
+    """Two old closed sagas and one old open saga."""
 
     directory: FilePath
     """Where this case's archives are."""
@@ -133,7 +133,7 @@ def make_cleanup_path(directory: FilePath) -> Path[Attic]:
 
 
 def forget_barriers() -> None:
-    """Delete what open sagas of earlier cases have left: a cleanup in batches of one would leaf through it all."""
+    """Delete barrier rows of open sagas of earlier cases, through which a cleanup in batches of one would page."""
     for alias in barrier_databases():
         with connections[alias].cursor() as cursor:
             cursor.execute("DELETE FROM sagas_sagabarrier")
@@ -149,7 +149,7 @@ def clean_up_sagas(attic: Attic) -> None:
 
 
 def clean_up_again(attic: Attic) -> None:
-    """See that whatever is gone is in an archive already, and run the command again."""
+    """Check that all deleted sagas are archived, and run the command again."""
     archived = read_archives(attic)
     lost = [pk for pk in attic.over if count_rows(pk)["sagas_saga"] == 0 and pk not in archived]
     assert not lost, f"deleted, and in no archive: {lost}"
@@ -157,7 +157,7 @@ def clean_up_again(attic: Attic) -> None:
 
 
 def judge_attic(attic: Attic) -> list[str]:
-    """Look for what had to go, what had to stay, orphans, and what the archives hold."""
+    """Check what must be deleted, what must stay, orphans, and the contents of the archives."""
     problems = [f"{pk} is not gone: {rows}" for pk in attic.over if any((rows := count_rows(pk)).values())]
     if (rows := count_rows(attic.still_open)) != attic.rows:
         problems.append(f"the open saga had {attic.rows} and has {rows}")
@@ -178,7 +178,7 @@ def judge_attic(attic: Attic) -> list[str]:
 
 
 def count_rows(saga_id: UUID) -> dict[str, int]:
-    """Count all rows that belong to a saga, by table, and its barrier rows by database."""
+    """Count all rows of a saga by table, and its barrier rows by database."""
     found = {}
     for table in PARTS:
         statement = f"SELECT count(*) FROM {table} WHERE saga_id = %s"  # noqa: S608 - a constant
@@ -191,7 +191,7 @@ def count_rows(saga_id: UUID) -> dict[str, int]:
 
 
 def read_archives(attic: Attic) -> dict[UUID, dict[str, Any]]:
-    """Read what all archives of the case hold; a saga may be in two."""
+    """Read all archives of the case; a saga may be in two."""
     lines = [line for archive in attic.directory.iterdir() for line in archive.read_text().splitlines()]
     documents = [json.loads(line) for line in lines]
     return {UUID(document["id"]): document for document in documents}
@@ -199,7 +199,7 @@ def read_archives(attic: Attic) -> dict[UUID, dict[str, Any]]:
 
 @dataclass(kw_only=True)
 class Answers:
-    """Hold three remembered answers."""
+    """Three stored answers."""
 
     expired: Shopper
     """Its saga is over; the only one that may go."""
@@ -208,7 +208,7 @@ class Answers:
 
 
 def prepare_answers() -> Answers:
-    """Place three orders over HTTP, finish two, let two answers expire and all throttle counters run out."""
+    """Place three orders over HTTP, finish two, and let two answers and all throttle counters expire."""
     answers = Answers(expired=make_shopper(), expired_but_open=make_shopper(), fresh=make_shopper())
     for shopper in (answers.expired, answers.expired_but_open, answers.fresh):
         assert shopper.post().status_code == 202
@@ -230,14 +230,14 @@ def clean_up_answers(_answers: Answers) -> None:
 
 
 def judge_answers(answers: Answers) -> list[str]:
-    """Look for the two answers that must stay, and for counters that mean nothing any more."""
+    """Check the two answers that must stay, and that no expired counter is left."""
     shoppers = (answers.expired, answers.expired_but_open, answers.fresh)
     rows = fetch("default", "SELECT user_id FROM orders_idempotencyrecord")
     found = [(shopper.user.pk,) in rows for shopper in shoppers]
     ((counters,),) = fetch("default", "SELECT count(*) FROM orders_throttlebucket WHERE free_at < now()")
     problems = [] if found == [False, True, True] else [f"remembered are {found}, not the last two"]
     problems += [f"{counters} counters are left"] if counters else []
-    # The orders themselves, and the idempotency that protects the open one, are as before.
+    # Orders and the idempotency that protects the open one are unchanged.
     replayed = answers.expired_but_open.post()
     if (replayed.status_code, replayed.get("Idempotent-Replayed")) != (202, "true"):
         problems.append(f"the open order's answer is gone: {replayed.status_code}")

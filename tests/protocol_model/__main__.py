@@ -15,7 +15,7 @@ from .variants import BEYOND, REMOVALS, RUNS, complete, remove
 
 
 def print_findings() -> bool:
-    """Print the statistics of each model, and the shortest trace to harm without each rule.
+    """Print the statistics of each model, and the shortest trace to a violation without each rule.
 
     Returns: whether every model held, and the lack of every rule was found.
     """

@@ -1,4 +1,4 @@
-"""Answer "what happens next?" for the model, as ``sagas.core.planner`` does for the engine.
+"""Decisions of the model on what happens next, as ``sagas.core.planner`` makes them for the engine.
 
 ``test_protocol`` compares the two: state by state what may be claimed, and case by case what an outcome does.
 """
@@ -10,7 +10,7 @@ from .rows import FORWARD, PASSED, UNDOABLE, Attempt, Model, Saga, Step, is_held
 
 
 class Plan(NamedTuple):
-    """What happens next; a decision comes alone."""
+    """Next actions; a decision comes alone."""
 
     claims: tuple[tuple[int, str], ...] = ()
     is_due: bool = False
@@ -18,7 +18,7 @@ class Plan(NamedTuple):
 
 
 class StepMove(NamedTuple):
-    """What the end of an attempt does to its step."""
+    """Change of a step at the end of an attempt."""
 
     state: str
     hold: str = ""
@@ -27,7 +27,7 @@ class StepMove(NamedTuple):
 
 
 def compute_effect(attempts: Iterable[Attempt]) -> str:
-    """Return what the actions of a step have done to the world."""
+    """Return the effect of a step's actions."""
     effect = "none"
     for attempt in attempts:
         if attempt.direction == "compensation":
@@ -42,7 +42,7 @@ def compute_effect(attempts: Iterable[Attempt]) -> str:
 
 
 def effect_of(step: Step) -> str:
-    """Return what a step has done to the world."""
+    """Return the effect of a step."""
     return "removed" if step.state == "compensated" else compute_effect(step.attempts)
 
 
@@ -79,7 +79,7 @@ def _plan_forward(model: Model, saga: Saga) -> Plan:
     rank = model.steps[open_steps[0]].rank
     steps = [index for index in open_steps if model.steps[index].rank == rank]
     if saga.abort and all(model.steps[index].kind != "pivot" for index in steps):
-        # Only a pivot is asked again, to know whether to turn back.
+        # Only a pivot is retried, to know whether to compensate.
         steps = [index for index in steps if saga.steps[index].token is not None]
     return _dispatch(model, saga, steps, "action")
 
@@ -92,7 +92,7 @@ def _plan_backward(model: Model, saga: Saga) -> Plan:
         return Plan(decision="finish compensating")
     choose = max if "reverse order" in model.rules else min
     rank = choose(model.steps[index].rank for index in left)
-    # A pivot that happened all the same stops everything here: nobody can undo it, so a person must say what now.
+    # A pivot that happened after all stops everything here: it cannot be undone, so an operator must decide.
     undoable = [i for i in left if model.steps[i].rank == rank and model.steps[i].kind == "compensatable"]
     found = _dispatch(model, saga, undoable, "compensation")
     is_live = "live lease" in model.rules and any(row.token is not None for row in saga.steps)
@@ -122,7 +122,7 @@ def _dispatch(model: Model, saga: Saga, steps: Iterable[int], direction: str) ->
 
 
 def after_action(model: Model, kind: str, outcome: str, effect: str, is_spent: bool, saga_state: str) -> StepMove:
-    """Return what the end of an action attempt does; ``effect`` is the whole step's, this attempt included."""
+    """Return the change at the end of an action attempt; ``effect`` is the whole step's, this attempt included."""
     unfinished = "unknown" if effect in UNDOABLE else "waiting"
     if outcome == "succeeded":
         return StepMove("succeeded")
@@ -146,7 +146,7 @@ def after_action(model: Model, kind: str, outcome: str, effect: str, is_spent: b
 
 
 def after_compensation(outcome: str, must_verify: bool) -> StepMove:
-    """Return what the end of a compensation attempt does."""
+    """Return the change at the end of a compensation attempt."""
     if outcome == "succeeded" and not must_verify:
         return StepMove("compensated")
     if outcome in ("refused", "misconfigured"):

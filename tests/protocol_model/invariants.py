@@ -1,4 +1,4 @@
-"""What must hold in every state and for every move; the numbers are those of ``docs/reference/semantics.md``."""
+"""Invariants of every state and every move, numbered as in ``docs/reference/semantics.md``."""
 
 from collections.abc import Iterator
 
@@ -8,14 +8,14 @@ from .rows import CLOSED, FORWARD, PASSED, UNDOABLE, Model, Move, Saga, State, i
 
 
 def check_limbo(model: Model, state: State, kinds: set[str]) -> Iterator[str]:
-    """Yield whether an open saga stands still although nobody was asked; ``kinds`` of the moves that it has."""
+    """Yield whether an open saga is stuck without a hold; ``kinds`` of its possible moves."""
     saga = state.saga
     if saga.state not in CLOSED and not is_held(saga) and "step" not in kinds:
         yield f"I9: the saga is {saga.state}, nothing goes on by itself, and no person is asked"
 
 
 def check_state(model: Model, state: State) -> Iterator[str]:
-    """Yield what is wrong with a state."""
+    """Yield every violation in a state."""
     saga = state.saga
     for index, site in enumerate(state.sites):
         name = model.steps[index].name
@@ -51,7 +51,7 @@ def _check_rows(model: Model, state: State) -> Iterator[str]:
 
 
 def check_move(model: Model, before: State, move: Move) -> Iterator[str]:
-    """Yield what is wrong with a move."""
+    """Yield every violation of a move."""
     after = move.state
     for index, (old, new) in enumerate(zip(before.saga.steps, after.saga.steps, strict=True)):
         name = model.steps[index].name
@@ -67,7 +67,7 @@ def check_move(model: Model, before: State, move: Move) -> Iterator[str]:
 
 
 def _check_claim(model: Model, before: Saga, index: int, direction: str) -> Iterator[str]:
-    """Check a claim against the saga as it was when the lease was taken."""
+    """Check a claim against the saga at the time the lease was taken."""
     step, spec = before.steps[index], model.steps[index]
     if step.token is not None:
         yield f"I2: {spec.name} was claimed beside its live attempt"
@@ -89,7 +89,7 @@ def _check_claim(model: Model, before: Saga, index: int, direction: str) -> Iter
 
 
 def _has_witness(state: State, index: int) -> bool:
-    """Return whether a worker is still about to tell of the effect."""
+    """Return whether a worker can still report the effect."""
     return any(
         hand.step == index and hand.direction == "action" and hand.answer == "succeeded" and is_stale(state.saga, hand)
         for hand in state.hands

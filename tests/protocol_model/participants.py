@@ -1,7 +1,6 @@
-"""How a participant may answer one call, and what it has done then.
+"""Answers that a participant may give to one call, and their effects.
 
-They are as plain as the engine allows: nothing but what ``writing-a-saga`` asks of them stands between a repeated or
-late call and a second effect.
+They have only the protection that ``writing-a-saga`` demands against a second effect of repeated and late calls.
 """
 
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from .rows import Hand, Model, Site, State
 
 
 class Reply(NamedTuple):
-    """One way in which a call may go."""
+    """One possible answer to a call."""
 
     answer: str
     site: Site
@@ -21,7 +20,7 @@ class Reply(NamedTuple):
 
 
 def call(model: Model, state: State, hand: Hand) -> Iterator[Reply]:
-    """Yield every way in which this call may go now."""
+    """Yield every possible answer to this call."""
     site, stock = state.sites[hand.step], state.stock
     spec = model.steps[hand.step]
     yield Reply("retry", site, stock, note="is away, nothing happened", is_fault=True)
@@ -38,14 +37,14 @@ def call(model: Model, state: State, hand: Hand) -> Iterator[Reply]:
 
 
 def key_of(model: Model, hand: Hand) -> str:
-    """Return the key that the call carries."""
+    """Return the key of the call."""
     if hand.direction == "compensation":
         return f"compensate {hand.epoch if 'epoch' in model.rules else 0}"
     return "key" if "stable key" in model.rules else f"key {hand.token}"
 
 
 def _run(model: Model, state: State, hand: Hand) -> Iterator[Reply]:
-    """Run the function: asked again it does it again, and a local one undoes it again, too."""
+    """Run the function; a repeat has a second effect, and a local compensation undoes again, too."""
     site, stock = state.sites[hand.step], state.stock
     spec = model.steps[hand.step]
     taken = 1 if spec.takes_stock else 0
@@ -89,7 +88,7 @@ def _pass_barrier(model: Model, state: State, hand: Hand) -> Iterator[Reply]:
 
 
 def _ask_provider(model: Model, state: State, hand: Hand) -> Iterator[Reply]:
-    """Ask a provider that stores its answer under the key of each request, but no refusals."""
+    """Call a provider that stores its answer under the key of each request, except refusals."""
     site, stock = state.sites[hand.step], state.stock
     key = key_of(model, hand)
     known = dict(site.answers).get(key)

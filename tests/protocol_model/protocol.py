@@ -1,9 +1,9 @@
-"""List everything that may happen in a state: the protocol of claim, perform and record, its faults and its people.
+"""Moves that are possible in a state: claim, call and record, with their faults and operators.
 
-Time is left open: whatever waits for a moment may go on at once, and a lease may end at any time. A message is
-nothing but somebody who looks, and anybody may look at any time, so lost, repeated and late messages need no moves.
-The record does not claim the next step in the same commit here: both in one write is one more schedule in which
-nothing comes between them.
+Time is open: whatever is due later may continue at once, and a lease may end at any time. A message only makes a
+worker look at the saga, and any worker may look at any time, so lost, repeated and late messages need no moves.
+The record does not claim the next step in the same commit here: that is the schedule in which nothing happens
+between the two.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from .rows import CLOSED, Form, Hand, Model, Move, Saga, State, Step, is_stale
 
 
 def moves(model: Model, state: State) -> Iterator[Move]:
-    """Yield every move that is possible now."""
+    """Yield every possible move."""
     yield from _claim(model, state)
     for hand in state.hands:
         yield from _go_on(model, state, hand)
@@ -28,7 +28,7 @@ def moves(model: Model, state: State) -> Iterator[Move]:
 
 
 def _claim(model: Model, state: State) -> Iterator[Move]:
-    """Let anybody who looks claim what is due."""
+    """Let any worker claim what is due."""
     if "fresh claim" not in model.rules:
         yield from _claim_late(model, state)
     elif _is_looked_at(model, state):
@@ -37,7 +37,7 @@ def _claim(model: Model, state: State) -> Iterator[Move]:
 
 
 def _claim_late(model: Model, state: State) -> Iterator[Move]:
-    """Choose in one transaction and claim in another."""
+    """Choose a step in one transaction and claim it in another."""
     for hand in state.hands:
         if hand.token is None and state.saga.steps[hand.step].token is None:
             yield _take(model, state, hand.step, hand.direction, state.hands - {hand})
@@ -56,7 +56,7 @@ def _take(model: Model, state: State, index: int, direction: str, hands: frozens
 
 
 def _go_on(model: Model, state: State, hand: Hand) -> Iterator[Move]:
-    """Let the worker of an attempt do the next thing, late or in time."""
+    """Let the worker of an attempt take its next action, late or in time."""
     if hand.token is None:
         return
     kind = "late" if is_stale(state.saga, hand) else "step"
@@ -90,7 +90,7 @@ def _apply_reply(state: State, hand: Hand, reply: participants.Reply) -> State:
 
 
 def _commit(model: Model, before: State, after: State, hand: Hand) -> State:
-    """Commit effect and record together, or, with a stale token, no effect."""
+    """Commit effect and record together or, with a stale token, neither."""
     others = frozenset(other for other in before.hands if (other.step, other.token) != (hand.step, hand.token))
     if is_stale(before.saga, hand) and "token" in model.rules and hand.answer == "succeeded":
         return before._replace(hands=others)
@@ -118,7 +118,7 @@ def _record(model: Model, state: State, hand: Hand, kind: str) -> Iterator[Move]
 
 
 def _merge(now: Step, old: Step, new: Step) -> Step:
-    """Write a step as it was computed from what was read, over what it is now; attempts are rows of their own."""
+    """Write a step as computed from what was read, over its current row; attempts have their own rows."""
     if old == new:
         return now
     closed = zip(now.attempts, old.attempts, new.attempts, strict=False)
@@ -133,7 +133,7 @@ def _crash(model: Model, state: State, hand: Hand) -> Iterator[Move]:
 
 
 def _end_leases(model: Model, state: State) -> Iterator[Move]:
-    """End the lease of a dead worker when somebody looks; of a frozen one too, which is a fault."""
+    """End the lease of a dead worker at the next wake-up; ending that of a frozen one is a fault."""
     if not _is_looked_at(model, state):
         return
     for index, step in enumerate(state.saga.steps):
@@ -149,7 +149,7 @@ def _end_leases(model: Model, state: State) -> Iterator[Move]:
 
 
 def _operate(model: Model, state: State) -> Iterator[Move]:
-    """Let a person act; a mark is a form that is filled in now and sent later."""
+    """Let an operator act; a mark is filled in now and sent later."""
     for operation in model.operations:
         is_of_step = operation.startswith("mark") or operation in ("retry", "skip")
         for index in range(len(model.steps) if is_of_step else 1):
@@ -197,7 +197,7 @@ def _reads_stock_first(model: Model, hand: Hand) -> bool:
 
 
 def _may_fail(model: Model, state: State, hand: Hand) -> bool:
-    """Return whether a fault may hit this worker: there is one left, and it is not the only witness of a late effect.
+    """Return whether a fault may hit this worker: one is left, and it is not the only witness of a late effect.
 
     Nobody can ever know of an effect that came after its compensation, or after a person said that it would not
     come, if its participant takes it and its worker dies before it can tell. That limit is stated, not modelled.
@@ -210,7 +210,7 @@ def _may_fail(model: Model, state: State, hand: Hand) -> bool:
 
 
 def _write(model: Model, state: State, saga: Saga, **changes: Any) -> State:
-    """Commit the rows of the saga: wake what is due, and date the form that is open."""
+    """Commit the rows of the saga, wake what is due, and mark an outdated open form."""
     after = state._replace(saga=saga._replace(revision=0), **changes)
     if "sweep" in model.rules or decisions.plan(model, saga).claims:
         after = after._replace(is_woken=True)
@@ -218,7 +218,7 @@ def _write(model: Model, state: State, saga: Saga, **changes: Any) -> State:
 
 
 def _date(model: Model, before: Saga, after: Saga, form: Form) -> Form:
-    """Report an open form that what it was decided on has changed."""
+    """Mark an open form as outdated if what it was decided on has changed."""
     is_decided = "revision" in model.rules and before.revision != after.revision
     is_same = before.steps[form.step].attempts == after.steps[form.step].attempts
     is_told = "same attempts" in model.rules and not is_same

@@ -1,4 +1,4 @@
-"""What a state of the model is made of: the engine's rows, the participants' rows, and what is in flight.
+"""State of the model: rows of the engine, rows of the participants, and attempts in flight.
 
 Everything is a tuple, so that states compare and hash by value. State, kind and outcome names are those of
 ``sagas.core.states``; ``test_protocol`` compares them.
@@ -14,7 +14,7 @@ UNDOABLE = ("yes", "maybe")
 
 
 class Spec(NamedTuple):
-    """Declare one step."""
+    """Declaration of one step."""
 
     name: str
     kind: str
@@ -27,7 +27,7 @@ class Spec(NamedTuple):
 
 
 class Model(NamedTuple):
-    """Declare one saga, the rules that are kept and how much may go wrong."""
+    """Declaration of one saga, with its rules and the number of faults."""
 
     name: str
     steps: tuple[Spec, ...]
@@ -52,7 +52,7 @@ class Model(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """Row of one execution."""
+    """Row of one attempt."""
 
     direction: str
     epoch: int
@@ -94,7 +94,7 @@ class Saga(NamedTuple):
 
 
 class Hand(NamedTuple):
-    """Attempt in the hands of a worker, from the claim to the record."""
+    """Attempt held by a worker, from the claim to the record."""
 
     step: int
     direction: str
@@ -110,7 +110,7 @@ class Hand(NamedTuple):
 
 
 class Site(NamedTuple):
-    """What a participant knows about one step."""
+    """Rows of a participant about one step."""
 
     standing: int = 0
     """Effects in force: units reserved, money held or captured."""
@@ -121,7 +121,7 @@ class Site(NamedTuple):
 
 
 class Form(NamedTuple):
-    """Decision that a person made on what was to be seen then, and has not sent yet."""
+    """Decision that an operator made on an earlier state and has not sent yet."""
 
     operation: str
     step: int
@@ -129,7 +129,7 @@ class Form(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything, at one moment."""
+    """Everything at one moment."""
 
     saga: Saga
     sites: tuple[Site, ...]
@@ -145,7 +145,7 @@ class State(NamedTuple):
 
 
 class Move(NamedTuple):
-    """Lead from one state to another."""
+    """Transition from one state to another."""
 
     kind: str
     """``step``: what goes on by itself; ``late``: of a worker that lost its lease; ``fault``; ``person``; ``time``."""
@@ -168,7 +168,7 @@ def change_step(saga: Saga, index: int, change: Callable[[Step], Step]) -> Saga:
 
 
 def is_held(saga: Saga) -> bool:
-    """Return whether the saga or a step waits for a person."""
+    """Return whether the saga or a step waits for an operator."""
     return bool(saga.hold) or any(step.hold for step in saga.steps)
 
 

@@ -1,6 +1,6 @@
-"""Name the rules that guard the protocol; the model can be run without any one of them.
+"""Rules that guard the protocol; the model can run without any one of them.
 
-A rule that is missing from ``Model.rules`` is not kept. ``test_protocol`` takes each one away and wants to see harm.
+A rule missing from ``Model.rules`` is not kept. ``test_protocol`` removes each one and expects a violation.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Search all states that a model can reach, breadth first, so that the first violation has the shortest trace."""
+"""Breadth-first search of all reachable states, so that the first violation has the shortest trace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .rows import Model, State, is_held, start
 
 
 class Result(NamedTuple):
-    """What a search found."""
+    """Outcome of a search."""
 
     states: int
     transitions: int
@@ -23,7 +23,7 @@ class Result(NamedTuple):
     samples: tuple[State, ...] = ()
 
     def __str__(self) -> str:
-        """Show the statistics, or the violation with its trace."""
+        """Return the statistics, or the violation with its trace."""
         statistics = f"{self.states} states, {self.transitions} transitions"
         if not self.violation:
             return f"{statistics}, no violation"
@@ -32,7 +32,7 @@ class Result(NamedTuple):
 
 
 def explore(model: Model, *, only: tuple[str, ...] = (), sample_every: int = 0) -> Result:
-    """Search until every state is seen or something is wrong; ``only``: the invariants to look at (all of them)."""
+    """Search until every state is visited or something is wrong; ``only``: the invariants to check (default: all)."""
     first = start(model)
     known: dict[State, int] = {first: 0}
     order = [first]
@@ -86,7 +86,7 @@ def _trace(parents: array[int], labels: list[str], place: int) -> tuple[str, ...
 
 
 def _has_cycle(count: int, edges: array[int]) -> bool:
-    """Return whether some path comes back to where it was (Kahn's algorithm: take away what nothing leads to)."""
+    """Return whether some path leads back to its start (Kahn's algorithm)."""
     degrees = array("l", bytes(8 * count))
     following: list[list[int]] = [[] for _ in range(count)]
     for source, target in zip(edges[::2], edges[1::2], strict=True):

@@ -1,4 +1,4 @@
-"""The protocol keeps its invariants in every schedule within the bounds, and needs every rule that it has."""
+"""Protocol model: it keeps its invariants in every schedule within the bounds, and needs each of its rules."""
 
 import itertools
 import sys
@@ -35,7 +35,7 @@ from .variants import (
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "protocol.md"
-# Those that take a few seconds together; all of them in the full version.
+# Runs that together take a few seconds; the full version searches all.
 SMALL_RUNS = tuple(run for run in RUNS if run.states < 30_000)
 ENDS = {"completed", "compensated", "running, held"}
 ANY = Model(name="any", steps=(), rules=CORE_RULES, faults=0)
@@ -91,12 +91,12 @@ def test_two_of_a_group_without_a_lock_overwrite_each_other() -> None:
 
 
 @pytest.mark.parametrize("model", [OPEN_KEYS, WORD], ids=lambda model: model.name)
-def test_nobody_can_know_of_a_late_effect_whose_only_witness_dies(model: Model) -> None:
+def test_late_effect_is_lost_if_its_only_witness_dies(model: Model) -> None:
     result = explore(model._replace(may_lose_witness=True))
     assert result.violation == "I10: the saga is compensated, and authorize is still in effect"
 
 
-def test_most_models_need_no_more_than_the_core_rules() -> None:
+def test_most_models_need_only_the_core_rules() -> None:
     lacking = {run.model.name: run.model.rules - CORE_RULES for run in RUNS}
     assert all(len(rules) <= 1 for rules in lacking.values())
     assert sum(not rules for rules in lacking.values()) >= 5
@@ -121,13 +121,13 @@ def test_most_models_need_no_more_than_the_core_rules() -> None:
         (WORD._replace(faults=1), lambda state: state.form is not None and not state.form.is_current),
     ],
 )
-def test_the_search_comes_to_the_rare_corners(model: Model, is_there: Callable[[State], bool]) -> None:
+def test_search_reaches_rare_states(model: Model, is_there: Callable[[State], bool]) -> None:
     result = explore(model, sample_every=1)
     assert result.violation == "", str(result)
     assert any(is_there(state) for state in result.samples)
 
 
-def test_every_rule_is_taken_away_and_told_of_on_the_page() -> None:
+def test_every_rule_is_removed_once_and_documented() -> None:
     page = PAGE.read_text()
     assert set(REMOVALS) | set(NEEDLESS) == ALL_RULES
     assert not set(REMOVALS) & set(NEEDLESS)
@@ -138,12 +138,12 @@ def test_every_rule_is_taken_away_and_told_of_on_the_page() -> None:
 
 
 @pytest.mark.parametrize("model", [GROUP, OPERATED, OWN_DATABASE, LOOKS_TWICE], ids=lambda model: model.name)
-def test_the_model_plans_like_the_engine(model: Model) -> None:
+def test_model_plans_like_the_engine(model: Model) -> None:
     small = model._replace(faults=1)
     sagas = {state.saga for state in explore(small, sample_every=1).samples}
     assert len(sagas) > 100
     for saga in sagas:
-        # Stored due times are dropped now and then, so that what waits without one is compared, too.
+        # Stored due times are sometimes dropped, so that steps waiting without one are compared, too.
         for seen in (saga, saga._replace(steps=tuple(step._replace(is_due=False) for step in saga.steps))):
             assert _plan_of_engine(small, seen) == decisions.plan(small, seen), seen
 
@@ -151,7 +151,7 @@ def test_the_model_plans_like_the_engine(model: Model) -> None:
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("outcome", [o for o in Outcome if o is not Outcome.IN_PROGRESS])
 @pytest.mark.parametrize("state", [SagaState.RUNNING, SagaState.COMPENSATING])
-def test_the_model_moves_steps_like_the_engine(kind: Kind, outcome: Outcome, state: SagaState) -> None:
+def test_model_changes_steps_like_the_engine(kind: Kind, outcome: Outcome, state: SagaState) -> None:
     for effect, is_spent in itertools.product((Effect.NONE, Effect.MAYBE, Effect.YES), (False, True)):
         theirs = planner.after_action(kind, outcome, effect=effect, is_budget_spent=is_spent, saga_state=state)
         ours = decisions.after_action(ANY, kind.value, outcome.value, effect.value, is_spent, state.value)
@@ -165,14 +165,14 @@ def test_the_model_moves_steps_like_the_engine(kind: Kind, outcome: Outcome, sta
 
 @pytest.mark.parametrize("outcome", [o for o in Outcome if o is not Outcome.IN_PROGRESS])
 @pytest.mark.parametrize("must_verify", [False, True])
-def test_the_model_moves_compensations_like_the_engine(outcome: Outcome, must_verify: bool) -> None:
+def test_model_changes_compensations_like_the_engine(outcome: Outcome, must_verify: bool) -> None:
     theirs = planner.after_compensation(outcome, is_budget_spent=False, must_verify=must_verify)
     ours = decisions.after_compensation(outcome.value, must_verify)
     assert (ours.state, ours.is_due) == (theirs.state.value, theirs.is_asked_again)
     assert ours.hold == (theirs.hold.value if theirs.hold else "")
 
 
-def test_the_model_computes_effects_like_the_engine() -> None:
+def test_model_computes_effects_like_the_engine() -> None:
     ends = [(outcome, settles) for outcome in (None, *Outcome) for settles in (False, True)]
     ends = [(outcome, settles) for outcome, settles in ends if outcome is not Outcome.IN_PROGRESS]
     for sequence in itertools.product(ends, repeat=3):

@@ -1,4 +1,4 @@
-"""Declare the sagas that the search runs: one question each, as small as the question allows.
+"""Sagas that the search runs, each as small as its question allows.
 
 The bounds are chosen so that all of them together take about a minute on one core.
 """
@@ -70,7 +70,7 @@ LAST_UNIT = Model(
 
 
 class Run(NamedTuple):
-    """What a search of a model with all its rules must come to."""
+    """Expected result of a search of a model with all its rules."""
 
     model: Model
     states: int
@@ -91,7 +91,7 @@ RUNS = (
 
 
 def complete(model: Model) -> Model:
-    """Return a model with all rules together, as the engine has them; the others show what holds without some."""
+    """Return a model with all rules together, as in the engine; the others show what holds without some."""
     return model._replace(rules=ALL_RULES)
 
 
@@ -105,7 +105,7 @@ BEYOND = (
 
 
 class Removal(NamedTuple):
-    """Where the lack of a rule shows, and as what."""
+    """Model and invariant that show the lack of a rule."""
 
     model: Model
     invariant: str

@@ -1,6 +1,6 @@
-"""Change the engine's rows: each function is what one write of the engine does to a locked saga.
+"""Changes of the engine's rows: each function is one write of the engine to a locked saga.
 
-The counterparts in ``sagas`` are ``claims``, ``step_transitions``, ``saga_transitions``, ``evidence`` and
+The counterparts in ``sagas`` are ``claims``, ``step_transitions``, ``saga_transitions``, ``late_answers`` and
 ``operation_changes``.
 """
 
@@ -13,7 +13,7 @@ DEFINITE_ALREADY = ("succeeded", "refused", "retry", "fenced", "misconfigured")
 
 
 def settle(model: Model, saga: Saga) -> Saga:
-    """Grant or drop an abort request, close what is over, and store whether somebody must look again."""
+    """Grant or drop an abort request, close a finished saga, and store whether it is due again."""
     if saga.state in ("completed", "compensated", "abandoned"):
         return saga._replace(is_due=False)
     while True:
@@ -47,18 +47,18 @@ def claim(model: Model, saga: Saga, index: int, direction: str) -> tuple[Saga, H
 
 
 def record(model: Model, saga: Saga, hand: Hand) -> Saga:
-    """Record what came of a live attempt, or keep what comes of a stale one as evidence."""
+    """Record the result of a live attempt, or keep that of a stale one as a late answer."""
     if is_stale(saga, hand) and "token" in model.rules:
         return _keep_evidence(model, saga, hand)
     saga = change_step(saga, hand.step, lambda step: _close_attempt(model, step, hand)._replace(token=None))
     if saga.steps[hand.step].epoch != hand.epoch:
-        # What it did came before the late effect that the new epoch is for.
+        # Its effect came before the late effect that the new epoch is for.
         return settle(model, change_step(saga, hand.step, lambda step: step._replace(is_due=True)))
     return settle(model, _apply(model, saga, hand))
 
 
 def lose_lease(model: Model, saga: Saga, index: int) -> Saga:
-    """Close the attempt of a worker that is given up."""
+    """Close the attempt of a lost worker."""
     step = saga.steps[index]
     attempt = step.attempts[step.token or 0]
     is_rolled_back = model.steps[index].place == "engine"
@@ -68,20 +68,20 @@ def lose_lease(model: Model, saga: Saga, index: int) -> Saga:
 
 
 def pass_deadline(model: Model, saga: Saga) -> Saga:
-    """Notice that the deadline has passed."""
+    """Record that the deadline has passed."""
     if saga.state in FORWARD and not saga.abort and not decisions.is_pivot_passed(model, saga):
         saga = _decide(saga)._replace(abort="deadline")
     return settle(model, saga)
 
 
 def turn_back(saga: Saga) -> Saga:
-    """Make the saga compensate: waits end, holds of steps are void."""
+    """Start compensating: waits end, and holds of steps are cleared."""
     steps = tuple(step._replace(hold="", is_due=False) for step in saga.steps)
     return _decide(saga)._replace(state="compensating", abort="", steps=steps)
 
 
 def operate(model: Model, saga: Saga, operation: str, index: int) -> Saga | None:
-    """Do what a person asks for.
+    """Perform an operation of an operator.
 
     Returns: None when it is refused.
     """
@@ -128,13 +128,13 @@ def _close_attempt(model: Model, step: Step, hand: Hand) -> Step:
 
 
 def _settles(model: Model, index: int) -> bool:
-    """Return whether a refusal answers for earlier attempts: where a lost one can never commit any more."""
+    """Return whether a refusal answers for earlier attempts: where a lost one can never commit."""
     place = model.steps[index].place
     return place == "engine" or ("own refusal" if place == "own" else "refusal") not in model.rules
 
 
 def _apply(model: Model, saga: Saga, hand: Hand) -> Saga:
-    """Move the step and, if so, the saga; ``hand`` may be a late answer or a person's word."""
+    """Change the step and, if needed, the saga; ``hand`` may be a late answer or an operator's mark."""
     step, kind = saga.steps[hand.step], model.steps[hand.step].kind
     if hand.direction == "action":
         effect = "yes" if hand.answer == "succeeded" else effect_of(step)
@@ -150,7 +150,7 @@ def _apply(model: Model, saga: Saga, hand: Hand) -> Saga:
 
 
 def _must_verify(model: Model, step: Step, hand: Hand) -> bool:
-    """Return whether a compensation has to look once more: nobody had seen the effect when it began."""
+    """Return whether a compensation must verify: no effect was known when it began."""
     if not model.looks_twice or hand.token is None or "second look" not in model.rules:
         return False
     if step.seen:
@@ -189,7 +189,7 @@ def _settle_step(model: Model, saga: Saga, hand: Hand) -> Saga:
 
 
 def _reopen(model: Model, saga: Saga, index: int) -> Saga:
-    """Compensate once more what showed an effect after all."""
+    """Compensate again a step that had an effect after all."""
     step = saga.steps[index]
     if model.steps[index].kind == "pivot" and "late pivot" in model.rules:
         saga = _decide(change_step(saga, index, lambda row: row._replace(hold="contract_violation")))
@@ -229,7 +229,7 @@ def _can_be_skipped(step: Step) -> bool:
 
 
 def _mark(model: Model, saga: Saga, operation: str, index: int) -> Saga | None:
-    """Take a person's word as an attempt of its own."""
+    """Store an operator's mark as an attempt of its own."""
     if not _can_be_marked(model, saga, operation, index):
         return None
     step = saga.steps[index]
