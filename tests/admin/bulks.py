@@ -1,4 +1,4 @@
-"""Choose sagas for a bulk as a person does in the list, and run it."""
+"""Helpers that freeze and run bulks through the console's list."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Give these tests people of every kind, and a browser that is logged in."""
+"""Fixtures: users of every role, and a browser that is logged in."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ GROUPS = {"viewer": "Saga viewers", "operator": "Saga operators", "supervisor": 
 
 @pytest.fixture
 def log_in(db: None) -> Callable[..., Client]:
-    """Return a function that logs a person in: of a group, ``admin``, ``staff`` without rights, or ``anonymous``."""
+    """Return a function that logs a user in: of a group, ``admin``, ``staff`` without rights, or ``anonymous``."""
 
     def enter(name: str, **options: bool) -> Client:
         client = Client(**options)

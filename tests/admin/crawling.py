@@ -1,4 +1,4 @@
-"""Follow every link of the console as a browser would, and collect what leads astray."""
+"""Crawler: follows every link of the console and collects those that leave it."""
 
 import re
 from html.parser import HTMLParser
@@ -13,7 +13,7 @@ MAX_PAGES = 250
 
 
 class Reader(HTMLParser):
-    """A page's addresses and elements."""
+    """Links and elements of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Reader(HTMLParser):
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
 
     def list_addresses(self, *names: str) -> list[str]:
-        """Return the addresses in these attributes, without those of what a page is made of."""
+        """Return the addresses in these attributes, without those of style sheets, scripts and images."""
         return [
             value
             for tag, attrs in self.elements
@@ -42,7 +42,7 @@ def kind_of(url: str) -> str:
 
 
 def crawl(client: Client, start: str, **extra: Any) -> dict[str, tuple[int, set[str]]]:
-    """Get one page of every kind below ``start`` that can be reached from there, and see where they lead.
+    """Get one page of every kind that can be reached below ``start``, and record where it links to.
 
     Returns: by address the status, and where links, forms, redirects and the script of the page lead.
     """
@@ -59,7 +59,7 @@ def crawl(client: Client, start: str, **extra: Any) -> dict[str, tuple[int, set[
         found[url] = (response.status_code, targets | sent_to)
         for target in sorted(targets):
             address = target.partition("#")[0]
-            # Filters are put together without end; one at a time shows all that there are.
+            # Filters combine without end; one at a time shows each of them.
             if kind_of(address) not in seen and "," not in kind_of(address) and address.startswith(start):
                 seen.add(kind_of(address))
                 queue.append(address)
@@ -67,7 +67,7 @@ def crawl(client: Client, start: str, **extra: Any) -> dict[str, tuple[int, set[
 
 
 def read_html(response: Any) -> str:
-    """Return the HTML of an answer: a page, or the parts of one in JSON."""
+    """Return the HTML of a response: a page, or the parts of one in JSON."""
     kind = response.get("Content-Type", "")
     if kind.startswith("application/json") and "Content-Disposition" not in response:
         return "".join(response.json().get("parts", {}).values())
@@ -75,7 +75,7 @@ def read_html(response: Any) -> str:
 
 
 def strays(found: dict[str, tuple[int, set[str]]], prefix: str, home: str = "/") -> set[tuple[str, str]]:
-    """Return which pages lead away from below ``prefix``, and where. ``home``: where "View site" leads."""
+    """Return which pages link outside ``prefix``, and where. ``home``: where "View site" leads."""
     return {
         (kind_of(url), target)
         for url, (_, targets) in found.items()

@@ -1,4 +1,4 @@
-"""Fill in the page of every action, each on a saga in which it is allowed."""
+"""Form data for the page of every operation, each on a saga that allows it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Name the console's pages, and read what happened in the database."""
+"""URLs of the console's pages, and readers of their text and of the database."""
 
 from collections.abc import Callable
 from html import unescape
@@ -20,12 +20,12 @@ HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
 
 
 def text_of(response: Any) -> str:
-    """Read what a person reads."""
+    """Return the text of a response."""
     return unescape(response.content.decode())
 
 
 def read(response: Any) -> str:
-    """Read what a person reads on a page that there is."""
+    """Return the text of a page that must exist."""
     assert response.status_code == 200
     return text_of(response)
 
@@ -50,19 +50,19 @@ def action_of(saga: Saga, operation: Operation, step: str | None = None) -> str:
 
 
 def form_of(saga: Saga, **changes: Any) -> dict[str, Any]:
-    """Fill the form as it would be drawn now."""
+    """Return the form as it would be rendered now."""
     found = Saga.objects.get(pk=saga.pk)
     return {"reason": REASON, "revision": found.revision, "seen": found.history_count, "step": "", **changes}
 
 
 def operations_of(saga: Saga) -> list[tuple[str, str | None, str]]:
-    """Return what people did: action, who, why."""
+    """Return the logged operations: name, user, reason."""
     rows = SagaHistory.objects.filter(saga=saga, what="operator_acted").order_by("number")
     return list(rows.values_list("to_state", "actor", "reason"))
 
 
 def stored(saga: Saga) -> tuple[Any, ...]:
-    """Return everything that an action could change."""
+    """Return everything that an operation could change."""
     found = Saga.objects.get(pk=saga.pk)
     steps = list(found.steps.order_by("position").values())
     return Saga.objects.filter(pk=saga.pk).values().get(), steps, found.attempts.count(), found.history.count()

@@ -1,10 +1,10 @@
-"""Tables with very many rows, for what the planner makes of them."""
+"""Tables with many rows, to see the query planner's choices."""
 
 from django.db import connection
 
 
 def fill_tables(count: int) -> None:
-    """Write closed sagas with two steps, two attempts and a few failures, and let the planner know."""
+    """Write closed sagas with two steps, two attempts and a few failures, and analyze the tables."""
     statements = (
         """INSERT INTO sagas_saga (id, definition, version, digest, state, attention, input, revision, history_count,
            abort_actor, abort_reason, started_by, traceparent, queue, created_at, updated_at, closed_at, most_attempts,

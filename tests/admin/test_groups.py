@@ -20,13 +20,13 @@ def codenames(group: str) -> set[str]:
     return set(Group.objects.get(name=group).permissions.values_list("codename", flat=True))
 
 
-def test_migrating_makes_the_groups() -> None:
+def test_migrations_create_the_groups() -> None:
     assert codenames("Saga viewers") == VIEW
     assert codenames("Saga operators") == OPERATE
     assert codenames("Saga supervisors") == ALL
 
 
-def test_supervisors_have_everything_that_the_console_asks_for() -> None:
+def test_supervisors_have_every_permission_of_the_console() -> None:
     own = Permission.objects.filter(content_type__app_label="sagas")
     edits = ("add_", "change_", "delete_")
 
@@ -38,7 +38,7 @@ def migrate() -> None:
 
 
 @pytest.mark.parametrize("again", [ensure_groups, migrate])
-def test_what_was_taken_or_given_stays(again: Callable[[], None]) -> None:
+def test_manual_changes_of_permissions_are_kept(again: Callable[[], None]) -> None:
     Group.objects.get(name="Saga operators").permissions.add(Permission.objects.get(codename="view_user"))
     Group.objects.get(name="Saga supervisors").permissions.remove(Permission.objects.get(codename="abandon_saga"))
     Group.objects.get(name="Saga viewers").delete()
@@ -66,7 +66,7 @@ def test_new_permissions_are_given_once(again: Callable[[], None]) -> None:
     assert codenames("Saga supervisors") == ALL - {"abandon_saga", "bulk_saga"}
 
 
-def test_migrate_command_makes_the_groups_that_are_not_there() -> None:
+def test_migrate_command_creates_missing_groups() -> None:
     Group.objects.filter(name__in=GROUPS).delete()
 
     call_command("migrate", "sagas", verbosity=0)

@@ -1,4 +1,4 @@
-"""Let no text from outside pass for another one: nothing in it is hidden, and nothing reaches beyond it."""
+"""Spoofing: hidden characters in outside text are shown escaped and cannot affect other text."""
 
 import re
 from html.parser import HTMLParser
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.django_db
 HIDDEN = "\x1b\x07\x85\u200b\u200f\u202e\u2066\u2028\ufeff\u3164\U000e0041"
 MARK = "MARKED"
 TRICKY = f"{MARK}\u05d0\u202e\x1b]0;x\x07 a\u200bb\u2066c\u2028d\x85\u3164\U000e0041\ufeff\u200f"
-# Where no element can be: titles, what a person has typed, drawings.
+# Where no element can be: titles, form fields, drawings.
 BARE = {"title", "textarea", "option", "svg", "h1", "h2", "desc", "pre"}
 EMPTY = {"meta", "link", "input", "br", "img", "hr", "rect", "use", "line", "path", "circle"}
 
 
 class Outline(HTMLParser):
-    """Where the marked texts of a page stand."""
+    """Positions of the marked texts of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Outline(HTMLParser):
 
 @pytest.fixture
 def saga(log_in: LogIn) -> Saga:
-    """Have tricky texts wherever one can come from outside."""
+    """Return a saga with tricky text in every field that comes from outside."""
     found = trips.start(order=TRICKY, customer=f"{TRICKY}\n2")
     with trips.faults() as fault:
         fault.refuse("book_flight", trips.RetryLater(f"{TRICKY}\nsecond line", after=3000))
@@ -86,11 +86,11 @@ def saga(log_in: LogIn) -> Saga:
 
 
 def find_hidden(text: str) -> set[str]:
-    """Return what is hidden in a page; a field gives back what was typed."""
+    """Return the hidden characters of a page; form fields return what was typed."""
     return {letter for letter in HIDDEN if letter in re.sub(r"<input [^>]*>", "", text)}
 
 
-def test_no_page_hides_anything(log_in: LogIn, saga: Saga) -> None:
+def test_no_page_contains_hidden_characters(log_in: LogIn, saga: Saga) -> None:
     client = log_in("admin")
     pages = crawl(client, "/admin/sagas/")
     for other in Saga.objects.all():
@@ -108,7 +108,7 @@ def test_no_page_hides_anything(log_in: LogIn, saga: Saga) -> None:
     assert sum(True in Outline(text).apart for text in texts.values()) > 20
 
 
-def test_json_is_shown_with_escapes_and_taken_along_as_it_is(log_in: LogIn, saga: Saga) -> None:
+def test_json_is_shown_with_escapes_and_downloaded_unchanged(log_in: LogIn, saga: Saga) -> None:
     held = next(found for found in Saga.objects.all() if found.steps.filter(name="pay", state="succeeded").exists())
     client = log_in("admin")
     page = text_of(client.get(page_of(held, "steps")))
@@ -132,7 +132,7 @@ SEEN_BY_NOBODY = {
 
 @pytest.mark.parametrize("reason", SEEN_BY_NOBODY)
 @pytest.mark.parametrize("operation", Operation)
-def test_reason_must_be_seen(log_in: LogIn, operation: Operation, reason: str) -> None:
+def test_reason_must_have_visible_characters(log_in: LogIn, operation: Operation, reason: str) -> None:
     saga, step = operating.make(operation)
     before = stored(saga)
     body = operating.fill(saga, operation, step)
@@ -145,7 +145,7 @@ def test_reason_must_be_seen(log_in: LogIn, operation: Operation, reason: str) -
 
 
 @pytest.mark.parametrize("words", SEEN_BY_NOBODY.values(), ids=SEEN_BY_NOBODY)
-def test_reasons_of_every_way_are_checked_alike(log_in: LogIn, words: str) -> None:
+def test_reasons_are_checked_the_same_on_every_path(log_in: LogIn, words: str) -> None:
     saga, step = operating.make(Operation.MARK_SUCCEEDED)
     marked = {"actor": trips.BOSS, "step": step or ""}
     with pytest.raises(BadRequest, match="The reason needs 10 characters that can be seen"):
@@ -157,7 +157,7 @@ def test_reasons_of_every_way_are_checked_alike(log_in: LogIn, words: str) -> No
         selection.start_bulk(frozen.pk, actor=trips.BOSS, reason=words)
 
 
-def test_reason_that_is_optional_is_left_out_when_nobody_sees_it(log_in: LogIn) -> None:
+def test_optional_reason_without_visible_characters_is_dropped(log_in: LogIn) -> None:
     frozen = selection.freeze_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
     selection.start_bulk(frozen.pk, actor=trips.BOSS, reason=REASON)
 

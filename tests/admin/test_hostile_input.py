@@ -1,6 +1,6 @@
-"""Every admin page, by every method, for everybody, with whatever can be put into it: no failure, no change, no script.
+"""Hostile input to every admin page, method and role: no failure, no change, no script.
 
-The pages are collected from the admin itself, so that one that is added is in these tables, too.
+The pages are collected from the admin itself, so new pages are covered.
 """
 
 import re
@@ -45,13 +45,13 @@ QUERIES = [
     "from=99999-01-01",
     "attempts=-1", "operated=x", "closed=maybe", "window=0", "database=default%27", "actor=%00", "&=&&==", "q=a&q=b",
 ]  # fmt: skip
-# Tables that remember who was there, and what was counted; everything else must stay as it is.
+# Tables of accesses and statistics; everything else must not change.
 MAY_CHANGE = {"django_session", "sagas_sagaaccess", "sagas_sagastatistic", "orders_throttlebucket"}
 
 
 @pytest.fixture
 def things() -> dict[str, Any]:
-    """Have one row of everything that has a page, with hostile text wherever text is free."""
+    """Create one row of everything that has a page, with hostile text in every free field."""
     ensure_stock("TEA", 5)
     Product.objects.create(sku="TEA", name=HOSTILE, unit_price_minor=5, currency="EUR")
     saga = trips.start(order=HOSTILE[:60], customer=HOSTILE[:100])
@@ -79,7 +79,7 @@ def list_routes(patterns: Any = None, prefix: str = "/admin/") -> Iterator[str]:
 
 
 def fill(route: str, things: dict[str, Any], object_id: str | None = None) -> str:
-    """Return an address of a route: of something that is there, or with an id as given."""
+    """Return the URL of a route: of an existing row, or with the given id."""
     if "(?P<" in route:
         return "/admin/sagas/" if "app_label" in route else "/admin/nothing/"
     known = {
@@ -119,7 +119,7 @@ def text_of(response: HttpResponse) -> str:
 
 
 def find_fault(response: HttpResponse) -> str:
-    """Return what is wrong with an answer, or nothing."""
+    """Return what is wrong with a response, or an empty text."""
     text = text_of(response)
     if response.status_code >= 500:
         return f"status {response.status_code}"
@@ -141,7 +141,7 @@ def list_urls(things: dict[str, Any]) -> list[str]:
     return sorted({fill(route, things) for route in list_routes()} - {"/admin/logout/"})
 
 
-def test_the_pages_are_found(things: dict[str, Any]) -> None:
+def test_all_pages_are_found(things: dict[str, Any]) -> None:
     urls = list_urls(things)
 
     saga = things["saga"].pk
@@ -153,7 +153,7 @@ def test_the_pages_are_found(things: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("person", PEOPLE)
-def test_looking_never_fails_and_never_changes_anything(log_in: LogIn, things: dict[str, Any], person: str) -> None:
+def test_get_never_fails_and_never_changes_anything(log_in: LogIn, things: dict[str, Any], person: str) -> None:
     client = enter(log_in, person)
     before = read_all()
     faults, answers = {}, {}
@@ -178,7 +178,7 @@ def test_looking_never_fails_and_never_changes_anything(log_in: LogIn, things: d
 def test_no_other_method_fails_or_changes_anything(log_in: LogIn, things: dict[str, Any], method: str) -> None:
     clients = [enter(log_in, person) for person in PEOPLE]
     before = read_all()
-    # Each page is asked by two of the people, so that every pair of page and method is there.
+    # Two of the users request each page, so that every pair of page and method is covered.
     asked = [(url, clients[-1]) for url in list_urls(things)]
     asked += [(url, clients[place % (len(clients) - 1)]) for place, (url, _) in enumerate(asked)]
     faults = {url: fault for url, client in asked if (fault := find_fault(getattr(client, method)(url)))}
@@ -188,7 +188,7 @@ def test_no_other_method_fails_or_changes_anything(log_in: LogIn, things: dict[s
 
 
 @pytest.mark.parametrize("person", ["anonymous", "viewer", "admin"])
-def test_a_form_without_its_token_does_nothing(log_in: LogIn, things: dict[str, Any], person: str) -> None:
+def test_form_without_csrf_token_does_nothing(log_in: LogIn, things: dict[str, Any], person: str) -> None:
     client = enter(log_in, person, enforce_csrf_checks=True)
     saga, before = things["saga"], read_all()
     body = {**form_of(saga), "post": "yes", "action": "delete_selected", "count": "1", "words": "every open saga"}
@@ -198,7 +198,7 @@ def test_a_form_without_its_token_does_nothing(log_in: LogIn, things: dict[str, 
     assert read_all() == before
 
 
-def test_bad_ids_find_nothing(log_in: LogIn, things: dict[str, Any]) -> None:
+def test_invalid_ids_find_nothing(log_in: LogIn, things: dict[str, Any]) -> None:
     client = enter(log_in, "admin")
     before, faults = read_all(), {}
     routes = [
@@ -215,7 +215,7 @@ def test_bad_ids_find_nothing(log_in: LogIn, things: dict[str, Any]) -> None:
     assert read_all() == before
 
 
-def test_wild_queries_show_nothing_that_they_should_not(log_in: LogIn, things: dict[str, Any]) -> None:
+def test_malformed_queries_reveal_nothing(log_in: LogIn, things: dict[str, Any]) -> None:
     client = enter(log_in, "admin")
     before, faults = read_all(), {}
     pages = [url for url in list_urls(things) if url.startswith("/admin/sagas/") and "/add/" not in url]
@@ -261,7 +261,7 @@ BARREN = {"an unknown step", "a step with NUL", "a wrong seen", "a negative seen
 
 
 @pytest.mark.parametrize("case", WRONG_FORMS)
-def test_a_wrong_form_does_nothing(log_in: LogIn, case: str) -> None:
+def test_invalid_form_does_nothing(log_in: LogIn, case: str) -> None:
     client = enter(log_in, "admin")
     saga = trips.make_held_unknown()
     before = stored(saga)
@@ -269,7 +269,7 @@ def test_a_wrong_form_does_nothing(log_in: LogIn, case: str) -> None:
         steps = {"step": "pay"} if operation.value.startswith(("mark", "skip")) else {}
         body = form_of(saga, evidence="The bank's own page shows it.", **steps) | WRONG_FORMS[case]
         if case in BARREN:
-            body["reason"] = ""  # what an action does not ask for may be anything; alone it must not act
+            body["reason"] = ""  # fields that an operation does not use may hold anything, but do nothing on their own
         response = client.post(action_of(saga, operation), body)
 
         assert find_fault(response) == "", operation
@@ -279,7 +279,7 @@ def test_a_wrong_form_does_nothing(log_in: LogIn, case: str) -> None:
 
 @pytest.mark.parametrize("person", ["anonymous", "staff", "viewer"])
 @pytest.mark.parametrize("operation", Operation)
-def test_who_may_not_act_does_not_whatever_the_form_says(log_in: LogIn, person: str, operation: Operation) -> None:
+def test_no_form_works_without_the_permission(log_in: LogIn, person: str, operation: Operation) -> None:
     saga = trips.make_held_unknown()
     before = stored(saga)
     body = form_of(saga, step="pay", evidence="The bank's own page shows it.", is_superuser="1", actor="admin")
@@ -303,7 +303,7 @@ def test_nothing_is_done_by_get(log_in: LogIn, operation: Operation) -> None:
     assert stored(saga) == before
 
 
-def test_rights_that_were_taken_away_are_gone_at_once(log_in: LogIn) -> None:
+def test_revoked_permissions_take_effect_at_once(log_in: LogIn) -> None:
     client, saga = enter(log_in, "operator"), trips.make_waiting_for_retry()
     before = stored(saga)
     User.objects.get(username="operator").groups.clear()
@@ -313,7 +313,7 @@ def test_rights_that_were_taken_away_are_gone_at_once(log_in: LogIn) -> None:
     assert stored(saga) == before
 
 
-def test_the_watch_sees_what_it_is_for(things: dict[str, Any]) -> None:
+def test_checks_detect_a_change_and_a_failure(things: dict[str, Any]) -> None:
     before = read_all()
     Product.objects.update(unit_price_minor=6)
 

@@ -1,4 +1,4 @@
-"""Show JSON exactly as it is stored, and give it out whole to those who may see it."""
+"""JSON is shown exactly as it is stored, and downloaded whole with permission."""
 
 import json
 from html import unescape
@@ -14,7 +14,7 @@ from sagas.operators import operations
 from . import trips
 from .pages import LogIn, page_of
 
-# Each of these comes out otherwise when it is read as a number: too long, too exact, or written in its own way.
+# Each of these changes when it is parsed as a number: too long, too precise, or in an unusual notation.
 EXACT = '{"amount": 123456789012345678901234567890, "rate": 1.10, "tiny": 0.1000000000000000055511151231257827}'
 
 
@@ -31,11 +31,11 @@ EXACT = '{"amount": 123456789012345678901234567890, "rate": 1.10, "tiny": 0.1000
         ("", ""),
     ],
 )
-def test_layout_changes_nothing_but_the_space(text: str, shown: str) -> None:
+def test_layout_changes_whitespace_only(text: str, shown: str) -> None:
     assert lay_out(text) == shown
 
 
-def test_layout_of_everything_means_the_same() -> None:
+def test_layout_keeps_the_meaning() -> None:
     value = {"list": [1, 2.5, None, True, 'a\n"b" {c}', {"deep": [[]]}], "big": 10**40, "empty": {}}
 
     assert json.loads(lay_out(json.dumps(value))) == value
@@ -45,14 +45,14 @@ def test_long_texts_are_cut() -> None:
     cut = show_json_text(json.dumps({"text": "x" * 20_000})[: MAX_JSON_CHARS + 1])
     assert (len(cut.text), cut.is_cut) == (MAX_JSON_CHARS, True)
 
-    # Short as it is stored, long as it is shown.
+    # Short in storage, long on the page.
     assert show_json_text("[" + "1, " * 3_000 + "1]").is_cut
     assert not show_json_text('{"a": 1}').is_cut
 
 
 @pytest.fixture
 def saga(db: None) -> Saga:
-    """Have one with numbers that a float would bend, in its input and in a result."""
+    """Return a saga with numbers that a float would change, in its input and in a result."""
     saga = trips.make_completed()
     with connection.cursor() as cursor:
         cursor.execute("UPDATE sagas_saga SET input = %s::jsonb WHERE id = %s", [EXACT, saga.pk])
@@ -73,7 +73,7 @@ def test_numbers_are_shown_exactly(log_in: LogIn, saga: Saga) -> None:
 
 
 @pytest.mark.parametrize("query", [{"of": "input"}, {"of": "result", "step": "pay"}])
-def test_download_is_exact_and_whole(log_in: LogIn, saga: Saga, query: dict[str, str]) -> None:
+def test_download_is_exact_and_complete(log_in: LogIn, saga: Saga, query: dict[str, str]) -> None:
     response = log_in("supervisor").get(payload_url("admin", saga.pk, **query))
 
     assert response.status_code == 200
@@ -84,7 +84,7 @@ def test_download_is_exact_and_whole(log_in: LogIn, saga: Saga, query: dict[str,
         assert number in response.content.decode()
 
 
-def test_what_is_cut_is_downloaded_whole(log_in: LogIn, saga: Saga) -> None:
+def test_truncated_value_is_downloaded_whole(log_in: LogIn, saga: Saga) -> None:
     long = {"text": "x" * 50_000}
     saga.steps.filter(name="pay").update(result=long)
     client = log_in("supervisor")
@@ -108,7 +108,7 @@ def test_download_needs_the_permission(log_in: LogIn, saga: Saga, person: str, q
     assert b"1.10" not in response.content
 
 
-def test_words_of_people_are_given_out_to_everybody(log_in: LogIn) -> None:
+def test_operators_reasons_need_no_payload_permission(log_in: LogIn) -> None:
     saga = trips.make_held_unknown()
     operations.mark_succeeded(
         saga.pk, actor=trips.BOSS, reason=trips.REASON, step="pay", evidence="The bank's own page shows it."
@@ -129,9 +129,9 @@ def test_words_of_people_are_given_out_to_everybody(log_in: LogIn) -> None:
         {"of": "data", "number": "9" * 18}, {"of": "data", "number": "9" * 999},
     ],
 )  # fmt: skip
-def test_values_that_are_not_there_are_not_found(log_in: LogIn, saga: Saga, query: dict[str, str]) -> None:
+def test_missing_values_are_not_found(log_in: LogIn, saga: Saga, query: dict[str, str]) -> None:
     assert log_in("admin").get(payload_url("admin", saga.pk, **query)).status_code == 404
 
 
-def test_values_of_no_saga_are_not_found(log_in: LogIn) -> None:
+def test_values_of_an_unknown_saga_are_not_found(log_in: LogIn) -> None:
     assert log_in("admin").get(payload_url("admin", Saga().pk, of="input")).status_code == 404

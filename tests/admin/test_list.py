@@ -21,7 +21,7 @@ from .test_display import REASONS, STATES
 pytestmark = pytest.mark.django_db
 
 
-def test_row_says_what_a_person_needs(log_in: LogIn) -> None:
+def test_row_shows_what_an_operator_needs(log_in: LogIn) -> None:
     saga = trips.make_compensation_failing()
 
     text = unescape(log_in("supervisor").get(LIST).content.decode())
@@ -34,7 +34,7 @@ def test_row_says_what_a_person_needs(log_in: LogIn) -> None:
     assert f'href="{page_of(saga)}"' in text
 
 
-def test_state_is_word_icon_and_colour(log_in: LogIn) -> None:
+def test_state_is_shown_as_text_icon_and_colour(log_in: LogIn) -> None:
     for maker in trips.MAKERS.values():
         maker()
 
@@ -50,14 +50,14 @@ def test_state_is_word_icon_and_colour(log_in: LogIn) -> None:
 
 @pytest.mark.filterwarnings("error::django.utils.deprecation.RemovedInNextVersionWarning")
 @pytest.mark.parametrize("path", ["/admin/", LIST, f"{LIST}failures/", f"{LIST}log/"])
-def test_overviews_ask_django_for_nothing_that_its_next_version_lacks(log_in: LogIn, path: str) -> None:
+def test_lists_use_nothing_that_django_deprecates(log_in: LogIn, path: str) -> None:
     for maker in trips.MAKERS.values():
         maker()
 
     assert log_in("supervisor").get(path).status_code == 200
 
 
-def test_list_costs_the_same_for_one_and_for_many(log_in: LogIn) -> None:
+def test_query_count_does_not_depend_on_the_number_of_sagas(log_in: LogIn) -> None:
     client = log_in("supervisor")
     trips.make_compensation_failing()
     with CaptureQueriesContext(connection) as few:
@@ -80,7 +80,7 @@ def test_state_filter(log_in: LogIn) -> None:
         assert found == ids(*(saga for name, saga in sagas.items() if STATES[name] is state)), state
 
 
-def test_filter_of_what_needs_a_person(log_in: LogIn) -> None:
+def test_attention_filter(log_in: LogIn) -> None:
     sagas = {name: trips.MAKERS[name]() for name in STATES}
     client = log_in("viewer")
 
@@ -90,7 +90,7 @@ def test_filter_of_what_needs_a_person(log_in: LogIn) -> None:
         assert listed(client.get(LIST, {"needs": reason.value})) == expected
 
 
-def test_definition_filter_finds_also_what_the_code_has_lost(log_in: LogIn) -> None:
+def test_definition_filter_finds_definitions_missing_from_the_code(log_in: LogIn) -> None:
     trip, tour = trips.start(), trips.start(trips.TourSaga)
     lost = trips.start()
     Saga.objects.filter(pk=lost.pk).update(definition="retired.flow", version=7)
@@ -103,7 +103,7 @@ def test_definition_filter_finds_also_what_the_code_has_lost(log_in: LogIn) -> N
     assert listed(client.get(LIST, {"definition": "retired.flow:7"})) == ids(lost)
 
 
-def test_versions_are_offered_where_there_are_several(log_in: LogIn) -> None:
+def test_version_filter_is_offered_if_there_are_several(log_in: LogIn) -> None:
     with registry.preserved():
 
         class NewerTrip(trips.SagaDefinition):
@@ -129,7 +129,7 @@ def test_start_filter(log_in: LogIn) -> None:
     assert listed(client.get(LIST, {"started": "24h"})) == ids(young, old)
 
 
-def test_filters_and_search_stay_in_the_urls(log_in: LogIn) -> None:
+def test_filters_and_search_are_kept_in_the_urls(log_in: LogIn) -> None:
     trips.make_paused()
     client = log_in("viewer")
 
@@ -150,7 +150,7 @@ def test_filters_and_search_stay_in_the_urls(log_in: LogIn) -> None:
         {"started": "99y"},
     ],
 )
-def test_unknown_choice_shows_no_rows_and_says_which_there_are(log_in: LogIn, query: dict[str, str]) -> None:
+def test_unknown_choice_shows_no_rows_and_lists_the_valid_ones(log_in: LogIn, query: dict[str, str]) -> None:
     saga, client = trips.start(), log_in("viewer")
     [(name, value)] = query.items()
     known = {
@@ -171,7 +171,7 @@ def test_unknown_choice_shows_no_rows_and_says_which_there_are(log_in: LogIn, qu
 
 
 @pytest.mark.parametrize("path", ["", "export/csv/", "export/ndjson/", "refresh/"])
-def test_search_that_cannot_be_read_finds_nothing(log_in: LogIn, path: str) -> None:
+def test_invalid_search_finds_nothing(log_in: LogIn, path: str) -> None:
     saga, client = trips.start(), log_in("admin")
 
     response = client.get(f"{LIST}{path}", {"q": "ORD\x00"})
@@ -195,7 +195,7 @@ def test_search_that_cannot_be_read_finds_nothing(log_in: LogIn, path: str) -> N
         {"nonsense": "1"},
     ],
 )
-def test_no_other_lookup_can_be_made_up(log_in: LogIn, query: dict[str, str]) -> None:
+def test_arbitrary_lookups_are_refused(log_in: LogIn, query: dict[str, str]) -> None:
     trips.start()
 
     assert log_in("admin").get(LIST, query).status_code == 400
@@ -209,7 +209,7 @@ def test_no_other_lookup_can_be_made_up(log_in: LogIn, query: dict[str, str]) ->
         {"q": "'; DROP TABLE sagas_saga; --"},
     ],
 )  # fmt: skip
-def test_odd_queries_are_no_errors(log_in: LogIn, query: dict[str, str]) -> None:
+def test_unusual_queries_are_not_errors(log_in: LogIn, query: dict[str, str]) -> None:
     trips.start()
 
     assert log_in("viewer").get(LIST, query).status_code == 200
@@ -259,12 +259,12 @@ def test_search_by_id(log_in: LogIn) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "abc", "ORD-1", "g" * 8, "0" * 33, "0" * 7, "0102-0304"])
-def test_what_cannot_be_an_id_is_none(text: str) -> None:
+def test_text_that_cannot_be_an_id_is_not_searched_as_one(text: str) -> None:
     assert (searching.bound_ids(text) is not None) is (text == "0102-0304")
 
 
 def fill_tables(closed: int) -> None:
-    """Write closed sagas with two steps and a key each, and let the planner know."""
+    """Write closed sagas with two steps and a key each, and analyze the tables."""
     statements = (
         """INSERT INTO sagas_saga (id, definition, version, digest, state, attention, input, revision, history_count,
            abort_actor, abort_reason, started_by, traceparent, queue, created_at, updated_at, closed_at)
@@ -283,7 +283,7 @@ def fill_tables(closed: int) -> None:
             cursor.execute(statement, [closed] if "%s" in statement else None)
 
 
-def test_search_and_filters_read_no_table_whole() -> None:
+def test_search_and_filters_never_scan_a_whole_table() -> None:
     fill_tables(20_000)
     saga = trips.start(order="ORD-17")
     for name in ("held_unknown", "paused", "waiting_for_retry", "compensation_failing"):
@@ -329,7 +329,7 @@ def test_count_stops_at_its_cap(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) 
     assert "LIMIT 4" in counts[0]
 
 
-def test_pages_can_be_leafed_through(log_in: LogIn) -> None:
+def test_pages_can_be_browsed(log_in: LogIn) -> None:
     made = [trips.start() for _ in range(51)]
     client = log_in("viewer")
 
@@ -342,7 +342,7 @@ def test_pages_can_be_leafed_through(log_in: LogIn) -> None:
         assert f"The list has no page {number}." in response.content.decode()
 
 
-def test_errors_of_the_list_need_the_payload_permission(log_in: LogIn) -> None:
+def test_errors_in_the_list_need_the_payload_permission(log_in: LogIn) -> None:
     trips.make_compensation_failing()
     client = log_in("viewer")
 
@@ -367,7 +367,7 @@ def test_hostile_text_is_escaped(log_in: LogIn) -> None:
         assert " 14'" not in unescape(text)
 
 
-def test_deadline_of_the_engine_counts_as_the_row_says(log_in: LogIn) -> None:
+def test_engines_overdue_matches_the_row(log_in: LogIn) -> None:
     trips.make_overdue()
 
     assert "overdue" in log_in("viewer").get(LIST).content.decode().split("<tbody>")[1]

@@ -1,4 +1,4 @@
-"""Work in every locale: what a machine reads is never written in the digits and marks of one."""
+"""Locales: machine-readable values are never formatted for one."""
 
 import re
 from uuid import uuid4
@@ -35,8 +35,8 @@ LOCALES = {
 }  # fmt: skip
 
 
-def let_it_grow(saga: Saga) -> Saga:
-    """Give a saga a long story, as an hour of polling does."""
+def lengthen_history(saga: Saga) -> Saga:
+    """Give a saga a long history, as an hour of polling does."""
     found = Saga.objects.get(pk=saga.pk)
     SagaHistory.objects.bulk_create(
         SagaHistory(saga=found, number=number, at=found.updated_at, what="step_waiting", step="book_hotel")
@@ -47,7 +47,7 @@ def let_it_grow(saga: Saga) -> Saga:
 
 
 def make_long_saga() -> Saga:
-    saga = let_it_grow(trips.make_waiting_for_retry())
+    saga = lengthen_history(trips.make_waiting_for_retry())
     step = SagaStep.objects.get(saga=saga, name="book_hotel")
     SagaAttempt.objects.bulk_create(
         SagaAttempt(
@@ -75,14 +75,14 @@ def make_large_bulk(saga: Saga, *, is_running: bool) -> SagaBulk:
 
 
 def find_grouped(text: str) -> set[str]:
-    """Return the large numbers of these tests that are written with marks between their digits."""
+    """Return the large numbers of these tests that are printed with separators."""
     patterns = ["[^0-9a-f]".join(f"{number:,}".split(",")) for number in LARGE]
     return set(re.findall(rf"(?<!\d)(?:{'|'.join(patterns)})(?!\d)", text))
 
 
 @pytest.fixture
 def saga() -> Saga:
-    """Have all that there can be a thousand of."""
+    """Return a saga with more than a thousand of everything."""
     found = make_long_saga()
     make_large_bulk(found, is_running=True)
     make_large_bulk(found, is_running=False)
@@ -97,7 +97,7 @@ def find_missing(text: str) -> list[int]:
     return [number for number in LARGE if not re.search(rf"\b{number}\b", text)]
 
 
-def test_no_page_groups_the_digits_of_a_number(log_in: LogIn, saga: Saga) -> None:
+def test_no_page_groups_digits(log_in: LogIn, saga: Saga) -> None:
     client = log_in("admin")
     with override_settings(**LOCALES["de"]):
         found = crawl(client, "/admin/sagas/")
@@ -134,9 +134,9 @@ def fill_in(client: Client, url: str, **typed: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("operation", Operation)
-def test_every_action_is_done_from_its_own_page(log_in: LogIn, operation: Operation) -> None:
+def test_every_operation_works_from_its_page(log_in: LogIn, operation: Operation) -> None:
     found, step = operating.make(operation)
-    saga, client = let_it_grow(found), log_in("admin")
+    saga, client = lengthen_history(found), log_in("admin")
     url = action_of(saga, operation, step)
     with override_settings(**LOCALES["de"]):
         body = fill_in(client, url, reason=REASON, evidence=EVIDENCE)
@@ -148,7 +148,7 @@ def test_every_action_is_done_from_its_own_page(log_in: LogIn, operation: Operat
 
 
 @pytest.mark.parametrize("typed", ["1200", "1.200", "1,200", "1 200", "1\u00a0200", "1\u202f200", "1\u2019200"])
-def test_count_is_understood_as_people_write_it(log_in: LogIn, typed: str) -> None:
+def test_typed_count_may_have_separators(log_in: LogIn, typed: str) -> None:
     client, found = log_in("admin"), make_large_bulk(trips.start(), is_running=False)
     SagaBulk.objects.update(account=str(client.session["_auth_user_id"]), is_trusted=False)
     with override_settings(**LOCALES["de"]):
@@ -160,7 +160,7 @@ def test_count_is_understood_as_people_write_it(log_in: LogIn, typed: str) -> No
 
 
 @pytest.mark.parametrize("typed", ["1.2", "12.00", "1.200,0", "1..200", "1.20", "120", "1.200.000", "", "1,2.00"])
-def test_count_that_is_another_one_starts_nothing(log_in: LogIn, typed: str) -> None:
+def test_wrong_count_starts_nothing(log_in: LogIn, typed: str) -> None:
     client, found = log_in("admin"), make_large_bulk(trips.start(), is_running=False)
     SagaBulk.objects.update(account=str(client.session["_auth_user_id"]), is_trusted=False)
     with override_settings(**LOCALES["de"]):
@@ -169,7 +169,7 @@ def test_count_that_is_another_one_starts_nothing(log_in: LogIn, typed: str) -> 
     assert (answer.status_code, selection.find_bulk(found.pk).state) == (400, "frozen")
 
 
-def test_english_text_runs_from_left_to_right_under_a_language_that_does_not(log_in: LogIn, saga: Saga) -> None:
+def test_english_text_is_left_to_right_in_right_to_left_languages(log_in: LogIn, saga: Saga) -> None:
     with override_settings(LANGUAGE_CODE="ar"):
         text = text_of(log_in("admin").get(page_of(saga)))
 

@@ -1,4 +1,4 @@
-"""Workers and barriers are shown, to be looked at only."""
+"""Read-only pages of workers and barriers."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def test_workers_are_shown(log_in: LogIn) -> None:
     assert "1 h ago" in rows[1]
 
 
-def test_barrier_is_searched_by_whole_keys(log_in: LogIn) -> None:
+def test_barrier_search_needs_the_complete_key(log_in: LogIn) -> None:
     saga, now = trips.start(), timezone.now()
     for key in (f"{saga.pk}:book_hotel", f"{saga.pk}:pay", "other"):
         SagaBarrier.objects.create(key=key, direction="action", state="done", result={"secret": 1}, created_at=now)
@@ -46,7 +46,7 @@ def test_barrier_is_searched_by_whole_keys(log_in: LogIn) -> None:
 
 
 @pytest.mark.parametrize("model", [SagaWorker, SagaBarrier])
-def test_machinery_is_for_looking_only(log_in: LogIn, model: Any) -> None:
+def test_workers_and_barriers_are_read_only(log_in: LogIn, model: Any) -> None:
     now = timezone.now()
     if model is SagaWorker:
         row = SagaWorker.objects.create(name="a:1", host="a", pid=1, started_at=now, last_sweep_at=now)

@@ -1,6 +1,6 @@
-"""Cross every action with every kind of person and every way to it: the exact answer, no effect where it is refused.
+"""Every operation by every role on every path: the exact answer, and no effect where it is refused.
 
-The tables below are written out, not computed from the engine's own rules.
+The tables are written out, not derived from the engine's rules.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ COMMANDS: dict[Operation, tuple[str, ...]] = {
 
 
 class Person:
-    """Somebody at every door."""
+    """User with access to every interface."""
 
     def __init__(self, role: str) -> None:
         self.role = role
@@ -74,16 +74,16 @@ class Person:
         self.token = Token.objects.create(user=user).key
 
     def post_json(self, path: str, body: object) -> int:
-        """Send JSON with this person's token.
+        """Send JSON with this user's token.
 
         Returns: the status.
         """
         headers = {"Authorization": f"Token {self.token}"} if self.token else {}
-        # Not the session's client: who is logged in there must not matter here.
+        # Not the session's client, whose login must not matter here.
         return Client().post(path, body, content_type="application/json", headers=headers).status_code
 
     def run_bulk(self) -> None:
-        """Confirm the only set there is, if that is still to be done, and be the worker."""
+        """Confirm the only frozen set, if that is still to be done, and run it as a worker."""
         [frozen] = SagaBulk.objects.all()
         if frozen.state == BulkState.FROZEN:
             self.client.post(f"{BULKS}{frozen.pk}/start/", {"reason": REASON})
@@ -126,7 +126,7 @@ def act_on_selection(person: Person, operation: Operation, saga: Saga, step: str
     if response.status_code == 302 and response["Location"].startswith("/admin/sagas/sagabulk/"):
         person.run_bulk()
         return 200
-    # Back on the list, with a message, is this page's way to say that the request makes no sense.
+    # The page answers a request that makes no sense by redirecting to the list with a message.
     return 400 if response.get("Location") == LIST else response.status_code
 
 
@@ -156,8 +156,8 @@ def act_in_bulk_over_http(person: Person, operation: Operation, saga: Saga, step
     return status
 
 
-def act_in_bulk_wholly_over_http(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
-    """Draw and start as programs do."""
+def act_in_bulk_entirely_over_http(person: Person, operation: Operation, saga: Saga, step: str | None) -> int:
+    """Freeze and start a bulk over HTTP, as programs do."""
     status = person.post_json(f"{REST}bulks/", {"operation": operation.value, "sagas": [str(saga.pk)]})
     if status == 201:
         [frozen] = SagaBulk.objects.all()
@@ -185,7 +185,7 @@ Act = Callable[[Person, Operation, Saga, str | None], int]
 
 def expect_page(role: str, operation: Operation) -> int:
     if role in STRANGERS:
-        return 302  # to the log-in
+        return 302  # to the login page
     return 200 if operation in ROLES[role] else 403
 
 
@@ -205,7 +205,7 @@ def expect_filter(role: str, operation: Operation) -> int:
     if role == "nobody":
         return 403
     if operation not in IN_BULK:
-        return 400  # nobody may, and the page says why
+        return 400  # nobody may do it, and the page says why
     return 200 if role in MAY_BULK else 403
 
 
@@ -245,14 +245,14 @@ PATHS: dict[str, tuple[Act, Callable[[str, Operation], int], int | None]] = {
     "bulk by filter": (act_on_filter, expect_filter, 200),
     "REST": (act_over_http, expect_http, 200),
     "bulk by REST": (act_in_bulk_over_http, expect_bulk_over_http, 200),
-    "bulk by REST alone": (act_in_bulk_wholly_over_http, expect_bulk_over_http, 200),
+    "bulk by REST alone": (act_in_bulk_entirely_over_http, expect_bulk_over_http, 200),
     "command line": (act_by_command, expect_command, 0),
     "bulk by command line": (act_in_bulk_by_command, expect_bulk_by_command, 0),
 }
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_action_by_role_by_path(path: str) -> None:
+def test_operation_by_role_and_path(path: str) -> None:
     act, expect, done = PATHS[path]
     people = {role: Person(role) for role in ROLES}
     for operation in Operation:
@@ -274,7 +274,7 @@ def test_action_by_role_by_path(path: str) -> None:
     assert SagaBulk.objects.count() == 0
 
 
-def test_table_has_every_action_and_both_answers() -> None:
+def test_table_has_every_operation_and_both_answers() -> None:
     assert set(COMMANDS) == set(WHERE) == ALL
     for act, expect, done in PATHS.values():
         answers = {expect(role, operation) for role in ROLES for operation in Operation}
@@ -282,7 +282,7 @@ def test_table_has_every_action_and_both_answers() -> None:
 
 
 def draw_as(person: Person, operation: Operation, saga: Saga) -> SagaBulk:
-    """Freeze a set for somebody who had all rights then, and has those of the role now."""
+    """Freeze a set for a user who had all permissions then, and has those of the role now."""
     if person.role == "anonymous":
         return selection.freeze_selected(operation, [saga.pk], actor=trips.BOSS)
     user = User.objects.get(username=person.role)
@@ -292,8 +292,8 @@ def draw_as(person: Person, operation: Operation, saga: Saga) -> SagaBulk:
     return frozen
 
 
-def start_as_boss(saga: Saga) -> SagaBulk:
-    """Start a bulk that everybody with the permission may stop."""
+def start_as_superuser(saga: Saga) -> SagaBulk:
+    """Start a bulk that every user with the permission may stop."""
     frozen = selection.freeze_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
     return selection.start_bulk(frozen.pk, actor=trips.BOSS, reason=REASON)[0]
 
@@ -318,7 +318,7 @@ def stop_by_command(person: Person, frozen: SagaBulk) -> int:
     return run_command("saga_bulk_stop", frozen.pk, "--user", person.role).code
 
 
-# By which way: what is done, whether that is a stop, and the answers to strangers, to those who may not, who may.
+# By path: the request, whether it is a stop, and the answers: anonymous, without permission, with permission.
 SWITCHES: dict[str, tuple[Callable[[Person, SagaBulk], int], bool, tuple[int, int, int]]] = {
     "start by REST": (start_over_http, False, (401, 403, 200)),
     "start on the page": (start_on_page, False, (302, 403, 302)),
@@ -334,7 +334,7 @@ def test_starting_and_stopping_a_bulk_by_role(way: str) -> None:
     saga = trips.make_waiting_for_retry()
     for role in ROLES:
         person = Person(role)
-        frozen = start_as_boss(saga) if is_stop else draw_as(person, Operation.PAUSE, saga)
+        frozen = start_as_superuser(saga) if is_stop else draw_as(person, Operation.PAUSE, saga)
         before = SagaBulk.objects.filter(pk=frozen.pk).values().get()
 
         found = switch(person, frozen)
@@ -348,7 +348,7 @@ def test_starting_and_stopping_a_bulk_by_role(way: str) -> None:
     assert operations_of(saga) == []
 
 
-# What is read, and whether it holds what the permission for payloads is needed for.
+# What is read, and whether it needs the payload permission.
 READ: dict[str, tuple[str, bool]] = {
     "list": (LIST, True),
     "list, refreshed": (f"{LIST}refresh/", True),
@@ -372,7 +372,7 @@ SECRET = "The airline is closed."
 def test_reading_by_role(what: str) -> None:
     path, holds_payloads = READ[what]
     saga = trips.make_compensation_failing()
-    before, url = stored(saga), path.format(saga=saga.pk, bulk=start_as_boss(saga).pk)
+    before, url = stored(saga), path.format(saga=saga.pk, bulk=start_as_superuser(saga).pk)
     for role in ROLES:
         response = Person(role).client.get(url)
 

@@ -1,4 +1,4 @@
-"""The list is narrowed by what the URL says, on indexes, and leafed through beyond its first pages."""
+"""Filters, orders and pagination of the list: by URL, on indexes, beyond the counted pages."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from html import unescape
@@ -39,7 +39,7 @@ def ordered(response: Any) -> list[Saga]:
     return [saga.pk for saga in response.context["cl"].result_list]
 
 
-def test_step_filter_finds_those_that_are_at_a_step(log_in: LogIn) -> None:
+def test_step_filter_finds_sagas_at_a_step(log_in: LogIn) -> None:
     waiting, failing = trips.make_waiting_for_retry(), trips.make_compensation_failing()
     trips.make_completed(), trips.make_compensated(), trips.start()
     client = log_in("viewer")
@@ -71,7 +71,7 @@ def test_attempts_filter(log_in: LogIn) -> None:
     assert listed(client.get(LIST, {"attempts": "999999999"})) == set()
 
 
-def test_touch_filter(log_in: LogIn) -> None:
+def test_operated_filter(log_in: LogIn) -> None:
     touched, untouched = trips.make_paused(), trips.make_completed()
     client = log_in("viewer")
 
@@ -90,7 +90,7 @@ def test_end_filter(log_in: LogIn) -> None:
     assert listed(client.get(LIST, {"closed": "7d"})) == ids(closed, old)
 
 
-def test_group_filter_finds_every_saga_that_failed_so(log_in: LogIn) -> None:
+def test_error_group_filter_finds_every_saga_of_the_group(log_in: LogIn) -> None:
     failing, other = trips.make_compensation_failing(), trips.make_compensation_failing()
     trips.make_completed()
     groups = set(SagaAttempt.objects.filter(saga=failing).exclude(error_group="").values_list("error_group", flat=True))
@@ -171,7 +171,7 @@ def test_orders(log_in: LogIn) -> None:
         {"since": "0001-01-01T00:00"}, {"until": "9999-12-31T23:59:59"},
     ],
 )  # fmt: skip
-def test_wrong_choice_shows_no_rows_and_says_what_is_wrong(log_in: LogIn, query: dict[str, str]) -> None:
+def test_invalid_choice_shows_no_rows_and_the_reason(log_in: LogIn, query: dict[str, str]) -> None:
     saga, client = trips.start(), log_in("viewer")
 
     for url in (LIST, f"{LIST}export/csv/"):
@@ -184,30 +184,28 @@ def test_wrong_choice_shows_no_rows_and_says_what_is_wrong(log_in: LogIn, query:
 
 
 @pytest.mark.parametrize("text", ["", "~", "5~", "5~x", "1e3~00000000-0000-0000-0000-000000000000", "9" * 60])
-def test_what_is_no_place_among_the_slowest_is_none(text: str) -> None:
+def test_invalid_cursor_among_the_slowest_is_rejected(text: str) -> None:
     assert parse_slow_place(text) is None
 
 
 @pytest.mark.parametrize("text", ["", "~", "2026-11-20", "a~b", "2026-11-20T03:00:00Z~", "\u0662026~x"])
-def test_what_is_no_place_is_none(text: str) -> None:
+def test_invalid_cursor_is_rejected(text: str) -> None:
     assert read_place(text) is None
 
 
-def test_a_place_is_read_as_it_was_written() -> None:
+def test_cursor_round_trip() -> None:
     saga = trips.start()
 
     assert read_place(describe_place(saga)) == (saga.created_at, saga.pk)
     assert read_timestamp("2026-11-20T03:00:00", zone=UTC) == datetime(2026, 11, 20, 3, tzinfo=UTC)
 
 
-def test_list_is_leafed_through_beyond_the_pages_that_are_counted(
-    log_in: LogIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_list_is_paginated_beyond_the_counted_pages(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "MAX_COUNT", 4)
     monkeypatch.setattr(saga_admin.SagaAdmin, "list_per_page", 2)
     made = [trips.start().pk for _ in range(9)]
     moment = datetime(2026, 11, 20, 3, tzinfo=UTC)
-    Saga.objects.filter(pk__in=made[2:7]).update(created_at=moment)  # at once: the id decides
+    Saga.objects.filter(pk__in=made[2:7]).update(created_at=moment)  # same time: the id decides
     client = log_in("viewer")
     expected = list(Saga.objects.order_by("-created_at", "-pk").values_list("pk", flat=True))
 
@@ -230,14 +228,14 @@ def test_list_is_leafed_through_beyond_the_pages_that_are_counted(
 
 
 @pytest.mark.parametrize("order", ["slowest", "longest"])
-def test_other_orders_are_leafed_through_beyond_the_counted_pages(
+def test_other_orders_are_paginated_beyond_the_counted_pages(
     log_in: LogIn, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
     monkeypatch.setattr(paging, "MAX_COUNT", 4)
     monkeypatch.setattr(saga_admin.SagaAdmin, "list_per_page", 2)
     made = [trips.make_completed() if order == "slowest" else trips.start() for _ in range(7)]
     moment = datetime(2026, 11, 20, 3, tzinfo=UTC)
-    for number, saga in enumerate(made):  # some as slow and as old as others: the id decides
+    for number, saga in enumerate(made):  # some equally slow and old: the id decides
         seconds = 7 - max(number, 3)
         closed_at = moment + timedelta(seconds=60 + seconds, microseconds=1) if order == "slowest" else None
         started_at = moment if order == "slowest" else moment - timedelta(seconds=seconds)
@@ -256,11 +254,11 @@ def test_other_orders_are_leafed_through_beyond_the_counted_pages(
     assert end.context["cl"].older_url == ""
     text = unescape(end.content.decode())
     assert "From the beginning" in text
-    # Another order begins at its own beginning.
+    # Changing the order starts at its first page.
     assert 'href="?"' in text.split('data-filter-title="order"')[1]
 
 
-def test_filters_in_use_are_open_and_views_say_where_one_is(log_in: LogIn) -> None:
+def test_active_filters_are_open_and_the_current_view_is_marked(log_in: LogIn) -> None:
     trips.start()
     text = unescape(log_in("viewer").get(LIST, {"attempts": "5", "closed": "no"}).content.decode())
 
@@ -280,7 +278,7 @@ def test_every_view_is_a_list(log_in: LogIn, view: str) -> None:
     assert sum(found.is_current for found in response.context["saga_views"]) == 1
 
 
-def test_filters_read_no_table_whole() -> None:
+def test_filters_never_scan_a_whole_table() -> None:
     fill_tables(20_000)
     saga = trips.make_compensation_failing()
     trips.make_paused()
@@ -313,7 +311,7 @@ def test_filters_read_no_table_whole() -> None:
 
     for name, query in queries.items():
         for plan in (query[:50].explain(), query.order_by()[:1001].explain()):
-            # Where nearly every row fits, reading on until enough are found is no harm.
+            # If nearly every row matches, scanning until enough are found is fine.
             common = ("week", "slowest", "slowest, beyond", "place", "some attempts")
             is_common = name in common and "Limit" in plan
             assert "Seq Scan on sagas_" not in plan or is_common, f"{name}\n{plan}"
@@ -323,7 +321,7 @@ def test_filters_read_no_table_whole() -> None:
     assert "saga_newest" in queries["place"][:50].explain()
 
 
-def test_hostile_people_and_errors_are_shown_as_text(log_in: LogIn) -> None:
+def test_hostile_user_names_and_errors_are_shown_as_text(log_in: LogIn) -> None:
     hostile = "<script>alert(1)</script>{{ 7|add:7 }}'\"&"
     saga = trips.start(order=hostile)
     operations.pause(saga.pk, actor=trips.Actor(name=hostile, is_trusted=True), reason=f"Because of {hostile}")

@@ -1,4 +1,4 @@
-"""What each page of an action shows, offers and does."""
+"""Operation pages: what each of them shows, offers and does."""
 
 from uuid import uuid4
 
@@ -37,7 +37,7 @@ def test_retry_makes_the_step_due(log_in: LogIn) -> None:
     assert SagaAttempt.objects.filter(saga=saga, step__name="book_hotel").count() == 2
 
 
-def test_force_compensate_turns_back(log_in: LogIn) -> None:
+def test_force_compensate_starts_compensating(log_in: LogIn) -> None:
     saga = trips.make_unknown()
 
     log_in("supervisor").post(action_of(saga, Operation.COMPENSATE), form_of(saga))
@@ -64,7 +64,7 @@ def test_force_compensate_after_the_pivot_is_not_offered(log_in: LogIn) -> None:
 
 
 @pytest.mark.parametrize("operation", [Operation.RETRY, Operation.SKIP, Operation.MARK_SUCCEEDED])
-def test_step_with_a_live_lease_is_refused_with_until_when(log_in: LogIn, operation: Operation) -> None:
+def test_refusal_of_a_leased_step_shows_the_lease_end(log_in: LogIn, operation: Operation) -> None:
     saga = trips.make_running()
     client, before = log_in("admin"), stored(saga)
     until = SagaStep.objects.get(saga=saga, name="book_hotel").lease_until
@@ -77,7 +77,7 @@ def test_step_with_a_live_lease_is_refused_with_until_when(log_in: LogIn, operat
 
 
 @pytest.mark.parametrize("operation", sorted(STEP_OPERATIONS))
-def test_step_is_chosen_from_those_that_allow_it(log_in: LogIn, operation: Operation) -> None:
+def test_only_steps_that_allow_the_operation_are_offered(log_in: LogIn, operation: Operation) -> None:
     saga, step = make(operation)
     client, before = log_in("admin"), stored(saga)
 
@@ -92,7 +92,7 @@ def test_step_is_chosen_from_those_that_allow_it(log_in: LogIn, operation: Opera
     assert stored(saga) == before
 
 
-def test_step_that_no_one_allows_is_said(log_in: LogIn) -> None:
+def test_page_says_if_no_step_allows_the_operation(log_in: LogIn) -> None:
     saga = trips.make_completed()
 
     response = log_in("admin").get(action_of(saga, Operation.SKIP))
@@ -169,7 +169,7 @@ def test_unknown_saga_and_unknown_action_are_not_found(log_in: LogIn) -> None:
     assert client.get(f"{LIST}{saga.pk}/act/mark_succeeded/").status_code == 404
 
 
-def test_plan_is_shown_before_the_reason_is_asked_for(log_in: LogIn) -> None:
+def test_preview_is_shown_before_the_reason_field(log_in: LogIn) -> None:
     saga = trips.make_unknown()
 
     text = text_of(log_in("supervisor").get(action_of(saga, Operation.COMPENSATE)))
@@ -180,7 +180,7 @@ def test_plan_is_shown_before_the_reason_is_asked_for(log_in: LogIn) -> None:
     assert f'name="revision" value="{saga.revision}"' in text
 
 
-def test_abandon_shows_what_stays_behind(log_in: LogIn) -> None:
+def test_abandon_shows_the_remaining_effects(log_in: LogIn) -> None:
     saga = trips.make_compensation_refused()
     client = log_in("supervisor")
 
@@ -192,7 +192,7 @@ def test_abandon_shows_what_stays_behind(log_in: LogIn) -> None:
     assert f"{saga.pk}:book_flight" in page
 
 
-def test_actor_is_the_person_by_value(log_in: LogIn) -> None:
+def test_actor_is_stored_by_value(log_in: LogIn) -> None:
     saga = trips.make_waiting_for_retry()
 
     log_in("operator").post(action_of(saga, Operation.RETRY), form_of(saga, actor="somebody else", is_trusted="1"))

@@ -1,4 +1,4 @@
-"""Who may act by the pages of actions, and what each of them asks for."""
+"""Operation pages: permissions and required fields."""
 
 import pytest
 
@@ -17,7 +17,7 @@ MAY = {"viewer": set(), "operator": OPERATORS_MAY, "supervisor": set(Operation),
 
 @pytest.mark.parametrize("operation", Operation)
 @pytest.mark.parametrize("person", MAY)
-def test_only_those_may_act_who_have_the_permission(log_in: LogIn, person: str, operation: Operation) -> None:
+def test_operations_need_their_permission(log_in: LogIn, person: str, operation: Operation) -> None:
     saga, step = make(operation)
     client, before = log_in(person), stored(saga)
     is_allowed = operation in MAY[person]
@@ -45,7 +45,7 @@ def test_only_those_may_act_who_have_the_permission(log_in: LogIn, person: str, 
 
 
 @pytest.mark.parametrize("operation", Operation)
-def test_anonymous_people_are_sent_to_the_log_in(log_in: LogIn, operation: Operation) -> None:
+def test_anonymous_users_are_sent_to_the_login_page(log_in: LogIn, operation: Operation) -> None:
     saga, step = make(operation)
     client, before = log_in("anonymous"), stored(saga)
 
@@ -61,7 +61,7 @@ def test_anonymous_people_are_sent_to_the_log_in(log_in: LogIn, operation: Opera
 
 
 @pytest.mark.parametrize("operation", Operation)
-def test_staff_without_rights_see_nothing_and_do_nothing(log_in: LogIn, operation: Operation) -> None:
+def test_staff_without_permissions_see_and_do_nothing(log_in: LogIn, operation: Operation) -> None:
     saga, step = make(operation)
     client, before = log_in("staff"), stored(saga)
 
@@ -73,7 +73,7 @@ def test_staff_without_rights_see_nothing_and_do_nothing(log_in: LogIn, operatio
 
 
 @pytest.mark.parametrize("operation", Operation)
-def test_permission_alone_is_not_enough_without_the_view_permission(log_in: LogIn, operation: Operation) -> None:
+def test_operations_need_the_view_permission_too(log_in: LogIn, operation: Operation) -> None:
     from django.contrib.auth.models import Permission, User
 
     client = log_in("staff")
@@ -121,7 +121,7 @@ def test_reason_is_required(log_in: LogIn, operation: Operation, reason: str) ->
 
 
 @pytest.mark.parametrize("reason", ["x" * 10, "y" * 500, ("z" * 248 + "\r\n") * 2 + "ab"])
-def test_reason_may_be_as_long_as_it_says(log_in: LogIn, reason: str) -> None:
+def test_reason_has_a_maximum_length(log_in: LogIn, reason: str) -> None:
     saga = trips.make_waiting_for_retry()
 
     response = log_in("operator").post(action_of(saga, Operation.RETRY), form_of(saga, reason=reason))

@@ -1,4 +1,4 @@
-"""A page of an action acts once, and on the revision that it was drawn on."""
+"""Operation pages: a form works once, and only on the revision it was rendered for."""
 
 import re
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("operation", Operation)
-def test_stale_plan_does_nothing_and_shows_what_changed(log_in: LogIn, operation: Operation) -> None:
+def test_stale_form_does_nothing_and_shows_what_changed(log_in: LogIn, operation: Operation) -> None:
     saga, step = make(operation)
     client, form = log_in("admin"), fill(saga, operation, step)
     if operation is Operation.RESUME:
@@ -58,7 +58,7 @@ def test_stale_form_comes_back_with_the_new_revision_and_the_reason(log_in: LogI
     assert client.post(action_of(saga, Operation.RETRY), form_of(saga)).status_code == 302
 
 
-def test_stale_plan_that_became_impossible_is_refused_with_the_difference(log_in: LogIn) -> None:
+def test_stale_form_is_refused_with_the_difference_if_no_longer_possible(log_in: LogIn) -> None:
     saga = trips.make_waiting_for_retry()
     client, form = log_in("operator"), form_of(saga)
     drain(saga)
@@ -73,7 +73,7 @@ def test_stale_plan_that_became_impossible_is_refused_with_the_difference(log_in
     assert stored(saga) == before
 
 
-def test_invalid_and_stale_form_is_answered_as_stale(log_in: LogIn) -> None:
+def test_form_both_invalid_and_stale_is_answered_as_stale(log_in: LogIn) -> None:
     saga = trips.make_waiting_for_retry()
     client, form = log_in("operator"), form_of(saga, reason="")
     operations.pause(saga.pk, actor=trips.BOSS, reason="A colleague was faster.")
@@ -101,7 +101,7 @@ def test_second_click_does_nothing(log_in: LogIn, operation: Operation) -> None:
     assert messages[-1].startswith(("Done already, and only once", "Nothing was done: "))
 
 
-def test_same_action_by_another_person_is_a_difference_not_a_second_click(log_in: LogIn) -> None:
+def test_same_operation_by_another_user_is_a_change_not_a_second_click(log_in: LogIn) -> None:
     saga = trips.make_waiting_for_retry()
     form = form_of(saga)
     assert log_in("supervisor").post(action_of(saga, Operation.RETRY), form).status_code == 302

@@ -1,4 +1,4 @@
-"""The operator log tells every action of every person, and whether somebody changed it."""
+"""Operator log: every operation by every user, with signature checks."""
 
 from datetime import timedelta
 from html import unescape
@@ -37,7 +37,7 @@ def shown(response: Any) -> list[tuple[str, str]]:
     return [(row.actor, row.label) for row in response.context["rows"]]
 
 
-def test_every_action_is_told_whole(log_in: LogIn) -> None:
+def test_every_operation_is_listed_completely(log_in: LogIn) -> None:
     saga = trips.make_held_unknown()
     revision = Saga.objects.get(pk=saga.pk).revision
     operations.mark_succeeded(
@@ -54,7 +54,7 @@ def test_every_action_is_told_whole(log_in: LogIn) -> None:
     assert row.url == f"{LIST}{saga.pk}/change/?tab=history"
 
 
-def test_newest_first_and_only_people(log_in: LogIn) -> None:
+def test_log_is_newest_first_and_holds_operators_only(log_in: LogIn) -> None:
     one = pause(trips.start())
     pause(trips.start(), BOB)
     operations.resume(one.pk, actor=BOB, reason=REASON)
@@ -92,7 +92,7 @@ def test_filters(log_in: LogIn) -> None:
         {"before": "1-" + "9" * 18}, {"before": ""}, {"span": ""}, {"action": ""},
     ],
 )  # fmt: skip
-def test_odd_queries_are_no_errors(log_in: LogIn, query: dict[str, str]) -> None:
+def test_unusual_queries_are_not_errors(log_in: LogIn, query: dict[str, str]) -> None:
     pause(trips.start())
 
     response = log_in("viewer").get(URL, query)
@@ -101,7 +101,7 @@ def test_odd_queries_are_no_errors(log_in: LogIn, query: dict[str, str]) -> None
     assert "<script>alert" not in response.content.decode()
 
 
-def test_log_is_leafed_through(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_is_paginated(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operator_log, "PAGE", 2)
     sagas = [pause(trips.start()) for _ in range(5)]
     client, url, found = log_in("viewer"), URL, []
@@ -117,7 +117,7 @@ def test_log_is_leafed_through(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -
     assert "Newest" in response.content.decode()
 
 
-def test_hostile_words_are_shown_as_text(log_in: LogIn) -> None:
+def test_hostile_reasons_are_shown_as_text(log_in: LogIn) -> None:
     pause(trips.start(order=HOSTILE), Actor(name=HOSTILE, is_trusted=True), f"Because of {HOSTILE}")
 
     text = log_in("admin").get(URL).content.decode()
@@ -126,7 +126,7 @@ def test_hostile_words_are_shown_as_text(log_in: LogIn) -> None:
     assert unescape(text).count(HOSTILE) >= 3
 
 
-def test_entry_without_the_later_facts_is_shown(log_in: LogIn) -> None:
+def test_entry_without_the_newer_fields_is_shown(log_in: LogIn) -> None:
     saga = trips.start()
     SagaHistory.objects.create(
         saga=saga, number=2, at=saga.created_at, what="operator_acted", to_state="conjure", actor="merlin", data=[1]
@@ -146,7 +146,7 @@ def test_who_may_look_and_verify(log_in: LogIn) -> None:
     assert strict.post(URL).status_code == 403
 
 
-def test_sound_log_verifies(log_in: LogIn) -> None:
+def test_intact_log_verifies(log_in: LogIn) -> None:
     pause(trips.start())
     pause(trips.start(), BOB)
 
@@ -157,7 +157,7 @@ def test_sound_log_verifies(log_in: LogIn) -> None:
     assert "manage.py saga_verify_log looks at every saga" in text
 
 
-def test_changed_log_is_named(log_in: LogIn) -> None:
+def test_changed_entry_is_named(log_in: LogIn) -> None:
     saga = pause(trips.start())
     pause(trips.start())
     entry = SagaHistory.objects.get(saga=saga, what="operator_acted")
@@ -174,7 +174,7 @@ def test_changed_log_is_named(log_in: LogIn) -> None:
     assert "fits its signatures." not in text
 
 
-def test_verifying_has_a_bound(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verification_is_limited(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_page, "MAX_VERIFIED", 1)
     pause(trips.start())
     pause(trips.start())
@@ -192,7 +192,7 @@ def bulks_shown(response: Any) -> list[tuple[str, str, str]]:
     return [(row.actor, row.what, row.reason) for row in response.context["bulk_rows"]]
 
 
-def test_who_confirmed_and_who_stopped_a_bulk_is_told(log_in: LogIn) -> None:
+def test_log_shows_who_confirmed_and_who_stopped_a_bulk(log_in: LogIn) -> None:
     client, found = log_in("viewer"), confirm_bulk(trips.start(), trips.start())
     selection.stop_bulk(found.pk, actor=BOB, reason=f"Wrong ones {HOSTILE}")
     selection.freeze_selected(Operation.RETRY, [trips.start().pk], actor=BOB)
@@ -213,7 +213,7 @@ def test_who_confirmed_and_who_stopped_a_bulk_is_told(log_in: LogIn) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_bulks_are_leafed_through_with_the_rest(log_in: LogIn, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_bulks_are_paginated_with_the_other_entries(log_in: LogIn, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(operator_log, "PAGE", size)
     made: list[tuple[str, str]] = []
     moment = trips.start().created_at + timedelta(minutes=1)
@@ -224,7 +224,7 @@ def test_bulks_are_leafed_through_with_the_rest(log_in: LogIn, monkeypatch: pyte
         if number % 2:
             selection.stop_bulk(found.pk, actor=BOB)
             made.append(("bulk", f"/admin/sagas/sagabulk/{found.pk}/change/"))
-    for found in (confirm_bulk(trips.start()), confirm_bulk(trips.start())):  # of one moment, and beyond all others
+    for found in (confirm_bulk(trips.start()), confirm_bulk(trips.start())):  # at the same time, and after all others
         SagaBulk.objects.filter(pk=found.pk).update(started_at=moment)
         made.append(("bulk", f"/admin/sagas/sagabulk/{found.pk}/change/"))
     client, url, told = log_in("viewer"), URL, list[tuple[str, str]]()
@@ -242,7 +242,7 @@ def test_bulks_are_leafed_through_with_the_rest(log_in: LogIn, monkeypatch: pyte
     assert set(made[-2:]) <= set(told[: max(size, 2)])
 
 
-def test_bulk_from_before_the_window_is_told_by_its_stop(log_in: LogIn) -> None:
+def test_bulk_started_before_the_window_is_listed_by_its_stop(log_in: LogIn) -> None:
     found = confirm_bulk(trips.start())
     selection.stop_bulk(found.pk, actor=BOB)
     SagaBulk.objects.filter(pk=found.pk).update(started_at=found.started_at - timedelta(days=3))
@@ -250,7 +250,7 @@ def test_bulk_from_before_the_window_is_told_by_its_stop(log_in: LogIn) -> None:
     assert bulks_shown(log_in("viewer").get(URL, {"span": "24h"})) == [(BOB.name, "Stopped: Pause, 1 sagas", "")]
 
 
-def test_bulks_are_told_to_who_may_see_them(log_in: LogIn, django_user_model: Any) -> None:
+def test_bulks_are_listed_only_with_permission(log_in: LogIn, django_user_model: Any) -> None:
     confirm_bulk(trips.start())
     client = log_in("viewer")
     only = Permission.objects.filter(content_type__app_label="sagas", codename="view_saga")
@@ -281,7 +281,7 @@ def test_queries_do_not_grow(log_in: LogIn) -> None:
     assert len(verifying) <= 17
 
 
-def test_log_reads_people_s_entries_alone() -> None:
+def test_log_reads_operators_entries_only() -> None:
     saga = pause(trips.start())
     with connection.cursor() as cursor:
         cursor.execute(

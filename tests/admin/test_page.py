@@ -23,11 +23,11 @@ pytestmark = pytest.mark.django_db
 
 
 def read_whole(client: Client, saga: Saga) -> str:
-    """Read every view of a saga."""
+    """Return every view of a saga."""
     return "".join(read(client.get(page_of(saga, tab))) for tab in Tab)
 
 
-def test_page_tells_the_whole_story(log_in: LogIn) -> None:
+def test_page_shows_the_complete_saga(log_in: LogIn) -> None:
     saga = trips.make_compensation_failing()
 
     text = read_whole(log_in("admin"), saga)
@@ -95,7 +95,7 @@ def test_payloads_need_their_own_permission(log_in: LogIn) -> None:
         assert shown in text
 
 
-def test_words_of_people_are_shown_to_everybody(log_in: LogIn) -> None:
+def test_operators_reasons_need_no_payload_permission(log_in: LogIn) -> None:
     saga = trips.make_held_unknown()
     evidence = "The bank's own page shows it."
     operations.mark_succeeded(saga.pk, actor=trips.BOSS, reason=trips.REASON, step="pay", evidence=evidence)
@@ -108,7 +108,7 @@ def test_words_of_people_are_shown_to_everybody(log_in: LogIn) -> None:
     assert "(a person's word)" in text
 
 
-def test_nobody_edits_anything(log_in: LogIn) -> None:
+def test_page_is_read_only(log_in: LogIn) -> None:
     saga = trips.make_completed()
     client, before = log_in("admin"), stored(saga)
 
@@ -136,7 +136,7 @@ def test_steps_attempts_and_history_have_no_pages_of_their_own() -> None:
 @pytest.mark.parametrize(
     "object_id", ["nonsense", "%00", "01a1f83c-0000-7000-8000-000000000000", "a" * 5000, "<script>"]
 )
-def test_unknown_id_leads_to_the_list(log_in: LogIn, object_id: str) -> None:
+def test_unknown_id_redirects_to_the_list(log_in: LogIn, object_id: str) -> None:
     client = log_in("viewer")
 
     response = client.get(f"{LIST}{object_id}/change/", follow=True)
@@ -162,7 +162,7 @@ def test_hostile_texts_are_escaped_everywhere(log_in: LogIn) -> None:
         assert b"<script>alert" not in log_in("admin").get(f"{LIST}{saga.pk}/act/{code}/").content
 
 
-def test_links_are_made_by_those_who_know(log_in: LogIn) -> None:
+def test_projects_provide_links(log_in: LogIn) -> None:
     saga = trips.start(voyage="V-17", ferry="ada")
 
     def link_voyage(found: Saga, number: str) -> Iterable[links.Link]:
@@ -195,7 +195,7 @@ def test_links_can_be_overridden(log_in: LogIn, monkeypatch: pytest.MonkeyPatch)
     assert '<a href="/own/">Own page</a>' in read(log_in("viewer").get(page_of(saga)))
 
 
-def test_nothing_is_inline_and_nothing_comes_from_elsewhere(log_in: LogIn) -> None:
+def test_nothing_is_inline_or_from_another_host(log_in: LogIn) -> None:
     saga = trips.make_compensation_failing()
     client = log_in("admin")
 
@@ -239,7 +239,7 @@ def test_saga_without_steps_has_a_page(log_in: LogIn) -> None:
 
 
 @pytest.mark.parametrize("person", ["viewer", "admin"])
-def test_steps_of_any_name_and_number_are_drawn(log_in: LogIn, person: str) -> None:
+def test_any_number_of_steps_with_any_names_is_drawn(log_in: LogIn, person: str) -> None:
     saga = trips.drain(trips.start(tall.MarathonSaga))
     saga.steps.filter(position=7).update(name=HOSTILE)
     client = log_in(person)
@@ -249,12 +249,12 @@ def test_steps_of_any_name_and_number_are_drawn(log_in: LogIn, person: str) -> N
             response = client.get(page_of(saga, tab))
         assert len(queries) <= 10
         assert b"<script>alert" not in response.content
-        assert HOSTILE in read(response) or tab is Tab.HISTORY  # which keeps the old name
+        assert HOSTILE in read(response) or tab is Tab.HISTORY  # keeps the old name
     assert "with these steps; what is shown is what the saga has stored" in read(client.get(page_of(saga)))
     assert client.get(page_of(saga, "steps", step=HOSTILE)).context["page"].steps[7].is_chosen
 
 
-def test_graph_shows_what_the_code_says_of_steps(log_in: LogIn) -> None:
+def test_graph_shows_the_steps_of_the_definition(log_in: LogIn) -> None:
     saga = trips.make_completed()
 
     text = read(log_in("viewer").get(page_of(saga)))
@@ -270,7 +270,7 @@ def test_graph_shows_what_the_code_says_of_steps(log_in: LogIn) -> None:
     assert "This code does not have trip, version 3" in lost
 
 
-def test_banner_names_the_possible_actions(log_in: LogIn) -> None:
+def test_banner_names_the_possible_operations(log_in: LogIn) -> None:
     saga = trips.make_compensation_failing()
 
     assert "You may:</strong> retry now, mark compensated: book_flight, pause, abandon." in read(

@@ -1,4 +1,4 @@
-"""Attempts and history of a saga are narrowed and leafed through."""
+"""Attempts and history of a saga: filters and pagination."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from .pages import HOSTILE, LIST, LogIn, page_of
 pytestmark = pytest.mark.django_db
 
 
-def test_admin_history_leads_to_the_sagas_own(log_in: LogIn) -> None:
+def test_admin_history_redirects_to_the_sagas_history(log_in: LogIn) -> None:
     saga = trips.make_completed()
 
     response = log_in("viewer").get(f"{LIST}{saga.pk}/history/")
@@ -25,7 +25,7 @@ def test_admin_history_leads_to_the_sagas_own(log_in: LogIn) -> None:
     assert log_in("viewer").get(f"{LIST}nonsense/history/").status_code == 302
 
 
-def test_long_stories_are_shown_in_pages(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_histories_are_paginated(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "ATTEMPTS_SHOWN", 4)
     monkeypatch.setattr(reading, "HISTORY_SHOWN", 10)
     saga = trips.make_compensation_failing()
@@ -47,7 +47,7 @@ def test_long_stories_are_shown_in_pages(log_in: LogIn, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("value", ["", "9" * 18, "x", "\x00", "y" * 5000])
-def test_steps_and_places_that_there_are_not_are_no_errors(log_in: LogIn, value: str) -> None:
+def test_unknown_steps_and_cursors_are_not_errors(log_in: LogIn, value: str) -> None:
     saga, client = trips.make_completed(), log_in("viewer")
     place = value if value.isdigit() else ""
 
@@ -56,7 +56,7 @@ def test_steps_and_places_that_there_are_not_are_no_errors(log_in: LogIn, value:
         assert client.get(page_of(saga), query).status_code == 200
 
 
-def test_history_is_narrowed_to_failures_people_and_a_step(log_in: LogIn) -> None:
+def test_history_is_filtered_by_failures_operators_and_step(log_in: LogIn) -> None:
     saga = trips.make_held_unknown()
     operations.mark_succeeded(
         saga.pk, actor=trips.BOSS, reason=trips.REASON, step="pay", evidence="The bank's own page shows it."
@@ -77,7 +77,7 @@ def test_history_is_narrowed_to_failures_people_and_a_step(log_in: LogIn) -> Non
     assert numbers(step="pay", only="people") == [number for number in people if number in of_pay]
 
 
-def test_waiting_for_an_answer_is_no_failure(log_in: LogIn) -> None:
+def test_waiting_for_an_answer_is_not_a_failure(log_in: LogIn) -> None:
     saga = trips.start()
     with faults() as fault:
         fault.refuse("book_flight", InProgress("Still looking.", poll_after=0), times=2)
@@ -91,7 +91,7 @@ def test_waiting_for_an_answer_is_no_failure(log_in: LogIn) -> None:
     assert [row.number for row in shown] == [waited[2].number]
 
 
-def test_narrowed_history_is_leafed_through_narrowed(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pagination_keeps_the_filter_of_the_history(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "HISTORY_SHOWN", 3)
     saga = trips.make_compensation_failing()
 
@@ -101,7 +101,7 @@ def test_narrowed_history_is_leafed_through_narrowed(log_in: LogIn, monkeypatch:
     assert shown.older_history_url == f"?tab=history&step=book_flight&only=failures&history_before={last}"
 
 
-def test_step_that_the_saga_does_not_have_is_not_chosen(log_in: LogIn) -> None:
+def test_unknown_step_is_not_selected(log_in: LogIn) -> None:
     saga = trips.make_completed()
 
     for tab in Tab:

@@ -1,4 +1,4 @@
-"""Ask for a place in a list that there is not: each list says so, and shows no other place instead."""
+"""Invalid page positions: each list reports them and shows nothing else instead."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def test_list_of_forty_nine_has_no_page_ninety_nine(log_in: LogIn) -> None:
 
 
 @pytest.mark.parametrize("url", ["/admin/sagas/sagaaccess/", "/admin/sagas/sagabarrier/", LIST])
-def test_search_that_cannot_be_read_shows_nothing(log_in: LogIn, url: str) -> None:
+def test_invalid_search_shows_nothing(log_in: LogIn, url: str) -> None:
     assert access_log.log_access("ada", access_log.What.LIST)
 
     answer = log_in("admin").get(url, {"q": "\x00"})
@@ -54,13 +54,13 @@ def test_search_that_cannot_be_read_shows_nothing(log_in: LogIn, url: str) -> No
 
 
 def refused(client: Client, url: str, query: dict[str, Any]) -> bool:
-    """Return whether a query is answered by 400, on the page and, where it has one, in its refresh."""
+    """Return whether a query is answered by 400, on the page and, if there is one, by its refresh."""
     urls = [url, url.replace("/change/", "/refresh/")] if url.endswith("/change/") else [url]
     return [client.get(one, query).status_code for one in urls] == [400] * len(urls)
 
 
 @pytest.mark.parametrize("name", ["history_before", "attempts_before"])
-def test_saga_page_goes_on_from_numbers_alone(log_in: LogIn, name: str) -> None:
+def test_saga_page_continues_from_numbers_only(log_in: LogIn, name: str) -> None:
     saga, client = trips.make_completed(), log_in("viewer")
 
     assert [value for value in NO_NUMBERS if not refused(client, page_of(saga), {name: value})] == []
@@ -69,7 +69,7 @@ def test_saga_page_goes_on_from_numbers_alone(log_in: LogIn, name: str) -> None:
         assert refused(client, page_of(saga), other)
 
 
-def test_bulk_page_goes_on_within_its_set(log_in: LogIn) -> None:
+def test_bulk_page_continues_within_its_set(log_in: LogIn) -> None:
     client = log_in("supervisor")
     found = draw(client, *(trips.start() for _ in range(3)))
     client.post(url_of(found, "start"), {"reason": REASON})
@@ -91,7 +91,7 @@ def test_bulk_page_goes_on_within_its_set(log_in: LogIn) -> None:
         {"span": ["1h", "any"]}, {"actor": ["ada", "bob"]},
     ],
 )  # fmt: skip
-def test_log_shows_nothing_for_what_it_cannot_follow(log_in: LogIn, query: dict[str, Any]) -> None:
+def test_log_shows_nothing_for_invalid_cursors(log_in: LogIn, query: dict[str, Any]) -> None:
     saga, client = trips.make_paused(), log_in("viewer")
 
     answer = client.get(f"{LIST}log/", query)
@@ -101,7 +101,7 @@ def test_log_shows_nothing_for_what_it_cannot_follow(log_in: LogIn, query: dict[
     assert client.post(f"{LIST}log/?span=99y").status_code == 400
 
 
-def test_failures_of_a_window_that_there_is_not_are_none(log_in: LogIn) -> None:
+def test_unknown_window_shows_no_failures(log_in: LogIn) -> None:
     client = log_in("viewer")
 
     assert client.get(f"{LIST}failures/", {"span": "99y"}).status_code == 400
@@ -109,13 +109,13 @@ def test_failures_of_a_window_that_there_is_not_are_none(log_in: LogIn) -> None:
     assert client.get(f"{LIST}failures/", {"span": "1h"}).status_code == 200
 
 
-def test_barriers_of_a_database_that_there_is_not_are_none(log_in: LogIn) -> None:
+def test_unknown_database_shows_no_barriers(log_in: LogIn) -> None:
     answer = log_in("admin").get("/admin/sagas/sagabarrier/", {"database": "elsewhere"})
 
     assert (answer.status_code, "database must be one of" in text_of(answer)) == (400, True)
 
 
-def test_action_on_a_saga_that_there_is_not_leads_to_the_list(log_in: LogIn) -> None:
+def test_operation_on_an_unknown_saga_redirects_to_the_list(log_in: LogIn) -> None:
     answer = log_in("admin").get(f"{LIST}{Saga().pk}/act/pause/")
 
     assert (answer.status_code, f'<a href="{LIST}">Sagas</a>' in text_of(answer)) == (404, True)

@@ -28,7 +28,7 @@ def steps_of(plan: OperationPreview) -> list[tuple[int, str, str]]:
     return [(run.order, run.step, run.direction.value) for run in plan.runs]
 
 
-def test_retry_goes_on_to_the_end() -> None:
+def test_retry_continues_to_the_end() -> None:
     saga = trips.make_waiting_for_retry()
 
     plan = preview_operation(Operation.RETRY, saga.pk)
@@ -52,7 +52,7 @@ def test_retry_goes_on_to_the_end() -> None:
     assert (plan.live, plan.left_behind, plan.impossible) == ((), (), ())
 
 
-def test_force_compensate_runs_backwards_over_what_may_have_happened() -> None:
+def test_force_compensate_undoes_every_possible_effect() -> None:
     saga = trips.make_unknown()
 
     plan = preview_operation(Operation.COMPENSATE, saga.pk)
@@ -63,7 +63,7 @@ def test_force_compensate_runs_backwards_over_what_may_have_happened() -> None:
     assert plan.impossible == ("Going forward again is not possible once a saga compensates: start a new one.",)
 
 
-def test_compensations_of_a_group_stand_side_by_side() -> None:
+def test_compensations_of_a_group_are_parallel() -> None:
     saga = trips.start(trips.TourSaga)
     with trips.faults() as fault:
         fault.refuse("close_file", trips.RetryLater(after=3000))
@@ -100,7 +100,7 @@ def test_force_compensate_is_refused_after_the_pivot() -> None:
     assert (plan.runs, plan.outcome) == ((), "")
 
 
-def test_abandon_lists_what_stays_behind() -> None:
+def test_abandon_lists_the_remaining_effects() -> None:
     saga = trips.make_compensation_refused()
 
     plan = preview_operation(Operation.ABANDON, saga.pk)
@@ -113,7 +113,7 @@ def test_abandon_lists_what_stays_behind() -> None:
     ]
 
 
-def test_retry_of_a_paused_saga_says_that_nothing_runs() -> None:
+def test_retry_of_a_paused_saga_runs_nothing() -> None:
     saga = trips.make_waiting_for_retry()
     operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
 
@@ -124,7 +124,7 @@ def test_retry_of_a_paused_saga_says_that_nothing_runs() -> None:
     assert "The saga is paused: nothing is claimed until somebody resumes it." in plan.impossible
 
 
-def test_retry_after_the_deadline_turns_back() -> None:
+def test_retry_after_the_deadline_starts_compensating() -> None:
     saga = trips.make_misconfigured()
     Saga.objects.filter(pk=saga.pk).update(deadline_at=saga.created_at)
 
@@ -133,7 +133,7 @@ def test_retry_after_the_deadline_turns_back() -> None:
     assert steps_of(plan) == [(1, "book_hotel", "compensation")]
 
 
-def test_marks_follow_the_word_of_the_person() -> None:
+def test_marks_follow_the_operators_statement() -> None:
     saga = trips.make_held_unknown()
 
     happened = preview_operation(Operation.MARK_SUCCEEDED, saga.pk, step="pay")
@@ -144,7 +144,7 @@ def test_marks_follow_the_word_of_the_person() -> None:
     assert steps_of(did_not) == [(1, "book_flight", "compensation"), (2, "book_hotel", "compensation")]
 
 
-def test_mark_compensated_leaves_the_rest_of_the_way_back() -> None:
+def test_mark_compensated_continues_with_the_other_compensations() -> None:
     saga = trips.make_compensation_refused()
 
     plan = preview_operation(Operation.MARK_COMPENSATED, saga.pk, step="book_flight")
@@ -188,7 +188,7 @@ def test_pause_and_resume() -> None:
     assert preview_operation(Operation.RESUME, paused.pk).outcome == "The saga goes on with book_hotel."
 
 
-def test_missing_definition_is_said() -> None:
+def test_missing_definition_is_reported() -> None:
     saga = trips.make_waiting_for_retry()
 
     with trips.registry.preserved():
@@ -200,7 +200,7 @@ def test_missing_definition_is_said() -> None:
     assert {(run.participant, run.is_external) for run in plan.runs} == {("", None)}
 
 
-def test_permission_is_part_of_the_plan() -> None:
+def test_preview_checks_the_permission() -> None:
     saga = trips.make_waiting_for_retry()
 
     plan = preview_operation(Operation.RETRY, saga.pk, actor=Actor(name="nobody"))
@@ -231,14 +231,14 @@ def test_step_must_be_named_and_known() -> None:
         (Operation.MARK_COMPENSATED, "pay", "Mark pay as compensated"),
     ],
 )
-def test_plan_begins_with_plain_words(operation: Operation, step: str | None, words: str) -> None:
+def test_preview_begins_with_a_plain_sentence(operation: Operation, step: str | None, words: str) -> None:
     saga = trips.make_held_unknown()
 
     assert preview_operation(operation, saga.pk, step=step).as_text().startswith(f"Plan: {words}, saga {saga.pk}, ")
 
 
 @pytest.mark.parametrize("maker", trips.MAKERS)
-def test_plan_changes_nothing_and_can_be_printed(maker: str) -> None:
+def test_preview_changes_nothing_and_is_printable(maker: str) -> None:
     saga = trips.MAKERS[maker]()
     before = stored(saga)
 
@@ -255,7 +255,7 @@ def test_plan_changes_nothing_and_can_be_printed(maker: str) -> None:
 
 @contextmanager
 def read_only() -> Iterator[None]:
-    """Have PostgreSQL refuse every write and every lock of a row."""
+    """Make PostgreSQL refuse every write and every row lock."""
     using = get_settings().database
     with transaction.atomic(using=using):
         with connections[using].cursor() as cursor:
@@ -265,7 +265,7 @@ def read_only() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("maker", trips.MAKERS)
-def test_plan_is_drawn_where_nothing_can_be_written(maker: str) -> None:
+def test_preview_works_on_a_read_only_database(maker: str) -> None:
     saga = trips.MAKERS[maker]()
     expected = [preview_operation(operation, saga.pk, step=step) for operation, step in each_operation()]
 
@@ -275,14 +275,14 @@ def test_plan_is_drawn_where_nothing_can_be_written(maker: str) -> None:
     assert plans == expected
 
 
-def test_the_operation_itself_would_be_noticed_there() -> None:
+def test_operation_itself_fails_on_a_read_only_database() -> None:
     saga = trips.make_waiting_for_retry()
 
     with pytest.raises(InternalError, match="read-only transaction"), read_only():
         operations.retry_now(saga.pk, actor=trips.BOSS, reason=trips.REASON)
 
 
-def test_what_a_plan_is_drawn_on_cannot_be_written() -> None:
+def test_previewed_copy_cannot_be_saved() -> None:
     saga = trips.make_waiting_for_retry()
 
     simulation = simulate(SagaSnapshot.load(saga.pk), Operation.RETRY, None)
@@ -323,7 +323,7 @@ def stored(saga: Saga) -> list[list[dict[str, object]]]:
         ("running", Operation.PAUSE, None),
     ],
 )
-def test_what_runs_is_what_the_plan_said(maker: str, operation: Operation, step: str | None) -> None:
+def test_operation_does_what_the_preview_said(maker: str, operation: Operation, step: str | None) -> None:
     saga = trips.MAKERS[maker]()
     plan = preview_operation(operation, saga.pk, step=step)
     last = SagaAttempt.objects.filter(saga=saga).order_by("-pk").values_list("pk", flat=True).first() or 0

@@ -1,4 +1,4 @@
-"""Serve the project below a prefix, as a front server or FORCE_SCRIPT_NAME say it."""
+"""Project below a URL prefix, set by a front server or FORCE_SCRIPT_NAME."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def enter(request: Any, log_in: LogIn) -> Iterator[Below]:
     """Return a browser that reaches the project below the prefix."""
     before = get_script_prefix()
     client = log_in("admin")
-    # What the project's WSGI application does with each request, and the test client does not.
+    # The project's WSGI application does this with each request, but the test client does not.
     set_script_prefix(f"{PREFIX}/")
     if request.param == "FORCE_SCRIPT_NAME":
         with override_settings(FORCE_SCRIPT_NAME=PREFIX):
@@ -38,7 +38,7 @@ def enter(request: Any, log_in: LogIn) -> Iterator[Below]:
 
 
 class Below:
-    """A browser whose addresses begin with the prefix, which the server takes off before the project sees them."""
+    """Client whose URLs begin with the prefix, which the server strips before the project sees them."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -54,7 +54,7 @@ class Below:
         return url.removeprefix(PREFIX)
 
 
-def test_every_page_is_reached_and_leads_on_below_the_prefix(enter: Any, saga: Saga) -> None:
+def test_every_page_is_reachable_and_links_stay_below_the_prefix(enter: Any, saga: Saga) -> None:
     found = crawl(enter, f"{PREFIX}/admin/sagas/")
 
     assert strays(found, f"{PREFIX}/admin/", home=PREFIX) == set()
@@ -63,7 +63,7 @@ def test_every_page_is_reached_and_leads_on_below_the_prefix(enter: Any, saga: S
     assert f"{PREFIX}/admin/sagas/saga/refresh/" in found
 
 
-def test_every_action_leads_on_below_the_prefix(enter: Any, saga: Saga) -> None:
+def test_every_operation_redirects_below_the_prefix(enter: Any, saga: Saga) -> None:
     answers = act_everywhere(enter, saga, f"{PREFIX}/admin/")
 
     assert [answer.status_code for answer in answers] == [
@@ -73,7 +73,7 @@ def test_every_action_leads_on_below_the_prefix(enter: Any, saga: Saga) -> None:
     assert [address for address in led_to if not address.startswith(f"{PREFIX}/admin/sagas/")] == []
 
 
-def test_refreshed_list_is_that_of_its_own_page(enter: Any, saga: Saga) -> None:
+def test_refreshed_list_keeps_the_urls_of_its_page(enter: Any, saga: Saga) -> None:
     list_url = f"{PREFIX}/admin/sagas/saga/"
     page = Reader(text_of(enter.get(f"{list_url}?q=ORD-1")))
     (refresh,) = page.list_addresses("data-url")
@@ -85,7 +85,7 @@ def test_refreshed_list_is_that_of_its_own_page(enter: Any, saga: Saga) -> None:
     assert set(Reader(parts).list_addresses("href")) <= set(page.list_addresses("href"))
 
 
-def test_api_names_its_own_addresses(enter: Any, saga: Saga) -> None:
+def test_api_links_carry_the_prefix(enter: Any, saga: Saga) -> None:
     body = {"operation": "pause", "sagas": [str(saga.pk)]}
     answer = enter.post(f"{PREFIX}/api/v1/sagas/bulks/", body, content_type="application/json")
 

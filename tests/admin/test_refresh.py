@@ -1,4 +1,4 @@
-"""Ask as an open page does whether anything has changed: cheaply, and with the permissions of the page."""
+"""Refresh of open pages: cheap, and with the permissions of the page."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 @pytest.fixture(autouse=True)
 def _stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no time pass for stamps: what a page says of the present grows old by itself."""
+    """Freeze the time of stamps, because parts of a page change with time alone."""
     monkeypatch.setattr(page_parts, "OPEN_SECONDS", 10**12)
     monkeypatch.setattr(page_parts, "CLOSED_SECONDS", 10**12)
 
@@ -38,7 +38,7 @@ def ask(client: Client, url: str, etag: str = "") -> Any:
 
 
 @pytest.mark.parametrize("tab", Tab)
-def test_answer_holds_what_the_page_shows(log_in: LogIn, tab: Tab) -> None:
+def test_response_holds_what_the_page_shows(log_in: LogIn, tab: Tab) -> None:
     saga = trips.make_compensation_failing()
     client = log_in("admin")
 
@@ -55,7 +55,7 @@ def test_answer_holds_what_the_page_shows(log_in: LogIn, tab: Tab) -> None:
     assert answer["at"].endswith(" UTC")
 
 
-def test_nothing_new_is_told_in_few_queries(log_in: LogIn) -> None:
+def test_unchanged_page_costs_few_queries(log_in: LogIn) -> None:
     saga = trips.make_waiting_for_retry()
     client = log_in("operator")
     first = ask(client, refresh_of(saga))
@@ -69,21 +69,21 @@ def test_nothing_new_is_told_in_few_queries(log_in: LogIn) -> None:
 
 @pytest.mark.parametrize("person", ["viewer", "supervisor", "admin"])
 @pytest.mark.parametrize("maker", ["pending", "compensation_failing", "completed"])
-def test_news_are_told_within_the_budget(log_in: LogIn, maker: str, person: str) -> None:
+def test_changed_page_stays_within_the_query_budget(log_in: LogIn, maker: str, person: str) -> None:
     saga = trips.MAKERS[maker]()
     client, before = log_in(person), stored(saga)
 
     for url in (*(refresh_of(saga, tab=tab) for tab in Tab), f"{LIST}refresh/"):
         with CaptureQueriesContext(connection) as queries:
             assert ask(client, url).status_code == 200
-        # Beside the budget: who looks is written down, under a savepoint only inside the transaction of a test.
+        # Outside the budget: the access is logged, under a savepoint only inside a test's transaction.
         asked = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
         assert len([sql for sql in asked if "sagas_sagaaccess" not in sql]) <= 10, url
         assert sum("sagas_sagaaccess" in sql for sql in asked) <= 1
     assert stored(saga) == before
 
 
-def test_every_change_is_news(log_in: LogIn) -> None:
+def test_every_change_is_detected(log_in: LogIn) -> None:
     saga = trips.make_waiting_for_retry()
     client = log_in("operator")
     url = refresh_of(saga)
@@ -101,7 +101,7 @@ def test_every_change_is_news(log_in: LogIn) -> None:
     assert ask(client, url, over["ETag"]).status_code == 304
 
 
-def test_time_itself_is_news_in_the_end(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passing_time_is_eventually_a_change(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
     saga = trips.make_waiting_for_retry()
     client = log_in("operator")
     etag = ask(client, refresh_of(saga))["ETag"]
@@ -111,7 +111,7 @@ def test_time_itself_is_news_in_the_end(log_in: LogIn, monkeypatch: pytest.Monke
     assert ask(client, refresh_of(saga), etag).status_code == 200
 
 
-def test_other_selections_and_other_people_have_other_stamps(log_in: LogIn) -> None:
+def test_stamps_differ_by_selection_and_user(log_in: LogIn) -> None:
     saga = trips.make_completed()
     viewer, supervisor = log_in("viewer"), log_in("supervisor")
 
@@ -141,7 +141,7 @@ def test_refresh_of_no_saga_is_not_found(log_in: LogIn) -> None:
     assert log_in("admin").get(refresh_of(Saga())).status_code == 404
 
 
-def test_list_answers_with_its_rows_and_filters(log_in: LogIn) -> None:
+def test_list_returns_its_rows_and_filters(log_in: LogIn) -> None:
     held, done = trips.make_paused(), trips.make_completed()
     client = log_in("viewer")
     number = held.keys.get(name="order").value
@@ -155,7 +155,7 @@ def test_list_answers_with_its_rows_and_filters(log_in: LogIn) -> None:
     assert f"/admin/sagas/saga/{held.pk}/change/?_changelist_filters=q%3D{number}" in some
 
 
-def test_list_tells_what_is_new(log_in: LogIn) -> None:
+def test_list_detects_changed_and_new_rows(log_in: LogIn) -> None:
     saga = trips.make_waiting_for_retry()
     client = log_in("viewer")
     first = ask(client, f"{LIST}refresh/")
@@ -171,7 +171,7 @@ def test_list_tells_what_is_new(log_in: LogIn) -> None:
 
 
 @pytest.mark.parametrize("query", ["?state__exact=x", "?input__icontains=a"])
-def test_list_of_made_up_filters_is_refused(log_in: LogIn, query: str) -> None:
+def test_refresh_with_unknown_filters_is_refused(log_in: LogIn, query: str) -> None:
     assert log_in("viewer").get(f"{LIST}refresh/{query}").status_code in (302, 400)
 
 
@@ -199,9 +199,7 @@ def test_script_is_small_and_loads_nothing(log_in: LogIn) -> None:
 
 
 @pytest.mark.parametrize("what", ["", "change"])
-def test_account_needs_no_more_than_the_admin_asks_of_it(
-    log_in: LogIn, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
+def test_accounts_need_only_what_the_admin_requires(log_in: LogIn, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     saga, client = trips.start(), log_in("admin")
     monkeypatch.delattr(PermissionsMixin, "get_all_permissions")
 

@@ -1,4 +1,4 @@
-"""Console and API show the engine's rows as they are, in a project whose router reads from a replica."""
+"""Console and API with a read replica: they still show the primary's rows of the engine."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 CONSOLE, API = "/admin/sagas/", "/api/v1/sagas/"
 
 
-@pytest.fixture(scope="module", autouse=True)  # it must stand before pytest-django looks which databases there are
+@pytest.fixture(scope="module", autouse=True)  # must be defined before pytest-django lists the databases
 def _replica(django_db_setup: None) -> Iterator[None]:
     with opened_replica(READ_ONLY):
         yield
@@ -31,14 +31,14 @@ def _replica(django_db_setup: None) -> Iterator[None]:
 
 @pytest.fixture
 def asked(db: None) -> Iterator[list[str]]:
-    """Read from the replica, and let none of it be of the engine."""
+    """Route reads to the replica, and require that none of them is the engine's."""
     with reading_from_replica(PrimaryReplica) as found:
         yield found
     assert found == []
 
 
 def get(client: Client, address: str) -> str:
-    """Open a page, or read a file to its end."""
+    """Open a page, or read a file to the end."""
     response: Any = client.get(address)
     assert response.status_code == 200, f"{address} answered {response.status_code}"
     return b"".join(response.streaming_content).decode() if response.streaming else text_of(response)
@@ -83,7 +83,7 @@ def test_pages_show_what_the_engines_database_holds(asked: list[str], log_in: Lo
         get(client, address)
 
 
-def test_actions_are_done_and_bulks_run_and_shown(asked: list[str], log_in: LogIn) -> None:
+def test_operations_and_bulks_work(asked: list[str], log_in: LogIn) -> None:
     client = log_in("admin")
     saga, *others = (trips.make_waiting_for_retry() for _ in range(3))
 
@@ -100,7 +100,7 @@ def test_actions_are_done_and_bulks_run_and_shown(asked: list[str], log_in: LogI
     assert sorted(Saga.objects.values_list("hold", flat=True)) == ["paused"] * 3
 
 
-def test_api_answers_and_acts(asked: list[str], log_in: LogIn) -> None:
+def test_api_reads_and_operates(asked: list[str], log_in: LogIn) -> None:
     client = log_in("admin")
     saga = trips.make_waiting_for_retry()
     act = f"{API}{saga.pk}/actions/pause/"

@@ -1,4 +1,4 @@
-"""What narrows the console's list narrows the API and bulks of the command line alike, and strictly."""
+"""One filter for console, API and commands: the same results, and strict."""
 
 from datetime import UTC, datetime
 
@@ -35,7 +35,7 @@ SAGAS = "/api/v1/sagas/"
         ("started", "24h", set()),
     ],
 )
-def test_each_filter_finds_the_same_everywhere(log_in: LogIn, name: str, value: str, meant: set[str]) -> None:
+def test_each_filter_finds_the_same_on_every_path(log_in: LogIn, name: str, value: str, meant: set[str]) -> None:
     made = {"failing": trips.make_compensation_failing(), "paused": trips.make_paused(), "old": trips.start()}
     Saga.objects.filter(pk=made["old"].pk).update(created_at=datetime(2026, 1, 1, tzinfo=UTC))
     Saga.objects.filter(pk__in=[made["failing"].pk, made["paused"].pk]).update(
@@ -53,7 +53,7 @@ def test_each_filter_finds_the_same_everywhere(log_in: LogIn, name: str, value: 
     assert (answer.status_code, {saga["id"] for saga in answer.json()["results"]}) == (200, expected)
 
 
-def test_several_filters_narrow_together_and_are_told() -> None:
+def test_several_filters_combine_and_are_described() -> None:
     failing, _ = trips.make_compensation_failing(), trips.make_paused()
     wanted = parse_filter({"step": "book_flight", "attempts": "2", "display": "compensation_failing"})
 
@@ -75,7 +75,7 @@ def test_several_filters_narrow_together_and_are_told() -> None:
         ("by", "slowest"), ("before", "x"),
     ],
 )  # fmt: skip
-def test_what_is_not_understood_is_refused(name: str, value: str) -> None:
+def test_invalid_filters_are_refused(name: str, value: str) -> None:
     with pytest.raises(BadRequest, match=name):
         parse_filter({name: value})
 
@@ -93,6 +93,6 @@ def test_several_states_are_one_criterion(log_in: LogIn) -> None:
 
 
 @pytest.mark.parametrize("text", ["ab\ud800", "ab\x00", 5, None])
-def test_what_no_database_could_look_for_is_refused(text: object) -> None:
+def test_values_that_the_database_cannot_compare_are_refused(text: object) -> None:
     with pytest.raises(BadRequest, match="search"):
         parse_filter({"search": text})  # type: ignore[dict-item]

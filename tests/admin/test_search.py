@@ -1,4 +1,4 @@
-"""A search leaves out nothing that it means, however many sagas it finds, and whatever narrows beside it."""
+"""Search: complete for any number of sagas, with and without filters."""
 
 import csv
 from io import StringIO
@@ -25,7 +25,7 @@ CUSTOMER = "CUST-7"
 
 @pytest.fixture
 def sagas(monkeypatch: pytest.MonkeyPatch) -> list[Saga]:
-    """Return seven sagas of a customer, more than are sorted; the first one and the last one are paused."""
+    """Return seven sagas of a customer, more than are sorted; the first and the last are paused."""
     monkeypatch.setattr(search, "MAX_KEYS", 3)
     makers = [trips.make_paused, *[trips.start] * 5, trips.make_paused]
     made = [make() for make in makers]
@@ -44,18 +44,18 @@ def shown(response: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("text", [CUSTOMER, "CUST", "customer:CUST-7", "customer=CUST", f" {CUSTOMER} "])
-def test_all_that_are_meant_are_found_once(sagas: list[Saga], text: str) -> None:
+def test_every_match_is_found_once(sagas: list[Saga], text: str) -> None:
     assert ids(*search_sagas(Saga.objects.order_by("created_at", "pk"), text)) == ids(*sagas)
 
 
-def test_few_are_found_by_their_ids_alone(sagas: list[Saga]) -> None:
+def test_few_matches_are_found_by_id_only(sagas: list[Saga]) -> None:
     saga = sagas[1]
 
     assert ids(*search_sagas(Saga.objects.all(), str(saga.pk))) == ids(saga)
     assert ids(*search_sagas(Saga.objects.all(), f"order:{saga.keys.get(name='order').value}")) == ids(saga)
 
 
-def test_a_key_that_reads_like_an_id_finds_both(sagas: list[Saga]) -> None:
+def test_key_that_looks_like_an_id_finds_both(sagas: list[Saga]) -> None:
     beginning = sagas[0].pk.hex[:24]
     SagaKey.objects.filter(saga__in=sagas[1:], name="customer").update(value=f"{beginning}-7")
 
@@ -66,7 +66,7 @@ def test_a_key_that_reads_like_an_id_finds_both(sagas: list[Saga]) -> None:
 
 
 @pytest.mark.parametrize("ending", [":pay", ":pay:compensate:0", ":"])
-def test_the_key_of_a_step_finds_its_saga(log_in: LogIn, sagas: list[Saga], ending: str) -> None:
+def test_step_key_finds_its_saga(log_in: LogIn, sagas: list[Saga], ending: str) -> None:
     text = f"{sagas[1].pk}{ending}"
 
     assert ids(*search_sagas(Saga.objects.all(), text)) == ids(sagas[1])
@@ -76,12 +76,12 @@ def test_the_key_of_a_step_finds_its_saga(log_in: LogIn, sagas: list[Saga], endi
 
 
 @pytest.mark.parametrize("text", ["cust-7", "Cust", "customer:cust-7", "customer=Cust"])
-def test_a_number_in_small_letters_is_found(sagas: list[Saga], text: str) -> None:
+def test_search_ignores_case(sagas: list[Saga], text: str) -> None:
     assert ids(*search_sagas(Saga.objects.order_by("created_at", "pk"), text)) == ids(*sagas)
     assert list_sagas(SagaFilter(search="cust-8")) == []
 
 
-def test_what_is_found_as_it_is_typed_is_all(sagas: list[Saga]) -> None:
+def test_exact_case_matches_are_preferred(sagas: list[Saga]) -> None:
     SagaKey.objects.filter(saga=sagas[2], name="customer").update(value="cust-7")
 
     assert ids(*search_sagas(Saga.objects.all(), "cust-7")) == ids(sagas[2])
@@ -90,12 +90,12 @@ def test_what_is_found_as_it_is_typed_is_all(sagas: list[Saga]) -> None:
     assert find_saga("cust-9", by_key=True) == sagas[3].pk
 
 
-def test_a_blank_text_finds_none(sagas: list[Saga]) -> None:
+def test_blank_search_finds_nothing(sagas: list[Saga]) -> None:
     assert search_sagas(Saga.objects.all(), " ").count() == 0
     assert list_sagas(SagaFilter(search=" ")) == []
 
 
-def test_list_and_export_narrow_all_that_are_found(log_in: LogIn, sagas: list[Saga]) -> None:
+def test_list_and_export_filter_all_matches(log_in: LogIn, sagas: list[Saga]) -> None:
     client, query = log_in("viewer"), {"q": CUSTOMER, "needs": "any"}
 
     assert shown(client.get(LIST, query)) == ids(sagas[-1], sagas[0])
@@ -104,11 +104,11 @@ def test_list_and_export_narrow_all_that_are_found(log_in: LogIn, sagas: list[Sa
     assert [row["id"] for row in csv.DictReader(StringIO(lines, newline=""))] == ids(sagas[-1], sagas[0])
 
 
-def test_a_blank_search_of_the_list_does_not_narrow(log_in: LogIn, sagas: list[Saga]) -> None:
+def test_blank_search_of_the_list_does_not_filter(log_in: LogIn, sagas: list[Saga]) -> None:
     assert len(shown(log_in("viewer").get(LIST, {"q": "  "}))) == len(sagas) + 1
 
 
-def test_programs_narrow_all_that_are_found(sagas: list[Saga]) -> None:
+def test_api_filters_all_matches(sagas: list[Saga]) -> None:
     matching = parse_filter({"search": CUSTOMER, "needs": "any"}).select()
     wanted = SagaFilter(search=CUSTOMER, needs="any")
 
@@ -116,7 +116,7 @@ def test_programs_narrow_all_that_are_found(sagas: list[Saga]) -> None:
     assert ids(*wanted.select()) == [str(saga.id) for saga in list_sagas(wanted)] == ids(sagas[-1], sagas[0])
 
 
-def test_a_bulk_freezes_all_that_are_found(sagas: list[Saga]) -> None:
+def test_bulk_freezes_all_matches(sagas: list[Saga]) -> None:
     wanted = parse_filter({"search": CUSTOMER})
 
     frozen = selection.freeze_matching(
@@ -127,7 +127,7 @@ def test_a_bulk_freezes_all_that_are_found(sagas: list[Saga]) -> None:
     assert list(frozen.items.order_by("position").values_list("saga_id", flat=True)) == [saga.pk for saga in sagas]
 
 
-def test_a_common_search_looks_through_the_newest_and_says_so(
+def test_broad_search_is_limited_to_the_newest_and_says_so(
     log_in: LogIn, sagas: list[Saga], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "MAX_LOOKED_THROUGH", 4)
@@ -137,7 +137,7 @@ def test_a_common_search_looks_through_the_newest_and_says_so(
 
     response = client.get(LIST, {"q": CUSTOMER})
 
-    assert shown(response) == ids(*found[1:])  # the newest of all is of nobody
+    assert shown(response) == ids(*found[1:])  # the newest one matches no customer
     back = response.context["cl"].searched_back
     assert "business keys begin so" in response.content.decode()
     assert f"back to {back['at']}" in response.content.decode()
@@ -147,9 +147,7 @@ def test_a_common_search_looks_through_the_newest_and_says_so(
     assert "business keys begin so" not in older.content.decode()
 
 
-def test_a_common_search_looks_through_what_narrows_beside_it(
-    log_in: LogIn, sagas: list[Saga], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broad_search_respects_other_filters(log_in: LogIn, sagas: list[Saga], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "MAX_LOOKED_THROUGH", 4)
     client = log_in("viewer")
 
@@ -162,7 +160,7 @@ def test_a_common_search_looks_through_what_narrows_beside_it(
     assert slowest.context["cl"].searched_back["url"] == ""
 
 
-def test_exports_and_bulks_of_a_common_search_are_whole(
+def test_exports_and_bulks_of_a_broad_search_are_complete(
     log_in: LogIn, sagas: list[Saga], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "MAX_LOOKED_THROUGH", 2)
@@ -175,7 +173,7 @@ def test_exports_and_bulks_of_a_common_search_are_whole(
     assert bulk_page.context["count"] == len(sagas)
 
 
-def test_names_of_keys_narrow_a_common_beginning(sagas: list[Saga], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_names_narrow_a_common_prefix(sagas: list[Saga], monkeypatch: pytest.MonkeyPatch) -> None:
     SagaKey.objects.create(saga=sagas[0], name="friend", value=CUSTOMER)
 
     assert ids(*search_sagas(Saga.objects.all(), "friend:CUST")) == ids(sagas[0])

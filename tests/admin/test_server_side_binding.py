@@ -1,4 +1,4 @@
-"""Work where the server binds the parameters of statements: each parameter must have one type there."""
+"""Server-side binding of parameters: each parameter must have one type."""
 
 from datetime import timedelta
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _bind_on_the_server(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the connections of this test do as with OPTIONS["server_side_binding"]."""
+    """Configure the connections of this test as OPTIONS["server_side_binding"] does."""
     for connection in connections.all():
         connection.ensure_connection()
         monkeypatch.setitem(connection.settings_dict["OPTIONS"], "server_side_binding", True)
@@ -42,11 +42,11 @@ def _bind_on_the_server(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def saga() -> Saga:
-    """Have a saga of every kind, and return one that waits."""
+    """Create a saga of every kind, and return one that waits."""
     return {name: maker() for name, maker in trips.MAKERS.items()}["waiting_for_retry"]
 
 
-def test_looks_are_written_down(saga: Saga) -> None:
+def test_accesses_are_logged(saga: Saga) -> None:
     for what in access_log.What:
         assert access_log.log_access("ada", what, saga_id=saga.pk, detail="why")
         assert access_log.log_access("ada", what, saga_id=saga.pk, detail="why")
@@ -57,7 +57,7 @@ def test_looks_are_written_down(saga: Saga) -> None:
     assert sorted(found) == sorted([*(what.value for what in access_log.What), *taken_along_twice])
 
 
-def test_every_page_shows_what_it_shows_elsewhere(log_in: LogIn, saga: Saga) -> None:
+def test_every_page_works(log_in: LogIn, saga: Saga) -> None:
     client = log_in("admin")
     found = crawl(client, "/admin/sagas/")
 
@@ -78,7 +78,7 @@ def test_every_page_shows_what_it_shows_elsewhere(log_in: LogIn, saga: Saga) -> 
         assert client.get(f"{LIST}export/csv/?{query}").getvalue().count(b"\n") > 0, query
 
 
-def test_actions_and_bulks_are_done(log_in: LogIn, saga: Saga) -> None:
+def test_operations_and_bulks_work(log_in: LogIn, saga: Saga) -> None:
     client = log_in("admin")
     assert client.post(action_of(saga, Operation.PAUSE), form_of(saga)).status_code == 302
     assert client.post(action_of(saga, Operation.RESUME), form_of(saga)).status_code == 302
@@ -96,7 +96,7 @@ def test_actions_and_bulks_are_done(log_in: LogIn, saga: Saga) -> None:
     assert (bulks[1].total > 3, bulks[2].total) == (True, 1)
 
 
-def test_engine_looks_after_its_sagas(saga: Saga) -> None:
+def test_engine_maintenance_works(saga: Saga) -> None:
     operations.pause(saga.pk, actor=trips.BOSS, reason=REASON)
     verified = verification.verify_all(signed_since=None)
     with clock.restored():
@@ -112,7 +112,7 @@ def test_engine_looks_after_its_sagas(saga: Saga) -> None:
     assert closed > 2
 
 
-def test_facts_are_read(saga: Saga) -> None:
+def test_read_queries_work(saga: Saga) -> None:
     assert find_saga(str(saga.pk)[:13]) == saga.pk
     assert len(list_sagas(SagaFilter(needs="any", search="ORD"))) > 3
     assert set(statistics.refresh([*statistics.read_statistics()], timeout="20s")) == set(statistics.read_statistics())

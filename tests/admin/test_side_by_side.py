@@ -1,4 +1,4 @@
-"""Let two requests come at the same moment, on connections of their own."""
+"""Concurrent requests, each on a connection of its own."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def post_together(saga: Saga, operations: list[Operation]) -> list[int]:
-    """Post the forms of the actions at once; all of them were drawn from the same revision."""
+    """Post the forms concurrently; all of them were rendered for the same revision."""
     start = Barrier(len(operations))
     user = User.objects.create_superuser("admin")
     clients = [Client() for _ in operations]
@@ -37,7 +37,7 @@ def post_together(saga: Saga, operations: list[Operation]) -> list[int]:
         return sorted(pool.map(post, range(len(operations))))
 
 
-def test_one_form_sent_three_times_at_once_acts_once() -> None:
+def test_form_sent_three_times_concurrently_acts_once() -> None:
     saga = trips.make_waiting_for_retry()
 
     assert post_together(saga, [Operation.RETRY] * 3) == [302, 302, 302]
@@ -47,7 +47,7 @@ def test_one_form_sent_three_times_at_once_acts_once() -> None:
     assert Saga.objects.get(pk=saga.pk).state == "completed"
 
 
-def test_two_actions_on_one_revision_have_one_winner() -> None:
+def test_two_operations_on_one_revision_have_one_winner() -> None:
     saga = trips.make_waiting_for_retry()
 
     assert post_together(saga, [Operation.RETRY, Operation.COMPENSATE]) == [302, 409]

@@ -1,4 +1,4 @@
-"""Work on admin sites of a project's own: all that is reached on a site stays on it."""
+"""Custom admin sites: every link stays on its site."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ SITES = [
 
 @pytest.fixture
 def saga() -> Saga:
-    """Have a saga with a story, a bulk that is running, one to be confirmed, a worker, and a failure of everybody."""
+    """Return a saga with a history; create a running bulk, a frozen one, a worker and failures."""
     found = trips.start(order="ORD-1")
     with trips.faults() as fault:
         fault.refuse("book_hotel", trips.RetryLater("The hotel does not answer.", after=3000))
@@ -66,7 +66,7 @@ def test_every_link_stays_on_the_site(log_in: LogIn, saga: Saga, urls: str, pref
 
 
 def act_everywhere(client: Client, saga: Saga, prefix: str) -> list[Any]:
-    """Do on a site all that redirects or answers with a page of its own; return the answers in order."""
+    """Do everything on a site that redirects or returns a page of its own; return the responses in order."""
     sagas, bulks = f"{prefix}sagas/saga/", f"{prefix}sagas/sagabulk/"
     ticked = {"action": Operation.PAUSE.value, "index": "0", "_selected_action": [str(saga.pk)]}
     answers = [
@@ -94,7 +94,7 @@ def act_everywhere(client: Client, saga: Saga, prefix: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(("urls", "prefix"), SITES[:4])
-def test_every_action_leads_on_on_the_site(log_in: LogIn, saga: Saga, urls: str, prefix: str) -> None:
+def test_every_operation_stays_on_the_site(log_in: LogIn, saga: Saga, urls: str, prefix: str) -> None:
     with override_settings(ROOT_URLCONF=urls):
         answers = act_everywhere(log_in("admin"), saga, prefix)
 
@@ -122,7 +122,7 @@ def test_refreshed_parts_stay_on_the_site(log_in: LogIn, saga: Saga) -> None:
     assert link in refreshed
 
 
-def test_list_that_a_site_does_not_have_cannot_be_drawn_from(log_in: LogIn, saga: Saga) -> None:
+def test_bulks_need_the_list_on_the_site(log_in: LogIn, saga: Saga) -> None:
     with override_settings(ROOT_URLCONF=BESIDE):
         answer = log_in("admin").get("/without/sagas/sagabulk/new/?needs=any")
 
@@ -130,7 +130,7 @@ def test_list_that_a_site_does_not_have_cannot_be_drawn_from(log_in: LogIn, saga
     assert "This site does not list sagas" in text_of(answer)
 
 
-def test_saga_leads_to_the_pages_of_other_apps_that_its_site_has(log_in: LogIn, saga: Saga) -> None:
+def test_saga_links_to_pages_of_other_apps_on_its_site(log_in: LogIn, saga: Saga) -> None:
     client = log_in("admin")
     with override_settings(ROOT_URLCONF=BESIDE):
         desk = text_of(client.get(f"/deep/down/desk/sagas/saga/{saga.pk}/change/"))
@@ -155,6 +155,6 @@ def test_project_may_replace_the_default_site(log_in: LogIn, saga: Saga, monkeyp
     assert f"/branch/sagas/saga/{saga.pk}/change/" in found
 
 
-def test_link_has_an_address_or_a_page() -> None:
+def test_link_needs_a_url_or_a_page() -> None:
     with pytest.raises(ValueError, match="needs one of them"):
         links.Link(label="Order", url="/orders/", page="orders_order_changelist")

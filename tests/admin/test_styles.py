@@ -1,4 +1,4 @@
-"""Read the console's own style sheet and icons: contrast, and nothing from elsewhere."""
+"""Style sheet and icons of the console: contrast, and no external resources."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_colours_have_contrast_enough(theme: str) -> None:
+def test_colours_have_enough_contrast(theme: str) -> None:
     colours = colours_of(theme)
     page = "#ffffff" if theme == "light" else "#121212"
 
@@ -47,7 +47,7 @@ def test_both_dark_themes_are_the_same() -> None:
     assert colours_of("light").keys() == colours_of("dark by choice").keys()
 
 
-def test_every_icon_is_there() -> None:
+def test_every_icon_exists() -> None:
     icons = (STATIC / "icons.svg").read_text()
 
     for badge in (*SAGA_BADGES.values(), *STEP_BADGES.values()):
@@ -62,11 +62,11 @@ def test_styles_load_nothing() -> None:
         text = sheet.read_text()
         assert "url(" not in text
         assert "@import" not in text
-        # Colours are declared in one place, where their contrast is measured.
+        # Colours are declared in one place, and their contrast is measured there.
         assert sheet.name == "console.css" or not re.search(r"#[0-9a-fA-F]{3,8}\b|rgb|hsl", text)
 
 
-def test_templates_hold_no_scripts_and_no_styles() -> None:
+def test_templates_contain_no_scripts_or_styles() -> None:
     templates = list((STATIC.parents[1] / "templates").rglob("*.html"))
 
     assert len(templates) >= 10

@@ -1,4 +1,4 @@
-"""Print UTC as UTC, whatever zone project and database live in, also in the hour that comes twice."""
+"""Time zones: UTC is shown as UTC whatever zones project and database use, also in the repeated hour."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -33,8 +33,8 @@ WRITTEN = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)?(?: UTC|Z|
 TWICE = (datetime(2026, 10, 25, 0, 10, tzinfo=UTC), datetime(2026, 10, 25, 1, 10, tzinfo=UTC))
 
 
-def read_moments(text: str) -> set[datetime]:
-    """Return every moment of a text that says its zone."""
+def read_timestamps(text: str) -> set[datetime]:
+    """Return every timestamp of a text that names its zone."""
     return {
         datetime.fromisoformat(f"{day}T{time}{zone or '+00:00'}").astimezone(UTC)
         for day, time, zone in WRITTEN.findall(text)
@@ -43,7 +43,7 @@ def read_moments(text: str) -> set[datetime]:
 
 @pytest.fixture
 def saga(log_in: LogIn) -> Saga:
-    """Have a saga of most kinds, a bulk, a worker, a look and a barrier."""
+    """Create most kinds of sagas, a bulk, a worker, an access record and a barrier; return one saga."""
     made = {name: trips.MAKERS[name]() for name in ("waiting_for_retry", "running", "held_unknown", "compensated")}
     saga, client = made["waiting_for_retry"], log_in("admin")
     Saga.objects.filter(pk=saga.pk).update(deadline_at=saga.created_at + timedelta(hours=5))
@@ -58,7 +58,7 @@ def saga(log_in: LogIn) -> Saga:
 
 
 def list_pages(saga: Saga) -> list[str]:
-    """Return the pages that print moments."""
+    """Return the pages that print timestamps."""
     others = Saga.objects.order_by("created_at")
     pages = [page_of(other, tab) for other in others for tab in ("graph", "timeline", "steps", "history")]
     actions = [action_of(other, operation) for other in others for operation in (Operation.RETRY, Operation.PAUSE)]
@@ -68,12 +68,12 @@ def list_pages(saga: Saga) -> list[str]:
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_pages_print_the_same_moments_in_every_zone(log_in: LogIn, saga: Saga, project: str) -> None:
+def test_pages_print_the_same_times_in_every_zone(log_in: LogIn, saga: Saga, project: str) -> None:
     client, pages = log_in("admin"), list_pages(saga)
-    elsewhere = {url: read_moments(read_html(client.get(url))) for url in pages}
+    elsewhere = {url: read_timestamps(read_html(client.get(url))) for url in pages}
     with PROJECTS[project]():
         answers = {url: client.get(url) for url in pages}
-        found = {url: read_moments(read_html(answer)) for url, answer in answers.items()}
+        found = {url: read_timestamps(read_html(answer)) for url, answer in answers.items()}
         now = datetime.now(UTC)
 
     assert {url: answer.status_code for url, answer in answers.items() if answer.status_code not in (200, 409)} == {}
@@ -89,14 +89,14 @@ def test_pages_print_the_same_moments_in_every_zone(log_in: LogIn, saga: Saga, p
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_downloads_and_commands_tell_the_same_moments_in_every_zone(
+def test_downloads_and_commands_print_the_same_times_in_every_zone(
     log_in: LogIn, saga: Saga, project: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = log_in("admin")
 
     def read_all() -> list[set[Any]]:
         urls = [f"{LIST}export/csv/", f"{LIST}export/ndjson/", f"{LIST}{saga.pk}/bundle/"]
-        found: list[set[Any]] = [read_moments(client.get(url).getvalue().decode()) for url in urls]
+        found: list[set[Any]] = [read_timestamps(client.get(url).getvalue().decode()) for url in urls]
         for command in (["saga_show", str(saga.pk)], ["saga_list", "--wide"], ["saga_list", "--json"]):
             call_command(*command)
             found.append(set(re.findall(r"\d\d:\d\d:\d\d", capsys.readouterr().out)))
@@ -143,7 +143,7 @@ def set_start(saga: Saga, moment: datetime) -> None:
 
 @pytest.mark.parametrize("project", PROJECTS)
 @pytest.mark.parametrize("moment", TWICE, ids=["first", "second"])
-def test_hour_that_comes_twice_is_not_taken_for_the_other_one(log_in: LogIn, moment: datetime, project: str) -> None:
+def test_repeated_hour_is_not_confused(log_in: LogIn, moment: datetime, project: str) -> None:
     client, saga = log_in("admin"), trips.start()
     with PROJECTS[project]():
         set_start(saga, moment)
@@ -158,7 +158,7 @@ def test_hour_that_comes_twice_is_not_taken_for_the_other_one(log_in: LogIn, mom
     assert moment.isoformat() in exported
 
 
-def test_naive_moment_is_local_time_of_the_project() -> None:
+def test_naive_time_is_in_the_projects_zone() -> None:
     with PROJECTS["USE_TZ off"]():
         first, second = (datetime(2026, 10, 25, 2, 10, fold=fold) for fold in (0, 1))  # noqa: DTZ001 - that is the point
         assert (in_utc(first), in_utc(second)) == TWICE

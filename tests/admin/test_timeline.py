@@ -1,4 +1,4 @@
-"""Draw what happened to a saga: every attempt, waiting, compensations, however many there are."""
+"""Timeline of a saga: attempts, waits and compensations, in any number."""
 
 from datetime import timedelta
 from typing import Any
@@ -75,7 +75,7 @@ def test_compensations_are_mirrored_below_the_axis() -> None:
         assert (box(group)["y"] > axis) == ("compensation" in title)
 
 
-def test_bars_stand_where_time_puts_them() -> None:
+def test_bars_are_positioned_by_time() -> None:
     saga = trips.start()
     tall.add_attempts(saga, "book_hotel", [(SECOND, 2 * SECOND), (4 * SECOND, 6 * SECOND)])
     Saga.objects.filter(pk=saga.pk).update(created_at=saga.created_at)
@@ -101,7 +101,7 @@ def test_waiting_is_hatched() -> None:
     assert titles(draw(trips.make_completed()), "saga-wait") == []
 
 
-def test_live_attempts_and_lost_ones_differ() -> None:
+def test_live_and_lost_attempts_differ() -> None:
     saga = trips.make_running()
     assert [title.split(": ")[1].split(",")[0] for title in titles(draw(saga), "saga-attempt")] == ["live"]
 
@@ -110,7 +110,7 @@ def test_live_attempts_and_lost_ones_differ() -> None:
     assert "live, its lease has ended" in titles(draw(saga), "saga-attempt")[0]
 
 
-def test_words_of_people_are_told_as_such() -> None:
+def test_operators_statements_are_marked_as_such() -> None:
     saga = trips.make_held_unknown()
     operations.mark_succeeded(saga.pk, actor=trips.BOSS, reason=trips.REASON, step="pay", evidence="Seen at the bank.")
 
@@ -134,7 +134,7 @@ def test_hundreds_of_attempts_stay_bounded(count: int) -> None:
     assert f"book_flight, compensation: {count + 9} attempts" in lanes(picture)
 
 
-def test_long_gaps_are_cut_out_and_told() -> None:
+def test_long_gaps_are_cut_out_and_labelled() -> None:
     saga = trips.start()
     day = timedelta(days=1)
     tall.add_attempts(saga, "book_hotel", [(0 * SECOND, SECOND), (SECOND, 2 * SECOND), (day, day + SECOND)])
@@ -155,7 +155,7 @@ def test_deadline_and_end_are_marked() -> None:
     assert marks(draw(closed)) == ["completed"]
 
 
-def test_chosen_step_is_marked_and_every_lane_leads_to_its_step() -> None:
+def test_selected_step_is_marked_and_every_lane_links_to_its_step() -> None:
     picture = draw(trips.make_completed(), step="pay")
 
     [chosen] = groups(picture, "saga-chosen")

@@ -1,4 +1,4 @@
-"""Compare the plans of sagas that are paused, cancelled and past their deadline with what then happens."""
+"""Previews of paused, cancelled and overdue sagas, compared with what then happens."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -37,7 +37,7 @@ ONWARDS = [("pay", "action"), ("send_tickets", "action")]
 
 
 def make_refusing_card() -> Saga:
-    """Return one whose payment was not possible and is tried again: nothing happened."""
+    """Return a saga whose payment was not possible and is retried: nothing happened."""
     saga = trips.start()
     with trips.faults() as fault:
         fault.refuse("pay", RetryLater("The bank is closed.", after=3000))
@@ -46,7 +46,7 @@ def make_refusing_card() -> Saga:
 
 
 def make_unknown_card() -> Saga:
-    """Return one whose payment may have happened and is asked for again."""
+    """Return a saga whose payment may have happened and is asked for again."""
     saga = trips.start()
     with trips.faults() as fault:
         fault.refuse("pay", OutcomeUnknown("The bank does not answer."))
@@ -55,7 +55,7 @@ def make_unknown_card() -> Saga:
 
 
 def make_live_card() -> Saga:
-    """Return one whose payment is live."""
+    """Return a saga whose payment is in progress."""
     saga = trips.start()
     with trips.faults() as fault:
         fault.crash_before("pay")
@@ -64,7 +64,7 @@ def make_live_card() -> Saga:
 
 
 def plan_last(saga: Saga, order: str) -> OperationPreview:
-    """Let everything of an order of events happen; return the plan that was drawn before the last one."""
+    """Apply the events in order; return the preview from before the last one."""
     *_, last = events = order.split()
     for event in events:
         if event == "deadline":
@@ -83,7 +83,7 @@ def list_runs(runs: tuple[PlannedRun, ...]) -> list[tuple[str, str]]:
 
 
 def finish(saga: Saga) -> tuple[str, list[tuple[str, str]]]:
-    """Return how the saga ends once no pause is left, and what was run for that."""
+    """Return how the saga ends after every pause is resumed, and the steps that ran."""
     last = SagaAttempt.objects.filter(saga=saga).order_by("-pk").values_list("pk", flat=True)[0]
     if read(saga.pk).hold:
         assert look(saga.pk) == 0
@@ -94,7 +94,7 @@ def finish(saga: Saga) -> tuple[str, list[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_open_pivot_is_not_planned_any_more(order: str) -> None:
+def test_open_pivot_is_dropped_from_the_preview(order: str) -> None:
     saga = make_refusing_card()
 
     plan = plan_last(saga, order)
@@ -106,7 +106,7 @@ def test_open_pivot_is_not_planned_any_more(order: str) -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_undecided_pivot_that_happened_goes_on(order: str) -> None:
+def test_undecided_pivot_that_happened_continues(order: str) -> None:
     saga = make_unknown_card()
 
     plan = plan_last(saga, order)
@@ -117,7 +117,7 @@ def test_undecided_pivot_that_happened_goes_on(order: str) -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_undecided_pivot_that_did_not_happen_turns_back(order: str) -> None:
+def test_undecided_pivot_that_did_not_happen_is_compensated(order: str) -> None:
     saga = make_unknown_card()
 
     plan = plan_last(saga, order)
@@ -138,7 +138,7 @@ def test_live_pivot_is_undecided(order: str) -> None:
     assert finish(saga) == ("completed", ONWARDS)
 
 
-def test_outcome_of_a_remembered_request_is_told() -> None:
+def test_outcome_of_a_pending_request_is_shown() -> None:
     plan = plan_last(make_refusing_card(), "pause cancel")
 
     assert plan.outcome == (
@@ -147,11 +147,11 @@ def test_outcome_of_a_remembered_request_is_told() -> None:
     )
 
 
-def test_request_without_effects_is_told() -> None:
+def test_request_without_effects_is_shown() -> None:
     assert plan_last(trips.make_pending(), "pause cancel").outcome.endswith("it compensates, with no effect to undo.")
 
 
-def test_held_step_turns_back_once_the_deadline_has_passed() -> None:
+def test_held_step_is_compensated_after_the_deadline() -> None:
     saga = trips.make_misconfigured()
 
     plan = plan_last(saga, "deadline pause")
@@ -161,7 +161,7 @@ def test_held_step_turns_back_once_the_deadline_has_passed() -> None:
 
 
 @pytest.mark.parametrize(("event", "by"), [("cancel", " by boss"), ("deadline", "")])
-def test_pending_request_is_part_of_where_a_saga_stands(event: str, by: str) -> None:
+def test_pending_request_is_part_of_the_status(event: str, by: str) -> None:
     saga = make_refusing_card()
     operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
     assert "asked to turn back" not in render(saga.pk).partition("Steps")[0]
@@ -175,7 +175,7 @@ def test_pending_request_is_part_of_where_a_saga_stands(event: str, by: str) -> 
     assert f"; asked to turn back: {event}; " in preview_operation(Operation.RESUME, saga.pk).position
 
 
-def test_page_shows_both_ways(log_in: Callable[..., Client]) -> None:
+def test_page_shows_both_outcomes(log_in: Callable[..., Client]) -> None:
     saga = make_unknown_card()
 
     page = log_in("supervisor").get(action_of(saga, Operation.CANCEL)).content.decode()

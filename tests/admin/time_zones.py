@@ -1,4 +1,4 @@
-"""Set the zones that a project can set, for the connections that are open as well."""
+"""Context managers that set the time zones of project and databases, for open connections too."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -11,21 +11,21 @@ ZONE = "Europe/Berlin"
 
 @contextmanager
 def without_zones() -> Iterator[None]:
-    """Let Django give naive local times."""
+    """Make Django return naive local times."""
     with override_settings(USE_TZ=False, TIME_ZONE=ZONE):
         yield
 
 
 @contextmanager
 def zone_of_the_project() -> Iterator[None]:
-    """Let the project live in another zone, as most do."""
+    """Set the project's time zone."""
     with override_settings(USE_TZ=True, TIME_ZONE=ZONE):
         yield
 
 
 @contextmanager
 def zone_of_the_databases() -> Iterator[None]:
-    """Let every database live in another zone."""
+    """Set the time zone of every database."""
     before = {alias: connections[alias].settings_dict["TIME_ZONE"] for alias in connections}
     try:
         for alias in connections:

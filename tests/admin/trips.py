@@ -1,4 +1,4 @@
-"""Declare a saga for these tests, and bring it into every state that a person may find it in."""
+"""Sagas in every state an operator can find them in."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,20 +32,20 @@ REASON = "Because the test says so."
 
 
 class SoldOut(Exception):
-    """Refusal: there is no seat."""
+    """Refusal: no seat is left."""
 
 
 class CardDeclined(Exception):
-    """Refusal: the money is not there."""
+    """Refusal: insufficient funds."""
 
 
 class TooLate(Exception):
-    """Refusal: it cannot be undone, or not be done any more."""
+    """Refusal: too late to undo, or to undo it again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TripInput:
-    """Name the order."""
+    """Order number."""
 
     order_number: str
     """Its number."""
@@ -57,11 +57,11 @@ def do(step: StepContext[TripInput]) -> dict[str, str]:
 
 
 def undo(step: StepContext[TripInput]) -> None:
-    """Undo nothing: the tests look at the engine's rows alone."""
+    """Undo nothing: the tests only read the engine's rows."""
 
 
 class TripSaga(SagaDefinition):
-    """Book a journey."""
+    """Saga that books a journey."""
 
     book_hotel = Compensatable(do, undo, participant="inventory")
     book_flight = Compensatable(
@@ -78,7 +78,7 @@ class TripSaga(SagaDefinition):
 
 
 class TourSaga(SagaDefinition):
-    """Book many things side by side."""
+    """Saga that books many things in parallel."""
 
     open_file = Compensatable(do, undo)
     bookings = Parallel(
@@ -95,18 +95,18 @@ _numbers = count(1)
 
 
 def start(definition: type[SagaDefinition] = TripSaga, **keys: str) -> Saga:
-    """Start a saga that nobody has looked at."""
+    """Start a saga that no worker has claimed."""
     number = keys.get("order") or f"ORD-{next(_numbers):05}"
     return advance.start(definition, TripInput(order_number=number), business_keys={"order": number, **keys})
 
 
 def make_pending() -> Saga:
-    """Return one that nobody has looked at."""
+    """Return a saga that no worker has claimed."""
     return start()
 
 
 def make_running() -> Saga:
-    """Return one whose first step is live."""
+    """Return a saga whose first step is in progress."""
     saga = start()
     with faults() as fault:
         fault.crash_before("book_hotel")
@@ -115,7 +115,7 @@ def make_running() -> Saga:
 
 
 def make_waiting_for_retry() -> Saga:
-    """Return one whose first step failed and waits an hour."""
+    """Return a saga whose first step failed and waits an hour."""
     saga = start()
     with faults() as fault:
         fault.refuse("book_hotel", RetryLater("The hotel does not answer.", after=3000))
@@ -124,7 +124,7 @@ def make_waiting_for_retry() -> Saga:
 
 
 def make_waiting_for_answer() -> Saga:
-    """Return one whose flight is still being looked for."""
+    """Return a saga whose flight search is in progress."""
     saga = start()
     with faults() as fault:
         fault.refuse("book_flight", InProgress("Still looking.", poll_after=3000))
@@ -133,7 +133,7 @@ def make_waiting_for_answer() -> Saga:
 
 
 def make_unknown() -> Saga:
-    """Return one whose flight may have been booked and is asked for again."""
+    """Return a saga whose flight may have been booked and is asked for again."""
     saga = start()
     with faults() as fault:
         fault.lose_answer("book_flight")
@@ -142,7 +142,7 @@ def make_unknown() -> Saga:
 
 
 def make_held_unknown() -> Saga:
-    """Return one whose payment may have happened and is not asked for any more."""
+    """Return a saga whose payment may have happened and is not asked for again."""
     saga = start()
     with faults() as fault:
         fault.refuse("pay", OutcomeUnknown("The bank does not answer."), times=5)
@@ -151,7 +151,7 @@ def make_held_unknown() -> Saga:
 
 
 def make_misconfigured() -> Saga:
-    """Return one whose credentials are wrong."""
+    """Return a saga whose credentials are wrong."""
     saga = start()
     with faults() as fault:
         fault.refuse("book_flight", Misconfigured("The key of the airline is wrong."))
@@ -160,14 +160,14 @@ def make_misconfigured() -> Saga:
 
 
 def make_paused() -> Saga:
-    """Return one that somebody paused."""
+    """Return a saga that an operator paused."""
     saga = start()
     operations.pause(saga.pk, actor=BOSS, reason=REASON)
     return read(saga.pk)
 
 
 def make_definition_missing() -> Saga:
-    """Return one whose definition the code had lost when somebody looked."""
+    """Return a saga whose definition was missing from the code when it was claimed."""
     saga = start()
     with registry.preserved():
         registry.forget("trip", 3)
@@ -176,7 +176,7 @@ def make_definition_missing() -> Saga:
 
 
 def make_contract_violation() -> Saga:
-    """Return one whose last step refused although it must not."""
+    """Return a saga whose last step refused although it must not."""
     saga = start()
     with faults() as fault:
         fault.refuse("send_tickets", TooLate("The printer is gone."))
@@ -185,7 +185,7 @@ def make_contract_violation() -> Saga:
 
 
 def make_retries_exhausted() -> Saga:
-    """Return one whose last step keeps failing, within its deadline."""
+    """Return a saga whose last step keeps failing, within its deadline."""
     saga = start()
     with faults() as fault:
         fault.refuse("send_tickets", RuntimeError("No paper."), times=99)
@@ -194,7 +194,7 @@ def make_retries_exhausted() -> Saga:
 
 
 def make_overdue() -> Saga:
-    """Return one whose payment holds beyond its deadline."""
+    """Return a saga whose payment is held beyond its deadline."""
     saga = start()
     Saga.objects.filter(pk=saga.pk).update(deadline_at=saga.created_at)
     with faults() as fault:
@@ -206,7 +206,7 @@ def make_overdue() -> Saga:
 
 
 def make_compensating() -> Saga:
-    """Return one that turned back and waits to compensate again."""
+    """Return a saga that is compensating and waits to retry."""
     saga = start()
     with faults() as fault:
         fault.refuse("pay", CardDeclined("No money."))
@@ -216,7 +216,7 @@ def make_compensating() -> Saga:
 
 
 def make_compensation_failing() -> Saga:
-    """Return one whose compensation has spent its budget."""
+    """Return a saga whose compensation has spent its budget."""
     saga = start()
     with faults() as fault:
         fault.refuse("pay", CardDeclined("No money."))
@@ -226,7 +226,7 @@ def make_compensation_failing() -> Saga:
 
 
 def make_compensation_refused() -> Saga:
-    """Return one whose compensation was refused."""
+    """Return a saga whose compensation was refused."""
     saga = start()
     with faults() as fault:
         fault.refuse("pay", CardDeclined("No money."))
@@ -236,12 +236,12 @@ def make_compensation_refused() -> Saga:
 
 
 def make_completed() -> Saga:
-    """Return one that went well."""
+    """Return a completed saga."""
     return drain(start())
 
 
 def make_compensated() -> Saga:
-    """Return one that left no trace."""
+    """Return a compensated saga."""
     saga = start()
     with faults() as fault:
         fault.refuse("book_flight", SoldOut("No seat."))
@@ -250,7 +250,7 @@ def make_compensated() -> Saga:
 
 
 def make_abandoned() -> Saga:
-    """Return one that somebody gave up."""
+    """Return a saga that an operator abandoned."""
     saga = make_compensation_refused()
     operations.abandon(saga.pk, actor=BOSS, reason=REASON)
     return read(saga.pk)

@@ -1,4 +1,4 @@
-"""Serve one admin site of a project's own, and not the default one."""
+"""URLs of a project with one custom admin site and no default one."""
 
 from django.urls import path
 

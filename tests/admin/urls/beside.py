@@ -1,4 +1,4 @@
-"""Serve several admin sites, the default one first."""
+"""URLs of a project with several admin sites, the default one first."""
 
 from django.contrib import admin
 from django.urls import path

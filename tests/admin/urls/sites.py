@@ -1,4 +1,4 @@
-"""Make admin sites as projects have them: of any name, with all of the engine's models or some, beside one another."""
+"""Custom admin sites: any name, all or some of the engine's models, several side by side."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from sagas.models import Saga, SagaBulk, SagaWorker
 
 
 def make_site(name: str, *models: type[Any], labels: frozenset[str] = frozenset()) -> AdminSite:
-    """Return a site with these models and those of these apps, each under the admin that the default site has."""
+    """Return a site with these models and apps, each with the admin class of the default site."""
     site = AdminSite(name=name)
     for model, model_admin in admin.site._registry.items():
         if model in models or model._meta.app_label in labels:
@@ -24,7 +24,7 @@ without_sagas = make_site("without-sagas", SagaBulk, SagaWorker)
 
 
 class BranchSite(AdminSite):
-    """A site that stands in for the default one: ``AdminConfig.default_site`` names it."""
+    """Site that replaces the default one: ``AdminConfig.default_site`` names it."""
 
     def __init__(self) -> None:
         super().__init__(name="branch")
