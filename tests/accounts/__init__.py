@@ -1,1 +1,1 @@
-"""Projects with accounts of their own: other keys, no user names, no column that says who is active."""
+"""Projects with custom user models: other keys, no user names, no ``is_active`` column."""

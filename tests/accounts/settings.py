@@ -1,4 +1,4 @@
-"""A project whose accounts are its own, and whose requests are transactions."""
+"""Settings: a custom user model, and ATOMIC_REQUESTS."""
 
 import os
 

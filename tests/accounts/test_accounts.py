@@ -1,4 +1,4 @@
-"""The engine works with a project's own accounts, and where each request is a transaction (``ATOMIC_REQUESTS``)."""
+"""Custom user models together with ``ATOMIC_REQUESTS``."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ WITHIN_SECONDS = 240
 
 
 @pytest.mark.parametrize("model", ["people.Person", "people.Member"])
-def test_operators_act_with_accounts_of_any_kind(model: str) -> None:
+def test_operators_work_with_any_user_model(model: str) -> None:
     environment = {**os.environ, "ACCOUNTS_MODEL": model, "DJANGO_SETTINGS_MODULE": "tests.accounts.settings"}
     done = subprocess.run(
         [sys.executable, "-m", "django", "test", "tests.accounts.trials"],

@@ -1,4 +1,4 @@
-"""What operators do in a project with accounts of its own; carried out by ``test_accounts`` in that project."""
+"""Operations in a project with a custom user model; ``test_accounts`` runs them there."""
 
 from datetime import timedelta
 from typing import Any
@@ -29,7 +29,7 @@ class Small(SagaDefinition):
 
 
 def make_account(email: str, number: int, *groups: str) -> Any:
-    """Make an account of the project's kind, in groups of the console."""
+    """Create a user of the project's model in groups of the console."""
     model = get_user_model()
     values: dict[str, Any] = {"email": email}
     if model.USERNAME_FIELD == "number":
@@ -40,7 +40,7 @@ def make_account(email: str, number: int, *groups: str) -> Any:
 
 
 class AccountTests(TransactionTestCase):
-    """Act in every way, as an account without a user name."""
+    """Operations on every path by a user without a user name."""
 
     serialized_rollback = True
 
@@ -52,11 +52,11 @@ class AccountTests(TransactionTestCase):
         self.saga = advance.start(Small)
 
     def list_log(self) -> list[tuple[str, str | None]]:
-        """Return what people did, and who."""
+        """Return the logged operations and their users."""
         rows = SagaHistory.objects.filter(what="operator_acted").order_by("pk")
         return list(rows.values_list("to_state", "actor"))
 
-    def test_console_shows_and_acts_in_the_name_of_the_account(self) -> None:
+    def test_console_works_as_the_user(self) -> None:
         page = f"{CONSOLE}saga/{self.saga.pk}/"
         for address in (
             CONSOLE, f"{CONSOLE}saga/", f"{page}change/?tab=history", f"{page}refresh/", f"{CONSOLE}saga/refresh/",
@@ -83,7 +83,7 @@ class AccountTests(TransactionTestCase):
         }
         assert self.name in self.client.get(f"{CONSOLE}saga/log/?span=24h").content.decode()
 
-    def test_bulk_is_done_by_the_account_while_it_may(self) -> None:
+    def test_bulk_runs_while_its_user_has_permission(self) -> None:
         advance.start(Small)
         draw = {
             "action": "pause",
@@ -107,7 +107,7 @@ class AccountTests(TransactionTestCase):
         runner.advance(again.pk)
         assert selection.find_bulk(again.pk).counts["refused"] == 1
 
-    def test_api_answers_and_acts_in_the_name_of_the_account(self) -> None:
+    def test_api_works_as_the_user(self) -> None:
         post: dict[str, Any] = {"content_type": "application/json"}
         act = f"{API}{self.saga.pk}/actions/pause/"
         for address in (API, f"{API}{self.saga.pk}/", act, f"{API}bulks/"):
@@ -121,7 +121,7 @@ class AccountTests(TransactionTestCase):
         assert self.list_log() == [("pause", self.name)]
         assert SagaBulk.objects.get().account == str(self.boss.pk)
 
-    def test_command_acts_as_the_account_that_is_named_as_it_logs_in(self) -> None:
+    def test_command_works_as_the_user_named_by_login(self) -> None:
         make_account("nobody@example.com", 8)
         name = str(self.boss.get_username())
         other = "8" if name == "7" else "nobody@example.com"
@@ -137,7 +137,7 @@ class AccountTests(TransactionTestCase):
         [(operation, actor)] = self.list_log()
         assert (operation, actor) == ("pause", f"{name} ({Actor.of_command_line().name})"[:200])
 
-    def test_an_account_that_is_not_active_does_nothing(self) -> None:
+    def test_inactive_user_does_nothing(self) -> None:
         if not any(field.name == "is_active" for field in get_user_model()._meta.get_fields()):
             return
         get_user_model()._default_manager.update(is_active=False)

@@ -1,4 +1,4 @@
-"""The console, and the API for operators."""
+"""URLs: the console and the operators' API."""
 
 from django.contrib import admin
 from django.urls import include, path

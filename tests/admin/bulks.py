@@ -22,13 +22,13 @@ def url_of(found: SagaBulk, what: str = "change") -> str:
     return f"{BULKS}{found.pk}/{what}/"
 
 
-def tick(client: Client, *sagas: Saga, operation: Operation = PAUSE, **more: Any) -> Any:
+def select_rows(client: Client, *sagas: Saga, operation: Operation = PAUSE, **more: Any) -> Any:
     ids = [str(saga.pk) for saga in sagas]
     return client.post(LIST, {"action": operation.value, "index": "0", "_selected_action": ids, **more})
 
 
-def draw(client: Client, *sagas: Saga, operation: Operation = PAUSE) -> SagaBulk:
-    response = tick(client, *sagas, operation=operation)
+def freeze_rows(client: Client, *sagas: Saga, operation: Operation = PAUSE) -> SagaBulk:
+    response = select_rows(client, *sagas, operation=operation)
     found = SagaBulk.objects.latest("frozen_at")
     assert (response.status_code, response["Location"]) == (302, url_of(found))
     return found
@@ -47,5 +47,5 @@ def run(found: SagaBulk) -> SagaBulk:
     return selection.find_bulk(found.pk)
 
 
-def chosen_of(found: SagaBulk) -> list[Any]:
+def frozen_ids(found: SagaBulk) -> list[Any]:
     return list(found.items.order_by("position").values_list("saga_id", flat=True))

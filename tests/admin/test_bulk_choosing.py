@@ -18,7 +18,7 @@ from sagas.operators.preconditions import Operation
 from sagas.operators.preview import LABELS
 
 from . import trips
-from .bulks import NEW, chosen_of, draw, freeze_matching, run, tick, url_of
+from .bulks import NEW, freeze_matching, freeze_rows, frozen_ids, run, select_rows, url_of
 from .pages import LIST, REASON, LogIn, operations_of, stored, text_of
 from .trips import BOSS
 
@@ -33,7 +33,7 @@ def test_selected_sagas_are_shown_confirmed_and_operated_on(log_in: LogIn, opera
     client = log_in("supervisor")
     assert f'<option value="{operation.value}">' in client.get(LIST).content.decode()
 
-    found = draw(client, *sagas, operation=operation)
+    found = freeze_rows(client, *sagas, operation=operation)
     shown = text_of(client.get(url_of(found)))
     assert f"{LABELS[operation]}: 2 sagas" in shown
     assert shown.count("would be done") == 2
@@ -78,7 +78,7 @@ def test_selected_rows_stay_selected_if_they_no_longer_match_the_filter(log_in: 
     )
 
     assert response.status_code == 302
-    assert chosen_of(SagaBulk.objects.get()) == [saga.pk]
+    assert frozen_ids(SagaBulk.objects.get()) == [saga.pk]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_invalid_selections_do_nothing(log_in: LogIn, form: dict[str, Any], text
     saga = trips.start()
     before = stored(saga)
 
-    response = tick(log_in("supervisor"), saga, **form)
+    response = select_rows(log_in("supervisor"), saga, **form)
 
     assert response.status_code == 302 or "Nothing" in text_of(response) or text in text_of(response)
     assert (SagaBulk.objects.count(), stored(saga)) == (0, before)
@@ -157,7 +157,7 @@ def test_list_links_to_a_bulk_of_everything_that_matches_its_filter(log_in: LogI
         assert f'value="{operation.value}"' not in offered
         assert reason in offered
     found = freeze_matching(client, Operation.RESUME, display="held")
-    assert (chosen_of(found), found.words, found.filter) == ([held.pk], "display: held", {"display": "held"})
+    assert (frozen_ids(found), found.words, found.filter) == ([held.pk], "display: held", {"display": "held"})
 
 
 def read_console_filter(query: dict[str, str]) -> dict[str, str]:
@@ -177,7 +177,7 @@ def test_every_filter_and_the_search_narrow_the_set(log_in: LogIn) -> None:
         {"definition": "trip:3", "started": "1h"},
     ):  # fmt: skip
         found = freeze_matching(client, **filter)
-        assert (chosen_of(found), found.filter) == ([saga.pk], read_console_filter(filter))
+        assert (frozen_ids(found), found.filter) == ([saga.pk], read_console_filter(filter))
     assert found.words == "definition: trip:3; started: 1h"
 
 

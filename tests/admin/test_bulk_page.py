@@ -16,7 +16,7 @@ from sagas.operators.bulk import selection
 from sagas.operators.preconditions import Operation
 
 from . import trips
-from .bulks import BULKS, NEW, draw, freeze_matching, run, url_of
+from .bulks import BULKS, NEW, freeze_matching, freeze_rows, run, url_of
 from .pages import LIST, REASON, LogIn, operations_of, page_of, text_of
 from .trips import BOSS
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.parametrize("reason", ["", "short", "x" * 501])
 def test_reason_is_required(log_in: LogIn, reason: str) -> None:
     saga, client = trips.start(), log_in("supervisor")
-    found = draw(client, saga)
+    found = freeze_rows(client, saga)
 
     response = client.post(url_of(found, "start"), {"reason": reason})
 
@@ -37,7 +37,7 @@ def test_reason_is_required(log_in: LogIn, reason: str) -> None:
 
 def test_second_click_starts_nothing(log_in: LogIn) -> None:
     saga, client = trips.start(), log_in("supervisor")
-    found = draw(client, saga)
+    found = freeze_rows(client, saga)
 
     first = client.post(url_of(found, "start"), {"reason": REASON}, follow=True)
     second = client.post(url_of(found, "start"), {"reason": REASON}, follow=True)
@@ -51,7 +51,7 @@ def test_second_click_starts_nothing(log_in: LogIn) -> None:
 def test_results_show_the_outcome_of_each_saga(log_in: LogIn) -> None:
     moved, done, closed = trips.start(), trips.start(), trips.make_completed()
     client = log_in("supervisor")
-    found = draw(client, moved, done, closed)
+    found = freeze_rows(client, moved, done, closed)
     assert "not possible: The saga is completed" in text_of(client.get(url_of(found)))
     operations.cancel(moved.pk, actor=BOSS, reason=REASON)
     client.post(url_of(found, "start"), {"reason": REASON})
@@ -70,7 +70,7 @@ def test_results_show_the_outcome_of_each_saga(log_in: LogIn) -> None:
 
 def test_history_of_each_saga_links_to_the_bulk(log_in: LogIn) -> None:
     saga, client = trips.start(), log_in("supervisor")
-    found = draw(client, saga)
+    found = freeze_rows(client, saga)
     client.post(url_of(found, "start"), {"reason": REASON})
     run(found)
 
@@ -79,7 +79,7 @@ def test_history_of_each_saga_links_to_the_bulk(log_in: LogIn) -> None:
 
 def test_running_bulk_page_reloads_only_on_request(log_in: LogIn) -> None:
     client = log_in("supervisor")
-    found = draw(client, trips.start())
+    found = freeze_rows(client, trips.start())
     reload = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
     assert reload not in text_of(client.get(f"{url_of(found)}?reload=on"))
     client.post(url_of(found, "start"), {"reason": REASON})
@@ -92,7 +92,7 @@ def test_running_bulk_page_reloads_only_on_request(log_in: LogIn) -> None:
 
 def test_open_page_receives_the_progress_of_a_bulk(log_in: LogIn) -> None:
     client = log_in("supervisor")
-    found = draw(client, trips.start())
+    found = freeze_rows(client, trips.start())
     client.post(url_of(found, "start"), {"reason": REASON})
 
     first = client.get(url_of(found, "refresh"))
@@ -111,7 +111,7 @@ def test_open_page_receives_the_progress_of_a_bulk(log_in: LogIn) -> None:
 
 def test_stop_ends_a_bulk(log_in: LogIn) -> None:
     saga, client = trips.start(), log_in("supervisor")
-    found = draw(client, saga)
+    found = freeze_rows(client, saga)
     assert client.post(url_of(found, "stop")).status_code == 409
     client.post(url_of(found, "start"), {"reason": REASON})
 
@@ -127,7 +127,7 @@ def test_stop_ends_a_bulk(log_in: LogIn) -> None:
 
 def test_other_users_may_view_and_stop_but_not_confirm(log_in: LogIn) -> None:
     saga = trips.start()
-    found = draw(log_in("supervisor"), saga)
+    found = freeze_rows(log_in("supervisor"), saga)
     other = log_in("admin")
 
     page = other.get(url_of(found))
@@ -140,7 +140,7 @@ def test_other_users_may_view_and_stop_but_not_confirm(log_in: LogIn) -> None:
 
 def test_expired_selection_is_refused(log_in: LogIn) -> None:
     saga, client = trips.start(), log_in("supervisor")
-    found = draw(client, saga)
+    found = freeze_rows(client, saga)
     SagaBulk.objects.filter(pk=found.pk).update(frozen_at=found.frozen_at - timedelta(hours=2))
 
     assert "frozen too long ago" in text_of(client.get(url_of(found)))
@@ -162,7 +162,7 @@ def test_unknown_bulks_are_not_found(log_in: LogIn) -> None:
 def test_nothing_happens_on_get_or_without_a_token(log_in: LogIn) -> None:
     saga = trips.start()
     client = log_in("supervisor")
-    found = draw(client, saga)
+    found = freeze_rows(client, saga)
     strict = log_in("supervisor", enforce_csrf_checks=True)
 
     assert client.get(url_of(found, "start")).status_code == 403
@@ -174,7 +174,7 @@ def test_nothing_happens_on_get_or_without_a_token(log_in: LogIn) -> None:
 
 def test_bulks_cannot_be_added_edited_or_deleted_by_hand(log_in: LogIn) -> None:
     client = log_in("admin")
-    found = draw(client, trips.start())
+    found = freeze_rows(client, trips.start())
 
     assert client.get(f"{BULKS}add/").status_code in (302, 403)
     assert client.post(f"{BULKS}{found.pk}/delete/", {"post": "yes"}).status_code == 403
@@ -185,7 +185,7 @@ def test_bulks_cannot_be_added_edited_or_deleted_by_hand(log_in: LogIn) -> None:
 
 def test_list_of_bulks_shows_the_newest_first(log_in: LogIn) -> None:
     client, saga = log_in("supervisor"), trips.start()
-    first, second = draw(client, saga), draw(client, saga, operation=Operation.CANCEL)
+    first, second = freeze_rows(client, saga), freeze_rows(client, saga, operation=Operation.CANCEL)
 
     page = text_of(log_in("viewer").get(BULKS))
 
@@ -197,7 +197,7 @@ def test_list_of_bulks_shows_the_newest_first(log_in: LogIn) -> None:
 def test_query_count_does_not_depend_on_the_number_of_sagas(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_page, "ITEMS_SHOWN", 12)
     client = log_in("supervisor")
-    few, many = draw(client, trips.start()), draw(client, *(trips.start() for _ in range(30)))
+    few, many = freeze_rows(client, trips.start()), freeze_rows(client, *(trips.start() for _ in range(30)))
 
     def count(url: str) -> int:
         with CaptureQueriesContext(connection) as queries:

@@ -15,7 +15,7 @@ from sagas.operators.bulk import selection
 from sagas.operators.preconditions import Operation
 
 from . import operating, trips
-from .bulks import draw, run, url_of
+from .bulks import freeze_rows, run, url_of
 from .crawling import crawl, read_html
 from .pages import LIST, REASON, LogIn, action_of, page_of, stored, text_of
 
@@ -69,7 +69,7 @@ def saga(log_in: LogIn) -> Saga:
     operations.cancel(turned.pk, actor=actor, reason=f"{TRICKY} because")
     client = log_in("admin")
     for operation in (Operation.RETRY, Operation.PAUSE):
-        frozen = draw(client, found, turned, operation=operation)
+        frozen = freeze_rows(client, found, turned, operation=operation)
     type(frozen).objects.update(words=f"search: {TRICKY}")
     client.post(url_of(frozen, "start"), {"reason": f"{TRICKY} because"})
     run(frozen)

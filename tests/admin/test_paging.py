@@ -9,7 +9,7 @@ from sagas.models import Saga, SagaAccess
 from sagas.operators.audit import access_log
 
 from . import trips
-from .bulks import BULKS, draw, run, url_of
+from .bulks import BULKS, freeze_rows, run, url_of
 from .pages import LIST, REASON, LogIn, page_of, text_of
 
 pytestmark = pytest.mark.django_db
@@ -71,7 +71,7 @@ def test_saga_page_continues_from_numbers_only(log_in: LogIn, name: str) -> None
 
 def test_bulk_page_continues_within_its_set(log_in: LogIn) -> None:
     client = log_in("supervisor")
-    found = draw(client, *(trips.start() for _ in range(3)))
+    found = freeze_rows(client, *(trips.start() for _ in range(3)))
     client.post(url_of(found, "start"), {"reason": REASON})
     run(found)
 

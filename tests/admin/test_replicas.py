@@ -15,7 +15,7 @@ from sagas.worker import sweeper
 from tests.replicas import READ_ONLY, PrimaryReplica, opened_replica, reading_from_replica
 
 from . import trips
-from .bulks import BULKS, NEW, draw, freeze_matching, run, url_of
+from .bulks import BULKS, NEW, freeze_matching, freeze_rows, run, url_of
 from .pages import LIST, REASON, LogIn, action_of, form_of, page_of, text_of
 
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
@@ -60,7 +60,7 @@ def test_pages_show_what_the_engines_database_holds(asked: list[str], log_in: Lo
     client = log_in("admin")
     saga, closed = trips.make_waiting_for_retry(), trips.make_completed()
     sweeper.beat(queues=["sagas"], found=0)
-    found = draw(client, saga)
+    found = freeze_rows(client, saga)
 
     assert f"{saga.pk}" in get(client, LIST)
     narrowed = [f"{LIST}?{name}={value}" for name, value in list_filters(saga).items()]
@@ -88,7 +88,7 @@ def test_operations_and_bulks_work(asked: list[str], log_in: LogIn) -> None:
     saga, *others = (trips.make_waiting_for_retry() for _ in range(3))
 
     assert client.post(action_of(saga, Operation.PAUSE), form_of(saga)).status_code == 302
-    ticked, matching = draw(client, *others), freeze_matching(client, display="held")
+    ticked, matching = freeze_rows(client, *others), freeze_matching(client, display="held")
     assert [found.total for found in (ticked, matching)] == [2, 1]
     assert client.post(url_of(ticked, "start"), {"reason": REASON}).status_code == 302
     assert "0 of 2" in get(client, url_of(ticked, "refresh"))

@@ -23,7 +23,7 @@ from sagas.retention import purge
 from sagas.worker import sweeper
 
 from . import trips
-from .bulks import draw, freeze_matching, run, url_of
+from .bulks import freeze_matching, freeze_rows, run, url_of
 from .crawling import crawl
 from .pages import LIST, REASON, LogIn, action_of, form_of, page_of, text_of
 
@@ -83,7 +83,7 @@ def test_operations_and_bulks_work(log_in: LogIn, saga: Saga) -> None:
     assert client.post(action_of(saga, Operation.PAUSE), form_of(saga)).status_code == 302
     assert client.post(action_of(saga, Operation.RESUME), form_of(saga)).status_code == 302
     bulks = [
-        draw(client, saga),
+        freeze_rows(client, saga),
         freeze_matching(client, needs="any"),
         freeze_matching(client, step="pay", q="ORD", since="2020-01-01"),
     ]

@@ -21,7 +21,7 @@ from sagas.testing import drain, find_violations
 from sagas.worker import sweeper
 
 from . import trips
-from .bulks import draw, run, url_of
+from .bulks import freeze_rows, run, url_of
 from .crawling import crawl, read_html
 from .pages import LIST, REASON, LogIn, action_of, form_of, page_of, text_of
 from .time_zones import PROJECTS
@@ -47,10 +47,10 @@ def saga(log_in: LogIn) -> Saga:
     made = {name: trips.MAKERS[name]() for name in ("waiting_for_retry", "running", "held_unknown", "compensated")}
     saga, client = made["waiting_for_retry"], log_in("admin")
     Saga.objects.filter(pk=saga.pk).update(deadline_at=saga.created_at + timedelta(hours=5))
-    found = draw(client, made["held_unknown"])
+    found = freeze_rows(client, made["held_unknown"])
     client.post(url_of(found, "start"), {"reason": REASON})
     run(found)
-    draw(client, saga, operation=Operation.RETRY)
+    freeze_rows(client, saga, operation=Operation.RETRY)
     sweeper.beat(queues=["sagas"], found=0)
     assert access_log.log_access("ada", access_log.What.PAGE, saga_id=saga.pk)
     SagaBarrier.objects.create(key=f"{saga.pk}:pay", direction="action", state="done", created_at=saga.created_at)
@@ -116,7 +116,7 @@ def test_engine_works_in_every_zone(log_in: LogIn, project: str) -> None:
         found = drain(trips.start())
         saga = made["waiting_for_retry"]
         answers = [client.post(action_of(saga, one), form_of(saga)) for one in (Operation.PAUSE, Operation.RESUME)]
-        bulk = draw(client, saga)
+        bulk = freeze_rows(client, saga)
         client.post(url_of(bulk, "start"), {"reason": REASON})
         state = run(bulk).state
         with clock.restored():

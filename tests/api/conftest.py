@@ -1,4 +1,4 @@
-"""Fill a small shop, and talk to it over HTTP as different people."""
+"""Fixtures: a small shop, and HTTP clients of different users."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ ADDRESS = {"name": "Ada", "line1": "Tea Lane 1", "city": "Bath", "postal_code": 
 
 
 def make_checkout(**changes: Any) -> dict[str, Any]:
-    """Make a body that works, changed where asked."""
+    """Return a valid body, with these changes."""
     body = {
         "lines": [{"sku": "TEA-EARL-GREY", "quantity": 2}, {"sku": "MUG-WHITE", "quantity": 1}],
         "payment_method": "pm_card_visa",
@@ -37,17 +37,17 @@ def make_checkout(**changes: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Shopper:
-    """One person in front of the API; without a user, nobody in particular."""
+    """API client of one user, or of an anonymous one."""
 
     user: User | None = None
     token: str = ""
 
     def get(self, path: str, **headers: str) -> HttpResponse:
-        """Ask for something."""
+        """Send a GET request."""
         return Client().get(path, headers=self._headers(headers))
 
     def post(self, path: str, body: Any = None, **headers: str) -> HttpResponse:
-        """Send a value as JSON, or bytes as they are."""
+        """Post a value as JSON, or bytes unchanged."""
         raw = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()
         content_type = headers.pop("content_type", "application/json")
         return Client().post(path, raw, content_type=content_type, headers=self._headers(headers))
@@ -65,13 +65,13 @@ Enter = Callable[..., Shopper]
 
 
 def make_shopper(username: str, **fields: Any) -> Shopper:
-    """Make an account with a token."""
+    """Create a user with a token."""
     user = User.objects.create(username=username, **fields)
     return Shopper(user, Token.objects.create(user=user).key)
 
 
 def assert_problem(response: HttpResponse, status: int, code: str) -> dict[str, Any]:
-    """Check that the answer is this problem, and nothing of the inside of the shop."""
+    """Check that the response is this problem and reveals nothing internal."""
     assert (response.status_code, response["Content-Type"]) == (status, "application/problem+json"), response.content
     problem = json.loads(response.content)
     assert (problem["status"], problem["code"], problem["type"]) == (status, code, f"urn:problem:{code}")
@@ -82,12 +82,12 @@ def assert_problem(response: HttpResponse, status: int, code: str) -> dict[str, 
 
 
 def list_pointers(problem: Mapping[str, Any]) -> set[str]:
-    """Return what the errors of a problem point at."""
+    """Return the pointers of a problem's errors."""
     return {error["pointer"] for error in problem["errors"]}
 
 
 def set_rates(settings: Settings, **rates: str) -> None:
-    """Change rates, by their names with underscores."""
+    """Set rates by their names with underscores."""
     named = {name.replace("_", "-"): rate for name, rate in rates.items()}
     known = settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]
     settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": {**known, **named}}
@@ -95,7 +95,7 @@ def set_rates(settings: Settings, **rates: str) -> None:
 
 @pytest.fixture
 def fill_shop() -> None:
-    """Offer four products."""
+    """Create four products."""
     for sku, (name, price, on_hand) in PRODUCTS.items():
         Product.objects.create(sku=sku, name=name, unit_price_minor=price, currency="EUR")
         ensure_stock(sku, on_hand)
@@ -122,7 +122,7 @@ def almighty(customer: Shopper, settings: Settings) -> Shopper:
 
 @pytest.fixture
 def enter() -> Enter:
-    """Return a function that makes a person of a group, with a token."""
+    """Return a function that creates a user of a group, with a token."""
 
     def make(name: str) -> Shopper:
         found = make_shopper(name, is_superuser=name == "admin")

@@ -1,4 +1,4 @@
-"""People who operate sagas over HTTP, and write what they send."""
+"""URLs and bodies of operations over HTTP."""
 
 from typing import Any
 

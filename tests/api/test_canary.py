@@ -1,7 +1,7 @@
-"""Secrets are planted wherever somebody could leave one, and looked for everywhere where somebody could find one.
+"""Secrets are planted wherever one could be left, and searched for wherever one could be found.
 
-Rows of every table of every database, log lines in both formats, pages and answers for people without the permission
-and with it, Django's reports of errors, mails, metrics, and what Celery says of failed messages.
+Rows of every table of every database, log lines in both formats, pages and responses for users without the permission
+and with it, Django's error reports, mails, metrics, and what Celery logs about failed messages.
 """
 
 import io
@@ -56,7 +56,7 @@ TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 
 
 
 def break_down(request: HttpRequest) -> HttpResponse:
-    """Act as a view that fails with secrets in its variables, its error and its cause."""
+    """View that fails with secrets in its variables, its error and its cause."""
     card, password = CARD, PASSWORD  # noqa: F841 - what an error report would show
     nested = {"deep": [KEY, {"token": BEARER}]}  # noqa: F841 - what an error report would show
     try:
@@ -74,7 +74,7 @@ def find_in(text: str) -> list[str]:
 
 
 def find_in_rows() -> list[str]:
-    """Look through every column of every row of every table of every database."""
+    """Search every column of every row of every table of every database."""
     found = []
     for alias in connections:
         with connections[alias].cursor() as cursor:
@@ -87,7 +87,7 @@ def find_in_rows() -> list[str]:
 
 @dataclass
 class Log:
-    """Hold what was logged, in both formats."""
+    """Log records in both formats."""
 
     console: io.StringIO = field(default_factory=io.StringIO)
     json: io.StringIO = field(default_factory=io.StringIO)
@@ -99,7 +99,7 @@ class Log:
 
 @contextmanager
 def listening() -> Iterator[Log]:
-    """Log everything as the project does, as text and as JSON."""
+    """Capture the log as the project writes it, as text and as JSON."""
     log, root = Log(), logging.getLogger()
     declared = settings.LOGGING["formatters"]["structured"]
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
@@ -137,7 +137,7 @@ def make_person(name: str, group: str) -> Client:
     return client
 
 
-def test_the_search_itself_finds_what_is_not_redacted(customer: Shopper) -> None:
+def test_search_finds_what_is_not_redacted(customer: Shopper) -> None:
     with listening() as log:
         logging.getLogger("planted").warning("said %s", "canary")
     Order.objects.all().delete()
@@ -162,7 +162,7 @@ REQUESTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("case", REQUESTS)
-def test_nothing_of_a_request_is_kept_or_logged(customer: Shopper, case: str) -> None:
+def test_secrets_of_a_request_are_neither_stored_nor_logged(customer: Shopper, case: str) -> None:
     headers = {
         "X-Api-Key": KEY, "Cookie": f"sessionid={PASSWORD}; csrftoken={PASSWORD}", "User-Agent": f"canary {ALL}",
         "Referer": f"https://shop.example/?access_token={BEARER}", "Traceparent": TOKEN, "X-Forwarded-For": CARD,
@@ -180,7 +180,7 @@ def test_nothing_of_a_request_is_kept_or_logged(customer: Shopper, case: str) ->
     assert log.text
 
 
-def test_an_idempotency_key_that_is_a_secret_works_and_is_not_kept(customer: Shopper) -> None:
+def test_secret_idempotency_key_works_and_is_not_stored(customer: Shopper) -> None:
     with listening() as log:
         first, again = customer.checkout(key=KEY), customer.checkout(key=KEY)
         other = customer.checkout(key=CARD)
@@ -192,7 +192,7 @@ def test_an_idempotency_key_that_is_a_secret_works_and_is_not_kept(customer: Sho
     assert find_in(log.text) == []
 
 
-def test_a_log_in_keeps_neither_name_nor_password() -> None:
+def test_login_stores_neither_name_nor_password() -> None:
     with listening() as log:
         for body in ({"username": CARD, "password": PASSWORD}, {"username": KEY, "password": CARD, "x": ALL}):
             answer = Client().post("/api/v1/auth/token/", body, content_type="application/json")
@@ -204,7 +204,7 @@ def test_a_log_in_keeps_neither_name_nor_password() -> None:
     assert find_in(log.text) == []
 
 
-def test_a_customer_named_like_a_card_can_order_and_is_not_told_on(fill_shop: None) -> None:
+def test_user_name_like_a_card_number_is_not_logged(fill_shop: None) -> None:
     shopper = make_shopper(CARD)
     with listening() as log:
         placed = shopper.checkout()
@@ -226,7 +226,7 @@ ERRORS: dict[str, Exception] = {
 
 
 @pytest.mark.parametrize("case", ERRORS)
-def test_no_error_of_a_step_gives_anything_away(
+def test_errors_of_steps_reveal_no_secret(
     customer: Shopper, monkeypatch: pytest.MonkeyPatch, case: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -241,7 +241,7 @@ def test_no_error_of_a_step_gives_anything_away(
         placed = customer.checkout()
         saga = Saga.objects.get()
         look(saga.pk)
-        with suppress(OperationRefused):  # what was declined is over
+        with suppress(OperationRefused):  # a declined payment is final
             operations.pause(saga.pk, actor=OPERATOR, reason=f"because {ALL}")
         supervisor.post(
             f"/admin/sagas/saga/{saga.pk}/act/resume/",
@@ -279,7 +279,7 @@ def test_no_error_of_a_step_gives_anything_away(
 
 @pytest.mark.parametrize("url", ["/broken/", "/api/broken/"])
 @pytest.mark.parametrize("debug", [False, True])
-def test_no_report_of_an_error_gives_anything_away(url: str, debug: bool) -> None:
+def test_error_reports_reveal_no_secret(url: str, debug: bool) -> None:
     reports = logging.getLogger("django.request")
     handler = AdminEmailHandler(include_html=True)
     reports.addHandler(handler)
@@ -312,7 +312,7 @@ def test_no_report_of_an_error_gives_anything_away(url: str, debug: bool) -> Non
     assert find_in_rows() == []
 
 
-def test_celery_tells_nothing_of_a_message_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_celery_logs_no_secret_of_a_failed_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         password = PASSWORD  # noqa: F841 - what a report would show
         raise RuntimeError(ALL)

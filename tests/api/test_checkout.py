@@ -1,4 +1,4 @@
-"""A checkout over HTTP, from the request to each of its endings."""
+"""Checkout over HTTP, from the request to each of its outcomes."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 def place_and_drain(customer: Shopper, body: dict[str, Any]) -> tuple[dict[str, Any], Saga]:
-    """Place an order, run its saga as far as it goes, and look at the order again."""
+    """Place an order, run its saga as far as possible, and return both responses."""
     placed = customer.checkout(body)
     assert placed.status_code == 202, placed.content
     saga = drain(Saga.objects.get())
@@ -33,7 +33,7 @@ def place_and_drain(customer: Shopper, body: dict[str, Any]) -> tuple[dict[str, 
 
 
 def find_documented_body(page: str, beginning: str) -> dict[str, Any]:
-    """Return the JSON object that a page shows after this text."""
+    """Return the JSON object that follows this text on a page."""
     text = (ROOT / page).read_text()
     body, _ = json.JSONDecoder().raw_decode(text, text.index(beginning) + len(beginning))
     assert isinstance(body, dict)
@@ -43,7 +43,7 @@ def find_documented_body(page: str, beginning: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("page", "beginning"), [("docs/reference/rest-api.md", "```json\n"), ("README.md", "application/json' -d '")]
 )
-def test_documented_checkouts_are_accepted_as_they_stand(page: str, beginning: str) -> None:
+def test_documented_checkouts_are_accepted(page: str, beginning: str) -> None:
     seed_shop()
     customer = User.objects.get(username="customer")
     shopper = Shopper(customer, Token.objects.create(user=customer).key)
@@ -88,7 +88,7 @@ def test_accepted_checkout_answers_202_with_the_order_and_its_address(customer: 
     ]
 
 
-def test_order_and_saga_know_each_other_by_value(customer: Shopper) -> None:
+def test_order_and_saga_reference_each_other_by_value(customer: Shopper) -> None:
     number = customer.checkout(traceparent=f"00-{'a' * 32}-{'b' * 16}-01").json()["number"]
 
     saga = Saga.objects.get()
@@ -138,7 +138,7 @@ def test_compensated_checkout_is_cancelled_for_a_plain_reason(
 
 
 @pytest.mark.parametrize("method", ["pm_card_timeout_once", "pm_card_capture_timeout_once"])
-def test_lost_answer_is_asked_for_again(customer: Shopper, method: str) -> None:
+def test_lost_answer_is_requested_again(customer: Shopper, method: str) -> None:
     body, saga = place_and_drain(customer, make_checkout(payment_method=method))
 
     asked = "authorize_payment" if method == "pm_card_timeout_once" else "capture_payment"
@@ -148,7 +148,7 @@ def test_lost_answer_is_asked_for_again(customer: Shopper, method: str) -> None:
     assert_invariants(saga.pk)
 
 
-def test_capture_of_unknown_outcome_needs_review_and_is_not_called_cancelled(customer: Shopper) -> None:
+def test_capture_with_unknown_outcome_needs_review_and_is_not_cancelled(customer: Shopper) -> None:
     body, saga = place_and_drain(customer, make_checkout(payment_method="pm_card_capture_timeout"))
 
     assert (body["status"], body["reason"], body["saga"]["state"]) == ("needs_review", "under_review", "running")
@@ -182,7 +182,7 @@ def test_every_step_may_run_twice(customer: Shopper) -> None:
     assert availability(["TEA-EARL-GREY", "MUG-WHITE"]) == {"TEA-EARL-GREY": 998, "MUG-WHITE": 999}
 
 
-def test_order_keeps_the_price_of_its_moment(customer: Shopper) -> None:
+def test_order_keeps_the_price_at_checkout(customer: Shopper) -> None:
     placed = customer.checkout().json()
 
     Product.objects.filter(sku="TEA-EARL-GREY").update(unit_price_minor=1, name="Cheap tea")
@@ -190,7 +190,7 @@ def test_order_keeps_the_price_of_its_moment(customer: Shopper) -> None:
     assert customer.get(f"/api/v1/orders/{placed['number']}/").json()["lines"] == placed["lines"]
 
 
-def test_expected_total_that_is_right_is_accepted(customer: Shopper) -> None:
+def test_correct_expected_total_is_accepted(customer: Shopper) -> None:
     total = {"amount_minor": 2530, "currency": "EUR"}
 
     assert customer.checkout(make_checkout(expected_total=total)).status_code == 202
@@ -199,7 +199,7 @@ def test_expected_total_that_is_right_is_accepted(customer: Shopper) -> None:
 @pytest.mark.parametrize(
     "total", [{"amount_minor": 2529, "currency": "EUR"}, {"amount_minor": 2530, "currency": "USD"}]
 )
-def test_expected_total_that_differs_is_refused_with_the_total(customer: Shopper, total: dict[str, Any]) -> None:
+def test_wrong_expected_total_is_refused_with_the_total(customer: Shopper, total: dict[str, Any]) -> None:
     problem = assert_problem(customer.checkout(make_checkout(expected_total=total)), 422, "price-changed")
 
     assert list_pointers(problem) == {"/expected_total"}
@@ -208,7 +208,7 @@ def test_expected_total_that_differs_is_refused_with_the_total(customer: Shopper
     assert not Saga.objects.exists()
 
 
-def test_products_of_two_currencies_make_no_order(customer: Shopper) -> None:
+def test_products_of_two_currencies_are_refused(customer: Shopper) -> None:
     Product.objects.filter(sku="MUG-WHITE").update(currency="USD")
 
     problem = assert_problem(customer.checkout(), 422, "mixed-currencies")
@@ -220,7 +220,7 @@ def test_products_of_two_currencies_make_no_order(customer: Shopper) -> None:
 @pytest.mark.parametrize(
     ("currency", "total"), [("IQD", "2.530 IQD"), ("MGA", "25.30 MGA"), ("ABC", "2530 ABC (minor units)")]
 )
-def test_total_that_the_provider_cannot_take_makes_no_order(
+def test_total_above_the_providers_limit_is_refused(
     customer: Shopper, settings: Any, currency: str, total: str
 ) -> None:
     settings.PAYMENT_GATEWAY, settings.STRIPE_API_KEY = "stripe", "sk_test_1"
@@ -234,15 +234,13 @@ def test_total_that_the_provider_cannot_take_makes_no_order(
     assert not Saga.objects.exists()
 
 
-def test_gateway_that_is_not_set_up_is_the_shops_affair_and_the_order_is_accepted(
-    customer: Shopper, settings: Any
-) -> None:
+def test_order_is_accepted_without_a_configured_gateway(customer: Shopper, settings: Any) -> None:
     settings.PAYMENT_GATEWAY, settings.STRIPE_API_KEY = "stripe", ""
 
     assert customer.checkout().status_code == 202
 
 
-def test_unknown_and_withdrawn_products_are_pointed_at(customer: Shopper) -> None:
+def test_unknown_and_withdrawn_products_are_named(customer: Shopper) -> None:
     Product.objects.filter(sku="MUG-WHITE").update(is_active=False)
     lines = [{"sku": sku, "quantity": 1} for sku in ("TEA-EARL-GREY", "MUG-WHITE", "NO-SUCH-SKU")]
 
@@ -262,7 +260,7 @@ def test_failed_commit_leaves_no_order_and_no_saga(customer: Shopper) -> None:
     assert customer.checkout().status_code == 202
 
 
-def test_catalogue_shows_prices_and_what_is_left(customer: Shopper) -> None:
+def test_catalogue_shows_prices_and_stock(customer: Shopper) -> None:
     Product.objects.filter(sku="MUG-WHITE").update(is_active=False)
 
     offers = {offer["sku"]: offer for offer in customer.get("/api/v1/products/").json()}

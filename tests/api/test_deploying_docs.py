@@ -1,4 +1,4 @@
-"""The commands of docs/how-to/deploying.md for a fresh shop in containers lead from nothing to an order."""
+"""Commands of docs/how-to/deploying.md: from a fresh shop in containers to an order."""
 
 import json
 import re

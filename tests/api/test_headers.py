@@ -1,4 +1,4 @@
-"""Every answer forbids inline scripts and styles, and no page holds any."""
+"""Content-Security-Policy: set on every response, and no page has inline scripts or styles."""
 
 import re
 from html.parser import HTMLParser
@@ -19,16 +19,16 @@ pytestmark = pytest.mark.django_db
 
 
 def fail(request: object) -> HttpResponse:
-    """Act as a view that is broken."""
+    """View that fails."""
     raise ValueError("planted")
 
 
-def decide_for_itself(request: object) -> HttpResponse:
-    """Act as a view with a policy of its own."""
+def set_own_policy(request: object) -> HttpResponse:
+    """View with its own policy."""
     return HttpResponse(headers={"Content-Security-Policy": "default-src 'none'"})
 
 
-urlpatterns = [path("admin/broken/", fail), path("api/broken/", fail), path("own/", decide_for_itself), *project_urls]
+urlpatterns = [path("admin/broken/", fail), path("api/broken/", fail), path("own/", set_own_policy), *project_urls]
 handler400 = "orders.api.problems.refuse_bad_request"
 handler403 = "orders.api.problems.refuse_permission"
 handler404 = "orders.api.problems.refuse_unknown"
@@ -47,14 +47,13 @@ HANDLERS = re.compile(r"^on[a-z]+$")
 
 
 class Finder(HTMLParser):
-    """Collect what a strict policy would not let a page do."""
+    """Collector of what a strict policy forbids on a page."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Look at one element."""
         values = dict(attrs)
         is_data = (values.get("type") or "").endswith("json")
         is_file = (values.get("src") or "").startswith(("/static/", "/admin/jsi18n/"))
@@ -100,13 +99,13 @@ def test_every_page_of_a_saga_has_the_policy_and_nothing_inline(admin: Client) -
 
 
 @pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Host": "a b"}])
-def test_a_forged_host_is_answered_with_the_policy(headers: dict[str, str]) -> None:
+def test_response_to_a_forged_host_has_the_policy(headers: dict[str, str]) -> None:
     response = Client(headers=headers).get("/admin/")
 
     assert (response.status_code, response["Content-Security-Policy"]) == (400, POLICY)
 
 
-def test_a_form_without_its_token_is_answered_with_the_policy() -> None:
+def test_response_to_a_missing_csrf_token_has_the_policy() -> None:
     response = Client(enforce_csrf_checks=True).post("/admin/login/", {"username": "a", "password": "b"})
 
     assert (response.status_code, response["Content-Security-Policy"]) == (403, POLICY)
@@ -114,7 +113,7 @@ def test_a_form_without_its_token_is_answered_with_the_policy() -> None:
     assert find_inline(response) == []
 
 
-def test_the_documentation_allows_the_icons_of_its_style_sheet_and_no_more() -> None:
+def test_documentation_page_also_allows_icons_from_its_style_sheet() -> None:
     response = Client().get("/api/docs/")
 
     assert POLICY.replace("img-src 'self'", "img-src 'self' data:") == POLICY_OF_DOCS
@@ -128,7 +127,7 @@ def test_a_view_may_be_stricter() -> None:
 
 
 @override_settings(ROOT_URLCONF="tests.api.test_headers", DEBUG=True)
-def test_error_pages_of_debug_are_left_to_django(admin: Client) -> None:
+def test_debug_error_pages_are_left_to_django(admin: Client) -> None:
     assert "Content-Security-Policy" not in admin.get("/admin/broken/")
     assert admin.get("/admin/")["Content-Security-Policy"] == POLICY
 
@@ -136,5 +135,5 @@ def test_error_pages_of_debug_are_left_to_django(admin: Client) -> None:
 @pytest.mark.parametrize(
     "html", ["<style>b{}</style>", "<b style=''>", "<b onclick='x'>", "<a href=' javascript:x'>", "<script>x</script>"]
 )
-def test_the_finder_finds(html: str) -> None:
+def test_finder_finds_inline_code(html: str) -> None:
     assert len(find_inline(HttpResponse(html))) == 1

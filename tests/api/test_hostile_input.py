@@ -1,4 +1,4 @@
-"""Nothing that is sent makes a 5xx, a traceback, or a row it should not."""
+"""Hostile input to the API: no 5xx, no traceback, no unexpected row."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ def without(name: str) -> dict[str, Any]:
 
 
 def write_path(operation: Operation) -> str:
-    """Write an action as its address does."""
+    """Write a JSON pointer in the form of an error's location."""
     return operation.value.replace("_", "-")
 
 
@@ -49,7 +49,7 @@ def dump(value: Any) -> bytes:
 
 
 UNACCEPTABLE: dict[str, tuple[Any, set[str]]] = {
-    # What the client may not set.
+    # Fields that the client may not set.
     "price": (with_line(unit_price=1), {"/lines/0/unit_price"}),
     "price in minor units": (with_line(unit_price_minor=1), {"/lines/0/unit_price_minor"}),
     "total": (make_checkout(total={"amount_minor": 1, "currency": "EUR"}), {"/total"}),
@@ -131,7 +131,7 @@ UNACCEPTABLE: dict[str, tuple[Any, set[str]]] = {
         make_checkout(expected_total={"amount_minor": 1, "currency": "eur"}),
         {"/expected_total/currency"},
     ),
-    # Not what a body is.
+    # Not an object.
     "body as list": ([make_checkout()], {""}),
     "body as text": ("checkout", {""}),
     "body as number": (7, {""}),
@@ -159,7 +159,7 @@ ODD_JSON: dict[str, tuple[bytes, set[str]]] = {
 
 
 @pytest.mark.parametrize(("raw", "pointers"), ODD_JSON.values(), ids=ODD_JSON.keys())
-def test_json_that_readers_understand_differently_is_refused(customer: Shopper, raw: bytes, pointers: set[str]) -> None:
+def test_ambiguous_json_is_refused(customer: Shopper, raw: bytes, pointers: set[str]) -> None:
     problem = assert_problem(customer.checkout(raw), 422, "invalid-input")
 
     assert list_pointers(problem) == pointers
@@ -196,13 +196,13 @@ def test_malformed_json_is_refused(customer: Shopper, raw: bytes) -> None:
     assert_nothing_was_stored()
 
 
-def test_body_that_is_too_large_is_refused(customer: Shopper) -> None:
+def test_too_large_body_is_refused(customer: Shopper) -> None:
     assert_problem(customer.checkout(b'"' + b"x" * 65_536 + b'"'), 413, "body-too-large")
     assert_problem(customer.checkout(b" " * 8_000_000 + b"{}", key="key-2"), 413, "body-too-large")
     assert_nothing_was_stored()
 
 
-def test_many_members_are_answered_with_few_errors(customer: Shopper) -> None:
+def test_response_to_many_unknown_members_lists_few_errors(customer: Shopper) -> None:
     body = {f"m{number}": number for number in range(4000)}
 
     problem = assert_problem(customer.checkout(body), 422, "invalid-input")
@@ -217,7 +217,7 @@ def test_a_hundred_thousand_members_are_too_many(customer: Shopper) -> None:
     assert_nothing_was_stored()
 
 
-# Every address that takes a body, with what it needs to get that far; ``{}``: an order, a saga or a bulk that is there.
+# Every URL that takes a body, and what a request needs to get there; ``{}``: an existing order, saga or bulk.
 WRITING = {
     "log-in": "/api/v1/auth/token/",
     "checkout": "/api/v1/checkout/",
@@ -241,7 +241,7 @@ BAD_JSON: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("path", WRITING.values(), ids=WRITING.keys())
-def test_no_address_that_writes_takes_bad_json(almighty: Shopper, path: str) -> None:
+def test_no_url_accepts_invalid_json(almighty: Shopper, path: str) -> None:
     number = almighty.checkout(key="prepared").json()["number"]
     url = path.format(order=number, **find_ids(almighty, number))
     before = read_rows()
@@ -256,7 +256,7 @@ def test_no_address_that_writes_takes_bad_json(almighty: Shopper, path: str) -> 
 
 
 def read_rows() -> list[Any]:
-    """Read what a body could have changed."""
+    """Return everything that a body could have changed."""
     return [
         list(model.objects.order_by("pk").values()) for model in (Order, Saga, SagaHistory, SagaBulk, IdempotencyRecord)
     ]
@@ -277,7 +277,7 @@ def test_other_content_types_are_refused(customer: Shopper, content_type: str) -
 @pytest.mark.parametrize(
     "text", ["<script>alert(1)</script>", "'; DROP TABLE x; --", "{{ 7*7 }}", "%s %d", "🫖 茶 عربي"]
 )
-def test_text_is_kept_as_it_is(customer: Shopper, text: str) -> None:
+def test_text_is_stored_unchanged(customer: Shopper, text: str) -> None:
     assert customer.checkout(with_address(name=text, line1=text)).status_code == 202
 
     order = Order.objects.get()
@@ -297,7 +297,7 @@ def test_largest_order_is_accepted(customer: Shopper) -> None:
 @pytest.mark.parametrize(
     "number", ["ORD-%00", "ORD-'--", "../admin", "ORD-" + "A" * 12 + "%0A", "1", "ord-aaaaaaaaaaaa"]
 )
-def test_strange_order_numbers_lead_nowhere(customer: Shopper, number: str) -> None:
+def test_invalid_order_numbers_are_not_found(customer: Shopper, number: str) -> None:
     assert_problem(customer.get(f"/api/v1/orders/{number}/"), 404, "not-found")
     assert_problem(customer.post(f"/api/v1/orders/{number}/cancel/"), 404, "not-found")
 
@@ -309,7 +309,7 @@ def test_strange_order_numbers_lead_nowhere(customer: Shopper, number: str) -> N
      "page_size=x", "page_size=1e1", "page_size=%D9%A3", "page_size=" + "9" * 5000, "page_size=", "ordering=owner",
      "owner=1", "status=confirmed", "format=xml"],
 )  # fmt: skip
-def test_parameters_that_are_not_on_the_list_are_refused(customer: Shopper, query: str) -> None:
+def test_unknown_parameters_are_refused(customer: Shopper, query: str) -> None:
     assert_problem(customer.get(f"/api/v1/orders/?{query}"), 400, "bad-parameter")
 
 

@@ -1,4 +1,4 @@
-"""One key, one order: repeats, conflicts, and requests that come side by side."""
+"""Idempotency keys: repeats, conflicts, and concurrent requests."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ from .conftest import Shopper, assert_problem, make_checkout
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
-def test_repeat_gets_the_stored_answer(customer: Shopper) -> None:
+def test_repeat_gets_the_stored_response(customer: Shopper) -> None:
     first = customer.checkout()
     drain(Saga.objects.get())
 
@@ -38,7 +38,7 @@ def test_repeat_gets_the_stored_answer(customer: Shopper) -> None:
     assert (Order.objects.count(), Saga.objects.count()) == (1, 1)
 
 
-def test_repeat_is_recognised_whatever_its_white_space_and_order(customer: Shopper) -> None:
+def test_repeat_is_recognised_despite_white_space_and_order(customer: Shopper) -> None:
     first = customer.checkout()
     turned = dict(reversed(make_checkout().items()))
 
@@ -48,7 +48,7 @@ def test_repeat_is_recognised_whatever_its_white_space_and_order(customer: Shopp
     assert again.json() == first.json()
 
 
-def test_repeat_is_answered_even_after_a_change_of_price(customer: Shopper) -> None:
+def test_repeat_is_answered_after_a_price_change(customer: Shopper) -> None:
     total = {"amount_minor": 2530, "currency": "EUR"}
     first = customer.checkout(make_checkout(expected_total=total))
     with connection.cursor() as cursor:
@@ -77,7 +77,7 @@ def test_same_key_with_another_body_is_refused(customer: Shopper) -> None:
     assert Order.objects.count() == 1
 
 
-def test_keys_of_another_user_are_other_keys(customer: Shopper, stranger: Shopper) -> None:
+def test_users_do_not_share_keys(customer: Shopper, stranger: Shopper) -> None:
     mine = customer.checkout()
 
     theirs = stranger.checkout()
@@ -104,11 +104,11 @@ def test_malformed_key_is_refused(customer: Shopper, key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["k", "k" * 255, "a:b/c_d.e~f+g=h-1", '"two words, and a \\"quote\\""', "  spaced  "])
-def test_well_formed_key_is_taken(customer: Shopper, key: str) -> None:
+def test_well_formed_key_is_accepted(customer: Shopper, key: str) -> None:
     assert customer.checkout(key=key).status_code == 202
 
 
-def test_refused_request_is_not_remembered(customer: Shopper) -> None:
+def test_refused_request_does_not_use_up_its_key(customer: Shopper) -> None:
     assert customer.checkout(make_checkout(lines=[])).status_code == 422
     assert customer.checkout(make_checkout(lines=[{"sku": "NO-SUCH", "quantity": 1}])).status_code == 422
 
@@ -126,7 +126,7 @@ def test_record_expires_after_seven_days(customer: Shopper) -> None:
 
 @contextmanager
 def uncommitted(work: Callable[[], object]) -> Iterator[None]:
-    """Do some work on another connection, and commit it when the block ends."""
+    """Do work on another connection, and commit it when the block ends."""
     is_done, may_commit = Event(), Event()
 
     def commit_late() -> None:
@@ -146,7 +146,7 @@ def uncommitted(work: Callable[[], object]) -> Iterator[None]:
         other.join(30)
 
 
-def test_request_whose_first_one_is_not_committed_is_told_to_come_again(customer: Shopper) -> None:
+def test_repeat_of_an_uncommitted_request_is_asked_to_retry(customer: Shopper) -> None:
     def place() -> None:
         services.checkout(customer=customer.user, key="key-1", digest="0" * 64, request=_make_request())
 
@@ -161,7 +161,7 @@ def test_request_whose_first_one_is_not_committed_is_told_to_come_again(customer
     assert Order.objects.count() == 2
 
 
-def test_repeat_of_a_committed_request_waits_for_no_other(customer: Shopper) -> None:
+def test_repeat_of_a_committed_request_does_not_wait(customer: Shopper) -> None:
     first = customer.checkout()
 
     with uncommitted(lambda: idempotency.lock_key(customer.user, "key-1")):
@@ -172,9 +172,7 @@ def test_repeat_of_a_committed_request_waits_for_no_other(customer: Shopper) -> 
     assert Order.objects.count() == 1
 
 
-def test_request_that_is_committed_before_the_lock_is_taken_is_found(
-    customer: Shopper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_request_committed_just_before_the_lock_is_found(customer: Shopper, monkeypatch: pytest.MonkeyPatch) -> None:
     lock_key, first = idempotency.lock_key, []
 
     def lose_the_race(user: User, key: str) -> bool:
@@ -192,7 +190,7 @@ def test_request_that_is_committed_before_the_lock_is_taken_is_found(
     assert Order.objects.count() == 1
 
 
-def test_one_key_many_times_at_once_places_one_order(customer: Shopper) -> None:
+def test_concurrent_requests_with_one_key_place_one_order(customer: Shopper) -> None:
     responses = run_side_by_side([customer.checkout] * 12)
 
     placed = [response for response in responses if response.status_code == 202]

@@ -1,4 +1,4 @@
-"""Credentials: tokens, sessions, and how often they may be guessed."""
+"""Credentials: tokens, sessions, and limits on guessing."""
 
 import json
 from datetime import timedelta
@@ -31,12 +31,12 @@ def ada(fill_shop: None) -> User:
 def log_in(
     username: Any = "ada", password: Any = " right horse ", *, address: str = "192.0.2.1", **headers: str
 ) -> HttpResponse:
-    """Try to log in from an address."""
+    """Try to log in from an IP address."""
     body = json.dumps({"username": username, "password": password})
     return Client(REMOTE_ADDR=address).post(URL, body, content_type="application/json", headers=headers)
 
 
-def test_log_in_gives_a_token_that_works(ada: User) -> None:
+def test_login_returns_a_working_token(ada: User) -> None:
     response = log_in()
 
     assert (response.status_code, list(response.json()), response["Cache-Control"]) == (200, ["token"], "no-store")
@@ -54,7 +54,7 @@ def test_log_in_gives_a_token_that_works(ada: User) -> None:
         ("ada' OR 1=1--", "x"),
     ],
 )
-def test_wrong_credentials_are_refused_alike(ada: User, username: str, password: str) -> None:
+def test_wrong_credentials_get_identical_responses(ada: User, username: str, password: str) -> None:
     response = log_in(username, password)
 
     problem = assert_problem(response, 401, "log-in-refused")
@@ -85,7 +85,7 @@ def test_inactive_account_is_refused(ada: User) -> None:
         ([], {""}),
     ],
 )
-def test_log_in_takes_two_texts_only(ada: User, body: Any, pointers: set[str]) -> None:
+def test_login_accepts_two_strings_only(ada: User, body: Any, pointers: set[str]) -> None:
     problem = assert_problem(NOBODY.post(URL, body), 422, "invalid-input")
 
     assert list_pointers(problem) == pointers
@@ -97,14 +97,14 @@ def test_log_in_takes_two_texts_only(ada: User, body: Any, pointers: set[str]) -
     ["", "Token", "Token ", "Token x", "Token " + "0" * 40, "Token a b", "token  ", "Bearer x", "Basic YTpi",
      "Token \x00", "Token \xff", "Token ' OR 1=1", "Token " + "a" * 10_000, "Negotiate"],
 )  # fmt: skip
-def test_foreign_credentials_are_refused(ada: User, header: str) -> None:
+def test_unsupported_credentials_are_refused(ada: User, header: str) -> None:
     response = NOBODY.get("/api/v1/orders/", Authorization=header)
 
     assert_problem(response, 401, "not-authenticated")
     assert response["WWW-Authenticate"] == "Token"
 
 
-def test_session_works_for_reading(ada: User) -> None:
+def test_session_may_read(ada: User) -> None:
     client = Client()
     client.force_login(ada)
 
@@ -126,7 +126,7 @@ def test_session_needs_the_csrf_token_to_write(ada: User) -> None:
     assert response.status_code == 202
 
 
-def test_expired_session_is_nobody(ada: User) -> None:
+def test_expired_session_is_anonymous(ada: User) -> None:
     client = Client()
     client.force_login(ada)
     from django.contrib.sessions.models import Session
@@ -136,7 +136,7 @@ def test_expired_session_is_nobody(ada: User) -> None:
     assert_problem(client.get("/api/v1/orders/"), 401, "not-authenticated")
 
 
-def test_guesses_are_limited_per_account_and_address(ada: User, settings: Settings) -> None:
+def test_guesses_are_limited_per_account_and_ip_address(ada: User, settings: Settings) -> None:
     set_rates(settings, log_in="3/hour")
     refused = [log_in(password="wrong").status_code for _ in range(3)]
 
@@ -150,7 +150,7 @@ def test_guesses_are_limited_per_account_and_address(ada: User, settings: Settin
 
 
 @pytest.mark.parametrize("username", ["ADA", "  ada  ", "\uff41da"])
-def test_other_spellings_of_a_name_are_the_same_account(ada: User, settings: Settings, username: str) -> None:
+def test_spellings_of_a_user_name_count_as_one_account(ada: User, settings: Settings, username: str) -> None:
     set_rates(settings, log_in="1/hour")
     log_in(password="wrong")
 
@@ -158,14 +158,14 @@ def test_other_spellings_of_a_name_are_the_same_account(ada: User, settings: Set
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "Client-IP"])
-def test_headers_do_not_change_the_address(ada: User, settings: Settings, header: str) -> None:
+def test_headers_do_not_change_the_ip_address(ada: User, settings: Settings, header: str) -> None:
     set_rates(settings, log_in="1/hour")
     log_in(password="wrong")
 
     assert log_in(password="wrong", **{header: "198.51.100.7"}).status_code == 429
 
 
-def test_header_of_a_declared_proxy_counts(ada: User, settings: Settings) -> None:
+def test_header_of_a_declared_proxy_is_used(ada: User, settings: Settings) -> None:
     set_rates(settings, log_in="1/hour")
     settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": 1}
     forwarded = "X-Forwarded-For"
@@ -175,7 +175,7 @@ def test_header_of_a_declared_proxy_counts(ada: User, settings: Settings) -> Non
     assert log_in(password="wrong", **{forwarded: "203.0.113.9, 198.51.100.7"}).status_code == 429
 
 
-def test_addresses_of_one_ipv6_network_are_one(ada: User, settings: Settings) -> None:
+def test_ipv6_network_counts_as_one_address(ada: User, settings: Settings) -> None:
     set_rates(settings, log_in="1/hour")
     log_in(password="wrong", address="2001:db8::1")
 
@@ -185,7 +185,7 @@ def test_addresses_of_one_ipv6_network_are_one(ada: User, settings: Settings) ->
     assert log_in("other", "wrong", address="::ffff:192.0.2.9").status_code == 429
 
 
-def test_one_account_is_limited_over_all_addresses(ada: User, settings: Settings) -> None:
+def test_account_is_limited_over_all_addresses(ada: User, settings: Settings) -> None:
     set_rates(settings, log_in_account="3/hour")
 
     statuses = [log_in(password="wrong", address=f"192.0.2.{n}").status_code for n in range(4)]
@@ -193,7 +193,7 @@ def test_one_account_is_limited_over_all_addresses(ada: User, settings: Settings
     assert statuses == [401, 401, 401, 429]
 
 
-def test_one_address_is_limited_over_all_accounts(ada: User, settings: Settings) -> None:
+def test_ip_address_is_limited_over_all_accounts(ada: User, settings: Settings) -> None:
     set_rates(settings, log_in_address="3/hour")
 
     statuses = [log_in(f"user{n}", "wrong").status_code for n in range(4)]
@@ -201,20 +201,20 @@ def test_one_address_is_limited_over_all_accounts(ada: User, settings: Settings)
     assert statuses == [401, 401, 401, 429]
 
 
-def test_successful_log_ins_use_nothing_up(ada: User, settings: Settings) -> None:
+def test_successful_logins_do_not_count(ada: User, settings: Settings) -> None:
     set_rates(settings, log_in="2/hour")
 
     assert [log_in().status_code for _ in range(5)] == [200] * 5
 
 
-def test_counters_name_nobody(ada: User) -> None:
+def test_counters_store_no_user_name(ada: User) -> None:
     log_in(password="wrong")
 
     assert ThrottleBucket.objects.count() == 3
     assert all(len(bucket.key) == 64 and "ada" not in bucket.key for bucket in ThrottleBucket.objects.all())
 
 
-def test_guesses_at_the_admin_are_limited_alike(ada: User, settings: Settings) -> None:
+def test_guesses_at_the_admin_are_limited_too(ada: User, settings: Settings) -> None:
     ada.is_staff = True
     ada.save()
     set_rates(settings, log_in="3/hour")
@@ -223,14 +223,14 @@ def test_guesses_at_the_admin_are_limited_alike(ada: User, settings: Settings) -
         client = Client(REMOTE_ADDR="192.0.2.1")
         return client.post("/admin/login/?next=/admin/", {"username": "ada", "password": password})
 
-    assert try_admin(" right horse ").status_code == 302  # uses nothing up
+    assert try_admin(" right horse ").status_code == 302  # does not count
     assert [b"correct username" in try_admin("wrong").content for _ in range(3)] == [True, True, True]
     assert b"Too many log-in attempts; try again in" in try_admin(" right horse ").content
-    assert log_in().status_code == 429  # one counter for both ways in
+    assert log_in().status_code == 429  # one counter for both logins
 
 
 @pytest.mark.django_db(transaction=True, databases="__all__")
-def test_guesses_side_by_side_are_all_counted(ada: User, settings: Settings) -> None:
+def test_concurrent_guesses_are_all_counted(ada: User, settings: Settings) -> None:
     set_rates(settings, log_in="4/hour")
 
     responses = run_side_by_side([lambda: log_in(password="wrong")] * 12)
@@ -252,7 +252,7 @@ def test_checkouts_are_limited_per_user(customer: Shopper, stranger: Shopper, se
     assert customer.get("/api/v1/orders/").status_code == 200
 
 
-def test_allowance_comes_back_bit_by_bit(customer: Shopper, settings: Settings) -> None:
+def test_allowance_recovers_gradually(customer: Shopper, settings: Settings) -> None:
     set_rates(settings, checkout="3/minute")
     for n in range(3):
         customer.checkout(key=f"key-{n}")
@@ -264,7 +264,7 @@ def test_allowance_comes_back_bit_by_bit(customer: Shopper, settings: Settings) 
     assert customer.checkout(key="key-5").status_code == 429
 
 
-def test_second_token_or_session_has_no_second_allowance(customer: Shopper, settings: Settings) -> None:
+def test_second_token_shares_the_allowance(customer: Shopper, settings: Settings) -> None:
     set_rates(settings, checkout="1/minute")
     customer.checkout()
     Token.objects.filter(user=customer.user).delete()

@@ -1,4 +1,4 @@
-"""Orders as their owners, strangers and staff see them."""
+"""Orders as seen by their owners, other customers and staff."""
 
 from uuid import uuid4
 
@@ -28,7 +28,7 @@ def cancel_url(url: str) -> str:
     return f"{url}cancel/"
 
 
-def test_order_of_somebody_else_is_not_found(customer: Shopper, stranger: Shopper) -> None:
+def test_order_of_another_customer_is_not_found(customer: Shopper, stranger: Shopper) -> None:
     url = place(customer)
 
     problem = assert_problem(stranger.get(url), 404, "not-found")
@@ -41,7 +41,7 @@ def test_order_of_somebody_else_is_not_found(customer: Shopper, stranger: Shoppe
     assert Saga.objects.get().abort_request is None
 
 
-def test_staff_sees_any_order(customer: Shopper) -> None:
+def test_staff_see_any_order(customer: Shopper) -> None:
     url = place(customer)
 
     response = make_shopper("clerk", is_staff=True).get(url)
@@ -75,7 +75,7 @@ def test_list_shows_own_orders_newest_first_page_by_page(customer: Shopper, stra
     assert first["results"][0] == customer.get(f"/api/v1/orders/{numbers[4]}/").json()
 
 
-def test_cursor_of_somebody_else_shows_own_orders_only(customer: Shopper, stranger: Shopper) -> None:
+def test_cursor_of_another_user_shows_own_orders_only(customer: Shopper, stranger: Shopper) -> None:
     for index in range(3):
         place(customer, key=f"key-{index}")
     cursor = customer.get("/api/v1/orders/?page_size=1").json()["next"]
@@ -83,7 +83,7 @@ def test_cursor_of_somebody_else_shows_own_orders_only(customer: Shopper, strang
     assert stranger.get(cursor).json()["results"] == []
 
 
-def test_list_costs_the_same_for_any_number_of_orders(customer: Shopper, django_assert_num_queries: object) -> None:
+def test_list_needs_a_constant_number_of_queries(customer: Shopper, django_assert_num_queries: object) -> None:
     for index in range(4):
         place(customer, key=f"key-{index}")
 
@@ -129,7 +129,7 @@ def test_cancelled_in_time_ends_cancelled(customer: Shopper) -> None:
     assert SagaHistory.objects.filter(what="abort_requested", actor="customer").count() == 1
 
 
-def test_order_is_not_called_cancelled_before_it_is_compensated(customer: Shopper) -> None:
+def test_order_is_not_cancelled_before_it_is_compensated(customer: Shopper) -> None:
     url = place(customer)
 
     body = customer.post(cancel_url(url)).json()
@@ -138,7 +138,7 @@ def test_order_is_not_called_cancelled_before_it_is_compensated(customer: Shoppe
     assert body["status"] == "processing"
 
 
-def test_cancel_twice_asks_once(customer: Shopper) -> None:
+def test_second_cancel_request_has_no_effect(customer: Shopper) -> None:
     url = place(customer)
 
     statuses = [customer.post(cancel_url(url)).status_code for _ in range(2)]
@@ -149,7 +149,7 @@ def test_cancel_twice_asks_once(customer: Shopper) -> None:
     assert SagaHistory.objects.filter(what="abort_requested").count() == 1
 
 
-def test_cancel_while_it_compensates_anyway_changes_nothing(customer: Shopper) -> None:
+def test_cancel_during_compensation_changes_nothing(customer: Shopper) -> None:
     address = make_checkout()["shipping_address"] | {"postal_code": "00000"}
     url = place(customer, payment_method="pm_card_refund_fails", shipping_address=address)
     drain(Saga.objects.get())
@@ -170,7 +170,7 @@ def test_cancel_after_confirmation_is_too_late(customer: Shopper) -> None:
     assert Order.objects.get().status == OrderStatus.CONFIRMED
 
 
-def test_cancel_after_the_payment_was_taken_is_too_late(customer: Shopper) -> None:
+def test_cancel_after_the_capture_is_too_late(customer: Shopper) -> None:
     url = place(customer)
     with faults() as fault:
         fault.crash_before("ship_stock")
@@ -182,7 +182,7 @@ def test_cancel_after_the_payment_was_taken_is_too_late(customer: Shopper) -> No
     assert customer.get(url).json()["status"] == "processing"
 
 
-def test_cancel_while_the_capture_is_unknown_is_remembered(customer: Shopper) -> None:
+def test_cancel_while_the_capture_is_unknown_stays_pending(customer: Shopper) -> None:
     url = place(customer, payment_method="pm_card_capture_timeout")
     drain(Saga.objects.get())
 
@@ -192,7 +192,7 @@ def test_cancel_while_the_capture_is_unknown_is_remembered(customer: Shopper) ->
     assert Saga.objects.get().abort_request == "cancel"
 
 
-def test_cancel_takes_no_members(customer: Shopper) -> None:
+def test_cancel_accepts_no_fields(customer: Shopper) -> None:
     url = place(customer)
 
     assert_problem(customer.post(cancel_url(url), {"refund": 1}), 422, "invalid-input")
@@ -200,7 +200,7 @@ def test_cancel_takes_no_members(customer: Shopper) -> None:
     assert Saga.objects.get().abort_request is None
 
 
-def test_staff_cancels_with_the_permission_only(customer: Shopper) -> None:
+def test_staff_need_the_permission_to_cancel(customer: Shopper) -> None:
     url = place(customer)
     clerk = make_shopper("clerk", is_staff=True)
 
@@ -213,7 +213,7 @@ def test_staff_cancels_with_the_permission_only(customer: Shopper) -> None:
     assert customer.get(url).json()["reason"] == "cancelled_by_shop"
 
 
-def test_force_compensated_order_is_cancelled_by_the_shop(customer: Shopper) -> None:
+def test_force_compensated_order_counts_as_cancelled_by_the_shop(customer: Shopper) -> None:
     url = place(customer)
     operations.force_compensate(Saga.objects.get().pk, actor=OPERATOR, reason="Suspected fraud.")
     drain(Saga.objects.get())

@@ -1,4 +1,4 @@
-"""Every way that leads people into the site ends on a page that exists."""
+"""Site navigation: every entry point ends on an existing page."""
 
 import re
 
@@ -24,7 +24,7 @@ def admin_user() -> User:
 
 @pytest.mark.parametrize("where", ["form", "address"])
 @pytest.mark.parametrize("foreign", FOREIGN)
-def test_log_in_with_a_foreign_goal_ends_on_the_index(admin_user: User, foreign: str, where: str) -> None:
+def test_login_does_not_redirect_to_another_host(admin_user: User, foreign: str, where: str) -> None:
     form = {"username": "root", "password": "root", **({"next": foreign} if where == "form" else {})}
     query = {"next": foreign} if where == "address" else {}
     response = Client().post(reverse("admin:login", query=query), form, follow=True)
@@ -33,7 +33,7 @@ def test_log_in_with_a_foreign_goal_ends_on_the_index(admin_user: User, foreign:
 
 
 @pytest.mark.parametrize("path", ["/admin/sagas/saga/", "/admin/orders/order/"])
-def test_log_in_leads_to_where_somebody_wanted_to_go(admin_user: User, path: str) -> None:
+def test_login_redirects_to_the_requested_page(admin_user: User, path: str) -> None:
     client = Client()
     page = client.get(path, follow=True)
     response = client.post(page.redirect_chain[-1][0], {"username": "root", "password": "root"}, follow=True)
@@ -42,7 +42,7 @@ def test_log_in_leads_to_where_somebody_wanted_to_go(admin_user: User, path: str
     assert (response.status_code, response.request["PATH_INFO"]) == (200, path)
 
 
-def test_whoever_is_logged_in_already_is_led_to_the_index(admin_user: User) -> None:
+def test_logged_in_user_is_redirected_to_the_index(admin_user: User) -> None:
     client = Client()
     client.force_login(admin_user)
     response = client.get(reverse("admin:login", query={"next": "https://evil.example/"}), follow=True)
@@ -50,13 +50,13 @@ def test_whoever_is_logged_in_already_is_led_to_the_index(admin_user: User) -> N
     assert (response.status_code, response.request["PATH_INFO"]) == (200, "/admin/")
 
 
-def test_page_that_asks_for_a_log_in_leads_to_one_that_exists() -> None:
+def test_login_redirect_points_to_an_existing_page() -> None:
     response = Client().get(redirect_to_login("/admin/sagas/saga/").url)
 
     assert (response.status_code, settings.LOGIN_URL) == (200, "admin:login")
 
 
-def test_view_site_leads_to_a_page(admin_user: User) -> None:
+def test_view_site_links_to_an_existing_page(admin_user: User) -> None:
     client = Client()
     client.force_login(admin_user)
     [site] = re.findall(r'<a href="([^"]*)">View site</a>', client.get("/admin/").content.decode())
@@ -65,7 +65,7 @@ def test_view_site_leads_to_a_page(admin_user: User) -> None:
     assert (site, response.status_code, response.request["PATH_INFO"]) == ("/", 200, "/api/docs/")
 
 
-def test_icon_that_browsers_ask_for_is_there() -> None:
+def test_favicon_exists() -> None:
     response = Client().get("/favicon.ico", follow=True)
 
     assert (response.status_code, response.request["PATH_INFO"]) == (200, "/static/orders/favicon.ico")

@@ -1,4 +1,4 @@
-"""``Prefer: wait``: hold the answer until the checkout is over, at a bounded price."""
+"""``Prefer: wait``: the response is held until the checkout is over, within limits."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 30
 
 @contextmanager
 def work_in_background() -> Iterator[None]:
-    """Drain every new saga in another thread, as a worker would."""
+    """Run every new saga in another thread, as a worker would."""
     is_over = Event()
 
     def work() -> None:
@@ -39,7 +39,7 @@ def work_in_background() -> Iterator[None]:
         worker.join(PATIENCE_SECONDS)
 
 
-def test_answer_comes_when_the_saga_is_closed(customer: Shopper) -> None:
+def test_response_is_sent_when_the_saga_closes(customer: Shopper) -> None:
     started = time.monotonic()
     with work_in_background():
         response = customer.checkout(Prefer="wait=20")
@@ -51,7 +51,7 @@ def test_answer_comes_when_the_saga_is_closed(customer: Shopper) -> None:
     assert time.monotonic() - started < 15
 
 
-def test_answer_comes_after_the_time_when_nobody_works(customer: Shopper) -> None:
+def test_response_is_sent_after_the_time_limit_without_a_worker(customer: Shopper) -> None:
     started = time.monotonic()
     response = customer.checkout(Prefer="respond-async, wait=1")
 
@@ -63,7 +63,7 @@ def test_answer_comes_after_the_time_when_nobody_works(customer: Shopper) -> Non
 @pytest.mark.parametrize(
     "header", ["wait=0", "wait=-1", "wait=x", "wait", "wait=1.5", "wait=\u0663", "handling=strict", ","]
 )
-def test_preference_that_cannot_be_read_is_ignored(customer: Shopper, header: str) -> None:
+def test_malformed_preference_is_ignored(customer: Shopper, header: str) -> None:
     response = customer.checkout(Prefer=header)
 
     assert response.status_code == 202
@@ -100,7 +100,7 @@ def test_number_of_waiting_requests_is_capped(customer: Shopper) -> None:
     assert response.json()["status"] == "processing"
 
 
-def test_places_are_given_back(customer: Shopper) -> None:
+def test_waiting_slots_are_released(customer: Shopper) -> None:
     with work_in_background():
         for index in range(waiting.MAX_WAITERS + 1):
             response = customer.checkout(key=f"key-{index}", Prefer="wait=20")

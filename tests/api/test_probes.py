@@ -1,4 +1,4 @@
-"""Probes and metrics."""
+"""Health probes and metrics."""
 
 import socket
 import time
@@ -32,7 +32,7 @@ def see_worker(*, seconds_ago: int, queues: tuple[str, ...] = ("sagas",)) -> Non
 
 @pytest.fixture
 def frozen_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """Listen like a broker, and never answer."""
+    """Listen like a broker, but never answer."""
     monkeypatch.delenv("CELERY_BROKER_URL")  # Celery would take it before what the app says
     with socket.create_server(("127.0.0.1", 0)) as server, override_settings(SAGAS={}):
         app = Celery("frozen", broker=f"redis://127.0.0.1:{server.getsockname()[1]}/0", set_as_current=False)
@@ -40,7 +40,7 @@ def frozen_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
         yield server
 
 
-def test_health_looks_at_nothing(django_assert_num_queries: object) -> None:
+def test_health_needs_no_database(django_assert_num_queries: object) -> None:
     with django_assert_num_queries(0):
         response = Client().get("/healthz")
 
@@ -48,7 +48,7 @@ def test_health_looks_at_nothing(django_assert_num_queries: object) -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-def test_probes_are_for_reading(path: str) -> None:
+def test_probes_are_read_only(path: str) -> None:
     assert Client(enforce_csrf_checks=True).post(path).status_code == 405
     assert "no-store" in Client().get(path)["Cache-Control"]
 
@@ -75,7 +75,7 @@ def test_ready_with_a_worker() -> None:
 
 def test_missing_worker_is_degraded_but_ready() -> None:
     see_worker(seconds_ago=3600)
-    see_worker(seconds_ago=1, queues=())  # who only sends wake-ups executes nothing
+    see_worker(seconds_ago=1, queues=())  # a process that only sends wake-ups executes nothing
 
     response = Client().get("/readyz")
 
@@ -102,7 +102,7 @@ def test_future_due_times_are_not_old(customer: Shopper) -> None:
     assert Client().get("/readyz").json()["checks"]["oldest_due"] == {"status": "ok", "age_seconds": 0.0}
 
 
-def test_frozen_broker_is_degraded_within_its_time(frozen_broker: socket.socket) -> None:
+def test_frozen_broker_is_degraded_within_the_timeout(frozen_broker: socket.socket) -> None:
     see_worker(seconds_ago=1)
     started = time.monotonic()
 
@@ -113,7 +113,7 @@ def test_frozen_broker_is_degraded_within_its_time(frozen_broker: socket.socket)
     assert time.monotonic() - started < 5
 
 
-def test_frozen_broker_is_asked_once_at_a_time(frozen_broker: socket.socket) -> None:
+def test_frozen_broker_is_checked_once_at_a_time(frozen_broker: socket.socket) -> None:
     answers: list[str] = []
 
     def ask() -> None:
@@ -146,7 +146,7 @@ def test_missing_migration_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture(params=list(connections))
 def alias(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Return the alias of each database that the run has, none of which was looked at yet."""
+    """Return the alias of each database of the run, with its check not cached."""
     health._migrated.clear()
     yield request.param
     health._migrated.clear()
@@ -182,15 +182,15 @@ def unanswered() -> Iterator[int]:
 
 @pytest.mark.parametrize("outage", [refused, unanswered])
 @pytest.mark.parametrize("count", [1, 3])
-def test_participant_databases_that_are_away_are_named_and_checkouts_go_on(
+def test_unavailable_participant_databases_are_named_and_checkouts_continue(
     customer: Shopper, monkeypatch: pytest.MonkeyPatch, outage: Callable[[], Any], count: int
 ) -> None:
     see_worker(seconds_ago=1)
-    # None on one database, where nothing but the main one can be away.
+    # None on a single database, where only the main one can be unavailable.
     away = sorted(alias for alias in connections if alias != "default")[:count]
     with outage() as port:
         for alias in away:
-            # Only what connects anew is led astray: the test's own connections stay.
+            # Only new connections are redirected: the test's own stay.
             settings = {**connections.settings[alias], "HOST": "127.0.0.1", "PORT": port}
             monkeypatch.setitem(connections.settings, alias, settings)
         started = time.monotonic()
@@ -206,7 +206,7 @@ def test_participant_databases_that_are_away_are_named_and_checkouts_go_on(
 
 
 @pytest.mark.parametrize(("where", "what"), [(connection, "cursor"), (doctor, "read_liveness")], ids=["away", "fails"])
-def test_database_that_is_away_or_fails_meanwhile_is_not_ready(
+def test_unavailable_or_failing_database_is_not_ready(
     monkeypatch: pytest.MonkeyPatch, where: object, what: str
 ) -> None:
     def fail(*_: object) -> None:
@@ -222,7 +222,7 @@ def test_database_that_is_away_or_fails_meanwhile_is_not_ready(
     assert not {"workers", "oldest_due"} & set(found)
 
 
-def test_database_that_takes_no_writes_is_degraded_and_serves_pages() -> None:
+def test_read_only_database_is_degraded_and_serves_pages() -> None:
     see_worker(seconds_ago=1)
     with connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION READ ONLY")
@@ -234,7 +234,7 @@ def test_database_that_takes_no_writes_is_degraded_and_serves_pages() -> None:
     assert response.json()["checks"]["workers"] == {"status": "ok", "seen": 1}
 
 
-def test_advice_of_the_doctor_leaves_it_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctors_advice_does_not_affect_readiness(monkeypatch: pytest.MonkeyPatch) -> None:
     see_worker(seconds_ago=1)
     monkeypatch.setattr(health, "TIMEOUT_SETTINGS", ("transaction_timeout",))
     [finding] = [finding for finding in doctor.examine() if finding.name == "database"]

@@ -1,4 +1,4 @@
-"""Every error is a problem document, also where no view is reached."""
+"""Problem documents for every error, including those outside of views."""
 
 from typing import Any
 
@@ -53,18 +53,18 @@ def test_other_methods(customer: Shopper, path: str, method: str) -> None:
         assert set(response["Allow"].split(", ")) == ALLOWED[path]
 
 
-def test_media_types_that_are_not_spoken(customer: Shopper) -> None:
+def test_unsupported_media_types(customer: Shopper) -> None:
     assert_problem(customer.get("/api/v1/products/", Accept="text/html"), 406, "not-acceptable")
     assert customer.get("/api/v1/products/?format=html").status_code == 200
     assert customer.get("/api/v1/products/", Accept="text/html, */*;q=0.1").status_code == 200
 
 
 class Away(Exception):
-    """Stand for what nobody expected."""
+    """Unexpected error."""
 
 
 def fail_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the catalogue fail."""
+    """Make the catalogue raise this error."""
 
     def fail() -> None:
         raise error
@@ -78,7 +78,7 @@ def make_read_only_error() -> InternalError:
     return error
 
 
-def test_mistake_of_the_server(customer: Shopper, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_error(customer: Shopper, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(Away("secret-of-the-server"), monkeypatch)
     client = Client(raise_request_exception=False, headers={"Authorization": f"Token {customer.token}"})
 
@@ -88,7 +88,7 @@ def test_mistake_of_the_server(customer: Shopper, monkeypatch: pytest.MonkeyPatc
     assert "secret-of-the-server" not in response.content.decode()
 
 
-def test_mistake_of_the_server_is_signalled(customer: Shopper, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_error_is_signalled(customer: Shopper, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(Away("told"), monkeypatch)
 
     with pytest.raises(Away, match="told"):
@@ -96,7 +96,7 @@ def test_mistake_of_the_server_is_signalled(customer: Shopper, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("error", [OperationalError("away"), InterfaceError("closed"), make_read_only_error()])
-def test_database_that_is_away(customer: Shopper, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_unavailable_database(customer: Shopper, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     fail_with(error, monkeypatch)
 
     response = customer.get("/api/v1/products/")
@@ -105,17 +105,17 @@ def test_database_that_is_away(customer: Shopper, monkeypatch: pytest.MonkeyPatc
     assert response["Retry-After"] == "5"
 
 
-def test_if_outages_were_mistakes_nobody_would_be_told_to_come_again(
+def test_if_outages_were_server_errors_no_client_would_be_asked_to_retry(
     customer: Shopper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(problems, "is_outage", lambda _error: False)
-    # A mistake of the server is raised where the request was made.
+    # The test client raises server errors.
     with pytest.raises(OperationalError, match="away"):
-        test_database_that_is_away(customer, monkeypatch, OperationalError("away"))
+        test_unavailable_database(customer, monkeypatch, OperationalError("away"))
 
 
 @pytest.mark.parametrize("error", [DataError("x"), InternalError("x"), DatabaseError("x"), ValueError("x")])
-def test_wrong_statement_is_no_outage(error: Exception) -> None:
+def test_programming_error_is_not_an_outage(error: Exception) -> None:
     assert problems.describe_error(error).status == 500
 
 
@@ -132,7 +132,7 @@ def test_links_do_not_repeat_the_host(customer: Shopper) -> None:
     assert response["Location"] == f"/api/v1/orders/{Order.objects.get().number}/"
 
 
-def test_failures_outside_of_views_are_problems_below_api_only() -> None:
+def test_errors_outside_of_views_are_problems_below_api_only() -> None:
     request, page = RequestFactory().get("/api/v1/x/"), RequestFactory().get("/admin/")
 
     assert_problem(problems.refuse_csrf(request, "no cookie"), 403, "permission-denied")
@@ -149,7 +149,7 @@ def test_failures_outside_of_views_are_problems_below_api_only() -> None:
         assert (answer.status_code, answer["Content-Type"]) == (status, "text/html; charset=utf-8")
 
 
-def test_database_that_is_away_outside_of_a_view() -> None:
+def test_unavailable_database_outside_of_a_view() -> None:
     try:
         raise OperationalError("away")
     except OperationalError:
@@ -180,5 +180,5 @@ COOKIES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("cookie", COOKIES.values(), ids=COOKIES.keys())
-def test_strange_session_cookies_are_nobody(cookie: str) -> None:
+def test_invalid_session_cookies_are_anonymous(cookie: str) -> None:
     assert_problem(Client().get("/api/v1/orders/", HTTP_COOKIE=cookie), 401, "not-authenticated")

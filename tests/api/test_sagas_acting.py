@@ -1,4 +1,4 @@
-"""Act on a saga over HTTP: what the console does, by the same functions, for programs."""
+"""Operations on a saga over HTTP, by the console's own functions."""
 
 from typing import Any
 from uuid import uuid4
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 
 
 @pytest.mark.parametrize("operation", Operation)
-def test_every_action_is_planned_and_done(enter: Enter, operation: Operation) -> None:
+def test_every_operation_is_previewed_and_done(enter: Enter, operation: Operation) -> None:
     maker, step = WHERE[operation]
     saga = trips.MAKERS[maker]()
     boss, before = enter("supervisor"), stored(saga)
@@ -35,7 +35,7 @@ def test_every_action_is_planned_and_done(enter: Enter, operation: Operation) ->
     assert sum(entry == (operation.value, "supervisor", REASON) for entry in operations_of(saga)) == 1
 
 
-def test_stale_revision_does_nothing_and_tells_the_facts(enter: Enter) -> None:
+def test_stale_revision_does_nothing_and_reports_the_current_state(enter: Enter) -> None:
     saga, operator = trips.make_waiting_for_retry(), enter("operator")
     body = body_of(saga)
     operations.retry_now(saga.pk, actor=trips.BOSS, reason=REASON)
@@ -46,7 +46,7 @@ def test_stale_revision_does_nothing_and_tells_the_facts(enter: Enter) -> None:
     assert (problem["expected"], problem["found"], stored(saga)) == (2, 3, before)
 
 
-def test_refusal_tells_the_facts(enter: Enter) -> None:
+def test_refusal_reports_the_current_state(enter: Enter) -> None:
     saga = trips.make_completed()
     before = stored(saga)
 
@@ -86,7 +86,7 @@ BODIES: dict[str, tuple[Any, set[str]]] = {
 
 
 @pytest.mark.parametrize("case", BODIES)
-def test_wrong_bodies_are_pointed_at_and_do_nothing(enter: Enter, case: str) -> None:
+def test_invalid_bodies_do_nothing_and_are_explained(enter: Enter, case: str) -> None:
     saga = trips.start()
     before = stored(saga)
     body, pointers = BODIES[case]
@@ -111,7 +111,7 @@ def test_wrong_bodies_are_pointed_at_and_do_nothing(enter: Enter, case: str) -> 
         (Operation.RETRY, {"step": "nonsense"}),
     ],
 )
-def test_argument_that_means_nothing_here_is_refused(enter: Enter, operation: Operation, changes: Any) -> None:
+def test_argument_of_another_operation_is_refused(enter: Enter, operation: Operation, changes: Any) -> None:
     saga = trips.make_held_unknown()
     before = stored(saga)
     body = {"reason": REASON, "revision": saga.revision, **changes}
@@ -121,7 +121,7 @@ def test_argument_that_means_nothing_here_is_refused(enter: Enter, operation: Op
     assert stored(saga) == before
 
 
-def test_addresses_that_are_none(enter: Enter) -> None:
+def test_unknown_urls(enter: Enter) -> None:
     saga, admin = trips.start(), enter("admin")
     body = body_of(saga)
 

@@ -1,4 +1,4 @@
-"""Act on many sagas over HTTP."""
+"""Bulks over HTTP."""
 
 from datetime import timedelta
 from typing import Any
@@ -24,7 +24,7 @@ from .operating import BULKS, SAGAS
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 
-def test_bulk_is_drawn_started_watched_and_repeated_without_effect(enter: Enter) -> None:
+def test_bulk_is_frozen_started_and_watched_and_repeats_have_no_effect(enter: Enter) -> None:
     first, second = trips.make_paused(), trips.make_paused()
     boss = enter("supervisor")
 
@@ -50,7 +50,7 @@ def test_bulk_is_drawn_started_watched_and_repeated_without_effect(enter: Enter)
     assert boss.post(f"{url}stop/", {}).json()["state"] == "finished"
 
 
-def test_bulks_are_listed_newest_first_and_leafed_through(enter: Enter) -> None:
+def test_bulks_are_paginated_newest_first(enter: Enter) -> None:
     boss, saga = enter("supervisor"), trips.start()
     made = [selection.freeze_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS) for _ in range(5)]
     selection.start_bulk(made[0].pk, actor=trips.BOSS, reason=REASON)
@@ -121,7 +121,7 @@ def test_bulk_by_selection_and_stop(enter: Enter) -> None:
         {"operation": "pause", "filter": {"display": "held"}},
     ],
 )
-def test_lost_or_wrong_set_is_refused(enter: Enter, body: Any) -> None:
+def test_missing_or_invalid_selection_is_refused(enter: Enter, body: Any) -> None:
     saga = trips.start()
     before = stored(saga)
 
@@ -130,7 +130,7 @@ def test_lost_or_wrong_set_is_refused(enter: Enter, body: Any) -> None:
     assert (SagaBulk.objects.count(), stored(saga)) == (0, before)
 
 
-def test_everything_is_confirmed_in_words(enter: Enter) -> None:
+def test_bulk_of_all_open_sagas_needs_a_confirmation(enter: Enter) -> None:
     trips.start()
     admin = enter("admin")
     url = admin.post(BULKS, {"operation": "pause", "everything": True})["Location"]
@@ -141,7 +141,7 @@ def test_everything_is_confirmed_in_words(enter: Enter) -> None:
     assert admin.post(f"{url}start/", {"reason": REASON, "words": EVERYTHING}).status_code == 200
 
 
-def test_permission_to_view_bulks_is_asked(enter: Enter) -> None:
+def test_bulks_need_the_view_permission(enter: Enter) -> None:
     frozen = selection.freeze_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
     person = enter("nobody")
     User.objects.get(username="nobody").user_permissions.add(Permission.objects.get(codename="view_saga"))

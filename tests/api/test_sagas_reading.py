@@ -1,4 +1,4 @@
-"""Read sagas over HTTP: what the console shows, by the same functions, for programs."""
+"""Reading sagas over HTTP, by the console's own functions."""
 
 import pytest
 from django.db import connection
@@ -38,7 +38,7 @@ def test_errors_need_the_payload_permission(enter: Enter) -> None:
         assert "The airline is closed." not in text
 
 
-def test_filters_and_search_narrow(enter: Enter) -> None:
+def test_filters_and_search(enter: Enter) -> None:
     held, running = trips.make_paused(), trips.make_waiting_for_retry()
     number, viewer = held.keys.get().value, enter("viewer")
 
@@ -66,7 +66,7 @@ def test_saga_without_steps_is_shown(enter: Enter) -> None:
 
 
 @pytest.mark.parametrize("state", DisplayState)
-def test_every_display_state_can_be_asked_for(enter: Enter, state: DisplayState) -> None:
+def test_every_display_state_is_a_filter(enter: Enter, state: DisplayState) -> None:
     assert enter("viewer").get(f"{SAGAS}?display={state.value}").status_code == 200
 
 
@@ -79,13 +79,13 @@ def test_every_display_state_can_be_asked_for(enter: Enter, state: DisplayState)
         "page_size=0", "page_size=101", "page_size=x", "page_size=%C2%B2", "page_size=", "format=json", "o=1",
     ],
 )  # fmt: skip
-def test_what_is_not_understood_is_an_error(enter: Enter, query: str) -> None:
+def test_invalid_parameters_are_errors(enter: Enter, query: str) -> None:
     trips.start()
 
     assert_problem(enter("admin").get(f"{SAGAS}?{query}"), 400, "bad-request")
 
 
-def test_pages_are_leafed_through_by_place(enter: Enter) -> None:
+def test_pages_are_read_by_cursor(enter: Enter) -> None:
     made = [trips.start() for _ in range(5)]
     viewer = enter("viewer")
     found, url = [], f"{SAGAS}?page_size=2&definition=trip"
@@ -97,7 +97,7 @@ def test_pages_are_leafed_through_by_place(enter: Enter) -> None:
     assert found == [str(saga.pk) for saga in reversed(made)]
 
 
-def test_list_costs_the_same_for_few_and_for_many(enter: Enter) -> None:
+def test_query_count_does_not_depend_on_the_number_of_sagas(enter: Enter) -> None:
     trips.start()
     viewer = enter("viewer")
 
@@ -112,7 +112,7 @@ def test_list_costs_the_same_for_few_and_for_many(enter: Enter) -> None:
     assert few == count() <= 10
 
 
-def test_saga_tells_its_steps_and_what_may_be_done(enter: Enter) -> None:
+def test_saga_shows_its_steps_and_possible_operations(enter: Enter) -> None:
     saga = trips.make_compensation_failing()
 
     found = enter("operator").get(url_of(saga)).json()
@@ -127,7 +127,7 @@ def test_saga_tells_its_steps_and_what_may_be_done(enter: Enter) -> None:
     assert "result" not in found["steps"][0]
 
 
-def test_each_step_tells_what_may_be_done_to_it(enter: Enter) -> None:
+def test_each_step_shows_its_possible_operations(enter: Enter) -> None:
     failing, unknown = trips.make_compensation_failing(), trips.make_held_unknown()
     refused = trips.make_contract_violation()
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: committed, in sync, true, and served without a foreign host."""
+"""OpenAPI document: committed, up to date, correct, and served without external resources."""
 
 import re
 from io import StringIO
@@ -30,8 +30,8 @@ def document() -> dict[str, Any]:
     return yaml.safe_load(COMMITTED.read_text())
 
 
-def check_answer(document: dict[str, Any], path: str, method: str, response: HttpResponse) -> None:
-    """Check an answer against what the document says about it."""
+def check_response(document: dict[str, Any], path: str, method: str, response: HttpResponse) -> None:
+    """Check a response against the document."""
     described = document["paths"][path][method]["responses"][str(response.status_code)]
     media_type = response["Content-Type"].partition(";")[0]
     schema = {**described["content"][media_type]["schema"], "components": document["components"]}
@@ -45,7 +45,7 @@ def test_committed_document_is_in_sync() -> None:
     assert COMMITTED.read_text() == made.getvalue()
 
 
-def test_document_is_openapi_3_1_and_has_every_address(document: dict[str, Any]) -> None:
+def test_document_is_openapi_3_1_and_has_every_url(document: dict[str, Any]) -> None:
     addresses = {
         "/api/v1/" + re.sub(r"<\w+:(\w+)>", r"{\1}", str(pattern.pattern))
         for pattern in (*shop_urls.urlpatterns, *saga_urls.urlpatterns)
@@ -69,31 +69,31 @@ def test_document_and_its_pages_are_served() -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/docs", "/api/schema"])
-def test_forgotten_slash_is_added_for_people(path: str) -> None:
+def test_missing_slash_is_added_to_documentation_urls(path: str) -> None:
     response = Client().get(path)
 
     assert (response.status_code, response["Location"]) == (301, f"{path}/")
 
 
-def test_answers_are_as_described(document: dict[str, Any], customer: Shopper) -> None:
+def test_responses_match_the_document(document: dict[str, Any], customer: Shopper) -> None:
     placed = customer.checkout()
     url = placed["Location"]
     order = "/api/v1/orders/{number}/"
-    check_answer(document, "/api/v1/checkout/", "post", placed)
-    check_answer(document, order, "get", customer.get(url))
-    check_answer(document, "/api/v1/orders/", "get", customer.get("/api/v1/orders/"))
-    check_answer(document, "/api/v1/products/", "get", customer.get("/api/v1/products/"))
-    check_answer(document, f"{order}cancel/", "post", customer.post(f"{url}cancel/"))
+    check_response(document, "/api/v1/checkout/", "post", placed)
+    check_response(document, order, "get", customer.get(url))
+    check_response(document, "/api/v1/orders/", "get", customer.get("/api/v1/orders/"))
+    check_response(document, "/api/v1/products/", "get", customer.get("/api/v1/products/"))
+    check_response(document, f"{order}cancel/", "post", customer.post(f"{url}cancel/"))
     drain(Saga.objects.get())
-    check_answer(document, order, "get", customer.get(url))
+    check_response(document, order, "get", customer.get(url))
 
 
-def test_problems_are_as_described(document: dict[str, Any], customer: Shopper) -> None:
-    check_answer(document, "/api/v1/checkout/", "post", customer.checkout(make_checkout(lines=[], total=1)))
-    check_answer(document, "/api/v1/checkout/", "post", customer.checkout(b"{"))
-    check_answer(document, "/api/v1/checkout/", "post", customer.checkout(content_type="text/plain"))
-    check_answer(document, "/api/v1/checkout/", "post", Shopper().checkout())
-    check_answer(document, "/api/v1/auth/token/", "post", Shopper().post("/api/v1/auth/token/", {}))
+def test_problems_match_the_document(document: dict[str, Any], customer: Shopper) -> None:
+    check_response(document, "/api/v1/checkout/", "post", customer.checkout(make_checkout(lines=[], total=1)))
+    check_response(document, "/api/v1/checkout/", "post", customer.checkout(b"{"))
+    check_response(document, "/api/v1/checkout/", "post", customer.checkout(content_type="text/plain"))
+    check_response(document, "/api/v1/checkout/", "post", Shopper().checkout())
+    check_response(document, "/api/v1/auth/token/", "post", Shopper().post("/api/v1/auth/token/", {}))
 
 
 def validate_request(document: dict[str, Any], body: Any) -> bool:
@@ -101,7 +101,7 @@ def validate_request(document: dict[str, Any], body: Any) -> bool:
     return jsonschema.Draft202012Validator(schema).is_valid(body)
 
 
-def test_document_describes_the_bodies_that_are_taken(document: dict[str, Any]) -> None:
+def test_document_describes_the_accepted_bodies(document: dict[str, Any]) -> None:
     assert validate_request(document, make_checkout())
     assert validate_request(document, make_checkout(expected_total={"amount_minor": 1, "currency": "EUR"}))
     for wrong in (

@@ -1,4 +1,4 @@
-"""Requests made up from the committed OpenAPI document, right and wrong ones, are answered as it says."""
+"""Requests generated from the committed OpenAPI document, valid and invalid, get documented responses."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ schema = schemathesis.openapi.from_path(DOCUMENT)
 
 @schema.parametrize()
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_made_up_requests(case: schemathesis.Case, almighty: Shopper) -> None:
+def test_generated_requests(case: schemathesis.Case, almighty: Shopper) -> None:
     case.operation.app = get_wsgi_application()
     checks = CHECKS.get_by_names(CHECK_NAMES)
 
@@ -49,15 +49,15 @@ WITH_IDS = schema.include(path_regex=r"\{")
 @settings(
     max_examples=5, phases=[Phase.generate], deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-def test_made_up_requests_for_what_is_there(case: schemathesis.Case, almighty: Shopper) -> None:
-    """An order, a saga and a bulk that are there, so that what is made up gets as far as them."""
+def test_generated_requests_for_existing_objects(case: schemathesis.Case, almighty: Shopper) -> None:
+    """Insert an existing order, saga and bulk, so that generated requests reach them."""
     found = Order.objects.first()
     number = found.number if found else almighty.checkout().json()["number"]
     known = {"number": number, **find_ids(almighty, number)}
     case.path_parameters = {name: known.get(name, value) for name, value in case.path_parameters.items()}
     case.operation.app = get_wsgi_application()
 
-    # What was wrong with the id is gone, so a negative case may be right now.
+    # The id is now valid, so a negative case may be valid as a whole.
     names = tuple(name for name in CHECK_NAMES if name != "negative_data_rejection")
     response = case.call_and_validate(
         headers={"Authorization": f"Token {almighty.token}"}, checks=CHECKS.get_by_names(names)
@@ -68,7 +68,7 @@ def test_made_up_requests_for_what_is_there(case: schemathesis.Case, almighty: S
     assert anonymous.status_code == 401 if response.status_code < 400 else 400 <= anonymous.status_code < 500
 
 
-def test_a_planted_500_is_found() -> None:
+def test_planted_500_is_found() -> None:
     def fail(_environment: Any, start_response: Any) -> list[bytes]:
         start_response("500 Internal Server Error", [("Content-Type", "application/problem+json")])
         return [b"{}"]

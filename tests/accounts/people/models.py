@@ -1,4 +1,4 @@
-"""Accounts as projects have them."""
+"""Custom user models."""
 
 from typing import Any
 from uuid import uuid4
@@ -8,10 +8,10 @@ from django.db import models
 
 
 class PersonManager(BaseUserManager):  # type: ignore[type-arg]
-    """Make accounts that have no user name."""
+    """Manager that creates users without a user name."""
 
     def create(self, **values: Any) -> Any:
-        """Make an account that may enter the console."""
+        """Create a user who may enter the console."""
         account = self.model(**{"is_staff": True, **values})
         account.set_unusable_password()
         account.save(using=self._db)
@@ -19,7 +19,7 @@ class PersonManager(BaseUserManager):  # type: ignore[type-arg]
 
 
 class Account(AbstractBaseUser, PermissionsMixin):
-    """What both kinds share; nobody has a user name, and being active is no column."""
+    """Base of both: no user name, and ``is_active`` is not a column."""
 
     is_staff = models.BooleanField(default=False)
 
@@ -30,7 +30,7 @@ class Account(AbstractBaseUser, PermissionsMixin):
 
 
 class Person(Account):
-    """An account with a UUID for its key, which logs in by mail."""
+    """User with a UUID as key, who logs in by email address."""
 
     id = models.UUIDField(primary_key=True, default=uuid4)
     email = models.EmailField(unique=True)
@@ -39,11 +39,11 @@ class Person(Account):
     USERNAME_FIELD = "email"
 
     class Meta:
-        swappable = "AUTH_USER_MODEL"  # where the other one is the project's, this one has no table
+        swappable = "AUTH_USER_MODEL"  # has no table where the project uses the other one
 
 
 class Member(Account):
-    """An account whose mail is its key, and whose number is what it logs in by."""
+    """User whose email address is the key and who logs in by a number."""
 
     email = models.CharField(primary_key=True, max_length=254)
     number = models.PositiveIntegerField(unique=True)

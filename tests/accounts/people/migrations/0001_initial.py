@@ -1,4 +1,4 @@
-"""Make a table for the accounts that the project has chosen."""
+"""Table of the configured user model."""
 
 import uuid
 from typing import Any
@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 
 def list_shared() -> list[tuple[str, Any]]:
-    """Return the columns of both kinds of accounts."""
+    """Return the columns of both user models."""
     beside = {"blank": True, "related_name": "user_set", "related_query_name": "user"}
     return [
         ("password", models.CharField(max_length=128)),
