@@ -1,4 +1,4 @@
-"""Sagas to act on, in every situation, of a definition that has every step kind and touches nothing."""
+"""Sagas in every situation, of a definition that has every step kind and changes nothing."""
 
 import json
 from collections.abc import Iterator
@@ -22,17 +22,17 @@ from sagas.testing import drain, faults
 ONCE = RetryPolicy(attempts=1, base=0.0, cap=0.0)
 REASON = "because the test says so"
 WHY = ("--reason", REASON)
-# Shorter than the deadline of a trip, so that nothing is overdue.
+# Shorter than a trip's deadline, so that nothing is overdue.
 PATIENCE = timedelta(minutes=10)
 
 
 class NoSeat(Exception):
-    """What the trip's participants refuse with."""
+    """Refusal by the trip's participants."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TripInput:
-    """Name who travels."""
+    """Name of the traveller."""
 
     traveller: str
 
@@ -43,7 +43,7 @@ def do_nothing(step: StepContext[TripInput]) -> dict[str, Any]:
 
 @contextmanager
 def trips() -> Iterator[type[SagaDefinition]]:
-    """Have the code know ``checkout`` and ``trip`` inside the block, and nothing that other tests declare."""
+    """Register only ``checkout`` and ``trip`` inside the block."""
     with registry.preserved():
         for definition in registry.all_definitions():
             if definition.name != "checkout":
@@ -85,7 +85,7 @@ def compensated_trip(number: str = "TRIP-1") -> Saga:
 
 
 def unknown_trip(number: str = "TRIP-1") -> Saga:
-    """Return a saga that is held because nobody knows whether it was paid for."""
+    """Return a saga that is held because the payment's outcome is unknown."""
     with faults() as fault:
         fault.refuse("pay", OutcomeUnknown("no answer"))
         return drain(start_trip(number), patience=PATIENCE)
@@ -100,7 +100,7 @@ def failing_trip(number: str = "TRIP-1") -> Saga:
 
 
 def close_at(saga: Saga, moment: datetime) -> Saga:
-    """Let a closed saga have been closed at another time."""
+    """Change the time at which a saga was closed."""
     Saga.objects.using(get_settings().database).filter(pk=saga.pk).update(closed_at=moment)
     return read(saga)
 
@@ -111,7 +111,7 @@ def read(saga: Saga) -> Saga:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """How a command ended."""
+    """Result of a command."""
 
     code: int
     out: str
@@ -119,14 +119,14 @@ class Done:
 
     @property
     def json(self) -> Any:
-        """What it printed as JSON."""
+        """Return the printed JSON."""
         return json.loads(self.out)
 
 
 def run_command(*arguments: object) -> Done:
-    """Run a command as ``manage.py`` would, in this process, with its exit code."""
+    """Run a command in this process as ``manage.py`` would, and return its exit code and output."""
     out, err, code = StringIO(), StringIO(), 0
-    # A command closes all connections at its end; those of a test must stay.
+    # A command closes all connections at its end; a test's must stay open.
     close_all, connections.close_all = connections.close_all, lambda: None
     try:
         with redirect_stdout(out), redirect_stderr(err):

@@ -1,4 +1,4 @@
-"""Let the code know the trip in every test of a command."""
+"""Fixture: the trip is registered in every test of a command."""
 
 from collections.abc import Iterator
 

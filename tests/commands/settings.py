@@ -1,4 +1,4 @@
-"""Add to the project's settings the app that only tests of commands need."""
+"""Settings with the app that only tests of commands need."""
 
 from config.settings import *  # noqa: F403
 from config.settings import INSTALLED_APPS

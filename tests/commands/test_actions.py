@@ -1,4 +1,4 @@
-"""What a person can do to a saga from a shell."""
+"""Operations from the command line."""
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -50,7 +50,7 @@ def test_retry_makes_a_held_step_due_with_a_fresh_budget() -> None:
     assert drain(saga, patience=PATIENCE).state == "completed"
 
 
-def test_retry_without_a_step_takes_all_that_wait() -> None:
+def test_retry_without_a_step_retries_all_waiting_steps() -> None:
     saga = failing_trip()
     assert SagaStep.objects.get(saga=saga, name="book_flight").attention == "compensation_failing"
 
@@ -60,7 +60,7 @@ def test_retry_without_a_step_takes_all_that_wait() -> None:
     assert drain(saga, patience=PATIENCE).state == "compensated"
 
 
-def test_skip_gives_the_result_that_later_steps_read() -> None:
+def test_skip_stores_the_result_for_later_steps() -> None:
     saga = start_trip()
 
     done = run_command("saga_skip", saga.pk, "--step", "book_car", "--result", '{"car": "own"}', *WHY)
@@ -75,7 +75,7 @@ def test_skip_gives_the_result_that_later_steps_read() -> None:
     ("answer", "rest", "state"),
     [("succeeded", ("--result", '{"capture": "cap_81"}'), "completed"), ("refused", (), "compensated")],
 )
-def test_resolve_says_how_an_unknown_step_ended(answer: str, rest: tuple[str, ...], state: str) -> None:
+def test_resolve_sets_the_outcome_of_an_unknown_step(answer: str, rest: tuple[str, ...], state: str) -> None:
     saga = unknown_trip()
 
     done = run_command("saga_resolve", saga.pk, "--step", "pay", "--as", answer, *EVIDENCE, *rest, *WHY)
@@ -88,7 +88,7 @@ def test_resolve_says_how_an_unknown_step_ended(answer: str, rest: tuple[str, ..
     assert drain(saga, patience=PATIENCE).state == state
 
 
-def test_resolve_says_that_a_failing_compensation_is_done() -> None:
+def test_resolve_marks_a_failing_compensation_as_done() -> None:
     saga = failing_trip()
 
     done = run_command("saga_resolve", saga.pk, "--step", "book_flight", "--as", "compensated", *EVIDENCE, *WHY)
@@ -98,7 +98,7 @@ def test_resolve_says_that_a_failing_compensation_is_done() -> None:
 
 
 @pytest.mark.parametrize("command", ["saga_compensate", "saga_cancel"])
-def test_a_saga_turns_back(command: str) -> None:
+def test_saga_starts_compensating(command: str) -> None:
     saga = start_trip()
 
     done = run_command(command, saga.pk, *WHY)
@@ -108,7 +108,7 @@ def test_a_saga_turns_back(command: str) -> None:
     assert set(SagaStep.objects.filter(saga=saga).values_list("state", flat=True)) == {"pending"}
 
 
-def test_abandon_keeps_the_list_of_what_is_left_behind() -> None:
+def test_abandon_stores_the_remaining_effects() -> None:
     saga = unknown_trip()
 
     done = run_command("saga_abandon", saga.pk, *WHY)
@@ -118,7 +118,7 @@ def test_abandon_keeps_the_list_of_what_is_left_behind() -> None:
     assert [left["step"] for left in read(saga).effects_left] == ["book_flight", "book_hotel", "book_car", "pay"]
 
 
-def test_an_action_prints_json() -> None:
+def test_operation_prints_json() -> None:
     saga = start_trip()
 
     done = run_command("saga_pause", saga.pk, *WHY, "--json", "--no-input")
@@ -133,7 +133,7 @@ def test_an_action_prints_json() -> None:
     }
 
 
-def test_a_second_time_does_nothing_and_is_no_error() -> None:
+def test_repeated_operation_has_no_effect_and_succeeds() -> None:
     saga = start_trip()
     run_command("saga_pause", saga.pk, *WHY)
 
@@ -144,7 +144,7 @@ def test_a_second_time_does_nothing_and_is_no_error() -> None:
     assert SagaHistory.objects.filter(saga=saga, what="operator_acted").count() == 1
 
 
-def test_a_unique_beginning_of_the_id_is_enough() -> None:
+def test_unique_prefix_of_the_id_is_enough() -> None:
     saga = start_trip()
 
     assert run_command("saga_pause", str(saga.pk)[:8], *WHY).code == 0
@@ -152,7 +152,7 @@ def test_a_unique_beginning_of_the_id_is_enough() -> None:
     assert read(saga).revision == 3
 
 
-def test_an_ambiguous_beginning_is_refused_with_the_candidates() -> None:
+def test_ambiguous_prefix_is_refused_with_the_candidates() -> None:
     first, second = start_trip("A"), start_trip("B")
 
     done = run_command("saga_pause", str(first.pk)[:8], *WHY)
@@ -164,7 +164,7 @@ def test_an_ambiguous_beginning_is_refused_with_the_candidates() -> None:
     assert not Saga.objects.filter(hold="paused").exists()
 
 
-def test_a_refusal_ends_with_1_and_says_why() -> None:
+def test_refusal_exits_with_1_and_the_reason() -> None:
     saga = completed_trip()
 
     done = run_command("saga_compensate", saga.pk, *WHY)
@@ -175,7 +175,7 @@ def test_a_refusal_ends_with_1_and_says_why() -> None:
     assert read(saga).revision == saga.revision
 
 
-def test_a_step_that_the_saga_does_not_have_is_a_wrong_call() -> None:
+def test_unknown_step_is_a_usage_error() -> None:
     saga = unknown_trip()
 
     done = run_command("saga_retry", saga.pk, "--step", "fly", *WHY)
@@ -184,7 +184,7 @@ def test_a_step_that_the_saga_does_not_have_is_a_wrong_call() -> None:
     assert "This saga has no step 'fly'; it has: book_flight, book_hotel, book_car, pay, send_tickets." in done.err
 
 
-def test_a_stale_revision_is_refused_with_the_facts() -> None:
+def test_stale_revision_is_refused_with_the_current_state() -> None:
     saga = start_trip()
     pause(saga.pk, actor=Actor.of_command_line(), reason=REASON)
 
@@ -201,7 +201,7 @@ def test_the_current_revision_is_accepted() -> None:
     assert run_command("saga_cancel", saga.pk, *WHY, "--revision", "1").code == 0
 
 
-def test_history_names_the_given_user_and_the_account_of_the_system() -> None:
+def test_history_names_the_given_user_and_the_system_account() -> None:
     saga = start_trip()
     User.objects.create_superuser("grace")
 
@@ -212,7 +212,7 @@ def test_history_names_the_given_user_and_the_account_of_the_system() -> None:
     assert entry.reason == REASON
 
 
-def test_a_user_needs_the_permission() -> None:
+def test_user_needs_the_permission() -> None:
     saga = start_trip()
     user = User.objects.create_user("vera")
     user.user_permissions.add(Permission.objects.get(codename="pause_saga"))
@@ -226,7 +226,7 @@ def test_a_user_needs_the_permission() -> None:
 
 
 @pytest.mark.parametrize("active", [True, False])
-def test_a_user_must_be_an_active_account(active: bool) -> None:
+def test_user_must_be_active(active: bool) -> None:
     saga = start_trip()
     if not active:
         User.objects.create_user("gone", is_active=False)
@@ -238,7 +238,7 @@ def test_a_user_must_be_an_active_account(active: bool) -> None:
     assert read(saga).hold is None
 
 
-def test_a_dry_run_prints_the_plan_and_changes_nothing() -> None:
+def test_dry_run_prints_the_preview_and_changes_nothing() -> None:
     saga = unknown_trip()
     before = SagaHistory.objects.count()
 
@@ -251,7 +251,7 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing() -> None:
     assert SagaHistory.objects.count() == before
 
 
-def test_a_dry_run_prints_the_plan_as_json() -> None:
+def test_dry_run_prints_the_preview_as_json() -> None:
     saga = unknown_trip()
 
     done = run_command("saga_abandon", saga.pk, *WHY, "--dry-run", "--json")
@@ -262,7 +262,7 @@ def test_a_dry_run_prints_the_plan_as_json() -> None:
     assert read(saga).state == "running"
 
 
-def test_a_dry_run_of_what_would_be_refused_ends_with_1() -> None:
+def test_dry_run_of_a_refused_operation_exits_with_1() -> None:
     saga = completed_trip()
 
     done = run_command("saga_cancel", saga.pk, *WHY, "--dry-run")
@@ -272,7 +272,7 @@ def test_a_dry_run_of_what_would_be_refused_ends_with_1() -> None:
     assert "The saga is completed" in done.err
 
 
-def test_a_dry_run_on_a_stale_revision_ends_with_1() -> None:
+def test_dry_run_on_a_stale_revision_exits_with_1() -> None:
     saga = start_trip()
 
     done = run_command("saga_pause", saga.pk, *WHY, "--dry-run", "--revision", "7")
@@ -281,7 +281,7 @@ def test_a_dry_run_on_a_stale_revision_ends_with_1() -> None:
     assert f"Saga {saga.pk} is at revision 1, not 7; the operation would be refused." in done.err
 
 
-def test_a_dry_run_looks_at_the_permission() -> None:
+def test_dry_run_checks_the_permission() -> None:
     saga = start_trip()
     User.objects.create_user("vera")
 
@@ -291,7 +291,7 @@ def test_a_dry_run_looks_at_the_permission() -> None:
     assert "lacks the permission sagas.cancel_saga" in done.err
 
 
-def test_a_live_step_is_left_alone_with_until_when() -> None:
+def test_refusal_of_a_leased_step_shows_the_lease_end() -> None:
     saga = start_trip()
     using = Saga.objects.db
     SagaStep.objects.filter(saga=saga, name="book_flight").update(

@@ -1,4 +1,4 @@
-"""``saga_bulk`` does one action to many sagas; ``saga_bulk_show`` and ``saga_bulk_stop`` follow it."""
+"""Bulks by command: ``saga_bulk``, ``saga_bulk_show`` and ``saga_bulk_stop``."""
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -17,7 +17,7 @@ def operations() -> list[str]:
     return list(SagaHistory.objects.filter(what="operator_acted").values_list("to_state", flat=True))
 
 
-def test_filter_is_counted_then_acted_on() -> None:
+def test_matches_of_a_filter_are_counted_then_operated_on() -> None:
     saga, other = start_trip(), completed_trip("B")
     narrow = ("saga_bulk", "pause", "--display", "pending", "--definition", "trip")
 
@@ -40,7 +40,7 @@ def test_filter_is_counted_then_acted_on() -> None:
     assert str(found.pk) in run_command("saga_bulk_show").out
 
 
-def test_filters_of_the_console_count_here() -> None:
+def test_console_filters_are_options() -> None:
     moment = completed_trip("B").closed_at.isoformat()
     start_trip()
 
@@ -70,7 +70,7 @@ NARROWS_NOTHING = [
 
 @pytest.mark.parametrize("narrow", NARROWS_NOTHING, ids=" ".join)
 @pytest.mark.parametrize("form", [WHY, ("--dry-run",)], ids=["real", "dry"])
-def test_a_filter_that_narrows_nothing_is_none(narrow: tuple[str, ...], form: tuple[str, ...]) -> None:
+def test_filter_that_matches_everything_is_refused(narrow: tuple[str, ...], form: tuple[str, ...]) -> None:
     for number in range(3):
         start_trip(f"TRIP-{number}")
 
@@ -92,13 +92,13 @@ def test_a_filter_that_narrows_nothing_is_none(narrow: tuple[str, ...], form: tu
         ("--state", "pending"),
     ],
 )
-def test_a_filter_that_says_what_is_meant_narrows_whatever_there_is(narrow: tuple[str, ...]) -> None:
+def test_explicit_filter_is_accepted_even_if_it_matches_everything(narrow: tuple[str, ...]) -> None:
     start_trip("TRIP-0")
 
     assert run_command("saga_bulk", "pause", *narrow, *WHY).code == 0
 
 
-def test_a_window_that_leaves_out_a_closed_saga_narrows() -> None:
+def test_window_that_excludes_a_closed_saga_is_accepted() -> None:
     moment = completed_trip("B").closed_at.isoformat()
     start_trip()
 
@@ -116,7 +116,7 @@ def test_a_window_that_leaves_out_a_closed_saga_narrows() -> None:
         (("--id", "0198f3a2-5c1e-7000-8000-000000000000"), "There is no saga"),
     ],
 )
-def test_a_dry_run_is_refused_as_the_real_run_is(arguments: tuple[str, ...], text: str) -> None:
+def test_dry_run_is_refused_like_the_real_run(arguments: tuple[str, ...], text: str) -> None:
     start_trip()
 
     dry, real = (
@@ -130,7 +130,7 @@ def test_a_dry_run_is_refused_as_the_real_run_is(arguments: tuple[str, ...], tex
     assert not SagaBulk.objects.exists()
 
 
-def test_a_dry_run_says_what_is_still_to_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dry_run_names_the_missing_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(2):
         start_trip(str(number))
     monkeypatch.setattr("sagas.operators.bulk.preconditions.CONFIRM_COUNT_ABOVE", 1)
@@ -145,7 +145,7 @@ def test_a_dry_run_says_what_is_still_to_be_typed(monkeypatch: pytest.MonkeyPatc
     assert not SagaBulk.objects.exists()
 
 
-def test_named_sagas_are_acted_on_and_told_of() -> None:
+def test_named_sagas_are_operated_on_and_reported() -> None:
     saga, closed = start_trip(), completed_trip("B")
 
     assert run_command("saga_bulk", "cancel", "--id", saga.pk, "--id", closed.pk, *WHY).code == 0
@@ -169,7 +169,7 @@ def test_named_sagas_are_acted_on_and_told_of() -> None:
         (("--display", "pending", "--user", "ada"), 1, "lacks the permission sagas.bulk_saga"),
     ],
 )
-def test_refused_bulk_leaves_nothing(arguments: tuple[str, ...], code: int, text: str) -> None:
+def test_refused_bulk_stores_nothing(arguments: tuple[str, ...], code: int, text: str) -> None:
     User.objects.create_user("ada").user_permissions.add(Permission.objects.get(codename="pause_saga"))
     start_trip()
 
@@ -179,7 +179,7 @@ def test_refused_bulk_leaves_nothing(arguments: tuple[str, ...], code: int, text
     assert (SagaBulk.objects.count(), operations()) == (0, [])
 
 
-def test_stop_leaves_the_rest_undone() -> None:
+def test_stop_leaves_the_remaining_sagas_unchanged() -> None:
     start_trip()
     run_command("saga_bulk", "pause", "--everything", "--words", EVERYTHING, *WHY)
     found = SagaBulk.objects.get()

@@ -1,4 +1,4 @@
-"""``saga_sweep --run`` does what workers would do for a bulk, and what the bulk makes due."""
+"""Bulks and ``saga_sweep --run``, which does the workers' part."""
 
 from uuid import UUID
 
@@ -32,7 +32,7 @@ def test_sweep_runs_a_bulk_without_a_broker() -> None:
     assert selection.read_progress(selection.find_bulk(started)).counts["done"] == 1
 
 
-def test_plain_sweep_wakes_a_bulk_and_runs_nothing() -> None:
+def test_sweep_without_run_only_wakes_a_bulk() -> None:
     started = start_bulk(start_trip())
 
     assert run_command("saga_sweep").code == 0  # wake-ups only

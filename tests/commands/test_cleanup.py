@@ -1,4 +1,4 @@
-"""The cleanup as a command; what it deletes and keeps is proved in tests/engine/test_retention.py."""
+"""Command ``saga_cleanup``; tests/engine/test_retention.py proves what it deletes and keeps."""
 
 import gzip
 import json
@@ -38,7 +38,7 @@ def ago(**span: int) -> Any:
         ("2w", timedelta(weeks=2)),
     ],
 )
-def test_only_what_was_closed_longer_ago_goes(age: str, span: timedelta) -> None:
+def test_only_sagas_closed_long_enough_ago_are_deleted(age: str, span: timedelta) -> None:
     older = close_at(completed_trip("A"), ago() - span - timedelta(seconds=1))
     younger = close_at(completed_trip("B"), ago() - span + timedelta(seconds=30))
     opened = start_trip("C")
@@ -61,7 +61,7 @@ def test_a_dry_run_counts_and_deletes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_says_that_barrier_rows_of_open_sagas_may_stay() -> None:
+def test_dry_run_mentions_barrier_rows_of_open_sagas() -> None:
     long_ago = ago(days=1000)
     SagaBarrier.objects.create(
         key=f"{start_trip().pk}:pay", direction="action", state="done", created_at=long_ago, finished_at=long_ago
@@ -74,7 +74,7 @@ def test_a_dry_run_says_that_barrier_rows_of_open_sagas_may_stay() -> None:
     assert done.out == "Deleted 0 sagas and 0 barrier rows.\n"
 
 
-def test_old_looks_are_counted_told_and_deleted_until_somebody_stops(settings: Any) -> None:
+def test_expired_access_records_are_counted_and_deleted(settings: Any) -> None:
     settings.SAGAS = {**settings.SAGAS, "ACCESS_RETENTION": timedelta(days=1)}
     for days in (0, 2, 3):
         SagaAccess.objects.create(at=timezone.now() - timedelta(days=days), actor="ada", what="page")
@@ -88,7 +88,7 @@ def test_old_looks_are_counted_told_and_deleted_until_somebody_stops(settings: A
     assert SagaAccess.objects.count() == 1
 
 
-def test_it_prints_json() -> None:
+def test_cleanup_prints_json() -> None:
     close_at(completed_trip(), ago(days=31))
 
     done = run_command("saga_cleanup", "--older-than", "30d", "--json", "--no-input")
@@ -115,7 +115,7 @@ def test_it_prints_json() -> None:
         (("--state", "abandoned", "--include-abandoned"), {"completed", "compensated"}),
     ],
 )
-def test_states(options: tuple[str, ...], left: set[str]) -> None:
+def test_state_options_limit_the_deletion(options: tuple[str, ...], left: set[str]) -> None:
     abandoned = unknown_trip("C")
     run_command("saga_abandon", abandoned.pk, *WHY)
     for saga in (completed_trip("A"), compensated_trip("B"), abandoned):
@@ -126,7 +126,7 @@ def test_states(options: tuple[str, ...], left: set[str]) -> None:
     assert set(Saga.objects.values_list("state", flat=True)) == left
 
 
-def test_it_keeps_what_it_deletes_in_an_archive(tmp_path: Path) -> None:
+def test_deleted_sagas_are_archived(tmp_path: Path) -> None:
     sagas = [close_at(completed_trip(str(number)), ago(days=31)) for number in range(3)]
     path = tmp_path / "sagas.ndjson.gz"
 
@@ -139,9 +139,7 @@ def test_it_keeps_what_it_deletes_in_an_archive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
-def test_an_archive_that_is_there_is_refused_before_anything_is_deleted(
-    dry_run: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_existing_archive_is_refused_before_anything_is_deleted(dry_run: tuple[str, ...], tmp_path: Path) -> None:
     close_at(completed_trip(), ago(days=31))
     path = tmp_path / "sagas.ndjson"
     path.write_text("precious")
@@ -168,7 +166,7 @@ def test_an_archive_that_is_there_is_refused_before_anything_is_deleted(
     ids=lambda value: value[:20],
 )
 @pytest.mark.parametrize("dry_run", [(), ("--dry-run",)], ids=["real", "dry"])
-def test_an_archive_that_cannot_be_made_ends_with_1_and_deletes_nothing(
+def test_archive_that_cannot_be_created_exits_with_1_and_deletes_nothing(
     place: str, text: str, dry_run: tuple[str, ...], tmp_path: Path
 ) -> None:
     close_at(completed_trip(), ago(days=31))
@@ -198,7 +196,7 @@ def test_a_dry_run_leaves_no_archive(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_disk_that_fills_up_ends_with_1_and_keeps_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_exits_with_1_and_keeps_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     close_at(completed_trip(), ago(days=31))
 
     def fill_up(_descriptor: int) -> None:
@@ -214,7 +212,7 @@ def test_a_disk_that_fills_up_ends_with_1_and_keeps_the_rows(tmp_path: Path, mon
     assert Saga.objects.count() == 1
 
 
-def test_what_could_not_be_deleted_ends_with_1_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undeletable_saga_exits_with_1_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     saga = start_trip()
     monkeypatch.setattr(
         purge, "clean_up", lambda *_args, **_named: Report(sagas=4, failed=[saga.pk], unreachable=["payments"])
@@ -228,7 +226,7 @@ def test_what_could_not_be_deleted_ends_with_1_and_is_named(monkeypatch: pytest.
     assert "Barrier rows of these databases could not be cleaned up: payments." in done.err
 
 
-def test_a_database_that_fails_ends_with_1_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_error_exits_with_1_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_args: object, **_named: object) -> Report:
         raise OperationalError("terminating connection due to administrator command")
 
@@ -242,7 +240,7 @@ def test_a_database_that_fails_ends_with_1_and_no_traceback(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_after_the_batch_under_way(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_ends_it_after_the_current_batch(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in range(3):
         close_at(completed_trip(str(name)), ago(days=31))
     before = signal.getsignal(number)
@@ -263,7 +261,7 @@ def test_a_signal_ends_it_after_the_batch_under_way(number: signal.Signals, monk
     assert signal.getsignal(number) is before
 
 
-def test_it_says_how_far_it_is_when_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_run_reports_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in range(2):
         close_at(completed_trip(str(name)), ago(days=31))
     moments = iter([0.0, 1.0, 3.0, 3.0, 9.0, 9.0])

@@ -1,4 +1,4 @@
-"""The commands that look at the code and its surroundings: versions, graph, doctor."""
+"""Commands ``saga_versions``, ``saga_graph`` and ``saga_doctor``."""
 
 import socket
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 
 
 class TestVersions:
-    def test_all_is_well_when_the_code_has_them(self) -> None:
+    def test_known_versions_exit_with_0(self) -> None:
         start_trip()
 
         done = run_command("saga_check_versions")
@@ -33,7 +33,7 @@ class TestVersions:
         assert done.out == "The code has the definition of every open saga.\n"
         assert run_command("saga_check_versions", "--json").json == []
 
-    def test_a_version_that_is_gone_ends_with_1(self) -> None:
+    def test_missing_version_exits_with_1(self) -> None:
         saga = start_trip("A")
         start_trip("B")
         registry.forget("trip", 1)
@@ -46,7 +46,7 @@ class TestVersions:
         assert found["oldest_at"] == saga.created_at.isoformat()
         assert "2 open sagas run on trip@1, which the code does not have" in done.err
 
-    def test_a_digest_that_changed_ends_with_1(self) -> None:
+    def test_changed_digest_exits_with_1(self) -> None:
         saga = start_trip()
         Saga.objects.filter(pk=saga.pk).update(digest="0" * 64)
 
@@ -65,7 +65,7 @@ class TestVersions:
 
 
 class TestGraph:
-    def test_svg_is_what_comes_without_saying_more(self) -> None:
+    def test_svg_is_the_default(self) -> None:
         done = run_command("saga_graph", "trip")
 
         assert (done.code, done.err) == (0, "")
@@ -77,13 +77,13 @@ class TestGraph:
         assert done.code == 0
         assert done.out.splitlines()[3] == "flowchart TD"
 
-    def test_the_newest_version_or_the_one_that_is_asked_for(self) -> None:
+    def test_newest_version_or_the_requested_one(self) -> None:
         define_trip(version=2)
 
         assert "Saga trip, version 2" in run_command("saga_graph", "trip").out
         assert "Saga trip, version 1" in run_command("saga_graph", "trip@1").out
 
-    def test_an_unknown_definition_is_a_wrong_call_that_names_the_known(self) -> None:
+    def test_unknown_definition_is_a_usage_error_that_names_the_known(self) -> None:
         done = run_command("saga_graph", "journey")
 
         assert done.code == 2
@@ -92,13 +92,13 @@ class TestGraph:
 
 @pytest.fixture
 def sweeper() -> SagaWorker:
-    """Have a worker that was seen just now and serves what steps need."""
+    """Have a worker with a recent heartbeat that serves the queues of the steps."""
     recovery.beat(queues=["sagas"], found=0)
     return SagaWorker.objects.get()
 
 
 def examine(name: str) -> dict[str, Any]:
-    """Return what the doctor says about one thing."""
+    """Return the doctor's findings about one subject."""
     done = run_command("saga_doctor", "--json")
     [finding] = [finding for finding in done.json if finding["name"] == name]
     assert (done.code == 1) == any(finding["level"] == "fail" for finding in done.json)
@@ -106,7 +106,7 @@ def examine(name: str) -> dict[str, Any]:
 
 
 class TestDoctor:
-    def test_all_is_well(self, sweeper: SagaWorker) -> None:
+    def test_healthy_project_has_no_findings(self, sweeper: SagaWorker) -> None:
         done = run_command("saga_doctor")
 
         assert (done.code, done.err) == (0, "")
@@ -119,19 +119,19 @@ class TestDoctor:
             "versions",
         ]  # fmt: skip
 
-    def test_it_prints_json(self, sweeper: SagaWorker) -> None:
+    def test_doctor_prints_json(self, sweeper: SagaWorker) -> None:
         found = run_command("saga_doctor", "--json").json
 
         assert {tuple(finding) for finding in found} == {("name", "level", "what", "todo")}
 
-    def test_the_database_tells_its_version_and_time_outs(self, sweeper: SagaWorker) -> None:
+    def test_version_and_timeouts_of_the_database_are_shown(self, sweeper: SagaWorker) -> None:
         finding = examine("database")
 
         assert finding["level"] == "ok"
         assert finding["what"].startswith("PostgreSQL ")
         assert "statement_timeout 30s, lock_timeout 10s, idle_in_transaction_session_timeout 1min" in finding["what"]
 
-    def test_a_database_that_is_away_ends_the_examination_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unavailable_database_ends_the_examination(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(_alias: str) -> None:
             raise OperationalError("connection refused")
 
@@ -149,9 +149,7 @@ class TestDoctor:
         assert done.json[-1]["todo"] != ""
         assert "Failed: database." in done.err
 
-    def test_a_database_without_time_outs_is_worth_a_warning(
-        self, sweeper: SagaWorker, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_database_without_timeouts_is_a_warning(self, sweeper: SagaWorker, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(health, "TIMEOUT_SETTINGS", ("transaction_timeout",))
 
         finding = examine("database")
@@ -159,12 +157,12 @@ class TestDoctor:
         assert finding["level"] == "warn"
         assert "Set transaction_timeout in OPTIONS" in finding["todo"]
 
-    def test_an_old_server_fails(self, sweeper: SagaWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_old_server_is_an_error(self, sweeper: SagaWorker, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(doctor, "OLDEST_SERVER", 990_000)
 
         assert examine("database")["level"] == "fail"
 
-    def test_missing_migrations_fail_and_nothing_is_asked_of_tables_then(
+    def test_missing_migrations_are_an_error_and_tables_are_not_queried(
         self, monkeypatch: pytest.MonkeyPatch, sweeper: SagaWorker
     ) -> None:
         class Behind(health.MigrationExecutor):
@@ -180,24 +178,24 @@ class TestDoctor:
         assert "sagas.0001_initial on default" in done.json[-1]["what"]
         assert done.code == 1
 
-    def test_a_sweeper_that_was_never_seen_fails(self) -> None:
+    def test_missing_sweeper_is_an_error(self) -> None:
         assert examine("workers")["level"] == "fail"
         assert examine("sweeper")["what"] == "no sweep is recorded"
         assert examine("queues")["what"] == "no worker serves sagas"
 
-    def test_who_only_sends_wakeups_is_a_sweeper_and_no_worker(self) -> None:
+    def test_process_that_only_sends_wakeups_is_not_a_worker(self) -> None:
         recovery.beat(queues=[], found=0)
 
         assert [examine(name)["level"] for name in ("workers", "sweeper", "queues")] == ["fail", "ok", "fail"]
 
     @pytest.mark.parametrize(("seconds", "level"), [(-1, "ok"), (1, "fail")])
-    def test_a_sweeper_counts_as_gone_after_a_while(self, seconds: int, level: str, sweeper: SagaWorker) -> None:
+    def test_sweeper_without_recent_heartbeat_is_missing(self, seconds: int, level: str, sweeper: SagaWorker) -> None:
         age = get_settings().worker_seen_within + timedelta(seconds=seconds)
         SagaWorker.objects.update(last_sweep_at=clock.read_now("default") - age)
 
         assert [examine(name)["level"] for name in ("workers", "sweeper", "queues")] == [level] * 3
 
-    def test_a_queue_that_nobody_serves_fails(self, sweeper: SagaWorker) -> None:
+    def test_queue_without_a_worker_is_an_error(self, sweeper: SagaWorker) -> None:
         define_trip(version=2, queue="payments")
 
         finding = examine("queues")
@@ -206,14 +204,14 @@ class TestDoctor:
         assert "-Q payments" in finding["todo"]
 
     @pytest.mark.parametrize(("seconds", "level"), [(0, "ok"), (58, "ok"), (62, "warn"), (298, "warn"), (302, "fail")])
-    def test_how_long_the_oldest_due_saga_waits(self, seconds: int, level: str, sweeper: SagaWorker) -> None:
+    def test_waiting_time_of_the_oldest_due_saga(self, seconds: int, level: str, sweeper: SagaWorker) -> None:
         saga = start_trip()
         Saga.objects.filter(pk=saga.pk).update(due_at=clock.read_now("default") - timedelta(seconds=seconds))
 
         assert examine("oldest due")["level"] == level
 
     @pytest.mark.parametrize(("seconds", "level"), [(1, "ok"), (-1, "ok"), (3, "warn"), (-3600, "warn")])
-    def test_a_clock_that_differs_is_worth_a_warning(self, seconds: int, level: str, sweeper: SagaWorker) -> None:
+    def test_clock_difference_is_a_warning(self, seconds: int, level: str, sweeper: SagaWorker) -> None:
         clock.move(timedelta(seconds=seconds))
 
         finding = examine("clock")
@@ -221,7 +219,7 @@ class TestDoctor:
         assert finding["level"] == level
         assert ("behind" if seconds > 0 else "ahead of") in finding["what"]
 
-    def test_versions_that_the_code_does_not_have_fail(self, sweeper: SagaWorker) -> None:
+    def test_missing_versions_are_an_error(self, sweeper: SagaWorker) -> None:
         start_trip()
         registry.forget("trip", 1)
 
@@ -235,7 +233,7 @@ class TestDoctor:
         assert "SAGAS['WAKEUP_INTERVAL'] is 0 s" in finding["what"]
 
     @pytest.mark.parametrize("given", [{"TIMEOUT": 10}, {"TIME_OUT": timedelta(seconds=1)}, ["TIMEOUT"]])
-    def test_settings_that_cannot_be_read_are_a_finding(self, given: object) -> None:
+    def test_invalid_settings_are_a_finding(self, given: object) -> None:
         with override_settings(SAGAS=given):
             done = run_command("saga_doctor")
 
@@ -252,13 +250,13 @@ class TestDoctorAndBroker:
     @pytest.fixture
     def app(self) -> Iterator[Celery]:
         before = current_app._get_current_object()
-        app = Celery("doctor")  # which makes itself the current one
+        app = Celery("doctor")  # makes itself the current app
         app.conf.broker_transport_options = {"socket_connect_timeout": 1}
         with override_settings(SAGAS={}):
             yield app
         before.set_current()
 
-    def test_one_that_answers(self, app: Celery, valkey_url: str, sweeper: SagaWorker) -> None:
+    def test_available_broker(self, app: Celery, valkey_url: str, sweeper: SagaWorker) -> None:
         app.conf.broker_write_url = valkey_url
 
         finding = examine("broker")
@@ -267,7 +265,7 @@ class TestDoctorAndBroker:
         assert finding["what"].startswith("redis://:**@127.0.0.1:")
         assert finding["what"].endswith("answers")
 
-    def test_one_that_refuses_is_a_warning_since_sagas_go_on(self, app: Celery, sweeper: SagaWorker) -> None:
+    def test_unavailable_broker_is_a_warning_because_sagas_continue(self, app: Celery, sweeper: SagaWorker) -> None:
         app.conf.broker_write_url = "redis://127.0.0.1:1/0"
 
         finding = examine("broker")
@@ -276,7 +274,7 @@ class TestDoctorAndBroker:
         assert "redis://:**@127.0.0.1:1/0" in finding["what"]
         assert "saga_sweep --loop --run" in finding["todo"]
 
-    def test_one_that_is_frozen_does_not_hold_the_doctor(
+    def test_frozen_broker_does_not_block_the_doctor(
         self, app: Celery, sweeper: SagaWorker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(doctor, "SERVER_SECONDS", 0.2)

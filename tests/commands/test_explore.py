@@ -1,4 +1,4 @@
-"""``saga_explore`` finds nothing wrong with the checkout, and its exit code says what it found."""
+"""``saga_explore``: its findings about the checkout, and its exit codes."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from tests.engine import test_explorer as gallery
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
-# Faults that leave the decision to a person; everything else ends by itself.
+# Faults that need an operator's decision; everything else ends by itself.
 FOR_A_PERSON = {
     ("capture_payment", "action", "answer lost for ever"),
     ("capture_payment", "action", "no answer, not done, for ever"),
@@ -33,7 +33,7 @@ FOR_A_PERSON = {
 
 @pytest.fixture
 def sound(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scenario]:
-    """Register a small scenario, and explore on the databases of the test run."""
+    """Register a small scenario, and explore it on the databases of the test run."""
     monkeypatch.setattr(saga_explore, "_test_databases", contextlib.nullcontext)
     gallery.airline.__init__()  # type: ignore[misc]
     with registry.preserved():
@@ -49,7 +49,7 @@ def call(*words: str) -> str:
 
 
 @pytest.mark.full
-def test_any_single_fault_of_a_checkout_ends_as_promised() -> None:
+def test_any_single_fault_of_a_checkout_ends_as_documented() -> None:
     autodiscover_modules("saga_scenarios")
 
     exploration = assert_explored(get_scenario("checkout"))
@@ -65,13 +65,13 @@ def test_any_single_fault_of_a_checkout_ends_as_promised() -> None:
     assert all(verdict.effects["captures"] <= 1 for verdict in exploration.verdicts)
 
 
-def test_a_sound_definition_ends_with_0(sound: Scenario) -> None:
+def test_correct_definition_exits_with_0(sound: Scenario) -> None:
     assert " 0 wrong, " in call(sound.definition.name)
     rows: list[dict[str, Any]] = json.loads(call(sound.definition.name, "--json"))
     assert all(row["is_right"] or not row["was_possible"] for row in rows)
 
 
-def test_a_mistake_ends_with_1_and_shows_it(sound: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incorrect_definition_exits_with_1_and_the_fault(sound: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     with registry.preserved():
         wrong = gallery.make_scenario(compensation=gallery.forget_to_drop)
         monkeypatch.setitem(_scenarios, wrong.definition.name, wrong)
@@ -84,7 +84,7 @@ def test_a_mistake_ends_with_1_and_shows_it(sound: Scenario, monkeypatch: pytest
     assert "compensated, but seats held 1 is left" in out.getvalue()
 
 
-def test_a_definition_without_a_scenario_ends_with_1() -> None:
+def test_definition_without_a_scenario_exits_with_1() -> None:
     with pytest.raises(CommandError, match="No scenario for 'trip'") as caught:
         call("trip")
 

@@ -1,4 +1,4 @@
-"""``saga_export`` writes what the console exports, to be piped on."""
+"""``saga_export``: the console's export on standard output."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from .cases import completed_trip, failing_trip, run_command, start_trip
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 
-def test_table() -> None:
+def test_csv() -> None:
     failing, done = failing_trip("TRIP-1"), completed_trip("TRIP-2")
 
     result = run_command("saga_export")
@@ -27,7 +27,7 @@ def test_table() -> None:
     assert [row["last_error"] for row in csv.DictReader(StringIO(with_texts.out))] == ["RuntimeError: no answer"]
 
 
-def test_documents() -> None:
+def test_json_documents() -> None:
     saga = start_trip("TRIP-1")
     completed_trip("TRIP-2")
 
@@ -41,6 +41,6 @@ def test_documents() -> None:
     assert list(SagaAccess.objects.values_list("what", flat=True)) == ["export"]
 
 
-def test_nothing_fits() -> None:
+def test_export_without_matches() -> None:
     assert next(csv.reader([run_command("saga_export", "--definition", "trip").out])) == list(COLUMNS)
     assert run_command("saga_export", "--format", "ndjson").out == ""

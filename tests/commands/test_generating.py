@@ -1,4 +1,4 @@
-"""Generated sagas are what the engine would have written: no invariant is violated, and nobody gets to them."""
+"""Generated sagas look as if written by the engine and never run."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ from .cases import completed_trip, run_command
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
-# So many that one of each story is there.
+# Enough to have one of each pattern.
 SAGAS = 3_000
 SOME_CLOSED = 60
 
@@ -42,7 +42,7 @@ def test_generated_sagas_are_of_every_state_and_violate_nothing() -> None:
     assert all(saga.input == {"order_number": key_of(saga)} for saga in sagas if saga.definition == "checkout")
 
 
-def test_patterns_are_what_the_engine_writes_and_nothing_of_them_stays() -> None:
+def test_patterns_come_from_the_engine_and_leave_no_rows() -> None:
     patterns = draw_patterns(Mass(sagas=1, definitions=registry.all_definitions()))
 
     assert {pattern.sagas[0]["state"] for pattern in patterns} == {state.value for state in SagaState}
@@ -54,7 +54,7 @@ def test_patterns_are_what_the_engine_writes_and_nothing_of_them_stays() -> None
     assert clock.shift_seconds() == 0
 
 
-def test_one_of_each_pattern_is_there_however_rare_it_is() -> None:
+def test_every_pattern_occurs_however_rare() -> None:
     mass = Mass(sagas=SAGAS, definitions=[registry.latest("trip")])
     patterns = draw_patterns(mass)
 
@@ -67,20 +67,20 @@ def test_one_of_each_pattern_is_there_however_rare_it_is() -> None:
 
 
 @pytest.mark.parametrize(("wanted", "fewest", "most"), [(0, 0, 0), (100, 75, 160)])
-def test_about_as_many_are_open_as_asked_for(wanted: int, fewest: int, most: int) -> None:
+def test_number_of_open_sagas_is_about_the_requested_one(wanted: int, fewest: int, most: int) -> None:
     generate(Mass(sagas=SAGAS, definitions=[registry.latest("trip")], open=wanted))
 
     assert fewest <= Saga.objects.filter(closed_at=None).count() <= most
     assert Saga.objects.count() == SAGAS
 
 
-def test_more_open_ones_than_new_ones_are_refused() -> None:
+def test_more_open_sagas_than_sagas_are_refused() -> None:
     with pytest.raises(BadRequest, match="At most 150 of 3000 sagas can be open, not 151"):
         generate(Mass(sagas=SAGAS, definitions=[registry.latest("trip")], open=151))
     assert Saga.objects.count() == 0
 
 
-def test_nobody_gets_to_the_open_ones() -> None:
+def test_open_sagas_are_never_claimed() -> None:
     generate(Mass(sagas=SAGAS, definitions=[registry.latest("trip")]))
     clock.move(timedelta(days=365))
 
@@ -88,7 +88,7 @@ def test_nobody_gets_to_the_open_ones() -> None:
     assert Saga.objects.filter(closed_at=None).exclude(due_at=None).count() > 0
 
 
-def test_what_is_due_is_found_when_that_was_asked_for() -> None:
+def test_due_sagas_are_claimed_if_requested() -> None:
     generate(Mass(sagas=SAGAS, definitions=[registry.latest("trip")], is_due=True))
 
     found = sweeper.claim_due(limit=SAGAS)
@@ -99,7 +99,7 @@ def test_what_is_due_is_found_when_that_was_asked_for() -> None:
     )
 
 
-def test_the_command_adds_to_what_it_has_written() -> None:
+def test_command_adds_to_earlier_generated_sagas() -> None:
     first = run_command("saga_generate", "--sagas", "40", "--definition", "trip", "--days", "7", "--verbosity", "0")
     second = run_command("saga_generate", "--sagas", "2", "--definition", "trip", "--json")
 
@@ -113,7 +113,7 @@ def test_the_command_adds_to_what_it_has_written() -> None:
     assert oldest > clock.read_now(get_settings().database) - timedelta(days=365, hours=1, minutes=1)
 
 
-def test_the_command_refuses_to_write_among_real_sagas_unless_told_so() -> None:
+def test_command_refuses_to_write_among_real_sagas_unless_forced() -> None:
     real = completed_trip("A")
 
     refused = run_command("saga_generate", "--sagas", "5")

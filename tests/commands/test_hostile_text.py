@@ -1,4 +1,4 @@
-"""Texts from data act on no terminal: no command prints a control, bidi or zero-width character, or an extra line."""
+"""Terminal safety: no command prints a control, bidi or zero-width character, or an extra line."""
 
 import json
 import re
@@ -28,7 +28,7 @@ FIRST_LINE = "\\x1b]0;x\\x07\\x1b[2J"
 
 
 def make_hostile() -> Saga:
-    """Return a saga that needs a person, with hostile texts wherever the database lets them be."""
+    """Return a held saga with hostile text wherever the database allows it."""
     saga = unknown_trip("TRIP-1")
     SagaKey.objects.filter(saga=saga).update(value=HOSTILE[:60])
     Saga.objects.filter(pk=saga.pk).update(
@@ -62,13 +62,13 @@ def make_hostile_surroundings(saga: Saga) -> SagaBulk:
 
 
 def assert_harmless(text: str) -> None:
-    """Check that every line of a text is visible characters alone."""
+    """Check that every line of a text holds visible characters only."""
     assert all(line.isprintable() and "\u3164" not in line for line in text.split("\n")), ascii(text)
     assert "\nSaga forged" not in text
 
 
 @pytest.mark.parametrize("form", [(), ("--json",), ("--wide",)])
-def test_commands_that_look_print_nothing_invisible(form: tuple[str, ...]) -> None:
+def test_read_only_commands_print_nothing_invisible(form: tuple[str, ...]) -> None:
     saga = make_hostile()
     bulk = make_hostile_surroundings(saga)
     calls: list[tuple[Any, ...]] = [
@@ -88,7 +88,7 @@ def test_commands_that_look_print_nothing_invisible(form: tuple[str, ...]) -> No
             json.loads(done.out)
 
 
-def test_a_transcript_shows_what_the_texts_hold() -> None:
+def test_transcript_shows_hidden_characters_as_escapes() -> None:
     saga = make_hostile()
 
     out = run_command("saga_show", saga.pk).out
@@ -98,7 +98,7 @@ def test_a_transcript_shows_what_the_texts_hold() -> None:
     assert sum(line.startswith("Saga ") for line in out.splitlines()) == 1
 
 
-def test_json_holds_the_texts_as_they_are() -> None:
+def test_json_holds_the_original_texts() -> None:
     saga = make_hostile()
 
     document = json.loads(run_command("saga_show", saga.pk, "--json").out)
@@ -111,7 +111,7 @@ def test_json_holds_the_texts_as_they_are() -> None:
     assert line.isascii()
 
 
-def test_a_hostile_saga_is_one_line_of_a_table_and_one_of_an_export() -> None:
+def test_hostile_saga_is_one_line_of_a_table_and_of_an_export() -> None:
     saga = make_hostile()
 
     listed = run_command("saga_list").out.splitlines()
@@ -136,7 +136,7 @@ def test_a_hostile_saga_is_one_line_of_a_table_and_one_of_an_export() -> None:
     ],
     ids=ascii,
 )  # fmt: skip
-def test_what_was_typed_wrong_is_repeated_without_effect(call: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_repeated_harmlessly(call: tuple[str, ...]) -> None:
     done = run_command(*call)
 
     assert done.code in (1, 2)
@@ -149,7 +149,7 @@ def test_what_was_typed_wrong_is_repeated_without_effect(call: tuple[str, ...]) 
     "reason", ["\u200b" * 20, "\u3164" * 20, "\u202e         .\u202c", "\u2800" * 12 + "x", "\x1b[2J \x1b[2J!"]
 )
 @pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
-def test_a_reason_must_be_seen(reason: str, dry_run: tuple[str, ...]) -> None:
+def test_reason_must_have_visible_characters(reason: str, dry_run: tuple[str, ...]) -> None:
     saga = start_trip()
 
     done = run_command("saga_pause", saga.pk, "--reason", reason, *dry_run)
@@ -158,7 +158,7 @@ def test_a_reason_must_be_seen(reason: str, dry_run: tuple[str, ...]) -> None:
     assert Saga.objects.get().hold is None
 
 
-def test_every_command_prints_through_the_escape(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_escapes_its_output(capsys: pytest.CaptureFixture[str]) -> None:
     for name, app in [*((name, "sagas") for name in COMMANDS), *OTHER_COMMANDS.items()]:
         command: BaseCommand = load_command_class(app, name)
         assert isinstance(command, SagaCommand), name
@@ -168,13 +168,13 @@ def test_every_command_prints_through_the_escape(capsys: pytest.CaptureFixture[s
         assert (out, err) == (f"{SHOWN}\n", f"{SHOWN}\n"), name
 
 
-def test_no_command_goes_past_its_output() -> None:
+def test_no_command_writes_to_standard_output_directly() -> None:
     for path in Path().glob("*/management/**/*.py"):
         if path.name != "output.py":
             assert not re.search(r"\bprint\(|sys\.std(out|err)", path.read_text()), path
 
 
-def test_a_thousand_unknown_versions_are_told_in_a_few_lines() -> None:
+def test_thousand_unknown_versions_are_reported_in_a_few_lines() -> None:
     now = timezone.now()
     Saga.objects.bulk_create(
         Saga(definition=f"lost-{number}", version=1, digest="x", created_at=now, updated_at=now, input={})
@@ -190,7 +190,7 @@ def test_a_thousand_unknown_versions_are_told_in_a_few_lines() -> None:
     assert len(versions.err) < 2_000
 
 
-def test_long_stories_are_bounded_unless_all_is_asked_for() -> None:
+def test_long_histories_are_truncated_unless_all_is_requested() -> None:
     saga = unknown_trip()
     count = saga.history_count
     SagaHistory.objects.bulk_create(

@@ -47,7 +47,7 @@ def test_filters_narrow_together() -> None:
     assert ids("--state", "completed", "--search", "B") == []
 
 
-def test_attention_shows_holds_and_reasons_to_look_and_nothing_closed() -> None:
+def test_attention_shows_holds_and_attention_reasons_of_open_sagas() -> None:
     unknown, failing = unknown_trip("A"), failing_trip("B")
     paused, abandoned = start_trip("C"), unknown_trip("D")
     completed_trip("E")
@@ -76,14 +76,14 @@ def test_attention_shows_holds_and_reasons_to_look_and_nothing_closed() -> None:
         ("rip", set()),
     ],
 )
-def test_search_takes_the_beginning_of_a_business_key(text: str, found: set[str]) -> None:
+def test_search_by_prefix_of_a_business_key(text: str, found: set[str]) -> None:
     for number in ("TRIP-10", "TRIP-100", "%"):
         start_trip(number)
 
     assert set(SagaKey.objects.filter(saga__in=ids("--search", text)).values_list("value", flat=True)) == found
 
 
-def test_search_takes_the_beginning_of_an_id() -> None:
+def test_search_by_prefix_of_an_id() -> None:
     saga = start_trip()
 
     assert ids("--search", str(saga.pk)) == [str(saga.pk)]
@@ -91,7 +91,7 @@ def test_search_takes_the_beginning_of_an_id() -> None:
     assert ids("--search", saga.pk.hex[:7]) == []
 
 
-def test_a_row_tells_all_that_a_line_does() -> None:
+def test_json_row_holds_everything_of_a_line() -> None:
     saga = unknown_trip("TRIP-7")
 
     [row] = run_command("saga_list", "--json").json
@@ -123,7 +123,7 @@ def test_a_failing_compensation_counts_its_own_attempts() -> None:
     assert (row["step"], row["attempts"], row["display_state"]) == ("book_flight", 10, "compensation_failing")
 
 
-def test_the_table_has_a_line_for_each_saga() -> None:
+def test_table_has_a_line_for_each_saga() -> None:
     saga = compensated_trip("TRIP-7")
 
     done = run_command("saga_list")
@@ -134,7 +134,7 @@ def test_the_table_has_a_line_for_each_saga() -> None:
     assert max(map(len, (head, line))) <= 80
 
 
-def test_a_key_that_other_sagas_share_comes_last_and_is_what_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_key_comes_last_and_is_truncated_first(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in ("ORD-MKER5ACP78ZN", "ORD-TH6MC0BW5VN7"):
         keys = {"customer": "customer", "order": number}
         advance.start(registry.latest("trip"), TripInput(traveller="Ada"), business_keys=keys)
@@ -148,7 +148,7 @@ def test_a_key_that_other_sagas_share_comes_last_and_is_what_is_cut(monkeypatch:
     ]
 
 
-def test_the_table_fits_the_terminal_and_is_whole_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_fits_the_terminal_unless_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     saga = unknown_trip("T" * 60)
     widths = {}
     for columns in (20, 60, 80, 120, 200):
@@ -168,7 +168,7 @@ def test_the_table_fits_the_terminal_and_is_whole_when_asked(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("call", [("saga_list",), ("saga_show", "TRIP-1"), ("saga_export", "--payloads")])
-def test_a_look_says_nothing_beside_what_was_asked(call: tuple[str, ...], caplog: pytest.LogCaptureFixture) -> None:
+def test_access_is_logged_without_further_output(call: tuple[str, ...], caplog: pytest.LogCaptureFixture) -> None:
     unknown_trip("TRIP-1")
     caplog.set_level(logging.INFO)
     caplog.clear()
@@ -179,14 +179,14 @@ def test_a_look_says_nothing_beside_what_was_asked(call: tuple[str, ...], caplog
     assert SagaAccess.objects.count() == 1
 
 
-def test_an_empty_list_is_no_failure() -> None:
+def test_empty_list_succeeds() -> None:
     done = run_command("saga_list", "--attention")
 
     assert (done.code, done.out, done.err) == (0, "No matching sagas.\n", "")
     assert run_command("saga_list", "--json").json == []
 
 
-def test_the_number_of_queries_does_not_grow_with_the_list(django_assert_num_queries) -> None:
+def test_query_count_does_not_grow_with_the_list(django_assert_num_queries) -> None:
     for number in range(3):
         start_trip(str(number))
     with django_assert_num_queries(4):
@@ -208,7 +208,7 @@ def test_show_prints_the_transcript() -> None:
 
 
 @pytest.mark.parametrize("give", [lambda saga: "TRIP-7", lambda saga: str(saga.pk)[:30], lambda saga: saga.pk.hex])
-def test_show_finds_a_saga_by_what_people_have(give) -> None:
+def test_show_finds_a_saga_by_key_or_id(give) -> None:
     start_trip("TRIP-70")
     saga = start_trip("TRIP-7")
 
@@ -218,13 +218,13 @@ def test_show_finds_a_saga_by_what_people_have(give) -> None:
     assert done.out.startswith(f"Saga {saga.pk}\n")
 
 
-def test_show_takes_a_key_that_looks_like_an_id() -> None:
+def test_show_accepts_a_key_that_looks_like_an_id() -> None:
     saga = start_trip("deadbeef")
 
     assert f"Saga {saga.pk}\n" in run_command("saga_show", "deadbeef").out
 
 
-def test_show_lists_the_sagas_of_a_key_that_has_several() -> None:
+def test_show_lists_the_sagas_of_an_ambiguous_key() -> None:
     first, second = completed_trip("TRIP-7"), start_trip("TRIP-7")
 
     done = run_command("saga_show", "TRIP-7")
@@ -234,7 +234,7 @@ def test_show_lists_the_sagas_of_a_key_that_has_several() -> None:
 
 
 @pytest.mark.parametrize("given", ["TRIP-1", "01234567-89ab-7000-8000-000000000000", "'; SELECT 1", "{{ 1 }}", "<b>"])
-def test_show_of_nothing_ends_with_1(given: str) -> None:
+def test_show_of_an_unknown_saga_exits_with_1(given: str) -> None:
     done = run_command("saga_show", given)
 
     assert done.code == 1

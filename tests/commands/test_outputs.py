@@ -1,4 +1,4 @@
-"""An output that cannot be written, or not in its encoding, is told in a line and never a traceback."""
+"""Output errors: a full disk, a closed pipe or an encoding is one line, never a traceback."""
 
 import errno
 import io
@@ -60,7 +60,7 @@ def run(stream: TextIO | None, *call: str) -> None:
 
 
 class FailingStream(io.StringIO):
-    """A stream that fails as a full disk or a closed pipe does: at once, or when its buffer is handed on."""
+    """Stream that fails like a full disk or a closed pipe: at once, or when its buffer is flushed."""
 
     def __init__(self, error: OSError, *, is_buffered: bool) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class FailingStream(io.StringIO):
 
 @pytest.mark.parametrize("is_buffered", [True, False])
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
-def test_a_full_disk_ends_with_1_and_says_so(call: tuple[str, ...], is_buffered: bool) -> None:
+def test_full_disk_exits_with_1_and_a_message(call: tuple[str, ...], is_buffered: bool) -> None:
     start_trip()
     full = FailingStream(OSError(errno.ENOSPC, "No space left on device"), is_buffered=is_buffered)
 
@@ -89,7 +89,7 @@ def test_a_full_disk_ends_with_1_and_says_so(call: tuple[str, ...], is_buffered:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
-def test_a_closed_output_ends_with_1_and_says_so(call: tuple[str, ...]) -> None:
+def test_closed_output_exits_with_1_and_a_message(call: tuple[str, ...]) -> None:
     start_trip()
 
     with pytest.raises(CommandError, match="The output cannot be written: it is closed") as caught:
@@ -100,13 +100,13 @@ def test_a_closed_output_ends_with_1_and_says_so(call: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("is_buffered", [True, False])
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
-def test_a_reader_that_has_gone_is_no_failure(call: tuple[str, ...], is_buffered: bool) -> None:
+def test_closed_pipe_is_not_a_failure(call: tuple[str, ...], is_buffered: bool) -> None:
     start_trip()
 
     run(FailingStream(BrokenPipeError(errno.EPIPE, "Broken pipe"), is_buffered=is_buffered), *call)
 
 
-def test_errors_that_nobody_can_read_are_dropped() -> None:
+def test_messages_without_a_stderr_are_dropped() -> None:
     nobody = SafeOutput(None, must_arrive=False)
     nobody.write("text")
     nobody.flush()
@@ -117,7 +117,7 @@ def test_errors_that_nobody_can_read_are_dropped() -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
-def test_an_output_carries_every_text_whatever_its_encoding(encoding: str, errors: str) -> None:
+def test_every_text_is_printed_in_every_encoding(encoding: str, errors: str) -> None:
     saga = completed_trip()
     SagaKey.objects.filter(saga=saga).update(value="Käse 中文 🙂 \u202e")
     raw = io.BytesIO()
@@ -138,14 +138,14 @@ def test_an_output_carries_every_text_whatever_its_encoding(encoding: str, error
 
 
 class AsciiOnly(io.StringIO):
-    """A stream that cannot be told to be lenient."""
+    """Stream whose encoding errors cannot be configured."""
 
     def write(self, text: str) -> int:
         text.encode("ascii")
         return super().write(text)
 
 
-def test_a_stream_of_its_own_that_takes_ascii_alone_gets_ascii() -> None:
+def test_custom_ascii_stream_gets_escapes() -> None:
     saga = start_trip()
     SagaKey.objects.filter(saga=saga).update(value="Käse")
     stream = AsciiOnly()
@@ -168,8 +168,8 @@ def test_a_stream_of_its_own_that_takes_ascii_alone_gets_ascii() -> None:
         ("--nothing 2>&-", 2),
     ],
 )
-def test_a_process_ends_without_a_traceback(rest: str, code: int) -> None:
-    # Streams without a buffer would never fail at exit.
+def test_process_ends_without_a_traceback(rest: str, code: int) -> None:
+    # Unbuffered streams would never fail at exit.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     line = f"{shlex.join(manage_command('saga_graph', 'checkout'))} {rest}; echo code ${{PIPESTATUS[0]}} >&2"
 

@@ -28,13 +28,13 @@ from tests.servers import PARTICIPANTS, url_of_database
 from .cases import define_trip, read, run_command, start_trip, unknown_trip
 from .patient.sagas import PatientInput, PatientSaga
 
-# Imported, it is known to every test of this run; only those that register it again want it.
+# The import registers it for every test of this run; only some of them want it.
 registry.forget(PatientSaga.name, PatientSaga.version)
 
 
 @pytest.mark.django_db(databases="__all__")
 class TestOnce:
-    def test_it_wakes_what_is_due_and_runs_nothing(self, wakeups: list[tuple[UUID, str]]) -> None:
+    def test_sweep_wakes_due_sagas_and_runs_nothing(self, wakeups: list[tuple[UUID, str]]) -> None:
         first, second = start_trip("A"), start_trip("B")
         unknown_trip("C")
         wakeups.clear()
@@ -46,7 +46,7 @@ class TestOnce:
         assert wakeups == [(first.pk, "sagas"), (second.pk, "sagas")]
         assert SagaAttempt.objects.filter(saga__in=[first, second]).count() == 0
 
-    def test_it_wakes_a_saga_once_per_wakeup_interval(self, wakeups: list[tuple[UUID, str]]) -> None:
+    def test_sweep_wakes_a_saga_once_per_wakeup_interval(self, wakeups: list[tuple[UUID, str]]) -> None:
         start_trip()
         run_command("saga_sweep")
 
@@ -55,7 +55,7 @@ class TestOnce:
         clock.move(timedelta(seconds=6))
         assert run_command("saga_sweep", "--json").json["found"] == 1
 
-    def test_it_writes_a_heartbeat(self) -> None:
+    def test_sweep_writes_a_heartbeat(self) -> None:
         start_trip()
 
         run_command("saga_sweep")
@@ -88,14 +88,14 @@ class TestOnce:
         assert read_liveness().workers == ()
         assert read_liveness().last_sweep_age < timedelta(seconds=60)
 
-    def test_run_does_not_wait_for_what_is_due_later(self) -> None:
+    def test_run_does_not_wait_for_sagas_due_later(self) -> None:
         saga = start_trip()
         Saga.objects.filter(pk=saga.pk).update(due_at=clock.read_now("default") + timedelta(minutes=1))
 
         assert run_command("saga_sweep", "--run", "--json").json["found"] == 0
         assert read(saga).state == "pending"
 
-    def test_run_executes_what_was_woken_just_now_and_never_came(self) -> None:
+    def test_run_executes_sagas_whose_wakeup_was_lost(self) -> None:
         saga = start_trip()
         assert run_command("saga_sweep", "--json").json["found"] == 1
 
@@ -103,7 +103,7 @@ class TestOnce:
 
         assert read(saga).state == "completed"
 
-    def test_run_takes_only_the_given_queues(self) -> None:
+    def test_run_executes_only_the_given_queues(self) -> None:
         define_trip(version=2, queue="payments")
         saga = start_trip()
 
@@ -115,7 +115,7 @@ class TestOnce:
 
         assert read(saga).state == "completed"
 
-    def test_run_takes_what_a_group_has_in_the_given_queue_also_when_it_was_woken(self) -> None:
+    def test_run_executes_steps_of_a_group_in_the_given_queue_even_if_woken(self) -> None:
         saga = start_trip()
         Saga.objects.filter(pk=saga.pk).update(queue="stopped", other_queues=["sagas"])
         assert run_command("saga_sweep", "--json").json["found"] == 1
@@ -124,7 +124,7 @@ class TestOnce:
 
         assert read(saga).state == "completed"
 
-    def test_a_poisoned_saga_does_not_stop_those_behind_it(self, poison: Callable[[Saga], None]) -> None:
+    def test_poisoned_saga_does_not_block_those_behind_it(self, poison: Callable[[Saga], None]) -> None:
         first, second = start_trip("A"), start_trip("B")
         poison(first)
 
@@ -133,13 +133,13 @@ class TestOnce:
         assert done.code == 0
         assert (read(first).state, read(second).state) == ("pending", "completed")
 
-    def test_if_one_that_raises_ended_the_page_those_behind_it_would_wait(
+    def test_if_an_error_ended_the_page_the_sagas_behind_it_would_wait(
         self, poison: Callable[[Saga], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def raise_again(*_: object, **__: object) -> None:
             raise  # noqa: PLE0704 - called where an error is handled
 
-        # Two nets: one where due sagas are run, one where those are that were woken just now.
+        # Two handlers: one for due sagas, one for those just woken.
         for net in (sweeper, due_work):
             monkeypatch.setattr(net.logger, "exception", raise_again)
         first, second = start_trip("A"), start_trip("B")
@@ -150,7 +150,7 @@ class TestOnce:
         assert (done.code, done.err) == (1, "CommandError: This row cannot be borne.\n")
         assert (read(first).state, read(second).state) == ("pending", "pending")
 
-    def test_a_database_that_fails_ends_with_1_and_no_traceback(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_database_error_exits_with_1_and_no_traceback(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(**_arguments: object) -> int:
             raise OperationalError("connection refused\nIs the server running?")
 
@@ -165,7 +165,7 @@ class TestOnce:
 
 @pytest.mark.django_db(databases="__all__")
 class TestLoop:
-    def test_it_goes_on_when_the_database_fails_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_loop_survives_a_database_outage(self, monkeypatch: pytest.MonkeyPatch) -> None:
         stop = Stop()
         answers: Iterator[object] = iter([OperationalError("gone"), 2])
         monkeypatch.setattr("sagas.worker.sweep_loop.connections", ConnectionsThatStay())
@@ -183,7 +183,7 @@ class TestLoop:
 
         assert (report.sweeps, report.found, report.is_stopped) == (2, 2, True)
 
-    def test_it_takes_its_heartbeat_away_at_the_end(self) -> None:
+    def test_loop_removes_its_heartbeat_at_the_end(self) -> None:
         stop = Stop()
         seen: list[int] = []
 
@@ -192,15 +192,15 @@ class TestLoop:
             stop.is_asked = len(seen) > 1
             return stop.is_asked
 
-        looking = Looking(look)
-        sweep(runs=False, queues=None, interval_seconds=0.01, stop=looking)
+        stop = StopWhen(look)
+        sweep(runs=False, queues=None, interval_seconds=0.01, stop=stop)
 
         assert seen == [0, 1]
         assert SagaWorker.objects.count() == 0
 
 
-class Looking(Stop):
-    """Ask a function whether to stop."""
+class StopWhen(Stop):
+    """Stop flag that asks a function."""
 
     def __init__(self, look: Callable[[], bool]) -> None:
         super().__init__()
@@ -212,15 +212,15 @@ class Looking(Stop):
 
 
 class ConnectionsThatStay:
-    """Stand for the connections, which a test must not lose."""
+    """Stand-in for the connections, so that the test's stay open."""
 
     def close_all(self) -> None:
-        """Keep them."""
+        """Do nothing."""
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_real_loop_finishes_the_step_under_way_and_takes_no_other(number: signal.Signals, tmp_path: Path) -> None:
+def test_signal_ends_the_loop_after_the_current_step(number: signal.Signals, tmp_path: Path) -> None:
     with registry.preserved():
         registry.register(PatientSaga)
         saga = engine.start(PatientSaga, PatientInput(directory=str(tmp_path)))
@@ -249,7 +249,7 @@ def test_a_real_loop_finishes_the_step_under_way_and_takes_no_other(number: sign
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
-def test_a_second_signal_ends_it_at_once_and_the_lease_remains(tmp_path: Path) -> None:
+def test_second_signal_ends_it_at_once_and_the_lease_remains(tmp_path: Path) -> None:
     with registry.preserved():
         registry.register(PatientSaga)
         saga = engine.start(PatientSaga, PatientInput(directory=str(tmp_path)))
@@ -268,7 +268,7 @@ def test_a_second_signal_ends_it_at_once_and_the_lease_remains(tmp_path: Path) -
 
 
 def start_sweep(directory: Path, *arguments: str) -> GuardedProcess:
-    """Start a sweep on the databases of this test, in a project that knows the patient saga."""
+    """Start a sweep on the databases of this test, with the patient saga registered."""
     names = {"DATABASE_URL": "default", **{f"{name.upper()}_DATABASE_URL": name for name in PARTICIPANTS}}
     urls = {
         variable: url_of_database(str(connections[alias].settings_dict["NAME"]))
@@ -295,7 +295,7 @@ def wakeups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, str]]:
 
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[Saga], None]:
-    """Make a saga's claim fail as a row does that the code cannot bear."""
+    """Make claims of a saga fail, as an unreadable row would."""
     claim_next = claims.claim_next
 
     def poison_one(saga: Saga) -> None:

@@ -1,4 +1,4 @@
-"""``saga_verify_log`` says with its exit code whether what people did is still written as it was."""
+"""``saga_verify_log``: exit codes for intact and changed logs."""
 
 import pytest
 from django.db import connection
@@ -19,7 +19,7 @@ def make_paused(number: str = "TRIP-1") -> Saga:
 
 
 def tamper(saga: Saga) -> int:
-    """Change a reason as somebody who owns the table can."""
+    """Change a reason, as an owner of the table could."""
     entry = SagaHistory.objects.get(saga=saga, what="operator_acted")
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -29,7 +29,7 @@ def tamper(saga: Saga) -> int:
     return entry.number
 
 
-def test_sound_log() -> None:
+def test_intact_log() -> None:
     make_paused()
 
     done = run_command("saga_verify_log")
@@ -37,7 +37,7 @@ def test_sound_log() -> None:
     assert (done.code, done.out) == (0, "Verified 3 signed entries of 1 sagas.\n")
 
 
-def test_no_sagas_at_all() -> None:
+def test_no_sagas() -> None:
     done = run_command("saga_verify_log", "--json")
 
     assert (done.code, done.json) == (0, {"sagas": 0, "entries": 0, "is_whole": True, "findings": []})
@@ -58,7 +58,7 @@ def test_changed_entry_is_named() -> None:
     assert found == [(str(saga.pk), number, "changed")]
 
 
-def test_one_saga_alone() -> None:
+def test_single_saga() -> None:
     sound, changed = make_paused("TRIP-1"), make_paused("TRIP-2")
     tamper(changed)
 
@@ -66,7 +66,7 @@ def test_one_saga_alone() -> None:
     assert run_command("saga_verify_log", "--saga", changed.pk).code == 1
 
 
-def test_entries_from_before_signatures_were_kept_need_none() -> None:
+def test_entries_older_than_signing_need_no_signature() -> None:
     saga = make_paused()
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")

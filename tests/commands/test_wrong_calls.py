@@ -1,4 +1,4 @@
-"""No argument of any command ends in a traceback; wrong ones end with exit code 2 and say what to give instead."""
+"""Usage errors: no argument of any command causes a traceback; invalid ones exit with 2 and a hint."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ OTHER_COMMANDS = {
     "checkout_cleanup": "orders", "shop_seed": "orders", "payment_look_up": "payments", "sandbox_clear": "payments",
     "saga_generate": "benchmarks",
 }  # fmt: skip
-# What each needs to get as far as the database.
+# The arguments that each needs to reach the database.
 SHOP_CALLS = [
     ("checkout_cleanup",),
     ("checkout_cleanup", "--dry-run"),
@@ -165,21 +165,21 @@ WRONG_CALLS = [
 ]
 
 
-def test_every_command_of_the_contract_is_there() -> None:
+def test_every_documented_command_exists() -> None:
     found = get_commands()
 
     wanted = dict.fromkeys(COMMANDS, "sagas") | OTHER_COMMANDS
     assert {name: found.get(name) for name in wanted} == wanted
 
 
-def test_no_command_of_the_project_is_left_out() -> None:
+def test_every_command_is_covered() -> None:
     own = {name for name, app in get_commands().items() if app in {"sagas", *OTHER_COMMANDS.values()}}
 
     assert own == {*COMMANDS, *OTHER_COMMANDS}
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *OTHER_COMMANDS])
-def test_help_shows_what_it_does_and_an_example(command: str) -> None:
+def test_help_has_a_description_and_an_example(command: str) -> None:
     done = run_command(command, "--help")
 
     assert done.code == 0
@@ -190,7 +190,7 @@ def test_help_shows_what_it_does_and_an_example(command: str) -> None:
 
 @pytest.mark.parametrize("failure", [OperationalError, InterfaceError])
 @pytest.mark.parametrize("call", SHOP_CALLS, ids=repr)
-def test_a_database_that_is_away_ends_a_command_of_the_shop_with_1(
+def test_shop_command_without_a_database_exits_with_1(
     call: tuple[str, ...], failure: type[Error], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_args: object, **_named: object) -> None:
@@ -206,7 +206,7 @@ def test_a_database_that_is_away_ends_a_command_of_the_shop_with_1(
 
 
 @pytest.mark.parametrize("call", WRONG_CALLS, ids=repr)
-def test_wrong_arguments_end_with_2_and_change_nothing(call: tuple[str, ...], tmp_path: Path) -> None:
+def test_invalid_arguments_exit_with_2_and_change_nothing(call: tuple[str, ...], tmp_path: Path) -> None:
     saga = start_trip()
 
     done = run_command(*call)
@@ -222,7 +222,7 @@ def test_wrong_arguments_end_with_2_and_change_nothing(call: tuple[str, ...], tm
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action[0])
 @pytest.mark.parametrize("given", WRONG_IDS)
-def test_a_malformed_id_ends_with_2(action: tuple[str, ...], given: str) -> None:
+def test_malformed_id_exits_with_2(action: tuple[str, ...], given: str) -> None:
     name, *rest = action
     done = run_command(name, given, *rest, *WHY)
 
@@ -232,7 +232,7 @@ def test_a_malformed_id_ends_with_2(action: tuple[str, ...], given: str) -> None
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action[0])
-def test_an_unknown_id_ends_with_1(action: tuple[str, ...]) -> None:
+def test_unknown_id_exits_with_1(action: tuple[str, ...]) -> None:
     name, *rest = action
     done = run_command(name, ID, *rest, *WHY)
 
@@ -244,7 +244,7 @@ def test_an_unknown_id_ends_with_1(action: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action[0])
 @pytest.mark.parametrize("reason", [(), ("--reason", ""), ("--reason", "too short"), ("--reason", "x" * 501)])
-def test_a_reason_is_required_and_must_say_something(action: tuple[str, ...], reason: tuple[str, ...]) -> None:
+def test_reason_is_required_and_must_not_be_blank(action: tuple[str, ...], reason: tuple[str, ...]) -> None:
     saga = start_trip()
     name, *rest = action
 
@@ -257,7 +257,7 @@ def test_a_reason_is_required_and_must_say_something(action: tuple[str, ...], re
 
 
 @pytest.mark.parametrize("revision", WRONG_REVISIONS)
-def test_a_revision_is_a_whole_number(revision: str) -> None:
+def test_revision_must_be_an_integer(revision: str) -> None:
     done = run_command("saga_pause", ID, *WHY, f"--revision={revision}")
 
     assert done.code == 2
@@ -266,7 +266,7 @@ def test_a_revision_is_a_whole_number(revision: str) -> None:
 
 @pytest.mark.parametrize("given", WRONG_JSON, ids=range(len(WRONG_JSON)))
 @pytest.mark.parametrize("command", ["saga_skip", "saga_resolve"])
-def test_a_result_is_one_json_object(command: str, given: str) -> None:
+def test_result_must_be_a_json_object(command: str, given: str) -> None:
     mark = MARK if command == "saga_resolve" else MARK[:2]
     done = run_command(command, ID, *WHY, *mark, f"--result={given}")
 
@@ -275,7 +275,7 @@ def test_a_result_is_one_json_object(command: str, given: str) -> None:
     assert "Traceback" not in done.err
 
 
-def test_a_result_belongs_to_success_only() -> None:
+def test_result_is_accepted_for_success_only() -> None:
     done = run_command(
         "saga_resolve", ID, *WHY, "--step", "pay", "--as", "refused", "--evidence", "not in the list", "--result", "{}"
     )

@@ -1,4 +1,4 @@
-"""Declare a saga of two steps: one that waits for a file, and one after it."""
+"""Saga of two steps, the first of which waits for a file."""
 
 import time
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ LOOK_SECONDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class PatientInput:
-    """Where test and step meet."""
+    """Directory in which test and step exchange files."""
 
     directory: str
 
 
 def wait_for_file(step: StepContext[PatientInput]) -> None:
-    """Report that the step runs, and wait until the test lets it go."""
+    """Report that the step is running, and wait until the test releases it."""
     directory = Path(step.input.directory)
     (directory / "started").touch()
     while not (directory / "go").exists():
@@ -28,16 +28,16 @@ def wait_for_file(step: StepContext[PatientInput]) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def say_that_it_ran(step: StepContext[PatientInput]) -> None:
-    """Leave a mark."""
+def mark_as_run(step: StepContext[PatientInput]) -> None:
+    """Leave a marker file."""
     (Path(step.input.directory) / f"ran-{step.step}").touch()
 
 
 class PatientSaga(SagaDefinition):
-    """Wait, then go on."""
+    """Saga whose first step waits."""
 
     first = Step(wait_for_file, nothing_to_undo, timeout=timedelta(seconds=60))
-    second = Step(say_that_it_ran, nothing_to_undo)
+    second = Step(mark_as_run, nothing_to_undo)
 
     class Meta:
         name = "patient"
