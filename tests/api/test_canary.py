@@ -56,7 +56,7 @@ TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 
 
 
 def break_down(request: HttpRequest) -> HttpResponse:
-    """View that fails with secrets in its variables, its error and its cause."""
+    """Fail with secrets in the variables, the error and its cause."""
     card, password = CARD, PASSWORD  # noqa: F841 - what an error report would show
     nested = {"deep": [KEY, {"token": BEARER}]}  # noqa: F841 - what an error report would show
     try:

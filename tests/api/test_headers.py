@@ -19,12 +19,12 @@ pytestmark = pytest.mark.django_db
 
 
 def fail(request: object) -> HttpResponse:
-    """View that fails."""
+    """Fail."""
     raise ValueError("planted")
 
 
 def set_own_policy(request: object) -> HttpResponse:
-    """View with its own policy."""
+    """Respond with a policy of its own."""
     return HttpResponse(headers={"Content-Security-Policy": "default-src 'none'"})
 
 

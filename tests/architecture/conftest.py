@@ -1,4 +1,4 @@
-"""Parse the engine's modules whatever other threads of this process do meanwhile."""
+"""Parsing of the engine's modules despite other threads of this process."""
 
 import ast
 from typing import Any

@@ -1,4 +1,4 @@
-"""Addresses of the admin are found in one place, which keeps to the site that is looked at."""
+"""Admin URLs: built in one place, which respects the current site."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def find_bare_tags(text: str) -> list[str]:
     return [name for name, rest in TAG.findall(text) if name not in ON_EVERY_SITE and " as " not in rest]
 
 
-def test_no_code_finds_addresses_of_the_admin_by_itself() -> None:
+def test_no_code_reverses_admin_urls_itself() -> None:
     found = {path.relative_to(ROOT): find_reversals(path.read_text()) for path in list_files("*.py")}
 
     assert len(found) > 150
@@ -35,14 +35,14 @@ def test_no_code_finds_addresses_of_the_admin_by_itself() -> None:
     assert found[ONE_PLACE.relative_to(ROOT)]
 
 
-def test_no_template_needs_a_page_that_a_site_may_lack() -> None:
+def test_templates_tolerate_pages_missing_from_a_site() -> None:
     found = {path.relative_to(ROOT): find_bare_tags(path.read_text()) for path in list_files("*.html")}
 
     assert len(found) > 25
     assert {path: tags for path, tags in found.items() if tags} == {}
 
 
-def test_the_search_sees_what_it_is_for() -> None:
+def test_search_detects_violations() -> None:
     assert find_reversals('url = reverse("admin:sagas_saga_change", args=[1])')
     assert find_reversals("reverse(f'admin:{page}_changelist')")
     assert find_reversals('prefix = "/admin/"')

@@ -1,4 +1,4 @@
-"""The engine names the database of each query and transaction: what asks the routers may be sent to a replica.
+"""Database aliases: the engine names one for each query and transaction, since routers may choose a replica.
 
 Its models ask the engine's database by themselves; this keeps the code from relying on it, also where a model does not
 (barriers, accounts). A relation to one row, such as ``step.saga``, cannot be told from another attribute by its
@@ -14,7 +14,7 @@ import pytest
 from config.local.runtime import ROOT
 
 MANAGERS = frozenset({"objects", "_default_manager", "_base_manager"})
-# What a manager of Django is asked for first; dicts and lists have some of these, too, and take other arguments.
+# First methods called on a Django manager; dicts and lists share some of these, with other arguments.
 QUERIES = frozenset({
     "all", "filter", "exclude", "order_by", "using", "get", "first", "last", "exists", "count", "create", "add", "set",
     "update", "delete", "aggregate", "annotate", "values_list", "in_bulk", "iterator", "get_or_create", "only", "defer",
@@ -31,7 +31,7 @@ TRANSACTION = frozenset({
 
 
 def find_unnamed(source: str) -> list[str]:
-    """Return what asks the routers, or the default alias, as ``line: what``."""
+    """Return what would ask the routers, or uses the default alias, as ``line: what``."""
     tree = ast.parse(source)
     named = {id(node.value) for node in ast.walk(tree) if _names_alias(node)}
     found = sorted((node.lineno, text) for node in ast.walk(tree) for text in _judge(node, named))
@@ -65,7 +65,7 @@ def _judge(node: ast.AST, named: set[int]) -> Iterator[str]:
 
 
 def _is_related(node: ast.expr) -> bool:
-    """Return whether this is an attribute that a model has for its other side."""
+    """Return whether this attribute is the reverse side of a relation."""
     return isinstance(node, ast.Attribute) and (node.attr in RELATED or node.attr.endswith("_set"))
 
 
@@ -86,13 +86,13 @@ def _judge_call(node: ast.Call) -> Iterator[str]:
 
 
 def _is_row(called: ast.expr) -> bool:
-    """Return whether this is a method of something with a name, and not of a query that is written out."""
+    """Return whether this is a method of a named object, and not of an inline query."""
     owner = called.value if isinstance(called, ast.Attribute) else called
     return isinstance(owner, ast.Name | ast.Attribute) and ast.unparse(owner) != "self"
 
 
 def _is_prefetch(node: ast.expr) -> bool:
-    """Return whether this says which rows are read, and where they are kept: apart from the related manager."""
+    """Return whether this prefetches rows, rather than using the related manager."""
     if not (isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Prefetch"):
         return False
     return len(node.args) > 1 or "queryset" in {keyword.arg for keyword in node.keywords}
@@ -145,5 +145,5 @@ def test_each_form_without_an_alias_would_be_found(code: str) -> None:
         "rows.prefetch_related(Prefetch('steps', steps, to_attr='listed_steps'))", "super().save(*args)",
     ],
 )  # fmt: skip
-def test_what_names_its_alias_is_no_finding(code: str) -> None:
+def test_query_with_an_alias_is_not_reported(code: str) -> None:
     assert find_unnamed(code) == []

@@ -1,4 +1,4 @@
-"""The documentation fits 100 columns, its links resolve, and its code and commands exist as written.
+"""Documentation: at most 100 columns, working links, existing commands and valid code.
 
 ``tests/documentation`` and ``tests/packaging`` also run the recipes and the tutorial.
 """
@@ -25,7 +25,7 @@ LONGEST_LINE = 100
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(?:manage\.py )?([a-z]+_[a-z_]+)((?: [^`]*)?)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-# Read by Sphinx, which knows them better, or by nobody.
+# Checked by Sphinx, or not at all.
 OTHER_LANGUAGES = {"{toctree}", "{include}", "{eval-rst}", "text"}
 OTHER_PROGRAMS = {"celery", "createdb", "pip", "rm", "touch"}
 MANAGE = re.compile(r"^(docker compose exec web )?\S*(python )?((\S*/)?manage\.py|-m django)$")
@@ -61,7 +61,7 @@ def test_no_line_is_too_long(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_relative_links_lead_to_a_file_and_a_heading(page: Path) -> None:
+def test_relative_links_point_to_a_file_and_a_heading(page: Path) -> None:
     broken = []
     for link in LINK.findall(BLOCK.sub("", page.read_text())):
         target = urlsplit(link)
@@ -79,7 +79,7 @@ def test_every_block_has_a_language_that_is_checked() -> None:
 
 
 @pytest.mark.parametrize("text", list_blocks("json"))
-def test_json_can_be_read(text: str) -> None:
+def test_json_is_valid(text: str) -> None:
     assert json.loads(text)
 
 
@@ -95,11 +95,11 @@ def test_python_compiles_and_uses_what_the_engine_exports(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", list_blocks("console"))
-def test_console_lines_are_commands_that_there_are(text: str) -> None:
+def test_console_lines_are_existing_commands(text: str) -> None:
     commands = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
     assert "".join(f"$ {command}" for command in commands) == text
     for command in commands:
-        # TOKEN=$(...) is the command inside, and SHOP=... none.
+        # TOKEN=$(...) is the command inside; SHOP=... is none.
         inner = re.sub(r"^[A-Z]+=(?:\$\((.*)\)|.*)$", r"\1", command.replace("\\\n", " ").strip(), flags=re.DOTALL)
         part: list[str] = []
         for word in [*shlex.split(inner, comments=True), "&&"]:
@@ -111,7 +111,7 @@ def test_console_lines_are_commands_that_there_are(text: str) -> None:
 
 
 def require_command(words: list[str]) -> None:
-    """Fail unless these words, if any, call a program rightly."""
+    """Fail unless these words, if any, are a valid call of a program."""
     while words and re.match(r"[A-Z_]+=", words[0]):
         words = words[1:]
     managed = next(
@@ -163,7 +163,7 @@ def test_every_metric_is_documented_with_its_labels() -> None:
     }
 
 
-def test_paths_that_are_named_exist() -> None:
+def test_named_paths_exist() -> None:
     named = [
         (page.name, path)
         for page in PAGES

@@ -1,4 +1,4 @@
-"""Every setting of the engine and every operator's command is documented, and nothing is that does not exist."""
+"""Documented settings and commands: all of the engine's, and no others."""
 
 import re
 from dataclasses import MISSING, fields

@@ -1,4 +1,4 @@
-"""No modules import one another in a circle, not even for type checkers alone."""
+"""Import cycles: none, not even for type checkers."""
 
 import graphlib
 
@@ -16,11 +16,11 @@ def sort_modules(graph: grimp.ImportGraph) -> list[str]:
 
 
 def read_graph() -> grimp.ImportGraph:
-    """Return the imports of the engine, the console included."""
+    """Return the imports of the engine and its console."""
     return grimp.build_graph("sagas", cache_dir=None)
 
 
-def test_no_modules_import_one_another_in_a_circle() -> None:
+def test_no_import_cycles() -> None:
     in_order = sort_modules(read_graph())
 
     assert (
@@ -30,7 +30,7 @@ def test_no_modules_import_one_another_in_a_circle() -> None:
     )
 
 
-def test_a_circle_would_be_found() -> None:
+def test_cycle_would_be_found() -> None:
     graph = read_graph()
     graph.add_import(importer="sagas.engine.notify.wakeup", imported="sagas.tasks")
 

@@ -1,4 +1,4 @@
-"""A project installs two apps to have sagas, ``django_fsm`` and ``sagas``; the engine's code needs no third."""
+"""Required apps: ``django_fsm`` and ``sagas`` only."""
 
 import ast
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from config.local.runtime import ROOT
 
-# Every project has accounts; what needs the other two is imported only where they are installed.
+# Every project has accounts; code that needs the other two is imported only if they are installed.
 KNOWN_APPS = {"auth": None, "admin": "admin", "messages": "admin", "contenttypes": "admin"}
 CONTRIB = "django.contrib."
 
@@ -29,7 +29,7 @@ def read_engine() -> dict[Path, str]:
     return {path.relative_to(ROOT): path.read_text() for path in sorted((ROOT / "sagas").rglob("*.py"))}
 
 
-def test_engine_imports_no_app_of_django_that_a_project_may_not_have() -> None:
+def test_engine_imports_no_optional_django_app() -> None:
     found = {
         (str(path), app)
         for path, source in read_engine().items()
@@ -39,7 +39,7 @@ def test_engine_imports_no_app_of_django_that_a_project_may_not_have() -> None:
     assert found == set()
 
 
-def test_a_needed_app_would_be_found() -> None:
+def test_import_of_an_optional_app_would_be_found() -> None:
     forms = [
         "import django.contrib.postgres.fields",
         "from django.contrib.postgres.fields import ArrayField",

@@ -1,4 +1,4 @@
-"""The engine leaves nothing in a database session: behind PgBouncer, the next transaction may get another one."""
+"""Session state: none, since behind PgBouncer each transaction may use another session."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ from config.local.runtime import ROOT
 
 APPS = ("sagas", "orders", "payments", "inventory", "shipping")
 
-# What lasts longer than the transaction that says it.
+# Statements with effects beyond their transaction.
 SESSION_STATEMENTS = re.compile(
     r"""
     \bpg_(?:try_)?advisory_(?:lock|unlock)\w*\s*\(          # only the _xact_ ones end with it
@@ -31,7 +31,7 @@ def list_sources() -> list[Path]:
 
 
 def find_statements(tree: ast.Module) -> Iterator[str]:
-    """Yield the texts of a module that hold a statement for the session."""
+    """Yield the texts of a module that contain a session-level statement."""
     docstrings = {
         id(node.body[0].value)
         for node in ast.walk(tree)
@@ -46,7 +46,7 @@ def find_statements(tree: ast.Module) -> Iterator[str]:
 
 
 def find_calls(tree: ast.Module) -> Iterator[str]:
-    """Yield the methods that leave something in the session, or read by a cursor of the server's."""
+    """Yield the methods that leave state in the session, or use a server-side cursor."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if node.func.attr in SESSION_CALLS:
@@ -55,7 +55,7 @@ def find_calls(tree: ast.Module) -> Iterator[str]:
                 yield "cursor with a name"
 
 
-def test_no_statement_and_no_call_outlives_its_transaction() -> None:
+def test_no_statement_or_call_outlives_its_transaction() -> None:
     found = {
         f"{path.relative_to(ROOT)}: {what}"
         for path in list_sources()
@@ -75,7 +75,7 @@ def test_no_statement_and_no_call_outlives_its_transaction() -> None:
         "CREATE TEMP TABLE t AS SELECT 1", "DISCARD ALL",
     ],
 )  # fmt: skip
-def test_such_a_statement_would_be_found(statement: str) -> None:
+def test_session_level_statement_would_be_found(statement: str) -> None:
     assert list(find_statements(ast.parse(f"x = {statement!r}"))) == [statement]
 
 
@@ -87,10 +87,10 @@ def test_such_a_statement_would_be_found(statement: str) -> None:
         "CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1",
     ],
 )  # fmt: skip
-def test_what_ends_with_its_transaction_is_fine(statement: str) -> None:
+def test_transaction_level_statement_is_fine(statement: str) -> None:
     assert list(find_statements(ast.parse(f"x = {statement!r}"))) == []
 
 
 @pytest.mark.parametrize("call", ["rows.iterator()", "connection.cursor('name')", "connection.cursor(name='x')"])
-def test_such_a_call_would_be_found(call: str) -> None:
+def test_session_level_call_would_be_found(call: str) -> None:
     assert len(list(find_calls(ast.parse(call)))) == 1

@@ -1,4 +1,4 @@
-"""The repository names no machine's directory and no place where packages come from."""
+"""Traces of a machine: no personal directory and no package registry in any file."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ LOCK_ADDRESS = re.compile(r"https?://|file://|--(?:extra-)?index-url|--find-link
 
 
 def list_files() -> Iterator[Path]:
-    """Yield the files of the repository, without what git ignores."""
+    """Yield the files of the repository that git does not ignore."""
     ignored = [line.rstrip("/").rpartition("/")[2] for line in (ROOT / ".gitignore").read_text().splitlines() if line]
     waiting = [ROOT]
     while waiting:
@@ -30,7 +30,7 @@ def list_files() -> Iterator[Path]:
 
 
 def find_lines(pattern: re.Pattern[str]) -> list[str]:
-    """Return where the pattern is found, as file:line."""
+    """Return the matches of the pattern as file:line."""
     found = []
     for path in list_files():
         if path.stat().st_size <= LARGEST_BYTES:
@@ -53,7 +53,7 @@ def test_no_file_names_a_package_registry() -> None:
 
 
 @pytest.mark.parametrize("lock", sorted((ROOT / "requirements").glob("*.lock")), ids=lambda lock: lock.name)
-def test_lock_holds_hashes_and_no_address(lock: Path) -> None:
+def test_lock_contains_hashes_and_no_url(lock: Path) -> None:
     text = lock.read_text()
 
     assert LOCK_ADDRESS.findall(text) == []

@@ -1,4 +1,4 @@
-"""No template of this repository writes a number in the digits and marks of a locale."""
+"""Templates: no number is formatted for a locale."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from django.templatetags.l10n import LocalizeNode
 
 from config.local.runtime import ROOT
 
-# Without a number, and not within the admin.
+# Contains no number, and is not part of the admin.
 LEFT_ALONE = {"orders/docs.html", "403_csrf.html"}
 TEMPLATES = sorted(
     str(path.relative_to(folder))
@@ -32,13 +32,13 @@ def list_localized(node: Any, *, is_off: bool = False) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_template_writes_numbers_plainly(name: str) -> None:
+def test_template_writes_unformatted_numbers(name: str) -> None:
     template: Any = get_template(name)
 
     assert [text for node in template.template.nodelist for text in list_localized(node)] == []
 
 
-def test_the_search_sees_what_it_is_for() -> None:
+def test_search_detects_violations() -> None:
     assert len(TEMPLATES) > 35
     text = "{% load l10n %}{{ a }}{% localize off %}{{ b }}{% endlocalize %}{% if c %}{{ d }}{% endif %}"
     template = Engine.get_default().from_string(text)

@@ -1,4 +1,4 @@
-"""What people may rely on is listed, is all there is, and is documented."""
+"""Public names: listed, complete and documented."""
 
 import re
 import subprocess
@@ -15,12 +15,12 @@ PUBLIC = (sagas, sagas.testing)
 
 
 def read_documentation() -> str:
-    """Return the text of the README and of all pages."""
+    """Return the text of the README and all pages."""
     return "\n".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))))
 
 
 def list_names(module: ModuleType) -> set[str]:
-    """List what a module holds, also what it imports when it is first used, without private names and submodules."""
+    """List a module's names, lazy imports included, without private names and submodules."""
     names = {name for name in dir(module) if not name.startswith("_")}
     return {name for name in names if not isinstance(getattr(module, name), ModuleType)}
 
@@ -43,7 +43,7 @@ def test_every_public_name_has_a_docstring(module: ModuleType) -> None:
     assert [name for name in module.__all__ if not (getattr(module, name).__doc__ or "").strip()] == []
 
 
-def test_names_that_need_the_models_are_imported_when_they_are_used() -> None:
+def test_names_that_need_models_are_imported_lazily() -> None:
     program = (
         "import sys, sagas; assert 'start' in dir(sagas); assert 'sagas.models' not in sys.modules;"
         "from django.conf import settings; settings.configure(INSTALLED_APPS=['sagas'], SAGAS={});"
@@ -56,6 +56,6 @@ def test_names_that_need_the_models_are_imported_when_they_are_used() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_name_that_is_not_there_is_an_attribute_error() -> None:
+def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'sagas' has no attribute 'begin'"):
         _ = sagas.begin

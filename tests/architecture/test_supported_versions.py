@@ -1,4 +1,4 @@
-"""The versions that are supported are the same wherever they are named."""
+"""Supported versions: the same wherever they are named."""
 
 import re
 import tomllib
@@ -31,7 +31,7 @@ def test_pages_name_the_versions_of_the_classifiers(path: str) -> None:
     assert read_named(path, "Django") == list_classified(DJANGO)
 
 
-def test_wheel_asks_for_these_versions_of_django_and_no_newer_one() -> None:
+def test_wheel_requires_these_versions_of_django_and_no_newer_one() -> None:
     [django] = [Requirement(line) for line in PROJECT["dependencies"] if line.startswith("Django")]
     versions = list_classified(DJANGO)
 
@@ -39,7 +39,7 @@ def test_wheel_asks_for_these_versions_of_django_and_no_newer_one() -> None:
     assert [version for version in ("5.1", *versions, "6.2", "7.0") if f"{version}.1" in django.specifier] == versions
 
 
-def test_wheel_asks_for_these_versions_of_python_or_a_newer_one() -> None:
+def test_wheel_requires_these_versions_of_python_or_newer() -> None:
     wanted = SpecifierSet(PROJECT["requires-python"])
 
     assert [version for version in ("3.10", *list_classified(PYTHON), "3.14") if version in wanted] == [

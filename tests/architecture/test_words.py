@@ -1,4 +1,4 @@
-"""The field has words of its own for what this project does; home-made ones for the same things do not come back."""
+"""Vocabulary: home-made words for terms of the field do not come back."""
 
 import io
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config.local.runtime import ROOT
 
-# The word, and what the field says instead.
+# The word, and the field's term.
 HOME_MADE = {
     "deed": "operation", "deeds": "operations", "doorbell": "wakeup", "fingerprint": "error group",
     "fingerprints": "error groups", "foresee": "simulate", "journal": "unit of work", "prospects": "simulation",
@@ -22,13 +22,13 @@ ITSELF = Path("tests/architecture/test_words.py")
 
 
 def list_files(*patterns: str) -> Iterator[Path]:
-    """Yield the files of the repository that match, but for this one."""
+    """Yield the matching files of the repository, except this one."""
     listed = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
     yield from (ROOT / name for name in listed.stdout.splitlines() if Path(name) != ITSELF)
 
 
 def find_in_identifiers(source: str) -> Iterator[str]:
-    """Yield each identifier of Python code that has a home-made word as one of its parts."""
+    """Yield each identifier of Python code that contains a home-made word."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.NAME and any(part.lower() in HOME_MADE for part in PART.findall(token.string)):
             yield token.string
@@ -46,14 +46,14 @@ def test_no_identifier_has_a_home_made_word() -> None:
     assert {path: names for path, names in found.items() if names} == {}
 
 
-def test_no_page_and_no_template_has_one() -> None:
+def test_no_page_or_template_has_a_home_made_word() -> None:
     found = {path.relative_to(ROOT): {*find_in_text(path.read_text())} for path in list_files(*TEXTS)}
 
     assert len(found) > 60
     assert {path: words for path, words in found.items() if words} == {}
 
 
-def test_one_would_be_found() -> None:
+def test_home_made_word_would_be_found() -> None:
     assert list(find_in_identifiers("def ring_all(last_deed): return SealKey")) == ["ring_all", "last_deed", "SealKey"]
     assert list(find_in_identifiers("string = during(ordering)")) == []
     assert list(find_in_text("The Doorbell was rung.")) == ["Doorbell", "rung"]

@@ -1,4 +1,4 @@
-"""The operators' API reads bodies with limits also in projects that keep the REST framework's own parser."""
+"""Operators' API in a project with its own REST framework parser: bodies are still limited."""
 
 import io
 from typing import Any
@@ -25,7 +25,7 @@ from sagas.api.views import SagaListView
         (b'"' + b"x" * StrictJSONParser.max_bytes + b'"', 413, "262144 bytes"),
     ],
 )
-def test_bodies_that_bring_parsers_down_are_refused(body: bytes, status: int, why: str) -> None:
+def test_bodies_that_overload_parsers_are_refused(body: bytes, status: int, why: str) -> None:
     with pytest.raises(RequestRefused) as refused:
         StrictJSONParser().parse(io.BytesIO(body))
     answer = handle_exception(refused.value, {})
@@ -33,11 +33,11 @@ def test_bodies_that_bring_parsers_down_are_refused(body: bytes, status: int, wh
     assert why in answer.content.decode()
 
 
-def test_a_body_is_read() -> None:
+def test_valid_body_is_parsed() -> None:
     assert StrictJSONParser().parse(io.BytesIO('{"reason": "grün"}'.encode())) == {"reason": "grün"}
 
 
-def test_the_frameworks_parser_is_replaced_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_frameworks_parser_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     class Own(JSONParser):
         """Project's own parser."""
 

@@ -1,4 +1,4 @@
-"""A queue that is handled in the background waits for nobody, loses nothing that it took, and ends of no error."""
+"""Background queue: never blocks the caller, loses nothing it accepted, and survives errors."""
 
 import threading
 
@@ -10,7 +10,7 @@ PATIENCE_SECONDS = 20
 
 
 class Handler:
-    """What a queue calls: it notes every item, and fails on the tries that a test wants."""
+    """Handler that records every item, and fails on demand."""
 
     def __init__(self, errors: list[BaseException | None] | None = None, *, capacity: int = 10) -> None:
         self.handled: list[str] = []
@@ -51,7 +51,7 @@ def test_items_are_handled_in_order_in_one_thread_and_flushed() -> None:
     assert handler.queue.count() == 0
 
 
-def test_a_full_queue_refuses_and_flush_gives_up_in_time() -> None:
+def test_full_queue_refuses_items_and_flush_times_out() -> None:
     handler = Handler(capacity=2)
     handler.may_go_on.clear()
     assert handler.queue.put("a")
@@ -68,7 +68,7 @@ def test_a_full_queue_refuses_and_flush_gives_up_in_time() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError(), SystemExit(1), GeneratorExit(), KeyboardInterrupt()], ids=repr)
-def test_no_error_ends_the_thread_and_what_failed_is_handled_again(error: BaseException) -> None:
+def test_thread_survives_errors_and_retries_failed_items(error: BaseException) -> None:
     handler = Handler([error])
     handler.queue.put("a")
     handler.queue.flush(PATIENCE_SECONDS)
@@ -80,8 +80,8 @@ def test_no_error_ends_the_thread_and_what_failed_is_handled_again(error: BaseEx
     assert not handler.queue.has_failed
 
 
-def test_without_room_for_a_repeat_it_is_said() -> None:
-    handler = Handler([ValueError()], capacity=0)  # none for a repeat; without a bound for items
+def test_handler_learns_that_there_is_no_room_for_a_retry() -> None:
+    handler = Handler([ValueError()], capacity=0)  # no room for a retry; unbounded for items
     handler.queue.put("a")
     handler.queue.flush(PATIENCE_SECONDS)
 
@@ -90,7 +90,7 @@ def test_without_room_for_a_repeat_it_is_said() -> None:
     assert handler.handled == ["a"]
 
 
-def test_a_queue_that_was_left_to_another_process_begins_anew() -> None:
+def test_forgotten_queue_is_empty_and_has_no_thread() -> None:
     handler = Handler()
     handler.may_go_on.clear()
     handler.queue.put("a")
@@ -104,7 +104,7 @@ def test_a_queue_that_was_left_to_another_process_begins_anew() -> None:
     handler.may_go_on.set()
 
 
-def test_it_rests_before_it_waits() -> None:
+def test_rest_callback_runs_when_the_queue_is_empty() -> None:
     handler = Handler()
     handler.queue.put("a")
 

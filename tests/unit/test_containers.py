@@ -1,4 +1,4 @@
-"""The image and the compose file say what they must; no container engine is needed to see it."""
+"""Image and compose file, checked without a container engine."""
 
 import os
 import re
@@ -33,14 +33,14 @@ INSTRUCTIONS = {
 
 
 def read_instructions() -> list[tuple[str, str]]:
-    """Read the Dockerfile as (instruction, arguments), with continued lines joined."""
+    """Return the Dockerfile as (instruction, arguments), with continued lines joined."""
     text = re.sub(r"\\\n\s*", " ", re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.MULTILINE))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in lines]
 
 
 def read_compose() -> dict[str, Any]:
-    """Read the compose file, with its anchors merged."""
+    """Return the compose file with its anchors merged."""
     return dict(yaml.safe_load((ROOT / "compose.yaml").read_text()))
 
 
@@ -75,7 +75,7 @@ def test_image_installs_locked_packages_with_hashes_only() -> None:
     assert "requirements/image.lock" in DOCKERFILE
 
 
-def test_copied_paths_exist_and_are_let_through_to_the_build() -> None:
+def test_copied_paths_exist_and_are_not_ignored() -> None:
     let_through = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
 
     assert all((ROOT / path).exists() for path in let_through)
@@ -95,7 +95,7 @@ def test_compose_starts_the_shop_after_its_database_and_migrations() -> None:
         }
 
 
-def test_compose_restarts_and_watches_every_lasting_service() -> None:
+def test_compose_restarts_and_checks_every_long_running_service() -> None:
     services = read_compose()["services"]
 
     for name in ("postgres", "valkey", "web", "worker"):
@@ -105,13 +105,13 @@ def test_compose_restarts_and_watches_every_lasting_service() -> None:
     assert services["migrate"]["restart"] == "on-failure"
 
 
-def test_compose_publishes_the_web_server_alone_and_only_here() -> None:
+def test_compose_publishes_the_web_server_only_and_on_localhost() -> None:
     ports = {name: service["ports"] for name, service in read_compose()["services"].items() if "ports" in service}
 
     assert ports == {"web": ["127.0.0.1:${PORT:-8000}:8000"]}
 
 
-# What the compose file sets itself, what belongs to the image, and what no container may have.
+# Set by the compose file, part of the image, and forbidden in containers.
 NOT_PASSED_ON = {"BIND", "STATIC_ROOT", "DEBUG"}
 WEB_ALONE = {
     "NUM_PROXIES", "CSRF_TRUSTED_ORIGINS", "HSTS_SECONDS", "CHECKOUT_RATE", "OPERATOR_RATE", "LOG_IN_RATE",
@@ -121,7 +121,7 @@ HOSTILE_PASSWORD = """a/b@c#d%e:f?g&h=i+j k$l'm"n\\o[p]{q}%40é"""
 
 
 def resolve(service: str, **given: str) -> dict[str, str]:
-    """Return the environment of a container as compose makes it from variables.
+    """Return the environment of a container as compose resolves it.
 
     Source: the Compose Specification, "environment" (a key without a value) and "Interpolation".
     """
@@ -136,13 +136,13 @@ def resolve(service: str, **given: str) -> dict[str, str]:
 
 
 def fill(found: re.Match[str], given: dict[str, str]) -> str:
-    """Return what stands for one ``${NAME:-default}`` or ``${NAME:?message}``."""
+    """Return the value of one ``${NAME:-default}`` or ``${NAME:?message}``."""
     if found[2] == "?":
         assert given.get(found[1]), found[3]
     return given.get(found[1]) or found[3]
 
 
-def test_compose_passes_on_every_setting_to_the_services_that_read_it() -> None:
+def test_compose_passes_every_setting_to_the_services_that_read_it() -> None:
     documented = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     services = read_compose()["services"]
     passed = {name: {*services[name]["environment"]} - {"PGPASSWORD"} for name in ("migrate", "web", "worker")}
@@ -169,7 +169,7 @@ def test_compose_gives_no_container_an_empty_setting_or_a_password_in_a_url() ->
 
 @pytest.fixture(scope="module")
 def locked_postgres() -> Iterator[LocalPostgres]:
-    """Start a PostgreSQL that asks for a password of every kind of character."""
+    """Start a PostgreSQL that requires a password with every kind of character."""
     server = start_throwaway_postgres()
     with psycopg.connect(server.create_database("sagas"), autocommit=True) as connection:
         connection.execute(sql.SQL("ALTER ROLE sagas PASSWORD {}").format(sql.Literal(HOSTILE_PASSWORD)))
@@ -180,7 +180,7 @@ def locked_postgres() -> Iterator[LocalPostgres]:
 
 
 def run_service(service: str, code: str, server: LocalPostgres, **given: str) -> str:
-    """Run Python with the project's settings in the environment of a container, on a database that is here."""
+    """Run Python with the project's settings in the environment of a container, on a local database."""
     environment = resolve(service, SECRET_KEY="key", **given)
     url = environment["DATABASE_URL"].replace("@postgres:5432/", "@/")
     environment["DATABASE_URL"] = f"{url}?host={server.socket_directory}"
@@ -225,9 +225,7 @@ def test_password_of_any_characters_and_settings_reach_the_project(locked_postgr
         "mysql://a:secret@b/c", "secret",
     ],
 )  # fmt: skip
-def test_url_that_cannot_be_read_is_named_and_not_shown(
-    monkeypatch: pytest.MonkeyPatch, variable: str, url: str
-) -> None:
+def test_malformed_url_is_named_but_not_shown(monkeypatch: pytest.MonkeyPatch, variable: str, url: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=rf"^{variable} cannot be read\. Write postgres://") as caught:
         load_settings(monkeypatch, **{**NEEDED, variable: url})
 
@@ -235,7 +233,7 @@ def test_url_that_cannot_be_read_is_named_and_not_shown(
 
 
 @pytest.mark.parametrize("password", [HOSTILE_PASSWORD, "/@#%:? ", "%40"])
-def test_encoded_password_is_read_as_it_was(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+def test_percent_encoded_password_is_decoded(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
     url = f"postgres://sagas:{quote(password, safe='')}@postgres:5432/sagas"
 
     [database] = load_settings(monkeypatch, **{**NEEDED, "DATABASE_URL": url})["DATABASES"].values()
@@ -245,7 +243,7 @@ def test_encoded_password_is_read_as_it_was(monkeypatch: pytest.MonkeyPatch, pas
     )  # fmt: skip
 
 
-def test_no_lock_holds_an_address() -> None:
+def test_locks_contain_no_url() -> None:
     for name in ("demo", "image", "dev"):
         lock = (ROOT / "requirements" / f"{name}.lock").read_text()
         assert re.search(r"://|--index|--extra-index|--find-links|^-", lock, re.MULTILINE) is None
@@ -272,7 +270,7 @@ def test_locks_agree_on_every_version() -> None:
         ("a", "b", 1),
     ],
 )
-def test_health_check_asks_under_an_allowed_host(
+def test_health_check_uses_an_allowed_host(
     allowed_hosts: str, answered_host: str, exit_code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Site(BaseHTTPRequestHandler):
@@ -282,7 +280,7 @@ def test_health_check_asks_under_an_allowed_host(
             self.end_headers()
 
         def log_message(self, *_arguments: object) -> None:
-            """Stay silent."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Site)
     Thread(target=server.handle_request, daemon=True).start()
@@ -293,7 +291,7 @@ def test_health_check_asks_under_an_allowed_host(
     server.server_close()
 
 
-def test_health_check_fails_when_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_check_fails_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIND", "127.0.0.1:1")
 
     assert health.main() == 1

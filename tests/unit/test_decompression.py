@@ -1,4 +1,4 @@
-"""What a message unpacks to is limited, and what is compressed honestly arrives."""
+"""Decompression of messages: limited in size."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ METHODS = ("gzip", "bzip2", "lzma")
 
 @pytest.fixture(autouse=True)
 def _limited() -> Iterator[None]:
-    """Limit it for a test alone."""
+    """Install the limit for one test."""
     before = dict(compression._decoders)
     limit_decompression()
     yield
@@ -22,14 +22,14 @@ def _limited() -> Iterator[None]:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [0, 1, 1000, FREE_BYTES])
-def test_what_is_within_the_limit_is_unpacked(method: str, size: int) -> None:
+def test_content_within_the_limit_is_decompressed(method: str, size: int) -> None:
     packed, content_type = compression.compress(b"0" * size, method)
 
     assert compression.decompress(packed, content_type) == b"0" * size
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_is_beyond_both_limits_is_refused(method: str) -> None:
+def test_content_beyond_both_limits_is_refused(method: str) -> None:
     packed, content_type = compression.compress(b"0" * (FREE_BYTES + 1), method)
     assert len(packed) * RATIO_MAX < FREE_BYTES
 
@@ -38,7 +38,7 @@ def test_what_is_beyond_both_limits_is_refused(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_is_cut_off_is_refused(method: str) -> None:
+def test_truncated_content_is_refused(method: str) -> None:
     packed, content_type = compression.compress(b"0123456789" * 100, method)
 
     with pytest.raises((ValueError, EOFError)):

@@ -1,4 +1,4 @@
-"""Declaring a saga: the table is read in order, and mistakes are errors of the import (architecture, S5, S10)."""
+"""Saga definitions: steps in declaration order, and mistakes are import errors (S5, S10)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ from sagas.exceptions import DefinitionNotFound
 
 
 class No(Exception):
-    """Refuse."""
+    """Refusal of an action."""
 
 
 class NotUndone(Exception):
-    """Refuse to undo."""
+    """Refusal of a compensation."""
 
 
 def act(step: Any) -> None:
     """Act."""
 
 
-async def tell_later(closed: Any) -> None:
-    """Report in a loop."""
+async def report_async(closed: Any) -> None:
+    """Report asynchronously."""
 
 
 def undo(step: Any) -> None:
@@ -45,7 +45,7 @@ def undo(step: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Trip:
-    """Name the trip."""
+    """Trip name."""
 
     number: str
     seats: int = 1
@@ -53,7 +53,7 @@ class Trip:
 
 @dataclass(frozen=True, kw_only=True)
 class LongerTrip:
-    """Name the trip, and more."""
+    """Trip name and more."""
 
     number: str
     seats: int = 1
@@ -82,7 +82,7 @@ FULL = {
 }
 
 
-def test_the_class_body_is_the_table_of_steps() -> None:
+def test_steps_follow_the_class_body() -> None:
     saga = declare(**FULL)
     assert [(step.name, step.kind.value, step.rank, step.position) for step in saga.steps] == [
         ("book_seat", "compensatable", 0, 0),
@@ -100,7 +100,7 @@ def test_the_class_body_is_the_table_of_steps() -> None:
         saga.step("both")
 
 
-def test_options_of_a_step_are_kept_for_each_direction() -> None:
+def test_options_of_a_step_are_stored_for_each_direction() -> None:
     retry, retry_back = RetryPolicy(attempts=2), RetryPolicy(attempts=3)
     second = timedelta(seconds=1)
     saga = declare(
@@ -169,7 +169,7 @@ BAD_STEPS = {
 
 
 @pytest.mark.parametrize("mistake", BAD_STEPS)
-def test_a_step_that_contradicts_itself_is_refused(mistake: str) -> None:
+def test_contradictory_step_is_refused(mistake: str) -> None:
     with pytest.raises(DefinitionError):
         BAD_STEPS[mistake]()
 
@@ -191,7 +191,7 @@ BAD_DEFINITIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "hook that is no function": ({"on_closed": "tell"}, {"a": OK}),
     "hook that takes nothing": ({"on_closed": lambda: None}, {"a": OK}),
     "hook that is a method of Meta": ({"on_closed": lambda self, closed: None}, {"a": OK}),
-    "hook of a coroutine": ({"on_closed": tell_later}, {"a": OK}),
+    "hook of a coroutine": ({"on_closed": report_async}, {"a": OK}),
     "deadline of a century": ({"deadline": timedelta(36_600)}, {"a": OK}),
     "settling refusal of a local step": ({}, {"a": Compensatable(act, undo, refusal_settles=True)}),
     "verification of a local step": ({}, {"a": Compensatable(act, undo, verify_after=timedelta(1))}),
@@ -209,7 +209,7 @@ BAD_DEFINITIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("mistake", BAD_DEFINITIONS)
-def test_a_definition_that_contradicts_itself_is_refused_and_not_registered(mistake: str) -> None:
+def test_contradictory_definition_is_refused_and_not_registered(mistake: str) -> None:
     meta, body = BAD_DEFINITIONS[mistake]
     with pytest.raises(DefinitionError):
         declare(meta, **body)
@@ -227,7 +227,7 @@ def test_an_abstract_definition_is_not_registered() -> None:
 
 
 @pytest.mark.parametrize("hook", [act, lambda closed: None, staticmethod(act), None, print])
-def test_hook_stands_in_meta(hook: Any) -> None:
+def test_hook_is_declared_in_meta(hook: Any) -> None:
     found = declare({"on_closed": hook}, a=OK).on_closed
     assert found is (hook.__func__ if isinstance(hook, staticmethod) else hook)
 
@@ -242,7 +242,7 @@ def test_step_may_have_the_name_of_an_attribute_of_its_definition() -> None:
     assert saga.step("input").kind is Kind.COMPENSATABLE
 
 
-def test_steps_of_a_base_class_are_not_lost_in_silence() -> None:
+def test_steps_are_not_inherited_silently() -> None:
     first = declare(a=OK, b=OK)
     body = {"__module__": __name__, "Meta": type("Meta", (), {"name": "trip", "version": 2}), "b": OK, "c": OK}
     with pytest.raises(DefinitionError, match=r"does not repeat a of TripSaga: steps are not inherited"):
@@ -277,7 +277,7 @@ def test_smallest_definitions_are_accepted(steps: dict[str, Any]) -> None:
     assert declare(**steps) is registry.get("trip", 1)
 
 
-def test_names_and_versions_stand_for_one_class() -> None:
+def test_name_and_version_identify_one_class() -> None:
     first = declare(a=OK)
     assert declare(a=OK) is registry.get("trip", 1)  # imported again
     assert first is not registry.get("trip", 1)
@@ -289,7 +289,7 @@ def test_names_and_versions_stand_for_one_class() -> None:
     assert [(d.name, d.version) for d in registry.all_definitions() if d.name == "trip"] == [("trip", 1), ("trip", 2)]
 
 
-def test_what_the_code_does_not_have_is_not_found() -> None:
+def test_unknown_definition_is_not_found() -> None:
     declare(a=OK)
     assert registry.find("trip", 2) is None
     with pytest.raises(DefinitionNotFound):
@@ -298,7 +298,7 @@ def test_what_the_code_does_not_have_is_not_found() -> None:
         registry.latest("cruise")
 
 
-def test_preserved_forgets_what_was_declared_inside() -> None:
+def test_preserved_removes_inner_declarations() -> None:
     with registry.preserved():
         declare(a=OK)
         registry.forget("trip", 1)
@@ -307,7 +307,7 @@ def test_preserved_forgets_what_was_declared_inside() -> None:
     assert registry.find("trip", 1) is None
 
 
-def test_queues_are_those_that_steps_name() -> None:
+def test_queues_are_those_of_the_steps() -> None:
     before = registry.queues()
     declare(a=Compensatable(act, undo, queue="slow"), b=OK)
     assert registry.queues() == before | {"slow"}
@@ -324,7 +324,7 @@ SAME_DIGEST = {
 
 
 @pytest.mark.parametrize("change", SAME_DIGEST)
-def test_s10_the_digest_does_not_cover(change: str) -> None:
+def test_s10_digest_ignores(change: str) -> None:
     plain = declare({"input": Trip}, a=OK, b=OK).digest
     assert declare({"input": Trip}, **{**SAME_DIGEST[change], "b": OK}).digest == plain
 
@@ -345,7 +345,7 @@ OTHER_DIGEST: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("change", OTHER_DIGEST)
-def test_s10_the_digest_covers(change: str) -> None:
+def test_s10_digest_covers(change: str) -> None:
     plain = declare({"input": Trip}, a=OK, b=OK)
     meta, body = OTHER_DIGEST[change]
     changed = declare({"input": Trip, **meta}, **body)
@@ -353,5 +353,5 @@ def test_s10_the_digest_covers(change: str) -> None:
     assert changed.digest != plain.digest
 
 
-def test_a_step_says_its_kind_in_stored_words() -> None:
+def test_step_kinds_have_stable_stored_values() -> None:
     assert [kind.value for kind in Kind] == ["compensatable", "pivot", "retriable"]

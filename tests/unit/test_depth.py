@@ -1,4 +1,4 @@
-"""What `make test` leaves to full runs is run by one of them."""
+"""Coverage of tests marked ``full``: each is part of a full run."""
 
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ TARGETS = ("test-faults", "chaos", "test-matrix")
 MARK = "pytest.mark." + "full"
 
 
-def test_every_module_with_a_test_for_full_runs_is_part_of_one() -> None:
+def test_every_module_with_full_tests_is_part_of_a_full_run() -> None:
     planned = subprocess.run(
         ["make", "--dry-run", *TARGETS], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout

@@ -1,4 +1,4 @@
-"""After a test that commits, the next one finds what it would find after Django's own flush."""
+"""Emptying of databases after a test that commits: the same result as Django's flush."""
 
 from threading import Event, Thread, Timer
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 class Emptier:
-    """Empty the databases of this run, and note each flush."""
+    """Empties the databases of this run, and records each flush."""
 
     def __init__(self) -> None:
         self.flushed: list[str] = []
@@ -40,7 +40,7 @@ class Emptier:
 
 @pytest.fixture
 def emptier() -> Emptier:
-    """Know what an empty database holds."""
+    """Return an emptier that knows the contents of an empty database."""
     emptier = Emptier()
     emptier.empty()
     assert emptier.flushed == list(connections)
@@ -51,7 +51,7 @@ def list_granted() -> set[tuple[str, str]]:
     return set(Group.objects.values_list("name", "permissions__codename"))
 
 
-def test_rows_are_deleted_without_a_flush_and_what_is_made_stays(emptier: Emptier) -> None:
+def test_rows_are_deleted_without_a_flush_and_initial_rows_stay(emptier: Emptier) -> None:
     made, granted = emptier.empty(), list_granted()
     generate(Mass(sagas=3, definitions=[CheckoutSaga]))
     User.objects.create(username="ada").groups.add(Group.objects.get(name="Saga viewers"))
@@ -64,7 +64,7 @@ def test_rows_are_deleted_without_a_flush_and_what_is_made_stays(emptier: Emptie
     assert emptier.flushed == list(connections)
 
 
-def test_what_is_made_is_made_again_once_it_was_changed(emptier: Emptier) -> None:
+def test_changed_initial_rows_are_restored(emptier: Emptier) -> None:
     made, granted = emptier.empty(), list_granted()
     Group.objects.get(name="Saga viewers").permissions.clear()
 
@@ -82,7 +82,7 @@ def test_grown_tables_are_truncated(emptier: Emptier, monkeypatch: pytest.Monkey
     assert emptier.flushed == list(connections) * 2
 
 
-def test_it_waits_for_whoever_still_writes(emptier: Emptier) -> None:
+def test_emptying_waits_for_open_transactions(emptier: Emptier) -> None:
     is_written, may_commit = Event(), Event()
 
     def write_late() -> None:

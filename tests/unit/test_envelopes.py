@@ -1,4 +1,4 @@
-"""A message is read with suspicion: what Celery gets was written here, and what is malformed says which part is."""
+"""Message envelopes: strictly validated, and malformed parts are named."""
 
 import json
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ ID = "3f0c4c1e-5f5c-4b43-9c5f-0a3d7a5a7c55"
 
 @dataclass
 class Taken:
-    """Message of kombu."""
+    """Kombu message."""
 
     body: Any = field(default_factory=lambda: json.dumps([[SAGA], {}, {}]))
     headers: Any = field(default_factory=lambda: {"task": "sagas.advance", "id": ID})
@@ -33,7 +33,7 @@ def fault_of(message: Taken, payload: Any = None) -> str:
     return str(caught.value)
 
 
-def test_what_celery_sends_is_read() -> None:
+def test_celery_message_is_accepted() -> None:
     headers = {
         "lang": "py", "task": "sagas.advance", "id": ID, "shadow": None, "eta": None, "expires": None, "group": None,
         "group_index": None, "retries": 0, "timelimit": [None, None], "root_id": "root", "parent_id": "parent",
@@ -47,14 +47,14 @@ def test_what_celery_sends_is_read() -> None:
 
 
 @pytest.mark.parametrize("payload_in_headers", [True, False])
-def test_a_message_of_protocol_1_is_read(payload_in_headers: bool) -> None:
+def test_protocol_1_message_is_accepted(payload_in_headers: bool) -> None:
     payload = {"task": "sagas.advance", "id": ID, "args": [SAGA], "kwargs": {}, "utc": True, "timelimit": [None, None]}
     headers = {"task": "sagas.advance", "id": ID} if payload_in_headers else {}
 
     assert str(read_envelope(Taken(headers=headers), payload).saga_id) == SAGA
 
 
-def test_celery_learns_nothing_of_what_the_sender_wrote_but_ids() -> None:
+def test_celery_receives_only_ids_from_the_sender() -> None:
     honest = {"eta": "2030-01-01T00:00:00", "expires": "2001-01-01T00:00:00", "timelimit": [5, 4], "retries": 7}
     found = read_envelope(Taken(headers={"task": "sagas.advance", "id": ID, **honest}))
 
@@ -66,7 +66,7 @@ def test_celery_learns_nothing_of_what_the_sender_wrote_but_ids() -> None:
     assert json.loads(found.as_body()) == [[SAGA], {}, {}]
 
 
-def test_plain_headers_of_tracers_are_kept_and_no_others() -> None:
+def test_only_plain_tracing_headers_are_kept() -> None:
     theirs = {"traceparent": "00-ab-cd-01", "sentry-task-enqueued-time": 1.5, "headers": {"baggage": "a=b"}}
     harmful = {"called_directly": True, "update": 5, "sagas_served": ["all"], "nested": {"a": 1}, "long": "x" * 9000}
     found = read_envelope(Taken(headers={"task": "sagas.advance", "id": ID, **theirs, **harmful}))
@@ -87,12 +87,12 @@ def test_plain_headers_of_tracers_are_kept_and_no_others() -> None:
         ("sagas_queue", ["x"]), ("meth", 1), ("taskset", {}), ("utc", "x"), ("group_index", "x"),
     ],
 )  # fmt: skip
-def test_a_wrong_header_is_named(name: str, value: Any) -> None:
+def test_invalid_header_is_named(name: str, value: Any) -> None:
     assert fault_of(with_header(name, value)) == f"its header {name!r} is an invalid {type(value).__name__}"
 
 
 @pytest.mark.parametrize("value", [10**400, -(10**400), 10**4299])
-def test_numbers_beyond_any_float_are_dropped_or_left_out(value: int) -> None:
+def test_numbers_too_large_for_a_float_are_dropped(value: int) -> None:
     assert fault_of(with_header("timelimit", [value, None])) == "its header 'timelimit' is an invalid list"
     assert fault_of(with_header("retries", value)) == "its header 'retries' is an invalid int"
     assert read_envelope(with_header("attempt", value)).extras == {}
@@ -107,7 +107,7 @@ def test_a_message_needs_an_id(value: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("reply_to", ["x"]), ("correlation_id", 5), ("priority", "x"), ("delivery_info", "x")]
 )
-def test_a_wrong_property_is_named(name: str, value: Any) -> None:
+def test_invalid_property_is_named(name: str, value: Any) -> None:
     fault = f"its property {name!r} is an invalid {type(value).__name__}"
     assert fault_of(Taken(properties={name: value})) == fault
 
@@ -135,7 +135,7 @@ def test_a_wrong_property_is_named(name: str, value: Any) -> None:
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_a_wrong_body_is_told(body: Any, fault: str) -> None:
+def test_invalid_body_is_reported(body: Any, fault: str) -> None:
     assert fault_of(Taken(body=body)) == fault
 
 
@@ -149,6 +149,6 @@ def test_another_encoding_is_refused(encoding: Any) -> None:
     assert fault_of(Taken(content_encoding=encoding)) == "its content encoding is not utf-8"
 
 
-def test_headers_and_properties_are_mappings() -> None:
+def test_headers_and_properties_must_be_mappings() -> None:
     assert fault_of(Taken(headers=[1])) == "its headers are not a mapping"
     assert fault_of(Taken(properties=[1])) == "its properties are not a mapping"

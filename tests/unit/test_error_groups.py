@@ -1,4 +1,4 @@
-"""Failures that differ in their values alone are one group."""
+"""Error groups: failures that differ in values only share a key."""
 
 import time
 
@@ -29,7 +29,7 @@ HOSTILE = "<script>alert(1)</script>{{ 7|add:7 }}'\"&\x00\u202e"
         ("\u0663 seats", "# seats"),
     ],
 )
-def test_values_are_left_out(message: str, pattern: str) -> None:
+def test_values_are_ignored(message: str, pattern: str) -> None:
     assert describe_pattern(message) == pattern
 
 
@@ -41,7 +41,7 @@ def key(**changes: object) -> str:
     return identify_group(**{**facts, **changes})  # type: ignore[arg-type]
 
 
-def test_same_failure_has_the_same_key_for_ever() -> None:
+def test_same_failure_always_has_the_same_key() -> None:
     assert key() == key(message="Bank 8 is closed.") == "7beb22628f973ea8"
 
 
@@ -58,7 +58,7 @@ def test_other_failure_has_another_key(change: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("message", ["'" * 100_000, "a" * 100_000, "1a" * 50_000, "\"`'" * 30_000, "\ud800"])
-def test_no_message_is_too_odd(message: str) -> None:
+def test_any_message_has_a_key(message: str) -> None:
     began = time.thread_time()
 
     assert len(key(message=message.encode("utf-8", "replace").decode())) == 16

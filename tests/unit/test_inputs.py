@@ -1,4 +1,4 @@
-"""Inputs: frozen dataclasses of references, strictly JSON, never a secret (architecture, I7)."""
+"""Saga inputs: frozen dataclasses, strictly JSON, no secrets (I7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sagas.core.definition import inputs
 
 @dataclass(frozen=True)
 class Line:
-    """One line."""
+    """Order line."""
 
     sku: str
     quantity: int
@@ -21,7 +21,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Everything:
-    """Hold a field of every kind."""
+    """Input with a field of every type."""
 
     text: str
     count: int
@@ -52,12 +52,12 @@ DATA = {
 }  # fmt: skip
 
 
-def test_an_input_survives_json_unchanged() -> None:
+def test_input_survives_a_json_round_trip() -> None:
     assert inputs.dump(Everything, VALUE) == DATA
     assert inputs.load(Everything, DATA) == VALUE
 
 
-def test_no_input_is_an_empty_object() -> None:
+def test_missing_input_is_an_empty_object() -> None:
     assert inputs.dump(None, None) == {}
     assert inputs.load(None, {"left": "over"}) is None
     with pytest.raises(InputRefused):
@@ -83,7 +83,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_data_that_do_not_fit_are_refused(case: str) -> None:
+def test_data_of_the_wrong_type_are_refused(case: str) -> None:
     with pytest.raises(InputRefused):
         inputs.load(Everything, {**DATA, **WRONG[case]})
 
@@ -96,13 +96,13 @@ def test_a_wrong_shape_is_refused(data: Any) -> None:
         inputs.load(Everything, data)
 
 
-def test_whole_numbers_count_as_fractions() -> None:
+def test_integers_are_accepted_as_floats() -> None:
     assert inputs.load(Everything, {**DATA, "share": 2}).share == 2.0
 
 
 @dataclass(frozen=True)
 class Notes:
-    """Hold free keys."""
+    """Input with arbitrary keys."""
 
     facts: dict[str, str] = field(default_factory=dict)
 
@@ -118,13 +118,13 @@ def test_harmless_keys_are_stored(facts: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("key", SECRET)
-def test_a_key_like_a_secret_is_refused_never_altered(key: str) -> None:
+def test_secret_like_key_is_refused_rather_than_masked(key: str) -> None:
     with pytest.raises(InputRefused, match="secret"):
         inputs.dump(Notes, Notes({key: "x"}))
 
 
 @pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800", "x" * 65_600])
-def test_what_the_database_cannot_hold_is_refused(text: str) -> None:
+def test_text_that_the_database_cannot_store_is_refused(text: str) -> None:
     with pytest.raises(InputRefused):
         inputs.dump(Notes, Notes({"a": text}))
 
@@ -135,12 +135,12 @@ def test_text_that_only_looks_dangerous_is_stored(text: str) -> None:
 
 
 @pytest.mark.parametrize("share", [float("nan"), float("inf"), float("-inf")])
-def test_a_number_that_json_does_not_know_is_refused(share: float) -> None:
+def test_number_without_a_json_form_is_refused(share: float) -> None:
     with pytest.raises(InputRefused):
         inputs.dump(Everything, Everything(**{**VALUE.__dict__, "share": share}))
 
 
-def test_a_value_of_another_class_is_refused() -> None:
+def test_value_of_another_class_is_refused() -> None:
     with pytest.raises(InputRefused):
         inputs.dump(Everything, Line("A", 1))
 
@@ -153,42 +153,42 @@ def test_a_result_may_be_as_large_as_its_limit() -> None:
 
 @dataclass
 class Thawed:
-    """Changeable."""
+    """Mutable input."""
 
     a: str
 
 
 @dataclass(frozen=True)
 class WithBytes:
-    """Hold what JSON cannot."""
+    """Input that is not JSON."""
 
     a: bytes
 
 
 @dataclass(frozen=True)
 class WithAnyKeys:
-    """Hold keys that are no text."""
+    """Input with keys that are not strings."""
 
     a: dict[int, str]
 
 
 @dataclass(frozen=True)
 class WithSecret:
-    """Hold a secret."""
+    """Input with a secret."""
 
     card_number: str
 
 
 @dataclass(frozen=True)
 class WithNestedSecret:
-    """Hold one deeper."""
+    """Input with a nested secret."""
 
     inner: WithSecret
 
 
 @dataclass(frozen=True)
 class WithBareList:
-    """Leave the items open."""
+    """Input with untyped items."""
 
     a: list  # type: ignore[type-arg]
 
@@ -196,12 +196,12 @@ class WithBareList:
 @pytest.mark.parametrize(
     "schema", [Thawed, WithBytes, WithAnyKeys, WithSecret, WithNestedSecret, WithBareList, dict, VALUE]
 )
-def test_a_schema_that_cannot_be_an_input_is_refused(schema: Any) -> None:
+def test_unsupported_schema_is_refused(schema: Any) -> None:
     with pytest.raises(DefinitionError):
         inputs.check_schema(schema)
 
 
-def test_the_description_tells_names_and_types() -> None:
+def test_description_has_names_and_types() -> None:
     assert inputs.describe(Line) == [["sku", "str"], ["quantity", "int"]]
     assert inputs.describe(Everything)[4] == ["lines", ["list", [["sku", "str"], ["quantity", "int"]]]]
     assert inputs.describe(None) is None
@@ -209,28 +209,28 @@ def test_the_description_tells_names_and_types() -> None:
 
 @dataclass(frozen=True)
 class Card:
-    """Pay by card."""
+    """Card payment."""
 
     id: str
 
 
 @dataclass(frozen=True)
 class Invoice:
-    """Pay by invoice."""
+    """Invoice payment."""
 
     id: str
 
 
 @dataclass(frozen=True)
 class Payment:
-    """Hold one of two classes that look alike as JSON."""
+    """Union of two classes with the same JSON form."""
 
     by: Card | Invoice
 
 
 @dataclass(frozen=True)
 class InCents:
-    """Change the amount at each reading."""
+    """Input that changes its amount at each reading."""
 
     amount: int
 
@@ -240,7 +240,7 @@ class InCents:
 
 @dataclass(frozen=True)
 class Upper:
-    """Change the code to what it would change no further."""
+    """Input that normalizes its code."""
 
     code: str
 
@@ -250,14 +250,14 @@ class Upper:
 
 @dataclass(frozen=True)
 class Share:
-    """Hold a fraction."""
+    """Input with a float."""
 
     of: float
 
 
 @dataclass(frozen=True)
 class Either:
-    """Hold a whole number or a fraction."""
+    """Input with an integer or a float."""
 
     value: float | int
 
@@ -271,14 +271,14 @@ class Either:
         (Share(10**400), "Share.of is out of range for a float."),
     ],
 )
-def test_what_steps_would_not_be_handed_as_it_was_given_is_refused(value: Any, message: str) -> None:
+def test_input_that_changes_in_a_round_trip_is_refused(value: Any, message: str) -> None:
     with pytest.raises(InputRefused) as caught:
         inputs.dump(type(value), value)
     assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize("value", [Payment(Card("1")), Upper("a"), Share(1), Either(2**53 + 1), Either(0.5)])
-def test_what_is_read_back_as_it_was_given_is_taken(value: Any) -> None:
+def test_input_that_survives_a_round_trip_is_accepted(value: Any) -> None:
     read = inputs.load(type(value), inputs.dump(type(value), value))
     assert (read, repr(read.value) if isinstance(value, Either) else "") == (
         value, repr(value.value) if isinstance(value, Either) else ""
@@ -287,21 +287,21 @@ def test_what_is_read_back_as_it_was_given_is_taken(value: Any) -> None:
 
 @dataclass(frozen=True)
 class Node:
-    """Hold one of its own kind."""
+    """Recursive input."""
 
     next: Node | None = None
 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Name a class that is not there."""
+    """Input that names an unknown class."""
 
     what: Nowhere  # type: ignore[name-defined]  # noqa: F821
 
 
 @dataclass(frozen=True)
 class Passed:
-    """Take a value that is not stored."""
+    """Input with a value that is not stored."""
 
     code: str
     salt: InitVar[str] = "s"
@@ -309,7 +309,7 @@ class Passed:
 
 @dataclass(frozen=True)
 class Computed:
-    """Hold a field that nobody gives."""
+    """Input with a computed field."""
 
     code: str
     length: int = field(init=False, default=0)
@@ -324,7 +324,7 @@ class Computed:
         (Computed, "Computed.length has init=False, so it cannot be read back: make it a property."),
     ],
 )
-def test_a_class_that_cannot_be_read_back_is_refused_where_it_is_declared(schema: type, message: str) -> None:
+def test_class_without_a_round_trip_is_refused_at_declaration(schema: type, message: str) -> None:
     with pytest.raises(DefinitionError) as caught:
         inputs.check_schema(schema)
     assert str(caught.value).startswith(message)

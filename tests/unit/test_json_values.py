@@ -1,4 +1,4 @@
-"""JSON from outside: what is refused before anything walks it."""
+"""JSON from outside: validated before it is traversed."""
 
 import enum
 from typing import Any
@@ -57,7 +57,7 @@ REFUSED_TEXTS = {
 
 
 @pytest.mark.parametrize("name", REFUSED_TEXTS)
-def test_refused_texts_are_told_why(name: str) -> None:
+def test_refused_texts_get_a_reason(name: str) -> None:
     text, why = REFUSED_TEXTS[name]
     with pytest.raises(InputRefused) as refused:
         parse_json(text, "The result", MANY)
@@ -65,18 +65,18 @@ def test_refused_texts_are_told_why(name: str) -> None:
     assert why in str(refused.value)
 
 
-def test_a_text_beyond_the_limit_is_not_read() -> None:
+def test_text_beyond_the_limit_is_not_parsed() -> None:
     with pytest.raises(InputRefused, match="The result has 12 bytes; at most 11 are stored"):
         parse_json('{"a": "bcd"}', "The result", 11)
     assert parse_json('{"a": "bcd"}', "The result", 12) == {"a": "bcd"}
 
 
-def test_brackets_inside_texts_are_no_depth() -> None:
+def test_brackets_inside_strings_do_not_count_as_depth() -> None:
     text = '{"a": "' + "[{" * 1000 + '\\"' + "[" * 1000 + '"}'
     assert parse_json(text, "The result", MANY)["a"].count("[") == 2000
 
 
-def test_depth_is_counted_alike_in_texts_and_values() -> None:
+def test_depth_is_the_same_in_texts_and_values() -> None:
     deepest = '{"k":' * MAX_DEPTH + "1" + "}" * MAX_DEPTH
     assert parse_json(deepest, "The result", MANY) == nest(MAX_DEPTH)
     with pytest.raises(InputRefused, match="deeper than 64"):
@@ -102,14 +102,14 @@ REFUSED_VALUES = {
 
 
 @pytest.mark.parametrize("name", REFUSED_VALUES)
-def test_refused_values_are_told_why(name: str) -> None:
+def test_refused_values_get_a_reason(name: str) -> None:
     make, why = REFUSED_VALUES[name]
     with pytest.raises(InputRefused) as refused:
         require_storable(make(), "The result", 65_536)
     assert why in str(refused.value)
 
 
-def test_what_is_stored_is_plain_and_in_the_order_of_jsonb() -> None:
+def test_stored_value_is_plain_and_in_jsonb_order() -> None:
     given = {"bb": (1, 2), "a": Colour.RED, "ä": Size.BIG, "c": [1e22, -0.0, 1e-7, 1.0, 2.5, True, None], Colour.RED: 1}
     stored = as_stored(given, "The result", 1_000)
     assert list(stored) == ["a", "c", "bb", "ä", "red"]
@@ -119,5 +119,5 @@ def test_what_is_stored_is_plain_and_in_the_order_of_jsonb() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\U0001f600" * 500, '\x01"\\\n' * 200])
-def test_a_text_is_measured_by_whoever_asks(text: str) -> None:
+def test_texts_of_any_length_are_accepted(text: str) -> None:
     assert require_text(text, "It") == text

@@ -1,4 +1,4 @@
-"""Tests that start whole shops stay together in a run of several processes, and all others are shared one by one."""
+"""Lanes of a parallel run: tests that start shops share a process, all others run anywhere."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from tests.lanes import lane_of
         ("tests/packaging/test_wheel.py::TestIt::test_it", "packaging"),
     ],
 )
-def test_what_starts_shops_is_in_a_lane(nodeid: str, lane: str) -> None:
+def test_tests_that_start_shops_are_in_a_lane(nodeid: str, lane: str) -> None:
     assert lane_of(nodeid) == lane
 
 
@@ -26,5 +26,5 @@ def test_what_starts_shops_is_in_a_lane(nodeid: str, lane: str) -> None:
         "chaos/test_checkout_chaos.py::test_it",
     ],
 )
-def test_everything_else_is_a_scope_of_its_own(nodeid: str) -> None:
+def test_every_other_test_is_its_own_scope(nodeid: str) -> None:
     assert lane_of(nodeid) == nodeid

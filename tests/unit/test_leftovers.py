@@ -1,4 +1,4 @@
-"""What servers of this checkout leave outside of it is found and removed, and what is in use never is."""
+"""Leftovers of killed servers outside the checkout: found and removed, never while in use."""
 
 import json
 import shutil
@@ -23,12 +23,12 @@ server = {start}()
 print(server.process.pid, server.process.guard.pid, server.process.log.parent, flush=True)
 time.sleep(600)
 """
-# What ``make clean`` runs, with any Python, in the folder of the checkout.
+# The command of ``make clean``, for any Python, in the checkout.
 CLEAN = 'import sys; sys.path.insert(0, "config"); from local.clean import main; sys.exit(main())'
 
 
 def leave(module: str, start: str) -> Path:
-    """Kill a run with all that could clean up after it, and return the directory that it leaves."""
+    """Kill a run together with its cleanup, and return the directory it leaves behind."""
     starter = subprocess.Popen(
         [sys.executable, "-c", STARTER.format(module=module, start=start)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -59,7 +59,7 @@ def is_in_use(home: Path) -> bool:
     [("valkey", "start_valkey"), ("postgres", "start_throwaway_postgres")],
     ids=["valkey", "postgres"],
 )
-def test_next_start_removes_what_a_killed_run_left(module: str, start: str) -> None:
+def test_next_start_removes_leftovers_of_a_killed_run(module: str, start: str) -> None:
     home = leave(module, start)
     assert home.exists()
     # The last process of PostgreSQL ends a moment after its first.
@@ -73,7 +73,7 @@ def test_next_start_removes_what_a_killed_run_left(module: str, start: str) -> N
     assert not home.exists()
 
 
-def test_directory_in_use_is_no_leftover() -> None:
+def test_directory_in_use_is_not_a_leftover() -> None:
     server = start_throwaway_postgres()
     outside = start_valkey()
 
@@ -88,9 +88,7 @@ def test_directory_in_use_is_no_leftover() -> None:
     assert not set(removed) & set(in_use)
 
 
-def test_directory_of_another_checkout_and_of_nobody_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_directory_of_another_or_no_checkout_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(homes, "SHORT_DIRECTORY", tmp_path)
     labels = {
         "sagas-other": json.dumps({"checkout": "/somewhere/else", "is_lasting": False}),
@@ -115,7 +113,7 @@ def test_directory_of_another_checkout_and_of_nobody_is_left_alone(
 
 @pytest.fixture
 def closed_checkout(tmp_path: Path) -> Path:
-    """Copy the part of a checkout that ``make clean`` needs into a folder that no other account enters."""
+    """Copy what ``make clean`` needs into a folder that other accounts cannot enter."""
     checkout = tmp_path / "closed"
     shutil.copytree(ROOT / "config" / "local", checkout / "config" / "local")
     checkout.chmod(0o700)
@@ -123,7 +121,7 @@ def closed_checkout(tmp_path: Path) -> Path:
 
 
 def clean(checkout: Path) -> tuple[int, str]:
-    """Run ``make clean`` there, by a Python that has nothing installed."""
+    """Run ``make clean`` there with a Python that has nothing installed."""
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", CLEAN], cwd=checkout, capture_output=True, text=True, check=False
     )
@@ -131,7 +129,7 @@ def clean(checkout: Path) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def test_clean_removes_everything_of_a_checkout_and_nothing_that_runs(
+def test_clean_removes_everything_of_a_checkout_that_is_not_running(
     closed_checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(homes, "ROOT", closed_checkout)
@@ -155,7 +153,7 @@ def test_clean_removes_everything_of_a_checkout_and_nothing_that_runs(
     assert clean(closed_checkout) == (0, "")
 
 
-def test_clean_refuses_beside_a_demo(closed_checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_refuses_while_a_demo_runs(closed_checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from examples.demo import run
 
     var = closed_checkout / "var"
@@ -173,7 +171,7 @@ def test_clean_refuses_beside_a_demo(closed_checkout: Path, monkeypatch: pytest.
     assert list(var.iterdir()) == []
 
 
-def test_clean_removes_data_that_an_earlier_version_put_outside(closed_checkout: Path, tmp_path: Path) -> None:
+def test_clean_removes_outside_data_of_an_earlier_version(closed_checkout: Path, tmp_path: Path) -> None:
     outside = tmp_path / "sagas-before"
     outside.mkdir()
     var = closed_checkout / "var"

@@ -1,4 +1,4 @@
-"""The servers of the demo and the tests start for anybody, listen to nobody else, and never outlive their starter."""
+"""Local servers of demo and tests: private, and ended with the process that started them."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ STUBBORN = [
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)",
 ]  # fmt: skip
 
-# Starts a Valkey, tells the process ids of server and guard, and waits to be killed.
+# Starts a Valkey, prints the process ids of server and guard, and waits to be killed.
 # It listens to Ctrl-C also where this run itself was started in the background, which ignores it.
 STARTER = """
 import signal, time
@@ -76,7 +76,7 @@ def test_command_that_cannot_run_is_reported(tmp_path: Path) -> None:
         start_guarded("nothing", [tmp_path / "nothing"], log=tmp_path / "log")
 
 
-def test_log_is_read_after_the_guard_has_removed_it(tmp_path: Path) -> None:
+def test_log_is_readable_after_the_guard_removed_it(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     process = start_guarded("speaker", [sys.executable, "-c", "print('farewell')"], log=home / "log", remove=[home])
@@ -99,7 +99,7 @@ def test_valkey_on_a_taken_port_is_reported_with_its_log() -> None:
     assert str(older.port) in str(raised.value)
 
 
-def test_valkey_takes_another_port_when_the_free_one_was_taken_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valkey_uses_another_port_if_the_free_one_was_taken_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     older = start_valkey()
     found = iter([older.port, free := find_free_port()])
     monkeypatch.setattr(valkey_module, "keep_free_port", lambda: next(found))
@@ -111,7 +111,7 @@ def test_valkey_takes_another_port_when_the_free_one_was_taken_meanwhile(monkeyp
     assert server.port == free
 
 
-def test_supervised_server_is_started_again_when_a_start_has_failed(
+def test_supervised_server_is_restarted_after_a_failed_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shop, "RESTART_SECONDS", 0.0)
@@ -140,7 +140,7 @@ def test_supervised_server_is_started_again_when_a_start_has_failed(
     assert is_running is True
 
 
-def test_log_lines_and_warnings_of_the_demo_itself_go_to_a_file(tmp_path: Path) -> None:
+def test_logs_and_warnings_of_the_demo_go_to_a_file(tmp_path: Path) -> None:
     speak = (
         "import logging, pathlib, sys, warnings; from examples.demo.shop import write_log_to; logging.basicConfig();"
         " write_log_to(pathlib.Path(sys.argv[1])); logging.warning('a line'); warnings.warn('a warning')"
@@ -180,7 +180,7 @@ def test_server_ends_when_even_its_guard_is_killed() -> None:
     shutil.rmtree(server.process.log.parent)
 
 
-def test_postgres_listens_on_no_port_and_its_socket_is_private() -> None:
+def test_postgres_has_no_port_and_a_private_socket() -> None:
     server = start_throwaway_postgres()
     with psycopg.connect(server.url_of("postgres")) as connection:
         listened = connection.execute("SHOW listen_addresses").fetchone()
@@ -193,7 +193,7 @@ def test_postgres_listens_on_no_port_and_its_socket_is_private() -> None:
     assert not server.home.exists()
 
 
-def test_lasting_postgres_keeps_its_data_in_a_path_with_a_space(open_directory: Path) -> None:
+def test_persistent_postgres_keeps_its_data_in_a_path_with_a_space(open_directory: Path) -> None:
     directory = open_directory / "postgres"
     first = start_lasting_postgres(directory)
     execute(first, "CREATE DATABASE kept")
@@ -208,7 +208,7 @@ def test_lasting_postgres_keeps_its_data_in_a_path_with_a_space(open_directory: 
     assert found == [("kept",)]
 
 
-def test_forgotten_server_is_stopped_before_the_next_start(open_directory: Path) -> None:
+def test_leftover_server_is_stopped_before_the_next_start(open_directory: Path) -> None:
     directory = open_directory / "postgres"
     forgotten = start_lasting_postgres(directory)
 
@@ -221,7 +221,7 @@ def test_forgotten_server_is_stopped_before_the_next_start(open_directory: Path)
     forgotten.process.stop()
 
 
-def test_postgres_never_runs_as_root_and_opens_no_directory_for_it(tmp_path: Path) -> None:
+def test_postgres_never_runs_as_root_or_opens_a_directory(tmp_path: Path) -> None:
     """As root, the account of PostgreSQL cannot reach a closed checkout, so its data lies outside."""
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
@@ -243,7 +243,7 @@ def test_postgres_never_runs_as_root_and_opens_no_directory_for_it(tmp_path: Pat
         shutil.rmtree(server.home)
 
 
-def test_copied_binaries_run_beside_the_data(open_directory: Path) -> None:
+def test_copied_binaries_run_next_to_the_data(open_directory: Path) -> None:
     package = postgres.find_binaries(open_directory, None).parents[1]
 
     binaries = postgres.copy_binaries(package, open_directory / "binaries")
@@ -255,7 +255,7 @@ def test_copied_binaries_run_beside_the_data(open_directory: Path) -> None:
 
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
-    """Make a directory that every account reaches, as a checkout usually is; pytest's own are closed."""
+    """Make a directory accessible to every account, as checkouts usually are, unlike pytest's."""
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="sagas checkout ") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -263,7 +263,7 @@ def open_directory() -> Iterator[Path]:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Return whether a process has ended, also where nobody has collected its exit code yet."""
+    """Return whether a process has ended, even if its exit code was not collected yet."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""The address of a mail server becomes the settings that the installed Django wants."""
+"""Mail server URL: converted into the settings of the installed Django."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ CONSOLE = "django.core.mail.backends.console.EmailBackend"
         ("consolemail://", CONSOLE, {}),
     ],
 )
-def test_mail_server_is_one_mailer_since_django_6_1(url: str, backend: str, options: dict[str, Any]) -> None:
+def test_mail_server_is_a_mailer_since_django_6_1(url: str, backend: str, options: dict[str, Any]) -> None:
     read = environ.Env.email_url_config(url)
 
     assert describe_mail_server(read, version=(6, 1)) == {

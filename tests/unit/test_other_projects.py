@@ -1,4 +1,4 @@
-"""The table of foreign settings tells what is wrong, and the newest Django of each series is found."""
+"""Table of tested settings, and the search for Djangos and Pythons."""
 
 from pathlib import Path
 
@@ -21,11 +21,11 @@ SETTING = Setting(variation="one", expected={"complete": "completed", "doctor": 
         ({"complete": "completed", "doctor": [], "more": 1}, "**more**: 1"),
     ],
 )
-def test_whatever_differs_is_told(found: dict[str, object], result: str) -> None:
+def test_every_difference_is_reported(found: dict[str, object], result: str) -> None:
     assert compare(SETTING, SETTING.name, "a setting", found).result == result
 
 
-def test_line_survives_the_way_to_another_process() -> None:
+def test_line_survives_transfer_to_another_process() -> None:
     line = Line(name="one", words="a setting", driven=("check",), wrong=(("check", "nothing"),), refusal="E018")
 
     assert from_property(as_property(line)) == line
@@ -50,7 +50,7 @@ def test_newest_release_of_a_series_is_found() -> None:
     assert find_newest(releases, "6.2") is None
 
 
-def test_program_that_refuses_to_run_is_no_python(tmp_path: Path) -> None:
+def test_program_that_does_not_run_is_not_a_python(tmp_path: Path) -> None:
     shim = tmp_path / "python3.12"
     shim.write_text("#!/bin/sh\nexit 127\n")
     shim.chmod(0o755)

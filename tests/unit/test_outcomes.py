@@ -1,4 +1,4 @@
-"""S1 and S3.2: what an ending means, and what a step has done to the world."""
+"""Outcomes of attempts and effects of steps (S1, S3.2)."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,15 +23,15 @@ from sagas.core.states import Direction, Effect, Outcome
 
 
 class No(Exception):
-    """Refuse an action."""
+    """Refusal of an action."""
 
 
 class NeverAgain(No):
-    """Refuse it in a special way."""
+    """Special refusal of an action."""
 
 
 class NotUndone(Exception):
-    """Refuse a compensation."""
+    """Refusal of a compensation."""
 
 
 def act(step: Any) -> None:
@@ -77,9 +77,7 @@ def test_s1_errors(error: Exception, direction: Direction, rolled_back: bool, ou
 
 @pytest.mark.parametrize(("step", "settles"), [(STEP, False), (SETTLING, True)])
 @pytest.mark.parametrize("rolled_back", [True, False])
-def test_s3_a_refusal_settles_only_where_the_participant_stores_it(
-    step: Step, settles: bool, rolled_back: bool
-) -> None:
+def test_s3_refusal_settles_only_if_the_participant_stores_it(step: Step, settles: bool, rolled_back: bool) -> None:
     report = classify(No(), refusals=step.refuses_on, refusal_settles=step.refusal_settles, is_rolled_back=rolled_back)
     assert report.settles is settles
 
@@ -107,12 +105,12 @@ def test_s1_other_endings(report: Any, outcome: Outcome, effect: Effect, counted
         (float("inf"), MAX_DELAY_SECONDS), (1e30, MAX_DELAY_SECONDS),
     ],
 )  # fmt: skip
-def test_s1_a_delay_is_kept_as_far_as_a_calendar_holds_it(kind: Any, asked: Any, kept: float | None) -> None:
+def test_s1_delay_is_limited_to_what_a_timestamp_can_hold(kind: Any, asked: Any, kept: float | None) -> None:
     error = kind(after=asked) if kind is RetryLater else kind(poll_after=asked)
     assert classify(error, refusals=STEP.refusals(ACTION), is_rolled_back=False).after_seconds == kept
 
 
-def test_text_is_made_storable_and_shortened_in_the_middle() -> None:
+def test_error_text_is_storable_and_shortened_in_the_middle() -> None:
     assert clean_text("a\x00b\ud800c", 100) == "a\ufffdb?c"
     assert clean_text("x" * 100, 100) == "x" * 100
     shortened = clean_text("a" * 60 + "z" * 60, 101)
@@ -121,13 +119,13 @@ def test_text_is_made_storable_and_shortened_in_the_middle() -> None:
 
 
 class Unspeakable(Exception):
-    """Break when asked what went wrong."""
+    """Error whose text cannot be read."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
 
 
-def test_an_error_without_readable_text_is_an_outcome_all_the_same() -> None:
+def test_error_with_unreadable_text_has_an_outcome() -> None:
     report = classify(Unspeakable(), refusals=STEP.refusals(ACTION), is_rolled_back=False)
     assert (report.outcome, report.message) == (Outcome.UNKNOWN, "(the error has no readable text)")
 
@@ -165,7 +163,7 @@ def test_s0_effect_of_a_step(attempts: list[tuple[Any, ...]], expected: Effect) 
 
 
 @pytest.mark.parametrize(("late_by", "expected"), [(-1, NONE), (1, YES)])
-def test_s4_a_persons_last_word_stands_until_later_evidence(late_by: int, expected: Effect) -> None:
+def test_s4_operators_statement_stands_until_later_evidence(late_by: int, expected: Effect) -> None:
     attempts = [
         AttemptView(outcome=Outcome.SUCCEEDED, effect=YES, settles=False, ended_at=START + timedelta(seconds=late_by)),
         AttemptView(outcome=Outcome.REFUSED, effect=NONE, settles=True, ended_at=START, is_last_word=True),

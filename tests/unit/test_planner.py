@@ -1,4 +1,4 @@
-"""The planner, as a table: what a saga looks like, and what happens next (S3, S5, S6, S7, I3 to I6)."""
+"""Planner: the next transition for each situation of a saga (S3, S5, S6, S7, I3 to I6)."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -131,7 +131,7 @@ def test_forward(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", FORWARDS)
-def test_a_pending_saga_is_planned_like_a_running_one(case: str) -> None:
+def test_pending_saga_is_planned_like_a_running_one(case: str) -> None:
     view, expected = FORWARDS[case]
     assert plan(replace(view, state=SagaState.PENDING), {}, NOW) == expected
 
@@ -306,7 +306,7 @@ def test_s3_backward(case: str) -> None:
 
 
 @pytest.mark.parametrize("state", [SagaState.COMPLETED, SagaState.COMPENSATED, SagaState.ABANDONED])
-def test_a_closed_saga_has_nothing_next(state: SagaState) -> None:
+def test_closed_saga_has_no_next_step(state: SagaState) -> None:
     assert plan(SagaView(state=state, steps=(step("a", 0, PENDING),)), {}, NOW) == Plan()
 
 
@@ -323,9 +323,7 @@ def test_a_closed_saga_has_nothing_next(state: SagaState) -> None:
         (step("a", 0, SUCCEEDED, C), YES, True),
     ],
 )
-def test_s7_the_saga_may_turn_back_only_while_the_pivot_is_open(
-    pivot: StepView, effect: Effect, expected: bool
-) -> None:
+def test_s7_saga_may_compensate_only_while_the_pivot_is_open(pivot: StepView, effect: Effect, expected: bool) -> None:
     assert is_pivot_open(running(pivot), {pivot.name: effect}) is expected
 
 
@@ -335,7 +333,7 @@ def moved(state: StepState, **more: object) -> StepMove:
 
 RETRY = {"waiting_for": WaitingFor.RETRY}
 AGAIN = {"is_asked_again": True}
-# kind, outcome, effect of the step, budget spent -> move
+# kind, outcome, effect of the step, budget spent -> transition
 ACTIONS = [
     (C, Outcome.SUCCEEDED, YES, False, moved(SUCCEEDED)),
     (P, Outcome.SUCCEEDED, YES, True, moved(SUCCEEDED)),
@@ -394,7 +392,7 @@ def test_s1_after_action(
         (Outcome.FENCED, NONE, moved(WAITING, **RETRY)),
     ],
 )
-def test_s6_an_action_that_ends_in_a_compensating_saga_is_never_asked_again(
+def test_s6_action_that_ends_in_a_compensating_saga_is_not_retried(
     outcome: Outcome, effect: Effect, expected: StepMove, is_spent: bool
 ) -> None:
     found = after_action(C, outcome, effect=effect, is_budget_spent=is_spent, saga_state=SagaState.COMPENSATING)

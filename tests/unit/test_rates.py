@@ -1,4 +1,4 @@
-"""Every rate is read in one place; what cannot be read ends the start, and is an error of ``manage.py check``."""
+"""Rates: parsed in one place; an invalid one stops the start and fails ``manage.py check``."""
 
 from typing import Any
 
@@ -31,18 +31,18 @@ TOO_MANY = ["1000001/second", "60000001/m", "86400000001/day", f"{'9' * 5000}/da
 
 
 @pytest.mark.parametrize("text", READ)
-def test_rate_is_read(text: str) -> None:
+def test_rate_is_parsed(text: str) -> None:
     count, period_seconds = READ[text]
     assert parse_rate(text) == Rate(count=count, period_seconds=period_seconds)
 
 
 @pytest.mark.parametrize("text", [text for text in READ if len(text) < 12])
-def test_rest_framework_reads_the_same(text: str) -> None:
+def test_rest_framework_parses_the_same(text: str) -> None:
     assert SimpleRateThrottle.parse_rate(None, text) == READ[text]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", NOT_A_RATE)
-def test_anything_else_is_no_rate(text: str) -> None:
+def test_anything_else_is_not_a_rate(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a rate\. Write a whole number, a slash") as caught:
         parse_rate(text)
     assert str(caught.value).isascii()
@@ -56,25 +56,25 @@ def test_rate_that_would_refuse_everything_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", TOO_MANY)
-def test_rate_beyond_the_clock_is_refused_with_the_reason(text: str) -> None:
+def test_rate_above_clock_resolution_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="exceeds the maximum, 1000000/second: time is measured in microsec"):
         parse_rate(text)
 
 
 @pytest.mark.parametrize("missing", [None, 60, ("60", "minute"), b"60/minute"])
-def test_rate_that_is_no_text_is_refused(missing: object) -> None:
+def test_rate_must_be_a_string(missing: object) -> None:
     with pytest.raises(ValueError, match="is not a rate"):
         parse_rate(missing)
 
 
 @pytest.mark.parametrize("variable", VARIABLES.values())
-def test_start_ends_with_a_wrong_rate_and_names_it(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_fails_with_an_invalid_rate_and_names_it(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match=rf"^{variable}: '60/fortnight' is not a rate\. Write a whole"):
         load_settings(monkeypatch, **NEEDED, **{variable: "60/fortnight"})
 
 
 @pytest.mark.parametrize(("scope", "variable"), VARIABLES.items())
-def test_check_finds_a_wrong_rate_in_settings_of_any_origin(settings: Any, scope: str, variable: str) -> None:
+def test_check_finds_an_invalid_rate_in_any_settings(settings: Any, scope: str, variable: str) -> None:
     rates = {**settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"], scope: "0/minute"}
     settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": rates}
 
@@ -106,12 +106,12 @@ def test_extreme_rate_is_counted(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " 1", "-1", "1.5", "1e3", "٣", "x", "9999999999"])
-def test_number_that_cannot_be_read_is_named(text: str) -> None:
+def test_invalid_number_is_named(text: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"^NUM_PROXIES is .*\. Write a whole number of at least 0\.$"):
         read_number("NUM_PROXIES", text)
 
 
-def test_number_below_its_least_is_named() -> None:
+def test_number_below_its_minimum_is_named() -> None:
     with pytest.raises(ImproperlyConfigured, match=r"^WEB_THREADS is '0'\. Write a whole number of at least 1\.$"):
         read_number("WEB_THREADS", "0", at_least=1)
     assert read_number("WEB_THREADS", "12", at_least=1) == 12

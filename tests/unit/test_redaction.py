@@ -1,4 +1,4 @@
-"""Secrets are known by name and by shape, what only resembles one is left alone, and no text takes long."""
+"""Redaction: secrets found by name and by shape, without false positives, in linear time."""
 
 import json
 import time
@@ -109,7 +109,7 @@ LEFT_ALONE = [
 
 
 @pytest.mark.parametrize("case", MASKED)
-def test_a_secret_in_a_text_is_masked_and_the_rest_stays(case: str) -> None:
+def test_only_the_secret_in_a_text_is_masked(case: str) -> None:
     text, expected = MASKED[case]
 
     assert DEFAULT.redact_text(text) == expected
@@ -118,12 +118,12 @@ def test_a_secret_in_a_text_is_masked_and_the_rest_stays(case: str) -> None:
 
 
 @pytest.mark.parametrize("text", LEFT_ALONE)
-def test_what_only_resembles_a_secret_is_left_alone(text: str) -> None:
+def test_text_that_resembles_a_secret_is_left_alone(text: str) -> None:
     assert DEFAULT.redact_text(text) == text
 
 
 @pytest.mark.parametrize("name", ["card_number", "cardNumber", "card-number", "CARD_NUMBER", "the_card_number_used"])
-def test_names_are_known_in_every_spelling(name: str) -> None:
+def test_names_are_recognised_in_every_spelling(name: str) -> None:
     assert DEFAULT.is_secret_name(name)
     assert DEFAULT.redact_data({name: 5}) == {name: SECRET}
 
@@ -136,7 +136,7 @@ def test_names_are_known_in_every_spelling(name: str) -> None:
         "auth", "basicAuth", "session_id", "checkoutSessionId", "password_length", "secret_type",
     ],
 )  # fmt: skip
-def test_names_are_known_in_plural_with_digits_and_inside_others(name: str) -> None:
+def test_names_are_recognised_in_plurals_with_digits_and_in_compounds(name: str) -> None:
     assert DEFAULT.redact_data({name: "x"}) == {name: SECRET}
 
 
@@ -154,7 +154,7 @@ def test_names_are_known_in_plural_with_digits_and_inside_others(name: str) -> N
         [["Accept", "text/html"]], ["token", "cookie"], ["otp"], [41.5, 4111111111111112.0, float("inf")],
     ],
 )  # fmt: skip
-def test_what_is_said_of_a_secret_is_none(data: Any) -> None:
+def test_metadata_of_a_secret_is_not_masked(data: Any) -> None:
     assert DEFAULT.redact_data(data) is data
 
 
@@ -172,7 +172,7 @@ def test_what_is_said_of_a_secret_is_none(data: Any) -> None:
         ({"token_limit": {"is": "hunter"}}, {"token_limit": SECRET}),
     ],
 )
-def test_a_secret_is_found_however_it_is_kept(data: Any, expected: Any) -> None:
+def test_secret_is_found_in_every_container(data: Any, expected: Any) -> None:
     masked, found = DEFAULT.mask_data(data)
 
     assert masked == expected
@@ -180,7 +180,7 @@ def test_a_secret_is_found_however_it_is_kept(data: Any, expected: Any) -> None:
     assert DEFAULT.mask_data(masked) == (masked, [])
 
 
-def test_data_are_masked_by_name_and_by_shape_and_told_by_place() -> None:
+def test_data_are_masked_by_name_and_shape_and_located_by_path() -> None:
     data = {
         "ok": 1,
         "cards": [4111111111111111, "4111111111111111", 41.5],
@@ -202,12 +202,12 @@ def test_data_are_masked_by_name_and_by_shape_and_told_by_place() -> None:
 
 
 @pytest.mark.parametrize("value", [None, "", True, False])
-def test_a_secret_that_is_not_there_is_not_masked(value: Any) -> None:
+def test_missing_secret_is_not_masked(value: Any) -> None:
     assert DEFAULT.redact_data({"token": value}) == {"token": value}
 
 
 @pytest.mark.parametrize("data", [{"a": [1, {"b": "text"}], "c": None}, [1, 2], "text", 5, None, {"n": 10**30}])
-def test_data_without_secrets_are_the_very_same_object(data: Any) -> None:
+def test_data_without_secrets_are_returned_unchanged(data: Any) -> None:
     assert DEFAULT.redact_data(data) is data
 
 
@@ -226,7 +226,7 @@ def test_a_line_of_json_stays_json() -> None:
     }
 
 
-def test_a_project_adds_names_and_shapes_and_takes_names_out() -> None:
+def test_project_adds_and_removes_names_and_patterns() -> None:
     redactor = Redactor(
         keys=("loyaltyPin",),
         patterns={"badge number": r"BDG-(\d{4})", "pass phrase": "open sesame"},
@@ -253,19 +253,19 @@ def test_a_project_adds_names_and_shapes_and_takes_names_out() -> None:
         ({"patterns": {"kind": "x*"}}, "The pattern of 'kind' matches an empty string"),
     ],
 )
-def test_mistakes_of_a_project_are_named(additions: dict[str, Any], expected: str) -> None:
+def test_invalid_settings_are_named(additions: dict[str, Any], expected: str) -> None:
     [mistake] = find_mistakes(**{"keys": [], "patterns": {}, "exceptions": [], **additions})
 
     assert mistake.startswith(expected)
 
 
-def test_luhn_and_the_issuer_decide_together() -> None:
+def test_card_number_needs_luhn_and_issuer() -> None:
     assert is_card_number("4111 1111 1111 1111")
     assert not is_card_number("4111 1111 1111 1112")
     assert not is_card_number("9111111111111111")
 
 
-def test_masks_are_found_wherever_they_are() -> None:
+def test_masks_are_found_at_any_depth() -> None:
     assert holds_mask({"a": [{"b": f"x {CARD}"}]})
     assert holds_mask({CARD: 1})
     assert not holds_mask({"a": "[redacted]", "b": "[redacted: Anything]"})
@@ -292,7 +292,7 @@ NASTY = [
 
 
 @pytest.mark.parametrize("part", NASTY)
-def test_no_text_takes_longer_than_its_length(part: str) -> None:
+def test_redaction_takes_linear_time(part: str) -> None:
     def measure(size: int) -> float:
         text = (part * size)[:size]
         began = time.process_time()

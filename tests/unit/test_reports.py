@@ -1,4 +1,4 @@
-"""The judge of alternating rounds: what is slower is seen, and one disturbed round is not taken for it."""
+"""Judge of alternating rounds: slowdowns are detected, one disturbed round is ignored."""
 
 import pytest
 
@@ -17,14 +17,14 @@ ALLOWED = {"ratio": 1.2, "slack_seconds": 0.010}
         # Every second request is slower, or a few of each hundred.
         ([[0.020, 0.100] * 50] * 5, True),
         ([[0.020] * 98 + [0.100] * 2] * 5, True),
-        # One round met something else.
+        # One round was disturbed.
         ([[1.0] * 100, *CALM[1:]], False),
         ([[1.0] * 100] * 3 + CALM[:2], True),
     ],
 )
-def test_rounds_are_judged_by_their_middle(beside: list[list[float]], expected: bool) -> None:
+def test_rounds_are_judged_by_their_median(beside: list[list[float]], expected: bool) -> None:
     assert is_slower(CALM, beside, **ALLOWED) is expected
 
 
-def test_the_middle_is_that_of_the_rounds_and_not_of_the_requests() -> None:
+def test_median_is_taken_over_rounds_not_requests() -> None:
     assert find_middle_p99([[0.010], [0.020] * 1_000, [0.030]]) == 0.020

@@ -1,4 +1,4 @@
-"""What is left of the headers that only a proxy may write, and of bodies without a length."""
+"""Requests behind proxies: trusted headers, and bodies without a length."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from config.requests import NEVER, ContentEncodingMiddleware, ProxyHeadersMiddle
 
 
 def pass_on(headers: dict[str, str]) -> HttpRequest:
-    """Send a request through the middleware, and return what the views would see."""
+    """Send a request through the middleware, and return what a view would see."""
     seen: list[HttpRequest] = []
 
     def answer(request: HttpRequest) -> HttpResponse:
@@ -52,7 +52,7 @@ def count_proxies(settings: Any) -> Any:
         (1, "1.1.1.1, unknown", "unknown"),
     ],
 )
-def test_address_is_the_one_that_the_outermost_proxy_wrote(
+def test_address_is_the_one_from_the_outermost_proxy(
     count_proxies: Any, proxies: int, chain: str, left: str | None
 ) -> None:
     count_proxies(proxies)
@@ -73,7 +73,7 @@ def test_address_is_the_one_that_the_outermost_proxy_wrote(
         (2, "https, https, http", True),
     ],
 )
-def test_scheme_is_the_one_that_the_outermost_proxy_wrote(
+def test_scheme_is_the_one_from_the_outermost_proxy(
     count_proxies: Any, settings: Any, proxies: int, chain: str, is_secure: bool
 ) -> None:
     count_proxies(proxies)
@@ -84,7 +84,7 @@ def test_scheme_is_the_one_that_the_outermost_proxy_wrote(
 
 @pytest.mark.parametrize("proxies", [0, 1])
 @pytest.mark.parametrize("name", NEVER)
-def test_header_that_nothing_here_needs_is_gone(count_proxies: Any, proxies: int, name: str) -> None:
+def test_unneeded_header_is_removed(count_proxies: Any, proxies: int, name: str) -> None:
     count_proxies(proxies)
     header = name.removeprefix("HTTP_").replace("_", "-")
 
@@ -92,11 +92,11 @@ def test_header_that_nothing_here_needs_is_gone(count_proxies: Any, proxies: int
 
 
 @pytest.mark.parametrize("entry", ["", "unknown", "_hidden", "1.2.3.4", "2001:db8::1", "::ffff:1.2.3.4", "a:80"])
-def test_entry_without_a_port_stays_as_it_is(entry: str) -> None:
+def test_entry_without_a_port_is_unchanged(entry: str) -> None:
     assert strip_port(entry) == entry
 
 
-def test_coded_body_reaches_no_view() -> None:
+def test_encoded_body_reaches_no_view() -> None:
     def fail(request: HttpRequest) -> HttpResponse:
         raise AssertionError("A view was asked.")
 
@@ -107,7 +107,7 @@ def test_coded_body_reaches_no_view() -> None:
 
 
 def ask_keeper(**environ: Any) -> tuple[str, bytes, list[bytes]]:
-    """Send a body to an application that reads as much as it is told; return status, answer and what it read."""
+    """Send a body to an application that reads as much as allowed; return status, response and what it read."""
     read: list[bytes] = []
     statuses: list[str] = []
 
@@ -121,7 +121,7 @@ def ask_keeper(**environ: Any) -> tuple[str, bytes, list[bytes]]:
 
 
 @pytest.mark.parametrize(("size", "status"), [(0, 200), (1024, 200), (1025, 413)])
-def test_body_without_a_length_is_bounded(settings: Any, size: int, status: int) -> None:
+def test_body_without_a_length_is_limited(settings: Any, size: int, status: int) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1024
     environ = {"wsgi.input": io.BytesIO(b"x" * size), "wsgi.input_terminated": True}
 
@@ -137,5 +137,5 @@ def test_body_whose_end_the_server_does_not_know_needs_a_length() -> None:
     assert (status, json.loads(content)["code"], read) == ("411 Length Required", "length-required", [])
 
 
-def test_page_whose_status_is_unknown_stays_as_it_is() -> None:
+def test_page_with_an_unknown_status_is_unchanged() -> None:
     assert make_answer(b"something else") == b"something else"

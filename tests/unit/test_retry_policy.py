@@ -1,4 +1,4 @@
-"""S1.1 and S1.2: delays and budgets."""
+"""Retry policy: delays and budgets (S1.1, S1.2)."""
 
 import math
 import random
@@ -45,7 +45,7 @@ def test_delay_is_between_half_and_all_of_the_exponential_step(used: int, least:
 @pytest.mark.parametrize(
     ("after", "expected"), [(None, 0.5), (0.0, 0.5), (0.2, 0.5), (0.5, 0.5), (0.6, 0.6), (90.0, 90.0)]
 )
-def test_explicit_delay_raises_and_never_lowers(after: float | None, expected: float) -> None:
+def test_explicit_delay_never_shortens_the_delay(after: float | None, expected: float) -> None:
     assert RetryPolicy().delay_seconds(used=1, after=after, rng=Most()) == expected
 
 
@@ -55,17 +55,17 @@ def test_delays_may_be_zero() -> None:
     assert policy.delay_after_budget_seconds() == 0.0
 
 
-def test_a_steep_policy_ends_at_its_cap() -> None:
+def test_steep_policy_is_capped() -> None:
     assert RetryPolicy(base=1, factor=1e9, cap=60).delay_seconds(used=1_000, rng=Most()) == 60
 
 
 @pytest.mark.parametrize(("used", "spent"), [(0, False), (4, False), (5, True), (6, True)])
-def test_attempts_of_the_budget(used: int, spent: bool) -> None:
+def test_budget_of_attempts(used: int, spent: bool) -> None:
     assert RetryPolicy(attempts=5).is_spent(used=used, elapsed_seconds=1e9) is spent
 
 
 @pytest.mark.parametrize(("elapsed", "spent"), [(0.0, False), (59.9, False), (60.0, True), (61.0, True)])
-def test_time_of_the_budget(elapsed: float, spent: bool) -> None:
+def test_budget_of_time(elapsed: float, spent: bool) -> None:
     policy = RetryPolicy(max_elapsed=60)
     assert policy.has_elapsed(elapsed) is spent
     assert policy.is_spent(used=1, elapsed_seconds=elapsed) is spent
@@ -98,13 +98,13 @@ def test_delay_after_the_budget(policy: RetryPolicy, after: float | None, expect
     ],
     ids=str,
 )  # fmt: skip
-def test_nonsense_is_refused_by_name(arguments: dict[str, Any]) -> None:
+def test_invalid_value_is_refused_by_name(arguments: dict[str, Any]) -> None:
     [name] = arguments
     with pytest.raises(DefinitionError, match=rf"^RetryPolicy\.{name} must be "):
         RetryPolicy(**arguments)
 
 
-def test_longest_delays_are_a_year() -> None:
+def test_longest_delay_is_a_year() -> None:
     year = 366 * 86_400
     policy = RetryPolicy(attempts=1_000_000, base=year, cap=year, max_elapsed=year, after_budget=year)
     assert policy.delay_seconds(used=999_999, rng=Most()) == year

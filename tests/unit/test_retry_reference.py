@@ -1,4 +1,4 @@
-"""docs/reference/retry-policy.md tells the fields, defaults and delays that there are."""
+"""docs/reference/retry-policy.md: fields, defaults and delays match the code."""
 
 import random
 import re
@@ -15,30 +15,29 @@ PAGE = (ROOT / "docs" / "reference" / "retry-policy.md").read_text()
 
 
 class Ends(random.Random):
-    """Draw the least or the most."""
+    """Random source that returns one of the two ends."""
 
     def __init__(self, *, most: bool) -> None:
         super().__init__()
         self.most = most
 
     def uniform(self, low: float, high: float) -> float:
-        """Return one of the two ends."""
         return high if self.most else low
 
 
-def test_every_field_is_told_with_its_default() -> None:
+def test_every_field_is_documented_with_its_default() -> None:
     told = re.findall(r"^\| `([a-z_]+)` \| .*? \| (\S+) \|", PAGE, re.MULTILINE)
     assert dict(told) == {field.name: str(field.default) for field in fields(RetryPolicy)}
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3, 4])
-def test_table_of_delays_is_what_is_drawn(attempt: int) -> None:
+def test_table_of_delays_matches_the_code(attempt: int) -> None:
     [(least, most)] = re.findall(rf"^\| {attempt} \| ([\d.]+) s \| ([\d.]+) s \|$", PAGE, re.MULTILINE)
     drawn = [RetryPolicy().delay_seconds(used=attempt, rng=Ends(most=is_most)) for is_most in (False, True)]
     assert drawn == [float(least), float(most)]
 
 
-def test_delay_after_the_budget_is_as_told() -> None:
+def test_documented_delay_after_the_budget_is_correct() -> None:
     told: Any = re.search(r"^\| 5 \(budget spent\) \| (\d+) s \| (\d+) s \|$", PAGE, re.MULTILINE)
     assert RetryPolicy().delay_after_budget_seconds() == float(told[1]) == float(told[2])
     assert SagaSettings().compensation_retry == RetryPolicy(attempts=10, after_budget=3600.0)

@@ -1,4 +1,4 @@
-"""Each participant's tables are in its own database where it has one, and everything else is in the main one."""
+"""Database router: each participant in its own database if it has one, else in the main one."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ ROUTER = ParticipantRouter()
 
 @pytest.fixture
 def two_databases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give payments, and nobody else, a database of its own."""
+    """Give payments, and no other app, a database of its own."""
     monkeypatch.setattr(routers, "settings", SimpleNamespace(DATABASES={"default": {}, "payments": {}}))
 
 
@@ -55,7 +55,7 @@ def test_participant_without_a_database_uses_the_main_one(monkeypatch: pytest.Mo
         ("payments", "auth", "user", False),
     ],
 )
-def test_tables_are_made_where_they_belong(
+def test_tables_are_created_where_they_belong(
     database: str, app_label: str, model_name: str | None, expected: bool
 ) -> None:
     assert ROUTER.allow_migrate(database, app_label, model_name) is expected
@@ -70,5 +70,5 @@ def test_relations_stay_inside_one_database() -> None:
     assert ROUTER.allow_relation(StockItem(), user) is True
 
 
-def test_barrier_is_known_to_the_router_by_its_real_name() -> None:
+def test_router_knows_the_barrier_by_its_model_name() -> None:
     assert (SagaBarrier._meta.app_label, SagaBarrier._meta.model_name) == ("sagas", "sagabarrier")

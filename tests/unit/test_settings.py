@@ -1,4 +1,4 @@
-"""The settings come from the environment, every one is documented in .env.example, and every one does what it says."""
+"""Settings: read from the environment, documented in .env.example, and effective."""
 
 import ast
 import json
@@ -29,7 +29,7 @@ Settings = dict[str, Any]
 
 
 def load_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
-    """Evaluate the settings file afresh in an environment that holds exactly these variables."""
+    """Evaluate the settings in an environment with exactly these variables."""
     for name in names_in_example():
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
@@ -43,7 +43,7 @@ def names_in_example() -> set[str]:
 
 
 def names_in_code() -> set[str]:
-    """List the variables that the settings, the entry points and gunicorn's configuration read."""
+    """List the variables that settings, entry points and gunicorn's configuration read."""
     names: set[str] = set()
     for file in ("settings.py", "gunicorn.py", "wsgi.py"):
         for node in ast.walk(ast.parse((ROOT / "config" / file).read_text())):
@@ -63,14 +63,14 @@ def read_rates(settings: Settings) -> dict[str, str]:
 
 
 def read_mail_server(settings: Settings) -> tuple[object, object]:
-    """Return host and use of TLS, in the form of Django 6.1 or in the older one."""
+    """Return host and use of TLS, in the form of Django 6.1 or the older one."""
     if "MAILERS" in settings:
         options = settings["MAILERS"]["default"]["OPTIONS"]
         return options["host"], options["use_tls"]
     return settings["EMAIL_HOST"], settings["EMAIL_USE_TLS"]
 
 
-# One row for each variable: a value, and what it must have changed.
+# One row for each variable: a value, and the setting it must change.
 HONOURED: dict[str, tuple[str, Callable[[Settings], object], object]] = {
     "SECRET_KEY": ("another", lambda s: s["SECRET_KEY"], "another"),
     "DATABASE_URL": (OTHER_DATABASE, lambda s: s["DATABASES"]["default"]["NAME"], "other"),
@@ -150,7 +150,7 @@ def test_gunicorn_honours_setting(name: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(("threads", "most"), [("1", 0), ("2", 1), ("3", 1), ("8", 4), ("40", 20)])
-def test_some_thread_never_waits_for_a_checkout(threads: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_threads_never_wait_for_a_checkout(threads: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings(monkeypatch, **NEEDED, WEB_THREADS=threads)["MOST_WAITING_REQUESTS"] == most
 
 
@@ -162,7 +162,7 @@ def test_gunicorn_pools_one_connection_for_each_thread(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", sorted(NEEDED))
-def test_missing_needed_setting_is_named(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_required_setting_is_named(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runtime, "RUNTIME_FILE", tmp_path / "runtime.json")
     variables = {key: value for key, value in NEEDED.items() if key != name}
 
@@ -204,7 +204,7 @@ def test_database_connections_have_timeouts(monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
-def test_only_a_pool_forbids_lasting_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_pool_disables_persistent_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     without = load_settings(monkeypatch, **NEEDED)
     pooled = load_settings(monkeypatch, **NEEDED, DATABASE_POOL_SIZE="4")
 
@@ -227,7 +227,7 @@ def test_production_is_strict_by_default(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "SECURE_PROXY_SSL_HEADER" not in settings
 
 
-def test_redis_options_go_to_redis_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redis_options_are_for_redis_only(monkeypatch: pytest.MonkeyPatch) -> None:
     redis = load_settings(monkeypatch, **NEEDED, CELERY_BROKER_URL="redis://broker/0")
     rabbit = load_settings(monkeypatch, **NEEDED, CELERY_BROKER_URL="amqp://broker//")
 
@@ -263,7 +263,7 @@ def test_queues_come_from_the_definitions() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
-def test_log_line_carries_the_facts(log_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_line_holds_the_saga_fields(log_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(monkeypatch, **NEEDED, LOG_FORMAT=log_format)
     formatter = settings["LOGGING"]["formatters"]["structured"]
     record = logging.makeLogRecord(
@@ -282,7 +282,7 @@ def test_log_line_carries_the_facts(log_format: str, monkeypatch: pytest.MonkeyP
         assert "attempt=3" in line
 
 
-def test_log_line_stays_json_whatever_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_line_is_valid_json_after_masking(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(monkeypatch, **NEEDED, LOG_FORMAT="json")
     formatter = settings["LOGGING"]["formatters"]["structured"]
     facts = {"token": None, "api_key": 12345, "number": 4111111111111111, "msg": "password=hush, " + "x" * 200_000}
@@ -312,7 +312,7 @@ def test_logged_traceback_shows_no_local_variables(log_format: str, monkeypatch:
     assert address not in line
 
 
-def test_commands_find_the_running_demo_with_nothing_in_the_environment(
+def test_commands_find_the_running_demo_without_any_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(runtime, "VAR", tmp_path)
@@ -326,7 +326,7 @@ def test_commands_find_the_running_demo_with_nothing_in_the_environment(
     assert (tmp_path / "runtime.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_environment_wins_over_the_running_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_environment_takes_precedence_over_the_running_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runtime, "VAR", tmp_path)
     monkeypatch.setattr(runtime, "RUNTIME_FILE", tmp_path / "runtime.json")
     runtime.write_runtime({"DATABASE_URL": OTHER_DATABASE, "ALLOWED_HOSTS": "demo"})

@@ -1,4 +1,4 @@
-"""Functions of the wrong shape are refused where a step is declared; those of the right shape work, however made."""
+"""Functions of steps: the wrong shape is refused at declaration, the right one accepted in every form."""
 
 import contextlib
 import functools
@@ -21,11 +21,11 @@ def act(step: Any) -> None:
 
 
 async def act_later(step: Any) -> None:
-    """Act in a loop."""
+    """Act asynchronously."""
 
 
 async def yield_later(step: Any) -> AsyncIterator[None]:
-    """Yield in a loop."""
+    """Yield asynchronously."""
     yield
 
 
@@ -35,7 +35,7 @@ def yield_one(step: Any) -> Iterator[None]:
 
 
 def logged(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate as most decorators do: pass everything on, and return what comes back."""
+    """Decorate like most decorators: pass everything on, and return the result."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
@@ -45,7 +45,7 @@ def logged(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_connection(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate with one more argument."""
+    """Pass one more argument to the function."""
 
     @functools.wraps(function)
     def call(step: Any) -> Any:
@@ -55,13 +55,13 @@ def with_connection(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Adapter:
-    """Have a method of every kind."""
+    """Class with a method of every kind."""
 
     def act(self, step: Any) -> None:
         """Act."""
 
     async def act_later(self, step: Any) -> None:
-        """Act in a loop."""
+        """Act asynchronously."""
 
     @classmethod
     def of_class(cls, step: Any) -> None:
@@ -69,7 +69,7 @@ class Adapter:
 
     @classmethod
     async def of_class_later(cls, step: Any) -> None:
-        """Act in a loop."""
+        """Act asynchronously."""
 
     @staticmethod
     def static(step: Any) -> None:
@@ -85,21 +85,21 @@ class Adapter:
 
 
 class Call:
-    """Called."""
+    """Callable."""
 
     def __call__(self, step: Any) -> None:
         """Act."""
 
 
 class CallLater:
-    """Called in a loop."""
+    """Async callable."""
 
     async def __call__(self, step: Any) -> None:
         """Act."""
 
 
 class CallAndYield:
-    """Called, and yield."""
+    """Generator callable."""
 
     def __call__(self, step: Any) -> Iterator[None]:
         """Yield."""
@@ -151,7 +151,7 @@ PLACES: dict[str, Callable[[Any], Step]] = {
 
 
 @pytest.mark.parametrize("shape", WRONG)
-def test_wrong_shape_is_refused_with_what_is_wrong(shape: str) -> None:
+def test_wrong_shape_is_refused_with_the_reason(shape: str) -> None:
     function, what = WRONG[shape]
     with pytest.raises(DefinitionError, match=r"^action: ") as refused:
         Pivot(function)
@@ -170,7 +170,7 @@ def test_wrong_shape_is_refused_in_a_group() -> None:
         Parallel(a=Compensatable(act, act), b=Compensatable(act, act_later))
 
 
-def test_refusal_of_an_async_function_says_what_to_do_instead() -> None:
+def test_refusal_of_an_async_function_suggests_an_alternative() -> None:
     with pytest.raises(DefinitionError) as refused:
         Compensatable(act, act_later)
     assert str(refused.value) == (
@@ -215,7 +215,7 @@ def test_right_shape_is_accepted_in_both_directions(shape: str) -> None:
     assert step.compensation is RIGHT[shape]
 
 
-def test_function_that_wraps_itself_is_looked_at_once() -> None:
+def test_function_that_wraps_itself_is_inspected_once() -> None:
     def act_again(step: Any) -> None:
         """Act."""
 
@@ -232,5 +232,5 @@ def test_unfinished_result_is_closed_without_a_warning(made: Callable[[Any], Any
 
 
 @pytest.mark.parametrize("result", [None, {}, {"a": 1}, [], "text"])
-def test_finished_result_is_handed_on(result: Any) -> None:
+def test_finished_result_is_passed_on(result: Any) -> None:
     assert require_finished(result, "Step pay") is result

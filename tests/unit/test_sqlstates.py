@@ -1,4 +1,4 @@
-"""Errors of the database are told apart by SQLSTATE, whichever driver raised them."""
+"""Classification of database errors by SQLSTATE, for either driver."""
 
 import pytest
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
@@ -33,19 +33,19 @@ def wrapped(kind: type[Exception], cause: Exception | None) -> Exception:
     ("kind", "code", "away", "beyond", "conflict"),
     [
         (InternalError, "25006", True, True, False),  # read only
-        (InternalError, "25P02", False, False, False),  # a transaction that was aborted
+        (InternalError, "25P02", False, False, False),  # aborted transaction
         (OperationalError, "55P03", True, False, False),  # lock time-out
         (OperationalError, "57014", True, False, False),  # statement time-out
         (OperationalError, "40P01", True, False, True),  # deadlock
         (OperationalError, "40001", True, False, True),  # serialization failure
         (OperationalError, "57P01", True, True, False),  # shut down
         (OperationalError, "53300", True, True, False),  # too many connections
-        (OperationalError, None, True, True, False),  # no route to the server
+        (OperationalError, None, True, True, False),  # no connection to the server
         (InterfaceError, None, True, True, False),
         (DatabaseError, "23505", False, False, False),
     ],
 )
-def test_what_an_error_means(
+def test_errors_are_classified_by_sqlstate(
     driver: type[Exception], kind: type[Exception], code: str | None, away: bool, beyond: bool, conflict: bool
 ) -> None:
     error = wrapped(kind, driver(code))

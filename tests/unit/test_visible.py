@@ -1,4 +1,4 @@
-"""Show what a text hides, and count what can be seen of it."""
+"""Hidden characters: shown as escapes, and not counted as visible."""
 
 import json
 
@@ -27,7 +27,7 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("text", SHOWN)
-def test_what_nobody_sees_is_an_escape(text: str) -> None:
+def test_invisible_character_is_an_escape(text: str) -> None:
     assert show_invisible(text) == SHOWN[text]
     assert show_invisible(SHOWN[text]) == SHOWN[text]
 
@@ -36,7 +36,7 @@ def test_block_of_text_keeps_its_lines() -> None:
     assert show_invisible("a\n\tb\r\x0c\u202ec", keep_lines=True) == "a\n\tb\\r\\u000c\\u202ec"
 
 
-def test_json_text_stays_what_it_was() -> None:
+def test_json_text_keeps_its_value() -> None:
     value = {"a\u202e": "\u200b\U000e0041\x85\u2028", "b": ["é", "\ufeff"]}
     text = json.dumps(value, ensure_ascii=False)
 
@@ -51,5 +51,5 @@ def test_json_text_stays_what_it_was() -> None:
         ("\U00016fe4", 0), ("\U000e0041" * 20, 0), ("नमस्ते", 4), ("", 0),
     ],
 )  # fmt: skip
-def test_count_is_of_what_can_be_seen(text: str, count: int) -> None:
+def test_only_visible_characters_are_counted(text: str, count: int) -> None:
     assert count_visible(text) == count

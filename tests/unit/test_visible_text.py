@@ -1,4 +1,4 @@
-"""Text from data is shown with every invisible character as an escape, and tables are aligned by what is seen."""
+"""Text on terminals: invisible characters as escapes, tables aligned by display width."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ COLUMNS = (Column(title="ID"), Column(title="STATE", least=4), Column(title="ERR
         ("\u3164\u115f\u034f\ufe0f\u2800", "\\u3164\\u115f\\u034f\\ufe0f\\u2800"),
     ],
 )
-def test_what_is_invisible_becomes_an_escape(text: str, shown: str) -> None:
+def test_invisible_characters_become_escapes(text: str, shown: str) -> None:
     assert escape(text) == shown
     assert escape(shown) == shown
 
@@ -44,7 +44,7 @@ def test_every_character_is_either_shown_or_escaped() -> None:
         assert not any(ord(one) < 32 or 0x7F <= ord(one) < 0xA0 or 0x200B <= ord(one) <= 0x200F for one in shown)
 
 
-def test_json_stays_the_same_document_in_ascii() -> None:
+def test_ascii_json_is_the_same_document() -> None:
     data = {"k\u202e": 'é 🙂 \x7f \x9b \ud800 \\ " \n', "n": [1, -2.5, None]}
     text = json.dumps(data, ensure_ascii=False, indent=2)
 
@@ -59,7 +59,7 @@ def test_json_stays_the_same_document_in_ascii() -> None:
     ("text", "width"),
     [("abc", 3), ("中文", 4), ("\uff21\uff22", 4), ("e\u0301", 1), ("각", 2), ("\u1100\u1161", 2), ("🙂", 2), ("", 0)],
 )
-def test_width_is_what_a_terminal_takes(text: str, width: int) -> None:
+def test_width_is_measured_in_terminal_columns(text: str, width: int) -> None:
     assert measure(text) == width
 
 
@@ -78,19 +78,19 @@ def test_a_cut_text_fits(text: str, columns: int, kept: str) -> None:
     assert measure(kept) <= columns
 
 
-def test_only_blanks_are_nothing_visible() -> None:
+def test_blank_text_has_nothing_visible() -> None:
     for text in ("", " \t\n", "\u200b\u200b", "\u3164", "\u00a0\u2003", "\x1b", "\ufe0f"):
         assert not has_visible(text), text
     assert has_visible("\u200b.")
 
 
-def test_first_line_is_never_hidden_by_other_breaks() -> None:
+def test_other_line_breaks_do_not_hide_the_first_line() -> None:
     assert take_first_line("\n\r\na\u2028b\x0bc\r\nd") == "a\u2028b\x0bc"
     assert take_first_line("") == ""
     assert take_first_line("abcdef", at_most=4) == "abc…"
 
 
-def test_a_table_is_aligned_by_what_is_seen() -> None:
+def test_table_is_aligned_by_display_width() -> None:
     rows = [("1", "中文", "x", "now"), ("22", "a\u0301b", "two\nlines", "\x1b[2J")]
 
     lines = describe_table(COLUMNS, rows, None)
@@ -114,7 +114,7 @@ def test_a_table_is_aligned_by_what_is_seen() -> None:
         (5, ["ID", "0123456789"]),
     ],
 )
-def test_a_table_fits_and_its_first_column_is_whole(width: int, lines: list[str]) -> None:
+def test_table_fits_and_its_first_column_is_complete(width: int, lines: list[str]) -> None:
     found = describe_table(COLUMNS, [("0123456789", "waiting", "no such host", "tomorrow")], width)
 
     assert found == lines
