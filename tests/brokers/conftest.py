@@ -1,4 +1,4 @@
-"""Give the tests of this directory a shop on RabbitMQ, which takes its seconds to start, so all share one."""
+"""Fixtures: a shop on RabbitMQ, which all tests share because it starts slowly."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ __all__ = ["blueprints", "broker", "marks", "project", "quiet_shop", "rabbits", 
 
 @pytest.fixture(scope="session")
 def rabbits() -> Iterator[list[LocalRabbit]]:
-    """Run a RabbitMQ that a test may kill if it puts another one, on the same port, behind it."""
+    """Run a RabbitMQ that a test may kill if it starts another one on the same port."""
     started = [start_rabbitmq()]
     yield started
     for rabbit in started:
@@ -25,21 +25,21 @@ def rabbits() -> Iterator[list[LocalRabbit]]:
 def shared_quiet_shop(
     rabbits: list[LocalRabbit], blueprints: Blueprints, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Shop]:
-    """Run a shop on RabbitMQ whose orders nobody works on."""
+    """Run a shop on RabbitMQ without workers."""
     with open_shop_on(rabbits, blueprints, ONE_DATABASE, tmp_path_factory.mktemp("quiet")) as opened:
         yield opened
 
 
 @pytest.fixture
 def quiet_shop(shared_quiet_shop: Shop) -> Iterator[Shop]:
-    """Lend the shop to a test that starts workers of its own; they end with it."""
+    """Provide the shop for a test that starts its own workers; they are stopped after it."""
     yield shared_quiet_shop
     shared_quiet_shop.stop_workers()
 
 
 @pytest.fixture(scope="module")
 def shop(shared_quiet_shop: Shop) -> Iterator[Shop]:
-    """Lend the shop, with a worker, to a module whose tests hurt nothing."""
+    """Provide the shop, with a worker, for a module whose tests harm nothing."""
     shared_quiet_shop.start_worker(concurrency=2)
     yield shared_quiet_shop
     shared_quiet_shop.stop_workers()
@@ -47,5 +47,5 @@ def shop(shared_quiet_shop: Shop) -> Iterator[Shop]:
 
 @pytest.fixture
 def broker(rabbits: list[LocalRabbit]) -> LocalRabbit:
-    """Lend the server to a test that has databases of its own; its wake-ups mean nothing to the shop's workers."""
+    """Provide the broker for a test that has its own databases; the shop's workers ignore its wake-ups."""
     return rabbits[-1]

@@ -1,4 +1,4 @@
-"""A foreign project behind PgBouncer in transaction mode: no two transactions need the same connection."""
+"""Another project behind PgBouncer in transaction mode: no two transactions need the same connection."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +17,14 @@ __all__ = ["testbed", "wheel"]
 
 @pytest.fixture(scope="module")
 def bouncer(testbed: Testbed) -> Iterator[LocalPgBouncer]:
-    """Run a PgBouncer before the run's server."""
+    """Run a PgBouncer in front of the run's server."""
     started = start_pgbouncer(testbed.describe("postgres"))
     yield started
     started.process.stop()
 
 
 def behind(bouncer: LocalPgBouncer, databases: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """Return how the project reaches its databases."""
+    """Return the project's database settings through PgBouncer."""
     return {alias: bouncer.stand_before(parameters) for alias, parameters in databases.items()}
 
 

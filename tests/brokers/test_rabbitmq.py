@@ -1,4 +1,4 @@
-"""The shop does not depend on RabbitMQ any more than on Valkey; what it does on both is tested beside this module."""
+"""RabbitMQ: the shop depends on it no more than on Valkey."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.servers_rabbitmq import LocalRabbit, start_rabbitmq
 QUEUE = "sagas"
 
 
-def test_message_wakes_a_worker_that_does_not_sweep_for_long(quiet_shop: Shop) -> None:
+def test_message_wakes_a_worker_long_before_its_next_sweep(quiet_shop: Shop) -> None:
     slow_sweep = {**json.loads(quiet_shop.project.environment["SAGAS"]), "SWEEP_INTERVAL": 600.0}
     worker = quiet_shop.project.with_environment(SAGAS=json.dumps(slow_sweep)).start_worker("sleepy")
 
@@ -39,7 +39,7 @@ def test_purged_queue_loses_no_checkout(quiet_shop: Shop) -> None:
     quiet_shop.assert_ledgers_balance()
 
 
-def test_checkouts_are_accepted_while_the_broker_is_away_and_end_when_it_is_back(
+def test_checkouts_are_accepted_during_an_outage_of_the_broker_and_end_after_it(
     quiet_shop: Shop, rabbits: list[LocalRabbit]
 ) -> None:
     worker = quiet_shop.start_worker()
@@ -58,13 +58,13 @@ def test_checkouts_are_accepted_while_the_broker_is_away_and_end_when_it_is_back
 
 
 def count_queued(shop: Shop) -> int:
-    """Count the wake-ups that wait in the broker."""
+    """Count the wake-ups in the broker's queues."""
     with open_channel(shop) as channel:
         return int(channel.queue_declare(QUEUE, passive=True).message_count)
 
 
 @contextmanager
 def open_channel(shop: Shop) -> Iterator[Any]:
-    """Talk to the broker past the project's own code."""
+    """Open a channel to the broker without the project's code."""
     with Connection(shop.broker.url) as connection, connection.channel() as channel:
         yield channel

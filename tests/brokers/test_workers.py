@@ -1,4 +1,4 @@
-"""Workers on RabbitMQ serve their queues, and are replaced, as on Valkey: tests of ``tests/end_to_end`` again."""
+"""Workers on RabbitMQ: a test of ``tests/end_to_end`` again."""
 
 from tests.end_to_end import test_killed_workers as killed_workers
 from tests.end_to_end.shops import Shop

@@ -181,7 +181,7 @@ class BrokerBreaker(Breaker):
 
     def _replace(self) -> None:
         self.testbed.shop.kill_broker()
-        self.testbed.shop.start_broker_again()
+        self.testbed.shop.restart_broker()
         self.injected["broker killed"] += 1
 
 

@@ -140,10 +140,10 @@ def read_leased(testbed: Testbed) -> set[int]:
 
 def audit_ledgers(testbed: Testbed) -> list[str]:
     """Return what is wrong with what the shop has taken."""
-    with_a_person = list_with_a_person(read_ends(testbed.project))
+    held_orders = list_with_a_person(read_ends(testbed.project))
     return [
         *ledger_audit.find_forbidden(testbed.project),
-        *ledger_audit.find_differences(testbed.project, testbed.shop.accepted, with_a_person),
+        *ledger_audit.find_differences(testbed.project, testbed.shop.accepted, held_orders),
     ]
 
 

@@ -27,7 +27,7 @@ def test_bulk_outlives_its_workers_and_acts_once_on_each_saga(quiet_shop: Shop, 
     worker = shop.start_worker("first", concurrency=2)
     for number in numbers:
         quiet_shop.wait_until_needing(number, "outcome_unknown")
-    quiet_shop.with_a_person |= set(numbers)
+    quiet_shop.held_orders |= set(numbers)
     before = {number: quiet_shop.list_attempts(number, "capture_payment") for number in numbers}
     ids = [part for number in numbers for part in ("--id", quiet_shop.saga_of(number))]
 

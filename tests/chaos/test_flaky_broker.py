@@ -50,7 +50,7 @@ def test_broker_that_restarts_all_the_time_loses_nothing(quiet_shop: Shop, is_fu
         for _ in range(restarts):
             started_at = time.monotonic()
             shop.kill_broker()
-            shop.start_broker_again()
+            shop.restart_broker()
             wait_until_time(started_at + FULL_SECONDS / FULL_RESTARTS)
 
     kinds = [kind for kind in choose_kinds(10 * restarts, chance) if kind.end != NEEDS_PERSON]

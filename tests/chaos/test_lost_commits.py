@@ -60,7 +60,7 @@ def test_every_checkout_ends_right_when_commits_are_lost(
         assert sales.wrong == []
         assert [proxy.fates[fate] > 0 for fate in HURT] == [True] * len(HURT)
         assert list(find_wrong_ends(sales.kinds, ends)) == []
-        ledger_audit.assert_ledgers_balance(project, set(sales.kinds), with_a_person=list_with_a_person(ends))
+        ledger_audit.assert_ledgers_balance(project, set(sales.kinds), held_orders=list_with_a_person(ends))
 
 
 def lead_through(proxy: PostgresProxy, environment: dict[str, str]) -> dict[str, str]:

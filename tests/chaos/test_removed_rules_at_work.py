@@ -128,7 +128,7 @@ def test_a_worker_that_claims_while_it_shuts_down_begins_what_it_was_asked_not_t
     doomed_shop: Shop, marks: Marks
 ) -> None:
     with must_fail(r"assert \['succeeded'\] == \[\]"):
-        test_stopped_workers.test_terminated_worker_finishes_its_step_and_claims_nothing_after_it(
+        test_stopped_workers.test_terminated_worker_finishes_its_step_and_claims_no_other(
             doomed_shop.without("no claim while shutting down"), marks
         )
 
@@ -138,6 +138,6 @@ def test_without_a_rule_about_late_answers_what_a_thawed_worker_knows_is_lost(
     doomed_shop: Shop, marks: Marks, rule: str
 ) -> None:
     with must_fail(r"assert 0 == \(6 - 1\)"):
-        test_stopped_workers.test_worker_frozen_for_longer_than_its_leases_moves_nothing_when_it_thaws(
+        test_stopped_workers.test_worker_frozen_beyond_its_lease_changes_nothing_when_resumed(
             doomed_shop.without(rule), marks
         )

@@ -1,4 +1,4 @@
-"""Migrate and seed databases once for a whole test run; tests work on copies, which cost a fraction of it.
+"""Database templates: migrated and seeded once for a test run, then copied for each test.
 
 The worker processes of pytest-xdist share one server, so the first that needs a set of databases makes it under a lock
 and the others find it.
@@ -19,13 +19,13 @@ from tests.servers import PARTICIPANTS, SERVER_VARIABLE, url_of_database
 
 ONE_DATABASE, FOUR_DATABASES = 1, 1 + len(PARTICIPANTS)
 
-# Any numbers that nobody else on the server uses as advisory locks.
+# Arbitrary numbers that are not used as advisory locks elsewhere on the server.
 MAKING_LOCK, USING_LOCK = 7_206_001, 7_206_002
 READY = "ready"
 
 
 class Blueprints:
-    """Hand out copies of seeded databases."""
+    """Factory of copies of seeded databases."""
 
     def __init__(self, connection: psycopg.Connection[tuple[object, ...]], directory: Path) -> None:
         self._connection = connection
@@ -34,7 +34,7 @@ class Blueprints:
 
     @contextmanager
     def copy(self, count: int, broker_url: str, directory: Path) -> Iterator[Project]:
-        """Describe the seeded project on databases of its own; they and its processes end with the block.
+        """Describe the seeded project on its own databases; they and its processes end with the block.
 
         count: of databases, one for all or one for each participant and the main one.
         """
@@ -51,7 +51,7 @@ class Blueprints:
                 self._execute("DROP DATABASE {} WITH (FORCE)", copy)
 
     def forget(self) -> None:
-        """Drop what was made, unless another process of this run may still copy it."""
+        """Drop the templates, unless another process of this run may still copy them."""
         self._connection.execute("SELECT pg_advisory_unlock_shared(%s)", [USING_LOCK])
         row = self._connection.execute("SELECT pg_try_advisory_lock(%s)", [USING_LOCK]).fetchone()
         if row != (True,):
@@ -92,7 +92,7 @@ class Blueprints:
 
 @contextmanager
 def open_blueprints(make_directory: Callable[[], Path]) -> Iterator[Blueprints]:
-    """Keep one connection to the run's server for as long as blueprints are used."""
+    """Keep one connection to the run's server open while templates are used."""
     with psycopg.connect(os.environ[SERVER_VARIABLE], autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock_shared(%s)", [USING_LOCK])
         blueprints = Blueprints(connection, make_directory())
@@ -101,10 +101,10 @@ def open_blueprints(make_directory: Callable[[], Path]) -> Iterator[Blueprints]:
 
 
 def migrate_and_seed(project: Project) -> None:
-    """Bring a project's databases to the state that ``make demo`` starts from, as it does."""
+    """Migrate and seed a project's databases as ``make demo`` does."""
     project.manage("shell", "--command", "from examples.demo.shop import prepare_data; prepare_data()")
 
 
 def urls_of(names: dict[str, str]) -> dict[str, str]:
-    """Turn the databases' names into URLs, by the names of the settings."""
+    """Return the databases' URLs by setting name."""
     return {setting: url_of_database(name) for setting, name in names.items()}

@@ -1,6 +1,6 @@
-"""Check by SQL alone, past the project's own code, that nothing was lost, doubled or forgotten.
+"""Ledger audit by SQL, without the project's code: nothing was lost, duplicated or forgotten.
 
-Every query returns one row for each thing that is wrong, so an empty answer is good news. Participants are read in
+Every query returns one row for each error, so an empty result is good. Participants are read in
 their own databases; what belongs together is matched here, by order number and step key.
 """
 
@@ -14,7 +14,7 @@ ENGINE, PAYMENTS, INVENTORY, SHIPPING = (
     "DATABASE_URL", "PAYMENTS_DATABASE_URL", "INVENTORY_DATABASE_URL", "SHIPPING_DATABASE_URL",
 )  # fmt: skip
 
-# What must never be found, whatever the sagas are doing.
+# Errors at any time, whatever the sagas are doing.
 FORBIDDEN = (
     (ENGINE, "an order without a saga, or a saga without an order", """
         SELECT o.number, k.saga_id FROM orders_order o
@@ -101,35 +101,35 @@ SEEDED = {product.sku: product.on_hand for product in PRODUCTS}
 
 
 def assert_ledgers_balance(
-    project: Project, accepted: set[str], *, with_a_person: set[str] = frozenset(), received: Mapping[str, int] = SEEDED
+    project: Project, accepted: set[str], *, held_orders: set[str] = frozenset(), received: Mapping[str, int] = SEEDED
 ) -> None:
-    """Check everything, once nothing happens any more.
+    """Check everything, after all work has ended.
 
-    accepted: numbers of the orders that the REST endpoint accepted. with_a_person: those of them that wait for one.
-    received: all that ever came into stock, by SKU.
-    Raises: AssertionError with all that is wrong, and the history of the sagas it was found in.
+    accepted: numbers of the orders that the REST endpoint accepted. held_orders: those waiting for an operator.
+    received: all stock ever received, by SKU.
+    Raises: AssertionError with all errors, and the history of the affected sagas.
     """
-    found = [*find_forbidden(project), *find_differences(project, accepted, with_a_person, received)]
-    assert not found, "\n".join([*found, *tell_history(project, found)])
+    found = [*find_forbidden(project), *find_differences(project, accepted, held_orders, received)]
+    assert not found, "\n".join([*found, *describe_history(project, found)])
 
 
 def find_forbidden(project: Project) -> Iterator[str]:
-    """Yield what no moment allows."""
+    """Yield what is an error at any time."""
     for database, what, statement in FORBIDDEN:
         for row in project.query(statement, database=database):
             yield f"{what}: {show(row)}"
 
 
 def find_differences(
-    project: Project, accepted: set[str], with_a_person: set[str], received: Mapping[str, int] = SEEDED
+    project: Project, accepted: set[str], held_orders: set[str], received: Mapping[str, int] = SEEDED
 ) -> Iterator[str]:
-    """Yield what differs between how each order ended and what each participant holds for it."""
+    """Yield differences between the end of each order and what each participant stores for it."""
     orders = {row["number"]: row for row in project.query(ORDERS)}
     if set(orders) != accepted:
         yield f"accepted were {sorted(accepted)}, stored are {sorted(orders)}"
     waiting = {number for number, order in orders.items() if order["is_open"]}
-    if waiting != with_a_person:
-        yield f"open are {sorted(waiting)}, to be open were {sorted(with_a_person)}"
+    if waiting != held_orders:
+        yield f"open are {sorted(waiting)}, to be open were {sorted(held_orders)}"
     yield from (f"{n} is open and no person is asked for" for n in waiting if not orders[n]["needs_person"])
     closed = {number: order for number, order in orders.items() if not order["is_open"]}
     yield from find_money_differences(project, closed)
@@ -138,7 +138,7 @@ def find_differences(
 
 
 def find_money_differences(project: Project, closed: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield orders whose price the provider does not have, or that were cancelled and not given back."""
+    """Yield orders whose price was not captured, and cancelled ones that were not refunded."""
     ledger = {row["order_number"]: row for row in project.query(MONEY, database=PAYMENTS)}
     for number, order in closed.items():
         row = ledger.get(number, {"state": "none", "captured_minor": 0, "refunded_minor": 0})
@@ -161,7 +161,7 @@ def find_parcel_differences(project: Project, closed: dict[str, dict[str, Any]])
 def find_stock_differences(
     project: Project, closed: dict[str, dict[str, Any]], received: Mapping[str, int]
 ) -> Iterator[str]:
-    """Yield completed orders that did not ship, cancelled ones that hold stock, and stock that came from nowhere."""
+    """Yield completed orders that did not ship, cancelled ones that hold stock, and unexplained stock."""
     statement = "SELECT order_number, state FROM inventory_reservation WHERE order_number <> ''"
     states = {row["order_number"]: row["state"] for row in project.query(statement, database=INVENTORY)}
     for number, order in closed.items():
@@ -174,8 +174,8 @@ def find_stock_differences(
         yield f"the stock is not what came in: {stored}"
 
 
-def tell_history(project: Project, found: list[str]) -> Iterator[str]:
-    """Yield the history of every saga whose order number or id one of the sentences names."""
+def describe_history(project: Project, found: list[str]) -> Iterator[str]:
+    """Yield the history of every saga whose order number or id occurs in the messages."""
     for order in project.query(ORDERS):
         if any(order["number"] in sentence or str(order["saga_id"]) in sentence for sentence in found):
             yield f"\nOrder {order['number']}, saga {order['saga_id']}:"
@@ -186,5 +186,5 @@ def tell_history(project: Project, found: list[str]) -> Iterator[str]:
 
 
 def show(row: dict[str, Any]) -> str:
-    """Write a row on one line."""
+    """Format a row on one line."""
     return ", ".join(f"{name}={value}" for name, value in row.items())

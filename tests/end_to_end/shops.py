@@ -1,4 +1,4 @@
-"""Use a running shop as its customers and operators do: over REST, and by commands."""
+"""A running shop, used as by customers and operators: over REST, and by commands."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ LOOK_SECONDS = 0.1
 
 
 class Broker(Protocol):
-    """A broker that a test may hurt."""
+    """Broker that a test may harm."""
 
     @property
     def url(self) -> str:
-        """Name it for CELERY_BROKER_URL."""
+        """Return the URL for CELERY_BROKER_URL."""
 
     @property
     def process(self) -> GuardedProcess:
-        """Give its process."""
+        """Return its process."""
 
 
 @dataclass(kw_only=True)
 class Shop:
-    """A shop that takes orders.
+    """Shop that takes orders.
 
     project: databases and settings. brokers: what its wake-ups go through, the present one last. client: its customer.
-    workers: what tests started to work on its orders. accepted, with_a_person: orders that it took so far, and those of
-    them that wait for a person. patience_seconds: how long it waits for anything to happen.
+    workers: started by tests. accepted, held_orders: orders accepted so far, and those of them that wait for an
+    operator. patience_seconds: how long it waits for anything to happen.
     """
 
     project: Project
@@ -50,29 +50,29 @@ class Shop:
     client: ShopClient
     workers: list[Process] = field(default_factory=list)
     accepted: set[str] = field(default_factory=set)
-    with_a_person: set[str] = field(default_factory=set)
+    held_orders: set[str] = field(default_factory=set)
     patience_seconds: float = PATIENCE_SECONDS
 
     @property
     def broker(self) -> Broker:
-        """Return the broker that it uses now."""
+        """Return the current broker."""
         return self.brokers[-1]
 
     def kill_broker(self) -> None:
-        """Kill the broker, and wait until it is gone."""
+        """Kill the broker, and wait until it has ended."""
         self.broker.process.send(signal.SIGKILL, whole_group=True)
         self.broker.process.wait(KILLED_WITHIN_SECONDS)
 
-    def start_broker_again(self) -> None:
+    def restart_broker(self) -> None:
         """Start an empty broker on the port of the killed one."""
         self.brokers.append(start_valkey(urlsplit(self.broker.url).port))
 
     def with_engine(self, engine: Mapping[str, Any]) -> Shop:
-        """Return the same shop, whose workers started from there have other settings of the engine."""
+        """Return the same shop with other engine settings for the workers it starts."""
         return replace(self, project=self.project.with_environment(SAGAS=json.dumps(engine)))
 
     def without(self, rule: str) -> Shop:
-        """Return the same shop, whose processes started from there are without a guarding rule (``removals``)."""
+        """Return the same shop whose processes run without a guarding rule (``removals``)."""
         project = self.project.with_environment(**{"DJANGO_SETTINGS_MODULE": SETTINGS_WITH_STOPS, RULE_VARIABLE: rule})
         return replace(self, project=project)
 
@@ -89,12 +89,12 @@ class Shop:
         return self.workers[-1]
 
     def start_sweep(self) -> Process:
-        """Start what works without any broker; it ends with the test."""
+        """Start a sweep that needs no broker; it ends with the test."""
         self.workers.append(self.project.start_command("sweep", "saga_sweep", "--loop", "--run"))
         return self.workers[-1]
 
     def stop_workers(self) -> None:
-        """End what works on its orders, at once: a gentle end takes seconds."""
+        """Stop its workers at once: a graceful stop takes seconds."""
         while self.workers:
             worker = self.workers.pop()
             if worker.is_running:
@@ -114,7 +114,7 @@ class Shop:
         return self.take(answer)
 
     def take(self, answer: Answer) -> str:
-        """Note an accepted order, so that the ledgers must show it.
+        """Record an accepted order, so that the ledgers must show it.
 
         Returns: the order's number.
         """
@@ -126,14 +126,14 @@ class Shop:
     def wait_for(self, number: str, status: str) -> dict[str, Any]:
         """Read an order over REST until it has this status.
 
-        Raises: AssertionError with the saga's transcript when it has another one in the end.
+        Raises: AssertionError with the saga's transcript if it ends with another one.
         """
         order = self.client.wait_for_order(number, self.patience_seconds)
         assert order["status"] == status, f"{order}\n{self.project.manage('saga_show', order['saga']['id']).stdout}"
         return order
 
     def wait_until_closed(self, numbers: Iterable[str]) -> None:
-        """Wait until the sagas of these orders are over."""
+        """Wait until the sagas of these orders are closed."""
         statement = "SELECT count(*) AS open FROM sagas_saga WHERE closed_at IS NULL AND id IN (SELECT saga_id FROM "
         statement += "orders_order WHERE number = ANY(%s))"
         wanted = list(numbers)
@@ -156,7 +156,7 @@ class Shop:
         )
 
     def operate(self, command: str, number: str, *arguments: str) -> str:
-        """Act on the saga of an order by a command, as an operator does.
+        """Run an operator's command on the saga of an order.
 
         Returns: what it printed.
         """
@@ -168,7 +168,7 @@ class Shop:
         return str(self.project.query("SELECT saga_id FROM orders_order WHERE number = %s", [number])[0]["saga_id"])
 
     def list_attempts(self, number: str, step: str, direction: str = "action") -> list[str]:
-        """Return how the attempts of a step ended, in order."""
+        """Return the outcomes of a step's attempts, in order."""
         statement = """SELECT a.outcome FROM sagas_sagaattempt a JOIN sagas_sagastep t ON t.id = a.step_id
             WHERE a.saga_id = %s AND t.name = %s AND a.direction = %s ORDER BY a.number"""
         return [row["outcome"] for row in self.project.query(statement, [self.saga_of(number), step, direction])]
@@ -179,21 +179,21 @@ class Shop:
         return [reason for saga in listed for reason in saga["needs"]]
 
     def count_in_ledger(self, number: str, kind: str) -> int:
-        """Count what the gateway has done for an order: ``authorize``, ``capture``, ``void`` or ``refund``."""
+        """Count the gateway's entries for an order: ``authorize``, ``capture``, ``void`` or ``refund``."""
         statement = """SELECT count(*) AS done FROM payments_sandboxoperation o
             JOIN payments_sandboxauthorization a ON a.id = o.authorization_id
             WHERE a.order_number = %s AND o.kind = %s AND o.outcome = 'succeeded'"""
         return int(self.project.query(statement, [number, kind], database=ledger_audit.PAYMENTS)[0]["done"])
 
     def assert_ledgers_balance(self) -> None:
-        """Check by SQL that every order that this shop ever took is right."""
-        ledger_audit.assert_ledgers_balance(self.project, self.accepted, with_a_person=self.with_a_person)
+        """Check every order of this shop by SQL."""
+        ledger_audit.assert_ledgers_balance(self.project, self.accepted, held_orders=self.held_orders)
 
 
 def describe_checkout(
     payment_method: str, *, sku: str = "TEA-SENCHA", postal_code: str = "H91 E2V4", line2: str = ""
 ) -> dict[str, Any]:
-    """Write the body of a checkout."""
+    """Return the body of a checkout."""
     address = {
         "name": "Ada",
         "line1": "1 Harbour Street",

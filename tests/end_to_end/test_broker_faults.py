@@ -1,4 +1,4 @@
-"""Whatever happens to the broker, checkouts are taken as fast as ever and every saga ends."""
+"""Broker faults: checkouts stay fast, and every saga ends."""
 
 import signal
 import socket
@@ -25,45 +25,45 @@ def test_flushed_broker_loses_no_checkout(quiet_shop: Shop) -> None:
     numbers = [quiet_shop.place() for _ in range(ORDERS)]
     wait_until(lambda: count_queued(quiet_shop) >= ORDERS, "the wake-ups are queued", timeout_seconds=PATIENCE_SECONDS)
 
-    assert ask_broker(quiet_shop, "FLUSHALL") == "+OK"
+    assert send_to_broker(quiet_shop, "FLUSHALL") == "+OK"
 
     assert count_queued(quiet_shop) == 0
     quiet_shop.start_worker()
     assert_confirmed(quiet_shop, numbers)
 
 
-def test_worker_goes_on_when_its_broker_comes_back(quiet_shop: Shop) -> None:
+def test_worker_continues_after_an_outage_of_its_broker(quiet_shop: Shop) -> None:
     worker = quiet_shop.start_worker()
     assert_confirmed(quiet_shop, [quiet_shop.place()])
 
     quiet_shop.kill_broker()
     numbers = [quiet_shop.place() for _ in range(ORDERS)]
-    quiet_shop.start_broker_again()
+    quiet_shop.restart_broker()
 
     assert_confirmed(quiet_shop, numbers)
     assert worker.is_running
 
 
-def test_worker_that_lost_its_broker_before_it_could_acknowledge_is_not_deaf(quiet_shop: Shop) -> None:
+def test_worker_receives_messages_after_losing_its_broker_before_an_acknowledgement(quiet_shop: Shop) -> None:
     worker = quiet_shop.start_worker(concurrency=1)
     assert_confirmed(quiet_shop, [quiet_shop.place()])
     [child] = worker.family()[1:]
     child.send_signal(signal.SIGSTOP)
     number = quiet_shop.place()
-    # The first wake-up is with the worker, which acknowledges it once its child has taken it; others wait behind it.
+    # The worker has the first wake-up, and acknowledges it when its child accepts it; others wait behind it.
     wait_until(lambda: count_queued(quiet_shop) > 0, "a wake-up waits behind another one")
 
     quiet_shop.kill_broker()
     child.send_signal(signal.SIGCONT)
     assert_confirmed(quiet_shop, [number])
-    quiet_shop.start_broker_again()
+    quiet_shop.restart_broker()
 
     assert_confirmed(quiet_shop, [quiet_shop.place()])
     assert "Couldn't ack" in worker.log
 
 
 @pytest.mark.full  # a frozen one is the harder case
-def test_dead_broker_neither_slows_checkouts_nor_stops_them(quiet_shop: Shop) -> None:
+def test_stopped_broker_neither_slows_nor_stops_checkouts(quiet_shop: Shop) -> None:
     quiet_shop.start_sweep()
     with_broker = place_timed(quiet_shop)
     assert_confirmed(quiet_shop, with_broker)
@@ -73,10 +73,10 @@ def test_dead_broker_neither_slows_checkouts_nor_stops_them(quiet_shop: Shop) ->
 
     assert_confirmed(quiet_shop, without_broker)
     assert_as_fast(with_broker, without_broker)
-    quiet_shop.start_broker_again()
+    quiet_shop.restart_broker()
 
 
-def test_frozen_broker_neither_slows_checkouts_nor_stops_them(quiet_shop: Shop) -> None:
+def test_frozen_broker_neither_slows_nor_stops_checkouts(quiet_shop: Shop) -> None:
     worker = quiet_shop.start_worker()
     with_broker = place_timed(quiet_shop)
     assert_confirmed(quiet_shop, with_broker)
@@ -94,7 +94,7 @@ def test_frozen_broker_neither_slows_checkouts_nor_stops_them(quiet_shop: Shop) 
     assert worker.is_running
 
 
-def test_project_that_never_had_a_broker_is_finished_by_one_sweep(quiet_shop: Shop) -> None:
+def test_one_sweep_finishes_sagas_of_a_project_without_a_broker(quiet_shop: Shop) -> None:
     project = quiet_shop.project.with_environment(CELERY_BROKER_URL=f"redis://127.0.0.1:{keep_free_port()}/0")
     web, client = project.start_web()
     shop = Shop(project=project, brokers=quiet_shop.brokers, client=client.log_in("customer", "customer"))
@@ -128,15 +128,15 @@ def place_timed(shop: Shop) -> dict[str, float]:
 
 
 def assert_as_fast(usual: dict[str, float], present: dict[str, float]) -> None:
-    """Check that requests do not wait for a broker; those in the middle, because any may be late on a busy machine.
+    """Check that requests do not wait for a broker, by their median, since single ones may be slow.
 
-    How late the slowest are is measured by ``make chaos``.
+    ``make chaos`` measures the slowest.
     """
     assert median(present.values()) < median(usual.values()) + SLOWER_AT_MOST_SECONDS
 
 
 def assert_confirmed(shop: Shop, numbers: Iterable[str]) -> None:
-    """Wait until these orders are confirmed, and check everything."""
+    """Wait until these orders are confirmed, and audit the ledgers."""
     for number in numbers:
         shop.wait_for(number, "confirmed")
     shop.assert_ledgers_balance()
@@ -148,23 +148,23 @@ def client_status(shop: Shop, number: str) -> str:
 
 
 def count_queued(shop: Shop) -> int:
-    """Count the wake-ups that wait in the broker."""
-    return int(ask_broker(shop, "LLEN sagas:sagas").removeprefix(":"))
+    """Count the wake-ups in the broker's queues."""
+    return int(send_to_broker(shop, "LLEN sagas:sagas").removeprefix(":"))
 
 
-def ask_broker(shop: Shop, command: str) -> str:
-    """Send the broker one command of its protocol and read the one line of its answer."""
+def send_to_broker(shop: Shop, command: str) -> str:
+    """Send the broker one command of its protocol, and return the line of its response."""
     with socket.create_connection(("127.0.0.1", port_of(shop)), timeout=5) as connection:
         connection.sendall(f"{command}\r\n".encode())
         return connection.recv(1024).decode().strip()
 
 
 def port_of(shop: Shop) -> int:
-    """Return the port of the broker."""
+    """Return the broker's port."""
     return int(urlsplit(shop.broker.url).port or 0)
 
 
-def test_worker_that_starts_without_its_broker_sweeps_and_serves_nothing_until_it_is_there(quiet_shop: Shop) -> None:
+def test_worker_started_without_its_broker_sweeps_but_serves_no_queue(quiet_shop: Shop) -> None:
     port = port_of(quiet_shop)
     quiet_shop.kill_broker()
     number = quiet_shop.place()
@@ -173,7 +173,7 @@ def test_worker_that_starts_without_its_broker_sweeps_and_serves_nothing_until_i
     wait_until(lambda: list_beats(quiet_shop, worker) == [[]], "it sweeps", timeout_seconds=PATIENCE_SECONDS)
     assert quiet_shop.list_attempts(number, "reserve_stock") == []
     assert port_of(quiet_shop) == port
-    quiet_shop.start_broker_again()
+    quiet_shop.restart_broker()
 
     assert_confirmed(quiet_shop, [number])
     wait_until(lambda: list_beats(quiet_shop, worker) == [["sagas"]], "it serves", timeout_seconds=PATIENCE_SECONDS)
@@ -182,7 +182,7 @@ def test_worker_that_starts_without_its_broker_sweeps_and_serves_nothing_until_i
 @pytest.mark.parametrize(
     "pool", ["prefork", *(pytest.param(pool, marks=pytest.mark.full) for pool in ("threads", "solo"))]
 )
-def test_worker_that_is_asked_to_executes_without_its_broker(quiet_shop: Shop, pool: str) -> None:
+def test_worker_with_sweep_runs_executes_without_its_broker(quiet_shop: Shop, pool: str) -> None:
     shop = quiet_shop.with_engine({**UNHURRIED_ENGINE, "SWEEP_RUNS": True})
     worker = start_worker_in_pool(shop, pool)
     assert_confirmed(quiet_shop, [quiet_shop.place()])
@@ -192,14 +192,14 @@ def test_worker_that_is_asked_to_executes_without_its_broker(quiet_shop: Shop, p
     assert_confirmed(quiet_shop, [quiet_shop.place()])
     assert count_runs_by(shop, worker) > ran_before or pool != "prefork"
     wait_until(lambda: list_beats(shop, worker) == [["sagas"]], "it serves", timeout_seconds=PATIENCE_SECONDS)
-    quiet_shop.start_broker_again()
+    quiet_shop.restart_broker()
     assert_confirmed(quiet_shop, [quiet_shop.place()])
     worker.stop()
 
     assert list_beats(shop, worker) == []
 
 
-def test_worker_that_executes_without_a_broker_from_its_start_ends_in_good_order(quiet_shop: Shop) -> None:
+def test_worker_started_without_a_broker_stops_cleanly(quiet_shop: Shop) -> None:
     quiet_shop.kill_broker()
     number = quiet_shop.place()
     shop = quiet_shop.with_engine({**UNHURRIED_ENGINE, "SWEEP_RUNS": True})
@@ -209,7 +209,7 @@ def test_worker_that_executes_without_a_broker_from_its_start_ends_in_good_order
     worker.stop()
 
     assert list_beats(shop, worker) == []
-    quiet_shop.start_broker_again()
+    quiet_shop.restart_broker()
 
 
 def start_worker_in_pool(shop: Shop, pool: str) -> Process:
@@ -221,7 +221,7 @@ def start_worker_in_pool(shop: Shop, pool: str) -> Process:
 
 
 def list_beats(shop: Shop, worker: Process) -> list[list[str]]:
-    """Read which queues a worker says that it serves; an empty list when it has never swept, or has left."""
+    """Return the queues a worker serves according to its heartbeat; an empty list without one."""
     statement = "SELECT queues FROM sagas_sagaworker WHERE pid = %s"
     return [row["queues"] for row in shop.project.query(statement, [worker.pid])]
 

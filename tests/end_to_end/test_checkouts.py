@@ -1,4 +1,4 @@
-"""A checkout of each kind, from the REST endpoint to the last row, with one database and with four."""
+"""Checkouts of each kind, from the REST endpoint to the last row, on one database and on four."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ EVIDENCE = ["--evidence", "Seen in the provider's own ledger"]
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of checkout and how it must end.
+    """Kind of checkout and its expected end.
 
-    authorizations, captures, voids: what the gateway has done then. asked: attempts of one step, where they matter.
+    authorizations, captures, voids: the gateway's entries. asked: attempts of one step, if they matter.
     """
 
     payment_method: str = "pm_card_visa"
@@ -69,7 +69,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_checkout_ends_as_its_kind_must(shop: Shop, kind: Kind) -> None:
+def test_checkout_of_each_kind_ends_as_expected(shop: Shop, kind: Kind) -> None:
     number = shop.place(kind.payment_method, sku=kind.sku, postal_code=kind.postal_code)
 
     order = shop.wait_for(number, kind.status)
@@ -84,20 +84,20 @@ def test_checkout_ends_as_its_kind_must(shop: Shop, kind: Kind) -> None:
     shop.assert_ledgers_balance()
 
 
-def test_unknown_capture_waits_for_a_person_who_says_that_it_happened(shop: Shop) -> None:
+def test_unknown_capture_waits_for_an_operator_who_confirms_it(shop: Shop) -> None:
     number = place_with_unknown_capture(shop)
 
     shop.operate("saga_resolve", number, "--step", "capture_payment", "--as", "succeeded", *EVIDENCE)
 
-    shop.with_a_person.discard(number)
+    shop.held_orders.discard(number)
     shop.wait_for(number, CONFIRMED)
     assert shop.count_in_ledger(number, "capture") == 1
     assert shop.count_in_ledger(number, "void") == 0
     shop.assert_ledgers_balance()
 
 
-def test_unknown_capture_wrongly_marked_as_refused_still_waits_for_a_person(shop: Shop) -> None:
-    """The gateway did take the money: it refuses the void, and the refund is another person's work."""
+def test_unknown_capture_wrongly_marked_as_refused_still_waits_for_an_operator(shop: Shop) -> None:
+    """The gateway did capture: it refuses the void, and an operator must refund."""
     number = place_with_unknown_capture(shop)
 
     shop.operate("saga_resolve", number, "--step", "capture_payment", "--as", "refused", *EVIDENCE)
@@ -111,15 +111,15 @@ def test_unknown_capture_wrongly_marked_as_refused_still_waits_for_a_person(shop
     refund_by_hand(shop, number)
     shop.operate("saga_resolve", number, "--step", "authorize_payment", "--as", "compensated", *EVIDENCE)
 
-    shop.with_a_person.discard(number)
+    shop.held_orders.discard(number)
     shop.wait_for(number, CANCELLED)
     assert [shop.count_in_ledger(number, done) for done in ("capture", "void", "refund")] == [1, 0, 1]
     shop.assert_ledgers_balance()
 
 
-def test_failing_void_shows_as_needing_a_person_and_ends_after_clear_and_retry(shop: Shop) -> None:
+def test_failing_void_needs_attention_and_ends_after_clear_and_retry(shop: Shop) -> None:
     number = shop.place("pm_card_refund_fails", postal_code=NOT_SERVED)
-    shop.with_a_person.add(number)
+    shop.held_orders.add(number)
 
     order = shop.wait_for(number, NEEDS_REVIEW)
 
@@ -132,7 +132,7 @@ def test_failing_void_shows_as_needing_a_person_and_ends_after_clear_and_retry(s
     shop.project.manage("sandbox_clear", f"{shop.saga_of(number)}:authorize_payment")
     shop.operate("saga_retry", number)
 
-    shop.with_a_person.discard(number)
+    shop.held_orders.discard(number)
     shop.wait_for(number, CANCELLED)
     assert shop.list_attempts(number, "authorize_payment", "compensation") == [*["retry"] * 4, "succeeded"]
     assert shop.count_in_ledger(number, "void") == 1
@@ -169,9 +169,9 @@ def test_repeated_request_places_one_order(shop: Shop) -> None:
 
 
 def place_with_unknown_capture(shop: Shop) -> str:
-    """Place a checkout whose capture is never answered, and see that it is held for a person."""
+    """Place a checkout whose capture is never answered, and check that it is held."""
     number = shop.place("pm_card_capture_timeout")
-    shop.with_a_person.add(number)
+    shop.held_orders.add(number)
     order = shop.wait_for(number, NEEDS_REVIEW)
     assert order["saga"]["state"] == "running"
     assert shop.list_reasons(number) == ["outcome_unknown"]
@@ -182,7 +182,7 @@ def place_with_unknown_capture(shop: Shop) -> str:
 
 
 def refund_by_hand(shop: Shop, number: str) -> None:
-    """Give the money back as a person does who sees at the provider that it was taken."""
+    """Refund as an operator does who sees the capture at the provider."""
     key = f"{shop.saga_of(number)}:authorize_payment"
     shop.project.manage(
         "shell", "--command", f"from payments import services; services.refund(key={key!r}, provider_key='by-hand-1')"

@@ -1,4 +1,4 @@
-"""``make demo`` and ``make smoke`` do what the documentation promises, in a checkout whose path has a space."""
+"""``make demo`` and ``make smoke`` as documented, in a checkout whose path has a space."""
 
 import json
 import os
@@ -34,14 +34,14 @@ ENDED = re.compile(r"^Checkout, ([^:]+): order ORD-[0-9A-Z]+ is (\w+), as expect
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Copy the project to where no demo has run before."""
+    """Copy the project to a place where no demo has run."""
     copy = make_checkout(tmp_path_factory.mktemp("demo"))
     yield copy
     remove_data(copy)
 
 
 def make_checkout(directory: Path) -> Path:
-    """Copy the project into a folder whose name has a space."""
+    """Copy the project into a folder with a space in its name."""
     copy = directory / "a checkout"
     copy.mkdir()
     for part in PARTS:
@@ -54,14 +54,14 @@ def make_checkout(directory: Path) -> Path:
 
 
 def remove_data(checkout: Path) -> None:
-    """Remove the database, which stands elsewhere when root made it."""
+    """Remove the database, which is stored elsewhere if root created it."""
     location = checkout / "var" / "postgres.location"
     if location.exists():
         shutil.rmtree(location.read_text())
 
 
 def bare_environment(**variables: str) -> dict[str, str]:
-    """Keep nothing but the path: the demo and the commands beside it need no setting, nor unbuffered output."""
+    """Return an environment with only the path: the demo and its commands need no settings."""
     return {"PATH": os.environ["PATH"], **variables}
 
 
@@ -74,7 +74,7 @@ ENDS = {
 
 
 class Demo:
-    """A demo that is up, and what it prints."""
+    """Running demo and its output."""
 
     def __init__(self, checkout: Path, **variables: str) -> None:
         self.checkout = checkout
@@ -93,14 +93,14 @@ class Demo:
 
     @property
     def text(self) -> str:
-        """Read what it has printed."""
+        """Return its output so far."""
         text = self.output.read_text()
         if self.process.poll() is not None and UP not in text:
             raise AssertionError(f"The demo ended with {self.process.returncode}:\n{text}")
         return text
 
     def family(self) -> list[psutil.Process]:
-        """List all that it has started, behind the guards too."""
+        """List all processes it has started, including those behind the guards."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def find(self, part: str) -> psutil.Process:
@@ -110,12 +110,12 @@ class Demo:
 
 
 def is_guard(process: psutil.Process) -> bool:
-    """Return whether a process is a guard, whose command line names the guarded command, too."""
+    """Return whether a process is a guard, whose command line names the guarded command too."""
     return any(part.endswith("guard.py") for part in process.cmdline())
 
 
 def have_ended(processes: list[psutil.Process]) -> bool:
-    """Return whether none of them runs any more."""
+    """Return whether none of them is running."""
     for process in processes:
         try:
             if process.status() != psutil.STATUS_ZOMBIE:
@@ -127,7 +127,7 @@ def have_ended(processes: list[psutil.Process]) -> bool:
 
 @contextmanager
 def started_demo(checkout: Path, **variables: str) -> Iterator[Demo]:
-    """Start a demo, and stop it in any case."""
+    """Start a demo, and always stop it."""
     started = Demo(checkout, **variables)
     try:
         yield started
@@ -144,7 +144,7 @@ def demo(checkout: Path) -> Iterator[Demo]:
         yield started
 
 
-def test_smoke_ends_well_and_again_on_the_same_data_with_whole_transcripts(checkout: Path) -> None:
+def test_smoke_succeeds_repeatedly_on_the_same_data_with_complete_transcripts(checkout: Path) -> None:
     first, again = run_smoke(checkout), run_smoke(checkout, TRANSCRIPTS="1")
 
     # The start, the four, an empty line and the end.
@@ -154,7 +154,7 @@ def test_smoke_ends_well_and_again_on_the_same_data_with_whole_transcripts(check
 
 
 def run_smoke(checkout: Path, **variables: str) -> str:
-    """Run the smoke test, and see it end well.
+    """Run the smoke test, which must succeed.
 
     Returns: what it printed.
     """
@@ -194,7 +194,7 @@ def test_demo_serves_commands_survives_its_worker_and_its_broker_and_ends_with_c
     assert not (checkout / "var" / "runtime.json").exists()
 
 
-def test_demo_leaves_a_saga_of_each_interesting_kind_and_nothing_running_when_it_is_killed(tmp_path: Path) -> None:
+def test_demo_leaves_a_saga_of_each_kind_and_no_process_when_killed(tmp_path: Path) -> None:
     copy = make_checkout(tmp_path)
     with started_demo(copy) as demo:
         first = list_left(demo)
@@ -205,7 +205,7 @@ def test_demo_leaves_a_saga_of_each_interesting_kind_and_nothing_running_when_it
         if not IS_FULL:
             kill(demo)
 
-    # The start, the four checkouts, addresses and log-ins, and where the rest is; nothing of any log.
+    # The start, the four checkouts, URLs and logins, and where the rest is; no log lines.
     assert len(text.splitlines()) == 12
     assert [text.count(word) for word in ("as expected", "[info", "[warning", "Warning")] == [4, 0, 0, 0]
     assert sorted(state for _, state in first) == sorted([*(exhibit.label for exhibit in EXHIBITS), "bulk"])
@@ -222,14 +222,14 @@ def test_demo_leaves_a_saga_of_each_interesting_kind_and_nothing_running_when_it
 
 
 def kill(demo: Demo) -> None:
-    """Kill a demo, and see everything end that it started."""
+    """Kill a demo, and check that all its processes end."""
     family = demo.family()
     demo.process.kill()
     assert len(family) >= 8
     wait_until(lambda: have_ended(family), "everything has ended", timeout_seconds=60)
 
 
-def test_demo_has_an_exhibit_of_each_reason_and_each_state_that_lasts() -> None:
+def test_demo_shows_every_reason_and_every_lasting_state() -> None:
     passing = {DisplayState.PENDING, DisplayState.RUNNING, DisplayState.COMPENSATING}
 
     assert {exhibit.ends for exhibit in EXHIBITS} == set(DisplayState) - passing
@@ -246,25 +246,25 @@ def run_manage(checkout: Path, *arguments: str) -> str:
 
 
 def list_left(demo: Demo) -> list[tuple[str, str]]:
-    """Read which sagas were left, and what each shows, when all are there."""
+    """Return the sagas that were left and their states, when all exist."""
     wait_until(lambda: ALL_THERE in demo.text, "all are there", timeout_seconds=2 * UP_SECONDS)
     told = (demo.checkout / "var" / "log" / "left-behind.txt").read_text()
     return re.findall(r"^  ([0-9a-f-]{36})  (\S+(?: \S+)*)  ", told, re.MULTILINE)
 
 
 @pytest.mark.parametrize("options", [[], pytest.param(["--smoke"], marks=pytest.mark.full)], ids=["demo", "smoke"])
-def test_demo_whose_starter_dies_while_it_starts_ends_at_once(checkout: Path, options: list[str]) -> None:
+def test_demo_ends_if_its_starter_dies_during_the_start(checkout: Path, options: list[str]) -> None:
     output = checkout / "output-of-an-orphan.txt"
-    # On a busy machine a demo can be past its start before anybody sees that it has begun; then another one is killed.
+    # On a busy machine a demo can finish starting before that is noticed; then another one is killed.
     assert any(kill_starter(checkout, output, options) for _ in range(5))
 
 
 def kill_starter(checkout: Path, output: Path, options: list[str]) -> bool:
-    """Kill who started a demo, and see it end.
+    """Kill the process that started a demo, and check that the demo ends.
 
     Returns: whether it was still starting.
     """
-    # A demo that was killed could not remove it.
+    # A killed demo could not remove it.
     (checkout / "var" / "runtime.json").unlink(missing_ok=True)
     demo = [*DEMO, "--port", "0", *options]
     with output.open("wb") as file:
@@ -291,7 +291,7 @@ def kill_starter(checkout: Path, output: Path, options: list[str]) -> bool:
 @pytest.mark.parametrize(
     ("variables", "beginning"), [({}, "SECRET_KEY is not set. "), ({"SECRET_KEY": "x"}, "DATABASE_URL is not set. ")]
 )
-def test_command_without_a_demo_tells_what_is_missing(
+def test_command_without_a_demo_names_the_missing_setting(
     checkout: Path, command: str, variables: dict[str, str], beginning: str
 ) -> None:
     done = subprocess.run(
@@ -322,7 +322,7 @@ def test_taken_port_is_named(checkout: Path) -> None:
 
 
 def order_of(sku: str) -> dict[str, object]:
-    """Write a checkout that works."""
+    """Return a valid checkout."""
     return {
         "lines": [{"sku": sku, "quantity": 1}],
         "payment_method": "pm_card_visa",

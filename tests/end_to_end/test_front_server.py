@@ -1,4 +1,4 @@
-"""What the web server makes of requests before Django sees them, byte by byte on a real one."""
+"""Front server: requests before Django sees them, byte by byte on a real server."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ CHECKOUT = "/api/v1/checkout/"
 
 
 class Server:
-    """The web server, and two who know it."""
+    """Web server and two customers."""
 
     def __init__(self, process: Process, customer: ShopClient, admin: ShopClient) -> None:
         self.process = process
@@ -33,14 +33,14 @@ class Server:
         return Wire(self.port)
 
     def ask(self, data: bytes) -> WireAnswer:
-        """Ask on a connection of its own."""
+        """Send a request on its own connection."""
         with self.open() as wire:
             return wire.ask(data)
 
 
 @pytest.fixture(scope="module")
 def server(blueprints: Blueprints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Start one web server for all of these tests; nobody works on its orders."""
+    """Start one web server, without workers, for all of these tests."""
     with blueprints.copy(ONE_DATABASE, "memory://", tmp_path_factory.mktemp("front")) as project:
         project = project.with_environment(LOG_IN_RATE="2/day", OPERATOR_RATE="1/day")
         process, client = project.start_web()
@@ -65,7 +65,7 @@ def make_key() -> str:
         "Forwarded: for=1.2.3.4;host=evil.example;proto=https",
     ],
 )  # fmt: skip
-def test_header_of_a_proxy_that_nobody_named_changes_nothing(server: Server, header: str) -> None:
+def test_header_of_an_undeclared_proxy_changes_nothing(server: Server, header: str) -> None:
     paths = ["/healthz", "/api/v1/nothing/", "/admin/", "/api/docs"]
     with server.open() as wire:
         plain = [wire.ask(request(path)) for path in paths]
@@ -79,20 +79,20 @@ def test_header_of_a_proxy_that_nobody_named_changes_nothing(server: Server, hea
 
 
 @pytest.mark.parametrize("header", ["SCRIPT_NAME: /api/v1", "SCRIPT_NAME: /nothing"])
-def test_script_name_does_not_walk_around_the_rules_of_paths(server: Server, header: str) -> None:
+def test_script_name_does_not_bypass_path_rules(server: Server, header: str) -> None:
     with server.open() as wire:
         assert wire.ask(request("/api/v1/orders/", header)).outcome == (401, "not-authenticated")
         assert wire.ask(request("/api/v1/admin/", header)).outcome == (404, "not-found")
 
 
-def test_scheme_of_an_unnamed_proxy_reaches_no_link(server: Server) -> None:
+def test_scheme_of_an_undeclared_proxy_appears_in_no_link(server: Server) -> None:
     answer = server.ask(request("/api/v1/orders/?page_size=1", server.token, "X-Forwarded-Proto: https"))
 
     assert answer.status == 200
     assert b"https://" not in answer.content
 
 
-def test_addresses_that_a_client_makes_up_share_one_count(server: Server) -> None:
+def test_forged_addresses_share_one_throttle(server: Server) -> None:
     body = json.dumps({"username": f"somebody-{uuid4()}", "password": "wrong"}).encode()
     outcomes = []
     with server.open() as wire:
@@ -103,7 +103,7 @@ def test_addresses_that_a_client_makes_up_share_one_count(server: Server) -> Non
     assert outcomes == [(401, "log-in-refused"), (401, "log-in-refused"), (429, "too-many-requests")]
 
 
-def test_address_and_id_that_a_client_makes_up_are_not_logged(server: Server) -> None:
+def test_forged_address_and_id_are_not_logged(server: Server) -> None:
     mark = uuid4().hex
     made_up = [
         f"X-Request-ID: {mark}",
@@ -121,7 +121,7 @@ def test_address_and_id_that_a_client_makes_up_are_not_logged(server: Server) ->
     assert "ip='127.0.0.1'" in started or "ip=127.0.0.1" in started
 
 
-def test_absolute_target_is_read_as_its_path_and_its_host_is_not_believed(server: Server) -> None:
+def test_absolute_target_is_reduced_to_its_path_and_its_host_ignored(server: Server) -> None:
     with server.open() as wire:
         known = wire.ask(request("http://evil.example/api/v1/orders/?page_size=1", server.token))
         unknown = wire.ask(request("https://127.0.0.1/healthz", host="evil.example"))
@@ -160,7 +160,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("raw", "outcome"), REFUSED.values(), ids=REFUSED)
-def test_what_the_front_server_refuses_is_a_problem_and_ends_the_connection(
+def test_refusal_by_the_front_server_is_a_problem_and_closes_the_connection(
     server: Server, raw: bytes, outcome: tuple[int, str]
 ) -> None:
     with server.open() as wire:
@@ -170,7 +170,7 @@ def test_what_the_front_server_refuses_is_a_problem_and_ends_the_connection(
         assert wire.is_closed()
 
 
-def test_body_in_chunks_is_read_like_one_with_a_length(server: Server) -> None:
+def test_chunked_body_is_read_like_one_with_a_length(server: Server) -> None:
     body = make_checkout()
     key = make_key()
     with server.open() as wire:
@@ -189,7 +189,7 @@ def test_body_in_chunks_is_read_like_one_with_a_length(server: Server) -> None:
 @pytest.mark.parametrize(
     "path", [CHECKOUT, "/api/v1/auth/token/", "/api/v1/orders/O-NONE/cancel/", "/admin/login/", "/healthz"]
 )
-def test_body_in_chunks_beyond_the_limit_is_refused_everywhere(server: Server, path: str) -> None:
+def test_chunked_body_beyond_the_limit_is_refused_everywhere(server: Server, path: str) -> None:
     with server.open() as wire:
         wire.send(request(path, server.token, make_key(), JSON, CHUNKED, method="POST"))
         wire.send(chunked(MANY))
@@ -202,7 +202,7 @@ def test_body_in_chunks_beyond_the_limit_is_refused_everywhere(server: Server, p
 @pytest.mark.parametrize(
     "body", [b"zz\r\nabc\r\n0\r\n\r\n", b"3\r\nabcd\r\n0\r\n\r\n", b"-1\r\n\r\n", b"3;\x00\r\nabc\r\n0\r\n\r\n"]
 )
-def test_malformed_chunks_are_a_problem_and_end_the_connection(server: Server, body: bytes) -> None:
+def test_malformed_chunks_are_a_problem_and_close_the_connection(server: Server, body: bytes) -> None:
     with server.open() as wire:
         answer = wire.ask(request(CHECKOUT, server.token, make_key(), JSON, CHUNKED, method="POST") + body)
         assert answer.outcome == (400, "bad-request")
@@ -210,7 +210,7 @@ def test_malformed_chunks_are_a_problem_and_end_the_connection(server: Server, b
         assert wire.is_closed()
 
 
-def test_empty_body_in_chunks_is_no_body(server: Server) -> None:
+def test_empty_chunked_body_is_no_body(server: Server) -> None:
     with server.open() as wire:
         refused = wire.ask(request(CHECKOUT, server.token, make_key(), JSON, CHUNKED, method="POST") + chunked())
         after = wire.ask(request())
@@ -225,7 +225,7 @@ def test_empty_body_in_chunks_is_no_body(server: Server) -> None:
 @pytest.mark.parametrize(
     "path", [CHECKOUT, "/api/v1/auth/token/", "/api/v1/orders/O-NONE/cancel/", "/api/v1/sagas/bulks/", "/admin/login/"]
 )
-def test_coded_body_is_refused_everywhere(server: Server, path: str, coding: str) -> None:
+def test_encoded_body_is_refused_everywhere(server: Server, path: str, coding: str) -> None:
     headers = [server.token, make_key(), JSON, f"Content-Encoding: {coding}"]
     answer = server.ask(request(path, *headers, method="POST", body=make_checkout()))
 
@@ -234,7 +234,7 @@ def test_coded_body_is_refused_everywhere(server: Server, path: str, coding: str
 
 
 @pytest.mark.parametrize("coding", ["identity", "Identity", "", "identity, identity"])
-def test_body_that_is_not_coded_may_say_so(server: Server, coding: str) -> None:
+def test_identity_encoding_is_accepted(server: Server, coding: str) -> None:
     headers = [server.token, make_key(), JSON, f"Content-Encoding: {coding}"]
 
     assert server.ask(request(CHECKOUT, *headers, method="POST", body=make_checkout())).status == 202
@@ -250,15 +250,15 @@ LARGE = {
 
 
 @pytest.mark.parametrize("status", LARGE)
-def test_answer_that_did_not_wait_for_a_large_body_ends_the_connection(server: Server, status: int) -> None:
+def test_early_response_to_a_large_body_closes_the_connection(server: Server, status: int) -> None:
     with server.open() as wire:
         answer = wire.ask(LARGE[status].replace(b"TOKEN", server.token.encode()))
         assert (answer.status, answer.headers["connection"]) == (status, "close")
-        # A request that a body brings along is not answered.
+        # A request smuggled in the body gets no response.
         assert wire.is_closed()
 
 
-def test_refusal_of_one_request_too_many_ends_the_connection_of_a_large_body(server: Server) -> None:
+def test_throttled_large_body_closes_the_connection(server: Server) -> None:
     path = "/api/v1/sagas/bulks/"
     first = server.ask(request(path, server.admin_token))
     with server.open() as wire:
@@ -268,14 +268,14 @@ def test_refusal_of_one_request_too_many_ends_the_connection_of_a_large_body(ser
         assert wire.is_closed()
 
 
-def test_answer_comes_before_a_body_that_is_never_sent(server: Server) -> None:
+def test_response_does_not_wait_for_a_body_that_is_never_sent(server: Server) -> None:
     with server.open() as wire:
         answer = wire.ask(request(CHECKOUT, JSON, "Content-Length: 1000000", method="POST"))
         assert (answer.status, answer.headers["connection"]) == (401, "close")
         assert wire.is_closed()
 
 
-def test_body_that_is_no_body_but_a_request_is_not_answered(server: Server) -> None:
+def test_request_smuggled_as_a_body_is_not_answered(server: Server) -> None:
     smuggled = request("/api/v1/products/", server.token)
     with server.open() as wire:
         answer = wire.ask(request(CHECKOUT, JSON, method="POST", body=smuggled))
@@ -283,23 +283,23 @@ def test_body_that_is_no_body_but_a_request_is_not_answered(server: Server) -> N
         assert wire.is_closed()
 
 
-def test_too_large_body_is_refused_and_ends_the_connection_or_is_read_whole(server: Server) -> None:
+def test_too_large_body_is_refused_and_closes_the_connection_or_is_read_whole(server: Server) -> None:
     with server.open() as wire:
         answer = wire.ask(request(CHECKOUT, server.token, make_key(), JSON, method="POST", body=MANY))
         assert answer.outcome == (413, "body-too-large")
-        # All of it was taken in, so the next request is read from where it begins.
+        # All of it was read, so the next request is read from its beginning.
         assert answer.headers["connection"] == "keep-alive"
         assert wire.ask(request()).status == 200
 
 
-def test_refusal_of_a_body_that_was_read_keeps_the_connection(server: Server) -> None:
+def test_refusal_of_a_completely_read_body_keeps_the_connection(server: Server) -> None:
     with server.open() as wire:
         answer = wire.ask(request(CHECKOUT, server.token, make_key(), JSON, method="POST", body=b"{}"))
         assert (answer.status, answer.headers["connection"]) == (422, "keep-alive")
         assert wire.ask(request()).status == 200
 
 
-def test_client_that_waits_to_be_told_to_go_on_is_told(server: Server) -> None:
+def test_client_that_expects_100_continue_receives_it(server: Server) -> None:
     body = make_checkout()
     headers = [server.token, make_key(), JSON, "Expect: 100-continue", f"Content-Length: {len(body)}"]
     with server.open() as wire:
@@ -310,7 +310,7 @@ def test_client_that_waits_to_be_told_to_go_on_is_told(server: Server) -> None:
     assert (told.status, answer.status, after.status) == (100, 202, 200)
 
 
-def test_client_of_http_1_0_gets_its_answer_and_the_end(server: Server) -> None:
+def test_http_1_0_client_gets_its_response_and_a_closed_connection(server: Server) -> None:
     with server.open() as wire:
         answer = wire.ask(b"GET /healthz HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
         assert (answer.status, answer.headers["connection"]) == (200, "close")

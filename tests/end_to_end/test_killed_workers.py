@@ -1,4 +1,4 @@
-"""A worker killed in the middle of any step: the saga ends right, with one effect for each step."""
+"""Workers killed in the middle of any step: the saga ends correctly, with one effect per step."""
 
 import signal
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from .shops import LOOK_SECONDS, PATIENCE_SECONDS, Shop
 from .stops.points import Marks, Moment, StopPoint
 
 ACTIONS = ("reserve_stock", "authorize_payment", "book_shipment", "capture_payment", "ship_stock", "confirm_order")
-# In the order in which they run when the capture is declined.
+# In execution order if the capture is declined.
 COMPENSATIONS = ("book_shipment", "authorize_payment", "reserve_stock", "place_order")
 IN_THE_ENGINES_DATABASE = ("confirm_order", "place_order")
 
-# By the settings of these tests: lease, then wake-up interval and two sweeps; nobody takes over before or after.
-# The machine's part is what a new worker needs to start where everything else wants its processors, too.
+# From the settings of these tests: lease, then wake-up interval and two sweeps; takeover falls in between.
+# Plus the start of a new worker on a busy machine.
 LEASE_SECONDS = FAST_ENGINE["TIMEOUT"] + FAST_ENGINE["LEASE_MARGIN"]
 RECOVERY_SECONDS = LEASE_SECONDS + FAST_ENGINE["WAKEUP_INTERVAL"] + 2 * FAST_ENGINE["SWEEP_INTERVAL"]
 MACHINE_SECONDS = 60.0
@@ -28,13 +28,13 @@ HOLDING_STOCK = {
     ("ship_stock", "action"): "TEA-SENCHA",
     ("reserve_stock", "compensation"): "MUG-WHITE",
 }
-# What a worker did and could not tell is the harder loss.
+# Work that was done but not recorded is the harder case.
 MOMENTS = [pytest.param(Moment.BEFORE, marks=pytest.mark.full), Moment.AFTER]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Victim:
-    """An order whose worker stands at one place, and how the order must end all the same."""
+    """Order whose worker stops at one place, and the order's expected end."""
 
     number: str
     point: StopPoint
@@ -52,12 +52,12 @@ def test_killed_worker_is_replaced_by_another_one(quiet_shop: Shop, marks: Marks
     wait_until(lambda: not worker.is_running, "the worker is gone")
     quiet_shop.start_worker("successor", concurrency=2)
 
-    assert_all_end_right(quiet_shop, victims)
+    assert_all_end_correctly(quiet_shop, victims)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("moment", [Moment.BEFORE, Moment.AFTER])
-def test_killed_child_is_replaced_by_its_own_worker(quiet_shop: Shop, marks: Marks, moment: Moment) -> None:
+def test_killed_child_process_is_replaced_by_its_worker(quiet_shop: Shop, marks: Marks, moment: Moment) -> None:
     points = [*points_of(ACTIONS, "action", moment), *points_of(COMPENSATIONS, "compensation", moment)]
     worker = quiet_shop.start_worker("bereaved", stops=marks, concurrency=len(points))
     victims, stopped = stop_in_each(quiet_shop, marks, points)
@@ -65,7 +65,7 @@ def test_killed_child_is_replaced_by_its_own_worker(quiet_shop: Shop, marks: Mar
     for pid in stopped.values():
         worker.kill_child(pid)
 
-    assert_all_end_right(quiet_shop, victims)
+    assert_all_end_correctly(quiet_shop, victims)
     assert worker.is_running
 
 
@@ -82,10 +82,10 @@ def test_killed_between_the_participants_commit_and_the_record(four_databases_sh
     for pid in stopped.values():
         worker.kill_child(pid)
 
-    assert_all_end_right(shop, victims)
+    assert_all_end_correctly(shop, victims)
 
 
-def test_step_that_kills_its_worker_every_time_is_given_up(quiet_shop: Shop, marks: Marks) -> None:
+def test_step_that_always_kills_its_worker_is_given_up(quiet_shop: Shop, marks: Marks) -> None:
     point = StopPoint(step="book_shipment", direction="action", moment=Moment.DEATH)
     worker = quiet_shop.start_worker("plagued", stops=marks, concurrency=2)
     deadly = quiet_shop.place(line2=str(point))
@@ -103,12 +103,12 @@ def test_step_that_kills_its_worker_every_time_is_given_up(quiet_shop: Shop, mar
 
 
 def points_of(steps: tuple[str, ...], direction: str, moment: Moment) -> list[StopPoint]:
-    """Name the same moment in each of these steps."""
+    """Return the same moment in each of these steps."""
     return [StopPoint(step=step, direction=direction, moment=moment) for step in steps]
 
 
 def stop_in_each(shop: Shop, marks: Marks, points: list[StopPoint]) -> tuple[list[Victim], dict[str, int]]:
-    """Place an order for each place, and wait until a worker stands in each.
+    """Place an order for each place, and wait until a worker has stopped in each.
 
     Returns: the orders, and by their numbers the process ids.
     """
@@ -124,7 +124,7 @@ def stop_in_each(shop: Shop, marks: Marks, points: list[StopPoint]) -> tuple[lis
 
 
 def place(shop: Shop, point: StopPoint) -> Victim:
-    """Place the order that stops at one place; on the way back it stops because the capture is declined."""
+    """Place the order that stops at one place; stops during compensation need a declined capture."""
     ends = {"action": ("pm_card_visa", "confirmed"), "compensation": ("pm_card_capture_declined", "cancelled")}
     payment_method, status = ends[point.direction]
     sku = HOLDING_STOCK.get((point.step, point.direction), "TEA-SENCHA")
@@ -132,7 +132,7 @@ def place(shop: Shop, point: StopPoint) -> Victim:
 
 
 def wait_until_stopped(marks: Marks, victim: Victim) -> int:
-    """Wait until a worker stands where the order says.
+    """Wait until a worker has stopped where the order says.
 
     Returns: its process id.
     """
@@ -145,14 +145,14 @@ def wait_until_stopped(marks: Marks, victim: Victim) -> int:
     return marks.find_stopped(victim.number) or 0
 
 
-def assert_all_end_right(shop: Shop, victims: list[Victim]) -> None:
-    """Wait until the sagas are over, and check what each of them did, and how often."""
+def assert_all_end_correctly(shop: Shop, victims: list[Victim]) -> None:
+    """Wait until the sagas are closed, and check their steps and how often each ran."""
     shop.wait_until_closed(victim.number for victim in victims)
     shop.assert_ledgers_balance()
     for victim in victims:
         order = shop.client.get_order(victim.number)
         assert order["status"] == victim.status, victim.point
-        # Usually two; on a busy machine one may have been taken over before all stood still, or overrun its lease.
+        # Usually two; on a busy machine one may be taken over before all have stopped, or exceed its lease.
         *lost, last = shop.list_attempts(victim.number, victim.point.step, victim.point.direction)
         assert (set(lost) <= {"retry", "unknown"}, last) == (True, "succeeded"), victim.point
         takeovers = measure_takeovers(shop, victim)
@@ -162,7 +162,7 @@ def assert_all_end_right(shop: Shop, victims: list[Victim]) -> None:
 
 
 def measure_takeovers(shop: Shop, victim: Victim) -> list[float]:
-    """Return how many seconds after each lost attempt of a step the next one began, by the database's clock."""
+    """Return the seconds from each lost attempt's lease end to the next attempt, by the database's clock."""
     statement = """
         SELECT waited FROM (
             SELECT a.error_class,

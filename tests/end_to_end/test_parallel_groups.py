@@ -1,4 +1,4 @@
-"""The steps of a group run side by side on two workers, and a step with a queue of its own only where it is served."""
+"""Parallel steps on two workers, and a step whose own queue is served by only one."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from .shops import LOOK_SECONDS, PATIENCE_SECONDS, SETTINGS_WITH_STOPS
 
 @pytest.fixture
 def samples(project: Project) -> Project:
-    """Give the project the sample sagas."""
+    """Add the sample sagas to the project."""
     return project.with_environment(DJANGO_SETTINGS_MODULE=SETTINGS_WITH_STOPS)
 
 
 def test_steps_run_where_their_queue_is_served_and_groups_side_by_side(samples: Project, tmp_path: Path) -> None:
     light = samples.start_worker("light", queues="sagas")
     lifted = start(samples, "heavy")
-    wait_until_woken_in_vain(samples, lifted)
+    wait_until_woken_without_worker(samples, lifted)
     assert find_workers(samples, lifted, "lift") == []
 
     heavy = samples.start_worker("heavy", queues=f"sagas,{HEAVY_QUEUE}")
@@ -29,7 +29,7 @@ def test_steps_run_where_their_queue_is_served_and_groups_side_by_side(samples: 
 
     completed = start(samples, "rendezvous", "--directory", str(make(tmp_path / "completed")))
     wait_until_state(samples, completed, "completed")
-    # One after the other: two meetings at once could take a worker each, and wait for one another in vain.
+    # Sequentially: two meetings at once could block a worker each.
     refused = start(samples, "rendezvous", "--refused", "--directory", str(make(tmp_path / "refused")))
     wait_until_state(samples, refused, "compensated")
     for saga, direction in ((completed, "action"), (refused, "action"), (refused, "compensation")):
@@ -41,7 +41,7 @@ def test_steps_run_where_their_queue_is_served_and_groups_side_by_side(samples: 
 
 
 def make(directory: Path) -> Path:
-    """Make a directory for marks."""
+    """Create a directory for marks."""
     directory.mkdir()
     return directory
 
@@ -64,8 +64,8 @@ def wait_until_state(project: Project, saga: str, state: str) -> None:
     )
 
 
-def wait_until_woken_in_vain(project: Project, saga: str) -> None:
-    """Wait until a sweep has woken a step in the queue that nobody serves."""
+def wait_until_woken_without_worker(project: Project, saga: str) -> None:
+    """Wait until a sweep has woken a step in the queue without a worker."""
     statement = "SELECT count(*) AS woken FROM sagas_saga WHERE id = %s AND queue = %s AND woken_at IS NOT NULL"
     wait_until(
         lambda: project.query(statement, [saga, HEAVY_QUEUE])[0]["woken"] == 1,
@@ -76,7 +76,7 @@ def wait_until_woken_in_vain(project: Project, saga: str) -> None:
 
 
 def find_workers(project: Project, saga: str, step: str, direction: str = "action") -> list[int]:
-    """Return the process ids of the workers that ran a step, in order of its attempts."""
+    """Return the process ids of a step's attempts, in order."""
     statement = """SELECT a.worker FROM sagas_sagaattempt a JOIN sagas_sagastep t ON t.id = a.step_id
         WHERE a.saga_id = %s AND t.name = %s AND a.direction = %s ORDER BY a.number"""
     return [int(row["worker"].rpartition(":")[2]) for row in project.query(statement, [saga, step, direction])]

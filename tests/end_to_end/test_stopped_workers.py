@@ -1,4 +1,4 @@
-"""A worker that is asked to end finishes what it does; one that was frozen moves nothing when it thaws."""
+"""Workers during shutdown and after a freeze: steps finish, stale results change nothing."""
 
 import signal
 from collections.abc import Iterable
@@ -19,11 +19,11 @@ LATE_AUTHORIZE = StopPoint(step="authorize_payment", direction="action", moment=
 AFTER_RESERVE = StopPoint(step="reserve_stock", direction="action", moment=Moment.AFTER)
 BEFORE_VOID = StopPoint(step="authorize_payment", direction="compensation", moment=Moment.BEFORE)
 
-# However slow the machine is, no lease ends before its worker is frozen.
-LONG_LEASES = {**UNHURRIED_ENGINE, "TIMEOUT": 8.0}  # the server ends a transaction that stands open for so long
+# No lease ends before its worker is frozen, even on a slow machine.
+LONG_LEASES = {**UNHURRIED_ENGINE, "TIMEOUT": 8.0}  # the server ends a transaction that is idle for so long
 
 
-def test_terminated_worker_finishes_its_step_and_claims_nothing_after_it(quiet_shop: Shop, marks: Marks) -> None:
+def test_terminated_worker_finishes_its_step_and_claims_no_other(quiet_shop: Shop, marks: Marks) -> None:
     worker = quiet_shop.start_worker("leaving", stops=marks)
     number = quiet_shop.place(line2=str(BEFORE_AUTHORIZE))
     wait_until_stopped(marks, [number])
@@ -63,7 +63,7 @@ def test_worker_that_quits_before_its_commits_is_replaced(quiet_shop: Shop, mark
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen:
-    """One order whose worker is frozen at one place.
+    """Order whose worker is frozen at one place.
 
     status: how the order ends. attempts: how those of the frozen step have ended when the frozen worker is gone, the
     first of them its own.
@@ -71,20 +71,20 @@ class Frozen:
 
     point: StopPoint
     payment_method: str = "pm_card_visa"
-    # One SKU for all but the one that holds its row.
+    # One SKU for all, except for the order that locks its row.
     sku: str = "TEA-SENCHA"
     status: str = "confirmed"
     attempts: tuple[str, str]
 
 
 FROZEN = (
-    # Each asks again under the same key and gets the first answer.
+    # Each retries with the same key and gets the first response.
     Frozen(point=BEFORE_AUTHORIZE, attempts=("succeeded", "succeeded")),
     Frozen(point=AFTER_AUTHORIZE, attempts=("succeeded", "succeeded")),
     Frozen(point=BEFORE_CAPTURE, attempts=("succeeded", "succeeded")),
-    # The database has ended the transaction that stood open.
+    # The database has ended the idle transaction.
     Frozen(point=AFTER_RESERVE, sku="MUG-WHITE", attempts=("retry", "succeeded")),
-    # The key of the late authorise is closed by then.
+    # By then the key of the late authorise is closed.
     Frozen(
         point=BEFORE_AUTHORIZE, payment_method="pm_card_capture_declined", status="cancelled",
         attempts=("fenced", "succeeded"),
@@ -96,7 +96,7 @@ FROZEN = (
 )  # fmt: skip
 
 
-def test_worker_frozen_for_longer_than_its_leases_moves_nothing_when_it_thaws(quiet_shop: Shop, marks: Marks) -> None:
+def test_worker_frozen_beyond_its_lease_changes_nothing_when_resumed(quiet_shop: Shop, marks: Marks) -> None:
     worker = quiet_shop.with_engine(LONG_LEASES).start_worker("frozen", stops=marks, concurrency=len(FROZEN))
     orders = {
         quiet_shop.place(frozen.payment_method, sku=frozen.sku, line2=str(frozen.point)): frozen for frozen in FROZEN
@@ -116,7 +116,7 @@ def test_worker_frozen_for_longer_than_its_leases_moves_nothing_when_it_thaws(qu
 
     assert worker.guarded.wait(PATIENCE_SECONDS) == 0
     assert read_sagas(quiet_shop) == before
-    assert count_late_answers(quiet_shop, orders) == len(FROZEN) - 1  # the database had ended one for certain
+    assert count_late_answers(quiet_shop, orders) == len(FROZEN) - 1  # the database had ended one
     quiet_shop.assert_ledgers_balance()
     for number, frozen in orders.items():
         is_kept = frozen.status == "confirmed"
@@ -127,7 +127,7 @@ def test_worker_frozen_for_longer_than_its_leases_moves_nothing_when_it_thaws(qu
         assert tuple(attempts) == frozen.attempts, frozen
 
 
-def test_late_call_of_a_worker_that_dies_of_it_leaves_nothing_behind(quiet_shop: Shop, marks: Marks) -> None:
+def test_late_call_whose_worker_dies_leaves_nothing_behind(quiet_shop: Shop, marks: Marks) -> None:
     worker = quiet_shop.with_engine(LONG_LEASES).start_worker("late", stops=marks, concurrency=1)
     number = quiet_shop.place("pm_card_capture_declined", line2=str(LATE_AUTHORIZE))
     wait_until_stopped(marks, [number])
@@ -141,7 +141,7 @@ def test_late_call_of_a_worker_that_dies_of_it_leaves_nothing_behind(quiet_shop:
 
     worker.resume()
 
-    # The call was made, and refused because the key is closed; nobody lived to tell.
+    # The call was made, and refused because the key is closed, but no worker survived to record it.
     wait_until(lambda: is_dead(child), "the late worker is dead")
     assert read_sagas(quiet_shop) == before
     assert quiet_shop.list_attempts(number, "authorize_payment") == ["unknown", "succeeded"]
@@ -151,7 +151,7 @@ def test_late_call_of_a_worker_that_dies_of_it_leaves_nothing_behind(quiet_shop:
 
 
 def is_dead(process: psutil.Process) -> bool:
-    """Return whether a process has ended, and perhaps only its parent has not looked yet."""
+    """Return whether a process has ended, even if its parent has not collected it yet."""
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -159,7 +159,7 @@ def is_dead(process: psutil.Process) -> bool:
 
 
 def wait_until_stopped(marks: Marks, numbers: Iterable[str]) -> None:
-    """Wait until a worker stands where each of these orders says."""
+    """Wait until a worker has stopped where each of these orders says."""
     for number in numbers:
         wait_until(
             lambda number=number: marks.find_stopped(number) is not None,
@@ -170,14 +170,14 @@ def wait_until_stopped(marks: Marks, numbers: Iterable[str]) -> None:
 
 
 def count_leases(shop: Shop) -> int:
-    """Count the steps that some worker holds."""
+    """Count the leased steps."""
     return int(
         shop.project.query("SELECT count(*) AS held FROM sagas_sagastep WHERE lease_token IS NOT NULL")[0]["held"]
     )
 
 
 def end_leases(shop: Shop) -> None:
-    """Let every lease have ended, as if the time had passed.
+    """End every lease, as if the time had passed.
 
     The orders' sagas are due, so that the next sweep finds them.
     """
@@ -186,16 +186,16 @@ def end_leases(shop: Shop) -> None:
 
 
 def count_late_answers(shop: Shop, numbers: Iterable[str]) -> int:
-    """Count the answers of lost leases that were kept as evidence for these orders."""
+    """Count the late answers stored as evidence for these orders."""
     statement = """SELECT count(*) AS kept FROM sagas_sagahistory h JOIN orders_order o ON o.saga_id = h.saga_id
         WHERE h.what = 'late_answer' AND o.number = ANY(%s)"""
     return int(shop.project.query(statement, [list(numbers)])[0]["kept"])
 
 
 def read_sagas(shop: Shop) -> list[dict[str, object]]:
-    """Read what a stale worker must not move: every saga's state and revision, and its steps' states.
+    """Return what a stale worker must not change: states and revisions of all sagas and steps.
 
-    A late answer that is kept makes forms that were drawn before it stale: one revision for each, and no more.
+    Each stored late answer increments the revision once, which makes earlier forms stale.
     """
     return shop.project.query("""
         SELECT s.id, s.state, s.hold, s.attention, s.closed_at, t.name, t.state AS step_state, t.epoch, t.result,

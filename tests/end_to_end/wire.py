@@ -1,4 +1,4 @@
-"""Speak HTTP to a server byte by byte, as no library does."""
+"""HTTP client that sends bytes no library would."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class WireAnswer:
-    """One answer as it came.
+    """Response as it was received.
 
     status: 3 digits. headers: by lower-case names. content: the body.
     """
@@ -23,7 +23,7 @@ class WireAnswer:
 
     @property
     def problem(self) -> dict[str, Any]:
-        """Return the problem document, which this must be."""
+        """Return the problem document."""
         assert self.headers["content-type"] == "application/problem+json", self
         return dict(json.loads(self.content))
 
@@ -34,7 +34,7 @@ class WireAnswer:
 
 
 class Wire:
-    """One connection."""
+    """Connection."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
@@ -47,7 +47,7 @@ class Wire:
         self._socket.close()
 
     def send(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send bytes."""
         self._socket.sendall(data)
 
     def ask(self, data: bytes) -> WireAnswer:
@@ -56,7 +56,7 @@ class Wire:
         return self.read_answer()
 
     def read_answer(self) -> WireAnswer:
-        """Read one answer, and leave what comes behind it."""
+        """Read one response, and leave what follows it."""
         head, self._received = self._read_until(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -67,7 +67,7 @@ class Wire:
         return WireAnswer(status=status, headers=headers, content=content)
 
     def is_closed(self) -> bool:
-        """Return whether the server closes the connection, after nothing more than it has sent so far."""
+        """Return whether the server closes the connection without sending anything else."""
         try:
             return self._received == b"" and self._socket.recv(1) == b""
         except ConnectionResetError:
@@ -105,7 +105,7 @@ class Wire:
 def request(
     target: str = "/healthz", *headers: str, method: str = "GET", body: bytes = b"", host: str | None = "127.0.0.1"
 ) -> bytes:
-    """Write a request; a body gets its length."""
+    """Build a request; a body gets its length."""
     lines = [f"{method} {target} HTTP/1.1", *([f"Host: {host}"] if host else []), *headers]
     if body:
         lines.append(f"Content-Length: {len(body)}")
@@ -113,5 +113,5 @@ def request(
 
 
 def chunked(*chunks: bytes) -> bytes:
-    """Write a body in chunks."""
+    """Encode a body in chunks."""
     return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))

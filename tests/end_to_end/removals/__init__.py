@@ -1,1 +1,1 @@
-"""An app that takes one guarding rule out of a process of the project, where its environment asks for it."""
+"""App that removes one guarding rule from a process of the project, if its environment asks for it."""

@@ -1,4 +1,4 @@
-"""Name the app that takes a rule away."""
+"""App configuration that removes a rule."""
 
 import os
 
@@ -9,13 +9,13 @@ RULE_VARIABLE = "ACCEPTANCE_WITHOUT"
 
 
 class RemovalsConfig(AppConfig):
-    """Take away what the environment asks for."""
+    """App that removes the rule named by the environment."""
 
     name = "tests.end_to_end.removals"
     label = "acceptance_removals"
 
     def ready(self) -> None:
-        """Change what the engine, or a participant, does."""
+        """Patch the engine or a participant."""
         if rule := os.environ.get(RULE_VARIABLE):
             from .rules import REMOVALS
 

@@ -1,4 +1,4 @@
-"""Take a rule out of the process that calls this; it stays away until the process ends."""
+"""Functions that remove a rule from the calling process until it ends."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,8 +20,8 @@ from sagas.operators.bulk import runner
 from sagas.worker import due_work, sweeper
 
 
-def tell_time_by_the_machine() -> None:
-    """Decide by the clock of the host."""
+def use_host_clock() -> None:
+    """Use the host's clock for decisions."""
 
     def shift_seconds() -> float:
         with connections["default"].cursor() as cursor:
@@ -32,29 +32,29 @@ def tell_time_by_the_machine() -> None:
     clock.shift_seconds = shift_seconds
 
 
-def let_everybody_use_a_key() -> None:
-    """Let two requests under one key go on at once."""
+def skip_key_lock() -> None:
+    """Let two requests with one key run concurrently."""
     idempotency.lock_key = lambda _user, _key: True
 
 
-def wake_for_the_oldest_always() -> None:
-    """Wake the same sagas again while nothing moves them."""
+def always_wake_the_oldest() -> None:
+    """Wake the same sagas again even if they never progress."""
     rewrite("ORDER BY woken_at NULLS FIRST, due_at", "ORDER BY due_at")
 
 
-def count_no_lost_worker() -> None:
-    """Leave a lost worker out of the budget."""
+def ignore_lost_workers() -> None:
+    """Do not count lost workers against the budget."""
     report = outcomes.lost_worker
     outcomes.lost_worker = lambda **who: replace(report(**who), is_counted=False)
 
 
 def accept_pickles() -> None:
-    """Unpack whatever a message holds."""
+    """Unpickle whatever a message holds."""
     current_app.conf.update(accept_content=["json", "pickle"])
 
 
 def serve_every_queue() -> None:
-    """Do what belongs to queues of others."""
+    """Execute steps of other queues."""
     advance = engine.advance
 
     def advance_any(saga_id: UUID, *, queues: Any = None, **who: Any) -> int:
@@ -63,8 +63,8 @@ def serve_every_queue() -> None:
     engine.advance = advance_any
 
 
-def go_on_while_shutting_down() -> None:
-    """Claim the next step although the worker shall end."""
+def claim_while_shutting_down() -> None:
+    """Claim the next step during shutdown."""
     advance = engine.advance
 
     def advance_on(saga_id: UUID, *, should_stop: Any = None, **who: Any) -> int:
@@ -73,19 +73,19 @@ def go_on_while_shutting_down() -> None:
     engine.advance = advance_on
 
 
-def sweep_nothing() -> None:
-    """Trust the broker to deliver every wake-up."""
+def disable_sweeps() -> None:
+    """Rely on the broker to deliver every wake-up."""
     sweeper.claim_due = lambda **_which: []
     due_work._list_due = lambda _queues: []
 
 
-def sweep_no_bulks() -> None:
-    """Trust the worker that has a bulk to live."""
+def disable_bulk_sweeps() -> None:
+    """Rely on the worker that holds a bulk to survive."""
     runner.wake_due = lambda: 0
 
 
-def record_under_any_token() -> None:
-    """Record whatever comes back, whoever has the lease."""
+def ignore_lease_tokens() -> None:
+    """Record every result, whoever holds the lease."""
 
     def record(run: Any, work: Any, claimed: Any, report: Any) -> ClaimResult:
         step_transitions.record(work, work.step(claimed.step.name), claimed.direction, report)
@@ -94,18 +94,18 @@ def record_under_any_token() -> None:
     engine._record_in = record
 
 
-def keep_no_late_answers() -> None:
-    """Forget what a stale worker has to tell."""
+def drop_late_answers() -> None:
+    """Drop results of workers that lost their lease."""
     late_answers.keep = lambda *_late: ClaimResult()
 
 
-def believe_in_every_lease() -> None:
-    """Wait for every worker that ever claimed, also when its lease has ended."""
+def ignore_lease_ends() -> None:
+    """Treat leases as valid even after their end."""
     step_transitions.expire_leases = lambda _work: None
 
 
 def rewrite(old: str, new: str) -> None:
-    """Let a part of every statement be another one."""
+    """Replace a part of every statement."""
     execute = CursorWrapper.execute
 
     def execute_rewritten(cursor: CursorWrapper, sql: Any, parameters: Any = None) -> Any:
@@ -115,16 +115,16 @@ def rewrite(old: str, new: str) -> None:
 
 
 REMOVALS: Mapping[str, Callable[[], None]] = {
-    "the database's clock": tell_time_by_the_machine,
-    "the lock of a key": let_everybody_use_a_key,
-    "those first that were not woken": wake_for_the_oldest_always,
-    "lost workers counted": count_no_lost_worker,
+    "the database's clock": use_host_clock,
+    "the lock of a key": skip_key_lock,
+    "those first that were not woken": always_wake_the_oldest,
+    "lost workers counted": ignore_lost_workers,
     "JSON alone": accept_pickles,
     "queues of its own alone": serve_every_queue,
-    "no claim while shutting down": go_on_while_shutting_down,
-    "the sweep": sweep_nothing,
-    "the sweep of bulks": sweep_no_bulks,
-    "the lease token": record_under_any_token,
-    "evidence of late answers": keep_no_late_answers,
-    "the end of a lease": believe_in_every_lease,
+    "no claim while shutting down": claim_while_shutting_down,
+    "the sweep": disable_sweeps,
+    "the sweep of bulks": disable_bulk_sweeps,
+    "the lease token": ignore_lease_tokens,
+    "evidence of late answers": drop_late_answers,
+    "the end of a lease": ignore_lease_ends,
 }

@@ -1,1 +1,1 @@
-"""Hold a saga whose parallel steps wait for one another, so that only workers side by side can finish it."""
+"""App with a saga whose parallel steps wait for each other, so that only concurrent workers can finish it."""

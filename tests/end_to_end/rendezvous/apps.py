@@ -1,4 +1,4 @@
-"""Name the app; its saga is found like that of any other."""
+"""App configuration; its saga is discovered like any other."""
 
 from django.apps import AppConfig
 

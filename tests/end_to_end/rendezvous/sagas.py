@@ -1,4 +1,4 @@
-"""Declare a saga whose parallel steps meet, and one with a step in a queue of its own."""
+"""Sagas: one whose parallel steps meet, and one with a step in its own queue."""
 
 import os
 import time
@@ -11,19 +11,19 @@ from sagas import Compensatable, Parallel, Pivot, Retriable, RetryLater, SagaDef
 HEAVY_QUEUE = "heavy"
 OTHERS = {"left": "right", "right": "left"}
 
-# Under a busy machine the other worker may take seconds to look.
+# On a busy machine the other worker may take seconds to claim its step.
 MEETING_TIMEOUT = timedelta(seconds=20)
 MARGIN_SECONDS = 5.0
 LOOK_SECONDS = 0.02
 
 
 class NotThisTime(Exception):
-    """Refuse the pivot."""
+    """Refusal of the pivot."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RendezvousInput:
-    """Where the steps mark that they began, and how the pivot ends."""
+    """Directory for the steps' marks, and how the pivot ends."""
 
     directory: str
     """Path of an existing directory."""
@@ -35,9 +35,9 @@ Step = StepContext[RendezvousInput]
 
 
 def meet(step: Step) -> None:
-    """Wait until the other step of the group has begun, in whatever process.
+    """Wait until the other step of the group has begun, in any process.
 
-    Raises: RetryLater when it did not, as if this one had not begun either.
+    Raises: RetryLater if it did not, as if this one had not begun either.
     """
     own, other = (
         Path(step.input.directory) / f"{name}.{step.direction.value}" for name in (step.step, OTHERS[step.step])
@@ -52,17 +52,17 @@ def meet(step: Step) -> None:
 
 
 def decide(step: Step) -> None:
-    """Refuse where the input says so."""
+    """Refuse if the input says so."""
     if step.input.is_refused:
         raise NotThisTime("The input says so.")
 
 
 def pass_by(_step: Step) -> None:
-    """Do nothing, well."""
+    """Do nothing, successfully."""
 
 
 class RendezvousSaga(SagaDefinition):
-    """Meet, decide, finish."""
+    """Saga whose steps meet, decide and finish."""
 
     meeting = Parallel(
         left=Compensatable(meet, meet, timeout=MEETING_TIMEOUT),
@@ -78,7 +78,7 @@ class RendezvousSaga(SagaDefinition):
 
 
 class HeavySaga(SagaDefinition):
-    """Do something light, something heavy, something light."""
+    """Saga of a light, a heavy and another light step."""
 
     begin = Compensatable(pass_by, nothing_to_undo)
     lift = Pivot(pass_by, queue=HEAVY_QUEUE, external=True)

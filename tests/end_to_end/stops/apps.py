@@ -1,4 +1,4 @@
-"""Name the app that puts the stops in place."""
+"""App configuration that installs the stops."""
 
 import os
 from pathlib import Path
@@ -9,13 +9,13 @@ from .points import DIRECTORY_VARIABLE, Marks
 
 
 class StopsConfig(AppConfig):
-    """Install the stops where the environment names a directory for their marks."""
+    """App that installs the stops if the environment names a directory for their marks."""
 
     name = "tests.end_to_end.stops"
     label = "acceptance_stops"
 
     def ready(self) -> None:
-        """Wrap what the engine calls."""
+        """Wrap the engine's calls."""
         from .hooks import install
 
         if directory := os.environ.get(DIRECTORY_VARIABLE):

@@ -1,4 +1,4 @@
-"""Stand between the engine and every step function, in processes that are told where to mark their stops."""
+"""Hooks between the engine and step functions that stop a worker."""
 
 import os
 import signal
@@ -15,11 +15,11 @@ from sagas.worker import lifecycle
 
 from .points import Marks, Moment, StopPoint
 
-# Longer than any test waits; a stopped worker that a failed test forgot ends with its guard anyway.
+# Longer than any test waits; if a test fails, the stopped worker ends with its guard.
 LONGEST_STOP_SECONDS = 180.0
 LOOK_SECONDS = 0.02
 
-# Where the saga of each attempt shall stop, read once: a test may take the database away meanwhile.
+# Where the saga of each attempt must stop, read once: a test may stop the database meanwhile.
 _points: dict[UUID, StopPoint | None] = {}
 
 
@@ -51,7 +51,7 @@ def install(marks: Marks) -> None:
 
 
 def stop_at(marks: Marks, claimed: ClaimedStep, moment: Moment) -> None:
-    """Stop once if the order of this saga says so; die every time if it says that."""
+    """Stop once, or die every time, if the order of this saga says so."""
     order_number = getattr(claimed.context.input, "order_number", "")
     here = StopPoint(step=claimed.step.name, direction=claimed.direction.value, moment=moment)
     if not order_number or find_point(claimed.token, order_number) != here:
@@ -63,7 +63,7 @@ def stop_at(marks: Marks, claimed: ClaimedStep, moment: Moment) -> None:
 
 
 def die_late(marks: Marks, claimed: ClaimedStep) -> None:
-    """Die, if this process has stopped here and was to die once it has gone on, whatever the function came to."""
+    """Die, if this process was released from a stop and must die afterwards."""
     order_number = getattr(claimed.context.input, "order_number", "")
     point = find_point(claimed.token, order_number) if order_number else None
     here = StopPoint(step=claimed.step.name, direction=claimed.direction.value, moment=Moment.LATE_DEATH)
@@ -72,19 +72,19 @@ def die_late(marks: Marks, claimed: ClaimedStep) -> None:
 
 
 def find_point(token: UUID, order_number: str) -> StopPoint | None:
-    """Return where the saga of an attempt shall stop."""
+    """Return where the saga of an attempt must stop."""
     if token not in _points:
         _points[token] = read_point(order_number)
     return _points[token]
 
 
 def read_point(order_number: str) -> StopPoint | None:
-    """Read from an order where its saga shall stop."""
+    """Read from an order where its saga must stop."""
     return StopPoint.parse(Order.objects.values_list("ship_to_line2", flat=True).get(number=order_number))
 
 
 def wait_for_permission(marks: Marks, order_number: str) -> None:
-    """Stand still until the test lets this worker go on."""
+    """Wait until the test releases this worker."""
     give_up_at = time.monotonic() + LONGEST_STOP_SECONDS
     while time.monotonic() < give_up_at:
         permission = marks.read_permission(order_number)

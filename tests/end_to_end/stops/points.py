@@ -1,6 +1,6 @@
-"""Name a place to stop at. An order carries the name in its second address line, so that only its saga stops.
+"""Stop points. An order carries one in its second address line, so that only its saga stops.
 
-Imports nothing of Django: tests, which run outside the project's processes, use it too.
+Imports nothing from Django, because tests outside the project's processes use it too.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ DIRECTORY_VARIABLE = "ACCEPTANCE_STOPS"
 
 
 class Moment(StrEnum):
-    """Where around a step function a worker stops."""
+    """When a worker stops, relative to a step function."""
 
-    BEFORE = "before"  #: claimed, the function has not begun
-    AFTER = "after"  #: the function is done; a local step has not committed, an external one not recorded
-    COMMITTED = "committed"  #: the participant's own database has committed, the engine has not recorded
+    BEFORE = "before"  #: claimed, function not started
+    AFTER = "after"  #: function returned; a local step has not committed, an external one is not recorded
+    COMMITTED = "committed"  #: committed in the participant's own database, not recorded by the engine
     DEATH = "death"  #: as AFTER, but the worker kills itself, at every attempt
-    LATE_DEATH = "late-death"  #: as BEFORE, and once it has gone on and the function is done it kills itself
+    LATE_DEATH = "late-death"  #: as BEFORE, and after its release and the function's end it kills itself
 
 
 @dataclass(frozen=True, kw_only=True)
 class StopPoint:
-    """Name one place.
+    """Place where a worker stops.
 
     step, direction, moment: where. Written as four words after ``stop at``.
     """
@@ -40,7 +40,7 @@ class StopPoint:
 
     @classmethod
     def parse(cls, text: str) -> StopPoint | None:
-        """Read what ``str`` wrote; None for any other text."""
+        """Parse the output of ``str``; None for any other text."""
         words = text.split()
         if words[:2] != ["stop", "at"] or len(words) != 5:
             return None
@@ -49,7 +49,7 @@ class StopPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """Meet a stopped worker through files: it tells its process id, and waits to be told to go on.
+    """Exchange with a stopped worker through files: it writes its process id, and waits for its release.
 
     directory: shared by the test and the worker.
     """
@@ -57,12 +57,12 @@ class Marks:
     directory: Path
 
     def find_stopped(self, order_number: str) -> int | None:
-        """Return the process id of the worker that stopped for an order, or None when none has."""
+        """Return the process id of the worker that stopped for an order, or None."""
         mark = self._mark(order_number)
         return int(mark.read_text()) if mark.exists() else None
 
     def release(self, order_number: str, *, once_shutting_down: bool = False) -> None:
-        """Let the stopped worker go on, perhaps only after it has noticed that it shall end."""
+        """Release the stopped worker, perhaps only after it has noticed a shutdown request."""
         draft = self.directory / f"{order_number}.draft"
         draft.write_text("once shutting down" if once_shutting_down else "now")
         draft.rename(self._permission(order_number))
@@ -70,7 +70,7 @@ class Marks:
     def put(self, order_number: str) -> bool:
         """Report that this process stops here.
 
-        Returns: False when one has stopped for this order before.
+        Returns: False if one has stopped for this order before.
         """
         draft = self.directory / f"{order_number}.{os.getpid()}.draft"
         draft.write_text(str(os.getpid()))
@@ -81,7 +81,7 @@ class Marks:
         return True
 
     def read_permission(self, order_number: str) -> str:
-        """Return when the stopped worker may go on; an empty text: not yet."""
+        """Return the release condition of the stopped worker; an empty text: not released."""
         permission = self._permission(order_number)
         return permission.read_text() if permission.exists() else ""
 

@@ -1,1 +1,1 @@
-"""Hold the commands."""
+"""Management commands."""

@@ -1,1 +1,1 @@
-"""Hold one command."""
+"""Management commands."""
