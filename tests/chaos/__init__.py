@@ -1,1 +1,1 @@
-"""Hurt the running project: kill and freeze processes, restart servers, cut connections, set clocks wrong."""
+"""Faults injected into the running project: killed and frozen processes, restarts, cut connections, wrong clocks."""

@@ -1,6 +1,6 @@
-"""Break things at random moments, again and again, until told to stop; then bring everything back.
+"""Breakers that inject faults at random until stopped, then restore everything.
 
-Each breaker works in a thread of its own and hurts only what this run has started.
+Each breaker has its own thread and harms only what this run has started.
 """
 
 import random
@@ -27,16 +27,16 @@ DATABASE_AWAY_SECONDS = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Kill:
-    """One kill: which processes died, and when, by the machine's clock, which the database shares."""
+    """Kill: the dead processes and the time, by the machine's clock, which the database shares."""
 
     pids: frozenset[int]
     at: float
 
 
 class Breaker(ABC, threading.Thread):
-    """Break one kind of thing at random intervals.
+    """Injector of one kind of fault at random intervals.
 
-    faults: what it does, as it is counted.
+    faults: the names it counts.
     """
 
     faults: frozenset[str] = frozenset()
@@ -51,22 +51,22 @@ class Breaker(ABC, threading.Thread):
         self._told_to_stop = threading.Event()
 
     def run(self) -> None:
-        """Break until told to stop."""
+        """Break until stopped."""
         try:
             while not self._told_to_stop.wait(self.chance.uniform(*self.every)):
                 self.break_once()
-        except Exception as error:  # noqa: BLE001 - told to who stops it
+        except Exception as error:  # noqa: BLE001 - raised by finish()
             self.failure = error
 
     def finish(self) -> None:
-        """Stop breaking, and bring back what is away.
+        """Stop breaking, and restore what is unavailable.
 
-        Raises: what went wrong while it broke things.
+        Raises: the error that ended its thread.
         """
         self._told_to_stop.set()
         if self.is_alive():
             self.join()
-        self.bring_back()
+        self.restore()
         if self.failure is not None:
             raise self.failure
 
@@ -74,12 +74,12 @@ class Breaker(ABC, threading.Thread):
     def break_once(self) -> None:
         """Break one thing, and count it."""
 
-    def bring_back(self) -> None:
-        """Start again what is away."""
+    def restore(self) -> None:
+        """Restart what is unavailable."""
 
 
 class WorkerBreaker(Breaker):
-    """Kill a worker, or one child of its pool, with SIGKILL; a killed worker is started again at once."""
+    """Killer of workers, or of single children, with SIGKILL; a killed worker is restarted at once."""
 
     faults = frozenset({"worker killed", "worker's child killed"})
 
@@ -90,7 +90,7 @@ class WorkerBreaker(Breaker):
         self.children = children
         self.kills: list[Kill] = []
         self.workers = [self._start(number) for number in range(workers)]
-        self.bring_back()
+        self.restore()
 
     def break_once(self) -> None:
         """Kill one that is at work; one that still starts would never get to anything."""
@@ -104,7 +104,7 @@ class WorkerBreaker(Breaker):
             self.kill_worker(number)
 
     def kill_worker(self, number: int) -> Kill:
-        """Kill a worker with all its children, and start another one in its place."""
+        """Kill a worker with all its children, and start a replacement."""
         worker = self.workers[number]
         kill = Kill(pids=frozenset(member.pid for member in worker.family()), at=time.time())
         worker.kill()
@@ -112,7 +112,7 @@ class WorkerBreaker(Breaker):
         return self._note("worker killed", kill)
 
     def kill_child(self, number: int, pid: int | None = None) -> Kill:
-        """Kill one child, any by default; its parent starts another one by itself."""
+        """Kill one child, any by default; its parent replaces it."""
         children = [member.pid for member in self.workers[number].family()[1:]]
         victim = self.chance.choice(children) if pid is None and children else pid
         kill = Kill(pids=frozenset({victim} if victim in children else ()), at=time.time())
@@ -124,8 +124,8 @@ class WorkerBreaker(Breaker):
             return kill
         return self._note("worker's child killed", kill)
 
-    def bring_back(self) -> None:
-        """Wait until every worker is at work, and start again those that ended."""
+    def restore(self) -> None:
+        """Wait until every worker consumes, and restart those that ended."""
         give_up_at = time.monotonic() + 90
         while not all(is_ready(worker) for worker in self.workers):
             for number, worker in enumerate(self.workers):
@@ -145,7 +145,7 @@ class WorkerBreaker(Breaker):
 
 
 class WebBreaker(Breaker):
-    """Kill the web server's only child in the middle of whatever it answers; gunicorn starts another one."""
+    """Killer of the web server's only child while it answers requests; gunicorn replaces it."""
 
     faults = frozenset({"web process killed"})
 
@@ -157,7 +157,7 @@ class WebBreaker(Breaker):
 
 
 class BrokerBreaker(Breaker):
-    """Flush the broker, at times freeze it, at times kill it and start an empty one."""
+    """Breaker that flushes the broker, sometimes freezes it, sometimes replaces it with an empty one."""
 
     faults = frozenset({"broker flushed", "broker frozen", "broker killed"})
 
@@ -186,7 +186,7 @@ class BrokerBreaker(Breaker):
 
 
 class DatabaseBreaker(Breaker):
-    """Restart PostgreSQL: fast, as after a power cut, and after a SIGKILL."""
+    """Restarter of PostgreSQL: fast, immediate, and after a SIGKILL."""
 
     faults = frozenset(f"database ended ({how.name.lower()})" for how in Stop)
 
@@ -199,17 +199,17 @@ class DatabaseBreaker(Breaker):
 
 @dataclass(kw_only=True)
 class Breakers:
-    """All that breaks at the same time."""
+    """All breakers, running concurrently."""
 
     all: list[Breaker] = field(default_factory=list)
 
     def start(self) -> None:
-        """Begin."""
+        """Start all breakers."""
         for breaker in self.all:
             breaker.start()
 
     def finish(self) -> None:
-        """Stop all before any is asked what it needs back: each may need what another one breaks."""
+        """Stop all before restoring anything: each may need what another one breaks."""
         for breaker in self.all:
             breaker._told_to_stop.set()
         for breaker in self.all:
@@ -220,12 +220,12 @@ class Breakers:
 
     @property
     def injected(self) -> Counter[str]:
-        """Count what was broken, by what it was."""
+        """Count the injected faults by name."""
         return sum((breaker.injected for breaker in self.all), Counter())
 
     @property
     def has_broken_everything(self) -> bool:
-        """Return whether each fault was injected, or a breaker has failed, which ``finish`` tells."""
+        """Return whether each fault was injected, or a breaker has failed, which ``finish`` raises."""
         return any(b.failure for b in self.all) or all(b.faults <= set(b.injected) for b in self.all)
 
     @property
@@ -235,17 +235,17 @@ class Breakers:
 
 
 def is_ready(worker: Process) -> bool:
-    """Return whether a worker runs and has begun to consume."""
+    """Return whether a worker runs and consumes."""
     return worker.is_running and " ready." in worker.log
 
 
 def port_of(broker: Broker) -> int:
-    """Return the port that a broker listens on."""
+    """Return the broker's port."""
     return int(urlsplit(broker.url).port or 0)
 
 
 def ask_valkey(broker: Broker, command: str) -> str:
-    """Send the broker one command of its protocol.
+    """Send one command of its protocol to the broker.
 
     Returns: the first line of its answer.
     """

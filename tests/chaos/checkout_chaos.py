@@ -1,4 +1,4 @@
-"""Let a shop take orders while everything around it breaks, and see that nothing is lost."""
+"""Checkouts in a shop while everything around it breaks, and the check that nothing is lost."""
 
 import random
 import time
@@ -14,28 +14,28 @@ from .kinds import choose_kinds
 from .recovering import LOST, measure_recoveries
 from .report import Report
 from .settling import (
+    count_active,
     count_ends,
-    count_restless,
     find_lost_business,
     find_share_confirmed,
     find_wrong_ends,
-    list_with_a_person,
+    list_held_orders,
     read_ends,
     wait_until_settled,
 )
 from .testbed import Testbed
 
 SETTLED_WITHIN_SECONDS = 60.0
-LONGEST_CHAOS = 120.0  # seconds that a slow machine may need after the last checkout to see every fault once
+LONGEST_CHAOS = 120.0  # seconds after the last checkout in which a slow machine must inject every fault once
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How hard the weather is.
+    """Intensity of a run.
 
-    calm, checkouts: how many are placed before and while things break. seconds: for how long at most. per_second: at
-    most so many. backlog: no more are placed while so many sagas are at work. worker_seconds, broker_seconds,
-    database_seconds, web_seconds: between two faults of one kind.
+    calm, checkouts: number placed before and during the faults. seconds: maximum duration. per_second: at
+    most so many. backlog: none are placed while so many sagas are active. worker_seconds, broker_seconds,
+    database_seconds, web_seconds: between two faults of a kind.
     """
 
     calm: int
@@ -51,10 +51,10 @@ class Plan:
 
 
 def run_chaos(testbed: Testbed, plan: Plan, *, progress: Callable[[int], None] = lambda _placed: None) -> Report:
-    """Place checkouts in calm weather, then under chaos, then wait for rest and check everything.
+    """Place checkouts without faults, then with faults, then wait until all have settled and check everything.
 
-    progress: told after each checkout that was placed under chaos, how many they are.
-    Raises: AssertionError when anything is still at work a minute after the last fault.
+    progress: called with the number of checkouts after each one placed under chaos.
+    Raises: AssertionError if anything is still active a minute after the last fault.
     """
     workers = WorkerBreaker(testbed, every=plan.worker_seconds, seed=plan.seed)
     breakers = Breakers(
@@ -87,11 +87,11 @@ def place(
     *,
     progress: Callable[[int], None] = lambda _placed: None,
 ) -> Sales:
-    """Place so many checkouts of mixed kinds."""
+    """Place this number of checkouts of mixed kinds."""
 
     def may_place() -> bool:
-        # While the database is away the customers come all the same.
-        return (count_restless(testbed.project) or 0) < plan.backlog
+        # While the database is unavailable, customers place orders anyway.
+        return (count_active(testbed.project) or 0) < plan.backlog
 
     customers = Customers(
         client=testbed.shop.client,
@@ -107,7 +107,7 @@ def place(
 def describe(
     testbed: Testbed, calm: Sales, disturbed: Sales, breakers: Breakers, *, seconds: float, settled_seconds: float
 ) -> Report:
-    """Read what came of everything."""
+    """Build the report."""
     project, kinds = testbed.project, {**calm.kinds, **disturbed.kinds}
     testbed.shop.accepted |= set(kinds)
     ends = read_ends(project)
@@ -118,7 +118,7 @@ def describe(
         *find_wrong_ends(kinds, ends),
         *find_lost_business(share_confirmed),
         *ledger_audit.find_forbidden(project),
-        *ledger_audit.find_differences(project, testbed.shop.accepted, list_with_a_person(ends)),
+        *ledger_audit.find_differences(project, testbed.shop.accepted, list_held_orders(ends)),
     ]
     return Report(
         accepted=len(kinds),

@@ -1,4 +1,4 @@
-"""Give tests of hurt servers a testbed of their own; where only workers are hurt they share acceptance's shop."""
+"""Fixtures: a testbed for harming servers; tests that only harm workers share the acceptance tests' shop."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,21 +16,21 @@ from .testbed import Testbed, open_testbed
 
 @pytest.fixture(scope="session")
 def shared_testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:
-    """Run a shop on servers that are its own."""
+    """Run a shop on its own servers."""
     with open_testbed(tmp_path_factory.mktemp("testbed")) as opened:
         yield opened
 
 
 @pytest.fixture
 def testbed(shared_testbed: Testbed) -> Iterator[Testbed]:
-    """Lend the testbed to a test that starts workers of its own; it must leave every server at work."""
+    """Provide the testbed for a test that starts its own workers; it must leave every server running."""
     yield shared_testbed
     shared_testbed.shop.stop_workers()
 
 
 @pytest.fixture
 def customer(transactional_db: None) -> Iterator[Any]:
-    """Fill the shop of this process's own database, and give its customer."""
+    """Seed the shop in this process's own database, and return its customer."""
     with clock.restored():
         seed_shop()
         yield get_user_model().objects.get(username="customer")
@@ -38,5 +38,5 @@ def customer(transactional_db: None) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def is_full() -> bool:
-    """Return whether everything is done as often as the promise says (``make chaos``), not as time allows."""
+    """Return whether to repeat everything as often as promised (``make chaos``), not as time allows."""
     return IS_FULL

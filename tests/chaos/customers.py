@@ -1,4 +1,4 @@
-"""Many customers at once, who send a request again, under its key, until the shop has taken it."""
+"""Concurrent customers who retry a request with its key until the shop accepts it."""
 
 import math
 import random
@@ -15,7 +15,7 @@ from examples.demo.client import Answer, ShopClient
 from .kinds import Kind
 
 ACCEPTED = 202
-# Nothing is wrong with these: the database is away, or the first request under this key is still under way.
+# These are fine: the database is unavailable, or the first request with this key is in progress.
 COME_AGAIN = frozenset({409, 503})
 LONGEST_PAUSE_SECONDS = 1.0
 GIVE_UP_SECONDS = 120.0
@@ -23,11 +23,11 @@ GIVE_UP_SECONDS = 120.0
 
 @dataclass(kw_only=True)
 class Sales:
-    """What the shop took.
+    """Orders the shop accepted.
 
-    kinds: of each accepted order, by number. first_seconds: how long each request took that was accepted at once.
-    all_seconds: how long every customer waited. answers: what came, by status; ``none`` where no answer came.
-    wrong: what must not have been answered.
+    kinds: of each accepted order, by number. first_seconds: of each request that was accepted at once.
+    all_seconds: every customer's wait. answers: counts by status; ``none`` without a response.
+    wrong: forbidden responses.
     """
 
     kinds: dict[str, Kind] = field(default_factory=dict)
@@ -38,17 +38,17 @@ class Sales:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note_answer(self, status: int | None) -> None:
-        """Count one answer, or that none came."""
+        """Count a response, or a missing one."""
         with self._lock:
             self.answers[str(status or "none")] += 1
 
     def note_wrong(self, sentence: str) -> None:
-        """Keep what must not have happened."""
+        """Record a forbidden response."""
         with self._lock:
             self.wrong.append(sentence)
 
     def note_accepted(self, number: str, kind: Kind, *, seconds: float, is_first: bool) -> None:
-        """Keep an accepted order; two requests that got one order are wrong."""
+        """Record an accepted order; two requests must not get the same one."""
         with self._lock:
             if number in self.kinds:
                 self.wrong.append(f"order {number} answers two requests")
@@ -60,10 +60,10 @@ class Sales:
 
 @dataclass(kw_only=True)
 class Customers:
-    """Place checkouts from several threads.
+    """Customers who place checkouts from several threads.
 
-    per_second: at most so many, over all threads. may_place: waited for before each request. seed: of their choices.
-    seconds: when this time is over, nothing more is placed; None: never. progress: told after each, how many are done.
+    per_second: maximum over all threads. may_place: awaited before each request. seed: of their choices.
+    seconds: nothing is placed after this time; None: no limit. progress: called with the number done after each.
     """
 
     client: ShopClient
@@ -75,7 +75,7 @@ class Customers:
     progress: Callable[[int], None] = lambda _done: None
 
     def place_all(self, kinds: Sequence[Kind]) -> Sales:
-        """Place one checkout of each of these kinds, in this order, until the time is over."""
+        """Place one checkout of each of these kinds, in order, until the time is over."""
         sales, started_at = Sales(), time.monotonic()
 
         def place(position: int, kind: Kind) -> None:
@@ -94,7 +94,7 @@ class Customers:
         return sales
 
     def _place(self, kind: Kind, chance: random.Random, sales: Sales) -> None:
-        # Never drawn from the seed: another test of the same shop may have the same one, and would get this order.
+        # Independent of the seed: another test of the same shop with the same seed would get this order.
         body, key, started_at = kind.describe(chance), str(uuid.uuid4()), time.monotonic()
         is_first = True
         while time.monotonic() < started_at + GIVE_UP_SECONDS:
@@ -123,6 +123,6 @@ class Customers:
 
 
 def wait_until_time(moment: float) -> None:
-    """Sleep until a moment of the monotonic clock, if it is still to come."""
+    """Sleep until a time of the monotonic clock, if it is in the future."""
     if (left := moment - time.monotonic()) > 0:
         time.sleep(left)

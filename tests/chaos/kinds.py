@@ -1,4 +1,4 @@
-"""Know the kinds of checkouts that are placed while things break, and how each may end."""
+"""Kinds of checkouts placed under chaos, and how each may end."""
 
 import random
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from tests.end_to_end.shops import describe_checkout
 
 CONFIRMED, CANCELLED, NEEDS_PERSON = "confirmed", "cancelled", "needs a person"
 WORKS = "works"
-# Of any kind: a budget was spent on workers that died, or a pivot's outcome could not be learned in time.
+# For any kind: a budget was spent on dead workers, or a pivot's outcome was not known in time.
 SPENT = frozenset({CANCELLED, NEEDS_PERSON})
 NOT_SERVED = "00000"
-# Of the checkouts that work when nothing breaks as many must work under chaos: faults pass sooner than budgets do.
+# This share of checkouts that succeed without faults must succeed under chaos: faults are shorter than budgets.
 CONFIRMED_AT_LEAST = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of checkout.
+    """Kind of checkout.
 
-    name: for the report. weight: how often it is placed. end: how it ends when nothing breaks.
+    name: for the report. weight: relative frequency. end: its end without faults.
     """
 
     name: str
@@ -31,11 +31,11 @@ class Kind:
 
     @property
     def allowed_ends(self) -> frozenset[str]:
-        """Return how it may end whatever breaks: never better than when nothing does."""
+        """Return how it may end under faults: never better than without."""
         return frozenset({self.end}) | SPENT
 
     def describe(self, chance: random.Random) -> dict[str, Any]:
-        """Write the body of such a checkout."""
+        """Return the body of such a checkout."""
         sku = self.sku or chance.choice(("TEA-EARL-GREY", "TEA-SENCHA", "MUG-WHITE"))
         return describe_checkout(self.payment_method, sku=sku, postal_code=self.postal_code)
 

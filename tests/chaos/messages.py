@@ -1,4 +1,4 @@
-"""Put messages into the broker that no honest sender would."""
+"""Malformed and malicious messages for the broker."""
 
 import base64
 import json
@@ -18,10 +18,10 @@ TASK = "sagas.advance"
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One message as it lies in the broker.
+    """Message as stored in the broker.
 
-    name: for a failing test. body: its bytes or text. task: what it says it is for; None: it says nothing at all.
-    queue: where it lies. without: which of the headers that Celery always sends are missing. properties: more of the
+    name: for a failing test. body: its bytes or text. task: the task it names; None: no task header.
+    queue: its queue. without: missing headers that Celery always sends. properties: more of the
     message's own, such as ``reply_to``. compression: what kombu packs the body with.
     """
 
@@ -38,7 +38,7 @@ class Message:
 
 
 class WriteFile:
-    """Write a file when it is unpickled, as an attacker's object runs his code."""
+    """Object that writes a file when unpickled, as an attacker's would run code."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,14 +48,14 @@ class WriteFile:
 
 
 def send(*arguments: Any, name: str = "", queue: str = QUEUE, **keywords: Any) -> Message:
-    """Make a message in the form that Celery sends."""
+    """Build a message in Celery's format."""
     return Message(name=name or str(arguments), body=json.dumps([arguments, keywords, {}]), queue=queue)
 
 
 def list_junk(canary: Path) -> Iterator[Message]:
-    """Yield messages of wrong senders, types and forms.
+    """Yield messages of wrong senders, types and formats.
 
-    canary: the file that exists if one of them was unpickled.
+    canary: the file created if one of them was unpickled.
     """
     yield send(str(uuid4()), name="unknown saga")
     for strange in ("", "x", "0" * 5_000, "'; DROP TABLE sagas_saga; --", "\x00", "\ud800", "{}", "ORD-1", "../../etc"):
@@ -89,7 +89,7 @@ def list_junk(canary: Path) -> Iterator[Message]:
     yield Message(name="unknown type", body="<saga/>", content_type="application/xml")
 
 
-# What Celery (5.7) and kombu read of a message before the task runs.
+# The parts that Celery (5.7) and kombu read before the task runs.
 HEADERS = (
     "task", "id", "root_id", "parent_id", "group", "group_index", "shadow", "eta", "expires", "retries", "timelimit",
     "argsrepr", "kwargsrepr", "origin", "lang", "ignore_result", "replaced_task_nesting", "stamped_headers", "stamps",
@@ -119,7 +119,7 @@ BOMB_BYTES = 64 * 1024 * 1024
 
 
 def list_malformed(saga_id: str, *, names: tuple[str, ...] = HEADERS) -> Iterator[Message]:
-    """Yield wake-ups whose headers, properties, bodies and options are each wrong in one way, or unheard of."""
+    """Yield wake-ups with one wrong or unknown header, property, body or option each."""
     body = json.dumps([[saga_id], {}, {}])
     for name in names:
         for kind, value in BAD_VALUES.items():
@@ -131,7 +131,7 @@ def list_malformed(saga_id: str, *, names: tuple[str, ...] = HEADERS) -> Iterato
     for kind, value in BAD_VALUES.items():
         for option in ("callbacks", "errbacks", "chain", "chord", "id", "timelimit"):
             yield Message(name=f"option {option} {kind}", body=json.dumps([[saga_id], {}, {option: value}]))
-        # Protocol 1 keeps everything in the body; the hybrid of both has the task in its headers, too.
+        # Protocol 1 keeps everything in the body; the hybrid has the task in its headers too.
         old = {"task": TASK, "id": str(uuid4()), "args": [saga_id], "kwargs": {}}
         for name in ("task", "id", "args", "kwargs", "timelimit", "expires", "eta", "retries", "callbacks", "taskset"):
             for task in (None, TASK):
@@ -150,7 +150,7 @@ def list_malformed(saga_id: str, *, names: tuple[str, ...] = HEADERS) -> Iterato
 
 
 def list_bombs() -> Iterator[Message]:
-    """Yield messages that are small and unpack to much, by kombu or by a codec that they name."""
+    """Yield small messages that decompress to a large size, by kombu or a named codec."""
     zeros = b"0" * BOMB_BYTES
     for method in ("gzip", "bzip2", "lzma"):
         yield Message(name=f"bomb in {method}", body=zeros, compression=method)
@@ -165,7 +165,7 @@ def list_bombs() -> Iterator[Message]:
 
 
 def publish(broker_url: str, messages: list[Message]) -> None:
-    """Put the messages into their queues, in this order."""
+    """Put the messages into their queues, in order."""
     with Connection(broker_url, transport_options={"global_keyprefix": "sagas:"}) as connection:
         producer = connection.Producer()
         for message in messages:

@@ -1,4 +1,4 @@
-"""Run the modes of ``python -m tests.chaos.run`` and print their reports."""
+"""Modes of ``python -m tests.chaos.run``, and their reports."""
 
 import random
 import signal
@@ -15,10 +15,10 @@ from .customers import Customers
 from .kinds import choose_kinds
 from .recovering import measure_recoveries
 from .report import find_percentile, write_bound, write_counts, write_spread
-from .settling import count_restless, list_with_a_person, read_ends, wait_until_settled
+from .settling import count_active, list_held_orders, read_ends, wait_until_settled
 from .testbed import RECOVERY_BOUND_SECONDS, Testbed, open_testbed
 
-# What a worker needs to start a child, fetch a message and open a connection on a busy machine.
+# Time for a worker to start a child, fetch a message and open a connection on a busy machine.
 MACHINE_SECONDS = 5.0
 READY_WITHIN_SECONDS = 60.0
 SLOWER_AT_MOST_SECONDS = 0.050
@@ -27,68 +27,68 @@ OPEN_SAGAS = 10
 PAUSE_SECONDS = (0.3, 1.0)
 TELL_EVERY_SECONDS = 30.0
 STEADY_PER_SECOND = 20.0
-DRAIN_SECONDS = 3.0  # for each order, where others want the machine, too
+DRAIN_SECONDS = 3.0  # for each order, on a shared machine
 LEASED = """
     SELECT a.worker FROM sagas_sagaattempt a JOIN sagas_sagastep t ON t.lease_token = a.lease_token
     WHERE a.ended_at IS NULL"""
 
 
-def say(text: str) -> None:
+def print_now(text: str) -> None:
     """Print at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 class Progress:
-    """Now and then how far a long run has come."""
+    """Progress reports of a long run."""
 
     def __init__(self, what: str, total: int) -> None:
         self.what, self.total = what, total
         self.started_at = self.told_at = time.monotonic()
 
     def __call__(self, done: int) -> None:
-        """Report it, unless it was said a moment ago."""
+        """Report progress, unless it was reported a moment ago."""
         now = time.monotonic()
         if now >= self.told_at + TELL_EVERY_SECONDS:
             self.told_at = now
-            say(f"  {now - self.started_at:.0f} s: {done} of {self.total} {self.what}")
+            print_now(f"  {now - self.started_at:.0f} s: {done} of {self.total} {self.what}")
 
 
 def run_chaos_mode(directory: Path, *, checkouts: int, seconds: float | None, per_second: float, seed: int) -> int:
-    """Place checkouts while workers, broker, database and web server die again and again."""
-    say(f"Chaos: {checkouts} checkouts, seed {seed}.")
+    """Place checkouts while workers, broker, database and web server are killed repeatedly."""
+    print_now(f"Chaos: {checkouts} checkouts, seed {seed}.")
     calm = max(checkouts // 10, 20)
     plan = Plan(calm=calm, checkouts=checkouts, seconds=seconds, per_second=per_second, seed=seed)
     with open_testbed(directory, step_seconds=STEP_SECONDS) as testbed:
         report = run_chaos(testbed, plan, progress=Progress("checkouts placed", checkouts))
-    say(report.render())
+    print_now(report.render())
     return int(bool(report.wrong))
 
 
 def run_kills(directory: Path, *, kills: int, seed: int) -> int:
-    """Kill workers that are in the middle of a step, and measure how long their sagas stand still."""
-    say(f"Chaos: {kills} kills of workers at work, seed {seed}.")
+    """Kill workers in the middle of a step, and measure how long their sagas stand still."""
+    print_now(f"Chaos: {kills} kills of workers at work, seed {seed}.")
     with open_testbed(directory, step_seconds=10 * STEP_SECONDS) as testbed:
         breaker = WorkerBreaker(testbed, every=(0, 0), seed=seed, workers=3)
         recoveries = kill_at_work(testbed, breaker, kills, seed)
         wrong = audit_ledgers(testbed)
     slowest = max(recoveries)
     is_late = slowest > RECOVERY_BOUND_SECONDS + MACHINE_SECONDS
-    say(f"Killed: {write_counts(breaker.injected)}")
-    say(f"Recovery after {len(recoveries)} kills of a worker at work: {write_spread(recoveries)}")
-    say(f"  {write_bound()}")
-    say(f"Wrong: {len(wrong)}")
+    print_now(f"Killed: {write_counts(breaker.injected)}")
+    print_now(f"Recovery after {len(recoveries)} kills of a worker at work: {write_spread(recoveries)}")
+    print_now(f"  {write_bound()}")
+    print_now(f"Wrong: {len(wrong)}")
     for sentence in wrong:
-        say(f"  {sentence}")
+        print_now(f"  {sentence}")
     return int(bool(wrong) or is_late)
 
 
 def kill_at_work(testbed: Testbed, breaker: WorkerBreaker, kills: int, seed: int) -> list[float]:
-    """Kill so often, now a child and now a whole worker, each time one that holds a lease.
+    """Kill this often, alternately a child and a whole worker, each holding a lease.
 
-    Each waits until all workers are ready again: what is measured is how a saga gets over a death, not how many workers
+    Each waits until all workers are ready again: this measures the recovery of a saga, not how many workers
     a machine can start at a time.
-    Returns: how long each kill was felt.
+    Returns: the recovery time of each kill.
     """
     chance, hit, progress = random.Random(seed), 0, Progress("kills", kills)
     while hit < kills:
@@ -108,14 +108,14 @@ def kill_at_work(testbed: Testbed, breaker: WorkerBreaker, kills: int, seed: int
         hit += bool(kill.pids & read_leased(testbed))
         progress(hit)
         time.sleep(chance.uniform(*PAUSE_SECONDS))
-    breaker.bring_back()
+    breaker.restore()
     wait_until_settled(testbed.project, patience_seconds=SETTLED_WITHIN_SECONDS)
     return measure_recoveries(testbed.project, breaker.kills)
 
 
 def top_up(testbed: Testbed, chance: random.Random) -> None:
-    """Place checkouts where fewer than enough are at work."""
-    for kind in choose_kinds(max(OPEN_SAGAS - (count_restless(testbed.project) or 0), 0), chance):
+    """Place checkouts if fewer than enough are active."""
+    for kind in choose_kinds(max(OPEN_SAGAS - (count_active(testbed.project) or 0), 0), chance):
         answer = testbed.shop.client.check_out(kind.describe(chance))
         assert answer.status == 202, answer
         testbed.shop.take(answer)
@@ -139,8 +139,8 @@ def read_leased(testbed: Testbed) -> set[int]:
 
 
 def audit_ledgers(testbed: Testbed) -> list[str]:
-    """Return what is wrong with what the shop has taken."""
-    held_orders = list_with_a_person(read_ends(testbed.project))
+    """Return the errors in what the shop has accepted."""
+    held_orders = list_held_orders(read_ends(testbed.project))
     return [
         *ledger_audit.find_forbidden(testbed.project),
         *ledger_audit.find_differences(testbed.project, testbed.shop.accepted, held_orders),
@@ -148,11 +148,11 @@ def audit_ledgers(testbed: Testbed) -> list[str]:
 
 
 def run_frozen_broker(directory: Path, *, rounds: int, checkouts: int) -> int:
-    """Compare how long checkouts take while the broker works and while it is frozen, in turn.
+    """Compare how long checkouts take with a working and with a frozen broker, alternately.
 
-    Nobody works on the sagas meanwhile, so that both runs have the machine to themselves; afterwards all are finished.
+    No worker runs meanwhile, so that both have the machine to themselves; afterwards all sagas are finished.
     """
-    say(f"Chaos: {rounds} runs of {checkouts} checkouts with a working broker, and as many with a frozen one.")
+    print_now(f"Chaos: {rounds} runs of {checkouts} checkouts with a working broker, and as many with a frozen one.")
     working: list[float] = []
     frozen: list[float] = []
     with open_testbed(directory) as testbed:
@@ -165,13 +165,13 @@ def run_frozen_broker(directory: Path, *, rounds: int, checkouts: int) -> int:
             testbed.shop.broker.process.send(signal.SIGCONT)
             progress(number + 1)
         slower = find_percentile(frozen, 0.99) - find_percentile(working, 0.99)
-        say(f"Checkout, broker working: {write_spread(working)}")
-        say(f"Checkout, broker frozen:  {write_spread(frozen)}")
-        say(f"The p99 differs by {slower * 1000:+.0f} ms; {SLOWER_AT_MOST_SECONDS * 1000:.0f} ms are allowed.")
+        print_now(f"Checkout, broker working: {write_spread(working)}")
+        print_now(f"Checkout, broker frozen:  {write_spread(frozen)}")
+        print_now(f"The p99 differs by {slower * 1000:+.0f} ms; {SLOWER_AT_MOST_SECONDS * 1000:.0f} ms are allowed.")
         testbed.shop.with_engine(UNHURRIED_ENGINE).start_worker("drain", concurrency=2)
         wait_until_settled(testbed.project, patience_seconds=DRAIN_SECONDS * len(testbed.shop.accepted))
         wrong = audit_ledgers(testbed)
-    say(f"Wrong: {len(wrong)}")
+    print_now(f"Wrong: {len(wrong)}")
     return int(bool(wrong) or slower > SLOWER_AT_MOST_SECONDS)
 
 

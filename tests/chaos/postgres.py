@@ -1,4 +1,4 @@
-"""Run a PostgreSQL that may be stopped, killed and started again on the same data, which no other test uses."""
+"""Private PostgreSQL that can be stopped, killed and restarted on the same data."""
 
 import shutil
 import signal
@@ -23,21 +23,21 @@ from config.local.postgres import (
     start_postgres,
 )
 
-# After a SIGKILL the old server's children end one by one; a new server does not start before.
+# After a SIGKILL the old server's children end one by one, and a new server cannot start before.
 START_PATIENCE_SECONDS = 60.0
 STOP_PATIENCE_SECONDS = 30.0
 
 
 class Stop(Enum):
-    """How a server ends."""
+    """Ways to stop a server."""
 
     FAST = signal.SIGINT  #: connections are cut, then a checkpoint
-    IMMEDIATE = signal.SIGQUIT  #: as after a power cut, but every process is told
-    KILLED = signal.SIGKILL  #: nobody is told anything
+    IMMEDIATE = signal.SIGQUIT  #: as after a power cut, but every process is signalled
+    KILLED = signal.SIGKILL  #: no process is signalled
 
 
 class RestartablePostgres:
-    """A private server whose address stays the same while it comes and goes."""
+    """Private server with a fixed address across restarts."""
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         self._account = choose_account()
@@ -46,22 +46,22 @@ class RestartablePostgres:
         self.server = self._start_once()
 
     def url_of(self, database: str) -> str:
-        """Name one of its databases."""
+        """Return the URL of one of its databases."""
         return self.server.url_of(database)
 
     @property
     def socket(self) -> Path:
-        """Return where it listens."""
+        """Return its socket directory."""
         return self.server.socket_directory / ".s.PGSQL.5432"
 
     def stop(self, how: Stop) -> None:
-        """End it, and wait until it is gone."""
+        """Stop it, and wait until it has ended."""
         if not self.server.process.send(how.value):
             raise ServerDidNotStart("PostgreSQL had ended by itself.")
         self.server.process.wait(STOP_PATIENCE_SECONDS)
 
     def start(self) -> None:
-        """Start it again after a stop, and wait until it answers."""
+        """Restart it after a stop, and wait until it answers."""
         self.server.process.stop()
         give_up_at = time.monotonic() + START_PATIENCE_SECONDS
         while True:
@@ -75,15 +75,15 @@ class RestartablePostgres:
                 return
 
     def restart(self, how: Stop, *, away_seconds: float = 0.0) -> None:
-        """End it, and start it again after a while."""
+        """Stop it, and start it again after a while."""
         self.stop(how)
         time.sleep(away_seconds)
         self.start()
 
     def kill_backend(self, pid: int) -> None:
-        """Kill one of its own sessions with SIGKILL; the server restarts all of itself then.
+        """Kill one of its own sessions with SIGKILL, which makes the server restart entirely.
 
-        Raises: ProcessLookupError when the process is none of this server's.
+        Raises: ProcessLookupError if the process is not this server's.
         """
         for child in psutil.Process(self.server.process.pid).children():
             if child.pid == pid:
@@ -92,7 +92,7 @@ class RestartablePostgres:
         raise ProcessLookupError(f"Process {pid} is no session of this server; nothing was killed.")
 
     def execute(self, statement: str, *, database: str = "postgres") -> None:
-        """Run a statement as its superuser, also while the server is set to read only."""
+        """Run a statement as its superuser, even while the server is read only."""
         url = f"{self.url_of(database)}&options=-c%20default_transaction_read_only%3Doff"
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(statement)
@@ -103,7 +103,7 @@ class RestartablePostgres:
         shutil.rmtree(self.home, ignore_errors=True)
 
     def _start_once(self) -> LocalPostgres:
-        # The guard deletes the directory of the socket whenever the server ends; its name must stay.
+        # The guard deletes the socket's directory when the server ends; its name must stay the same.
         run = self.home / "run"
         shutil.rmtree(run, ignore_errors=True)
         run.mkdir()

@@ -1,6 +1,6 @@
-"""Stand between the project and PostgreSQL: refuse connections, and lose a COMMIT or its answer.
+"""TCP proxy in front of PostgreSQL that refuses connections, and loses a COMMIT or its response.
 
-It reads just enough of the protocol to find a COMMIT: the length of each message of the client, and the text of simple
+It parses just enough of the protocol to find a COMMIT: the length of each client message, and the text of simple
 queries and parse messages.
 """
 
@@ -24,12 +24,12 @@ from config.local.valkey import keep_free_port
 SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
 READY = b"Z\x00\x00\x00\x05"
 QUERIES = (b"Q", b"P")
-# As a packet that overtakes the end of its connection: the client looks before the server has heard of it.
+# Like a connection that ends before its last packet is processed: the client acts before the server commits.
 LATE_SECONDS = 0.3
 
 
 class Fate(Enum):
-    """What becomes of a COMMIT."""
+    """What happens to a COMMIT."""
 
     PASS = "passed on"
     DROP = "dropped"
@@ -38,12 +38,12 @@ class Fate(Enum):
 
 
 def pass_on(_number: int) -> Fate:
-    """Hurt nothing."""
+    """Pass everything on."""
     return Fate.PASS
 
 
 class PostgresProxy:
-    """A TCP server on 127.0.0.1 that passes connections on to one PostgreSQL.
+    """TCP server on 127.0.0.1 that forwards connections to one PostgreSQL.
 
     decide: called with the number of each COMMIT, from 1, over all connections.
     """
@@ -59,14 +59,14 @@ class PostgresProxy:
         self.admit()
 
     def url_of(self, url: str) -> str:
-        """Turn the URL of a database of this server into one that leads through the proxy."""
+        """Return the URL of a database of this server through the proxy."""
         parts = urlsplit(url)
         user = parts.netloc.rpartition("@")[0]
         query = "sslmode=disable&gssencmode=disable"
         return urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{self.port}", query=query))
 
     def admit(self) -> None:
-        """Take connections, as at the beginning."""
+        """Accept connections, as at the start."""
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
@@ -75,7 +75,7 @@ class PostgresProxy:
         threading.Thread(target=self._accept, args=[listener], name="proxy", daemon=True).start()
 
     def refuse(self) -> None:
-        """Cut every connection and take no new one, as a server that is away."""
+        """Cut every connection and refuse new ones, like a server that is down."""
         if self._listener is not None:
             # Closing alone would leave the accepting thread, and the port, in place.
             with contextlib.suppress(OSError):
@@ -88,7 +88,7 @@ class PostgresProxy:
             connection.close()
 
     def connect(self) -> socket.socket:
-        """Open a connection to the server itself."""
+        """Open a connection to the server."""
         host, port = str(self._server.get("host") or "127.0.0.1"), int(self._server.get("port") or 5432)
         if not host.startswith("/"):
             return socket.create_connection((host, port), timeout=10)
@@ -97,14 +97,14 @@ class PostgresProxy:
         return upstream
 
     def judge_commit(self) -> Fate:
-        """Count a COMMIT, and decide what becomes of it."""
+        """Count a COMMIT, and decide its fate."""
         with self._lock:
             fate = self.decide(sum(self.fates.values()) + 1)
             self.fates[fate] += 1
             return fate
 
     def forget(self, connection: _Connection) -> None:
-        """Forget a connection that has ended."""
+        """Drop an ended connection."""
         with self._lock:
             self._connections.discard(connection)
 
@@ -125,19 +125,19 @@ class PostgresProxy:
 
 
 class _Connection:
-    """One client's connection, pumped by a thread in each direction."""
+    """Client connection, forwarded by a thread in each direction."""
 
     def __init__(self, proxy: PostgresProxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy, self._client, self._server = proxy, client, server
         self._is_muted = False
 
     def start(self) -> None:
-        """Pass on what comes, until either side ends."""
+        """Forward data until either side ends."""
         for pump in (self._pump_requests, self._pump_answers):
             threading.Thread(target=self._run, args=[pump], name="proxy-pump", daemon=True).start()
 
     def close(self) -> None:
-        """End both sides."""
+        """Close both sides."""
         for end in (self._client, self._server):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -162,7 +162,7 @@ class _Connection:
                 return
 
     def _begin(self) -> bool:
-        """Pass the first message on; refuse encryption, which would hide the rest."""
+        """Forward the first message; refuse encryption, which would hide the rest."""
         while True:
             length, code = struct.unpack(">II", self._read(8))
             if code in (SSL_REQUEST, GSS_REQUEST):
@@ -172,9 +172,9 @@ class _Connection:
             return code != CANCEL_REQUEST
 
     def _pass_request(self, message: bytes, fate: Fate) -> bool:
-        """Pass a message on, as its fate says.
+        """Forward a message according to its fate.
 
-        Returns: whether the connection goes on.
+        Returns: whether the connection continues.
         """
         if fate is Fate.DROP:
             return False
@@ -186,7 +186,7 @@ class _Connection:
         self._is_muted = self._is_muted or fate is Fate.ANSWER_LOST
         self._server.sendall(message)
         if fate is Fate.LATE:
-            # The server shall not see the end of the connection before it has committed.
+            # The server must not see the end of the connection before it has committed.
             time.sleep(LATE_SECONDS)
             return False
         return True
@@ -199,9 +199,9 @@ class _Connection:
                 return
 
     def _read(self, count: int) -> bytes:
-        """Return exactly so many bytes.
+        """Return exactly this number of bytes.
 
-        Raises: OSError when the client has gone.
+        Raises: OSError if the client has disconnected.
         """
         parts = b""
         while len(parts) < count:

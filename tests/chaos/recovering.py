@@ -1,4 +1,4 @@
-"""Measure how long a killed process's sagas stood still."""
+"""Recovery times of sagas whose worker was killed."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from tests.processes import Project
 
 from .breaking import Kill
 
-# The end of an attempt of a dead worker is written by whoever takes its saga over, together with what follows.
+# The worker that takes a saga over records the end of the dead worker's attempt.
 LOST = """
     SELECT a.worker, extract(epoch FROM a.started_at)::float AS started_at, extract(epoch FROM a.ended_at)::float AS ended_at
     FROM sagas_sagaattempt a WHERE a.worker <> '' AND (a.ended_at IS NULL OR a.error_class = 'sagas.LostWorker')
@@ -14,9 +14,9 @@ LOST = """
 
 
 def measure_recoveries(project: Project, kills: Sequence[Kill]) -> list[float]:
-    """Return, for each kill that hit a process with a lease, after how many seconds the last of its sagas moved on.
+    """Return, for each kill of a process with a lease, the seconds until the last of its sagas progressed.
 
-    Raises: AssertionError when one has not.
+    Raises: AssertionError if one has not.
     """
     killed_at = {pid: kill.at for kill in kills for pid in kill.pids}
     slowest: dict[float, float] = {}

@@ -1,4 +1,4 @@
-"""In statistics what a run did, what was done to it, and what came of it."""
+"""Report of a run: its faults, results and statistics."""
 
 import statistics
 from collections import Counter
@@ -10,7 +10,7 @@ from .testbed import LEASE_SECONDS, PATIENT_ENGINE, RECOVERY_BOUND_SECONDS
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Hold the statistics of one run.
+    """Statistics of one run.
 
     Units: seconds.
     """
@@ -43,7 +43,7 @@ class Report:
     """What must not be."""
 
     def render(self) -> str:
-        """Write the report for people."""
+        """Format the report."""
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
@@ -64,19 +64,19 @@ class Report:
 
 
 def write_ends(ends: Mapping[str, Counter[str]]) -> Iterator[str]:
-    """Write a line for each kind, and one for all."""
+    """Format a line for each kind, and one for all."""
     total = sum(ends.values(), Counter())
     for name, counted in sorted({**ends, "all": total}.items(), key=lambda item: item[0] == "all"):
         yield f"  {name:<28} {write_counts(counted)}"
 
 
 def write_counts(counts: Mapping[str, int]) -> str:
-    """Write counts on one line."""
+    """Format counts on one line."""
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing"
 
 
 def write_spread(seconds: Sequence[float]) -> str:
-    """Write the middle and the end of a distribution."""
+    """Format the median and the tail of a distribution."""
     if not seconds:
         return "none"
     statistics = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p100": 1.0}
@@ -84,21 +84,21 @@ def write_spread(seconds: Sequence[float]) -> str:
 
 
 def write_bound() -> str:
-    """Write the recovery bound and what it consists of."""
+    """Format the recovery bound and its parts."""
     send, sweep = PATIENT_ENGINE["WAKEUP_INTERVAL"], PATIENT_ENGINE["SWEEP_INTERVAL"]
     bound = f"R = L + I + 2S = {LEASE_SECONDS:g} + {send:g} + 2 x {sweep:g} = {RECOVERY_BOUND_SECONDS:g} s"
     return f"{bound}, and a few seconds of machine"
 
 
 def find_percentile(values: Sequence[float], part: float) -> float:
-    """Return the value below which this part of all lies; the largest for 1."""
+    """Return a percentile as a fraction; the maximum for 1."""
     if len(values) == 1 or part >= 1:
         return max(values)
     return statistics.quantiles(sorted(values), n=1000, method="inclusive")[max(round(part * 1000) - 1, 0)]
 
 
 def find_middle_p99(rounds: Sequence[Sequence[float]]) -> float:
-    """Return the median of the rounds' 99th percentiles, which one disturbed round does not move."""
+    """Return the median of the rounds' 99th percentiles, which ignores one disturbed round."""
     return statistics.median(find_percentile(values, 0.99) for values in rounds)
 
 
@@ -107,6 +107,6 @@ def is_slower(
 ) -> bool:
     """Return whether alternating rounds beside something were slower than allowed, against those without it.
 
-    ratio, slack_seconds: what is allowed; the slack is for what a machine does to a statistic of a few milliseconds.
+    ratio, slack_seconds: the allowance; the slack covers the machine's noise in statistics of a few milliseconds.
     """
     return find_middle_p99(beside) > ratio * find_middle_p99(calm) + slack_seconds

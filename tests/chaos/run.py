@@ -1,4 +1,4 @@
-"""Break a running shop for minutes, and print what came of it: ``python -m tests.chaos.run --help``."""
+"""Command line of the chaos runs: ``python -m tests.chaos.run --help``."""
 
 import argparse
 import os
@@ -12,10 +12,10 @@ import django
 def main(arguments: list[str] | None = None) -> int:
     """Run one mode.
 
-    Returns: 0 when nothing was wrong and every bound was kept, 1 otherwise.
+    Returns: 0 if nothing was wrong and every bound was kept, otherwise 1.
     """
     options = parse(arguments)
-    # The checks import models; whose database is used is said to each process that is started.
+    # The checks import models; each started process gets its own database settings.
     os.environ.update(
         DJANGO_SETTINGS_MODULE="config.settings", SECRET_KEY="only-for-chaos", DATABASE_URL="postgresql:///none"
     )
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
     add = parser.add_argument
     add("--checkouts", type=int, default=500, help="how many to place; with --frozen-broker in each run (default: 500)")

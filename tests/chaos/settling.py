@@ -1,4 +1,4 @@
-"""Wait until a shop has come to rest, and tell how each order ended."""
+"""Settled shops: waiting for them, and how each order ended."""
 
 import time
 from collections import Counter
@@ -14,7 +14,7 @@ from .kinds import CANCELLED, CONFIRMED, CONFIRMED_AT_LEAST, NEEDS_PERSON, WORKS
 ENDS = {"completed": CONFIRMED, "compensated": CANCELLED}
 LOOK_SECONDS = 0.2
 
-# A saga that waits for a person may still be tried on, but not soon. Generated ones are put off for years.
+# A saga that waits for an operator may be retried, but not soon. Generated ones are due years ahead.
 RESTLESS = f"""
     SELECT s.id, s.state, s.hold, s.attention, s.due_at, s.queue FROM sagas_saga s WHERE s.closed_at IS NULL
       AND s.hold IS NULL AND s.started_by <> '{GENERATED_BY}'
@@ -26,9 +26,9 @@ ENDED = """
 
 
 def wait_until_settled(project: Project, *, patience_seconds: float) -> float:
-    """Wait until every saga is closed or waits for a person.
+    """Wait until every saga is closed or waits for an operator.
 
-    Returns: how many seconds that took.
+    Returns: the seconds it took.
     Raises: AssertionError with those that are neither.
     """
     started_at = time.monotonic()
@@ -40,8 +40,8 @@ def wait_until_settled(project: Project, *, patience_seconds: float) -> float:
     return time.monotonic() - started_at
 
 
-def count_restless(project: Project) -> int | None:
-    """Count the sagas that are still at work; None while the database is away."""
+def count_active(project: Project) -> int | None:
+    """Count the active sagas; None while the database is unavailable."""
     try:
         return int(project.query(f"SELECT count(*) AS found FROM ({RESTLESS}) AS restless")[0]["found"])  # noqa: S608
     except psycopg.OperationalError:
@@ -56,13 +56,13 @@ def read_ends(project: Project) -> dict[str, str]:
     }
 
 
-def list_with_a_person(ends: Mapping[str, str]) -> set[str]:
-    """Return the orders that wait for a person."""
+def list_held_orders(ends: Mapping[str, str]) -> set[str]:
+    """Return the orders that wait for an operator."""
     return {number for number, end in ends.items() if end == NEEDS_PERSON}
 
 
 def find_wrong_ends(kinds: Mapping[str, Kind], ends: Mapping[str, str]) -> Iterator[str]:
-    """Yield orders that were lost, or ended as one of their kind never may."""
+    """Yield orders that were lost, or ended in a way their kind does not allow."""
     for number, kind in kinds.items():
         end = ends.get(number, "lost")
         if end not in kind.allowed_ends:
@@ -70,20 +70,20 @@ def find_wrong_ends(kinds: Mapping[str, Kind], ends: Mapping[str, str]) -> Itera
 
 
 def find_share_confirmed(kinds: Mapping[str, Kind], ends: Mapping[str, str]) -> float:
-    """Return which part of the checkouts that work when nothing breaks was confirmed; 1 where there was none."""
+    """Return the confirmed share of the checkouts that succeed without faults; 1 if there were none."""
     meant = [number for number, kind in kinds.items() if kind.name == WORKS]
     return sum(ends.get(number) == CONFIRMED for number in meant) / len(meant) if meant else 1.0
 
 
 def find_lost_business(share_confirmed: float) -> list[str]:
-    """Return what is wrong if too few checkouts worked: cancelling everything is no way to survive chaos."""
+    """Return an error if too few checkouts succeeded: cancelling everything is no way to survive chaos."""
     if share_confirmed >= CONFIRMED_AT_LEAST:
         return []
     return [f"{share_confirmed:.1%} of those that work were confirmed, not {CONFIRMED_AT_LEAST:.0%}"]
 
 
 def count_ends(kinds: Mapping[str, Kind], ends: Mapping[str, str]) -> dict[str, Counter[str]]:
-    """Count how the orders of each kind ended, by the name of the kind."""
+    """Count the ends of the orders by kind."""
     counted: dict[str, Counter[str]] = {}
     for number, kind in kinds.items():
         counted.setdefault(kind.name, Counter())[ends.get(number, "lost")] += 1

@@ -1,4 +1,4 @@
-"""F9: PostgreSQL restarted, killed, out of connections, read only. Requests are told to come again, work goes on."""
+"""F9: PostgreSQL restarted, killed, out of connections, or read only. Clients are asked to retry; work continues."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,7 @@ Outage = Callable[[Testbed], AbstractContextManager[None]]
 
 @contextmanager
 def stop_server(testbed: Testbed) -> Iterator[None]:
-    """Take the server away."""
+    """Stop the server."""
     testbed.postgres.stop(Stop.FAST)
     try:
         yield
@@ -33,7 +33,7 @@ def stop_server(testbed: Testbed) -> Iterator[None]:
 
 @contextmanager
 def take_all_connections(testbed: Testbed) -> Iterator[None]:
-    """Occupy every place, also those kept for superusers, after everybody else was thrown out."""
+    """Occupy every connection slot, including the superusers', after ending all other sessions."""
     taken: list[psycopg.Connection[tuple[object, ...]]] = []
     with psycopg.connect(testbed.postgres.url_of("postgres"), application_name="taken", autocommit=True) as connection:
         row = connection.execute("SHOW max_connections").fetchone()
@@ -41,7 +41,7 @@ def take_all_connections(testbed: Testbed) -> Iterator[None]:
         free = int(str(row[0])) - 1
 
         def take() -> bool:
-            # A session that was ended or closed keeps its place for a while after nobody sees it any more.
+            # An ended or closed session keeps its slot for a while after it has become invisible.
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = %s AND application_name = 'sagas'",
@@ -62,7 +62,7 @@ def take_all_connections(testbed: Testbed) -> Iterator[None]:
 
 
 def count_taken(testbed: Testbed) -> int | None:
-    """Count the occupied places; None while not even this question finds a place."""
+    """Count the occupied slots; None if not even this query gets one."""
     statement = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taken'"
     try:
         with psycopg.connect(testbed.postgres.url_of("postgres")) as connection:
@@ -74,7 +74,7 @@ def count_taken(testbed: Testbed) -> int | None:
 
 @contextmanager
 def set_read_only(testbed: Testbed) -> Iterator[None]:
-    """Let nobody write, as a replica before it takes over."""
+    """Make the server read only, like a replica before its promotion."""
     testbed.postgres.execute("ALTER SYSTEM SET default_transaction_read_only = on")
     testbed.postgres.execute("SELECT pg_reload_conf()")
     wait_until(lambda: is_read_only(testbed), "the server is read only")
@@ -87,7 +87,7 @@ def set_read_only(testbed: Testbed) -> Iterator[None]:
 
 
 def is_read_only(testbed: Testbed) -> bool:
-    """Ask the server itself."""
+    """Ask the server whether it is read only."""
     with psycopg.connect(testbed.postgres.url_of(MAIN)) as connection:
         return connection.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
 
@@ -100,7 +100,7 @@ OUTAGES: dict[str, Outage] = {
 
 
 @pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
-def test_requests_are_told_to_come_again_and_workers_go_on_by_themselves(testbed: Testbed, outage: Outage) -> None:
+def test_clients_are_asked_to_retry_and_workers_continue_by_themselves(testbed: Testbed, outage: Outage) -> None:
     shop, body, key = testbed.shop, describe_checkout("pm_card_visa"), f"key-of-{outage.__name__}"
     waiting = shop.place()
     with outage(testbed):
@@ -112,14 +112,14 @@ def test_requests_are_told_to_come_again_and_workers_go_on_by_themselves(testbed
     assert [describe_refusal(answer) for answer in refused] == [(503, "5", "database-unavailable")] * 2
     assert readiness == (200 if outage is set_read_only else 503)
     assert liveness == 200
-    # Nobody after the return is given what the outage has broken.
+    # After the outage no request gets a broken connection.
     accepted = shop.client.check_out(body, key=key)
     assert accepted.status == 202, accepted
     assert accepted.headers["Idempotent-Replayed"] is None
     numbers = [waiting, shop.take(accepted)]
     for number in numbers:
         shop.wait_for(number, "confirmed")
-        # Nobody tried anything while the database was away.
+        # No attempt was made during the outage.
         assert shop.list_attempts(number, "reserve_stock") == ["succeeded"]
         assert shop.list_attempts(number, "authorize_payment") == ["succeeded"]
     assert worker.is_running
@@ -127,22 +127,22 @@ def test_requests_are_told_to_come_again_and_workers_go_on_by_themselves(testbed
 
 
 def start_meanwhile(testbed: Testbed) -> Process:
-    """Start a worker that has to wait for the database."""
+    """Start a worker that must wait for the database."""
     return testbed.shop.with_engine(UNHURRIED_ENGINE).start_worker("patient", ready=False)
 
 
 def describe_refusal(answer: Answer) -> tuple[int, str | None, str]:
-    """Return what a client needs to know to come again."""
+    """Return what a client needs to know to retry."""
     return answer.status, answer.headers.get("Retry-After"), answer.body["code"]
 
 
 def restart_as(how: Stop) -> Callable[[Testbed], None]:
-    """Return what ends the server in one way and starts it again."""
+    """Return a function that stops the server in one way and restarts it."""
     return lambda testbed: testbed.postgres.restart(how)
 
 
 def kill_session(testbed: Testbed) -> None:
-    """Kill one session with SIGKILL: the server throws all others out and restarts itself."""
+    """Kill one session with SIGKILL: the server ends all others and restarts."""
     with psycopg.connect(testbed.postgres.url_of(MAIN)) as connection:
         testbed.postgres.kill_backend(connection.info.backend_pid)
         with pytest.raises(psycopg.OperationalError):
@@ -155,11 +155,11 @@ ENDS: dict[str, Callable[[Testbed], None]] = {
     "killed": restart_as(Stop.KILLED),
     "a session killed": kill_session,
 }
-# A worker stands in each of these while the server ends.
+# A worker is stopped in each of these while the server ends.
 POINTS = {
-    # Done and recorded, late.
+    # Done, and recorded late.
     StopPoint(step="authorize_payment", direction="action", moment=Moment.AFTER): ("TEA-EARL-GREY", ["succeeded"]),
-    # Its own first statement fails, and nobody but the step itself knows that nothing happened before.
+    # Its own first statement fails, and only the step itself knows that nothing happened before.
     StopPoint(step="capture_payment", direction="action", moment=Moment.BEFORE): (
         "TEA-EARL-GREY",
         ["unknown", "succeeded"],
@@ -169,7 +169,7 @@ POINTS = {
 }
 
 
-def test_workers_in_a_step_keep_their_answer_through_the_end_of_the_server(testbed: Testbed, marks: Marks) -> None:
+def test_workers_in_a_step_keep_their_result_through_a_server_restart(testbed: Testbed, marks: Marks) -> None:
     worker = start_stopping(testbed, marks, len(POINTS))
     for name, end in ENDS.items():
         placed = {testbed.shop.place(sku=sku, line2=str(point)): point for point, (sku, _) in POINTS.items()}
@@ -179,13 +179,13 @@ def test_workers_in_a_step_keep_their_answer_through_the_end_of_the_server(testb
         for number in placed:
             marks.release(number)
 
-        assert_taken_up(testbed, placed, name)
+        assert_resumed(testbed, placed, name)
     assert worker.is_running
     testbed.shop.assert_ledgers_balance()
 
 
-def assert_taken_up(testbed: Testbed, placed: Mapping[str, StopPoint], end: str) -> None:
-    """Wait until these orders are confirmed, and check what the stopped attempts came to, and what was done."""
+def assert_resumed(testbed: Testbed, placed: Mapping[str, StopPoint], end: str) -> None:
+    """Wait until these orders are confirmed, and check the stopped attempts and their effects."""
     shop = testbed.shop
     wait_until(lambda: answers_requests(testbed), "requests are answered", timeout_seconds=PATIENCE_SECONDS)
     for number, point in placed.items():
@@ -206,5 +206,5 @@ def start_stopping(testbed: Testbed, marks: Marks, concurrency: int) -> Process:
 
 
 def answers_requests(testbed: Testbed) -> bool:
-    """Return whether the web server gets at its database again."""
+    """Return whether the web server reaches its database again."""
     return testbed.shop.client.request("GET", "/api/v1/orders/").status == 200

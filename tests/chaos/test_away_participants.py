@@ -1,4 +1,4 @@
-"""F11: a participant's own database is away, or read only, for a while. Its sagas wait; the others do not notice."""
+"""F11: a participant's own database is unavailable or read only. Its sagas wait; others are not affected."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from .proxy import PostgresProxy, open_proxy
 
 pytestmark = pytest.mark.full
 
-# More often than the budget of a step has attempts.
+# More attempts than the budget of a step allows.
 ASKED_IN_VAIN = 6
 
 Outage = Callable[[Project, PostgresProxy, str], AbstractContextManager[None]]
@@ -27,7 +27,7 @@ Outage = Callable[[Project, PostgresProxy, str], AbstractContextManager[None]]
 
 @pytest.fixture
 def far_shop(blueprints: Blueprints, broker: LocalValkey, tmp_path: Path) -> Iterator[tuple[Shop, PostgresProxy]]:
-    """Run a shop on four databases; the worker reaches those of the participants only through a proxy."""
+    """Run a shop on four databases; the worker reaches the participants' only through a proxy."""
     with ExitStack() as stack:
         project = stack.enter_context(blueprints.copy(FOUR_DATABASES, broker.url, tmp_path))
         proxy = stack.enter_context(open_proxy(os.environ[SERVER_VARIABLE]))
@@ -37,7 +37,7 @@ def far_shop(blueprints: Blueprints, broker: LocalValkey, tmp_path: Path) -> Ite
 
 @contextmanager
 def refuse_connections(_project: Project, proxy: PostgresProxy, _variable: str) -> Iterator[None]:
-    """Take the server away."""
+    """Make the server unavailable."""
     proxy.refuse()
     try:
         yield
@@ -46,8 +46,8 @@ def refuse_connections(_project: Project, proxy: PostgresProxy, _variable: str) 
 
 
 @contextmanager
-def let_nobody_write(project: Project, _proxy: PostgresProxy, variable: str) -> Iterator[None]:
-    """Make the database read only, as a replica before it takes over."""
+def set_read_only(project: Project, _proxy: PostgresProxy, variable: str) -> Iterator[None]:
+    """Make the database read only, like a replica before its promotion."""
     name = project.environment[variable].partition("?")[0].rpartition("/")[2]
     with psycopg.connect(os.environ[SERVER_VARIABLE], autocommit=True) as connection:
 
@@ -67,11 +67,11 @@ def let_nobody_write(project: Project, _proxy: PostgresProxy, variable: str) -> 
             end_sessions()
 
 
-OUTAGES: dict[str, Outage] = {"away": refuse_connections, "read only": let_nobody_write}
+OUTAGES: dict[str, Outage] = {"away": refuse_connections, "read only": set_read_only}
 
 
 @pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
-def test_sagas_wait_for_their_participant_and_burn_nothing(
+def test_sagas_wait_for_their_participant_without_using_their_budget(
     far_shop: tuple[Shop, PostgresProxy], outage: Outage
 ) -> None:
     shop, proxy = far_shop
@@ -82,7 +82,7 @@ def test_sagas_wait_for_their_participant_and_burn_nothing(
         untouched = shop.place(sku="SCONE-SOLD-OUT")
         shop.wait_for(untouched, "cancelled")
         for number in (waiting, doomed):
-            wait_until_asked(shop, number, "authorize_payment")
+            wait_until_tried(shop, number, "authorize_payment")
         used = [read_budget(shop, number, "authorize_payment") for number in (waiting, doomed)]
         ends = {shop.client.get_order(number)["status"] for number in (waiting, doomed)}
 
@@ -96,20 +96,20 @@ def test_sagas_wait_for_their_participant_and_burn_nothing(
     shop.assert_ledgers_balance()
 
 
-def test_sagas_turn_back_at_their_deadline_and_undo_what_was_done(far_shop: tuple[Shop, PostgresProxy]) -> None:
+def test_sagas_compensate_at_their_deadline(far_shop: tuple[Shop, PostgresProxy]) -> None:
     shop, proxy = far_shop
     start_far_worker(shop, proxy, "SHIPPING_DATABASE_URL")
 
     with refuse_connections(shop.project, proxy, "SHIPPING_DATABASE_URL"):
         number, declined = shop.place(), shop.place("pm_card_declined")
-        wait_until_asked(shop, number, "book_shipment")
+        wait_until_tried(shop, number, "book_shipment")
         pass_deadline(shop, number)
         order = shop.wait_for(number, "cancelled")
         shop.wait_for(declined, "cancelled")
 
     assert order["reason"] == "took_too_long"
     assert set(shop.list_attempts(number, "book_shipment")) == {"retry"}
-    # Nothing was ever asked for, so nothing has to be undone there.
+    # No request was ever made, so nothing has to be undone there.
     assert shop.list_attempts(number, "book_shipment", "compensation") == []
     assert [shop.count_in_ledger(number, kind) for kind in ("authorize", "capture", "void")] == [1, 0, 1]
     shop.assert_ledgers_balance()
@@ -127,7 +127,7 @@ def test_compensations_wait_for_their_participant_too(far_shop: tuple[Shop, Post
     )
 
     with refuse_connections(shop.project, proxy, "INVENTORY_DATABASE_URL"):
-        wait_until_asked(shop, number, "reserve_stock", "compensation")
+        wait_until_tried(shop, number, "reserve_stock", "compensation")
         assert read_budget(shop, number, "reserve_stock") == 0
         assert shop.list_reasons(number) == []
 
@@ -143,7 +143,7 @@ def start_far_worker(shop: Shop, proxy: PostgresProxy, variable: str) -> None:
     shop.workers.append(project.start_worker("far", concurrency=2))
 
 
-def wait_until_asked(shop: Shop, number: str, step: str, direction: str = "action") -> None:
+def wait_until_tried(shop: Shop, number: str, step: str, direction: str = "action") -> None:
     """Wait until a step was tried more often than its budget allows."""
     wait_until(
         lambda: len(shop.list_attempts(number, step, direction)) >= ASKED_IN_VAIN,
@@ -154,14 +154,14 @@ def wait_until_asked(shop: Shop, number: str, step: str, direction: str = "actio
 
 
 def read_budget(shop: Shop, number: str, step: str) -> int:
-    """Return how many ended attempts of a step count."""
+    """Return how many ended attempts of a step count against its budget."""
     statement = """SELECT budget_used - (lease_token IS NOT NULL)::int AS used
         FROM sagas_sagastep WHERE saga_id = %s AND name = %s"""
     return int(shop.project.query(statement, [shop.saga_of(number), step])[0]["used"])
 
 
 def pass_deadline(shop: Shop, number: str) -> None:
-    """Let the deadline of an order's saga be now."""
+    """Set the deadline of an order's saga to now."""
     statement = """UPDATE sagas_saga SET deadline_at = clock_timestamp(), due_at = clock_timestamp()
         WHERE id = %s RETURNING id"""
     shop.project.query(statement, [shop.saga_of(number)])

@@ -1,4 +1,4 @@
-"""F5: checkouts pile up while no worker runs. They are drained oldest first, and no flood of wake-ups follows."""
+"""F5: a backlog of checkouts without workers is drained oldest first, without a flood of wake-ups."""
 
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from .settling import wait_until_settled
 
 PILE, FULL_PILE = 100, 1_000
 THREADS = 4
-# An order is numbered by its start, and may commit a little after those that its neighbours started later.
+# An order is numbered at its start, and may commit slightly after orders that started later.
 OVERTAKEN_BY_AT_MOST = 2 * THREADS
 QUEUE = "LLEN sagas:sagas"
 
@@ -30,12 +30,12 @@ FIRST_CLAIMS = """
 
 @pytest.mark.full
 @pytest.mark.parametrize("is_flushed", [False, True], ids=["woken", "swept"])
-def test_pile_is_drained_oldest_first(quiet_shop: Shop, is_full: bool, is_flushed: bool) -> None:
+def test_backlog_is_drained_oldest_first(quiet_shop: Shop, is_full: bool, is_flushed: bool) -> None:
     count = FULL_PILE if is_full else PILE
     sales = Customers(client=quiet_shop.client, threads=THREADS, per_second=200).place_all([KINDS[0]] * count)
     quiet_shop.accepted |= set(sales.kinds)
     assert (sales.wrong, len(sales.kinds)) == ([], count)
-    # A wake-up that came after the flush would put its saga first.
+    # A wake-up sent after the flush would put its saga first.
     wait_until(lambda: int(ask_valkey(quiet_shop.broker, QUEUE).removeprefix(":")) >= count, "all wake-ups are there")
     if is_flushed:
         ask_valkey(quiet_shop.broker, "FLUSHALL")
@@ -52,7 +52,7 @@ def test_pile_is_drained_oldest_first(quiet_shop: Shop, is_full: bool, is_flushe
     quiet_shop.assert_ledgers_balance()
 
 
-def test_bell_counts_what_waits_in_the_broker(quiet_shop: Shop) -> None:
+def test_wakeups_waiting_in_the_broker_are_counted(quiet_shop: Shop) -> None:
     ask_valkey(quiet_shop.broker, "FLUSHALL")
     code = """
 from uuid import uuid4
@@ -76,7 +76,7 @@ print(nothing, count())
 
 @pytest.mark.django_db(databases="__all__")
 class TestBusyQueue:
-    def test_gets_one_wakeup_a_sweep_and_leaves_the_page_to_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_busy_queue_gets_one_wakeup_per_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with trips():
             busy = [start_trip(f"busy-{number}") for number in range(4)]
             define_trip(version=2, queue="payments")
@@ -88,7 +88,7 @@ class TestBusyQueue:
 
             assert woken == [(other[0].pk, "payments"), (other[1].pk, "payments"), (busy[0].pk, "sagas")]
 
-    def test_is_one_with_more_than_a_quarter_of_a_page(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_queue_is_busy_above_a_quarter_of_a_page(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with trips():
             for number in range(4):
                 start_trip(str(number))
@@ -97,9 +97,9 @@ class TestBusyQueue:
             assert sweeper.wake_due(limit=8) == 4
 
     def listen(self, monkeypatch: pytest.MonkeyPatch, waiting: dict[str, int]) -> list[tuple[UUID, str]]:
-        """Stand in for the broker: so many wake-ups wait in each queue.
+        """Stand in for the broker, with this number of waiting wake-ups in each queue.
 
-        Returns: the wake-ups as they come.
+        Returns: the wake-ups as they are sent.
         """
         woken: list[tuple[UUID, str]] = []
         monkeypatch.setattr(wakeup, "count_waiting", lambda queue: waiting.get(queue, 0))

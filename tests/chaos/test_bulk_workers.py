@@ -1,4 +1,4 @@
-"""Sagas of one failing provider are retried together while real workers die: each is acted on once, whoever died."""
+"""Bulk of one failing provider's sagas while real workers die: each saga is retried exactly once."""
 
 import json
 from typing import Any
@@ -8,9 +8,9 @@ import pytest
 from tests.end_to_end.shops import Shop
 from tests.processes import FAST_ENGINE, wait_until
 
-# One a second, and up to eleven at once where nobody acted for a while: some are left at each kill.
+# One a second, and up to eleven at once after a pause: some are left at each kill.
 PER_SECOND, AT_ONCE = 1, 11
-# So many have a result when a worker is killed.
+# Number of sagas with a result when a worker is killed.
 KILLED_AT, FULLY_KILLED_AT = (3,), (3, 16, 30)
 SLOW_BULKS = {**FAST_ENGINE, "BULK_RATE": PER_SECOND}
 OPERATIONS = """
@@ -20,7 +20,7 @@ OPERATIONS = """
 
 
 @pytest.mark.full
-def test_bulk_outlives_its_workers_and_acts_once_on_each_saga(quiet_shop: Shop, is_full: bool) -> None:
+def test_bulk_survives_its_workers_and_operates_once_on_each_saga(quiet_shop: Shop, is_full: bool) -> None:
     shop, killed_at = quiet_shop.with_engine(SLOW_BULKS), FULLY_KILLED_AT if is_full else KILLED_AT
     sagas = killed_at[-1] + AT_ONCE
     numbers = sorted(quiet_shop.place("pm_card_capture_timeout") for _ in range(sagas))
@@ -51,7 +51,7 @@ def test_bulk_outlives_its_workers_and_acts_once_on_each_saga(quiet_shop: Shop, 
     ]
     assert operations == [(number, "retry", started["id"]) for number in numbers]
     for number in numbers:
-        # The provider does not answer yet: its outcome is as unknown as before, and the money was taken once.
+        # The provider does not answer yet: the outcome is still unknown, and the money was captured once.
         quiet_shop.wait_until_needing(number, "outcome_unknown")
         assert len(quiet_shop.list_attempts(number, "capture_payment")) > len(before[number])
         assert quiet_shop.count_in_ledger(number, "capture") == 1
@@ -59,13 +59,13 @@ def test_bulk_outlives_its_workers_and_acts_once_on_each_saga(quiet_shop: Shop, 
 
 
 def read_bulk(shop: Shop, bulk_id: str) -> dict[str, Any]:
-    """Return what an operator is told about a bulk."""
+    """Return what an operator sees of a bulk."""
     found: dict[str, Any] = json.loads(shop.project.manage("saga_bulk_show", bulk_id, "--json").stdout)
     return found
 
 
 def wait_until_ended(shop: Shop, bulk_id: str, count: int) -> None:
-    """Wait until so many sagas of a bulk have a result."""
+    """Wait until this number of a bulk's sagas have a result."""
     statement = "SELECT count(*) AS ended FROM sagas_sagabulkitem WHERE bulk_id = %s AND result IS NOT NULL"
     wait_until(
         lambda: shop.project.query(statement, [bulk_id])[0]["ended"] >= count,

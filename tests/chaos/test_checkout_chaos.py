@@ -1,4 +1,4 @@
-"""While processes and servers die again and again, every checkout that was accepted ends once, and ends right."""
+"""Checkouts while processes and servers die repeatedly: each accepted one ends once and correctly."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ EVERY_FAULT = {
 
 
 def test_nothing_is_lost_in_chaos(tmp_path: Path) -> None:
-    """The report says, too, when fewer than nine in ten of the checkouts that work were confirmed."""
+    """The report also fails if fewer than nine in ten of the checkouts that work were confirmed."""
     with open_testbed(tmp_path, step_seconds=0.03) as testbed:
         report = run_chaos(testbed, SHORT)
 
@@ -35,7 +35,7 @@ def test_nothing_is_lost_in_chaos(tmp_path: Path) -> None:
     assert report.accepted > SHORT.calm
 
 
-def test_chaos_in_which_everything_is_cancelled_or_held_is_found_out() -> None:
+def test_cancelling_or_holding_everything_is_detected() -> None:
     works, declined = KINDS[0], next(kind for kind in KINDS if kind.name == "declined")
     kinds = {**{f"works-{number}": works for number in range(10)}, "declined": declined}
     confirmed = {**dict.fromkeys(kinds, CONFIRMED), "declined": CANCELLED}

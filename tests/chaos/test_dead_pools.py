@@ -1,4 +1,4 @@
-"""The database was restarted while nobody asked anything: whoever comes next is answered, not told to come again."""
+"""Dead pooled connections after a database restart: the next request succeeds without a retry."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from .postgres import RestartablePostgres, Stop, open_postgres
 pytestmark = pytest.mark.full
 
 POOLED = 5
-# What each first request after a restart needs: nothing but probes, a token, a session, and each participant's tables.
+# First requests after a restart: probes, a token, a session, and each participant's tables.
 PAGES = {
     "/readyz": "",
     "/metrics": "",
@@ -59,7 +59,7 @@ def postgres() -> Iterator[RestartablePostgres]:
 
 @pytest.fixture(scope="module")
 def project(postgres: RestartablePostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Seed a shop of four databases on the server that is restarted."""
+    """Seed a shop of four databases on the restarted server."""
     urls = {"DATABASE_URL": postgres.url_of("shop")}
     urls |= {f"{name.upper()}_DATABASE_URL": postgres.url_of(name) for name in PARTICIPANTS}
     for name in ("shop", *PARTICIPANTS):
@@ -76,7 +76,7 @@ def project(postgres: RestartablePostgres, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def visitors(project: Project) -> dict[str, Browser]:
-    """Start the web server, and give who asks for what."""
+    """Start the web server, and return its clients."""
     _, client = project.start_web(threads=12)
     customer = client.log_in("customer", "customer")
     admin = Browser(client.url)
@@ -85,7 +85,7 @@ def visitors(project: Project) -> dict[str, Browser]:
 
 
 def fill_pools(postgres: RestartablePostgres, visitors: dict[str, Browser]) -> None:
-    """Have several connections of every pool in use at once, by a lock on a table of each database."""
+    """Use several connections of every pool at once, by locking a table of each database."""
     for database, page in LOCKING_PAGES.items():
         with (
             ThreadPoolExecutor(POOLED) as threads,
@@ -116,7 +116,7 @@ def count_sessions(postgres: RestartablePostgres, database: str) -> int:
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_first_request_after_a_restart_is_answered(
+def test_first_request_after_a_restart_succeeds(
     postgres: RestartablePostgres, visitors: dict[str, Browser], path: str
 ) -> None:
     fill_pools(postgres, visitors)
@@ -126,7 +126,7 @@ def test_first_request_after_a_restart_is_answered(
     assert visitors[PAGES[path]].get(path) == 200
 
 
-def test_requests_side_by_side_after_a_restart_are_answered_and_a_checkout_is_placed_once(
+def test_concurrent_requests_after_a_restart_succeed_and_place_one_checkout(
     postgres: RestartablePostgres, project: Project, visitors: dict[str, Browser]
 ) -> None:
     fill_pools(postgres, visitors)
@@ -163,7 +163,7 @@ def open_wrapper(url: str, alias: str) -> DatabaseWrapper:
 
 @pytest.fixture
 def unblocked(django_db_blocker: Any) -> Iterator[None]:
-    """Let this process open connections of its own, to another server than the test run's."""
+    """Allow this process to connect to another server than the test run's."""
     with django_db_blocker.unblock():
         yield
 
@@ -193,7 +193,7 @@ def test_dead_connections_are_dropped_without_a_pause(
 
 
 @pytest.mark.usefixtures("unblocked")
-def test_database_that_is_away_is_given_up_in_time_and_found_again(postgres: RestartablePostgres) -> None:
+def test_unavailable_database_times_out_and_is_found_again(postgres: RestartablePostgres) -> None:
     wrapper = open_wrapper(postgres.url_of("postgres"), "pool-without-a-server")
     wrapper.wait_seconds = 1.0
     wrapper.ensure_connection()
@@ -205,7 +205,7 @@ def test_database_that_is_away_is_given_up_in_time_and_found_again(postgres: Res
     waited_seconds = time.monotonic() - started_at
     postgres.start()
 
-    # As long as a slow machine may take.
+    # Allows for a slow machine.
     wrapper.wait_seconds = 60.0
     wrapper.ensure_connection()
     wrapper.close()

@@ -1,6 +1,6 @@
-"""F3: a step kills its worker every time it runs. It gets its attempts and no more; every other saga goes on.
+"""F3: a step that kills its worker every time gets its attempts and no more; other sagas continue.
 
-A deadly external step that can be undone is in ``tests/end_to_end/test_killed_workers.py``; these are the others.
+``tests/end_to_end/test_killed_workers.py`` has a deadly external step that can be undone; these are the others.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Deadly:
-    """One step that kills its worker, and what comes of its order.
+    """Step that kills its worker, and the end of its order.
 
-    needs: why a person is asked; empty where the saga ends without one. outcome: of each of its attempts.
+    needs: why an operator is needed; empty if the saga ends without one. outcome: of each of its attempts.
     """
 
     step: str
@@ -33,13 +33,13 @@ class Deadly:
 
 
 DEADLY = (
-    # Local: certainly rolled back. Nothing was done, so the saga turns back by itself.
+    # Local: certainly rolled back. Nothing was done, so the saga compensates by itself.
     Deadly(step="reserve_stock", sku="TEA-EARL-GREY", outcome="retry"),
-    # The pivot: it may have happened, and only a person can know.
+    # The pivot: it may have happened, and only an operator can find out.
     Deadly(step="capture_payment", sku="TEA-SENCHA", needs="outcome_unknown", outcome="unknown"),
-    # After the pivot: it must succeed, so it is tried on.
+    # After the pivot: it must succeed, so it is retried.
     Deadly(step="ship_stock", sku="MUG-WHITE", needs="retries_exhausted", outcome="retry"),
-    # A compensation: tried on for ever, but slowly.
+    # A compensation: retried for ever, but slowly.
     Deadly(
         step="authorize_payment", direction="compensation", payment_method="pm_card_capture_declined",
         sku="TEA-SENCHA", needs="compensation_failing", outcome="unknown",
@@ -48,7 +48,7 @@ DEADLY = (
 
 
 @pytest.mark.full
-def test_step_that_kills_its_worker_gets_its_attempts_and_no_more(quiet_shop: Shop, marks: Marks) -> None:
+def test_step_that_kills_its_worker_is_limited_to_its_attempts(quiet_shop: Shop, marks: Marks) -> None:
     worker = quiet_shop.start_worker("plagued", stops=marks, concurrency=3)
     placed = {place(quiet_shop, deadly): deadly for deadly in DEADLY}
     others = [quiet_shop.place(sku="TEA-SENCHA") for _ in range(3)]
@@ -64,7 +64,7 @@ def test_step_that_kills_its_worker_gets_its_attempts_and_no_more(quiet_shop: Sh
     for number, deadly in placed.items():
         outcomes = quiet_shop.list_attempts(number, deadly.step, deadly.direction)
         assert outcomes[:ATTEMPTS] == [deadly.outcome] * ATTEMPTS, deadly
-        # Only what must succeed goes on at once, and only its last attempt may still be under way.
+        # Only what must succeed continues at once, and only its last attempt may be in progress.
         assert len(outcomes) == ATTEMPTS or deadly.needs == "retries_exhausted", deadly
     assert worker.is_running
     cure(quiet_shop, placed)
@@ -78,7 +78,7 @@ def place(shop: Shop, deadly: Deadly) -> str:
 
 
 def wait_until_needed(shop: Shop, number: str, reason: str) -> None:
-    """Wait until a saga shows that a person is needed, and why."""
+    """Wait until a saga shows that an operator is needed, and why."""
     statement = """SELECT s.attention ? %s OR EXISTS (SELECT 1 FROM sagas_sagastep t
         WHERE t.saga_id = s.id AND t.hold = %s) AS needs FROM sagas_saga s WHERE s.id = %s"""
     wanted = [reason, reason, shop.saga_of(number)]
@@ -91,7 +91,7 @@ def wait_until_needed(shop: Shop, number: str, reason: str) -> None:
 
 
 def cure(shop: Shop, placed: dict[str, Deadly]) -> None:
-    """Take the cause away, and do what a person does then: every order must end right after all."""
+    """Remove the cause, and do an operator's work: every order must then end correctly."""
     with psycopg.connect(shop.project.environment["DATABASE_URL"]) as connection:
         connection.execute("UPDATE orders_order SET ship_to_line2 = '' WHERE number = ANY(%s)", [list(placed)])
     for number, deadly in placed.items():

@@ -1,4 +1,4 @@
-"""F7: a broker without memory, and one that comes and goes all the time. Checkouts are taken, and every saga ends."""
+"""F7: a broker without memory, or one that restarts constantly: checkouts are accepted and every saga ends."""
 
 import random
 import time
@@ -14,14 +14,14 @@ from tests.processes import UNHURRIED_ENGINE
 from .breaking import ask_valkey
 from .customers import Customers, wait_until_time
 from .kinds import NEEDS_PERSON, choose_kinds
-from .settling import count_restless, find_wrong_ends, list_with_a_person, read_ends, wait_until_settled
+from .settling import count_active, find_wrong_ends, list_held_orders, read_ends, wait_until_settled
 
 ORDERS = 6
 RESTARTS, FULL_RESTARTS = 5, 20
 FULL_SECONDS = 60.0
 
 
-def test_broker_without_memory_neither_stops_checkouts_nor_workers(quiet_shop: Shop) -> None:
+def test_broker_without_memory_stops_neither_checkouts_nor_workers(quiet_shop: Shop) -> None:
     shop = quiet_shop
     worker = shop.start_worker()
     shop.wait_for(shop.place(), "confirmed")
@@ -41,7 +41,7 @@ def test_broker_without_memory_neither_stops_checkouts_nor_workers(quiet_shop: S
 
 
 @pytest.mark.full
-def test_broker_that_restarts_all_the_time_loses_nothing(quiet_shop: Shop, is_full: bool) -> None:
+def test_constantly_restarting_broker_loses_nothing(quiet_shop: Shop, is_full: bool) -> None:
     shop, chance = quiet_shop, random.Random(7)
     restarts = FULL_RESTARTS if is_full else RESTARTS
     workers = [shop.with_engine(UNHURRIED_ENGINE).start_worker(name) for name in ("one", "other")]
@@ -57,7 +57,7 @@ def test_broker_that_restarts_all_the_time_loses_nothing(quiet_shop: Shop, is_fu
     with ThreadPoolExecutor(1) as executor:
         restarting = executor.submit(restart)
         sales = Customers(
-            client=shop.client, per_second=5, may_place=lambda: (count_restless(shop.project) or 0) < 2 * ORDERS
+            client=shop.client, per_second=5, may_place=lambda: (count_active(shop.project) or 0) < 2 * ORDERS
         ).place_all(kinds)
         restarting.result()
     wait_until_settled(shop.project, patience_seconds=PATIENCE_SECONDS)
@@ -67,14 +67,14 @@ def test_broker_that_restarts_all_the_time_loses_nothing(quiet_shop: Shop, is_fu
     assert list(find_wrong_ends(sales.kinds, ends)) == []
     assert all(worker.is_running for worker in workers)
     shop.accepted |= set(sales.kinds)
-    # Earlier tests may have left orders to a person; none of these is.
-    assert list_with_a_person({number: ends[number] for number in sales.kinds}) == set()
+    # Earlier tests may have left held orders; none of these is.
+    assert list_held_orders({number: ends[number] for number in sales.kinds}) == set()
     shop.assert_ledgers_balance()
 
 
 @contextmanager
 def without_memory(shop: Shop) -> Iterator[None]:
-    """Let the broker refuse everything that would take memory."""
+    """Make the broker refuse every command that needs memory."""
     assert ask_valkey(shop.broker, "CONFIG SET maxmemory-policy noeviction") == "+OK"
     assert ask_valkey(shop.broker, "CONFIG SET maxmemory 1") == "+OK"
     try:

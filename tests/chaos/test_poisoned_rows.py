@@ -1,4 +1,4 @@
-"""F14: sagas that nothing can move stand at the head of every sweep. Those behind them flow all the same."""
+"""F14: sagas that cannot progress stand at the head of every sweep; those behind them still run."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -31,29 +31,29 @@ CURE = "DROP TRIGGER poisoned ON sagas_saga; DROP FUNCTION refuse_poisoned()"
 
 
 @pytest.mark.django_db(databases="__all__")
-def test_saga_that_changed_is_woken_before_those_that_wakeups_do_not_move() -> None:
+def test_changed_saga_is_woken_before_those_that_wakeups_do_not_advance() -> None:
     with trips(), clock.restored():
         poisoned = {start_trip(f"poisoned-{number}").pk for number in range(POISONED)}
         behind = start_trip("behind")
         seen: list[set[object]] = []
         for _ in range(POISONED):
             seen.append({saga.id for saga in sweeper.claim_due(limit=PAGE)})
-            # As a worker does that made an attempt, which is due again at once.
+            # As after an attempt, which is due again at once.
             Saga.objects.filter(pk=behind.pk).update(woken_at=None)
             clock.move(get_settings().wakeup_interval / SWEEPS_IN_AN_INTERVAL + timedelta(milliseconds=1))
 
         first = next((number for number, page in enumerate(seen) if behind.pk in page), None)
         assert first == POISONED // PAGE
         assert all(behind.pk in page for page in seen[first:])
-        # The others are not forgotten either, each in its turn.
+        # The others get their turn too.
         assert set().union(*seen) == poisoned | {behind.pk}
 
 
-def test_worker_finishes_what_stands_behind_poisoned_rows(quiet_shop: Shop) -> None:
+def test_worker_finishes_sagas_behind_poisoned_rows(quiet_shop: Shop) -> None:
     poisoned = [quiet_shop.place() for _ in range(POISONED)]
     with poison(quiet_shop, poisoned):
         behind = [quiet_shop.place(), quiet_shop.place("pm_card_timeout_once"), quiet_shop.place("pm_card_declined")]
-        # Only sweeps are left to find them.
+        # Only sweeps can find them.
         ask_valkey(quiet_shop.broker, "FLUSHALL")
         worker = start_narrow_worker(quiet_shop)
 
@@ -69,7 +69,7 @@ def test_worker_finishes_what_stands_behind_poisoned_rows(quiet_shop: Shop) -> N
 
 @contextmanager
 def poison(shop: Shop, numbers: Sequence[str]) -> Iterator[None]:
-    """Let the database refuse every move of the sagas of these orders."""
+    """Make the database refuse every update of these orders' sagas."""
     with psycopg.connect(shop.project.environment["DATABASE_URL"], autocommit=True) as connection:
         connection.execute(POISON % ",".join(shop.saga_of(number) for number in numbers))
         try:

@@ -1,4 +1,4 @@
-"""With a hundred thousand sagas nothing that is asked often reads a big table whole. ``make test-scale``: a million."""
+"""Query plans with 100,000 sagas: frequent queries never scan a big table. ``make test-scale``: a million."""
 
 from collections.abc import Iterator
 
@@ -17,16 +17,16 @@ from tests.scale.plans import watch_plans
 
 SAGAS = 100_000
 MOST_QUERIES = 10
-PAGES_OF_A_SAGA = 15  # that a search looks through: its row and its keys, counted, and once more for the rows shown
+PAGES_OF_A_SAGA = 15  # searched rows: the saga and its keys, counted, and again for the rows shown
 
 
 class NotThisTime(Exception):
-    """Refuse."""
+    """Refusal."""
 
 
 @pytest.fixture
 def definition() -> Iterator[type[SagaDefinition]]:
-    """Declare a saga with few steps: what counts is how many sagas there are."""
+    """Declare a saga with few steps: only the number of sagas matters."""
     with registry.preserved():
 
         class Small(SagaDefinition):
@@ -40,9 +40,9 @@ def definition() -> Iterator[type[SagaDefinition]]:
 
 
 @pytest.mark.django_db(databases="__all__")
-def test_nothing_reads_a_big_table_whole_and_no_page_asks_much(definition: type[SagaDefinition]) -> None:
+def test_no_query_scans_a_big_table_and_no_page_needs_many(definition: type[SagaDefinition]) -> None:
     with connections[get_settings().database].cursor() as cursor:
-        # Whoever writes so much at once knows that it fits together.
+        # Bulk data is known to be consistent.
         cursor.execute("SET LOCAL session_replication_role = replica")
         written = generate(Mass(sagas=SAGAS, definitions=[definition]))
         cursor.execute("SET LOCAL session_replication_role = origin")
@@ -54,16 +54,16 @@ def test_nothing_reads_a_big_table_whole_and_no_page_asks_much(definition: type[
     pages = {name: found.queries for name, found in findings.items() if name.startswith(CONSOLE)}
     assert {name: queries for name, queries in pages.items() if queries > MOST_QUERIES} == {}
     assert len(pages) > 50
-    # However many keys begin so, and however old their sagas are; a walk to the oldest touches three times as many.
+    # For any number of matching keys and any age of their sagas; a scan to the oldest touches three times as many.
     searches = {name: found.pages for name, found in findings.items() if "q=" in name}
     assert {name: n for name, n in searches.items() if n > PAGES_OF_A_SAGA * search.MAX_LOOKED_THROUGH} == {}
     assert f"{CONSOLE}list q={OLDEST}" in searches
 
 
 @pytest.mark.django_db(databases="__all__")
-def test_a_whole_read_would_be_seen() -> None:
+def test_full_scan_would_be_detected() -> None:
     with connections[get_settings().database].cursor() as cursor:
-        # What the test before has written and taken back may make a walk through an index look cheaper.
+        # Rows rolled back by the previous test may make an index scan look cheaper.
         cursor.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
     with watch_plans() as plans:
         list(Saga.objects.filter(started_by="nobody"))

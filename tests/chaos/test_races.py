@@ -1,4 +1,4 @@
-"""F13: workers, sweepers, operators, customers and deadlines meet at one saga. One of them wins, and all agree."""
+"""F13: workers, sweepers, operators, customers and deadlines race for one saga; exactly one wins."""
 
 import random
 from collections import Counter
@@ -39,7 +39,7 @@ UNITS = 10
 CROWD, FULL_CROWD = 100, 1_000
 AT_ONCE = 32
 REASON = "because the race says so"
-# A whole checkout has seven attempts at most before it ends.
+# A complete checkout has at most seven attempts.
 LAST_PLACE = 7
 
 
@@ -47,14 +47,14 @@ LAST_PLACE = 7
 def test_one_of_operator_deadline_and_workers_decides(customer: Any, is_full: bool, tmp_path: Path) -> None:
     ends = race_for_a_decision(customer, FULL_ROUNDS if is_full else ROUNDS, tmp_path)
 
-    # Otherwise nobody had to race.
+    # Otherwise there was no race.
     assert set(ends) >= ({"completed", "operator", "deadline"} if is_full else {"completed", "operator"}), ends
 
 
 def race_for_a_decision(customer: Any, rounds: int, directory: Path) -> Counter[str]:
-    """Let two workers, a deadline and an operator meet, each round at another place of a saga.
+    """Race two workers, a deadline and an operator, each round at another position of a saga.
 
-    Returns: how often who decided.
+    Returns: the winners' counts.
     """
     chance, ends, accepted = random.Random(13), Counter[str](), set()
     for number in range(rounds):
@@ -68,7 +68,7 @@ def race_for_a_decision(customer: Any, rounds: int, directory: Path) -> Counter[
                     lambda saga=order.saga_id: advance.advance(saga),
                     lambda saga=order.saga_id: advance.advance(saga),
                     lambda saga=order.saga_id: pass_deadline(saga),
-                    lambda saga=order.saga_id: force_back(saga),
+                    lambda saga=order.saga_id: force_compensate(saga),
                 ],
                 k=4,
             )
@@ -90,15 +90,15 @@ def test_cancel_is_granted_or_too_late(customer: Any, is_full: bool, tmp_path: P
 
 
 def race_for_the_pivot(customer: Any, rounds: int, directory: Path) -> Counter[str]:
-    """Let a worker and a customer who cancels meet around the pivot.
+    """Race a worker and a cancelling customer around the pivot.
 
-    Returns: how often he was told what.
+    Returns: the counts of the customer's responses.
     """
     chance, ends, accepted = random.Random(31), Counter[str](), set()
     for number in range(rounds):
         order = place(customer, chance, ("pm_card_visa",))
         accepted.add(order.number)
-        # Around the pivot, where it matters.
+        # Around the pivot, where it can make a difference.
         advance_to(order.saga_id, 2 + number % 4)
 
         results = run_side_by_side(
@@ -124,9 +124,9 @@ def test_sweepers_share_what_is_due(customer: Any, is_full: bool) -> None:
 
 
 def share_what_is_due(customer: Any, rounds: int) -> set[int]:
-    """Let three sweepers claim what is due at the same time.
+    """Let three sweepers claim due sagas concurrently.
 
-    Returns: which of them ever got something.
+    Returns: which of them claimed something.
     """
     chance, winners = random.Random(7), set[int]()
     for _ in range(rounds):
@@ -136,15 +136,15 @@ def share_what_is_due(customer: Any, rounds: int) -> set[int]:
 
         assert Counter(saga for found in swept for saga in found) == Counter(sagas)
         winners |= {number for number, found in enumerate(swept) if found}
-        # They stay out of the next rounds.
+        # Exclude them from the next rounds.
         Saga.objects.filter(pk__in=sagas).update(due_at=clock.read_now("default") + timedelta(days=1))
     return winners
 
 
 def sweep_side_by_side(count: int) -> list[list[UUID]]:
-    """Let so many sweepers claim pages until nothing is due.
+    """Let this number of sweepers claim pages until nothing is due.
 
-    Returns: what each found.
+    Returns: what each claimed.
     """
 
     def sweep() -> list[UUID]:
@@ -156,9 +156,7 @@ def sweep_side_by_side(count: int) -> list[list[UUID]]:
     return run_side_by_side([sweep] * count)
 
 
-def test_no_more_is_sold_than_was_there(
-    blueprints: Blueprints, broker: LocalValkey, tmp_path: Path, is_full: bool
-) -> None:
+def test_stock_is_not_oversold(blueprints: Blueprints, broker: LocalValkey, tmp_path: Path, is_full: bool) -> None:
     count = FULL_CROWD if is_full else CROWD
     with blueprints.copy(ONE_DATABASE, broker.url, tmp_path) as project:
         stock_up(project, UNITS)
@@ -179,7 +177,7 @@ def test_no_more_is_sold_than_was_there(
         )
 
 
-def test_one_key_fifty_times_places_one_order(quiet_shop: Shop) -> None:
+def test_fifty_requests_with_one_key_place_one_order(quiet_shop: Shop) -> None:
     body, key = describe_checkout("pm_card_visa"), "fifty-at-once"
     with ThreadPoolExecutor(AT_ONCE) as impatient:
         answers = list(impatient.map(lambda _: quiet_shop.client.check_out(body, key=key), range(50)))
@@ -194,7 +192,7 @@ def test_one_key_fifty_times_places_one_order(quiet_shop: Shop) -> None:
 
 
 def place(customer: Any, chance: random.Random, methods: tuple[str, ...] = ()) -> Order:
-    """Place an order for one of something."""
+    """Place an order for one item."""
     known = methods or ("pm_card_visa", "pm_card_timeout_once", "pm_card_capture_declined")
     address = Address(name="Ada", line1="1 Harbour Street", line2="", city="Galway", postal_code="H91", country="IE")
     line = LineRequest(sku=chance.choice(("TEA-EARL-GREY", "TEA-SENCHA", "MUG-WHITE")), quantity=1)
@@ -203,7 +201,7 @@ def place(customer: Any, chance: random.Random, methods: tuple[str, ...] = ()) -
 
 
 def advance_to(saga_id: UUID, attempts: int) -> None:
-    """Let a worker make so many attempts and leave."""
+    """Let a worker make this number of attempts and leave."""
     left = [attempts]
 
     def should_stop() -> bool:
@@ -214,14 +212,14 @@ def advance_to(saga_id: UUID, attempts: int) -> None:
 
 
 def pass_deadline(saga_id: UUID) -> int:
-    """Let the deadline pass, and look at the saga as a worker that was woken for it."""
+    """Let the deadline pass, and advance the saga as a woken worker does."""
     now = clock.read_now("default")
     Saga.objects.filter(pk=saga_id, closed_at=None).update(deadline_at=now, due_at=now)
     return advance.advance(saga_id)
 
 
-def force_back(saga_id: UUID) -> Any:
-    """Decide as an operator does on a page that was drawn a moment ago."""
+def force_compensate(saga_id: UUID) -> Any:
+    """Force compensation as an operator does on a recent page."""
     revision = Saga.objects.values_list("revision", flat=True).get(pk=saga_id)
     try:
         return operations.force_compensate(
@@ -232,7 +230,7 @@ def force_back(saga_id: UUID) -> Any:
 
 
 def assert_no_error(results: list[Any], allowed: type[Exception] = OperationRefused) -> None:
-    """Check that nobody failed in a way that he is not told to expect."""
+    """Check that nobody got an unexpected error."""
     errors = [result for result in results if isinstance(result, Exception) and not isinstance(result, allowed)]
     assert errors == []
 
@@ -240,7 +238,7 @@ def assert_no_error(results: list[Any], allowed: type[Exception] = OperationRefu
 def judge_decision(saga: Saga, results: list[Any]) -> str:
     """Check that the end of a saga is what exactly one of them decided.
 
-    Returns: who.
+    Returns: the winner.
     """
     told = Counter(SagaHistory.objects.filter(saga_id=saga.pk).values_list("what", flat=True))
     has_turned_back = saga.state == "compensated"
@@ -256,16 +254,16 @@ def judge_decision(saga: Saga, results: list[Any]) -> str:
 
 
 def judge_cancel(saga: Saga, result: object) -> str:
-    """Check that the customer was told what then became of the order.
+    """Check that the customer's response matches the end of the order.
 
-    Returns: what he was told.
+    Returns: the response.
     """
     told = set(SagaHistory.objects.filter(saga_id=saga.pk).values_list("what", flat=True))
     if isinstance(result, CancelTooLate):
         assert saga.state == "completed"
         assert "abort_requested" not in told
         return "too late"
-    # While the pivot is under way a request is remembered, and dropped when it succeeds.
+    # While the pivot is in progress a request stays pending, and is dropped if the pivot succeeds.
     assert "abort_requested" in told
     assert (saga.state == "completed") == ("abort_dropped" in told)
     return "dropped" if saga.state == "completed" else "cancelled"
@@ -281,6 +279,6 @@ def assert_ledgers_balance(accepted: set[str], directory: Path) -> None:
 
 
 def stock_up(project: Project, units: int) -> None:
-    """Have so many copper kettles."""
+    """Receive this number of copper kettles."""
     code = f"from inventory.services import receive_stock; receive_stock('KETTLE-COPPER', {units - 1})"
     project.manage("shell", "--no-imports", "--command", code)

@@ -1,4 +1,4 @@
-"""Take one guarding rule away at a time: the test that is there for it must fail, with what it says.
+"""Removed guarding rules, one at a time: the test that guards each must fail with its own message.
 
 These are the rules whose absence shows in one process; the others are in ``removed_at_work.py``.
 """
@@ -25,7 +25,7 @@ from . import test_backlog, test_poisoned_rows, test_races
 
 pytestmark = pytest.mark.full
 
-# One is enough where all who race are made to meet.
+# One round is enough if the race is forced.
 FEW = 1
 NAP_SECONDS = 0.05
 in_memory = pytest.mark.django_db(databases="__all__")
@@ -33,7 +33,7 @@ on_disk = pytest.mark.django_db(databases="__all__", transaction=True)
 
 
 @on_disk
-def test_without_the_lock_of_the_saga_two_decide(
+def test_without_the_lock_of_the_saga_two_decisions_are_made(
     customer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(QuerySet, "select_for_update", lambda rows, **_how: rows)
@@ -42,18 +42,18 @@ def test_without_the_lock_of_the_saga_two_decide(
 
 
 @on_disk
-def test_if_a_live_pivot_could_be_turned_back_its_answer_would_find_no_place(
+def test_if_a_live_pivot_could_be_compensated_its_result_would_be_stale(
     customer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planner, "is_pivot_open", lambda _saga, _effects: True)
     monkeypatch.setattr(advance, "RECORD_PAUSE_SECONDS", 0.0)
-    nap_in_steps(monkeypatch)
+    slow_down_steps(monkeypatch)
     with must_fail("saga_never_compensated_after_pivot"):
         test_races.race_for_the_pivot(customer, test_races.ROUNDS, tmp_path)
 
 
 @on_disk
-def test_if_sweepers_looked_first_and_claimed_then_all_would_send(
+def test_if_sweepers_claimed_after_reading_all_would_send_wakeups(
     customer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everybody_has_looked = Barrier(3)
@@ -71,23 +71,23 @@ def test_if_sweepers_looked_first_and_claimed_then_all_would_send(
 
 
 @in_memory
-def test_if_sweeps_always_took_the_oldest_those_behind_poisoned_rows_would_starve(
+def test_if_sweeps_always_took_the_oldest_sagas_behind_poisoned_rows_would_starve(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rewrite(monkeypatch, "ORDER BY woken_at NULLS FIRST, due_at", "ORDER BY due_at")
     with must_fail("assert None == "):
-        test_poisoned_rows.test_saga_that_changed_is_woken_before_those_that_wakeups_do_not_move()
+        test_poisoned_rows.test_changed_saga_is_woken_before_those_that_wakeups_do_not_advance()
 
 
 @in_memory
-def test_if_a_busy_queue_were_woken_on_its_wakeups_would_fill_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_a_busy_queue_kept_being_woken_its_wakeups_would_fill_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeper, "BUSY_PART", 0.01)
     with must_fail("assert 6 == 3"):
-        test_backlog.TestBusyQueue().test_gets_one_wakeup_a_sweep_and_leaves_the_page_to_others(monkeypatch)
+        test_backlog.TestBusyQueue().test_busy_queue_gets_one_wakeup_per_sweep(monkeypatch)
 
 
-def nap_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every step take long enough that others meet it."""
+def slow_down_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every step take long enough for others to meet it."""
 
     def intercept(_claimed: ClaimedStep, function: StepFunction) -> StepFunction:
         def run(context: Any) -> Any:

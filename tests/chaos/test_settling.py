@@ -1,15 +1,15 @@
-"""The judges of chaos can convict: every wrong end is told, and none of those that are allowed."""
+"""Checks of the chaos runs: every wrong end is reported, and no allowed one."""
 
 import pytest
 
 from .kinds import CANCELLED, CONFIRMED, KINDS, NEEDS_PERSON, Kind
-from .settling import find_wrong_ends, list_with_a_person
+from .settling import find_wrong_ends, list_held_orders
 
 ENDS = (CONFIRMED, CANCELLED, NEEDS_PERSON, "abandoned", "running")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_order_that_ended_as_none_of_its_kind_may_is_told(kind: Kind) -> None:
+def test_order_with_an_end_not_allowed_for_its_kind_is_reported(kind: Kind) -> None:
     allowed = {kind.end, CANCELLED, NEEDS_PERSON}
     for end in ENDS:
         told = list(find_wrong_ends({"A": kind}, {"A": end}))
@@ -19,8 +19,8 @@ def test_order_that_ended_as_none_of_its_kind_may_is_told(kind: Kind) -> None:
         ), end
 
 
-def test_order_that_nobody_has_any_more_is_told() -> None:
+def test_lost_order_is_reported() -> None:
     [lost] = find_wrong_ends({"A": KINDS[0], "B": KINDS[0]}, {"B": CONFIRMED})
 
     assert lost.startswith("order A (works) is lost, not ")
-    assert list_with_a_person({"A": NEEDS_PERSON, "B": CONFIRMED}) == {"A"}
+    assert list_held_orders({"A": NEEDS_PERSON, "B": CONFIRMED}) == {"A"}

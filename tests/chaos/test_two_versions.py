@@ -1,7 +1,7 @@
-"""F6: old and new code run side by side, and a version goes away while sagas of it are open.
+"""F6: old and new code run concurrently, and a version disappears while its sagas are open.
 
-Nobody crashes, each saga is run by workers that know its version alone, and one that nobody knows is held with the
-reason, at no cost, until somebody does.
+No worker crashes, each saga runs only on workers that know its version, and one with an unknown version is held with
+the reason, at no cost, until a worker knows it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .testbed import SETTINGS
 
 pytestmark = pytest.mark.full
 
-SAGAS = 4  # of each version, at each time; every other one is refused and turns back
-LOOKS = 2  # so often somebody looks at what nobody can run
+SAGAS = 4  # of each version, at each time; every other one is refused and compensates
+LOOKS = 2  # how often workers try to claim what none can run
 OPEN = ""  # no gate
 MISSING = "definition_missing"
 
@@ -41,12 +41,12 @@ RUNS = """
 
 @dataclass(frozen=True, kw_only=True)
 class Releases:
-    """Run releases of one project, each with the versions that its code has."""
+    """Releases of one project, each with the versions in its code."""
 
     project: Project
 
     def of(self, versions: str) -> Project:
-        """Return the project as this release has it."""
+        """Return the project as of this release."""
         changes = {"DJANGO_SETTINGS_MODULE": SETTINGS, "SAGAS": json.dumps(UNHURRIED_ENGINE)}
         return self.project.with_environment(**changes, **{VERSIONS_VARIABLE: versions})
 
@@ -65,15 +65,15 @@ class Releases:
         return {gate: {int(version): ids for version, ids in started.items()} for gate, started in told.items()}
 
     def look(self, sagas: Iterable[str]) -> list[dict[str, Any]]:
-        """Read where sagas stand."""
+        """Return the states of sagas."""
         return self.project.query(STANDING, [list(sagas)])
 
     def wait_until_closed(self, sagas: Iterable[str]) -> None:
-        """Wait until sagas are over."""
+        """Wait until sagas are closed."""
         self.wait_until_all(sagas, "is_open", False)
 
     def wait_until_all(self, sagas: Iterable[str], column: str, value: object) -> None:
-        """Wait until sagas stand like this."""
+        """Wait until all sagas have this state."""
         ids = list(sagas)
         wait_until(
             lambda: all(row[column] == value for row in self.look(ids)),
@@ -83,7 +83,7 @@ class Releases:
         )
 
     def wait_for_accesses(self, sagas: Iterable[str]) -> None:
-        """Wait until a worker has looked again at each of these sagas, a few times, and put off the next look."""
+        """Wait until a worker has claimed each of these sagas a few times, and postponed the next claim."""
         for _ in range(LOOKS):
             seen = {row["id"]: row["due_at"] for row in self.look(sagas)}
             wait_until(
@@ -94,7 +94,7 @@ class Releases:
             )
 
     def assert_held_at_no_cost(self, sagas: Iterable[str], version: int) -> None:
-        """Check that sagas of a version that nobody has are held, with the reason, and are left alone otherwise."""
+        """Check that sagas of a missing version are held with the reason, and otherwise left alone."""
         self.wait_until_all(sagas, "hold", MISSING)
         before = self.look(sagas)
         self.wait_for_accesses(sagas)
@@ -106,35 +106,35 @@ class Releases:
         assert [[row[name] for name in unmoved] for row in after] == [[row[name] for name in unmoved] for row in before]
 
     def list_runs(self, sagas: Iterable[str]) -> list[dict[str, Any]]:
-        """Read every attempt of sagas."""
+        """Return every attempt of sagas."""
         return self.project.query(RUNS, [list(sagas)])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """Hold a worker, and the processes that it had when it was ready."""
+    """Worker and the processes it had when it was ready."""
 
     worker: Process
     pids: frozenset[int]
 
     def assert_well(self) -> None:
-        """Check that no process of it has ended, and that it has met nothing that it could not deal with."""
+        """Check that none of its processes has ended, and that it logged no unexpected error."""
         assert self.worker.pids == self.pids
         assert "Traceback" not in self.worker.log
 
     def end(self) -> None:
-        """End it gently, however long that takes: what it runs is finished and recorded."""
+        """Stop it gracefully, however long that takes: running steps are finished and recorded."""
         self.worker.signal(signal.SIGTERM)
         assert self.worker.guarded.wait(PATIENCE_SECONDS) == 0
 
 
 @pytest.fixture
 def releases(project: Project) -> Releases:
-    """Run releases on databases and a broker of their own."""
+    """Run releases on their own databases and broker."""
     return Releases(project=project)
 
 
-def test_each_saga_is_run_by_code_that_knows_its_version(releases: Releases, tmp_path: Path) -> None:
+def test_each_saga_runs_on_code_that_knows_its_version(releases: Releases, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     first = releases.start_sagas(OPEN)[OPEN]
     old = releases.start_worker("old", "1")
@@ -171,9 +171,9 @@ def test_each_saga_is_run_by_code_that_knows_its_version(releases: Releases, tmp
 
 
 def assert_done_once(runs: list[dict[str, Any]], sagas: list[str], version: int) -> None:
-    """Check that each step of each saga was done once in each direction, and that no attempt came to nothing.
+    """Check that each step of each saga ran once in each direction, and that every attempt counted.
 
-    Each waits at its gate as often as it is asked; that costs no attempt of its budget.
+    Each waits at its gate whenever it is polled, which uses no budget.
     """
     insure = ["insure"] if version == 2 else []
     completed = sorted((name, "action", "succeeded") for name in ["pack", *insure, "decision", "send"])

@@ -1,4 +1,4 @@
-"""F8: messages come five times, shuffled, late, for strangers, malformed and malicious. Each effect happens once."""
+"""F8: duplicate, shuffled, late, misdirected, malformed and malicious messages. Each effect happens once."""
 
 import random
 import re
@@ -23,7 +23,7 @@ from .testbed import SETTINGS
 TIMES = 5
 HOUR_SECONDS = 3600
 SEED = 8
-MEMORY_MAX_BYTES = 4 * BOMB_BYTES  # a worker has about 100 MB; a bomb that goes off in it adds several times its size
+MEMORY_MAX_BYTES = 4 * BOMB_BYTES  # a worker uses about 100 MB; a decompressed bomb adds several times that
 KINDS = {
     "pm_card_visa": "confirmed",
     "pm_card_timeout_once": "confirmed",
@@ -32,7 +32,7 @@ KINDS = {
 }
 
 
-def test_messages_of_any_number_order_age_and_form_change_nothing(quiet_shop: Shop, tmp_path: Path) -> None:
+def test_duplicate_shuffled_late_and_malformed_messages_change_nothing(quiet_shop: Shop, tmp_path: Path) -> None:
     shop, chance, canary = quiet_shop, random.Random(SEED), tmp_path / "canary"
     numbers = {shop.place(payment_method): status for payment_method, status in KINDS.items()}
     wakeups = [send(shop.saga_of(number)) for number in numbers for _ in range(TIMES)]
@@ -61,12 +61,12 @@ def test_messages_of_any_number_order_age_and_form_change_nothing(quiet_shop: Sh
     shop.assert_ledgers_balance()
 
 
-def test_messages_an_hour_late_in_other_envelopes_and_on_other_queues_change_nothing(quiet_shop: Shop) -> None:
+def test_messages_an_hour_late_or_misdirected_change_nothing(quiet_shop: Shop) -> None:
     shop = quiet_shop
     done, waiting = shop.place(), shop.place()
     for_done, for_waiting = shop.saga_of(done), shop.saga_of(waiting)
 
-    # A worker of another queue gets what belongs to sagas of this one: it is not its to do.
+    # A worker of another queue gets messages for sagas of this one, and must not run them.
     stranger = start_worker(shop, "stranger", queues=OTHER_QUEUE)
     publish(shop.broker.url, [send(saga, queue=OTHER_QUEUE) for saga in (for_done, for_waiting) for _ in range(TIMES)])
     wait_until_empty(shop, OTHER_QUEUE)
@@ -75,7 +75,7 @@ def test_messages_an_hour_late_in_other_envelopes_and_on_other_queues_change_not
     begun = "SELECT id FROM sagas_sagaattempt WHERE worker <> '' AND saga_id = ANY(%s::uuid[])"
     assert shop.project.query(begun, [[for_done, for_waiting]]) == []
 
-    # For one saga in the envelope of another: what is in it counts. Its worker lives an hour later than its sender.
+    # One saga's message in another's envelope: the content counts. The worker's clock is an hour ahead of the sender's.
     envelope = {"id": for_done, "root_id": for_done, "parent_id": for_waiting, "group": for_done}
     mixed = [replace(send(for_waiting), headers=envelope), replace(send(for_done), headers={"id": for_waiting})]
     publish(shop.broker.url, mixed * TIMES)
@@ -97,14 +97,14 @@ def test_messages_an_hour_late_in_other_envelopes_and_on_other_queues_change_not
 @pytest.mark.parametrize(
     "pool", ["prefork", *(pytest.param(pool, marks=pytest.mark.full) for pool in ("threads", "solo"))]
 )
-def test_no_part_of_a_message_can_hurt_a_worker(quiet_shop: Shop, pool: str) -> None:
+def test_no_part_of_a_message_can_harm_a_worker(quiet_shop: Shop, pool: str) -> None:
     shop = quiet_shop
     number = shop.place()
     done = shop.saga_of(number)
     worker = shop.project.start("wild", [*worker_command("wild", concurrency=1), "--pool", pool])
     shop.workers.append(worker)
     wait_until_ready(worker.guarded, lambda: " ready." in worker.log, timeout_seconds=PATIENCE_SECONDS)
-    shop.wait_until_closed([number])  # what earlier tests of this shop left to a person stays as it is
+    shop.wait_until_closed([number])  # sagas held by earlier tests of this shop do not change
     family = {member.pid for member in worker.family()}
     before = read_everything(shop)
 
@@ -121,7 +121,7 @@ def test_no_part_of_a_message_can_hurt_a_worker(quiet_shop: Shop, pool: str) -> 
 
 
 def largest_memory_bytes(worker: Process) -> int:
-    """Return the most that a worker's main process ever had in memory."""
+    """Return the peak memory of a worker's main process."""
     status = Path(f"/proc/{worker.pid}/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
 
@@ -133,7 +133,7 @@ def start_worker(shop: Shop, name: str, *, queues: str = "", clock_seconds: int 
     return shop.workers[-1]
 
 
-def test_canary_would_sing(tmp_path: Path) -> None:
+def test_unpickling_would_be_detected(tmp_path: Path) -> None:
     import pickle
 
     canary = tmp_path / "canary"
@@ -156,12 +156,12 @@ def wait_until_empty(shop: Shop, queue: str = QUEUE) -> None:
 
 
 def assert_still_answers(shop: Shop) -> None:
-    """Check that a worker is not merely there: what came before this order's message is done, too."""
+    """Check that a worker is alive and has processed every message before this order's."""
     shop.wait_for(shop.place(), "confirmed")
 
 
 def read_everything(shop: Shop) -> list[dict[str, Any]]:
-    """Read what a message could have changed, oldest saga first."""
+    """Return everything a message could have changed, oldest saga first."""
     return shop.project.query(
         "SELECT s.id, s.state, s.revision, s.history_count, s.updated_at, count(a.id) AS attempts"
         " FROM sagas_saga s JOIN sagas_sagaattempt a ON a.saga_id = s.id GROUP BY s.id ORDER BY s.created_at, s.id"

@@ -1,4 +1,4 @@
-"""F12: clocks of workers are an hour ahead, an hour behind, and jump. No lease is stolen, nothing is tried early."""
+"""F12: workers' clocks are an hour ahead, an hour behind, and jump. No lease is stolen, no retry is early."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from .testbed import SETTINGS
 
 HOUR_SECONDS = 3600
 CLOCKS = {"ahead": str(HOUR_SECONDS), "behind": str(-HOUR_SECONDS), "jumping": JUMPING}
-# Long enough for every worker to ask for a lease that it thinks has ended.
+# Long enough for every worker to claim a lease that it thinks has ended.
 STANDS_FOR = timedelta(seconds=4 * UNHURRIED_ENGINE["WAKEUP_INTERVAL"])
 HALF_A_BASE = timedelta(seconds=UNHURRIED_ENGINE["RETRY"]["base"] / 2)
 MOST_ORDERS = 100
@@ -26,7 +26,7 @@ KINDS = {
     "pm_card_unavailable": "cancelled",
     "pm_card_capture_declined": "cancelled",
 }
-# A worker stands here for a while, and all the others look for something to do.
+# A worker is stopped here for a while, and all the others look for work.
 STAND = StopPoint(step="authorize_payment", direction="action", moment=Moment.BEFORE)
 
 ATTEMPTS = """
@@ -46,7 +46,7 @@ EVERY_TIME = """
         JOIN orders_order o ON o.saga_id = h.saga_id WHERE o.number = ANY(%(numbers)s)) AS times"""
 
 
-def test_no_lease_is_stolen_and_nothing_tried_early(quiet_shop: Shop, marks: Marks) -> None:
+def test_no_lease_is_stolen_and_no_retry_is_early(quiet_shop: Shop, marks: Marks) -> None:
     shop = quiet_shop
     began_at = read_clock(shop)
     workers = [start_worker(shop, name, clock, marks) for name, clock in CLOCKS.items()]
@@ -65,7 +65,7 @@ def test_no_lease_is_stolen_and_nothing_tried_early(quiet_shop: Shop, marks: Mar
     shop.wait_for(standing, "confirmed")
     for number, status in numbers.items():
         shop.wait_for(number, status)
-    # The clocks are wrong: participants write down the time that their worker knows. Who gets an order is luck.
+    # The clocks are wrong: participants store their worker's time. Which worker gets an order is random.
     while not have_all_taken_part(shop, workers, [standing, *numbers]) and len(numbers) < MOST_ORDERS:
         numbers[number := shop.place()] = "confirmed"
         shop.wait_for(number, "confirmed")
@@ -83,7 +83,7 @@ def test_no_lease_is_stolen_and_nothing_tried_early(quiet_shop: Shop, marks: Mar
 
 
 def start_worker(shop: Shop, name: str, clock: str, marks: Marks) -> Process:
-    """Start a worker whose clock is wrong."""
+    """Start a worker with a wrong clock."""
     project = shop.with_engine(UNHURRIED_ENGINE).project.with_environment(
         **{"DJANGO_SETTINGS_MODULE": SETTINGS, CLOCK_VARIABLE: clock, DIRECTORY_VARIABLE: str(marks.directory)}
     )
@@ -92,14 +92,14 @@ def start_worker(shop: Shop, name: str, clock: str, marks: Marks) -> Process:
 
 
 def have_all_taken_part(shop: Shop, workers: list[Process], numbers: list[str]) -> bool:
-    """Return whether each worker has made an attempt, and payments were written by clocks an hour apart."""
+    """Return whether each worker made an attempt, and payments were stored by clocks an hour apart."""
     rows = shop.project.query(ATTEMPTS, [numbers])
     spread = shop.project.query("SELECT max(changed_at) - min(changed_at) AS spread FROM payments_payment")[0]["spread"]
     return all(any(is_by(row, worker) for row in rows) for worker in workers) and spread > timedelta(hours=1)
 
 
 def is_early(row: dict[str, Any]) -> bool:
-    """Return whether an attempt began before its predecessor's end and the least delay after it."""
+    """Return whether an attempt began before its predecessor's end plus the minimum delay."""
     if row["ended_before"] is None:
         return False
     return bool(row["started_at"] < row["ended_before"] + HALF_A_BASE)

@@ -1,4 +1,4 @@
-"""Run the whole project on servers of its own, all of which may be hurt."""
+"""Testbed: the whole project on its own servers, all of which may be harmed."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from .postgres import RestartablePostgres, open_postgres
 SETTINGS = "tests.chaos.settings"
 MAIN = "shop"
 
-# Workers die so often that the usual budgets would be spent on that alone.
+# Workers die so often that the usual budgets would be spent on it alone.
 PATIENT_ENGINE: Mapping[str, Any] = {
     **FAST_ENGINE,
     "RETRY": {"attempts": 10, "base": 0.1, "cap": 0.5},
@@ -31,7 +31,7 @@ RECOVERY_BOUND_SECONDS = LEASE_SECONDS + PATIENT_ENGINE["WAKEUP_INTERVAL"] + 2 *
 
 @dataclass(kw_only=True)
 class Testbed:
-    """A shop and the servers that belong to it alone.
+    """Shop and the servers that belong to it alone.
 
     postgres: of all its databases. shop: its customer, broker and workers. web: its web server.
     """
@@ -55,14 +55,14 @@ def open_testbed(
     postgres_settings: Mapping[str, str] | None = None,
     web_threads: int = 12,
 ) -> Iterator[Testbed]:
-    """Start PostgreSQL, Valkey and the web server of a seeded shop on one database; nobody works on its orders yet.
+    """Start PostgreSQL, Valkey and the web server of a seeded shop on one database, without workers.
 
     step_seconds: how much longer every step takes.
     """
     with ExitStack() as stack:
         postgres = stack.enter_context(open_postgres(**(postgres_settings or {})))
         brokers: list[Broker] = [start_valkey()]
-        # Ended last: a worker that ends wants to tell its broker.
+        # Stopped last: a stopping worker notifies its broker.
         stack.callback(lambda: [broker.process.stop() for broker in brokers])
         project = describe_testbed(postgres, brokers[-1].url, directory, engine=engine, step_seconds=step_seconds)
         stack.callback(project.stop_all)

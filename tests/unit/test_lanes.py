@@ -21,7 +21,7 @@ def test_tests_that_start_shops_are_in_a_lane(nodeid: str, lane: str) -> None:
 @pytest.mark.parametrize(
     "nodeid",
     [
-        "tests/chaos/test_query_plans.py::test_a_whole_read_would_be_seen",
+        "tests/chaos/test_query_plans.py::test_full_scan_would_be_detected",
         "tests/unit/test_lanes.py::test_it[tests/chaos/test_checkout_chaos.py]",
         "chaos/test_checkout_chaos.py::test_it",
     ],

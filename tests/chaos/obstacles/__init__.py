@@ -1,1 +1,1 @@
-"""Make steps slow and clocks wrong, in processes whose environment says so."""
+"""App that slows steps and sets clocks wrong in processes whose environment asks for it."""

@@ -1,4 +1,4 @@
-"""Name the app that puts the obstacles in place."""
+"""App configuration that installs the obstacles."""
 
 import os
 
@@ -13,7 +13,7 @@ VERSIONS_VARIABLE = "CHAOS_VERSIONS"
 
 
 class ObstaclesConfig(AppConfig):
-    """Install what the environment asks for."""
+    """App that installs what the environment asks for."""
 
     name = "tests.chaos.obstacles"
     label = "chaos_obstacles"

@@ -1,4 +1,4 @@
-"""Set the clock of one process wrong. The monotonic clock, as on a real machine, stays right."""
+"""Wrong clock of one process. The monotonic clock stays right, as on a real machine."""
 
 import itertools
 import os
@@ -22,7 +22,7 @@ def disturb(how: str) -> None:
         return
 
     def jump() -> None:
-        # The right time goes on beside the wrong one.
+        # The correct time continues next to the wrong one.
         started, right = time.monotonic(), datetime.now(UTC)
         for shift in itertools.cycle(JUMPS):
             clock.move_to(right + timedelta(seconds=time.monotonic() - started) + shift, tick=True)

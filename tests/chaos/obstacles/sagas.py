@@ -1,4 +1,4 @@
-"""Declare sagas beside those of the shop: one for its queue, and one in the versions that the process's code has."""
+"""Sagas beside those of the shop: one for its queue, and one in the versions of the process's release."""
 
 import os
 from typing import Any
@@ -12,11 +12,11 @@ OTHER_QUEUE = "elsewhere"
 
 
 def do_nothing(step: StepContext[Any]) -> None:
-    """Nobody starts this saga."""
+    """Do nothing: this saga is never started."""
 
 
 class ElsewhereSaga(SagaDefinition):
-    """There for its queue alone."""
+    """Saga that only provides its queue."""
 
     idle = Pivot(do_nothing, queue=OTHER_QUEUE)
 

@@ -1,4 +1,4 @@
-"""Make step functions take time, so that a process that is killed at any moment is likely to be in one."""
+"""Slow step functions, so that a process killed at a random time is likely to be in one."""
 
 import random
 import time
@@ -8,7 +8,7 @@ from sagas.core.definition.options import StepFunction
 from sagas.engine import execute
 from sagas.engine.execute import ClaimedStep
 
-# A longer nap would run into the time-out of an attempt.
+# A longer sleep would exceed the timeout of an attempt.
 LONGEST_NAP_SECONDS = 1.0
 
 

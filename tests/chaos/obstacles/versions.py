@@ -1,4 +1,4 @@
-"""Declare the versions of one saga that a process's code has, as old and new releases do.
+"""Versions of one saga, as old and new releases declare them.
 
 Each version has a step in a queue that the other code does not know, and each saga may wait at a gate: on its way
 forward, or, where it is refused, on its way back.
@@ -21,12 +21,12 @@ NAME = "chaos-parcel"
 
 
 class NotToday(Exception):
-    """Refuse the pivot."""
+    """Refusal of the pivot."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParcelInput:
-    """Where the gate is, and whether the pivot refuses."""
+    """Location of the gate, and whether the pivot refuses."""
 
     gate: str
     """Path of a file: while it is missing the saga waits; empty where it never does."""
@@ -47,20 +47,20 @@ def pack(step: Step) -> None:
 
 
 def pass_by(_step: Step) -> None:
-    """Do nothing, well."""
+    """Do nothing, successfully."""
 
 
 def decide(step: Step) -> None:
-    """Refuse where the input says so."""
+    """Refuse if the input says so."""
     if step.input.is_refused:
         raise NotToday("The input says so.")
 
 
 def declare_first() -> None:
-    """Declare what every release had so far."""
+    """Declare the first version."""
 
     class ParcelSaga(SagaDefinition):
-        """Pack and send."""
+        """Saga that packs and sends."""
 
         pack = Compensatable(pack, pack, queue="parcels-by-hand")
         decision = Pivot(decide, refuses_on=[NotToday])
@@ -73,10 +73,10 @@ def declare_first() -> None:
 
 
 def declare_second() -> None:
-    """Declare what a new release brings."""
+    """Declare the second version."""
 
     class InsuredParcelSaga(SagaDefinition):
-        """Pack, insure and send."""
+        """Saga that packs, insures and sends."""
 
         pack = Compensatable(pack, pack)
         insure = Compensatable(pass_by, nothing_to_undo, queue="parcels-insured")
@@ -99,7 +99,7 @@ def declare(versions: str) -> None:
 
 
 def start(count: int, *gates: str) -> None:
-    """Start so many sagas of each version at each gate, every other one to be refused.
+    """Start this number of sagas of each version at each gate, every other one to be refused.
 
     Prints: their ids, by gate and version.
     """
