@@ -40,9 +40,7 @@ class Link:
 
     def __post_init__(self) -> None:
         if self.url and self.page:
-            raise ValueError(
-                f"The link {self.label!r} has an address and names a page of the admin; it needs one of them."
-            )
+            raise ValueError(f"The link {self.label!r} has both url and page; give only one of them.")
 
 
 Resolver = Callable[[Saga, str], Iterable[Link]]

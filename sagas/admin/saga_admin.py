@@ -31,7 +31,7 @@ from .ui.addresses import find_saga_url, find_url
 from .ui.base_filter import QueryRefused, read_choice, read_number
 from .ui.console_admin import ConsoleAdmin
 from .ui.formatting import Moment, may_see_payloads
-from .ui.list_order import OrderFilter, PlaceFilter, describe_place, find_order
+from .ui.list_order import OrderFilter, PositionFilter, describe_position, find_order
 from .ui.paging import CappedPaginator, PagedList
 from .ui.selection import Only, Tab
 from .ui.view_only import engine_database
@@ -50,7 +50,7 @@ class SagaList(PagedList):
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Saga]:
         """Return the sagas that match the filters and the search."""
         if self.query != request.GET.get(SEARCH_VAR, ""):
-            raise IncorrectLookupParameters("The search cannot be read. Take out what is no text.")
+            raise IncorrectLookupParameters("The search contains characters that are not text. Remove them.")
         text, self.query = self.query, ""
         try:
             self.unsearched: QuerySet[Saga] = super().get_queryset(request, *args, **kwargs)
@@ -68,15 +68,15 @@ class SagaList(PagedList):
             super().get_results(request)
         finally:
             self.queryset = whole
-        self.searched_back = self._tell_how_far(oldest) if oldest else None
+        self.searched_back = self._describe_reach(oldest) if oldest else None
         rows = select_for_list(self.result_list)
         self.result_list = attach_rows(rows, with_errors=may_see_payloads(request.user))
         self.has_own_order = find_order(request) is not None
         self.older_url = self._find_older_url(request)
 
-    def _tell_how_far(self, oldest: Saga) -> dict[str, Any]:
+    def _describe_reach(self, oldest: Saga) -> dict[str, Any]:
         """Return how far back a search went, and the URL that continues it; the URL is empty under another order."""
-        place = {PlaceFilter.parameter_name: describe_place(oldest)}
+        place = {PositionFilter.parameter_name: describe_position(oldest)}
         url = "" if OrderFilter.parameter_name in self.params else self.get_query_string(place, remove=["p"])
         return {"keys": MAX_KEYS, "sagas": MAX_LOOKED_THROUGH, "at": describe_moment(oldest.created_at), "url": url}
 
@@ -86,7 +86,7 @@ class SagaList(PagedList):
         if not (self.paginator.is_capped and is_last and self.result_list):
             return ""
         order = request.GET.get(OrderFilter.parameter_name, "")
-        place = {PlaceFilter.parameter_name: describe_place(self.result_list[-1], order)}
+        place = {PositionFilter.parameter_name: describe_position(self.result_list[-1], order)}
         return str(self.get_query_string(place, remove=["p"]))
 
 
@@ -107,7 +107,7 @@ class SagaAdmin(ConsoleAdmin):
     show_facets = admin.ShowFacets.NEVER
     paginator = CappedPaginator
     change_list_template = "admin/sagas/saga/change_list.html"
-    action_form = bulk_choosing.TickedForm
+    action_form = bulk_choosing.SelectionForm
 
     class Media:
         css = {"all": ("sagas/overview.css",)}

@@ -91,7 +91,7 @@ def apply(draft: SagaDraft, request: OperationRequest) -> OperationChange:
     return OperationChange(message=message, wakeups=following.wakeups)
 
 
-def settle_as_told(draft: SagaDraft, row: SagaStep, *, happened: bool, request: OperationRequest) -> None:
+def settle_as_stated(draft: SagaDraft, row: SagaStep, *, happened: bool, request: OperationRequest) -> None:
     """Settle a step's action as an operator states, written as an attempt of its own, and move the saga accordingly."""
     outcome, effect = (Outcome.SUCCEEDED, Effect.YES) if happened else (Outcome.REFUSED, Effect.NONE)
     report = _assume(draft, row, Direction.ACTION, outcome, effect, request)
@@ -135,21 +135,21 @@ def _skip(draft: SagaDraft, request: OperationRequest) -> str:
 
 def _mark_succeeded(draft: SagaDraft, request: OperationRequest) -> str:
     row = request.find_step(draft)
-    settle_as_told(draft, row, happened=True, request=request)
-    return f"{row.name} counts as succeeded."
+    settle_as_stated(draft, row, happened=True, request=request)
+    return f"{row.name} is marked as succeeded."
 
 
 def _mark_refused(draft: SagaDraft, request: OperationRequest) -> str:
     row = request.find_step(draft)
-    settle_as_told(draft, row, happened=False, request=request)
-    return f"{row.name} counts as refused."
+    settle_as_stated(draft, row, happened=False, request=request)
+    return f"{row.name} is marked as refused."
 
 
 def _mark_compensated(draft: SagaDraft, request: OperationRequest) -> str:
     row = request.find_step(draft)
     report = _assume(draft, row, Direction.COMPENSATION, Outcome.SUCCEEDED, Effect.YES, request)
     step_transitions.settle_compensation(draft, row, report)
-    return f"{row.name} counts as compensated."
+    return f"{row.name} is marked as compensated."
 
 
 def _pause(draft: SagaDraft, request: OperationRequest) -> str:
@@ -159,7 +159,7 @@ def _pause(draft: SagaDraft, request: OperationRequest) -> str:
 
 def _resume(draft: SagaDraft, request: OperationRequest) -> str:
     holds.clear_hold(draft, None, actor=request.actor, reason=request.reason)
-    return "The saga goes on."
+    return "The saga is resumed."
 
 
 def _cancel(draft: SagaDraft, request: OperationRequest) -> str:

@@ -201,7 +201,7 @@ def _operate(
         if repeat := preconditions.find_repeat(work, operation, step):
             return _result(work, operation, repeat, is_repeat=True)
         if _was_done(work, operation, actor, revision, step):
-            return _result(work, operation, "Done already.", is_repeat=True)
+            return _result(work, operation, "Already done.", is_repeat=True)
         _check_revision(work, revision)
         change = apply(work, request)
         work.write()
@@ -220,7 +220,7 @@ def _lock(saga_id: UUID) -> SagaUnitOfWork:
         if sqlstate_of(error) != SERIALIZATION_SQLSTATE:
             raise
         raise OperationRefused(
-            f"Saga {saga_id} moved after this request's transaction began, so it was not acted on. Do it again."
+            f"Saga {saga_id} changed after this request's transaction began, so nothing was done. Try again."
         ) from error
 
 
@@ -252,8 +252,8 @@ def _check_revision(snapshot: SagaSnapshot, revision: int | None) -> None:
     found = snapshot.saga.revision
     if revision is not None and revision != found:
         raise StaleRevision(
-            f"Saga {snapshot.saga.pk} is at revision {found}, but the decision was made on {revision}: it is now"
-            f" {preconditions.describe(snapshot)}. Look again and decide anew.",
+            f"Saga {snapshot.saga.pk} is at revision {found}, but the decision was based on {revision}: it is now"
+            f" {preconditions.describe(snapshot)}. Check it and decide again.",
             expected=revision,
             found=found,
         )
@@ -267,7 +267,7 @@ def measure_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
     checked = text.strip() if isinstance(text, str) else ""
     visible = count_visible(checked)
     if visible < least:
-        raise BadRequest(f"{what} needs {least} characters that can be seen, blanks not counted; it has {visible}.")
+        raise BadRequest(f"{what} needs at least {least} visible characters, not counting blanks; it has {visible}.")
     if len(checked) > MAX_REASON_CHARS:
         raise BadRequest(f"{what} must have at most {MAX_REASON_CHARS} characters; it has {len(checked)}.")
     return checked if visible else ""

@@ -68,7 +68,7 @@ def find_refusal(snapshot: SagaSnapshot, operation: Operation, step: str | None)
     """Return why an operation is not possible now, in a sentence; an empty text when it is possible."""
     state = SagaState(snapshot.saga.state)
     if not state.is_open:
-        return f"The saga is {state.value}; nothing can be done to it any more."
+        return f"The saga is {state.value}; no operation is possible any more."
     return CHECKS[operation](snapshot, step)
 
 
@@ -81,19 +81,19 @@ def find_repeat(snapshot: SagaSnapshot, operation: Operation, step: str | None) 
         and saga.state == SagaState.COMPENSATING
         and _cause_kind(snapshot) == "operator"
     ):
-        return "The saga compensates already."
+        return "The saga is already compensating."
     if operation is Operation.PAUSE and saga.hold == Hold.PAUSED:
-        return "The saga is paused already."
+        return "The saga is already paused."
     if operation is Operation.RESUME and _was_resumed(snapshot):
-        return "The saga was resumed already."
+        return "The saga was already resumed."
     if operation is Operation.CANCEL and (
         saga.abort_request == AbortRequest.CANCEL or _cause_kind(snapshot) == "cancel"
     ):
-        return "The saga was asked to turn back already."
+        return "The saga was already asked to turn back."
     if operation is Operation.ABANDON and saga.state == SagaState.ABANDONED:
-        return "The saga is abandoned already."
+        return "The saga is already abandoned."
     if row is not None and row.is_assumed and row.hold is None and row.state == MARKED_STATES.get(operation):
-        return f"{row.name} is {row.state} already."
+        return f"{row.name} is already {row.state}."
     return ""
 
 
@@ -160,7 +160,7 @@ def _find_live(snapshot: SagaSnapshot, step: str | None) -> str:
     for row in snapshot.steps:
         if row.lease_until is not None and row.lease_until > snapshot.now and step in (None, row.name):
             until = f"{in_utc(row.lease_until):%Y-%m-%d %H:%M:%S} UTC"
-            return f"{row.name} is being run, until {until} at the latest; wait for its record."
+            return f"{row.name} is running, until {until} at the latest; wait for its outcome."
     return ""
 
 
@@ -171,20 +171,20 @@ def _refuse_retry(snapshot: SagaSnapshot, step: str | None) -> str:
         return live
     if snapshot.saga.hold == Hold.PAUSED:
         return "The saga is paused; resume it."
-    where = f"{step} does not wait" if step else "No step waits"
-    return f"{where} and nothing is held that a retry could answer."
+    where = f"{step} is not waiting" if step else "No step is waiting"
+    return f"{where} and no hold allows a retry."
 
 
 def _refuse_compensate(snapshot: SagaSnapshot, _step: str | None) -> str:
     if snapshot.saga.state not in FORWARD_STATES:
-        return f"The saga is {snapshot.saga.state} already."
+        return f"The saga is already {snapshot.saga.state}."
     return _refuse_after_pivot(snapshot)
 
 
 def _refuse_after_pivot(snapshot: SagaSnapshot) -> str:
     view = snapshot.view()
     if planner.is_pivot_passed(view):
-        return "The pivot has succeeded: nothing is compensated after it. Who wants it undone starts a saga of its own."
+        return "The pivot has succeeded: nothing is compensated after it. To undo it, start a separate saga."
     if not planner.is_pivot_open(view, snapshot.effects()):
         return "The pivot is live or its outcome is unknown; it must be settled first."
     return ""
@@ -193,11 +193,11 @@ def _refuse_after_pivot(snapshot: SagaSnapshot) -> str:
 def _refuse_skip(snapshot: SagaSnapshot, step: str | None) -> str:
     row = snapshot.step(step or "")
     if row.kind == Kind.PIVOT:
-        return f"{row.name} is the pivot; it decides and cannot be skipped."
+        return f"{row.name} is the pivot and cannot be skipped."
     if live := _find_live(snapshot, step):
         return live
     if snapshot.saga.state not in FORWARD_STATES:
-        return "The saga compensates; there is nothing to skip on the way back."
+        return "The saga is compensating; no step can be skipped."
     if row.state == StepState.PENDING:
         return ""
     if row.state == StepState.REFUSED and row.hold == Hold.CONTRACT_VIOLATION:
@@ -219,14 +219,14 @@ def _refuse_mark(snapshot: SagaSnapshot, step: str | None) -> str:
 def _refuse_mark_succeeded(snapshot: SagaSnapshot, step: str | None) -> str:
     row = snapshot.step(step or "")
     if row.kind == Kind.PIVOT and snapshot.saga.state not in FORWARD_STATES:
-        return f"{row.name} is the pivot, and the saga compensates: it can only be abandoned, or {row.name} refused."
+        return f"{row.name} is the pivot, and the saga is compensating: abandon it, or mark {row.name} refused."
     return _refuse_mark(snapshot, step)
 
 
 def _refuse_mark_refused(snapshot: SagaSnapshot, step: str | None) -> str:
     row = snapshot.step(step or "")
     if row.kind == Kind.RETRIABLE and row.state == StepState.REFUSED:
-        return f"{row.name} was refused already; retry it, skip it, or mark it succeeded."
+        return f"{row.name} was already refused; retry it, skip it, or mark it succeeded."
     return _refuse_mark(snapshot, step)
 
 
@@ -241,7 +241,7 @@ def _refuse_mark_compensated(snapshot: SagaSnapshot, step: str | None) -> str:
 
 
 def _refuse_pause(snapshot: SagaSnapshot, _step: str | None) -> str:
-    return "The saga is paused already." if snapshot.saga.hold == Hold.PAUSED else ""
+    return "The saga is already paused." if snapshot.saga.hold == Hold.PAUSED else ""
 
 
 def _refuse_resume(snapshot: SagaSnapshot, _step: str | None) -> str:
@@ -250,7 +250,7 @@ def _refuse_resume(snapshot: SagaSnapshot, _step: str | None) -> str:
 
 def _refuse_cancel(snapshot: SagaSnapshot, _step: str | None) -> str:
     if snapshot.saga.state not in FORWARD_STATES:
-        return f"The saga is {snapshot.saga.state} already."
+        return f"The saga is already {snapshot.saga.state}."
     if planner.is_pivot_passed(snapshot.view()):
         return "Too late: the pivot has succeeded."
     return ""

@@ -315,14 +315,14 @@ def _describe_outcome(plan: OperationPreview, simulation: Simulation) -> str:
     if view.state is SagaState.COMPENSATING:
         wait = "once the live attempt has ended, " if plan.is_live else ""
         return f"The saga compensates: {wait}beginning with {first or 'nothing'}, in reverse order."
-    return f"The saga goes on with {first or 'its end'}."
+    return f"The saga continues with {first or 'its end'}."
 
 
 def _describe_hold(plan: OperationPreview, simulation: Simulation) -> str:
     """Return what the remaining holds prevent; an empty text without any."""
     view = simulation.view
     if view.hold is not None:
-        what = "What is live finishes and is recorded; nothing follows" if plan.is_live else "Nothing runs"
+        what = "Live attempts finish and are recorded; nothing else runs" if plan.is_live else "Nothing runs"
         return f"{what} until the hold ({view.hold.value.replace('_', ' ')}) ends."
     held = [step.name for step in view.steps if step.hold is not None]
     return f"The saga stays held at {', '.join(held)}." if held else ""
@@ -335,14 +335,14 @@ def _describe_request(simulation: Simulation) -> str:
         onwards = _name_first(assume_pivot(simulation, happened=True))
         backwards = _name_first(assume_pivot(simulation, happened=False))
         return (
-            f"The request to turn back ({request}) is remembered until it is known whether {pivot} happened. If it did,"
-            f" the request is void and the saga goes on with {onwards or 'its end'}; if not, the saga compensates,"
+            f"The request to turn back ({request}) is kept until it is known whether {pivot} happened. If it did,"
+            f" the request is void and the saga continues with {onwards or 'its end'}; if not, the saga compensates,"
             f" {_begin_back(backwards)}."
         )
     if request is None:
         return ""
     return (
-        f"The request to turn back ({request}) is remembered: once nothing holds the saga, it compensates,"
+        f"The request to turn back ({request}) is kept: once nothing holds the saga, it compensates,"
         f" {_begin_back(_name_first(simulation))}."
     )
 

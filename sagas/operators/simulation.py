@@ -18,12 +18,12 @@ from . import operation_changes
 from .operation_changes import OperationRequest
 from .preconditions import Operation
 
-NO_RESULT = "{step} gives no result unless you supply one; later steps that read it would miss it."
+NO_RESULT = "{step} has no result unless you supply one; later steps that read it need one."
 NOTES: Mapping[Operation, str] = {
     Operation.SKIP: NO_RESULT,
     Operation.MARK_SUCCEEDED: NO_RESULT,
-    Operation.MARK_REFUSED: "If {step} did happen after all, nobody undoes it: your word counts.",
-    Operation.MARK_COMPENSATED: "Whatever {step} really left behind stays: nobody asks the participant again.",
+    Operation.MARK_REFUSED: "If {step} did happen after all, its effect stays: your evidence counts.",
+    Operation.MARK_COMPENSATED: "Any effect that {step} left stays: the participant is not asked again.",
 }
 """What an operator should know before operating on a step."""
 
@@ -87,7 +87,7 @@ def assume_pivot(simulation: Simulation, *, happened: bool) -> Simulation:
     row = draft.step(find_undecided_pivot(simulation))
     row.lease_token = row.lease_until = None
     operation = Operation.MARK_SUCCEEDED if happened else Operation.MARK_REFUSED
-    operation_changes.settle_as_told(draft, row, happened=happened, request=OperationRequest(operation=operation))
+    operation_changes.settle_as_stated(draft, row, happened=happened, request=OperationRequest(operation=operation))
     claim.claim_next(draft, queues=None, worker="", may_claim=False)
     return Simulation(draft)
 
@@ -109,11 +109,11 @@ def list_notes(simulation: Simulation, operation: Operation, step: str | None) -
         yield NOTES[operation].format(step=step)
     if operation is Operation.RETRY:
         for held in (row.name for row in view.steps if row.hold):
-            yield f"{held} stays held: the retry is not meant for it or cannot answer it."
+            yield f"{held} stays held: the retry does not apply to it."
     if simulation.draft.definition is None and view.state.is_open:
         yield f"Nothing runs until the code has definition {saga.definition} version {saga.version} with these steps."
     if view.hold is Hold.PAUSED:
-        yield "The saga is paused: nothing is claimed until somebody resumes it."
+        yield "The saga is paused: nothing is claimed until an operator resumes it."
     if planner.is_pivot_passed(view):
         yield "The pivot has succeeded: nothing is compensated any more."
     elif view.state is SagaState.COMPENSATING:

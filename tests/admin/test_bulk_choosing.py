@@ -84,11 +84,11 @@ def test_selected_rows_stay_selected_if_they_no_longer_match_the_filter(log_in: 
 @pytest.mark.parametrize(
     ("form", "text"),
     [
-        ({"action": ""}, "Choose an action"),
-        ({"action": "abandon"}, "Choose an action"),
-        ({"action": "nonsense"}, "Choose an action"),
-        ({"index": "7"}, "Choose an action"),
-        ({"index": "²"}, "Choose an action"),
+        ({"action": ""}, "Choose an operation"),
+        ({"action": "abandon"}, "Choose an operation"),
+        ({"action": "nonsense"}, "Choose an operation"),
+        ({"index": "7"}, "Choose an operation"),
+        ({"index": "²"}, "Choose an operation"),
         ({"_selected_action": ["x"]}, "is no saga"),
         ({"_selected_action": ["x' OR 1=1 --", "\x00"]}, "is no saga"),
         ({"_selected_action": [str(uuid4())]}, "There is no saga"),
@@ -184,27 +184,27 @@ def test_every_filter_and_the_search_narrow_the_set(log_in: LogIn) -> None:
 @pytest.mark.parametrize(
     ("query", "text"),
     [
-        ("", "There is no filter"),
+        ("", "No filter is given"),
         ("everything=2", "everything must be 1"),
-        ("since=2000-01-01", "narrows nothing"),
-        ("until=2999-01-01", "narrows nothing"),
-        ("closed=no", "narrows nothing"),
-        ("closed=no&since=2000-01-01&until=2999-01-01", "narrows nothing"),
-        ("everything=1&display=held", "two different things"),
+        ("since=2000-01-01", "excludes no saga"),
+        ("until=2999-01-01", "excludes no saga"),
+        ("closed=no", "excludes no saga"),
+        ("closed=no&since=2000-01-01&until=2999-01-01", "excludes no saga"),
+        ("everything=1&display=held", "cannot be combined"),
         ("display=nonsense", "display must be one of"),
         ("display=", "display must be"),
         ("since=&until=", "since must be"),
         ("since=nonsense", "since must be"),
         ("attempts=1", "attempts must be a number from 2"),
-        ("by=longest", "is a place in the list"),
-        ("display=held&before=2026-11-20T00:00:00Z~01a1f8dc-f172-7cb4-bfee-2d59bbfa6039", "is a place in the list"),
+        ("by=longest", "is a position in the list"),
+        ("display=held&before=2026-11-20T00:00:00Z~01a1f8dc-f172-7cb4-bfee-2d59bbfa6039", "is a position in the list"),
         ("definition=%00", "definition must be"),
         ("display=held&display=running", "comes 2 times"),
         ("displayy=held", "The list has no filter"),
         ("display=held&state=running", "The list has no filter"),
-        ("display=held&p=2", "is a place in the list"),
-        ("display=held&_facets=1", "is a place in the list"),
-        ("display=held&e=1", "is a place in the list"),
+        ("display=held&p=2", "is a position in the list"),
+        ("display=held&_facets=1", "is a position in the list"),
+        ("display=held&e=1", "is a position in the list"),
         ("steps__result__isnull=0", "The list has no filter"),
         ("q=", "search must be"),
         ("q=%20%20", "search must be"),
@@ -236,7 +236,7 @@ def test_frozen_set_does_not_change_with_the_filter(log_in: LogIn) -> None:
 
 def test_bulk_of_all_open_sagas_needs_a_typed_confirmation(log_in: LogIn) -> None:
     saga, client = trips.start(), log_in("supervisor")
-    assert "no filter narrows them" in text_of(client.get(f"{NEW}?everything=1"))
+    assert "(no filter)" in text_of(client.get(f"{NEW}?everything=1"))
     found = freeze_matching(client, everything="1")
     shown = text_of(client.get(url_of(found)))
     assert f"Type: {EVERYTHING}" in shown
@@ -277,7 +277,7 @@ def test_too_many_sagas_are_refused_before_and_after_freezing(log_in: LogIn) -> 
     assert "More than 2 sagas match" in offered
     assert 'name="operation"' not in offered
     assert (posted.status_code, SagaBulk.objects.count()) == (400, 0)
-    assert "More than 2 sagas match, the most that one bulk may have (SAGAS['BULK_MAX'])" in text_of(posted)
+    assert "More than 2 sagas match, the limit of one bulk (SAGAS['BULK_MAX'])" in text_of(posted)
 
 
 @pytest.mark.parametrize("operation", ["", "nonsense", "skip", "mark_succeeded", "abandon", "\x00"])

@@ -44,7 +44,7 @@ def test_second_click_starts_nothing(log_in: LogIn) -> None:
     run(found)
 
     assert "Started: workers act on 1 sagas now." in text_of(first)
-    assert "It was started already, and only once." in text_of(second)
+    assert "The bulk was already started, and only once." in text_of(second)
     assert operations_of(saga) == [("pause", "supervisor", REASON)]
 
 
@@ -74,7 +74,7 @@ def test_history_of_each_saga_links_to_the_bulk(log_in: LogIn) -> None:
     client.post(url_of(found, "start"), {"reason": REASON})
     run(found)
 
-    assert f'<a href="{url_of(found)}">as one of a bulk</a>' in text_of(client.get(f"{page_of(saga)}?tab=history"))
+    assert f'<a href="{url_of(found)}">part of a bulk</a>' in text_of(client.get(f"{page_of(saga)}?tab=history"))
 
 
 def test_running_bulk_page_reloads_only_on_request(log_in: LogIn) -> None:
@@ -121,7 +121,7 @@ def test_stop_ends_a_bulk(log_in: LogIn) -> None:
 
     assert "Stopped." in text_of(stopped)
     assert "by supervisor: Wrong provider." in text_of(stopped)
-    assert "It was over already." in text_of(again)
+    assert "The bulk was already over." in text_of(again)
     assert (operations_of(saga), selection.find_bulk(found.pk).stop_reason) == ([], "Wrong provider.")
 
 
@@ -133,7 +133,7 @@ def test_other_users_may_view_and_stop_but_not_confirm(log_in: LogIn) -> None:
     page = other.get(url_of(found))
     posted = other.post(url_of(found, "start"), {"reason": REASON})
 
-    assert "supervisor froze this set" in text_of(page)
+    assert "supervisor froze this selection" in text_of(page)
     assert "<textarea" not in text_of(page)
     assert (posted.status_code, selection.find_bulk(found.pk).state) == (403, "frozen")
 
@@ -143,7 +143,7 @@ def test_expired_selection_is_refused(log_in: LogIn) -> None:
     found = freeze_rows(client, saga)
     SagaBulk.objects.filter(pk=found.pk).update(frozen_at=found.frozen_at - timedelta(hours=2))
 
-    assert "frozen too long ago" in text_of(client.get(url_of(found)))
+    assert "too old to be confirmed" in text_of(client.get(url_of(found)))
     posted = client.post(url_of(found, "start"), {"reason": REASON})
 
     assert (posted.status_code, selection.find_bulk(found.pk).state, operations_of(saga)) == (409, "frozen", [])

@@ -15,7 +15,7 @@ from sagas.admin.dashboard.dashboard import Dashboard, build_dashboard
 from sagas.admin.dashboard.windows import _show_rate, _show_share, build_card
 from sagas.models import Saga, SagaStatistic, SagaWorker
 from sagas.monitoring.liveness import read_liveness
-from sagas.operators.presentation import DisplayState, filter_by_display, needs_person
+from sagas.operators.presentation import DisplayState, filter_by_display, needs_operator
 from sagas.operators.queries import statistics
 from sagas.operators.queries.statistics import DAY, HOUR, OPEN, PACES, WEEK, WINDOWS, Statistics
 from sagas.testing import faults
@@ -54,7 +54,7 @@ def test_counts_match_the_lists_they_link_to(log_in: LogIn) -> None:
     dashboard = get(client)
 
     assert tiles(dashboard) == {
-        "Needs a person": "8", "Retrying": "1", "Overdue": "1", "Compensating": "1", "Running": "1",
+        "Needs an operator": "8", "Retrying": "1", "Overdue": "1", "Compensating": "1", "Running": "1",
         "Closed today": "3",
     }  # fmt: skip
     for tile in dashboard.tiles:
@@ -62,7 +62,7 @@ def test_counts_match_the_lists_they_link_to(log_in: LogIn) -> None:
     for row in dashboard.states:
         assert len(listed(client.get(row.url))) == int(row.count), row.badge.word
     assert sum(int(row.count) for row in dashboard.states) == Saga.objects.filter(closed_at=None).count()
-    assert Saga.objects.filter(needs_person()).count() == 8
+    assert Saga.objects.filter(needs_operator()).count() == 8
     assert filter_by_display(Saga.objects.all(), DisplayState.HELD).count() == 6
 
 
@@ -70,7 +70,7 @@ def test_dashboard_of_an_empty_database(log_in: LogIn) -> None:
     dashboard = get(log_in("viewer"))
 
     assert set(tiles(dashboard).values()) == {"0"}
-    assert [warning.text for warning in dashboard.warnings] == ["No worker was seen lately."]
+    assert [warning.text for warning in dashboard.warnings] == ["No worker was seen recently."]
     assert ("Oldest due step", "none", "") in dashboard.work
     assert dashboard.states == dashboard.failing == ()
     assert [dict(card.facts)["Closed"] for card in dashboard.windows] == ["0, 0.0 a minute"] * 3
@@ -122,12 +122,12 @@ def test_statistics_are_cached_and_show_their_age(log_in: LogIn) -> None:
     count()
     trips.make_paused()
     client = log_in("viewer")
-    assert tiles(get(client))["Needs a person"] == "0"
+    assert tiles(get(client))["Needs an operator"] == "0"
     SagaStatistic.objects.filter(name=OPEN).update(computed_at=clock.read_now("default") - timedelta(seconds=40))
 
     dashboard = get(client)
 
-    assert tiles(dashboard)["Needs a person"] == "0"
+    assert tiles(dashboard)["Needs an operator"] == "0"
     assert re.fullmatch(r"counted [45]\d s ago", dashboard.counted)
     assert not dashboard.is_old
 
@@ -263,14 +263,14 @@ def test_missing_workers_and_late_work_are_shown_first(log_in: LogIn) -> None:
     text = unescape(response.content.decode())
     assert re.search(r"No worker was seen lately\. The last sweep was 7 min( \d+ s)? ago\.", text)
     assert "Work has been due for 5 min" in text
-    assert "Look whether a worker serves queue sagas." in text
+    assert "Check that a worker serves queue sagas." in text
     assert text.count('role="alert"') == 2
     assert f"{LIST}{saga.pk}/change/" in text
 
 
 def test_owed_hooks_are_shown_only_if_there_are_any() -> None:
     saga = trips.MAKERS["completed"]()
-    label = "Closed sagas whose on_closed hook is owed"
+    label = "Closed sagas with a pending on_closed hook"
     assert label not in {name for name, _text, _url in build_dashboard("admin").work}
 
     Saga.objects.filter(pk=saga.pk).update(hook_due_at=saga.closed_at)
@@ -308,7 +308,7 @@ def test_time_windows_show_ends_and_durations() -> None:
 
     assert dict(hour.facts) == {
         "Started": "2", "Closed": "2, less than 0.1 a minute", "Completed": "50.0 % (1)", "Compensated": "50.0 % (1)",
-        "Abandoned": "0.0 % (0)", "Half took at most": "30 s", "95 of 100 took at most": "48 s",
+        "Abandoned": "0.0 % (0)", "Median duration": "30 s", "95th percentile": "48 s",
     }  # fmt: skip
     assert dict(day.facts)["Closed"] == "3, less than 0.1 a minute"
     assert sum(int(amount) for _, amount in hour.closed.rows) == 2

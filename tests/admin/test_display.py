@@ -84,7 +84,7 @@ def test_every_attention_reason_is_found() -> None:
     for reason in (*Hold, *Attention):
         found = set(presentation.filter_by_reason(Saga.objects.all(), reason.value).values_list("pk", flat=True))
         assert found == {sagas[name].pk for name, reasons in REASONS.items() if reason.value in reasons}, reason
-    needing = set(Saga.objects.filter(presentation.needs_person()).values_list("pk", flat=True))
+    needing = set(Saga.objects.filter(presentation.needs_operator()).values_list("pk", flat=True))
     assert needing == {sagas[name].pk for name in REASONS}
     for name, saga in sagas.items():
         found, steps, _ = read_all(saga)
@@ -148,9 +148,9 @@ def test_held_and_assumed_show_the_reason() -> None:
 
     evidence = "The bank's own page says so."
     operations.mark_succeeded(saga.pk, actor=trips.BOSS, reason=trips.REASON, step="pay", evidence=evidence)
-    assert presentation.badge_of_step(saga.steps.get(name="pay"), saga).text == "succeeded: a person's word"
-    told = presentation.tell(*read_all(saga), with_errors=True)
-    assert told.why == ("A person's word decided pay; the history says whose, and on what evidence.",)
+    assert presentation.badge_of_step(saga.steps.get(name="pay"), saga).text == "succeeded: decided by an operator"
+    told = presentation.explain(*read_all(saga), with_errors=True)
+    assert told.why == ("An operator decided pay; the history shows who, and on what evidence.",)
 
 
 @pytest.mark.django_db
@@ -158,9 +158,9 @@ def test_skipped_step_is_not_shown_as_done() -> None:
     saga = trips.make_contract_violation()
     operations.skip_step(saga.pk, actor=trips.BOSS, reason=trips.REASON, step="send_tickets")
 
-    told = presentation.tell(*read_all(drain(saga)), with_errors=True)
+    told = presentation.explain(*read_all(drain(saga)), with_errors=True)
 
-    assert told.headline.startswith("Every step is done, but send_tickets, skipped by a person. It took ")
+    assert told.headline.startswith("Every step is done except send_tickets, skipped by an operator. It took ")
     assert told.why == ()
 
 
@@ -168,33 +168,33 @@ def test_late_answer_is_shown_on_a_closed_saga() -> None:
     saga = Saga(definition="tour", version=1, state="compensated", created_at=NOW, closed_at=NOW, attention=[])
     step = SagaStep(saga=saga, name="book", position=0, rank=0, state="compensated", epoch=1)
 
-    told = presentation.tell(saga, [step], NOW, with_errors=True)
+    told = presentation.explain(saga, [step], NOW, with_errors=True)
 
-    assert told.why == ("An answer of book came after its compensation had begun, so it was compensated again.",)
+    assert told.why == ("A late answer of book came after its compensation began, so it was compensated again.",)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("maker", "headline"),
     [
-        ("running", "book_hotel is being run, until "),
+        ("running", "book_hotel is running, until "),
         ("waiting_for_retry", "book_hotel failed (attempt 1 of 5) and is tried again in "),
         ("waiting_for_answer", "The participant is still working on book_flight; it is asked again in "),
         ("unknown", "book_flight may have happened. It is asked again, under the same key, in "),
-        ("held_unknown", "The saga is held at pay (outcome unknown): nothing happens there until somebody acts."),
-        ("paused", "The saga is held (paused): nothing happens until somebody acts."),
-        ("definition_missing", "The saga is held: this code has no version 3 of trip. It goes on by itself as soon as"),
-        ("retries_exhausted", "send_tickets must succeed and has spent its attempts; it is tried again in "),
+        ("held_unknown", "The saga is held at pay (outcome unknown): nothing happens there until an operator acts."),
+        ("paused", "The saga is held (paused): nothing happens until an operator acts."),
+        ("definition_missing", "The saga is held: the code has no version 3 of trip. It continues by itself as soon"),
+        ("retries_exhausted", "send_tickets must succeed and has used all its attempts; it is tried again in "),
         ("overdue", "The saga goes forward and is past its deadline by "),
         ("compensating", "The compensation of book_flight is tried again in "),
-        ("compensation_failing", "The compensation of book_flight has spent its attempts: its effect is still there."),
+        ("compensation_failing", "The compensation of book_flight has used all its attempts; its effect remains."),
         ("completed", "Every step is done. It took "),
         ("compensated", "The saga turned back and no effect is left. It took "),
-        ("abandoned", "A person gave the saga up; left behind: book_hotel, book_flight."),
+        ("abandoned", "An operator abandoned the saga; left behind: book_hotel, book_flight."),
     ],
 )
 def test_headline_shows_the_present_step(maker: str, headline: str) -> None:
-    account = presentation.tell(*read_all(trips.MAKERS[maker]()), with_errors=True)
+    account = presentation.explain(*read_all(trips.MAKERS[maker]()), with_errors=True)
 
     assert account.headline.startswith(headline)
 
@@ -203,8 +203,8 @@ def test_headline_shows_the_present_step(maker: str, headline: str) -> None:
 def test_errors_need_the_payload_permission() -> None:
     saga = trips.make_compensation_failing()
 
-    seen = presentation.tell(*read_all(saga), with_errors=True)
-    hidden = presentation.tell(*read_all(saga), with_errors=False)
+    seen = presentation.explain(*read_all(saga), with_errors=True)
+    hidden = presentation.explain(*read_all(saga), with_errors=False)
 
     assert seen.why == (
         "It turned back because pay refused: tests.admin.trips.CardDeclined: No money.",
@@ -222,9 +222,9 @@ def test_lost_and_missing_workers_are_shown() -> None:
 
     with clock.restored():
         clock.move(timedelta(minutes=5))
-        assert "has not reported: the lease ended" in presentation.tell(*read_all(running), with_errors=True).headline
-        advice = presentation.tell(*read_all(waiting), with_errors=True).advice
-    assert advice == ("It has been due for 5 min and nobody came: look whether a worker serves queue sagas.",)
+        assert "not reported: the lease ended" in presentation.explain(*read_all(running), with_errors=True).headline
+        advice = presentation.explain(*read_all(waiting), with_errors=True).advice
+    assert advice == ("It has been due, unclaimed, for 5 min: check that a worker serves queue sagas.",)
 
 
 @pytest.mark.django_db
@@ -233,7 +233,7 @@ def test_missing_definition_hides_the_limit_only() -> None:
 
     with registry.preserved():
         registry.forget("trip", 3)
-        headline = presentation.tell(*read_all(saga), with_errors=True).headline
+        headline = presentation.explain(*read_all(saga), with_errors=True).headline
 
     assert headline.startswith("book_hotel failed (attempt 1) and is tried again in ")
 
@@ -267,7 +267,7 @@ def test_headline_of_a_group_shows_the_step_that_determines_the_state(first: str
         at = presentation.current_step(saga, steps)
         assert at is not None
         assert at.name == first
-        headlines.add(presentation.tell(saga, steps, NOW, with_errors=True).headline.split(" in ")[0])
+        headlines.add(presentation.explain(saga, steps, NOW, with_errors=True).headline.split(" in ")[0])
     [headline] = headlines
     assert first in headline
     assert second not in headline

@@ -139,7 +139,7 @@ def test_reason_must_have_visible_characters(log_in: LogIn, operation: Operation
 
     answer = log_in("admin").post(action_of(saga, operation, step), {**body, "reason": SEEN_BY_NOBODY[reason]})
 
-    wanted = "This field is required." if reason == "blanks" else "characters that can be seen"
+    wanted = "This field is required." if reason == "blanks" else "visible characters"
     assert (answer.status_code, wanted in text_of(answer)) == (400, True)
     assert stored(saga) == before
 
@@ -148,12 +148,12 @@ def test_reason_must_have_visible_characters(log_in: LogIn, operation: Operation
 def test_reasons_are_checked_the_same_on_every_path(log_in: LogIn, words: str) -> None:
     saga, step = operating.make(Operation.MARK_SUCCEEDED)
     marked = {"actor": trips.BOSS, "step": step or ""}
-    with pytest.raises(BadRequest, match="The reason needs 10 characters that can be seen"):
+    with pytest.raises(BadRequest, match="The reason needs at least 10 visible characters"):
         operations.mark_succeeded(saga.pk, reason=words, evidence=REASON, **marked)
-    with pytest.raises(BadRequest, match="The evidence needs 10 characters that can be seen"):
+    with pytest.raises(BadRequest, match="The evidence needs at least 10 visible characters"):
         operations.mark_succeeded(saga.pk, reason=REASON, evidence=words, **marked)
     frozen = selection.freeze_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
-    with pytest.raises(BadRequest, match="The reason needs 10 characters that can be seen"):
+    with pytest.raises(BadRequest, match="The reason needs at least 10 visible characters"):
         selection.start_bulk(frozen.pk, actor=trips.BOSS, reason=words)
 
 

@@ -92,7 +92,7 @@ def test_truncated_value_is_downloaded_whole(log_in: LogIn, saga: Saga) -> None:
     page = client.get(page_of(saga, "steps")).content.decode()
     whole = client.get(payload_url("admin", saga.pk, of="result", step="pay"))
 
-    assert "Download the whole of it" in page
+    assert "Download the whole value" in page
     assert page.count("x" * 9_000) == 1
     assert "x" * 11_000 not in page
     assert whole.json() == long

@@ -10,7 +10,7 @@ from sagas.core.definition import registry
 from sagas.core.states import Attention, Hold
 from sagas.models import Saga
 from sagas.operators.presentation import REASONS as REASON_CODES
-from sagas.operators.presentation import DisplayState, filter_by_display, filter_by_reason, needs_person
+from sagas.operators.presentation import DisplayState, filter_by_display, filter_by_reason, needs_operator
 from sagas.operators.queries import search as searching
 from sagas.operators.queries.search import search_sagas
 
@@ -295,8 +295,8 @@ def test_search_and_filters_never_scan_a_whole_table() -> None:
         text: search_sagas(newest, text) for text in ("ORD-17", "order:ORD-17", "OLD-", str(saga.pk), str(saga.pk)[:13])
     }
     queries |= {text: search_sagas(newest, text) for text in ("ord-17", "order:ord-17", f"{saga.pk}:pay")}
-    queries |= {"needs a person": newest.filter(needs_person()), "nothing": newest}
-    queries["needs a person, of many"] = search_sagas(newest.filter(needs_person()), "OLD-")
+    queries |= {"needs a person": newest.filter(needs_operator()), "nothing": newest}
+    queries["needs a person, of many"] = search_sagas(newest.filter(needs_operator()), "OLD-")
 
     for name, query in queries.items():
         for plan in (query[:50].explain(), query.order_by()[:1001].explain()):

@@ -24,7 +24,7 @@ def test_workers_are_shown(log_in: LogIn) -> None:
     text = read(log_in("viewer").get("/admin/sagas/sagaworker/"))
 
     rows = text.split("<tbody>")[1].split("<tr>")[1:]
-    assert ["at work" in row for row in rows] == [True, False]
+    assert ["active" in row for row in rows] == [True, False]
     assert "not seen" in rows[1]
     assert "1 h ago" in rows[1]
 

@@ -17,7 +17,7 @@ from sagas.admin.saga_list.filters import (
     StepFilter,
 )
 from sagas.admin.ui import paging
-from sagas.admin.ui.list_order import PlaceFilter, describe_place, find_order, parse_slow_place
+from sagas.admin.ui.list_order import PositionFilter, describe_position, find_order, parse_slow_position
 from sagas.models import Saga, SagaAttempt, SagaBarrier, SagaBulk, SagaWorker
 from sagas.moments import read_timestamp
 from sagas.operators import operations
@@ -136,7 +136,7 @@ def test_times_are_read_and_shown_in_utc_whatever_the_zone_of_the_project(log_in
     midnight = start_of_today()
 
     assert listed(client.get(LIST, {"since": "2026-11-20T02:10", "until": "2026-11-20T02:11"})) == ids(early)
-    page = unescape(client.get(LIST, {"before": describe_place(Saga.objects.get(pk=early.pk))}).content.decode())
+    page = unescape(client.get(LIST, {"before": describe_position(Saga.objects.get(pk=early.pk))}).content.decode())
     assert ">From (UTC)</label>" in page
     assert f"Before {shown}" in page
     for path in ("sagabulk/", "sagaworker/", f"sagaworker/{SagaWorker.objects.get().pk}/change/", "sagabarrier/"):
@@ -185,7 +185,7 @@ def test_invalid_choice_shows_no_rows_and_the_reason(log_in: LogIn, query: dict[
 
 @pytest.mark.parametrize("text", ["", "~", "5~", "5~x", "1e3~00000000-0000-0000-0000-000000000000", "9" * 60])
 def test_invalid_cursor_among_the_slowest_is_rejected(text: str) -> None:
-    assert parse_slow_place(text) is None
+    assert parse_slow_position(text) is None
 
 
 @pytest.mark.parametrize("text", ["", "~", "2026-11-20", "a~b", "2026-11-20T03:00:00Z~", "\u0662026~x"])
@@ -196,7 +196,7 @@ def test_invalid_cursor_is_rejected(text: str) -> None:
 def test_cursor_round_trip() -> None:
     saga = trips.start()
 
-    assert read_place(describe_place(saga)) == (saga.created_at, saga.pk)
+    assert read_place(describe_position(saga)) == (saga.created_at, saga.pk)
     assert read_timestamp("2026-11-20T03:00:00", zone=UTC) == datetime(2026, 11, 20, 3, tzinfo=UTC)
 
 
@@ -263,7 +263,7 @@ def test_active_filters_are_open_and_the_current_view_is_marked(log_in: LogIn) -
     text = unescape(log_in("viewer").get(LIST, {"attempts": "5", "closed": "no"}).content.decode())
 
     assert 'data-filter-title="attempts of a step" open' in text
-    assert 'data-filter-title="touch of a person">' in text
+    assert 'data-filter-title="operation">' in text
     assert f'<a href="{LIST}?attempts=5&closed=no" aria-current="page">Retrying more than 3 times</a>' in text
     assert ' aria-current="true">5 or more</a>' in text
 
@@ -299,14 +299,14 @@ def test_filters_never_scan_a_whole_table() -> None:
         "operated": narrow(OperatedFilter, "yes"), "rare group": narrow(GroupFilter, group),
         "frequent group": narrow(GroupFilter, "7".rjust(16, "0")), "failing": narrow(FailingFilter, group),
         "frequent failing": narrow(FailingFilter, "7".rjust(16, "0")),
-        "place": narrow(PlaceFilter, describe_place(middle)),
+        "place": narrow(PositionFilter, describe_position(middle)),
         "window": sagas.filter(created_at__range=(middle.created_at - timedelta(hours=1), middle.created_at)),
     }  # fmt: skip
     for order in ("slowest", "longest"):
         key = find_order(RequestFactory().get(LIST, {"by": order}))
         queries[order] = sagas.filter(closed_at__isnull=order == "longest").order_by(*(key or ()))
         there = RequestFactory().get(LIST, {"by": order})
-        place = PlaceFilter(there, {"before": [describe_place(middle, order)]}, Saga, None)  # type: ignore[arg-type]
+        place = PositionFilter(there, {"before": [describe_position(middle, order)]}, Saga, None)  # type: ignore[arg-type]
         queries[f"{order}, beyond"] = place.queryset(there, queries[order])
 
     for name, query in queries.items():

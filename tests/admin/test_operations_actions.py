@@ -98,7 +98,7 @@ def test_page_says_if_no_step_allows_the_operation(log_in: LogIn) -> None:
     response = log_in("admin").get(action_of(saga, Operation.SKIP))
 
     assert response.status_code == 409
-    assert text_of(response).count("The saga is completed; nothing can be done to it any more.") == 4
+    assert text_of(response).count("The saga is completed; no operation is possible any more.") == 4
 
 
 def test_one_of_several_waiting_steps_can_be_retried(log_in: LogIn) -> None:
@@ -188,7 +188,7 @@ def test_abandon_shows_the_remaining_effects(log_in: LogIn) -> None:
     client.post(action_of(saga, Operation.ABANDON), form_of(saga))
 
     page = text_of(client.get(page_of(saga)))
-    assert "A person gave the saga up; left behind: book_hotel, book_flight." in page
+    assert "An operator abandoned the saga; left behind: book_hotel, book_flight." in page
     assert f"{saga.pk}:book_flight" in page
 
 

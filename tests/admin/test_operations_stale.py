@@ -32,11 +32,11 @@ def test_stale_form_does_nothing_and_shows_what_changed(log_in: LogIn, operation
     if operation in (Operation.PAUSE, Operation.RESUME):
         assert response.status_code == 302
         assert re.search(
-            r"The saga (is paus|was resum)ed already\.", str(next(iter(get_messages(response.wsgi_request))))
+            r"The saga (is already paus|was already resum)ed\.", str(next(iter(get_messages(response.wsgi_request))))
         )
     else:
         assert response.status_code == 409
-        assert "What happened since you looked" in text_of(response)
+        assert "What has happened since then" in text_of(response)
         assert "A colleague was faster." in text_of(response)
     assert stored(saga) == before
 
@@ -67,7 +67,7 @@ def test_stale_form_is_refused_with_the_difference_if_no_longer_possible(log_in:
     response = client.post(action_of(saga, Operation.RETRY), form)
 
     assert response.status_code == 409
-    assert "The saga is completed; nothing can be done to it any more." in text_of(response)
+    assert "The saga is completed; no operation is possible any more." in text_of(response)
     assert "saga completed" in text_of(response)
     assert "</textarea>" not in text_of(response)
     assert stored(saga) == before
@@ -98,7 +98,7 @@ def test_second_click_does_nothing(log_in: LogIn, operation: Operation) -> None:
     assert again.status_code == 302
     assert again["Location"] == page_of(saga)
     messages = [str(message) for message in get_messages(again.wsgi_request)]
-    assert messages[-1].startswith(("Done already, and only once", "Nothing was done: "))
+    assert messages[-1].startswith(("Already done, and only once", "Nothing was done: "))
 
 
 def test_same_operation_by_another_user_is_a_change_not_a_second_click(log_in: LogIn) -> None:

@@ -47,7 +47,7 @@ def test_every_operation_is_listed_completely(log_in: LogIn) -> None:
     [row] = log_in("viewer").get(URL).context["rows"]
 
     assert (row.actor, row.label, row.step, row.reason) == ("ada", "Mark succeeded", "pay", REASON)
-    assert (row.evidence, row.revision, row.result) == ("Seen at the bank.", revision, "pay counts as succeeded.")
+    assert (row.evidence, row.revision, row.result) == ("Seen at the bank.", revision, "pay is marked as succeeded.")
     assert row.before.startswith("running; pay unknown (held: outcome_unknown)")
     assert row.after == "running"
     assert row.saga == f"trip {saga.keys.get().value}"
@@ -82,7 +82,7 @@ def test_filters(log_in: LogIn) -> None:
     assert shown(client.get(URL, {"actor": "bob"})) == [(BOB.name, "Resume"), (BOB.name, "Pause")]
     for nobody in ("ad", "bob (", "bob (root", "bo", "b%", "(root@host)", "_ob"):
         assert shown(client.get(URL, {"actor": nobody})) == [], nobody
-    assert "Nobody did anything that fits." in client.get(URL, {"actor": "nobody"}).content.decode()
+    assert "No matching entries." in client.get(URL, {"actor": "nobody"}).content.decode()
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_intact_log_verifies(log_in: LogIn) -> None:
 
     text = log_in("viewer").post(f"{URL}?span=24h").content.decode()
 
-    assert "What was looked at fits its signatures." in text
-    assert "of 2 sagas whose rows say that people acted on them" in text
+    assert "All checked entries are intact." in text
+    assert "of 2 sagas with operations in this window" in text
     assert "manage.py saga_verify_log looks at every saga" in text
 
 
@@ -170,8 +170,8 @@ def test_changed_entry_is_named(log_in: LogIn) -> None:
     text = log_in("viewer").post(URL).content.decode()
 
     assert "This log was changed in the database." in text
-    assert f"Saga {saga.pk}</a>: The saga tells of 3 entries, 2 are there" in text
-    assert "fits its signatures." not in text
+    assert f"Saga {saga.pk}</a>: The saga records 3 entries, 2 exist" in text
+    assert "entries are intact." not in text
 
 
 def test_verification_is_limited(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def test_page_shows_the_complete_saga(log_in: LogIn) -> None:
     text = read_whole(log_in("admin"), saga)
 
     for shown in (
-        "The compensation of book_flight has spent its attempts: its effect is still there.",
+        "The compensation of book_flight has used all its attempts; its effect remains.",
         "It turned back because pay refused: tests.admin.trips.CardDeclined: No money.",
         "Find out from the error what keeps the participant from undoing it",
         str(saga.pk),
@@ -105,7 +105,7 @@ def test_operators_reasons_need_no_payload_permission(log_in: LogIn) -> None:
     assert trips.REASON in text
     assert evidence in text
     assert "boss" in text
-    assert "(a person's word)" in text
+    assert "(decided by an operator)" in text
 
 
 def test_page_is_read_only(log_in: LogIn) -> None:

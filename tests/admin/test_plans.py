@@ -48,7 +48,7 @@ def test_retry_continues_to_the_end() -> None:
         ("", False),
     ]
     assert plan.runs[2].note == "nothing is compensated after it"
-    assert plan.outcome == "The saga goes on with book_hotel."
+    assert plan.outcome == "The saga continues with book_hotel."
     assert (plan.live, plan.left_behind, plan.impossible) == ((), (), ())
 
 
@@ -121,7 +121,7 @@ def test_retry_of_a_paused_saga_runs_nothing() -> None:
 
     assert plan.is_allowed
     assert plan.outcome == "Nothing runs until the hold (paused) ends."
-    assert "The saga is paused: nothing is claimed until somebody resumes it." in plan.impossible
+    assert "The saga is paused: nothing is claimed until an operator resumes it." in plan.impossible
 
 
 def test_retry_after_the_deadline_starts_compensating() -> None:
@@ -150,7 +150,7 @@ def test_mark_compensated_continues_with_the_other_compensations() -> None:
     plan = preview_operation(Operation.MARK_COMPENSATED, saga.pk, step="book_flight")
 
     assert steps_of(plan) == [(1, "book_hotel", "compensation")]
-    assert plan.impossible[0].startswith("Whatever book_flight really left behind stays")
+    assert plan.impossible[0].startswith("Any effect that book_flight left stays")
 
 
 def test_skip_of_the_last_step_completes() -> None:
@@ -168,8 +168,8 @@ def test_cancel_is_remembered_while_the_pivot_is_unknown() -> None:
 
     assert plan.is_allowed
     assert plan.outcome == (
-        "The saga stays held at pay. The request to turn back (cancel) is remembered until it is known whether pay"
-        " happened. If it did, the request is void and the saga goes on with send_tickets; if not, the saga"
+        "The saga stays held at pay. The request to turn back (cancel) is kept until it is known whether pay"
+        " happened. If it did, the request is void and the saga continues with send_tickets; if not, the saga"
         " compensates, beginning with book_flight, in reverse order."
     )
     assert steps_of(plan) == [(1, "pay", "action"), (2, "send_tickets", "action")]
@@ -181,11 +181,11 @@ def test_pause_and_resume() -> None:
     paused = trips.make_paused()
 
     assert preview_operation(Operation.PAUSE, running.pk).outcome == (
-        "What is live finishes and is recorded; nothing follows until the hold (paused) ends."
+        "Live attempts finish and are recorded; nothing else runs until the hold (paused) ends."
     )
     again = preview_operation(Operation.PAUSE, paused.pk)
-    assert (again.is_allowed, again.is_repeat, again.refusal) == (False, True, "The saga is paused already.")
-    assert preview_operation(Operation.RESUME, paused.pk).outcome == "The saga goes on with book_hotel."
+    assert (again.is_allowed, again.is_repeat, again.refusal) == (False, True, "The saga is already paused.")
+    assert preview_operation(Operation.RESUME, paused.pk).outcome == "The saga continues with book_hotel."
 
 
 def test_missing_definition_is_reported() -> None:

@@ -49,7 +49,7 @@ def test_response_holds_what_the_page_shows(log_in: LogIn, tab: Tab) -> None:
     for name in ("head", "view"):
         assert page.count(f'<div data-part="{name}">') == 1
         assert answer["parts"][f"[data-part={name}]"].startswith(f'<div data-part="{name}">')
-    assert "has spent its attempts" in answer["parts"]["[data-part=head]"]
+    assert "has used all its attempts" in answer["parts"]["[data-part=head]"]
     assert f'<h2 id="{tab}">' in answer["parts"]["[data-part=view]"]
     assert answer["news"].startswith("compensation failing. The compensation of book_flight")
     assert answer["at"].endswith(" UTC")

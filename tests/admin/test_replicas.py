@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from sagas.admin.saga_list.filters import PARAMETERS
-from sagas.admin.ui.list_order import describe_place
+from sagas.admin.ui.list_order import describe_position
 from sagas.admin.ui.selection import Tab
 from sagas.models import Saga, SagaAttempt, SagaBulk
 from sagas.operators.preconditions import Operation
@@ -50,7 +50,7 @@ def list_filters(saga: Saga) -> dict[str, str]:
     chosen = {
         "display": "held", "needs": "any", "definition": "trip:3", "started": "24h", "closed": "no", "step": "pay",
         "attempts": "2", "operated": "no", "group": group, "failing": group, "since": "2020-01-01",
-        "until": "2999-01-01", "by": "slowest", "before": describe_place(saga),
+        "until": "2999-01-01", "by": "slowest", "before": describe_position(saga),
     }  # fmt: skip
     assert set(chosen) == PARAMETERS
     return chosen

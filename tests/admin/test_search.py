@@ -139,12 +139,12 @@ def test_broad_search_is_limited_to_the_newest_and_says_so(
 
     assert shown(response) == ids(*found[1:])  # the newest one matches no customer
     back = response.context["cl"].searched_back
-    assert "business keys begin so" in response.content.decode()
+    assert "business keys begin with this text" in response.content.decode()
     assert f"back to {back['at']}" in response.content.decode()
     older = client.get(LIST + back["url"])
     assert shown(older) == ids(*reversed(sagas[:4]))
     assert older.context["cl"].searched_back is None
-    assert "business keys begin so" not in older.content.decode()
+    assert "business keys begin with this text" not in older.content.decode()
 
 
 def test_broad_search_respects_other_filters(log_in: LogIn, sagas: list[Saga], monkeypatch: pytest.MonkeyPatch) -> None:

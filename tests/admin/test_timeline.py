@@ -114,7 +114,7 @@ def test_operators_statements_are_marked_as_such() -> None:
     saga = trips.make_held_unknown()
     operations.mark_succeeded(saga.pk, actor=trips.BOSS, reason=trips.REASON, step="pay", evidence="Seen at the bank.")
 
-    assert [title for title in titles(draw(saga), "saga-attempt") if "succeeded (a person's word)" in title]
+    assert [title for title in titles(draw(saga), "saga-attempt") if "succeeded (decided by an operator)" in title]
 
 
 @pytest.mark.parametrize("count", [300, 3000])
@@ -186,5 +186,5 @@ def test_legend_names_every_outcome_once(log_in: LogIn) -> None:
 
     assert [badge.word for badge in list_legend(snapshot)] == ["succeeded", "refused", "unknown"]
     text = log_in("viewer").get(page_of(saga, "timeline")).content.decode()
-    assert text.split('aria-label="What the picture shows"')[1].split("</ul>")[0].count("saga-badge") == 3
+    assert text.split('aria-label="Legend"')[1].split("</ul>")[0].count("saga-badge") == 3
     assert 'role="group" aria-labelledby="saga-timeline-title saga-timeline-desc"' in text

@@ -112,7 +112,7 @@ def test_undecided_pivot_that_happened_continues(order: str) -> None:
     plan = plan_last(saga, order)
 
     assert (list_runs(plan.runs), plan.undecided_pivot) == (ONWARDS, "pay")
-    assert "If it did, the request is void and the saga goes on with send_tickets; if not, " in plan.outcome
+    assert "If it did, the request is void and the saga continues with send_tickets; if not, " in plan.outcome
     assert finish(saga) == ("completed", ONWARDS)
 
 
@@ -142,7 +142,7 @@ def test_outcome_of_a_pending_request_is_shown() -> None:
     plan = plan_last(make_refusing_card(), "pause cancel")
 
     assert plan.outcome == (
-        "Nothing runs until the hold (paused) ends. The request to turn back (cancel) is remembered: once nothing holds"
+        "Nothing runs until the hold (paused) ends. The request to turn back (cancel) is kept: once nothing holds"
         " the saga, it compensates, beginning with book_flight, in reverse order."
     )
 

@@ -30,9 +30,9 @@ def test_all_sagas_of_one_failing_provider_are_retried_together(visit: Visit, ha
 
     visitor.log_in("supervisor")
     visitor.open("/admin/sagas/saga/?display=waiting_for_retry")
-    page.get_by_role("link", name="Act on everything that matches").click()
+    page.get_by_role("link", name="Act on all matching sagas").click()
     expect(page.locator("#content-main")).to_contain_text("display: waiting for retry")
-    page.get_by_role("button", name="Retry now: look at the set").click()
+    page.get_by_role("button", name="Retry now: review the selection").click()
     expect(page).to_have_title(re.compile(f"Retry now: {total} sagas"))
     operations.cancel(sagas[3].pk, actor=trips.BOSS, reason=REASON)  # a colleague who was faster
 
@@ -41,7 +41,7 @@ def test_all_sagas_of_one_failing_provider_are_retried_together(visit: Visit, ha
     page.get_by_label("How many sagas?").fill(str(total - 1))
     button.click()
     expect(page.get_by_role("alert")).to_contain_text("Not done")
-    expect(page.locator(".errorlist")).to_contain_text(f"You typed {total - 1}, but this set has {total} sagas.")
+    expect(page.locator(".errorlist")).to_contain_text(f"You typed {total - 1}, but this selection has {total} sagas.")
     assert count_logged() == 0
     page.get_by_label("How many sagas?").fill(str(total))
     button.click()
@@ -71,12 +71,12 @@ def test_mistaken_bulk_is_refused(visit: Visit, has_scripts: bool) -> None:
     visitor.open("/admin/sagas/sagabulk/new/?displya=held")
     expect(page.get_by_role("alert")).to_contain_text("The list has no filter 'displya'")
     visitor.open("/admin/sagas/saga/")
-    page.get_by_role("link", name="Act on everything that matches").click()
-    page.get_by_role("button", name="Force compensate: look at the set").click()
+    page.get_by_role("link", name="Act on all matching sagas").click()
+    page.get_by_role("button", name="Force compensate: review the selection").click()
     page.get_by_label("Reason").fill(REASON)
     page.get_by_label("Which sagas?").fill("yes")
     page.get_by_role("button", name="Force compensate: 3 sagas").click()
-    expect(page.locator(".errorlist")).to_contain_text("No filter narrows this set.")
+    expect(page.locator(".errorlist")).to_contain_text("This selection has no filter.")
     page.get_by_role("link", name="Leave them as they are").click()
 
     run_nothing = [runner.run_due(), count_logged(), SagaBulk.objects.get().state]

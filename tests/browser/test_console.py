@@ -132,7 +132,7 @@ def test_colleague_who_was_faster_is_seen(visit: Visit, has_scripts: bool) -> No
     page.get_by_label("Reason").fill(REASON)
     page.get_by_role("button", name="Retry now").click()
 
-    expect(page.get_by_role("alert")).to_contain_text("the saga has changed since you looked")
+    expect(page.get_by_role("alert")).to_contain_text("the saga has changed since you opened this page")
     expect(page.get_by_role("table", name="History since")).to_contain_text("A colleague was faster.")
     expect(page.get_by_label("Reason")).to_have_value(REASON)
     assert [operation[0] for operation in operations_of(saga)] == ["pause"]
@@ -144,7 +144,7 @@ def test_viewer_is_offered_nothing_and_may_do_nothing(visit: Visit) -> None:
     visitor.log_in("viewer")
 
     visitor.find(saga.keys.get(name="order").value)
-    expect(visitor.page.get_by_text("There is nothing that you can do to this saga now.")).to_be_visible()
+    expect(visitor.page.get_by_text("No operation is possible now.")).to_be_visible()
     visitor.open(f"/admin/sagas/saga/{saga.pk}/act/retry/")
 
     expect(visitor.page.get_by_role("alert")).to_contain_text("lacks the permission sagas.retry_saga")

@@ -17,8 +17,8 @@ def test_from_the_dashboard_to_what_needs_a_person(visit: Visit, has_scripts: bo
     visitor.log_in("viewer")
     visitor.open("/admin/sagas/")
 
-    expect(page.get_by_role("alert").first).to_contain_text("No worker was seen lately.")
-    page.get_by_role("link", name="Needs a person 8").click()
+    expect(page.get_by_role("alert").first).to_contain_text("No worker was seen recently.")
+    page.get_by_role("link", name="Needs an operator 8").click()
 
     expect(page.locator("#result_list tbody tr")).to_have_count(8)
 
@@ -72,5 +72,5 @@ def test_log_is_narrowed_and_verified(visit: Visit, has_scripts: bool) -> None:
     expect(page.locator("section[aria-labelledby=operations] tbody tr")).to_have_count(3)
     page.get_by_role("button", name="Verify this window").click()
 
-    expect(page.get_by_role("status", name="Verification")).to_contain_text("What was looked at fits its signatures.")
+    expect(page.get_by_role("status", name="Verification")).to_contain_text("All checked entries are intact.")
     expect(page.locator("section[aria-labelledby=operations] tbody tr")).to_have_count(3)

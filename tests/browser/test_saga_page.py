@@ -38,7 +38,7 @@ def test_one_selection_goes_through_all_views(visit: Visit, has_scripts: bool) -
     page.get_by_role("link", name="failures").click()
     cells = page.locator("#content-main").get_by_role("table").locator("tbody tr td:nth-child(4)")
     assert set(cells.all_inner_texts()) == {"book_flight"}
-    page.get_by_role("link", name="Show all steps alike").click()
+    page.get_by_role("link", name="Clear the selection").click()
     assert set(cells.all_inner_texts()) > {"book_flight"}
 
 

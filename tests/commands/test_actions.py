@@ -158,7 +158,7 @@ def test_ambiguous_prefix_is_refused_with_the_candidates() -> None:
     done = run_command("saga_pause", str(first.pk)[:8], *WHY)
 
     assert done.code == 1
-    assert "fits several sagas" in done.err
+    assert "matches several sagas" in done.err
     assert str(first.pk) in done.err
     assert str(second.pk) in done.err
     assert not Saga.objects.filter(hold="paused").exists()
@@ -171,7 +171,7 @@ def test_refusal_exits_with_1_and_the_reason() -> None:
 
     assert done.code == 1
     assert done.out == ""
-    assert done.err == "CommandError: The saga is completed; nothing can be done to it any more.\n"
+    assert done.err == "CommandError: The saga is completed; no operation is possible any more.\n"
     assert read(saga).revision == saga.revision
 
 
@@ -301,5 +301,5 @@ def test_refusal_of_a_leased_step_shows_the_lease_end() -> None:
     done = run_command("saga_abandon", saga.pk, *WHY)
 
     assert done.code == 1
-    assert "book_flight is being run, until" in done.err
+    assert "book_flight is running, until" in done.err
     assert read(saga).state == "pending"

@@ -77,7 +77,7 @@ def test_filter_that_matches_everything_is_refused(narrow: tuple[str, ...], form
     done = run_command("saga_bulk", "pause", *narrow, *form)
 
     assert done.code == 2
-    assert "narrows nothing" in done.err
+    assert "excludes no saga" in done.err
     assert "every open saga by name" in done.err
     assert not SagaBulk.objects.exists()
 
@@ -108,11 +108,11 @@ def test_window_that_excludes_a_closed_saga_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ((), "There is no filter"),
+        ((), "No filter is given"),
         (("--display", "held"), "No open saga matches"),
         (("--display", "pending", "--count", "7"), "You typed 7"),
         (("--display", "pending", "--reason", "short"), "The reason needs 10 characters"),
-        (("--everything", "--words", "yes"), "No filter narrows this set"),
+        (("--everything", "--words", "yes"), "This selection has no filter"),
         (("--id", "0198f3a2-5c1e-7000-8000-000000000000"), "There is no saga"),
     ],
 )
@@ -160,9 +160,9 @@ def test_named_sagas_are_operated_on_and_reported() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        ((), 2, "There is no filter"),
-        (("--everything",), 2, "No filter narrows this set"),
-        (("--everything", "--words", "yes"), 2, "No filter narrows this set"),
+        ((), 2, "No filter is given"),
+        (("--everything",), 2, "This selection has no filter"),
+        (("--everything", "--words", "yes"), 2, "This selection has no filter"),
         (("--everything", "--words", EVERYTHING, "--count", "7"), 2, "You typed 7"),
         (("--display", "held"), 2, "No open saga matches"),
         (("--display", "pending", "--user", "nobody"), 2, "no active user"),

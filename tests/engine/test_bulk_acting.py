@@ -62,8 +62,8 @@ def test_each_saga_gets_its_own_result(world: World) -> None:
     found = list(ended.items.order_by("position").values_list("result", "message"))
     assert found == [
         ("done", "The saga is paused."),
-        ("already", "The saga is paused already."),
-        ("refused", "The saga is compensated; nothing can be done to it any more."),
+        ("already", "The saga is already paused."),
+        ("refused", "The saga is compensated; no operation is possible any more."),
         ("gone", "The saga is deleted."),
     ]
     assert (ended.counts["not_begun"], len(operations_of(paused)), len(operations_of(closed))) == (0, 1, 1)
@@ -85,7 +85,7 @@ def test_poisoned_saga_does_not_stop_the_others(world: World, monkeypatch: pytes
     ended = run_to_end(started.pk)
 
     assert results_of(ended.pk) == ["failed", "done", "done"]
-    assert ended.items.get(position=1).message == "Given up after 3 failures: DataError. The log tells more."
+    assert ended.items.get(position=1).message == "Gave up after 3 failures: DataError. See the log."
     assert (holds_of(sagas), operations_of(sagas[0])) == ([None, "paused", "paused"], [])
 
 

@@ -70,7 +70,7 @@ def test_filter_excludes_closed_sagas(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("filter", "everything", "text"),
-    [({}, False, "There is no filter"), ({"search": "T-1"}, True, "two different things")],
+    [({}, False, "No filter is given"), ({"search": "T-1"}, True, "cannot be combined")],
 )
 def test_lost_filter_is_refused(world: World, filter: dict[str, str], everything: bool, text: str) -> None:
     make(world)
@@ -221,7 +221,7 @@ def test_large_set_is_confirmed_by_its_count(world: World) -> None:
 def test_wrong_count_is_refused_for_small_sets_too(world: World) -> None:
     frozen = freeze(make(world))
 
-    with pytest.raises(BadRequest, match="You typed 4, but this set has 3 sagas"):
+    with pytest.raises(BadRequest, match="You typed 4, but this selection has 3 sagas"):
         selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, count=4)
     assert selection.find_bulk(frozen.pk).state == "frozen"
 
@@ -233,7 +233,7 @@ def test_set_without_a_filter_needs_a_typed_confirmation(world: World) -> None:
     )
 
     for words in ("", "every saga", "Every open saga", "yes"):
-        with pytest.raises(BadRequest, match="No filter narrows this set"):
+        with pytest.raises(BadRequest, match="This selection has no filter"):
             selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, words=words)
     assert selection.find_bulk(frozen.pk).state == "frozen"
     assert selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, words=f" {EVERYTHING} ")[1] is True
@@ -242,10 +242,10 @@ def test_set_without_a_filter_needs_a_typed_confirmation(world: World) -> None:
 def test_expired_set_and_set_of_another_user_are_not_confirmed(world: World) -> None:
     frozen = freeze(make(world))
 
-    with pytest.raises(PermissionRefused, match="boss froze this set"):
+    with pytest.raises(PermissionRefused, match="boss froze this selection"):
         selection.start_bulk(frozen.pk, actor=COLLEAGUE, reason=REASON)
     clock.move(timedelta(hours=1, seconds=1))
-    with pytest.raises(OperationRefused, match="frozen too long ago"):
+    with pytest.raises(OperationRefused, match="too old to be confirmed"):
         selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
     with pytest.raises(BulkNotFound):
         selection.start_bulk(uuid4(), actor=BOSS, reason=REASON)

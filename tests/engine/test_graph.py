@@ -103,7 +103,7 @@ def test_graph_has_a_text_alternative(trip: type[SagaDefinition]) -> None:
     assert title.text == "Saga trip, version 1"
     assert description.text == describe(trip)
     assert description.text == (
-        "1: book_flight (compensatable). 2: book_hotel (compensatable) and book_car (compensatable), side by side."
+        "1: book_flight (compensatable). 2: book_hotel (compensatable) and book_car (compensatable), in parallel."
         " 3: pay (pivot). 4: send_tickets (retriable)."
     )
 
@@ -262,7 +262,7 @@ title: Saga trip, version 1
 ---
 flowchart TD
   s_book_flight["book_flight<br/>compensatable ↩<br/>sagas, local"]
-  subgraph parallel1["side by side"]
+  subgraph parallel1["in parallel"]
     s_book_hotel["book_hotel<br/>compensatable ↩<br/>sagas, local"]
     s_book_car["book_car<br/>compensatable ↩<br/>sagas, local"]
   end

@@ -88,7 +88,7 @@ def test_s8_a_second_resume_is_a_repeat_and_one_without_a_pause_is_refused(world
     assert not perform(RESUME, saga, "a").is_repeat
     stored = snapshot(saga)
     again = perform(RESUME, saga, "a")
-    assert (again.is_repeat, again.message) == (True, "The saga was resumed already.")
+    assert (again.is_repeat, again.message) == (True, "The saga was already resumed.")
     assert snapshot(saga) == stored
     paused(world, saga)
     assert not perform(RESUME, saga, "a").is_repeat
@@ -101,7 +101,7 @@ def test_s8_a_preview_on_an_expired_lease_is_exact_and_writes_nothing(world: Wor
     plan = preview.preview_operation(RETRY, saga.pk)
     back = preview.preview_operation(COMPENSATE, saga.pk)
 
-    assert ([live.is_expired for live in plan.live], plan.outcome) == ([True], "The saga goes on with a.")
+    assert ([live.is_expired for live in plan.live], plan.outcome) == ([True], "The saga continues with a.")
     assert next((run.step, run.direction.value, run.note) for run in plan.runs) == ("a", "action", "")
     assert (back.outcome, [run.note for run in back.runs]) == (
         "The saga compensates: beginning with a, in reverse order.",

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sagas.admin.saga_list.filters import PARAMETERS
-from sagas.admin.ui.list_order import LONGEST, SLOWEST, describe_place
+from sagas.admin.ui.list_order import LONGEST, SLOWEST, describe_position
 from sagas.admin.ui.selection import Only, Tab
 from sagas.core.definition import registry
 from sagas.models import Saga, SagaAttempt
@@ -81,7 +81,7 @@ def list_filter_values() -> dict[str, list[str]]:
         "since": [f"{middle.created_at:%Y-%m-%d}"],
         "until": [f"{middle.created_at:%Y-%m-%d}"],
         "by": [SLOWEST, LONGEST],
-        "before": [describe_place(middle)],
+        "before": [describe_position(middle)],
     }
 
 
@@ -97,7 +97,7 @@ def list_saga_pages(examples: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, saga_id in examples.items():
         yield from ((f"{name}, {tab.value}", f"{LIST}{saga_id}/change/?tab={tab.value}") for tab in Tab)
     page = f"{LIST}{examples['completed']}/change/?"
-    for only in (Only.FAILURES, Only.PEOPLE):
+    for only in (Only.FAILURES, Only.OPERATORS):
         yield f"history, {only.value}", f"{page}tab=history&only={only.value}"
     yield "older history", f"{page}tab=history&history_before=5"
     yield "older attempts", f"{page}tab=timeline&attempts_before=1000"

@@ -155,7 +155,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         if is_new:
             self.message_user(request, f"Started: workers act on {found.total} sagas now.", messages.SUCCESS)
         else:
-            self.message_user(request, "It was started already, and only once.", messages.INFO)
+            self.message_user(request, "The bulk was already started, and only once.", messages.INFO)
         return HttpResponseRedirect(f"{self._url_of(found)}?{RELOAD}=on")
 
     def stop_view(self, request: HttpRequest, bulk_id: UUID) -> HttpResponse:
@@ -173,7 +173,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         except OperationRefused as error:
             status = 403 if isinstance(error, PermissionRefused) else 409
             return self._show(request, found, refusal=str(error), status=status)
-        done, level = ("Stopped.", messages.SUCCESS) if is_new else ("It was over already.", messages.INFO)
+        done, level = ("Stopped.", messages.SUCCESS) if is_new else ("The bulk was already over.", messages.INFO)
         self.message_user(request, done, level)
         return HttpResponseRedirect(self._url_of(found))
 
@@ -206,7 +206,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         badge = STATE_BADGES[BulkState(found.state)]
         return render_to_string("admin/sagas/includes/badge.html", {"badge": badge})
 
-    @admin.display(description="Who and why")
+    @admin.display(description="Operator and reason")
     def who(self, found: SagaBulk) -> SafeString:
         """Show the operator who froze the bulk, and the reason."""
         return format_html(
@@ -296,8 +296,8 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         if lapse := preconditions.find_lapse(actor, page.operation):
             return lapse
         if (page.bulk.account, page.bulk.actor) != (selection.account_of(actor), actor.name):
-            return f"{page.bulk.actor} froze this set; freeze one of your own to confirm it."
-        return "This set was frozen too long ago to be confirmed. Draw it anew." if page.is_expired else ""
+            return f"{page.bulk.actor} froze this selection; freeze your own to confirm it."
+        return "This selection is too old to be confirmed. Select the sagas again." if page.is_expired else ""
 
     def _start_form(self, found: SagaBulk, data: Mapping[str, Any] | None = None) -> StartForm:
         return StartForm(
@@ -316,7 +316,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
     ) -> TemplateResponse:
         request.current_app = self.admin_site.name
         page = context.get("page")
-        title = f"{page.label}: {page.bulk.total} sagas" if page is not None else "Act on everything that matches"
+        title = f"{page.label}: {page.bulk.total} sagas" if page is not None else "Act on all matching sagas"
         bulks_url = find_url(self.admin_site.name, "sagas_sagabulk_changelist")
         shared = {
             **self.admin_site.each_context(request), "opts": self.opts, "media": self.media, "title": title,
@@ -334,4 +334,4 @@ def _find_operation(text: str) -> Operation:
     try:
         return Operation(text)
     except ValueError as error:
-        raise BadRequest("Choose one of the actions.") from error
+        raise BadRequest("Choose one of the operations.") from error

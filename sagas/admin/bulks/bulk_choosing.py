@@ -21,7 +21,7 @@ from ..ui.console_admin import ConsoleAdmin
 Action = tuple[Callable[..., None], str, str]
 
 
-class TickedForm(ActionForm):
+class SelectionForm(ActionForm):
     """Form that chooses an operation for the selected rows.
 
     django-unfold shows its button only when its own attribute on the field reports a choice; other admins ignore the
@@ -39,7 +39,7 @@ def list_actions(request: HttpRequest) -> dict[str, Action]:
     Shape: ``{operation: (function, operation, label)}``.
     """
     return {
-        operation.value: (_never, operation.value, f"{LABELS[operation]}, all that are ticked")
+        operation.value: (_never, operation.value, f"{LABELS[operation]}, selected sagas")
         for operation in list_operations(request)
     }
 
@@ -58,7 +58,7 @@ def answer_selection(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpRes
     """
     operation, site = _read_operation(request), model_admin.admin_site.name
     if operation is None:
-        model_admin.message_user(request, "Choose an action for the ticked sagas.", messages.WARNING)
+        model_admin.message_user(request, "Choose an operation for the selected sagas.", messages.WARNING)
         return None
     if request.POST.get("select_across", "0") != "0":
         # All pages are selected, more than the browser shows: that is a filter, and is confirmed as one.
@@ -69,7 +69,7 @@ def answer_selection(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpRes
         return HttpResponseRedirect(f"{find_url(site, 'sagas_sagabulk_new')}?{query}")
     ids = _read_ids(request)
     if ids is None:
-        model_admin.message_user(request, "What is ticked is no saga. Nothing was done.", messages.ERROR)
+        model_admin.message_user(request, "The selection has an invalid id. Nothing was done.", messages.ERROR)
         return None
     try:
         frozen = selection.freeze_selected(operation, ids, actor=Actor.of_user(request.user))

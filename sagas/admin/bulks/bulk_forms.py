@@ -42,7 +42,7 @@ class StartForm(forms.Form):
             )  # fmt: skip
         if needs_words:
             self.fields["words"] = forms.CharField(
-                label="Which sagas?", max_length=60, help_text=f"No filter narrows this set. Type: {EVERYTHING}",
+                label="Which sagas?", max_length=60, help_text=f"This selection has no filter. Type: {EVERYTHING}",
                 widget=forms.TextInput(attrs=attributes),
             )  # fmt: skip
 

@@ -36,12 +36,12 @@ STATE_BADGES = {
 }
 RESULT_BADGES = {
     BulkResult.DONE.value: Badge(word="done", icon="check", tone=Tone.GOOD),
-    BulkResult.ALREADY.value: Badge(word="was done already", icon="check", tone=Tone.QUIET),
-    BulkResult.STALE.value: Badge(word="had changed, nothing done", icon="clock", tone=Tone.WAITING),
+    BulkResult.ALREADY.value: Badge(word="already done", icon="check", tone=Tone.QUIET),
+    BulkResult.STALE.value: Badge(word="changed, nothing done", icon="clock", tone=Tone.WAITING),
     BulkResult.REFUSED.value: Badge(word="refused", icon="hand", tone=Tone.URGENT),
     BulkResult.GONE.value: Badge(word="saga is deleted", icon="circle", tone=Tone.QUIET),
     BulkResult.FAILED.value: Badge(word="failed", icon="warning", tone=Tone.URGENT),
-    bulk.NOT_BEGUN: Badge(word="not begun", icon="circle", tone=Tone.QUIET),
+    bulk.NOT_BEGUN: Badge(word="not processed", icon="circle", tone=Tone.QUIET),
 }
 
 

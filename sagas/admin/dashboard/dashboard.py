@@ -40,8 +40,8 @@ class Tile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Warning:
-    """Warning about workers or late work."""
+class WorkWarning:
+    """WorkWarning about workers or late work."""
 
     text: str
     advice: str
@@ -78,7 +78,7 @@ class FailingStep:
 class Dashboard:
     """Data of the front page."""
 
-    warnings: tuple[Warning, ...]
+    warnings: tuple[WorkWarning, ...]
     tiles: tuple[Tile, ...]
     states: tuple[StateRow, ...]
     counted: str
@@ -127,7 +127,7 @@ def describe_counting(counted: Statistics, now: datetime) -> str:
     return "counted just now" if age < timedelta(seconds=1) else f"counted {describe_span(age)} ago"
 
 
-def _list_warnings(liveness: Liveness, site: str) -> Iterator[Warning]:
+def _list_warnings(liveness: Liveness, site: str) -> Iterator[WorkWarning]:
     workers = find_url(site, "sagas_sagaworker_changelist")
     if not liveness.workers:
         seen = (
@@ -135,15 +135,15 @@ def _list_warnings(liveness: Liveness, site: str) -> Iterator[Warning]:
             if liveness.last_sweep_at
             else ""
         )
-        yield Warning(
-            text=f"No worker was seen lately. {seen}".strip(),
-            advice="Start a worker, or manage.py saga_sweep --loop --run; manage.py saga_doctor tells what is wrong.",
+        yield WorkWarning(
+            text=f"No worker was seen recently. {seen}".strip(),
+            advice="Start a worker, or manage.py saga_sweep --loop --run; manage.py saga_doctor shows what is wrong.",
             url=workers,
         )
     if liveness.is_late:
-        yield Warning(
-            text=f"Work has been due for {describe_span(liveness.oldest_due_age)} and nobody has done it.",
-            advice=f"Look whether a worker serves queue {liveness.oldest_queue}.",
+        yield WorkWarning(
+            text=f"Work has been due for {describe_span(liveness.oldest_due_age)} and no worker has done it.",
+            advice=f"Check that a worker serves queue {liveness.oldest_queue}.",
             url=find_saga_url(site, liveness.oldest_id),
         )
 
@@ -151,7 +151,7 @@ def _list_warnings(liveness: Liveness, site: str) -> Iterator[Warning]:
 def _list_tiles(data: Mapping[str, Any], site: str) -> Iterator[Tile]:
     needs = int(data.get("needs", 0))
     yield Tile(
-        label="Needs a person",
+        label="Needs an operator",
         count=show_count(needs, data),
         url=list_url(site, needs="any"),
         badge=Badge(word="", icon="hand" if needs else "check", tone=Tone.URGENT if needs else Tone.GOOD),
@@ -191,7 +191,7 @@ def _list_work(liveness: Liveness, site: str) -> Iterator[tuple[str, str, str]]:
     yield "Last sweep", swept, workers
     yield "Due now", _count_up_to(liveness.due), ""
     if liveness.owed_hooks:
-        yield "Closed sagas whose on_closed hook is owed", _count_up_to(liveness.owed_hooks), ""
+        yield "Closed sagas with a pending on_closed hook", _count_up_to(liveness.owed_hooks), ""
     if liveness.oldest_due_at is None:
         yield "Oldest due step", "none", ""
         return

@@ -55,9 +55,9 @@ def build_card(window: Window, label: str, counted: Statistics, age: str) -> Win
             [_show_seconds(seconds) if seconds else "none closed" for seconds in p95],
             width=WIDTH,
             height=HEIGHT,
-            summary=f"95 of 100 took at most so long, {label.lower()}",
+            summary=f"95th percentile of durations, {label.lower()}",
         ),
-        note=f"Durations are those of the {looked_at:,} sagas closed last." if looked_at >= MAX_DURATIONS else "",
+        note=f"Durations of the {looked_at:,} sagas closed last." if looked_at >= MAX_DURATIONS else "",
     )
 
 
@@ -103,8 +103,8 @@ def _list_facts(
         ("Completed", _show_share(counts["completed"], closed)),
         ("Compensated", _show_share(counts["compensated"], closed)),
         ("Abandoned", _show_share(counts["abandoned"], closed)),
-        ("Half took at most", _show_seconds(whole[1]) if whole else "-"),
-        ("95 of 100 took at most", _show_seconds(whole[2]) if whole else "-"),
+        ("Median duration", _show_seconds(whole[1]) if whole else "-"),
+        ("95th percentile", _show_seconds(whole[2]) if whole else "-"),
     ]
 
 

@@ -28,7 +28,7 @@ from ..ui.formatting import PAYLOAD_PERMISSION
 from ..ui.paging import CappedPaginator
 from ..ui.view_only import ViewOnlyAdmin, engine_database, moment_column, number_column, text_column
 
-SEEN = Badge(word="at work", icon="check", tone=Tone.GOOD)
+SEEN = Badge(word="active", icon="check", tone=Tone.GOOD)
 GONE = Badge(word="not seen", icon="warning", tone=Tone.URGENT)
 
 

@@ -84,7 +84,7 @@ class OperationForm(forms.Form):
         super().__init__(*args, **{"label_suffix": "", **kwargs})
         if operation in EVIDENCE_OPERATIONS:
             self.fields["evidence"] = WordsField(
-                label="Evidence", help_text="How you know: who said so, or where it can be seen. Kept in the history."
+                label="Evidence", help_text="How you know: who said so, or where it is recorded. Kept in the history."
             )
         if operation in RESULT_OPERATIONS:
             self.fields["result"] = ResultField(

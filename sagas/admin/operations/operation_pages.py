@@ -32,15 +32,15 @@ from .forms import OperationForm
 TEMPLATE = "admin/sagas/saga/operation.html"
 PROMISES = {
     Operation.RETRY: "Makes waiting or held steps due now, with a fresh budget of attempts.",
-    Operation.COMPENSATE: "Turns the saga back for good: every effect it had is undone, in reverse order.",
-    Operation.SKIP: "Lets the saga go on without this step.",
-    Operation.MARK_SUCCEEDED: "Lets this step count as done, on your word.",
-    Operation.MARK_REFUSED: "Lets this step count as not done, on your word.",
-    Operation.MARK_COMPENSATED: "Lets this step count as undone, on your word.",
-    Operation.PAUSE: "Holds the saga: what is live finishes, nothing follows until somebody resumes it.",
+    Operation.COMPENSATE: "Compensates the saga for good: every effect is undone, in reverse order.",
+    Operation.SKIP: "Continues the saga without this step.",
+    Operation.MARK_SUCCEEDED: "Records this step as succeeded, on your evidence.",
+    Operation.MARK_REFUSED: "Records this step as refused, on your evidence.",
+    Operation.MARK_COMPENSATED: "Records this step as compensated, on your evidence.",
+    Operation.PAUSE: "Holds the saga: live attempts finish, nothing else runs until an operator resumes it.",
     Operation.RESUME: "Ends the pause.",
-    Operation.CANCEL: "Asks the saga to turn back as soon as that is possible.",
-    Operation.ABANDON: "Gives the saga up for good. What it has done to the world stays, and nobody undoes it.",
+    Operation.CANCEL: "Asks the saga to turn back as soon as possible.",
+    Operation.ABANDON: "Closes the saga for good. Its effects stay and are not compensated.",
 }
 # Beside a link back, "Cancel" alone would read as another link back.
 OF_A_WHOLE_SAGA = frozenset({Operation.PAUSE, Operation.RESUME, Operation.CANCEL, Operation.ABANDON})
@@ -96,7 +96,7 @@ class OperationPage:
         messages.add_message(self.request, level, text)
         return HttpResponseRedirect(self._saga_url())
 
-    def refuse_person(self, permission: str) -> HttpResponse:
+    def refuse_permission(self, permission: str) -> HttpResponse:
         """Return a page that names the missing permission."""
         return self._refuse(403, f"{self.actor.name} lacks the permission sagas.{permission}.")
 
@@ -118,7 +118,7 @@ class OperationPage:
         """Show what has changed and ask again; a repeated submit is told that the first one was performed."""
         since = read_history_since(self.saga_id, form.cleaned_data.get("seen") or 0)
         if done := self._find_own(since, form, step):
-            message = f"Done already, and only once: see history entry {done.number}."
+            message = f"Already done, and only once: see history entry {done.number}."
             messages.info(self.request, message)
             return HttpResponseRedirect(self._saga_url())
         plan = preview_operation(self.operation, self.saga_id, step=step, actor=self.actor)
@@ -209,13 +209,13 @@ def answer(model_admin: ConsoleAdmin, request: HttpRequest, saga_id: UUID, code:
     """
     operation = preconditions.OPERATIONS_BY_CODE.get(code)
     if operation is None:
-        raise Http404(f"There is no action {code!r}.")
+        raise Http404(f"There is no operation {code!r}.")
     if request.method not in ("GET", "HEAD", "POST"):
         return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
     page = OperationPage(model_admin, request, saga_id, operation)
     permission = preconditions.PERMISSIONS[operation]
     if not page.actor.may(permission):
-        return page.refuse_person(permission)
+        return page.refuse_permission(permission)
     try:
         return page.act() if request.method == "POST" else page.ask()
     except SagaNotFound as error:

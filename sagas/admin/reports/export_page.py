@@ -34,7 +34,7 @@ def answer(model_admin: ConsoleAdmin, request: HttpRequest, *, form: str) -> Htt
     """
     _check(model_admin, request)
     if form not in FORMS:
-        raise Http404(f"There is no export as {form!r}.")
+        raise Http404(f"There is no export format {form!r}.")
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     write, content_type = FORMS[form]

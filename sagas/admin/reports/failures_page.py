@@ -133,7 +133,7 @@ def describe_trend(values: tuple[int, ...]) -> str:
     if last == before:
         direction = "steady"
     elif not last:
-        direction = "has ceased"
+        direction = "stopped"
     elif not before:
         direction = "new"
     else:

@@ -124,7 +124,7 @@ def _read_wanted(request: HttpRequest, length: timedelta | None) -> LogQuery:
     code = read_choice(request, "action", list(Operation))
     before = read_once(request, "before")
     if before and not is_place(before):
-        raise QueryRefused(refuse_value("before", before, "a place that the log itself leads to"))
+        raise QueryRefused(refuse_value("before", before, "a position from the links of the log"))
     since = clock.read_now(engine_database()) - length if length is not None else None
     return LogQuery(
         # PostgreSQL cannot store NUL, so no user name holds it.

@@ -17,7 +17,7 @@ from ...operators.queries.saga_conditions import ANY_REASON, OPEN, TODAY
 from ...operators.queries.saga_filter import NUMBER
 from ...operators.time_windows import TIME_WINDOWS
 from ..ui.base_filter import CriterionFilter, narrow_list
-from ..ui.list_order import OrderFilter, PlaceFilter
+from ..ui.list_order import OrderFilter, PositionFilter
 
 
 class DisplayStateFilter(CriterionFilter):
@@ -31,15 +31,15 @@ class DisplayStateFilter(CriterionFilter):
         return [(state.value, badge_of_state(state).word.capitalize()) for state in DisplayState]
 
 
-class NeedsPersonFilter(CriterionFilter):
+class NeedsOperatorFilter(CriterionFilter):
     """Filter for sagas that need an operator, for any reason or for one."""
 
-    title = "what needs a person"
+    title = "hold or attention"
     parameter_name = "needs"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Return the values and labels."""
-        return [(ANY_REASON, "Anything"), *((reason, in_words(reason).capitalize()) for reason in REASONS)]
+        return [(ANY_REASON, "Any"), *((reason, in_words(reason).capitalize()) for reason in REASONS)]
 
 
 class DefinitionFilter(CriterionFilter):
@@ -85,7 +85,7 @@ class ClosedFilter(CriterionFilter):
 class StepFilter(CriterionFilter):
     """Filter for open sagas at a step."""
 
-    title = "step it is at"
+    title = "current step"
     parameter_name = "step"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
@@ -109,12 +109,12 @@ class AttemptsFilter(CriterionFilter):
 class OperatedFilter(CriterionFilter):
     """Filter by whether an operator has acted on the saga."""
 
-    title = "touch of a person"
+    title = "operation"
     parameter_name = "operated"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Return the values and labels."""
-        return [("yes", "Touched by a person"), ("no", "Touched by nobody")]
+        return [("yes", "Operated on"), ("no", "Not operated on")]
 
 
 class GroupFilter(CriterionFilter):
@@ -136,7 +136,7 @@ class GroupFilter(CriterionFilter):
 class FailingFilter(GroupFilter):
     """Filter for open sagas that fail in one error group now; bulks of the failures page use it."""
 
-    title = "what it fails with now"
+    title = "current failure group"
     parameter_name = "failing"
 
 
@@ -181,10 +181,10 @@ def add_zone(text: str) -> str:
 
 
 CRITERION_FILTERS = (
-    DisplayStateFilter, NeedsPersonFilter, DefinitionFilter, StartedFilter, ClosedFilter, StepFilter, AttemptsFilter,
+    DisplayStateFilter, NeedsOperatorFilter, DefinitionFilter, StartedFilter, ClosedFilter, StepFilter, AttemptsFilter,
     OperatedFilter, GroupFilter, FailingFilter,
 )  # fmt: skip
-FILTERS = (*CRITERION_FILTERS, WindowFilter, OrderFilter, PlaceFilter)
+FILTERS = (*CRITERION_FILTERS, WindowFilter, OrderFilter, PositionFilter)
 # Parameters that can freeze a bulk, and all parameters that the list's URL may have.
 FROZEN = frozenset({str(one.parameter_name) for one in CRITERION_FILTERS} | set(WindowFilter.names))
-PARAMETERS = FROZEN | {str(one.parameter_name) for one in (OrderFilter, PlaceFilter)}
+PARAMETERS = FROZEN | {str(one.parameter_name) for one in (OrderFilter, PositionFilter)}

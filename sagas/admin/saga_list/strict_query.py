@@ -18,7 +18,7 @@ from ...models import Saga
 from ...operators.bulk.preconditions import EVERYTHING
 from ...operators.bulk.selection import require_scope
 from ...operators.queries.saga_filter import MAX_SHOWN_CHARS, SagaFilter, parse_filter, refuse_value
-from ..ui.list_order import SLOWEST, OrderFilter, PlaceFilter
+from ..ui.list_order import SLOWEST, OrderFilter, PositionFilter
 from .filters import FROZEN, WindowFilter, add_zone
 
 EVERYTHING_PARAMETER = "everything"
@@ -26,7 +26,7 @@ EVERYTHING_PARAMETER = "everything"
 PLACES = frozenset(
     {
         PAGE_VAR, ORDER_VAR, ALL_VAR, ERROR_FLAG, "_facets", IS_POPUP_VAR, TO_FIELD_VAR,
-        OrderFilter.parameter_name, PlaceFilter.parameter_name,
+        OrderFilter.parameter_name, PositionFilter.parameter_name,
     }
 )  # fmt: skip
 
@@ -61,7 +61,7 @@ def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
         # Rows that a project's own admin hides from its list are left out here too.
         sagas = wanted.narrow(admin_site.get_model_admin(Saga).get_queryset(request))
     except NotRegistered as error:
-        raise BadRequest("This site does not list sagas, so that nothing can be chosen from their list.") from error
+        raise BadRequest("This site has no list of sagas, so none can be selected from it.") from error
     filter = wanted.as_dict()
     require_scope(filter, everything=everything is not None, sagas=sagas)
     return Matching(sagas=sagas, filter=filter, words=wanted.words or EVERYTHING, is_everything=everything is not None)
@@ -73,9 +73,9 @@ def find_obstacle(request: HttpRequest) -> str:
     A position narrows the list, and so does one of its orders, but neither is a filter that can freeze a set.
     """
     if SLOWEST in request.GET.getlist(OrderFilter.parameter_name):
-        return "The slowest are closed sagas, and nothing can be done to closed ones. Choose another order."
-    if any(request.GET.getlist(PlaceFilter.parameter_name)):
-        return "This list begins behind a place, and a place is no filter. Go back to its beginning."
+        return "The slowest sagas are closed, and no operation applies to closed sagas. Choose another order."
+    if any(request.GET.getlist(PositionFilter.parameter_name)):
+        return "This list begins after a position, which is not a filter. Go back to its beginning."
     return ""
 
 
@@ -97,7 +97,7 @@ def filter_query(request: HttpRequest) -> str:
 def _read_once(request: HttpRequest, name: str) -> str:
     values = request.GET.getlist(name)
     if len(values) != 1:
-        raise BadRequest(f"{name[:MAX_SHOWN_CHARS]} comes {len(values)} times; which one is meant?")
+        raise BadRequest(f"{name[:MAX_SHOWN_CHARS]} comes {len(values)} times; give it once.")
     return values[0]
 
 
@@ -107,7 +107,7 @@ def _read_filter(given: dict[str, str]) -> SagaFilter:
     Raises: BadRequest.
     """
     if places := PLACES & set(given):
-        raise BadRequest(f"{min(places)} is a place in the list and no filter.")
+        raise BadRequest(f"{min(places)} is a position in the list, not a filter.")
     if unknown := set(given) - FROZEN - {SEARCH_VAR}:
         raise BadRequest(f"The list has no filter {min(unknown)[:MAX_SHOWN_CHARS]!r}.")
     named = {"search" if name == SEARCH_VAR else name: text for name, text in given.items()}

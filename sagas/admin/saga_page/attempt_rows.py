@@ -53,7 +53,7 @@ def _show_attempt(attempt: SagaAttempt, now: datetime, may_see: bool, repeats: s
         step=attempt.step.name,
         direction=attempt.direction,
         number=attempt.number,
-        outcome=in_words(attempt.outcome or "live") + (" (a person's word)" if attempt.is_assumed else ""),
+        outcome=in_words(attempt.outcome or "live") + (" (decided by an operator)" if attempt.is_assumed else ""),
         started=show_moment(attempt.started_at, now),
         duration=show_duration(attempt.started_at, attempt.ended_at, now),
         worker=attempt.worker,

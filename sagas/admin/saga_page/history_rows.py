@@ -61,7 +61,7 @@ def _is_error(entry: SagaHistory) -> bool:
 
 
 def _show_entry(entry: SagaHistory, now: datetime, site: str, may_see: bool, repeats: str) -> HistoryRow:
-    told = show_error(entry.reason, with_errors=may_see) if _is_error(entry) else entry.reason
+    reason = show_error(entry.reason, with_errors=may_see) if _is_error(entry) else entry.reason
     return HistoryRow(
         number=entry.number,
         at=show_moment(entry.at, now),
@@ -69,7 +69,7 @@ def _show_entry(entry: SagaHistory, now: datetime, site: str, may_see: bool, rep
         step=entry.step,
         move=" → ".join(dict.fromkeys(in_words(state) for state in (entry.from_state, entry.to_state) if state)),
         actor=entry.actor if entry.actor is not None else "engine",
-        reason=fold_error(told, repeats=repeats) if _is_error(entry) else fold(told),
+        reason=fold_error(reason, repeats=repeats) if _is_error(entry) else fold(reason),
         data=_show_data(entry, site, may_see),
         bulk_url=_find_bulk(entry, site),
     )

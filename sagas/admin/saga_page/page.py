@@ -14,7 +14,7 @@ from ...models import Saga
 from ...operators import preconditions, preview
 from ...operators.actor import Actor
 from ...operators.preconditions import Operation
-from ...operators.presentation import Account, Badge, badge_of_saga, tell
+from ...operators.presentation import Account, Badge, badge_of_saga, explain
 from ...operators.presentation.badges import in_words
 from ...operators.presentation.times import describe_span
 from ..ui.addresses import find_url
@@ -29,7 +29,7 @@ from .reading import SagaReading
 from .step_rows import StepRow, list_step_rows
 from .timeline_view import draw_attempts, list_legend
 
-FILTER_LABELS = {Only.ALL: "everything", Only.FAILURES: "failures", Only.PEOPLE: "people"}
+FILTER_LABELS = {Only.ALL: "all", Only.FAILURES: "failures", Only.OPERATORS: "operators"}
 # These end a saga's way forward for good, so their buttons stand out.
 GRAVE = frozenset({Operation.COMPENSATE, Operation.CANCEL, Operation.ABANDON})
 
@@ -124,7 +124,7 @@ def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, 
         tabs=tuple(_list_tabs(selection)),
         now=show_moment(now, now),
         badge=badge_of_saga(saga, steps, now),
-        account=tell(saga, steps, now, with_errors=may_see),
+        account=explain(saga, steps, now, with_errors=may_see),
         keys=reading.keys,
         facts=tuple(_list_facts(saga, now)),
         is_definition_missing=snapshot.definition is None,
@@ -223,13 +223,13 @@ def _list_facts(saga: Saga, now: datetime) -> Iterator[tuple[str, Any]]:
         yield "Started by", saga.started_by
     if saga.closed_at:
         yield "Closed", show_moment(saga.closed_at, now)
-        yield "Took", describe_span(saga.closed_at - saga.created_at)
+        yield "Duration", describe_span(saga.closed_at - saga.created_at)
     else:
         yield "Age", describe_span(now - saga.created_at)
     if saga.deadline_at:
         yield "Deadline", show_moment(saga.deadline_at, now)
     if saga.due_at:
-        yield "Next look", show_moment(saga.due_at, now)
+        yield "Next due", show_moment(saga.due_at, now)
         yield "Queue", saga.queue
     if saga.pivot_passed_at:
         yield "Pivot passed", show_moment(saga.pivot_passed_at, now)

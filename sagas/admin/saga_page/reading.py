@@ -131,7 +131,7 @@ def _select_some_history(saga_id: UUID, selection: Selection) -> QuerySet[SagaHi
         # For an entry without an outcome the second condition is NULL, not true.
         went_wrong = Q(data__outcome__isnull=True) | ~Q(data__outcome__in=[outcome.value for outcome in NO_FAILURES])
         history = history.filter(went_wrong, what__in=[what.value for what in FAILURES])
-    if selection.only is Only.PEOPLE:
+    if selection.only is Only.OPERATORS:
         history = history.filter(actor__isnull=False)
     if selection.history_before is not None:
         history = history.filter(number__lt=selection.history_before)

@@ -95,7 +95,7 @@ def _describe_groups(snapshot: SagaSnapshot) -> dict[int, str]:
     sizes: dict[int, int] = {}
     for step in snapshot.steps:
         sizes[step.rank] = sizes.get(step.rank, 0) + 1
-    return {rank: f"one of {size} side by side" if size > 1 else "" for rank, size in sizes.items()}
+    return {rank: f"one of {size} in parallel" if size > 1 else "" for rank, size in sizes.items()}
 
 
 def _show_result(step: SagaStep, results: Mapping[str, str] | None, site: str) -> JsonText | None:

@@ -45,8 +45,8 @@ def draw_attempts(snapshot: SagaSnapshot, selection: Selection) -> SafeString:
         marks=tuple(_list_marks(snapshot, end)),
         title=f"Timeline of {snapshot.saga.definition}, from {describe_moment(begin)} to {describe_moment(end)}",
         description=" ".join(_describe_lane(lane) for lane in lanes),
-        tell_time=lambda seconds: f"{begin + timedelta(seconds=seconds):%H:%M:%S}",
-        tell_span=lambda seconds: describe_span(timedelta(seconds=seconds)),
+        format_time=lambda seconds: f"{begin + timedelta(seconds=seconds):%H:%M:%S}",
+        format_span=lambda seconds: describe_span(timedelta(seconds=seconds)),
     )
     return SafeString(draw_timeline(timeline))
 
@@ -87,7 +87,7 @@ def _list_lanes(snapshot: SagaSnapshot, selection: Selection) -> Iterator[Lane]:
 
 def _bar(attempt: SagaAttempt, step: SagaStep, snapshot: SagaSnapshot) -> Bar:
     badge, end = badge_of_attempt(attempt, snapshot), _end_of(attempt, snapshot)
-    word = f"{badge.word} (a person's word)" if attempt.is_assumed else badge.word
+    word = f"{badge.word} (decided by an operator)" if attempt.is_assumed else badge.word
     took = describe_span(end - attempt.started_at)
     return Bar(
         start=_seconds(attempt.started_at, snapshot),

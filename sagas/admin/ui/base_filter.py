@@ -51,7 +51,7 @@ def read_once(request: HttpRequest, name: str) -> str:
     """
     values = request.GET.getlist(name)
     if len(values) > 1:
-        raise QueryRefused(f"{name} comes {len(values)} times; which one is meant?")
+        raise QueryRefused(f"{name} comes {len(values)} times; give it once.")
     return values[0] if values else ""
 
 
@@ -75,5 +75,5 @@ def read_number(request: HttpRequest, name: str, *, highest: int | None = None) 
     found = parse_number(value)
     if value and (not found or (highest is not None and found > highest)):
         form = "a number from 1" + (f" to {highest}" if highest is not None else " on")
-        raise QueryRefused(refuse_value(name, value, f"{form}, as the page itself leads to"))
+        raise QueryRefused(refuse_value(name, value, f"{form}, as in the links of the page"))
     return found

@@ -35,13 +35,13 @@ class OrderFilter(SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Return the orders other than the default."""
-        return [(SLOWEST, "Slowest, of the closed ones"), (LONGEST, "Longest open")]
+        return [(SLOWEST, "Slowest, closed"), (LONGEST, "Longest open")]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         """Yield the choices, the default order first; each link drops the list position."""
         values = [None, *(value for value, _ in self.lookup_choices)]
         for value, choice in zip(values, super().choices(changelist), strict=True):
-            query = changelist.get_query_string({self.parameter_name: value, PlaceFilter.parameter_name: None})
+            query = changelist.get_query_string({self.parameter_name: value, PositionFilter.parameter_name: None})
             yield {**choice, "query_string": query, **({} if value else {"display": "Newest"})}
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Saga]) -> QuerySet[Saga]:
@@ -54,10 +54,10 @@ class OrderFilter(SimpleListFilter):
         return queryset.filter(closed_at__isnull=value == LONGEST)
 
 
-class PlaceFilter(SimpleListFilter):
+class PositionFilter(SimpleListFilter):
     """Filter that continues the list after a saga in its order (keyset pagination)."""
 
-    title = "place in the list"
+    title = "position in the list"
     parameter_name = "before"
     template = "admin/sagas/filters/choice.html"
 
@@ -91,11 +91,11 @@ class PlaceFilter(SimpleListFilter):
             return queryset.alias(took=TOOK).filter(is_below("took", *slow))
         if place := read_place(value):
             return queryset.filter((is_above if self.order == LONGEST else is_below)("created_at", *place))
-        form = "a place that the list itself leads to, in the same order"
+        form = "a position from the links of the list, in the same order"
         raise IncorrectLookupParameters(refuse_value("before", value, form))
 
     def _parse_slow(self, value: str) -> tuple[timedelta, UUID] | None:
-        return parse_slow_place(value) if self.order == SLOWEST else None
+        return parse_slow_position(value) if self.order == SLOWEST else None
 
 
 def find_order(request: HttpRequest) -> tuple[OrderBy, ...] | None:
@@ -103,14 +103,14 @@ def find_order(request: HttpRequest) -> tuple[OrderBy, ...] | None:
     return ORDERS.get(request.GET.get(OrderFilter.parameter_name, ""))
 
 
-def describe_place(saga: Saga, order: str = "") -> str:
+def describe_position(saga: Saga, order: str = "") -> str:
     """Return the position of a saga for the URL: its start, in SLOWEST its duration, and its id."""
     if order == SLOWEST and saga.closed_at is not None:
         return f"{(saga.closed_at - saga.created_at) // timedelta(microseconds=1)}~{saga.pk}"
     return write_place(saga.created_at, saga.pk)
 
 
-def parse_slow_place(text: str) -> tuple[timedelta, UUID] | None:
+def parse_slow_position(text: str) -> tuple[timedelta, UUID] | None:
     """Return duration and id of a position in the order of the slowest, or None when it is invalid."""
     took, _, pk = text.partition("~")
     try:

@@ -27,15 +27,15 @@ def answer_parts(
     """Return parts of a page that is cheap to render, or 304. The caller has checked the permission."""
     parts = _render(request, templates, context)
     etag = f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
-    return answer_unchanged(etag) if is_known(request, etag) else _say(parts, etag, news=news)
+    return answer_unchanged(etag) if is_known(request, etag) else _respond(parts, etag, news=news)
 
 
 def make_stamp(request: HttpRequest, facts: Iterable[Any], read_at: datetime, *, is_open: bool) -> str:
     """Return the ETag. The page depends on the user's permissions, so it covers them too."""
     # has_perm is the only permission method that the admin requires of a user model.
-    person = [request.user.pk, [code for code in CODES if request.user.has_perm(f"sagas.{code}")]]
+    user = [request.user.pk, [code for code in CODES if request.user.has_perm(f"sagas.{code}")]]
     bucket = int(read_at.timestamp()) // (OPEN_SECONDS if is_open else CLOSED_SECONDS)
-    return f'"{hashlib.sha256(repr([person, *facts, bucket]).encode()).hexdigest()[:32]}"'
+    return f'"{hashlib.sha256(repr([user, *facts, bucket]).encode()).hexdigest()[:32]}"'
 
 
 def is_known(request: HttpRequest, etag: str) -> bool:
@@ -52,14 +52,14 @@ def answer_rendered(
     request: HttpRequest, etag: str, templates: Mapping[str, str], context: dict[str, Any], *, news: str
 ) -> HttpResponse:
     """Return rendered parts under their ETag."""
-    return _say(_render(request, templates, context), etag, news=news)
+    return _respond(_render(request, templates, context), etag, news=news)
 
 
 def _render(request: HttpRequest, templates: Mapping[str, str], context: dict[str, Any]) -> dict[str, str]:
     return {selector: render_to_string(name, context, request) for selector, name in templates.items()}
 
 
-def _say(parts: Mapping[str, str], etag: str, *, news: str) -> HttpResponse:
+def _respond(parts: Mapping[str, str], etag: str, *, news: str) -> HttpResponse:
     """Return the JSON response. Shape: ``{"at": text, "news": text, "parts": {selector: HTML}}``."""
     return JsonResponse(
         {"at": describe_moment(datetime.now(UTC)), "news": news, "parts": parts}, headers={"ETag": etag}

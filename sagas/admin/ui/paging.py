@@ -24,16 +24,16 @@ class PagedList(ChangeList):
     def __init__(self, request: HttpRequest, *args: Any) -> None:
         asked = request.GET.getlist(PAGE_VAR)
         if len(asked) > 1:
-            raise IncorrectLookupParameters(f"{PAGE_VAR} comes {len(asked)} times; which page is meant?")
+            raise IncorrectLookupParameters(f"{PAGE_VAR} comes {len(asked)} times; give it once.")
         if asked and asked[0] and not PAGE.fullmatch(asked[0]):
-            shown = asked[0] if len(asked[0]) <= MAX_SHOWN_CHARS else "so far on"
+            shown = asked[0] if len(asked[0]) <= MAX_SHOWN_CHARS else "that far"
             raise IncorrectLookupParameters(f"The list has no page {shown}.")
         super().__init__(request, *args)
 
     def get_results(self, request: HttpRequest) -> None:
         """Read the rows of the page."""
         if self.query != request.GET.get(SEARCH_VAR, ""):
-            raise IncorrectLookupParameters("The search cannot be read. Take out what is no text.")
+            raise IncorrectLookupParameters("The search contains characters that are not text. Remove them.")
         try:
             super().get_results(request)
         except IncorrectLookupParameters as error:

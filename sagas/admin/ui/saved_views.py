@@ -12,7 +12,7 @@ from .list_order import LONGEST, SLOWEST
 MANY_RETRIES = 3
 VIEWS: Mapping[str, Mapping[str, str]] = {
     "All": {},
-    "Needs a person": {"needs": "any"},
+    "Needs an operator": {"needs": "any"},
     f"Retrying more than {MANY_RETRIES} times": {"attempts": str(MANY_RETRIES + 2), "closed": "no"},
     "Compensated today": {"display": "compensated", "closed": "today"},
     "Slowest": {"by": SLOWEST},

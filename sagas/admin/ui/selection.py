@@ -30,7 +30,7 @@ class Only(StrEnum):
 
     ALL = ""
     FAILURES = "failures"
-    PEOPLE = "people"
+    OPERATORS = "people"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,7 @@ def read_log(wanted: LogQuery, *, with_bulks: bool = False) -> LogPage:
     found.sort(key=lambda one: (one.at, isinstance(one, SagaHistory)), reverse=True)
     shown = found[: _count_page(found)]
     return LogPage(
-        operations=tuple(_tell(one) for one in shown if isinstance(one, SagaHistory)),
+        operations=tuple(_describe_operation(one) for one in shown if isinstance(one, SagaHistory)),
         bulks=tuple(one for one in shown if isinstance(one, LoggedBulk)),
         next_place=_describe_place(shown[-1]) if len(found) > len(shown) else "",
         now=clock.read_now(using),
@@ -120,7 +120,7 @@ def _read_bulks(wanted: LogQuery) -> list[LoggedBulk]:
     stopped = _narrow_bulks(rows.filter(state=BulkState.STOPPED.value), wanted, at="ended_at", actor="stopped_by")
     starts = started.annotate(is_stop=Value(value=False))[: PAGE + 1]
     stops = stopped.annotate(is_stop=Value(value=True))[: PAGE + 1]
-    return [_tell_bulk(found, is_stop=found.is_stop) for found in starts.union(stops, all=True)]
+    return [_describe_bulk(found, is_stop=found.is_stop) for found in starts.union(stops, all=True)]
 
 
 def _narrow_bulks(rows: QuerySet[SagaBulk], wanted: LogQuery, *, at: str, actor: str) -> QuerySet[SagaBulk]:
@@ -135,7 +135,7 @@ def _narrow_bulks(rows: QuerySet[SagaBulk], wanted: LogQuery, *, at: str, actor:
     return rows
 
 
-def _tell_bulk(bulk: SagaBulk, *, is_stop: bool) -> LoggedBulk:
+def _describe_bulk(bulk: SagaBulk, *, is_stop: bool) -> LoggedBulk:
     at = bulk.ended_at if is_stop else bulk.started_at
     actor, reason = (bulk.stopped_by, bulk.stop_reason) if is_stop else (bulk.actor, bulk.reason)
     return LoggedBulk(bulk=bulk, at=at or bulk.frozen_at, actor=actor, is_stop=is_stop, reason=reason)
@@ -162,7 +162,7 @@ def _select(wanted: LogQuery) -> Any:
     return rows
 
 
-def _tell(entry: SagaHistory) -> LoggedOperation:
+def _describe_operation(entry: SagaHistory) -> LoggedOperation:
     data = entry.data if isinstance(entry.data, dict) else {}
     revision = data.get("revision")
     return LoggedOperation(

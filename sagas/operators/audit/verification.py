@@ -202,7 +202,7 @@ def _judge(facts: _Facts, signed_since: datetime | None) -> Finding | None:
     if count != facts.history_count or (count and (first, last) != (1, count)):
         # The first missing number is at most count + 1.
         number = _find_gap(facts.saga_id, count + 1) or count + 1
-        text = f"The saga tells of {facts.history_count} entries, {count} are there; the first that does not fit is"
+        text = f"The saga records {facts.history_count} entries, {count} exist; the first mismatch is"
         return _find(facts, number, Flaw.MISSING, f"{text} number {number}.")
     return _judge_chain(facts, signed_since)
 
@@ -211,7 +211,7 @@ def _judge_chain(facts: _Facts, signed_since: datetime | None) -> Finding | None
     keys = {key.id: key for key in signatures.list_keys()}
     is_signed_from_start = signed_since is not None and _is_started_since(facts, signed_since)
     if is_signed_from_start and not facts.signature:
-        text = "The saga has no signature, although it was started since every saga gets one; the first entry is"
+        text = "The saga has no signature, although it was started after signing began; the first entry is"
         return _find(facts, 1, Flaw.CUT, f"{text} number 1.")
     before, count, number = "", 0, 0
     for entry in facts.entries:
@@ -224,10 +224,10 @@ def _judge_chain(facts: _Facts, signed_since: datetime | None) -> Finding | None
             continue
         key = keys.get(signatures.key_id_of(entry["signature"]))
         if key is None:
-            text = f"Entry {number} was signed with a key that is not in the settings; nothing can be said about it."
+            text = f"Entry {number} was signed with a key that is not in the settings; it cannot be verified."
             return _find(facts, number, Flaw.UNKNOWN_KEY, text)
         if not _fits(key, entry, before):
-            text = f"Entry {number} does not fit its signature: it was changed, or a signed one before it is gone."
+            text = f"Entry {number} does not match its signature: it was changed, or a signed one before it is gone."
             return _find(facts, number, Flaw.CHANGED, text)
         count += 1
         before = signatures.compute_saga_signature(
@@ -236,7 +236,7 @@ def _judge_chain(facts: _Facts, signed_since: datetime | None) -> Finding | None
     if count == facts.signature_count and hmac.compare_digest(before, facts.signature):
         return None
     text = (
-        f"The saga's signature tells of {facts.signature_count} signed entries; {count} are there, or the signature was"
+        f"The saga's signature covers {facts.signature_count} signed entries; {count} exist, or the signature was"
         " changed."
     )
     return _find(facts, number + 1, Flaw.CUT, text)
@@ -250,7 +250,7 @@ def _is_started_since(facts: _Facts, moment: datetime) -> bool:
 def _describe_need(entry: dict[str, Any]) -> str:
     if entry["actor"] is not None:
         return f"names {entry['actor']}"
-    return "tells of a person's action" if entry["what"] == OPERATOR_ACTED else "begins the saga"
+    return "records an operation" if entry["what"] == OPERATOR_ACTED else "begins the saga"
 
 
 def _fits(key: SigningKey, entry: dict[str, Any], before: str) -> bool:

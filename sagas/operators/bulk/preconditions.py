@@ -21,7 +21,7 @@ REASONS_AGAINST: Mapping[Operation, str] = {
     Operation.MARK_SUCCEEDED: NEEDS_EVIDENCE,
     Operation.MARK_REFUSED: NEEDS_EVIDENCE,
     Operation.MARK_COMPENSATED: NEEDS_EVIDENCE,
-    Operation.ABANDON: "Each saga leaves other effects behind, and somebody must have read the list before.",
+    Operation.ABANDON: "Each saga leaves different effects behind; an operator must read the list first.",
 }
 
 
@@ -32,7 +32,7 @@ def require_bulk_operation(operation: Operation) -> None:
     """
     if operation not in BULK_OPERATIONS:
         name = operation.value.replace("_", " ")
-        raise BadRequest(f"{name} is done to one saga at a time. {REASONS_AGAINST[operation]}")
+        raise BadRequest(f"{name} is not available in bulk. {REASONS_AGAINST[operation]}")
 
 
 def require_permissions(actor: Actor, operation: Operation) -> None:

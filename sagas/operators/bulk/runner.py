@@ -243,7 +243,7 @@ def _note_failure(lease: _Lease, item_id: int, error: Exception) -> _Turn:
         item.failures += 1
         if item.failures >= MAX_FAILURES:
             item.result = BulkResult.FAILED.value
-            item.message = f"Given up after {item.failures} failures: {type(error).__name__}. The log tells more."
+            item.message = f"Gave up after {item.failures} failures: {type(error).__name__}. See the log."
             item.ended_at = clock.read_now(using)
         item.save(using=using, update_fields=["failures", "result", "message", "ended_at"])
     return _Turn.ACTED

@@ -103,12 +103,12 @@ def require_scope(filter: Mapping[str, str], *, everything: bool, sagas: QuerySe
     Raises: BadRequest.
     """
     if not filter and not everything:
-        raise BadRequest("There is no filter. Filter the list first, or ask for every open saga by name.")
+        raise BadRequest("No filter is given. Filter the list first, or request every open saga explicitly.")
     if filter and everything:
-        raise BadRequest("A filter and every open saga are two different things; ask for one of them.")
+        raise BadRequest("A filter and every open saga cannot be combined; request one of them.")
     if filter and sagas is not None and not _narrows(filter, sagas):
         names = " and ".join(sorted(filter))
-        raise BadRequest(f"The filter on {names} narrows nothing. Filter further, or ask for every open saga by name.")
+        raise BadRequest(f"The filter on {names} excludes no saga. Filter more, or request every open saga explicitly.")
 
 
 def _narrows(filter: Mapping[str, str], sagas: QuerySet[Saga]) -> bool:
@@ -156,12 +156,12 @@ def start_bulk(
         bulk = _lock(bulk_id)
         require_permissions(actor, Operation(bulk.operation))
         if (bulk.account, bulk.actor) != (account_of(actor), actor.name):
-            raise PermissionRefused(f"{bulk.actor} froze this set; freeze one of your own to confirm it.")
+            raise PermissionRefused(f"{bulk.actor} froze this selection; freeze your own to confirm it.")
         if bulk.state != BulkState.FROZEN:
             return bulk, False
         now = clock.read_now(settings.database)
         if now > bulk.frozen_at + settings.bulk_confirm_within:
-            raise OperationRefused("This set was frozen too long ago to be confirmed. Draw it anew.")
+            raise OperationRefused("This selection is too old to be confirmed. Select the sagas again.")
         checked = check_text(reason, "The reason")
         check_confirmation(bulk, count, words)
         bulk.state, bulk.reason = BulkState.RUNNING.value, checked
@@ -186,7 +186,7 @@ def stop_bulk(bulk_id: UUID, *, actor: Actor, reason: str = "") -> tuple[SagaBul
         if bulk.is_over:
             return bulk, False
         if bulk.state == BulkState.FROZEN:
-            raise OperationRefused("It was not started; nothing is done unless its person confirms it.")
+            raise OperationRefused("The bulk was not started; nothing is done unless its operator confirms it.")
         end_bulk(bulk, BulkState.STOPPED, stopped_by=actor.name, stop_reason=checked)
         return bulk, True
 
@@ -262,7 +262,7 @@ def _freeze(
             raise BadRequest(f"No open saga matches: {words}.")
         if bulk.total > settings.bulk_max:
             raise BadRequest(
-                f"More than {settings.bulk_max} sagas match, the most that one bulk may have (SAGAS['BULK_MAX'])."
+                f"More than {settings.bulk_max} sagas match, the limit of one bulk (SAGAS['BULK_MAX'])."
                 " Narrow the filter."
             )
         bulk.save(using=settings.database, update_fields=["total"])
@@ -315,11 +315,11 @@ def check_confirmation(bulk: SagaBulk, count: int | None, words: str, *, is_whol
     Raises: BadRequest.
     """
     if bulk.is_unfiltered and words.strip() != EVERYTHING and (is_whole or words):
-        raise BadRequest(f"No filter narrows this set. To act on all {bulk.total} open sagas, type: {EVERYTHING}")
+        raise BadRequest(f"This selection has no filter. To act on all {bulk.total} open sagas, type: {EVERYTHING}")
     if is_whole and count is None and bulk.total > CONFIRM_COUNT_ABOVE:
-        raise BadRequest(f"This set has more than {CONFIRM_COUNT_ABOVE} sagas: type how many it has.")
+        raise BadRequest(f"This selection has more than {CONFIRM_COUNT_ABOVE} sagas: type their number.")
     if count is not None and count != bulk.total:
-        raise BadRequest(f"You typed {count}, but this set has {bulk.total} sagas.")
+        raise BadRequest(f"You typed {count}, but this selection has {bulk.total} sagas.")
 
 
 def wait_in_line(bulk_id: UUID) -> None:

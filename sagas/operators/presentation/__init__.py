@@ -11,10 +11,10 @@ from .filters import (
     count_open,
     filter_by_display,
     filter_by_reason,
-    needs_person,
+    needs_operator,
     select_open_states,
 )
-from .sentences import Account, tell
+from .sentences import Account, explain
 from .states import REASONS, DisplayState, StepDisplay, current_step, judge_saga, judge_step, reasons_of
 
 __all__ = [
@@ -29,12 +29,12 @@ __all__ = [
     "badge_of_step",
     "count_open",
     "current_step",
+    "explain",
     "filter_by_display",
     "filter_by_reason",
     "judge_saga",
     "judge_step",
-    "needs_person",
+    "needs_operator",
     "reasons_of",
     "select_open_states",
-    "tell",
 ]

@@ -97,7 +97,7 @@ def badge_of_step(step: SagaStep, saga: Saga) -> Badge:
     state = judge_step(step, saga)
     badge = STEP_BADGES[state]
     details = [in_words(step.hold)] if step.hold else []
-    details += ["a person's word"] if step.is_assumed else []
+    details += ["decided by an operator"] if step.is_assumed else []
     return Badge(word=badge.word, icon=badge.icon, tone=badge.tone, detail=", ".join(details))
 
 

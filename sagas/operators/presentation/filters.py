@@ -72,7 +72,7 @@ def select_open_states() -> QuerySet[Saga, Any]:
     return opened.values("display_state").annotate(sagas=Count("pk"))  # type: ignore[misc]
 
 
-def needs_person() -> Q:
+def needs_operator() -> Q:
     """Return the condition of a saga that an operator must see: held, or with a reason for attention."""
     return IS_OPEN & (~Q(attention=[]) | _is_held())
 

@@ -44,7 +44,7 @@ def draw_mermaid(definition: type[SagaDefinition]) -> str:
     ranks = list_ranks(list_nodes(definition))
     for number, rank in enumerate(ranks):
         if len(rank) > 1:
-            lines.append(f'  subgraph parallel{number}["side by side"]')
+            lines.append(f'  subgraph parallel{number}["in parallel"]')
             lines += [f"    {_mermaid_node(node)}" for node in rank]
             lines.append("  end")
         else:

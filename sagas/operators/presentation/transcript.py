@@ -64,8 +64,8 @@ def describe_state(saga: Saga, steps: Iterable[SagaStep]) -> str:
             f"asked to turn back: {saga.abort_request}" + (f" by {saga.abort_actor}" if saga.abort_actor else "")
         )
     reasons += [f"held at {step.name}: {step.hold}" for step in steps if step.hold]
-    reasons += [f"needs a person: {reason}" for reason in saga.attention]
-    reasons += [f"next look {_moment(saga.due_at)}"] if saga.due_at else []
+    reasons += [f"needs attention: {reason}" for reason in saga.attention]
+    reasons += [f"next due {_moment(saga.due_at)}"] if saga.due_at else []
     return ", ".join([saga.state, began, *reasons])
 
 

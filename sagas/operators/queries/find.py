@@ -113,7 +113,7 @@ def _read_name(definition: AnyDefinition) -> str:
     is_known = definition in known or Saga.objects.using(get_settings().database).filter(definition=definition).exists()
     if not is_known:
         raise DefinitionNotFound(
-            f"There is no saga definition {definition!r}; known are: {', '.join(known) or 'none'}."
+            f"There is no saga definition {definition!r}; known definitions: {', '.join(known) or 'none'}."
         )
     return definition
 

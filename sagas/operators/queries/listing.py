@@ -81,10 +81,10 @@ def find_saga(text: str, *, by_key: bool = False) -> UUID:
         return found[0].pk
     if not found:
         what = "id or business key" if by_key else "id"
-        raise SagaNotFound(f"There is no saga with the {what} {text!r}; saga_list shows what there is.")
+        raise SagaNotFound(f"There is no saga with the {what} {text!r}; saga_list lists the sagas.")
     candidates = [f"{saga.pk} ({saga.definition}, {saga.state})" for saga in found[:MAX_CANDIDATES]]
     more = ", and more" if len(found) > MAX_CANDIDATES else ""
-    raise SeveralSagas(f"{text!r} fits several sagas; give more of the id: {', '.join(candidates)}{more}.")
+    raise SeveralSagas(f"{text!r} matches several sagas; give more of the id: {', '.join(candidates)}{more}.")
 
 
 def list_sagas(wanted: SagaFilter, limit: int = DEFAULT_LIMIT) -> list[ListedSaga]:

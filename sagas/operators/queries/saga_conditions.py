@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from ...conf import get_settings
 from ...core.states import Direction, SagaState, StepState
 from ...models import Saga, SagaAttempt, SagaStep
-from ..presentation import filter_by_reason, needs_person
+from ..presentation import filter_by_reason, needs_operator
 from ..presentation.filters import IS_OPEN
 from ..time_windows import TIME_WINDOWS
 
@@ -31,7 +31,7 @@ def filter_by_states(sagas: QuerySet[Saga], states: Collection[SagaState]) -> Qu
 
 def filter_by_needs(sagas: QuerySet[Saga], reason: str) -> QuerySet[Saga]:
     """Return the open sagas that are held or need attention: for this reason, or for any."""
-    return sagas.filter(needs_person()) if reason == ANY_REASON else filter_by_reason(sagas, reason)
+    return sagas.filter(needs_operator()) if reason == ANY_REASON else filter_by_reason(sagas, reason)
 
 
 def filter_by_definition(sagas: QuerySet[Saga], definition: str) -> QuerySet[Saga]:
@@ -81,7 +81,7 @@ def filter_by_failing(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:
     return sagas.filter(IS_OPEN, Exists(failed))
 
 
-def filter_by_touch(sagas: QuerySet[Saga], operated: str) -> QuerySet[Saga]:
+def filter_by_operated(sagas: QuerySet[Saga], operated: str) -> QuerySet[Saga]:
     """Return the sagas that an operator has operated on (``yes``), or that none has (``no``)."""
     return sagas.filter(operated_at__isnull=operated == "no")
 

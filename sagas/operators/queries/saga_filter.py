@@ -117,7 +117,7 @@ def parse_filter(given: Mapping[str, str]) -> SagaFilter:
     Raises: BadRequest for an unknown name or an invalid value; its text lists what is valid.
     """
     if unknown := sorted(set(given) - set(CRITERIA)):
-        raise BadRequest(f"There is no filter {unknown[0][:MAX_SHOWN_CHARS]!r}; there are: {', '.join(CRITERIA)}.")
+        raise BadRequest(f"There is no filter {unknown[0][:MAX_SHOWN_CHARS]!r}; use one of {', '.join(CRITERIA)}.")
     return SagaFilter(**{name: parse_criterion(name, text) for name, text in given.items()})
 
 
@@ -204,10 +204,10 @@ def _list_definitions() -> str:
 
 CRITERIA: Mapping[str, Criterion] = {
     "state": Criterion(
-        help="Its state; several are separated by commas.",
+        help="Its state; separate several by commas.",
         narrow=conditions.filter_by_states,
         read=_read_states,
-        form=lambda: f"one or several, separated by commas, of {', '.join(STATES)}",
+        form=lambda: f"one or more, separated by commas, of {', '.join(STATES)}",
         schema={"type": "string", "pattern": f"^{SEVERAL_STATES.pattern}$"},
         max_chars=100,
     ),
@@ -226,18 +226,18 @@ CRITERIA: Mapping[str, Criterion] = {
         help="The beginning of its id (8 characters or more) or of a business key.",
         narrow=search_sagas,
         read=_read_search,
-        form=lambda: f"1 to {MAX_SEARCH_CHARS} visible characters, without NUL and half characters",
+        form=lambda: f"1 to {MAX_SEARCH_CHARS} visible characters, without NUL and unpaired surrogates",
         schema={"type": "string", "minLength": 1, "maxLength": MAX_SEARCH_CHARS, "pattern": r"\S"},
         max_chars=MAX_SEARCH_CHARS,
     ),
     "step": _match(
-        "The step that it is at; open sagas only.",
+        "Its current step; open sagas only.",
         STEP_NAME,
         lambda: "the name of a step: lower-case letters, digits and underscores",
         conditions.filter_by_step,
     ),
     "attempts": Criterion(
-        help=f"A step had at least so many attempts in one direction, from {MANY_ATTEMPTS}.",
+        help=f"At least so many attempts of a step in one direction, from {MANY_ATTEMPTS}.",
         narrow=conditions.filter_by_attempts,
         read=_read_attempts,
         form=lambda: f"a number from {MANY_ATTEMPTS} to 999999999",
@@ -245,26 +245,26 @@ CRITERIA: Mapping[str, Criterion] = {
         max_chars=9,
     ),
     "group": _match(
-        "A failure group, as the console's failures page names it.",
+        "A failure group, as shown on the console's failures page.",
         GROUP,
         lambda: "a failure group: 16 hexadecimal digits",
         conditions.filter_by_group,
         max_chars=16,
     ),
     "failing": _match(
-        "A failure group that it is at still; open sagas only.",
+        "A failure group that it still fails with; open sagas only.",
         GROUP,
         lambda: "a failure group: 16 hexadecimal digits",
         conditions.filter_by_failing,
         max_chars=16,
     ),
-    "operated": _choose("Whether an operator has acted on it.", ("yes", "no"), conditions.filter_by_touch),
+    "operated": _choose("Whether an operator has acted on it.", ("yes", "no"), conditions.filter_by_operated),
     "started": _choose("Started in the last minutes, hours or days.", tuple(TIME_WINDOWS), conditions.filter_by_start),
     "closed": _choose(
-        "`no` for open ones, else when it was closed.",
+        "`no` for open sagas, otherwise when it was closed.",
         (conditions.OPEN, conditions.TODAY, *TIME_WINDOWS),
         conditions.filter_by_end,
     ),
-    "since": _time("Started then or later: ISO 8601 with a time zone.", conditions.filter_since),
-    "until": _time("Started before then: ISO 8601 with a time zone.", conditions.filter_until),
+    "since": _time("Started at this time or later: ISO 8601 with a time zone.", conditions.filter_since),
+    "until": _time("Started before this time: ISO 8601 with a time zone.", conditions.filter_until),
 }

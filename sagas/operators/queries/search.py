@@ -25,7 +25,7 @@ NAMED_KEY = re.compile(r"([a-z][a-z0-9_]{0,39})[:=]\s*(.+)")
 MAX_KEYS = 10_000
 MAX_LOOKED_THROUGH = 10_000
 HELP = (
-    "A saga id or its first 8 characters or more, the key of a step, or a business key or its beginning: ORD-1, or"
+    "A saga id or at least its first 8 characters, a step key, or a business key or its beginning: ORD-1, or"
     " order:ORD-1"
 )
 

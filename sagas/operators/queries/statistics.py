@@ -253,7 +253,7 @@ def _compile(name: str) -> tuple[str, list[Any]]:
 
 
 def _compile_open() -> tuple[str, list[Any]]:
-    needs = Saga.objects.using(get_settings().database).filter(presentation.needs_person()).order_by().values("pk")
+    needs = Saga.objects.using(get_settings().database).filter(presentation.needs_operator()).order_by().values("pk")
     needs_sql, needs_values = needs.query.sql_with_params()
     states_sql, states_values = presentation.select_open_states().query.sql_with_params()
     sql = COUNT_OPEN.format(states=states_sql, needs=needs_sql)

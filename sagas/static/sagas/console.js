@@ -63,7 +63,7 @@
   if (!every) return;
   const [at, show, news] = ["#saga-at", "#saga-show", "#saga-news"].map((id) => find(id));
   const url = comfort.dataset.url + location.search;
-  let etag = "", timer = 0, turn = 0, held = null, said = "", pointer = null;
+  let etag = "", timer = 0, turn = 0, held = null, announced = "", pointer = null;
 
   document.addEventListener("pointermove", (event) => { pointer = [event.clientX, event.clientY]; });
 
@@ -77,7 +77,7 @@
     return "";
   }
 
-  // What can be clicked, in order: as long as that is the same, nothing moves that somebody may be aiming at.
+  // What can be clicked, in order: as long as that is the same, nothing moves that the user may be aiming at.
   const outline = (part) => all("a, summary, button, tr", part)
     .map((one) => one.getAttribute("href") || one.dataset.keep || (one.matches("tr") ? "tr" : one.textContent)).join("\n");
   const isInUse = (part) => part.matches(":hover") || part.contains(document.activeElement) || find("details[open]", part);
@@ -119,11 +119,11 @@
     show.hidden = !held;
   }
 
-  function tell(answer) {
+  function announce(answer) {
     at.textContent = `as of ${answer.at.slice(11)}`;
     const word = held ? "There are changes." : answer.news;
-    if (said && word && word !== said) news.textContent = word;
-    said = word || said;
+    if (announced && word && word !== announced) news.textContent = word;
+    announced = word || announced;
   }
 
   async function refresh() {
@@ -139,14 +139,14 @@
         const response = await fetch(url, { headers, credentials: "same-origin", signal: AbortSignal.timeout(10000) });
         if (mine !== turn) return; // a newer one is under way
         if (response.status === 304) at.textContent = `as of ${new Date().toISOString().slice(11, 19)} UTC`;
-        else if (!response.ok || response.redirected) throw new Error(`the server says ${response.redirected ? 403 : response.status}`);
+        else if (!response.ok || response.redirected) throw new Error(`the server answered ${response.redirected ? 403 : response.status}`);
         else {
           const answer = await response.json();
           if (mine !== turn) return;
           if (!whyPaused()) {
             apply(answer.parts, false);
             etag = held ? "" : response.headers.get("ETag");
-            tell(answer);
+            announce(answer);
           }
         }
       } catch (error) {

@@ -130,7 +130,7 @@ def describe_nodes(nodes: Iterable[Node]) -> str:
     sentences = []
     for number, rank in enumerate(list_ranks(nodes), start=1):
         steps = " and ".join(_describe_node(node) for node in rank)
-        sentences.append(f"{number}: {steps}{', side by side' if len(rank) > 1 else ''}.")
+        sentences.append(f"{number}: {steps}{', in parallel' if len(rank) > 1 else ''}.")
     return " ".join(sentences)
 
 

@@ -84,9 +84,9 @@ class Timeline:
     """The title."""
     description: str
     """The content in sentences."""
-    tell_time: Callable[[float], str]
+    format_time: Callable[[float], str]
     """Function that formats a time as a time of day."""
-    tell_span: Callable[[float], str]
+    format_span: Callable[[float], str]
     """Function that formats a number of seconds."""
 
 
@@ -142,20 +142,20 @@ def _draw_cuts(timeline: Timeline, scale: TimeScale, axis: float, height: float)
     cuts = [stretch for stretch in scale.stretches if stretch.is_cut]
     for cut in cuts:
         left, right = LABEL_WIDTH + cut.left, LABEL_WIDTH + cut.right
-        told = timeline.tell_span(cut.end - cut.start)
+        label = timeline.format_span(cut.end - cut.start)
         zigzag = f"M{left + 3:g} {axis + 4:g}l{(right - left - 6) / 4:g} -6l{(right - left - 6) / 2:g} 12"
         band = element("rect", x=left, y=MARGIN / 2, width=right - left, height=height - MARGIN, stroke="none")
         sides = f"M{left:g} {MARGIN / 2:g}V{height - MARGIN / 2:g}M{right:g} {MARGIN / 2:g}V{height - MARGIN / 2:g}"
-        words = text_at((left + right) / 2, axis + 34, told, anchor="middle") if _has_room(cuts, told) else ""
+        words = text_at((left + right) / 2, axis + 34, label, anchor="middle") if _has_room(cuts, label) else ""
         yield element(
-            "g", tooltip(f"{told} without any attempt, not drawn to scale"), band,
+            "g", tooltip(f"{label} without any attempt, not drawn to scale"), band,
             element("path", d=sides, stroke_dasharray="2 3"),
             element("path", d=f"{zigzag}l{(right - left - 6) / 4:g} -6"), words, class_="saga-cut",
         )  # fmt: skip
 
 
-def _has_room(cuts: Sequence[object], told: str) -> bool:
-    return len(cuts) <= 10 and len(told) * CHAR <= 72
+def _has_room(cuts: Sequence[object], label: str) -> bool:
+    return len(cuts) <= 10 and len(label) * CHAR <= 72
 
 
 def _draw_axis(timeline: Timeline, scale: TimeScale, axis: float) -> Iterator[str]:
@@ -166,24 +166,24 @@ def _draw_axis(timeline: Timeline, scale: TimeScale, axis: float) -> Iterator[st
         if stretch.is_cut:
             continue
         yield element("path", class_="saga-axis", d=f"M{left:g} {y:g}H{right:g}")
-        told = timeline.tell_time(stretch.start)
+        label = timeline.format_time(stretch.start)
         if left < reached + 8:
             continue
-        yield _draw_tick(left, y, told)
-        reached = left + len(told) * CHAR
+        yield _draw_tick(left, y, label)
+        reached = left + len(label) * CHAR
         count = 1
         while stretch.start + count * tick <= stretch.end:
             x = LABEL_WIDTH + scale.place(stretch.start + count * tick)
-            told = f"+{timeline.tell_span(count * tick)}"
-            if x >= reached + 8 and x + len(told) * CHAR <= LABEL_WIDTH + scale.width + 3 * MARGIN:
-                yield _draw_tick(x, y, told)
-                reached = x + len(told) * CHAR
+            label = f"+{timeline.format_span(count * tick)}"
+            if x >= reached + 8 and x + len(label) * CHAR <= LABEL_WIDTH + scale.width + 3 * MARGIN:
+                yield _draw_tick(x, y, label)
+                reached = x + len(label) * CHAR
             count += 1
 
 
-def _draw_tick(x: float, y: float, told: str) -> str:
+def _draw_tick(x: float, y: float, label: str) -> str:
     line = element("path", d=f"M{x:g} {y - 4:g}v9")
-    return element("g", line, text_at(x, y + 17, told), class_="saga-axis")
+    return element("g", line, text_at(x, y + 17, label), class_="saga-axis")
 
 
 def _draw_marks(timeline: Timeline, scale: TimeScale, height: float) -> Iterator[str]:
