@@ -118,9 +118,9 @@ def test_selecting_across_pages_is_confirmed_as_a_filter(log_in: LogIn) -> None:
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
-        ("by=slowest", "The slowest are closed sagas"),
-        ("by=slowest&definition=trip", "The slowest are closed sagas"),
-        ("before=2999-01-01T00:00:00Z~01a1f8dc-f172-7cb4-bfee-2d59bbfa6039", "a place is no filter"),
+        ("by=slowest", "The slowest sagas are closed"),
+        ("by=slowest&definition=trip", "The slowest sagas are closed"),
+        ("before=2999-01-01T00:00:00Z~01a1f8dc-f172-7cb4-bfee-2d59bbfa6039", "a position, which is not a filter"),
     ],
 )
 def test_orders_and_cursors_cannot_be_frozen(log_in: LogIn, query: str, reason: str) -> None:
@@ -150,7 +150,7 @@ def test_list_links_to_a_bulk_of_everything_that_matches_its_filter(log_in: LogI
 
     offered = text_of(client.get(f"{NEW}?display=held"))
     assert "display: held" in offered
-    assert "<dd>1. Closed ones are left out" in offered
+    assert "<dd>1. Closed sagas are left out" in offered
     for operation in BULK_OPERATIONS:
         assert f'name="operation" value="{operation.value}"' in offered
     for operation, reason in REASONS_AGAINST.items():

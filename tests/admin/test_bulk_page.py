@@ -60,7 +60,7 @@ def test_results_show_the_outcome_of_each_saga(log_in: LogIn) -> None:
     page = text_of(client.get(url_of(found)))
 
     assert "3 of 3 sagas have a result." in page
-    for shown in ("had changed, nothing done 1", "done 1", "refused 1", "at revision", "The saga is paused."):
+    for shown in ("changed, nothing done 1", "done 1", "refused 1", "at revision", "The saga is paused."):
         assert shown in page
     assert page.count('href="/admin/sagas/saga/0') == 3
     only = text_of(client.get(url_of(found), {"result": "stale"}))

@@ -261,7 +261,7 @@ def test_missing_workers_and_late_work_are_shown_first(log_in: LogIn) -> None:
     response = log_in("viewer").get(URL)
 
     text = unescape(response.content.decode())
-    assert re.search(r"No worker was seen lately\. The last sweep was 7 min( \d+ s)? ago\.", text)
+    assert re.search(r"No worker was seen recently\. The last sweep was 7 min( \d+ s)? ago\.", text)
     assert "Work has been due for 5 min" in text
     assert "Check that a worker serves queue sagas." in text
     assert text.count('role="alert"') == 2
@@ -362,7 +362,7 @@ def test_huge_numbers_fit_their_columns() -> None:
 
     assert dict(card.facts)["Started"] == "1,000,000,000,000,000"
     assert dict(card.facts)["Closed"].startswith("14,000,000,000,000, ")
-    assert card.note.startswith("Durations are those of the 1,000,000,000")
+    assert card.note.startswith("Durations of the 1,000,000,000")
     heights = [float(bar.attrib["height"]) for bar in (*find_bars(card.closed), *find_bars(card.durations))]
     assert len(heights) == HOUR.parts + 2
     assert all(0 < height <= 44 for height in heights)

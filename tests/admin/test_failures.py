@@ -99,7 +99,7 @@ def test_group_holds_only_sagas_that_still_fail_that_way(log_in: LogIn) -> None:
     assert listed(client.get(LIST, {"failing": back_group})) == ids(back)
     offered = unescape(client.get(f"/admin/sagas/sagabulk/new/?failing={group}").content.decode())
     assert f"failing: {group}" in offered
-    assert "<dd>2. Closed ones are left out" in offered
+    assert "<dd>2. Closed sagas are left out" in offered
 
 
 def test_error_texts_need_the_payload_permission(log_in: LogIn) -> None:

@@ -179,7 +179,7 @@ def test_invalid_search_finds_nothing(log_in: LogIn, path: str) -> None:
     assert (response.status_code, response.streaming) == (400, False)
     assert str(saga.pk) not in response.content.decode()
     if path != "refresh/":
-        assert "The search cannot be read." in response.content.decode()
+        assert "The search contains characters that are not text." in response.content.decode()
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_stale_form_comes_back_with_the_new_revision_and_the_reason(log_in: LogI
 
     text, found = text_of(response), Saga.objects.get(pk=saga.pk)
     assert response.status_code == 409
-    assert f"is at revision {found.revision}, but the decision was made on {saga.revision}" in text
+    assert f"is at revision {found.revision}, but the decision was based on {saga.revision}" in text
     assert f'name="revision" value="{found.revision}"' in text
     assert f'name="seen" value="{found.history_count}"' in text
     assert f"{REASON}</textarea>" in text

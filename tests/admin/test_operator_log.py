@@ -154,7 +154,7 @@ def test_intact_log_verifies(log_in: LogIn) -> None:
 
     assert "All checked entries are intact." in text
     assert "of 2 sagas with operations in this window" in text
-    assert "manage.py saga_verify_log looks at every saga" in text
+    assert "manage.py saga_verify_log checks every saga" in text
 
 
 def test_changed_entry_is_named(log_in: LogIn) -> None:
@@ -179,7 +179,7 @@ def test_verification_is_limited(log_in: LogIn, monkeypatch: pytest.MonkeyPatch)
     pause(trips.start())
     pause(trips.start())
 
-    assert "There are more: these are the 1 touched last" in log_in("viewer").post(URL).content.decode()
+    assert "There are more: these are the 1 operated on last" in log_in("viewer").post(URL).content.decode()
 
 
 def confirm_bulk(*sagas: Saga, actor: Actor = ADA, reason: str = REASON) -> SagaBulk:

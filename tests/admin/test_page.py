@@ -35,7 +35,7 @@ def test_page_shows_the_complete_saga(log_in: LogIn) -> None:
     for shown in (
         "The compensation of book_flight has used all its attempts; its effect remains.",
         "It turned back because pay refused: tests.admin.trips.CardDeclined: No money.",
-        "Find out from the error what keeps the participant from undoing it",
+        "Fix what the error says keeps the participant from undoing it",
         str(saga.pk),
         saga.keys.get().value,
         "trip, version 3",
@@ -250,7 +250,7 @@ def test_any_number_of_steps_with_any_names_is_drawn(log_in: LogIn, person: str)
         assert len(queries) <= 10
         assert b"<script>alert" not in response.content
         assert HOSTILE in read(response) or tab is Tab.HISTORY  # keeps the old name
-    assert "with these steps; what is shown is what the saga has stored" in read(client.get(page_of(saga)))
+    assert "with these steps; the graph shows what the saga has stored" in read(client.get(page_of(saga)))
     assert client.get(page_of(saga, "steps", step=HOSTILE)).context["page"].steps[7].is_chosen
 
 
@@ -267,14 +267,14 @@ def test_graph_shows_the_steps_of_the_definition(log_in: LogIn) -> None:
     for shown in (text, lost):
         assert "pivot ◆" in shown
         assert 'aria-label="pay, pivot: succeeded"' in shown
-    assert "This code does not have trip, version 3" in lost
+    assert "The code does not have trip, version 3" in lost
 
 
 def test_banner_names_the_possible_operations(log_in: LogIn) -> None:
     saga = trips.make_compensation_failing()
 
-    assert "You may:</strong> retry now, mark compensated: book_flight, pause, abandon." in read(
+    assert "You can:</strong> retry now, mark compensated: book_flight, pause, abandon." in read(
         log_in("supervisor").get(page_of(saga))
     )
-    assert "You may:</strong> retry now, pause." in read(log_in("operator").get(page_of(saga)))
-    assert "You may:" not in read(log_in("viewer").get(page_of(saga)))
+    assert "You can:</strong> retry now, pause." in read(log_in("operator").get(page_of(saga)))
+    assert "You can:" not in read(log_in("viewer").get(page_of(saga)))

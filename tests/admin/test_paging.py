@@ -49,7 +49,7 @@ def test_invalid_search_shows_nothing(log_in: LogIn, url: str) -> None:
 
     answer = log_in("admin").get(url, {"q": "\x00"})
 
-    assert (answer.status_code, "The search cannot be read." in text_of(answer)) == (400, True)
+    assert (answer.status_code, "The search contains characters that are not text." in text_of(answer)) == (400, True)
     assert "ada" not in text_of(answer)
 
 

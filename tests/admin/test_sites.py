@@ -127,7 +127,7 @@ def test_bulks_need_the_list_on_the_site(log_in: LogIn, saga: Saga) -> None:
         answer = log_in("admin").get("/without/sagas/sagabulk/new/?needs=any")
 
     assert answer.status_code == 400
-    assert "This site does not list sagas" in text_of(answer)
+    assert "This site has no list of sagas" in text_of(answer)
 
 
 def test_saga_links_to_pages_of_other_apps_on_its_site(log_in: LogIn, saga: Saga) -> None:
@@ -156,5 +156,5 @@ def test_project_may_replace_the_default_site(log_in: LogIn, saga: Saga, monkeyp
 
 
 def test_link_needs_a_url_or_a_page() -> None:
-    with pytest.raises(ValueError, match="needs one of them"):
+    with pytest.raises(ValueError, match="give only one of them"):
         links.Link(label="Order", url="/orders/", page="orders_order_changelist")

@@ -181,5 +181,5 @@ def test_page_shows_both_outcomes(log_in: Callable[..., Client]) -> None:
     page = log_in("supervisor").get(action_of(saga, Operation.CANCEL)).content.decode()
 
     assert "What runs next, if every attempt succeeds" in page
-    assert "What runs instead, if pay turns out not to have happened" in page
+    assert "What runs instead, if pay did not happen" in page
     assert page.index("send_tickets</th>") < page.index("What runs instead") < page.index("book_flight</th>")

@@ -54,7 +54,7 @@ def test_all_sagas_of_one_failing_provider_are_retried_together(visit: Visit, ha
     else:
         page.get_by_role("link", name="Stop that").click()
     expect(page.locator("#content-main")).to_contain_text(f"{total} of {total} sagas have a result.")
-    page.get_by_role("link", name="had changed, nothing done 1").click()
+    page.get_by_role("link", name="changed, nothing done 1").click()
     expect(page.get_by_role("region", name="Result of each saga").get_by_role("row")).to_have_count(2)
     assert count_logged() == total - 1
     assert other.history.filter(what="operator_acted", data__has_key="bulk").count() == 0

@@ -191,7 +191,7 @@ def test_stale_revision_is_refused_with_the_current_state() -> None:
     done = run_command("saga_cancel", saga.pk, *WHY, "--revision", "1")
 
     assert done.code == 1
-    assert f"Saga {saga.pk} is at revision 2, but the decision was made on 1" in done.err
+    assert f"Saga {saga.pk} is at revision 2, but the decision was based on 1" in done.err
     assert read(saga).abort_request is None
 
 

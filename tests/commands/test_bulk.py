@@ -78,7 +78,7 @@ def test_filter_that_matches_everything_is_refused(narrow: tuple[str, ...], form
 
     assert done.code == 2
     assert "excludes no saga" in done.err
-    assert "every open saga by name" in done.err
+    assert "every open saga explicitly" in done.err
     assert not SagaBulk.objects.exists()
 
 
@@ -111,7 +111,7 @@ def test_window_that_excludes_a_closed_saga_is_accepted() -> None:
         ((), "No filter is given"),
         (("--display", "held"), "No open saga matches"),
         (("--display", "pending", "--count", "7"), "You typed 7"),
-        (("--display", "pending", "--reason", "short"), "The reason needs 10 characters"),
+        (("--display", "pending", "--reason", "short"), "The reason needs at least 10 visible"),
         (("--everything", "--words", "yes"), "This selection has no filter"),
         (("--id", "0198f3a2-5c1e-7000-8000-000000000000"), "There is no saga"),
     ],

@@ -51,7 +51,7 @@ def test_changed_entry_is_named() -> None:
     text, data = run_command("saga_verify_log"), run_command("saga_verify_log", "--json", "--since", "1h")
 
     assert (text.code, data.code) == (1, 1)
-    assert f"Entry {number} does not match its signatu" in text.out
+    assert f"Entry {number} does not match its signa" in text.out
     assert "1 sagas have entries that are not intact." in text.err
     assert data.json["sagas"] == 2
     found = [(finding["saga_id"], finding["number"], finding["flaw"]) for finding in data.json["findings"]]

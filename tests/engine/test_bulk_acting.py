@@ -42,7 +42,7 @@ def test_saga_changed_by_a_colleague_is_stale_and_untouched(world: World) -> Non
     assert operations_of(sagas[0]) == [("pause", "colleague", None)]
     assert operations_of(sagas[1]) == [("compensate", "colleague", None)]
     message = ended.items.get(position=1).message
-    assert "at revision 2, but the decision was made on 1" in message
+    assert "at revision 2, but the decision was based on 1" in message
     assert "held: paused" in message
 
 
