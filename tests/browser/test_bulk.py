@@ -52,7 +52,7 @@ def test_all_sagas_of_one_failing_provider_are_retried_together(visit: Visit, ha
         page.get_by_label("Refresh").select_option("2")
         page.get_by_role("button", name="Show changes").click()
     else:
-        page.get_by_role("link", name="Stop that").click()
+        page.get_by_role("link", name="Stop reloading").click()
     expect(page.locator("#content-main")).to_contain_text(f"{total} of {total} sagas have a result.")
     page.get_by_role("link", name="changed, nothing done 1").click()
     expect(page.get_by_role("region", name="Result of each saga").get_by_role("row")).to_have_count(2)

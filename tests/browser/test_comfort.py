@@ -38,13 +38,13 @@ def test_page_of_a_saga_follows_it(visit: Visit) -> None:
     page = visitor.page
     visitor.log_in("operator")
     visitor.open(address_of(saga))
-    expect(page.get_by_role("region", name="Where it stands")).to_contain_text("waiting for a retry")
+    expect(page.get_by_role("region", name="State of the saga")).to_contain_text("waiting for a retry")
     refresh_fast(visitor)
     page.mouse.move(2, 2)
 
     operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
 
-    expect(page.get_by_role("region", name="Where it stands")).to_contain_text("held: paused")
+    expect(page.get_by_role("region", name="State of the saga")).to_contain_text("held: paused")
     expect(page.get_by_role("link", name="Resume")).to_be_visible()
     expect(page.locator("#saga-at")).to_contain_text("as of")
     visitor.open(address_of(saga))
@@ -123,7 +123,7 @@ def test_refresh_pauses_while_something_is_in_use(visit: Visit, use: str, leave:
     operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
     page.evaluate(leave)
 
-    expect(page.get_by_role("region", name="Where it stands")).to_contain_text("held: paused")
+    expect(page.get_by_role("region", name="State of the saga")).to_contain_text("held: paused")
 
 
 def test_refresh_pauses_while_rows_are_selected(visit: Visit) -> None:
@@ -191,7 +191,7 @@ def test_who_is_logged_out_is_told(visit: Visit) -> None:
     page.context.clear_cookies()
     refresh_fast(visitor)
 
-    expect(page.locator("#saga-at")).to_have_text("no refresh: the server says 403")
+    expect(page.locator("#saga-at")).to_have_text("no refresh: the server answered 403")
 
 
 def test_refresh_can_be_switched_off(visit: Visit) -> None:

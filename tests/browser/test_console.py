@@ -45,7 +45,7 @@ def test_operator_finds_a_saga_by_its_order_and_retries_it(visit: Visit, has_scr
     visitor.log_in("operator")
     visitor.find(number)
     expect(page).to_have_title(re.compile(number))
-    expect(page.get_by_role("region", name="Where it stands")).to_contain_text("compensation failing")
+    expect(page.get_by_role("region", name="State of the saga")).to_contain_text("compensation failing")
     expect(page.get_by_role("link", name="Force compensate")).to_have_count(0)
 
     page.get_by_role("link", name="Retry now").click()
@@ -62,7 +62,7 @@ def test_operator_finds_a_saga_by_its_order_and_retries_it(visit: Visit, has_scr
     assert operations_of(saga) == [("retry", "operator", REASON)]
     drain(saga)
     page.reload()
-    expect(page.get_by_role("region", name="Where it stands")).to_contain_text("compensated")
+    expect(page.get_by_role("region", name="State of the saga")).to_contain_text("compensated")
     page.get_by_role("link", name="History").click()
     expect(page.get_by_role("table", name="What happened")).to_contain_text(REASON)
 
@@ -116,7 +116,7 @@ def test_double_click_acts_once(visit: Visit) -> None:
     visitor.page.get_by_label("Reason").fill(REASON)
     visitor.page.get_by_role("button", name="Retry now").dblclick()
 
-    expect(visitor.page.get_by_role("region", name="Where it stands")).to_be_visible()
+    expect(visitor.page.get_by_role("region", name="State of the saga")).to_be_visible()
     assert len(operations_of(saga)) == 1
 
 

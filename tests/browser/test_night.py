@@ -16,7 +16,7 @@ from tests.end_to_end.shops import describe_checkout
 from .conftest import Visit, Visitor
 
 REASON = "Looked it up, see ticket 4711."
-STANDS = "Where it stands"
+STANDS = "State of the saga"
 
 
 def place(payment_method: str, **details: str) -> Order:

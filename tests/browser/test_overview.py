@@ -66,7 +66,7 @@ def test_log_is_narrowed_and_verified(visit: Visit, has_scripts: bool) -> None:
     visitor.log_in("viewer")
     visitor.open("/admin/sagas/saga/log/")
 
-    page.get_by_label("Action").select_option("resume")
+    page.get_by_label("Operation", exact=True).select_option("resume")
     page.get_by_label("Time").select_option("24h")
     page.get_by_role("button", name="Show").click()
     expect(page.locator("section[aria-labelledby=operations] tbody tr")).to_have_count(3)

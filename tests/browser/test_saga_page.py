@@ -67,6 +67,6 @@ def test_pages_of_lost_definitions_offer_what_is_possible(visit: Visit) -> None:
         registry.forget("trip", 3)
         visitor.open(address_of(saga))
 
-    expect(page.get_by_text("This code does not have trip, version 99")).to_be_visible()
+    expect(page.get_by_text("The code does not have trip, version 99")).to_be_visible()
     expect(page.get_by_role("link", name="Abandon")).to_be_visible()
     expect(page.get_by_role("link", name="book_hotel, compensatable")).to_be_visible()
