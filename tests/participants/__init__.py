@@ -1,1 +1,1 @@
-"""Prove that each participant is harmless when called twice, out of order, or beside itself."""
+"""Participants: harmless when called twice, out of order, or concurrently."""

@@ -1,4 +1,4 @@
-"""An order and a fake Stripe; what tests an optional package that is not installed is left out."""
+"""Order and fake Stripe; tests of optional packages that are not installed are skipped."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""What every gateway must do, whoever the provider is. Test modules inherit it and give a ``gateway`` fixture."""
+"""Contract of every gateway. Test modules inherit it and define a ``gateway`` fixture."""
 
 from uuid import uuid4
 
@@ -19,14 +19,14 @@ def make_authorization(payment_method: str = "pm_card_visa") -> Authorization:
 
 
 def hold(gateway: Gateway, authorization: Authorization) -> Authorization:
-    """Authorise, and give the authorisation as it is known afterwards."""
+    """Authorise, and return the authorisation with its reference."""
     answer = gateway.authorize(authorization)
     assert isinstance(answer, Approved)
     return Authorization(**{**vars(authorization), "reference": answer.reference})
 
 
 class GatewayContract:
-    """Ask a gateway everything that the services rely on."""
+    """Tests of everything that the services rely on."""
 
     def test_authorize_repeated_gets_the_first_answer(self, gateway: Gateway) -> None:
         authorization = make_authorization()
@@ -86,7 +86,7 @@ class GatewayContract:
         with pytest.raises(GatewayConflict):
             gateway.capture(key=f"{authorization.key}:capture", authorization=authorization)
 
-    def test_void_whose_authorization_got_no_answer_lets_go(self, gateway: Gateway) -> None:
+    def test_void_of_an_unanswered_authorization_releases_the_money(self, gateway: Gateway) -> None:
         asked = make_authorization()
         held = hold(gateway, asked)
         gateway.void(key=f"{asked.key}:void", authorization=asked)
@@ -104,7 +104,7 @@ class GatewayContract:
         with pytest.raises(GatewayKeyClosed):
             gateway.authorize(late)
 
-    def test_refund_gives_back_at_most_what_was_taken(self, gateway: Gateway) -> None:
+    def test_refund_is_limited_to_the_captured_amount(self, gateway: Gateway) -> None:
         authorization = hold(gateway, make_authorization())
         gateway.capture(key=f"{authorization.key}:capture", authorization=authorization)
         key = f"{authorization.key}:refund"
@@ -122,7 +122,7 @@ class GatewayContract:
         with pytest.raises(GatewayConflict):
             gateway.refund(key=f"{authorization.key}:refund", authorization=authorization, amount_minor=1)
 
-    def test_find_tells_what_became_of_a_request(self, gateway: Gateway) -> None:
+    def test_find_returns_the_outcome_of_a_request(self, gateway: Gateway) -> None:
         authorization = hold(gateway, make_authorization())
         key = f"{authorization.key}:capture"
 

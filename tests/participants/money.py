@@ -1,4 +1,4 @@
-"""Make payments for tests, and read what the ledger made of them."""
+"""Helpers that make payments and read what the ledger made of them."""
 
 import pytest
 
@@ -34,22 +34,22 @@ def lose_capture(payment_method: str = "pm_card_capture_timeout") -> None:
 
 
 def ledger() -> list[tuple[str, str, int, int]]:
-    """List what the ledger was asked to do and did: kind, outcome, calls, lost answers."""
+    """Return the ledger's operations: kind, outcome, calls, lost answers."""
     rows = SandboxOperation.objects.order_by("pk")
     return list(rows.values_list("kind", "outcome", "calls", "lost_answers"))
 
 
 def ledger_state(key: str = KEY) -> str:
-    """Read what the ledger holds under an authorise key."""
+    """Return the ledger's state of an authorise key."""
     return SandboxAuthorization.objects.get(key=key).state
 
 
 def payment_state(key: str = KEY) -> str:
-    """Read where the payment stands."""
+    """Return the state of the payment."""
     return Payment.objects.get(key=key).state
 
 
 def asked(key: str = KEY) -> list[tuple[str, str, int, int]]:
-    """List what the payment asked of the gateway: kind, state, calls, unanswered calls."""
+    """Return the payment's requests to the gateway: kind, state, calls, unanswered calls."""
     operations = Payment.objects.get(key=key).operations.order_by("pk")
     return list(operations.values_list("kind", "state", "calls", "unanswered"))

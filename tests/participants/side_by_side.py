@@ -1,4 +1,4 @@
-"""Run calls side by side, and count what came back."""
+"""Concurrent calls, and a count of their results."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,5 +10,5 @@ __all__ = ["PATIENCE_SECONDS", "count_types", "run_side_by_side"]
 
 
 def count_types(results: Sequence[Any]) -> dict[str, int]:
-    """Count what came back by the name of its type."""
+    """Count the results by type."""
     return dict(Counter(type(result).__name__ for result in results))

@@ -1,4 +1,4 @@
-"""Play the few requests of Stripe's API that the adapter makes, on 127.0.0.1, with real idempotency keys.
+"""Fake of the few requests that the adapter sends to Stripe, on 127.0.0.1, with real idempotency keys.
 
 Payment methods: ``pm_card_visa`` works, ``pm_card_declined`` is declined, any other is unknown.
 """
@@ -14,7 +14,7 @@ API_KEY = "sk_test_fake"
 
 
 class Refusal(Exception):
-    """Answer with an error of Stripe's shape."""
+    """Error response in Stripe's format."""
 
     def __init__(self, status: int, kind: str, code: str = "", param: str = "") -> None:
         self.status = status
@@ -23,7 +23,7 @@ class Refusal(Exception):
 
 
 class FakeStripe:
-    """Keep Stripe's books in memory."""
+    """In-memory state of Stripe."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -36,7 +36,7 @@ class FakeStripe:
         self.off_by = 0
 
     def answer(self, method: str, path: str, form: dict[str, str], key: str, api_key: str) -> tuple[int, dict]:
-        """Answer one request; a key seen before gets its first answer, or an error when the request differs."""
+        """Answer one request; a repeated key gets its first answer, or an error if the request differs."""
         self.requests.append(f"{method} {path}")
         if api_key != API_KEY:
             return 401, Refusal(401, "invalid_request_error").body
@@ -127,7 +127,7 @@ class FakeStripe:
 
 @contextmanager
 def serve_stripe() -> Iterator[tuple[FakeStripe, str]]:
-    """Serve a fresh fake on a free port; gives the books and the base address."""
+    """Serve a new fake on a free port; yields its state and the base address."""
     books = FakeStripe()
 
     class Handler(BaseHTTPRequestHandler):
@@ -158,7 +158,7 @@ def serve_stripe() -> Iterator[tuple[FakeStripe, str]]:
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep the test's output clean."""
+            """Log nothing, so that the test's output stays clean."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

@@ -19,7 +19,7 @@ KEY = "0198:reserve_stock"
 
 
 def stock_of(sku: str) -> tuple[int, int, int, int]:
-    """Read on hand, reserved, shipped, received."""
+    """Return the units on hand, reserved, shipped and received."""
     item = StockItem.objects.get(sku=sku)
     return item.on_hand, item.reserved, item.shipped, item.received
 
@@ -53,7 +53,7 @@ def test_reserve_called_twice_returns_the_first_reservation() -> None:
     assert Reservation.objects.count() == 1
 
 
-def test_reserve_adds_up_lines_of_one_sku() -> None:
+def test_reserve_sums_lines_of_one_sku() -> None:
     lines = [Line(sku="TEA", quantity=2), Line(sku="TEA", quantity=4)]
     reservation = reserve(key=KEY, order_number="A-1", lines=lines)
 
@@ -108,7 +108,7 @@ def test_reserve_without_key_order_or_lines_is_an_error(key: str, order_number: 
 
 
 @pytest.mark.parametrize("quantity", [0, -1, True, 1.5, "2"])
-def test_line_takes_whole_positive_quantities_only(quantity: object) -> None:
+def test_line_accepts_only_positive_integers(quantity: object) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Line(sku="TEA", quantity=quantity)  # type: ignore[arg-type]
 
@@ -218,7 +218,7 @@ def test_receive_stock_adds_to_hand_and_creates_a_new_sku() -> None:
         receive_stock("TEA", 0)
 
 
-def test_ensure_stock_leaves_an_existing_sku_alone() -> None:
+def test_ensure_stock_does_not_change_an_existing_sku() -> None:
     reserve_tea()
     item = ensure_stock("TEA", 99)
 
@@ -250,7 +250,7 @@ def test_reserve_costs_four_statements_and_one_per_sku(django_assert_num_queries
         {"received": 11},
     ],
 )
-def test_database_refuses_stock_that_does_not_add_up(changes: dict[str, int]) -> None:
+def test_database_refuses_inconsistent_stock(changes: dict[str, int]) -> None:
     with pytest.raises(IntegrityError), transaction.atomic(using=router.db_for_write(StockItem)):
         StockItem.objects.filter(sku="TEA").update(**changes)
     assert stock_of("TEA") == (10, 0, 0, 10)
@@ -259,7 +259,7 @@ def test_database_refuses_stock_that_does_not_add_up(changes: dict[str, int]) ->
 @pytest.mark.parametrize(
     "changes", [{"state": "released"}, {"state": "shipped"}, {"state": "lost"}, {"order_number": ""}, {"key": ""}]
 )
-def test_database_refuses_a_reservation_that_contradicts_itself(changes: dict[str, str]) -> None:
+def test_database_refuses_an_inconsistent_reservation(changes: dict[str, str]) -> None:
     reserve_tea()
     with pytest.raises(IntegrityError), transaction.atomic(using=router.db_for_write(StockItem)):
         Reservation.objects.filter(key=KEY).update(**changes)

@@ -16,7 +16,7 @@ def stock_of(sku: str) -> tuple[int, int, int]:
     return item.on_hand, item.reserved, item.shipped
 
 
-def test_last_unit_is_reserved_once_by_twenty() -> None:
+def test_last_unit_is_reserved_by_one_of_twenty() -> None:
     ensure_stock("KETTLE", 1)
     results = run_side_by_side(
         [
@@ -58,7 +58,7 @@ def test_lines_in_opposite_order_do_not_deadlock() -> None:
 
 
 @pytest.mark.parametrize("round_number", range(5))
-def test_reserve_beside_its_release_leaves_nothing_reserved(round_number: int) -> None:
+def test_concurrent_reserve_and_release_leave_nothing_reserved(round_number: int) -> None:
     ensure_stock("TEA", 10)
     results = run_side_by_side(
         [
@@ -72,7 +72,7 @@ def test_reserve_beside_its_release_leaves_nothing_reserved(round_number: int) -
     assert stock_of("TEA") == (10, 0, 0)
 
 
-def test_releases_side_by_side_give_back_once() -> None:
+def test_concurrent_releases_give_back_once() -> None:
     ensure_stock("TEA", 10)
     reserve(key="1:reserve_stock", order_number="A-1", lines=[Line(sku="TEA", quantity=3)])
     results = run_side_by_side([partial(release, key="1:reserve_stock")] * 8)

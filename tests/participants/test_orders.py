@@ -1,4 +1,4 @@
-"""Orders without HTTP: placing, ending, turning back, and the rows that say what must never be."""
+"""Orders without HTTP: placing, ending, cancelling, and constraints of the tables."""
 
 from typing import Any
 from uuid import uuid4
@@ -87,7 +87,7 @@ def test_refused_checkout_stores_nothing(
 
 
 def test_checkout_costs_few_statements(ada: User, django_assert_num_queries: Any) -> None:
-    # Four of them open and release savepoints; two of these are BEGIN and COMMIT in production.
+    # Four of them open and release savepoints, two of which are BEGIN and COMMIT in production.
     with django_assert_num_queries(13):
         services.checkout(customer=ada, key="k", digest="0" * 64, request=ask_for("TEA", "MUG"))
 
@@ -130,7 +130,7 @@ def test_cancel_of_an_order_whose_saga_is_gone_is_too_late(ada: User) -> None:
         services.request_cancel(number=order.number, user=ada)
 
 
-def test_cancel_of_somebody_elses_order_is_not_found(ada: User) -> None:
+def test_cancel_of_another_users_order_is_not_found(ada: User) -> None:
     order = services.place_order(customer=ada, request=ask_for("TEA"))
 
     with pytest.raises(OrderNotFound):
@@ -138,7 +138,7 @@ def test_cancel_of_somebody_elses_order_is_not_found(ada: User) -> None:
     assert Saga.objects.get().abort_request is None
 
 
-def test_account_with_orders_is_not_deleted(ada: User) -> None:
+def test_account_with_orders_cannot_be_deleted(ada: User) -> None:
     services.place_order(customer=ada, request=ask_for("TEA"))
 
     with pytest.raises(ProtectedError):
@@ -161,11 +161,11 @@ def test_account_with_orders_is_not_deleted(ada: User) -> None:
         ({}, Reason.CANCELLED_BY_SHOP),
     ],
 )
-def test_every_cause_has_a_plain_reason(cause: dict[str, Any], reason: Reason) -> None:
+def test_every_cause_has_a_customer_facing_reason(cause: dict[str, Any], reason: Reason) -> None:
     assert explain(cause, owner="ada") is reason
 
 
-def test_order_numbers_are_readable_and_not_in_a_row() -> None:
+def test_order_numbers_are_readable_and_not_sequential() -> None:
     numbers = [generate_order_number() for _ in range(200)]
 
     assert len(set(numbers)) == 200
@@ -176,7 +176,7 @@ def test_order_numbers_are_readable_and_not_in_a_row() -> None:
     assert numbers != sorted(numbers)
 
 
-def test_digest_is_of_the_value_not_of_the_text() -> None:
+def test_digest_depends_on_the_value_and_not_on_the_text() -> None:
     assert compute_digest({"a": 1, "b": [1, 2]}) == compute_digest({"b": [1, 2], "a": 1})
     assert compute_digest({"a": 1}) != compute_digest({"a": True})
     assert compute_digest({"a": [1, 2]}) != compute_digest({"a": [2, 1]})

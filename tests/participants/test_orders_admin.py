@@ -1,4 +1,4 @@
-"""The shop's pages in the admin."""
+"""Admin pages of the shop."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -27,7 +27,7 @@ def test_order_page_shows_lines_and_its_saga(admin: Client, order: Order) -> Non
     assert 'name="_save"' not in page
 
 
-def test_saga_leads_to_the_pages_of_its_order(admin: Client) -> None:
+def test_saga_links_to_the_pages_of_its_order(admin: Client) -> None:
     found = resolve_links(list_links(Saga(), {"order": "ORD-7Q", "customer": "ada"}), "admin")
 
     assert [link.label for link in found] == ["Order ORD-7Q", "Payment ORD-7Q", "Reservation ORD-7Q", "Shipment ORD-7Q"]
@@ -35,7 +35,7 @@ def test_saga_leads_to_the_pages_of_its_order(admin: Client) -> None:
         assert admin.get(link.url).status_code == 200
 
 
-def test_orders_are_not_changed_by_hand(admin: Client, order: Order) -> None:
+def test_orders_cannot_be_edited(admin: Client, order: Order) -> None:
     url = f"/admin/orders/order/{order.pk}"
 
     statuses = [
@@ -51,13 +51,13 @@ def test_orders_are_not_changed_by_hand(admin: Client, order: Order) -> None:
 @pytest.mark.parametrize(
     ("query", "count"), [("q=ORD-7Q", 1), ("q=ORD-8", 0), ("q=ada", 1), ("q=ad", 0), ("status__exact=confirmed", 0)]
 )
-def test_orders_are_found(admin: Client, order: Order, query: str, count: int) -> None:
+def test_orders_can_be_searched(admin: Client, order: Order, query: str, count: int) -> None:
     page = admin.get(f"/admin/orders/order/?{query}").content.decode()
 
     assert page.count(f"/admin/orders/order/{order.pk}/change/") == count
 
 
-def test_price_is_edited_and_the_sku_is_not(admin: Client) -> None:
+def test_price_can_be_edited_but_not_the_sku(admin: Client) -> None:
     product = Product.objects.create(sku="TEA-1", name="Tea", unit_price_minor=790, currency="EUR")
     fields = {"sku": "OTHER-1", "name": "Tea", "unit_price_minor": "850", "currency": "EUR", "is_active": "on"}
 
@@ -84,7 +84,7 @@ def test_impossible_prices_are_shown_as_errors(admin: Client, field: str, value:
 
 
 @pytest.mark.parametrize("sku", ["tea", "T", "TEA 1", "", "T" * 65])
-def test_strange_skus_are_not_added(admin: Client, sku: str) -> None:
+def test_invalid_skus_are_refused(admin: Client, sku: str) -> None:
     fields = {"sku": sku, "name": "Tea", "unit_price_minor": "790", "currency": "EUR", "is_active": "on"}
 
     assert admin.post("/admin/orders/product/add/", fields).status_code == 200

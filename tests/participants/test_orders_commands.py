@@ -1,4 +1,4 @@
-"""``shop_seed`` and ``checkout_cleanup``."""
+"""Commands ``shop_seed`` and ``checkout_cleanup``."""
 
 import json
 from datetime import timedelta
@@ -28,7 +28,7 @@ def run(command: str, *arguments: str) -> str:
     return printed.getvalue()
 
 
-def test_seed_makes_the_demo_and_changes_nothing_when_run_again() -> None:
+def test_seed_creates_the_demo_and_may_be_repeated() -> None:
     run("shop_seed")
     Product.objects.filter(sku="MUG-WHITE").update(unit_price_minor=1)
     User.objects.get(username="viewer").set_password("changed")
@@ -50,7 +50,7 @@ def test_seed_makes_the_demo_and_changes_nothing_when_run_again() -> None:
     assert all(User.objects.get(username=name).check_password(name) for name in ("operator", "admin", "customer"))
 
 
-def test_seed_does_not_touch_accounts_that_were_there() -> None:
+def test_seed_does_not_change_existing_accounts() -> None:
     User.objects.create_user("admin", password="of somebody else")
 
     run("shop_seed")
@@ -60,13 +60,13 @@ def test_seed_does_not_touch_accounts_that_were_there() -> None:
     assert not found.is_superuser
 
 
-def test_seed_says_what_there_is() -> None:
+def test_seed_reports_users_and_products() -> None:
     assert run("shop_seed", "--no-input") == "The shop has 5 demo users and 5 demo products.\n"
     assert json.loads(run("shop_seed", "--json")) == {"users": 5, "products": 5}
     assert run("shop_seed", "--verbosity", "0") == ""
 
 
-def test_viewers_look_and_operators_act() -> None:
+def test_seeded_viewers_and_operators_have_their_permissions() -> None:
     run("shop_seed")
     viewer, operator = User.objects.get(username="viewer"), User.objects.get(username="operator")
 
@@ -80,17 +80,17 @@ def test_viewers_look_and_operators_act() -> None:
         assert not operator.has_perm(name)
 
 
-# A command closes its connections when it ends, so no test transaction survives it.
+# A command closes its connections at the end, which would end a test's transaction.
 at_a_prompt = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 def run_from_prompt(command: Any, *arguments: str) -> None:
-    """Run as ``manage.py`` does."""
+    """Run the command as ``manage.py`` does."""
     command.run_from_argv(["manage.py", "command", *arguments])
 
 
 @at_a_prompt
-def test_seed_at_a_prompt_asks_for_the_flag(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interactive_seed_asks_for_the_flag(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run_from_prompt(shop_seed.Command())
 
@@ -102,7 +102,7 @@ def test_seed_at_a_prompt_asks_for_the_flag(settings: Settings, capsys: pytest.C
 
 @at_a_prompt
 @pytest.mark.parametrize(("debug", "arguments"), [(True, ()), (False, ("--demo-data",))])
-def test_seed_at_a_prompt_with_the_flag_or_debug(settings: Settings, debug: bool, arguments: tuple[str, ...]) -> None:
+def test_interactive_seed_with_the_flag_or_debug(settings: Settings, debug: bool, arguments: tuple[str, ...]) -> None:
     settings.DEBUG = debug
 
     run_from_prompt(shop_seed.Command(), *arguments)
@@ -111,7 +111,7 @@ def test_seed_at_a_prompt_with_the_flag_or_debug(settings: Settings, debug: bool
 
 
 def place(customer: User, key: str, *, expires_in: timedelta) -> Order:
-    """Place an order whose answer expires in, or before, that time."""
+    """Place an order whose answer expires after this time, which may be negative."""
     address = Address(name="Ada", line1="Tea Lane 1", line2="", city="Bath", postal_code="BA1", country="GB")
     request = CheckoutRequest(
         lines=(LineRequest(sku="TEA", quantity=1),), payment_method="pm_card_visa", shipping_address=address
@@ -127,7 +127,7 @@ def close_saga(order: Order) -> None:
 
 @pytest.fixture
 def leftovers() -> None:
-    """Leave answers and counters on both sides of every limit."""
+    """Create answers and counters on both sides of every limit."""
     customer = User.objects.create(username="ada")
     Product.objects.create(sku="TEA", name="Tea", unit_price_minor=790, currency="EUR")
     past, future = timedelta(minutes=-1), timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""The adapters of the checkout: which of a participant's errors means what to the engine."""
+"""Adapters of the checkout: mapping from a participant's errors to the engine's."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -46,8 +46,8 @@ def make_context(step: str, direction: Direction = Direction.ACTION) -> StepCont
     )
 
 
-def let(service: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a participant's service raise."""
+def make_fail(service: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a participant's service raise."""
 
     def fail(**_arguments: Any) -> None:
         raise error
@@ -89,7 +89,7 @@ def let(service: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None
         (steps.ship_stock, SHIP, ReservationStateConflict("released", key="k"), ReservationStateConflict),
     ],
 )
-def test_error_of_a_participant_is_said_in_the_engines_words(
+def test_error_of_a_participant_is_mapped_to_the_engines(
     order: Order,
     monkeypatch: pytest.MonkeyPatch,
     adapter: Callable[..., Any],
@@ -97,7 +97,7 @@ def test_error_of_a_participant_is_said_in_the_engines_words(
     error: Exception,
     means: type[Exception],
 ) -> None:
-    let(service, error, monkeypatch)
+    make_fail(service, error, monkeypatch)
 
     with pytest.raises(means) as caught:
         adapter(make_context("some_step"))
@@ -127,7 +127,7 @@ def test_payment_steps_share_the_key_of_the_authorisation(order: Order, monkeypa
     ]
 
 
-def test_checkout_is_declared_as_the_contract_says() -> None:
+def test_checkout_is_declared_as_documented() -> None:
     declared = [
         (step.name, step.kind, step.participant, step.external, step.action is not None, step.compensation is not None)
         for step in CheckoutSaga.steps

@@ -20,7 +20,7 @@ SHOWN = [StockItem, Reservation, Payment, SandboxAuthorization, SandboxOperation
 
 @pytest.fixture
 def rows() -> None:
-    """Make one row of everything that is shown; the ledgers' by hand, since their gateways would commit them."""
+    """Create a row of every shown model; the ledgers' directly, as their gateways would commit them."""
     ensure_stock("TEA", 10)
     reserve(key="0198:reserve_stock", order_number="A-1", lines=[Line(sku="TEA", quantity=3)])
     money = {"amount_minor": 1250, "currency": "EUR", "payment_method": "pm_card_refund_fails"}
@@ -68,7 +68,7 @@ def clear(client: Client, **more: str) -> int:
 
 @pytest.mark.parametrize("model", SHOWN)
 @pytest.mark.parametrize("is_superuser", [False, True])
-def test_rows_can_be_seen_and_not_touched(rows: None, model: type[Model], is_superuser: bool) -> None:
+def test_rows_are_read_only(rows: None, model: type[Model], is_superuser: bool) -> None:
     client = log_in(*view_everything(), is_superuser=is_superuser)
     before = model.objects.values().get()
 
@@ -109,7 +109,7 @@ def test_rows_are_found_by_order_number_and_key(rows: None, model: type[Model]) 
     assert client.get(list_url(model), {"state__exact": "lost"}).context["cl"].result_count == 0
 
 
-def test_a_payment_is_found_by_the_providers_reference_and_leads_to_its_saga(rows: None) -> None:
+def test_payment_is_found_by_the_providers_reference_and_links_to_its_saga(rows: None) -> None:
     client, saga_id = log_in(is_superuser=True), "0198f3a2-5c1e-7000-8000-000000000000"
     for page in (list_url(Payment), page_url(Payment)):
         assert "/admin/sagas/saga/0198" not in client.get(page).content.decode()

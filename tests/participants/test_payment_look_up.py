@@ -1,4 +1,4 @@
-"""What a person does at night who must know whether the money was taken: look it up, and perhaps retry the step."""
+"""Look-up of a payment by an operator who needs to know whether the money was taken."""
 
 import json
 from collections.abc import Callable
@@ -27,14 +27,14 @@ LIST = "admin:payments_payment_changelist"
 
 @pytest.fixture
 def payment() -> Payment:
-    """Take money without an answer."""
+    """Capture money without an answer."""
     lose_capture()
     return Payment.objects.get(key=KEY)
 
 
 @pytest.fixture
 def log_in() -> Callable[..., Client]:
-    """Log somebody in with these permissions."""
+    """Log a user in with these permissions."""
 
     def enter(*codenames: str) -> Client:
         user = User.objects.create_user("someone", is_staff=True)
@@ -46,30 +46,28 @@ def log_in() -> Callable[..., Client]:
     return enter
 
 
-class AwayGateway:
-    """Provider that cannot be reached."""
+class UnreachableGateway:
+    """Unreachable provider."""
 
     def find(self, *, key: str, authorization: Authorization) -> Answer | None:
         raise GatewayUnavailable("The provider cannot be reached.", key=key)
 
 
 class EmptyGateway:
-    """Provider that never heard of anything."""
+    """Provider without any payment."""
 
     def find(self, *, key: str, authorization: Authorization) -> Answer | None:
         return None
 
 
 def look_up(client: Client, *payments: Payment) -> list[str]:
-    """Post the action and return what the page said."""
+    """Post the action, and return the messages of the page."""
     data = {"action": "look_up", "_selected_action": [str(payment.pk) for payment in payments]}
     answer = client.post(reverse(LIST), data, follow=True)
     return [str(message) for message in answer.context["messages"]]
 
 
-def test_it_stores_what_the_provider_knows_and_the_step_gets_it(
-    payment: Payment, log_in: Callable[..., Client]
-) -> None:
+def test_look_up_stores_the_providers_answer_for_the_step(payment: Payment, log_in: Callable[..., Client]) -> None:
     client = log_in("view_payment", "look_up_payment")
 
     assert look_up(client, payment) == [f"{KEY}: the payment is captured. Retry the waiting step: it gets this answer."]
@@ -79,7 +77,7 @@ def test_it_stores_what_the_provider_knows_and_the_step_gets_it(
     assert (entry.user.username, entry.get_change_message()) == ("someone", "Looked up at the provider: Captured.")
 
 
-def test_what_the_provider_does_not_know_stays_open(
+def test_payment_unknown_to_the_provider_stays_open(
     payment: Payment, log_in: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "get_gateway", EmptyGateway)
@@ -93,10 +91,10 @@ def test_what_the_provider_does_not_know_stays_open(
     assert Payment.objects.get().state == "capturing"
 
 
-def test_a_provider_that_is_away_is_told_and_changes_nothing(
+def test_unreachable_provider_is_reported_and_changes_nothing(
     payment: Payment, log_in: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "get_gateway", AwayGateway)
+    monkeypatch.setattr(services, "get_gateway", UnreachableGateway)
 
     assert look_up(log_in("view_payment", "look_up_payment"), payment) == [
         f"{KEY}: The provider cannot be reached. Nothing was changed."
@@ -105,7 +103,7 @@ def test_a_provider_that_is_away_is_told_and_changes_nothing(
     assert not LogEntry.objects.exists()
 
 
-def test_only_so_many_are_looked_up_at_once(log_in: Callable[..., Client]) -> None:
+def test_number_of_look_ups_is_limited(log_in: Callable[..., Client]) -> None:
     facts = {"state": "authorizing", "amount_minor": 1, "currency": "EUR", "order_number": "A-1"}
     payments = [Payment.objects.create(key=f"{number}:pay", **facts) for number in range(MOST_LOOKED_UP + 1)]
 
@@ -115,7 +113,7 @@ def test_only_so_many_are_looked_up_at_once(log_in: Callable[..., Client]) -> No
     assert said[-1].startswith(f"Only the first {MOST_LOOKED_UP} were looked up")
 
 
-def test_it_needs_its_permission_and_a_post(payment: Payment, log_in: Callable[..., Client]) -> None:
+def test_look_up_needs_its_permission_and_a_post(payment: Payment, log_in: Callable[..., Client]) -> None:
     client = log_in("view_payment")
 
     look_up(client, payment)
@@ -125,14 +123,14 @@ def test_it_needs_its_permission_and_a_post(payment: Payment, log_in: Callable[.
     assert Payment.objects.get().state == "capturing"
 
 
-def test_the_command_says_what_was_found(payment: Payment) -> None:
+def test_command_reports_what_was_found(payment: Payment) -> None:
     output = StringIO()
     call_command("payment_look_up", KEY, stdout=output)
 
     assert output.getvalue() == f"{KEY}: the payment is captured. Retry the waiting step: it gets this answer.\n"
 
 
-def test_the_command_prints_json(payment: Payment) -> None:
+def test_command_prints_json(payment: Payment) -> None:
     output = StringIO()
     call_command("payment_look_up", KEY, "--json", stdout=output)
 
@@ -147,6 +145,6 @@ def test_the_command_prints_json(payment: Payment) -> None:
     }
 
 
-def test_the_command_does_not_know_every_key() -> None:
+def test_command_rejects_an_unknown_key() -> None:
     with pytest.raises(CommandError, match=r"No payment has the key nonsense.* Nothing was changed"):
         call_command("payment_look_up", "nonsense")

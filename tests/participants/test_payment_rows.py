@@ -45,7 +45,7 @@ def refused() -> Iterator[None]:
         {"state": "captured", "refunded_minor": 1251},
     ],
 )  # fmt: skip
-def test_database_refuses_a_payment_that_contradicts_itself(changes: dict[str, object]) -> None:
+def test_database_refuses_an_inconsistent_payment(changes: dict[str, object]) -> None:
     make_payment()
     with refused():
         Payment.objects.update(**changes)
@@ -65,7 +65,7 @@ def test_database_refuses_a_payment_that_contradicts_itself(changes: dict[str, o
         {"code": "card_declined"},
     ],
 )
-def test_database_refuses_an_operation_that_contradicts_itself(changes: dict[str, object]) -> None:
+def test_database_refuses_an_inconsistent_operation(changes: dict[str, object]) -> None:
     make_payment()
     with refused():
         PaymentOperation.objects.update(**changes)
@@ -85,7 +85,7 @@ def test_database_refuses_a_second_payment_of_a_key_and_a_second_capture() -> No
     assert PaymentOperation.objects.filter(kind="capture").count() == 1
 
 
-def test_final_states_lead_nowhere() -> None:
+def test_final_states_have_no_transitions() -> None:
     for table in (MOVES_ON_ASKING, MOVES_ON_SUCCESS, MOVES_ON_DECLINE, MOVES_ON_WITHDRAWAL):
         for moves in table.values():
             assert PaymentState.DECLINED not in moves
@@ -105,7 +105,7 @@ def test_final_states_lead_nowhere() -> None:
         (0, "", "-"),
     ],
 )
-def test_money_is_written_with_the_decimals_of_its_currency(amount_minor: int, currency: str, text: str) -> None:
+def test_money_is_shown_with_the_decimals_of_its_currency(amount_minor: int, currency: str, text: str) -> None:
     assert format_money(amount_minor, currency) == text
 
 
@@ -123,7 +123,7 @@ def test_check_reports_an_unknown_gateway(settings) -> None:
     assert ids_of_errors() == ["payments.E001"]
 
 
-def test_check_reports_what_stripe_lacks(settings, monkeypatch) -> None:
+def test_check_reports_missing_stripe_settings(settings, monkeypatch) -> None:
     settings.PAYMENT_GATEWAY = "stripe"
     settings.STRIPE_API_KEY = ""
     monkeypatch.setattr(checks, "find_spec", lambda name: None)

@@ -104,7 +104,7 @@ def test_lost_answer_is_resolved_by_a_repeat() -> None:
     assert asked() == [("authorize", "succeeded", 2, 0)]
 
 
-def test_answer_that_never_comes_is_ended_by_a_void() -> None:
+def test_request_without_an_answer_is_ended_by_a_void() -> None:
     for _ in range(3):
         with pytest.raises(GatewayAnswerLost):
             authorize_with("pm_card_timeout")
@@ -116,7 +116,7 @@ def test_answer_that_never_comes_is_ended_by_a_void() -> None:
     assert asked() == [("authorize", "open", 3, 3), ("void", "succeeded", 1, 0)]
 
 
-def test_unavailable_gateway_did_nothing() -> None:
+def test_unavailable_gateway_has_no_effect() -> None:
     for _ in range(2):
         with pytest.raises(GatewayUnavailable):
             authorize_with("pm_card_unavailable")
@@ -195,7 +195,7 @@ def test_capture_without_authorization_is_refused() -> None:
     assert ledger() == [("authorize", "succeeded", 1, 1)]
 
 
-def test_void_lets_go_once() -> None:
+def test_void_releases_the_money_once() -> None:
     authorize_with()
     first = void(key=KEY, provider_key=VOID_KEY)
     second = void(key=KEY, provider_key=VOID_KEY)
@@ -205,7 +205,7 @@ def test_void_lets_go_once() -> None:
     assert ledger_state() == "voided"
 
 
-def test_void_of_a_later_epoch_asks_again() -> None:
+def test_void_of_a_later_epoch_sends_a_new_request() -> None:
     authorize_with()
     void(key=KEY, provider_key=f"{KEY}:compensate:0")
 
@@ -260,7 +260,7 @@ def test_void_of_captured_money_is_refused() -> None:
     assert ledger() == [("authorize", "succeeded", 1, 0), ("capture", "succeeded", 1, 0)]
 
 
-def test_void_after_a_capture_whose_answer_was_lost_is_refused_and_learns_the_truth() -> None:
+def test_void_after_an_unanswered_capture_is_refused_and_stores_the_capture() -> None:
     lose_capture()
 
     with pytest.raises(PaymentStateConflict) as caught:
@@ -328,7 +328,7 @@ def test_services_refuse_to_call_the_gateway_inside_a_transaction(service: Calla
     assert ledger() == [("authorize", "succeeded", 1, 0)]
 
 
-def test_misconfigured_gateway_did_nothing(settings) -> None:
+def test_misconfigured_gateway_has_no_effect(settings) -> None:
     settings.PAYMENT_GATEWAY = "carrier pigeon"
     with pytest.raises(GatewayMisconfigured, match="carrier pigeon"):
         authorize_with()

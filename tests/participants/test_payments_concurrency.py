@@ -26,7 +26,7 @@ def test_one_key_authorizes_once() -> None:
     assert (payment_state(), ledger_state()) == ("authorized", "held")
 
 
-def test_captures_side_by_side_take_the_money_once() -> None:
+def test_concurrent_captures_take_the_money_once() -> None:
     authorize_with()
     calls = [partial(capture, key=KEY, provider_key=f"capture {n}") for n in range(8)]
     results = run_side_by_side(calls)
@@ -37,7 +37,7 @@ def test_captures_side_by_side_take_the_money_once() -> None:
 
 
 @pytest.mark.parametrize("round_number", range(5))
-def test_authorize_beside_its_void_holds_nothing(round_number: int) -> None:
+def test_concurrent_authorize_and_void_hold_nothing(round_number: int) -> None:
     results = run_side_by_side([authorize_with, partial(void, key=KEY, provider_key=VOID_KEY)])
 
     assert type(results[0]).__name__ in {"Payment", "Fenced"}
@@ -46,7 +46,7 @@ def test_authorize_beside_its_void_holds_nothing(round_number: int) -> None:
 
 
 @pytest.mark.parametrize("round_number", range(5))
-def test_capture_beside_a_void_has_one_winner(round_number: int) -> None:
+def test_concurrent_capture_and_void_have_one_winner(round_number: int) -> None:
     authorize_with()
     results = run_side_by_side(
         [partial(capture, key=KEY, provider_key=CAPTURE_KEY), partial(void, key=KEY, provider_key=VOID_KEY)]
@@ -57,7 +57,7 @@ def test_capture_beside_a_void_has_one_winner(round_number: int) -> None:
     assert (payment_state(), ledger_state()) == (winner, winner)
 
 
-def test_refunds_side_by_side_never_exceed_the_amount() -> None:
+def test_concurrent_refunds_never_exceed_the_amount() -> None:
     authorize_with()
     capture(key=KEY, provider_key=CAPTURE_KEY)
     calls = [partial(refund, key=KEY, provider_key=f"refund {n}", amount_minor=500) for n in range(6)]
@@ -67,7 +67,7 @@ def test_refunds_side_by_side_never_exceed_the_amount() -> None:
     assert SandboxAuthorization.objects.get().refunded_minor == 1000
 
 
-def test_one_refund_side_by_side_is_written_once() -> None:
+def test_concurrent_repeats_of_a_refund_are_stored_once() -> None:
     authorize_with()
     capture(key=KEY, provider_key=CAPTURE_KEY)
     results = run_side_by_side([partial(refund, key=KEY, provider_key="refund 1", amount_minor=500)] * 8)

@@ -1,4 +1,4 @@
-"""Money that was taken is given back once, in part or whole, and never more than was taken."""
+"""Refunds: each once, in part or whole, and never more than was captured."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from .money import KEY, authorize_with, ledger, lose_capture, take_money
 pytestmark = pytest.mark.django_db(databases="__all__", transaction=True)
 
 
-def test_refund_gives_everything_back_once() -> None:
+def test_full_refund_is_made_once() -> None:
     take_money()
     first = refund(key=KEY, provider_key="refund 1")
     second = refund(key=KEY, provider_key="refund 1")
@@ -23,7 +23,7 @@ def test_refund_gives_everything_back_once() -> None:
     assert ledger()[2:] == [("refund", "succeeded", 1, 0)]
 
 
-def test_refunds_add_up_to_the_amount_and_no_more() -> None:
+def test_refunds_never_exceed_the_amount() -> None:
     take_money()
 
     assert refund(key=KEY, provider_key="refund 1", amount_minor=1000).state == "captured"
@@ -62,7 +62,7 @@ def test_refund_fails_until_the_failure_is_cleared() -> None:
     assert SandboxAuthorization.objects.get().refunded_minor == 1250
 
 
-def test_refund_without_answer_keeps_its_amount() -> None:
+def test_refund_without_answer_reserves_its_amount() -> None:
     take_money("pm_card_refund_fails")
     with pytest.raises(GatewayUnavailable):
         refund(key=KEY, provider_key="refund 1", amount_minor=1000)

@@ -17,7 +17,7 @@ def run(*arguments: str) -> str:
     return output.getvalue()
 
 
-def test_it_clears_the_failure_and_may_be_repeated() -> None:
+def test_command_clears_the_failure_and_may_be_repeated() -> None:
     authorize_with("pm_card_refund_fails")
 
     assert run(KEY) == f"Authorisation {KEY} works again; retry the step that waited for it.\n"
@@ -25,13 +25,13 @@ def test_it_clears_the_failure_and_may_be_repeated() -> None:
     assert run(KEY) == f"Authorisation {KEY} works again; retry the step that waited for it.\n"
 
 
-def test_it_says_so_when_nothing_was_failing() -> None:
+def test_command_reports_when_nothing_was_failing() -> None:
     authorize_with()
 
     assert run(KEY) == f"Authorisation {KEY} was not failing; nothing to clear.\n"
 
 
-def test_it_prints_json() -> None:
+def test_command_prints_json() -> None:
     authorize_with("pm_card_refund_fails")
     row = json.loads(run(KEY, "--json"))
 

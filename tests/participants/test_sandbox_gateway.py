@@ -23,7 +23,7 @@ def gateway() -> SandboxGateway:
 
 
 class TestSandboxContract(GatewayContract):
-    """The sandbox keeps the contract."""
+    """Contract tests of the sandbox."""
 
 
 def test_payment_methods_are_the_documented_ones() -> None:
@@ -81,13 +81,13 @@ def test_lost_answers_are_counted(gateway: SandboxGateway) -> None:
     assert ledger() == [("authorize", "succeeded", 2, 1)]
 
 
-def test_unavailable_provider_keeps_no_books(gateway: SandboxGateway) -> None:
+def test_unavailable_provider_stores_nothing(gateway: SandboxGateway) -> None:
     with pytest.raises(GatewayUnavailable):
         gateway.authorize(make_authorization("pm_card_unavailable"))
     assert not SandboxAuthorization.objects.exists()
 
 
-def test_find_sees_a_capture_that_never_answers(gateway: SandboxGateway) -> None:
+def test_find_returns_a_capture_that_never_answers(gateway: SandboxGateway) -> None:
     authorization = hold(gateway, make_authorization("pm_card_capture_timeout"))
     for _ in range(2):
         with pytest.raises(GatewayAnswerLost):
@@ -98,7 +98,7 @@ def test_find_sees_a_capture_that_never_answers(gateway: SandboxGateway) -> None
     assert ledger() == [("authorize", "succeeded", 1, 0), ("capture", "succeeded", 2, 2)]
 
 
-def test_ledger_is_committed_apart_from_the_callers_transaction(gateway: SandboxGateway) -> None:
+def test_ledger_commits_independently_of_the_callers_transaction(gateway: SandboxGateway) -> None:
     authorization = make_authorization()
     with transaction.atomic(using=router.db_for_write(SandboxAuthorization)):
         held = hold(gateway, authorization)
@@ -109,7 +109,7 @@ def test_ledger_is_committed_apart_from_the_callers_transaction(gateway: Sandbox
     assert ledger() == [("authorize", "succeeded", 1, 0), ("capture", "succeeded", 1, 0)]
 
 
-def test_error_apart_from_the_callers_transaction_leaves_it_usable(gateway: SandboxGateway) -> None:
+def test_ledger_error_leaves_the_callers_transaction_usable(gateway: SandboxGateway) -> None:
     database = router.db_for_write(SandboxAuthorization)
     with transaction.atomic(using=database):
         with pytest.raises(GatewayConflict):
@@ -118,7 +118,7 @@ def test_error_apart_from_the_callers_transaction_leaves_it_usable(gateway: Sand
     assert ledger() == []
 
 
-def test_work_apart_leaves_no_thread_and_no_connection_behind(gateway: SandboxGateway) -> None:
+def test_autonomous_transaction_leaves_no_thread_or_connection(gateway: SandboxGateway) -> None:
     database = router.db_for_write(SandboxAuthorization)
     with transaction.atomic(using=database), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -127,12 +127,12 @@ def test_work_apart_leaves_no_thread_and_no_connection_behind(gateway: SandboxGa
         gc.collect()
         assert count_connections(database) == before
 
-    # A connection that is dropped instead of closed warns when it is collected.
+    # A connection that is dropped without being closed warns when collected.
     assert [str(warning.message) for warning in caught] == []
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("autonomous")] == []
 
 
-def test_work_outside_a_transaction_starts_no_thread(gateway: SandboxGateway, monkeypatch) -> None:
+def test_ledger_outside_a_transaction_starts_no_thread(gateway: SandboxGateway, monkeypatch) -> None:
     monkeypatch.setattr(autonomous_transaction, "ThreadPoolExecutor", None)
     gateway.authorize(make_authorization())
 
@@ -177,9 +177,7 @@ def test_database_refuses_a_second_capture(gateway: SandboxGateway) -> None:
 @pytest.mark.parametrize(
     "changes", [{"state": "lost"}, {"amount_minor": 0}, {"refunded_minor": 1}, {"refunded_minor": -1}]
 )
-def test_database_refuses_a_ledger_row_that_contradicts_itself(
-    gateway: SandboxGateway, changes: dict[str, object]
-) -> None:
+def test_database_refuses_an_inconsistent_ledger_row(gateway: SandboxGateway, changes: dict[str, object]) -> None:
     gateway.authorize(make_authorization())
 
     with pytest.raises(IntegrityError):

@@ -25,8 +25,8 @@ def book_to(postal_code: str = "10115", *, key: str = KEY) -> Shipment:
     return book(key=key, order_number="A-1", address=replace(ADDRESS, postal_code=postal_code))
 
 
-def books() -> list[tuple[str, str, int, int]]:
-    """List what the carrier was asked and answered: kind, outcome, calls, lost answers."""
+def ledger() -> list[tuple[str, str, int, int]]:
+    """Return the carrier's ledger: kind, outcome, calls, lost answers."""
     return list(SandboxRequest.objects.order_by("pk").values_list("kind", "outcome", "calls", "lost_answers"))
 
 
@@ -38,9 +38,9 @@ def shipment_state() -> str:
     return Shipment.objects.get(key=KEY).state
 
 
-def test_quote_tells_the_price() -> None:
+def test_quote_returns_the_price() -> None:
     assert quote(postal_code="10115", country="DE") == Quote(amount_minor=490, currency="EUR", transit_days=3)
-    assert books() == []
+    assert ledger() == []
 
 
 def test_quote_for_an_address_that_is_not_served_is_refused() -> None:
@@ -57,7 +57,7 @@ def test_book_called_twice_books_once() -> None:
     assert (first.state, second.state) == ("booked", "booked")
     assert second.carrier_reference == f"sandbox_book_{SandboxRequest.objects.get().pk}"
     assert second.address == ADDRESS
-    assert books() == [("book", "succeeded", 1, 0)]
+    assert ledger() == [("book", "succeeded", 1, 0)]
 
 
 def test_book_under_a_key_of_another_request_is_refused() -> None:
@@ -66,7 +66,7 @@ def test_book_under_a_key_of_another_request_is_refused() -> None:
         book_to("10117")
     with pytest.raises(ShipmentKeyReused):
         book(key=KEY, order_number="A-2", address=ADDRESS)
-    assert books() == [("book", "succeeded", 1, 0)]
+    assert ledger() == [("book", "succeeded", 1, 0)]
 
 
 def test_refusal_is_stored_and_answered_again() -> None:
@@ -76,9 +76,9 @@ def test_refusal_is_stored_and_answered_again() -> None:
         assert (caught.value.postal_code, caught.value.key) == ("00000", KEY)
 
     assert (shipment_state(), booked_state()) == ("refused", "refused")
-    assert books() == [("book", "refused", 1, 0)]
+    assert ledger() == [("book", "refused", 1, 0)]
     assert cancel(key=KEY, provider_key=CANCEL_KEY).state == "refused"
-    assert books() == [("book", "refused", 1, 0)]
+    assert ledger() == [("book", "refused", 1, 0)]
 
 
 def test_lost_answer_is_resolved_by_a_repeat() -> None:
@@ -88,10 +88,10 @@ def test_lost_answer_is_resolved_by_a_repeat() -> None:
 
     assert book_to("00001").state == "booked"
     assert book_to("00001").state == "booked"
-    assert books() == [("book", "succeeded", 2, 1)]
+    assert ledger() == [("book", "succeeded", 2, 1)]
 
 
-def test_answer_that_never_comes_is_ended_by_a_cancel() -> None:
+def test_request_without_an_answer_is_ended_by_a_cancel() -> None:
     for _ in range(2):
         with pytest.raises(CarrierAnswerLost):
             book_to("00002")
@@ -99,10 +99,10 @@ def test_answer_that_never_comes_is_ended_by_a_cancel() -> None:
 
     assert cancel(key=KEY, provider_key=CANCEL_KEY).state == "cancelled"
     assert booked_state() == "cancelled"
-    assert books() == [("book", "succeeded", 2, 2), ("cancel", "succeeded", 1, 0)]
+    assert ledger() == [("book", "succeeded", 2, 2), ("cancel", "succeeded", 1, 0)]
 
 
-def test_unavailable_carrier_did_nothing() -> None:
+def test_unavailable_carrier_has_no_effect() -> None:
     with pytest.raises(CarrierUnavailable):
         book_to("00003")
 
@@ -119,7 +119,7 @@ def test_cancel_called_twice_cancels_once() -> None:
 
     assert (first.state, second.state) == ("cancelled", "cancelled")
     assert booked_state() == "cancelled"
-    assert books() == [("book", "succeeded", 1, 0), ("cancel", "succeeded", 1, 0)]
+    assert ledger() == [("book", "succeeded", 1, 0), ("cancel", "succeeded", 1, 0)]
 
 
 def test_lost_answer_to_a_cancel_is_resolved_by_a_repeat() -> None:
@@ -129,15 +129,15 @@ def test_lost_answer_to_a_cancel_is_resolved_by_a_repeat() -> None:
     assert (shipment_state(), booked_state()) == ("cancelling", "cancelled")
 
     assert cancel(key=KEY, provider_key=CANCEL_KEY).state == "cancelled"
-    assert books() == [("book", "succeeded", 1, 0), ("cancel", "succeeded", 2, 1)]
+    assert ledger() == [("book", "succeeded", 1, 0), ("cancel", "succeeded", 2, 1)]
 
 
-def test_cancel_of_a_later_epoch_asks_again() -> None:
+def test_cancel_of_a_later_epoch_sends_a_new_request() -> None:
     book_to()
     cancel(key=KEY, provider_key=f"{KEY}:compensate:0")
 
     assert cancel(key=KEY, provider_key=f"{KEY}:compensate:1").state == "cancelled"
-    assert books() == [("book", "succeeded", 1, 0), ("cancel", "succeeded", 1, 0), ("cancel", "succeeded", 1, 0)]
+    assert ledger() == [("book", "succeeded", 1, 0), ("cancel", "succeeded", 1, 0), ("cancel", "succeeded", 1, 0)]
 
 
 def test_cancel_before_book_leaves_a_tombstone_and_closes_the_key() -> None:
@@ -150,7 +150,7 @@ def test_cancel_before_book_leaves_a_tombstone_and_closes_the_key() -> None:
     with pytest.raises(Fenced):
         book_to()
     assert booked_state() == "closed"
-    assert books() == [("cancel", "succeeded", 1, 0)]
+    assert ledger() == [("cancel", "succeeded", 1, 0)]
 
 
 def test_book_after_cancel_is_fenced() -> None:
@@ -160,7 +160,7 @@ def test_book_after_cancel_is_fenced() -> None:
     with pytest.raises(Fenced):
         book_to()
     assert booked_state() == "cancelled"
-    assert books() == [("book", "succeeded", 1, 0), ("cancel", "succeeded", 1, 0)]
+    assert ledger() == [("book", "succeeded", 1, 0), ("cancel", "succeeded", 1, 0)]
 
 
 def test_book_whose_key_the_carrier_closed_is_fenced() -> None:
@@ -172,7 +172,7 @@ def test_book_whose_key_the_carrier_closed_is_fenced() -> None:
     with pytest.raises(Fenced):
         book_to()
     assert (shipment_state(), booked_state()) == ("unreached", "closed")
-    assert books() == [("cancel", "succeeded", 1, 0)]
+    assert ledger() == [("cancel", "succeeded", 1, 0)]
 
 
 def test_provider_key_of_another_operation_is_refused() -> None:
@@ -198,24 +198,24 @@ def test_book_checks_its_arguments(key: str, order_number: str) -> None:
     assert not Shipment.objects.exists()
 
 
-def test_ledger_is_committed_apart_from_the_callers_transaction() -> None:
+def test_ledger_commits_independently_of_the_callers_transaction() -> None:
     with transaction.atomic(using=router.db_for_write(SandboxBooking)):
         SandboxCarrier().book(key=KEY, order_number="A-1", address=ADDRESS)
         transaction.set_rollback(True, using=router.db_for_write(SandboxBooking))
 
     assert booked_state() == "booked"
-    assert books() == [("book", "succeeded", 1, 0)]
+    assert ledger() == [("book", "succeeded", 1, 0)]
 
 
-def test_one_key_books_once_side_by_side() -> None:
+def test_concurrent_repeats_book_once() -> None:
     results = run_side_by_side([book_to] * 8)
 
     assert count_types(results) == {"Shipment": 8}
-    assert [row[:2] for row in books()] == [("book", "succeeded")]
+    assert [row[:2] for row in ledger()] == [("book", "succeeded")]
 
 
 @pytest.mark.parametrize("round_number", range(5))
-def test_book_beside_its_cancel_books_nothing(round_number: int) -> None:
+def test_concurrent_book_and_cancel_book_nothing(round_number: int) -> None:
     results = run_side_by_side([book_to, partial(cancel, key=KEY, provider_key=CANCEL_KEY)])
 
     assert type(results[0]).__name__ in {"Shipment", "Fenced"}
@@ -226,7 +226,7 @@ def test_book_beside_its_cancel_books_nothing(round_number: int) -> None:
 @pytest.mark.parametrize(
     "changes", [{"state": "lost"}, {"carrier_reference": ""}, {"order_number": ""}, {"country": "de"}, {"key": ""}]
 )
-def test_database_refuses_a_shipment_that_contradicts_itself(changes: dict[str, str]) -> None:
+def test_database_refuses_an_inconsistent_shipment(changes: dict[str, str]) -> None:
     book_to()
     with pytest.raises(IntegrityError):
         Shipment.objects.update(**changes)
@@ -241,7 +241,7 @@ def test_database_refuses_a_second_booking() -> None:
         SandboxRequest.objects.create(
             booking=SandboxBooking.objects.get(), key="again", kind="book", outcome="succeeded"
         )
-    assert books() == [("book", "succeeded", 1, 0)]
+    assert ledger() == [("book", "succeeded", 1, 0)]
 
 
 def test_definite_answer_is_written_once() -> None:

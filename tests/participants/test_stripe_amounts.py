@@ -1,4 +1,4 @@
-"""Every currency goes to Stripe in Stripe's own minor unit, and what Stripe books is compared with what was asked."""
+"""Amounts sent to Stripe: each currency in Stripe's minor unit, and compared with what Stripe recorded."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from payments.services import authorize, capture, refund, void
 from .gateway_contract import hold, make_authorization
 from .stripe_fake import API_KEY, FakeStripe
 
-# What Stripe's page lists as exceptions from two decimals, written down a second time.
+# Exceptions from two decimals on Stripe's page, written down a second time.
 ZERO_DECIMAL = ["BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"]
 ALWAYS_00 = ["ISK", "UGX"]
 LAST_DIGIT_0 = ["BHD", "JOD", "KWD", "OMR", "TND"]
@@ -56,7 +56,7 @@ def test_exceptions_are_exactly_those_of_stripes_page() -> None:
     assert with_unit(3, 10) == set(LAST_DIGIT_0)
     assert len(with_unit(2, 1)) == len(STRIPE_UNITS) - len(ZERO_DECIMAL) - len(ALWAYS_00) - len(LAST_DIGIT_0)
     assert set(STRIPE_UNITS) < set(DECIMALS)
-    # Where the two differ; all others are sent as they are.
+    # Currencies where the two differ; all others are sent unchanged.
     differing = {code for code in STRIPE_UNITS if convert_to_stripe(fifty_units(code), code) != fifty_units(code)}
     assert differing == {"ISK", "UGX", "MGA"}
 
@@ -101,7 +101,7 @@ def test_amount_that_stripe_cannot_express_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(("currency", "sent"), [("UGX", 500_000), ("ISK", 500_000), ("JPY", 5000), ("MGA", 50)])
-def test_authorize_capture_refund_and_look_up_agree_on_the_unit(
+def test_all_requests_use_the_same_unit(
     gateway: StripeGateway, stripe_books: FakeStripe, currency: str, sent: int
 ) -> None:
     authorization = hold(gateway, make_priced(currency, 5000))
@@ -115,7 +115,7 @@ def test_authorize_capture_refund_and_look_up_agree_on_the_unit(
     assert gateway.find(key=key, authorization=authorization) == captured
 
 
-def test_other_amount_in_stripes_books_is_no_success(gateway: StripeGateway, stripe_books: FakeStripe) -> None:
+def test_other_amount_at_stripe_is_no_success(gateway: StripeGateway, stripe_books: FakeStripe) -> None:
     held = hold(gateway, make_priced("UGX", 5000))
     stripe_books.off_by = -495_000
     with pytest.raises(GatewayAmountDiffers) as at_authorize:
@@ -127,11 +127,11 @@ def test_other_amount_in_stripes_books_is_no_success(gateway: StripeGateway, str
     with pytest.raises(GatewayAmountDiffers, match="recorded 5000 ugx for request r, but 500000 ugx was requested"):
         gateway.refund(key="r", authorization=held, amount_minor=5000)
 
-    # It is an outcome that nobody knows, not a refusal: something was done.
+    # The outcome is unknown, not refused: something was done.
     assert isinstance(at_authorize.value, GatewayAnswerLost)
 
 
-def test_other_currency_in_stripes_books_is_no_success(gateway: StripeGateway, stripe_books: FakeStripe) -> None:
+def test_other_currency_at_stripe_is_no_success(gateway: StripeGateway, stripe_books: FakeStripe) -> None:
     held = hold(gateway, make_priced("USD", 5000))
     stripe_books.intents[held.reference]["currency"] = "eur"
     with pytest.raises(GatewayAmountDiffers, match="recorded 5000 eur"):
@@ -147,7 +147,7 @@ def test_void_of_an_amount_that_was_never_sent_closes_the_key(gateway: StripeGat
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
-def test_refund_that_stripe_cannot_express_keeps_nothing_back(served: tuple[FakeStripe, str], settings) -> None:
+def test_refund_that_stripe_cannot_express_reserves_nothing(served: tuple[FakeStripe, str], settings) -> None:
     books, base = served
     settings.PAYMENT_GATEWAY, settings.STRIPE_API_KEY, settings.STRIPE_API_BASE = "stripe", API_KEY, base
     authorize(key="k", order_number="A-1", amount_minor=5120, currency="KWD", payment_method="pm_card_visa")
@@ -162,9 +162,7 @@ def test_refund_that_stripe_cannot_express_keeps_nothing_back(served: tuple[Fake
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
-def test_payment_that_stripe_cannot_express_is_voided_without_a_person(
-    served: tuple[FakeStripe, str], settings
-) -> None:
+def test_payment_that_stripe_cannot_express_is_voided_automatically(served: tuple[FakeStripe, str], settings) -> None:
     books, base = served
     settings.PAYMENT_GATEWAY, settings.STRIPE_API_KEY, settings.STRIPE_API_BASE = "stripe", API_KEY, base
     with pytest.raises(AmountNotChargeable):
@@ -184,7 +182,7 @@ def test_payment_that_stripe_cannot_express_is_voided_without_a_person(
         (1250, "XAU", "1250 XAU (minor units)"), (0, "", "-"),
     ],
 )  # fmt: skip
-def test_money_is_written_with_the_decimals_of_its_currency(amount_minor: int, currency: str, written: str) -> None:
+def test_formatted_money_has_the_decimals_of_its_currency(amount_minor: int, currency: str, written: str) -> None:
     assert format_money(amount_minor, currency) == written
 
 

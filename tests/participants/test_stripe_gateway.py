@@ -26,10 +26,10 @@ def gateway(served: tuple[FakeStripe, str]) -> StripeGateway:
 
 
 class TestStripeContract(GatewayContract):
-    """The adapter keeps the contract, on a provider that honours idempotency keys."""
+    """Contract tests of the adapter, on a provider that honours idempotency keys."""
 
 
-def test_request_says_what_stripe_needs(gateway: StripeGateway, stripe_books: FakeStripe) -> None:
+def test_request_has_everything_that_stripe_needs(gateway: StripeGateway, stripe_books: FakeStripe) -> None:
     authorization = hold(gateway, make_authorization())
 
     intent = stripe_books.intents[authorization.reference]
@@ -37,7 +37,7 @@ def test_request_says_what_stripe_needs(gateway: StripeGateway, stripe_books: Fa
     assert intent["metadata"] == {"order_number": "A-1", "authorize_key": authorization.key}
 
 
-def test_lost_answer_is_not_asked_for_again_by_itself(gateway: StripeGateway, stripe_books: FakeStripe) -> None:
+def test_lost_answer_is_not_retried_automatically(gateway: StripeGateway, stripe_books: FakeStripe) -> None:
     stripe_books.answers_to_lose = 1
     authorization = make_authorization()
     with pytest.raises(GatewayAnswerLost):
@@ -58,7 +58,7 @@ def test_void_of_a_lost_authorization_leaves_nothing_held(gateway: StripeGateway
     assert [intent["status"] for intent in stripe_books.intents.values()] == ["canceled"]
 
 
-def test_void_of_an_authorization_nobody_here_knows_finds_and_cancels_it(
+def test_void_of_an_authorization_unknown_here_finds_and_cancels_it(
     gateway: StripeGateway, stripe_books: FakeStripe
 ) -> None:
     authorization = hold(gateway, make_authorization())
@@ -87,7 +87,7 @@ def test_closing_an_unknown_key_holds_nothing(gateway: StripeGateway, stripe_boo
         (Refusal(503, "api_error"), GatewayAnswerLost),
     ],
 )
-def test_refusals_are_told_apart(
+def test_refusals_are_distinguished(
     gateway: StripeGateway, stripe_books: FakeStripe, refusal: Refusal, expected: type[GatewayError]
 ) -> None:
     stripe_books.refuse_with = refusal
@@ -113,7 +113,7 @@ def test_missing_key_is_misconfigured(settings) -> None:
         get_gateway()
 
 
-def test_refused_connection_did_nothing() -> None:
+def test_refused_connection_has_no_effect() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{unused.getsockname()[1]}"

@@ -1,6 +1,6 @@
 """Changes of the engine's rows: each function is one write of the engine to a locked saga.
 
-The counterparts in ``sagas`` are ``claims``, ``step_transitions``, ``saga_transitions``, ``late_answers`` and
+The counterparts in ``sagas`` are ``claim``, ``step_transitions``, ``saga_transitions``, ``late_answers`` and
 ``operation_changes``.
 """
 
