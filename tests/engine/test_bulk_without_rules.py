@@ -10,7 +10,7 @@ from sagas.operators import operations
 from sagas.operators.bulk import runner
 from tests.removed import Control
 
-from . import test_bulk_acting, test_bulk_crashes
+from . import test_bulk_crashes, test_bulk_execution
 from .world import World
 
 pytestmark = pytest.mark.full
@@ -38,12 +38,12 @@ def write_results_after_the_commit(patch: Patch) -> None:
 CONTROLS = {
     "the lease token": Control(
         remove=act_under_any_lease,
-        play=test_bulk_acting.test_worker_that_lost_its_lease_does_nothing_more,
+        play=test_bulk_execution.test_worker_that_lost_its_lease_does_nothing_more,
         told="assert 3 == 0",
     ),
     "the revision": Control(
         remove=act_on_any_revision,
-        play=lambda world, _: test_bulk_acting.test_saga_changed_by_a_colleague_is_stale_and_untouched(world),
+        play=lambda world, _: test_bulk_execution.test_saga_changed_by_a_colleague_is_stale_and_untouched(world),
         told=r"assert \['done', .* == \['stale', ",
     ),
 }
