@@ -39,11 +39,11 @@ class Ending:
     """How a child that was not killed ended."""
 
     points: tuple[str, ...]
-    """What stood after each point, in order."""
+    """Event after each point, in order."""
     error: str
-    """The exception that left the path; empty for none."""
+    """Exception that left the path; empty if none."""
     is_database_error: bool
-    """Whether that one says that the database failed, as it does when it ends a session."""
+    """Whether the exception reports a database failure, such as an ended session."""
 
 
 def count_points(run: Callable[[], object]) -> tuple[str, ...]:

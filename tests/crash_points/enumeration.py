@@ -23,17 +23,17 @@ class Path(Generic[Case]):
     """Action of a process, and what must be true however it ends."""
 
     name: str
-    """As its statistics are printed."""
+    """Name in the printed counts."""
     prepare: Callable[[], Case]
-    """Make everything up to where the path begins, new for every point."""
+    """Create a new case for a point, up to the start of the path."""
     run: Callable[[Case], object]
-    """Do it; this is what is disturbed."""
+    """Run the path, which is what is disturbed."""
     recover: Callable[[Case], object]
-    """Do what the world does after a death: the client's or operator's repeat, other workers, time."""
+    """Recover after a crash: the client's or operator's repeat, other workers, time."""
     judge: Callable[[Case], list[str]]
-    """What is wrong in the end; empty: nothing."""
+    """Return the problems in the end."""
     least: int
-    """Fewer points than this mean that something is no longer seen."""
+    """Lower bound of its points: fewer mean that some are no longer seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Verdict:
 
     point: int
     what: str
-    """What the process would have done next."""
+    """Next event of the process."""
     problems: list[str]
 
     def __str__(self) -> str:

@@ -66,9 +66,9 @@ class Case:
 
     shopper: Any
     revision: int
-    """Of the saga, before the action."""
+    """Revision of the saga before the operation."""
     history: int
-    """Number of its last history row, before the action."""
+    """Number of its last history row before the operation."""
 
 
 def make_path(
@@ -209,7 +209,7 @@ PATHS = (
     make_path(Operation.CANCEL, {**TURNED_BACK, "acts": ["cancel"]}, shopper=unreachable, before=wait_at_the_payment),
     make_path(Operation.ABANDON, ABANDONED, shopper=unreachable, before=wait_at_the_payment),
 )
-"""Each action in the state that it is asked for most."""
+"""Each operation in its most common situation."""
 
 
 SECOND_PATHS = (
@@ -259,7 +259,7 @@ SECOND_PATHS = (
     ),
     make_path(Operation.ABANDON, ABANDONED_AT_THE_CAPTURE, where="at a held pivot", before=hold_the_capture),
 )
-"""Each action in another state, where it goes another way through the engine."""
+"""Each operation in another situation, where it takes another path through the engine."""
 
 FURTHER_PATHS = (
     # Requested again by an operator who did not see that it was done: a second decision, the same effect.
@@ -313,7 +313,7 @@ FURTHER_PATHS = (
         before=hold_the_void,
     ),
 )
-"""And in others, in the full version."""
+"""Further situations, in the full version."""
 
 
 def make_group_path(definition: type[SagaDefinition]) -> Path[Case]:

@@ -25,13 +25,13 @@ class Kind(Enum):
     """Kind of an event."""
 
     STATEMENT = auto()
-    """A statement that Django sends, savepoints among them."""
+    """Statement that Django sends, including savepoints."""
     BOUNDARY = auto()
     """COMMIT, ROLLBACK, or a BEGIN that was just sent."""
     CALL = auto()
-    """A call that leaves the process, or what stands for one, is about to be made."""
+    """Call, or a stand-in for one, that is about to leave the process."""
     ANSWER = auto()
-    """The call came back."""
+    """Return of that call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,9 @@ class Event:
 
     kind: Kind
     place: str
-    """Alias of the database, or the name of who is called."""
+    """Alias of the database, or name of the called service."""
     what: str
-    """The head of the statement, or the name of the call."""
+    """Head of the statement, or name of the call."""
 
     @property
     def is_commit(self) -> bool:
@@ -61,9 +61,9 @@ class Failure(Enum):
     SHUTDOWN = "57P01"
     """The server ends this connection."""
     ANSWER_LOST = "answer lost"
-    """It happens, and the connection breaks before the answer."""
+    """The statement takes place, and the connection breaks before the answer."""
     DROPPED = "dropped"
-    """The connection breaks before it arrives."""
+    """The connection breaks before the statement arrives."""
 
 
 Visit = Callable[[Event], Failure | None]

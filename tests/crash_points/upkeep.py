@@ -102,11 +102,11 @@ class Attic:
     """Two old closed sagas and one old open saga."""
 
     directory: FilePath
-    """Where this case's archives are."""
+    """Directory of this case's archives."""
     over: tuple[UUID, UUID]
     still_open: UUID
     rows: Mapping[str, int] = field(default_factory=dict)
-    """Of the open saga, by table and database, before the cleanup."""
+    """Rows of the open saga, by table and database, before the cleanup."""
 
 
 def make_cleanup_path(directory: FilePath) -> Path[Attic]:
@@ -202,7 +202,7 @@ class Answers:
     """Three stored answers."""
 
     expired: Shopper
-    """Its saga is over; the only one that may go."""
+    """Answer of a closed saga, the only one that may be deleted."""
     expired_but_open: Shopper
     fresh: Shopper
 

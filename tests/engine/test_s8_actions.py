@@ -242,7 +242,7 @@ def test_s8_mark_compensated_ends_a_failing_compensation(world: World, saga: Sag
     assert outcomes_of(saga.pk, "a", COMPENSATION)[-1] is Outcome.SUCCEEDED
 
 
-def test_s8_mark_compensated_needs_no_second_look(world: World) -> None:
+def test_s8_mark_compensated_needs_no_verification(world: World) -> None:
     step = world.compensatable(external=True, verify_after=timedelta(minutes=5))
     saga = world.begin(a=step, b=world.compensatable())
     world.will("a", *[OutcomeUnknown()] * 5)

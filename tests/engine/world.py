@@ -83,7 +83,7 @@ class World:
     plans: dict[tuple[str, Direction], deque[Any]] = field(default_factory=lambda: defaultdict(deque))
     calls: list[Call] = field(default_factory=list)
     closes_keys: bool = True
-    """Whether the provider refuses an action under a key that was cancelled before."""
+    """Whether the provider refuses an action under a cancelled key."""
 
     def will(self, step: str, *behaviours: Any, direction: Direction = ACTION) -> None:
         """Set the behaviour of the next calls of a step.

@@ -33,22 +33,22 @@ class Model(NamedTuple):
     steps: tuple[Spec, ...]
     rules: frozenset[str]
     faults: int
-    """How many crashes, lost leases, lost answers, outages and lost wake-ups there may be in all."""
+    """Total of crashes, lost leases, lost answers, outages and lost wake-ups."""
     attempts: int = 2
-    """The budget of a step in each direction."""
+    """Budget of a step in each direction."""
     acts: int = 0
-    """How many times a person may act."""
+    """Number of operations that an operator may perform."""
     operations: tuple[str, ...] = ()
-    """What a person may do."""
+    """Operations that an operator may perform."""
     has_deadline: bool = False
     has_rival: bool = False
-    """Whether somebody else wants the last unit of stock."""
+    """Whether a rival wants the last unit of stock."""
     can_close_keys: bool = True
     """Whether a void closes the key of its authorisation at the provider."""
     looks_twice: bool = False
-    """Whether a compensation looks before it uses its key, and is run once more before it counts."""
+    """Whether a compensation verifies before it uses its key, and runs once more before it counts."""
     may_lose_witness: bool = False
-    """Whether the one worker that knows of a late effect may die, where nothing could ever find out (see the page)."""
+    """Whether the only worker that knows of a late effect may die, so that it is never found (see the page)."""
 
 
 class Attempt(NamedTuple):
@@ -68,15 +68,15 @@ class Step(NamedTuple):
     state: str = "pending"
     hold: str = ""
     is_due: bool = False
-    """Whether it has a due time; when that comes is left open, so it may always have come."""
+    """Whether it has a due time; time is open, so that moment may always have passed."""
     token: int | None = None
     """The place of the live attempt among the attempts."""
     epoch: int = 0
     used: int = 0
-    """Attempts counted against the present budget."""
+    """Attempts counted against the current budget."""
     attempts: tuple[Attempt, ...] = ()
     seen: int = 0
-    """How many attempts there were when a success was told last; kept only where compensations look twice."""
+    """Number of attempts at the last reported success; kept only where compensations verify."""
 
 
 class Saga(NamedTuple):
@@ -139,7 +139,7 @@ class State(NamedTuple):
     is_rival_served: bool = False
     is_overdue: bool = False
     is_woken: bool = True
-    """Whether a message waits; looked at only without the rule ``sweep``."""
+    """Whether a wake-up waits; read only without the rule ``sweep``."""
     faults: int = 0
     acts: int = 0
 

@@ -19,7 +19,7 @@ class Result(NamedTuple):
     violation: str = ""
     trace: tuple[str, ...] = ()
     ends: frozenset[str] = frozenset()
-    """States of sagas in which nothing goes on by itself."""
+    """States of sagas that cannot continue by themselves."""
     samples: tuple[State, ...] = ()
 
     def __str__(self) -> str:

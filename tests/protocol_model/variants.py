@@ -74,7 +74,7 @@ class Run(NamedTuple):
 
     model: Model
     states: int
-    """At least so many, so that a model which stopped moving is noticed."""
+    """Lower bound, so that a model which stopped moving is noticed."""
 
 
 RUNS = (
@@ -101,7 +101,7 @@ BEYOND = (
     complete(OWN_DATABASE._replace(acts=2, faults=2, operations=OPERATIONS)),
     complete(OPEN_KEYS._replace(acts=2, faults=2, operations=OPERATIONS)),
 )
-"""Wider than the tests search, with all rules."""
+"""Wider bounds than in the tests, with all rules."""
 
 
 class Removal(NamedTuple):
@@ -146,7 +146,7 @@ NEEDLESS: Mapping[str, tuple[Model, ...]] = {
     "guarded write": (GROUP, LAST_UNIT, FORM),
     "late answer": (GROUP, LAST_UNIT, FORM),
 }
-"""Rules without which nothing goes wrong in the model; the page says why they are there."""
+"""Rules that the model does not need; the page says why they exist."""
 
 
 def remove(model: Model, *rules: str) -> Model:

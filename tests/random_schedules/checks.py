@@ -38,7 +38,7 @@ class Checker:
     stage: Stage
     definite: dict[UUID, tuple[Any, ...]] = field(default_factory=dict)
     found: list[str] = field(default_factory=list)
-    """What was seen while functions ran; an error raised there would only become an outcome."""
+    """Violations found while functions ran, where a raised error would only become an outcome."""
 
     def check_call(self, claimed: Any, spec: StepSpec, saga_spec: SagaSpec, observer: Any) -> None:
         """Check from another connection, right before a function of a live attempt runs (I1, I3, I5, S3, S7, S8)."""

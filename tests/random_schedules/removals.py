@@ -212,13 +212,13 @@ class Removal:
     """Rule that can be removed."""
 
     remove: Callable[[], AbstractContextManager[None]]
-    """Take it out, inside the block."""
+    """Remove the rule inside the block."""
     play: Callable[[SagaMachine], None]
-    """Make the moves that end well with the rule, and must be seen to go wrong without."""
+    """Scenario that ends correctly with the rule and must go wrong without it."""
     seen: str
-    """What must be seen then: rules and invariants that are broken, or a constraint of the database that forbids it."""
+    """Expected violation: names of rules, invariants or database constraints."""
     within: int | None = None
-    """Runs of the fixed seed within which chance must come by it, too; None: only its story tells."""
+    """Runs of the fixed seed within which a random run must find it, too; None: only the scenario does."""
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:

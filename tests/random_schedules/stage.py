@@ -65,7 +65,7 @@ class Frozen:
     spec: StepSpec
     is_inside: bool = False
     report: Report | None = None
-    """What it was answered, once it has called."""
+    """Report of its function, once called."""
 
     @property
     def is_late_effect_possible(self) -> bool:

@@ -74,12 +74,12 @@ class World:
     """Stand-in for all participants."""
 
     apart: str
-    """Alias of the participant that has a database of its own."""
+    """Alias of the participant with its own database."""
     provider: Provider = field(default_factory=Provider)
     by_hand: set[str] = field(default_factory=set)
-    """Keys under which a person did the step."""
+    """Keys of steps that an operator did by hand."""
     excused: set[str] = field(default_factory=set)
-    """Keys that a person settled where nothing fences a late call."""
+    """Keys marked by an operator where nothing fences a late call."""
 
     def prepare(self) -> None:
         """Empty the ledgers."""
