@@ -1,1 +1,1 @@
-"""Prove what the project promises, on real PostgreSQL, real Valkey and real processes."""
+"""Tests on real PostgreSQL, real Valkey and real processes."""

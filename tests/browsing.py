@@ -1,4 +1,4 @@
-"""Look at pages as a browser or a program does, with nothing but the standard library."""
+"""HTTP client for pages and APIs, with only the standard library."""
 
 import re
 import urllib.error
@@ -13,7 +13,7 @@ FORM_TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 @dataclass
 class Browser:
-    """A visitor with a cookie jar of its own, or with a token."""
+    """Visitor with its own cookie jar, or with a token."""
 
     url: str
     token: str = ""
@@ -24,7 +24,7 @@ class Browser:
         return self.ask(path)[0]
 
     def log_in(self, username: str, password: str) -> None:
-        """Log in to the admin, as a person does."""
+        """Log in to the admin by its form."""
         path = "/admin/login/"
         _, page = self.ask(path)
         [token] = FORM_TOKEN.findall(page)

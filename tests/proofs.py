@@ -1,4 +1,4 @@
-"""Count what a test run proves, without proving it: crash points, schedules, negative controls, removed rules.
+"""Number of proofs in a test run, without running them: crash points, schedules, controls, removed rules.
 
 ``python -m tests.proofs`` (``make count-proofs``) counts for ``make test`` and ``make test-faults`` and writes what it
 counted to ``var/proofs.txt``, a line for each proof, so that two states of the project can be compared with ``comm``.
@@ -22,7 +22,7 @@ from config.local.runtime import ROOT
 LISTED = ROOT / "var" / "proofs.txt"
 LISTING_VARIABLE = "PROOFS_LISTING"
 KINDS = ("crash points", "schedules", "negative controls", "removed rules")
-# Modules of tests, and tests beside others, that take a rule away and see something go wrong.
+# Test modules, and single tests, that remove a rule and expect a failure.
 CONTROLS = ("removed_rules", "without_rules", "::test_if_", "::test_without_this_rule", "::test_without_a_rule",
             "::test_two_of_a_group_without_a_lock")  # fmt: skip
 RULES = ("::test_without_this_rule", "::test_without_a_rule_its_scenario")
@@ -34,7 +34,7 @@ PAGE = ROOT / "docs" / "reference" / "protocol.md"
 def main(arguments: list[str] | None = None) -> int:
     """Count for both targets, and print a table.
 
-    Returns: 0 when both could be counted.
+    Returns: 0 if both could be counted.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.proofs", description=__doc__)
     parser.add_argument("full", nargs="+", help="what make test-faults runs")
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def count_run(variables: dict[str, str], asked_for: list[str]) -> set[str]:
-    """Let pytest list the proofs of a run.
+    """Make pytest list the proofs of a run.
 
     Returns: a line for each: its kind, what it is, and how many it counts for.
     """
@@ -77,7 +77,7 @@ def weigh(line: str) -> int:
 
 
 def pytest_collection() -> None:
-    """Let paths list their points instead of being disturbed, before the tests import what disturbs them."""
+    """Make paths list their points instead of being disturbed, before the tests import the disturbers."""
     if LISTING_VARIABLE not in os.environ:
         return
     from tests.crash_points import enumeration
@@ -125,12 +125,12 @@ def note_point(path: Any, number: int, what: str) -> None:
     """Add a crash point of the path that the running test walks, on the databases that it runs on."""
     test = os.environ["PYTEST_CURRENT_TEST"]
     databases = "four" if re.search(r"\bfour\b", test) else "one"
-    # A savepoint is named after the thread.
+    # A savepoint's name contains the thread.
     note([f"crash points\t{databases}, {path.name}, {number}: {re.sub(r's[0-9]+_x', 's_x', what)}\t1"])
 
 
 def list_proofs_of(nodeid: str) -> Iterator[str]:
-    """Return what a test proves by its name: its schedules, or the rule it does without."""
+    """Return the proofs of a test by its name: its schedules, or its removed rule."""
     if any(part in nodeid for part in CONTROLS) and "scenario_passes" not in nodeid:
         yield f"negative controls\t{nodeid}\t1"
     if any(part in nodeid for part in RULES):
@@ -144,7 +144,7 @@ def list_proofs_of(nodeid: str) -> Iterator[str]:
 
 
 def read_states(nodeid: str) -> int:
-    """Read from the page how many states a search of the model comes to, which its test compares."""
+    """Return from the page the number of states of a model search, which its test compares."""
     name = nodeid.partition("[")[2].removesuffix("]")
     cells = next(line for line in PAGE.read_text().splitlines() if line.startswith(f"| {name} |")).split("|")
     return int(cells[-2 if "all_rules" in nodeid else -4].replace(",", ""))

@@ -1,4 +1,4 @@
-"""Take a guarding rule away, and see the test that is there for it fail with what it says."""
+"""Removed guarding rules: the test that guards each must fail with its own message."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ NOT_REFUSED = "DID NOT RAISE"
 
 @contextmanager
 def must_fail(told: str) -> Iterator[None]:
-    """Let a test fail in the block, by an assertion of its own.
+    """Expect a test in the block to fail by its own assertion.
 
-    told: what it says then, as a regular expression.
-    Raises: the failure of ``pytest.raises`` when the test passes without its rule.
+    told: its message, as a regular expression.
+    Raises: the failure of ``pytest.raises`` if the test passes without its rule.
     """
     with pytest.raises((AssertionError, pytest.fail.Exception), match=told):
         yield
@@ -24,9 +24,9 @@ def must_fail(told: str) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """One rule.
+    """Negative control of one rule.
 
-    remove: what happens without. play: the test that is there for it. told: by what it fails then.
+    remove: removes the rule. play: the test that guards it. told: that test's failure message.
     """
 
     remove: Callable[[pytest.MonkeyPatch], None]
@@ -34,14 +34,14 @@ class Control:
     told: str
 
     def fail_without(self, patch: pytest.MonkeyPatch, *given: Any) -> None:
-        """Play the test without its rule, and see it fail with what it is there to say."""
+        """Run the test without its rule, and expect its own failure message."""
         self.remove(patch)
         with must_fail(self.told):
             self.play(*given)
 
 
 def rewrite(patch: pytest.MonkeyPatch, old: str, new: str) -> None:
-    """Let a part of every statement of this process be another one."""
+    """Replace a part of every statement of this process."""
     execute = CursorWrapper.execute
     patch.setattr(
         CursorWrapper, "execute", lambda cursor, sql, params=None: execute(cursor, sql.replace(old, new), params)

@@ -1,4 +1,4 @@
-"""Replicas that must not be asked for rows of the engine, and routers that would have them asked for everything."""
+"""Replicas that must not be read for rows of the engine, and routers that would send all reads to them."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -13,12 +13,12 @@ PRIMARY, REPLICA = "default", "replica"
 ENGINE_TABLE = re.compile(r"\bsagas_saga\w*")
 ROUTERS = ("config.routers.ParticipantRouter",)
 
-# What a replica is instead of a copy: a second connection that may only read, or one that finds no table at all.
+# Stand-ins for a replica: a second connection that is read only, or one without any table.
 READ_ONLY, EMPTY = "-c default_transaction_read_only=on", "-c search_path=nowhere"
 
 
 class PrimaryReplica:
-    """The router of Django's documentation: whatever is read is read from the replica."""
+    """Router from Django's documentation that reads everything from the replica."""
 
     def db_for_read(self, model: type[Model], **_hints: Any) -> str:
         """Read from the replica."""
@@ -30,7 +30,7 @@ class PrimaryReplica:
 
 
 class EngineFromReplica:
-    """A router that sends the engine elsewhere for reading alone."""
+    """Router that sends the engine's reads elsewhere."""
 
     def db_for_read(self, model: type[Model], **_hints: Any) -> str | None:
         """Read the engine's rows from the replica."""
@@ -39,7 +39,7 @@ class EngineFromReplica:
 
 @contextmanager
 def opened_replica(options: str) -> Iterator[None]:
-    """Have an alias for a replica. As a mirror it is not emptied after a test."""
+    """Provide an alias for a replica. As a mirror it is not emptied after a test."""
     primary = connections[PRIMARY].settings_dict
     given = primary["OPTIONS"].get("options", "")
     connections.settings[REPLICA] = {
@@ -59,7 +59,7 @@ def opened_replica(options: str) -> Iterator[None]:
 def reading_from_replica(router: type) -> Iterator[list[str]]:
     """Route reads to the replica, and refuse those of the engine's tables.
 
-    Returns: the statements that were refused; to be asserted empty, since the engine survives much.
+    Returns: the refused statements; tests must assert that there are none, since the engine survives many errors.
     """
     asked: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Start one private PostgreSQL for a whole test run, before Django reads its settings.
+"""Private PostgreSQL for a whole test run, started before Django reads its settings.
 
 A pytest plugin, named in ``addopts``: a conftest would come too late. The workers of pytest-xdist find the server of
 the process that started them in the environment.
@@ -12,11 +12,11 @@ import pytest
 
 from config.local.postgres import LocalPostgres, start_throwaway_postgres
 
-# Set for the run's processes only, to the URL of the server's maintenance database.
+# Set only for the run's processes, to the URL of the server's maintenance database.
 SERVER_VARIABLE = "SAGAS_TEST_SERVER_URL"
 PARTICIPANTS = ("payments", "inventory", "shipping")
 
-# What a developer's shell could hold and the tests must not see.
+# Variables of a developer's shell that tests must not see.
 SETTINGS_OF_OTHERS = (
     "ALLOWED_HOSTS", "CELERY_BROKER_URL", "CELERY_TASK_TIME_LIMIT", "CHECKOUT_RATE", "CSRF_TRUSTED_ORIGINS",
     "DATABASE_POOL_SIZE", "DATABASE_STATEMENT_TIMEOUT", "DEBUG", "DEFAULT_FROM_EMAIL",
@@ -31,7 +31,7 @@ _server: list[LocalPostgres] = []
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests() -> Generator[None, None, None]:
-    """Have server and environment ready before pytest-django loads the settings."""
+    """Prepare server and environment before pytest-django loads the settings."""
     if SERVER_VARIABLE not in os.environ:
         prepare_environment()
     return (yield)
@@ -59,7 +59,7 @@ def prepare_environment() -> None:
         HTTPS_ONLY="off",
         CELERY_BROKER_URL="memory://",
         EXTRA_APPS="benchmarks",
-        # Tests say themselves when a worker looks.
+        # Tests decide when a worker runs.
         SAGAS='{"WAKEUP": "none"}',
         LOG_LEVEL="WARNING",
     )
@@ -69,7 +69,7 @@ def prepare_environment() -> None:
 
 
 def count_databases() -> int:
-    """Read over how many databases the run spreads the participants: one, or one for each and the main one."""
+    """Return how many databases the participants use: one, or one for each and the main one."""
     count = int(os.environ.get("SAGAS_TEST_DATABASES", "1"))
     if count not in {1, 1 + len(PARTICIPANTS)}:
         raise pytest.UsageError(f"SAGAS_TEST_DATABASES is {count}. Use 1 or {1 + len(PARTICIPANTS)}.")
@@ -77,5 +77,5 @@ def count_databases() -> int:
 
 
 def url_of_database(name: str) -> str:
-    """Name another database on the server of the run."""
+    """Return the URL of another database on the run's server."""
     return urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))

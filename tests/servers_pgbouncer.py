@@ -1,4 +1,4 @@
-"""Run a private PgBouncer from the system's package, in transaction mode, for ``make test-brokers`` alone."""
+"""Private PgBouncer from the system's package, in transaction mode, for ``make test-brokers`` only."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from config.local.valkey import find_free_port
 
 PLACES = f"{os.defpath}:/usr/sbin:/usr/local/sbin"
 
-# So few connections that every client meets one that another has had.
+# So few connections that every client gets one that another has used.
 CONFIGURATION = """
 [databases]
 * = {server}
@@ -33,7 +33,7 @@ max_client_conn = 200
 
 @dataclass(frozen=True, kw_only=True)
 class LocalPgBouncer:
-    """A running private PgBouncer.
+    """Running private PgBouncer.
 
     process: to stop it. port: on 127.0.0.1.
     """
@@ -41,8 +41,8 @@ class LocalPgBouncer:
     process: GuardedProcess
     port: int
 
-    def stand_before(self, parameters: Mapping[str, str]) -> dict[str, str]:
-        """Return what Django's settings say of a database that is reached through it."""
+    def settings_through(self, parameters: Mapping[str, str]) -> dict[str, str]:
+        """Return the Django settings of a database behind it."""
         return {**parameters, "HOST": "127.0.0.1", "PORT": str(self.port)}
 
 
@@ -75,7 +75,7 @@ def start_pgbouncer(parameters: Mapping[str, str]) -> LocalPgBouncer:
         remove=[home],
     )
     bouncer = LocalPgBouncer(process=process, port=port)
-    wait_until_ready(process, lambda: answers(bouncer.stand_before(parameters)))
+    wait_until_ready(process, lambda: answers(bouncer.settings_through(parameters)))
     return bouncer
 
 

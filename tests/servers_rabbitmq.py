@@ -1,4 +1,4 @@
-"""Run a private RabbitMQ from the system's package, for ``make test-brokers`` alone."""
+"""Private RabbitMQ from the system's package, for ``make test-brokers`` only."""
 
 import os
 import shutil
@@ -11,15 +11,15 @@ from pathlib import Path
 from config.local.children import GuardedProcess, ServerDidNotStart, start_guarded, wait_until_ready
 from config.local.valkey import find_free_port
 
-# Not the wrapper in /usr/sbin, which changes to an account of the system's own server.
+# Not the wrapper in /usr/sbin, which switches to the system server's account.
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalRabbit:
-    """A running private server.
+    """Running private server.
 
-    process: to stop or hurt it. names: Erlang's name server, which it needs. port: on 127.0.0.1.
+    process: to stop or harm it. names: Erlang's name server, which it needs. port: on 127.0.0.1.
     """
 
     process: GuardedProcess
@@ -28,7 +28,7 @@ class LocalRabbit:
 
     @property
     def url(self) -> str:
-        """Name the server in the form that CELERY_BROKER_URL takes."""
+        """Return the URL for CELERY_BROKER_URL."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def stop(self) -> None:
@@ -38,7 +38,7 @@ class LocalRabbit:
 
 
 def start_rabbitmq(port: int | None = None) -> LocalRabbit:
-    """Start a server on a port, by default on a free one, with nothing kept on disk after its end.
+    """Start a server on a port, by default on a free one, that stores nothing on disk.
 
     Raises: ServerDidNotStart when the package is not installed, or with the end of the server's log.
     """
@@ -91,7 +91,7 @@ def describe_server(home: Path, port: int, names_port: int) -> dict[str, str]:
 
 
 def listens(port: int) -> bool:
-    """Return whether anything takes connections on this port of 127.0.0.1."""
+    """Return whether a process accepts connections on this port of 127.0.0.1."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -100,7 +100,7 @@ def listens(port: int) -> bool:
 
 
 def speaks_amqp(port: int) -> bool:
-    """Return whether the server opens a conversation in AMQP 0-9-1."""
+    """Return whether the server accepts AMQP 0-9-1."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             connection.sendall(b"AMQP\x00\x00\x09\x01")

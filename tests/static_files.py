@@ -1,4 +1,4 @@
-"""Look the static files up once in a process.
+"""Static files, scanned once per process.
 
 Every test client loads the middleware anew, and WhiteNoise then looks at some 180 files: for most requests of a test
 that is more than all the rest.
@@ -15,7 +15,7 @@ from whitenoise.responders import StaticFile
 
 @contextmanager
 def found_once() -> Iterator[None]:
-    """Let each middleware know the files that the first one found under the same settings."""
+    """Let each middleware reuse the files of the first one under the same settings."""
     find = WhiteNoiseMiddleware.add_files_from_finders
     known: dict[str, dict[str, StaticFile]] = {}
 

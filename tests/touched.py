@@ -1,4 +1,4 @@
-"""A plugin of runs on four databases: fail what meets a participant's database and is not listed.
+"""Plugin of runs on four databases: fails unlisted tests that use a participant's database.
 
 `make test` runs on four databases what stands in ``on_four_databases.txt``, modules and functions; to all other tests a
 database of a participant is one that they never use.
@@ -19,7 +19,7 @@ LISTED = frozenset(Path(__file__).with_name("on_four_databases.txt").read_text()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Look at the databases of all statements of a test."""
+    """Check the databases of all statements of a test."""
     met: set[str] = set()
     execute = CursorWrapper.execute
 

@@ -25,7 +25,7 @@ def bouncer(testbed: Testbed) -> Iterator[LocalPgBouncer]:
 
 def behind(bouncer: LocalPgBouncer, databases: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     """Return the project's database settings through PgBouncer."""
-    return {alias: bouncer.stand_before(parameters) for alias, parameters in databases.items()}
+    return {alias: bouncer.settings_through(parameters) for alias, parameters in databases.items()}
 
 
 def test_everything_works_behind_pgbouncer(testbed: Testbed, bouncer: LocalPgBouncer, record_property: Any) -> None:

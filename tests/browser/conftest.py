@@ -1,4 +1,4 @@
-"""Give browser tests a real Chromium, the project under its own strict policy, and people to log in as."""
+"""Fixtures: Chromium, the project under its own strict policy, and users to log in as."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-# Playwright keeps an event loop in this thread, which Django takes for asynchronous code.
+# Playwright keeps an event loop in this thread, which Django mistakes for asynchronous code.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
 BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -30,15 +30,15 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 LIST = "/admin/sagas/saga/"
-# A machine that is busy with other tests answers late.
+# A machine that is busy with other tests responds late.
 expect.set_options(timeout=20_000)
 
 
 @dataclass
 class Visitor:
-    """A person at a browser; what the browser complains about is kept.
+    """User at a browser, with the browser's complaints.
 
-    page: the tab. address: of the web server. complaints: errors of the console, of scripts and of loading.
+    page: the tab. address: of the web server. complaints: console, script and loading errors.
     """
 
     page: Page
@@ -46,36 +46,36 @@ class Visitor:
     complaints: list[str] = field(default_factory=list)
 
     def watch(self) -> None:
-        """Keep what the browser complains about."""
+        """Record the browser's complaints."""
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("requestfailed", self._miss)
         self.page.on("response", self._check_policy)
 
     def _hear(self, message: ConsoleMessage) -> None:
-        # A page that says no by its status is an answer here, not an error.
+        # An error status of a page is a response here, not an error.
         is_refusal = "the server responded with a status of 4" in message.text
         if message.type in ("error", "warning") and not is_refusal:
             self.complaints.append(message.text)
 
     def _miss(self, request: Request) -> None:
-        # Who goes on before a page is whole aborts what is still loading.
+        # Leaving a page before it is complete aborts what is still loading.
         if request.failure != "net::ERR_ABORTED":
             self.complaints.append(f"{request.url}: {request.failure}")
 
     def _check_policy(self, response: Response) -> None:
-        # What breaks the policy is an error of the console; but a policy that is not there breaks nothing.
+        # Violations of the policy are console errors, but a missing policy has none.
         if response.request.resource_type == "document" and "script-src 'self';" not in response.headers.get(
             "content-security-policy", ""
         ):
             self.complaints.append(f"{response.url} has no strict policy.")
 
     def open(self, path: str) -> None:
-        """Go to a page of the project."""
+        """Open a page of the project."""
         self.page.goto(f"{self.address}{path}")
 
     def log_in(self, name: str, path: str = LIST) -> None:
-        """Take the session of a person into the browser and open a page; the form has a test of its own."""
+        """Put a user's session into the browser and open a page; the login form has its own test."""
         client = Client()
         client.force_login(User.objects.get(username=name))
         cookie = client.cookies[settings.SESSION_COOKIE_NAME]
@@ -83,7 +83,7 @@ class Visitor:
         self.open(path)
 
     def find(self, text: str) -> None:
-        """Search for a saga and open the first one found."""
+        """Search for a saga and open the first result."""
         self.page.get_by_role("searchbox", name="Find").fill(text)
         self.page.get_by_role("button", name="Search").click()
         self.page.locator("#result_list tbody th a").first.click()
@@ -105,8 +105,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def people(transactional_db: None) -> dict[str, User]:
-    """Make one person of each kind."""
+def users(transactional_db: None) -> dict[str, User]:
+    """Create one user of each role."""
     found = {}
     for name, group in (("viewer", "Saga viewers"), ("operator", "Saga operators"), ("supervisor", "Saga supervisors")):
         found[name] = User.objects.create_user(name, is_staff=True)
@@ -116,8 +116,8 @@ def people(transactional_db: None) -> dict[str, User]:
 
 
 @pytest.fixture
-def visit(browser: Browser, live_server: Any, people: dict[str, User]) -> Iterator[Visit]:
-    """Open tabs, each with a session of its own; at the end none of them may have complained."""
+def visit(browser: Browser, live_server: Any, users: dict[str, User]) -> Iterator[Visit]:
+    """Open tabs, each with its own session; at the end none of them may have complained."""
     opened: list[tuple[BrowserContext, Visitor]] = []
 
     def open_tab(**options: Any) -> Visitor:

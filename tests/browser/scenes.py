@@ -1,4 +1,4 @@
-"""Make what there is to look at: sagas with a story each, a night with trouble, bulks in every state."""
+"""Scenes: sagas with a history, a night with trouble, bulks in every state."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -22,7 +22,7 @@ OPERATOR = Actor(name="operator", is_trusted=True)
 
 
 def make_a_night() -> dict[str, Saga]:
-    """Make one saga of each kind, some failures of a few kinds, and two people at work. Returns: the sagas by kind."""
+    """Create one saga of each kind, several failures, and two operations. Returns: the sagas by kind."""
     sagas = {name: maker() for name, maker in trips.MAKERS.items()}
     for number in range(12):
         with faults() as fault:
@@ -36,7 +36,7 @@ def make_a_night() -> dict[str, Saga]:
 
 
 def make_long_story() -> Saga:
-    """Return one that was refused at once, and whose compensation has failed, first often, then hourly."""
+    """Return a saga that was refused, and whose compensation failed often, then hourly."""
     saga = tall.age(trips.make_compensation_failing(), timedelta(hours=200))
     hours = [(timedelta(hours=hour), timedelta(hours=hour, seconds=2)) for hour in range(1, 200)]
     tall.add_attempts(saga, "book_flight", hours, direction="compensation")
@@ -44,12 +44,12 @@ def make_long_story() -> Saga:
 
 
 def make_marathon() -> Saga:
-    """Return one of sixty steps."""
+    """Return a saga of sixty steps."""
     return trips.drain(trips.start(tall.MarathonSaga))
 
 
 def make_crowd() -> Saga:
-    """Return one that asks twelve at once."""
+    """Return a saga with a group of twelve."""
     saga = trips.start(tall.CrowdSaga)
     with trips.faults() as fault:
         fault.refuse("ask_guest_7", trips.RetryLater("Not at home.", after=3000))
@@ -58,7 +58,7 @@ def make_crowd() -> Saga:
 
 
 def make_missing() -> Saga:
-    """Return one whose version the code does not have."""
+    """Return a saga whose version is missing from the code."""
     saga = trips.make_waiting_for_retry()
     Saga.objects.filter(pk=saga.pk).update(version=99, hold="definition_missing")
     return saga
@@ -75,8 +75,8 @@ STORIES: Mapping[str, Callable[[], Saga]] = {
 }
 
 
-def make_machinery(saga: Saga) -> None:
-    """Make what the pages about workers, barriers and looks show."""
+def make_workers_and_barriers(saga: Saga) -> None:
+    """Create rows for the pages of workers, barriers and accesses."""
     for number in range(2):
         SagaWorker.objects.create(
             name=f"host-{number}:871/8",
@@ -93,21 +93,21 @@ def make_machinery(saga: Saga) -> None:
 
 
 def tamper(saga: Saga) -> None:
-    """Change the reasons of what people did to a saga, as somebody who owns the table can."""
+    """Change the reasons of a saga's operations, as an owner of the table could."""
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")
         SagaHistory.objects.filter(saga=saga, what="operator_acted").update(reason="nothing to see")
         cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
 
 
-def draw(sagas: list[Saga]) -> SagaBulk:
-    """Freeze a set for the administrator."""
+def freeze(sagas: list[Saga]) -> SagaBulk:
+    """Freeze a set as the administrator."""
     return selection.freeze_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=_administrator())
 
 
 def start(sagas: list[Saga]) -> SagaBulk:
     """Freeze and confirm a set."""
-    return selection.start_bulk(draw(sagas).pk, actor=_administrator(), reason=REASON)[0]
+    return selection.start_bulk(freeze(sagas).pk, actor=_administrator(), reason=REASON)[0]
 
 
 def run(found: SagaBulk) -> None:

@@ -1,4 +1,4 @@
-"""See what a machine can tell of focus and motion; ``test_looks.py`` examines every page by axe."""
+"""Automatic checks of focus and motion; ``test_page_inspection.py`` examines every page by axe."""
 
 from sagas.admin.ui.selection import Tab
 from tests.admin import trips
@@ -8,7 +8,7 @@ from .conftest import Visit
 LIST = "/admin/sagas/saga/"
 
 
-def test_focus_is_seen_wherever_it_goes(visit: Visit) -> None:
+def test_focus_is_always_visible(visit: Visit) -> None:
     saga = trips.make_compensation_failing()
     visitor = visit()
     page = visitor.page
@@ -39,7 +39,7 @@ def test_focus_is_seen_wherever_it_goes(visit: Visit) -> None:
         assert seen > 12
 
 
-def test_nothing_moves_for_those_who_do_not_want_it(visit: Visit) -> None:
+def test_reduced_motion_is_respected(visit: Visit) -> None:
     saga = trips.make_compensation_failing()
     visitor = visit(reduced_motion="reduce")
     visitor.log_in("admin")

@@ -1,4 +1,4 @@
-"""Act on many sagas as people do at night: all of one failing provider together; a mistaken bulk is refused."""
+"""Bulks in a browser: all sagas of one failing provider, and a mistaken bulk that is refused."""
 
 import re
 
@@ -12,7 +12,7 @@ from sagas.operators.bulk.preconditions import EVERYTHING
 from tests.admin import trips
 
 from .conftest import Visit
-from .looking import WIDE
+from .inspection import WIDE
 from .scenes import REASON, run
 
 
@@ -34,7 +34,7 @@ def test_all_sagas_of_one_failing_provider_are_retried_together(visit: Visit, ha
     expect(page.locator("#content-main")).to_contain_text("display: waiting for retry")
     page.get_by_role("button", name="Retry now: review the selection").click()
     expect(page).to_have_title(re.compile(f"Retry now: {total} sagas"))
-    operations.cancel(sagas[3].pk, actor=trips.BOSS, reason=REASON)  # a colleague who was faster
+    operations.cancel(sagas[3].pk, actor=trips.BOSS, reason=REASON)  # a faster colleague
 
     button = page.get_by_role("button", name=f"Retry now: {total} sagas")
     page.get_by_label("Reason").fill(REASON)
@@ -85,7 +85,7 @@ def test_mistaken_bulk_is_refused(visit: Visit, has_scripts: bool) -> None:
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
-def test_ticked_rows_lead_to_a_page_of_their_own(visit: Visit, has_scripts: bool) -> None:
+def test_selected_rows_open_a_bulk_page(visit: Visit, has_scripts: bool) -> None:
     sagas = [trips.make_waiting_for_retry() for _ in range(3)]
     visitor = visit(java_script_enabled=has_scripts)
     page = visitor.page

@@ -1,4 +1,4 @@
-"""Leave the console open and let it refresh, and use it by keyboard."""
+"""Automatic refresh and keyboard shortcuts of the console."""
 
 import re
 from datetime import timedelta
@@ -26,13 +26,13 @@ def address_of(saga: Saga, tab: str = "graph") -> str:
 
 
 def refresh_fast(visitor: Visitor) -> None:
-    """Choose every two seconds, as a person does."""
+    """Choose a refresh every two seconds."""
     visitor.page.get_by_label("Refresh").select_option("2")
-    # A form in use pauses; the person goes on.
+    # A form in use pauses the refresh; the user leaves it.
     visitor.page.evaluate("document.activeElement.blur()")
 
 
-def test_page_of_a_saga_follows_it(visit: Visit) -> None:
+def test_saga_page_refreshes_itself(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
     visitor = visit()
     page = visitor.page
@@ -71,7 +71,7 @@ def test_nothing_moves_under_the_mouse(visit: Visit) -> None:
     expect(show).to_be_hidden()
 
 
-def test_rows_of_the_list_keep_their_place_under_the_mouse(visit: Visit) -> None:
+def test_list_rows_keep_their_position_under_the_mouse(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
     visitor = visit()
     page = visitor.page
@@ -87,7 +87,7 @@ def test_rows_of_the_list_keep_their_place_under_the_mouse(visit: Visit) -> None
 
     expect(page.get_by_role("button", name="Show changes")).to_be_visible()
     expect(rows).to_have_count(1)
-    page.mouse.move(2, 2)  # who takes the mouse away gets them by itself
+    page.mouse.move(2, 2)  # they appear when the mouse leaves
     expect(rows).to_have_count(2)
     expect(rows.first).to_contain_text(other.keys.get().value)
     expect(page.get_by_role("button", name="Show changes")).to_be_hidden()
@@ -143,7 +143,7 @@ def test_refresh_pauses_while_rows_are_selected(visit: Visit) -> None:
     expect(page.locator("#result_list")).to_contain_text("held: paused")
 
 
-def test_hidden_tabs_ask_for_nothing(visit: Visit) -> None:
+def test_hidden_tabs_send_no_requests(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
     visitor = visit()
     page = visitor.page
@@ -162,7 +162,7 @@ def test_hidden_tabs_ask_for_nothing(visit: Visit) -> None:
     assert [url.endswith("/refresh/?tab=graph") for url in asked] == [True]
 
 
-def test_open_folds_and_scroll_positions_stay(visit: Visit) -> None:
+def test_open_details_and_scroll_positions_are_kept(visit: Visit) -> None:
     saga = trips.make_compensation_failing()
     visitor = visit(viewport={"width": 500, "height": 800})
     page = visitor.page
@@ -182,7 +182,7 @@ def test_open_folds_and_scroll_positions_stay(visit: Visit) -> None:
     assert picture.evaluate("box => box.scrollLeft") == 90
 
 
-def test_who_is_logged_out_is_told(visit: Visit) -> None:
+def test_logout_is_reported(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
     visitor = visit()
     page = visitor.page
@@ -213,7 +213,7 @@ def test_refresh_can_be_switched_off(visit: Visit) -> None:
     assert len([url for url in asked if "/refresh/" in url]) >= 1
 
 
-def test_list_is_used_by_keyboard(visit: Visit) -> None:
+def test_list_works_by_keyboard(visit: Visit) -> None:
     sagas = [trips.start() for _ in range(3)]
     visitor = visit()
     page = visitor.page
@@ -252,7 +252,7 @@ def test_list_is_used_by_keyboard(visit: Visit) -> None:
         ("/admin/sagas/sagaaccess/", "#result_list tbody .field-saga a"),
     ],
 )
-def test_every_list_is_used_by_keyboard(visit: Visit, path: str, link: str) -> None:
+def test_every_list_works_by_keyboard(visit: Visit, path: str, link: str) -> None:
     for message in ("The hotel is full.", "The lift is broken."):
         saga = trips.start()
         with faults() as fault:
@@ -279,7 +279,7 @@ def test_every_list_is_used_by_keyboard(visit: Visit, path: str, link: str) -> N
 
 
 @pytest.mark.parametrize("path", ["/admin/sagas/sagaworker/", "/admin/sagas/sagabarrier/"])
-def test_rows_without_a_link_are_walked_through(visit: Visit, path: str) -> None:
+def test_rows_without_a_link_can_be_selected_by_keyboard(visit: Visit, path: str) -> None:
     now = trips.start().created_at
     for number in range(2):
         SagaWorker.objects.create(
@@ -300,7 +300,7 @@ def test_rows_without_a_link_are_walked_through(visit: Visit, path: str) -> None
     expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
 
 
-def test_folds_of_rows_are_opened_by_keyboard(visit: Visit) -> None:
+def test_row_details_are_opened_by_keyboard(visit: Visit) -> None:
     saga = trips.make_compensation_failing()
     visitor = visit()
     page = visitor.page
@@ -314,7 +314,7 @@ def test_folds_of_rows_are_opened_by_keyboard(visit: Visit) -> None:
     expect(page.locator(".saga-page tbody tr").last.locator("details")).to_have_attribute("open", "")
 
 
-def test_help_is_reached_by_key_and_by_mouse_and_keys_can_be_switched_off(visit: Visit) -> None:
+def test_help_opens_by_key_and_mouse_and_shortcuts_can_be_switched_off(visit: Visit) -> None:
     trips.start()
     visitor = visit()
     page = visitor.page
@@ -343,7 +343,7 @@ def test_help_is_reached_by_key_and_by_mouse_and_keys_can_be_switched_off(visit:
     expect(help_dialog).to_be_hidden()
 
 
-def test_without_scripts_none_of_it_is_offered(visit: Visit) -> None:
+def test_without_scripts_no_comfort_is_offered(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
     visitor = visit(java_script_enabled=False)
     visitor.log_in("operator")

@@ -1,4 +1,4 @@
-"""Use the console as people do: in a real browser, with and without JavaScript, under a strict policy."""
+"""Console in a real browser, with and without JavaScript, under a strict policy."""
 
 import re
 
@@ -15,14 +15,14 @@ from tests.admin import trips
 from tests.admin.pages import operations_of
 
 from .conftest import Visit
-from .looking import SCREENSHOTS
+from .inspection import SCREENSHOTS
 from .scenes import REASON
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
-def test_people_log_in_by_the_form(visit: Visit, people: dict[str, User], has_scripts: bool) -> None:
-    people["operator"].set_password("only for tests")
-    people["operator"].save()
+def test_users_log_in_by_the_form(visit: Visit, users: dict[str, User], has_scripts: bool) -> None:
+    users["operator"].set_password("only for tests")
+    users["operator"].save()
     visitor = visit(java_script_enabled=has_scripts)
     page = visitor.page
     visitor.open("/admin/sagas/saga/")
@@ -68,7 +68,7 @@ def test_operator_finds_a_saga_by_its_order_and_retries_it(visit: Visit, has_scr
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
-def test_supervisor_forces_a_saga_back(visit: Visit, has_scripts: bool) -> None:
+def test_supervisor_forces_compensation(visit: Visit, has_scripts: bool) -> None:
     saga = trips.make_unknown()
     visitor = visit(java_script_enabled=has_scripts)
     page = visitor.page
@@ -121,7 +121,7 @@ def test_double_click_acts_once(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
-def test_colleague_who_was_faster_is_seen(visit: Visit, has_scripts: bool) -> None:
+def test_operation_of_a_faster_colleague_is_shown(visit: Visit, has_scripts: bool) -> None:
     saga = trips.make_waiting_for_retry()
     visitor = visit(java_script_enabled=has_scripts)
     page = visitor.page
@@ -138,7 +138,7 @@ def test_colleague_who_was_faster_is_seen(visit: Visit, has_scripts: bool) -> No
     assert [operation[0] for operation in operations_of(saga)] == ["pause"]
 
 
-def test_viewer_is_offered_nothing_and_may_do_nothing(visit: Visit) -> None:
+def test_viewer_is_offered_no_operation_and_may_do_none(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
     visitor = visit()
     visitor.log_in("viewer")
@@ -202,7 +202,7 @@ def test_list_fits_a_laptop_with_its_errors_on_one_line(visit: Visit, scheme: st
     assert page.locator(".saga-error[open] summary").evaluate_all(cut) == [False]
 
 
-def test_orders_fit_a_laptop(visit: Visit) -> None:
+def test_order_list_fits_a_laptop(visit: Visit) -> None:
     visitor = visit(viewport={"width": 1280, "height": 800})
     for number in range(3):
         Order.objects.create(

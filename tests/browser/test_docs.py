@@ -1,4 +1,4 @@
-"""The API's documentation works in a real browser under the policy that forbids inline scripts and styles."""
+"""API documentation in a real browser under the policy that forbids inline scripts and styles."""
 
 import pytest
 from playwright.sync_api import expect
@@ -8,7 +8,7 @@ from orders.seed import seed_shop
 from .conftest import Visit
 
 
-def test_docs_show_the_document_and_try_a_request(visit: Visit) -> None:
+def test_docs_show_the_document_and_send_a_request(visit: Visit) -> None:
     seed_shop()
     visitor = visit()
     page = visitor.page
@@ -25,7 +25,7 @@ def test_docs_show_the_document_and_try_a_request(visit: Visit) -> None:
     expect(block.locator(".live-responses-table")).to_contain_text("TEA-EARL-GREY")
 
 
-def test_docs_name_the_document_without_javascript(visit: Visit) -> None:
+def test_docs_link_to_the_document_without_javascript(visit: Visit) -> None:
     visitor = visit(java_script_enabled=False)
     visitor.open("/api/docs/")
 
@@ -33,7 +33,7 @@ def test_docs_name_the_document_without_javascript(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/nothing/", "/nothing/", "/admin/password_change/"])
-def test_pages_that_are_not_the_console_keep_the_policy_too(visit: Visit, path: str) -> None:
+def test_other_pages_obey_the_policy(visit: Visit, path: str) -> None:
     visitor = visit()
     visitor.log_in("admin")
     visitor.open(path)
@@ -41,7 +41,7 @@ def test_pages_that_are_not_the_console_keep_the_policy_too(visit: Visit, path: 
     expect(visitor.page.locator("body")).not_to_be_empty()
 
 
-def test_policy_is_at_work_and_its_violations_are_heard(visit: Visit) -> None:
+def test_policy_is_enforced_and_violations_are_detected(visit: Visit) -> None:
     visitor = visit()
     visitor.log_in("admin")
     page = visitor.page

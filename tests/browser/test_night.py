@@ -1,4 +1,4 @@
-"""The shop at three in the morning: somebody who did not write the checkout finds out what it needs, and does it."""
+"""On-call work in a browser: an operator who did not write the checkout resolves its problems."""
 
 import re
 
@@ -20,7 +20,7 @@ STANDS = "State of the saga"
 
 
 def place(payment_method: str, **details: str) -> Order:
-    """Place a checkout over REST, and let it come as far as it comes by itself."""
+    """Place a checkout over REST, and run it as far as possible."""
     seed_shop()
     answer = make_shopper("ada").checkout(describe_checkout(payment_method, sku="TEA-EARL-GREY", **details))
     assert answer.status_code == 202, answer.content
@@ -30,7 +30,7 @@ def place(payment_method: str, **details: str) -> Order:
 
 
 def find_it(visitor: Visitor, order: Order) -> None:
-    """Log in, and go from what needs a person to the saga, which says so."""
+    """Log in, and open the saga from the list of those that need attention."""
     visitor.log_in("operator")
     visitor.page.get_by_role("link", name=re.compile("^Needs an operator")).first.click()
     row = visitor.page.locator("#result_list tbody tr").filter(has_text=order.number)
@@ -39,7 +39,7 @@ def find_it(visitor: Visitor, order: Order) -> None:
 
 
 def act_on_row(page: Page, action: str, row_text: str) -> None:
-    """Tick a row of a list and run an action on it."""
+    """Select a row of a list and run an action on it."""
     page.get_by_role("row").filter(has_text=row_text).get_by_role("checkbox").check()
     page.get_by_label("Action:").select_option(label=action)
     page.get_by_role("button", name=re.compile("^(Go|Run)")).click()
@@ -54,7 +54,7 @@ def retry_now(page: Page) -> None:
 
 
 def count_in_ledger(order: Order, kind: str) -> int:
-    """Count what the provider has really done."""
+    """Count the provider's entries."""
     return SandboxOperation.objects.filter(
         authorization__order_number=order.number, kind=kind, outcome="succeeded"
     ).count()

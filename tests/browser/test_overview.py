@@ -1,4 +1,4 @@
-"""Use the pages about many sagas in a real browser, with and without scripts."""
+"""Pages about many sagas in a real browser, with and without scripts."""
 
 import re
 
@@ -10,7 +10,7 @@ from .scenes import make_a_night
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
-def test_from_the_dashboard_to_what_needs_a_person(visit: Visit, has_scripts: bool) -> None:
+def test_from_the_dashboard_to_the_sagas_that_need_attention(visit: Visit, has_scripts: bool) -> None:
     make_a_night()
     visitor = visit(java_script_enabled=has_scripts)
     page = visitor.page
@@ -42,7 +42,7 @@ def test_from_a_failure_group_to_its_sagas_and_back(visit: Visit, has_scripts: b
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
-def test_list_is_narrowed_to_a_window_of_time(visit: Visit, has_scripts: bool) -> None:
+def test_list_is_filtered_by_a_time_window(visit: Visit, has_scripts: bool) -> None:
     make_a_night()
     visitor = visit(java_script_enabled=has_scripts)
     page = visitor.page
@@ -59,7 +59,7 @@ def test_list_is_narrowed_to_a_window_of_time(visit: Visit, has_scripts: bool) -
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
-def test_log_is_narrowed_and_verified(visit: Visit, has_scripts: bool) -> None:
+def test_log_is_filtered_and_verified(visit: Visit, has_scripts: bool) -> None:
     make_a_night()
     visitor = visit(java_script_enabled=has_scripts)
     page = visitor.page

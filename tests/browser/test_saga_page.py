@@ -1,4 +1,4 @@
-"""Use the page of a saga as people do: its views, their pictures, with and without JavaScript."""
+"""Saga page in a browser: views and pictures, with and without JavaScript."""
 
 import pytest
 from playwright.sync_api import expect
@@ -17,7 +17,7 @@ def address_of(saga: Saga, tab: str = "") -> str:
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
-def test_one_selection_goes_through_all_views(visit: Visit, has_scripts: bool) -> None:
+def test_selected_step_is_kept_in_all_views(visit: Visit, has_scripts: bool) -> None:
     saga = trips.make_compensation_failing()
     visitor = visit(java_script_enabled=has_scripts)
     page = visitor.page
@@ -42,7 +42,7 @@ def test_one_selection_goes_through_all_views(visit: Visit, has_scripts: bool) -
     assert set(cells.all_inner_texts()) > {"book_flight"}
 
 
-def test_pictures_need_no_style_of_their_own(visit: Visit) -> None:
+def test_pictures_need_no_inline_style(visit: Visit) -> None:
     saga = trips.make_compensation_failing()
     visitor = visit(color_scheme="dark")
     page = visitor.page
@@ -58,7 +58,7 @@ def test_pictures_need_no_style_of_their_own(visit: Visit) -> None:
     assert page.locator("svg style, svg [style], svg script").count() == 0
 
 
-def test_pages_of_lost_definitions_offer_what_is_possible(visit: Visit) -> None:
+def test_page_of_a_missing_definition_offers_possible_operations(visit: Visit) -> None:
     saga = make_missing()
     visitor = visit()
     page = visitor.page

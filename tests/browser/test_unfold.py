@@ -1,4 +1,4 @@
-"""The console in the browser of a project whose admin is django-unfold's: pages open, and what is pressed is done."""
+"""Console in a browser, in a project whose admin is django-unfold's: pages open and operations work."""
 
 import json
 import urllib.request
@@ -15,7 +15,7 @@ from tests.other_projects.conftest import testbed, wheel
 from tests.other_projects.settings_table import BY_NAME
 from tests.other_projects.testbed import Databases, Testbed
 
-from .looking import SCREENSHOTS
+from .inspection import SCREENSHOTS
 
 __all__ = ["testbed", "wheel"]
 
@@ -26,7 +26,7 @@ WIDE = {"width": 1440, "height": 900}
 
 @dataclass(frozen=True, kw_only=True)
 class Harbour:
-    """The foreign project behind a web server.
+    """Other project behind a web server.
 
     address: of the server. sagas: ids, the completed one first. testbed, databases: to let sagas run.
     """
@@ -50,7 +50,7 @@ class Harbour:
 
 @pytest.fixture(scope="module")
 def harbour(testbed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
-    """Serve the project with django-unfold, and some sagas to look at."""
+    """Serve the project with django-unfold and some sagas."""
     with testbed.databases(UNFOLD) as databases:
         scene: Any = testbed.drive(UNFOLD, databases, "set_the_scene")["set_the_scene"]
         port = keep_free_port()
@@ -69,7 +69,7 @@ def harbour(testbed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def page(browser: Browser, harbour: Harbour) -> Iterator[Page]:
-    """Open a tab and log in by the form; nothing may go wrong in it."""
+    """Open a tab and log in by the form; no error may occur in it."""
     complaints: list[str] = []
     context = browser.new_context(viewport=WIDE)
     context.set_default_timeout(30_000)
@@ -90,7 +90,7 @@ def page(browser: Browser, harbour: Harbour) -> Iterator[Page]:
 
 
 def is_fault(said: ConsoleMessage) -> bool:
-    """Return whether the browser complains; that a project has no icon is its own business."""
+    """Return whether the browser complains; a missing icon is the project's own affair."""
     return said.type == "error" and not said.location["url"].endswith("/favicon.ico")
 
 
@@ -104,7 +104,7 @@ def answers(url: str) -> bool:
 
 
 def shoot(page: Page, name: str) -> None:
-    """Keep a picture of the page, for people to look at."""
+    """Save a screenshot of the page."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"unfold-{name}.png", full_page=True)
 
@@ -145,7 +145,7 @@ def test_saga_is_retried_from_its_page(harbour: Harbour, page: Page) -> None:
     assert harbour.list_states()[saga_id] == "completed"
 
 
-def test_ticked_sagas_are_retried_together(harbour: Harbour, page: Page) -> None:
+def test_selected_sagas_are_retried_together(harbour: Harbour, page: Page) -> None:
     ticked = harbour.sagas[2:4]
     page.goto(f"{harbour.address}/admin/sagas/saga/")
     for saga_id in ticked:

@@ -33,7 +33,7 @@ LEASED = """
     WHERE a.ended_at IS NULL"""
 
 
-def print_now(text: str) -> None:
+def echo(text: str) -> None:
     """Print at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
@@ -51,35 +51,35 @@ class Progress:
         now = time.monotonic()
         if now >= self.told_at + TELL_EVERY_SECONDS:
             self.told_at = now
-            print_now(f"  {now - self.started_at:.0f} s: {done} of {self.total} {self.what}")
+            echo(f"  {now - self.started_at:.0f} s: {done} of {self.total} {self.what}")
 
 
 def run_chaos_mode(directory: Path, *, checkouts: int, seconds: float | None, per_second: float, seed: int) -> int:
     """Place checkouts while workers, broker, database and web server are killed repeatedly."""
-    print_now(f"Chaos: {checkouts} checkouts, seed {seed}.")
+    echo(f"Chaos: {checkouts} checkouts, seed {seed}.")
     calm = max(checkouts // 10, 20)
     plan = Plan(calm=calm, checkouts=checkouts, seconds=seconds, per_second=per_second, seed=seed)
     with open_testbed(directory, step_seconds=STEP_SECONDS) as testbed:
         report = run_chaos(testbed, plan, progress=Progress("checkouts placed", checkouts))
-    print_now(report.render())
+    echo(report.render())
     return int(bool(report.wrong))
 
 
 def run_kills(directory: Path, *, kills: int, seed: int) -> int:
     """Kill workers in the middle of a step, and measure how long their sagas stand still."""
-    print_now(f"Chaos: {kills} kills of workers at work, seed {seed}.")
+    echo(f"Chaos: {kills} kills of workers at work, seed {seed}.")
     with open_testbed(directory, step_seconds=10 * STEP_SECONDS) as testbed:
         breaker = WorkerBreaker(testbed, every=(0, 0), seed=seed, workers=3)
         recoveries = kill_at_work(testbed, breaker, kills, seed)
         wrong = audit_ledgers(testbed)
     slowest = max(recoveries)
     is_late = slowest > RECOVERY_BOUND_SECONDS + MACHINE_SECONDS
-    print_now(f"Killed: {write_counts(breaker.injected)}")
-    print_now(f"Recovery after {len(recoveries)} kills of a worker at work: {write_spread(recoveries)}")
-    print_now(f"  {write_bound()}")
-    print_now(f"Wrong: {len(wrong)}")
+    echo(f"Killed: {write_counts(breaker.injected)}")
+    echo(f"Recovery after {len(recoveries)} kills of a worker at work: {write_spread(recoveries)}")
+    echo(f"  {write_bound()}")
+    echo(f"Wrong: {len(wrong)}")
     for sentence in wrong:
-        print_now(f"  {sentence}")
+        echo(f"  {sentence}")
     return int(bool(wrong) or is_late)
 
 
@@ -152,7 +152,7 @@ def run_frozen_broker(directory: Path, *, rounds: int, checkouts: int) -> int:
 
     No worker runs meanwhile, so that both have the machine to themselves; afterwards all sagas are finished.
     """
-    print_now(f"Chaos: {rounds} runs of {checkouts} checkouts with a working broker, and as many with a frozen one.")
+    echo(f"Chaos: {rounds} runs of {checkouts} checkouts with a working broker, and as many with a frozen one.")
     working: list[float] = []
     frozen: list[float] = []
     with open_testbed(directory) as testbed:
@@ -165,13 +165,13 @@ def run_frozen_broker(directory: Path, *, rounds: int, checkouts: int) -> int:
             testbed.shop.broker.process.send(signal.SIGCONT)
             progress(number + 1)
         slower = find_percentile(frozen, 0.99) - find_percentile(working, 0.99)
-        print_now(f"Checkout, broker working: {write_spread(working)}")
-        print_now(f"Checkout, broker frozen:  {write_spread(frozen)}")
-        print_now(f"The p99 differs by {slower * 1000:+.0f} ms; {SLOWER_AT_MOST_SECONDS * 1000:.0f} ms are allowed.")
+        echo(f"Checkout, broker working: {write_spread(working)}")
+        echo(f"Checkout, broker frozen:  {write_spread(frozen)}")
+        echo(f"The p99 differs by {slower * 1000:+.0f} ms; {SLOWER_AT_MOST_SECONDS * 1000:.0f} ms are allowed.")
         testbed.shop.with_engine(UNHURRIED_ENGINE).start_worker("drain", concurrency=2)
         wait_until_settled(testbed.project, patience_seconds=DRAIN_SECONDS * len(testbed.shop.accepted))
         wrong = audit_ledgers(testbed)
-    print_now(f"Wrong: {len(wrong)}")
+    echo(f"Wrong: {len(wrong)}")
     return int(bool(wrong) or slower > SLOWER_AT_MOST_SECONDS)
 
 

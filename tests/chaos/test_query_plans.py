@@ -11,9 +11,9 @@ from sagas.conf import get_settings
 from sagas.core.definition import registry
 from sagas.models import Saga
 from sagas.operators.queries import search
-from tests.scale.looks import CONSOLE, look_at_everything
 from tests.scale.pages import OLDEST
 from tests.scale.plans import watch_plans
+from tests.scale.requests import CONSOLE, measure_all
 
 SAGAS = 100_000
 MOST_QUERIES = 10
@@ -48,7 +48,7 @@ def test_no_query_scans_a_big_table_and_no_page_needs_many(definition: type[Saga
         cursor.execute("SET LOCAL session_replication_role = origin")
     assert written.sagas == Saga.objects.count() == SAGAS
 
-    findings = look_at_everything()
+    findings = measure_all()
 
     assert {name: found.found for name, found in findings.items() if found.found} == {}
     pages = {name: found.queries for name, found in findings.items() if name.startswith(CONSOLE)}

@@ -1,1 +1,1 @@
-"""The engine, installed, in a project of somebody else, under each setting that such a project may have."""
+"""The installed engine in another project, under each setting that such a project may have."""

@@ -1,4 +1,4 @@
-"""Give each setting its databases and the foreign project, with the wheel installed as its users install it."""
+"""Fixtures: databases for each setting, and the other project with the wheel installed."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ __all__ = ["testbed", "wheel"]
 
 @pytest.fixture(scope="session")
 def testbed(wheel: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:
-    """Put the project up beside an environment for each driver of PostgreSQL."""
+    """Set up the project with an environment for each PostgreSQL driver."""
     home = tmp_path_factory.mktemp("foreign")
     pythons = {driver: make_environment(home / driver, wheel, *beside) for driver, beside in BESIDE.items()}
     with open_testbed(home / "project", pythons, os.environ[SERVER_VARIABLE]) as opened:

@@ -1,4 +1,4 @@
-"""Try every pair of Python and Django that this machine and its index have: ``python -m tests.other_projects.pairs``.
+"""Every available pair of Python and Django: ``python -m tests.other_projects.pairs``.
 
 Each pair gets an environment under ``var/`` with the wheel and what the README's reader installs. In it the README's
 tutorial is followed word for word, with its worker, and the foreign project is driven through a few settings. What is
@@ -19,7 +19,7 @@ from pathlib import Path
 from config.local.postgres import LocalPostgres, start_throwaway_postgres
 from config.local.runtime import ROOT
 from tests.packaging.environments import build_wheel, new_database, run
-from tests.packaging.tutorial import follow, libpq_variables, read_beside
+from tests.packaging.tutorial import follow, libpq_variables, read_other_packages
 
 from .pythons import find_newest, find_python, list_djangos
 from .settings_table import BY_NAME, OWN_TESTS
@@ -27,12 +27,12 @@ from .testbed import open_testbed
 
 PYTHONS = ("3.11", "3.12", "3.13")
 DJANGOS = ("5.2", "6.0", "6.1")
-# A few settings of each kind; the others are tried on the Python and the Django of the lock.
+# A few settings of each kind; the others run on the locked Python and Django.
 DRIVEN = ("default", "separators_everywhere", "site_beside", "read_replica+naive_times")
 AT_ONCE = 2
 PLACE = ROOT / "var" / "matrix"
 
-# Django tells of a function by its file, Python of a line by its module.
+# Django attributes a warning to a function's file, Python to a line's module.
 STRICT = """
 import warnings
 
@@ -44,9 +44,9 @@ for category in (DeprecationWarning, PendingDeprecationWarning):
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A Python and a release of Django.
+    """Python and Django release.
 
-    python: its version. interpreter: of it. django: the release.
+    python: its version. interpreter: its path. django: the release.
     """
 
     python: str
@@ -55,14 +55,14 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """The pair in words."""
+        """Return the pair as text."""
         return f"Python {self.python}, Django {self.django}"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Try the pairs, two at a time, and print what came of each.
+    """Try the pairs, two at a time, and print the results.
 
-    Returns: 0 when all that could run did, and one could.
+    Returns: 0 if at least one could run, and none failed.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.other_projects.pairs", description=__doc__)
     parser.add_argument("--python", choices=PYTHONS, action="append", help="only this one; may be repeated")
@@ -73,9 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.ends:
         pairs = [*pairs[:1], *pairs[1:][-1:]]
     for reason in missing:
-        say(f"could not run: {reason}")
+        echo(f"could not run: {reason}")
     if not pairs:
-        say("No pair could run: install one of these Pythons, or let pip reach an index that has Django.")
+        echo("No pair could run: install one of these Pythons, or let pip reach an index that has Django.")
         return 1
     with ExitStack() as stack:
         shutil.rmtree(PLACE, ignore_errors=True)
@@ -86,11 +86,11 @@ def main(arguments: list[str] | None = None) -> int:
         stack.callback(postgres.process.stop)
         with ThreadPoolExecutor(AT_ONCE) as threads:
             results = list(threads.map(lambda pair: judge(pair, wheel, postgres), pairs))
-    say("")
+    echo("")
     for pair, (result, seconds) in zip(pairs, results, strict=True):
-        say(f"{pair.name}: {'failed' if result else 'works'} ({seconds:.0f} s)")
+        echo(f"{pair.name}: {'failed' if result else 'works'} ({seconds:.0f} s)")
     for reason in missing:
-        say(f"could not run: {reason}")
+        echo(f"could not run: {reason}")
     return 1 if any(result for result, _ in results) else 0
 
 
@@ -118,9 +118,9 @@ def find_pairs(
 
 
 def judge(pair: Pair, wheel: Path, postgres: LocalPostgres) -> tuple[str, float]:
-    """Try a pair, and print what failed.
+    """Try a pair, and print its failure.
 
-    Returns: the failure, empty when there is none; how many seconds it took.
+    Returns: the failure, empty if there is none; the seconds it took.
     """
     began = time.monotonic()
     failures = []
@@ -132,21 +132,21 @@ def judge(pair: Pair, wheel: Path, postgres: LocalPostgres) -> tuple[str, float]
     except (AssertionError, subprocess.SubprocessError, OSError) as error:
         failures.append(str(error))
     for failure in failures:
-        say(f"{pair.name}: {failure}")
+        echo(f"{pair.name}: {failure}")
     return "\n".join(failures), time.monotonic() - began
 
 
 def install(pair: Pair, wheel: Path, place: Path) -> Path:
-    """Make an environment from the configured index, as a reader of the README does.
+    """Create an environment from the configured index, as the README says.
 
     Returns: its interpreter.
     """
     run([str(pair.interpreter), "-m", "venv", "--without-pip", str(place)])
     python = place / "bin" / "python"
-    # With the environment of this process, which tells pip where its packages come from.
+    # With the environment of this process, which configures pip's index.
     command = [
         sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-input",
-        "--disable-pip-version-check", str(wheel), f"Django=={pair.django}", *read_beside(),
+        "--disable-pip-version-check", str(wheel), f"Django=={pair.django}", *read_other_packages(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"pip could not install it:\n{done.stdout}{done.stderr}"
@@ -156,7 +156,7 @@ def install(pair: Pair, wheel: Path, place: Path) -> Path:
 
 
 def list_failures(python: Path, home: Path, server_url: str) -> Iterator[str]:
-    """Follow the tutorial and drive the settings; yield what does not come out as it should."""
+    """Follow the tutorial and run the settings; yield every failure."""
     with new_database(server_url, "agency") as parameters:
         (home / "agency").mkdir()
         try:
@@ -180,7 +180,7 @@ def list_failures(python: Path, home: Path, server_url: str) -> Iterator[str]:
                     yield f"{setting.name}: {name} gave {found.get(name)}, not {result}"
 
 
-def say(text: str) -> None:
+def echo(text: str) -> None:
     """Print a line at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Find the Pythons of this machine, and the Djangos that the configured index has for them."""
+"""Pythons of this machine, and the Djangos that the configured index has for them."""
 
 import json
 import os
@@ -10,20 +10,20 @@ from pathlib import Path
 
 from packaging.version import Version
 
-# Prints the version of a Python that can make environments.
+# Prints the version of a Python that can create environments.
 WHICH = "import sys, venv; print('.'.join(map(str, sys.version_info[:2])))"
 
 
 def find_python(version: str) -> Path | None:
-    """Find an interpreter of a version: on the path, among pyenv's, or where uv finds one.
+    """Find an interpreter of a version: on the path, in pyenv or by uv.
 
-    Returns: None when there is none that runs.
+    Returns: None if none runs.
     """
     return next((path for path in list_candidates(version) if is_version(path, version)), None)
 
 
 def list_candidates(version: str) -> Iterator[Path]:
-    """List where an interpreter may be, the likeliest first. What pyenv puts on the path may refuse to run."""
+    """List possible interpreters, the likeliest first. Those that pyenv puts on the path may not run."""
     program = f"python{version}"
     if found := shutil.which(program):
         yield Path(found)
@@ -38,15 +38,15 @@ def list_candidates(version: str) -> Iterator[Path]:
 
 
 def is_version(path: Path, version: str) -> bool:
-    """Return whether an interpreter runs, can make environments, and is of this version."""
+    """Return whether an interpreter runs, can create environments, and has this version."""
     done = subprocess.run([str(path), "-c", WHICH], capture_output=True, text=True, check=False)
     return done.returncode == 0 and done.stdout.strip() == version
 
 
 def list_djangos(python: str) -> list[Version]:
-    """List the releases of Django that the index has for a version of Python, the newest first.
+    """List the Django releases in the index for a version of Python, the newest first.
 
-    Raises: AssertionError with pip's words when the index cannot be asked.
+    Raises: AssertionError with pip's output if the index is not available.
     """
     command = [
         sys.executable, "-m", "pip", "index", "versions", "Django", "--json", "--python-version", python,
@@ -59,5 +59,5 @@ def list_djangos(python: str) -> list[Version]:
 
 
 def find_newest(releases: list[Version], series: str) -> Version | None:
-    """Return the newest patch release of a series such as ``6.0``, or None when there is none."""
+    """Return the newest patch release of a series such as ``6.0``, or None."""
     return next((found for found in releases if f"{found.major}.{found.minor}" == series), None)

@@ -1,6 +1,6 @@
-"""Drive one setting by hand: ``python -m tests.other_projects.run NAME [FEAT ...]``, with servers of its own.
+"""One setting by hand: ``python -m tests.other_projects.run NAME [FEAT ...]``, with its own servers.
 
-Prints what came of each feat beside what was expected, and the command lines with which to go on while it waits.
+Prints the result of each feature next to the expected one, and commands for further steps while it waits.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from tests.packaging.environments import build_wheel, make_environment
 from .settings_table import BY_NAME
 from .testbed import open_testbed
 
-# What a project installs beside the engine, by the driver of its database.
+# What a project installs besides the engine, by its database driver.
 BESIDE = {
     "psycopg": ("psycopg[binary,pool]", "celery[redis]", "gevent", "django-unfold"),
     "psycopg2": ("psycopg2-binary", "celery[redis]"),
@@ -26,9 +26,9 @@ BESIDE = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Drive one setting.
+    """Run one setting.
 
-    Returns: 0 when everything came out as expected.
+    Returns: 0 if everything was as expected.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.other_projects.run", description=__doc__)
     parser.add_argument("name", choices=sorted(BY_NAME), metavar="NAME", help=", ".join(BY_NAME))

@@ -1,4 +1,4 @@
-"""The settings that foreign projects are driven through, and what must come of it.
+"""Settings of other projects, and the expected results.
 
 A setting either works, and then everything that is driven ends exactly as it does with default settings but for what is
 said here; or ``manage.py check`` refuses it with an error that tells the way out.
@@ -12,7 +12,7 @@ from typing import Any
 CONFIRMED = {"status": "confirmed", "free": 7, "cars": 1, "meals": 2}
 UNDONE = {"status": "pending", "free": 9, "cars": 0, "meals": 0}
 
-# What is driven, and what comes of it.
+# The features, and their results.
 RUNNING: Mapping[str, Any] = {
     "check": [],
     "book_from_view": "crossing",
@@ -33,7 +33,7 @@ PAGES: Mapping[str, Any] = {"open_every_page": [[], [], [], True]}
 UPKEEP: Mapping[str, Any] = {
     "tell_times": [0, 0, 0],
     "sweep": "Handled 0 due sagas in 1 sweeps.",
-    # No worker is there: this process alone sweeps.
+    # Without a worker: only this process sweeps.
     "doctor": ["workers", "queues"],
     "verify_log": [True, []],
     "find_no_violation": [],
@@ -47,7 +47,7 @@ BESIDE_A_WORKER = {**RUNNING, **CONSOLE, **UPKEEP, "sweep": "left to the worker"
 
 
 class Layout(Enum):
-    """Which databases a project has.
+    """Databases of a project.
 
     Shape: the template's name, the aliases in it, the variation that migrates it, and what a setting gets beside it.
     """
@@ -64,7 +64,7 @@ class Layout(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One way to set a project up.
+    """One configuration of a project.
 
     variation: its function in the project's ``harbour/variations.py``, or several joined by a plus sign, set together
     because they have nothing to do with one another. expected: what is driven, and what comes of it.
@@ -85,22 +85,22 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """The name of its test and of its line in the table."""
+        """Return the name of its test and of its line in the table."""
         return self.label or self.variation
 
     @property
     def variations(self) -> list[str]:
-        """What is set together."""
+        """Return the combined variations."""
         return self.variation.split("+")
 
 
 def isolated(level: str) -> dict[str, str]:
-    """Return what makes a database begin every transaction at a level."""
+    """Return the default for a database's isolation level."""
     return {"default_transaction_isolation": level}
 
 
 def works(variation: str, *more: Mapping[str, Any], **options: Any) -> Setting:
-    """Return a setting under which the usual things work as ever, and more things."""
+    """Return a setting under which all usual features work, and more."""
     expected = dict(USUAL)
     for each in more:
         expected.update(each)
@@ -108,7 +108,7 @@ def works(variation: str, *more: Mapping[str, Any], **options: Any) -> Setting:
 
 
 def shows(variation: str, *more: Mapping[str, Any], **options: Any) -> Setting:
-    """Return a setting that concerns the console alone: operators act there, and every page of it is opened."""
+    """Return a setting that concerns the console only: operations and every page."""
     expected: dict[str, Any] = {"check": [], **CONSOLE, **PAGES}
     for each in more:
         expected.update(each)
@@ -116,7 +116,7 @@ def shows(variation: str, *more: Mapping[str, Any], **options: Any) -> Setting:
 
 
 def serves(variation: str, label: str, *worker: str, **options: Any) -> Setting:
-    """Return a setting with a worker of Celery beside the project."""
+    """Return a setting with a Celery worker."""
     return Setting(variation=variation, label=label, worker=worker, expected=BESIDE_A_WORKER, **options)
 
 
@@ -165,15 +165,15 @@ SETTINGS = (
     Setting(variation="pickle_alone", refused=("sagas.E022",)),
 )
 
-# PgBouncer is a package of Debian, so these are tried in tests/brokers. It takes no options of libpq; the limits that
-# doctor wants are the database's.
+# PgBouncer is a Debian package, so these run in tests/brokers. It accepts no libpq options; the limits that
+# the doctor wants are the database's.
 LIMITS = {"statement_timeout": "30s", "lock_timeout": "20s", "idle_in_transaction_session_timeout": "60s"}
 BEHIND_PGBOUNCER = works("behind_pgbouncer", THREADS, CONSOLE, database_defaults=LIMITS)
 WORKER_BEHIND_PGBOUNCER = serves(
     "worker_behind_pgbouncer", "worker_behind_pgbouncer", *OF_THREADS, database_defaults=LIMITS
 )
 
-# Those most unlike one another; `make test-matrix` drives all of them.
+# Those most unlike one another; `make test-matrix` runs all of them.
 IN_EVERY_RUN = frozenset({
     "serializable+connections_for_ever", "connection_pool+naive_times_far_west", "engine_database", "user_model",
     "worker_prefork", "autocommit_off",

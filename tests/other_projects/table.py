@@ -1,4 +1,4 @@
-"""The table of what was driven under which setting, and what came of it; written to ``var/matrix.md``."""
+"""Table of the tested settings and their results, written to ``var/matrix.md``."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ HEAD = "Each setting of a foreign project, what was driven under it, and what ca
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One setting.
+    """Line of one setting.
 
     name: of its test. words: what is set. driven: what was, in its order. wrong: what did not come out as expected,
     with what came instead. refusal: what ``manage.py check`` says of it.
@@ -33,14 +33,14 @@ class Line:
 
     @property
     def result(self) -> str:
-        """What came of it, in words."""
+        """Return the result as text."""
         if self.wrong:
             return "; ".join(f"**{name}**: {result}" for name, result in self.wrong)
         return f"refused: {self.refusal}" if self.refusal else "works"
 
 
 def compare(setting: Setting, name: str, words: str, found: Mapping[str, Any]) -> Line:
-    """Compare what came of a setting that must work with what was expected.
+    """Compare the results of a setting that must work with the expected ones.
 
     name: of its line.
     """
@@ -50,18 +50,18 @@ def compare(setting: Setting, name: str, words: str, found: Mapping[str, Any]) -
 
 
 def short(value: Any, limit: int = 160) -> str:
-    """Return a value as text that fits into a cell."""
+    """Format a value for a cell."""
     text = " ".join(str(value).split()).replace("|", "\\|")
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def as_property(line: Line) -> dict[str, Any]:
-    """Return a line as what a test's report can carry to another process."""
+    """Return a line in the form that a test report carries to another process."""
     return asdict(line)
 
 
 def from_property(given: Mapping[str, Any]) -> Line:
-    """Return the line that a test's report carries."""
+    """Return the line in a test report."""
     values = {name: tuple(map(tuple, value)) if name == "wrong" else value for name, value in given.items()}
     return Line(**{**values, "driven": tuple(values["driven"])})
 
@@ -77,12 +77,12 @@ def row_of(line: Line) -> str:
 
 
 def list_lines(reports: Iterable[Any]) -> list[Line]:
-    """Return the lines that the reports of a run carry."""
+    """Return the lines in the reports of a run."""
     return [from_property(value) for report in reports for name, value in report.user_properties if name == PROPERTY]
 
 
 def write(lines: Iterable[Line], place: Path = PLACE) -> str:
-    """Write the rows of this run to the table's file; those of settings that other suites drive stay.
+    """Write the rows of this run to the table's file; those of other suites stay.
 
     Returns: the table of this run alone.
     """

@@ -1,4 +1,4 @@
-"""Whatever a foreign project sets: it works as ever, or ``manage.py check`` refuses it and tells the way out."""
+"""Settings of another project: everything works, or ``manage.py check`` refuses with a way out."""
 
 import ast
 from pathlib import Path
@@ -22,7 +22,7 @@ def by_name(settings: list[Setting]) -> Any:
 
 
 def list_variations() -> dict[str, str]:
-    """Return what each variation of the project sets, in its own words."""
+    """Return the description of each variation."""
     module = ast.parse((PROJECT / "harbour" / "variations.py").read_text())
     functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
     return {
@@ -33,7 +33,7 @@ def list_variations() -> dict[str, str]:
 
 
 def words_of(setting: Setting, variation: str) -> str:
-    """Return what is set, in the words of the variation and of what the test sets beside it."""
+    """Return the description of a setting and of what the test sets besides it."""
     parts = [list_variations()[variation]]
     parts += [f"{name} = {value} by ALTER DATABASE" for name, value in setting.database_defaults.items()]
     parts += [setting.driver] if setting.driver != "psycopg" else []
@@ -43,7 +43,7 @@ def words_of(setting: Setting, variation: str) -> str:
 
 
 def judge(setting: Setting, found: dict[str, Any], record: Any) -> None:
-    """Put each thing that a setting sets into the table, and fail unless everything came out as expected."""
+    """Add the results of a setting to the table, and fail unless all were as expected."""
     for variation in setting.variations:
         name = variation if len(setting.variations) > 1 else setting.name
         record(PROPERTY, as_property(compare(setting, name, words_of(setting, variation), found)))
@@ -53,9 +53,9 @@ def judge(setting: Setting, found: dict[str, Any], record: Any) -> None:
 def run_with_worker(
     setting: Setting, testbed: Testbed, databases: Databases, broker_url: str, directory: Path
 ) -> tuple[dict[str, Any], str]:
-    """Drive a setting beside its worker.
+    """Run a setting with its worker.
 
-    Returns: what came of it, and the worker's log.
+    Returns: the results, and the worker's log.
     """
     log = directory / "worker.log"
     worker = testbed.start_worker(setting, databases, broker_url, log)
@@ -67,7 +67,7 @@ def run_with_worker(
 
 
 @by_name(WITHOUT_WORKER)
-def test_setting_changes_nothing(setting: Setting, testbed: Testbed, record_property: Any) -> None:
+def test_setting_works(setting: Setting, testbed: Testbed, record_property: Any) -> None:
     with testbed.databases(setting) as databases:
         found = testbed.drive(setting, databases, *setting.expected)
 
@@ -75,7 +75,7 @@ def test_setting_changes_nothing(setting: Setting, testbed: Testbed, record_prop
 
 
 @by_name(WITH_WORKER)
-def test_worker_does_all_that_is_due(
+def test_worker_executes_everything(
     setting: Setting, testbed: Testbed, valkey_url: str, tmp_path: Path, record_property: Any
 ) -> None:
     with testbed.databases(setting) as databases:
@@ -87,7 +87,7 @@ def test_worker_does_all_that_is_due(
 
 
 @by_name(REFUSED)
-def test_setting_is_refused_with_the_way_out(setting: Setting, testbed: Testbed, record_property: Any) -> None:
+def test_setting_is_refused_with_a_solution(setting: Setting, testbed: Testbed, record_property: Any) -> None:
     with testbed.databases(setting) as databases:
         complaints: Any = testbed.drive(setting, databases, "complaints")["complaints"]
 
@@ -102,10 +102,10 @@ def test_setting_is_refused_with_the_way_out(setting: Setting, testbed: Testbed,
     assert all(len(hint) > len("None") for _, _, hint in complaints)
 
 
-def test_every_variation_of_the_project_is_tried() -> None:
+def test_every_variation_is_tested() -> None:
     assert {setting.name for setting in SETTINGS} > IN_EVERY_RUN
     assert len({setting.name for setting in SETTINGS}) == len(SETTINGS)
-    # PgBouncer is a package of Debian: it is tried in tests/brokers.
+    # PgBouncer is a Debian package and tested in tests/brokers.
     assert set(list_variations()) == {name for setting in SETTINGS for name in setting.variations} | {
         "behind_pgbouncer",
         "worker_behind_pgbouncer",

@@ -1,4 +1,4 @@
-"""A place for the foreign project: its directory, its Python, its databases, and how it is driven there."""
+"""Testbed of the other project: its directory, Pythons and databases."""
 
 import json
 import os
@@ -20,11 +20,11 @@ from config.local.runtime import ROOT
 from .settings_table import Layout, Setting
 
 PROJECT = Path(__file__).with_name("project")
-# What a setting may take, also on a machine that is busy with other tests.
+# Limit for a setting, even on a machine that is busy with other tests.
 DRIVE_SECONDS = 600
 WORKER_SECONDS = 120
 
-# The clock of PostgreSQL as this schema tells it; functions of a session's search path stand before the system's own.
+# PostgreSQL's clock as shown by this schema; functions on the search path take precedence over the system's.
 CLOCK_OF_SCHEMA = """
     CREATE SCHEMA clock;
     CREATE FUNCTION clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS
@@ -40,7 +40,7 @@ Databases = dict[str, dict[str, str]]
 
 @dataclass(kw_only=True)
 class Testbed:
-    """Where the foreign project stands.
+    """Location of the other project.
 
     directory: of a copy of the project. pythons: interpreters by the name of the database's driver. server_url: of the
     maintenance database. templates: migrated databases by name and alias, made at their first use.
@@ -58,12 +58,12 @@ class Testbed:
                 self.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
     def execute(self, statement: str, *names: str, database: str = "") -> None:
-        """Run a statement on the server, with identifiers put into it."""
+        """Run a statement on the server with these identifiers."""
         with psycopg.connect(self.server_url, autocommit=True, **({"dbname": database} if database else {})) as found:
             found.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
     def describe(self, name: str) -> dict[str, str]:
-        """Return what Django's settings say of a database."""
+        """Return the Django settings of a database."""
         with psycopg.connect(self.server_url) as connection:
             info = connection.info
             server = {"HOST": info.host, "PORT": str(info.port), "USER": info.user, "PASSWORD": info.password}
@@ -71,7 +71,7 @@ class Testbed:
 
     @contextmanager
     def databases(self, setting: Setting) -> Iterator[Databases]:
-        """Copy the databases that a setting needs, and drop the copies in the end."""
+        """Copy the databases of a setting, and drop the copies at the end."""
         self.prepare(setting.layout)
         made: dict[str, str] = {}
         try:
@@ -93,7 +93,7 @@ class Testbed:
                 self.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
     def set_clock(self, database: str, moment: str) -> None:
-        """Let a schema of the database tell another time, which goes on from a moment."""
+        """Make a schema of the database show another time, which continues from a given one."""
         with psycopg.connect(self.server_url, dbname=database, autocommit=True) as connection:
             row = connection.execute(
                 "SELECT extract(epoch FROM %s::timestamptz - clock_timestamp())", [moment]
@@ -115,11 +115,11 @@ class Testbed:
                 "--database", alias,
             )  # fmt: skip
         if layout is Layout.TALL:
-            self.run(Setting(variation=layout.variation), databases, "drive.py", "grow_tall")
+            self.run(Setting(variation=layout.variation), databases, "drive.py", "lengthen_history")
         self.templates[layout.template] = names
 
     def environment(self, setting: Setting, databases: Databases, broker_url: str = "") -> dict[str, str]:
-        """Return the environment of every process of the project, without anything of this one."""
+        """Return the environment of the project's processes, without this process's variables."""
         return {
             "PATH": os.environ["PATH"],
             "HOME": os.environ.get("HOME", "/"),
@@ -133,7 +133,7 @@ class Testbed:
         """Run one of the project's programs to its end.
 
         Returns: what it printed.
-        Raises: AssertionError with its output when it fails.
+        Raises: AssertionError with its output if it fails.
         """
         command = [str(self.pythons[setting.driver]), *arguments]
         done = subprocess.run(
@@ -151,9 +151,9 @@ class Testbed:
         return done.stdout
 
     def drive(self, setting: Setting, databases: Databases, *feats: str, broker_url: str = "") -> dict[str, object]:
-        """Drive the project through feats.
+        """Run features in the project.
 
-        Returns: what came of each, by name.
+        Returns: their results by name.
         """
         printed = self.run(setting, databases, "drive.py", *feats, broker_url=broker_url)
         lines = [json.loads(line) for line in printed.splitlines() if line.startswith('{"driven"')]
@@ -181,7 +181,7 @@ def copy_project(directory: Path) -> Path:
 
 @contextmanager
 def open_testbed(directory: Path, pythons: dict[str, Path], server_url: str) -> Iterator[Testbed]:
-    """Copy the project into a new directory; its databases go in the end."""
+    """Copy the project into a new directory; drop its databases at the end."""
     with ExitStack() as stack:
         testbed = Testbed(directory=copy_project(directory), pythons=pythons, server_url=server_url)
         stack.callback(testbed.close)
@@ -189,5 +189,5 @@ def open_testbed(directory: Path, pythons: dict[str, Path], server_url: str) -> 
 
 
 def how_to_repeat(setting: Setting) -> str:
-    """Return the command that drives one setting by hand, with a server of its own."""
+    """Return the command that runs one setting by hand."""
     return f"cd {ROOT} && .venv/bin/python -m tests.other_projects.run {setting.name}"

@@ -1,4 +1,4 @@
-"""Give the tests of the wheel the wheel itself, an environment that holds it, and an empty database."""
+"""Fixtures: the wheel, an environment that holds it, and an empty database."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests.servers import SERVER_VARIABLE
 
 from .environments import build_wheel, make_environment, new_database
 
-# The tiny project's own choice of a driver; everything else must come from the wheel's own requirements.
+# The tiny project's choice of a driver; all else must come from the wheel's requirements.
 DRIVER = "psycopg[binary]"
 
 
@@ -22,7 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel, and no more than it asks for, into an environment of its own.
+    """Install the wheel, and only what it requires, into its own environment.
 
     Returns: the environment's interpreter.
     """
@@ -33,7 +33,7 @@ def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_database() -> Iterator[dict[str, str]]:
     """Create an empty database on the run's server.
 
-    Returns: what the tiny project's settings say of it.
+    Returns: its settings for the tiny project.
     """
     with new_database(os.environ[SERVER_VARIABLE], "tiny") as parameters:
         yield parameters

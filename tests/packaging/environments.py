@@ -1,4 +1,4 @@
-"""Build the wheel, and make environments that hold it and nothing of this repository."""
+"""Wheel and environments that hold it, but nothing of this repository."""
 
 import os
 import shutil
@@ -18,18 +18,18 @@ from psycopg import sql
 
 from config.local.runtime import ROOT
 
-# What the wheel is built from; nothing else of the checkout may matter.
+# The sources of the wheel; nothing else of the checkout may matter.
 SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 
 
 def build_wheel(source: Path, target: Path) -> Path:
-    """Build the wheel from a copy, because setuptools leaves things beside what it builds.
+    """Build the wheel from a copy, because setuptools leaves files next to its sources.
 
     Returns: the wheel.
     """
     for name in SOURCES:
         shutil.copy(ROOT / name, source / name)
-    # An import of the engine in the checkout must not be needed, nor a participant that stands beside it be taken.
+    # The build must neither import the engine from the checkout nor include participants.
     for package in ("sagas", "orders"):
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
     run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(target), str(source)])
@@ -39,7 +39,7 @@ def build_wheel(source: Path, target: Path) -> Path:
 
 @contextmanager
 def new_database(server_url: str, kind: str) -> Iterator[dict[str, str]]:
-    """Create an empty database on a server, under a name that no other has, and drop it in the end.
+    """Create an empty database with a unique name on a server, and drop it at the end.
 
     Returns: what Django's settings say of it.
     """
@@ -52,7 +52,7 @@ def new_database(server_url: str, kind: str) -> Iterator[dict[str, str]]:
 
 
 def make_environment(home: Path, wheel: Path, *beside: str) -> Path:
-    """Make an environment of the wheel, of what it requires, and of what stands beside it.
+    """Create an environment of the wheel, its requirements, and further distributions.
 
     Returns: the environment's interpreter.
     """
@@ -61,7 +61,7 @@ def make_environment(home: Path, wheel: Path, *beside: str) -> Path:
     [site_packages] = home.glob("lib/*/site-packages")
     for found in list_needed([*read_requirements(wheel), *map(Requirement, beside)]):
         link_distribution(found, site_packages)
-    # Without an index: pip itself makes sure that everything the wheel requires is there already.
+    # Without an index, pip itself ensures that the wheel's requirements are installed.
     pip = [sys.executable, "-m", "pip", "--python", str(python)]
     run([*pip, "install", "--no-index", "--quiet", "--disable-pip-version-check", str(wheel)])
     run([*pip, "check"])
@@ -69,7 +69,7 @@ def make_environment(home: Path, wheel: Path, *beside: str) -> Path:
 
 
 def read_requirements(wheel: Path) -> list[Requirement]:
-    """Read what the wheel requires when it is installed without any extra."""
+    """Return the wheel's requirements without extras."""
     with ZipFile(wheel) as archive:
         [metadata] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         lines = archive.read(metadata).decode().splitlines()
@@ -94,13 +94,13 @@ def list_needed(asked: list[Requirement]) -> list[Distribution]:
 
 
 def is_wanted(requirement: Requirement, *, extras: Iterable[str]) -> bool:
-    """Return whether a requirement counts here, where these extras were asked for."""
+    """Return whether a requirement applies here, with these extras."""
     marker = requirement.marker
     return marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras))
 
 
 def link_distribution(found: Distribution, site_packages: Path) -> None:
-    """Link what a distribution put at the top of its own environment."""
+    """Link a distribution's top-level files."""
     for name in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
         link = site_packages / name
         if not link.exists():
@@ -108,7 +108,7 @@ def link_distribution(found: Distribution, site_packages: Path) -> None:
 
 
 def run(command: list[str], *, directory: Path | None = None, **variables: str) -> str:
-    """Run a command to its end in an environment without anything of this one.
+    """Run a command in an environment without this process's variables.
 
     Returns: what it printed.
     Raises: AssertionError with its output when it fails.

@@ -1,4 +1,4 @@
-"""The README's tutorial works as it is written: its files and its commands, in their order, in an empty directory."""
+"""README tutorial, followed literally in an empty directory."""
 
 import json
 import os
@@ -14,18 +14,18 @@ from tests.servers import SERVER_VARIABLE
 from tests.servers_rabbitmq import listens
 
 from .environments import make_environment, new_database, run
-from .tutorial import BOOK, Tutorial, follow, libpq_variables, read_beside, read_command, read_second_part
+from .tutorial import BOOK, Tutorial, follow, libpq_variables, read_command, read_other_packages, read_second_part
 
 
 @pytest.fixture(scope="module")
 def tutorial(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tutorial]:
-    """Follow the README, in an environment of what its reader installs."""
-    python = make_environment(tmp_path_factory.mktemp("reader"), wheel, *read_beside())
+    """Follow the README in an environment as its reader installs it."""
+    python = make_environment(tmp_path_factory.mktemp("reader"), wheel, *read_other_packages())
     with new_database(os.environ[SERVER_VARIABLE], "agency") as parameters:
         yield follow(python, tmp_path_factory.mktemp("agency"), libpq_variables(parameters))
 
 
-def test_every_block_runs_without_a_broker_and_the_saga_is_completed(tutorial: Tutorial) -> None:
+def test_every_block_runs_without_a_broker_and_completes_the_saga(tutorial: Tutorial) -> None:
     last = {name: tutorial.outputs[name] for name in tutorial.outputs if "saga_" in name or "check" in name}
 
     assert len(tutorial.outputs) == 7
@@ -37,9 +37,9 @@ def test_every_block_runs_without_a_broker_and_the_saga_is_completed(tutorial: T
     assert tutorial.list_states()[0] == "completed"
 
 
-def test_console_shows_the_trip_to_the_user_that_the_reader_makes(tutorial: Tutorial) -> None:
+def test_console_shows_the_trip_to_the_readers_user(tutorial: Tutorial) -> None:
     [saga] = [saga["id"] for saga in json.loads(tutorial.run("python manage.py saga_list --json"))][-1:]
-    # The reader types what these variables say.
+    # The reader types the values of these variables.
     answers = {f"DJANGO_SUPERUSER_{name}": value for name, value in (("USERNAME", "ada"), ("PASSWORD", "lovelace"))}
     made = run(
         ["/bin/sh", "-c", f"{read_command('python manage.py createsuperuser')} --noinput --email ada@example.com"],
@@ -73,7 +73,7 @@ def test_console_shows_the_trip_to_the_user_that_the_reader_makes(tutorial: Tuto
     assert "Traceback" not in (tutorial.directory / "runserver.log").read_text()
 
 
-def test_worker_completes_a_trip_as_soon_as_there_is_a_broker(tutorial: Tutorial) -> None:
+def test_worker_completes_a_trip_once_there_is_a_broker(tutorial: Tutorial) -> None:
     before = len(tutorial.list_states())
 
     log = tutorial.run_worker()
@@ -83,7 +83,7 @@ def test_worker_completes_a_trip_as_soon_as_there_is_a_broker(tutorial: Tutorial
     assert "Traceback" not in log
 
 
-def test_second_part_leads_from_a_held_saga_to_a_completed_one_and_to_the_explorer(tutorial: Tutorial) -> None:
+def test_second_part_completes_a_held_saga_and_runs_the_explorer(tutorial: Tutorial) -> None:
     blocks = read_second_part()
     at_hold = next(index for index, (_, text) in enumerate(blocks) if "saga_list --attention" in text) + 1
     tutorial.follow(blocks[:at_hold], {})

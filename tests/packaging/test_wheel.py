@@ -1,4 +1,4 @@
-"""Another Django project gets the engine, the whole engine and nothing but the engine."""
+"""Wheel: the whole engine and nothing else, usable in another Django project."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ Run = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def tiny(clean_python: Path, tiny_database: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Give a function that runs the tiny project's scripts in the clean environment."""
+    """Return a function that runs the tiny project's scripts in the clean environment."""
     directory = tmp_path_factory.mktemp("tiny") / "project"
     shutil.copytree(PROJECT, directory, ignore=shutil.ignore_patterns("__pycache__"))
     settings = json.dumps(tiny_database)
@@ -42,7 +42,7 @@ def test_wheel_holds_every_file_of_the_engine_and_nothing_else(wheel: Path) -> N
     assert any(name.startswith("sagas/testing/") for name in packed)
 
 
-def test_wheel_requires_django_celery_and_fsm_alone(wheel: Path) -> None:
+def test_wheel_requires_only_django_celery_and_fsm(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         metadata = Parser().parsestr(archive.read(name).decode())

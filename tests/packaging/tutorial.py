@@ -1,4 +1,4 @@
-"""Follow the README's tutorial as a reader does: its files and its commands, word for word and in their order."""
+"""README tutorial as its reader follows it: files and commands, literally and in order."""
 
 import json
 import os
@@ -20,7 +20,7 @@ SECTION = "## Write a saga in ten minutes"
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\S+\.py)(: add)?\n")
 
-# The environment and the database are there already; worker, account and web server are tried apart.
+# Environment and database exist already; worker, user and web server are tested separately.
 DONE_OTHERWISE = (
     "pip install ",
     "createdb ",
@@ -36,7 +36,7 @@ BOOK = (
 
 @dataclass(kw_only=True)
 class Tutorial:
-    """The reader's project.
+    """Reader's project.
 
     directory: of the project. variables: of its environment. outputs: of the README's commands, by command.
     """
@@ -46,7 +46,7 @@ class Tutorial:
     outputs: dict[str, str] = field(default_factory=dict)
 
     def run(self, command: str) -> str:
-        """Run a command as the reader's shell does, and fail when it does.
+        """Run a command as the reader's shell does; fail if it fails.
 
         Returns: what it printed.
         """
@@ -110,13 +110,13 @@ def follow(python: Path, directory: Path, agency: Mapping[str, str]) -> Tutorial
 
 
 def libpq_variables(parameters: Mapping[str, str]) -> dict[str, str]:
-    """Return what leads libpq to a database of which Django's parameters are given."""
+    """Return the libpq variables of a database with these Django parameters."""
     names = {"NAME": "PGDATABASE", "HOST": "PGHOST", "PORT": "PGPORT", "USER": "PGUSER", "PASSWORD": "PGPASSWORD"}
     return {names[name]: value for name, value in parameters.items()}
 
 
 def read_blocks() -> list[tuple[str, str]]:
-    """Read the tutorial's code.
+    """Return the tutorial's code blocks.
 
     Returns: language and text of each block, in their order.
     """
@@ -125,12 +125,12 @@ def read_blocks() -> list[tuple[str, str]]:
 
 
 def read_second_part() -> list[tuple[str, str]]:
-    """Read the code of docs/tutorial.md, which goes on where the README ends; ``ID`` stands for the held saga."""
+    """Return the code of docs/tutorial.md, the README's sequel; ``ID`` stands for the held saga."""
     return BLOCK.findall(PAGE.read_text())
 
 
 def read_command(beginning: str) -> str:
-    """Read the one command of the tutorial that begins so."""
+    """Return the only command of the tutorial that begins like this."""
     [command] = [
         line
         for _, text in read_blocks()
@@ -140,14 +140,14 @@ def read_command(beginning: str) -> str:
     return command
 
 
-def read_beside() -> list[str]:
-    """Read what the reader installs beside the engine."""
+def read_other_packages() -> list[str]:
+    """Return what the reader installs besides the engine."""
     [line] = [line for _, text in read_blocks() for line in text.splitlines() if line.startswith("$ pip install ")]
     return shlex.split(line)[4:]
 
 
 def write_file(directory: Path, text: str, given: Mapping[str, str]) -> None:
-    """Write a block to the file that its first line names, or add it there, with the names of this run's servers."""
+    """Write a block to the file named in its first line, or append it, with this run's server names."""
     match = FILE.match(text)
     assert match is not None, f"This block does not begin with the name of its file:\n{text}"
     path = directory / match[1]

@@ -1,1 +1,1 @@
-"""Try the engine on millions of rows."""
+"""Scale tests with millions of rows."""

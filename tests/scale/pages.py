@@ -1,4 +1,4 @@
-"""Name the console's pages: the list by each filter, order, search and depth, sagas in each view, and the others."""
+"""URLs of the console: the list by filter, order, search and depth, sagas in each view, and other pages."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -16,7 +16,7 @@ from sagas.operators.time_windows import TIME_WINDOWS
 
 DASHBOARD, LIST = "/admin/sagas/", "/admin/sagas/saga/"
 DEFINITION, KEY_PREFIX, CUSTOMER = "checkout", "GEN-00018", "CUST-00042"
-# What very many keys begin with: those of all sagas, in capitals or not, by name or not, and of the oldest alone.
+# Prefixes of very many keys: of all sagas, in either case, with and without a name, and of the oldest only.
 OLDEST = "GEN-0000"
 COMMON = ("GEN-", "gen-0", "CUST-", "reference:GEN-0", "customer:GEN-0", OLDEST)
 NUMBERS = ("2", "4", "10")
@@ -24,9 +24,9 @@ DEPTHS = ("2", "10", "20")
 
 
 def list_pages(examples: Mapping[str, Any], key: str) -> dict[str, str]:
-    """Return the addresses, by name.
+    """Return the URLs by name.
 
-    examples: ids of sagas, by what they are examples of. key: the business key of the completed one.
+    examples: ids of sagas by kind. key: the business key of the completed one.
     """
     queries = {urlencode(query): f"{LIST}?{urlencode(query)}" for query in list_queries(examples, key)}
     return {
@@ -41,9 +41,9 @@ def list_pages(examples: Mapping[str, Any], key: str) -> dict[str, str]:
 
 
 def list_queries(examples: Mapping[str, Any], key: str) -> Iterator[dict[str, str]]:
-    """Yield what the list is narrowed by, one after the other, then several together.
+    """Yield the list's filters one by one, then several combined.
 
-    Raises: AssertionError when the list has a filter that is not among them.
+    Raises: AssertionError if the list has another filter.
     """
     filters = list_filter_values()
     assert set(filters) == PARAMETERS
@@ -62,7 +62,7 @@ def list_queries(examples: Mapping[str, Any], key: str) -> Iterator[dict[str, st
 
 
 def list_filter_values() -> dict[str, list[str]]:
-    """Return the values to try of each filter, by its name in the URL."""
+    """Return the values to try for each filter, by its name in the URL."""
     names = [definition.name for definition in registry.all_definitions()]
     steps = sorted({step.name for definition in registry.all_definitions() for step in definition.steps})
     group = SagaAttempt.objects.exclude(error_group="").values_list("error_group", flat=True)[0]
@@ -86,14 +86,14 @@ def list_filter_values() -> dict[str, list[str]]:
 
 
 def find_middle() -> Saga:
-    """Return a saga from the middle of the time."""
+    """Return a saga from the middle of the time range."""
     newest, oldest = Saga.objects.latest("created_at"), Saga.objects.earliest("created_at")
     at = oldest.created_at + (newest.created_at - oldest.created_at) / 2
     return Saga.objects.filter(created_at__gte=at - timedelta(days=1)).earliest("created_at")
 
 
 def list_saga_pages(examples: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield every view of every example, and an action."""
+    """Yield every view of every example, and an operation."""
     for name, saga_id in examples.items():
         yield from ((f"{name}, {tab.value}", f"{LIST}{saga_id}/change/?tab={tab.value}") for tab in Tab)
     page = f"{LIST}{examples['completed']}/change/?"
@@ -106,7 +106,7 @@ def list_saga_pages(examples: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def list_log_queries() -> Iterator[str]:
-    """Yield what the operator log is narrowed by."""
+    """Yield the filters of the operator log."""
     yield from (f"span={span}" for span in (*TIME_WINDOWS, "any"))
     yield f"span=any&action={Operation.ABANDON.value}"
     yield "span=any&actor=ada"

@@ -1,4 +1,4 @@
-"""Look at how PostgreSQL carries out what is asked of it: it must read no big table, and no index, from end to end."""
+"""Query plans: PostgreSQL must not scan a big table or index from end to end."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,9 +19,9 @@ EXPLAINED = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
 
 @dataclass(kw_only=True)
 class Plans:
-    """Collect what was asked.
+    """Plans of the executed statements.
 
-    asked: how many statements there were, savepoints not counted. found: those that read a big table whole. pages: of
+    asked: number of statements without savepoints. found: those that scan a big table. pages: of
     8 kB, of tables and indexes, that all of them touched, each as often as it was; costliest: the statement with most
     of them, and how many.
     """
@@ -32,7 +32,7 @@ class Plans:
     costliest: tuple[int, str] = (0, "")
 
     def explain(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        """Act as a wrapper around Django's execute: carry it out once for the plan alone, and take that back.
+        """Wrap Django's execute: run each statement once for its plan, and roll that back.
 
         Tx: must be in one.
         """
@@ -56,7 +56,7 @@ class Plans:
 
 
 def find_sequential_scans(node: dict[str, Any], part: float = 1.0) -> set[str]:
-    """Return the tables that a plan reads from end to end, or may.
+    """Return the tables that a plan scans, or may scan, from end to end.
 
     part: how much of what the node could give is asked for; below a LIMIT a scan ends when it has enough. With a filter
     nobody knows when that is: what passes may all be at the end.
@@ -71,7 +71,7 @@ def find_sequential_scans(node: dict[str, Any], part: float = 1.0) -> set[str]:
 
 @contextmanager
 def watch_plans() -> Iterator[Plans]:
-    """Look at every statement of the engine's database."""
+    """Record the plan of every statement on the engine's database."""
     plans = Plans()
     with connections[get_settings().database].execute_wrapper(plans.explain):
         yield plans

@@ -1,4 +1,4 @@
-"""A million sagas: nothing reads them all, and the closed ones are cleaned up while checkouts go on (F16).
+"""A million sagas: no query scans them all, and closed ones are cleaned up while checkouts continue (F16).
 
 Takes most of an hour and 10 GB of disk: ``make test-scale``. SCALE_SAGAS=100000 is a smaller one.
 """
@@ -28,13 +28,13 @@ from tests.chaos.testbed import Testbed, open_testbed
 from tests.end_to_end import ledger_audit
 from tests.processes import BUSY_MACHINE_SECONDS, UNHURRIED_ENGINE
 
-from .looks import CONSOLE, Finding
+from .requests import CONSOLE, Finding
 
 SAGAS = int(os.environ.get("SCALE_SAGAS", "1000000"))
-# Where the console's caps (a thousand rows, twenty thousand attempts) do not, and where nearly all of them do reach.
+# Sizes at which the console's caps (a thousand rows, twenty thousand attempts) do not apply, and nearly all do.
 SMALL, MIDDLE = 10_000, 200_000
 MOST_QUERIES = 10
-# As many at every size: a list of what open sagas do reads those, however many are closed.
+# The same at every size: lists of open sagas read these, however many are closed.
 OPEN = 400
 SLOWER_AT_MOST = 1.5
 # What reads a table or an index from end to end touches five times as many pages of a million sagas as of 200,000; what
@@ -42,12 +42,12 @@ SLOWER_AT_MOST = 1.5
 MORE_PAGES_AT_MOST, MORE_PAGES_ALWAYS = 3.0, 2_000
 HISTORY_OF_EACH = 10
 
-# The smallest age that the command takes, and more than the newest generated saga needs.
+# The smallest age the command accepts, and more than the newest generated saga needs.
 AGE = "1h"
 ROUNDS, ROUND_SECONDS, PER_SECOND = 6, 20.0, 5.0
-DRAIN_SECONDS = 3.0  # for each order, where others want the machine, too
+DRAIN_SECONDS = 3.0  # for each order, on a shared machine
 LONGEST_LOCK_SECONDS = 1.0
-# Of the checkouts' p99 beside the cleanup; the slack is for a machine that others use.
+# Of the checkouts' p99 during the cleanup; the slack is for a shared machine.
 P99_RATIO, P99_SLACK_SECONDS = 1.2, 0.010
 LOOK_SECONDS = 0.02
 PATIENCE_SECONDS = 7_200.0
@@ -61,7 +61,7 @@ BIG_SERVER = {
 EXPIRED = """
     SELECT count(*) AS n FROM sagas_saga
     WHERE state IN ('completed', 'compensated') AND closed_at < clock_timestamp() - interval '1 hour'"""
-# The oldest transaction of the cleanup, and the longest that anybody else has waited for a lock.
+# The oldest transaction of the cleanup, and the longest wait for a lock.
 LOOK = """
     SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start))
                FILTER (WHERE application_name = 'cleanup' AND backend_xid IS NOT NULL), 0)::float AS open_seconds,
@@ -72,7 +72,7 @@ LOOK = """
 
 @dataclass(frozen=True, kw_only=True)
 class Million:
-    """A shop that has been open for years.
+    """Shop that has been open for years.
 
     written: rows by kind. few, some, many: what was found when it was young, when it was known, and now.
     """
@@ -86,18 +86,18 @@ class Million:
 
 @pytest.fixture(scope="module")
 def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Million]:
-    """Run a shop, fill its tables, and look at everything on the way."""
+    """Run a shop, fill its tables, and measure at each size."""
     with open_testbed(tmp_path_factory.mktemp("scale"), postgres_settings=BIG_SERVER) as testbed:
         written = fill(testbed, SMALL, still_open=OPEN)
-        few = look(testbed)
+        few = measure(testbed)
         written += fill(testbed, min(MIDDLE, SAGAS // 2) - SMALL)
-        some = look(testbed)
+        some = measure(testbed)
         written += fill(testbed, SAGAS - written["sagas"])
-        yield Million(testbed=testbed, written=written, few=few, some=some, many=look(testbed))
+        yield Million(testbed=testbed, written=written, few=few, some=some, many=measure(testbed))
 
 
-def test_nothing_reads_a_big_table_whole_and_no_page_asks_much(million: Million) -> None:
-    tell_accesses(million.few, million.many)
+def test_no_query_scans_a_big_table_and_no_page_needs_many(million: Million) -> None:
+    print_slowdowns(million.few, million.many)
     assert million.written["sagas"] == SAGAS
     assert million.written["history"] >= HISTORY_OF_EACH * SAGAS
     assert {name: found.found for name, found in million.many.items() if found.found} == {}
@@ -106,11 +106,11 @@ def test_nothing_reads_a_big_table_whole_and_no_page_asks_much(million: Million)
     assert len(pages) > 100
 
 
-def test_nothing_touches_more_pages_of_more_sagas(million: Million) -> None:
+def test_page_reads_do_not_grow_with_the_number_of_sagas(million: Million) -> None:
     some, many = million.some, million.many
     grown = {name: (some[name].pages, many[name].pages) for name in some if name in many}
     for name, (before, now) in sorted(grown.items(), key=lambda item: -item[1][1])[:20]:
-        say(f"  {before} > {now} pages: {name}")
+        echo(f"  {before} > {now} pages: {name}")
     too_many = {
         name: (before, now, many[name].costliest[1])
         for name, (before, now) in grown.items()
@@ -120,7 +120,7 @@ def test_nothing_touches_more_pages_of_more_sagas(million: Million) -> None:
     assert len(grown) > 100
 
 
-def test_closed_sagas_are_cleaned_up_beside_checkouts(million: Million) -> None:
+def test_closed_sagas_are_cleaned_up_during_checkouts(million: Million) -> None:
     testbed = million.testbed
     testbed.shop.with_engine(UNHURRIED_ENGINE).start_worker("live", concurrency=2)
     sell(testbed, seconds=ROUND_SECONDS)
@@ -136,11 +136,11 @@ def test_closed_sagas_are_cleaned_up_beside_checkouts(million: Million) -> None:
         while cleanup.is_running:
             during[-1] += sell(testbed, seconds=ROUND_SECONDS)
         deleted, seconds = deleted + cleanup.stop(), seconds + cleanup.seconds
-    tell_cleanup(watch, calm, during, deleted, seconds)
+    print_cleanup(watch, calm, during, deleted, seconds)
     wait_until_settled(testbed.project, patience_seconds=DRAIN_SECONDS * len(testbed.shop.accepted))
     assert deleted >= expired
     assert count(testbed, EXPIRED) == 0
-    assert watch.looks > 100
+    assert watch.samples > 100
     assert 0 < watch.open_seconds < LONGEST_LOCK_SECONDS
     assert watch.waited_seconds < LONGEST_LOCK_SECONDS
     assert not is_slower(calm, during, ratio=P99_RATIO, slack_seconds=P99_SLACK_SECONDS)
@@ -161,43 +161,43 @@ def fill(testbed: Testbed, sagas: int, *, still_open: int = 0) -> Counter[str]:
     with psycopg.connect(testbed.project.environment["DATABASE_URL"], autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
     written = Counter({kind: int(rows) for kind, rows in json.loads(done.stdout).items()})
-    say(f"Written in {time.monotonic() - started_at:.0f} s: {dict(written)}")
+    echo(f"Written in {time.monotonic() - started_at:.0f} s: {dict(written)}")
     return written
 
 
-def look(testbed: Testbed) -> dict[str, Finding]:
-    """Look at everything that is asked often."""
-    code = "from tests.scale.looks import print_findings; print_findings()"
+def measure(testbed: Testbed) -> dict[str, Finding]:
+    """Measure every frequent request."""
+    code = "from tests.scale.requests import print_findings; print_findings()"
     done = testbed.project.manage("shell", "--no-imports", "--command", code, timeout_seconds=PATIENCE_SECONDS)
     return {name: Finding(**found) for name, found in json.loads(done.stdout).items()}
 
 
-def tell_accesses(few: dict[str, Finding], many: dict[str, Finding]) -> None:
-    """Print how much longer everything takes, the slowest first; no bound is asserted on a machine that others use."""
+def print_slowdowns(few: dict[str, Finding], many: dict[str, Finding]) -> None:
+    """Print each request's slowdown, the slowest first; a shared machine allows no assertion."""
     ratios = {name: found.seconds / few[name].seconds for name, found in many.items() if name in few}
     slower = sorted((name for name in ratios if ratios[name] > SLOWER_AT_MOST), key=lambda name: -ratios[name])
-    say(
-        f"{len(many)} looks, at most {max(found.queries for name, found in many.items() if CONSOLE in name)} queries a"
+    echo(
+        f"{len(many)} requests, at most {max(found.queries for name, found in many.items() if CONSOLE in name)} queries a"
         f" page. Time at {SAGAS} sagas to that at {SMALL}: median x {statistics.median(ratios.values()):.2f},"
         f" most x {max(ratios.values()):.2f}; over x {SLOWER_AT_MOST}: {len(slower)}"
     )
     for name in slower:
-        say(f"  x {ratios[name]:.2f}: {name}, {few[name].seconds * 1000:.0f} > {many[name].seconds * 1000:.0f} ms")
+        echo(f"  x {ratios[name]:.2f}: {name}, {few[name].seconds * 1000:.0f} > {many[name].seconds * 1000:.0f} ms")
 
 
-def tell_cleanup(
+def print_cleanup(
     watch: Watch, calm: list[list[float]], during: list[list[float]], deleted: int, seconds: float
 ) -> None:
     """Print the statistics."""
     ratios = [find_percentile(d, 0.99) / find_percentile(c, 0.99) for c, d in zip(calm, during, strict=True)]
     alone, beside = [s for part in calm for s in part], [s for part in during for s in part]
     pace = f"{deleted / seconds:.0f} a second"
-    say(f"Deleted {deleted} sagas in {seconds:.0f} s, {pace}, beside {PER_SECOND:g} checkouts a second.")
-    say(f"Longest transaction {watch.open_seconds * 1000:.0f} ms, longest wait {watch.waited_seconds * 1000:.0f} ms.")
-    say(f"Checkout without it: {write_spread(alone)}")
-    say(f"Checkout beside it:  {write_spread(beside)}")
+    echo(f"Deleted {deleted} sagas in {seconds:.0f} s, {pace}, beside {PER_SECOND:g} checkouts a second.")
+    echo(f"Longest transaction {watch.open_seconds * 1000:.0f} ms, longest wait {watch.waited_seconds * 1000:.0f} ms.")
+    echo(f"Checkout without it: {write_spread(alone)}")
+    echo(f"Checkout beside it:  {write_spread(beside)}")
     before, beside_it = find_middle_p99(calm), find_middle_p99(during)
-    say(
+    echo(
         f"p99 beside it to p99 without: rounds x {', '.join(f'{ratio:.2f}' for ratio in ratios)}; in the middle"
         f" {before * 1000:.0f} > {beside_it * 1000:.0f} ms, x {beside_it / before:.2f};"
         f" x {P99_RATIO:.2f} and {P99_SLACK_SECONDS * 1000:.0f} ms are allowed"
@@ -206,12 +206,12 @@ def tell_cleanup(
 
 @dataclass(kw_only=True)
 class Watch:
-    """Look many times a second how long locks are held and waited for."""
+    """Watcher that samples how long locks are held and waited for."""
 
     url: str
     open_seconds: float = 0.0
     waited_seconds: float = 0.0
-    looks: int = 0
+    samples: int = 0
     over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Watch:
@@ -224,18 +224,18 @@ class Watch:
         self.thread.join()
 
     def run(self) -> None:
-        """Look until told that it is over."""
+        """Watch until stopped."""
         with psycopg.connect(self.url, autocommit=True, application_name="watch") as connection:
             while not self.over.wait(LOOK_SECONDS):
                 row = connection.execute(LOOK).fetchone()
                 assert row is not None
                 self.open_seconds = max(self.open_seconds, row[0])
                 self.waited_seconds = max(self.waited_seconds, row[1])
-                self.looks += 1
+                self.samples += 1
 
 
 class Cleanup:
-    """Run the command beside everything else, as a scheduler does every night."""
+    """Cleanup command in the background, as a scheduler runs it every night."""
 
     def __init__(self, testbed: Testbed, *, name: str) -> None:
         self.started_at = time.monotonic()
@@ -246,13 +246,13 @@ class Cleanup:
 
     @property
     def is_running(self) -> bool:
-        """Return whether it has something to delete still."""
+        """Return whether it still has something to delete."""
         return self.process.is_running
 
     def stop(self) -> int:
-        """Let it end in good order.
+        """Stop it gracefully.
 
-        Returns: how many sagas it has deleted.
+        Returns: the number of deleted sagas.
         """
         self.process.guarded.send(signal.SIGTERM)
         assert self.process.guarded.wait(BUSY_MACHINE_SECONDS) == 0, self.process.log
@@ -263,7 +263,7 @@ class Cleanup:
 def sell(testbed: Testbed, *, seconds: float) -> list[float]:
     """Place checkouts at a steady pace.
 
-    Returns: how long each took.
+    Returns: the duration of each.
     """
     kinds = [KINDS[0]] * int(seconds * PER_SECOND)
     sales = Customers(client=testbed.shop.client, threads=4, per_second=PER_SECOND).place_all(kinds)
@@ -282,8 +282,8 @@ def url_of(testbed: Testbed) -> str:
     return testbed.project.environment["DATABASE_URL"]
 
 
-def say(text: str) -> None:
-    """Print at once, past what pytest keeps for failures."""
+def echo(text: str) -> None:
+    """Print at once, past pytest's capture."""
     assert sys.__stdout__ is not None
     sys.__stdout__.write(f"\n{text}")
     sys.__stdout__.flush()

@@ -1,4 +1,4 @@
-"""Run a command of the foreign project."""
+"""Management command of the other project."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Run a command of the tiny project."""
+"""Management command of the tiny project."""
 
 import os
 import sys

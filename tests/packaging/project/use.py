@@ -1,4 +1,4 @@
-"""Use the installed engine as a project's own code does, and print what was seen as JSON."""
+"""Use of the installed engine by a project's own code; prints its findings as JSON."""
 
 import importlib.util
 import json
@@ -29,7 +29,7 @@ def book(seats: int) -> str:
 
 
 def read_pages() -> dict[str, int]:
-    """Ask the admin for the list of sagas, each saga's page, and what they look like."""
+    """Open the admin's list of sagas, each saga's page, and their style sheets."""
     from django.contrib.auth import get_user_model
     from django.contrib.staticfiles import finders
     from django.test import Client
@@ -44,7 +44,7 @@ def read_pages() -> dict[str, int]:
 
 
 def describe_installation() -> dict[str, object]:
-    """Report where the engine is imported from, and what else is there."""
+    """Return where the engine is imported from, and what else is importable."""
     absent = ("prometheus_client", "rest_framework", "environ", "structlog", "orders", "config", "redis")
     app.loader.import_default_modules()
     return {

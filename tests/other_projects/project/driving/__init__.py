@@ -1,1 +1,1 @@
-"""What is driven in the foreign project, and how what came of it is told."""
+"""Features that are run in the other project, and how their results are reported."""

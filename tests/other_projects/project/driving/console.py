@@ -1,4 +1,4 @@
-"""Act on sagas in the console as an operator does, by what the pages themselves offer."""
+"""Operations in the console by its own links and forms."""
 
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -23,12 +23,12 @@ MANY_PAGES, MOST_PAGES = 30, 50
 
 
 def site_url(name, *arguments):
-    """Return the address of a page of the site that operators use."""
+    """Return the URL of a page on the operators' site."""
     return reverse(f"{settings.CONSOLE_SITE}:{name}", args=arguments)
 
 
 def make_user(name, group=None):
-    """Create an account that may enter the admin, a superuser where no group is named."""
+    """Create a user who may enter the admin, a superuser if no group is named."""
     model = get_user_model()
     user = model(**{model.USERNAME_FIELD: f"{name}@example.com"}, is_staff=True, is_superuser=group is None)
     user.save()
@@ -41,7 +41,7 @@ _visitors = {}
 
 
 def visit_as(name, group=None):
-    """Return the browser of an account, which is created at its first visit."""
+    """Return the browser of a user, created at the first visit."""
     if name not in _visitors:
         _visitors[name] = Visitor(make_user(name, group))
     return _visitors[name]
@@ -61,7 +61,7 @@ def place_waiting(count):
 
 
 def open_operation(visitor, saga_id, code):
-    """Go to the page of an operation over the link on the saga's page."""
+    """Open the page of an operation from the saga's page."""
     page = visitor.get(site_url("sagas_saga_change", saga_id))
     links = {link for link in page.links if f"/{saga_id}/act/{code}/" in link}
     assert links, f"{page.url} ({page.status}) offers no {code}: {page.read()[:600]}"
@@ -71,7 +71,7 @@ def open_operation(visitor, saga_id, code):
 
 @feat
 def retry_from_console():
-    """Retry one from its page."""
+    """Retry a saga from its page."""
     visitor = visit_as("operator", "Saga operators")
     [saga_id] = place_waiting(1)
     form = open_operation(visitor, saga_id, "retry").form_with("reason")
@@ -82,7 +82,7 @@ def retry_from_console():
 
 @feat
 def operate_from_console():
-    """Pause one, resume it and cancel it."""
+    """Pause, resume and cancel a saga."""
     visitor = visit_as("operator", "Saga operators")
     [saga_id] = place_waiting(1)
     found = []
@@ -94,7 +94,7 @@ def operate_from_console():
 
 @feat
 def bulk_from_console():
-    """Tick three in the list and retry them at once."""
+    """Select three in the list and retry them at once."""
     visitor = visit_as("supervisor", "Saga supervisors")
     ids = place_waiting(3)
     ticked = visitor.get(site_url("sagas_saga_changelist")).form_with("action")
@@ -109,7 +109,7 @@ def bulk_from_console():
 
 @feat
 def show_payload():
-    """Show a result to a superuser, and note it."""
+    """Show a result to a superuser, which is logged."""
     visitor = visit_as("superuser")
     saga_id, _ = place()
     settle(saga_id)
@@ -120,9 +120,9 @@ def show_payload():
 
 @feat
 def open_every_page():
-    """Open what the console's pages lead to, and what their scripts ask for.
+    """Open the pages the console links to, and what their scripts request.
 
-    Returns: what did not open; what leads out of the site; numbers for machines that are written for readers; whether
+    Returns: what did not open; links out of the site; machine-readable numbers with separators; whether
     there were many pages.
     """
     visitor = visit_as("superuser")
@@ -150,20 +150,20 @@ def open_every_page():
 
 
 def kind_of(link):
-    """Return which view shows a page with which names in its query; one page of a kind is enough."""
+    """Return the view and query names of a page; one page of a kind is enough."""
     parts = urlsplit(link)
     found = resolve(parts.path.removeprefix(prefix()))
     return found.view_name, found.kwargs.get("code"), *sorted(part.partition("=")[0] for part in parts.query.split("&"))
 
 
 def is_refusal(url, page):
-    """Return whether a page says properly that this operation is not possible now."""
+    """Return whether a page explains that this operation is not possible now."""
     return page.status in (405, 409) and ("/act/" in url or "/start/" in url or "/stop/" in url)
 
 
 @feat
-def grow_tall():
-    """Let one have a thousand entries of history, as after many operations."""
+def lengthen_history():
+    """Give a saga a thousand history entries, as after many operations."""
     saga_id, _ = place("bank")
     settle(saga_id, until=waits)
     while find(saga_id).history_count < TALL:
@@ -174,7 +174,7 @@ def grow_tall():
 
 @feat
 def operate_tall_saga():
-    """Pause, resume and retry the one with a thousand entries."""
+    """Pause, resume and retry the saga with a thousand entries."""
     visitor = visit_as("operator", "Saga operators")
     saga = Saga.objects.using(ENGINE_DATABASE).get(history_count__gte=TALL)
     Crossing.objects.update(trouble="")
@@ -190,7 +190,7 @@ def operate_tall_saga():
 
 @feat
 def set_the_scene():
-    """Leave an operator who can log in, and crossings that wait for a bank that has opened meanwhile.
+    """Create an operator, and crossings whose bank has opened meanwhile.
 
     Returns: the operator's name and the ids of the sagas.
     """

@@ -1,4 +1,4 @@
-"""The list of what is driven: functions in their order, each with a plain value for a result."""
+"""List of features: functions in order, each with a plain result."""
 
 import traceback
 
@@ -6,15 +6,15 @@ FEATS = {}
 
 
 def feat(function):
-    """Make a function one of the things that are driven."""
+    """Register a function as a feature."""
     FEATS[function.__name__] = function
     return function
 
 
 def drive(name):
-    """Drive one thing.
+    """Run one feature.
 
-    Returns: what came of it; the error as text where one escaped, whose traceback goes to standard error.
+    Returns: its result, or an escaped error as text, whose traceback goes to standard error.
     """
     try:
         return FEATS[name]()

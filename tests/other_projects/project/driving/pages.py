@@ -1,4 +1,4 @@
-"""Read pages as a browser does: links, forms, and what a form sends."""
+"""Parser of pages: links, forms, and the data a form sends."""
 
 import json
 import re
@@ -11,14 +11,14 @@ from django.test import Client
 from .running import prefix
 
 FOR_MACHINES = ("id", "for", "href", "action", "value", "max", "min", "name", "data-keep", "data-url")
-# With the formats of this project, which part every two digits.
+# With the formats of this project, which group every two digits.
 PARTED = re.compile(r"(?<![\d.])\d{1,2}(\.\d{2})+(?![\d.])")
 MOVES = 10  # no chain of redirects is longer
 
 
 @dataclass
 class Form:
-    """A form of a page: where it goes, its method, and what it would send now."""
+    """Form of a page: its target, method and current data."""
 
     action: str
     method: str
@@ -27,7 +27,7 @@ class Form:
 
 
 class Page(HTMLParser):
-    """An answer, taken apart.
+    """Parsed response.
 
     forms: its forms. links: where its links lead, without fragments. progress: attributes of its bars. odd_numbers:
     attributes for machines that hold a number with separators.
@@ -38,7 +38,7 @@ class Page(HTMLParser):
         self.url, self.status = url, response.status_code
         self.text = response.getvalue().decode(errors="replace")
         if response.headers.get("Content-Type", "").startswith("application/json"):
-            # What scripts put into the page.
+            # Content added by scripts.
             self.text = "".join(list_texts(json.loads(self.text)))
         self.forms, self.links, self.progress, self.odd_numbers = [], [], [], []
         self.feed(self.text)
@@ -48,7 +48,7 @@ class Page(HTMLParser):
         self.odd_numbers += [
             f"{tag} {name}={value}" for name, value in attributes if name in FOR_MACHINES and PARTED.search(value or "")
         ]
-        # Scripts ask for what such attributes name.
+        # Scripts request the URLs in such attributes.
         self.links += [value for name, value in attributes if name.startswith("data-") and (value or "")[:1] == "/"]
         if tag == "a" and found.get("href"):
             self.links.append(urljoin(self.url, found["href"]).partition("#")[0])
@@ -70,9 +70,9 @@ class Page(HTMLParser):
             form.values[name] = found.get("value") or ""
 
     def form_with(self, name):
-        """Return the form that asks for this value.
+        """Return the form that has this value.
 
-        Raises: AssertionError with what the page says instead.
+        Raises: AssertionError with the page's text.
         """
         for form in self.forms:
             if form.method == "post" and name in form.values:
@@ -80,7 +80,7 @@ class Page(HTMLParser):
         raise AssertionError(f"{self.url} ({self.status}) has no form with {name}: {self.read()[:600]}")
 
     def read(self):
-        """Return what a reader reads of its content."""
+        """Return the visible text."""
         content = self.text.partition('id="content')[2] or self.text
         return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", content)).strip()
 
@@ -94,7 +94,7 @@ def list_texts(value):
 
 
 class Visitor:
-    """An account at a browser, behind the server that may put a prefix before every path."""
+    """User at a browser, behind a server that may add a prefix to every path."""
 
     def __init__(self, user):
         self.client = Client(SCRIPT_NAME=prefix())
@@ -104,7 +104,7 @@ class Visitor:
         return self._follow(url, self.client.get(self._path(url)))
 
     def submit(self, form, **values):
-        """Send a form with what is filled in, and follow where it leads."""
+        """Send a form with these values, and follow redirects."""
         return self._follow(form.action, self.client.post(self._path(form.action), {**form.values, **values}))
 
     def _follow(self, url, response):
@@ -116,7 +116,7 @@ class Visitor:
         raise AssertionError(f"{url} leads round in circles.")
 
     def _path(self, url):
-        """Return what the server hands on: the path without its prefix, which it tells apart."""
+        """Return what the server forwards: the path without its prefix, which it passes separately."""
         parts = urlsplit(url)
         if not parts.path.startswith(f"{prefix()}/"):
             raise AssertionError(f"{url} is outside {prefix()}/, where this project is.")

@@ -1,4 +1,4 @@
-"""Start sagas as a project does, let them run, and look at the world afterwards."""
+"""Sagas of the other project: started, run, and compared with the data they leave."""
 
 import threading
 import time
@@ -22,13 +22,13 @@ from sagas.operators.operations import retry_now
 from .feats import feat
 
 PATIENCE_SECONDS = 60.0
-SWEEPS_SECONDS = 5.0  # what sweeps have not done by then they will not do
+SWEEPS_SECONDS = 5.0  # sweeps that have not finished by then never will
 OPERATOR = Actor(name="the driver", is_trusted=True)
 REASON = "The other side works again."
 SIDE_BY_SIDE, THREADS = 2, 4
 
 
-def order(command, *arguments, **options):
+def call(command, *arguments, **options):
     """Run a management command.
 
     Returns: what it printed.
@@ -39,7 +39,7 @@ def order(command, *arguments, **options):
 
 
 def prefix():
-    """Return what a server in front puts before every path."""
+    """Return the prefix that a front server adds to every path."""
     return settings.FORCE_SCRIPT_NAME or getattr(settings, "SERVER_PREFIX", "") or ""
 
 
@@ -48,7 +48,7 @@ def find(saga_id):
 
 
 def post(view, **values):
-    """Post to a page of the project as a customer does."""
+    """Post to a page of the project as a customer."""
     return Client(SCRIPT_NAME=prefix()).post(reverse(view).removeprefix(prefix()), values)
 
 
@@ -69,7 +69,7 @@ def has_worker():
 
 
 def settle(*saga_ids, until=lambda saga: saga.closed_at is not None):
-    """Let sagas run until it is true of each of them: by a sweep, or by the worker that wake-ups reach.
+    """Run sagas until the condition holds for each: by a sweep, or by the worker that receives wake-ups.
 
     Returns: their states.
     """
@@ -77,10 +77,10 @@ def settle(*saga_ids, until=lambda saga: saga.closed_at is not None):
     is_late = False
     while not is_late:
         if not has_worker():
-            order("saga_sweep", run=True)
+            call("saga_sweep", run=True)
         if all(until(find(saga_id)) for saga_id in saga_ids):
             break
-        # Again, because a bulk takes its time between two sagas.
+        # Repeatedly, because a bulk pauses between two sagas.
         time.sleep(0.05)
         is_late = time.monotonic() > give_up_at
     return [find(saga_id).state for saga_id in saga_ids]
@@ -93,31 +93,31 @@ def waits(saga):
 
 
 def cure(crossing):
-    """Let the other side of a crossing work again."""
+    """Make the other side of a crossing work again."""
     Crossing.objects.filter(pk=crossing.pk).update(trouble="")
 
 
 def look_at(crossing):
-    """Return what a crossing has left in the world."""
+    """Return the data a crossing has left."""
     found = Crossing.objects.select_related("ferry").get(pk=crossing.pk)
     return {"status": found.status, "free": found.ferry.free_places, "cars": found.cars_on_board, "meals": found.meals}
 
 
 def count_deals(saga_id):
-    """Return how many deals of a saga the port and the bank have open."""
+    """Return the open deals of a saga at port and bank."""
     return Deal.objects.filter(key__startswith=str(saga_id), is_open=True).count()
 
 
 @feat
 def book_from_view():
-    """Start one from a view."""
+    """Start a saga in a view."""
     saga_id, _ = place()
     return find(saga_id).definition
 
 
 @feat
 def fail_after_starting():
-    """Start one in a view that fails afterwards."""
+    """Start a saga in a view that then fails."""
     before = Saga.objects.using(ENGINE_DATABASE).count()
     try:
         post(book_and_fail)
@@ -128,7 +128,7 @@ def fail_after_starting():
 
 @feat
 def complete():
-    """Complete one."""
+    """Complete a saga."""
     saga_id, crossing = place()
     return [*settle(saga_id), look_at(crossing), count_deals(saga_id)]
 
@@ -152,14 +152,14 @@ def wait_and_wake():
 
 @feat
 def start_from_function():
-    """Start one outside any request."""
+    """Start a saga outside of a request."""
     saga, crossing = book_crossing()
     return [*settle(saga.pk), look_at(crossing)["status"]]
 
 
 @feat
 def run_eagerly():
-    """Book over HTTP where every wake-up is answered at once: the answer comes when the saga is over."""
+    """Book over HTTP where wake-ups run eagerly: the response comes when the saga is closed."""
     return [find(place(trouble)[0]).state for trouble in ("", "declined")]
 
 
@@ -167,8 +167,8 @@ def run_eagerly():
 def run_side_by_side():
     """Run groups of local steps in several threads at once.
 
-    Where transactions conflict, attempts may be made again, but none of that may count.
-    Returns: how the sagas ended, how many attempts a step's budget counts at most, and what escaped from the engine.
+    If transactions conflict, attempts may be repeated, but must not count.
+    Returns: how the sagas ended, the most attempts counted for a step, and errors that escaped from the engine.
     """
     ferries = [Ferry.objects.create(free_places=9) for _ in range(SIDE_BY_SIDE)]
     started = [start(CareSaga, CareInput(ferry=ferry.pk)).pk for ferry in ferries]

@@ -1,4 +1,4 @@
-"""Run the commands that look after sagas, and look whether all that was driven is in order."""
+"""Maintenance commands, and the final check of all sagas that were run."""
 
 import contextlib
 import json
@@ -20,33 +20,33 @@ from sagas.testing import find_violations
 
 from . import warned
 from .feats import feat
-from .running import has_worker, order, place, settle, waits
+from .running import call, has_worker, place, settle, waits
 
 NEAR_SECONDS = 300.0
 
 
 @feat
 def complaints():
-    """Return what ``manage.py check --database`` complains about, warnings too: id and text and hint."""
+    """Return the messages of ``manage.py check --database``, warnings included: id, text and hint."""
     found = run_checks(databases=list(settings.DATABASES))
     return [[message.id, str(message.msg), str(message.hint)] for message in found if message.level >= WARNING]
 
 
 @feat
 def check():
-    """Check the project, its databases too."""
+    """Check the project and its databases."""
     return [number for number, _, _ in complaints()]
 
 
 @feat
 def tell_times():
-    """Compare what is stored and told with the database's clock.
+    """Compare stored and displayed times with the database's clock.
 
     Returns: by how many hours each is wrong.
     """
     saga_id, _ = place("bank")
     settle(saga_id, until=waits)
-    told = order("saga_retry", saga_id, dry_run=True, reason="To see when it is due.")
+    told = call("saga_retry", saga_id, dry_run=True, reason="To see when it is due.")
     [due] = re.findall(r"due (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC", told)
     shown = datetime.strptime(due, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
     with connections[ENGINE_DATABASE].cursor() as cursor:
@@ -60,40 +60,40 @@ def tell_times():
 
 
 def hours(seconds):
-    """Return a difference in hours; what a busy machine needs counts as none."""
+    """Return a difference in hours, ignoring a busy machine's delay."""
     return 0 if abs(seconds) < NEAR_SECONDS else round(seconds / 3600, 2)
 
 
 @feat
 def sweep():
-    """Sweep once more: of what is left nothing is due."""
+    """Sweep once more: nothing is due."""
     if has_worker():
         return "left to the worker"
-    return order("saga_sweep", run=True).strip()
+    return call("saga_sweep", run=True).strip()
 
 
 @feat
 def doctor():
-    """Ask the doctor.
+    """Run the doctor.
 
-    Returns: what is not well, by name.
+    Returns: its findings by name.
     """
     printed = StringIO()
-    with contextlib.suppress(CommandError):  # its exit code: something is to be mended
+    with contextlib.suppress(CommandError):  # its exit code: something needs repair
         call_command("saga_doctor", json=True, stdout=printed)
     return [finding["name"] for finding in json.loads(printed.getvalue()) if finding["level"] != "ok"]
 
 
 @feat
 def verify_log():
-    """Verify the signatures of all that people did."""
-    told = json.loads(order("saga_verify_log", json=True))
+    """Verify the signatures of all operations."""
+    told = json.loads(call("saga_verify_log", json=True))
     return [told["is_whole"], told["findings"]]
 
 
 @feat
 def find_no_violation():
-    """Look for broken invariants in every saga that was driven."""
+    """Look for broken invariants in every saga that was run."""
     keys = Saga.objects.using(ENGINE_DATABASE).values_list("pk", flat=True)
     return [text for key in keys for text in find_violations(key)]
 
@@ -107,7 +107,7 @@ def leave_no_unexpected_state():
 
 @feat
 def warn_of_nothing():
-    """List what of the engine is deprecated in this Django or Python."""
+    """List deprecations of this Django or Python in the engine."""
     return warned.list_warnings()
 
 

@@ -1,4 +1,4 @@
-"""Keep what lines of the engine warn of, from before it is imported."""
+"""Recorder of deprecation warnings from the engine, started before it is imported."""
 
 import importlib.util
 import warnings
@@ -7,7 +7,7 @@ _warned = set()
 
 
 def keep_warnings():
-    """Keep every warning of something deprecated that a line of the engine raises."""
+    """Record every deprecation warning raised by a line of the engine."""
     [package] = importlib.util.find_spec("sagas").submodule_search_locations
     tell = warnings.showwarning
 
@@ -23,5 +23,5 @@ def keep_warnings():
 
 
 def list_warnings():
-    """Return the warnings that were kept."""
+    """Return the recorded warnings."""
     return sorted(_warned)

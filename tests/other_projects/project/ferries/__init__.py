@@ -1,1 +1,1 @@
-"""Sell crossings, by a saga."""
+"""App that sells crossings by a saga."""

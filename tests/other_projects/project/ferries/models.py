@@ -1,19 +1,19 @@
-"""Ferries, crossings, and what other companies were asked for."""
+"""Ferries, crossings, and deals with other companies."""
 
 from django.db import models
 
 
 class Ferry(models.Model):
-    """A ferry with so many free places."""
+    """Ferry with a number of free places."""
 
     free_places = models.PositiveIntegerField()
     is_clean = models.BooleanField(default=False)
 
 
 class Crossing(models.Model):
-    """A crossing that somebody wants.
+    """Crossing a customer wants.
 
-    trouble: what goes wrong with it: "", "declined", "port" (it has not decided yet) or "bank" (it is closed).
+    trouble: its fault: "", "declined", "port" (undecided) or "bank" (closed).
     """
 
     ferry = models.ForeignKey(Ferry, on_delete=models.PROTECT)
@@ -25,7 +25,7 @@ class Crossing(models.Model):
 
 
 class Deal(models.Model):
-    """A row in the books of the port or of the bank; one key makes one deal."""
+    """Row in the ledger of the port or of the bank; one key makes one deal."""
 
     key = models.CharField(max_length=200, primary_key=True)
     what = models.CharField(max_length=20)

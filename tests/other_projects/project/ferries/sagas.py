@@ -1,4 +1,4 @@
-"""The saga of a crossing: local and external steps, a group, a pivot that can refuse, a step that takes its time."""
+"""Saga of a crossing: local and external steps, a group, a pivot that can refuse, a slow step."""
 
 import time
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ CLEANING_SECONDS = 0.3
 
 
 class FullyBooked(Exception):
-    """The ferry has not that many places."""
+    """Refusal: the ferry does not have that many places."""
 
 
 class Declined(Exception):
-    """The bank said no and took nothing."""
+    """Refusal: the bank declined and took nothing."""
 
 
 @dataclass(frozen=True)
 class CrossingInput:
-    """Names the crossing."""
+    """Crossing."""
 
     crossing: int
     note: str
@@ -82,7 +82,7 @@ def confirm(step):
 
 
 class CrossingSaga(SagaDefinition):
-    """Book a crossing whole, or not at all."""
+    """Saga that books a crossing."""
 
     hold_places = Compensatable(hold_places, free_places, refuses_on=[FullyBooked])
     prepare = Parallel(
@@ -100,7 +100,7 @@ class CrossingSaga(SagaDefinition):
 
 
 def clean(step):
-    """Take a while between reading and writing, so that others are recorded meanwhile."""
+    """Pause between reading and writing, so that other steps are recorded meanwhile."""
     ferry = Ferry.objects.get(pk=step.input.ferry)
     time.sleep(CLEANING_SECONDS)
     Ferry.objects.filter(pk=ferry.pk).update(is_clean=True)
@@ -113,13 +113,13 @@ def refuel(step):
 
 @dataclass(frozen=True)
 class CareInput:
-    """Names the ferry."""
+    """Ferry."""
 
     ferry: int
 
 
 class CareSaga(SagaDefinition):
-    """Look after a ferry: several local steps side by side, one of which takes longer than the others."""
+    """Saga that maintains a ferry: parallel local steps, one of which is slower."""
 
     care = Parallel(
         clean=Compensatable(clean, nothing_to_undo),
@@ -138,7 +138,7 @@ def trouble_of(step):
 
 
 def change(step, **values):
-    """Read, then write: what a transaction has read must not make the engine's own writes fail."""
+    """Read, then write: the transaction's reads must not make the engine's writes fail."""
     crossing = Crossing.objects.get(pk=step.input.crossing)
     Crossing.objects.filter(pk=crossing.pk).update(**values)
 

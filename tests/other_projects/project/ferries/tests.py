@@ -1,4 +1,4 @@
-"""The project's own tests of its saga, by the engine's kit and with real commits."""
+"""The project's own tests of its saga, with the engine's test kit and real commits."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Take bookings over HTTP."""
+"""Booking views."""
 
 from django.conf import settings
 from django.db import transaction
@@ -13,11 +13,11 @@ ENGINE_DATABASE = settings.SAGAS.get("DATABASE", "default")
 
 
 class TooLate(Exception):
-    """The view failed after it had started the saga."""
+    """Failure of the view after it started the saga."""
 
 
 def book_crossing(trouble="", places=2):
-    """Create the rows of a crossing and start its saga.
+    """Create a crossing and start its saga.
 
     Returns: the saga and the crossing.
     """

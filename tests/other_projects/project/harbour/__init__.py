@@ -1,4 +1,4 @@
-"""A project of somebody else, on the installed engine: it sells crossings by ferry."""
+"""Another project on the installed engine: it sells ferry crossings."""
 
 from .celery import app
 

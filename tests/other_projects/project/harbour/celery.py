@@ -1,4 +1,4 @@
-"""The Celery application, made as Celery's own guide for Django does."""
+"""Celery application, as in Celery's guide for Django."""
 
 import os
 

@@ -1,10 +1,10 @@
-"""Routers that foreign projects have, made as Django's documentation shows them."""
+"""Database routers as in Django's documentation."""
 
 ENGINE_TABLES_OF_PARTICIPANTS = {"sagabarrier"}
 
 
 class ReadReplica:
-    """Everything about sagas is read from a replica and written to the primary database."""
+    """Router that reads everything of sagas from a replica, and writes to the primary."""
 
     def db_for_read(self, model, **hints):
         return "replica" if model._meta.app_label == "sagas" else "default"
@@ -20,7 +20,7 @@ class ReadReplica:
 
 
 class EngineApart:
-    """The engine has a database of its own; the project's rows and accounts stay in the default one."""
+    """Router with a database for the engine; the project's rows and accounts stay in the default one."""
 
     def db_for_read(self, model, **hints):
         return "engine" if model._meta.app_label == "sagas" else "default"

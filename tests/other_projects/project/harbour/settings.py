@@ -1,4 +1,4 @@
-"""Ordinary settings of a project that runs sagas, changed by one named variation.
+"""Ordinary settings of a project that runs sagas, with one named variation.
 
 Environment: FOREIGN_DATABASES, a JSON object with the parameters of each alias; FOREIGN_SETTING, the name of a function
 in ``harbour.variations``; CELERY_BROKER_URL, where a worker takes part.
@@ -17,7 +17,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
-# What doctor recommends: a lost client or a slow query cannot hold locks for ever.
+# As the doctor recommends: a lost client or a slow query cannot hold locks for ever.
 LIMITS = "-c statement_timeout=30s -c lock_timeout=20s -c idle_in_transaction_session_timeout=60s"
 DATABASES = {
     alias: {"ENGINE": "django.db.backends.postgresql", **parameters, "OPTIONS": {"options": LIMITS}}
@@ -28,7 +28,7 @@ CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", "memory://")
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 
-# A driver that waits should not wait long. Leases outlast any delay of a busy machine.
+# Short, because the driver waits. Leases outlast any delay of a busy machine.
 SAGAS = {"WAKEUP": "none"}
 
 INSTALLED_APPS = [

@@ -1,23 +1,23 @@
-"""Admin sites of the project's own."""
+"""Custom admin sites."""
 
 from django.contrib import admin
 from django.contrib.admin.apps import AdminConfig
 
 
 class HarbourSite(admin.AdminSite):
-    """A site with a name and a header of the project's own."""
+    """Site with its own name and header."""
 
     site_header = "Harbour"
 
 
 class HarbourAdminConfig(AdminConfig):
-    """Django's admin with the project's site in the place of the default one."""
+    """Django's admin with the custom site as default."""
 
     default_site = "harbour.sites.HarbourSite"
 
 
 def make_ops_site() -> HarbourSite:
-    """Return another site with the engine's models, each shown as on the default site."""
+    """Return another site with the engine's models, shown as on the default site."""
     site = HarbourSite(name="ops")
     admin.autodiscover()
     for model, model_admin in list(admin.site._registry.items()):

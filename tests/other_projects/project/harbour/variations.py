@@ -1,6 +1,6 @@
-"""What foreign projects set otherwise, one function each: it changes the settings that it is given.
+"""Settings of other projects, one function each, which changes the given settings.
 
-A function's docstring is its line in the table of what was tried.
+A function's docstring is its line in the table of tested settings.
 """
 
 VARIATIONS = {}
@@ -8,15 +8,15 @@ EUROPEAN = "Europe/Berlin"
 
 
 def variation(function):
-    """Make a function known by its name."""
+    """Register a function by its name."""
     VARIATIONS[function.__name__] = function
     return function
 
 
 def apply(names, settings):
-    """Change the settings as the named variations do, several being joined by a plus sign.
+    """Apply the named variations, joined by a plus sign.
 
-    Raises: KeyError for a name that there is not.
+    Raises: KeyError for an unknown name.
     """
     for name in names.split("+"):
         VARIATIONS[name](settings)
@@ -98,7 +98,7 @@ def connection_pool(settings):
 def behind_pgbouncer(settings):
     """PgBouncer in transaction mode, DISABLE_SERVER_SIDE_CURSORS = True"""
     settings["DATABASES"]["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
-    # PgBouncer takes no options of libpq; the database has them.
+    # PgBouncer accepts no libpq options; the database has them.
     del options_of(settings)["options"]
 
 
@@ -143,7 +143,7 @@ def time_zone_of_database(settings):
 
 
 def read_another_clock(settings):
-    """Let the functions of a schema that the test made stand before PostgreSQL's own."""
+    """Put the test's schema of clock functions before PostgreSQL's own."""
     options_of(settings)["options"] += " -c search_path=clock,pg_catalog,public"
 
 
@@ -262,7 +262,7 @@ def prefix_of_the_server(settings):
 
 
 def send_by_celery(settings):
-    # Quick looks, so that a driver that waits for a worker does not wait long; the time-outs stay Django's patience.
+    # Frequent sweeps, so that the driver does not wait long for a worker; timeouts keep Django's defaults.
     from datetime import timedelta
 
     quick = timedelta(seconds=0.2)

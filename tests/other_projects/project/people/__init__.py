@@ -1,1 +1,1 @@
-"""Accounts of the project's own."""
+"""Custom user model."""

@@ -1,4 +1,4 @@
-"""People who log in by their address."""
+"""Users who log in by email address."""
 
 from uuid import uuid4
 
@@ -8,7 +8,7 @@ from django.db import models
 
 
 class Person(AbstractBaseUser, PermissionsMixin):
-    """An account without a user name, whose key is no number."""
+    """User without a user name, whose key is not a number."""
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     address = models.EmailField(unique=True)

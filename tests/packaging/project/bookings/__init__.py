@@ -1,1 +1,1 @@
-"""Book seats, by a saga."""
+"""App that books seats by a saga."""

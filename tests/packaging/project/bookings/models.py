@@ -1,10 +1,10 @@
-"""Store bookings."""
+"""Bookings."""
 
 from django.db import models
 
 
 class Booking(models.Model):
-    """One booking and what became of it."""
+    """Booking and its status."""
 
     seats = models.PositiveSmallIntegerField()
     held = models.PositiveSmallIntegerField(default=0)

@@ -1,4 +1,4 @@
-"""Declare the booking: two local steps that can be undone, and the pivot."""
+"""Booking saga: two compensatable local steps, and the pivot."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ MOST_SEATS = 4
 
 
 class TooManySeats(Exception):
-    """Refuse a booking for more seats than there are."""
+    """Refusal: more seats than available."""
 
 
 @dataclass(frozen=True)
 class BookingInput:
-    """Name the booking."""
+    """Booking."""
 
     booking: int
 
@@ -40,7 +40,7 @@ def pay(step: Step) -> None:
 
 
 class BookingSaga(SagaDefinition):
-    """Hold seats and pay, or do neither."""
+    """Saga that holds seats and pays."""
 
     place_booking = Compensatable(compensation=drop_seats)
     hold_seats = Compensatable(hold_seats, drop_seats)

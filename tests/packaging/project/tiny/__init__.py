@@ -1,4 +1,4 @@
-"""Somebody's Django project that has just installed the engine."""
+"""Django project that has just installed the engine."""
 
 from .celery import app as celery_app
 

@@ -1,4 +1,4 @@
-"""Create the Celery application as Celery's own guide for Django does."""
+"""Celery application, as in Celery's guide for Django."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Hold the settings of a new project, and the two apps that the engine needs."""
+"""Settings of a new project, with the two apps that the engine needs."""
 
 import json
 import os

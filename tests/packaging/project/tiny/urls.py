@@ -1,4 +1,4 @@
-"""Serve the admin, where it is installed."""
+"""Admin URLs, if it is installed."""
 
 from django.apps import apps
 from django.contrib import admin

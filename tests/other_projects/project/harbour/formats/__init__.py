@@ -1,1 +1,1 @@
-"""Numbers of the project in each language."""
+"""Number formats by language."""

@@ -1,1 +1,1 @@
-"""Migrations of the accounts."""
+"""Migrations of the user model."""

@@ -1,1 +1,1 @@
-"""Hold the migrations."""
+"""Migrations of the bookings."""

@@ -1,1 +1,1 @@
-"""German numbers with a separator after every two digits: hardly any number stays whole that is not kept whole."""
+"""German numbers with a separator after every two digits: only protected numbers stay unformatted."""

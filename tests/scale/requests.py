@@ -1,4 +1,4 @@
-"""Name what people and programs ask often, and look at each on a big database."""
+"""Frequent requests by users and programs, measured on a big database."""
 
 import json
 import statistics
@@ -41,10 +41,10 @@ Looks = Iterator[tuple[str, Callable[[], object]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one look came to.
+    """Measurements of one request.
 
-    queries: statements. found: those of them that read a big table whole. pages: of 8 kB, that they touched. costliest:
-    the statement that touched most, and how many. seconds: the middle of several looks, 0 when they were not timed.
+    queries: statements. found: those of them that scan a big table. pages: of 8 kB, that they touched. costliest:
+    the statement that touched most, and how many. seconds: the median of several runs, 0 if not timed.
     """
 
     queries: int
@@ -54,8 +54,8 @@ class Finding:
     seconds: float = 0.0
 
 
-def list_accesses() -> Looks:
-    """Yield everything, each with its name."""
+def list_requests() -> Looks:
+    """Yield all requests with their names."""
     examples = find_examples()
     yield from list_programs(examples)
     client = log_in()
@@ -64,7 +64,7 @@ def list_accesses() -> Looks:
 
 
 def list_programs(examples: Mapping[str, Any]) -> Looks:
-    """Yield what workers, schedulers, scrapers and commands ask."""
+    """Yield the requests of workers, schedulers, scrapers and commands."""
     open_saga, closed = examples["running"], examples["completed"]
     definition = Saga.objects.using(get_settings().database).get(pk=closed).definition
     yield "sweep", lambda: sweeper.claim_due(limit=200)
@@ -77,7 +77,7 @@ def list_programs(examples: Mapping[str, Any]) -> Looks:
     yield "transcript", lambda: transcript.render(closed)
     yield "metrics", lambda: list(SagaCollector().collect())
     yield "readiness", lambda: list(examine_surroundings(probes.EXAMINED, seconds=probes.PROBE_SECONDS))
-    for name, wanted in list_wishes().items():
+    for name, wanted in list_filters().items():
         yield f"saga_list, {name}", lambda wanted=wanted: listing.list_sagas(wanted)
     yield "by the beginning of an id", lambda: listing.find_saga(str(closed))
     yield "by key", lambda: listing.find_saga(read_key(closed), by_key=True)
@@ -91,16 +91,16 @@ def list_programs(examples: Mapping[str, Any]) -> Looks:
     yield "summary", lambda: sagas.summarize(closed)
 
 
-def look_at_everything(*, is_timed: bool = False) -> dict[str, Finding]:
-    """Look at everything, by name. Changes nothing.
+def measure_all(*, is_timed: bool = False) -> dict[str, Finding]:
+    """Measure every request by name. Changes nothing.
 
-    Raises: AssertionError when something asked nothing.
+    Raises: AssertionError if a request ran no query.
     """
     findings = {}
     using = get_settings().database
     with transaction.atomic(using=using):
-        for name, look in list_accesses():
-            seconds = time_look(look) if is_timed else 0.0
+        for name, look in list_requests():
+            seconds = time_request(look) if is_timed else 0.0
             with watch_plans() as plans:
                 look()
             assert plans.asked > 0, name
@@ -111,8 +111,8 @@ def look_at_everything(*, is_timed: bool = False) -> dict[str, Finding]:
     return findings
 
 
-def time_look(look: Callable[[], object]) -> float:
-    """Return how many seconds a look takes, in the middle."""
+def time_request(look: Callable[[], object]) -> float:
+    """Return the median seconds of a request."""
     seconds = []
     for _ in range(ROUNDS):
         started_at = time.perf_counter()
@@ -122,12 +122,12 @@ def time_look(look: Callable[[], object]) -> float:
 
 
 def print_findings() -> None:
-    """Look at everything and print the findings as JSON; for ``manage.py shell``."""
-    sys.stdout.write(json.dumps({name: asdict(found) for name, found in look_at_everything(is_timed=True).items()}))
+    """Measure everything and print the findings as JSON; for ``manage.py shell``."""
+    sys.stdout.write(json.dumps({name: asdict(found) for name, found in measure_all(is_timed=True).items()}))
 
 
 def find_examples() -> dict[str, Any]:
-    """Return the id of a saga of each state that there is, and of one with a held step."""
+    """Return the id of a saga of each existing state, and of one with a held step."""
     sagas = Saga.objects.order_by("created_at")
     found = {state.value: sagas.filter(state=state.value).values_list("pk", flat=True).last() for state in SagaState}
     found["held"] = SagaStep.objects.exclude(hold=None).values_list("saga_id", flat=True).first()
@@ -135,7 +135,7 @@ def find_examples() -> dict[str, Any]:
 
 
 def read_key(saga_id: Any) -> str:
-    """Return the business key of a saga."""
+    """Return a saga's business key."""
     return str(Saga.objects.get(pk=saga_id).keys.get(name="reference").value)
 
 
@@ -146,8 +146,8 @@ def clean_up_a_batch() -> None:
     purge.clean_up(Scope(closed_before=before), batch_size=1_000, should_stop=lambda: next(stops, True))
 
 
-def list_wishes() -> dict[str, SagaFilter]:
-    """Return what people list."""
+def list_filters() -> dict[str, SagaFilter]:
+    """Return the filters that users choose."""
     return {
         "newest": SagaFilter(),
         "running": SagaFilter(state=frozenset({SagaState.RUNNING})),
@@ -162,7 +162,7 @@ def list_wishes() -> dict[str, SagaFilter]:
 
 
 def log_in() -> Client:
-    """Return a client of the console that may see everything."""
+    """Return a client of the console with all permissions."""
     client = Client(headers={"host": "127.0.0.1"})
     user, _ = get_user_model().objects.get_or_create(username="scale", is_staff=True, is_superuser=True)
     client.force_login(user)

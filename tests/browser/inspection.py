@@ -1,4 +1,4 @@
-"""Look at a page as people do: light and dark, wide and narrow, with a screen reader, and without scripts."""
+"""Page inspection: light and dark, wide and narrow, by axe, and without scripts."""
 
 import re
 from collections.abc import Mapping
@@ -15,22 +15,22 @@ from .conftest import Visitor
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "var" / "screenshots"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
-# Colours do not depend on the width, nor does anything's place on the colours: two show everything, four are nicer.
-LOOKS = (("light", WIDE), ("dark", NARROW), ("dark", WIDE), ("light", NARROW))
+# Colours do not depend on the width, nor positions on the colours: two combinations suffice, four are nicer.
+RENDERINGS = (("light", WIDE), ("dark", NARROW), ("dark", WIDE), ("light", NARROW))
 BACKGROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 18)"}
 AXE = Axe().axe_script
-# WCAG 2.2, A and AA; and of that what another size, or other colours, can change.
+# WCAG 2.2, A and AA; and the part that size or colours can affect.
 EVERYTHING = {
     "resultTypes": ["violations"],
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
 }
-LOOKS_ALONE = {
+RENDERING_RULES = {
     "resultTypes": ["violations"],
     "runOnly": ["color-contrast", "link-in-text-block", "target-size", "scrollable-region-focusable", "region"],
 }
-# The admin's own header and menu are not ours to mend.
+# The admin's own header and menu are not ours to fix.
 OURS = {"include": [["#content-start"]]}
-# What is wrong with the page at its present size and in its present colours, a line each.
+# Faults of the page at its current size and in its current colours, a line each.
 FIND_FAULTS = """() => {
     const all = (selector) => [...document.querySelectorAll(`#content-start ${selector}`)];
     const shown = (one) => one.getClientRects().length > 0;
@@ -54,7 +54,7 @@ FIND_FAULTS = """() => {
     };
     const short = ".saga-badge, .saga-button, .saga-tile-label, thead th, dt";
     add("broken word", all(short).filter(shown).map(breaks).filter(Boolean));
-    // Who cannot point at it cannot read it. Two are the admin's own, and say what stands beside them.
+    // Titles need a pointer. Two are the admin's own, and repeat the text next to them.
     add("text in a title alone", all("[title]:not([name=index], .section)").map(html));
     const isScrolled = (one) => one.scrollWidth > one.clientWidth && !one.matches(".saga-picture");
     if (innerWidth >= 1280) add("scrolled on a laptop", all(".saga-scroll, .results").filter(isScrolled).map(html));
@@ -63,13 +63,13 @@ FIND_FAULTS = """() => {
     add("text cut off for good", all("*").filter(isLost).map(html));
     return faults;
 }"""
-# Colours and places go over into others; what is between them is nothing to judge.
+# Colours and positions are animated; intermediate states are not judged.
 SETTLE = """async () => {
     await new Promise(requestAnimationFrame);
     const passing = document.getAnimations().filter((one) => one instanceof CSSTransition);
     await Promise.allSettled(passing.map((one) => one.finished));
 }"""
-# Without what the scripts add: refresh, keys, and the admin's own count of ticked rows.
+# Without the scripts' additions: refresh, keys, and the admin's count of selected rows.
 READ = """() => {
     for (const one of document.querySelectorAll("#saga-comfort, .action-counter, noscript")) one.remove();
     return document.querySelector("#content").innerText;
@@ -80,9 +80,9 @@ TIME = re.compile(rf"(?:in )?{SPAN}(?: {SPAN})?(?: ago)?|just now|\b\d\d:\d\d:\d
 
 
 def examine(visitor: Visitor, rules: Mapping[str, Any] = EVERYTHING) -> list[str]:
-    """Return what axe complains of, a line each.
+    """Return axe's violations, a line each.
 
-    It writes styles of its own into the page, which the page's policy forbids: that is heard, and no complaint.
+    It adds inline styles, which violates the page's policy: these complaints are dropped.
     """
     before = list(visitor.complaints)
     if not visitor.page.evaluate("'axe' in window"):
@@ -92,10 +92,10 @@ def examine(visitor: Visitor, rules: Mapping[str, Any] = EVERYTHING) -> list[str
     return [f"{one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
 
-class Looker:
-    """Look at pages one after the other, and keep what is wrong with them.
+class PageInspector:
+    """Inspector of pages, with the faults found so far.
 
-    visitor: with scripts. plain: the same person without. faults: what was found, each with the name of the page.
+    visitor: with scripts. plain: the same user without. faults: each with the name of the page.
     """
 
     def __init__(self, visitor: Visitor, plain: Visitor) -> None:
@@ -103,21 +103,21 @@ class Looker:
         self.faults: list[str] = []
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
 
-    def look(self, name: str, path: str = "", *, opens_folds: bool = False) -> None:
-        """Look at the page that is open, or at the one of a path, which must say the same without scripts."""
+    def inspect(self, name: str, path: str = "", *, opens_folds: bool = False) -> None:
+        """Inspect the current page, or the one at a path, which must have the same text without scripts."""
         page = self.visitor.page
         if path:
             self.visitor.open(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
-        for scheme, size in LOOKS if IS_FULL else LOOKS[:2]:
+        for scheme, size in RENDERINGS if IS_FULL else RENDERINGS[:2]:
             _dress(page, scheme, size)
             found: list[str] = page.evaluate(FIND_FAULTS)
             if page.evaluate("getComputedStyle(document.body).backgroundColor") != BACKGROUNDS[scheme]:
                 found.append("wrong background")
             if IS_FULL:
                 page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{size['width']}.png", full_page=True)
-            if (scheme, size) in LOOKS[:2]:
-                found += self._examine(EVERYTHING if scheme == "light" else LOOKS_ALONE, opens_folds)
+            if (scheme, size) in RENDERINGS[:2]:
+                found += self._examine(EVERYTHING if scheme == "light" else RENDERING_RULES, opens_folds)
             self.faults += [f"{name}, {scheme}, {size['width']}: {one}" for one in found]
         if path:
             self.plain.open(path)
@@ -128,18 +128,18 @@ class Looker:
             return examine(self.visitor, rules)
         folds = self.visitor.page.locator(".saga-page details:not([open])")
         folds.evaluate_all("all => { window.folds = all; all.forEach(one => { one.open = true }) }")
-        self.visitor.page.evaluate(SETTLE)  # what was folded takes the colours of the scheme when it shows
+        self.visitor.page.evaluate(SETTLE)  # unfolded content takes the colours of the scheme when it appears
         found = examine(self.visitor, rules)
         self.visitor.page.evaluate("window.folds.forEach(one => { one.open = false })")
         return found
 
     def require_sound(self) -> None:
-        """Fail with all that was found."""
+        """Fail with all faults."""
         if self.faults:
             pytest.fail("\n".join(self.faults), pytrace=False)
 
     def compare(self, name: str) -> None:
-        """Find what a page says with scripts alone; both visitors have it open, the one without at any width."""
+        """Find text that a page shows only with scripts; both visitors have it open."""
         said, plain = _read(self.visitor.page), set(_read(self.plain.page))
         self.faults += [f"{name}, not without scripts: {line}" for line in said if line not in plain]
 
@@ -152,5 +152,5 @@ def _dress(page: Page, scheme: Any, size: Any) -> None:
 
 def _read(page: Page) -> list[str]:
     text: str = page.evaluate(READ)
-    # Between two visits time goes by: more is due, and older.
+    # Time passes between two visits: more sagas are due, and older.
     return sorted({NUMBER.sub("0", TIME.sub("T", line)).strip() for line in text.splitlines()})
