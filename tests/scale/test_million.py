@@ -177,8 +177,8 @@ def print_slowdowns(few: dict[str, Finding], many: dict[str, Finding]) -> None:
     ratios = {name: found.seconds / few[name].seconds for name, found in many.items() if name in few}
     slower = sorted((name for name in ratios if ratios[name] > SLOWER_AT_MOST), key=lambda name: -ratios[name])
     echo(
-        f"{len(many)} requests, at most {max(found.queries for name, found in many.items() if CONSOLE in name)} queries a"
-        f" page. Time at {SAGAS} sagas to that at {SMALL}: median x {statistics.median(ratios.values()):.2f},"
+        f"{len(many)} requests, at most {max(found.queries for name, found in many.items() if CONSOLE in name)} queries"
+        f" a page. Time at {SAGAS} sagas to that at {SMALL}: median x {statistics.median(ratios.values()):.2f},"
         f" most x {max(ratios.values()):.2f}; over x {SLOWER_AT_MOST}: {len(slower)}"
     )
     for name in slower:
