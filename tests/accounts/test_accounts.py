@@ -15,7 +15,7 @@ WITHIN_SECONDS = 240
 def test_operators_work_with_any_user_model(model: str) -> None:
     environment = {**os.environ, "ACCOUNTS_MODEL": model, "DJANGO_SETTINGS_MODULE": "tests.accounts.settings"}
     done = subprocess.run(
-        [sys.executable, "-m", "django", "test", "tests.accounts.trials"],
+        [sys.executable, "-m", "django", "test", "tests.accounts.cases"],
         cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=WITHIN_SECONDS,
         check=False,
     )  # fmt: skip

@@ -205,7 +205,7 @@ def expect_filter(role: str, operation: Operation) -> int:
     if role == "nobody":
         return 403
     if operation not in IN_BULK:
-        return 400  # nobody may do it, and the page says why
+        return 400  # no role may do it, and the page says why
     return 200 if role in MAY_BULK else 403
 
 
@@ -281,7 +281,7 @@ def test_table_has_every_operation_and_both_answers() -> None:
         assert len(answers) >= 3 or done == 0, act
 
 
-def draw_as(person: Person, operation: Operation, saga: Saga) -> SagaBulk:
+def freeze_as(person: Person, operation: Operation, saga: Saga) -> SagaBulk:
     """Freeze a set for a user who had all permissions then, and has those of the role now."""
     if person.role == "anonymous":
         return selection.freeze_selected(operation, [saga.pk], actor=trips.BOSS)
@@ -334,7 +334,7 @@ def test_starting_and_stopping_a_bulk_by_role(way: str) -> None:
     saga = trips.make_waiting_for_retry()
     for role in ROLES:
         person = Person(role)
-        frozen = start_as_superuser(saga) if is_stop else draw_as(person, Operation.PAUSE, saga)
+        frozen = start_as_superuser(saga) if is_stop else freeze_as(person, Operation.PAUSE, saga)
         before = SagaBulk.objects.filter(pk=frozen.pk).values().get()
 
         found = switch(person, frozen)

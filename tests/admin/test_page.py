@@ -16,7 +16,7 @@ from sagas.core.definition import registry
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from sagas.operators import operations
 
-from . import tall, trips
+from . import large_sagas, trips
 from .pages import HOSTILE, LIST, LogIn, page_of, read, stored
 
 pytestmark = pytest.mark.django_db
@@ -240,7 +240,7 @@ def test_saga_without_steps_has_a_page(log_in: LogIn) -> None:
 
 @pytest.mark.parametrize("person", ["viewer", "admin"])
 def test_any_number_of_steps_with_any_names_is_drawn(log_in: LogIn, person: str) -> None:
-    saga = trips.drain(trips.start(tall.MarathonSaga))
+    saga = trips.drain(trips.start(large_sagas.MarathonSaga))
     saga.steps.filter(position=7).update(name=HOSTILE)
     client = log_in(person)
 

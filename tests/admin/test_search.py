@@ -30,7 +30,7 @@ def sagas(monkeypatch: pytest.MonkeyPatch) -> list[Saga]:
     makers = [trips.make_paused, *[trips.start] * 5, trips.make_paused]
     made = [make() for make in makers]
     SagaKey.objects.bulk_create(SagaKey(saga=saga, name="customer", value=CUSTOMER) for saga in made)
-    trips.make_paused()  # of nobody
+    trips.make_paused()  # of no customer
     return made
 
 
@@ -173,7 +173,7 @@ def test_exports_and_bulks_of_a_broad_search_are_complete(
     assert bulk_page.context["count"] == len(sagas)
 
 
-def test_key_names_narrow_a_common_prefix(sagas: list[Saga], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_names_restrict_a_common_prefix(sagas: list[Saga], monkeypatch: pytest.MonkeyPatch) -> None:
     SagaKey.objects.create(saga=sagas[0], name="friend", value=CUSTOMER)
 
     assert ids(*search_sagas(Saga.objects.all(), "friend:CUST")) == ids(sagas[0])

@@ -14,7 +14,7 @@ from sagas.operators import operations
 from sagas.operators.presentation.drawing.timeline import TIMES
 from sagas.testing import drain
 
-from . import tall, trips
+from . import large_sagas, trips
 from .pages import LogIn, page_of
 
 pytestmark = pytest.mark.django_db
@@ -77,7 +77,7 @@ def test_compensations_are_mirrored_below_the_axis() -> None:
 
 def test_bars_are_positioned_by_time() -> None:
     saga = trips.start()
-    tall.add_attempts(saga, "book_hotel", [(SECOND, 2 * SECOND), (4 * SECOND, 6 * SECOND)])
+    large_sagas.add_attempts(saga, "book_hotel", [(SECOND, 2 * SECOND), (4 * SECOND, 6 * SECOND)])
     Saga.objects.filter(pk=saga.pk).update(created_at=saga.created_at)
 
     first, second = map(box, groups(draw(saga), "saga-attempt"))
@@ -119,9 +119,9 @@ def test_operators_statements_are_marked_as_such() -> None:
 
 @pytest.mark.parametrize("count", [300, 3000])
 def test_hundreds_of_attempts_stay_bounded(count: int) -> None:
-    saga = tall.age(trips.make_compensation_failing(), timedelta(hours=count + 1))
+    saga = large_sagas.age(trips.make_compensation_failing(), timedelta(hours=count + 1))
     hours = [(timedelta(hours=hour), timedelta(hours=hour, seconds=1)) for hour in range(1, count)]
-    tall.add_attempts(saga, "book_flight", hours, direction="compensation")
+    large_sagas.add_attempts(saga, "book_flight", hours, direction="compensation")
 
     picture = draw(saga)
 
@@ -137,7 +137,7 @@ def test_hundreds_of_attempts_stay_bounded(count: int) -> None:
 def test_long_gaps_are_cut_out_and_labelled() -> None:
     saga = trips.start()
     day = timedelta(days=1)
-    tall.add_attempts(saga, "book_hotel", [(0 * SECOND, SECOND), (SECOND, 2 * SECOND), (day, day + SECOND)])
+    large_sagas.add_attempts(saga, "book_hotel", [(0 * SECOND, SECOND), (SECOND, 2 * SECOND), (day, day + SECOND)])
     Saga.objects.filter(pk=saga.pk).update(created_at=saga.created_at)
 
     assert "23 h 59 min without any attempt, not drawn to scale" in titles(draw(saga), "saga-cut")

@@ -129,7 +129,7 @@ def listening() -> Iterator[Log]:
             logging.getLogger(name).setLevel(level)
 
 
-def make_person(name: str, group: str) -> Client:
+def make_user(name: str, group: str) -> Client:
     user = User.objects.create_user(name, is_staff=True)
     user.groups.add(Group.objects.get(name=group))
     client = Client()
@@ -236,7 +236,7 @@ def test_errors_of_steps_reveal_no_secret(
             raise ERRORS[case] from cause
 
     monkeypatch.setattr(SandboxGateway, "authorize", fail)
-    viewer, supervisor = make_person("viewer", "Saga viewers"), make_person("boss", "Saga supervisors")
+    viewer, supervisor = make_user("viewer", "Saga viewers"), make_user("boss", "Saga supervisors")
     with listening() as log:
         placed = customer.checkout()
         saga = Saga.objects.get()

@@ -122,7 +122,7 @@ def test_documentation_page_also_allows_icons_from_its_style_sheet() -> None:
 
 
 @override_settings(ROOT_URLCONF="tests.api.test_headers")
-def test_a_view_may_be_stricter() -> None:
+def test_view_may_be_stricter() -> None:
     assert Client().get("/own/")["Content-Security-Policy"] == "default-src 'none'"
 
 

@@ -47,18 +47,18 @@ class Visitor:
 
     def watch(self) -> None:
         """Record the browser's complaints."""
-        self.page.on("console", self._hear)
+        self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("requestfailed", self._miss)
+        self.page.on("requestfailed", self._on_failure)
         self.page.on("response", self._check_policy)
 
-    def _hear(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         # An error status of a page is a response here, not an error.
         is_refusal = "the server responded with a status of 4" in message.text
         if message.type in ("error", "warning") and not is_refusal:
             self.complaints.append(message.text)
 
-    def _miss(self, request: Request) -> None:
+    def _on_failure(self, request: Request) -> None:
         # Leaving a page before it is complete aborts what is still loading.
         if request.failure != "net::ERR_ABORTED":
             self.complaints.append(f"{request.url}: {request.failure}")

@@ -15,7 +15,7 @@ from sagas.operators.bulk import runner, selection
 from sagas.operators.bulk.preconditions import Operation
 from sagas.testing import faults
 from sagas.testing.drain import look
-from tests.admin import tall, trips
+from tests.admin import large_sagas, trips
 
 REASON = "The airline is open again, see ticket 42."
 OPERATOR = Actor(name="operator", is_trusted=True)
@@ -37,20 +37,20 @@ def make_a_night() -> dict[str, Saga]:
 
 def make_long_story() -> Saga:
     """Return a saga that was refused, and whose compensation failed often, then hourly."""
-    saga = tall.age(trips.make_compensation_failing(), timedelta(hours=200))
+    saga = large_sagas.age(trips.make_compensation_failing(), timedelta(hours=200))
     hours = [(timedelta(hours=hour), timedelta(hours=hour, seconds=2)) for hour in range(1, 200)]
-    tall.add_attempts(saga, "book_flight", hours, direction="compensation")
+    large_sagas.add_attempts(saga, "book_flight", hours, direction="compensation")
     return saga
 
 
 def make_marathon() -> Saga:
     """Return a saga of sixty steps."""
-    return trips.drain(trips.start(tall.MarathonSaga))
+    return trips.drain(trips.start(large_sagas.MarathonSaga))
 
 
 def make_crowd() -> Saga:
     """Return a saga with a group of twelve."""
-    saga = trips.start(tall.CrowdSaga)
+    saga = trips.start(large_sagas.CrowdSaga)
     with trips.faults() as fault:
         fault.refuse("ask_guest_7", trips.RetryLater("Not at home.", after=3000))
         trips.look(saga.pk)

@@ -33,8 +33,8 @@ LONGEST_CHAOS = 120.0  # seconds after the last checkout in which a slow machine
 class Plan:
     """Intensity of a run.
 
-    calm, checkouts: number placed before and during the faults. seconds: maximum duration. per_second: at
-    most so many. backlog: none are placed while so many sagas are active. worker_seconds, broker_seconds,
+    calm, checkouts: number placed before and during the faults. seconds: maximum duration. per_second: maximum
+    rate. backlog: none are placed while more sagas are active. worker_seconds, broker_seconds,
     database_seconds, web_seconds: between two faults of a kind.
     """
 

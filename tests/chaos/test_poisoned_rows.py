@@ -55,7 +55,7 @@ def test_worker_finishes_sagas_behind_poisoned_rows(quiet_shop: Shop) -> None:
         behind = [quiet_shop.place(), quiet_shop.place("pm_card_timeout_once"), quiet_shop.place("pm_card_declined")]
         # Only sweeps can find them.
         ask_valkey(quiet_shop.broker, "FLUSHALL")
-        worker = start_narrow_worker(quiet_shop)
+        worker = start_worker_with_small_sweeps(quiet_shop)
 
         for number, status in zip(behind, ("confirmed", "confirmed", "cancelled"), strict=True):
             quiet_shop.wait_for(number, status)
@@ -78,7 +78,7 @@ def poison(shop: Shop, numbers: Sequence[str]) -> Iterator[None]:
             connection.execute(CURE)
 
 
-def start_narrow_worker(shop: Shop) -> Process:
+def start_worker_with_small_sweeps(shop: Shop) -> Process:
     """Start a worker whose sweeps wake few sagas at once."""
     project = shop.project.with_environment(SAGAS=json.dumps({**FAST_ENGINE, "SWEEP_PAGE": PAGE}))
     shop.workers.append(project.start_worker("narrow"))

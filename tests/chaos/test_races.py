@@ -230,7 +230,7 @@ def force_compensate(saga_id: UUID) -> Any:
 
 
 def assert_no_error(results: list[Any], allowed: type[Exception] = OperationRefused) -> None:
-    """Check that nobody got an unexpected error."""
+    """Check that no result is an unexpected error."""
     errors = [result for result in results if isinstance(result, Exception) and not isinstance(result, allowed)]
     assert errors == []
 

@@ -195,7 +195,7 @@ def test_stale_revision_is_refused_with_the_current_state() -> None:
     assert read(saga).abort_request is None
 
 
-def test_the_current_revision_is_accepted() -> None:
+def test_current_revision_is_accepted() -> None:
     saga = start_trip()
 
     assert run_command("saga_cancel", saga.pk, *WHY, "--revision", "1").code == 0

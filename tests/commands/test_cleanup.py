@@ -51,7 +51,7 @@ def test_only_sagas_closed_long_enough_ago_are_deleted(age: str, span: timedelta
     assert older.pk not in Saga.objects.values_list("pk", flat=True)
 
 
-def test_a_dry_run_counts_and_deletes_nothing(tmp_path: Path) -> None:
+def test_dry_run_counts_and_deletes_nothing(tmp_path: Path) -> None:
     close_at(completed_trip(), ago(days=31))
 
     done = run_command("saga_cleanup", "--older-than", "30d", "--dry-run", "--archive", tmp_path / "a.ndjson")
@@ -186,7 +186,7 @@ def test_archive_that_cannot_be_created_exits_with_1_and_deletes_nothing(
     assert Saga.objects.count() == 1
 
 
-def test_a_dry_run_leaves_no_archive(tmp_path: Path) -> None:
+def test_dry_run_leaves_no_archive(tmp_path: Path) -> None:
     close_at(completed_trip(), ago(days=31))
     path = tmp_path / "sagas.ndjson.gz"
 

@@ -288,7 +288,7 @@ class TestDoctorAndBroker:
         assert finding["level"] == "warn"
         assert "does not answer within 0.2 s" in finding["what"]
 
-    def test_a_password_is_not_shown(self, app: Celery, sweeper: SagaWorker) -> None:
+    def test_password_is_not_shown(self, app: Celery, sweeper: SagaWorker) -> None:
         app.conf.broker_write_url = "redis://user:hunter2@127.0.0.1:1/0"
 
         assert "hunter2" not in run_command("saga_doctor").out

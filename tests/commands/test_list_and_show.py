@@ -35,7 +35,7 @@ def test_newest_first() -> None:
     assert ids() == [str(saga.pk) for saga in reversed(sagas)]
 
 
-def test_filters_narrow_together() -> None:
+def test_filters_combine() -> None:
     completed, compensated, unknown = completed_trip("A"), compensated_trip("B"), unknown_trip("C")
     define_trip(version=2)
 
@@ -115,7 +115,7 @@ def test_json_row_holds_everything_of_a_line() -> None:
     }
 
 
-def test_a_failing_compensation_counts_its_own_attempts() -> None:
+def test_failing_compensation_counts_its_own_attempts() -> None:
     failing_trip()
 
     [row] = run_command("saga_list", "--json").json

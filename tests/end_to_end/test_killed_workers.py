@@ -22,7 +22,7 @@ RECOVERY_SECONDS = LEASE_SECONDS + FAST_ENGINE["WAKEUP_INTERVAL"] + 2 * FAST_ENG
 MACHINE_SECONDS = 60.0
 
 # A worker that stands in one of these may hold the row of what is ordered. So each gets a product of its own, and they
-# are placed last: nobody waits for a killed worker's lock but by the server's own time-out.
+# are placed last: a killed worker's lock is waited for only up to the server's timeout.
 HOLDING_STOCK = {
     ("reserve_stock", "action"): "TEA-EARL-GREY",
     ("ship_stock", "action"): "TEA-SENCHA",

@@ -59,7 +59,7 @@ def find_sequential_scans(node: dict[str, Any], part: float = 1.0) -> set[str]:
     """Return the tables that a plan scans, or may scan, from end to end.
 
     part: how much of what the node could give is asked for; below a LIMIT a scan ends when it has enough. With a filter
-    nobody knows when that is: what passes may all be at the end.
+    that is unknown: all matching rows may be at the end.
     """
     is_whole = node["Node Type"] == "Seq Scan" and (part > SMALL_PART or "Filter" in node)
     own = {node["Relation Name"]} if is_whole else set()

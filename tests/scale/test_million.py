@@ -148,7 +148,7 @@ def test_closed_sagas_are_cleaned_up_during_checkouts(million: Million) -> None:
 
 
 def fill(testbed: Testbed, sagas: int, *, still_open: int = 0) -> Counter[str]:
-    """Write so many sagas, about so many of them still open, and let PostgreSQL tidy up.
+    """Write this number of sagas, about as many open as requested, and let PostgreSQL vacuum.
 
     Returns: rows by kind.
     """

@@ -216,12 +216,12 @@ def test_contradictory_definition_is_refused_and_not_registered(mistake: str) ->
     assert registry.find("trip", 1) is None
 
 
-def test_a_definition_without_meta_is_refused() -> None:
+def test_definition_without_meta_is_refused() -> None:
     with pytest.raises(DefinitionError, match="Meta"):
         type("TripSaga", (SagaDefinition,), {"__module__": __name__, "a": OK})
 
 
-def test_an_abstract_definition_is_not_registered() -> None:
+def test_abstract_definition_is_not_registered() -> None:
     type("Base", (SagaDefinition,), {"__module__": __name__, "Meta": type("Meta", (), {"abstract": True})})
     assert registry.find("trip", 1) is None
 

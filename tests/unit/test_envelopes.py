@@ -100,7 +100,7 @@ def test_numbers_too_large_for_a_float_are_dropped(value: int) -> None:
 
 
 @pytest.mark.parametrize("value", ["", None])
-def test_a_message_needs_an_id(value: Any) -> None:
+def test_message_needs_an_id(value: Any) -> None:
     assert fault_of(with_header("id", value)) == "it has no header 'id'"
 
 

@@ -91,7 +91,7 @@ def test_data_of_the_wrong_type_are_refused(case: str) -> None:
 @pytest.mark.parametrize(
     "data", [None, [], "text", {**DATA, "extra": 1}, {k: v for k, v in DATA.items() if k != "text"}]
 )
-def test_a_wrong_shape_is_refused(data: Any) -> None:
+def test_wrong_shape_is_refused(data: Any) -> None:
     with pytest.raises(InputRefused):
         inputs.load(Everything, data)
 
@@ -145,7 +145,7 @@ def test_value_of_another_class_is_refused() -> None:
         inputs.dump(Everything, Line("A", 1))
 
 
-def test_a_result_may_be_as_large_as_its_limit() -> None:
+def test_result_may_be_as_large_as_its_limit() -> None:
     inputs.require_storable({"a": "x" * 10}, "it", 19)
     with pytest.raises(InputRefused):
         inputs.require_storable({"a": "x" * 11}, "it", 19)

@@ -123,6 +123,6 @@ def test_longest_delay_is_a_year() -> None:
         ([3], None),
     ],
 )
-def test_a_delay_is_seconds_or_a_timedelta(value: Any, expected: float | None) -> None:
+def test_delay_is_seconds_or_a_timedelta(value: Any, expected: float | None) -> None:
     assert as_seconds(value) == expected
     assert RetryLater(after=value).after_seconds == expected

@@ -52,6 +52,6 @@ def test_errors_are_classified_by_sqlstate(
     assert (is_away(error), is_beyond_statement(error), is_conflict(error)) == (away, beyond, conflict)
 
 
-def test_an_error_without_a_driver_has_no_sqlstate() -> None:
+def test_error_without_a_driver_has_no_sqlstate() -> None:
     assert not is_conflict(wrapped(OperationalError, None))
     assert is_beyond_statement(wrapped(OperationalError, None))

@@ -73,7 +73,7 @@ def test_width_is_measured_in_terminal_columns(text: str, width: int) -> None:
         ("e\u0301bc", 2, "e\u0301…"),
     ],
 )
-def test_a_cut_text_fits(text: str, columns: int, kept: str) -> None:
+def test_cut_text_fits(text: str, columns: int, kept: str) -> None:
     assert cut(text, columns) == kept
     assert measure(kept) <= columns
 
@@ -133,7 +133,7 @@ def format_record(message: str, exc_info: object = None, **facts: object) -> str
     return formatter.format(record)
 
 
-def test_a_log_line_is_one_line_of_visible_characters() -> None:
+def test_log_line_is_one_line_of_visible_characters() -> None:
     line = format_record(
         "Error:\x1b[2J\n2026-01-01 [info] forged", error="\u202ex\ny", name2="card 4242\n4242\n4242\n4242"
     )

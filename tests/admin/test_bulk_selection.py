@@ -166,7 +166,7 @@ def read_console_filter(query: dict[str, str]) -> dict[str, str]:
     return {name: f"{value}T00:00:00+00:00" if name in ("since", "until") else value for name, value in named.items()}
 
 
-def test_every_filter_and_the_search_narrow_the_set(log_in: LogIn) -> None:
+def test_every_filter_and_the_search_limit_the_set(log_in: LogIn) -> None:
     saga, client = trips.make_paused(), log_in("supervisor")
     trips.start(trips.TourSaga)
     number = saga.keys.get().value
