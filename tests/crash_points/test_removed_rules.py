@@ -207,8 +207,8 @@ def test_if_history_were_written_after_the_commit_a_crash_would_lose_it(
     run = SagaUnitOfWork._run
 
     def run_and_write_later(written: SagaUnitOfWork, parts: list[Any]) -> None:
-        run(written, [part for part in parts if part[0] != "told"])
-        transaction.on_commit(lambda: run(written, [part for part in parts if part[0] == "told"]))
+        run(written, [part for part in parts if part[0] != "history"])
+        transaction.on_commit(lambda: run(written, [part for part in parts if part[0] == "history"]))
 
     monkeypatch.setattr(SagaUnitOfWork, "_run", run_and_write_later)
     (pause,) = [path for path in operators.PATHS if path.name == f"operator: {operations.Operation.PAUSE.value}"]

@@ -106,7 +106,7 @@ def test_webhook_posts_the_saga_and_reason_signed() -> None:
         "step": "void_payment",
         "at": "2026-11-20T03:00:00+00:00",
         "url": f"https://a.example/admin/sagas/saga/{UUID(int=7)}/change/",
-        "text": f"Saga checkout {UUID(int=7)} needs a person: compensation failing at void_payment.",
+        "text": f"Saga checkout {UUID(int=7)} needs an operator: compensation failing at void_payment.",
     }
 
 
@@ -178,7 +178,7 @@ def test_mail_names_the_saga_and_reason(emails: list[str], sent_as: tuple[object
     [sent] = mail.outbox
     assert (sent.subject, sent.from_email, sent.to) == sent_as
     assert sent.body == (
-        f"Saga checkout {UUID(int=7)} needs a person: compensation failing.\n"
+        f"Saga checkout {UUID(int=7)} needs an operator: compensation failing.\n"
         "It is compensating. Raised at 2026-11-20 03:00:00 UTC.\n"
         f"https://a.example/admin/sagas/saga/{UUID(int=7)}/change/\n"
     )
