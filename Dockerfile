@@ -35,7 +35,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER 10001
 EXPOSE 8000
 
-# Is the process there? Whether its database is, /readyz tells whoever routes traffic.
+# Checks the process only; load balancers ask /readyz whether it can reach its database.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-m", "config.health"]
 

@@ -13,7 +13,7 @@
     │   └── RequestInFlight        the first request with this key is still being processed
     ├── OrderNotFound              no such order, or not one of this customer
     ├── OrderStateConflict         the order has ended the other way already
-    ├── CancelTooLate              the checkout cannot be turned back any more
+    ├── CancelTooLate              the checkout can no longer be compensated
     ├── CancelNotAllowed           this user may not cancel this order
     ├── LogInRefused               wrong user name or password
     └── AllowanceSpent             too many requests

@@ -34,8 +34,7 @@ class StoredAnswer:
 def lock_key(user: AbstractBaseUser, key: str) -> bool:
     """Take the key for this transaction.
 
-    A lock is needed because nobody sees the row of an uncommitted request; an advisory one, because there is no row
-    yet.
+    Other transactions cannot see the row of an uncommitted request, and no row exists yet: so an advisory lock.
     Returns: False when another transaction has it.
     Locks: an advisory lock, released with the transaction.
     Tx: must be inside one.

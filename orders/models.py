@@ -1,7 +1,7 @@
 """Rows of the shop: the catalogue, orders with their lines, remembered checkout requests, and throttle counters.
 
-An order that is PENDING is the semantic lock of its saga: nothing but the saga ends it. The CHECKs say what must
-never be, whoever writes. Sagas and stock are known by value, never by foreign key.
+An order that is PENDING is the semantic lock of its saga: nothing but the saga ends it. The CHECKs forbid invalid
+rows from every writer. Sagas and stock are known by value, never by foreign key.
 """
 
 from django.conf import settings

@@ -1,4 +1,4 @@
-"""Make order numbers that people can read to each other and nobody can guess."""
+"""Order numbers that can be read out on the phone but not guessed."""
 
 import secrets
 

@@ -1,9 +1,9 @@
-"""How often something may be done, as settings write it: ``60/minute``. Knows no table and no request."""
+"""Rate limits as written in settings: ``60/minute``. Independent of tables and requests."""
 
 import re
 from dataclasses import dataclass
 
-# DRF looks at the first letter alone; these are the words that people write for it.
+# DRF reads the first letter only; these are its usual spellings.
 _UNITS = {
     1: ("s", "sec", "secs", "second", "seconds"),
     60: ("m", "min", "mins", "minute", "minutes"),

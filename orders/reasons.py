@@ -31,9 +31,9 @@ REFUSALS: Final[Mapping[str, Reason]] = {
 
 
 def explain(cause: Mapping[str, Any], *, owner: str) -> Reason:
-    """Return the customer's word for what made the saga turn back.
+    """Return the reason, as shown to the customer, why the saga turned back.
 
-    ``owner`` is how the engine writes the customer down as an actor.
+    ``owner`` is the customer's name as an actor of the engine.
     """
     kind = cause.get("kind")
     if kind == "refused":

@@ -1,7 +1,7 @@
 """The scenario of ``manage.py saga_explore``: how a checkout is started and what it leaves behind.
 
-What is left is read from the sandbox providers' own ledgers and the stock's rows, as somebody outside would: by
-value, through the app registry, and not from what the participants believe.
+Remaining effects are read from the sandbox providers' own ledgers and the stock's rows, by value and through the app
+registry, not from the participants' records.
 """
 
 from collections.abc import Mapping

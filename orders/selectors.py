@@ -36,7 +36,7 @@ def list_orders(owner: AbstractBaseUser) -> QuerySet[Order]:
 def get_order(number: str, *, viewer: AbstractBaseUser) -> Order:
     """Return an order with its lines to its owner, or to staff.
 
-    Raises: OrderNotFound, also for an order of somebody else: whether it exists is nobody's business.
+    Raises: OrderNotFound, also for another customer's order, so that its existence is not disclosed.
     """
     orders = Order.objects.select_related("owner").prefetch_related("lines").filter(number=number)
     if not getattr(viewer, "is_staff", False):

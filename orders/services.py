@@ -77,7 +77,7 @@ def checkout(
     """
     with transaction.atomic():
         is_mine = idempotency.lock_key(customer, key)
-        # Read without the lock, too: whoever has it may be another repeat of what was committed long ago.
+        # Read without the lock, too: its holder may be another repeat of a request that was committed long ago.
         known = idempotency.find_answer(customer, key, digest=digest)
         if known is not None:
             return _answer(known, is_replayed=True)

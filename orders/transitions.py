@@ -1,4 +1,4 @@
-"""End an order, once: its saga confirms or rejects it, nobody else."""
+"""Final transitions of an order, made once and only by its saga: confirm or reject."""
 
 from django.utils import timezone
 

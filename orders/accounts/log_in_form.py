@@ -16,7 +16,7 @@ class ThrottledAuthenticationForm(AdminAuthenticationForm):
     def clean(self) -> dict[str, Any]:
         """Check the allowances, then the password.
 
-        Raises: ValidationError that tells in how many seconds to try again.
+        Raises: ValidationError with the seconds until the next attempt.
         """
         username = self.cleaned_data.get("username")
         if username is None or self.cleaned_data.get("password") is None:

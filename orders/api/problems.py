@@ -33,13 +33,13 @@ def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpRespon
     problem = describe_error(error)
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         request = context.get("request")
-        # Whoever writes failures down, or mails them, listens to Django's own signal.
+        # Error trackers listen to Django's own signal.
         signals.got_request_exception.send(sender=None, request=getattr(request, "_request", request))
     return problem.as_response()
 
 
 def describe_error(error: BaseException | None) -> Problem:
-    """Return the problem that an exception means; 500 for one that nobody expected."""
+    """Return the problem document of an exception: 500 if it is of no known type."""
     if isinstance(error, RequestRefused):
         return error.problem
     if isinstance(error, orders.OrdersError):

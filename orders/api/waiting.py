@@ -14,10 +14,10 @@ from django.db import connection
 from sagas.core.states import SagaState
 from sagas.models import Saga
 
-# Of the threads of one web process at most this many may be asleep here: never all, so that somebody answers.
+# So many threads of a web process may sleep here: never all, so that it still serves other requests.
 MAX_WAITERS: int = settings.MOST_WAITING_REQUESTS
 FIRST_PAUSE_SECONDS = 0.05
-# A customer does not notice half a second; a database notices a thousand waiters who ask ten times as often.
+# Customers do not notice half a second; a thousand waiting requests at a tenth of it would load the database.
 LONGEST_PAUSE_SECONDS = 0.5
 
 _places = threading.BoundedSemaphore(MAX_WAITERS)

@@ -24,7 +24,7 @@ class InputError:
     code: str
     """A stable name."""
     detail: str
-    """A text for people."""
+    """Human-readable text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Problem:
     code: str
     """The stable name of the kind of problem; its ``type`` is ``urn:problem:<code>``."""
     detail: str
-    """What happened and what to do, as a text for people."""
+    """What happened and what to do, in words."""
     errors: Sequence[InputError] = ()
     """Errors of the body, each with a JSON pointer."""
     members: Mapping[str, Any] = field(default_factory=dict)

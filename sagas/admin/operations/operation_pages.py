@@ -115,7 +115,7 @@ class OperationPage:
         return self._show(plan, form, status=400)
 
     def _answer_stale(self, form: OperationForm, step: str | None, text: str) -> HttpResponse:
-        """Show what has changed and ask again; a repeated submit is told that the first one was performed."""
+        """Show what has changed and ask again; answer a repeated submit that the first one was performed."""
         since = read_history_since(self.saga_id, form.cleaned_data.get("seen") or 0)
         if done := self._find_own(since, form, step):
             message = f"Already done, and only once: see history entry {done.number}."
