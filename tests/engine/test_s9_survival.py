@@ -194,10 +194,10 @@ def test_s9_an_unresponsive_broker_counts_as_failing(monkeypatch: pytest.MonkeyP
 def test_s9_a_hook_that_ends_its_thread_does_not_silence_the_others(settings: Any, error: BaseException) -> None:
     settings.SAGAS = {**QUIET, "ON_ATTENTION": [HOOK]}
     alert_dispatch._queue.forget()
-    test_alerts.received.clear()
+    test_alerts.heard.clear()
 
     def fail_once(_alert: Alert) -> None:
-        if len(test_alerts.received) == 1:
+        if len(test_alerts.heard) == 1:
             raise error
 
     test_alerts.behaviour[:] = [fail_once]
@@ -205,7 +205,7 @@ def test_s9_a_hook_that_ends_its_thread_does_not_silence_the_others(settings: An
         for number in range(2):
             alert_dispatch.announce([an_alert(number)])
             alert_dispatch.flush()
-        wait_until(lambda: "step 1" in [alert.step for alert in test_alerts.received])
+        wait_until(lambda: "step 1" in [alert.step for alert in test_alerts.heard])
     finally:
         test_alerts.behaviour.clear()
         alert_dispatch._queue.forget()
