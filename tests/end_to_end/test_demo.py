@@ -47,7 +47,7 @@ def make_checkout(directory: Path) -> Path:
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
-            shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, copy / part)
         else:
             shutil.copy(source, copy / part)
     return copy
