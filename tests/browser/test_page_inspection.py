@@ -115,7 +115,7 @@ def test_pages_about_many_sagas(inspector: PageInspector) -> None:
     inspector.inspect("barriers", "/admin/sagas/sagabarrier/")
 
     page, plain = inspector.visitor.page, inspector.plain.page
-    for name, word in (("log-sound", "fits its signatures"), ("log-broken", "was changed in the database")):
+    for name, word in (("log-sound", "entries are intact"), ("log-broken", "was changed in the database")):
         for one in (page, plain):
             one.goto(f"{inspector.visitor.address}{LIST}log/")
             one.get_by_role("button", name="Verify this window").click()
@@ -137,8 +137,8 @@ def test_page_of_a_broad_search(inspector: PageInspector, monkeypatch: pytest.Mo
 
     inspector.inspect("list-common", f"{LIST}?q=ORD")
 
-    expect(inspector.visitor.page.get_by_role("status").filter(has_text="business keys begin so")).to_be_visible()
-    inspector.visitor.page.get_by_role("link", name="look through older ones").click()
+    expect(inspector.visitor.page.get_by_role("status").filter(has_text="keys begin with this text")).to_be_visible()
+    inspector.visitor.page.get_by_role("link", name="search older ones").click()
     expect(inspector.visitor.page.locator("#result_list tbody tr")).to_have_count(1)
 
 
