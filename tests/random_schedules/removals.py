@@ -1,8 +1,8 @@
 """Negative controls of the machine: each removes one rule of the engine."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -24,9 +24,10 @@ from sagas.retention import purge
 from . import scenarios
 from .machine import SagaMachine
 
+Removed = AbstractContextManager[Any]
 
-@contextmanager
-def _record_under_any_token() -> Iterator[None]:
+
+def _record_under_any_token() -> Removed:
     def record(run: Any, work: Any, claimed: Any, report: Any) -> Any:
         step = work.step(claimed.step.name)
         is_back = claimed.direction is Direction.COMPENSATION
@@ -34,30 +35,24 @@ def _record_under_any_token() -> Iterator[None]:
             step_transitions.record(work, step, claimed.direction, report)
         return claim.claim_next(work, queues=run.queues, worker=run.worker, may_claim=run.may_go_on)
 
-    with patch.object(advance, "_record_in", record):
-        yield
+    return patch.object(advance, "_record_in", record)
 
 
-@contextmanager
-def _compensate_beside_live_actions() -> Iterator[None]:
+def _compensate_beside_live_actions() -> Removed:
     real = planner._plan_backward
 
     def plan(saga: Any, effects: Any, now: Any) -> Any:
         steps = [step for step in saga.steps if step.state is not StepState.RUNNING]
         return real(dataclasses.replace(saga, steps=tuple(steps)), effects, now)
 
-    with patch.object(planner, "_plan_backward", plan):
-        yield
+    return patch.object(planner, "_plan_backward", plan)
 
 
-@contextmanager
-def _never_reopen() -> Iterator[None]:
-    with patch.object(step_transitions, "reopen", lambda work, step: None):
-        yield
+def _never_reopen() -> Removed:
+    return patch.object(step_transitions, "reopen", lambda work, step: None)
 
 
-@contextmanager
-def _share_budgets() -> Iterator[None]:
+def _share_budgets() -> Removed:
     real = claim._open
 
     def open_attempt(work: Any, step: Any, declared: Any, direction: Direction, worker: str) -> Any:
@@ -66,77 +61,56 @@ def _share_budgets() -> Iterator[None]:
         step.budget_used = used + 1
         return attempt
 
-    with patch.object(claim, "_open", open_attempt):
-        yield
+    return patch.object(claim, "_open", open_attempt)
 
 
-@contextmanager
-def _ignore_tombstones() -> Iterator[None]:
+def _ignore_tombstones() -> Removed:
     def enter(_using: str, row: Any) -> Entry:
         return Entry(is_done=row.state == BarrierState.DONE, result=row.result)
 
-    with patch.object(barrier, "_enter_action", enter):
-        yield
+    return patch.object(barrier, "_enter_action", enter)
 
 
-@contextmanager
-def _forget_late_answers() -> Iterator[None]:
-    with patch.object(late_answers, "keep", lambda work, claimed, report: ClaimResult()):
-        yield
+def _forget_late_answers() -> Removed:
+    return patch.object(late_answers, "keep", lambda work, claimed, report: ClaimResult())
 
 
-@contextmanager
-def _assume_lost_workers_did_nothing() -> Iterator[None]:
+def _assume_lost_workers_did_nothing() -> Removed:
     def describe(_work: Any, _step: Any) -> Any:
         return outcomes.lost_worker(is_rolled_back=True, worker="")
 
-    with patch.object(step_transitions, "_describe_lost_worker", describe):
-        yield
+    return patch.object(step_transitions, "_describe_lost_worker", describe)
 
 
-@contextmanager
-def _ignore_deadlines() -> Iterator[None]:
-    with patch.object(settle, "_notice_deadline", lambda work: None):
-        yield
+def _ignore_deadlines() -> Removed:
+    return patch.object(settle, "_notice_deadline", lambda work: None)
 
 
-@contextmanager
-def _ignore_pivot() -> Iterator[None]:
-    with (
-        patch.object(planner, "is_pivot_passed", lambda saga: False),
-        patch.object(planner, "is_pivot_open", lambda saga, effects: True),
-    ):
-        yield
+def _ignore_pivot() -> Removed:
+    return patch.multiple(planner, is_pivot_passed=lambda saga: False, is_pivot_open=lambda saga, effects: True)
 
 
-@contextmanager
-def _compensate_in_forward_order() -> Iterator[None]:
+def _compensate_in_forward_order() -> Removed:
     def rank_to_compensate(saga: Any, effects: Any) -> int | None:
         return min((step.rank for step in saga.steps if planner._is_to_compensate(step, effects)), default=None)
 
-    with patch.object(planner, "rank_to_compensate", rank_to_compensate):
-        yield
+    return patch.object(planner, "rank_to_compensate", rank_to_compensate)
 
 
-@contextmanager
-def _retry_for_ever() -> Iterator[None]:
-    with patch.object(budgets, "is_spent", lambda budget, report: False):
-        yield
+def _retry_for_ever() -> Removed:
+    return patch.object(budgets, "is_spent", lambda budget, report: False)
 
 
-@contextmanager
-def _claim_while_paused() -> Iterator[None]:
+def _claim_while_paused() -> Removed:
     real = planner._dispatch
 
     def dispatch(saga: Any, steps: Any, direction: Direction, now: Any) -> Plan:
         return real(_without(saga, hold=None) if saga.hold is Hold.PAUSED else saga, steps, direction, now)
 
-    with patch.object(planner, "_dispatch", dispatch):
-        yield
+    return patch.object(planner, "_dispatch", dispatch)
 
 
-@contextmanager
-def _complete_despite_abort_request() -> Iterator[None]:
+def _complete_despite_abort_request() -> Removed:
     real = planner._plan_forward
 
     def plan(saga: Any, effects: Any, now: Any) -> Plan:
@@ -144,12 +118,10 @@ def _complete_despite_abort_request() -> Iterator[None]:
         is_done = all(step.state in PASSED_STATES for step in saga.steps)
         return Plan(close=SagaState.COMPLETED) if found == Plan() and is_done else found
 
-    with patch.object(planner, "_plan_forward", plan):
-        yield
+    return patch.object(planner, "_plan_forward", plan)
 
 
-@contextmanager
-def _start_beside_held_siblings() -> Iterator[None]:
+def _start_beside_held_siblings() -> Removed:
     real = planner._plan_forward
 
     def plan(saga: Any, effects: Any, now: Any) -> Plan:
@@ -157,12 +129,10 @@ def _start_beside_held_siblings() -> Iterator[None]:
         is_waiting = not (found.turn_back or found.drop_abort or found.close)
         return real(_without(saga, abort_request=None), effects, now) if is_waiting else found
 
-    with patch.object(planner, "_plan_forward", plan):
-        yield
+    return patch.object(planner, "_plan_forward", plan)
 
 
-@contextmanager
-def _watch_one_rank_of_compensations() -> Iterator[None]:
+def _watch_one_rank_of_compensations() -> Removed:
     real = planner._plan_backward
 
     def plan(saga: Any, effects: Any, now: Any) -> Plan:
@@ -171,12 +141,10 @@ def _watch_one_rank_of_compensations() -> Iterator[None]:
         steps = saga.steps if is_settled else tuple(step for step in saga.steps if step.rank == rank)
         return real(_without(saga, steps=steps), effects, now)
 
-    with patch.object(planner, "_plan_backward", plan):
-        yield
+    return patch.object(planner, "_plan_backward", plan)
 
 
-@contextmanager
-def _trust_new_barrier_rows() -> Iterator[None]:
+def _trust_new_barrier_rows() -> Removed:
     real_take, real_enter = barrier._take, barrier._enter_action
 
     def take(*arguments: Any) -> Any:
@@ -186,18 +154,15 @@ def _trust_new_barrier_rows() -> Iterator[None]:
     def enter(using: str, row: Any) -> Entry:
         return Entry() if row.is_new else real_enter(using, row)
 
-    with patch.object(barrier, "_take", take), patch.object(barrier, "_enter_action", enter):
-        yield
+    return patch.multiple(barrier, _take=take, _enter_action=enter)
 
 
-@contextmanager
-def _expire_barrier_rows_one_by_one() -> Iterator[None]:
+def _expire_barrier_rows_one_by_one() -> Removed:
     def select(alias: str) -> Any:
         until = clock.read_now(alias) - get_settings().barrier_retention
         return SagaBarrier.objects.using(alias).filter(created_at__lt=until)
 
-    with patch.object(purge, "_select_old_barriers", select):
-        yield
+    return patch.object(purge, "_select_old_barriers", select)
 
 
 def _without(saga: Any, **changes: Any) -> Any:
@@ -211,7 +176,7 @@ OFTEN, SELDOM = 200, 2_000
 class Removal:
     """Rule that can be removed."""
 
-    remove: Callable[[], AbstractContextManager[None]]
+    remove: Callable[[], Removed]
     """Remove the rule inside the block."""
     play: Callable[[SagaMachine], None]
     """Scenario that ends correctly with the rule and must go wrong without it."""
