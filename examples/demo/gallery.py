@@ -24,7 +24,7 @@ from sagas.operators.presentation.states import CLOSED, DisplayState, judge_saga
 
 from .checkouts import CUSTOMER
 from .client import ShopClient
-from .showcase import EXHIBITS, RETRIED_TOGETHER, Exhibit, number_job
+from .showcase import EXHIBITS, RETRIED_TOGETHER, Exhibit, Intervention, number_job
 
 PATIENCE_LOOKS = 240  # about two minutes at the demo's supervision interval
 
@@ -72,14 +72,14 @@ class Gallery:
 
     def _place(self, customer: ShopClient, exhibit: Exhibit) -> Visit:
         saga_id = exhibit.origin.place(customer, exhibit.name)
-        is_to_act = exhibit.act is not None and not has_in_history(saga_id, HistoryEvent.OPERATOR_ACTED)
+        is_to_act = exhibit.intervention is not None and not has_in_history(saga_id, HistoryEvent.OPERATOR_ACTED)
         return Visit(exhibit=exhibit, saga_id=saga_id, is_to_act=is_to_act)
 
     def _has_arrived(self, visit: Visit) -> bool:
         visit.looks += 1
         exhibit, (shown, hold) = visit.exhibit, read_state(visit.saga_id)
-        if visit.is_to_act and shown in exhibit.acts_in:
-            visit.is_to_act = not self._act(visit)
+        if visit.is_to_act and exhibit.intervention and shown in exhibit.intervention.states:
+            visit.is_to_act = not self._act(exhibit.intervention, visit.saga_id)
             return False
         has_event = exhibit.event is None or has_in_history(visit.saga_id, exhibit.event)
         if not visit.is_to_act and (shown, hold) == (exhibit.ends, exhibit.hold) and has_event:
@@ -88,10 +88,10 @@ class Gallery:
         # A user of the console has changed it, or the demo was stopped before its operation.
         return (shown in CLOSED.values() and has_event) or visit.looks > PATIENCE_LOOKS
 
-    def _act(self, visit: Visit) -> bool:
+    def _act(self, intervention: Intervention, saga_id: UUID) -> bool:
         """Perform the exhibit's operation; return False if the saga does not allow it now."""
         try:
-            visit.exhibit.act(visit.saga_id, find_actor(visit.exhibit.username))  # type: ignore[misc]
+            intervention.perform(saga_id, actor=find_actor(intervention.username))
         except OperationRefused:
             return False
         return True

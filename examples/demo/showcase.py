@@ -6,21 +6,19 @@ start of a saga by an app, and operators ``operations``.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from sagas.core.definition import registry
 from sagas.core.history_events import HistoryEvent
 from sagas.core.states import Hold
 from sagas.operators import operations
-from sagas.operators.actor import Actor
 from sagas.operators.presentation.badges import SAGA_BADGES, in_words
 from sagas.operators.presentation.states import DisplayState
 
 from ..engraving.troubles import Trouble
 from .checkouts import CUSTOMER, describe_checkout
 from .client import ShopClient
-
-Act = Callable[[UUID, Actor], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,22 +58,29 @@ class Engraving:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Intervention:
+    """Operation of a user, performed once in one of the states."""
+
+    username: str
+    perform: Callable[..., object]
+    states: frozenset[DisplayState]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exhibit:
     """Saga to look at.
 
     name: part of its key, so that a second run of the demo finds the saga of the first. title: what it shows, and what
-    to do. origin: checkout or job that starts it. ends, hold: the state in which it stays. username, act: user and
-    operation, performed once in one of the states ``acts_in``. event: what its history must contain by then.
+    to do. origin: checkout or job that starts it. ends, hold: the state in which it stays; a hold means held.
+    event: what its history must contain by then.
     """
 
     name: str
     title: str
     origin: Checkout | Engraving
-    ends: DisplayState
+    ends: DisplayState = DisplayState.HELD
     hold: Hold | None = None
-    username: str = ""
-    act: Act | None = None
-    acts_in: frozenset[DisplayState] = frozenset()
+    intervention: Intervention | None = None
     event: HistoryEvent | None = None
 
     @property
@@ -90,53 +95,29 @@ def number_job(name: str) -> str:
     return f"JOB-{name.upper()}"
 
 
-def _pause(saga_id: UUID, actor: Actor) -> object:
-    return operations.pause(saga_id, actor=actor, reason="The provider expects to be back in an hour.")
+TRYING = frozenset({DisplayState.RUNNING, DisplayState.WAITING_FOR_RETRY})
+IS_HELD = frozenset({DisplayState.HELD})
+IS_FAILING = frozenset({DisplayState.COMPENSATION_FAILING})
 
-
-def _cancel(saga_id: UUID, actor: Actor) -> object:
-    return operations.cancel(saga_id, actor=actor, reason="The customer called and no longer wants it.")
-
-
-def _compensate(saga_id: UUID, actor: Actor) -> object:
-    return operations.force_compensate(saga_id, actor=actor, reason="Ordered by a tester in the wrong shop.")
-
-
-def _mark_succeeded(saga_id: UUID, actor: Actor) -> object:
-    return operations.mark_succeeded(
-        saga_id,
-        actor=actor,
-        reason="The provider's dashboard shows the capture.",
-        step="capture_payment",
-        evidence="Provider's report of today, line 17: captured in full.",
-    )
-
-
-def _mark_compensated(saga_id: UUID, actor: Actor) -> object:
-    return operations.mark_compensated(
-        saga_id,
-        actor=actor,
-        reason="We paid for the broken mug.",
-        step="book_bench",
-        evidence="The workshop's receipt of today: the bench is free again.",
-    )
-
-
-def _skip(saga_id: UUID, actor: Actor) -> object:
-    return operations.skip_step(saga_id, actor=actor, reason="The customer collected the mug.", step="send_mug")
-
-
-def _abandon(saga_id: UUID, actor: Actor) -> object:
-    return operations.abandon(
-        saga_id, actor=actor, reason="The provider has closed the account; accounting refunds by transfer."
-    )
-
+PAUSE = partial(operations.pause, reason="The provider expects to be back in an hour.")
+CANCEL = partial(operations.cancel, reason="The customer called and no longer wants it.")
+COMPENSATE = partial(operations.force_compensate, reason="Ordered by a tester in the wrong shop.")
+MARK_SUCCEEDED = partial(
+    operations.mark_succeeded,
+    reason="The provider's dashboard shows the capture.",
+    step="capture_payment",
+    evidence="Provider's report of today, line 17: captured in full.",
+)
+MARK_COMPENSATED = partial(
+    operations.mark_compensated,
+    reason="We paid for the broken mug.",
+    step="book_bench",
+    evidence="The workshop's receipt of today: the bench is free again.",
+)
+SKIP = partial(operations.skip_step, reason="The customer collected the mug.", step="send_mug")
+ABANDON = partial(operations.abandon, reason="The provider has closed the account; accounting refunds by transfer.")
 
 RETRIED_TOGETHER = ("closed-1", "closed-2", "closed-3", "skipped")
-TRYING = frozenset({DisplayState.RUNNING, DisplayState.WAITING_FOR_RETRY})
-IS_LIVE = frozenset({DisplayState.RUNNING})
-IS_HELD = frozenset({DisplayState.HELD})
-
 EXHIBITS = (
     # First, because its deadline is near; then the one that a worker holds until its lease is lost.
     Exhibit(
@@ -150,9 +131,7 @@ EXHIBITS = (
         name="late-effect",
         title="a late answer arrived after compensation: its effect was compensated, too",
         origin=Engraving(trouble=Trouble.SLOW),
-        acts_in=IS_LIVE,
-        username="operator",
-        act=_cancel,
+        intervention=Intervention(username="operator", perform=CANCEL, states=frozenset({DisplayState.RUNNING})),
         ends=DisplayState.COMPENSATED,
         event=HistoryEvent.SAGA_REOPENED,
     ),
@@ -178,44 +157,34 @@ EXHIBITS = (
         name="paused",
         title="paused by an operator: resume it to continue",
         origin=Checkout(payment_method="pm_card_unavailable"),
-        acts_in=TRYING,
-        username="operator",
-        act=_pause,
-        ends=DisplayState.HELD,
+        intervention=Intervention(username="operator", perform=PAUSE, states=TRYING),
         hold=Hold.PAUSED,
     ),
     Exhibit(
         name="cancelled",
         title="cancelled by an operator while a step was being retried",
         origin=Checkout(payment_method="pm_card_unavailable"),
-        acts_in=TRYING,
-        username="operator",
-        act=_cancel,
+        intervention=Intervention(username="operator", perform=CANCEL, states=TRYING),
         ends=DisplayState.COMPENSATED,
     ),
     Exhibit(
         name="forced-back",
         title="force-compensated by an operator",
         origin=Checkout(payment_method="pm_card_unavailable"),
-        acts_in=TRYING,
-        username="supervisor",
-        act=_compensate,
+        intervention=Intervention(username="supervisor", perform=COMPENSATE, states=TRYING),
         ends=DisplayState.COMPENSATED,
     ),
     Exhibit(
         name="unknown-pivot",
         title="the outcome of the capture (the pivot) is unknown: look it up, then retry or mark it",
         origin=Checkout(payment_method="pm_card_capture_timeout"),
-        ends=DisplayState.HELD,
         hold=Hold.OUTCOME_UNKNOWN,
     ),
     Exhibit(
         name="marked",
         title="the same, after an operator looked it up and marked it: the saga completed",
         origin=Checkout(payment_method="pm_card_capture_timeout"),
-        acts_in=IS_HELD,
-        username="supervisor",
-        act=_mark_succeeded,
+        intervention=Intervention(username="supervisor", perform=MARK_SUCCEEDED, states=IS_HELD),
         ends=DisplayState.COMPLETED,
     ),
     Exhibit(
@@ -228,9 +197,7 @@ EXHIBITS = (
         name="abandoned",
         title="the same, abandoned by an operator: the remaining effects are listed",
         origin=Checkout(payment_method="pm_card_refund_fails", postal_code="00000"),
-        acts_in=frozenset({DisplayState.COMPENSATION_FAILING}),
-        username="admin",
-        act=_abandon,
+        intervention=Intervention(username="admin", perform=ABANDON, states=IS_FAILING),
         ends=DisplayState.ABANDONED,
     ),
     *(
@@ -258,14 +225,12 @@ EXHIBITS = (
         name="no-account",
         title="the shop has no account at the workshop: fix the job, then retry",
         origin=Engraving(trouble=Trouble.NO_ACCOUNT),
-        ends=DisplayState.HELD,
         hold=Hold.MISCONFIGURED,
     ),
     Exhibit(
         name="no-version",
         title="no worker has its version of the definition: manage.py workshop_deploy simulates the deployment",
         origin=Engraving(trouble=Trouble.NONE, version=2),
-        ends=DisplayState.HELD,
         hold=Hold.DEFINITION_MISSING,
     ),
     Exhibit(
@@ -284,32 +249,26 @@ EXHIBITS = (
         name="sent-back",
         title="a step that must not be refused was refused: fix the job and retry, or skip the step",
         origin=Engraving(trouble=Trouble.SENT_BACK),
-        ends=DisplayState.HELD,
         hold=Hold.CONTRACT_VIOLATION,
     ),
     Exhibit(
         name="skipped",
         title="the same, after an operator skipped the step",
         origin=Engraving(trouble=Trouble.SENT_BACK),
-        acts_in=IS_HELD,
-        username="supervisor",
-        act=_skip,
+        intervention=Intervention(username="supervisor", perform=SKIP, states=IS_HELD),
         ends=DisplayState.COMPLETED,
     ),
     Exhibit(
         name="spoilt",
         title="the workshop refuses to compensate: fix the job and retry, or mark the step as compensated",
         origin=Engraving(trouble=Trouble.SPOILT),
-        ends=DisplayState.HELD,
         hold=Hold.COMPENSATION_REFUSED,
     ),
     Exhibit(
         name="settled",
         title="the same, after an operator settled it with the workshop and marked it",
         origin=Engraving(trouble=Trouble.SPOILT),
-        acts_in=IS_HELD,
-        username="admin",
-        act=_mark_compensated,
+        intervention=Intervention(username="admin", perform=MARK_COMPENSATED, states=IS_HELD),
         ends=DisplayState.COMPENSATED,
     ),
 )
