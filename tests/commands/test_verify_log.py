@@ -1,11 +1,11 @@
 """``saga_verify_log``: exit codes for intact and changed logs."""
 
 import pytest
-from django.db import connection
 
 from sagas.models import Saga, SagaHistory
 from sagas.operators import operations
 from sagas.operators.actor import Actor
+from tests.table_owner import as_table_owner
 
 from .cases import REASON, run_command, start_trip
 
@@ -21,11 +21,8 @@ def make_paused(number: str = "TRIP-1") -> Saga:
 def tamper(saga: Saga) -> int:
     """Change a reason, as an owner of the table could."""
     entry = SagaHistory.objects.get(saga=saga, what="operator_acted")
-    with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")
+    with as_table_owner() as cursor:
         cursor.execute("UPDATE sagas_sagahistory SET reason = 'nothing to see' WHERE id = %s", [entry.pk])
-        cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
     return entry.number
 
 
@@ -68,11 +65,8 @@ def test_single_saga() -> None:
 
 def test_entries_older_than_signing_need_no_signature() -> None:
     saga = make_paused()
-    with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")
+    with as_table_owner() as cursor:
         cursor.execute("UPDATE sagas_sagahistory SET signature = '' WHERE saga_id = %s", [saga.pk])
-        cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
     Saga.objects.filter(pk=saga.pk).update(signature="", signature_count=0)
 
     assert run_command("saga_verify_log").code == 1

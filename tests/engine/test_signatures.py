@@ -1,7 +1,6 @@
 """Signatures of operations: every change made in the database is detected."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,6 +20,7 @@ from sagas.operators.actor import Actor
 from sagas.operators.audit import verification
 from sagas.operators.audit.verification import Finding, Flaw
 from sagas.retention.purge import DELETE_ORDER
+from tests.table_owner import as_table_owner
 
 from .world import begin, define
 
@@ -74,16 +74,6 @@ def flaw_of(saga: Saga) -> tuple[str, int] | None:
 def flaw_since(saga: Saga, signed_since: datetime | None) -> tuple[str, int] | None:
     found = verify(saga, signed_since=signed_since)
     return (found.flaw.value, found.number) if found else None
-
-
-@contextmanager
-def as_table_owner() -> Iterator[Any]:
-    """Act as the owner of the tables: disable the trigger that keeps history append-only."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with pending constraints cannot be altered
-        cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")
-        yield cursor
-        cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
 
 
 def remove_signatures(saga: Saga, **values: Any) -> None:
