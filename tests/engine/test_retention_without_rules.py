@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -117,75 +118,76 @@ def leave_history_unprotected_after_access_cleanup(patch: Patch) -> None:
     rewrite(patch, "set_config('sagas.retention', 'off', true)", "1")
 
 
+def with_references(play: Callable[[], None]) -> None:
+    """Run beside a foreign table with references to sagas."""
+    with kept.foreign_references():
+        play()
+
+
+def archive_with_references(limit: datetime) -> None:
+    with TemporaryDirectory() as directory:
+        with_references(lambda: POISON.test_kept_sagas_are_not_archived(limit, Path(directory)))
+
+
 SAGAS, BARRIERS, POISON = kept.TestSagas(), kept.TestBarriers(), kept.TestPoison()
 
 CONTROLS = {
     "only what was closed before the limit": Control(
         remove=delete_recent_sagas,
-        play=lambda limit, _: SAGAS.test_only_sagas_closed_before_the_limit_are_deleted(limit),
+        play=SAGAS.test_only_sagas_closed_before_the_limit_are_deleted,
         told=r"assert \(3, .* == \(1, ",
     ),
     "only what is closed": Control(
-        remove=delete_open_sagas,
-        play=lambda limit, _: SAGAS.test_open_saga_is_kept_however_old(limit),
-        told="assert 2 == 0",
+        remove=delete_open_sagas, play=SAGAS.test_open_saga_is_kept_however_old, told="assert 2 == 0"
     ),
     "only closed states can be asked for": Control(
         remove=accept_any_state,
-        play=lambda limit, _: SAGAS.test_open_states_are_refused(set(kept.OPEN_STATES), limit),
+        play=lambda limit: SAGAS.test_open_states_are_refused(set(kept.OPEN_STATES), limit),
         told=NOT_REFUSED,
     ),
     "batches of at most a thousand": Control(
-        remove=accept_any_size, play=lambda limit, _: SAGAS.test_batch_size_is_limited(1001, limit), told=NOT_REFUSED
+        remove=accept_any_size, play=lambda limit: SAGAS.test_batch_size_is_limited(1001, limit), told=NOT_REFUSED
     ),
     "children first": Control(
         remove=leave_related_rows,
-        play=lambda limit, _: SAGAS.test_all_rows_of_a_saga_are_deleted_and_none_of_another(limit),
+        play=SAGAS.test_all_rows_of_a_saga_are_deleted_and_none_of_another,
         told=r"SagaStep'>: 5} != ",
     ),
     "oldest first": Control(
-        remove=accept_any_order,
-        play=lambda limit, _: SAGAS.test_batches_run_oldest_first(limit),
-        told=r"assert \[\(2, 1\)",
+        remove=accept_any_order, play=SAGAS.test_batches_run_oldest_first, told=r"assert \[\(2, 1\)"
     ),
     "the key beside the moment": Control(
-        remove=page_by_timestamp,
-        play=lambda limit, _: SAGAS.test_sagas_closed_at_the_same_time_are_not_skipped(limit),
-        told="assert 2 == 5",
+        remove=page_by_timestamp, play=SAGAS.test_sagas_closed_at_the_same_time_are_not_skipped, told="assert 2 == 5"
     ),
     "asked between batches whether to stop": Control(
         remove=never_stop,
-        play=lambda limit, _: SAGAS.test_cleanup_stops_between_batches_when_asked(limit),
+        play=SAGAS.test_cleanup_stops_between_batches_when_asked,
         told=r"assert \(3, False\) == \(1, True\)",
     ),
     "history is closed again": Control(
-        remove=leave_history_unprotected,
-        play=lambda limit, _: SAGAS.test_history_is_protected_again_after_the_cleanup(limit),
-        told=NOT_REFUSED,
+        remove=leave_history_unprotected, play=SAGAS.test_history_is_protected_again_after_the_cleanup, told=NOT_REFUSED
     ),
     "history is closed again after looks": Control(
         remove=leave_history_unprotected_after_access_cleanup,
-        play=lambda limit, _: SAGAS.test_history_is_protected_again_after_the_cleanup(limit),
+        play=SAGAS.test_history_is_protected_again_after_the_cleanup,
         told=NOT_REFUSED,
     ),
     "halves of a batch that fails": Control(
         remove=give_up_whole_batch,
-        play=lambda limit, _: with_references(lambda: POISON.test_undeletable_row_does_not_stop_the_rest(3, limit)),
+        play=lambda limit: with_references(lambda: POISON.test_undeletable_row_does_not_stop_the_rest(3, limit)),
         told="assert 0 == 4",
     ),
     "others are asked before the archive": Control(
-        remove=check_references_at_the_commit,
-        play=lambda limit, path: with_references(lambda: POISON.test_kept_sagas_are_not_archived(limit, path)),
-        told="assert .* == ",
+        remove=check_references_at_the_commit, play=archive_with_references, told="assert .* == "
     ),
     "the youngest row of a key": Control(
         remove=expire_each_row_alone,
-        play=lambda limit, _: BARRIERS.test_rows_of_a_key_are_deleted_together_once_the_youngest_is_old(limit),
+        play=BARRIERS.test_rows_of_a_key_are_deleted_together_once_the_youngest_is_old,
         told="assert 3 == 2",
     ),
     "rows of a saga that may still ask": Control(
         remove=ignore_running_sagas,
-        play=lambda limit, _: BARRIERS.test_saga_that_may_still_run_keeps_its_barrier_rows(limit),
+        play=BARRIERS.test_saga_that_may_still_run_keeps_its_barrier_rows,
         told=r"assert set\(\) == {",
     ),
 }
@@ -193,12 +195,12 @@ CONTROLS = {
 CONCURRENT = {
     "what is held is passed over": Control(
         remove=wait_for_locked_rows,
-        play=lambda limit, _: kept.TestConcurrency().test_locked_saga_is_skipped(limit),
+        play=kept.TestConcurrency().test_locked_saga_is_skipped,
         told=r"assert \(1, \[UUID\(.*\]\) == \(1, \[\]\)",
     ),
     "asked again under the lock": Control(
         remove=trust_the_page,
-        play=lambda limit, _: kept.TestConcurrency().test_saga_that_reopens_meanwhile_is_kept(limit),
+        play=kept.TestConcurrency().test_saga_that_reopens_meanwhile_is_kept,
         told="assert 1 == 0",
     ),
 }
@@ -216,24 +218,18 @@ def limit() -> datetime:
     return kept.a_month_ago()
 
 
-def with_references(play: Callable[[], None]) -> None:
-    """Run beside a foreign table with references to sagas."""
-    with kept.foreign_references():
-        play()
-
-
 @pytest.mark.django_db(databases="__all__")
 @pytest.mark.parametrize("rule", CONTROLS)
-def test_without_a_rule_of_the_cleanup_its_test_fails(rule: str, limit: datetime, tmp_path: Path) -> None:
+def test_without_a_rule_of_the_cleanup_its_test_fails(rule: str, limit: datetime) -> None:
     # Without its rule, a test breaks invariants, too.
     before = transaction.savepoint()
     with pytest.MonkeyPatch.context() as patch:
-        CONTROLS[rule].fail_without(patch, limit, tmp_path)
+        CONTROLS[rule].fail_without(patch, limit)
     transaction.savepoint_rollback(before)
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
 @pytest.mark.parametrize("rule", CONCURRENT)
-def test_without_a_rule_of_concurrency_its_test_fails(rule: str, limit: datetime, tmp_path: Path) -> None:
+def test_without_a_rule_of_concurrency_its_test_fails(rule: str, limit: datetime) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        CONCURRENT[rule].fail_without(patch, limit, tmp_path)
+        CONCURRENT[rule].fail_without(patch, limit)
