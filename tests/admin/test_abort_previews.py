@@ -38,20 +38,12 @@ ONWARDS = [("pay", "action"), ("send_tickets", "action")]
 
 def make_refusing_card() -> Saga:
     """Return a saga whose payment was not possible and is retried: nothing happened."""
-    saga = trips.start()
-    with trips.faults() as fault:
-        fault.refuse("pay", RetryLater("The bank is closed.", after=3000))
-        look(saga.pk)
-    return read(saga.pk)
+    return trips.make_refused("pay", RetryLater("The bank is closed.", after=3000))
 
 
 def make_unknown_card() -> Saga:
     """Return a saga whose payment may have happened and is asked for again."""
-    saga = trips.start()
-    with trips.faults() as fault:
-        fault.refuse("pay", OutcomeUnknown("The bank does not answer."))
-        look(saga.pk)
-    return read(saga.pk)
+    return trips.make_refused("pay", OutcomeUnknown("The bank does not answer."))
 
 
 def make_live_card() -> Saga:

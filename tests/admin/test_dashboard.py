@@ -18,8 +18,6 @@ from sagas.monitoring.liveness import read_liveness
 from sagas.operators.presentation import DisplayState, filter_by_display, needs_operator
 from sagas.operators.queries import statistics
 from sagas.operators.queries.statistics import DAY, HOUR, OPEN, PACES, WEEK, WINDOWS, Statistics
-from sagas.testing import faults
-from sagas.testing.drain import look
 from sagas.worker import sweeper
 
 from . import trips
@@ -319,9 +317,7 @@ def test_time_windows_show_ends_and_durations() -> None:
 
 def test_steps_that_fail_most(log_in: LogIn) -> None:
     for text in ("Room 1 is taken", "Room 2 is taken", "The lift is broken"):
-        with faults() as fault:
-            fault.refuse("book_hotel", RuntimeError(text))
-            look(trips.start().pk)
+        trips.make_refused("book_hotel", RuntimeError(text))
     trips.make_compensated()
 
     [step, *_] = get(log_in("viewer")).failing

@@ -28,11 +28,7 @@ DAY = timedelta(days=1)
 
 def fail(message: str, *, order: str | None = None, step: str = "book_hotel") -> Saga:
     """Return an open saga whose step failed once with this error."""
-    saga = trips.start(**({"order": order} if order else {}))
-    with faults() as fault:
-        fault.refuse(step, RuntimeError(message))
-        look(saga.pk)
-    return saga
+    return trips.make_refused(step, RuntimeError(message), **({"order": order} if order else {}))
 
 
 def test_failures_of_one_kind_are_one_group(log_in: LogIn) -> None:

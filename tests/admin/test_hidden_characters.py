@@ -54,10 +54,8 @@ class Outline(HTMLParser):
 @pytest.fixture
 def saga(log_in: LogIn) -> Saga:
     """Return a saga with tricky text in every field that comes from outside."""
-    found = trips.start(order=TRICKY, customer=f"{TRICKY}\n2")
-    with trips.faults() as fault:
-        fault.refuse("book_flight", trips.RetryLater(f"{TRICKY}\nsecond line", after=3000))
-        trips.look(found.pk)
+    error = trips.RetryLater(f"{TRICKY}\nsecond line", after=3000)
+    found = trips.make_refused("book_flight", error, order=TRICKY, customer=f"{TRICKY}\n2")
     actor = Actor(name=TRICKY, is_trusted=True)
     operations.pause(found.pk, actor=actor, reason=f"{TRICKY} because")
     operations.resume(found.pk, actor=actor, reason=f"{TRICKY}\nbecause")

@@ -54,10 +54,8 @@ def things() -> dict[str, Any]:
     """Create one row of everything that has a page, with hostile text in every free field."""
     ensure_stock("TEA", 5)
     Product.objects.create(sku="TEA", name=HOSTILE, unit_price_minor=5, currency="EUR")
-    saga = trips.start(order=HOSTILE[:60], customer=HOSTILE[:100])
-    with trips.faults() as fault:
-        fault.refuse("book_hotel", trips.RetryLater(HOSTILE, after=3000))
-        trips.look(saga.pk)
+    error = trips.RetryLater(HOSTILE, after=3000)
+    saga = trips.make_refused("book_hotel", error, order=HOSTILE[:60], customer=HOSTILE[:100])
     operations.pause(saga.pk, actor=trips.BOSS, reason=f"Because of {HOSTILE}")
     operations.resume(saga.pk, actor=trips.BOSS, reason=f"Because of {HOSTILE}")
     SagaBarrier.objects.create(

@@ -355,10 +355,7 @@ def test_errors_in_the_list_need_the_payload_permission(log_in: LogIn) -> None:
 
 
 def test_hostile_text_is_escaped(log_in: LogIn) -> None:
-    saga = trips.start(order=HOSTILE)
-    with trips.faults() as fault:
-        fault.refuse("book_hotel", trips.RetryLater(HOSTILE, after=3000))
-        trips.look(saga.pk)
+    saga = trips.make_refused("book_hotel", trips.RetryLater(HOSTILE, after=3000), order=HOSTILE)
 
     for url in (LIST, f"{LIST}?q=%3Cscript%3E", page_of(saga)):
         text = log_in("admin").get(url).content.decode()

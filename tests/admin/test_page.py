@@ -147,10 +147,7 @@ def test_unknown_id_redirects_to_the_list(log_in: LogIn, object_id: str) -> None
 
 
 def test_hostile_texts_are_escaped_everywhere(log_in: LogIn) -> None:
-    saga = trips.start(order=HOSTILE)
-    with trips.faults() as fault:
-        fault.refuse("book_hotel", trips.RetryLater(HOSTILE, after=3000))
-        trips.look(saga.pk)
+    saga = trips.make_refused("book_hotel", trips.RetryLater(HOSTILE, after=3000), order=HOSTILE)
     actor = trips.Actor(name=HOSTILE, is_trusted=True)
     operations.pause(saga.pk, actor=actor, reason=HOSTILE)
 

@@ -36,10 +36,7 @@ SITES = [
 @pytest.fixture
 def saga() -> Saga:
     """Return a saga with a history; create a running bulk, a frozen one, a worker and failures."""
-    found = trips.start(order="ORD-1")
-    with trips.faults() as fault:
-        fault.refuse("book_hotel", trips.RetryLater("The hotel does not answer.", after=3000))
-        trips.look(found.pk)
+    found = trips.make_refused("book_hotel", trips.RetryLater("The hotel does not answer.", after=3000), order="ORD-1")
     boss = Actor(name="admin", is_trusted=True)
     running = selection.freeze_selected(Operation.PAUSE, [found.pk], actor=boss)
     selection.start_bulk(running.pk, actor=boss, reason=REASON)

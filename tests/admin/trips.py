@@ -100,6 +100,33 @@ def start(definition: type[SagaDefinition] = TripSaga, **keys: str) -> Saga:
     return advance.start(definition, TripInput(order_number=number), business_keys={"order": number, **keys})
 
 
+def make_refused(
+    step: str,
+    error: Exception,
+    *,
+    times: int = 1,
+    direction: Direction = Direction.ACTION,
+    patience: timedelta | None = None,
+    definition: type[SagaDefinition] = TripSaga,
+    **keys: str,
+) -> Saga:
+    """Return a saga in which a step raised an error.
+
+    direction: of the step; a compensation follows a declined payment. patience: to drain the saga with; without it
+    there is only one look.
+    """
+    saga = start(definition, **keys)
+    with faults() as fault:
+        if direction is BACK:
+            fault.refuse("pay", CardDeclined("No money."))
+        fault.refuse(step, error, direction=direction, times=times)
+        if patience is None:
+            look(saga.pk)
+        else:
+            drain(saga, patience=patience)
+    return read(saga.pk)
+
+
 def make_pending() -> Saga:
     """Return a saga that no worker has claimed."""
     return start()
@@ -116,20 +143,12 @@ def make_running() -> Saga:
 
 def make_waiting_for_retry() -> Saga:
     """Return a saga whose first step failed and waits an hour."""
-    saga = start()
-    with faults() as fault:
-        fault.refuse("book_hotel", RetryLater("The hotel does not answer.", after=3000))
-        look(saga.pk)
-    return read(saga.pk)
+    return make_refused("book_hotel", RetryLater("The hotel does not answer.", after=3000))
 
 
 def make_waiting_for_answer() -> Saga:
     """Return a saga whose flight search is in progress."""
-    saga = start()
-    with faults() as fault:
-        fault.refuse("book_flight", InProgress("Still looking.", poll_after=3000))
-        look(saga.pk)
-    return read(saga.pk)
+    return make_refused("book_flight", InProgress("Still looking.", poll_after=3000))
 
 
 def make_unknown() -> Saga:
@@ -143,20 +162,12 @@ def make_unknown() -> Saga:
 
 def make_held_unknown() -> Saga:
     """Return a saga whose payment may have happened and is not asked for again."""
-    saga = start()
-    with faults() as fault:
-        fault.refuse("pay", OutcomeUnknown("The bank does not answer."), times=5)
-        drain(saga, patience=timedelta(minutes=30))
-    return read(saga.pk)
+    return make_refused("pay", OutcomeUnknown("The bank does not answer."), times=5, patience=timedelta(minutes=30))
 
 
 def make_misconfigured() -> Saga:
     """Return a saga whose credentials are wrong."""
-    saga = start()
-    with faults() as fault:
-        fault.refuse("book_flight", Misconfigured("The key of the airline is wrong."))
-        look(saga.pk)
-    return read(saga.pk)
+    return make_refused("book_flight", Misconfigured("The key of the airline is wrong."))
 
 
 def make_paused() -> Saga:
@@ -177,20 +188,12 @@ def make_definition_missing() -> Saga:
 
 def make_contract_violation() -> Saga:
     """Return a saga whose last step refused although it must not."""
-    saga = start()
-    with faults() as fault:
-        fault.refuse("send_tickets", TooLate("The printer is gone."))
-        look(saga.pk)
-    return read(saga.pk)
+    return make_refused("send_tickets", TooLate("The printer is gone."))
 
 
 def make_retries_exhausted() -> Saga:
     """Return a saga whose last step keeps failing, within its deadline."""
-    saga = start()
-    with faults() as fault:
-        fault.refuse("send_tickets", RuntimeError("No paper."), times=99)
-        drain(saga, patience=timedelta(minutes=3))
-    return read(saga.pk)
+    return make_refused("send_tickets", RuntimeError("No paper."), times=99, patience=timedelta(minutes=3))
 
 
 def make_overdue() -> Saga:
@@ -207,32 +210,19 @@ def make_overdue() -> Saga:
 
 def make_compensating() -> Saga:
     """Return a saga that is compensating and waits to retry."""
-    saga = start()
-    with faults() as fault:
-        fault.refuse("pay", CardDeclined("No money."))
-        fault.refuse("book_flight", RetryLater("Later.", after=3000), direction=BACK)
-        look(saga.pk)
-    return read(saga.pk)
+    return make_refused("book_flight", RetryLater("Later.", after=3000), direction=BACK)
 
 
 def make_compensation_failing() -> Saga:
     """Return a saga whose compensation has spent its budget."""
-    saga = start()
-    with faults() as fault:
-        fault.refuse("pay", CardDeclined("No money."))
-        fault.refuse("book_flight", RuntimeError("The airline is closed."), direction=BACK, times=10)
-        drain(saga, patience=timedelta(minutes=30))
-    return read(saga.pk)
+    return make_refused(
+        "book_flight", RuntimeError("The airline is closed."), direction=BACK, times=10, patience=timedelta(minutes=30)
+    )
 
 
 def make_compensation_refused() -> Saga:
     """Return a saga whose compensation was refused."""
-    saga = start()
-    with faults() as fault:
-        fault.refuse("pay", CardDeclined("No money."))
-        fault.refuse("book_flight", TooLate("The flight has left."), direction=BACK)
-        look(saga.pk)
-    return read(saga.pk)
+    return make_refused("book_flight", TooLate("The flight has left."), direction=BACK)
 
 
 def make_completed() -> Saga:
