@@ -117,15 +117,17 @@ def users(transactional_db: None) -> dict[str, User]:
 
 @pytest.fixture
 def visit(browser: Browser, live_server: Any, users: dict[str, User]) -> Iterator[Visit]:
-    """Open tabs, each with its own session; at the end none of them may have complained."""
+    """Open tabs, each with its own session, most of a user who logs in; at the end none of them may have complained."""
     opened: list[tuple[BrowserContext, Visitor]] = []
 
-    def open_tab(**options: Any) -> Visitor:
+    def open_tab(user: str = "", path: str = LIST, **options: Any) -> Visitor:
         context = browser.new_context(**options)
         context.set_default_timeout(30_000)
         visitor = Visitor(page=context.new_page(), address=live_server.url)
         visitor.watch()
         opened.append((context, visitor))
+        if user:
+            visitor.log_in(user, path)
         return visitor
 
     yield open_tab

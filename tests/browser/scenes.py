@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from django.contrib.auth.models import User
-from django.db import connection
 
 from sagas import clock
 from sagas.models import Saga, SagaBarrier, SagaBulk, SagaHistory, SagaWorker
@@ -13,9 +12,8 @@ from sagas.operators.actor import Actor
 from sagas.operators.audit import access_log
 from sagas.operators.bulk import runner, selection
 from sagas.operators.bulk.preconditions import Operation
-from sagas.testing import faults
-from sagas.testing.drain import look
 from tests.admin import large_sagas, trips
+from tests.table_owner import as_table_owner
 
 REASON = "The airline is open again, see ticket 42."
 OPERATOR = Actor(name="operator", is_trusted=True)
@@ -25,10 +23,8 @@ def make_a_night() -> dict[str, Saga]:
     """Create one saga of each kind, several failures, and two operations. Returns: the sagas by kind."""
     sagas = {name: maker() for name, maker in trips.MAKERS.items()}
     for number in range(12):
-        with faults() as fault:
-            error = ConnectionError(f"No answer from 10.0.0.{number}:5432 after {number}.5 s; tried 'main' and 'spare'")
-            fault.refuse("book_hotel", error if number % 3 else RuntimeError("The lift is out of order."))
-            look(trips.start().pk)
+        error = ConnectionError(f"No answer from 10.0.0.{number}:5432 after {number}.5 s; tried 'main' and 'spare'")
+        trips.make_refused("book_hotel", error if number % 3 else RuntimeError("The lift is out of order."))
     for name in ("held_unknown", "compensation_failing", "retries_exhausted"):
         operations.pause(sagas[name].pk, actor=trips.BOSS, reason="Wait for the call of the bank, ticket 4711.")
         operations.resume(sagas[name].pk, actor=OPERATOR, reason=REASON)
@@ -94,10 +90,8 @@ def make_workers_and_barriers(saga: Saga) -> None:
 
 def tamper(saga: Saga) -> None:
     """Change the reasons of a saga's operations, as an owner of the table could."""
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE sagas_sagahistory DISABLE TRIGGER sagas_history_is_append_only")
+    with as_table_owner():
         SagaHistory.objects.filter(saga=saga, what="operator_acted").update(reason="nothing to see")
-        cursor.execute("ALTER TABLE sagas_sagahistory ENABLE TRIGGER sagas_history_is_append_only")
 
 
 def freeze(sagas: list[Saga]) -> SagaBulk:

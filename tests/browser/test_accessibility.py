@@ -10,9 +10,8 @@ LIST = "/admin/sagas/saga/"
 
 def test_focus_is_always_visible(visit: Visit) -> None:
     saga = trips.make_compensation_failing()
-    visitor = visit()
+    visitor = visit("admin")
     page = visitor.page
-    visitor.log_in("admin")
 
     for tab in Tab:
         visitor.open(f"{LIST}{saga.pk}/change/?tab={tab}")
@@ -41,8 +40,7 @@ def test_focus_is_always_visible(visit: Visit) -> None:
 
 def test_reduced_motion_is_respected(visit: Visit) -> None:
     saga = trips.make_compensation_failing()
-    visitor = visit(reduced_motion="reduce")
-    visitor.log_in("admin")
+    visitor = visit("admin", reduced_motion="reduce")
 
     for path in ("", f"{saga.pk}/change/"):
         visitor.open(f"{LIST}{path}")

@@ -15,21 +15,21 @@ from .conftest import Visit
 from .inspection import WIDE
 from .scenes import REASON, run
 
+pytestmark = pytest.mark.parametrize("has_scripts", [True, False])
+
 
 def count_logged() -> int:
     return SagaHistory.objects.filter(what="operator_acted", data__has_key="bulk").count()
 
 
-@pytest.mark.parametrize("has_scripts", [True, False])
 def test_all_sagas_of_one_failing_provider_are_retried_together(visit: Visit, has_scripts: bool) -> None:
     sagas = [trips.make_waiting_for_retry() for _ in range(300 if has_scripts else 101)]
     total = len(sagas)
     other = trips.make_paused()
-    visitor = visit(java_script_enabled=has_scripts, viewport=WIDE)
-    page = visitor.page
+    page = visit(
+        "supervisor", "/admin/sagas/saga/?display=waiting_for_retry", java_script_enabled=has_scripts, viewport=WIDE
+    ).page
 
-    visitor.log_in("supervisor")
-    visitor.open("/admin/sagas/saga/?display=waiting_for_retry")
     page.get_by_role("link", name="Act on all matching sagas").click()
     expect(page.locator("#content-main")).to_contain_text("display: waiting for retry")
     page.get_by_role("button", name="Retry now: review the selection").click()
@@ -60,15 +60,12 @@ def test_all_sagas_of_one_failing_provider_are_retried_together(visit: Visit, ha
     assert other.history.filter(what="operator_acted", data__has_key="bulk").count() == 0
 
 
-@pytest.mark.parametrize("has_scripts", [True, False])
 def test_mistaken_bulk_is_refused(visit: Visit, has_scripts: bool) -> None:
     for _ in range(3):
         trips.make_waiting_for_retry()
-    visitor = visit(java_script_enabled=has_scripts)
+    visitor = visit("supervisor", "/admin/sagas/sagabulk/new/?displya=held", java_script_enabled=has_scripts)
     page = visitor.page
 
-    visitor.log_in("supervisor")
-    visitor.open("/admin/sagas/sagabulk/new/?displya=held")
     expect(page.get_by_role("alert")).to_contain_text("The list has no filter 'displya'")
     visitor.open("/admin/sagas/saga/")
     page.get_by_role("link", name="Act on all matching sagas").click()
@@ -84,13 +81,10 @@ def test_mistaken_bulk_is_refused(visit: Visit, has_scripts: bool) -> None:
     assert EVERYTHING == "every open saga"
 
 
-@pytest.mark.parametrize("has_scripts", [True, False])
 def test_selected_rows_open_a_bulk_page(visit: Visit, has_scripts: bool) -> None:
     sagas = [trips.make_waiting_for_retry() for _ in range(3)]
-    visitor = visit(java_script_enabled=has_scripts)
-    page = visitor.page
+    page = visit("supervisor", java_script_enabled=has_scripts).page
 
-    visitor.log_in("supervisor")
     for saga in sagas[:2]:
         page.locator(f'input[name="_selected_action"][value="{saga.pk}"]').check()
     page.get_by_label("Action:").select_option("pause")

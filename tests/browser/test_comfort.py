@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from sagas import RetryLater
 from sagas.models import Saga, SagaBarrier, SagaWorker
@@ -12,11 +12,9 @@ from sagas.operators import operations
 from sagas.operators.audit import access_log
 from sagas.operators.bulk import selection
 from sagas.operators.preconditions import Operation
-from sagas.testing import faults
-from sagas.testing.drain import look
 from tests.admin import trips
 
-from .conftest import Visit, Visitor
+from .conftest import Visit
 
 LIST = "/admin/sagas/saga/"
 
@@ -25,21 +23,19 @@ def address_of(saga: Saga, tab: str = "graph") -> str:
     return f"{LIST}{saga.pk}/change/?tab={tab}"
 
 
-def refresh_fast(visitor: Visitor) -> None:
+def refresh_fast(page: Page) -> None:
     """Choose a refresh every two seconds."""
-    visitor.page.get_by_label("Refresh").select_option("2")
+    page.get_by_label("Refresh").select_option("2")
     # A form in use pauses the refresh; the user leaves it.
-    visitor.page.evaluate("document.activeElement.blur()")
+    page.evaluate("document.activeElement.blur()")
 
 
 def test_saga_page_refreshes_itself(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit()
+    visitor = visit("operator", address_of(saga))
     page = visitor.page
-    visitor.log_in("operator")
-    visitor.open(address_of(saga))
     expect(page.get_by_role("region", name="State of the saga")).to_contain_text("waiting for a retry")
-    refresh_fast(visitor)
+    refresh_fast(page)
     page.mouse.move(2, 2)
 
     operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
@@ -53,11 +49,8 @@ def test_saga_page_refreshes_itself(visit: Visit) -> None:
 
 def test_nothing_moves_under_the_mouse(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit()
-    page = visitor.page
-    visitor.log_in("operator")
-    visitor.open(address_of(saga))
-    refresh_fast(visitor)
+    page = visit("operator", address_of(saga)).page
+    refresh_fast(page)
     page.get_by_role("link", name="Cancel").hover()
 
     operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
@@ -73,10 +66,8 @@ def test_nothing_moves_under_the_mouse(visit: Visit) -> None:
 
 def test_list_rows_keep_their_position_under_the_mouse(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit()
-    page = visitor.page
-    visitor.log_in("viewer")
-    refresh_fast(visitor)
+    page = visit("viewer").page
+    refresh_fast(page)
     rows = page.locator("#result_list tbody tr")
     expect(rows).to_have_count(1)
     rows.first.hover()
@@ -111,11 +102,8 @@ def test_list_rows_keep_their_position_under_the_mouse(visit: Visit) -> None:
 )
 def test_refresh_pauses_while_something_is_in_use(visit: Visit, use: str, leave: str, told: str) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit()
-    page = visitor.page
-    visitor.log_in("operator")
-    visitor.open(address_of(saga))
-    refresh_fast(visitor)
+    page = visit("operator", address_of(saga)).page
+    refresh_fast(page)
     page.mouse.move(2, 2)
 
     page.evaluate(use)
@@ -128,12 +116,10 @@ def test_refresh_pauses_while_something_is_in_use(visit: Visit, use: str, leave:
 
 def test_refresh_pauses_while_rows_are_selected(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit()
-    page = visitor.page
-    visitor.log_in("admin")
+    page = visit("admin").page
     box = page.locator("#result_list tbody input[type=checkbox]")
     box.check()
-    refresh_fast(visitor)
+    refresh_fast(page)
     expect(page.locator("#saga-at")).to_have_text("paused: rows are selected")
     operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
     box.uncheck()
@@ -145,15 +131,12 @@ def test_refresh_pauses_while_rows_are_selected(visit: Visit) -> None:
 
 def test_hidden_tabs_send_no_requests(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit()
-    page = visitor.page
-    visitor.log_in("operator")
-    visitor.open(address_of(saga))
+    page = visit("operator", address_of(saga)).page
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
 
     page.evaluate("Object.defineProperty(document, 'hidden', {get: () => true, configurable: true})")
-    refresh_fast(visitor)
+    refresh_fast(page)
     expect(page.locator("#saga-at")).to_have_text("paused: this tab is hidden")
     assert asked == []
 
@@ -164,14 +147,11 @@ def test_hidden_tabs_send_no_requests(visit: Visit) -> None:
 
 def test_open_details_and_scroll_positions_are_kept(visit: Visit) -> None:
     saga = trips.make_compensation_failing()
-    visitor = visit(viewport={"width": 500, "height": 800})
-    page = visitor.page
-    visitor.log_in("admin")
-    visitor.open(address_of(saga, "timeline"))
+    page = visit("admin", address_of(saga, "timeline"), viewport={"width": 500, "height": 800}).page
     page.locator("table summary").first.click()
     picture = page.get_by_role("region", name="Picture of the timeline")
     picture.evaluate("box => { box.scrollLeft = 90 }")
-    refresh_fast(visitor)
+    refresh_fast(page)
 
     with page.expect_response(re.compile("/refresh/")) as first:
         pass
@@ -184,26 +164,21 @@ def test_open_details_and_scroll_positions_are_kept(visit: Visit) -> None:
 
 def test_logout_is_reported(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit()
-    page = visitor.page
-    visitor.log_in("operator")
-    visitor.open(address_of(saga))
+    page = visit("operator", address_of(saga)).page
     page.context.clear_cookies()
-    refresh_fast(visitor)
+    refresh_fast(page)
 
     expect(page.locator("#saga-at")).to_have_text("no refresh: the server answered 403")
 
 
 def test_refresh_can_be_switched_off(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit()
+    visitor = visit("operator", address_of(saga))
     page = visitor.page
-    visitor.log_in("operator")
-    visitor.open(address_of(saga))
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
 
-    refresh_fast(visitor)
+    refresh_fast(page)
     expect(page.locator("#saga-at")).to_contain_text("as of")
     page.get_by_label("Refresh").select_option("0")
 
@@ -215,9 +190,7 @@ def test_refresh_can_be_switched_off(visit: Visit) -> None:
 
 def test_list_works_by_keyboard(visit: Visit) -> None:
     sagas = [trips.start() for _ in range(3)]
-    visitor = visit()
-    page = visitor.page
-    visitor.log_in("operator")
+    page = visit("operator").page
     links = page.locator("#result_list tbody th a")
     expect(links).to_have_count(3)
     listens = page.get_by_role("button", name="Keyboard (?)")  # shown by the script
@@ -254,18 +227,12 @@ def test_list_works_by_keyboard(visit: Visit) -> None:
 )
 def test_every_list_works_by_keyboard(visit: Visit, path: str, link: str) -> None:
     for message in ("The hotel is full.", "The lift is broken."):
-        saga = trips.start()
-        with faults() as fault:
-            fault.refuse("book_hotel", RetryLater(message, after=3000))
-            look(saga.pk)
+        saga = trips.make_refused("book_hotel", RetryLater(message, after=3000))
         operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
         selection.freeze_selected(Operation.RESUME, [saga.pk], actor=trips.BOSS)
         access_log.log_access("boss", access_log.What.VALUE, saga_id=saga.pk)
     trips.start()  # another state, for the dashboard
-    visitor = visit()
-    page = visitor.page
-    visitor.log_in("admin")
-    visitor.open(path)
+    page = visit("admin", path).page
     expect(page.get_by_role("button", name="Keyboard (?)")).to_be_visible()
 
     page.keyboard.press("j")
@@ -286,10 +253,7 @@ def test_rows_without_a_link_can_be_selected_by_keyboard(visit: Visit, path: str
             name=f"w{number}", host="h", pid=number, started_at=now, last_sweep_at=now - timedelta(seconds=number)
         )
         SagaBarrier.objects.create(key=f"k{number}", direction="action", state="done", created_at=now)
-    visitor = visit()
-    page = visitor.page
-    visitor.log_in("admin")
-    visitor.open(path)
+    page = visit("admin", path).page
     expect(page.get_by_role("button", name="Keyboard (?)")).to_be_visible()
 
     page.keyboard.press("j")
@@ -302,10 +266,7 @@ def test_rows_without_a_link_can_be_selected_by_keyboard(visit: Visit, path: str
 
 def test_row_details_are_opened_by_keyboard(visit: Visit) -> None:
     saga = trips.make_compensation_failing()
-    visitor = visit()
-    page = visitor.page
-    visitor.log_in("admin")
-    visitor.open(address_of(saga, "timeline"))
+    page = visit("admin", address_of(saga, "timeline")).page
 
     page.keyboard.press("k")
     expect(page.locator(".saga-page tbody tr").last).to_be_focused()
@@ -316,9 +277,7 @@ def test_row_details_are_opened_by_keyboard(visit: Visit) -> None:
 
 def test_help_opens_by_key_and_mouse_and_shortcuts_can_be_switched_off(visit: Visit) -> None:
     trips.start()
-    visitor = visit()
-    page = visitor.page
-    visitor.log_in("operator")
+    page = visit("operator").page
     help_dialog = page.get_by_role("dialog", name="Keyboard")
     opener = page.get_by_role("button", name="Keyboard (?)")
 
@@ -345,8 +304,7 @@ def test_help_opens_by_key_and_mouse_and_shortcuts_can_be_switched_off(visit: Vi
 
 def test_without_scripts_no_comfort_is_offered(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit(java_script_enabled=False)
-    visitor.log_in("operator")
+    visitor = visit("operator", java_script_enabled=False)
 
     for path in (LIST, address_of(saga)):
         visitor.open(path)

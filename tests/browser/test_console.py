@@ -39,10 +39,9 @@ def test_operator_finds_a_saga_by_its_order_and_retries_it(visit: Visit, has_scr
     trips.make_completed()
     saga = trips.make_compensation_failing()
     number = saga.keys.get(name="order").value
-    visitor = visit(java_script_enabled=has_scripts)
+    visitor = visit("operator", java_script_enabled=has_scripts)
     page = visitor.page
 
-    visitor.log_in("operator")
     visitor.find(number)
     expect(page).to_have_title(re.compile(number))
     expect(page.get_by_role("region", name="State of the saga")).to_contain_text("compensation failing")
@@ -70,10 +69,9 @@ def test_operator_finds_a_saga_by_its_order_and_retries_it(visit: Visit, has_scr
 @pytest.mark.parametrize("has_scripts", [True, False])
 def test_supervisor_forces_compensation(visit: Visit, has_scripts: bool) -> None:
     saga = trips.make_unknown()
-    visitor = visit(java_script_enabled=has_scripts)
+    visitor = visit("supervisor", java_script_enabled=has_scripts)
     page = visitor.page
 
-    visitor.log_in("supervisor")
     visitor.find(saga.keys.get(name="order").value)
     page.get_by_role("link", name="Force compensate").click()
     plan = page.get_by_role("table", name="What runs next").get_by_role("row")
@@ -90,10 +88,7 @@ def test_supervisor_forces_compensation(visit: Visit, has_scripts: bool) -> None
 
 def test_keyboard_is_enough(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit()
-    page = visitor.page
-    visitor.log_in("operator")
-    visitor.open(f"/admin/sagas/saga/{saga.pk}/act/retry/")
+    page = visit("operator", f"/admin/sagas/saga/{saga.pk}/act/retry/").page
 
     page.get_by_label("Reason").focus()
     page.keyboard.type(REASON)
@@ -109,9 +104,7 @@ def test_keyboard_is_enough(visit: Visit) -> None:
 
 def test_double_click_acts_once(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit()
-    visitor.log_in("operator")
-    visitor.open(f"/admin/sagas/saga/{saga.pk}/act/retry/")
+    visitor = visit("operator", f"/admin/sagas/saga/{saga.pk}/act/retry/")
 
     visitor.page.get_by_label("Reason").fill(REASON)
     visitor.page.get_by_role("button", name="Retry now").dblclick()
@@ -123,10 +116,7 @@ def test_double_click_acts_once(visit: Visit) -> None:
 @pytest.mark.parametrize("has_scripts", [True, False])
 def test_operation_of_a_faster_colleague_is_shown(visit: Visit, has_scripts: bool) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit(java_script_enabled=has_scripts)
-    page = visitor.page
-    visitor.log_in("operator")
-    visitor.open(f"/admin/sagas/saga/{saga.pk}/act/retry/")
+    page = visit("operator", f"/admin/sagas/saga/{saga.pk}/act/retry/", java_script_enabled=has_scripts).page
     operations.pause(saga.pk, actor=trips.BOSS, reason="A colleague was faster.")
 
     page.get_by_label("Reason").fill(REASON)
@@ -140,8 +130,7 @@ def test_operation_of_a_faster_colleague_is_shown(visit: Visit, has_scripts: boo
 
 def test_viewer_is_offered_no_operation_and_may_do_none(visit: Visit) -> None:
     saga = trips.make_waiting_for_retry()
-    visitor = visit()
-    visitor.log_in("viewer")
+    visitor = visit("viewer")
 
     visitor.find(saga.keys.get(name="order").value)
     expect(visitor.page.get_by_text("No operation is possible now.")).to_be_visible()
@@ -153,12 +142,8 @@ def test_viewer_is_offered_no_operation_and_may_do_none(visit: Visit) -> None:
 
 def test_hostile_text_stays_text(visit: Visit) -> None:
     hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-    saga = trips.start(order=hostile)
-    with trips.faults() as fault:
-        fault.refuse("book_hotel", trips.RetryLater(hostile, after=3000))
-        trips.look(saga.pk)
-    visitor = visit()
-    visitor.log_in("admin")
+    saga = trips.make_refused("book_hotel", trips.RetryLater(hostile, after=3000), order=hostile)
+    visitor = visit("admin")
 
     views = [f"{saga.pk}/change/?tab={tab}" for tab in Tab]
     for path in ("", *views, f"{saga.pk}/act/retry/"):
@@ -180,10 +165,7 @@ def test_list_fits_a_laptop_with_its_errors_on_one_line(visit: Visit, scheme: st
         number = f"ORD-2026-{saga.pk.hex[:10].upper()}"
         saga.keys.filter(name="order").update(value=number)
     SagaStep.objects.exclude(last_error="").update(last_error=OUT_OF_STOCK)
-    visitor = visit(color_scheme=scheme, viewport={"width": width, "height": 800})
-    page = visitor.page
-
-    visitor.log_in("admin")
+    page = visit("admin", color_scheme=scheme, viewport={"width": width, "height": 800}).page
 
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"laptop-{scheme}-{width}.png", full_page=True)
@@ -229,10 +211,9 @@ def test_order_list_fits_a_laptop(visit: Visit) -> None:
 def test_page_of_many_failures_stays_short(visit: Visit) -> None:
     saga = trips.make_compensation_failing()
     SagaAttempt.objects.filter(saga=saga).update(worker="vm:871/8")
-    visitor = visit(viewport={"width": 1360, "height": 900})
-
-    visitor.log_in("admin")
-    visitor.open(f"/admin/sagas/saga/{saga.pk}/change/?tab=timeline")
+    visitor = visit(
+        "admin", f"/admin/sagas/saga/{saga.pk}/change/?tab=timeline", viewport={"width": 1360, "height": 900}
+    )
 
     visitor.page.screenshot(path=SCREENSHOTS / "failing-1360.png", full_page=True)
     heights = visitor.page.locator(".saga-worker").evaluate_all(

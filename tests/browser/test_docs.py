@@ -10,10 +10,7 @@ from .conftest import Visit
 
 def test_docs_show_the_document_and_send_a_request(visit: Visit) -> None:
     seed_shop()
-    visitor = visit()
-    page = visitor.page
-    visitor.log_in("admin")
-    visitor.open("/api/docs/")
+    page = visit("admin", "/api/docs/").page
 
     expect(page.get_by_role("heading", name="Sagas for Django: the shop")).to_be_visible()
     block = page.locator(".opblock", has_text="/api/v1/products/")
@@ -34,16 +31,13 @@ def test_docs_link_to_the_document_without_javascript(visit: Visit) -> None:
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/nothing/", "/nothing/", "/admin/password_change/"])
 def test_other_pages_obey_the_policy(visit: Visit, path: str) -> None:
-    visitor = visit()
-    visitor.log_in("admin")
-    visitor.open(path)
+    visitor = visit("admin", path)
 
     expect(visitor.page.locator("body")).not_to_be_empty()
 
 
 def test_policy_is_enforced_and_violations_are_detected(visit: Visit) -> None:
-    visitor = visit()
-    visitor.log_in("admin")
+    visitor = visit("admin")
     page = visitor.page
 
     page.evaluate(

@@ -8,14 +8,12 @@ from playwright.sync_api import expect
 from .conftest import Visit
 from .scenes import make_a_night
 
+pytestmark = pytest.mark.parametrize("has_scripts", [True, False])
 
-@pytest.mark.parametrize("has_scripts", [True, False])
+
 def test_from_the_dashboard_to_the_sagas_that_need_attention(visit: Visit, has_scripts: bool) -> None:
     make_a_night()
-    visitor = visit(java_script_enabled=has_scripts)
-    page = visitor.page
-    visitor.log_in("viewer")
-    visitor.open("/admin/sagas/")
+    page = visit("viewer", "/admin/sagas/", java_script_enabled=has_scripts).page
 
     expect(page.get_by_role("alert").first).to_contain_text("No worker was seen recently.")
     page.get_by_role("link", name="Needs an operator 8").click()
@@ -23,13 +21,9 @@ def test_from_the_dashboard_to_the_sagas_that_need_attention(visit: Visit, has_s
     expect(page.locator("#result_list tbody tr")).to_have_count(8)
 
 
-@pytest.mark.parametrize("has_scripts", [True, False])
 def test_from_a_failure_group_to_its_sagas_and_back(visit: Visit, has_scripts: bool) -> None:
     make_a_night()
-    visitor = visit(java_script_enabled=has_scripts)
-    page = visitor.page
-    visitor.log_in("operator")
-    visitor.open("/admin/sagas/saga/failures/")
+    page = visit("operator", "/admin/sagas/saga/failures/", java_script_enabled=has_scripts).page
 
     row = page.get_by_role("row").filter(has_text="ConnectionError")
     row.get_by_role("link", name="8 open").click()
@@ -41,12 +35,9 @@ def test_from_a_failure_group_to_its_sagas_and_back(visit: Visit, has_scripts: b
     expect(page.locator("#result_list tbody tr")).to_have_count(8)
 
 
-@pytest.mark.parametrize("has_scripts", [True, False])
 def test_list_is_filtered_by_a_time_window(visit: Visit, has_scripts: bool) -> None:
     make_a_night()
-    visitor = visit(java_script_enabled=has_scripts)
-    page = visitor.page
-    visitor.log_in("viewer")
+    page = visit("viewer", java_script_enabled=has_scripts).page
     page.locator("summary", has_text="By start between (UTC)").click()
 
     page.get_by_label("From (UTC)").fill("2020-01-01T00:00:00")
@@ -58,13 +49,9 @@ def test_list_is_filtered_by_a_time_window(visit: Visit, has_scripts: bool) -> N
     expect(page.locator("#result_list tbody tr").first).to_be_visible()
 
 
-@pytest.mark.parametrize("has_scripts", [True, False])
 def test_log_is_filtered_and_verified(visit: Visit, has_scripts: bool) -> None:
     make_a_night()
-    visitor = visit(java_script_enabled=has_scripts)
-    page = visitor.page
-    visitor.log_in("viewer")
-    visitor.open("/admin/sagas/saga/log/")
+    page = visit("viewer", "/admin/sagas/saga/log/", java_script_enabled=has_scripts).page
 
     page.get_by_label("Operation", exact=True).select_option("resume")
     page.get_by_label("Time").select_option("24h")

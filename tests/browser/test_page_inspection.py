@@ -186,8 +186,7 @@ def test_pages_of_bulks(inspector: PageInspector, monkeypatch: pytest.MonkeyPatc
 
 def test_axe_detects_faults(visit: Visit) -> None:
     saga = trips.make_completed()
-    visitor = visit()
-    visitor.log_in("admin", page_of(saga))
+    visitor = visit("admin", page_of(saga))
 
     visitor.page.evaluate(
         "() => { document.querySelector('#content-main h2').outerHTML ="

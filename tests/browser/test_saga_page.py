@@ -19,10 +19,7 @@ def address_of(saga: Saga, tab: str = "") -> str:
 @pytest.mark.parametrize("has_scripts", [True, False])
 def test_selected_step_is_kept_in_all_views(visit: Visit, has_scripts: bool) -> None:
     saga = trips.make_compensation_failing()
-    visitor = visit(java_script_enabled=has_scripts)
-    page = visitor.page
-    visitor.log_in("operator")
-    visitor.open(address_of(saga))
+    page = visit("operator", address_of(saga), java_script_enabled=has_scripts).page
 
     views = page.get_by_role("navigation", name="Views of this saga")
     expect(views.get_by_role("link", name="Graph")).to_have_attribute("aria-current", "page")
@@ -44,9 +41,8 @@ def test_selected_step_is_kept_in_all_views(visit: Visit, has_scripts: bool) -> 
 
 def test_pictures_need_no_inline_style(visit: Visit) -> None:
     saga = trips.make_compensation_failing()
-    visitor = visit(color_scheme="dark")
+    visitor = visit("viewer", color_scheme="dark")
     page = visitor.page
-    visitor.log_in("viewer")
 
     for tab in (Tab.GRAPH, Tab.TIMELINE):
         visitor.open(address_of(saga, tab))
@@ -60,9 +56,8 @@ def test_pictures_need_no_inline_style(visit: Visit) -> None:
 
 def test_page_of_a_missing_definition_offers_possible_operations(visit: Visit) -> None:
     saga = make_missing()
-    visitor = visit()
+    visitor = visit("admin")
     page = visitor.page
-    visitor.log_in("admin")
     with registry.preserved():
         registry.forget("trip", 3)
         visitor.open(address_of(saga))
