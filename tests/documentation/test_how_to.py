@@ -23,6 +23,7 @@ from sagas import clock
 from sagas.core.definition import registry
 from sagas.core.states import Outcome
 from sagas.models import Saga
+from sagas.operations import Actor, cancel
 from sagas.testing import assert_invariants, drain, faults, outcomes_of, pass_time
 from sagas.testing.drain import hooks_called_here, look, read
 from sagas.worker import owed_hooks
@@ -156,6 +157,26 @@ def test_sub_sagas_are_undone(stays: dict[str, ModuleType]) -> None:
     advance_family(parent)
     assert read(parent.pk).state == "compensated"
     assert sorted(child.state for child in sagas.query("room")) == ["compensated", "compensated", "completed"]
+    assert list_rooms(stay) == []
+
+
+def test_sub_saga_that_is_at_work_is_cancelled_with_its_parent(stays: dict[str, ModuleType]) -> None:
+    stay, parent = start(stays, "families", "FamilySaga", 1)
+    look(parent.pk)
+    [child] = sagas.query("room")
+
+    with faults() as fault:
+        fault.crash_before("take_room")
+        look(child.pk)
+    assert read(child.pk).state == "running"
+
+    cancel(parent.pk, actor=Actor(name="guest", is_trusted=True), reason="The guests are ill.")
+    advance_family(parent)
+    assert (read(child.pk).state, read(parent.pk).state) == ("compensating", "compensating")
+    pass_time(timedelta(minutes=1))
+    advance_family(parent)
+
+    assert (read(child.pk).state, read(parent.pk).state) == ("compensated", "compensated")
     assert list_rooms(stay) == []
 
 
