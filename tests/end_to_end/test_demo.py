@@ -1,4 +1,4 @@
-"""``make demo`` and ``make smoke`` as documented, in a checkout whose path has a space."""
+"""``make demo`` and ``make smoke`` as documented, in a clone whose path has a space."""
 
 import json
 import os
@@ -33,16 +33,16 @@ ENDED = re.compile(r"^Checkout, ([^:]+): order ORD-[0-9A-Z]+ is (\w+), as expect
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Copy the project to a place where no demo has run."""
-    copy = make_checkout(tmp_path_factory.mktemp("demo"))
+    copy = make_clone(tmp_path_factory.mktemp("demo"))
     yield copy
     remove_data(copy)
 
 
-def make_checkout(directory: Path) -> Path:
+def make_clone(directory: Path) -> Path:
     """Copy the project into a folder with a space in its name."""
-    copy = directory / "a checkout"
+    copy = directory / "a clone"
     copy.mkdir()
     for part in PARTS:
         source = ROOT / part
@@ -53,9 +53,9 @@ def make_checkout(directory: Path) -> Path:
     return copy
 
 
-def remove_data(checkout: Path) -> None:
+def remove_data(clone: Path) -> None:
     """Remove the database, which is stored elsewhere if root created it."""
-    location = checkout / "var" / "postgres.location"
+    location = clone / "var" / "postgres.location"
     if location.exists():
         shutil.rmtree(location.read_text())
 
@@ -76,13 +76,13 @@ ENDS = {
 class Demo:
     """Running demo and its output."""
 
-    def __init__(self, checkout: Path, **variables: str) -> None:
-        self.checkout = checkout
-        self.output = checkout / "output.txt"
+    def __init__(self, clone: Path, **variables: str) -> None:
+        self.clone = clone
+        self.output = clone / "output.txt"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [*DEMO, "--port", "0"],
-                cwd=checkout,
+                cwd=clone,
                 env=bare_environment(**variables),
                 stdout=output,
                 stderr=output,
@@ -126,9 +126,9 @@ def have_ended(processes: list[psutil.Process]) -> bool:
 
 
 @contextmanager
-def started_demo(checkout: Path, **variables: str) -> Iterator[Demo]:
+def started_demo(clone: Path, **variables: str) -> Iterator[Demo]:
     """Start a demo, and always stop it."""
-    started = Demo(checkout, **variables)
+    started = Demo(clone, **variables)
     try:
         yield started
     finally:
@@ -138,14 +138,14 @@ def started_demo(checkout: Path, **variables: str) -> Iterator[Demo]:
 
 
 @pytest.fixture
-def demo(checkout: Path) -> Iterator[Demo]:
+def demo(clone: Path) -> Iterator[Demo]:
     """Run a demo for a test."""
-    with started_demo(checkout) as started:
+    with started_demo(clone) as started:
         yield started
 
 
-def test_smoke_succeeds_repeatedly_on_the_same_data_with_complete_transcripts(checkout: Path) -> None:
-    first, again = run_smoke(checkout), run_smoke(checkout, TRANSCRIPTS="1")
+def test_smoke_succeeds_repeatedly_on_the_same_data_with_complete_transcripts(clone: Path) -> None:
+    first, again = run_smoke(clone), run_smoke(clone, TRANSCRIPTS="1")
 
     # The start, the four, an empty line and the end.
     assert len(first.splitlines()) == 7
@@ -153,26 +153,24 @@ def test_smoke_succeeds_repeatedly_on_the_same_data_with_complete_transcripts(ch
     assert "capture_payment" in again
 
 
-def run_smoke(checkout: Path, **variables: str) -> str:
+def run_smoke(clone: Path, **variables: str) -> str:
     """Run the smoke test, which must succeed.
 
     Returns: what it printed.
     """
     done = subprocess.run(
-        [*DEMO, "--smoke"], cwd=checkout, env=bare_environment(**variables), capture_output=True, text=True, check=False
+        [*DEMO, "--smoke"], cwd=clone, env=bare_environment(**variables), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert dict(ENDED.findall(done.stdout)) == ENDS
     assert done.stderr == ""
-    assert not (checkout / "var" / "runtime.json").exists()
+    assert not (clone / "var" / "runtime.json").exists()
     return done.stdout
 
 
-def test_demo_serves_commands_survives_its_worker_and_its_broker_and_ends_with_ctrl_c(
-    demo: Demo, checkout: Path
-) -> None:
-    listed = run_manage(checkout, "saga_list", "--json")
-    second = subprocess.run(DEMO, cwd=checkout, env=bare_environment(), capture_output=True, text=True, check=False)
+def test_demo_serves_commands_survives_its_worker_and_its_broker_and_ends_with_ctrl_c(demo: Demo, clone: Path) -> None:
+    listed = run_manage(clone, "saga_list", "--json")
+    second = subprocess.run(DEMO, cwd=clone, env=bare_environment(), capture_output=True, text=True, check=False)
     customer = ShopClient(url=demo.url).log_in("customer", "customer")
     ended = []
     for program, title in (("celery", "The worker"), ("valkey-server", "Valkey")):
@@ -191,11 +189,11 @@ def test_demo_serves_commands_survives_its_worker_and_its_broker_and_ends_with_c
     assert ended == ["confirmed", "confirmed"]
     assert "Traceback" not in demo.text
     assert have_ended(family)
-    assert not (checkout / "var" / "runtime.json").exists()
+    assert not (clone / "var" / "runtime.json").exists()
 
 
 def test_demo_leaves_a_saga_of_each_kind_and_no_process_when_killed(tmp_path: Path) -> None:
-    copy = make_checkout(tmp_path)
+    copy = make_clone(tmp_path)
     with started_demo(copy) as demo:
         first = list_left(demo)
         text = demo.text
@@ -238,40 +236,38 @@ def test_demo_shows_every_reason_and_every_lasting_state() -> None:
     assert {found and found.username for found in interventions} == {None, "operator", "supervisor", "admin"}
 
 
-def run_manage(checkout: Path, *arguments: str) -> str:
+def run_manage(clone: Path, *arguments: str) -> str:
     """Run a management command on the running demo and return what it prints."""
     command = [sys.executable, "manage.py", *arguments]
-    return subprocess.run(
-        command, cwd=checkout, env=bare_environment(), capture_output=True, text=True, check=True
-    ).stdout
+    return subprocess.run(command, cwd=clone, env=bare_environment(), capture_output=True, text=True, check=True).stdout
 
 
 def list_left(demo: Demo) -> list[tuple[str, str]]:
     """Return the sagas that were left and their states, when all exist."""
     wait_until(lambda: ALL_THERE in demo.text, "all are there", timeout_seconds=2 * UP_SECONDS)
-    told = (demo.checkout / "var" / "log" / "left-behind.txt").read_text()
+    told = (demo.clone / "var" / "log" / "left-behind.txt").read_text()
     return re.findall(r"^  ([0-9a-f-]{36})  (\S+(?: \S+)*)  ", told, re.MULTILINE)
 
 
 @pytest.mark.parametrize("options", [[], pytest.param(["--smoke"], marks=pytest.mark.full)], ids=["demo", "smoke"])
-def test_demo_ends_if_its_starter_dies_during_the_start(checkout: Path, options: list[str]) -> None:
-    output = checkout / "output-of-an-orphan.txt"
+def test_demo_ends_if_its_starter_dies_during_the_start(clone: Path, options: list[str]) -> None:
+    output = clone / "output-of-an-orphan.txt"
     # On a busy machine a demo can finish starting before that is noticed; then another one is killed.
-    assert any(kill_starter(checkout, output, options) for _ in range(5))
+    assert any(kill_starter(clone, output, options) for _ in range(5))
 
 
-def kill_starter(checkout: Path, output: Path, options: list[str]) -> bool:
+def kill_starter(clone: Path, output: Path, options: list[str]) -> bool:
     """Kill the process that started a demo, and check that the demo ends.
 
     Returns: whether it was still starting.
     """
     # A killed demo could not remove it.
-    (checkout / "var" / "runtime.json").unlink(missing_ok=True)
+    (clone / "var" / "runtime.json").unlink(missing_ok=True)
     demo = [*DEMO, "--port", "0", *options]
     with output.open("wb") as file:
         starter = subprocess.Popen(
             [sys.executable, "-c", f"import subprocess; subprocess.run({demo!r})"],
-            cwd=checkout, env=bare_environment(), stdout=file, stderr=file, start_new_session=True,
+            cwd=clone, env=bare_environment(), stdout=file, stderr=file, start_new_session=True,
         )  # fmt: skip
     wait_until(lambda: ", Valkey" in output.read_text(), "it has begun", timeout_seconds=UP_SECONDS)
     family = psutil.Process(starter.pid).children(recursive=True)
@@ -282,7 +278,7 @@ def kill_starter(checkout: Path, output: Path, options: list[str]) -> bool:
 
     wait_until(lambda: have_ended(family), "everything has ended", timeout_seconds=UP_SECONDS)
     assert output.read_text().startswith("Starting: PostgreSQL, Valkey")
-    assert not (checkout / "var" / "runtime.json").exists()
+    assert not (clone / "var" / "runtime.json").exists()
     if is_starting:
         assert len(family) >= 3
     return is_starting
@@ -293,11 +289,11 @@ def kill_starter(checkout: Path, output: Path, options: list[str]) -> bool:
     ("variables", "beginning"), [({}, "SECRET_KEY is not set. "), ({"SECRET_KEY": "x"}, "DATABASE_URL is not set. ")]
 )
 def test_command_without_a_demo_names_the_missing_setting(
-    checkout: Path, command: str, variables: dict[str, str], beginning: str
+    clone: Path, command: str, variables: dict[str, str], beginning: str
 ) -> None:
     done = subprocess.run(
         [sys.executable, "manage.py", command],
-        cwd=checkout, env=bare_environment(**variables), capture_output=True, text=True, check=False,
+        cwd=clone, env=bare_environment(**variables), capture_output=True, text=True, check=False,
     )  # fmt: skip
 
     assert (done.returncode, done.stdout) == (2, "")
@@ -306,14 +302,14 @@ def test_command_without_a_demo_names_the_missing_setting(
     assert line.endswith("start the demo with 'make demo'.")
 
 
-def test_taken_port_is_named(checkout: Path) -> None:
+def test_taken_port_is_named(clone: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         started_at = time.monotonic()
         done = subprocess.run(
-            DEMO, cwd=checkout, env=bare_environment(PORT=str(port)), capture_output=True, text=True, check=False
+            DEMO, cwd=clone, env=bare_environment(PORT=str(port)), capture_output=True, text=True, check=False
         )
 
     assert done.returncode == 1
