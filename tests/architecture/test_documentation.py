@@ -129,9 +129,10 @@ def require_command(words: list[str]) -> None:
     elif words[:2] == ["python3", "-c"]:
         ast.parse(words[2])
     elif words[1:3] == ["-m", "pytest"]:
-        paths = [ROOT / word for word in words if word.startswith("tests/")]
-        assert paths
-        assert all(path.exists() for path in paths)
+        named = [word.partition("::") for word in words if word.startswith("tests/")]
+        assert named
+        assert all((ROOT / path).exists() for path, _, _ in named)
+        assert all(f"\ndef {test}(" in (ROOT / path).read_text() for path, _, test in named if test)
     elif words:
         assert words[0] in OTHER_PROGRAMS
 
