@@ -27,7 +27,7 @@ smoke: install-demo ## Run the demo and stop; exit 0 if every checkout ended as 
 
 # Tests that might use a participant's database; those that do are listed in tests/on_four_databases.txt.
 # `make test-faults` runs all of these and checks that the list is complete.
-MAY_MEET_PARTICIPANTS = $(filter-out $(addprefix %/test_s8_, actions.py allowed.py demands.py), $(wildcard tests/engine/test_s[0-9]*.py)) \
+MAY_MEET_PARTICIPANTS = $(filter-out $(addprefix %/test_s8_, actions.py allowed.py requirements.py), $(wildcard tests/engine/test_s[0-9]*.py)) \
 	tests/engine/test_retention.py tests/participants \
 	$(addprefix tests/commands/test_, actions.py cleanup.py examining.py list_and_show.py sweep.py) \
 	$(addprefix tests/api/test_, checkout.py idempotency.py orders.py prefer_wait.py probes.py)
@@ -69,7 +69,7 @@ FAULT_TESTS = tests/crash_points tests/random_schedules tests/protocol_model $(w
 .PHONY: test-faults
 test-faults: install-dev ## Inject every fault at every point, and search the models in full
 	CHAOS=full $(PYTEST) -n $(TEST_PROCESSES) $(FAULT_TESTS)
-	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) -p tests.operated $(MAY_MEET_PARTICIPANTS)
+	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) -p tests.touched $(MAY_MEET_PARTICIPANTS)
 
 .PHONY: count-proofs
 count-proofs: install-dev ## Count the tests' crash points, schedules, controls and removed rules

@@ -46,11 +46,8 @@ def make_marathon() -> Saga:
 
 def make_crowd() -> Saga:
     """Return a saga with a group of twelve."""
-    saga = trips.start(large_sagas.CrowdSaga)
-    with trips.faults() as fault:
-        fault.refuse("ask_guest_7", trips.RetryLater("Not at home.", after=3000))
-        trips.look(saga.pk)
-    return saga
+    error = trips.RetryLater("Not at home.", after=3000)
+    return trips.make_refused("ask_guest_7", error, definition=large_sagas.CrowdSaga)
 
 
 def make_missing() -> Saga:

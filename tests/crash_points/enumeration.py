@@ -8,7 +8,7 @@ from zlib import crc32
 
 from django.db import Error, close_old_connections
 
-from sagas import clock
+from sagas import OperationRefused, clock
 from tests.depth import IS_FULL
 
 from .children import Child, count_points, kill_at
@@ -119,7 +119,7 @@ def fail_everywhere(
             with watching(trap.visit):
                 try:
                     path.run(case)
-                except Error:
+                except (Error, OperationRefused):
                     pass  # reported to the caller: a client, an operator, the log of a worker
                 except AssertionError as error:
                     problems = [str(error)]
