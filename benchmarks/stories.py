@@ -249,7 +249,7 @@ def _report(outcome: Outcome, claimed: ClaimedStep, story: Story) -> Report:
     return Report(
         outcome=outcome,
         effect=Effect.MAYBE if is_open else Effect.NONE,
-        settles=outcome is Outcome.REFUSED and claimed.step.refusal_settles,
+        covers_earlier=outcome is Outcome.REFUSED and claimed.step.refusal_settles,
         is_counted=outcome is not Outcome.IN_PROGRESS,
         error_class=error_class,
         message=message,

@@ -33,7 +33,7 @@ from .exceptions import (
 if typing.TYPE_CHECKING:
     from .engine.async_start import astart
     from .engine.start_saga import start
-    from .engine.waking import WakeResult, wake
+    from .engine.step_wake import WakeResult, wake
     from .operators.queries.find import find, query
     from .operators.queries.summary import SagaSummary, StepSummary, summarize
 
@@ -75,13 +75,13 @@ __all__ = [
 _LAZY = {
     "SagaSummary": "operators.queries.summary",
     "StepSummary": "operators.queries.summary",
-    "WakeResult": "engine.waking",
+    "WakeResult": "engine.step_wake",
     "astart": "engine.async_start",
     "find": "operators.queries.find",
     "query": "operators.queries.find",
     "start": "engine.start_saga",
     "summarize": "operators.queries.summary",
-    "wake": "engine.waking",
+    "wake": "engine.step_wake",
 }
 
 

@@ -45,7 +45,7 @@ IS_MARKED_SQL = "coalesce(current_setting('sagas.local_step', true), '')"
 DRIVER_SETTINGS = ("row_factory", "cursor_factory", "isolation_level", "read_only", "readonly", "deferrable")
 
 
-class ConnectionBent(SagaError):
+class ConnectionAltered(SagaError):
     """Foreign code left a connection in another state; it must be dropped and the work repeated."""
 
 
@@ -57,7 +57,7 @@ def own_transaction(
 
     ``keeps_isolation``: at the project's isolation level, as for step functions; otherwise READ COMMITTED. ``joins``:
     the project's code may call with autocommit turned off, and then commits by itself.
-    Raises: ImproperlyConfigured if the project turned autocommit off; ConnectionBent if a transaction was left open
+    Raises: ImproperlyConfigured if the project turned autocommit off; ConnectionAltered if a transaction was left open
     inside; RuntimeError if it must be durable and is not the outermost.
     """
     connection: Any = connections[using]
@@ -81,7 +81,7 @@ def own_transaction(
             # Foreign code entered a block and never left it: the intended COMMIT only released a savepoint.
             abandon_connection(using)
             if is_over:
-                raise ConnectionBent(f"A transaction was left open on {using!r}; everything in it is rolled back.")
+                raise ConnectionAltered(f"A transaction was left open on {using!r}; everything in it is rolled back.")
 
 
 def straighten(using: str) -> None:
@@ -136,7 +136,7 @@ def require_same_session(using: str, found: str) -> None:
     """Check that a connection has the settings with which the engine first used it.
 
     ``found``: the value of SESSION_SQL.
-    Raises: ConnectionBent. The caller drops the connection; the settings of the next one are accepted.
+    Raises: ConnectionAltered. The caller drops the connection; the settings of the next one are accepted.
     """
     connection: Any = connections[using]
     if _is_nested(connection):
@@ -151,13 +151,13 @@ def require_same_session(using: str, found: str) -> None:
         logger.warning(
             "Connection dropped: a step changed its session.", extra={"database": using, "settings": changed}
         )
-        raise ConnectionBent(f"Foreign code changed {changed} of the session on {using!r}.")
+        raise ConnectionAltered(f"Foreign code changed {changed} of the session on {using!r}.")
 
 
 def read_now(using: str) -> Any:
     """Return the current time as ``clock.read_now``, and check the session in the same statement.
 
-    Raises: ConnectionBent.
+    Raises: ConnectionAltered.
     """
     with connections[using].cursor() as cursor:
         cursor.execute(f"SELECT clock_timestamp() AT TIME ZONE 'UTC', {SESSION_SQL}")

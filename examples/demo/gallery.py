@@ -18,7 +18,7 @@ from sagas.core.states import Hold
 from sagas.exceptions import OperationRefused
 from sagas.models import Saga, SagaBulk, SagaHistory, SagaKey
 from sagas.operators.actor import Actor
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.operators.preconditions import Operation
 from sagas.operators.presentation.states import CLOSED, DisplayState, judge_saga, reasons_of
 
@@ -106,8 +106,8 @@ class Gallery:
             jobs = SagaKey.objects.using(get_settings().database).filter(name="job", value__in=numbers)
             chosen = list(jobs.values_list("saga_id", flat=True))
             actor = find_actor("supervisor")
-            self.bulk_id = selection.freeze_selected(Operation.RETRY, chosen, actor=actor).pk
-            selection.start_bulk(self.bulk_id, actor=actor, reason="The workshop is open again.")
+            self.bulk_id = freezing.freeze_selected(Operation.RETRY, chosen, actor=actor).pk
+            freezing.start_bulk(self.bulk_id, actor=actor, reason="The workshop is open again.")
         if not bulks.get(pk=self.bulk_id).is_over:
             return False
         self.say(f"  {self.bulk_id}  {'bulk':30}  one retry of four sagas: three were waiting, one was closed")

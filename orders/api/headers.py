@@ -52,5 +52,5 @@ def read_wait_seconds(value: str | None) -> int:
 
 
 def read_traceparent(value: str | None) -> str:
-    """Return the W3C trace context, or an empty text when there is none that can be read."""
+    """Return the W3C trace context, or an empty string when there is none that can be read."""
     return value if value is not None and TRACEPARENT.fullmatch(value) else ""

@@ -32,8 +32,8 @@ from .ui.base_filter import QueryRefused, read_choice, read_number
 from .ui.console_admin import ConsoleAdmin
 from .ui.formatting import Moment, may_see_payloads
 from .ui.list_order import OrderFilter, PositionFilter, describe_position, find_order
+from .ui.page_selection import Only, Tab
 from .ui.paging import CappedPaginator, PagedList
-from .ui.selection import Only, Tab
 from .ui.view_only import engine_database
 
 ROWS_PER_PAGE = 50
@@ -145,10 +145,10 @@ class SagaAdmin(ConsoleAdmin):
         payload = path(
             "<uuid:saga_id>/payload/", self.admin_site.admin_view(self.payload_view), name="sagas_saga_payload"
         )
-        look = self.admin_site.admin_view
+        wrap = self.admin_site.admin_view
         refresh = [
-            path("refresh/", look(self.refresh_list_view), name="sagas_saga_refresh_list"),
-            path("<uuid:saga_id>/refresh/", look(self.refresh_view), name="sagas_saga_refresh"),
+            path("refresh/", wrap(self.refresh_list_view), name="sagas_saga_refresh_list"),
+            path("<uuid:saga_id>/refresh/", wrap(self.refresh_view), name="sagas_saga_refresh"),
         ]
         return [operate, payload, *refresh, *overview_urls.list_urls(self), *super().get_urls()]
 
@@ -190,7 +190,7 @@ class SagaAdmin(ConsoleAdmin):
         saga_id = parse_saga_id(object_id)
         page = read_page(self, request, saga_id) if saga_id else None
         if page is None:
-            return self.lead_to_list(request, object_id)
+            return self.redirect_to_list(request, object_id)
         return self.render(request, "admin/sagas/saga/page.html", {**page, **(extra_context or {})})
 
     def history_view(
@@ -201,10 +201,10 @@ class SagaAdmin(ConsoleAdmin):
             raise PermissionDenied
         saga_id = parse_saga_id(object_id)
         if saga_id is None:
-            return self.lead_to_list(request, object_id)
+            return self.redirect_to_list(request, object_id)
         return HttpResponseRedirect(find_saga_url(self.admin_site.name, saga_id, tab=Tab.HISTORY))
 
-    def lead_to_list(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def redirect_to_list(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Redirect to the list with a message that the saga does not exist."""
         self.message_user(request, f"There is no saga {unquote(object_id)[:100]}.", messages.WARNING)
         return HttpResponseRedirect(find_url(self.admin_site.name, "sagas_saga_changelist"))

@@ -16,7 +16,7 @@ from ..operators.queries.keyset import read_place, write_place
 from ..operators.queries.listing import describe_sagas
 
 # A retry is for one step, or for all that wait.
-STEP_ACTIONS = preconditions.STEP_OPERATIONS | {Operation.RETRY}
+STEP_ACTIONS = preconditions.STEP_REQUIRED | {Operation.RETRY}
 
 
 def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def describe_whole(saga_id: UUID, *, actor: Actor, may_see: bool) -> dict[str, A
     actions = [
         preview.plan_on(snapshot, operation, actor=actor)
         for operation in Operation
-        if operation not in preconditions.STEP_OPERATIONS
+        if operation not in preconditions.STEP_REQUIRED
     ]
     return {
         **listed.as_dict(with_errors=may_see),
@@ -67,7 +67,7 @@ def read_cursor(text: str) -> tuple[datetime, UUID] | None:
 def _list_possible(snapshot: SagaSnapshot, actor: Actor) -> dict[Operation, dict[str, str]]:
     """Return why each step operation that an account may perform is refused now, by operation and step."""
     return {
-        operation: preview.list_allowed_steps(snapshot, operation)
+        operation: preview.find_refusals_by_step(snapshot, operation)
         for operation in Operation
         if operation in STEP_ACTIONS and actor.may(preconditions.PERMISSIONS[operation])
     }

@@ -5,8 +5,8 @@ from typing import Any
 from rest_framework import serializers
 
 from ..models import BulkResult, BulkState
+from ..operators.bulk.freezing import MAX_SELECTED
 from ..operators.bulk.preconditions import BULK_OPERATIONS
-from ..operators.bulk.selection import MAX_SELECTED
 from ..operators.operations import MAX_REASON_CHARS, MIN_REASON_CHARS
 from ..operators.preconditions import Operation
 from ..operators.queries.saga_filter import CRITERIA
@@ -33,7 +33,7 @@ class SagaFilterSerializer(StrictSerializer):
         return {name: TextField(max_length=criterion.max_chars, required=False) for name, criterion in CRITERIA.items()}
 
 
-class SagaBulkDrawSerializer(StrictSerializer):
+class SagaBulkFreezeSerializer(StrictSerializer):
     """A set of sagas to freeze: exactly one of `sagas`, `filter` and `everything`."""
 
     operation = serializers.ChoiceField(choices=[operation.value for operation in BULK_OPERATIONS])

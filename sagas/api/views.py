@@ -20,7 +20,7 @@ from ..operators import operations, preview
 from ..operators.actor import Actor
 from ..operators.audit import access_log
 from ..operators.bulk import documents as bulk_documents
-from ..operators.bulk import selection
+from ..operators.bulk import freezing
 from ..operators.bulk.preconditions import EVERYTHING
 from ..operators.preconditions import OPERATIONS_BY_CODE, Operation
 from ..operators.queries.keyset import is_below
@@ -34,7 +34,7 @@ from .serializers import (
     MAX_NUMBER,
     SagaActionSerializer,
     SagaBulkDocumentSerializer,
-    SagaBulkDrawSerializer,
+    SagaBulkFreezeSerializer,
     SagaBulkItemPageSerializer,
     SagaBulkPageSerializer,
     SagaBulkStartSerializer,
@@ -195,12 +195,12 @@ class SagaBulkListView(OperatorView):
     @extend_schema(
         operation_id="freeze_saga_bulk",
         parameters=[schema.LOCATION],
-        request=SagaBulkDrawSerializer,
+        request=SagaBulkFreezeSerializer,
         responses={201: SagaBulkDocumentSerializer, **schema.POSTED},
     )
     def post(self, request: Request) -> Response:
         """Freeze a set of sagas for one operation. Nothing is done before the set is confirmed."""
-        body = _read_body(SagaBulkDrawSerializer, request)
+        body = _read_body(SagaBulkFreezeSerializer, request)
         frozen = _freeze(Operation(body["operation"]), body, self.actor)
         url = reverse("sagas-api:bulk", args=[frozen.pk])
         return Response(bulk_documents.describe_bulk(frozen), status=201, headers={"Location": url, **PRIVATE})
@@ -214,7 +214,7 @@ class SagaBulkView(OperatorView):
     @extend_schema(operation_id="get_saga_bulk", responses={200: SagaBulkDocumentSerializer, **schema.list_problems()})
     def get(self, request: Request, bulk_id: UUID) -> Response:
         """Show a bulk and its progress."""
-        return Response(bulk_documents.describe_bulk(selection.find_bulk(bulk_id)), headers=PRIVATE)
+        return Response(bulk_documents.describe_bulk(freezing.find_bulk(bulk_id)), headers=PRIVATE)
 
 
 class SagaBulkResultsView(OperatorView):
@@ -232,7 +232,7 @@ class SagaBulkResultsView(OperatorView):
         """List the sagas of a bulk in the order of the set, with their results."""
         size = _read_number(request, "page_size", lowest=1, highest=schema.MAX_PAGE_SIZE, default=schema.PAGE_SIZE)
         after = _read_number(request, "after", lowest=0, highest=MAX_NUMBER, default=0)
-        items = selection.select_items(selection.find_bulk(bulk_id).pk).filter(position__gt=after).order_by("position")
+        items = freezing.select_items(freezing.find_bulk(bulk_id).pk).filter(position__gt=after).order_by("position")
         page = list(items[: size + 1])
         following = None
         if len(page) > size:
@@ -254,7 +254,7 @@ class SagaBulkStartView(OperatorView):
     def post(self, request: Request, bulk_id: UUID) -> Response:
         """Confirm a set and start the bulk; workers perform it. A repeat changes nothing."""
         body = _read_body(SagaBulkStartSerializer, request)
-        found, _ = selection.start_bulk(bulk_id, actor=self.actor, **body)
+        found, _ = freezing.start_bulk(bulk_id, actor=self.actor, **body)
         return Response(bulk_documents.describe_bulk(found), headers=PRIVATE)
 
 
@@ -271,7 +271,7 @@ class SagaBulkStopView(OperatorView):
     def post(self, request: Request, bulk_id: UUID) -> Response:
         """Stop a bulk: the remaining sagas stay unchanged. A repeat changes nothing."""
         body = _read_body(SagaBulkStopSerializer, request)
-        found, _ = selection.stop_bulk(bulk_id, actor=self.actor, **body)
+        found, _ = freezing.stop_bulk(bulk_id, actor=self.actor, **body)
         return Response(bulk_documents.describe_bulk(found), headers=PRIVATE)
 
 
@@ -318,9 +318,9 @@ def _freeze(operation: Operation, body: dict[str, Any], actor: Actor) -> SagaBul
     if len(ways) != 1:
         raise BadRequest("Give exactly one of sagas, filter and everything.")
     if "sagas" in body:
-        return selection.freeze_selected(operation, body["sagas"], actor=actor)
+        return freezing.freeze_selected(operation, body["sagas"], actor=actor)
     wanted = parse_filter(body["filter"]) if "filter" in body else SagaFilter()
-    return selection.freeze_matching(
+    return freezing.freeze_matching(
         operation,
         wanted.select(),
         actor=actor,

@@ -39,8 +39,8 @@ class Report:
     """The effect of this attempt alone: none, maybe or yes."""
     result: dict[str, Any] | None = None
     """The result of the function, when it succeeded."""
-    settles: bool = False
-    """Whether a refusal holds for earlier unsettled attempts, too."""
+    covers_earlier: bool = False
+    """Whether a refusal holds for earlier attempts of unknown outcome, too."""
     is_counted: bool = True
     """Whether the attempt counts against the budget."""
     after_seconds: float | None = None
@@ -63,8 +63,8 @@ class AttemptView:
     """The outcome; None while it runs."""
     effect: Effect
     """The effect of this attempt alone."""
-    settles: bool
-    """Whether it settles earlier attempts, too."""
+    covers_earlier: bool
+    """Whether it answers for earlier attempts, too."""
     ended_at: datetime | None = None
     """When it ended, or when its late answer came; None while it runs."""
     is_last_word: bool = False
@@ -74,13 +74,13 @@ class AttemptView:
 def compute_effect(attempts: Iterable[AttemptView]) -> Effect:
     """Return what a step has done to the world, from its action attempts in order.
 
-    *None* if all ended without an effect; *maybe* once one is live or unknown, until a success or a settling answer.
+    *None* if all ended without an effect; *maybe* once one is live or unknown, until a success or an answer for all.
     """
     effect = Effect.NONE
     for attempt in _after_last_word(list(attempts)):
         if attempt.outcome is Outcome.SUCCEEDED:
             effect = Effect.YES
-        elif attempt.settles and effect is not Effect.YES:
+        elif attempt.covers_earlier and effect is not Effect.YES:
             effect = Effect.NONE
         elif attempt.effect is Effect.MAYBE and effect is Effect.NONE:
             effect = Effect.MAYBE
@@ -120,7 +120,7 @@ def classify(
     if isinstance(error, refusals):
         # A refusal that was rolled back is not stored, so an earlier attempt could still pass the barrier.
         refused = _report(error, redact, Outcome.REFUSED, Effect.NONE)
-        return replace(refused, settles=refusal_settles, traceback="")
+        return replace(refused, covers_earlier=refusal_settles, traceback="")
     if isinstance(error, RetryLater):
         return replace(_report(error, redact, Outcome.RETRY, Effect.NONE), after_seconds=_delay_of(error))
     if isinstance(error, InProgress):

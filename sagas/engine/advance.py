@@ -24,10 +24,10 @@ from ..core.outcomes import Report
 from ..databases import is_conflict, refresh_connection
 from ..exceptions import SagaError, SagaNotFound, WorkerDied
 from ..models import SagaAttempt
-from . import claim, closing, execute, late_answers, step_transitions
+from . import claim, closed_hooks, execute, late_answers, step_transitions
 from .claim import ClaimResult
 from .execute import ClaimedStep
-from .notify import eager, wakeup
+from .notify import eager, wakeup_sending
 from .start_saga import start
 from .store.unit_of_work import SagaUnitOfWork
 
@@ -35,7 +35,7 @@ __all__ = ["advance", "start"]
 
 logger = logging.getLogger(__name__)
 
-CONNECTION_ERRORS = (OperationalError, InterfaceError, transactions.ConnectionBent)
+CONNECTION_ERRORS = (OperationalError, InterfaceError, transactions.ConnectionAltered)
 CLAIM_TRIES = 3
 RECORD_TRIES = 5
 RECORD_PAUSE_SECONDS = 0.2  # doubled at each retry; the lease margin (20 s by default) covers the sum
@@ -114,10 +114,10 @@ def _claim_first(run: _Run) -> ClaimedStep | None:
         except SagaNotFound:
             logger.info("Wake-up for an unknown saga ignored.", extra={"saga_id": str(run.saga_id)})
             return None
-        except (DatabaseError, InterfaceError, transactions.ConnectionBent) as error:
+        except (DatabaseError, InterfaceError, transactions.ConnectionAltered) as error:
             # Foreign code may have left a search path behind in which the engine's tables are missing.
             refresh_connection(using, is_broken=True)
-            may_pass = is_conflict(error) or isinstance(error, ProgrammingError | transactions.ConnectionBent)
+            may_pass = is_conflict(error) or isinstance(error, ProgrammingError | transactions.ConnectionAltered)
             if tries_left == 0 or not may_pass:
                 raise
         except (SagaError, ImproperlyConfigured):
@@ -167,7 +167,7 @@ def _run_joined(run: _Run, claimed: ClaimedStep) -> ClaimResult:
     except WorkerDied:
         raise
     except BaseException as error:  # noqa: BLE001 - every error of a step function becomes an outcome
-        refresh_connection(get_settings().database, is_broken=isinstance(error, transactions.ConnectionBent))
+        refresh_connection(get_settings().database, is_broken=isinstance(error, transactions.ConnectionAltered))
         report = _judge_joined(claimed, joined, error)
     # Only if the COMMIT itself failed may the step have been recorded.
     unanswered = (joined.following, outcomes.succeeded(None)) if joined.reached == "commit" else None
@@ -230,7 +230,7 @@ def _try_to_record(
         except SagaNotFound:
             logger.warning("Saga was deleted; its attempt is not recorded.", extra={"saga_id": str(run.saga_id)})
             return ClaimResult()
-        except (DatabaseError, InterfaceError, transactions.ConnectionBent):
+        except (DatabaseError, InterfaceError, transactions.ConnectionAltered):
             if tries_left == 0:
                 raise
             logger.warning("Record failed; trying again.", extra={"saga_id": str(run.saga_id)}, exc_info=True)
@@ -266,9 +266,9 @@ def _is_recorded(claimed: ClaimedStep, following: ClaimResult, report: Report) -
 
 def _wake_others(run: _Run, following: ClaimResult) -> ClaimedStep | None:
     for queue in following.wakeups:
-        wakeup.send(run.saga_id, queue)
+        wakeup_sending.send(run.saga_id, queue)
     if following.call is not None:
-        closing.call(following.call)
+        closed_hooks.call(following.call)
     if following.interrupt is not None:
         if following.claimed is not None:
             # A callback of the commit that claimed this step asked for the end; not run, it would count as lost.

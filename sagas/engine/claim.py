@@ -18,8 +18,8 @@ from ..core.states import FORWARD_STATES, PASSED_STATES, Direction, Hold, SagaSt
 from ..exceptions import InputRefused, Misconfigured, describe_error
 from ..models import SagaAttempt, SagaStep
 from ..participants.routing import require_participant_database
-from . import closing, holds, settle
-from .execute import ClaimedStep, settler_of
+from . import closed_hooks, holds, settle
+from .execute import ClaimedStep, repeater_of
 from .store.draft import SagaDraft
 
 BACK_STATES = frozenset({StepState.PENDING, StepState.REFUSED, StepState.COMPENSATED})  # there is nothing to undo
@@ -37,7 +37,7 @@ class ClaimResult:
     """The step that this worker executes now; None: none."""
     wakeups: tuple[str, ...] = ()
     """Queues to wake: one for each further due step, and one if the ``on_closed`` hook is due."""
-    call: closing.HookCall | None = None
+    call: closed_hooks.HookCall | None = None
     """The call of an ``on_closed`` hook that this worker has claimed; it is made after the commit."""
     is_worth_writing: bool = True
     """Whether the draft changed."""
@@ -70,8 +70,8 @@ def claim_next(draft: SagaDraft, *, queues: frozenset[str] | None, worker: str, 
         due_at = draft.saga.due_at
         if claimed is None and before is not None and due_at is not None and before < due_at <= draft.now:
             draft.saga.due_at = before  # still due and unclaimed: it keeps its place among the oldest
-    call = closing.take(draft) if may_claim else None
-    if call is None and closing.is_owed(draft):
+    call = closed_hooks.claim_call(draft) if may_claim else None
+    if call is None and closed_hooks.is_owed(draft):
         wakeups.append(settings.common_queue)
     is_changed = call is not None or draft.is_dirty or draft.saga.due_at != before or _queues_of(draft) != queues_before
     return ClaimResult(claimed=claimed, wakeups=tuple(wakeups), call=call, is_worth_writing=is_changed)
@@ -184,7 +184,7 @@ def _describe(draft: SagaDraft, declared: Step, attempt: SagaAttempt, prepared: 
         expires_at=time.monotonic() + timeout.total_seconds(),
     )
     if direction is Direction.COMPENSATION and declared.external and declared.action is not None:
-        object.__setattr__(context, "settler", settler_of(declared.action, context))
+        object.__setattr__(context, "repeater", repeater_of(declared.action, context))
     return ClaimedStep(
         saga_id=draft.saga.pk,
         step=declared,

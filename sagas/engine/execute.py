@@ -113,7 +113,7 @@ def redact_text(text: str) -> str:
 def set_timeouts(using: str, timeout: timedelta) -> None:
     """Set the time-outs of a local step's transaction (rule S2), check its session and mark it in one statement.
 
-    Raises: ConnectionBent.
+    Raises: ConnectionAltered.
     Tx: inside the transaction; does nothing in a nested one, because the time-outs would outlive it.
     """
     connection = connections[using]
@@ -196,9 +196,9 @@ def _call_behind_intent(claimed: ClaimedStep) -> Report:
             entry = barrier.enter(*place)
     except Fenced as error:
         return judge(claimed, error, is_rolled_back=True)
-    except (DatabaseError, InterfaceError, transactions.ConnectionBent) as error:
+    except (DatabaseError, InterfaceError, transactions.ConnectionAltered) as error:
         refresh_connection(claimed.database, is_broken=True)
-        if is_away(error) or isinstance(error, transactions.ConnectionBent):
+        if is_away(error) or isinstance(error, transactions.ConnectionAltered):
             return outcomes.faultless(error, redact=redact_text)
         return judge(claimed, error, is_rolled_back=True)
     # A verification (``verify_after``) must call the participant again instead of reading the stored result.
@@ -242,13 +242,13 @@ def _call_in_transaction(claimed: ClaimedStep) -> Report:
     except WorkerDied:
         raise
     except BaseException as error:  # noqa: BLE001 - every error of a step function becomes an outcome
-        is_bent = isinstance(error, transactions.ConnectionBent)
-        refresh_connection(claimed.database, is_broken=is_bent)
+        is_altered = isinstance(error, transactions.ConnectionAltered)
+        refresh_connection(claimed.database, is_broken=is_altered)
         if reached != "function" and is_conflict(error):
             return outcomes.faultless(error, redact=redact_text)
-        if reached == "commit" and not is_bent:
+        if reached == "commit" and not is_altered:
             return outcomes.commit_unknown(error, redact=redact_text)
-        if reached == "barrier" and (is_bent or is_away(error)):
+        if reached == "barrier" and (is_altered or is_away(error)):
             return outcomes.faultless(error, redact=redact_text)
         return judge(claimed, error, is_rolled_back=True)
     return outcomes.succeeded(result)
@@ -259,6 +259,6 @@ def _place_of(claimed: ClaimedStep) -> tuple[str, str, Direction, int]:
     return claimed.database, claimed.context.key, claimed.direction, epoch
 
 
-def settler_of(action: StepFunction, context: StepContext[Any]) -> Callable[[], dict[str, Any] | None]:
-    """Return the function that ``StepContext.settle`` calls: the action, under its own key."""
-    return lambda: action(dataclasses.replace(context, direction=Direction.ACTION, settler=None))
+def repeater_of(action: StepFunction, context: StepContext[Any]) -> Callable[[], dict[str, Any] | None]:
+    """Return the function that ``StepContext.repeat_action`` calls: the action, under its own key."""
+    return lambda: action(dataclasses.replace(context, direction=Direction.ACTION, repeater=None))

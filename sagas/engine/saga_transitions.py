@@ -10,7 +10,7 @@ from typing import Any
 from ..conf import get_settings
 from ..core.history_events import HistoryEvent
 from ..core.states import AbortRequest, Attention, SagaState
-from . import closing, holds
+from . import closed_hooks, holds
 from .store.draft import SagaDraft
 
 MAX_ABORT_REASON_CHARS = 500  # the column's length; a mask can be longer than the secret
@@ -91,7 +91,7 @@ def reopen(draft: SagaDraft) -> None:
     """Reopen a compensated saga, so that it compensates further."""
     draft.saga.reopen()
     draft.saga.closed_at = None
-    closing.forgive(draft)
+    closed_hooks.cancel_call(draft)
     draft.add_history(HistoryEvent.SAGA_REOPENED, from_state="compensated", to_state=draft.saga.state)
 
 
@@ -120,7 +120,7 @@ def _end(draft: SagaDraft) -> None:
     saga = draft.saga
     saga.closed_at, saga.due_at, saga.abort_request = draft.now, None, None
     saga.queue, saga.other_queues = "", []
-    closing.owe(draft)
+    closed_hooks.request_call(draft)
     draft.bump_revision()
 
 

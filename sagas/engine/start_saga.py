@@ -17,7 +17,7 @@ from ..core.states import Direction, Effect, Outcome, SagaState, StepState
 from ..exceptions import SagaError
 from ..models import Saga, SagaHistory, SagaKey, SagaStep
 from ..models.saga import new_saga_id
-from .notify import wakeup
+from .notify import wakeup_sending
 from .store import signatures, statements
 from .store.business_keys import check_keys
 from .store.statements import HISTORY_COLUMNS, KEY_COLUMNS, OPEN_COLUMNS
@@ -67,7 +67,7 @@ def start(
     with transaction.atomic(using=using):
         saga = _build(definition, data, redactor.redact_text(actor), traceparent)
         _insert(definition, saga, keys)
-        wakeup.send_after_commit(saga.pk, [saga.queue])
+        wakeup_sending.send_after_commit(saga.pk, [saga.queue])
     return saga
 
 

@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 from ..conf import SagaSettings
 from ..core.definition import registry
-from ..engine.notify import celery_apps, wakeup
+from ..engine.notify import celery_apps, wakeup_sending
 from . import timings
 from .checks import TAG, AppConfigs, read_settings
 
@@ -98,7 +98,7 @@ def check_celery_for_production(app_configs: AppConfigs = None, **kwargs: Any) -
 def _read_sending_settings() -> SagaSettings | None:
     """Return the settings, or None if they cannot be read or wake-ups are not sent by Celery."""
     settings = read_settings()
-    return settings if settings is not None and settings.wakeup == wakeup.BY_CELERY else None
+    return settings if settings is not None and settings.wakeup == wakeup_sending.BY_CELERY else None
 
 
 def _error(number: str, what: str, hint: str) -> CheckMessage:

@@ -23,7 +23,7 @@ from ..core.definition import registry
 from ..core.definition.saga import SagaDefinition
 from ..core.definition.steps import Step
 from ..core.redaction import redactor
-from ..engine.notify import wakeup
+from ..engine.notify import wakeup_sending
 from ..participants.routing import participant_label
 from . import timings
 
@@ -110,7 +110,7 @@ def check_wakeup(app_configs: AppConfigs = None, **kwargs: Any) -> list[CheckMes
         return []
     hint = "Set SAGAS['WAKEUP'] to 'celery', to 'none', or to the dotted path of a function of a saga's id and a queue."
     try:
-        sender = wakeup.find_sender(settings.wakeup)
+        sender = wakeup_sending.find_sender(settings.wakeup)
     except ImportError as error:
         return [_error("E003", f"SAGAS['WAKEUP'] = {settings.wakeup!r} cannot be imported: {error}.", hint)]
     return [] if callable(sender) else [_error("E003", f"SAGAS['WAKEUP'] = {settings.wakeup!r} is not callable.", hint)]

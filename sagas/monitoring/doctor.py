@@ -16,7 +16,7 @@ from django.db import Error
 from .. import clock
 from ..conf import get_settings
 from ..core.definition import registry
-from ..engine.notify import wakeup
+from ..engine.notify import wakeup_sending
 from ..participants.routing import barrier_databases
 from . import checks, health, hook_backlog, timings
 from .health import DatabaseServer, NoAnswer
@@ -183,7 +183,7 @@ def _examine_migrations(using: str, others: Iterable[str]) -> Iterator[Finding]:
 
 
 def _examine_broker(seconds: float) -> Iterator[Finding]:
-    if get_settings().wakeup != wakeup.BY_CELERY:
+    if get_settings().wakeup != wakeup_sending.BY_CELERY:
         yield _judge("broker", f"not used: WAKEUP is {get_settings().wakeup}")
         return
     where, failure = health.ask_broker(seconds)

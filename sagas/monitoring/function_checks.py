@@ -7,7 +7,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
 from ..core.definition import function_shapes, registry
-from ..engine.notify import wakeup
+from ..engine.notify import wakeup_sending
 from . import timings
 from .checks import TAG, AppConfigs, read_settings
 
@@ -23,7 +23,7 @@ def check_functions(app_configs: AppConfigs = None, **kwargs: Any) -> list[Check
     found: list[CheckMessage] = []
     for setting, path, takes, arguments in named:
         try:
-            function = (wakeup.find_sender if setting == "WAKEUP" else import_string)(path)
+            function = (wakeup_sending.find_sender if setting == "WAKEUP" else import_string)(path)
         except (ImportError, AttributeError, TypeError):
             continue
         if callable(function) and (mistake := function_shapes.find_mistake(function, takes=takes, arguments=arguments)):

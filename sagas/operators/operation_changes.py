@@ -99,12 +99,12 @@ def settle_as_stated(draft: SagaDraft, row: SagaStep, *, happened: bool, request
 
 
 def _retry(draft: SagaDraft, request: OperationRequest) -> str:
-    names = preconditions.retriable_steps(draft, request.step)
+    names = preconditions.steps_to_retry(draft, request.step)
     for name in names:
         step_transitions.ask_again(draft, draft.step(name), actor=request.actor, reason=request.reason)
     holds.clear_missing_definition(draft)
     blocked = f" The saga is still held: {draft.saga.hold}." if draft.saga.hold else ""
-    return f"Due now, with a fresh budget: {', '.join(names)}.{blocked}"
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} due now, with a fresh budget.{blocked}"
 
 
 def _compensate(draft: SagaDraft, request: OperationRequest) -> str:
@@ -195,15 +195,12 @@ CHANGES: Mapping[Operation, Callable[[SagaDraft, OperationRequest], str]] = {
 
 
 def _assume(
-    draft: SagaDraft,
-    row: SagaStep,
-    direction: Direction,
-    outcome: Outcome,
-    effect: Effect,
-    request: OperationRequest,
+    draft: SagaDraft, row: SagaStep, direction: Direction, outcome: Outcome, effect: Effect, request: OperationRequest
 ) -> Report:
     """Write an operator's statement as an attempt of its own, so that effects stay computed from attempts alone."""
-    report = Report(outcome=outcome, effect=effect, result=request.result, settles=True, message=request.evidence)
+    report = Report(
+        outcome=outcome, effect=effect, result=request.result, covers_earlier=True, message=request.evidence
+    )
     draft.assume(row, direction, report, request.actor)
     row.is_assumed = True
     draft.bump_revision()

@@ -21,7 +21,7 @@ from ..core.history_events import HistoryEvent
 from ..core.json_values import require_storable, require_text
 from ..core.visible import count_visible
 from ..databases import SERIALIZATION_SQLSTATE, sqlstate_of
-from ..engine.notify import wakeup
+from ..engine.notify import wakeup_sending
 from ..engine.store.snapshot import SagaSnapshot
 from ..engine.store.unit_of_work import SagaUnitOfWork
 from ..exceptions import BadRequest, InputRefused, OperationRefused, StaleRevision
@@ -205,7 +205,7 @@ def _operate(
         _check_revision(work, revision)
         change = apply(work, request)
         work.write()
-        wakeup.send_after_commit(saga_id, change.wakeups)
+        wakeup_sending.send_after_commit(saga_id, change.wakeups)
         return _result(work, operation, change.message)
 
 

@@ -47,7 +47,7 @@ PERMISSIONS: Mapping[Operation, str] = {
     Operation.CANCEL: "cancel_saga",
     Operation.ABANDON: "abandon_saga",
 }
-STEP_OPERATIONS = frozenset(
+STEP_REQUIRED = frozenset(
     {Operation.SKIP, Operation.MARK_SUCCEEDED, Operation.MARK_REFUSED, Operation.MARK_COMPENSATED}
 )
 
@@ -58,14 +58,14 @@ def require_step(snapshot: SagaSnapshot, operation: Operation, step: str | None)
     Raises: BadRequest.
     """
     names = [row.name for row in snapshot.steps]
-    if step is None and operation in STEP_OPERATIONS:
+    if step is None and operation in STEP_REQUIRED:
         raise BadRequest(f"{operation.value} needs a step; this saga has: {', '.join(names)}.")
     if step is not None and step not in names:
         raise BadRequest(f"This saga has no step {step!r}; it has: {', '.join(names)}.")
 
 
 def find_refusal(snapshot: SagaSnapshot, operation: Operation, step: str | None) -> str:
-    """Return why an operation is not possible now, in a sentence; an empty text when it is possible."""
+    """Return why an operation is not possible now, in a sentence; an empty string when it is possible."""
     state = SagaState(snapshot.saga.state)
     if not state.is_open:
         return f"The saga is {state.value}; no operation is possible any more."
@@ -73,7 +73,7 @@ def find_refusal(snapshot: SagaSnapshot, operation: Operation, step: str | None)
 
 
 def find_repeat(snapshot: SagaSnapshot, operation: Operation, step: str | None) -> str:
-    """Return a sentence if the operation was done already (a double click does nothing), else an empty text."""
+    """Return a sentence if the operation was done already (a double click does nothing), else an empty string."""
     saga = snapshot.saga
     row = snapshot.step(step) if step else None
     if (
@@ -118,7 +118,7 @@ MARKED_STATES: Mapping[Operation, StepState] = {
 }
 
 
-def retriable_steps(snapshot: SagaSnapshot, step: str | None) -> list[str]:
+def steps_to_retry(snapshot: SagaSnapshot, step: str | None) -> list[str]:
     """Return the steps that *retry now* would make due: waiting, of unknown outcome, held, or between compensations."""
     return [row.name for row in snapshot.steps if (step is None or row.name == step) and _can_be_retried(snapshot, row)]
 
@@ -165,7 +165,7 @@ def _find_live(snapshot: SagaSnapshot, step: str | None) -> str:
 
 
 def _refuse_retry(snapshot: SagaSnapshot, step: str | None) -> str:
-    if retriable_steps(snapshot, step):
+    if steps_to_retry(snapshot, step):
         return ""
     if live := _find_live(snapshot, step):
         return live

@@ -133,8 +133,8 @@ class OperationPreview:
     """What runs instead if that pivot turns out not to have happened, in order."""
     left_behind: tuple[EffectLeft, ...] = ()
     """Effects that stay and are not compensated."""
-    impossible: tuple[str, ...] = ()
-    """What will not happen, and why."""
+    notes: tuple[str, ...] = ()
+    """What the operator should know about the result, including what will not happen."""
     live: tuple[LiveAttempt, ...] = ()
     """Attempts that are live now."""
 
@@ -156,9 +156,9 @@ class OperationPreview:
     def as_dict(self) -> dict[str, Any]:
         """Return the preview as JSON-able data.
 
-        Shape: the fields by name; ids and times as text, runs, live and left_behind as lists of objects.
+        Shape: the fields by name (notes as ``impossible``); ids and times as text, tuples as lists.
         """
-        data = asdict(self)
+        data = {"impossible" if name == "notes" else name: value for name, value in asdict(self).items()}
         data["saga_id"] = str(self.saga_id)
         for live in data["live"]:
             live["until"] = live["until"].isoformat()
@@ -182,7 +182,7 @@ class OperationPreview:
             )
         lines += [f"  {run.order:>3}. {_describe_run(run)}" for run in self.runs_if_refused]
         lines += [f"  left behind: {left.step} (effect {left.effect}, key {left.key})" for left in self.left_behind]
-        lines += [f"  not possible: {text}" for text in self.impossible]
+        lines += [f"  note: {text}" for text in self.notes]
         return "\n".join(escape(line) for line in lines) + "\n"
 
 
@@ -232,8 +232,8 @@ def find_obstacle(snapshot: SagaSnapshot, operation: Operation, step: str | None
     )
 
 
-def list_allowed_steps(snapshot: SagaSnapshot, operation: Operation) -> dict[str, str]:
-    """Return for every step why an operation on it is not possible now; an empty text when it is possible."""
+def find_refusals_by_step(snapshot: SagaSnapshot, operation: Operation) -> dict[str, str]:
+    """Return for every step why an operation on it is not possible now; an empty string when it is possible."""
     ahead = look_ahead(snapshot)
     return {
         row.name: preconditions.find_repeat(snapshot, operation, row.name)
@@ -242,9 +242,9 @@ def list_allowed_steps(snapshot: SagaSnapshot, operation: Operation) -> dict[str
     }
 
 
-def list_retriable_steps(snapshot: SagaSnapshot) -> list[str]:
+def list_steps_to_retry(snapshot: SagaSnapshot) -> list[str]:
     """Return the steps that *retry now* would make due."""
-    return preconditions.retriable_steps(look_ahead(snapshot), None)
+    return preconditions.steps_to_retry(look_ahead(snapshot), None)
 
 
 def _preview(plan: OperationPreview, simulation: Simulation) -> OperationPreview:
@@ -262,7 +262,7 @@ def _preview(plan: OperationPreview, simulation: Simulation) -> OperationPreview
         runs=tuple(_list_runs(simulation)),
         undecided_pivot=pivot,
         runs_if_refused=tuple(_list_runs(assume_pivot(simulation, happened=False))) if pivot else (),
-        impossible=tuple(list_notes(simulation, plan.operation, plan.step)),
+        notes=tuple(list_notes(simulation, plan.operation, plan.step)),
     )
 
 
@@ -319,7 +319,7 @@ def _describe_outcome(plan: OperationPreview, simulation: Simulation) -> str:
 
 
 def _describe_hold(plan: OperationPreview, simulation: Simulation) -> str:
-    """Return what the remaining holds prevent; an empty text without any."""
+    """Return what the remaining holds prevent; an empty string without any."""
     view = simulation.view
     if view.hold is not None:
         what = "Live attempts finish and are recorded; nothing else runs" if plan.is_live else "Nothing runs"
@@ -329,7 +329,7 @@ def _describe_hold(plan: OperationPreview, simulation: Simulation) -> str:
 
 
 def _describe_request(simulation: Simulation) -> str:
-    """Return the result of an abort request that is not granted at once; an empty text without any."""
+    """Return the result of an abort request that is not granted at once; an empty string without any."""
     request = simulation.view.abort_request
     if pivot := find_undecided_pivot(simulation):
         onwards = _name_first(assume_pivot(simulation, happened=True))
@@ -352,7 +352,7 @@ def _begin_back(first: str) -> str:
 
 
 def _name_first(simulation: Simulation) -> str:
-    """Return the step that would run first; an empty text when none would."""
+    """Return the step that would run first; an empty string when none would."""
     return next((step.name for step in list_steps_left(simulation)), "")
 
 

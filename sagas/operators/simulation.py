@@ -74,7 +74,7 @@ def is_bound_back(simulation: Simulation) -> bool:
 
 
 def find_undecided_pivot(simulation: Simulation) -> str:
-    """Return the pivot whose outcome an abort request waits for; an empty text when none does."""
+    """Return the pivot whose outcome an abort request waits for; an empty string when none does."""
     view = simulation.view
     if view.state not in FORWARD_STATES or view.abort_request is None or is_bound_back(simulation):
         return ""

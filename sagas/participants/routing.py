@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def participant_label(definition: type[SagaDefinition], step: Step) -> str:
     """Return the app label of a step's participant: what it declares, else the definition's own app.
 
-    Returns: an empty text when the definition is in no app.
+    Returns: an empty string when the definition is in no app.
     """
     if step.participant is not None:
         return step.participant

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from .. import clock
 from ..conf import get_settings
-from ..engine import advance, closing
+from ..engine import advance, closed_hooks
 from ..engine.notify import eager
 from ..exceptions import SagaError
 from ..models import Saga
@@ -53,12 +53,12 @@ def drain(
 @contextmanager
 def hooks_called_here() -> Iterator[None]:
     """Call hooks in the thread that advances a saga, because only it sees a test's uncommitted rows."""
-    before = closing.run
-    closing.run = closing.run_here
+    before = closed_hooks.run
+    closed_hooks.run = closed_hooks.run_here
     try:
         yield
     finally:
-        closing.run = before
+        closed_hooks.run = before
 
 
 def look(saga_id: UUID, *, queues: frozenset[str] | None = None, worker: str = "test") -> int:

@@ -16,7 +16,7 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 from django.db import close_old_connections, connections
 
 from ..conf import get_settings
-from ..engine.notify import alert_dispatch, wakeup
+from ..engine.notify import alert_dispatch, wakeup_sending
 from ..monitoring import timings
 from . import due_work, sweeper
 from .celery_strategy import list_consumed
@@ -183,7 +183,7 @@ def _must_run_sagas() -> bool:
     """Return whether this thread executes due sagas: if the project enables it and no wake-ups can arrive."""
     if not get_settings().sweep_runs or is_shutting_down():
         return False
-    return not _can_take_wakeups() or not wakeup.uses_celery() or wakeup.is_failing()
+    return not _can_take_wakeups() or not wakeup_sending.uses_celery() or wakeup_sending.is_failing()
 
 
 def _must_stop_running() -> bool:
@@ -192,7 +192,7 @@ def _must_stop_running() -> bool:
 
 def _can_take_wakeups() -> bool:
     """Return whether wake-ups reach this worker: they are sent, it consumes, and it accepts their content type."""
-    return wakeup.sends_anything() and _is_consuming.is_set() and timings.accepts_wakeups()
+    return wakeup_sending.sends_anything() and _is_consuming.is_set() and timings.accepts_wakeups()
 
 
 def _longest_attempt_seconds() -> float:

@@ -1,7 +1,7 @@
 """Sweep of hooks of closed sagas that are owed and due: lost wake-ups, dead workers, failed calls.
 
-Only wakes and runs; ``sagas.engine.closing`` claims a call and makes it. Any worker may call a hook; its wake-up goes
-to the common queue.
+Only wakes and runs; ``sagas.engine.closed_hooks`` claims a call and makes it. Any worker may call a hook; its wake-up
+goes to the common queue.
 """
 
 import logging
@@ -15,7 +15,7 @@ from .. import clock
 from ..conf import get_settings
 from ..core.survival import ends_process
 from ..engine import advance
-from ..engine.notify import wakeup
+from ..engine.notify import wakeup_sending
 from ..models import Saga
 from ..transactions import own_transaction
 from . import sweeper
@@ -41,7 +41,7 @@ def wake_owed(*, limit: int | None = None) -> int:
     """
     settings = get_settings()
     page = limit or settings.sweep_page
-    if wakeup.count_waiting(settings.common_queue) > page // BUSY_PART:
+    if wakeup_sending.count_waiting(settings.common_queue) > page // BUSY_PART:
         page = 1
     values: dict[str, Any] = {"shift": clock.shift_seconds(), "interval": settings.wakeup_interval, "limit": page}
     sql = CLAIM_OWED.format(now="(clock_timestamp() + %(shift)s::float8 * interval '1 second')")
@@ -49,7 +49,7 @@ def wake_owed(*, limit: int | None = None) -> int:
         cursor.execute(sql, values)
         found = [row[0] for row in cursor.fetchall()]
     for saga_id in found:
-        wakeup.send(saga_id, settings.common_queue)
+        wakeup_sending.send(saga_id, settings.common_queue)
     return len(found)
 
 

@@ -24,7 +24,7 @@ from ..conf import get_settings
 from ..core.definition import registry
 from ..core.survival import ends_process
 from ..engine import advance
-from ..engine.notify import wakeup
+from ..engine.notify import wakeup_sending
 from ..models import SagaWorker
 from ..transactions import own_transaction
 
@@ -44,21 +44,21 @@ class DueSaga:
 
 
 def claim_due(
-    *, limit: int | None = None, queues: Iterable[str] | None = None, but_not: Iterable[str] = ()
+    *, limit: int | None = None, queues: Iterable[str] | None = None, exclude: Iterable[str] = ()
 ) -> list[DueSaga]:
     """Claim a page of due sagas for this sweep: first those not woken since they changed, oldest first.
 
     Sagas that wake-ups did not advance come last, so that they never fill every page. ``queues``: only sagas with work
-    in one of these; each has all its queues, because a claim for one keeps the others from being woken. ``but_not``:
-    queues to exclude.
+    in one of these; each has all its queues, because a claim for one keeps the others from being woken. ``exclude``:
+    queues to leave out.
     Returns: sagas not woken within the wake-up interval; rows locked by a worker are skipped.
     Locks: the saga rows of the page, skipping locked ones, for one statement.
     """
     settings = get_settings()
     wanted = sorted(set(queues)) if queues is not None else None
     only = "AND (queue = ANY(%(queues)s) OR other_queues ?| %(queues)s::text[])" if wanted is not None else ""
-    left = sorted(set(but_not))
-    only += " AND (queue <> ALL(%(left)s) OR NOT other_queues <@ to_jsonb(%(left)s::text[]))" if left else ""
+    excluded = sorted(set(exclude))
+    only += " AND (queue <> ALL(%(exclude)s) OR NOT other_queues <@ to_jsonb(%(exclude)s::text[]))" if excluded else ""
     now = "(clock_timestamp() + %(shift)s * interval '1 second')"
     sql = f"""
         WITH page AS (
@@ -76,12 +76,12 @@ def claim_due(
         "interval": settings.wakeup_interval,
         "limit": limit or settings.sweep_page,
         "queues": wanted,
-        "left": left,
+        "exclude": excluded,
     }
     with own_transaction(settings.database), connections[settings.database].cursor() as cursor:
         cursor.execute(sql, values)
-        found = cursor.fetchall()
-    return [DueSaga(id=pk, queues=tuple(name for name in json.loads(named) if name not in left)) for pk, named in found]
+        found = [(pk, json.loads(named)) for pk, named in cursor.fetchall()]
+    return [DueSaga(id=pk, queues=tuple(name for name in names if name not in excluded)) for pk, names in found]
 
 
 def wake_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -> int:
@@ -95,13 +95,13 @@ def wake_due(*, limit: int | None = None, queues: Iterable[str] | None = None) -
     page, common = limit or get_settings().sweep_page, get_settings().common_queue
     known = {common, *registry.queues()}
     served = set(queues) if queues is not None else known
-    busy = {queue for queue in served if wakeup.count_waiting(queue) > page // BUSY_PART}
-    due = claim_due(limit=page, queues=queues, but_not=busy)
+    busy = {queue for queue in served if wakeup_sending.count_waiting(queue) > page // BUSY_PART}
+    due = claim_due(limit=page, queues=queues, exclude=busy)
     if busy:
         due += claim_due(limit=1, queues=busy)
     for saga in due:
         for queue in dict.fromkeys(name if name in known | served else common for name in saga.queues):
-            wakeup.send(saga.id, queue)
+            wakeup_sending.send(saga.id, queue)
     return len(due)
 
 

@@ -11,7 +11,7 @@ from sagas import Compensatable, Pivot, SagaDefinition, clock, nothing_to_undo
 from sagas.engine import advance
 from sagas.models import Saga, SagaAccess, SagaBulk, SagaHistory
 from sagas.operators.actor import Actor
-from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk import freezing, runner
 from sagas.operators.preconditions import Operation
 from tests.commands.cases import run_command
 
@@ -98,14 +98,14 @@ class AccountTests(TransactionTestCase):
         with clock.restored():
             clock.move(timedelta(seconds=10))
             runner.advance(found.pk)
-        assert selection.find_bulk(found.pk).counts["done"] == 2
+        assert freezing.find_bulk(found.pk).counts["done"] == 2
         assert self.list_log() == [("pause", self.name)] * 2
 
-        again = selection.freeze_selected(Operation.RESUME, [self.saga.pk], actor=Actor.of_user(self.boss))
-        selection.start_bulk(again.pk, actor=Actor.of_user(self.boss), reason=REASON)
+        again = freezing.freeze_selected(Operation.RESUME, [self.saga.pk], actor=Actor.of_user(self.boss))
+        freezing.start_bulk(again.pk, actor=Actor.of_user(self.boss), reason=REASON)
         self.boss.groups.clear()
         runner.advance(again.pk)
-        assert selection.find_bulk(again.pk).counts["refused"] == 1
+        assert freezing.find_bulk(again.pk).counts["refused"] == 1
 
     def test_api_works_as_the_user(self) -> None:
         post: dict[str, Any] = {"content_type": "application/json"}

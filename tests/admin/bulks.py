@@ -8,7 +8,7 @@ from django.test import Client
 
 from sagas import clock
 from sagas.models import Saga, SagaBulk
-from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk import freezing, runner
 from sagas.operators.preconditions import Operation
 
 from .pages import LIST, text_of
@@ -44,7 +44,7 @@ def run(found: SagaBulk) -> SagaBulk:
     with clock.restored():
         clock.move(timedelta(seconds=10))
         runner.advance(found.pk)
-    return selection.find_bulk(found.pk)
+    return freezing.find_bulk(found.pk)
 
 
 def frozen_ids(found: SagaBulk) -> list[Any]:

@@ -93,7 +93,7 @@ def test_open_pivot_is_dropped_from_the_preview(order: str) -> None:
 
     assert list_runs(plan.runs) == BACK
     assert (plan.undecided_pivot, plan.runs_if_refused) == ("", ())
-    assert plan.impossible[-1].startswith("Going forward again is not possible once a saga ")
+    assert plan.notes[-1].startswith("Going forward again is not possible once a saga ")
     assert finish(saga) == ("compensated", BACK)
 
 

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from sagas.admin.bulks import bulk_page
 from sagas.models import SagaBulk, SagaBulkItem
 from sagas.operators import operations
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.operators.preconditions import Operation
 
 from . import trips
@@ -32,7 +32,7 @@ def test_reason_is_required(log_in: LogIn, reason: str) -> None:
 
     assert response.status_code == 400
     assert "the form needs your attention" in text_of(response)
-    assert (selection.find_bulk(found.pk).state, operations_of(saga)) == ("frozen", [])
+    assert (freezing.find_bulk(found.pk).state, operations_of(saga)) == ("frozen", [])
 
 
 def test_second_click_starts_nothing(log_in: LogIn) -> None:
@@ -122,7 +122,7 @@ def test_stop_ends_a_bulk(log_in: LogIn) -> None:
     assert "Stopped." in text_of(stopped)
     assert "by supervisor: Wrong provider." in text_of(stopped)
     assert "The bulk was already over." in text_of(again)
-    assert (operations_of(saga), selection.find_bulk(found.pk).stop_reason) == ([], "Wrong provider.")
+    assert (operations_of(saga), freezing.find_bulk(found.pk).stop_reason) == ([], "Wrong provider.")
 
 
 def test_other_users_may_view_and_stop_but_not_confirm(log_in: LogIn) -> None:
@@ -135,7 +135,7 @@ def test_other_users_may_view_and_stop_but_not_confirm(log_in: LogIn) -> None:
 
     assert "supervisor froze this selection" in text_of(page)
     assert "<textarea" not in text_of(page)
-    assert (posted.status_code, selection.find_bulk(found.pk).state) == (403, "frozen")
+    assert (posted.status_code, freezing.find_bulk(found.pk).state) == (403, "frozen")
 
 
 def test_expired_selection_is_refused(log_in: LogIn) -> None:
@@ -146,7 +146,7 @@ def test_expired_selection_is_refused(log_in: LogIn) -> None:
     assert "too old to be confirmed" in text_of(client.get(url_of(found)))
     posted = client.post(url_of(found, "start"), {"reason": REASON})
 
-    assert (posted.status_code, selection.find_bulk(found.pk).state, operations_of(saga)) == (409, "frozen", [])
+    assert (posted.status_code, freezing.find_bulk(found.pk).state, operations_of(saga)) == (409, "frozen", [])
 
 
 def test_unknown_bulks_are_not_found(log_in: LogIn) -> None:
@@ -169,7 +169,7 @@ def test_nothing_happens_on_get_or_without_a_token(log_in: LogIn) -> None:
     assert client.get(url_of(found, "stop")).status_code == 403
     for url in (url_of(found, "start"), url_of(found, "stop"), f"{NEW}?definition=trip", LIST):
         assert strict.post(url, {"reason": REASON, "operation": "pause"}).status_code == 403
-    assert (selection.find_bulk(found.pk).state, SagaBulk.objects.count()) == ("frozen", 1)
+    assert (freezing.find_bulk(found.pk).state, SagaBulk.objects.count()) == ("frozen", 1)
 
 
 def test_bulks_cannot_be_added_edited_or_deleted_by_hand(log_in: LogIn) -> None:

@@ -12,7 +12,7 @@ from django.test import RequestFactory, override_settings
 from sagas.admin.saga_admin import SagaAdmin
 from sagas.models import Saga, SagaBulk
 from sagas.operators import operations
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.operators.bulk.preconditions import BULK_OPERATIONS, EVERYTHING, REASONS_AGAINST
 from sagas.operators.preconditions import Operation
 from sagas.operators.preview import LABELS
@@ -244,7 +244,7 @@ def test_bulk_of_all_open_sagas_needs_a_typed_confirmation(log_in: LogIn) -> Non
     for words in ("", "yes", "Every open saga"):
         refused = client.post(url_of(found, "start"), {"reason": REASON, "words": words})
         assert refused.status_code == 400
-    assert selection.find_bulk(found.pk).state == "frozen"
+    assert freezing.find_bulk(found.pk).state == "frozen"
     assert client.post(url_of(found, "start"), {"reason": REASON, "words": EVERYTHING}).status_code == 302
     run(found)
     assert len(operations_of(saga)) == 1
@@ -260,9 +260,9 @@ def test_count_must_be_typed_for_more_than_a_hundred(log_in: LogIn) -> None:
     for count in ("", "100", "abc", "101.5", "9" * 40, "-101"):
         refused = client.post(url_of(found, "start"), {"reason": REASON, "count": count})
         assert refused.status_code == 400, count
-    assert selection.find_bulk(found.pk).state == "frozen"
+    assert freezing.find_bulk(found.pk).state == "frozen"
     assert client.post(url_of(found, "start"), {"reason": REASON, "count": "101"}).status_code == 302
-    assert selection.find_bulk(found.pk).state == "running"
+    assert freezing.find_bulk(found.pk).state == "running"
 
 
 def test_too_many_sagas_are_refused_before_and_after_freezing(log_in: LogIn) -> None:

@@ -11,7 +11,7 @@ from sagas.models import Saga, SagaBarrier, SagaWorker
 from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.operators.audit import access_log
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.operators.preconditions import Operation
 
 from . import operating, trips
@@ -150,15 +150,15 @@ def test_reasons_are_checked_the_same_on_every_path(log_in: LogIn, words: str) -
         operations.mark_succeeded(saga.pk, reason=words, evidence=REASON, **marked)
     with pytest.raises(BadRequest, match="The evidence needs at least 10 visible characters"):
         operations.mark_succeeded(saga.pk, reason=REASON, evidence=words, **marked)
-    frozen = selection.freeze_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
+    frozen = freezing.freeze_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
     with pytest.raises(BadRequest, match="The reason needs at least 10 visible characters"):
-        selection.start_bulk(frozen.pk, actor=trips.BOSS, reason=words)
+        freezing.start_bulk(frozen.pk, actor=trips.BOSS, reason=words)
 
 
 def test_optional_reason_without_visible_characters_is_dropped(log_in: LogIn) -> None:
-    frozen = selection.freeze_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
-    selection.start_bulk(frozen.pk, actor=trips.BOSS, reason=REASON)
+    frozen = freezing.freeze_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
+    freezing.start_bulk(frozen.pk, actor=trips.BOSS, reason=REASON)
 
-    stopped, _ = selection.stop_bulk(frozen.pk, actor=trips.BOSS, reason="\u200b\u202e")
+    stopped, _ = freezing.stop_bulk(frozen.pk, actor=trips.BOSS, reason="\u200b\u202e")
 
     assert stopped.stop_reason == ""

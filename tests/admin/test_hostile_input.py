@@ -23,7 +23,7 @@ from orders.models import Product
 from sagas.models import Saga, SagaBarrier, SagaBulk
 from sagas.operators import operations
 from sagas.operators.actor import Actor
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.operators.preconditions import Operation
 
 from . import trips
@@ -62,7 +62,7 @@ def things() -> dict[str, Any]:
         key=f"{saga.pk}:{HOSTILE}"[:120], direction="action", state="done", result={"x": HOSTILE},
         created_at=saga.created_at, finished_at=saga.created_at,
     )  # fmt: skip
-    frozen = selection.freeze_selected(Operation.RETRY, [saga.pk], actor=Actor(name=HOSTILE[:60], is_trusted=True))
+    frozen = freezing.freeze_selected(Operation.RETRY, [saga.pk], actor=Actor(name=HOSTILE[:60], is_trusted=True))
     return {"saga": saga, "bulk": frozen}
 
 
@@ -117,7 +117,7 @@ def text_of(response: HttpResponse) -> str:
 
 
 def find_fault(response: HttpResponse) -> str:
-    """Return what is wrong with a response, or an empty text."""
+    """Return what is wrong with a response, or an empty string."""
     text = text_of(response)
     if response.status_code >= 500:
         return f"status {response.status_code}"

@@ -22,7 +22,7 @@ from sagas.models import Saga, SagaAttempt, SagaBarrier, SagaBulk, SagaWorker
 from sagas.moments import read_timestamp
 from sagas.operators import operations
 from sagas.operators.audit import access_log
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.operators.preconditions import Operation
 from sagas.operators.presentation.times import describe_moment
 from sagas.operators.queries.keyset import read_place
@@ -126,7 +126,7 @@ def test_times_are_read_and_shown_in_utc_whatever_the_zone_of_the_project(log_in
     settings.TIME_ZONE = "Asia/Tokyo"
     moment = datetime(2026, 11, 20, 2, 10, tzinfo=UTC)
     early, late = trips.make_completed(), trips.make_completed()
-    frozen = selection.freeze_selected(Operation.PAUSE, [late.pk], actor=trips.BOSS)
+    frozen = freezing.freeze_selected(Operation.PAUSE, [late.pk], actor=trips.BOSS)
     Saga.objects.filter(pk=early.pk).update(created_at=moment)
     SagaBulk.objects.filter(pk=frozen.pk).update(frozen_at=moment)
     SagaWorker.objects.create(name="w", host="h", pid=1, started_at=moment, last_sweep_at=moment)

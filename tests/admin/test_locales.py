@@ -8,7 +8,7 @@ from django.test import Client, override_settings
 
 from sagas.models import Saga, SagaAttempt, SagaBulk, SagaBulkItem, SagaHistory, SagaStep, SagaWorker
 from sagas.operators.actor import Actor
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.operators.preconditions import Operation
 
 from . import operating, trips
@@ -63,15 +63,15 @@ def make_long_saga() -> Saga:
 
 def make_large_bulk(saga: Saga, *, is_running: bool) -> SagaBulk:
     boss = Actor(name="admin", is_trusted=True)
-    frozen = selection.freeze_selected(Operation.PAUSE, [saga.pk], actor=boss)
+    frozen = freezing.freeze_selected(Operation.PAUSE, [saga.pk], actor=boss)
     SagaBulkItem.objects.bulk_create(
         SagaBulkItem(bulk=frozen, position=position, saga_id=uuid4(), revision=1) for position in range(2, SAGAS + 1)
     )
     SagaBulk.objects.filter(pk=frozen.pk).update(total=SAGAS)
     if is_running:
-        selection.start_bulk(frozen.pk, actor=boss, reason=REASON, count=SAGAS)
+        freezing.start_bulk(frozen.pk, actor=boss, reason=REASON, count=SAGAS)
         SagaBulkItem.objects.filter(bulk=frozen, position__gt=5).update(result="gone", ended_at=frozen.frozen_at)
-    return selection.find_bulk(frozen.pk)
+    return freezing.find_bulk(frozen.pk)
 
 
 def find_grouped(text: str) -> set[str]:
@@ -156,7 +156,7 @@ def test_typed_count_may_have_separators(log_in: LogIn, typed: str) -> None:
         answer = client.post(url_of(found, "start"), {"reason": REASON, "count": typed})
 
     assert "Type 1200 to go on." in page
-    assert (answer.status_code, selection.find_bulk(found.pk).state) == (302, "running")
+    assert (answer.status_code, freezing.find_bulk(found.pk).state) == (302, "running")
 
 
 @pytest.mark.parametrize("typed", ["1.2", "12.00", "1.200,0", "1..200", "1.20", "120", "1.200.000", "", "1,2.00"])
@@ -166,7 +166,7 @@ def test_wrong_count_starts_nothing(log_in: LogIn, typed: str) -> None:
     with override_settings(**LOCALES["de"]):
         answer = client.post(url_of(found, "start"), {"reason": REASON, "count": typed})
 
-    assert (answer.status_code, selection.find_bulk(found.pk).state) == (400, "frozen")
+    assert (answer.status_code, freezing.find_bulk(found.pk).state) == (400, "frozen")
 
 
 def test_english_text_is_left_to_right_in_right_to_left_languages(log_in: LogIn, saga: Saga) -> None:

@@ -16,7 +16,7 @@ from sagas import clock
 from sagas.models import BulkState, Saga, SagaAccess, SagaBulk
 from sagas.operators.actor import Actor
 from sagas.operators.audit import access_log
-from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk import freezing, runner
 from sagas.operators.preconditions import Operation
 from tests.commands.cases import run_command
 
@@ -284,18 +284,18 @@ def test_table_has_every_operation_and_both_answers() -> None:
 def freeze_as(person: Person, operation: Operation, saga: Saga) -> SagaBulk:
     """Freeze a set for a user who had all permissions then, and has those of the role now."""
     if person.role == "anonymous":
-        return selection.freeze_selected(operation, [saga.pk], actor=trips.BOSS)
+        return freezing.freeze_selected(operation, [saga.pk], actor=trips.BOSS)
     user = User.objects.get(username=person.role)
     User.objects.filter(pk=user.pk).update(is_superuser=True, is_active=True)
-    frozen = selection.freeze_selected(operation, [saga.pk], actor=Actor.of_user(User.objects.get(pk=user.pk)))
+    frozen = freezing.freeze_selected(operation, [saga.pk], actor=Actor.of_user(User.objects.get(pk=user.pk)))
     User.objects.filter(pk=user.pk).update(is_superuser=user.is_superuser, is_active=user.is_active)
     return frozen
 
 
 def start_as_superuser(saga: Saga) -> SagaBulk:
     """Start a bulk that every user with the permission may stop."""
-    frozen = selection.freeze_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
-    return selection.start_bulk(frozen.pk, actor=trips.BOSS, reason=REASON)[0]
+    frozen = freezing.freeze_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS)
+    return freezing.start_bulk(frozen.pk, actor=trips.BOSS, reason=REASON)[0]
 
 
 def start_over_http(person: Person, frozen: SagaBulk) -> int:

@@ -15,7 +15,7 @@ from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.operators.audit import operator_log
 from sagas.operators.audit.operator_log import LogQuery, read_log
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.operators.preconditions import Operation
 from tests.table_owner import as_table_owner
 
@@ -178,8 +178,8 @@ def test_verification_is_limited(log_in: LogIn, monkeypatch: pytest.MonkeyPatch)
 
 
 def confirm_bulk(*sagas: Saga, actor: Actor = ADA, reason: str = REASON) -> SagaBulk:
-    frozen = selection.freeze_selected(Operation.PAUSE, [saga.pk for saga in sagas], actor=actor)
-    return selection.start_bulk(frozen.pk, actor=actor, reason=reason)[0]
+    frozen = freezing.freeze_selected(Operation.PAUSE, [saga.pk for saga in sagas], actor=actor)
+    return freezing.start_bulk(frozen.pk, actor=actor, reason=reason)[0]
 
 
 def bulks_shown(response: Any) -> list[tuple[str, str, str]]:
@@ -189,8 +189,8 @@ def bulks_shown(response: Any) -> list[tuple[str, str, str]]:
 
 def test_log_shows_who_confirmed_and_who_stopped_a_bulk(log_in: LogIn) -> None:
     client, found = log_in("viewer"), confirm_bulk(trips.start(), trips.start())
-    selection.stop_bulk(found.pk, actor=BOB, reason=f"Wrong ones {HOSTILE}")
-    selection.freeze_selected(Operation.RETRY, [trips.start().pk], actor=BOB)
+    freezing.stop_bulk(found.pk, actor=BOB, reason=f"Wrong ones {HOSTILE}")
+    freezing.freeze_selected(Operation.RETRY, [trips.start().pk], actor=BOB)
     confirmed = ("ada", "Confirmed: Pause, 2 sagas", REASON)
     stopped = (BOB.name, "Stopped: Pause, 2 sagas", f"Wrong ones {HOSTILE}")
 
@@ -217,7 +217,7 @@ def test_bulks_are_paginated_with_the_other_entries(log_in: LogIn, monkeypatch: 
         found = confirm_bulk(trips.start())
         made.append(("bulk", f"/admin/sagas/sagabulk/{found.pk}/change/"))
         if number % 2:
-            selection.stop_bulk(found.pk, actor=BOB)
+            freezing.stop_bulk(found.pk, actor=BOB)
             made.append(("bulk", f"/admin/sagas/sagabulk/{found.pk}/change/"))
     for found in (confirm_bulk(trips.start()), confirm_bulk(trips.start())):  # at the same time, and after all others
         SagaBulk.objects.filter(pk=found.pk).update(started_at=moment)
@@ -239,7 +239,7 @@ def test_bulks_are_paginated_with_the_other_entries(log_in: LogIn, monkeypatch: 
 
 def test_bulk_started_before_the_window_is_listed_by_its_stop(log_in: LogIn) -> None:
     found = confirm_bulk(trips.start())
-    selection.stop_bulk(found.pk, actor=BOB)
+    freezing.stop_bulk(found.pk, actor=BOB)
     SagaBulk.objects.filter(pk=found.pk).update(started_at=found.started_at - timedelta(days=3))
 
     assert bulks_shown(log_in("viewer").get(URL, {"span": "24h"})) == [(BOB.name, "Stopped: Pause, 1 sagas", "")]

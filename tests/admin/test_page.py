@@ -11,7 +11,7 @@ from django.urls import NoReverseMatch, reverse
 
 from sagas.admin import links
 from sagas.admin.saga_admin import SagaAdmin
-from sagas.admin.ui.selection import Tab
+from sagas.admin.ui.page_selection import Tab
 from sagas.core.definition import registry
 from sagas.models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
 from sagas.operators import operations

@@ -4,7 +4,7 @@ import pytest
 
 from sagas import InProgress, RetryLater
 from sagas.admin.saga_page import reading
-from sagas.admin.ui.selection import Tab
+from sagas.admin.ui.page_selection import Tab
 from sagas.models import Saga, SagaAttempt, SagaHistory
 from sagas.operators import operations
 from sagas.testing import drain, faults

@@ -49,7 +49,7 @@ def test_retry_continues_to_the_end() -> None:
     ]
     assert plan.runs[2].note == "nothing is compensated after it"
     assert plan.outcome == "The saga continues with book_hotel."
-    assert (plan.live, plan.left_behind, plan.impossible) == ((), (), ())
+    assert (plan.live, plan.left_behind, plan.notes) == ((), (), ())
 
 
 def test_force_compensate_undoes_every_possible_effect() -> None:
@@ -60,7 +60,7 @@ def test_force_compensate_undoes_every_possible_effect() -> None:
     assert plan.is_allowed
     assert steps_of(plan) == [(1, "book_flight", "compensation"), (2, "book_hotel", "compensation")]
     assert plan.outcome == "The saga compensates: beginning with book_flight, in reverse order."
-    assert plan.impossible == ("Going forward again is not possible once a saga compensates: start a new one.",)
+    assert plan.notes == ("Going forward again is not possible once a saga compensates: start a new one.",)
 
 
 def test_compensations_of_a_group_are_parallel() -> None:
@@ -121,7 +121,7 @@ def test_retry_of_a_paused_saga_runs_nothing() -> None:
 
     assert plan.is_allowed
     assert plan.outcome == "Nothing runs until the hold (paused) ends."
-    assert "The saga is paused: nothing is claimed until an operator resumes it." in plan.impossible
+    assert "The saga is paused: nothing is claimed until an operator resumes it." in plan.notes
 
 
 def test_retry_after_the_deadline_starts_compensating() -> None:
@@ -140,7 +140,7 @@ def test_marks_follow_the_operators_statement() -> None:
     did_not = preview_operation(Operation.MARK_REFUSED, saga.pk, step="pay")
 
     assert steps_of(happened) == [(1, "send_tickets", "action")]
-    assert happened.impossible[-1] == "The pivot has succeeded: nothing is compensated any more."
+    assert happened.notes[-1] == "The pivot has succeeded: nothing is compensated any more."
     assert steps_of(did_not) == [(1, "book_flight", "compensation"), (2, "book_hotel", "compensation")]
 
 
@@ -150,7 +150,7 @@ def test_mark_compensated_continues_with_the_other_compensations() -> None:
     plan = preview_operation(Operation.MARK_COMPENSATED, saga.pk, step="book_flight")
 
     assert steps_of(plan) == [(1, "book_hotel", "compensation")]
-    assert plan.impossible[0].startswith("Any effect that book_flight left stays")
+    assert plan.notes[0].startswith("Any effect that book_flight left stays")
 
 
 def test_skip_of_the_last_step_completes() -> None:
@@ -196,7 +196,7 @@ def test_missing_definition_is_reported() -> None:
         plan = preview_operation(Operation.RETRY, saga.pk)
 
     assert plan.outcome == "Nothing runs until the hold (definition missing) ends."
-    assert plan.impossible == ("Nothing runs until the code has definition trip version 3 with these steps.",)
+    assert plan.notes == ("Nothing runs until the code has definition trip version 3 with these steps.",)
     assert {(run.participant, run.is_external) for run in plan.runs} == {("", None)}
 
 
@@ -293,9 +293,7 @@ def test_previewed_copy_cannot_be_saved() -> None:
 
 
 def each_operation() -> list[tuple[Operation, str | None]]:
-    return [
-        (operation, "book_flight" if operation in preconditions.STEP_OPERATIONS else None) for operation in Operation
-    ]
+    return [(operation, "book_flight" if operation in preconditions.STEP_REQUIRED else None) for operation in Operation]
 
 
 def stored(saga: Saga) -> list[list[dict[str, object]]]:

@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from sagas.admin.ui import page_parts
-from sagas.admin.ui.selection import Tab
+from sagas.admin.ui.page_selection import Tab
 from sagas.models import Saga
 from sagas.operators import operations
 

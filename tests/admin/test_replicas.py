@@ -8,7 +8,7 @@ from django.test import Client
 
 from sagas.admin.saga_list.filters import PARAMETERS
 from sagas.admin.ui.list_order import describe_position
-from sagas.admin.ui.selection import Tab
+from sagas.admin.ui.page_selection import Tab
 from sagas.models import Saga, SagaAttempt, SagaBulk
 from sagas.operators.preconditions import Operation
 from sagas.worker import sweeper

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sagas.models import Saga, SagaKey
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.operators.preconditions import Operation
 from sagas.operators.queries import search
 from sagas.operators.queries.listing import find_saga, list_sagas
@@ -119,7 +119,7 @@ def test_api_filters_all_matches(sagas: list[Saga]) -> None:
 def test_bulk_freezes_all_matches(sagas: list[Saga]) -> None:
     wanted = parse_filter({"search": CUSTOMER})
 
-    frozen = selection.freeze_matching(
+    frozen = freezing.freeze_matching(
         Operation.PAUSE, wanted.select(), actor=BOSS, filter=wanted.as_dict(), words=wanted.words
     )
 

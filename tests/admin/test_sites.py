@@ -13,7 +13,7 @@ from sagas.admin import links
 from sagas.models import Saga, SagaBulk, SagaWorker
 from sagas.operators import operations
 from sagas.operators.actor import Actor
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.operators.preconditions import Operation
 
 from . import trips
@@ -38,9 +38,9 @@ def saga() -> Saga:
     """Return a saga with a history; create a running bulk, a frozen one, a worker and failures."""
     found = trips.make_refused("book_hotel", trips.RetryLater("The hotel does not answer.", after=3000), order="ORD-1")
     boss = Actor(name="admin", is_trusted=True)
-    running = selection.freeze_selected(Operation.PAUSE, [found.pk], actor=boss)
-    selection.start_bulk(running.pk, actor=boss, reason=REASON)
-    selection.freeze_selected(Operation.RETRY, [found.pk], actor=boss)
+    running = freezing.freeze_selected(Operation.PAUSE, [found.pk], actor=boss)
+    freezing.start_bulk(running.pk, actor=boss, reason=REASON)
+    freezing.freeze_selected(Operation.RETRY, [found.pk], actor=boss)
     operations.pause(found.pk, actor=trips.BOSS, reason=REASON)
     operations.resume(found.pk, actor=trips.BOSS, reason=REASON)
     SagaWorker.objects.create(

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from sagas.admin.saga_page.timeline_view import draw_attempts, list_legend
-from sagas.admin.ui.selection import Selection, Tab
+from sagas.admin.ui.page_selection import Selection, Tab
 from sagas.engine.store.snapshot import SagaSnapshot
 from sagas.models import Saga, SagaAttempt
 from sagas.operators import operations

@@ -30,7 +30,7 @@ from orders.models import Order
 from payments.exceptions import GatewayAnswerLost, GatewayMisconfigured, GatewayUnavailable, PaymentDeclined
 from payments.gateways.sandbox import SandboxGateway
 from sagas import tasks
-from sagas.admin.ui.selection import Tab
+from sagas.admin.ui.page_selection import Tab
 from sagas.exceptions import OperationRefused
 from sagas.models import Saga
 from sagas.operators import operations

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from sagas import clock
 from sagas.models import SagaBulk
 from sagas.operators import operations
-from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk import freezing, runner
 from sagas.operators.bulk.preconditions import EVERYTHING
 from sagas.operators.preconditions import Operation
 from tests.admin import trips
@@ -52,8 +52,8 @@ def test_bulk_is_frozen_started_and_watched_and_repeats_have_no_effect(enter: En
 
 def test_bulks_are_paginated_newest_first(enter: Enter) -> None:
     boss, saga = enter("supervisor"), trips.start()
-    made = [selection.freeze_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS) for _ in range(5)]
-    selection.start_bulk(made[0].pk, actor=trips.BOSS, reason=REASON)
+    made = [freezing.freeze_selected(Operation.PAUSE, [saga.pk], actor=trips.BOSS) for _ in range(5)]
+    freezing.start_bulk(made[0].pk, actor=trips.BOSS, reason=REASON)
     found: list[Any] = []
     url = f"{BULKS}?page_size=2"
     while url:
@@ -142,7 +142,7 @@ def test_bulk_of_all_open_sagas_needs_a_confirmation(enter: Enter) -> None:
 
 
 def test_bulks_need_the_view_permission(enter: Enter) -> None:
-    frozen = selection.freeze_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
+    frozen = freezing.freeze_selected(Operation.PAUSE, [trips.start().pk], actor=trips.BOSS)
     person = enter("nobody")
     User.objects.get(username="nobody").user_permissions.add(Permission.objects.get(codename="view_saga"))
 

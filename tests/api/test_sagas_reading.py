@@ -146,7 +146,7 @@ def test_each_step_shows_its_possible_operations(enter: Enter) -> None:
     assert actions("viewer", unknown) == {}
     assert actions("supervisor", trips.make_completed()) == {}
     for name, listed in actions("supervisor", unknown).items():
-        for operation in preconditions.STEP_OPERATIONS | {Operation.RETRY}:
+        for operation in preconditions.STEP_REQUIRED | {Operation.RETRY}:
             plan = people["supervisor"].get(f"{url_of(unknown, operation)}?step={name}").json()
             assert plan["is_allowed"] == (operation.value in listed), (name, operation)
 

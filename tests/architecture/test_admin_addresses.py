@@ -8,7 +8,7 @@ from config.local.runtime import ROOT
 
 APPS = ("sagas", "orders", "payments", "inventory", "shipping", "config")
 ONE_PLACE = ROOT / "sagas" / "admin" / "ui" / "addresses.py"
-# Every site has these two; the page of a model may be missing, and "as" leaves an empty text then.
+# Every site has these two; the page of a model may be missing, and "as" leaves an empty string then.
 ON_EVERY_SITE = {"admin:index", "admin:app_list"}
 REVERSED = re.compile(r"\b(?:reverse|reverse_lazy|resolve_url|redirect)\(\s*f?[\"']admin:|[\"']/admin/")
 TAG = re.compile(r"{%-?\s*url\s+[\"'](admin:\w+)[\"'](.*?)%}")

@@ -10,7 +10,7 @@ from sagas.models import Saga, SagaBarrier, SagaBulk, SagaHistory, SagaWorker
 from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.operators.audit import access_log
-from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk import freezing, runner
 from sagas.operators.bulk.preconditions import Operation
 from tests.admin import large_sagas, trips
 from tests.table_owner import as_table_owner
@@ -93,18 +93,18 @@ def tamper(saga: Saga) -> None:
 
 def freeze(sagas: list[Saga]) -> SagaBulk:
     """Freeze a set as the administrator."""
-    return selection.freeze_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=_administrator())
+    return freezing.freeze_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=_administrator())
 
 
 def start(sagas: list[Saga]) -> SagaBulk:
     """Freeze and confirm a set."""
-    return selection.start_bulk(freeze(sagas).pk, actor=_administrator(), reason=REASON)[0]
+    return freezing.start_bulk(freeze(sagas).pk, actor=_administrator(), reason=REASON)[0]
 
 
 def run(found: SagaBulk) -> None:
     """Act as the workers for as long as it takes."""
     with clock.restored():
-        while not selection.find_bulk(found.pk).is_over:
+        while not freezing.find_bulk(found.pk).is_over:
             runner.advance(found.pk)
             clock.move(timedelta(seconds=10))
 

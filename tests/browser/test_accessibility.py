@@ -1,6 +1,6 @@
 """Automatic checks of focus and motion; ``test_page_inspection.py`` examines every page by axe."""
 
-from sagas.admin.ui.selection import Tab
+from sagas.admin.ui.page_selection import Tab
 from tests.admin import trips
 
 from .conftest import Visit

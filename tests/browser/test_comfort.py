@@ -10,7 +10,7 @@ from sagas import RetryLater
 from sagas.models import Saga, SagaBarrier, SagaWorker
 from sagas.operators import operations
 from sagas.operators.audit import access_log
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.operators.preconditions import Operation
 from tests.admin import trips
 
@@ -229,7 +229,7 @@ def test_every_list_works_by_keyboard(visit: Visit, path: str, link: str) -> Non
     for message in ("The hotel is full.", "The lift is broken."):
         saga = trips.make_refused("book_hotel", RetryLater(message, after=3000))
         operations.pause(saga.pk, actor=trips.BOSS, reason=trips.REASON)
-        selection.freeze_selected(Operation.RESUME, [saga.pk], actor=trips.BOSS)
+        freezing.freeze_selected(Operation.RESUME, [saga.pk], actor=trips.BOSS)
         access_log.log_access("boss", access_log.What.VALUE, saga_id=saga.pk)
     trips.start()  # another state, for the dashboard
     page = visit("admin", path).page

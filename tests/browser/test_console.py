@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
 from orders.models import Order
-from sagas.admin.ui.selection import Tab
+from sagas.admin.ui.page_selection import Tab
 from sagas.models import SagaAttempt, SagaStep
 from sagas.operators import operations
 from sagas.testing import drain
@@ -56,7 +56,7 @@ def test_operator_finds_a_saga_by_its_order_and_retries_it(visit: Visit, has_scr
     page.get_by_role("button", name="Retry now").click()
 
     expect(
-        page.get_by_role("status").filter(has_text="Done: Due now, with a fresh budget: book_flight.")
+        page.get_by_role("status").filter(has_text="Done: book_flight is due now, with a fresh budget.")
     ).to_be_visible()
     assert operations_of(saga) == [("retry", "operator", REASON)]
     drain(saga)

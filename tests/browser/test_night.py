@@ -50,7 +50,7 @@ def retry_now(page: Page) -> None:
     page.get_by_role("link", name="Retry now").click()
     page.get_by_label("Reason").fill(REASON)
     page.get_by_role("button", name="Retry now").click()
-    expect(page.get_by_role("status").filter(has_text="Done: Due now")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="due now")).to_be_visible()
 
 
 def count_in_ledger(order: Order, kind: str) -> int:

@@ -9,10 +9,10 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import expect
 
-from sagas.admin.ui.selection import Tab
+from sagas.admin.ui.page_selection import Tab
 from sagas.models import SagaBulk
 from sagas.operators import operations
-from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk import freezing, runner
 from sagas.operators.preconditions import Operation
 from sagas.operators.queries import search
 from tests.admin import trips
@@ -152,7 +152,7 @@ def test_empty_pages(inspector: PageInspector) -> None:
 
 
 def test_pages_of_bulks(inspector: PageInspector, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("operators.bulk.preconditions", "operators.bulk.selection", "admin.bulks.bulk_page"):
+    for module in ("operators.bulk.preconditions", "operators.bulk.freezing", "admin.bulks.bulk_page"):
         monkeypatch.setattr(f"sagas.{module}.CONFIRM_COUNT_ABOVE", 10)
     sagas = [trips.make_waiting_for_retry() for _ in range(12)]
     page, plain = inspector.visitor.page, inspector.plain.page
@@ -173,7 +173,7 @@ def test_pages_of_bulks(inspector: PageInspector, monkeypatch: pytest.MonkeyPatc
     inspector.inspect("bulk-expired", url_of(old))
 
     stopped = scenes.start(sagas[10:])
-    selection.stop_bulk(stopped.pk, actor=trips.BOSS, reason="Wrong ones.")
+    freezing.stop_bulk(stopped.pk, actor=trips.BOSS, reason="Wrong ones.")
     inspector.inspect("bulk-stopped", url_of(stopped))
     running = scenes.start(sagas[:10])
     operations.pause(sagas[1].pk, actor=trips.BOSS, reason=REASON)

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from sagas.admin.ui.selection import Tab
+from sagas.admin.ui.page_selection import Tab
 from sagas.core.definition import registry
 from sagas.models import Saga
 from tests.admin import trips

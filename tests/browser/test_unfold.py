@@ -139,7 +139,7 @@ def test_saga_is_retried_from_its_page(harbour: Harbour, page: Page) -> None:
     page.locator("[name=reason]").fill(REASON)
     page.locator("form.saga-form button[type=submit]").click()
 
-    expect(page.get_by_text("Due now, with a fresh budget").first).to_be_visible()
+    expect(page.get_by_text("due now, with a fresh budget").first).to_be_visible()
     shoot(page, "retried")
     harbour.settle()
     assert harbour.list_states()[saga_id] == "completed"

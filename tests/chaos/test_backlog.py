@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from sagas.engine.notify import wakeup
+from sagas.engine.notify import wakeup_sending
 from sagas.models import Saga
 from sagas.worker import sweeper
 from tests.commands.cases import define_trip, start_trip, trips
@@ -56,15 +56,15 @@ def test_wakeups_waiting_in_the_broker_are_counted(quiet_shop: Shop) -> None:
     ask_valkey(quiet_shop.broker, "FLUSHALL")
     code = """
 from uuid import uuid4
-from sagas.engine.notify import wakeup
+from sagas.engine.notify import wakeup_sending
 def count():
-    wakeup._sender.flush(10)
-    wakeup.count_waiting("sagas")
-    wakeup._sender.flush(10)
-    return wakeup.count_waiting("sagas")
+    wakeup_sending._sender.flush(10)
+    wakeup_sending.count_waiting("sagas")
+    wakeup_sending._sender.flush(10)
+    return wakeup_sending.count_waiting("sagas")
 nothing = count()
 for _ in range(3):
-    wakeup.send(uuid4())
+    wakeup_sending.send(uuid4())
 print(nothing, count())
 """
     counted = quiet_shop.project.manage("shell", "--no-imports", "--command", code).stdout
@@ -102,6 +102,6 @@ class TestBusyQueue:
         Returns: the wake-ups as they are sent.
         """
         woken: list[tuple[UUID, str]] = []
-        monkeypatch.setattr(wakeup, "count_waiting", lambda queue: waiting.get(queue, 0))
-        monkeypatch.setattr(wakeup, "send", lambda saga_id, queue="": woken.append((saga_id, queue)))
+        monkeypatch.setattr(wakeup_sending, "count_waiting", lambda queue: waiting.get(queue, 0))
+        monkeypatch.setattr(wakeup_sending, "send", lambda saga_id, queue="": woken.append((saga_id, queue)))
         return woken

@@ -43,7 +43,7 @@ def test_retry_makes_a_held_step_due_with_a_fresh_budget() -> None:
     done = run_command("saga_retry", saga.pk, "--step", "pay", *WHY)
 
     assert done.code == 0
-    assert done.out.startswith("Due now, with a fresh budget: pay.\n")
+    assert done.out.startswith("pay is due now, with a fresh budget.\n")
     step = SagaStep.objects.get(saga=saga, name="pay")
     assert (step.hold, step.budget_used) == (None, 0)
     assert step.due_at is not None

@@ -6,7 +6,7 @@ import pytest
 
 from sagas.models import Saga
 from sagas.operators.actor import Actor
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.operators.preconditions import Operation
 
 from .cases import REASON, run_command, start_trip
@@ -17,8 +17,8 @@ BOSS = Actor(name="boss", is_trusted=True)
 
 
 def start_bulk(*sagas: Saga) -> UUID:
-    frozen = selection.freeze_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=BOSS)
-    selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
+    frozen = freezing.freeze_selected(Operation.CANCEL, [saga.pk for saga in sagas], actor=BOSS)
+    freezing.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
     return frozen.pk
 
 
@@ -29,7 +29,7 @@ def test_sweep_runs_a_bulk_without_a_broker() -> None:
     assert run_command("saga_sweep", "--run").code == 0
 
     assert Saga.objects.get(pk=saga.pk).state == "compensated"
-    assert selection.read_progress(selection.find_bulk(started)).counts["done"] == 1
+    assert freezing.read_progress(freezing.find_bulk(started)).counts["done"] == 1
 
 
 def test_sweep_without_run_only_wakes_a_bulk() -> None:
@@ -37,5 +37,5 @@ def test_sweep_without_run_only_wakes_a_bulk() -> None:
 
     assert run_command("saga_sweep").code == 0  # wake-ups only
 
-    assert selection.read_progress(selection.find_bulk(started)).ended == 0
-    assert selection.find_bulk(started).woken_at is not None
+    assert freezing.read_progress(freezing.find_bulk(started)).ended == 0
+    assert freezing.find_bulk(started).woken_at is not None

@@ -289,7 +289,7 @@ def start_sweep(directory: Path, *arguments: str) -> GuardedProcess:
 def wakeups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, str]]:
     """Collect wake-ups instead of sending them."""
     woken: list[tuple[UUID, str]] = []
-    monkeypatch.setattr("sagas.engine.notify.wakeup.send", lambda saga_id, queue="": woken.append((saga_id, queue)))
+    monkeypatch.setattr("sagas.engine.notify.wakeup_sending.send", lambda pk, queue="": woken.append((pk, queue)))
     return woken
 
 

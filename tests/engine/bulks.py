@@ -9,7 +9,7 @@ import pytest
 from sagas import clock
 from sagas.models import Saga, SagaBulk, SagaBulkItem
 from sagas.operators.actor import Actor
-from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk import freezing, runner
 from sagas.operators.preconditions import Operation
 
 from .acting import BOSS, PAUSE
@@ -26,13 +26,13 @@ def make(world: World, count: int = 3) -> list[Saga]:
 
 
 def freeze(sagas: list[Saga], operation: Operation = PAUSE, actor: Actor = BOSS) -> SagaBulk:
-    return selection.freeze_selected(operation, [saga.pk for saga in sagas], actor=actor)
+    return freezing.freeze_selected(operation, [saga.pk for saga in sagas], actor=actor)
 
 
 def freeze_and_start(sagas: list[Saga], operation: Operation = PAUSE, actor: Actor = BOSS) -> SagaBulk:
     frozen = freeze(sagas, operation, actor)
     count = frozen.total if frozen.total > 100 else None
-    found, is_new = selection.start_bulk(frozen.pk, actor=actor, reason=REASON, count=count)
+    found, is_new = freezing.start_bulk(frozen.pk, actor=actor, reason=REASON, count=count)
     assert is_new
     return found
 
@@ -42,7 +42,7 @@ def run_to_end(bulk_id: UUID) -> SagaBulk:
     with clock.restored():
         for _ in range(200):
             runner.advance(bulk_id)
-            found = selection.find_bulk(bulk_id)
+            found = freezing.find_bulk(bulk_id)
             if found.is_over:
                 return found
             clock.move(timedelta(seconds=40))  # longer than any lease

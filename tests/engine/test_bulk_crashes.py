@@ -12,7 +12,7 @@ from django.db import connections
 from sagas import clock
 from sagas.models import Saga, SagaBulk, SagaBulkItem
 from sagas.operators import operations
-from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk import freezing, runner
 
 from .acting import BOSS, COLLEAGUE, PAUSE
 from .boundaries import AFTER_COMMIT, count_boundaries, cut_at, kill_at
@@ -75,7 +75,7 @@ def test_crashed_start_is_done_or_can_be_repeated(world: World, way: str) -> Non
     sagas = make(world)
 
     def start(frozen: SagaBulk) -> object:
-        return selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
+        return freezing.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
 
     first = freeze(sagas)
     for number, kind in enumerate(count_boundaries(lambda: start(first))):
@@ -84,8 +84,8 @@ def test_crashed_start_is_done_or_can_be_repeated(world: World, way: str) -> Non
         connections.close_all()
 
         is_started = kind == AFTER_COMMIT
-        assert selection.find_bulk(frozen.pk).state == ("running" if is_started else "frozen"), number
-        assert selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)[1] is not is_started, number
+        assert freezing.find_bulk(frozen.pk).state == ("running" if is_started else "frozen"), number
+        assert freezing.start_bulk(frozen.pk, actor=BOSS, reason=REASON)[1] is not is_started, number
         # Lost wake-ups do not matter: the sweep finds it.
         assert frozen.pk in set(SagaBulk.objects.filter(due_at__isnull=False).values_list("pk", flat=True))
 
@@ -94,14 +94,14 @@ def test_crashed_start_is_done_or_can_be_repeated(world: World, way: str) -> Non
 def test_crashed_stop_is_done_or_can_be_repeated(world: World, way: str) -> None:
     sagas = make(world)
     first = freeze_and_start(sagas)
-    for number, kind in enumerate(count_boundaries(lambda: selection.stop_bulk(first.pk, actor=COLLEAGUE))):
+    for number, kind in enumerate(count_boundaries(lambda: freezing.stop_bulk(first.pk, actor=COLLEAGUE))):
         started = freeze_and_start(sagas, PAUSE)
-        assert BREAKS[way](number, lambda started=started: selection.stop_bulk(started.pk, actor=COLLEAGUE)), number
+        assert BREAKS[way](number, lambda started=started: freezing.stop_bulk(started.pk, actor=COLLEAGUE)), number
         connections.close_all()
 
         is_stopped = kind == AFTER_COMMIT
-        assert selection.find_bulk(started.pk).state == ("stopped" if is_stopped else "running"), number
-        assert selection.stop_bulk(started.pk, actor=COLLEAGUE)[1] is not is_stopped, number
+        assert freezing.find_bulk(started.pk).state == ("stopped" if is_stopped else "running"), number
+        assert freezing.stop_bulk(started.pk, actor=COLLEAGUE)[1] is not is_stopped, number
         clock.move(timedelta(seconds=40))
         assert runner.advance(started.pk) == 0
     assert holds_of(sagas) == [None] * 3

@@ -17,7 +17,7 @@ from sagas.exceptions import BadRequest, BulkNotFound, OperationRefused, Permiss
 from sagas.models import BulkState, SagaBulk
 from sagas.operators import operations
 from sagas.operators.actor import Actor
-from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk import freezing, runner
 from sagas.operators.preconditions import Operation
 from sagas.retention.purge import DELETE_ORDER
 
@@ -148,7 +148,7 @@ def test_rate_is_shared_by_all_workers(world: World) -> None:
         before = clock.read_now("default")
         done.append(runner.advance(started.pk))  # an idle period counts as ten seconds at most
         after = clock.read_now("default")
-        due_at = selection.find_bulk(started.pk).due_at
+        due_at = freezing.find_bulk(started.pk).due_at
 
     half_a_second = timedelta(seconds=0.5)  # 21 sagas at 2 a second, minus the ten seconds
     assert done == [1, 0, 4, 21]
@@ -160,15 +160,15 @@ def test_stop_leaves_the_remaining_sagas_untouched(world: World) -> None:
     started = freeze_and_start(sagas)
     assert runner.advance(started.pk) == 1
 
-    stopped, is_new = selection.stop_bulk(started.pk, actor=COLLEAGUE)
+    stopped, is_new = freezing.stop_bulk(started.pk, actor=COLLEAGUE)
 
     assert (stopped.state, is_new, stopped.stopped_by) == ("stopped", True, "colleague")
     assert (stopped.counts["done"], stopped.counts["not_begun"]) == (1, 2)
     clock.move(timedelta(minutes=1))
     assert (runner.advance(started.pk), holds_of(sagas)) == (0, ["paused", None, None])
-    assert selection.stop_bulk(started.pk, actor=BOSS)[1] is False
-    assert selection.start_bulk(started.pk, actor=BOSS, reason=REASON)[1] is False
-    assert selection.find_bulk(started.pk).stopped_by == "colleague"
+    assert freezing.stop_bulk(started.pk, actor=BOSS)[1] is False
+    assert freezing.start_bulk(started.pk, actor=BOSS, reason=REASON)[1] is False
+    assert freezing.find_bulk(started.pk).stopped_by == "colleague"
 
 
 @COMMITS
@@ -191,7 +191,7 @@ def test_stop_waits_for_the_current_saga_and_nothing_follows(world: World, monke
     stops[0].thread.join(30)
 
     # The stop queued for its lock first, so it precedes the next saga.
-    assert (count, selection.find_bulk(started.pk).state) == (1, "stopped")
+    assert (count, freezing.find_bulk(started.pk).state) == (1, "stopped")
     assert holds_of(sagas) == ["paused", None, None]
 
 
@@ -205,7 +205,7 @@ class ConcurrentStop:
 
     def _stop(self) -> None:
         try:
-            selection.stop_bulk(self.bulk_id, actor=COLLEAGUE)
+            freezing.stop_bulk(self.bulk_id, actor=COLLEAGUE)
         finally:
             connections.close_all()
 
@@ -230,14 +230,14 @@ def test_stop_needs_permission_and_a_started_bulk(world: World) -> None:
     started = freeze_and_start(make(world))
 
     with pytest.raises(PermissionRefused):
-        selection.stop_bulk(started.pk, actor=Actor.of_user(make_user("pause_saga")))
+        freezing.stop_bulk(started.pk, actor=Actor.of_user(make_user("pause_saga")))
     with pytest.raises(OperationRefused, match="was not started"):
-        selection.stop_bulk(frozen.pk, actor=BOSS)
+        freezing.stop_bulk(frozen.pk, actor=BOSS)
     with pytest.raises(BadRequest):
-        selection.stop_bulk(started.pk, actor=BOSS, reason="x" * 501)
+        freezing.stop_bulk(started.pk, actor=BOSS, reason="x" * 501)
     with pytest.raises(BulkNotFound):
-        selection.stop_bulk(uuid4(), actor=BOSS)
-    assert (selection.find_bulk(started.pk).state, selection.find_bulk(frozen.pk).state) == ("running", "frozen")
+        freezing.stop_bulk(uuid4(), actor=BOSS)
+    assert (freezing.find_bulk(started.pk).state, freezing.find_bulk(frozen.pk).state) == ("running", "frozen")
 
 
 @COMMITS
@@ -277,7 +277,7 @@ def test_worker_that_lost_its_lease_does_nothing_more(world: World, monkeypatch:
 
 def test_sweep_wakes_a_due_bulk_once_per_interval(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[UUID] = []
-    monkeypatch.setattr(runner.wakeup, "send", woken.append)
+    monkeypatch.setattr(runner.wakeup_sending, "send", woken.append)
     started = freeze_and_start(make(world))
     woken.clear()
 
@@ -297,7 +297,7 @@ def test_wakeup_of_a_bulk_arrives_through_the_saga_task(world: World) -> None:
     started = freeze_and_start(sagas)
 
     tasks.advance(str(started.pk))
-    tasks.advance(str(selection.find_bulk(started.pk).pk))
+    tasks.advance(str(freezing.find_bulk(started.pk).pk))
 
     assert holds_of(sagas) == ["paused"]
     assert (runner.is_bulk_id(started.pk), runner.is_bulk_id(sagas[0].pk)) == (True, False)
@@ -308,10 +308,10 @@ def test_wakeup_of_a_bulk_arrives_through_the_saga_task(world: World) -> None:
 def test_start_wakes_after_the_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[UUID] = []
     frozen = freeze(make(world))
-    monkeypatch.setattr(selection.wakeup, "send", lambda bulk_id, queue="": woken.append(bulk_id))
+    monkeypatch.setattr(freezing.wakeup_sending, "send", lambda bulk_id, queue="": woken.append(bulk_id))
 
     with transaction.atomic():
-        selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
+        freezing.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
         assert woken == []
     assert woken == [frozen.pk]
 
@@ -338,4 +338,4 @@ def test_state_constraints_hold(world: World) -> None:
     for values in ({"due_at": None}, {"state": "finished"}, {"state": "odd"}, {"reason": ""}):
         with pytest.raises(Exception, match="saga_bulk"), transaction.atomic():
             SagaBulk.objects.filter(pk=started.pk).update(**values)
-    assert selection.find_bulk(started.pk).state == BulkState.RUNNING
+    assert freezing.find_bulk(started.pk).state == BulkState.RUNNING

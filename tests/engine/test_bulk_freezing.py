@@ -13,7 +13,7 @@ from sagas.exceptions import BadRequest, BulkNotFound, OperationRefused, Permiss
 from sagas.models import Saga, SagaBulk, SagaBulkItem
 from sagas.operators import operations
 from sagas.operators.actor import Actor
-from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk import freezing, runner
 from sagas.operators.bulk.preconditions import BULK_OPERATIONS, EVERYTHING, REASONS_AGAINST
 from sagas.operators.preconditions import Operation
 from sagas.testing.drain import look
@@ -43,11 +43,11 @@ def test_freezing_stores_sagas_and_revisions_and_changes_nothing(world: World) -
 def test_filtered_set_holds_open_sagas_and_is_not_recomputed(world: World) -> None:
     first, second, closed = make(world)
     operations.cancel(closed.pk, actor=BOSS, reason=REASON)
-    frozen = selection.freeze_matching(
+    frozen = freezing.freeze_matching(
         PAUSE, Saga.objects.filter(pk__in=[first.pk, second.pk]), actor=BOSS, filter={"search": "T-1"}, words="by T-1"
     )
     later = make(world, 1)
-    selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
+    freezing.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
 
     ended = run_to_end(frozen.pk)
 
@@ -60,12 +60,12 @@ def test_filter_excludes_closed_sagas(world: World) -> None:
     operations.force_compensate(closed.pk, actor=BOSS, reason=REASON)
     assert Saga.objects.get(pk=closed.pk).state == "compensated"
 
-    frozen = selection.freeze_matching(
+    frozen = freezing.freeze_matching(
         PAUSE, Saga.objects.all(), actor=BOSS, filter={}, words=EVERYTHING, everything=True
     )
 
     assert list(frozen.items.values_list("saga_id", flat=True)) == [opened.pk]
-    assert selection.count_matching(Saga.objects.all()) == 1
+    assert freezing.count_matching(Saga.objects.all()) == 1
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,7 @@ def test_lost_filter_is_refused(world: World, filter: dict[str, str], everything
     make(world)
 
     with pytest.raises(BadRequest, match=text):
-        selection.freeze_matching(
-            PAUSE, Saga.objects.all(), actor=BOSS, filter=filter, words="x", everything=everything
-        )
+        freezing.freeze_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter=filter, words="x", everything=everything)
     assert SagaBulk.objects.count() == 0
 
 
@@ -87,8 +85,8 @@ def test_set_beyond_the_limit_is_refused_and_not_stored(world: World) -> None:
 
     with override_settings(SAGAS={"BULK_MAX": 3}):
         with pytest.raises(BadRequest, match="More than 3 sagas match"):
-            selection.freeze_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={"definition": "x"}, words="x")
-        assert (selection.count_matching(Saga.objects.all()), SagaBulk.objects.count()) == (4, 0)
+            freezing.freeze_matching(PAUSE, Saga.objects.all(), actor=BOSS, filter={"definition": "x"}, words="x")
+        assert (freezing.count_matching(Saga.objects.all()), SagaBulk.objects.count()) == (4, 0)
         assert freeze(sagas[:3]).total == 3
 
 
@@ -98,11 +96,11 @@ def test_empty_and_unknown_selections_are_refused(world: World) -> None:
 
     for wanted, text in (([], "No saga is selected"), ([saga.pk, stranger], str(stranger))):
         with pytest.raises(BadRequest, match=text):
-            selection.freeze_selected(PAUSE, wanted, actor=BOSS)
+            freezing.freeze_selected(PAUSE, wanted, actor=BOSS)
     with pytest.raises(BadRequest, match="1001 sagas are selected"):
-        selection.freeze_selected(PAUSE, [uuid4() for _ in range(1001)], actor=BOSS)
+        freezing.freeze_selected(PAUSE, [uuid4() for _ in range(1001)], actor=BOSS)
     with pytest.raises(BadRequest, match="No open saga matches: nobody"):
-        selection.freeze_matching(PAUSE, Saga.objects.none(), actor=BOSS, filter={"search": "x"}, words="nobody")
+        freezing.freeze_matching(PAUSE, Saga.objects.none(), actor=BOSS, filter={"search": "x"}, words="nobody")
     assert SagaBulk.objects.count() == 0
 
 
@@ -124,7 +122,7 @@ def test_freezing_and_starting_need_both_permissions(world: World, codenames: tu
     with pytest.raises(PermissionRefused, match="ada lacks the permission sagas"):
         freeze(sagas, actor=actor)
     with pytest.raises(PermissionRefused, match="ada lacks the permission sagas"):
-        selection.start_bulk(frozen.pk, actor=actor, reason=REASON)
+        freezing.start_bulk(frozen.pk, actor=actor, reason=REASON)
     assert SagaBulk.objects.get().state == "frozen"
 
 
@@ -179,12 +177,12 @@ def test_second_click_starts_nothing(world: World) -> None:
     started = freeze_and_start(make(world))
     due_at = started.due_at
 
-    found, is_new = selection.start_bulk(started.pk, actor=BOSS, reason=REASON)
+    found, is_new = freezing.start_bulk(started.pk, actor=BOSS, reason=REASON)
 
-    assert (found.state, is_new, selection.find_bulk(started.pk).due_at) == ("running", False, due_at)
+    assert (found.state, is_new, freezing.find_bulk(started.pk).due_at) == ("running", False, due_at)
     run_to_end(started.pk)
-    assert selection.start_bulk(started.pk, actor=BOSS, reason=REASON)[1] is False
-    assert selection.find_bulk(started.pk).state == "finished"
+    assert freezing.start_bulk(started.pk, actor=BOSS, reason=REASON)[1] is False
+    assert freezing.find_bulk(started.pk).state == "finished"
 
 
 @COMMITS
@@ -192,7 +190,7 @@ def test_concurrent_clicks_start_it_once(world: World) -> None:
     sagas = make(world)
     frozen = freeze(sagas)
 
-    found = run_side_by_side([lambda: selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)] * 4)
+    found = run_side_by_side([lambda: freezing.start_bulk(frozen.pk, actor=BOSS, reason=REASON)] * 4)
 
     assert sorted(is_new for _, is_new in found) == [False, False, False, True]
     run_to_end(frozen.pk)
@@ -204,8 +202,8 @@ def test_reason_is_required(world: World, reason: Any) -> None:
     frozen = freeze(make(world))
 
     with pytest.raises(BadRequest, match="The reason"):
-        selection.start_bulk(frozen.pk, actor=BOSS, reason=reason)
-    assert selection.find_bulk(frozen.pk).state == "frozen"
+        freezing.start_bulk(frozen.pk, actor=BOSS, reason=reason)
+    assert freezing.find_bulk(frozen.pk).state == "frozen"
 
 
 def test_large_set_is_confirmed_by_its_count(world: World) -> None:
@@ -213,40 +211,40 @@ def test_large_set_is_confirmed_by_its_count(world: World) -> None:
 
     for count in (None, 100, 102, 0):
         with pytest.raises(BadRequest, match=r"101|type their number"):
-            selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, count=count)
-    assert selection.find_bulk(frozen.pk).state == "frozen"
-    assert selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, count=101)[1] is True
+            freezing.start_bulk(frozen.pk, actor=BOSS, reason=REASON, count=count)
+    assert freezing.find_bulk(frozen.pk).state == "frozen"
+    assert freezing.start_bulk(frozen.pk, actor=BOSS, reason=REASON, count=101)[1] is True
 
 
 def test_wrong_count_is_refused_for_small_sets_too(world: World) -> None:
     frozen = freeze(make(world))
 
     with pytest.raises(BadRequest, match="You typed 4, but this selection has 3 sagas"):
-        selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, count=4)
-    assert selection.find_bulk(frozen.pk).state == "frozen"
+        freezing.start_bulk(frozen.pk, actor=BOSS, reason=REASON, count=4)
+    assert freezing.find_bulk(frozen.pk).state == "frozen"
 
 
 def test_set_without_a_filter_needs_a_typed_confirmation(world: World) -> None:
     make(world)
-    frozen = selection.freeze_matching(
+    frozen = freezing.freeze_matching(
         PAUSE, Saga.objects.all(), actor=BOSS, filter={}, words=EVERYTHING, everything=True
     )
 
     for words in ("", "every saga", "Every open saga", "yes"):
         with pytest.raises(BadRequest, match="This selection has no filter"):
-            selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, words=words)
-    assert selection.find_bulk(frozen.pk).state == "frozen"
-    assert selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON, words=f" {EVERYTHING} ")[1] is True
+            freezing.start_bulk(frozen.pk, actor=BOSS, reason=REASON, words=words)
+    assert freezing.find_bulk(frozen.pk).state == "frozen"
+    assert freezing.start_bulk(frozen.pk, actor=BOSS, reason=REASON, words=f" {EVERYTHING} ")[1] is True
 
 
 def test_expired_set_and_set_of_another_user_are_not_confirmed(world: World) -> None:
     frozen = freeze(make(world))
 
     with pytest.raises(PermissionRefused, match="boss froze this selection"):
-        selection.start_bulk(frozen.pk, actor=COLLEAGUE, reason=REASON)
+        freezing.start_bulk(frozen.pk, actor=COLLEAGUE, reason=REASON)
     clock.move(timedelta(hours=1, seconds=1))
     with pytest.raises(OperationRefused, match="too old to be confirmed"):
-        selection.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
+        freezing.start_bulk(frozen.pk, actor=BOSS, reason=REASON)
     with pytest.raises(BulkNotFound):
-        selection.start_bulk(uuid4(), actor=BOSS, reason=REASON)
-    assert selection.find_bulk(frozen.pk).state == "frozen"
+        freezing.start_bulk(uuid4(), actor=BOSS, reason=REASON)
+    assert freezing.find_bulk(frozen.pk).state == "frozen"

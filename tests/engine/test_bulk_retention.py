@@ -8,7 +8,7 @@ from django.db import transaction
 
 from sagas import clock
 from sagas.models import SagaBulk, SagaBulkItem
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.retention import bulks, purge
 from sagas.retention.purge import Scope
 
@@ -33,7 +33,7 @@ def now() -> Any:
 def test_only_ended_and_abandoned_bulks_are_deleted(world: World) -> None:
     sagas = make(world)
     finished, stopped = run_to_end(freeze_and_start(sagas).pk), freeze_and_start(sagas)
-    selection.stop_bulk(stopped.pk, actor=BOSS)
+    freezing.stop_bulk(stopped.pk, actor=BOSS)
     running, forgotten = freeze_and_start(sagas), freeze(sagas)
     clock.move(timedelta(hours=2))
     fresh = freeze(sagas)
@@ -59,7 +59,7 @@ def test_recently_ended_bulk_is_kept(world: World) -> None:
 def test_bulks_are_kept_as_long_as_access_records(world: World, settings: Any) -> None:
     settings.SAGAS = {**settings.SAGAS, "ACCESS_RETENTION": timedelta(days=2)}
     ended = freeze_and_start(make(world))
-    selection.stop_bulk(ended.pk, actor=BOSS)
+    freezing.stop_bulk(ended.pk, actor=BOSS)
     clock.move(timedelta(days=1))
 
     assert purge.clean_up(Scope(closed_before=now())).bulks == 0

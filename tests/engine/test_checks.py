@@ -120,7 +120,7 @@ def test_e002_zero_is_valid_where_it_has_a_meaning(name: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["sagas.engine.notify.wakeup.send_loudly", "nowhere.send", "send", "tests.engine.test_checks.NOT_A_FUNCTION"],
+    ["sagas.engine.notify.wakeup_sending.send_it", "nowhere.send", "send", "tests.engine.test_checks.NOT_A_FUNCTION"],
 )
 def test_e003_wakeup_names_a_function(path: str) -> None:
     with override_settings(SAGAS={"WAKEUP": path}):

@@ -12,7 +12,7 @@ from kombu import Exchange, Queue
 
 from sagas.conf import get_settings
 from sagas.core.definition import registry
-from sagas.engine.notify import wakeup
+from sagas.engine.notify import wakeup_sending
 from sagas.monitoring import celery_checks, checks, timings
 from sagas.worker import lifecycle
 from sagas.worker.envelopes import read_envelope
@@ -268,5 +268,5 @@ def test_task_is_registered_without_autodiscovery(celery: Celery) -> None:
 
 
 def test_checks_read_the_effective_settings() -> None:
-    assert get_settings().wakeup == wakeup.BY_CELERY
+    assert get_settings().wakeup == wakeup_sending.BY_CELERY
     assert timings.accepts_wakeups()

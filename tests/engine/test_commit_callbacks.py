@@ -83,7 +83,7 @@ def test_saga_started_by_the_step_is_woken_after_a_failing_callback(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[Any] = []
-    monkeypatch.setattr("sagas.engine.notify.wakeup.send", lambda saga_id, queue="": woken.append(saga_id))
+    monkeypatch.setattr("sagas.engine.notify.wakeup_sending.send", lambda saga_id, queue="": woken.append(saga_id))
     other = define("other", a=world.compensatable(), b=world.compensatable())
     started: list[Any] = []
 

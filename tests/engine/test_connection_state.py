@@ -197,7 +197,7 @@ def test_local_step_that_leaves_a_transaction_open_is_rolled_back_and_recorded(
     assert outcomes_of(saga.pk, "a") == [Outcome.RETRY, Outcome.SUCCEEDED]
     assert world.count(saga, "a", participant=participant) == 1
     first = SagaAttempt.objects.filter(saga_id=saga.pk, step__name="a").order_by("number")[0]
-    assert first.error_class == "sagas.transactions.ConnectionBent"
+    assert first.error_class == "sagas.transactions.ConnectionAltered"
     assert "A transaction was left open" in first.message
 
 

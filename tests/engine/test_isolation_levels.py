@@ -12,7 +12,7 @@ from sagas import InProgress, Parallel
 from sagas.core.retry import RetryPolicy
 from sagas.core.states import Outcome
 from sagas.engine import advance, claim
-from sagas.engine.waking import wake
+from sagas.engine.step_wake import wake
 from sagas.exceptions import OperationRefused
 from sagas.operators import operations
 from sagas.testing import drain, outcomes_of

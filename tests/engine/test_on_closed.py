@@ -16,8 +16,8 @@ from django.test import override_settings
 from sagas import SagaClosed, clock
 from sagas.conf import get_settings
 from sagas.core.definition import registry
-from sagas.engine import advance, claim, closing
-from sagas.engine.notify import wakeup
+from sagas.engine import advance, claim, closed_hooks
+from sagas.engine.notify import wakeup_sending
 from sagas.engine.store.unit_of_work import SagaUnitOfWork
 from sagas.models import Saga
 from sagas.monitoring import doctor, hook_backlog
@@ -97,7 +97,7 @@ def die_before_the_call(saga: Saga, monkeypatch: pytest.MonkeyPatch) -> None:
         raise SimulatedCrash("before the hook")
 
     with monkeypatch.context() as patched:
-        patched.setattr(closing, "call", die)
+        patched.setattr(closed_hooks, "call", die)
         look(saga.pk)
     assert read(saga.pk).closed_at is not None
 
@@ -136,7 +136,7 @@ def test_operator_who_closes_a_saga_leaves_the_call_to_a_worker(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wakeups: list[Any] = []
-    monkeypatch.setattr(wakeup, "send", lambda saga_id, queue: wakeups.append((saga_id, queue)))
+    monkeypatch.setattr(wakeup_sending, "send", lambda saga_id, queue: wakeups.append((saga_id, queue)))
     with transaction.atomic():  # as in a web request under ATOMIC_REQUESTS
         operations.abandon(saga.pk, actor=OPERATOR, reason=REASON)
         assert (wakeups, listener.calls) == ([], [])
@@ -151,7 +151,7 @@ def test_stopping_worker_sends_a_wakeup_instead(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wakeups: list[Any] = []
-    monkeypatch.setattr(wakeup, "send", lambda saga_id, queue: wakeups.append(queue))
+    monkeypatch.setattr(wakeup_sending, "send", lambda saga_id, queue: wakeups.append(queue))
     claimed = []
 
     def should_stop_before_recording_b() -> bool:
@@ -183,7 +183,7 @@ def test_sweep_wakes_an_owed_call_once_per_interval(
     saga: Saga, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wakeups: list[Any] = []
-    monkeypatch.setattr(wakeup, "send", lambda saga_id, queue: wakeups.append((saga_id, queue)))
+    monkeypatch.setattr(wakeup_sending, "send", lambda saga_id, queue: wakeups.append((saga_id, queue)))
     die_before_the_call(saga, monkeypatch)
     assert owed_hooks.wake_owed() == 0
     pass_time(LEASE)
@@ -215,7 +215,7 @@ def test_failing_hook_is_retried_and_affects_nothing_else(
     listener.behaviour = [error]
     assert work(saga).state == "completed"
     assert 2.4 < seconds_until_due(saga) <= 5.0
-    [record] = [record for record in caplog.records if record.name == "sagas.engine.closing"]
+    [record] = [record for record in caplog.records if record.name == "sagas.engine.closed_hooks"]
     assert (record.getMessage(), record.levelname) == ("Hook failed; it is called again.", "WARNING")
     assert (record.saga_id, record.tries) == (str(saga.pk), 1)  # type: ignore[attr-defined]
 
@@ -238,7 +238,7 @@ def test_delays_of_a_failing_hook_grow_to_an_hour(
         assert owed_hooks.run_owed() == 1
     for delay, full in zip(delays, [5, 20, 80, 320, 1280, 3600, 3600], strict=True):
         assert full / 2 - 1 < delay <= full
-    levels = [record.levelname for record in caplog.records if record.name == "sagas.engine.closing"]
+    levels = [record.levelname for record in caplog.records if record.name == "sagas.engine.closed_hooks"]
     assert levels == ["WARNING"] * 4 + ["ERROR"] * 4
     assert [closed.tries for closed in listener.calls] == list(range(1, 9))
 
@@ -260,7 +260,7 @@ def test_second_worker_does_not_call_while_a_hook_runs(saga: Saga, listener: Lis
 
 
 def wait_for_hanging_hooks() -> None:
-    for thread in list(closing._hanging):
+    for thread in list(closed_hooks._hanging):
         thread.join(PATIENCE_SECONDS)
 
 
@@ -291,15 +291,15 @@ def test_hanging_hook_is_abandoned_and_settles_when_it_returns(
 @pytest.mark.usefixtures("short_timeout")
 def test_hanging_hooks_do_not_pile_up(world: World, listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
     release = threading.Event()
-    listener.behaviour = [lambda: release.wait(PATIENCE_SECONDS) and None] * (closing.MAX_HANGING + 1)
+    listener.behaviour = [lambda: release.wait(PATIENCE_SECONDS) and None] * (closed_hooks.MAX_HANGING + 1)
     trip = define(on_closed=listener, a=world.compensatable())
-    sagas = [work(begin(trip)) for _ in range(closing.MAX_HANGING + 1)]
+    sagas = [work(begin(trip)) for _ in range(closed_hooks.MAX_HANGING + 1)]
 
-    assert len(listener.calls) == closing.MAX_HANGING
+    assert len(listener.calls) == closed_hooks.MAX_HANGING
     assert caplog.messages.count("Hook not called: too many hooks of this process are hanging.") == 1
     release.set()
     wait_for_hanging_hooks()
-    assert [is_owed(saga) for saga in sagas] == [False] * closing.MAX_HANGING + [True]
+    assert [is_owed(saga) for saga in sagas] == [False] * closed_hooks.MAX_HANGING + [True]
     pass_time(timedelta(seconds=10))
     owed_hooks.run_owed()
     wait_for_hanging_hooks()  # on a busy machine this hook, too, may outlast the short time-out
@@ -328,12 +328,12 @@ def test_call_for_an_outdated_end_is_not_made(
     saga = world.begin(on_closed=listener, a=world.compensatable())
     calls: list[Any] = []
     with monkeypatch.context() as patched:
-        patched.setattr(closing, "call", calls.append)
+        patched.setattr(closed_hooks, "call", calls.append)
         work(saga)
     [taken] = calls
-    closing.call(closing.HookCall(saga_id=saga.pk, closed_at=taken.closed_at - timedelta(seconds=1), tries=1))
+    closed_hooks.call(closed_hooks.HookCall(saga_id=saga.pk, closed_at=taken.closed_at - timedelta(seconds=1), tries=1))
     assert (listener.calls, is_owed(saga)) == ([], True)
-    closing.call(taken)
+    closed_hooks.call(taken)
     assert (len(listener.calls), is_owed(saga)) == (1, False)
 
 
@@ -347,7 +347,7 @@ def test_missing_hook_is_retried_for_a_while_and_then_settled(
         registry.forget("trip", 1)
     else:
         define(a=world.compensatable(), b=world.compensatable())
-    for _ in range(closing.MISSING_TRIES - 1):
+    for _ in range(closed_hooks.MISSING_TRIES - 1):
         assert is_owed(saga) is True
         pass_time(timedelta(hours=1))
         owed_hooks.run_owed()
@@ -386,11 +386,11 @@ def test_saga_deleted_before_its_call_is_no_error(
 ) -> None:
     calls: list[Any] = []
     with monkeypatch.context() as patched:
-        patched.setattr(closing, "call", calls.append)
+        patched.setattr(closed_hooks, "call", calls.append)
         work(saga)
     Saga.objects.filter(pk=saga.pk).update(hook_due_at=None)
     purge.clean_up(purge.Scope(closed_before=clock.read_now("default") + timedelta(days=1)))
-    closing.call(calls[0])
+    closed_hooks.call(calls[0])
     assert (Saga.objects.count(), listener.calls) == (0, [])
 
 
@@ -459,7 +459,7 @@ def test_database_error_leaves_the_call_owed(
         raise OperationalError("gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(closing, "_read", fail)
+        patched.setattr(closed_hooks, "_read", fail)
         assert work(saga).state == "completed"
     assert (listener.calls, is_owed(saga)) == ([], True)
     assert "Hook not called; trying again later." in caplog.messages
@@ -504,10 +504,10 @@ class TestInTestTransaction:
     def test_open_saga_owes_no_call(self, saga: Saga) -> None:
         with transaction.atomic():
             unit = SagaUnitOfWork.lock(saga.pk)
-        assert closing.is_owed(unit) is False
-        assert closing.take(unit) is None
+        assert closed_hooks.is_owed(unit) is False
+        assert closed_hooks.claim_call(unit) is None
 
 
 @pytest.fixture(autouse=True)
 def _log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="sagas.engine.closing")
+    caplog.set_level(logging.INFO, logger="sagas.engine.closed_hooks")

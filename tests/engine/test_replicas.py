@@ -20,7 +20,7 @@ from sagas.operators import operations
 from sagas.operators.actor import Actor, find_account
 from sagas.operators.audit import verification
 from sagas.operators.audit.operator_log import LogQuery, read_log
-from sagas.operators.bulk import runner, selection
+from sagas.operators.bulk import freezing, runner
 from sagas.operators.queries import statistics
 from sagas.operators.queries.failures import read_failures
 from sagas.operators.queries.listing import find_saga, list_sagas
@@ -82,7 +82,7 @@ def test_bulk_runs_without_the_replica(queried: list[str], world: World) -> None
     assert (found.state, results_of(found.pk)) == ("finished", ["done"] * 5)
     assert holds_of(sagas) == ["paused"] * 5
     assert [operations_of(saga) for saga in sagas] == [[("pause", "boss", str(found.pk))]] * 5
-    assert selection.read_progress(found).counts["done"] == 5
+    assert freezing.read_progress(found).counts["done"] == 5
 
 
 def test_failure_in_a_bulk_is_counted(queried: list[str], world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from sagas.exceptions import BadRequest
 from sagas.models import Saga, SagaBarrier, SagaHistory
 from sagas.monitoring import checks
 from sagas.operators import operations
-from sagas.operators.bulk import selection
+from sagas.operators.bulk import freezing
 from sagas.operators.preconditions import Operation
 from sagas.operators.presentation.transcript import render
 from sagas.testing import drain
@@ -283,10 +283,10 @@ def test_result_from_an_operator_with_a_secret_is_refused(world: World, operatio
 def test_bulk_stores_no_secret(world: World) -> None:
     world.will("a", RetryLater("wait", after=60))
     work(world.begin(a=world.compensatable(), b=world.compensatable()))
-    frozen = selection.freeze_matching(
+    frozen = freezing.freeze_matching(
         Operation.RETRY, Saga.objects.all(), actor=OPERATOR, filter={"search": CARD}, words=f"found by {CARD}"
     )
-    selection.start_bulk(frozen.pk, actor=OPERATOR, reason=HUSH)
+    freezing.start_bulk(frozen.pk, actor=OPERATOR, reason=HUSH)
 
     assert find_leaks() == []
 

@@ -22,7 +22,7 @@ def test_s4_settle_repeats_the_action_under_its_key_and_undoes_what_it_shows(wor
     asked: list[Any] = []
 
     def undo(step: StepContext[Any], proceed: Callable[[], None]) -> None:
-        asked.append((step.settle(), step.provider_key, step.key))
+        asked.append((step.repeat_action(), step.provider_key, step.key))
         proceed()
 
     saga = world.begin(a=world.compensatable(external=True), b=world.compensatable())
@@ -44,7 +44,7 @@ def test_s4_settle_is_only_for_compensations_of_external_steps(world: World) -> 
 
     def ask(step: StepContext[Any], _proceed: Callable[[], None]) -> None:
         try:
-            step.settle()
+            step.repeat_action()
         except Exception as error:
             errors.append(type(error).__name__)
             raise

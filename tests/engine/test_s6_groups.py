@@ -10,7 +10,7 @@ import pytest
 from sagas import Misconfigured, OutcomeUnknown, Parallel, RetryLater, StepContext
 from sagas.core.states import Outcome
 from sagas.engine import advance
-from sagas.engine.notify import wakeup
+from sagas.engine.notify import wakeup_sending
 from sagas.models import Saga
 from sagas.operators import operations
 from sagas.testing import drain, find_violations, outcomes_of, pass_time
@@ -59,7 +59,7 @@ def test_s6_on_entry_one_step_is_claimed_and_the_others_are_woken(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[str] = []
-    monkeypatch.setattr(wakeup, "send", lambda _saga_id, queue="": woken.append(queue))
+    monkeypatch.setattr(wakeup_sending, "send", lambda _saga_id, queue="": woken.append(queue))
     seen: list[tuple[dict[str, str], list[str]]] = []
     group = Parallel(x=world.compensatable(), y=world.compensatable(queue="slow"), z=world.compensatable())
     world.will("x", lambda _step, proceed: (seen.append((states(saga), list(woken))), proceed())[1])

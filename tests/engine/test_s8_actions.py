@@ -53,7 +53,7 @@ def test_s8_retry_without_a_step_retries_all_waiting_steps(world: World) -> None
     world.will("y", Misconfigured("no"))
     work(saga)
     result = operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)
-    assert result.message == "Due now, with a fresh budget: x, y."
+    assert result.message == "x, y are due now, with a fresh budget."
     assert work(saga).state == "completed"
 
 
@@ -61,7 +61,7 @@ def test_s8_retry_on_a_paused_saga_reports_that_it_stays_paused(world: World, sa
     waiting(world, saga)
     paused(world, saga)
     result = operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON)
-    assert result.message == "Due now, with a fresh budget: a. The saga is still held: paused."
+    assert result.message == "a is due now, with a fresh budget. The saga is still held: paused."
     work(saga)
     assert world.called("a") == 1
     operations.resume(saga.pk, actor=OPERATOR, reason=REASON)

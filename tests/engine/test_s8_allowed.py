@@ -107,6 +107,6 @@ def test_s8_a_preview_on_an_expired_lease_is_exact_and_writes_nothing(world: Wor
         "The saga compensates: beginning with a, in reverse order.",
         [""],
     )
-    assert preview.list_retriable_steps(SagaSnapshot.find(saga.pk)) == ["a"]
-    assert preview.list_allowed_steps(SagaSnapshot.find(saga.pk), REFUSED)["a"] == ""
+    assert preview.list_steps_to_retry(SagaSnapshot.find(saga.pk)) == ["a"]
+    assert preview.find_refusals_by_step(SagaSnapshot.find(saga.pk), REFUSED)["a"] == ""
     assert snapshot(saga) == stored

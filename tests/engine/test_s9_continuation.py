@@ -14,7 +14,7 @@ from sagas.conf import get_settings
 from sagas.core.definition import registry
 from sagas.core.states import Hold
 from sagas.engine import advance as engine
-from sagas.engine.notify import wakeup
+from sagas.engine.notify import wakeup_sending
 from sagas.models import Saga, SagaWorker
 from sagas.monitoring.liveness import read_liveness
 from sagas.operators import operations
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 def wakeups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, str]]:
     """Collect wake-ups."""
     woken: list[tuple[UUID, str]] = []
-    monkeypatch.setattr(wakeup, "send", lambda saga_id, queue="": woken.append((saga_id, queue)))
+    monkeypatch.setattr(wakeup_sending, "send", lambda saga_id, queue="": woken.append((saga_id, queue)))
     return woken
 
 
@@ -281,12 +281,12 @@ def test_s9_the_sweep_wakes_the_queue_of_a_retry_behind_an_unserved_step(world: 
 
 def test_s9_a_saga_is_found_by_each_queue_it_needs(world: World) -> None:
     saga = begin(group_of_two_queues(world))
-    for options in ({"queues": ["slow"]}, {"but_not": ["stopped"]}, {"queues": ["slow", "stopped"]}):
+    for options in ({"queues": ["slow"]}, {"exclude": ["stopped"]}, {"queues": ["slow", "stopped"]}):
         assert due_ids(**options) == [saga.pk]
         pass_time(timedelta(seconds=6))
-    assert due_ids(but_not=["stopped", "slow"]) == []
+    assert due_ids(exclude=["stopped", "slow"]) == []
     assert due_ids(queues=["nobody"]) == []
-    [found] = sweeper.claim_due(but_not=["stopped"])
+    [found] = sweeper.claim_due(exclude=["stopped"])
     assert found.queues == ("slow",)
 
 

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from sagas import Parallel
 from sagas.engine import advance as engine
-from sagas.engine.notify import eager, wakeup
+from sagas.engine.notify import eager, wakeup_sending
 from sagas.models import Saga, SagaAttempt
 from sagas.testing import drain, faults
 from sagas.testing.drain import read
@@ -46,7 +46,7 @@ def test_s9_eager_a_saga_runs_when_its_start_is_committed_and_in_this_thread(wor
     assert read(saga.pk).state == "completed"
     # A thread's connection would keep a test database from being dropped.
     assert sender_threads() == before
-    assert wakeup.count_waiting("sagas") == 0
+    assert wakeup_sending.count_waiting("sagas") == 0
 
 
 @commits
@@ -59,7 +59,7 @@ def test_s9_eager_steps_of_other_queues_run_once(world: World, monkeypatch: pyte
 
     assert read(saga.pk).state == "completed"
     assert looks[saga.pk] == 1
-    assert wakeup._sender.queue.count() == 0
+    assert wakeup_sending._sender.queue.count() == 0
 
 
 @commits
@@ -131,7 +131,7 @@ def test_s9_eager_errors_of_steps_do_not_leave_the_wakeup(
     monkeypatch.undo()
     assert eager._waiting.wakeups is None
 
-    wakeup.send(saga.pk)
+    wakeup_sending.send(saga.pk)
     assert read(saga.pk).state == "completed"
 
 
@@ -143,7 +143,7 @@ def test_s9_eager_ctrl_c_propagates(world: World, monkeypatch: pytest.MonkeyPatc
     saga = drain(world.begin(a=world.compensatable()))
     monkeypatch.setattr(engine, "advance", advance)
     with pytest.raises(KeyboardInterrupt):
-        wakeup.send(saga.pk)
+        wakeup_sending.send(saga.pk)
     assert eager._waiting.wakeups is None
 
 
@@ -151,7 +151,7 @@ def test_s9_eager_ctrl_c_propagates(world: World, monkeypatch: pytest.MonkeyPatc
 def test_s9_eager_a_wake_inside_a_transaction_is_left_to_the_sweep(world: World) -> None:
     with transaction.atomic():
         saga = world.begin(a=world.compensatable())
-        wakeup.send(saga.pk)
+        wakeup_sending.send(saga.pk)
         assert read(saga.pk).state == "pending"
     assert read(saga.pk).state == "completed"  # by the wake-up after the commit
 
@@ -159,13 +159,13 @@ def test_s9_eager_a_wake_inside_a_transaction_is_left_to_the_sweep(world: World)
 @commits
 def test_s9_a_change_of_the_setting_applies_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[Any] = []
-    monkeypatch.setattr(wakeup._sender, "put", woken.append)
+    monkeypatch.setattr(wakeup_sending._sender, "put", woken.append)
     current_app.conf.task_always_eager = False
     saga = world.begin(a=world.compensatable())
     assert woken == [(saga.pk, "sagas")]
     current_app.conf.task_always_eager = True
 
-    wakeup.send(saga.pk)
+    wakeup_sending.send(saga.pk)
     assert read(saga.pk).state == "completed"
     assert len(woken) == 1
 

@@ -18,8 +18,8 @@ from kombu.utils import functional
 from sagas import tasks
 from sagas.alerts import Alert
 from sagas.engine import advance as engine
-from sagas.engine.notify import alert_dispatch, wakeup
-from sagas.engine.notify.wakeup import _Sender
+from sagas.engine.notify import alert_dispatch, wakeup_sending
+from sagas.engine.notify.wakeup_sending import _Sender
 from sagas.management.stopping import Stop
 from sagas.management.sweeping import sweep
 from sagas.models import SagaWorker
@@ -180,7 +180,7 @@ def test_s9_an_unresponsive_broker_counts_as_failing(monkeypatch: pytest.MonkeyP
         is_free.wait(PATIENCE_SECONDS)
 
     monkeypatch.setattr(tasks.advance, "apply_async", publish)
-    monkeypatch.setattr(wakeup, "STUCK_SECONDS", 0.0)
+    monkeypatch.setattr(wakeup_sending, "STUCK_SECONDS", 0.0)
     bell = _Sender()
     bell.put((uuid4(), "sagas"))
     assert is_there.wait(PATIENCE_SECONDS)
@@ -263,7 +263,7 @@ def test_s9_a_greenlet_leaves_no_connection_behind(monkeypatch: pytest.MonkeyPat
 def test_s9_a_worker_counts_as_serving_only_if_it_executes_due_sagas(
     settings: Any, monkeypatch: pytest.MonkeyPatch, bell: str, is_consuming: bool, runs: bool, serves: bool
 ) -> None:
-    settings.SAGAS = {"WAKEUP": f"sagas.engine.notify.wakeup.{bell}", "SWEEP_RUNS": runs}
+    settings.SAGAS = {"WAKEUP": f"sagas.engine.notify.wakeup_sending.{bell}", "SWEEP_RUNS": runs}
     state = threading.Event()
     if is_consuming:
         state.set()

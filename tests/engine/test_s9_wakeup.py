@@ -13,8 +13,8 @@ from celery import Celery, current_app
 from kombu import Connection
 
 from sagas import tasks
-from sagas.engine.notify import wakeup
-from sagas.engine.notify.wakeup import _Sender
+from sagas.engine.notify import wakeup_sending
+from sagas.engine.notify.wakeup_sending import _Sender
 
 from .side_by_side import PATIENCE_SECONDS, run_side_by_side
 
@@ -95,7 +95,7 @@ def test_s9_a_full_queue_drops_wakeups_and_warns_once(
     bell = _Sender()
     bell.put((uuid4(), "sagas"))
     assert frozen_broker.accepted.wait(PATIENCE_SECONDS)  # the sender thread already took the first one
-    with caplog.at_level(logging.WARNING, "sagas.engine.notify.wakeup"):
+    with caplog.at_level(logging.WARNING, "sagas.engine.notify.wakeup_sending"):
         for _ in range(50):
             bell.put((uuid4(), "sagas"))
     assert bell.queue.count() == 5
@@ -127,23 +127,23 @@ def test_s9_a_refusing_broker_loses_only_that_wakeup(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     "path",
-    ["no.such.module", "sagas.engine.notify.wakeup.no_such_function", "sagas", "", "sagas.engine.notify.wakeup.Wake"],
+    ["no.module", "sagas.engine.notify.wakeup_sending.no_such", "sagas", "", "sagas.engine.notify.wakeup_sending.Wake"],
 )
 def test_s9_a_broken_wakeup_function_never_raises(settings: Any, path: str) -> None:
     settings.SAGAS = {"WAKEUP": path}
-    assert wakeup.send(uuid4()) is None
+    assert wakeup_sending.send(uuid4()) is None
 
 
 def test_s9_the_configured_wakeup_function_is_called(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[tuple[UUID, str]] = []
-    monkeypatch.setattr(wakeup, "send_by_celery", lambda saga_id, queue: woken.append((saga_id, queue)))
-    monkeypatch.setattr(wakeup, "_found", {})
+    monkeypatch.setattr(wakeup_sending, "send_by_celery", lambda saga_id, queue: woken.append((saga_id, queue)))
+    monkeypatch.setattr(wakeup_sending, "_found", {})
     saga_id = uuid4()
     settings.SAGAS = {"WAKEUP": "none"}
-    wakeup.send(saga_id)
+    wakeup_sending.send(saga_id)
     settings.SAGAS = {"DEFAULT_QUEUE": "mine"}
-    wakeup.send(saga_id)
-    wakeup.send(saga_id, "slow")
+    wakeup_sending.send(saga_id)
+    wakeup_sending.send(saga_id, "slow")
     assert woken == [(saga_id, "mine"), (saga_id, "slow")]
 
 
@@ -151,18 +151,18 @@ def test_s9_without_a_queue_setting_wakeups_go_to_the_default_queue(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[str] = []
-    monkeypatch.setattr(wakeup, "send_by_celery", lambda _saga_id, queue: woken.append(queue))
-    monkeypatch.setattr(wakeup, "_found", {})
+    monkeypatch.setattr(wakeup_sending, "send_by_celery", lambda _saga_id, queue: woken.append(queue))
+    monkeypatch.setattr(wakeup_sending, "_found", {})
     settings.SAGAS = {}
     before = current_app._get_current_object()
     app = Celery("somebody_s")  # creating an app makes it the current one
     try:
-        wakeup.send(uuid4())
+        wakeup_sending.send(uuid4())
         app.conf.task_default_queue = "theirs"
-        wakeup.send(uuid4())
+        wakeup_sending.send(uuid4())
     finally:
         before.set_current()
-    wakeup.send(uuid4())
+    wakeup_sending.send(uuid4())
     assert woken == ["celery", "theirs", current_app.conf.task_default_queue]
 
 
@@ -183,19 +183,19 @@ def in_child(work: Callable[[], bytes]) -> bytes:
 
 
 def test_s9_a_forked_child_gets_its_own_sender(published: list[dict[str, Any]]) -> None:
-    wakeup.send_by_celery(uuid4(), "sagas")
-    assert wakeup._sender.queue.has_thread
+    wakeup_sending.send_by_celery(uuid4(), "sagas")
+    assert wakeup_sending._sender.queue.has_thread
 
     def wake_in_child() -> bytes:
-        is_new = not wakeup._sender.queue.has_thread
+        is_new = not wakeup_sending._sender.queue.has_thread
         saga_id = uuid4()
         published.clear()
-        wakeup.send_by_celery(saga_id, "sagas")
-        wakeup._sender.flush(PATIENCE_SECONDS)
+        wakeup_sending.send_by_celery(saga_id, "sagas")
+        wakeup_sending._sender.flush(PATIENCE_SECONDS)
         return b"%d %d" % (is_new, len([m for m in published if m["args"] == [str(saga_id)]]))
 
     assert in_child(wake_in_child) == b"1 1"
-    assert wakeup._sender.queue.has_thread
+    assert wakeup_sending._sender.queue.has_thread
 
 
 @pytest.mark.parametrize("saga_id", ["", "x", "1", None, 5, ["a"], {"a": 1}, "\x00", "0" * 5000])

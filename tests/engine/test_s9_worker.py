@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sagas.engine.notify import wakeup
+from sagas.engine.notify import wakeup_sending
 from sagas.models import SagaWorker
 from sagas.worker import lifecycle, sweeper
 
@@ -45,7 +45,7 @@ def sweeping(settings: Any) -> Iterator[None]:
 @pytest.mark.usefixtures("sweeping")
 def test_s9_a_worker_sweeps_and_sends_heartbeats_until_it_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[Any] = []
-    monkeypatch.setattr(wakeup, "send", lambda saga_id, queue="": woken.append(saga_id))
+    monkeypatch.setattr(wakeup_sending, "send", lambda saga_id, queue="": woken.append(saga_id))
     saga = world.begin(a=world.compensatable())
     wait_until(lambda: woken.count(saga.pk) >= 3)  # repeatedly, without any message
     wait_until(lambda: SagaWorker.objects.filter(name=sweeper.worker_name(), last_found=1).exists())

@@ -13,8 +13,8 @@ from django.db import ProgrammingError, connection, connections, transaction
 from sagas import InProgress, InputRefused, Misconfigured, Parallel, RetryLater, RetryPolicy, SagaNotFound
 from sagas.core.states import Outcome
 from sagas.engine import advance
-from sagas.engine.notify import wakeup
-from sagas.engine.waking import wake
+from sagas.engine.notify import wakeup_sending
+from sagas.engine.step_wake import wake
 from sagas.exceptions import SagaError, StepNotFound
 from sagas.models import Saga
 from sagas.operators import operations
@@ -347,7 +347,7 @@ def test_wake_commits_with_the_callers_changes(world: World, wakeups: list[Any])
 def wakeups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Collect the wake-ups."""
     found: list[Any] = []
-    monkeypatch.setattr(wakeup, "send", lambda saga_id, queue: found.append((saga_id, queue)))
+    monkeypatch.setattr(wakeup_sending, "send", lambda saga_id, queue: found.append((saga_id, queue)))
     return found
 
 

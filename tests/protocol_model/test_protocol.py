@@ -176,7 +176,7 @@ def test_model_computes_effects_like_the_engine() -> None:
     ends = [(outcome, settles) for outcome in (None, *Outcome) for settles in (False, True)]
     ends = [(outcome, settles) for outcome, settles in ends if outcome is not Outcome.IN_PROGRESS]
     for sequence in itertools.product(ends, repeat=3):
-        views = [AttemptView(outcome=end, effect=_effect_alone(end), settles=settles) for end, settles in sequence]
+        views = [AttemptView(outcome=end, effect=_effect_alone(end), covers_earlier=all_) for end, all_ in sequence]
         rows = [Attempt("action", 0, end.value if end else "", settles) for end, settles in sequence]
         assert decisions.compute_effect(rows) == compute_effect(views).value
 

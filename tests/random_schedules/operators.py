@@ -8,7 +8,7 @@ from sagas.models import Saga, SagaStep
 from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.operators.operations import OperationResult
-from sagas.operators.preconditions import STEP_OPERATIONS, Operation
+from sagas.operators.preconditions import STEP_REQUIRED, Operation
 
 from .specs import StepSpec
 from .world import World
@@ -35,7 +35,7 @@ def operate(
     """
     key = f"{saga_id}:{spec.name}"
     arguments: dict[str, object] = {"actor": OPERATOR, "reason": REASON, "revision": revision}
-    if operation in STEP_OPERATIONS:
+    if operation in STEP_REQUIRED:
         arguments["step"] = spec.name
     if operation in MARKS:
         arguments["evidence"] = EVIDENCE

@@ -17,7 +17,7 @@ from sagas.core.states import Direction
 from sagas.engine import advance as engine
 from sagas.engine import execute
 from sagas.engine.execute import ClaimedStep
-from sagas.engine.notify import wakeup
+from sagas.engine.notify import wakeup_sending
 from sagas.exceptions import Fenced, WorkerDied
 
 from .specs import Place, StepSpec
@@ -103,7 +103,7 @@ class Stage:
             stack.enter_context(patch.object(execute, "execute_step", perform_step))
             stack.enter_context(patch.object(engine, "_run_joined", run_joined))
             stack.enter_context(patch.object(execute, "intercept", self._intercept))
-            stack.enter_context(patch.object(wakeup, "send", lambda pk, queue="": self.wakeups.append((pk, queue))))
+            stack.enter_context(patch.object(wakeup_sending, "send", lambda pk, to="": self.wakeups.append((pk, to))))
             stack.enter_context(patch.object(engine, "RECORD_PAUSE_SECONDS", 0))
             yield
 

@@ -108,7 +108,7 @@ class World:
                 self.provider.closed.add(step.key)
             if spec.undo == "settles":
                 try:
-                    step.settle()
+                    step.repeat_action()
                 except Refused:
                     return
             self.provider.undo(step.key)

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from sagas.admin.saga_list.filters import PARAMETERS
 from sagas.admin.ui.list_order import LONGEST, SLOWEST, describe_position
-from sagas.admin.ui.selection import Only, Tab
+from sagas.admin.ui.page_selection import Only, Tab
 from sagas.core.definition import registry
 from sagas.models import Saga, SagaAttempt
 from sagas.operators.preconditions import Operation

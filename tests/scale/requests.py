@@ -69,7 +69,7 @@ def list_programs(examples: Mapping[str, Any]) -> Looks:
     definition = Saga.objects.using(get_settings().database).get(pk=closed).definition
     yield "sweep", lambda: sweeper.claim_due(limit=200)
     yield "sweep of some queues", lambda: sweeper.claim_due(limit=200, queues=["sagas"])
-    yield "sweep but for some queues", lambda: sweeper.claim_due(limit=200, but_not=["sagas"])
+    yield "sweep but for some queues", lambda: sweeper.claim_due(limit=200, exclude=["sagas"])
     yield "liveness", read_liveness
     yield "claim", lambda: SagaUnitOfWork.lock(open_saga).effects()
     yield "cleanup", clean_up_a_batch

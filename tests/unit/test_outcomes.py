@@ -72,14 +72,14 @@ def test_s1_errors(error: Exception, direction: Direction, rolled_back: bool, ou
     report = classify(error, refusals=STEP.refusals(direction), is_rolled_back=rolled_back)
     assert (report.outcome, report.effect) == (outcome, effect)
     assert report.is_counted is (outcome is not Outcome.IN_PROGRESS)
-    assert report.settles is False
+    assert report.covers_earlier is False
 
 
 @pytest.mark.parametrize(("step", "settles"), [(STEP, False), (SETTLING, True)])
 @pytest.mark.parametrize("rolled_back", [True, False])
 def test_s3_refusal_settles_only_if_the_participant_stores_it(step: Step, settles: bool, rolled_back: bool) -> None:
     report = classify(No(), refusals=step.refuses_on, refusal_settles=step.refusal_settles, is_rolled_back=rolled_back)
-    assert report.settles is settles
+    assert report.covers_earlier is settles
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_s0_effect_of_a_step(attempts: list[tuple[Any, ...]], expected: Effect) 
         AttemptView(
             outcome=attempt[0],
             effect=attempt[1],
-            settles=len(attempt) > 2,
+            covers_earlier=len(attempt) > 2,
             ended_at=None if attempt[0] is None else START + timedelta(seconds=number),
         )
         for number, attempt in enumerate(attempts)
@@ -165,7 +165,7 @@ def test_s0_effect_of_a_step(attempts: list[tuple[Any, ...]], expected: Effect) 
 @pytest.mark.parametrize(("late_by", "expected"), [(-1, NONE), (1, YES)])
 def test_s4_operators_statement_stands_until_later_evidence(late_by: int, expected: Effect) -> None:
     attempts = [
-        AttemptView(outcome=Outcome.SUCCEEDED, effect=YES, settles=False, ended_at=START + timedelta(seconds=late_by)),
-        AttemptView(outcome=Outcome.REFUSED, effect=NONE, settles=True, ended_at=START, is_last_word=True),
+        AttemptView(outcome=Outcome.SUCCEEDED, effect=YES, covers_earlier=False, ended_at=START + timedelta(0, late_by)),
+        AttemptView(outcome=Outcome.REFUSED, effect=NONE, covers_earlier=True, ended_at=START, is_last_word=True),
     ]
     assert compute_effect(attempts) is expected

@@ -25,7 +25,7 @@ from ...conf import get_settings
 from ...exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRefused
 from ...models import BulkState, SagaBulk
 from ...operators.actor import Actor
-from ...operators.bulk import preconditions, selection
+from ...operators.bulk import freezing, preconditions
 from ...operators.bulk.preconditions import BULK_OPERATIONS, REASONS_AGAINST
 from ...operators.preconditions import Operation
 from ...operators.presentation.texts import set_apart
@@ -106,7 +106,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             matching = read_matching(self.admin_site, request)
             if request.method != "POST":
                 return self._offer(request, matching)
-            frozen = selection.freeze_matching(
+            frozen = freezing.freeze_matching(
                 _find_operation(request.POST.get("operation", "")),
                 matching.sagas,
                 actor=Actor.of_user(request.user),
@@ -128,7 +128,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         if request.method not in ("GET", "HEAD"):
             raise PermissionDenied
         try:
-            found = selection.find_bulk(UUID(unquote(object_id)))
+            found = freezing.find_bulk(UUID(unquote(object_id)))
         except (ValueError, BulkNotFound):
             self.message_user(request, f"There is no bulk {unquote(object_id)[:100]}.", messages.WARNING)
             return HttpResponseRedirect(find_url(self.admin_site.name, "sagas_sagabulk_changelist"))
@@ -145,7 +145,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             return self._show(request, found, start_form=form, status=400)
         actor = Actor.of_user(request.user)
         try:
-            found, is_new = selection.start_bulk(bulk_id, actor=actor, **form.cleaned_data)
+            found, is_new = freezing.start_bulk(bulk_id, actor=actor, **form.cleaned_data)
         except BadRequest as error:
             form.add_error(None, str(error))
             return self._show(request, found, start_form=form, status=400)
@@ -166,7 +166,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             return self._show(request, found, stop_form=form, status=400)
         actor = Actor.of_user(request.user)
         try:
-            found, is_new = selection.stop_bulk(bulk_id, actor=actor, reason=form.cleaned_data["reason"])
+            found, is_new = freezing.stop_bulk(bulk_id, actor=actor, reason=form.cleaned_data["reason"])
         except BadRequest as error:
             form.add_error(None, str(error))
             return self._show(request, found, stop_form=form, status=400)
@@ -181,7 +181,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         """Return the progress of a bulk to an open page."""
         self._require_view(request)
         try:
-            found = selection.find_bulk(bulk_id)
+            found = freezing.find_bulk(bulk_id)
         except BulkNotFound as error:
             raise Http404(str(error)) from error
         try:
@@ -214,7 +214,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         )
 
     def _offer(self, request: HttpRequest, matching: Matching) -> HttpResponse:
-        count = selection.count_matching(matching.sagas)
+        count = freezing.count_matching(matching.sagas)
         limit = get_settings().bulk_max
         actor = Actor.of_user(request.user)
         choices = [
@@ -240,7 +240,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         if request.method != "POST":
             raise PermissionDenied
         try:
-            return selection.find_bulk(bulk_id)
+            return freezing.find_bulk(bulk_id)
         except BulkNotFound as error:
             raise Http404(str(error)) from error
 
@@ -295,7 +295,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         actor = Actor.of_user(request.user)
         if lapse := preconditions.find_lapse(actor, page.operation):
             return lapse
-        if (page.bulk.account, page.bulk.actor) != (selection.account_of(actor), actor.name):
+        if (page.bulk.account, page.bulk.actor) != (freezing.account_of(actor), actor.name):
             return f"{page.bulk.actor} froze this selection; freeze your own to confirm it."
         return "This selection is too old to be confirmed. Select the sagas again." if page.is_expired else ""
 

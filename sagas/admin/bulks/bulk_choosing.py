@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from ...exceptions import OperationRefused, PermissionRefused
 from ...operators.actor import Actor
-from ...operators.bulk import preconditions, selection
+from ...operators.bulk import freezing, preconditions
 from ...operators.preconditions import Operation
 from ...operators.preview import LABELS
 from ..saga_list.strict_query import filter_query, find_obstacle
@@ -72,7 +72,7 @@ def answer_selection(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpRes
         model_admin.message_user(request, "The selection has an invalid id. Nothing was done.", messages.ERROR)
         return None
     try:
-        frozen = selection.freeze_selected(operation, ids, actor=Actor.of_user(request.user))
+        frozen = freezing.freeze_selected(operation, ids, actor=Actor.of_user(request.user))
     except PermissionRefused as error:
         raise PermissionDenied(str(error)) from error
     except OperationRefused as error:

@@ -13,7 +13,7 @@ from ...conf import get_settings
 from ...engine.store.snapshot import SagaSnapshot
 from ...models import BulkResult, BulkState, Saga, SagaBulk, SagaBulkItem, SagaStep
 from ...operators import preview
-from ...operators.bulk import selection as bulk
+from ...operators.bulk import freezing as bulk
 from ...operators.bulk.preconditions import CONFIRM_COUNT_ABOVE
 from ...operators.preconditions import Operation
 from ...operators.presentation import Badge

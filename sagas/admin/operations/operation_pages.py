@@ -20,7 +20,7 @@ from ...operators.actor import Actor
 from ...operators.audit import access_log
 from ...operators.operations import MAX_REASON_CHARS
 from ...operators.preconditions import Operation
-from ...operators.preview import LABELS, OperationPreview, list_allowed_steps, preview_operation
+from ...operators.preview import LABELS, OperationPreview, find_refusals_by_step, preview_operation
 from ..saga_page.history_rows import show_history
 from ..saga_page.page import GRAVE, operation_url
 from ..saga_page.reading import read_history_since, read_name
@@ -44,7 +44,7 @@ PROMISES = {
 }
 # Beside a link back, "Cancel" alone would read as another link back.
 OF_A_WHOLE_SAGA = frozenset({Operation.PAUSE, Operation.RESUME, Operation.CANCEL, Operation.ABANDON})
-TAKES_STEP = preconditions.STEP_OPERATIONS | {Operation.RETRY}
+TAKES_STEP = preconditions.STEP_REQUIRED | {Operation.RETRY}
 
 
 class OperationPage:
@@ -61,7 +61,7 @@ class OperationPage:
     def ask(self) -> HttpResponse:
         """Show the preview with a form, or why the operation is not possible."""
         step = self._take_step(self.request.GET.get("step"))
-        if step is None and self.operation in preconditions.STEP_OPERATIONS:
+        if step is None and self.operation in preconditions.STEP_REQUIRED:
             return self._offer_steps()
         plan = preview_operation(self.operation, self.saga_id, step=step, actor=self.actor)
         if not plan.is_allowed:
@@ -75,7 +75,7 @@ class OperationPage:
         step = self._take_step(form.cleaned_data.get("step"))
         if not is_valid:
             return self._ask_again(form, step)
-        if step is None and self.operation in preconditions.STEP_OPERATIONS:
+        if step is None and self.operation in preconditions.STEP_REQUIRED:
             return self.refuse_request(f"{LABELS[self.operation]} needs a step.")
         arguments = form.arguments if step is None else {**form.arguments, "step": step}
         try:
@@ -145,7 +145,7 @@ class OperationPage:
 
     def _offer_steps(self) -> HttpResponse:
         snapshot = SagaSnapshot.load(self.saga_id)
-        refusals = list_allowed_steps(snapshot, self.operation)
+        refusals = find_refusals_by_step(snapshot, self.operation)
         steps = [
             {"name": name, "refusal": refusal, "url": operation_url(self.site, snapshot.saga, self.operation, name)}
             for name, refusal in refusals.items()

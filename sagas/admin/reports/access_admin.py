@@ -34,8 +34,8 @@ class SagaAccessAdmin(ViewOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SagaAccess]:
         """Return the access records of the engine's database."""
-        looks: QuerySet[SagaAccess] = super().get_queryset(request)
-        return looks.using(engine_database())
+        accesses: QuerySet[SagaAccess] = super().get_queryset(request)
+        return accesses.using(engine_database())
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow none; there are no filters."""
@@ -54,11 +54,11 @@ class SagaAccessAdmin(ViewOnlyAdmin):
             return queryset.filter(actor=wanted[:MAX_NAME_CHARS]), False
 
     @admin.display(description="Saga", empty_value="many")
-    def saga(self, look: SagaAccess) -> SafeString | str | None:
+    def saga(self, access: SagaAccess) -> SafeString | str | None:
         """Show a link to the saga, which may be deleted."""
-        if look.saga_id is None:
+        if access.saga_id is None:
             return None
-        url = find_saga_url(self.admin_site.name, look.saga_id)
+        url = find_saga_url(self.admin_site.name, access.saga_id)
         if not url:
-            return str(look.saga_id)
-        return format_html('<a href="{}" data-open>{}</a>', url, look.saga_id)
+            return str(access.saga_id)
+        return format_html('<a href="{}" data-open>{}</a>', url, access.saga_id)

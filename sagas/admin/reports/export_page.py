@@ -25,7 +25,7 @@ FORMS: Mapping[str, tuple[Writer, str]] = {
 }
 
 
-def answer(model_admin: ConsoleAdmin, request: HttpRequest, *, form: str) -> HttpResponseBase:
+def export_view(model_admin: ConsoleAdmin, request: HttpRequest, *, form: str) -> HttpResponseBase:
     """Stream the sagas that the list finds with the same query.
 
     A query that the list refuses is refused here too: a download must not hold everything instead.

@@ -57,7 +57,7 @@ class GroupRow:
     """Page of a bulk over the open sagas that still fail this way; empty without the permission."""
 
 
-def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
+def failures_view(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     """Show the failure groups of a time window.
 
     Raises: PermissionDenied.

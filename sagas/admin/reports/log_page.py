@@ -69,7 +69,7 @@ class BulkRow:
     """URL of its page."""
 
 
-def answer(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
+def log_view(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     """Show a page of the log; on POST also verify the sagas that operators acted on in its window.
 
     Raises: PermissionDenied.

@@ -24,8 +24,8 @@ def list_urls(model_admin: ConsoleAdmin) -> list[URLPattern]:
 
     return [
         path("dashboard/refresh/", serve(refreshing.answer_dashboard), name="sagas_saga_refresh_dashboard"),
-        path("failures/", serve(failures_page.answer), name="sagas_saga_failures"),
-        path("log/", serve(log_page.answer), name="sagas_saga_log"),
-        path("export/<slug:form>/", serve(export_page.answer), name="sagas_saga_export"),
+        path("failures/", serve(failures_page.failures_view), name="sagas_saga_failures"),
+        path("log/", serve(log_page.log_view), name="sagas_saga_log"),
+        path("export/<slug:form>/", serve(export_page.export_view), name="sagas_saga_export"),
         path("<uuid:saga_id>/bundle/", serve(export_page.answer_bundle), name="sagas_saga_bundle"),
     ]

@@ -24,7 +24,7 @@ from ..dashboard.dashboard import build_dashboard
 from ..saga_page.page_view import read_page
 from ..ui.console_admin import ConsoleAdmin
 from ..ui.page_parts import answer_parts, answer_rendered, answer_unchanged, is_known, make_stamp
-from ..ui.selection import parse_selection
+from ..ui.page_selection import parse_selection
 from ..ui.view_only import engine_database
 
 SAGA_PARTS = {

@@ -15,8 +15,8 @@ from django.http import HttpRequest, QueryDict
 
 from ...exceptions import BadRequest
 from ...models import Saga
+from ...operators.bulk.freezing import require_scope
 from ...operators.bulk.preconditions import EVERYTHING
-from ...operators.bulk.selection import require_scope
 from ...operators.queries.saga_filter import MAX_SHOWN_CHARS, SagaFilter, parse_filter, refuse_value
 from ..ui.list_order import SLOWEST, OrderFilter, PositionFilter
 from .filters import FROZEN, WindowFilter, add_zone

@@ -9,7 +9,7 @@ from ...models import SagaStep
 from ...operators.presentation import badge_of_step
 from ...operators.presentation.drawing.graph import Mark, Node, describe_nodes, draw_graph
 from ...operators.presentation.graph import KIND_WORDS, list_nodes
-from ..ui.selection import Selection, Tab
+from ..ui.page_selection import Selection, Tab
 
 ICONS = "sagas/icons.svg"
 

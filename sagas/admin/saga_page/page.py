@@ -19,7 +19,7 @@ from ...operators.presentation.badges import in_words
 from ...operators.presentation.times import describe_span
 from ..ui.addresses import find_url
 from ..ui.formatting import Moment, show_moment
-from ..ui.selection import Only, Selection, Tab
+from ..ui.page_selection import Only, Selection, Tab
 from .attempt_rows import AttemptRow, show_attempts_made
 from .graph_view import draw_saga
 from .history_rows import HistoryRow, show_history
@@ -180,7 +180,7 @@ def list_choices(snapshot: SagaSnapshot, actor: Actor, site: str) -> Iterator[Ch
             yield _choose(
                 site, snapshot, operation, f"needs the permission sagas.{preconditions.PERMISSIONS[operation]}"
             )
-        elif operation in preconditions.STEP_OPERATIONS:
+        elif operation in preconditions.STEP_REQUIRED:
             yield from _choose_steps(site, snapshot, operation)
         else:
             yield _choose(site, snapshot, operation, preview.find_obstacle(snapshot, operation))
@@ -189,13 +189,13 @@ def list_choices(snapshot: SagaSnapshot, actor: Actor, site: str) -> Iterator[Ch
 
 def _choose_one_retry(site: str, snapshot: SagaSnapshot, operation: Operation) -> Iterator[Choice]:
     """Yield a retry of each single step if several could be retried."""
-    names = preview.list_retriable_steps(snapshot) if operation is Operation.RETRY else []
+    names = preview.list_steps_to_retry(snapshot) if operation is Operation.RETRY else []
     if len(names) > 1:
         yield from (_choose(site, snapshot, operation, "", name) for name in names)
 
 
 def _choose_steps(site: str, snapshot: SagaSnapshot, operation: Operation) -> Iterator[Choice]:
-    refusals = preview.list_allowed_steps(snapshot, operation)
+    refusals = preview.find_refusals_by_step(snapshot, operation)
     allowed = [name for name, refusal in refusals.items() if not refusal]
     if not allowed:
         yield _choose(site, snapshot, operation, "no step allows it now")

@@ -10,7 +10,7 @@ from ..links import resolve_links
 from ..ui.addresses import find_url
 from ..ui.console_admin import ConsoleAdmin
 from ..ui.formatting import may_see_payloads
-from ..ui.selection import parse_selection
+from ..ui.page_selection import parse_selection
 from .page import build_page, name_saga
 from .reading import SagaReading, read_saga
 

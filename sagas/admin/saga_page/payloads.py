@@ -13,7 +13,7 @@ from ...models import Saga, SagaHistory, SagaStep
 from ...operators.audit import access_log
 from ..ui.addresses import find_url
 from ..ui.formatting import may_see_payloads
-from ..ui.selection import parse_number
+from ..ui.page_selection import parse_number
 from ..ui.view_only import engine_database
 
 NO_VALUE = "There is no such value."

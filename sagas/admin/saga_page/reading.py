@@ -12,7 +12,7 @@ from ...core.states import Outcome
 from ...core.visible import show_invisible
 from ...engine.store.snapshot import SagaSnapshot
 from ...models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
-from ..ui.selection import Only, Selection, Tab
+from ..ui.page_selection import Only, Selection, Tab
 from ..ui.view_only import engine_database
 from .json_text import select_json
 

@@ -9,7 +9,7 @@ from ...operators.presentation import Badge, badge_of_step
 from ...operators.presentation.sentences import count_attempts, show_error
 from ..ui.excerpt import Folded, fold_error
 from ..ui.formatting import Moment, show_duration, show_moment
-from ..ui.selection import Selection, Tab
+from ..ui.page_selection import Selection, Tab
 from .json_text import JsonText, show_json_text
 from .payloads import payload_url
 

@@ -13,7 +13,7 @@ from ...models import SagaAttempt, SagaStep
 from ...operators.presentation.badges import Badge, Tone, in_words
 from ...operators.presentation.drawing.timeline import Bar, Lane, Timeline, Wait, draw_timeline
 from ...operators.presentation.times import describe_moment, describe_span
-from ..ui.selection import Selection, Tab
+from ..ui.page_selection import Selection, Tab
 from .graph_view import ICONS
 
 LIVE = Badge(word="live", icon="play", tone=Tone.ACTIVE)

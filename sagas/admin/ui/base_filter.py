@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from ...exceptions import BadRequest
 from ...models import Saga
 from ...operators.queries.saga_filter import parse_filter, refuse_value
-from .selection import parse_number
+from .page_selection import parse_number
 
 
 class QueryRefused(Exception):

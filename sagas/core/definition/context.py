@@ -121,7 +121,7 @@ class StepContext(Generic[InputT]):
     """How often the compensation was reopened by a late effect."""
     expires_at: float = field(default_factory=lambda: time.monotonic() + 10.0)
     """When the attempt's time-out ends, on this process's monotonic clock."""
-    settler: Callable[[], dict[str, Any] | None] | None = field(default=None, repr=False)
+    repeater: Callable[[], dict[str, Any] | None] | None = field(default=None, repr=False)
     """Runs the action again under its key; set by the engine for compensations of external steps."""
 
     @property
@@ -145,11 +145,11 @@ class StepContext(Generic[InputT]):
         """Return the step key of another step of this saga."""
         return step_key(self.saga_id, step)
 
-    def settle(self) -> dict[str, Any] | None:
+    def repeat_action(self) -> dict[str, Any] | None:
         """Repeat the action under its key, to learn what it did before undoing it (rule S4).
 
         Raises: any exception of the action; SagaError when called outside the compensation of an external step.
         """
-        if self.settler is None:
-            raise SagaError(f"{self.step}: settle() belongs in the compensation of an external step with an action.")
-        return self.settler()
+        if self.repeater is None:
+            raise SagaError(f"{self.step}: repeat_action() is for compensations of external steps with an action.")
+        return self.repeater()

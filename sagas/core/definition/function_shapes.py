@@ -34,7 +34,7 @@ def find_mistake(value: Any, *, takes: str = "one StepContext", arguments: int =
     """Return why a value is not a function of this many positional arguments, and what to do instead.
 
     A callable whose signature cannot be read is accepted.
-    Returns: an empty text when the value is such a function.
+    Returns: an empty string when the value is such a function.
     """
     if not callable(value):
         return _find_why_not_callable(value, takes)

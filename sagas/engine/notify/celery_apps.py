@@ -26,7 +26,7 @@ def is_fallback() -> bool:
 
 
 def find_route_fault(queue: str) -> str:
-    """Return what would happen to a wake-up that does not reach its queue; an empty text if it does."""
+    """Return what would happen to a wake-up that does not reach its queue; an empty string if it does."""
     app = current_app
     # A separate set of queues, because a lookup adds the queue, and a plain worker consumes from all that it has.
     queues = app.amqp.Queues(app.conf.task_queues)

@@ -93,9 +93,9 @@ class SagaDraft(SagaSnapshot):
         """Close the attempt of a token with its outcome; a definite outcome is never changed again."""
         self._closed_steps.add(step.pk)
         self._closed[token] = {
-            "ended_at": self.now, "outcome": report.outcome.value, "effect": report.effect.value, "settles":
-            report.settles, "error_class": report.error_class, "message": report.message, "traceback": report.traceback,
-            "error_group": self._find_group(step, direction, report),
+            "ended_at": self.now, "outcome": report.outcome.value, "effect": report.effect.value,
+            "settles": report.covers_earlier, "error_class": report.error_class, "message": report.message,
+            "traceback": report.traceback, "error_group": self._find_group(step, direction, report),
         }  # fmt: skip
 
     def assume(self, step: SagaStep, direction: Direction, report: Report, actor: str) -> None:
@@ -137,6 +137,6 @@ class SagaDraft(SagaSnapshot):
             view,
             outcome=Outcome(closed["outcome"]),
             effect=Effect(closed["effect"]),
-            settles=bool(closed["settles"]),
+            covers_earlier=bool(closed["settles"]),
             ended_at=closed["ended_at"],
         )

@@ -92,15 +92,15 @@ def describe_entry(entry: Mapping[str, Any]) -> str:
     """Return an entry's signed content as text, identical before it is stored and after it was read."""
     values = {name: entry[name] for name in SIGNED_FIELDS}
     values["data"] = json.loads(json.dumps(values["data"], default=_as_text))
-    return json.dumps(_settle(values), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return json.dumps(_normalise(values), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
 
 
-def _settle(value: Any) -> Any:
+def _normalise(value: Any) -> Any:
     """Return a value in a canonical form that does not depend on how it was stored."""
     if isinstance(value, dict):
-        return {str(name): _settle(inner) for name, inner in value.items()}
+        return {str(name): _normalise(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_settle(inner) for inner in value]
+        return [_normalise(inner) for inner in value]
     if isinstance(value, float):
         # PostgreSQL returns 1e16 as a whole number.
         return int(value) if value.is_integer() else value

@@ -116,7 +116,7 @@ class SagaSnapshot:
         return AttemptView(
             outcome=Outcome(attempt.outcome) if attempt.outcome else None,
             effect=Effect(attempt.effect),
-            settles=attempt.settles,
+            covers_earlier=attempt.settles,
             ended_at=attempt.ended_at,
             is_last_word=attempt.is_assumed and step.kind == Kind.PIVOT,
         )

@@ -46,7 +46,7 @@ class SagaUnitOfWork(SagaDraft):
 
         ``checks_session``: check that foreign code has not changed the session; for the first read of a transaction.
         ``checks_mark``: check that a local step which ran in the transaction has not ended it.
-        Raises: SagaNotFound; ConnectionBent; TransactionEnded.
+        Raises: SagaNotFound; ConnectionAltered; TransactionEnded.
         Locks: the saga row.
         """
         using = get_settings().database

@@ -9,7 +9,7 @@ from ...conf import get_settings
 from ...exceptions import BadRequest
 from ...models import SagaBulk
 from ...operators.actor import Actor
-from ...operators.bulk import preconditions, selection
+from ...operators.bulk import freezing, preconditions
 from ...operators.bulk.preconditions import BULK_OPERATIONS, EVERYTHING
 from ...operators.preconditions import Operation
 from ...operators.queries.listing import find_saga
@@ -59,7 +59,7 @@ class Command(SagaCommand):
         check_words(options)
         with own_transaction(get_settings().database, joins=True):
             frozen = _freeze(operation, actor, options)
-            started, _ = selection.start_bulk(
+            started, _ = freezing.start_bulk(
                 frozen.pk, actor=actor, reason=options["reason"], count=options["count"], words=options["words"]
             )
         if options["json"]:
@@ -79,7 +79,7 @@ class Command(SagaCommand):
         using = get_settings().database
         with own_transaction(using, joins=True):
             frozen = _freeze(operation, actor, options)
-            selection.check_confirmation(frozen, options["count"], options["words"], is_whole=False)
+            freezing.check_confirmation(frozen, options["count"], options["words"], is_whole=False)
             transaction.set_rollback(True, using=using)
         needed = []
         if options["count"] is None and frozen.total > preconditions.CONFIRM_COUNT_ABOVE:
@@ -91,10 +91,10 @@ class Command(SagaCommand):
 
     def _print_count(self, operation: Operation, options: Mapping[str, Any]) -> None:
         if options["id"]:
-            count, words = len(set(_find_ids(options))), selection.SELECTED
+            count, words = len(set(_find_ids(options))), freezing.SELECTED
         else:
             wanted = _read_filter(options)
-            count, words = selection.count_matching(wanted.select()), wanted.words or EVERYTHING
+            count, words = freezing.count_matching(wanted.select()), wanted.words or EVERYTHING
         if options["json"]:
             self.print_json({"operation": operation.value, "count": count, "words": words})
         else:
@@ -105,9 +105,9 @@ class Command(SagaCommand):
 
 def _freeze(operation: Operation, actor: Actor, options: Mapping[str, Any]) -> SagaBulk:
     if options["id"]:
-        return selection.freeze_selected(operation, _find_ids(options), actor=actor)
+        return freezing.freeze_selected(operation, _find_ids(options), actor=actor)
     wanted = _read_filter(options)
-    return selection.freeze_matching(
+    return freezing.freeze_matching(
         operation,
         wanted.select(),
         actor=actor,
@@ -125,5 +125,5 @@ def _find_ids(options: Mapping[str, Any]) -> list[UUID]:
 
 def _read_filter(options: Mapping[str, Any]) -> SagaFilter:
     wanted = read_filter(options)
-    selection.require_scope(wanted.as_dict(), everything=options["everything"])
+    freezing.require_scope(wanted.as_dict(), everything=options["everything"])
     return wanted

@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 from ...conf import get_settings
 from ...core.text_tables import Column
 from ...models import BulkResult, SagaBulk
-from ...operators.bulk import selection
+from ...operators.bulk import freezing
 from ...operators.bulk.documents import describe_bulk, describe_item, describe_listed_bulk
 from .. import arguments
 from ..base import SagaCommand
@@ -37,7 +37,7 @@ class Command(SagaCommand):
         if options["id"] is None:
             self._list(options)
         else:
-            self._show(selection.find_bulk(options["id"]), options)
+            self._show(freezing.find_bulk(options["id"]), options)
 
     def _list(self, options: Mapping[str, Any]) -> None:
         bulks = list(SagaBulk.objects.using(get_settings().database).order_by("-frozen_at", "-pk")[:LISTED])
@@ -54,7 +54,7 @@ class Command(SagaCommand):
 
     def _show(self, found: SagaBulk, options: Mapping[str, Any]) -> None:
         spared = (
-            selection.select_items(found.pk)
+            freezing.select_items(found.pk)
             .filter(result__isnull=False)
             .exclude(result=BulkResult.DONE.value)
             .order_by("position")
@@ -63,7 +63,7 @@ class Command(SagaCommand):
         if options["json"]:
             self.print_json({**describe_bulk(found), "nothing_done": [describe_item(item) for item in items]})
             return
-        progress = selection.read_progress(found)
+        progress = freezing.read_progress(found)
         self.stdout.write(f"{found.operation} of {found.total} sagas ({found.words}), by {found.actor}: {found.state}")
         counts = [f"{count} {name.replace('_', ' ')}" for name, count in progress.counts.items() if count]
         self.stdout.write(f"  {progress.ended} have a result: {', '.join(counts)}")

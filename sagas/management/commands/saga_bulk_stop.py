@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ...operators.actor import Actor
-from ...operators.bulk import selection
+from ...operators.bulk import freezing
 from .. import arguments
 from ..base import SagaCommand
 
@@ -23,10 +23,10 @@ class Command(SagaCommand):
     def run(self, options: Mapping[str, Any]) -> None:
         """Stop the bulk."""
         actor = Actor.of_command_line(options["user"])
-        found, is_new = selection.stop_bulk(options["id"], actor=actor, reason=options["reason"])
-        counts = selection.read_progress(found).counts
+        found, is_new = freezing.stop_bulk(options["id"], actor=actor, reason=options["reason"])
+        counts = freezing.read_progress(found).counts
         if options["json"]:
             self.print_json({"id": str(found.pk), "state": found.state, "is_repeat": not is_new, "counts": counts})
             return
         self.stdout.write("Stopped." if is_new else f"The bulk was already {found.state}.")
-        self.stdout.write(f"{counts[selection.NOT_BEGUN]} of {found.total} sagas had not been started.")
+        self.stdout.write(f"{counts[freezing.NOT_BEGUN]} of {found.total} sagas had not been started.")

@@ -4,12 +4,12 @@ from typing import Any
 
 from ...conf import get_settings
 from ...models import SagaBulk, SagaBulkItem
-from . import selection
+from . import freezing
 
 
 def describe_bulk(found: SagaBulk) -> dict[str, Any]:
     """Return a bulk with its progress."""
-    return {**describe_listed_bulk(found), "counts": dict(selection.read_progress(found).counts)}
+    return {**describe_listed_bulk(found), "counts": dict(freezing.read_progress(found).counts)}
 
 
 def describe_listed_bulk(found: SagaBulk) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def require_permissions(actor: Actor, operation: Operation) -> None:
 
 
 def find_lapse(actor: Actor, operation: Operation) -> str:
-    """Return why an actor may not apply this operation to many sagas, in a sentence; an empty text otherwise."""
+    """Return why an actor may not apply this operation to many sagas, in a sentence; an empty string otherwise."""
     if not actor.is_trusted and actor.user is None:
         return f"The account of {actor.name} does not exist any more."
     if actor.user is not None and not actor.user.is_active:

@@ -25,7 +25,7 @@ from ... import clock
 from ...conf import get_settings
 from ...core.survival import ends_process
 from ...databases import is_beyond_statement, refresh_connection
-from ...engine.notify import wakeup
+from ...engine.notify import wakeup_sending
 from ...exceptions import OperationRefused, SagaNotFound, StaleRevision
 from ...models import BulkResult, BulkState, SagaBulk, SagaBulkItem
 from ...models.bulk import BULK_ID_VERSION
@@ -34,7 +34,7 @@ from ..actor import Actor, find_account
 from ..operations import perform_operation
 from ..preconditions import Operation
 from . import preconditions
-from .selection import end_bulk, select_items, wait_in_line
+from .freezing import end_bulk, select_items, wait_in_line
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def wake_due() -> int:
         cursor.execute(sql, values)
         found = [row[0] for row in cursor.fetchall()]
     for bulk_id in found:
-        wakeup.send(bulk_id)
+        wakeup_sending.send(bulk_id)
     return len(found)
 
 

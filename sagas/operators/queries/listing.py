@@ -41,7 +41,7 @@ class ListedSaga:
     needs: tuple[str, ...]
     """Holds and reasons for attention, of the saga and its steps; empty: no operator has to act."""
     step: str
-    """The current step, or an empty text."""
+    """The current step, or an empty string."""
     step_state: str
     attempts: int
     """Attempts of that step in the saga's present direction."""

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from ...conf import get_settings
 from ...core.states import SagaState
+from ...engine.step_wake import read_id
 from ...engine.store.snapshot import SagaSnapshot
-from ...engine.waking import read_id
 from ...models import Saga, SagaKey, SagaStep
 from .. import presentation
 
@@ -27,7 +27,7 @@ class StepSummary:
     display_state: str
     """Its display state, as the console shows it."""
     hold: str
-    """Why it is held, or an empty text."""
+    """Why it is held, or an empty string."""
     result: Mapping[str, Any] | None
     """Result of its action, with secrets masked; None: no result, or none yet."""
     action_attempts: int
@@ -35,7 +35,7 @@ class StepSummary:
     compensation_attempts: int
     """Number of attempts of the compensation."""
     last_error: str
-    """Class and text of the last error, or an empty text."""
+    """Class and text of the last error, or an empty string."""
     due_at: datetime | None
     """When it is tried again; None when it does not wait."""
     started_at: datetime | None

@@ -81,7 +81,7 @@ class Marks:
         return True
 
     def read_permission(self, order_number: str) -> str:
-        """Return the release condition of the stopped worker; an empty text: not released."""
+        """Return the release condition of the stopped worker; an empty string: not released."""
         permission = self._permission(order_number)
         return permission.read_text() if permission.exists() else ""
 

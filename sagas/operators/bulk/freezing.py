@@ -18,7 +18,7 @@ from django.db.models import Count, QuerySet
 from ... import clock
 from ...conf import get_settings
 from ...core.states import SagaState
-from ...engine.notify import wakeup
+from ...engine.notify import wakeup_sending
 from ...exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRefused
 from ...models import BulkResult, BulkState, Saga, SagaBulk, SagaBulkItem
 from ...transactions import own_transaction
@@ -167,7 +167,7 @@ def start_bulk(
         bulk.state, bulk.reason = BulkState.RUNNING.value, checked
         bulk.started_at = bulk.due_at = now
         bulk.save(using=settings.database, update_fields=["state", "reason", "started_at", "due_at"])
-        wakeup.send_after_commit(bulk_id)
+        wakeup_sending.send_after_commit(bulk_id)
         return bulk, True
 
 

@@ -52,14 +52,14 @@ class HookCall:
     """The number of the call, from 1."""
 
 
-def owe(draft: SagaDraft) -> None:
+def request_call(draft: SagaDraft) -> None:
     """Set the hook's call due if the definition has a hook, or if the code does not have the definition."""
     definition = draft.definition
     has_hook = definition is None or definition.on_closed is not None
     draft.saga.hook_due_at, draft.saga.hook_tries = (draft.now if has_hook else None), 0
 
 
-def forgive(draft: SagaDraft) -> None:
+def cancel_call(draft: SagaDraft) -> None:
     """Cancel the call, because the saga is open again; its next end gets a call of its own."""
     draft.saga.hook_due_at, draft.saga.hook_tries = None, 0
 
@@ -69,7 +69,7 @@ def is_owed(draft: SagaDraft) -> bool:
     return draft.saga.hook_due_at is not None and draft.saga.hook_due_at <= draft.now
 
 
-def take(draft: SagaDraft) -> HookCall | None:
+def claim_call(draft: SagaDraft) -> HookCall | None:
     """Claim the call for this process until its lease ends; return None when none is due."""
     saga = draft.saga
     if not is_owed(draft) or saga.closed_at is None:
@@ -211,7 +211,7 @@ def _call(hook: HookFunction, closed: SagaClosed) -> None:
 
 def _note(taken: HookCall, closed: SagaClosed, error: BaseException | None) -> None:
     if error is None:
-        _settle(taken)
+        _clear_call(taken)
         return
     level = logging.ERROR if taken.tries >= LOUD_AFTER else logging.WARNING
     logger.log(level, "Hook failed; it is called again.", extra=_facts(closed), exc_info=error)
@@ -225,10 +225,10 @@ def _note_missing(taken: HookCall, closed: SagaClosed) -> None:
         _postpone(taken)
     else:
         logger.warning("Hook or its definition no longer exists; it is not called.", extra=_facts(closed))
-        _settle(taken)
+        _clear_call(taken)
 
 
-def _settle(taken: HookCall) -> None:
+def _clear_call(taken: HookCall) -> None:
     """Clear the call for this end of the saga, even if another process has claimed it meanwhile."""
     _select(taken).update(hook_due_at=None, hook_tries=0)
 

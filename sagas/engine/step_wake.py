@@ -17,7 +17,7 @@ from ..exceptions import SagaNotFound, StepNotFound
 from ..models import Saga, SagaStep
 from ..transactions import own_transaction
 from . import claim, step_transitions
-from .notify import wakeup
+from .notify import wakeup_sending
 from .store.snapshot import SagaSnapshot
 from .store.unit_of_work import SagaUnitOfWork
 
@@ -32,7 +32,7 @@ class WakeResult:
     state: str
     """The saga's state."""
     hold: str
-    """Why the saga is held, or an empty text. Due steps then wait for the end of the hold."""
+    """Why the saga is held, or an empty string. Due steps then wait for the end of the hold."""
     due: tuple[str, ...]
     """Waiting steps, which are retried at once."""
     marked: tuple[str, ...]
@@ -85,7 +85,7 @@ def wake(saga: Saga | UUID | str, step: str | None = None, *, actor: str = "", r
         following = claim.claim_next(work, queues=None, worker="", may_claim=False)
         if following.is_worth_writing:
             work.write()
-        wakeup.send_after_commit(saga_id, following.wakeups)
+        wakeup_sending.send_after_commit(saga_id, following.wakeups)
     return result
 
 
