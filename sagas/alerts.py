@@ -56,7 +56,7 @@ class Alert:
 
     @property
     def id(self) -> str:
-        """Id shared by all deliveries of this alert, so that a receiver recognizes repeats."""
+        """Id shared by all deliveries of this alert, so that a receiver recognises repeats."""
         return f"{self.saga_id}:{self.number}"
 
     @property

@@ -1,10 +1,10 @@
-"""Exceptions of the package, in one tree.
+"""The public exceptions, apart from those of alerts and the test kit.
 
 ::
 
     SagaError
     ├── DefinitionError          a definition contradicts itself (raised at import)
-    ├── InputRefused             the input of a new saga is not what the definition declares
+    ├── InputRefused             an input, key or search value does not fit or cannot be stored
     ├── StepSignal               raised *by* step functions to tell the engine how an attempt ended
     │   ├── RetryLater           nothing happened; try again
     │   ├── InProgress           the participant is still working; ask again
@@ -39,7 +39,7 @@ class DefinitionError(SagaError):
 
 
 class InputRefused(SagaError):
-    """An input cannot be stored or is not what the definition declares."""
+    """An input, key, search value or result does not fit or cannot be stored."""
 
 
 class StepSignal(SagaError):

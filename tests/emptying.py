@@ -25,7 +25,7 @@ class Emptying:
         self._made: dict[str, Mapping[str, str]] = {}
 
     def empty(self, case: Any) -> None:
-        """Empty all databases of a test case; by Django's flush where a table has grown, or what it makes changed."""
+        """Empty all databases of a test case; by flush if a table has grown or what Django creates has changed."""
         aliases = case._databases_names(include_mirrors=False)
         if not all(self._delete(alias) for alias in aliases):
             self._flush(case)
@@ -105,7 +105,7 @@ def quote(name: str) -> str:
 
 @contextmanager
 def emptying_what_is_filled() -> Iterator[None]:
-    """Empty databases so after every test that commits."""
+    """Empty databases this way after every test that commits."""
     emptying = Emptying(TransactionTestCase._fixture_teardown)
 
     def empty(case: TransactionTestCase) -> None:

@@ -1,6 +1,6 @@
 """Share the tests of a run among its processes, and keep those together that start whole shops.
 
-pytest-xdist would know groups by marks, but loses them with pytest 9.2: its suffix no longer gets into a test's id.
+pytest-xdist could group tests by mark, but loses the marks with pytest 9.2: its suffix no longer gets into a test's id.
 """
 
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from xdist.scheduler import LoadScopeScheduling
 
 # Their tests start shops, or environments, which those of one process share; and they wait most of the time. So each of
-# these places is the business of one process, beside others that keep the processors busy. The longest name counts.
+# these places runs in one process, beside others that keep the processors busy. The longest name counts.
 LANES = {
     "tests/end_to_end/": "end to end",
     "tests/end_to_end/test_demo.py": "demo",

@@ -17,7 +17,7 @@ anything else                   declined as ``unknown_payment_method``
 
 A lost answer raises at once, without a real time-out. A real provider keeps its ledger elsewhere: if the merchant's
 transaction rolls back, the money stays held. So this ledger is committed autonomously; otherwise a caller's rollback
-would undo its rows, and every test of a lost answer would pass for the wrong reason. Lock order: the authorization row,
+would undo its rows, and every test of a lost answer would pass for the wrong reason. Lock order: the authorisation row,
 then its operations.
 """
 
@@ -120,7 +120,7 @@ def clear_failure(*, key: str) -> SandboxAuthorization:
     """Make voids and refunds of this authorisation work again; harmless if they already do.
 
     Raises: GatewayConflict if the ledger has no authorisation with this key.
-    Locks: the authorization row.
+    Locks: the authorisation row.
     Tx: opens one, separate from the caller's.
     """
 

@@ -48,7 +48,7 @@ class SagaList(PagedList):
     """
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Saga]:
-        """Return the sagas that match the filters and the search."""
+        """Return the sagas that match the filters (by ``base_filter.narrow_list``) and the search."""
         if self.query != request.GET.get(SEARCH_VAR, ""):
             raise IncorrectLookupParameters("The search contains characters that are not text. Remove them.")
         text, self.query = self.query, ""

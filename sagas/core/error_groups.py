@@ -1,4 +1,4 @@
-"""Error groups: failures with the same definition, step, direction, exception class and message apart from values.
+"""Failure groups: failures with the same definition, step, direction, exception class and message apart from values.
 
 Pure: no Django import. The group's key is stored with each failed attempt, so that an index groups millions of them. A
 changed rule here gives new failures new groups and leaves the stored ones unchanged.

@@ -192,7 +192,7 @@ def _report(error: BaseException, redact: Redact, outcome: Outcome, effect: Effe
         outcome=outcome,
         effect=effect,
         error_class=clean_text(name, 200),
-        # Redacted before it is shortened, because half a secret would not be recognized.
+        # Redacted before it is shortened, because half a secret would not be recognised.
         message=clean_text(redact(text_of(error)), MAX_MESSAGE_CHARS),
         traceback=clean_text(redact(shown), MAX_TRACEBACK_CHARS),
         interrupt=error if ends_process(error) else None,

@@ -1,7 +1,7 @@
 """Advancing a saga: claim, execute and record steps in a loop, until it must wait.
 
 One transaction records a step and claims the next one, which is executed at once. Only the holder of the current
-lease token may record; the answer of a stale token is kept as evidence and moves nothing by itself.
+lease token may record; ``late_answers`` decides what the answer of a stale token changes.
 
 Source: oban-bg/oban ``lib/oban/queues/executor.ex`` (a job's life as named stages).
 """

@@ -1,6 +1,7 @@
-"""Late answers: the answer of an attempt that lost its lease is evidence, never a move by itself (rule S4).
+"""Late answers: a definite answer of an attempt that lost its lease settles that attempt (rule S4).
 
-A definite late answer settles its own attempt row. What follows depends on the states of saga and step by then.
+``_react_to_action`` and ``_react_to_compensation`` decide what else changes, if anything: a step may still succeed, a
+closed saga may reopen, or only the attempt's row changes.
 
 Tx: inside the transaction that holds the draft.
 """
@@ -28,9 +29,9 @@ def keep(draft: SagaDraft, claimed: ClaimedStep, report: Report) -> ClaimResult:
     """
     attempt = draft.find_attempt(claimed.token)
     facts = {"saga_id": str(claimed.saga_id), "step": claimed.step.name, "outcome": report.outcome.value}
-    logger.warning("Late answer kept as evidence: its lease was lost.", extra=facts)
     if attempt is None or report.outcome in INDEFINITE or attempt.outcome not in (None, Outcome.UNKNOWN):
         return ClaimResult()
+    logger.warning("Late answer recorded: the attempt had lost its lease.", extra=facts)
     step = draft.step(claimed.step.name)
     draft.close_attempt(step, claimed.token, report, claimed.direction)
     draft.bump_revision()  # forms opened before this answer become stale

@@ -146,7 +146,7 @@ def _judge(name: str, what: str, *rules: Rule, participant: str = "", **facts: A
 def _judge_server(name: str, server: DatabaseServer, participant: str = "") -> Finding:
     limits = ", ".join(f"{setting} {value}" for setting, value in server.timeouts.items())
     unlimited = [setting for setting, value in server.timeouts.items() if value == "0"]
-    limit = f"Set {', '.join(unlimited)} in OPTIONS, so that a lost client or a slow query cannot hold locks for ever."
+    limit = f"Set {', '.join(unlimited)} in OPTIONS, so that a lost client or a slow query cannot hold locks forever."
     return _judge(
         name,
         f"PostgreSQL {server.version}, {limits}{', read-only' if server.is_read_only else ''}",

@@ -1,7 +1,7 @@
 """Trials: every single fault that a definition is run under, with its step, its direction and how it is planted.
 
 For each step, as far as it can happen to it: a refusal; an attempt that fails without an effect; a worker that dies
-before or after the function; an answer that is lost once or for ever; a request that never arrives; an external
+before or after the function; an answer that is lost once or forever; a request that never arrives; an external
 function that runs twice; a local one that is rolled back (it commits once, with its record); an answer after another
 worker took over; a call after everything was undone; a deadline; an operator who cancels, forces compensation, or
 pauses and resumes. When compensating also: a compensation that is refused, or that keeps failing.
@@ -116,10 +116,10 @@ def _unknown_trials(step: Step, trial: Callable[..., Trial], is_pivot: bool) -> 
     yield trial("no answer, not done, once", lambda f, _: f.refuse(step.name, OutcomeUnknown("explored")))
     if step.kind is not Kind.RETRIABLE:
         yield trial(
-            "answer lost for ever", lambda f, _: f.lose_answer(step.name, times=ALWAYS), may_need_operator=is_pivot
+            "answer lost forever", lambda f, _: f.lose_answer(step.name, times=ALWAYS), may_need_operator=is_pivot
         )
         yield trial(
-            "no answer, not done, for ever",
+            "no answer, not done, forever",
             lambda f, _: f.refuse(step.name, OutcomeUnknown("explored"), times=ALWAYS),
             may_need_operator=is_pivot,
         )

@@ -4,7 +4,7 @@ Celery parses a message in the worker's main process. An error there ends the wh
 message, and it ends the next worker, too. So a message is examined before Celery sees it, and Celery gets a rewritten
 one. An error raised after that is not the message's: with a pool that executes at once (``solo``), it is the task's.
 
-If the broker dies before a message is acknowledged, kombu (5.7) counts it against the prefetch limit for ever. A worker
+If the broker dies before a message is acknowledged, kombu (5.7) counts it against the prefetch limit forever. A worker
 at its limit stops reading from its broker, so it never notices the lost connection and never reconnects.
 """
 
@@ -46,7 +46,7 @@ def take_carefully(task: Any, app: Any, consumer: Any, **options: Any) -> Callab
             return None
         served = list_consumed(consumer)
         if envelope.queue and envelope.queue not in served:
-            # Executed here, it would be sent again at once, for ever.
+            # Executed here, it would be sent again at once, forever.
             strays.warn(
                 f"Wake-up for queue {envelope.queue!r} dropped: a worker of {', '.join(served)} received it."
                 " Check task_routes (manage.py check) and the broker's bindings."

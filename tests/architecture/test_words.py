@@ -11,8 +11,8 @@ from config.local.runtime import ROOT
 
 # The word, and the field's term.
 HOME_MADE = {
-    "deed": "operation", "deeds": "operations", "doorbell": "wakeup", "fingerprint": "error group",
-    "fingerprints": "error groups", "foresee": "simulate", "journal": "unit of work", "prospects": "simulation",
+    "deed": "operation", "deeds": "operations", "doorbell": "wakeup", "fingerprint": "failure group",
+    "fingerprints": "failure groups", "foresee": "simulate", "journal": "unit of work", "prospects": "simulation",
     "ring": "wakeup", "ringing": "sending", "rings": "wakeups", "rung": "woken", "seal": "signature",
     "sealed": "signed", "seals": "signatures", "unsealed": "unsigned", "vitals": "liveness",
 }  # fmt: skip

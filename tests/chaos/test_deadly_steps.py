@@ -39,7 +39,7 @@ DEADLY = (
     Deadly(step="capture_payment", sku="TEA-SENCHA", needs="outcome_unknown", outcome="unknown"),
     # After the pivot: it must succeed, so it is retried.
     Deadly(step="ship_stock", sku="MUG-WHITE", needs="retries_exhausted", outcome="retry"),
-    # A compensation: retried for ever, but slowly.
+    # A compensation: retried forever, but slowly.
     Deadly(
         step="authorize_payment", direction="compensation", payment_method="pm_card_capture_declined",
         sku="TEA-SENCHA", needs="compensation_failing", outcome="unknown",

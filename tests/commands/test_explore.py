@@ -21,8 +21,8 @@ pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 # Faults that need an operator's decision; everything else ends by itself.
 FOR_A_PERSON = {
-    ("capture_payment", "action", "answer lost for ever"),
-    ("capture_payment", "action", "no answer, not done, for ever"),
+    ("capture_payment", "action", "answer lost forever"),
+    ("capture_payment", "action", "no answer, not done, forever"),
     *((step, "compensation", "refused") for step in ("place_order", "reserve_stock", "authorize_payment")),
     *(
         (step, "compensation", "keeps failing")

@@ -161,7 +161,7 @@ def test_sound_definition_passes_every_trial() -> None:
         pytest.param(
             "a compensation that needs the result",
             {"compensation": drop_what_the_result_names},
-            "answer lost for ever",
+            "answer lost forever",
             marks=pytest.mark.full,
         ),
         pytest.param(
@@ -280,7 +280,7 @@ def test_duplicate_effect_is_found_where_an_operator_may_be_needed() -> None:
     exploration = explore(make_scenario(payment=pay_without_key))
 
     problems = {v.trial.fault: v.problems for v in exploration.wrong if v.trial.may_need_operator}
-    assert problems.keys() == {"answer lost for ever"}
-    [problem] = problems["answer lost for ever"]
+    assert problems.keys() == {"answer lost forever"}
+    [problem] = problems["answer lost forever"]
     assert problem.startswith("tickets sold ")
     assert problem.endswith(" is left, an undisturbed run has at most 1")

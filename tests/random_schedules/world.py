@@ -46,7 +46,7 @@ class Provider:
     done: Counter[str] = field(default_factory=Counter)
     undone: Counter[str] = field(default_factory=Counter)
     closed: set[str] = field(default_factory=set)
-    """Keys that refuse an action for ever."""
+    """Keys that refuse an action forever."""
     on_hand: int = STOCK
     reserved: int = 0
 

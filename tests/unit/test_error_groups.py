@@ -1,4 +1,4 @@
-"""Error groups: failures that differ in values only share a key."""
+"""Failure groups: failures that differ in values only share a key."""
 
 import time
 

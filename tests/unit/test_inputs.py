@@ -212,7 +212,7 @@ class InCents:
 
 @dataclass(frozen=True)
 class Upper:
-    """Input that normalizes its code."""
+    """Input that normalises its code."""
 
     code: str
 

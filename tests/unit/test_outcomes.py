@@ -162,10 +162,10 @@ def test_s0_effect_of_a_step(attempts: list[tuple[Any, ...]], expected: Effect) 
     assert compute_effect(views) is expected
 
 
-@pytest.mark.parametrize(("late_by", "expected"), [(-1, NONE), (1, YES)])
-def test_s4_operators_statement_stands_until_later_evidence(late_by: int, expected: Effect) -> None:
+@pytest.mark.parametrize(("late", "expected"), [(-1, NONE), (1, YES)])
+def test_s4_operators_statement_stands_until_later_evidence(late: int, expected: Effect) -> None:
     attempts = [
-        AttemptView(outcome=Outcome.SUCCEEDED, effect=YES, covers_earlier=False, ended_at=START + timedelta(0, late_by)),
+        AttemptView(outcome=Outcome.SUCCEEDED, effect=YES, covers_earlier=False, ended_at=START + timedelta(0, late)),
         AttemptView(outcome=Outcome.REFUSED, effect=NONE, covers_earlier=True, ended_at=START, is_last_word=True),
     ]
     assert compute_effect(attempts) is expected

@@ -118,7 +118,7 @@ class OperatedFilter(CriterionFilter):
 
 
 class GroupFilter(CriterionFilter):
-    """Filter for sagas that failed in one error group, at any time; the failures page links here."""
+    """Filter for sagas that failed in one failure group, at any time; the failures page links here."""
 
     title = "failure group"
     parameter_name = "group"
@@ -134,7 +134,7 @@ class GroupFilter(CriterionFilter):
 
 
 class FailingFilter(GroupFilter):
-    """Filter for open sagas that fail in one error group now; bulks of the failures page use it."""
+    """Filter for open sagas that fail in one failure group now; bulks of the failures page use it."""
 
     title = "current failure group"
     parameter_name = "failing"

@@ -32,5 +32,5 @@ class SagaClosed:
 
     @property
     def id(self) -> str:
-        """Return an id by which receivers recognize a repeated call; a saga that is closed again has a new one."""
+        """Return an id by which receivers recognise a repeated call; a saga that is closed again has a new one."""
         return f"{self.saga_id}:closed:{self.closed_at:%Y%m%dT%H%M%S.%fZ}"

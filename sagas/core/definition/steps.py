@@ -185,7 +185,7 @@ def Retriable(  # noqa: N802 - reads like a field of a model
     """Declare a step after the pivot, which must succeed in the end.
 
     ``refuses_on`` names exceptions by which the participant refuses after all: the step is then held as a contract
-    violation instead of being retried for ever.
+    violation instead of being retried forever.
     """
     return Step(
         kind=Kind.RETRIABLE,

@@ -1,1 +1,1 @@
-"""Redaction: secrets are recognized and masked before anything is stored."""
+"""Redaction: secrets are recognised and masked before anything is stored."""

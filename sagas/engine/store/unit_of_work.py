@@ -1,7 +1,8 @@
 """Unit of work: lock one saga, collect its changes, and write all of them in one guarded statement.
 
-Every write of the engine and of an operator goes through here: saga, steps, attempts and history change together or
-not at all (invariant I8). If a guarded row has moved, StaleWrite is raised and nothing is written.
+Every change of a saga's state goes through here: saga, steps, attempts and history change together or not at all
+(invariant I8). Starts, hook times, wake marks and deletions have their own statements. If a guarded row has moved,
+StaleWrite is raised and nothing is written.
 
 Locks: the saga row first (FOR NO KEY UPDATE). Its steps are read only then, in their own statement: a snapshot taken
 before the lock was granted would show outdated siblings.

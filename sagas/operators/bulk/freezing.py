@@ -4,7 +4,7 @@ Freezing writes the sagas and their revisions as rows and does nothing else. The
 there are, by which filter, and some of them. Confirming starts exactly this set, once; ``runner`` processes it in the
 background. Later matches of the filter, or a request that lost its filter, cannot change the set.
 
-Source: the mistakes of other consoles, docs/how-to/operating.md.
+For operators: docs/how-to/operating.md, *Operate on many sagas*.
 """
 
 from collections.abc import Collection, Mapping

@@ -1,6 +1,6 @@
-"""Lists of sagas for operators: one found by its id or business key, or a page by state, definition and need.
+"""Lists of sagas for the API and the commands: one found by its id or business key, or a page of a filter.
 
-Reads only, on indexes only.
+The console's list is ``admin.saga_admin.SagaList``. Reads only, on indexes only.
 """
 
 from collections.abc import Sequence

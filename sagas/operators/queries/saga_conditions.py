@@ -55,7 +55,7 @@ def filter_by_attempts(sagas: QuerySet[Saga], number: int) -> QuerySet[Saga]:
 
 
 def filter_by_group(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:
-    """Return the sagas with an attempt of an error group."""
+    """Return the sagas with an attempt of a failure group."""
     # The first condition is redundant; it lets PostgreSQL use the partial index of failures.
     attempts = SagaAttempt.objects.using(get_settings().database)
     failed = attempts.exclude(error_group="").filter(saga=OuterRef("pk"), error_group=group)
@@ -63,7 +63,7 @@ def filter_by_group(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:
 
 
 def filter_by_failing(sagas: QuerySet[Saga], group: str) -> QuerySet[Saga]:
-    """Return the open sagas that still fail with an error group, not those that have recovered.
+    """Return the open sagas that still fail with a failure group, not those that have recovered.
 
     That is: one of its steps is held, live or waiting, and its last ended attempt, in its present direction, is of the
     group.

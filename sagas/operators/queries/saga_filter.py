@@ -55,9 +55,9 @@ class SagaFilter:
     attempts: int = 0
     """Least number of attempts of one step in one direction, from 2."""
     group: str = ""
-    """An error group, as the console's page of failures names it."""
+    """A failure group, as the console's page of failures names it."""
     failing: str = ""
-    """An error group that open sagas still fail with: the last ended attempt of an unfinished step is of it."""
+    """A failure group that open sagas still fail with: the last ended attempt of an unfinished step is of it."""
     operated: str = ""
     """Whether an operator has acted on it: yes or no."""
     started: str = ""

@@ -17,7 +17,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
-# As the doctor recommends: a lost client or a slow query cannot hold locks for ever.
+# As the doctor recommends: a lost client or a slow query cannot hold locks forever.
 LIMITS = "-c statement_timeout=30s -c lock_timeout=20s -c idle_in_transaction_session_timeout=60s"
 DATABASES = {
     alias: {"ENGINE": "django.db.backends.postgresql", **parameters, "OPTIONS": {"options": LIMITS}}
