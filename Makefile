@@ -8,8 +8,8 @@ BASE_PYTHON = $(shell for candidate in $(PYTHON) python3 python3.13 python3.12 p
 	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$candidate" && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-# One more than there are processors, because tests of real processes mostly wait; 1 on one processor.
-TEST_PROCESSES ?= $(shell $(BIN)/python -c 'import os; n = os.cpu_count() or 1; print(min(4, n + (n > 1)))' 2>/dev/null || echo 1)
+# Two more than there are processors, because tests of real processes mostly wait.
+TEST_PROCESSES ?= $(shell $(BIN)/python -c 'import os; n = os.cpu_count() or 1; print(min(6, n + 2))' 2>/dev/null || echo 1)
 PYTEST = $(BIN)/python -m pytest
 export PORT TRANSCRIPTS
 

@@ -61,6 +61,7 @@ def test_duplicate_shuffled_late_and_malformed_messages_change_nothing(quiet_sho
     shop.assert_ledgers_balance()
 
 
+@pytest.mark.full
 def test_messages_an_hour_late_or_misdirected_change_nothing(quiet_shop: Shop) -> None:
     shop = quiet_shop
     done, waiting = shop.place(), shop.place()

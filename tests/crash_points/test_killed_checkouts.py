@@ -29,8 +29,8 @@ def test_killed_request_is_repeated_and_places_one_order(databases: int, path: P
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-# The way back begins with the claim of the pivot; the way forward on four databases is tested below.
-@each_on("path", one=WAYS, four=[checkouts.BACKWARD], full=ALL_WAYS)
+# The way back begins with the claim of the pivot.
+@each_on("path", one=WAYS, full=ALL_WAYS)
 def test_checkout_with_a_killed_worker_ends_correctly(
     databases: int, path: Path[Shopper], part: int, check: Check
 ) -> None:

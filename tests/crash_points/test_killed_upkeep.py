@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sagas.retention.archive import Archive
-from tests.end_to_end.blueprints import FOUR_DATABASES
+from tests.depth import IS_FULL
+from tests.end_to_end.blueprints import FOUR_DATABASES, ONE_DATABASE
 
 from . import upkeep
 from .databases import BOTH, each_on, on
@@ -41,7 +42,7 @@ def test_sweeps_and_heartbeats_touch_no_database_of_a_participant(databases: int
     assert {path.name: find_participants(map_points(path)) for path in PATHS} == {path.name: [] for path in PATHS}
 
 
-@on(*BOTH)
+@on(*BOTH if IS_FULL else (ONE_DATABASE,))
 @pytest.mark.usefixtures("_archive_shown")
 def test_killed_cleanup_loses_nothing(databases: int, tmp_path: FilePath, check: Check) -> None:
     path = upkeep.make_cleanup_path(tmp_path)
