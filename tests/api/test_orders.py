@@ -4,8 +4,10 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import OperationalError
 
 from orders.models import Order, OrderStatus
+from sagas import OperationRefused
 from sagas.engine import advance
 from sagas.models import Saga, SagaHistory, SagaStep
 from sagas.operators import operations
@@ -168,6 +170,16 @@ def test_cancel_after_confirmation_is_too_late(customer: Shopper) -> None:
     assert_problem(customer.post(cancel_url(url)), 409, "too-late")
 
     assert Order.objects.get().status == OrderStatus.CONFIRMED
+
+
+def test_conflicting_cancel_is_asked_to_be_repeated(customer: Shopper, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = place(customer)
+
+    def conflict(*_args: object, **_facts: object) -> None:
+        raise OperationRefused("Changed meanwhile.") from OperationalError("could not serialize access")
+
+    monkeypatch.setattr(operations, "cancel", conflict)
+    assert_problem(customer.post(cancel_url(url)), 503, "database-unavailable")
 
 
 def test_cancel_after_the_capture_is_too_late(customer: Shopper) -> None:
