@@ -235,6 +235,8 @@ def _is_spent(draft: SagaDraft, step: SagaStep, direction: Direction, report: Re
 
 def _next_due(draft: SagaDraft, step: SagaStep, direction: Direction, report: Report, *, is_spent: bool) -> datetime:
     """Return when the step runs again: now if it was woken during the attempt that ended."""
+    if draft.definition is None:  # the next claim holds the step
+        return draft.now
     if step.is_woken and report.outcome is not Outcome.SUCCEEDED:  # the verification of a success keeps its delay
         return draft.now
     delay = budgets.compute_delay(

@@ -72,6 +72,19 @@ def test_s10_a_worker_with_the_old_code_finishes_what_it_runs(world: World) -> N
     assert drain(saga).state == "completed"
 
 
+def test_s10_a_failure_is_recorded_although_the_definition_is_missing(world: World) -> None:
+    world.will("a", RuntimeError("the line is dead"))
+    definition = define(a=world.compensatable(external=True))
+    saga = begin(definition)
+    frozen = freeze(saga, "a")
+    registry.forget("trip", 1)
+    frozen.thaw()
+    assert states(work(saga)) == {"a": "unknown"}
+    assert read(saga.pk).hold == Hold.DEFINITION_MISSING
+    registry.register(definition)
+    assert (drain(saga).state, world.count(saga, "a")) == ("completed", 1)
+
+
 def test_s10_a_lease_outlives_the_definition_and_ends_when_it_is_back(world: World) -> None:
     definition = define(a=world.compensatable(external=True), b=world.compensatable())
     saga = begin(definition)
