@@ -15,10 +15,13 @@ from config.local.runtime import ROOT
 from config.local.valkey import start_valkey
 from tests.processes import wait_until
 
-# Starts a server in a process that is killed together with its guard.
+# Starts a server in a process that is killed together with its guard, labelled with a given checkout.
 STARTER = """
-import time
+import sys, time
+from pathlib import Path
+from config.local import homes
 from config.local.{module} import {start}
+homes.ROOT = Path(sys.argv[1])
 server = {start}()
 print(server.process.pid, server.process.guard.pid, server.process.log.parent, flush=True)
 time.sleep(600)
@@ -27,11 +30,10 @@ time.sleep(600)
 CLEAN = 'import sys; sys.path.insert(0, "config"); from local.clean import main; sys.exit(main())'
 
 
-def leave(module: str, start: str) -> Path:
-    """Kill a run together with its cleanup, and return the directory it leaves behind."""
-    starter = subprocess.Popen(
-        [sys.executable, "-c", STARTER.format(module=module, start=start)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+def leave(module: str, start: str, checkout: Path) -> Path:
+    """Kill a run of a checkout together with its cleanup, and return the directory it leaves behind."""
+    command = [sys.executable, "-c", STARTER.format(module=module, start=start), checkout]
+    starter = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert starter.stdout is not None
     server, guard, home = starter.stdout.readline().split()
     family = [psutil.Process(int(server)), psutil.Process(int(guard))]
@@ -59,8 +61,12 @@ def is_in_use(home: Path) -> bool:
     [("valkey", "start_valkey"), ("postgres", "start_throwaway_postgres")],
     ids=["valkey", "postgres"],
 )
-def test_next_start_removes_leftovers_of_a_killed_run(module: str, start: str) -> None:
-    home = leave(module, start)
+def test_next_start_removes_leftovers_of_a_killed_run(
+    module: str, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Tests that run beside this one start servers, too, and would remove what this checkout's run left.
+    monkeypatch.setattr(homes, "ROOT", tmp_path)
+    home = leave(module, start, tmp_path)
     assert home.exists()
     # The last process of PostgreSQL ends a moment after its first.
     wait_until(lambda: not is_in_use(home), "nobody uses it any more")
