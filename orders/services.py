@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
 from payments import services as payments
 from payments.exceptions import AmountNotChargeable, GatewayMisconfigured
@@ -15,7 +15,7 @@ from payments.money import format_money
 from sagas import OperationRefused, SagaNotFound
 from sagas.core.states import AbortRequest, SagaState
 from sagas.engine import advance
-from sagas.exceptions import PermissionRefused
+from sagas.exceptions import PermissionRefused, TransactionConflict
 from sagas.models import Saga
 from sagas.operators import operations
 from sagas.operators.actor import Actor
@@ -103,7 +103,7 @@ def place_order(*, customer: AbstractBaseUser, request: CheckoutRequest, tracepa
 def request_cancel(*, number: str, user: AbstractBaseUser) -> Order:
     """Ask for the order to be cancelled; asking again, or for one that is being cancelled anyway, changes nothing.
 
-    Raises: OrderNotFound, CancelNotAllowed (staff without the permission), CancelTooLate; DatabaseError on a conflict.
+    Raises: OrderNotFound, CancelNotAllowed (staff without the permission), CancelTooLate; TransactionConflict.
     Tx: must not be inside one.
     """
     order = get_order(number, viewer=user)
@@ -115,9 +115,9 @@ def request_cancel(*, number: str, user: AbstractBaseUser) -> Order:
         operations.cancel(order.saga_id, actor=actor, reason=CANCEL_REASON)
     except PermissionRefused as error:
         raise CancelNotAllowed(number) from error
+    except TransactionConflict:
+        raise  # whether it is too late is not known
     except (OperationRefused, SagaNotFound) as error:
-        if isinstance(error.__cause__, DatabaseError):
-            raise error.__cause__ from None  # a conflict of transactions: too late is not known, so ask to repeat
         if not _is_turning_back(order.saga_id):
             raise CancelTooLate(number) from error
     return order

@@ -20,6 +20,7 @@
     ├── StaleWrite               a guarded write found a row that had changed (engine internal)
     └── OperationRefused         an operation is not possible now
         ├── StaleRevision        the saga changed since the operator read it
+        ├── TransactionConflict  the caller's transaction cannot see the saga's latest state
         ├── PermissionRefused    this user may not perform this operation
         └── BadRequest           a reason, a step or a value is missing or malformed
 
@@ -125,6 +126,10 @@ class StaleRevision(OperationRefused):
         super().__init__(message)
         self.expected = expected
         self.found = found
+
+
+class TransactionConflict(OperationRefused):
+    """The saga changed after the caller's transaction began; nothing was done, and a new transaction may succeed."""
 
 
 class PermissionRefused(OperationRefused):

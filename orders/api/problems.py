@@ -22,6 +22,7 @@ from orders import exceptions as orders
 from sagas.api.pointers import list_errors
 from sagas.api.problem_documents import InputError, Problem, RequestRefused
 from sagas.databases import is_away
+from sagas.exceptions import TransactionConflict
 
 API_PREFIX = "/api/"
 RETRY_AFTER_SECONDS = 5
@@ -50,7 +51,9 @@ def describe_error(error: BaseException | None) -> Problem:
         return Problem(status=404, code="not-found", detail="Nothing exists at this URL.")
     if isinstance(error, PermissionDenied):
         return Problem(status=403, code="permission-denied", detail="This account may not do this.")
-    if isinstance(error, DatabaseError | InterfaceError) and is_outage(error):
+    if isinstance(error, TransactionConflict) or (
+        isinstance(error, DatabaseError | InterfaceError) and is_outage(error)
+    ):
         return Problem(
             status=503,
             code="database-unavailable",

@@ -18,6 +18,7 @@ from ..exceptions import (
     SagaError,
     SagaNotFound,
     StaleRevision,
+    TransactionConflict,
 )
 from .problem_documents import Problem, RequestRefused
 
@@ -48,6 +49,8 @@ def describe_refusal(error: SagaError) -> HttpResponse:
         case StaleRevision():
             status, code = 409, "stale-revision"
             members = {"expected": error.expected, "found": error.found}
+        case TransactionConflict():
+            status, code = 409, "transaction-conflict"
         case BadRequest():
             status, code = 422, "invalid-input"
         case OperationRefused():

@@ -24,7 +24,7 @@ from ..databases import SERIALIZATION_SQLSTATE, sqlstate_of
 from ..engine.notify import wakeup_sending
 from ..engine.store.snapshot import SagaSnapshot
 from ..engine.store.unit_of_work import SagaUnitOfWork
-from ..exceptions import BadRequest, InputRefused, OperationRefused, StaleRevision
+from ..exceptions import BadRequest, InputRefused, StaleRevision, TransactionConflict
 from ..models import SagaHistory
 from ..transactions import own_transaction
 from . import preconditions
@@ -212,14 +212,14 @@ def _operate(
 def _lock(saga_id: UUID) -> SagaUnitOfWork:
     """Lock the saga, as SagaUnitOfWork.lock does.
 
-    Raises: OperationRefused when the caller's transaction is too strict to see the saga's latest state.
+    Raises: TransactionConflict when the caller's transaction is too strict to see the saga's latest state.
     """
     try:
         return SagaUnitOfWork.lock(saga_id)
     except OperationalError as error:
         if sqlstate_of(error) != SERIALIZATION_SQLSTATE:
             raise
-        raise OperationRefused(
+        raise TransactionConflict(
             f"Saga {saga_id} changed after this request's transaction began, so nothing was done. Try again."
         ) from error
 

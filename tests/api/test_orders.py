@@ -4,11 +4,10 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.db import OperationalError
 
 from orders.models import Order, OrderStatus
-from sagas import OperationRefused
 from sagas.engine import advance
+from sagas.exceptions import TransactionConflict
 from sagas.models import Saga, SagaHistory, SagaStep
 from sagas.operators import operations
 from sagas.operators.actor import Actor
@@ -176,7 +175,7 @@ def test_conflicting_cancel_is_asked_to_be_repeated(customer: Shopper, monkeypat
     url = place(customer)
 
     def conflict(*_args: object, **_facts: object) -> None:
-        raise OperationRefused("Changed meanwhile.") from OperationalError("could not serialize access")
+        raise TransactionConflict("Changed meanwhile.")
 
     monkeypatch.setattr(operations, "cancel", conflict)
     assert_problem(customer.post(cancel_url(url)), 503, "database-unavailable")

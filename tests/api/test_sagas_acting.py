@@ -4,6 +4,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import OperationalError
+from psycopg.errors import SerializationFailure
 
 from sagas.operators import operations
 from sagas.operators.preconditions import Operation
@@ -53,6 +55,20 @@ def test_refusal_reports_the_current_state(enter: Enter) -> None:
     problem = assert_problem(enter("admin").post(url_of(saga, Operation.PAUSE), body_of(saga)), 409, "refused")
 
     assert "completed" in problem["detail"]
+    assert stored(saga) == before
+
+
+def test_conflict_of_transactions_is_no_refusal(enter: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    saga, operator = trips.make_waiting_for_retry(), enter("operator")
+    body, before = body_of(saga), stored(saga)
+
+    def conflict(*_args: object) -> None:
+        raise OperationalError from SerializationFailure("could not serialize access due to concurrent update")
+
+    monkeypatch.setattr(operations.SagaUnitOfWork, "lock", conflict)
+    problem = assert_problem(operator.post(url_of(saga, Operation.PAUSE), body), 409, "transaction-conflict")
+
+    assert "Try again" in problem["detail"]
     assert stored(saga) == before
 
 

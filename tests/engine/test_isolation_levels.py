@@ -13,7 +13,7 @@ from sagas.core.retry import RetryPolicy
 from sagas.core.states import Outcome
 from sagas.engine import advance, claim
 from sagas.engine.step_wake import wake
-from sagas.exceptions import OperationRefused
+from sagas.exceptions import TransactionConflict
 from sagas.operators import operations
 from sagas.testing import drain, outcomes_of
 
@@ -127,7 +127,7 @@ def test_operator_in_a_stricter_transaction_is_asked_to_repeat(world: World, lev
         worker = threading.Thread(target=advance_alone, args=[saga.pk])
         worker.start()
         worker.join()
-        with pytest.raises(OperationRefused, match="changed after this request's transaction began"):
+        with pytest.raises(TransactionConflict, match="changed after this request's transaction began"):
             operations.cancel(saga.pk, actor=OPERATOR, reason=REASON)
         assert read_level() == "repeatable read"  # the caller's transaction continues
 
