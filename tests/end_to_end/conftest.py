@@ -1,7 +1,7 @@
 """Fixtures: the whole project with its own databases, a broker, and processes to start and to kill.
 
-What takes seconds to start is shared by the tests of one process: a shop with a worker for tests that harm nothing,
-and one without for those that start, and harm, their own workers.
+What takes seconds to start is shared: by the tests of one module a shop with a worker, for tests that harm nothing,
+and by those of one process a shop without, for tests that start, and harm, their own workers.
 """
 
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ SHOPS = [
 ]
 
 
-@pytest.fixture(scope="session", params=SHOPS)
+@pytest.fixture(scope="module", params=SHOPS)
 def shop(
     request: pytest.FixtureRequest, blueprints: Blueprints, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Shop]:

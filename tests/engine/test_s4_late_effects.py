@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from sagas import OutcomeUnknown, RetryLater
+from sagas import OperationRefused, OutcomeUnknown, RetryLater
 from sagas.core.states import Effect, Hold, Outcome
 from sagas.exceptions import Fenced
 from sagas.models import Saga
@@ -321,9 +321,9 @@ def test_s4_late_success_of_a_pivot_marked_refused_is_held(world: World, pivotal
     assert (saga.state, world.called("a", COMPENSATION)) == ("compensating", done)  # an operator must decide now
     assert world.called("p", COMPENSATION) == 0
 
-    with pytest.raises(operations.OperationRefused):
+    with pytest.raises(OperationRefused):
         operations.retry_now(saga.pk, actor=OPERATOR, reason=REASON, step="p")
-    with pytest.raises(operations.OperationRefused):
+    with pytest.raises(OperationRefused):
         operations.mark_succeeded(saga.pk, actor=OPERATOR, reason=REASON, evidence=EVIDENCE, step="p")
     mark_refused(saga, "p")  # "I gave the money back by hand"
     saga = drain(saga)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from sagas import Fenced, OutcomeUnknown, RetryLater, clock
+from sagas import Fenced, OperationRefused, OutcomeUnknown, RetryLater, clock
 from sagas.core.states import Hold
 from sagas.engine import advance
 from sagas.models import Saga, SagaHistory
@@ -155,7 +155,7 @@ def test_s5_a_contract_violation_can_be_retried_once_fixed(world: World) -> None
 
 def test_s5_a_contract_violation_can_be_marked_succeeded_but_not_refused_again(world: World) -> None:
     saga = violated(world)
-    with pytest.raises(operations.OperationRefused):
+    with pytest.raises(OperationRefused):
         operations.mark_refused(saga.pk, actor=OPERATOR, reason=REASON, evidence=EVIDENCE, step="r")
     operations.mark_succeeded(saga.pk, actor=OPERATOR, reason=REASON, evidence=EVIDENCE, step="r")
     saga = drain(saga)
