@@ -33,14 +33,14 @@ MAY_MEET_PARTICIPANTS = $(filter-out $(addprefix %/test_s8_, actions.py allowed.
 	$(addprefix tests/api/test_, checkout.py idempotency.py orders.py prefer_wait.py probes.py)
 
 .PHONY: test
-test: install-dev ## Run every test that needs only Python
+test: install-dev ## Run every test of the code that needs only Python
 	$(PYTEST) -n $(TEST_PROCESSES) --dist loadgroup
 	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) @tests/on_four_databases.txt --deselect tests/engine/test_s11_crashes.py
 
 .PHONY: test-matrix
-test-matrix: install-dev ## Test the wheel on each Python and Django and in each setting. PAIRS=--ends
+test-matrix: install-dev ## Test the wheel: tutorial, each Python and Django, each setting. PAIRS=--ends
 	$(BIN)/python -m tests.other_projects.pairs $(PAIRS)
-	CHAOS=full $(PYTEST) -n 2 tests/other_projects
+	$(PYTEST) -n 3 --dist loadgroup tests/packaging tests/other_projects
 
 .PHONY: test-browser
 test-browser: install-dev ## Run the tests that need Chromium

@@ -18,8 +18,8 @@ from .other_projects import table as other_projects
 
 TESTS = Path(__file__).parent
 
-# Each has a make target of its own: they need Chromium, RabbitMQ, or millions of rows.
-SUITES_APART = frozenset({"browser", "brokers", "scale"})
+# Each has a make target of its own: they test the wheel, or need Chromium, RabbitMQ, or millions of rows.
+SUITES_APART = frozenset({"packaging", "other_projects", "browser", "brokers", "scale"})
 
 QUICK_HASH = "django.contrib.auth.hashers.MD5PasswordHasher"
 

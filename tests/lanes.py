@@ -18,7 +18,6 @@ LANES = {
     "tests/chaos/": "chaos",
     "tests/chaos/test_races.py": "races",
     "tests/chaos/test_checkout_chaos.py": "checkout chaos",
-    "tests/other_projects/": "other projects",
     "tests/packaging/": "packaging",
     # What waits for nothing and shares nothing.
     "tests/end_to_end/test_ledger_audit.py": "",

@@ -36,6 +36,8 @@ class Testbed:
     postgres: of all its databases. shop: its customer, broker and workers. web: its web server.
     """
 
+    __test__ = False
+
     postgres: RestartablePostgres
     shop: Shop
     web: Process

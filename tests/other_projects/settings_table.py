@@ -173,9 +173,4 @@ WORKER_BEHIND_PGBOUNCER = serves(
     "worker_behind_pgbouncer", "worker_behind_pgbouncer", *OF_THREADS, database_defaults=LIMITS
 )
 
-# Those most unlike one another; `make test-matrix` runs all of them.
-IN_EVERY_RUN = frozenset({
-    "serializable+connections_for_ever", "connection_pool+naive_times_far_west", "engine_database", "user_model",
-    "worker_prefork", "autocommit_off",
-})  # fmt: skip
 BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -46,6 +46,8 @@ class Testbed:
     maintenance database. templates: migrated databases by name and alias, made at their first use.
     """
 
+    __test__ = False
+
     directory: Path
     pythons: dict[str, Path]
     server_url: str

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from config.local.runtime import ROOT
 
-TARGETS = ("test-faults", "chaos", "test-matrix")
+TARGETS = ("test-faults", "chaos")
 MARK = "pytest.mark." + "full"
 
 
