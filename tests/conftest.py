@@ -1,6 +1,7 @@
 """Share servers among all tests; PostgreSQL itself is started earlier, by tests/servers.py."""
 
 import gc
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave to full runs what is theirs."""
     leave_to_full_runs(config, items)
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """In a process of a parallel run of all tests, compile a share of the test modules.
+
+    Otherwise every process would compile all of them, as each begins with the same one.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is not None and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        modules = [path for path in sorted(TESTS.glob("*/test_*.py")) if path.parent.name not in SUITES_APART]
+        for path in modules[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
+            importlib.import_module(f"tests.{path.parent.name}.{path.stem}")
 
 
 @pytest.hookimpl(optionalhook=True)

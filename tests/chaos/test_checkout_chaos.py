@@ -10,10 +10,10 @@ from .testbed import open_testbed
 # ``make chaos`` has 5,000 checkouts and longer pauses between faults of one kind.
 SHORT = Plan(
     calm=20,
-    checkouts=240,
+    checkouts=120,
     seconds=20,
-    per_second=6,
-    worker_seconds=(1.0, 5.0),
+    per_second=4,
+    worker_seconds=(2.0, 5.0),
     broker_seconds=(3.0, 4.0),
     database_seconds=(4.0, 6.0),
     web_seconds=(6.0, 9.0),

@@ -15,7 +15,7 @@ from .children import Child, count_points, kill_at
 from .points import Event, Failure, watching
 
 Case = TypeVar("Case")
-SHARES = 3  # this many runs would take all points of the shop's paths
+SHARES = 5  # this many runs would take all points of the shop's paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +158,10 @@ def slice_of(points: tuple[str, ...], part: int = 0, parts: int = 1) -> range:
 
 
 def share_of(path: Path[Any], numbers: Sequence[int]) -> Sequence[int]:
-    """Return all points in full mode, and else a third of them: the same in every run, but irregular.
+    """Return all points in full mode, and else a fifth of them: the same in every run, but irregular.
 
     The shop's paths, and the engine's own on four databases, repeat what the engine's own paths on one database show
-    point by point, so a third of them is enough between two full runs.
+    point by point, so a fifth of them is enough between two full runs.
     """
     if IS_FULL:
         return numbers
