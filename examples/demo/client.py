@@ -9,6 +9,7 @@ import urllib.request
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from http.client import HTTPException
 from typing import Any
 
 # The shop is on this machine: no proxy of the environment is used, and no host name is looked up.
@@ -79,7 +80,7 @@ class ShopClient:
     ) -> Answer:
         """Send one request; an error response is returned, not raised.
 
-        Raises: OSError if there is no response.
+        Raises: OSError if there is no response, or not all of it.
         """
         request = urllib.request.Request(  # noqa: S310 (the caller's own server)
             self.url + path,
@@ -98,6 +99,8 @@ class ShopClient:
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(status=error.code, headers=error.headers, body=parse_json(error.read()))
+        except HTTPException as error:
+            raise ConnectionError(f"{method} {path}: the response broke off ({error}).") from error
 
 
 def parse_json(content: bytes) -> Any:

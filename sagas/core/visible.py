@@ -20,6 +20,7 @@ BLANK = frozenset(
         ),
     )
 )  # fmt: skip
+NOT_PRINTABLE_ASCII = re.compile(r"[^\x20-\x7e]")
 NOT_PLAIN = re.compile(r"[^\x20-\x7e\n]")
 CUT = "…"
 SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -72,9 +73,10 @@ def take_first_line(text: str, *, at_most: int | None = None) -> str:
 
 
 def _escape_hidden(text: str, keep: str, write: Callable[[str], str]) -> str:
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(letter if letter in keep or not is_hidden(letter) else write(letter) for letter in text)
+    def write_hidden(found: re.Match[str]) -> str:
+        return write(found[0]) if found[0] not in keep and is_hidden(found[0]) else found[0]
+
+    return NOT_PRINTABLE_ASCII.sub(write_hidden, text)
 
 
 def _escape_for_json(letter: str) -> str:

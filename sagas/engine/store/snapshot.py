@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from ... import clock
 from ...conf import get_settings
 from ...core.definition import registry
@@ -15,6 +17,15 @@ from ...core.states import AbortRequest, Direction, Effect, Hold, Kind, Outcome,
 from ...exceptions import SagaNotFound
 from ...models import Saga, SagaAttempt, SagaStep
 from ...models.fields import database_now
+from .compiled import CompiledQuery
+
+
+def _select_attempts(using: str, saga_id: UUID) -> QuerySet[SagaAttempt]:
+    attempts = SagaAttempt.objects.using(using).filter(saga_id=saga_id)
+    return attempts.defer("message", "traceback").order_by("id")
+
+
+_ATTEMPTS = CompiledQuery(SagaAttempt, _select_attempts)
 
 
 class SagaSnapshot:
@@ -104,12 +115,7 @@ class SagaSnapshot:
 
     def _read_attempts(self) -> list[SagaAttempt]:
         if self._attempts is None:
-            self._attempts = list(
-                SagaAttempt.objects.using(get_settings().database)
-                .filter(saga_id=self.saga.pk)
-                .defer("message", "traceback")
-                .order_by("id")
-            )
+            self._attempts = _ATTEMPTS.fetch(get_settings().database, self.saga.pk)
         return self._attempts
 
     def _view_attempt(self, attempt: SagaAttempt, step: SagaStep) -> AttemptView:

@@ -11,6 +11,7 @@ before the lock was granted would show outdated siblings.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -26,8 +27,32 @@ from ...models import Saga, SagaAttempt, SagaHistory, SagaStep
 from ...models.fields import database_now
 from ..notify import alert_dispatch
 from . import signatures, statements
+from .compiled import CompiledQuery
 from .draft import SagaDraft
 from .statements import HISTORY_COLUMNS, OPEN_COLUMNS
+
+
+def _select_saga(using: str, saga_id: UUID, *, nowait: bool) -> Any:
+    return Saga.objects.using(using).select_for_update(no_key=True, nowait=nowait).filter(pk=saga_id)
+
+
+def _select_steps(using: str, saga_id: UUID, *, checks_session: bool, checks_mark: bool) -> Any:
+    rows: Any = SagaStep.objects.using(using).filter(saga_id=saga_id).order_by("position")
+    rows = rows.annotate(db_now=database_now())
+    if checks_session:
+        rows = rows.annotate(session=RawSQL(transactions.SESSION_SQL, (), TextField()))  # noqa: S611 - a constant
+    if checks_mark:
+        rows = rows.annotate(mark=RawSQL(transactions.IS_MARKED_SQL, (), TextField()))  # noqa: S611 - a constant
+    return rows
+
+
+_LOCKED = CompiledQuery(Saga, partial(_select_saga, nowait=False))
+_LOCKED_OR_FAIL = CompiledQuery(Saga, partial(_select_saga, nowait=True))
+_STEPS = {
+    (session, mark): CompiledQuery(SagaStep, partial(_select_steps, checks_session=session, checks_mark=mark))
+    for session in (False, True)
+    for mark in (False, True)
+}
 
 Part = tuple[str, str, list[Any], int]
 """Name, SQL, parameters, and how many rows it must write."""
@@ -51,24 +76,18 @@ class SagaUnitOfWork(SagaDraft):
         Locks: the saga row.
         """
         using = get_settings().database
-        saga = Saga.objects.using(using).select_for_update(no_key=True, nowait=nowait).filter(pk=saga_id).first()
-        if saga is None:
+        locked = (_LOCKED_OR_FAIL if nowait else _LOCKED).fetch(using, saga_id)
+        if not locked:
             if checks_session:
                 transactions.read_now(using)  # with another search path, other tables may have been read
             raise SagaNotFound(f"There is no saga {saga_id}.")
-        rows: Any = SagaStep.objects.using(using).filter(saga_id=saga_id).order_by("position")
-        rows = rows.annotate(db_now=database_now())
-        if checks_session:
-            rows = rows.annotate(session=RawSQL(transactions.SESSION_SQL, (), TextField()))  # noqa: S611 - a constant
-        if checks_mark:
-            rows = rows.annotate(mark=RawSQL(transactions.IS_MARKED_SQL, (), TextField()))  # noqa: S611 - a constant
-        steps = list(rows)
+        steps: list[Any] = _STEPS[checks_session, checks_mark].fetch(using, saga_id)
         if checks_session:
             transactions.require_same_session(using, steps[0].session) if steps else transactions.read_now(using)
         if checks_mark and steps:
             transactions.require_marked(using, steps[0].mark)
         now = clock.shifted(steps[0].db_now) if steps else clock.read_now(using)
-        return cls(saga, list[SagaStep](steps), now)
+        return cls(locked[0], list[SagaStep](steps), now)
 
     def write(self) -> None:
         """Write everything in one statement.
