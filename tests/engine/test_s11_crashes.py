@@ -69,6 +69,7 @@ def start_everywhere(world: World) -> Saga:
 
 
 STARTS = {"forward": start_forward, "back": start_backward}
+FORWARD_OR_BACK = pytest.mark.parametrize("way", ["forward", pytest.param("back", marks=pytest.mark.full)])
 
 
 def assert_ended_right(world: World, saga: Saga, way: str, where: str) -> None:
@@ -94,7 +95,7 @@ def drain_through(saga: Saga) -> Saga:
     return drain(saga)
 
 
-@pytest.mark.parametrize("way", STARTS)
+@FORWARD_OR_BACK
 def test_s11_a_worker_killed_at_any_boundary_leaves_a_correct_saga(world: World, way: str) -> None:
     saga = STARTS[way](world)
     boundaries = count_boundaries(lambda: advance.advance(saga.pk))
@@ -106,7 +107,7 @@ def test_s11_a_worker_killed_at_any_boundary_leaves_a_correct_saga(world: World,
         assert_ended_right(world, drain(saga), way, where)
 
 
-@pytest.mark.parametrize("way", ["forward", pytest.param("back", marks=pytest.mark.full)])
+@FORWARD_OR_BACK
 def test_s11_a_connection_cut_at_any_boundary_leaves_a_correct_saga(world: World, way: str) -> None:
     saga = STARTS[way](world)
     boundaries = count_boundaries(lambda: advance.advance(saga.pk))

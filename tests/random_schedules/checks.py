@@ -115,7 +115,7 @@ class Checker:
         }
         assert not SagaState(saga.state).is_open, f"{saga_id} is still {saga.state}, held: {saga.hold}"
         wrong = {name: net for name, net in left.items() if not right[SagaState(saga.state)](name, net)}
-        assert not wrong, f"{saga.state} with effects {wrong}"
+        assert not wrong, f"I4: {saga.state} with effects {wrong}"
 
     def _is_left(self, saga_id: UUID, spec: StepSpec) -> bool:
         """Return whether the engine must know that an effect of the step is left."""

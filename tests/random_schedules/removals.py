@@ -201,7 +201,7 @@ REMOVALS: Mapping[str, Removal] = {
         remove=_record_under_any_token, play=scenarios.record_late_in_local_step, seen="I8|I10|S0", within=OFTEN
     ),
     "compensation waits for live actions": Removal(
-        remove=_compensate_beside_live_actions, play=scenarios.compensate_beside_live_action, seen="S3", within=OFTEN
+        remove=_compensate_beside_live_actions, play=scenarios.compensate_beside_live_action, seen="S3|I4", within=OFTEN
     ),
     "a late effect reopens": Removal(remove=_never_reopen, play=scenarios.act_after_close, seen="I4|S0", within=SELDOM),
     "a late answer is kept": Removal(remove=_forget_late_answers, play=scenarios.act_after_close, seen="I4|S0"),

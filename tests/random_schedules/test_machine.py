@@ -13,6 +13,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis.internal.conjecture.engine import ConjectureRunner
+from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.depth import IS_FULL
@@ -23,8 +24,8 @@ from .stage import Does
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("apart")]
 
-# About half a minute of processor time per hundred.
-EXAMPLES = 300 if IS_FULL else 150
+# About a quarter of a minute of processor time per hundred.
+EXAMPLES = 300 if IS_FULL else 75
 MOVES = 30
 LONG_RUN = "SAGAS_MACHINE_EXAMPLES"
 REACHED = frozenset({
@@ -35,9 +36,15 @@ REACHED = frozenset({
 
 @pytest.fixture(autouse=True)
 def _independent_examples() -> Iterator[None]:
-    """Draw every run afresh: most of hypothesis' budget would go to slightly changed copies of a run, which repeat
-    the same few faults."""
-    with patch.object(ConjectureRunner, "generate_mutations_from", lambda _runner, _data: None):
+    """Draw every run afresh, and the same whatever else is loaded.
+
+    Most of hypothesis' budget would go to slightly changed copies of a run, which repeat the same few faults, and some
+    of its draws to constants of the modules that happen to be loaded.
+    """
+    with (
+        patch.object(ConjectureRunner, "generate_mutations_from", lambda _runner, _data: None),
+        patch.object(HypothesisProvider, "_maybe_draw_constant", lambda _provider, _type, _constraints, p=0: None),
+    ):
         yield
 
 
