@@ -35,7 +35,7 @@ MAY_MEET_PARTICIPANTS = $(filter-out $(addprefix %/test_s8_, actions.py allowed.
 .PHONY: test
 test: install-dev ## Run every test of the code that needs only Python
 	$(PYTEST) -n $(TEST_PROCESSES) --dist loadgroup
-	SAGAS_TEST_DATABASES=4 $(PYTEST) -n $(TEST_PROCESSES) @tests/on_four_databases.txt --deselect tests/engine/test_s11_crashes.py
+	SAGAS_TEST_DATABASES=4 $(PYTEST) -n 2 @tests/on_four_databases.txt --deselect tests/engine/test_s11_crashes.py
 
 .PHONY: test-matrix
 test-matrix: install-dev ## Test the wheel: tutorial, each Python and Django, each setting. PAIRS=--ends
@@ -80,8 +80,11 @@ check: install-dev ## Check format, lint, types, imports, project, migrations, O
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory -j 2 check-on-database docs
+
+.PHONY: check-on-database
+check-on-database:
 	$(BIN)/python -m config.local.run -- $(MAKE) --no-print-directory check-project
-	$(MAKE) --no-print-directory docs
 
 # Needs a database; `check` starts a private, empty one.
 .PHONY: check-project

@@ -33,10 +33,10 @@ from tests.servers import url_of_database
 
 from .settling import wait_until_settled
 
-ROUNDS, FULL_ROUNDS = 40, 1_000
+ROUNDS, FULL_ROUNDS = 25, 1_000
 SWEEPS, FULL_SWEEPS = 3, 50
 UNITS = 10
-CROWD, FULL_CROWD = 100, 1_000
+CROWD, FULL_CROWD = 60, 1_000
 AT_ONCE = 32
 REASON = "because the race says so"
 # A complete checkout has at most seven attempts.

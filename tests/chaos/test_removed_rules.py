@@ -9,13 +9,14 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from django.db.models import QuerySet
 
 from sagas import clock
 from sagas.core import planner
 from sagas.core.definition.options import StepFunction
 from sagas.engine import advance, execute
 from sagas.engine.execute import ClaimedStep
+from sagas.engine.store import unit_of_work
+from sagas.engine.store.compiled import CompiledQuery
 from sagas.models import Saga
 from sagas.worker import sweeper
 from tests.participants.side_by_side import PATIENCE_SECONDS
@@ -26,7 +27,7 @@ from . import test_backlog, test_poisoned_rows, test_races
 pytestmark = pytest.mark.full
 
 # One round is enough if the race is forced.
-FEW = 1
+FEW, ROUNDS = 1, 40
 NAP_SECONDS = 0.05
 in_memory = pytest.mark.django_db(databases="__all__")
 on_disk = pytest.mark.django_db(databases="__all__", transaction=True)
@@ -36,9 +37,10 @@ on_disk = pytest.mark.django_db(databases="__all__", transaction=True)
 def test_without_the_lock_of_the_saga_two_decisions_are_made(
     customer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(QuerySet, "select_for_update", lambda rows, **_how: rows)
+    unlocked = CompiledQuery(Saga, lambda using, saga_id: Saga.objects.using(using).filter(pk=saga_id))
+    monkeypatch.setattr(unit_of_work, "_LOCKED", unlocked)
     with must_fail(r"assert \[(StaleWrite|IntegrityErr|TransitionNo)"):
-        test_races.race_for_a_decision(customer, test_races.ROUNDS, tmp_path)
+        test_races.race_for_a_decision(customer, ROUNDS, tmp_path)
 
 
 @on_disk
@@ -49,7 +51,7 @@ def test_if_a_live_pivot_could_be_compensated_its_result_would_be_stale(
     monkeypatch.setattr(advance, "RECORD_PAUSE_SECONDS", 0.0)
     slow_down_steps(monkeypatch)
     with must_fail("saga_never_compensated_after_pivot"):
-        test_races.race_for_the_pivot(customer, test_races.ROUNDS, tmp_path)
+        test_races.race_for_the_pivot(customer, ROUNDS, tmp_path)
 
 
 @on_disk

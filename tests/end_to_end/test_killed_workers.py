@@ -69,6 +69,7 @@ def test_killed_child_process_is_replaced_by_its_worker(quiet_shop: Shop, marks:
     assert worker.is_running
 
 
+@pytest.mark.full  # as tests/crash_points does at each point
 def test_killed_between_the_participants_commit_and_the_record(four_databases_shop: Shop, marks: Marks) -> None:
     shop = four_databases_shop
     apart = [
@@ -85,6 +86,7 @@ def test_killed_between_the_participants_commit_and_the_record(four_databases_sh
     assert_all_end_correctly(shop, victims)
 
 
+@pytest.mark.full  # as the engine's test of S11 does with simulated deaths
 def test_step_that_always_kills_its_worker_is_given_up(quiet_shop: Shop, marks: Marks) -> None:
     point = StopPoint(step="book_shipment", direction="action", moment=Moment.DEATH)
     worker = quiet_shop.start_worker("plagued", stops=marks, concurrency=2)
