@@ -133,13 +133,15 @@ lock: install-dev ## Pin the newest compatible versions, with hashes
 .PHONY: install
 install: install-dev ## Install everything for development into .venv
 
-# Install a lock if it differs from the copy that the last installation left.
+# Install a lock if it differs from the copy that the last installation left. pip would compile with one processor; the
+# few files that are for another Python and do not compile are never imported.
 .PHONY: install-demo install-dev
 install-demo install-dev: install-%: $(BIN)/python
 	@cmp -s requirements/$*.lock $(VENV)/$*.lock || { \
 		echo "Installing requirements/$*.lock" && \
 		$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-deps --require-hashes \
-			--requirement requirements/$*.lock && \
+			--no-compile --requirement requirements/$*.lock && \
+		{ $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || :; } && \
 		cp requirements/demo.lock $(VENV)/demo.lock && cp requirements/$*.lock $(VENV)/$*.lock.new && \
 		mv $(VENV)/$*.lock.new $(VENV)/$*.lock; }
 
