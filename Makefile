@@ -117,10 +117,6 @@ openapi: install-dev ## Regenerate the OpenAPI schema
 audit: install-dev ## Check the dependencies for known vulnerabilities (needs the network)
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/dev.lock
 
-.PHONY: bench
-bench: ## Not available yet: there are no benchmarks
-	@echo "There are no benchmarks yet." >&2; exit 1
-
 .PHONY: format
 format: install-dev ## Format the code and fix what can be fixed automatically
 	$(BIN)/ruff format

@@ -38,38 +38,12 @@ if typing.TYPE_CHECKING:
     from .operators.queries.summary import SagaSummary, StepSummary, summarize
 
 __all__ = [
-    "Compensatable",
-    "DefinitionError",
-    "DefinitionNotFound",
-    "Fenced",
-    "InProgress",
-    "InputRefused",
-    "Misconfigured",
-    "OperationRefused",
-    "OutcomeUnknown",
-    "Parallel",
-    "Pivot",
-    "ResultRedacted",
-    "Retriable",
-    "RetryLater",
-    "RetryPolicy",
-    "SagaClosed",
-    "SagaDefinition",
-    "SagaError",
-    "SagaNotFound",
-    "SagaSummary",
-    "StepContext",
-    "StepNotFound",
-    "StepSummary",
-    "WakeResult",
-    "astart",
-    "find",
-    "nothing_to_undo",
-    "query",
-    "start",
-    "summarize",
-    "wake",
-]
+    "Compensatable", "DefinitionError", "DefinitionNotFound", "Fenced", "InProgress", "InputRefused",
+    "Misconfigured", "OperationRefused", "OutcomeUnknown", "Parallel", "Pivot", "ResultRedacted", "Retriable",
+    "RetryLater", "RetryPolicy", "SagaClosed", "SagaDefinition", "SagaError", "SagaNotFound", "SagaSummary",
+    "StepContext", "StepNotFound", "StepSummary", "WakeResult", "astart", "find", "nothing_to_undo", "query",
+    "start", "summarize", "wake",
+]  # fmt: skip
 
 # Names that need the models, and their modules.
 _LAZY = {

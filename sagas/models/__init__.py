@@ -11,18 +11,6 @@ from .step import SagaStep
 from .worker import SagaWorker
 
 __all__ = [
-    "BarrierState",
-    "BulkResult",
-    "BulkState",
-    "Saga",
-    "SagaAccess",
-    "SagaAttempt",
-    "SagaBarrier",
-    "SagaBulk",
-    "SagaBulkItem",
-    "SagaHistory",
-    "SagaKey",
-    "SagaStatistic",
-    "SagaStep",
-    "SagaWorker",
-]
+    "BarrierState", "BulkResult", "BulkState", "Saga", "SagaAccess", "SagaAttempt", "SagaBarrier", "SagaBulk",
+    "SagaBulkItem", "SagaHistory", "SagaKey", "SagaStatistic", "SagaStep", "SagaWorker",
+]  # fmt: skip

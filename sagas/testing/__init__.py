@@ -22,24 +22,7 @@ from .trials import Trial
 from .verdicts import render_exploration
 
 __all__ = [
-    "Exploration",
-    "Faults",
-    "NotDrained",
-    "Scenario",
-    "SimulatedCrash",
-    "Trial",
-    "Verdict",
-    "assert_explored",
-    "assert_invariants",
-    "assert_transcript",
-    "drain",
-    "effect_of",
-    "explore",
-    "faults",
-    "find_violations",
-    "outcomes_of",
-    "pass_time",
-    "register_scenario",
-    "render_exploration",
-    "transcript",
-]
+    "Exploration", "Faults", "NotDrained", "Scenario", "SimulatedCrash", "Trial", "Verdict", "assert_explored",
+    "assert_invariants", "assert_transcript", "drain", "effect_of", "explore", "faults", "find_violations",
+    "outcomes_of", "pass_time", "register_scenario", "render_exploration", "transcript",
+]  # fmt: skip

@@ -127,13 +127,8 @@ def test_s6_the_first_definite_failure_compensates_in_the_same_write(world: Worl
     saga = work(saga)
     assert saga.state == "compensating"
     assert states(saga) == {
-        "a": "succeeded",
-        "v": "waiting",
-        "w": "unknown",
-        "x": "running",
-        "y": "refused",
-        "z": "pending",
-    }
+        "a": "succeeded", "v": "waiting", "w": "unknown", "x": "running", "y": "refused", "z": "pending",
+    }  # fmt: skip
     assert [step_of(saga, step).due_at for step in "vw"] == [None, None]
     refused, turned = (events(saga, what)[0] for what in ("step_refused", "saga_turned_back"))
     assert turned.number == refused.number + 1
@@ -144,13 +139,8 @@ def test_s6_the_first_definite_failure_compensates_in_the_same_write(world: Worl
     saga = drain(saga)
     assert saga.state == "compensated"
     assert states(saga) == {
-        "a": "compensated",
-        "v": "waiting",
-        "w": "compensated",
-        "x": "compensated",
-        "y": "refused",
-        "z": "pending",
-    }
+        "a": "compensated", "v": "waiting", "w": "compensated", "x": "compensated", "y": "refused", "z": "pending",
+    }  # fmt: skip
     assert sorted(world.order()[:2]) == ["w", "x"]
     assert world.order()[2:] == ["a"]
     assert world.called("z") == 0

@@ -5,7 +5,7 @@ Django compiles a query each time it is executed, which takes longer than Postgr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -14,7 +14,6 @@ from django.db import connections, models
 from django.db.transaction import TransactionManagementError
 
 Row = TypeVar("Row", bound=models.Model)
-Converters = list[tuple[int, list[Callable[..., Any]], Any]]
 
 # Stands for the value in the compiled query; no row has it.
 _PLACEHOLDER = UUID("00000000-0000-4000-8000-000000000000")
@@ -29,7 +28,7 @@ class _Compiled:
 
     sql: str
     params: tuple[object, ...]
-    converters: Converters
+    converters: list[tuple[int, list[Callable[..., Any]], Any]]
     columns: list[str]
     annotations: dict[str, int]
     is_locking: bool
@@ -64,12 +63,12 @@ class CompiledQuery(Generic[Row]):
         query: Any = self._build(using, _PLACEHOLDER).query
         compiler = query.get_compiler(using)
         sql, params = compiler.as_sql()
-        places = compiler.klass_info["select_fields"]
+        selected = [expression for expression, _, _ in compiler.select]
         return _Compiled(
             sql=sql,
             params=tuple(_PLACEHOLDER if found == _PLACEHOLDER else found for found in params),
-            converters=list(_list_converters(compiler)),
-            columns=[compiler.select[place][0].target.attname for place in places],
+            converters=[(place, *found) for place, found in compiler.get_converters(selected).items()],
+            columns=[selected[place].target.attname for place in compiler.klass_info["select_fields"]],
             annotations=dict(compiler.annotation_col_map),
             is_locking=query.select_for_update,
         )
@@ -82,8 +81,3 @@ class CompiledQuery(Generic[Row]):
         for name, place in compiled.annotations.items():
             setattr(found, name, row[place])
         return found
-
-
-def _list_converters(compiler: Any) -> Iterator[tuple[int, list[Callable[..., Any]], Any]]:
-    found = compiler.get_converters([expression for expression, _, _ in compiler.select])
-    return ((place, converters, expression) for place, (converters, expression) in found.items())

@@ -18,23 +18,7 @@ from .sentences import Account, explain
 from .states import REASONS, DisplayState, StepDisplay, current_step, judge_saga, judge_step, reasons_of
 
 __all__ = [
-    "REASONS",
-    "Account",
-    "Badge",
-    "DisplayState",
-    "StepDisplay",
-    "annotate_display_state",
-    "badge_of_saga",
-    "badge_of_state",
-    "badge_of_step",
-    "count_open",
-    "current_step",
-    "explain",
-    "filter_by_display",
-    "filter_by_reason",
-    "judge_saga",
-    "judge_step",
-    "needs_operator",
-    "reasons_of",
-    "select_open_states",
-]
+    "REASONS", "Account", "Badge", "DisplayState", "StepDisplay", "annotate_display_state", "badge_of_saga",
+    "badge_of_state", "badge_of_step", "count_open", "current_step", "explain", "filter_by_display",
+    "filter_by_reason", "judge_saga", "judge_step", "needs_operator", "reasons_of", "select_open_states",
+]  # fmt: skip
