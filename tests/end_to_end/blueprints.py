@@ -41,7 +41,7 @@ class Blueprints:
         self._ensure(count)
         copies = {setting: f"{name}_{uuid4().hex[:8]}" for setting, name in self._names(count).items()}
         for setting, name in self._names(count).items():
-            self._execute("CREATE DATABASE {} TEMPLATE {}", copies[setting], name)
+            self._execute("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", copies[setting], name)
         project = describe_project(urls_of(copies), broker_url, directory)
         try:
             yield project

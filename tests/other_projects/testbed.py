@@ -79,7 +79,7 @@ class Testbed:
         try:
             for alias, template in self.templates[setting.layout.template].items():
                 made[alias] = f"foreign_{setting.variations[0]}_{uuid4().hex[:8]}"
-                self.execute("CREATE DATABASE {} TEMPLATE {}", made[alias], template)
+                self.execute("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", made[alias], template)
             if setting.layout is Layout.REPLICA:
                 made["replica"] = f"foreign_replica_{uuid4().hex[:8]}"
                 self.execute("CREATE DATABASE {}", made["replica"])
