@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 from xml.etree import ElementTree
 
+from django.db import connection
 from django.test import Client
 
 from sagas.models import Saga, SagaHistory
@@ -39,6 +40,13 @@ def ids(*sagas: Saga) -> set[str]:
     return {str(saga.pk) for saga in sagas}
 
 
+STORED = """
+    SELECT s::text, (SELECT string_agg(t::text, '|' ORDER BY position) FROM sagas_sagastep t WHERE saga_id = s.id),
+        (SELECT count(*) FROM sagas_sagaattempt WHERE saga_id = s.id),
+        (SELECT count(*) FROM sagas_sagahistory WHERE saga_id = s.id)
+    FROM sagas_saga s WHERE id = %s"""
+
+
 def page_of(saga: Saga, tab: str = "", **query: str) -> str:
     wanted = urlencode({**({"tab": tab} if tab else {}), **query})
     return f"{LIST}{saga.pk}/change/{'?' if wanted else ''}{wanted}"
@@ -62,10 +70,11 @@ def operations_of(saga: Saga) -> list[tuple[str, str | None, str]]:
 
 
 def stored(saga: Saga) -> tuple[Any, ...]:
-    """Return everything that an operation could change."""
-    found = Saga.objects.get(pk=saga.pk)
-    steps = list(found.steps.order_by("position").values())
-    return Saga.objects.filter(pk=saga.pk).values().get(), steps, found.attempts.count(), found.history.count()
+    """Return everything that an operation could change, as PostgreSQL writes it."""
+    with connection.cursor() as cursor:
+        cursor.execute(STORED, [saga.pk])
+        found: tuple[Any, ...] = cursor.fetchone()
+    return found
 
 
 def find_bars(chart: Chart) -> list[ElementTree.Element]:
