@@ -38,9 +38,9 @@ test: install-dev ## Run every test of the code that needs only Python
 	SAGAS_TEST_DATABASES=4 $(PYTEST) -n 2 @tests/on_four_databases.txt --deselect tests/engine/test_s11_crashes.py
 
 .PHONY: test-matrix
-test-matrix: install-dev ## Test the wheel: tutorial, each Python and Django, each setting. PAIRS=--ends
+test-matrix: install-dev ## Test the wheel: tutorial, each Python and Django, each setting. PAIRS=--ends for less
 	$(BIN)/python -m tests.other_projects.pairs $(PAIRS)
-	$(PYTEST) -n 3 --dist loadgroup tests/packaging tests/other_projects
+	$(if $(PAIRS),,CHAOS=full) $(PYTEST) -n 3 --dist loadgroup tests/packaging tests/other_projects
 
 .PHONY: test-browser
 test-browser: install-dev ## Run the tests that need Chromium

@@ -173,4 +173,9 @@ WORKER_BEHIND_PGBOUNCER = serves(
     "worker_behind_pgbouncer", "worker_behind_pgbouncer", *OF_THREADS, database_defaults=LIMITS
 )
 
+# Those most unlike one another, which `.ci/run` drives; `make test-matrix` drives all.
+IN_EVERY_RUN = frozenset({
+    "serializable+connections_for_ever", "connection_pool+naive_times_far_west", "engine_database", "user_model",
+    "psycopg2", "unfold", "worker_prefork", "autocommit_off",
+})  # fmt: skip
 BY_NAME = {setting.name: setting for setting in SETTINGS}

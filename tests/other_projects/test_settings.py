@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .settings_table import SETTINGS, Setting
+from .settings_table import IN_EVERY_RUN, SETTINGS, Setting
 from .table import PROPERTY, Line, as_property, compare, short
 from .testbed import PROJECT, Databases, Testbed, how_to_repeat
 
@@ -16,7 +16,9 @@ REFUSED = [setting for setting in SETTINGS if setting.refused]
 
 
 def by_name(settings: list[Setting]) -> Any:
-    return pytest.mark.parametrize("setting", settings, ids=lambda setting: setting.name)
+    marks = {setting.name: () if setting.name in IN_EVERY_RUN else pytest.mark.full for setting in settings}
+    chosen = [pytest.param(setting, id=setting.name, marks=marks[setting.name]) for setting in settings]
+    return pytest.mark.parametrize("setting", chosen)
 
 
 def list_variations() -> dict[str, str]:
@@ -101,6 +103,7 @@ def test_setting_is_refused_with_a_solution(setting: Setting, testbed: Testbed, 
 
 
 def test_every_variation_is_tested() -> None:
+    assert {setting.name for setting in SETTINGS} > IN_EVERY_RUN
     assert len({setting.name for setting in SETTINGS}) == len(SETTINGS)
     # PgBouncer is a Debian package and tested in tests/brokers.
     assert set(list_variations()) == {name for setting in SETTINGS for name in setting.variations} | {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from config.local.runtime import ROOT
 
-TARGETS = ("test-faults", "chaos")
+TARGETS = ("test-faults", "chaos", "test-matrix")
 MARK = "pytest.mark." + "full"
 
 
