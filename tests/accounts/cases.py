@@ -74,22 +74,14 @@ class AccountTests(TransactionTestCase):
 
         assert self.list_log() == [("pause", self.name)]
         assert set(SagaAccess.objects.values_list("actor", flat=True)) == {self.name}
-        assert set(SagaAccess.objects.values_list("what", flat=True)) == {
-            "page",
-            "history",
-            "bundle",
-            "value",
-            "export",
-        }
+        accessed = set(SagaAccess.objects.values_list("what", flat=True))
+        assert accessed == {"page", "history", "bundle", "value", "export"}
         assert self.name in self.client.get(f"{CONSOLE}saga/log/?span=24h").content.decode()
 
     def test_bulk_runs_while_its_user_has_permission(self) -> None:
         advance.start(Small)
-        draw = {
-            "action": "pause",
-            "index": "0",
-            "_selected_action": [str(pk) for pk in Saga.objects.values_list("pk", flat=True)],
-        }
+        selected = [str(pk) for pk in Saga.objects.values_list("pk", flat=True)]
+        draw = {"action": "pause", "index": "0", "_selected_action": selected}
         page = self.client.post(f"{CONSOLE}saga/", draw)["Location"]
         start = page.replace("/change/", "/start/")
         assert self.client.post(start, {"reason": REASON}).status_code == 302
