@@ -241,7 +241,7 @@ def test_postgres_never_runs_as_root_or_opens_a_directory(tmp_path: Path) -> Non
     if account:
         assert owned_by_root == [True, True, False]
         assert (closed / "postgres.location").read_text() == str(server.home)
-        shutil.rmtree(server.home)
+        shutil.rmtree(server.home, ignore_errors=True)
 
 
 def test_copied_binaries_run_next_to_the_data(open_directory: Path) -> None:
