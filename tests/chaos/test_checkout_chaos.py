@@ -26,7 +26,7 @@ EVERY_FAULT = {
 
 def test_nothing_is_lost_in_chaos(tmp_path: Path) -> None:
     """The report also fails if fewer than nine in ten of the checkouts that work were confirmed."""
-    with open_testbed(tmp_path, step_seconds=0.03) as testbed:
+    with open_testbed(tmp_path, step_seconds=0.05) as testbed:
         report = run_chaos(testbed, SHORT)
 
     assert report.wrong == [], report.render()
