@@ -63,6 +63,8 @@ class CompiledQuery(Generic[Row]):
         query: Any = self._build(using, _PLACEHOLDER).query
         compiler = query.get_compiler(using)
         sql, params = compiler.as_sql()
+        if _PLACEHOLDER not in params:
+            raise NotImplementedError(f"The driver of {using!r} passes UUIDs in another form; no row would be found.")
         selected = [expression for expression, _, _ in compiler.select]
         return _Compiled(
             sql=sql,
