@@ -122,7 +122,7 @@
   function announce(answer) {
     at.textContent = `as of ${answer.at.slice(11)}`;
     const word = held ? "There are changes." : answer.news;
-    if (announced && word && word !== announced) news.textContent = word;
+    if ((announced || held) && word && word !== announced) news.textContent = word;
     announced = word || announced;
   }
 
