@@ -38,13 +38,17 @@ test: install-dev ## Run every test of the code that needs only Python
 	SAGAS_TEST_DATABASES=4 $(PYTEST) -n 2 @tests/on_four_databases.txt --deselect tests/engine/test_s11_crashes.py
 
 .PHONY: test-matrix
-test-matrix: install-dev ## Test the wheel: tutorial, each Python and Django, each setting. PAIRS=--ends for less
-	$(BIN)/python -m tests.other_projects.pairs $(PAIRS)
-	$(if $(PAIRS),,CHAOS=full) $(PYTEST) -n 3 --dist loadgroup tests/packaging tests/other_projects
+test-matrix: install-dev ## Test the wheel: the tutorial, each pair of Python and Django, each setting
+	$(BIN)/python -m tests.other_projects.pairs
+	CHAOS=full $(PYTEST) -n 3 --dist loadgroup tests/packaging tests/other_projects/test_settings.py
+
+.PHONY: test-suites
+test-suites: install-dev ## Test the wheel on the newest pair and under a few settings, browser and brokers, all at once
+	$(PYTEST) -n $(TEST_PROCESSES) --dist loadgroup tests/other_projects tests/packaging tests/brokers tests/browser
 
 .PHONY: test-browser
 test-browser: install-dev ## Run the tests that need Chromium
-	$(PYTEST) -n $(TEST_PROCESSES) tests/browser
+	$(PYTEST) -n $(TEST_PROCESSES) --dist loadgroup tests/browser
 
 .PHONY: test-brokers
 test-brokers: install-dev ## Run the tests that need RabbitMQ and PgBouncer
@@ -115,7 +119,8 @@ openapi: install-dev ## Regenerate the OpenAPI schema
 
 .PHONY: audit
 audit: install-dev ## Check the dependencies for known vulnerabilities (needs the network)
-	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/dev.lock
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes \
+		--requirement requirements/demo.lock --requirement requirements/dev.lock
 
 .PHONY: format
 format: install-dev ## Format the code and fix what can be fixed automatically
@@ -129,17 +134,20 @@ lock: install-dev ## Pin the newest compatible versions, with hashes
 .PHONY: install
 install: install-dev ## Install everything for development into .venv
 
-# Install a lock if it differs from the copy that the last installation left. pip would compile with one processor; the
-# few files that are for another Python and do not compile are never imported.
+# Install each lock that differs from the copy that its last installation left, two at a time. pip would compile with one
+# processor; the few files that are for another Python and do not compile are never imported.
 .PHONY: install-demo install-dev
-install-demo install-dev: install-%: $(BIN)/python
-	@cmp -s requirements/$*.lock $(VENV)/$*.lock || { \
-		echo "Installing requirements/$*.lock" && \
-		$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-deps --require-hashes \
-			--no-compile --requirement requirements/$*.lock && \
+install-demo: LOCKS := demo
+install-dev: LOCKS := demo dev
+install-demo install-dev: $(BIN)/python
+	@set --; for lock in $(LOCKS); do \
+		cmp -s requirements/$$lock.lock $(VENV)/$$lock.lock || set -- "$$@" "$$lock"; done; \
+	[ $$# = 0 ] || { \
+		echo "Installing the requirements: $$*" && \
+		printf '%s\n' "$$@" | xargs -P 2 -I LOCK $(BIN)/python -m pip install --quiet --no-input \
+			--disable-pip-version-check --no-deps --require-hashes --no-compile --requirement requirements/LOCK.lock && \
 		{ $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || :; } && \
-		cp requirements/demo.lock $(VENV)/demo.lock && cp requirements/$*.lock $(VENV)/$*.lock.new && \
-		mv $(VENV)/$*.lock.new $(VENV)/$*.lock; }
+		for lock in "$$@"; do cp "requirements/$$lock.lock" "$(VENV)/$$lock.lock"; done; }
 
 $(BIN)/python:
 	@test -n "$(BASE_PYTHON)" || { echo "Python 3.11 or newer is needed; none of python3, python3.11 … is." >&2; exit 1; }

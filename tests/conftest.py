@@ -16,6 +16,9 @@ from .depth import leave_to_full_runs
 from .emptying import emptying_what_is_filled
 from .lanes import make_scheduler
 from .other_projects import table as other_projects
+from .other_projects.fixtures import testbed, wheel
+
+__all__ = ["testbed", "wheel"]
 
 TESTS = Path(__file__).parent
 

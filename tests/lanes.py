@@ -7,6 +7,8 @@ from typing import Any
 
 from xdist.scheduler import LoadScopeScheduling
 
+from .depth import IS_FULL
+
 # Their tests start shops, or environments, which those of one process share; and they wait most of the time. So each of
 # these places runs in one process, beside others that keep the processors busy. The longest name counts.
 LANES = {
@@ -14,11 +16,14 @@ LANES = {
     "tests/end_to_end/test_demo.py": "demo",
     "tests/end_to_end/test_front_server.py": "front server",
     "tests/brokers/": "brokers",
-    "tests/brokers/test_pgbouncer.py": "pgbouncer",
+    "tests/brokers/test_pgbouncer.py": "further projects",
+    "tests/browser/test_unfold.py": "further projects",
     "tests/chaos/": "chaos",
     "tests/chaos/test_races.py": "races",
     "tests/chaos/test_checkout_chaos.py": "checkout chaos",
     "tests/packaging/": "packaging",
+    # All settings of full runs are worth several environments.
+    **({} if IS_FULL else {"tests/other_projects/test_settings.py": "other projects"}),
     # What waits for nothing and shares nothing.
     "tests/end_to_end/test_ledger_audit.py": "",
     "tests/chaos/test_query_plans.py": "",

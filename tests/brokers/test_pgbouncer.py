@@ -6,13 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.other_projects.conftest import testbed, wheel
 from tests.other_projects.settings_table import BEHIND_PGBOUNCER, WORKER_BEHIND_PGBOUNCER, Setting
 from tests.other_projects.test_settings import judge, run_with_worker
 from tests.other_projects.testbed import Testbed
 from tests.servers_pgbouncer import LocalPgBouncer, start_pgbouncer
-
-__all__ = ["testbed", "wheel"]
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,12 @@
 """Scenes: sagas with a history, a night with trouble, bulks in every state."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from django.contrib.auth.models import User
 
 from sagas import clock
+from sagas.admin.ui.page_selection import Tab
 from sagas.models import Saga, SagaBarrier, SagaBulk, SagaHistory, SagaWorker
 from sagas.operators import operations
 from sagas.operators.actor import Actor
@@ -68,15 +69,27 @@ STORIES: Mapping[str, Callable[[], Saga]] = {
 }
 
 
+# What each story adds to a view is seen in these; full runs see all views of all stories.
+VIEWS: Mapping[str, Sequence[Tab]] = {
+    "failing": tuple(Tab),
+    "unknown": (Tab.GRAPH, Tab.HISTORY),
+    "completed": (Tab.TIMELINE, Tab.STEPS),
+    "long": (Tab.TIMELINE, Tab.HISTORY),
+    "marathon": (Tab.GRAPH, Tab.TIMELINE),
+    "crowd": (Tab.GRAPH, Tab.STEPS),
+    "missing": (Tab.GRAPH, Tab.STEPS),
+}
+
+
 def make_workers_and_barriers(saga: Saga) -> None:
-    """Create rows for the pages of workers, barriers and accesses."""
-    for number in range(2):
+    """Create rows for the pages of workers, barriers and accesses: a worker that is gone, and one that stays."""
+    for number, ahead in enumerate((timedelta(days=-1), timedelta(hours=1))):
         SagaWorker.objects.create(
             name=f"host-{number}:871/8",
             host=f"host-{number}",
             pid=871,
             started_at=saga.created_at,
-            last_sweep_at=saga.created_at,
+            last_sweep_at=saga.created_at + ahead,
         )
         SagaBarrier.objects.create(
             key=f"{saga.pk}:step_{number}", direction="action", state="done", created_at=saga.created_at

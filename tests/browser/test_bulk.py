@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from sagas.models import SagaBulk, SagaHistory
 from sagas.operators import operations
 from sagas.operators.bulk import runner
-from sagas.operators.bulk.preconditions import EVERYTHING
+from sagas.operators.bulk.preconditions import CONFIRM_COUNT_ABOVE, EVERYTHING
 from tests.admin import trips
 
 from .conftest import Visit
@@ -23,7 +23,7 @@ def count_logged() -> int:
 
 
 def test_all_sagas_of_one_failing_provider_are_retried_together(visit: Visit, has_scripts: bool) -> None:
-    sagas = [trips.make_waiting_for_retry() for _ in range(300 if has_scripts else 101)]
+    sagas = [trips.make_waiting_for_retry() for _ in range(CONFIRM_COUNT_ABOVE + 1)]
     total = len(sagas)
     other = trips.make_paused()
     page = visit(

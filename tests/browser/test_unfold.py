@@ -11,13 +11,10 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from config.local.children import start_guarded, wait_until_ready
 from config.local.valkey import keep_free_port
-from tests.other_projects.conftest import testbed, wheel
 from tests.other_projects.settings_table import BY_NAME
 from tests.other_projects.testbed import Databases, Testbed
 
 from .inspection import SCREENSHOTS
-
-__all__ = ["testbed", "wheel"]
 
 UNFOLD = BY_NAME["unfold"]
 REASON = "The bank is open again, see its page."

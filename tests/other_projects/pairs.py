@@ -67,11 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.other_projects.pairs", description=__doc__)
     parser.add_argument("--python", choices=PYTHONS, action="append", help="only this one; may be repeated")
     parser.add_argument("--django", choices=DJANGOS, action="append", help="only this series; may be repeated")
-    parser.add_argument("--ends", action="store_true", help="of those only the first and the last")
+    parser.add_argument("--newest", action="store_true", help="of those only the last")
     options = parser.parse_args(arguments)
     pairs, missing = find_pairs(options.python or PYTHONS, options.django or DJANGOS)
-    if options.ends:
-        pairs = [*pairs[:1], *pairs[1:][-1:]]
+    if options.newest:
+        pairs = pairs[-1:]
     for reason in missing:
         echo(f"could not run: {reason}")
     if not pairs:

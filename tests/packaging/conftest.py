@@ -1,4 +1,4 @@
-"""Fixtures: the wheel, an environment that holds it, and an empty database."""
+"""Fixtures: an environment that holds the wheel, and an empty database."""
 
 import os
 from collections.abc import Iterator
@@ -8,16 +8,10 @@ import pytest
 
 from tests.servers import SERVER_VARIABLE
 
-from .environments import build_wheel, make_environment, new_database
+from .environments import make_environment, new_database
 
 # The tiny project's choice of a driver; all else must come from the wheel's requirements.
 DRIVER = "psycopg[binary]"
-
-
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel."""
-    return build_wheel(tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")
