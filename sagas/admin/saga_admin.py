@@ -1,5 +1,6 @@
 """Admin of sagas: the list, the page of one saga, and its operations. Parses, calls one function, renders."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from .. import clock
 from ..models import Saga
 from ..operators.presentation.texts import set_apart
 from ..operators.presentation.times import describe_moment
@@ -23,21 +25,23 @@ from .bulks import bulk_choosing
 from .operations import operation_pages
 from .reports import overview_urls, refreshing
 from .saga_list.filters import FILTERS, PARAMETERS
+from .saga_list.group_rows import build_group_rows, list_groups
 from .saga_list.rows import attach_rows, row_of, select_for_list
 from .saga_page import payloads
 from .saga_page.page_view import read_page
 from .ui import saved_views
-from .ui.addresses import find_saga_url, find_url
+from .ui.addresses import find_saga_url, find_url, site_of
 from .ui.base_filter import QueryRefused, read_choice, read_number
 from .ui.console_admin import ConsoleAdmin
-from .ui.formatting import Moment, may_see_payloads
+from .ui.formatting import may_see_payloads
+from .ui.frame import has_own_frame
 from .ui.list_order import OrderFilter, PositionFilter, describe_position, find_order
 from .ui.page_selection import Only, Tab
 from .ui.paging import CappedPaginator, PagedList
 from .ui.view_only import engine_database
 
 ROWS_PER_PAGE = 50
-MAX_ERROR_CHARS = 30  # always fit into their column
+ERROR = '<details class="saga-error"><summary data-keep="error">{}</summary></details>'
 
 
 class SagaList(PagedList):
@@ -56,6 +60,10 @@ class SagaList(PagedList):
             self.unsearched: QuerySet[Saga] = super().get_queryset(request, *args, **kwargs)
         finally:
             self.query = text
+        self.groups, self.has_own_rows = list_groups(request), has_own_frame()
+        if self.groups:
+            folded = [group.key for group in self.groups]
+            self.unsearched = self.unsearched.exclude(closed_at=None, failing_group__in=folded)
         self.search = Search(self.unsearched.db, text) if text.strip() else None
         return self.search.narrow(self.unsearched) if self.search else self.unsearched
 
@@ -70,7 +78,11 @@ class SagaList(PagedList):
             self.queryset = whole
         self.searched_back = self._describe_reach(oldest) if oldest else None
         rows = select_for_list(self.result_list)
-        self.result_list = attach_rows(rows, with_errors=may_see_payloads(request.user))
+        may_see = may_see_payloads(request.user)
+        self.result_list = attach_rows(rows, with_errors=may_see)
+        may_act = bool(bulk_choosing.list_operations(request))
+        now = clock.shifted(datetime.now(UTC))  # the ages of a group need not be the database's to the millisecond
+        self.group_rows = build_group_rows(self.groups, now, site_of(request), with_errors=may_see, may_act=may_act)
         self.has_own_order = find_order(request) is not None
         self.older_url = self._find_older_url(request)
 
@@ -94,7 +106,7 @@ class SagaList(PagedList):
 class SagaAdmin(ConsoleAdmin):
     """Admin of sagas. Subclass it to show more; ``get_links`` is meant to be overridden."""
 
-    list_display = ("badge", "title", "step_and_attempts", "age", "next_due")
+    list_display = ("badge", "title", "step", "error", "attempts", "age", "next_due")
     list_display_links = ("title",)
     list_filter = FILTERS
     list_per_page = ROWS_PER_PAGE
@@ -156,7 +168,7 @@ class SagaAdmin(ConsoleAdmin):
         """Show the list; a POST carries the rows selected for a bulk."""
         if request.method == "POST" and not self.get_actions(request):
             raise PermissionDenied
-        pages = {"saga_views": saved_views.list_views(request), "saga_pages": saved_views.list_pages(request)}
+        pages = {"saga_views": saved_views.list_views(request), "saga_exports": saved_views.list_exports(request)}
         bulks = bulk_choosing.link_to_bulks(request)
         context = {"title": "Sagas", **pages, **bulks, **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, context)
@@ -247,43 +259,39 @@ class SagaAdmin(ConsoleAdmin):
 
     @admin.display(description="Saga")
     def title(self, saga: Saga) -> SafeString:
-        """Show definition, version and business keys, or the id without keys; it is the row's link."""
-        keys = [(name, set_apart(value)) for name, value in row_of(saga).keys or (("id", str(saga.pk)),)]
-        shown = format_html_join("", '<span class="saga-key">{} <strong>{}</strong></span>', keys)
-        return format_html('<span class="saga-key">{}, version {}</span>{}', saga.definition, saga.version, shown)
+        """Show the first business key, or the id, then definition and version and the other keys; the row's link."""
+        first, *others = [set_apart(value) for _, value in row_of(saga).keys] or [set_apart(str(saga.pk))]
+        more = format_html_join("", " {}", [(value,) for value in others])
+        shown = '<strong>{}</strong> <span class="saga-quiet">{} {}{}</span>'
+        return format_html(shown, first, saga.definition, saga.version, more)
 
-    @admin.display(description="Step, attempts and last error")
-    def step_and_attempts(self, saga: Saga) -> SafeString:
-        """Show the current step and its attempts (of a closed saga: all attempts), and the last error in one line.
+    @admin.display(description="Step")
+    def step(self, saga: Saga) -> str:
+        """Show the current step; empty for a closed saga."""
+        return row_of(saga).step
 
-        A long error line can be unfolded.
-        """
-        row, error = row_of(saga), SafeString("")
-        if row.error:
-            fold = '<details class="saga-error"><summary data-keep="error">{}</summary></details>'
-            error = format_html(fold if len(row.error) > MAX_ERROR_CHARS else "{}", set_apart(row.error))
-        shown = '{} <span class="saga-key saga-quiet">{}</span>{}'
-        return format_html(shown, row.step or "over", row.attempts, error)
+    @admin.display(description="Cause or last error")
+    def error(self, saga: Saga) -> SafeString:
+        """Show the last error in one line, which unfolds."""
+        error = row_of(saga).error
+        return format_html(ERROR, set_apart(error)) if error else SafeString("")
 
-    @admin.display(description="Age, start (UTC)")
+    @admin.display(description="Attempts")
+    def attempts(self, saga: Saga) -> str:
+        """Show the attempts of the current step; of a closed saga those of all steps."""
+        return row_of(saga).attempts
+
+    @admin.display(description="Age")
     def age(self, saga: Saga) -> SafeString:
-        """Show how long ago the saga was started, and when."""
+        """Show how long ago the saga was started."""
         row = row_of(saga)
-        return _show_beside(row.age, row.started)
+        return format_html('<time datetime="{}">{}</time>', row.started.iso, row.age)
 
-    @admin.display(description="Next due (UTC)", empty_value="-")
+    @admin.display(description="Next due", empty_value="-")
     def next_due(self, saga: Saga) -> SafeString | None:
         """Show when the saga is due next."""
         due = row_of(saga).due
-        if due is None:
-            return None
-        return _show_beside(due.distance, due)
-
-
-def _show_beside(distance: str, moment: Moment) -> SafeString:
-    """Show the distance to a moment and the moment below it; the column header says UTC."""
-    text = moment.text.removesuffix(" UTC")
-    return format_html('{}<time class="saga-key saga-quiet" datetime="{}">{}</time>', distance, moment.iso, text)
+        return format_html('<time datetime="{}">{}</time>', due.iso, due.distance) if due is not None else None
 
 
 def require_selection(request: HttpRequest) -> None:

@@ -158,6 +158,22 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "severity",
+                    models.PositiveSmallIntegerField(
+                        db_default=80, default=80, help_text="Which one to see first; lower is worse."
+                    ),
+                ),
+                (
+                    "failing_group",
+                    models.CharField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="Failure group that it fails with now.",
+                        max_length=64,
+                    ),
+                ),
+                (
                     "operated_at",
                     models.DateTimeField(blank=True, help_text="When an operator last acted on it.", null=True),
                 ),
@@ -213,6 +229,16 @@ class Migration(migrations.Migration):
                         condition=models.Q(("hook_due_at__isnull", False)), fields=["hook_due_at"], name="saga_hook_due"
                     ),
                     models.Index(fields=["-created_at", "-id"], name="saga_newest"),
+                    models.Index(
+                        condition=models.Q(("closed_at__isnull", True)),
+                        fields=["severity", "-created_at", "-id"],
+                        name="saga_severest",
+                    ),
+                    models.Index(
+                        condition=models.Q(("closed_at__isnull", True), models.Q(("failing_group", ""), _negated=True)),
+                        fields=["failing_group"],
+                        name="saga_failing",
+                    ),
                     models.Index(fields=["state", "-created_at"], name="saga_state_newest"),
                     models.Index(fields=["definition", "version", "-created_at"], name="saga_definition_newest"),
                     models.Index(

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import F, Q
 from django_fsm import FSMField, FSMModelMixin, transition
 
+from ..core.severity import Severity
 from ..core.states import CLOSED_STATES, OPEN_STATES, AbortRequest, Hold, SagaState
 from .base import EngineModel
 from .choices import choices_of, one_of
@@ -80,6 +81,12 @@ class Saga(FSMModelMixin, EngineModel):
     most_attempts = models.PositiveIntegerField(
         default=0, db_default=0, help_text="The most attempts that a step has had in one direction."
     )
+    severity = models.PositiveSmallIntegerField(
+        default=Severity.OPEN.value, db_default=Severity.OPEN.value, help_text="Which one to see first; lower is worse."
+    )
+    failing_group = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="Failure group that it fails with now."
+    )
     operated_at = MomentField(null=True, blank=True, help_text="When an operator last acted on it.")
     hook_due_at = MomentField(
         null=True, blank=True, help_text="When on_closed is to be called; empty: nothing is owed."
@@ -129,6 +136,14 @@ class Saga(FSMModelMixin, EngineModel):
             models.Index(fields=["due_at"], name="saga_due", condition=Q(due_at__isnull=False)),
             models.Index(fields=["hook_due_at"], name="saga_hook_due", condition=Q(hook_due_at__isnull=False)),
             models.Index(fields=["-created_at", "-id"], name="saga_newest"),
+            models.Index(
+                fields=["severity", "-created_at", "-id"], name="saga_severest", condition=Q(closed_at__isnull=True)
+            ),
+            models.Index(
+                fields=["failing_group"],
+                name="saga_failing",
+                condition=Q(closed_at__isnull=True) & ~Q(failing_group=""),
+            ),
             models.Index(fields=["state", "-created_at"], name="saga_state_newest"),
             models.Index(fields=["definition", "version", "-created_at"], name="saga_definition_newest"),
             models.Index(fields=["closed_at", "id"], name="saga_closed", condition=Q(closed_at__isnull=False)),

@@ -14,6 +14,7 @@ from ..operators.presentation.texts import set_apart, show_invisible
 
 if TYPE_CHECKING:
     from ..admin.dashboard.dashboard import Dashboard
+    from ..admin.ui.menu import Menu
 
 register = template.Library()
 
@@ -37,6 +38,14 @@ def visibly(value: Any) -> str:
 
 
 @register.filter
+def placed(changes: Any, cells: list[Any]) -> list[tuple[Any, Any]]:
+    """Return the rows of the list of sagas: groups of failures, or the cells of a saga."""
+    from ..admin.saga_list.group_rows import place_groups
+
+    return list(place_groups(changes.group_rows, changes.result_list, cells))
+
+
+@register.filter
 def picture(chart: Chart) -> SafeString:
     """Return the drawing of a chart; every text in it is escaped already."""
     return SafeString(chart.svg)
@@ -54,6 +63,20 @@ def saga_dashboard(context: Context) -> Dashboard | None:
         return None
     site = site_of(request)
     return build_dashboard(site) if find_url(site, "sagas_saga_changelist") else None
+
+
+@register.simple_tag(takes_context=True)
+def saga_menu(context: Context) -> Menu | None:
+    """Return the console's menu, or None without the permission to view sagas or on a site without them."""
+    from ..admin.ui.menu import build_menu
+
+    request: Any = context.get("request")
+    if request is None:
+        return None
+    if not hasattr(request, "saga_menu"):
+        request.saga_menu = build_menu(request)
+    found: Menu | None = request.saga_menu
+    return found
 
 
 @register.simple_tag

@@ -35,6 +35,7 @@ def find_violations(saga_id: UUID) -> list[str]:
             *_check_order(work),
             *_check_limbo(work),
             *_check_history(work),
+            *_check_severity(work),
         ]
 
 
@@ -54,6 +55,11 @@ def _check_attempts(snapshot: SagaSnapshot) -> list[str]:
             if numbers != list(range(1, count + 1)):
                 found.append(f"I1: {step.name} made {count} attempts ({direction.value}), but its rows have {numbers}")
     return found
+
+
+def _check_severity(snapshot: SagaSnapshot) -> list[str]:
+    stored, found = snapshot.saga.severity, snapshot.severity()
+    return [] if stored == found else [f"I8: its severity is stored as {stored}, but its rows say {found.value}"]
 
 
 def _check_end(snapshot: SagaSnapshot) -> list[str]:

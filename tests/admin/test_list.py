@@ -27,7 +27,7 @@ def test_row_shows_what_an_operator_needs(log_in: LogIn) -> None:
     text = unescape(log_in("supervisor").get(LIST).content.decode())
 
     number = saga.keys.get().value
-    for shown in ("compensation failing", "trip, version 3", number, "book_flight", "attempt 10 of 10", "in 1 h"):
+    for shown in ("compensation failing", "trip 3", number, "book_flight", "10 of 10", "in 1 h"):
         assert shown in text
     assert "RuntimeError: The airline is closed." in text
     assert "icons.svg#warning" in text
@@ -40,7 +40,7 @@ def test_state_is_shown_as_text_icon_and_colour(log_in: LogIn) -> None:
 
     text = log_in("viewer").get(LIST).content.decode()
 
-    rows = text.split("<tbody>")[1].split("<tr>")[1:]
+    rows = text.split("<tbody>")[1].partition("</tbody>")[0].split("<tr>")[1:]
     assert len(rows) == len(trips.MAKERS)
     for row in rows:
         assert row.count('class="saga-badge saga-tone-') == 1
@@ -67,8 +67,7 @@ def test_query_count_does_not_depend_on_the_number_of_sagas(log_in: LogIn) -> No
     with CaptureQueriesContext(connection) as many:
         assert len(listed(client.get(LIST, {"q": "ORD", "display": "held", "started": "24h"}))) == 6
 
-    assert len(few) <= 8
-    assert len(many) == len(few) + 1
+    assert len(few) == len(many) <= 10
 
 
 def test_state_filter(log_in: LogIn) -> None:

@@ -268,7 +268,9 @@ def test_active_filters_are_open_and_the_current_view_is_marked(log_in: LogIn) -
     assert ' aria-current="true">5 or more</a>' in text
 
 
-@pytest.mark.parametrize("view", ["needs=any", "display=compensated&closed=today", "by=slowest", "by=longest", ""])
+@pytest.mark.parametrize(
+    "view", ["needs=any&by=severest", "by=severest", "display=compensated&closed=today", "by=slowest", "by=longest", ""]
+)
 def test_every_view_is_a_list(log_in: LogIn, view: str) -> None:
     trips.make_compensated()
 

@@ -118,4 +118,4 @@ def test_unknown_database_shows_no_barriers(log_in: LogIn) -> None:
 def test_operation_on_an_unknown_saga_redirects_to_the_list(log_in: LogIn) -> None:
     answer = log_in("admin").get(f"{LIST}{Saga().pk}/act/pause/")
 
-    assert (answer.status_code, f'<a href="{LIST}">Sagas</a>' in text_of(answer)) == (404, True)
+    assert (answer.status_code, f'<a href="{LIST}"' in text_of(answer)) == (404, True)

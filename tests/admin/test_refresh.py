@@ -44,7 +44,7 @@ def test_response_holds_what_the_page_shows(log_in: LogIn, tab: Tab) -> None:
 
     answer = ask(client, refresh_of(saga, tab=tab)).json()
 
-    assert set(answer["parts"]) == {"[data-part=head]", "[data-part=view]"}
+    assert set(answer["parts"]) == {"[data-part=head]", "[data-part=view]", "[data-part=facts]"}
     page = client.get(page_of(saga, tab)).content.decode()
     for name in ("head", "view"):
         assert page.count(f'<div data-part="{name}">') == 1

@@ -19,7 +19,7 @@ WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 # each page in both, otherwise in turn.
 RENDERINGS = (("light", WIDE), ("dark", NARROW), ("dark", WIDE), ("light", NARROW))
 EXAMINED = RENDERINGS[:2]
-BACKGROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 18)"}
+BACKGROUNDS = {"light": "rgb(247, 248, 250)", "dark": "rgb(16, 18, 23)"}
 AXE = Axe().axe_script
 # WCAG 2.2, A and AA; and the part that size or colours can affect.
 EVERYTHING = {

@@ -73,6 +73,7 @@ def test_supervisor_forces_compensation(visit: Visit, has_scripts: bool) -> None
     page = visitor.page
 
     visitor.find(saga.keys.get(name="order").value)
+    page.get_by_text("More", exact=True).click()
     page.get_by_role("link", name="Force compensate").click()
     plan = page.get_by_role("table", name="What runs next").get_by_role("row")
     expect(plan).to_have_count(3)

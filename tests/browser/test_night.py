@@ -32,7 +32,7 @@ def place(payment_method: str, **details: str) -> Order:
 def find_it(visitor: Visitor, order: Order) -> None:
     """Log in, and open the saga from the list of those that need attention."""
     visitor.log_in("operator")
-    visitor.page.get_by_role("link", name=re.compile("^Needs an operator")).first.click()
+    visitor.page.get_by_role("link", name=re.compile("^Needs attention")).first.click()
     row = visitor.page.locator("#result_list tbody tr").filter(has_text=order.number)
     row.get_by_role("link").first.click()
     expect(visitor.page).to_have_title(re.compile(order.number))

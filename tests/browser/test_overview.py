@@ -16,7 +16,7 @@ def test_from_the_dashboard_to_the_sagas_that_need_attention(visit: Visit, has_s
     page = visit("viewer", "/admin/sagas/", java_script_enabled=has_scripts).page
 
     expect(page.get_by_role("alert").first).to_contain_text("No worker was seen recently.")
-    page.get_by_role("link", name="Needs an operator 8").click()
+    page.locator("#content").get_by_role("link", name="Needs attention 8").click()
 
     expect(page.locator("#result_list tbody tr")).to_have_count(8)
 
@@ -38,6 +38,7 @@ def test_from_a_failure_group_to_its_sagas_and_back(visit: Visit, has_scripts: b
 def test_list_is_filtered_by_a_time_window(visit: Visit, has_scripts: bool) -> None:
     make_a_night()
     page = visit("viewer", java_script_enabled=has_scripts).page
+    page.locator("summary", has_text="Filter").click()
     page.locator("summary", has_text="By start between (UTC)").click()
 
     page.get_by_label("From (UTC)").fill("2020-01-01T00:00:00")

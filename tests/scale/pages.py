@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sagas.admin.saga_list.filters import PARAMETERS
-from sagas.admin.ui.list_order import LONGEST, SLOWEST, describe_position
+from sagas.admin.ui.list_order import LONGEST, SEVEREST, SLOWEST, describe_position
 from sagas.admin.ui.page_selection import Only, Tab
 from sagas.core.definition import registry
 from sagas.models import Saga, SagaAttempt
@@ -80,7 +80,7 @@ def list_filter_values() -> dict[str, list[str]]:
         "failing": [group, "0" * 16],
         "since": [f"{middle.created_at:%Y-%m-%d}"],
         "until": [f"{middle.created_at:%Y-%m-%d}"],
-        "by": [SLOWEST, LONGEST],
+        "by": [SEVEREST, SLOWEST, LONGEST],
         "before": [describe_position(middle)],
     }
 

@@ -12,6 +12,7 @@ from ...operators.presentation.times import describe_distance, describe_moment, 
 from ...operators.queries import statistics
 from ...operators.queries.statistics import DAY, FAILING, HOUR, OPEN, WEEK, Statistics
 from ..ui.addresses import find_saga_url, find_url
+from ..ui.menu import NEEDS
 from ..ui.saved_views import list_url
 from .windows import WindowCard, build_card
 
@@ -151,9 +152,9 @@ def _list_warnings(liveness: Liveness, site: str) -> Iterator[WorkWarning]:
 def _list_tiles(data: Mapping[str, Any], site: str) -> Iterator[Tile]:
     needs = int(data.get("needs", 0))
     yield Tile(
-        label="Needs an operator",
+        label="Needs attention",
         count=show_count(needs, data),
-        url=list_url(site, needs="any"),
+        url=list_url(site, **NEEDS),
         badge=Badge(word="", icon="hand" if needs else "check", tone=Tone.URGENT if needs else Tone.GOOD),
     )
     states = data.get("states", {})

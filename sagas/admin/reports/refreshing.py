@@ -30,6 +30,7 @@ from ..ui.view_only import engine_database
 SAGA_PARTS = {
     "[data-part=head]": "admin/sagas/saga/parts/head.html",
     "[data-part=view]": "admin/sagas/saga/parts/view.html",
+    "[data-part=facts]": "admin/sagas/saga/parts/facts.html",
 }
 DASHBOARD_PARTS = {".saga-dashboard": "admin/sagas/dashboard.html"}
 LIST_PARTS = {"#result_list": "admin/sagas/saga/parts/list.html"}

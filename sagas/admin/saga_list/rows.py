@@ -76,7 +76,7 @@ def _build_row(saga: Saga, now: datetime, with_errors: bool) -> ListRow:
         badge=badge_of_saga(saga, steps, now),
         keys=tuple((key.name, key.value) for key in keys),
         step=at.name if at is not None else "",
-        attempts=f"attempt {count_attempts(at, saga)}" if at is not None else f"{total} attempts",
+        attempts=count_attempts(at, saga) if at is not None else f"{total} in all",
         age=describe_span(now - saga.created_at),
         started=show_moment(saga.created_at, now),
         due=show_moment(saga.due_at, now) if saga.due_at else None,
@@ -89,7 +89,12 @@ def _find_error(saga: Saga, at: SagaStep | None, with_errors: bool) -> str:
     cause = saga.cause or {}
     caused = f"{cause['error_class']}: {cause.get('message', '')}" if cause.get("error_class") else ""
     text = (at.last_error if at is not None else "") or caused
-    lines = show_error(text, with_errors=with_errors).splitlines()
+    return cut_error(show_error(text, with_errors=with_errors))
+
+
+def cut_error(text: str) -> str:
+    """Return an error in one line, with the name of its class but without its module."""
+    lines = text.splitlines()
     path, colon, message = (lines[0] if lines else "").partition(":")
     first = f"{path.rpartition('.')[2]}{colon}{message}"
     return first if len(first) <= ERROR_CHARS else f"{first[:ERROR_CHARS]}…"

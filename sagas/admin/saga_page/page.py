@@ -17,6 +17,7 @@ from ...operators.preconditions import Operation
 from ...operators.presentation import Account, Badge, badge_of_saga, explain
 from ...operators.presentation.badges import in_words
 from ...operators.presentation.times import describe_span
+from ...operators.recommendation import belongs_beside, recommend_operation
 from ..ui.addresses import find_url
 from ..ui.formatting import Moment, show_moment
 from ..ui.page_selection import Only, Selection, Tab
@@ -27,11 +28,12 @@ from .json_text import JsonText, show_json_text
 from .payloads import payload_url
 from .reading import SagaReading
 from .step_rows import StepRow, list_step_rows
+from .step_strip import StepStrip, build_strip
 from .timeline_view import draw_attempts, list_legend
 
 FILTER_LABELS = {Only.ALL: "all", Only.FAILURES: "failures", Only.OPERATORS: "operators"}
 # These end a saga's way forward for good, so their buttons stand out.
-GRAVE = frozenset({Operation.COMPENSATE, Operation.CANCEL, Operation.ABANDON})
+GRAVE = frozenset({Operation.COMPENSATE, Operation.CANCEL, Operation.ABANDON, Operation.MARK_REFUSED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,10 @@ class Choice:
     """Why it is not possible; empty if it is possible."""
     is_grave: bool
     """Whether it is one of ``GRAVE``."""
+    is_main: bool = False
+    """Whether it is the recommended one."""
+    is_beside: bool = False
+    """Whether it stands beside the recommended one; the others are under *More*."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +94,14 @@ class SagaPage:
     """One page of its attempts."""
     history: tuple[HistoryRow, ...]
     """One page of its history."""
-    choices: tuple[Choice, ...]
-    """Operations that are possible."""
+    strip: StepStrip
+    """Its steps at a glance."""
+    main: tuple[Choice, ...]
+    """The recommended operation, if there is one."""
+    beside: tuple[Choice, ...]
+    """Operations beside it."""
+    more: tuple[Choice, ...]
+    """Other operations that are possible."""
     refused: tuple[Choice, ...]
     """Operations that are not possible, with the reason."""
     effects_left: tuple[dict[str, Any], ...]
@@ -133,7 +145,10 @@ def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, 
         ),
         attempts=tuple(show_attempts_made(reading.attempts, now, may_see=may_see)),
         history=tuple(show_history(reading.history, now, site=site, may_see=may_see)),
-        choices=tuple(choice for choice in choices if not choice.refusal),
+        strip=build_strip(snapshot, selection),
+        main=tuple(choice for choice in choices if not choice.refusal and choice.is_main),
+        beside=tuple(choice for choice in choices if not choice.refusal and choice.is_beside),
+        more=tuple(choice for choice in choices if not (choice.refusal or choice.is_main or choice.is_beside)),
         refused=tuple(choice for choice in choices if choice.refusal),
         effects_left=tuple(saga.effects_left or ()),
         input=show_json_text(reading.input, payload_url(site, saga.pk, of="input")) if reading.input else None,
@@ -205,11 +220,15 @@ def _choose_steps(site: str, snapshot: SagaSnapshot, operation: Operation) -> It
 
 def _choose(site: str, snapshot: SagaSnapshot, operation: Operation, refusal: str, step: str | None = None) -> Choice:
     label = preview.LABELS[operation]
+    is_main = step is None and operation is recommend_operation(snapshot.saga, snapshot.steps)
+    row = next((one for one in snapshot.steps if one.name == step), None)
     return Choice(
         label=f"{label}: {step}" if step else label,
         url=operation_url(site, snapshot.saga, operation, step),
         refusal=refusal,
         is_grave=operation in GRAVE,
+        is_main=is_main,
+        is_beside=not is_main and belongs_beside(operation, row),
     )
 
 

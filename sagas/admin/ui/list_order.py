@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,13 +14,15 @@ from django.http import HttpRequest
 
 from ...models import Saga
 from ...operators.presentation.times import describe_moment
-from ...operators.queries.keyset import is_above, is_below, read_place, write_place
+from ...operators.queries.keyset import is_above, is_below, is_less_severe, read_place, write_place
 from ...operators.queries.saga_filter import refuse_value
 
+SEVERITY = re.compile(r"[0-9]{1,3}")
 MICROSECONDS = re.compile(r"-?[0-9]{1,18}")
-SLOWEST, LONGEST = "slowest", "longest"
+SEVEREST, SLOWEST, LONGEST = "severest", "slowest", "longest"
 TOOK = F("closed_at") - F("created_at")
 ORDERS: dict[str, tuple[OrderBy, ...]] = {
+    SEVEREST: (F("severity").asc(), F("created_at").desc(), F("id").desc()),
     SLOWEST: (TOOK.desc(), F("id").desc()),
     LONGEST: (F("created_at").asc(), F("id").asc()),
 }
@@ -35,7 +37,7 @@ class OrderFilter(SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Return the orders other than the default."""
-        return [(SLOWEST, "Slowest, closed"), (LONGEST, "Longest open")]
+        return [(SEVEREST, "Most severe, open"), (SLOWEST, "Slowest, closed"), (LONGEST, "Longest open")]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         """Yield the choices, the default order first; each link drops the list position."""
@@ -51,7 +53,7 @@ class OrderFilter(SimpleListFilter):
             return queryset
         if value not in ORDERS:
             raise IncorrectLookupParameters(refuse_value("by", value, f"one of {', '.join(ORDERS)}"))
-        return queryset.filter(closed_at__isnull=value == LONGEST)
+        return queryset.filter(closed_at__isnull=value != SLOWEST)
 
 
 class PositionFilter(SimpleListFilter):
@@ -72,9 +74,11 @@ class PositionFilter(SimpleListFilter):
             return []
         if slow := self._parse_slow(value):
             return [(value, f"Not slower than {slow[0].total_seconds():.3f} s")]
+        if severe := self._parse_severe(value):
+            return [(value, f"Less severe, or before {describe_moment(severe[1])}")]
         place = read_place(value)
         word = "After" if self.order == LONGEST else "Before"
-        return [(value, f"{word} {describe_moment(place[0])}" if place else "")]
+        return [(value, f"{word} {describe_moment(place[0])}" if place and self.order != SEVEREST else "")]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         """Yield the choices; the first one leads back to the beginning."""
@@ -89,13 +93,18 @@ class PositionFilter(SimpleListFilter):
             return queryset
         if slow := self._parse_slow(value):
             return queryset.alias(took=TOOK).filter(is_below("took", *slow))
-        if place := read_place(value):
+        if severe := self._parse_severe(value):
+            return queryset.filter(is_less_severe(*severe))
+        if self.order != SEVEREST and (place := read_place(value)):
             return queryset.filter((is_above if self.order == LONGEST else is_below)("created_at", *place))
         form = "a position from the links of the list, in the same order"
         raise IncorrectLookupParameters(refuse_value("before", value, form))
 
     def _parse_slow(self, value: str) -> tuple[timedelta, UUID] | None:
         return parse_slow_position(value) if self.order == SLOWEST else None
+
+    def _parse_severe(self, value: str) -> tuple[int, datetime, UUID] | None:
+        return parse_severe_position(value) if self.order == SEVEREST else None
 
 
 def find_order(request: HttpRequest) -> tuple[OrderBy, ...] | None:
@@ -104,10 +113,22 @@ def find_order(request: HttpRequest) -> tuple[OrderBy, ...] | None:
 
 
 def describe_position(saga: Saga, order: str = "") -> str:
-    """Return the position of a saga for the URL: its start, in SLOWEST its duration, and its id."""
+    """Return the position of a saga in an order, for the URL.
+
+    Shape: ``start~id``; in SEVEREST ``severity~start~id``; in SLOWEST ``microseconds~id``.
+    """
+    if order == SEVEREST:
+        return f"{saga.severity}~{write_place(saga.created_at, saga.pk)}"
     if order == SLOWEST and saga.closed_at is not None:
         return f"{(saga.closed_at - saga.created_at) // timedelta(microseconds=1)}~{saga.pk}"
     return write_place(saga.created_at, saga.pk)
+
+
+def parse_severe_position(text: str) -> tuple[int, datetime, UUID] | None:
+    """Return severity, start and id of a position in the order of the severest, or None when it is invalid."""
+    severity, _, rest = text.partition("~")
+    place = read_place(rest) if SEVERITY.fullmatch(severity) else None
+    return (int(severity), *place) if place else None
 
 
 def parse_slow_position(text: str) -> tuple[timedelta, UUID] | None:

@@ -1,4 +1,4 @@
-"""Saved views of the list, and links to the other pages about sagas."""
+"""Saved views of the list, and links to its exports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ from django.http import HttpRequest
 
 from ..links import Link
 from .addresses import find_url, site_of
-from .list_order import LONGEST, SLOWEST
+from .list_order import LONGEST, SEVEREST, SLOWEST
 
 MANY_RETRIES = 3
 VIEWS: Mapping[str, Mapping[str, str]] = {
     "All": {},
-    "Needs an operator": {"needs": "any"},
+    "Open": {"by": SEVEREST},
+    "Needs attention": {"needs": "any", "by": SEVEREST},
     f"Retrying more than {MANY_RETRIES} times": {"attempts": str(MANY_RETRIES + 2), "closed": "no"},
     "Compensated today": {"display": "compensated", "closed": "today"},
     "Slowest": {"by": SLOWEST},
@@ -40,18 +41,15 @@ def list_views(request: HttpRequest) -> list[View]:
     return [View(label=label, url=list_url(site, **query), is_current=now == query) for label, query in VIEWS.items()]
 
 
-def list_pages(request: HttpRequest) -> list[Link]:
-    """Return links to the other pages about sagas, and to exports of what the list shows."""
+def list_exports(request: HttpRequest) -> list[Link]:
+    """Return links to exports of what the list shows."""
     query = request.GET.copy()
     for name in NO_FILTERS:
         query.pop(name, None)
     site, suffix = site_of(request), f"?{query.urlencode()}" if query else ""
     return [
-        Link(label="Dashboard", url=find_url(site, "app_list", "sagas")),
-        Link(label="Failure groups", url=find_url(site, "sagas_saga_failures")),
-        Link(label="Operator log", url=find_url(site, "sagas_saga_log")),
-        Link(label="Export as CSV", url=find_url(site, "sagas_saga_export", "csv") + suffix),
-        Link(label="Export as NDJSON", url=find_url(site, "sagas_saga_export", "ndjson") + suffix),
+        Link(label="CSV", url=find_url(site, "sagas_saga_export", "csv") + suffix),
+        Link(label="NDJSON", url=find_url(site, "sagas_saga_export", "ndjson") + suffix),
     ]
 
 

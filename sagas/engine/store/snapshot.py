@@ -13,6 +13,7 @@ from ...core.definition import registry
 from ...core.definition.saga import SagaDefinition
 from ...core.outcomes import AttemptView, compute_effect
 from ...core.planner import SagaView, StepView
+from ...core.severity import Severity, judge_severity
 from ...core.states import AbortRequest, Direction, Effect, Hold, Kind, Outcome, SagaState, StepState
 from ...exceptions import SagaNotFound
 from ...models import Saga, SagaAttempt, SagaStep
@@ -77,6 +78,11 @@ class SagaSnapshot:
             if step.name == name:
                 return step
         raise KeyError(name)
+
+    def severity(self) -> Severity:
+        """Return how severe the saga's holds and reasons for attention are."""
+        reasons = {self.saga.hold, *(step.hold for step in self.steps), *self.saga.attention}
+        return judge_severity(self.saga.state, (reason for reason in reasons if reason))
 
     def view(self) -> SagaView:
         """Return the saga as the planner sees it."""

@@ -100,6 +100,8 @@ class SagaUnitOfWork(SagaDraft):
         saga.woken_at = None
         attempts = [max(step.action_attempts, step.compensation_attempts) for step in self.steps]
         saga.most_attempts = max(saga.most_attempts, *attempts, 0)
+        saga.severity = self.severity().value
+        saga.failing_group = self._find_failing_group()
         saga.signature, saga.signature_count = signatures.sign_entries(
             self._history, saga_id=saga.pk, signature=saga.signature, count=saga.signature_count
         )
@@ -132,6 +134,14 @@ class SagaUnitOfWork(SagaDraft):
             rows = [{"saga_id": saga.pk, "name": name, "value": value} for name, value in self._keys.items()]
             parts.append(("keys", *statements.upsert_keys(rows), len(rows)))
         return parts
+
+    def _find_failing_group(self) -> str:
+        """Return the failure group of the newest failure, as long as a step that failed is not over."""
+        fails = any(step.last_error and (step.hold or step.due_at or step.is_live) for step in self.steps)
+        if self.saga.closed_at is not None or not fails:
+            return ""
+        found = [values["error_group"] for values in self._closed.values() if values["error_group"]]
+        return str(found[-1]) if found else self.saga.failing_group
 
     def _list_alerts(self) -> Iterator[Alert]:
         """Yield alerts for the raised reasons, except those that were cleared again before the write."""

@@ -20,6 +20,11 @@ def is_above(field: str, value: Any, pk: Any) -> Q:
     return (Q(**{f"{field}__gt": value}) | Q(**{field: value, "pk__gt": pk})) & Q(**{f"{field}__gte": value})
 
 
+def is_less_severe(severity: int, at: datetime, pk: UUID) -> Q:
+    """Return the condition of the sagas after a place in the order of severity, and then newest first."""
+    return Q(severity__gte=severity) & (Q(severity__gt=severity) | is_below("created_at", at, pk))
+
+
 def write_place(at: datetime, pk: UUID) -> str:
     """Return the place of a saga in a list ordered by start, as text."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}~{pk}"

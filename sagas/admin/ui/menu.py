@@ -1,0 +1,82 @@
+"""Menu of the console, the same on every page of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.http import HttpRequest
+
+from ...operators.queries.menu_counts import read_menu_counts, show_count
+from .addresses import find_url, site_of
+from .frame import has_own_frame
+from .list_order import SEVEREST
+from .saved_views import list_url
+
+NEEDS = {"needs": "any", "by": SEVEREST}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """Entry of the menu."""
+
+    label: str
+    url: str
+    is_current: bool
+    count: str = ""
+    """Number beside it."""
+    is_urgent: bool = False
+    """Whether the number asks for an operator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Menu:
+    """Menu of a user on an admin site."""
+
+    entries: tuple[Entry, ...]
+    attention: int
+    """Number of sagas that need attention."""
+    attention_url: str
+    """List of them."""
+    has_column: bool
+    """Whether it takes the place of the site's own list of applications; otherwise it is a strip."""
+
+
+def build_menu(request: HttpRequest) -> Menu | None:
+    """Return the menu, or None without the permission to view sagas or on a site without them."""
+    site = site_of(request)
+    if not request.user.has_perm("sagas.view_saga") or not list_url(site):
+        return None
+    counts = read_menu_counts()
+    return Menu(
+        entries=tuple(_list_entries(request, site, show_count(counts.attention), show_count(counts.bulks))),
+        attention=counts.attention,
+        attention_url=list_url(site, **NEEDS),
+        has_column=has_own_frame(),
+    )
+
+
+def _list_entries(request: HttpRequest, site: str, attention: str, bulks: str) -> Iterator[Entry]:
+    is_needs = "needs" in request.GET
+    listed = list_url(site)
+    may = request.user.has_perm
+    places = [
+        ("Overview", find_url(site, "app_list", "sagas"), ""),
+        ("Sagas", listed, ""),
+        ("Failures", find_url(site, "sagas_saga_failures"), ""),
+        ("Bulks", find_url(site, "sagas_sagabulk_changelist") if may("sagas.view_sagabulk") else "", bulks),
+        ("Workers", find_url(site, "sagas_sagaworker_changelist") if may("sagas.view_sagaworker") else "", ""),
+        ("Operator log", find_url(site, "sagas_saga_log"), ""),
+        ("Barriers", find_url(site, "sagas_sagabarrier_changelist") if may("sagas.view_sagabarrier") else "", ""),
+        ("Accesses", find_url(site, "sagas_sagaaccess_changelist") if may("sagas.view_sagaaccess") else "", ""),
+    ]
+    inner = [url for _, url, _ in places if url and request.path.startswith(url)]
+    here = max(inner, key=len, default="")
+    for label, url, count in places:
+        if url == listed:
+            is_current = request.path == listed and is_needs
+            yield Entry(
+                label="Needs attention", url=list_url(site, **NEEDS), count=attention, is_urgent=bool(attention),
+                is_current=is_current,
+            )  # fmt: skip
+            yield Entry(label=label, url=url, is_current=here == url and not is_current)
+        elif url:
+            yield Entry(label=label, url=url, count=count, is_current=here == url)
