@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from sagas import clock
 from sagas.admin.dashboard.chart_section import build_charts
 from sagas.admin.dashboard.dashboard import Dashboard, build_dashboard
-from sagas.admin.dashboard.windows import _show_rate, _show_share, build_card
+from sagas.admin.dashboard.windows import _show_rate, build_card, show_share
 from sagas.models import Saga, SagaStatistic, SagaWorker
 from sagas.monitoring.liveness import read_liveness
 from sagas.operators.presentation import DisplayState, filter_by_display, needs_operator
@@ -483,7 +483,7 @@ def test_huge_numbers_fit_their_columns() -> None:
     ],
 )
 def test_shares_do_not_round_to_0_or_100_percent(value: int, total: int, text: str) -> None:
-    assert _show_share(value, total) == text
+    assert show_share(value, total) == text
 
 
 @pytest.mark.parametrize(

@@ -111,15 +111,16 @@ def _list_facts(
     return [
         ("Started", f"{sum(row['sagas'] for row in data.get('begun', [])):,}"),
         ("Closed", f"{closed:,}, {_show_rate(closed / minutes)}"),
-        ("Completed", _show_share(counts["completed"], closed)),
-        ("Compensated", _show_share(counts["compensated"], closed)),
-        ("Abandoned", _show_share(counts["abandoned"], closed)),
+        ("Completed", show_share(counts["completed"], closed)),
+        ("Compensated", show_share(counts["compensated"], closed)),
+        ("Abandoned", show_share(counts["abandoned"], closed)),
         ("Median duration", show_seconds(whole[1]) if whole else "-"),
         ("95th percentile", show_seconds(whole[2]) if whole else "-"),
     ]
 
 
-def _show_share(count: int, total: int) -> str:
+def show_share(count: int, total: int) -> str:
+    """Return a share in percent, with its number."""
     if not total:
         return "-"
     share = 100 * count / total

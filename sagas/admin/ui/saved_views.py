@@ -49,6 +49,7 @@ def list_pages(request: HttpRequest) -> list[Link]:
     return [
         Link(label="Dashboard", url=find_url(site, "app_list", "sagas")),
         Link(label="Failure groups", url=find_url(site, "sagas_saga_failures")),
+        Link(label="Definitions", url=find_url(site, "sagas_saga_definitions")),
         Link(label="Operator log", url=find_url(site, "sagas_saga_log")),
         Link(label="Export as CSV", url=find_url(site, "sagas_saga_export", "csv") + suffix),
         Link(label="Export as NDJSON", url=find_url(site, "sagas_saga_export", "ndjson") + suffix),

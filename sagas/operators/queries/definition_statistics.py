@@ -34,7 +34,7 @@ COUNT_LATELY = """(
     ), tried AS MATERIALIZED (
         SELECT saga_id, step_id, direction, outcome, error_group, is_assumed FROM sagas_sagaattempt
         WHERE started_at >= {now} - {length} ORDER BY started_at DESC LIMIT {max_attempts}
-    ), attempts AS (
+    ), steps AS (
         SELECT saga.definition, saga.version, step.name AS step, direction, count(*) AS attempts,
             count(*) FILTER (WHERE outcome = 'refused') AS refusals,
             count(*) FILTER (WHERE error_group <> '' AND outcome <> 'refused') AS failures
@@ -46,7 +46,7 @@ COUNT_LATELY = """(
     )
     SELECT jsonb_build_object(
         'closed', (SELECT coalesce(jsonb_agg(closed), '[]') FROM closed),
-        'attempts', (SELECT coalesce(jsonb_agg(attempts), '[]') FROM attempts),
+        'steps', (SELECT coalesce(jsonb_agg(steps), '[]') FROM steps),
         'closed_is_capped', (SELECT count(*) >= {max_durations} FROM lately),
         'attempts_are_capped', (SELECT count(*) >= {max_attempts} FROM tried)
     )

@@ -217,7 +217,7 @@ def _draw_line(where: _Place, one: Series) -> str:
     for _, found in groupby(enumerate(known), key=lambda item: item[1][0] - item[0]):
         points = [(where.middle(place), where.bottom - where.height(value)) for _, (place, value) in found]
         d = "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
-        drawn.append(_draw_path(one, d))
+        drawn += [element("path", class_="saga-halo", d=d, stroke_width=6), _draw_path(one, d)]
         drawn += [element("circle", cx=f"{x:.2f}", cy=f"{y:.2f}", r=2.5, fill="currentColor") for x, y in points]
     return element("g", *drawn, class_=f"saga-series-{one.role}") if drawn else ""
 
