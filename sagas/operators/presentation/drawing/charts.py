@@ -10,7 +10,7 @@ from .svg import FONT, attribute, clean, element, shorten, tooltip
 GAP = 1.0
 LEAST_HEIGHT = 1.5  # so that one among a thousand is still visible
 # Pixels of a large chart, and of its text: a character of the font at 11 px is 6.6 px wide.
-WIDTH, PLOT_HEIGHT, LINE = 600.0, 130.0, 18.0
+WIDTH, PLOT_HEIGHT, LINE = 560.0, 130.0, 18.0
 FONT_SIZE, TEXT = 11, 6.6
 RIGHT = 16.0
 SWATCH = 10.0
@@ -146,7 +146,7 @@ def _draw_legend(bars: Sequence[Series], lines: Sequence[Series], unit: str) -> 
         drawn.append(_text(x + SWATCH + 5, y, one.name))
         x += needed
     drawn.append(_text(0, y + LINE, unit))
-    return _Legend(svg="".join(drawn), height=y + LINE + 8)
+    return _Legend(svg="".join(drawn), height=y + LINE + 14)
 
 
 def _lay_out(parts: Sequence[Part], axis: Axis, top: float) -> _Place:
