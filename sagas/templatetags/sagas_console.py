@@ -57,12 +57,14 @@ def saga_dashboard(context: Context) -> Dashboard | None:
     # Django imports every tag library, even in projects without the admin.
     from ..admin.dashboard.dashboard import build_dashboard
     from ..admin.ui.addresses import find_url, site_of
+    from ..admin.ui.spans import PARAMETER
 
     request: Any = context.get("request")
     if request is None or not request.user.has_perm("sagas.view_saga"):
         return None
     site = site_of(request)
-    return build_dashboard(site) if find_url(site, "sagas_saga_changelist") else None
+    span = request.GET.get(PARAMETER, "")
+    return build_dashboard(site, span) if find_url(site, "sagas_saga_changelist") else None
 
 
 @register.simple_tag(takes_context=True)

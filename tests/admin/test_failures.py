@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from sagas import RetryLater, clock
 from sagas.admin.reports.failures_page import describe_trend, list_labels
 from sagas.models import Saga, SagaAccess, SagaAttempt
-from sagas.operators.presentation.drawing.charts import draw_bars
+from sagas.operators.presentation.drawing.charts import draw_trend
 from sagas.operators.queries import failures
 from sagas.operators.queries.failures import read_failures
 from sagas.testing import drain, faults
@@ -212,7 +212,7 @@ def test_trend_is_described_in_words(values: tuple[int, ...], words: str) -> Non
 
 
 def test_chart_draws_every_value_inside_its_box() -> None:
-    chart = draw_bars([0, 1, 10**9, 0.5], ["a", "b", "c", "d"], width=40, height=10, summary="x")
+    chart = draw_trend([0, 1, 10**9, 0.5], ["a", "b", "c", "d"], width=40, height=10, summary="x")
 
     bars = find_bars(chart)
     assert [bar.findtext("title") for bar in bars] == ["b: 1", "c: 1e+09", "d: 0.5"]
@@ -221,5 +221,5 @@ def test_chart_draws_every_value_inside_its_box() -> None:
         assert 0 <= x <= x + width <= 40
         assert y >= 0
         assert y + height == pytest.approx(10)
-    assert "<rect" not in draw_bars([], [], summary="").svg
+    assert "<rect" not in draw_trend([], [], summary="").svg
     assert len(list_labels(Saga.objects.none().first() or trips.start().created_at, DAY / 24, 3)) == 3

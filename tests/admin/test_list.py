@@ -49,7 +49,7 @@ def test_state_is_shown_as_text_icon_and_colour(log_in: LogIn) -> None:
 
 
 @pytest.mark.filterwarnings("error::django.utils.deprecation.RemovedInNextVersionWarning")
-@pytest.mark.parametrize("path", ["/admin/", LIST, f"{LIST}failures/", f"{LIST}log/"])
+@pytest.mark.parametrize("path", ["/admin/", LIST, f"{LIST}failures/", f"{LIST}definitions/trip/3/", f"{LIST}log/"])
 def test_lists_use_nothing_that_django_deprecates(log_in: LogIn, path: str) -> None:
     for maker in trips.MAKERS.values():
         maker()

@@ -355,6 +355,8 @@ READ: dict[str, tuple[str, bool]] = {
     "page": (f"{LIST}{{saga}}/change/?tab=steps", True),
     "page, refreshed": (f"{LIST}{{saga}}/refresh/?tab=steps", True),
     "dashboard, refreshed": (f"{LIST}dashboard/refresh/", False),
+    "definitions": (f"{LIST}definitions/", False),
+    "definition": (f"{LIST}definitions/trip/3/", False),
     "failures": (f"{LIST}failures/", True),
     "log": (f"{LIST}log/", False),
     "export as CSV": (f"{LIST}export/csv/", True),

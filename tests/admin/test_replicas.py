@@ -73,6 +73,7 @@ def test_pages_show_what_the_engines_database_holds(asked: list[str], log_in: Lo
         f"{LIST}{saga.pk}/payload/?of=input",
     ]
     others = [
+        f"{LIST}definitions/", f"{LIST}definitions/trip/3/?span=7d",
         CONSOLE, f"{LIST}refresh/", f"{LIST}{saga.pk}/refresh/", f"{LIST}failures/?span=7d", f"{LIST}log/?span=7d",
         f"{LIST}log/?span=7d&verify=on", BULKS, url_of(found), f"{NEW}?display=waiting_for_retry",
         f"{CONSOLE}sagaaccess/", f"{CONSOLE}sagaaccess/?q={saga.pk}", f"{CONSOLE}sagaworker/", f"{CONSOLE}sagabarrier/",

@@ -64,6 +64,7 @@ def list_pages(saga: Saga) -> list[str]:
     actions = [action_of(other, operation) for other in others for operation in (Operation.RETRY, Operation.PAUSE)]
     names = ("sagabulk", "sagaworker", "sagaaccess", "sagabarrier")
     lists = [LIST, *(f"/admin/sagas/{name}/" for name in names), f"{LIST}log/", f"{LIST}failures/", "/admin/sagas/"]
+    lists += [f"{LIST}definitions/", f"{LIST}definitions/trip/3/"]
     return [*pages, *actions, *lists, *(url_of(found) for found in SagaBulk.objects.all()), f"{LIST}refresh/"]
 
 

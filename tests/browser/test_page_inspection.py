@@ -110,6 +110,8 @@ def test_pages_about_many_sagas(inspector: PageInspector) -> None:
     inspector.inspect("list-nothing", f"{LIST}?display=held&q=zzz")
     inspector.inspect("list-refused", f"{LIST}?display=nonsense")
     inspector.inspect("failures", f"{LIST}failures/")
+    inspector.inspect("definitions", f"{LIST}definitions/")
+    inspector.inspect("definition", f"{LIST}definitions/trip/3/")
     inspector.inspect("log", f"{LIST}log/")
     inspector.inspect("looks", "/admin/sagas/sagaaccess/")
     inspector.inspect("workers", "/admin/sagas/sagaworker/")

@@ -31,11 +31,13 @@ def list_pages(examples: Mapping[str, Any], key: str) -> dict[str, str]:
     queries = {urlencode(query): f"{LIST}?{urlencode(query)}" for query in list_queries(examples, key)}
     return {
         "dashboard": DASHBOARD,
+        "dashboard, 7d": f"{DASHBOARD}?span=7d",
         "list": LIST,
         **{f"list {query}": address for query, address in queries.items()},
         "list, refreshed": f"{LIST}refresh/",
         **dict(list_saga_pages(examples)),
         **{f"failures, {span}": f"{LIST}failures/?span={span}" for span in TIME_WINDOWS},
+        **dict(list_definition_pages()),
         **{f"log {query}": f"{LIST}log/?{query}" for query in list_log_queries()},
     }
 
@@ -103,6 +105,14 @@ def list_saga_pages(examples: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "older attempts", f"{page}tab=timeline&attempts_before=1000"
     yield "a saga, refreshed", f"{LIST}{examples['completed']}/refresh/"
     yield "an action", f"{LIST}{examples['held']}/act/retry/"
+
+
+def list_definition_pages() -> Iterator[tuple[str, str]]:
+    """Yield the pages of all definitions, and of the one used last."""
+    saga = Saga.objects.latest("created_at")
+    for span in ("24h", "7d"):
+        yield f"definitions, {span}", f"{LIST}definitions/?span={span}"
+        yield f"a definition, {span}", f"{LIST}definitions/{saga.definition}/{saga.version}/?span={span}"
 
 
 def list_log_queries() -> Iterator[str]:

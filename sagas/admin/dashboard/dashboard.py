@@ -14,6 +14,7 @@ from ...operators.queries.statistics import DAY, FAILING, HOUR, OPEN, WEEK, Stat
 from ..ui.addresses import find_saga_url, find_url
 from ..ui.menu import NEEDS
 from ..ui.saved_views import list_url
+from .chart_section import ChartSection, build_charts
 from .windows import WindowCard, build_card
 
 WINDOW_LABELS = {HOUR: "Last hour", DAY: "Last 24 hours", WEEK: "Last 7 days"}
@@ -88,6 +89,7 @@ class Dashboard:
     """Whether that is longer ago than ``OLD_AFTER``."""
     work: tuple[tuple[str, str, str], ...]
     """Facts about workers and due work: label, text and URL."""
+    charts: ChartSection
     windows: tuple[WindowCard, ...]
     failing: tuple[FailingStep, ...]
     failing_counted: str
@@ -95,10 +97,13 @@ class Dashboard:
     log_url: str
 
 
-def build_dashboard(site: str) -> Dashboard:
-    """Return the dashboard of an admin site as of now; stale statistics are counted anew."""
+def build_dashboard(site: str, span: str = "") -> Dashboard:
+    """Return the dashboard of an admin site as of now; stale statistics are counted anew.
+
+    ``span``: code of the time window of the charts.
+    """
     liveness = read_liveness()
-    found = statistics.read_statistics()
+    found = statistics.read_statistics(statistics.ON_DASHBOARD)
     if stale := statistics.list_stale(found, liveness.now):
         found |= statistics.count_stale(stale)
     opened = found[OPEN]
@@ -109,6 +114,7 @@ def build_dashboard(site: str) -> Dashboard:
         counted=describe_counting(opened, liveness.now),
         is_old=opened.computed_at is None or liveness.now - opened.computed_at > OLD_AFTER,
         work=tuple(_list_work(liveness, site)),
+        charts=build_charts(span, found, liveness.now),
         windows=tuple(
             build_card(window, label, found[window.name], describe_counting(found[window.name], liveness.now))
             for window, label in WINDOW_LABELS.items()

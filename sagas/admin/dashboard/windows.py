@@ -1,11 +1,11 @@
 """Cards of time windows: how many sagas were started and closed, how they ended and how long they took."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ...operators.presentation.drawing.charts import Chart, draw_bars
+from ...operators.presentation.drawing.charts import Chart, Part, draw_trend
 from ...operators.presentation.times import describe_span
 from ...operators.queries.statistics import MAX_DURATIONS, Statistics, Window
 
@@ -31,17 +31,18 @@ class WindowCard:
 def build_card(window: Window, label: str, counted: Statistics, age: str) -> WindowCard:
     """Return the card of a window from its statistics."""
     data = counted.data
-    ended = _sum_ended(data, window)
+    ended = sum_ended(data, window)
     closed = sum(sum(parts) for parts in ended.values())
-    labels = _list_labels(data, window)
+    labels = [part.label for part in list_parts(read_since(data), window)]
     totals = [sum(parts[place] for parts in ended.values()) for place in range(window.parts)]
-    whole, p95 = _read_took(data, window)
+    whole, took = read_took(data, window)
+    p95 = [seconds[1] if seconds else 0.0 for seconds in took]
     looked_at = whole[0] if whole else 0
     return WindowCard(
         label=label,
         counted=age,
         facts=tuple(_list_facts(data, ended, closed, whole, window)),
-        closed=draw_bars(
+        closed=draw_trend(
             totals,
             labels,
             [f"{total:,}" for total in totals],
@@ -49,10 +50,10 @@ def build_card(window: Window, label: str, counted: Statistics, age: str) -> Win
             height=HEIGHT,
             summary=f"Closed sagas, {label.lower()}: {closed:,}",
         ),
-        durations=draw_bars(
+        durations=draw_trend(
             p95,
             labels,
-            [_show_seconds(seconds) if seconds else "none closed" for seconds in p95],
+            [show_seconds(seconds) if seconds else "none closed" for seconds in p95],
             width=WIDTH,
             height=HEIGHT,
             summary=f"95th percentile of durations, {label.lower()}",
@@ -61,12 +62,19 @@ def build_card(window: Window, label: str, counted: Statistics, age: str) -> Win
     )
 
 
-def _sum_ended(data: Mapping[str, Any], window: Window) -> dict[str, list[int]]:
+def sum_ended(data: Mapping[str, Any], window: Window) -> dict[str, list[int]]:
     """Return the number of sagas that ended in each part, by state."""
-    ended = {state: [0] * window.parts for state in ("completed", "compensated", "abandoned")}
-    for row in data.get("ended", []):
-        ended[row["state"]][_place(row["part"], window)] += row["sagas"]
-    return ended
+    found = data.get("ended", [])
+    states = ("completed", "compensated", "abandoned")
+    return {state: sum_parts([row for row in found if row["state"] == state], window) for state in states}
+
+
+def sum_parts(rows: Iterable[Mapping[str, Any]], window: Window) -> list[int]:
+    """Return the number of sagas in each part."""
+    sums = [0] * window.parts
+    for row in rows:
+        sums[_place(row["part"], window)] += row["sagas"]
+    return sums
 
 
 def _place(part: int, window: Window) -> int:
@@ -74,15 +82,18 @@ def _place(part: int, window: Window) -> int:
     return min(max(part, 1), window.parts) - 1
 
 
-def _read_took(data: Mapping[str, Any], window: Window) -> tuple[tuple[int, float, float] | None, list[float]]:
-    """Return count, median and 95th percentile of the whole window, and the 95th percentile of each part."""
-    whole, parts = None, [0.0] * window.parts
+def read_took(
+    data: Mapping[str, Any], window: Window
+) -> tuple[tuple[int, float, float] | None, list[tuple[float, float] | None]]:
+    """Return count, median and 95th percentile of the whole window, and the percentiles of each part."""
+    whole: tuple[int, float, float] | None = None
+    parts: list[tuple[float, float] | None] = [None] * window.parts
     for row in data.get("took", []):
         if row["part"] is None:
             whole = (row["sagas"], *row["seconds"]) if row["seconds"] else None
         elif row["seconds"]:
             place = _place(row["part"], window)
-            parts[place] = max(parts[place], row["seconds"][1])
+            parts[place] = max(parts[place] or (0.0, 0.0), tuple(row["seconds"]))
     return whole, parts
 
 
@@ -98,17 +109,18 @@ def _list_facts(
     minutes = window.length.total_seconds() / 60
     counts = {state: sum(parts) for state, parts in ended.items()}
     return [
-        ("Started", f"{data.get('started', 0):,}"),
+        ("Started", f"{sum(row['sagas'] for row in data.get('begun', [])):,}"),
         ("Closed", f"{closed:,}, {_show_rate(closed / minutes)}"),
-        ("Completed", _show_share(counts["completed"], closed)),
-        ("Compensated", _show_share(counts["compensated"], closed)),
-        ("Abandoned", _show_share(counts["abandoned"], closed)),
-        ("Median duration", _show_seconds(whole[1]) if whole else "-"),
-        ("95th percentile", _show_seconds(whole[2]) if whole else "-"),
+        ("Completed", show_share(counts["completed"], closed)),
+        ("Compensated", show_share(counts["compensated"], closed)),
+        ("Abandoned", show_share(counts["abandoned"], closed)),
+        ("Median duration", show_seconds(whole[1]) if whole else "-"),
+        ("95th percentile", show_seconds(whole[2]) if whole else "-"),
     ]
 
 
-def _show_share(count: int, total: int) -> str:
+def show_share(count: int, total: int) -> str:
+    """Return a share in percent, with its number."""
     if not total:
         return "-"
     share = 100 * count / total
@@ -123,14 +135,21 @@ def _show_rate(per_minute: float) -> str:
     return f"{per_minute:.1f} a minute" if per_minute >= 0.1 or not per_minute else "less than 0.1 a minute"
 
 
-def _show_seconds(seconds: float) -> str:
+def show_seconds(seconds: float) -> str:
+    """Return a number of seconds as a span of time."""
     return describe_span(timedelta(seconds=max(seconds, 0.0)))
 
 
-def _list_labels(data: Mapping[str, Any], window: Window) -> list[str]:
-    """Return a label with the beginning of each part."""
-    if not data:
-        return [f"{place + 1}" for place in range(window.parts)]
-    since = datetime.fromisoformat(data["since"]).astimezone(UTC)
-    pattern = "%H:%M" if window.length <= timedelta(days=1) else "%a %d %H:%M"
-    return [f"from {since + place * window.length / window.parts:{pattern}} UTC" for place in range(window.parts)]
+def read_since(data: Mapping[str, Any]) -> datetime | None:
+    """Return the beginning of the time that was counted; None: not counted yet."""
+    return datetime.fromisoformat(data["since"]).astimezone(UTC) if data else None
+
+
+def list_parts(since: datetime | None, window: Window) -> list[Part]:
+    """Return the parts of a window; numbered, if it has no beginning."""
+    if since is None:
+        return [Part(tick=f"{place + 1}", label=f"{place + 1}") for place in range(window.parts)]
+    is_short, length = window.length <= timedelta(days=1), window.length / window.parts
+    tick, first = ("%H:%M", "%H:%M") if is_short else ("%a %d", "%a %d %H:%M")
+    begins = [since + place * length for place in range(window.parts)]
+    return [Part(tick=f"{at:{tick}}", label=f"{at:{first}} to {at + length:%H:%M} UTC") for at in begins]

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
 from ...operators.audit import access_log
 from ...operators.presentation.badges import in_words
-from ...operators.presentation.drawing.charts import Chart, draw_bars
+from ...operators.presentation.drawing.charts import Chart, draw_trend
 from ...operators.queries.failures import MAX_FAILURES, MAX_GROUPS, MAX_OPEN, FailureGroup, Failures, read_failures
 from ...operators.time_windows import TIME_WINDOWS
 from ..bulks.bulk_choosing import link_to_bulks
@@ -113,7 +113,7 @@ def _build_row(
         open_sagas=group.open_sagas,
         first=show_moment(group.first_at, found.until),
         last=show_moment(group.last_at, found.until),
-        trend=draw_bars(group.trend, labels, summary=describe_trend(group.trend)),
+        trend=draw_trend(group.trend, labels, summary=describe_trend(group.trend)),
         all_url=list_url(site, group=group.key),
         open_url=list_url(site, group=group.key, closed="no"),
         act_url=failing if may_act and group.open_sagas else "",

@@ -1,4 +1,4 @@
-"""URLs of dashboard refresh, failure groups, operator log and exports."""
+"""URLs of dashboard refresh, definitions, failure groups, operator log and exports."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 
 from ..ui.console_admin import ConsoleAdmin
-from . import export_page, failures_page, log_page, refreshing
+from . import definitions_page, export_page, failures_page, log_page, refreshing
 
 Answer = Callable[..., HttpResponseBase]
 
@@ -24,6 +24,12 @@ def list_urls(model_admin: ConsoleAdmin) -> list[URLPattern]:
 
     return [
         path("dashboard/refresh/", serve(refreshing.answer_dashboard), name="sagas_saga_refresh_dashboard"),
+        path("definitions/", serve(definitions_page.definitions_view), name="sagas_saga_definitions"),
+        path(
+            "definitions/<str:name>/<int:version>/",
+            serve(definitions_page.definition_view),
+            name="sagas_saga_definition",
+        ),
         path("failures/", serve(failures_page.failures_view), name="sagas_saga_failures"),
         path("log/", serve(log_page.log_view), name="sagas_saga_log"),
         path("export/<slug:form>/", serve(export_page.export_view), name="sagas_saga_export"),

@@ -25,6 +25,7 @@ from ..saga_page.page_view import read_page
 from ..ui.console_admin import ConsoleAdmin
 from ..ui.page_parts import answer_parts, answer_rendered, answer_unchanged, is_known, make_stamp
 from ..ui.page_selection import parse_selection
+from ..ui.spans import PARAMETER
 from ..ui.view_only import engine_database
 
 SAGA_PARTS = {
@@ -66,7 +67,8 @@ def answer_dashboard(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpRes
     """
     if not request.user.has_perm("sagas.view_saga"):
         raise PermissionDenied
-    return answer_parts(request, DASHBOARD_PARTS, {"dashboard": build_dashboard(model_admin.admin_site.name)}, news="")
+    dashboard = build_dashboard(model_admin.admin_site.name, request.GET.get(PARAMETER, ""))
+    return answer_parts(request, DASHBOARD_PARTS, {"dashboard": dashboard}, news="")
 
 
 def answer_list(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:

@@ -63,6 +63,7 @@ def _list_entries(request: HttpRequest, site: str, attention: str, bulks: str) -
         ("Sagas", listed, ""),
         ("Failures", find_url(site, "sagas_saga_failures"), ""),
         ("Bulks", find_url(site, "sagas_sagabulk_changelist") if may("sagas.view_sagabulk") else "", bulks),
+        ("Definitions", find_url(site, "sagas_saga_definitions"), ""),
         ("Workers", find_url(site, "sagas_sagaworker_changelist") if may("sagas.view_sagaworker") else "", ""),
         ("Operator log", find_url(site, "sagas_saga_log"), ""),
         ("Barriers", find_url(site, "sagas_sagabarrier_changelist") if may("sagas.view_sagabarrier") else "", ""),

@@ -7,7 +7,7 @@ set records when it was counted.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -21,6 +21,7 @@ from ...models import Saga, SagaStatistic
 from ...moments import in_utc
 from ...transactions import own_transaction
 from .. import presentation
+from . import definition_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ PART_OF_TIME = 20  # a set that takes a second to count is counted every twenty 
 QUICK_PACE_SECONDS, QUICK_PART_OF_TIME = 15.0, 2_000
 REST_SECONDS = 300.0  # how long a process skips a set that it could not count
 STALE = 4  # a page counts a set itself when it is older than its pace times this
+# The series of due work has a point for each five minutes of a day, and for each hour of a week.
+FINE_SECONDS, COARSE_SECONDS = 300, 3_600
 # Newest rows that durations and failures are computed from: 100,000 sagas take a quarter of a second.
 MAX_DURATIONS, MAX_FAILURES, TOP_STEPS = 100_000, 20_000, 8
 
@@ -59,16 +62,23 @@ class Statistics:
     """When they were counted; None: never."""
 
 
-OPEN, FAILING = "open", "failing"
+OPEN, FAILING, DUE, DEFINITIONS = "open", "failing", "due", "definitions"
 HOUR = Window(name="hour", length=timedelta(hours=1), parts=12, pace=timedelta(seconds=30))
 DAY = Window(name="day", length=timedelta(hours=24), parts=24, pace=timedelta(minutes=2))
 WEEK = Window(name="week", length=timedelta(days=7), parts=28, pace=timedelta(minutes=15))
 WINDOWS = (HOUR, DAY, WEEK)
-SLOW = frozenset({DAY.name, WEEK.name})
-PACES: Mapping[str, timedelta] = {
+DEFINITIONS_LATELY = {window: f"{DEFINITIONS}_{window.name}" for window in (DAY, WEEK)}
+ON_DASHBOARD: Mapping[str, timedelta] = {
     OPEN: timedelta(seconds=15),
     FAILING: timedelta(minutes=1),
+    DUE: timedelta(seconds=30),
     **{window.name: window.pace for window in WINDOWS},
+}
+SLOW = frozenset({DAY.name, WEEK.name, *DEFINITIONS_LATELY.values()})
+PACES: Mapping[str, timedelta] = {
+    **ON_DASHBOARD,
+    DEFINITIONS: timedelta(minutes=1),
+    **{name: window.pace for window, name in DEFINITIONS_LATELY.items()},
 }
 
 COUNT_WINDOW = """(
@@ -79,7 +89,13 @@ COUNT_WINDOW = """(
         WHERE state IN ('completed', 'compensated', 'abandoned') AND closed_at IS NOT NULL
         AND closed_at >= {now} - {length} GROUP BY 1, 2
     ), begun AS (
-        SELECT count(*) AS sagas FROM sagas_saga WHERE created_at >= {now} - {length}
+        SELECT width_bucket(extract(epoch FROM created_at), extract(epoch FROM since), extract(epoch FROM until),
+            {parts}) AS part, count(*) AS sagas
+        FROM span, sagas_saga WHERE created_at >= {now} - {length} GROUP BY 1
+    ), needing AS (
+        SELECT width_bucket(extract(epoch FROM created_at), extract(epoch FROM since), extract(epoch FROM until),
+            {parts}) AS part, count(*) AS sagas
+        FROM span, ({needs}) AS found WHERE created_at >= {now} - {length} GROUP BY 1
     ), lately AS (
         SELECT state, closed_at, extract(epoch FROM closed_at - created_at) AS seconds FROM sagas_saga
         WHERE closed_at >= {now} - {length} ORDER BY closed_at DESC LIMIT {max_durations}
@@ -90,7 +106,9 @@ COUNT_WINDOW = """(
         FROM span, lately GROUP BY GROUPING SETS ((1), ())
     )
     SELECT jsonb_build_object(
-        'since', (SELECT since FROM span), 'until', (SELECT until FROM span), 'started', (SELECT sagas FROM begun),
+        'since', (SELECT since FROM span), 'until', (SELECT until FROM span),
+        'begun', (SELECT coalesce(jsonb_agg(begun), '[]') FROM begun),
+        'needing', (SELECT coalesce(jsonb_agg(needing), '[]') FROM needing),
         'ended', (SELECT coalesce(jsonb_agg(ended), '[]') FROM ended),
         'took', (SELECT coalesce(jsonb_agg(took), '[]') FROM took)
     )
@@ -126,6 +144,25 @@ COUNT_OPEN = """(
             GROUP BY state
         ) AS found)
     )
+)"""
+# Each point is the highest age within its time; what is older than a day becomes one point an hour.
+COUNT_DUE = """(
+    WITH measured AS (
+        SELECT floor(extract(epoch FROM {now}))::bigint AS at, coalesce((
+            SELECT extract(epoch FROM {now} - due_at) FROM sagas_saga WHERE due_at <= {now} ORDER BY due_at LIMIT 1
+        ), 0) AS seconds
+    ), points AS (
+        SELECT (point->>0)::bigint AS at, (point->>1)::numeric AS seconds
+        FROM sagas_sagastatistic AS known, jsonb_array_elements(known.data->'points') AS point
+        WHERE known.name = '{name}'
+        UNION ALL SELECT at, seconds FROM measured
+    ), kept AS (
+        SELECT points.at - mod(
+                points.at, CASE WHEN points.at > measured.at - {day} THEN {fine} ELSE {coarse} END
+            ) AS at, max(points.seconds) AS seconds
+        FROM points, measured WHERE points.at BETWEEN measured.at - {week} AND measured.at GROUP BY 1
+    )
+    SELECT jsonb_build_object('points', (SELECT jsonb_agg(jsonb_build_array(at, seconds) ORDER BY at) FROM kept))
 )"""
 REFRESH = """
     INSERT INTO sagas_sagastatistic (name, data, computed_at, seconds)
@@ -200,23 +237,24 @@ def refresh(names: Sequence[str], *, timeout: str, slack: int = 1) -> dict[str, 
     return {name: Statistics(data=json.loads(text), computed_at=in_utc(at, zone=UTC)) for name, text, at in found}
 
 
-def read_statistics() -> dict[str, Statistics]:
-    """Return every set as last counted."""
-    rows = {row.name: row for row in SagaStatistic.objects.using(get_settings().database).filter(name__in=list(PACES))}
+def read_statistics(names: Collection[str] = tuple(PACES)) -> dict[str, Statistics]:
+    """Return sets as last counted."""
+    found = SagaStatistic.objects.using(get_settings().database).filter(name__in=list(names))
+    rows = {row.name: row for row in found}
     return {
         name: Statistics(data=rows[name].data, computed_at=rows[name].computed_at)
         if name in rows
         else Statistics(data={}, computed_at=None)
-        for name in PACES
+        for name in names
     }
 
 
 def list_stale(found: Mapping[str, Statistics], now: datetime) -> list[str]:
-    """Return the sets that are long out of date, without those that this process recently failed to count."""
+    """Return which of the sets are long out of date, without those that this process recently failed to count."""
     old = []
-    for name, pace in PACES.items():
-        computed_at = found[name].computed_at
-        if not _is_resting(name) and (computed_at is None or now - computed_at > pace * STALE):
+    for name, counted in found.items():
+        is_old = counted.computed_at is None or now - counted.computed_at > PACES[name] * STALE
+        if is_old and not _is_resting(name):
             old.append(name)
     return old
 
@@ -246,15 +284,40 @@ def _compile(name: str) -> tuple[str, list[Any]]:
         return _compile_open()
     if name == FAILING:
         return COUNT_FAILING.format(now=now, max_failures=MAX_FAILURES, top_steps=TOP_STEPS), []
+    if name == DUE:
+        return _compile_due(now), []
+    if name == DEFINITIONS:
+        return definition_statistics.compile_stored(), []
+    for window, lately in DEFINITIONS_LATELY.items():
+        if name == lately:
+            length = _length_sql(window)
+            return definition_statistics.compile_lately(now=now, length=length, max_durations=MAX_DURATIONS), []
     window = next(window for window in WINDOWS if window.name == name)
-    length = f"interval '{window.length.total_seconds():.0f} seconds'"
-    sql = COUNT_WINDOW.format(now=now, length=length, parts=window.parts, max_durations=MAX_DURATIONS)
-    return sql, []
+    needs_sql, needs_values = _compile_needs()
+    sql = COUNT_WINDOW.format(
+        now=now, length=_length_sql(window), parts=window.parts, max_durations=MAX_DURATIONS, needs=needs_sql
+    )
+    return sql, needs_values
+
+
+def _length_sql(window: Window) -> str:
+    return f"interval '{window.length.total_seconds():.0f} seconds'"
+
+
+def _compile_due(now: str) -> str:
+    day, week = (f"{window.length.total_seconds():.0f}" for window in (DAY, WEEK))
+    return COUNT_DUE.format(now=now, name=DUE, day=day, week=week, fine=FINE_SECONDS, coarse=COARSE_SECONDS)
+
+
+def _compile_needs() -> tuple[str, list[Any]]:
+    """Return the query of the starts of the sagas that need an operator, with its parameters."""
+    needs = Saga.objects.using(get_settings().database).filter(presentation.needs_operator()).order_by()
+    sql, values = needs.values("created_at").query.sql_with_params()
+    return sql, list(values)
 
 
 def _compile_open() -> tuple[str, list[Any]]:
-    needs = Saga.objects.using(get_settings().database).filter(presentation.needs_operator()).order_by().values("pk")
-    needs_sql, needs_values = needs.query.sql_with_params()
+    needs_sql, needs_values = _compile_needs()
     states_sql, states_values = presentation.select_open_states().query.sql_with_params()
     sql = COUNT_OPEN.format(states=states_sql, needs=needs_sql)
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
