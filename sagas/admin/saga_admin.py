@@ -20,7 +20,7 @@ from ..operators.presentation.texts import set_apart
 from ..operators.presentation.times import describe_moment
 from ..operators.queries.search import HELP, MAX_KEYS, MAX_LOOKED_THROUGH, Search, search_sagas
 from .bulks import bulk_choosing
-from .operations import operation_pages
+from .operations import note_page, operation_pages
 from .reports import overview_urls, refreshing
 from .saga_list.filters import FILTERS, PARAMETERS
 from .saga_list.rows import attach_rows, row_of, select_for_list
@@ -136,7 +136,7 @@ class SagaAdmin(ConsoleAdmin):
         return find_order(request) or self.ordering
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the URLs of operations, payload downloads, refreshes and reports."""
+        """Add the URLs of operations, notes, payload downloads, refreshes and reports."""
         operate = path(
             "<uuid:saga_id>/act/<slug:code>/",
             self.admin_site.admin_view(self.operate_view),
@@ -150,7 +150,8 @@ class SagaAdmin(ConsoleAdmin):
             path("refresh/", wrap(self.refresh_list_view), name="sagas_saga_refresh_list"),
             path("<uuid:saga_id>/refresh/", wrap(self.refresh_view), name="sagas_saga_refresh"),
         ]
-        return [operate, payload, *refresh, *overview_urls.list_urls(self), *super().get_urls()]
+        note = path("<uuid:saga_id>/notes/", wrap(self.note_view), name="sagas_saga_note")
+        return [operate, payload, note, *refresh, *overview_urls.list_urls(self), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list; a POST carries the rows selected for a bulk."""
@@ -217,6 +218,12 @@ class SagaAdmin(ConsoleAdmin):
             return operation_pages.answer(self, request, saga_id, code)
         except Http404 as error:
             return self.refuse_query(request, str(error), status=404)
+
+    def note_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
+        """Store a note on a saga."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return note_page.answer_note(self, request, saga_id)
 
     def refresh_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
         """Return what has changed on the page of a saga."""

@@ -159,7 +159,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "operated_at",
-                    models.DateTimeField(blank=True, help_text="When an operator last acted on it.", null=True),
+                    models.DateTimeField(
+                        blank=True, help_text="When an operator last acted on it or wrote a note.", null=True
+                    ),
                 ),
                 (
                     "hook_due_at",
@@ -206,6 +208,7 @@ class Migration(migrations.Migration):
                     ("cancel_saga", "Can cancel a saga"),
                     ("abandon_saga", "Can abandon a saga"),
                     ("bulk_saga", "Can act on many sagas at once"),
+                    ("note_saga", "Can write notes on sagas"),
                 ),
                 "indexes": [
                     models.Index(condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="saga_due"),
@@ -803,7 +806,7 @@ class Migration(migrations.Migration):
                         condition=models.Q(("actor__isnull", False)), fields=["-at"], name="saga_history_by_person"
                     ),
                     models.Index(
-                        condition=models.Q(("what", "operator_acted")),
+                        condition=models.Q(("what__in", ("operator_acted", "note_added"))),
                         fields=["-at", "-id"],
                         name="saga_history_operations",
                     ),
@@ -817,13 +820,18 @@ class Migration(migrations.Migration):
                         ),
                         models.OrderBy(models.F("at"), descending=True),
                         models.OrderBy(models.F("id"), descending=True),
-                        condition=models.Q(("what", "operator_acted")),
+                        condition=models.Q(("what__in", ("operator_acted", "note_added"))),
                         name="saga_history_operations_by",
                     ),
                     models.Index(
-                        condition=models.Q(("what", "operator_acted")),
+                        condition=models.Q(("what__in", ("operator_acted", "note_added"))),
                         fields=["to_state", "-at", "-id"],
                         name="saga_history_operation",
+                    ),
+                    models.Index(
+                        condition=models.Q(("what", "note_added")),
+                        fields=["saga", "-number"],
+                        name="saga_history_notes",
                     ),
                 ],
                 "constraints": [models.UniqueConstraint(fields=("saga", "number"), name="saga_history_number_once")],

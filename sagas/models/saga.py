@@ -80,7 +80,7 @@ class Saga(FSMModelMixin, EngineModel):
     most_attempts = models.PositiveIntegerField(
         default=0, db_default=0, help_text="The most attempts that a step has had in one direction."
     )
-    operated_at = MomentField(null=True, blank=True, help_text="When an operator last acted on it.")
+    operated_at = MomentField(null=True, blank=True, help_text="When an operator last acted on it or wrote a note.")
     hook_due_at = MomentField(
         null=True, blank=True, help_text="When on_closed is to be called; empty: nothing is owed."
     )
@@ -159,6 +159,7 @@ class Saga(FSMModelMixin, EngineModel):
             ("cancel_saga", "Can cancel a saga"),
             ("abandon_saga", "Can abandon a saga"),
             ("bulk_saga", "Can act on many sagas at once"),
+            ("note_saga", "Can write notes on sagas"),
         )
 
     def __str__(self) -> str:

@@ -17,6 +17,7 @@ from sagas.models import BulkState, Saga, SagaAccess, SagaBulk
 from sagas.operators.actor import Actor
 from sagas.operators.audit import access_log
 from sagas.operators.bulk import freezing, runner
+from sagas.operators.notes import read_notes
 from sagas.operators.preconditions import Operation
 from tests.commands.cases import run_command
 
@@ -346,6 +347,46 @@ def test_starting_and_stopping_a_bulk_by_role(way: str) -> None:
             assert (role, found) == (role, to_strangers if role in STRANGERS else to_others)
             assert after == before, role
     assert operations_of(saga) == []
+
+
+def note_on_page(person: Person, saga: Saga) -> int:
+    return person.client.post(f"{LIST}{saga.pk}/notes/", {"seen": "0", "text": REASON}).status_code
+
+
+def note_over_http(person: Person, saga: Saga) -> int:
+    return person.post_json(f"{REST}{saga.pk}/notes/", {"text": REASON})
+
+
+def note_by_command(person: Person, saga: Saga) -> int:
+    return run_command("saga_note", saga.pk, REASON, "--user", person.role).code
+
+
+MAY_NOTE = ("operator", "supervisor", "superuser")
+# By path: the request, and the answers: to strangers, without the permission, with it.
+NOTE_WAYS: dict[str, tuple[Callable[[Person, Saga], int], tuple[int, int, int]]] = {
+    "page": (note_on_page, (302, 403, 302)),
+    "REST": (note_over_http, (401, 403, 201)),
+    "command line": (note_by_command, (2, 1, 0)),
+}
+
+
+@pytest.mark.parametrize("way", NOTE_WAYS)
+def test_writing_notes_by_role(way: str) -> None:
+    write, (to_strangers, to_others, to_the_permitted) = NOTE_WAYS[way]
+    saga = trips.make_completed()
+    for role in ROLES:
+        before = stored(saga)
+
+        found = write(Person(role), saga)
+
+        if role in MAY_NOTE:
+            assert (role, found) == (role, to_the_permitted)
+            [note] = read_notes(saga.pk, newest=1)
+            assert (note.actor.startswith(role), note.text) == (True, REASON)
+        else:
+            assert (role, found) == (role, to_strangers if role in STRANGERS else to_others)
+            assert stored(saga) == before, role
+    assert len(read_notes(saga.pk, newest=9)) == len(MAY_NOTE)
 
 
 # What is read, and whether it needs the payload permission.
