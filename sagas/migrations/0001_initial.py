@@ -209,6 +209,7 @@ class Migration(migrations.Migration):
                     ("abandon_saga", "Can abandon a saga"),
                     ("bulk_saga", "Can act on many sagas at once"),
                     ("note_saga", "Can write notes on sagas"),
+                    ("share_view", "Can share saved views of the list of sagas"),
                 ),
                 "indexes": [
                     models.Index(condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="saga_due"),
@@ -688,6 +689,34 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("id",),
+            },
+        ),
+        migrations.CreateModel(
+            name="SagaView",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("owner", models.CharField(help_text="Name of the user who saved it.", max_length=200)),
+                ("owner_id", models.CharField(help_text="Primary key of that account, as text.", max_length=64)),
+                ("name", models.CharField(max_length=60)),
+                (
+                    "query",
+                    models.TextField(help_text="The filter, as SagaFilter writes it, encoded as the query of a URL."),
+                ),
+                (
+                    "is_shared",
+                    models.BooleanField(default=False, help_text="Whether every user who may view sagas sees it."),
+                ),
+                ("created_at", models.DateTimeField()),
+            ],
+            options={
+                "ordering": ("name", "id"),
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(fields=("owner_id", "name"), name="saga_view_once_per_owner"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_shared", True)), fields=("name",), name="saga_view_shared_once"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(

@@ -160,6 +160,7 @@ class Saga(FSMModelMixin, EngineModel):
             ("abandon_saga", "Can abandon a saga"),
             ("bulk_saga", "Can act on many sagas at once"),
             ("note_saga", "Can write notes on sagas"),
+            ("share_view", "Can share saved views of the list of sagas"),
         )
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ VIEW = {
 }  # fmt: skip
 OPERATE = VIEW | {"retry_saga", "pause_saga", "cancel_saga", "note_saga"}
 ALL = OPERATE | {
-    "view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga",
+    "view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga", "share_view",
 }  # fmt: skip
 
 

@@ -13,12 +13,14 @@ from django.test import Client
 from rest_framework.authtoken.models import Token
 
 from sagas import clock
-from sagas.models import BulkState, Saga, SagaAccess, SagaBulk
+from sagas.models import BulkState, Saga, SagaAccess, SagaBulk, SagaView
 from sagas.operators.actor import Actor
 from sagas.operators.audit import access_log
 from sagas.operators.bulk import freezing, runner
 from sagas.operators.notes import read_notes
 from sagas.operators.preconditions import Operation
+from sagas.operators.queries.saga_filter import SagaFilter
+from sagas.operators.saved_views import save_view
 from tests.commands.cases import run_command
 
 from . import trips
@@ -389,6 +391,51 @@ def test_writing_notes_by_role(way: str) -> None:
     assert len(read_notes(saga.pk, newest=9)) == len(MAY_NOTE)
 
 
+def save_own(person: Person) -> int:
+    return person.client.post(f"{LIST}views/new/?closed=no", {"name": "Open"}).status_code
+
+
+def save_shared(person: Person) -> int:
+    return person.client.post(f"{LIST}views/new/?closed=no", {"name": "Open", "is_shared": "on"}).status_code
+
+
+def rename_shared(person: Person) -> int:
+    return person.client.post(f"{LIST}views/{SagaView.objects.get().pk}/", {"name": "Renamed"}).status_code
+
+
+def delete_shared(person: Person) -> int:
+    return person.client.post(f"{LIST}views/{SagaView.objects.get().pk}/delete/", {"name": "Kept"}).status_code
+
+
+Views = list[tuple[str, bool]]
+SHARED: Views = [("Kept", True)]
+ON_VIEWS = ("viewer", "operator", "supervisor", "superuser")
+MAY_SHARE = ("supervisor", "superuser")
+# By what is done: the request, who may, and the views (name, shared) before and afterwards.
+VIEW_WAYS: dict[str, tuple[Callable[[Person], int], tuple[str, ...], Views, Views]] = {
+    "save": (save_own, ON_VIEWS, [], [("Open", False)]),
+    "save shared": (save_shared, MAY_SHARE, [], [("Open", True)]),
+    "change shared": (rename_shared, MAY_SHARE, SHARED, [("Renamed", False)]),
+    "delete shared": (delete_shared, MAY_SHARE, SHARED, []),
+}
+
+
+@pytest.mark.parametrize("way", VIEW_WAYS)
+def test_saved_views_by_role(way: str) -> None:
+    act, permitted, before, after = VIEW_WAYS[way]
+    boss = Actor.of_user(User.objects.create(username="boss", is_superuser=True))
+    for role in ROLES:
+        SagaView.objects.all().delete()
+        for name, is_shared in before:
+            save_view(SagaFilter(closed="no"), actor=boss, name=name, is_shared=is_shared)
+
+        found = act(Person(role))
+
+        assert (role, found) == (role, 302 if role in (*STRANGERS, *permitted) else 403)
+        stored_now = list(SagaView.objects.values_list("name", "is_shared"))
+        assert (role, stored_now) == (role, after if role in permitted else before)
+
+
 # What is read, and whether it needs the payload permission.
 READ: dict[str, tuple[str, bool]] = {
     "list": (LIST, True),
@@ -398,6 +445,8 @@ READ: dict[str, tuple[str, bool]] = {
     "dashboard, refreshed": (f"{LIST}dashboard/refresh/", False),
     "failures": (f"{LIST}failures/", True),
     "log": (f"{LIST}log/", False),
+    "views": (f"{LIST}views/", False),
+    "new view": (f"{LIST}views/new/?closed=no", False),
     "export as CSV": (f"{LIST}export/csv/", True),
     "export as NDJSON": (f"{LIST}export/ndjson/", True),
     "bundle": (f"{LIST}{{saga}}/bundle/", True),

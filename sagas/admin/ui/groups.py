@@ -24,7 +24,7 @@ VIEW = (
 )
 OPERATE = ("retry_saga", "pause_saga", "cancel_saga", "note_saga")
 SUPERVISE = (
-    "view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga",
+    "view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga", "share_view",
 )  # fmt: skip
 
 GROUPS: Mapping[str, tuple[str, ...]] = {

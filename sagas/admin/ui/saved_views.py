@@ -1,10 +1,14 @@
-"""Saved views of the list, and links to the other pages about sagas."""
+"""Views of the list, built-in and saved, and links to the other pages about sagas."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.http import HttpRequest
 
+from ...operators.actor import Actor
+from ...operators.queries.saga_filter import CRITERIA, SagaFilter
+from ...operators.saved_views import VIEW, list_saved
 from ..links import Link
 from .addresses import find_url, site_of
 from .list_order import LONGEST, SLOWEST
@@ -23,33 +27,62 @@ NO_FILTERS = frozenset({"p", "e"})
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Saved view: a link to the list with built-in filters."""
+    """Link to the list with filters, built-in or saved by a user."""
 
     label: str
     """Name of the view."""
     url: str
-    """URL of the list with its filters."""
+    """URL of the list with its filters; empty when they are not valid any more."""
     is_current: bool
     """Whether the list shows exactly this view."""
+    is_shared: bool = False
+    """Whether a user shares it with all others."""
+    problem: str = ""
+    """What is wrong with its filters; empty when nothing is."""
 
 
 def list_views(request: HttpRequest) -> list[View]:
-    """Return the saved views of the list."""
+    """Return the views of the list: the built-in ones, and the user's own and all shared ones, in one query."""
     site = site_of(request)
     now = {name: value for name, value in request.GET.items() if name not in NO_FILTERS}
-    return [View(label=label, url=list_url(site, **query), is_current=now == query) for label, query in VIEWS.items()]
+    views = [View(label=label, url=list_url(site, **query), is_current=now == query) for label, query in VIEWS.items()]
+    actor = Actor.of_user(request.user)
+    for saved in list_saved(actor) if actor.may(VIEW) else ():
+        query = list_query(saved.filter) if saved.filter else {}
+        views.append(
+            View(
+                label=saved.row.name,
+                url=list_url(site, **query) if query else "",
+                is_current=bool(query) and now == query,
+                is_shared=saved.row.is_shared,
+                problem=saved.problem,
+            )
+        )
+    return views
+
+
+def list_query(wanted: SagaFilter) -> dict[str, str]:
+    """Return a filter as the parameters of the list's URL."""
+    return {SEARCH_VAR if name == "search" else name: value for name, value in wanted.as_dict().items()}
 
 
 def list_pages(request: HttpRequest) -> list[Link]:
-    """Return links to the other pages about sagas, and to exports of what the list shows."""
+    """Return links to the other pages about sagas, and to what can be done with the filters of the list."""
     query = request.GET.copy()
-    for name in NO_FILTERS:
-        query.pop(name, None)
+    for name, values in request.GET.lists():
+        if name in NO_FILTERS or not "".join(values).strip():
+            query.pop(name)
     site, suffix = site_of(request), f"?{query.urlencode()}" if query else ""
+    for name in {*query} - {*CRITERIA, SEARCH_VAR}:
+        query.pop(name)  # order and position
+    new_url = f"{find_url(site, 'sagas_saga_view_new')}?{query.urlencode()}"
+    save = [Link(label="Save this view", url=new_url)] if query else []
     return [
         Link(label="Dashboard", url=find_url(site, "app_list", "sagas")),
         Link(label="Failure groups", url=find_url(site, "sagas_saga_failures")),
         Link(label="Operator log", url=find_url(site, "sagas_saga_log")),
+        Link(label="Saved views", url=find_url(site, "sagas_saga_views")),
+        *save,
         Link(label="Export as CSV", url=find_url(site, "sagas_saga_export", "csv") + suffix),
         Link(label="Export as NDJSON", url=find_url(site, "sagas_saga_export", "ndjson") + suffix),
     ]
