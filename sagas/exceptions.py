@@ -16,6 +16,7 @@
     ├── SagaNotFound             no saga has this id
     ├── StepNotFound             the saga has no step of this name
     ├── BulkNotFound             no bulk has this id
+    ├── ViewNotFound             no saved view has this id, or it is another user's own
     ├── DefinitionNotFound       the code has no such definition or version
     ├── StaleWrite               a guarded write found a row that had changed (engine internal)
     └── OperationRefused         an operation is not possible now
@@ -105,6 +106,10 @@ class StepNotFound(SagaError, KeyError):
 
 class BulkNotFound(SagaError):
     """No bulk has this id."""
+
+
+class ViewNotFound(SagaError):
+    """No saved view has this id, or it is another user's own."""
 
 
 class DefinitionNotFound(SagaError):

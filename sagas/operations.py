@@ -1,6 +1,7 @@
 """Operations of operators for a project's own code: the functions that the console, commands and API call."""
 
 from .operators.actor import Actor
+from .operators.notes import SagaNote, add_note
 from .operators.operations import (
     OperationResult,
     abandon,
@@ -19,7 +20,9 @@ from .operators.operations import (
 __all__ = [
     "Actor",
     "OperationResult",
+    "SagaNote",
     "abandon",
+    "add_note",
     "cancel",
     "force_compensate",
     "mark_compensated",

@@ -22,7 +22,7 @@ from ..operators.presentation.texts import set_apart
 from ..operators.presentation.times import describe_moment
 from ..operators.queries.search import HELP, MAX_KEYS, MAX_LOOKED_THROUGH, Search, search_sagas
 from .bulks import bulk_choosing
-from .operations import operation_pages
+from .operations import note_page, operation_pages
 from .reports import overview_urls, refreshing
 from .saga_list.filters import FILTERS, PARAMETERS
 from .saga_list.group_rows import build_group_rows, list_groups
@@ -148,7 +148,7 @@ class SagaAdmin(ConsoleAdmin):
         return find_order(request) or self.ordering
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the URLs of operations, payload downloads, refreshes and reports."""
+        """Add the URLs of operations, notes, payload downloads, refreshes and reports."""
         operate = path(
             "<uuid:saga_id>/act/<slug:code>/",
             self.admin_site.admin_view(self.operate_view),
@@ -162,13 +162,18 @@ class SagaAdmin(ConsoleAdmin):
             path("refresh/", wrap(self.refresh_list_view), name="sagas_saga_refresh_list"),
             path("<uuid:saga_id>/refresh/", wrap(self.refresh_view), name="sagas_saga_refresh"),
         ]
-        return [operate, payload, *refresh, *overview_urls.list_urls(self), *super().get_urls()]
+        note = path("<uuid:saga_id>/notes/", wrap(self.note_view), name="sagas_saga_note")
+        return [operate, payload, note, *refresh, *overview_urls.list_urls(self), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list; a POST carries the rows selected for a bulk."""
         if request.method == "POST" and not self.get_actions(request):
             raise PermissionDenied
-        pages = {"saga_views": saved_views.list_views(request), "saga_exports": saved_views.list_exports(request)}
+        pages = {
+            "saga_views": saved_views.list_views(request),
+            "saga_exports": saved_views.list_exports(request),
+            "save_url": saved_views.find_save_url(request),
+        }
         bulks = bulk_choosing.link_to_bulks(request)
         context = {"title": "Sagas", **pages, **bulks, **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, context)
@@ -229,6 +234,12 @@ class SagaAdmin(ConsoleAdmin):
             return operation_pages.answer(self, request, saga_id, code)
         except Http404 as error:
             return self.refuse_query(request, str(error), status=404)
+
+    def note_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
+        """Store a note on a saga."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return note_page.answer_note(self, request, saga_id)
 
     def refresh_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
         """Return what has changed on the page of a saga."""

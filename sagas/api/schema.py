@@ -35,6 +35,7 @@ FILTERS = [
 CURSOR = OpenApiParameter("cursor", str, description="The cursor in `next` of another page.")
 SIZE = OpenApiParameter("page_size", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE})
 AFTER = OpenApiParameter("after", {"type": "integer", "minimum": 0, "maximum": MAX_NUMBER}, description="A position.")
+BEFORE = OpenApiParameter("before", {"type": "integer", "minimum": 1, "maximum": MAX_NUMBER}, description="A number.")
 ACTION = OpenApiParameter("action", {"type": "string", "enum": ACTION_NAMES}, OpenApiParameter.PATH)
 STEP = OpenApiParameter(
     "step", {"type": "string", "minLength": 1, "maxLength": 60}, description="The name of the step."

@@ -7,6 +7,7 @@ from rest_framework import serializers
 from ..models import BulkResult, BulkState
 from ..operators.bulk.freezing import MAX_SELECTED
 from ..operators.bulk.preconditions import BULK_OPERATIONS
+from ..operators.notes import MAX_NOTE_CHARS
 from ..operators.operations import MAX_REASON_CHARS, MIN_REASON_CHARS
 from ..operators.preconditions import Operation
 from ..operators.queries.saga_filter import CRITERIA
@@ -23,6 +24,13 @@ class SagaActionSerializer(StrictSerializer):
     step = TextField(max_length=60, required=False)
     evidence = TextField(min_length=MIN_REASON_CHARS, max_length=MAX_REASON_CHARS, required=False)
     result = serializers.DictField(required=False)
+
+
+class SagaNoteTextSerializer(StrictSerializer):
+    """A note to write. `seen`: number of the newest note that you know, so that a repeated request adds none."""
+
+    text = TextField(max_length=MAX_NOTE_CHARS)
+    seen = WholeNumberField(min_value=0, max_value=MAX_NUMBER, required=False)
 
 
 class SagaFilterSerializer(StrictSerializer):
@@ -133,6 +141,20 @@ class SagaOperationResultSerializer(serializers.Serializer):  # type: ignore[typ
     revision = serializers.IntegerField()
     message = serializers.CharField()
     is_repeat = serializers.BooleanField()
+
+
+class SagaNoteSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    saga_id = serializers.UUIDField()
+    number = serializers.IntegerField(help_text="Number of its history entry.")
+    at = serializers.DateTimeField()
+    actor = serializers.CharField()
+    text = serializers.CharField()
+    is_repeat = serializers.BooleanField(help_text="Whether it had been written before, so that nothing was added.")
+
+
+class SagaNotePageSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    next = serializers.CharField(allow_null=True, help_text="Path of the next page; null on the last.")
+    results = SagaNoteSerializer(many=True)
 
 
 class SagaBulkSummarySerializer(serializers.Serializer):  # type: ignore[type-arg]

@@ -14,5 +14,6 @@ urlpatterns = [
     path("sagas/bulks/<uuid:bulk_id>/start/", views.SagaBulkStartView.as_view(), name="bulk-start"),
     path("sagas/bulks/<uuid:bulk_id>/stop/", views.SagaBulkStopView.as_view(), name="bulk-stop"),
     path("sagas/<uuid:saga_id>/", views.SagaView.as_view(), name="saga"),
+    path("sagas/<uuid:saga_id>/notes/", views.SagaNotesView.as_view(), name="notes"),
     path("sagas/<uuid:saga_id>/actions/<slug:action>/", views.SagaActionView.as_view(), name="action"),
 ]

@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from ..conf import get_settings
 from ..exceptions import BadRequest, PermissionRefused
 from ..models import SagaBulk
-from ..operators import operations, preview
+from ..operators import notes, operations, preview
 from ..operators.actor import Actor
 from ..operators.audit import access_log
 from ..operators.bulk import documents as bulk_documents
@@ -40,6 +40,9 @@ from .serializers import (
     SagaBulkStartSerializer,
     SagaBulkStopSerializer,
     SagaDocumentSerializer,
+    SagaNotePageSerializer,
+    SagaNoteSerializer,
+    SagaNoteTextSerializer,
     SagaOperationResultSerializer,
     SagaPageSerializer,
     SagaPreviewSerializer,
@@ -171,6 +174,38 @@ class SagaActionView(OperatorView):
         _require_arguments(operation, arguments)
         done = operations.perform_operation(operation, saga_id, actor=self.actor, **arguments)
         return Response(done.as_dict(), headers=PRIVATE)
+
+
+class SagaNotesView(OperatorView):
+    """Notes on one saga."""
+
+    parameters = frozenset({"before", "page_size"})
+
+    @extend_schema(
+        operation_id="list_saga_notes",
+        parameters=[schema.BEFORE, schema.SIZE],
+        responses={200: SagaNotePageSerializer, **schema.list_problems()},
+    )
+    def get(self, request: Request, saga_id: UUID) -> Response:
+        """List the notes on a saga, newest first."""
+        size = _read_number(request, "page_size", lowest=1, highest=schema.MAX_PAGE_SIZE, default=schema.PAGE_SIZE)
+        before = _read_number(request, "before", lowest=1, highest=MAX_NUMBER, default=MAX_NUMBER)
+        notes.require_saga(saga_id)
+        page = notes.read_notes(saga_id, newest=size + 1, before=before)
+        following = None
+        if len(page) > size:
+            following = f"{request.path}?before={page[size - 1].number}&page_size={size}"
+        return Response({"next": following, "results": [note.as_dict() for note in page[:size]]}, headers=PRIVATE)
+
+    @extend_schema(
+        operation_id="add_saga_note",
+        request=SagaNoteTextSerializer,
+        responses={200: SagaNoteSerializer, 201: SagaNoteSerializer, **schema.POSTED},
+    )
+    def post(self, request: Request, saga_id: UUID) -> Response:
+        """Write a note on a saga, open or closed; nothing else of it changes. 200: it had been written before."""
+        note = notes.add_note(saga_id, actor=self.actor, **_read_body(SagaNoteTextSerializer, request))
+        return Response(note.as_dict(), status=200 if note.is_repeat else 201, headers=PRIVATE)
 
 
 class SagaBulkListView(OperatorView):

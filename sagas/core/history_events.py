@@ -33,3 +33,4 @@ class HistoryEvent(StrEnum):
     ABORT_REQUESTED = "abort_requested"
     ABORT_DROPPED = "abort_dropped"
     OPERATOR_ACTED = "operator_acted"
+    NOTE_ADDED = "note_added"

@@ -175,7 +175,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "operated_at",
-                    models.DateTimeField(blank=True, help_text="When an operator last acted on it.", null=True),
+                    models.DateTimeField(
+                        blank=True, help_text="When an operator last acted on it or wrote a note.", null=True
+                    ),
                 ),
                 (
                     "hook_due_at",
@@ -222,6 +224,8 @@ class Migration(migrations.Migration):
                     ("cancel_saga", "Can cancel a saga"),
                     ("abandon_saga", "Can abandon a saga"),
                     ("bulk_saga", "Can act on many sagas at once"),
+                    ("note_saga", "Can write notes on sagas"),
+                    ("share_view", "Can share saved views of the list of sagas"),
                 ),
                 "indexes": [
                     models.Index(condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="saga_due"),
@@ -714,6 +718,34 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="SagaView",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("owner", models.CharField(help_text="Name of the user who saved it.", max_length=200)),
+                ("owner_id", models.CharField(help_text="Primary key of that account, as text.", max_length=64)),
+                ("name", models.CharField(max_length=60)),
+                (
+                    "query",
+                    models.TextField(help_text="The filter, as SagaFilter writes it, encoded as the query of a URL."),
+                ),
+                (
+                    "is_shared",
+                    models.BooleanField(default=False, help_text="Whether every user who may view sagas sees it."),
+                ),
+                ("created_at", models.DateTimeField()),
+            ],
+            options={
+                "ordering": ("name", "id"),
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(fields=("owner_id", "name"), name="saga_view_once_per_owner"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_shared", True)), fields=("name",), name="saga_view_shared_once"
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="SagaWorker",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -829,7 +861,7 @@ class Migration(migrations.Migration):
                         condition=models.Q(("actor__isnull", False)), fields=["-at"], name="saga_history_by_person"
                     ),
                     models.Index(
-                        condition=models.Q(("what", "operator_acted")),
+                        condition=models.Q(("what__in", ("operator_acted", "note_added"))),
                         fields=["-at", "-id"],
                         name="saga_history_operations",
                     ),
@@ -843,13 +875,18 @@ class Migration(migrations.Migration):
                         ),
                         models.OrderBy(models.F("at"), descending=True),
                         models.OrderBy(models.F("id"), descending=True),
-                        condition=models.Q(("what", "operator_acted")),
+                        condition=models.Q(("what__in", ("operator_acted", "note_added"))),
                         name="saga_history_operations_by",
                     ),
                     models.Index(
-                        condition=models.Q(("what", "operator_acted")),
+                        condition=models.Q(("what__in", ("operator_acted", "note_added"))),
                         fields=["to_state", "-at", "-id"],
                         name="saga_history_operation",
+                    ),
+                    models.Index(
+                        condition=models.Q(("what", "note_added")),
+                        fields=["saga", "-number"],
+                        name="saga_history_notes",
                     ),
                 ],
                 "constraints": [models.UniqueConstraint(fields=("saga", "number"), name="saga_history_number_once")],

@@ -8,9 +8,10 @@ from .history import SagaHistory
 from .saga import Saga, SagaKey
 from .statistic import SagaStatistic
 from .step import SagaStep
+from .view import SagaView
 from .worker import SagaWorker
 
 __all__ = [
     "BarrierState", "BulkResult", "BulkState", "Saga", "SagaAccess", "SagaAttempt", "SagaBarrier", "SagaBulk",
-    "SagaBulkItem", "SagaHistory", "SagaKey", "SagaStatistic", "SagaStep", "SagaWorker",
+    "SagaBulkItem", "SagaHistory", "SagaKey", "SagaStatistic", "SagaStep", "SagaView", "SagaWorker",
 ]  # fmt: skip

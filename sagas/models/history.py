@@ -9,6 +9,8 @@ from .fields import MomentField
 from .saga import Saga
 
 OPERATOR_ACTED = HistoryEvent.OPERATOR_ACTED.value
+NOTE_ADDED = HistoryEvent.NOTE_ADDED.value
+BY_OPERATORS = (OPERATOR_ACTED, NOTE_ADDED)
 SHELL_MARK = " ("  # between the account and the machine's account, for operations in a shell: ada (root@host)
 
 
@@ -49,20 +51,21 @@ class SagaHistory(EngineModel):
         indexes = (
             models.Index(fields=["-at"], name="saga_history_by_person", condition=models.Q(actor__isnull=False)),
             models.Index(
-                fields=["-at", "-id"], name="saga_history_operations", condition=models.Q(what=OPERATOR_ACTED)
+                fields=["-at", "-id"], name="saga_history_operations", condition=models.Q(what__in=BY_OPERATORS)
             ),
             models.Index(
                 person_of("actor"),
                 F("at").desc(),
                 F("id").desc(),
                 name="saga_history_operations_by",
-                condition=models.Q(what=OPERATOR_ACTED),
+                condition=models.Q(what__in=BY_OPERATORS),
             ),
             models.Index(
                 fields=["to_state", "-at", "-id"],
                 name="saga_history_operation",
-                condition=models.Q(what=OPERATOR_ACTED),
+                condition=models.Q(what__in=BY_OPERATORS),
             ),
+            models.Index(fields=["saga", "-number"], name="saga_history_notes", condition=models.Q(what=NOTE_ADDED)),
         )
 
     def __str__(self) -> str:

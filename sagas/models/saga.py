@@ -87,7 +87,7 @@ class Saga(FSMModelMixin, EngineModel):
     failing_group = models.CharField(
         max_length=64, blank=True, default="", db_default="", help_text="Failure group that it fails with now."
     )
-    operated_at = MomentField(null=True, blank=True, help_text="When an operator last acted on it.")
+    operated_at = MomentField(null=True, blank=True, help_text="When an operator last acted on it or wrote a note.")
     hook_due_at = MomentField(
         null=True, blank=True, help_text="When on_closed is to be called; empty: nothing is owed."
     )
@@ -174,6 +174,8 @@ class Saga(FSMModelMixin, EngineModel):
             ("cancel_saga", "Can cancel a saga"),
             ("abandon_saga", "Can abandon a saga"),
             ("bulk_saga", "Can act on many sagas at once"),
+            ("note_saga", "Can write notes on sagas"),
+            ("share_view", "Can share saved views of the list of sagas"),
         )
 
     def __str__(self) -> str:

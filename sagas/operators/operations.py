@@ -41,6 +41,7 @@ __all__ = [
     "check_result",
     "check_text",
     "force_compensate",
+    "lock_saga",
     "mark_compensated",
     "mark_refused",
     "mark_succeeded",
@@ -196,7 +197,7 @@ def _operate(
         facts=facts,
     )
     with own_transaction(get_settings().database, joins=True):
-        work = _lock(saga_id)
+        work = lock_saga(saga_id)
         preconditions.require_step(work, operation, step)
         if repeat := preconditions.find_repeat(work, operation, step):
             return _result(work, operation, repeat, is_repeat=True)
@@ -209,7 +210,7 @@ def _operate(
         return _result(work, operation, change.message)
 
 
-def _lock(saga_id: UUID) -> SagaUnitOfWork:
+def lock_saga(saga_id: UUID) -> SagaUnitOfWork:
     """Lock the saga, as SagaUnitOfWork.lock does.
 
     Raises: TransactionConflict when the caller's transaction is too strict to see the saga's latest state.
@@ -259,32 +260,33 @@ def _check_revision(snapshot: SagaSnapshot, revision: int | None) -> None:
         )
 
 
-def measure_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
-    """Return a reason or evidence without surrounding blanks; empty when nothing in it is visible.
+def measure_text(text: str, what: str, *, least: int = MIN_REASON_CHARS, most: int = MAX_REASON_CHARS) -> str:
+    """Return a reason, evidence or note without surrounding blanks; empty when nothing in it is visible.
 
     Raises: BadRequest when too few of its characters are visible, or when it is too long.
     """
     checked = text.strip() if isinstance(text, str) else ""
     visible = count_visible(checked)
     if visible < least:
-        raise BadRequest(f"{what} needs at least {least} visible characters, not counting blanks; it has {visible}.")
-    if len(checked) > MAX_REASON_CHARS:
-        raise BadRequest(f"{what} must have at most {MAX_REASON_CHARS} characters; it has {len(checked)}.")
+        letters = "character" if least == 1 else "characters"
+        raise BadRequest(f"{what} needs at least {least} visible {letters}, not counting blanks; it has {visible}.")
+    if len(checked) > most:
+        raise BadRequest(f"{what} must have at most {most} characters; it has {len(checked)}.")
     return checked if visible else ""
 
 
-def check_text(text: str, what: str, *, least: int = MIN_REASON_CHARS) -> str:
-    """Return a reason or evidence without surrounding blanks and with secrets masked.
+def check_text(text: str, what: str, *, least: int = MIN_REASON_CHARS, most: int = MAX_REASON_CHARS) -> str:
+    """Return a reason, evidence or note without surrounding blanks and with secrets masked.
 
     Raises: BadRequest when it is too short, too long, or cannot be stored. Invisible characters do not count as length.
     """
-    checked = measure_text(text, what, least=least)
+    checked = measure_text(text, what, least=least, most=most)
     try:
         require_text(checked, what)
     except InputRefused as error:
         raise BadRequest(str(error)) from error
     # A mask can be longer than what it replaces.
-    return get_settings().redactor.redact_text(checked)[:MAX_REASON_CHARS]
+    return get_settings().redactor.redact_text(checked)[:most]
 
 
 def check_result(result: Mapping[str, Any] | None) -> dict[str, Any] | None:

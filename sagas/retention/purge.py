@@ -27,6 +27,7 @@ from ..participants.routing import barrier_databases
 from ..transactions import own_transaction
 from .archive import Archive
 from .bulks import delete_expired_bulks, select_expired_bulks
+from .views import count_ownerless_views, delete_ownerless_views
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,8 @@ class Report:
     """Expired rows of the access log."""
     bulks: int = 0
     """Finished or stopped bulks, and frozen sets that were never confirmed, each with its items."""
+    views: int = 0
+    """Own saved views of deleted accounts."""
     failed: list[UUID] = field(default_factory=list)
     """Sagas that could not be deleted."""
     unreachable: list[str] = field(default_factory=list)
@@ -99,7 +102,7 @@ def clean_up(
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[Report], None] = lambda _report: None,
 ) -> Report:
-    """Delete the sagas of a scope, expired access records and bulks, then old barrier rows of all databases.
+    """Delete the sagas of a scope, expired access records, bulks and views, then old barrier rows of all databases.
 
     With an ``archive`` each batch is on disk before its rows are deleted; a crash in between leaves a saga in both.
     Raises: OSError of the archive; database errors if the database is unavailable. What was deleted stays deleted.
@@ -110,6 +113,7 @@ def clean_up(
     _delete_sagas(scope, report, _check_size(batch_size), archive, should_stop, progress)
     report.accesses = delete_expired_accesses(should_stop=should_stop)
     report.bulks = delete_expired_bulks(scope.closed_before, should_stop=should_stop)
+    report.views = 0 if should_stop() else delete_ownerless_views()
     for alias in barrier_databases():
         _delete_barriers(alias, report, batch_size, should_stop, progress)
     report.is_stopped = should_stop()
@@ -122,6 +126,7 @@ def count_expired(scope: Scope) -> Report:
         sagas=_select_expired(scope).count(),
         accesses=count_expired_accesses(),
         bulks=select_expired_bulks(scope.closed_before).order_by().count(),
+        views=count_ownerless_views(),
     )
     for alias in barrier_databases():
         try:

@@ -12,6 +12,7 @@ from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.operators.audit import access_log
 from sagas.operators.bulk import freezing
+from sagas.operators.notes import add_note
 from sagas.operators.preconditions import Operation
 
 from . import operating, trips
@@ -59,6 +60,8 @@ def saga(log_in: LogIn) -> Saga:
     actor = Actor(name=TRICKY, is_trusted=True)
     operations.pause(found.pk, actor=actor, reason=f"{TRICKY} because")
     operations.resume(found.pk, actor=actor, reason=f"{TRICKY}\nbecause")
+    for lines in ("note", "note\nof two lines"):
+        add_note(found.pk, actor=actor, text=f"{TRICKY} {lines}")
     held = trips.make_held_unknown()
     operations.mark_succeeded(
         held.pk, actor=actor, reason=f"{TRICKY} because", step="pay", evidence=f"{TRICKY} seen", result={TRICKY: TRICKY}

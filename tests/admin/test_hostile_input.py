@@ -6,7 +6,7 @@ The pages are collected from the admin itself, so new pages are covered.
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import pytest
@@ -20,7 +20,7 @@ from django.urls import URLPattern, URLResolver
 from inventory.models import StockItem
 from inventory.services import ensure_stock
 from orders.models import Product
-from sagas.models import Saga, SagaBarrier, SagaBulk
+from sagas.models import Saga, SagaBarrier, SagaBulk, SagaView
 from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.operators.bulk import freezing
@@ -63,7 +63,11 @@ def things() -> dict[str, Any]:
         created_at=saga.created_at, finished_at=saga.created_at,
     )  # fmt: skip
     frozen = freezing.freeze_selected(Operation.RETRY, [saga.pk], actor=Actor(name=HOSTILE[:60], is_trusted=True))
-    return {"saga": saga, "bulk": frozen}
+    view = SagaView.objects.create(
+        owner=HOSTILE, owner_id="0", name=HOSTILE[:60], query=urlencode({"search": HOSTILE}), is_shared=True,
+        created_at=saga.created_at,
+    )  # fmt: skip
+    return {"saga": saga, "bulk": frozen, "view": view}
 
 
 def list_routes(patterns: Any = None, prefix: str = "/admin/") -> Iterator[str]:
@@ -83,10 +87,10 @@ def fill(route: str, things: dict[str, Any], object_id: str | None = None) -> st
     known = {
         "saga_id": str(things["saga"].pk), "bulk_id": str(things["bulk"].pk), "code": "retry", "form": "csv",
         "content_type_id": "1", "object_id": find_id(route, things), "id": "1", "app_label": "sagas",
-        "name": "trip", "version": "3",
+        "name": "trip", "version": "3", "view_id": str(things["view"].pk),
     }  # fmt: skip
     if object_id is not None:
-        known |= dict.fromkeys(("object_id", "code", "form", "content_type_id", "id", "name"), object_id)
+        known |= dict.fromkeys(("object_id", "view_id", "code", "form", "content_type_id", "id", "name"), object_id)
     return re.sub(r"<(?:\w+:)?(\w+)>", lambda match: known[match[1]], route)
 
 

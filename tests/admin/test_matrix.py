@@ -13,11 +13,14 @@ from django.test import Client
 from rest_framework.authtoken.models import Token
 
 from sagas import clock
-from sagas.models import BulkState, Saga, SagaAccess, SagaBulk
+from sagas.models import BulkState, Saga, SagaAccess, SagaBulk, SagaView
 from sagas.operators.actor import Actor
 from sagas.operators.audit import access_log
 from sagas.operators.bulk import freezing, runner
+from sagas.operators.notes import read_notes
 from sagas.operators.preconditions import Operation
+from sagas.operators.queries.saga_filter import SagaFilter
+from sagas.operators.saved_views import save_view
 from tests.commands.cases import run_command
 
 from . import trips
@@ -348,6 +351,91 @@ def test_starting_and_stopping_a_bulk_by_role(way: str) -> None:
     assert operations_of(saga) == []
 
 
+def note_on_page(person: Person, saga: Saga) -> int:
+    return person.client.post(f"{LIST}{saga.pk}/notes/", {"seen": "0", "text": REASON}).status_code
+
+
+def note_over_http(person: Person, saga: Saga) -> int:
+    return person.post_json(f"{REST}{saga.pk}/notes/", {"text": REASON})
+
+
+def note_by_command(person: Person, saga: Saga) -> int:
+    return run_command("saga_note", saga.pk, REASON, "--user", person.role).code
+
+
+MAY_NOTE = ("operator", "supervisor", "superuser")
+# By path: the request, and the answers: to strangers, without the permission, with it.
+NOTE_WAYS: dict[str, tuple[Callable[[Person, Saga], int], tuple[int, int, int]]] = {
+    "page": (note_on_page, (302, 403, 302)),
+    "REST": (note_over_http, (401, 403, 201)),
+    "command line": (note_by_command, (2, 1, 0)),
+}
+
+
+@pytest.mark.parametrize("way", NOTE_WAYS)
+def test_writing_notes_by_role(way: str) -> None:
+    write, (to_strangers, to_others, to_the_permitted) = NOTE_WAYS[way]
+    saga = trips.make_completed()
+    for role in ROLES:
+        before = stored(saga)
+
+        found = write(Person(role), saga)
+
+        if role in MAY_NOTE:
+            assert (role, found) == (role, to_the_permitted)
+            [note] = read_notes(saga.pk, newest=1)
+            assert (note.actor.startswith(role), note.text) == (True, REASON)
+        else:
+            assert (role, found) == (role, to_strangers if role in STRANGERS else to_others)
+            assert stored(saga) == before, role
+    assert len(read_notes(saga.pk, newest=9)) == len(MAY_NOTE)
+
+
+def save_own(person: Person) -> int:
+    return person.client.post(f"{LIST}views/new/?closed=no", {"name": "Open"}).status_code
+
+
+def save_shared(person: Person) -> int:
+    return person.client.post(f"{LIST}views/new/?closed=no", {"name": "Open", "is_shared": "on"}).status_code
+
+
+def rename_shared(person: Person) -> int:
+    return person.client.post(f"{LIST}views/{SagaView.objects.get().pk}/", {"name": "Renamed"}).status_code
+
+
+def delete_shared(person: Person) -> int:
+    return person.client.post(f"{LIST}views/{SagaView.objects.get().pk}/delete/", {"name": "Kept"}).status_code
+
+
+Views = list[tuple[str, bool]]
+SHARED: Views = [("Kept", True)]
+ON_VIEWS = ("viewer", "operator", "supervisor", "superuser")
+MAY_SHARE = ("supervisor", "superuser")
+# By what is done: the request, who may, and the views (name, shared) before and afterwards.
+VIEW_WAYS: dict[str, tuple[Callable[[Person], int], tuple[str, ...], Views, Views]] = {
+    "save": (save_own, ON_VIEWS, [], [("Open", False)]),
+    "save shared": (save_shared, MAY_SHARE, [], [("Open", True)]),
+    "change shared": (rename_shared, MAY_SHARE, SHARED, [("Renamed", False)]),
+    "delete shared": (delete_shared, MAY_SHARE, SHARED, []),
+}
+
+
+@pytest.mark.parametrize("way", VIEW_WAYS)
+def test_saved_views_by_role(way: str) -> None:
+    act, permitted, before, after = VIEW_WAYS[way]
+    boss = Actor.of_user(User.objects.create(username="boss", is_superuser=True))
+    for role in ROLES:
+        SagaView.objects.all().delete()
+        for name, is_shared in before:
+            save_view(SagaFilter(closed="no"), actor=boss, name=name, is_shared=is_shared)
+
+        found = act(Person(role))
+
+        assert (role, found) == (role, 302 if role in (*STRANGERS, *permitted) else 403)
+        stored_now = list(SagaView.objects.values_list("name", "is_shared"))
+        assert (role, stored_now) == (role, after if role in permitted else before)
+
+
 # What is read, and whether it needs the payload permission.
 READ: dict[str, tuple[str, bool]] = {
     "list": (LIST, True),
@@ -359,6 +447,8 @@ READ: dict[str, tuple[str, bool]] = {
     "definition": (f"{LIST}definitions/trip/3/", False),
     "failures": (f"{LIST}failures/", True),
     "log": (f"{LIST}log/", False),
+    "views": (f"{LIST}views/", False),
+    "new view": (f"{LIST}views/new/?closed=no", False),
     "export as CSV": (f"{LIST}export/csv/", True),
     "export as NDJSON": (f"{LIST}export/ndjson/", True),
     "bundle": (f"{LIST}{{saga}}/bundle/", True),

@@ -10,7 +10,7 @@ from django.test import Client, override_settings
 from django.urls import path
 
 from sagas.admin import links
-from sagas.models import Saga, SagaBulk, SagaWorker
+from sagas.models import Saga, SagaBulk, SagaView, SagaWorker
 from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.operators.bulk import freezing
@@ -76,6 +76,12 @@ def act_everywhere(client: Client, saga: Saga, prefix: str) -> list[Any]:
         client.post(sagas, ticked),
         client.post(f"{sagas}?q={saga.pk}", {**ticked, "select_across": "1"}),
         client.post(f"{sagas}log/", {}),
+        client.post(f"{sagas}{saga.pk}/notes/", {"seen": "0", "text": REASON}),
+        client.post(f"{sagas}{saga.pk}/notes/", {"seen": "0", "text": ""}),
+        client.post(f"{sagas}views/new/?q={saga.pk}", {"name": "Mine"}),
+        client.get(f"{sagas}views/"),
+        client.post(f"{sagas}views/{SagaView.objects.latest('pk').pk}/", {"name": ""}),
+        client.post(f"{sagas}views/{SagaView.objects.latest('pk').pk}/delete/", {"name": "Mine"}),
         client.get(f"{bulks}{Saga().pk}/change/"),
         client.post(f"{bulks}new/?q={saga.pk}", {"operation": Operation.PAUSE.value}),
     ]
@@ -96,7 +102,8 @@ def test_every_operation_stays_on_the_site(log_in: LogIn, saga: Saga, urls: str,
         answers = act_everywhere(log_in("admin"), saga, prefix)
 
     assert [answer.status_code for answer in answers] == [
-        302, 400, 302, 302, 302, 400, 302, 302, 200, 302, 302, 302, 400, 302, 302, 302,
+        302, 400, 302, 302, 302, 400, 302, 302, 200, 302, 400, 302, 200, 400, 302,
+        302, 302, 302, 400, 302, 302, 302,
     ]  # fmt: skip
     led_to = [answer["Location"] for answer in answers if answer.status_code == 302]
     assert [address for address in led_to if not address.startswith(prefix)] == []

@@ -16,7 +16,8 @@ BY_STATEMENT = {"engine/store/statements.py", "retention/purge.py", "worker/owed
 # Calls of Django's methods: hook times, and otherwise tables beside those of sagas.
 BY_METHOD = {
     "admin/ui/groups.py", "engine/closed_hooks.py", "operators/bulk/freezing.py", "operators/bulk/runner.py",
-    "participants/barrier.py", "retention/bulks.py", "retention/purge.py", "worker/sweeper.py",
+    "operators/saved_views.py", "participants/barrier.py", "retention/bulks.py", "retention/purge.py",
+    "retention/views.py", "worker/sweeper.py",
 }  # fmt: skip
 OF_DICTS = {"api/fields.py", "core/definition/registry.py", "management/base.py", "operators/queries/statistics.py"}
 

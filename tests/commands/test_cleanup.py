@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from sagas import clock
 from sagas.conf import get_settings
-from sagas.models import Saga, SagaAccess, SagaBarrier
+from sagas.models import Saga, SagaAccess, SagaBarrier, SagaView
 from sagas.operators.audit import access_log
 from sagas.retention import purge
 from sagas.retention.purge import Report
@@ -88,6 +88,22 @@ def test_expired_access_records_are_counted_and_deleted(settings: Any) -> None:
     assert SagaAccess.objects.count() == 1
 
 
+def test_own_views_of_deleted_accounts_are_counted_and_deleted() -> None:
+    for is_shared in (False, True):
+        SagaView.objects.create(
+            owner="ada", owner_id="999", name=f"{is_shared}", query="closed=no", is_shared=is_shared,
+            created_at=timezone.now(),
+        )  # fmt: skip
+
+    trial = run_command("saga_cleanup", "--older-than", "30d", "--dry-run")
+    assert SagaView.objects.count() == 2
+    done = run_command("saga_cleanup", "--older-than", "30d")
+
+    assert trial.out == "Would delete 0 sagas, 1 saved views and 0 barrier rows.\n"
+    assert done.out == "Deleted 0 sagas, 1 saved views and 0 barrier rows.\n"
+    assert list(SagaView.objects.values_list("is_shared", flat=True)) == [True]
+
+
 def test_cleanup_prints_json() -> None:
     close_at(completed_trip(), ago(days=31))
 
@@ -98,6 +114,7 @@ def test_cleanup_prints_json() -> None:
         "barriers": 0,
         "bulks": 0,
         "looks": 0,
+        "views": 0,
         "failed": [],
         "unreachable": [],
         "is_stopped": False,

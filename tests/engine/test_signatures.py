@@ -19,6 +19,7 @@ from sagas.operators import operations
 from sagas.operators.actor import Actor
 from sagas.operators.audit import verification
 from sagas.operators.audit.verification import Finding, Flaw
+from sagas.operators.notes import add_note
 from sagas.retention.purge import DELETE_ORDER
 from tests.table_owner import as_table_owner
 
@@ -133,6 +134,22 @@ def test_changed_entry_is_reported(change: str) -> None:
         cursor.execute("UPDATE sagas_sagahistory SET " + change + " WHERE id = %s", [entry.pk])  # noqa: S608
 
     assert flaw_of(saga) == (Flaw.CHANGED.value, entry.number)
+
+
+@pytest.mark.parametrize("change", ["actor = 'eve'", "reason = 'All is well.'", "at = at + interval '1 second'"])
+def test_changed_note_is_reported(change: str) -> None:
+    saga = make_operated_saga()
+    note = add_note(saga.pk, actor=ADA, text=REASON)
+    assert flaw_of(saga) is None
+    with as_table_owner() as cursor:
+        cursor.execute(
+            "UPDATE sagas_sagahistory SET " + change + " WHERE saga_id = %s AND number = %s",  # noqa: S608
+            [saga.pk, note.number],
+        )
+
+    assert flaw_of(saga) == (Flaw.CHANGED.value, note.number)
+    window = {"since": saga.created_at, "until": note.at, "limit": 10, "signed_since": None}
+    assert [finding.number for finding in verification.verify_operated(**window).findings] == [note.number]
 
 
 def test_deleted_entry_is_reported_as_a_gap() -> None:

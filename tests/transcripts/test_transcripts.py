@@ -13,7 +13,7 @@ import pytest
 from sagas import Compensatable, Misconfigured, OutcomeUnknown, Parallel, RetryLater, RetryPolicy
 from sagas.core.definition import registry
 from sagas.models import Saga
-from sagas.operators import operations
+from sagas.operators import notes, operations
 from sagas.operators.actor import Actor
 from sagas.testing import assert_transcript, drain, pass_time, transcript
 from tests.engine.frozen import freeze
@@ -122,6 +122,14 @@ def definition_missing(world: World) -> Saga:
     return drain(saga)
 
 
+def noted(world: World) -> Saga:
+    saga = start(world)
+    notes.add_note(saga.pk, actor=OPERATOR, text="The customer called.")
+    saga = drain(saga)
+    notes.add_note(saga.pk, actor=OPERATOR, text="She is content.")
+    return saga
+
+
 def abandoned(world: World) -> Saga:
     world.will("capture", *[OutcomeUnknown("no answer")] * 5)
     saga = drain(start(world))
@@ -132,7 +140,7 @@ def abandoned(world: World) -> Saga:
 STORIES: list[Callable[[World], Saga]] = [
     completed, refused, answer_lost_once, pivot_marked_refused, worker_lost, late_effect, group_with_a_failure,
     compensation_refused_and_marked, compensation_failing, paused_over_its_deadline, misconfigured_and_retried,
-    definition_missing, abandoned,
+    definition_missing, noted, abandoned,
 ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from ...conf import get_settings
 from ...core.json_values import parse_json
 from ...exceptions import BadRequest, InputRefused
+from ...operators.notes import MAX_NOTE_CHARS
 from ...operators.operations import MAX_REASON_CHARS, MIN_REASON_CHARS, measure_text
 from ...operators.preconditions import Operation
 
@@ -19,10 +20,11 @@ MAX_NUMBER = 2_147_483_647  # of a PostgreSQL integer
 class WordsField(forms.CharField):
     """Text of a few sentences; a line end counts as one character, as in the browser."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, least: int = MIN_REASON_CHARS, most: int = MAX_REASON_CHARS, **kwargs: Any) -> None:
+        self.limits = {"least": least, "most": most}
         super().__init__(
-            min_length=MIN_REASON_CHARS,
-            max_length=MAX_REASON_CHARS,
+            min_length=least,
+            max_length=most,
             widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
             **kwargs,
         )
@@ -38,7 +40,7 @@ class WordsField(forms.CharField):
         """
         super().run_validators(value)
         try:
-            measure_text(value, str(self.label))
+            measure_text(value, str(self.label), **self.limits)
         except BadRequest as error:
             raise ValidationError(str(error)) from error
 
@@ -65,6 +67,18 @@ class ResultField(forms.CharField):
         if not isinstance(found, dict):
             raise ValidationError('Write a JSON object, such as {"payment": "…"}.')
         return found
+
+
+class NoteForm(forms.Form):
+    """Form with the text of a note; ``seen`` is the number of the newest history entry on the author's page."""
+
+    seen = forms.IntegerField(min_value=0, max_value=MAX_NUMBER, widget=forms.HiddenInput)
+    text = WordsField(
+        least=1, most=MAX_NOTE_CHARS, label="Note", help_text=f"1 to {MAX_NOTE_CHARS} characters; kept for good."
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"label_suffix": "", **kwargs})
 
 
 class OperationForm(forms.Form):

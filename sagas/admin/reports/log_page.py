@@ -28,17 +28,18 @@ from ..ui.view_only import engine_database
 TEMPLATE = "admin/sagas/log.html"
 DEFAULT_SPAN = "30d"
 ANY_TIME = "any"
+NOTE, NOTE_LABEL = "note", "Note"
 MAX_VERIFIED = 500  # sagas; keeps a request to a second or two, the command verifies all
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogRow:
-    """Row of one operation."""
+    """Row of one operation or note."""
 
     at: Moment
     actor: str
     label: str
-    """The operation in words."""
+    """What it was, in words."""
     step: str
     reason: str
     before: str
@@ -93,8 +94,8 @@ def log_view(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
         "bulks_url": bulks_url,
         "bulk_rows": list(_list_bulks(page, site)),
         "actor": wanted.actor,
-        "operation": wanted.operation,
-        "operations": [(operation.value, LABELS[operation]) for operation in Operation],
+        "operation": NOTE if wanted.is_note else wanted.operation,
+        "operations": [*((operation.value, LABELS[operation]) for operation in Operation), (NOTE, NOTE_LABEL)],
         "span_code": span.code if span else ANY_TIME,
         "spans": [*((span.code, span.label) for span in TIME_WINDOWS.values()), (ANY_TIME, "Any time")],
         "next_url": _describe_next(request, page),
@@ -121,7 +122,7 @@ def _read_wanted(request: HttpRequest, length: timedelta | None) -> LogQuery:
 
     Raises: QueryRefused.
     """
-    code = read_choice(request, "action", list(Operation))
+    code = read_choice(request, "action", [*Operation, NOTE])
     before = read_once(request, "before")
     if before and not is_place(before):
         raise QueryRefused(refuse_value("before", before, "a position from the links of the log"))
@@ -129,7 +130,8 @@ def _read_wanted(request: HttpRequest, length: timedelta | None) -> LogQuery:
     return LogQuery(
         # PostgreSQL cannot store NUL, so no user name holds it.
         actor=read_once(request, "actor").strip().replace("\x00", "\ufffd")[:MAX_NAME_CHARS],
-        operation=Operation(code) if code else None,
+        operation=Operation(code) if code in set(Operation) else None,
+        is_note=code == NOTE,
         since=since,
         before=before,
     )
@@ -170,6 +172,8 @@ def _list_bulks(page: LogPage, site: str) -> Iterator[BulkRow]:
 
 
 def _label(operation: LoggedOperation) -> str:
+    if not operation.operation:
+        return NOTE_LABEL
     return LABELS[Operation(operation.operation)] if operation.operation in set(Operation) else operation.operation
 
 

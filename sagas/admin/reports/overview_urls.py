@@ -1,4 +1,4 @@
-"""URLs of dashboard refresh, definitions, failure groups, operator log and exports."""
+"""URLs of dashboard refresh, definitions, failure groups, operator log, saved views and exports."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 
 from ..ui.console_admin import ConsoleAdmin
-from . import definitions_page, export_page, failures_page, log_page, refreshing
+from . import definitions_page, export_page, failures_page, log_page, refreshing, view_pages
 
 Answer = Callable[..., HttpResponseBase]
 
@@ -32,6 +32,10 @@ def list_urls(model_admin: ConsoleAdmin) -> list[URLPattern]:
         ),
         path("failures/", serve(failures_page.failures_view), name="sagas_saga_failures"),
         path("log/", serve(log_page.log_view), name="sagas_saga_log"),
+        path("views/", serve(view_pages.list_view), name="sagas_saga_views"),
+        path("views/new/", serve(view_pages.save_view), name="sagas_saga_view_new"),
+        path("views/<int:view_id>/", serve(view_pages.change_view), name="sagas_saga_view_change"),
+        path("views/<int:view_id>/delete/", serve(view_pages.delete_view), name="sagas_saga_view_delete"),
         path("export/<slug:form>/", serve(export_page.export_view), name="sagas_saga_export"),
         path("<uuid:saga_id>/bundle/", serve(export_page.answer_bundle), name="sagas_saga_bundle"),
     ]

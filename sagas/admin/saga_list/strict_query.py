@@ -67,6 +67,14 @@ def read_matching(admin_site: AdminSite, request: HttpRequest) -> Matching:
     return Matching(sagas=sagas, filter=filter, words=wanted.words or EVERYTHING, is_everything=everything is not None)
 
 
+def read_filter(request: HttpRequest) -> SagaFilter:
+    """Return the filter that the parameters of a URL make, without page, order and position.
+
+    Raises: BadRequest for a parameter that is unknown, repeated, empty or has an invalid value.
+    """
+    return _read_filter({name: _read_once(request, name) for name in request.GET if name not in PLACES})
+
+
 def find_obstacle(request: HttpRequest) -> str:
     """Return why no bulk can be made from everything that the list shows; empty when it is possible.
 

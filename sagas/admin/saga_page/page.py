@@ -25,6 +25,7 @@ from .attempt_rows import AttemptRow, show_attempts_made
 from .graph_view import draw_saga
 from .history_rows import HistoryRow, show_history
 from .json_text import JsonText, show_json_text
+from .note_rows import NoteList, list_notes
 from .payloads import payload_url
 from .reading import SagaReading
 from .step_rows import StepRow, list_step_rows
@@ -94,6 +95,8 @@ class SagaPage:
     """One page of its attempts."""
     history: tuple[HistoryRow, ...]
     """One page of its history."""
+    notes: NoteList
+    """Its newest notes, and where to write one."""
     strip: StepStrip
     """Its steps at a glance."""
     main: tuple[Choice, ...]
@@ -145,6 +148,7 @@ def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, 
         ),
         attempts=tuple(show_attempts_made(reading.attempts, now, may_see=may_see)),
         history=tuple(show_history(reading.history, now, site=site, may_see=may_see)),
+        notes=list_notes(reading, Actor.of_user(user), site=site),
         strip=build_strip(snapshot, selection),
         main=tuple(choice for choice in choices if not choice.refusal and choice.is_main),
         beside=tuple(choice for choice in choices if not choice.refusal and choice.is_beside),

@@ -12,11 +12,13 @@ from ...core.states import Outcome
 from ...core.visible import show_invisible
 from ...engine.store.snapshot import SagaSnapshot
 from ...models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
+from ...operators.notes import SagaNote, read_notes
 from ..ui.page_selection import Only, Selection, Tab
 from ..ui.view_only import engine_database
 from .json_text import select_json
 
 ATTEMPTS_SHOWN = 50
+NOTES_SHOWN = 5
 HISTORY_SHOWN = 200
 # Events that show what went wrong.
 FAILURES = (
@@ -53,6 +55,8 @@ class SagaReading:
     """The newest entries, or those before a given one, in order."""
     has_older_history: bool
     """Whether there are older entries."""
+    notes: list[SagaNote]
+    """The newest notes, the newest first, and one more if there are older ones."""
     input: str
     """Its input as JSON text, or the beginning of that."""
     results: dict[str, str] | None
@@ -87,6 +91,7 @@ def read_saga(saga_id: UUID, selection: Selection, *, with_payloads: bool) -> Sa
         has_older_attempts=len(attempts) > ATTEMPTS_SHOWN,
         history=history[:HISTORY_SHOWN][::-1],
         has_older_history=len(history) > HISTORY_SHOWN,
+        notes=read_notes(saga_id, newest=NOTES_SHOWN + 1),
         input=saga_input,
         results=results,
     )

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest
 
-from ...operators.queries.menu_counts import read_menu_counts, show_count
+from ...operators.queries.menu_data import show_count
 from .addresses import find_url, site_of
 from .frame import has_own_frame
 from .list_order import SEVEREST
-from .saved_views import list_url
+from .menu_data import menu_data_of
+from .saved_views import View, list_saved_views, list_url
 
 NEEDS = {"needs": "any", "by": SEVEREST}
 
@@ -32,6 +33,10 @@ class Menu:
     """Menu of a user on an admin site."""
 
     entries: tuple[Entry, ...]
+    views: tuple[View, ...]
+    """Saved views of the list."""
+    views_url: str
+    """Page of the saved views."""
     attention: int
     """Number of sagas that need attention."""
     attention_url: str
@@ -45,9 +50,11 @@ def build_menu(request: HttpRequest) -> Menu | None:
     site = site_of(request)
     if not request.user.has_perm("sagas.view_saga") or not list_url(site):
         return None
-    counts = read_menu_counts()
+    counts = menu_data_of(request)
     return Menu(
         entries=tuple(_list_entries(request, site, show_count(counts.attention), show_count(counts.bulks))),
+        views=tuple(list_saved_views(request)),
+        views_url=find_url(site, "sagas_saga_views"),
         attention=counts.attention,
         attention_url=list_url(site, **NEEDS),
         has_column=has_own_frame(),

@@ -68,7 +68,7 @@ class SagaDraft(SagaSnapshot):
         """Add a history row, with secrets in reason and data masked; ``actor`` None means the engine."""
         redactor = get_settings().redactor
         self.saga.history_count += 1
-        if event is HistoryEvent.OPERATOR_ACTED:
+        if event in (HistoryEvent.OPERATOR_ACTED, HistoryEvent.NOTE_ADDED):
             self.saga.operated_at = self.now
         self._history.append({
             "saga_id": self.saga.pk, "number": self.saga.history_count, "at": self.now, "what": event.value,

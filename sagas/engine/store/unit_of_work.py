@@ -89,15 +89,17 @@ class SagaUnitOfWork(SagaDraft):
         now = clock.shifted(steps[0].db_now) if steps else clock.read_now(using)
         return cls(locked[0], list[SagaStep](steps), now)
 
-    def write(self) -> None:
+    def write(self, *, is_due_again: bool = True) -> None:
         """Write everything in one statement.
 
+        ``is_due_again``: whether a sweep may wake the saga again at once, because what is due may have changed.
         Raises: StaleWrite when a guarded row had moved.
         Tx: the caller's.
         """
         saga = self.saga
         saga.updated_at = self.now
-        saga.woken_at = None
+        if is_due_again:
+            saga.woken_at = None
         attempts = [max(step.action_attempts, step.compensation_attempts) for step in self.steps]
         saga.most_attempts = max(saga.most_attempts, *attempts, 0)
         saga.severity = self.severity().value

@@ -25,8 +25,8 @@ class Command(SagaCommand):
         "Delete closed sagas with their steps, attempts, history and keys, and barrier rows older\n"
         "than SAGAS['BARRIER_RETENTION'] in every database; never an open saga. Also deletes bulks that\n"
         "ended as long ago, but not before SAGAS['ACCESS_RETENTION'], and bulks that were never\n"
-        "confirmed. Works in small transactions; Ctrl-C stops it cleanly. Exit code 1 if anything\n"
-        "could not be deleted."
+        "confirmed, and the own saved views of deleted accounts. Works in small transactions; Ctrl-C\n"
+        "stops it cleanly. Exit code 1 if anything could not be deleted."
     )
     example = (
         "manage.py saga_cleanup --older-than 30d --dry-run\n"
@@ -102,6 +102,7 @@ class Command(SagaCommand):
             self.print_json(
                 {
                     "sagas": report.sagas, "barriers": report.barriers, "bulks": report.bulks, "looks": report.accesses,
+                    "views": report.views,
                     "failed": [str(pk) for pk in report.failed], "unreachable": report.unreachable,
                     "is_stopped": report.is_stopped, "dry_run": options["dry_run"],
                 }
@@ -117,7 +118,8 @@ class Command(SagaCommand):
 def _describe(report: Report, *, is_trial: bool) -> str:
     """Return the counts that are not 0. A trial does not check which barrier rows are still needed."""
     parts = [f"{report.sagas} sagas"]
-    parts += [f"{n} {name}" for n, name in ((report.bulks, "bulks"), (report.accesses, "access records")) if n]
+    more = ((report.bulks, "bulks"), (report.accesses, "access records"), (report.views, "saved views"))
+    parts += [f"{n} {name}" for n, name in more if n]
     at_most = "at most " if is_trial and report.barriers else ""
     return f"{', '.join(parts)} and {at_most}{report.barriers} barrier rows"
 

@@ -1,4 +1,4 @@
-"""Log of operations, newest first, read by page on indexes that contain operations alone."""
+"""Log of operations and notes, newest first, read by page on indexes that contain nothing else."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from django.db.models import Prefetch, Q, QuerySet, Value
 from ... import clock
 from ...conf import get_settings
 from ...models import BulkState, Saga, SagaBulk, SagaHistory, SagaKey
-from ...models.history import OPERATOR_ACTED, SHELL_MARK, person_of
+from ...models.history import BY_OPERATORS, NOTE_ADDED, SHELL_MARK, person_of
 from ..preconditions import Operation
 from ..queries.keyset import is_below
 
@@ -27,6 +27,8 @@ class LogQuery:
     """Exact name of the operator; includes operations in a shell, where the machine's account follows the name."""
     operation: Operation | None = None
     """Which operation."""
+    is_note: bool = False
+    """Whether to read notes alone."""
     since: datetime | None = None
     """The earliest time."""
     before: str = ""
@@ -35,12 +37,12 @@ class LogQuery:
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedOperation:
-    """One operation of an operator."""
+    """One operation or note of an operator."""
 
     entry: SagaHistory
     """The history entry: who, when, to which step, why."""
     operation: str
-    """Which operation."""
+    """Which operation; empty for a note."""
     before: str
     """Where the saga stood before."""
     after: str
@@ -89,7 +91,10 @@ def read_log(wanted: LogQuery, *, with_bulks: bool = False) -> LogPage:
     keys = SagaKey.objects.using(using).order_by("name")
     sagas = Saga.objects.using(using).only("definition").prefetch_related(Prefetch("keys", keys, to_attr="listed_keys"))
     rows = _select(wanted).order_by("-at", "-pk").prefetch_related(Prefetch("saga", sagas))
-    found: list[SagaHistory | LoggedBulk] = [*rows[: PAGE + 1], *(_read_bulks(wanted) if with_bulks else ())]
+    found: list[SagaHistory | LoggedBulk] = [
+        *rows[: PAGE + 1],
+        *(_read_bulks(wanted) if with_bulks and not wanted.is_note else ()),
+    ]
     # At the same time entries come before bulks, which have no number to continue from.
     found.sort(key=lambda one: (one.at, isinstance(one, SagaHistory)), reverse=True)
     shown = found[: _count_page(found)]
@@ -147,7 +152,7 @@ def _is_by(person: str, field: str = "actor") -> Q:
 
 
 def _select(wanted: LogQuery) -> Any:
-    rows = SagaHistory.objects.using(get_settings().database).filter(what=OPERATOR_ACTED)
+    rows = SagaHistory.objects.using(get_settings().database).filter(what__in=BY_OPERATORS)
     if wanted.actor:
         # The condition on ``person`` is redundant; it makes the index usable.
         rows = rows.alias(person=person_of("actor")).filter(
@@ -155,6 +160,9 @@ def _select(wanted: LogQuery) -> Any:
         )
     if wanted.operation is not None:
         rows = rows.filter(to_state=wanted.operation.value)
+    if wanted.is_note:
+        # The condition on ``to_state``, which no note has, is redundant; it makes the index usable.
+        rows = rows.filter(what=NOTE_ADDED, to_state="")
     if wanted.since is not None:
         rows = rows.filter(at__gte=wanted.since)
     if place := _parse_place(wanted.before):

@@ -12,17 +12,18 @@ from ...core.states import StepState
 from ...core.visible import escape, take_first_line
 from ...exceptions import SagaNotFound
 from ...models import Saga, SagaAttempt, SagaHistory, SagaKey, SagaStep
+from ...models.history import NOTE_ADDED
 
 Row = TypeVar("Row", bound=Model)
 MAX_TEXT_CHARS = 500  # of an error or a reason, when ``newest`` is given
 
 
 def render(saga_id: UUID, *, newest: int | None = None) -> str:
-    """Return the transcript of a saga: where it stands, every step, every attempt, every history row.
+    """Return the transcript of a saga: where it stands, every step, attempt and note, every history row.
 
     Invisible characters of its texts are escaped, so each entry stays on one line.
-    ``newest``: at most so many attempts and history rows, the newest, with shortened texts; the transcript reports
-    what it leaves out. None: everything.
+    ``newest``: at most so many attempts, notes and history rows, the newest, with shortened texts but whole notes; the
+    transcript reports what it leaves out. None: everything.
     Raises: SagaNotFound.
     """
     using = get_settings().database
@@ -32,6 +33,7 @@ def render(saga_id: UUID, *, newest: int | None = None) -> str:
     steps = list(SagaStep.objects.using(using).filter(saga_id=saga_id).order_by("position"))
     attempts = _take_newest(SagaAttempt.objects.using(using).filter(saga_id=saga_id), "id", newest)
     history = _take_newest(SagaHistory.objects.using(using).filter(saga_id=saga_id), "number", newest)
+    notes = _take_newest(SagaHistory.objects.using(using).filter(saga_id=saga_id, what=NOTE_ADDED), "number", newest)
     most = None if newest is None else MAX_TEXT_CHARS
     found = SagaKey.objects.using(using).filter(saga_id=saga_id).order_by("name")
     keys = ", ".join(f"{key.name} {key.value}" for key in found)
@@ -43,6 +45,7 @@ def render(saga_id: UUID, *, newest: int | None = None) -> str:
         "Steps",
         *_describe_steps(steps, attempts, most),
         *([f"  (only the newest {newest} attempts are shown)"] if len(attempts) == newest else []),
+        *_describe_notes(notes, newest),
         "",
         "History",
     ]
@@ -108,6 +111,17 @@ def _describe_attempt(attempt: SagaAttempt, most: int | None) -> list[str]:
     if attempt.error_class or attempt.message:
         first_line = take_first_line(attempt.message, at_most=most)
         lines.append(f"  {attempt.error_class}: {first_line}" if attempt.error_class else f"  {first_line}")
+    return lines
+
+
+def _describe_notes(notes: list[SagaHistory], newest: int | None) -> list[str]:
+    """Return the notes with their whole texts: a note is written to be read."""
+    if not notes:
+        return []
+    lines = ["", "Notes", *([f"  (only the newest {newest} notes are shown)"] if len(notes) == newest else [])]
+    for note in notes:
+        lines += [f"  {note.number:>3} {_moment(note.at)} by {note.actor}"]
+        lines += [f"      {line}" for line in note.reason.split("\n")]
     return lines
 
 
