@@ -15,13 +15,17 @@ from .operators.operations import (
     retry_now,
     skip_step,
 )
+from .operators.remedies import OfferedRemedy, RemedyResult, list_remedies, run_remedy
 
 __all__ = [
     "Actor",
+    "OfferedRemedy",
     "OperationResult",
+    "RemedyResult",
     "abandon",
     "cancel",
     "force_compensate",
+    "list_remedies",
     "mark_compensated",
     "mark_refused",
     "mark_succeeded",
@@ -29,5 +33,6 @@ __all__ = [
     "perform_operation",
     "resume",
     "retry_now",
+    "run_remedy",
     "skip_step",
 ]

@@ -39,8 +39,10 @@ __all__ = [
     "abandon",
     "cancel",
     "check_result",
+    "check_revision",
     "check_text",
     "force_compensate",
+    "lock_saga",
     "mark_compensated",
     "mark_refused",
     "mark_succeeded",
@@ -196,20 +198,20 @@ def _operate(
         facts=facts,
     )
     with own_transaction(get_settings().database, joins=True):
-        work = _lock(saga_id)
+        work = lock_saga(saga_id)
         preconditions.require_step(work, operation, step)
         if repeat := preconditions.find_repeat(work, operation, step):
             return _result(work, operation, repeat, is_repeat=True)
         if _was_done(work, operation, actor, revision, step):
             return _result(work, operation, "Already done.", is_repeat=True)
-        _check_revision(work, revision)
+        check_revision(work, revision)
         change = apply(work, request)
         work.write()
         wakeup_sending.send_after_commit(saga_id, change.wakeups)
         return _result(work, operation, change.message)
 
 
-def _lock(saga_id: UUID) -> SagaUnitOfWork:
+def lock_saga(saga_id: UUID) -> SagaUnitOfWork:
     """Lock the saga, as SagaUnitOfWork.lock does.
 
     Raises: TransactionConflict when the caller's transaction is too strict to see the saga's latest state.
@@ -248,7 +250,11 @@ def _was_done(
     return rows.filter(actor=actor.name, data__revision=revision).exists()
 
 
-def _check_revision(snapshot: SagaSnapshot, revision: int | None) -> None:
+def check_revision(snapshot: SagaSnapshot, revision: int | None) -> None:
+    """Check that a saga is at the revision that a decision was based on, if one is given.
+
+    Raises: StaleRevision.
+    """
     found = snapshot.saga.revision
     if revision is not None and revision != found:
         raise StaleRevision(

@@ -12,7 +12,7 @@ from django.utils.http import urlencode
 from ... import clock
 from ...operators.actor import MAX_NAME_CHARS
 from ...operators.audit import verification
-from ...operators.audit.operator_log import LoggedOperation, LogPage, LogQuery, is_place, read_log
+from ...operators.audit.operator_log import REMEDY, LoggedOperation, LogPage, LogQuery, is_place, read_log
 from ...operators.preconditions import Operation
 from ...operators.preview import LABELS
 from ...operators.queries.saga_filter import refuse_value
@@ -94,7 +94,7 @@ def log_view(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
         "bulk_rows": list(_list_bulks(page, site)),
         "actor": wanted.actor,
         "operation": wanted.operation,
-        "operations": [(operation.value, LABELS[operation]) for operation in Operation],
+        "operations": [*((operation.value, LABELS[operation]) for operation in Operation), (REMEDY, "Remedy")],
         "span_code": span.code if span else ANY_TIME,
         "spans": [*((span.code, span.label) for span in TIME_WINDOWS.values()), (ANY_TIME, "Any time")],
         "next_url": _describe_next(request, page),
@@ -121,7 +121,7 @@ def _read_wanted(request: HttpRequest, length: timedelta | None) -> LogQuery:
 
     Raises: QueryRefused.
     """
-    code = read_choice(request, "action", list(Operation))
+    code = read_choice(request, "action", [*Operation, REMEDY])
     before = read_once(request, "before")
     if before and not is_place(before):
         raise QueryRefused(refuse_value("before", before, "a position from the links of the log"))
@@ -129,7 +129,7 @@ def _read_wanted(request: HttpRequest, length: timedelta | None) -> LogQuery:
     return LogQuery(
         # PostgreSQL cannot store NUL, so no user name holds it.
         actor=read_once(request, "actor").strip().replace("\x00", "\ufffd")[:MAX_NAME_CHARS],
-        operation=Operation(code) if code else None,
+        operation=code,
         since=since,
         before=before,
     )
@@ -170,7 +170,8 @@ def _list_bulks(page: LogPage, site: str) -> Iterator[BulkRow]:
 
 
 def _label(operation: LoggedOperation) -> str:
-    return LABELS[Operation(operation.operation)] if operation.operation in set(Operation) else operation.operation
+    known = LABELS[Operation(operation.operation)] if operation.operation in set(Operation) else operation.operation
+    return operation.remedy or known
 
 
 def _describe_next(request: HttpRequest, page: LogPage) -> str:
