@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import connections
+from django.urls import resolve
 
 from sagas import RemedyAnswer, StepContext, remedy
 from sagas.core.definition import registry
@@ -191,3 +193,9 @@ def test_operator_log_shows_and_filters_remedies(log_in: LogIn, bank: Bank) -> N
     assert "Ask the bank" in page
     assert "The bank has the money." in page
     assert "No matching entries." in read(client.get(f"{LIST}log/?action=retry"))
+
+
+def test_remedies_run_outside_transactions_of_requests() -> None:
+    saga = Saga()
+    for url in (url_of(saga, "pay", ASK), f"/api/v1/sagas/{saga.pk}/remedies/"):
+        assert resolve(url).func._non_atomic_requests == {*connections}
