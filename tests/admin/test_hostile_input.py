@@ -83,9 +83,10 @@ def fill(route: str, things: dict[str, Any], object_id: str | None = None) -> st
     known = {
         "saga_id": str(things["saga"].pk), "bulk_id": str(things["bulk"].pk), "code": "retry", "form": "csv",
         "content_type_id": "1", "object_id": find_id(route, things), "id": "1", "app_label": "sagas",
+        "step": "book_hotel", "name": "ask_hotel",
     }  # fmt: skip
     if object_id is not None:
-        known |= dict.fromkeys(("object_id", "code", "form", "content_type_id", "id"), object_id)
+        known |= dict.fromkeys(("object_id", "code", "form", "content_type_id", "id", "step", "name"), object_id)
     return re.sub(r"<(?:\w+:)?(\w+)>", lambda match: known[match[1]], route)
 
 
