@@ -11,6 +11,7 @@ import typing
 from ._version import __version__ as __version__
 from .core.definition.context import StepContext
 from .core.definition.ending import SagaClosed
+from .core.definition.remedies import RemedyAnswer, remedy
 from .core.definition.saga import SagaDefinition
 from .core.definition.steps import Compensatable, Parallel, Pivot, Retriable, nothing_to_undo
 from .core.retry import RetryPolicy
@@ -39,10 +40,10 @@ if typing.TYPE_CHECKING:
 
 __all__ = [
     "Compensatable", "DefinitionError", "DefinitionNotFound", "Fenced", "InProgress", "InputRefused",
-    "Misconfigured", "OperationRefused", "OutcomeUnknown", "Parallel", "Pivot", "ResultRedacted", "Retriable",
-    "RetryLater", "RetryPolicy", "SagaClosed", "SagaDefinition", "SagaError", "SagaNotFound", "SagaSummary",
-    "StepContext", "StepNotFound", "StepSummary", "WakeResult", "astart", "find", "nothing_to_undo", "query",
-    "start", "summarize", "wake",
+    "Misconfigured", "OperationRefused", "OutcomeUnknown", "Parallel", "Pivot", "RemedyAnswer", "ResultRedacted",
+    "Retriable", "RetryLater", "RetryPolicy", "SagaClosed", "SagaDefinition", "SagaError", "SagaNotFound",
+    "SagaSummary", "StepContext", "StepNotFound", "StepSummary", "WakeResult", "astart", "find", "nothing_to_undo",
+    "query", "remedy", "start", "summarize", "wake",
 ]  # fmt: skip
 
 # Names that need the models, and their modules.

@@ -19,6 +19,7 @@
     ├── ViewNotFound             no saved view has this id, or it is another user's own
     ├── DefinitionNotFound       the code has no such definition or version
     ├── StaleWrite               a guarded write found a row that had changed (engine internal)
+    ├── RemedyFailed             a remedy raised, or did not answer in time
     └── OperationRefused         an operation is not possible now
         ├── StaleRevision        the saga changed since the operator read it
         ├── TransactionConflict  the caller's transaction cannot see the saga's latest state
@@ -118,6 +119,10 @@ class DefinitionNotFound(SagaError):
 
 class StaleWrite(SagaError):
     """A guarded write found a row that had changed; the transaction must be rolled back."""
+
+
+class RemedyFailed(SagaError):
+    """A remedy raised an error or did not answer in time; nothing of the saga has changed."""
 
 
 class OperationRefused(SagaError):

@@ -16,15 +16,19 @@ from .operators.operations import (
     retry_now,
     skip_step,
 )
+from .operators.remedies import OfferedRemedy, RemedyResult, list_remedies, run_remedy
 
 __all__ = [
     "Actor",
+    "OfferedRemedy",
     "OperationResult",
+    "RemedyResult",
     "SagaNote",
     "abandon",
     "add_note",
     "cancel",
     "force_compensate",
+    "list_remedies",
     "mark_compensated",
     "mark_refused",
     "mark_succeeded",
@@ -32,5 +36,6 @@ __all__ = [
     "perform_operation",
     "resume",
     "retry_now",
+    "run_remedy",
     "skip_step",
 ]

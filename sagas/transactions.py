@@ -8,7 +8,7 @@ Source: Django, ``django.db.transaction.Atomic`` (with autocommit off, its outer
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -107,6 +107,13 @@ def abandon_connection(using: str) -> None:
     connection = connections[using]
     connection.in_atomic_block, connection.atomic_blocks, connection.savepoint_ids = False, [], []
     drop_connection(using)
+
+
+def without_requests_transactions(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a view that Django never wraps in a transaction (``ATOMIC_REQUESTS``), because it calls foreign code."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
 
 
 @contextmanager

@@ -21,8 +21,9 @@ from ..models import Saga
 from ..operators.presentation.texts import set_apart
 from ..operators.presentation.times import describe_moment
 from ..operators.queries.search import HELP, MAX_KEYS, MAX_LOOKED_THROUGH, Search, search_sagas
+from ..transactions import without_requests_transactions
 from .bulks import bulk_choosing
-from .operations import note_page, operation_pages
+from .operations import note_page, operation_pages, remedy_pages
 from .reports import overview_urls, refreshing
 from .saga_list.filters import FILTERS, PARAMETERS
 from .saga_list.group_rows import build_group_rows, list_groups
@@ -158,12 +159,17 @@ class SagaAdmin(ConsoleAdmin):
             "<uuid:saga_id>/payload/", self.admin_site.admin_view(self.payload_view), name="sagas_saga_payload"
         )
         wrap = self.admin_site.admin_view
+        remedy = path(
+            "<uuid:saga_id>/remedies/<slug:step>/<slug:name>/",
+            without_requests_transactions(wrap(self.remedy_view)),
+            name="sagas_saga_remedy",
+        )
         refresh = [
             path("refresh/", wrap(self.refresh_list_view), name="sagas_saga_refresh_list"),
             path("<uuid:saga_id>/refresh/", wrap(self.refresh_view), name="sagas_saga_refresh"),
         ]
         note = path("<uuid:saga_id>/notes/", wrap(self.note_view), name="sagas_saga_note")
-        return [operate, payload, note, *refresh, *overview_urls.list_urls(self), *super().get_urls()]
+        return [operate, remedy, payload, note, *refresh, *overview_urls.list_urls(self), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list; a POST carries the rows selected for a bulk."""
@@ -240,6 +246,15 @@ class SagaAdmin(ConsoleAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         return note_page.answer_note(self, request, saga_id)
+
+    def remedy_view(self, request: HttpRequest, saga_id: UUID, step: str, name: str) -> HttpResponse:
+        """Show what a remedy does, or run it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            return remedy_pages.answer(self, request, saga_id, step, name)
+        except Http404 as error:
+            return self.refuse_query(request, str(error), status=404)
 
     def refresh_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
         """Return what has changed on the page of a saga."""

@@ -15,6 +15,7 @@ from ..exceptions import (
     BulkNotFound,
     OperationRefused,
     PermissionRefused,
+    RemedyFailed,
     SagaError,
     SagaNotFound,
     StaleRevision,
@@ -53,6 +54,8 @@ def describe_refusal(error: SagaError) -> HttpResponse:
             status, code = 409, "transaction-conflict"
         case BadRequest():
             status, code = 422, "invalid-input"
+        case RemedyFailed():
+            status, code = 502, "remedy-failed"
         case OperationRefused():
             status, code = 409, "refused"
         case _:

@@ -25,6 +25,7 @@ DESCRIPTIONS = {
     422: "The body is not accepted; nothing was done.",
     429: "Too many requests; `Retry-After` says when to retry.",
     500: "Internal server error.",
+    502: "The remedy failed; nothing of the saga changed.",
     503: "The database is unavailable; check whether the request took effect before you repeat it.",
 }
 ACTION_NAMES = list(OPERATIONS_BY_CODE)

@@ -4,6 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from ..core.definition.remedies import SUGGESTIONS
+from ..core.states import Direction
 from ..models import BulkResult, BulkState
 from ..operators.bulk.freezing import MAX_SELECTED
 from ..operators.bulk.preconditions import BULK_OPERATIONS
@@ -31,6 +33,16 @@ class SagaNoteTextSerializer(StrictSerializer):
 
     text = TextField(max_length=MAX_NOTE_CHARS)
     seen = WholeNumberField(min_value=0, max_value=MAX_NUMBER, required=False)
+
+
+class SagaRemedySerializer(StrictSerializer):
+    """A request to run a remedy. A repair needs a `reason`; `retries`: retry the step if the answer suggests it."""
+
+    name = TextField(max_length=40)
+    step = TextField(max_length=60, required=False)
+    reason = TextField(min_length=MIN_REASON_CHARS, max_length=MAX_REASON_CHARS, required=False)
+    revision = WholeNumberField(min_value=1, max_value=MAX_NUMBER, required=False)
+    retries = TrueField(required=False)
 
 
 class SagaFilterSerializer(StrictSerializer):
@@ -155,6 +167,36 @@ class SagaNoteSerializer(serializers.Serializer):  # type: ignore[type-arg]
 class SagaNotePageSerializer(serializers.Serializer):  # type: ignore[type-arg]
     next = serializers.CharField(allow_null=True, help_text="Path of the next page; null on the last.")
     results = SagaNoteSerializer(many=True)
+
+
+class SagaOfferedRemedySerializer(serializers.Serializer):  # type: ignore[type-arg]
+    name = serializers.CharField()
+    label: Any = serializers.CharField()
+    kind = serializers.ChoiceField(choices=["look_up", "repair"])
+    changes = serializers.CharField(allow_blank=True, help_text="What a repair changes; empty for a look-up.")
+    step = serializers.CharField()
+    direction = serializers.ChoiceField(choices=[direction.value for direction in Direction])
+
+
+class SagaRemedyListSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    results = SagaOfferedRemedySerializer(many=True)
+
+
+class SagaRemedyResultSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    saga_id = serializers.UUIDField()
+    remedy = serializers.CharField()
+    step = serializers.CharField()
+    label: Any = serializers.CharField()
+    text = serializers.CharField()
+    facts = serializers.DictField()
+    evidence = serializers.CharField(allow_blank=True)
+    result = serializers.DictField(allow_null=True)
+    suggestion = serializers.ChoiceField(
+        choices=list(SUGGESTIONS), allow_null=True, help_text="The operation that should follow and is possible."
+    )
+    refusals = serializers.ListField(child=serializers.CharField(), help_text="Why suggested operations are not.")
+    retried = SagaOperationResultSerializer(allow_null=True)
+    is_repeat = serializers.BooleanField()
 
 
 class SagaBulkSummarySerializer(serializers.Serializer):  # type: ignore[type-arg]

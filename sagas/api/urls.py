@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from ..transactions import without_requests_transactions
 from . import views
 
 app_name = "sagas-api"
@@ -16,4 +17,9 @@ urlpatterns = [
     path("sagas/<uuid:saga_id>/", views.SagaView.as_view(), name="saga"),
     path("sagas/<uuid:saga_id>/notes/", views.SagaNotesView.as_view(), name="notes"),
     path("sagas/<uuid:saga_id>/actions/<slug:action>/", views.SagaActionView.as_view(), name="action"),
+    path(
+        "sagas/<uuid:saga_id>/remedies/",
+        without_requests_transactions(views.SagaRemedyView.as_view()),
+        name="remedies",
+    ),
 ]

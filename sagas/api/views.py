@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from ..conf import get_settings
 from ..exceptions import BadRequest, PermissionRefused
 from ..models import SagaBulk
-from ..operators import notes, operations, preview
+from ..operators import notes, operations, preview, remedies
 from ..operators.actor import Actor
 from ..operators.audit import access_log
 from ..operators.bulk import documents as bulk_documents
@@ -46,6 +46,9 @@ from .serializers import (
     SagaOperationResultSerializer,
     SagaPageSerializer,
     SagaPreviewSerializer,
+    SagaRemedyListSerializer,
+    SagaRemedyResultSerializer,
+    SagaRemedySerializer,
 )
 
 VIEW_SAGA, VIEW_BULK, VIEW_PAYLOAD = "view_saga", "view_sagabulk", "view_payload"
@@ -206,6 +209,30 @@ class SagaNotesView(OperatorView):
         """Write a note on a saga, open or closed; nothing else of it changes. 200: it had been written before."""
         note = notes.add_note(saga_id, actor=self.actor, **_read_body(SagaNoteTextSerializer, request))
         return Response(note.as_dict(), status=200 if note.is_repeat else 201, headers=PRIVATE)
+
+
+class SagaRemedyView(OperatorView):
+    """Remedies of one saga."""
+
+    @extend_schema(
+        operation_id="list_saga_remedies",
+        responses={200: SagaRemedyListSerializer, **schema.list_problems()},
+    )
+    def get(self, request: Request, saga_id: UUID) -> Response:
+        """List the look-ups and repairs that participants offer for the saga's stuck steps now."""
+        offered = remedies.list_remedies(saga_id, actor=self.actor)
+        return Response({"results": [found.as_dict() for found in offered]}, headers=PRIVATE)
+
+    @extend_schema(
+        operation_id="run_saga_remedy",
+        request=SagaRemedySerializer,
+        responses={200: SagaRemedyResultSerializer, **schema.list_problems(409, 413, 415, 422, 502)},
+    )
+    def post(self, request: Request, saga_id: UUID) -> Response:
+        """Run a remedy. `step` where it is offered for several steps."""
+        arguments = _read_body(SagaRemedySerializer, request)
+        found = remedies.run_remedy(saga_id, arguments.pop("name"), actor=self.actor, **arguments)
+        return Response(found.as_dict(), headers=PRIVATE)
 
 
 class SagaBulkListView(OperatorView):

@@ -168,6 +168,7 @@ class Saga(FSMModelMixin, EngineModel):
         permissions = (
             ("view_payload", "Can see inputs, results and error texts of sagas"),
             ("retry_saga", "Can retry a saga now"),
+            ("remedy_saga", "Can run remedies of a saga"),
             ("compensate_saga", "Can force a saga to compensate"),
             ("override_saga", "Can skip and mark steps of a saga"),
             ("pause_saga", "Can pause and resume a saga"),

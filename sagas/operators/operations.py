@@ -39,6 +39,7 @@ __all__ = [
     "abandon",
     "cancel",
     "check_result",
+    "check_revision",
     "check_text",
     "force_compensate",
     "lock_saga",
@@ -203,7 +204,7 @@ def _operate(
             return _result(work, operation, repeat, is_repeat=True)
         if _was_done(work, operation, actor, revision, step):
             return _result(work, operation, "Already done.", is_repeat=True)
-        _check_revision(work, revision)
+        check_revision(work, revision)
         change = apply(work, request)
         work.write()
         wakeup_sending.send_after_commit(saga_id, change.wakeups)
@@ -249,7 +250,11 @@ def _was_done(
     return rows.filter(actor=actor.name, data__revision=revision).exists()
 
 
-def _check_revision(snapshot: SagaSnapshot, revision: int | None) -> None:
+def check_revision(snapshot: SagaSnapshot, revision: int | None) -> None:
+    """Check that a saga is at the revision that a decision was based on, if one is given.
+
+    Raises: StaleRevision.
+    """
     found = snapshot.saga.revision
     if revision is not None and revision != found:
         raise StaleRevision(

@@ -80,6 +80,11 @@ def list_routes(patterns: Any = None, prefix: str = "/admin/") -> Iterator[str]:
             yield route
 
 
+def name_in(route: str) -> str:
+    """Return a name that the route has: of a definition, or of a remedy."""
+    return "trip" if "definitions/" in route else "ask_hotel"
+
+
 def fill(route: str, things: dict[str, Any], object_id: str | None = None) -> str:
     """Return the URL of a route: of an existing row, or with the given id."""
     if "(?P<" in route:
@@ -87,10 +92,12 @@ def fill(route: str, things: dict[str, Any], object_id: str | None = None) -> st
     known = {
         "saga_id": str(things["saga"].pk), "bulk_id": str(things["bulk"].pk), "code": "retry", "form": "csv",
         "content_type_id": "1", "object_id": find_id(route, things), "id": "1", "app_label": "sagas",
-        "name": "trip", "version": "3", "view_id": str(things["view"].pk),
+        "name": name_in(route), "version": "3", "view_id": str(things["view"].pk), "step": "book_hotel",
     }  # fmt: skip
     if object_id is not None:
-        known |= dict.fromkeys(("object_id", "view_id", "code", "form", "content_type_id", "id", "name"), object_id)
+        known |= dict.fromkeys(
+            ("object_id", "view_id", "code", "form", "content_type_id", "id", "step", "name"), object_id
+        )
     return re.sub(r"<(?:\w+:)?(\w+)>", lambda match: known[match[1]], route)
 
 

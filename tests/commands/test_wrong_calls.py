@@ -18,7 +18,7 @@ MARK = ("--step", "pay", "--as", "succeeded", "--evidence", "it is in the provid
 COMMANDS = (
     "saga_abandon", "saga_bulk", "saga_bulk_show", "saga_bulk_stop", "saga_cancel", "saga_check_versions",
     "saga_cleanup", "saga_compensate", "saga_doctor", "saga_explore", "saga_export", "saga_graph",
-    "saga_list", "saga_note", "saga_pause", "saga_resolve", "saga_resume", "saga_retry", "saga_show", "saga_skip",
+    "saga_list", "saga_note", "saga_pause", "saga_remedy", "saga_resolve", "saga_resume", "saga_retry", "saga_show", "saga_skip",
     "saga_sweep", "saga_verify_log",
 )  # fmt: skip
 OTHER_COMMANDS = {
@@ -111,6 +111,9 @@ WRONG_CALLS = [
     ("saga_skip", ID, *WHY),
     ("saga_skip", ID, *WHY, "--step", ""),
     ("saga_skip", ID, *WHY, "--step", "Pay"),
+    ("saga_remedy",),
+    ("saga_remedy", ID, "ask_bank", "--step", "Pay"),
+    ("saga_remedy", ID, "\udcff"),
     ("saga_retry", ID, *WHY, "--step", "pay\x00"),
     ("saga_retry", ID, "--reason", "\udcff because it is so"),
     ("saga_retry", ID, *WHY, "--user", "\udcff"),

@@ -23,7 +23,7 @@ from sagas import clock
 from sagas.core.definition import registry
 from sagas.core.states import Outcome
 from sagas.models import Saga
-from sagas.operations import Actor, cancel
+from sagas.operations import Actor, cancel, list_remedies, run_remedy
 from sagas.testing import assert_invariants, drain, faults, outcomes_of, pass_time
 from sagas.testing.drain import hooks_called_here, look, read
 from sagas.worker import owed_hooks
@@ -244,3 +244,20 @@ def test_long_steps(stays: dict[str, ModuleType]) -> None:
     stays["exporting"].JOBS[f"{saga.pk}:export"]["is_done"] = True
     assert drain(saga).state == "completed"
     assert stays["models"].Notice.objects.count() == 3
+
+
+def test_offer_a_look_up_to_operators(stays: dict[str, ModuleType]) -> None:
+    _stay, saga = start(stays, "exporting", "ExportSaga")
+    operator = Actor(name="ada", is_trusted=True)
+    assert list_remedies(saga.pk, actor=operator) == []
+    look(saga.pk)
+    labels = [offered.label for offered in list_remedies(saga.pk, actor=operator)]
+    assert labels == ["Ask the exporter: export", "Finish the export: export"]
+    asked = run_remedy(saga.pk, "ask_exporter", actor=operator)
+    assert (asked.text, asked.suggestion) == ("The exporter is still writing.", None)
+
+    done = run_remedy(saga.pk, "finish_export", actor=operator, reason="It hangs since noon.", retries=True)
+
+    assert done.message == "The job is ended. export is due now, with a fresh budget."
+    assert run_remedy(saga.pk, "ask_exporter", actor=operator).suggestion == "retry"
+    assert drain(saga).state == "completed"

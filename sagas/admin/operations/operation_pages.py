@@ -4,6 +4,7 @@ One page serves all operations. Which exist, who may perform them, when, and wha
 ``preconditions``, ``preview`` and ``operations``.
 """
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from ...operators.audit import access_log
 from ...operators.operations import MAX_REASON_CHARS
 from ...operators.preconditions import Operation
 from ...operators.preview import LABELS, OperationPreview, find_refusals_by_step, preview_operation
+from ...operators.remedies import RemedyResult
 from ..saga_page.history_rows import show_history
 from ..saga_page.page import GRAVE, operation_url
 from ..saga_page.reading import read_history_since, read_name
@@ -96,6 +98,15 @@ class OperationPage:
         messages.add_message(self.request, level, text)
         return HttpResponseRedirect(self._saga_url())
 
+    def propose(self, step: str, initial: Mapping[str, str], *, answer: RemedyResult) -> HttpResponse:
+        """Show the operation that the answer of a remedy suggests, with a form that the answer fills in."""
+        plan = preview_operation(self.operation, self.saga_id, step=step, actor=self.actor)
+        if not plan.is_allowed:
+            return self._refuse(409, plan.refusal, plan=plan)
+        form = OperationForm(operation=self.operation, initial=dict(initial))
+        url = operation_url(self.site, self.saga_id, self.operation, step)
+        return self._render({"plan": plan, "form": form, "answer": answer, "form_url": url})
+
     def refuse_permission(self, permission: str) -> HttpResponse:
         """Return a page that names the missing permission."""
         return self._refuse(403, f"{self.actor.name} lacks the permission sagas.{permission}.")
@@ -147,7 +158,7 @@ class OperationPage:
         snapshot = SagaSnapshot.load(self.saga_id)
         refusals = find_refusals_by_step(snapshot, self.operation)
         steps = [
-            {"name": name, "refusal": refusal, "url": operation_url(self.site, snapshot.saga, self.operation, name)}
+            {"name": name, "refusal": refusal, "url": operation_url(self.site, snapshot.saga.pk, self.operation, name)}
             for name, refusal in refusals.items()
         ]
         is_possible = not all(refusals.values())

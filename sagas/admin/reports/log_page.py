@@ -12,7 +12,7 @@ from django.utils.http import urlencode
 from ... import clock
 from ...operators.actor import MAX_NAME_CHARS
 from ...operators.audit import verification
-from ...operators.audit.operator_log import LoggedOperation, LogPage, LogQuery, is_place, read_log
+from ...operators.audit.operator_log import REMEDY, LoggedOperation, LogPage, LogQuery, is_place, read_log
 from ...operators.preconditions import Operation
 from ...operators.preview import LABELS
 from ...operators.queries.saga_filter import refuse_value
@@ -95,7 +95,11 @@ def log_view(model_admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
         "bulk_rows": list(_list_bulks(page, site)),
         "actor": wanted.actor,
         "operation": NOTE if wanted.is_note else wanted.operation,
-        "operations": [*((operation.value, LABELS[operation]) for operation in Operation), (NOTE, NOTE_LABEL)],
+        "operations": [
+            *((operation.value, LABELS[operation]) for operation in Operation),
+            (REMEDY, "Remedy"),
+            (NOTE, NOTE_LABEL),
+        ],
         "span_code": span.code if span else ANY_TIME,
         "spans": [*((span.code, span.label) for span in TIME_WINDOWS.values()), (ANY_TIME, "Any time")],
         "next_url": _describe_next(request, page),
@@ -122,7 +126,7 @@ def _read_wanted(request: HttpRequest, length: timedelta | None) -> LogQuery:
 
     Raises: QueryRefused.
     """
-    code = read_choice(request, "action", [*Operation, NOTE])
+    code = read_choice(request, "action", [*Operation, REMEDY, NOTE])
     before = read_once(request, "before")
     if before and not is_place(before):
         raise QueryRefused(refuse_value("before", before, "a position from the links of the log"))
@@ -130,7 +134,7 @@ def _read_wanted(request: HttpRequest, length: timedelta | None) -> LogQuery:
     return LogQuery(
         # PostgreSQL cannot store NUL, so no user name holds it.
         actor=read_once(request, "actor").strip().replace("\x00", "\ufffd")[:MAX_NAME_CHARS],
-        operation=Operation(code) if code in set(Operation) else None,
+        operation="" if code == NOTE else code,
         is_note=code == NOTE,
         since=since,
         before=before,
@@ -174,6 +178,8 @@ def _list_bulks(page: LogPage, site: str) -> Iterator[BulkRow]:
 def _label(operation: LoggedOperation) -> str:
     if not operation.operation:
         return NOTE_LABEL
+    if operation.remedy:
+        return operation.remedy
     return LABELS[Operation(operation.operation)] if operation.operation in set(Operation) else operation.operation
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.utils.safestring import SafeString
@@ -11,7 +12,7 @@ from django.utils.safestring import SafeString
 from ...core.visible import show_invisible
 from ...engine.store.snapshot import SagaSnapshot
 from ...models import Saga
-from ...operators import preconditions, preview
+from ...operators import preconditions, preview, remedies
 from ...operators.actor import Actor
 from ...operators.preconditions import Operation
 from ...operators.presentation import Account, Badge, badge_of_saga, explain
@@ -53,6 +54,18 @@ class Choice:
     """Whether it is the recommended one."""
     is_beside: bool = False
     """Whether it stands beside the recommended one; the others are under *More*."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemedyLink:
+    """Button of a remedy."""
+
+    label: str
+    """The remedy and its step."""
+    url: str
+    """URL of its page, to which a look-up is posted."""
+    is_repair: bool
+    """Whether its page first asks for a reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +120,8 @@ class SagaPage:
     """Other operations that are possible."""
     refused: tuple[Choice, ...]
     """Operations that are not possible, with the reason."""
+    remedies: tuple[RemedyLink, ...]
+    """Look-ups and repairs that are offered now."""
     effects_left: tuple[dict[str, Any], ...]
     """Effects that an abandoned saga left behind."""
     input: JsonText | None
@@ -154,6 +169,7 @@ def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, 
         beside=tuple(choice for choice in choices if not choice.refusal and choice.is_beside),
         more=tuple(choice for choice in choices if not (choice.refusal or choice.is_main or choice.is_beside)),
         refused=tuple(choice for choice in choices if choice.refusal),
+        remedies=tuple(list_remedy_links(snapshot, Actor.of_user(user), site)),
         effects_left=tuple(saga.effects_left or ()),
         input=show_json_text(reading.input, payload_url(site, saga.pk, of="input")) if reading.input else None,
         may_see_payloads=may_see,
@@ -186,10 +202,17 @@ def _list_filters(selection: Selection) -> Iterator[TabLink]:
         yield TabLink(label=label, url=narrowed.url(), is_current=only is selection.only)
 
 
-def operation_url(site: str, saga: Saga, operation: Operation, step: str | None = None) -> str:
+def operation_url(site: str, saga_id: UUID, operation: Operation, step: str | None = None) -> str:
     """Return the URL of the page of an operation."""
     code = operation.value.replace("_", "-")
-    return find_url(site, "sagas_saga_operate", saga.pk, code, query={"step": step} if step else None)
+    return find_url(site, "sagas_saga_operate", saga_id, code, query={"step": step} if step else None)
+
+
+def list_remedy_links(snapshot: SagaSnapshot, actor: Actor, site: str) -> Iterator[RemedyLink]:
+    """Yield the remedies that an operator may run now."""
+    for offered in remedies.list_offered(snapshot) if actor.may(remedies.PERMISSION) else ():
+        url = find_url(site, "sagas_saga_remedy", snapshot.saga.pk, offered.step, offered.remedy.name)
+        yield RemedyLink(label=offered.label, url=url, is_repair=offered.remedy.is_repair)
 
 
 def list_choices(snapshot: SagaSnapshot, actor: Actor, site: str) -> Iterator[Choice]:
@@ -228,7 +251,7 @@ def _choose(site: str, snapshot: SagaSnapshot, operation: Operation, refusal: st
     row = next((one for one in snapshot.steps if one.name == step), None)
     return Choice(
         label=f"{label}: {step}" if step else label,
-        url=operation_url(site, snapshot.saga, operation, step),
+        url=operation_url(site, snapshot.saga.pk, operation, step),
         refusal=refusal,
         is_grave=operation in GRAVE,
         is_main=is_main,

@@ -22,7 +22,7 @@ VIEW = (
     "view_sagabulk",
     "view_sagabulkitem",
 )
-OPERATE = ("retry_saga", "pause_saga", "cancel_saga", "note_saga")
+OPERATE = ("retry_saga", "remedy_saga", "pause_saga", "cancel_saga", "note_saga")
 SUPERVISE = (
     "view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga", "share_view",
 )  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ...exceptions import DefinitionNotFound
+from .remedies import REMEDIES
 from .saga import DEFINITIONS, SagaDefinition, register
 
 __all__ = ["all_definitions", "find", "forget", "get", "latest", "preserved", "queues", "register"]
@@ -49,13 +50,15 @@ def queues() -> set[str]:
 
 @contextmanager
 def preserved() -> Iterator[None]:
-    """Restore the registered definitions on exit; for tests."""
-    before = dict(DEFINITIONS)
+    """Restore the registered definitions and remedies on exit; for tests."""
+    before, remedies = dict(DEFINITIONS), dict(REMEDIES)
     try:
         yield
     finally:
         DEFINITIONS.clear()
         DEFINITIONS.update(before)
+        REMEDIES.clear()
+        REMEDIES.update(remedies)
 
 
 def forget(name: str, version: int) -> None:

@@ -12,10 +12,10 @@ from ... import clock
 from ...conf import get_settings
 from ...models import BulkState, Saga, SagaBulk, SagaHistory, SagaKey
 from ...models.history import BY_OPERATORS, NOTE_ADDED, SHELL_MARK, person_of
-from ..preconditions import Operation
 from ..queries.keyset import is_below
 
 PAGE = 50
+REMEDY = "remedy"  # in place of the operation in the entries of remedies
 PLACE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")  # microseconds since 1970, id
 
 
@@ -25,8 +25,8 @@ class LogQuery:
 
     actor: str = ""
     """Exact name of the operator; includes operations in a shell, where the machine's account follows the name."""
-    operation: Operation | None = None
-    """Which operation."""
+    operation: str = ""
+    """Which operation, or ``REMEDY``."""
     is_note: bool = False
     """Whether to read notes alone."""
     since: datetime | None = None
@@ -42,7 +42,9 @@ class LoggedOperation:
     entry: SagaHistory
     """The history entry: who, when, to which step, why."""
     operation: str
-    """Which operation; empty for a note."""
+    """Which operation, or ``REMEDY``; empty for a note."""
+    remedy: str
+    """Label of the remedy; empty for operations and notes."""
     before: str
     """Where the saga stood before."""
     after: str
@@ -119,8 +121,8 @@ def _count_page(found: Sequence[SagaHistory | LoggedBulk]) -> int:
 def _read_bulks(wanted: LogQuery) -> list[LoggedBulk]:
     """Return confirmations and stops of bulks, the newest that match, of each one more than fits on a page."""
     rows = SagaBulk.objects.using(get_settings().database).filter(started_at__isnull=False)
-    if wanted.operation is not None:
-        rows = rows.filter(operation=wanted.operation.value)
+    if wanted.operation:
+        rows = rows.filter(operation=wanted.operation)
     started = _narrow_bulks(rows, wanted, at="started_at", actor="actor")
     stopped = _narrow_bulks(rows.filter(state=BulkState.STOPPED.value), wanted, at="ended_at", actor="stopped_by")
     starts = started.annotate(is_stop=Value(value=False))[: PAGE + 1]
@@ -158,8 +160,8 @@ def _select(wanted: LogQuery) -> Any:
         rows = rows.alias(person=person_of("actor")).filter(
             _is_by(wanted.actor), person=wanted.actor.partition(SHELL_MARK)[0]
         )
-    if wanted.operation is not None:
-        rows = rows.filter(to_state=wanted.operation.value)
+    if wanted.operation:
+        rows = rows.filter(to_state=wanted.operation)
     if wanted.is_note:
         # The condition on ``to_state``, which no note has, is redundant; it makes the index usable.
         rows = rows.filter(what=NOTE_ADDED, to_state="")
@@ -176,6 +178,7 @@ def _describe_operation(entry: SagaHistory) -> LoggedOperation:
     return LoggedOperation(
         entry=entry,
         operation=entry.to_state,
+        remedy=str(data.get("label", "")) if entry.to_state == REMEDY else "",
         before=str(data.get("before", "")),
         after=str(data.get("after", "")),
         result=str(data.get("result", "")),
