@@ -16,9 +16,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from ..models import Saga
+from ..operators.actor import Actor
 from ..operators.presentation.texts import set_apart
 from ..operators.presentation.times import describe_moment
 from ..operators.queries.search import HELP, MAX_KEYS, MAX_LOOKED_THROUGH, Search, search_sagas
+from ..operators.visibility import find_visibility
 from .bulks import bulk_choosing
 from .operations import operation_pages
 from .reports import overview_urls, refreshing
@@ -30,7 +32,7 @@ from .ui import saved_views
 from .ui.addresses import find_saga_url, find_url
 from .ui.base_filter import QueryRefused, read_choice, read_number
 from .ui.console_admin import ConsoleAdmin
-from .ui.formatting import Moment, may_see_payloads
+from .ui.formatting import Moment
 from .ui.list_order import OrderFilter, PositionFilter, describe_position, find_order
 from .ui.page_selection import Only, Tab
 from .ui.paging import CappedPaginator, PagedList
@@ -70,7 +72,7 @@ class SagaList(PagedList):
             self.queryset = whole
         self.searched_back = self._describe_reach(oldest) if oldest else None
         rows = select_for_list(self.result_list)
-        self.result_list = attach_rows(rows, with_errors=may_see_payloads(request.user))
+        self.result_list = attach_rows(rows, with_errors=find_visibility(Actor.of_user(request.user)).has_errors)
         self.has_own_order = find_order(request) is not None
         self.older_url = self._find_older_url(request)
 

@@ -198,6 +198,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-created_at", "-id"),
                 "permissions": (
+                    ("view_error", "Can see error texts of sagas"),
                     ("view_payload", "Can see inputs, results and error texts of sagas"),
                     ("retry_saga", "Can retry a saga now"),
                     ("compensate_saga", "Can force a saga to compensate"),

@@ -151,6 +151,7 @@ class Saga(FSMModelMixin, EngineModel):
             ),
         )
         permissions = (
+            ("view_error", "Can see error texts of sagas"),
             ("view_payload", "Can see inputs, results and error texts of sagas"),
             ("retry_saga", "Can retry a saga now"),
             ("compensate_saga", "Can force a saga to compensate"),

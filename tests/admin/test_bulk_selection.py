@@ -280,6 +280,21 @@ def test_too_many_sagas_are_refused_before_and_after_freezing(log_in: LogIn) -> 
     assert "More than 2 sagas match, the limit of one bulk (SAGAS['BULK_MAX'])" in text_of(posted)
 
 
+def test_users_are_offered_only_what_they_may_do(log_in: LogIn) -> None:
+    trips.make_waiting_for_retry()
+    url = f"{NEW}?everything=1"
+
+    operators, supervisors = (log_in(name).get(url).content.decode() for name in ("operator", "supervisor"))
+    viewers = log_in("viewer").get(url).content.decode()
+
+    assert [f'value="{code}"' in operators for code in ("retry", "pause", "resume", "cancel", "compensate")] == [
+        True, True, True, True, False,
+    ]  # fmt: skip
+    assert 'value="compensate"' in supervisors
+    assert 'name="operation"' not in viewers
+    assert "it needs sagas.bulk_saga and the permission of the operation" in viewers
+
+
 @pytest.mark.parametrize("operation", ["", "nonsense", "skip", "mark_succeeded", "abandon", "\x00"])
 def test_operations_that_bulks_do_not_offer_are_refused(log_in: LogIn, operation: str) -> None:
     saga = trips.start()

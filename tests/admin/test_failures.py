@@ -98,14 +98,17 @@ def test_group_holds_only_sagas_that_still_fail_that_way(log_in: LogIn) -> None:
     assert "<dd>2. Closed sagas are left out" in offered
 
 
-def test_error_texts_need_the_payload_permission(log_in: LogIn) -> None:
+def test_error_texts_need_their_own_permission(log_in: LogIn) -> None:
     fail("Room 7 of Ada Lovelace is taken")
 
     text = log_in("viewer").get(URL).content.decode()
 
     assert SagaAccess.objects.count() == 0
     log_in("supervisor").get(URL)
-    assert list(SagaAccess.objects.values_list("actor", "detail")) == [("supervisor", "failure groups")]
+    assert "Lovelace" in log_in("operator").get(URL).content.decode()
+    assert list(SagaAccess.objects.order_by("id").values_list("actor", "detail")) == [
+        ("supervisor", "failure groups"), ("operator", "error texts only, failure groups"),
+    ]  # fmt: skip
     assert "RuntimeError" in text
     assert "Lovelace" not in text
     assert "is taken" not in text

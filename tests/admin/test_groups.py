@@ -12,8 +12,8 @@ VIEW = {
     "view_saga", "view_sagakey", "view_sagastep", "view_sagaattempt", "view_sagahistory", "view_sagabarrier",
     "view_sagaworker", "view_sagabulk", "view_sagabulkitem",
 }  # fmt: skip
-OPERATE = VIEW | {"retry_saga", "pause_saga", "cancel_saga"}
-ALL = OPERATE | {"view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga"}
+OPERATE = VIEW | {"view_error", "retry_saga", "pause_saga", "cancel_saga", "bulk_saga"}
+ALL = OPERATE | {"view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga"}
 
 
 def codenames(group: str) -> set[str]:

@@ -26,7 +26,7 @@ from ...exceptions import BadRequest, BulkNotFound, OperationRefused, Permission
 from ...models import BulkState, SagaBulk
 from ...operators.actor import Actor
 from ...operators.bulk import freezing, preconditions
-from ...operators.bulk.preconditions import BULK_OPERATIONS, REASONS_AGAINST
+from ...operators.bulk.preconditions import REASONS_AGAINST
 from ...operators.preconditions import Operation
 from ...operators.presentation.texts import set_apart
 from ...operators.preview import LABELS
@@ -38,6 +38,7 @@ from ..ui.base_filter import QueryRefused, read_choice, read_number
 from ..ui.page_parts import answer_parts
 from ..ui.paging import CappedPaginator
 from ..ui.view_only import ViewOnlyAdmin, engine_database, moment_column
+from .bulk_choosing import list_operations
 from .bulk_forms import StartForm, StopForm
 from .bulk_page import RESULT_BADGES, STATE_BADGES, BulkPage, build_bulk_page
 
@@ -216,13 +217,12 @@ class SagaBulkAdmin(ViewOnlyAdmin):
     def _offer(self, request: HttpRequest, matching: Matching) -> HttpResponse:
         count = freezing.count_matching(matching.sagas)
         limit = get_settings().bulk_max
-        actor = Actor.of_user(request.user)
         choices = [
             {
                 "code": operation.value, "label": LABELS[operation], "promise": PROMISES[operation],
-                "is_grave": operation in GRAVE, "refusal": preconditions.find_lapse(actor, operation),
+                "is_grave": operation in GRAVE,
             }
-            for operation in BULK_OPERATIONS
+            for operation in list_operations(request)
         ]  # fmt: skip
         against = [(LABELS[operation], reason) for operation, reason in REASONS_AGAINST.items()]
         context = {

@@ -21,12 +21,12 @@ from ...operators.audit import access_log
 from ...operators.operations import MAX_REASON_CHARS
 from ...operators.preconditions import Operation
 from ...operators.preview import LABELS, OperationPreview, find_refusals_by_step, preview_operation
+from ...operators.visibility import find_visibility
 from ..saga_page.history_rows import show_history
 from ..saga_page.page import GRAVE, operation_url
 from ..saga_page.reading import read_history_since, read_name
 from ..ui.addresses import find_saga_url
 from ..ui.console_admin import ConsoleAdmin
-from ..ui.formatting import may_see_payloads
 from .forms import OperationForm
 
 TEMPLATE = "admin/sagas/saga/operation.html"
@@ -180,10 +180,10 @@ class OperationPage:
     def _show_since(self, plan: OperationPreview | None, since: list[SagaHistory] | None) -> list[Any]:
         if plan is None or not since:
             return []
-        may_see = may_see_payloads(self.request.user) and access_log.log_access(
-            self.actor.name, access_log.What.HISTORY, saga_id=self.saga_id
+        visibility = access_log.log_visible(
+            find_visibility(self.actor), self.actor.name, access_log.What.HISTORY, saga_id=self.saga_id
         )
-        return list(show_history(since, since[-1].at, site=self.site, may_see=may_see))
+        return list(show_history(since, since[-1].at, site=self.site, visibility=visibility))
 
     def _render(self, context: dict[str, Any], status: int = 200) -> HttpResponse:
         label = LABELS[self.operation]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.utils.safestring import SafeString
 
 from ...core.visible import show_invisible
@@ -17,6 +16,7 @@ from ...operators.preconditions import Operation
 from ...operators.presentation import Account, Badge, badge_of_saga, explain
 from ...operators.presentation.badges import in_words
 from ...operators.presentation.times import describe_span
+from ...operators.visibility import Visibility
 from ..ui.addresses import find_url
 from ..ui.formatting import Moment, show_moment
 from ..ui.page_selection import Only, Selection, Tab
@@ -96,8 +96,8 @@ class SagaPage:
     """Effects that an abandoned saga left behind."""
     input: JsonText | None
     """Its input; None without the permission."""
-    may_see_payloads: bool
-    """Whether inputs, results and error texts are shown."""
+    visibility: Visibility
+    """What is shown besides states."""
     picture: SafeString
     """SVG of the view; empty if it has none."""
     legend: tuple[Badge, ...]
@@ -112,11 +112,11 @@ class SagaPage:
     """The next older page of history; empty on the oldest."""
 
 
-def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, site: str, may_see: bool) -> SagaPage:
-    """Return the page for a user on an admin site; ``may_see``: with payloads."""
+def build_page(reading: SagaReading, actor: Actor, *, site: str, visibility: Visibility) -> SagaPage:
+    """Return the page for a user on an admin site."""
     snapshot, selection, now = reading.snapshot, reading.selection, reading.now
     saga, steps = snapshot.saga, snapshot.steps
-    choices = list(list_choices(snapshot, Actor.of_user(user), site))
+    choices = list(list_choices(snapshot, actor, site))
     has_steps = selection.tab in (Tab.GRAPH, Tab.STEPS)
     return SagaPage(
         saga=saga,
@@ -124,20 +124,22 @@ def build_page(reading: SagaReading, user: AbstractBaseUser | AnonymousUser, *, 
         tabs=tuple(_list_tabs(selection)),
         now=show_moment(now, now),
         badge=badge_of_saga(saga, steps, now),
-        account=explain(saga, steps, now, with_errors=may_see),
+        account=explain(saga, steps, now, reader=actor, with_errors=visibility.has_errors),
         keys=reading.keys,
         facts=tuple(_list_facts(saga, now)),
         is_definition_missing=snapshot.definition is None,
         steps=tuple(
-            list_step_rows(snapshot, selection, reading.results, site=site, may_see=may_see) if has_steps else ()
+            list_step_rows(snapshot, selection, reading.results, site=site, with_errors=visibility.has_errors)
+            if has_steps
+            else ()
         ),
-        attempts=tuple(show_attempts_made(reading.attempts, now, may_see=may_see)),
-        history=tuple(show_history(reading.history, now, site=site, may_see=may_see)),
+        attempts=tuple(show_attempts_made(reading.attempts, now, visibility=visibility)),
+        history=tuple(show_history(reading.history, now, site=site, visibility=visibility)),
         choices=tuple(choice for choice in choices if not choice.refusal),
         refused=tuple(choice for choice in choices if choice.refusal),
         effects_left=tuple(saga.effects_left or ()),
         input=show_json_text(reading.input, payload_url(site, saga.pk, of="input")) if reading.input else None,
-        may_see_payloads=may_see,
+        visibility=visibility,
         picture=_draw(snapshot, selection),
         legend=tuple(list_legend(snapshot)) if selection.tab is Tab.TIMELINE else (),
         filters=tuple(_list_filters(selection)),

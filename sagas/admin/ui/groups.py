@@ -22,8 +22,8 @@ VIEW = (
     "view_sagabulk",
     "view_sagabulkitem",
 )
-OPERATE = ("retry_saga", "pause_saga", "cancel_saga")
-SUPERVISE = ("view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga", "bulk_saga")
+OPERATE = ("view_error", "retry_saga", "pause_saga", "cancel_saga", "bulk_saga")
+SUPERVISE = ("view_payload", "view_sagaaccess", "compensate_saga", "override_saga", "abandon_saga")
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Saga viewers": VIEW,
