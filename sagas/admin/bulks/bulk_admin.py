@@ -43,10 +43,9 @@ from .bulk_forms import StartForm, StopForm
 from .bulk_page import RESULT_BADGES, STATE_BADGES, BulkPage, build_bulk_page
 
 NEW, PAGE = "admin/sagas/bulk/new.html", "admin/sagas/bulk/page.html"
-# A page holds the part of one state. After a state change nothing is swapped under an operator; the page offers it.
-BULK_PARTS = {
-    f"[data-part={state}]": "admin/sagas/bulk/progress.html" for state in BulkState if state != BulkState.FROZEN
-}
+BULK_PARTS = {f"[data-part={part}]": f"admin/sagas/bulk/{part}.html" for part in ("head", "progress", "results")}
+# At the end the page loses the form that stops the bulk; before, its token would make each response differ.
+ENDED_PARTS = {**BULK_PARTS, "[data-part=stop]": "admin/sagas/bulk/stop.html"}
 RELOAD_SECONDS = 5
 RELOAD = "reload"
 
@@ -189,9 +188,8 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             page = self._build(request, found)
         except QueryRefused as error:
             return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
-        return answer_parts(
-            request, BULK_PARTS, {"page": page}, news=f"{page.done} of {found.total} sagas have a result."
-        )
+        parts = ENDED_PARTS if found.is_over else BULK_PARTS
+        return answer_parts(request, parts, {"page": page}, news=_describe_progress(page))
 
     @admin.display(description="Bulk")
     def title(self, found: SagaBulk) -> SafeString:
@@ -324,6 +322,13 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             "list_url": find_url(self.admin_site.name, "sagas_saga_changelist") or bulks_url, "bulks_url": bulks_url,
         }  # fmt: skip
         return TemplateResponse(request, template, {**shared, **context}, status=status)
+
+
+def _describe_progress(page: BulkPage) -> str:
+    """Return what a screen reader announces: tenths of the sagas, not every one of them, and the end."""
+    if page.bulk.is_over:
+        return f"{page.badge.word.capitalize()}: {page.done} of {page.bulk.total} sagas have a result."
+    return f"{10 * (10 * page.done // page.bulk.total)} % of {page.bulk.total} sagas have a result."
 
 
 def _find_operation(text: str) -> Operation:
