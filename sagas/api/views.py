@@ -323,7 +323,7 @@ def _freeze(operation: Operation, body: dict[str, Any], actor: Actor) -> SagaBul
         wanted.select(),
         actor=actor,
         filter=wanted.as_dict(),
-        words=wanted.words or EVERYTHING,
+        words=wanted.describe() or EVERYTHING,
         everything="everything" in body,
     )
 

@@ -149,7 +149,7 @@ def test_list_links_to_a_bulk_of_everything_that_matches_its_filter(log_in: LogI
     assert f'href="{NEW}?everything=1"' in text_of(client.get(LIST))
 
     offered = text_of(client.get(f"{NEW}?display=held"))
-    assert "display: held" in offered
+    assert "state: held" in offered
     assert "<dd>1. Closed sagas are left out" in offered
     for operation in BULK_OPERATIONS:
         assert f'name="operation" value="{operation.value}"' in offered
@@ -157,7 +157,7 @@ def test_list_links_to_a_bulk_of_everything_that_matches_its_filter(log_in: LogI
         assert f'value="{operation.value}"' not in offered
         assert reason in offered
     found = freeze_matching(client, Operation.RESUME, display="held")
-    assert (frozen_ids(found), found.words, found.filter) == ([held.pk], "display: held", {"display": "held"})
+    assert (frozen_ids(found), found.words, found.filter) == ([held.pk], "state: held", {"display": "held"})
 
 
 def read_console_filter(query: dict[str, str]) -> dict[str, str]:
@@ -178,7 +178,7 @@ def test_every_filter_and_the_search_limit_the_set(log_in: LogIn) -> None:
     ):  # fmt: skip
         found = freeze_matching(client, **filter)
         assert (frozen_ids(found), found.filter) == ([saga.pk], read_console_filter(filter))
-    assert found.words == "definition: trip:3; started: 1h"
+    assert found.words == "definition: trip:3; started within: 1h"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_all_sagas_of_one_failing_provider_are_retried_together(visit: Visit, ha
     ).page
 
     page.get_by_role("link", name="Act on all matching sagas").click()
-    expect(page.locator("#content-main")).to_contain_text("display: waiting for retry")
+    expect(page.locator("#content-main")).to_contain_text("state: waiting for retry")
     page.get_by_role("button", name=f"Retry now: review {total} sagas").click()
     expect(page).to_have_title(re.compile(f"Retry now: {total} sagas"))
     operations.cancel(sagas[3].pk, actor=trips.BOSS, reason=REASON)  # a faster colleague

@@ -27,7 +27,7 @@ def test_csv() -> None:
         with_texts = run_command("saga_export", flag, "--attention")
         assert [row["last_error"] for row in csv.DictReader(StringIO(with_texts.out))] == ["RuntimeError: no answer"]
     assert list(SagaAccess.objects.order_by("id").values_list("detail", flat=True)) == [
-        "error texts only, saga_export needs: any", "saga_export needs: any",
+        "error texts only, saga_export needs an operator: any", "saga_export needs an operator: any",
     ]  # fmt: skip
     assert run_command("saga_export", "--errors", "--payloads").code == 2
 

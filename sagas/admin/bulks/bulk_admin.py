@@ -25,11 +25,15 @@ from ...conf import get_settings
 from ...exceptions import BadRequest, BulkNotFound, OperationRefused, PermissionRefused
 from ...models import BulkState, SagaBulk
 from ...operators.actor import Actor
+from ...operators.audit import access_log
 from ...operators.bulk import freezing, preconditions
 from ...operators.bulk.preconditions import REASONS_AGAINST
 from ...operators.preconditions import Operation
 from ...operators.presentation.texts import set_apart
 from ...operators.preview import LABELS
+from ...operators.queries.failures import find_group
+from ...operators.queries.saga_filter import GROUPS
+from ...operators.visibility import find_visibility
 from ..operations.operation_pages import PROMISES
 from ..saga_list.strict_query import Matching, read_matching
 from ..saga_page.page import GRAVE
@@ -224,8 +228,8 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         ]  # fmt: skip
         against = [(LABELS[operation], reason) for operation, reason in REASONS_AGAINST.items()]
         context = {
-            "matching": matching, "count": count, "limit": limit, "is_too_many": count > limit, "choices": choices,
-            "against": against,
+            "matching": matching, "patterns": _find_patterns(request, matching.filter), "against": against,
+            "count": count, "limit": limit, "is_too_many": count > limit, "choices": choices,
         }  # fmt: skip
         return self._render(request, NEW, context)
 
@@ -257,6 +261,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
         reloads = is_running and request.method == "GET" and request.GET.get(RELOAD) == "on"
         context = {
             "page": page,
+            "patterns": _find_patterns(request, found.filter or {}),
             "refusal": refusal,
             "promise": PROMISES[page.operation],
             "is_grave": page.operation in GRAVE,
@@ -322,6 +327,17 @@ class SagaBulkAdmin(ViewOnlyAdmin):
             "list_url": find_url(self.admin_site.name, "sagas_saga_changelist") or bulks_url, "bulks_url": bulks_url,
         }  # fmt: skip
         return TemplateResponse(request, template, {**shared, **context}, status=status)
+
+
+def _find_patterns(request: HttpRequest, filter: Mapping[str, str]) -> list[str]:
+    """Return the message patterns of the failure groups of a filter, for users who may see error texts."""
+    actor = Actor.of_user(request.user)
+    visibility, keys = find_visibility(actor), [filter[name] for name in sorted(GROUPS & set(filter))]
+    if keys:
+        detail = f"failure group {' and '.join(keys)}"
+        visibility = access_log.log_visible(visibility, actor.name, access_log.What.PAGE, detail=detail)
+    found = (find_group(key) for key in keys) if visibility.has_errors else ()
+    return [group.pattern for group in found if group is not None and group.pattern]
 
 
 def _describe_progress(page: BulkPage) -> str:

@@ -38,7 +38,7 @@ class Command(SagaCommand):
         visibility = _find_visibility(options)
         if visibility.has_errors:
             shown = "" if visibility.has_payloads else f"{access_log.ERRORS_ONLY}, "
-            self.log_access(access_log.What.EXPORT, detail=f"{shown}saga_export {wanted.words}".strip())
+            self.log_access(access_log.What.EXPORT, detail=f"{shown}saga_export {wanted.describe()}".strip())
         for line in FORMS[options["format"]](wanted.select(), visibility):
             if options["format"] == "csv":
                 self.stdout.write_file(line)
