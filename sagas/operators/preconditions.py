@@ -15,7 +15,7 @@ from ..core.states import FORWARD_STATES, UNDOABLE_EFFECTS, AbortRequest, Attent
 from ..engine.store.snapshot import SagaSnapshot
 from ..exceptions import BadRequest
 from ..models import SagaHistory, SagaStep
-from ..moments import in_utc
+from .presentation.times import describe_moment
 
 
 class Operation(StrEnum):
@@ -139,7 +139,7 @@ def _describe_step(row: SagaStep) -> str:
     text = f"{row.name} {row.state}" + (f" (held: {row.hold})" if row.hold else "")
     if row.due_at is None:
         return text
-    return f"{text}, due {in_utc(row.due_at):%Y-%m-%d %H:%M:%S} UTC, {row.budget_used} attempts of its budget used"
+    return f"{text}, due {describe_moment(row.due_at)}, {row.budget_used} attempts of its budget used"
 
 
 def _cause_kind(snapshot: SagaSnapshot) -> str:
@@ -159,7 +159,7 @@ def _can_be_retried(snapshot: SagaSnapshot, row: SagaStep) -> bool:
 def _find_live(snapshot: SagaSnapshot, step: str | None) -> str:
     for row in snapshot.steps:
         if row.lease_until is not None and row.lease_until > snapshot.now and step in (None, row.name):
-            until = f"{in_utc(row.lease_until):%Y-%m-%d %H:%M:%S} UTC"
+            until = describe_moment(row.lease_until)
             return f"{row.name} is running, until {until} at the latest; wait for its outcome."
     return ""
 

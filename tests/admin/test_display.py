@@ -317,6 +317,8 @@ def test_attempts_are_counted_against_the_current_budget() -> None:
 
     assert (step.budget_used, step.compensation_attempts) == (1, 11)
     assert count_attempts(step, saga) == "1 of 10, 11 in all"
+    step.budget_used = 11
+    assert count_attempts(step, saga) == "11, past its budget of 10"
 
 
 @pytest.mark.django_db
@@ -361,3 +363,6 @@ def test_relative_time_has_a_direction() -> None:
 
     assert describe_distance(now + timedelta(minutes=2), now) == "in 2 min"
     assert describe_distance(now - timedelta(minutes=2), now) == "2 min ago"
+    assert describe_distance(now + timedelta(milliseconds=979), now) == "in 1 s"
+    assert describe_distance(now - timedelta(milliseconds=3400), now) == "3 s ago"
+    assert describe_distance(now - timedelta(milliseconds=400), now) == "now"

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterable
 from html import unescape
 
@@ -293,3 +294,16 @@ def test_banner_names_the_possible_operations(log_in: LogIn) -> None:
     )
     assert "You can:</strong> retry now, pause." in read(log_in("operator").get(page_of(saga)))
     assert "You can:" not in read(log_in("viewer").get(page_of(saga)))
+
+
+def test_console_has_its_own_icon(log_in: LogIn) -> None:
+    client, link = log_in("admin"), 'rel="icon" type="image/svg+xml"'
+
+    for url in ("/admin/sagas/", LIST, page_of(trips.start()), "/admin/sagas/sagaworker/", f"{LIST}failures/"):
+        assert re.search(r"<link[^>]*sagas/favicon[^>]*>", client.get(url).content.decode()), url
+    assert link in client.get("/admin/sagas/").content.decode()
+
+
+def test_list_without_a_hint_for_its_search_shows_none(log_in: LogIn) -> None:
+    for url in ("/admin/sagas/sagaaccess/", "/admin/sagas/sagabarrier/", "/admin/sagas/sagaworker/", LIST):
+        assert ">None<" not in log_in("admin").get(url).content.decode(), url

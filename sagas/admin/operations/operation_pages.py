@@ -25,8 +25,9 @@ from ...operators.visibility import find_visibility
 from ..saga_page.history_rows import show_history
 from ..saga_page.page import GRAVE, operation_url
 from ..saga_page.reading import read_history_since, read_name
-from ..ui.addresses import find_saga_url
+from ..ui.addresses import find_url
 from ..ui.console_admin import ConsoleAdmin
+from ..ui.page_selection import LIST_FILTERS
 from .forms import OperationForm
 
 TEMPLATE = "admin/sagas/saga/operation.html"
@@ -57,6 +58,7 @@ class OperationPage:
         self.operation = operation
         self.site = model_admin.admin_site.name
         self.actor = Actor.of_user(request.user)
+        self.filters = request.GET.get(LIST_FILTERS, "")
 
     def ask(self) -> HttpResponse:
         """Show the preview with a form, or why the operation is not possible."""
@@ -92,7 +94,9 @@ class OperationPage:
             return self._refuse(409, str(error), plan=plan, since=self._read_since(form))
         level = messages.INFO if result.is_repeat else messages.SUCCESS
         done = "Nothing was done" if result.is_repeat else "Done"
-        text = f"{done}: {result.message} The saga is {result.state}, revision {result.revision}."
+        text = f"{done}: {result.message} The saga is at revision {result.revision}."
+        if not result.is_repeat and self.operation not in (Operation.PAUSE, Operation.ABANDON):
+            text += " Its state below changes as soon as a worker goes on."
         messages.add_message(self.request, level, text)
         return HttpResponseRedirect(self._saga_url())
 
@@ -147,7 +151,7 @@ class OperationPage:
         snapshot = SagaSnapshot.load(self.saga_id)
         refusals = find_refusals_by_step(snapshot, self.operation)
         steps = [
-            {"name": name, "refusal": refusal, "url": operation_url(self.site, snapshot.saga, self.operation, name)}
+            {"name": name, "refusal": refusal, "url": self._step_url(snapshot, name)}
             for name, refusal in refusals.items()
         ]
         is_possible = not all(refusals.values())
@@ -198,8 +202,12 @@ class OperationPage:
         }
         return self.model_admin.render(self.request, TEMPLATE, {**shared, **context}, status)
 
+    def _step_url(self, snapshot: SagaSnapshot, step: str) -> str:
+        return operation_url(self.site, snapshot.saga, self.operation, step, filters=self.filters)
+
     def _saga_url(self) -> str:
-        return find_saga_url(self.site, self.saga_id)
+        query = {LIST_FILTERS: self.filters} if self.filters else None
+        return find_url(self.site, "sagas_saga_change", self.saga_id, query=query)
 
 
 def answer(model_admin: ConsoleAdmin, request: HttpRequest, saga_id: UUID, code: str) -> HttpResponse:

@@ -19,7 +19,7 @@ from ...operators.presentation.times import describe_span
 from ...operators.visibility import Visibility
 from ..ui.addresses import find_url
 from ..ui.formatting import Moment, show_moment
-from ..ui.page_selection import Only, Selection, Tab
+from ..ui.page_selection import LIST_FILTERS, Only, Selection, Tab
 from .attempt_rows import AttemptRow, show_attempts_made
 from .graph_view import draw_saga
 from .history_rows import HistoryRow, show_history
@@ -116,7 +116,7 @@ def build_page(reading: SagaReading, actor: Actor, *, site: str, visibility: Vis
     """Return the page for a user on an admin site."""
     snapshot, selection, now = reading.snapshot, reading.selection, reading.now
     saga, steps = snapshot.saga, snapshot.steps
-    choices = list(list_choices(snapshot, actor, site))
+    choices = list(list_choices(snapshot, actor, site, filters=selection.filters))
     has_steps = selection.tab in (Tab.GRAPH, Tab.STEPS)
     return SagaPage(
         saga=saga,
@@ -143,7 +143,7 @@ def build_page(reading: SagaReading, actor: Actor, *, site: str, visibility: Vis
         picture=_draw(snapshot, selection),
         legend=tuple(list_legend(snapshot)) if selection.tab is Tab.TIMELINE else (),
         filters=tuple(_list_filters(selection)),
-        all_steps_url=Selection(tab=selection.tab, only=selection.only).url() if selection.step else "",
+        all_steps_url=selection.url(step="", attempts_before=None, history_before=None) if selection.step else "",
         older_attempts_url=selection.url(attempts_before=reading.attempts[0].pk) if reading.has_older_attempts else "",
         older_history_url=selection.url(history_before=reading.history[0].number) if reading.has_older_history else "",
     )
@@ -164,55 +164,46 @@ def _list_tabs(selection: Selection) -> Iterator[TabLink]:
 
 def _list_filters(selection: Selection) -> Iterator[TabLink]:
     for only in Only:
-        narrowed = Selection(tab=Tab.HISTORY, step=selection.step, only=only)
+        narrowed = Selection(tab=Tab.HISTORY, step=selection.step, only=only, filters=selection.filters)
         label = FILTER_LABELS[only]
         yield TabLink(label=label, url=narrowed.url(), is_current=only is selection.only)
 
 
-def operation_url(site: str, saga: Saga, operation: Operation, step: str | None = None) -> str:
-    """Return the URL of the page of an operation."""
+def operation_url(site: str, saga: Saga, operation: Operation, step: str | None = None, *, filters: str = "") -> str:
+    """Return the URL of the page of an operation; ``filters``: the query of the list to return to."""
     code = operation.value.replace("_", "-")
-    return find_url(site, "sagas_saga_operate", saga.pk, code, query={"step": step} if step else None)
+    query = {name: value for name, value in (("step", step), (LIST_FILTERS, filters)) if value}
+    return find_url(site, "sagas_saga_operate", saga.pk, code, query=query)
 
 
-def list_choices(snapshot: SagaSnapshot, actor: Actor, site: str) -> Iterator[Choice]:
+def list_choices(snapshot: SagaSnapshot, actor: Actor, site: str, *, filters: str = "") -> Iterator[Choice]:
     """Yield every operation, or why it is not possible; step operations once for each step that allows them."""
+    for operation, step, refusal in _list_possible(snapshot, actor):
+        label = preview.LABELS[operation]
+        yield Choice(
+            label=f"{label}: {step}" if step else label,
+            url=operation_url(site, snapshot.saga, operation, step, filters=filters),
+            refusal=refusal,
+            is_grave=operation in GRAVE,
+        )
+
+
+def _list_possible(snapshot: SagaSnapshot, actor: Actor) -> Iterator[tuple[Operation, str | None, str]]:
+    """Yield each operation with its step and why it is not possible."""
     for operation in Operation:
         if not actor.may(preconditions.PERMISSIONS[operation]):
-            yield _choose(
-                site, snapshot, operation, f"needs the permission sagas.{preconditions.PERMISSIONS[operation]}"
-            )
+            yield operation, None, f"needs the permission sagas.{preconditions.PERMISSIONS[operation]}"
         elif operation in preconditions.STEP_REQUIRED:
-            yield from _choose_steps(site, snapshot, operation)
+            refusals = preview.find_refusals_by_step(snapshot, operation)
+            allowed = [name for name, refusal in refusals.items() if not refusal]
+            yield from ((operation, name, "") for name in allowed)
+            if not allowed:
+                yield operation, None, "no step allows it now"
         else:
-            yield _choose(site, snapshot, operation, preview.find_obstacle(snapshot, operation))
-            yield from _choose_one_retry(site, snapshot, operation)
-
-
-def _choose_one_retry(site: str, snapshot: SagaSnapshot, operation: Operation) -> Iterator[Choice]:
-    """Yield a retry of each single step if several could be retried."""
-    names = preview.list_steps_to_retry(snapshot) if operation is Operation.RETRY else []
-    if len(names) > 1:
-        yield from (_choose(site, snapshot, operation, "", name) for name in names)
-
-
-def _choose_steps(site: str, snapshot: SagaSnapshot, operation: Operation) -> Iterator[Choice]:
-    refusals = preview.find_refusals_by_step(snapshot, operation)
-    allowed = [name for name, refusal in refusals.items() if not refusal]
-    if not allowed:
-        yield _choose(site, snapshot, operation, "no step allows it now")
-    for name in allowed:
-        yield _choose(site, snapshot, operation, "", name)
-
-
-def _choose(site: str, snapshot: SagaSnapshot, operation: Operation, refusal: str, step: str | None = None) -> Choice:
-    label = preview.LABELS[operation]
-    return Choice(
-        label=f"{label}: {step}" if step else label,
-        url=operation_url(site, snapshot.saga, operation, step),
-        refusal=refusal,
-        is_grave=operation in GRAVE,
-    )
+            yield operation, None, preview.find_obstacle(snapshot, operation)
+            # Each single step, if several could be retried.
+            names = preview.list_steps_to_retry(snapshot) if operation is Operation.RETRY else []
+            yield from ((operation, name, "") for name in names if len(names) > 1)
 
 
 def _list_facts(saga: Saga, now: datetime) -> Iterator[tuple[str, Any]]:

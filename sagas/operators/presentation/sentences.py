@@ -56,6 +56,8 @@ def explain(saga: Saga, steps: Sequence[SagaStep], now: datetime, *, reader: Act
 def count_attempts(step: SagaStep, saga: Saga) -> str:
     """Return ``n of max`` of the present budget, in the direction that the step is going or went last.
 
+    A step that must not give up is tried past its budget.
+
     The number of all attempts follows if it differs: an operator renewed the budget, or polls did not count.
     """
     is_back = bool(step.compensation_attempts) or step.state == StepState.COMPENSATING
@@ -63,6 +65,8 @@ def count_attempts(step: SagaStep, saga: Saga) -> str:
     limit = _limit_of(step, saga, Direction.COMPENSATION if is_back else Direction.ACTION)
     if limit is None:
         return str(made)
+    if step.budget_used > limit:
+        return f"{made}, past its budget of {limit}"
     return f"{step.budget_used} of {limit}" + (f", {made} in all" if made != step.budget_used else "")
 
 

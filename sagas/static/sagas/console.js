@@ -66,7 +66,9 @@
   let etag = "", timer = 0, turn = 0, held = null, announced = "", pointer = null, shownAt = "";
   // Parts that change several times a minute and move no rows, such as progress, are never held back.
   const isLive = () => Boolean(find("[data-live]"));
-  const pace = () => (isLive() ? Math.min(2, every.value) : Number(every.value));
+  // After an operation a worker goes on at once; the page follows.
+  const isFollowing = Boolean(find(".messagelist .success"));
+  const pace = () => (isFollowing || isLive() ? Math.min(2, every.value) : Number(every.value));
   const clockOf = (response) => new Date(response.headers.get("Date")).toISOString().slice(11, 19);
 
   document.addEventListener("pointermove", (event) => { pointer = [event.clientX, event.clientY]; });
