@@ -7,10 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from ..engine.store.snapshot import SagaSnapshot
-from ..models import SagaStep
+from ..models import Saga, SagaStep
 from ..operators import preconditions, preview
 from ..operators.actor import Actor
 from ..operators.preconditions import Operation
+from ..operators.presentation import judge_step
 from ..operators.queries.keyset import read_place, write_place
 from ..operators.queries.listing import describe_sagas
 from ..operators.visibility import show_error
@@ -29,7 +30,7 @@ def describe_whole(saga_id: UUID, *, actor: Actor, with_errors: bool) -> dict[st
     effects, possible = snapshot.effects(), _list_possible(snapshot, actor)
     steps = [
         {
-            **_describe_step(step, effects[step.name].value, with_errors=with_errors),
+            **_describe_step(step, snapshot.saga, effects[step.name].value, with_errors=with_errors),
             "actions": [operation.value for operation, refusals in possible.items() if not refusals[step.name]],
         }
         for step in snapshot.steps
@@ -73,11 +74,12 @@ def _list_possible(snapshot: SagaSnapshot, actor: Actor) -> dict[Operation, dict
     }
 
 
-def _describe_step(step: SagaStep, effect: str, *, with_errors: bool) -> dict[str, Any]:
+def _describe_step(step: SagaStep, saga: Saga, effect: str, *, with_errors: bool) -> dict[str, Any]:
     return {
         "name": step.name,
         "kind": step.kind,
         "state": step.state,
+        "display_state": judge_step(step, saga).value,
         "hold": step.hold,
         "attention": step.attention,
         "effect": effect,

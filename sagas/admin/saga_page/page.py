@@ -14,7 +14,6 @@ from ...operators import preconditions, preview
 from ...operators.actor import Actor
 from ...operators.preconditions import Operation
 from ...operators.presentation import Account, Badge, badge_of_saga, explain
-from ...operators.presentation.badges import in_words
 from ...operators.presentation.times import describe_span
 from ...operators.visibility import Visibility
 from ..ui.addresses import find_url
@@ -117,16 +116,17 @@ def build_page(reading: SagaReading, actor: Actor, *, site: str, visibility: Vis
     snapshot, selection, now = reading.snapshot, reading.selection, reading.now
     saga, steps = snapshot.saga, snapshot.steps
     choices = list(list_choices(snapshot, actor, site, filters=selection.filters))
+    badge = badge_of_saga(saga, steps, now)
     has_steps = selection.tab in (Tab.GRAPH, Tab.STEPS)
     return SagaPage(
         saga=saga,
         selection=selection,
         tabs=tuple(_list_tabs(selection)),
         now=show_moment(now, now),
-        badge=badge_of_saga(saga, steps, now),
+        badge=badge,
         account=explain(saga, steps, now, reader=actor, with_errors=visibility.has_errors),
         keys=reading.keys,
-        facts=tuple(_list_facts(saga, now)),
+        facts=tuple(_list_facts(saga, badge, now)),
         is_definition_missing=snapshot.definition is None,
         steps=tuple(
             list_step_rows(snapshot, selection, reading.results, site=site, with_errors=visibility.has_errors)
@@ -206,10 +206,10 @@ def _list_possible(snapshot: SagaSnapshot, actor: Actor) -> Iterator[tuple[Opera
             yield from ((operation, name, "") for name in names if len(names) > 1)
 
 
-def _list_facts(saga: Saga, now: datetime) -> Iterator[tuple[str, Any]]:
+def _list_facts(saga: Saga, badge: Badge, now: datetime) -> Iterator[tuple[str, Any]]:
     yield "Saga id", str(saga.pk)
     yield "Definition", f"{saga.definition}, version {saga.version}"
-    yield "State", in_words(saga.state)
+    yield "State", badge.text
     yield "Revision", str(saga.revision)
     yield "Started", show_moment(saga.created_at, now)
     if saga.started_by:

@@ -29,8 +29,8 @@ OVERLOOKED = r"(?:(?!\t)[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2
 FORMULA = re.compile(rf"(^|[;,|\t])({OVERLOOKED}[{FORMULA_START}])")
 BREAK_START = re.compile(r"^(?=[ ]*[\t\r\n])")
 COLUMNS = (
-    "id", "definition", "version", "keys", "state", "display_state", "needs", "step", "step_state", "attempts",
-    "last_error", "revision", "created_at", "due_at", "closed_at", "seconds",
+    "id", "definition", "version", "keys", "state", "display_state", "needs", "step", "step_state",
+    "step_display_state", "attempts", "last_error", "revision", "created_at", "due_at", "closed_at", "seconds",
 )  # fmt: skip
 
 
