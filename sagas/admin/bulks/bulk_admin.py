@@ -319,7 +319,7 @@ class SagaBulkAdmin(ViewOnlyAdmin):
     ) -> TemplateResponse:
         request.current_app = self.admin_site.name
         page = context.get("page")
-        title = f"{page.label}: {page.bulk.total} sagas" if page is not None else "Act on all matching sagas"
+        title = f"{page.label}: {page.bulk.total} sagas" if page is not None else "Operation on all matching sagas"
         bulks_url = find_url(self.admin_site.name, "sagas_sagabulk_changelist")
         shared = {
             **self.admin_site.each_context(request), "opts": self.opts, "media": self.media, "title": title,

@@ -55,7 +55,7 @@ def build_card(window: Window, label: str, counted: Statistics, age: str) -> Win
             [_show_seconds(seconds) if seconds else "none closed" for seconds in p95],
             width=WIDTH,
             height=HEIGHT,
-            summary=f"95th percentile of durations, {label.lower()}",
+            summary=f"p95 duration, {label.lower()}",
         ),
         note=f"Durations of the {looked_at:,} sagas closed last." if looked_at >= MAX_DURATIONS else "",
     )
@@ -104,7 +104,7 @@ def _list_facts(
         ("Compensated", _show_share(counts["compensated"], closed)),
         ("Abandoned", _show_share(counts["abandoned"], closed)),
         ("Median duration", _show_seconds(whole[1]) if whole else "-"),
-        ("95th percentile", _show_seconds(whole[2]) if whole else "-"),
+        ("p95 duration", _show_seconds(whole[2]) if whole else "-"),
     ]
 
 
